@@ -1,0 +1,139 @@
+{{- /* Names are cut to 50 characters: the longest suffix is "-migrate", and a Job's name becomes a label (63 at most). */}}
+{{- define "darkserver.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "darkserver.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "darkserver.commonLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "darkserver.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- /* The gateway's selector. "component" keeps the Job's pods out of the Service. */}}
+{{- define "darkserver.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "darkserver.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gateway
+{{- end }}
+
+{{- define "darkserver.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{- define "darkserver.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- .Values.serviceAccount.name | default (include "darkserver.fullname" .) }}
+{{- else }}
+{{- .Values.serviceAccount.name | default "default" }}
+{{- end }}
+{{- end }}
+
+{{- define "darkserver.publicUrl" -}}
+{{- if .Values.gateway.publicUrl }}
+{{- .Values.gateway.publicUrl }}
+{{- else if and .Values.ingress.enabled .Values.ingress.hosts }}
+{{- printf "%s://%s" (ternary "https" "http" (not (empty .Values.ingress.tls))) (first .Values.ingress.hosts) }}
+{{- end }}
+{{- end }}
+
+{{- /* gateway.toml. A JSON string or list of strings is also a TOML one. Top-level keys stand before the first table. */}}
+{{- define "darkserver.config" -}}
+trusted_proxies = {{ toRawJson .Values.gateway.trustedProxies }}
+
+[federation]
+upstreams = {{ toRawJson .Values.gateway.federation.upstreams }}
+prefer = {{ toRawJson .Values.gateway.federation.prefer }}
+unknown = {{ toString .Values.gateway.federation.unknown | toRawJson }}
+budget = {{ toRawJson .Values.gateway.federation.budget }}
+{{ end }}
+
+{{- /* "10Gi" as a number of MiB. */}}
+{{- define "darkserver.mebibytes" -}}
+{{- if hasSuffix "Ti" . }}{{ mul (trimSuffix "Ti" . | int64) 1048576 }}
+{{- else if hasSuffix "Gi" . }}{{ mul (trimSuffix "Gi" . | int64) 1024 }}
+{{- else }}{{ trimSuffix "Mi" . | int64 }}
+{{- end }}
+{{- end }}
+
+{{- define "darkserver.podSecurityContext" -}}
+runAsNonRoot: true
+{{- with .Values.security.runAsUser }}
+runAsUser: {{ int64 . }}
+{{- end }}
+{{- with .Values.security.runAsGroup }}
+runAsGroup: {{ int64 . }}
+{{- end }}
+{{- with .Values.security.fsGroup }}
+fsGroup: {{ int64 . }}
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "darkserver.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop:
+    - ALL
+{{- end }}
+
+{{- /* What a schema cannot say: rules that span several values. */}}
+{{- define "darkserver.validate" -}}
+{{- $db := .Values.database }}
+{{- if $db.existingSecret }}
+{{- if or $db.readerUrl $db.writerUrl }}
+{{- fail "database.existingSecret and database.readerUrl/writerUrl exclude each other: give one or the other" }}
+{{- end }}
+{{- else }}
+{{- if not $db.readerUrl }}
+{{- fail "database.readerUrl is missing: give mysql://USER:PASSWORD@HOST:3306/DATABASE of a user with SELECT, or name a Secret in database.existingSecret" }}
+{{- end }}
+{{- if and .Values.migrate.enabled (not $db.writerUrl) }}
+{{- fail "database.writerUrl is missing: the migration needs a user who may create and alter tables; or name a Secret in database.existingSecret, or set migrate.enabled=false" }}
+{{- end }}
+{{- if eq $db.readerUrl $db.writerUrl }}
+{{- fail "database.readerUrl and database.writerUrl are the same: the gateway must have a user of its own, with SELECT only" }}
+{{- end }}
+{{- end }}
+{{- if .Values.ingress.enabled }}
+{{- if not .Values.ingress.hosts }}
+{{- fail "ingress.hosts is empty: name at least one host" }}
+{{- end }}
+{{- if not .Values.gateway.trustedProxies }}
+{{- fail "gateway.trustedProxies is empty: behind an Ingress the gateway must know the proxy's networks, or it resets connections where it has to answer 503" }}
+{{- end }}
+{{- end }}
+{{- if and (eq .Values.cache.volume "claim") (gt (int .Values.replicaCount) 1) }}
+{{- fail "cache.volume=claim allows one replica only: two gateways must not share a cache directory; take cache.volume=ephemeral for one claim each" }}
+{{- end }}
+{{- if and .Values.cache.existingClaim (ne .Values.cache.volume "claim") }}
+{{- fail "cache.existingClaim is set, but cache.volume is not claim" }}
+{{- end }}
+{{- if le (include "darkserver.mebibytes" .Values.cache.volumeSize | int64) (include "darkserver.mebibytes" .Values.cache.size | int64) }}
+{{- fail "cache.volumeSize must be larger than cache.size" }}
+{{- end }}
+{{- if le (int .Values.terminationGracePeriodSeconds) (int .Values.preStopSeconds) }}
+{{- fail "terminationGracePeriodSeconds must be larger than preStopSeconds" }}
+{{- end }}
+{{- end }}

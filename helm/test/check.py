@@ -1,0 +1,642 @@
+"""Checks the chart: everything that test/values renders to, and what it has to refuse. Started by run.sh."""
+
+import base64
+import copy
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import jsonschema
+import kubernetes_validate
+import yaml
+from kubernetes_validate.utils import all_versions
+
+try:
+    import tomllib
+except ImportError:
+    import tomli as tomllib
+
+CHART = pathlib.Path(__file__).resolve().parent.parent
+VALUES = sorted((CHART / "test" / "values").glob("*.yaml"))
+READER = "mysql://reader:read-S3cret@mariadb.db.svc:3306/darkserver"
+WRITER = "mysql://writer:write-S3cret@mariadb.db.svc:3306/darkserver"
+PASSWORDS = ("read-S3cret", "write-S3cret")
+
+
+def minor(version):
+    return int(version.split(".")[1])
+
+
+# Every version from the oldest one that the chart admits up to the newest one with schemas.
+KUBERNETES = sorted({v for v in all_versions() if minor(v) >= 25}, key=minor)
+
+passed = failed = 0
+
+
+def check(name, good, detail=""):
+    global passed, failed
+    if good:
+        passed += 1
+    else:
+        failed += 1
+        print(f"FAILED: {name}" + (f"\n    {detail}" if detail else ""), file=sys.stderr)
+    return good
+
+
+# --- rendering -------------------------------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    pass
+
+
+def program(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise Refused(done.stderr.strip() or done.stdout.strip())
+    return done.stdout
+
+
+class Go:
+    name = "render.go"
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, *files, kube="1.30.0", show="manifests", numbers="float"):
+        args = [arg for file in files for arg in ("-f", file)]
+        return program(self.path, "-chart", CHART, "-kube-version", kube, "-print", show, "-numbers", numbers, *args)
+
+
+class Helm:
+    name = "helm"
+
+    def __call__(self, *files, kube="1.30.0"):
+        args = [arg for file in files for arg in ("-f", file)]
+        return program("helm", "template", "test", CHART, "--namespace", "default", "--kube-version", kube, *args)
+
+
+class Strict(yaml.SafeLoader):
+    """Refuses a key that stands twice in one map, as Kubernetes does."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key twice: {twice}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def objects(text):
+    """The objects of a rendered text by kind and name."""
+    result = {}
+    for doc in yaml.load_all(text, Loader=Strict):
+        if doc is None:
+            continue
+        key = (doc["kind"], doc["metadata"]["name"])
+        if key in result:
+            raise ValueError(f"object twice: {key}")
+        result[key] = doc
+    return result
+
+
+def only(found, kind):
+    these = [doc for (k, _), doc in found.items() if k == kind]
+    assert len(these) == 1, f"{len(these)} objects of kind {kind}"
+    return these[0]
+
+
+def merged(more):
+    """values.yaml with `more` laid over it, in Helm's way."""
+
+    def lay(below, above):
+        for key, value in above.items():
+            if value is None:
+                below.pop(key, None)
+            elif isinstance(value, dict) and isinstance(below.get(key), dict):
+                lay(below[key], value)
+            else:
+                below[key] = value
+        return below
+
+    return lay(yaml.safe_load((CHART / "values.yaml").read_text()), copy.deepcopy(more))
+
+
+class Extra:
+    """Values of a test as a file."""
+
+    def __init__(self, folder):
+        self.folder, self.count = pathlib.Path(folder), 0
+
+    def __call__(self, values):
+        self.count += 1
+        file = self.folder / f"{self.count}.yaml"
+        file.write_text(yaml.safe_dump(values))
+        return file
+
+
+# --- what every result has to fulfil ---------------------------------------------------------------------------------
+
+
+def validate(found, kube):
+    """Strictly against the schemas of one Kubernetes version. Returns what is wrong."""
+    wrong = []
+    for (kind, name), doc in found.items():
+        if doc["apiVersion"] == "monitoring.coreos.com/v1" and kind == "ServiceMonitor":
+            continue  # not of Kubernetes itself: looked at by ingress()
+        try:
+            used = kubernetes_validate.validate(doc, kube, strict=True)
+            if used != ".".join(kube.split(".")[:2]):
+                wrong.append(f"{kind} {name}: no schemas for {kube}, only for {used}")
+        except kubernetes_validate.ValidationError as error:
+            wrong.append(f"{kind} {name}: {'.'.join(map(str, error.path))}: {error.message}")
+        except kubernetes_validate.SchemaNotFoundError as error:
+            wrong.append(error.message)
+    return wrong
+
+
+def pods(found):
+    return [(kind, doc["spec"]["template"]) for (kind, _), doc in found.items() if kind in ("Deployment", "Job")]
+
+
+def restricted(pod):
+    """The rules of the "restricted" Pod Security Standard, and a read-only root. Returns what is wrong."""
+    spec, wrong = pod["spec"], []
+    allowed = {"configMap", "emptyDir", "secret", "persistentVolumeClaim", "ephemeral"}
+    wrong += [f"{flag} is set" for flag in ("hostNetwork", "hostPID", "hostIPC") if spec.get(flag)]
+    wrong += [f"volume {v['name']}" for v in spec.get("volumes", []) if not (set(v) - {"name"}) <= allowed]
+    own = spec.get("securityContext", {})
+    if own.get("runAsNonRoot") is not True or own.get("runAsUser", 1) == 0:
+        wrong.append("may run as root")
+    if own.get("seccompProfile") != {"type": "RuntimeDefault"}:
+        wrong.append("seccomp")
+    if spec.get("automountServiceAccountToken") is not False:
+        wrong.append("token is mounted")
+    if spec.get("enableServiceLinks") is not False:
+        wrong.append("service links put DARKSERVER_* variables of Kubernetes into the environment")
+    for container in spec.get("initContainers", []) + spec["containers"]:
+        context = container.get("securityContext", {})
+        if context.get("capabilities") != {"drop": ["ALL"]}:
+            wrong.append("capabilities")
+        if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
+            wrong.append("privileges")
+        if context.get("readOnlyRootFilesystem") is not True:
+            wrong.append("root file system is writable")
+        if any("hostPort" in port for port in container.get("ports", [])):
+            wrong.append("host port")
+        mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+        if "/tmp" not in mounts:
+            wrong.append("no /tmp")
+        names = {volume["name"] for volume in spec["volumes"]}
+        wrong += [f"mount of no volume: {m['name']}" for m in container["volumeMounts"] if m["name"] not in names]
+        if "limits" not in container.get("resources", {}):
+            wrong.append("no limits")
+    for volume in spec["volumes"]:
+        if "emptyDir" in volume and "sizeLimit" not in volume["emptyDir"]:
+            wrong.append(f"emptyDir {volume['name']} without limit")
+    return wrong
+
+
+def database_reference(container):
+    """The (Secret, key) that DARKSERVER_DATABASE comes from."""
+    these = [env for env in container["env"] if env["name"] == "DARKSERVER_DATABASE"]
+    assert len(these) == 1 and "value" not in these[0]
+    reference = these[0]["valueFrom"]["secretKeyRef"]
+    assert not reference.get("optional")
+    return reference["name"], reference["key"]
+
+
+def leaks(text):
+    """Passwords outside Secrets, in clear or in base64, in arguments or anywhere else."""
+    coded = [base64.b64encode(url.encode()).decode() for url in (READER, WRITER)]
+    return [word for word in (*PASSWORDS, *coded) if word in text]
+
+
+def common(label, text, found, values):
+    deployment = only(found, "Deployment")
+    pod = deployment["spec"]["template"]
+    gateway = pod["spec"]["containers"][0]
+
+    for kind, template in pods(found):
+        wrong = restricted(template)
+        check(f"{label}: {kind}: restricted pod security", not wrong, wrong)
+
+    open_text = "".join(json.dumps(doc) for (kind, _), doc in found.items() if kind != "Secret")
+    check(f"{label}: no password outside Secrets", not leaks(open_text), leaks(open_text))
+    chart_comments = "\n".join(line for line in text.splitlines() if line.lstrip().startswith("#"))
+    check(f"{label}: no password in comments", not leaks(chart_comments))
+
+    # Two users: the gateway has the reading one and no way to the other.
+    secrets = {name: doc for (kind, name), doc in found.items() if kind == "Secret"}
+    existing = values["database"].get("existingSecret")
+    read = database_reference(gateway)
+    check(f"{label}: gateway has the reading user", read[1] == values["database"]["readerKey"], read)
+    if existing:
+        check(f"{label}: gateway takes the existing Secret", read[0] == existing and not secrets, (read, list(secrets)))
+    else:
+        data = secrets.get(read[0], {}).get("data", {})
+        check(f"{label}: the reader's Secret has the reading user alone",
+              {k: base64.b64decode(v).decode() for k, v in data.items()} == {read[1]: READER})
+        check(f"{label}: the reader's Secret is an ordinary object",
+              "helm.sh/hook" not in secrets.get(read[0], {"metadata": {}})["metadata"].get("annotations", {}))
+        check(f"{label}: the gateway does not know the writer's Secret",
+              not any(name in json.dumps(pod) for name in secrets if name != read[0]))
+    check(f"{label}: the gateway has no key of the writer", values["database"]["writerKey"] not in json.dumps(pod))
+
+    jobs = [doc for (kind, _), doc in found.items() if kind == "Job"]
+    if check(f"{label}: Job if wanted", len(jobs) == int(values["migrate"]["enabled"])) and jobs:
+        job = jobs[0]
+        container = job["spec"]["template"]["spec"]["containers"][0]
+        check(f"{label}: the Job migrates", container["command"] + container["args"] == ["darkserver-import", "migrate"])
+        write = database_reference(container)
+        check(f"{label}: the Job has the writing user", write[1] == values["database"]["writerKey"], write)
+        hook = job["metadata"]["annotations"]
+        check(f"{label}: the Job runs before install and upgrade", hook["helm.sh/hook"] == "pre-install,pre-upgrade")
+        check(f"{label}: a new Job replaces the old one",
+              "before-hook-creation" in hook["helm.sh/hook-delete-policy"])
+        if not existing:
+            secret = secrets[write[0]]
+            check(f"{label}: the writer's Secret has the writing user alone",
+                  {k: base64.b64decode(v).decode() for k, v in secret["data"].items()} == {write[1]: WRITER})
+            other = secret["metadata"]["annotations"]
+            check(f"{label}: the writer's Secret is there before the Job",
+                  other["helm.sh/hook"] == hook["helm.sh/hook"]
+                  and int(other["helm.sh/hook-weight"]) < int(hook["helm.sh/hook-weight"]))
+        account = job["spec"]["template"]["spec"].get("serviceAccountName")
+        check(f"{label}: the Job needs no account of the release",
+              ("ServiceAccount", account) not in found, account)
+        check(f"{label}: both run the same image", container["image"] == gateway["image"])
+    elif not existing:
+        check(f"{label}: no writing user without a migration", len(secrets) == 1, list(secrets))
+
+    # The command line.
+    check(f"{label}: command", gateway["command"] == ["darkserver"])
+    check(f"{label}: arguments",
+          gateway["args"] == ["serve", "--listen", "0.0.0.0:8002", "--config", "/etc/darkserver/gateway.toml",
+                              "--cache-dir", "/var/cache/darkserver", "--cache-size", values["cache"]["size"] + "B",
+                              "--log-format", "json"], gateway["args"])
+    mounts = {mount["mountPath"]: mount for mount in gateway["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    check(f"{label}: configuration is mounted from the ConfigMap",
+          volumes[mounts["/etc/darkserver"]["name"]]["configMap"]["name"] == only(found, "ConfigMap")["metadata"]["name"]
+          and mounts["/etc/darkserver"]["readOnly"])
+    check(f"{label}: the cache is writable", not mounts["/var/cache/darkserver"].get("readOnly"))
+    claim = volumes["cache"].get("persistentVolumeClaim")
+    check(f"{label}: the claim exists", not claim or ("PersistentVolumeClaim", claim["claimName"]) in found)
+
+    # Probes: the one that can kill must not depend on the database.
+    for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        check(f"{label}: {probe}", gateway[probe]["httpGet"] == {"path": path, "port": "http"}, gateway[probe])
+    check(f"{label}: container port", gateway["ports"] == [{"name": "http", "containerPort": 8002, "protocol": "TCP"}])
+    check(f"{label}: time to finish downloads", pod["spec"]["terminationGracePeriodSeconds"] >= 60)
+
+    # Selectors.
+    service = only(found, "Service")
+    selectors = [deployment["spec"]["selector"]["matchLabels"], service["spec"]["selector"]]
+    disruption = [doc for (kind, _), doc in found.items() if kind == "PodDisruptionBudget"]
+    selectors += [doc["spec"]["selector"]["matchLabels"] for doc in disruption]
+
+    def selects(selector, template):
+        return selector.items() <= template["metadata"]["labels"].items()
+
+    check(f"{label}: selectors find the gateway", all(selects(s, pod) for s in selectors))
+    check(f"{label}: selectors leave the Job out",
+          not any(selects(s, template) for s in selectors for kind, template in pods(found) if kind == "Job"))
+    check(f"{label}: service port", service["spec"]["ports"] ==
+          [{"name": "http", "port": values["service"]["port"], "targetPort": "http", "protocol": "TCP"}])
+    check(f"{label}: disruption budget with several replicas only", len(disruption) == int(values["replicaCount"] > 1))
+    check(f"{label}: everything is in the namespace",
+          all(doc["metadata"].get("namespace") == "default" for doc in found.values()))
+
+    # gateway.toml.
+    config = tomllib.loads(only(found, "ConfigMap")["data"]["gateway.toml"])
+    federation = values["gateway"]["federation"]
+    check(f"{label}: gateway.toml", config == {
+        "trusted_proxies": values["gateway"]["trustedProxies"],
+        "federation": {**federation, "unknown": str(federation["unknown"])},
+    }, config)
+
+
+# --- what single files have to lead to -------------------------------------------------------------------------------
+
+
+def gateway_of(found):
+    return only(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+
+
+def environment(found):
+    return {env["name"]: env.get("value") for env in gateway_of(found)["env"]}
+
+
+def default(found):
+    volumes = only(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    check("default: bounded cache", {"name": "cache", "emptyDir": {"sizeLimit": "12Gi"}} in volumes)
+    check("default: nothing optional",
+          sorted(kind for kind, _ in found) == sorted(["ConfigMap", "Deployment", "Job", "PodDisruptionBudget", "Secret",
+                                                       "Secret", "Service", "ServiceAccount"]))
+    check("default: image", gateway_of(found)["image"] == "darkserver:0.1.0", gateway_of(found)["image"])
+    check("default: no public URL to invent", "DARKSERVER_PUBLIC_URL" not in environment(found))
+    strategy = only(found, "Deployment")["spec"]["strategy"]
+    check("default: never fewer gateways than wanted", strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1})
+
+
+def existing_secret(found):
+    check("existing-secret: keys", database_reference(gateway_of(found)) == ("index-credentials", "gateway"))
+    for kind, template in pods(found):
+        spec = template["spec"]
+        check(f"existing-secret: {kind}: account", spec["serviceAccountName"] == "web")
+        check(f"existing-secret: {kind}: registry", spec["imagePullSecrets"] == [{"name": "registry"}])
+        check(f"existing-secret: {kind}: certificate authority",
+              {"name": "database-ca", "mountPath": "/etc/database-ca", "readOnly": True}
+              in spec["containers"][0]["volumeMounts"])
+    check("existing-secret: environment", environment(found)["HTTPS_PROXY"] == "http://proxy.example.org:3128")
+
+
+def ingress(found):
+    doc = only(found, "Ingress")
+    check("ingress: class", doc["spec"]["ingressClassName"] == "public")
+    check("ingress: hosts", [rule["host"] for rule in doc["spec"]["rules"]] ==
+          ["debuginfod.example.org", "darkserver.example.org"])
+    service = only(found, "Service")["metadata"]
+    for rule in doc["spec"]["rules"]:
+        check("ingress: backend", rule["http"]["paths"] == [{"path": "/", "pathType": "Prefix", "backend": {
+            "service": {"name": service["name"], "port": {"name": "http"}}}}])
+    check("ingress: TLS", doc["spec"]["tls"][0]["secretName"] == "debuginfod-tls")
+    check("ingress: public URL of the first host",
+          environment(found)["DARKSERVER_PUBLIC_URL"] == "https://debuginfod.example.org")
+    # Kubernetes has no schema for this kind, so its few fields are looked at one by one.
+    monitor = only(found, "ServiceMonitor")
+    check("ingress: ServiceMonitor", set(monitor["spec"]) == {"selector", "endpoints"} and
+          monitor["spec"]["endpoints"] == [{"port": "http", "path": "/metrics", "interval": "30s"}])
+    check("ingress: ServiceMonitor finds the Service",
+          monitor["spec"]["selector"]["matchLabels"].items() <= service["labels"].items())
+    check("ingress: ServiceMonitor labels", monitor["metadata"]["labels"]["release"] == "prometheus")
+
+
+def cache_claim(found):
+    claim = only(found, "PersistentVolumeClaim")["spec"]
+    check("cache-claim: claim", claim == {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+                                          "resources": {"requests": {"storage": "1Ti"}}}, claim)
+    deployment = only(found, "Deployment")["spec"]
+    check("cache-claim: old pod goes first", deployment["strategy"] == {"type": "Recreate"})
+    own = deployment["template"]["spec"]["securityContext"]
+    check("cache-claim: ids can be left out", set(own) == {"runAsNonRoot", "seccompProfile"}, own)
+
+
+def federation(found):
+    config = tomllib.loads(only(found, "ConfigMap")["data"]["gateway.toml"])["federation"]
+    check("federation: configuration", config == {
+        "upstreams": ["https://debuginfod.example.org/", "https://mirror.example.net/debuginfod?a=1&b=<2>"],
+        "prefer": "redirect", "unknown": "503", "budget": "2500ms"}, config)
+    check("federation: public URL", environment(found)["DARKSERVER_PUBLIC_URL"] == "https://symbols.example.org")
+    check("federation: service", only(found, "Service")["spec"]["type"] == "LoadBalancer")
+
+
+def replicas(found):
+    deployment = only(found, "Deployment")
+    spec = deployment["spec"]["template"]["spec"]
+    check("replicas: name", deployment["metadata"]["name"] == "symbols")
+    check("replicas: count", deployment["spec"]["replicas"] == 12)
+    check("replicas: digest", spec["containers"][0]["image"] == "registry.example.org/darkserver@sha256:" + "0123456789abcdef" * 4)
+    cache = [volume for volume in spec["volumes"] if volume["name"] == "cache"][0]
+    check("replicas: a claim for each pod", cache["ephemeral"]["volumeClaimTemplate"]["spec"] == {
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "local", "resources": {"requests": {"storage": "12Gi"}}})
+    check("replicas: budget", only(found, "PodDisruptionBudget")["spec"]["maxUnavailable"] == "25%")
+    check("replicas: spread", [c["topologyKey"] for c in spec["topologySpreadConstraints"]] ==
+          ["topology.kubernetes.io/zone"])
+    check("replicas: preStop off", "lifecycle" not in spec["containers"][0])
+    for kind, template in pods(found):
+        check(f"replicas: {kind}: placement", template["spec"]["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
+              and template["spec"]["tolerations"] == [{"key": "web", "operator": "Exists"}])
+    meta = deployment["spec"]["template"]["metadata"]
+    check("replicas: labels and annotations", meta["labels"]["example.org/tier"] == "web"
+          and meta["annotations"]["example.org/team"] == "tools" and "checksum/config" in meta["annotations"])
+
+
+SPECIAL = {"default": default, "existing-secret": existing_secret, "ingress": ingress, "cache-claim": cache_claim,
+           "federation": federation, "replicas": replicas}
+
+# --- what has to be refused ------------------------------------------------------------------------------------------
+
+# Values (over two good database URLs) that the templates refuse, and words of the message.
+CONTRADICTIONS = [
+    ({"database": {"readerUrl": ""}}, "database.readerUrl is missing"),
+    ({"database": {"writerUrl": ""}}, "database.writerUrl is missing"),
+    ({"database": {"writerUrl": READER}}, "user of its own, with SELECT only"),
+    ({"database": {"existingSecret": "given"}}, "exclude each other"),
+    ({"ingress": {"enabled": True, "hosts": ["a.example.org"]}}, "gateway.trustedProxies is empty"),
+    ({"ingress": {"enabled": True}, "gateway": {"trustedProxies": ["10.0.0.0/8"]}}, "ingress.hosts is empty"),
+    ({"cache": {"volume": "claim"}}, "one replica only"),
+    ({"cache": {"existingClaim": "mine"}}, "cache.volume is not claim"),
+    ({"cache": {"size": "12Gi"}}, "cache.volumeSize must be larger"),
+    ({"cache": {"size": "1Ti", "volumeSize": "1023Gi"}}, "cache.volumeSize must be larger"),
+    ({"preStopSeconds": 60}, "must be larger than preStopSeconds"),
+]
+
+# Values that the schema refuses, and where.
+OUTSIDE_SCHEMA = [
+    ({"replicas": 3}, ""),
+    ({"database": {"password": "x"}}, "database"),
+    ({"database": {"readerUrl": "postgres://u:p@h/d"}}, "database.readerUrl"),
+    ({"database": {"readerUrl": "mysql://host/db"}}, "database.readerUrl"),
+    ({"gateway": {"upstreams": []}}, "gateway"),
+    ({"gateway": {"federation": {"upstream": []}}}, "gateway.federation"),
+    ({"gateway": {"federation": {"upstreams": "https://a.example.org"}}}, "gateway.federation.upstreams"),
+    ({"gateway": {"federation": {"upstreams": ["https://user:pass@a.example.org"]}}}, "gateway.federation.upstreams.0"),
+    ({"gateway": {"federation": {"upstreams": ["ftp://a.example.org"]}}}, "gateway.federation.upstreams.0"),
+    ({"gateway": {"federation": {"prefer": "proxy"}}}, "gateway.federation.prefer"),
+    ({"gateway": {"federation": {"unknown": 404}}}, "gateway.federation.unknown"),
+    ({"gateway": {"federation": {"budget": "4"}}}, "gateway.federation.budget"),
+    ({"gateway": {"trustedProxies": ["10.0.0.1"]}}, "gateway.trustedProxies.0"),
+    ({"gateway": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "gateway.extraEnv.0.name"),
+    ({"cache": {"size": "10GB"}}, "cache.size"),
+    ({"cache": {"volume": "hostPath"}}, "cache.volume"),
+    ({"replicaCount": "2"}, "replicaCount"),
+    ({"security": {"runAsUser": 0}}, "security.runAsUser"),
+    ({"security": {"privileged": True}}, "security"),
+    ({"image": {"digest": "sha256:123"}}, "image.digest"),
+    ({"ingress": {"hosts": [{"host": "a.example.org"}]}}, "ingress.hosts.0"),
+    ({"probes": {"liveness": {"path": "/"}}}, "probes.liveness"),
+    ({"metrics": {"enabled": True}}, "metrics"),
+    ({"podDisruptionBudget": {"maxUnavailable": 0}}, "podDisruptionBudget.maxUnavailable"),
+]
+
+
+def schema_is_strict(schema, where="values"):
+    """Every object of the schema that names properties admits no others. Returns the ones that do."""
+    loose = []
+    if isinstance(schema, dict):
+        if "properties" in schema and isinstance(schema["properties"], dict) and "type" in schema \
+                and schema.get("additionalProperties") is not False:
+            loose.append(where)
+        for key, value in schema.items():
+            loose += schema_is_strict(value, f"{where}.{key}")
+    return loose
+
+
+def leaves(values, prefix=""):
+    """Paths of all values: maps that have keys are walked into."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def schema_paths(schema, node, prefix=""):
+    """Paths that the schema names, each with whether keys below it are free."""
+    for key, value in node.get("properties", {}).items():
+        if "$ref" in value:
+            value = schema["definitions"][value["$ref"].rsplit("/", 1)[1]]
+        yield prefix + key, "object" == value.get("type") and "properties" not in value
+        yield from schema_paths(schema, value, f"{prefix}{key}.")
+
+
+def ancestors(path):
+    return [path.rsplit(".", n)[0] for n in range(1, path.count(".") + 1)]
+
+
+def check_schema():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    try:
+        jsonschema.Draft7Validator.check_schema(schema)
+        check("schema: is one", True)
+    except jsonschema.SchemaError as error:
+        check("schema: is one", False, error.message)
+    check("schema: strict everywhere", not schema_is_strict(schema), schema_is_strict(schema))
+    validator = jsonschema.Draft7Validator(schema)
+
+    def errors(values):
+        return {".".join(map(str, error.absolute_path)): error.message for error in validator.iter_errors(values)}
+
+    check("schema: takes the defaults", not errors(merged({})), errors(merged({})))
+    for file in VALUES:
+        wrong = errors(merged(yaml.safe_load(file.read_text())))
+        check(f"schema: takes {file.name}", not wrong, wrong)
+    for values, where in OUTSIDE_SCHEMA:
+        wrong = errors(merged(values))
+        check(f"schema: refuses {json.dumps(values)}", list(wrong) == [where], wrong)
+
+    known = list(leaves(yaml.safe_load((CHART / "values.yaml").read_text())))
+    named = dict(schema_paths(schema, schema))
+    unnamed = [path for path in known if path not in named and not any(named.get(up) for up in ancestors(path))]
+    check("schema: names every value", not unnamed, unnamed)
+    readme = (CHART / "README.md").read_text()
+    rows = set(re.findall(r"^\| `([A-Za-z.]+)`", readme, re.MULTILINE))
+    missing = [path for path in known if not rows & {path, *ancestors(path)}]
+    check("README: lists every value", not missing, missing)
+    check("README: lists no value that does not exist", rows <= set(named), rows - set(named))
+
+
+# --- all of it -------------------------------------------------------------------------------------------------------
+
+
+def check_with(render, extra):
+    check(f"{render.name}: every file of values has its checks", {file.stem for file in VALUES} == set(SPECIAL))
+    check(f"{render.name}: schemas of several versions, both sides of 1.30", {25, 29, 30} < {minor(v) for v in KUBERNETES})
+    for file in VALUES:
+        values = merged(yaml.safe_load(file.read_text()))
+        for kube in KUBERNETES:
+            label = f"{render.name}: {file.name} for Kubernetes {kube}"
+            try:
+                text = render(file, kube=kube)
+                found = objects(text)
+            except (Refused, yaml.YAMLError, ValueError) as error:
+                check(label, False, error)
+                continue
+            wrong = validate(found, kube)
+            check(f"{label}: valid", not wrong, wrong)
+            sleeps = "lifecycle" in gateway_of(found)
+            check(f"{label}: preStop where Kubernetes has it",
+                  sleeps == (minor(kube) >= 30 and values["preStopSeconds"] > 0))
+            if minor(kube) == 30:
+                common(label, text, found, values)
+                SPECIAL[file.stem](found)
+
+    # The pods restart when the configuration changes, and only then.
+    base = CHART / "test" / "values" / "default.yaml"
+
+    def checksum(values):
+        found = objects(render(base, extra(values)))
+        return only(found, "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
+    before = checksum({})
+    for values in ({"gateway": {"federation": {"upstreams": ["https://a.example.org"]}}},
+                   {"gateway": {"trustedProxies": ["10.0.0.0/8"]}}, {"gateway": {"federation": {"budget": "3s"}}}):
+        check(f"{render.name}: checksum follows {json.dumps(values)}", checksum(values) != before)
+    for values in ({"replicaCount": 5}, {"service": {"port": 80}},
+                   {"database": {"readerUrl": READER.replace("S3cret", "other")}}):
+        check(f"{render.name}: checksum ignores {json.dumps(values)}", checksum(values) == before)
+
+    # The default values alone are not enough, and say so.
+    try:
+        render()
+        check(f"{render.name}: the database is required", False)
+    except Refused as error:
+        check(f"{render.name}: the database is required", "database.readerUrl is missing" in str(error), error)
+    for values, words in CONTRADICTIONS:
+        name = f"{render.name}: refuses {json.dumps(values)}"
+        try:
+            render(base, extra(values))
+            check(name, False, "it was rendered")
+        except Refused as error:
+            check(name, words in str(error), error)
+            check(f"{name} without telling a password", not leaks(str(error)))
+
+
+def main():
+    renderers = []
+    if os.environ.get("RENDER"):
+        renderers.append(Go(os.environ["RENDER"]))
+    if shutil.which("helm"):
+        renderers.append(Helm())
+    check("something renders the chart", renderers)
+
+    with tempfile.TemporaryDirectory() as folder:
+        extra = Extra(folder)
+        check_schema()
+        for render in renderers:
+            check_with(render, extra)
+
+        if isinstance(renderers[0], Go):
+            go = renderers[0]
+            for file in VALUES:
+                check(f"{file.name}: numbers of either type", go(file) == go(file, numbers="text"))
+                notes = go(file, show="notes")
+                check(f"{file.name}: notes without a password", notes.strip() and not leaks(notes))
+        if isinstance(renderers[-1], Helm):
+            helm = renderers[-1]
+            for file in VALUES:
+                try:
+                    print(program("helm", "lint", CHART, "-f", file).strip())
+                    check(f"helm lint with {file.name}", True)
+                except Refused as error:
+                    check(f"helm lint with {file.name}", False, error)
+                if len(renderers) == 2:
+                    check(f"{file.name}: helm and render.go agree", objects(helm(file)) == objects(renderers[0](file)))
+            for values, _ in OUTSIDE_SCHEMA:
+                try:
+                    helm(CHART / "test" / "values" / "default.yaml", extra(values))
+                    check(f"helm: refuses {json.dumps(values)}", False)
+                except Refused as error:
+                    check(f"helm: refuses {json.dumps(values)}", "schema" in str(error), error)
+        else:
+            print("helm is not installed: rendered by render.go alone")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Exception as error:  # a broken chart can break a check; that is a failure, not a crash without a count
+        import traceback
+
+        traceback.print_exc()
+        check("the checks ran to their end", False, error)
+    print(f"Kubernetes schemas: {', '.join(KUBERNETES)}")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed != 0)
