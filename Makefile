@@ -1,0 +1,43 @@
+# darkserver: `make` alone lists what can be done.
+
+RPMS ?= compat-tests/fixtures/rpms
+PORT ?= 8002
+DATABASE ?= sqlite
+PROFILE ?= release
+export RPMS PORT DATABASE PROFILE
+
+.PHONY: help run test soak lint chart fixtures fixtures-check install clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run RPMS=/srv/rpms PORT=9000     serve a folder of your own on another port"
+	@echo "  make run DATABASE=mysql               use a private MariaDB under ./var instead of SQLite"
+
+run: ## Build, index sample RPMs, serve on 127.0.0.1:8002 and say what to try
+	@make/run.sh
+
+test: install ## Install what is missing, then run every test, on SQLite and on MariaDB
+	@make/test.sh
+
+soak: install ## The same tests with large counts and long runs
+	@DARKSERVER_SOAK=1 make/test.sh
+
+lint: ## Format and lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+chart: ## Render and validate the Helm chart
+	VENV=var/chart-venv helm/test/run.sh
+
+fixtures: ## Build the fixture RPMs anew into compat-tests/fixtures/rpms (needs rpmbuild)
+	@make/fixtures.sh replace
+
+fixtures-check: ## Build the fixture RPMs elsewhere and compare what matters
+	@make/fixtures.sh check
+
+install: ## Install the servers and clients that the tests need
+	@make/install.sh test
+
+clean: ## Remove what was built, indexed and cached
+	rm -rf target var

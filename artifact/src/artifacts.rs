@@ -1,0 +1,67 @@
+//! The artifacts of a package as far as its header tells them.
+
+use std::collections::BTreeMap;
+
+use crate::classes::{self, Verdict};
+use crate::header::Header;
+use crate::links::{self, Link};
+use crate::{Artifact, BuildId};
+
+/// What a header says of the build-ids in its package.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Sorted and without duplicates.
+    pub artifacts: Vec<Artifact>,
+    /// Ordinals of the files that may carry a build-id which the header does not name: only the payload can say. Ascending.
+    pub open: Vec<u32>,
+}
+
+impl Found {
+    /// All artifacts of the package, now that [`crate::scan::read`] has looked at the open files: what it found of a file goes before
+    /// what the header said of it. Sorted.
+    pub fn complete(self, scanned: Vec<Artifact>) -> Vec<Artifact> {
+        let Self { mut artifacts, open } = self;
+        artifacts.retain(|artifact| open.binary_search(&artifact.ordinal).is_err());
+        artifacts.extend(scanned);
+        artifacts.sort();
+        artifacts
+    }
+}
+
+/// Finds the artifacts: links first, file classes for what no link names. Open stay files whose class says ELF without a
+/// build-id, files without a class text that no link names, and files of which link and class say different things.
+pub fn of(header: &Header) -> Found {
+    let mut linked: BTreeMap<u32, Vec<Link>> = BTreeMap::new();
+    for link in links::of(header) {
+        linked.entry(link.ordinal).or_default().push(link);
+    }
+    let mut found = Found::default();
+    for (ordinal, file) in (0_u32..).zip(&header.files) {
+        if !file.is_regular() {
+            continue;
+        }
+        let mut add = |build_id: &BuildId| {
+            let dwarf = classes::dwarf(&file.class);
+            found.artifacts.extend(classes::kinds(file).iter().map(|kind| Artifact {
+                ordinal,
+                build_id: build_id.clone(),
+                kind: *kind,
+                dwarf,
+                path: file.path.clone(),
+            }));
+        };
+        let links = linked.remove(&ordinal).unwrap_or_default();
+        for link in &links {
+            add(&link.build_id);
+        }
+        match classes::verdict(file) {
+            Verdict::Named(build_id) if links.is_empty() => add(&build_id),
+            Verdict::Named(build_id) if links.iter().any(|link| link.build_id != build_id) => found.open.push(ordinal),
+            Verdict::Silent if links.is_empty() => found.open.push(ordinal),
+            _ => {}
+        }
+    }
+    found.artifacts.sort();
+    found.artifacts.dedup();
+    found
+}

@@ -1,0 +1,148 @@
+//! ELF files: build-id, kinds and sections, of 32 and 64 bits and both byte orders.
+//!
+//! Only the ELF header, the two tables, the section names and the notes are read, never the contents: a library of 150 MB takes
+//! microseconds. Files come from anywhere, so every offset is checked against the file's length and everything that is read has
+//! an upper bound (`tables`, `notes`).
+
+mod notes;
+mod tables;
+
+use std::io::{Read, Seek};
+use std::ops::Range;
+
+use goblin::elf::header::{ET_DYN, ET_EXEC, ET_REL};
+use goblin::elf::program_header::{PF_X, PT_LOAD};
+use goblin::elf::section_header::{SHT_NOBITS, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_SYMTAB};
+
+use crate::{BuildId, Error, Kind, Result};
+use tables::Tables;
+
+pub use notes::early_build_id;
+
+/// The first bytes of every ELF file.
+pub const MAGIC: [u8; 4] = *b"\x7fELF";
+
+/// What an ELF file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elf {
+    /// From its GNU build-id note.
+    pub build_id: Option<BuildId>,
+    /// What it is good for.
+    pub kinds: Vec<Kind>,
+    /// Does it hold DWARF?
+    pub dwarf: bool,
+}
+
+/// Reads an ELF file; `None` where the file does not begin with the ELF magic or is shorter than an ELF header.
+///
+/// The **build-id** is that of the first GNU build-id note in a section; program headers are asked only where no section has
+/// one. elfutils does the same (dwelf_elf_gnu_build_id), for a good reason: a `.debug` file keeps the program headers of the
+/// program that it was split from, and their offsets need not fit its own contents, while its sections do.
+///
+/// The **kinds** are those of debuginfod:
+/// - executable: a program or shared object with an allocated `PROGBITS` section, or without section headers and with an
+///   executable segment. Unlike debuginfod, a relocatable file with such a section counts too: a kernel module. In a module's
+///   `.debug` file those sections are `NOBITS`;
+/// - debuginfo: a section `.debug_*` or `.zdebug_*`, or else a symbol table and no allocated section other than `NOBITS` and
+///   notes. Unlike debuginfod, an allocated `.debug_gdb_scripts` is not taken for DWARF: stripped Rust programs keep it.
+///
+/// **DWARF** means `.debug_info` or `.zdebug_info` with data; in a file without code and without symbol table, which is what dwz
+/// makes, any debug section with data.
+///
+/// One table that is broken is treated as absent if the other one can be read.
+///
+/// # Errors
+/// [`Error::Elf`] where the file is ELF and neither table can be read; [`Error::Io`] where reading fails.
+pub fn read(file: &mut (impl Read + Seek)) -> Result<Option<Elf>> {
+    let Some(tables) = Tables::read(file)? else {
+        return Ok(None);
+    };
+    let build_id = notes::build_id(file, &tables)?;
+    let shape = Shape::of(&tables);
+    let mut kinds = Vec::new();
+    if shape.is_executable {
+        kinds.push(Kind::Executable);
+    }
+    if shape.is_debuginfo {
+        kinds.push(Kind::Debuginfo);
+    }
+    Ok(Some(Elf { build_id, kinds, dwarf: shape.has_dwarf }))
+}
+
+/// Where the contents of the first section with exactly this name lie: the bytes of the file as they are, so a section with
+/// `SHF_COMPRESSED` begins with its compression header. `None` where there is no such section, or it has no data in this file
+/// (`NOBITS`, or size 0).
+///
+/// # Errors
+/// [`Error::Elf`] where the file is not ELF, its section headers cannot be read, or the section reaches beyond the file's end;
+/// [`Error::Io`] where reading fails.
+pub fn section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<Range<u64>>> {
+    let Some(tables) = Tables::read(file)? else {
+        return refuse("an ELF file", "other bytes");
+    };
+    let sections = tables.sections?;
+    let Some(section) = sections.iter().find(|section| sections.is_named(section, name)) else {
+        return Ok(None);
+    };
+    if section.sh_type == SHT_NOBITS || section.sh_size == 0 {
+        return Ok(None);
+    }
+    match section.sh_offset.checked_add(section.sh_size) {
+        Some(end) if end <= tables.file_bytes => Ok(Some(section.sh_offset..end)),
+        _ => refuse(
+            format!("section {name} within {} bytes of file", tables.file_bytes),
+            format!("{} bytes at {}", section.sh_size, section.sh_offset),
+        ),
+    }
+}
+
+/// What the tables say of a file's use.
+#[derive(Default)]
+struct Shape {
+    is_executable: bool,
+    is_debuginfo: bool,
+    has_dwarf: bool,
+}
+
+impl Shape {
+    fn of(tables: &Tables) -> Self {
+        let Some(sections) = tables.sections.as_ref().ok().filter(|sections| !sections.is_empty()) else {
+            let mut segments = tables.segments.iter().flatten();
+            let runs = segments.any(|segment| segment.p_type == PT_LOAD && segment.p_flags & PF_X != 0 && segment.p_filesz > 0);
+            return Self { is_executable: runs && matches!(tables.file_type, ET_EXEC | ET_DYN), ..Self::default() };
+        };
+        let mut has_code = false;
+        let mut has_symbols = false;
+        let mut has_contents = false;
+        let mut has_debug_sections = false;
+        let mut has_debug_data = false;
+        let mut has_debug_info = false;
+        for section in sections.iter() {
+            if section.is_alloc() {
+                has_code |= section.sh_type == SHT_PROGBITS && section.sh_size > 0;
+                has_contents |= !matches!(section.sh_type, SHT_NOBITS | SHT_NOTE | SHT_NULL);
+            } else if sections.has_prefix(section, ".debug_") || sections.has_prefix(section, ".zdebug_") {
+                let has_data = section.sh_type != SHT_NOBITS && section.sh_size > 0;
+                has_debug_sections = true;
+                has_debug_data |= has_data;
+                has_debug_info |=
+                    has_data && (sections.is_named(section, ".debug_info") || sections.is_named(section, ".zdebug_info"));
+            }
+            has_symbols |= section.sh_type == SHT_SYMTAB;
+        }
+        Self {
+            is_executable: has_code && matches!(tables.file_type, ET_EXEC | ET_DYN | ET_REL),
+            is_debuginfo: has_debug_sections || has_symbols && !has_contents,
+            has_dwarf: has_debug_info || has_debug_data && !has_contents && !has_symbols,
+        }
+    }
+}
+
+fn refuse<T>(expected: impl Into<String>, found: impl Into<String>) -> Result<T> {
+    Err(Error::Elf { expected: expected.into(), found: found.into() })
+}
+
+#[cfg(test)]
+pub(crate) mod image;
+#[cfg(test)]
+mod tests;

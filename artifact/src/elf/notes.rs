@@ -1,0 +1,83 @@
+//! The GNU build-id note.
+//!
+//! A note is three words (bytes of name, bytes of description, type), the name and the description, each padded. Build-id notes
+//! are aligned to 4 bytes in files of either class. Sections and segments that say 8 hold `NT_GNU_PROPERTY` notes, but linkers
+//! have been seen to put both into one segment.
+
+use std::io::{Read, Seek};
+
+use goblin::container::Ctx;
+use goblin::elf::ProgramHeader;
+use goblin::elf::note::NT_GNU_BUILD_ID;
+use goblin::elf::program_header::PT_NOTE;
+use goblin::elf::section_header::SHT_NOTE;
+
+use super::tables::{self, Source, Tables};
+use crate::{BuildId, Result};
+
+/// What is read of one section or segment of notes.
+const MOST_BYTES: u64 = 1 << 20;
+/// So many sections and segments of notes are looked at. Real files have a handful.
+const MOST_PLACES: usize = 64;
+
+/// The build-id of a file: sections first, then segments ([`super::read`] says why).
+pub(super) fn build_id(file: &mut (impl Read + Seek), tables: &Tables) -> Result<Option<BuildId>> {
+    let sections = tables.sections.iter().flat_map(|sections| sections.iter()).filter(|section| section.sh_type == SHT_NOTE);
+    let segments = tables.segments.iter().flatten().filter(|segment| segment.p_type == PT_NOTE);
+    let sections = sections.map(|section| (section.sh_offset, section.sh_size, section.sh_addralign)).take(MOST_PLACES);
+    let segments = segments.map(|segment| (segment.p_offset, segment.p_filesz, segment.p_align)).take(MOST_PLACES);
+    let mut source = Source { file, bytes: tables.file_bytes };
+    for (offset, bytes, align) in sections.chain(segments) {
+        // Notes may be cut off, or lie outside of a .debug file: then they are somewhere else.
+        let bytes = bytes.min(tables.file_bytes.saturating_sub(offset)).min(MOST_BYTES);
+        if bytes > 0
+            && let Some(build_id) = find(&source.read(offset, bytes, "notes")?, align, tables.ctx)
+        {
+            return Ok(Some(build_id));
+        }
+    }
+    Ok(None)
+}
+
+/// The build-id as far as the first bytes of a file show it: 4 KiB are enough for most programs, whose notes follow the program
+/// headers. `None` says nothing. A guess for [`super::read`] to confirm: it trusts program headers alone.
+pub fn early_build_id(prefix: &[u8]) -> Option<BuildId> {
+    let (header, ctx) = tables::header(prefix).ok()??;
+    let (count, bytes) = tables::segment_table(&header, None, ctx).ok()?;
+    let start = usize::try_from(header.e_phoff).ok()?;
+    let segments = ProgramHeader::parse(prefix.get(start..start.checked_add(bytes)?)?, 0, count, ctx).ok()?;
+    segments.iter().filter(|segment| segment.p_type == PT_NOTE).take(MOST_PLACES).find_map(|segment| {
+        let rest = prefix.get(usize::try_from(segment.p_offset).ok()?..)?;
+        let bytes = usize::try_from(segment.p_filesz.min(MOST_BYTES)).ok()?.min(rest.len());
+        find(&rest[..bytes], segment.p_align, ctx)
+    })
+}
+
+/// The first build-id among these notes.
+fn find(notes: &[u8], align: u64, ctx: Ctx) -> Option<BuildId> {
+    let eight = if align == 8 { find_aligned(notes, 8, ctx) } else { None };
+    eight.or_else(|| find_aligned(notes, 4, ctx))
+}
+
+fn find_aligned(mut notes: &[u8], align: usize, ctx: Ctx) -> Option<BuildId> {
+    const NAME: usize = 12;
+    loop {
+        let name_bytes = word(notes, 0, ctx)? as usize;
+        let description_bytes = word(notes, 4, ctx)? as usize;
+        let name_end = NAME.checked_add(name_bytes)?;
+        let start = name_end.checked_next_multiple_of(align)?;
+        let end = start.checked_add(description_bytes)?;
+        if word(notes, 8, ctx)? == NT_GNU_BUILD_ID
+            && notes.get(NAME..name_end) == Some(b"GNU\0")
+            && let Ok(build_id) = BuildId::from_bytes(notes.get(start..end)?)
+        {
+            return Some(build_id);
+        }
+        notes = notes.get(end.checked_next_multiple_of(align)?..)?;
+    }
+}
+
+fn word(bytes: &[u8], at: usize, ctx: Ctx) -> Option<u32> {
+    let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(if ctx.le.is_little() { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
+}

@@ -1,0 +1,90 @@
+//! What can be wrong with the bytes that this crate reads. Every message says what was expected and what was found.
+
+use std::io;
+
+use crate::Identity;
+
+/// Short for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why bytes were refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not a build-id.
+    #[error("expected an even number of hex digits, 2 to 128, as build-id, found {found}")]
+    BuildId {
+        /// The text, or how many bytes.
+        found: String,
+    },
+    /// Not an identity.
+    #[error("expected 64 hex digits (SHA-256 of a main header) as identity, found {found:?}")]
+    Identity {
+        /// The text.
+        found: String,
+    },
+    /// Not a package name.
+    #[error("expected NAME-[EPOCH:]VERSION-RELEASE.ARCH, found {found:?}")]
+    Nevra {
+        /// The text.
+        found: String,
+    },
+    /// The structure of a lead or header is not that of an RPM, or is beyond the limits that rpm itself enforces.
+    #[error("{part}: expected {expected}, found {found}")]
+    Header {
+        /// `lead`, `signature header`, `main header`.
+        part: &'static str,
+        /// What the format or the limit asks for.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Tag 273 of the signature header names another main header.
+    #[error("main header: expected SHA-256 {expected} (tag 273 of the signature header), found {found}")]
+    HeaderDigest {
+        /// As recorded.
+        expected: String,
+        /// As computed.
+        found: Identity,
+    },
+    /// The `rpm` crate refused a header that is sound in structure.
+    #[error("header: {0}")]
+    Rpm(#[from] Box<rpm::Error>),
+    /// The archive's payload is broken.
+    #[error("payload: expected {expected}, found {found}")]
+    Payload {
+        /// What the header or the format promised.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A member's bytes are not those that the header promised.
+    #[error("{path}: expected {algorithm} digest {expected}, found {found}")]
+    FileDigest {
+        /// Member path.
+        path: String,
+        /// `SHA-256`, `MD5`...
+        algorithm: &'static str,
+        /// Hex, from the header.
+        expected: String,
+        /// Hex, computed.
+        found: String,
+    },
+    /// An ELF file that cannot be read.
+    #[error("ELF: expected {expected}, found {found}")]
+    Elf {
+        /// What the format asks for.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Reading failed: the disk, the network, a truncated archive.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<rpm::Error> for Error {
+    fn from(error: rpm::Error) -> Self {
+        Self::Rpm(Box::new(error))
+    }
+}

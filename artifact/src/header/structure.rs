@@ -1,0 +1,172 @@
+//! The structure of an RPM's first parts, checked before anything is allocated: magic numbers, counts, sizes, offsets, alignment
+//! and terminators, within the limits that rpm enforces (lib/header.c: hdrblobInit, hdrblobVerifyInfo).
+
+use crate::{Error, Result};
+
+/// Bytes of the lead.
+const LEAD: usize = 96;
+/// Bytes of a header's intro: magic, reserved, index length, data length.
+const INTRO: usize = 16;
+/// Lead and the intro of the signature header: the first bytes that any reader needs.
+pub const PREFIX_BYTES: usize = LEAD + INTRO;
+
+const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
+const HEADER_MAGIC: [u8; 4] = [0x8e, 0xad, 0xe8, 0x01];
+
+/// Where the main header lies, in bytes from the start of the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// First byte of the main header.
+    pub main_start: usize,
+    /// One past its last byte: the payload's first.
+    pub end: usize,
+}
+
+impl Extent {
+    /// Where the main header of an archive that begins with `prefix` (at least [`PREFIX_BYTES`] bytes) lies: `Ok(Err(bytes))` when
+    /// that many bytes are needed to tell. Two steps always suffice.
+    ///
+    /// # Errors
+    /// [`Error::Header`] for wrong magic numbers and sizes beyond rpm's limits.
+    pub fn of(prefix: &[u8]) -> Result<std::result::Result<Self, usize>> {
+        let lead = at_least(prefix, LEAD, "lead")?;
+        if lead[..4] != LEAD_MAGIC {
+            return refuse("lead", format!("magic {}", hex::encode(LEAD_MAGIC)), hex::encode(&lead[..4]));
+        }
+        let signature = Sizes::read(prefix, LEAD, SIGNATURE)?;
+        let main_start = LEAD + signature.total().next_multiple_of(8);
+        if prefix.len() < main_start + INTRO {
+            return Ok(Err(main_start + INTRO));
+        }
+        let main = Sizes::read(prefix, main_start, MAIN)?;
+        Ok(Ok(Self { main_start, end: main_start + main.total() }))
+    }
+}
+
+/// Checks both headers of an archive that begins with `bytes` whole.
+pub(super) fn check(bytes: &[u8]) -> Result<Extent> {
+    let extent = match Extent::of(bytes)? {
+        Ok(extent) if extent.end <= bytes.len() => extent,
+        Ok(Extent { end: need, .. }) | Err(need) => {
+            return refuse("header", format!("{need} bytes"), format!("{} bytes", bytes.len()));
+        }
+    };
+    check_header(&bytes[LEAD..extent.main_start], SIGNATURE)?;
+    check_header(&bytes[extent.main_start..extent.end], MAIN)?;
+    Ok(extent)
+}
+
+/// What rpm allows in one of the two headers.
+#[derive(Clone, Copy)]
+struct Limits {
+    part: &'static str,
+    index: usize,
+    data: usize,
+}
+
+const SIGNATURE: Limits = Limits { part: "signature header", index: 32, data: 64 << 20 };
+const MAIN: Limits = Limits { part: "main header", index: 65_535, data: (256 << 20) - 1 };
+/// Elements of one array.
+const MAX_COUNT: usize = 0xf_ffff;
+
+/// Index entries and data bytes of one header, within its limits.
+struct Sizes {
+    index: usize,
+    data: usize,
+}
+
+impl Sizes {
+    fn read(bytes: &[u8], start: usize, limits: Limits) -> Result<Self> {
+        let intro = at_least(bytes.get(start..).unwrap_or_default(), INTRO, limits.part)?;
+        if intro[..4] != HEADER_MAGIC {
+            return refuse(limits.part, format!("magic {}", hex::encode(HEADER_MAGIC)), hex::encode(&intro[..4]));
+        }
+        let (index, data) = (be_u32(intro, 8) as usize, be_u32(intro, 12) as usize);
+        if index == 0 || index > limits.index {
+            return refuse(limits.part, format!("1 to {} index entries", limits.index), index.to_string());
+        }
+        if data > limits.data {
+            return refuse(limits.part, format!("at most {} bytes of data", limits.data), data.to_string());
+        }
+        Ok(Self { index, data })
+    }
+
+    fn total(&self) -> usize {
+        INTRO + INTRO * self.index + self.data
+    }
+}
+
+/// Checks every index entry of one header: type, alignment, bounds, terminators, no tag twice.
+fn check_header(bytes: &[u8], limits: Limits) -> Result<()> {
+    let sizes = Sizes::read(bytes, 0, limits)?;
+    let (index, data) = bytes[INTRO..sizes.total()].split_at(INTRO * sizes.index);
+    let mut covered = 0;
+    for entry in index.chunks_exact(INTRO) {
+        match check_entry(entry, data) {
+            Ok(bytes) => covered += bytes,
+            Err((expected, found)) => {
+                return refuse(limits.part, format!("tag {}: {expected}", be_u32(entry, 0)), found);
+            }
+        }
+        // Entries do not overlap in a header that rpm wrote. Thousands of arrays over the same bytes would cost gigabytes to read.
+        if covered > 2 * data.len() {
+            return refuse(limits.part, format!("entries that share {} bytes of data", data.len()), "overlapping entries".into());
+        }
+    }
+    Ok(())
+}
+
+/// Checks one index entry against the data. How many bytes it covers, or what was expected and found.
+fn check_entry(entry: &[u8], data: &[u8]) -> std::result::Result<usize, (String, String)> {
+    let (kind, offset, count) = (be_u32(entry, 4), be_u32(entry, 8) as usize, be_u32(entry, 12) as usize);
+    let bytes_per_element = match kind {
+        0 | 1 | 2 | 6 | 7 | 8 | 9 => 1,
+        3 => 2,
+        4 => 4,
+        5 => 8,
+        _ => return Err(("a type from 0 to 9".into(), kind.to_string())),
+    };
+    if count == 0 && kind != 0 {
+        return Err(("at least one element".into(), "0".into()));
+    }
+    let is_binary = matches!(kind, 1 | 2 | 7);
+    if count > if is_binary { data.len() } else { MAX_COUNT } {
+        return Err(("fewer elements".into(), count.to_string()));
+    }
+    if offset > data.len() || offset % bytes_per_element != 0 {
+        return Err((
+            format!("an offset within {} bytes of data, aligned to {bytes_per_element}", data.len()),
+            offset.to_string(),
+        ));
+    }
+    let rest = &data[offset..];
+    match kind {
+        6 if count != 1 => Err(("one string".into(), count.to_string())),
+        6 | 8 | 9 => {
+            let mut ends = rest.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at + 1);
+            ends.nth(count - 1)
+                .ok_or_else(|| (format!("{count} NUL-terminated strings at offset {offset}"), "the end of the data".into()))
+        }
+        _ if count * bytes_per_element > rest.len() => {
+            Err((format!("{} bytes at offset {offset}", count * bytes_per_element), format!("{} bytes", rest.len())))
+        }
+        _ => Ok(count * bytes_per_element),
+    }
+}
+
+fn at_least<'a>(bytes: &'a [u8], need: usize, part: &'static str) -> Result<&'a [u8]> {
+    match bytes.get(..need) {
+        Some(bytes) => Ok(bytes),
+        None => refuse(part, format!("{need} bytes"), format!("{} bytes", bytes.len())),
+    }
+}
+
+fn be_u32(bytes: &[u8], at: usize) -> u32 {
+    let mut number = [0; 4];
+    number.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_be_bytes(number)
+}
+
+fn refuse<T>(part: &'static str, expected: String, found: String) -> Result<T> {
+    Err(Error::Header { part, expected, found })
+}

@@ -1,0 +1,46 @@
+//! What makes two copies of a package the same package.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, Result};
+
+/// SHA-256 over the bytes of an RPM's main header: equal for unsigned, signed and IMA-signed copies of one package, because
+/// signing touches the signature header alone. rpm records it as tag 273 (SHA256HEADER) of the signature header.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity([u8; 32]);
+
+impl Identity {
+    /// An identity from its 32 bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for Identity {
+    type Err = Error;
+
+    /// Reads 64 hex digits of any case.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::Identity { found: text.chars().take(66).collect() })?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({self})")
+    }
+}

@@ -1,0 +1,104 @@
+//! Build-id links: the symbolic links under `.build-id/` that rpm's build leaves in a package, one a file.
+//!
+//! ```text
+//! /usr/lib/.build-id/xx/yyyy[.N]              -> the file                         main packages since Fedora 27, RHEL 8
+//! /usr/lib/debug/.build-id/xx/yyyy[.N].debug  -> the .debug file                  debuginfo packages of every age
+//! /usr/lib/debug/.build-id/xx/yyyy[.N]        -> the main file, or the main link  debuginfo packages, modes compat and alldebug
+//! ```
+//!
+//! `xx` is the first byte of the build-id and `yyyy` the rest. A number stands for a duplicate; duplicates are counted over a whole
+//! build, so a subpackage may hold only `yyyy.3`. Targets are resolved lexically, because their depth differs between
+//! generations of find-debuginfo.
+
+use crate::header::Header;
+use crate::{BuildId, path};
+
+/// A link that names a member of its own package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The build-id in its name.
+    pub build_id: BuildId,
+    /// The file that it names.
+    pub ordinal: u32,
+}
+
+/// The links of a package whose targets are regular files of the same package. Others are no artifact here: compat links of
+/// debuginfo packages name the main package's link or file, and vmlinux's compat link names nothing at all.
+pub fn of(header: &Header) -> Vec<Link> {
+    let mut named: Vec<(String, BuildId)> = Vec::new();
+    for file in &header.files {
+        if let Some(target) = &file.link_target
+            && let Some(build_id) = parse(&file.path)
+        {
+            named.push((path::resolve(&file.path, target), build_id));
+        }
+    }
+    if named.is_empty() {
+        return Vec::new();
+    }
+    // One pass over the files instead of one for each link.
+    named.sort();
+    let mut links = Vec::with_capacity(named.len());
+    for (ordinal, file) in (0_u32..).zip(&header.files) {
+        if !file.is_regular() {
+            continue;
+        }
+        let first = named.partition_point(|(target, _)| *target < file.path);
+        for (_, build_id) in named[first..].iter().take_while(|(target, _)| *target == file.path) {
+            links.push(Link { build_id: build_id.clone(), ordinal });
+        }
+    }
+    links
+}
+
+/// The build-id in the path of a build-id link; `None` for every other path.
+fn parse(link: &str) -> Option<BuildId> {
+    let rest = link.strip_prefix("/usr/lib/")?;
+    let (in_debug, rest) = match rest.strip_prefix("debug/") {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let (first, rest) = rest.strip_prefix(".build-id/")?.split_once('/')?;
+    let rest = if in_debug { rest.strip_suffix(".debug").unwrap_or(rest) } else { rest };
+    let rest = match rest.split_once('.') {
+        Some((rest, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        Some(_) => return None,
+        None => rest,
+    };
+    (first.len() == 2).then(|| format!("{first}{rest}").parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_names_say_the_build_id() {
+        let id: BuildId = "420e9e3308".parse().unwrap();
+        for link in [
+            "/usr/lib/.build-id/42/0e9e3308",
+            "/usr/lib/.build-id/42/0e9e3308.3",
+            "/usr/lib/debug/.build-id/42/0e9e3308",
+            "/usr/lib/debug/.build-id/42/0e9e3308.1",
+            "/usr/lib/debug/.build-id/42/0e9e3308.debug",
+            "/usr/lib/debug/.build-id/42/0e9e3308.12.debug",
+        ] {
+            assert_eq!(parse(link).as_ref(), Some(&id), "{link}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_no_links() {
+        for link in [
+            "/usr/lib/.build-id/420e/9e",
+            "/usr/lib/.build-id/42/0e9.x",
+            "/usr/lib/.build-id/42/0e9e3308.",
+            "/usr/lib/.build-id/42/zz",
+            "/usr/lib/.build-id/42",
+            "/opt/.build-id/42/0e9e3308",
+            "/usr/lib/.build-id/42/0e9e.debug",
+        ] {
+            assert_eq!(parse(link), None, "{link}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Name, epoch, version, release and arch of a package.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, Result};
+
+/// Name-[epoch:]version-release.arch. [`fmt::Display`] writes the NVRA, the form without epoch that file names and the darkserver
+/// API use.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nevra {
+    /// `bash`
+    pub name: String,
+    /// `None` where the header has none, which rpm treats like 0.
+    pub epoch: Option<u32>,
+    /// `4.2.10`
+    pub version: String,
+    /// `5.fc16`
+    pub release: String,
+    /// `x86_64`, `noarch`; of a source package `src` or `nosrc`, whatever its header's ARCH says.
+    pub arch: String,
+}
+
+impl Nevra {
+    /// Name-version-release.arch, no epoch.
+    pub fn nvra(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Nevra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, version, release, arch, .. } = self;
+        write!(f, "{name}-{version}-{release}.{arch}")
+    }
+}
+
+impl FromStr for Nevra {
+    type Err = Error;
+
+    /// Reads `NAME-[EPOCH:]VERSION-RELEASE.ARCH`, with or without a final `.rpm`.
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse = || Error::Nevra { found: text.chars().take(300).collect() };
+        let rest = text.strip_suffix(".rpm").unwrap_or(text);
+        let (rest, arch) = rest.rsplit_once('.').ok_or_else(refuse)?;
+        let (rest, release) = rest.rsplit_once('-').ok_or_else(refuse)?;
+        let (name, version) = rest.rsplit_once('-').ok_or_else(refuse)?;
+        let (epoch, version) = match version.split_once(':') {
+            Some((epoch, version)) => (Some(epoch.parse().map_err(|_| refuse())?), version),
+            None => (None, version),
+        };
+        if [name, version, release, arch].contains(&"") {
+            return Err(refuse());
+        }
+        Ok(Self { name: name.into(), epoch, version: version.into(), release: release.into(), arch: arch.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn real_names_are_read_and_written_back() {
+        for nvra in [
+            "libstdc++-4.6.2-1.fc16.x86_64",
+            "java-1.7.0-openjdk-1.7.0.3-2.1.fc17.8.i686",
+            "kernel-debuginfo-common-x86_64-6.9.6-200.fc40.x86_64",
+        ] {
+            assert_eq!(nvra.parse::<Nevra>().unwrap().to_string(), nvra);
+            assert_eq!(format!("{nvra}.rpm").parse::<Nevra>().unwrap().nvra(), nvra);
+        }
+        let nevra: Nevra = "bidtest-3:1.2~rc1-4.fc99.x86_64".parse().unwrap();
+        assert_eq!((nevra.epoch, nevra.version.as_str()), (Some(3), "1.2~rc1"));
+    }
+
+    #[test]
+    fn what_is_no_nevra_is_refused() {
+        for bad in ["", "bash", "bash-1.x86_64", "-1-1.x86_64", "bash-x:1-1.x86_64"] {
+            assert!(bad.parse::<Nevra>().is_err(), "{bad}");
+        }
+    }
+}

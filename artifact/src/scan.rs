@@ -1,0 +1,83 @@
+//! The ELF notes of a package's open files.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+
+use tempfile::SpooledTempFile;
+
+use crate::elf::{self, Elf};
+use crate::header::{File, Header};
+use crate::payload::{self, HardLinks, Member, Members};
+use crate::{Artifact, Error, Result};
+
+/// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
+const MEMORY_BYTES: usize = 1 << 20;
+
+/// The artifacts of the open files ([`crate::artifacts::Found::open`]), sorted: what the payload says where the header does not
+/// say enough.
+///
+/// One pass over the payload, which stands at its first byte (`header.range.end` of the archive) and is still compressed; it ends
+/// with the last open file. Files that are not ELF, ELF files without a build-id and ELF files that cannot be read
+/// ([`Error::Elf`]) have no artifacts: one strange file does not hide the others of its package. The digests of ELF files are
+/// checked.
+///
+/// # Errors
+/// As [`payload::extract`]; [`Error::Io`] also where a temporary file cannot be written.
+pub fn read(payload: impl Read + Send, header: &Header, open: &[u32]) -> Result<Vec<Artifact>> {
+    let hard_links = HardLinks::of(&header.files);
+    // By the first file of their group of hard links: one member carries the contents of all.
+    let mut wanted: BTreeMap<u32, Vec<(u32, &File)>> = BTreeMap::new();
+    for ordinal in open {
+        let file = payload::regular_file(header, *ordinal)?;
+        wanted.entry(hard_links.first(*ordinal)).or_default().push((*ordinal, file));
+    }
+    let mut artifacts = Vec::new();
+    if wanted.is_empty() {
+        return Ok(artifacts);
+    }
+    let mut members = Members::new(payload::open(header.compressor.as_deref(), payload)?, header);
+    while !wanted.is_empty() {
+        let Some(mut member) = members.next()? else { break };
+        if member.has_contents()
+            && let Some(files) = wanted.remove(&member.group())
+            && let Some(elf) = read_member(&mut member)?
+        {
+            artifacts.extend(files.iter().flat_map(|(ordinal, file)| artifacts_of(*ordinal, file, &elf)));
+        }
+    }
+    if let Some((_, file)) = wanted.values().flatten().next() {
+        return Err(payload::missing(file));
+    }
+    artifacts.sort();
+    artifacts.dedup();
+    Ok(artifacts)
+}
+
+/// What a member says of itself if it is an ELF file that can be read.
+fn read_member(member: &mut Member<'_, '_, impl Read>) -> Result<Option<Elf>> {
+    let mut start = [0; elf::MAGIC.len()];
+    let filled = payload::fill(member, &mut start)?;
+    if start[..filled] != elf::MAGIC {
+        return Ok(None);
+    }
+    let mut copy = SpooledTempFile::new(MEMORY_BYTES);
+    let file = member.file();
+    payload::deliver(&mut Cursor::new(start).chain(member), file, &mut copy)?;
+    match elf::read(&mut copy) {
+        Err(Error::Elf { .. }) => Ok(None),
+        result => result,
+    }
+}
+
+/// One for each kind, none without a build-id.
+fn artifacts_of(ordinal: u32, file: &File, elf: &Elf) -> Vec<Artifact> {
+    let Some(build_id) = &elf.build_id else {
+        return Vec::new();
+    };
+    let artifact =
+        |kind: &_| Artifact { ordinal, build_id: build_id.clone(), kind: *kind, dwarf: Some(elf.dwarf), path: file.path.clone() };
+    elf.kinds.iter().map(artifact).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Our own programs, as processes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::http;
+use crate::process::{Process, free_port, run};
+
+/// A program of this workspace, as built beside the running test.
+///
+/// # Panics
+/// When it was not built: `cargo build --workspace` does.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the test");
+    let folder = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+    let program = folder.join(name);
+    assert!(program.is_file(), "{}: expected a program; run `cargo build --workspace` first", program.display());
+    program
+}
+
+/// `darkserver-import` with these arguments on `database`, in an environment without settings.
+pub fn import(database: &str, arguments: &[&str]) -> Output {
+    let mut command = bare(Command::new(program("darkserver-import")));
+    command.env("DARKSERVER_DATABASE", database).args(arguments);
+    run(&mut command, "the workspace")
+}
+
+/// As [`import`], and it must succeed.
+pub fn import_ok(database: &str, arguments: &[&str]) -> Output {
+    let output = import(database, arguments);
+    assert!(output.status.success(), "darkserver-import {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// `darkclient` against `server`.
+pub fn darkclient(server: &str, arguments: &[&str]) -> Output {
+    let mut command = bare(Command::new(program("darkclient")));
+    run(command.env("DARKSERVER_URL", server).args(arguments), "the workspace")
+}
+
+fn bare(mut command: Command) -> Command {
+    for (name, _) in std::env::vars() {
+        if name.starts_with("DARKSERVER_") || name.starts_with("DEBUGINFOD_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A running gateway with its own cache folder.
+pub struct Gateway {
+    process: Process,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    folder: TempDir,
+}
+
+impl Gateway {
+    /// Starts a gateway on `database`.
+    pub fn start(database: &str) -> Self {
+        Self::start_with(database, "", &[])
+    }
+
+    /// Starts a gateway on `database` with the text of a configuration file and further arguments.
+    pub fn start_with(database: &str, configuration: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = free_port();
+        let file = folder.path().join("gateway.toml");
+        std::fs::write(&file, configuration).expect("write a configuration");
+        let mut command = bare(Command::new(program("darkserver")));
+        command
+            .env("DARKSERVER_DATABASE", database)
+            .env("RUST_LOG", "info,gateway=debug")
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("--cache-dir")
+            .arg(folder.path().join("cache"))
+            .arg("--config")
+            .arg(&file)
+            .args(arguments);
+        let mut process = Process::start(&mut command, &folder.path().join("log"));
+        process.wait_until("the gateway", || http::get(port, "/healthz").is_ok_and(|answer| answer.status == 200));
+        Self { process, port, folder }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its folder of extracted files.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    /// A GET request.
+    ///
+    /// # Panics
+    /// When the connection breaks; [`http::get`] says how.
+    pub fn get(&self, path: &str) -> http::Answer {
+        http::get(self.port, path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// The value of a metric with exactly these labels as written, 0 if it is not there.
+    pub fn metric(&self, line: &str) -> f64 {
+        let text = self.get("/metrics").text();
+        let value = text.lines().find_map(|row| row.strip_prefix(line)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// A SQLite index in a folder of its own.
+pub struct Sqlite {
+    folder: TempDir,
+}
+
+impl Sqlite {
+    /// An index that is not there yet.
+    pub fn empty() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// An index of these folders.
+    pub fn of(folders: &[&Path]) -> Self {
+        let sqlite = Self::empty();
+        import_ok(&sqlite.url(), &["migrate"]);
+        for folder in folders {
+            import_ok(&sqlite.url(), &["dir", folder.to_str().expect("a UTF-8 path")]);
+        }
+        sqlite
+    }
+
+    /// `sqlite:PATH`
+    pub fn url(&self) -> String {
+        format!("sqlite:{}", self.path().display())
+    }
+
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("darkserver.db")
+    }
+}

@@ -1,0 +1,95 @@
+//! elfutils' server and client, as the distribution ships them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::http;
+use crate::process::{Process, free_port, run};
+
+/// A running `debuginfod` that serves a folder of RPMs.
+pub struct Debuginfod {
+    process: Process,
+    /// Its port.
+    pub port: u16,
+    _folder: TempDir,
+}
+
+impl Debuginfod {
+    /// Starts one and waits until it has scanned `rpms`.
+    pub fn start(rpms: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = free_port();
+        let mut command = Command::new("debuginfod");
+        command.env_remove("DEBUGINFOD_URLS").env("HOME", folder.path()).env("TMPDIR", folder.path());
+        command.args(["-R", "-t", "0", "-g", "0", "-d"]).arg(folder.path().join("index.sqlite"));
+        command.args(["-p", &port.to_string()]).arg(rpms);
+        let mut process = Process::start(&mut command, &folder.path().join("log"));
+        // Two passes: a dwz reference may be met before the package that resolves it.
+        let done = |text: &str| {
+            let value = |line: &str| text.lines().find_map(|row| row.strip_prefix(line)?.trim().parse::<f64>().ok());
+            value("thread_work_total{role=\"traverse\"}").is_some_and(|passes| passes >= 1.0)
+                && value("thread_work_pending{role=\"scan\"}") == Some(0.0)
+                && value("thread_busy{role=\"scan\"}") == Some(0.0)
+        };
+        process.wait_until("debuginfod", || http::get(port, "/metrics").is_ok_and(|answer| done(&answer.text())));
+        Self { process, port, _folder: folder }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its access log.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+}
+
+/// A debuginfod client with a cache of its own, empty at first.
+pub struct Client {
+    folder: TempDir,
+    urls: String,
+}
+
+impl Client {
+    /// A client of these servers, separated by blanks.
+    pub fn of(urls: &str) -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), urls: urls.to_owned() }
+    }
+
+    /// Sets the client's environment for any program that uses libdebuginfod: GDB, eu-stack...
+    pub fn environment(&self, command: &mut Command) {
+        command
+            .env("DEBUGINFOD_URLS", &self.urls)
+            .env("DEBUGINFOD_CACHE_PATH", self.cache())
+            .env("DEBUGINFOD_TIMEOUT", "20")
+            .env("HOME", self.folder.path());
+    }
+
+    /// Its cache folder.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    /// `debuginfod-find` with these arguments.
+    pub fn find(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new("debuginfod-find");
+        self.environment(&mut command);
+        run(command.arg("-v").args(arguments), "debuginfod (Debian) or elfutils-debuginfod-client (Fedora)")
+    }
+
+    /// The bytes that `debuginfod-find` found.
+    ///
+    /// # Panics
+    /// When it found nothing, with what it said.
+    pub fn found(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.find(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "debuginfod-find {arguments:?}: {said}");
+        let path = String::from_utf8(output.stdout).expect("a UTF-8 path");
+        std::fs::read(path.trim()).expect("the file that was found")
+    }
+}

@@ -1,0 +1,92 @@
+//! HTTP/1.1 as bytes on a socket: a test sees exactly what came, and a reset as a reset.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+/// A response.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// 200...
+    pub status: u16,
+    /// In the order of arrival, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Decoded if it was chunked.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The first header of this name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// GET `path` from a port of this machine.
+///
+/// # Errors
+/// As the socket gives them: `ConnectionReset` for a reset; `UnexpectedEof` where a body is shorter than its Content-Length.
+pub fn get(port: u16, path: &str) -> io::Result<Answer> {
+    request(port, "GET", path, &[])
+}
+
+/// A request with further headers.
+///
+/// # Errors
+/// As [`get`].
+pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    parse(&bytes, method)
+}
+
+fn parse(bytes: &[u8], method: &str) -> io::Result<Answer> {
+    let broken = |what: &str| io::Error::new(io::ErrorKind::UnexpectedEof, what.to_owned());
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(|| broken("no whole head"))?;
+    let head = String::from_utf8_lossy(&bytes[..end]);
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).ok_or_else(|| broken("no status line"))?;
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let mut answer = Answer { status, headers, body: bytes[end + 4..].to_vec() };
+    if answer.header("transfer-encoding") == Some("chunked") {
+        answer.body = unchunk(&answer.body).ok_or_else(|| broken("no whole chunked body"))?;
+    } else if let Some(length) = answer.header("content-length")
+        && method != "HEAD"
+        && status != 304
+    {
+        let length: usize = length.parse().map_err(|_| broken("no number as Content-Length"))?;
+        if answer.body.len() != length {
+            return Err(broken(&format!("expected {length} bytes of body, found {}", answer.body.len())));
+        }
+    }
+    Ok(answer)
+}
+
+fn unchunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|window| window == b"\r\n")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).ok()?.trim(), 16).ok()?;
+        bytes = bytes.get(end + 2..)?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(bytes.get(..length)?);
+        bytes = bytes.get(length + 2..)?;
+    }
+}

@@ -1,0 +1,20 @@
+//! What the compatibility tests are made of: real processes, each started by the test that needs it and ended by its process id.
+//!
+//! - [`fixtures`]: the committed RPMs and what `eu-readelf` says of them;
+//! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
+//!   [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off;
+//! - [`http`]: requests as bytes on a socket, so that a test sees a reset as a reset;
+//! - [`process`]: the guard that all of them share.
+//!
+//! A program that is missing fails the test with the name of the package to install: a test that could not run has not passed.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "test support: a failure here is a failed test, and says where")]
+
+pub mod darkserver;
+pub mod debuginfod;
+pub mod files;
+pub mod fixtures;
+pub mod http;
+pub mod mariadb;
+pub mod odd;
+pub mod process;

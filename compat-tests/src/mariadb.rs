@@ -1,0 +1,248 @@
+//! A real MariaDB server for a test, in a folder of its own.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tempfile::TempDir;
+
+const USER: &str = "darkserver";
+/// Special characters on purpose: they have to survive the way through a URL.
+const PASSWORD: &str = "p@ss/w%rd";
+
+/// A MariaDB server with its own data, port and socket. It ends, and its data go, when this is dropped.
+#[derive(Debug)]
+pub struct MariaDb {
+    server: Option<Child>,
+    port: u16,
+    folder: TempDir,
+}
+
+impl MariaDb {
+    /// Makes an empty server and waits until it answers.
+    ///
+    /// # Panics
+    /// If MariaDB is not installed or does not start: a test that cannot run has failed.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a folder for MariaDB: {error}"));
+        if geteuid().is_root() {
+            // mariadbd refuses to run as root.
+            run(Command::new("chown").arg("mysql:").arg(folder.path()));
+        }
+        let mut install = Command::new(find("mariadb-install-db"));
+        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
+        install.args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M"]);
+        install.arg(format!("--datadir={}", folder.path().join("data").display()));
+        if geteuid().is_root() {
+            install.arg("--user=mysql");
+        }
+        run(&mut install);
+        let mut started = Self { server: None, port: 0, folder };
+        // Another process may take the port between its choice and the server's start.
+        for _ in 0..5 {
+            started.port = free_port();
+            if started.launch() {
+                started.sql(&format!("create user '{USER}'@'%' identified by '{PASSWORD}'; grant all on *.* to '{USER}'@'%'"));
+                return started;
+            }
+        }
+        panic!("mariadbd did not start:\n{}", started.log());
+    }
+
+    /// The server that the tests of one process share: it runs as long as one of them holds it.
+    ///
+    /// # Panics
+    /// As [`MariaDb::start`].
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<MariaDb>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    /// The URL of a database, for a user with all rights.
+    pub fn url(&self, database: &str) -> String {
+        self.url_of(USER, PASSWORD, database)
+    }
+
+    /// The URL of a database for a user made by [`MariaDb::create_user`].
+    pub fn url_of(&self, user: &str, password: &str, database: &str) -> String {
+        let mut escaped = String::new();
+        for byte in password.bytes() {
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+        format!("mysql://{user}:{escaped}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The port on 127.0.0.1; it stays the same over [`MariaDb::restart`].
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// Makes an empty database.
+    ///
+    /// # Panics
+    /// If the server refuses.
+    pub fn create_database(&self, name: &str) {
+        self.sql(&format!("create database `{name}`"));
+    }
+
+    /// Makes a user: `create_user("reader", "secret", "select on index1.*")`.
+    ///
+    /// # Panics
+    /// If the server refuses.
+    pub fn create_user(&self, name: &str, password: &str, grants: &str) {
+        self.sql(&format!("create user '{name}'@'%' identified by '{password}'; grant {grants} to '{name}'@'%'"));
+    }
+
+    /// Runs the real client as the server's root, with more arguments (later ones win) and an input.
+    ///
+    /// # Panics
+    /// If it cannot be run. What it says is in the result.
+    pub fn client(&self, arguments: &[&str], input: &str) -> Output {
+        let mut client = Command::new(find("mariadb"))
+            .args(["--no-defaults", "--user=root", "--default-character-set=utf8mb4"])
+            .arg(format!("--socket={}", self.socket().display()))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("the client mariadb: {error}"));
+        let mut stdin = client.stdin.take();
+        let output = thread::scope(|scope| {
+            scope.spawn(move || {
+                // A client that stops at an error closes its input early: its exit status tells.
+                let _ = stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+            });
+            client.wait_with_output()
+        });
+        output.unwrap_or_else(|error| panic!("the client mariadb: {error}"))
+    }
+
+    /// Runs statements as the server's root; the result has one line per row, values separated by tabs.
+    ///
+    /// # Panics
+    /// If a statement fails.
+    pub fn sql(&self, statements: &str) -> String {
+        let output = self.client(&["--batch", "--skip-column-names"], statements);
+        assert!(output.status.success(), "{statements}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Ends the server at once, as kill -9 or a power cut does.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            // An error means that it has ended by itself.
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// Ends the server in good order.
+    ///
+    /// # Panics
+    /// If it cannot be told to end.
+    pub fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            kill_process(Pid::from_child(&server), Signal::TERM).unwrap_or_else(|error| panic!("stopping mariadbd: {error}"));
+            let _ = server.wait();
+        }
+    }
+
+    /// Starts the server again, on the same port with the same data; ends it first if it runs.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn restart(&mut self) {
+        self.stop();
+        assert!(self.launch(), "mariadbd did not start again:\n{}", self.log());
+    }
+
+    /// Starts the server and waits until it answers. `false` if it ended instead.
+    fn launch(&mut self) -> bool {
+        let folder = self.folder.path();
+        let log = |name: &str| File::create(folder.join(name)).unwrap_or_else(|error| panic!("log of mariadbd: {error}"));
+        let mut server = Command::new(find("mariadbd"));
+        server.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--performance-schema=off"]);
+        server.args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=2"]);
+        server.arg(format!("--datadir={}", folder.join("data").display()));
+        server.arg(format!("--tmpdir={}", folder.display()));
+        server.arg(format!("--socket={}", self.socket().display()));
+        server.arg(format!("--pid-file={}", folder.join("pid").display()));
+        server.arg(format!("--port={}", self.port));
+        if geteuid().is_root() {
+            server.arg("--user=mysql");
+        }
+        server.stdin(Stdio::null()).stdout(log("stdout")).stderr(log("stderr"));
+        self.server = Some(server.spawn().unwrap_or_else(|error| panic!("mariadbd: {error}")));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            if self.client(&["--connect-timeout=2"], "select 1").status.success() {
+                return true;
+            }
+            if self.server.as_mut().is_some_and(|server| !matches!(server.try_wait(), Ok(None))) {
+                self.server = None;
+                return false;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("mariadbd does not answer after 60 s:\n{}", self.log());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Finds a program in PATH or where distributions keep servers.
+fn find(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/libexec", "/usr/local/sbin", "/usr/local/bin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|file| Path::is_file(file))
+        .unwrap_or_else(|| {
+            panic!("{program} not found: install MariaDB's server and client (Debian: mariadb-server, Fedora: mariadb-server mariadb)")
+        })
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .unwrap_or_else(|error| panic!("a free port: {error}"))
+        .port()
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -1,0 +1,99 @@
+//! Processes that end with the test that started them.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to answer its first connection.
+pub const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// A running process; dropping it ends it by its id and waits for it.
+pub struct Process {
+    child: Child,
+    /// Where its output goes; shown when a test fails.
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output in the file `log`.
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let out = File::options().create(true).append(true).open(log).expect("open a log file");
+        let err = out.try_clone().expect("clone a descriptor");
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let child = child.unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        Self { child, log: log.to_owned() }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until `ready` says yes.
+    ///
+    /// # Panics
+    /// When the process ended, or after [`START_WITHIN`]; both with its output.
+    pub fn wait_until(&mut self, what: &str, mut ready: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !ready() {
+            if let Some(status) = self.child.try_wait().expect("ask for a child's state") {
+                panic!("{what}: the process ended with {status}:\n{}", self.output());
+            }
+            assert!(started.elapsed() < START_WITHIN, "{what}: not within {START_WITHIN:?}:\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until something listens on the port of this machine.
+    pub fn wait_for_port(&mut self, port: u16) {
+        self.wait_until(&format!("listen on port {port}"), || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        rustix::process::kill_process(id, signal).expect("send a signal");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("wait for a child")
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- {} ---\n{}", self.log.display(), self.output());
+        }
+    }
+}
+
+/// A port of this machine that nobody uses now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind to any port");
+    listener.local_addr().expect("the address of a listener").port()
+}
+
+/// Runs a program to its end, with what it wrote.
+///
+/// # Panics
+/// When the program is missing, with the package to install.
+pub fn run(command: &mut Command, package: &str) -> std::process::Output {
+    command.output().unwrap_or_else(|error| panic!("run {command:?} (install {package}): {error}"))
+}

@@ -1,0 +1,41 @@
+//! Binds, wires, serves until a signal.
+
+use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
+use actix_web::{App, HttpServer, web};
+use anyhow::{Context, Result};
+
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::resolve::Gateway;
+use crate::routes;
+
+/// How long requests in flight may go on after SIGTERM, seconds.
+const SHUTDOWN_SECONDS: u64 = 30;
+
+/// Serves until SIGINT or SIGTERM, then lets requests in flight finish.
+pub(crate) async fn run(config: Config) -> Result<()> {
+    // A second call finds the provider installed; that is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listen = config.listen;
+    tracing::info!(database = %config.database, cache = %config.cache_dir.display(), "starting");
+    let gateway = web::Data::new(Gateway::new(config).await?);
+    // The gateway serves what it can without its index, but says so at once.
+    if let Err(cause) = gateway.lookup.query(|index| async move { index.check_schema().await }).await {
+        tracing::warn!(cause, "the index cannot be asked yet");
+    }
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(gateway.clone())
+            .wrap(from_fn(routes::observe))
+            .wrap(NormalizePath::new(TrailingSlash::MergeOnly))
+            .configure(routes::all)
+    })
+    .on_connect(Connection::remember)
+    .shutdown_timeout(SHUTDOWN_SECONDS)
+    .bind_auto_h2c(listen)
+    .with_context(|| format!("listen on {listen}"))?;
+    for address in server.addrs() {
+        tracing::info!(%address, "listening");
+    }
+    server.run().await.context("serve")
+}

@@ -1,0 +1,190 @@
+//! An archive's bytes, from the gateway's own disk or from a store over HTTP.
+//!
+//! A local archive is opened below its store's folder and nowhere else (symbolic links included); a remote one is fetched below
+//! its store's URL and nowhere else. Either way the header is read first and must be that of the package that the index knows: a
+//! file that was replaced is absent, not wrong.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact::header::Header;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use futures::TryStreamExt;
+use moka::future::Cache;
+use reqwest::StatusCode;
+use sql::{Location, StoredPackage};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::http_client;
+use crate::metrics::METRICS;
+
+/// Between two reads of an archive over HTTP.
+const READ_BYTES: usize = 256 << 10;
+/// A header over HTTP has to be there within this time.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens archives and remembers their headers.
+#[derive(Clone)]
+pub(crate) struct Archives {
+    client: reqwest::Client,
+    headers: Cache<artifact::Identity, Arc<Header>>,
+    runtime: Handle,
+}
+
+/// An archive opened: the header read, the payload to come.
+pub(crate) struct Archive {
+    pub(crate) header: Arc<Header>,
+    /// Compressed, from the payload's first byte.
+    pub(crate) payload: Box<dyn Read + Send>,
+}
+
+/// Why a location gave nothing.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// It definitely does not have the file.
+    Absent(String),
+    /// It could not be asked, or what it gave is broken.
+    Unknown(String),
+}
+
+impl Archives {
+    /// Starts with an empty memory of headers.
+    pub(crate) fn new(client: reqwest::Client) -> Self {
+        let weight = |_: &artifact::Identity, header: &Arc<Header>| u32::try_from(header.files.len() + 1).unwrap_or(u32::MAX);
+        // About 200 bytes a file: 100 MiB at most.
+        let headers = Cache::builder().weigher(weight).max_capacity(500_000).build();
+        Self { client, headers, runtime: Handle::current() }
+    }
+
+    /// The header of a package, if it was read before.
+    pub(crate) async fn known_header(&self, package: &StoredPackage) -> Option<Arc<Header>> {
+        self.headers.get(&package.package.identity).await
+    }
+
+    /// Opens the archive of `package` at `location`.
+    pub(crate) async fn open(&self, package: &StoredPackage, location: &Location) -> Result<Archive, Failure> {
+        let opened = match (&location.store.root, &location.store.base_url) {
+            (Some(_), None) => self.open_local(package, location).await,
+            (None, Some(_)) => self.open_remote(package, location).await,
+            // A folder that is also published: on this machine's disk if it is here, else by its URL.
+            (Some(_), Some(_)) => match self.open_local(package, location).await {
+                Err(Failure::Absent(_)) => self.open_remote(package, location).await,
+                opened => opened,
+            },
+            (None, None) => Err(Failure::Absent(format!("store {} has neither folder nor URL", location.store.name))),
+        };
+        let result = match &opened {
+            Ok(_) => "opened",
+            Err(Failure::Absent(_)) => "absent",
+            Err(Failure::Unknown(_)) => "failed",
+        };
+        METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), result]).inc();
+        if let Ok(archive) = &opened {
+            self.headers.insert(package.package.identity, archive.header.clone()).await;
+        }
+        opened
+    }
+
+    async fn open_local(&self, package: &StoredPackage, location: &Location) -> Result<Archive, Failure> {
+        let (identity, location) = (package.package.identity, location.clone());
+        let open = move || {
+            let mut file = BufReader::new(open_below_root(&location)?);
+            let header = read_header(&mut file, identity, &place(&location))?;
+            Ok(Archive { header, payload: Box::new(file) })
+        };
+        self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(error)))
+    }
+
+    async fn open_remote(&self, package: &StoredPackage, location: &Location) -> Result<Archive, Failure> {
+        let place = place(location);
+        let url = location.store.base_url.as_deref().and_then(|base| http_client::below(base, &location.path));
+        let Some(url) = url else {
+            return Err(Failure::Absent(format!("{place}: not below the URL of its store")));
+        };
+        let (client, identity) = (self.client.clone(), package.package.identity);
+        let fetch = async move {
+            // The archive's own bytes: a compressed transfer would hide where the payload begins.
+            let request = client.get(url).header("Accept-Encoding", "identity");
+            let response = request.send().await.map_err(|error| Failure::Unknown(format!("{place}: {}", reason(&error))))?;
+            match response.status() {
+                StatusCode::OK => {}
+                // Object stores without listing rights answer 403 for what they do not have.
+                status @ (StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN) => {
+                    return Err(Failure::Absent(format!("{place}: {status}")));
+                }
+                status if status.is_redirection() => {
+                    return Err(Failure::Unknown(format!(
+                        "{place}: redirects to a host that stores.redirect_hosts does not allow"
+                    )));
+                }
+                status => return Err(Failure::Unknown(format!("{place}: expected 200, found {status}"))),
+            }
+            let body = response.bytes_stream().map_err(std::io::Error::other);
+            let body = SyncIoBridge::new(StreamReader::new(body));
+            spawn_blocking(move || {
+                let mut body = BufReader::with_capacity(READ_BYTES, body);
+                let header = read_header(&mut body, identity, &place)?;
+                Ok(Archive { header, payload: Box::new(body) })
+            })
+            .await
+            .unwrap_or_else(|error| Err(ended_early(error)))
+        };
+        let timed = self.runtime.spawn(tokio::time::timeout(HEADER_TIMEOUT, fetch));
+        match timed.await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => Err(Failure::Unknown(format!("store {}: no header within {HEADER_TIMEOUT:?}", location.store.name))),
+            Err(error) => Err(ended_early(error)),
+        }
+    }
+}
+
+/// Opens the file of a local location; a path or link that leads out of the store's folder is refused by cap-std.
+pub(crate) fn open_below_root(location: &Location) -> Result<File, Failure> {
+    let refuse = |error: std::io::Error| {
+        let text = format!("{}: {error}", place(location));
+        match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Failure::Absent(text),
+            _ => Failure::Unknown(text),
+        }
+    };
+    let root = location.store.root.as_deref().ok_or_else(|| Failure::Absent(format!("{}: not on a disk", place(location))))?;
+    let folder = Dir::open_ambient_dir(root, ambient_authority()).map_err(refuse)?;
+    let file = folder.open(location.path.trim_start_matches('/')).map_err(refuse)?.into_std();
+    let is_file = file.metadata().map_err(refuse)?.is_file();
+    if is_file { Ok(file) } else { Err(Failure::Absent(format!("{}: expected a file", place(location)))) }
+}
+
+/// The header of an archive that has to be the package `identity`.
+pub(crate) fn read_header(archive: &mut impl Read, identity: artifact::Identity, place: &str) -> Result<Arc<Header>, Failure> {
+    let header = Header::read(archive).map_err(|error| Failure::Unknown(format!("{place}: {error}")))?;
+    if header.package.identity != identity {
+        let found = header.package.identity;
+        return Err(Failure::Absent(format!("{place}: expected the package {identity}, found {found}")));
+    }
+    Ok(Arc::new(header))
+}
+
+/// How a location is named in logs.
+fn place(location: &Location) -> String {
+    format!("store {}: {}", location.store.name, location.path)
+}
+
+fn ended_early(error: tokio::task::JoinError) -> Failure {
+    Failure::Unknown(format!("the task ended early: {error}"))
+}
+
+/// An HTTP error with what lies below it, without the URL: that may hold credentials.
+pub(crate) fn reason(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::from("request failed") };
+    let mut below = std::error::Error::source(error);
+    while let Some(error) = below {
+        text = format!("{text}: {error}");
+        below = error.source();
+    }
+    text
+}

@@ -1,0 +1,96 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+use sql::DatabaseUrl;
+use url::Url;
+
+use crate::config::LogFormat;
+
+/// Answers debuginfod clients (GDB, LLDB, perf, valgrind...) and the darkserver JSON API out of a build-id index.
+#[derive(Debug, Parser)]
+#[command(name = "darkserver", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+const EXAMPLES: &str = "\
+Every option can also stand in the environment (as shown) or in the configuration file.
+Precedence: flag, environment, configuration file, the original darkserver's files, default.
+
+Examples:
+  darkserver --database sqlite:darkserver.db
+  darkserver serve --listen 0.0.0.0:8002 --upstream https://debuginfod.example.org
+  DEBUGINFOD_URLS=http://127.0.0.1:8002 gdb ./program core";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (also what happens without a subcommand).
+    Serve(Box<Arguments>),
+}
+
+/// What can be said on the command line and in the environment.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Arguments {
+    /// The index: sqlite:PATH or mysql://USER:PASSWORD@HOST[:PORT]/DATABASE [default: sqlite:darkserver.db].
+    /// A password on a command line can be seen by other users: use the environment or a file.
+    #[arg(long, value_name = "URL", env = "DARKSERVER_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<DatabaseUrl>,
+    /// Address and port to listen on [default: 127.0.0.1:8002].
+    #[arg(long, value_name = "ADDRESS:PORT", env = "DARKSERVER_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// URL under which clients reach this gateway, for links in JSON answers [default: taken from each request].
+    #[arg(long, value_name = "URL", env = "DARKSERVER_PUBLIC_URL")]
+    pub(crate) public_url: Option<Url>,
+    /// Folder for extracted files [default: darkserver-cache in the system's temporary folder].
+    #[arg(long, value_name = "DIR", env = "DARKSERVER_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Most bytes that extracted files may take [default: 10GiB].
+    #[arg(long, value_name = "SIZE", env = "DARKSERVER_CACHE_SIZE")]
+    pub(crate) cache_size: Option<ByteSize>,
+    /// Another debuginfod server to ask for what the index does not have; repeatable [default: $DEBUGINFOD_URLS].
+    #[arg(long = "upstream", value_name = "URL", env = "DARKSERVER_UPSTREAMS", value_delimiter = ' ', hide_env_values = true)]
+    pub(crate) upstreams: Vec<Url>,
+    /// Configuration file [default: /etc/darkserver/gateway.toml, if there].
+    #[arg(long, value_name = "FILE", env = "DARKSERVER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// How to log [default: text].
+    #[arg(long, value_enum, value_name = "FORMAT", env = "DARKSERVER_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+impl Cli {
+    /// The arguments, given with or without the word `serve`.
+    pub(crate) fn arguments(self) -> Arguments {
+        match self.command {
+            Some(Command::Serve(arguments)) => *arguments,
+            None => self.arguments,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_may_be_said_or_left_out() {
+        for line in [vec!["darkserver", "--listen", "127.0.0.1:1"], vec!["darkserver", "serve", "--listen", "127.0.0.1:1"]] {
+            let arguments = Cli::parse_from(line).arguments();
+            assert_eq!(arguments.listen, Some(([127, 0, 0, 1], 1).into()));
+        }
+    }
+}

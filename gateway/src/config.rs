@@ -1,0 +1,277 @@
+//! What the gateway is told: flag, environment, own file, the original's files, default, in this order of precedence.
+
+use std::env;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
+use ipnet::IpNet;
+use serde::Deserialize;
+use sql::DatabaseUrl;
+use url::Url;
+
+use crate::cli::Arguments;
+
+/// Where distribution packages put configuration.
+const FOLDER: &str = "/etc/darkserver";
+
+/// Everything the gateway is told, decided.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) database: DatabaseUrl,
+    pub(crate) listen: SocketAddr,
+    pub(crate) public_url: Option<Url>,
+    pub(crate) cache_dir: PathBuf,
+    pub(crate) cache_size: ByteSize,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) log_format: LogFormat,
+    pub(crate) index: Index,
+    pub(crate) stores: Stores,
+    pub(crate) federation: Federation,
+}
+
+/// `/etc/darkserver/gateway.toml`; every key is documented in docs/configuration.md.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    database: Option<String>,
+    listen: Option<SocketAddr>,
+    public_url: Option<Url>,
+    cache_dir: Option<PathBuf>,
+    cache_size: Option<ByteSize>,
+    trusted_proxies: Vec<IpNet>,
+    log_format: Option<LogFormat>,
+    index: Index,
+    stores: Stores,
+    federation: Federation,
+}
+
+/// `[index]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Index {
+    /// How long a found build-id is answered from memory.
+    #[serde(with = "humantime_serde")]
+    pub(crate) hit_ttl: Duration,
+    /// How long an absent build-id is; at most 2 s.
+    #[serde(with = "humantime_serde")]
+    pub(crate) miss_ttl: Duration,
+    /// How many build-ids are kept in memory.
+    pub(crate) entries: u64,
+}
+
+/// `[stores]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Stores {
+    /// Hosts that a store may redirect to besides itself.
+    pub(crate) redirect_hosts: Vec<String>,
+}
+
+/// `[federation]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Federation {
+    /// Other debuginfod servers.
+    pub(crate) upstreams: Option<Vec<Url>>,
+    /// What to do with an id that could be extracted here as well.
+    pub(crate) prefer: Prefer,
+    /// What to do with a question that could not be decided.
+    pub(crate) unknown: Unknown,
+    /// How long a decision may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) budget: Duration,
+    /// How many servers a question may have passed.
+    pub(crate) hops: usize,
+    /// Hosts that an upstream may redirect to besides itself.
+    pub(crate) redirect_hosts: Vec<String>,
+}
+
+/// What to do with an id that an upstream has and that could be extracted here as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Prefer {
+    /// Serve it from here.
+    #[default]
+    Extract,
+    /// Send the client to the upstream.
+    Redirect,
+}
+
+/// How an undecided question on a debuginfod path is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unknown {
+    /// Reset on direct HTTP/1.1, 503 behind a trusted proxy and on HTTP/2.
+    #[default]
+    Auto,
+    /// Always reset the connection (on HTTP/2 all streams of it).
+    Reset,
+    /// Always 503.
+    #[serde(rename = "503")]
+    Status,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { hit_ttl: Duration::from_secs(60), miss_ttl: Duration::from_secs(2), entries: 100_000 }
+    }
+}
+
+impl Default for Federation {
+    fn default() -> Self {
+        Self {
+            upstreams: None,
+            prefer: Prefer::default(),
+            unknown: Unknown::default(),
+            budget: Duration::from_secs(4),
+            hops: 8,
+            redirect_hosts: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Puts the layers together.
+    ///
+    /// # Errors
+    /// Where a named file cannot be read, holds an unknown key or a value of the wrong form; where the original's configuration
+    /// names a database that is not MySQL.
+    pub(crate) fn load(arguments: Arguments) -> Result<Self> {
+        let file = File::read(arguments.config.as_deref(), Path::new(FOLDER))?;
+        let database = match (arguments.database, file.database) {
+            (Some(url), _) => url,
+            (None, Some(url)) => url.parse().context("configuration key `database`")?,
+            (None, None) => match sql::original::gateway_database(Path::new(FOLDER))? {
+                Some(url) => url,
+                None => "sqlite:darkserver.db".parse()?,
+            },
+        };
+        let mut federation = file.federation;
+        let upstreams = match (arguments.upstreams, federation.upstreams.take()) {
+            (given, None) if given.is_empty() => debuginfod_urls(&env::var("DEBUGINFOD_URLS").unwrap_or_default())?,
+            (given, Some(configured)) if given.is_empty() => configured,
+            (given, _) => given,
+        };
+        for upstream in &upstreams {
+            expect_http(upstream)?;
+        }
+        federation.upstreams = Some(upstreams);
+        if file.index.miss_ttl > Duration::from_secs(2) {
+            bail!("index.miss_ttl: expected at most 2s, found {}", humantime::format_duration(file.index.miss_ttl));
+        }
+        let public_url = arguments.public_url.or(file.public_url);
+        if let Some(url) = &public_url {
+            expect_http(url)?;
+        }
+        Ok(Self {
+            database,
+            listen: arguments.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8002))),
+            public_url,
+            cache_dir: arguments.cache_dir.or(file.cache_dir).unwrap_or_else(|| env::temp_dir().join("darkserver-cache")),
+            cache_size: arguments.cache_size.or(file.cache_size).unwrap_or(ByteSize::gib(10)),
+            trusted_proxies: file.trusted_proxies,
+            log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
+            index: file.index,
+            stores: file.stores,
+            federation,
+        })
+    }
+
+    /// Is the peer a proxy that is configured as trusted?
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
+impl File {
+    /// Reads the named file, or `gateway.toml` of the folder if it is there.
+    fn read(named: Option<&Path>, folder: &Path) -> Result<Self> {
+        let usual = folder.join("gateway.toml");
+        let path = named.unwrap_or(&usual);
+        let source = config::File::from(path).format(config::FileFormat::Toml).required(named.is_some());
+        config::Config::builder()
+            .add_source(source)
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .with_context(|| format!("configuration file {}", path.display()))
+    }
+}
+
+/// The URLs in `DEBUGINFOD_URLS`: separated by blanks, without scheme http is meant; `ima:` words are about signatures.
+fn debuginfod_urls(text: &str) -> Result<Vec<Url>> {
+    text.split_whitespace()
+        .filter(|word| !word.starts_with("ima:") && !word.starts_with("file:"))
+        .map(|word| {
+            let url = if word.contains("://") { word.to_owned() } else { format!("http://{word}") };
+            Url::parse(&url).with_context(|| format!("DEBUGINFOD_URLS: expected URLs, found {word:?}"))
+        })
+        .collect()
+}
+
+fn expect_http(url: &Url) -> Result<()> {
+    if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
+        bail!("expected an http or https URL, found scheme `{}`", url.scheme());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debuginfod_urls_are_read_as_clients_read_them() {
+        let urls = debuginfod_urls("https://a.example/  b.example:8002 ima:enforcing file:///x").unwrap();
+        assert_eq!(urls.iter().map(Url::as_str).collect::<Vec<_>>(), ["https://a.example/", "http://b.example:8002/"]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("gateway.toml"), "lisen = \"127.0.0.1:1\"\n").unwrap();
+        let error = format!("{:#}", File::read(None, folder.path()).unwrap_err());
+        assert!(error.contains("lisen") && error.contains("gateway.toml"), "{error}");
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("g.toml");
+        std::fs::write(
+            &path,
+            "listen = \"127.0.0.1:1\"\ncache_size = \"1 GiB\"\ndatabase = \"sqlite:file.db\"\n\
+             [federation]\nbudget = \"2s\"\nunknown = \"503\"\nupstreams = [\"http://u.example\"]\n",
+        )
+        .unwrap();
+        let arguments = Arguments { config: Some(path), listen: Some(([127, 0, 0, 1], 2).into()), ..Arguments::default() };
+        let config = Config::load(arguments).unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.cache_size, ByteSize::gib(1));
+        assert_eq!(config.federation.unknown, Unknown::Status);
+        assert_eq!(config.federation.budget, Duration::from_secs(2));
+        assert_eq!(config.federation.upstreams.unwrap()[0].as_str(), "http://u.example/");
+        assert_eq!(config.federation.hops, 8);
+    }
+
+    #[test]
+    fn a_named_file_must_be_there() {
+        let arguments = Arguments { config: Some("/nonexistent/gateway.toml".into()), ..Arguments::default() };
+        let error = format!("{:#}", Config::load(arguments).unwrap_err());
+        assert!(error.contains("/nonexistent/gateway.toml"), "{error}");
+    }
+}

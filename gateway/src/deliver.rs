@@ -1,0 +1,236 @@
+//! From an answer to a response: headers, validators (RFC 9110, section 8.8), ranges (section 14) and the bytes.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::body::SizedStream;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LAST_MODIFIED, LOCATION, RANGE,
+};
+use actix_web::{HttpRequest, HttpResponse};
+use futures::TryStreamExt;
+
+use crate::connection::Connection;
+use crate::error;
+use crate::federation::Redirect;
+use crate::files::{Content, Entry};
+use crate::resolve::Found;
+
+/// A build-id's bytes never change, but two packages can hold different files with one id: a week, and not `immutable`.
+const FILE_LIFETIME: &str = "public, max-age=604800";
+/// Somebody else's answer may be gone soon.
+const REDIRECT_LIFETIME: &str = "public, max-age=60";
+
+const SIZE: HeaderName = HeaderName::from_static("x-debuginfod-size");
+const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
+const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
+
+/// The bytes, or that the client has them already, or that they are too many.
+pub(crate) fn file(request: &HttpRequest, found: Found) -> HttpResponse {
+    let Found { content, member, nvra } = found;
+    let size = content.len();
+    if let Some(most) = most_bytes(request)
+        && size > most
+    {
+        return error::too_large(size, most);
+    }
+    let validators = Validators::of(&content);
+    let mut headers = vec![
+        (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        (CACHE_CONTROL, HeaderValue::from_static(FILE_LIFETIME)),
+        (SIZE, HeaderValue::from(size)),
+        (LAST_MODIFIED, value(&httpdate::fmt_http_date(validators.modified))),
+        (FILE, value(&member)),
+        (ARCHIVE, value(&format!("{nvra}.rpm"))),
+    ];
+    headers.extend(validators.etag.as_deref().map(|etag| (ETAG, value(etag))));
+    bytes(request, content, &validators, headers)
+}
+
+/// An archive itself.
+pub(crate) fn archive(request: &HttpRequest, archive: &Arc<Entry>) -> HttpResponse {
+    let content = archive.content();
+    let validators = Validators::of(&content);
+    let headers = vec![
+        (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        (LAST_MODIFIED, value(&httpdate::fmt_http_date(validators.modified))),
+    ];
+    bytes(request, content, &validators, headers)
+}
+
+/// Any content with its validators: 200, 206, 304 or 416.
+fn bytes(
+    request: &HttpRequest,
+    content: Content,
+    validators: &Validators,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> HttpResponse {
+    let with_headers = |status: StatusCode| {
+        let mut response = HttpResponse::build(status);
+        for (name, value) in headers {
+            response.insert_header((name, value));
+        }
+        response
+    };
+    if validators.unchanged(request) {
+        return with_headers(StatusCode::NOT_MODIFIED).finish();
+    }
+    let size = content.len();
+    let wanted = match header(request, &RANGE) {
+        Some(range) if validators.still_the_same(request) => Range::parse(range, size),
+        _ => Range::Whole,
+    };
+    let (status, content, range) = match wanted {
+        Range::Whole => (StatusCode::OK, content, None),
+        Range::Part(part) => {
+            let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+            (StatusCode::PARTIAL_CONTENT, content.part(part), Some(range))
+        }
+        Range::Beyond => {
+            let mut response = with_headers(StatusCode::RANGE_NOT_SATISFIABLE);
+            return response.insert_header((CONTENT_RANGE, format!("bytes */{size}"))).finish();
+        }
+    };
+    let mut response = with_headers(status);
+    response.content_type("application/octet-stream");
+    if let Some(range) = range {
+        response.insert_header((CONTENT_RANGE, range));
+    }
+    let connection = Connection::of(request);
+    let length = content.len();
+    let stream = content.stream().inspect_err(move |error| {
+        // A body that just ends would be remembered as "absent" for ten minutes; a reset is retried.
+        tracing::warn!(%error, "a response could not be finished: reset");
+        if let Some(connection) = &connection {
+            connection.reset();
+        }
+    });
+    response.body(SizedStream::new(length, stream))
+}
+
+/// 302 with the upstream's `X-DEBUGINFOD-*` headers.
+pub(crate) fn redirect(request: &HttpRequest, redirect: Redirect) -> HttpResponse {
+    if let (Some(most), Some(size)) = (most_bytes(request), redirect.size)
+        && size > most
+    {
+        return error::too_large(size, most);
+    }
+    let mut response = HttpResponse::Found();
+    response.insert_header((LOCATION, redirect.location)).insert_header((CACHE_CONTROL, REDIRECT_LIFETIME));
+    for header in redirect.headers {
+        response.append_header(header);
+    }
+    response.finish()
+}
+
+/// What tells one content from another.
+struct Validators {
+    /// Strong: from the digest in the package's header.
+    etag: Option<String>,
+    modified: SystemTime,
+}
+
+impl Validators {
+    fn of(content: &Content) -> Self {
+        let digest = content.entry.digest();
+        let whole = content.len() == content.entry.size();
+        // A section is named by where it lies.
+        let part = if whole { String::new() } else { format!("-{}-{}", content.range.start, content.range.end) };
+        let etag = (!digest.is_empty()).then(|| format!("\"{digest}{part}\""));
+        let modified = UNIX_EPOCH + Duration::from_secs(content.entry.mtime().try_into().unwrap_or(0));
+        Self { etag, modified }
+    }
+
+    /// Does the client have it already? If-None-Match goes before If-Modified-Since (RFC 9110, section 13.2.2).
+    fn unchanged(&self, request: &HttpRequest) -> bool {
+        if let Some(given) = header(request, &IF_NONE_MATCH) {
+            let matches = |etag: &String| given.split(',').any(|one| one.trim().trim_start_matches("W/") == etag);
+            return given.trim() == "*" || self.etag.as_ref().is_some_and(matches);
+        }
+        let since = header(request, &IF_MODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok());
+        since.is_some_and(|since| self.modified <= since)
+    }
+
+    /// May a range be served? Without If-Range always, else if it names this very content.
+    fn still_the_same(&self, request: &HttpRequest) -> bool {
+        header(request, &IF_RANGE).is_none_or(|given| {
+            let date = httpdate::parse_http_date(given).is_ok_and(|date| date == self.modified);
+            date || self.etag.as_deref() == Some(given.trim())
+        })
+    }
+}
+
+/// What a Range header asks for. Several ranges and other units are ignored, as section 14.2 allows.
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    Whole,
+    Part(std::ops::Range<u64>),
+    Beyond,
+}
+
+impl Range {
+    fn parse(text: &str, size: u64) -> Self {
+        let Some((first, last)) = text.trim().strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+            return Self::Whole;
+        };
+        let (first, last) = (first.trim(), last.trim());
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+        match (digits(first), digits(last)) {
+            (true, true) if number(last) < number(first) => Self::Whole,
+            (true, _) if !digits(last) && !last.is_empty() => Self::Whole,
+            (true, _) if number(first) >= size => Self::Beyond,
+            (true, has_last) => {
+                let end = if has_last { number(last).saturating_add(1).min(size) } else { size };
+                Self::Part(number(first)..end)
+            }
+            (false, true) if !first.is_empty() => Self::Whole,
+            (false, true) if number(last) == 0 || size == 0 => Self::Beyond,
+            (false, true) => Self::Part(size.saturating_sub(number(last))..size),
+            (false, false) => Self::Whole,
+        }
+    }
+}
+
+/// `X-DEBUGINFOD-MAXSIZE`, bytes.
+fn most_bytes(request: &HttpRequest) -> Option<u64> {
+    request.headers().get("x-debuginfod-maxsize")?.to_str().ok()?.trim().parse().ok().filter(|most| *most > 0)
+}
+
+fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+/// A header value of any text; what a header cannot hold is left out.
+fn value(text: &str) -> HeaderValue {
+    let bytes: Vec<u8> = text.bytes().filter(|byte| *byte >= 0x20 && *byte != 0x7f).collect();
+    HeaderValue::from_bytes(&bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_the_rfc_says() {
+        for (text, range) in [
+            ("bytes=0-0", Range::Part(0..1)),
+            ("bytes=2-", Range::Part(2..10)),
+            ("bytes=2-100", Range::Part(2..10)),
+            ("bytes=-3", Range::Part(7..10)),
+            ("bytes=-100", Range::Part(0..10)),
+            ("bytes=10-", Range::Beyond),
+            ("bytes=-0", Range::Beyond),
+            ("bytes=99999999999999999999-", Range::Beyond),
+            ("bytes=5-2", Range::Whole),
+            ("bytes=0-1,3-4", Range::Whole),
+            ("bytes=-", Range::Whole),
+            ("bytes=a-b", Range::Whole),
+            ("items=0-1", Range::Whole),
+        ] {
+            assert_eq!(Range::parse(text, 10), range, "{text}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Other debuginfod servers: who of them has it?
+//!
+//! All are asked at once, with GET (the reference server answers 400 to HEAD), and the first that proves to have it wins: status
+//! 200, and the first bytes of an executable or debuginfo are those of an ELF file. The client is then sent there; not a byte is
+//! relayed. All say no: absent. Anything else: unknown, which is remembered nowhere.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use reqwest::{Response, StatusCode};
+use tokio::runtime::Handle;
+use tokio::time::timeout_at;
+use url::Url;
+
+use crate::archives::reason;
+use crate::config;
+use crate::connection::Caller;
+use crate::error::Undecided;
+use crate::http_client;
+use crate::metrics::METRICS;
+use crate::question::{Question, What};
+
+/// The upstreams.
+#[derive(Clone)]
+pub(crate) struct Federation {
+    upstreams: Arc<[Upstream]>,
+    client: reqwest::Client,
+    most_hops: usize,
+    runtime: Handle,
+}
+
+/// One other debuginfod server.
+struct Upstream {
+    url: Url,
+    /// Host and port: how metrics and logs name it. The URL may hold credentials.
+    name: String,
+}
+
+/// Where a client is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Redirect {
+    pub(crate) location: String,
+    /// `X-DEBUGINFOD-*` of the upstream: clients collect them from every response of the chain.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Size in bytes, if the upstream told.
+    pub(crate) size: Option<u64>,
+}
+
+impl Federation {
+    /// Knows the upstreams of the configuration.
+    pub(crate) fn new(config: &config::Federation) -> anyhow::Result<Self> {
+        let upstreams = config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
+        let client = http_client::build(config.redirect_hosts.clone())?;
+        Ok(Self { upstreams, client, most_hops: config.hops, runtime: Handle::current() })
+    }
+
+    /// Asks all upstreams until one has it.
+    ///
+    /// # Errors
+    /// Nobody had it, and somebody could not tell before `deadline`.
+    pub(crate) async fn find(
+        &self,
+        question: &Question,
+        caller: &Caller,
+        deadline: Instant,
+    ) -> Result<Option<Redirect>, Undecided> {
+        if self.upstreams.is_empty() {
+            return Ok(None);
+        }
+        if caller.hops >= self.most_hops {
+            tracing::info!(hops = caller.hops, most = self.most_hops, "a question passed too many servers: not asked further");
+            return Ok(None);
+        }
+        let mut asked: FuturesUnordered<_> = (0..self.upstreams.len())
+            .map(|number| self.clone().ask(number, question.clone(), caller.clone(), deadline))
+            .collect();
+        let mut causes = Vec::new();
+        while let Some(answer) = asked.next().await {
+            match answer {
+                Ok(Some(redirect)) => return Ok(Some(redirect)),
+                Ok(None) => {}
+                Err(cause) => causes.push(cause),
+            }
+        }
+        if causes.is_empty() { Ok(None) } else { Err(Undecided(causes)) }
+    }
+
+    /// Asks one upstream, on the main runtime, counted.
+    async fn ask(self, number: usize, question: Question, caller: Caller, deadline: Instant) -> Result<Option<Redirect>, String> {
+        let started = Instant::now();
+        let name = self.upstreams[number].name.clone();
+        let runtime = self.runtime.clone();
+        let ask = runtime.spawn(async move {
+            let upstream = &self.upstreams[number];
+            let asked = timeout_at(deadline.into(), upstream.ask(&self.client, &question, &caller));
+            asked.await.unwrap_or_else(|_| Err("expected an answer within the budget, found none".into()))
+        });
+        let answer = ask.await.unwrap_or_else(|error| Err(format!("the task ended early: {error}")));
+        let result = match &answer {
+            Ok(Some(_)) => "found",
+            Ok(None) => "absent",
+            Err(_) => "failed",
+        };
+        METRICS.upstream_requests.with_label_values(&[name.as_str(), result]).inc();
+        METRICS.upstream_seconds.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
+        answer.map_err(|cause| format!("upstream {name}: {cause}"))
+    }
+
+    /// Can the upstreams be reached? Their names, each with `ok` or a reason.
+    pub(crate) async fn reachable(&self, within: Duration) -> Vec<(String, String)> {
+        let ask = |upstream: &Upstream| {
+            let request = self.client.get(upstream.url.clone()).timeout(within).send();
+            let name = upstream.name.clone();
+            async move { (name, request.await.map_or_else(|error| reason(&error), |_| "ok".to_owned())) }
+        };
+        let asked: Vec<_> = self.upstreams.iter().map(ask).collect();
+        let runtime = self.runtime.clone();
+        runtime.spawn(futures::future::join_all(asked)).await.unwrap_or_default()
+    }
+}
+
+impl Upstream {
+    fn new(url: Url) -> Self {
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let name = format!("{}{port}", url.host_str().unwrap_or_default());
+        Self { url, name }
+    }
+
+    async fn ask(&self, client: &reqwest::Client, question: &Question, caller: &Caller) -> Result<Option<Redirect>, String> {
+        let url = self.question_url(question)?;
+        let mut request = client.get(url.clone()).header("Accept-Encoding", "identity");
+        if !caller.forwarded_for.is_empty() {
+            request = request.header("X-Forwarded-For", &caller.forwarded_for);
+        }
+        if let Some(user_agent) = &caller.user_agent {
+            request = request.header("User-Agent", user_agent);
+        }
+        let mut response = request.send().await.map_err(|error| reason(&error))?;
+        match response.status() {
+            StatusCode::OK => {}
+            // 501: it does not serve this sort of question at all.
+            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::NOT_IMPLEMENTED => return Ok(None),
+            // A redirect to where we may not look. Another gateway says by these headers that it did.
+            status if status.is_redirection() && response.headers().contains_key("x-debuginfod-size") => {
+                return Ok(Some(redirect(url, &response)));
+            }
+            status if status.is_redirection() => {
+                return Err("redirects to a host that federation.redirect_hosts does not allow".into());
+            }
+            status => return Err(format!("expected 200 or 404, found {status}")),
+        }
+        let mut first = Vec::new();
+        while first.len() < ELF_MAGIC.len() {
+            match response.chunk().await.map_err(|error| reason(&error))? {
+                Some(chunk) => first.extend_from_slice(&chunk),
+                None => break,
+            }
+        }
+        let must_be_elf = matches!(question.what, What::Artifact(_));
+        if first.is_empty() || (must_be_elf && !first.starts_with(ELF_MAGIC)) {
+            let shown = hex::encode(&first[..first.len().min(8)]);
+            return Err(format!("expected the bytes of an ELF file, found {shown:?}"));
+        }
+        Ok(Some(redirect(url, &response)))
+    }
+
+    /// The upstream's own URL for a question.
+    fn question_url(&self, question: &Question) -> Result<Url, String> {
+        let base = self.url.as_str().split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        Url::parse(&format!("{base}/{question}")).map_err(|error| error.to_string())
+    }
+}
+
+const ELF_MAGIC: &[u8] = b"\x7fELF";
+
+/// The redirect to `url`, which answered with `response`.
+fn redirect(mut url: Url, response: &Response) -> Redirect {
+    // What we log in with is ours.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    let mut headers = Vec::new();
+    for (name, value) in response.headers() {
+        if name.as_str().starts_with("x-debuginfod-") {
+            let name = HeaderName::from_bytes(name.as_str().as_bytes());
+            let value = HeaderValue::from_bytes(value.as_bytes());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                headers.push((name, value));
+            }
+        }
+    }
+    let named = response.headers().get("x-debuginfod-size").and_then(|value| value.to_str().ok()?.parse().ok());
+    let size = named.or_else(|| response.status().is_success().then(|| response.content_length())?);
+    if let (None, Some(size)) = (named, size) {
+        headers.push((HeaderName::from_static("x-debuginfod-size"), HeaderValue::from(size)));
+    }
+    Redirect { location: url.into(), headers, size }
+}

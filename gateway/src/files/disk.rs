@@ -1,0 +1,160 @@
+//! The cache folder: `IDENTITY-ORDINAL-DIGEST` for every whole file. Files that grow have no name (O_TMPFILE, open(2)); where the
+//! file system cannot do that, a name that begins with a dot and is removed at the next start.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use super::Key;
+use super::entry::{About, Entry};
+
+/// The cache folder.
+pub(crate) struct Folder {
+    path: PathBuf,
+    temporary: AtomicU64,
+}
+
+/// A file that is being written.
+pub(super) struct Draft {
+    pub(super) file: File,
+    /// Its temporary name, where it needs one.
+    name: Option<PathBuf>,
+}
+
+impl Folder {
+    /// Opens the folder, makes it if need be.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let context = || format!("cache folder {}", path.display());
+        std::fs::create_dir_all(path).with_context(context)?;
+        let path = path.canonicalize().with_context(context)?;
+        let folder = Self { path, temporary: AtomicU64::new(0) };
+        folder.check()?;
+        Ok(folder)
+    }
+
+    /// Can files be written?
+    pub(super) fn check(&self) -> Result<()> {
+        self.draft().map(drop).with_context(|| format!("cache folder {}: expected to be able to write", self.path.display()))
+    }
+
+    /// Where the whole file of a member is or will be.
+    pub(super) fn path(&self, key: Key, digest: &str) -> PathBuf {
+        self.path.join(format!("{}-{}-{digest}", key.identity, key.ordinal))
+    }
+
+    /// A new file without a name.
+    pub(super) fn draft(&self) -> std::io::Result<Draft> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => Ok(Draft { file: fd.into(), name: None }),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+                let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+                let name = self.path.join(format!(".draft-{}-{number}", std::process::id()));
+                let file = File::options().read(true).write(true).create_new(true).open(&name)?;
+                Ok(Draft { file, name: Some(name) })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The whole files of an earlier run; drafts of one are removed.
+    pub(super) fn left_by_an_earlier_run(&self) -> Result<Vec<(Key, Entry)>> {
+        let context = || format!("cache folder {}", self.path.display());
+        let mut found = Vec::new();
+        for item in std::fs::read_dir(&self.path).with_context(context)? {
+            let item = item.with_context(context)?;
+            let name = item.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if name.starts_with(".draft-") {
+                std::fs::remove_file(item.path()).with_context(context)?;
+            } else if let Some((key, digest)) = parse_name(name) {
+                let metadata = item.metadata().with_context(context)?;
+                let mtime = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+                let mtime = mtime.map_or(0, |at| at.as_secs().try_into().unwrap_or(0));
+                let about = About { size: metadata.len(), mtime, digest: digest.to_owned(), path: item.path() };
+                let used = metadata.accessed().ok();
+                found.push((used, key, Entry::whole(about)));
+            }
+        }
+        // Least recently read first, so that these are evicted first.
+        found.sort_by_key(|(used, ..)| *used);
+        Ok(found.into_iter().map(|(_, key, entry)| (key, entry)).collect())
+    }
+}
+
+impl Draft {
+    /// Gives the file its name, in one step, with the member's own time.
+    pub(super) fn publish(mut self, path: &Path, mtime: i64) -> std::io::Result<()> {
+        // Whoever finds the name after a crash has to find the bytes.
+        self.file.sync_data()?;
+        let modified = Timespec { tv_sec: mtime, tv_nsec: 0 };
+        let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: modified };
+        rustix::fs::futimens(&self.file, &times)?;
+        if let Some(name) = self.name.take() {
+            return std::fs::rename(name, path);
+        }
+        let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        match rustix::fs::linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+            // Another process on the same folder was faster with the same bytes.
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            // Nothing to be done about a failure: the next start removes it.
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+fn parse_name(name: &str) -> Option<(Key, &str)> {
+    let mut parts = name.splitn(3, '-');
+    let identity = parts.next()?.parse().ok()?;
+    let ordinal = parts.next()?.parse().ok()?;
+    let digest = parts.next().filter(|digest| digest.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    Some((Key { identity, ordinal }, digest))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_has_a_name_only_when_it_is_published() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temporary.path()).unwrap();
+        let key = Key { identity: artifact::Identity::from_bytes([7; 32]), ordinal: 3 };
+        let path = folder.path(key, "ab12");
+        let mut draft = folder.draft().unwrap();
+        draft.file.write_all(b"hello").unwrap();
+        assert!(!path.exists());
+        draft.publish(&path, 1_000_000_000).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"hello");
+        let found = folder.left_by_an_earlier_run().unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, key);
+        assert_eq!((found[0].1.size(), found[0].1.mtime(), found[0].1.digest()), (5, 1_000_000_000, "ab12"));
+    }
+
+    #[test]
+    fn drafts_of_an_earlier_run_are_removed_and_foreign_files_left_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        std::fs::write(temporary.path().join(".draft-1-1"), "x").unwrap();
+        std::fs::write(temporary.path().join("README"), "x").unwrap();
+        let folder = Folder::open(temporary.path()).unwrap();
+        assert!(folder.left_by_an_earlier_run().unwrap().is_empty());
+        assert!(!temporary.path().join(".draft-1-1").exists());
+        assert!(temporary.path().join("README").exists());
+    }
+}

@@ -1,0 +1,238 @@
+//! One extracted member, read while it grows.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use artifact::BuildId;
+use bytes::Bytes;
+use futures::Stream;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+/// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
+const HELD_BACK: u64 = 64 << 10;
+/// Bytes read at once.
+const CHUNK: u64 = 256 << 10;
+
+/// An extracted member.
+pub(crate) struct Entry {
+    about: About,
+    /// The descriptor while the file grows; afterwards it is opened by its name, so that a full cache does not hold thousands.
+    growing: Mutex<Option<Arc<File>>>,
+    progress: watch::Receiver<Progress>,
+    /// What the ELF file's own note says, once that was looked at.
+    build_id: OnceLock<Option<BuildId>>,
+    /// Put out of the cache: the file is to have no name.
+    evicted: AtomicBool,
+}
+
+/// What is known of a member before its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Seconds since 1970.
+    pub(crate) mtime: i64,
+    /// Hex digest of the contents out of the package's header; `""` where it has none.
+    pub(crate) digest: String,
+    /// Where the whole file is or will be.
+    pub(crate) path: PathBuf,
+}
+
+/// How far an extraction is.
+#[derive(Clone, Debug)]
+pub(crate) enum Progress {
+    /// So many bytes are written, not yet verified.
+    Growing(u64),
+    /// All there and verified.
+    Whole,
+    /// Ended: why.
+    Failed(Arc<str>),
+}
+
+/// The bytes of an entry that a response delivers.
+#[derive(Clone)]
+pub(crate) struct Content {
+    pub(crate) entry: Arc<Entry>,
+    /// Within the entry.
+    pub(crate) range: Range<u64>,
+}
+
+impl Entry {
+    /// An entry that `progress` tells about.
+    pub(super) fn growing(about: About, file: Arc<File>, progress: watch::Receiver<Progress>) -> Self {
+        Self { about, growing: Mutex::new(Some(file)), progress, build_id: OnceLock::new(), evicted: AtomicBool::new(false) }
+    }
+
+    /// An entry whose file is there.
+    pub(super) fn whole(about: About) -> Self {
+        let (_, progress) = watch::channel(Progress::Whole);
+        Self { about, growing: Mutex::new(None), progress, build_id: OnceLock::new(), evicted: AtomicBool::new(false) }
+    }
+
+    /// A file that is no member of anything and in no cache: an archive itself.
+    ///
+    /// # Errors
+    /// Where its metadata cannot be read.
+    pub(crate) fn of(file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let about = About { size: metadata.len(), mtime: metadata.mtime(), digest: String::new(), path: PathBuf::new() };
+        let entry = Self::whole(about);
+        *entry.growing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(file));
+        Ok(entry)
+    }
+
+    /// Bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.about.size
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn mtime(&self) -> i64 {
+        self.about.mtime
+    }
+
+    /// Hex digest of the contents; `""` where the package has none.
+    pub(crate) fn digest(&self) -> &str {
+        &self.about.digest
+    }
+
+    /// All of it.
+    pub(crate) fn content(self: &Arc<Self>) -> Content {
+        Content { entry: self.clone(), range: 0..self.size() }
+    }
+
+    /// Neither failed nor lost.
+    pub(super) fn is_usable(&self) -> bool {
+        match &*self.progress.borrow() {
+            Progress::Growing(_) => true,
+            Progress::Whole => self.file().is_ok(),
+            Progress::Failed(_) => false,
+        }
+    }
+
+    /// Waits until the file is whole.
+    ///
+    /// # Errors
+    /// Why the extraction failed.
+    pub(crate) async fn whole_file(&self) -> io::Result<Arc<File>> {
+        self.available(self.size()).await?;
+        self.file()
+    }
+
+    /// Does the ELF file's own note say `expected`? A file that is not ELF (a compressed kernel module) has no say.
+    ///
+    /// # Errors
+    /// Where the file cannot be read any more, or its extraction failed.
+    pub(crate) async fn carries(&self, expected: &BuildId) -> io::Result<bool> {
+        if self.build_id.get().is_none() && matches!(&*self.progress.borrow(), Progress::Whole) {
+            let file = self.file()?;
+            let read = spawn_blocking(move || artifact::elf::read(&mut &*file)).await.map_err(io::Error::other)?;
+            let found = read.ok().flatten().and_then(|elf| elf.build_id);
+            return Ok(self.build_id.get_or_init(|| found).as_ref().is_none_or(|found| found == expected));
+        }
+        Ok(self.build_id.get().and_then(Option::as_ref).is_none_or(|found| found == expected))
+    }
+
+    /// What the first bytes said while it grows.
+    pub(super) fn note(&self, build_id: BuildId) {
+        self.build_id.get_or_init(|| Some(build_id));
+    }
+
+    /// The file has its name: lets go of the descriptor. If the entry was evicted while it grew, the name goes again and the
+    /// descriptor stays for those who read it.
+    pub(super) fn named(&self) {
+        if self.evicted.load(Ordering::SeqCst) {
+            return self.evict();
+        }
+        self.growing.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Removes the file; who reads it keeps it.
+    pub(super) fn evict(&self) {
+        self.evicted.store(true, Ordering::SeqCst);
+        if let Err(error) = std::fs::remove_file(&self.about.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.about.path.display(), %error, "an evicted file could not be removed");
+        }
+    }
+
+    fn file(&self) -> io::Result<Arc<File>> {
+        let growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match growing {
+            Some(file) => Ok(file),
+            None => File::open(&self.about.path).map(Arc::new),
+        }
+    }
+
+    /// Waits until the bytes up to `end` may leave, and says up to where they may.
+    async fn available(&self, end: u64) -> io::Result<u64> {
+        let mut progress = self.progress.clone();
+        loop {
+            match &*progress.borrow_and_update() {
+                Progress::Whole => return Ok(self.size()),
+                Progress::Failed(cause) => return Err(io::Error::other(cause.to_string())),
+                Progress::Growing(written) => {
+                    let may_leave = (*written).min(self.size().saturating_sub(HELD_BACK));
+                    if may_leave >= end {
+                        return Ok(may_leave);
+                    }
+                }
+            }
+            progress.changed().await.map_err(|_| io::Error::other("the extraction ended early"))?;
+        }
+    }
+}
+
+impl Content {
+    /// How many bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// The part `range` of this content.
+    pub(crate) fn part(&self, range: Range<u64>) -> Self {
+        Self { entry: self.entry.clone(), range: self.range.start + range.start..self.range.start + range.end }
+    }
+
+    /// Waits until the first bytes may leave, so that a response that is begun is likely to end.
+    ///
+    /// # Errors
+    /// Why the extraction failed.
+    pub(crate) async fn ready(&self) -> io::Result<()> {
+        let first = (self.range.start + 1).min(self.range.end);
+        self.entry.available(first).await.map(drop)
+    }
+
+    /// The bytes, as they become available.
+    pub(crate) fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
+        let start = (None::<Arc<File>>, self.range.start);
+        futures::stream::try_unfold(start, move |(file, at)| {
+            let content = self.clone();
+            async move {
+                if at >= content.range.end {
+                    return Ok(None);
+                }
+                let available = content.entry.available(at + 1).await?.min(content.range.end);
+                let file = match file {
+                    Some(file) => file,
+                    None => content.entry.file()?,
+                };
+                let length = (available - at).min(CHUNK);
+                let (file, bytes) = spawn_blocking(move || {
+                    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+                    file.read_exact_at(&mut bytes, at).map(|()| (file, bytes))
+                })
+                .await
+                .map_err(io::Error::other)??;
+                Ok(Some((Bytes::from(bytes), (Some(file), at + length))))
+            }
+        })
+    }
+}

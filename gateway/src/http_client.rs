@@ -1,0 +1,86 @@
+//! The one way out: every request to a store or an upstream goes through a client made here, with timeouts, our User-Agent and a
+//! redirect policy that never leaves what the configuration allows.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use reqwest::redirect::{Attempt, Policy};
+use url::Url;
+
+/// Redirects that are followed within one request.
+const MOST_REDIRECTS: usize = 3;
+
+/// Makes a client that follows redirects only to the server asked and to `redirect_hosts` (`*` for everywhere); any other
+/// redirect comes back as the 3xx response that it is.
+pub(crate) fn build(redirect_hosts: Vec<String>) -> Result<reqwest::Client> {
+    let policy = Policy::custom(move |attempt: Attempt<'_>| {
+        let allowed = attempt.previous().first().is_some_and(|first| may_follow(first, attempt.url(), &redirect_hosts));
+        if allowed && attempt.previous().len() <= MOST_REDIRECTS { attempt.follow() } else { attempt.stop() }
+    });
+    reqwest::Client::builder()
+        .user_agent(concat!("darkserver/", env!("CARGO_PKG_VERSION")))
+        .redirect(policy)
+        .referer(false)
+        .connect_timeout(Duration::from_secs(2))
+        .read_timeout(Duration::from_secs(10))
+        .pool_idle_timeout(Duration::from_secs(30))
+        .no_proxy()
+        .build()
+        .context("HTTP client")
+}
+
+/// Is a redirect from `from` to `to` within what is allowed?
+fn may_follow(from: &Url, to: &Url, hosts: &[String]) -> bool {
+    let http = matches!(to.scheme(), "http" | "https");
+    let upgraded = from.host() == to.host() && from.scheme() == "http" && to.scheme() == "https";
+    let named =
+        to.host_str().is_some_and(|host| hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host)));
+    http && (from.origin() == to.origin() || upgraded || named)
+}
+
+/// `base` with `path` behind it, a slash between. `path` is one to be escaped: `#`, `?`, `%` and blanks are file name bytes.
+/// `None` where the result would not lie below `base`.
+pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
+    let base = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let mut url = base.clone();
+    {
+        let mut segments = url.path_segments_mut().ok()?;
+        segments.pop_if_empty();
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            if matches!(segment, "." | "..") {
+                return None;
+            }
+            segments.push(segment);
+        }
+    }
+    (url.origin() == base.origin()).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn redirects_stay_where_the_configuration_allows() {
+        let store = url("http://mirror.example/pub/");
+        let named = ["other.example".to_owned()];
+        assert!(may_follow(&store, &url("http://mirror.example/else"), &[]));
+        assert!(may_follow(&store, &url("https://mirror.example/else"), &[]));
+        assert!(may_follow(&store, &url("https://OTHER.example/x"), &named));
+        assert!(!may_follow(&store, &url("http://169.254.169.254/latest"), &named));
+        assert!(!may_follow(&store, &url("http://mirror.example:8080/"), &[]));
+        assert!(!may_follow(&store, &url("file:///etc/passwd"), &["*".to_owned()]));
+    }
+
+    #[test]
+    fn a_path_never_leaves_its_base() {
+        assert_eq!(below("http://m.example/pub", "a/b c#?.rpm").unwrap().as_str(), "http://m.example/pub/a/b%20c%23%3F.rpm");
+        assert_eq!(below("http://m.example/pub/", "/libstdc++-1.rpm").unwrap().as_str(), "http://m.example/pub/libstdc++-1.rpm");
+        assert_eq!(below("http://m.example/pub/", "a/../../x"), None);
+        assert_eq!(below("file:///etc/", "passwd"), None);
+    }
+}

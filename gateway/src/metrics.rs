@@ -1,0 +1,132 @@
+//! Every metric, declared once; the doc comment of each field is in docs/metrics.md word for word as its HELP.
+
+use std::sync::LazyLock;
+
+use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+/// The process's metrics.
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+/// What the gateway counts. Labels are bounded: never a client's text.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) requests: IntCounterVec,
+    pub(crate) request_seconds: HistogramVec,
+    pub(crate) index_lookups: IntCounterVec,
+    pub(crate) index_seconds: Histogram,
+    pub(crate) extractions: IntCounterVec,
+    pub(crate) extraction_seconds: Histogram,
+    pub(crate) files: IntGauge,
+    pub(crate) files_bytes: IntGauge,
+    pub(crate) store_requests: IntCounterVec,
+    pub(crate) upstream_requests: IntCounterVec,
+    pub(crate) upstream_seconds: HistogramVec,
+    pub(crate) undecided: IntCounterVec,
+}
+
+/// From cached lookups (tens of microseconds) to cold extractions.
+const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 4.0, 15.0, 60.0];
+
+impl Metrics {
+    #[expect(clippy::expect_used, reason = "names and labels are literals; the tests make them all once")]
+    fn new() -> Self {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels).expect("a sound counter");
+            registry.register(Box::new(counters.clone())).expect("a name registered once");
+            counters
+        };
+        let histograms = |name: &str, help: &str, labels: &[&str]| {
+            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+            let histograms = HistogramVec::new(options, labels).expect("a sound histogram");
+            registry.register(Box::new(histograms.clone())).expect("a name registered once");
+            histograms
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help).expect("a sound gauge");
+            registry.register(Box::new(gauge.clone())).expect("a name registered once");
+            gauge
+        };
+        let build_info = counters("gateway_build_info", "Version of the running gateway, as a label; always 1.", &["version"]);
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
+        Self {
+            requests: counters(
+                "gateway_requests_total",
+                "Answered requests, by endpoint and status; status reset for reset connections.",
+                &["endpoint", "status"],
+            ),
+            request_seconds: histograms(
+                "gateway_request_seconds",
+                "Seconds from a request's head to its response's head, by endpoint.",
+                &["endpoint"],
+            ),
+            index_lookups: counters(
+                "gateway_index_lookups_total",
+                "Questions to the index, by who answered: memory, database, or error.",
+                &["answer"],
+            ),
+            index_seconds: histograms("gateway_index_query_seconds", "Seconds that queries of the database took.", &[])
+                .with_label_values::<&str>(&[]),
+            extractions: counters(
+                "gateway_extractions_total",
+                "Members extracted from archives, by result: whole, failed.",
+                &["result"],
+            ),
+            extraction_seconds: histograms("gateway_extraction_seconds", "Seconds that whole extractions took.", &[])
+                .with_label_values::<&str>(&[]),
+            files: gauge("gateway_files", "Extracted files on disk."),
+            files_bytes: gauge("gateway_files_bytes", "Bytes of extracted files on disk."),
+            store_requests: counters(
+                "gateway_store_requests_total",
+                "Archives opened, by tier and result: opened, absent, failed.",
+                &["tier", "result"],
+            ),
+            upstream_requests: counters(
+                "gateway_upstream_requests_total",
+                "Questions to upstreams, by upstream and result: found, absent, failed.",
+                &["upstream", "result"],
+            ),
+            upstream_seconds: histograms(
+                "gateway_upstream_seconds",
+                "Seconds until an upstream's answer was known, by upstream.",
+                &["upstream"],
+            ),
+            undecided: counters(
+                "gateway_undecided_total",
+                "Questions that could not be decided, by how they were answered: reset or status.",
+                &["answer"],
+            ),
+            registry,
+        }
+    }
+
+    /// Everything in Prometheus' text format.
+    pub(crate) fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_rendered_with_type_and_help() {
+        METRICS.requests.with_label_values(&["debuginfo", "200"]).inc();
+        let text = String::from_utf8(METRICS.render().unwrap()).unwrap();
+        assert!(text.contains("# TYPE gateway_requests_total counter"), "{text}");
+        assert!(text.contains("# HELP gateway_build_info Version"), "{text}");
+        assert!(text.contains("# TYPE gateway_index_query_seconds histogram"), "{text}");
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let docs = include_str!("../../docs/metrics.md");
+        for family in METRICS.registry.gather() {
+            assert!(docs.contains(&format!("`{}`", family.name())), "{} is missing in docs/metrics.md", family.name());
+            assert!(docs.contains(family.help()), "HELP of {} differs from docs/metrics.md", family.name());
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `/archive/IDENTITY/NVRA.rpm`: an archive from the gateway's own disk, for packages that are nowhere else.
+
+use std::io::BufReader;
+use std::sync::Arc;
+
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, web};
+use artifact::Identity;
+use sql::StoredPackage;
+
+use super::{resource, tail};
+use crate::archives::{Failure, open_below_root, read_header};
+use crate::deliver;
+use crate::error;
+use crate::files::Entry;
+use crate::http_client;
+use crate::resolve::Gateway;
+
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.service(resource("/archive/{identity}/{name}", archive));
+}
+
+async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let wanted = tail(&request, "/archive/").ok();
+    let wanted = wanted.as_deref().and_then(|tail| tail.split_once('/'));
+    let Some((Ok(identity), name)) = wanted.map(|(identity, name)| (identity.parse::<Identity>(), name.to_owned())) else {
+        return error::malformed(&"expected /archive/IDENTITY/NVRA.rpm with 64 hex digits as IDENTITY");
+    };
+    let package = match gateway.lookup.query(|index| async move { index.package(&identity).await }).await {
+        Ok(Some(package)) if name == format!("{}.rpm", package.package.nevra) => package,
+        Ok(_) => return error::absent(),
+        Err(cause) => {
+            tracing::warn!(cause, "undecided");
+            return error::undecided(false);
+        }
+    };
+    let elsewhere = package.locations.iter().filter(|location| location.gone_at.is_none());
+    let elsewhere =
+        elsewhere.filter_map(|location| http_client::below(location.store.base_url.as_deref()?, &location.path)).next();
+    match web::block(move || open(&package)).await {
+        Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file)),
+        Ok(Err(Failure::Absent(_))) => match elsewhere {
+            Some(url) => HttpResponse::Found().insert_header((LOCATION, url.as_str())).finish(),
+            None => error::absent(),
+        },
+        Ok(Err(Failure::Unknown(cause))) => {
+            tracing::warn!(cause, "an archive could not be opened");
+            error::undecided(false)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "an archive could not be opened");
+            error::undecided(false)
+        }
+    }
+}
+
+/// The archive's file at the first location on this machine that still has this very package.
+fn open(package: &StoredPackage) -> Result<Entry, Failure> {
+    let mut failed = Failure::Absent("expected a location on this machine, found none".into());
+    let locations = package.locations.iter().filter(|location| location.gone_at.is_none() && location.store.root.is_some());
+    for location in locations {
+        let opened = open_below_root(location).and_then(|file| {
+            read_header(&mut BufReader::new(&file), package.package.identity, &location.path)?;
+            Entry::of(file).map_err(|error| Failure::Unknown(format!("{}: {error}", location.path)))
+        });
+        match opened {
+            Ok(file) => return Ok(file),
+            Err(failure @ Failure::Unknown(_)) => failed = failure,
+            Err(Failure::Absent(_)) => {}
+        }
+    }
+    Err(failed)
+}

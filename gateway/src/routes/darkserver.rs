@@ -1,0 +1,148 @@
+//! The JSON API of the original darkserver, at `/` and under `/darkserver/`.
+
+use actix_web::http::header::{LOCATION, VARY};
+use actix_web::{HttpRequest, HttpResponse, web};
+use artifact::BuildId;
+use serde::Serialize;
+use serde_json::json;
+use sql::{Record, StoredPackage};
+
+use super::{resource, tail};
+use crate::error;
+use crate::http_client;
+use crate::resolve::Gateway;
+
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.service(resource("/darkserver", to_folder));
+    app.service(web::scope("/darkserver").configure(api));
+    app.configure(api);
+}
+
+fn api(app: &mut web::ServiceConfig) {
+    app.service(resource("/", index))
+        .service(resource("/serverversion", server_version))
+        .service(resource("/serverversion/", server_version))
+        .service(resource("/buildids/{ids:.+}", build_ids))
+        .service(resource("/rpm2buildids/{nvra:.+}", rpm_to_build_ids))
+        .service(resource("/package/{nvra:.+}", package));
+}
+
+/// One row of an answer; the original's keys, all strings.
+#[derive(Serialize)]
+struct Row {
+    buildid: String,
+    elf: String,
+    rpm: String,
+    distro: String,
+    url: String,
+}
+
+async fn to_folder() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, "/darkserver/")).finish()
+}
+
+async fn index() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
+        .body(include_str!("index.html"))
+}
+
+async fn server_version() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "server-version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// `/buildids/ID[,ID...]`. What is no build-id matches nothing.
+async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let ids: Vec<BuildId> = match tail(&request, "/buildids/") {
+        Ok(tail) => tail.split(',').filter_map(|id| id.trim_matches([' ', '/']).parse().ok()).collect(),
+        Err(_) => Vec::new(),
+    };
+    let records = gateway.lookup.records_of_all(&ids).await;
+    rows(&request, &gateway, records)
+}
+
+/// `/rpm2buildids/NVRA[.rpm]`
+async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(&request, &gateway, Ok(Vec::new())) };
+    let records = gateway.lookup.query(|index| async move { index.records_of_package(&nvra).await }).await;
+    let records = records.map(|mut records| {
+        records.dedup_by(|a, b| same_row(a, b));
+        records
+    });
+    rows(&request, &gateway, records)
+}
+
+/// `/package/NVRA[.rpm]`: `{"url": ...}`, or `{}` for an unknown package as release 2.0 had it.
+async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let Some(nvra) = nvra(&request, "/package/") else { return HttpResponse::Ok().json(json!({})) };
+    let packages = gateway.lookup.query(|index| async move { index.packages(&nvra).await }).await;
+    match packages {
+        Ok(packages) => {
+            let urls = packages.iter().map(|package| url(&request, &gateway, package));
+            // Several packages can have one NVRA; the newest import that can be had wins, as the last row did.
+            let url = urls.filter(|url| !url.is_empty()).last();
+            vary(HttpResponse::Ok()).json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
+        }
+        Err(cause) => undecided(&cause),
+    }
+}
+
+fn same_row(a: &Record, b: &Record) -> bool {
+    (a.package.id, a.artifact.ordinal, &a.artifact.build_id) == (b.package.id, b.artifact.ordinal, &b.artifact.build_id)
+}
+
+/// One trailing `.rpm` is stripped, once; `+` stays `+`.
+fn nvra(request: &HttpRequest, prefix: &str) -> Option<String> {
+    let tail = tail(request, prefix).ok()?;
+    let nvra = tail.trim_matches('/');
+    Some(nvra.strip_suffix(".rpm").unwrap_or(nvra).to_owned()).filter(|nvra| !nvra.is_empty())
+}
+
+fn rows(request: &HttpRequest, gateway: &Gateway, records: Result<Vec<Record>, String>) -> HttpResponse {
+    match records {
+        Ok(records) => {
+            let row = |record: &Record| Row {
+                buildid: record.artifact.build_id.to_string(),
+                elf: record.artifact.path.clone(),
+                rpm: record.package.package.nevra.nvra(),
+                distro: record.package.distro.clone(),
+                url: url(request, gateway, &record.package),
+            };
+            vary(HttpResponse::Ok()).json(records.iter().map(row).collect::<Vec<_>>())
+        }
+        Err(cause) => undecided(&cause),
+    }
+}
+
+fn undecided(cause: &str) -> HttpResponse {
+    tracing::warn!(cause, "undecided");
+    error::undecided_json()
+}
+
+/// The links of an answer follow the Host that it was asked by.
+fn vary(mut response: actix_web::HttpResponseBuilder) -> actix_web::HttpResponseBuilder {
+    response.insert_header((VARY, "Host"));
+    response
+}
+
+/// Where the package can be had: the URL of its best location that has one, else this gateway's own copy, else "".
+fn url(request: &HttpRequest, gateway: &Gateway, package: &StoredPackage) -> String {
+    let present = || package.locations.iter().filter(|location| location.gone_at.is_none());
+    let published = present().find_map(|location| http_client::below(location.store.base_url.as_deref()?, &location.path));
+    if let Some(url) = published {
+        return url.into();
+    }
+    if !present().any(|location| location.store.root.is_some()) {
+        return String::new();
+    }
+    let base = match &gateway.config.public_url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => {
+            let connection = request.connection_info();
+            format!("{}://{}", connection.scheme(), connection.host())
+        }
+    };
+    let path = format!("archive/{}/{}.rpm", package.package.identity, package.package.nevra);
+    http_client::below(&base, &path).map(String::from).unwrap_or_default()
+}

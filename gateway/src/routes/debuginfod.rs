@@ -1,0 +1,37 @@
+//! The debuginfod web API (debuginfod(8), WEBAPI): `/buildid/ID/{debuginfo,executable,section/NAME,source/PATH}`.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::{WasReset, resource, tail};
+use crate::connection::{Caller, reset_undecided};
+use crate::metrics::METRICS;
+use crate::question::{Malformed, Question, What};
+use crate::resolve::{Answer, Gateway};
+use crate::{deliver, error};
+
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.service(resource("/buildid/{question:.*}", answer));
+}
+
+async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let question = tail(&request, "/buildid/").map_err(|_| Malformed::Utf8).and_then(|tail| Question::parse(&tail));
+    let question = match question {
+        Ok(question) => question,
+        Err(malformed) => return error::malformed(&malformed),
+    };
+    match gateway.answer(&question, &Caller::of(&request)).await {
+        Ok(Some(Answer::File(found))) => deliver::file(&request, found),
+        Ok(Some(Answer::Redirect(redirect))) => deliver::redirect(&request, redirect),
+        Ok(None) => error::absent(),
+        Err(_) => {
+            let is_section = matches!(question.what, What::Section(_));
+            let mut response = error::undecided(is_section);
+            let reset = reset_undecided(&request, &gateway.config);
+            if reset {
+                response.extensions_mut().insert(WasReset);
+            }
+            METRICS.undecided.with_label_values(&[if reset { "reset" } else { "status" }]).inc();
+            response
+        }
+    }
+}

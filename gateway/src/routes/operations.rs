@@ -1,0 +1,52 @@
+//! For operators: `/metrics`, `/healthz`, `/readyz`.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use super::resource;
+use crate::metrics::METRICS;
+use crate::resolve::Gateway;
+
+/// How long a readiness check waits for anybody.
+const WAIT: Duration = Duration::from_millis(1500);
+
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.service(resource("/metrics", metrics)).service(resource("/healthz", healthy)).service(resource("/readyz", ready));
+}
+
+async fn metrics() -> HttpResponse {
+    match METRICS.render() {
+        Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
+        Err(error) => HttpResponse::InternalServerError().body(format!("{error}\n")),
+    }
+}
+
+/// The process answers; nothing else is asked.
+async fn healthy() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("alive\n")
+}
+
+/// What can be reached: `ok` or a reason for the database, the cache folder and each upstream. Only the first two make it 503: an
+/// upstream's outage is no reason to take a gateway out of service.
+async fn ready(gateway: web::Data<Gateway>) -> HttpResponse {
+    let schema = gateway.lookup.query(|index| async move { index.check_schema().await });
+    let database = match tokio::time::timeout(WAIT, schema).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(cause)) => Err(cause),
+        Err(_) => Err(format!("expected an answer within {WAIT:?}, found none")),
+    };
+    let files = gateway.files.clone();
+    let cache = match web::block(move || files.check()).await {
+        Ok(checked) => checked.map_err(|error| format!("{error:#}")),
+        Err(error) => Err(error.to_string()),
+    };
+    let upstreams: serde_json::Map<_, _> =
+        gateway.federation.reachable(WAIT).await.into_iter().map(|(name, state)| (name, state.into())).collect();
+    let ready = database.is_ok() && cache.is_ok();
+    let state = |result: Result<(), String>| result.err().unwrap_or_else(|| "ok".to_owned());
+    let body = json!({ "ready": ready, "database": state(database), "cache": state(cache), "upstreams": upstreams });
+    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.insert_header(("Cache-Control", "no-store")).json(body)
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Installs what is missing of the programs that a target needs: `install.sh test` or `install.sh mysql`.
+# Only missing programs are installed, by the distribution's package manager (Debian, Ubuntu, Fedora and relatives).
+set -euo pipefail
+
+# program, package on Debian, package on Fedora
+mysql='
+mariadbd mariadb-server-core mariadb-server
+mariadb mariadb-client mariadb
+'
+test="$mysql
+cc gcc gcc
+curl curl curl
+python3 python3 python3
+rpmbuild rpm rpm-build
+find-debuginfo debugedit debugedit
+dwz dwz dwz
+file file file
+eu-readelf elfutils elfutils
+debuginfod debuginfod elfutils-debuginfod
+debuginfod-find debuginfod elfutils-debuginfod-client
+gdb gdb gdb
+objcopy binutils binutils
+bsdtar libarchive-tools bsdtar
+cpio cpio cpio
+zstd zstd zstd
+xz xz-utils xz
+bzip2 bzip2 bzip2
+"
+
+group=${1:?expected a group of programs: test or mysql}
+[[ $group == test || $group == mysql ]] || { echo "install.sh: expected test or mysql, found $group" >&2; exit 2; }
+
+have() { command -v "$1" > /dev/null || [[ -x /usr/sbin/$1 || -x /usr/libexec/$1 ]]; }
+
+manager=
+if command -v apt-get > /dev/null; then manager=apt; elif command -v dnf > /dev/null; then manager=dnf; fi
+packages=()
+programs=()
+while read -r program debian fedora; do
+  [[ -n $program ]] || continue
+  have "$program" && continue
+  programs+=("$program")
+  if [[ $manager == dnf ]]; then packages+=("$fedora"); else packages+=("$debian"); fi
+done <<< "${!group}"
+
+# The chart is rendered by helm where there is one, else by a small Go program.
+if [[ $group == test ]] && ! have helm; then
+  if [[ $manager == dnf ]]; then
+    packages+=(helm); programs+=(helm)
+  elif ! have go || [[ ! -d /usr/share/gocode/src/github.com/Masterminds/sprig ]] || [[ ! -d /usr/share/gocode/src/sigs.k8s.io/yaml ]]; then
+    packages+=(golang-go golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev); programs+=(go)
+  fi
+fi
+if [[ $group == test ]] && ! python3 -c 'import ensurepip, venv' 2> /dev/null; then
+  packages+=(python3-venv); programs+=("python3 -m venv")
+fi
+
+[[ ${#packages[@]} -gt 0 ]] || exit 0
+if [[ -z $manager ]]; then
+  echo "install.sh: expected apt-get or dnf, found neither; please install: ${programs[*]}" >&2
+  exit 1
+fi
+root=()
+if [[ $(id -u) != 0 ]]; then
+  command -v sudo > /dev/null || { echo "install.sh: these programs are missing, and neither root nor sudo is at hand: ${programs[*]}" >&2; exit 1; }
+  root=(sudo)
+fi
+echo "installing: ${packages[*]}"
+case $manager in
+  apt)
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
+    ;;
+  dnf) "${root[@]}" dnf install -y -q "${packages[@]}" ;;
+esac

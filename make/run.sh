@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# make run: builds, indexes RPMS, serves on PORT, and says what to try. Everything it makes is under ./var.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+RPMS=${RPMS:-compat-tests/fixtures/rpms} PORT=${PORT:-8002} DATABASE=${DATABASE:-sqlite} PROFILE=${PROFILE:-release}
+[[ -d $RPMS ]] || { echo "make run: RPMS: expected a folder, found $RPMS" >&2; exit 2; }
+[[ $PORT =~ ^[0-9]+$ ]] || { echo "make run: PORT: expected a number, found $PORT" >&2; exit 2; }
+
+cargo build --workspace --bins --profile "$PROFILE"
+[[ $PROFILE == dev ]] && built=debug || built=$PROFILE
+bin=${CARGO_TARGET_DIR:-target}/$built
+mkdir -p var
+
+ended=()
+finish() { for id in "${ended[@]}"; do kill "$id" 2> /dev/null || true; wait "$id" 2> /dev/null || true; done; }
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+case $DATABASE in
+  sqlite) writer=sqlite:var/darkserver.db reader=$writer ;;
+  mysql)
+    make/install.sh mysql
+    # Sets writer, reader and mariadb_id.
+    source make/mariadb.sh
+    ended+=("$mariadb_id")
+    ;;
+  *) echo "make run: DATABASE: expected sqlite or mysql, found $DATABASE" >&2; exit 2 ;;
+esac
+
+DARKSERVER_DATABASE=$writer "$bin/darkserver-import" migrate
+# A broken RPM is reported and the rest is served.
+DARKSERVER_DATABASE=$writer "$bin/darkserver-import" dir "$RPMS" || [[ $? == 1 ]]
+
+DARKSERVER_DATABASE=$reader "$bin/darkserver" serve --listen "127.0.0.1:$PORT" --cache-dir var/cache &
+gateway=$!
+ended=("$gateway" "${ended[@]}")
+url=http://127.0.0.1:$PORT
+for _ in $(seq 150); do
+  kill -0 "$gateway" 2> /dev/null || { echo "make run: the gateway ended; is port $PORT taken?" >&2; exit 1; }
+  curl -fs "$url/healthz" > /dev/null 2>&1 && break
+  sleep 0.1
+done
+
+# A build-id to try: that of an executable, of the first package that has one.
+id='' elf=''
+while read -r rpm; do
+  answer=$(curl -fs "$url/rpm2buildids/$(basename "$rpm")") || continue
+  id=$(sed -n 's/.*"buildid":"\([0-9a-f]*\)","elf":"[^"]*bin\/.*/\1/p' <<< "${answer//\},\{/$'\n'}" | head -n 1)
+  elf=$(basename "$rpm")
+  [[ -z $id ]] || break
+done < <(find "$RPMS" -name 'server-1.1-6*.rpm'; find "$RPMS" -name '*.rpm' ! -name '*-debug*' | sort)
+
+cat << TEXT
+
+darkserver answers at $url. Three things to try in another terminal, in this folder:
+
+  curl $url/buildids/${id:-BUILD-ID}
+
+  curl -so var/program $url/buildid/${id:-BUILD-ID}/executable && chmod +x var/program &&
+  DEBUGINFOD_URLS=$url gdb -q -ex 'set debuginfod enabled on' -ex run -ex backtrace -ex list var/program
+
+  curl $url/metrics
+
+${elf:+The build-id is that of a program in $elf. }Ctrl-C ends it.
+TEXT
+wait "$gateway"

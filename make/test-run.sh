@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# `make run` does what it says, on both databases: starts, prints things to try that work, ends with a signal.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+try() {
+  local database=$1 port=$2 log shown id
+  log=$(mktemp)
+  PROFILE=dev PORT=$port DATABASE=$database setsid make/run.sh > "$log" 2>&1 &
+  local run=$!
+  for _ in $(seq 600); do
+    grep -q 'Three things to try' "$log" && grep -q 'Ctrl-C' "$log" && break
+    kill -0 "$run" 2> /dev/null || { cat "$log"; echo "make run DATABASE=$database ended" >&2; return 1; }
+    sleep 0.2
+  done
+  shown=$(grep -o "curl http://127.0.0.1:$port/buildids/[0-9a-f]*" "$log") || { cat "$log"; return 1; }
+  id=${shown##*/}
+  $shown -fs | grep -q "\"buildid\":\"$id\"" || { cat "$log"; echo "expected a record of $id" >&2; return 1; }
+  curl -fs "http://127.0.0.1:$port/buildid/$id/executable" | head -c 4 | grep -q ELF || { cat "$log"; echo "expected an ELF file" >&2; return 1; }
+  curl -fs "http://127.0.0.1:$port/metrics" | grep -q '^gateway_build_info' || { cat "$log"; return 1; }
+  kill -TERM "$run"
+  wait "$run" || true
+  if curl -fs "http://127.0.0.1:$port/healthz" > /dev/null 2>&1; then echo "expected the gateway to have ended" >&2; return 1; fi
+  rm -f "$log"
+  echo "make run DATABASE=$database: ok"
+}
+
+# Ports that nobody uses now.
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1] // 2 + 10000)')
+try sqlite "$port"
+try mysql "$port"

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# make test: everything that CI checks, in the order of how fast it fails. DARKSERVER_SOAK=1 means large counts and long runs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$PATH:/usr/sbin:/usr/libexec
+unset DEBUGINFOD_URLS
+
+step() { printf '\n== %s (after %d s)\n' "$1" "$SECONDS"; }
+
+step 'format'
+cargo fmt --all --check
+step 'lint'
+cargo clippy --workspace --all-targets --locked -- -D warnings
+step 'build'
+cargo build --workspace --bins --locked
+step 'fixtures: the committed RPMs are what they are said to be'
+(cd compat-tests/fixtures && sha256sum --quiet -c SHA256SUMS)
+compat-tests/fixtures/truth.sh --check
+step 'fixtures: built anew, they are the same in what matters'
+make/fixtures.sh check
+step 'chart'
+VENV=var/chart-venv helm/test/run.sh
+step 'tests'
+cargo test --workspace --locked
+step 'make run'
+make/test-run.sh
+step 'done'
