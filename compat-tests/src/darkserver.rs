@@ -65,14 +65,19 @@ impl Gateway {
 
     /// Starts a gateway on `database` with the text of a configuration file and further arguments.
     pub fn start_with(database: &str, configuration: &str, arguments: &[&str]) -> Self {
+        Self::start_in(&[("DARKSERVER_DATABASE", database)], configuration, arguments)
+    }
+
+    /// Starts a gateway in an environment with these variables, with the text of a configuration file and further arguments.
+    pub fn start_in(environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, configuration).expect("write a configuration");
         let mut command = bare(Command::new(program("darkserver")));
         command
-            .env("DARKSERVER_DATABASE", database)
-            .env("RUST_LOG", "info,gateway=debug")
+            .env("RUST_LOG", "info,darkserver=debug")
+            .envs(environment.iter().copied())
             .arg("--listen")
             .arg(format!("127.0.0.1:{port}"))
             .arg("--cache-dir")

@@ -64,6 +64,13 @@ pub fn truth(name: &str) -> Vec<Truth> {
     rows.filter(|row| row.rpm.split('/').next() == Some(name)).collect()
 }
 
+/// The build-id of a member of `FAMILY/FILE.rpm`.
+pub fn build_id(rpm: &str, path: &str) -> String {
+    let family = rpm.split('/').next().expect("FAMILY/FILE.rpm");
+    let row = truth(family).into_iter().find(|row| row.rpm == rpm && row.path == path);
+    row.unwrap_or_else(|| panic!("{path} of {rpm}: expected a row in truth.tsv")).build_id
+}
+
 /// Unpacks an RPM into a folder, by the real tools.
 pub fn unpack(rpm: &Path, into: &Path) {
     std::fs::create_dir_all(into).expect("make a folder");

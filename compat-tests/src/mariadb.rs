@@ -166,6 +166,27 @@ impl MariaDb {
         }
     }
 
+    /// Makes the server hang: it keeps its connections and answers none of them.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a paused server go on.
+    ///
+    /// # Panics
+    /// As [`MariaDb::pause`].
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let server = self.server.as_ref().unwrap_or_else(|| panic!("mariadbd does not run"));
+        kill_process(Pid::from_child(server), signal).unwrap_or_else(|error| panic!("signal {signal:?} to mariadbd: {error}"));
+    }
+
     /// Starts the server again, on the same port with the same data; ends it first if it runs.
     ///
     /// # Panics

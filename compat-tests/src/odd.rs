@@ -86,6 +86,14 @@ pub fn knows_nothing(_: &str, stream: &mut TcpStream) {
     let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
 }
 
+/// Answers 200 with the first bytes of an ELF file and debuginfod's headers.
+pub fn has_it(_: &str, stream: &mut TcpStream) {
+    let _ = stream.write_all(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 16\r\nX-DEBUGINFOD-SIZE: 16\r\n\
+          X-DEBUGINFOD-FILE: /usr/bin/odd\r\nConnection: close\r\n\r\n\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0",
+    );
+}
+
 /// Redirects to an address that no configuration allows.
 pub fn leads_astray(_: &str, stream: &mut TcpStream) {
     let _ = stream.write_all(

@@ -53,7 +53,7 @@ impl Federation {
     /// Knows the upstreams of the configuration.
     pub(crate) fn new(config: &config::Federation) -> anyhow::Result<Self> {
         let upstreams = config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
-        let client = http_client::build(config.redirect_hosts.clone())?;
+        let client = http_client::build(&config.redirect_hosts)?;
         Ok(Self { upstreams, client, most_hops: config.hops, runtime: Handle::current() })
     }
 

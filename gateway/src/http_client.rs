@@ -12,21 +12,27 @@ const MOST_REDIRECTS: usize = 3;
 
 /// Makes a client that follows redirects only to the server asked and to `redirect_hosts` (`*` for everywhere); any other
 /// redirect comes back as the 3xx response that it is.
-pub(crate) fn build(redirect_hosts: Vec<String>) -> Result<reqwest::Client> {
-    let policy = Policy::custom(move |attempt: Attempt<'_>| {
-        let allowed = attempt.previous().first().is_some_and(|first| may_follow(first, attempt.url(), &redirect_hosts));
-        if allowed && attempt.previous().len() <= MOST_REDIRECTS { attempt.follow() } else { attempt.stop() }
+pub(crate) fn build(redirect_hosts: &[String]) -> Result<reqwest::Client> {
+    let builder = || {
+        let hosts = redirect_hosts.to_vec();
+        let policy = Policy::custom(move |attempt: Attempt<'_>| {
+            let allowed = attempt.previous().first().is_some_and(|first| may_follow(first, attempt.url(), &hosts));
+            if allowed && attempt.previous().len() <= MOST_REDIRECTS { attempt.follow() } else { attempt.stop() }
+        });
+        reqwest::Client::builder()
+            .user_agent(concat!("darkserver/", env!("CARGO_PKG_VERSION")))
+            .redirect(policy)
+            .referer(false)
+            .connect_timeout(Duration::from_secs(2))
+            .read_timeout(Duration::from_secs(10))
+            .pool_idle_timeout(Duration::from_secs(30))
+    };
+    let client = builder().build().or_else(|error| {
+        // Small containers have no CA certificates, and there is no other way to build a client that trusts nobody.
+        tracing::warn!(%error, "no CA certificates: stores and upstreams can be asked over http only");
+        builder().tls_certs_only([]).build()
     });
-    reqwest::Client::builder()
-        .user_agent(concat!("darkserver/", env!("CARGO_PKG_VERSION")))
-        .redirect(policy)
-        .referer(false)
-        .connect_timeout(Duration::from_secs(2))
-        .read_timeout(Duration::from_secs(10))
-        .pool_idle_timeout(Duration::from_secs(30))
-        .no_proxy()
-        .build()
-        .context("HTTP client")
+    client.context("HTTP client")
 }
 
 /// Is a redirect from `from` to `to` within what is allowed?

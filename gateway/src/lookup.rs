@@ -35,11 +35,6 @@ impl Lookup {
         Self { index, cache, runtime: Handle::current() }
     }
 
-    /// The index itself, for what is not cached.
-    pub(crate) fn index(&self) -> &Index {
-        &self.index
-    }
-
     /// Every record of one build-id.
     pub(crate) async fn records(&self, build_id: &BuildId) -> Result<Records, String> {
         if let Some(records) = self.cache.get(build_id).await {

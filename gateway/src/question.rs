@@ -23,17 +23,6 @@ pub(crate) enum What {
     Source(String),
 }
 
-impl What {
-    /// The word in metrics and logs: one of four.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Artifact(kind) => kind.as_str(),
-            Self::Section(_) => "section",
-            Self::Source(_) => "source",
-        }
-    }
-}
-
 /// What libdebuginfod leaves as it is in a path.
 const LEFT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 

@@ -63,7 +63,7 @@ impl Gateway {
             lookup: Lookup::new(index, &config.index),
             files: Files::open(&config.cache_dir, config.cache_size).await?,
             federation: Federation::new(&config.federation)?,
-            archives: Archives::new(http_client::build(config.stores.redirect_hosts.clone())?),
+            archives: Archives::new(http_client::build(&config.stores.redirect_hosts)?),
             undecided: Cache::builder().max_capacity(10_000).time_to_live(UNDECIDED_FOR).build(),
             config: Arc::new(config),
         })
@@ -96,7 +96,7 @@ impl Gateway {
             let answer = if upstreams {
                 self.federation.find(question, caller, deadline).await.map(|found| found.map(Answer::Redirect))
             } else {
-                self.from_index(question, deadline).await.map(|found| found.map(Answer::File))
+                self.in_index(question, deadline).await.map(|found| found.map(Answer::File))
             };
             match answer {
                 Ok(Some(answer)) => return Ok(Some(answer)),
@@ -108,7 +108,7 @@ impl Gateway {
     }
 
     /// What the index and its stores have.
-    async fn from_index(&self, question: &Question, deadline: Instant) -> Result<Option<Found>, Undecided> {
+    async fn in_index(&self, question: &Question, deadline: Instant) -> Result<Option<Found>, Undecided> {
         let asked = tokio::time::timeout_at(index_deadline(deadline).into(), self.lookup.records(&question.build_id));
         let records = asked.await.unwrap_or_else(|_| Err("index: expected an answer within the budget, found none".into()))?;
         let mut search = Search { gateway: self, deadline, causes: Vec::new() };

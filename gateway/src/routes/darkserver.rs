@@ -81,7 +81,7 @@ async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
         Ok(packages) => {
             let urls = packages.iter().map(|package| url(&request, &gateway, package));
             // Several packages can have one NVRA; the newest import that can be had wins, as the last row did.
-            let url = urls.filter(|url| !url.is_empty()).last();
+            let url = urls.filter(|url| !url.is_empty()).next_back();
             vary(HttpResponse::Ok()).json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
         }
         Err(cause) => undecided(&cause),
