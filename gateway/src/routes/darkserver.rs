@@ -79,9 +79,9 @@ async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
     let packages = gateway.lookup.query(|index| async move { index.packages(&nvra).await }).await;
     match packages {
         Ok(packages) => {
-            let urls = packages.iter().map(|package| url(&request, &gateway, package));
+            let mut urls = packages.iter().map(|package| url(&request, &gateway, package));
             // Several packages can have one NVRA; the newest import that can be had wins, as the last row did.
-            let url = urls.filter(|url| !url.is_empty()).next_back();
+            let url = urls.rfind(|url| !url.is_empty());
             vary(HttpResponse::Ok()).json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
         }
         Err(cause) => undecided(&cause),
