@@ -1,0 +1,249 @@
+//! The handle: two pools, and the macro that writes a body once for both.
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use backon::{ExponentialBuilder, Retryable};
+use sqlx::mysql::MySqlPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, MySql, MySqlPool, Sqlite, SqlitePool};
+
+use crate::database_url::Target;
+use crate::dialect::{self, Dialect};
+use crate::{DatabaseUrl, Error, Result};
+
+/// Expands a body once per database. `both!(Db, &self.db, |pool, Backend| ...)` takes an enum with the variants `Sqlite` and
+/// `MySql`; in the body `pool` is what the variant holds and `Backend` is sqlx's type of the database.
+macro_rules! both {
+    ($of:ident, $value:expr, |$inner:ident, $backend:ident| $body:expr) => {
+        match $value {
+            $crate::db::$of::Sqlite($inner) => {
+                #[expect(clippy::allow_attributes, reason = "not every body needs the type")]
+                #[allow(dead_code)]
+                type $backend = sqlx::Sqlite;
+                $body
+            }
+            $crate::db::$of::MySql($inner) => {
+                #[expect(clippy::allow_attributes, reason = "not every body needs the type")]
+                #[allow(dead_code)]
+                type $backend = sqlx::MySql;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use both;
+
+/// Connections of a reader: more only queue up inside the database.
+const READERS: u32 = 16;
+
+/// What an [`Index`] is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The gateway: SELECT alone, short waits.
+    ReadOnly,
+    /// The indexer: may create an SQLite file, waits longer.
+    ReadWrite,
+}
+
+/// The index. Cheap to clone: clones share their connections.
+#[derive(Clone)]
+pub struct Index {
+    pub(crate) db: Db,
+    name: Arc<str>,
+    patience: Duration,
+}
+
+#[derive(Clone)]
+pub(crate) enum Db {
+    Sqlite(SqlitePool),
+    MySql(MySqlPool),
+}
+
+/// A transaction that writes. Dropped without [`Transaction::commit`], also in the middle, it leaves nothing behind.
+pub(crate) enum Transaction {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    MySql(sqlx::Transaction<'static, MySql>),
+}
+
+impl Index {
+    /// Opens an index. Connects only when something is asked, so it succeeds with the database down; what is asked then is an
+    /// error. Wants to be called inside a Tokio runtime.
+    ///
+    /// An SQLite file is made only by a [`Access::ReadWrite`] that writes. A [`Access::ReadOnly`] notices when the file appears or
+    /// is replaced; its process needs the right to write in the file's folder, where SQLite keeps its shared memory.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if the parameters of the URL mean nothing.
+    pub fn open(url: &DatabaseUrl, access: Access) -> Result<Self> {
+        let patience = match access {
+            Access::ReadOnly => Duration::from_millis(1500),
+            Access::ReadWrite => Duration::from_secs(30),
+        };
+        let db = match url.target() {
+            Target::SqliteMemory => Db::Sqlite(memory()),
+            Target::Sqlite(path) => Db::Sqlite(sqlite(path, access, patience)),
+            Target::MySql(_) => Db::MySql(mysql(url, access, patience)?),
+        };
+        Ok(Self { db, name: url.to_string().into(), patience })
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn ping(&self) -> Result<()> {
+        self.reading("ping", || async {
+            both!(Db, &self.db, |pool, Backend| sqlx::query::<Backend>("select 1").execute(pool).await.map(drop))
+        })
+        .await
+    }
+
+    /// Runs a query that only reads. A connection that died while it lay idle is replaced; each try uses up one of them. A
+    /// database that is busy for a moment (an SQLite file just made, a Galera node changing its state) is asked again.
+    pub(crate) async fn reading<T, F>(&self, doing: &'static str, query: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = sqlx::Result<T>>,
+    {
+        for _ in 0..READERS {
+            match query().await {
+                Err(error) if dialect::is_lost(&error) => {}
+                Err(error) if dialect::is_conflict(&error) => tokio::time::sleep(Duration::from_millis(50)).await,
+                result => return result.map_err(|source| self.error(doing, source)),
+            }
+        }
+        query().await.map_err(|source| self.error(doing, source))
+    }
+
+    /// Runs a whole transaction, again if it lost against another writer.
+    pub(crate) async fn writing<T, F>(&self, doing: &'static str, transaction: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = sqlx::Result<T>>,
+    {
+        // About 20 s in all: a Galera cluster that loses a node stalls for six.
+        let patience = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(Duration::from_millis(10))
+            .with_max_delay(Duration::from_secs(2))
+            .with_max_times(16);
+        transaction
+            .retry(patience)
+            .when(dialect::is_conflict)
+            .notify(|error, wait| tracing::debug!(%error, ?wait, doing, "another writer was faster, trying again"))
+            .await
+            .map_err(|source| self.error(doing, source))
+    }
+
+    pub(crate) async fn begin(&self) -> sqlx::Result<Transaction> {
+        Ok(match &self.db {
+            Db::Sqlite(pool) => Transaction::Sqlite(pool.begin_with(Sqlite::BEGIN).await?),
+            Db::MySql(pool) => Transaction::MySql(pool.begin_with(MySql::BEGIN).await?),
+        })
+    }
+
+    /// The database, without a password.
+    pub(crate) fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
+        match source {
+            sqlx::Error::PoolTimedOut => Error::Unreachable { database: self.name(), seconds: self.patience.as_secs_f32() },
+            source => Error::Database { database: self.name(), doing, source },
+        }
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Index({})", self.name)
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        both!(Transaction, self, |transaction, Backend| transaction.commit().await)
+    }
+}
+
+fn memory() -> SqlitePool {
+    // Every connection would be a database of its own.
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(SqliteConnectOptions::new().in_memory(true))
+}
+
+fn sqlite(path: &Path, access: Access, patience: Duration) -> SqlitePool {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience);
+    let pool = SqlitePoolOptions::new().acquire_timeout(patience).test_before_acquire(false);
+    match access {
+        Access::ReadWrite => pool.max_connections(1).connect_lazy_with(
+            options
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Normal)
+                .pragma("cache_size", "-65536")
+                .disable_statement_logging(),
+        ),
+        Access::ReadOnly => {
+            let file = Arc::new(WatchedFile::new(path));
+            pool.max_connections(4)
+                .before_acquire(move |_, connection| {
+                    let current = file.is_unchanged_for(connection.age);
+                    Box::pin(async move { Ok(current) })
+                })
+                .connect_lazy_with(options.read_only(true))
+        }
+    }
+}
+
+fn mysql(url: &DatabaseUrl, access: Access, patience: Duration) -> Result<MySqlPool> {
+    let options = url.mysql_options()?;
+    let pool = MySqlPoolOptions::new().acquire_timeout(patience);
+    Ok(match access {
+        Access::ReadOnly => pool.max_connections(READERS).test_before_acquire(false).connect_lazy_with(options),
+        Access::ReadWrite => pool
+            .max_connections(4)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    for statement in dialect::MYSQL_WRITER {
+                        sqlx::raw_sql(statement).execute(&mut *connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(options.disable_statement_logging()),
+    })
+}
+
+/// Notices that another file stands where the pool's connections found theirs. While one of them is open its file's number is not
+/// given out again, so device and number tell files apart.
+struct WatchedFile {
+    path: PathBuf,
+    state: Mutex<(Option<(u64, u64)>, Instant)>,
+}
+
+impl WatchedFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.into(), state: Mutex::new((number(path), Instant::now())) }
+    }
+
+    /// Is the file that stands there now the one that a connection of this age has open?
+    fn is_unchanged_for(&self, connection_age: Duration) -> bool {
+        let found = number(&self.path);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 != found {
+            *state = (found, Instant::now());
+        }
+        connection_age < state.1.elapsed()
+    }
+}
+
+fn number(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|file| (file.dev(), file.ino()))
+}

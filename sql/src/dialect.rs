@@ -1,0 +1,84 @@
+//! Where the databases differ: a few words of SQL, and how a conflict between writers shows.
+
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::{MySql, Sqlite};
+
+/// The words that differ.
+pub(crate) trait Dialect {
+    /// Begins a transaction that writes.
+    const BEGIN: &'static str;
+    /// Ends a SELECT whose rows this transaction is going to change.
+    const FOR_UPDATE: &'static str;
+    /// Ends the INSERT of a location.
+    const SEEN_AGAIN: &'static str;
+    /// Ends the INSERT of a store.
+    const SAME_STORE: &'static str;
+    /// Ends the INSERT of a writer.
+    const SAME_WRITER: &'static str;
+}
+
+impl Dialect for Sqlite {
+    const BEGIN: &'static str = "begin immediate";
+    const FOR_UPDATE: &'static str = "";
+    const SEEN_AGAIN: &'static str = " on conflict (store_id, path_hash, package_id) do update set \
+        size = excluded.size, mtime_ns = excluded.mtime_ns, header_start = excluded.header_start, \
+        header_end = excluded.header_end, checksum = excluded.checksum, checksum_kind = excluded.checksum_kind, \
+        signing_key = excluded.signing_key, last_seen = excluded.last_seen, gone_at = null";
+    const SAME_STORE: &'static str = " on conflict (name) do update set \
+        tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority";
+    const SAME_WRITER: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
+}
+
+impl Dialect for MySql {
+    const BEGIN: &'static str = "begin";
+    const FOR_UPDATE: &'static str = " for update";
+    const SEEN_AGAIN: &'static str = " on duplicate key update \
+        size = values(size), mtime_ns = values(mtime_ns), header_start = values(header_start), \
+        header_end = values(header_end), checksum = values(checksum), checksum_kind = values(checksum_kind), \
+        signing_key = values(signing_key), last_seen = values(last_seen), gone_at = null";
+    const SAME_STORE: &'static str = " on duplicate key update \
+        tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority)";
+    const SAME_WRITER: &'static str = " on duplicate key update sequence = sequence + 1";
+}
+
+/// What a MySQL connection of a writer sets: a value that does not fit is an error and never shortened, and a reader's gaps are
+/// not locked, which would make parallel writers collide.
+pub(crate) const MYSQL_WRITER: [&str; 2] = [
+    "set session sql_mode = concat(@@session.sql_mode, ',STRICT_ALL_TABLES')",
+    "set session transaction isolation level read committed",
+];
+
+/// Did this transaction lose against another one, so that it is worth another try?
+///
+/// MySQL: 1213 deadlock (and Galera's certification conflict), 1205 lock wait timeout, 1047 node is not ready, 1062 another
+/// writer was faster with the same package. SQLite: busy, locked.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.try_downcast_ref::<MySqlDatabaseError>() {
+        Some(error) => matches!(error.number(), 1213 | 1205 | 1047 | 1062),
+        None => error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| matches!(code & 0xff, 5 | 6)),
+    }
+}
+
+/// Was the connection a dead one, left over from before the database restarted?
+pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => {
+            // 1053 server shutdown, 1927 connection killed, 2006 gone away, 4031 closed for inactivity
+            error
+                .try_downcast_ref::<MySqlDatabaseError>()
+                .is_some_and(|error| matches!(error.number(), 1053 | 1927 | 2006 | 4031))
+        }
+        _ => false,
+    }
+}
+
+/// Is a table missing?
+pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.try_downcast_ref::<MySqlDatabaseError>() {
+        Some(error) => error.number() == 1146,
+        None => error.message().starts_with("no such table"),
+    }
+}

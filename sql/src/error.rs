@@ -1,0 +1,99 @@
+//! What can go wrong with the index. Every message says where, what was expected and what was found; none holds a password.
+
+use std::path::PathBuf;
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong with the index.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A database URL that cannot be read.
+    #[error("database url: expected {expected}, found {found}")]
+    Url {
+        /// What would have been right.
+        expected: &'static str,
+        /// What is there, without a password.
+        found: String,
+    },
+    /// A configuration file of the original darkserver that cannot be used.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+        /// What would have been right.
+        expected: String,
+        /// What is there, without a password.
+        found: String,
+    },
+    /// A configuration file that exists and cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// No connection could be had in time.
+    #[error(
+        "{database}: expected a connection within {seconds} s, found none: the database is down, out of reach or has no free connection"
+    )]
+    Unreachable {
+        /// The database, without a password.
+        database: String,
+        /// The time allowed.
+        seconds: f32,
+    },
+    /// The schema is not the one that this program was made for.
+    #[error("{database}: expected schema version {expected}, found {found}: {advice}")]
+    Schema {
+        /// The database, without a password.
+        database: String,
+        /// This program's version of the schema.
+        expected: i64,
+        /// The database's.
+        found: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A migration failed.
+    #[error("{database}: migration: {source}")]
+    Migration {
+        /// The database, without a password.
+        database: String,
+        /// The reason.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// A value that no column can hold.
+    #[error("{subject}: expected at most {expected} bytes of {what}, found {found}")]
+    TooLong {
+        /// The package or store.
+        subject: String,
+        /// Which value.
+        what: &'static str,
+        /// The most bytes.
+        expected: usize,
+        /// Its bytes.
+        found: usize,
+    },
+    /// A value that means nothing.
+    #[error("{what}: expected {expected}, found {found:?}")]
+    Value {
+        /// Which value.
+        what: &'static str,
+        /// What would have been right.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// The database refused or broke off.
+    #[error("{database}: {doing}: {source}")]
+    Database {
+        /// The database, without a password.
+        database: String,
+        /// What was being done.
+        doing: &'static str,
+        /// The reason.
+        source: sqlx::Error,
+    },
+}

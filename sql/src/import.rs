@@ -1,0 +1,98 @@
+//! What goes into the index.
+
+use std::ops::Range;
+
+use artifact::{Artifact, Package};
+
+use crate::{Error, Result};
+
+/// A package as found in one archive: what [`crate::Index::insert`] takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// What the header says.
+    pub package: Package,
+    /// The distribution, if the importer was told: wins over a stored one. `None`: [`Package::dist_tag`], or what is stored.
+    pub distro: Option<String>,
+    /// The files with a build-id.
+    pub artifacts: Vec<Artifact>,
+    /// May the package hold build-ids that are not among `artifacts`?
+    pub open: bool,
+    /// Where the archive is.
+    pub location: NewLocation,
+}
+
+/// Where an archive was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLocation {
+    /// The store.
+    pub store_id: i64,
+    /// The archive's path below the store's base URL or root; no slash at its start.
+    pub path: String,
+    /// Size of the archive in bytes.
+    pub size: u64,
+    /// The archive's modification time, nanoseconds since 1970.
+    pub mtime_ns: Option<i64>,
+    /// The main header's bytes inside the archive.
+    pub header: Option<Range<u64>>,
+    /// A checksum of the archive, as (name of the algorithm, bytes): `("sha256", ...)`.
+    pub checksum: Option<(String, Vec<u8>)>,
+    /// Key id of the archive's signature, lower-case hex.
+    pub signing_key: Option<String>,
+}
+
+/// What one [`crate::Index::insert`] changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inserted {
+    /// Packages that the index did not know.
+    pub packages_new: u64,
+    /// Packages that were open and are complete now.
+    pub packages_refined: u64,
+    /// Artifacts written for these packages.
+    pub artifacts: u64,
+    /// Locations written, new or seen again.
+    pub locations: u64,
+}
+
+impl Import {
+    /// Does every value fit the schema? [`crate::Index::insert`] asks too, but refuses the whole batch then.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] names the package, the value and its limit.
+    pub fn check(&self) -> Result<()> {
+        let nevra = &self.package.nevra;
+        let nvra = nevra.nvra();
+        let subject = shown(&nvra);
+        let check = |what, limit, length| check_length(&subject, what, limit, length);
+        check("name", 255, nevra.name.len())?;
+        check("version", 255, nevra.version.len())?;
+        check("release", 255, nevra.release.len())?;
+        check("arch", 64, nevra.arch.len())?;
+        check("name-version-release.arch", 700, nvra.len())?;
+        check("source package", 255, self.package.source_rpm.as_deref().unwrap_or_default().len())?;
+        check("distro", 255, self.distro.as_deref().unwrap_or_default().len())?;
+        let longest = self.artifacts.iter().map(|artifact| artifact.path.len()).max();
+        check("path of a file", 4096, longest.unwrap_or_default())?;
+        let location = &self.location;
+        check("path of the archive", 4096, location.path.len())?;
+        check("signing key", 16, location.signing_key.as_deref().unwrap_or_default().len())?;
+        if let Some((kind, bytes)) = &location.checksum {
+            check("name of the checksum", 8, kind.len())?;
+            check("checksum", 64, bytes.len())?;
+        }
+        for number in [location.size, location.header.as_ref().map_or(0, |header| header.start.max(header.end))] {
+            if i64::try_from(number).is_err() {
+                return Err(Error::Value { what: "size of an archive", expected: "less than 2^63", found: number.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn check_length(subject: &str, what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if found > expected { Err(Error::TooLong { subject: subject.into(), what, expected, found }) } else { Ok(()) }
+}
+
+/// A name that may be of any length, for a message.
+fn shown(name: &str) -> String {
+    name.chars().take(300).collect()
+}

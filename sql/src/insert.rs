@@ -1,0 +1,350 @@
+//! The one transaction that brings packages, artifacts and locations into the index.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use artifact::{Artifact, Identity, Kind, Package};
+use sqlx::{FromRow, QueryBuilder};
+
+use crate::db::{Transaction, both};
+use crate::dialect::Dialect;
+use crate::read::{LIST, push_list, to_identity};
+use crate::{Import, Index, Inserted, NewLocation, PathHash, Result};
+
+/// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:
+/// a statement that is thrown away costs a MySQL connection 40 ms (two small packets in one direction: Nagle's algorithm).
+const ROWS: [usize; 6] = [1000, 200, 50, 10, 3, 1];
+
+impl Index {
+    /// Brings a batch into the index, in one transaction: all of it or nothing. The same batch again changes nothing but
+    /// `last_seen`. Conflicts with other writers are tried again, for about 20 s.
+    ///
+    /// - A package that the index does not know is stored with its artifacts.
+    /// - One that was open and comes complete is refined: its artifacts become exactly the new ones.
+    /// - One that is complete stays as it is, also if it comes open; so does one that is open and comes open.
+    /// - Its location is there now; another package that was at the same path of the store is gone from there.
+    ///
+    /// `writer` names this importer in the table `writers`, whose sequence is counted up in the same transaction.
+    ///
+    /// # Errors
+    /// If a value does not fit ([`Import::check`]), or the database refuses. Nothing of the batch is in the index then, unless
+    /// the connection broke off in the very moment of the commit; inserting the batch again is right in any case.
+    pub async fn insert(&self, writer: &str, batch: &[Import]) -> Result<Inserted> {
+        for import in batch {
+            import.check()?;
+        }
+        if batch.is_empty() {
+            return Ok(Inserted::default());
+        }
+        let batch = Batch::new(batch);
+        self.writing("inserting", || async {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed());
+            let mut transaction = self.begin().await?;
+            let inserted = batch.insert(&mut transaction, writer, now).await?;
+            transaction.commit().await?;
+            Ok(inserted)
+        })
+        .await
+    }
+}
+
+/// A batch with each package and each location once, in the order of their keys: writers that meet take locks in one order.
+struct Batch<'a> {
+    packages: BTreeMap<Identity, Found<'a>>,
+    locations: BTreeMap<(i64, PathHash), (Identity, &'a NewLocation)>,
+}
+
+struct Found<'a> {
+    package: &'a Package,
+    distro: Option<&'a str>,
+    artifacts: &'a [Artifact],
+    open: bool,
+}
+
+/// A package that the index holds.
+struct Held {
+    id: i64,
+    open: bool,
+    distro: String,
+}
+
+#[derive(FromRow)]
+struct HeldRow {
+    id: i64,
+    identity: Vec<u8>,
+    state: String,
+    distro: String,
+}
+
+impl<'a> Batch<'a> {
+    fn new(imports: &'a [Import]) -> Self {
+        let mut packages: BTreeMap<Identity, Found<'a>> = BTreeMap::new();
+        let mut locations = BTreeMap::new();
+        for import in imports {
+            let Import { package, distro, artifacts, open, location } = import;
+            let distro = distro.as_deref();
+            let found = packages.entry(package.identity).or_insert(Found { package, distro, artifacts, open: *open });
+            if found.open && !open {
+                (found.artifacts, found.open) = (artifacts, false);
+            }
+            found.distro = distro.or(found.distro);
+            locations.insert((location.store_id, PathHash::of(&location.path)), (package.identity, location));
+        }
+        Self { packages, locations }
+    }
+
+    async fn insert(&self, transaction: &mut Transaction, writer: &str, now: i64) -> sqlx::Result<Inserted> {
+        let identities: Vec<Identity> = self.packages.keys().copied().collect();
+        let mut held = read_held(transaction, &identities).await?;
+
+        // Another writer may add one of these in this moment: then the unique key refuses ours, and the transaction is run again.
+        let new: Vec<Identity> = identities.iter().copied().filter(|identity| !held.contains_key(identity)).collect();
+        self.insert_packages(transaction, &new, now).await?;
+
+        let refined = self.refine(transaction, &held, now).await?;
+        self.change_distros(transaction, &held).await?;
+
+        held.extend(read_held(transaction, &new).await?);
+        let mut rows = Vec::new();
+        for identity in new.iter().chain(&refined) {
+            let (found, id) = (&self.packages[identity], held.get(identity).ok_or(sqlx::Error::RowNotFound)?.id);
+            rows.extend(found.artifacts.iter().map(|artifact| (&artifact.build_id, artifact.kind, id, artifact)));
+        }
+        rows.sort_unstable();
+        rows.dedup_by(|b, a| (a.0, a.1, a.2, a.3.ordinal) == (b.0, b.1, b.2, b.3.ordinal));
+        insert_artifacts(transaction, rows.iter().map(|&(_, _, id, artifact)| (id, artifact)).collect()).await?;
+
+        let mut locations = Vec::with_capacity(self.locations.len());
+        for (&(_, path), &(identity, location)) in &self.locations {
+            locations.push((path, held.get(&identity).ok_or(sqlx::Error::RowNotFound)?.id, location));
+        }
+        mark_replaced(transaction, &locations, now).await?;
+        insert_locations(transaction, &locations, now).await?;
+        count_up(transaction, writer).await?;
+
+        Ok(Inserted {
+            packages_new: new.len() as u64,
+            packages_refined: refined.len() as u64,
+            artifacts: rows.len() as u64,
+            locations: locations.len() as u64,
+        })
+    }
+
+    async fn insert_packages(&self, transaction: &mut Transaction, new: &[Identity], now: i64) -> sqlx::Result<()> {
+        for identities in pieces(new) {
+            both!(Transaction, transaction, |connection, Backend| {
+                let mut query = QueryBuilder::<Backend>::new(
+                    "insert into packages (format, identity, identity_kind, name, epoch, version, `release`, arch, nvra, source_rpm, \
+                     distro, built_at, state, indexed_at) ",
+                );
+                query.push_values(identities, |mut row, identity| {
+                    let Found { package, distro, open, .. } = &self.packages[identity];
+                    let nevra = &package.nevra;
+                    row.push_bind("rpm")
+                        .push_bind(identity.as_bytes().as_slice())
+                        .push_bind("header")
+                        .push_bind(nevra.name.as_str())
+                        .push_bind(nevra.epoch.map(i64::from))
+                        .push_bind(nevra.version.as_str())
+                        .push_bind(nevra.release.as_str())
+                        .push_bind(nevra.arch.as_str())
+                        .push_bind(nevra.nvra())
+                        .push_bind(package.source_rpm.as_deref())
+                        .push_bind(distro.unwrap_or_else(|| package.dist_tag()))
+                        .push_bind(package.built_at)
+                        .push_bind(if *open { "open" } else { "complete" })
+                        .push_bind(now);
+                });
+                query.build().execute(&mut **connection).await?;
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes room for the artifacts of packages that were open and come complete.
+    async fn refine(
+        &self,
+        transaction: &mut Transaction,
+        held: &HashMap<Identity, Held>,
+        now: i64,
+    ) -> sqlx::Result<Vec<Identity>> {
+        let refined: Vec<Identity> = self
+            .packages
+            .iter()
+            .filter(|(identity, found)| !found.open && held.get(identity).is_some_and(|held| held.open))
+            .map(|(identity, _)| *identity)
+            .collect();
+        let mut ids: Vec<i64> = refined.iter().filter_map(|identity| held.get(identity)).map(|held| held.id).collect();
+        ids.sort_unstable();
+        for ids in ids.chunks(LIST) {
+            both!(Transaction, transaction, |connection, Backend| {
+                let mut query = QueryBuilder::<Backend>::new("delete from artifacts where ");
+                push_list(&mut query, "package_id", ids);
+                query.build().execute(&mut **connection).await?;
+                let mut query = QueryBuilder::<Backend>::new("update packages set state = 'complete', indexed_at = ");
+                query.push_bind(now).push(" where ");
+                push_list(&mut query, "id", ids);
+                query.build().execute(&mut **connection).await?;
+            });
+        }
+        Ok(refined)
+    }
+
+    /// A distribution that the importer was told wins over the one that is stored.
+    async fn change_distros(&self, transaction: &mut Transaction, held: &HashMap<Identity, Held>) -> sqlx::Result<()> {
+        for (identity, found) in &self.packages {
+            let (Some(distro), Some(held)) = (found.distro, held.get(identity)) else { continue };
+            if held.distro != distro {
+                both!(Transaction, transaction, |connection, Backend| {
+                    sqlx::query::<Backend>("update packages set distro = ? where id = ?")
+                        .bind(distro)
+                        .bind(held.id)
+                        .execute(&mut **connection)
+                        .await?;
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the index holds of these packages; locked until the end of the transaction.
+async fn read_held(transaction: &mut Transaction, identities: &[Identity]) -> sqlx::Result<HashMap<Identity, Held>> {
+    let mut held = HashMap::with_capacity(identities.len());
+    for identities in identities.chunks(LIST) {
+        let identities: Vec<&[u8]> = identities.iter().map(|identity| identity.as_bytes().as_slice()).collect();
+        let rows = both!(Transaction, transaction, |connection, Backend| {
+            let mut query = QueryBuilder::<Backend>::new(
+                "select id, identity, state, distro from packages where identity_kind = 'header' and ",
+            );
+            push_list(&mut query, "identity", &identities);
+            query.push(Backend::FOR_UPDATE);
+            query.build_query_as::<HeldRow>().fetch_all(&mut **connection).await?
+        });
+        for HeldRow { id, identity, state, distro } in rows {
+            held.insert(to_identity(&identity)?, Held { id, open: state == "open", distro });
+        }
+    }
+    Ok(held)
+}
+
+async fn insert_artifacts(transaction: &mut Transaction, rows: Vec<(i64, &Artifact)>) -> sqlx::Result<()> {
+    for rows in pieces(&rows) {
+        both!(Transaction, transaction, |connection, Backend| {
+            let mut query =
+                QueryBuilder::<Backend>::new("insert into artifacts (build_id, kind, package_id, ordinal, dwarf, path) ");
+            query.push_values(rows, |mut row, (package_id, artifact)| {
+                let kind = match artifact.kind {
+                    Kind::Executable => 0_i32,
+                    Kind::Debuginfo => 1,
+                };
+                row.push_bind(artifact.build_id.as_bytes())
+                    .push_bind(kind)
+                    .push_bind(*package_id)
+                    .push_bind(i64::from(artifact.ordinal))
+                    .push_bind(artifact.dwarf.map(i32::from))
+                    .push_bind(artifact.path.as_str());
+            });
+            query.build().execute(&mut **connection).await?;
+        });
+    }
+    Ok(())
+}
+
+/// Marks as gone what was at paths where another package is now.
+async fn mark_replaced(transaction: &mut Transaction, locations: &[(PathHash, i64, &NewLocation)], now: i64) -> sqlx::Result<()> {
+    let of_one_store = |a: &(PathHash, i64, &NewLocation), b: &(PathHash, i64, &NewLocation)| a.2.store_id == b.2.store_id;
+    for locations in locations.chunk_by(of_one_store).flat_map(|locations| locations.chunks(LIST)) {
+        let store_id = locations[0].2.store_id;
+        let packages: HashMap<&[u8], i64> = locations.iter().map(|(path, id, _)| (path.as_bytes().as_slice(), *id)).collect();
+        let paths: Vec<&[u8]> = locations.iter().map(|(path, ..)| path.as_bytes().as_slice()).collect();
+        both!(Transaction, transaction, |connection, Backend| {
+            let mut query =
+                QueryBuilder::<Backend>::new("select path_hash, package_id from locations where gone_at is null and store_id = ");
+            query.push_bind(store_id).push(" and ");
+            push_list(&mut query, "path_hash", &paths);
+            let there: Vec<(Vec<u8>, i64)> = query.build_query_as().fetch_all(&mut **connection).await?;
+            for (path, package_id) in there {
+                if packages.get(path.as_slice()) != Some(&package_id) {
+                    sqlx::query::<Backend>(
+                        "update locations set gone_at = ? where store_id = ? and path_hash = ? and package_id = ?",
+                    )
+                    .bind(now)
+                    .bind(store_id)
+                    .bind(path)
+                    .bind(package_id)
+                    .execute(&mut **connection)
+                    .await?;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn insert_locations(
+    transaction: &mut Transaction,
+    locations: &[(PathHash, i64, &NewLocation)],
+    now: i64,
+) -> sqlx::Result<()> {
+    for locations in pieces(locations) {
+        both!(Transaction, transaction, |connection, Backend| {
+            let mut query = QueryBuilder::<Backend>::new(
+                "insert into locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
+                 checksum_kind, signing_key, first_seen, last_seen) ",
+            );
+            query.push_values(locations, |mut row, (path, package_id, location)| {
+                let checksum = location.checksum.as_ref();
+                row.push_bind(location.store_id)
+                    .push_bind(path.as_bytes().as_slice())
+                    .push_bind(*package_id)
+                    .push_bind(location.path.as_str())
+                    .push_bind(location.size.cast_signed())
+                    .push_bind(location.mtime_ns)
+                    .push_bind(location.header.as_ref().map(|header| header.start.cast_signed()))
+                    .push_bind(location.header.as_ref().map(|header| header.end.cast_signed()))
+                    .push_bind(checksum.map(|(_, bytes)| bytes.as_slice()))
+                    .push_bind(checksum.map(|(kind, _)| kind.as_str()))
+                    .push_bind(location.signing_key.as_deref())
+                    .push_bind(now)
+                    .push_bind(now);
+            });
+            query.push(Backend::SEEN_AGAIN);
+            query.build().execute(&mut **connection).await?;
+        });
+    }
+    Ok(())
+}
+
+async fn count_up(transaction: &mut Transaction, writer: &str) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        let mut query = QueryBuilder::<Backend>::new("insert into writers (writer, sequence) values (");
+        query.push_bind(writer).push(", 1)").push(Backend::SAME_WRITER);
+        query.build().execute(&mut **connection).await?;
+    });
+    Ok(())
+}
+
+/// Cuts a list into pieces of the lengths in [`ROWS`].
+fn pieces<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = ROWS.into_iter().find(|length| *length <= list.len())?;
+        let (piece, rest) = list.split_at(length);
+        list = rest;
+        Some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_of_few_lengths_and_lose_nothing() {
+        for length in [0, 1, 2, 9, 999, 1000, 2476] {
+            let list: Vec<usize> = (0..length).collect();
+            assert!(pieces(&list).all(|piece| ROWS.contains(&piece.len())));
+            assert_eq!(pieces(&list).flatten().copied().collect::<Vec<_>>(), list);
+        }
+    }
+}

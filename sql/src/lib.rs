@@ -1,0 +1,31 @@
+//! The index: schema, migrations and every query, on SQLite and on MySQL/MariaDB. Nobody else writes SQL.
+//!
+//! In reading order:
+//! - [`DatabaseUrl`]: where the index is; [`original`]: the same out of the original darkserver's configuration files;
+//! - [`Index`]: the handle (`db`: two pools and one macro; `dialect`: the few words in which the databases differ; `error`);
+//! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
+//! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`, and `read`, the queries);
+//! - [`Import`]: what goes in (`import`, and `insert`, the transaction); `seen`: what a store holds, and no longer holds.
+
+mod database_url;
+mod db;
+mod dialect;
+mod error;
+mod import;
+mod insert;
+pub mod original;
+mod read;
+mod record;
+mod schema;
+mod seen;
+mod store;
+mod views;
+
+pub use database_url::DatabaseUrl;
+pub use db::{Access, Index};
+pub use error::{Error, Result};
+pub use import::{Import, Inserted, NewLocation};
+pub use record::{Location, Record, StoredPackage};
+pub use schema::{Migration, createtable};
+pub use seen::{KnownLocation, PathHash};
+pub use store::{NewStore, Store, Tier};

@@ -1,0 +1,259 @@
+//! Database settings out of the original darkserver's configuration files, which Python 2's ConfigParser read.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::{DatabaseUrl, Error, Result};
+
+/// The database of the original's web service: `darkserverweb.conf`, else `darkweb.cfg`. `None` if neither is there and filled in.
+/// The original kept them in `/etc/darkserver`.
+///
+/// # Errors
+/// If a file cannot be read, is half filled in or names PostgreSQL: the message says which file, what is there and what to do.
+pub fn gateway_database(folder: &Path) -> Result<Option<DatabaseUrl>> {
+    if let Some(settings) = Settings::read(folder.join("darkserverweb.conf"), "darkserverweb")?
+        && let Some(url) = settings.database("user", "database")?
+    {
+        return Ok(Some(url));
+    }
+    let Some(settings) = Settings::read(folder.join("darkweb.cfg"), "database")? else { return Ok(None) };
+    match settings.value("engine")?.as_str() {
+        "" => Ok(None),
+        "mysql" => settings.database("username", "dbname"),
+        engine => Err(settings.refuse(
+            "engine = mysql (the index is in MySQL, MariaDB or SQLite now: import what the old database holds, \
+             then name the new one here, or take the file away)",
+            format!("engine = {engine}"),
+        )),
+    }
+}
+
+/// The database of the original's importers: `darkserver.conf`, else `darkjobworker.conf`. `None` if neither is there and filled
+/// in; `darkjobworker.conf` as it was shipped (user `name`, password `password`) is not filled in.
+///
+/// # Errors
+/// If a file cannot be read or is half filled in: the message says which file, what is there and what to do.
+pub fn indexer_database(folder: &Path) -> Result<Option<DatabaseUrl>> {
+    for file in ["darkserver.conf", "darkjobworker.conf"] {
+        let Some(settings) = Settings::read(folder.join(file), "darkserver")? else { continue };
+        if settings.value("user")? == "name" && settings.value("password")? == "password" {
+            continue;
+        }
+        if let Some(url) = settings.database("user", "database")? {
+            return Ok(Some(url));
+        }
+    }
+    Ok(None)
+}
+
+/// One section of a file, with what `[DEFAULT]` gives it.
+struct Settings {
+    path: PathBuf,
+    section: &'static str,
+    values: HashMap<String, String>,
+}
+
+impl Settings {
+    /// `None` if there is no such file, or no such section in it.
+    fn read(path: PathBuf, section: &'static str) -> Result<Option<Self>> {
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::File { path, source }),
+        };
+        match parse(&text, section) {
+            Ok(values) => Ok(values.map(|values| Self { path, section, values })),
+            Err(line) => Err(Error::Configuration {
+                path,
+                expected: "lines like `[section]`, `key = value` or `# comment`".into(),
+                found: format!("something else in line {line}"),
+            }),
+        }
+    }
+
+    /// The database, if any of host, user and database is filled in. An empty host is this machine, an empty port MySQL's.
+    fn database(&self, user: &'static str, database: &'static str) -> Result<Option<DatabaseUrl>> {
+        let host = self.value("host")?;
+        let names = [(user, self.value(user)?), (database, self.value(database)?)];
+        if host.is_empty() && names.iter().all(|(_, value)| value.is_empty()) {
+            return Ok(None);
+        }
+        for (key, value) in &names {
+            if value.is_empty() {
+                let expected = format!("a value for {key} in [{}], or none for host, {user} and {database} too", self.section);
+                return Err(self.refuse(&expected, "none".into()));
+            }
+        }
+        let port = match self.value("port")?.as_str() {
+            "" => None,
+            port => Some(port.parse().map_err(|_| self.refuse("port = 1 to 65535", format!("port = {port}")))?),
+        };
+        let host = if host.is_empty() { "localhost" } else { &host };
+        let [(_, user), (_, database)] = &names;
+        Ok(Some(DatabaseUrl::mysql(host, user, &self.value("password")?, database, port)))
+    }
+
+    /// A value with `%%` and `%(key)s` replaced; empty if it is not there.
+    fn value(&self, key: &str) -> Result<String> {
+        let raw = self.values.get(key).map(String::as_str).unwrap_or_default();
+        interpolate(raw, &self.values, 10).ok_or_else(|| {
+            let expected = format!("{key} with its percent signs doubled (`%%`)");
+            self.refuse(&expected, "a `%(key)s` that names no other key".into())
+        })
+    }
+
+    fn refuse(&self, expected: &str, found: String) -> Error {
+        Error::Configuration { path: self.path.clone(), expected: expected.into(), found }
+    }
+}
+
+/// Reads one section. `Ok(None)` if it is not there; `Err` is the number of a line that is neither section, setting nor comment.
+fn parse(text: &str, wanted: &str) -> std::result::Result<Option<HashMap<String, String>>, usize> {
+    let mut sections: HashMap<&str, HashMap<String, String>> = HashMap::new();
+    let mut section = None;
+    let mut last_key: Option<String> = None;
+    for (number, line) in text.lines().enumerate() {
+        if line.trim().is_empty() || line.starts_with(['#', ';']) || is_rem(line) {
+            continue;
+        }
+        if let (true, Some(section), Some(key)) = (line.starts_with(char::is_whitespace), section, &last_key) {
+            // A value that goes on, in ConfigParser's way.
+            let value = sections.entry(section).or_default().entry(key.clone()).or_default();
+            *value = format!("{value}\n{}", line.trim());
+            continue;
+        }
+        if let Some((name, _)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            section = Some(name);
+            sections.entry(name).or_default();
+            last_key = None;
+            continue;
+        }
+        let (Some(section), Some(at)) = (section, line.find(['=', ':'])) else { return Err(number + 1) };
+        let key = line[..at].trim().to_lowercase();
+        if key.is_empty() {
+            return Err(number + 1);
+        }
+        let mut value = &line[at + 1..];
+        if let Some((before, _)) = value.split_once(';')
+            && before.ends_with(char::is_whitespace)
+        {
+            value = before;
+        }
+        let value = value.trim();
+        sections.entry(section).or_default().insert(key.clone(), if value == "\"\"" { "" } else { value }.into());
+        last_key = Some(key);
+    }
+    let defaults = sections.remove("DEFAULT").unwrap_or_default();
+    Ok(sections.remove(wanted).map(|values| defaults.into_iter().chain(values).collect()))
+}
+
+/// `rem` begins a comment too.
+fn is_rem(line: &str) -> bool {
+    line.starts_with(['r', 'R']) && line.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("rem"))
+}
+
+/// `None` if a `%(key)s` has no end, names no key or names itself. A percent sign alone stays.
+fn interpolate(text: &str, values: &HashMap<String, String>, depth: u32) -> Option<String> {
+    let Some((before, rest)) = text.split_once('%') else { return Some(text.into()) };
+    let mut result = before.to_owned();
+    let rest = if let Some(rest) = rest.strip_prefix('%') {
+        result.push('%');
+        rest
+    } else if let Some(rest) = rest.strip_prefix('(') {
+        let (key, rest) = rest.split_once(")s")?;
+        result.push_str(&interpolate(values.get(&key.to_lowercase())?, values, depth.checked_sub(1)?)?);
+        rest
+    } else {
+        result.push('%');
+        rest
+    };
+    result.push_str(&interpolate(rest, values, depth)?);
+    Some(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Read = fn(&Path) -> Result<Option<DatabaseUrl>>;
+
+    fn read(files: &[(&str, &str)], read: Read) -> std::result::Result<Option<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        match read(folder.path()) {
+            Ok(url) => Ok(url.map(|url| url.to_string())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn files_that_are_missing_or_as_shipped_configure_nothing() {
+        let empty = "[darkserverweb]\nhost=\nuser=\npassword=\ndatabase=\n";
+        assert_eq!(read(&[], gateway_database), Ok(None));
+        assert_eq!(read(&[("darkserverweb.conf", empty)], gateway_database), Ok(None));
+        assert_eq!(read(&[("darkserver.conf", &empty.replace("web", ""))], indexer_database), Ok(None));
+        let shipped =
+            "[darkserver]\ndatabase=darkserver\nuser=name\npassword=password\nhost=localhost\nport=3306\nunique=server1.ip\n";
+        assert_eq!(read(&[("darkjobworker.conf", shipped)], indexer_database), Ok(None));
+    }
+
+    #[test]
+    fn filled_in_files_are_read_the_older_one_first() {
+        let web = ("darkserverweb.conf", "[darkserverweb]\nhost=db.example\nuser=reader\npassword=p\ndatabase=darkserver\n");
+        let cfg = ("darkweb.cfg", "[database]\nengine: mysql\nusername: u\npassword: p\nhost: h\ndbname: d\n");
+        assert_eq!(read(&[web, cfg], gateway_database), Ok(Some("mysql://reader:***@db.example/darkserver".into())));
+        assert_eq!(read(&[cfg], gateway_database), Ok(Some("mysql://u:***@h/d".into())));
+        let own = ("darkserver.conf", "[darkserver]\nuser=w\npassword=\ndatabase=d\n");
+        let worker = ("darkjobworker.conf", "[darkserver]\nuser=w\npassword=p\nhost=h\ndatabase=d\nport=3307\nunique=x\n");
+        assert_eq!(read(&[own, worker], indexer_database), Ok(Some("mysql://w@localhost/d".into())));
+        assert_eq!(read(&[worker], indexer_database), Ok(Some("mysql://w:***@h:3307/d".into())));
+    }
+
+    #[test]
+    fn postgresql_is_refused_with_the_file_what_it_says_and_what_to_do() {
+        let cfg = "[database]\nengine = postgres\nusername = u\npassword = secret\nhost = h\ndbname = d\n";
+        let error = read(&[("darkweb.cfg", cfg)], gateway_database).unwrap_err();
+        for part in ["darkweb.cfg", "found engine = postgres", "engine = mysql", "import what the old database holds"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn half_filled_and_broken_files_are_named_without_their_secrets() {
+        for (text, said) in [
+            ("[darkserver]\nhost=h\nuser=\npassword=secret\ndatabase=d\n", "a value for user in [darkserver]"),
+            ("[darkserver]\nhost=h\nuser=u\npassword=secret\ndatabase=d\nport=x\n", "found port = x"),
+            ("[darkserver]\nhost=h\nsecret\n", "line 3"),
+            ("secret=1\n", "line 1"),
+            ("[darkserver]\nhost=h\nuser=u\ndatabase=d\npassword=secret%(x)s\n", "password with its percent signs doubled"),
+            ("[darkserver]\nhost=h\nuser=u\ndatabase=d\npassword=%(password)s\n", "password with its percent signs doubled"),
+        ] {
+            let error = read(&[("darkserver.conf", text)], indexer_database).unwrap_err();
+            assert!(error.contains("darkserver.conf") && error.contains(said), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_are_read_as_configparser_read_them() {
+        let text = "# comment\n; comment\nREM comment\n[DEFAULT]\nhost: fallback\nname = x%%y\n[other]\nuser=no\n[darkserver]\n\
+                    User = me ; who\nPASSWORD: a;b%%c%(name)s=d:e\nempty = \"\"\nlong = one\n  two\n";
+        let values = parse(text, "darkserver").unwrap().unwrap();
+        let settings = Settings { path: "x".into(), section: "darkserver", values };
+        for (key, value) in [
+            ("host", "fallback"),
+            ("user", "me"),
+            ("password", "a;b%cx%y=d:e"),
+            ("empty", ""),
+            ("long", "one\ntwo"),
+            ("absent", ""),
+        ] {
+            assert_eq!(settings.value(key).unwrap(), value, "{key}");
+        }
+        assert!(parse(text, "Darkserver").unwrap().is_none());
+    }
+}

@@ -1,0 +1,55 @@
+//! What comes out of the index: records, packages, locations.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use artifact::{Artifact, Package};
+
+use crate::Store;
+
+/// One row out of the index: an artifact with its package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The package, shared between its records.
+    pub package: Arc<StoredPackage>,
+    /// The artifact.
+    pub artifact: Artifact,
+}
+
+/// A package with what the index knows beyond its header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPackage {
+    /// Its number in this index; it says nothing about order of arrival.
+    pub id: i64,
+    /// What the header says.
+    pub package: Package,
+    /// The distribution: what the importer was told, else [`Package::dist_tag`]. May be empty.
+    pub distro: String,
+    /// May it hold build-ids that nobody has looked for yet?
+    pub open: bool,
+    /// Where it is or was, best first: present before gone, then by tier, priority (lower first), store name and path.
+    pub locations: Vec<Location>,
+}
+
+/// Where a package is or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The store, shared between its locations.
+    pub store: Arc<Store>,
+    /// The archive's path below the store's base URL or root; no slash at its start.
+    pub path: String,
+    /// Size of the archive in bytes.
+    pub size: u64,
+    /// The archive's modification time, nanoseconds since 1970.
+    pub mtime_ns: Option<i64>,
+    /// The main header's bytes inside the archive.
+    pub header: Option<Range<u64>>,
+    /// Key id of the archive's signature.
+    pub signing_key: Option<String>,
+    /// Seconds since 1970.
+    pub first_seen: i64,
+    /// Seconds since 1970.
+    pub last_seen: i64,
+    /// Since when it is no longer there, seconds since 1970. `None` while it is there.
+    pub gone_at: Option<i64>,
+}

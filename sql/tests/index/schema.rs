@@ -1,0 +1,228 @@
+//! Migrations, their check, and `createtable.sql`.
+
+use std::collections::BTreeSet;
+
+use sql::{Access, DatabaseUrl, Index, Tier};
+
+use crate::makers::{build_id, simple, store};
+use crate::{Fresh, on_both, on_mariadb, run};
+
+const CREATETABLE: &str = include_str!("../../createtable.sql");
+
+/// Columns, indexes, tables and views of a database, and the migrations in its books.
+fn description(fresh: &Fresh) -> String {
+    let statements = "
+        select table_name, column_name, ordinal_position, column_default, is_nullable, column_type, character_set_name,
+            collation_name, column_key, extra, column_comment
+            from information_schema.columns where table_schema = 'NAME' order by 1, 3;
+        select table_name, index_name, seq_in_index, column_name, non_unique, sub_part
+            from information_schema.statistics where table_schema = 'NAME' order by 1, 2, 3;
+        select table_name, table_type, engine, table_collation, row_format
+            from information_schema.tables where table_schema = 'NAME' order by 1;
+        select table_name, view_definition, security_type, character_set_client, collation_connection
+            from information_schema.views where table_schema = 'NAME' order by 1;
+        select version, description, success, hex(checksum) from NAME._sqlx_migrations";
+    let text = fresh.server().sql(&statements.replace("NAME", &fresh.database));
+    text.replace(&fresh.database, "NAME")
+}
+
+/// Runs `mariadb -u USER -pPASSWORD -D DATABASE < createtable.sql`.
+fn pipe(fresh: &Fresh, text: &str) -> String {
+    let output = fresh.server().client(&["-D", &fresh.database, "--default-character-set=latin1"], text);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_database_that_is_not_migrated_is_named_with_what_to_do() {
+    on_both(async |fresh| {
+        // The file has to exist for a reader.
+        fresh.open(Access::ReadWrite).ping().await.unwrap();
+        let error = fresh.open(Access::ReadOnly).check_schema().await.unwrap_err().to_string();
+        let expected = format!("{}: expected schema version 1, found none: run `darkserver-import migrate`", fresh.url);
+        assert_eq!(error, expected);
+    });
+}
+
+#[test]
+fn migrating_again_has_nothing_to_do() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        assert_eq!(index.migrate().await.unwrap(), sql::Migration::default());
+        index.check_schema().await.unwrap();
+    });
+}
+
+#[test]
+fn a_schema_newer_than_the_program_is_refused() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        fresh
+            .rows(
+                "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 values (99, 'x', true, 'x', 0)",
+            )
+            .await;
+        let error = index.check_schema().await.unwrap_err().to_string();
+        assert!(error.contains("expected schema version 1, found 99: this program is older than its index"), "{error}");
+        assert!(index.migrate().await.is_err());
+    });
+}
+
+#[test]
+fn processes_that_migrate_at_once_all_succeed() {
+    on_both(async |fresh| {
+        let migrate = async || fresh.open(Access::ReadWrite).migrate().await.unwrap();
+        tokio::join!(migrate(), migrate(), migrate(), migrate());
+        fresh.open(Access::ReadOnly).check_schema().await.unwrap();
+    });
+}
+
+#[test]
+fn a_migration_that_died_in_the_middle_is_finished() {
+    on_mariadb(async |fresh| {
+        fresh.index().await;
+        let expected = description(&fresh);
+        fresh
+            .server()
+            .sql(&format!("use {}; drop table cursors, writers; update _sqlx_migrations set success = false", fresh.database));
+        let index = fresh.open(Access::ReadWrite);
+        assert!(index.check_schema().await.is_err());
+        assert_eq!(index.migrate().await.unwrap().applied, [1]);
+        assert_eq!(description(&fresh), expected);
+    });
+}
+
+#[test]
+fn createtable_through_the_real_client_makes_the_schema_of_the_migrations() {
+    on_mariadb(async |fresh| {
+        let piped = Fresh::mariadb();
+        fresh.index().await;
+        assert_eq!(pipe(&piped, CREATETABLE), "");
+        assert_eq!(description(&piped), description(&fresh));
+        assert_eq!(pipe(&piped, CREATETABLE), "", "it can be repeated");
+
+        let index = piped.open(Access::ReadWrite);
+        index.check_schema().await.unwrap();
+        assert_eq!(index.migrate().await.unwrap(), sql::Migration::default());
+        assert_eq!(description(&piped), description(&fresh));
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
+        assert_eq!(index.records(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_old_darkservers_table_is_left_alone_and_named() {
+    on_mariadb(async |fresh| {
+        let piped = Fresh::mariadb();
+        for fresh in [&fresh, &piped] {
+            fresh.server().sql(&format!(
+                "use {}; create table dark_gnubuildid (id int, elfname varchar(255)); insert into dark_gnubuildid values (1, 'old')",
+                fresh.database
+            ));
+        }
+        let migration = fresh.open(Access::ReadWrite).migrate().await.unwrap();
+        assert_eq!(migration.applied, [1]);
+        let [note] = migration.notes.as_slice() else { panic!("{:?}", migration.notes) };
+        assert!(note.starts_with("table dark_gnubuildid exists and is left alone"), "{note}");
+        let said = pipe(&piped, CREATETABLE);
+        assert_eq!(said, format!("message\n{note}\n"));
+        for fresh in [&fresh, &piped] {
+            let sql = |statement: &str| fresh.server().sql(&format!("use {}; {statement}", fresh.database));
+            assert_eq!(sql("select * from dark_gnubuildid"), "1\told\n");
+            assert_eq!(sql("select count(*) from buildid_gnubuildid"), "0\n");
+            sql("rename table dark_gnubuildid to old_gnubuildid");
+            assert_eq!(fresh.open(Access::ReadWrite).migrate().await.unwrap(), sql::Migration::default());
+            assert_eq!(sql("select count(*) from dark_gnubuildid"), "0\n");
+        }
+    });
+}
+
+#[test]
+fn a_user_with_select_alone_can_read_and_check_but_not_insert() {
+    on_mariadb(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
+        let name = format!("reader_{}", fresh.database);
+        fresh.server().create_user(&name, "s3cret/@", &format!("select on {}.*", fresh.database));
+        let url: DatabaseUrl = fresh.server().url_of(&name, "s3cret/@", &fresh.database).parse().unwrap();
+        let reader = Index::open(&url, Access::ReadOnly).unwrap();
+        reader.check_schema().await.unwrap();
+        assert_eq!(reader.records(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+        assert_eq!(reader.stores().await.unwrap().len(), 1);
+        let error = reader.insert("test", &[simple(&mirror, "q-1-1.x86_64")]).await.unwrap_err().to_string();
+        assert!(error.contains("denied") && !error.contains("s3cret"), "{error}");
+    });
+}
+
+#[test]
+fn an_sqlite_file_is_noticed_when_it_appears_and_when_it_is_replaced() {
+    run(async {
+        let fresh = Fresh::sqlite();
+        let reader = fresh.open(Access::ReadOnly);
+        let error = reader.records(&[build_id("x")]).await.unwrap_err().to_string();
+        assert!(error.contains("index.db") && error.contains("unable to open"), "{error}");
+        assert!(reader.check_schema().await.is_err(), "and it was not made");
+
+        fresh.index().await;
+        reader.check_schema().await.unwrap();
+        assert!(reader.stores().await.unwrap().is_empty());
+
+        let other = Fresh::sqlite();
+        let index = other.index().await;
+        store(&index, "m", Tier::Mirror, 0).await;
+        drop(index);
+        let (crate::Raw::Sqlite(from), crate::Raw::Sqlite(to)) = (&other.raw, &fresh.raw) else { panic!() };
+        sqlx_checkpoint(from.path()).await;
+        for file in ["index.db-wal", "index.db-shm"] {
+            let _ = std::fs::remove_file(to.path().join(file));
+        }
+        std::fs::rename(from.path().join("index.db"), to.path().join("index.db")).unwrap();
+        assert_eq!(reader.stores().await.unwrap().len(), 1);
+    });
+}
+
+/// Brings everything from the write-ahead log into the file.
+async fn sqlx_checkpoint(folder: &std::path::Path) {
+    use sqlx::{Connection, SqliteConnection};
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", folder.join("index.db").display())).await.unwrap();
+    sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[test]
+fn a_database_in_memory_can_be_used() {
+    run(async {
+        let index = Index::open(&"sqlite::memory:".parse().unwrap(), Access::ReadWrite).unwrap();
+        index.migrate().await.unwrap();
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
+        assert_eq!(index.clone().records(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_database_that_is_down_is_an_error_within_the_time_of_a_reader_and_works_when_it_is_back() {
+    let mut server = compat_tests::mariadb::MariaDb::start();
+    server.create_database("index1");
+    run(async {
+        let url: DatabaseUrl = server.url("index1").parse().unwrap();
+        Index::open(&url, Access::ReadWrite).unwrap().migrate().await.unwrap();
+        let reader = Index::open(&url, Access::ReadOnly).unwrap();
+        // Several connections, so that several lie dead in the pool.
+        let many: BTreeSet<u32> = (0..8).collect();
+        futures::future::join_all(many.iter().map(|_| reader.ping())).await;
+        server.kill();
+        let began = std::time::Instant::now();
+        let error = reader.records(&[build_id("x")]).await.unwrap_err().to_string();
+        assert!(began.elapsed().as_secs_f32() < 2.5, "{:?}", began.elapsed());
+        assert!(error.contains("mysql://darkserver:***@127.0.0.1") && !error.contains("p@ss"), "{error}");
+        server.restart();
+        assert!(reader.records(&[build_id("x")]).await.unwrap().is_empty());
+        server.stop();
+        server.restart();
+        reader.check_schema().await.unwrap();
+    });
+}

@@ -1,0 +1,108 @@
+//! Stores, and what they hold.
+
+use sql::{NewStore, PathHash, Tier};
+
+use crate::makers::{simple, store};
+use crate::on_both;
+
+#[test]
+fn a_store_is_added_changed_listed_and_removed_by_its_name() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let second = store(&index, "second", Tier::Koji, 0).await;
+        let first = store(&index, "first", Tier::Local, -3).await;
+        assert_eq!(second.base_url.as_deref(), Some("https://second.example/packages"), "no slash at the end");
+        assert_eq!(first.root.as_deref(), Some("/srv/first".as_ref()));
+        assert_eq!(index.stores().await.unwrap(), [first.clone(), second.clone()]);
+
+        let changed = NewStore { name: "first".into(), tier: Tier::Archive, base_url: None, root: None, priority: 8 };
+        let changed = index.add_store(&changed).await.unwrap();
+        assert_eq!((changed.id, changed.tier, &changed.root, changed.priority), (first.id, Tier::Archive, &None, 8));
+
+        index.insert("test", &[simple(&second, "p-1-1.x86_64")]).await.unwrap();
+        assert!(index.remove_store("second").await.unwrap());
+        assert!(!index.remove_store("second").await.unwrap());
+        assert_eq!(index.stores().await.unwrap(), [changed]);
+        let package = index.packages("p-1-1.x86_64").await.unwrap().remove(0);
+        assert!(package.locations.is_empty());
+        assert_eq!(index.records_of_package("p-1-1.x86_64").await.unwrap().len(), 1);
+        assert!(fresh.rows("select * from locations").await.is_empty());
+    });
+}
+
+#[test]
+fn locations_are_seen_again_and_go() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let (mirror, other) = (store(&index, "m", Tier::Mirror, 0).await, store(&index, "o", Tier::Mirror, 0).await);
+        let mut batch = vec![simple(&mirror, "a-1-1.x86_64"), simple(&mirror, "b-1-1.x86_64"), simple(&other, "a-1-1.x86_64")];
+        batch[1].open = true;
+        index.insert("test", &batch).await.unwrap();
+        let [a, b] = ["a-1-1.x86_64.rpm", "b-1-1.x86_64.rpm"].map(PathHash::of);
+        let nobody = PathHash::of("nobody");
+
+        let known = index.known_locations(mirror.id).await.unwrap();
+        assert_eq!(known.len(), 2);
+        assert_eq!((known[&a].open, known[&b].open, known[&a].gone), (false, true, false));
+        assert_eq!((known[&a].size, known[&a].mtime_ns), (1000, Some(1_320_000_000_123_456_789)));
+        assert_eq!(known[&a].identity, batch[0].package.identity);
+
+        let later = 4_000_000_000;
+        assert_eq!(index.mark_seen(mirror.id, &[a, a, nobody], later).await.unwrap(), 1);
+        assert_eq!(index.mark_gone(mirror.id, &[b, nobody], later + 1).await.unwrap(), 1);
+        assert_eq!(index.mark_gone(mirror.id, &[b], later + 2).await.unwrap(), 0, "gone already");
+        assert_eq!(index.mark_seen(mirror.id, &[b], later + 3).await.unwrap(), 0, "what is gone has to be imported again");
+        assert_eq!(index.mark_seen(mirror.id, &[], later).await.unwrap(), 0);
+        let package = index.packages("a-1-1.x86_64").await.unwrap().remove(0);
+        let seen: Vec<_> = package.locations.iter().map(|location| location.last_seen == later).collect();
+        assert_eq!(seen, [true, false], "only in one store");
+        let gone = index.packages("b-1-1.x86_64").await.unwrap().remove(0).locations.remove(0);
+        assert_eq!((gone.gone_at, gone.last_seen), (Some(later + 1), gone.first_seen));
+        assert!(index.known_locations(mirror.id).await.unwrap()[&b].gone);
+
+        index.insert("test", &[batch[1].clone()]).await.unwrap();
+        let back = index.packages("b-1-1.x86_64").await.unwrap().remove(0).locations.remove(0);
+        assert_eq!((back.gone_at, back.first_seen), (None, gone.first_seen));
+    });
+}
+
+#[test]
+fn thousands_of_locations_are_marked_at_once() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let batch: Vec<_> = (0..1234).map(|number| simple(&mirror, &format!("p{number}-1-1.x86_64"))).collect();
+        index.insert("test", &batch).await.unwrap();
+        let paths: Vec<PathHash> = batch.iter().map(|import| PathHash::of(&import.location.path)).collect();
+        assert_eq!(index.mark_seen(mirror.id, &paths, 9).await.unwrap(), 1234);
+        assert_eq!(index.mark_gone(mirror.id, &paths[..1001], 10).await.unwrap(), 1001);
+        let known = index.known_locations(mirror.id).await.unwrap();
+        assert_eq!(known.values().filter(|known| known.gone).count(), 1001);
+    });
+}
+
+#[test]
+fn known_locations_of_one_folder_are_those_below_it() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let paths = ["a/1.rpm", "a/b/2.rpm", "a%/3.rpm", "ab/4.rpm", "a.rpm", "A/5.rpm", "a0/6.rpm", "ä/7.rpm"];
+        let batch: Vec<_> = paths
+            .iter()
+            .map(|path| {
+                let mut import = simple(&mirror, &format!("p-{}-1.x86_64", path.replace('/', "_")));
+                import.location.path = (*path).into();
+                import
+            })
+            .collect();
+        index.insert("test", &batch).await.unwrap();
+        for (folder, below) in [("a", vec![0, 1]), ("a/b", vec![1]), ("a%", vec![2]), ("ä", vec![7]), ("nobody", vec![])] {
+            let known = index.known_locations_below(mirror.id, folder).await.unwrap();
+            let mut found: Vec<PathHash> = known.into_keys().collect();
+            let mut expected: Vec<PathHash> = below.into_iter().map(|at: usize| PathHash::of(paths[at])).collect();
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected, "{folder}");
+        }
+    });
+}

@@ -1,0 +1,75 @@
+//! What old SQL users find.
+
+use artifact::Kind;
+use sql::{PathHash, Tier};
+
+use crate::makers::{artifact, build_id, import, store};
+use crate::on_mariadb;
+
+#[test]
+fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
+    on_mariadb(async |fresh| {
+        let index = fresh.index().await;
+        let server = fresh.server();
+        let far = store(&index, "far", Tier::Koji, 0).await;
+        let near = store(&index, "near", Tier::Mirror, 7).await;
+        let local = store(&index, "local", Tier::Local, 0).await;
+        let files = vec![
+            artifact(4, "both", Kind::Executable, "/usr/lib64/libapr-1.so.0.4.5"),
+            artifact(4, "both", Kind::Debuginfo, "/usr/lib64/libapr-1.so.0.4.5"),
+            artifact(5, "debug", Kind::Debuginfo, "/usr/lib/debug/x'\\ä.debug"),
+            artifact(6, "root", Kind::Executable, "/x"),
+            artifact(7, "odd", Kind::Executable, "x"),
+        ];
+        let mut batch: Vec<_> =
+            [&far, &near, &local].iter().map(|store| import(store, "apr-1.4.5-1.fc16.x86_64", files.clone())).collect();
+        batch.push(import(&local, "nowhere-1-1.x86_64", vec![artifact(0, "both", Kind::Executable, "/a/b")]));
+        index.insert("test", &batch).await.unwrap();
+        server.sql(&format!(
+            "use {}; update packages set koji_build = 7, koji_instance = 'ppc' where name = 'nowhere'",
+            fresh.database
+        ));
+
+        let view = |columns: &str, name: &str| {
+            server.sql(&format!("use {}; select {columns} from {name} order by rpm_name, id", fresh.database))
+        };
+        let rpm = "apr-1.4.5-1.fc16.x86_64";
+        let [both, debug, root, odd] = ["both", "debug", "root", "odd"].map(build_id);
+        let old = format!(
+            "libapr-1.so.0.4.5\t/usr/lib64\t{both}\t{rpm}\tfc16\n\
+             x'\\\\ä.debug\t/usr/lib/debug\t{debug}\t{rpm}\tfc16\n\
+             x\t/\t{root}\t{rpm}\tfc16\n\
+             x\t/\t{odd}\t{rpm}\tfc16\n\
+             b\t/a\t{both}\tnowhere-1-1.x86_64\t\n"
+        );
+        assert_eq!(view("elfname, installpath, buildid, rpm_name, distro", "dark_gnubuildid"), old);
+        let new: String = old
+            .lines()
+            .map(|line| {
+                let apr = line.contains(rpm);
+                let rest = if apr { format!("0\t\thttps://near.example/packages/{rpm}.rpm") } else { "7\tppc\t".into() };
+                format!("{line}\t{rest}\n")
+            })
+            .collect();
+        let columns = "elfname, instpath, build_id, rpm_name, distro, kojibuildid, koji_type, rpm_url";
+        assert_eq!(view(columns, "buildid_gnubuildid"), new);
+
+        let gone = [PathHash::of(&format!("{rpm}.rpm"))];
+        index.mark_gone(near.id, &gone, 9).await.unwrap();
+        assert_eq!(view(columns, "buildid_gnubuildid"), new.replace("near.example", "far.example"));
+
+        let ids = format!("use {}; select count(*), count(distinct id) from buildid_gnubuildid", fresh.database);
+        assert_eq!(server.sql(&ids), "5\t5\n");
+        for (view, columns) in [
+            ("dark_gnubuildid", "id elfname installpath buildid rpm_name distro"),
+            ("buildid_gnubuildid", "id elfname instpath build_id rpm_name distro kojibuildid koji_type rpm_url"),
+        ] {
+            let found = server.sql(&format!(
+                "select group_concat(column_name order by ordinal_position separator ' ') from information_schema.columns \
+                 where table_schema = '{}' and table_name = '{view}'",
+                fresh.database
+            ));
+            assert_eq!(found.trim(), columns);
+        }
+    });
+}
