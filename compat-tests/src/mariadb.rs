@@ -34,14 +34,14 @@ impl MariaDb {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a folder for MariaDB: {error}"));
         if geteuid().is_root() {
             // mariadbd refuses to run as root.
-            run(Command::new("chown").arg("mysql:").arg(folder.path()));
+            run(Command::new("chown").arg(format!("{}:", unprivileged_user())).arg(folder.path()));
         }
         let mut install = Command::new(find("mariadb-install-db"));
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
         install.args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M"]);
         install.arg(format!("--datadir={}", folder.path().join("data").display()));
         if geteuid().is_root() {
-            install.arg("--user=mysql");
+            install.arg(format!("--user={}", unprivileged_user()));
         }
         run(&mut install);
         let mut started = Self { server: None, port: 0, folder };
@@ -209,7 +209,7 @@ impl MariaDb {
         server.arg(format!("--pid-file={}", folder.join("pid").display()));
         server.arg(format!("--port={}", self.port));
         if geteuid().is_root() {
-            server.arg("--user=mysql");
+            server.arg(format!("--user={}", unprivileged_user()));
         }
         server.stdin(Stdio::null()).stdout(log("stdout")).stderr(log("stderr"));
         self.server = Some(server.spawn().unwrap_or_else(|error| panic!("mariadbd: {error}")));
@@ -239,6 +239,12 @@ impl Drop for MariaDb {
 }
 
 /// Finds a program in PATH or where distributions keep servers.
+/// Whom the server runs as when the tests run as root: the server's packages make `mysql`, but not all of them do.
+fn unprivileged_user() -> &'static str {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    if users.lines().any(|line| line.starts_with("mysql:")) { "mysql" } else { "nobody" }
+}
+
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

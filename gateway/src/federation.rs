@@ -57,6 +57,11 @@ impl Federation {
         Ok(Self { upstreams, client, most_hops: config.hops, runtime: Handle::current() })
     }
 
+    /// Is there nobody to ask?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.upstreams.is_empty()
+    }
+
     /// Asks all upstreams until one has it.
     ///
     /// # Errors
@@ -67,7 +72,7 @@ impl Federation {
         caller: &Caller,
         deadline: Instant,
     ) -> Result<Option<Redirect>, Undecided> {
-        if self.upstreams.is_empty() {
+        if self.is_empty() {
             return Ok(None);
         }
         if caller.hops >= self.most_hops {

@@ -90,13 +90,13 @@ impl Gateway {
     }
 
     async fn decide(&self, question: &Question, caller: &Caller, deadline: Instant) -> Result<Option<Answer>, Undecided> {
-        let redirect_first = self.config.federation.prefer == Prefer::Redirect;
+        let upstreams_first = self.config.federation.prefer == Prefer::Redirect;
         let mut causes = Vec::new();
-        for upstreams in [redirect_first, !redirect_first] {
+        for (upstreams, until) in [(upstreams_first, self.first_deadline(deadline)), (!upstreams_first, deadline)] {
             let answer = if upstreams {
-                self.federation.find(question, caller, deadline).await.map(|found| found.map(Answer::Redirect))
+                self.federation.find(question, caller, until).await.map(|found| found.map(Answer::Redirect))
             } else {
-                self.in_index(question, deadline).await.map(|found| found.map(Answer::File))
+                self.in_index(question, until).await.map(|found| found.map(Answer::File))
             };
             match answer {
                 Ok(Some(answer)) => return Ok(Some(answer)),
@@ -105,6 +105,11 @@ impl Gateway {
             }
         }
         if causes.is_empty() { Ok(None) } else { Err(Undecided(causes)) }
+    }
+
+    /// Until when those who are asked first may take: a store or an upstream that hangs must leave time to ask the others.
+    fn first_deadline(&self, deadline: Instant) -> Instant {
+        if self.federation.is_empty() { deadline } else { deadline - self.config.federation.budget / 3 }
     }
 
     /// What the index and its stores have.
