@@ -26,6 +26,7 @@ cpio cpio cpio
 zstd zstd zstd
 xz xz-utils xz
 bzip2 bzip2 bzip2
+chromium chromium chromium
 "
 
 group=${1:?expected a group of programs: test or mysql}

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use sql::DatabaseUrl;
 use url::Url;
 
-use crate::config::LogFormat;
+use crate::logging::LogFormat;
 
 /// Answers debuginfod clients (GDB, LLDB, perf, valgrind...) and the darkserver JSON API out of a build-id index.
 #[derive(Debug, Parser)]

@@ -13,6 +13,7 @@ use sql::DatabaseUrl;
 use url::Url;
 
 use crate::cli::Arguments;
+use crate::logging::LogFormat;
 
 /// Where distribution packages put configuration.
 const FOLDER: &str = "/etc/darkserver";
@@ -112,17 +113,6 @@ pub(crate) enum Unknown {
     /// Always 503.
     #[serde(rename = "503")]
     Status,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 impl Default for Index {
