@@ -1,0 +1,68 @@
+//! What ends a command, and the exit codes.
+
+use std::process::ExitCode;
+
+/// Something was broken or could not be read, or the database failed.
+pub(crate) const FAILED: u8 = 1;
+/// Wrong usage or configuration; clap uses it too.
+pub(crate) const USAGE: u8 = 2;
+/// Ctrl-C or SIGTERM.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Short for results of commands.
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Why a command ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The command line or a configuration file is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// A sentence of the original's command.
+    #[error("{sentence}")]
+    Original {
+        /// The sentence, word by word.
+        sentence: &'static str,
+        /// What the original did not say.
+        detail: Option<String>,
+    },
+    /// The index failed.
+    #[error(transparent)]
+    Index(sql::Error),
+    /// Anything else.
+    #[error("{0:#}")]
+    Local(anyhow::Error),
+}
+
+impl Failure {
+    /// A failure of this machine.
+    pub(crate) fn local(error: impl Into<anyhow::Error>) -> Self {
+        Self::Local(error.into())
+    }
+
+    /// Says it, and returns the exit code. The original's sentences go to standard output, as they did.
+    pub(crate) fn report(&self) -> ExitCode {
+        if let Self::Original { sentence, detail } = self {
+            if let Some(detail) = detail {
+                eprintln!("darkserver-import: {detail}");
+            }
+            // Nothing is left to be done about a closed standard output.
+            let _ = crate::print(sentence);
+        } else {
+            eprintln!("darkserver-import: {self}");
+        }
+        ExitCode::from(match self {
+            Self::Usage(_) | Self::Original { .. } => USAGE,
+            Self::Index(_) | Self::Local(_) => FAILED,
+        })
+    }
+}
+
+impl From<sql::Error> for Failure {
+    fn from(error: sql::Error) -> Self {
+        match error {
+            sql::Error::Url { .. } | sql::Error::Configuration { .. } | sql::Error::File { .. } => Self::Usage(error.to_string()),
+            error => Self::Index(error),
+        }
+    }
+}

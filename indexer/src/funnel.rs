@@ -1,0 +1,185 @@
+//! The one funnel into the index: batches, and what is gone.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use sql::{Import, Index, KnownLocation, PathHash};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::failure::Result;
+use crate::progress::Progress;
+use crate::read::{Keeps, Outcome};
+
+/// A batch is written when it has this many packages,
+const BATCH_PACKAGES: usize = 2_000;
+/// or this many artifacts,
+const BATCH_ARTIFACTS: usize = 20_000;
+/// or is this old.
+const BATCH_AGE: Duration = Duration::from_secs(1);
+/// Paths that are noted as seen, or as gone, at once.
+const BATCH_PATHS: usize = 5_000;
+/// How often the progress is shown and the age of the batch is looked at.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The funnel of one store.
+pub(crate) struct Funnel {
+    index: Index,
+    writer: String,
+    store_id: i64,
+    /// Locations that the index has as present and that nobody has met yet.
+    missing: HashSet<PathHash>,
+    /// Folders below which nothing is known to be gone; `None` if that is everywhere.
+    unreadable_folders: Option<Vec<String>>,
+    batch: Vec<Import>,
+    batch_artifacts: usize,
+    batch_begun: Instant,
+    seen: Vec<PathHash>,
+}
+
+impl Funnel {
+    /// A funnel into a store of which the index knows these locations.
+    pub(crate) fn new(index: Index, store_id: i64, known: &HashMap<PathHash, KnownLocation>) -> Self {
+        Self {
+            index,
+            writer: writer(),
+            store_id,
+            missing: known.iter().filter(|(_, known)| !known.gone).map(|(path_hash, _)| *path_hash).collect(),
+            unreadable_folders: Some(Vec::new()),
+            batch: Vec::new(),
+            batch_artifacts: 0,
+            batch_begun: Instant::now(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Takes outcomes until their senders are gone, and writes what they say.
+    pub(crate) async fn drain(&mut self, arriving: &mut mpsc::Receiver<Outcome>, progress: &mut Progress) -> Result<()> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                outcome = arriving.recv() => match outcome {
+                    Some(outcome) => self.take(outcome, progress).await?,
+                    None => break,
+                },
+                _ = tick.tick() => {
+                    progress.show();
+                    if !self.batch.is_empty() && self.batch_begun.elapsed() >= BATCH_AGE {
+                        self.write_batch(progress).await?;
+                    }
+                }
+            }
+        }
+        self.write_batch(progress).await?;
+        self.write_seen().await
+    }
+
+    async fn take(&mut self, outcome: Outcome, progress: &mut Progress) -> Result<()> {
+        let summary = &mut progress.summary;
+        match outcome {
+            Outcome::Unchanged(path_hash) => {
+                summary.found += 1;
+                summary.unchanged += 1;
+                self.missing.remove(&path_hash);
+                self.seen.push(path_hash);
+                if self.seen.len() >= BATCH_PATHS {
+                    self.write_seen().await?;
+                }
+            }
+            Outcome::Read(reading) => {
+                summary.found += 1;
+                summary.header_bytes_read += reading.header_bytes;
+                summary.payloads_read += u64::from(reading.payload_read);
+                self.missing.remove(&reading.path_hash);
+                if let Some((path, wrong)) = &reading.broken {
+                    progress.broken(path, wrong);
+                }
+                if self.batch.is_empty() {
+                    self.batch_begun = Instant::now();
+                }
+                self.batch_artifacts += reading.import.artifacts.len();
+                self.batch.push(reading.import);
+                if self.batch.len() >= BATCH_PACKAGES || self.batch_artifacts >= BATCH_ARTIFACTS {
+                    self.write_batch(progress).await?;
+                }
+            }
+            Outcome::Broken { path, wrong } => {
+                // What was at this path before is not there any more: it stays missing.
+                summary.found += 1;
+                progress.broken(&path, &wrong);
+            }
+            Outcome::Unreadable { path, wrong, keeps } => {
+                match keeps {
+                    Keeps::Archive(path_hash) => {
+                        summary.found += 1;
+                        self.missing.remove(&path_hash);
+                    }
+                    Keeps::Folder(folder) => self.unreadable_folders.iter_mut().for_each(|folders| folders.push(folder.clone())),
+                    Keeps::Everything => self.unreadable_folders = None,
+                    Keeps::Nothing => {}
+                }
+                progress.problem(&path, &wrong);
+            }
+            Outcome::Skipped => {}
+            Outcome::Failed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    async fn write_batch(&mut self, progress: &mut Progress) -> Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        // In one order for all importers, so that they wait for each other instead of colliding.
+        self.batch.sort_by(|a, b| {
+            let key = |import: &Import| import.package.identity;
+            key(a).cmp(&key(b)).then_with(|| a.location.path.cmp(&b.location.path))
+        });
+        let inserted = self.index.insert(&self.writer, &self.batch).await?;
+        progress.summary.add(&inserted);
+        self.batch.clear();
+        self.batch_artifacts = 0;
+        Ok(())
+    }
+
+    async fn write_seen(&mut self) -> Result<()> {
+        if !self.seen.is_empty() {
+            self.seen.sort_unstable();
+            self.index.mark_seen(self.store_id, &self.seen, now()).await?;
+            self.seen.clear();
+        }
+        Ok(())
+    }
+
+    /// Marks what the index has as present and the walk did not meet, except where the walk could not look.
+    pub(crate) async fn mark_gone(mut self, progress: &mut Progress) -> Result<()> {
+        let Some(unreadable_folders) = &self.unreadable_folders else { return Ok(()) };
+        for folder in unreadable_folders {
+            if self.missing.is_empty() {
+                break;
+            }
+            for path_hash in self.index.known_locations_below(self.store_id, folder).await?.keys() {
+                self.missing.remove(path_hash);
+            }
+        }
+        let mut gone: Vec<PathHash> = self.missing.into_iter().collect();
+        gone.sort_unstable();
+        for paths in gone.chunks(BATCH_PATHS) {
+            progress.summary.gone += self.index.mark_gone(self.store_id, paths, now()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// This importer's name in the index.
+fn writer() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("import@{}", host.trim())
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,205 @@
+//! From feeders to the funnel: a feeder finds candidates, readers work on them in parallel, the funnel writes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use sql::{Index, KnownLocation, PathHash, Store};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::cli::{Common, ImportArgs, Payload};
+use crate::directory::{self, Walk};
+use crate::failure::{Failure, Result};
+use crate::funnel::Funnel;
+use crate::progress::Progress;
+use crate::read::{Candidate, Outcome, Reader};
+use crate::stop::Stop;
+use crate::stores;
+use crate::summary::Summary;
+
+/// Candidates, and outcomes, that may wait for whoever takes them.
+const WAITING: usize = 256;
+
+/// What an import works with; made once for a command.
+pub(crate) struct Importer {
+    index: Index,
+    distro: Option<String>,
+    payload: Payload,
+    jobs: usize,
+    stop: Stop,
+    started: Instant,
+    /// What the operator sees.
+    pub(crate) progress: Progress,
+}
+
+/// Where a feeder puts what it finds. Its methods are `false` when nobody wants more.
+pub(crate) struct Feed {
+    candidates: SyncSender<Candidate>,
+    outcomes: mpsc::Sender<Outcome>,
+    stop: Stop,
+}
+
+impl Feed {
+    /// An archive.
+    pub(crate) fn candidate(&self, candidate: Candidate) -> bool {
+        !self.is_stopped() && self.candidates.send(candidate).is_ok()
+    }
+
+    /// Something that is not worth a reader.
+    pub(crate) fn outcome(&self, outcome: Outcome) -> bool {
+        !self.is_stopped() && self.outcomes.blocking_send(outcome).is_ok()
+    }
+
+    /// Shall the feeder end?
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_set()
+    }
+}
+
+impl Importer {
+    /// An import that begins now; the flag says whether a signal stopped it.
+    pub(crate) fn new(index: &Index, args: &ImportArgs, common: &Common) -> (Self, Stop) {
+        let stop = Stop::at_signal();
+        let importer = Self {
+            index: index.clone(),
+            distro: args.distro.clone().filter(|distro| !distro.is_empty()),
+            payload: args.payload,
+            jobs: args.jobs(),
+            stop: stop.clone(),
+            started: Instant::now(),
+            progress: Progress::new(common.quiet),
+        };
+        (importer, stop)
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_set()
+    }
+
+    /// What was done.
+    pub(crate) fn into_summary(self) -> Summary {
+        Summary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
+    }
+
+    /// Imports a folder of a store, and marks what is gone from it.
+    pub(crate) async fn import_folder(&mut self, store: &Store, folder: PathBuf) -> Result<()> {
+        let root = stores::canonical_root(store);
+        let below = directory::below(store, &root, &folder)?;
+        self.progress.phase("reading the index");
+        // Before the walk: what is missing from a later look at the folder is gone, whatever other importers add meanwhile.
+        let known = match below.as_str() {
+            "" => self.index.known_locations(store.id).await?,
+            below => self.index.known_locations_below(store.id, below).await?,
+        };
+        let mut funnel = Funnel::new(self.index.clone(), store.id, &known);
+        let walk = Walk::new(root.clone(), folder, self.progress.found());
+        self.run(self.reader(store.id, root, known), move |feed| walk.run(feed), &mut funnel).await?;
+        if !self.is_stopped() {
+            self.progress.phase("marking what is gone");
+            funnel.mark_gone(&mut self.progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Imports single files.
+    pub(crate) async fn import_files(&mut self, files: &[PathBuf]) -> Result<()> {
+        let mut known_stores = self.index.stores().await?;
+        let mut by_store: BTreeMap<i64, (PathBuf, Vec<PathBuf>)> = BTreeMap::new();
+        for file in files {
+            match file.canonicalize() {
+                Ok(path) if path.is_file() => {
+                    let store = stores::of_file(&self.index, &mut known_stores, &path).await?;
+                    by_store.entry(store.id).or_insert_with(|| (stores::canonical_root(&store), Vec::new())).1.push(path);
+                }
+                Ok(_) => self.progress.problem(&file.display().to_string(), "expected a file, found something else"),
+                Err(error) => self.progress.problem(&file.display().to_string(), &error.to_string()),
+            }
+        }
+        for (store_id, (root, files)) in by_store {
+            // A single file is read always: asking for everything that the store holds would cost more.
+            let reader = self.reader(store_id, root.clone(), HashMap::new());
+            let mut funnel = Funnel::new(self.index.clone(), store_id, &HashMap::new());
+            let found = self.progress.found();
+            let feeder = move |feed: &Feed| {
+                for file in files {
+                    found.fetch_add(1, Ordering::Relaxed);
+                    let goes_on = match Candidate::new(&root, &file, false) {
+                        Ok(candidate) => feed.candidate(candidate),
+                        Err(outcome) => feed.outcome(outcome),
+                    };
+                    if !goes_on {
+                        return;
+                    }
+                }
+            };
+            self.run(reader, feeder, &mut funnel).await?;
+        }
+        Ok(())
+    }
+
+    fn reader(&self, store_id: i64, root: PathBuf, known: HashMap<PathHash, KnownLocation>) -> Reader {
+        Reader {
+            store_id,
+            root,
+            known,
+            distro: self.distro.clone(),
+            payload: self.payload,
+            index: self.index.clone(),
+            runtime: Handle::current(),
+            stop: self.stop.clone(),
+            complete: Mutex::default(),
+        }
+    }
+
+    /// Runs a feeder, the readers and the funnel until all candidates are done, or the import is stopped.
+    async fn run(&mut self, reader: Reader, feeder: impl FnOnce(&Feed) + Send + 'static, funnel: &mut Funnel) -> Result<()> {
+        let (candidates, waiting) = sync_channel(WAITING);
+        let (outcomes, mut arriving) = mpsc::channel(WAITING);
+        let feed = Feed { candidates, outcomes: outcomes.clone(), stop: self.stop.clone() };
+        let mut tasks = JoinSet::new();
+        tasks.spawn_blocking(move || feeder(&feed));
+        let (reader, waiting) = (Arc::new(reader), Arc::new(Mutex::new(waiting)));
+        for _ in 0..self.jobs {
+            let (reader, waiting, outcomes) = (Arc::clone(&reader), Arc::clone(&waiting), outcomes.clone());
+            tasks.spawn_blocking(move || work(&reader, &waiting, &outcomes));
+        }
+        // The funnel ends when the last sender is gone, and so do the others when the funnel or the readers are.
+        drop((outcomes, waiting, reader));
+        self.progress.phase("importing");
+        let written = funnel.drain(&mut arriving, &mut self.progress).await;
+        drop(arriving);
+        if written.is_err() {
+            self.stop.set();
+        }
+        let mut joined = Ok(());
+        while let Some(task) = tasks.join_next().await {
+            joined = joined.and(task.map_err(Failure::local));
+        }
+        written.and(joined)
+    }
+}
+
+/// A reader's work: one candidate after the other.
+fn work(reader: &Reader, waiting: &Mutex<Receiver<Candidate>>, outcomes: &mpsc::Sender<Outcome>) {
+    loop {
+        let candidate = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(candidate) = candidate else { return };
+        if reader.stop.is_set() {
+            return;
+        }
+        let outcome = reader.read(&candidate);
+        // Reading that was broken off says nothing about an archive.
+        if (reader.stop.is_set() && !outcome.is_sound()) || outcomes.blocking_send(outcome).is_err() {
+            return;
+        }
+    }
+}

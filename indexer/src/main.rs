@@ -1,0 +1,133 @@
+//! darkserver-import: finds archives, reads their headers, fills the index.
+//!
+//! In reading order:
+//! - [`cli`]: the command line; [`settings`]: which database; [`original`]: the form of the original's command;
+//! - [`stores`]: the stores of the index, and which of them a folder belongs to;
+//! - [`directory`]: a feeder, the walk over a folder;
+//! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`funnel`]: batches into the index;
+//! - [`progress`], [`summary`]: what the operator sees; [`stop`]: Ctrl-C; [`failure`]: exit codes.
+//!
+//! Data flows one way: feeder -> candidates -> readers, one a job -> outcomes -> funnel -> index.
+
+mod cli;
+mod directory;
+mod failure;
+mod funnel;
+mod import;
+mod original;
+mod progress;
+mod read;
+mod settings;
+mod stop;
+mod stores;
+mod summary;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use sql::{Access, DatabaseUrl, Index};
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command, Common};
+use failure::{Failure, Result};
+use import::Importer;
+use summary::Summary;
+
+fn main() -> ExitCode {
+    let cli = Cli::from_command_line();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let result = tokio::runtime::Runtime::new().map_err(Failure::local).and_then(|runtime| {
+        let result = runtime.block_on(run(cli));
+        // A folder of a dead file server cannot be left by asking; dropping the runtime would wait for it.
+        runtime.shutdown_background();
+        result
+    });
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode> {
+    let common = &cli.common;
+    let Some(command) = cli.command else {
+        let Some(form) = cli.original.form()? else { return Err(Failure::Usage("no command, see --help".into())) };
+        let database = original::database(common)?;
+        return original::import(form, &open(common, &database).await?, common).await;
+    };
+    let index = open_or_migrate(common, &command).await?;
+    match command {
+        Command::Dir(args) => {
+            let (mut importer, stop) = Importer::new(&index, &args.import, common);
+            directory::import(&mut importer, &args).await?;
+            finish(&importer.into_summary(), common, stop.is_set())
+        }
+        Command::Rpm(args) => {
+            let (mut importer, stop) = Importer::new(&index, &args.import, common);
+            importer.import_files(&args.files).await?;
+            finish(&importer.into_summary(), common, stop.is_set())
+        }
+        Command::Migrate => Ok(ExitCode::SUCCESS),
+        Command::Store(command) => stores::run(&index, command, common).await,
+    }
+}
+
+/// Opens the index as a command wants it. `migrate` has nothing else to do.
+async fn open_or_migrate(common: &Common, command: &Command) -> Result<Index> {
+    let database = settings::database(common)?;
+    if !matches!(command, Command::Migrate) {
+        return open(common, &database).await;
+    }
+    let index = Index::open(&database, Access::ReadWrite)?;
+    let migration = index.migrate().await?;
+    if common.json {
+        print(&serde_json::json!({ "database": database.to_string(), "applied": migration.applied, "notes": migration.notes }))?;
+    } else {
+        match migration.applied.as_slice() {
+            [] => print(&format_args!("{database}: the schema is up to date"))?,
+            applied => {
+                let applied: Vec<String> = applied.iter().map(i64::to_string).collect();
+                print(&format_args!("{database}: applied schema version {}", applied.join(", ")))?;
+            }
+        }
+        for note in &migration.notes {
+            print(note)?;
+        }
+    }
+    Ok(index)
+}
+
+/// Opens an index with a schema of this program's version. The first command on an SQLite file shall just work; the schema of a
+/// database server is its administrator's, who runs `migrate`.
+async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
+    let index = Index::open(database, Access::ReadWrite)?;
+    if settings::is_embedded(database) {
+        let migration = index.migrate().await?;
+        if !common.quiet && !migration.applied.is_empty() {
+            eprintln!("{database}: the schema is in place");
+        }
+    } else {
+        index.check_schema().await?;
+    }
+    Ok(index)
+}
+
+/// Tells what an import did, and its exit code.
+fn finish(summary: &Summary, common: &Common, interrupted: bool) -> Result<ExitCode> {
+    if common.json {
+        print(&serde_json::to_string(summary).map_err(Failure::local)?)?;
+    } else if !common.quiet {
+        eprintln!("{summary}");
+    }
+    if interrupted {
+        eprintln!("interrupted: what was read is in the index; the same command goes on from there");
+        return Ok(ExitCode::from(failure::INTERRUPTED));
+    }
+    Ok(if summary.is_flawless() { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
+}
+
+/// A line on standard output.
+fn print(line: &dyn std::fmt::Display) -> Result<()> {
+    writeln!(io::stdout(), "{line}").map_err(Failure::local)
+}

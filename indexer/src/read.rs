@@ -1,0 +1,277 @@
+//! One archive: is it known, what does its header say, and, where that is not enough, its payload.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use artifact::header::Header;
+use artifact::{Artifact, Error, Identity, artifacts, scan};
+use sql::{Import, Index, KnownLocation, NewLocation, PathHash};
+use tokio::runtime::Handle;
+
+use crate::cli::Payload;
+use crate::stop::Stop;
+
+/// What is read of an archive at once: most headers take one to three reads.
+const HEADER_READ_BYTES: usize = 16 << 10;
+/// The same for payloads.
+const PAYLOAD_READ_BYTES: usize = 256 << 10;
+
+/// An archive that a feeder found.
+pub(crate) struct Candidate {
+    path: PathBuf,
+    /// Below the store's root.
+    location: String,
+    is_symlink: bool,
+}
+
+/// What came of a candidate, or of a folder.
+pub(crate) enum Outcome {
+    /// Known and unchanged.
+    Unchanged(PathHash),
+    /// Read.
+    Read(Box<Reading>),
+    /// No sound package.
+    Broken { path: String, wrong: String },
+    /// The file or folder could not be read: nobody knows what is there.
+    Unreadable { path: String, wrong: String, keeps: Keeps },
+    /// Not there any more, or none of the store's archives.
+    Skipped,
+    /// The index could not be asked.
+    Failed(sql::Error),
+}
+
+/// An archive that was read.
+pub(crate) struct Reading {
+    pub(crate) path_hash: PathHash,
+    pub(crate) import: Import,
+    pub(crate) header_bytes: u64,
+    pub(crate) payload_read: bool,
+    /// The header is sound and the payload is not: path, and what was expected and found.
+    pub(crate) broken: Option<(String, String)>,
+}
+
+/// Which locations must not be marked as gone after something could not be read.
+pub(crate) enum Keeps {
+    Archive(PathHash),
+    Folder(String),
+    Everything,
+    Nothing,
+}
+
+impl Outcome {
+    /// Does it say something sound about an archive?
+    pub(crate) fn is_sound(&self) -> bool {
+        match self {
+            Self::Unchanged(_) => true,
+            Self::Read(reading) => reading.broken.is_none(),
+            _ => false,
+        }
+    }
+}
+
+impl Candidate {
+    /// An archive at `path` below the root of its store.
+    pub(crate) fn new(root: &Path, path: &Path, is_symlink: bool) -> Result<Self, Outcome> {
+        match path.strip_prefix(root).unwrap_or(path).to_str() {
+            Some(location) => Ok(Self { path: path.into(), location: location.into(), is_symlink }),
+            None => Err(Outcome::Broken {
+                path: path.display().to_string(),
+                wrong: "expected a path in UTF-8, found other bytes".into(),
+            }),
+        }
+    }
+}
+
+/// What all archives of one store are read with.
+pub(crate) struct Reader {
+    pub(crate) store_id: i64,
+    /// Canonical.
+    pub(crate) root: PathBuf,
+    pub(crate) known: HashMap<PathHash, KnownLocation>,
+    pub(crate) distro: Option<String>,
+    pub(crate) payload: Payload,
+    pub(crate) index: Index,
+    pub(crate) runtime: Handle,
+    pub(crate) stop: Stop,
+    /// Packages whose payload was read in this run: it need not be read of a second copy that comes before the first is in the
+    /// index.
+    pub(crate) complete: Mutex<HashSet<Identity>>,
+}
+
+impl Reader {
+    /// Reads an archive unless it is known and unchanged.
+    pub(crate) fn read(&self, candidate: &Candidate) -> Outcome {
+        let path_hash = PathHash::of(&candidate.location);
+        match self.look(candidate, path_hash) {
+            Ok(outcome) => outcome,
+            Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Skipped,
+            Err(error) => Outcome::Unreadable {
+                path: candidate.path.display().to_string(),
+                wrong: error.to_string(),
+                keeps: Keeps::Archive(path_hash),
+            },
+        }
+    }
+
+    fn look(&self, candidate: &Candidate, path_hash: PathHash) -> io::Result<Outcome> {
+        if candidate.is_symlink && !fs::canonicalize(&candidate.path)?.starts_with(&self.root) {
+            return Ok(Outcome::Skipped);
+        }
+        let metadata = fs::metadata(&candidate.path)?;
+        if !metadata.is_file() {
+            return Ok(Outcome::Skipped);
+        }
+        if self.is_unchanged(path_hash, &metadata) {
+            return Ok(Outcome::Unchanged(path_hash));
+        }
+        let file = File::open(&candidate.path)?;
+        // Of the file that is open now: another one may have taken its place.
+        let metadata = file.metadata()?;
+        let mut source = Source { file, bytes: 0, stop: self.stop.clone() };
+        let wrong = match self.read_header(&mut source) {
+            Ok(header) => return self.read_package(candidate, path_hash, &metadata, &header, source),
+            Err(error) => broken(error, "header", source.bytes)?,
+        };
+        Ok(Outcome::Broken { path: candidate.path.display().to_string(), wrong })
+    }
+
+    fn is_unchanged(&self, path_hash: PathHash, metadata: &Metadata) -> bool {
+        self.known.get(&path_hash).is_some_and(|known| {
+            !known.gone
+                && known.size == metadata.size()
+                && known.mtime_ns == mtime_ns(metadata)
+                && (!known.open || self.payload == Payload::Never)
+        })
+    }
+
+    fn read_header(&self, source: &mut Source) -> Result<Header, Error> {
+        Header::read(&mut BufReader::with_capacity(HEADER_READ_BYTES, source))
+    }
+
+    fn read_package(
+        &self,
+        candidate: &Candidate,
+        path_hash: PathHash,
+        metadata: &Metadata,
+        header: &Header,
+        source: Source,
+    ) -> io::Result<Outcome> {
+        let header_bytes = source.bytes;
+        let path = candidate.path.display().to_string();
+        let found = artifacts::of(header);
+        let ordinals = match self.payload {
+            Payload::Always => (0_u32..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect(),
+            Payload::Open | Payload::Never => found.open.clone(),
+        };
+        let mut reading = Reading {
+            path_hash,
+            import: Import {
+                package: header.package.clone(),
+                distro: self.distro.clone(),
+                artifacts: found.artifacts,
+                open: !found.open.is_empty(),
+                location: NewLocation {
+                    store_id: self.store_id,
+                    path: candidate.location.clone(),
+                    size: metadata.size(),
+                    mtime_ns: mtime_ns(metadata),
+                    header: Some(header.range.clone()),
+                    checksum: None,
+                    signing_key: header.signing_key.clone(),
+                },
+            },
+            header_bytes,
+            payload_read: false,
+            broken: None,
+        };
+        if self.payload != Payload::Never && !ordinals.is_empty() {
+            match self.is_complete(header) {
+                // Another copy has told everything.
+                Ok(true) => {}
+                Ok(false) => {
+                    reading.payload_read = true;
+                    match read_payload(source, header, &ordinals) {
+                        Ok(scanned) => {
+                            self.complete().insert(header.package.identity);
+                            merge(&mut reading.import.artifacts, scanned);
+                            reading.import.open = false;
+                        }
+                        // What the header says is worth having; what the payload would add stays open.
+                        Err(error) => reading.broken = Some((path.clone(), broken(error, "payload", metadata.size())?)),
+                    }
+                }
+                Err(error) => return Ok(Outcome::Failed(error)),
+            }
+        }
+        Ok(match reading.import.check() {
+            Ok(()) => Outcome::Read(Box::new(reading)),
+            Err(error) => Outcome::Broken { path, wrong: error.to_string() },
+        })
+    }
+
+    fn complete(&self) -> MutexGuard<'_, HashSet<Identity>> {
+        self.complete.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does the index know everything about this package, or will it in a moment?
+    fn is_complete(&self, header: &Header) -> sql::Result<bool> {
+        if self.complete().contains(&header.package.identity) {
+            return Ok(true);
+        }
+        let stored = self.runtime.block_on(self.index.package(&header.package.identity))?;
+        Ok(stored.is_some_and(|stored| !stored.open))
+    }
+}
+
+fn read_payload(mut source: Source, header: &Header, ordinals: &[u32]) -> Result<Vec<Artifact>, Error> {
+    source.file.seek(SeekFrom::Start(header.range.end))?;
+    scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals)
+}
+
+/// Of a file that the payload told about, its word replaces the header's.
+fn merge(artifacts: &mut Vec<Artifact>, scanned: Vec<Artifact>) {
+    artifacts.retain(|artifact| scanned.binary_search_by_key(&artifact.ordinal, |scanned| scanned.ordinal).is_err());
+    artifacts.extend(scanned);
+    artifacts.sort();
+}
+
+/// What is wrong with an archive's bytes, or the error that reading them met.
+fn broken(error: Error, part: &str, bytes: u64) -> io::Result<String> {
+    match error {
+        Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            Ok(format!("{part}: expected more bytes, found the end of the file after {bytes}"))
+        }
+        Error::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) => {
+            Ok(format!("{part}: expected sound data, found {error}"))
+        }
+        Error::Io(error) => Err(error),
+        error => Ok(error.to_string()),
+    }
+}
+
+fn mtime_ns(metadata: &Metadata) -> Option<i64> {
+    metadata.mtime().checked_mul(1_000_000_000)?.checked_add(metadata.mtime_nsec())
+}
+
+/// An archive that counts what is read of it, and breaks off when the import shall stop.
+struct Source {
+    file: File,
+    bytes: u64,
+    stop: Stop,
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.is_set() {
+            // Not `Interrupted`, after which readers try again.
+            return Err(io::Error::other("stopped"));
+        }
+        let read = self.file.read(buffer)?;
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}

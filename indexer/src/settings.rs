@@ -1,0 +1,111 @@
+//! Which database: the option, the environment, the own file, the original's files, or the default.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use config::{Config, ConfigError, File, FileFormat};
+use serde::Deserialize;
+use sql::DatabaseUrl;
+
+use crate::cli::Common;
+use crate::failure::{Failure, Result};
+
+/// The own file's name.
+const FILE: &str = "indexer.toml";
+/// What is used where nothing else says which.
+const DEFAULT: &str = "sqlite:darkserver.db";
+
+/// What the own file can say.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    database: Option<String>,
+}
+
+/// The database to use.
+pub(crate) fn database(common: &Common) -> Result<DatabaseUrl> {
+    if let Some(database) = configured_database(common)? {
+        return Ok(database);
+    }
+    match sql::original::indexer_database(&common.etc)? {
+        Some(database) => Ok(database),
+        None => Ok(DatabaseUrl::from_str(DEFAULT)?),
+    }
+}
+
+/// The database that the option, the environment (clap reads it) or the own file names.
+pub(crate) fn configured_database(common: &Common) -> Result<Option<DatabaseUrl>> {
+    if let Some(url) = common.database.as_deref().filter(|url| !url.is_empty()) {
+        return Ok(Some(url.parse()?));
+    }
+    let (path, must_exist) = match &common.config {
+        Some(path) => (path.clone(), true),
+        None => (common.etc.join(FILE), false),
+    };
+    read(&path, must_exist)
+}
+
+/// Is it a file that belongs to whoever uses it?
+pub(crate) fn is_embedded(database: &DatabaseUrl) -> bool {
+    database.to_string().starts_with("sqlite:")
+}
+
+fn read(path: &PathBuf, must_exist: bool) -> Result<Option<DatabaseUrl>> {
+    if !must_exist && matches!(path.try_exists(), Ok(false)) {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    let settings: Settings = Config::builder()
+        .add_source(File::from_str(&text, FileFormat::Toml))
+        .build()
+        .and_then(Config::try_deserialize)
+        .map_err(|error| refuse(path, &error))?;
+    match settings.database {
+        None => Ok(None),
+        Some(url) => url.parse().map(Some).map_err(|error: sql::Error| Failure::Usage(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// An error without the lines of the file that its text quotes: they may hold a password.
+fn refuse(path: &Path, error: &ConfigError) -> Failure {
+    let found = match error {
+        ConfigError::FileParse { cause, .. } => cause.to_string().lines().next().unwrap_or_default().to_owned(),
+        ConfigError::Message(text) => text.clone(),
+        _ => "a value of another type".into(),
+    };
+    Failure::Usage(format!("{}: expected `database = \"URL\"`, found {found}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_without_its_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        for (text, said) in [
+            ("database = \"mysql://u:secret@h/d", "line 1"),
+            ("database = mysql://u:secret@h/d", "line 1"),
+            ("databases = \"mysql://u:secret@h/d\"", "databases"),
+            ("database = [\"mysql://u:secret@h/d\"]", "another type"),
+            ("database = \"mysql:secret@h\"", "expected"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let Err(failure) = read(&path, false) else { panic!("{text}") };
+            let message = failure.to_string();
+            assert!(message.contains(said) && message.contains(FILE), "{text}: {message}");
+            assert!(!message.contains("secret"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_file_need_not_be_there_unless_it_was_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        assert!(read(&path, false).unwrap().is_none());
+        assert!(read(&path, true).unwrap_err().to_string().contains(FILE));
+        std::fs::write(&path, "database = \"sqlite:x.db\"\n").unwrap();
+        assert_eq!(read(&path, false).unwrap().unwrap().to_string(), "sqlite:x.db");
+    }
+}

@@ -1,0 +1,47 @@
+//! Ctrl-C and SIGTERM.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure;
+
+/// A flag that says: come to an end.
+#[derive(Clone, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// A flag that the first signal sets. The second one ends the process, which is safe too: rows are written in transactions.
+    pub(crate) fn at_signal() -> Self {
+        let stop = Self::default();
+        let flag = stop.clone();
+        tokio::spawn(async move {
+            signalled().await;
+            flag.set();
+            eprintln!("stopping: the running batch is being written; a second signal stops at once");
+            signalled().await;
+            std::process::exit(failure::INTERRUPTED.into());
+        });
+        stop
+    }
+
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+async fn signalled() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        // Without handlers a signal ends the process at once.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

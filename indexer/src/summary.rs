@@ -1,0 +1,61 @@
+//! What an import did.
+
+use std::fmt;
+
+use serde::Serialize;
+use sql::Inserted;
+
+/// What an import did: the object that `--json` prints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Summary {
+    /// Archives found.
+    pub(crate) found: u64,
+    /// Of these: known and unchanged, not read.
+    pub(crate) unchanged: u64,
+    /// Packages that the index did not know.
+    pub(crate) imported: u64,
+    /// Packages that were open and are complete now.
+    pub(crate) refined: u64,
+    /// Locations that are no longer there.
+    pub(crate) gone: u64,
+    /// Archives that are no sound packages.
+    pub(crate) broken: u64,
+    /// Files and folders that could not be read.
+    pub(crate) problems: u64,
+    /// Archives whose payload was read, because their header could not say everything.
+    pub(crate) payloads_read: u64,
+    /// Bytes read of archives up to the end of their headers.
+    pub(crate) header_bytes_read: u64,
+    /// Artifacts written.
+    pub(crate) artifacts: u64,
+    /// Time taken.
+    pub(crate) seconds: f64,
+}
+
+impl Summary {
+    /// Counts what an insert did.
+    pub(crate) fn add(&mut self, inserted: &Inserted) {
+        self.imported += inserted.packages_new;
+        self.refined += inserted.packages_refined;
+        self.artifacts += inserted.artifacts;
+    }
+
+    /// Was everything readable and sound?
+    pub(crate) fn is_flawless(&self) -> bool {
+        self.broken == 0 && self.problems == 0
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} archives found, {} unchanged; {} packages imported with {} artifacts, {} completed, {} payloads read; {} gone",
+            self.found, self.unchanged, self.imported, self.artifacts, self.refined, self.payloads_read, self.gone
+        )?;
+        if !self.is_flawless() {
+            write!(f, "; {} BROKEN, {} UNREADABLE", self.broken, self.problems)?;
+        }
+        write!(f, "; {:.1} s", self.seconds)
+    }
+}

@@ -1,0 +1,86 @@
+//! Broken packages are reported, each once, and the rest is imported.
+
+use std::fs;
+use std::io::Write as _;
+
+use compat_tests::fixtures;
+
+use crate::support::Place;
+
+#[tokio::test]
+async fn broken_packages_are_reported_and_the_rest_is_imported() {
+    let place = Place::with_fixtures();
+    let sound = place.import(&[]).count("found");
+    let expected = place.dump().await;
+    let place = Place { database: place.other_database("second.db"), ..place };
+
+    let broken = place.packages().join("broken");
+    fs::create_dir(&broken).unwrap();
+    let whole = fs::read(fixtures::family("fedora-compat").join("bidtest-1.2~rc1-4.fc99.x86_64.rpm")).unwrap();
+    let mut names = Vec::new();
+    let mut write = |name: &str, bytes: &[u8]| {
+        fs::write(broken.join(name), bytes).unwrap();
+        names.push(broken.join(name).display().to_string());
+    };
+    write("empty.rpm", b"");
+    write("page.rpm", b"<html><body>404 Not Found</body></html>\n".repeat(10).as_slice());
+    let garbage: Vec<u8> = (0_u32..40_000).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    write("garbage.rpm", &garbage);
+    for length in [3, 95, 111, 112, 300, 5_000] {
+        write(&format!("truncated-{length}.rpm"), &whole[..length]);
+    }
+    let mut flipped = whole.clone();
+    flipped[7_000] ^= 0xff;
+    write("flipped.rpm", &flipped);
+    let broken_names = names.len() as u64;
+
+    let said = place.import(&[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    said.counts(&[("found", sound + broken_names), ("broken", broken_names), ("problems", 0), ("gone", 0)]);
+    for name in &names {
+        let lines: Vec<_> = said.stderr.lines().filter(|line| line.starts_with(&format!("{name}: "))).collect();
+        let [line] = lines.as_slice() else { panic!("{name}: {lines:?}") };
+        assert!(line.contains("expected") && line.contains("found"), "{line}");
+    }
+    assert_eq!(place.dump().await, expected);
+    place.import(&[]).counts(&[("unchanged", sound), ("broken", broken_names), ("gone", 0)]);
+}
+
+#[tokio::test]
+async fn a_broken_payload_leaves_what_the_header_says_and_is_made_good_by_a_whole_copy() {
+    let place = Place::new();
+    let name = "oldtool-1.0-3.el6.x86_64";
+    let whole = fs::read(fixtures::family("old-noclasses").join(format!("{name}.rpm"))).unwrap();
+    let file = place.packages().join(format!("{name}.rpm"));
+    fs::write(&file, &whole[..whole.len() - 500]).unwrap();
+    let said = place.import(&[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    said.counts(&[("found", 1), ("imported", 1), ("broken", 1)]);
+    assert!(said.stderr.contains("payload") && said.stderr.contains("expected"), "{said:?}");
+    assert!(place.index().await.packages(name).await.unwrap()[0].open);
+
+    fs::write(&file, &whole).unwrap();
+    let said = place.import(&[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    said.counts(&[("refined", 1), ("broken", 0)]);
+    assert!(!place.index().await.packages(name).await.unwrap()[0].open);
+}
+
+#[tokio::test]
+async fn a_package_replaced_by_garbage_is_gone_from_there() {
+    let place = Place::new();
+    place.copy_family("v3");
+    place.import(&[]);
+    let file = fs::read_dir(place.packages().join("v3")).unwrap().next().unwrap().unwrap().path();
+    fs::File::create(&file).unwrap().write_all(b"half an upload").unwrap();
+    place.import(&[]).counts(&[("found", 1), ("broken", 1), ("gone", 1)]);
+}
+
+#[test]
+fn a_hostile_name_is_one_line_of_the_report() {
+    let place = Place::new();
+    fs::write(place.packages().join("a\n\u{1b}[31mb.rpm"), b"nothing").unwrap();
+    let said = place.run(&["dir", place.packages().to_str().unwrap(), "--quiet"]);
+    assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
+    assert!(said.stderr.contains("a\\n\\u{1b}[31mb.rpm: "), "{said:?}");
+}

@@ -1,0 +1,153 @@
+//! The command line: the original's form, where the database comes from, help.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use compat_tests::fixtures;
+
+use crate::support::{Place, program, said};
+
+const RPM: &str = "twin-full-1.0-1.fc99.x86_64";
+
+fn rpm() -> String {
+    fixtures::family("dwarf-twins").join(format!("{RPM}.rpm")).display().to_string()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn original(etc: &Path, args: &[&str]) -> Output {
+    program().env("DARKSERVER_ETC", etc).args(args).output().unwrap()
+}
+
+#[test]
+fn the_originals_messages_come_with_exit_codes_that_tell() {
+    let etc = tempfile::tempdir().unwrap();
+    let rpm = rpm();
+    for (args, message) in [
+        (vec!["-r", rpm.as_str()], "Please provide a distro name\n"),
+        (vec!["-d", "fedora-15-x86_64"], "Please provide path to the rpm\n"),
+        (vec!["-r", "nowhere.rpm", "-d", "fedora-15-x86_64"], "Please provide path to the rpm\n"),
+        (vec!["--rpm", &rpm, "--distro", "fedora-15-x86_64"], "Please setup the database config file first at /etc/darkserver\n"),
+    ] {
+        let output = original(etc.path(), &args);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), message), "{args:?}");
+    }
+    // Shipped without values.
+    fs::write(etc.path().join("darkserver.conf"), "[darkserver]\nhost=\nuser=\npassword=\ndatabase=\n").unwrap();
+    let output = original(etc.path(), &["-r", &rpm, "-d", "x"]);
+    assert_eq!(stdout(&output), "Please setup the database config file first at /etc/darkserver\n");
+}
+
+#[test]
+fn a_database_of_the_original_that_is_down_fails_without_showing_its_password() {
+    let etc = tempfile::tempdir().unwrap();
+    let settings = "[darkserver]\nhost=127.0.0.1\nport=1\nuser=writer\npassword=hidden\ndatabase=darkserver\n";
+    fs::write(etc.path().join("darkserver.conf"), settings).unwrap();
+    fs::write(etc.path().join("indexer.toml"), "database = \"mysql://other:hidden@127.0.0.1:1/other\"\n").unwrap();
+    let output = original(etc.path(), &["-r", &rpm(), "-d", "x"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // The own file wins over the original's.
+    assert!(stderr.contains("/other") && !stderr.contains("hidden"), "{stderr}");
+}
+
+#[tokio::test]
+async fn the_originals_form_imports_one_package_and_says_nothing() {
+    let place = Place::new();
+    let output = place.command(&["migrate"]).output().unwrap();
+    assert!(output.status.success());
+    for _ in 0..2 {
+        let output = place.command(&["-r", &rpm(), "-d", "fedora-15-x86_64"]).output().unwrap();
+        assert_eq!((output.status.code(), stdout(&output).as_str(), output.stderr.as_slice()), (Some(0), "", &b""[..]));
+    }
+    let packages = place.index().await.packages(RPM).await.unwrap();
+    assert_eq!(packages[0].distro, "fedora-15-x86_64");
+    assert_eq!(packages[0].locations.len(), 1);
+
+    let broken = place.folder.path().join("broken.rpm");
+    fs::write(&broken, "broken").unwrap();
+    let output = place.command(&["-r", broken.to_str().unwrap(), "-d", "x"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("broken.rpm: "));
+}
+
+#[tokio::test]
+async fn single_files_never_make_others_gone() {
+    let place = Place::new();
+    place.copy_family("dwarf-twins");
+    place.import(&[]);
+    let file = place.packages().join("dwarf-twins/twin-stripped-1.0-1.fc99.x86_64.rpm");
+    fs::remove_file(place.packages().join(format!("dwarf-twins/{RPM}.rpm"))).unwrap();
+    let args = ["rpm", file.to_str().unwrap(), "nowhere.rpm", "--distro", "mine"];
+    let said = place.run(&args);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    said.counts(&[("found", 1), ("imported", 0), ("gone", 0), ("problems", 1)]);
+    assert!(said.stderr.contains("nowhere.rpm: "), "{said:?}");
+    let index = place.index().await;
+    assert_eq!(index.stores().await.unwrap().len(), 1);
+    let packages = index.packages("twin-stripped-1.0-1.fc99.x86_64").await.unwrap();
+    assert_eq!(packages[0].distro, "mine");
+}
+
+#[test]
+fn the_database_is_the_first_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+    let toml = |name: &str| format!("database = \"{}\"\n", url(name));
+    fs::write(folder.path().join("indexer.toml"), toml("etc.db")).unwrap();
+    fs::write(folder.path().join("other.toml"), toml("config.db")).unwrap();
+    let other = folder.path().join("other.toml");
+    let migrate = |with: &[&str], environment: Option<&str>| {
+        let mut command = program();
+        command.env("DARKSERVER_ETC", folder.path()).current_dir(folder.path()).args(with).args(["migrate", "--json"]);
+        if let Some(environment) = environment {
+            command.env("DARKSERVER_DATABASE", environment);
+        }
+        said(&command.output().unwrap()).json["database"].as_str().unwrap().to_owned()
+    };
+    let config = ["--config", other.to_str().unwrap()];
+    assert_eq!(migrate(&["--database", &url("flag.db")], Some(&url("environment.db"))), url("flag.db"));
+    assert_eq!(migrate(&config, Some(&url("environment.db"))), url("environment.db"));
+    assert_eq!(migrate(&config, Some("")), url("config.db"));
+    assert_eq!(migrate(&[], None), url("etc.db"));
+    fs::remove_file(folder.path().join("indexer.toml")).unwrap();
+    assert_eq!(migrate(&[], None), "sqlite:darkserver.db");
+    assert!(folder.path().join("darkserver.db").is_file());
+}
+
+#[test]
+fn help_teaches_and_shows_no_password() {
+    let output = program().env("DARKSERVER_DATABASE", "mysql://writer:hidden@db/darkserver").arg("--help").output().unwrap();
+    let help = stdout(&output);
+    assert_eq!(output.status.code(), Some(0));
+    for word in ["Examples:", "Exit codes:", "darkserver-import -r ", "DARKSERVER_DATABASE", "sqlite:darkserver.db"] {
+        assert!(help.contains(word), "{word}");
+    }
+    assert!(!help.contains("hidden"));
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let place = Place::new();
+    let folder = place.packages();
+    let folder = folder.to_str().unwrap();
+    for args in [
+        vec![],
+        vec!["dir"],
+        vec!["dir", folder, folder, "--store", "x"],
+        vec!["dir", folder, "--url", "ftp://mirror.example.org"],
+        vec!["dir", folder, "--jobs", "0"],
+        vec!["-d", "x", "migrate"],
+        vec!["--config", "/nonexistent", "migrate", "--database", ""],
+        vec!["--database", "postgres://u:hidden@h/d", "migrate"],
+        vec!["--database", "hidden", "migrate"],
+    ] {
+        let output = place.command(&args).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(!stderr.is_empty() && !stderr.contains("hidden"), "{args:?}: {stderr}");
+    }
+}

@@ -1,0 +1,15 @@
+//! darkserver-import as its users see it: the real program, real packages, SQLite files and MariaDB.
+//!
+//! - [`support`]: a folder of packages with an index beside it, and the index as text;
+//! - the tests: [`truth`], [`changes`], [`interrupted`], [`broken`], [`command`], [`stores`], [`mariadb`].
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failure of the support is a failed test, and says where")]
+
+mod broken;
+mod changes;
+mod command;
+mod interrupted;
+mod mariadb;
+mod stores;
+mod support;
+mod truth;

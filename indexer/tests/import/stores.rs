@@ -1,0 +1,78 @@
+//! Stores: made by `dir`, and by hand.
+
+use crate::support::Place;
+
+#[test]
+fn stores_are_added_changed_listed_and_removed() {
+    let place = Place::new();
+    let run = |args: &[&str]| place.run(&[&["store"], args].concat());
+    assert_eq!(run(&["add", "kojipkgs", "--tier", "koji", "--url", "https://koji.example.org/packages/"]).code, Some(0));
+    assert_eq!(run(&["add", "old", "--tier", "archive", "--url", "https://old.example.org", "--priority", "-3"]).code, Some(0));
+    assert_eq!(run(&["add", "here", "--tier", "local", "--path", place.packages().to_str().unwrap()]).code, Some(0));
+    assert_eq!(run(&["add", "old", "--tier", "mirror", "--url", "http://older.example.org"]).code, Some(0));
+    let stores = run(&["list"]).json;
+    let names: Vec<&str> = stores.as_array().unwrap().iter().map(|store| store["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["here", "kojipkgs", "old"]);
+    assert_eq!(stores[1]["url"], "https://koji.example.org/packages");
+    assert_eq!((&stores[2]["tier"], &stores[2]["priority"]), (&"mirror".into(), &0.into()));
+
+    let output = place.command(&["store", "list"]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 4, "{table}");
+    assert_eq!(lines[0].find("TIER"), lines[1].find("local"), "{table}");
+
+    place.copy_family("payloads");
+    place.import(&[]);
+    let said = run(&["remove", "here"]);
+    assert_eq!((said.code, said.count("locations")), (Some(0), 6));
+    let said = run(&["remove", "here"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.stderr.contains("kojipkgs, old"), "{said:?}");
+}
+
+#[test]
+fn stores_that_make_no_sense_are_refused() {
+    let place = Place::new();
+    for args in [
+        vec!["add", "x", "--tier", "elsewhere", "--url", "http://h"],
+        vec!["add", "x", "--tier", "mirror"],
+        vec!["add", "x", "--tier", "local"],
+        vec!["add", "x", "--tier", "mirror", "--url", "http://h", "--path", "/srv"],
+        vec!["add", "x", "--tier", "mirror", "--url", "rsync://h"],
+        vec!["add", "x", "--tier", "mirror", "--url", "http://user:secret@h"],
+        vec!["add", "x", "--tier", "local", "--path", "relative/and/nowhere"],
+    ] {
+        let said = place.run(&[&["store"], args.as_slice()].concat());
+        assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
+    }
+    assert_eq!(place.run(&["store", "list"]).json, serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_folder_has_one_store_and_its_url_can_be_changed() {
+    let place = Place::new();
+    place.copy_family("payloads");
+    let folder = place.packages();
+    let inner = folder.join("payloads");
+    let (folder, inner) = (folder.to_str().unwrap(), inner.to_str().unwrap());
+    let said = place.run(&["dir", folder, "--store", "mine", "--url", "https://mirror.example.org/pub/"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    said.counts(&[("imported", 6)]);
+    place.run(&["dir", inner]).counts(&[("unchanged", 6)]);
+    place.run(&["dir", folder, inner, inner]).counts(&[("found", 6), ("unchanged", 6)]);
+    assert_eq!(place.run(&["dir", folder, "--store", "mine", "--url", "https://other.example.org"]).code, Some(0));
+    for wrong in [vec!["dir", folder, "--store", "other"], vec!["dir", inner, "--url", "https://other.example.org/payloads"]] {
+        let said = place.run(&wrong);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.stderr.contains("mine"), "{said:?}");
+    }
+    let stores = place.index().await.stores().await.unwrap();
+    let [store] = stores.as_slice() else { panic!("{stores:?}") };
+    assert_eq!((store.name.as_str(), store.base_url.as_deref()), ("mine", Some("https://other.example.org")));
+
+    // A name that is taken by another folder is not taken over.
+    let other = tempfile::tempdir().unwrap();
+    let said = place.run(&["dir", other.path().to_str().unwrap(), "--store", "mine"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+}

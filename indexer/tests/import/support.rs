@@ -1,0 +1,174 @@
+//! A folder of packages with an index beside it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use compat_tests::fixtures;
+use serde_json::Value;
+use sql::{Access, DatabaseUrl, Index};
+use tempfile::TempDir;
+
+/// The program, with an environment that names no database and no configuration.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_darkserver-import"));
+    command.env_remove("DARKSERVER_DATABASE").env("DARKSERVER_ETC", "/nonexistent/etc");
+    command
+}
+
+/// A folder `packages`, and an index.
+pub(crate) struct Place {
+    pub(crate) folder: TempDir,
+    pub(crate) database: String,
+}
+
+/// What a run said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) json: Value,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    pub(crate) fn count(&self, what: &str) -> u64 {
+        self.json[what].as_u64().unwrap_or_else(|| panic!("{what}: {self:?}"))
+    }
+
+    pub(crate) fn counts(&self, expected: &[(&str, u64)]) {
+        for (what, count) in expected {
+            assert_eq!(self.count(what), *count, "{what}: {self:?}");
+        }
+    }
+}
+
+impl Place {
+    /// An empty folder, and an SQLite file that is not there yet.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", folder.path().join("index.db").display());
+        fs::create_dir(folder.path().join("packages")).unwrap();
+        Self { folder, database }
+    }
+
+    /// A place with copies of all families, each in a folder of its name.
+    pub(crate) fn with_fixtures() -> Self {
+        let place = Self::new();
+        for family in fixtures::families() {
+            place.copy_family(&family);
+        }
+        place
+    }
+
+    /// Another index for the same packages.
+    pub(crate) fn other_database(&self, name: &str) -> String {
+        format!("sqlite:{}", self.folder.path().join(name).display())
+    }
+
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.folder.path().join("packages")
+    }
+
+    pub(crate) fn copy_family(&self, family: &str) {
+        let folder = self.packages().join(family);
+        fs::create_dir_all(&folder).unwrap();
+        for rpm in fixtures::rpms(family) {
+            fs::copy(&rpm, folder.join(rpm.file_name().unwrap())).unwrap();
+        }
+    }
+
+    /// A run of the program on this index.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = program();
+        command.env("DARKSERVER_DATABASE", &self.database).args(args);
+        command
+    }
+
+    /// Runs the program with `--json`.
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        said(&self.command(args).arg("--json").output().unwrap())
+    }
+
+    /// Runs `dir` over all packages.
+    pub(crate) fn import(&self, args: &[&str]) -> Said {
+        self.run(&[&["dir", self.packages().to_str().unwrap()], args].concat())
+    }
+
+    pub(crate) async fn index(&self) -> Index {
+        open(&self.database).await
+    }
+
+    pub(crate) async fn dump(&self) -> String {
+        dump(&self.index().await, &nvras(&self.packages())).await
+    }
+}
+
+pub(crate) fn said(output: &Output) -> Said {
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    Said {
+        code: output.status.code(),
+        json: serde_json::from_str(&stdout).unwrap_or(Value::Null),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+pub(crate) async fn open(database: &str) -> Index {
+    Index::open(&database.parse::<DatabaseUrl>().unwrap(), Access::ReadOnly).unwrap()
+}
+
+/// The names of all packages below a folder, as their file names tell them.
+pub(crate) fn nvras(folder: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.extend(nvras(&path));
+        } else if let Some(nvra) = path.file_name().unwrap().to_str().unwrap().strip_suffix(".rpm") {
+            names.insert(nvra.to_owned());
+        }
+    }
+    names
+}
+
+/// What the index holds of these packages, but for row numbers and times: equal for equal indexes.
+pub(crate) async fn dump(index: &Index, nvras: &BTreeSet<String>) -> String {
+    let mut blocks = Vec::new();
+    for nvra in nvras {
+        let records = index.records_of_package(nvra).await.unwrap();
+        for stored in index.packages(nvra).await.unwrap() {
+            let mut block = format!("{nvra} {:?} {:?} open {}\n", stored.package, stored.distro, stored.open);
+            for record in records.iter().filter(|record| record.package.id == stored.id) {
+                writeln!(block, "  {:?}", record.artifact).unwrap();
+            }
+            let mut locations: Vec<String> = stored
+                .locations
+                .iter()
+                .map(|at| format!("{} {} {} {:?} gone {}", at.store.name, at.path, at.size, at.mtime_ns, at.gone_at.is_some()))
+                .collect();
+            locations.sort();
+            writeln!(block, "  {}", locations.join("\n  ")).unwrap();
+            blocks.push(block);
+        }
+    }
+    blocks.sort();
+    blocks.concat()
+}
+
+/// Many packages, each with an identity of its own: `oldtool` (complete by its classes and, every fourth, open) under other names.
+/// Its headers carry no SHA-256, so a changed name is a sound package.
+pub(crate) fn many_packages(folder: &Path, count: usize) {
+    let complete = fs::read(fixtures::family("old-classes").join("oldtool-1.0-3.el7.x86_64.rpm")).unwrap();
+    let open = fs::read(fixtures::family("old-noclasses").join("oldtool-1.0-3.el6.x86_64.rpm")).unwrap();
+    for number in 0..count {
+        let (bytes, release) = if number % 4 == 3 { (&open, "3.el6") } else { (&complete, "3.el7") };
+        let name = format!("o{number:06}");
+        let mut bytes = bytes.clone();
+        let at = bytes.windows(9).position(|window| window == b"\0oldtool\0").expect("a name") + 1;
+        bytes[at..at + 7].copy_from_slice(name.as_bytes());
+        let below = folder.join(format!("{:02}", number % 20));
+        fs::create_dir_all(&below).unwrap();
+        fs::write(below.join(format!("{name}-1.0-{release}.x86_64.rpm")), bytes).unwrap();
+    }
+}
