@@ -1,6 +1,6 @@
 //! The artifacts of a package as far as its header tells them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::classes::{self, Verdict};
 use crate::header::Header;
@@ -17,11 +17,12 @@ pub struct Found {
 }
 
 impl Found {
-    /// All artifacts of the package, now that [`crate::scan::read`] has looked at the open files: what it found of a file goes before
-    /// what the header said of it. Sorted.
+    /// All artifacts of the package, now that [`crate::scan::read`] has looked at the open files, and perhaps at more: what it found
+    /// of a file goes before what the header said of it. Sorted.
     pub fn complete(self, scanned: Vec<Artifact>) -> Vec<Artifact> {
         let Self { mut artifacts, open } = self;
-        artifacts.retain(|artifact| open.binary_search(&artifact.ordinal).is_err());
+        let scanned_files: BTreeSet<u32> = scanned.iter().map(|artifact| artifact.ordinal).chain(open).collect();
+        artifacts.retain(|artifact| !scanned_files.contains(&artifact.ordinal));
         artifacts.extend(scanned);
         artifacts.sort();
         artifacts

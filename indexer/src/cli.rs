@@ -7,8 +7,6 @@ use std::thread::available_parallelism;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::original::Original;
-
 const EXAMPLES: &str = "\
 Examples:
   Index every package below a folder, into ./darkserver.db:
@@ -56,6 +54,24 @@ pub(crate) struct Cli {
     pub(crate) original: Original,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+/// The original's options. Both are required, which the original said in its own words.
+#[derive(Args)]
+pub(crate) struct Original {
+    /// One RPM file (the original's form)
+    #[arg(short = 'r', long = "rpm", value_name = "FILE")]
+    pub(crate) rpm: Option<PathBuf>,
+    /// Its distribution (the original's form)
+    #[arg(id = "original_distro", short = 'd', long = "distro", value_name = "DISTRO")]
+    pub(crate) distro: Option<String>,
+}
+
+impl Original {
+    /// Is one of the options there?
+    pub(crate) fn is_given(&self) -> bool {
+        self.rpm.is_some() || self.distro.is_some()
+    }
 }
 
 /// Options of every command.

@@ -1,47 +1,17 @@
-//! A feeder: the walk over folders, and what is gone from them.
+//! A feeder: the walk over a folder.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sql::Store;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::cli::DirArgs;
-use crate::failure::{Failure, Result};
-use crate::import::{Feed, Importer};
+use crate::feed::Feed;
 use crate::read::{Candidate, Keeps, Outcome};
-use crate::stores;
 
 /// What archives are called. Names of delta packages end in `.drpm`.
 const SUFFIX: &[u8] = b".rpm";
-
-/// Imports folders, one after the other.
-pub(crate) async fn import(importer: &mut Importer, args: &DirArgs) -> Result<()> {
-    if args.paths.len() > 1 && (args.store.is_some() || args.url.is_some()) {
-        return Err(Failure::Usage("--store and --url are for one folder: give one PATH, or leave them out".into()));
-    }
-    // All are looked at before anything is written.
-    let mut folders = args.paths.iter().map(|path| folder(path)).collect::<Result<Vec<_>>>()?;
-    folders.sort();
-    folders.dedup_by(|inner, outer| inner.starts_with(outer));
-    for folder in folders {
-        if importer.is_stopped() {
-            break;
-        }
-        let store = stores::of_folder(importer.index(), &folder, args).await?;
-        importer.import_folder(&store, folder).await?;
-    }
-    Ok(())
-}
-
-/// A folder that is there.
-fn folder(path: &Path) -> Result<PathBuf> {
-    let refuse = |found: String| Failure::Usage(format!("{}: expected a folder, found {found}", path.display()));
-    let folder = path.canonicalize().map_err(|error| refuse(error.to_string()))?;
-    if folder.is_dir() { Ok(folder) } else { Err(refuse("something else".into())) }
-}
 
 /// A walk over a folder of a store.
 pub(crate) struct Walk {
@@ -101,12 +71,4 @@ impl Walk {
 fn is_archive(entry: &DirEntry) -> bool {
     let kind = entry.file_type();
     (kind.is_file() || kind.is_symlink()) && entry.file_name().as_encoded_bytes().ends_with(SUFFIX)
-}
-
-/// The path of a folder below the root of its store, as locations have it; empty for the root itself.
-pub(crate) fn below(store: &Store, root: &Path, folder: &Path) -> Result<String> {
-    let path = folder.strip_prefix(root).ok().and_then(Path::to_str);
-    path.map(str::to_owned).ok_or_else(|| {
-        Failure::Usage(format!("{}: expected a path in UTF-8 below {} (store {})", folder.display(), root.display(), store.name))
-    })
 }

@@ -1,9 +1,9 @@
 //! From feeders to the funnel: a feeder finds candidates, readers work on them in parallel, the funnel writes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -12,9 +12,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::cli::{Common, ImportArgs, Payload};
-use crate::directory::{self, Walk};
+use crate::cli::{Common, DirArgs, ImportArgs, Payload};
+use crate::directory::Walk;
 use crate::failure::{Failure, Result};
+use crate::feed::Feed;
 use crate::funnel::Funnel;
 use crate::progress::Progress;
 use crate::read::{Candidate, Outcome, Reader};
@@ -37,30 +38,6 @@ pub(crate) struct Importer {
     pub(crate) progress: Progress,
 }
 
-/// Where a feeder puts what it finds. Its methods are `false` when nobody wants more.
-pub(crate) struct Feed {
-    candidates: SyncSender<Candidate>,
-    outcomes: mpsc::Sender<Outcome>,
-    stop: Stop,
-}
-
-impl Feed {
-    /// An archive.
-    pub(crate) fn candidate(&self, candidate: Candidate) -> bool {
-        !self.is_stopped() && self.candidates.send(candidate).is_ok()
-    }
-
-    /// Something that is not worth a reader.
-    pub(crate) fn outcome(&self, outcome: Outcome) -> bool {
-        !self.is_stopped() && self.outcomes.blocking_send(outcome).is_ok()
-    }
-
-    /// Shall the feeder end?
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.is_set()
-    }
-}
-
 impl Importer {
     /// An import that begins now; the flag says whether a signal stopped it.
     pub(crate) fn new(index: &Index, args: &ImportArgs, common: &Common) -> (Self, Stop) {
@@ -77,23 +54,34 @@ impl Importer {
         (importer, stop)
     }
 
-    pub(crate) fn index(&self) -> &Index {
-        &self.index
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.is_set()
-    }
-
     /// What was done.
     pub(crate) fn into_summary(self) -> Summary {
         Summary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
     }
 
+    /// Imports folders, one after the other.
+    pub(crate) async fn import_folders(&mut self, args: &DirArgs) -> Result<()> {
+        if args.paths.len() > 1 && (args.store.is_some() || args.url.is_some()) {
+            return Err(Failure::Usage("--store and --url are for one folder: give one PATH, or leave them out".into()));
+        }
+        // All are looked at before anything is written.
+        let mut folders = args.paths.iter().map(|path| folder(path)).collect::<Result<Vec<_>>>()?;
+        folders.sort();
+        folders.dedup_by(|inner, outer| inner.starts_with(outer));
+        for folder in folders {
+            if self.stop.is_set() {
+                break;
+            }
+            let store = stores::of_folder(&self.index, &folder, args).await?;
+            self.import_folder(&store, folder).await?;
+        }
+        Ok(())
+    }
+
     /// Imports a folder of a store, and marks what is gone from it.
-    pub(crate) async fn import_folder(&mut self, store: &Store, folder: PathBuf) -> Result<()> {
+    async fn import_folder(&mut self, store: &Store, folder: PathBuf) -> Result<()> {
         let root = stores::canonical_root(store);
-        let below = directory::below(store, &root, &folder)?;
+        let below = stores::below(store, &root, &folder)?;
         self.progress.phase("reading the index");
         // Before the walk: what is missing from a later look at the folder is gone, whatever other importers add meanwhile.
         let known = match below.as_str() {
@@ -103,7 +91,7 @@ impl Importer {
         let mut funnel = Funnel::new(self.index.clone(), store.id, &known);
         let walk = Walk::new(root.clone(), folder, self.progress.found());
         self.run(self.reader(store.id, root, known), move |feed| walk.run(feed), &mut funnel).await?;
-        if !self.is_stopped() {
+        if !self.stop.is_set() {
             self.progress.phase("marking what is gone");
             funnel.mark_gone(&mut self.progress).await?;
         }
@@ -186,6 +174,13 @@ impl Importer {
         }
         written.and(joined)
     }
+}
+
+/// A folder that is there.
+fn folder(path: &Path) -> Result<PathBuf> {
+    let refuse = |found: String| Failure::Usage(format!("{}: expected a folder, found {found}", path.display()));
+    let folder = path.canonicalize().map_err(|error| refuse(error.to_string()))?;
+    if folder.is_dir() { Ok(folder) } else { Err(refuse("something else".into())) }
 }
 
 /// A reader's work: one candidate after the other.

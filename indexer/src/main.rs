@@ -2,8 +2,8 @@
 //!
 //! In reading order:
 //! - [`cli`]: the command line; [`settings`]: which database; [`original`]: the form of the original's command;
-//! - [`stores`]: the stores of the index, and which of them a folder belongs to;
-//! - [`directory`]: a feeder, the walk over a folder;
+//! - [`stores`]: which store a folder belongs to; [`store_command`]: `store add`, `list` and `remove`;
+//! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a folder;
 //! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`funnel`]: batches into the index;
 //! - [`progress`], [`summary`]: what the operator sees; [`stop`]: Ctrl-C; [`failure`]: exit codes.
 //!
@@ -12,6 +12,7 @@
 mod cli;
 mod directory;
 mod failure;
+mod feed;
 mod funnel;
 mod import;
 mod original;
@@ -19,10 +20,11 @@ mod progress;
 mod read;
 mod settings;
 mod stop;
+mod store_command;
 mod stores;
 mod summary;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use sql::{Access, DatabaseUrl, Index};
@@ -31,7 +33,8 @@ use tracing_subscriber::EnvFilter;
 use cli::{Cli, Command, Common};
 use failure::{Failure, Result};
 use import::Importer;
-use summary::Summary;
+use original::Form;
+use summary::{finish, print};
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode> {
     let common = &cli.common;
     let Some(command) = cli.command else {
-        let Some(form) = cli.original.form()? else { return Err(Failure::Usage("no command, see --help".into())) };
+        let Some(form) = Form::of(&cli.original)? else { return Err(Failure::Usage("no command, see --help".into())) };
         let database = original::database(common)?;
         return original::import(form, &open(common, &database).await?, common).await;
     };
@@ -60,7 +63,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     match command {
         Command::Dir(args) => {
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
-            directory::import(&mut importer, &args).await?;
+            importer.import_folders(&args).await?;
             finish(&importer.into_summary(), common, stop.is_set())
         }
         Command::Rpm(args) => {
@@ -69,7 +72,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             finish(&importer.into_summary(), common, stop.is_set())
         }
         Command::Migrate => Ok(ExitCode::SUCCESS),
-        Command::Store(command) => stores::run(&index, command, common).await,
+        Command::Store(command) => store_command::run(&index, command, common).await,
     }
 }
 
@@ -80,6 +83,7 @@ async fn open_or_migrate(common: &Common, command: &Command) -> Result<Index> {
         return open(common, &database).await;
     }
     let index = Index::open(&database, Access::ReadWrite)?;
+    index.reach().await?;
     let migration = index.migrate().await?;
     if common.json {
         print(&serde_json::json!({ "database": database.to_string(), "applied": migration.applied, "notes": migration.notes }))?;
@@ -102,6 +106,7 @@ async fn open_or_migrate(common: &Common, command: &Command) -> Result<Index> {
 /// database server is its administrator's, who runs `migrate`.
 async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
     let index = Index::open(database, Access::ReadWrite)?;
+    index.reach().await?;
     if settings::is_embedded(database) {
         let migration = index.migrate().await?;
         if !common.quiet && !migration.applied.is_empty() {
@@ -111,23 +116,4 @@ async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
         index.check_schema().await?;
     }
     Ok(index)
-}
-
-/// Tells what an import did, and its exit code.
-fn finish(summary: &Summary, common: &Common, interrupted: bool) -> Result<ExitCode> {
-    if common.json {
-        print(&serde_json::to_string(summary).map_err(Failure::local)?)?;
-    } else if !common.quiet {
-        eprintln!("{summary}");
-    }
-    if interrupted {
-        eprintln!("interrupted: what was read is in the index; the same command goes on from there");
-        return Ok(ExitCode::from(failure::INTERRUPTED));
-    }
-    Ok(if summary.is_flawless() { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
-}
-
-/// A line on standard output.
-fn print(line: &dyn std::fmt::Display) -> Result<()> {
-    writeln!(io::stdout(), "{line}").map_err(Failure::local)
 }

@@ -1,50 +1,34 @@
-//! The form of the original's command, `-r FILE -d DISTRO`: its options and its three sentences, with exit codes that tell.
+//! The form of the original's command, `-r FILE -d DISTRO`: its three sentences, with exit codes that tell.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
 use sql::{DatabaseUrl, Index};
 
-use crate::cli::{Common, ImportArgs};
+use crate::cli::{Common, ImportArgs, Original};
 use crate::failure::{Failure, Result};
 use crate::import::Importer;
 use crate::settings;
+use crate::summary;
 
-/// The original's options. Both are required, which the original said in its own words.
-#[derive(Args)]
-pub(crate) struct Original {
-    /// One RPM file (the original's form)
-    #[arg(short = 'r', long = "rpm", value_name = "FILE")]
-    rpm: Option<PathBuf>,
-    /// Its distribution (the original's form)
-    #[arg(id = "original_distro", short = 'd', long = "distro", value_name = "DISTRO")]
-    distro: Option<String>,
-}
-
-/// Both options.
+/// Both options of the form.
 pub(crate) struct Form {
     rpm: PathBuf,
     distro: String,
 }
 
-impl Original {
-    /// Is one of the options there?
-    pub(crate) fn is_given(&self) -> bool {
-        self.rpm.is_some() || self.distro.is_some()
-    }
-
-    /// Both options, `None` if neither is there.
-    pub(crate) fn form(&self) -> Result<Option<Form>> {
-        if !self.is_given() {
+impl Form {
+    /// Reads the options, `None` if neither is there.
+    pub(crate) fn of(original: &Original) -> Result<Option<Self>> {
+        if !original.is_given() {
             return Ok(None);
         }
         let say = |sentence| Failure::Original { sentence, detail: None };
-        let distro = self.distro.clone().filter(|distro| !distro.is_empty());
+        let distro = original.distro.clone().filter(|distro| !distro.is_empty());
         let distro = distro.ok_or_else(|| say("Please provide a distro name"))?;
-        let rpm = self.rpm.clone().filter(|rpm| rpm.is_file());
+        let rpm = original.rpm.clone().filter(|rpm| rpm.is_file());
         let rpm = rpm.ok_or_else(|| say("Please provide path to the rpm"))?;
-        Ok(Some(Form { rpm, distro }))
+        Ok(Some(Self { rpm, distro }))
     }
 }
 
@@ -66,5 +50,5 @@ pub(crate) async fn import(form: Form, index: &Index, common: &Common) -> Result
     let quiet = Common { quiet: true, ..common.clone() };
     let (mut importer, stop) = Importer::new(index, &ImportArgs::with_distro(form.distro), &quiet);
     importer.import_files(&[form.rpm]).await?;
-    crate::finish(&importer.into_summary(), &quiet, stop.is_set())
+    summary::finish(&importer.into_summary(), &quiet, stop.is_set())
 }

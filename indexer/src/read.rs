@@ -172,7 +172,7 @@ impl Reader {
             import: Import {
                 package: header.package.clone(),
                 distro: self.distro.clone(),
-                artifacts: found.artifacts,
+                artifacts: found.artifacts.clone(),
                 open: !found.open.is_empty(),
                 location: NewLocation {
                     store_id: self.store_id,
@@ -197,7 +197,7 @@ impl Reader {
                     match read_payload(source, header, &ordinals) {
                         Ok(scanned) => {
                             self.complete().insert(header.package.identity);
-                            merge(&mut reading.import.artifacts, scanned);
+                            reading.import.artifacts = found.complete(scanned);
                             reading.import.open = false;
                         }
                         // What the header says is worth having; what the payload would add stays open.
@@ -230,13 +230,6 @@ impl Reader {
 fn read_payload(mut source: Source, header: &Header, ordinals: &[u32]) -> Result<Vec<Artifact>, Error> {
     source.file.seek(SeekFrom::Start(header.range.end))?;
     scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals)
-}
-
-/// Of a file that the payload told about, its word replaces the header's.
-fn merge(artifacts: &mut Vec<Artifact>, scanned: Vec<Artifact>) {
-    artifacts.retain(|artifact| scanned.binary_search_by_key(&artifact.ordinal, |scanned| scanned.ordinal).is_err());
-    artifacts.extend(scanned);
-    artifacts.sort();
 }
 
 /// What is wrong with an archive's bytes, or the error that reading them met.

@@ -1,9 +1,14 @@
-//! What an import did.
+//! What an import did, and how the operator is told.
 
 use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
 use serde::Serialize;
 use sql::Inserted;
+
+use crate::cli::Common;
+use crate::failure::{self, Failure, Result};
 
 /// What an import did: the object that `--json` prints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -58,4 +63,23 @@ impl fmt::Display for Summary {
         }
         write!(f, "; {:.1} s", self.seconds)
     }
+}
+
+/// Tells what an import did, and its exit code.
+pub(crate) fn finish(summary: &Summary, common: &Common, interrupted: bool) -> Result<ExitCode> {
+    if common.json {
+        print(&serde_json::to_string(summary).map_err(Failure::local)?)?;
+    } else if !common.quiet {
+        eprintln!("{summary}");
+    }
+    if interrupted {
+        eprintln!("interrupted: what was read is in the index; the same command goes on from there");
+        return Ok(ExitCode::from(failure::INTERRUPTED));
+    }
+    Ok(if summary.is_flawless() { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
+}
+
+/// A line on standard output.
+pub(crate) fn print(line: &dyn std::fmt::Display) -> Result<()> {
+    writeln!(io::stdout(), "{line}").map_err(Failure::local)
 }

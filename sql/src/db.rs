@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use backon::{ExponentialBuilder, Retryable};
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, MySql, MySqlPool, Sqlite, SqlitePool};
+use sqlx::{ConnectOptions, Connection, MySql, MySqlPool, Sqlite, SqlitePool};
 
 use crate::database_url::Target;
 use crate::dialect::{self, Dialect};
@@ -100,6 +100,21 @@ impl Index {
             both!(Db, &self.db, |pool, Backend| sqlx::query::<Backend>("select 1").execute(pool).await.map(drop))
         })
         .await
+    }
+
+    /// Connects once, without the patience of the pool: a database that is down says so at once, and why.
+    ///
+    /// # Errors
+    /// If no connection can be had within 10 s.
+    pub async fn reach(&self) -> Result<()> {
+        const WITHIN: Duration = Duration::from_secs(10);
+        let reached = tokio::time::timeout(WITHIN, async {
+            both!(Db, &self.db, |pool, Backend| pool.connect_options().connect().await?.close().await)
+        });
+        match reached.await {
+            Ok(reached) => reached.map_err(|source| self.error("connecting", source)),
+            Err(_) => Err(Error::Unreachable { database: self.name(), seconds: WITHIN.as_secs_f32() }),
+        }
     }
 
     /// Runs a query that only reads. A connection that died while it lay idle is replaced; each try uses up one of them. A

@@ -1,0 +1,109 @@
+//! The commands `store add`, `list` and `remove`.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use sql::{Index, NewStore, Store, Tier};
+
+use crate::cli::{Common, StoreArgs, StoreCommand};
+use crate::failure::{self, Failure, Result};
+use crate::stores::{base_url, place, utf8};
+use crate::summary::print;
+
+/// Runs `store add`, `list` or `remove`.
+pub(crate) async fn run(index: &Index, command: StoreCommand, common: &Common) -> Result<ExitCode> {
+    match command {
+        StoreCommand::Add(args) => {
+            let is_new = !index.stores().await?.iter().any(|store| store.name == args.name);
+            let store = index.add_store(&new_store(args)?).await?;
+            if common.json {
+                print(&as_json(&store))?;
+            } else if !common.quiet {
+                let verb = if is_new { "added" } else { "changed" };
+                print(&format_args!("{verb} store {} ({}, {})", store.name, store.tier, place(&store)))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        StoreCommand::List => {
+            let stores = index.stores().await?;
+            if common.json {
+                print(&Value::Array(stores.iter().map(as_json).collect()))?;
+            } else {
+                table(&stores)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        StoreCommand::Remove { name } => remove(index, &name, common).await,
+    }
+}
+
+async fn remove(index: &Index, name: &str, common: &Common) -> Result<ExitCode> {
+    let stores = index.stores().await?;
+    let locations = match stores.iter().find(|store| store.name == name) {
+        Some(store) => index.known_locations(store.id).await?.len(),
+        None => 0,
+    };
+    if !index.remove_store(name).await? {
+        let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
+        eprintln!("darkserver-import: expected the name of a store ({}), found {name}", names.join(", "));
+        return Ok(ExitCode::from(failure::FAILED));
+    }
+    if common.json {
+        print(&json!({ "name": name, "locations": locations }))?;
+    } else if !common.quiet {
+        print(&format_args!("removed store {name} with {locations} locations; the packages stay"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_store(args: StoreArgs) -> Result<NewStore> {
+    let tier: Tier = args.tier.parse()?;
+    let base_url = args.url.as_deref().map(base_url).transpose()?;
+    let root = match args.path {
+        Some(_) if tier != Tier::Local => {
+            return Err(Failure::Usage(format!("--path is for tier local, found {tier}: give --url")));
+        }
+        // The folder may be another machine's, or not mounted: then it stands as it was given.
+        Some(path) => match path.canonicalize() {
+            Ok(path) => Some(path),
+            Err(_) if path.is_absolute() => Some(path),
+            Err(error) => return Err(Failure::Usage(format!("--path {}: {error}", path.display()))),
+        },
+        None => None,
+    };
+    if let Some(root) = &root {
+        utf8(root)?;
+    }
+    match (tier, &base_url, &root) {
+        (Tier::Local, None, None) => Err(Failure::Usage("a store of tier local needs --path or --url".into())),
+        (Tier::Local, ..) | (_, Some(_), _) => Ok(NewStore { name: args.name, tier, base_url, root, priority: args.priority }),
+        (_, None, _) => Err(Failure::Usage(format!("a store of tier {tier} needs --url"))),
+    }
+}
+
+fn table(stores: &[Store]) -> Result<()> {
+    let columns = |store: &Store| {
+        let root = store.root.as_ref().map_or_else(|| "-".into(), |root| root.display().to_string());
+        let url = store.base_url.clone().unwrap_or_else(|| "-".into());
+        [store.name.clone(), store.tier.to_string(), store.priority.to_string(), url, root]
+    };
+    let rows: Vec<[String; 5]> = std::iter::once(["NAME", "TIER", "PRIORITY", "URL", "PATH"].map(str::to_owned))
+        .chain(stores.iter().map(columns))
+        .collect();
+    let widths: [usize; 5] = std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        print(&cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn as_json(store: &Store) -> Value {
+    json!({
+        "name": store.name,
+        "tier": store.tier.as_str(),
+        "priority": store.priority,
+        "url": store.base_url,
+        "path": store.root,
+    })
+}
