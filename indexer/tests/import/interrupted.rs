@@ -9,6 +9,11 @@ use crate::support::{Place, many_packages};
 /// Packages: an import of them takes longer than the moments at which it is ended.
 const PACKAGES: u64 = 1_200;
 
+/// How often an import is killed four times and then let finish.
+fn rounds() -> u32 {
+    compat_tests::scale(6, 100)
+}
+
 #[tokio::test]
 async fn killed_at_any_moment_it_ends_with_the_same_index() {
     let place = Place::new();
@@ -20,14 +25,14 @@ async fn killed_at_any_moment_it_ends_with_the_same_index() {
     let expected = alone.dump().await;
     let mut folder = alone.folder;
 
-    for round in 0..6_u32 {
+    for round in 0..rounds() {
         let place = Place { database: format!("sqlite:{}/round{round}.db", folder.path().display()), folder };
         let packages = place.packages();
         // The moments move through the whole import, whatever the machine's speed; the clock adds the chance.
         for part in 1..=4 {
             let chance = Duration::from_micros(u64::from(Instant::now().elapsed().subsec_nanos() % 5_000));
             let mut importer = place.command(&["dir", packages.to_str().unwrap(), "--quiet"]).spawn().unwrap();
-            thread::sleep(whole * (round * 4 + part) / 26 + chance);
+            thread::sleep(whole * (round * 4 + part) / (rounds() * 4 + 2) + chance);
             importer.kill().unwrap();
             importer.wait().unwrap();
         }

@@ -173,7 +173,7 @@ fn parallel_writers_of_overlapping_batches_lose_and_double_nothing() {
         let writer = async |name: &'static str, offset: usize| {
             let index = fresh.open(sql::Access::ReadWrite);
             let mut new = 0;
-            for step in 0..10 {
+            for step in 0..compat_tests::scale(10, 1000) {
                 // Overlapping, in an order of its own.
                 let mut piece: Vec<Import> = batch.iter().cycle().skip((offset + step * 7) % 60).take(30).cloned().collect();
                 if offset > 0 {
@@ -189,6 +189,6 @@ fn parallel_writers_of_overlapping_batches_lose_and_double_nothing() {
         assert_eq!(dump.len(), 60 + 60 * 50 + 1 + 60);
         index.insert("test", &batch).await.unwrap();
         assert_eq!(fresh.dump().await, dump);
-        assert_eq!(index.writers().await.unwrap()["b"], 10);
+        assert_eq!(index.writers().await.unwrap()["b"], compat_tests::scale(10, 1000));
     });
 }
