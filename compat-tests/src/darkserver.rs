@@ -55,6 +55,8 @@ pub struct Gateway {
     /// Its port on 127.0.0.1.
     pub port: u16,
     folder: TempDir,
+    environment: Vec<(String, String)>,
+    arguments: Vec<String>,
 }
 
 impl Gateway {
@@ -70,24 +72,24 @@ impl Gateway {
 
     /// Starts a gateway in an environment with these variables, with the text of a configuration file and further arguments.
     pub fn start_in(environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
+        Self::start_on(free_port(), environment, configuration, arguments)
+    }
+
+    /// As [`Gateway::start_in`], on a port that others know already.
+    pub fn start_on(port: u16, environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let port = free_port();
-        let file = folder.path().join("gateway.toml");
-        std::fs::write(&file, configuration).expect("write a configuration");
-        let mut command = bare(Command::new(program("darkserver")));
-        command
-            .env("RUST_LOG", "info,darkserver=debug")
-            .envs(environment.iter().copied())
-            .arg("--listen")
-            .arg(format!("127.0.0.1:{port}"))
-            .arg("--cache-dir")
-            .arg(folder.path().join("cache"))
-            .arg("--config")
-            .arg(&file)
-            .args(arguments);
-        let mut process = Process::start(&mut command, &folder.path().join("log"));
-        process.wait_until("the gateway", || http::get(port, "/healthz").is_ok_and(|answer| answer.status == 200));
-        Self { process, port, folder }
+        std::fs::write(folder.path().join("gateway.toml"), configuration).expect("write a configuration");
+        let environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let arguments: Vec<String> = arguments.iter().map(|argument| argument.to_string()).collect();
+        let process = launch(&folder, port, &environment, &arguments);
+        Self { process, port, folder, environment, arguments }
+    }
+
+    /// Kills it as a power cut would, and starts it again on the same port with the same cache folder.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        self.process = launch(&self.folder, self.port, &self.environment, &self.arguments);
     }
 
     /// `http://127.0.0.1:PORT`
@@ -126,6 +128,23 @@ impl Gateway {
     }
 }
 
+fn launch(folder: &TempDir, port: u16, environment: &[(String, String)], arguments: &[String]) -> Process {
+    let mut command = bare(Command::new(program("darkserver")));
+    command
+        .env("RUST_LOG", "info,darkserver=debug")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .arg("--listen")
+        .arg(format!("127.0.0.1:{port}"))
+        .arg("--cache-dir")
+        .arg(folder.path().join("cache"))
+        .arg("--config")
+        .arg(folder.path().join("gateway.toml"))
+        .args(arguments);
+    let mut process = Process::start(&mut command, &folder.path().join("log"));
+    process.wait_until("the gateway", || http::get(port, "/healthz").is_ok_and(|answer| answer.status == 200));
+    process
+}
+
 /// A SQLite index in a folder of its own.
 pub struct Sqlite {
     folder: TempDir,
@@ -145,6 +164,13 @@ impl Sqlite {
             import_ok(&sqlite.url(), &["dir", folder.to_str().expect("a UTF-8 path")]);
         }
         sqlite
+    }
+
+    /// Imports `folder` as the store `name`, whose archives gateways get from `url` alone.
+    pub fn add_store(&self, name: &str, tier: &str, folder: &Path, url: &str) {
+        let folder = folder.to_str().expect("a UTF-8 path");
+        import_ok(&self.url(), &["dir", folder, "--store", name, "--url", url]);
+        import_ok(&self.url(), &["store", "add", name, "--tier", tier, "--url", url]);
     }
 
     /// `sqlite:PATH`

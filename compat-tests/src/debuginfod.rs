@@ -76,9 +76,17 @@ impl Client {
 
     /// `debuginfod-find` with these arguments.
     pub fn find(&self, arguments: &[&str]) -> Output {
+        self.find_in(&[], arguments)
+    }
+
+    /// As [`Client::find`], in an environment with these variables too.
+    pub fn find_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
         let mut command = Command::new("debuginfod-find");
         self.environment(&mut command);
-        run(command.arg("-v").args(arguments), "debuginfod (Debian) or elfutils-debuginfod-client (Fedora)")
+        run(
+            command.envs(environment.iter().copied()).arg("-v").args(arguments),
+            "debuginfod (Debian) or elfutils-debuginfod-client (Fedora)",
+        )
     }
 
     /// The bytes that `debuginfod-find` found.

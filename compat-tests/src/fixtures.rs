@@ -1,6 +1,6 @@
 //! The committed RPMs (`fixtures/README.md`), and what the real tools say of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -37,6 +37,13 @@ pub fn family(name: &str) -> PathBuf {
     folder
 }
 
+/// The file of `FAMILY/FILE.rpm`.
+pub fn rpm(name: &str) -> PathBuf {
+    let file = folder().join("rpms").join(name);
+    assert!(file.is_file(), "{}: expected a fixture", file.display());
+    file
+}
+
 /// The names of all families.
 pub fn families() -> Vec<String> {
     let folders = std::fs::read_dir(folder().join("rpms")).expect("the fixtures");
@@ -51,6 +58,19 @@ pub fn rpms(name: &str) -> Vec<PathBuf> {
     let files: BTreeSet<PathBuf> =
         files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "rpm")).collect();
     files.into_iter().collect()
+}
+
+/// The RPM of this name-version-release.arch in a family.
+pub fn package(family: &str, nvra: &str) -> PathBuf {
+    rpm(&format!("{family}/{nvra}.rpm"))
+}
+
+/// Copies RPMs into a folder, which is made if need be.
+pub fn copy(rpms: &[PathBuf], into: &Path) {
+    std::fs::create_dir_all(into).expect("make a folder");
+    for rpm in rpms {
+        std::fs::copy(rpm, into.join(rpm.file_name().expect("a file's name"))).expect("copy an RPM");
+    }
 }
 
 /// What the real tools found in one family.
@@ -80,10 +100,48 @@ pub fn unpack(rpm: &Path, into: &Path) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The bytes of one member of an RPM, by the real tools.
+/// Path and bytes of every regular file of an RPM, by the fixtures' own reader: bsdtar does not know rpm's stripped archives.
+pub fn members(rpm: &Path) -> Vec<(String, Vec<u8>)> {
+    const SCRIPT: &str = "
+import sys
+sys.path.insert(0, sys.argv[1])
+import rpmfile
+for file, content in rpmfile.Package.read(sys.argv[2]).members():
+    sys.stdout.buffer.write(b'%s\\t%d\\n%s' % (file.path.encode(), len(content), content))
+";
+    let mut command = Command::new("python3");
+    command.env("PYTHONDONTWRITEBYTECODE", "1").args(["-c", SCRIPT]).arg(folder().join("make")).arg(rpm);
+    let output = run(&mut command, "python3 and zstd");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let (mut rest, mut members) = (output.stdout.as_slice(), Vec::new());
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| *byte == b'\n').expect("a line before each member");
+        let (path, size) = std::str::from_utf8(&rest[..end]).unwrap().split_once('\t').unwrap();
+        let (bytes, behind) = rest[end + 1..].split_at(size.parse().expect("a size"));
+        members.push((path.to_owned(), bytes.to_owned()));
+        rest = behind;
+    }
+    members
+}
+
+/// The bytes of one member of an RPM, by the fixtures' own reader.
 pub fn member(rpm: &Path, path: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    unpack(rpm, folder.path());
-    let file = folder.path().join(path.trim_start_matches('/'));
-    std::fs::read(&file).unwrap_or_else(|error| panic!("{} of {}: {error}", path, rpm.display()))
+    let found = members(rpm).into_iter().find(|(member, _)| member == path);
+    found.unwrap_or_else(|| panic!("{}: expected the member {path}", rpm.display())).1
+}
+
+/// The rows of [`truth`] with the bytes of their members.
+pub fn truth_with_bytes(name: &str) -> Vec<(Truth, Vec<u8>)> {
+    let mut of_rpm: HashMap<String, HashMap<String, Vec<u8>>> = HashMap::new();
+    let bytes = |row: Truth| {
+        let members = of_rpm.entry(row.rpm.clone());
+        let members = members.or_insert_with(|| members_of(&row).into_iter().collect());
+        let bytes = members.get(&row.path).expect("a member that truth.tsv names").clone();
+        (row, bytes)
+    };
+    truth(name).into_iter().map(bytes).collect()
+}
+
+fn members_of(row: &Truth) -> Vec<(String, Vec<u8>)> {
+    members(&rpm(&row.rpm))
 }

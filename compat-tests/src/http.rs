@@ -40,6 +40,28 @@ pub fn get(port: u16, path: &str) -> io::Result<Answer> {
 /// # Errors
 /// As [`get`].
 pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+    let mut stream = send(port, method, path, headers)?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    parse(&bytes, method)
+}
+
+/// GET `path`, and come back as soon as the head of the response is there; its body is still in the stream.
+///
+/// # Errors
+/// As [`get`].
+pub fn begin(port: u16, path: &str) -> io::Result<(Answer, TcpStream)> {
+    let mut stream = send(port, "GET", path, &[])?;
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    // A HEAD's answer: the length of the body is not compared.
+    Ok((parse(&head, "HEAD")?, stream))
+}
+
+fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
@@ -47,9 +69,7 @@ pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) ->
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
-    parse(&bytes, method)
+    Ok(stream)
 }
 
 fn parse(bytes: &[u8], method: &str) -> io::Result<Answer> {

@@ -1,6 +1,7 @@
 //! What the compatibility tests are made of: real processes, each started by the test that needs it and ended by its process id.
 //!
-//! - [`fixtures`]: the committed RPMs and what `eu-readelf` says of them;
+//! - [`fixtures`]: the committed RPMs and what `eu-readelf` says of them; [`rpmbuild`]: larger and stranger ones, made for a test;
+//! - [`crash`]: a fixture's program and the core dump that it leaves;
 //! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
 //!   [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off;
 //! - [`http`]: requests as bytes on a socket, so that a test sees a reset as a reset;
@@ -10,6 +11,7 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "test support: a failure here is a failed test, and says where")]
 
+pub mod crash;
 pub mod darkserver;
 pub mod debuginfod;
 pub mod files;
@@ -18,3 +20,9 @@ pub mod http;
 pub mod mariadb;
 pub mod odd;
 pub mod process;
+pub mod rpmbuild;
+
+/// How much a test does: `short` in `make test`, `long` in `make soak`.
+pub fn scale<T>(short: T, long: T) -> T {
+    if std::env::var_os("DARKSERVER_SOAK").is_some() { long } else { short }
+}

@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What an odd server does with a connection, once the request's head was read (and is given).
+/// One of the behaviours below, for tables of them.
 pub type Behaviour = fn(head: &str, stream: &mut TcpStream);
 
 /// A running odd server.
@@ -20,8 +21,10 @@ pub struct Odd {
 }
 
 impl Odd {
-    /// Starts one; every connection has a thread.
-    pub fn start(behaviour: Behaviour) -> Self {
+    /// Starts one that does `behaviour` with a connection, once the request's head was read (and is given); every connection has
+    /// a thread.
+    pub fn start(behaviour: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
+        let behaviour = Arc::new(behaviour);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind to any port");
         let port = listener.local_addr().expect("the address of a listener").port();
         let (accepted, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -33,6 +36,7 @@ impl Odd {
                 }
                 let Ok(mut stream) = stream else { continue };
                 count.fetch_add(1, Ordering::SeqCst);
+                let behaviour = behaviour.clone();
                 std::thread::spawn(move || {
                     let head = head(&mut stream);
                     behaviour(&head, &mut stream);
@@ -99,6 +103,39 @@ pub fn leads_astray(_: &str, stream: &mut TcpStream) {
     let _ = stream.write_all(
         b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/secret\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     );
+}
+
+/// Begins an answer 200 with a body of `length` bytes, of which the caller sends what it likes.
+pub fn begin(stream: &mut TcpStream, length: usize) {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let _ = stream.write_all(head.as_bytes());
+}
+
+/// The bytes of the file below `folder` that a request asks for.
+///
+/// # Panics
+/// When it is not there: the test then sees a connection that breaks off.
+pub fn file(folder: &Path, head: &str) -> Vec<u8> {
+    let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+    std::fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Closed at first; those who come to it wait until the test opens it.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    /// Lets everybody pass from now on.
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    /// Waits until it is open, at most a minute.
+    pub fn pass(&self) {
+        let closed = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_timeout_while(closed, Duration::from_secs(60), |open| !*open).unwrap());
+    }
 }
 
 fn head(stream: &mut TcpStream) -> String {

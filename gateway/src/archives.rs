@@ -27,12 +27,16 @@ use crate::metrics::METRICS;
 const READ_BYTES: usize = 256 << 10;
 /// A header over HTTP has to be there within this time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a location that failed is tried after all others.
+const FAULTY_FOR: Duration = Duration::from_secs(60);
 
-/// Opens archives and remembers their headers.
+/// Opens archives, and remembers their headers and which locations failed.
 #[derive(Clone)]
 pub(crate) struct Archives {
     client: reqwest::Client,
     headers: Cache<artifact::Identity, Arc<Header>>,
+    /// Store and path.
+    faulty: Cache<(i64, String), ()>,
     runtime: Handle,
 }
 
@@ -41,6 +45,22 @@ pub(crate) struct Archive {
     pub(crate) header: Arc<Header>,
     /// Compressed, from the payload's first byte.
     pub(crate) payload: Box<dyn Read + Send>,
+    pub(crate) place: Place,
+}
+
+/// Where an archive was opened: what to blame when its payload is broken.
+#[derive(Clone)]
+pub(crate) struct Place {
+    archives: Archives,
+    location: (i64, String),
+}
+
+impl Place {
+    /// Other locations go before this one for a while. For threads that may block.
+    pub(crate) fn blame(self) {
+        let runtime = self.archives.runtime.clone();
+        runtime.block_on(self.archives.faulty.insert(self.location, ()));
+    }
 }
 
 /// Why a location gave nothing.
@@ -58,7 +78,20 @@ impl Archives {
         let weight = |_: &artifact::Identity, header: &Arc<Header>| u32::try_from(header.files.len() + 1).unwrap_or(u32::MAX);
         // About 200 bytes a file: 100 MiB at most.
         let headers = Cache::builder().weigher(weight).max_capacity(500_000).build();
-        Self { client, headers, runtime: Handle::current() }
+        let faulty = Cache::builder().max_capacity(10_000).time_to_live(FAULTY_FOR).build();
+        Self { client, headers, faulty, runtime: Handle::current() }
+    }
+
+    /// The present locations of a package, those that failed a moment ago behind the others.
+    pub(crate) fn locations<'a>(&self, package: &'a StoredPackage) -> Vec<&'a Location> {
+        let mut present: Vec<_> = package.locations.iter().filter(|location| location.gone_at.is_none()).collect();
+        present.sort_by_key(|location| self.faulty.contains_key(&key(location)));
+        present
+    }
+
+    /// Other locations go before this one for a while.
+    pub(crate) async fn blame(&self, location: &Location) {
+        self.faulty.insert(key(location), ()).await;
     }
 
     /// The header of a package, if it was read before.
@@ -90,12 +123,17 @@ impl Archives {
         opened
     }
 
+    fn place(&self, location: &Location) -> Place {
+        Place { archives: self.clone(), location: key(location) }
+    }
+
     async fn open_local(&self, package: &StoredPackage, location: &Location) -> Result<Archive, Failure> {
         let (identity, location) = (package.package.identity, location.clone());
+        let here = self.place(&location);
         let open = move || {
             let mut file = BufReader::new(open_below_root(&location)?);
             let header = read_header(&mut file, identity, &place(&location))?;
-            Ok(Archive { header, payload: Box::new(file) })
+            Ok(Archive { header, payload: Box::new(file), place: here })
         };
         self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(error)))
     }
@@ -106,7 +144,7 @@ impl Archives {
         let Some(url) = url else {
             return Err(Failure::Absent(format!("{place}: not below the URL of its store")));
         };
-        let (client, identity) = (self.client.clone(), package.package.identity);
+        let (client, identity, here) = (self.client.clone(), package.package.identity, self.place(location));
         let fetch = async move {
             // The archive's own bytes: a compressed transfer would hide where the payload begins.
             let request = client.get(url).header("Accept-Encoding", "identity");
@@ -129,7 +167,7 @@ impl Archives {
             spawn_blocking(move || {
                 let mut body = BufReader::with_capacity(READ_BYTES, body);
                 let header = read_header(&mut body, identity, &place)?;
-                Ok(Archive { header, payload: Box::new(body) })
+                Ok(Archive { header, payload: Box::new(body), place: here })
             })
             .await
             .unwrap_or_else(|error| Err(ended_early(error)))
@@ -141,6 +179,11 @@ impl Archives {
             Err(error) => Err(ended_early(error)),
         }
     }
+}
+
+/// A location among all.
+fn key(location: &Location) -> (i64, String) {
+    (location.store.id, location.path.clone())
 }
 
 /// Opens the file of a local location; a path or link that leads out of the store's folder is refused by cap-std.

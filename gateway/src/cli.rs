@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
-use sql::DatabaseUrl;
 use url::Url;
 
 use crate::logging::LogFormat;
@@ -40,8 +39,9 @@ enum Command {
 pub(crate) struct Arguments {
     /// The index: sqlite:PATH or mysql://USER:PASSWORD@HOST[:PORT]/DATABASE [default: sqlite:darkserver.db].
     /// A password on a command line can be seen by other users: use the environment or a file.
+    // A string here, like the upstreams: an error of clap shows the value, and there may be a password in it.
     #[arg(long, value_name = "URL", env = "DARKSERVER_DATABASE", hide_env_values = true)]
-    pub(crate) database: Option<DatabaseUrl>,
+    pub(crate) database: Option<String>,
     /// Address and port to listen on [default: 127.0.0.1:8002].
     #[arg(long, value_name = "ADDRESS:PORT", env = "DARKSERVER_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     pub(crate) cache_size: Option<ByteSize>,
     /// Another debuginfod server to ask for what the index does not have; repeatable [default: $DEBUGINFOD_URLS].
     #[arg(long = "upstream", value_name = "URL", env = "DARKSERVER_UPSTREAMS", value_delimiter = ' ', hide_env_values = true)]
-    pub(crate) upstreams: Vec<Url>,
+    pub(crate) upstreams: Vec<String>,
     /// Configuration file [default: /etc/darkserver/gateway.toml, if there].
     #[arg(long, value_name = "FILE", env = "DARKSERVER_CONFIG")]
     pub(crate) config: Option<PathBuf>,

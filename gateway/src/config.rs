@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use sql::DatabaseUrl;
 use url::Url;
 
@@ -76,6 +77,7 @@ pub(crate) struct Stores {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Federation {
     /// Other debuginfod servers.
+    #[serde(deserialize_with = "urls")]
     pub(crate) upstreams: Option<Vec<Url>>,
     /// What to do with an id that could be extracted here as well.
     pub(crate) prefer: Prefer,
@@ -143,7 +145,7 @@ impl Config {
     pub(crate) fn load(arguments: Arguments) -> Result<Self> {
         let file = File::read(arguments.config.as_deref(), Path::new(FOLDER))?;
         let database = match (arguments.database, file.database) {
-            (Some(url), _) => url,
+            (Some(url), _) => url.parse().context("--database or DARKSERVER_DATABASE")?,
             (None, Some(url)) => url.parse().context("configuration key `database`")?,
             (None, None) => match sql::original::gateway_database(Path::new(FOLDER))? {
                 Some(url) => url,
@@ -154,11 +156,11 @@ impl Config {
         let upstreams = match (arguments.upstreams, federation.upstreams.take()) {
             (given, None) if given.is_empty() => debuginfod_urls(&env::var("DEBUGINFOD_URLS").unwrap_or_default())?,
             (given, Some(configured)) if given.is_empty() => configured,
-            (given, _) => given,
+            (given, _) => {
+                let urls: Result<Vec<Url>> = given.iter().filter(|url| !url.is_empty()).map(|url| http_url(url)).collect();
+                urls.context("--upstream or DARKSERVER_UPSTREAMS")?
+            }
         };
-        for upstream in &upstreams {
-            expect_http(upstream)?;
-        }
         federation.upstreams = Some(upstreams);
         if file.index.miss_ttl > Duration::from_secs(2) {
             bail!("index.miss_ttl: expected at most 2s, found {}", humantime::format_duration(file.index.miss_ttl));
@@ -208,9 +210,24 @@ fn debuginfod_urls(text: &str) -> Result<Vec<Url>> {
         .filter(|word| !word.starts_with("ima:") && !word.starts_with("file:"))
         .map(|word| {
             let url = if word.contains("://") { word.to_owned() } else { format!("http://{word}") };
-            Url::parse(&url).with_context(|| format!("DEBUGINFOD_URLS: expected URLs, found {word:?}"))
+            http_url(&url).context("DEBUGINFOD_URLS")
         })
         .collect()
+}
+
+/// A URL that may hold a password: an error does not show it.
+fn http_url(text: &str) -> Result<Url> {
+    let url = Url::parse(text).map_err(|error| anyhow!("expected an http or https URL, found none: {error}"))?;
+    expect_http(&url)?;
+    Ok(url)
+}
+
+fn urls<'de, D: Deserializer<'de>>(list: D) -> Result<Option<Vec<Url>>, D::Error> {
+    let list = Vec::<String>::deserialize(list)?;
+    list.iter()
+        .map(|url| http_url(url).map_err(|error| D::Error::custom(format!("{error:#}"))))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 fn expect_http(url: &Url) -> Result<()> {

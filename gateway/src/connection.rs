@@ -20,11 +20,14 @@ use crate::config::{Config, Unknown};
 pub(crate) struct Connection(Arc<OwnedFd>);
 
 impl Connection {
-    /// Remembers every connection as it is accepted.
+    /// Remembers every connection as it is accepted. Head and body of a response are written one after the other: without
+    /// TCP_NODELAY a small body would wait 40 ms for the client's acknowledgement of the head (Nagle's algorithm, tcp(7)).
     pub(crate) fn remember(stream: &dyn Any, data: &mut Extensions) {
-        if let Some(stream) = stream.downcast_ref::<TcpStream>()
-            && let Ok(fd) = stream.as_fd().try_clone_to_owned()
-        {
+        let Some(stream) = stream.downcast_ref::<TcpStream>() else { return };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was not set");
+        }
+        if let Ok(fd) = stream.as_fd().try_clone_to_owned() {
             data.insert(Self(Arc::new(fd)));
         }
     }

@@ -196,8 +196,10 @@ fn redirect(mut url: Url, response: &Response) -> Redirect {
             }
         }
     }
-    let named = response.headers().get("x-debuginfod-size").and_then(|value| value.to_str().ok()?.parse().ok());
-    let size = named.or_else(|| response.status().is_success().then(|| response.content_length())?);
+    let number = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+    let named = number("x-debuginfod-size");
+    // Not `Response::content_length`: it counts what is left of the body.
+    let size = named.or_else(|| response.status().is_success().then(|| number("content-length"))?);
     if let (None, Some(size)) = (named, size) {
         headers.push((HeaderName::from_static("x-debuginfod-size"), HeaderValue::from(size)));
     }

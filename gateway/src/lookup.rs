@@ -1,7 +1,8 @@
 //! The index behind a short-lived cache.
 //!
 //! Hits and misses are kept, each with its own lifetime; an error is never kept. Concurrent questions for one build-id make one
-//! query. Queries run on the main runtime, so that a client that goes away cancels nobody else's query.
+//! query. Queries run on the main runtime, so that a client that goes away cancels nobody else's query, and none longer than a
+//! decision may take: a database that hangs must not hold requests for ever.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,15 +25,22 @@ pub(crate) type Records = Arc<Vec<Record>>;
 pub(crate) struct Lookup {
     index: Index,
     cache: Cache<BuildId, Records>,
+    queries: Queries,
+}
+
+/// Where queries run, and how long they may.
+#[derive(Clone)]
+struct Queries {
     runtime: Handle,
+    limit: Duration,
 }
 
 impl Lookup {
-    /// Puts the cache in front of `index`.
-    pub(crate) fn new(index: Index, config: &config::Index) -> Self {
+    /// Puts the cache in front of `index`; a query may take `limit`.
+    pub(crate) fn new(index: Index, config: &config::Index, limit: Duration) -> Self {
         let lifetime = Lifetime { hit: config.hit_ttl, miss: config.miss_ttl };
         let cache = Cache::builder().max_capacity(config.entries).expire_after(lifetime).build();
-        Self { index, cache, runtime: Handle::current() }
+        Self { index, cache, queries: Queries { runtime: Handle::current(), limit } }
     }
 
     /// Every record of one build-id.
@@ -41,9 +49,9 @@ impl Lookup {
             METRICS.index_lookups.with_label_values(&["memory"]).inc();
             return Ok(records);
         }
-        let (index, wanted, runtime) = (self.index.clone(), build_id.clone(), self.runtime.clone());
+        let (index, wanted, queries) = (self.index.clone(), build_id.clone(), self.queries.clone());
         let query = async move {
-            let records = on(&runtime, async move { index.records(&[wanted]).await }).await?;
+            let records = queries.run(async move { index.records(&[wanted]).await }).await?;
             Ok(Arc::new(records))
         };
         self.cache.try_get_with_by_ref(build_id, query).await.map_err(|error: Arc<String>| error.to_string())
@@ -62,7 +70,7 @@ impl Lookup {
         }
         if !missing.is_empty() {
             let (index, wanted) = (self.index.clone(), missing.keys().cloned().collect::<Vec<_>>());
-            for record in on(&self.runtime, async move { index.records(&wanted).await }).await? {
+            for record in self.queries.run(async move { index.records(&wanted).await }).await? {
                 if let Some(records) = missing.get_mut(&record.artifact.build_id) {
                     records.push(record);
                 }
@@ -83,7 +91,7 @@ impl Lookup {
         T: Send + 'static,
         F: Future<Output = sql::Result<T>> + Send + 'static,
     {
-        on(&self.runtime, query(self.index.clone())).await
+        self.queries.run(query(self.index.clone())).await
     }
 }
 
@@ -92,22 +100,25 @@ fn place(record: &Record) -> (i64, u32, &BuildId) {
     (record.package.id, record.artifact.ordinal, &record.artifact.build_id)
 }
 
-/// Runs a query on the main runtime, counted.
-async fn on<T, F>(runtime: &Handle, query: F) -> Result<T, String>
-where
-    T: Send + 'static,
-    F: Future<Output = sql::Result<T>> + Send + 'static,
-{
-    let started = Instant::now();
-    let result = runtime.spawn(query).await;
-    METRICS.index_seconds.observe(started.elapsed().as_secs_f64());
-    let outcome = match result {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(format!("index: {error}")),
-        Err(error) => Err(format!("index: the query ended early: {error}")),
-    };
-    METRICS.index_lookups.with_label_values(&[if outcome.is_ok() { "database" } else { "error" }]).inc();
-    outcome
+impl Queries {
+    /// Runs a query, counted.
+    async fn run<T, F>(&self, query: F) -> Result<T, String>
+    where
+        T: Send + 'static,
+        F: Future<Output = sql::Result<T>> + Send + 'static,
+    {
+        let started = Instant::now();
+        let result = self.runtime.spawn(tokio::time::timeout(self.limit, query)).await;
+        METRICS.index_seconds.observe(started.elapsed().as_secs_f64());
+        let outcome = match result {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(error))) => Err(format!("index: {error}")),
+            Ok(Err(_)) => Err(format!("index: expected an answer within {:?}, found none", self.limit)),
+            Err(error) => Err(format!("index: the query ended early: {error}")),
+        };
+        METRICS.index_lookups.with_label_values(&[if outcome.is_ok() { "database" } else { "error" }]).inc();
+        outcome
+    }
 }
 
 /// Hits and misses live differently long.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use artifact::{BuildId, Kind};
 use moka::future::Cache;
-use sql::{Record, StoredPackage};
+use sql::{Location, Record, StoredPackage};
 
 use crate::archives::{Archive, Archives, Failure};
 use crate::config::{Config, Prefer};
@@ -60,7 +60,7 @@ impl Gateway {
     pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         Ok(Self {
-            lookup: Lookup::new(index, &config.index),
+            lookup: Lookup::new(index, &config.index, config.federation.budget),
             files: Files::open(&config.cache_dir, config.cache_size).await?,
             federation: Federation::new(&config.federation)?,
             archives: Archives::new(http_client::build(&config.stores.redirect_hosts)?),
@@ -141,11 +141,8 @@ impl Search<'_> {
     /// The first candidate that can be had.
     async fn artifact(&mut self, candidates: &[&Record], build_id: &BuildId) -> Option<Found> {
         for record in candidates {
-            if let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), None).await {
-                let content = entry.content();
-                if let Some(found) = self.ready(content, &record.artifact.path, &record.package).await {
-                    return Some(found);
-                }
+            if let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), Need::First, None).await {
+                return Some(found(entry.content(), &record.artifact.path, &record.package));
             }
         }
         None
@@ -154,7 +151,8 @@ impl Search<'_> {
     /// The first candidate whose file has the section, debuginfo before executables.
     async fn section(&mut self, records: &[Record], build_id: &BuildId, name: &str) -> Option<Found> {
         for record in [candidates(records, Kind::Debuginfo), candidates(records, Kind::Executable)].concat() {
-            let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), None).await else {
+            let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), Need::Whole, None).await
+            else {
                 continue;
             };
             let section = name.to_owned();
@@ -167,12 +165,7 @@ impl Search<'_> {
             };
             match range {
                 Ok(Ok(Some(range))) => {
-                    let content = Content { entry, range };
-                    return Some(Found {
-                        content,
-                        member: record.artifact.path.clone(),
-                        nvra: record.package.package.nevra.nvra(),
-                    });
+                    return Some(found(Content { entry, range }, &record.artifact.path, &record.package));
                 }
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => self.causes.push(format!("{}: {error}", record.package.package.nevra)),
@@ -242,60 +235,57 @@ impl Search<'_> {
             }
         };
         let (ordinal, _) = header.file(path).filter(|(_, file)| file.is_regular())?;
-        let entry = self.member(package, ordinal, None, opened).await?;
-        let content = entry.content();
-        self.ready(content, path, package).await
+        let entry = self.member(package, ordinal, None, Need::First, opened).await?;
+        Some(found(entry.content(), path, package))
     }
 
     /// Opens a package at the first of its locations that has it.
     async fn open(&mut self, package: &StoredPackage) -> Option<Archive> {
-        for location in package.locations.iter().filter(|location| location.gone_at.is_none()) {
-            let open = tokio::time::timeout_at(self.deadline.into(), self.gateway.archives.open(package, location));
-            match open.await {
-                Ok(Ok(archive)) => return Some(archive),
-                Ok(Err(failure)) => self.failed(failure),
-                Err(_) => {
-                    self.causes.push(format!("store {}: expected an answer within the budget, found none", location.store.name))
-                }
+        let archives = self.gateway.archives.clone();
+        let mut rest = archives.locations(package).into_iter();
+        while let Some(location) = rest.next() {
+            match open_within(&archives, package, location, self.location_deadline(rest.len())).await {
+                Ok(archive) => return Some(archive),
+                Err(failure) => self.failed_at(location, failure).await,
             }
         }
         None
     }
 
-    /// The member, from the cache, from `opened`, or from the first location that has it.
+    /// The member, from the cache, from `opened`, or from the first location that gives it.
     async fn member(
         &mut self,
         package: &Arc<StoredPackage>,
         ordinal: u32,
         build_id: Option<&BuildId>,
+        need: Need,
         opened: Option<Archive>,
     ) -> Option<Arc<Entry>> {
         let key = Key { identity: package.package.identity, ordinal };
-        let files = &self.gateway.files;
-        let mut entry = files.find(key).await;
+        let (files, archives) = (self.gateway.files.clone(), self.gateway.archives.clone());
+        let mut entry = match files.find(key).await {
+            Some(entry) => need.met_by(entry).await.map_err(|failure| self.failed(failure)).ok(),
+            None => None,
+        };
         if entry.is_none()
             && let Some(archive) = opened
         {
-            let filled = files.fill(key, build_id, async { Ok(archive) }).await;
+            let filled = need.met(files.fill(key, build_id, async { Ok(archive) }).await).await;
             entry = filled.map_err(|failure| self.failed(failure)).ok();
         }
-        for location in package.locations.iter().filter(|location| location.gone_at.is_none()) {
-            if entry.is_some() {
-                break;
-            }
-            let (archives, package, location, deadline) =
-                (self.gateway.archives.clone(), package.clone(), location.clone(), self.deadline);
-            let open = async move {
-                let opened = tokio::time::timeout_at(deadline.into(), archives.open(&package, &location)).await;
-                opened.unwrap_or_else(|_| {
-                    Err(Failure::Unknown(format!(
-                        "store {}: expected an answer within the budget, found none",
-                        location.store.name
-                    )))
-                })
+        let mut rest = archives.locations(package).into_iter();
+        while entry.is_none()
+            && let Some(location) = rest.next()
+        {
+            let deadline = self.location_deadline(rest.len());
+            let open = {
+                let (archives, package, location) = (archives.clone(), package.clone(), location.clone());
+                async move { open_within(&archives, &package, &location, deadline).await }
             };
-            let filled = files.fill(key, build_id, open).await;
-            entry = filled.map_err(|failure| self.failed(failure)).ok();
+            match need.met(files.fill(key, build_id, open).await).await {
+                Ok(filled) => entry = Some(filled),
+                Err(failure) => self.failed_at(location, failure).await,
+            }
         }
         let entry = entry?;
         match build_id {
@@ -315,16 +305,16 @@ impl Search<'_> {
         }
     }
 
-    /// The answer, once its first bytes may leave.
-    async fn ready(&mut self, content: Content, member: &str, package: &StoredPackage) -> Option<Found> {
-        let nvra = package.package.nevra.nvra();
-        match content.ready().await {
-            Ok(()) => Some(Found { content, member: member.to_owned(), nvra }),
-            Err(error) => {
-                self.causes.push(format!("{nvra}: {error}"));
-                None
-            }
+    /// A location may take half of what is left if `others` follow it: a store that hangs must leave time to ask the next one.
+    fn location_deadline(&self, others: usize) -> Instant {
+        if others > 0 { half_way_to(self.deadline) } else { self.deadline }
+    }
+
+    async fn failed_at(&mut self, location: &Location, failure: Failure) {
+        if matches!(failure, Failure::Unknown(_)) {
+            self.gateway.archives.blame(location).await;
         }
+        self.failed(failure);
     }
 
     fn failed(&mut self, failure: Failure) {
@@ -333,6 +323,46 @@ impl Search<'_> {
             Failure::Unknown(cause) => self.causes.push(cause),
         }
     }
+}
+
+/// How much of a member has to be there before it is an answer.
+#[derive(Clone, Copy)]
+enum Need {
+    /// The first bytes that may leave, so that a response that is begun is likely to end.
+    First,
+    /// All of it.
+    Whole,
+}
+
+impl Need {
+    async fn met(self, filled: Result<Arc<Entry>, Failure>) -> Result<Arc<Entry>, Failure> {
+        self.met_by(filled?).await
+    }
+
+    async fn met_by(self, entry: Arc<Entry>) -> Result<Arc<Entry>, Failure> {
+        let waited = match self {
+            Self::First => entry.content().ready().await,
+            Self::Whole => entry.whole_file().await.map(drop),
+        };
+        waited.map(|()| entry).map_err(|error| Failure::Unknown(error.to_string()))
+    }
+}
+
+/// Opens an archive unless that takes too long.
+async fn open_within(
+    archives: &Archives,
+    package: &StoredPackage,
+    location: &Location,
+    deadline: Instant,
+) -> Result<Archive, Failure> {
+    let opened = tokio::time::timeout_at(deadline.into(), archives.open(package, location)).await;
+    opened.unwrap_or_else(|_| {
+        Err(Failure::Unknown(format!("store {}: expected an answer within the budget, found none", location.store.name)))
+    })
+}
+
+fn found(content: Content, member: &str, package: &StoredPackage) -> Found {
+    Found { content, member: member.to_owned(), nvra: package.package.nevra.nvra() }
 }
 
 /// The records that can answer for `kind`, best first: files with DWARF before files that may have some and files that have none,
@@ -361,6 +391,10 @@ fn is_junk(question: &Question) -> bool {
 
 /// The index may take half of what is left: a database that hangs must leave time to ask the upstreams.
 fn index_deadline(deadline: Instant) -> Instant {
+    half_way_to(deadline)
+}
+
+fn half_way_to(deadline: Instant) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / 2
 }

@@ -22,7 +22,8 @@ const CHUNK: u64 = 256 << 10;
 /// An extracted member.
 pub(crate) struct Entry {
     about: About,
-    /// The descriptor while the file grows; afterwards it is opened by its name, so that a full cache does not hold thousands.
+    /// The descriptor while the file has no name: while it grows, and when it was evicted. Otherwise it is opened by its name, so
+    /// that a full cache does not hold thousands.
     growing: Mutex<Option<Arc<File>>>,
     progress: watch::Receiver<Progress>,
     /// What the ELF file's own note says, once that was looked at.
@@ -147,15 +148,26 @@ impl Entry {
     /// The file has its name: lets go of the descriptor. If the entry was evicted while it grew, the name goes again and the
     /// descriptor stays for those who read it.
     pub(super) fn named(&self) {
+        let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.evicted.load(Ordering::SeqCst) {
-            return self.evict();
+            drop(growing);
+            return self.remove();
         }
-        self.growing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        growing.take();
     }
 
-    /// Removes the file; who reads it keeps it.
+    /// Removes the file. Whoever still holds the entry keeps its descriptor.
     pub(super) fn evict(&self) {
         self.evicted.store(true, Ordering::SeqCst);
+        let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        if growing.is_none() {
+            *growing = File::open(&self.about.path).map(Arc::new).ok();
+        }
+        drop(growing);
+        self.remove();
+    }
+
+    fn remove(&self) {
         if let Err(error) = std::fs::remove_file(&self.about.path)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -164,11 +176,12 @@ impl Entry {
     }
 
     fn file(&self) -> io::Result<Arc<File>> {
-        let growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match growing {
-            Some(file) => Ok(file),
-            None => File::open(&self.about.path).map(Arc::new),
+        let held = || self.growing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(file) = held() {
+            return Ok(file);
         }
+        // Evicted just now: then the descriptor is held again.
+        File::open(&self.about.path).map(Arc::new).or_else(|error| held().ok_or(error))
     }
 
     /// Waits until the bytes up to `end` may leave, and says up to where they may.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::disk::Draft;
 use super::entry::{About, Progress};
 use super::{Entry, Key, disk};
-use crate::archives::{Archive, Failure};
+use crate::archives::{Archive, Failure, Place};
 use crate::metrics::METRICS;
 
 /// How much of an ELF file is looked at before the first byte leaves.
@@ -40,7 +40,15 @@ pub(super) async fn start(
     let reader = draft.file.try_clone().map_err(|error| unknown(&error))?;
     let (sender, mut progress) = watch::channel(Progress::Growing(0));
     let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), progress.clone()));
-    let work = Work { header: archive.header, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender };
+    let work = Work {
+        header: archive.header,
+        ordinal: key.ordinal,
+        build_id,
+        about,
+        entry: entry.clone(),
+        sender,
+        place: archive.place,
+    };
     tokio::task::spawn_blocking(move || work.run(archive.payload, draft));
 
     let first = entry.size().min(FIRST_BYTES);
@@ -64,6 +72,7 @@ struct Work {
     about: About,
     entry: Arc<Entry>,
     sender: watch::Sender<Progress>,
+    place: Place,
 }
 
 impl Work {
@@ -81,6 +90,8 @@ impl Work {
             Err(cause) => {
                 METRICS.extractions.with_label_values(&["failed"]).inc();
                 tracing::warn!(%nvra, path, cause, "extraction failed");
+                // Before anybody hears of it: who asks again shall be sent elsewhere.
+                self.place.clone().blame();
                 self.sender.send_replace(Progress::Failed(cause.into()));
             }
         }

@@ -99,7 +99,10 @@ impl Files {
             });
             filled.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))
         };
-        self.cache.try_get_with(key, fill).await.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
+        let filled = self.cache.try_get_with(key, fill).await;
+        // The cache would evict when it is used the next time, which may be tomorrow.
+        self.cache.run_pending_tasks().await;
+        filled.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
     }
 
     /// Can files be written?

@@ -1,6 +1,6 @@
 //! The JSON API of the original darkserver, at `/` and under `/darkserver/`.
 
-use actix_web::http::header::{LOCATION, VARY};
+use actix_web::http::header::{HOST, LOCATION, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::BuildId;
 use serde::Serialize;
@@ -138,11 +138,20 @@ fn url(request: &HttpRequest, gateway: &Gateway, package: &StoredPackage) -> Str
     }
     let base = match &gateway.config.public_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => {
-            let connection = request.connection_info();
-            format!("{}://{}", connection.scheme(), connection.host())
-        }
+        None => own_url(request, gateway),
     };
     let path = format!("archive/{}/{}.rpm", package.package.identity, package.package.nevra);
     http_client::below(&base, &path).map(String::from).unwrap_or_default()
+}
+
+/// What this gateway is called: as the request's Host has it. Only a trusted proxy may say otherwise (X-Forwarded-Host and -Proto,
+/// Forwarded): with anybody's word in it an answer could lead the next reader of a shared cache astray.
+fn own_url(request: &HttpRequest, gateway: &Gateway) -> String {
+    if request.peer_addr().is_some_and(|peer| gateway.config.trusts(peer.ip())) {
+        let connection = request.connection_info();
+        return format!("{}://{}", connection.scheme(), connection.host());
+    }
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    format!("http://{}", host.unwrap_or_else(|| request.app_config().host()))
 }

@@ -9,8 +9,8 @@ use super::resource;
 use crate::metrics::METRICS;
 use crate::resolve::Gateway;
 
-/// How long a readiness check waits for anybody.
-const WAIT: Duration = Duration::from_millis(1500);
+/// How long a readiness check waits for anybody: a little longer than the index for a connection, so that it says what is wrong.
+const WAIT: Duration = Duration::from_secs(2);
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
     app.service(resource("/metrics", metrics)).service(resource("/healthz", healthy)).service(resource("/readyz", ready));
@@ -31,19 +31,16 @@ async fn healthy() -> HttpResponse {
 /// What can be reached: `ok` or a reason for the database, the cache folder and each upstream. Only the first two make it 503: an
 /// upstream's outage is no reason to take a gateway out of service.
 async fn ready(gateway: web::Data<Gateway>) -> HttpResponse {
-    let schema = gateway.lookup.query(|index| async move { index.check_schema().await });
-    let database = match tokio::time::timeout(WAIT, schema).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(cause)) => Err(cause),
-        Err(_) => Err(format!("expected an answer within {WAIT:?}, found none")),
-    };
+    let schema = tokio::time::timeout(WAIT, gateway.lookup.query(|index| async move { index.check_schema().await }));
     let files = gateway.files.clone();
-    let cache = match web::block(move || files.check()).await {
+    let cache = web::block(move || files.check());
+    let (schema, cache, upstreams) = futures::join!(schema, cache, gateway.federation.reachable(WAIT));
+    let database = schema.unwrap_or_else(|_| Err(format!("index: expected an answer within {WAIT:?}, found none")));
+    let cache = match cache {
         Ok(checked) => checked.map_err(|error| format!("{error:#}")),
         Err(error) => Err(error.to_string()),
     };
-    let upstreams: serde_json::Map<_, _> =
-        gateway.federation.reachable(WAIT).await.into_iter().map(|(name, state)| (name, state.into())).collect();
+    let upstreams: serde_json::Map<_, _> = upstreams.into_iter().map(|(name, state)| (name, state.into())).collect();
     let ready = database.is_ok() && cache.is_ok();
     let state = |result: Result<(), String>| result.err().unwrap_or_else(|| "ok".to_owned());
     let body = json!({ "ready": ready, "database": state(database), "cache": state(cache), "upstreams": upstreams });

@@ -1,0 +1,87 @@
+//! Packages made for one test by `rpmbuild`, where the committed ones are too small or too honest.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::fixtures;
+use crate::process::run;
+
+/// A package with one ELF file.
+pub struct Made {
+    /// The RPM.
+    pub rpm: PathBuf,
+    /// What its build-id link says.
+    pub build_id: String,
+    /// `/usr/bin/NAME`
+    pub member: String,
+    /// The bytes of the ELF file.
+    pub bytes: Vec<u8>,
+}
+
+/// The build-id of every file made here: its ELF note is that of a committed one.
+pub fn build_id() -> String {
+    fixtures::truth("payloads").into_iter().find(|row| row.path == "/usr/bin/payload-none").expect("a row").build_id
+}
+
+/// Makes `NAME-1.0-1.x86_64.rpm` in `into`: an unstripped program with its own build-id and a section of `filler_bytes` bytes that
+/// do not compress.
+pub fn large(into: &Path, name: &str, filler_bytes: usize) -> Made {
+    make(into, name, filler_bytes, &build_id())
+}
+
+/// The same with a build-id link that names `build_id`, whatever the file says.
+pub fn make(into: &Path, name: &str, filler_bytes: usize, build_id: &str) -> Made {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let elf = elf(&folder, filler_bytes);
+    let (first, rest) = build_id.split_at(2);
+    let spec = format!(
+        "Name: {name}\nVersion: 1.0\nRelease: 1\nSummary: made for a test\nLicense: none\nAutoReqProv: no\n\
+         %global debug_package %{{nil}}\n%global __os_install_post %{{nil}}\n%global _build_id_links none\n\
+         %global _binary_payload w1.gzdio\n%description\nMade for a test.\n%install\n\
+         install -Dpm755 {elf} %{{buildroot}}/usr/bin/{name}\n\
+         mkdir -p %{{buildroot}}/usr/lib/.build-id/{first}\n\
+         ln -s ../../../../usr/bin/{name} %{{buildroot}}/usr/lib/.build-id/{first}/{rest}\n\
+         %files\n/usr/bin/{name}\n/usr/lib/.build-id\n",
+        elf = elf.display()
+    );
+    let file = folder.path().join("package.spec");
+    std::fs::write(&file, spec).expect("write a spec");
+    let define = |name: &str, value: &Path| format!("{name} {}", value.display());
+    let mut command = Command::new("rpmbuild");
+    command.args(["-bb", "--quiet", "--target", "x86_64"]).env("HOME", folder.path());
+    command.args(["--define", &define("_topdir", folder.path()), "--define", &define("_rpmdir", into)]);
+    command.args(["--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]).arg(&file);
+    let output = run(&mut command, "rpm (Debian) or rpm-build (Fedora)");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let rpm = into.join(format!("{name}-1.0-1.x86_64.rpm"));
+    let bytes = std::fs::read(&elf).expect("the ELF file");
+    Made { rpm, build_id: build_id.to_owned(), member: format!("/usr/bin/{name}"), bytes }
+}
+
+fn elf(folder: &TempDir, filler_bytes: usize) -> PathBuf {
+    let (elf, filler) = (folder.path().join("elf"), folder.path().join("filler"));
+    let small = fixtures::package("payloads", "payload-none-1.0-1.fc99.x86_64");
+    std::fs::write(&elf, fixtures::member(&small, "/usr/bin/payload-none")).expect("write an ELF file");
+    std::fs::write(&filler, noise(filler_bytes)).expect("write a filler");
+    let mut command = Command::new("objcopy");
+    command.arg("--add-section").arg(format!(".filler={}", filler.display())).arg(&elf);
+    let output = run(&mut command, "binutils");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    elf
+}
+
+/// Bytes that no compressor makes smaller, the same every time (xorshift, Marsaglia 2003).
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = Vec::with_capacity(bytes + 8);
+    while noise.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        noise.extend_from_slice(&state.to_le_bytes());
+    }
+    noise.truncate(bytes);
+    noise
+}

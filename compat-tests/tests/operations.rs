@@ -1,0 +1,395 @@
+//! What operators rely on: metrics, readiness, logs, an orderly end, and that a new package is found soon.
+
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use artifact::header::Header;
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok, program};
+use compat_tests::fixtures;
+use compat_tests::http;
+use compat_tests::mariadb::MariaDb;
+use compat_tests::odd::{self, Odd};
+use compat_tests::process::{free_port, run};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
+
+fn server() -> String {
+    fixtures::build_id(SERVER, "/usr/bin/server")
+}
+
+/// One family of metrics, as a scraper sees it.
+#[derive(Default)]
+struct Family {
+    kind: String,
+    help: String,
+    /// By name and labels as written.
+    samples: BTreeMap<String, f64>,
+}
+
+/// Reads Prometheus' text format as strictly as its own checker.
+fn families(text: &str) -> BTreeMap<String, Family> {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let mut words = comment.splitn(3, ' ');
+            let (what, name, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap_or_default());
+            let family = families.entry(name.to_owned()).or_default();
+            let field = match what {
+                "TYPE" => &mut family.kind,
+                "HELP" => &mut family.help,
+                other => panic!("expected TYPE or HELP, found {other}"),
+            };
+            assert!(field.is_empty() && !rest.is_empty(), "{line}: given twice, or empty");
+            rest.clone_into(field);
+            continue;
+        }
+        let (sample, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("expected a sample, found {line:?}"));
+        let name = sample.split('{').next().unwrap();
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{name}");
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+        let family = of_histogram
+            .chain([name])
+            .find(|family| families.contains_key(*family))
+            .unwrap_or_else(|| panic!("{line}: expected TYPE and HELP before it"))
+            .to_owned();
+        let value: f64 = value.parse().unwrap_or_else(|_| panic!("expected a number, found {line:?}"));
+        let before = families.get_mut(&family).unwrap().samples.insert(sample.to_owned(), value);
+        assert!(before.is_none(), "{sample}: twice");
+    }
+    families
+}
+
+fn check(name: &str, family: &Family) {
+    assert!(!family.kind.is_empty() && !family.help.is_empty(), "{name}: expected TYPE and HELP");
+    assert!(name.starts_with("gateway_"), "{name}");
+    match family.kind.as_str() {
+        "counter" => {
+            assert!(name.ends_with("_total") || name == "gateway_build_info", "{name}");
+            assert!(family.samples.values().all(|value| *value >= 0.0), "{name}");
+        }
+        "gauge" => {}
+        "histogram" => {
+            assert!(name.ends_with("_seconds"), "{name}");
+            let mut buckets: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+            for (sample, value) in family.samples.iter().filter(|(sample, _)| sample.starts_with(&format!("{name}_bucket"))) {
+                let (before, bound) = sample.split_once("le=\"").unwrap();
+                let (bound, after) = bound.split_once('"').unwrap();
+                let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap() };
+                let labels = format!("{before}{after}").replace("_bucket", "_count").replace(",}", "}").replace("{}", "");
+                buckets.entry(labels).or_default().push((bound, *value));
+            }
+            assert!(!buckets.is_empty(), "{name}: expected buckets");
+            for (labels, mut buckets) in buckets {
+                buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+                assert!(buckets.len() > 5 && buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{labels}: {buckets:?}");
+                let count = family.samples.get(&labels).unwrap_or_else(|| panic!("{labels}: expected a count"));
+                assert_eq!(buckets.last(), Some(&(f64::INFINITY, *count)), "{labels}");
+                assert!(family.samples.contains_key(&labels.replace("_count", "_sum")), "{labels}: expected a sum");
+            }
+        }
+        other => panic!("{name}: expected counter, gauge or histogram, found {other}"),
+    }
+}
+
+fn series(gateway: &Gateway) -> BTreeSet<String> {
+    let families = families(&gateway.get("/metrics").text());
+    families.into_values().flat_map(|family| family.samples.into_keys()).collect()
+}
+
+/// One request of every sort.
+fn ask_everything(gateway: &Gateway, build_id: &str) {
+    for path in [
+        format!("/buildid/{build_id}/debuginfo"),
+        format!("/buildid/{build_id}/executable"),
+        format!("/buildid/{build_id}/section/.text"),
+        format!("/buildid/{build_id}/source/usr/src/{build_id}.c"),
+        format!("/buildid/{build_id}/{build_id}"),
+        format!("/buildid/x{build_id}/debuginfo"),
+        format!("/buildids/{build_id}"),
+        format!("/darkserver/buildids/{build_id}"),
+        format!("/rpm2buildids/{build_id}"),
+        format!("/package/{build_id}"),
+        format!("/archive/{build_id}/{build_id}.rpm"),
+        format!("/{build_id}"),
+        format!("/{build_id}/{build_id}"),
+    ] {
+        let headers = [("User-Agent", build_id), ("X-Forwarded-For", build_id)];
+        // An undecided one is reset.
+        let _ = http::request(gateway.port, "GET", &path, &headers);
+    }
+}
+
+#[test]
+fn metrics_are_what_a_scraper_wants_and_their_number_is_bounded() {
+    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
+    let upstream = Odd::start(odd::knows_nothing);
+    let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
+    assert_eq!(gateway.get(&format!("/buildid/{}/executable", server())).status, 200);
+    ask_everything(&gateway, "00000000000000000000000000000000000000cc");
+    let answer = gateway.get("/metrics");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
+    let families = families(&answer.text());
+    for (name, family) in &families {
+        check(name, family);
+    }
+    for name in ["gateway_requests_total", "gateway_request_seconds", "gateway_index_query_seconds", "gateway_extraction_seconds"]
+    {
+        assert!(families.contains_key(name), "{name}: expected a metric, found {:?}", families.keys());
+    }
+    let requests = &families["gateway_requests_total"].samples;
+    assert_eq!(requests["gateway_requests_total{endpoint=\"executable\",status=\"200\"}"], 1.0);
+    assert_eq!(requests["gateway_requests_total{endpoint=\"executable\",status=\"404\"}"], 1.0);
+    assert_eq!(requests["gateway_requests_total{endpoint=\"buildids\",status=\"200\"}"], 2.0, "with and without /darkserver");
+    assert_eq!(families["gateway_extractions_total"].samples["gateway_extractions_total{result=\"whole\"}"], 1.0);
+
+    let before = series(&gateway);
+    for number in 0..1000_u32 {
+        let path = match number % 4 {
+            0 => format!("/buildid/{number:040x}/debuginfo"),
+            1 => format!("/buildids/{number:040x}"),
+            2 => format!("/buildid/{number:040x}/{number}"),
+            _ => format!("/{number}/x"),
+        };
+        let agent = format!("agent/{number}");
+        http::request(gateway.port, "GET", &path, &[("User-Agent", &agent)]).unwrap();
+    }
+    assert_eq!(series(&gateway), before);
+}
+
+#[test]
+fn readiness_says_what_cannot_be_reached() {
+    let sqlite = Sqlite::of(&[]);
+    let up = Odd::start(odd::knows_nothing);
+    let hanging = Odd::start(odd::hangs);
+    let down = free_port();
+    let upstreams = [up.url(), hanging.url(), format!("http://127.0.0.1:{down}")];
+    let arguments: Vec<&str> = upstreams.iter().flat_map(|upstream| ["--upstream", upstream]).collect();
+    let gateway = Gateway::start_with(&sqlite.url(), "", &arguments);
+    let ready = |gateway: &Gateway| {
+        let started = Instant::now();
+        let answer = gateway.get("/readyz");
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
+    };
+    let (status, body) = ready(&gateway);
+    assert_eq!(status, 200, "an upstream's outage is no reason to take a gateway out of service: {body}");
+    assert_eq!((&body["ready"], &body["database"], &body["cache"]), (&json!(true), &json!("ok"), &json!("ok")));
+    assert_eq!(body["upstreams"][format!("127.0.0.1:{}", up.port)], "ok");
+    assert!(
+        body["upstreams"][format!("127.0.0.1:{}", hanging.port)].as_str().is_some_and(|text| text.contains("timed out")),
+        "{body}"
+    );
+    assert!(body["upstreams"][format!("127.0.0.1:{down}")].as_str().is_some_and(|text| text.contains("refused")), "{body}");
+
+    fs::remove_dir_all(gateway.cache()).unwrap();
+    let (status, body) = ready(&gateway);
+    assert_eq!((status, &body["ready"], &body["database"]), (503, &json!(false), &json!("ok")));
+    assert!(body["cache"].as_str().is_some_and(|text| text.contains("cache folder")), "{body}");
+    fs::create_dir(gateway.cache()).unwrap();
+    assert_eq!(ready(&gateway).0, 200);
+
+    // An index without a schema is none.
+    let empty = Sqlite::empty();
+    fs::write(empty.path(), "").unwrap();
+    let (status, body) = ready(&Gateway::start(&empty.url()));
+    assert_eq!(status, 503);
+    assert!(body["database"].as_str().is_some_and(|text| text.contains("migrate")), "what to do about it: {body}");
+    assert_eq!(gateway.get("/healthz").text(), "alive\n");
+}
+
+#[test]
+fn log_lines_are_json_if_so_wanted() {
+    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let gateway = Gateway::start_with(&sqlite.url(), "", &["--log-format", "json", "--upstream", &nobody]);
+    let id = "00000000000000000000000000000000000000dd";
+    ask_everything(&gateway, id);
+    gateway.get(&format!("/buildid/{}/executable", server()));
+    let log = gateway.log();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect();
+    for line in &lines {
+        assert!(line["timestamp"].is_string() && line["level"].is_string() && line["target"].is_string(), "{line}");
+    }
+    let access = |path: &str| lines.iter().find(|line| line["target"] == "access" && line["path"] == path);
+    let served = access(&format!("/buildid/{}/executable", server())).expect("an access line");
+    assert_eq!((&served["method"], &served["status"], &served["peer"]), (&json!("GET"), &json!(200), &json!("127.0.0.1")));
+    assert_eq!(access(&format!("/buildid/{id}/debuginfo")).expect("an access line")["was_reset"], json!(true));
+    assert_eq!(access(&format!("/buildids/{id}")).expect("an access line")["agent"], json!(id));
+    assert!(lines.iter().any(|line| line["message"] == "undecided" && line["causes"].is_string()), "{log}");
+}
+
+#[test]
+fn requests_in_flight_are_finished_before_the_end() {
+    // An archive of 64 MiB, more than fits into the buffers of a connection.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server-1.1-5.fc99.x86_64.rpm");
+    let mut bytes = fs::read(fixtures::rpm(SERVER)).unwrap();
+    bytes.resize(64 << 20, 0x5a);
+    fs::write(&file, &bytes).unwrap();
+    let identity = Header::read(&mut bytes.as_slice()).unwrap().package.identity;
+    let sqlite = Sqlite::empty();
+    import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap()]);
+    let mut gateway = Gateway::start(&sqlite.url());
+
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let path = format!("/archive/{identity}/server-1.1-5.fc99.x86_64.rpm");
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+    let mut received = vec![0; 1 << 20];
+    stream.read_exact(&mut received).unwrap();
+
+    let port = gateway.port;
+    gateway.process().signal(Signal::TERM);
+    gateway.process().wait_until("refuse connections", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+    let end = received.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let mut rest = vec![0; bytes.len() - (received.len() - end)];
+    // A slow line: three seconds more.
+    for part in rest.chunks_mut(4 << 20) {
+        std::thread::sleep(Duration::from_millis(200));
+        stream.read_exact(part).unwrap();
+    }
+    received.extend(rest);
+    assert!(received[end..] == bytes, "the bytes of a download that went on over the end");
+    let status = gateway.process().wait();
+    assert_eq!(status.code(), Some(0), "{}", gateway.log());
+}
+
+#[test]
+fn an_idle_gateway_ends_at_once() {
+    let sqlite = Sqlite::of(&[]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut gateway = Gateway::start(&sqlite.url());
+        gateway.get("/healthz");
+        let started = Instant::now();
+        gateway.process().signal(signal);
+        assert_eq!(gateway.process().wait().code(), Some(0), "{}", gateway.log());
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn a_new_package_is_found_two_seconds_after_it_was_imported() {
+    let sqlite = Sqlite::of(&[]);
+    let gateway = Gateway::start(&sqlite.url());
+    let paths = [format!("/buildid/{}/executable", server()), format!("/buildids/{}", server())];
+    let found = |path: &String| {
+        let answer = gateway.get(path);
+        answer.status == 200 && answer.text() != "[]"
+    };
+    let folder = tempfile::tempdir().unwrap();
+    symlink(fixtures::rpm(SERVER), folder.path().join("ignored")).unwrap();
+    fs::copy(fixtures::rpm(SERVER), folder.path().join("server-1.1-5.fc99.x86_64.rpm")).unwrap();
+    assert!(!paths.iter().any(found));
+    import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap()]);
+    // Asked all the time: a miss that is asked for does not live longer.
+    let started = Instant::now();
+    while !paths.iter().all(found) {
+        assert!(started.elapsed() < Duration::from_millis(3000), "still a miss after {:?}", started.elapsed());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // A hit costs the database nothing.
+    let questions = || gateway.metric("gateway_index_lookups_total{answer=\"database\"}");
+    let before = questions();
+    assert!(paths.iter().all(found));
+    assert_eq!(questions(), before);
+}
+
+/// `darkserver` in an environment with this one variable; it has to end by itself.
+fn darkserver(environment: (&str, &str), arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("darkserver"));
+    run(command.env_clear().env(environment.0, environment.1).args(arguments), "the workspace")
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn passwords_are_never_shown() {
+    let mariadb = MariaDb::start();
+    mariadb.create_database("darkserver");
+    mariadb.create_user("reader", "geheim", "select on darkserver.*");
+    let right = mariadb.url_of("reader", "geheim", "darkserver");
+    let wrong = mariadb.url_of("reader", "geheimer", "darkserver");
+    for url in [&right, &wrong] {
+        let gateway = Gateway::start(url);
+        let json = gateway.get("/buildids/aa11");
+        assert_eq!(json.status, 503, "there is no schema");
+        let shown =
+            format!("{}{}{}{}", gateway.log(), gateway.get("/readyz").text(), gateway.get("/metrics").text(), json.text());
+        assert!(shown.contains("reader") && shown.contains("***"), "the database is named: {shown}");
+        for secret in ["geheim", "%67%65"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+    for (name, value) in [("DARKSERVER_DATABASE", right.as_str()), ("DARKSERVER_UPSTREAMS", "http://me:geheim@127.0.0.1:1/")] {
+        let help = darkserver((name, value), &["--help"]);
+        assert!(help.status.success() && said(&help).contains(name), "{}", said(&help));
+        for secret in ["geheim", "%67%65"] {
+            assert!(!said(&help).contains(secret), "{}", said(&help));
+        }
+    }
+    // A value that is refused is not shown either.
+    for (name, value) in [
+        ("DARKSERVER_DATABASE", "mysql://me:geheim@host:port/darkserver"),
+        ("DARKSERVER_DATABASE", "postgres://me:geheim@host/darkserver"),
+        ("DARKSERVER_DATABASE", "mysql://me:geheim@host/darkserver?ssl-mode=nonsense"),
+        ("DARKSERVER_UPSTREAMS", "http://me:geheim@host:port/"),
+        ("DARKSERVER_UPSTREAMS", "ftp://me:geheim@host/"),
+        ("DEBUGINFOD_URLS", "http://me:geheim@host:port/"),
+    ] {
+        let refused = darkserver((name, value), &["--listen", "127.0.0.1:0"]);
+        assert_eq!(refused.status.code(), Some(2), "{name}={value}: {}", said(&refused));
+        assert!(!said(&refused).contains("geheim"), "{name}: {}", said(&refused));
+        assert!(said(&refused).contains("expected"), "{name}: what was expected: {}", said(&refused));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    for line in [
+        "database = \"mysql://me:geheim@host:port/darkserver\"",
+        "[federation]\nupstreams = [\"http://me:geheim@host:port/\"]",
+        "[federation]\nupstreams = [\"ftp://me:geheim@host/\"]",
+    ] {
+        fs::write(&file, line).unwrap();
+        let refused = darkserver(("DARKSERVER_CONFIG", file.to_str().unwrap()), &["--listen", "127.0.0.1:0"]);
+        assert_eq!(refused.status.code(), Some(2), "{line}: {}", said(&refused));
+        assert!(said(&refused).contains("expected") && !said(&refused).contains("geheim"), "{line}: {}", said(&refused));
+    }
+}
+
+#[test]
+fn malformed_questions_say_what_was_expected() {
+    let sqlite = Sqlite::of(&[]);
+    let gateway = Gateway::start(&sqlite.url());
+    for (path, expected) in [
+        ("/buildid/xyz/debuginfo", "hex digits"),
+        ("/buildid/abc/debuginfo", "an even number of hex digits"),
+        ("/buildid//debuginfo", "hex digits"),
+        ("/buildid/", "hex digits"),
+        ("/buildid/aa11", "debuginfo, executable, section/NAME or source/PATH"),
+        ("/buildid/aa11/metadata", "debuginfo, executable, section/NAME or source/PATH"),
+        ("/buildid/aa11/section", "a section name"),
+        ("/buildid/aa11/section/", "a section name"),
+        ("/buildid/aa11/source", "an absolute path"),
+        ("/buildid/aa11/source/", "an absolute path"),
+        ("/buildid/aa11/source/%FF", "UTF-8"),
+        ("/archive/aa11/a.rpm", "64 hex digits"),
+    ] {
+        let answer = gateway.get(path);
+        assert_eq!((answer.status, answer.header("content-type")), (400, Some("text/plain; charset=utf-8")), "{path}");
+        assert!(answer.text().contains("expected") && answer.text().contains(expected), "{path}: {}", answer.text());
+    }
+    let absent = gateway.get("/buildid/aa11/debuginfo");
+    assert_eq!((absent.status, absent.text().as_str()), (404, "not found\n"));
+}

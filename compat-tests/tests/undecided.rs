@@ -1,0 +1,365 @@
+//! Questions that cannot be decided: somebody could not be asked, and nobody else had it. Nobody may take that for "absent".
+
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
+
+use std::io::ErrorKind;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::debuginfod::Client;
+use compat_tests::fixtures;
+use compat_tests::http::{self, Answer};
+use compat_tests::mariadb::MariaDb;
+use compat_tests::odd::{self, Behaviour, Odd};
+use compat_tests::process::{free_port, run};
+use serde_json::Value;
+
+/// The budget of a decision is 4 s; the rest is for a busy machine.
+const BUDGET: Duration = Duration::from_millis(5500);
+/// What is answered out of memory.
+const AT_ONCE: Duration = Duration::from_millis(700);
+/// How long a gateway may need to notice that a database is back.
+const RECOVERY: Duration = Duration::from_secs(15);
+
+const UNKNOWN: &str = "00000000000000000000000000000000000000aa";
+
+fn server(release: u8) -> String {
+    fixtures::build_id(&format!("server/server-1.1-{release}.fc99.x86_64.rpm"), "/usr/bin/server")
+}
+
+/// A connection that answers nothing: no HTTP is spoken there.
+fn nowhere() -> String {
+    format!("http://127.0.0.1:{}", free_port())
+}
+
+fn within<T>(limit: Duration, what: &str, act: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = act();
+    assert!(started.elapsed() < limit, "{what}: expected within {limit:?}, took {:?}", started.elapsed());
+    result
+}
+
+fn assert_reset(gateway: &Gateway, path: &str) {
+    match http::get(gateway.port, path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("GET {path}: expected a reset, found {other:?}"),
+    }
+}
+
+/// A reset inside the budget, and for the next tries at once.
+fn assert_undecided(gateway: &Gateway, path: &str) {
+    within(BUDGET, path, || assert_reset(gateway, path));
+    within(AT_ONCE, path, || assert_reset(gateway, path));
+    within(AT_ONCE, path, || assert_reset(gateway, path));
+}
+
+fn assert_undecided_json(gateway: &Gateway, path: &str) {
+    let answer = within(BUDGET, path, || gateway.get(path));
+    assert_eq!(answer.status, 503, "{path}: {}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert!(body["error"].is_string(), "{path}: {body}");
+}
+
+/// What has to work whatever happened to the database.
+fn assert_alive(gateway: &Gateway) {
+    for path in ["/", "/darkserver/", "/serverversion", "/darkserver/serverversion", "/healthz", "/metrics"] {
+        assert_eq!(within(AT_ONCE, path, || gateway.get(path)).status, 200, "{path}");
+    }
+}
+
+/// What `/readyz` says of the database, with its status.
+fn readiness(gateway: &Gateway) -> (u16, String) {
+    let answer = within(Duration::from_secs(3), "/readyz", || gateway.get("/readyz"));
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    (answer.status, body["database"].as_str().unwrap().to_owned())
+}
+
+/// Asks until the answer is 200.
+fn recovers(gateway: &Gateway, path: &str) -> Answer {
+    let started = Instant::now();
+    loop {
+        match http::get(gateway.port, path) {
+            Ok(answer) if answer.status == 200 => return answer,
+            // Never "absent" on the way.
+            Ok(answer) => assert_eq!(answer.status, 503, "{path}: {}", answer.text()),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{path}: {error}"),
+        }
+        assert!(started.elapsed() < RECOVERY, "{path}: not again within {RECOVERY:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn mariadb_with_servers() -> MariaDb {
+    let mariadb = MariaDb::start();
+    mariadb.create_database("darkserver");
+    import_ok(&mariadb.url("darkserver"), &["migrate"]);
+    import_ok(&mariadb.url("darkserver"), &["dir", fixtures::family("server").to_str().unwrap()]);
+    mariadb
+}
+
+#[test]
+fn a_gateway_without_its_database_starts_and_says_that_it_does_not_know() {
+    let gateway = Gateway::start(&format!("mysql://reader:geheim@127.0.0.1:{}/darkserver", free_port()));
+    assert_alive(&gateway);
+    for path in ["/buildids/aa11", "/darkserver/buildids/aa11", "/rpm2buildids/bash-1-1.x86_64", "/package/bash-1-1.x86_64"] {
+        assert_undecided_json(&gateway, path);
+    }
+    // What needs no database is decided without it.
+    assert_eq!(gateway.get("/buildids/nope").text(), "[]");
+    assert_eq!(gateway.get("/buildid/nope/debuginfo").status, 400);
+    for path in ["debuginfo", "executable", "section/.text", "source/usr/src/x.c"] {
+        assert_undecided(&gateway, &format!("/buildid/{UNKNOWN}/{path}"));
+    }
+    let archive = gateway.get(&format!("/archive/{}/a.rpm", "0".repeat(64)));
+    assert_eq!((archive.status, archive.header("cache-control")), (503, Some("no-store")));
+    let (status, database) = readiness(&gateway);
+    assert_eq!(status, 503);
+    assert!(database.contains("127.0.0.1"), "{database}");
+    assert!(!database.contains("geheim") && !gateway.log().contains("geheim"), "a password in {database} or the log");
+}
+
+#[test]
+fn an_index_that_appears_later_is_used_without_a_restart() {
+    let sqlite = Sqlite::empty();
+    let gateway = Gateway::start(&sqlite.url());
+    let id = server(5);
+    assert_undecided_json(&gateway, &format!("/buildids/{id}"));
+    assert_reset(&gateway, &format!("/buildid/{id}/executable"));
+    import_ok(&sqlite.url(), &["dir", fixtures::family("server").to_str().unwrap()]);
+    recovers(&gateway, &format!("/buildids/{id}"));
+    let member = fixtures::member(&fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm"), "/usr/bin/server");
+    assert_eq!(recovers(&gateway, &format!("/buildid/{id}/executable")).body, member);
+}
+
+#[test]
+fn a_database_that_dies_and_comes_back() {
+    let mut mariadb = mariadb_with_servers();
+    let gateway = Gateway::start(&mariadb.url("darkserver"));
+    let known = format!("/buildid/{}/executable", server(5));
+    assert_eq!(gateway.get(&known).status, 200);
+    assert_eq!(readiness(&gateway), (200, "ok".to_owned()));
+
+    mariadb.kill();
+    assert_alive(&gateway);
+    assert_undecided_json(&gateway, &format!("/buildids/{}", server(6)));
+    assert_undecided_json(&gateway, "/rpm2buildids/server-1.1-6.fc99.x86_64");
+    assert_undecided_json(&gateway, "/package/server-1.1-6.fc99.x86_64");
+    assert_undecided(&gateway, &format!("/buildid/{}/executable", server(6)));
+    assert_undecided(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
+    assert_eq!(readiness(&gateway).0, 503);
+    // What was found a moment ago is still known.
+    assert_eq!(within(AT_ONCE, "from memory", || gateway.get(&known)).status, 200);
+
+    mariadb.restart();
+    recovers(&gateway, &format!("/buildids/{}", server(6)));
+    recovers(&gateway, "/rpm2buildids/server-1.1-6.fc99.x86_64");
+    let member = fixtures::member(&fixtures::rpm("server/server-1.1-6.fc99.x86_64.rpm"), "/usr/bin/server");
+    assert_eq!(recovers(&gateway, &format!("/buildid/{}/executable", server(6))).body, member);
+    assert_eq!(readiness(&gateway), (200, "ok".to_owned()));
+}
+
+#[test]
+fn a_database_that_hangs_and_goes_on() {
+    let mariadb = mariadb_with_servers();
+    let start = || Gateway::start(&mariadb.url("darkserver"));
+    // Of each the first question gets the one connection that lies idle, and hangs in it.
+    let [gateway, for_ids, for_rpm, for_package, for_archive] = [start(), start(), start(), start(), start()];
+    let upstream = Odd::start(odd::has_it);
+    let federated = Gateway::start_with(&mariadb.url("darkserver"), "", &["--upstream", &upstream.url()]);
+    let known = format!("/buildid/{}/executable", server(5));
+    for gateway in [&gateway, &federated] {
+        assert_eq!(gateway.get(&known).status, 200);
+    }
+
+    mariadb.pause();
+    assert_alive(&gateway);
+    for _ in 0..2 {
+        assert_undecided_json(&for_ids, &format!("/buildids/{}", server(6)));
+        assert_undecided_json(&for_rpm, "/rpm2buildids/server-1.1-6.fc99.x86_64");
+        assert_undecided_json(&for_package, "/package/server-1.1-6.fc99.x86_64");
+        let path = format!("/archive/{}/a.rpm", "0".repeat(64));
+        assert_eq!(within(BUDGET, &path, || for_archive.get(&path)).status, 503);
+    }
+    assert_undecided(&gateway, &format!("/buildid/{}/executable", server(6)));
+    assert_undecided(&gateway, &format!("/buildid/{UNKNOWN}/source/usr/src/x.c"));
+    assert_eq!(readiness(&gateway).0, 503);
+    assert_eq!(within(AT_ONCE, "from memory", || gateway.get(&known)).status, 200);
+    // The upstreams are asked all the same.
+    let path = format!("/buildid/{}/debuginfo", server(7));
+    let redirect = within(BUDGET, &path, || federated.get(&path));
+    assert_eq!((redirect.status, redirect.header("location")), (302, Some(format!("{}{path}", upstream.url()).as_str())));
+    // A gateway can be started meanwhile.
+    let late = within(Duration::from_secs(15), "a start", start);
+    assert_undecided_json(&late, &format!("/buildids/{}", server(6)));
+
+    mariadb.resume();
+    for gateway in [&gateway, &for_ids, &for_rpm, &for_package, &late] {
+        recovers(gateway, &format!("/buildids/{}", server(6)));
+        recovers(gateway, "/package/server-1.1-6.fc99.x86_64");
+        recovers(gateway, &format!("/buildid/{}/executable", server(6)));
+        assert_eq!(readiness(gateway), (200, "ok".to_owned()));
+    }
+}
+
+#[test]
+fn a_real_client_tries_three_times_near_one_budget_and_remembers_nothing() {
+    let hanging = Odd::start(odd::hangs);
+    let sqlite = Sqlite::of(&[]);
+    let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &hanging.url()]);
+    let client = Client::of(&gateway.url());
+    let output = within(Duration::from_secs(7), "three tries", || client.find(&["debuginfo", UNKNOWN]));
+    assert!(!output.status.success());
+    let tries = gateway.log().matches(&format!("/buildid/{UNKNOWN}/debuginfo")).count();
+    assert_eq!(access_lines(&gateway, UNKNOWN), 3, "{tries}: {}", gateway.log());
+    assert_eq!(hanging.connections(), 1, "one question, asked once");
+    assert_eq!(remembered(&client, UNKNOWN), Vec::<String>::new());
+    assert!(gateway.metric("gateway_undecided_total{answer=\"reset\"}") >= 3.0);
+
+    // Where nothing is in doubt the client does remember: so the check above can fail.
+    let sure = Gateway::start(&sqlite.url());
+    let client = Client::of(&sure.url());
+    assert!(!client.find(&["debuginfo", UNKNOWN]).status.success());
+    assert_eq!(access_lines(&sure, UNKNOWN), 1);
+    assert_eq!(remembered(&client, UNKNOWN), ["debuginfo"]);
+}
+
+/// How many requests with this build-id the gateway says to have had.
+fn access_lines(gateway: &Gateway, build_id: &str) -> usize {
+    gateway.log().lines().filter(|line| line.contains("access") && line.contains(build_id)).count()
+}
+
+/// The files of a build-id in a client's cache, negative ones included.
+fn remembered(client: &Client, build_id: &str) -> Vec<String> {
+    let Ok(files) = std::fs::read_dir(client.cache().join(build_id)) else { return Vec::new() };
+    files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// A request by HTTP/2 with prior knowledge: its status and head.
+fn http2(url: &str) -> (u16, String) {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "30", "--dump-header", "-", "--output"]);
+    let output = run(curl.args(["/dev/null", url]), "curl");
+    let head = String::from_utf8_lossy(&output.stdout).to_lowercase();
+    assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(head.starts_with("http/2 "), "{head}");
+    (head[7..10].parse().unwrap(), head)
+}
+
+#[test]
+fn who_would_make_an_error_of_a_reset_gets_a_status_that_nobody_may_remember() {
+    let upstream = nowhere();
+    let sqlite = Sqlite::of(&[]);
+    let question = |what: &str| format!("/buildid/{UNKNOWN}/{what}");
+    let assert_status = |gateway: &Gateway| {
+        for what in ["debuginfo", "executable", "source/usr/src/x.c"] {
+            let answer = gateway.get(&question(what));
+            assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")), "{what}");
+        }
+        // To a client 503 on a section means "fetch the whole file".
+        let section = gateway.get(&question("section/.text"));
+        assert_eq!((section.status, section.header("cache-control")), (504, Some("no-store")));
+    };
+
+    let direct = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream]);
+    for what in ["debuginfo", "executable", "source/usr/src/x.c", "section/.text"] {
+        assert_reset(&direct, &question(what));
+    }
+    // What is decided is answered as ever.
+    assert_eq!(direct.get(&question("nonsense")).status, 400);
+    let (status, head) = http2(&format!("{}{}", direct.url(), question("debuginfo")));
+    assert_eq!(status, 503);
+    assert!(head.contains("\r\ncache-control: no-store\r\n"), "{head}");
+    assert_eq!(http2(&format!("{}{}", direct.url(), question("section/.text"))).0, 504);
+    assert_eq!(http2(&format!("{}/healthz", direct.url())).0, 200);
+
+    let behind = "trusted_proxies = [\"127.0.0.0/8\"]\n";
+    assert_status(&Gateway::start_with(&sqlite.url(), behind, &["--upstream", &upstream]));
+    let other_proxy = "trusted_proxies = [\"192.0.2.0/24\", \"::/0\"]\n";
+    assert_reset(&Gateway::start_with(&sqlite.url(), other_proxy, &["--upstream", &upstream]), &question("debuginfo"));
+
+    let always_status = "[federation]\nunknown = \"503\"\n";
+    assert_status(&Gateway::start_with(&sqlite.url(), always_status, &["--upstream", &upstream]));
+    let always_reset = format!("{behind}[federation]\nunknown = \"reset\"\n");
+    let gateway = Gateway::start_with(&sqlite.url(), &always_reset, &["--upstream", &upstream]);
+    for what in ["debuginfo", "executable", "source/usr/src/x.c", "section/.text"] {
+        assert_reset(&gateway, &question(what));
+    }
+}
+
+/// An index of the servers whose archives are to be had at `url` only.
+fn servers_at(url: &str) -> Sqlite {
+    let sqlite = Sqlite::empty();
+    sqlite.add_store("servers", "mirror", &fixtures::family("server"), url);
+    sqlite
+}
+
+#[test]
+fn a_store_that_cannot_be_asked_leaves_the_question_open() {
+    let path = format!("/buildid/{}/executable", server(5));
+    for (name, behaviour) in
+        [("hangs", odd::hangs as Behaviour), ("lies", odd::lies), ("fails", odd::fails), ("leads astray", odd::leads_astray)]
+    {
+        let store = Odd::start(behaviour);
+        let sqlite = servers_at(&store.url());
+        let gateway = Gateway::start(&sqlite.url());
+        within(BUDGET, name, || assert_reset(&gateway, &path));
+        assert!(gateway.log().contains("undecided"), "{name}: {}", gateway.log());
+        // JSON is about the index, and that was asked.
+        assert_eq!(gateway.get(&format!("/buildids/{}", server(5))).status, 200, "{name}");
+    }
+    let store = Odd::start(odd::knows_nothing);
+    let sqlite = servers_at(&store.url());
+    assert_eq!(Gateway::start(&sqlite.url()).get(&path).status, 404, "a store that says no is an answer");
+}
+
+#[test]
+fn an_upstream_answers_for_a_store_that_cannot() {
+    let upstream = Odd::start(odd::has_it);
+    let path = format!("/buildid/{}/executable", server(5));
+    for (name, behaviour) in [("hangs", odd::hangs as Behaviour), ("lies", odd::lies), ("knows nothing", odd::knows_nothing)] {
+        let store = Odd::start(behaviour);
+        let sqlite = servers_at(&store.url());
+        let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
+        let answer = within(BUDGET, name, || gateway.get(&path));
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (302, Some(format!("{}{path}", upstream.url()).as_str())),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_budget_can_be_set() {
+    let hanging = Odd::start(odd::hangs);
+    let sqlite = Sqlite::of(&[]);
+    let gateway = Gateway::start_with(&sqlite.url(), "[federation]\nbudget = \"1s\"\n", &["--upstream", &hanging.url()]);
+    let started = Instant::now();
+    assert_reset(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
+    assert!((Duration::from_millis(900)..Duration::from_millis(2500)).contains(&started.elapsed()), "{:?}", started.elapsed());
+}
+
+#[test]
+fn what_was_undecided_is_decided_when_it_can_be() {
+    let port = free_port();
+    let sqlite = Sqlite::of(&[]);
+    let upstream = format!("http://127.0.0.1:{port}");
+    let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream]);
+    let path = format!("/buildid/{}/executable", server(5));
+    assert_reset(&gateway, &path);
+    let index = Sqlite::of(&[&fixtures::family("server")]);
+    let other = Gateway::start_on(port, &[("DARKSERVER_DATABASE", &index.url())], "", &[]);
+    let started = Instant::now();
+    let answer = loop {
+        match http::get(gateway.port, &path) {
+            Ok(answer) => break answer,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+        assert!(started.elapsed() < Duration::from_secs(6), "still undecided");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!((answer.status, answer.header("location")), (302, Some(format!("{}{path}", other.url()).as_str())));
+}
