@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::error;
 use crate::federation::Redirect;
 use crate::files::{Content, Entry};
-use crate::resolve::Found;
+use crate::search::Found;
 
 /// A build-id's bytes never change, but two packages can hold different files with one id: a week, and not `immutable`.
 const FILE_LIFETIME: &str = "public, max-age=604800";

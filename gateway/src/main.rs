@@ -5,7 +5,7 @@
 //! - [`app`]: binds, wires, serves; [`connection`]: what a request's connection can do (be reset);
 //! - [`routes`]: parse a URL into a question, deliver the answer; [`deliver`]: bytes, ranges, validators; [`error`]: the one table
 //!   of statuses;
-//! - [`resolve`]: the only place that decides the order in which an answer is looked for;
+//! - [`resolve`]: the only place that decides the order in which an answer is looked for; [`search`]: through what the index knows;
 //! - [`lookup`]: the index behind a short-lived cache; [`archives`]: an archive's bytes from a disk or a store; [`files`]: members
 //!   extracted on disk; [`federation`]: other debuginfod servers;
 //! - [`metrics`], [`logging`].
@@ -26,6 +26,7 @@ mod metrics;
 mod question;
 mod resolve;
 mod routes;
+mod search;
 
 use std::process::ExitCode;
 
