@@ -19,11 +19,11 @@ fi
 mkdir -p "$data/run"
 [[ $(id -u) != 0 ]] || chown -R "$user" "$data"
 if [[ ! -d $data/data/mysql ]]; then
-  mariadb-install-db --no-defaults "${own[@]}" --datadir="$data/data" --auth-root-authentication-method=normal --skip-test-db > "$data/install.log" 2>&1 \
+  mariadb-install-db --no-defaults "${own[@]}" --datadir="$data/data" --tmpdir="$data/run" --auth-root-authentication-method=normal --skip-test-db > "$data/install.log" 2>&1 \
     || { cat "$data/install.log" >&2; exit 1; }
 fi
 mariadb_port=$((PORT + 1))
-mariadbd --no-defaults "${own[@]}" --datadir="$data/data" --socket="$data/run/socket" --pid-file="$data/run/pid" \
+mariadbd --no-defaults "${own[@]}" --datadir="$data/data" --tmpdir="$data/run" --socket="$data/run/socket" --pid-file="$data/run/pid" \
   --bind-address=127.0.0.1 --port="$mariadb_port" --skip-name-resolve --innodb-flush-log-at-trx-commit=2 > "$data/log" 2>&1 &
 mariadb_id=$!
 sql() { mariadb --no-defaults --socket="$data/run/socket" --user=root "$@"; }

@@ -17,6 +17,10 @@ try() {
   id=${shown##*/}
   $shown -fs | grep -q "\"buildid\":\"$id\"" || { cat "$log"; echo "expected a record of $id" >&2; return 1; }
   curl -fs "http://127.0.0.1:$port/buildid/$id/executable" | head -c 4 | grep -q ELF || { cat "$log"; echo "expected an ELF file" >&2; return 1; }
+  # The second thing to try, as it is printed, but not waiting for a person; GDB must know function, file and line.
+  local debug
+  debug=$(sed -n '/^  curl -so/,/var\/program$/p' "$log" | sed 's/gdb -q/gdb -q -batch/')
+  DEBUGINFOD_CACHE_PATH=$cache bash -c "$debug" 2>&1 | grep -q 'crash_in_1_1_6 .* at worker/crash.c:' || { cat "$log"; echo "expected a backtrace of: $debug" >&2; return 1; }
   curl -fs "http://127.0.0.1:$port/metrics" | grep -q '^gateway_build_info' || { cat "$log"; return 1; }
   kill -TERM "$run"
   wait "$run" || true
@@ -25,6 +29,8 @@ try() {
   echo "make run DATABASE=$database: ok"
 }
 
+cache=$(mktemp -d)
+trap 'rm -rf "$cache"' EXIT
 # Ports that nobody uses now.
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1] // 2 + 10000)')
 try sqlite "$port"

@@ -52,7 +52,9 @@ pub(crate) fn base_url(text: &str) -> Result<Url, String> {
     if text.is_empty() {
         return Err("expected the server's URL, found nothing".to_string());
     }
-    let wrong = |why: &str| format!("expected the server's URL, as in https://darkserver.example.org, found {text:?} ({why})");
+    // What stands before an `@` may be a password.
+    let shown = text.rsplit_once('@').map_or_else(|| text.to_string(), |(_, rest)| format!("***@{rest}"));
+    let wrong = |why: &str| format!("expected the server's URL, as in https://darkserver.example.org, found {shown:?} ({why})");
     let mut url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("neither http nor https"));
@@ -107,6 +109,20 @@ mod tests {
     fn base_url_refuses_what_is_none() {
         for text in ["", "  ", "darkserver.example.org", "localhost:8080", "ftp://a.example/", "http://", "http://a.example/?x"] {
             assert!(base_url(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn base_url_that_is_refused_is_told_without_its_password() {
+        for text in [
+            "https://me:sec@ret@a.example/?x",
+            "ftp://me:secret@a.example/",
+            "me:secret@a.example",
+            "http://me:sec/ret@a.example/",
+        ] {
+            let message = base_url(text).unwrap_err();
+            assert!(message.contains("\"***@a.example"), "{message}");
+            assert!(!message.contains("sec") && !message.contains("ret"), "{message}");
         }
     }
 }

@@ -99,7 +99,7 @@ impl Gateway {
 
     /// Its folder of extracted files.
     pub fn cache(&self) -> PathBuf {
-        self.folder.path().join("cache")
+        self.folder.path().join("cache").join("files")
     }
 
     /// A GET request.

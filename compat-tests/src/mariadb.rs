@@ -40,6 +40,8 @@ impl MariaDb {
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
         install.args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M"]);
         install.arg(format!("--datadir={}", folder.path().join("data").display()));
+        // A server that starts removes temporary tables from its folder, also another's.
+        install.arg(format!("--tmpdir={}", folder.path().display()));
         if geteuid().is_root() {
             install.arg(format!("--user={}", unprivileged_user()));
         }

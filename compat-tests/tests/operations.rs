@@ -191,11 +191,12 @@ fn readiness_says_what_cannot_be_reached() {
     );
     assert!(body["upstreams"][format!("127.0.0.1:{down}")].as_str().is_some_and(|text| text.contains("refused")), "{body}");
 
-    fs::remove_dir_all(gateway.cache()).unwrap();
+    let configured = gateway.cache().parent().unwrap().to_owned();
+    fs::remove_dir_all(&configured).unwrap();
     let (status, body) = ready(&gateway);
     assert_eq!((status, &body["ready"], &body["database"]), (503, &json!(false), &json!("ok")));
     assert!(body["cache"].as_str().is_some_and(|text| text.contains("cache folder")), "{body}");
-    fs::create_dir(gateway.cache()).unwrap();
+    fs::create_dir(&configured).unwrap();
     assert_eq!(ready(&gateway).0, 200);
 
     // An index without a schema is none.

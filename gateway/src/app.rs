@@ -3,6 +3,7 @@
 use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::connection::Connection;
@@ -16,6 +17,7 @@ const SHUTDOWN_SECONDS: u64 = 30;
 pub(crate) async fn run(config: Config) -> Result<()> {
     // A second call finds the provider installed; that is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    raise_descriptor_limit();
     let listen = config.listen;
     tracing::info!(database = %config.database, cache = %config.cache_dir.display(), "starting");
     let gateway = web::Data::new(Gateway::new(config).await?);
@@ -38,4 +40,12 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         tracing::info!(%address, "listening");
     }
     server.run().await.context("serve")
+}
+
+/// As many descriptors as the system allows this process: every client has one, every extraction a few.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, found = ?limit.current, "the limit of descriptors could not be raised");
+    }
 }

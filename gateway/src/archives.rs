@@ -5,28 +5,31 @@
 //! file that was replaced is absent, not wrong.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
 use artifact::header::Header;
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use futures::TryStreamExt;
 use moka::future::Cache;
 use reqwest::StatusCode;
+use rustix::fs::OFlags;
 use sql::{Location, StoredPackage};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use crate::http_client;
+use crate::http_client::{self, reason};
 use crate::metrics::METRICS;
 
 /// Between two reads of an archive over HTTP.
 const READ_BYTES: usize = 256 << 10;
 /// A header over HTTP has to be there within this time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Memory for headers.
+const HEADERS_BYTES: u64 = 100 << 20;
 /// How long a location that failed is tried after all others.
 const FAULTY_FOR: Duration = Duration::from_secs(60);
 
@@ -64,27 +67,31 @@ impl Place {
 }
 
 /// Why a location gave nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// It definitely does not have the file.
+    #[error("{0}")]
     Absent(String),
     /// It could not be asked, or what it gave is broken.
+    #[error("{0}")]
     Unknown(String),
 }
 
 impl Archives {
     /// Starts with an empty memory of headers.
     pub(crate) fn new(client: reqwest::Client) -> Self {
-        let weight = |_: &artifact::Identity, header: &Arc<Header>| u32::try_from(header.files.len() + 1).unwrap_or(u32::MAX);
-        // About 200 bytes a file: 100 MiB at most.
-        let headers = Cache::builder().weigher(weight).max_capacity(500_000).build();
+        let weight = |_: &artifact::Identity, header: &Arc<Header>| {
+            let bytes: usize = header.files.iter().map(|file| size_of_val(file) + file.path.len()).sum();
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        let headers = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
         let faulty = Cache::builder().max_capacity(10_000).time_to_live(FAULTY_FOR).build();
         Self { client, headers, faulty, runtime: Handle::current() }
     }
 
     /// The present locations of a package, those that failed a moment ago behind the others.
     pub(crate) fn locations<'a>(&self, package: &'a StoredPackage) -> Vec<&'a Location> {
-        let mut present: Vec<_> = package.locations.iter().filter(|location| location.gone_at.is_none()).collect();
+        let mut present: Vec<_> = package.present().collect();
         present.sort_by_key(|location| self.faulty.contains_key(&key(location)));
         present
     }
@@ -104,10 +111,13 @@ impl Archives {
         let opened = match (&location.store.root, &location.store.base_url) {
             (Some(_), None) => self.open_local(package, location).await,
             (None, Some(_)) => self.open_remote(package, location).await,
-            // A folder that is also published: on this machine's disk if it is here, else by its URL.
+            // A folder that is also published: on this machine's disk if it can be had there, else by its URL.
             (Some(_), Some(_)) => match self.open_local(package, location).await {
-                Err(Failure::Absent(_)) => self.open_remote(package, location).await,
-                opened => opened,
+                Ok(archive) => Ok(archive),
+                Err(local) => match (self.open_remote(package, location).await, local) {
+                    (Err(Failure::Absent(_)), Failure::Unknown(cause)) => Err(Failure::Unknown(cause)),
+                    (opened, _) => opened,
+                },
             },
             (None, None) => Err(Failure::Absent(format!("store {} has neither folder nor URL", location.store.name))),
         };
@@ -162,7 +172,8 @@ impl Archives {
                 }
                 status => return Err(Failure::Unknown(format!("{place}: expected 200, found {status}"))),
             }
-            let body = response.bytes_stream().map_err(std::io::Error::other);
+            let from = place.clone();
+            let body = response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
             let body = SyncIoBridge::new(StreamReader::new(body));
             spawn_blocking(move || {
                 let mut body = BufReader::with_capacity(READ_BYTES, body);
@@ -186,19 +197,22 @@ fn key(location: &Location) -> (i64, String) {
     (location.store.id, location.path.clone())
 }
 
-/// Opens the file of a local location; a path or link that leads out of the store's folder is refused by cap-std.
+/// Opens the file of a local location; a path or link that leads out of the store's folder is refused by cap-std. A folder that is
+/// not there is a disk that is not mounted: unknown, not absent.
 pub(crate) fn open_below_root(location: &Location) -> Result<File, Failure> {
-    let refuse = |error: std::io::Error| {
-        let text = format!("{}: {error}", place(location));
-        match error.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Failure::Absent(text),
-            _ => Failure::Unknown(text),
-        }
-    };
+    let text = |error: io::Error| format!("{}: {error}", place(location));
     let root = location.store.root.as_deref().ok_or_else(|| Failure::Absent(format!("{}: not on a disk", place(location))))?;
-    let folder = Dir::open_ambient_dir(root, ambient_authority()).map_err(refuse)?;
-    let file = folder.open(location.path.trim_start_matches('/')).map_err(refuse)?.into_std();
-    let is_file = file.metadata().map_err(refuse)?.is_file();
+    let folder = Dir::open_ambient_dir(root, ambient_authority())
+        .map_err(|error| Failure::Unknown(format!("store {}: {}: {error}", location.store.name, root.display())))?;
+    // A pipe in the place of an archive must not be waited for.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = folder.open_with(location.path.trim_start_matches('/'), &options).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure::Absent(text(error)),
+        _ => Failure::Unknown(text(error)),
+    })?;
+    let file = file.into_std();
+    let is_file = file.metadata().map_err(|error| Failure::Unknown(text(error)))?.is_file();
     if is_file { Ok(file) } else { Err(Failure::Absent(format!("{}: expected a file", place(location)))) }
 }
 
@@ -219,15 +233,4 @@ fn place(location: &Location) -> String {
 
 fn ended_early(error: tokio::task::JoinError) -> Failure {
     Failure::Unknown(format!("the task ended early: {error}"))
-}
-
-/// An HTTP error with what lies below it, without the URL: that may hold credentials.
-pub(crate) fn reason(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::from("request failed") };
-    let mut below = std::error::Error::source(error);
-    while let Some(error) = below {
-        text = format!("{text}: {error}");
-        below = error.source();
-    }
-    text
 }

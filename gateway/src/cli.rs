@@ -20,7 +20,8 @@ pub(crate) struct Cli {
 }
 
 const EXAMPLES: &str = "\
-Every option can also stand in the environment (as shown) or in the configuration file.
+Every option can also stand in the environment (as shown) or in the configuration file, which has a few more settings
+(trusted proxies, caching, federation): see docs/configuration.md.
 Precedence: flag, environment, configuration file, the original darkserver's files, default.
 
 Examples:
@@ -48,7 +49,8 @@ pub(crate) struct Arguments {
     /// URL under which clients reach this gateway, for links in JSON answers [default: taken from each request].
     #[arg(long, value_name = "URL", env = "DARKSERVER_PUBLIC_URL")]
     pub(crate) public_url: Option<Url>,
-    /// Folder for extracted files [default: darkserver-cache in the system's temporary folder].
+    /// Folder for extracted files [default: /var/cache/darkserver for root, else
+    /// darkserver in $XDG_CACHE_HOME or ~/.cache].
     #[arg(long, value_name = "DIR", env = "DARKSERVER_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Most bytes that extracted files may take [default: 10GiB].

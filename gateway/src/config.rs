@@ -16,6 +16,8 @@ use url::Url;
 use crate::cli::Arguments;
 use crate::logging::LogFormat;
 
+/// The shortest and the longest time for a decision; a client gives up after 90 s.
+const BUDGETS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 /// Where distribution packages put configuration.
 const FOLDER: &str = "/etc/darkserver";
 
@@ -143,14 +145,12 @@ impl Config {
     /// Where a named file cannot be read, holds an unknown key or a value of the wrong form; where the original's configuration
     /// names a database that is not MySQL.
     pub(crate) fn load(arguments: Arguments) -> Result<Self> {
-        let file = File::read(arguments.config.as_deref(), Path::new(FOLDER))?;
-        let database = match (arguments.database, file.database) {
+        let folder = env::var_os("DARKSERVER_ETC").map_or_else(|| PathBuf::from(FOLDER), PathBuf::from);
+        let file = File::read(arguments.config.as_deref(), &folder)?;
+        let database = match (arguments.database.filter(|url| !url.is_empty()), file.database) {
             (Some(url), _) => url.parse().context("--database or DARKSERVER_DATABASE")?,
             (None, Some(url)) => url.parse().context("configuration key `database`")?,
-            (None, None) => match sql::original::gateway_database(Path::new(FOLDER))? {
-                Some(url) => url,
-                None => "sqlite:darkserver.db".parse()?,
-            },
+            (None, None) => sql::original::gateway_database(&folder)?.unwrap_or_default(),
         };
         let mut federation = file.federation;
         let upstreams = match (arguments.upstreams, federation.upstreams.take()) {
@@ -165,6 +165,11 @@ impl Config {
         if file.index.miss_ttl > Duration::from_secs(2) {
             bail!("index.miss_ttl: expected at most 2s, found {}", humantime::format_duration(file.index.miss_ttl));
         }
+        let budget = federation.budget;
+        if !(BUDGETS.0..=BUDGETS.1).contains(&budget) {
+            let [least, most, found] = [BUDGETS.0, BUDGETS.1, budget].map(humantime::format_duration);
+            bail!("federation.budget: expected {least} to {most}, found {found}");
+        }
         let public_url = arguments.public_url.or(file.public_url);
         if let Some(url) = &public_url {
             expect_http(url)?;
@@ -173,7 +178,7 @@ impl Config {
             database,
             listen: arguments.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8002))),
             public_url,
-            cache_dir: arguments.cache_dir.or(file.cache_dir).unwrap_or_else(|| env::temp_dir().join("darkserver-cache")),
+            cache_dir: arguments.cache_dir.or(file.cache_dir).unwrap_or_else(cache_dir),
             cache_size: arguments.cache_size.or(file.cache_size).unwrap_or(ByteSize::gib(10)),
             trusted_proxies: file.trusted_proxies,
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
@@ -200,7 +205,26 @@ impl File {
             .add_source(source)
             .build()
             .and_then(config::Config::try_deserialize)
-            .with_context(|| format!("configuration file {}", path.display()))
+            .map_err(|error| anyhow!("configuration file {}: {}", path.display(), without_secrets(&error)))
+    }
+}
+
+/// What is wrong with a file, without the lines of it that the parser quotes and without passwords.
+fn without_secrets(error: &config::ConfigError) -> String {
+    let text = match error {
+        config::ConfigError::FileParse { cause, .. } => cause.to_string().lines().next().unwrap_or_default().to_owned(),
+        error => error.to_string(),
+    };
+    sql::without_passwords(&text)
+}
+
+/// Where extracted files go unless the configuration says: a folder that other users cannot make before us.
+fn cache_dir() -> PathBuf {
+    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    match env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home) {
+        _ if rustix::process::geteuid().is_root() => "/var/cache/darkserver".into(),
+        Some(caches) => caches.join("darkserver"),
+        None => env::temp_dir().join("darkserver-cache"),
     }
 }
 
@@ -253,6 +277,21 @@ mod tests {
         std::fs::write(folder.path().join("gateway.toml"), "lisen = \"127.0.0.1:1\"\n").unwrap();
         let error = format!("{:#}", File::read(None, folder.path()).unwrap_err());
         assert!(error.contains("lisen") && error.contains("gateway.toml"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_file_is_told_without_its_passwords() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.toml");
+        for text in [
+            "database = \"mysql://u:secret@h/d",
+            "[federation]\nupstreams = \"https://u:secret@h\"",
+            "[federation]\nupstreams = [\"https://u:secret@h:x\"]",
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = format!("{:#}", File::read(Some(&path), folder.path()).unwrap_err());
+            assert!(!error.contains("secret") && error.contains("gateway.toml"), "{text}: {error}");
+        }
     }
 
     #[test]

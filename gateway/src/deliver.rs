@@ -12,11 +12,10 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse};
 use futures::TryStreamExt;
 
+use crate::answer::{Found, Redirect};
 use crate::connection::Connection;
 use crate::error;
-use crate::federation::Redirect;
 use crate::files::{Content, Entry};
-use crate::search::Found;
 
 /// A build-id's bytes never change, but two packages can hold different files with one id: a week, and not `immutable`.
 const FILE_LIFETIME: &str = "public, max-age=604800";
@@ -89,8 +88,12 @@ fn bytes(
             (StatusCode::PARTIAL_CONTENT, content.part(part), Some(range))
         }
         Range::Beyond => {
-            let mut response = with_headers(StatusCode::RANGE_NOT_SATISFIABLE);
-            return response.insert_header((CONTENT_RANGE, format!("bytes */{size}"))).finish();
+            // Not the file's headers: a cache must not take this for the file.
+            let mut response = HttpResponse::build(StatusCode::RANGE_NOT_SATISFIABLE);
+            return response
+                .insert_header((CONTENT_RANGE, format!("bytes */{size}")))
+                .insert_header((CACHE_CONTROL, "no-store"))
+                .finish();
         }
     };
     let mut response = with_headers(status);
@@ -119,8 +122,10 @@ pub(crate) fn redirect(request: &HttpRequest, redirect: Redirect) -> HttpRespons
     }
     let mut response = HttpResponse::Found();
     response.insert_header((LOCATION, redirect.location)).insert_header((CACHE_CONTROL, REDIRECT_LIFETIME));
-    for header in redirect.headers {
-        response.append_header(header);
+    for (name, value) in redirect.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.append_header((name, value));
+        }
     }
     response.finish()
 }
@@ -139,7 +144,10 @@ impl Validators {
         // A section is named by where it lies.
         let part = if whole { String::new() } else { format!("-{}-{}", content.range.start, content.range.end) };
         let etag = (!digest.is_empty()).then(|| format!("\"{digest}{part}\""));
-        let modified = UNIX_EPOCH + Duration::from_secs(content.entry.mtime().try_into().unwrap_or(0));
+        // An HTTP date ends with the year 9999.
+        const LAST_SECOND: i64 = 253_402_300_799;
+        let modified = content.entry.mtime().clamp(0, LAST_SECOND);
+        let modified = UNIX_EPOCH + Duration::from_secs(modified.unsigned_abs());
         Self { etag, modified }
     }
 

@@ -16,22 +16,6 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
-/// Why a question is undecided: every party that could not be asked, with what was expected and found.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Undecided(pub(crate) Vec<String>);
-
-impl fmt::Display for Undecided {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("; "))
-    }
-}
-
-impl From<String> for Undecided {
-    fn from(cause: String) -> Self {
-        Self(vec![cause])
-    }
-}
-
 /// 400 with a text that says what was expected.
 pub(crate) fn malformed(error: &impl fmt::Display) -> HttpResponse {
     plain(StatusCode::BAD_REQUEST).body(format!("{error}\n"))
@@ -40,6 +24,11 @@ pub(crate) fn malformed(error: &impl fmt::Display) -> HttpResponse {
 /// 404, which shared caches may keep for a short while.
 pub(crate) fn absent() -> HttpResponse {
     plain(StatusCode::NOT_FOUND).insert_header((CACHE_CONTROL, "public, max-age=10")).body("not found\n")
+}
+
+/// 404 that nobody may remember.
+pub(crate) fn absent_for_now() -> HttpResponse {
+    no_store(&mut plain(StatusCode::NOT_FOUND)).body("not found\n")
 }
 
 /// 404 for a path that this server does not know.

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{HeaderName, HeaderValue};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reqwest::{Response, StatusCode};
@@ -15,13 +14,11 @@ use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 use url::Url;
 
-use crate::archives::reason;
+use crate::answer::{Redirect, Undecided};
 use crate::config;
-use crate::connection::Caller;
-use crate::error::Undecided;
-use crate::http_client;
+use crate::http_client::{self, reason};
 use crate::metrics::METRICS;
-use crate::question::{Question, What};
+use crate::question::{Caller, Question, What};
 
 /// The upstreams.
 #[derive(Clone)]
@@ -37,16 +34,6 @@ struct Upstream {
     url: Url,
     /// Host and port: how metrics and logs name it. The URL may hold credentials.
     name: String,
-}
-
-/// Where a client is sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Redirect {
-    pub(crate) location: String,
-    /// `X-DEBUGINFOD-*` of the upstream: clients collect them from every response of the chain.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Size in bytes, if the upstream told.
-    pub(crate) size: Option<u64>,
 }
 
 impl Federation {
@@ -189,19 +176,15 @@ fn redirect(mut url: Url, response: &Response) -> Redirect {
     let mut headers = Vec::new();
     for (name, value) in response.headers() {
         if name.as_str().starts_with("x-debuginfod-") {
-            let name = HeaderName::from_bytes(name.as_str().as_bytes());
-            let value = HeaderValue::from_bytes(value.as_bytes());
-            if let (Ok(name), Ok(value)) = (name, value) {
-                headers.push((name, value));
-            }
+            headers.push((name.to_string(), value.as_bytes().to_vec()));
         }
     }
     let number = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()?.parse().ok());
-    let named = number("x-debuginfod-size");
+    let named: Option<u64> = number("x-debuginfod-size");
     // Not `Response::content_length`: it counts what is left of the body.
     let size = named.or_else(|| response.status().is_success().then(|| number("content-length"))?);
     if let (None, Some(size)) = (named, size) {
-        headers.push((HeaderName::from_static("x-debuginfod-size"), HeaderValue::from(size)));
+        headers.push(("x-debuginfod-size".into(), size.to_string().into_bytes()));
     }
     Redirect { location: url.into(), headers, size }
 }

@@ -62,6 +62,17 @@ pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
     (url.origin() == base.origin()).then_some(url)
 }
 
+/// An HTTP error with what lies below it, without the URL: that may hold credentials.
+pub(crate) fn reason(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::from("request failed") };
+    let mut below = std::error::Error::source(error);
+    while let Some(error) = below {
+        text = format!("{text}: {error}");
+        below = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

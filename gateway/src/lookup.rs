@@ -4,7 +4,7 @@
 //! query. Queries run on the main runtime, so that a client that goes away cancels nobody else's query, and none longer than a
 //! decision may take: a database that hangs must not hold requests for ever.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,26 +51,30 @@ impl Lookup {
         }
         let (index, wanted, queries) = (self.index.clone(), build_id.clone(), self.queries.clone());
         let query = async move {
-            let records = queries.run(async move { index.records(&[wanted]).await }).await?;
+            let records = count(1, queries.run(async move { index.records(&[wanted]).await }).await)?;
             Ok(Arc::new(records))
         };
         self.cache.try_get_with_by_ref(build_id, query).await.map_err(|error: Arc<String>| error.to_string())
     }
 
-    /// Every record of several build-ids, rows once, ordered by package (in the order of their import), place in the package and
-    /// build-id.
+    /// Every record of several build-ids, rows once, ordered by package (its number in the index), place in the package and build-id.
     pub(crate) async fn records_of_all(&self, build_ids: &[BuildId]) -> Result<Vec<Record>, String> {
         let mut found: Vec<Record> = Vec::new();
         let mut missing: HashMap<BuildId, Vec<Record>> = HashMap::new();
+        let build_ids: BTreeSet<&BuildId> = build_ids.iter().collect();
         for build_id in build_ids {
             match self.cache.get(build_id).await {
-                Some(records) => found.extend(records.iter().cloned()),
+                Some(records) => {
+                    METRICS.index_lookups.with_label_values(&["memory"]).inc();
+                    found.extend(records.iter().cloned());
+                }
                 None => drop(missing.insert(build_id.clone(), Vec::new())),
             }
         }
         if !missing.is_empty() {
             let (index, wanted) = (self.index.clone(), missing.keys().cloned().collect::<Vec<_>>());
-            for record in self.queries.run(async move { index.records(&wanted).await }).await? {
+            let queried = self.queries.run(async move { index.records(&wanted).await }).await;
+            for record in count(missing.len(), queried)? {
                 if let Some(records) = missing.get_mut(&record.artifact.build_id) {
                     records.push(record);
                 }
@@ -101,7 +105,7 @@ fn place(record: &Record) -> (i64, u32, &BuildId) {
 }
 
 impl Queries {
-    /// Runs a query, counted.
+    /// Runs a query, timed.
     async fn run<T, F>(&self, query: F) -> Result<T, String>
     where
         T: Send + 'static,
@@ -110,15 +114,20 @@ impl Queries {
         let started = Instant::now();
         let result = self.runtime.spawn(tokio::time::timeout(self.limit, query)).await;
         METRICS.index_seconds.observe(started.elapsed().as_secs_f64());
-        let outcome = match result {
+        match result {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => Err(format!("index: {error}")),
             Ok(Err(_)) => Err(format!("index: expected an answer within {:?}, found none", self.limit)),
             Err(error) => Err(format!("index: the query ended early: {error}")),
-        };
-        METRICS.index_lookups.with_label_values(&[if outcome.is_ok() { "database" } else { "error" }]).inc();
-        outcome
+        }
     }
+}
+
+/// Counts the build-ids that the database was asked for, and whether it answered.
+fn count<T>(build_ids: usize, queried: Result<T, String>) -> Result<T, String> {
+    let answer = if queried.is_ok() { "database" } else { "error" };
+    METRICS.index_lookups.with_label_values(&[answer]).inc_by(build_ids as u64);
+    queried
 }
 
 /// Hits and misses live differently long.

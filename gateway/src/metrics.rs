@@ -1,11 +1,11 @@
-//! Every metric, declared once; the doc comment of each field is in docs/metrics.md word for word as its HELP.
+//! Every metric, declared once; its HELP stands in docs/metrics.md word for word.
 
 use std::sync::LazyLock;
 
 use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 /// The process's metrics.
-pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new().begin());
 
 /// What the gateway counts. Labels are bounded: never a client's text.
 pub(crate) struct Metrics {
@@ -47,8 +47,10 @@ impl Metrics {
             registry.register(Box::new(gauge.clone())).expect("a name registered once");
             gauge
         };
-        let build_info = counters("gateway_build_info", "Version of the running gateway, as a label; always 1.", &["version"]);
-        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
+        let version = Opts::new("gateway_build_info", "Version of the running gateway, as a label; always 1.");
+        let build_info = IntGauge::with_opts(version.const_label("version", env!("CARGO_PKG_VERSION"))).expect("a sound gauge");
+        build_info.set(1);
+        registry.register(Box::new(build_info)).expect("a name registered once");
         Self {
             requests: counters(
                 "gateway_requests_total",
@@ -62,7 +64,7 @@ impl Metrics {
             ),
             index_lookups: counters(
                 "gateway_index_lookups_total",
-                "Questions to the index, by who answered: memory, database, or error.",
+                "Build-ids looked up, by who answered: memory, database, or error.",
                 &["answer"],
             ),
             index_seconds: histograms("gateway_index_query_seconds", "Seconds that queries of the database took.", &[])
@@ -100,6 +102,20 @@ impl Metrics {
         }
     }
 
+    /// Begins the series whose labels are known with 0: the first event is then an increase that `rate` sees.
+    fn begin(self) -> Self {
+        for answer in ["memory", "database", "error"] {
+            self.index_lookups.with_label_values(&[answer]);
+        }
+        for result in ["whole", "failed"] {
+            self.extractions.with_label_values(&[result]);
+        }
+        for answer in ["reset", "status"] {
+            self.undecided.with_label_values(&[answer]);
+        }
+        self
+    }
+
     /// Everything in Prometheus' text format.
     pub(crate) fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
@@ -124,6 +140,13 @@ mod tests {
     #[test]
     fn every_metric_is_documented() {
         let docs = include_str!("../../docs/metrics.md");
+        // A family without a series is not gathered.
+        METRICS.requests.with_label_values(&["debuginfo", "200"]).inc();
+        METRICS.request_seconds.with_label_values(&["debuginfo"]).observe(0.1);
+        METRICS.store_requests.with_label_values(&["local", "opened"]).inc();
+        METRICS.upstream_requests.with_label_values(&["u.example", "found"]).inc();
+        METRICS.upstream_seconds.with_label_values(&["u.example"]).observe(0.1);
+        assert_eq!(METRICS.registry.gather().len(), docs.matches("| `gateway_").count(), "as many families as rows");
         for family in METRICS.registry.gather() {
             assert!(docs.contains(&format!("`{}`", family.name())), "{} is missing in docs/metrics.md", family.name());
             assert!(docs.contains(family.help()), "HELP of {} differs from docs/metrics.md", family.name());

@@ -1,4 +1,4 @@
-//! What a debuginfod client asks.
+//! What a debuginfod client asks, and who asks.
 
 use std::fmt;
 
@@ -23,6 +23,17 @@ pub(crate) enum What {
     Source(String),
 }
 
+impl What {
+    /// The word in URLs and metrics: one of four.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Artifact(kind) => kind.as_str(),
+            Self::Section(_) => "section",
+            Self::Source(_) => "source",
+        }
+    }
+}
+
 /// What libdebuginfod leaves as it is in a path.
 const LEFT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
@@ -36,6 +47,17 @@ impl fmt::Display for Question {
             What::Source(path) => write!(f, "source/{}", utf8_percent_encode(path.trim_start_matches('/'), LEFT)),
         }
     }
+}
+
+/// Who asks, as upstreams are told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    /// The addresses that the question has passed, from X-Forwarded-For, with the peer's behind.
+    pub(crate) forwarded_for: String,
+    /// How many servers the question has passed.
+    pub(crate) hops: usize,
+    /// As sent; upstreams log it.
+    pub(crate) user_agent: Option<String>,
 }
 
 /// Why a path under `/buildid/` is no question: what was expected and what was found.

@@ -12,16 +12,15 @@ use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 
+use crate::answer::{Answer, Undecided};
 use crate::archives::Archives;
 use crate::config::{Config, Prefer};
-use crate::connection::Caller;
-use crate::error::Undecided;
-use crate::federation::{Federation, Redirect};
+use crate::federation::Federation;
 use crate::files::Files;
 use crate::http_client;
 use crate::lookup::Lookup;
-use crate::question::{Question, What};
-use crate::search::{self, Found, Outcome};
+use crate::question::{Caller, Question, What};
+use crate::search::{Outcome, Search};
 
 /// How long an undecided question stays so.
 const UNDECIDED_FOR: Duration = Duration::from_secs(3);
@@ -33,27 +32,23 @@ pub(crate) struct Gateway {
     pub(crate) lookup: Lookup,
     pub(crate) files: Files,
     pub(crate) federation: Federation,
-    pub(crate) archives: Archives,
+    search: Search,
     undecided: Cache<Question, Undecided>,
-}
-
-/// What a question resolved to.
-pub(crate) enum Answer {
-    /// Bytes from here.
-    File(Found),
-    /// Somebody else has it.
-    Redirect(Redirect),
 }
 
 impl Gateway {
     /// Wires the parts together.
     pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
+        let budget = config.federation.budget;
+        let lookup = Lookup::new(index, &config.index, budget);
+        let files = Files::open(&config.cache_dir, config.cache_size).await?;
+        let archives = Archives::new(http_client::build(&config.stores.redirect_hosts)?);
         Ok(Self {
-            lookup: Lookup::new(index, &config.index, config.federation.budget),
-            files: Files::open(&config.cache_dir, config.cache_size).await?,
+            search: Search { lookup: lookup.clone(), files: files.clone(), archives, patience: budget / 2 },
+            lookup,
+            files,
             federation: Federation::new(&config.federation)?,
-            archives: Archives::new(http_client::build(&config.stores.redirect_hosts)?),
             undecided: Cache::builder().max_capacity(10_000).time_to_live(UNDECIDED_FOR).build(),
             config: Arc::new(config),
         })
@@ -86,7 +81,7 @@ impl Gateway {
             let outcome = if upstreams {
                 self.federation.find(question, caller, until).await.map(|found| found.map(Answer::Redirect))
             } else {
-                match search::run(self, question, until).await {
+                match self.search.run(question, until).await {
                     Ok(Outcome::Found(found)) => Ok(Some(Answer::File(found))),
                     Ok(Outcome::Settled) => return Ok(None),
                     Ok(Outcome::Absent) => Ok(None),

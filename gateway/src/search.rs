@@ -1,25 +1,16 @@
 //! A search through what the index knows: which record's file, from which location.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use artifact::{BuildId, Kind};
 use sql::{Location, Record, StoredPackage};
 
+use crate::answer::{Found, Undecided};
 use crate::archives::{Archive, Archives, Failure};
-use crate::error::Undecided;
-use crate::files::{Content, Entry, Key};
+use crate::files::{Content, Entry, Files, Key};
+use crate::lookup::Lookup;
 use crate::question::{Question, What};
-use crate::resolve::Gateway;
-
-/// Bytes, and what they are.
-pub(crate) struct Found {
-    pub(crate) content: Content,
-    /// Path of the member.
-    pub(crate) member: String,
-    /// NVRA of its package.
-    pub(crate) nvra: String,
-}
 
 /// What a search came to.
 pub(crate) enum Outcome {
@@ -31,37 +22,52 @@ pub(crate) enum Outcome {
     Settled,
 }
 
-/// Searches for what `question` asks for.
-///
-/// # Errors
-/// Not found, and the index or a store could not be asked.
-pub(crate) async fn run(gateway: &Gateway, question: &Question, deadline: Instant) -> Result<Outcome, Undecided> {
-    let asked = tokio::time::timeout_at(half_way_to(deadline).into(), gateway.lookup.records(&question.build_id));
-    let records = asked.await.unwrap_or_else(|_| Err("index: expected an answer within the budget, found none".into()))?;
-    let mut search = Search { gateway, deadline, causes: Vec::new(), settled: false };
-    let found = match &question.what {
-        What::Artifact(kind) => search.artifact(&candidates(&records, *kind), &question.build_id).await,
-        What::Section(name) => search.section(&records, &question.build_id, name).await,
-        What::Source(path) => search.source(&records, path).await,
-    };
-    match found {
-        Some(found) => Ok(Outcome::Found(found)),
-        None if !search.causes.is_empty() => Err(Undecided(search.causes)),
-        None if search.settled => Ok(Outcome::Settled),
-        None => Ok(Outcome::Absent),
+/// A client gives up after 90 s without a byte.
+const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(75);
+
+/// What is searched: the index, the files that were extracted, the archives.
+#[derive(Clone)]
+pub(crate) struct Search {
+    pub(crate) lookup: Lookup,
+    pub(crate) files: Files,
+    pub(crate) archives: Archives,
+    /// How long an archive may give no byte before it is given up.
+    pub(crate) patience: Duration,
+}
+
+impl Search {
+    /// Searches for what `question` asks for.
+    ///
+    /// # Errors
+    /// Not found, and the index or a store could not be asked.
+    pub(crate) async fn run(&self, question: &Question, deadline: Instant) -> Result<Outcome, Undecided> {
+        let asked = tokio::time::timeout_at(half_way_to(deadline).into(), self.lookup.records(&question.build_id));
+        let records = asked.await.unwrap_or_else(|_| Err("index: expected an answer within the budget, found none".into()))?;
+        let mut run = Run { search: self, deadline, causes: Vec::new(), settled: false };
+        let found = match &question.what {
+            What::Artifact(kind) => run.artifact(&candidates(&records, *kind), &question.build_id).await,
+            What::Section(name) => run.section(&records, &question.build_id, name).await,
+            What::Source(path) => run.source(&records, path).await,
+        };
+        match found {
+            Some(found) => Ok(Outcome::Found(found)),
+            None if !run.causes.is_empty() => Err(Undecided(run.causes)),
+            None if run.settled => Ok(Outcome::Settled),
+            None => Ok(Outcome::Absent),
+        }
     }
 }
 
 /// One search through candidates; remembers who could not be asked.
-struct Search<'a> {
-    gateway: &'a Gateway,
+struct Run<'a> {
+    search: &'a Search,
     deadline: Instant,
     causes: Vec<String>,
     /// A debuginfo file was looked through and does not have the section.
     settled: bool,
 }
 
-impl Search<'_> {
+impl Run<'_> {
     /// The first candidate that can be had.
     async fn artifact(&mut self, candidates: &[&Record], build_id: &BuildId) -> Option<Found> {
         for record in candidates {
@@ -82,8 +88,8 @@ impl Search<'_> {
             let section = name.to_owned();
             let range = match entry.whole_file().await {
                 Ok(file) => tokio::task::spawn_blocking(move || artifact::elf::section(&mut &*file, &section)).await,
-                Err(error) => {
-                    self.causes.push(format!("{}: {error}", record.package.package.nevra));
+                Err(failure) => {
+                    self.failed(failure);
                     continue;
                 }
             };
@@ -101,16 +107,14 @@ impl Search<'_> {
 
     /// The source file: out of the packages with debug sources among those built from one source package.
     async fn source(&mut self, records: &[Record], path: &str) -> Option<Found> {
-        let mut seen: Vec<(&str, &str)> = Vec::new();
+        let mut seen: Vec<&StoredPackage> = Vec::new();
         for record in records {
-            let package = &record.package.package;
-            let Some(source_rpm) = package.source_rpm.as_deref() else { continue };
-            let build = (source_rpm, package.nevra.arch.as_str());
-            if seen.contains(&build) {
+            let package = &record.package;
+            if seen.iter().any(|seen| is_same_build(seen, package)) {
                 continue;
             }
-            seen.push(build);
-            for sibling in self.source_packages(build.0, build.1).await {
+            seen.push(package);
+            for sibling in self.source_packages(package).await {
                 if let Some(found) = self.source_in(&sibling, path).await {
                     return Some(found);
                 }
@@ -120,36 +124,32 @@ impl Search<'_> {
     }
 
     /// The packages of a build that can hold its sources, likeliest first: -debugsource since Fedora 27, the kernel's
-    /// -debuginfo-common, and the -debuginfo packages of older releases.
-    async fn source_packages(&mut self, source_rpm: &str, arch: &str) -> Vec<Arc<StoredPackage>> {
-        let (source_rpm, arch) = (source_rpm.to_owned(), arch.to_owned());
-        let query = self.gateway.lookup.query(|index| async move { index.siblings(&source_rpm, &arch).await });
+    /// -debuginfo-common, and the -debuginfo packages of older releases. Of several builds of one source package those that are
+    /// nearest in distribution and time.
+    async fn source_packages(&mut self, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
+        let Some(source_rpm) = of.package.source_rpm.clone() else { return Vec::new() };
+        let arch = of.package.nevra.arch.clone();
+        let query = self.search.lookup.query(|index| async move { index.siblings(&source_rpm, &arch).await });
         let asked = tokio::time::timeout_at(half_way_to(self.deadline).into(), query);
         let siblings = asked.await.unwrap_or_else(|_| Err("index: expected an answer within the budget, found none".into()));
         let mut siblings = siblings.unwrap_or_else(|cause| {
             self.causes.push(cause);
             Vec::new()
         });
-        let rank = |package: &StoredPackage| {
-            let name = &package.package.nevra.name;
-            if name.ends_with("-debugsource") {
-                0
-            } else if name.contains("-debuginfo-common") {
-                1
-            } else if name.ends_with("-debuginfo") {
-                2
-            } else {
-                3
-            }
-        };
-        siblings.retain(|package| rank(package) < 3);
-        siblings.sort_by_key(rank);
+        siblings.retain(|sibling| source_rank(sibling).is_some());
+        siblings.sort_by_key(|sibling| {
+            let seconds_apart = match (sibling.package.built_at, of.package.built_at) {
+                (Some(a), Some(b)) => a.abs_diff(b),
+                _ => u64::MAX,
+            };
+            (sibling.distro != of.distro, source_rank(sibling), seconds_apart)
+        });
         siblings.into_iter().map(Arc::new).collect()
     }
 
     async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
         let mut opened = None;
-        let header = match self.gateway.archives.known_header(package).await {
+        let header = match self.search.archives.known_header(package).await {
             Some(header) => header,
             None => {
                 let archive = self.open(package).await?;
@@ -165,7 +165,7 @@ impl Search<'_> {
 
     /// Opens a package at the first of its locations that has it.
     async fn open(&mut self, package: &StoredPackage) -> Option<Archive> {
-        let archives = self.gateway.archives.clone();
+        let archives = self.search.archives.clone();
         let mut rest = archives.locations(package).into_iter();
         while let Some(location) = rest.next() {
             match open_within(&archives, package, location, self.location_deadline(rest.len())).await {
@@ -186,27 +186,39 @@ impl Search<'_> {
         opened: Option<Archive>,
     ) -> Option<Arc<Entry>> {
         let key = Key { identity: package.package.identity, ordinal };
-        let (files, archives) = (self.gateway.files.clone(), self.gateway.archives.clone());
+        let (files, archives) = (self.search.files.clone(), self.search.archives.clone());
         let mut entry = match files.find(key).await {
-            Some(entry) => need.met_by(entry).await.map_err(|failure| self.failed(failure)).ok(),
+            Some(entry) => self.met(need, key, entry).await.map_err(|failure| self.failed(failure)).ok(),
             None => None,
         };
         if entry.is_none()
             && let Some(archive) = opened
         {
-            let filled = need.met(files.fill(key, build_id, async { Ok(archive) }).await).await;
+            let filled = files.fill(key, build_id, async { Ok(archive) }).await;
+            let filled = match filled {
+                Ok(filled) => self.met(need, key, filled).await,
+                failed => failed,
+            };
             entry = filled.map_err(|failure| self.failed(failure)).ok();
         }
         let mut rest = archives.locations(package).into_iter();
         while entry.is_none()
             && let Some(location) = rest.next()
         {
+            if Instant::now() >= self.deadline {
+                self.causes.push(format!("store {}: not asked, the budget was used up before", location.store.name));
+                break;
+            }
             let deadline = self.location_deadline(rest.len());
             let open = {
                 let (archives, package, location) = (archives.clone(), package.clone(), location.clone());
                 async move { open_within(&archives, &package, &location, deadline).await }
             };
-            match need.met(files.fill(key, build_id, open).await).await {
+            let filled = match files.fill(key, build_id, open).await {
+                Ok(filled) => self.met(need, key, filled).await,
+                failed => failed,
+            };
+            match filled {
                 Ok(filled) => entry = Some(filled),
                 Err(failure) => self.failed_at(location, failure).await,
             }
@@ -229,6 +241,26 @@ impl Search<'_> {
         }
     }
 
+    /// Waits until enough of the member is there. An archive may be long; one that gives nothing for half a budget is given up.
+    async fn met(&self, need: Need, key: Key, entry: Arc<Entry>) -> Result<Arc<Entry>, Failure> {
+        let patience = self.search.patience;
+        let flowing = async {
+            match need {
+                Need::First => entry.while_it_flows(patience, entry.content().ready()).await,
+                Need::Whole => entry.while_it_flows(patience, entry.whole_file()).await.map(drop),
+            }
+        };
+        match tokio::time::timeout(FIRST_BYTES_WITHIN, flowing).await {
+            Ok(Ok(())) => Ok(entry),
+            Ok(Err(failure)) => {
+                self.search.files.forget(key, &entry).await;
+                Err(failure)
+            }
+            // It goes on, for whoever asks again.
+            Err(_) => Err(Failure::Unknown(format!("expected enough of a member within {FIRST_BYTES_WITHIN:?}, found less"))),
+        }
+    }
+
     /// A location may take half of what is left if `others` follow it: a store that hangs must leave time to ask the next one.
     fn location_deadline(&self, others: usize) -> Instant {
         if others > 0 { half_way_to(self.deadline) } else { self.deadline }
@@ -236,7 +268,7 @@ impl Search<'_> {
 
     async fn failed_at(&mut self, location: &Location, failure: Failure) {
         if matches!(failure, Failure::Unknown(_)) {
-            self.gateway.archives.blame(location).await;
+            self.search.archives.blame(location).await;
         }
         self.failed(failure);
     }
@@ -258,20 +290,6 @@ enum Need {
     Whole,
 }
 
-impl Need {
-    async fn met(self, filled: Result<Arc<Entry>, Failure>) -> Result<Arc<Entry>, Failure> {
-        self.met_by(filled?).await
-    }
-
-    async fn met_by(self, entry: Arc<Entry>) -> Result<Arc<Entry>, Failure> {
-        let waited = match self {
-            Self::First => entry.content().ready().await,
-            Self::Whole => entry.whole_file().await.map(drop),
-        };
-        waited.map(|()| entry).map_err(|error| Failure::Unknown(error.to_string()))
-    }
-}
-
 /// Opens an archive unless that takes too long.
 async fn open_within(
     archives: &Archives,
@@ -289,17 +307,37 @@ fn found(content: Content, member: &str, package: &StoredPackage) -> Found {
     Found { content, member: member.to_owned(), nvra: package.package.nevra.nvra() }
 }
 
+/// Packages that come from one run of one source package, as far as the index can tell.
+fn is_same_build(a: &StoredPackage, b: &StoredPackage) -> bool {
+    let build = |stored: &StoredPackage| {
+        let package = &stored.package;
+        (package.source_rpm.clone(), package.nevra.arch.clone(), stored.distro.clone(), package.built_at)
+    };
+    build(a) == build(b)
+}
+
+/// How likely a package holds debug sources, 0 the likeliest; `None` where it cannot.
+fn source_rank(package: &StoredPackage) -> Option<u8> {
+    let name = &package.package.nevra.name;
+    match name {
+        name if name.ends_with("-debugsource") => Some(0),
+        name if name.contains("-debuginfo-common") => Some(1),
+        name if name.ends_with("-debuginfo") => Some(2),
+        _ => None,
+    }
+}
+
 /// The records that can answer for `kind`, best first: files with DWARF before files that may have some and files that have none,
 /// then the newest build.
 fn candidates(records: &[Record], kind: Kind) -> Vec<&Record> {
     let mut candidates: Vec<&Record> = records.iter().filter(|record| record.artifact.kind == kind).collect();
-    let without_dwarf = |record: &Record| match record.artifact.dwarf {
+    let dwarf_rank = |record: &Record| match record.artifact.dwarf {
         Some(true) => 0,
         None => 1,
         Some(false) => 2,
     };
     candidates.sort_by_key(|record| {
-        let dwarf = if kind == Kind::Debuginfo { without_dwarf(record) } else { 0 };
+        let dwarf = if kind == Kind::Debuginfo { dwarf_rank(record) } else { 0 };
         (dwarf, std::cmp::Reverse(record.package.package.built_at), std::cmp::Reverse(record.package.id), record.artifact.ordinal)
     });
     candidates

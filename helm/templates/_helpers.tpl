@@ -59,11 +59,21 @@ app.kubernetes.io/component: gateway
 {{- define "darkserver.config" -}}
 trusted_proxies = {{ toRawJson .Values.gateway.trustedProxies }}
 
+[index]
+hit_ttl = {{ toRawJson .Values.gateway.index.hitTtl }}
+miss_ttl = {{ toRawJson .Values.gateway.index.missTtl }}
+entries = {{ int64 .Values.gateway.index.entries }}
+
+[stores]
+redirect_hosts = {{ toRawJson .Values.gateway.stores.redirectHosts }}
+
 [federation]
 upstreams = {{ toRawJson .Values.gateway.federation.upstreams }}
 prefer = {{ toRawJson .Values.gateway.federation.prefer }}
 unknown = {{ toString .Values.gateway.federation.unknown | toRawJson }}
 budget = {{ toRawJson .Values.gateway.federation.budget }}
+hops = {{ int64 .Values.gateway.federation.hops }}
+redirect_hosts = {{ toRawJson .Values.gateway.federation.redirectHosts }}
 {{ end }}
 
 {{- /* "10Gi" as a number of MiB. */}}
@@ -122,6 +132,13 @@ capabilities:
 {{- end }}
 {{- if not .Values.gateway.trustedProxies }}
 {{- fail "gateway.trustedProxies is empty: behind an Ingress the gateway must know the proxy's networks, or it resets connections where it has to answer 503" }}
+{{- end }}
+{{- end }}
+{{- if .Values.gateway.logFilter }}
+{{- range .Values.gateway.extraEnv }}
+{{- if eq .name "RUST_LOG" }}
+{{- fail "gateway.logFilter and RUST_LOG in gateway.extraEnv exclude each other: give one or the other" }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if and (eq .Values.cache.volume "claim") (gt (int .Values.replicaCount) 1) }}

@@ -217,6 +217,11 @@ def leaks(text):
     return [word for word in (*PASSWORDS, *coded) if word in text]
 
 
+def snake(values):
+    """The values of a map under the names that gateway.toml has for them."""
+    return {re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), key): value for key, value in values.items()}
+
+
 def common(label, text, found, values):
     deployment = only(found, "Deployment")
     pod = deployment["spec"]["template"]
@@ -315,10 +320,12 @@ def common(label, text, found, values):
 
     # gateway.toml.
     config = tomllib.loads(only(found, "ConfigMap")["data"]["gateway.toml"])
-    federation = values["gateway"]["federation"]
+    gateway = values["gateway"]
     check(f"{label}: gateway.toml", config == {
-        "trusted_proxies": values["gateway"]["trustedProxies"],
-        "federation": {**federation, "unknown": str(federation["unknown"])},
+        "trusted_proxies": gateway["trustedProxies"],
+        "index": snake(gateway["index"]),
+        "stores": snake(gateway["stores"]),
+        "federation": {**snake(gateway["federation"]), "unknown": str(gateway["federation"]["unknown"])},
     }, config)
 
 
@@ -333,7 +340,24 @@ def environment(found):
     return {env["name"]: env.get("value") for env in gateway_of(found)["env"]}
 
 
+def configuration(found):
+    return tomllib.loads(only(found, "ConfigMap")["data"]["gateway.toml"])
+
+
+def documented():
+    """The keys that only the gateway's file has, with their defaults, as docs/configuration.md lists them."""
+    text = (CHART.parent / "docs" / "configuration.md").read_text()
+    return dict(re.findall(r"^\| +\| +\| `([a-z_.]+)`[^|]*\| `([^`|]*)` \|", text, re.MULTILINE))
+
+
 def default(found):
+    config = configuration(found)
+    check("default: no upstreams", config["federation"].pop("upstreams") == [])
+    given = {"trusted_proxies": config.pop("trusted_proxies")}
+    given |= {f"{table}.{key}": value for table, keys in config.items() for key, value in keys.items()}
+    check("default: gateway.toml has every key that is in that file alone, and the gateway's own defaults",
+          {key: str(value) for key, value in given.items()} == documented(), (given, documented()))
+    check("default: the gateway decides what is logged", "RUST_LOG" not in environment(found))
     volumes = only(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
     check("default: bounded cache", {"name": "cache", "emptyDir": {"sizeLimit": "12Gi"}} in volumes)
     check("default: nothing optional",
@@ -389,10 +413,14 @@ def cache_claim(found):
 
 
 def federation(found):
-    config = tomllib.loads(only(found, "ConfigMap")["data"]["gateway.toml"])["federation"]
-    check("federation: configuration", config == {
+    config = configuration(found)
+    check("federation: configuration", config["federation"] == {
         "upstreams": ["https://debuginfod.example.org/", "https://mirror.example.net/debuginfod?a=1&b=<2>"],
-        "prefer": "redirect", "unknown": "503", "budget": "2500ms"}, config)
+        "prefer": "redirect", "unknown": "503", "budget": "2500ms", "hops": 3,
+        "redirect_hosts": ["cdn.example.net", "[2001:db8::1]"]}, config)
+    check("federation: index", config["index"] == {"hit_ttl": "5m", "miss_ttl": "1500ms", "entries": 12000000}, config)
+    check("federation: stores", config["stores"] == {"redirect_hosts": ["*"]}, config)
+    check("federation: log filter", environment(found)["RUST_LOG"] == "info,access=warn", environment(found))
     check("federation: public URL", environment(found)["DARKSERVER_PUBLIC_URL"] == "https://symbols.example.org")
     check("federation: service", only(found, "Service")["spec"]["type"] == "LoadBalancer")
 
@@ -431,6 +459,7 @@ CONTRADICTIONS = [
     ({"database": {"existingSecret": "given"}}, "exclude each other"),
     ({"ingress": {"enabled": True, "hosts": ["a.example.org"]}}, "gateway.trustedProxies is empty"),
     ({"ingress": {"enabled": True}, "gateway": {"trustedProxies": ["10.0.0.0/8"]}}, "ingress.hosts is empty"),
+    ({"gateway": {"logFilter": "info", "extraEnv": [{"name": "RUST_LOG", "value": "debug"}]}}, "gateway.logFilter and RUST_LOG"),
     ({"cache": {"volume": "claim"}}, "one replica only"),
     ({"cache": {"existingClaim": "mine"}}, "cache.volume is not claim"),
     ({"cache": {"size": "12Gi"}}, "cache.volumeSize must be larger"),
@@ -452,6 +481,17 @@ OUTSIDE_SCHEMA = [
     ({"gateway": {"federation": {"prefer": "proxy"}}}, "gateway.federation.prefer"),
     ({"gateway": {"federation": {"unknown": 404}}}, "gateway.federation.unknown"),
     ({"gateway": {"federation": {"budget": "4"}}}, "gateway.federation.budget"),
+    ({"gateway": {"federation": {"hops": 0}}}, "gateway.federation.hops"),
+    ({"gateway": {"federation": {"redirectHosts": ["https://a.example.org"]}}}, "gateway.federation.redirectHosts.0"),
+    ({"gateway": {"stores": {"redirectHosts": ["*.example.org"]}}}, "gateway.stores.redirectHosts.0"),
+    ({"gateway": {"stores": {"redirectHosts": ["a.example.org:443"]}}}, "gateway.stores.redirectHosts.0"),
+    ({"gateway": {"stores": {"redirect_hosts": []}}}, "gateway.stores"),
+    ({"gateway": {"index": {"ttl": "1s"}}}, "gateway.index"),
+    ({"gateway": {"index": {"hitTtl": 60}}}, "gateway.index.hitTtl"),
+    ({"gateway": {"index": {"hitTtl": None}}}, "gateway.index"),
+    ({"gateway": {"index": {"missTtl": "3s"}}}, "gateway.index.missTtl"),
+    ({"gateway": {"index": {"missTtl": "2001ms"}}}, "gateway.index.missTtl"),
+    ({"gateway": {"index": {"entries": "many"}}}, "gateway.index.entries"),
     ({"gateway": {"trustedProxies": ["10.0.0.1"]}}, "gateway.trustedProxies.0"),
     ({"gateway": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "gateway.extraEnv.0.name"),
     ({"cache": {"size": "10GB"}}, "cache.size"),
@@ -567,7 +607,8 @@ def check_with(render, extra):
 
     before = checksum({})
     for values in ({"gateway": {"federation": {"upstreams": ["https://a.example.org"]}}},
-                   {"gateway": {"trustedProxies": ["10.0.0.0/8"]}}, {"gateway": {"federation": {"budget": "3s"}}}):
+                   {"gateway": {"trustedProxies": ["10.0.0.0/8"]}}, {"gateway": {"federation": {"budget": "3s"}}},
+                   {"gateway": {"index": {"hitTtl": "1s"}}}, {"gateway": {"stores": {"redirectHosts": ["*"]}}}):
         check(f"{render.name}: checksum follows {json.dumps(values)}", checksum(values) != before)
     for values in ({"replicaCount": 5}, {"service": {"port": 80}},
                    {"database": {"readerUrl": READER.replace("S3cret", "other")}}):

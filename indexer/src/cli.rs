@@ -226,6 +226,11 @@ mod tests {
     }
 
     #[test]
+    fn help_names_the_default_database() {
+        assert!(EXAMPLES.contains(&format!("  5. {}\n", sql::DatabaseUrl::default())));
+    }
+
+    #[test]
     fn the_database_may_stand_before_and_behind_the_command() {
         for line in ["darkserver-import --database sqlite:x migrate", "darkserver-import migrate --database sqlite:x"] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}"));

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::output::{OutputError, print};
+
 /// Something was broken or could not be read, or the database failed.
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage or configuration; clap uses it too.
@@ -47,7 +49,7 @@ impl Failure {
                 eprintln!("darkserver-import: {detail}");
             }
             // Nothing is left to be done about a closed standard output.
-            let _ = crate::print(sentence);
+            let _ = print(sentence);
         } else {
             eprintln!("darkserver-import: {self}");
         }
@@ -55,6 +57,12 @@ impl Failure {
             Self::Usage(_) | Self::Original { .. } => USAGE,
             Self::Index(_) | Self::Local(_) => FAILED,
         })
+    }
+}
+
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Self {
+        Self::local(error)
     }
 }
 

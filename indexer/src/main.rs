@@ -5,7 +5,7 @@
 //! - [`stores`]: which store a folder belongs to; [`store_command`]: `store add`, `list` and `remove`;
 //! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a folder;
 //! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`funnel`]: batches into the index;
-//! - [`progress`], [`summary`]: what the operator sees; [`stop`]: Ctrl-C; [`failure`]: exit codes.
+//! - [`progress`], [`summary`]: what the operator sees; [`output`]: standard output; [`stop`]: Ctrl-C; [`failure`]: exit codes.
 //!
 //! Data flows one way: feeder -> candidates -> readers, one a job -> outcomes -> funnel -> index.
 
@@ -16,6 +16,7 @@ mod feed;
 mod funnel;
 mod import;
 mod original;
+mod output;
 mod progress;
 mod read;
 mod settings;
@@ -34,7 +35,8 @@ use cli::{Cli, Command, Common};
 use failure::{Failure, Result};
 use import::Importer;
 use original::Form;
-use summary::{finish, print};
+use output::print;
+use summary::finish;
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
@@ -59,29 +61,30 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         let database = original::database(common)?;
         return original::import(form, &open(common, &database).await?, common).await;
     };
-    let index = open_or_migrate(common, &command).await?;
     match command {
         Command::Dir(args) => {
+            let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
             importer.import_folders(&args).await?;
             finish(&importer.into_summary(), common, stop.is_set())
         }
         Command::Rpm(args) => {
+            let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
             importer.import_files(&args.files).await?;
             finish(&importer.into_summary(), common, stop.is_set())
         }
-        Command::Migrate => Ok(ExitCode::SUCCESS),
-        Command::Store(command) => store_command::run(&index, command, common).await,
+        Command::Migrate => migrate(common).await,
+        Command::Store(command) => {
+            let index = open(common, &settings::database(common)?).await?;
+            store_command::run(&index, command, common).await
+        }
     }
 }
 
-/// Opens the index as a command wants it. `migrate` has nothing else to do.
-async fn open_or_migrate(common: &Common, command: &Command) -> Result<Index> {
+/// Brings the schema up to date, and says what there was to do.
+async fn migrate(common: &Common) -> Result<ExitCode> {
     let database = settings::database(common)?;
-    if !matches!(command, Command::Migrate) {
-        return open(common, &database).await;
-    }
     let index = Index::open(&database, Access::ReadWrite)?;
     index.reach().await?;
     let migration = index.migrate().await?;
@@ -99,7 +102,7 @@ async fn open_or_migrate(common: &Common, command: &Command) -> Result<Index> {
             print(note)?;
         }
     }
-    Ok(index)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Opens an index with a schema of this program's version. The first command on an SQLite file shall just work; the schema of a
@@ -107,7 +110,7 @@ async fn open_or_migrate(common: &Common, command: &Command) -> Result<Index> {
 async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
     let index = Index::open(database, Access::ReadWrite)?;
     index.reach().await?;
-    if settings::is_embedded(database) {
+    if database.is_sqlite() {
         let migration = index.migrate().await?;
         if !common.quiet && !migration.applied.is_empty() {
             eprintln!("{database}: the schema is in place");

@@ -1,7 +1,6 @@
 //! Which database: the option, the environment, the own file, the original's files, or the default.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use config::{Config, ConfigError, File, FileFormat};
 use serde::Deserialize;
@@ -12,8 +11,6 @@ use crate::failure::{Failure, Result};
 
 /// The own file's name.
 const FILE: &str = "indexer.toml";
-/// What is used where nothing else says which.
-const DEFAULT: &str = "sqlite:darkserver.db";
 
 /// What the own file can say.
 #[derive(Deserialize)]
@@ -27,13 +24,10 @@ pub(crate) fn database(common: &Common) -> Result<DatabaseUrl> {
     if let Some(database) = configured_database(common)? {
         return Ok(database);
     }
-    match sql::original::indexer_database(&common.etc)? {
-        Some(database) => Ok(database),
-        None => Ok(DatabaseUrl::from_str(DEFAULT)?),
-    }
+    Ok(sql::original::indexer_database(&common.etc)?.unwrap_or_default())
 }
 
-/// The database that the option, the environment (clap reads it) or the own file names.
+/// The database that the option, the environment (clap reads it) or the own file names. An empty option or variable names none.
 pub(crate) fn configured_database(common: &Common) -> Result<Option<DatabaseUrl>> {
     if let Some(url) = common.database.as_deref().filter(|url| !url.is_empty()) {
         return Ok(Some(url.parse()?));
@@ -43,11 +37,6 @@ pub(crate) fn configured_database(common: &Common) -> Result<Option<DatabaseUrl>
         None => (common.etc.join(FILE), false),
     };
     read(&path, must_exist)
-}
-
-/// Is it a file that belongs to whoever uses it?
-pub(crate) fn is_embedded(database: &DatabaseUrl) -> bool {
-    database.to_string().starts_with("sqlite:")
 }
 
 fn read(path: &PathBuf, must_exist: bool) -> Result<Option<DatabaseUrl>> {
@@ -66,13 +55,14 @@ fn read(path: &PathBuf, must_exist: bool) -> Result<Option<DatabaseUrl>> {
     }
 }
 
-/// An error without the lines of the file that its text quotes: they may hold a password.
+/// An error without a password. The lines of the file that it quotes go altogether: what is broken need not look like a URL.
 fn refuse(path: &Path, error: &ConfigError) -> Failure {
     let found = match error {
         ConfigError::FileParse { cause, .. } => cause.to_string().lines().next().unwrap_or_default().to_owned(),
         ConfigError::Message(text) => text.clone(),
         _ => "a value of another type".into(),
     };
+    let found = sql::without_passwords(&found);
     Failure::Usage(format!("{}: expected `database = \"URL\"`, found {found}", path.display()))
 }
 
@@ -88,6 +78,7 @@ mod tests {
             ("database = \"mysql://u:secret@h/d", "line 1"),
             ("database = mysql://u:secret@h/d", "line 1"),
             ("databases = \"mysql://u:secret@h/d\"", "databases"),
+            ("\"mysql://u:secret@h/d\" = 1", "unknown"),
             ("database = [\"mysql://u:secret@h/d\"]", "another type"),
             ("database = \"mysql:secret@h\"", "expected"),
         ] {

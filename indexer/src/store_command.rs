@@ -7,8 +7,8 @@ use sql::{Index, NewStore, Store, Tier};
 
 use crate::cli::{Common, StoreArgs, StoreCommand};
 use crate::failure::{self, Failure, Result};
+use crate::output::print;
 use crate::stores::{base_url, place, utf8};
-use crate::summary::print;
 
 /// Runs `store add`, `list` or `remove`.
 pub(crate) async fn run(index: &Index, command: StoreCommand, common: &Common) -> Result<ExitCode> {

@@ -1,7 +1,6 @@
 //! What an import did, and how the operator is told.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -9,6 +8,7 @@ use sql::Inserted;
 
 use crate::cli::Common;
 use crate::failure::{self, Failure, Result};
+use crate::output::print;
 
 /// What an import did: the object that `--json` prints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -77,9 +77,4 @@ pub(crate) fn finish(summary: &Summary, common: &Common, interrupted: bool) -> R
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
     Ok(if summary.is_flawless() { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
-}
-
-/// A line on standard output.
-pub(crate) fn print(line: &dyn std::fmt::Display) -> Result<()> {
-    writeln!(io::stdout(), "{line}").map_err(Failure::local)
 }

@@ -58,6 +58,11 @@ impl DatabaseUrl {
         Self(Target::Sqlite(path.as_ref().into()))
     }
 
+    /// Is it SQLite, a file or memory that belongs to whoever uses it?
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self.0, Target::Sqlite(_) | Target::SqliteMemory)
+    }
+
     pub(crate) fn target(&self) -> &Target {
         &self.0
     }
@@ -85,6 +90,13 @@ impl DatabaseUrl {
             options = options.ssl_ca(ca);
         }
         Ok(options)
+    }
+}
+
+impl Default for DatabaseUrl {
+    /// `sqlite:darkserver.db`, in the working directory: what is used where nothing says which.
+    fn default() -> Self {
+        Self::sqlite("darkserver.db")
     }
 }
 
@@ -215,6 +227,14 @@ mod tests {
             let url: DatabaseUrl = text.parse().unwrap();
             assert_eq!(url.to_string(), shown);
             assert_eq!(format!("{url:?}"), format!("DatabaseUrl({shown})"));
+        }
+    }
+
+    #[test]
+    fn the_default_is_a_file_here() {
+        assert_eq!(DatabaseUrl::default().to_string(), "sqlite:darkserver.db");
+        for (text, is_sqlite) in [("sqlite:x.db", true), ("sqlite::memory:", true), ("mysql://sqlite:x@sqlite/sqlite", false)] {
+            assert_eq!(text.parse::<DatabaseUrl>().unwrap().is_sqlite(), is_sqlite, "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
-//! The handle: two pools, and the macro that writes a body once for both.
+//! The handle: two pools, and the macros that write a body once for both.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use sqlx::mysql::MySqlPoolOptions;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, MySql, MySqlPool, Sqlite, SqlitePool};
+use sqlx::{ConnectOptions, Connection, MySql, MySqlConnection, MySqlPool, Sqlite, SqlitePool};
 
 use crate::database_url::Target;
 use crate::dialect::{self, Dialect};
@@ -36,6 +38,28 @@ macro_rules! both {
     };
 }
 pub(crate) use both;
+
+/// [`both`] for a query that only reads: `asking!(&self.db, |connection, Backend| ...)`. The body may be dropped in the middle,
+/// see [`Lent`].
+macro_rules! asking {
+    ($db:expr, |$connection:ident, $backend:ident| $body:expr) => {
+        match $db {
+            $crate::db::Db::Sqlite($connection) => {
+                type $backend = sqlx::Sqlite;
+                $body
+            }
+            $crate::db::Db::MySql(pool) => {
+                type $backend = sqlx::MySql;
+                let mut lent = $crate::db::Lent::from(pool).await?;
+                let $connection = &mut *lent;
+                let result = $body;
+                lent.give_back();
+                result
+            }
+        }
+    };
+}
+pub(crate) use asking;
 
 /// Connections of a reader: more only queue up inside the database.
 const READERS: u32 = 16;
@@ -66,7 +90,7 @@ pub(crate) enum Db {
 /// A transaction that writes. Dropped without [`Transaction::commit`], also in the middle, it leaves nothing behind.
 pub(crate) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
-    MySql(sqlx::Transaction<'static, MySql>),
+    MySql(Lent),
 }
 
 impl Index {
@@ -89,17 +113,6 @@ impl Index {
             Target::MySql(_) => Db::MySql(mysql(url, access, patience)?),
         };
         Ok(Self { db, name: url.to_string().into(), patience })
-    }
-
-    /// Asks the database for a sign of life.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub async fn ping(&self) -> Result<()> {
-        self.reading("ping", || async {
-            both!(Db, &self.db, |pool, Backend| sqlx::query::<Backend>("select 1").execute(pool).await.map(drop))
-        })
-        .await
     }
 
     /// Connects once, without the patience of the pool: a database that is down says so at once, and why.
@@ -155,7 +168,11 @@ impl Index {
     pub(crate) async fn begin(&self) -> sqlx::Result<Transaction> {
         Ok(match &self.db {
             Db::Sqlite(pool) => Transaction::Sqlite(pool.begin_with(Sqlite::BEGIN).await?),
-            Db::MySql(pool) => Transaction::MySql(pool.begin_with(MySql::BEGIN).await?),
+            Db::MySql(pool) => {
+                let mut connection = Lent::from(pool).await?;
+                sqlx::raw_sql(MySql::BEGIN).execute(&mut *connection).await?;
+                Transaction::MySql(connection)
+            }
         })
     }
 
@@ -180,7 +197,55 @@ impl fmt::Debug for Index {
 
 impl Transaction {
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
-        both!(Transaction, self, |transaction, Backend| transaction.commit().await)
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::MySql(mut connection) => {
+                sqlx::raw_sql("commit").execute(&mut *connection).await?;
+                connection.give_back();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A connection of MySQL while something is asked. Dropped before [`Lent::give_back`] it is closed, which ends its transaction:
+/// sqlx would give it back to the pool, waiting for the answer of a host that may have vanished, and a statement that was being
+/// prepared would leave its answer to whoever asks next. An SQLite connection knows neither.
+pub(crate) struct Lent {
+    connection: PoolConnection<MySql>,
+    answered: bool,
+}
+
+impl Lent {
+    pub(crate) async fn from(pool: &MySqlPool) -> sqlx::Result<Self> {
+        Ok(Self { connection: pool.acquire().await?, answered: false })
+    }
+
+    /// Every answer was read, and no transaction is open.
+    pub(crate) fn give_back(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Deref for Lent {
+    type Target = MySqlConnection;
+
+    fn deref(&self) -> &MySqlConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut MySqlConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.connection.close_on_drop();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{Transaction, both};
 use crate::dialect::Dialect;
-use crate::read::{LIST, push_list, to_identity};
+use crate::rows::{LIST, push_list, to_identity};
 use crate::{Import, Index, Inserted, NewLocation, PathHash, Result};
 
 /// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:

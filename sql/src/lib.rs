@@ -2,9 +2,11 @@
 //!
 //! In reading order:
 //! - [`DatabaseUrl`]: where the index is; [`original`]: the same out of the original darkserver's configuration files;
-//! - [`Index`]: the handle (`db`: two pools and one macro; `dialect`: the few words in which the databases differ; `error`);
+//!   [`without_passwords`]: a text that may quote such a URL;
+//! - [`Index`]: the handle (`db`: two pools and two macros; `dialect`: the few words in which the databases differ; `error`);
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
-//! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`, and `read`, the queries);
+//! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`; `read`, the queries, and `rows`,
+//!   what they select);
 //! - [`Import`]: what goes in (`import`, and `insert`, the transaction); `seen`: what a store holds, and no longer holds.
 
 mod database_url;
@@ -14,8 +16,10 @@ mod error;
 mod import;
 mod insert;
 pub mod original;
+mod passwords;
 mod read;
 mod record;
+mod rows;
 mod schema;
 mod seen;
 mod store;
@@ -25,6 +29,7 @@ pub use database_url::DatabaseUrl;
 pub use db::{Access, Index};
 pub use error::{Error, Result};
 pub use import::{Import, Inserted, NewLocation};
+pub use passwords::without_passwords;
 pub use record::{Location, Record, StoredPackage};
 pub use schema::{Migration, createtable};
 pub use seen::{KnownLocation, PathHash};

@@ -19,7 +19,8 @@ pub struct Record {
 /// A package with what the index knows beyond its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPackage {
-    /// Its number in this index; it says nothing about order of arrival.
+    /// Its number in this index. It grows with import on SQLite and on a single MySQL server, not across the nodes of a cluster.
+    /// Lists are ordered by it because it is stable.
     pub id: i64,
     /// What the header says.
     pub package: Package,
@@ -29,6 +30,13 @@ pub struct StoredPackage {
     pub open: bool,
     /// Where it is or was, best first: present before gone, then by tier, priority (lower first), store name and path.
     pub locations: Vec<Location>,
+}
+
+impl StoredPackage {
+    /// The locations that are not gone, best first.
+    pub fn present(&self) -> impl Iterator<Item = &Location> {
+        self.locations.iter().filter(|location| location.gone_at.is_none())
+    }
 }
 
 /// Where a package is or was.

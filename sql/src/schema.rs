@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, MigrationType, Migrator};
 
-use crate::db::{Db, both};
+use crate::db::{Db, asking, both};
 use crate::{Error, Index, Result, dialect, views};
 
 /// The migrations: number, name, SQL. They are only ever added; the numbers of both databases match.
@@ -89,9 +89,9 @@ impl Index {
     /// The versions that are applied; none in a new database.
     async fn versions(&self) -> Result<Vec<i64>> {
         self.reading("reading the schema's version", || async {
-            let versions = both!(Db, &self.db, |pool, Backend| {
+            let versions = asking!(&self.db, |connection, Backend| {
                 sqlx::query_scalar::<Backend, i64>("select version from _sqlx_migrations where success order by version")
-                    .fetch_all(pool)
+                    .fetch_all(connection)
                     .await
             });
             match versions {

@@ -8,8 +8,8 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, QueryBuilder};
 
-use crate::db::both;
-use crate::read::{LIST, broken, push_list, to_identity, to_unsigned};
+use crate::db::{asking, both};
+use crate::rows::{LIST, broken, push_list, to_identity, to_unsigned};
 use crate::{Index, Result};
 
 /// SHA-256 of a location's path below its store: the key of a location, together with the store and the package.
@@ -78,7 +78,7 @@ impl Index {
     async fn known(&self, store_id: i64, between: Option<(&str, &str)>) -> Result<HashMap<PathHash, KnownLocation>> {
         self.reading("reading known locations", || async {
             let mut known: HashMap<PathHash, (i64, KnownLocation)> = HashMap::new();
-            both!(Db, &self.db, |pool, Backend| {
+            asking!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(
                     "select l.path_hash, l.package_id, p.identity, l.size, l.mtime_ns, l.last_seen, l.gone_at, p.state \
                      from locations l join packages p on p.id = l.package_id \
@@ -88,7 +88,7 @@ impl Index {
                 if let Some((first, last)) = between {
                     query.push(" and l.path > ").push_bind(first).push(" and l.path < ").push_bind(last);
                 }
-                let mut rows = query.build_query_as::<KnownRow>().fetch(pool);
+                let mut rows = query.build_query_as::<KnownRow>().fetch(connection);
                 while let Some(row) = rows.try_next().await? {
                     let (path, last_seen, location) = row.read()?;
                     let rank = |gone: bool, last_seen: i64| (!gone, last_seen);

@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use sqlx::QueryBuilder;
 
-use crate::db::both;
+use crate::db::{asking, both};
 use crate::dialect::Dialect;
 use crate::import::check_length;
-use crate::read::StoreRow;
+use crate::rows::StoreRow;
 use crate::{Error, Index, Result};
 
 /// A place that holds archives.
@@ -101,8 +101,9 @@ impl Index {
     pub async fn stores(&self) -> Result<Vec<Store>> {
         let mut stores = self
             .reading("reading stores", || async {
-                let rows =
-                    both!(Db, &self.db, |pool, Backend| sqlx::query_as::<Backend, StoreRow>(STORES).fetch_all(pool).await?);
+                let rows = asking!(&self.db, |connection, Backend| sqlx::query_as::<Backend, StoreRow>(STORES)
+                    .fetch_all(connection)
+                    .await?);
                 rows.into_iter().filter_map(|row| row.into_store().transpose()).collect::<sqlx::Result<Vec<Store>>>()
             })
             .await?;

@@ -1,14 +1,16 @@
-//! The cache folder: `IDENTITY-ORDINAL-DIGEST` for every whole file. Files that grow have no name (O_TMPFILE, open(2)); where the
+//! The cache folder: `files/IDENTITY-ORDINAL-SIZE-DIGEST` for every whole file, in a folder that only this user may enter. Files that grow have no name (O_TMPFILE, open(2)); where the
 //! file system cannot do that, a name that begins with a dot and is removed at the next start.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::Key;
 use super::entry::{About, Entry};
@@ -27,28 +29,60 @@ pub(super) struct Draft {
 }
 
 impl Folder {
-    /// Opens the folder, makes it if need be.
+    /// Opens the folder `files` below `path`, makes both if need be. What is in it is taken over, so it must be ours alone.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let context = || format!("cache folder {}", path.display());
         std::fs::create_dir_all(path).with_context(context)?;
-        let path = path.canonicalize().with_context(context)?;
-        let folder = Self { path, temporary: AtomicU64::new(0) };
+        let folder = Self { path: path.canonicalize().with_context(context)?.join("files"), temporary: AtomicU64::new(0) };
+        folder.make().with_context(context)?;
+        let found = std::fs::symlink_metadata(&folder.path).with_context(context)?;
+        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
+            let (shown, mode) = (folder.path.display(), found.mode() & 0o7777);
+            bail!(
+                "{shown}: expected a folder of this user with mode 0700, found one of user {} with mode {mode:04o}",
+                found.uid()
+            );
+        }
         folder.check()?;
         Ok(folder)
     }
 
+    fn make(&self) -> std::io::Result<()> {
+        match std::fs::DirBuilder::new().mode(0o700).create(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Can files be written?
     pub(super) fn check(&self) -> Result<()> {
-        self.draft().map(drop).with_context(|| format!("cache folder {}: expected to be able to write", self.path.display()))
+        self.draft(0).map(drop).with_context(|| format!("cache folder {}: expected to be able to write", self.path.display()))
     }
 
     /// Where the whole file of a member is or will be.
-    pub(super) fn path(&self, key: Key, digest: &str) -> PathBuf {
-        self.path.join(format!("{}-{}-{digest}", key.identity, key.ordinal))
+    pub(super) fn path(&self, key: Key, size: u64, digest: &str) -> PathBuf {
+        self.path.join(format!("{}-{}-{size}-{digest}", key.identity, key.ordinal))
     }
 
-    /// A new file without a name.
-    pub(super) fn draft(&self) -> std::io::Result<Draft> {
+    /// A new file without a name, on a disk that has room for `size` bytes.
+    pub(super) fn draft(&self, size: u64) -> std::io::Result<Draft> {
+        let draft = match self.unnamed() {
+            // Somebody removed the folder.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.make()?;
+                self.unnamed()?
+            }
+            draft => draft?,
+        };
+        let disk = rustix::fs::fstatvfs(&draft.file)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if size > free {
+            return Err(std::io::Error::other(format!("expected {size} bytes free in the cache folder, found {free}")));
+        }
+        Ok(draft)
+    }
+
+    fn unnamed(&self) -> std::io::Result<Draft> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR) {
             Ok(fd) => Ok(Draft { file: fd.into(), name: None }),
@@ -72,13 +106,16 @@ impl Folder {
             let Some(name) = name.to_str() else { continue };
             if name.starts_with(".draft-") {
                 std::fs::remove_file(item.path()).with_context(context)?;
-            } else if let Some((key, digest)) = parse_name(name) {
+            } else if let Some((key, size, digest)) = parse_name(name) {
+                // Not followed, if it is a link.
                 let metadata = item.metadata().with_context(context)?;
-                let mtime = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-                let mtime = mtime.map_or(0, |at| at.as_secs().try_into().unwrap_or(0));
-                let about = About { size: metadata.len(), mtime, digest: digest.to_owned(), path: item.path() };
-                let used = metadata.accessed().ok();
-                found.push((used, key, Entry::whole(about)));
+                if !metadata.is_file() || metadata.len() != size {
+                    tracing::warn!(path = %item.path().display(), "not a file of {size} bytes as its name says: removed");
+                    std::fs::remove_file(item.path()).with_context(context)?;
+                    continue;
+                }
+                let about = About { size, mtime: metadata.mtime(), digest: digest.to_owned(), path: item.path() };
+                found.push((metadata.accessed().ok(), key, Entry::whole(about)));
             }
         }
         // Least recently read first, so that these are evicted first.
@@ -116,12 +153,13 @@ impl Drop for Draft {
     }
 }
 
-fn parse_name(name: &str) -> Option<(Key, &str)> {
-    let mut parts = name.splitn(3, '-');
+fn parse_name(name: &str) -> Option<(Key, u64, &str)> {
+    let mut parts = name.splitn(4, '-');
     let identity = parts.next()?.parse().ok()?;
     let ordinal = parts.next()?.parse().ok()?;
+    let size = parts.next()?.parse().ok()?;
     let digest = parts.next().filter(|digest| digest.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    Some((Key { identity, ordinal }, digest))
+    Some((Key { identity, ordinal }, size, digest))
 }
 
 #[cfg(test)]
@@ -135,8 +173,8 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let folder = Folder::open(temporary.path()).unwrap();
         let key = Key { identity: artifact::Identity::from_bytes([7; 32]), ordinal: 3 };
-        let path = folder.path(key, "ab12");
-        let mut draft = folder.draft().unwrap();
+        let path = folder.path(key, 5, "ab12");
+        let mut draft = folder.draft(5).unwrap();
         draft.file.write_all(b"hello").unwrap();
         assert!(!path.exists());
         draft.publish(&path, 1_000_000_000).unwrap();
@@ -150,11 +188,33 @@ mod tests {
     #[test]
     fn drafts_of_an_earlier_run_are_removed_and_foreign_files_left_alone() {
         let temporary = tempfile::tempdir().unwrap();
-        std::fs::write(temporary.path().join(".draft-1-1"), "x").unwrap();
-        std::fs::write(temporary.path().join("README"), "x").unwrap();
         let folder = Folder::open(temporary.path()).unwrap();
+        std::fs::write(folder.path.join(".draft-1-1"), "x").unwrap();
+        std::fs::write(folder.path.join("README"), "x").unwrap();
         assert!(folder.left_by_an_earlier_run().unwrap().is_empty());
-        assert!(!temporary.path().join(".draft-1-1").exists());
-        assert!(temporary.path().join("README").exists());
+        assert!(!folder.path.join(".draft-1-1").exists());
+        assert!(folder.path.join("README").exists());
+    }
+
+    #[test]
+    fn only_whole_files_are_taken_over_and_links_never() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temporary.path()).unwrap();
+        let key = Key { identity: artifact::Identity::from_bytes([7; 32]), ordinal: 3 };
+        let (short, link) = (folder.path(key, 5, "ab12"), folder.path(Key { ordinal: 4, ..key }, 11, "ab12"));
+        std::fs::write(&short, "hell").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+        assert!(folder.left_by_an_earlier_run().unwrap().is_empty());
+        assert!(!short.exists() && std::fs::symlink_metadata(&link).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_enter_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let files = temporary.path().join("files");
+        std::fs::create_dir(&files).unwrap();
+        std::fs::set_permissions(&files, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let error = format!("{:#}", Folder::open(temporary.path()).err().unwrap());
+        assert!(error.contains("expected a folder of this user with mode 0700, found"), "{error}");
     }
 }

@@ -5,14 +5,17 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use artifact::BuildId;
 use bytes::Bytes;
 use futures::Stream;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+
+use crate::archives::Failure;
 
 /// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
 const HELD_BACK: u64 = 64 << 10;
@@ -30,6 +33,8 @@ pub(crate) struct Entry {
     build_id: OnceLock<Option<BuildId>>,
     /// Put out of the cache: the file is to have no name.
     evicted: AtomicBool,
+    /// Bytes read of the archive and written of the member: does it go on?
+    flow: AtomicU64,
 }
 
 /// What is known of a member before its bytes.
@@ -53,7 +58,7 @@ pub(crate) enum Progress {
     /// All there and verified.
     Whole,
     /// Ended: why.
-    Failed(Arc<str>),
+    Failed(Failure),
 }
 
 /// The bytes of an entry that a response delivers.
@@ -67,13 +72,15 @@ pub(crate) struct Content {
 impl Entry {
     /// An entry that `progress` tells about.
     pub(super) fn growing(about: About, file: Arc<File>, progress: watch::Receiver<Progress>) -> Self {
-        Self { about, growing: Mutex::new(Some(file)), progress, build_id: OnceLock::new(), evicted: AtomicBool::new(false) }
+        let (build_id, evicted, flow) = (OnceLock::new(), AtomicBool::new(false), AtomicU64::new(0));
+        Self { about, growing: Mutex::new(Some(file)), progress, build_id, evicted, flow }
     }
 
     /// An entry whose file is there.
     pub(super) fn whole(about: About) -> Self {
         let (_, progress) = watch::channel(Progress::Whole);
-        Self { about, growing: Mutex::new(None), progress, build_id: OnceLock::new(), evicted: AtomicBool::new(false) }
+        let (build_id, evicted, flow) = (OnceLock::new(), AtomicBool::new(false), AtomicU64::new(0));
+        Self { about, growing: Mutex::new(None), progress, build_id, evicted, flow }
     }
 
     /// A file that is no member of anything and in no cache: an archive itself.
@@ -112,7 +119,7 @@ impl Entry {
     pub(super) fn is_usable(&self) -> bool {
         match &*self.progress.borrow() {
             Progress::Growing(_) => true,
-            Progress::Whole => self.file().is_ok(),
+            Progress::Whole => self.file().and_then(|file| file.metadata()).is_ok_and(|found| found.len() == self.size()),
             Progress::Failed(_) => false,
         }
     }
@@ -121,9 +128,37 @@ impl Entry {
     ///
     /// # Errors
     /// Why the extraction failed.
-    pub(crate) async fn whole_file(&self) -> io::Result<Arc<File>> {
+    pub(crate) async fn whole_file(&self) -> Result<Arc<File>, Failure> {
         self.available(self.size()).await?;
-        self.file()
+        self.file().map_err(|error| Failure::Unknown(format!("{}: {error}", self.about.path.display())))
+    }
+
+    /// Waits for bytes of this entry as long as its extraction goes on, for at most `patience` without any byte.
+    ///
+    /// # Errors
+    /// What `bytes` says, or that it does not go on.
+    pub(crate) async fn while_it_flows<T>(
+        &self,
+        patience: Duration,
+        bytes: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut bytes = std::pin::pin!(bytes);
+        let mut flow = self.flow.load(Ordering::Relaxed);
+        loop {
+            if let Ok(bytes) = tokio::time::timeout(patience, &mut bytes).await {
+                return bytes;
+            }
+            let before = std::mem::replace(&mut flow, self.flow.load(Ordering::Relaxed));
+            if before == flow {
+                let name = self.about.path.display();
+                return Err(Failure::Unknown(format!("{name}: expected bytes of the archive within {patience:?}, found none")));
+            }
+        }
+    }
+
+    /// So many bytes were read or written.
+    pub(super) fn flows(&self, bytes: usize) {
+        self.flow.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Does the ELF file's own note say `expected`? A file that is not ELF (a compressed kernel module) has no say.
@@ -145,11 +180,21 @@ impl Entry {
         self.build_id.get_or_init(|| Some(build_id));
     }
 
+    /// Was the build-id looked at?
+    pub(super) fn is_noted(&self) -> bool {
+        self.build_id.get().is_some()
+    }
+
+    /// Was it put out of the cache?
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::SeqCst)
+    }
+
     /// The file has its name: lets go of the descriptor. If the entry was evicted while it grew, the name goes again and the
     /// descriptor stays for those who read it.
     pub(super) fn named(&self) {
         let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.evicted.load(Ordering::SeqCst) {
+        if self.is_evicted() {
             drop(growing);
             return self.remove();
         }
@@ -185,12 +230,12 @@ impl Entry {
     }
 
     /// Waits until the bytes up to `end` may leave, and says up to where they may.
-    async fn available(&self, end: u64) -> io::Result<u64> {
+    async fn available(&self, end: u64) -> Result<u64, Failure> {
         let mut progress = self.progress.clone();
         loop {
             match &*progress.borrow_and_update() {
                 Progress::Whole => return Ok(self.size()),
-                Progress::Failed(cause) => return Err(io::Error::other(cause.to_string())),
+                Progress::Failed(failure) => return Err(failure.clone()),
                 Progress::Growing(written) => {
                     let may_leave = (*written).min(self.size().saturating_sub(HELD_BACK));
                     if may_leave >= end {
@@ -198,7 +243,7 @@ impl Entry {
                     }
                 }
             }
-            progress.changed().await.map_err(|_| io::Error::other("the extraction ended early"))?;
+            progress.changed().await.map_err(|_| Failure::Unknown("the extraction ended early".into()))?;
         }
     }
 }
@@ -218,7 +263,7 @@ impl Content {
     ///
     /// # Errors
     /// Why the extraction failed.
-    pub(crate) async fn ready(&self) -> io::Result<()> {
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
         let first = (self.range.start + 1).min(self.range.end);
         self.entry.available(first).await.map(drop)
     }
@@ -232,7 +277,8 @@ impl Content {
                 if at >= content.range.end {
                     return Ok(None);
                 }
-                let available = content.entry.available(at + 1).await?.min(content.range.end);
+                let available = content.entry.available(at + 1).await.map_err(|failure| io::Error::other(failure.to_string()))?;
+                let available = available.min(content.range.end);
                 let file = match file {
                     Some(file) => file,
                     None => content.entry.file()?,

@@ -1,13 +1,14 @@
 //! Fills an entry: decompresses an archive up to the member, on a thread of its own.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifact::header::Header;
 use artifact::{BuildId, elf, payload};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::disk::Draft;
 use super::entry::{About, Progress};
@@ -17,50 +18,34 @@ use crate::metrics::METRICS;
 
 /// How much of an ELF file is looked at before the first byte leaves.
 const FIRST_BYTES: u64 = 64 << 10;
-/// How long the first bytes may take: a client gives up after 90 s without any.
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Starts an extraction; comes back when the first bytes are there and right, or when it failed before.
-pub(super) async fn start(
-    folder: Arc<disk::Folder>,
+/// Starts an extraction on a thread of its own; the entry tells how far it is.
+pub(super) fn start(
+    folder: &disk::Folder,
     key: Key,
     archive: Archive,
     build_id: Option<BuildId>,
+    turn: OwnedSemaphorePermit,
 ) -> Result<Arc<Entry>, Failure> {
     let nvra = archive.header.package.nevra.nvra();
-    let unknown = |error: &dyn std::fmt::Display| Failure::Unknown(format!("{nvra}: {error}"));
+    let unknown = |error: io::Error| Failure::Unknown(format!("{nvra}: {error}"));
     let Some(file) = archive.header.by_ordinal(key.ordinal).filter(|file| file.is_regular()) else {
         return Err(Failure::Absent(format!("{nvra}: expected a regular file with number {}, found none", key.ordinal)));
     };
     let digest = file.digest.as_ref().map(ToString::to_string).unwrap_or_default();
-    let path = folder.path(key, &digest);
+    let path = folder.path(key, file.size, &digest);
     let about = About { size: file.size, mtime: i64::from(file.mtime), digest, path };
 
-    let draft = folder.draft().map_err(|error| unknown(&error))?;
-    let reader = draft.file.try_clone().map_err(|error| unknown(&error))?;
-    let (sender, mut progress) = watch::channel(Progress::Growing(0));
-    let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), progress.clone()));
-    let work = Work {
-        header: archive.header,
-        ordinal: key.ordinal,
-        build_id,
-        about,
-        entry: entry.clone(),
-        sender,
-        place: archive.place,
-    };
-    tokio::task::spawn_blocking(move || work.run(archive.payload, draft));
-
-    let first = entry.size().min(FIRST_BYTES);
-    let begun = progress.wait_for(|progress| !matches!(progress, Progress::Growing(written) if *written < first || first == 0));
-    match tokio::time::timeout(FIRST_BYTES_TIMEOUT, begun).await {
-        Ok(Ok(progress)) => match &*progress {
-            Progress::Failed(cause) => Err(unknown(cause)),
-            Progress::Growing(_) | Progress::Whole => Ok(()),
-        },
-        Ok(Err(_)) => Err(unknown(&"the extraction ended early")),
-        Err(_) => Err(unknown(&format!("expected first bytes within {FIRST_BYTES_TIMEOUT:?}, found none"))),
-    }?;
+    let draft = folder.draft(file.size).map_err(unknown)?;
+    let reader = draft.file.try_clone().map_err(unknown)?;
+    let (sender, progress) = watch::channel(Progress::Growing(0));
+    let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), progress));
+    let Archive { header, payload, place } = archive;
+    let work = Work { header, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender, place };
+    tokio::task::spawn_blocking(move || {
+        work.run(payload, draft);
+        drop(turn);
+    });
     Ok(entry)
 }
 
@@ -76,53 +61,99 @@ struct Work {
 }
 
 impl Work {
-    fn run(self, archive: Box<dyn io::Read + Send>, draft: Draft) {
+    fn run(self, payload: Box<dyn Read + Send>, draft: Draft) {
         let started = Instant::now();
         let nvra = &self.header.package.nevra;
         let path = self.header.by_ordinal(self.ordinal).map_or("", |file| file.path.as_str());
-        match self.extract(archive, draft) {
+        match self.extract(payload, draft) {
             Ok(()) => {
                 METRICS.extractions.with_label_values(&["whole"]).inc();
                 METRICS.extraction_seconds.observe(started.elapsed().as_secs_f64());
                 tracing::debug!(%nvra, path, bytes = self.about.size, seconds = started.elapsed().as_secs_f64(), "extracted");
                 self.sender.send_replace(Progress::Whole);
             }
-            Err(cause) => {
+            Err(failure) => {
                 METRICS.extractions.with_label_values(&["failed"]).inc();
-                tracing::warn!(%nvra, path, cause, "extraction failed");
-                // Before anybody hears of it: who asks again shall be sent elsewhere.
-                self.place.clone().blame();
-                self.sender.send_replace(Progress::Failed(cause.into()));
+                tracing::warn!(%nvra, path, %failure, "extraction failed");
+                // Before anybody hears of it: who asks again shall be sent elsewhere. A package that lies does so everywhere.
+                if matches!(failure, Failure::Unknown(_)) {
+                    self.place.clone().blame();
+                }
+                self.sender.send_replace(Progress::Failed(failure));
             }
         }
     }
 
-    fn extract(&self, archive: Box<dyn io::Read + Send>, draft: Draft) -> Result<(), String> {
-        let mut growing = Growing { work: self, file: &draft.file, first: Vec::new(), written: 0 };
-        payload::extract(archive, &self.header, self.ordinal, &mut growing).map_err(|error| error.to_string())?;
-        self.check_whole(&draft.file)?;
-        draft.publish(&self.about.path, self.about.mtime).map_err(|error| error.to_string())?;
-        self.entry.named();
+    fn extract(&self, payload: Box<dyn Read + Send>, draft: Draft) -> Result<(), Failure> {
+        let nvra = &self.header.package.nevra;
+        let unknown = |error: &dyn fmt::Display| Failure::Unknown(format!("{nvra}: {error}"));
+        let mut growing = Growing { work: self, file: &draft.file, first: Vec::new(), written: 0, lie: None };
+        let archive = Flowing { payload, work: self, bytes: 0, started: Instant::now() };
+        let extracted = payload::extract(archive, &self.header, self.ordinal, &mut growing);
+        if let Some(lie) = growing.lie {
+            return Err(lie);
+        }
+        extracted.map_err(|error| unknown(&error))?;
+        if !self.entry.is_noted() {
+            self.check_whole(&draft.file)?;
+        }
+        // Neither the cache nor a reader has it: who began the extraction went away before it was in the cache.
+        let is_abandoned = Arc::strong_count(&self.entry) == 1;
+        if !is_abandoned && !self.entry.is_evicted() {
+            draft.publish(&self.about.path, self.about.mtime).map_err(|error| unknown(&error))?;
+            self.entry.named();
+        }
         Ok(())
     }
 
-    /// The build-id of a whole file whose first bytes did not show it.
-    fn check_whole(&self, mut file: &File) -> Result<(), String> {
-        let Some(expected) = &self.build_id else { return Ok(()) };
-        let elf = elf::read(&mut file).map_err(|error| error.to_string())?;
-        match elf.and_then(|elf| elf.build_id) {
-            Some(found) => self.check(expected, found),
-            // Not ELF: a compressed kernel module, whose link names what is inside.
-            None => Ok(()),
-        }
+    /// The build-id of a whole file whose first bytes did not show it. What is not ELF has no say: a compressed kernel module, whose
+    /// link names what is inside.
+    fn check_whole(&self, mut file: &File) -> Result<(), Failure> {
+        let elf = self.build_id.is_some().then(|| elf::read(&mut file).ok().flatten()).flatten();
+        elf.and_then(|elf| elf.build_id).map_or(Ok(()), |found| self.check(found))
     }
 
-    fn check(&self, expected: &BuildId, found: BuildId) -> Result<(), String> {
-        if found != *expected {
-            return Err(format!("expected a file with build-id {expected}, found {found}"));
+    fn check(&self, found: BuildId) -> Result<(), Failure> {
+        match &self.build_id {
+            Some(expected) if *expected != found => {
+                let nvra = &self.header.package.nevra;
+                Err(Failure::Absent(format!("{nvra}: expected a file with build-id {expected}, found {found}")))
+            }
+            _ => {
+                self.entry.note(found);
+                Ok(())
+            }
         }
-        self.entry.note(found);
-        Ok(())
+    }
+}
+
+/// The archive, read as long as somebody wants the member and it comes as fast as clients ask for: they give up below 100 KiB/s over
+/// 90 s, too.
+struct Flowing<'a> {
+    payload: Box<dyn Read + Send>,
+    work: &'a Work,
+    bytes: u64,
+    started: Instant,
+}
+
+const SLOWEST_BYTES_PER_SECOND: u64 = 100 << 10;
+const SLOWNESS_COUNTS_AFTER: Duration = Duration::from_secs(90);
+
+impl Read for Flowing<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.work.entry.is_evicted() && Arc::strong_count(&self.work.entry) == 1 {
+            return Err(io::Error::other("nobody waits for it any more"));
+        }
+        let took = self.started.elapsed();
+        if took > SLOWNESS_COUNTS_AFTER && self.bytes / took.as_secs() < SLOWEST_BYTES_PER_SECOND {
+            let found = self.bytes / took.as_secs();
+            let text = format!("expected at least {SLOWEST_BYTES_PER_SECOND} bytes of the archive a second, found {found}");
+            return Err(io::Error::other(text));
+        }
+        let read = self.payload.read(bytes)?;
+        self.bytes += read as u64;
+        self.work.entry.flows(read);
+        Ok(read)
     }
 }
 
@@ -132,6 +163,8 @@ struct Growing<'a> {
     file: &'a File,
     first: Vec<u8>,
     written: u64,
+    /// The file carries another build-id than its package says.
+    lie: Option<Failure>,
 }
 
 impl Write for Growing<'_> {
@@ -142,11 +175,13 @@ impl Write for Growing<'_> {
         }
         self.file.write_all(bytes)?;
         self.written += bytes.len() as u64;
+        self.work.entry.flows(bytes.len());
         if self.written >= first_bytes {
             if !self.first.is_empty() {
                 let first = std::mem::take(&mut self.first);
-                if let (Some(expected), Some(found)) = (&self.work.build_id, elf::early_build_id(&first)) {
-                    self.work.check(expected, found).map_err(io::Error::other)?;
+                if let Some(Err(lie)) = elf::early_build_id(&first).map(|found| self.work.check(found)) {
+                    self.lie = Some(lie);
+                    return Err(io::Error::other("another build-id"));
                 }
             }
             self.work.sender.send_replace(Progress::Growing(self.written));

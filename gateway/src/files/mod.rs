@@ -12,6 +12,7 @@ mod extract;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use artifact::{BuildId, Identity};
@@ -19,6 +20,7 @@ use bytesize::ByteSize;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::archives::{Archive, Failure};
 use crate::metrics::METRICS;
@@ -37,8 +39,14 @@ pub(crate) struct Key {
 pub(crate) struct Files {
     folder: Arc<disk::Folder>,
     cache: Cache<Key, Arc<Entry>>,
+    extractions: Arc<Semaphore>,
     runtime: Handle,
 }
+
+/// Extractions at once: each holds a thread and a descriptor or two.
+const MOST_EXTRACTIONS: usize = 64;
+/// How long one waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(2);
 
 /// The unit of the cache's weights, so that a 32-bit weight covers 4 TiB.
 const WEIGHT_BYTES: u64 = 1024;
@@ -58,7 +66,8 @@ impl Files {
                 entry.evict();
             })
             .build();
-        let files = Self { folder, cache, runtime: Handle::current() };
+        let extractions = Arc::new(Semaphore::new(MOST_EXTRACTIONS));
+        let files = Self { folder, cache, extractions, runtime: Handle::current() };
         for (key, entry) in files.folder.left_by_an_earlier_run()? {
             files.count(&entry);
             files.cache.insert(key, Arc::new(entry)).await;
@@ -78,8 +87,8 @@ impl Files {
         None
     }
 
-    /// The member, extracted from the archive that `open` opens unless it is here already. Comes back as soon as the first bytes
-    /// are known to be right: an ELF file's build-id note, where it lies near the start, has to say `build_id`.
+    /// The member, extracted from the archive that `open` opens unless it is here already. Comes back when the extraction began; an
+    /// ELF file's build-id note has to say `build_id`.
     pub(crate) async fn fill<F>(&self, key: Key, build_id: Option<&BuildId>, open: F) -> Result<Arc<Entry>, Failure>
     where
         F: Future<Output = Result<Archive, Failure>> + Send + 'static,
@@ -91,18 +100,30 @@ impl Files {
         let fill = async move {
             // On the main runtime: a client that goes away does not end an extraction that others wait for.
             let runtime = this.runtime.clone();
-            let filled = runtime.spawn(async move {
-                let archive = open.await?;
-                let entry = extract::start(this.folder.clone(), key, archive, build_id).await?;
-                this.count(&entry);
-                Ok(entry)
+            let (folder, extractions) = (this.folder.clone(), this.extractions.clone());
+            let begun = runtime.spawn(async move {
+                let Ok(Ok(turn)) = tokio::time::timeout(TURN_WITHIN, extractions.acquire_owned()).await else {
+                    return Err(Failure::Unknown(format!(
+                        "expected fewer than {MOST_EXTRACTIONS} extractions at once, found all"
+                    )));
+                };
+                extract::start(&folder, key, open.await?, build_id, turn)
             });
-            filled.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))
+            let entry = begun.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))?;
+            this.count(&entry);
+            Ok(entry)
         };
         let filled = self.cache.try_get_with(key, fill).await;
         // The cache would evict when it is used the next time, which may be tomorrow.
         self.cache.run_pending_tasks().await;
         filled.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
+    }
+
+    /// Forgets an entry that does not go on, so that the member can be had from elsewhere; who reads it goes on reading.
+    pub(crate) async fn forget(&self, key: Key, entry: &Arc<Entry>) {
+        if self.cache.get(&key).await.is_some_and(|current| Arc::ptr_eq(&current, entry)) {
+            self.cache.invalidate(&key).await;
+        }
     }
 
     /// Can files be written?

@@ -34,10 +34,15 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
             return error::undecided(false);
         }
     };
-    let elsewhere = package.locations.iter().filter(|location| location.gone_at.is_none());
+    let elsewhere = package.present();
     let elsewhere =
         elsewhere.filter_map(|location| http_client::below(location.store.base_url.as_deref()?, &location.path)).next();
-    match web::block(move || open(&package)).await {
+    let opened = tokio::time::timeout(gateway.config.federation.budget, web::block(move || open(&package))).await;
+    let Ok(opened) = opened else {
+        tracing::warn!("an archive could not be opened within the budget");
+        return error::undecided(false);
+    };
+    match opened {
         Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file)),
         Ok(Err(Failure::Absent(_))) => match elsewhere {
             Some(url) => HttpResponse::Found().insert_header((LOCATION, url.as_str())).finish(),

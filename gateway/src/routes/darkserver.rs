@@ -128,7 +128,7 @@ fn vary(mut response: actix_web::HttpResponseBuilder) -> actix_web::HttpResponse
 
 /// Where the package can be had: the URL of its best location that has one, else this gateway's own copy, else "".
 fn url(request: &HttpRequest, gateway: &Gateway, package: &StoredPackage) -> String {
-    let present = || package.locations.iter().filter(|location| location.gone_at.is_none());
+    let present = || package.present();
     let published = present().find_map(|location| http_client::below(location.store.base_url.as_deref()?, &location.path));
     if let Some(url) = published {
         return url.into();

@@ -3,10 +3,11 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{WasReset, resource, tail};
-use crate::connection::{Caller, reset_undecided};
+use crate::answer::Answer;
+use crate::connection::{caller, reset_undecided};
 use crate::metrics::METRICS;
 use crate::question::{Malformed, Question, What};
-use crate::resolve::{Answer, Gateway};
+use crate::resolve::Gateway;
 use crate::{deliver, error};
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
@@ -19,9 +20,12 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
         Ok(question) => question,
         Err(malformed) => return error::malformed(&malformed),
     };
-    match gateway.answer(&question, &Caller::of(&request)).await {
+    let caller = caller(&request);
+    match gateway.answer(&question, &caller).await {
         Ok(Some(Answer::File(found))) => deliver::file(&request, found),
         Ok(Some(Answer::Redirect(redirect))) => deliver::redirect(&request, redirect),
+        // Absent for a question that went in a circle is not absent for everybody.
+        Ok(None) if caller.hops >= gateway.config.federation.hops => error::absent_for_now(),
         Ok(None) => error::absent(),
         Err(_) => {
             let is_section = matches!(question.what, What::Section(_));

@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::error;
 use crate::metrics::METRICS;
+use crate::question::Question;
 
 /// All routes.
 pub(crate) fn all(app: &mut web::ServiceConfig) {
@@ -76,12 +77,9 @@ fn endpoint(request: &HttpRequest) -> &'static str {
     let pattern = request.match_pattern().unwrap_or_default();
     let pattern = pattern.strip_prefix("/darkserver").unwrap_or(&pattern);
     match pattern.split('/').nth(1).unwrap_or_default() {
-        "buildid" => match request.uri().path() {
-            path if path.contains("/debuginfo") => "debuginfo",
-            path if path.contains("/executable") => "executable",
-            path if path.contains("/section") => "section",
-            path if path.contains("/source") => "source",
-            _ => "malformed",
+        "buildid" => match tail(request, "/buildid/").ok().and_then(|tail| Question::parse(&tail).ok()) {
+            Some(question) => question.what.name(),
+            None => "malformed",
         },
         "buildids" => "buildids",
         "rpm2buildids" => "rpm2buildids",

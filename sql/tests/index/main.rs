@@ -7,6 +7,7 @@ mod makers;
 mod reading;
 mod schema;
 mod stores;
+mod vanished;
 mod views;
 
 use std::sync::Arc;

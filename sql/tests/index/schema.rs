@@ -37,7 +37,7 @@ fn pipe(fresh: &Fresh, text: &str) -> String {
 fn a_database_that_is_not_migrated_is_named_with_what_to_do() {
     on_both(async |fresh| {
         // The file has to exist for a reader.
-        fresh.open(Access::ReadWrite).ping().await.unwrap();
+        fresh.open(Access::ReadWrite).check_schema().await.unwrap_err();
         let error = fresh.open(Access::ReadOnly).check_schema().await.unwrap_err().to_string();
         let expected = format!("{}: expected schema version 1, found none: run `darkserver-import migrate`", fresh.url);
         assert_eq!(error, expected);
@@ -213,7 +213,7 @@ fn a_database_that_is_down_is_an_error_within_the_time_of_a_reader_and_works_whe
         let reader = Index::open(&url, Access::ReadOnly).unwrap();
         // Several connections, so that several lie dead in the pool.
         let many: BTreeSet<u32> = (0..8).collect();
-        futures::future::join_all(many.iter().map(|_| reader.ping())).await;
+        futures::future::join_all(many.iter().map(|_| reader.check_schema())).await;
         server.kill();
         let began = std::time::Instant::now();
         let error = reader.records(&[build_id("x")]).await.unwrap_err().to_string();

@@ -1,0 +1,14 @@
+//! Standard output.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Standard output takes nothing any more.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output: {0}")]
+pub(crate) struct OutputError(#[from] io::Error);
+
+/// Prints a line.
+pub(crate) fn print(line: &dyn Display) -> Result<(), OutputError> {
+    Ok(writeln!(io::stdout(), "{line}")?)
+}

@@ -1,0 +1,204 @@
+//! Rows: what the queries select, and how it becomes records, packages, locations and stores.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use artifact::{Artifact, BuildId, Identity, Kind, Nevra, Package};
+use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
+
+use crate::{Location, Record, Store, StoredPackage};
+
+/// Lists are asked in pieces of these lengths, the last one filled up by repeating a value: so few statements are prepared.
+const LIST_LENGTHS: [usize; 4] = [1, 8, 64, 500];
+/// The most values asked for by one statement.
+pub(crate) const LIST: usize = 500;
+
+/// Writes `column in (?, ...)`. `values` holds 1 to [`LIST`].
+pub(crate) fn push_list<'t, DB, T>(query: &mut QueryBuilder<DB>, column: &'static str, values: &[T])
+where
+    DB: Database,
+    T: Copy + Encode<'t, DB> + Type<DB>,
+{
+    let length = LIST_LENGTHS.into_iter().find(|length| *length >= values.len()).unwrap_or(values.len());
+    query.push(column).push(" in (");
+    let mut list = query.separated(", ");
+    for value in values.iter().chain(std::iter::repeat_n(values.last(), length - values.len()).flatten()) {
+        list.push_bind(*value);
+    }
+    query.push(")");
+}
+
+#[derive(FromRow)]
+pub(crate) struct ArtifactRow {
+    build_id: Vec<u8>,
+    kind: i64,
+    pub(crate) package_id: i64,
+    ordinal: i64,
+    dwarf: Option<i64>,
+    path: String,
+}
+
+/// A package with one of its locations, or none.
+#[derive(FromRow)]
+pub(crate) struct PackageRow {
+    id: i64,
+    identity: Vec<u8>,
+    name: String,
+    epoch: Option<i64>,
+    version: String,
+    release: String,
+    arch: String,
+    source_rpm: Option<String>,
+    distro: String,
+    built_at: Option<i64>,
+    state: String,
+    #[sqlx(flatten)]
+    location: LocationRow,
+    #[sqlx(flatten)]
+    store: StoreRow,
+}
+
+#[derive(FromRow)]
+struct LocationRow {
+    path: Option<String>,
+    size: Option<i64>,
+    mtime_ns: Option<i64>,
+    header_start: Option<i64>,
+    header_end: Option<i64>,
+    signing_key: Option<String>,
+    first_seen: Option<i64>,
+    last_seen: Option<i64>,
+    gone_at: Option<i64>,
+}
+
+#[derive(FromRow)]
+pub(crate) struct StoreRow {
+    store_id: Option<i64>,
+    store_name: Option<String>,
+    tier: Option<String>,
+    base_url: Option<String>,
+    root: Option<String>,
+    priority: Option<i64>,
+}
+
+/// Records in the order of the lists: by package id, ordinal, build-id, kind.
+pub(crate) fn to_records(rows: Vec<ArtifactRow>, packages: Vec<StoredPackage>) -> sqlx::Result<Vec<Record>> {
+    let packages: HashMap<i64, Arc<StoredPackage>> =
+        packages.into_iter().map(|package| (package.id, Arc::new(package))).collect();
+    let mut records = Vec::with_capacity(rows.len());
+    for row in rows {
+        let package = packages
+            .get(&row.package_id)
+            .ok_or_else(|| broken(format!("an artifact of package {}, which does not exist", row.package_id)))?;
+        let kind = match row.kind {
+            0 => Kind::Executable,
+            1 => Kind::Debuginfo,
+            other => return Err(broken(format!("artifact kind {other}"))),
+        };
+        let artifact = Artifact {
+            ordinal: u32::try_from(row.ordinal).map_err(broken)?,
+            build_id: BuildId::from_bytes(&row.build_id).map_err(broken)?,
+            kind,
+            dwarf: row.dwarf.map(|dwarf| dwarf != 0),
+            path: row.path,
+        };
+        records.push(Record { package: package.clone(), artifact });
+    }
+    records.sort_by(|a, b| {
+        let key = |record: &Record| (record.package.id, record.artifact.ordinal);
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| a.artifact.build_id.cmp(&b.artifact.build_id))
+            .then_with(|| a.artifact.kind.cmp(&b.artifact.kind))
+    });
+    Ok(records)
+}
+
+/// Packages by id, each with all its locations, best first.
+pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPackage>> {
+    let mut packages: BTreeMap<i64, StoredPackage> = BTreeMap::new();
+    let mut stores: HashMap<i64, Arc<Store>> = HashMap::new();
+    for row in rows {
+        let location = match row.store.into_store()? {
+            Some(store) => {
+                let store = stores.entry(store.id).or_insert_with(|| Arc::new(store)).clone();
+                row.location.into_location(store)?
+            }
+            None => None,
+        };
+        if let Some(package) = packages.get_mut(&row.id) {
+            package.locations.extend(location);
+            continue;
+        }
+        let epoch = row.epoch.map(u32::try_from).transpose().map_err(broken)?;
+        let package = Package {
+            nevra: Nevra { name: row.name, epoch, version: row.version, release: row.release, arch: row.arch },
+            source_rpm: row.source_rpm,
+            identity: to_identity(&row.identity)?,
+            built_at: row.built_at,
+        };
+        let open = row.state == "open";
+        packages.insert(
+            row.id,
+            StoredPackage { id: row.id, package, distro: row.distro, open, locations: location.into_iter().collect() },
+        );
+    }
+    let mut packages: Vec<StoredPackage> = packages.into_values().collect();
+    for package in &mut packages {
+        package.locations.sort_by(|a, b| best_first(a).cmp(&best_first(b)));
+    }
+    Ok(packages)
+}
+
+/// The order in which locations are tried.
+fn best_first(location: &Location) -> impl Ord + '_ {
+    let store = &location.store;
+    (location.gone_at.is_some(), store.tier, store.priority, &store.name, &location.path)
+}
+
+impl LocationRow {
+    fn into_location(self, store: Arc<Store>) -> sqlx::Result<Option<Location>> {
+        let (Some(path), Some(size), Some(first_seen), Some(last_seen)) = (self.path, self.size, self.first_seen, self.last_seen)
+        else {
+            return Ok(None);
+        };
+        let header = match (self.header_start, self.header_end) {
+            (Some(start), Some(end)) => Some(Range { start: to_unsigned(start)?, end: to_unsigned(end)? }),
+            _ => None,
+        };
+        let Self { mtime_ns, signing_key, gone_at, .. } = self;
+        let size = to_unsigned(size)?;
+        Ok(Some(Location { store, path, size, mtime_ns, header, signing_key, first_seen, last_seen, gone_at }))
+    }
+}
+
+impl StoreRow {
+    pub(crate) fn into_store(self) -> sqlx::Result<Option<Store>> {
+        let (Some(id), Some(name), Some(tier), Some(priority)) = (self.store_id, self.store_name, self.tier, self.priority)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Store {
+            id,
+            name,
+            tier: tier.parse().map_err(broken)?,
+            base_url: self.base_url,
+            root: self.root.map(Into::into),
+            priority: i32::try_from(priority).map_err(broken)?,
+        }))
+    }
+}
+
+pub(crate) fn to_identity(bytes: &[u8]) -> sqlx::Result<Identity> {
+    bytes.try_into().map(Identity::from_bytes).map_err(broken)
+}
+
+pub(crate) fn to_unsigned(value: i64) -> sqlx::Result<u64> {
+    value.try_into().map_err(broken)
+}
+
+/// A row that this program cannot have written.
+pub(crate) fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}

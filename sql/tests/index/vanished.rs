@@ -1,0 +1,101 @@
+//! A database that stops answering in the middle of queries, and one that is back while old connections stay dead.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use artifact::BuildId;
+use compat_tests::mariadb::MariaDb;
+use futures::future::join_all;
+use sql::{Access, DatabaseUrl, Index, Tier};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use crate::makers::{build_id, simple, store};
+use crate::run;
+
+/// More than a reader has connections.
+const MANY: usize = 40;
+/// What callers wait for a query.
+const LIMIT: Duration = Duration::from_millis(300);
+
+async fn server_with_packages() -> (MariaDb, Vec<String>) {
+    let server = MariaDb::start();
+    server.create_database("index1");
+    let writer = Index::open(&server.url("index1").parse().unwrap(), Access::ReadWrite).unwrap();
+    writer.migrate().await.unwrap();
+    let mirror = store(&writer, "m", Tier::Mirror, 0).await;
+    let names: Vec<String> = (0..MANY).map(|number| format!("p{number}-1-1.x86_64")).collect();
+    let batch: Vec<_> = names.iter().map(|name| simple(&mirror, name)).collect();
+    writer.insert("test", &batch).await.unwrap();
+    (server, names)
+}
+
+/// Every connection of the pool is open and idle.
+async fn fill_pool(reader: &Index) {
+    join_all((0..MANY).map(|_| reader.check_schema())).await.into_iter().collect::<sql::Result<()>>().unwrap();
+}
+
+async fn time_out(reader: &Index, names: &[String]) {
+    let ids: Vec<[BuildId; 1]> = names.iter().map(|name| [build_id(name)]).collect();
+    let answers = join_all(ids.iter().map(|id| tokio::time::timeout(LIMIT, reader.records(id)))).await;
+    assert!(answers.iter().all(Result::is_err), "{answers:?}");
+}
+
+/// Asks for every package, all at once: each answer is the one to its question, and comes soon.
+async fn all_is_well(reader: &Index, names: &[String]) {
+    let began = Instant::now();
+    join_all(names.iter().map(async |name| {
+        let records = reader.records(&[build_id(name)]).await.unwrap();
+        let found: Vec<String> = records.iter().map(|record| record.package.package.nevra.nvra()).collect();
+        assert_eq!(found, [name.as_str()]);
+    }))
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[test]
+fn queries_given_up_while_the_database_hangs_leave_nothing_to_those_that_follow() {
+    run(async {
+        let (server, names) = server_with_packages().await;
+        let reader = Index::open(&server.url("index1").parse().unwrap(), Access::ReadOnly).unwrap();
+        fill_pool(&reader).await;
+        for _ in 0..3 {
+            server.pause();
+            time_out(&reader, &names).await;
+            server.resume();
+            all_is_well(&reader, &names).await;
+        }
+    });
+}
+
+#[test]
+fn connections_to_a_host_that_vanished_do_not_fill_the_pool() {
+    run(async {
+        let (server, names) = server_with_packages().await;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = server
+            .url("index1")
+            .replace(&format!(":{}/", server.port()), &format!(":{}/", listener.local_addr().unwrap().port()));
+        let vanish = Arc::new(Notify::new());
+        tokio::spawn(relay(listener, server.port(), vanish.clone()));
+        let reader = Index::open(&url.parse::<DatabaseUrl>().unwrap(), Access::ReadOnly).unwrap();
+        fill_pool(&reader).await;
+        vanish.notify_waiters();
+        time_out(&reader, &names[..16]).await;
+        all_is_well(&reader, &names).await;
+    });
+}
+
+/// Relays connections to a server. When they vanish they are neither closed nor read any more; later ones are relayed again.
+async fn relay(listener: TcpListener, port: u16, vanish: Arc<Notify>) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let vanish = vanish.clone();
+        tokio::spawn(async move {
+            let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                () = vanish.notified() => std::future::pending().await,
+            }
+        });
+    }
+}
