@@ -25,6 +25,9 @@ pub(crate) enum Outcome {
 /// A client gives up after 90 s without a byte.
 const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(75);
 
+/// What an archive always has to give a byte.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+
 /// What is searched: the index, the files that were extracted, the archives.
 #[derive(Clone)]
 pub(crate) struct Search {
@@ -243,7 +246,9 @@ impl Run<'_> {
 
     /// Waits until enough of the member is there. An archive may be long; one that gives nothing for half a budget is given up.
     async fn met(&self, need: Need, key: Key, entry: Arc<Entry>) -> Result<Arc<Entry>, Failure> {
-        let patience = self.search.patience;
+        // Several that stall one after the other take one budget together.
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
         let flowing = async {
             match need {
                 Need::First => entry.while_it_flows(patience, entry.content().ready()).await,

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use artifact::BuildId;
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use crate::archives::Failure;
 
 /// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
 const HELD_BACK: u64 = 64 << 10;
+/// How often an extraction is looked at before it is given up.
+const LOOKS: u32 = 8;
 /// Bytes read at once.
 const CHUNK: u64 = 256 << 10;
 
@@ -143,13 +145,15 @@ impl Entry {
         bytes: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let mut bytes = std::pin::pin!(bytes);
-        let mut flow = self.flow.load(Ordering::Relaxed);
+        let (mut flow, mut flowed_at) = (self.flow.load(Ordering::Relaxed), Instant::now());
         loop {
-            if let Ok(bytes) = tokio::time::timeout(patience, &mut bytes).await {
+            if let Ok(bytes) = tokio::time::timeout(patience / LOOKS, &mut bytes).await {
                 return bytes;
             }
             let before = std::mem::replace(&mut flow, self.flow.load(Ordering::Relaxed));
-            if before == flow {
+            if before != flow {
+                flowed_at = Instant::now();
+            } else if flowed_at.elapsed() >= patience {
                 let name = self.about.path.display();
                 return Err(Failure::Unknown(format!("{name}: expected bytes of the archive within {patience:?}, found none")));
             }
