@@ -41,6 +41,18 @@ fn large() -> (TempDir, Made) {
     (folder, made)
 }
 
+/// A store that sends half of an archive, and the rest when the gate is open.
+fn sends_half_before(gate: &Gate, folder: &Path) -> Odd {
+    let (folder, gate) = (folder.to_owned(), gate.clone());
+    Odd::start(move |head, stream| {
+        let bytes = odd::file(&folder, head);
+        odd::begin(stream, bytes.len());
+        let _ = stream.write_all(&bytes[..bytes.len() / 2]);
+        gate.pass();
+        let _ = stream.write_all(&bytes[bytes.len() / 2..]);
+    })
+}
+
 fn path_of(made: &Made) -> String {
     format!("/buildid/{}/executable", made.build_id)
 }
@@ -131,14 +143,7 @@ fn sources_come_out_of_the_debugsource_package_in_a_store() {
 fn the_first_bytes_leave_while_the_archive_is_still_coming() {
     let (folder, made) = large();
     let gate = Gate::default();
-    let (root, waiting) = (folder.path().to_owned(), gate.clone());
-    let store = Odd::start(move |head, stream| {
-        let bytes = odd::file(&root, head);
-        odd::begin(stream, bytes.len());
-        let _ = stream.write_all(&bytes[..bytes.len() / 2]);
-        waiting.pass();
-        let _ = stream.write_all(&bytes[bytes.len() / 2..]);
-    });
+    let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
     let gateway = Gateway::start(&index.url());
     let started = Instant::now();
@@ -171,14 +176,7 @@ fn the_first_bytes_leave_while_the_archive_is_still_coming() {
 fn a_client_that_goes_away_does_not_stop_the_others() {
     let (folder, made) = large();
     let gate = Gate::default();
-    let (root, waiting) = (folder.path().to_owned(), gate.clone());
-    let store = Odd::start(move |head, stream| {
-        let bytes = odd::file(&root, head);
-        odd::begin(stream, bytes.len());
-        let _ = stream.write_all(&bytes[..bytes.len() / 2]);
-        waiting.pass();
-        let _ = stream.write_all(&bytes[bytes.len() / 2..]);
-    });
+    let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
     let gateway = Gateway::start(&index.url());
     // The one that started the extraction goes before it has anything, the next one with a part of it.
@@ -213,14 +211,7 @@ fn an_extraction_that_nobody_waits_for_is_finished_for_the_next_one() {
 fn a_gateway_killed_in_the_middle_leaves_nothing_incomplete() {
     let (folder, made) = large();
     let gate = Gate::default();
-    let (root, waiting) = (folder.path().to_owned(), gate.clone());
-    let store = Odd::start(move |head, stream| {
-        let bytes = odd::file(&root, head);
-        odd::begin(stream, bytes.len());
-        let _ = stream.write_all(&bytes[..bytes.len() / 2]);
-        waiting.pass();
-        let _ = stream.write_all(&bytes[bytes.len() / 2..]);
-    });
+    let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
     let mut gateway = Gateway::start(&index.url());
     let (_, mut body) = http::begin(gateway.port, &path_of(&made)).unwrap();

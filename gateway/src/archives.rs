@@ -20,6 +20,7 @@ use sql::{Location, StoredPackage};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio_util::io::{StreamReader, SyncIoBridge};
+use url::Url;
 
 use crate::http_client::{self, reason};
 use crate::metrics::METRICS;
@@ -150,8 +151,7 @@ impl Archives {
 
     async fn open_remote(&self, package: &StoredPackage, location: &Location) -> Result<Archive, Failure> {
         let place = place(location);
-        let url = location.store.base_url.as_deref().and_then(|base| http_client::below(base, &location.path));
-        let Some(url) = url else {
+        let Some(url) = url(location) else {
             return Err(Failure::Absent(format!("{place}: not below the URL of its store")));
         };
         let (client, identity, here) = (self.client.clone(), package.package.identity, self.place(location));
@@ -224,6 +224,16 @@ pub(crate) fn read_header(archive: &mut impl Read, identity: artifact::Identity,
         return Err(Failure::Absent(format!("{place}: expected the package {identity}, found {found}")));
     }
     Ok(Arc::new(header))
+}
+
+/// Where a location's archive can be downloaded: below its store's URL, if it has one.
+fn url(location: &Location) -> Option<Url> {
+    http_client::below(location.store.base_url.as_deref()?, &location.path)
+}
+
+/// Where a package can be downloaded now: at its best location that has a URL.
+pub(crate) fn published(package: &StoredPackage) -> Option<Url> {
+    package.present().find_map(url)
 }
 
 /// How a location is named in logs.

@@ -100,7 +100,7 @@ impl Lookup {
 }
 
 /// Where a row of the JSON API stands: a file that has both kinds is one row.
-fn place(record: &Record) -> (i64, u32, &BuildId) {
+pub(crate) fn place(record: &Record) -> (i64, u32, &BuildId) {
     (record.package.id, record.artifact.ordinal, &record.artifact.build_id)
 }
 

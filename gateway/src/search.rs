@@ -44,8 +44,7 @@ impl Search {
     /// # Errors
     /// Not found, and the index or a store could not be asked.
     pub(crate) async fn run(&self, question: &Question, deadline: Instant) -> Result<Outcome, Undecided> {
-        let asked = tokio::time::timeout_at(half_way_to(deadline).into(), self.lookup.records(&question.build_id));
-        let records = asked.await.unwrap_or_else(|_| Err("index: expected an answer within the budget, found none".into()))?;
+        let records = index_within(deadline, self.lookup.records(&question.build_id)).await?;
         let mut run = Run { search: self, deadline, causes: Vec::new(), settled: false };
         let found = match &question.what {
             What::Artifact(kind) => run.artifact(&candidates(&records, *kind), &question.build_id).await,
@@ -133,9 +132,7 @@ impl Run<'_> {
         let Some(source_rpm) = of.package.source_rpm.clone() else { return Vec::new() };
         let arch = of.package.nevra.arch.clone();
         let query = self.search.lookup.query(|index| async move { index.siblings(&source_rpm, &arch).await });
-        let asked = tokio::time::timeout_at(half_way_to(self.deadline).into(), query);
-        let siblings = asked.await.unwrap_or_else(|_| Err("index: expected an answer within the budget, found none".into()));
-        let mut siblings = siblings.unwrap_or_else(|cause| {
+        let mut siblings = index_within(self.deadline, query).await.unwrap_or_else(|cause| {
             self.causes.push(cause);
             Vec::new()
         });
@@ -189,19 +186,15 @@ impl Run<'_> {
         opened: Option<Archive>,
     ) -> Option<Arc<Entry>> {
         let key = Key { identity: package.package.identity, ordinal };
-        let (files, archives) = (self.search.files.clone(), self.search.archives.clone());
-        let mut entry = match files.find(key).await {
+        let archives = self.search.archives.clone();
+        let mut entry = match self.search.files.find(key).await {
             Some(entry) => self.met(need, key, entry).await.map_err(|failure| self.failed(failure)).ok(),
             None => None,
         };
         if entry.is_none()
             && let Some(archive) = opened
         {
-            let filled = files.fill(key, build_id, async { Ok(archive) }).await;
-            let filled = match filled {
-                Ok(filled) => self.met(need, key, filled).await,
-                failed => failed,
-            };
+            let filled = self.filled(need, key, build_id, async { Ok(archive) }).await;
             entry = filled.map_err(|failure| self.failed(failure)).ok();
         }
         let mut rest = archives.locations(package).into_iter();
@@ -217,11 +210,7 @@ impl Run<'_> {
                 let (archives, package, location) = (archives.clone(), package.clone(), location.clone());
                 async move { open_within(&archives, &package, &location, deadline).await }
             };
-            let filled = match files.fill(key, build_id, open).await {
-                Ok(filled) => self.met(need, key, filled).await,
-                failed => failed,
-            };
-            match filled {
+            match self.filled(need, key, build_id, open).await {
                 Ok(filled) => entry = Some(filled),
                 Err(failure) => self.failed_at(location, failure).await,
             }
@@ -242,6 +231,15 @@ impl Run<'_> {
                 }
             },
         }
+    }
+
+    /// The member out of the archive that `open` opens, as soon as enough of it is there.
+    async fn filled<F>(&self, need: Need, key: Key, build_id: Option<&BuildId>, open: F) -> Result<Arc<Entry>, Failure>
+    where
+        F: Future<Output = Result<Archive, Failure>> + Send + 'static,
+    {
+        let entry = self.search.files.fill(key, build_id, open).await?;
+        self.met(need, key, entry).await
     }
 
     /// Waits until enough of the member is there. An archive may be long; one that gives nothing for half a budget is given up.
@@ -293,6 +291,12 @@ enum Need {
     First,
     /// All of it.
     Whole,
+}
+
+/// The index's answer unless that takes half of what is left.
+async fn index_within<T>(deadline: Instant, query: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let asked = tokio::time::timeout_at(half_way_to(deadline).into(), query);
+    asked.await.unwrap_or_else(|_| Err("index: expected an answer within the budget, found none".into()))
 }
 
 /// Opens an archive unless that takes too long.

@@ -74,15 +74,12 @@ pub(crate) struct Content {
 impl Entry {
     /// An entry that `progress` tells about.
     pub(super) fn growing(about: About, file: Arc<File>, progress: watch::Receiver<Progress>) -> Self {
-        let (build_id, evicted, flow) = (OnceLock::new(), AtomicBool::new(false), AtomicU64::new(0));
-        Self { about, growing: Mutex::new(Some(file)), progress, build_id, evicted, flow }
+        Self::new(about, Some(file), progress)
     }
 
     /// An entry whose file is there.
     pub(super) fn whole(about: About) -> Self {
-        let (_, progress) = watch::channel(Progress::Whole);
-        let (build_id, evicted, flow) = (OnceLock::new(), AtomicBool::new(false), AtomicU64::new(0));
-        Self { about, growing: Mutex::new(None), progress, build_id, evicted, flow }
+        Self::new(about, None, watch::channel(Progress::Whole).1)
     }
 
     /// A file that is no member of anything and in no cache: an archive itself.
@@ -92,9 +89,12 @@ impl Entry {
     pub(crate) fn of(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let about = About { size: metadata.len(), mtime: metadata.mtime(), digest: String::new(), path: PathBuf::new() };
-        let entry = Self::whole(about);
-        *entry.growing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(file));
-        Ok(entry)
+        Ok(Self::new(about, Some(Arc::new(file)), watch::channel(Progress::Whole).1))
+    }
+
+    fn new(about: About, held: Option<Arc<File>>, progress: watch::Receiver<Progress>) -> Self {
+        let (build_id, evicted, flow) = (OnceLock::new(), AtomicBool::new(false), AtomicU64::new(0));
+        Self { about, growing: Mutex::new(held), progress, build_id, evicted, flow }
     }
 
     /// Bytes.

@@ -9,11 +9,10 @@ use artifact::Identity;
 use sql::StoredPackage;
 
 use super::{resource, tail};
-use crate::archives::{Failure, open_below_root, read_header};
+use crate::archives::{Failure, open_below_root, published, read_header};
 use crate::deliver;
 use crate::error;
 use crate::files::Entry;
-use crate::http_client;
 use crate::resolve::Gateway;
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
@@ -34,9 +33,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
             return error::undecided(false);
         }
     };
-    let elsewhere = package.present();
-    let elsewhere =
-        elsewhere.filter_map(|location| http_client::below(location.store.base_url.as_deref()?, &location.path)).next();
+    let elsewhere = published(&package);
     let opened = tokio::time::timeout(gateway.config.federation.budget, web::block(move || open(&package))).await;
     let Ok(opened) = opened else {
         tracing::warn!("an archive could not be opened within the budget");
@@ -62,7 +59,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
 /// The archive's file at the first location on this machine that still has this very package.
 fn open(package: &StoredPackage) -> Result<Entry, Failure> {
     let mut failed = Failure::Absent("expected a location on this machine, found none".into());
-    let locations = package.locations.iter().filter(|location| location.gone_at.is_none() && location.store.root.is_some());
+    let locations = package.present().filter(|location| location.store.root.is_some());
     for location in locations {
         let opened = open_below_root(location).and_then(|file| {
             read_header(&mut BufReader::new(&file), package.package.identity, &location.path)?;

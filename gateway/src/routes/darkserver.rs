@@ -8,8 +8,10 @@ use serde_json::json;
 use sql::{Record, StoredPackage};
 
 use super::{resource, tail};
+use crate::archives::published;
 use crate::error;
 use crate::http_client;
+use crate::lookup::place;
 use crate::resolve::Gateway;
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
@@ -67,7 +69,7 @@ async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> 
     let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(&request, &gateway, Ok(Vec::new())) };
     let records = gateway.lookup.query(|index| async move { index.records_of_package(&nvra).await }).await;
     let records = records.map(|mut records| {
-        records.dedup_by(|a, b| same_row(a, b));
+        records.dedup_by(|a, b| place(a) == place(b));
         records
     });
     rows(&request, &gateway, records)
@@ -86,10 +88,6 @@ async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
         }
         Err(cause) => undecided(&cause),
     }
-}
-
-fn same_row(a: &Record, b: &Record) -> bool {
-    (a.package.id, a.artifact.ordinal, &a.artifact.build_id) == (b.package.id, b.artifact.ordinal, &b.artifact.build_id)
 }
 
 /// One trailing `.rpm` is stripped, once; `+` stays `+`.
@@ -128,12 +126,10 @@ fn vary(mut response: actix_web::HttpResponseBuilder) -> actix_web::HttpResponse
 
 /// Where the package can be had: the URL of its best location that has one, else this gateway's own copy, else "".
 fn url(request: &HttpRequest, gateway: &Gateway, package: &StoredPackage) -> String {
-    let present = || package.present();
-    let published = present().find_map(|location| http_client::below(location.store.base_url.as_deref()?, &location.path));
-    if let Some(url) = published {
+    if let Some(url) = published(package) {
         return url.into();
     }
-    if !present().any(|location| location.store.root.is_some()) {
+    if !package.present().any(|location| location.store.root.is_some()) {
         return String::new();
     }
     let base = match &gateway.config.public_url {
