@@ -8,13 +8,14 @@ use tempfile::TempDir;
 use crate::http;
 use crate::process::{Process, free_port, run};
 
-/// A program of this workspace, as built beside the running test.
+/// A program of this workspace, as built beside the running program or test.
 ///
 /// # Panics
 /// When it was not built: `cargo build --workspace` does.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the path of the test");
-    let folder = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+    let this = std::env::current_exe().expect("the path of this program");
+    let folder = this.parent().expect("target/PROFILE or target/PROFILE/deps");
+    let folder = if folder.ends_with("deps") { folder.parent().expect("target/PROFILE") } else { folder };
     let program = folder.join(name);
     assert!(program.is_file(), "{}: expected a program; run `cargo build --workspace` first", program.display());
     program

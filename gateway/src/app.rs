@@ -1,5 +1,7 @@
 //! Binds, wires, serves until a signal.
 
+use std::net::SocketAddr;
+
 use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result};
@@ -25,12 +27,22 @@ pub(crate) async fn run(config: Config) -> Result<()> {
     if let Err(cause) = gateway.lookup.query(|index| async move { index.check_schema().await }).await {
         tracing::warn!(cause, "the index cannot be asked yet");
     }
+    serve(listen, move |app| {
+        app.app_data(gateway.clone()).configure(routes::all);
+    })
+    .await
+}
+
+/// The HTTP service around any `routes`: what stands before every handler, and how connections are treated. Ends at SIGINT or SIGTERM.
+///
+/// # Errors
+/// If `listen` cannot be bound.
+pub async fn serve(listen: SocketAddr, routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -> Result<()> {
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(gateway.clone())
             .wrap(from_fn(routes::observe))
             .wrap(NormalizePath::new(TrailingSlash::MergeOnly))
-            .configure(routes::all)
+            .configure(routes.clone())
     })
     .on_connect(Connection::remember)
     .shutdown_timeout(SHUTDOWN_SECONDS)

@@ -1,0 +1,84 @@
+//! Reads the headers of all archives below a folder as an import does, in as many threads, and writes them nowhere: how fast an
+//! import without a database would be. Prints `{"packages": N, "artifacts": N, "header_bytes": N}`.
+
+#![expect(clippy::print_stdout, reason = "the answer")]
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+
+use anyhow::{Context, Result};
+use artifact::artifacts;
+use artifact::header::Header;
+use clap::Parser;
+use walkdir::WalkDir;
+
+/// Reads headers and does nothing with them.
+#[derive(Parser)]
+struct Cli {
+    folder: PathBuf,
+    #[arg(long, default_value_t = thread::available_parallelism().map_or(1, usize::from))]
+    jobs: usize,
+}
+
+/// As much as an import reads at once.
+const READ_BYTES: usize = 16 << 10;
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let [packages, found, bytes] = [const { AtomicU64::new(0) }; 3];
+    let (sender, receiver) = mpsc::sync_channel::<PathBuf>(256);
+    let receiver = Mutex::new(receiver);
+    thread::scope(|scope| -> Result<()> {
+        let mut readers = Vec::new();
+        for _ in 0..cli.jobs {
+            readers.push(scope.spawn(|| -> Result<()> {
+                loop {
+                    let next = receiver.lock().map_err(|_| anyhow::anyhow!("another reader panicked"))?.recv();
+                    let Ok(path) = next else { return Ok(()) };
+                    let mut file = Counting { file: File::open(&path)?, bytes: 0 };
+                    let header = Header::read(&mut BufReader::with_capacity(READ_BYTES, &mut file))
+                        .with_context(|| path.display().to_string())?;
+                    found.fetch_add(artifacts::of(&header).artifacts.len() as u64, Ordering::Relaxed);
+                    packages.fetch_add(1, Ordering::Relaxed);
+                    bytes.fetch_add(file.bytes, Ordering::Relaxed);
+                }
+            }));
+        }
+        for entry in WalkDir::new(&cli.folder) {
+            let entry = entry?;
+            if entry.file_type().is_file() && entry.path().extension().is_some_and(|ending| ending == "rpm") {
+                sender.send(entry.into_path())?;
+            }
+        }
+        drop(sender);
+        for reader in readers {
+            reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+        }
+        Ok(())
+    })?;
+    let figure = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    println!(
+        r#"{{"packages": {}, "artifacts": {}, "header_bytes": {}}}"#,
+        figure(&packages),
+        figure(&found),
+        figure(&bytes)
+    );
+    Ok(())
+}
+
+struct Counting {
+    file: File,
+    bytes: u64,
+}
+
+impl Read for Counting {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(bytes)?;
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,31 @@
+//! Where figures go: standard output, a JSON and a Markdown file.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::machine::Machine;
+use crate::table::Table;
+
+/// Prints the tables, and writes `NAME.json` and `NAME.md` into `folder`.
+pub(crate) fn publish(folder: &Path, name: &str, command: &str, tables: &[Table]) -> Result<()> {
+    let machine = Machine::look();
+    let text = tables.iter().map(Table::markdown).collect::<Vec<_>>().join("\n");
+    println!("\n{text}");
+    let head = format!("# {name}\n\n{}\n\nCommand: `{command}`\n", machine.markdown());
+    let values = json!({
+        "bench": name,
+        "command": command,
+        "machine": machine.facts,
+        "tables": tables.iter().map(Table::json).collect::<Vec<_>>(),
+    });
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    for (ending, content) in [("md", format!("{head}\n{text}")), ("json", format!("{values:#}\n"))] {
+        let path = folder.join(format!("{name}.{ending}"));
+        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Large members: time to the first byte and to the last, CPU, memory; cold and warm.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use artifact::Kind;
+use compat_tests::darkserver::Sqlite;
+
+use crate::corpus::Member;
+use crate::cost::{Cost, Usage};
+use crate::servers::Server;
+use crate::table::Table;
+use crate::{Options, corpus, report};
+
+const COLUMNS: [&str; 6] = ["MB/s", "ms to the first byte", "ms in all", "CPU s a GB", "peak MiB of the server", "MB"];
+const DARKSERVER: &str = "darkserver";
+const DEBUGINFOD: &str = "debuginfod";
+const NGINX: &str = "nginx, a plain file";
+const BSDTAR: &str = "bsdtar, to /dev/null";
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let archives = corpus::archives(&options.rpms)?;
+    let mut members = corpus::members(&archives)?;
+    members.retain(|member| member.kind == Kind::Debuginfo);
+    members.sort_by_key(|member| member.size);
+    let largest = members.last().context("a debuginfo file")?.size;
+    // The largest, and those nearest to a half, a quarter and a sixteenth of it.
+    let works: Vec<&Member> = [1, 2, 4, 16]
+        .into_iter()
+        .filter_map(|part| members.iter().min_by_key(|member| member.size.abs_diff(largest / part)))
+        .collect();
+
+    // Each in a folder of its own: debuginfod scans what it is given.
+    let scratch = tempfile::tempdir_in(options.rpms.parent().context("a folder above the RPMs")?)?;
+    let folder = scratch.path().join("rpms");
+    std::fs::create_dir_all(&folder)?;
+    let mut asked: Vec<_> = works.iter().map(|member| &member.archive).collect();
+    asked.dedup();
+    for archive in asked {
+        let name = archive.file_name().with_context(|| archive.display().to_string())?;
+        std::fs::hard_link(archive, folder.join(name)).or_else(|_| std::fs::copy(archive, folder.join(name)).map(drop))?;
+    }
+    let index = Sqlite::of(&[&folder]);
+    let database = scratch.path().join("debuginfod.sqlite");
+    drop(Server::debuginfod(&folder, &database, 1800)?);
+
+    let mut cold = Table::new("Cold members", &COLUMNS, &[DEBUGINFOD, BSDTAR]);
+    let mut warm = Table::new("Warm members", &COLUMNS, &[DEBUGINFOD, NGINX]);
+    for round in 0..options.rounds {
+        for member in &works {
+            let group = format!("{} MB", member.size / 1_000_000);
+            println!("round {}: {group}", round + 1);
+            // Servers that know nothing yet: the first time is cold, the next are warm.
+            for (system, server) in [
+                (DARKSERVER, Server::gateway(&index.url(), "")?),
+                (DEBUGINFOD, Server::debuginfod(&folder, &database, 1800)?),
+            ] {
+                fetch(&server, member, &mut cold, &group, system)?;
+                for _ in 0..3 {
+                    fetch(&server, member, &mut warm, &group, system)?;
+                }
+            }
+            let (extracted, cost) = extract(member, &scratch.path().join("plain"))?;
+            cold.add(&group, BSDTAR, &figures(member.size, None, cost.seconds, cost.cpu_seconds, cost.peak_bytes));
+            let server = Server::files(extracted.parent().context("a folder")?)?;
+            for _ in 0..3 {
+                fetch_from(&server, "/plain", member, &mut warm, &group, NGINX)?;
+            }
+        }
+    }
+    for member in &works {
+        let group = format!("{} MB", member.size / 1_000_000);
+        cold.at_least(&format!("{group}, cold: times debuginfod's rate"), cold.ratio(&group, DARKSERVER, DEBUGINFOD), 1.0);
+        warm.at_least(&format!("{group}, warm: times debuginfod's rate"), warm.ratio(&group, DARKSERVER, DEBUGINFOD), 1.0);
+    }
+    report::publish(&options.results, "serve", "make bench-serve", &[cold, warm])
+}
+
+fn fetch(server: &Server, member: &Member, table: &mut Table, group: &str, system: &str) -> Result<()> {
+    fetch_from(server, &member.url_path(), member, table, group, system)
+}
+
+/// One download by curl, of which nothing is kept.
+fn fetch_from(server: &Server, path: &str, member: &Member, table: &mut Table, group: &str, system: &str) -> Result<()> {
+    let before = server.usage()?;
+    let output = Command::new("curl")
+        .args(["-sS", "-o", "/dev/null", "-w", "%{http_code} %{size_download} %{time_starttransfer} %{time_total}"])
+        .arg(format!("{}{path}", server.url()))
+        .output()
+        .context("start curl")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let Usage { cpu_seconds, peak_bytes, .. } = server.usage()?;
+    let words: Vec<f64> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [status, bytes, first, total] = words[..] else { anyhow::bail!("curl {path}: expected four numbers, found {said}") };
+    ensure!(status == 200.0 && bytes == member.size as f64, "{system} {path}: expected {} bytes, found {said}", member.size);
+    table.add(group, system, &figures(member.size, Some(first), total, cpu_seconds - before.cpu_seconds, peak_bytes));
+    Ok(())
+}
+
+fn figures(size: u64, first: Option<f64>, total: f64, cpu_seconds: f64, peak_bytes: f64) -> [Option<f64>; 6] {
+    let bytes = size as f64;
+    [
+        Some(bytes / 1e6 / total),
+        first.map(|seconds| seconds * 1e3),
+        Some(total * 1e3),
+        Some(cpu_seconds / (bytes / 1e9)),
+        Some(peak_bytes / (1024.0 * 1024.0)),
+        Some(bytes / 1e6),
+    ]
+}
+
+/// What the machine itself needs: the archive's decompressor up to the member, into nothing; and the member as a plain file.
+fn extract(member: &Member, into: &Path) -> Result<(std::path::PathBuf, Cost)> {
+    let name = format!(".{}", member.path);
+    let tar = |target: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec bsdtar -xOf \"$0\" -q \"$1\" > {target}")]).arg(&member.archive).arg(&name);
+        command
+    };
+    let (cost, _) = Cost::of(&mut tar("/dev/null"))?;
+    let (_, _) = Cost::of(&mut tar(&format!("'{}'", into.display())))?;
+    Ok((into.to_owned(), cost))
+}

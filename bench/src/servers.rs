@@ -1,0 +1,132 @@
+//! The servers under load. Their logs go nowhere, but are written: every one of them logs each request by default.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use compat_tests::darkserver::program;
+use compat_tests::http;
+use compat_tests::process::{Process, free_port};
+use tempfile::TempDir;
+
+use crate::cost::Usage;
+
+/// A server of HTTP on 127.0.0.1. It ends when it is dropped.
+pub(crate) struct Server {
+    process: Process,
+    pub(crate) port: u16,
+    /// Its cache or settings.
+    _folder: TempDir,
+}
+
+impl Server {
+    /// Our gateway on `database`, with a cache of its own and, but for `configuration`, with defaults.
+    pub(crate) fn gateway(database: &str, configuration: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let settings = folder.path().join("gateway.toml");
+        std::fs::write(&settings, configuration)?;
+        let mut command = Command::new(program("darkserver"));
+        command.env("DARKSERVER_DATABASE", database).arg("--config").arg(settings);
+        command.arg("--cache-dir").arg(folder.path().join("cache"));
+        Self::start(command, folder, "/healthz")
+    }
+
+    /// The gateway's HTTP service with a handler that always gives the response that `like` gives for `path`.
+    pub(crate) fn constant(like: &Self, path: &str) -> Result<Self> {
+        let answer = http::get(like.port, path).with_context(|| format!("GET {path}"))?;
+        let folder = tempfile::tempdir()?;
+        let body = folder.path().join("body");
+        std::fs::write(&body, &answer.body)?;
+        let mut command = Command::new(program("constant"));
+        command.arg("--body").arg(body).args(["--status", &answer.status.to_string()]);
+        for (name, value) in &answer.headers {
+            if !["content-length", "date", "connection", "transfer-encoding"].contains(&name.to_lowercase().as_str()) {
+                command.arg("--header").arg(format!("{name}: {value}"));
+            }
+        }
+        Self::start(command, folder, path)
+    }
+
+    /// elfutils' server on a folder of RPMs; ready when it has scanned them.
+    pub(crate) fn debuginfod(rpms: &Path, database: &Path, most_seconds: u64) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut command = Command::new("debuginfod");
+        command.env("HOME", folder.path()).env("TMPDIR", folder.path());
+        command.args(["-R", "-t", "0", "-g", "0", "-d"]).arg(database);
+        let port = free_port();
+        command.args(["-p", &port.to_string()]).arg(rpms);
+        let mut this = Self { process: launch(command)?, port, _folder: folder };
+        this.wait(Duration::from_secs(most_seconds), || {
+            http::get(port, "/metrics").is_ok_and(|answer| has_scanned(&answer.text()))
+        })?;
+        Ok(this)
+    }
+
+    /// nginx on a folder of files, as its distribution sets it up, with sendfile.
+    pub(crate) fn files(files: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = free_port();
+        let own = folder.path().display();
+        let settings = format!(
+            "daemon off; worker_processes auto; pid {own}/pid; error_log stderr;\nevents {{}}\nhttp {{ sendfile on; tcp_nopush on; \
+             access_log /dev/null; client_body_temp_path {own}/body; proxy_temp_path {own}/proxy; fastcgi_temp_path {own}/fastcgi; \
+             uwsgi_temp_path {own}/uwsgi; scgi_temp_path {own}/scgi; server {{ listen 127.0.0.1:{port}; root {}; }} }}\n",
+            files.display()
+        );
+        std::fs::write(folder.path().join("nginx.conf"), format!("user root;\n{settings}"))?;
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(folder.path().join("nginx.conf")).arg("-p").arg(folder.path());
+        let mut this = Self { process: launch(command)?, port, _folder: folder };
+        this.wait(Duration::from_secs(10), || http::get(port, "/").is_ok())?;
+        Ok(this)
+    }
+
+    /// Starts a server that is told where to listen as ours are.
+    fn start(mut command: Command, folder: TempDir, ready: &str) -> Result<Self> {
+        let port = free_port();
+        command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+        let mut this = Self { process: launch(command)?, port, _folder: folder };
+        this.wait(Duration::from_secs(20), || http::get(port, ready).is_ok())?;
+        Ok(this)
+    }
+
+    fn wait(&mut self, most: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+        let started = Instant::now();
+        while !ready() {
+            if started.elapsed() > most {
+                bail!("process {}: expected it to be ready within {most:?}", self.process.id());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What it used so far.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        Usage::of(self.process.id())
+    }
+}
+
+fn launch(mut command: Command) -> Result<Process> {
+    for (name, _) in std::env::vars() {
+        let is_ours = name.starts_with("DARKSERVER_") && name != "DARKSERVER_DATABASE";
+        if is_ours || name.starts_with("DEBUGINFOD_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    Ok(Process::start(&mut command, Path::new("/dev/null")))
+}
+
+/// One traversal is over and nothing waits to be scanned.
+fn has_scanned(metrics: &str) -> bool {
+    let value = |line: &str| metrics.lines().find_map(|row| row.strip_prefix(line)?.trim().parse::<f64>().ok());
+    value("thread_work_total{role=\"traverse\"}").is_some_and(|passes| passes >= 1.0)
+        && value("thread_work_pending{role=\"scan\"}") == Some(0.0)
+        && value("thread_busy{role=\"scan\"}") == Some(0.0)
+}

@@ -1,0 +1,79 @@
+//! `darkserver`: the gateway. Answers debuginfod clients, darkserver's JSON API and Prometheus.
+//!
+//! In reading order, which is also the order of a request:
+//! - [`cli`], [`config`]: flags, environment, files, defaults, in this order of precedence;
+//! - [`app`]: binds, wires, serves; [`connection`]: what a request's connection can do (be reset);
+//! - [`question`], [`answer`]: what is asked and what it resolves to;
+//! - [`routes`]: parse a URL into a question, deliver the answer; [`deliver`]: bytes, ranges, validators; [`error`]: the one table
+//!   of statuses;
+//! - [`resolve`]: the only place that decides the order in which an answer is looked for; [`search`]: through what the index knows;
+//! - [`lookup`]: the index behind a short-lived cache; [`archives`]: an archive's bytes from a disk or a store; [`files`]: members
+//!   extracted on disk; [`federation`]: other debuginfod servers;
+//! - [`metrics`], [`logging`].
+//!
+//! The program is this library's [`main`]; [`serve`] stands alone so that `bench/` can measure the same application around a handler
+//! that does nothing.
+
+mod answer;
+mod app;
+mod archives;
+mod cli;
+mod config;
+mod connection;
+mod deliver;
+mod error;
+mod federation;
+mod files;
+mod http_client;
+mod logging;
+mod lookup;
+mod metrics;
+mod question;
+mod resolve;
+mod routes;
+mod search;
+
+pub use app::serve;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// How long threads may go on after the last request.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Log lines as the program writes them by default.
+pub fn start_logging() {
+    logging::start(logging::LogFormat::default());
+}
+
+/// The program `darkserver`: reads its command line and serves until a signal.
+pub fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let config = match config::Config::load(cli.arguments()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("darkserver: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    logging::start(config.log_format);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("darkserver: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(app::run(config));
+    // Not for ever: a thread may wait for a disk that does not answer.
+    runtime.shutdown_timeout(LAST_WAIT);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("darkserver: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
