@@ -7,7 +7,7 @@
 //! - [`routes`]: parse a URL into a question, deliver the answer; [`deliver`]: bytes, ranges, validators; [`error`]: the one table
 //!   of statuses;
 //! - [`resolve`]: the only place that decides the order in which an answer is looked for; [`search`]: through what the index knows;
-//! - [`lookup`]: the index behind a short-lived cache; [`archives`]: an archive's bytes from a disk or a store; [`files`]: members
+//! - [`lookup`]: the index behind a short-lived cache; [`watch`]: can it be asked? [`archives`]: an archive's bytes from a disk or a store; [`files`]: members
 //!   extracted on disk; [`federation`]: other debuginfod servers;
 //! - [`metrics`], [`logging`].
 
@@ -29,6 +29,7 @@ mod question;
 mod resolve;
 mod routes;
 mod search;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
