@@ -24,7 +24,7 @@ pub(crate) async fn run(config: Config) -> Result<()> {
     tracing::info!(database = %config.database, cache = %config.cache_dir.display(), "starting");
     let gateway = web::Data::new(Gateway::new(config).await?);
     // The gateway serves what it can without its index, but says so at once.
-    if let Err(cause) = gateway.lookup.query(|index| async move { index.check_schema().await }).await {
+    if let Err(cause) = gateway.lookup.check_schema().await {
         tracing::warn!(cause, "the index cannot be asked yet");
     }
     serve(listen, move |app| {

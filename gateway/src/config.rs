@@ -62,6 +62,9 @@ pub(crate) struct Index {
     /// How long an absent build-id is; at most 2 s.
     #[serde(with = "humantime_serde")]
     pub(crate) miss_ttl: Duration,
+    /// How long a found build-id is kept for times when the database is away.
+    #[serde(with = "humantime_serde")]
+    pub(crate) away_ttl: Duration,
     /// How many build-ids are kept in memory.
     pub(crate) entries: u64,
 }
@@ -121,7 +124,8 @@ pub(crate) enum Unknown {
 
 impl Default for Index {
     fn default() -> Self {
-        Self { hit_ttl: Duration::from_secs(60), miss_ttl: Duration::from_secs(2), entries: 100_000 }
+        let (hit_ttl, miss_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
+        Self { hit_ttl, miss_ttl, away_ttl: Duration::from_secs(24 * 60 * 60), entries: 100_000 }
     }
 }
 

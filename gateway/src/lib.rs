@@ -7,8 +7,8 @@
 //! - [`routes`]: parse a URL into a question, deliver the answer; [`deliver`]: bytes, ranges, validators; [`error`]: the one table
 //!   of statuses;
 //! - [`resolve`]: the only place that decides the order in which an answer is looked for; [`search`]: through what the index knows;
-//! - [`lookup`]: the index behind a short-lived cache; [`archives`]: an archive's bytes from a disk or a store; [`files`]: members
-//!   extracted on disk; [`federation`]: other debuginfod servers;
+//! - [`lookup`]: the index behind a short-lived cache; [`watch`]: can it be asked? [`archives`]: an archive's bytes from a disk or a
+//!   store; [`files`]: members extracted on disk; [`federation`]: other debuginfod servers;
 //! - [`metrics`], [`logging`].
 //!
 //! The program is this library's [`main`]; [`serve`] stands alone so that `bench/` can measure the same application around a handler
@@ -32,6 +32,7 @@ mod question;
 mod resolve;
 mod routes;
 mod search;
+mod watch;
 
 pub use app::serve;
 

@@ -1,8 +1,9 @@
 //! The index behind a short-lived cache.
 //!
-//! Hits and misses are kept, each with its own lifetime; an error is never kept. Concurrent questions for one build-id make one
-//! query. Queries run on the main runtime, so that a client that goes away cancels nobody else's query, and none longer than a
-//! decision may take: a database that hangs must not hold requests for ever.
+//! Found and absent build-ids are fresh for a short time, each with its own lifetime; an error is never remembered. What was found is
+//! kept for longer, and answers when the index cannot be asked ([`Known::away`]); what is absent is unknown then. Concurrent
+//! questions for one build-id make one query. Queries run on the main runtime, so that a client that goes away cancels nobody else's
+//! query, and none longer than a decision may take: a database that hangs must not hold requests for ever.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,21 +12,42 @@ use std::time::{Duration, Instant};
 use artifact::BuildId;
 use moka::Expiry;
 use moka::future::Cache;
-use sql::{Index, Record};
+use moka::policy::EvictionPolicy;
+use sql::{Index, Record, StoredPackage};
 use tokio::runtime::Handle;
 
 use crate::config;
 use crate::metrics::METRICS;
+use crate::watch::Watch;
 
 /// All records of one build-id; empty for an absent one.
 pub(crate) type Records = Arc<Vec<Record>>;
+/// The packages built from one source package for one arch.
+pub(crate) type Siblings = Arc<Vec<Arc<StoredPackage>>>;
 
 /// The index, cached.
 #[derive(Clone)]
 pub(crate) struct Lookup {
     index: Index,
-    cache: Cache<BuildId, Records>,
+    fresh: Cache<BuildId, Records>,
+    kept: Kept,
     queries: Queries,
+    pub(crate) watch: Watch,
+}
+
+/// What the index says, or what it said before it went away.
+pub(crate) struct Known<T> {
+    pub(crate) value: T,
+    /// Why the index could not be asked. Then `value` was found earlier, and whatever is not in it is unknown.
+    pub(crate) away: Option<String>,
+}
+
+/// What was found, for times when the index is away. No questions are counted here, so it is in the order of the last query.
+#[derive(Clone)]
+struct Kept {
+    records: Cache<BuildId, Records>,
+    /// By source package and arch.
+    siblings: Cache<(String, String), Siblings>,
 }
 
 /// Where queries run, and how long they may.
@@ -33,55 +55,102 @@ pub(crate) struct Lookup {
 struct Queries {
     runtime: Handle,
     limit: Duration,
+    watch: Watch,
 }
 
 impl Lookup {
-    /// Puts the cache in front of `index`; a query may take `limit`.
+    /// Puts the cache in front of `index`, and begins to watch it; a query may take `limit`.
     pub(crate) fn new(index: Index, config: &config::Index, limit: Duration) -> Self {
         let lifetime = Lifetime { hit: config.hit_ttl, miss: config.miss_ttl };
-        let cache = Cache::builder().max_capacity(config.entries).expire_after(lifetime).build();
-        Self { index, cache, queries: Queries { runtime: Handle::current(), limit } }
+        let fresh = Cache::builder().max_capacity(config.entries).expire_after(lifetime).build();
+        let (watch, runtime) = (Watch::default(), Handle::current());
+        let (probed, nobodys) = (index.clone(), BuildId::from_bytes(&[0; 20]));
+        watch.start(&runtime, move || {
+            // The query that every question needs.
+            let (index, wanted) = (probed.clone(), nobodys.iter().cloned().collect::<Vec<_>>());
+            async move { timed(limit, async move { index.records(&wanted).await }).await.map(drop) }
+        });
+        let queries = Queries { runtime, limit, watch: watch.clone() };
+        Self { index, fresh, kept: Kept::new(config), queries, watch }
     }
 
-    /// Every record of one build-id.
-    pub(crate) async fn records(&self, build_id: &BuildId) -> Result<Records, String> {
-        if let Some(records) = self.cache.get(build_id).await {
-            METRICS.index_lookups.with_label_values(&["memory"]).inc();
-            return Ok(records);
+    /// Every record of one build-id, asked for until `until`.
+    ///
+    /// # Errors
+    /// The index could not be asked, and nothing is kept.
+    pub(crate) async fn records(&self, build_id: &BuildId, until: Instant) -> Result<Known<Records>, String> {
+        if let Some(records) = self.fresh.get(build_id).await {
+            count("memory", 1);
+            return Ok(Known::fresh(records));
         }
-        let (index, wanted, queries) = (self.index.clone(), build_id.clone(), self.queries.clone());
-        let query = async move {
-            let records = count(1, queries.run(async move { index.records(&[wanted]).await }).await)?;
-            Ok(Arc::new(records))
+        let (index, wanted) = (self.index.clone(), build_id.clone());
+        let query = async {
+            let records = self.queries.run(async move { index.records(&[wanted]).await }).await?;
+            count("database", 1);
+            let records = Arc::new(records);
+            self.kept.keep(build_id, &records).await;
+            Ok(records)
         };
-        self.cache.try_get_with_by_ref(build_id, query).await.map_err(|error: Arc<String>| error.to_string())
+        let asked = async {
+            let asked = self.fresh.try_get_with_by_ref(build_id, query).await;
+            asked.map_err(|error: Arc<String>| error.to_string())
+        };
+        match self.ask(until, asked).await {
+            Ok(records) => Ok(Known::fresh(records)),
+            Err(cause) => {
+                let kept = self.kept.records.get(build_id).await;
+                count(if kept.is_some() { "kept" } else { "error" }, 1);
+                kept.map(|value| Known { value, away: Some(cause.clone()) }).ok_or(cause)
+            }
+        }
     }
 
     /// Every record of several build-ids, rows once, ordered by package (its number in the index), place in the package and build-id.
+    ///
+    /// # Errors
+    /// The index could not be asked, and of one of them nothing is kept.
     pub(crate) async fn records_of_all(&self, build_ids: &[BuildId]) -> Result<Vec<Record>, String> {
         let mut found: Vec<Record> = Vec::new();
         let mut missing: HashMap<BuildId, Vec<Record>> = HashMap::new();
         let build_ids: BTreeSet<&BuildId> = build_ids.iter().collect();
         for build_id in build_ids {
-            match self.cache.get(build_id).await {
+            match self.fresh.get(build_id).await {
                 Some(records) => {
-                    METRICS.index_lookups.with_label_values(&["memory"]).inc();
+                    count("memory", 1);
                     found.extend(records.iter().cloned());
                 }
                 None => drop(missing.insert(build_id.clone(), Vec::new())),
             }
         }
         if !missing.is_empty() {
-            let (index, wanted) = (self.index.clone(), missing.keys().cloned().collect::<Vec<_>>());
-            let queried = self.queries.run(async move { index.records(&wanted).await }).await;
-            for record in count(missing.len(), queried)? {
-                if let Some(records) = missing.get_mut(&record.artifact.build_id) {
-                    records.push(record);
+            let (wanted, number) = (missing.keys().cloned().collect::<Vec<_>>(), missing.len());
+            match self.query(|index| async move { index.records(&wanted).await }).await {
+                Ok(records) => {
+                    count("database", number);
+                    for record in records {
+                        if let Some(records) = missing.get_mut(&record.artifact.build_id) {
+                            records.push(record);
+                        }
+                    }
+                    for (build_id, records) in missing {
+                        found.extend(records.iter().cloned());
+                        let records = Arc::new(records);
+                        self.kept.keep(&build_id, &records).await;
+                        self.fresh.insert(build_id, records).await;
+                    }
                 }
-            }
-            for (build_id, records) in missing {
-                found.extend(records.iter().cloned());
-                self.cache.insert(build_id, Arc::new(records)).await;
+                Err(cause) => {
+                    for build_id in missing.keys() {
+                        match self.kept.records.get(build_id).await {
+                            Some(records) => found.extend(records.iter().cloned()),
+                            None => {
+                                count("error", number);
+                                return Err(cause);
+                            }
+                        }
+                    }
+                    count("kept", number);
+                }
             }
         }
         found.sort_by(|a, b| place(a).cmp(&place(b)));
@@ -89,13 +158,89 @@ impl Lookup {
         Ok(found)
     }
 
-    /// Runs another query of the index.
+    /// The packages of one arch that were built from one source package, asked for until `until`.
+    ///
+    /// # Errors
+    /// The index could not be asked, and nothing is kept.
+    pub(crate) async fn siblings(&self, source_rpm: &str, arch: &str, until: Instant) -> Result<Known<Siblings>, String> {
+        let key = (source_rpm.to_owned(), arch.to_owned());
+        let (index, (source_rpm, arch)) = (self.index.clone(), key.clone());
+        let query = self.queries.run(async move { index.siblings(&source_rpm, &arch).await });
+        match self.ask(until, query).await {
+            Ok(siblings) => {
+                let siblings: Siblings = Arc::new(siblings.into_iter().map(Arc::new).collect());
+                self.kept.siblings.insert(key, siblings.clone()).await;
+                Ok(Known::fresh(siblings))
+            }
+            Err(cause) => {
+                let kept = self.kept.siblings.get(&key).await;
+                kept.map(|value| Known { value, away: Some(cause.clone()) }).ok_or(cause)
+            }
+        }
+    }
+
+    /// Runs another query of the index; while it is away that is an error at once.
+    ///
+    /// # Errors
+    /// The index could not be asked.
     pub(crate) async fn query<T, F>(&self, query: impl FnOnce(Index) -> F) -> Result<T, String>
     where
         T: Send + 'static,
         F: Future<Output = sql::Result<T>> + Send + 'static,
     {
-        self.queries.run(query(self.index.clone())).await
+        match self.watch.away() {
+            Some(cause) => Err(cause),
+            None => self.queries.run(query(self.index.clone())).await,
+        }
+    }
+
+    /// Has the index the right schema? Asked even while it is away.
+    ///
+    /// # Errors
+    /// It has another one, or could not be asked.
+    pub(crate) async fn check_schema(&self) -> Result<(), String> {
+        let index = self.index.clone();
+        self.queries.run(async move { index.check_schema().await }).await
+    }
+
+    /// What `query` gives, unless the index is away or takes longer.
+    async fn ask<T>(&self, until: Instant, query: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        if let Some(cause) = self.watch.away() {
+            return Err(cause);
+        }
+        tokio::time::timeout_at(until.into(), query).await.unwrap_or_else(|_| {
+            self.watch.suspect();
+            Err("index: expected an answer within the budget, found none".into())
+        })
+    }
+}
+
+impl<T> Known<T> {
+    fn fresh(value: T) -> Self {
+        Self { value, away: None }
+    }
+}
+
+impl Kept {
+    fn new(config: &config::Index) -> Self {
+        // By age: frequency would be counted by questions, and those meet `Lookup::fresh`.
+        fn cache<K, V>(config: &config::Index) -> Cache<K, V>
+        where
+            K: std::hash::Hash + Eq + Send + Sync + 'static,
+            V: Clone + Send + Sync + 'static,
+        {
+            let policy = EvictionPolicy::lru();
+            Cache::builder().max_capacity(config.entries).eviction_policy(policy).time_to_live(config.away_ttl).build()
+        }
+        Self { records: cache(config), siblings: cache(config) }
+    }
+
+    async fn keep(&self, build_id: &BuildId, records: &Records) {
+        if records.is_empty() {
+            self.records.invalidate(build_id).await;
+        } else {
+            self.records.insert(build_id.clone(), records.clone()).await;
+        }
     }
 }
 
@@ -112,25 +257,32 @@ impl Queries {
         F: Future<Output = sql::Result<T>> + Send + 'static,
     {
         let started = Instant::now();
-        let result = self.runtime.spawn(tokio::time::timeout(self.limit, query)).await;
+        let result = self.runtime.spawn(timed(self.limit, query)).await;
         METRICS.index_seconds.observe(started.elapsed().as_secs_f64());
-        match result {
-            Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(error))) => Err(format!("index: {error}")),
-            Ok(Err(_)) => Err(format!("index: expected an answer within {:?}, found none", self.limit)),
-            Err(error) => Err(format!("index: the query ended early: {error}")),
+        let result = result.unwrap_or_else(|error| Err(format!("index: the query ended early: {error}")));
+        match &result {
+            Ok(_) => self.watch.answered(),
+            Err(_) => self.watch.suspect(),
         }
+        result
     }
 }
 
-/// Counts the build-ids that the database was asked for, and whether it answered.
-fn count<T>(build_ids: usize, queried: Result<T, String>) -> Result<T, String> {
-    let answer = if queried.is_ok() { "database" } else { "error" };
-    METRICS.index_lookups.with_label_values(&[answer]).inc_by(build_ids as u64);
-    queried
+/// What `query` gives within `limit`.
+async fn timed<T>(limit: Duration, query: impl Future<Output = sql::Result<T>>) -> Result<T, String> {
+    match tokio::time::timeout(limit, query).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(format!("index: {error}")),
+        Err(_) => Err(format!("index: expected an answer within {limit:?}, found none")),
+    }
 }
 
-/// Hits and misses live differently long.
+/// Counts build-ids by who answered for them.
+fn count(answer: &str, build_ids: usize) {
+    METRICS.index_lookups.with_label_values(&[answer]).inc_by(build_ids as u64);
+}
+
+/// Found and absent build-ids live differently long.
 struct Lifetime {
     hit: Duration,
     miss: Duration,

@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     pub(crate) request_seconds: HistogramVec,
     pub(crate) index_lookups: IntCounterVec,
     pub(crate) index_seconds: Histogram,
+    pub(crate) index_up: IntGauge,
     pub(crate) extractions: IntCounterVec,
     pub(crate) extraction_seconds: Histogram,
     pub(crate) files: IntGauge,
@@ -64,11 +65,12 @@ impl Metrics {
             ),
             index_lookups: counters(
                 "gateway_index_lookups_total",
-                "Build-ids looked up, by who answered: memory, database, or error.",
+                "Build-ids looked up, by who answered: memory, database, kept while it was away, or error.",
                 &["answer"],
             ),
             index_seconds: histograms("gateway_index_query_seconds", "Seconds that queries of the database took.", &[])
                 .with_label_values::<&str>(&[]),
+            index_up: gauge("gateway_index_up", "Whether the database can be asked: 1, or 0 while it is away."),
             extractions: counters(
                 "gateway_extractions_total",
                 "Members extracted from archives, by result: whole, failed.",
@@ -104,7 +106,7 @@ impl Metrics {
 
     /// Begins the series whose labels are known with 0: the first event is then an increase that `rate` sees.
     fn begin(self) -> Self {
-        for answer in ["memory", "database", "error"] {
+        for answer in ["memory", "database", "kept", "error"] {
             self.index_lookups.with_label_values(&[answer]);
         }
         for result in ["whole", "failed"] {

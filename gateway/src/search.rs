@@ -44,13 +44,18 @@ impl Search {
     /// # Errors
     /// Not found, and the index or a store could not be asked.
     pub(crate) async fn run(&self, question: &Question, deadline: Instant) -> Result<Outcome, Undecided> {
-        let records = index_within(deadline, self.lookup.records(&question.build_id)).await?;
+        let known = self.lookup.records(&question.build_id, half_way_to(deadline)).await?;
+        let records = known.value;
         let mut run = Run { search: self, deadline, causes: Vec::new(), settled: false };
         let found = match &question.what {
             What::Artifact(kind) => run.artifact(&candidates(&records, *kind), &question.build_id).await,
             What::Section(name) => run.section(&records, &question.build_id, name).await,
             What::Source(path) => run.source(&records, path).await,
         };
+        // What is not in an answer of earlier may be in the index.
+        if !run.settled {
+            run.causes.extend(known.away);
+        }
         match found {
             Some(found) => Ok(Outcome::Found(found)),
             None if !run.causes.is_empty() => Err(Undecided(run.causes)),
@@ -129,14 +134,19 @@ impl Run<'_> {
     /// -debuginfo-common, and the -debuginfo packages of older releases. Of several builds of one source package those that are
     /// nearest in distribution and time.
     async fn source_packages(&mut self, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
-        let Some(source_rpm) = of.package.source_rpm.clone() else { return Vec::new() };
-        let arch = of.package.nevra.arch.clone();
-        let query = self.search.lookup.query(|index| async move { index.siblings(&source_rpm, &arch).await });
-        let mut siblings = index_within(self.deadline, query).await.unwrap_or_else(|cause| {
-            self.causes.push(cause);
-            Vec::new()
-        });
-        siblings.retain(|sibling| source_rank(sibling).is_some());
+        let Some(source_rpm) = &of.package.source_rpm else { return Vec::new() };
+        let known = self.search.lookup.siblings(source_rpm, &of.package.nevra.arch, half_way_to(self.deadline)).await;
+        let siblings = match known {
+            Ok(known) => {
+                self.causes.extend(known.away);
+                known.value
+            }
+            Err(cause) => {
+                self.causes.push(cause);
+                return Vec::new();
+            }
+        };
+        let mut siblings: Vec<_> = siblings.iter().filter(|sibling| source_rank(sibling).is_some()).cloned().collect();
         siblings.sort_by_key(|sibling| {
             let seconds_apart = match (sibling.package.built_at, of.package.built_at) {
                 (Some(a), Some(b)) => a.abs_diff(b),
@@ -144,7 +154,7 @@ impl Run<'_> {
             };
             (sibling.distro != of.distro, source_rank(sibling), seconds_apart)
         });
-        siblings.into_iter().map(Arc::new).collect()
+        siblings
     }
 
     async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
@@ -291,12 +301,6 @@ enum Need {
     First,
     /// All of it.
     Whole,
-}
-
-/// The index's answer unless that takes half of what is left.
-async fn index_within<T>(deadline: Instant, query: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let asked = tokio::time::timeout_at(half_way_to(deadline).into(), query);
-    asked.await.unwrap_or_else(|_| Err("index: expected an answer within the budget, found none".into()))
 }
 
 /// Opens an archive unless that takes too long.

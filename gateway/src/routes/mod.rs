@@ -16,6 +16,8 @@ use percent_encoding::percent_decode_str;
 use crate::error;
 use crate::metrics::METRICS;
 use crate::question::Question;
+use crate::resolve::Gateway;
+use crate::watch;
 
 /// All routes.
 pub(crate) fn all(app: &mut web::ServiceConfig) {
@@ -50,10 +52,16 @@ pub(crate) async fn observe(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let started = Instant::now();
-    let response = next.call(request).await?;
+    let mut response = next.call(request).await?;
     let seconds = started.elapsed().as_secs_f64();
+    let endpoint = endpoint(response.request());
+    if endpoint != "operations"
+        && let Some(gateway) = response.request().app_data::<web::Data<Gateway>>()
+        && let Some(away) = gateway.lookup.watch.header()
+    {
+        response.headers_mut().insert(watch::INDEX, away);
+    }
     let request = response.request();
-    let endpoint = endpoint(request);
     let status = response.status();
     let was_reset = response.response().extensions().get::<WasReset>().is_some();
     METRICS.requests.with_label_values(&[endpoint, if was_reset { "reset" } else { status.as_str() }]).inc();

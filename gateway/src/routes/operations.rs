@@ -31,7 +31,7 @@ async fn healthy() -> HttpResponse {
 /// What can be reached: `ok` or a reason for the database, the cache folder and each upstream. Only the first two make it 503: an
 /// upstream's outage is no reason to take a gateway out of service.
 async fn ready(gateway: web::Data<Gateway>) -> HttpResponse {
-    let schema = tokio::time::timeout(WAIT, gateway.lookup.query(|index| async move { index.check_schema().await }));
+    let schema = tokio::time::timeout(WAIT, gateway.lookup.check_schema());
     let files = gateway.files.clone();
     let cache = web::block(move || files.check());
     let (schema, cache, upstreams) = futures::join!(schema, cache, gateway.federation.reachable(WAIT));
