@@ -198,7 +198,8 @@ fn growth(options: &Options, all: &[Member]) -> Result<Option<Table>> {
     for round in 0..options.rounds {
         for (share, _index, gateway, members) in &parts {
             println!("round {}: growth, {share} of {} build-ids and kinds", round + 1, all.len());
-            let hits = Paths::Listed(members.iter().take(100_000).map(|member| format!("/buildids/{}", member.build_id)).collect());
+            let hits =
+                Paths::Listed(members.iter().take(100_000).map(|member| format!("/buildids/{}", member.build_id)).collect());
             for (what, paths) in [("hit", &hits), ("miss", &Paths::Unknown("/buildids/", ""))] {
                 let found = load::run(gateway, paths, true, 16, options.load_time())?;
                 let figures = [found.rate, found.p50, found.p99, found.cpu].map(Some);
@@ -207,7 +208,11 @@ fn growth(options: &Options, all: &[Member]) -> Result<Option<Table>> {
         }
     }
     for what in ["hit", "miss"] {
-        table.at_least(&format!("{what}: rate at 1 to that at 1/4"), table.ratio(what, "1 of the index", "1/4 of the index"), 0.8);
+        table.at_least(
+            &format!("{what}: rate at 1 to that at 1/4"),
+            table.ratio(what, "1 of the index", "1/4 of the index"),
+            0.8,
+        );
     }
     Ok(Some(table))
 }

@@ -65,7 +65,8 @@ impl Usage {
         let ticks = |at: usize| fields.get(at - 3).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
         let cpu_seconds = (ticks(14) + ticks(15)) / rustix::param::clock_ticks_per_second() as f64;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let peak_kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        let peak_kilobytes =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
         Ok(Self { cpu_seconds, peak_bytes: peak_kilobytes.unwrap_or(f64::NAN) * 1024.0, read_bytes: read_bytes(pid) })
     }
 }

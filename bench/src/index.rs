@@ -118,7 +118,8 @@ fn measure(work: &Work, mariadb: &MariaDb, empty: &mut Table, unchanged: &mut Ta
             let server = Server::debuginfod(&work.folder, &database, MOST_SECONDS)?;
             let (seconds, usage) = (started.elapsed().as_secs_f64(), server.usage()?);
             drop(server);
-            let cost = Cost { seconds, cpu_seconds: usage.cpu_seconds, peak_bytes: usage.peak_bytes, read_bytes: usage.read_bytes };
+            let cost =
+                Cost { seconds, cpu_seconds: usage.cpu_seconds, peak_bytes: usage.peak_bytes, read_bytes: usage.read_bytes };
             table.add(group, DEBUGINFOD, &work.figures(cost, Some(bytes_below(folder.path(), |_| true))));
         }
     }
@@ -153,7 +154,8 @@ fn goals(works: &[Work], empty: &mut Table, unchanged: &mut Table) {
         let group = work.name.as_str();
         if work.has_payloads {
             empty.at_least(&format!("{group}: packages/s, times debuginfod's"), empty.ratio(group, SQLITE, DEBUGINFOD), 400.0);
-            let share = empty.median(group, DEBUGINFOD, 6).zip(empty.median(group, SQLITE, 6)).map(|(theirs, ours)| theirs / ours);
+            let share =
+                empty.median(group, DEBUGINFOD, 6).zip(empty.median(group, SQLITE, 6)).map(|(theirs, ours)| theirs / ours);
             empty.at_least(&format!("{group}: debuginfod's index, times ours on SQLite"), share, 8.0);
         }
         let half = empty.median(group, HEADERS_ONLY, 1).map(|rate| (rate / 2.0).min(250_000.0));
@@ -164,7 +166,11 @@ fn goals(works: &[Work], empty: &mut Table, unchanged: &mut Table) {
         empty.at_most(&format!("{group}: bytes a build-id on InnoDB"), empty.median(group, MARIADB, 6), 400.0);
         empty.at_most(&format!("{group}: peak MiB on SQLite"), empty.median(group, SQLITE, 5), 200.0);
         for system in [SQLITE, MARIADB] {
-            unchanged.at_most(&format!("{group}: seconds with nothing changed, {system}"), unchanged.median(group, system, 2), 2.0);
+            unchanged.at_most(
+                &format!("{group}: seconds with nothing changed, {system}"),
+                unchanged.median(group, system, 2),
+                2.0,
+            );
         }
     }
 }

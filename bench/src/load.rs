@@ -65,7 +65,8 @@ fn highest(server: &Server, paths: &Paths, expect_2xx: bool, connections: usize,
         Paths::Unknown(prefix, suffix) => drop(command.args(["random", prefix, suffix])),
     }
     let text = said(&mut command)?;
-    let line = text.lines().rfind(|line| line.starts_with('{')).with_context(|| format!("wrk: expected a summary, found {text}"))?;
+    let line =
+        text.lines().rfind(|line| line.starts_with('{')).with_context(|| format!("wrk: expected a summary, found {text}"))?;
     let summary: Summary = serde_json::from_str(line)?;
     let expected_not_2xx = if expect_2xx { 0.0 } else { summary.requests };
     ensure!(

@@ -19,7 +19,8 @@ impl Machine {
         };
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("?").trim_matches('"').to_owned();
+        let system =
+            release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("?").trim_matches('"').to_owned();
         let ours = program("darkserver").display().to_string();
         let facts = [
             ("date", first_line("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),

@@ -52,10 +52,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let group = format!("{} MB", member.size / 1_000_000);
             println!("round {}: {group}", round + 1);
             // Servers that know nothing yet: the first time is cold, the next are warm.
-            for (system, server) in [
-                (DARKSERVER, Server::gateway(&index.url(), "")?),
-                (DEBUGINFOD, Server::debuginfod(&folder, &database, 1800)?),
-            ] {
+            for (system, server) in
+                [(DARKSERVER, Server::gateway(&index.url(), "")?), (DEBUGINFOD, Server::debuginfod(&folder, &database, 1800)?)]
+            {
                 fetch(&server, member, &mut cold, &group, system)?;
                 for _ in 0..3 {
                     fetch(&server, member, &mut warm, &group, system)?;

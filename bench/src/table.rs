@@ -68,8 +68,11 @@ impl Table {
     /// The table in Markdown.
     pub(crate) fn markdown(&self) -> String {
         let ratios = self.peers.iter().map(|peer| format!("x {peer}"));
-        let heads: Vec<String> =
-            ["work".into(), "system".into()].into_iter().chain(self.columns.iter().map(|c| c.to_string())).chain(ratios).collect();
+        let heads: Vec<String> = ["work".into(), "system".into()]
+            .into_iter()
+            .chain(self.columns.iter().map(|c| c.to_string()))
+            .chain(ratios)
+            .collect();
         let mut text = format!("### {}\n\n| {} |\n|{}\n", self.title, heads.join(" | "), "---|".repeat(heads.len()));
         for row in &self.rows {
             let medians = (0..self.columns.len()).map(|column| row.median(column).map_or("-".into(), short));

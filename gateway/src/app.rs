@@ -39,10 +39,7 @@ pub(crate) async fn run(config: Config) -> Result<()> {
 /// If `listen` cannot be bound.
 pub async fn serve(listen: SocketAddr, routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -> Result<()> {
     let server = HttpServer::new(move || {
-        App::new()
-            .wrap(from_fn(routes::observe))
-            .wrap(NormalizePath::new(TrailingSlash::MergeOnly))
-            .configure(routes.clone())
+        App::new().wrap(from_fn(routes::observe)).wrap(NormalizePath::new(TrailingSlash::MergeOnly)).configure(routes.clone())
     })
     .on_connect(Connection::remember)
     .shutdown_timeout(SHUTDOWN_SECONDS)

@@ -1,8 +1,11 @@
 //! The JSON API of the original darkserver, at `/` and under `/darkserver/`.
 
-use actix_web::http::header::{HOST, LOCATION, VARY};
+use std::time::Instant;
+
+use actix_web::http::header::{ContentType, HOST, LOCATION, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::BuildId;
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 use sql::{Record, StoredPackage};
@@ -60,19 +63,25 @@ async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
         Ok(tail) => tail.split(',').filter_map(|id| id.trim_matches([' ', '/']).parse().ok()).collect(),
         Err(_) => Vec::new(),
     };
-    let records = gateway.lookup.records_of_all(&ids).await;
-    rows(&request, &gateway, records)
+    let until = Instant::now() + gateway.config.federation.budget;
+    let links = Links::of(&request, &gateway);
+    let json = match ids.as_slice() {
+        // What nearly everybody asks; the answer is kept as it goes out.
+        [id] => gateway.lookup.records(id, until).await.map(|known| {
+            let records = known.value;
+            records.json(&links.base, || links.rows(&records))
+        }),
+        ids => gateway.lookup.records_of_all(ids, until).await.map(|records| links.rows(&records)),
+    };
+    rows(json)
 }
 
 /// `/rpm2buildids/NVRA[.rpm]`
 async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
-    let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(&request, &gateway, Ok(Vec::new())) };
+    let links = Links::of(&request, &gateway);
+    let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(Ok(links.rows(&[]))) };
     let records = gateway.lookup.query(|index| async move { index.records_of_package(&nvra).await }).await;
-    let records = records.map(|mut records| {
-        records.dedup_by(|a, b| place(a) == place(b));
-        records
-    });
-    rows(&request, &gateway, records)
+    rows(records.map(|records| links.rows(&records)))
 }
 
 /// `/package/NVRA[.rpm]`: `{"url": ...}`, or `{}` for an unknown package as release 2.0 had it.
@@ -81,7 +90,8 @@ async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
     let packages = gateway.lookup.query(|index| async move { index.packages(&nvra).await }).await;
     match packages {
         Ok(packages) => {
-            let mut urls = packages.iter().map(|package| url(&request, &gateway, package));
+            let links = Links::of(&request, &gateway);
+            let mut urls = packages.iter().map(|package| links.url(package));
             // Several packages can have one NVRA; the newest import that can be had wins, as the last row did.
             let url = urls.rfind(|url| !url.is_empty());
             vary(HttpResponse::Ok()).json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
@@ -97,18 +107,9 @@ fn nvra(request: &HttpRequest, prefix: &str) -> Option<String> {
     Some(nvra.strip_suffix(".rpm").unwrap_or(nvra).to_owned()).filter(|nvra| !nvra.is_empty())
 }
 
-fn rows(request: &HttpRequest, gateway: &Gateway, records: Result<Vec<Record>, String>) -> HttpResponse {
-    match records {
-        Ok(records) => {
-            let row = |record: &Record| Row {
-                buildid: record.artifact.build_id.to_string(),
-                elf: record.artifact.path.clone(),
-                rpm: record.package.package.nevra.nvra(),
-                distro: record.package.distro.clone(),
-                url: url(request, gateway, &record.package),
-            };
-            vary(HttpResponse::Ok()).json(records.iter().map(row).collect::<Vec<_>>())
-        }
+fn rows(json: Result<Bytes, String>) -> HttpResponse {
+    match json {
+        Ok(json) => vary(HttpResponse::Ok()).content_type(ContentType::json()).body(json),
         Err(cause) => undecided(&cause),
     }
 }
@@ -124,20 +125,48 @@ fn vary(mut response: actix_web::HttpResponseBuilder) -> actix_web::HttpResponse
     response
 }
 
-/// Where the package can be had: the URL of its best location that has one, else this gateway's own copy, else "".
-fn url(request: &HttpRequest, gateway: &Gateway, package: &StoredPackage) -> String {
-    if let Some(url) = published(package) {
-        return url.into();
+/// The links of an answer.
+struct Links {
+    /// This gateway's own URL, without a slash at the end.
+    base: String,
+}
+
+impl Links {
+    fn of(request: &HttpRequest, gateway: &Gateway) -> Self {
+        let base = match &gateway.config.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => own_url(request, gateway),
+        };
+        Self { base }
     }
-    if !package.present().any(|location| location.store.root.is_some()) {
-        return String::new();
+
+    /// One row a file: one that has both kinds is one row.
+    fn rows(&self, records: &[Record]) -> Bytes {
+        let mut records: Vec<&Record> = records.iter().collect();
+        records.dedup_by(|a, b| place(a) == place(b));
+        let row = |record: &&Record| Row {
+            buildid: record.artifact.build_id.to_string(),
+            elf: record.artifact.path.clone(),
+            rpm: record.package.package.nevra.nvra(),
+            distro: record.package.distro.clone(),
+            url: self.url(&record.package),
+        };
+        let rows = records.iter().map(row).collect::<Vec<_>>();
+        // Strings alone: that cannot fail.
+        serde_json::to_vec(&rows).unwrap_or_default().into()
     }
-    let base = match &gateway.config.public_url {
-        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => own_url(request, gateway),
-    };
-    let path = format!("archive/{}/{}.rpm", package.package.identity, package.package.nevra);
-    http_client::below(&base, &path).map(String::from).unwrap_or_default()
+
+    /// Where the package can be had: the URL of its best location that has one, else this gateway's own copy, else "".
+    fn url(&self, package: &StoredPackage) -> String {
+        if let Some(url) = published(package) {
+            return url.into();
+        }
+        if !package.present().any(|location| location.store.root.is_some()) {
+            return String::new();
+        }
+        let path = format!("archive/{}/{}.rpm", package.package.identity, package.package.nevra);
+        http_client::below(&self.base, &path).map(String::from).unwrap_or_default()
+    }
 }
 
 /// What this gateway is called: as the request's Host has it. Only a trusted proxy may say otherwise (X-Forwarded-Host and -Proto,

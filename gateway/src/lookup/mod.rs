@@ -2,10 +2,13 @@
 //!
 //! Found and absent build-ids are fresh for a short time, each with its own lifetime; an error is never remembered. What was found is
 //! kept for longer, and answers when the index cannot be asked ([`Known::away`]); what is absent is unknown then. Concurrent
-//! questions for one build-id make one query. Queries run on the main runtime, so that a client that goes away cancels nobody else's
+//! questions share queries ([`batches`]). Queries run on the main runtime, so that a client that goes away cancels nobody else's
 //! query, and none longer than a decision may take: a database that hangs must not hold requests for ever.
 
-use std::collections::{BTreeSet, HashMap};
+mod batches;
+mod records;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,9 +22,9 @@ use tokio::runtime::Handle;
 use crate::config;
 use crate::metrics::METRICS;
 use crate::watch::Watch;
+use batches::Batches;
+pub(crate) use records::Records;
 
-/// All records of one build-id; empty for an absent one.
-pub(crate) type Records = Arc<Vec<Record>>;
 /// The packages built from one source package for one arch.
 pub(crate) type Siblings = Arc<Vec<Arc<StoredPackage>>>;
 
@@ -29,8 +32,9 @@ pub(crate) type Siblings = Arc<Vec<Arc<StoredPackage>>>;
 #[derive(Clone)]
 pub(crate) struct Lookup {
     index: Index,
-    fresh: Cache<BuildId, Records>,
+    fresh: Cache<BuildId, Arc<Records>>,
     kept: Kept,
+    batches: Batches,
     queries: Queries,
     pub(crate) watch: Watch,
 }
@@ -45,7 +49,7 @@ pub(crate) struct Known<T> {
 /// What was found, for times when the index is away. No questions are counted here, so it is in the order of the last query.
 #[derive(Clone)]
 struct Kept {
-    records: Cache<BuildId, Records>,
+    records: Cache<BuildId, Arc<Records>>,
     /// By source package and arch.
     siblings: Cache<(String, String), Siblings>,
 }
@@ -70,91 +74,51 @@ impl Lookup {
             let (index, wanted) = (probed.clone(), nobodys.iter().cloned().collect::<Vec<_>>());
             async move { timed(limit, async move { index.records(&wanted).await }).await.map(drop) }
         });
-        let queries = Queries { runtime, limit, watch: watch.clone() };
-        Self { index, fresh, kept: Kept::new(config), queries, watch }
+        let queries = Queries { runtime: runtime.clone(), limit, watch: watch.clone() };
+        let (asked, asking) = (index.clone(), queries.clone());
+        let batches = Batches::new(&runtime, move |build_ids| {
+            let (index, queries) = (asked.clone(), asking.clone());
+            async move { queries.here(async move { index.records(&build_ids).await }).await }
+        });
+        Self { index, fresh, kept: Kept::new(config), batches, queries, watch }
     }
 
     /// Every record of one build-id, asked for until `until`.
     ///
     /// # Errors
     /// The index could not be asked, and nothing is kept.
-    pub(crate) async fn records(&self, build_id: &BuildId, until: Instant) -> Result<Known<Records>, String> {
+    pub(crate) async fn records(&self, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, String> {
         if let Some(records) = self.fresh.get(build_id).await {
-            count("memory", 1);
+            count("memory");
             return Ok(Known::fresh(records));
         }
-        let (index, wanted) = (self.index.clone(), build_id.clone());
-        let query = async {
-            let records = self.queries.run(async move { index.records(&[wanted]).await }).await?;
-            count("database", 1);
-            let records = Arc::new(records);
-            self.kept.keep(build_id, &records).await;
-            Ok(records)
-        };
-        let asked = async {
-            let asked = self.fresh.try_get_with_by_ref(build_id, query).await;
-            asked.map_err(|error: Arc<String>| error.to_string())
-        };
-        match self.ask(until, asked).await {
-            Ok(records) => Ok(Known::fresh(records)),
+        match self.ask(until, self.batches.records(build_id)).await {
+            Ok(records) => {
+                count("database");
+                self.kept.keep(build_id, &records).await;
+                self.fresh.insert(build_id.clone(), records.clone()).await;
+                Ok(Known::fresh(records))
+            }
             Err(cause) => {
                 let kept = self.kept.records.get(build_id).await;
-                count(if kept.is_some() { "kept" } else { "error" }, 1);
+                count(if kept.is_some() { "kept" } else { "error" });
                 kept.map(|value| Known { value, away: Some(cause.clone()) }).ok_or(cause)
             }
         }
     }
 
-    /// Every record of several build-ids, rows once, ordered by package (its number in the index), place in the package and build-id.
+    /// Every record of several build-ids, ordered by package (its number in the index), place in the package and build-id.
     ///
     /// # Errors
     /// The index could not be asked, and of one of them nothing is kept.
-    pub(crate) async fn records_of_all(&self, build_ids: &[BuildId]) -> Result<Vec<Record>, String> {
-        let mut found: Vec<Record> = Vec::new();
-        let mut missing: HashMap<BuildId, Vec<Record>> = HashMap::new();
+    pub(crate) async fn records_of_all(&self, build_ids: &[BuildId], until: Instant) -> Result<Vec<Record>, String> {
         let build_ids: BTreeSet<&BuildId> = build_ids.iter().collect();
-        for build_id in build_ids {
-            match self.fresh.get(build_id).await {
-                Some(records) => {
-                    count("memory", 1);
-                    found.extend(records.iter().cloned());
-                }
-                None => drop(missing.insert(build_id.clone(), Vec::new())),
-            }
-        }
-        if !missing.is_empty() {
-            let (wanted, number) = (missing.keys().cloned().collect::<Vec<_>>(), missing.len());
-            match self.query(|index| async move { index.records(&wanted).await }).await {
-                Ok(records) => {
-                    count("database", number);
-                    for record in records {
-                        if let Some(records) = missing.get_mut(&record.artifact.build_id) {
-                            records.push(record);
-                        }
-                    }
-                    for (build_id, records) in missing {
-                        found.extend(records.iter().cloned());
-                        let records = Arc::new(records);
-                        self.kept.keep(&build_id, &records).await;
-                        self.fresh.insert(build_id, records).await;
-                    }
-                }
-                Err(cause) => {
-                    for build_id in missing.keys() {
-                        match self.kept.records.get(build_id).await {
-                            Some(records) => found.extend(records.iter().cloned()),
-                            None => {
-                                count("error", number);
-                                return Err(cause);
-                            }
-                        }
-                    }
-                    count("kept", number);
-                }
-            }
+        let asked = futures::future::join_all(build_ids.into_iter().map(|build_id| self.records(build_id, until))).await;
+        let mut found: Vec<Record> = Vec::new();
+        for known in asked {
+            found.extend(known?.value.iter().cloned());
         }
         found.sort_by(|a, b| place(a).cmp(&place(b)));
-        found.dedup_by(|a, b| place(a) == place(b));
         Ok(found)
     }
 
@@ -235,7 +199,7 @@ impl Kept {
         Self { records: cache(config), siblings: cache(config) }
     }
 
-    async fn keep(&self, build_id: &BuildId, records: &Records) {
+    async fn keep(&self, build_id: &BuildId, records: &Arc<Records>) {
         if records.is_empty() {
             self.records.invalidate(build_id).await;
         } else {
@@ -250,16 +214,22 @@ pub(crate) fn place(record: &Record) -> (i64, u32, &BuildId) {
 }
 
 impl Queries {
-    /// Runs a query, timed.
+    /// Runs a query on the main runtime.
     async fn run<T, F>(&self, query: F) -> Result<T, String>
     where
         T: Send + 'static,
         F: Future<Output = sql::Result<T>> + Send + 'static,
     {
+        let this = self.clone();
+        let result = self.runtime.spawn(async move { this.here(query).await }).await;
+        result.unwrap_or_else(|error| Err(format!("index: the query ended early: {error}")))
+    }
+
+    /// Runs a query, timed.
+    async fn here<T>(&self, query: impl Future<Output = sql::Result<T>>) -> Result<T, String> {
         let started = Instant::now();
-        let result = self.runtime.spawn(timed(self.limit, query)).await;
+        let result = timed(self.limit, query).await;
         METRICS.index_seconds.observe(started.elapsed().as_secs_f64());
-        let result = result.unwrap_or_else(|error| Err(format!("index: the query ended early: {error}")));
         match &result {
             Ok(_) => self.watch.answered(),
             Err(_) => self.watch.suspect(),
@@ -277,9 +247,9 @@ async fn timed<T>(limit: Duration, query: impl Future<Output = sql::Result<T>>) 
     }
 }
 
-/// Counts build-ids by who answered for them.
-fn count(answer: &str, build_ids: usize) {
-    METRICS.index_lookups.with_label_values(&[answer]).inc_by(build_ids as u64);
+/// Counts a build-id by who answered for it.
+fn count(answer: &str) {
+    METRICS.index_lookups.with_label_values(&[answer]).inc();
 }
 
 /// Found and absent build-ids live differently long.
@@ -288,12 +258,12 @@ struct Lifetime {
     miss: Duration,
 }
 
-impl Expiry<BuildId, Records> for Lifetime {
-    fn expire_after_create(&self, _: &BuildId, records: &Records, _: Instant) -> Option<Duration> {
+impl Expiry<BuildId, Arc<Records>> for Lifetime {
+    fn expire_after_create(&self, _: &BuildId, records: &Arc<Records>, _: Instant) -> Option<Duration> {
         Some(if records.is_empty() { self.miss } else { self.hit })
     }
 
-    fn expire_after_update(&self, _: &BuildId, records: &Records, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(&self, _: &BuildId, records: &Arc<Records>, _: Instant, _: Option<Duration>) -> Option<Duration> {
         Some(if records.is_empty() { self.miss } else { self.hit })
     }
 }

@@ -1,0 +1,55 @@
+//! What is kept of one build-id.
+
+use std::ops::Deref;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use sql::Record;
+
+/// All records of one build-id; none of an absent one.
+#[derive(Default)]
+pub(crate) struct Records {
+    list: Vec<Record>,
+    /// Their JSON, with links below the URL by which they were asked for first.
+    json: OnceLock<(String, Bytes)>,
+}
+
+impl Records {
+    pub(super) fn new(list: Vec<Record>) -> Self {
+        Self { list, json: OnceLock::new() }
+    }
+
+    /// Their JSON with links below `base`: written once for the first base, for others each time.
+    pub(crate) fn json(&self, base: &str, write: impl Fn() -> Bytes) -> Bytes {
+        let (known, json) = self.json.get_or_init(|| (base.to_owned(), write()));
+        if known == base { json.clone() } else { write() }
+    }
+}
+
+impl Deref for Records {
+    type Target = [Record];
+
+    fn deref(&self) -> &[Record] {
+        &self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn json_is_written_once_for_a_base_and_never_given_to_another() {
+        let (records, written) = (Records::default(), Cell::new(0));
+        let json = |base: &'static str| {
+            records.json(base, || {
+                written.set(written.get() + 1);
+                Bytes::from_static(base.as_bytes())
+            })
+        };
+        assert_eq!([json("http://a"), json("http://a"), json("http://b")], ["http://a", "http://a", "http://b"]);
+        assert_eq!(written.get(), 2);
+    }
+}
