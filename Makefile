@@ -4,9 +4,10 @@ RPMS ?= compat-tests/fixtures/rpms
 PORT ?= 8002
 DATABASE ?= sqlite
 PROFILE ?= release
+SIZE ?= small
 export RPMS PORT DATABASE PROFILE
 
-.PHONY: help run test soak lint chart fixtures fixtures-check install clean
+.PHONY: help run test soak lint chart fixtures fixtures-check corpus install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ fixtures: ## Build the fixture RPMs anew into compat-tests/fixtures/rpms (needs 
 
 fixtures-check: ## Build the fixture RPMs elsewhere and compare what matters
 	@make/fixtures.sh check
+
+corpus: ## Make the packages to measure with in var/corpus (SIZE=small, medium or large)
+	@bench/corpus/make.py $(SIZE)
 
 install: ## Install the servers and clients that the tests need
 	@make/install.sh test

@@ -1,0 +1,33 @@
+"""The table of families."""
+
+from dataclasses import dataclass
+
+from .run import Failed
+
+SIZES = ("small", "medium", "large")
+KINDS = ("source", "prebuilt", "kernel")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One family: its kind, the distribution's name, the number of releases in this size."""
+
+    kind: str
+    name: str
+    releases: int
+    options: dict
+
+
+def read_table(file, size):
+    """The families of a size, in the order of the table."""
+    rows = []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        if not line or line.startswith("#"):
+            continue
+        fields = line.split()
+        if len(fields) < 5 or fields[3] not in KINDS:
+            raise Failed(f"{file}:{number}: expected releases in three sizes, a kind of {KINDS} and a name, found {line!r}")
+        releases = int(fields[SIZES.index(size)])
+        if releases:
+            rows.append(Row(fields[3], fields[4], releases, dict(option.partition("=")[::2] for option in fields[5:])))
+    return rows
