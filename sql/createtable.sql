@@ -19,41 +19,44 @@ create table if not exists _sqlx_migrations (
 -- Every statement can be repeated: on MySQL a migration that broke off is simply run again.
 
 create table if not exists packages (
-    id bigint not null auto_increment primary key,
+    id int not null auto_increment primary key,
     format varchar(8) not null comment 'rpm, deb, tar, file, legacy',
-    identity varbinary(32) not null,
-    identity_kind varchar(8) not null comment 'header: SHA-256 of the main header; file: of the file',
+    identity binary(32) not null,
+    identity_kind tinyint not null comment '0 SHA-256 of the main header, 1 SHA-256 of the file',
     name varchar(255) not null,
     epoch bigint null,
     version varchar(255) not null,
     `release` varchar(255) not null,
     arch varchar(64) not null,
-    nvra varchar(700) not null comment 'name-version-release.arch',
     source_rpm varchar(255) null,
     distro varchar(255) not null,
     koji_instance varchar(64) null,
     koji_build bigint null,
     built_at bigint null comment 'times are seconds since 1970',
-    state varchar(8) not null comment 'open: may hold build-ids that are not in artifacts; complete',
+    state tinyint not null comment '0 complete, 1 open: may hold build-ids that are not in artifacts',
     indexed_at bigint not null,
-    unique key packages_identity (identity, identity_kind),
-    key packages_nvra (nvra),
-    key packages_source (source_rpm, arch)
+    unique key packages_identity (identity(16)),
+    key packages_name (name, version),
+    key packages_source (source_rpm)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
+-- Which files have a build-id. What else is known of them is in members.
 create table if not exists artifacts (
     build_id varbinary(64) not null,
-    kind tinyint not null comment '0 executable, 1 debuginfo',
-    package_id bigint not null,
-    ordinal bigint not null comment 'number of the file in the header, from 0',
-    dwarf tinyint null comment '1 has DWARF, 0 has none, null unknown',
-    path varchar(4096) not null,
-    primary key (build_id, kind, package_id, ordinal),
-    key artifacts_package (package_id)
+    package_id int not null,
+    ordinal int not null comment 'number of the file in the header, from 0',
+    primary key (build_id, package_id, ordinal)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+create table if not exists members (
+    package_id int not null,
+    part int not null comment 'ordinal >> 7',
+    list mediumblob not null comment 'uncompress(list) has, for each artifact: ORDINAL KIND BUILD_ID PATH and a NUL; docs/architecture.md',
+    primary key (package_id, part)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists stores (
-    id bigint not null auto_increment primary key,
+    id int not null auto_increment primary key,
     name varchar(255) not null,
     tier varchar(8) not null comment 'local, mirror, koji, archive, retrace',
     base_url varchar(2048) null,
@@ -63,22 +66,22 @@ create table if not exists stores (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists locations (
-    store_id bigint not null,
-    path_hash varbinary(32) not null comment 'SHA-256 of the path',
-    package_id bigint not null,
+    package_id int not null,
+    store_id int not null,
+    path_hash binary(16) not null comment 'the first half of the SHA-256 of the path',
     path varchar(4096) not null comment 'below the base_url or root of the store',
     size bigint not null,
     mtime_ns bigint null comment 'nanoseconds since 1970',
-    header_start bigint null,
-    header_end bigint null,
+    header_start int null,
+    header_end int null,
     checksum varbinary(64) null,
     checksum_kind varchar(8) null,
     signing_key varchar(16) null,
     first_seen bigint not null,
     last_seen bigint not null,
     gone_at bigint null,
-    primary key (store_id, path_hash, package_id),
-    key locations_package (package_id)
+    primary key (package_id, store_id, path_hash),
+    key locations_path (store_id, path_hash)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists cursors (
@@ -93,7 +96,7 @@ create table if not exists writers (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'0626dd631026251916073620a9ea1277253fe4524e855a094abd791bba219078f3c6b9be869e8b5033f22c178bdc07ae', 0)
+values (1, 'schema', true, x'9cbc94daad61555d01937d3e4ac43f813c59769eb657010e96f37c42ac05bccca027f6134195a4fc00508b5b831b0e44', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views
@@ -104,18 +107,21 @@ set @darkserver_statement = if(@darkserver_tables > 0,
     'select ''table dark_gnubuildid exists and is left alone: it looks like an old darkserver''''s; rename it and run `darkserver-import migrate` to have a view of that name'' as message',
     'create or replace sql security invoker view dark_gnubuildid as
 select
-    a.package_id * 4294967296 + a.ordinal as id,
-    substring_index(a.path, ''/'', -1) as elfname,
-    case when a.path like ''/%/%'' then left(a.path, char_length(a.path) - char_length(substring_index(a.path, ''/'', -1)) - 1)
+    f.package_id * 4294967296 + f.ordinal as id,
+    substring_index(f.path, ''/'', -1) as elfname,
+    case when f.path like ''/%/%'' then left(f.path, char_length(f.path) - char_length(substring_index(f.path, ''/'', -1)) - 1)
         else ''/'' end as installpath,
-    lower(hex(a.build_id)) as buildid,
-    p.nvra as rpm_name,
+    lower(hex(f.build_id)) as buildid,
+    concat(p.name, ''-'', p.version, ''-'', p.`release`, ''.'', p.arch) as rpm_name,
     p.distro as distro
-from artifacts a
-join packages p on p.id = a.package_id
-where a.kind = 0 or not exists (
-    select 1 from artifacts e
-    where e.build_id = a.build_id and e.kind = 0 and e.package_id = a.package_id and e.ordinal = a.ordinal)');
+from (
+    select e.build_id, e.package_id, e.ordinal, substr(e.entry, locate('' '', e.entry, 4) + 1) as path
+    from (
+        select a.build_id, a.package_id, a.ordinal, substring_index(substring_index(
+            concat(char(0 using utf8mb4), convert(uncompress(m.list) using utf8mb4)), concat(char(0 using utf8mb4), a.ordinal, '' ''), -1), char(0 using utf8mb4), 1) as entry
+        from artifacts a
+        join members m on m.package_id = a.package_id and m.part = a.ordinal >> 7) e) f
+join packages p on p.id = f.package_id');
 prepare darkserver_statement from @darkserver_statement;
 execute darkserver_statement;
 deallocate prepare darkserver_statement;
@@ -126,12 +132,12 @@ set @darkserver_statement = if(@darkserver_tables > 0,
     'select ''table buildid_gnubuildid exists and is left alone: it looks like an old darkserver''''s; rename it and run `darkserver-import migrate` to have a view of that name'' as message',
     'create or replace sql security invoker view buildid_gnubuildid as
 select
-    a.package_id * 4294967296 + a.ordinal as id,
-    substring_index(a.path, ''/'', -1) as elfname,
-    case when a.path like ''/%/%'' then left(a.path, char_length(a.path) - char_length(substring_index(a.path, ''/'', -1)) - 1)
+    f.package_id * 4294967296 + f.ordinal as id,
+    substring_index(f.path, ''/'', -1) as elfname,
+    case when f.path like ''/%/%'' then left(f.path, char_length(f.path) - char_length(substring_index(f.path, ''/'', -1)) - 1)
         else ''/'' end as instpath,
-    lower(hex(a.build_id)) as build_id,
-    p.nvra as rpm_name,
+    lower(hex(f.build_id)) as build_id,
+    concat(p.name, ''-'', p.version, ''-'', p.`release`, ''.'', p.arch) as rpm_name,
     p.distro as distro,
     coalesce(p.koji_build, 0) as kojibuildid,
     coalesce(p.koji_instance, '''') as koji_type,
@@ -139,14 +145,17 @@ select
         select concat(s.base_url, ''/'', l.path)
         from locations l
         join stores s on s.id = l.store_id
-        where l.package_id = a.package_id and l.gone_at is null and s.base_url is not null
+        where l.package_id = f.package_id and l.gone_at is null and s.base_url is not null
         order by field(s.tier, ''local'', ''mirror'', ''koji'', ''archive'', ''retrace''), s.priority, s.name, l.path
         limit 1), '''') as rpm_url
-from artifacts a
-join packages p on p.id = a.package_id
-where a.kind = 0 or not exists (
-    select 1 from artifacts e
-    where e.build_id = a.build_id and e.kind = 0 and e.package_id = a.package_id and e.ordinal = a.ordinal)');
+from (
+    select e.build_id, e.package_id, e.ordinal, substr(e.entry, locate('' '', e.entry, 4) + 1) as path
+    from (
+        select a.build_id, a.package_id, a.ordinal, substring_index(substring_index(
+            concat(char(0 using utf8mb4), convert(uncompress(m.list) using utf8mb4)), concat(char(0 using utf8mb4), a.ordinal, '' ''), -1), char(0 using utf8mb4), 1) as entry
+        from artifacts a
+        join members m on m.package_id = a.package_id and m.part = a.ordinal >> 7) e) f
+join packages p on p.id = f.package_id');
 prepare darkserver_statement from @darkserver_statement;
 execute darkserver_statement;
 deallocate prepare darkserver_statement;

@@ -20,7 +20,7 @@ pub(crate) trait Dialect {
 impl Dialect for Sqlite {
     const BEGIN: &'static str = "begin immediate";
     const FOR_UPDATE: &'static str = "";
-    const SEEN_AGAIN: &'static str = " on conflict (store_id, path_hash, package_id) do update set \
+    const SEEN_AGAIN: &'static str = " on conflict (package_id, store_id, path_hash) do update set \
         size = excluded.size, mtime_ns = excluded.mtime_ns, header_start = excluded.header_start, \
         header_end = excluded.header_end, checksum = excluded.checksum, checksum_kind = excluded.checksum_kind, \
         signing_key = excluded.signing_key, last_seen = excluded.last_seen, gone_at = null";

@@ -67,11 +67,18 @@ impl Import {
         check("version", 255, nevra.version.len())?;
         check("release", 255, nevra.release.len())?;
         check("arch", 64, nevra.arch.len())?;
-        check("name-version-release.arch", 700, nvra.len())?;
         check("source package", 255, self.package.source_rpm.as_deref().unwrap_or_default().len())?;
         check("distro", 255, self.distro.as_deref().unwrap_or_default().len())?;
-        let longest = self.artifacts.iter().map(|artifact| artifact.path.len()).max();
-        check("path of a file", 4096, longest.unwrap_or_default())?;
+        for artifact in &self.artifacts {
+            check("path of a file", 4096, artifact.path.len())?;
+            if artifact.path.contains('\0') {
+                let found = shown(&artifact.path);
+                return Err(Error::Value { what: "path of a file", expected: "no NUL", found });
+            }
+            if i32::try_from(artifact.ordinal).is_err() {
+                return Err(Error::Value { what: "ordinal", expected: "less than 2^31", found: artifact.ordinal.to_string() });
+            }
+        }
         let location = &self.location;
         check("path of the archive", 4096, location.path.len())?;
         check("signing key", 16, location.signing_key.as_deref().unwrap_or_default().len())?;
@@ -79,10 +86,14 @@ impl Import {
             check("name of the checksum", 8, kind.len())?;
             check("checksum", 64, bytes.len())?;
         }
-        for number in [location.size, location.header.as_ref().map_or(0, |header| header.start.max(header.end))] {
-            if i64::try_from(number).is_err() {
-                return Err(Error::Value { what: "size of an archive", expected: "less than 2^63", found: number.to_string() });
-            }
+        if i64::try_from(location.size).is_err() {
+            let found = location.size.to_string();
+            return Err(Error::Value { what: "size of an archive", expected: "less than 2^63", found });
+        }
+        if let Some(header) = &location.header
+            && i32::try_from(header.start.max(header.end)).is_err()
+        {
+            return Err(Error::Value { what: "end of a header", expected: "less than 2^31", found: header.end.to_string() });
         }
         Ok(())
     }

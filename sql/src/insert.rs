@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use artifact::{Artifact, Identity, Kind, Package};
+use artifact::{Artifact, BuildId, Identity, Package};
 use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{Transaction, both};
 use crate::dialect::Dialect;
-use crate::rows::{LIST, push_list, to_identity};
+use crate::members::{self, Compressor};
+use crate::rows::{COMPLETE, LIST, ListRow, OPEN, push_list, to_identity};
 use crate::{Import, Index, Inserted, NewLocation, PathHash, Result};
 
 /// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:
@@ -72,7 +73,7 @@ struct Held {
 struct HeldRow {
     id: i64,
     identity: Vec<u8>,
-    state: String,
+    state: i64,
     distro: String,
 }
 
@@ -105,27 +106,37 @@ impl<'a> Batch<'a> {
         self.change_distros(transaction, &held).await?;
 
         held.extend(read_held(transaction, &new).await?);
-        let mut rows = Vec::new();
+        let (mut rows, mut lists, mut artifacts) = (Vec::new(), Vec::new(), 0);
+        let mut compressor = Compressor::new();
         for identity in new.iter().chain(&refined) {
             let (found, id) = (&self.packages[identity], held.get(identity).ok_or(sqlx::Error::RowNotFound)?.id);
-            rows.extend(found.artifacts.iter().map(|artifact| (&artifact.build_id, artifact.kind, id, artifact)));
+            let mut of_package: Vec<&Artifact> = found.artifacts.iter().collect();
+            of_package.sort_unstable();
+            of_package.dedup_by_key(|artifact| (artifact.ordinal, &artifact.build_id, artifact.kind));
+            artifacts += of_package.len() as u64;
+            lists.extend(compressor.lists(&of_package)?.into_iter().map(|(part, list)| (id, part, list)));
+            rows.extend(of_package.into_iter().map(|artifact| (&artifact.build_id, id, artifact.ordinal)));
         }
+        // A file that is both executable and debuginfo has one row.
         rows.sort_unstable();
-        rows.dedup_by(|b, a| (a.0, a.1, a.2, a.3.ordinal) == (b.0, b.1, b.2, b.3.ordinal));
-        insert_artifacts(transaction, rows.iter().map(|&(_, _, id, artifact)| (id, artifact)).collect()).await?;
+        rows.dedup();
+        insert_artifacts(transaction, &rows).await?;
+        lists.sort_unstable();
+        insert_members(transaction, &lists).await?;
 
         let mut locations = Vec::with_capacity(self.locations.len());
         for (&(_, path), &(identity, location)) in &self.locations {
             locations.push((path, held.get(&identity).ok_or(sqlx::Error::RowNotFound)?.id, location));
         }
         mark_replaced(transaction, &locations, now).await?;
+        locations.sort_unstable_by_key(|(path, id, location)| (*id, location.store_id, *path));
         insert_locations(transaction, &locations, now).await?;
         count_up(transaction, writer).await?;
 
         Ok(Inserted {
             packages_new: new.len() as u64,
             packages_refined: refined.len() as u64,
-            artifacts: rows.len() as u64,
+            artifacts,
             locations: locations.len() as u64,
         })
     }
@@ -134,25 +145,24 @@ impl<'a> Batch<'a> {
         for identities in pieces(new) {
             both!(Transaction, transaction, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(
-                    "insert into packages (format, identity, identity_kind, name, epoch, version, `release`, arch, nvra, source_rpm, \
-                     distro, built_at, state, indexed_at) ",
+                    "insert into packages (format, identity, identity_kind, name, epoch, version, `release`, arch, source_rpm, distro, \
+                     built_at, state, indexed_at) ",
                 );
                 query.push_values(identities, |mut row, identity| {
                     let Found { package, distro, open, .. } = &self.packages[identity];
                     let nevra = &package.nevra;
                     row.push_bind("rpm")
                         .push_bind(identity.as_bytes().as_slice())
-                        .push_bind("header")
+                        .push_bind(0_i32)
                         .push_bind(nevra.name.as_str())
                         .push_bind(nevra.epoch.map(i64::from))
                         .push_bind(nevra.version.as_str())
                         .push_bind(nevra.release.as_str())
                         .push_bind(nevra.arch.as_str())
-                        .push_bind(nevra.nvra())
                         .push_bind(package.source_rpm.as_deref())
                         .push_bind(distro.unwrap_or_else(|| package.dist_tag()))
                         .push_bind(package.built_at)
-                        .push_bind(if *open { "open" } else { "complete" })
+                        .push_bind(if *open { OPEN } else { COMPLETE })
                         .push_bind(now);
                 });
                 query.build().execute(&mut **connection).await?;
@@ -178,11 +188,24 @@ impl<'a> Batch<'a> {
         ids.sort_unstable();
         for ids in ids.chunks(LIST) {
             both!(Transaction, transaction, |connection, Backend| {
-                let mut query = QueryBuilder::<Backend>::new("delete from artifacts where ");
+                let mut query = QueryBuilder::<Backend>::new("select package_id, list from members where ");
+                push_list(&mut query, "package_id", ids);
+                let lists = query.build_query_as::<ListRow>().fetch_all(&mut **connection).await?;
+                for ListRow { package_id, list } in lists {
+                    let artifacts = members::read(&list)?;
+                    let build_ids: Vec<&[u8]> = artifacts.iter().map(|artifact| artifact.build_id.as_bytes()).collect();
+                    for build_ids in build_ids.chunks(LIST) {
+                        let mut query = QueryBuilder::<Backend>::new("delete from artifacts where package_id = ");
+                        query.push_bind(package_id).push(" and ");
+                        push_list(&mut query, "build_id", build_ids);
+                        query.build().execute(&mut **connection).await?;
+                    }
+                }
+                let mut query = QueryBuilder::<Backend>::new("delete from members where ");
                 push_list(&mut query, "package_id", ids);
                 query.build().execute(&mut **connection).await?;
-                let mut query = QueryBuilder::<Backend>::new("update packages set state = 'complete', indexed_at = ");
-                query.push_bind(now).push(" where ");
+                let mut query = QueryBuilder::<Backend>::new("update packages set state = ");
+                query.push_bind(COMPLETE).push(", indexed_at = ").push_bind(now).push(" where ");
                 push_list(&mut query, "id", ids);
                 query.build().execute(&mut **connection).await?;
             });
@@ -214,36 +237,38 @@ async fn read_held(transaction: &mut Transaction, identities: &[Identity]) -> sq
     for identities in identities.chunks(LIST) {
         let identities: Vec<&[u8]> = identities.iter().map(|identity| identity.as_bytes().as_slice()).collect();
         let rows = both!(Transaction, transaction, |connection, Backend| {
-            let mut query = QueryBuilder::<Backend>::new(
-                "select id, identity, state, distro from packages where identity_kind = 'header' and ",
-            );
+            let mut query =
+                QueryBuilder::<Backend>::new("select id, identity, state, distro from packages where identity_kind = 0 and ");
             push_list(&mut query, "identity", &identities);
             query.push(Backend::FOR_UPDATE);
             query.build_query_as::<HeldRow>().fetch_all(&mut **connection).await?
         });
         for HeldRow { id, identity, state, distro } in rows {
-            held.insert(to_identity(&identity)?, Held { id, open: state == "open", distro });
+            held.insert(to_identity(&identity)?, Held { id, open: state == OPEN, distro });
         }
     }
     Ok(held)
 }
 
-async fn insert_artifacts(transaction: &mut Transaction, rows: Vec<(i64, &Artifact)>) -> sqlx::Result<()> {
-    for rows in pieces(&rows) {
+async fn insert_artifacts(transaction: &mut Transaction, rows: &[(&BuildId, i64, u32)]) -> sqlx::Result<()> {
+    for rows in pieces(rows) {
         both!(Transaction, transaction, |connection, Backend| {
-            let mut query =
-                QueryBuilder::<Backend>::new("insert into artifacts (build_id, kind, package_id, ordinal, dwarf, path) ");
-            query.push_values(rows, |mut row, (package_id, artifact)| {
-                let kind = match artifact.kind {
-                    Kind::Executable => 0_i32,
-                    Kind::Debuginfo => 1,
-                };
-                row.push_bind(artifact.build_id.as_bytes())
-                    .push_bind(kind)
-                    .push_bind(*package_id)
-                    .push_bind(i64::from(artifact.ordinal))
-                    .push_bind(artifact.dwarf.map(i32::from))
-                    .push_bind(artifact.path.as_str());
+            let mut query = QueryBuilder::<Backend>::new("insert into artifacts (build_id, package_id, ordinal) ");
+            query.push_values(rows, |mut row, (build_id, package_id, ordinal)| {
+                row.push_bind(build_id.as_bytes()).push_bind(*package_id).push_bind(i64::from(*ordinal));
+            });
+            query.build().execute(&mut **connection).await?;
+        });
+    }
+    Ok(())
+}
+
+async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, Vec<u8>)]) -> sqlx::Result<()> {
+    for lists in pieces(lists) {
+        both!(Transaction, transaction, |connection, Backend| {
+            let mut query = QueryBuilder::<Backend>::new("insert into members (package_id, part, list) ");
+            query.push_values(lists, |mut row, (package_id, part, list)| {
+                row.push_bind(*package_id).push_bind(i64::from(*part)).push_bind(list.as_slice());
             });
             query.build().execute(&mut **connection).await?;
         });

@@ -6,7 +6,7 @@
 //! - [`Index`]: the handle (`db`: two pools and two macros; `dialect`: the few words in which the databases differ; `error`);
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
 //! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`; `read`, the queries, and `rows`,
-//!   what they select);
+//!   what they select; `members`, the lists of a package's artifacts);
 //! - [`Import`]: what goes in (`import`, and `insert`, the transaction); `seen`: what a store holds, and no longer holds.
 
 mod database_url;
@@ -15,6 +15,7 @@ mod dialect;
 mod error;
 mod import;
 mod insert;
+mod members;
 pub mod original;
 mod passwords;
 mod read;

@@ -1,15 +1,19 @@
 //! The queries for records and packages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use artifact::{BuildId, Identity};
+use artifact::{BuildId, Identity, Nevra};
 use sqlx::QueryBuilder;
 
 use crate::db::asking;
-use crate::rows::{ArtifactRow, LIST, PackageRow, push_list, to_packages, to_records};
-use crate::{Index, Record, Result, StoredPackage};
+use crate::rows::{LIST, ListRow, PackageRow, push_list, to_packages, to_records};
+use crate::{Index, Record, Result, StoredPackage, members};
 
-const ARTIFACTS: &str = "select build_id, kind, package_id, ordinal, dwarf, path from artifacts where ";
+/// The lists with the artifacts of some build-ids. A list comes as often as it has artifacts with one of them.
+const LISTS: &str = "select m.package_id, m.list from artifacts a \
+    join members m on m.package_id = a.package_id and m.part = a.ordinal >> 7 where ";
+
+const LISTS_OF_PACKAGES: &str = "select package_id, list from members where ";
 
 const PACKAGES: &str = "select p.id, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source_rpm, p.distro, p.built_at, \
     p.state, l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, l.gone_at, \
@@ -27,19 +31,24 @@ impl Index {
         keys.sort_unstable();
         keys.dedup();
         self.reading("reading records", || async {
-            let mut rows = Vec::new();
+            let mut lists = BTreeSet::new();
             for keys in keys.chunks(LIST) {
-                rows.extend(asking!(&self.db, |connection, Backend| {
-                    let mut query = QueryBuilder::<Backend>::new(ARTIFACTS);
-                    push_list(&mut query, "build_id", keys);
-                    query.build_query_as::<ArtifactRow>().fetch_all(connection).await?
+                lists.extend(asking!(&self.db, |connection, Backend| {
+                    let mut query = QueryBuilder::<Backend>::new(LISTS);
+                    push_list(&mut query, "a.build_id", keys);
+                    query.build_query_as::<ListRow>().fetch_all(connection).await?
                 }));
             }
-            let mut ids: Vec<i64> = rows.iter().map(|row| row.package_id).collect();
+            let mut artifacts = Vec::new();
+            for ListRow { package_id, list } in &lists {
+                let of_list = members::read(list)?.into_iter().map(|artifact| (*package_id, artifact));
+                artifacts.extend(of_list.filter(|(_, artifact)| keys.binary_search(&artifact.build_id.as_bytes()).is_ok()));
+            }
+            let mut ids: Vec<i64> = artifacts.iter().map(|(package_id, _)| *package_id).collect();
             ids.sort_unstable();
             ids.dedup();
             let packages = self.packages_by_id(&ids).await?;
-            to_records(rows, packages)
+            to_records(artifacts, packages)
         })
         .await
     }
@@ -52,15 +61,18 @@ impl Index {
         self.reading("reading records of a package", || async {
             let packages = self.packages_of(nvra).await?;
             let ids: Vec<i64> = packages.iter().map(|package| package.id).collect();
-            let mut rows = Vec::new();
+            let mut artifacts = Vec::new();
             for ids in ids.chunks(LIST) {
-                rows.extend(asking!(&self.db, |connection, Backend| {
-                    let mut query = QueryBuilder::<Backend>::new(ARTIFACTS);
+                let lists = asking!(&self.db, |connection, Backend| {
+                    let mut query = QueryBuilder::<Backend>::new(LISTS_OF_PACKAGES);
                     push_list(&mut query, "package_id", ids);
-                    query.build_query_as::<ArtifactRow>().fetch_all(connection).await?
-                }));
+                    query.build_query_as::<ListRow>().fetch_all(connection).await?
+                });
+                for ListRow { package_id, list } in lists {
+                    artifacts.extend(members::read(&list)?.into_iter().map(|artifact| (package_id, artifact)));
+                }
             }
-            to_records(rows, packages)
+            to_records(artifacts, packages)
         })
         .await
     }
@@ -81,7 +93,7 @@ impl Index {
         self.reading("reading a package", || async {
             let rows = asking!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(PACKAGES);
-                query.push("p.identity_kind = 'header' and p.identity = ").push_bind(identity.as_bytes().as_slice());
+                query.push("p.identity_kind = 0 and p.identity = ").push_bind(identity.as_bytes().as_slice());
                 query.build_query_as::<PackageRow>().fetch_all(connection).await?
             });
             Ok(to_packages(rows)?.into_iter().next())
@@ -124,9 +136,14 @@ impl Index {
     }
 
     async fn packages_of(&self, nvra: &str) -> sqlx::Result<Vec<StoredPackage>> {
+        // What is no name-version-release.arch names nothing.
+        let Ok(Nevra { name, version, release, arch, .. }) = nvra.parse() else { return Ok(Vec::new()) };
         let rows = asking!(&self.db, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new(PACKAGES);
-            query.push("p.nvra = ").push_bind(nvra);
+            query.push("p.name = ").push_bind(name.as_str());
+            query.push(" and p.version = ").push_bind(version.as_str());
+            query.push(" and p.`release` = ").push_bind(release.as_str());
+            query.push(" and p.arch = ").push_bind(arch.as_str());
             query.build_query_as::<PackageRow>().fetch_all(connection).await?
         });
         let mut packages = to_packages(rows)?;

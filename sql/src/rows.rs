@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use artifact::{Artifact, BuildId, Identity, Kind, Nevra, Package};
+use artifact::{Artifact, Identity, Nevra, Package};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
 use crate::{Location, Record, Store, StoredPackage};
@@ -29,14 +29,15 @@ where
     query.push(")");
 }
 
-#[derive(FromRow)]
-pub(crate) struct ArtifactRow {
-    build_id: Vec<u8>,
-    kind: i64,
+/// The state of a package that may hold build-ids which are not in `artifacts`.
+pub(crate) const OPEN: i64 = 1;
+/// The state of a package that has told everything.
+pub(crate) const COMPLETE: i64 = 0;
+
+#[derive(FromRow, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ListRow {
     pub(crate) package_id: i64,
-    ordinal: i64,
-    dwarf: Option<i64>,
-    path: String,
+    pub(crate) list: Vec<u8>,
 }
 
 /// A package with one of its locations, or none.
@@ -52,7 +53,7 @@ pub(crate) struct PackageRow {
     source_rpm: Option<String>,
     distro: String,
     built_at: Option<i64>,
-    state: String,
+    state: i64,
     #[sqlx(flatten)]
     location: LocationRow,
     #[sqlx(flatten)]
@@ -83,35 +84,17 @@ pub(crate) struct StoreRow {
 }
 
 /// Records in the order of the lists: by package id, ordinal, build-id, kind.
-pub(crate) fn to_records(rows: Vec<ArtifactRow>, packages: Vec<StoredPackage>) -> sqlx::Result<Vec<Record>> {
+pub(crate) fn to_records(artifacts: Vec<(i64, Artifact)>, packages: Vec<StoredPackage>) -> sqlx::Result<Vec<Record>> {
     let packages: HashMap<i64, Arc<StoredPackage>> =
         packages.into_iter().map(|package| (package.id, Arc::new(package))).collect();
-    let mut records = Vec::with_capacity(rows.len());
-    for row in rows {
+    let mut records = Vec::with_capacity(artifacts.len());
+    for (package_id, artifact) in artifacts {
         let package = packages
-            .get(&row.package_id)
-            .ok_or_else(|| broken(format!("an artifact of package {}, which does not exist", row.package_id)))?;
-        let kind = match row.kind {
-            0 => Kind::Executable,
-            1 => Kind::Debuginfo,
-            other => return Err(broken(format!("artifact kind {other}"))),
-        };
-        let artifact = Artifact {
-            ordinal: u32::try_from(row.ordinal).map_err(broken)?,
-            build_id: BuildId::from_bytes(&row.build_id).map_err(broken)?,
-            kind,
-            dwarf: row.dwarf.map(|dwarf| dwarf != 0),
-            path: row.path,
-        };
+            .get(&package_id)
+            .ok_or_else(|| broken(format!("an artifact of package {package_id}, which does not exist")))?;
         records.push(Record { package: package.clone(), artifact });
     }
-    records.sort_by(|a, b| {
-        let key = |record: &Record| (record.package.id, record.artifact.ordinal);
-        key(a)
-            .cmp(&key(b))
-            .then_with(|| a.artifact.build_id.cmp(&b.artifact.build_id))
-            .then_with(|| a.artifact.kind.cmp(&b.artifact.kind))
-    });
+    records.sort_by(|a, b| a.package.id.cmp(&b.package.id).then_with(|| a.artifact.cmp(&b.artifact)));
     Ok(records)
 }
 
@@ -138,7 +121,7 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
             identity: to_identity(&row.identity)?,
             built_at: row.built_at,
         };
-        let open = row.state == "open";
+        let open = row.state == OPEN;
         packages.insert(
             row.id,
             StoredPackage { id: row.id, package, distro: row.distro, open, locations: location.into_iter().collect() },

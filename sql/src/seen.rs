@@ -9,26 +9,30 @@ use sha2::{Digest, Sha256};
 use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{asking, both};
-use crate::rows::{LIST, broken, push_list, to_identity, to_unsigned};
+use crate::rows::{LIST, OPEN, broken, push_list, to_identity, to_unsigned};
 use crate::{Index, Result};
 
-/// SHA-256 of a location's path below its store: the key of a location, together with the store and the package.
+/// The first half of the SHA-256 of a location's path below its store: the key of a location, together with the store and the
+/// package.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathHash([u8; 32]);
+pub struct PathHash([u8; 16]);
 
 impl PathHash {
     /// The hash of a path below its store.
     pub fn of(path: &str) -> Self {
-        Self(Sha256::digest(path).into())
+        let digest: [u8; 32] = Sha256::digest(path).into();
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&digest[..16]);
+        Self(hash)
     }
 
-    /// A hash from its 32 bytes.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    /// A hash from its 16 bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
+    /// The 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
@@ -82,7 +86,7 @@ impl Index {
                 let mut query = QueryBuilder::<Backend>::new(
                     "select l.path_hash, l.package_id, p.identity, l.size, l.mtime_ns, l.last_seen, l.gone_at, p.state \
                      from locations l join packages p on p.id = l.package_id \
-                     where p.identity_kind = 'header' and l.store_id = ",
+                     where p.identity_kind = 0 and l.store_id = ",
                 );
                 query.push_bind(store_id);
                 if let Some((first, last)) = between {
@@ -152,7 +156,7 @@ struct KnownRow {
     mtime_ns: Option<i64>,
     last_seen: i64,
     gone_at: Option<i64>,
-    state: String,
+    state: i64,
 }
 
 impl KnownRow {
@@ -164,7 +168,7 @@ impl KnownRow {
             size: to_unsigned(self.size)?,
             mtime_ns: self.mtime_ns,
             gone: self.gone_at.is_some(),
-            open: self.state == "open",
+            open: self.state == OPEN,
         };
         Ok((path, self.last_seen, location))
     }

@@ -1,41 +1,44 @@
 -- Every statement can be repeated: on MySQL a migration that broke off is simply run again.
 
 create table if not exists packages (
-    id bigint not null auto_increment primary key,
+    id int not null auto_increment primary key,
     format varchar(8) not null comment 'rpm, deb, tar, file, legacy',
-    identity varbinary(32) not null,
-    identity_kind varchar(8) not null comment 'header: SHA-256 of the main header; file: of the file',
+    identity binary(32) not null,
+    identity_kind tinyint not null comment '0 SHA-256 of the main header, 1 SHA-256 of the file',
     name varchar(255) not null,
     epoch bigint null,
     version varchar(255) not null,
     `release` varchar(255) not null,
     arch varchar(64) not null,
-    nvra varchar(700) not null comment 'name-version-release.arch',
     source_rpm varchar(255) null,
     distro varchar(255) not null,
     koji_instance varchar(64) null,
     koji_build bigint null,
     built_at bigint null comment 'times are seconds since 1970',
-    state varchar(8) not null comment 'open: may hold build-ids that are not in artifacts; complete',
+    state tinyint not null comment '0 complete, 1 open: may hold build-ids that are not in artifacts',
     indexed_at bigint not null,
-    unique key packages_identity (identity, identity_kind),
-    key packages_nvra (nvra),
-    key packages_source (source_rpm, arch)
+    unique key packages_identity (identity(16)),
+    key packages_name (name, version),
+    key packages_source (source_rpm)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
+-- Which files have a build-id. What else is known of them is in members.
 create table if not exists artifacts (
     build_id varbinary(64) not null,
-    kind tinyint not null comment '0 executable, 1 debuginfo',
-    package_id bigint not null,
-    ordinal bigint not null comment 'number of the file in the header, from 0',
-    dwarf tinyint null comment '1 has DWARF, 0 has none, null unknown',
-    path varchar(4096) not null,
-    primary key (build_id, kind, package_id, ordinal),
-    key artifacts_package (package_id)
+    package_id int not null,
+    ordinal int not null comment 'number of the file in the header, from 0',
+    primary key (build_id, package_id, ordinal)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+create table if not exists members (
+    package_id int not null,
+    part int not null comment 'ordinal >> 7',
+    list mediumblob not null comment 'uncompress(list) has, for each artifact: ORDINAL KIND BUILD_ID PATH and a NUL; docs/architecture.md',
+    primary key (package_id, part)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists stores (
-    id bigint not null auto_increment primary key,
+    id int not null auto_increment primary key,
     name varchar(255) not null,
     tier varchar(8) not null comment 'local, mirror, koji, archive, retrace',
     base_url varchar(2048) null,
@@ -45,22 +48,22 @@ create table if not exists stores (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists locations (
-    store_id bigint not null,
-    path_hash varbinary(32) not null comment 'SHA-256 of the path',
-    package_id bigint not null,
+    package_id int not null,
+    store_id int not null,
+    path_hash binary(16) not null comment 'the first half of the SHA-256 of the path',
     path varchar(4096) not null comment 'below the base_url or root of the store',
     size bigint not null,
     mtime_ns bigint null comment 'nanoseconds since 1970',
-    header_start bigint null,
-    header_end bigint null,
+    header_start int null,
+    header_end int null,
     checksum varbinary(64) null,
     checksum_kind varchar(8) null,
     signing_key varchar(16) null,
     first_seen bigint not null,
     last_seen bigint not null,
     gone_at bigint null,
-    primary key (store_id, path_hash, package_id),
-    key locations_package (package_id)
+    primary key (package_id, store_id, path_hash),
+    key locations_path (store_id, path_hash)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists cursors (

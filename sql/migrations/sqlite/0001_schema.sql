@@ -2,35 +2,38 @@ create table packages (
     id integer primary key,
     format text not null, -- rpm, deb, tar, file, legacy
     identity blob not null,
-    identity_kind text not null, -- header: SHA-256 of the main header; file: of the file
+    identity_kind integer not null, -- 0 SHA-256 of the main header, 1 SHA-256 of the file
     name text not null,
     epoch integer null,
     version text not null,
     `release` text not null,
     arch text not null,
-    nvra text not null, -- name-version-release.arch
     source_rpm text null,
     distro text not null,
     koji_instance text null,
     koji_build integer null,
     built_at integer null, -- times are seconds since 1970
-    state text not null, -- open: may hold build-ids that are not in artifacts; complete
+    state integer not null, -- 0 complete, 1 open: may hold build-ids that are not in artifacts
     indexed_at integer not null
 );
-create unique index packages_identity on packages (identity, identity_kind);
-create index packages_nvra on packages (nvra);
-create index packages_source on packages (source_rpm, arch);
+create unique index packages_identity on packages (identity);
+create index packages_name on packages (name, version);
+create index packages_source on packages (source_rpm);
 
+-- Which files have a build-id. What else is known of them is in members.
 create table artifacts (
     build_id blob not null,
-    kind integer not null, -- 0 executable, 1 debuginfo
     package_id integer not null,
     ordinal integer not null, -- number of the file in the header, from 0
-    dwarf integer null, -- 1 has DWARF, 0 has none, null unknown
-    path text not null,
-    primary key (build_id, kind, package_id, ordinal)
+    primary key (build_id, package_id, ordinal)
 ) without rowid;
-create index artifacts_package on artifacts (package_id);
+
+create table members (
+    package_id integer not null,
+    part integer not null, -- ordinal >> 7
+    list blob not null, -- compressed; for each artifact: ORDINAL KIND BUILD_ID PATH and a NUL; docs/architecture.md
+    primary key (package_id, part)
+) without rowid;
 
 create table stores (
     id integer primary key,
@@ -43,9 +46,9 @@ create table stores (
 create unique index stores_name on stores (name);
 
 create table locations (
-    store_id integer not null,
-    path_hash blob not null, -- SHA-256 of the path
     package_id integer not null,
+    store_id integer not null,
+    path_hash blob not null, -- the first half of the SHA-256 of the path
     path text not null, -- below the base_url or root of the store
     size integer not null,
     mtime_ns integer null, -- nanoseconds since 1970
@@ -57,9 +60,9 @@ create table locations (
     first_seen integer not null,
     last_seen integer not null,
     gone_at integer null,
-    primary key (store_id, path_hash, package_id)
+    primary key (package_id, store_id, path_hash)
 ) without rowid;
-create index locations_package on locations (package_id);
+create index locations_path on locations (store_id, path_hash);
 
 create table cursors (
     name text not null primary key,

@@ -24,7 +24,7 @@ fn the_same_batch_again_changes_nothing() {
         let first = index.insert("test", &batch).await.unwrap();
         assert_eq!(first, Inserted { packages_new: 2, packages_refined: 0, artifacts: 2200, locations: 2 });
         let dump = fresh.dump().await;
-        assert_eq!(dump.len(), 2 + 2200 + 1 + 2);
+        assert_eq!(dump.len(), 2 + 2200 + (12 + 6) + 1 + 2);
         let second = index.insert("test", &batch).await.unwrap();
         assert_eq!(second, Inserted { packages_new: 0, packages_refined: 0, artifacts: 0, locations: 2 });
         assert_eq!(fresh.dump().await, dump);
@@ -129,12 +129,30 @@ fn a_value_that_does_not_fit_is_refused_by_name_and_nothing_of_the_batch_stays()
         long.artifacts[0].path = format!("/{}", "x".repeat(4096));
         let error = index.insert("test", &[simple(&mirror, "fine-1-1.x86_64"), long]).await.unwrap_err().to_string();
         assert_eq!(error, "long-1-1.x86_64: expected at most 4096 bytes of path of a file, found 4097");
+        for (change, said) in [
+            (
+                (|import| import.artifacts[0].path = "/a\0b".into()) as fn(&mut Import),
+                r#"path of a file: expected no NUL, found "/a\0b""#,
+            ),
+            (|import| import.artifacts[0].ordinal = 1 << 31, "ordinal: expected less than 2^31, found \"2147483648\""),
+            (
+                |import| import.location.header = Some(0..1 << 31),
+                "end of a header: expected less than 2^31, found \"2147483648\"",
+            ),
+        ] {
+            let mut odd = simple(&mirror, "odd-1-1.x86_64");
+            change(&mut odd);
+            let error = index.insert("test", &[simple(&mirror, "fine-1-1.x86_64"), odd]).await.unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
         assert_eq!(fresh.dump().await, dump);
     });
 }
 
 #[test]
 fn an_insert_cut_off_at_any_moment_leaves_all_or_nothing() {
+    // Package, artifacts, lists of 128, location.
+    const ALL: usize = 1 + 20_000 + 157 + 1;
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -147,7 +165,7 @@ fn an_insert_cut_off_at_any_moment_leaves_all_or_nothing() {
             let dump = fresh.dump().await;
             match dump.len() - empty.len() {
                 0 => nothing += 1,
-                20_002 => all += 1,
+                ALL => all += 1,
                 rows => panic!("{rows} rows after {milliseconds} ms"),
             }
             assert!(cut.is_err() || dump.len() > empty.len(), "an insert that reported success has to be there");
@@ -158,7 +176,7 @@ fn an_insert_cut_off_at_any_moment_leaves_all_or_nothing() {
         assert!(nothing > 0, "no insert was cut off");
         // And the connection is good for the next one.
         index.insert("test", &batch).await.unwrap();
-        assert_eq!(fresh.dump().await.len(), empty.len() + 20_002);
+        assert_eq!(fresh.dump().await.len(), empty.len() + ALL);
     });
 }
 
@@ -186,7 +204,7 @@ fn parallel_writers_of_overlapping_batches_lose_and_double_nothing() {
         let (a, b, c) = tokio::join!(writer("a", 0), writer("b", 13), writer("c", 31));
         assert_eq!(a + b + c, 60, "every package is new exactly once");
         let dump = fresh.dump().await;
-        assert_eq!(dump.len(), 60 + 60 * 50 + 1 + 60);
+        assert_eq!(dump.len(), 60 + 60 * 50 + 60 + 1 + 60);
         index.insert("test", &batch).await.unwrap();
         assert_eq!(fresh.dump().await, dump);
         assert_eq!(index.writers().await.unwrap()["b"], compat_tests::scale(10, 1000));

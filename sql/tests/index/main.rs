@@ -94,12 +94,13 @@ impl Fresh {
     async fn dump(&self) -> Vec<String> {
         let mut dump = Vec::new();
         for statement in [
-            "select id, format, identity, identity_kind, name, epoch, version, `release`, arch, nvra, source_rpm, distro, \
-             koji_instance, koji_build, built_at, state from packages order by id",
-            "select * from artifacts order by package_id, ordinal, build_id, kind",
+            "select id, format, identity, identity_kind, name, epoch, version, `release`, arch, source_rpm, distro, koji_instance, \
+             koji_build, built_at, state from packages order by id",
+            "select * from artifacts order by package_id, ordinal, build_id",
+            "select * from members order by package_id, part",
             "select * from stores order by id",
             "select store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, checksum_kind, \
-             signing_key, gone_at from locations order by store_id, path_hash, package_id",
+             signing_key, gone_at from locations order by package_id, store_id, path_hash",
         ] {
             dump.extend(self.rows(statement).await);
         }
