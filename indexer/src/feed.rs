@@ -1,5 +1,6 @@
 //! What a feeder finds goes here.
 
+use std::cell::RefCell;
 use std::sync::mpsc::SyncSender;
 
 use tokio::sync::mpsc;
@@ -7,22 +8,41 @@ use tokio::sync::mpsc;
 use crate::read::{Candidate, Outcome};
 use crate::stop::Stop;
 
+/// What goes from one thread to another at once: handing over a single archive would cost as much as reading its header.
+pub(crate) const HANDFUL: usize = 16;
+
 /// Where a feeder puts what it finds. Its methods are `false` when nobody wants more.
 pub(crate) struct Feed {
-    pub(crate) candidates: SyncSender<Candidate>,
-    pub(crate) outcomes: mpsc::Sender<Outcome>,
-    pub(crate) stop: Stop,
+    candidates: SyncSender<Vec<Candidate>>,
+    outcomes: mpsc::Sender<Vec<Outcome>>,
+    stop: Stop,
+    handful: RefCell<Vec<Candidate>>,
 }
 
 impl Feed {
+    pub(crate) fn new(candidates: SyncSender<Vec<Candidate>>, outcomes: mpsc::Sender<Vec<Outcome>>, stop: Stop) -> Self {
+        Self { candidates, outcomes, stop, handful: RefCell::default() }
+    }
+
     /// An archive.
     pub(crate) fn candidate(&self, candidate: Candidate) -> bool {
-        !self.is_stopped() && self.candidates.send(candidate).is_ok()
+        let mut handful = self.handful.borrow_mut();
+        handful.push(candidate);
+        if handful.len() < HANDFUL { !self.is_stopped() } else { self.hand_over(handful.drain(..).collect()) }
     }
 
     /// Something that is not worth a reader.
     pub(crate) fn outcome(&self, outcome: Outcome) -> bool {
-        !self.is_stopped() && self.outcomes.blocking_send(outcome).is_ok()
+        !self.is_stopped() && self.outcomes.blocking_send(vec![outcome]).is_ok()
+    }
+
+    /// There is nothing more.
+    pub(crate) fn end(self) {
+        self.hand_over(self.handful.take());
+    }
+
+    fn hand_over(&self, handful: Vec<Candidate>) -> bool {
+        !self.is_stopped() && self.candidates.send(handful).is_ok()
     }
 
     /// Shall the feeder end?

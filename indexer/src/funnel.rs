@@ -4,20 +4,22 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sql::{Import, Index, KnownLocation, PathHash};
+use sql::{Import, Index, Inserted, KnownLocation, PathHash};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::progress::Progress;
 use crate::read::{Keeps, Outcome};
 
 /// A batch is written when it has this many packages,
-const BATCH_PACKAGES: usize = 2_000;
-/// or this many artifacts,
-const BATCH_ARTIFACTS: usize = 20_000;
+const BATCH_PACKAGES: usize = 10_000;
+/// or this many artifacts (build-ids lie everywhere in an index, so that a transaction touches about as many pages as it has rows,
+/// and few large ones write a page less often),
+const BATCH_ARTIFACTS: usize = 60_000;
 /// or is this old.
-const BATCH_AGE: Duration = Duration::from_secs(1);
+const BATCH_AGE: Duration = Duration::from_secs(5);
 /// Paths that are noted as seen, or as gone, at once.
 const BATCH_PATHS: usize = 5_000;
 /// How often the progress is shown and the age of the batch is looked at.
@@ -35,6 +37,8 @@ pub(crate) struct Funnel {
     batch: Vec<Import>,
     batch_artifacts: usize,
     batch_begun: Instant,
+    /// The batch before, while it is written: archives are read meanwhile.
+    writing: Option<JoinHandle<sql::Result<Inserted>>>,
     seen: Vec<PathHash>,
 }
 
@@ -50,18 +54,21 @@ impl Funnel {
             batch: Vec::new(),
             batch_artifacts: 0,
             batch_begun: Instant::now(),
+            writing: None,
             seen: Vec::new(),
         }
     }
 
     /// Takes outcomes until their senders are gone, and writes what they say.
-    pub(crate) async fn drain(&mut self, arriving: &mut mpsc::Receiver<Outcome>, progress: &mut Progress) -> Result<()> {
+    pub(crate) async fn drain(&mut self, arriving: &mut mpsc::Receiver<Vec<Outcome>>, progress: &mut Progress) -> Result<()> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                outcome = arriving.recv() => match outcome {
-                    Some(outcome) => self.take(outcome, progress).await?,
+                outcomes = arriving.recv() => match outcomes {
+                    Some(outcomes) => for outcome in outcomes {
+                        self.take(outcome, progress).await?;
+                    },
                     None => break,
                 },
                 _ = tick.tick() => {
@@ -73,6 +80,7 @@ impl Funnel {
             }
         }
         self.write_batch(progress).await?;
+        self.written(progress).await?;
         self.write_seen().await
     }
 
@@ -128,19 +136,30 @@ impl Funnel {
         Ok(())
     }
 
+    /// Begins to write the batch, when the one before is written.
     async fn write_batch(&mut self, progress: &mut Progress) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
         }
+        self.written(progress).await?;
+        let mut batch = std::mem::take(&mut self.batch);
+        self.batch_artifacts = 0;
         // In one order for all importers, so that they wait for each other instead of colliding.
-        self.batch.sort_by(|a, b| {
+        batch.sort_by(|a, b| {
             let key = |import: &Import| import.package.identity;
             key(a).cmp(&key(b)).then_with(|| a.location.path.cmp(&b.location.path))
         });
-        let inserted = self.index.insert(&self.writer, &self.batch).await?;
-        progress.summary.add(&inserted);
-        self.batch.clear();
-        self.batch_artifacts = 0;
+        let (index, writer) = (self.index.clone(), self.writer.clone());
+        self.writing = Some(tokio::spawn(async move { index.insert(&writer, &batch).await }));
+        Ok(())
+    }
+
+    /// Waits until what is being written is in the index.
+    async fn written(&mut self, progress: &mut Progress) -> Result<()> {
+        if let Some(writing) = self.writing.take() {
+            let inserted = writing.await.map_err(Failure::local)??;
+            progress.summary.add(&inserted);
+        }
         Ok(())
     }
 

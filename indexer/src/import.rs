@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sql::{Index, KnownLocation, PathHash, Store};
 use tokio::runtime::Handle;
@@ -23,8 +23,10 @@ use crate::stop::Stop;
 use crate::stores;
 use crate::summary::Summary;
 
-/// Candidates, and outcomes, that may wait for whoever takes them.
-const WAITING: usize = 256;
+/// Handfuls of candidates, and of outcomes, that may wait for whoever takes them.
+const WAITING: usize = 32;
+/// How long an outcome may wait for others to go with it.
+const HAND_OVER_WITHIN: Duration = Duration::from_millis(200);
 
 /// What an import works with; made once for a command.
 pub(crate) struct Importer {
@@ -152,9 +154,12 @@ impl Importer {
     async fn run(&mut self, reader: Reader, feeder: impl FnOnce(&Feed) + Send + 'static, funnel: &mut Funnel) -> Result<()> {
         let (candidates, waiting) = sync_channel(WAITING);
         let (outcomes, mut arriving) = mpsc::channel(WAITING);
-        let feed = Feed { candidates, outcomes: outcomes.clone(), stop: self.stop.clone() };
+        let feed = Feed::new(candidates, outcomes.clone(), self.stop.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn_blocking(move || feeder(&feed));
+        tasks.spawn_blocking(move || {
+            feeder(&feed);
+            feed.end();
+        });
         let (reader, waiting) = (Arc::new(reader), Arc::new(Mutex::new(waiting)));
         for _ in 0..self.jobs {
             let (reader, waiting, outcomes) = (Arc::clone(&reader), Arc::clone(&waiting), outcomes.clone());
@@ -184,16 +189,29 @@ fn folder(path: &Path) -> Result<PathBuf> {
 }
 
 /// A reader's work: one candidate after the other.
-fn work(reader: &Reader, waiting: &Mutex<Receiver<Candidate>>, outcomes: &mpsc::Sender<Outcome>) {
+fn work(reader: &Reader, waiting: &Mutex<Receiver<Vec<Candidate>>>, outcomes: &mpsc::Sender<Vec<Outcome>>) {
     loop {
-        let candidate = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(candidate) = candidate else { return };
-        if reader.stop.is_set() {
-            return;
+        let handful = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(handful) = handful else { return };
+        let (mut done, mut begun) = (Vec::with_capacity(handful.len()), Instant::now());
+        for candidate in handful {
+            if reader.stop.is_set() {
+                break;
+            }
+            let outcome = reader.read(&candidate);
+            // Reading that was broken off says nothing about an archive.
+            if reader.stop.is_set() && !outcome.is_sound() {
+                break;
+            }
+            done.push(outcome);
+            if begun.elapsed() >= HAND_OVER_WITHIN {
+                begun = Instant::now();
+                if outcomes.blocking_send(std::mem::take(&mut done)).is_err() {
+                    return;
+                }
+            }
         }
-        let outcome = reader.read(&candidate);
-        // Reading that was broken off says nothing about an archive.
-        if (reader.stop.is_set() && !outcome.is_sound()) || outcomes.blocking_send(outcome).is_err() {
+        if outcomes.blocking_send(done).is_err() || reader.stop.is_set() {
             return;
         }
     }

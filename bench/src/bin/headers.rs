@@ -41,7 +41,9 @@ fn main() -> Result<()> {
         let writers: Vec<_> = (0..threads)
             .map(|thread| {
                 let arguments = &arguments;
-                scope.spawn(move || (thread..names).step_by(threads as usize).map(|name| write_name(arguments, name)).sum::<Result<u64>>())
+                scope.spawn(move || {
+                    (thread..names).step_by(threads as usize).map(|name| write_name(arguments, name)).sum::<Result<u64>>()
+                })
             })
             .collect();
         writers.into_iter().map(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?).sum::<Result<u64>>()
@@ -160,7 +162,14 @@ impl Package {
                 (path, numbers.hex(40))
             })
             .collect();
-        Self { name, version, release: format!("{release}.fc99"), debuginfo, programs, numbers: Numbers(numbers.0 ^ u64::from(debuginfo)) }
+        Self {
+            name,
+            version,
+            release: format!("{release}.fc99"),
+            debuginfo,
+            programs,
+            numbers: Numbers(numbers.0 ^ u64::from(debuginfo)),
+        }
     }
 
     fn full_name(&self) -> String {

@@ -26,11 +26,13 @@ struct Cli {
 
 /// As much as an import reads at once.
 const READ_BYTES: usize = 16 << 10;
+/// As many as an import hands to a reader at once.
+const HANDFUL: usize = 16;
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let [packages, found, bytes] = [const { AtomicU64::new(0) }; 3];
-    let (sender, receiver) = mpsc::sync_channel::<PathBuf>(256);
+    let (sender, receiver) = mpsc::sync_channel::<Vec<PathBuf>>(32);
     let receiver = Mutex::new(receiver);
     thread::scope(|scope| -> Result<()> {
         let mut readers = Vec::new();
@@ -38,22 +40,29 @@ fn main() -> Result<()> {
             readers.push(scope.spawn(|| -> Result<()> {
                 loop {
                     let next = receiver.lock().map_err(|_| anyhow::anyhow!("another reader panicked"))?.recv();
-                    let Ok(path) = next else { return Ok(()) };
-                    let mut file = Counting { file: File::open(&path)?, bytes: 0 };
-                    let header = Header::read(&mut BufReader::with_capacity(READ_BYTES, &mut file))
-                        .with_context(|| path.display().to_string())?;
-                    found.fetch_add(artifacts::of(&header).artifacts.len() as u64, Ordering::Relaxed);
-                    packages.fetch_add(1, Ordering::Relaxed);
-                    bytes.fetch_add(file.bytes, Ordering::Relaxed);
+                    let Ok(handful) = next else { return Ok(()) };
+                    for path in handful {
+                        let mut file = Counting { file: File::open(&path)?, bytes: 0 };
+                        let header = Header::read(&mut BufReader::with_capacity(READ_BYTES, &mut file))
+                            .with_context(|| path.display().to_string())?;
+                        found.fetch_add(artifacts::of(&header).artifacts.len() as u64, Ordering::Relaxed);
+                        packages.fetch_add(1, Ordering::Relaxed);
+                        bytes.fetch_add(file.bytes, Ordering::Relaxed);
+                    }
                 }
             }));
         }
+        let mut handful = Vec::new();
         for entry in WalkDir::new(&cli.folder) {
             let entry = entry?;
             if entry.file_type().is_file() && entry.path().extension().is_some_and(|ending| ending == "rpm") {
-                sender.send(entry.into_path())?;
+                handful.push(entry.into_path());
+                if handful.len() == HANDFUL {
+                    sender.send(std::mem::take(&mut handful))?;
+                }
             }
         }
+        sender.send(handful)?;
         drop(sender);
         for reader in readers {
             reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
