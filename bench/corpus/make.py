@@ -97,8 +97,7 @@ class Maker:
         scratch.mkdir(parents=True)
         packages = 0
         if row.kind == "source":
-            builds = self.cache / "builds"
-            builds.mkdir(exist_ok=True)
+            builds = source.builds_folder(self.cache)
             version, tree, stage = source.compile_source(row, self.inputs, builds, recipe)
             for release in wanted:
                 made = source.package(row, release, version, tree, stage, scratch)
