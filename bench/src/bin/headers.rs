@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -41,14 +41,16 @@ fn main() -> Result<()> {
         let writers: Vec<_> = (0..threads)
             .map(|thread| {
                 let arguments = &arguments;
-                scope.spawn(move || (thread..names).step_by(threads as usize).map(|name| write_name(arguments, name)).sum::<Result<u64>>())
+                scope.spawn(move || {
+                    (thread..names).step_by(threads as usize).map(|name| write_name(arguments, name)).sum::<Result<u64>>()
+                })
             })
             .collect();
         writers.into_iter().map(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?).sum::<Result<u64>>()
     })?;
     let seconds = begun.elapsed().as_secs_f64();
-    let packages = arguments.packages;
-    eprintln!("{packages} packages, {artifacts} ELF files, {seconds:.1} s, {:.0} packages/s", packages as f64 / seconds);
+    let rate = arguments.packages as f64 / seconds;
+    eprintln!("{} packages, {artifacts} ELF files, {seconds:.1} s, {rate:.0} packages/s", arguments.packages);
     Ok(())
 }
 
@@ -61,13 +63,10 @@ fn write_name(arguments: &Arguments, number: u64) -> Result<u64> {
     for place in 0..PACKAGES_OF_A_NAME.min(arguments.packages - number * PACKAGES_OF_A_NAME) {
         let package = Package::new(arguments.seed, number, name.clone(), place / 2 + 1, place % 2 == 1);
         artifacts += package.programs.len() as u64;
-        write(&folder.join(package.file_name()), &package.bytes())?;
+        let file = folder.join(package.file_name());
+        fs::write(&file, package.bytes()).with_context(|| format!("write {}", file.display()))?;
     }
     Ok(artifacts)
-}
-
-fn write(file: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(file, bytes).with_context(|| format!("write {}", file.display()))
 }
 
 /// A name of its own for every number: `libkarivo`, `python3-mesutaba`.
@@ -99,8 +98,7 @@ impl Numbers {
 
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
@@ -160,7 +158,14 @@ impl Package {
                 (path, numbers.hex(40))
             })
             .collect();
-        Self { name, version, release: format!("{release}.fc99"), debuginfo, programs, numbers: Numbers(numbers.0 ^ u64::from(debuginfo)) }
+        Self {
+            name,
+            version,
+            release: format!("{release}.fc99"),
+            debuginfo,
+            programs,
+            numbers: Numbers(numbers.0 ^ u64::from(debuginfo)),
+        }
     }
 
     fn full_name(&self) -> String {
