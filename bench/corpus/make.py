@@ -29,6 +29,7 @@ def main():
     parser.add_argument("--out", type=Path, help="folder of the packages (default: var/corpus/SIZE)")
     parser.add_argument("--cache", type=Path, default=Path("var/corpus/cache"), help="what is fetched and compiled (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="families at a time (default: %(default)s)")
+    parser.add_argument("--level", type=int, default=3, choices=range(1, 20), metavar="1-19", help="zstd level of the big families (default: %(default)s); of the others it is 19")
     parser.add_argument("--only", help="make only the families with this in their name")
     arguments = parser.parse_args()
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -42,12 +43,12 @@ def main():
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit(f"make.py: another one works in {arguments.cache}")
-        sys.exit(Maker(arguments.size, out, arguments.cache.resolve()).make(arguments.jobs, arguments.only))
+        sys.exit(Maker(arguments.size, out, arguments.cache.resolve(), arguments.level).make(arguments.jobs, arguments.only))
 
 
 class Maker:
-    def __init__(self, size, out, cache):
-        self.rows = read_table(HERE / "families.tsv", size)
+    def __init__(self, size, out, cache, level):
+        self.rows = read_table(HERE / "families.tsv", size, level)
         self.recipes = configparser.ConfigParser(interpolation=None)
         self.recipes.read(HERE / "recipes.ini")
         self.inputs = Inputs(cache)
@@ -96,8 +97,7 @@ class Maker:
         scratch.mkdir(parents=True)
         packages = 0
         if row.kind == "source":
-            builds = self.cache / "builds"
-            builds.mkdir(exist_ok=True)
+            builds = source.builds_folder(self.cache)
             version, tree, stage = source.compile_source(row, self.inputs, builds, recipe)
             for release in wanted:
                 made = source.package(row, release, version, tree, stage, scratch)

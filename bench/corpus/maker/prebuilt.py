@@ -142,9 +142,8 @@ def spec(family, name):
     text = rpms.preamble(name, family.version, family.release, family.epoch, f"{name} of the distribution")
     # Otherwise rpmbuild takes the files of NAME-debuginfo away, to spread them over subpackages.
     text = "%undefine _debuginfo_subpackages\n%global debug_package %{nil}\n%global __os_install_post %{nil}\n" + text
-    if "threads" in family.row.options:
-        # Other bytes than those of one thread, but the same for any number of them.
-        text = f"%global _binary_payload w19T{family.row.options['threads']}.zstdio\n" + text
+    if "level" in family.row.options:
+        text = f"%global _binary_payload w{family.row.options['level']}.zstdio\n" + text
     for package, paths in sorted(family.packages.items()):
         option = "" if package == name else f"-n {package}"
         text += rpms.subpackage(option) if option else ""

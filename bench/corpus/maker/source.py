@@ -3,12 +3,27 @@
 import os
 import re
 import shutil
+from pathlib import Path
 
 from . import elf, rpms
 from .run import Failed, environment, run
 
 FLAGS = "-O2 -g -grecord-gcc-switches -fexceptions -fstack-protector-strong -fasynchronous-unwind-tables -Wno-error"
 CONFIGURE = "./configure --prefix=/usr --libdir=/usr/lib64 --sysconfdir=/etc --disable-nls --disable-dependency-tracking $OPTIONS"
+
+
+# Of the folder that sources are compiled in: debugedit leaves the length of its path, though not its name, in the debug files.
+PATH_BYTES = 128
+
+
+def builds_folder(cache):
+    """The folder below the cache that sources are compiled in, made if it is not there."""
+    folder = os.path.join(cache, "builds")
+    if len(folder) > PATH_BYTES:
+        raise Failed(f"{cache}: expected a path of at most {PATH_BYTES - len('/builds')} bytes, found {len(str(cache))}")
+    folder = Path(folder.ljust(PATH_BYTES, "-"))
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def compile_source(row, inputs, builds, recipe):
@@ -31,6 +46,9 @@ def compile_source(row, inputs, builds, recipe):
     build = recipe.get("build", CONFIGURE + " && make")
     install = recipe.get("install", "make install DESTDIR=$DESTDIR")
     run(["sh", "-ec", f"umask 022\n(\n{build}\n)\n{install}"], cwd=tree, env=env)
+    strangers = set(os.listdir(stage)) - {"usr", "etc", "var"}
+    if strangers:
+        raise Failed(f"{row.name}: expected /usr, /etc and /var to be installed, found also {sorted(strangers)}")
     tidy(stage)
     done.write_text(wanted)
     return version, tree, stage

@@ -18,8 +18,8 @@ class Row:
     options: dict
 
 
-def read_table(file, size):
-    """The families of a size, in the order of the table."""
+def read_table(file, size, level):
+    """The families of a size, in the order of the table; `level` is the compression of the big ones."""
     rows = []
     for number, line in enumerate(file.read_text().splitlines(), 1):
         if not line or line.startswith("#"):
@@ -29,5 +29,8 @@ def read_table(file, size):
             raise Failed(f"{file}:{number}: expected releases in three sizes, a kind of {KINDS} and a name, found {line!r}")
         releases = int(fields[SIZES.index(size)])
         if releases:
-            rows.append(Row(fields[3], fields[4], releases, dict(option.partition("=")[::2] for option in fields[5:])))
+            options = dict(option.partition("=")[::2] for option in fields[5:])
+            if options.pop("big", None) is not None:
+                options["level"] = str(level)
+            rows.append(Row(fields[3], fields[4], releases, options))
     return rows

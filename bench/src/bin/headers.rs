@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -49,8 +49,8 @@ fn main() -> Result<()> {
         writers.into_iter().map(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?).sum::<Result<u64>>()
     })?;
     let seconds = begun.elapsed().as_secs_f64();
-    let packages = arguments.packages;
-    eprintln!("{packages} packages, {artifacts} ELF files, {seconds:.1} s, {:.0} packages/s", packages as f64 / seconds);
+    let rate = arguments.packages as f64 / seconds;
+    eprintln!("{} packages, {artifacts} ELF files, {seconds:.1} s, {rate:.0} packages/s", arguments.packages);
     Ok(())
 }
 
@@ -63,13 +63,10 @@ fn write_name(arguments: &Arguments, number: u64) -> Result<u64> {
     for place in 0..PACKAGES_OF_A_NAME.min(arguments.packages - number * PACKAGES_OF_A_NAME) {
         let package = Package::new(arguments.seed, number, name.clone(), place / 2 + 1, place % 2 == 1);
         artifacts += package.programs.len() as u64;
-        write(&folder.join(package.file_name()), &package.bytes())?;
+        let file = folder.join(package.file_name());
+        fs::write(&file, package.bytes()).with_context(|| format!("write {}", file.display()))?;
     }
     Ok(artifacts)
-}
-
-fn write(file: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(file, bytes).with_context(|| format!("write {}", file.display()))
 }
 
 /// A name of its own for every number: `libkarivo`, `python3-mesutaba`.
@@ -101,8 +98,7 @@ impl Numbers {
 
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
