@@ -207,7 +207,10 @@ fn an_archive_that_changes_at_a_given_moment() {
         (payload, None, "unknown"),
         (sound.len() / 2, None, "unknown"),
         (sound.len() - 100_000, None, "unknown"),
-    ] {
+    ]
+    .into_iter()
+    .step_by(scale(3, 1))
+    {
         let gate = Gate::default();
         let store = {
             let (gate, sound, rest) = (gate.clone(), sound.clone(), rest.cloned());
