@@ -44,13 +44,12 @@ fn a_file_that_vanishes_or_becomes_another_one() {
     std::fs::copy(index.path(), &copy).unwrap();
     let nonsense = index.path().with_extension("nonsense");
     std::fs::write(&nonsense, "not a database at all".repeat(1000)).unwrap();
-    for what in ["vanished", "nonsense", "empty"] {
+    for what in ["vanished", "nonsense"] {
         let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
         Asked::server(5).ask(gateway.port).unwrap();
         match what {
             "vanished" => std::fs::remove_file(index.path()).unwrap(),
-            "nonsense" => replace(&index.path(), &nonsense),
-            _ => replace(&index.path(), Path::new("/dev/null")),
+            _ => replace(&index.path(), &nonsense),
         }
         assert_away(&gateway, &index.path(), what);
         replace(&index.path(), &copy);
