@@ -56,6 +56,8 @@ pub struct Gateway {
     /// Its port on 127.0.0.1.
     pub port: u16,
     folder: TempDir,
+    /// A command that the gateway's own is given to.
+    through: Vec<String>,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
 }
@@ -78,19 +80,31 @@ impl Gateway {
 
     /// As [`Gateway::start_in`], on a port that others know already.
     pub fn start_on(port: u16, environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
+        Self::launch(port, &[], environment, configuration, arguments)
+    }
+
+    /// As [`Gateway::start_in`], by a command that ends in `exec "$@"`; `{cache}` in it is the configured cache folder.
+    pub fn start_through(through: &[&str], environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
+        Self::launch(free_port(), through, environment, configuration, arguments)
+    }
+
+    fn launch(port: u16, through: &[&str], environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("gateway.toml"), configuration).expect("write a configuration");
         let environment: Vec<(String, String)> =
             environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let arguments: Vec<String> = arguments.iter().map(|argument| argument.to_string()).collect();
-        let process = launch(&folder, port, &environment, &arguments);
-        Self { process, port, folder, environment, arguments }
+        let cache = folder.path().join("cache");
+        let through: Vec<String> =
+            through.iter().map(|word| word.replace("{cache}", cache.to_str().expect("a UTF-8 path"))).collect();
+        let process = launch(&folder, port, &through, &environment, &arguments);
+        Self { process, port, folder, through, environment, arguments }
     }
 
     /// Kills it as a power cut would, and starts it again on the same port with the same cache folder.
     pub fn restart(&mut self) {
         self.process.kill();
-        self.process = launch(&self.folder, self.port, &self.environment, &self.arguments);
+        self.process = launch(&self.folder, self.port, &self.through, &self.environment, &self.arguments);
     }
 
     /// `http://127.0.0.1:PORT`
@@ -129,8 +143,15 @@ impl Gateway {
     }
 }
 
-fn launch(folder: &TempDir, port: u16, environment: &[(String, String)], arguments: &[String]) -> Process {
-    let mut command = bare(Command::new(program("darkserver")));
+fn launch(folder: &TempDir, port: u16, through: &[String], environment: &[(String, String)], arguments: &[String]) -> Process {
+    let mut command = match through.split_first() {
+        None => bare(Command::new(program("darkserver"))),
+        Some((first, rest)) => {
+            let mut command = bare(Command::new(first));
+            command.args(rest).arg(program("darkserver"));
+            command
+        }
+    };
     command
         .env("RUST_LOG", "info,darkserver=debug")
         .envs(environment.iter().map(|(name, value)| (name, value)))

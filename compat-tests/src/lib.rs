@@ -3,7 +3,8 @@
 //! - [`fixtures`]: the committed RPMs and what `eu-readelf` says of them; [`rpmbuild`]: larger and stranger ones, made for a test;
 //! - [`crash`]: a fixture's program and the core dump that it leaves;
 //! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
-//!   [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off;
+//!   [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off; [`proxy`]: a way that can be disturbed;
+//! - [`small_disk`]: a gateway with a cache folder that gets full;
 //! - [`http`]: requests as bytes on a socket, so that a test sees a reset as a reset;
 //! - [`process`]: the guard that all of them share.
 //!
@@ -20,7 +21,9 @@ pub mod http;
 pub mod mariadb;
 pub mod odd;
 pub mod process;
+pub mod proxy;
 pub mod rpmbuild;
+pub mod small_disk;
 
 /// How much a test does: `short` in `make test`, `long` in `make soak`.
 pub fn scale<T>(short: T, long: T) -> T {

@@ -31,10 +31,20 @@ pub fn large(into: &Path, name: &str, filler_bytes: usize) -> Made {
     make(into, name, filler_bytes, &build_id())
 }
 
+/// The same with a build-id of its own, in the file and in the link: that of the others but for its last two bytes.
+pub fn numbered(into: &Path, name: &str, filler_bytes: usize, number: u16) -> Made {
+    let build_id = format!("{}{number:04x}", &build_id()[..36]);
+    make_with_note(into, name, filler_bytes, &build_id, &build_id)
+}
+
 /// The same with a build-id link that names `build_id`, whatever the file says.
 pub fn make(into: &Path, name: &str, filler_bytes: usize, build_id: &str) -> Made {
+    make_with_note(into, name, filler_bytes, build_id, &self::build_id())
+}
+
+fn make_with_note(into: &Path, name: &str, filler_bytes: usize, build_id: &str, note: &str) -> Made {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let elf = elf(&folder, filler_bytes);
+    let elf = elf(&folder, filler_bytes, note);
     let (first, rest) = build_id.split_at(2);
     let spec = format!(
         "Name: {name}\nVersion: 1.0\nRelease: 1\nSummary: made for a test\nLicense: none\nAutoReqProv: no\n\
@@ -60,16 +70,25 @@ pub fn make(into: &Path, name: &str, filler_bytes: usize, build_id: &str) -> Mad
     Made { rpm, build_id: build_id.to_owned(), member: format!("/usr/bin/{name}"), bytes }
 }
 
-fn elf(folder: &TempDir, filler_bytes: usize) -> PathBuf {
+fn elf(folder: &TempDir, filler_bytes: usize, note: &str) -> PathBuf {
     let (elf, filler) = (folder.path().join("elf"), folder.path().join("filler"));
     let small = fixtures::package("payloads", "payload-none-1.0-1.fc99.x86_64");
-    std::fs::write(&elf, fixtures::member(&small, "/usr/bin/payload-none")).expect("write an ELF file");
+    let mut bytes = fixtures::member(&small, "/usr/bin/payload-none");
+    let (old, new) = (from_hex(&build_id()), from_hex(note));
+    let at = bytes.windows(old.len()).position(|window| window == old).expect("a build-id note");
+    bytes[at..at + new.len()].copy_from_slice(&new);
+    std::fs::write(&elf, bytes).expect("write an ELF file");
     std::fs::write(&filler, noise(filler_bytes)).expect("write a filler");
     let mut command = Command::new("objcopy");
     command.arg("--add-section").arg(format!(".filler={}", filler.display())).arg(&elf);
     let output = run(&mut command, "binutils");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     elf
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hex digits");
+    (0..text.len()).step_by(2).map(byte).collect()
 }
 
 /// Bytes that no compressor makes smaller, the same every time (xorshift, Marsaglia 2003).

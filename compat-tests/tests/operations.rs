@@ -193,10 +193,13 @@ fn readiness_says_what_cannot_be_reached() {
 
     let configured = gateway.cache().parent().unwrap().to_owned();
     fs::remove_dir_all(&configured).unwrap();
+    assert_eq!(ready(&gateway).0, 200, "the folder is made anew");
+    fs::remove_dir_all(&configured).unwrap();
+    fs::write(&configured, "no folder").unwrap();
     let (status, body) = ready(&gateway);
     assert_eq!((status, &body["ready"], &body["database"]), (503, &json!(false), &json!("ok")));
     assert!(body["cache"].as_str().is_some_and(|text| text.contains("cache folder")), "{body}");
-    fs::create_dir(&configured).unwrap();
+    fs::remove_file(&configured).unwrap();
     assert_eq!(ready(&gateway).0, 200);
 
     // An index without a schema is none.

@@ -76,6 +76,9 @@ pub(crate) enum Failure {
     /// It could not be asked, or what it gave is broken.
     #[error("{0}")]
     Unknown(String),
+    /// It is not to blame: this machine could not take the file, wherever it comes from.
+    #[error("{0}")]
+    Here(String),
 }
 
 impl Archives {
@@ -125,7 +128,7 @@ impl Archives {
         let result = match &opened {
             Ok(_) => "opened",
             Err(Failure::Absent(_)) => "absent",
-            Err(Failure::Unknown(_)) => "failed",
+            Err(Failure::Unknown(_) | Failure::Here(_)) => "failed",
         };
         METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), result]).inc();
         if let Ok(archive) = &opened {

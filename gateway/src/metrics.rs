@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) extraction_seconds: Histogram,
     pub(crate) files: IntGauge,
     pub(crate) files_bytes: IntGauge,
+    pub(crate) files_refused: IntCounterVec,
     pub(crate) store_requests: IntCounterVec,
     pub(crate) upstream_requests: IntCounterVec,
     pub(crate) upstream_seconds: HistogramVec,
@@ -80,6 +81,11 @@ impl Metrics {
                 .with_label_values::<&str>(&[]),
             files: gauge("gateway_files", "Extracted files on disk."),
             files_bytes: gauge("gateway_files_bytes", "Bytes of extracted files on disk."),
+            files_refused: counters(
+                "gateway_files_refused_total",
+                "Members that the cache folder did not take, by reason: full, failed.",
+                &["reason"],
+            ),
             store_requests: counters(
                 "gateway_store_requests_total",
                 "Archives opened, by tier and result: opened, absent, failed.",
@@ -111,6 +117,9 @@ impl Metrics {
         }
         for result in ["whole", "failed"] {
             self.extractions.with_label_values(&[result]);
+        }
+        for reason in ["full", "failed"] {
+            self.files_refused.with_label_values(&[reason]);
         }
         for answer in ["reset", "status"] {
             self.undecided.with_label_values(&[answer]);

@@ -222,6 +222,10 @@ impl Run<'_> {
             };
             match self.filled(need, key, build_id, open).await {
                 Ok(filled) => entry = Some(filled),
+                Err(failure @ Failure::Here(_)) => {
+                    self.failed(failure);
+                    break;
+                }
                 Err(failure) => self.failed_at(location, failure).await,
             }
         }
@@ -289,7 +293,7 @@ impl Run<'_> {
     fn failed(&mut self, failure: Failure) {
         match failure {
             Failure::Absent(cause) => tracing::debug!(cause, "absent"),
-            Failure::Unknown(cause) => self.causes.push(cause),
+            Failure::Unknown(cause) | Failure::Here(cause) => self.causes.push(cause),
         }
     }
 }

@@ -131,15 +131,19 @@ impl Index {
     }
 
     /// Runs a query that only reads. A connection that died while it lay idle is replaced; each try uses up one of them. A
-    /// database that is busy for a moment (an SQLite file just made, a Galera node changing its state) is asked again.
+    /// database that is busy for a moment (an SQLite file just made, a Galera node changing its state) is asked again, for as long as
+    /// this index has patience: then it says why.
     pub(crate) async fn reading<T, F>(&self, doing: &'static str, query: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = sqlx::Result<T>>,
     {
+        let started = Instant::now();
         for _ in 0..READERS {
             match query().await {
                 Err(error) if dialect::is_lost(&error) => {}
-                Err(error) if dialect::is_conflict(&error) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(error) if dialect::is_conflict(&error) && started.elapsed() < self.patience => {
+                    tokio::time::sleep(Duration::from_millis(50)).await
+                }
                 result => return result.map_err(|source| self.error(doing, source)),
             }
         }

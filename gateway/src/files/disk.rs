@@ -2,13 +2,14 @@
 //! file system cannot do that, a name that begins with a dot and is removed at the next start.
 
 use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -35,23 +36,25 @@ impl Folder {
         std::fs::create_dir_all(path).with_context(context)?;
         let folder = Self { path: path.canonicalize().with_context(context)?.join("files"), temporary: AtomicU64::new(0) };
         folder.make().with_context(context)?;
-        let found = std::fs::symlink_metadata(&folder.path).with_context(context)?;
-        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
-            let (shown, mode) = (folder.path.display(), found.mode() & 0o7777);
-            bail!(
-                "{shown}: expected a folder of this user with mode 0700, found one of user {} with mode {mode:04o}",
-                found.uid()
-            );
-        }
         folder.check()?;
         Ok(folder)
     }
 
-    fn make(&self) -> std::io::Result<()> {
+    /// Makes the folder, and those above it, if need be.
+    fn make(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
         match std::fs::DirBuilder::new().mode(0o700).create(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
+        let found = std::fs::symlink_metadata(&self.path)?;
+        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
+            let (shown, mode, user) = (self.path.display(), found.mode() & 0o7777, found.uid());
+            return Err(io::Error::other(format!(
+                "{shown}: expected a folder of this user with mode 0700, found one of user {user} with mode {mode:04o}"
+            )));
+        }
+        Ok(())
     }
 
     /// Can files be written?
@@ -64,25 +67,34 @@ impl Folder {
         self.path.join(format!("{}-{}-{size}-{digest}", key.identity, key.ordinal))
     }
 
-    /// A new file without a name, on a disk that has room for `size` bytes.
-    pub(super) fn draft(&self, size: u64) -> std::io::Result<Draft> {
+    /// A new file without a name, with room for `size` bytes.
+    pub(super) fn draft(&self, size: u64) -> io::Result<Draft> {
         let draft = match self.unnamed() {
             // Somebody removed the folder.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.make()?;
                 self.unnamed()?
             }
             draft => draft?,
         };
-        let disk = rustix::fs::fstatvfs(&draft.file)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = free(rustix::fs::fstatvfs(&draft.file)?);
         if size > free {
-            return Err(std::io::Error::other(format!("expected {size} bytes free in the cache folder, found {free}")));
+            let text = format!("expected {size} bytes free on the disk, found {free}");
+            return Err(io::Error::new(ErrorKind::StorageFull, text));
         }
-        Ok(draft)
+        // Extractions at the same time shall not count on the same bytes. Not every file system can do this.
+        match rustix::fs::fallocate(&draft.file, FallocateFlags::KEEP_SIZE, 0, size) {
+            Err(error @ (Errno::NOSPC | Errno::DQUOT)) => Err(error.into()),
+            _ => Ok(draft),
+        }
     }
 
-    fn unnamed(&self) -> std::io::Result<Draft> {
+    /// How many bytes the disk has room for.
+    pub(super) fn free(&self) -> io::Result<u64> {
+        Ok(free(rustix::fs::statvfs(&self.path)?))
+    }
+
+    fn unnamed(&self) -> io::Result<Draft> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR) {
             Ok(fd) => Ok(Draft { file: fd.into(), name: None }),
@@ -124,11 +136,14 @@ impl Folder {
     }
 }
 
+fn free(disk: StatVfs) -> u64 {
+    disk.f_bavail.saturating_mul(disk.f_frsize)
+}
+
 impl Draft {
-    /// Gives the file its name, in one step, with the member's own time.
-    pub(super) fn publish(mut self, path: &Path, mtime: i64) -> std::io::Result<()> {
-        // Whoever finds the name after a crash has to find the bytes.
-        self.file.sync_data()?;
+    /// Gives the file its name, in one step, with the member's own time. Its bytes have to be on the disk: whoever finds the name
+    /// after a crash has to find them.
+    pub(super) fn publish(mut self, folder: &Folder, path: &Path, mtime: i64) -> io::Result<()> {
         let modified = Timespec { tv_sec: mtime, tv_nsec: 0 };
         let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: modified };
         rustix::fs::futimens(&self.file, &times)?;
@@ -136,7 +151,16 @@ impl Draft {
             return std::fs::rename(name, path);
         }
         let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        match rustix::fs::linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        let link = || rustix::fs::linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW);
+        let linked = match link() {
+            // Somebody removed the folder.
+            Err(Errno::NOENT) => {
+                folder.make()?;
+                link()
+            }
+            linked => linked,
+        };
+        match linked {
             // Another process on the same folder was faster with the same bytes.
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error.into()),
@@ -177,7 +201,7 @@ mod tests {
         let mut draft = folder.draft(5).unwrap();
         draft.file.write_all(b"hello").unwrap();
         assert!(!path.exists());
-        draft.publish(&path, 1_000_000_000).unwrap();
+        draft.publish(&folder, &path, 1_000_000_000).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"hello");
         let found = folder.left_by_an_earlier_run().unwrap();
         assert_eq!(found.len(), 1);

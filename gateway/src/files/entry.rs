@@ -1,21 +1,21 @@
 //! One extracted member, read while it grows.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use artifact::BuildId;
+use artifact::{BuildId, Identity};
 use bytes::Bytes;
 use futures::Stream;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use crate::archives::Failure;
+use crate::archives::{Failure, read_header};
 
 /// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
 const HELD_BACK: u64 = 64 << 10;
@@ -37,6 +37,17 @@ pub(crate) struct Entry {
     evicted: AtomicBool,
     /// Bytes read of the archive and written of the member: does it go on?
     flow: AtomicU64,
+    /// When it was last asked for, seconds since 1970; 0 for never.
+    used: AtomicU64,
+    /// An archive as it was opened: others may write into it.
+    opened: Option<State>,
+}
+
+/// What changes when somebody writes into a file: its size, and when it was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct State {
+    size: u64,
+    mtime: (i64, i64),
 }
 
 /// What is known of a member before its bytes.
@@ -89,12 +100,30 @@ impl Entry {
     pub(crate) fn of(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let about = About { size: metadata.len(), mtime: metadata.mtime(), digest: String::new(), path: PathBuf::new() };
-        Ok(Self::new(about, Some(Arc::new(file)), watch::channel(Progress::Whole).1))
+        let entry = Self::new(about, Some(Arc::new(file)), watch::channel(Progress::Whole).1);
+        Ok(Self { opened: Some(State::of(&metadata)), ..entry })
+    }
+
+    /// Expects an archive to be the package `identity`.
+    ///
+    /// # Errors
+    /// It is another one, or cannot be read.
+    pub(crate) fn read_header(&self, identity: Identity, place: &str) -> Result<(), Failure> {
+        let file = self.file().map_err(|error| Failure::Unknown(format!("{place}: {error}")))?;
+        read_header(&mut BufReader::new(&*file), identity, place).map(drop)
     }
 
     fn new(about: About, held: Option<Arc<File>>, progress: watch::Receiver<Progress>) -> Self {
-        let (build_id, evicted, flow) = (OnceLock::new(), AtomicBool::new(false), AtomicU64::new(0));
-        Self { about, growing: Mutex::new(held), progress, build_id, evicted, flow }
+        Self {
+            about,
+            growing: Mutex::new(held),
+            progress,
+            build_id: OnceLock::new(),
+            evicted: AtomicBool::new(false),
+            flow: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            opened: None,
+        }
     }
 
     /// Bytes.
@@ -121,9 +150,26 @@ impl Entry {
     pub(super) fn is_usable(&self) -> bool {
         match &*self.progress.borrow() {
             Progress::Growing(_) => true,
+            Progress::Whole if self.is_evicted() => false,
             Progress::Whole => self.file().and_then(|file| file.metadata()).is_ok_and(|found| found.len() == self.size()),
             Progress::Failed(_) => false,
         }
+    }
+
+    /// Is it all there?
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(&*self.progress.borrow(), Progress::Whole)
+    }
+
+    /// It is asked for.
+    pub(super) fn use_now(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        self.used.store(now, Ordering::Relaxed);
+    }
+
+    /// When it was last asked for, seconds since 1970.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Waits until the file is whole.
@@ -205,6 +251,11 @@ impl Entry {
         growing.take();
     }
 
+    /// The file is whole and gets no name: who reads it goes on, and the next one has it extracted again.
+    pub(super) fn unnamed(&self) {
+        self.evicted.store(true, Ordering::SeqCst);
+    }
+
     /// Removes the file. Whoever still holds the entry keeps its descriptor.
     pub(super) fn evict(&self) {
         self.evicted.store(true, Ordering::SeqCst);
@@ -216,7 +267,8 @@ impl Entry {
         self.remove();
     }
 
-    fn remove(&self) {
+    /// Takes its name away. Who has the file open goes on reading.
+    pub(super) fn remove(&self) {
         if let Err(error) = std::fs::remove_file(&self.about.path)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -249,6 +301,12 @@ impl Entry {
             }
             progress.changed().await.map_err(|_| Failure::Unknown("the extraction ended early".into()))?;
         }
+    }
+}
+
+impl State {
+    fn of(metadata: &Metadata) -> Self {
+        Self { size: metadata.len(), mtime: (metadata.mtime(), metadata.mtime_nsec()) }
     }
 }
 
@@ -288,9 +346,17 @@ impl Content {
                     None => content.entry.file()?,
                 };
                 let length = (available - at).min(CHUNK);
+                let opened = content.entry.opened.filter(|_| at + length == content.range.end);
                 let (file, bytes) = spawn_blocking(move || {
                     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-                    file.read_exact_at(&mut bytes, at).map(|()| (file, bytes))
+                    file.read_exact_at(&mut bytes, at)?;
+                    // The last bytes do not leave unless all of them were of one file.
+                    if let Some(opened) = opened
+                        && State::of(&file.metadata()?) != opened
+                    {
+                        return Err(io::Error::other("expected an archive that stays as it was opened, found it changed"));
+                    }
+                    Ok((file, bytes))
                 })
                 .await
                 .map_err(io::Error::other)??;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,13 @@ const FIRST_BYTES: u64 = 64 << 10;
 
 /// Starts an extraction on a thread of its own; the entry tells how far it is.
 pub(super) fn start(
-    folder: &disk::Folder,
+    folder: Arc<disk::Folder>,
     key: Key,
     archive: Archive,
     build_id: Option<BuildId>,
     turn: OwnedSemaphorePermit,
 ) -> Result<Arc<Entry>, Failure> {
     let nvra = archive.header.package.nevra.nvra();
-    let unknown = |error: io::Error| Failure::Unknown(format!("{nvra}: {error}"));
     let Some(file) = archive.header.by_ordinal(key.ordinal).filter(|file| file.is_regular()) else {
         return Err(Failure::Absent(format!("{nvra}: expected a regular file with number {}, found none", key.ordinal)));
     };
@@ -36,12 +35,13 @@ pub(super) fn start(
     let path = folder.path(key, file.size, &digest);
     let about = About { size: file.size, mtime: i64::from(file.mtime), digest, path };
 
-    let draft = folder.draft(file.size).map_err(unknown)?;
-    let reader = draft.file.try_clone().map_err(unknown)?;
+    let refused = |error| refused(&about, &error);
+    let draft = folder.draft(file.size).map_err(refused)?;
+    let reader = draft.file.try_clone().map_err(refused)?;
     let (sender, progress) = watch::channel(Progress::Growing(0));
     let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), progress));
     let Archive { header, payload, place } = archive;
-    let work = Work { header, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender, place };
+    let work = Work { folder, header, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender, place };
     tokio::task::spawn_blocking(move || {
         work.run(payload, draft);
         drop(turn);
@@ -49,8 +49,17 @@ pub(super) fn start(
     Ok(entry)
 }
 
+/// The cache folder did not take a member: counted, with the cause.
+fn refused(about: &About, error: &io::Error) -> Failure {
+    let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    METRICS.files_refused.with_label_values(&[if full { "full" } else { "failed" }]).inc();
+    let folder = about.path.parent().unwrap_or(&about.path);
+    Failure::Here(format!("cache folder {}: {error}", folder.display()))
+}
+
 /// One extraction.
 struct Work {
+    folder: Arc<disk::Folder>,
     header: Arc<Header>,
     ordinal: u32,
     build_id: Option<BuildId>,
@@ -87,11 +96,11 @@ impl Work {
     fn extract(&self, payload: Box<dyn Read + Send>, draft: Draft) -> Result<(), Failure> {
         let nvra = &self.header.package.nevra;
         let unknown = |error: &dyn fmt::Display| Failure::Unknown(format!("{nvra}: {error}"));
-        let mut growing = Growing { work: self, file: &draft.file, first: Vec::new(), written: 0, lie: None };
+        let mut growing = Growing { work: self, file: &draft.file, first: Vec::new(), written: 0, ended: None };
         let archive = Flowing { payload, work: self, bytes: 0, started: Instant::now() };
         let extracted = payload::extract(archive, &self.header, self.ordinal, &mut growing);
-        if let Some(lie) = growing.lie {
-            return Err(lie);
+        if let Some(failure) = growing.ended {
+            return Err(failure);
         }
         extracted.map_err(|error| unknown(&error))?;
         if !self.entry.is_noted() {
@@ -100,8 +109,15 @@ impl Work {
         // Neither the cache nor a reader has it: who began the extraction went away before it was in the cache.
         let is_abandoned = Arc::strong_count(&self.entry) == 1;
         if !is_abandoned && !self.entry.is_evicted() {
-            draft.publish(&self.about.path, self.about.mtime).map_err(|error| unknown(&error))?;
-            self.entry.named();
+            draft.file.sync_data().map_err(|error| refused(&self.about, &error))?;
+            match draft.publish(&self.folder, &self.about.path, self.about.mtime) {
+                Ok(()) => self.entry.named(),
+                Err(error) => {
+                    let cause = refused(&self.about, &error);
+                    tracing::warn!(%nvra, %cause, "a whole member could not be kept");
+                    self.entry.unnamed();
+                }
+            }
         }
         Ok(())
     }
@@ -163,8 +179,9 @@ struct Growing<'a> {
     file: &'a File,
     first: Vec<u8>,
     written: u64,
-    /// The file carries another build-id than its package says.
-    lie: Option<Failure>,
+    /// Why it ended, where the archive did not say so: the cache folder did not take it, or it carries another build-id than its
+    /// package says.
+    ended: Option<Failure>,
 }
 
 impl Write for Growing<'_> {
@@ -173,14 +190,17 @@ impl Write for Growing<'_> {
         if self.written < first_bytes {
             self.first.extend_from_slice(bytes);
         }
-        self.file.write_all(bytes)?;
+        if let Err(error) = self.file.write_all(bytes) {
+            self.ended = Some(refused(&self.work.about, &error));
+            return Err(error);
+        }
         self.written += bytes.len() as u64;
         self.work.entry.flows(bytes.len());
         if self.written >= first_bytes {
             if !self.first.is_empty() {
                 let first = std::mem::take(&mut self.first);
                 if let Some(Err(lie)) = elf::early_build_id(&first).map(|found| self.work.check(found)) {
-                    self.lie = Some(lie);
+                    self.ended = Some(lie);
                     return Err(io::Error::other("another build-id"));
                 }
             }

@@ -80,10 +80,11 @@ impl Files {
     pub(crate) async fn find(&self, key: Key) -> Option<Arc<Entry>> {
         let entry = self.cache.get(&key).await?;
         if entry.is_usable() {
+            entry.use_now();
             return Some(entry);
         }
         // Failed, or unlinked by somebody else.
-        self.cache.invalidate(&key).await;
+        self.forget(key, &entry).await;
         None
     }
 
@@ -100,14 +101,15 @@ impl Files {
         let fill = async move {
             // On the main runtime: a client that goes away does not end an extraction that others wait for.
             let runtime = this.runtime.clone();
-            let (folder, extractions) = (this.folder.clone(), this.extractions.clone());
+            let files = this.clone();
             let begun = runtime.spawn(async move {
-                let Ok(Ok(turn)) = tokio::time::timeout(TURN_WITHIN, extractions.acquire_owned()).await else {
-                    return Err(Failure::Unknown(format!(
-                        "expected fewer than {MOST_EXTRACTIONS} extractions at once, found all"
-                    )));
+                let turn = tokio::time::timeout(TURN_WITHIN, files.extractions.clone().acquire_owned()).await;
+                let Ok(Ok(turn)) = turn else {
+                    return Err(Failure::Here(format!("expected fewer than {MOST_EXTRACTIONS} extractions at once, found all")));
                 };
-                extract::start(&folder, key, open.await?, build_id, turn)
+                let archive = open.await?;
+                files.make_room(archive.header.by_ordinal(key.ordinal).map_or(0, |file| file.size)).await;
+                extract::start(files.folder, key, archive, build_id, turn)
             });
             let entry = begun.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))?;
             this.count(&entry);
@@ -124,6 +126,36 @@ impl Files {
         if self.cache.get(&key).await.is_some_and(|current| Arc::ptr_eq(&current, entry)) {
             self.cache.invalidate(&key).await;
         }
+    }
+
+    /// On a disk with less room than the cache may take, the least recently used files go as if the cache were full; none, where
+    /// that would not be enough.
+    async fn make_room(&self, size: u64) {
+        // Where this cannot be told, the extraction tells why.
+        let missing = size.saturating_sub(self.folder.free().unwrap_or(u64::MAX));
+        if missing == 0 {
+            return;
+        }
+        let mut whole: Vec<_> = self.cache.iter().filter(|(_, entry)| entry.is_whole()).collect();
+        if whole.iter().map(|(_, entry)| entry.size()).sum::<u64>() < missing {
+            return;
+        }
+        whole.sort_by_key(|(_, entry)| entry.used());
+        let mut made = 0;
+        for (key, entry) in whole {
+            if made >= missing {
+                break;
+            }
+            made += entry.size();
+            // First, so that an evicted entry keeps no descriptor, and with it the room.
+            entry.remove();
+            self.forget(*key, &entry).await;
+        }
+        tracing::warn!(
+            missing,
+            made,
+            "the cache folder's disk is full before the cache is: removed the least recently used files"
+        );
     }
 
     /// Can files be written?

@@ -1,6 +1,5 @@
 //! `/archive/IDENTITY/NVRA.rpm`: an archive from the gateway's own disk, for packages that are nowhere else.
 
-use std::io::BufReader;
 use std::sync::Arc;
 
 use actix_web::http::header::LOCATION;
@@ -9,7 +8,7 @@ use artifact::Identity;
 use sql::StoredPackage;
 
 use super::{resource, tail};
-use crate::archives::{Failure, open_below_root, published, read_header};
+use crate::archives::{Failure, open_below_root, published};
 use crate::deliver;
 use crate::error;
 use crate::files::Entry;
@@ -45,7 +44,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
             Some(url) => HttpResponse::Found().insert_header((LOCATION, url.as_str())).finish(),
             None => error::absent(),
         },
-        Ok(Err(Failure::Unknown(cause))) => {
+        Ok(Err(Failure::Unknown(cause) | Failure::Here(cause))) => {
             tracing::warn!(cause, "an archive could not be opened");
             error::undecided(false)
         }
@@ -62,13 +61,14 @@ fn open(package: &StoredPackage) -> Result<Entry, Failure> {
     let locations = package.present().filter(|location| location.store.root.is_some());
     for location in locations {
         let opened = open_below_root(location).and_then(|file| {
-            read_header(&mut BufReader::new(&file), package.package.identity, &location.path)?;
-            Entry::of(file).map_err(|error| Failure::Unknown(format!("{}: {error}", location.path)))
+            let file = Entry::of(file).map_err(|error| Failure::Unknown(format!("{}: {error}", location.path)))?;
+            file.read_header(package.package.identity, &location.path)?;
+            Ok(file)
         });
         match opened {
             Ok(file) => return Ok(file),
-            Err(failure @ Failure::Unknown(_)) => failed = failure,
             Err(Failure::Absent(_)) => {}
+            Err(failure) => failed = failure,
         }
     }
     Err(failed)

@@ -1,0 +1,69 @@
+//! A gateway whose cache folder is a small disk of its own: a tmpfs in a mount namespace, which goes with the process. It can really
+//! be full, and really be read-only, also for root.
+//!
+//! Needs the right to mount: root's, or that to make a user namespace.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::process::geteuid;
+
+use crate::darkserver::Gateway;
+use crate::process::run;
+
+/// A gateway, and its disk.
+pub struct SmallDisk {
+    /// The gateway.
+    pub gateway: Gateway,
+}
+
+impl SmallDisk {
+    /// Starts a gateway on `database` with a cache folder of so many MiB.
+    ///
+    /// # Panics
+    /// Where nothing can be mounted: a test that could not run has not passed.
+    pub fn start(database: &str, mib: u32, configuration: &str, arguments: &[&str]) -> Self {
+        let script = format!("mkdir -p \"$1\" && mount -t tmpfs -o size={mib}m,mode=0700 tmpfs \"$1\" && shift && exec \"$@\"");
+        let mut through = vec!["unshare", "--mount"];
+        if !geteuid().is_root() {
+            through.extend(["--user", "--map-root-user"]);
+        }
+        through.extend(["sh", "-c", &script, "sh", "{cache}"]);
+        Self { gateway: Gateway::start_through(&through, &[("DARKSERVER_DATABASE", database)], configuration, arguments) }
+    }
+
+    /// The disk as this process can see it.
+    pub fn path(&mut self) -> PathBuf {
+        let disk = self.gateway.cache().parent().expect("the cache folder").to_owned();
+        let root = PathBuf::from(format!("/proc/{}/root", self.gateway.process().id()));
+        root.join(disk.strip_prefix("/").expect("an absolute path"))
+    }
+
+    /// Takes all room that is left, until [`SmallDisk::empty`].
+    pub fn fill(&mut self) {
+        let path = self.path().join("somebody-elses");
+        let mut command = Command::new("sh");
+        command.args(["-c", "cat /dev/zero > \"$1\"", "sh"]).arg(path);
+        let output = run(&mut command, "a POSIX shell");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("No space left"), "expected a disk that gets full, found {}: {said}", output.status);
+    }
+
+    /// Undoes [`SmallDisk::fill`].
+    pub fn empty(&mut self) {
+        std::fs::remove_file(self.path().join("somebody-elses")).expect("remove what fills the disk");
+    }
+
+    /// Mounts it read-only (`ro`) or as before (`rw`).
+    pub fn remount(&mut self, how: &str) {
+        let mut command = Command::new("nsenter");
+        command.arg("--target").arg(self.gateway.process().id().to_string()).arg("--mount");
+        if !geteuid().is_root() {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        let disk = self.gateway.cache().parent().expect("the cache folder").to_owned();
+        command.args(["mount", "-o", &format!("remount,{how}")]).arg(disk);
+        let output = run(&mut command, "util-linux");
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -1,0 +1,247 @@
+//! Archives that vanish, are cut off, damaged or become other packages between look-up, header, payload and the last byte.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use artifact::header::Header;
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::files::FileServer;
+use compat_tests::http;
+use compat_tests::odd::{self, Gate, Odd};
+use compat_tests::{rpmbuild, scale};
+
+use crate::{Asked, Random, decided, wait_for};
+
+/// Nothing is kept, so that every answer reads its archive.
+const NO_CACHE: [&str; 2] = ["--cache-size", "1KiB"];
+
+/// An archive on a disk, that is disturbed.
+struct Victim {
+    rpm: PathBuf,
+    sound: Vec<u8>,
+    /// Another package, as long.
+    other: Vec<u8>,
+}
+
+impl Victim {
+    fn of(rpm: &Path, other: &Path) -> Self {
+        Self { rpm: rpm.to_owned(), sound: std::fs::read(rpm).unwrap(), other: std::fs::read(other).unwrap() }
+    }
+
+    fn put(&self, bytes: &[u8]) {
+        let beside = self.rpm.with_extension("new");
+        std::fs::write(&beside, bytes).unwrap();
+        std::fs::rename(&beside, &self.rpm).unwrap();
+    }
+
+    /// Does the bytes that are there some harm.
+    fn damage(&self, random: &mut Random) {
+        let file = File::options().write(true).open(&self.rpm).unwrap();
+        let at = random.below(self.sound.len() as u64);
+        match random.below(3) {
+            0 => file.set_len(at).unwrap(),
+            1 => file.write_all_at(&[0x5a; 64], at).unwrap(),
+            _ => file.write_all_at(&self.sound[..usize::try_from(at).unwrap()], self.sound.len() as u64 - at).unwrap(),
+        }
+    }
+
+    /// Makes something else of it.
+    fn change(&self, random: &mut Random) {
+        match random.below(4) {
+            0 => std::fs::remove_file(&self.rpm).unwrap(),
+            1 => self.put(&self.other),
+            2 => File::options().write(true).open(&self.rpm).unwrap().write_all_at(&self.other, 0).unwrap(),
+            _ => self.damage(random),
+        }
+    }
+
+    /// Makes it sound, in its place or as a new file.
+    fn mend(&self, random: &mut Random) {
+        if random.below(2) == 0 && self.rpm.exists() {
+            let file = File::options().write(true).open(&self.rpm).unwrap();
+            file.write_all_at(&self.sound, 0).unwrap();
+            file.set_len(self.sound.len() as u64).unwrap();
+        } else {
+            self.put(&self.sound);
+        }
+    }
+}
+
+/// Two packages of one size; the second only lends its bytes.
+fn two(folder: &Path, bytes: usize) -> (Asked, Victim) {
+    let first = rpmbuild::numbered(folder, "first", bytes, 1);
+    let other = tempfile::tempdir().unwrap();
+    let second = rpmbuild::numbered(other.path(), "other", bytes, 2);
+    let victim = Victim::of(&first.rpm, &second.rpm);
+    (Asked::made(first), victim)
+}
+
+/// Clients that ask while `disturb` does something again and again; how many answers were whole.
+fn under_load(ask: impl Fn() -> bool + Sync, mut disturb: impl FnMut(&mut Random)) -> usize {
+    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (started, least) = (Instant::now(), scale(Duration::from_secs(4), Duration::from_secs(90)));
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    served.fetch_add(usize::from(ask()), Ordering::SeqCst);
+                }
+            });
+        }
+        let mut random = Random(0x5eed_0004);
+        // Long enough, and until something was served in spite of it: a busy machine needs longer.
+        while started.elapsed() < least || (served.load(Ordering::SeqCst) < 10 && started.elapsed() < 10 * least) {
+            disturb(&mut random);
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    served.load(Ordering::SeqCst)
+}
+
+#[test]
+fn an_archive_that_is_damaged_again_and_again_is_served_right_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (asked, victim) = two(folder.path(), 512 << 10);
+    let index = Sqlite::of(&[folder.path()]);
+    // An undecided question stays so for three seconds: several gateways see more of the faults.
+    let gateways: Vec<Gateway> = (0..4).map(|_| Gateway::start_with(&index.url(), "", &NO_CACHE)).collect();
+    let turn = AtomicUsize::new(0);
+    let served = under_load(
+        || asked.ask(gateways[turn.fetch_add(1, Ordering::SeqCst) % gateways.len()].port).is_some(),
+        |random| {
+            std::thread::sleep(Duration::from_millis(random.below(200)));
+            victim.damage(random);
+            std::thread::sleep(Duration::from_millis(random.below(20)));
+            victim.mend(random);
+        },
+    );
+    eprintln!("served {served} whole members");
+    assert!(served >= 10, "served {served} members: too few to mean anything");
+    victim.put(&victim.sound);
+    for gateway in &gateways {
+        asked.recovers(gateway);
+    }
+}
+
+#[test]
+fn an_archive_that_becomes_another_one_again_and_again_is_had_from_elsewhere() {
+    let (folder, mirror) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (asked, victim) = two(folder.path(), 512 << 10);
+    std::fs::copy(&victim.rpm, mirror.path().join(victim.rpm.file_name().unwrap())).unwrap();
+    let files = FileServer::start(mirror.path());
+    let index = Sqlite::of(&[folder.path()]);
+    index.add_store("mirror", "mirror", mirror.path(), &files.url());
+    let gateways: Vec<Gateway> = (0..4).map(|_| Gateway::start_with(&index.url(), "", &NO_CACHE)).collect();
+    let turn = AtomicUsize::new(0);
+    let served = under_load(
+        || asked.ask(gateways[turn.fetch_add(1, Ordering::SeqCst) % gateways.len()].port).is_some(),
+        |random| {
+            std::thread::sleep(Duration::from_millis(random.below(200)));
+            victim.change(random);
+            std::thread::sleep(Duration::from_millis(random.below(20)));
+            victim.mend(random);
+        },
+    );
+    eprintln!("served {served} whole members");
+    assert!(served >= 10, "served {served} members: too few to mean anything");
+    // Nowhere else: absent, not unknown; and from the mirror alone if it is there.
+    std::fs::remove_file(&victim.rpm).unwrap();
+    asked.recovers(&gateways[0]);
+    std::fs::remove_file(mirror.path().join(victim.rpm.file_name().unwrap())).unwrap();
+    wait_for("absent", || decided(gateways[1].port, &asked.path).is_some_and(|answer| answer.status == 404));
+}
+
+#[test]
+fn an_archive_itself_is_sent_as_it_was_opened_or_not_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (asked, victim) = two(folder.path(), 24 << 20);
+    let index = Sqlite::of(&[folder.path()]);
+    let gateway = Gateway::start(&index.url());
+    let identity = Header::parse(&victim.sound).unwrap().package.identity;
+    let path = format!("/archive/{identity}/first-1.0-1.x86_64.rpm");
+    assert!(decided(gateway.port, &path).unwrap().body == victim.sound);
+    for number in 0..4 {
+        let (head, mut body) = http::begin(gateway.port, &path).unwrap();
+        assert_eq!(head.header("content-length"), Some(&*victim.sound.len().to_string()));
+        body.read_exact(&mut vec![0; 100_000]).unwrap();
+        let file = File::options().write(true).open(&victim.rpm).unwrap();
+        let mut rest = Vec::new();
+        match number {
+            // Written into: what was sent before and what comes then are of two files.
+            0 => file.write_all_at(&[0x5a; 64], victim.sound.len() as u64 / 2).unwrap(),
+            1 => file.set_len(victim.sound.len() as u64 / 2).unwrap(),
+            // Removed or replaced: who opened it has it to the end.
+            2 => std::fs::remove_file(&victim.rpm).unwrap(),
+            _ => victim.put(&victim.other),
+        }
+        let ended = body.read_to_end(&mut rest);
+        let whole = rest.len() + 100_000 == victim.sound.len();
+        match number {
+            0 | 1 => assert!(ended.is_err() && !whole, "{number}: expected a reset, found {} bytes", rest.len()),
+            _ => assert!(ended.is_ok() && whole && rest == victim.sound[100_000..], "{number}: {ended:?}"),
+        }
+        victim.put(&victim.sound);
+    }
+    asked.recovers(&gateway);
+}
+
+#[test]
+fn an_archive_that_changes_at_a_given_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let (asked, victim) = two(folder.path(), 4 << 20);
+    let (sound, other) = (victim.sound.clone(), victim.other.clone());
+    let payload = usize::try_from(Header::parse(&sound).unwrap().range.end).unwrap();
+    // What a store sends: so much of the sound archive, then the rest of the other one, or nothing.
+    for (at, rest, decision) in [
+        (0, Some(&other), "absent"),
+        (payload / 2, Some(&other), "unknown"),
+        (payload, Some(&other), "unknown"),
+        (payload + 1000, Some(&other), "unknown"),
+        (sound.len() / 2, Some(&other), "unknown"),
+        (0, None, "unknown"),
+        (payload / 2, None, "unknown"),
+        (payload, None, "unknown"),
+        (sound.len() / 2, None, "unknown"),
+        (sound.len() - 100_000, None, "unknown"),
+    ]
+    .into_iter()
+    .step_by(scale(3, 1))
+    {
+        let gate = Gate::default();
+        let store = {
+            let (gate, sound, rest) = (gate.clone(), sound.clone(), rest.cloned());
+            Odd::start(move |_, stream| {
+                odd::begin(stream, sound.len());
+                let _ = stream.write_all(&sound[..at]);
+                gate.pass();
+                let _ = stream.write_all(rest.as_ref().and_then(|rest| rest.get(at..)).unwrap_or_default());
+            })
+        };
+        let index = Sqlite::empty();
+        index.add_store("first", "mirror", folder.path(), &store.url());
+        let elsewhere = FileServer::start(folder.path());
+        let both = Sqlite::empty();
+        both.add_store("first", "mirror", folder.path(), &store.url());
+        both.add_store("second", "archive", folder.path(), &elsewhere.url());
+        let (alone, with_another) = (Gateway::start(&index.url()), Gateway::start(&both.url()));
+        std::thread::scope(|scope| {
+            let ask = scope.spawn(|| decided(alone.port, &asked.path));
+            let ask_both = scope.spawn(|| asked.ask(with_another.port));
+            wait_for("two questions", || store.connections() == 2);
+            gate.open();
+            let answer = ask.join().unwrap();
+            match decision {
+                "absent" => assert_eq!(answer.expect("an answer").status, 404, "{at}"),
+                _ => assert!(answer.is_none(), "{at}: expected a reset"),
+            }
+            // What was begun ends in a reset; the client asks again, and gets it from elsewhere.
+            let answer = ask_both.join().unwrap().or_else(|| asked.ask(with_another.port));
+            assert!(answer.is_some(), "{at}: expected it from elsewhere");
+        });
+        assert_eq!(crate::names(&alone.cache()).len(), 0, "{at}");
+    }
+}

@@ -1,0 +1,228 @@
+//! A cache folder that is full, cannot be written or is removed while members are served, and a gateway that is killed while it
+//! writes there.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::http;
+use compat_tests::rpmbuild;
+use compat_tests::scale;
+use compat_tests::small_disk::SmallDisk;
+
+use crate::{Asked, Random, decided, names, packages, wait_for};
+
+fn refused(gateway: &Gateway, reason: &str) -> f64 {
+    gateway.metric(&format!("gateway_files_refused_total{{reason=\"{reason}\"}}"))
+}
+
+/// The log says that the cache folder is why something was undecided.
+fn assert_cause(gateway: &Gateway, cause: &str) {
+    let log = gateway.log();
+    assert!(log.lines().any(|line| line.contains("undecided") && line.contains("cache folder") && line.contains(cause)), "{log}");
+    // Whoever gave the archive is not to blame.
+    assert_eq!(gateway.metric("gateway_store_requests_total{result=\"failed\",tier=\"local\"}"), 0.0);
+}
+
+/// Whole members, and nothing else, are in the folder.
+fn assert_whole(folder: &Path, members: &[Asked]) {
+    for file in names(folder) {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(members.iter().any(|member| member.bytes == bytes), "{}: no whole member", file.display());
+    }
+}
+
+#[test]
+fn a_disk_that_others_filled() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Asked::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
+    let large = Asked::made(rpmbuild::numbered(folder.path(), "large", 2 << 20, 2));
+    let index = Sqlite::of(&[folder.path()]);
+    let mut disk = SmallDisk::start(&index.url(), 6, "", &[]);
+    let gateway = &disk.gateway;
+    small.ask(gateway.port).expect("an answer");
+    disk.fill();
+    let gateway = &disk.gateway;
+    assert!(large.ask(gateway.port).is_none());
+    assert_eq!((refused(gateway, "full"), refused(gateway, "failed")), (1.0, 0.0));
+    assert_cause(gateway, "bytes free on the disk, found");
+    small.ask(gateway.port).expect("what is there is served");
+    let port = gateway.port;
+    assert!(decided(port, &small.path.replace("executable", "section/.text")).is_some_and(|answer| answer.status == 200));
+    disk.empty();
+    large.recovers(&disk.gateway);
+    let files = disk.path().join("files");
+    assert_eq!(names(&files).len(), 2);
+    assert_whole(&files, &[small, large]);
+}
+
+#[test]
+fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = packages(folder.path(), 5, 1 << 20);
+    let index = Sqlite::of(&[folder.path()]);
+    let mut disk = SmallDisk::start(&index.url(), 4, "", &[]);
+    let port = disk.gateway.port;
+    for member in members.iter().chain(&members) {
+        member.ask(port).expect("an answer from a disk that is full of what can be removed");
+    }
+    assert_eq!((refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")), (0.0, 0.0));
+    assert!(disk.gateway.log().contains("removed the least recently used files"));
+    // Many at once: what others read cannot be removed, so not all of them can be served, but none wrongly.
+    let served = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for seed in 1..=8 {
+            let (members, served) = (&members, &served);
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                for _ in 0..scale(15, 400) {
+                    let member = &members[random.below(members.len() as u64) as usize];
+                    served.fetch_add(usize::from(member.ask(port).is_some()), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(served.load(Ordering::SeqCst) > 0);
+    for member in &members {
+        member.recovers(&disk.gateway);
+    }
+    let files = disk.path().join("files");
+    assert_whole(&files, &members);
+}
+
+#[test]
+fn a_disk_that_refuses_in_the_middle_of_a_member() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Asked::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
+    let large = Asked::made(rpmbuild::numbered(folder.path(), "large", 3 << 20, 2));
+    let index = Sqlite::of(&[folder.path()]);
+    // No file may be larger than 1 or 2 MiB, by the unit of the shell.
+    let limit = ["sh", "-c", "trap '' XFSZ; ulimit -f 2048; exec \"$@\"", "sh"];
+    let gateway = Gateway::start_through(&limit, &[("DARKSERVER_DATABASE", &index.url())], "", &[]);
+    for _ in 0..2 {
+        assert!(large.ask(gateway.port).is_none(), "a member that cannot be whole");
+        assert!(decided(gateway.port, &large.path.replace("executable", "section/.text")).is_none());
+        small.ask(gateway.port).expect("an answer");
+    }
+    assert!(refused(&gateway, "failed") >= 1.0);
+    assert!(
+        gateway.log().lines().any(|line| line.contains("cache folder") && line.contains("File too large")),
+        "{}",
+        gateway.log()
+    );
+    assert_eq!(names(&gateway.cache()).len(), 1);
+}
+
+#[test]
+fn a_disk_that_becomes_read_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = packages(folder.path(), 2, 256 << 10);
+    let index = Sqlite::of(&[folder.path()]);
+    let mut disk = SmallDisk::start(&index.url(), 8, "", &[]);
+    let port = disk.gateway.port;
+    members[0].ask(port).expect("an answer");
+    disk.remount("ro");
+    members[0].ask(port).expect("what is there is served");
+    assert!(members[1].ask(port).is_none());
+    assert_cause(&disk.gateway, "Read-only file system");
+    assert_eq!((refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")), (0.0, 1.0));
+    let ready = disk.gateway.get("/readyz");
+    assert!(ready.status == 503 && ready.text().contains("Read-only"), "{}", ready.text());
+    disk.remount("rw");
+    members[1].recovers(&disk.gateway);
+    assert_eq!(disk.gateway.get("/readyz").status, 200);
+}
+
+#[test]
+fn a_folder_removed_while_twenty_clients_download() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = packages(folder.path(), 4, 1 << 20);
+    let index = Sqlite::of(&[folder.path()]);
+    let gateway = Gateway::start(&index.url());
+    let (files, cache) = (gateway.cache(), gateway.cache().parent().unwrap().to_owned());
+    let (stop, served, removed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let until = Instant::now() + scale(Duration::from_secs(6), Duration::from_secs(120));
+    std::thread::scope(|scope| {
+        for seed in 1..=20 {
+            let (members, stop, served, port) = (&members, &stop, &served, gateway.port);
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                while !stop.load(Ordering::SeqCst) {
+                    let member = &members[random.below(members.len() as u64) as usize];
+                    served.fetch_add(usize::from(member.ask(port).is_some()), Ordering::SeqCst);
+                }
+            });
+        }
+        let mut random = Random(0x5eed_0002);
+        while Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(random.below(200)));
+            // Another one may be faster: the gateway puts files there all the time.
+            let gone = match random.below(4) {
+                0 => std::fs::remove_dir_all(&cache).is_ok(),
+                1 => std::fs::remove_dir_all(&files).is_ok(),
+                2 => {
+                    let away = cache.with_extension("away");
+                    let renamed = std::fs::rename(&cache, &away).is_ok() && std::fs::write(&cache, "no folder").is_ok();
+                    std::thread::sleep(Duration::from_millis(random.below(50)));
+                    if renamed {
+                        std::fs::remove_file(&cache).unwrap();
+                    }
+                    let _ = std::fs::remove_dir_all(&away);
+                    renamed
+                }
+                _ => names(&files).first().is_some_and(|file| std::fs::remove_file(file).is_ok()),
+            };
+            removed.fetch_add(usize::from(gone), Ordering::SeqCst);
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    let (served, removed) = (served.load(Ordering::SeqCst), removed.load(Ordering::SeqCst));
+    eprintln!("removed {removed} times, served {served} whole members");
+    assert!(removed >= 5 && served >= 50, "removed {removed} times, served {served} members: too few to mean anything");
+    for member in &members {
+        member.recovers(&gateway);
+    }
+    assert_eq!(gateway.get("/readyz").status, 200);
+    wait_for("all files", || names(&files).len() == members.len());
+    assert_whole(&files, &members);
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(files.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_gateway_killed_while_files_grow_leaves_whole_ones_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = packages(folder.path(), 3, 6 << 20);
+    let index = Sqlite::of(&[folder.path()]);
+    let mut gateway = Gateway::start(&index.url());
+    let mut random = Random(0x5eed_0003);
+    let mut left = 0;
+    for round in 0..scale(6, 60) {
+        std::thread::scope(|scope| {
+            for member in members.iter().chain(&members) {
+                let port = gateway.port;
+                // Its end may be any error; a whole body is right all the same.
+                scope.spawn(move || {
+                    if let Ok(answer) = http::get(port, &member.path) {
+                        assert!(answer.status == 200 && answer.body == member.bytes, "{}: other bytes", member.path);
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(random.below(400)));
+            gateway.process().kill();
+        });
+        assert_whole(&gateway.cache(), &members);
+        left += names(&gateway.cache()).len();
+        gateway.restart();
+        assert_whole(&gateway.cache(), &members);
+        for member in &members {
+            member.ask(gateway.port).unwrap_or_else(|| panic!("round {round}: {}", member.path));
+        }
+        wait_for("all files", || names(&gateway.cache()).len() == members.len());
+        for file in names(&gateway.cache()) {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    eprintln!("{left} whole files were taken over");
+}

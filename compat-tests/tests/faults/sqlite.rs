@@ -1,0 +1,153 @@
+//! An SQLite file that vanishes, is replaced, cut off or locked while look-ups go on.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::{fixtures, scale};
+
+use crate::{Asked, decided, wait_for};
+
+const SHORT: &str = "[index]\nhit_ttl = \"200ms\"\nmiss_ttl = \"100ms\"\n";
+const NOBODYS: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";
+
+fn servers() -> Sqlite {
+    Sqlite::of(&[&fixtures::family("server")])
+}
+
+/// Puts a copy of `file` where `path` is, in one step.
+fn replace(path: &Path, file: &Path) {
+    let beside = path.with_extension("new");
+    std::fs::copy(file, &beside).unwrap();
+    std::fs::rename(&beside, path).unwrap();
+}
+
+/// What was found before is answered, the rest unknown, and the log names the file.
+fn assert_away(gateway: &Gateway, path: &Path, what: &str) {
+    wait_for(what, || gateway.metric("gateway_index_up") == 0.0);
+    std::thread::sleep(std::time::Duration::from_millis(250));
+    let answer = Asked::server(5).ask(gateway.port).unwrap_or_else(|| panic!("{what}: expected what was found before"));
+    assert!(answer.header("x-darkserver-index").is_some_and(|value| value.starts_with("away; since=")), "{what}");
+    assert!(Asked::server(6).ask(gateway.port).is_none(), "{what}");
+    assert!(decided(gateway.port, NOBODYS).is_none(), "{what}");
+    let log = gateway.log();
+    let line = log.lines().find(|line| line.contains("the index is away")).unwrap();
+    assert!(line.contains(path.to_str().unwrap()), "{what}: no cause: {line}");
+}
+
+#[test]
+fn a_file_that_vanishes_or_becomes_another_one() {
+    let (index, other) = (servers(), Sqlite::of(&[&fixtures::family("payloads")]));
+    let copy = index.path().with_extension("copy");
+    std::fs::copy(index.path(), &copy).unwrap();
+    let nonsense = index.path().with_extension("nonsense");
+    std::fs::write(&nonsense, "not a database at all".repeat(1000)).unwrap();
+    for what in ["vanished", "nonsense"] {
+        let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+        Asked::server(5).ask(gateway.port).unwrap();
+        match what {
+            "vanished" => std::fs::remove_file(index.path()).unwrap(),
+            _ => replace(&index.path(), &nonsense),
+        }
+        assert_away(&gateway, &index.path(), what);
+        replace(&index.path(), &copy);
+        assert_eq!(Asked::server(6).recovers(&gateway).header("x-darkserver-index"), None, "{what}");
+        wait_for("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));
+    }
+    // Another index is as good as the first, and the first is not remembered.
+    let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+    let (first, second) =
+        (Asked::server(5), fixtures::build_id("payloads/payload-none-1.0-1.fc99.x86_64.rpm", "/usr/bin/payload-none"));
+    let second = format!("/buildid/{second}/executable");
+    first.ask(gateway.port).unwrap();
+    assert_eq!(decided(gateway.port, &second).unwrap().status, 404);
+    replace(&index.path(), &other.path());
+    wait_for("the other index", || decided(gateway.port, &second).is_some_and(|answer| answer.status == 200));
+    wait_for("an absence", || decided(gateway.port, &first.path).is_some_and(|answer| answer.status == 404));
+}
+
+#[test]
+fn a_file_that_is_cut_off() {
+    let index = servers();
+    let copy = index.path().with_extension("copy");
+    std::fs::copy(index.path(), &copy).unwrap();
+    let whole = copy.metadata().unwrap().len();
+    for length in [0, 100, 4096, whole / 2, whole - 4096, whole - 1].into_iter().step_by(scale(2, 1)) {
+        let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+        Asked::server(5).ask(gateway.port).unwrap();
+        File::options().write(true).open(index.path()).unwrap().set_len(length).unwrap();
+        // Right or unknown, never absent: pages that were read before may still be in memory.
+        for _ in 0..3 {
+            std::thread::sleep(std::time::Duration::from_millis(250));
+            Asked::server(5).ask(gateway.port).unwrap_or_else(|| panic!("{length}: expected what was found before"));
+            Asked::server(6).ask(gateway.port);
+            let json = decided(gateway.port, &format!("/buildids/{}", Asked::server(7).build_id())).unwrap();
+            assert!(json.status == 503 || json.text().contains("server-1.1-7"), "{length}: {}", json.text());
+        }
+        replace(&index.path(), &copy);
+        assert_eq!(Asked::server(7).recovers(&gateway).header("x-darkserver-index"), None, "{length}");
+    }
+}
+
+/// Somebody else's connection to an SQLite file, which ran `statements` and holds what it locked until it is dropped.
+struct Session(Child);
+
+impl Session {
+    fn start(path: &Path, statements: &str) -> Self {
+        const SCRIPT: &str = "
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in sys.argv[2].split(';'):
+    connection.execute(statement)
+print('done', flush=True)
+sys.stdin.read()
+";
+        let mut command = Command::new("python3");
+        command.args(["-c", SCRIPT]).arg(path).arg(statements).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("run python3");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "done\n", "{statements}");
+        Self(child)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Its input ends, and it with it: what it began is rolled back.
+        drop(self.0.stdin.take().map(|mut input| input.flush()));
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_writer_that_takes_long_keeps_nobody_from_reading() {
+    let index = servers();
+    let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+    let writer =
+        Session::start(&index.path(), "begin immediate; delete from artifacts; delete from locations; delete from packages");
+    for release in [5, 6, 7] {
+        let answer = Asked::server(release).ask(gateway.port).expect("an answer");
+        assert_eq!(answer.header("x-darkserver-index"), None);
+    }
+    assert_eq!(decided(gateway.port, NOBODYS).unwrap().status, 404);
+    drop(writer);
+    Asked::server(6).ask(gateway.port).expect("an answer");
+}
+
+#[test]
+fn a_file_that_somebody_locks_for_himself_is_away_until_he_lets_go() {
+    let index = servers();
+    let session =
+        Session::start(&index.path(), "pragma locking_mode = exclusive; begin immediate; delete from artifacts where 0");
+    let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+    assert!(Asked::server(6).ask(gateway.port).is_none());
+    assert!(decided(gateway.port, NOBODYS).is_none());
+    wait_for("away", || gateway.log().contains("the index is away"));
+    assert!(gateway.log().lines().any(|line| line.contains("the index is away") && line.contains("darkserver.db")), "no cause");
+    drop(session);
+    assert_eq!(Asked::server(6).recovers(&gateway).header("x-darkserver-index"), None);
+    wait_for("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));
+}
