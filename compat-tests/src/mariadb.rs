@@ -23,6 +23,8 @@ pub struct MariaDb {
     server: Option<Child>,
     port: u16,
     folder: TempDir,
+    /// More options of the server.
+    options: Vec<String>,
 }
 
 impl MariaDb {
@@ -31,6 +33,14 @@ impl MariaDb {
     /// # Panics
     /// If MariaDB is not installed or does not start: a test that cannot run has failed.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more options, as `--innodb-data-file-path=ibdata1:12M:autoextend:max:16M`.
+    ///
+    /// # Panics
+    /// As [`MariaDb::start`].
+    pub fn start_with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a folder for MariaDB: {error}"));
         if geteuid().is_root() {
             // mariadbd refuses to run as root.
@@ -46,7 +56,8 @@ impl MariaDb {
             install.arg(format!("--user={}", unprivileged_user()));
         }
         run(&mut install);
-        let mut started = Self { server: None, port: 0, folder };
+        let mut started = Self { server: None, port: 0, folder, options: Vec::new() };
+        started.set_options(options);
         // Another process may take the port between its choice and the server's start.
         for _ in 0..5 {
             started.port = free_port();
@@ -198,6 +209,11 @@ impl MariaDb {
         assert!(self.launch(), "mariadbd did not start again:\n{}", self.log());
     }
 
+    /// Other options from the next [`MariaDb::restart`] on.
+    pub fn set_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| option.to_string()).collect();
+    }
+
     /// Starts the server and waits until it answers. `false` if it ended instead.
     fn launch(&mut self) -> bool {
         let folder = self.folder.path();
@@ -213,6 +229,7 @@ impl MariaDb {
         if geteuid().is_root() {
             server.arg(format!("--user={}", unprivileged_user()));
         }
+        server.args(&self.options);
         server.stdin(Stdio::null()).stdout(log("stdout")).stderr(log("stderr"));
         self.server = Some(server.spawn().unwrap_or_else(|error| panic!("mariadbd: {error}")));
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -86,6 +86,9 @@ pub(crate) struct Common {
     /// The folder of configuration files, for installations that are not in /etc
     #[arg(long, global = true, hide = true, value_name = "DIR", env = "DARKSERVER_ETC", default_value = "/etc/darkserver")]
     pub(crate) etc: PathBuf,
+    /// How long to wait, in seconds, for a database that goes away, hangs or is locked by others
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) wait: u64,
     /// Say nothing but what is wrong
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,

@@ -25,8 +25,9 @@ mod store_command;
 mod stores;
 mod summary;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use sql::{Access, DatabaseUrl, Index};
 use tracing_subscriber::EnvFilter;
@@ -41,7 +42,7 @@ use summary::finish;
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).init();
     let result = tokio::runtime::Runtime::new().map_err(Failure::local).and_then(|runtime| {
         let result = runtime.block_on(run(cli));
         // A folder of a dead file server cannot be left by asking; dropping the runtime would wait for it.
@@ -85,7 +86,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
 /// Brings the schema up to date, and says what there was to do.
 async fn migrate(common: &Common) -> Result<ExitCode> {
     let database = settings::database(common)?;
-    let index = Index::open(&database, Access::ReadWrite)?;
+    let index = Index::open(&database, Access::ReadWrite)?.waiting(Duration::from_secs(common.wait));
     index.reach().await?;
     let migration = index.migrate().await?;
     if common.json {
@@ -108,7 +109,7 @@ async fn migrate(common: &Common) -> Result<ExitCode> {
 /// Opens an index with a schema of this program's version. The first command on an SQLite file shall just work; the schema of a
 /// database server is its administrator's, who runs `migrate`.
 async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
-    let index = Index::open(database, Access::ReadWrite)?;
+    let index = Index::open(database, Access::ReadWrite)?.waiting(Duration::from_secs(common.wait));
     index.reach().await?;
     if database.is_sqlite() {
         let migration = index.migrate().await?;

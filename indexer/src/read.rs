@@ -6,6 +6,8 @@ use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use artifact::header::Header;
 use artifact::{Artifact, Error, Identity, artifacts, scan};
@@ -19,6 +21,10 @@ use crate::stop::Stop;
 const HEADER_READ_BYTES: usize = 16 << 10;
 /// The same for payloads.
 const PAYLOAD_READ_BYTES: usize = 256 << 10;
+/// How often a file that changes while it is read is read.
+const READINGS: u32 = 3;
+/// No local file system's clock ticks more slowly.
+const TICK: Duration = Duration::from_millis(20);
 
 /// An archive that a feeder found.
 pub(crate) struct Candidate {
@@ -129,14 +135,20 @@ impl Reader {
             return Ok(Outcome::Unchanged(path_hash));
         }
         let file = File::open(&candidate.path)?;
-        // Of the file that is open now: another one may have taken its place.
-        let metadata = file.metadata()?;
-        let mut source = Source { file, bytes: 0, stop: self.stop.clone() };
-        let wrong = match self.read_header(&mut source) {
-            Ok(header) => return self.read_package(candidate, path_hash, &metadata, &header, source),
-            Err(error) => broken(error, "header", source.bytes)?,
-        };
-        Ok(Outcome::Broken { path: candidate.path.display().to_string(), wrong })
+        for _ in 0..READINGS {
+            // Of the file that is open now: another one may have taken its place.
+            let metadata = settled(&file)?;
+            let outcome = self.read_file(candidate, path_hash, &metadata, &file)?;
+            if is_same(&metadata, &file.metadata()?) {
+                self.note_complete(&outcome);
+                return Ok(outcome);
+            }
+        }
+        Ok(Outcome::Unreadable {
+            path: candidate.path.display().to_string(),
+            wrong: "expected a file that stays as it is while it is read, found one that changes: the next run reads it".into(),
+            keeps: Keeps::Archive(path_hash),
+        })
     }
 
     fn is_unchanged(&self, path_hash: PathHash, metadata: &Metadata) -> bool {
@@ -148,8 +160,14 @@ impl Reader {
         })
     }
 
-    fn read_header(&self, source: &mut Source) -> Result<Header, Error> {
-        Header::read(&mut BufReader::with_capacity(HEADER_READ_BYTES, source))
+    fn read_file(&self, candidate: &Candidate, path_hash: PathHash, metadata: &Metadata, mut file: &File) -> io::Result<Outcome> {
+        file.rewind()?;
+        let mut source = Source { file, bytes: 0, stop: &self.stop };
+        let wrong = match Header::read(&mut BufReader::with_capacity(HEADER_READ_BYTES, &mut source)) {
+            Ok(header) => return self.read_package(candidate, path_hash, metadata, &header, source),
+            Err(error) => broken(error, "header", source.bytes)?,
+        };
+        Ok(Outcome::Broken { path: candidate.path.display().to_string(), wrong })
     }
 
     fn read_package(
@@ -158,7 +176,7 @@ impl Reader {
         path_hash: PathHash,
         metadata: &Metadata,
         header: &Header,
-        source: Source,
+        source: Source<'_>,
     ) -> io::Result<Outcome> {
         let header_bytes = source.bytes;
         let path = candidate.path.display().to_string();
@@ -196,7 +214,6 @@ impl Reader {
                     reading.payload_read = true;
                     match read_payload(source, header, &ordinals) {
                         Ok(scanned) => {
-                            self.complete().insert(header.package.identity);
                             reading.import.artifacts = found.complete(scanned);
                             reading.import.open = false;
                         }
@@ -213,6 +230,16 @@ impl Reader {
         })
     }
 
+    /// Notes a package whose payload was read, once it is sure that the file stayed as it was.
+    fn note_complete(&self, outcome: &Outcome) {
+        if let Outcome::Read(reading) = outcome
+            && reading.payload_read
+            && reading.broken.is_none()
+        {
+            self.complete().insert(reading.import.package.identity);
+        }
+    }
+
     fn complete(&self) -> MutexGuard<'_, HashSet<Identity>> {
         self.complete.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -227,7 +254,7 @@ impl Reader {
     }
 }
 
-fn read_payload(mut source: Source, header: &Header, ordinals: &[u32]) -> Result<Vec<Artifact>, Error> {
+fn read_payload(mut source: Source<'_>, header: &Header, ordinals: &[u32]) -> Result<Vec<Artifact>, Error> {
     source.file.seek(SeekFrom::Start(header.range.end))?;
     scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals)
 }
@@ -246,18 +273,33 @@ fn broken(error: Error, part: &str, bytes: u64) -> io::Result<String> {
     }
 }
 
+/// What the file is now, at a moment from which on every change would show in its time: clocks of file systems have ticks.
+fn settled(file: &File) -> io::Result<Metadata> {
+    let metadata = file.metadata()?;
+    if let Ok(age) = metadata.modified()?.elapsed() {
+        thread::sleep(TICK.saturating_sub(age));
+    }
+    Ok(metadata)
+}
+
+/// Was the file left alone meanwhile? The time of its last modification alone could have been set back.
+fn is_same(before: &Metadata, after: &Metadata) -> bool {
+    let state = |file: &Metadata| (file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
+    state(before) == state(after)
+}
+
 fn mtime_ns(metadata: &Metadata) -> Option<i64> {
     metadata.mtime().checked_mul(1_000_000_000)?.checked_add(metadata.mtime_nsec())
 }
 
 /// An archive that counts what is read of it, and breaks off when the import shall stop.
-struct Source {
-    file: File,
+struct Source<'a> {
+    file: &'a File,
     bytes: u64,
-    stop: Stop,
+    stop: &'a Stop,
 }
 
-impl Read for Source {
+impl Read for Source<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.stop.is_set() {
             // Not `Interrupted`, after which readers try again.

@@ -1,13 +1,14 @@
 //! The handle: two pools, and the macros that write a body once for both.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use backon::{ExponentialBuilder, Retryable};
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -62,14 +63,20 @@ macro_rules! asking {
 pub(crate) use asking;
 
 /// Connections of a reader: more only queue up inside the database.
-const READERS: u32 = 16;
+pub(crate) const READERS: u32 = 16;
+/// How long SQLite waits for another writer before it says that there is one.
+const BUSY: Duration = Duration::from_secs(5);
+/// How long an idle connection of a writer may take to show that it lives. One whose host vanished never would.
+const PING: Duration = Duration::from_secs(3);
+/// How long a writer waits for a database in trouble, unless [`Index::waiting`] says otherwise.
+const WAIT: Duration = Duration::from_secs(300);
 
 /// What an [`Index`] is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// The gateway: SELECT alone, short waits.
     ReadOnly,
-    /// The indexer: may create an SQLite file, waits longer.
+    /// The indexer: may create an SQLite file, and waits for a database that is away ([`Index::waiting`]).
     ReadWrite,
 }
 
@@ -78,7 +85,10 @@ pub enum Access {
 pub struct Index {
     pub(crate) db: Db,
     name: Arc<str>,
-    patience: Duration,
+    /// For a connection.
+    pub(crate) patience: Duration,
+    /// For a database in trouble.
+    pub(crate) wait: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -103,24 +113,26 @@ impl Index {
     /// # Errors
     /// [`Error::Url`] if the parameters of the URL mean nothing.
     pub fn open(url: &DatabaseUrl, access: Access) -> Result<Self> {
-        let patience = match access {
-            Access::ReadOnly => Duration::from_millis(1500),
-            Access::ReadWrite => Duration::from_secs(30),
+        let (patience, wait) = match access {
+            Access::ReadOnly => (Duration::from_millis(1500), None),
+            Access::ReadWrite => (Duration::from_secs(if url.is_sqlite() { 30 } else { 10 }), Some(WAIT)),
         };
         let db = match url.target() {
             Target::SqliteMemory => Db::Sqlite(memory()),
             Target::Sqlite(path) => Db::Sqlite(sqlite(path, access, patience)),
             Target::MySql(_) => Db::MySql(mysql(url, access, patience)?),
         };
-        Ok(Self { db, name: url.to_string().into(), patience })
+        Ok(Self { db, name: url.to_string().into(), patience, wait })
     }
 
-    /// Connects once, without the patience of the pool: a database that is down says so at once, and why.
+    /// Connects once, without the patience of the pool: a database that is down says so at once, and why. Wants to be called
+    /// before anything is asked.
     ///
     /// # Errors
-    /// If no connection can be had within 10 s.
+    /// If no connection can be had within 10 s, or a writer may not write to its SQLite file.
     pub async fn reach(&self) -> Result<()> {
         const WITHIN: Duration = Duration::from_secs(10);
+        self.may_write().map_err(|source| self.error("opening", source.into()))?;
         let reached = tokio::time::timeout(WITHIN, async {
             both!(Db, &self.db, |pool, Backend| pool.connect_options().connect().await?.close().await)
         });
@@ -130,43 +142,15 @@ impl Index {
         }
     }
 
-    /// Runs a query that only reads. A connection that died while it lay idle is replaced; each try uses up one of them. A
-    /// database that is busy for a moment (an SQLite file just made, a Galera node changing its state) is asked again, for as long as
-    /// this index has patience: then it says why.
-    pub(crate) async fn reading<T, F>(&self, doing: &'static str, query: impl Fn() -> F) -> Result<T>
-    where
-        F: Future<Output = sqlx::Result<T>>,
-    {
-        let started = Instant::now();
-        for _ in 0..READERS {
-            match query().await {
-                Err(error) if dialect::is_lost(&error) => {}
-                Err(error) if dialect::is_conflict(&error) && started.elapsed() < self.patience => {
-                    tokio::time::sleep(Duration::from_millis(50)).await
-                }
-                result => return result.map_err(|source| self.error(doing, source)),
-            }
+    /// SQLite would open a file that is read-only nevertheless, and leave read-only files beside it, which keep every later writer
+    /// out.
+    fn may_write(&self) -> io::Result<()> {
+        let Db::Sqlite(pool) = &self.db else { return Ok(()) };
+        let file = pool.connect_options();
+        match File::options().write(self.wait.is_some()).read(true).open(file.get_filename()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
-        query().await.map_err(|source| self.error(doing, source))
-    }
-
-    /// Runs a whole transaction, again if it lost against another writer.
-    pub(crate) async fn writing<T, F>(&self, doing: &'static str, transaction: impl Fn() -> F) -> Result<T>
-    where
-        F: Future<Output = sqlx::Result<T>>,
-    {
-        // About 20 s in all: a Galera cluster that loses a node stalls for six.
-        let patience = ExponentialBuilder::default()
-            .with_jitter()
-            .with_min_delay(Duration::from_millis(10))
-            .with_max_delay(Duration::from_secs(2))
-            .with_max_times(16);
-        transaction
-            .retry(patience)
-            .when(dialect::is_conflict)
-            .notify(|error, wait| tracing::debug!(%error, ?wait, doing, "another writer was faster, trying again"))
-            .await
-            .map_err(|source| self.error(doing, source))
     }
 
     pub(crate) async fn begin(&self) -> sqlx::Result<Transaction> {
@@ -263,7 +247,8 @@ fn memory() -> SqlitePool {
 }
 
 fn sqlite(path: &Path, access: Access, patience: Duration) -> SqlitePool {
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience);
+    // A writer's transaction is begun again: what it waits for is told in between.
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience.min(BUSY));
     let pool = SqlitePoolOptions::new().acquire_timeout(patience).test_before_acquire(false);
     match access {
         Access::ReadWrite => pool.max_connections(1).connect_lazy_with(
@@ -288,11 +273,15 @@ fn sqlite(path: &Path, access: Access, patience: Duration) -> SqlitePool {
 
 fn mysql(url: &DatabaseUrl, access: Access, patience: Duration) -> Result<MySqlPool> {
     let options = url.mysql_options()?;
-    let pool = MySqlPoolOptions::new().acquire_timeout(patience);
+    let pool = MySqlPoolOptions::new().acquire_timeout(patience).acquire_slow_threshold(patience);
     Ok(match access {
         Access::ReadOnly => pool.max_connections(READERS).test_before_acquire(false).connect_lazy_with(options),
         Access::ReadWrite => pool
             .max_connections(4)
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| {
+                Box::pin(async move { Ok(matches!(tokio::time::timeout(PING, connection.ping()).await, Ok(Ok(())))) })
+            })
             .after_connect(|connection, _| {
                 Box::pin(async move {
                     for statement in dialect::MYSQL_WRITER {

@@ -74,6 +74,19 @@ pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Is the database out of reach, perhaps for a moment? It is if a connection broke, if none can be had, or if it says so itself.
+pub(crate) fn is_away(error: &sqlx::Error) -> bool {
+    is_lost(error)
+        || match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
+            sqlx::Error::Database(error) => {
+                // 1040 too many connections, 1203 and 1226 too many of this user
+                error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| matches!(error.number(), 1040 | 1203 | 1226))
+            }
+            _ => false,
+        }
+}
+
 /// Is a table missing?
 pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };

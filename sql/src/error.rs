@@ -96,4 +96,24 @@ pub enum Error {
         /// The reason.
         source: sqlx::Error,
     },
+    /// The database took a question and gave no answer.
+    #[error(
+        "{database}: {doing}: expected an answer within {seconds} s, found none: the database hangs, is out of reach or is locked"
+    )]
+    Silent {
+        /// The database, without a password.
+        database: String,
+        /// What was being done.
+        doing: &'static str,
+        /// The time allowed.
+        seconds: f32,
+    },
+    /// The trouble did not pass.
+    #[error("{error} (gave up after {seconds:.0} s of trying again)")]
+    GaveUp {
+        /// The last trouble.
+        error: Box<Error>,
+        /// How long it lasted.
+        seconds: f32,
+    },
 }

@@ -18,7 +18,7 @@ const ROWS: [usize; 6] = [1000, 200, 50, 10, 3, 1];
 
 impl Index {
     /// Brings a batch into the index, in one transaction: all of it or nothing. The same batch again changes nothing but
-    /// `last_seen`. Conflicts with other writers are tried again, for about 20 s.
+    /// `last_seen`. What loses against another writer, or its connection, is tried again: [`Index::waiting`].
     ///
     /// - A package that the index does not know is stored with its artifacts.
     /// - One that was open and comes complete is refined: its artifacts become exactly the new ones.

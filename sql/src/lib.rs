@@ -3,7 +3,8 @@
 //! In reading order:
 //! - [`DatabaseUrl`]: where the index is; [`original`]: the same out of the original darkserver's configuration files;
 //!   [`without_passwords`]: a text that may quote such a URL;
-//! - [`Index`]: the handle (`db`: two pools and two macros; `dialect`: the few words in which the databases differ; `error`);
+//! - [`Index`]: the handle (`db`: two pools and two macros; `dialect`: the few words in which the databases differ;
+//!   `patience`: waiting for other writers and for a database that is away; `error`);
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
 //! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`; `read`, the queries, and `rows`,
 //!   what they select; `members`, the lists of a package's artifacts);
@@ -18,6 +19,7 @@ mod insert;
 mod members;
 pub mod original;
 mod passwords;
+mod patience;
 mod read;
 mod record;
 mod rows;

@@ -1,0 +1,194 @@
+//! A database that refuses to write: read-only, full, locked by others.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use compat_tests::mariadb::MariaDb;
+
+use crate::index::{Kind, assert_same, dump, file, name};
+use crate::running::{Running, command, run, run_ok};
+use crate::server::{Imported, assert_names_database};
+use crate::support::{Place, Said, many_packages, program};
+
+fn assert_failed(said: &Said, causes: &[&str]) {
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(causes.iter().any(|cause| said.stderr.contains(cause)), "expected one of {causes:?}: {said:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_becomes_read_only_says_so_and_the_next_run_goes_on() {
+    let server = Arc::new(MariaDb::start());
+    let imported = Imported::into_mariadb(&server).await;
+    let database = name(&imported.database).to_owned();
+    // Who may administer the server may write to it nevertheless.
+    server.create_user("writer", "p@ssed on", &format!("all on {database}.*"));
+    let limited = server.url_of("writer", "p@ssed on", &database);
+    let slow = crate::proxy::Proxy::to(server.port());
+    slow.delay(5);
+    let importer = Running::start(command(&slow.url(&limited), &imported.dir()));
+    imported.wait_for_its_middle(&imported.database);
+    server.sql("set global read_only = on");
+    let said = importer.finish();
+    assert_failed(&said, &["--read-only option"]);
+    assert_names_database(&said, &slow.url(&limited));
+    assert_failed(&run(&limited, &imported.dir()), &["--read-only option"]);
+    server.sql("set global read_only = off");
+    run_ok(&limited, &imported.dir());
+    assert_same(&dump(&imported.database).await, &imported.expected, "writable again");
+}
+
+#[tokio::test]
+async fn a_server_without_room_says_so_and_the_next_run_goes_on_when_there_is_some() {
+    // Everything in one file, which may not grow.
+    let whole = ["--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:12M:autoextend"];
+    let full = ["--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:12M:autoextend:max:14M"];
+    let mut server = Arc::new(MariaDb::start_with(&full));
+    let place = Place::new();
+    let packages = place.packages();
+    many_packages(&packages, 6_000);
+    let import = ["dir", packages.to_str().unwrap()];
+    let database = Kind::MariaDb(server.clone()).empty();
+    run_ok(&database, &["migrate"]);
+    let said = run(&database, &import);
+    assert_failed(&said, &["is full", "No space left"]);
+    assert_names_database(&said, &database);
+    let the_server = Arc::get_mut(&mut server).unwrap();
+    the_server.set_options(&whole);
+    the_server.restart();
+    run_ok(&database, &import).counts(&[("found", 6_000), ("gone", 0)]);
+    let alone = Kind::MariaDb(server.clone()).empty();
+    run_ok(&alone, &["migrate"]);
+    run_ok(&alone, &import);
+    assert_same(&dump(&database).await, &dump(&alone).await, "with room");
+}
+
+#[tokio::test]
+async fn locked_rows_are_waited_for_in_time() {
+    let server = Arc::new(MariaDb::start());
+    server.sql("set global innodb_lock_wait_timeout = 1");
+    let imported = Imported::into_mariadb(&server).await;
+    let database = imported.database.clone();
+    run_ok(&database, &imported.dir()[..2]);
+    let lock = |seconds: u32| {
+        let (server, database) = (server.clone(), name(&database).to_owned());
+        let locked = thread::spawn(move || {
+            server.sql(&format!("start transaction; select * from {database}.writers for update; select sleep({seconds})"))
+        });
+        thread::sleep(Duration::from_millis(500));
+        locked
+    };
+    let locked = lock(4);
+    let said = run_ok(&database, &imported.dir());
+    assert!(said.json["seconds"].as_f64().unwrap() > 2.0, "nothing was locked: {said:?}");
+    locked.join().unwrap();
+    assert_same(&dump(&database).await, &imported.expected, "locked for a while");
+
+    fs::remove_file(walkdir::WalkDir::new(imported.dir()[1]).into_iter().last().unwrap().unwrap().path()).unwrap();
+    many_packages(&imported.packages(), 310);
+    let locked = lock(12);
+    let said = run(&database, &[&imported.dir()[..], &["--wait", "3"]].concat());
+    assert_failed(&said, &["Lock wait timeout", "is locked"]);
+    assert!(said.stderr.contains("gave up after"), "{said:?}");
+    assert_names_database(&said, &database);
+    locked.join().unwrap();
+    run_ok(&database, &imported.dir()).counts(&[("found", 310)]);
+}
+
+#[tokio::test]
+async fn connections_that_an_administrator_ends_are_replaced() {
+    let server = MariaDb::shared();
+    let imported = Imported::into_mariadb(&server).await;
+    let (database, slow) = imported.behind_proxy();
+    slow.delay(2);
+    let mut importer = Running::start(command(&database, &imported.dir()));
+    imported.wait_for_its_middle(&database);
+    let connections = format!("select id from information_schema.processlist where db = '{}'", name(&database));
+    let mut ended = 0;
+    for _ in 0..20 {
+        for id in server.sql(&connections).lines() {
+            // It may be gone.
+            ended += u32::from(server.client(&[], &format!("kill connection {id}")).status.success());
+        }
+        if importer.is_done().is_some() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(ended > 0, "no connection was ended");
+    let said = importer.finish();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_same(&dump(&database).await, &imported.expected, "ended connections");
+}
+
+#[tokio::test]
+async fn a_read_only_file_says_so_and_the_next_run_goes_on() {
+    let place = Place::new();
+    many_packages(&place.packages(), 50);
+    let folder = place.folder.path().join("index");
+    fs::create_dir(&folder).unwrap();
+    let (database, alone) = (format!("sqlite:{}/index.db", folder.display()), place.other_database("alone.db"));
+    let packages = place.packages();
+    let import = ["dir", packages.to_str().unwrap()];
+    run_ok(&alone, &import);
+    run_ok(&database, &["migrate"]);
+    // Nothing is read-only for the superuser: then the program runs as nobody, from where nobody can run it.
+    fs::set_permissions(place.folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let copy = place.folder.path().join("darkserver-import");
+    fs::copy(program().get_program(), &copy).unwrap();
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if is_root {
+        chown(&folder, Some(65534), None).unwrap();
+        fs::read_dir(&folder).unwrap().for_each(|file| chown(file.unwrap().path(), Some(65534), None).unwrap());
+    }
+    let mode = |folder_mode, file_mode| {
+        fs::set_permissions(&folder, Permissions::from_mode(folder_mode)).unwrap();
+        fs::set_permissions(file(&database), Permissions::from_mode(file_mode)).unwrap();
+    };
+    let run = || {
+        let mut command = Command::new(&copy);
+        command.env("DARKSERVER_DATABASE", &database).env("DARKSERVER_ETC", "/nonexistent/etc").args(import);
+        if is_root {
+            command.uid(65534);
+        }
+        Running::start(command).finish()
+    };
+    for (folder_mode, file_mode) in [(0o555, 0o444), (0o755, 0o444)] {
+        mode(folder_mode, file_mode);
+        let said = run();
+        mode(0o755, 0o644);
+        assert_failed(&said, &["readonly database", "unable to open database file", "Permission denied"]);
+        assert!(said.stderr.contains(&database), "{folder_mode:o} {file_mode:o}: {said:?}");
+    }
+    let said = run();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_same(&dump(&database).await, &dump(&alone).await, "writable again");
+}
+
+#[tokio::test]
+async fn a_full_disk_says_so_and_the_next_run_goes_on_when_there_is_room() {
+    let place = Place::new();
+    let packages = place.packages();
+    many_packages(&packages, 6_000);
+    let (database, alone) = (place.database.clone(), place.other_database("alone.db"));
+    let import = ["dir", packages.to_str().unwrap()];
+    run_ok(&alone, &import);
+    let expected = dump(&alone).await;
+
+    // The nearest to a full disk that needs no rights: a file that may not grow any more, in the middle of the import.
+    run_ok(&database, &["migrate"]);
+    let mut limited = Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -f 2048; exec \"$@\"";
+    limited.args(["-c", script, "sh"]).arg(program().get_program()).args(import);
+    limited.env("DARKSERVER_DATABASE", &database).env("DARKSERVER_ETC", "/nonexistent/etc");
+    let said = Running::start(limited).finish();
+    assert_failed(&said, &["File too large", "disk I/O error", "disk is full"]);
+    assert!(said.stderr.contains(&database), "{said:?}");
+
+    run_ok(&database, &import).counts(&[("found", 6_000), ("gone", 0)]);
+    assert_same(&dump(&database).await, &expected, "with room");
+}

@@ -1,0 +1,88 @@
+//! An import into a database server: what it should end with, and when it is in its middle.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use compat_tests::mariadb::MariaDb;
+
+use crate::index::{Kind, dump, name};
+use crate::proxy::Proxy;
+use crate::running::run_ok;
+use crate::support::{Place, Said, many_packages};
+
+const PACKAGES: usize = 300;
+
+/// A folder, an undisturbed import of it, and an empty index for a disturbed one.
+pub(crate) struct Imported {
+    kind: Kind,
+    folders: Vec<String>,
+    /// The index of the undisturbed import.
+    pub(crate) expected: Vec<String>,
+    /// The empty index.
+    pub(crate) database: String,
+    place: Place,
+}
+
+impl Imported {
+    pub(crate) async fn into_mariadb(server: &Arc<MariaDb>) -> Self {
+        Self::into(Kind::MariaDb(server.clone())).await
+    }
+
+    pub(crate) async fn into(kind: Kind) -> Self {
+        let place = Place::new();
+        let packages = place.packages();
+        many_packages(&packages, PACKAGES);
+        let folders = (0..20).map(|number| packages.join(format!("{number:02}")).display().to_string()).collect();
+        let [alone, database] = [(); 2].map(|()| kind.empty());
+        for database in [&alone, &database] {
+            kind.first().iter().for_each(|args| drop(run_ok(database, args)));
+        }
+        let mut imported = Self { kind, folders, expected: Vec::new(), database, place };
+        run_ok(&alone, &imported.dir());
+        imported.expected = dump(&alone).await;
+        imported
+    }
+
+    /// The arguments of the import: every folder is a store, so that it is a long row of transactions.
+    pub(crate) fn dir(&self) -> Vec<&str> {
+        ["dir"].into_iter().chain(self.folders.iter().map(String::as_str)).collect()
+    }
+
+    /// The folder of all packages.
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.place.packages()
+    }
+
+    /// The empty index behind a proxy.
+    pub(crate) fn behind_proxy(&self) -> (String, Proxy) {
+        let proxy = Proxy::to(self.server().port());
+        (proxy.url(&self.database), proxy)
+    }
+
+    /// Waits until some of the packages are in the index.
+    pub(crate) fn wait_for_its_middle(&self, database: &str) {
+        let started = Instant::now();
+        let count = format!("select count(*) from {}.packages", name(database));
+        while self.server().sql(&count).trim().parse::<usize>().unwrap() < PACKAGES / 5 {
+            assert!(started.elapsed() < Duration::from_secs(60), "no package within 60 s");
+            thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    fn server(&self) -> &MariaDb {
+        match &self.kind {
+            Kind::MariaDb(server) => server,
+            Kind::Sqlite(_) => panic!("not on a server"),
+        }
+    }
+}
+
+/// What was said names the database and keeps the password.
+pub(crate) fn assert_names_database(said: &Said, url: &str) {
+    let (front, place) = url.rsplit_once('@').unwrap();
+    let user = front.strip_prefix("mysql://").unwrap().split(':').next().unwrap();
+    assert!(said.stderr.contains(&format!("mysql://{user}:***@{place}")), "{url}: {said:?}");
+    assert!(!said.stderr.contains("p@ss") && !said.stderr.contains("%70"), "{said:?}");
+}

@@ -1,0 +1,93 @@
+//! kill -9 of the database server during an import.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use compat_tests::mariadb::MariaDb;
+
+use crate::index::{Kind, assert_same, dump};
+use crate::moments::Chance;
+use crate::proxy::Proxy;
+use crate::running::{Running, command, length, run, run_ok};
+use crate::support::{Place, many_packages};
+
+const PACKAGES: usize = 400;
+
+#[tokio::test]
+async fn an_import_waits_for_a_server_that_was_killed_and_ends_with_the_same_index() {
+    let place = Place::new();
+    many_packages(&place.packages(), PACKAGES);
+    let folders: Vec<String> =
+        (0..20).map(|number| place.packages().join(format!("{number:02}")).display().to_string()).collect();
+    let import: Vec<&str> = ["dir", "--wait", "120"].into_iter().chain(folders.iter().map(String::as_str)).collect();
+    let mut server = Arc::new(MariaDb::start());
+    let kind = Kind::MariaDb(server.clone());
+    let alone = kind.empty();
+    run_ok(&alone, &["migrate"]);
+    let whole = length(&alone, &import);
+    let expected = dump(&alone).await;
+    drop(kind);
+
+    let rounds = compat_tests::scale(4, 60);
+    let (mut chance, mut waited) = (Chance::new(7), 0);
+    for round in 0..rounds {
+        let database = Kind::MariaDb(server.clone()).empty();
+        run_ok(&database, &["migrate"]);
+        // A network that is not the fastest: the import shall not be over before the server is dead.
+        let proxy = Proxy::to(server.port());
+        proxy.delay(3);
+        let mut importer = Running::start(command(&proxy.url(&database), &import));
+        // A server that is down at the very first connection is another matter.
+        while proxy.connections() < 2 && importer.is_done().is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let moment = chance.moment(whole, round, rounds);
+        while importer.progress().is_some_and(|progress| progress < moment) {
+            thread::sleep(Duration::from_micros(300));
+        }
+        let mysqld = Arc::get_mut(&mut server).unwrap();
+        mysqld.kill();
+        thread::sleep(Duration::from_millis(chance.below(1500)));
+        mysqld.restart();
+        proxy.delay(0);
+        let said = importer.finish();
+        assert_eq!(said.code, Some(0), "round {round}: {said:?}");
+        waited += u32::from(said.stderr.contains("trying again for up to 120 s"));
+        let when = format!("round {round}, server killed after {moment} bytes: {said:?}");
+        assert_same(&dump(&database).await, &expected, &when);
+        run_ok(&database, &import).counts(&[("unchanged", PACKAGES as u64), ("imported", 0), ("gone", 0)]);
+    }
+    eprintln!("killed the server {rounds} times, {waited} imports waited for it");
+    assert!(waited >= rounds / 3, "only {waited} of {rounds} imports met a dead server");
+}
+
+#[tokio::test]
+async fn a_server_that_never_comes_back_ends_the_import_in_time() {
+    let place = Place::new();
+    many_packages(&place.packages(), PACKAGES);
+    let mut server = Arc::new(MariaDb::start());
+    let database = Kind::MariaDb(server.clone()).empty();
+    run_ok(&database, &["migrate"]);
+    let packages = place.packages();
+    let import = ["dir", packages.to_str().unwrap()];
+    let proxy = Proxy::to(server.port());
+    proxy.delay(20);
+    let mut importer = Running::start(command(&proxy.url(&database), &[&import[..], &["--wait", "3"]].concat()));
+    while proxy.connections() < 2 && importer.is_done().is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Arc::get_mut(&mut server).unwrap().kill();
+    let began = Instant::now();
+    let said = importer.finish();
+    assert!(began.elapsed() < Duration::from_secs(6 + 15), "{:?}", began.elapsed());
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("mysql://darkserver:***@") && !said.stderr.contains("p@ss"), "{said:?}");
+    assert_eq!(run(&database, &import).code, Some(1));
+    Arc::get_mut(&mut server).unwrap().restart();
+    run_ok(&database, &import).counts(&[("found", PACKAGES as u64), ("gone", 0)]);
+    let alone = Kind::MariaDb(server.clone()).empty();
+    run_ok(&alone, &["migrate"]);
+    run_ok(&alone, &import);
+    assert_same(&dump(&database).await, &dump(&alone).await, "the next run");
+}
