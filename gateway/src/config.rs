@@ -351,6 +351,21 @@ mod tests {
     }
 
     #[test]
+    fn connections_need_some_time_and_some_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("g.toml");
+        for (text, expected) in [
+            ("head_timeout = \"0s\"", "connections.head_timeout: expected 100ms to 1h, found 0s"),
+            ("idle_timeout = \"2h\"", "connections.idle_timeout: expected 100ms to 1h, found 2h"),
+            ("most = 0", "connections.most: expected a number of connections, found 0"),
+        ] {
+            std::fs::write(&path, format!("[connections]\n{text}\n")).unwrap();
+            let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
     fn a_named_file_must_be_there() {
         let arguments = Arguments { config: Some("/nonexistent/gateway.toml".into()), ..Arguments::default() };
         let error = format!("{:#}", Config::load(arguments).unwrap_err());

@@ -129,7 +129,7 @@ pub(crate) struct WasReset;
 
 /// The endpoint of a request, for metrics: one of a few words.
 fn endpoint(request: &HttpRequest) -> &'static str {
-    let pattern = request.match_pattern().unwrap_or_default();
+    let Some(pattern) = request.match_pattern() else { return "unknown" };
     let pattern = pattern.strip_prefix("/darkserver").unwrap_or(&pattern);
     match pattern.split('/').nth(1).unwrap_or_default() {
         "buildid" => match tail(request, "/buildid/").ok().and_then(|tail| Question::parse(&tail).ok()) {
