@@ -33,7 +33,7 @@ fn thousands_of_idle_connections_cost_little() {
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
     let sqlite = Sqlite::of(&[]);
     for (what, says, most_bytes) in [
-        ("silent", &b""[..], 8_000.0),
+        ("silent", &b""[..], 16_000.0),
         ("half a request line", b"GET /heal", 40_000.0),
         ("idle after a request", HEALTH, 40_000.0),
         ("idle HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 60_000.0),

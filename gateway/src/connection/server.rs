@@ -116,8 +116,7 @@ where
     let mut stream = Stream::new(connection.clone());
     let protocol = stream.protocol().await?;
     poll_fn(|context| http.poll_ready(context)).await?;
-    // In a box of its own: a connection that says nothing shall not cost what one that is served costs.
-    let result = Box::pin(http.call((stream, protocol, peer))).await;
+    let result = http.call((stream, protocol, peer)).await;
     let malformed = match &result {
         Err(DispatchError::Parse(error)) => Some(error.to_string()),
         Err(_) if connection.ended_for() == Some(Ended::Line) => {
