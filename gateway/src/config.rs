@@ -2,6 +2,7 @@
 
 use std::env;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::logging::LogFormat;
 
 /// The shortest and the longest time for a decision; a client gives up after 90 s.
 const BUDGETS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// The shortest and the longest time for a connection to say something.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// Where distribution packages put configuration.
 const FOLDER: &str = "/etc/darkserver";
 
@@ -31,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) cache_size: ByteSize,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) log_format: LogFormat,
+    pub(crate) connections: Connections,
     pub(crate) index: Index,
     pub(crate) stores: Stores,
     pub(crate) federation: Federation,
@@ -47,9 +51,24 @@ struct File {
     cache_size: Option<ByteSize>,
     trusted_proxies: Vec<IpNet>,
     log_format: Option<LogFormat>,
+    connections: Connections,
     index: Index,
     stores: Stores,
     federation: Federation,
+}
+
+/// `[connections]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Connections {
+    /// How long the head of a request may take: from the connection on, later from its first byte on.
+    #[serde(with = "humantime_serde")]
+    pub(crate) head_timeout: Duration,
+    /// How long a connection may go on without a request.
+    #[serde(with = "humantime_serde")]
+    pub(crate) idle_timeout: Duration,
+    /// How many there may be at once; by default what the limit of descriptors allows.
+    pub(crate) most: Option<usize>,
 }
 
 /// `[index]`
@@ -122,6 +141,12 @@ pub(crate) enum Unknown {
     Status,
 }
 
+impl Default for Connections {
+    fn default() -> Self {
+        Self { head_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(75), most: None }
+    }
+}
+
 impl Default for Index {
     fn default() -> Self {
         let (hit_ttl, miss_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
@@ -174,6 +199,16 @@ impl Config {
             let [least, most, found] = [BUDGETS.0, BUDGETS.1, budget].map(humantime::format_duration);
             bail!("federation.budget: expected {least} to {most}, found {found}");
         }
+        let connections = file.connections;
+        for (key, timeout) in [("head_timeout", connections.head_timeout), ("idle_timeout", connections.idle_timeout)] {
+            if !TIMEOUTS.contains(&timeout) {
+                let [least, most, found] = [*TIMEOUTS.start(), *TIMEOUTS.end(), timeout].map(humantime::format_duration);
+                bail!("connections.{key}: expected {least} to {most}, found {found}");
+            }
+        }
+        if connections.most == Some(0) {
+            bail!("connections.most: expected a number of connections, found 0");
+        }
         let public_url = arguments.public_url.or(file.public_url);
         if let Some(url) = &public_url {
             expect_http(url)?;
@@ -186,6 +221,7 @@ impl Config {
             cache_size: arguments.cache_size.or(file.cache_size).unwrap_or(ByteSize::gib(10)),
             trusted_proxies: file.trusted_proxies,
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
+            connections,
             index: file.index,
             stores: file.stores,
             federation,
@@ -316,6 +352,21 @@ mod tests {
         assert_eq!(config.federation.budget, Duration::from_secs(2));
         assert_eq!(config.federation.upstreams.unwrap()[0].as_str(), "http://u.example/");
         assert_eq!(config.federation.hops, 8);
+    }
+
+    #[test]
+    fn connections_need_some_time_and_some_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("g.toml");
+        for (text, expected) in [
+            ("head_timeout = \"0s\"", "connections.head_timeout: expected 100ms to 1h, found 0s"),
+            ("idle_timeout = \"2h\"", "connections.idle_timeout: expected 100ms to 1h, found 2h"),
+            ("most = 0", "connections.most: expected a number of connections, found 0"),
+        ] {
+            std::fs::write(&path, format!("[connections]\n{text}\n")).unwrap();
+            let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]

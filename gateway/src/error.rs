@@ -7,12 +7,17 @@
 //! | larger than `X-DEBUGINFOD-MAXSIZE` | 406 | |
 //! | unknown: nobody who could be asked has it, and somebody could not be asked | reset, or 503 `no-store`; `/section` never 503 but 504 | 503 |
 //! | unknown path | 404 | 404 |
-//! | other method than GET and HEAD | 405 | 405 |
+//! | a target that is no path; a Host that is none | 400 | 400 |
+//! | another method of RFC 9110 than GET and HEAD, or PATCH | 405 | 405 |
+//! | any other method | 501 | 501 |
+//! | a request line above 64 KiB | 414 | 414 |
+//!
+//! What is no HTTP at all is answered 400 (431: too large a head) by the HTTP service, and the connection closed.
 
 use std::fmt;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
@@ -55,14 +60,26 @@ pub(crate) fn undecided_json() -> HttpResponse {
         .json(json!({ "error": "could not be decided now: the index could not be asked" }))
 }
 
-/// 405 with the methods that are served.
-pub(crate) fn wrong_method() -> HttpResponse {
-    plain(StatusCode::METHOD_NOT_ALLOWED).insert_header(("Allow", "GET, HEAD")).body("expected GET or HEAD\n")
+/// 405 with the methods that are served; 501 for what is no method that a server has to know (RFC 9110, section 9.1).
+pub(crate) fn wrong_method(method: &Method) -> HttpResponse {
+    const KNOWN: [Method; 7] =
+        [Method::POST, Method::PUT, Method::DELETE, Method::CONNECT, Method::OPTIONS, Method::TRACE, Method::PATCH];
+    let status = if KNOWN.contains(method) { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_IMPLEMENTED };
+    plain(status).insert_header(("Allow", "GET, HEAD")).body("expected GET or HEAD\n")
 }
+
+/// 414 as it is written where no request could be read.
+pub(crate) const LONG_LINE: &str = "HTTP/1.1 414 URI Too Long\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 47\r\n\
+    Connection: close\r\n\
+    \r\n\
+    expected a request line of at most 65536 bytes\n";
 
 fn plain(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
-    response.content_type("text/plain; charset=utf-8");
+    // What a client sent may be quoted in it: nobody shall take it for HTML.
+    response.content_type("text/plain; charset=utf-8").insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
     response
 }
 

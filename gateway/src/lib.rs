@@ -2,7 +2,7 @@
 //!
 //! In reading order, which is also the order of a request:
 //! - [`cli`], [`config`]: flags, environment, files, defaults, in this order of precedence;
-//! - [`app`]: binds, wires, serves; [`connection`]: what a request's connection can do (be reset);
+//! - [`app`]: binds, wires, serves; [`connection`]: accepts connections, ends those that wait too long, resets;
 //! - [`question`], [`answer`]: what is asked and what it resolves to;
 //! - [`routes`]: parse a URL into a question, deliver the answer; [`deliver`]: bytes, ranges, validators; [`error`]: the one table
 //!   of statuses;

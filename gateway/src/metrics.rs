@@ -10,6 +10,8 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new().b
 /// What the gateway counts. Labels are bounded: never a client's text.
 pub(crate) struct Metrics {
     registry: Registry,
+    pub(crate) connections: IntGauge,
+    pub(crate) connections_closed: IntCounterVec,
     pub(crate) requests: IntCounterVec,
     pub(crate) request_seconds: HistogramVec,
     pub(crate) index_lookups: IntCounterVec,
@@ -54,6 +56,12 @@ impl Metrics {
         build_info.set(1);
         registry.register(Box::new(build_info)).expect("a name registered once");
         Self {
+            connections: gauge("gateway_connections", "Open connections."),
+            connections_closed: counters(
+                "gateway_connections_closed_total",
+                "Connections that the gateway ended, by why: head, idle, stalled, shed, refused, malformed.",
+                &["why"],
+            ),
             requests: counters(
                 "gateway_requests_total",
                 "Answered requests, by endpoint and status; status reset for reset connections.",
@@ -112,6 +120,9 @@ impl Metrics {
 
     /// Begins the series whose labels are known with 0: the first event is then an increase that `rate` sees.
     fn begin(self) -> Self {
+        for why in ["head", "idle", "stalled", "shed", "refused", "malformed"] {
+            self.connections_closed.with_label_values(&[why]);
+        }
         for answer in ["memory", "database", "kept", "error"] {
             self.index_lookups.with_label_values(&[answer]);
         }

@@ -12,6 +12,7 @@ use sql::{Record, StoredPackage};
 
 use super::{resource, tail};
 use crate::archives::published;
+use crate::connection::Connection;
 use crate::error;
 use crate::http_client;
 use crate::lookup::place;
@@ -176,7 +177,12 @@ fn own_url(request: &HttpRequest, gateway: &Gateway) -> String {
         let connection = request.connection_info();
         return format!("{}://{}", connection.scheme(), connection.host());
     }
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
-    format!("http://{}", host.unwrap_or_else(|| request.app_config().host()))
+    // An absolute target goes before Host (RFC 9112, section 3.2.2).
+    let target = request.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
+    let host = target.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
+    match (host, Connection::of(request).and_then(|connection| connection.local_address())) {
+        (Some(host), _) => format!("http://{host}"),
+        (None, Some(address)) => format!("http://{address}"),
+        (None, None) => String::new(),
+    }
 }

@@ -5,14 +5,21 @@ mod darkserver;
 mod debuginfod;
 mod operations;
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{HOST, HeaderValue};
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::{HttpRequest, HttpResponse, Resource, guard, web};
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
+use crate::connection::{Busy, Connection};
 use crate::error;
 use crate::metrics::METRICS;
 use crate::question::Question;
@@ -25,7 +32,16 @@ pub(crate) fn all(app: &mut web::ServiceConfig) {
         .configure(archive::routes)
         .configure(operations::routes)
         .configure(darkserver::routes)
-        .default_service(web::to(|request: HttpRequest| async move { error::unknown_path(request.uri().path()) }));
+        .default_service(web::to(elsewhere));
+}
+
+/// What no route is for.
+async fn elsewhere(request: HttpRequest) -> HttpResponse {
+    match request.uri().path() {
+        _ if !matches!(*request.method(), Method::GET | Method::HEAD) => error::wrong_method(request.method()),
+        path if path.starts_with('/') => error::unknown_path(path),
+        _ => error::malformed(&"expected a path as the target of the request"),
+    }
 }
 
 /// A resource that answers GET and HEAD by `handler`, and 405 otherwise.
@@ -36,7 +52,7 @@ where
 {
     web::resource(path)
         .route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler))
-        .default_service(web::to(|| async { error::wrong_method() }))
+        .default_service(web::to(|request: HttpRequest| async move { error::wrong_method(request.method()) }))
 }
 
 /// The path behind its first `prefix`, percent-decoded; `Err` where the bytes are not UTF-8.
@@ -46,13 +62,15 @@ fn tail(request: &HttpRequest, prefix: &str) -> Result<String, std::str::Utf8Err
     percent_decode_str(tail).decode_utf8().map(|tail| tail.into_owned())
 }
 
-/// Counts and logs every request.
-pub(crate) async fn observe(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+/// Counts and logs every request, and holds its connection until the response is taken.
+pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<Underway>, actix_web::Error> {
     let started = Instant::now();
-    let mut response = next.call(request).await?;
+    let busy = Connection::of(request.request()).map(|connection| connection.begin());
+    let mut response = if has_sound_host(&request) {
+        next.call(request).await?
+    } else {
+        request.into_response(error::malformed(&"expected a host, with or without a port, as Host"))
+    };
     let seconds = started.elapsed().as_secs_f64();
     let endpoint = endpoint(response.request());
     if endpoint != "operations"
@@ -70,11 +88,48 @@ pub(crate) async fn observe(
         let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or("-");
         let peer = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
         tracing::info!(
-            target: "access", method = %request.method(), path = request.uri().path(), status = status.as_u16(), was_reset,
-            seconds, peer, agent
+            target: "access", method = start(request.method().as_str()), path = start(request.uri().path()), status = status.as_u16(), was_reset,
+            seconds, peer, agent = start(agent)
         );
     }
-    Ok(response)
+    Ok(response.map_body(|_, body| Underway { body, busy }))
+}
+
+/// Is its Host, if there is one, a host (RFC 9112, section 3.2)? Links in answers are made of it.
+fn has_sound_host(request: &ServiceRequest) -> bool {
+    request
+        .headers()
+        .get(HOST)
+        .map(HeaderValue::as_bytes)
+        .is_none_or(|host| host.is_empty() || Authority::try_from(host).is_ok_and(|host| !host.as_str().contains('@')))
+}
+
+/// The body of a request under way.
+pub(crate) struct Underway {
+    body: BoxBody,
+    busy: Option<Busy>,
+}
+
+impl MessageBody for Underway {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let next = Pin::new(&mut self.body).poll_next(context);
+        if let (Poll::Ready(_), Some(busy)) = (&next, &self.busy) {
+            busy.progressed();
+        }
+        next
+    }
+}
+
+/// As much of a client's text as is worth a log line.
+fn start(text: &str) -> &str {
+    const WORTH: usize = 2000;
+    text.get(..WORTH).unwrap_or(text)
 }
 
 /// Marks a response that nobody will see.
@@ -82,7 +137,7 @@ pub(crate) struct WasReset;
 
 /// The endpoint of a request, for metrics: one of a few words.
 fn endpoint(request: &HttpRequest) -> &'static str {
-    let pattern = request.match_pattern().unwrap_or_default();
+    let Some(pattern) = request.match_pattern() else { return "unknown" };
     let pattern = pattern.strip_prefix("/darkserver").unwrap_or(&pattern);
     match pattern.split('/').nth(1).unwrap_or_default() {
         "buildid" => match tail(request, "/buildid/").ok().and_then(|tail| Question::parse(&tail).ok()) {

@@ -1,57 +1,24 @@
-//! What a request can do to its connection: reset it.
+//! Connections: accepted, timed, answered, reset.
+//!
+//! - [`server`]: from a listening socket to the HTTP service;
+//! - [`state`]: one connection, as its stream and its requests share it; what a request can do to it: reset it;
+//! - [`stream`]: the bytes of one connection, and the clock that ends it;
+//! - [`crowd`]: the connections of a worker, and who goes when they are too many.
 //!
 //! To libdebuginfod every HTTP error means "absent for ten minutes", and so does a body that breaks off in an orderly way. A TCP
-//! reset is retried and remembered by nobody: the only honest answer to "cannot tell now" on a direct HTTP/1.1 connection.
+//! reset is retried and remembered by nobody: the only honest answer to "cannot tell now" on a direct HTTP/1.1 connection. For the
+//! same reason a connection that takes too long is closed without a status.
 
-use std::any::Any;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+mod crowd;
+pub(crate) mod server;
+mod state;
+mod stream;
 
-use actix_web::dev::Extensions;
-use actix_web::rt::net::TcpStream;
 use actix_web::{HttpRequest, http};
-use rustix::net::{connect_unspec, sockopt};
 
+pub(crate) use self::state::{Busy, Connection};
 use crate::config::{Config, Unknown};
 use crate::question::Caller;
-
-/// How long a client may leave a response unread.
-const UNREAD_MILLISECONDS: u32 = 90_000;
-
-/// A handle on the TCP connection of a request.
-#[derive(Clone)]
-pub(crate) struct Connection(Arc<OwnedFd>);
-
-impl Connection {
-    /// Remembers every connection as it is accepted. Head and body of a response are written one after the other: without
-    /// TCP_NODELAY a small body would wait 40 ms for the client's acknowledgement of the head (Nagle's algorithm, tcp(7)).
-    pub(crate) fn remember(stream: &dyn Any, data: &mut Extensions) {
-        let Some(stream) = stream.downcast_ref::<TcpStream>() else { return };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY was not set");
-        }
-        // A client that takes nothing any more must not hold its response for ever (tcp(7), TCP_USER_TIMEOUT).
-        if let Err(error) = sockopt::set_tcp_user_timeout(stream, UNREAD_MILLISECONDS) {
-            tracing::debug!(%error, "TCP_USER_TIMEOUT was not set");
-        }
-        if let Ok(fd) = stream.as_fd().try_clone_to_owned() {
-            data.insert(Self(Arc::new(fd)));
-        }
-    }
-
-    /// The connection that a request came on.
-    pub(crate) fn of(request: &HttpRequest) -> Option<Self> {
-        request.conn_data::<Self>().cloned()
-    }
-
-    /// Resets it: disconnecting a connected TCP socket (connect to AF_UNSPEC, connect(2)) makes Linux send RST at once. What is
-    /// written to it afterwards fails and is dropped with the connection.
-    pub(crate) fn reset(&self) {
-        if let Err(error) = connect_unspec(&self.0) {
-            tracing::debug!(%error, "connection was not reset");
-        }
-    }
-}
 
 /// Resets the connection of an undecided question if that is the right answer: always or never if configured so, else where the
 /// client itself is at the other end and HTTP/1 is spoken, so that nothing in between makes an error of it.

@@ -1,0 +1,118 @@
+//! Thousands of connections at once: memory is bounded, and others are served.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::scale;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{HEALTH, Large, Line, closed, connections, others_are_served, wait_until};
+
+/// So that no deadline falls into the measurement.
+const PATIENT: &str = "[connections]\nhead_timeout = \"10m\"\nidle_timeout = \"10m\"\n";
+
+/// Resident memory, bytes (proc(5), VmRSS).
+fn resident(gateway: &mut Gateway) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process().id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
+}
+
+/// How long somebody else waits, each time with a new connection: median and longest.
+fn latencies(gateway: &Gateway) -> (Duration, Duration) {
+    let mut all: Vec<Duration> = (0..200).map(|_| others_are_served(gateway)).collect();
+    all.sort();
+    (all[100], all[199])
+}
+
+#[test]
+fn thousands_of_idle_connections_cost_little() {
+    let count = scale(2_000, 10_000);
+    let limit = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
+    let sqlite = Sqlite::of(&[]);
+    for (what, says, most_bytes) in [
+        ("silent", &b""[..], 16_000.0),
+        ("half a request line", b"GET /heal", 40_000.0),
+        ("idle after a request", HEALTH, 40_000.0),
+        ("idle HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 60_000.0),
+    ] {
+        let mut gateway = Gateway::start_with(&sqlite.url(), PATIENT, &[]);
+        let alone = latencies(&gateway);
+        let before = resident(&mut gateway);
+        let mut lines: Vec<Line> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let mut line =
+                Line(std::io::BufReader::with_capacity(512, TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.port)).unwrap()));
+            line.send(says).unwrap();
+            lines.push(line);
+        }
+        if says == HEALTH {
+            for line in &mut lines {
+                assert_eq!(line.answer(true).unwrap().status, 200);
+            }
+        }
+        wait_until("all are connected", || connections(&gateway) == count as f64);
+        let (median, longest) = latencies(&gateway);
+        let each = (resident(&mut gateway) - before) / count as f64;
+        eprintln!(
+            "{count} connections, {what}: {each:.0} bytes each; others wait {median:.2?}, at most {longest:.2?} (alone {:.2?}, {:.2?})",
+            alone.0, alone.1
+        );
+        assert!(each < most_bytes, "{what}: expected below {most_bytes} bytes for a connection, found {each:.0}");
+        assert!(longest < Duration::from_secs(2), "{what}: somebody else waited {longest:?}");
+        // Those that began well go on.
+        if says == HEALTH {
+            assert!(lines.iter_mut().step_by(50).all(Line::asks_on));
+        }
+        drop(lines);
+        wait_until("all are gone", || connections(&gateway) == 0.0);
+    }
+}
+
+#[test]
+fn when_there_are_too_many_the_longest_idle_make_room() {
+    let large = Large::make();
+    let gateway = Gateway::start_with(&large.sqlite.url(), &format!("{PATIENT}most = 20\n"), &[]);
+    let mut reader = Line::open(gateway.port);
+    reader.send(&large.request()).unwrap();
+    // Its response has begun.
+    std::io::BufRead::fill_buf(&mut reader.0).unwrap();
+    let mut crowd: Vec<Line> = (0..200).map(|_| Line::open(gateway.port)).collect();
+    // Nobody is turned away: not those who came last, nor somebody new, nor a download under way.
+    wait_until("the first were closed", || closed(&gateway, "shed") >= 180.0);
+    assert!(crowd.last_mut().unwrap().asks_on());
+    for _ in 0..100 {
+        others_are_served(&gateway);
+    }
+    assert_eq!(crowd[0].rest().0, b"", "the one that was idle for longest is closed without an answer");
+    let answer = reader.answer(true).unwrap();
+    assert_eq!((answer.status, answer.body.len()), (200, large.length));
+    assert_eq!(closed(&gateway, "refused"), 0.0);
+    wait_until("the others are gone", || connections(&gateway) <= 20.0);
+}
+
+#[test]
+fn when_all_are_busy_a_new_one_is_reset() {
+    let large = Large::make();
+    // Two for each worker at least, on any machine.
+    let gateway = Gateway::start_with(&large.sqlite.url(), &format!("{PATIENT}most = 4\n"), &[]);
+    let workers = std::thread::available_parallelism().unwrap().get();
+    let most = 4_usize.div_ceil(workers) * workers;
+    let mut readers: Vec<Line> = (0..most).map(|_| Line::open(gateway.port)).collect();
+    for reader in &mut readers {
+        reader.send(&large.request()).unwrap();
+        // Its response has begun.
+        std::io::BufRead::fill_buf(&mut reader.0).unwrap();
+    }
+    let mut late = Line::open(gateway.port);
+    let asked = late.send(HEALTH).and_then(|()| late.answer(true));
+    let error = asked.expect_err("no answer");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    for mut reader in readers {
+        assert_eq!(reader.answer(true).unwrap().body.len(), large.length);
+    }
+    wait_until("there is room again", || Line::open(gateway.port).asks_on());
+    assert!(closed(&gateway, "refused") >= 1.0);
+}

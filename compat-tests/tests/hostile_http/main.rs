@@ -1,0 +1,128 @@
+//! HTTP that tries to break the gateway: requests that are none, connections that say nothing or too much, clients by the thousand.
+//! Each gets what the standard says, and everybody else is served meanwhile.
+
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
+
+mod crowds;
+mod logs;
+mod requests;
+mod waiting;
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use artifact::header::Header;
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::fixtures;
+use compat_tests::http::Answer;
+use tempfile::TempDir;
+
+const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// A connection as a client has it.
+struct Line(BufReader<TcpStream>);
+
+impl Line {
+    fn open(port: u16) -> Self {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes)
+    }
+
+    /// The next final answer.
+    fn answer(&mut self, has_body: bool) -> io::Result<Answer> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if self.0.read_until(b'\n', &mut head)? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, String::from_utf8_lossy(&head).into_owned()));
+            }
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let status: u16 =
+            head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no status: {head}"));
+        if status < 200 {
+            return self.answer(has_body);
+        }
+        let header = |line: &str| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+        let headers: Vec<(String, String)> = head.lines().filter_map(header).collect();
+        let mut answer = Answer { status, headers, body: Vec::new() };
+        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        answer.body.resize(if has_body { length } else { 0 }, 0);
+        self.0.read_exact(&mut answer.body)?;
+        Ok(answer)
+    }
+
+    /// What still comes before the end, and how long that took. A reset is an end, too.
+    fn rest(&mut self) -> (Vec<u8>, Duration) {
+        let started = Instant::now();
+        let mut rest = Vec::new();
+        match self.0.read_to_end(&mut rest) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => panic!("expected the end, found {error}"),
+            _ => (rest, started.elapsed()),
+        }
+    }
+
+    fn asks_on(&mut self) -> bool {
+        self.send(HEALTH).is_ok() && self.answer(true).is_ok_and(|answer| answer.status == 200)
+    }
+}
+
+/// Somebody else, on a connection of their own.
+fn others_are_served(gateway: &Gateway) -> Duration {
+    let started = Instant::now();
+    assert_eq!(gateway.get("/healthz").status, 200);
+    started.elapsed()
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// An index of one archive that is longer than all buffers of a connection.
+struct Large {
+    sqlite: Sqlite,
+    path: String,
+    length: usize,
+    _folder: TempDir,
+}
+
+impl Large {
+    fn make() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bytes = fs::read(fixtures::rpm(SERVER)).unwrap();
+        bytes.resize(48 << 20, 0x5a);
+        fs::write(folder.path().join("server-1.1-5.fc99.x86_64.rpm"), &bytes).unwrap();
+        let identity = Header::read(&mut bytes.as_slice()).unwrap().package.identity;
+        let sqlite = Sqlite::empty();
+        import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap()]);
+        let path = format!("/archive/{identity}/server-1.1-5.fc99.x86_64.rpm");
+        Self { sqlite, path, length: bytes.len(), _folder: folder }
+    }
+
+    fn request(&self) -> Vec<u8> {
+        format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", self.path).into_bytes()
+    }
+}
+
+/// The gauge of open connections, without the one that asks.
+fn connections(gateway: &Gateway) -> f64 {
+    gateway.metric("gateway_connections") - 1.0
+}
+
+fn closed(gateway: &Gateway, why: &str) -> f64 {
+    gateway.metric(&format!("gateway_connections_closed_total{{why=\"{why}\"}}"))
+}

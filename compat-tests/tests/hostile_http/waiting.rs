@@ -1,0 +1,151 @@
+//! Connections that wait: each has a deadline, and nobody else waits with them.
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::process::Process;
+use rustix::net::connect_unspec;
+
+use super::{HEALTH, Large, Line, PATIENCE, closed, connections, others_are_served, wait_until};
+
+const HEAD: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_secs(4);
+const SHORT: &str = "[connections]\nhead_timeout = \"2s\"\nidle_timeout = \"4s\"\n";
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Says `first` at once and `then` byte by byte every 200 ms, and sees how long the connection lives and what came before its end.
+fn lifetime(port: u16, first: &[u8], then: &[u8]) -> (Duration, Vec<u8>) {
+    let started = Instant::now();
+    let mut line = Line::open(port);
+    line.send(first).unwrap();
+    let mut came = Vec::new();
+    if !then.is_empty() {
+        line.0.get_mut().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        for byte in then.iter().cycle() {
+            let mut buffer = [0; 4096];
+            match line.0.read(&mut buffer) {
+                Ok(0) => return (started.elapsed(), came),
+                Ok(count) => came.extend(&buffer[..count]),
+                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(_) => return (started.elapsed(), came),
+            }
+            assert!(started.elapsed() < PATIENCE, "alive after {PATIENCE:?}");
+            // The end may be on its way.
+            let _ = line.send(&[*byte]);
+        }
+    }
+    came.extend(line.rest().0);
+    (started.elapsed(), came)
+}
+
+#[test]
+fn silent_half_sent_and_slow_requests_end_in_time() {
+    let sqlite = Sqlite::of(&[]);
+    let gateway = Gateway::start_with(&sqlite.url(), SHORT, &[]);
+    let port = gateway.port;
+    let half = [HEALTH, b"GET /heal"].concat();
+    let half_header = [HEALTH, b"GET /healthz HTTP/1.1\r\nHos"].concat();
+    let chunked = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // What it is, what it says at once and slowly, how many answers it gets, and how long it lives.
+    let cases: [(&str, &[u8], &[u8], usize, Duration); 12] = [
+        ("silent", b"", b"", 0, HEAD),
+        ("half a request line", b"GET /heal", b"", 0, HEAD),
+        ("half a header", b"GET /healthz HTTP/1.1\r\nHos", b"", 0, HEAD),
+        ("a slow header", b"GET /healthz HTTP/1.1\r\nX: ", b"a", 0, HEAD),
+        ("slow empty lines", b"", b"\r\n", 0, HEAD),
+        ("half a preface of HTTP/2", b"PRI * HT", b"", 0, HEAD),
+        // Nobody can tell it from half of nothing: the service has it, and no more comes.
+        ("half a second request line with the first", &half, b"", 1, IDLE),
+        ("half a second header with the first", &half_header, b"", 1, IDLE),
+        ("a slow second request line", HEALTH, b"G", 1, HEAD),
+        ("a slow second header", &half_header, b"a", 1, HEAD),
+        ("a slow body", chunked, b"1\r\na\r\n", 1, HEAD),
+        ("no second request", HEALTH, b"", 1, IDLE),
+    ];
+    thread::scope(|scope| {
+        let waiting: Vec<_> = cases
+            .map(|(what, first, then, answers, limit)| (what, answers, limit, scope.spawn(move || lifetime(port, first, then))))
+            .into_iter()
+            .collect();
+        let http2 = scope.spawn(|| lifetime(port, HTTP2, b""));
+        // Everybody else is served at once, for as long as they wait.
+        let started = Instant::now();
+        while started.elapsed() < HEAD {
+            let took = others_are_served(&gateway);
+            assert!(took < HEAD / 2, "somebody else waited {took:?}");
+        }
+        for (what, answers, limit, waiting) in waiting {
+            let (lived, came) = waiting.join().unwrap();
+            eprintln!("{what}: closed after {lived:.2?}");
+            let text = String::from_utf8_lossy(&came).into_owned();
+            assert_eq!(text.matches("HTTP/1.1 200 OK").count(), answers, "{what}: {text}");
+            // An error would be remembered.
+            assert_eq!(text.matches("HTTP/1.1").count(), answers, "{what}: {text}");
+            assert!(lived > limit - Duration::from_millis(200) && lived < limit + Duration::from_secs(15), "{what}: {lived:?}");
+        }
+        let (lived, _) = http2.join().unwrap();
+        assert!(lived > HEAD / 2 && lived < HEAD + Duration::from_secs(15), "HTTP/2 without a request: {lived:?}");
+    });
+    assert_eq!((closed(&gateway, "head"), closed(&gateway, "idle")), (10.0, 3.0));
+    wait_until("all are gone", || connections(&gateway) == 0.0);
+}
+
+#[test]
+fn a_slow_reader_gets_all_of_it_and_pipelined_requests_wait_without_work() {
+    let large = Large::make();
+    let mut gateway = Gateway::start_with(&large.sqlite.url(), SHORT, &[]);
+    let mut line = Line::open(gateway.port);
+    line.send(&large.request()).unwrap();
+    // More requests than any buffer of the service holds.
+    let requests = HEALTH.repeat(6000);
+    let mut writer = line.0.get_ref().try_clone().unwrap();
+    let writing = thread::spawn(move || writer.write_all(&requests));
+    let before = processor_ticks(gateway.process());
+    thread::sleep(IDLE + HEAD);
+    let spent = processor_ticks(gateway.process()) - before;
+    assert!(spent < 60, "expected to wait for the client, found {spent} ticks of work in {:?}", IDLE + HEAD);
+    others_are_served(&gateway);
+    let answer = line.answer(true).unwrap();
+    assert_eq!((answer.status, answer.body.len()), (200, large.length));
+    for number in 0..6000 {
+        assert_eq!(line.answer(true).unwrap().status, 200, "pipelined request {number}");
+    }
+    writing.join().unwrap().unwrap();
+}
+
+/// User and system time in hundredths of a second (proc(5), /proc/PID/stat).
+fn processor_ticks(process: &Process) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn clients_that_vanish_in_the_middle_leave_nothing_behind() {
+    let large = Large::make();
+    let mut gateway = Gateway::start(&large.sqlite.url());
+    let descriptors = |gateway: &mut Gateway| {
+        let folder = format!("/proc/{}/fd", gateway.process().id());
+        std::fs::read_dir(folder).unwrap().count()
+    };
+    let vanish = |gateway: &Gateway| {
+        for round in 0..50 {
+            let mut line = Line::open(gateway.port);
+            line.send(&large.request()).unwrap();
+            if round % 2 == 0 {
+                let mut some = vec![0; 100_000];
+                line.0.read_exact(&mut some).unwrap();
+            }
+            connect_unspec(line.0.get_ref()).unwrap();
+        }
+        wait_until("all are gone", || connections(gateway) == 0.0);
+    };
+    // The first ones also fill the pool of the database.
+    vanish(&gateway);
+    let before = descriptors(&mut gateway);
+    vanish(&gateway);
+    wait_until("nothing is left open", || descriptors(&mut gateway) < before + 10);
+    assert_eq!(gateway.get(&large.path).body.len(), large.length);
+}
