@@ -20,6 +20,11 @@ const HEADER_READ_BYTES: usize = 16 << 10;
 /// The same for payloads.
 const PAYLOAD_READ_BYTES: usize = 256 << 10;
 
+/// An ELF file is not believed if it is larger than its archive by more than this factor, and than the bytes below: some kilobytes of
+/// archive would fill the temporary folder with zeros. Real ones are smaller by a factor of 2 to 20; zstd, xz and bzip2 reach 10,000.
+const MOST_EXPANSION: u64 = 250;
+const LEAST_ELF_BYTES: u64 = 64 << 20;
+
 /// An archive that a feeder found.
 pub(crate) struct Candidate {
     path: PathBuf,
@@ -94,6 +99,8 @@ pub(crate) struct Reader {
     pub(crate) known: HashMap<PathHash, KnownLocation>,
     pub(crate) distro: Option<String>,
     pub(crate) payload: Payload,
+    /// Bytes of the largest ELF file that is copied to the temporary folder.
+    pub(crate) temp_limit: u64,
     pub(crate) index: Index,
     pub(crate) runtime: Handle,
     pub(crate) stop: Stop,
@@ -132,7 +139,12 @@ impl Reader {
         // Of the file that is open now: another one may have taken its place.
         let metadata = file.metadata()?;
         let mut source = Source { file, bytes: 0, stop: self.stop.clone() };
-        let wrong = match self.read_header(&mut source) {
+        // A file that is still being copied is cut off, too: it is no package yet, and the next run looks at it again.
+        let header = self.read_header(&mut source).and_then(|header| {
+            header.check_archive_bytes(metadata.len())?;
+            Ok(header)
+        });
+        let wrong = match header {
             Ok(header) => return self.read_package(candidate, path_hash, &metadata, &header, source),
             Err(error) => broken(error, "header", source.bytes)?,
         };
@@ -194,7 +206,7 @@ impl Reader {
                 Ok(true) => {}
                 Ok(false) => {
                     reading.payload_read = true;
-                    match read_payload(source, header, &ordinals) {
+                    match self.read_payload(source, header, &ordinals, metadata.len()) {
                         Ok(scanned) => {
                             self.complete().insert(header.package.identity);
                             reading.import.artifacts = found.complete(scanned);
@@ -213,6 +225,12 @@ impl Reader {
         })
     }
 
+    fn read_payload(&self, mut source: Source, header: &Header, ordinals: &[u32], bytes: u64) -> Result<Vec<Artifact>, Error> {
+        source.file.seek(SeekFrom::Start(header.range.end))?;
+        let most_bytes = self.temp_limit.min(bytes.saturating_mul(MOST_EXPANSION).max(LEAST_ELF_BYTES));
+        scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals, most_bytes)
+    }
+
     fn complete(&self) -> MutexGuard<'_, HashSet<Identity>> {
         self.complete.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -225,11 +243,6 @@ impl Reader {
         let stored = self.runtime.block_on(self.index.package(&header.package.identity))?;
         Ok(stored.is_some_and(|stored| !stored.open))
     }
-}
-
-fn read_payload(mut source: Source, header: &Header, ordinals: &[u32]) -> Result<Vec<Artifact>, Error> {
-    source.file.seek(SeekFrom::Start(header.range.end))?;
-    scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals)
 }
 
 /// What is wrong with an archive's bytes, or the error that reading them met.
