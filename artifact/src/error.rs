@@ -47,8 +47,16 @@ pub enum Error {
         /// As computed.
         found: Identity,
     },
+    /// The archive ends before its header says so.
+    #[error("archive cut off: expected {expected} bytes, as its header says, found {found}")]
+    CutOff {
+        /// Bytes, from the header.
+        expected: u64,
+        /// Bytes that there are.
+        found: u64,
+    },
     /// The `rpm` crate refused a header that is sound in structure.
-    #[error("header: {0}")]
+    #[error("header: expected tags that can be read, found: {0}")]
     Rpm(#[from] Box<rpm::Error>),
     /// The archive's payload is broken.
     #[error("payload: expected {expected}, found {found}")]
@@ -85,6 +93,13 @@ pub enum Error {
 
 impl From<rpm::Error> for Error {
     fn from(error: rpm::Error) -> Self {
-        Self::Rpm(Box::new(error))
+        let header = |expected, found| Self::Header { part: "header", expected, found };
+        match error {
+            rpm::Error::TagNotFound(tag) => header(format!("tag {tag}"), "no such tag".into()),
+            rpm::Error::UnexpectedTagDataType { expected_data_type, actual_data_type, tag } => {
+                header(format!("tag {tag} as {expected_data_type}"), actual_data_type)
+            }
+            error => Self::Rpm(Box::new(error)),
+        }
     }
 }

@@ -28,6 +28,9 @@ pub struct Header {
     pub range: Range<u64>,
     /// Every file, in header order: a file's place here is its ordinal.
     pub files: Vec<File>,
+    /// Bytes of the whole archive, where the header says so: SIZE or LONGSIZE of the signature header, PAYLOADSIZE of the main header
+    /// in v6 packages, which lack the others.
+    pub archive_bytes: Option<u64>,
     /// `gzip`, `xz`, `zstd`, `bzip2`, `lzma`; `None` for an uncompressed payload.
     pub compressor: Option<String>,
     /// Last 16 hex digits of the key that signed the header, lowercase, where there is a signature that names one.
@@ -81,7 +84,7 @@ impl Header {
     ///
     /// # Errors
     /// [`Error::Header`] where the structure is wrong or beyond rpm's limits, or `bytes` stop before the end of the main header;
-    /// [`Error::HeaderDigest`] where tag 273 names other bytes; [`Error::Rpm`] where a tag has an unexpected type.
+    /// [`Error::HeaderDigest`] where tag 273 names other bytes; [`Error::Rpm`] where the tags cannot be read.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let extent = structure::check(bytes)?;
         let main = &bytes[extent.main_start..extent.end];
@@ -92,9 +95,11 @@ impl Header {
         {
             return Err(Error::HeaderDigest { expected: recorded, found: identity });
         }
+        let range = extent.main_start as u64..extent.end as u64;
         Ok(Self {
             package: tags::package(&metadata.header, identity, lead_says_source(bytes))?,
-            range: extent.main_start as u64..extent.end as u64,
+            archive_bytes: tags::archive_bytes(&metadata, &range)?,
+            range,
             files: tags::files(&metadata.header)?,
             compressor: tags::compressor(&metadata.header)?,
             signing_key: tags::signing_key(&metadata),
@@ -107,6 +112,17 @@ impl Header {
     /// As [`Header::parse`], and [`Error::Io`] where reading fails or ends early.
     pub fn read(archive: &mut impl Read) -> Result<Self> {
         Self::parse(&read_bytes(archive)?)
+    }
+
+    /// Is an archive of `bytes` bytes as long as its header says? A longer one is taken, as rpm takes it.
+    ///
+    /// # Errors
+    /// [`Error::CutOff`] where it is shorter: it was cut off, or is still being written.
+    pub fn check_archive_bytes(&self, bytes: u64) -> Result<()> {
+        match self.archive_bytes {
+            Some(expected) if bytes < expected => Err(Error::CutOff { expected, found: bytes }),
+            _ => Ok(()),
+        }
     }
 
     /// The file at `path`, with its ordinal.

@@ -95,7 +95,7 @@ mod tests {
         let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None };
         let files = programs.chain((0..MANY).map(link)).collect();
         let started = Instant::now();
-        let links = of(&Header { package, range: 0..0, files, compressor: None, signing_key: None });
+        let links = of(&Header { package, range: 0..0, archive_bytes: None, files, compressor: None, signing_key: None });
         assert!(links.len() == MANY && links.iter().all(|link| link.ordinal == 0));
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }

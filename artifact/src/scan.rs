@@ -17,13 +17,14 @@ const MEMORY_BYTES: usize = 1 << 20;
 /// say enough.
 ///
 /// One pass over the payload, which stands at its first byte (`header.range.end` of the archive) and is still compressed; it ends
-/// with the last open file. Files that are not ELF, ELF files without a build-id and ELF files that cannot be read
+/// with the last open file. An ELF file is copied to memory or a temporary file, because its tables may be anywhere in it, and one that
+/// is larger than `most_bytes` is refused before it is copied. Files that are not ELF, ELF files without a build-id and ELF files that cannot be read
 /// ([`Error::Elf`]) have no artifacts: one strange file does not hide the others of its package. The digests of ELF files are
 /// checked.
 ///
 /// # Errors
-/// As [`payload::extract`]; [`Error::Io`] also where a temporary file cannot be written.
-pub fn read(payload: impl Read + Send, header: &Header, open: &[u32]) -> Result<Vec<Artifact>> {
+/// As [`payload::extract`]; [`Error::Payload`] for an ELF file that is too large; [`Error::Io`] also where a temporary file cannot be written.
+pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes: u64) -> Result<Vec<Artifact>> {
     let hard_links = HardLinks::of(&header.files);
     // By the first file of their group of hard links: one member carries the contents of all.
     let mut wanted: BTreeMap<u32, Vec<(u32, &File)>> = BTreeMap::new();
@@ -40,7 +41,7 @@ pub fn read(payload: impl Read + Send, header: &Header, open: &[u32]) -> Result<
         let Some(mut member) = members.next()? else { break };
         if member.has_contents()
             && let Some(files) = wanted.remove(&member.group())
-            && let Some(elf) = read_member(&mut member)?
+            && let Some(elf) = read_member(&mut member, most_bytes)?
         {
             artifacts.extend(files.iter().flat_map(|(ordinal, file)| artifacts_of(*ordinal, file, &elf)));
         }
@@ -54,14 +55,18 @@ pub fn read(payload: impl Read + Send, header: &Header, open: &[u32]) -> Result<
 }
 
 /// What a member says of itself if it is an ELF file that can be read.
-fn read_member(member: &mut Member<'_, '_, impl Read>) -> Result<Option<Elf>> {
+fn read_member(member: &mut Member<'_, '_, impl Read>, most_bytes: u64) -> Result<Option<Elf>> {
     let mut start = [0; elf::MAGIC.len()];
     let filled = payload::fill(member, &mut start)?;
     if start[..filled] != elf::MAGIC {
         return Ok(None);
     }
-    let mut copy = SpooledTempFile::new(MEMORY_BYTES);
     let file = member.file();
+    if member.size() > most_bytes {
+        let expected = format!("ELF files of at most {most_bytes} bytes");
+        return Err(Error::Payload { expected, found: format!("{} bytes of {}", member.size(), file.path) });
+    }
+    let mut copy = SpooledTempFile::new(MEMORY_BYTES);
     payload::deliver(&mut Cursor::new(start).chain(member), file, &mut copy)?;
     match elf::read(&mut copy) {
         Err(Error::Elf { .. }) => Ok(None),

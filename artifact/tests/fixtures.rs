@@ -45,7 +45,8 @@ fn open(path: &Path) -> (Header, BufReader<File>) {
 fn all_artifacts(path: &Path) -> Vec<Artifact> {
     let (header, payload) = open(path);
     let found = artifacts::of(&header);
-    let mut all = scan::read(payload, &header, &found.open).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut all =
+        scan::read(payload, &header, &found.open, u64::MAX).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     all.extend(found.artifacts);
     all
 }
@@ -79,7 +80,7 @@ fn the_payload_alone_names_every_build_id_and_no_other() {
     for (name, path) in packages() {
         let (header, payload) = open(&path);
         let every: Vec<u32> = (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
-        for artifact in scan::read(payload, &header, &every).unwrap_or_else(|error| panic!("{name}: {error}")) {
+        for artifact in scan::read(payload, &header, &every, u64::MAX).unwrap_or_else(|error| panic!("{name}: {error}")) {
             found.insert((name.clone(), artifact.build_id.to_string(), artifact.path));
         }
     }
@@ -92,7 +93,7 @@ fn header_and_payload_agree_on_kinds_and_dwarf() {
         let (header, payload) = open(&path);
         let said = artifacts::of(&header).artifacts;
         let ordinals: Vec<u32> = said.iter().map(|artifact| artifact.ordinal).collect();
-        let seen = scan::read(payload, &header, &ordinals).unwrap();
+        let seen = scan::read(payload, &header, &ordinals, u64::MAX).unwrap();
         for artifact in &said {
             let twin = seen.iter().find(|seen| Artifact { dwarf: artifact.dwarf, ..(*seen).clone() } == *artifact);
             let twin = twin.unwrap_or_else(|| panic!("{name}: {artifact:?} in the header alone"));
@@ -166,7 +167,7 @@ fn a_header_with_a_changed_byte_is_read_or_refused_and_quickly() {
                     accepted += 1;
                     // What is accepted must be usable.
                     let found = artifacts::of(&header);
-                    let _ = scan::read(io::empty(), &header, &found.open);
+                    let _ = scan::read(io::empty(), &header, &found.open, u64::MAX);
                 }
             }
             bytes[at] = old;

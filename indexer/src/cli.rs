@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
+use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -146,7 +147,13 @@ pub(crate) struct ImportArgs {
     /// When to read what is inside an archive
     #[arg(long, value_name = "WHEN", default_value = "open")]
     pub(crate) payload: Payload,
+    /// The largest ELF file that is copied to the temporary folder (TMPDIR) to be read, one for each archive read at a time
+    #[arg(long, value_name = "SIZE", default_value_t = TEMP_LIMIT)]
+    pub(crate) temp_limit: ByteSize,
 }
+
+/// Nearly every debuginfo file of a distribution is smaller; those of browsers built with all their DWARF are not.
+const TEMP_LIMIT: ByteSize = ByteSize::gib(4);
 
 /// When the payload of an archive is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -162,7 +169,7 @@ pub(crate) enum Payload {
 impl ImportArgs {
     /// For the original's form.
     pub(crate) fn with_distro(distro: String) -> Self {
-        Self { distro: Some(distro), jobs: None, payload: Payload::Open }
+        Self { distro: Some(distro), jobs: None, payload: Payload::Open, temp_limit: TEMP_LIMIT }
     }
 
     /// How many archives are read at a time.

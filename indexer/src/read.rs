@@ -26,6 +26,11 @@ const READINGS: u32 = 3;
 /// No local file system's clock ticks more slowly.
 const TICK: Duration = Duration::from_millis(20);
 
+/// An ELF file is not believed if it is larger than its archive by more than this factor, and than the bytes below: some kilobytes of
+/// archive would fill the temporary folder with zeros. Real ones are smaller by a factor of 2 to 20; zstd, xz and bzip2 reach 10,000.
+const MOST_EXPANSION: u64 = 250;
+const LEAST_ELF_BYTES: u64 = 64 << 20;
+
 /// An archive that a feeder found.
 pub(crate) struct Candidate {
     path: PathBuf,
@@ -100,6 +105,8 @@ pub(crate) struct Reader {
     pub(crate) known: HashMap<PathHash, KnownLocation>,
     pub(crate) distro: Option<String>,
     pub(crate) payload: Payload,
+    /// Bytes of the largest ELF file that is copied to the temporary folder.
+    pub(crate) temp_limit: u64,
     pub(crate) index: Index,
     pub(crate) runtime: Handle,
     pub(crate) stop: Stop,
@@ -163,7 +170,13 @@ impl Reader {
     fn read_file(&self, candidate: &Candidate, path_hash: PathHash, metadata: &Metadata, mut file: &File) -> io::Result<Outcome> {
         file.rewind()?;
         let mut source = Source { file, bytes: 0, stop: &self.stop };
-        let wrong = match Header::read(&mut BufReader::with_capacity(HEADER_READ_BYTES, &mut source)) {
+        let header = Header::read(&mut BufReader::with_capacity(HEADER_READ_BYTES, &mut source));
+        // A file that is still being copied is cut off, too: it is no package yet, and the next run looks at it again.
+        let whole = header.and_then(|header| {
+            header.check_archive_bytes(metadata.len())?;
+            Ok(header)
+        });
+        let wrong = match whole {
             Ok(header) => return self.read_package(candidate, path_hash, metadata, &header, source),
             Err(error) => broken(error, "header", source.bytes)?,
         };
@@ -212,7 +225,7 @@ impl Reader {
                 Ok(true) => {}
                 Ok(false) => {
                     reading.payload_read = true;
-                    match read_payload(source, header, &ordinals) {
+                    match self.read_payload(source, header, &ordinals, metadata.len()) {
                         Ok(scanned) => {
                             reading.import.artifacts = found.complete(scanned);
                             reading.import.open = false;
@@ -240,6 +253,18 @@ impl Reader {
         }
     }
 
+    fn read_payload(
+        &self,
+        mut source: Source<'_>,
+        header: &Header,
+        ordinals: &[u32],
+        bytes: u64,
+    ) -> Result<Vec<Artifact>, Error> {
+        source.file.seek(SeekFrom::Start(header.range.end))?;
+        let most_bytes = self.temp_limit.min(bytes.saturating_mul(MOST_EXPANSION).max(LEAST_ELF_BYTES));
+        scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals, most_bytes)
+    }
+
     fn complete(&self) -> MutexGuard<'_, HashSet<Identity>> {
         self.complete.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -252,11 +277,6 @@ impl Reader {
         let stored = self.runtime.block_on(self.index.package(&header.package.identity))?;
         Ok(stored.is_some_and(|stored| !stored.open))
     }
-}
-
-fn read_payload(mut source: Source<'_>, header: &Header, ordinals: &[u32]) -> Result<Vec<Artifact>, Error> {
-    source.file.seek(SeekFrom::Start(header.range.end))?;
-    scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals)
 }
 
 /// What is wrong with an archive's bytes, or the error that reading them met.

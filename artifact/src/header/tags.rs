@@ -1,5 +1,6 @@
 //! The tags of a header that is known to be sound in structure, read by the `rpm` crate.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rpm::{Header as RpmHeader, IndexSignatureTag, IndexTag, PackageMetadata};
@@ -50,6 +51,19 @@ fn plain(text: String, tag: &'static str) -> Result<String> {
 pub(super) fn compressor(header: &Main) -> Result<Option<String>> {
     let name = optional(header.get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR))?;
     Ok(name.filter(|name| *name != "none" && *name != "identity").map(str::to_owned))
+}
+
+/// How long the archive is of which the main header lies at `range`. SIZE and LONGSIZE count main header and payload; PAYLOADSIZE counts
+/// the payload, compressed.
+pub(super) fn archive_bytes(metadata: &PackageMetadata, range: &Range<u64>) -> Result<Option<u64>> {
+    let (signature, main) = (&metadata.signature, &metadata.header);
+    let long = optional(signature.get_entry_data_as_u64(IndexSignatureTag::RPMSIGTAG_LONGSIZE))?;
+    let short = optional(signature.get_entry_data_as_u32(IndexSignatureTag::RPMSIGTAG_SIZE))?.map(u64::from);
+    if let Some(bytes) = long.or(short) {
+        return Ok(Some(range.start.saturating_add(bytes)));
+    }
+    let payload = optional(main.get_entry_data_as_u64(IndexTag::RPMTAG_PAYLOADSIZE))?;
+    Ok(payload.map(|bytes| range.end.saturating_add(bytes)))
 }
 
 /// SHA256HEADER of the signature header, hex.

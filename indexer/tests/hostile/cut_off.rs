@@ -1,0 +1,63 @@
+//! Archives that end before their headers say so.
+
+use std::fs;
+
+use compat_tests::fixtures;
+
+use crate::support::Place;
+
+/// What is cut off of each: less than its payload, which nobody reads.
+const SHAPES: [(&str, &str); 4] = [
+    ("v3", "ancient-1.0-1.x86_64"),
+    ("dwarf-twins", "twin-full-1.0-1.fc99.x86_64"),
+    ("v6", "sixpack-6.0-1.fc99.x86_64"),
+    ("largefile", "largefile-6.0-1.fc99.x86_64"),
+];
+
+#[tokio::test]
+async fn an_archive_that_is_still_being_copied_is_named_and_comes_with_the_next_run() {
+    for (family, name) in SHAPES {
+        let place = Place::new();
+        let whole = fs::read(fixtures::package(family, name)).unwrap();
+        let file = place.packages().join(format!("{name}.rpm"));
+        fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+        let said = place.import(&["--payload", "never"]);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        said.counts(&[("found", 1), ("imported", 0), ("broken", 1)]);
+        let wrong = format!("archive cut off: expected {} bytes, as its header says, found {}\n", whole.len(), whole.len() - 1);
+        assert!(said.stderr.ends_with(&wrong), "{said:?}");
+        assert_eq!(place.index().await.packages(name).await.unwrap(), []);
+
+        fs::write(&file, &whole).unwrap();
+        let said = place.import(&["--payload", "never"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        said.counts(&[("imported", 1), ("broken", 0)]);
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_was_cut_off_is_gone_until_it_is_whole_again() {
+    let (family, name) = SHAPES[1];
+    let place = Place::new();
+    let whole = fs::read(fixtures::package(family, name)).unwrap();
+    let file = place.packages().join(format!("{name}.rpm"));
+    fs::write(&file, &whole).unwrap();
+    place.import(&[]).counts(&[("imported", 1)]);
+    fs::write(&file, &whole[..whole.len() / 2 + 2_000]).unwrap();
+    place.import(&[]).counts(&[("broken", 1), ("gone", 1)]);
+    let gone = async || place.index().await.packages(name).await.unwrap()[0].locations[0].gone_at.is_some();
+    assert!(gone().await);
+    fs::write(&file, &whole).unwrap();
+    place.import(&[]).counts(&[("broken", 0), ("imported", 0), ("gone", 0)]);
+    assert!(!gone().await);
+}
+
+#[test]
+fn a_longer_archive_is_taken_as_rpm_takes_it() {
+    let (family, name) = SHAPES[0];
+    let place = Place::new();
+    let mut bytes = fs::read(fixtures::package(family, name)).unwrap();
+    bytes.extend_from_slice(b"left behind");
+    fs::write(place.packages().join("a.rpm"), bytes).unwrap();
+    place.import(&[]).counts(&[("imported", 1), ("broken", 0)]);
+}
