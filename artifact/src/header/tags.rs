@@ -6,7 +6,7 @@ use rpm::{Header as RpmHeader, IndexSignatureTag, IndexTag, PackageMetadata};
 
 use super::{Class, File, file_digest_algorithm};
 use crate::digest::FileDigest;
-use crate::{Error, Identity, Nevra, Package, Result, path};
+use crate::{Error, Identity, Nevra, Package, Result, nevra, path};
 
 type Main = RpmHeader<IndexTag>;
 
@@ -33,17 +33,16 @@ pub(super) fn package(header: &Main, identity: Identity, lead_says_source: bool)
     Ok(Package { nevra, source_rpm, identity, built_at })
 }
 
-/// A part of the package's name: it ends up in URLs and file names, so neither empty nor with a slash or control character.
+/// A part of the package's name.
 fn plain(text: String, tag: &'static str) -> Result<String> {
-    const LONGEST: usize = 255;
-    if text.is_empty() || text.len() > LONGEST || text.contains(|c: char| c == '/' || c.is_control()) {
-        return Err(Error::Header {
-            part: "main header",
-            expected: format!("{tag} of 1 to {LONGEST} bytes without slash and control characters"),
-            found: format!("{:?}", text.chars().take(LONGEST).collect::<String>()),
-        });
+    if nevra::is_plain(&text) {
+        return Ok(text);
     }
-    Ok(text)
+    Err(Error::Header {
+        part: "main header",
+        expected: format!("{tag} of 1 to {} bytes without slash and control characters", nevra::MOST_PART_BYTES),
+        found: format!("{:?}", text.chars().take(nevra::MOST_PART_BYTES).collect::<String>()),
+    })
 }
 
 /// The payload's compressor, `None` where there is none.
