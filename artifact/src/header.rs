@@ -95,7 +95,7 @@ impl Header {
         Ok(Self {
             package: tags::package(&metadata.header, identity, lead_says_source(bytes))?,
             range: extent.main_start as u64..extent.end as u64,
-            files: tags::files(&metadata.header)?,
+            files: tags::files(&metadata.header, main.len())?,
             compressor: tags::compressor(&metadata.header)?,
             signing_key: tags::signing_key(&metadata),
         })

@@ -1,7 +1,7 @@
 //! Build-ids: as bytes, as text, in the names of links and in libmagic's words.
 
 use artifact::header::{Class, File, Header};
-use artifact::{BuildId, Identity, Nevra, Package, artifacts};
+use artifact::{BuildId, Identity, Nevra, Package, artifacts, path};
 
 /// What was read, printed and read again is the same; a build-id is only ever made of digits that were there.
 pub fn check(input: &[u8]) {
@@ -42,7 +42,7 @@ fn is_sound(build_id: &BuildId) {
 
 /// A program that libmagic described with this text, and a link of this name (absolute, or below the usual folder) to it.
 fn in_a_package(text: &str) {
-    let link_name = if text.starts_with('/') { text.to_owned() } else { format!("/usr/lib/.build-id/{text}") };
+    let link_name = if text.starts_with('/') { path::absolute(text) } else { format!("/usr/lib/.build-id/{text}") };
     let link = File { link_target: Some("/usr/bin/program".into()), ..file(&link_name, 0o120_777, Class::None) };
     let nameless = file("/usr/bin/nameless", 0o100_755, Class::Text(text.into()));
     let program = file("/usr/bin/program", 0o100_755, Class::None);

@@ -35,6 +35,10 @@ pub fn check(input: &[u8]) {
         Err(error) => panic!("without the payload: {error}"),
     }
     assert!(Header::parse(&exact[..end - 1]).is_err());
+    // A folder is written once, and unfolded for each of its files.
+    const MOST_PATH_BYTES: usize = 64;
+    let path_bytes: usize = header.files.iter().map(|file| file.path.len()).sum();
+    assert!(path_bytes <= MOST_PATH_BYTES * end, "{path_bytes} bytes of paths out of {end}");
     let main = &exact[usize::try_from(header.range.start).unwrap_or(usize::MAX)..];
     assert_eq!(header.package.identity.as_bytes()[..], Sha256::digest(main)[..]);
     is_sound(&header, &artifacts::of(&header));
