@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing of the programs that a target needs: `install.sh test` or `install.sh mysql`.
+# Installs what is missing of the programs that a target needs: `install.sh test`, `bench` or `mysql`.
 # Only missing programs are installed, by the distribution's package manager (Debian, Ubuntu, Fedora and relatives).
 set -euo pipefail
 
@@ -29,8 +29,13 @@ bzip2 bzip2 bzip2
 chromium chromium chromium
 "
 
-group=${1:?expected a group of programs: test or mysql}
-[[ $group == test || $group == mysql ]] || { echo "install.sh: expected test or mysql, found $group" >&2; exit 2; }
+bench="$test
+wrk wrk wrk
+nginx nginx-light nginx
+"
+
+group=${1:?expected a group of programs: test, bench or mysql}
+[[ $group == test || $group == bench || $group == mysql ]] || { echo "install.sh: expected test, bench or mysql, found $group" >&2; exit 2; }
 
 have() { command -v "$1" > /dev/null || [[ -x /usr/sbin/$1 || -x /usr/libexec/$1 ]]; }
 

@@ -9,6 +9,7 @@ step() { printf '\n== %s (after %d s)\n' "$1" "$SECONDS"; }
 
 step 'format'
 cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
 step 'lint'
 cargo clippy --workspace --all-targets --locked -- -D warnings
 step 'build'

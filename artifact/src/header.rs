@@ -100,7 +100,7 @@ impl Header {
             package: tags::package(&metadata.header, identity, lead_says_source(bytes))?,
             archive_bytes: tags::archive_bytes(&metadata, &range)?,
             range,
-            files: tags::files(&metadata.header)?,
+            files: tags::files(&metadata.header, main.len())?,
             compressor: tags::compressor(&metadata.header)?,
             signing_key: tags::signing_key(&metadata),
         })

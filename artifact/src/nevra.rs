@@ -38,7 +38,8 @@ impl fmt::Display for Nevra {
 impl FromStr for Nevra {
     type Err = Error;
 
-    /// Reads `NAME-[EPOCH:]VERSION-RELEASE.ARCH`, with or without a final `.rpm`.
+    /// Reads `NAME-[EPOCH:]VERSION-RELEASE.ARCH`, with or without a final `.rpm`. What is read, printed and read again is the same
+    /// but for the epoch: a version with a colon and an arch `rpm` are refused, because the printed form would be read otherwise.
     fn from_str(text: &str) -> Result<Self> {
         let refuse = || Error::Nevra { found: text.chars().take(300).collect() };
         let rest = text.strip_suffix(".rpm").unwrap_or(text);
@@ -46,14 +47,27 @@ impl FromStr for Nevra {
         let (rest, release) = rest.rsplit_once('-').ok_or_else(refuse)?;
         let (name, version) = rest.rsplit_once('-').ok_or_else(refuse)?;
         let (epoch, version) = match version.split_once(':') {
-            Some((epoch, version)) => (Some(epoch.parse().map_err(|_| refuse())?), version),
+            // u32 alone would take a sign.
+            Some((epoch, version)) if epoch.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (Some(epoch.parse().map_err(|_| refuse())?), version)
+            }
+            Some(_) => return Err(refuse()),
             None => (None, version),
         };
-        if [name, version, release, arch].contains(&"") {
+        if ![name, version, release, arch].into_iter().all(is_plain) || version.contains(':') || arch == "rpm" {
             return Err(refuse());
         }
         Ok(Self { name: name.into(), epoch, version: version.into(), release: release.into(), arch: arch.into() })
     }
+}
+
+/// The most bytes of a part of a package's name.
+pub(crate) const MOST_PART_BYTES: usize = 255;
+
+/// Can this be a part of a package's name? It ends up in URLs and file names, so it is neither empty nor with a slash or control
+/// character.
+pub(crate) fn is_plain(part: &str) -> bool {
+    (1..=MOST_PART_BYTES).contains(&part.len()) && !part.contains(|c: char| c == '/' || c.is_control())
 }
 
 #[cfg(test)]
@@ -76,7 +90,19 @@ mod tests {
 
     #[test]
     fn what_is_no_nevra_is_refused() {
-        for bad in ["", "bash", "bash-1.x86_64", "-1-1.x86_64", "bash-x:1-1.x86_64"] {
+        for bad in [
+            "",
+            "bash",
+            "bash-1.x86_64",
+            "-1-1.x86_64",
+            "bash-x:1-1.x86_64",
+            "bash-+1:1-1.x86_64",
+            "bash-1:2:3-1.x86_64",
+            "bash-1-1.rpm.rpm",
+            "../bash-1-1.x86_64",
+            "bash-1-1.x86_64\n",
+            &format!("{}-1-1.x86_64", "b".repeat(256)),
+        ] {
             assert!(bad.parse::<Nevra>().is_err(), "{bad}");
         }
     }

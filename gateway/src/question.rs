@@ -67,8 +67,8 @@ pub(crate) enum Malformed {
     BuildId(Box<BuildIdText>),
     #[error("expected /buildid/ID/ followed by debuginfo, executable, section/NAME or source/PATH, found {0:?}")]
     What(String),
-    #[error("expected a section name after /section/, found none")]
-    SectionName,
+    #[error("expected a section name without dot segments after /section/, found {0:?}")]
+    SectionName(String),
     #[error("expected an absolute path after /source, found none")]
     SourcePath,
     #[error("expected UTF-8 after percent-decoding, found other bytes")]
@@ -93,7 +93,10 @@ impl Question {
             "debuginfo" => What::Artifact(Kind::Debuginfo),
             "executable" => What::Artifact(Kind::Executable),
             "section" => match suffix.trim_matches('/') {
-                "" => return Err(Malformed::SectionName),
+                // Dot segments would lead an upstream's URL to another place.
+                name if name.is_empty() || name.split('/').any(|segment| matches!(segment, "." | "..")) => {
+                    return Err(Malformed::SectionName(name.chars().take(80).collect()));
+                }
                 name => What::Section(name.to_owned()),
             },
             "source" => match artifact::path::canonical(suffix) {
@@ -135,6 +138,8 @@ mod tests {
             ("ab12", "debuginfo, executable, section/NAME or source/PATH"),
             ("ab12/section", "a section name"),
             ("ab12/section/", "a section name"),
+            ("ab12/section/../../../metrics", "a section name without dot segments"),
+            ("ab12/section/.text/.", "a section name without dot segments"),
             ("ab12/source/", "an absolute path"),
             ("ab12/../cd34/debuginfo", "debuginfo, executable, section/NAME or source/PATH"),
         ] {
@@ -147,5 +152,25 @@ mod tests {
     fn a_question_is_escaped_as_libdebuginfod_does() {
         let question = Question::parse("ab12/source/a b/d+.c").unwrap();
         assert_eq!(question.to_string(), "buildid/ab12/source/a%20b/d%2B.c");
+    }
+    #[test]
+    fn what_fuzzing_kept_is_read_printed_and_read_again_and_leads_nowhere_else() {
+        let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+        let mut questions = 0;
+        for folder in ["corpus/source_path", "corpus/build_id", "regressions/source_path"] {
+            for entry in std::fs::read_dir(fuzz.join(folder)).unwrap() {
+                let Ok(text) = String::from_utf8(std::fs::read(entry.unwrap().path()).unwrap()) else { continue };
+                for tail in [text.clone(), format!("ab12/section/{text}"), format!("ab12/source/{text}")] {
+                    let Ok(question) = Question::parse(&tail) else { continue };
+                    let printed = format!("/{question}");
+                    let url = url::Url::parse(&format!("http://upstream{printed}")).unwrap();
+                    assert_eq!((url.path(), url.query(), url.fragment()), (&*printed, None, None), "{tail:?}");
+                    let decoded = percent_encoding::percent_decode_str(&printed).decode_utf8().unwrap();
+                    assert_eq!(decoded.strip_prefix("/buildid/").map(Question::parse), Some(Ok(question)), "{tail:?}");
+                    questions += 1;
+                }
+            }
+        }
+        assert!(questions > 100, "{questions}");
     }
 }

@@ -7,7 +7,7 @@ use rpm::{Header as RpmHeader, IndexSignatureTag, IndexTag, PackageMetadata};
 
 use super::{Class, File, file_digest_algorithm};
 use crate::digest::FileDigest;
-use crate::{Error, Identity, Nevra, Package, Result, path};
+use crate::{Error, Identity, Nevra, Package, Result, nevra, path};
 
 type Main = RpmHeader<IndexTag>;
 
@@ -34,17 +34,16 @@ pub(super) fn package(header: &Main, identity: Identity, lead_says_source: bool)
     Ok(Package { nevra, source_rpm, identity, built_at })
 }
 
-/// A part of the package's name: it ends up in URLs and file names, so neither empty nor with a slash or control character.
+/// A part of the package's name.
 fn plain(text: String, tag: &'static str) -> Result<String> {
-    const LONGEST: usize = 255;
-    if text.is_empty() || text.len() > LONGEST || text.contains(|c: char| c == '/' || c.is_control()) {
-        return Err(Error::Header {
-            part: "main header",
-            expected: format!("{tag} of 1 to {LONGEST} bytes without slash and control characters"),
-            found: format!("{:?}", text.chars().take(LONGEST).collect::<String>()),
-        });
+    if nevra::is_plain(&text) {
+        return Ok(text);
     }
-    Ok(text)
+    Err(Error::Header {
+        part: "main header",
+        expected: format!("{tag} of 1 to {} bytes without slash and control characters", nevra::MOST_PART_BYTES),
+        found: format!("{:?}", text.chars().take(nevra::MOST_PART_BYTES).collect::<String>()),
+    })
 }
 
 /// The payload's compressor, `None` where there is none.
@@ -127,9 +126,9 @@ fn subpacket_issuer(mut area: &[u8]) -> Option<String> {
     None
 }
 
-/// Every file, in header order.
-pub(super) fn files(header: &Main) -> Result<Vec<File>> {
-    let paths = paths(header)?;
+/// Every file of a main header of so many bytes, in header order.
+pub(super) fn files(header: &Main, header_bytes: usize) -> Result<Vec<File>> {
+    let paths = paths(header, MOST_PATH_BYTES.min(header_bytes * MOST_PATH_BYTES_OF_ONE))?;
     let count = paths.len();
     let column = |tag: IndexTag| Column::new(header.get_entry_data_as_u32_array(tag), tag, count);
     let modes = Column::new(header.get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES), IndexTag::RPMTAG_FILEMODES, count)?;
@@ -161,8 +160,8 @@ pub(super) fn files(header: &Main) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// Absolute paths: folder + base name, or whole names in v3 packages.
-fn paths(header: &Main) -> Result<Vec<String>> {
+/// Absolute paths: folder + base name, or whole names in v3 packages. More than `most_bytes` of them are refused.
+fn paths(header: &Main, most_bytes: usize) -> Result<Vec<String>> {
     if let Some(names) = optional(header.get_entry_data_as_string_array(IndexTag::RPMTAG_OLDFILENAMES))? {
         return Ok(names.into_iter().map(path::absolute).collect());
     }
@@ -184,10 +183,10 @@ fn paths(header: &Main) -> Result<Vec<String>> {
         let path = path::absolute(&format!("{folder}{name}"));
         // A million files in one folder of a megabyte would unfold to a terabyte.
         bytes += path.len();
-        if bytes > MOST_PATH_BYTES {
+        if bytes > most_bytes {
             return Err(Error::Header {
                 part: "main header",
-                expected: format!("at most {MOST_PATH_BYTES} bytes of paths"),
+                expected: format!("at most {most_bytes} bytes of paths"),
                 found: "more".into(),
             });
         }
@@ -198,6 +197,8 @@ fn paths(header: &Main) -> Result<Vec<String>> {
 
 /// Paths of one package, added up. The largest real packages (texlive, kernel-devel) stay below 10 MiB.
 const MOST_PATH_BYTES: usize = 256 << 20;
+/// Paths of one package for each byte of its header. A real file takes 80 bytes of header and more, so real packages stay below 4.
+const MOST_PATH_BYTES_OF_ONE: usize = 64;
 
 /// Sizes in bytes: 32 bits, or 64 where a file has more than 4 GiB and in v6 packages.
 fn sizes(header: &Main, count: usize) -> Result<Column<u64>> {

@@ -1,0 +1,72 @@
+//! ELF files.
+
+use std::io::{Cursor, Read, Result, Seek, SeekFrom};
+
+use artifact::{Error, Kind, elf};
+
+/// The answer does not depend on how the bytes arrive, names only what is in the file, and costs a bounded number of bytes read.
+pub fn check(input: &[u8]) {
+    let whole = elf::read(&mut Cursor::new(input));
+    let mut slow = Slow { file: Cursor::new(input), read: 0 };
+    let slowly = elf::read(&mut slow);
+    // Both tables, section header 0, the names, and the notes of 2 x 64 places.
+    const MOST_READS_OF_ALL: usize = 4 + 2 * 64;
+    assert!(slow.read <= MOST_READS_OF_ALL * input.len(), "{} bytes read of {}", slow.read, input.len());
+
+    let early = elf::early_build_id(input);
+    let elf = match (whole, slowly) {
+        (Ok(one), Ok(other)) => {
+            assert_eq!(one, other);
+            one
+        }
+        (Err(error @ Error::Elf { .. }), Err(Error::Elf { .. })) => {
+            super::is_short(&error);
+            None
+        }
+        (one, other) => panic!("at once {one:?}, in pieces {other:?}"),
+    };
+    assert!(early.is_none() || elf.as_ref().is_some_and(|elf| elf.build_id.is_some()), "early {early:?}, then {elf:?}");
+    if let Some(elf) = &elf {
+        assert!(input.starts_with(&elf::MAGIC));
+        if let Some(build_id) = &elf.build_id {
+            let bytes = build_id.as_bytes();
+            assert!(input.windows(bytes.len()).any(|window| window == bytes), "{build_id} is not in the file");
+        }
+        assert!(elf.kinds.is_sorted_by(|one, next| one < next), "{:?}", elf.kinds);
+        assert!(!elf.dwarf || elf.kinds.contains(&Kind::Debuginfo), "{elf:?}");
+    }
+
+    for name in [".text", ".debug_info", ".gdb_index", ".note.gnu.build-id", ".shstrtab", "", "\0"] {
+        match elf::section(&mut Cursor::new(input), name) {
+            Ok(Some(range)) => {
+                assert!(range.start < range.end && range.end <= input.len() as u64, "{name}: {range:?} of {}", input.len());
+                assert!(!name.contains('\0'));
+            }
+            Ok(None) => {}
+            Err(error @ Error::Elf { .. }) => super::is_short(&error),
+            Err(error) => panic!("{name}: {error}"),
+        }
+    }
+}
+
+/// A file that gives few bytes at a time, and counts them.
+struct Slow<'a> {
+    file: Cursor<&'a [u8]>,
+    read: usize,
+}
+
+impl Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        const MOST_BYTES: usize = 61;
+        let most = buffer.len().min(MOST_BYTES);
+        let read = self.file.read(&mut buffer[..most])?;
+        self.read += read;
+        Ok(read)
+    }
+}
+
+impl Seek for Slow<'_> {
+    fn seek(&mut self, to: SeekFrom) -> Result<u64> {
+        self.file.seek(to)
+    }
+}

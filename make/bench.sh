@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# make bench: bench.sh index|answer|serve... Makes what it works on (SIZE, HEADERS), builds, measures; results go into bench/results.
+# With the defaults this takes about an hour and a half at first, half of it to make the corpus.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$PATH:/usr/sbin:$PWD/var/tools/bin
+unset DEBUGINFOD_URLS
+
+SIZE=${SIZE:-medium} HEADERS=${HEADERS:-100000} ROUNDS=${ROUNDS:-3} SECONDS_EACH=${SECONDS_EACH:-3} ONLY=${ONLY:-}
+
+make/install.sh bench
+command -v oha > /dev/null || cargo install oha --locked --root var/tools
+cargo build --release --workspace --bins --locked
+bench/corpus/make.py "$SIZE"
+headers=var/corpus/headers-$HEADERS
+if [[ ! -d $headers ]]; then
+  rm -rf "$headers.part"
+  target/release/headers "$headers.part" --packages "$HEADERS"
+  mv "$headers.part" "$headers"
+fi
+for bench in "$@"; do
+  target/release/darkserver-bench "$bench" --rpms "var/corpus/$SIZE/packages" --headers "$headers" \
+    --rounds "$ROUNDS" --seconds "$SECONDS_EACH" --only "$ONLY"
+done
