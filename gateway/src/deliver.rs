@@ -10,12 +10,13 @@ use actix_web::http::header::{
     LAST_MODIFIED, LOCATION, RANGE,
 };
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 use futures::TryStreamExt;
 
 use crate::answer::{Found, Redirect};
 use crate::connection::Connection;
 use crate::error;
-use crate::files::{Content, Entry};
+use crate::files::{Content, Entry, Files};
 
 /// A build-id's bytes never change, but two packages can hold different files with one id: a week, and not `immutable`.
 const FILE_LIFETIME: &str = "public, max-age=604800";
@@ -27,7 +28,7 @@ const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
 const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
 
 /// The bytes, or that the client has them already, or that they are too many.
-pub(crate) fn file(request: &HttpRequest, found: Found) -> HttpResponse {
+pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> HttpResponse {
     let Found { content, member, nvra } = found;
     let size = content.len();
     if let Some(most) = most_bytes(request)
@@ -45,7 +46,8 @@ pub(crate) fn file(request: &HttpRequest, found: Found) -> HttpResponse {
         (ARCHIVE, value(&format!("{nvra}.rpm"))),
     ];
     headers.extend(validators.etag.as_deref().map(|etag| (ETAG, value(etag))));
-    bytes(request, content, &validators, headers)
+    let small = files.small(&content).await;
+    bytes(request, content, small, &validators, headers)
 }
 
 /// An archive itself.
@@ -56,13 +58,14 @@ pub(crate) fn archive(request: &HttpRequest, archive: &Arc<Entry>) -> HttpRespon
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         (LAST_MODIFIED, value(&httpdate::fmt_http_date(validators.modified))),
     ];
-    bytes(request, content, &validators, headers)
+    bytes(request, content, None, &validators, headers)
 }
 
-/// Any content with its validators: 200, 206, 304 or 416.
+/// Any content, perhaps in memory, with its validators: 200, 206, 304 or 416.
 fn bytes(
     request: &HttpRequest,
     content: Content,
+    small: Option<Bytes>,
     validators: &Validators,
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> HttpResponse {
@@ -81,11 +84,13 @@ fn bytes(
         Some(range) if validators.still_the_same(request) => Range::parse(range, size),
         _ => Range::Whole,
     };
-    let (status, content, range) = match wanted {
-        Range::Whole => (StatusCode::OK, content, None),
+    let (status, content, small, range) = match wanted {
+        Range::Whole => (StatusCode::OK, content, small, None),
         Range::Part(part) => {
             let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
-            (StatusCode::PARTIAL_CONTENT, content.part(part), Some(range))
+            let at = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX);
+            let small = small.map(|bytes| bytes.slice(at(part.start)..at(part.end)));
+            (StatusCode::PARTIAL_CONTENT, content.part(part), small, Some(range))
         }
         Range::Beyond => {
             // Not the file's headers: a cache must not take this for the file.
@@ -100,6 +105,9 @@ fn bytes(
     response.content_type("application/octet-stream");
     if let Some(range) = range {
         response.insert_header((CONTENT_RANGE, range));
+    }
+    if let Some(bytes) = small {
+        return response.body(bytes);
     }
     let connection = Connection::of(request);
     let length = content.len();

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -139,6 +139,16 @@ impl Entry {
     /// Hex digest of the contents; `""` where the package has none.
     pub(crate) fn digest(&self) -> &str {
         &self.about.digest
+    }
+
+    /// Where the whole file is or will be; empty for what is no member.
+    pub(super) fn path(&self) -> &Path {
+        &self.about.path
+    }
+
+    /// Is it a member, whose name says what it is?
+    pub(super) fn has_name(&self) -> bool {
+        !self.about.path.as_os_str().is_empty()
     }
 
     /// All of it.
@@ -276,7 +286,7 @@ impl Entry {
         }
     }
 
-    fn file(&self) -> io::Result<Arc<File>> {
+    pub(super) fn file(&self) -> io::Result<Arc<File>> {
         let held = || self.growing.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(file) = held() {
             return Ok(file);

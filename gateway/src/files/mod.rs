@@ -4,11 +4,13 @@
 //!   entry, so it is extracted once; [`entry`] says how it is read while it grows.
 //! - [`extract`] fills an entry; the file gets its name only when it is whole and its digest is right.
 //! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
+//! - [`memory`] keeps small files that were asked for.
 //! - The cache holds entries by their size; an evicted file is unlinked, and responses in flight keep their descriptor.
 
 mod disk;
 mod entry;
 mod extract;
+mod memory;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use artifact::{BuildId, Identity};
+use bytes::Bytes;
 use bytesize::ByteSize;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
@@ -39,6 +42,7 @@ pub(crate) struct Key {
 pub(crate) struct Files {
     folder: Arc<disk::Folder>,
     cache: Cache<Key, Arc<Entry>>,
+    memory: memory::Memory,
     extractions: Arc<Semaphore>,
     runtime: Handle,
 }
@@ -67,7 +71,7 @@ impl Files {
             })
             .build();
         let extractions = Arc::new(Semaphore::new(MOST_EXTRACTIONS));
-        let files = Self { folder, cache, extractions, runtime: Handle::current() };
+        let files = Self { folder, cache, memory: memory::Memory::new(), extractions, runtime: Handle::current() };
         for (key, entry) in files.folder.left_by_an_earlier_run()? {
             files.count(&entry);
             files.cache.insert(key, Arc::new(entry)).await;
@@ -79,7 +83,7 @@ impl Files {
     /// The member if it is here, whole or growing.
     pub(crate) async fn find(&self, key: Key) -> Option<Arc<Entry>> {
         let entry = self.cache.get(&key).await?;
-        if entry.is_usable() {
+        if self.memory.has(&entry) || entry.is_usable() {
             entry.use_now();
             return Some(entry);
         }
@@ -119,6 +123,13 @@ impl Files {
         // The cache would evict when it is used the next time, which may be tomorrow.
         self.cache.run_pending_tasks().await;
         filled.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
+    }
+
+    /// The bytes of a small member that is whole.
+    pub(crate) async fn small(&self, content: &Content) -> Option<Bytes> {
+        let bytes = self.memory.bytes(&content.entry).await?;
+        let (start, end) = (usize::try_from(content.range.start).ok()?, usize::try_from(content.range.end).ok()?);
+        (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
     }
 
     /// Forgets an entry that does not go on, so that the member can be had from elsewhere; who reads it goes on reading.
