@@ -23,7 +23,7 @@ fi
 limits() {
   case $1 in
     payload) length=24576 kept_length=2048 allocation=160 ;;
-    header) length=32768 kept_length=8192 allocation=64 ;;
+    header) length=32768 kept_length=6144 allocation=64 ;;
     elf) length=32768 kept_length=4096 allocation=64 ;;
     *) length=512 kept_length=512 allocation=32 ;;
   esac
