@@ -40,7 +40,7 @@ for target in $TARGETS; do
   mkdir -p "$found"
   inputs=("$found" "$kept")
   [[ ! -d fuzz/regressions/$target ]] || inputs+=("fuzz/regressions/$target")
-  bounds=(-max_len="$length" -malloc_limit_mb="$allocation" -rss_limit_mb=1024 -timeout=25)
+  bounds=(-max_len="$length" -malloc_limit_mb="$allocation" -rss_limit_mb=1024 -timeout=60)
   if [[ $what == corpus ]]; then
     smallest=var/fuzz/$target.smallest short=var/fuzz/$target.short
     rm -rf "$smallest" "$short" && mkdir -p "$smallest" "$short/kept" "$short/found"
