@@ -23,7 +23,7 @@ fi
 limits() {
   case $1 in
     payload) length=24576 kept_length=2048 allocation=160 ;;
-    header) length=32768 kept_length=8192 allocation=64 ;;
+    header) length=32768 kept_length=6144 allocation=64 ;;
     elf) length=32768 kept_length=4096 allocation=64 ;;
     *) length=512 kept_length=512 allocation=32 ;;
   esac
@@ -40,7 +40,7 @@ for target in $TARGETS; do
   mkdir -p "$found"
   inputs=("$found" "$kept")
   [[ ! -d fuzz/regressions/$target ]] || inputs+=("fuzz/regressions/$target")
-  bounds=(-max_len="$length" -malloc_limit_mb="$allocation" -rss_limit_mb=1024 -timeout=25)
+  bounds=(-max_len="$length" -malloc_limit_mb="$allocation" -rss_limit_mb=1024 -timeout=60)
   if [[ $what == corpus ]]; then
     smallest=var/fuzz/$target.smallest short=var/fuzz/$target.short
     rm -rf "$smallest" "$short" && mkdir -p "$smallest" "$short/kept" "$short/found"
