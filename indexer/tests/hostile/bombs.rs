@@ -99,7 +99,7 @@ async fn an_elf_file_of_zeros_is_refused_before_it_fills_the_temporary_folder() 
         assert!(said.stderr.contains("expected ELF files of at most "), "{compressor:?}: {said:?}");
         assert!(said.stderr.contains(&format!("found {bytes} bytes of /usr/bin/a")), "{compressor:?}: {said:?}");
         let packages = place.index().await.packages("bomb-1.0-1.x86_64").await.unwrap();
-        assert!(packages[0].open && !packages[0].locations[0].gone_at.is_some(), "{compressor:?}: {packages:?}");
+        assert!(packages[0].open && packages[0].locations[0].gone_at.is_none(), "{compressor:?}: {packages:?}");
     }
 }
 
