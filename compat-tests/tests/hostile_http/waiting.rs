@@ -40,6 +40,9 @@ fn lifetime(port: u16, first: &[u8], then: &[u8]) -> (Duration, Vec<u8>) {
     (started.elapsed(), came)
 }
 
+/// What it is, what it says at once and slowly, how many answers it gets, and how long it lives.
+type Case<'a> = (&'a str, &'a [u8], &'a [u8], usize, Duration);
+
 #[test]
 fn silent_half_sent_and_slow_requests_end_in_time() {
     let sqlite = Sqlite::of(&[]);
@@ -48,8 +51,7 @@ fn silent_half_sent_and_slow_requests_end_in_time() {
     let half = [HEALTH, b"GET /heal"].concat();
     let half_header = [HEALTH, b"GET /healthz HTTP/1.1\r\nHos"].concat();
     let chunked = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-    // What it is, what it says at once and slowly, how many answers it gets, and how long it lives.
-    let cases: [(&str, &[u8], &[u8], usize, Duration); 12] = [
+    let cases: [Case<'_>; 12] = [
         ("silent", b"", b"", 0, HEAD),
         ("half a request line", b"GET /heal", b"", 0, HEAD),
         ("half a header", b"GET /healthz HTTP/1.1\r\nHos", b"", 0, HEAD),
