@@ -13,6 +13,7 @@ use compat_tests::debuginfod::Client;
 use compat_tests::fixtures::{self, Truth};
 use compat_tests::http::{self, Answer};
 use compat_tests::process::run;
+use compat_tests::rpmbuild;
 
 /// Its `.debug` names dwz's file, its sources are in -debugsource.
 const BIDTEST: &str = "bidtest-1.2~rc1-4.fc99";
@@ -311,9 +312,10 @@ fn sections_equal_those_that_binutils_cuts_out() {
             assert_eq!(answer.header("x-debuginfod-file"), Some(file), "{name}");
         }
     }
-    for name in [".bss", ".no_such_section", ".debug_inf", ".debug_info2", "%2e%2e"] {
+    for name in [".bss", ".no_such_section", ".debug_inf", ".debug_info2"] {
         assert_eq!(gateway.get(&format!("/buildid/{id}/section/{name}")).status, 404, "{name}");
     }
+    assert_eq!(gateway.get(&format!("/buildid/{id}/section/%2e%2e")).status, 400, "no name of a section");
     // Two sections of one file are two contents.
     let etags = [".text", ".rodata"].map(|name| etag(&gateway.get(&format!("/buildid/{id}/section/{name}"))));
     assert_ne!(etags[0], etags[1]);
@@ -486,12 +488,19 @@ fn a_new_gateway_takes_over_the_files_of_the_one_before() {
 }
 
 #[test]
-fn a_cached_file_that_somebody_removed_is_extracted_again() {
-    let (_index, gateway) = gateway(&["payloads"]);
-    let row = &fixtures::truth("payloads")[0];
-    let path = format!("/buildid/{}/executable", row.build_id);
-    for extractions in [1.0, 2.0] {
-        assert!(gateway.get(&path).body == member_of(row), "other bytes");
+fn a_cached_file_that_somebody_removed_is_extracted_again_unless_it_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rpmbuild::large(folder.path(), "removed", 200 << 10);
+    let index = Sqlite::of(&[folder.path(), &fixtures::family("payloads")]);
+    let gateway = Gateway::start(&index.url());
+    // Of all packages with this build-id the one that was built last.
+    let large = format!("/buildid/{}/executable", rpmbuild::build_id());
+    let row = fixtures::truth("payloads").into_iter().find(|row| row.build_id != rpmbuild::build_id()).unwrap();
+    let small = format!("/buildid/{}/executable", row.build_id);
+    // A small one is in memory once it was asked for.
+    for extractions in [2.0, 3.0] {
+        assert!(gateway.get(&large).body == made.bytes, "other bytes");
+        assert!(gateway.get(&small).body == member_of(&row), "other bytes");
         assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), extractions);
         for file in std::fs::read_dir(gateway.cache()).unwrap() {
             std::fs::remove_file(file.unwrap().path()).unwrap();

@@ -26,7 +26,8 @@ fn every_function_that_a_walkthrough_names_is_there() {
     assert!(names.len() > 30, "expected the names of a request and an import, found {names:?}");
     for (name, function) in names {
         let path = file(root, name);
-        let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}::{function}: {}: {error}", path.display()));
+        let source =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}::{function}: {}: {error}", path.display()));
         let is_there = source.contains(&format!("fn {function}(")) || source.contains(&format!("fn {function}<"));
         assert!(is_there, "{name}::{function}: expected the function in {}, found none", path.display());
     }

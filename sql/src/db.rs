@@ -142,6 +142,14 @@ impl Index {
         }
     }
 
+    /// Closes every connection. An SQLite file is then all there is: what was written beside it (`-wal`, wal-index) is taken in by the
+    /// last connection. Ends within 5 s, also where the database does not answer.
+    pub async fn close(&self) {
+        const WITHIN: Duration = Duration::from_secs(5);
+        // What is not closed in time is closed by the end of the process.
+        let _ = tokio::time::timeout(WITHIN, async { both!(Db, &self.db, |pool, Backend| pool.close().await) }).await;
+    }
+
     /// SQLite would open a file that is read-only nevertheless, and leave read-only files beside it, which keep every later writer
     /// out.
     fn may_write(&self) -> io::Result<()> {

@@ -53,7 +53,7 @@ fn strange_targets() {
         target(&format!("/buildid/{id}/source/a%00b"), 404, Kept, "a path that nothing has"),
         target(&format!("/buildid/{id}/source/%2e%2e%2f%2e%2e%2fetc/passwd"), 404, Kept, "a source path is a name in the index"),
         target(&format!("/buildid/{id}/source/../../../../etc/passwd"), 404, Kept, "a source path is a name in the index"),
-        target(&format!("/buildid/{id}/section/../../etc/passwd"), 404, Kept, "a section is a name in an ELF file"),
+        target(&format!("/buildid/{id}/section/../../etc/passwd"), 400, Kept, "a section is a name in an ELF file"),
         target(&format!("/archive/{}/..%2f..%2fetc%2fpasswd", "0".repeat(64)), 404, Kept, "an archive's name is compared"),
         target("/%2e%2e%2f%2e%2e%2fetc/passwd", 404, Kept, "no such route"),
         target("/../../etc/passwd", 404, Kept, "no such route"),

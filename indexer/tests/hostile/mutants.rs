@@ -197,17 +197,29 @@ async fn artifacts(index: &Index, nvra: &str) -> Vec<String> {
 /// Asks the database itself, not the code that wrote it.
 fn no_strange_rows(place: &Place) {
     const SCRIPT: &str = "
-import sqlite3, sys
-rows = sqlite3.connect(sys.argv[1]).execute('''
-    select 'artifact', hex(build_id), path from artifacts a left join packages p on p.id = a.package_id
-    where length(build_id) not between 1 and 64 or kind not in (0, 1) or ordinal < 0 or path not like '/%' or instr(path, char(0))
-       or ifnull(dwarf, 0) not in (0, 1) or p.id is null
+import sqlite3, sys, zlib
+database = sqlite3.connect(sys.argv[1])
+rows = database.execute('''
+    select 'artifact', hex(build_id), ordinal from artifacts a left join packages p on p.id = a.package_id
+    where length(build_id) not between 1 and 64 or ordinal < 0 or p.id is null
     union all
-    select 'package', nvra, source_rpm from packages
-    where length(identity) <> 32 or name = '' or version = '' or arch = '' or nvra like '%/%' or state not in ('open', 'complete')
+    select 'package', name, source_rpm from packages
+    where length(identity) <> 32 or name = '' or version = '' or arch = '' or name like '%/%' or state not in (0, 1)
     union all
     select 'location', path, size from locations l left join packages p on p.id = l.package_id
-    where length(path_hash) <> 32 or path like '/%' or header_start < 112 or header_end > size or p.id is null''').fetchall()
+    where length(path_hash) <> 16 or path like '/%' or header_start < 112 or header_end > size or p.id is null''').fetchall()
+artifacts = set(database.execute('select build_id, package_id, ordinal from artifacts'))
+listed = set()
+for package, part, packed in database.execute('select package_id, part, list from members'):
+    text = zlib.decompress(packed[4:])
+    if int.from_bytes(packed[:4], 'little') != len(text) or not text.endswith(b'\\0'):
+        rows.append(('list', package, part))
+    for entry in text.split(b'\\0')[:-1]:
+        ordinal, kind, build_id, path = entry.split(b' ', 3)
+        listed.add((bytes.fromhex(build_id.decode()), package, int(ordinal)))
+        if int(ordinal) >> 7 != part or kind not in (b'x+', b'x-', b'x?', b'd+', b'd-', b'd?') or not path.startswith(b'/'):
+            rows.append(('member', package, entry))
+rows += listed ^ artifacts
 sys.exit(repr(rows[:5]) if rows else 0)
 ";
     let file = place.folder.path().join("index.db");
