@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::classes::{self, Verdict};
-use crate::header::Header;
+use crate::header::{Class, Header};
 use crate::links::{self, Link};
 use crate::{Artifact, BuildId};
 
@@ -30,12 +30,16 @@ impl Found {
 }
 
 /// Finds the artifacts: links first, file classes for what no link names. Open stay files whose class says ELF without a
-/// build-id, files without a class text that no link names, and files of which link and class say different things.
+/// build-id, files that no link names in a package without class texts, and files of which link and class say different things.
+///
+/// Where a package has class texts, a file without one is not ELF: rpmbuild leaves out what asks for no dependencies (headers, C
+/// sources, message catalogs), and says "directory" of every directory and "ELF" of every ELF file (rpmfc.c, since 4.4).
 pub fn of(header: &Header) -> Found {
     let mut linked: BTreeMap<u32, Vec<Link>> = BTreeMap::new();
     for link in links::of(header) {
         linked.entry(link.ordinal).or_default().push(link);
     }
+    let has_texts = header.files.iter().any(|file| matches!(file.class, Class::Text(_)));
     let mut found = Found::default();
     for (ordinal, file) in (0_u32..).zip(&header.files) {
         if !file.is_regular() {
@@ -58,11 +62,35 @@ pub fn of(header: &Header) -> Found {
         match classes::verdict(file) {
             Verdict::Named(build_id) if links.is_empty() => add(&build_id),
             Verdict::Named(build_id) if links.iter().any(|link| link.build_id != build_id) => found.open.push(ordinal),
-            Verdict::Silent if links.is_empty() => found.open.push(ordinal),
+            Verdict::Silent if links.is_empty() && !(has_texts && file.class == Class::None) => found.open.push(ordinal),
             _ => {}
         }
     }
     found.artifacts.sort();
     found.artifacts.dedup();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::BufReader;
+
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_class_is_open_only_where_no_file_has_one() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm");
+        let mut header = Header::read(&mut BufReader::new(File::open(path).unwrap())).unwrap();
+        let program = header.files.iter().find(|file| file.is_regular()).unwrap().clone();
+        let class = Class::None;
+        header.files.push(crate::header::File { path: "/usr/include/a.h".into(), class, size: 1 << 20, ..program });
+        assert_eq!(of(&header).open, [], "rpmbuild says ELF of every ELF file");
+        for file in &mut header.files {
+            file.class = Class::None;
+        }
+        let added = u32::try_from(header.files.len()).unwrap() - 1;
+        assert!(of(&header).open.contains(&added), "no link names it");
+    }
 }
