@@ -19,6 +19,8 @@ step 'fixtures: the committed RPMs are what they are said to be'
 compat-tests/fixtures/truth.sh --check
 step 'fixtures: built anew, they are the same in what matters'
 make/fixtures.sh check
+step 'documentation'
+RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked --quiet
 step 'chart'
 VENV=var/chart-venv helm/test/run.sh
 step 'tests'

@@ -61,11 +61,11 @@ pub(crate) fn members(archives: &[PathBuf]) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// A part of a folder, as a folder of hard links: every archive whose number is a multiple of `every`.
-pub(crate) fn part(archives: &[PathBuf], every: usize, into: &Path) -> Result<()> {
-    for (at, archive) in archives.iter().enumerate().step_by(every) {
+/// The first of `parts` parts of a list of archives, as a folder of hard links: neighbours are packages of one family.
+pub(crate) fn part(archives: &[PathBuf], parts: usize, into: &Path) -> Result<()> {
+    for (at, archive) in archives.iter().take(archives.len().div_ceil(parts)).enumerate() {
         // Few files a folder, as repositories have it.
-        let folder = into.join(format!("{:03}", at / every / 1000));
+        let folder = into.join(format!("{:03}", at / 1000));
         std::fs::create_dir_all(&folder)?;
         let name = archive.file_name().with_context(|| archive.display().to_string())?;
         let name = folder.join(format!("{at}-{}", name.display()));

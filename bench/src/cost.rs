@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -31,16 +33,40 @@ impl Cost {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("start {command:?}"))?;
-        // Still a zombie then, whose account can be read.
-        waitid(WaitId::Pid(Pid::from_child(&child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
-        let seconds = started.elapsed().as_secs_f64();
-        let read_bytes = read_bytes(child.id());
-        let used = child.wait4()?;
-        let said = std::io::read_to_string(std::io::Seek::rewind(&mut &output).map(|()| &output)?)?;
+        let pid = child.id();
+        let is_over = AtomicBool::new(false);
+        let (peak_bytes, seconds) = thread::scope(|scope| -> Result<_> {
+            let peak = scope.spawn(|| watch_peak(pid, &is_over));
+            // Still a zombie then, whose account can be read.
+            let waited = waitid(WaitId::Pid(Pid::from_child(&child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+            let seconds = started.elapsed().as_secs_f64();
+            is_over.store(true, Ordering::Relaxed);
+            waited?;
+            Ok((peak.join().unwrap_or(f64::NAN), seconds))
+        })?;
+        let read_bytes = read_bytes(pid);
+        let used = { child }.wait4()?;
         ensure!(used.status.success(), "{command:?}: expected success, found {}", used.status);
         let cpu_seconds = (used.rusage.utime + used.rusage.stime).as_secs_f64();
-        Ok((Self { seconds, cpu_seconds, peak_bytes: used.rusage.maxrss as f64, read_bytes }, said))
+        let said = std::io::read_to_string(std::io::Seek::rewind(&mut &output).map(|()| &output)?)?;
+        Ok((Self { seconds, cpu_seconds, peak_bytes, read_bytes }, said))
     }
+}
+
+/// The highest resident size, looked at every few milliseconds: what wait4(2) tells begins with that of the process which forked.
+fn watch_peak(pid: u32, is_over: &AtomicBool) -> f64 {
+    let mut peak: f64 = 0.0;
+    while !is_over.load(Ordering::Relaxed) {
+        peak = peak.max(peak_bytes(pid).unwrap_or(0.0));
+        thread::sleep(Duration::from_millis(2));
+    }
+    peak
+}
+
+fn peak_bytes(pid: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kilobytes.map(|kilobytes| kilobytes * 1024.0)
 }
 
 fn read_bytes(pid: u32) -> f64 {
@@ -64,9 +90,6 @@ impl Usage {
         let fields: Vec<&str> = fields.split_whitespace().collect();
         let ticks = |at: usize| fields.get(at - 3).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
         let cpu_seconds = (ticks(14) + ticks(15)) / rustix::param::clock_ticks_per_second() as f64;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let peak_kilobytes =
-            status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        Ok(Self { cpu_seconds, peak_bytes: peak_kilobytes.unwrap_or(f64::NAN) * 1024.0, read_bytes: read_bytes(pid) })
+        Ok(Self { cpu_seconds, peak_bytes: peak_bytes(pid).unwrap_or(f64::NAN), read_bytes: read_bytes(pid) })
     }
 }
