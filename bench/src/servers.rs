@@ -63,13 +63,13 @@ impl Server {
         Ok(this)
     }
 
-    /// nginx on a folder of files, as its distribution sets it up, with sendfile.
+    /// nginx on a folder of files, with sendfile; one process, whose CPU is counted.
     pub(crate) fn files(files: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port();
         let own = folder.path().display();
         let settings = format!(
-            "daemon off; worker_processes auto; pid {own}/pid; error_log stderr;\nevents {{}}\nhttp {{ sendfile on; tcp_nopush on; \
+            "daemon off; master_process off; pid {own}/pid; error_log stderr;\nevents {{}}\nhttp {{ sendfile on; tcp_nopush on; \
              access_log /dev/null; client_body_temp_path {own}/body; proxy_temp_path {own}/proxy; fastcgi_temp_path {own}/fastcgi; \
              uwsgi_temp_path {own}/uwsgi; scgi_temp_path {own}/scgi; server {{ listen 127.0.0.1:{port}; root {}; }} }}\n",
             files.display()
