@@ -17,18 +17,26 @@ pub(crate) struct Feed {
     outcomes: mpsc::Sender<Vec<Outcome>>,
     stop: Stop,
     handful: RefCell<Vec<Candidate>>,
+    /// How many go at once.
+    most: usize,
 }
 
 impl Feed {
-    pub(crate) fn new(candidates: SyncSender<Vec<Candidate>>, outcomes: mpsc::Sender<Vec<Outcome>>, stop: Stop) -> Self {
-        Self { candidates, outcomes, stop, handful: RefCell::default() }
+    /// A feed that hands over `most` candidates at once: [`HANDFUL`], or one where reading each takes long.
+    pub(crate) fn new(
+        candidates: SyncSender<Vec<Candidate>>,
+        outcomes: mpsc::Sender<Vec<Outcome>>,
+        stop: Stop,
+        most: usize,
+    ) -> Self {
+        Self { candidates, outcomes, stop, handful: RefCell::default(), most }
     }
 
     /// An archive.
     pub(crate) fn candidate(&self, candidate: Candidate) -> bool {
         let mut handful = self.handful.borrow_mut();
         handful.push(candidate);
-        if handful.len() < HANDFUL { !self.is_stopped() } else { self.hand_over(handful.drain(..).collect()) }
+        if handful.len() < self.most { !self.is_stopped() } else { self.hand_over(handful.drain(..).collect()) }
     }
 
     /// Something that is not worth a reader.

@@ -61,6 +61,13 @@ impl Funnel {
 
     /// Takes outcomes until their senders are gone, and writes what they say.
     pub(crate) async fn drain(&mut self, arriving: &mut mpsc::Receiver<Vec<Outcome>>, progress: &mut Progress) -> Result<()> {
+        let drained = self.take_all(arriving, progress).await;
+        // Also after an error: what is being written is sound.
+        let written = self.written(progress).await;
+        drained.and(written)
+    }
+
+    async fn take_all(&mut self, arriving: &mut mpsc::Receiver<Vec<Outcome>>, progress: &mut Progress) -> Result<()> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -80,8 +87,7 @@ impl Funnel {
             }
         }
         self.write_batch(progress).await?;
-        self.written(progress).await?;
-        self.write_seen().await
+        self.write_seen(progress).await
     }
 
     async fn take(&mut self, outcome: Outcome, progress: &mut Progress) -> Result<()> {
@@ -93,7 +99,7 @@ impl Funnel {
                 self.missing.remove(&path_hash);
                 self.seen.push(path_hash);
                 if self.seen.len() >= BATCH_PATHS {
-                    self.write_seen().await?;
+                    self.write_seen(progress).await?;
                 }
             }
             Outcome::Read(reading) => {
@@ -163,8 +169,10 @@ impl Funnel {
         Ok(())
     }
 
-    async fn write_seen(&mut self) -> Result<()> {
+    async fn write_seen(&mut self, progress: &mut Progress) -> Result<()> {
         if !self.seen.is_empty() {
+            // An SQLite file has one writer: waiting for ourselves would look like a database in trouble.
+            self.written(progress).await?;
             self.seen.sort_unstable();
             self.index.mark_seen(self.store_id, &self.seen, now()).await?;
             self.seen.clear();

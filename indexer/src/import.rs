@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::cli::{Common, DirArgs, ImportArgs, Payload};
 use crate::directory::Walk;
 use crate::failure::{Failure, Result};
-use crate::feed::Feed;
+use crate::feed::{Feed, HANDFUL};
 use crate::funnel::Funnel;
 use crate::progress::Progress;
 use crate::read::{Candidate, Outcome, Reader};
@@ -94,7 +94,7 @@ impl Importer {
         };
         let mut funnel = Funnel::new(self.index.clone(), store.id, &known);
         let walk = Walk::new(root.clone(), folder, self.progress.found());
-        self.run(self.reader(store.id, root, known), move |feed| walk.run(feed), &mut funnel).await?;
+        self.run(self.reader(store.id, root, known), HANDFUL, move |feed| walk.run(feed), &mut funnel).await?;
         if !self.stop.is_set() {
             self.progress.phase("marking what is gone");
             funnel.mark_gone(&mut self.progress).await?;
@@ -133,7 +133,7 @@ impl Importer {
                     }
                 }
             };
-            self.run(reader, feeder, &mut funnel).await?;
+            self.run(reader, 1, feeder, &mut funnel).await?;
         }
         Ok(())
     }
@@ -153,11 +153,20 @@ impl Importer {
         }
     }
 
-    /// Runs a feeder, the readers and the funnel until all candidates are done, or the import is stopped.
-    async fn run(&mut self, reader: Reader, feeder: impl FnOnce(&Feed) + Send + 'static, funnel: &mut Funnel) -> Result<()> {
+    /// Runs a feeder, which hands over at most so many candidates at once, the readers and the funnel until all candidates are done, or
+    /// the import is stopped.
+    async fn run(
+        &mut self,
+        reader: Reader,
+        most: usize,
+        feeder: impl FnOnce(&Feed) + Send + 'static,
+        funnel: &mut Funnel,
+    ) -> Result<()> {
         let (candidates, waiting) = sync_channel(WAITING);
         let (outcomes, mut arriving) = mpsc::channel(WAITING);
-        let feed = Feed::new(candidates, outcomes.clone(), self.stop.clone());
+        // Whole archives take long: no reader shall hold what another could read.
+        let most = if self.payload == Payload::Always { 1 } else { most };
+        let feed = Feed::new(candidates, outcomes.clone(), self.stop.clone(), most);
         let mut tasks = JoinSet::new();
         tasks.spawn_blocking(move || {
             feeder(&feed);

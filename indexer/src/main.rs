@@ -66,21 +66,25 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Dir(args) => {
             let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
-            importer.import_folders(&args).await?;
+            let imported = importer.import_folders(&args).await;
             index.close().await;
+            imported?;
             finish(&importer.into_summary(), common, stop.is_set())
         }
         Command::Rpm(args) => {
             let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
-            importer.import_files(&args.files).await?;
+            let imported = importer.import_files(&args.files).await;
             index.close().await;
+            imported?;
             finish(&importer.into_summary(), common, stop.is_set())
         }
         Command::Migrate => migrate(common).await,
         Command::Store(command) => {
             let index = open(common, &settings::database(common)?).await?;
-            store_command::run(&index, command, common).await
+            let result = store_command::run(&index, command, common).await;
+            index.close().await;
+            result
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What goes into the index.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use artifact::{Artifact, Package};
 
-use crate::{Error, Result};
+use crate::{Error, Result, members};
 
 /// A package as found in one archive: what [`crate::Index::insert`] takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,12 @@ impl Import {
             if i32::try_from(artifact.ordinal).is_err() {
                 return Err(Error::Value { what: "ordinal", expected: "less than 2^31", found: artifact.ordinal.to_string() });
             }
+        }
+        let mut texts: BTreeMap<u32, usize> = BTreeMap::new();
+        for artifact in &self.artifacts {
+            let text = texts.entry(members::part(artifact.ordinal)).or_default();
+            *text += members::text_bytes(artifact);
+            check("list of members", members::MOST_TEXT, *text)?;
         }
         let location = &self.location;
         check("path of the archive", 4096, location.path.len())?;

@@ -16,6 +16,14 @@ pub(crate) fn part(ordinal: u32) -> u32 {
     ordinal >> 7
 }
 
+/// The longest text of a list, bytes: 128 files of two kinds with the longest paths take one MiB.
+pub(crate) const MOST_TEXT: usize = 4 << 20;
+
+/// What an artifact takes of a list's text at most, bytes.
+pub(crate) fn text_bytes(artifact: &Artifact) -> usize {
+    artifact.path.len() + 2 * artifact.build_id.as_bytes().len() + 20
+}
+
 /// Makes lists.
 pub(crate) struct Compressor {
     zlib: Compress,
@@ -67,6 +75,9 @@ pub(crate) fn read(list: &[u8]) -> sqlx::Result<Vec<Artifact>> {
     let wrong = |found: &str| broken(format!("members.list: expected ORDINAL KIND BUILD_ID PATH, found {found:?}"));
     let (length, zlib) = list.split_first_chunk().ok_or_else(|| wrong("less than four bytes"))?;
     let length = u32::from_le_bytes(*length) as usize;
+    if length > MOST_TEXT {
+        return Err(broken(format!("members.list: expected at most {MOST_TEXT} bytes of text, found {length}")));
+    }
     // Nothing grows by more than this.
     let mut text = Vec::with_capacity(length.min(zlib.len().saturating_mul(1032)));
     let status = Decompress::new(true).decompress_vec(zlib, &mut text, FlushDecompress::Finish).map_err(broken)?;

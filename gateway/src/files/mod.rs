@@ -83,7 +83,7 @@ impl Files {
     /// The member if it is here, whole or growing.
     pub(crate) async fn find(&self, key: Key) -> Option<Arc<Entry>> {
         let entry = self.cache.get(&key).await?;
-        if self.memory.has(&entry) || entry.is_usable() {
+        if entry.is_whole() && self.memory.has(&entry) || entry.is_usable() {
             entry.use_now();
             return Some(entry);
         }

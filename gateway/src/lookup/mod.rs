@@ -188,15 +188,21 @@ impl<T> Known<T> {
 impl Kept {
     fn new(config: &config::Index) -> Self {
         // By age: frequency would be counted by questions, and those meet `Lookup::fresh`.
-        fn cache<K, V>(config: &config::Index) -> Cache<K, V>
+        fn cache<K, V>(config: &config::Index, length: fn(&V) -> usize) -> Cache<K, V>
         where
             K: std::hash::Hash + Eq + Send + Sync + 'static,
             V: Clone + Send + Sync + 'static,
         {
+            let weight = move |_: &K, value: &V| u32::try_from(length(value)).unwrap_or(u32::MAX);
             let policy = EvictionPolicy::lru();
-            Cache::builder().max_capacity(config.entries).eviction_policy(policy).time_to_live(config.away_ttl).build()
+            Cache::builder()
+                .max_capacity(config.entries)
+                .weigher(weight)
+                .eviction_policy(policy)
+                .time_to_live(config.away_ttl)
+                .build()
         }
-        Self { records: cache(config), siblings: cache(config) }
+        Self { records: cache(config, |records| records.len()), siblings: cache(config, |siblings| siblings.len()) }
     }
 
     async fn keep(&self, build_id: &BuildId, records: &Arc<Records>) {

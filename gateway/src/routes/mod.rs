@@ -129,7 +129,7 @@ impl MessageBody for Underway {
 /// As much of a client's text as is worth a log line.
 fn start(text: &str) -> &str {
     const WORTH: usize = 2000;
-    text.get(..WORTH).unwrap_or(text)
+    &text[..text.floor_char_boundary(WORTH)]
 }
 
 /// Marks a response that nobody will see.
