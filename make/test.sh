@@ -20,7 +20,7 @@ compat-tests/fixtures/truth.sh --check
 step 'fixtures: built anew, they are the same in what matters'
 make/fixtures.sh check
 step 'documentation'
-RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked --quiet
+RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --workspace --no-deps --document-private-items --locked --quiet
 step 'chart'
 VENV=var/chart-venv helm/test/run.sh
 step 'tests'

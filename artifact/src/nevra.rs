@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::{Error, Result};
 
-/// Name-[epoch:]version-release.arch. [`fmt::Display`] writes the NVRA, the form without epoch that file names and the darkserver
+/// `Name-[epoch:]version-release.arch`. [`fmt::Display`] writes the NVRA, the form without epoch that file names and the darkserver
 /// API use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nevra {

@@ -56,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Server to ask, for example https://darkserver.example.org
+    /// Server to ask, for example `https://darkserver.example.org`
     #[arg(long, value_name = "URL", value_parser = crate::config::base_url)]
     pub(crate) server: Option<Url>,
 

@@ -2,11 +2,11 @@
 //!
 //! In reading order:
 //!
-//! - [`args`]: the command line, and the [`Question`](args::Question) it asks;
+//! - [`args`]: the command line, and the [`Question`] it asks;
 //! - [`ids`]: build-ids out of words and of standard input, and how many of them fit into one request;
 //! - [`config`]: which server is asked;
 //! - [`ask`]: one question over HTTP, answered with the server's JSON;
-//! - [`print`]: that JSON as lines;
+//! - [`mod@print`]: that JSON as lines;
 //! - [`failure`]: what can go wrong, and the exit codes.
 
 mod args;

@@ -38,7 +38,7 @@ enum Command {
 /// What can be said on the command line and in the environment.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Arguments {
-    /// The index: sqlite:PATH or mysql://USER:PASSWORD@HOST[:PORT]/DATABASE [default: sqlite:darkserver.db].
+    /// The index: sqlite:PATH or `mysql://USER:PASSWORD@HOST[:PORT]/DATABASE` [default: sqlite:darkserver.db].
     /// A password on a command line can be seen by other users: use the environment or a file.
     // A string here, like the upstreams: an error of clap shows the value, and there may be a password in it.
     #[arg(long, value_name = "URL", env = "DARKSERVER_DATABASE", hide_env_values = true)]
