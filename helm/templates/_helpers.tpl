@@ -59,9 +59,14 @@ app.kubernetes.io/component: gateway
 {{- define "darkserver.config" -}}
 trusted_proxies = {{ toRawJson .Values.gateway.trustedProxies }}
 
+[connections]
+head_timeout = {{ toRawJson .Values.gateway.connections.headTimeout }}
+idle_timeout = {{ toRawJson .Values.gateway.connections.idleTimeout }}
+
 [index]
 hit_ttl = {{ toRawJson .Values.gateway.index.hitTtl }}
 miss_ttl = {{ toRawJson .Values.gateway.index.missTtl }}
+away_ttl = {{ toRawJson .Values.gateway.index.awayTtl }}
 entries = {{ int64 .Values.gateway.index.entries }}
 
 [stores]

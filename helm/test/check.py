@@ -323,6 +323,7 @@ def common(label, text, found, values):
     gateway = values["gateway"]
     check(f"{label}: gateway.toml", config == {
         "trusted_proxies": gateway["trustedProxies"],
+        "connections": snake(gateway["connections"]),
         "index": snake(gateway["index"]),
         "stores": snake(gateway["stores"]),
         "federation": {**snake(gateway["federation"]), "unknown": str(gateway["federation"]["unknown"])},
@@ -418,7 +419,7 @@ def federation(found):
         "upstreams": ["https://debuginfod.example.org/", "https://mirror.example.net/debuginfod?a=1&b=<2>"],
         "prefer": "redirect", "unknown": "503", "budget": "2500ms", "hops": 3,
         "redirect_hosts": ["cdn.example.net", "[2001:db8::1]"]}, config)
-    check("federation: index", config["index"] == {"hit_ttl": "5m", "miss_ttl": "1500ms", "entries": 12000000}, config)
+    check("federation: index", config["index"] == {"hit_ttl": "5m", "miss_ttl": "1500ms", "away_ttl": "2d", "entries": 12000000}, config)
     check("federation: stores", config["stores"] == {"redirect_hosts": ["*"]}, config)
     check("federation: log filter", environment(found)["RUST_LOG"] == "info,access=warn", environment(found))
     check("federation: public URL", environment(found)["DARKSERVER_PUBLIC_URL"] == "https://symbols.example.org")
