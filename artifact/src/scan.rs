@@ -1,7 +1,7 @@
 //! The ELF notes of a package's open files.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 
 use tempfile::SpooledTempFile;
 
@@ -19,8 +19,7 @@ const MEMORY_BYTES: usize = 1 << 20;
 /// One pass over the payload, which stands at its first byte (`header.range.end` of the archive) and is still compressed; it ends
 /// with the last open file. An ELF file is copied to memory or a temporary file, because its tables may be anywhere in it, and one that
 /// is larger than `most_bytes` is refused before it is copied. Files that are not ELF, ELF files without a build-id and ELF files that cannot be read
-/// ([`Error::Elf`]) have no artifacts: one strange file does not hide the others of its package. The digests of ELF files are
-/// checked.
+/// ([`Error::Elf`]) have no artifacts: one strange file does not hide the others of its package. Digests are checked.
 ///
 /// # Errors
 /// As [`payload::extract`]; [`Error::Payload`] for an ELF file that is too large; [`Error::Io`] also where a temporary file cannot be written.
@@ -58,10 +57,12 @@ pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes
 fn read_member(member: &mut Member<'_, '_, impl Read>, most_bytes: u64) -> Result<Option<Elf>> {
     let mut start = [0; elf::MAGIC.len()];
     let filled = payload::fill(member, &mut start)?;
+    let file = member.file();
     if start[..filled] != elf::MAGIC {
+        // Unless its digest says so, it may be an ELF file whose first bytes were damaged.
+        payload::deliver(&mut Cursor::new(&start[..filled]).chain(member), file, &mut io::sink())?;
         return Ok(None);
     }
-    let file = member.file();
     if member.size() > most_bytes {
         let expected = format!("ELF files of at most {most_bytes} bytes");
         return Err(Error::Payload { expected, found: format!("{} bytes of {}", member.size(), file.path) });
