@@ -66,25 +66,19 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Dir(args) => {
             let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
-            let imported = importer.import_folders(&args).await;
-            index.close().await;
-            imported?;
+            importer.import_folders(&args).await?;
             finish(&importer.into_summary(), common, stop.is_set())
         }
         Command::Rpm(args) => {
             let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
-            let imported = importer.import_files(&args.files).await;
-            index.close().await;
-            imported?;
+            importer.import_files(&args.files).await?;
             finish(&importer.into_summary(), common, stop.is_set())
         }
         Command::Migrate => migrate(common).await,
         Command::Store(command) => {
             let index = open(common, &settings::database(common)?).await?;
-            let result = store_command::run(&index, command, common).await;
-            index.close().await;
-            result
+            store_command::run(&index, command, common).await
         }
     }
 }
@@ -95,7 +89,6 @@ async fn migrate(common: &Common) -> Result<ExitCode> {
     let index = Index::open(&database, Access::ReadWrite)?.waiting(Duration::from_secs(common.wait));
     index.reach().await?;
     let migration = index.migrate().await?;
-    index.close().await;
     if common.json {
         print(&serde_json::json!({ "database": database.to_string(), "applied": migration.applied, "notes": migration.notes }))?;
     } else {

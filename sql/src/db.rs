@@ -134,20 +134,23 @@ impl Index {
         const WITHIN: Duration = Duration::from_secs(10);
         self.may_write().map_err(|source| self.error("opening", source.into()))?;
         let reached = tokio::time::timeout(WITHIN, async {
-            both!(Db, &self.db, |pool, Backend| pool.connect_options().connect().await?.close().await)
+            let begun = Instant::now();
+            loop {
+                // An SQLite file is locked for a moment when another program closes it as the last one.
+                let connect =
+                    async { both!(Db, &self.db, |pool, Backend| pool.connect_options().connect().await?.close().await) };
+                match connect.await {
+                    Err(error) if dialect::is_conflict(&error) && begun.elapsed() < WITHIN / 2 => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    connected => break connected,
+                }
+            }
         });
         match reached.await {
             Ok(reached) => reached.map_err(|source| self.error("connecting", source)),
             Err(_) => Err(Error::Unreachable { database: self.name(), seconds: WITHIN.as_secs_f32() }),
         }
-    }
-
-    /// Closes every connection. An SQLite file is then all there is: what was written beside it (`-wal`, wal-index) is taken in by the
-    /// last connection. Ends within 5 s, also where the database does not answer.
-    pub async fn close(&self) {
-        const WITHIN: Duration = Duration::from_secs(5);
-        // What is not closed in time is closed by the end of the process.
-        let _ = tokio::time::timeout(WITHIN, async { both!(Db, &self.db, |pool, Backend| pool.close().await) }).await;
     }
 
     /// SQLite would open a file that is read-only nevertheless, and leave read-only files beside it, which keep every later writer
