@@ -40,6 +40,11 @@ fn assert_away(gateway: &Gateway, path: &Path, what: &str) {
 #[test]
 fn a_file_that_vanishes_or_becomes_another_one() {
     let (index, other) = (servers(), Sqlite::of(&[&fixtures::family("payloads")]));
+    // An importer may leave what it wrote beside the file, which another file must not find there (docs/operations.md).
+    let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('pragma wal_checkpoint(truncate)')";
+    for path in [index.path(), other.path()] {
+        assert!(std::process::Command::new("python3").args(["-c", script]).arg(path).status().unwrap().success());
+    }
     let copy = index.path().with_extension("copy");
     std::fs::copy(index.path(), &copy).unwrap();
     let nonsense = index.path().with_extension("nonsense");
@@ -63,9 +68,6 @@ fn a_file_that_vanishes_or_becomes_another_one() {
     let second = format!("/buildid/{second}/executable");
     first.ask(gateway.port).unwrap();
     assert_eq!(decided(gateway.port, &second).unwrap().status, 404);
-    // An importer may leave what it wrote beside the file.
-    let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('pragma wal_checkpoint(truncate)')";
-    assert!(std::process::Command::new("python3").args(["-c", script]).arg(other.path()).status().unwrap().success());
     replace(&index.path(), &other.path());
     wait_for("the other index", || decided(gateway.port, &second).is_some_and(|answer| answer.status == 200));
     wait_for("an absence", || decided(gateway.port, &first.path).is_some_and(|answer| answer.status == 404));
