@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use artifact::Kind;
@@ -9,11 +10,18 @@ use compat_tests::darkserver::Sqlite;
 
 use crate::corpus::Member;
 use crate::cost::{Cost, Usage};
+use crate::load::{self, Paths};
 use crate::servers::Server;
 use crate::table::Table;
 use crate::{Options, corpus, report};
 
 const COLUMNS: [&str; 6] = ["MB/s", "ms to the first byte", "ms in all", "CPU s a GB", "peak MiB of the server", "MB"];
+/// Of [`COLUMNS`].
+const CPU_OF_A_GB: usize = 3;
+/// Bytes of a small file.
+const SMALL: u64 = 64 << 10;
+/// How many small files are asked for at most.
+const FILES: usize = 1000;
 const DARKSERVER: &str = "darkserver";
 const DEBUGINFOD: &str = "debuginfod";
 const NGINX: &str = "nginx, a plain file";
@@ -68,12 +76,49 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             }
         }
     }
+    // What a gigabyte costs must not grow with the member it is a part of. (Cold, it depends on where in its archive a member lies.)
+    let group = |member: &Member| format!("{} MB", member.size / 1_000_000);
+    if let [largest, _, quarter, ..] = works[..]
+        && let (Some(large), Some(small)) =
+            (warm.median(&group(largest), DARKSERVER, CPU_OF_A_GB), warm.median(&group(quarter), DARKSERVER, CPU_OF_A_GB))
+    {
+        warm.at_most("CPU a GB, warm: of the largest member to that of a quarter of it", Some(large / small), 1.5);
+    }
     for member in &works {
-        let group = format!("{} MB", member.size / 1_000_000);
+        let group = group(member);
         cold.at_least(&format!("{group}, cold: times debuginfod's rate"), cold.ratio(&group, DARKSERVER, DEBUGINFOD), 1.0);
         warm.at_least(&format!("{group}, warm: times debuginfod's rate"), warm.ratio(&group, DARKSERVER, DEBUGINFOD), 1.0);
     }
-    report::publish(&options.results, "serve", "make bench-serve", &[cold, warm])
+    report::publish(&options.results, "serve", "make bench-serve", &[cold, warm, growth(options, &members)?])
+}
+
+/// What a small file costs, cold and warm, when a quarter, a half and the whole of the files are in the cache.
+fn growth(options: &Options, members: &[Member]) -> Result<Table> {
+    let columns = ["requests/s", "p50 ms at half", "p99 ms at half", "CPU us a request"];
+    let mut table = Table::new("Growth: small files, 1/4, 1/2 and 1 of them in the cache", &columns, &[]);
+    let mut files: Vec<&Member> = members.iter().filter(|member| member.size < SMALL).collect();
+    files.sort_by_key(|member| &member.build_id);
+    let paths: Vec<String> = files.iter().map(|member| member.url_path()).take(FILES).collect();
+    let index = Sqlite::of(&[&options.rpms]);
+    for round in 0..options.rounds {
+        for (share, parts) in [("1/4", 4), ("1/2", 2), ("1", 1)] {
+            println!("round {}: growth, {share} of {} files", round + 1, paths.len());
+            let (server, system) = (Server::gateway(&index.url(), "")?, format!("{share} of the files"));
+            let part = &paths[..paths.len() / parts];
+            let (before, started) = (server.usage()?, Instant::now());
+            load::warm(&server, part)?;
+            let (seconds, count) = (started.elapsed().as_secs_f64(), part.len() as f64);
+            let cpu = (server.usage()?.cpu_seconds - before.cpu_seconds) * 1e6 / count;
+            table.add("cold, one after the other", &system, &[Some(count / seconds), None, None, Some(cpu)]);
+            let found = load::run(&server, &Paths::Listed(part.to_vec()), true, 16, options.load_time())?;
+            table.add("warm, 16 connections", &system, &[found.rate, found.p50, found.p99, found.cpu].map(Some));
+        }
+    }
+    for group in ["cold, one after the other", "warm, 16 connections"] {
+        let ratio = table.ratio(group, "1 of the files", "1/4 of the files");
+        table.at_least(&format!("{group}: rate at 1 to that at 1/4"), ratio, 0.8);
+    }
+    Ok(table)
 }
 
 fn fetch(server: &Server, member: &Member, table: &mut Table, group: &str, system: &str) -> Result<()> {
