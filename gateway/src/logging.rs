@@ -1,9 +1,18 @@
 //! Log lines: on stderr, structured; `RUST_LOG` chooses what is said.
 
-use std::io;
+use std::fmt::{self, Debug};
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::writer::OptionalWriter;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -21,9 +30,138 @@ pub(crate) fn start(format: LogFormat) {
     // actix_http calls a client's nonsense an error; what matters of it is said here, too.
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,actix_server=warn,actix_http=off"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(unlocked_stderr);
     match format {
-        LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
+        LogFormat::Text if io::stderr().is_terminal() => builder.init(),
+        LogFormat::Text => builder.with_ansi(false).fmt_fields(PlainFields).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+/// Standard error without its lock, for which the threads would queue up: a line is one write(2), which the kernel does not mix with others.
+/// Nothing, where it is closed.
+fn unlocked_stderr() -> OptionalWriter<&'static File> {
+    static STDERR: LazyLock<Option<File>> = LazyLock::new(|| io::stderr().as_fd().try_clone_to_owned().ok().map(File::from));
+    STDERR.as_ref().map_or_else(OptionalWriter::none, OptionalWriter::some)
+}
+
+/// Fields as the subscriber writes them itself, `name=value name="text"`, without looking for colours: every request is a line, and this
+/// was a tenth of what a request costs.
+struct PlainFields;
+
+impl<'w> FormatFields<'w> for PlainFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut visitor = PlainVisitor { writer, is_first: true, result: Ok(()) };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+struct PlainVisitor<'w> {
+    writer: Writer<'w>,
+    is_first: bool,
+    result: fmt::Result,
+}
+
+impl PlainVisitor<'_> {
+    fn write(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
+        if self.result.is_err() {
+            return;
+        }
+        let gap = if std::mem::take(&mut self.is_first) { "" } else { " " };
+        self.result = match field.name() {
+            MESSAGE => self.writer.write_str(gap),
+            name => [gap, name, "="].into_iter().try_for_each(|text| self.writer.write_str(text)),
+        };
+        self.result = self.result.and_then(|()| write(&mut self.writer));
+    }
+}
+
+/// The field that stands without its name.
+const MESSAGE: &str = "message";
+
+impl Visit for PlainVisitor<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let is_plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
+        match field.name() {
+            MESSAGE => self.record_debug(field, &format_args!("{value}")),
+            _ if is_plain => {
+                self.write(field, |writer| ["\"", value, "\""].into_iter().try_for_each(|text| writer.write_str(text)))
+            }
+            _ => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() != MESSAGE {
+            return self.write(field, |writer| write!(writer, "{value:?}"));
+        }
+        // A message may quote what somebody sent: no line ends in the middle of it, and no terminal is steered by it.
+        let text = format!("{value:?}");
+        self.write(field, |writer| {
+            text.chars()
+                .try_for_each(|c| if c.is_control() { write!(writer, "{}", c.escape_default()) } else { writer.write_char(c) })
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn said(builder: impl FnOnce(Lines) -> Box<dyn tracing::Subscriber + Send + Sync>) -> String {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(builder(lines.clone()), || {
+            tracing::info!(path = "/buildid/ab/debuginfo", status = 200, seconds = 0.25, was_reset = false, "plain");
+            tracing::info!(path = "a \"quoted\"\n line", agent = ?"gdb", "two {}", 2);
+            tracing::warn!(cause = %"refused", "away");
+        });
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn lines_are_those_of_the_subscriber_itself() {
+        let ours = |lines: Lines| {
+            let builder = tracing_subscriber::fmt().without_time().with_ansi(false).fmt_fields(PlainFields);
+            Box::new(builder.with_writer(move || lines.clone()).finish()) as Box<dyn tracing::Subscriber + Send + Sync>
+        };
+        let usual = |lines: Lines| {
+            let builder = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || lines.clone());
+            Box::new(builder.finish()) as Box<dyn tracing::Subscriber + Send + Sync>
+        };
+        assert_eq!(said(ours), said(usual));
+        assert!(
+            said(ours).contains(r#"plain path="/buildid/ab/debuginfo" status=200 seconds=0.25 was_reset=false"#),
+            "{}",
+            said(ours)
+        );
+    }
+
+    #[test]
+    fn a_message_stays_on_its_line() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).fmt_fields(PlainFields);
+        tracing::subscriber::with_default(subscriber.with_writer(move || writer.clone()).finish(), || {
+            tracing::info!("{}", "one\ntwo\u{1b}[31m");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(text.ends_with("one\\ntwo\\u{1b}[31m\n") && text.lines().count() == 1, "{text:?}");
     }
 }

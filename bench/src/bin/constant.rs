@@ -46,9 +46,12 @@ fn main() -> Result<()> {
         body: std::fs::read(&cli.body).with_context(|| cli.body.display().to_string())?.into(),
     };
     let routes = move |app: &mut web::ServiceConfig| {
-        // The gateway's own patterns: its middleware names endpoints by them.
-        for pattern in ["/buildid/{question:.*}", "/buildids/{ids:.+}", "/metrics", "/healthz"] {
-            app.route(pattern, web::to(answer));
+        // Matched as the gateway does it.
+        for folder in ["/buildid", "/buildids"] {
+            app.service(web::scope(folder).default_service(web::to(answer)));
+        }
+        for path in ["/metrics", "/healthz"] {
+            app.route(path, web::to(answer));
         }
         app.app_data(web::Data::new(constant.clone()));
     };

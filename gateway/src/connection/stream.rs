@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_http::Protocol;
-use rustix::net::{Shutdown, shutdown};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use actix_web::rt::net::TcpStream;
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::state::Connection;
@@ -71,11 +72,12 @@ impl Stream {
             while let Poll::Ready(is_ready) = tcp.poll_read_ready(context) {
                 is_ready?;
                 let before = buffer.filled().len();
-                match tcp.try_read_buf(buffer) {
+                match receive(tcp, buffer) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Ok(count) => {
-                        self.connection.received(&buffer.filled()[before..]);
-                        self.given += count;
+                    Ok(()) => {
+                        let came = &buffer.filled()[before..];
+                        self.connection.received(came);
+                        self.given += came.len();
                         return Poll::Ready(self.connection.ended());
                     }
                     Err(error) => return Poll::Ready(Err(error)),
@@ -162,6 +164,25 @@ impl AsyncWrite for Stream {
         finish(&self.connection);
         Poll::Ready(Ok(()))
     }
+}
+
+/// What the socket has. Fewer bytes than there was room for are all: the socket is not ready any more then, and need not be asked in vain
+/// before it is waited for (epoll(7), as Tokio does it for streams of its own).
+fn receive(tcp: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+    let mut all = None;
+    let result = tcp.try_io(Interest::READABLE, || {
+        // As long as most heads; the buffer itself may have a room of which every byte would have to be written first.
+        let mut bytes = [0; 4096];
+        let room = buffer.remaining().min(bytes.len());
+        let (came, _) = recv(tcp, &mut bytes[..room], RecvFlags::empty())?;
+        buffer.put_slice(&bytes[..came]);
+        if came == 0 || came == room {
+            return Ok(());
+        }
+        all = Some(());
+        Err(io::ErrorKind::WouldBlock.into())
+    });
+    all.map_or(result, Ok)
 }
 
 /// Says that nothing more will be written. A connection that is gone already needs no goodbye.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use sql::{Record, StoredPackage};
 
-use super::{resource, tail};
+use super::{below, resource, tail};
 use crate::archives::published;
 use crate::connection::Connection;
 use crate::error;
@@ -28,7 +28,7 @@ fn api(app: &mut web::ServiceConfig) {
     app.service(resource("/", index))
         .service(resource("/serverversion", server_version))
         .service(resource("/serverversion/", server_version))
-        .service(resource("/buildids/{ids:.+}", build_ids))
+        .service(below("/buildids", build_ids))
         .service(resource("/rpm2buildids/{nvra:.+}", rpm_to_build_ids))
         .service(resource("/package/{nvra:.+}", package));
 }
@@ -61,6 +61,7 @@ async fn server_version() -> HttpResponse {
 /// `/buildids/ID[,ID...]`. What is no build-id matches nothing.
 async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let ids: Vec<BuildId> = match tail(&request, "/buildids/") {
+        Ok(tail) if tail.is_empty() => return error::unknown_path(request.uri().path()),
         Ok(tail) => tail.split(',').filter_map(|id| id.trim_matches([' ', '/']).parse().ok()).collect(),
         Err(_) => Vec::new(),
     };
@@ -180,9 +181,10 @@ fn own_url(request: &HttpRequest, gateway: &Gateway) -> String {
     // An absolute target goes before Host (RFC 9112, section 3.2.2).
     let target = request.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
     let host = target.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
-    match (host, Connection::of(request).and_then(|connection| connection.local_address())) {
-        (Some(host), _) => format!("http://{host}"),
-        (None, Some(address)) => format!("http://{address}"),
-        (None, None) => String::new(),
+    match host {
+        Some(host) => ["http://", host].concat(),
+        None => Connection::of(request)
+            .and_then(|connection| connection.local_address())
+            .map_or_else(String::new, |address| format!("http://{address}")),
     }
 }

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::{WasReset, resource, tail};
+use super::{WasReset, below, tail};
 use crate::answer::Answer;
 use crate::connection::{caller, reset_undecided};
 use crate::metrics::METRICS;
@@ -11,7 +11,7 @@ use crate::resolve::Gateway;
 use crate::{deliver, error};
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
-    app.service(resource("/buildid/{question:.*}", answer));
+    app.service(below("/buildid", answer));
 }
 
 async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {

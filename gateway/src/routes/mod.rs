@@ -15,7 +15,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{HOST, HeaderValue};
 use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
-use actix_web::{HttpRequest, HttpResponse, Resource, guard, web};
+use actix_web::{HttpRequest, HttpResponse, Resource, Scope, guard, web};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
@@ -55,11 +55,29 @@ where
         .default_service(web::to(|request: HttpRequest| async move { error::wrong_method(request.method()) }))
 }
 
-/// The path behind its first `prefix`, percent-decoded; `Err` where the bytes are not UTF-8.
+/// Everything below `folder` is answered by `handler`: as [`resource`], without a regular expression for the two paths that are asked for
+/// most. The folder itself is no path.
+fn below<H, A>(folder: &'static str, handler: H) -> Scope
+where
+    H: actix_web::Handler<A, Output = HttpResponse>,
+    A: actix_web::FromRequest + 'static,
+{
+    let is_below = move |path: &str| above_root(path).strip_prefix(folder).is_some_and(|tail| tail.starts_with('/'));
+    web::scope(folder)
+        .guard(guard::fn_guard(move |context| is_below(context.head().uri.path())))
+        .guard(guard::Any(guard::Get()).or(guard::Head()))
+        .default_service(web::to(handler))
+}
+
+/// The path behind `prefix`, percent-decoded; `Err` where the bytes are not UTF-8.
 fn tail(request: &HttpRequest, prefix: &str) -> Result<String, std::str::Utf8Error> {
-    let path = request.uri().path();
-    let tail = path.split_once(prefix).map_or("", |(_, tail)| tail);
+    let tail = above_root(request.uri().path()).strip_prefix(prefix).unwrap_or_default();
     percent_decode_str(tail).decode_utf8().map(|tail| tail.into_owned())
+}
+
+/// A path of the JSON API as it is without `/darkserver` before it.
+fn above_root(path: &str) -> &str {
+    path.strip_prefix("/darkserver").filter(|path| path.starts_with('/')).unwrap_or(path)
 }
 
 /// Counts and logs every request, and holds its connection until the response is taken.
@@ -137,18 +155,17 @@ pub(crate) struct WasReset;
 
 /// The endpoint of a request, for metrics: one of a few words.
 fn endpoint(request: &HttpRequest) -> &'static str {
-    let Some(pattern) = request.match_pattern() else { return "unknown" };
-    let pattern = pattern.strip_prefix("/darkserver").unwrap_or(&pattern);
-    match pattern.split('/').nth(1).unwrap_or_default() {
-        "buildid" => match tail(request, "/buildid/").ok().and_then(|tail| Question::parse(&tail).ok()) {
+    let path = above_root(request.match_info().as_str()).strip_prefix('/').unwrap_or_default();
+    match path.split_once('/').unwrap_or((path, "")) {
+        ("buildid", _) => match tail(request, "/buildid/").ok().and_then(|tail| Question::parse(&tail).ok()) {
             Some(question) => question.what.name(),
             None => "malformed",
         },
-        "buildids" => "buildids",
-        "rpm2buildids" => "rpm2buildids",
-        "package" => "package",
-        "archive" => "archive",
-        "metrics" | "healthz" | "readyz" | "serverversion" | "" => "operations",
+        ("buildids", ids) if !ids.is_empty() => "buildids",
+        ("rpm2buildids", nvra) if !nvra.is_empty() => "rpm2buildids",
+        ("package", nvra) if !nvra.is_empty() => "package",
+        ("archive", name) if !name.is_empty() => "archive",
+        ("metrics" | "healthz" | "readyz" | "serverversion" | "", "") => "operations",
         _ => "unknown",
     }
 }
