@@ -19,16 +19,16 @@ use crate::lookup::place;
 use crate::resolve::Gateway;
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.configure(api);
     app.service(resource("/darkserver", to_folder));
     app.service(web::scope("/darkserver").configure(api));
-    app.configure(api);
 }
 
 fn api(app: &mut web::ServiceConfig) {
-    app.service(resource("/", index))
+    app.service(below("/buildids", build_ids))
+        .service(resource("/", index))
         .service(resource("/serverversion", server_version))
         .service(resource("/serverversion/", server_version))
-        .service(below("/buildids", build_ids))
         .service(resource("/rpm2buildids/{nvra:.+}", rpm_to_build_ids))
         .service(resource("/package/{nvra:.+}", package));
 }

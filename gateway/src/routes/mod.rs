@@ -5,6 +5,7 @@ mod darkserver;
 mod debuginfod;
 mod operations;
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -26,12 +27,12 @@ use crate::question::Question;
 use crate::resolve::Gateway;
 use crate::watch;
 
-/// All routes.
+/// All routes. They are tried in this order: those that are asked for most come first.
 pub(crate) fn all(app: &mut web::ServiceConfig) {
     app.configure(debuginfod::routes)
+        .configure(darkserver::routes)
         .configure(archive::routes)
         .configure(operations::routes)
-        .configure(darkserver::routes)
         .default_service(web::to(elsewhere));
 }
 
@@ -70,9 +71,9 @@ where
 }
 
 /// The path behind `prefix`, percent-decoded; `Err` where the bytes are not UTF-8.
-fn tail(request: &HttpRequest, prefix: &str) -> Result<String, std::str::Utf8Error> {
+fn tail<'a>(request: &'a HttpRequest, prefix: &str) -> Result<Cow<'a, str>, std::str::Utf8Error> {
     let tail = above_root(request.uri().path()).strip_prefix(prefix).unwrap_or_default();
-    percent_decode_str(tail).decode_utf8().map(|tail| tail.into_owned())
+    percent_decode_str(tail).decode_utf8()
 }
 
 /// A path of the JSON API as it is without `/darkserver` before it.
