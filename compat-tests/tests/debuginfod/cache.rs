@@ -1,0 +1,123 @@
+//! The cache of extracted files, seen from outside.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::fixtures::{self, Truth};
+use compat_tests::rpmbuild;
+
+use crate::{build_id, etag, gateway, kinds, member, member_of};
+
+#[test]
+fn concurrent_cold_requests_extract_once() {
+    let (_index, gateway) = gateway(&["payloads"]);
+    let path = format!("/buildid/{}/executable", build_id("payloads", "/usr/bin/payload-xz"));
+    let expected = member("payloads", "payload-xz-1.0-1.fc99.x86_64", "/usr/bin/payload-xz");
+    std::thread::scope(|scope| {
+        let ask = || assert!(gateway.get(&path).body == expected, "other bytes");
+        let asked: Vec<_> = (0..32).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().for_each(|asked| asked.join().unwrap());
+    });
+    assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), 1.0);
+    assert_eq!(gateway.metric("gateway_extractions_total{result=\"failed\"}"), 0.0);
+    assert_eq!(gateway.metric("gateway_files"), 1.0);
+    assert_eq!(gateway.metric("gateway_files_bytes"), expected.len() as f64);
+}
+
+#[test]
+fn a_new_gateway_takes_over_the_files_of_the_one_before() {
+    let (_index, mut gateway) = gateway(&["payloads"]);
+    let rows = fixtures::truth("payloads");
+    let ask = |gateway: &Gateway| {
+        for row in &rows {
+            assert!(gateway.get(&format!("/buildid/{}/executable", row.build_id)).body == member_of(row), "{}", row.path);
+        }
+        rows.iter().map(|row| etag(&gateway.get(&format!("/buildid/{}/executable", row.build_id)))).collect::<Vec<_>>()
+    };
+    let etags = ask(&gateway);
+    assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), rows.len() as f64);
+    gateway.restart();
+    assert_eq!(gateway.metric("gateway_files"), rows.len() as f64);
+    assert_eq!(ask(&gateway), etags);
+    assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), 0.0);
+}
+
+#[test]
+fn a_cached_file_that_somebody_removed_is_extracted_again_unless_it_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rpmbuild::large(folder.path(), "removed", 200 << 10);
+    let index = Sqlite::of(&[folder.path(), &fixtures::family("payloads")]);
+    let gateway = Gateway::start(&index.url());
+    // Of all packages with this build-id the one that was built last.
+    let large = format!("/buildid/{}/executable", rpmbuild::build_id());
+    let row = fixtures::truth("payloads").into_iter().find(|row| row.build_id != rpmbuild::build_id()).unwrap();
+    let small = format!("/buildid/{}/executable", row.build_id);
+    // A small one is in memory once it was asked for.
+    for extractions in [2.0, 3.0] {
+        assert!(gateway.get(&large).body == made.bytes, "other bytes");
+        assert!(gateway.get(&small).body == member_of(&row), "other bytes");
+        assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), extractions);
+        for file in std::fs::read_dir(gateway.cache()).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    }
+}
+
+/// Bytes of all files in a folder.
+fn bytes_in(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).unwrap();
+    // A file may be evicted between the two looks.
+    files.filter_map(|file| Some(file.unwrap().metadata().ok()?.len())).sum()
+}
+
+#[test]
+fn the_cache_stays_below_its_size_and_answers_stay_right() {
+    const LIMIT: u64 = 48 << 10;
+    let folders = ["payloads", "fedora-compat", "server"].map(fixtures::family);
+    let index = Sqlite::of(&folders.each_ref().map(|folder| folder.as_path()));
+    let gateway = Gateway::start_with(&index.url(), "", &["--cache-size", "48KiB"]);
+    let rows = ["payloads", "server"].iter().flat_map(|family| fixtures::truth_with_bytes(family));
+    let path = |(row, bytes): (Truth, Vec<u8>)| {
+        let word = if kinds(&bytes).0 { "executable" } else { "debuginfo" };
+        (format!("/buildid/{}/{word}", row.build_id), bytes)
+    };
+    let rows: Vec<(String, Vec<u8>)> = rows.map(path).collect();
+    assert!(rows.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() > 2 * LIMIT, "expected files beyond the limit");
+    std::thread::scope(|scope| {
+        for turn in 0..4 {
+            let (rows, gateway) = (&rows, &gateway);
+            scope.spawn(move || {
+                for at in 0..3 * rows.len() {
+                    let (path, bytes) = &rows[(at * (turn + 1) + turn) % rows.len()];
+                    assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
+                }
+            });
+        }
+    });
+    // A file is evicted right after the answer that it made too much.
+    let started = Instant::now();
+    while bytes_in(&gateway.cache()) > LIMIT {
+        assert!(started.elapsed() < Duration::from_secs(10), "{} bytes in the cache", bytes_in(&gateway.cache()));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(bytes_in(&gateway.cache()) > 0);
+    assert!(gateway.metric("gateway_files_bytes") <= LIMIT as f64);
+}
+
+#[test]
+fn a_file_larger_than_the_whole_cache_is_served() {
+    let index = Sqlite::of(&[&fixtures::family("payloads")]);
+    let gateway = Gateway::start_with(&index.url(), "", &["--cache-size", "2KiB"]);
+    let row = &fixtures::truth("payloads")[0];
+    let (path, expected) = (format!("/buildid/{}/executable", row.build_id), member_of(row));
+    // Each answer's file is evicted while it is being sent.
+    for _ in 0..200 {
+        assert!(gateway.get(&path).body == expected, "other bytes");
+    }
+    let started = Instant::now();
+    while bytes_in(&gateway.cache()) > 0 {
+        assert!(started.elapsed() < Duration::from_secs(10), "{} bytes in the cache", bytes_in(&gateway.cache()));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

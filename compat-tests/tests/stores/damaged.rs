@@ -1,0 +1,115 @@
+//! Archives that were damaged or break off.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::files::FileServer;
+use compat_tests::fixtures;
+use compat_tests::http;
+use compat_tests::odd::{self, Odd};
+
+use crate::{LARGE, cached, copy_of, expect_reset, extractions, index_of, large, path_of, server, wait_for};
+
+/// Changes one byte of an archive's payload, so many bytes before its end.
+fn damage(rpm: &Path, before_end: usize) {
+    let mut bytes = std::fs::read(rpm).unwrap();
+    let at = bytes.len() - before_end;
+    bytes[at] ^= 0x40;
+    std::fs::write(rpm, bytes).unwrap();
+}
+
+/// Bytes before the end of a large archive: in the last bytes of its program, which three small members follow, in the middle, and
+/// near the start.
+const DAMAGES: [usize; 4] = [1_000, 70_000, LARGE / 2, LARGE - 1_000_000];
+
+#[test]
+fn an_archive_damaged_after_its_import_is_never_served_whole() {
+    let (folder, made) = large();
+    let sound = std::fs::read(&made.rpm).unwrap();
+    let index = Sqlite::of(&[folder.path()]);
+    for before_end in DAMAGES {
+        std::fs::write(&made.rpm, &sound).unwrap();
+        damage(&made.rpm, before_end);
+        let gateway = Gateway::start(&index.url());
+        for word in ["executable", "section/.text"] {
+            match http::get(gateway.port, &format!("/buildid/{}/{word}", made.build_id)) {
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{before_end}: {error}"),
+                Ok(answer) => panic!("{word}: byte {before_end} before the end: found {} and a whole body", answer.status),
+            }
+        }
+        assert_eq!(cached(&gateway), Vec::<PathBuf>::new(), "{before_end}");
+        assert_eq!(extractions(&gateway, "whole"), 0.0, "{before_end}");
+        // Repaired, it is served, and not one bad byte is left anywhere.
+        std::fs::write(&made.rpm, &sound).unwrap();
+        wait_for("the end of the undecided time", || http::get(gateway.port, &path_of(&made)).is_ok());
+        assert!(gateway.get(&path_of(&made)).body == made.bytes, "{before_end}: other bytes");
+    }
+}
+
+#[test]
+fn a_small_member_of_a_damaged_archive_is_not_served_either() {
+    let folder = copy_of("server");
+    let index = Sqlite::of(&[folder.path()]);
+    damage(&folder.path().join("server-1.1-6.fc99.x86_64.rpm"), 1_000);
+    let gateway = Gateway::start(&index.url());
+    expect_reset(&gateway, &server().0);
+    assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn instead_of_a_damaged_archive_the_next_location_is_used() {
+    let (folder, made) = large();
+    let files = tempfile::tempdir().unwrap();
+    fixtures::copy(std::slice::from_ref(&made.rpm), files.path());
+    let store = FileServer::start(files.path());
+    let index = Sqlite::of(&[folder.path()]);
+    index.add_store("store", "archive", files.path(), &store.url());
+    let sound = std::fs::read(&made.rpm).unwrap();
+    for before_end in DAMAGES {
+        std::fs::write(&made.rpm, &sound).unwrap();
+        damage(&made.rpm, before_end);
+        let gateway = Gateway::start(&index.url());
+        // What was begun with bad bytes ends in a reset; the client asks again, and gets it from elsewhere.
+        let answer = http::get(gateway.port, &path_of(&made)).or_else(|_| http::get(gateway.port, &path_of(&made)));
+        assert!(answer.unwrap().body == made.bytes, "{before_end}: other bytes");
+        assert_eq!(gateway.metric("gateway_store_requests_total{result=\"opened\",tier=\"archive\"}"), 1.0, "{before_end}");
+    }
+    // A small member is known to be wrong before the first byte: the first request is answered.
+    let (folder, files) = (copy_of("server"), copy_of("server"));
+    let store = FileServer::start(files.path());
+    let index = Sqlite::of(&[folder.path()]);
+    index.add_store("store", "archive", files.path(), &store.url());
+    damage(&folder.path().join("server-1.1-6.fc99.x86_64.rpm"), 1_000);
+    let (path, expected) = server();
+    for path in [path.clone(), path.replace("executable", "section/.text")] {
+        let gateway = Gateway::start(&index.url());
+        let answer = gateway.get(&path);
+        assert!(expected.windows(answer.body.len()).any(|bytes| bytes == answer.body), "{path}: other bytes");
+    }
+}
+
+#[test]
+fn a_transfer_that_breaks_off_is_reset_and_not_kept() {
+    let (folder, made) = large();
+    let whole = Arc::new(AtomicBool::new(false));
+    for announced in ["all", "half"] {
+        whole.store(false, Ordering::SeqCst);
+        let (root, whole_now, announced) = (folder.path().to_owned(), whole.clone(), announced == "all");
+        let store = Odd::start(move |head, stream| {
+            let bytes = odd::file(&root, head);
+            let sent = if whole_now.load(Ordering::SeqCst) { bytes.len() } else { bytes.len() / 2 };
+            odd::begin(stream, if announced { bytes.len() } else { sent });
+            let _ = stream.write_all(&bytes[..sent]);
+        });
+        let index = index_of(folder.path(), "mirror", &store.url());
+        let gateway = Gateway::start(&index.url());
+        expect_reset(&gateway, &path_of(&made));
+        assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
+        assert_eq!((extractions(&gateway, "whole"), extractions(&gateway, "failed")), (0.0, 1.0));
+        whole.store(true, Ordering::SeqCst);
+        assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
+    }
+}

@@ -1,0 +1,142 @@
+//! Archives in stores over HTTP, and archives that are broken, replaced, lying or slow: an answer is the right bytes or none.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
+
+mod damaged;
+mod growing;
+mod lying;
+mod unreachable;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::files::FileServer;
+use compat_tests::fixtures;
+use compat_tests::http;
+use compat_tests::odd::{self, Gate, Odd};
+use compat_tests::rpmbuild::{self, Made};
+use tempfile::TempDir;
+
+/// Enough that a few responses do not fit into the buffers of a connection.
+const LARGE: usize = 16 << 20;
+
+/// A folder with copies of a family, which a test may change.
+fn copy_of(family: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fixtures::copy(&fixtures::rpms(family), folder.path());
+    folder
+}
+
+/// An index of a folder, that gateways get from `url`.
+fn index_of(folder: &Path, tier: &str, url: &str) -> Sqlite {
+    let index = Sqlite::empty();
+    index.add_store("store", tier, folder, url);
+    index
+}
+
+/// A folder with one large package.
+fn large() -> (TempDir, Made) {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rpmbuild::large(folder.path(), "large", LARGE);
+    (folder, made)
+}
+
+/// A store that sends half of an archive, and the rest when the gate is open.
+fn sends_half_before(gate: &Gate, folder: &Path) -> Odd {
+    let (folder, gate) = (folder.to_owned(), gate.clone());
+    Odd::start(move |head, stream| {
+        let bytes = odd::file(&folder, head);
+        odd::begin(stream, bytes.len());
+        let _ = stream.write_all(&bytes[..bytes.len() / 2]);
+        gate.pass();
+        let _ = stream.write_all(&bytes[bytes.len() / 2..]);
+    })
+}
+
+fn path_of(made: &Made) -> String {
+    format!("/buildid/{}/executable", made.build_id)
+}
+
+/// `server` 1.1-6: what a folder with the family `server` is asked for.
+fn server() -> (String, Vec<u8>) {
+    const RPM: &str = "server/server-1.1-6.fc99.x86_64.rpm";
+    let path = format!("/buildid/{}/executable", fixtures::build_id(RPM, "/usr/bin/server"));
+    (path, fixtures::member(&fixtures::rpm(RPM), "/usr/bin/server"))
+}
+
+/// The question was not decided: a reset, never an orderly end and never a status.
+#[track_caller]
+fn expect_reset(gateway: &Gateway, path: &str) {
+    match http::get(gateway.port, path) {
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("{path}: expected a reset, found {error}"),
+        Ok(answer) => panic!("{path}: expected a reset, found {} with {} bytes", answer.status, answer.body.len()),
+    }
+}
+
+/// Names in the cache folder.
+fn cached(gateway: &Gateway) -> Vec<PathBuf> {
+    std::fs::read_dir(gateway.cache()).unwrap().map(|file| file.unwrap().path()).collect()
+}
+
+/// Waits until `is_so`, which is to happen without another request.
+#[track_caller]
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn extractions(gateway: &Gateway, result: &str) -> f64 {
+    gateway.metric(&format!("gateway_extractions_total{{result=\"{result}\"}}"))
+}
+
+#[test]
+fn members_come_out_of_archives_in_a_store_and_only_they_are_kept() {
+    for family in ["fedora-compat", "old-noclasses", "payloads", "v3", "v6", "largefile"] {
+        let files = FileServer::start(&fixtures::family(family));
+        let index = index_of(&fixtures::family(family), "mirror", &files.url());
+        let gateway = Gateway::start(&index.url());
+        let truth = fixtures::truth_with_bytes(family);
+        for (row, _) in &truth {
+            for word in ["executable", "debuginfo"] {
+                let answer = gateway.get(&format!("/buildid/{}/{word}", row.build_id));
+                if answer.status == 404 {
+                    continue;
+                }
+                let (file, archive) = (answer.header("x-debuginfod-file"), answer.header("x-debuginfod-archive"));
+                let named =
+                    truth.iter().find(|(row, _)| file == Some(&*row.path) && archive == Some(&*format!("{}.rpm", row.nvra())));
+                assert!(named.unwrap_or_else(|| panic!("{file:?} in {archive:?}")).1 == answer.body, "{family}: {file:?}");
+            }
+        }
+        let whole = extractions(&gateway, "whole");
+        assert!(whole > 0.0, "{family}");
+        assert_eq!(gateway.metric("gateway_store_requests_total{result=\"opened\",tier=\"mirror\"}"), whole, "{family}");
+        assert_eq!(cached(&gateway).len() as f64, whole, "{family}");
+        let members: Vec<u64> = truth.iter().map(|(_, bytes)| bytes.len() as u64).collect();
+        for file in cached(&gateway) {
+            assert!(members.contains(&file.metadata().unwrap().len()), "{family}: {} is no member", file.display());
+        }
+    }
+}
+
+#[test]
+fn sources_come_out_of_the_debugsource_package_in_a_store() {
+    let files = FileServer::start(&fixtures::family("server"));
+    let index = index_of(&fixtures::family("server"), "koji", &files.url());
+    let gateway = Gateway::start(&index.url());
+    for release in 5..=7 {
+        let nvra = format!("server-1.1-{release}.fc99.x86_64");
+        let rpm = format!("server-debugsource-1.1-{release}.fc99.x86_64");
+        let path = format!("/usr/src/debug/{nvra}/worker/crash.c");
+        let id = fixtures::build_id(&format!("server/{nvra}.rpm"), "/usr/bin/server");
+        let answer = gateway.get(&format!("/buildid/{id}/source{path}"));
+        assert!(answer.body == fixtures::member(&fixtures::package("server", &rpm), &path), "{release}: other bytes");
+        assert_eq!(answer.header("x-debuginfod-archive"), Some(&*format!("{rpm}.rpm")));
+    }
+}

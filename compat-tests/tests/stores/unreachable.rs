@@ -1,0 +1,131 @@
+//! Stores that do not have an archive, cannot be asked, or stall.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::files::FileServer;
+use compat_tests::fixtures;
+use compat_tests::http;
+use compat_tests::odd::{self, Odd};
+
+use crate::{cached, copy_of, expect_reset, index_of, server, wait_for};
+
+#[test]
+fn what_a_store_does_not_have_is_absent() {
+    let folder = copy_of("server");
+    let path = server().0;
+    for status in [404, 410, 403] {
+        let store = Odd::start(move |_, stream| {
+            let _ = write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        });
+        let index = index_of(folder.path(), "mirror", &store.url());
+        let gateway = Gateway::start(&index.url());
+        assert_eq!(gateway.get(&path).status, 404, "{status}");
+        assert_eq!(gateway.get(&path.replace("executable", "section/.text")).status, 404, "{status}");
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_asked_leaves_the_question_undecided_within_the_budget() {
+    let folder = copy_of("server");
+    let path = server().0;
+    let nobody = format!("http://127.0.0.1:{}", compat_tests::process::free_port());
+    let hangs = Odd::start(odd::hangs);
+    let fails = Odd::start(odd::fails);
+    let lies = Odd::start(odd::lies);
+    let closes = Odd::start(|_, _| {});
+    for (url, within) in [
+        (hangs.url(), Duration::from_millis(1000)),
+        (fails.url(), Duration::ZERO),
+        (lies.url(), Duration::ZERO),
+        (closes.url(), Duration::ZERO),
+        (nobody, Duration::ZERO),
+    ] {
+        let index = index_of(folder.path(), "mirror", &url);
+        let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"1s\"\n", &[]);
+        let started = Instant::now();
+        expect_reset(&gateway, &path);
+        let took = started.elapsed();
+        assert!(took < within + Duration::from_millis(800), "{url}: {took:?}");
+        // The client's next tries are answered at once.
+        let started = Instant::now();
+        expect_reset(&gateway, &path);
+        assert!(started.elapsed() < Duration::from_millis(500), "{url}: {:?}", started.elapsed());
+        wait_for("two resets", || gateway.metric("gateway_undecided_total{answer=\"reset\"}") == 2.0);
+    }
+}
+
+#[test]
+fn another_store_answers_for_one_that_cannot() {
+    let folder = copy_of("server");
+    let files = copy_of("server");
+    let good = FileServer::start(files.path());
+    let (path, expected) = server();
+    for bad in [Odd::start(odd::hangs), Odd::start(odd::fails), Odd::start(odd::lies), Odd::start(odd::knows_nothing)] {
+        let index = index_of(folder.path(), "mirror", &bad.url());
+        index.add_store("good", "archive", files.path(), &good.url());
+        let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"2s\"\n", &[]);
+        assert!(gateway.get(&path).body == expected, "other bytes");
+        assert_eq!(bad.connections(), 1);
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_mounted_is_not_taken_for_an_empty_one() {
+    let (path, expected) = server();
+    let place = tempfile::tempdir().unwrap();
+    let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
+    std::fs::create_dir(&mounted).unwrap();
+    fixtures::copy(&fixtures::rpms("server"), &mounted);
+    let index = Sqlite::of(&[&mounted]);
+    let gateway = Gateway::start(&index.url());
+    std::fs::rename(&mounted, &away).unwrap();
+    expect_reset(&gateway, &path);
+    let archive = gateway.get("/package/server-1.1-6.fc99.x86_64").text();
+    let archive = archive.split("/archive/").nth(1).and_then(|tail| tail.split('"').next()).unwrap().to_owned();
+    assert_eq!(gateway.get(&format!("/archive/{archive}")).status, 503);
+    std::fs::rename(&away, &mounted).unwrap();
+    wait_for("the end of the undecided time", || http::get(gateway.port, &path).is_ok());
+    assert!(gateway.get(&path).body == expected, "other bytes");
+    assert_eq!(gateway.get(&format!("/archive/{archive}")).status, 200);
+}
+
+/// A store that sends an archive up to somewhere behind its header, and then nothing for a minute.
+fn stalls(folder: PathBuf) -> Odd {
+    Odd::start(move |head, stream| {
+        let archive = odd::file(&folder, head);
+        let payload = artifact::header::Header::parse(&archive).unwrap().range.end;
+        odd::begin(stream, archive.len());
+        let _ = stream.write_all(&archive[..usize::try_from(payload).unwrap() + 200]);
+        odd::hangs(head, stream);
+    })
+}
+
+#[test]
+fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
+    let folder = copy_of("server");
+    let bad = stalls(folder.path().to_owned());
+    let (path, expected) = server();
+    let section = path.replace("executable", "section/.text");
+
+    // Nobody else has it: undecided, within a budget.
+    let index = index_of(folder.path(), "mirror", &bad.url());
+    let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"2s\"\n", &[]);
+    for path in [&path, &section] {
+        let started = Instant::now();
+        expect_reset(&gateway, path);
+        assert!(started.elapsed() < Duration::from_millis(2800), "{path}: {:?}", started.elapsed());
+    }
+
+    // Somebody else has it.
+    let good = FileServer::start(folder.path());
+    index.add_store("good", "archive", folder.path(), &good.url());
+    let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"2s\"\n", &[]);
+    let started = Instant::now();
+    assert!(gateway.get(&path).body == expected, "other bytes");
+    assert!(started.elapsed() < Duration::from_millis(2800), "{:?}", started.elapsed());
+    let files = cached(&gateway);
+    assert_eq!(files.len(), 1, "{files:?}");
+}
