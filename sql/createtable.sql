@@ -28,23 +28,25 @@ create table if not exists packages (
     version varchar(255) not null,
     `release` varchar(255) not null,
     arch varchar(64) not null,
-    source_rpm varchar(255) null,
+    source varchar(255) null comment 'file name of the source package; NAME- is NAME-VERSION-RELEASE.src.rpm',
     distro varchar(255) not null,
     koji_instance varchar(64) null,
     koji_build bigint null,
     built_at bigint null comment 'times are seconds since 1970',
     state tinyint not null comment '0 complete, 1 open: may hold build-ids that are not in artifacts',
     indexed_at bigint not null,
+    nvra_crc int unsigned not null comment 'crc32(concat(name, ''-'', version, ''-'', release, ''.'', arch))',
+    source_crc int unsigned null comment 'crc32 of the whole file name of the source package',
     unique key packages_identity (identity(16)),
-    key packages_name (name, version),
-    key packages_source (source_rpm)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+    key packages_nvra (nvra_crc),
+    key packages_source (source_crc)
+) engine = InnoDB row_format = compressed key_block_size = 8 default character set utf8mb4 collate utf8mb4_bin;
 
 -- Which files have a build-id. What else is known of them is in members.
 create table if not exists artifacts (
-    build_id varbinary(64) not null,
+    build_id binary(4) not null comment 'its first four bytes: left(build_id, 4); members has all',
     package_id int not null,
-    ordinal int not null comment 'number of the file in the header, from 0',
+    ordinal mediumint not null comment 'number of the file in the header, from 0',
     primary key (build_id, package_id, ordinal)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
@@ -68,8 +70,8 @@ create table if not exists stores (
 create table if not exists locations (
     package_id int not null,
     store_id int not null,
-    path_hash binary(16) not null comment 'the first half of the SHA-256 of the path',
-    path varchar(4096) not null comment 'below the base_url or root of the store',
+    path_hash binary(8) not null comment 'the first bytes of the SHA-256 of the whole path',
+    path varchar(4096) not null comment 'below the base_url or root of the store; FOLDER/ is FOLDER/NVRA.rpm',
     size bigint not null,
     mtime_ns bigint null comment 'nanoseconds since 1970',
     header_start int null,
@@ -82,7 +84,7 @@ create table if not exists locations (
     gone_at bigint null,
     primary key (package_id, store_id, path_hash),
     key locations_path (store_id, path_hash)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB row_format = compressed key_block_size = 4 default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists cursors (
     name varchar(255) not null primary key,
@@ -96,7 +98,7 @@ create table if not exists writers (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'9cbc94daad61555d01937d3e4ac43f813c59769eb657010e96f37c42ac05bccca027f6134195a4fc00508b5b831b0e44', 0)
+values (1, 'schema', true, x'347a27a89a1b98bacecb3e35f6518bbf4f9a177a7001cd6d097f4ee0cc12182a51dbad24d9c839f7d98e45c17f943a70', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views
@@ -111,13 +113,13 @@ select
     substring_index(f.path, ''/'', -1) as elfname,
     case when f.path like ''/%/%'' then left(f.path, char_length(f.path) - char_length(substring_index(f.path, ''/'', -1)) - 1)
         else ''/'' end as installpath,
-    lower(hex(f.build_id)) as buildid,
+    f.build_id as buildid,
     concat(p.name, ''-'', p.version, ''-'', p.`release`, ''.'', p.arch) as rpm_name,
     p.distro as distro
 from (
-    select e.build_id, e.package_id, e.ordinal, substr(e.entry, locate('' '', e.entry, 4) + 1) as path
+    select e.package_id, e.ordinal, substring_index(substr(e.entry, 4), '' '', 1) as build_id, substr(e.entry, locate('' '', e.entry, 4) + 1) as path
     from (
-        select a.build_id, a.package_id, a.ordinal, substring_index(substring_index(
+        select a.package_id, a.ordinal, substring_index(substring_index(
             concat(char(0 using utf8mb4), convert(uncompress(m.list) using utf8mb4)), concat(char(0 using utf8mb4), a.ordinal, '' ''), -1), char(0 using utf8mb4), 1) as entry
         from artifacts a
         join members m on m.package_id = a.package_id and m.part = a.ordinal >> 7) e) f
@@ -136,22 +138,23 @@ select
     substring_index(f.path, ''/'', -1) as elfname,
     case when f.path like ''/%/%'' then left(f.path, char_length(f.path) - char_length(substring_index(f.path, ''/'', -1)) - 1)
         else ''/'' end as instpath,
-    lower(hex(f.build_id)) as build_id,
+    f.build_id as build_id,
     concat(p.name, ''-'', p.version, ''-'', p.`release`, ''.'', p.arch) as rpm_name,
     p.distro as distro,
     coalesce(p.koji_build, 0) as kojibuildid,
     coalesce(p.koji_instance, '''') as koji_type,
     coalesce((
-        select concat(s.base_url, ''/'', l.path)
+        select concat(s.base_url, ''/'', l.path, case when l.path = '''' or l.path like ''%/''
+            then concat(p.name, ''-'', p.version, ''-'', p.`release`, ''.'', p.arch, ''.rpm'') else '''' end)
         from locations l
         join stores s on s.id = l.store_id
         where l.package_id = f.package_id and l.gone_at is null and s.base_url is not null
         order by field(s.tier, ''local'', ''mirror'', ''koji'', ''archive'', ''retrace''), s.priority, s.name, l.path
         limit 1), '''') as rpm_url
 from (
-    select e.build_id, e.package_id, e.ordinal, substr(e.entry, locate('' '', e.entry, 4) + 1) as path
+    select e.package_id, e.ordinal, substring_index(substr(e.entry, 4), '' '', 1) as build_id, substr(e.entry, locate('' '', e.entry, 4) + 1) as path
     from (
-        select a.build_id, a.package_id, a.ordinal, substring_index(substring_index(
+        select a.package_id, a.ordinal, substring_index(substring_index(
             concat(char(0 using utf8mb4), convert(uncompress(m.list) using utf8mb4)), concat(char(0 using utf8mb4), a.ordinal, '' ''), -1), char(0 using utf8mb4), 1) as entry
         from artifacts a
         join members m on m.package_id = a.package_id and m.part = a.ordinal >> 7) e) f

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::mem;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -177,7 +178,7 @@ impl Reader {
             Ok(header)
         });
         let wrong = match whole {
-            Ok(header) => return self.read_package(candidate, path_hash, metadata, &header, source),
+            Ok(header) => return self.read_package(candidate, path_hash, metadata, header, source),
             Err(error) => broken(error, "header", source.bytes)?,
         };
         Ok(Outcome::Broken { path: candidate.path.display().to_string(), wrong })
@@ -188,12 +189,12 @@ impl Reader {
         candidate: &Candidate,
         path_hash: PathHash,
         metadata: &Metadata,
-        header: &Header,
+        mut header: Header,
         source: Source<'_>,
     ) -> io::Result<Outcome> {
         let header_bytes = source.bytes;
         let path = candidate.path.display().to_string();
-        let found = artifacts::of(header);
+        let mut found = artifacts::of(&header);
         let ordinals = match self.payload {
             Payload::Always => (0_u32..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect(),
             Payload::Open | Payload::Never => found.open.clone(),
@@ -203,7 +204,7 @@ impl Reader {
             import: Import {
                 package: header.package.clone(),
                 distro: self.distro.clone(),
-                artifacts: found.artifacts.clone(),
+                artifacts: mem::take(&mut found.artifacts),
                 open: !found.open.is_empty(),
                 location: NewLocation {
                     store_id: self.store_id,
@@ -212,7 +213,7 @@ impl Reader {
                     mtime_ns: mtime_ns(metadata),
                     header: Some(header.range.clone()),
                     checksum: None,
-                    signing_key: header.signing_key.clone(),
+                    signing_key: header.signing_key.take(),
                 },
             },
             header_bytes,
@@ -220,13 +221,14 @@ impl Reader {
             broken: None,
         };
         if self.payload != Payload::Never && !ordinals.is_empty() {
-            match self.is_complete(header) {
+            match self.is_complete(&header) {
                 // Another copy has told everything.
                 Ok(true) => {}
                 Ok(false) => {
                     reading.payload_read = true;
-                    match self.read_payload(source, header, &ordinals, metadata.len()) {
+                    match self.read_payload(source, &header, &ordinals, metadata.len()) {
                         Ok(scanned) => {
+                            found.artifacts = mem::take(&mut reading.import.artifacts);
                             reading.import.artifacts = found.complete(scanned);
                             reading.import.open = false;
                         }

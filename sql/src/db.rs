@@ -1,21 +1,16 @@
-//! The handle: two pools, and the macros that write a body once for both.
+//! The handle: one of two pools, and the macros that write a body once for both.
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, ErrorKind};
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
-use sqlx::mysql::MySqlPoolOptions;
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, MySql, MySqlConnection, MySqlPool, Sqlite, SqlitePool};
 
 use crate::database_url::Target;
 use crate::dialect::{self, Dialect};
+use crate::pools;
 use crate::{DatabaseUrl, Error, Result};
 
 /// Expands a body once per database. `both!(Db, &self.db, |pool, Backend| ...)` takes an enum with the variants `Sqlite` and
@@ -62,12 +57,6 @@ macro_rules! asking {
 }
 pub(crate) use asking;
 
-/// Connections of a reader: more only queue up inside the database.
-pub(crate) const READERS: u32 = 16;
-/// How long SQLite waits for another writer before it says that there is one.
-const BUSY: Duration = Duration::from_secs(5);
-/// How long an idle connection of a writer may take to show that it lives. One whose host vanished never would.
-const PING: Duration = Duration::from_secs(3);
 /// How long a writer waits for a database in trouble, unless [`Index::waiting`] says otherwise.
 const WAIT: Duration = Duration::from_secs(300);
 
@@ -118,9 +107,9 @@ impl Index {
             Access::ReadWrite => (Duration::from_secs(if url.is_sqlite() { 30 } else { 10 }), Some(WAIT)),
         };
         let db = match url.target() {
-            Target::SqliteMemory => Db::Sqlite(memory()),
-            Target::Sqlite(path) => Db::Sqlite(sqlite(path, access, patience)),
-            Target::MySql(_) => Db::MySql(mysql(url, access, patience)?),
+            Target::SqliteMemory => Db::Sqlite(pools::memory()),
+            Target::Sqlite(path) => Db::Sqlite(pools::sqlite(path, access, patience)),
+            Target::MySql(_) => Db::MySql(pools::mysql(url, access, patience)?),
         };
         Ok(Self { db, name: url.to_string().into(), patience, wait })
     }
@@ -132,7 +121,9 @@ impl Index {
     /// If no connection can be had within 10 s, or a writer may not write to its SQLite file.
     pub async fn reach(&self) -> Result<()> {
         const WITHIN: Duration = Duration::from_secs(10);
-        self.may_write().map_err(|source| self.error("opening", source.into()))?;
+        if let Db::Sqlite(pool) = &self.db {
+            pools::may_open(pool, self.wait.is_some()).map_err(|source| self.error("opening", source.into()))?;
+        }
         let reached = tokio::time::timeout(WITHIN, async {
             let begun = Instant::now();
             loop {
@@ -153,17 +144,6 @@ impl Index {
         }
     }
 
-    /// SQLite would open a file that is read-only nevertheless, and leave read-only files beside it, which keep every later writer
-    /// out.
-    fn may_write(&self) -> io::Result<()> {
-        let Db::Sqlite(pool) = &self.db else { return Ok(()) };
-        let file = pool.connect_options();
-        match File::options().write(self.wait.is_some()).read(true).open(file.get_filename()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
     pub(crate) async fn begin(&self) -> sqlx::Result<Transaction> {
         Ok(match &self.db {
             Db::Sqlite(pool) => Transaction::Sqlite(pool.begin_with(Sqlite::BEGIN).await?),
@@ -180,10 +160,19 @@ impl Index {
         self.name.to_string()
     }
 
+    /// Why an SQLite file that a writer met an error with cannot be written, if that is so: SQLite does not say.
+    fn unwritable(&self, source: &sqlx::Error) -> Option<io::Error> {
+        let Db::Sqlite(pool) = &self.db else { return None };
+        if self.wait.is_none() || !dialect::is_input_output(source) { None } else { pools::may_write(pool).err() }
+    }
+
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
         match source {
             sqlx::Error::PoolTimedOut => Error::Unreachable { database: self.name(), seconds: self.patience.as_secs_f32() },
-            source => Error::Database { database: self.name(), doing, source },
+            source => match self.unwritable(&source) {
+                Some(reason) => Error::Unwritable { database: self.name(), doing, source, reason },
+                None => Error::Database { database: self.name(), doing, source },
+            },
         }
     }
 }
@@ -246,88 +235,4 @@ impl Drop for Lent {
             self.connection.close_on_drop();
         }
     }
-}
-
-fn memory() -> SqlitePool {
-    // Every connection would be a database of its own.
-    SqlitePoolOptions::new()
-        .max_connections(1)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_lazy_with(SqliteConnectOptions::new().in_memory(true))
-}
-
-fn sqlite(path: &Path, access: Access, patience: Duration) -> SqlitePool {
-    // A writer's transaction is begun again: what it waits for is told in between.
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience.min(BUSY));
-    let pool = SqlitePoolOptions::new().acquire_timeout(patience).test_before_acquire(false);
-    match access {
-        Access::ReadWrite => pool.max_connections(1).connect_lazy_with(
-            options
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Normal)
-                .pragma("cache_size", "-65536")
-                .disable_statement_logging(),
-        ),
-        Access::ReadOnly => {
-            let file = Arc::new(WatchedFile::new(path));
-            pool.max_connections(4)
-                .before_acquire(move |_, connection| {
-                    let current = file.is_unchanged_for(connection.age);
-                    Box::pin(async move { Ok(current) })
-                })
-                .connect_lazy_with(options.read_only(true))
-        }
-    }
-}
-
-fn mysql(url: &DatabaseUrl, access: Access, patience: Duration) -> Result<MySqlPool> {
-    let options = url.mysql_options()?;
-    let pool = MySqlPoolOptions::new().acquire_timeout(patience).acquire_slow_threshold(patience);
-    Ok(match access {
-        Access::ReadOnly => pool.max_connections(READERS).test_before_acquire(false).connect_lazy_with(options),
-        Access::ReadWrite => pool
-            .max_connections(4)
-            .test_before_acquire(false)
-            .before_acquire(|connection, _| {
-                Box::pin(async move { Ok(matches!(tokio::time::timeout(PING, connection.ping()).await, Ok(Ok(())))) })
-            })
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    for statement in dialect::MYSQL_WRITER {
-                        sqlx::raw_sql(statement).execute(&mut *connection).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect_lazy_with(options.disable_statement_logging()),
-    })
-}
-
-/// Notices that another file stands where the pool's connections found theirs. While one of them is open its file's number is not
-/// given out again, so device and number tell files apart.
-struct WatchedFile {
-    path: PathBuf,
-    state: Mutex<(Option<(u64, u64)>, Instant)>,
-}
-
-impl WatchedFile {
-    fn new(path: &Path) -> Self {
-        Self { path: path.into(), state: Mutex::new((number(path), Instant::now())) }
-    }
-
-    /// Is the file that stands there now the one that a connection of this age has open?
-    fn is_unchanged_for(&self, connection_age: Duration) -> bool {
-        let found = number(&self.path);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0 != found {
-            *state = (found, Instant::now());
-        }
-        connection_age < state.1.elapsed()
-    }
-}
-
-fn number(path: &Path) -> Option<(u64, u64)> {
-    path.metadata().ok().map(|file| (file.dev(), file.ino()))
 }

@@ -48,6 +48,10 @@ pub(crate) const MYSQL_WRITER: [&str; 2] = [
     "set session transaction isolation level read committed",
 ];
 
+/// Some servers cannot compress a table: those with all tables in one file, and those with pages larger than 16 KiB. With this they
+/// make a plain one and a warning. MySQL 8 wants a right for it.
+pub(crate) const MYSQL_PLAIN_IF_NEED_BE: &str = "set session innodb_strict_mode = off";
+
 /// Did this transaction lose against another one, so that it is worth another try?
 ///
 /// MySQL: 1213 deadlock (and Galera's certification conflict), 1205 lock wait timeout, 1047 node is not ready, 1062 another
@@ -85,6 +89,13 @@ pub(crate) fn is_away(error: &sqlx::Error) -> bool {
             }
             _ => false,
         }
+}
+
+/// Could SQLite not read or write its file?
+pub(crate) fn is_input_output(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    // 8 read-only, 10 input or output, 14 cannot be opened
+    error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| matches!(code & 0xff, 8 | 10 | 14))
 }
 
 /// Is a table missing?

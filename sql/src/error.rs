@@ -96,6 +96,18 @@ pub enum Error {
         /// The reason.
         source: sqlx::Error,
     },
+    /// The file of the database cannot be written any more.
+    #[error("{database}: {doing}: {source}: the file, or the log beside it, cannot be written: {reason}")]
+    Unwritable {
+        /// The database.
+        database: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the database says.
+        source: sqlx::Error,
+        /// What the system says.
+        reason: std::io::Error,
+    },
     /// The database took a question and gave no answer.
     #[error(
         "{database}: {doing}: expected an answer within {seconds} s, found none: the database hangs, is out of reach or is locked"

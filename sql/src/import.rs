@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use artifact::{Artifact, Package};
 
-use crate::{Error, Result, members};
+use crate::{Error, Result, members, short};
 
 /// A package as found in one archive: what [`crate::Index::insert`] takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +76,8 @@ impl Import {
                 let found = shown(&artifact.path);
                 return Err(Error::Value { what: "path of a file", expected: "no NUL", found });
             }
-            if i32::try_from(artifact.ordinal).is_err() {
-                return Err(Error::Value { what: "ordinal", expected: "less than 2^31", found: artifact.ordinal.to_string() });
+            if artifact.ordinal >= 1 << 23 {
+                return Err(Error::Value { what: "ordinal", expected: "less than 2^23", found: artifact.ordinal.to_string() });
             }
         }
         let mut texts: BTreeMap<u32, usize> = BTreeMap::new();
@@ -86,7 +86,17 @@ impl Import {
             *text += members::text_bytes(artifact);
             check("list of members", members::MOST_TEXT, *text)?;
         }
+        if let Some(found) = self.package.source_rpm.as_deref().filter(|source| source.ends_with('-')) {
+            return Err(Error::Value { what: "source package", expected: "no hyphen at its end", found: shown(found) });
+        }
         let location = &self.location;
+        if short::is_short_path(&location.path) {
+            return Err(Error::Value {
+                what: "path of the archive",
+                expected: "the name of a file",
+                found: shown(&location.path),
+            });
+        }
         check("path of the archive", 4096, location.path.len())?;
         check("signing key", 16, location.signing_key.as_deref().unwrap_or_default().len())?;
         if let Some((kind, bytes)) = &location.checksum {

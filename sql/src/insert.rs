@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use artifact::{Artifact, BuildId, Identity, Package};
+use artifact::{Artifact, Identity, Package};
 use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{Transaction, both};
 use crate::dialect::Dialect;
 use crate::members::{self, Compressor};
 use crate::rows::{COMPLETE, LIST, ListRow, OPEN, push_list, to_identity};
+use crate::short::{self, KEY_BYTES};
 use crate::{Import, Index, Inserted, NewLocation, PathHash, Result};
 
 /// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:
@@ -62,6 +63,22 @@ struct Found<'a> {
     open: bool,
 }
 
+/// The packages of a batch.
+struct Packages {
+    /// What the index held of them.
+    held: HashMap<Identity, Held>,
+    /// Those that it did not know, and the numbers that they have now.
+    new: HashMap<Identity, i64>,
+}
+
+/// Where a package is.
+struct Place<'a> {
+    path: PathHash,
+    package_id: i64,
+    package: &'a Package,
+    location: &'a NewLocation,
+}
+
 /// A package that the index holds.
 struct Held {
     id: i64,
@@ -95,41 +112,34 @@ impl<'a> Batch<'a> {
     }
 
     async fn insert(&self, transaction: &mut Transaction, writer: &str, now: i64) -> sqlx::Result<Inserted> {
-        let identities: Vec<Identity> = self.packages.keys().copied().collect();
-        let mut held = read_held(transaction, &identities).await?;
-
-        // Another writer may add one of these in this moment: then the unique key refuses ours, and the transaction is run again.
-        let new: Vec<Identity> = identities.iter().copied().filter(|identity| !held.contains_key(identity)).collect();
-        self.insert_packages(transaction, &new, now).await?;
-
+        let Packages { held, new } = self.insert_packages(transaction, now).await?;
         let refined = self.refine(transaction, &held, now).await?;
         self.change_distros(transaction, &held).await?;
 
-        held.extend(read_held(transaction, &new).await?);
+        let id = |identity: &Identity| {
+            new.get(identity).copied().or_else(|| held.get(identity).map(|held| held.id)).ok_or(sqlx::Error::RowNotFound)
+        };
         let (mut rows, mut lists, mut artifacts) = (Vec::new(), Vec::new(), 0);
         let mut compressor = Compressor::new();
-        for identity in new.iter().chain(&refined) {
-            let (found, id) = (&self.packages[identity], held.get(identity).ok_or(sqlx::Error::RowNotFound)?.id);
+        for identity in new.keys().chain(&refined) {
+            let (found, id) = (&self.packages[identity], id(identity)?);
             let mut of_package: Vec<&Artifact> = found.artifacts.iter().collect();
             of_package.sort_unstable();
             of_package.dedup_by_key(|artifact| (artifact.ordinal, &artifact.build_id, artifact.kind));
             artifacts += of_package.len() as u64;
             lists.extend(compressor.lists(&of_package)?.into_iter().map(|(part, list)| (id, part, list)));
-            rows.extend(of_package.into_iter().map(|artifact| (&artifact.build_id, id, artifact.ordinal)));
+            rows.extend(of_package.into_iter().map(|artifact| (short::key(artifact.build_id.as_bytes()), id, artifact.ordinal)));
         }
-        // A file that is both executable and debuginfo has one row.
-        rows.sort_unstable();
-        rows.dedup();
-        insert_artifacts(transaction, &rows).await?;
+        insert_artifacts(transaction, rows).await?;
         lists.sort_unstable();
         insert_members(transaction, &lists).await?;
 
         let mut locations = Vec::with_capacity(self.locations.len());
         for (&(_, path), &(identity, location)) in &self.locations {
-            locations.push((path, held.get(&identity).ok_or(sqlx::Error::RowNotFound)?.id, location));
+            locations.push(Place { path, package_id: id(&identity)?, package: self.packages[&identity].package, location });
         }
         mark_replaced(transaction, &locations, now).await?;
-        locations.sort_unstable_by_key(|(path, id, location)| (*id, location.store_id, *path));
+        locations.sort_unstable_by_key(|place| (place.package_id, place.location.store_id, place.path));
         insert_locations(transaction, &locations, now).await?;
         count_up(transaction, writer).await?;
 
@@ -141,34 +151,75 @@ impl<'a> Batch<'a> {
         })
     }
 
-    async fn insert_packages(&self, transaction: &mut Transaction, new: &[Identity], now: i64) -> sqlx::Result<()> {
-        for identities in pieces(new) {
+    /// Inserts the packages that the index does not know, and tells which these are and what it knows of the others.
+    async fn insert_packages(&self, transaction: &mut Transaction, now: i64) -> sqlx::Result<Packages> {
+        let identities: Vec<Identity> = self.packages.keys().copied().collect();
+        if let Transaction::Sqlite(connection) = transaction {
+            // Nobody else writes until the end of the transaction: numbers can be chosen here, and need not be asked for.
+            let first: i64 =
+                sqlx::query_scalar("select coalesce(max(id), 0) + 1 from packages").fetch_one(&mut **connection).await?;
+            let inserted = self.push_packages(transaction, &identities, now, Some(first)).await?;
+            if inserted == identities.len() as u64 {
+                return Ok(Packages { held: HashMap::new(), new: identities.into_iter().zip(first..).collect() });
+            }
+            let (new, held): (HashMap<_, _>, HashMap<_, _>) =
+                read_held(transaction, &identities).await?.into_iter().partition(|(_, held)| held.id >= first);
+            return Ok(Packages { held, new: new.into_iter().map(|(identity, held)| (identity, held.id)).collect() });
+        }
+        let held = read_held(transaction, &identities).await?;
+        // Another writer may add one of these in this moment: then the unique key refuses ours, and the transaction is run again.
+        let new: Vec<Identity> = identities.into_iter().filter(|identity| !held.contains_key(identity)).collect();
+        self.push_packages(transaction, &new, now, None).await?;
+        let ids = read_held(transaction, &new).await?;
+        Ok(Packages { held, new: ids.into_iter().map(|(identity, held)| (identity, held.id)).collect() })
+    }
+
+    /// Writes packages; with a first number those that are there already are left alone. How many were written.
+    async fn push_packages(
+        &self,
+        transaction: &mut Transaction,
+        identities: &[Identity],
+        now: i64,
+        first: Option<i64>,
+    ) -> sqlx::Result<u64> {
+        let (mut written, mut next) = (0, first);
+        for identities in pieces(identities) {
             both!(Transaction, transaction, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(
-                    "insert into packages (format, identity, identity_kind, name, epoch, version, `release`, arch, source_rpm, distro, \
-                     built_at, state, indexed_at) ",
+                    "insert into packages (identity, name, epoch, version, `release`, arch, source, distro, built_at, state, \
+                     indexed_at, nvra_crc, source_crc, format, identity_kind",
                 );
+                query.push(if first.is_some() { ", id) " } else { ") " });
                 query.push_values(identities, |mut row, identity| {
                     let Found { package, distro, open, .. } = &self.packages[identity];
-                    let nevra = &package.nevra;
-                    row.push_bind("rpm")
-                        .push_bind(identity.as_bytes().as_slice())
-                        .push_bind(0_i32)
+                    let (nevra, source) = (&package.nevra, package.source_rpm.as_deref());
+                    row.push_bind(identity.as_bytes().as_slice())
                         .push_bind(nevra.name.as_str())
                         .push_bind(nevra.epoch.map(i64::from))
                         .push_bind(nevra.version.as_str())
                         .push_bind(nevra.release.as_str())
                         .push_bind(nevra.arch.as_str())
-                        .push_bind(package.source_rpm.as_deref())
+                        .push_bind(source.map(|source| short::source(source, nevra)))
                         .push_bind(distro.unwrap_or_else(|| package.dist_tag()))
                         .push_bind(package.built_at)
                         .push_bind(if *open { OPEN } else { COMPLETE })
-                        .push_bind(now);
+                        .push_bind(now)
+                        .push_bind(short::crc(&nevra.nvra()))
+                        .push_bind(source.map(short::crc))
+                        .push("'rpm'")
+                        .push("0");
+                    if let Some(id) = &mut next {
+                        row.push_bind(*id);
+                        *id += 1;
+                    }
                 });
-                query.build().execute(&mut **connection).await?;
+                if first.is_some() {
+                    query.push(" on conflict (identity) do nothing");
+                }
+                written += query.build().execute(&mut **connection).await?.rows_affected();
             });
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Makes room for the artifacts of packages that were open and come complete.
@@ -193,8 +244,9 @@ impl<'a> Batch<'a> {
                 let lists = query.build_query_as::<ListRow>().fetch_all(&mut **connection).await?;
                 for ListRow { package_id, list } in lists {
                     let artifacts = members::read(&list)?;
-                    let build_ids: Vec<&[u8]> = artifacts.iter().map(|artifact| artifact.build_id.as_bytes()).collect();
-                    for build_ids in build_ids.chunks(LIST) {
+                    let keys: Vec<_> = artifacts.iter().map(|artifact| short::key(artifact.build_id.as_bytes())).collect();
+                    let keys: Vec<&[u8]> = keys.iter().map(<[u8; _]>::as_slice).collect();
+                    for build_ids in keys.chunks(LIST) {
                         let mut query = QueryBuilder::<Backend>::new("delete from artifacts where package_id = ");
                         query.push_bind(package_id).push(" and ");
                         push_list(&mut query, "build_id", build_ids);
@@ -250,17 +302,34 @@ async fn read_held(transaction: &mut Transaction, identities: &[Identity]) -> sq
     Ok(held)
 }
 
-async fn insert_artifacts(transaction: &mut Transaction, rows: &[(&BuildId, i64, u32)]) -> sqlx::Result<()> {
-    for rows in pieces(rows) {
+async fn insert_artifacts(transaction: &mut Transaction, mut rows: Vec<([u8; KEY_BYTES], i64, u32)>) -> sqlx::Result<()> {
+    rows.sort_unstable();
+    // A file that is both executable and debuginfo has one row.
+    rows.dedup();
+    if matches!(transaction, Transaction::MySql(_)) {
+        // In another order that all writers agree on: rows that come in the order of the key, or two neighbours at once, make InnoDB
+        // believe that all the others are going to come behind them, and it leaves pages half empty.
+        rows.sort_by_cached_key(scattered);
+    }
+    for rows in pieces(&rows) {
         both!(Transaction, transaction, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new("insert into artifacts (build_id, package_id, ordinal) ");
-            query.push_values(rows, |mut row, (build_id, package_id, ordinal)| {
-                row.push_bind(build_id.as_bytes()).push_bind(*package_id).push_bind(i64::from(*ordinal));
+            query.push_values(rows, |mut row, (key, package_id, ordinal)| {
+                row.push_bind(key.as_slice()).push_bind(*package_id).push_bind(i64::from(*ordinal));
             });
             query.build().execute(&mut **connection).await?;
         });
     }
     Ok(())
+}
+
+/// A number that has nothing to do with where the row's key stands among others.
+fn scattered((key, package_id, ordinal): &([u8; KEY_BYTES], i64, u32)) -> u64 {
+    let mut number = package_id.cast_unsigned() << 24 | u64::from(*ordinal);
+    for byte in key {
+        number = (number ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+    }
+    number
 }
 
 async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, Vec<u8>)]) -> sqlx::Result<()> {
@@ -277,12 +346,13 @@ async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, Vec<u
 }
 
 /// Marks as gone what was at paths where another package is now.
-async fn mark_replaced(transaction: &mut Transaction, locations: &[(PathHash, i64, &NewLocation)], now: i64) -> sqlx::Result<()> {
-    let of_one_store = |a: &(PathHash, i64, &NewLocation), b: &(PathHash, i64, &NewLocation)| a.2.store_id == b.2.store_id;
+async fn mark_replaced(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
+    let of_one_store = |a: &Place<'_>, b: &Place<'_>| a.location.store_id == b.location.store_id;
     for locations in locations.chunk_by(of_one_store).flat_map(|locations| locations.chunks(LIST)) {
-        let store_id = locations[0].2.store_id;
-        let packages: HashMap<&[u8], i64> = locations.iter().map(|(path, id, _)| (path.as_bytes().as_slice(), *id)).collect();
-        let paths: Vec<&[u8]> = locations.iter().map(|(path, ..)| path.as_bytes().as_slice()).collect();
+        let store_id = locations[0].location.store_id;
+        let packages: HashMap<&[u8], i64> =
+            locations.iter().map(|place| (place.path.as_bytes().as_slice(), place.package_id)).collect();
+        let paths: Vec<&[u8]> = locations.iter().map(|place| place.path.as_bytes().as_slice()).collect();
         both!(Transaction, transaction, |connection, Backend| {
             let mut query =
                 QueryBuilder::<Backend>::new("select path_hash, package_id from locations where gone_at is null and store_id = ");
@@ -307,23 +377,19 @@ async fn mark_replaced(transaction: &mut Transaction, locations: &[(PathHash, i6
     Ok(())
 }
 
-async fn insert_locations(
-    transaction: &mut Transaction,
-    locations: &[(PathHash, i64, &NewLocation)],
-    now: i64,
-) -> sqlx::Result<()> {
+async fn insert_locations(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
     for locations in pieces(locations) {
         both!(Transaction, transaction, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new(
                 "insert into locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
                  checksum_kind, signing_key, first_seen, last_seen) ",
             );
-            query.push_values(locations, |mut row, (path, package_id, location)| {
+            query.push_values(locations, |mut row, Place { path, package_id, package, location }| {
                 let checksum = location.checksum.as_ref();
                 row.push_bind(location.store_id)
                     .push_bind(path.as_bytes().as_slice())
                     .push_bind(*package_id)
-                    .push_bind(location.path.as_str())
+                    .push_bind(short::path(&location.path, &package.nevra.nvra()))
                     .push_bind(location.size.cast_signed())
                     .push_bind(location.mtime_ns)
                     .push_bind(location.header.as_ref().map(|header| header.start.cast_signed()))

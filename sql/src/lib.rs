@@ -3,11 +3,11 @@
 //! In reading order:
 //! - [`DatabaseUrl`]: where the index is; [`original`]: the same out of the original darkserver's configuration files;
 //!   [`without_passwords`]: a text that may quote such a URL;
-//! - [`Index`]: the handle (`db`: two pools and two macros; `dialect`: the few words in which the databases differ;
+//! - [`Index`]: the handle (`db`: the handle and two macros; `pools`: connections; `dialect`: the few words in which the databases differ;
 //!   `patience`: waiting for other writers and for a database that is away; `error`);
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
 //! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`; `read`, the queries, and `rows`,
-//!   what they select; `members`, the lists of a package's artifacts);
+//!   what they select; `members`, the lists of a package's artifacts; `short`, what rows leave out);
 //! - [`Import`]: what goes in (`import`, and `insert`, the transaction); `seen`: what a store holds, and no longer holds.
 
 mod database_url;
@@ -20,11 +20,13 @@ mod members;
 pub mod original;
 mod passwords;
 mod patience;
+mod pools;
 mod read;
 mod record;
 mod rows;
 mod schema;
 mod seen;
+mod short;
 mod store;
 mod views;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
-use crate::db::READERS;
+use crate::pools::READERS;
 use crate::{Error, Index, Result, dialect};
 
 /// Waiting for other writers is no news before this.

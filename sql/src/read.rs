@@ -2,20 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use artifact::{BuildId, Identity, Nevra};
+use artifact::{BuildId, Identity};
 use sqlx::QueryBuilder;
 
 use crate::db::asking;
 use crate::rows::{LIST, ListRow, PackageRow, push_list, to_packages, to_records};
-use crate::{Index, Record, Result, StoredPackage, members};
+use crate::{Index, Record, Result, StoredPackage, members, short};
 
-/// The lists with the artifacts of some build-ids. A list comes as often as it has artifacts with one of them.
+/// The lists with the artifacts of build-ids that begin like some. A list comes as often as it has artifacts with one of them.
 const LISTS: &str = "select m.package_id, m.list from artifacts a \
     join members m on m.package_id = a.package_id and m.part = a.ordinal >> 7 where ";
 
 const LISTS_OF_PACKAGES: &str = "select package_id, list from members where ";
 
-const PACKAGES: &str = "select p.id, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source_rpm, p.distro, p.built_at, \
+const PACKAGES: &str = "select p.id, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source, p.distro, p.built_at, \
     p.state, l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, l.gone_at, \
     s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority \
     from packages p left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id where ";
@@ -32,7 +32,9 @@ impl Index {
         keys.dedup();
         self.reading("reading records", || async {
             let mut lists = BTreeSet::new();
-            for keys in keys.chunks(LIST) {
+            let begin: Vec<_> = keys.iter().map(|key| short::key(key)).collect();
+            let begin: Vec<&[u8]> = begin.iter().map(<[u8; _]>::as_slice).collect();
+            for keys in begin.chunks(LIST) {
                 lists.extend(asking!(&self.db, |connection, Backend| {
                     let mut query = QueryBuilder::<Backend>::new(LISTS);
                     push_list(&mut query, "a.build_id", keys);
@@ -109,11 +111,11 @@ impl Index {
         self.reading("reading sibling packages", || async {
             let rows = asking!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(PACKAGES);
-                query.push("p.source_rpm = ").push_bind(source_rpm).push(" and p.arch = ").push_bind(arch);
+                query.push("p.source_crc = ").push_bind(short::crc(source_rpm)).push(" and p.arch = ").push_bind(arch);
                 query.build_query_as::<PackageRow>().fetch_all(connection).await?
             });
             let mut packages = to_packages(rows)?;
-            // MySQL compares without blanks at the end.
+            // Others have the same checksum, and MySQL compares without blanks at the end.
             packages
                 .retain(|stored| stored.package.source_rpm.as_deref() == Some(source_rpm) && stored.package.nevra.arch == arch);
             Ok(packages)
@@ -136,18 +138,13 @@ impl Index {
     }
 
     async fn packages_of(&self, nvra: &str) -> sqlx::Result<Vec<StoredPackage>> {
-        // What is no name-version-release.arch names nothing.
-        let Ok(Nevra { name, version, release, arch, .. }) = nvra.parse() else { return Ok(Vec::new()) };
         let rows = asking!(&self.db, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new(PACKAGES);
-            query.push("p.name = ").push_bind(name.as_str());
-            query.push(" and p.version = ").push_bind(version.as_str());
-            query.push(" and p.`release` = ").push_bind(release.as_str());
-            query.push(" and p.arch = ").push_bind(arch.as_str());
+            query.push("p.nvra_crc = ").push_bind(short::crc(nvra));
             query.build_query_as::<PackageRow>().fetch_all(connection).await?
         });
         let mut packages = to_packages(rows)?;
-        // MySQL compares without blanks at the end.
+        // Others have the same checksum.
         packages.retain(|stored| stored.package.nevra.nvra() == nvra);
         Ok(packages)
     }

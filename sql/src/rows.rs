@@ -7,7 +7,7 @@ use std::sync::Arc;
 use artifact::{Artifact, Identity, Nevra, Package};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
-use crate::{Location, Record, Store, StoredPackage};
+use crate::{Location, Record, Store, StoredPackage, short};
 
 /// Lists are asked in pieces of these lengths, the last one filled up by repeating a value: so few statements are prepared.
 const LIST_LENGTHS: [usize; 4] = [1, 8, 64, 500];
@@ -50,7 +50,7 @@ pub(crate) struct PackageRow {
     version: String,
     release: String,
     arch: String,
-    source_rpm: Option<String>,
+    source: Option<String>,
     distro: String,
     built_at: Option<i64>,
     state: i64,
@@ -103,10 +103,12 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
     let mut packages: BTreeMap<i64, StoredPackage> = BTreeMap::new();
     let mut stores: HashMap<i64, Arc<Store>> = HashMap::new();
     for row in rows {
+        let epoch = row.epoch.map(u32::try_from).transpose().map_err(broken)?;
+        let nevra = Nevra { name: row.name, epoch, version: row.version, release: row.release, arch: row.arch };
         let location = match row.store.into_store()? {
             Some(store) => {
                 let store = stores.entry(store.id).or_insert_with(|| Arc::new(store)).clone();
-                row.location.into_location(store)?
+                row.location.into_location(store, &nevra)?
             }
             None => None,
         };
@@ -114,13 +116,8 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
             package.locations.extend(location);
             continue;
         }
-        let epoch = row.epoch.map(u32::try_from).transpose().map_err(broken)?;
-        let package = Package {
-            nevra: Nevra { name: row.name, epoch, version: row.version, release: row.release, arch: row.arch },
-            source_rpm: row.source_rpm,
-            identity: to_identity(&row.identity)?,
-            built_at: row.built_at,
-        };
+        let source_rpm = row.source.map(|source| short::whole_source(source, &nevra));
+        let package = Package { nevra, source_rpm, identity: to_identity(&row.identity)?, built_at: row.built_at };
         let open = row.state == OPEN;
         packages.insert(
             row.id,
@@ -141,7 +138,7 @@ fn best_first(location: &Location) -> impl Ord + '_ {
 }
 
 impl LocationRow {
-    fn into_location(self, store: Arc<Store>) -> sqlx::Result<Option<Location>> {
+    fn into_location(self, store: Arc<Store>, nevra: &Nevra) -> sqlx::Result<Option<Location>> {
         let (Some(path), Some(size), Some(first_seen), Some(last_seen)) = (self.path, self.size, self.first_seen, self.last_seen)
         else {
             return Ok(None);
@@ -151,7 +148,7 @@ impl LocationRow {
             _ => None,
         };
         let Self { mtime_ns, signing_key, gone_at, .. } = self;
-        let size = to_unsigned(size)?;
+        let (size, path) = (to_unsigned(size)?, short::whole_path(path, nevra));
         Ok(Some(Location { store, path, size, mtime_ns, header, signing_key, first_seen, last_seen, gone_at }))
     }
 }

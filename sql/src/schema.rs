@@ -44,7 +44,8 @@ impl Index {
     pub async fn migrate(&self) -> Result<Migration> {
         let failed = |source| Error::Migration { database: self.name(), source };
         let before = self.versions().await?;
-        let migrator = migrator(if matches!(self.db, Db::Sqlite(_)) { SQLITE } else { MYSQL });
+        self.refuse_foreign(&before)?;
+        let migrator = self.migrator();
         let mut tries = 0;
         loop {
             match both!(Db, &self.db, |pool, Backend| migrator.run(pool).await) {
@@ -62,7 +63,8 @@ impl Index {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let applied = self.versions().await?.into_iter().filter(|version| !before.contains(version)).collect();
+        let is_new = |version: &i64| before.iter().all(|(held, _)| held != version);
+        let applied = self.versions().await?.into_iter().map(|(version, _)| version).filter(is_new).collect();
         let notes = match &self.db {
             Db::Sqlite(_) => Vec::new(),
             Db::MySql(pool) => views::make(pool).await.map_err(|source| self.error("making views", source))?,
@@ -73,26 +75,52 @@ impl Index {
     /// Is the schema the one that this program was made for? Needs SELECT alone.
     ///
     /// # Errors
-    /// [`Error::Schema`] says the version found, the one expected, and to run `darkserver-import migrate`.
+    /// [`Error::Schema`] says the version found, the one expected, and what to do.
     pub async fn check_schema(&self) -> Result<()> {
-        let expected = newest();
-        let found = self.versions().await?.into_iter().max();
-        let (found, advice) = match found {
-            Some(found) if found == expected => return Ok(()),
-            Some(found) if found > expected => (found.to_string(), "this program is older than its index: update it"),
-            Some(found) => (found.to_string(), "run `darkserver-import migrate`"),
-            None => ("none".into(), "run `darkserver-import migrate`"),
-        };
-        Err(Error::Schema { database: self.name(), expected, found, advice })
+        let versions = self.versions().await?;
+        self.refuse_foreign(&versions)?;
+        match versions.iter().map(|(version, _)| *version).max() {
+            Some(found) if found == newest() => Ok(()),
+            found => {
+                let found = found.map_or_else(|| "none".into(), |found| found.to_string());
+                Err(self.schema_error(found, "run `darkserver-import migrate`"))
+            }
+        }
     }
 
-    /// The versions that are applied; none in a new database.
-    async fn versions(&self) -> Result<Vec<i64>> {
+    /// Refuses what no migration of this program made: a newer schema, or one of the same number that was made otherwise.
+    fn refuse_foreign(&self, versions: &[(i64, Vec<u8>)]) -> Result<()> {
+        let migrator = self.migrator();
+        for (found, checksum) in versions {
+            match migrator.iter().find(|migration| migration.version == *found) {
+                None => return Err(self.schema_error(found.to_string(), "this program is older than its index: update it")),
+                Some(migration) if migration.checksum != checksum.as_slice() => {
+                    return Err(self.schema_error(
+                        format!("another version {found}, with other tables"),
+                        "it was made by a darkserver from before the first release and cannot be moved forward: name a new database, \
+                         or move the SQLite file away, and import again",
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn schema_error(&self, found: String, advice: &'static str) -> Error {
+        Error::Schema { database: self.name(), expected: newest(), found, advice }
+    }
+
+    fn migrator(&self) -> Migrator {
+        migrator(if matches!(self.db, Db::Sqlite(_)) { SQLITE } else { MYSQL })
+    }
+
+    /// The versions that are applied, with the checksums of what made them; none in a new database.
+    async fn versions(&self) -> Result<Vec<(i64, Vec<u8>)>> {
+        const VERSIONS: &str = "select version, checksum from _sqlx_migrations where success order by version";
         self.reading("reading the schema's version", || async {
             let versions = asking!(&self.db, |connection, Backend| {
-                sqlx::query_scalar::<Backend, i64>("select version from _sqlx_migrations where success order by version")
-                    .fetch_all(connection)
-                    .await
+                sqlx::query_as::<Backend, (i64, Vec<u8>)>(VERSIONS).fetch_all(connection).await
             });
             match versions {
                 Err(error) if dialect::is_missing_table(&error) => Ok(Vec::new()),

@@ -12,27 +12,27 @@ use crate::db::{asking, both};
 use crate::rows::{LIST, OPEN, broken, push_list, to_identity, to_unsigned};
 use crate::{Index, Result};
 
-/// The first half of the SHA-256 of a location's path below its store: the key of a location, together with the store and the
-/// package.
+/// The first eight bytes of the SHA-256 of a location's path below its store: the key of a location, together with the store and
+/// the package.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathHash([u8; 16]);
+pub struct PathHash([u8; 8]);
 
 impl PathHash {
     /// The hash of a path below its store.
     pub fn of(path: &str) -> Self {
         let digest: [u8; 32] = Sha256::digest(path).into();
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&digest[..16]);
+        let mut hash = [0; 8];
+        hash.copy_from_slice(&digest[..8]);
         Self(hash)
     }
 
-    /// A hash from its 16 bytes.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    /// A hash from its bytes.
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
 
-    /// The 16 bytes.
-    pub fn as_bytes(&self) -> &[u8; 16] {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 8] {
         &self.0
     }
 }
@@ -90,7 +90,7 @@ impl Index {
                 );
                 query.push_bind(store_id);
                 if let Some((first, last)) = between {
-                    query.push(" and l.path > ").push_bind(first).push(" and l.path < ").push_bind(last);
+                    query.push(" and l.path >= ").push_bind(first).push(" and l.path < ").push_bind(last);
                 }
                 let mut rows = query.build_query_as::<KnownRow>().fetch(connection);
                 while let Some(row) = rows.try_next().await? {

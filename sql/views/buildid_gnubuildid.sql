@@ -4,22 +4,23 @@ select
     substring_index(f.path, '/', -1) as elfname,
     case when f.path like '/%/%' then left(f.path, char_length(f.path) - char_length(substring_index(f.path, '/', -1)) - 1)
         else '/' end as instpath,
-    lower(hex(f.build_id)) as build_id,
+    f.build_id as build_id,
     concat(p.name, '-', p.version, '-', p.`release`, '.', p.arch) as rpm_name,
     p.distro as distro,
     coalesce(p.koji_build, 0) as kojibuildid,
     coalesce(p.koji_instance, '') as koji_type,
     coalesce((
-        select concat(s.base_url, '/', l.path)
+        select concat(s.base_url, '/', l.path, case when l.path = '' or l.path like '%/'
+            then concat(p.name, '-', p.version, '-', p.`release`, '.', p.arch, '.rpm') else '' end)
         from locations l
         join stores s on s.id = l.store_id
         where l.package_id = f.package_id and l.gone_at is null and s.base_url is not null
         order by field(s.tier, 'local', 'mirror', 'koji', 'archive', 'retrace'), s.priority, s.name, l.path
         limit 1), '') as rpm_url
 from (
-    select e.build_id, e.package_id, e.ordinal, substr(e.entry, locate(' ', e.entry, 4) + 1) as path
+    select e.package_id, e.ordinal, substring_index(substr(e.entry, 4), ' ', 1) as build_id, substr(e.entry, locate(' ', e.entry, 4) + 1) as path
     from (
-        select a.build_id, a.package_id, a.ordinal, substring_index(substring_index(
+        select a.package_id, a.ordinal, substring_index(substring_index(
             concat(char(0 using utf8mb4), convert(uncompress(m.list) using utf8mb4)), concat(char(0 using utf8mb4), a.ordinal, ' '), -1), char(0 using utf8mb4), 1) as entry
         from artifacts a
         join members m on m.package_id = a.package_id and m.part = a.ordinal >> 7) e) f

@@ -170,6 +170,51 @@ async fn a_read_only_file_says_so_and_the_next_run_goes_on() {
 }
 
 #[tokio::test]
+async fn a_file_that_becomes_read_only_in_the_middle_loses_nothing() {
+    let place = Place::new();
+    let packages = place.packages();
+    many_packages(&packages, 6_000);
+    let folder = place.folder.path().join("index");
+    fs::create_dir(&folder).unwrap();
+    let (database, alone) = (format!("sqlite:{}/index.db", folder.display()), place.other_database("alone.db"));
+    let import = ["dir", packages.to_str().unwrap()];
+    run_ok(&alone, &import);
+    let expected = dump(&alone).await;
+    run_ok(&database, &["migrate"]);
+
+    // Who has a file open may write to it whatever its mode becomes, unless it is made immutable, which only the superuser may, and
+    // not on every file system. Then the import fails, else it ends well.
+    let files = || fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+    let mode = |folder_mode: u32, file_mode: u32| {
+        files().for_each(|file| fs::set_permissions(file, Permissions::from_mode(file_mode)).unwrap());
+        fs::set_permissions(&folder, Permissions::from_mode(folder_mode)).unwrap();
+    };
+    let immutable = |sign: &str| Command::new("chattr").arg(format!("{sign}i")).args(files()).output();
+    let mut importer = Running::start(command(&database, &import));
+    while !folder.join("index.db-wal").metadata().is_ok_and(|log| log.len() > 200_000) {
+        assert!(importer.is_done().is_none(), "it was done before its middle");
+        thread::sleep(Duration::from_millis(1));
+    }
+    importer.hold();
+    mode(0o555, 0o444);
+    let is_immutable = immutable("+").is_ok_and(|chattr| chattr.status.success());
+    importer.go_on();
+    let said = importer.finish();
+    // Where it was not possible, it is not there to be undone.
+    let _ = immutable("-");
+    mode(0o755, 0o644);
+    if is_immutable {
+        assert_failed(&said, &["Operation not permitted"]);
+        assert!(said.stderr.contains(&database), "{said:?}");
+        assert!(dump(&database).await.len() < expected.len(), "it was not in the middle");
+    } else {
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+    run_ok(&database, &import).counts(&[("found", 6_000), ("gone", 0)]);
+    assert_same(&dump(&database).await, &expected, "writable again");
+}
+
+#[tokio::test]
 async fn a_full_disk_says_so_and_the_next_run_goes_on_when_there_is_room() {
     let place = Place::new();
     let packages = place.packages();

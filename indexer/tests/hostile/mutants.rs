@@ -201,13 +201,13 @@ import sqlite3, sys, zlib
 database = sqlite3.connect(sys.argv[1])
 rows = database.execute('''
     select 'artifact', hex(build_id), ordinal from artifacts a left join packages p on p.id = a.package_id
-    where length(build_id) not between 1 and 64 or ordinal < 0 or p.id is null
+    where length(build_id) <> 4 or ordinal < 0 or p.id is null
     union all
-    select 'package', name, source_rpm from packages
+    select 'package', name, source from packages
     where length(identity) <> 32 or name = '' or version = '' or arch = '' or name like '%/%' or state not in (0, 1)
     union all
     select 'location', path, size from locations l left join packages p on p.id = l.package_id
-    where length(path_hash) <> 16 or path like '/%' or header_start < 112 or header_end > size or p.id is null''').fetchall()
+    where length(path_hash) <> 8 or path like '/%' or header_start < 112 or header_end > size or p.id is null''').fetchall()
 artifacts = set(database.execute('select build_id, package_id, ordinal from artifacts'))
 listed = set()
 for package, part, packed in database.execute('select package_id, part, list from members'):
@@ -216,7 +216,7 @@ for package, part, packed in database.execute('select package_id, part, list fro
         rows.append(('list', package, part))
     for entry in text.split(b'\\0')[:-1]:
         ordinal, kind, build_id, path = entry.split(b' ', 3)
-        listed.add((bytes.fromhex(build_id.decode()), package, int(ordinal)))
+        listed.add((bytes.fromhex(build_id.decode())[:4].ljust(4, b'\\0'), package, int(ordinal)))
         if int(ordinal) >> 7 != part or kind not in (b'x+', b'x-', b'x?', b'd+', b'd-', b'd?') or not path.startswith(b'/'):
             rows.append(('member', package, entry))
 rows += listed ^ artifacts

@@ -10,23 +10,25 @@ create table if not exists packages (
     version varchar(255) not null,
     `release` varchar(255) not null,
     arch varchar(64) not null,
-    source_rpm varchar(255) null,
+    source varchar(255) null comment 'file name of the source package; NAME- is NAME-VERSION-RELEASE.src.rpm',
     distro varchar(255) not null,
     koji_instance varchar(64) null,
     koji_build bigint null,
     built_at bigint null comment 'times are seconds since 1970',
     state tinyint not null comment '0 complete, 1 open: may hold build-ids that are not in artifacts',
     indexed_at bigint not null,
+    nvra_crc int unsigned not null comment 'crc32(concat(name, ''-'', version, ''-'', release, ''.'', arch))',
+    source_crc int unsigned null comment 'crc32 of the whole file name of the source package',
     unique key packages_identity (identity(16)),
-    key packages_name (name, version),
-    key packages_source (source_rpm)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+    key packages_nvra (nvra_crc),
+    key packages_source (source_crc)
+) engine = InnoDB row_format = compressed key_block_size = 8 default character set utf8mb4 collate utf8mb4_bin;
 
 -- Which files have a build-id. What else is known of them is in members.
 create table if not exists artifacts (
-    build_id varbinary(64) not null,
+    build_id binary(4) not null comment 'its first four bytes: left(build_id, 4); members has all',
     package_id int not null,
-    ordinal int not null comment 'number of the file in the header, from 0',
+    ordinal mediumint not null comment 'number of the file in the header, from 0',
     primary key (build_id, package_id, ordinal)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
@@ -50,8 +52,8 @@ create table if not exists stores (
 create table if not exists locations (
     package_id int not null,
     store_id int not null,
-    path_hash binary(16) not null comment 'the first half of the SHA-256 of the path',
-    path varchar(4096) not null comment 'below the base_url or root of the store',
+    path_hash binary(8) not null comment 'the first bytes of the SHA-256 of the whole path',
+    path varchar(4096) not null comment 'below the base_url or root of the store; FOLDER/ is FOLDER/NVRA.rpm',
     size bigint not null,
     mtime_ns bigint null comment 'nanoseconds since 1970',
     header_start int null,
@@ -64,7 +66,7 @@ create table if not exists locations (
     gone_at bigint null,
     primary key (package_id, store_id, path_hash),
     key locations_path (store_id, path_hash)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB row_format = compressed key_block_size = 4 default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists cursors (
     name varchar(255) not null primary key,

@@ -8,21 +8,23 @@ create table packages (
     version text not null,
     `release` text not null,
     arch text not null,
-    source_rpm text null,
+    source text null, -- file name of the source package; NAME- is NAME-VERSION-RELEASE.src.rpm
     distro text not null,
     koji_instance text null,
     koji_build integer null,
     built_at integer null, -- times are seconds since 1970
     state integer not null, -- 0 complete, 1 open: may hold build-ids that are not in artifacts
-    indexed_at integer not null
+    indexed_at integer not null,
+    nvra_crc integer not null, -- CRC-32 of NAME-VERSION-RELEASE.ARCH
+    source_crc integer null -- CRC-32 of the whole file name of the source package
 );
 create unique index packages_identity on packages (identity);
-create index packages_name on packages (name, version);
-create index packages_source on packages (source_rpm);
+create index packages_nvra on packages (nvra_crc);
+create index packages_source on packages (source_crc);
 
 -- Which files have a build-id. What else is known of them is in members.
 create table artifacts (
-    build_id blob not null,
+    build_id blob not null, -- its first four bytes; members has all
     package_id integer not null,
     ordinal integer not null, -- number of the file in the header, from 0
     primary key (build_id, package_id, ordinal)
@@ -48,8 +50,8 @@ create unique index stores_name on stores (name);
 create table locations (
     package_id integer not null,
     store_id integer not null,
-    path_hash blob not null, -- the first half of the SHA-256 of the path
-    path text not null, -- below the base_url or root of the store
+    path_hash blob not null, -- the first eight bytes of the SHA-256 of the whole path
+    path text not null, -- below the base_url or root of the store; FOLDER/ is FOLDER/NVRA.rpm
     size integer not null,
     mtime_ns integer null, -- nanoseconds since 1970
     header_start integer null,

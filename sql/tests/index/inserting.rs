@@ -134,7 +134,7 @@ fn a_value_that_does_not_fit_is_refused_by_name_and_nothing_of_the_batch_stays()
                 (|import| import.artifacts[0].path = "/a\0b".into()) as fn(&mut Import),
                 r#"path of a file: expected no NUL, found "/a\0b""#,
             ),
-            (|import| import.artifacts[0].ordinal = 1 << 31, "ordinal: expected less than 2^31, found \"2147483648\""),
+            (|import| import.artifacts[0].ordinal = 1 << 23, "ordinal: expected less than 2^23, found \"8388608\""),
             (
                 |import| import.location.header = Some(0..1 << 31),
                 "end of a header: expected less than 2^31, found \"2147483648\"",

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
+mod deadlock;
 mod inserting;
 mod makers;
 mod reading;
@@ -94,7 +95,7 @@ impl Fresh {
     async fn dump(&self) -> Vec<String> {
         let mut dump = Vec::new();
         for statement in [
-            "select id, format, identity, identity_kind, name, epoch, version, `release`, arch, source_rpm, distro, koji_instance, \
+            "select id, format, identity, identity_kind, name, epoch, version, `release`, arch, source, distro, koji_instance, \
              koji_build, built_at, state from packages order by id",
             "select * from artifacts order by package_id, ordinal, build_id",
             "select * from members order by package_id, part",

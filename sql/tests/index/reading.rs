@@ -18,7 +18,7 @@ fn every_field_comes_back_as_it_went_in() {
             vec![
                 artifact(0, "a", Kind::Executable, path),
                 artifact(0, "a", Kind::Debuginfo, path),
-                artifact(i32::MAX as u32, "b", Kind::Debuginfo, &"/".repeat(4096)),
+                artifact((1 << 23) - 1, "b", Kind::Debuginfo, &"/".repeat(4096)),
             ],
         );
         sent.artifacts[0].dwarf = Some(false);

@@ -65,7 +65,23 @@ fn a_schema_newer_than_the_program_is_refused() {
             .await;
         let error = index.check_schema().await.unwrap_err().to_string();
         assert!(error.contains("expected schema version 1, found 99: this program is older than its index"), "{error}");
-        assert!(index.migrate().await.is_err());
+        assert_eq!(index.migrate().await.unwrap_err().to_string(), error);
+    });
+}
+
+#[test]
+fn a_schema_of_the_same_number_with_other_tables_is_refused_with_what_to_do() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        fresh.rows("update _sqlx_migrations set checksum = 'x'").await;
+        let expected = format!(
+            "{}: expected schema version 1, found another version 1, with other tables: it was made by a darkserver from before the \
+             first release and cannot be moved forward: name a new database, or move the SQLite file away, and import again",
+            fresh.url
+        );
+        for error in [index.check_schema().await.unwrap_err(), index.migrate().await.unwrap_err()] {
+            assert_eq!(error.to_string(), expected);
+        }
     });
 }
 

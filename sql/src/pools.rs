@@ -1,0 +1,131 @@
+//! The pools: how connections are made, and how an SQLite file is watched.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::mysql::MySqlPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, MySqlPool, SqlitePool};
+
+use crate::db::Access;
+use crate::{DatabaseUrl, Result, dialect};
+
+/// Connections of a reader: more only queue up inside the database.
+pub(crate) const READERS: u32 = 16;
+/// How long SQLite waits for another writer before it says that there is one.
+const BUSY: Duration = Duration::from_secs(5);
+/// How long an idle connection of a writer may take to show that it lives. One whose host vanished never would.
+const PING: Duration = Duration::from_secs(3);
+
+/// A database in memory.
+pub(crate) fn memory() -> SqlitePool {
+    // Every connection would be a database of its own.
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(SqliteConnectOptions::new().in_memory(true))
+}
+
+/// A file.
+pub(crate) fn sqlite(path: &Path, access: Access, patience: Duration) -> SqlitePool {
+    // A writer's transaction is begun again: what it waits for is told in between.
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience.min(BUSY));
+    let pool = SqlitePoolOptions::new().acquire_timeout(patience).test_before_acquire(false);
+    match access {
+        Access::ReadWrite => pool.max_connections(1).connect_lazy_with(
+            options
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Normal)
+                .pragma("cache_size", "-65536")
+                .disable_statement_logging(),
+        ),
+        Access::ReadOnly => {
+            let file = Arc::new(WatchedFile::new(path));
+            pool.max_connections(4)
+                .before_acquire(move |_, connection| {
+                    let current = file.is_unchanged_for(connection.age);
+                    Box::pin(async move { Ok(current) })
+                })
+                .connect_lazy_with(options.read_only(true))
+        }
+    }
+}
+
+/// A server.
+pub(crate) fn mysql(url: &DatabaseUrl, access: Access, patience: Duration) -> Result<MySqlPool> {
+    let options = url.mysql_options()?;
+    let pool = MySqlPoolOptions::new().acquire_timeout(patience).acquire_slow_threshold(patience);
+    Ok(match access {
+        Access::ReadOnly => pool.max_connections(READERS).test_before_acquire(false).connect_lazy_with(options),
+        Access::ReadWrite => pool
+            .max_connections(4)
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| {
+                Box::pin(async move { Ok(matches!(tokio::time::timeout(PING, connection.ping()).await, Ok(Ok(())))) })
+            })
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    for statement in dialect::MYSQL_WRITER {
+                        sqlx::raw_sql(statement).execute(&mut *connection).await?;
+                    }
+                    // Who may not say so is told what the server says when a table is made.
+                    let _ = sqlx::raw_sql(dialect::MYSQL_PLAIN_IF_NEED_BE).execute(&mut *connection).await;
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(options.disable_statement_logging()),
+    })
+}
+
+/// May the pool's file be written, or read at least? SQLite would open a file that is read-only nevertheless, and leave read-only
+/// files beside it, which keep every later writer out.
+pub(crate) fn may_open(pool: &SqlitePool, writes: bool) -> io::Result<()> {
+    match File::options().write(writes).read(true).open(pool.connect_options().get_filename()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// May the pool's file and the log beside it be written?
+pub(crate) fn may_write(pool: &SqlitePool) -> io::Result<()> {
+    let options = pool.connect_options();
+    let mut log = options.get_filename().as_os_str().to_owned();
+    log.push("-wal");
+    for file in [options.get_filename(), Path::new(&log)] {
+        File::options().append(true).open(file)?;
+    }
+    Ok(())
+}
+
+/// Notices that another file stands where the pool's connections found theirs. While one of them is open its file's number is not
+/// given out again, so device and number tell files apart.
+struct WatchedFile {
+    path: PathBuf,
+    state: Mutex<(Option<(u64, u64)>, Instant)>,
+}
+
+impl WatchedFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.into(), state: Mutex::new((number(path), Instant::now())) }
+    }
+
+    /// Is the file that stands there now the one that a connection of this age has open?
+    fn is_unchanged_for(&self, connection_age: Duration) -> bool {
+        let found = number(&self.path);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 != found {
+            *state = (found, Instant::now());
+        }
+        connection_age < state.1.elapsed()
+    }
+}
+
+fn number(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|file| (file.dev(), file.ino()))
+}

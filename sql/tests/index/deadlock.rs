@@ -1,0 +1,63 @@
+//! A real deadlock between two writers.
+
+use std::time::{Duration, Instant};
+
+use sql::{Inserted, Tier};
+use sqlx::{Connection, MySqlConnection};
+
+use crate::makers::{build_id, simple, store};
+use crate::on_mariadb;
+
+#[test]
+fn a_writer_that_the_database_ends_to_break_a_deadlock_begins_again() {
+    on_mariadb(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let known = simple(&mirror, "known-1-1.x86_64");
+        index.insert("test", &[known.clone()]).await.unwrap();
+        let status = || {
+            let text = fresh.server().sql("show global status like 'innodb_deadlocks'");
+            text.trim().rsplit('\t').next().unwrap().parse::<u64>().unwrap()
+        };
+        let before = status();
+
+        // The other writer begins where ours ends, with `writers`, and has more to lose: it is ours that the database ends.
+        let mut other = MySqlConnection::connect(&fresh.server().url(&fresh.database)).await.unwrap();
+        for statement in [
+            "begin",
+            "insert into cursors (name, value, updated_at) select seq, 'x', 0 from seq_1_to_5000",
+            "update writers set sequence = sequence + 100 where writer = 'test'",
+        ] {
+            sqlx::raw_sql(statement).execute(&mut other).await.unwrap();
+        }
+        let inserting = tokio::spawn({
+            let (index, batch) = (index.clone(), [known, simple(&mirror, "new-1-1.x86_64")]);
+            async move { index.insert("test", &batch).await }
+        });
+        let waits = format!(
+            "select count(*) from information_schema.innodb_trx t join information_schema.processlist p \
+             on p.id = t.trx_mysql_thread_id where t.trx_state = 'LOCK WAIT' and p.db = '{}'",
+            fresh.database
+        );
+        let began = Instant::now();
+        while fresh.server().sql(&waits).trim() != "1" {
+            assert!(began.elapsed() < Duration::from_secs(30), "ours does not wait for the other writer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // And wants what ours has locked.
+        let began = Instant::now();
+        sqlx::raw_sql("update packages set distro = 'theirs' where name = 'known'").execute(&mut other).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(20), "ours went by its time and not by a deadlock");
+        assert!(status() > before, "there was no deadlock");
+        sqlx::raw_sql("commit").execute(&mut other).await.unwrap();
+
+        let inserted = inserting.await.unwrap().unwrap();
+        assert_eq!(inserted, Inserted { packages_new: 1, packages_refined: 0, artifacts: 1, locations: 2 });
+        assert_eq!(index.writers().await.unwrap()["test"], 102);
+        for nvra in ["known-1-1.x86_64", "new-1-1.x86_64"] {
+            assert_eq!(index.records(&[build_id(nvra)]).await.unwrap().len(), 1);
+        }
+        assert_eq!(index.packages("known-1-1.x86_64").await.unwrap()[0].distro, "theirs");
+        assert_eq!(fresh.rows("select id from packages").await.len(), 2);
+    });
+}
