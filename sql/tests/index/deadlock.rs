@@ -42,7 +42,8 @@ fn a_writer_that_the_database_ends_to_break_a_deadlock_begins_again() {
         let began = Instant::now();
         while fresh.server().sql(&waits).trim() != "1" {
             assert!(began.elapsed() < Duration::from_secs(30), "ours does not wait for the other writer");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            // The server looks again only when it was not asked for 100 ms.
+            tokio::time::sleep(Duration::from_millis(300)).await;
         }
         // And wants what ours has locked.
         let began = Instant::now();
