@@ -120,7 +120,7 @@ impl<'a> Batch<'a> {
             new.get(identity).copied().or_else(|| held.get(identity).map(|held| held.id)).ok_or(sqlx::Error::RowNotFound)
         };
         let (mut rows, mut lists, mut artifacts) = (Vec::new(), Vec::new(), 0);
-        let mut compressor = Compressor::new();
+        let mut compressor = Compressor::new(both!(Transaction, transaction, |_connection, Backend| Backend::LIST_LEVEL));
         for identity in new.keys().chain(&refined) {
             let (found, id) = (&self.packages[identity], id(identity)?);
             let mut of_package: Vec<&Artifact> = found.artifacts.iter().collect();

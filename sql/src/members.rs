@@ -31,8 +31,9 @@ pub(crate) struct Compressor {
 }
 
 impl Compressor {
-    pub(crate) fn new() -> Self {
-        Self { zlib: Compress::new(Compression::new(6), true), text: String::new() }
+    /// With a level of zlib's: [`crate::dialect::Dialect::LIST_LEVEL`].
+    pub(crate) fn new(level: u32) -> Self {
+        Self { zlib: Compress::new(Compression::new(level), true), text: String::new() }
     }
 
     /// The lists of one package, by part. The artifacts are sorted.
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn lists_come_back_as_they_went_in() {
         let artifacts = artifacts();
-        let mut compressor = Compressor::new();
+        let mut compressor = Compressor::new(6);
         for _ in 0..2 {
             let lists = compressor.lists(&artifacts.iter().collect::<Vec<_>>()).unwrap();
             assert_eq!(lists.iter().map(|(part, _)| *part).collect::<Vec<_>>(), [0, 1, 2, u32::MAX >> 7]);
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn a_list_that_is_damaged_anywhere_is_refused() {
         let artifacts = artifacts();
-        let list = Compressor::new().lists(&artifacts.iter().collect::<Vec<_>>()).unwrap().remove(0).1;
+        let list = Compressor::new(6).lists(&artifacts.iter().collect::<Vec<_>>()).unwrap().remove(0).1;
         for at in 0..list.len() {
             assert!(read(&list[..at]).is_err(), "cut at {at}");
             let mut changed = list.clone();
