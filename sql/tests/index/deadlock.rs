@@ -14,7 +14,7 @@ fn a_writer_that_the_database_ends_to_break_a_deadlock_begins_again() {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         let known = simple(&mirror, "known-1-1.x86_64");
-        index.insert("test", &[known.clone()]).await.unwrap();
+        index.insert("test", std::slice::from_ref(&known)).await.unwrap();
         let status = || {
             let text = fresh.server().sql("show global status like 'innodb_deadlocks'");
             text.trim().rsplit('\t').next().unwrap().parse::<u64>().unwrap()
