@@ -18,7 +18,10 @@ const BATCH_PACKAGES: usize = 10_000;
 /// or this many artifacts (build-ids lie everywhere in an index, so that a transaction touches about as many pages as it has rows,
 /// and few large ones write a page less often),
 const BATCH_ARTIFACTS: usize = 60_000;
-/// or is this old.
+/// The first batch is written at this part of that, each one after it at twice as much: something is being written while a small folder
+/// is still being read.
+const FIRST_PART: usize = 32;
+/// A batch is also written when it is this old.
 const BATCH_AGE: Duration = Duration::from_secs(5);
 /// Paths that are noted as seen, or as gone, at once.
 const BATCH_PATHS: usize = 5_000;
@@ -37,6 +40,8 @@ pub(crate) struct Funnel {
     batch: Vec<Import>,
     batch_artifacts: usize,
     batch_begun: Instant,
+    /// A batch is full at one over this.
+    part: usize,
     /// The batch before, while it is written: archives are read meanwhile.
     writing: Option<JoinHandle<sql::Result<Inserted>>>,
     seen: Vec<PathHash>,
@@ -54,6 +59,7 @@ impl Funnel {
             batch: Vec::new(),
             batch_artifacts: 0,
             batch_begun: Instant::now(),
+            part: FIRST_PART,
             writing: None,
             seen: Vec::new(),
         }
@@ -115,7 +121,9 @@ impl Funnel {
                 }
                 self.batch_artifacts += reading.import.artifacts.len();
                 self.batch.push(reading.import);
-                if self.batch.len() >= BATCH_PACKAGES || self.batch_artifacts >= BATCH_ARTIFACTS {
+                let is_full = |count: usize, most: usize| count * self.part >= most;
+                if is_full(self.batch.len(), BATCH_PACKAGES) || is_full(self.batch_artifacts, BATCH_ARTIFACTS) {
+                    self.part = (self.part / 2).max(1);
                     self.write_batch(progress).await?;
                 }
             }
