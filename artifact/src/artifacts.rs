@@ -1,10 +1,10 @@
 //! The artifacts of a package as far as its header tells them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::classes::{self, Verdict};
-use crate::header::{Class, Header};
-use crate::links::{self, Link};
+use crate::header::{Class, File, Header, Outline, Row};
+use crate::links;
 use crate::{Artifact, BuildId};
 
 /// What a header says of the build-ids in its package.
@@ -35,34 +35,43 @@ impl Found {
 /// Where a package has class texts, a file without one is not ELF: rpmbuild leaves out what asks for no dependencies (headers, C
 /// sources, message catalogs), and says "directory" of every directory and "ELF" of every ELF file (rpmfc.c, since 4.4).
 pub fn of(header: &Header) -> Found {
-    let mut linked: BTreeMap<u32, Vec<Link>> = BTreeMap::new();
-    for link in links::of(header) {
-        linked.entry(link.ordinal).or_default().push(link);
-    }
-    let has_texts = header.files.iter().any(|file| matches!(file.class, Class::Text(_)));
+    of_rows(&header.files.iter().map(File::row).collect::<Vec<_>>())
+}
+
+/// As [`of`], without a header that owns what it says of files.
+pub fn of_outline(outline: &Outline<'_>) -> Found {
+    of_rows(&outline.files.rows().collect::<Vec<_>>())
+}
+
+fn of_rows(files: &[Row<'_>]) -> Found {
+    let mut links = links::of(files);
+    links.sort_by_key(|link| link.ordinal);
+    let mut links = &*links;
+    let has_texts = files.iter().any(|file| matches!(file.class, Class::Text(_)));
     let mut found = Found::default();
-    for (ordinal, file) in (0_u32..).zip(&header.files) {
+    for (ordinal, file) in (0_u32..).zip(files) {
         if !file.is_regular() {
             continue;
         }
         let mut add = |build_id: &BuildId| {
             let dwarf = classes::dwarf(&file.class);
-            found.artifacts.extend(classes::kinds(file).iter().map(|kind| Artifact {
+            found.artifacts.extend(classes::kinds(file, dwarf).iter().map(|kind| Artifact {
                 ordinal,
                 build_id: build_id.clone(),
                 kind: *kind,
                 dwarf,
-                path: file.path.clone(),
+                path: file.path.to_owned(),
             }));
         };
-        let links = linked.remove(&ordinal).unwrap_or_default();
-        for link in &links {
+        let (linked, others) = links.split_at(links.iter().take_while(|link| link.ordinal == ordinal).count());
+        links = others;
+        for link in linked {
             add(&link.build_id);
         }
         match classes::verdict(file) {
-            Verdict::Named(build_id) if links.is_empty() => add(&build_id),
-            Verdict::Named(build_id) if links.iter().any(|link| link.build_id != build_id) => found.open.push(ordinal),
-            Verdict::Silent if links.is_empty() && !(has_texts && file.class == Class::None) => found.open.push(ordinal),
+            Verdict::Named(build_id) if linked.is_empty() => add(&build_id),
+            Verdict::Named(build_id) if linked.iter().any(|link| link.build_id != build_id) => found.open.push(ordinal),
+            Verdict::Silent if linked.is_empty() && !(has_texts && file.class == Class::None) => found.open.push(ordinal),
             _ => {}
         }
     }
@@ -73,7 +82,7 @@ pub fn of(header: &Header) -> Found {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::fs;
     use std::io::BufReader;
 
     use super::*;
@@ -82,10 +91,10 @@ mod tests {
     fn a_file_without_a_class_is_open_only_where_no_file_has_one() {
         let path =
             concat!(env!("CARGO_MANIFEST_DIR"), "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm");
-        let mut header = Header::read(&mut BufReader::new(File::open(path).unwrap())).unwrap();
+        let mut header = Header::read(&mut BufReader::new(fs::File::open(path).unwrap())).unwrap();
         let program = header.files.iter().find(|file| file.is_regular()).unwrap().clone();
         let class = Class::None;
-        header.files.push(crate::header::File { path: "/usr/include/a.h".into(), class, size: 1 << 20, ..program });
+        header.files.push(File { path: "/usr/include/a.h".into(), class, size: 1 << 20, ..program });
         assert_eq!(of(&header).open, [], "rpmbuild says ELF of every ELF file");
         for file in &mut header.files {
             file.class = Class::None;

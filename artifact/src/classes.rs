@@ -2,7 +2,7 @@
 //!
 //! `ELF 64-bit LSB pie executable, x86-64, version 1 (SYSV), dynamically linked, ..., BuildID[sha1]=420e9e33..., stripped`
 
-use crate::header::{Class, File};
+use crate::header::{Class, Row};
 use crate::{BuildId, Kind};
 
 /// What a class says.
@@ -17,12 +17,12 @@ pub enum Verdict {
 }
 
 /// What the class of a regular file says.
-pub fn verdict(file: &File) -> Verdict {
-    match &file.class {
+pub fn verdict(file: &Row<'_>) -> Verdict {
+    match file.class {
         Class::Text(text) if is_elf(text) => build_id(text).map_or(Verdict::Silent, Verdict::Named),
         Class::Text(_) => Verdict::NotElf,
         _ if !can_be_elf(file) => Verdict::NotElf,
-        Class::Mime(mime) => match &**mime {
+        Class::Mime(mime) => match mime {
             "application/x-executable"
             | "application/x-pie-executable"
             | "application/x-sharedlib"
@@ -36,7 +36,7 @@ pub fn verdict(file: &File) -> Verdict {
 
 /// What a class says of DWARF: libmagic writes `with debug_info, not stripped`, `not stripped` or `stripped`. A bare `not stripped`
 /// tells nothing, because libmagic before 5.33 (RHEL 7 and older) did not look for DWARF. `None` also where there is no text.
-pub fn dwarf(class: &Class) -> Option<bool> {
+pub fn dwarf(class: &Class<&str>) -> Option<bool> {
     match class {
         Class::Text(text) if is_elf(text) && text.contains("with debug_info") => Some(true),
         Class::Text(text) if is_elf(text) && text.contains("stripped") && !text.contains("not stripped") => Some(false),
@@ -45,11 +45,11 @@ pub fn dwarf(class: &Class) -> Option<bool> {
 }
 
 /// The kinds of a file with a build-id, from what the header says of it: under `/usr/lib/debug/` lie `.debug` files and dwz
-/// multifiles, which are debuginfo alone, and vmlinux, which is both, like every unstripped program.
-pub fn kinds(file: &File) -> &'static [Kind] {
+/// multifiles, which are debuginfo alone, and vmlinux, which is both, like every unstripped program. `dwarf` is what [`dwarf`] says.
+pub fn kinds(file: &Row<'_>, dwarf: Option<bool>) -> &'static [Kind] {
     const BOTH: &[Kind] = &[Kind::Executable, Kind::Debuginfo];
     if !file.path.starts_with("/usr/lib/debug/") {
-        return if dwarf(&file.class) == Some(true) { BOTH } else { &[Kind::Executable] };
+        return if dwarf == Some(true) { BOTH } else { &[Kind::Executable] };
     }
     let runs = match &file.class {
         Class::Text(text) => !text.contains(" relocatable"),
@@ -60,22 +60,23 @@ pub fn kinds(file: &File) -> &'static [Kind] {
 
 fn is_elf(text: &str) -> bool {
     // setuid files read "setuid ELF 64-bit ...".
-    text.starts_with("ELF ") || (text.contains(" ELF ") && text.starts_with("set"))
+    text.starts_with("ELF ") || (text.starts_with("set") && text.contains(" ELF "))
 }
 
 /// `BuildID[sha1]=HEX`: 8 to 64 bytes count; libmagic writes `0x...` for notes that it could not make sense of.
 fn build_id(text: &str) -> Option<BuildId> {
     const SHORTEST_BYTES: usize = 8;
-    let (_, rest) = text.split_once("BuildID[")?;
-    let (_, rest) = rest.split_once("]=")?;
-    let digits = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
-    let build_id: BuildId = digits.parse().ok()?;
+    let start = memchr::memchr_iter(b'[', text.as_bytes()).find(|start| text[..*start].ends_with("BuildID"))?;
+    let rest = &text[start..];
+    let rest = memchr::memchr_iter(b']', rest.as_bytes()).find_map(|end| rest[end..].strip_prefix("]="))?;
+    let end = rest.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(rest.len());
+    let build_id = BuildId::from_digits(&[&rest[..end]])?;
     (build_id.as_bytes().len() >= SHORTEST_BYTES).then_some(build_id)
 }
 
 /// Could a file without a class text be ELF? Not if it is smaller than an ELF header, and not among the sources that
 /// find-debuginfo collects.
-fn can_be_elf(file: &File) -> bool {
+fn can_be_elf(file: &Row<'_>) -> bool {
     const ELF32_HEADER_BYTES: u64 = 52;
     file.size >= ELF32_HEADER_BYTES && !file.path.starts_with("/usr/src/debug/")
 }
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn only_newer_texts_tell_of_dwarf() {
-        let dwarf = |text: &str| dwarf(&Class::Text(text.into()));
+        let dwarf = |text: &str| dwarf(&Class::Text(text));
         assert_eq!(dwarf("ELF 64-bit LSB executable, with debug_info, not stripped"), Some(true));
         assert_eq!(dwarf("ELF 64-bit LSB executable, not stripped"), None);
         assert_eq!(dwarf("ELF 64-bit LSB executable, stripped"), Some(false));

@@ -2,32 +2,35 @@
 //!
 //! An RPM begins with a 96-byte lead, the signature header (padded to a multiple of 8 bytes) and the main header; the payload
 //! follows. [`structure`] checks these parts against the limits of rpm before anything is allocated for them, because the `rpm`
-//! crate trusts counts and offsets; then the crate reads the tags and [`Header::read`] makes one [`Header`] of them.
+//! crate trusts counts and offsets. Then the crate reads what the header says of the package and its signatures (`tags`); what it says of
+//! files is a [`Table`], read where it lies. An import needs no more than such an [`Outline`]; a [`Header`] owns all it says.
 
+mod columns;
 mod structure;
+mod table;
 mod tags;
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use rpm::PackageMetadata;
 use sha2::{Digest, Sha256};
 
 use crate::digest::{Algorithm, FileDigest};
 use crate::{Error, Identity, Package, Result};
 
 pub use structure::{Extent, PREFIX_BYTES};
+pub use table::{Row, Table};
 
 /// What the header of one RPM says.
 #[derive(Clone, Debug)]
-pub struct Header {
+pub struct Header<Files = Vec<File>> {
     /// Who it is.
     pub package: Package,
     /// Where the main header lies in the archive, in bytes; its end is where the payload begins.
     pub range: Range<u64>,
     /// Every file, in header order: a file's place here is its ordinal.
-    pub files: Vec<File>,
+    pub files: Files,
     /// Bytes of the whole archive, where the header says so: SIZE or LONGSIZE of the signature header, PAYLOADSIZE of the main header
     /// in v6 packages, which lack the others.
     pub archive_bytes: Option<u64>,
@@ -36,6 +39,9 @@ pub struct Header {
     /// Last 16 hex digits of the key that signed the header, lowercase, where there is a signature that names one.
     pub signing_key: Option<String>,
 }
+
+/// The same without copies of what it says of files: enough to find artifacts with.
+pub type Outline<'b> = Header<Table<'b>>;
 
 /// One file of the header.
 #[derive(Clone, Debug)]
@@ -62,21 +68,41 @@ pub struct File {
 
 /// libmagic's word on a file (tags 1141/1142; 5115/5116 in v6 packages).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum Class<Text = Arc<str>> {
     /// Nothing recorded.
     None,
     /// Its text, `ELF 64-bit LSB pie executable, x86-64, ..., BuildID[sha1]=..., stripped`.
-    Text(Arc<str>),
+    Text(Text),
     /// A MIME type only, `application/x-pie-executable`.
-    Mime(Arc<str>),
+    Mime(Text),
 }
 
 impl File {
     /// Is it a regular file whose contents are in the payload?
     pub fn is_regular(&self) -> bool {
-        const GHOST: u32 = 1 << 6;
-        self.mode & 0o170_000 == 0o100_000 && self.flags & GHOST == 0
+        is_regular(self.mode, self.flags)
     }
+
+    /// As one of a [`Table`]'s.
+    pub fn row(&self) -> Row<'_> {
+        Row {
+            path: &self.path,
+            mode: self.mode,
+            flags: self.flags,
+            size: self.size,
+            link_target: self.link_target.as_deref(),
+            class: match &self.class {
+                Class::None => Class::None,
+                Class::Text(text) => Class::Text(text),
+                Class::Mime(mime) => Class::Mime(mime),
+            },
+        }
+    }
+}
+
+fn is_regular(mode: u16, flags: u32) -> bool {
+    const GHOST: u32 = 1 << 6;
+    mode & 0o170_000 == 0o100_000 && flags & GHOST == 0
 }
 
 impl Header {
@@ -86,24 +112,7 @@ impl Header {
     /// [`Error::Header`] where the structure is wrong or beyond rpm's limits, or `bytes` stop before the end of the main header;
     /// [`Error::HeaderDigest`] where tag 273 names other bytes; [`Error::Rpm`] where the tags cannot be read.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let extent = structure::check(bytes)?;
-        let main = &bytes[extent.main_start..extent.end];
-        let identity = Identity::from_bytes(Sha256::digest(main).into());
-        let metadata = PackageMetadata::parse(&mut &bytes[..extent.end])?;
-        if let Some(recorded) = tags::sha256_header(&metadata.signature)
-            && !recorded.eq_ignore_ascii_case(&identity.to_string())
-        {
-            return Err(Error::HeaderDigest { expected: recorded, found: identity });
-        }
-        let range = extent.main_start as u64..extent.end as u64;
-        Ok(Self {
-            package: tags::package(&metadata.header, identity, lead_says_source(bytes))?,
-            archive_bytes: tags::archive_bytes(&metadata, &range)?,
-            range,
-            files: tags::files(&metadata.header, main.len())?,
-            compressor: tags::compressor(&metadata.header)?,
-            signing_key: tags::signing_key(&metadata),
-        })
+        Outline::of(bytes)?.into_header()
     }
 
     /// Reads a header from an archive that is read from its start, and stops exactly where the payload begins.
@@ -111,18 +120,7 @@ impl Header {
     /// # Errors
     /// As [`Header::parse`], and [`Error::Io`] where reading fails or ends early.
     pub fn read(archive: &mut impl Read) -> Result<Self> {
-        Self::parse(&read_bytes(archive)?)
-    }
-
-    /// Is an archive of `bytes` bytes as long as its header says? A longer one is taken, as rpm takes it.
-    ///
-    /// # Errors
-    /// [`Error::CutOff`] where it is shorter: it was cut off, or is still being written.
-    pub fn check_archive_bytes(&self, bytes: u64) -> Result<()> {
-        match self.archive_bytes {
-            Some(expected) if bytes < expected => Err(Error::CutOff { expected, found: bytes }),
-            _ => Ok(()),
-        }
+        Self::parse(read_bytes(archive, &mut Vec::with_capacity(AHEAD_BYTES), PREFIX_BYTES)?)
     }
 
     /// The file at `path`, with its ordinal.
@@ -137,33 +135,108 @@ impl Header {
     }
 }
 
+impl<'b> Outline<'b> {
+    /// Reads an outline from the first bytes of an archive ([`read_ahead`]). What it accepts and refuses is what [`Header::parse`] does.
+    ///
+    /// # Errors
+    /// As [`Header::parse`].
+    pub fn of(bytes: &'b [u8]) -> Result<Self> {
+        let checked = structure::check(bytes)?;
+        let extent = checked.extent;
+        let main = &bytes[extent.main_start..extent.end];
+        let identity = Identity::from_bytes(Sha256::digest(main).into());
+        let metadata = tags::read(bytes, &checked)?;
+        if let Some(recorded) = tags::sha256_header(&metadata.signature)
+            && recorded.parse().ok() != Some(identity)
+        {
+            return Err(Error::HeaderDigest { expected: recorded, found: identity });
+        }
+        let range = extent.main_start as u64..extent.end as u64;
+        Ok(Self {
+            package: tags::package(&metadata.header, identity, lead_says_source(bytes))?,
+            archive_bytes: tags::archive_bytes(&metadata, &range)?,
+            range,
+            files: Table::read(&checked.main, main.len(), tags::file_digest_algorithm(&metadata.header)?)?,
+            compressor: tags::compressor(&metadata.header)?,
+            signing_key: tags::signing_key(&metadata),
+        })
+    }
+
+    /// Makes a header of it.
+    ///
+    /// # Errors
+    /// None: whatever could be wrong with a file was found when the outline was read.
+    pub fn into_header(self) -> Result<Header> {
+        let Self { package, range, files, archive_bytes, compressor, signing_key } = self;
+        Ok(Header { package, range, files: files.files()?, archive_bytes, compressor, signing_key })
+    }
+}
+
+impl<Files> Header<Files> {
+    /// Is an archive of `bytes` bytes as long as its header says? A longer one is taken, as rpm takes it.
+    ///
+    /// # Errors
+    /// [`Error::CutOff`] where it is shorter: it was cut off, or is still being written.
+    pub fn check_archive_bytes(&self, bytes: u64) -> Result<()> {
+        match self.archive_bytes {
+            Some(expected) if bytes < expected => Err(Error::CutOff { expected, found: bytes }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The type in the lead, 1 for a source package: what tells old source packages, which lack tag 1106, from binary ones.
 fn lead_says_source(bytes: &[u8]) -> bool {
     bytes.get(6..8) == Some(&[0, 1])
 }
 
-/// The bytes of lead, signature header and main header; each part's size is checked before it is read.
-fn read_bytes(archive: &mut impl Read) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(16 << 10);
-    let mut need = PREFIX_BYTES;
+/// Reads lead, signature header and main header of an archive that is read from its start, into `buffer`; what is returned may go on
+/// behind them. A buffer serves for one archive after the other.
+///
+/// # Errors
+/// [`Error::Header`] where sizes are wrong or beyond rpm's limits, and where the archive ends early; [`Error::Io`] where reading fails.
+pub fn read_ahead<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+    // What a large header left.
+    if buffer.len() > MOST_KEPT_BYTES {
+        *buffer = Vec::new();
+    }
+    read_bytes(archive, buffer, AHEAD_BYTES)
+}
+
+/// Most headers take one read or two.
+const AHEAD_BYTES: usize = 16 << 10;
+const MOST_KEPT_BYTES: usize = 1 << 20;
+
+/// Reads `at_first` bytes if the archive has them ready, and then what is missing; each part's size is checked before it is read.
+fn read_bytes<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>, at_first: usize) -> Result<&'b [u8]> {
+    let (mut need, mut filled) = (PREFIX_BYTES, 0);
     // The first step learns where the main header starts, the second where it ends.
     loop {
-        let have = bytes.len();
-        // Grows with what really arrives: a header that promises 256 MiB and ends early costs what it holds.
-        let read = archive.by_ref().take((need - have) as u64).read_to_end(&mut bytes)?;
-        if read < need - have {
-            return Err(Error::Header {
-                part: "header",
-                expected: format!("{need} bytes"),
-                found: format!("the end of the file after {}", have + read),
-            });
+        while filled < need {
+            // Grows with what really arrives: a header that promises 256 MiB and ends early costs what it holds.
+            let end = need.max(at_first).min(buffer.len().max(2 * filled).max(AHEAD_BYTES));
+            if buffer.len() < end {
+                buffer.resize(end, 0);
+            }
+            match archive.read(&mut buffer[filled..end]) {
+                Ok(0) => {
+                    return Err(Error::Header {
+                        part: "header",
+                        expected: format!("{need} bytes"),
+                        found: format!("the end of the file after {filled}"),
+                    });
+                }
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        need = match Extent::of(&bytes)? {
+        need = match Extent::of(&buffer[..filled])? {
             Ok(extent) => extent.end,
             Err(need) => need,
         };
-        if need <= bytes.len() {
-            return Ok(bytes);
+        if need <= filled {
+            return Ok(&buffer[..filled]);
         }
     }
 }
@@ -172,3 +245,6 @@ fn read_bytes(archive: &mut impl Read) -> Result<Vec<u8>> {
 fn file_digest_algorithm(number: Option<u32>) -> Option<Algorithm> {
     number.map_or(Some(Algorithm::Md5), Algorithm::from_rpm)
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use crate::header::Header;
+use crate::header::Row;
 use crate::{BuildId, path};
 
 /// A link that names a member of its own package.
@@ -26,13 +26,13 @@ pub struct Link {
 
 /// The links of a package whose targets are regular files of the same package. Others are no artifact here: compat links of
 /// debuginfo packages name the main package's link or file, and vmlinux's compat link names nothing at all.
-pub fn of(header: &Header) -> Vec<Link> {
+pub fn of(files: &[Row<'_>]) -> Vec<Link> {
     let mut named: Vec<(String, BuildId)> = Vec::new();
-    for file in &header.files {
-        if let Some(target) = &file.link_target
-            && let Some(build_id) = parse(&file.path)
+    for file in files {
+        if let Some(target) = file.link_target
+            && let Some(build_id) = parse(file.path)
         {
-            named.push((path::resolve(&file.path, target), build_id));
+            named.push((path::resolve(file.path, target), build_id));
         }
     }
     if named.is_empty() {
@@ -40,10 +40,10 @@ pub fn of(header: &Header) -> Vec<Link> {
     }
     // Looked up instead of one pass over the files for each link. Of several files with one path, which only a hostile header has,
     // the first counts: there are never more artifacts than links.
-    let mut ordinals: HashMap<&str, u32> = HashMap::with_capacity(header.files.len());
-    for (ordinal, file) in (0_u32..).zip(&header.files) {
+    let mut ordinals: HashMap<&str, u32> = HashMap::with_capacity(files.len());
+    for (ordinal, file) in (0_u32..).zip(files) {
         if file.is_regular() {
-            ordinals.entry(&file.path).or_insert(ordinal);
+            ordinals.entry(file.path).or_insert(ordinal);
         }
     }
     let link = |(target, build_id): (String, BuildId)| Some(Link { ordinal: *ordinals.get(target.as_str())?, build_id });
@@ -64,7 +64,7 @@ fn parse(link: &str) -> Option<BuildId> {
         Some(_) => return None,
         None => rest,
     };
-    (first.len() == 2).then(|| format!("{first}{rest}").parse().ok())?
+    if first.len() == 2 { BuildId::from_digits(&[first, rest]) } else { None }
 }
 
 #[cfg(test)]
@@ -73,7 +73,6 @@ mod tests {
 
     use super::*;
     use crate::header::{Class, File};
-    use crate::{Identity, Nevra, Package};
 
     #[test]
     fn many_files_and_links_of_one_path_make_no_more_artifacts_than_links() {
@@ -91,11 +90,10 @@ mod tests {
         };
         let programs = (0..MANY).map(|_| file("/a".into(), 0o100_755, None));
         let link = |number| file(format!("/usr/lib/.build-id/aa/{number:08x}"), 0o120_777, Some("/a".into()));
-        let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: "1".into(), arch: "x".into() };
-        let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None };
-        let files = programs.chain((0..MANY).map(link)).collect();
+        let files: Vec<File> = programs.chain((0..MANY).map(link)).collect();
+        let rows: Vec<Row<'_>> = files.iter().map(File::row).collect();
         let started = Instant::now();
-        let links = of(&Header { package, range: 0..0, archive_bytes: None, files, compressor: None, signing_key: None });
+        let links = of(&rows);
         assert!(links.len() == MANY && links.iter().all(|link| link.ordinal == 0));
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }

@@ -2,36 +2,69 @@
 
 /// `path` with one leading slash and no `./` before it: archives write `./usr/bin/hello`, `usr/bin/hello` and `/usr/bin/hello`.
 pub fn absolute(path: &str) -> String {
+    format!("/{}", bare(path))
+}
+
+/// Appends the absolute form of `folder` and `name` to `paths`.
+pub(crate) fn push_absolute(paths: &mut String, folder: &str, name: &str) {
+    let start = paths.len();
+    paths.push_str(folder);
+    paths.push_str(name);
+    let surplus = paths.len() - start - bare(&paths[start..]).len();
+    // One surplus byte is the slash that nearly every path begins with.
+    if surplus != 1 {
+        paths.replace_range(start..start + surplus, "/");
+    }
+}
+
+/// `path` without leading slashes and `./`.
+fn bare(path: &str) -> &str {
     let mut bare = path;
-    while let Some(rest) = bare.strip_prefix("./").or_else(|| bare.strip_prefix('/')) {
+    while let Some(rest) = bare.strip_prefix('/').or_else(|| bare.strip_prefix("./")) {
         bare = rest;
     }
-    format!("/{bare}")
+    bare
 }
 
 /// The canonical form of a source path: dot segments removed (RFC 3986, section 5.2.4), `//` made `/`, rooted. Clients send what
 /// DWARF says, `/usr/src/debug/hello-1.0/foobar///./../hello.c`.
 pub fn canonical(path: &str) -> String {
-    let mut segments: Vec<&str> = Vec::new();
-    for segment in path.split('/') {
-        match segment {
+    let mut canonical = String::with_capacity(path.len() + 1);
+    push_canonical(&mut canonical, path);
+    rooted(canonical)
+}
+
+/// Goes on from the folder `canonical` (rooted, the root itself empty) along `path`.
+fn push_canonical(canonical: &mut String, path: &str) {
+    // Segments are short: searching for their ends in the ways for long texts costs more.
+    let is_slash = |byte: u8| byte == b'/';
+    let mut rest = path;
+    while !rest.is_empty() {
+        let end = rest.bytes().position(is_slash).unwrap_or(rest.len());
+        match &rest[..end] {
             "" | "." => {}
-            ".." => {
-                segments.pop();
+            ".." => canonical.truncate(canonical.bytes().rposition(is_slash).unwrap_or(0)),
+            segment => {
+                canonical.push('/');
+                canonical.push_str(segment);
             }
-            _ => segments.push(segment),
         }
+        rest = rest.get(end + 1..).unwrap_or_default();
     }
-    format!("/{}", segments.join("/"))
+}
+
+fn rooted(path: String) -> String {
+    if path.is_empty() { "/".into() } else { path }
 }
 
 /// Where the symbolic link at `link` points to: `target` resolved lexically against the link's own folder.
 pub fn resolve(link: &str, target: &str) -> String {
-    if target.starts_with('/') {
-        return canonical(target);
+    let mut resolved = String::with_capacity(link.len() + target.len() + 1);
+    if !target.starts_with('/') {
+        push_canonical(&mut resolved, link.rsplit_once('/').map_or("", |(folder, _)| folder));
     }
-    let folder = link.rsplit_once('/').map_or("", |(folder, _)| folder);
-    canonical(&format!("{folder}/{target}"))
+    push_canonical(&mut resolved, target);
+    rooted(resolved)
 }
 
 #[cfg(test)]
@@ -42,6 +75,9 @@ mod tests {
     fn archive_names_become_absolute() {
         for name in ["./usr/bin/a", "usr/bin/a", "/usr/bin/a", "//usr/bin/a", "/./usr/bin/a"] {
             assert_eq!(absolute(name), "/usr/bin/a");
+            let mut paths = "/b".to_owned();
+            push_absolute(&mut paths, &name[..2], &name[2..]);
+            assert_eq!(paths, "/b/usr/bin/a");
         }
     }
 

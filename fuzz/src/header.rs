@@ -3,13 +3,14 @@
 use std::io::Cursor;
 
 use artifact::artifacts::{self, Found};
-use artifact::header::{Extent, File, Header, PREFIX_BYTES};
+use artifact::header::{self, Extent, File, Header, Outline, PREFIX_BYTES};
 use artifact::{Error, Result};
 use sha2::{Digest, Sha256};
 
-/// Reading from memory and from a stream agree, nothing beyond the header counts, and what a header says hangs together.
+/// Reading from memory, from a stream and without copies agree, nothing beyond the header counts, and what a header says hangs together.
 pub fn check(input: &[u8]) {
     two_steps_tell_the_extent(input);
+    read_ahead(input);
     let mut stream = Cursor::new(input);
     let streamed = Header::read(&mut stream);
     let header = match (Header::parse(input), streamed) {
@@ -41,7 +42,29 @@ pub fn check(input: &[u8]) {
     assert!(path_bytes <= MOST_PATH_BYTES * end, "{path_bytes} bytes of paths out of {end}");
     let main = &exact[usize::try_from(header.range.start).unwrap_or(usize::MAX)..];
     assert_eq!(header.package.identity.as_bytes()[..], Sha256::digest(main)[..]);
-    is_sound(&header, &artifacts::of(&header));
+    let found = artifacts::of(&header);
+    is_sound(&header, &found);
+    match Outline::of(&exact) {
+        Ok(outline) => {
+            assert_eq!(artifacts::of_outline(&outline), found);
+            match outline.into_header() {
+                Ok(again) => is_same(&header, &again),
+                Err(error) => panic!("an outline without a header: {error}"),
+            }
+        }
+        Err(error) => panic!("a header without an outline: {error}"),
+    }
+}
+
+/// Reading ahead accepts and refuses what reading to the byte does, also with a buffer that was used before.
+fn read_ahead(input: &[u8]) {
+    let mut buffer = vec![0xff; 100];
+    let ahead = header::read_ahead(&mut &*input, &mut buffer).and_then(Outline::of).map(|outline| outline.package.identity);
+    match (ahead, Header::read(&mut &*input)) {
+        (Ok(identity), Ok(header)) => assert_eq!(identity, header.package.identity),
+        (Err(error), Err(exact)) => assert_eq!(error.to_string(), exact.to_string()),
+        (ahead, exact) => panic!("read ahead {ahead:?}, to the byte {:?}", exact.map(|header| header.package.identity)),
+    }
 }
 
 /// The header that `bytes` begin with. A changed header never has the SHA-256 that its signature header names, so that is put

@@ -3,14 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
-use std::mem;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use artifact::header::Header;
+use artifact::header::{self, Header, Outline};
 use artifact::{Artifact, Error, Identity, artifacts, scan};
 use sql::{Import, Index, KnownLocation, NewLocation, PathHash};
 use tokio::runtime::Handle;
@@ -18,9 +17,7 @@ use tokio::runtime::Handle;
 use crate::cli::Payload;
 use crate::stop::Stop;
 
-/// What is read of an archive at once: most headers take one to three reads.
-const HEADER_READ_BYTES: usize = 16 << 10;
-/// The same for payloads.
+/// What is read of a payload at once.
 const PAYLOAD_READ_BYTES: usize = 256 << 10;
 /// How often a file that changes while it is read is read.
 const READINGS: u32 = 3;
@@ -117,10 +114,10 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Reads an archive unless it is known and unchanged.
-    pub(crate) fn read(&self, candidate: &Candidate) -> Outcome {
+    /// Reads an archive unless it is known and unchanged. `buffer` serves for one header after the other.
+    pub(crate) fn read(&self, candidate: &Candidate, buffer: &mut Vec<u8>) -> Outcome {
         let path_hash = PathHash::of(&candidate.location);
-        match self.look(candidate, path_hash) {
+        match self.look(candidate, path_hash, buffer) {
             Ok(outcome) => outcome,
             Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Skipped,
             Err(error) => Outcome::Unreadable {
@@ -131,7 +128,7 @@ impl Reader {
         }
     }
 
-    fn look(&self, candidate: &Candidate, path_hash: PathHash) -> io::Result<Outcome> {
+    fn look(&self, candidate: &Candidate, path_hash: PathHash, buffer: &mut Vec<u8>) -> io::Result<Outcome> {
         if candidate.is_symlink && !fs::canonicalize(&candidate.path)?.starts_with(&self.root) {
             return Ok(Outcome::Skipped);
         }
@@ -146,7 +143,7 @@ impl Reader {
         for _ in 0..READINGS {
             // Of the file that is open now: another one may have taken its place.
             let metadata = settled(&file)?;
-            let outcome = self.read_file(candidate, path_hash, &metadata, &file)?;
+            let outcome = self.read_file(candidate, path_hash, &metadata, &file, buffer)?;
             if is_same(&metadata, &file.metadata()?) {
                 self.note_complete(&outcome);
                 return Ok(outcome);
@@ -168,17 +165,23 @@ impl Reader {
         })
     }
 
-    fn read_file(&self, candidate: &Candidate, path_hash: PathHash, metadata: &Metadata, mut file: &File) -> io::Result<Outcome> {
+    fn read_file(
+        &self,
+        candidate: &Candidate,
+        path_hash: PathHash,
+        metadata: &Metadata,
+        mut file: &File,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Outcome> {
         file.rewind()?;
         let mut source = Source { file, bytes: 0, stop: &self.stop };
-        let header = Header::read(&mut BufReader::with_capacity(HEADER_READ_BYTES, &mut source));
         // A file that is still being copied is cut off, too: it is no package yet, and the next run looks at it again.
-        let whole = header.and_then(|header| {
-            header.check_archive_bytes(metadata.len())?;
-            Ok(header)
+        let whole = header::read_ahead(&mut source, buffer).and_then(Outline::of).and_then(|outline| {
+            outline.check_archive_bytes(metadata.len())?;
+            Ok(outline)
         });
         let wrong = match whole {
-            Ok(header) => return self.read_package(candidate, path_hash, metadata, header, source),
+            Ok(outline) => return self.read_package(candidate, path_hash, metadata, outline, source),
             Err(error) => broken(error, "header", source.bytes)?,
         };
         Ok(Outcome::Broken { path: candidate.path.display().to_string(), wrong })
@@ -189,59 +192,61 @@ impl Reader {
         candidate: &Candidate,
         path_hash: PathHash,
         metadata: &Metadata,
-        mut header: Header,
+        mut outline: Outline<'_>,
         source: Source<'_>,
     ) -> io::Result<Outcome> {
-        let header_bytes = source.bytes;
-        let path = candidate.path.display().to_string();
-        let mut found = artifacts::of(&header);
+        let found = artifacts::of_outline(&outline);
         let ordinals = match self.payload {
-            Payload::Always => (0_u32..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect(),
+            Payload::Always => (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect(),
             Payload::Open | Payload::Never => found.open.clone(),
         };
         let mut reading = Reading {
             path_hash,
             import: Import {
-                package: header.package.clone(),
+                package: outline.package.clone(),
                 distro: self.distro.clone(),
-                artifacts: mem::take(&mut found.artifacts),
+                artifacts: Vec::new(),
                 open: !found.open.is_empty(),
                 location: NewLocation {
                     store_id: self.store_id,
                     path: candidate.location.clone(),
                     size: metadata.size(),
                     mtime_ns: mtime_ns(metadata),
-                    header: Some(header.range.clone()),
+                    header: Some(outline.range.clone()),
                     checksum: None,
-                    signing_key: header.signing_key.take(),
+                    signing_key: outline.signing_key.take(),
                 },
             },
-            header_bytes,
+            header_bytes: source.bytes,
             payload_read: false,
             broken: None,
         };
+        let path = || candidate.path.display().to_string();
+        let mut scanned = None;
         if self.payload != Payload::Never && !ordinals.is_empty() {
-            match self.is_complete(&header) {
+            match self.is_complete(&outline.package.identity) {
                 // Another copy has told everything.
                 Ok(true) => {}
                 Ok(false) => {
                     reading.payload_read = true;
-                    match self.read_payload(source, &header, &ordinals, metadata.len()) {
-                        Ok(scanned) => {
-                            found.artifacts = mem::take(&mut reading.import.artifacts);
-                            reading.import.artifacts = found.complete(scanned);
-                            reading.import.open = false;
-                        }
+                    let header = outline.into_header();
+                    match header.and_then(|header| self.read_payload(source, &header, &ordinals, metadata.len())) {
+                        Ok(artifacts) => scanned = Some(artifacts),
                         // What the header says is worth having; what the payload would add stays open.
-                        Err(error) => reading.broken = Some((path.clone(), broken(error, "payload", metadata.size())?)),
+                        Err(error) => reading.broken = Some((path(), broken(error, "payload", metadata.size())?)),
                     }
                 }
                 Err(error) => return Ok(Outcome::Failed(error)),
             }
         }
+        reading.import.open &= scanned.is_none();
+        reading.import.artifacts = match scanned {
+            Some(scanned) => found.complete(scanned),
+            None => found.artifacts,
+        };
         Ok(match reading.import.check() {
             Ok(()) => Outcome::Read(Box::new(reading)),
-            Err(error) => Outcome::Broken { path, wrong: error.to_string() },
+            Err(error) => Outcome::Broken { path: path(), wrong: error.to_string() },
         })
     }
 
@@ -272,11 +277,11 @@ impl Reader {
     }
 
     /// Does the index know everything about this package, or will it in a moment?
-    fn is_complete(&self, header: &Header) -> sql::Result<bool> {
-        if self.complete().contains(&header.package.identity) {
+    fn is_complete(&self, identity: &Identity) -> sql::Result<bool> {
+        if self.complete().contains(identity) {
             return Ok(true);
         }
-        let stored = self.runtime.block_on(self.index.package(&header.package.identity))?;
+        let stored = self.runtime.block_on(self.index.package(identity))?;
         Ok(stored.is_some_and(|stored| !stored.open))
     }
 }

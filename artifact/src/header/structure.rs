@@ -4,14 +4,14 @@
 use crate::{Error, Result};
 
 /// Bytes of the lead.
-const LEAD: usize = 96;
+pub(super) const LEAD: usize = 96;
 /// Bytes of a header's intro: magic, reserved, index length, data length.
-const INTRO: usize = 16;
+pub(super) const INTRO: usize = 16;
 /// Lead and the intro of the signature header: the first bytes that any reader needs.
 pub const PREFIX_BYTES: usize = LEAD + INTRO;
 
 const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
-const HEADER_MAGIC: [u8; 4] = [0x8e, 0xad, 0xe8, 0x01];
+pub(super) const HEADER_MAGIC: [u8; 4] = [0x8e, 0xad, 0xe8, 0x01];
 
 /// Where the main header lies, in bytes from the start of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +43,36 @@ impl Extent {
     }
 }
 
+/// An archive's first parts, which are sound.
+pub(super) struct Checked<'b> {
+    pub(super) extent: Extent,
+    /// The entries of the signature header, in its order.
+    pub(super) signature: Vec<Entry<'b>>,
+    /// The entries of the main header.
+    pub(super) main: Vec<Entry<'b>>,
+}
+
+/// One entry of a header's index, with the data that it covers: numbers are complete, strings end with NUL and are as many as it says.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'b> {
+    pub(super) tag: u32,
+    /// 0 to 9, `RPM_*_TYPE`.
+    pub(super) kind: u32,
+    pub(super) count: u32,
+    pub(super) data: &'b [u8],
+}
+
 /// Checks both headers of an archive that begins with `bytes` whole.
-pub(super) fn check(bytes: &[u8]) -> Result<Extent> {
+pub(super) fn check(bytes: &[u8]) -> Result<Checked<'_>> {
     let extent = match Extent::of(bytes)? {
         Ok(extent) if extent.end <= bytes.len() => extent,
         Ok(Extent { end: need, .. }) | Err(need) => {
             return refuse("header", format!("{need} bytes"), format!("{} bytes", bytes.len()));
         }
     };
-    check_header(&bytes[LEAD..extent.main_start], SIGNATURE)?;
-    check_header(&bytes[extent.main_start..extent.end], MAIN)?;
-    Ok(extent)
+    let signature = check_header(&bytes[LEAD..extent.main_start], SIGNATURE)?;
+    let main = check_header(&bytes[extent.main_start..extent.end], MAIN)?;
+    Ok(Checked { extent, signature, main })
 }
 
 /// What rpm allows in one of the two headers.
@@ -96,14 +115,18 @@ impl Sizes {
     }
 }
 
-/// Checks every index entry of one header: type, alignment, bounds, terminators, no tag twice.
-fn check_header(bytes: &[u8], limits: Limits) -> Result<()> {
+/// Checks every index entry of one header: type, alignment, bounds, terminators.
+fn check_header(bytes: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>> {
     let sizes = Sizes::read(bytes, 0, limits)?;
     let (index, data) = bytes[INTRO..sizes.total()].split_at(INTRO * sizes.index);
     let mut covered = 0;
+    let mut entries = Vec::with_capacity(sizes.index);
     for entry in index.chunks_exact(INTRO) {
         match check_entry(entry, data) {
-            Ok(bytes) => covered += bytes,
+            Ok(entry) => {
+                covered += entry.data.len();
+                entries.push(entry);
+            }
             Err((expected, found)) => {
                 return refuse(limits.part, format!("tag {}: {expected}", be_u32(entry, 0)), found);
             }
@@ -113,11 +136,11 @@ fn check_header(bytes: &[u8], limits: Limits) -> Result<()> {
             return refuse(limits.part, format!("entries that share {} bytes of data", data.len()), "overlapping entries".into());
         }
     }
-    Ok(())
+    Ok(entries)
 }
 
-/// Checks one index entry against the data. How many bytes it covers, or what was expected and found.
-fn check_entry(entry: &[u8], data: &[u8]) -> std::result::Result<usize, (String, String)> {
+/// Checks one index entry against the data. Or what was expected and found.
+fn check_entry<'b>(entry: &[u8], data: &'b [u8]) -> std::result::Result<Entry<'b>, (String, String)> {
     let (kind, offset, count) = (be_u32(entry, 4), be_u32(entry, 8) as usize, be_u32(entry, 12) as usize);
     let bytes_per_element = match kind {
         0 | 1 | 2 | 6 | 7 | 8 | 9 => 1,
@@ -140,18 +163,37 @@ fn check_entry(entry: &[u8], data: &[u8]) -> std::result::Result<usize, (String,
         ));
     }
     let rest = &data[offset..];
-    match kind {
-        6 if count != 1 => Err(("one string".into(), count.to_string())),
-        6 | 8 | 9 => {
-            let mut ends = rest.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at + 1);
-            ends.nth(count - 1)
-                .ok_or_else(|| (format!("{count} NUL-terminated strings at offset {offset}"), "the end of the data".into()))
+    let bytes = match kind {
+        6 if count != 1 => return Err(("one string".into(), count.to_string())),
+        6 | 8 | 9 => match end_of_strings(rest, count) {
+            Some(end) => end,
+            None => return Err((format!("{count} NUL-terminated strings at offset {offset}"), "the end of the data".into())),
+        },
+        _ => count * bytes_per_element,
+    };
+    let Some(data) = rest.get(..bytes) else {
+        return Err((format!("{bytes} bytes at offset {offset}"), format!("{} bytes", rest.len())));
+    };
+    Ok(Entry { tag: be_u32(entry, 0), kind, count: be_u32(entry, 12), data })
+}
+
+/// Where so many NUL-terminated strings end.
+fn end_of_strings(data: &[u8], count: usize) -> Option<usize> {
+    // Most strings are short and many: NULs are counted by the chunk, which the compiler does for many bytes at once.
+    const CHUNK: usize = 64;
+    let mut missing = count;
+    let chunks = data.as_chunks::<CHUNK>().0;
+    let nuls = |chunk: &[u8; CHUNK]| chunk.iter().fold(0_u8, |nuls, byte| nuls + u8::from(*byte == 0));
+    let mut start = 0;
+    for chunk in chunks {
+        let nuls = usize::from(nuls(chunk));
+        if nuls >= missing {
+            break;
         }
-        _ if count * bytes_per_element > rest.len() => {
-            Err((format!("{} bytes at offset {offset}", count * bytes_per_element), format!("{} bytes", rest.len())))
-        }
-        _ => Ok(count * bytes_per_element),
+        missing -= nuls;
+        start += CHUNK;
     }
+    memchr::memchr_iter(0, &data[start..]).nth(missing.checked_sub(1)?).map(|last| start + last + 1)
 }
 
 fn at_least<'a>(bytes: &'a [u8], need: usize, part: &'static str) -> Result<&'a [u8]> {
@@ -169,4 +211,24 @@ fn be_u32(bytes: &[u8], at: usize) -> u32 {
 
 fn refuse<T>(part: &'static str, expected: String, found: String) -> Result<T> {
     Err(Error::Header { part, expected, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_end_where_the_last_of_them_does() {
+        // Every seventh byte a NUL, then a run of them over the edge of a chunk, then none.
+        let mut data: Vec<u8> = (0..300).map(|at| if at % 7 == 6 || (180..200).contains(&at) { 0 } else { b'a' }).collect();
+        data.extend([b'b'; 200]);
+        let ends: Vec<usize> = (1..).zip(&data).filter(|(_, byte)| **byte == 0).map(|(end, _)| end).collect();
+        for (count, end) in (1..).zip(&ends) {
+            assert_eq!(end_of_strings(&data, count), Some(*end), "{count}");
+            assert_eq!(end_of_strings(&data[..*end], count), Some(*end), "{count}");
+            assert_eq!(end_of_strings(&data[..end - 1], count), None, "{count}");
+        }
+        assert_eq!(end_of_strings(&data, ends.len() + 1), None);
+        assert_eq!(end_of_strings(&[], 1), None);
+    }
 }

@@ -1,15 +1,87 @@
-//! The tags of a header that is known to be sound in structure, read by the `rpm` crate.
+//! The tags of a package and of its signatures, in a header that is known to be sound in structure, read by the `rpm` crate.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use rpm::{Header as RpmHeader, IndexSignatureTag, IndexTag, PackageMetadata};
 
-use super::{Class, File, file_digest_algorithm};
-use crate::digest::FileDigest;
-use crate::{Error, Identity, Nevra, Package, Result, nevra, path};
+use super::structure::{Checked, Entry, HEADER_MAGIC, INTRO, LEAD};
+use crate::{Error, Identity, Nevra, Package, Result, nevra};
 
 type Main = RpmHeader<IndexTag>;
+
+/// What is read of a signature header.
+const SIGNATURE_TAGS: [IndexSignatureTag; 6] = [
+    IndexSignatureTag::RPMSIGTAG_DSA,
+    IndexSignatureTag::RPMSIGTAG_RSA,
+    IndexSignatureTag::RPMSIGTAG_LONGSIZE,
+    IndexSignatureTag::RPMSIGTAG_SHA256,
+    IndexSignatureTag::RPMSIGTAG_OPENPGP,
+    IndexSignatureTag::RPMSIGTAG_SIZE,
+];
+
+/// What is read of a main header here.
+const MAIN_TAGS: [IndexTag; 14] = [
+    IndexTag::RPMTAG_NAME,
+    IndexTag::RPMTAG_VERSION,
+    IndexTag::RPMTAG_RELEASE,
+    IndexTag::RPMTAG_EPOCH,
+    IndexTag::RPMTAG_BUILDTIME,
+    IndexTag::RPMTAG_ARCH,
+    IndexTag::RPMTAG_SOURCERPM,
+    IndexTag::RPMTAG_NOSOURCE,
+    IndexTag::RPMTAG_NOPATCH,
+    IndexTag::RPMTAG_SOURCEPACKAGE,
+    IndexTag::RPMTAG_PAYLOADCOMPRESSOR,
+    IndexTag::RPMTAG_PAYLOADSIZE,
+    IndexTag::RPMTAG_FILEDIGESTALGO,
+    // What strings are to be when they are not UTF-8.
+    IndexTag::RPMTAG_ENCODING,
+];
+
+/// Reads the tags that the rest of this module asks for. The `rpm` crate copies and decodes all of a header, and most of one is
+/// dependencies, changelogs and files: it gets headers with just these entries.
+pub(super) fn read(bytes: &[u8], checked: &Checked<'_>) -> Result<PackageMetadata> {
+    let signature: Vec<_> =
+        checked.signature.iter().filter(|entry| SIGNATURE_TAGS.iter().any(|tag| *tag as u32 == entry.tag)).collect();
+    let main: Vec<_> = checked.main.iter().filter(|entry| MAIN_TAGS.iter().any(|tag| *tag as u32 == entry.tag)).collect();
+    let data_bytes: usize = signature.iter().chain(&main).map(|entry| entry.data.len()).sum();
+    if data_bytes > bytes.len() {
+        return Err(Error::Header {
+            part: "header",
+            expected: format!("tags that share {} bytes", bytes.len()),
+            found: "overlapping entries".into(),
+        });
+    }
+    let mut reduced = Vec::with_capacity(LEAD + INTRO * (2 + signature.len() + main.len()) + data_bytes + 8);
+    reduced.extend_from_slice(&bytes[..LEAD]);
+    push_header(&mut reduced, &signature);
+    // As after every signature header.
+    reduced.resize(reduced.len().next_multiple_of(8), 0);
+    push_header(&mut reduced, &main);
+    Ok(PackageMetadata::parse(&mut &*reduced)?)
+}
+
+/// Appends a header with these entries, whose data is less than 4 GiB.
+fn push_header(bytes: &mut Vec<u8>, entries: &[&Entry<'_>]) {
+    let mut push = |numbers: [usize; 4]| {
+        for number in numbers {
+            bytes.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
+        }
+    };
+    let data_bytes = entries.iter().map(|entry| entry.data.len()).sum();
+    push([u32::from_be_bytes(HEADER_MAGIC) as usize, 0, entries.len(), data_bytes]);
+    let mut offset = 0;
+    for entry in entries {
+        push([entry.tag as usize, entry.kind as usize, offset, entry.count as usize]);
+        offset += entry.data.len();
+    }
+    entries.iter().for_each(|entry| bytes.extend_from_slice(entry.data));
+}
+
+/// FILEDIGESTALGO.
+pub(super) fn file_digest_algorithm(header: &Main) -> Result<Option<u32>> {
+    optional(header.get_entry_data_as_u32(IndexTag::RPMTAG_FILEDIGESTALGO))
+}
 
 /// Who the package is.
 pub(super) fn package(header: &Main, identity: Identity, lead_says_source: bool) -> Result<Package> {
@@ -126,145 +198,8 @@ fn subpacket_issuer(mut area: &[u8]) -> Option<String> {
     None
 }
 
-/// Every file of a main header of so many bytes, in header order.
-pub(super) fn files(header: &Main, header_bytes: usize) -> Result<Vec<File>> {
-    let paths = paths(header, MOST_PATH_BYTES.min(header_bytes * MOST_PATH_BYTES_OF_ONE))?;
-    let count = paths.len();
-    let column = |tag: IndexTag| Column::new(header.get_entry_data_as_u32_array(tag), tag, count);
-    let modes = Column::new(header.get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES), IndexTag::RPMTAG_FILEMODES, count)?;
-    let flags = column(IndexTag::RPMTAG_FILEFLAGS)?;
-    let mtimes = column(IndexTag::RPMTAG_FILEMTIMES)?;
-    let inodes = column(IndexTag::RPMTAG_FILEINODES)?;
-    let sizes = sizes(header, count)?;
-    let digests = strings(header, IndexTag::RPMTAG_FILEDIGESTS, count)?;
-    let targets = strings(header, IndexTag::RPMTAG_FILELINKTOS, count)?;
-    let algorithm = file_digest_algorithm(optional(header.get_entry_data_as_u32(IndexTag::RPMTAG_FILEDIGESTALGO))?);
-    let classes = classes(header, count)?;
-
-    let mut files = Vec::with_capacity(count);
-    for (at, (path, class)) in paths.into_iter().zip(classes).enumerate() {
-        let digest = algorithm.zip(digests.get(at).filter(|hex| !hex.is_empty()));
-        files.push(File {
-            path,
-            mode: modes.at(at).unwrap_or(0),
-            flags: flags.at(at).unwrap_or(0),
-            size: sizes.at(at).unwrap_or(0),
-            mtime: mtimes.at(at).unwrap_or(0),
-            // Without inode numbers every file stands for itself; 0 is what rpm writes for "none".
-            inode: inodes.at(at).unwrap_or(0),
-            digest: digest.map(|(algorithm, hex)| FileDigest::parse(algorithm, hex)).transpose()?,
-            link_target: targets.get(at).filter(|target| !target.is_empty()).map(|target| (*target).to_owned()),
-            class,
-        });
-    }
-    Ok(files)
-}
-
-/// Absolute paths: folder + base name, or whole names in v3 packages. More than `most_bytes` of them are refused.
-fn paths(header: &Main, most_bytes: usize) -> Result<Vec<String>> {
-    if let Some(names) = optional(header.get_entry_data_as_string_array(IndexTag::RPMTAG_OLDFILENAMES))? {
-        return Ok(names.into_iter().map(path::absolute).collect());
-    }
-    let Some(names) = optional(header.get_entry_data_as_string_array(IndexTag::RPMTAG_BASENAMES))? else {
-        return Ok(Vec::new());
-    };
-    let folders = header.get_entry_data_as_string_array(IndexTag::RPMTAG_DIRNAMES)?;
-    let indexes =
-        Column::new(header.get_entry_data_as_u32_array(IndexTag::RPMTAG_DIRINDEXES), IndexTag::RPMTAG_DIRINDEXES, names.len())?;
-    let mut paths = Vec::with_capacity(names.len());
-    let mut bytes = 0_usize;
-    for (at, name) in names.iter().enumerate() {
-        let index = indexes.at(at).unwrap_or(u32::MAX) as usize;
-        let folder = folders.get(index).ok_or_else(|| Error::Header {
-            part: "main header",
-            expected: format!("a folder number below {} for file {at}", folders.len()),
-            found: index.to_string(),
-        })?;
-        let path = path::absolute(&format!("{folder}{name}"));
-        // A million files in one folder of a megabyte would unfold to a terabyte.
-        bytes += path.len();
-        if bytes > most_bytes {
-            return Err(Error::Header {
-                part: "main header",
-                expected: format!("at most {most_bytes} bytes of paths"),
-                found: "more".into(),
-            });
-        }
-        paths.push(path);
-    }
-    Ok(paths)
-}
-
-/// Paths of one package, added up. The largest real packages (texlive, kernel-devel) stay below 10 MiB.
-const MOST_PATH_BYTES: usize = 256 << 20;
-/// Paths of one package for each byte of its header. A real file takes 80 bytes of header and more, so real packages stay below 4.
-const MOST_PATH_BYTES_OF_ONE: usize = 64;
-
-/// Sizes in bytes: 32 bits, or 64 where a file has more than 4 GiB and in v6 packages.
-fn sizes(header: &Main, count: usize) -> Result<Column<u64>> {
-    if header.entry_is_present(IndexTag::RPMTAG_LONGFILESIZES) {
-        let tag = IndexTag::RPMTAG_LONGFILESIZES;
-        return Column::new(header.get_entry_data_as_u64_array(tag), tag, count);
-    }
-    let tag = IndexTag::RPMTAG_FILESIZES;
-    let sizes = header.get_entry_data_as_u32_array(tag).map(|sizes| sizes.into_iter().map(u64::from).collect());
-    Column::new(sizes, tag, count)
-}
-
-/// libmagic's word on each file.
-fn classes(header: &Main, count: usize) -> Result<Vec<Class>> {
-    let texts = class_column(header, IndexTag::RPMTAG_FILECLASS, IndexTag::RPMTAG_CLASSDICT, count)?;
-    let mimes = class_column(header, IndexTag::RPMTAG_FILEMIMEINDEX, IndexTag::RPMTAG_MIMEDICT, count)?;
-    let class = |at: usize| {
-        let text = texts.get(at).cloned().flatten();
-        let mime = mimes.get(at).cloned().flatten();
-        text.map(Class::Text).or(mime.map(Class::Mime)).unwrap_or(Class::None)
-    };
-    Ok((0..count).map(class).collect())
-}
-
-/// One dictionary and the column of numbers into it; `None` for an empty text and for a number beyond the dictionary.
-fn class_column(header: &Main, numbers: IndexTag, dictionary: IndexTag, count: usize) -> Result<Vec<Option<Arc<str>>>> {
-    let Some(dictionary) = optional(header.get_entry_data_as_string_array(dictionary))? else {
-        return Ok(Vec::new());
-    };
-    let dictionary: Vec<Arc<str>> = dictionary.into_iter().map(Arc::from).collect();
-    let numbers = Column::new(header.get_entry_data_as_u32_array(numbers), numbers, count)?;
-    let text = |number: u32| dictionary.get(number as usize).filter(|text| !text.is_empty()).cloned();
-    Ok((0..count).map(|at| numbers.at(at).and_then(text)).collect())
-}
-
-/// A column of strings with one row a file, or none at all.
-fn strings(header: &Main, tag: IndexTag, count: usize) -> Result<Vec<&str>> {
-    let rows = optional(header.get_entry_data_as_string_array(tag))?.unwrap_or_default();
-    expect_rows(tag, count, rows.len())?;
-    Ok(rows)
-}
-
-/// A column of numbers with one row a file, or none at all.
-struct Column<T>(Vec<T>);
-
-impl<T: Copy> Column<T> {
-    fn new(rows: Result<Vec<T>, rpm::Error>, tag: IndexTag, count: usize) -> Result<Self> {
-        let rows = optional(rows)?.unwrap_or_default();
-        expect_rows(tag, count, rows.len())?;
-        Ok(Self(rows))
-    }
-
-    fn at(&self, row: usize) -> Option<T> {
-        self.0.get(row).copied()
-    }
-}
-
-fn expect_rows(tag: IndexTag, expected: usize, found: usize) -> Result<()> {
-    if found == 0 || found == expected {
-        return Ok(());
-    }
-    Err(Error::Header { part: "main header", expected: format!("{expected} rows of {tag}"), found: found.to_string() })
-}
-
 /// A tag that may be absent.
-fn optional<T>(result: Result<T, rpm::Error>) -> Result<Option<T>> {
+pub(super) fn optional<T>(result: Result<T, rpm::Error>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(rpm::Error::TagNotFound(_)) => Ok(None),

@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the answer")]
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -12,7 +12,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use artifact::artifacts;
-use artifact::header::Header;
+use artifact::header::{self, Outline};
 use clap::Parser;
 use walkdir::WalkDir;
 
@@ -24,8 +24,6 @@ struct Cli {
     jobs: usize,
 }
 
-/// As much as an import reads at once.
-const READ_BYTES: usize = 16 << 10;
 /// As many as an import hands to a reader at once.
 const HANDFUL: usize = 16;
 
@@ -38,14 +36,16 @@ fn main() -> Result<()> {
         let mut readers = Vec::new();
         for _ in 0..cli.jobs {
             readers.push(scope.spawn(|| -> Result<()> {
+                let mut buffer = Vec::new();
                 loop {
                     let next = receiver.lock().map_err(|_| anyhow::anyhow!("another reader panicked"))?.recv();
                     let Ok(handful) = next else { return Ok(()) };
                     for path in handful {
                         let mut file = Counting { file: File::open(&path)?, bytes: 0 };
-                        let header = Header::read(&mut BufReader::with_capacity(READ_BYTES, &mut file))
+                        let outline = header::read_ahead(&mut file, &mut buffer)
+                            .and_then(Outline::of)
                             .with_context(|| path.display().to_string())?;
-                        found.fetch_add(artifacts::of(&header).artifacts.len() as u64, Ordering::Relaxed);
+                        found.fetch_add(artifacts::of_outline(&outline).artifacts.len() as u64, Ordering::Relaxed);
                         packages.fetch_add(1, Ordering::Relaxed);
                         bytes.fetch_add(file.bytes, Ordering::Relaxed);
                     }

@@ -1,0 +1,272 @@
+//! What is read here of the entries of a header, compared with what the `rpm` crate reads of the whole header.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rpm::{Header as RpmHeader, IndexTag, PackageMetadata};
+
+use super::table::{MOST_PATH_BYTES, MOST_PATH_BYTES_OF_ONE};
+use super::tags::optional;
+use super::*;
+use crate::digest::FileDigest;
+use crate::{artifacts, path};
+
+#[test]
+fn fixtures_are_read_as_the_rpm_crate_reads_them_whole() {
+    let mut archives = Vec::new();
+    for family in folder("compat-tests/fixtures/rpms") {
+        archives.extend(paths_in(&family).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "rpm")));
+    }
+    assert!(archives.len() > 40, "{archives:?}");
+    for archive in archives {
+        let bytes = fs::read(&archive).unwrap();
+        assert!(compare(&bytes), "{}", archive.display());
+    }
+}
+
+#[test]
+fn what_fuzzing_kept_is_read_as_the_rpm_crate_reads_it_whole() {
+    let inputs = folder("fuzz/corpus/header").into_iter().chain(folder("fuzz/regressions/header"));
+    let accepted: Vec<bool> = inputs.map(|input| compare(&fs::read(input).unwrap())).collect();
+    assert!(accepted.contains(&true) && accepted.contains(&false), "{}", accepted.len());
+}
+
+#[test]
+fn changed_headers_are_read_as_the_rpm_crate_reads_them_whole() {
+    for name in [
+        "fedora-compat/bidtest-1.2~rc1-4.fc99.x86_64.rpm",
+        "old-classes/oldtool-1.0-3.el7.x86_64.rpm",
+        "v3/ancient-1.0-1.x86_64.rpm",
+        "v6/sixpack-6.0-1.fc99.x86_64.rpm",
+        "largefile/largefile-6.0-1.fc99.x86_64.rpm",
+    ] {
+        let mut bytes = fs::read(root().join("compat-tests/fixtures/rpms").join(name)).unwrap();
+        let extent = structure::check(&bytes).unwrap().extent;
+        bytes.truncate(extent.end);
+        // Without a digest of the main header, so that changes of it get further.
+        let digest = Identity::from_bytes(Sha256::digest(&bytes[extent.main_start..]).into()).to_string();
+        let tag = bytes[..extent.main_start].windows(4).position(|window| window == 273_u32.to_be_bytes());
+        if bytes.windows(digest.len()).any(|window| window == digest.as_bytes()) {
+            bytes[tag.unwrap() + 3] ^= 0x80;
+        }
+        let mut outcomes = [0, 0];
+        let step = compat_tests::scale(11, 1);
+        for (round, at) in (0..700.min(extent.end)).chain((700..extent.end).step_by(step)).enumerate() {
+            let old = bytes[at];
+            for new in [old ^ 1 << (round % 8), 0xff, 0] {
+                bytes[at] = new;
+                outcomes[usize::from(compare(&bytes))] += 1;
+            }
+            bytes[at] = old;
+        }
+        assert!(outcomes.iter().all(|count| *count > 10), "{name}: {outcomes:?}");
+    }
+}
+
+#[test]
+fn wanted_tags_that_share_their_data_are_refused() {
+    let header = |entries: &[[u32; 4]], data: &[u8]| {
+        let count = u32::try_from(entries.len()).unwrap();
+        let intro = [0x8ead_e801, 0, count, u32::try_from(data.len()).unwrap()];
+        let numbers = intro.iter().chain(entries.iter().flatten()).flat_map(|number| number.to_be_bytes());
+        numbers.chain(data.iter().copied()).collect::<Vec<u8>>()
+    };
+    let (string, name, version) = (6, IndexTag::RPMTAG_NAME as u32, IndexTag::RPMTAG_VERSION as u32);
+    let mut data = vec![b'a'; 1000];
+    data.push(0);
+    let mut bytes = vec![0xed, 0xab, 0xee, 0xdb];
+    bytes.resize(96, 0);
+    bytes.extend(header(&[[1000, 4, 0, 1]], &[0; 8]));
+    bytes.extend(header(&[[name, string, 0, 1], [version, string, 0, 1]], &data));
+    let error = Outline::of(&bytes).err().unwrap().to_string();
+    assert!(error.starts_with("header: expected tags that share") && error.ends_with("overlapping entries"), "{error}");
+}
+
+/// Reads a header in both ways, which have to agree. Was it accepted?
+fn compare(bytes: &[u8]) -> bool {
+    match (Outline::of(bytes), whole(bytes)) {
+        (Ok(outline), Ok(whole)) => {
+            assert_eq!(artifacts::of_outline(&outline), artifacts::of(&whole));
+            assert!(
+                outline.files.rows().map(|row| format!("{row:?}")).eq(whole.files.iter().map(|file| format!("{:?}", file.row())))
+            );
+            assert_eq!(format!("{:#?}", outline.into_header().unwrap()), format!("{whole:#?}"));
+            true
+        }
+        (Err(error), Err(whole)) => {
+            assert_eq!(error.to_string(), whole.to_string());
+            false
+        }
+        (Err(Error::Header { found, .. }), Ok(_)) if found == "overlapping entries" => false,
+        (outline, whole) => panic!("{:?}, the whole header: {:?}", outline.map(|outline| outline.range), whole),
+    }
+}
+
+/// What the `rpm` crate makes of a whole header.
+fn whole(bytes: &[u8]) -> Result<Header> {
+    let extent = structure::check(bytes)?.extent;
+    let main = &bytes[extent.main_start..extent.end];
+    let identity = Identity::from_bytes(Sha256::digest(main).into());
+    let metadata = PackageMetadata::parse(&mut &bytes[..extent.end])?;
+    if let Some(recorded) = tags::sha256_header(&metadata.signature)
+        && !recorded.eq_ignore_ascii_case(&identity.to_string())
+    {
+        return Err(Error::HeaderDigest { expected: recorded, found: identity });
+    }
+    let range = extent.main_start as u64..extent.end as u64;
+    Ok(Header {
+        package: tags::package(&metadata.header, identity, lead_says_source(bytes))?,
+        archive_bytes: tags::archive_bytes(&metadata, &range)?,
+        range,
+        files: files(&metadata.header, main.len())?,
+        compressor: tags::compressor(&metadata.header)?,
+        signing_key: tags::signing_key(&metadata),
+    })
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn folder(path: &str) -> Vec<PathBuf> {
+    paths_in(&root().join(path))
+}
+
+fn paths_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+type Main = RpmHeader<IndexTag>;
+
+/// Every file of a main header of so many bytes, in header order.
+fn files(header: &Main, header_bytes: usize) -> Result<Vec<File>> {
+    let paths = paths(header, MOST_PATH_BYTES.min(header_bytes * MOST_PATH_BYTES_OF_ONE))?;
+    let count = paths.len();
+    let column = |tag: IndexTag| Column::new(header.get_entry_data_as_u32_array(tag), tag, count);
+    let modes = Column::new(header.get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES), IndexTag::RPMTAG_FILEMODES, count)?;
+    let flags = column(IndexTag::RPMTAG_FILEFLAGS)?;
+    let mtimes = column(IndexTag::RPMTAG_FILEMTIMES)?;
+    let inodes = column(IndexTag::RPMTAG_FILEINODES)?;
+    let sizes = sizes(header, count)?;
+    let digests = strings(header, IndexTag::RPMTAG_FILEDIGESTS, count)?;
+    let targets = strings(header, IndexTag::RPMTAG_FILELINKTOS, count)?;
+    let algorithm = file_digest_algorithm(optional(header.get_entry_data_as_u32(IndexTag::RPMTAG_FILEDIGESTALGO))?);
+    let classes = classes(header, count)?;
+
+    let mut files = Vec::with_capacity(count);
+    for (at, (path, class)) in paths.into_iter().zip(classes).enumerate() {
+        let digest = algorithm.zip(digests.get(at).filter(|hex| !hex.is_empty()));
+        files.push(File {
+            path,
+            mode: modes.at(at).unwrap_or(0),
+            flags: flags.at(at).unwrap_or(0),
+            size: sizes.at(at).unwrap_or(0),
+            mtime: mtimes.at(at).unwrap_or(0),
+            // Without inode numbers every file stands for itself; 0 is what rpm writes for "none".
+            inode: inodes.at(at).unwrap_or(0),
+            digest: digest.map(|(algorithm, hex)| FileDigest::parse(algorithm, hex)).transpose()?,
+            link_target: targets.get(at).filter(|target| !target.is_empty()).map(|target| (*target).to_owned()),
+            class,
+        });
+    }
+    Ok(files)
+}
+
+/// Absolute paths: folder + base name, or whole names in v3 packages. More than `most_bytes` of them are refused.
+fn paths(header: &Main, most_bytes: usize) -> Result<Vec<String>> {
+    if let Some(names) = optional(header.get_entry_data_as_string_array(IndexTag::RPMTAG_OLDFILENAMES))? {
+        return Ok(names.into_iter().map(path::absolute).collect());
+    }
+    let Some(names) = optional(header.get_entry_data_as_string_array(IndexTag::RPMTAG_BASENAMES))? else {
+        return Ok(Vec::new());
+    };
+    let folders = header.get_entry_data_as_string_array(IndexTag::RPMTAG_DIRNAMES)?;
+    let indexes =
+        Column::new(header.get_entry_data_as_u32_array(IndexTag::RPMTAG_DIRINDEXES), IndexTag::RPMTAG_DIRINDEXES, names.len())?;
+    let mut paths = Vec::with_capacity(names.len());
+    let mut bytes = 0_usize;
+    for (at, name) in names.iter().enumerate() {
+        let index = indexes.at(at).unwrap_or(u32::MAX) as usize;
+        let folder = folders.get(index).ok_or_else(|| Error::Header {
+            part: "main header",
+            expected: format!("a folder number below {} for file {at}", folders.len()),
+            found: index.to_string(),
+        })?;
+        let path = path::absolute(&format!("{folder}{name}"));
+        // A million files in one folder of a megabyte would unfold to a terabyte.
+        bytes += path.len();
+        if bytes > most_bytes {
+            return Err(Error::Header {
+                part: "main header",
+                expected: format!("at most {most_bytes} bytes of paths"),
+                found: "more".into(),
+            });
+        }
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// Sizes in bytes: 32 bits, or 64 where a file has more than 4 GiB and in v6 packages.
+fn sizes(header: &Main, count: usize) -> Result<Column<u64>> {
+    if header.entry_is_present(IndexTag::RPMTAG_LONGFILESIZES) {
+        let tag = IndexTag::RPMTAG_LONGFILESIZES;
+        return Column::new(header.get_entry_data_as_u64_array(tag), tag, count);
+    }
+    let tag = IndexTag::RPMTAG_FILESIZES;
+    let sizes = header.get_entry_data_as_u32_array(tag).map(|sizes| sizes.into_iter().map(u64::from).collect());
+    Column::new(sizes, tag, count)
+}
+
+/// libmagic's word on each file.
+fn classes(header: &Main, count: usize) -> Result<Vec<Class>> {
+    let texts = class_column(header, IndexTag::RPMTAG_FILECLASS, IndexTag::RPMTAG_CLASSDICT, count)?;
+    let mimes = class_column(header, IndexTag::RPMTAG_FILEMIMEINDEX, IndexTag::RPMTAG_MIMEDICT, count)?;
+    let class = |at: usize| {
+        let text = texts.get(at).cloned().flatten();
+        let mime = mimes.get(at).cloned().flatten();
+        text.map(Class::Text).or(mime.map(Class::Mime)).unwrap_or(Class::None)
+    };
+    Ok((0..count).map(class).collect())
+}
+
+/// One dictionary and the column of numbers into it; `None` for an empty text and for a number beyond the dictionary.
+fn class_column(header: &Main, numbers: IndexTag, dictionary: IndexTag, count: usize) -> Result<Vec<Option<Arc<str>>>> {
+    let Some(dictionary) = optional(header.get_entry_data_as_string_array(dictionary))? else {
+        return Ok(Vec::new());
+    };
+    let dictionary: Vec<Arc<str>> = dictionary.into_iter().map(Arc::from).collect();
+    let numbers = Column::new(header.get_entry_data_as_u32_array(numbers), numbers, count)?;
+    let text = |number: u32| dictionary.get(number as usize).filter(|text| !text.is_empty()).cloned();
+    Ok((0..count).map(|at| numbers.at(at).and_then(text)).collect())
+}
+
+/// A column of strings with one row a file, or none at all.
+fn strings(header: &Main, tag: IndexTag, count: usize) -> Result<Vec<&str>> {
+    let rows = optional(header.get_entry_data_as_string_array(tag))?.unwrap_or_default();
+    expect_rows(tag, count, rows.len())?;
+    Ok(rows)
+}
+
+/// A column of numbers with one row a file, or none at all.
+struct Column<T>(Vec<T>);
+
+impl<T: Copy> Column<T> {
+    fn new(rows: Result<Vec<T>, rpm::Error>, tag: IndexTag, count: usize) -> Result<Self> {
+        let rows = optional(rows)?.unwrap_or_default();
+        expect_rows(tag, count, rows.len())?;
+        Ok(Self(rows))
+    }
+
+    fn at(&self, row: usize) -> Option<T> {
+        self.0.get(row).copied()
+    }
+}
+
+fn expect_rows(tag: IndexTag, expected: usize, found: usize) -> Result<()> {
+    if found == 0 || found == expected {
+        return Ok(());
+    }
+    Err(Error::Header { part: "main header", expected: format!("{expected} rows of {tag}"), found: found.to_string() })
+}
