@@ -66,7 +66,11 @@ impl FromStr for BuildId {
 
 impl fmt::Display for BuildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.0))
+        // On the stack: an import writes every one of them.
+        let mut digits = [0; 2 * Self::MAX_BYTES];
+        let digits = &mut digits[..2 * self.0.len()];
+        hex::encode_to_slice(&self.0, digits).map_err(|_| fmt::Error)?;
+        f.write_str(str::from_utf8(digits).map_err(|_| fmt::Error)?)
     }
 }
 

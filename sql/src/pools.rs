@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::mysql::MySqlPoolOptions;
@@ -47,10 +47,15 @@ pub(crate) fn sqlite(path: &Path, access: Access, patience: Duration) -> SqliteP
         ),
         Access::ReadOnly => {
             let file = Arc::new(WatchedFile::new(path));
+            let opened = file.clone();
             pool.max_connections(4)
                 .before_acquire(move |_, connection| {
                     let current = file.is_unchanged_for(connection.age);
                     Box::pin(async move { Ok(current) })
+                })
+                .after_connect(move |_, _| {
+                    let matches = opened.matches_its_log();
+                    Box::pin(async move { matches.map_err(sqlx::Error::from) })
                 })
                 .connect_lazy_with(options.read_only(true))
         }
@@ -107,25 +112,66 @@ pub(crate) fn may_write(pool: &SqlitePool) -> io::Result<()> {
 /// given out again, so device and number tell files apart.
 struct WatchedFile {
     path: PathBuf,
-    state: Mutex<(Option<(u64, u64)>, Instant)>,
+    /// `PATH-wal`, where SQLite keeps what is not in the file yet. It says nothing of the file that it belongs to.
+    log: PathBuf,
+    seen: Mutex<Seen>,
 }
+
+/// What stood there when it was last looked.
+struct Seen {
+    file: Option<Number>,
+    log: Option<Number>,
+    /// Since when the file is the one that it is.
+    since: Instant,
+    /// The log was there before the file was.
+    is_stale: bool,
+}
+
+/// Device and number of a file.
+type Number = (u64, u64);
 
 impl WatchedFile {
     fn new(path: &Path) -> Self {
-        Self { path: path.into(), state: Mutex::new((number(path), Instant::now())) }
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let (path, log) = (PathBuf::from(path), PathBuf::from(log));
+        let seen = Seen { file: number(&path), log: number(&log), since: Instant::now(), is_stale: false };
+        Self { path, log, seen: Mutex::new(seen) }
+    }
+
+    fn look(&self) -> MutexGuard<'_, Seen> {
+        let (file, log) = (number(&self.path), number(&self.log));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.file != file {
+            seen.is_stale = log.is_some() && seen.log == log;
+            (seen.file, seen.since) = (file, Instant::now());
+        } else if seen.log != log {
+            seen.is_stale = false;
+        }
+        seen.log = log;
+        seen
     }
 
     /// Is the file that stands there now the one that a connection of this age has open?
     fn is_unchanged_for(&self, connection_age: Duration) -> bool {
-        let found = number(&self.path);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0 != found {
-            *state = (found, Instant::now());
+        connection_age < self.look().since.elapsed()
+    }
+
+    /// SQLite takes whatever log it finds for the file's own, and another file's pages for those of this one: what is in it would be
+    /// absent.
+    fn matches_its_log(&self) -> io::Result<()> {
+        let is_stale = self.look().is_stale;
+        if is_stale && self.log.metadata().is_ok_and(|log| log.len() > 0) {
+            let (path, log) = (self.path.display(), self.log.display());
+            return Err(io::Error::other(format!(
+                "{path}: expected a log of its own beside it, found {log} of the file that stood there before: stop who writes there, and \
+                 remove it with its -shm"
+            )));
         }
-        connection_age < state.1.elapsed()
+        Ok(())
     }
 }
 
-fn number(path: &Path) -> Option<(u64, u64)> {
+fn number(path: &Path) -> Option<Number> {
     path.metadata().ok().map(|file| (file.dev(), file.ino()))
 }

@@ -74,6 +74,31 @@ fn a_file_that_vanishes_or_becomes_another_one() {
 }
 
 #[test]
+fn a_file_beside_the_log_of_the_one_before() {
+    let index = servers();
+    let copy = index.path().with_extension("copy");
+    let session = Session::start(&index.path(), "pragma wal_checkpoint(truncate)");
+    std::fs::copy(index.path(), &copy).unwrap();
+    drop(session);
+    let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+    Asked::server(5).ask(gateway.port).unwrap();
+    let session = Session::start(&index.path(), "pragma wal_autocheckpoint = 0; delete from artifacts");
+    wait_for("an absence", || decided(gateway.port, &Asked::server(6).path).is_some_and(|answer| answer.status == 404));
+    // The log says that there are no artifacts. SQLite would believe that of the file which has them.
+    replace(&index.path(), &copy);
+    std::thread::sleep(std::time::Duration::from_millis(250));
+    for release in [6, 7, 6, 7] {
+        assert!(Asked::server(release).ask(gateway.port).is_none(), "expected a reset");
+    }
+    wait_for("a reason", || gateway.log().contains("of the file that stood there before"));
+    drop(session);
+    for suffix in ["-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{suffix}", index.path().display())).unwrap();
+    }
+    assert_eq!(Asked::server(6).recovers(&gateway).header("x-darkserver-index"), None);
+}
+
+#[test]
 fn a_file_that_is_cut_off() {
     let index = servers();
     let copy = index.path().with_extension("copy");
