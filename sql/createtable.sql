@@ -101,6 +101,22 @@ insert into _sqlx_migrations (version, description, success, checksum, execution
 values (1, 'schema', true, x'347a27a89a1b98bacecb3e35f6518bbf4f9a177a7001cd6d097f4ee0cc12182a51dbad24d9c839f7d98e45c17f943a70', 0)
 on duplicate key update version = version;
 
+-- Version 2
+
+-- What the last transactions of each writer brought. A transaction leaves one row; its writer prunes the old ones.
+create table if not exists changes (
+    writer varchar(255) not null,
+    sequence bigint not null comment 'of the writer, in this transaction',
+    mark bigint not null comment 'random: tells a transaction from one of another index that has the same number',
+    total bigint not null comment 'bytes of build_ids, of this writer and up to this row',
+    build_ids mediumblob null comment '8 bytes for each build-id, its hash; null if there were too many',
+    primary key (writer, sequence)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+values (2, 'changes', true, x'bb5d4565fbcf681820a701fb22ed86201a49441182d2ff364c80814ab4f063edbf843ed2aa947e4340a3886f360e45c4', 0)
+on duplicate key update version = version;
+
 -- The tables of the original darkserver, as views
 
 set @darkserver_tables = (select count(*) from information_schema.tables

@@ -25,6 +25,8 @@ const FIRST_PART: usize = 32;
 const BATCH_AGE: Duration = Duration::from_secs(5);
 /// Paths that are noted as seen, or as gone, at once.
 const BATCH_PATHS: usize = 5_000;
+/// Names of importers: each has a row in the index, and some MiB of what it brought last.
+const WRITERS: u32 = 64;
 /// How often the progress is shown and the age of the batch is looked at.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -208,10 +210,16 @@ impl Funnel {
     }
 }
 
-/// This importer's name in the index.
+/// This importer's name in the index: of a bounded number, because a pod has another host name in every run. Importers that share
+/// one wait for each other's commits, no more.
 fn writer() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("import@{}", host.trim())
+    writer_of(host.trim())
+}
+
+fn writer_of(host: &str) -> String {
+    let hash = host.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    format!("import-{}", hash % WRITERS)
 }
 
 /// Seconds since 1970.

@@ -11,7 +11,7 @@ use crate::dialect::Dialect;
 use crate::members::{self, Compressor};
 use crate::rows::{COMPLETE, LIST, ListRow, OPEN, push_list, to_identity};
 use crate::short::{self, KEY_BYTES};
-use crate::{Import, Index, Inserted, NewLocation, PathHash, Result};
+use crate::{Import, Index, Inserted, NewLocation, PathHash, Result, changes};
 
 /// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:
 /// a statement that is thrown away costs a MySQL connection 40 ms (two small packets in one direction: Nagle's algorithm).
@@ -119,7 +119,7 @@ impl<'a> Batch<'a> {
         let id = |identity: &Identity| {
             new.get(identity).copied().or_else(|| held.get(identity).map(|held| held.id)).ok_or(sqlx::Error::RowNotFound)
         };
-        let (mut rows, mut lists, mut artifacts) = (Vec::new(), Vec::new(), 0);
+        let (mut rows, mut lists, mut hashes, mut artifacts) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let mut compressor = Compressor::new(both!(Transaction, transaction, |_connection, Backend| Backend::LIST_LEVEL));
         for identity in new.keys().chain(&refined) {
             let (found, id) = (&self.packages[identity], id(identity)?);
@@ -128,6 +128,7 @@ impl<'a> Batch<'a> {
             of_package.dedup_by_key(|artifact| (artifact.ordinal, &artifact.build_id, artifact.kind));
             artifacts += of_package.len() as u64;
             lists.extend(compressor.lists(&of_package)?.into_iter().map(|(part, list)| (id, part, list)));
+            hashes.extend(of_package.iter().map(|artifact| changes::hash(&artifact.build_id)));
             rows.extend(of_package.into_iter().map(|artifact| (short::key(artifact.build_id.as_bytes()), id, artifact.ordinal)));
         }
         insert_artifacts(transaction, rows).await?;
@@ -141,7 +142,7 @@ impl<'a> Batch<'a> {
         mark_replaced(transaction, &locations, now).await?;
         locations.sort_unstable_by_key(|place| (place.package_id, place.location.store_id, place.path));
         insert_locations(transaction, &locations, now).await?;
-        count_up(transaction, writer).await?;
+        changes::note(transaction, writer, hashes).await?;
 
         Ok(Inserted {
             packages_new: new.len() as u64,
@@ -404,15 +405,6 @@ async fn insert_locations(transaction: &mut Transaction, locations: &[Place<'_>]
             query.build().execute(&mut **connection).await?;
         });
     }
-    Ok(())
-}
-
-async fn count_up(transaction: &mut Transaction, writer: &str) -> sqlx::Result<()> {
-    both!(Transaction, transaction, |connection, Backend| {
-        let mut query = QueryBuilder::<Backend>::new("insert into writers (writer, sequence) values (");
-        query.push_bind(writer).push(", 1)").push(Backend::SAME_WRITER);
-        query.build().execute(&mut **connection).await?;
-    });
     Ok(())
 }
 

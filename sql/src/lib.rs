@@ -8,8 +8,10 @@
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
 //! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`; `read`, the queries, and `rows`,
 //!   what they select; `members`, the lists of a package's artifacts; `short`, what rows leave out);
-//! - [`Import`]: what goes in (`import`, and `insert`, the transaction); `seen`: what a store holds, and no longer holds.
+//! - [`Import`]: what goes in (`import`, and `insert`, the transaction); [`Changes`]: what came since; `seen`: what a store holds, and
+//!   no longer holds.
 
+mod changes;
 mod database_url;
 mod db;
 mod dialect;
@@ -30,6 +32,7 @@ mod short;
 mod store;
 mod views;
 
+pub use changes::{Changes, Head, Heads, hash};
 pub use database_url::DatabaseUrl;
 pub use db::{Access, Index};
 pub use error::{Error, Result};

@@ -10,8 +10,14 @@ use crate::db::{Db, asking, both};
 use crate::{Error, Index, Result, dialect, views};
 
 /// The migrations: number, name, SQL. They are only ever added; the numbers of both databases match.
-const MYSQL: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../migrations/mysql/0001_schema.sql"))];
-const SQLITE: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../migrations/sqlite/0001_schema.sql"))];
+const MYSQL: &[(i64, &str, &str)] = &[
+    (1, "schema", include_str!("../migrations/mysql/0001_schema.sql")),
+    (2, "changes", include_str!("../migrations/mysql/0002_changes.sql")),
+];
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "schema", include_str!("../migrations/sqlite/0001_schema.sql")),
+    (2, "changes", include_str!("../migrations/sqlite/0002_changes.sql")),
+];
 
 /// The table in which sqlx keeps its books, as sqlx makes it.
 const BOOKS: &str = "create table if not exists _sqlx_migrations (

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
+mod changes;
 mod deadlock;
 mod inserting;
 mod makers;
@@ -62,7 +63,7 @@ impl Fresh {
     async fn index(&self) -> Index {
         let index = self.open(Access::ReadWrite);
         let migration = index.migrate().await.unwrap();
-        assert_eq!((migration.applied, migration.notes), (vec![1], Vec::new()));
+        assert_eq!((migration.applied, migration.notes), (vec![1, 2], Vec::new()));
         index
     }
 
@@ -88,6 +89,18 @@ impl Fresh {
                 rows!(sqlx::SqliteConnection, &format!("sqlite:{}", folder.path().join("index.db").display()))
             }
             Raw::MariaDb(server) => rows!(sqlx::MySqlConnection, &server.url(&self.database)),
+        }
+    }
+
+    /// Runs one statement beside the index, for its effect.
+    async fn execute(&self, statement: &'static str) {
+        match &self.raw {
+            Raw::Sqlite(folder) => {
+                let url = format!("sqlite:{}", folder.path().join("index.db").display());
+                let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+                sqlx::query(statement).execute(&mut connection).await.unwrap();
+            }
+            Raw::MariaDb(server) => drop(server.sql(&format!("use {}; {statement}", self.database))),
         }
     }
 
