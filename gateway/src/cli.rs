@@ -59,6 +59,10 @@ pub(crate) struct Arguments {
     /// Another debuginfod server to ask for what the index does not have; repeatable [default: $DEBUGINFOD_URLS].
     #[arg(long = "upstream", value_name = "URL", env = "DARKSERVER_UPSTREAMS", value_delimiter = ' ', hide_env_values = true)]
     pub(crate) upstreams: Vec<String>,
+    /// Whether to keep a filter of all build-ids in memory, 9 bits each, which answers for absent ones without the
+    /// database [default: true].
+    #[arg(long, value_name = "BOOL", env = "DARKSERVER_INDEX_FILTER")]
+    pub(crate) index_filter: Option<bool>,
     /// Configuration file [default: /etc/darkserver/gateway.toml, if there].
     #[arg(long, value_name = "FILE", env = "DARKSERVER_CONFIG")]
     pub(crate) config: Option<PathBuf>,

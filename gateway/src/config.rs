@@ -86,6 +86,8 @@ pub(crate) struct Index {
     pub(crate) away_ttl: Duration,
     /// How many build-ids are kept in memory.
     pub(crate) entries: u64,
+    /// Whether a filter of all build-ids is kept in memory, which answers for absent ones.
+    pub(crate) filter: bool,
 }
 
 /// `[stores]`
@@ -150,7 +152,7 @@ impl Default for Connections {
 impl Default for Index {
     fn default() -> Self {
         let (hit_ttl, miss_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
-        Self { hit_ttl, miss_ttl, away_ttl: Duration::from_secs(24 * 60 * 60), entries: 100_000 }
+        Self { hit_ttl, miss_ttl, away_ttl: Duration::from_secs(24 * 60 * 60), entries: 100_000, filter: true }
     }
 }
 
@@ -222,7 +224,7 @@ impl Config {
             trusted_proxies: file.trusted_proxies,
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
             connections,
-            index: file.index,
+            index: Index { filter: arguments.index_filter.unwrap_or(file.index.filter), ..file.index },
             stores: file.stores,
             federation,
         })

@@ -7,7 +7,7 @@
 //! - [`routes`]: parse a URL into a question, deliver the answer; [`deliver`]: bytes, ranges, validators; [`error`]: the one table
 //!   of statuses;
 //! - [`resolve`]: the only place that decides the order in which an answer is looked for; [`search`]: through what the index knows;
-//! - [`lookup`]: the index behind a short-lived cache; [`watch`]: can it be asked? [`archives`]: an archive's bytes from a disk or a
+//! - [`lookup`]: the index behind a filter and a short-lived cache; [`filter`]: what is certainly not in it; [`watch`]: can it be asked? [`archives`]: an archive's bytes from a disk or a
 //!   store; [`files`]: members extracted on disk; [`federation`]: other debuginfod servers;
 //! - [`metrics`], [`logging`].
 //!
@@ -24,6 +24,7 @@ mod deliver;
 mod error;
 mod federation;
 mod files;
+mod filter;
 mod http_client;
 mod logging;
 mod lookup;

@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
 
 /// The process's metrics.
 pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new().begin());
@@ -17,6 +20,12 @@ pub(crate) struct Metrics {
     pub(crate) index_lookups: IntCounterVec,
     pub(crate) index_seconds: Histogram,
     pub(crate) index_up: IntGauge,
+    pub(crate) filter_answers: IntCounterVec,
+    pub(crate) filter_false_positives: IntCounter,
+    pub(crate) filter_build_ids: IntGaugeVec,
+    pub(crate) filter_bytes: IntGauge,
+    pub(crate) filter_checked: IntGauge,
+    pub(crate) filter_scans: IntCounterVec,
     pub(crate) extractions: IntCounterVec,
     pub(crate) extraction_seconds: Histogram,
     pub(crate) files: IntGauge,
@@ -51,6 +60,11 @@ impl Metrics {
             registry.register(Box::new(gauge.clone())).expect("a name registered once");
             gauge
         };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect("a sound gauge");
+            registry.register(Box::new(gauges.clone())).expect("a name registered once");
+            gauges
+        };
         let version = Opts::new("gateway_build_info", "Version of the running gateway, as a label; always 1.");
         let build_info = IntGauge::with_opts(version.const_label("version", env!("CARGO_PKG_VERSION"))).expect("a sound gauge");
         build_info.set(1);
@@ -74,12 +88,38 @@ impl Metrics {
             ),
             index_lookups: counters(
                 "gateway_index_lookups_total",
-                "Build-ids looked up, by who answered: memory, database, kept while it was away, or error.",
+                "Build-ids looked up that the filter did not answer, by who did: memory, database, kept while it was away, or error.",
                 &["answer"],
             ),
             index_seconds: histograms("gateway_index_query_seconds", "Seconds that queries of the database took.", &[])
                 .with_label_values::<&str>(&[]),
             index_up: gauge("gateway_index_up", "Whether the database can be asked: 1, or 0 while it is away."),
+            filter_answers: counters(
+                "gateway_filter_answers_total",
+                "Build-ids looked up, by what the filter said: no, maybe, or nothing because there is none that is fresh.",
+                &["answer"],
+            ),
+            filter_false_positives: counters(
+                "gateway_filter_false_positives_total",
+                "Build-ids that the filter took for members and the database did not have.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
+            filter_build_ids: gauges(
+                "gateway_filter_build_ids",
+                "Build-ids in the filter, by part: base, or delta for those that came since it was made.",
+                &["part"],
+            ),
+            filter_bytes: gauge("gateway_filter_bytes", "Bytes of memory that the filter takes."),
+            filter_checked: gauge(
+                "gateway_filter_checked_timestamp_seconds",
+                "Seconds since 1970 when the database last said what had come; 0 if it never did.",
+            ),
+            filter_scans: counters(
+                "gateway_filter_scans_total",
+                "Times that all build-ids were read to make a filter, by why: start, growth.",
+                &["why"],
+            ),
             extractions: counters(
                 "gateway_extractions_total",
                 "Members extracted from archives, by result: whole, failed.",
@@ -125,6 +165,15 @@ impl Metrics {
         }
         for answer in ["memory", "database", "kept", "error"] {
             self.index_lookups.with_label_values(&[answer]);
+        }
+        for answer in ["no", "maybe", "nothing"] {
+            self.filter_answers.with_label_values(&[answer]);
+        }
+        for part in ["base", "delta"] {
+            self.filter_build_ids.with_label_values(&[part]);
+        }
+        for why in ["start", "growth"] {
+            self.filter_scans.with_label_values(&[why]);
         }
         for result in ["whole", "failed"] {
             self.extractions.with_label_values(&[result]);

@@ -8,6 +8,7 @@
 //! With `federation.prefer = "redirect"` 3 comes before 2. A decision takes at most the budget; bytes may take longer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::future::Cache;
@@ -33,7 +34,16 @@ pub(crate) struct Gateway {
     pub(crate) files: Files,
     pub(crate) federation: Federation,
     search: Search,
-    undecided: Cache<Question, Undecided>,
+    undecided: Recent,
+}
+
+/// Questions that were undecided a moment ago. Mostly there are none, and then nobody looks.
+#[derive(Clone)]
+struct Recent {
+    questions: Cache<Question, Undecided>,
+    began: Instant,
+    /// Until when there may be one, in milliseconds since `began`.
+    until: Arc<AtomicU64>,
 }
 
 impl Gateway {
@@ -41,7 +51,7 @@ impl Gateway {
     pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         let budget = config.federation.budget;
-        let lookup = Lookup::new(index, &config.index, budget);
+        let lookup = Lookup::new(index, &config.index, budget, &config.cache_dir);
         let files = Files::open(&config.cache_dir, config.cache_size).await?;
         let archives = Archives::new(http_client::build(&config.stores.redirect_hosts)?);
         Ok(Self {
@@ -49,7 +59,7 @@ impl Gateway {
             lookup,
             files,
             federation: Federation::new(&config.federation)?,
-            undecided: Cache::builder().max_capacity(10_000).time_to_live(UNDECIDED_FOR).build(),
+            undecided: Recent::new(),
             config: Arc::new(config),
         })
     }
@@ -62,14 +72,15 @@ impl Gateway {
         if is_junk(question) {
             return Ok(None);
         }
-        if let Some(causes) = self.undecided.get(question).await {
+        let now = Instant::now();
+        if let Some(causes) = self.undecided.find(question, now).await {
             return Err(causes);
         }
-        let deadline = Instant::now() + self.config.federation.budget;
+        let deadline = now + self.config.federation.budget;
         let answer = self.decide(question, caller, deadline).await;
         if let Err(causes) = &answer {
             tracing::warn!(%question, %causes, "undecided");
-            self.undecided.insert(question.clone(), causes.clone()).await;
+            self.undecided.insert(question, causes).await;
         }
         answer
     }
@@ -100,6 +111,26 @@ impl Gateway {
     /// Until when those who are asked first may take: a store or an upstream that hangs must leave time to ask the others.
     fn first_deadline(&self, deadline: Instant) -> Instant {
         if self.federation.is_empty() { deadline } else { deadline - self.config.federation.budget / 3 }
+    }
+}
+
+impl Recent {
+    fn new() -> Self {
+        let questions = Cache::builder().max_capacity(10_000).time_to_live(UNDECIDED_FOR).build();
+        Self { questions, began: Instant::now(), until: Arc::default() }
+    }
+
+    async fn find(&self, question: &Question, now: Instant) -> Option<Undecided> {
+        if self.millis(now) > self.until.load(Ordering::Acquire) { None } else { self.questions.get(question).await }
+    }
+
+    async fn insert(&self, question: &Question, causes: &Undecided) {
+        self.questions.insert(question.clone(), causes.clone()).await;
+        self.until.fetch_max(self.millis(Instant::now() + UNDECIDED_FOR), Ordering::Release);
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -72,6 +72,11 @@ impl Watch {
         self.0.suspected.notify_one();
     }
 
+    /// Was the last question answered, as far as is known?
+    pub(crate) fn is_sure(&self) -> bool {
+        self.0.since.load(Ordering::Relaxed) == 0
+    }
+
     /// Why the index cannot be asked, if that is so.
     pub(crate) fn away(&self) -> Option<String> {
         self.verdict().clone()

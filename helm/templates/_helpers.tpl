@@ -68,6 +68,7 @@ hit_ttl = {{ toRawJson .Values.gateway.index.hitTtl }}
 miss_ttl = {{ toRawJson .Values.gateway.index.missTtl }}
 away_ttl = {{ toRawJson .Values.gateway.index.awayTtl }}
 entries = {{ int64 .Values.gateway.index.entries }}
+filter = {{ .Values.gateway.index.filter }}
 
 [stores]
 redirect_hosts = {{ toRawJson .Values.gateway.stores.redirectHosts }}

@@ -346,9 +346,11 @@ def configuration(found):
 
 
 def documented():
-    """The keys that only the gateway's file has, with their defaults, as docs/configuration.md lists them."""
+    """The keys of the gateway's file that the chart sets there, with their defaults, as docs/configuration.md lists them: those that
+    have no flag, and those of [index] with one."""
     text = (CHART.parent / "docs" / "configuration.md").read_text()
-    return dict(re.findall(r"^\| +\| +\| `([a-z_.]+)`[^|]*\| `([^`|]*)` \|", text, re.MULTILINE))
+    return dict(re.findall(r"^\| +\| +\| `([a-z_.]+)`[^|]*\| `([^`|]*)` \|", text, re.MULTILINE)) | dict(
+        re.findall(r"^\|[^|]+\|[^|]+\| `(index\.[a-z_]+)` \| `([^`|]*)` \|", text, re.MULTILINE))
 
 
 def default(found):
@@ -356,8 +358,8 @@ def default(found):
     check("default: no upstreams", config["federation"].pop("upstreams") == [])
     given = {"trusted_proxies": config.pop("trusted_proxies")}
     given |= {f"{table}.{key}": value for table, keys in config.items() for key, value in keys.items()}
-    check("default: gateway.toml has every key that is in that file alone, and the gateway's own defaults",
-          {key: str(value) for key, value in given.items()} == documented(), (given, documented()))
+    check("default: gateway.toml has every key that belongs there, and the gateway's own defaults",
+          {key: json.dumps(value) if value is True else str(value) for key, value in given.items()} == documented(), (given, documented()))
     check("default: the gateway decides what is logged", "RUST_LOG" not in environment(found))
     volumes = only(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
     check("default: bounded cache", {"name": "cache", "emptyDir": {"sizeLimit": "12Gi"}} in volumes)
@@ -419,7 +421,7 @@ def federation(found):
         "upstreams": ["https://debuginfod.example.org/", "https://mirror.example.net/debuginfod?a=1&b=<2>"],
         "prefer": "redirect", "unknown": "503", "budget": "2500ms", "hops": 3,
         "redirect_hosts": ["cdn.example.net", "[2001:db8::1]"]}, config)
-    check("federation: index", config["index"] == {"hit_ttl": "5m", "miss_ttl": "1500ms", "away_ttl": "2d", "entries": 12000000}, config)
+    check("federation: index", config["index"] == {"hit_ttl": "5m", "miss_ttl": "1500ms", "away_ttl": "2d", "entries": 12000000, "filter": False}, config)
     check("federation: stores", config["stores"] == {"redirect_hosts": ["*"]}, config)
     check("federation: log filter", environment(found)["RUST_LOG"] == "info,access=warn", environment(found))
     check("federation: public URL", environment(found)["DARKSERVER_PUBLIC_URL"] == "https://symbols.example.org")
@@ -493,6 +495,7 @@ OUTSIDE_SCHEMA = [
     ({"gateway": {"index": {"missTtl": "3s"}}}, "gateway.index.missTtl"),
     ({"gateway": {"index": {"missTtl": "2001ms"}}}, "gateway.index.missTtl"),
     ({"gateway": {"index": {"entries": "many"}}}, "gateway.index.entries"),
+    ({"gateway": {"index": {"filter": "no"}}}, "gateway.index.filter"),
     ({"gateway": {"trustedProxies": ["10.0.0.1"]}}, "gateway.trustedProxies.0"),
     ({"gateway": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "gateway.extraEnv.0.name"),
     ({"cache": {"size": "10GB"}}, "cache.size"),

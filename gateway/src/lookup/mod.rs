@@ -1,7 +1,7 @@
-//! The index behind a short-lived cache.
+//! The index behind a filter and a short-lived cache.
 //!
-//! Found and absent build-ids are fresh for a short time, each with its own lifetime; an error is never remembered. What was found is
-//! kept for longer, and answers when the index cannot be asked ([`Known::away`]); what is absent is unknown then. Concurrent
+//! What the filter says is not in it is answered at once ([`crate::filter`]), unless the index may be away. Found and absent
+//! build-ids are fresh for a short time, each with its own lifetime; an error is never remembered. What was found is kept for longer, and answers when the index cannot be asked ([`Known::away`]); what is absent is unknown then. Concurrent
 //! questions share queries ([`batches`]). Queries run on the main runtime, so that a client that goes away cancels nobody else's
 //! query, and none longer than a decision may take: a database that hangs must not hold requests for ever.
 
@@ -9,6 +9,7 @@ mod batches;
 mod records;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use sql::{Index, Record, StoredPackage};
 use tokio::runtime::Handle;
 
 use crate::config;
+use crate::filter::{Filter, Said};
 use crate::metrics::METRICS;
 use crate::watch::Watch;
 use batches::Batches;
@@ -32,6 +34,9 @@ pub(crate) type Siblings = Arc<Vec<Arc<StoredPackage>>>;
 #[derive(Clone)]
 pub(crate) struct Lookup {
     index: Index,
+    filter: Filter,
+    /// What is known of every absent build-id.
+    nothing: Arc<Records>,
     fresh: Cache<BuildId, Arc<Records>>,
     kept: Kept,
     batches: Batches,
@@ -63,8 +68,8 @@ struct Queries {
 }
 
 impl Lookup {
-    /// Puts the cache in front of `index`, and begins to watch it; a query may take `limit`.
-    pub(crate) fn new(index: Index, config: &config::Index, limit: Duration) -> Self {
+    /// Puts filter and cache in front of `index`, and begins to watch it; a query may take `limit`. The filter is kept in `folder`.
+    pub(crate) fn new(index: Index, config: &config::Index, limit: Duration, folder: &Path) -> Self {
         let lifetime = Lifetime { hit: config.hit_ttl, miss: config.miss_ttl };
         let fresh = Cache::builder().max_capacity(config.entries).expire_after(lifetime).build();
         let (watch, runtime) = (Watch::default(), Handle::current());
@@ -80,7 +85,11 @@ impl Lookup {
             let (index, queries) = (asked.clone(), asking.clone());
             async move { queries.here(async move { index.records(&build_ids).await }).await }
         });
-        Self { index, fresh, kept: Kept::new(config), batches, queries, watch }
+        let filter = match config.filter {
+            true => Filter::start(index.clone(), folder.to_owned(), limit, watch.clone()),
+            false => Filter::off(),
+        };
+        Self { index, filter, nothing: Arc::default(), fresh, kept: Kept::new(config), batches, queries, watch }
     }
 
     /// Every record of one build-id, asked for until `until`.
@@ -88,6 +97,10 @@ impl Lookup {
     /// # Errors
     /// The index could not be asked, and nothing is kept.
     pub(crate) async fn records(&self, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, String> {
+        let said = self.filtered(build_id);
+        if said == Said::No {
+            return Ok(Known::fresh(self.nothing.clone()));
+        }
         if let Some(records) = self.fresh.get(build_id).await {
             count("memory");
             return Ok(Known::fresh(records));
@@ -95,6 +108,9 @@ impl Lookup {
         match self.ask(until, self.batches.records(build_id)).await {
             Ok(records) => {
                 count("database");
+                if said == Said::Maybe && records.is_empty() {
+                    METRICS.filter_false_positives.inc();
+                }
                 self.kept.keep(build_id, &records).await;
                 self.fresh.insert(build_id.clone(), records.clone()).await;
                 Ok(Known::fresh(records))
@@ -105,6 +121,11 @@ impl Lookup {
                 kept.map(|value| Known { value, away: Some(cause.clone()) }).ok_or(cause)
             }
         }
+    }
+
+    /// What the filter says. Where the index may be away its word does not count: what cannot be asked is unknown.
+    fn filtered(&self, build_id: &BuildId) -> Said {
+        if self.watch.is_sure() { self.filter.ask(build_id) } else { Said::Nothing }
     }
 
     /// Every record of several build-ids, ordered by package (its number in the index), place in the package and build-id.

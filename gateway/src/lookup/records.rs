@@ -19,10 +19,11 @@ impl Records {
         Self { list, json: OnceLock::new() }
     }
 
-    /// Their JSON with links below `base`: written once for the first base, for others each time.
+    /// Their JSON with links below `base`: written once for the first base, for others each time; once for all where there are no
+    /// records, and so no links.
     pub(crate) fn json(&self, base: &str, write: impl Fn() -> Bytes) -> Bytes {
         let (known, json) = self.json.get_or_init(|| (base.to_owned(), write()));
-        if known == base { json.clone() } else { write() }
+        if known == base || self.list.is_empty() { json.clone() } else { write() }
     }
 }
 
@@ -37,12 +38,25 @@ impl Deref for Records {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::Arc;
+
+    use artifact::{Artifact, BuildId, Identity, Kind, Package};
+    use sql::StoredPackage;
 
     use super::*;
 
+    fn record() -> Record {
+        let nevra = "p-1-1.x86_64".parse().unwrap();
+        let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None };
+        let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
+        let build_id = BuildId::from_bytes(&[1]).unwrap();
+        let artifact = Artifact { ordinal: 0, build_id, kind: Kind::Executable, dwarf: None, path: "/usr/bin/p".into() };
+        Record { package: Arc::new(stored), artifact }
+    }
+
     #[test]
     fn json_is_written_once_for_a_base_and_never_given_to_another() {
-        let (records, written) = (Records::default(), Cell::new(0));
+        let (records, written) = (Records::new(vec![record()]), Cell::new(0));
         let json = |base: &'static str| {
             records.json(base, || {
                 written.set(written.get() + 1);
@@ -51,5 +65,8 @@ mod tests {
         };
         assert_eq!([json("http://a"), json("http://a"), json("http://b")], ["http://a", "http://a", "http://b"]);
         assert_eq!(written.get(), 2);
+        let nothing = Records::default();
+        let json = |base| nothing.json(base, || Bytes::from_static(base.as_bytes()));
+        assert_eq!([json("http://a"), json("http://b")], ["http://a"; 2], "without records there are no links");
     }
 }
