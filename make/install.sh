@@ -50,6 +50,12 @@ while read -r program debian fedora; do
   if [[ $manager == dnf ]]; then packages+=("$fedora"); else packages+=("$debian"); fi
 done <<< "${!group}"
 
+# A library: no program shows whether it is there.
+if [[ $group != mysql ]] && ! compgen -G '/usr/lib*/galera*/libgalera_smm.so' > /dev/null; then
+  if [[ $manager == dnf ]]; then packages+=(galera); else packages+=(galera-4); fi
+  programs+=(libgalera_smm.so)
+fi
+
 # The chart is rendered by helm where there is one, else by a small Go program.
 if [[ $group == test ]] && ! have helm; then
   if [[ $manager == dnf ]]; then

@@ -3,7 +3,7 @@
 //! - [`fixtures`]: the committed RPMs and what `eu-readelf` says of them; [`rpmbuild`]: larger and stranger ones, made for a test;
 //! - [`crash`]: a fixture's program and the core dump that it leaves;
 //! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
-//!   [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off; [`proxy`]: a way that can be disturbed;
+//!   [`galera`]: a cluster of two; [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off; [`proxy`]: a way that can be disturbed;
 //! - [`small_disk`]: a gateway with a cache folder that gets full;
 //! - [`http`]: requests as bytes on a socket, so that a test sees a reset as a reset;
 //! - [`process`]: the guard that all of them share.
@@ -17,6 +17,7 @@ pub mod darkserver;
 pub mod debuginfod;
 pub mod files;
 pub mod fixtures;
+pub mod galera;
 pub mod http;
 pub mod mariadb;
 pub mod odd;

@@ -25,6 +25,8 @@ pub struct MariaDb {
     folder: TempDir,
     /// More options of the server.
     options: Vec<String>,
+    /// A folder of programs that the server starts.
+    programs: Option<PathBuf>,
 }
 
 impl MariaDb {
@@ -41,11 +43,7 @@ impl MariaDb {
     /// # Panics
     /// As [`MariaDb::start`].
     pub fn start_with(options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a folder for MariaDB: {error}"));
-        if geteuid().is_root() {
-            // mariadbd refuses to run as root.
-            run(Command::new("chown").arg(format!("{}:", unprivileged_user())).arg(folder.path()));
-        }
+        let folder = empty_folder();
         let mut install = Command::new(find("mariadb-install-db"));
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
         install.args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M"]);
@@ -56,7 +54,7 @@ impl MariaDb {
             install.arg(format!("--user={}", unprivileged_user()));
         }
         run(&mut install);
-        let mut started = Self { server: None, port: 0, folder, options: Vec::new() };
+        let mut started = Self { server: None, port: 0, folder, options: Vec::new(), programs: None };
         started.set_options(options);
         // Another process may take the port between its choice and the server's start.
         for _ in 0..5 {
@@ -67,6 +65,26 @@ impl MariaDb {
             }
         }
         panic!("mariadbd did not start:\n{}", started.log());
+    }
+
+    /// A server with a copy of the data of one that does not run, not started yet.
+    ///
+    /// # Panics
+    /// If the data cannot be copied.
+    pub(crate) fn copy_of(stopped: &Self) -> Self {
+        let folder = empty_folder();
+        run(Command::new("cp").arg("-a").args([stopped.data(), folder.path().join("data")]));
+        Self { server: None, port: free_port(), folder, options: Vec::new(), programs: None }
+    }
+
+    /// Its folder of data.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Programs that the server starts are looked for in this folder first.
+    pub(crate) fn set_programs(&mut self, folder: &Path) {
+        self.programs = Some(folder.to_owned());
     }
 
     /// The server that the tests of one process share: it runs as long as one of them holds it.
@@ -230,6 +248,11 @@ impl MariaDb {
             server.arg(format!("--user={}", unprivileged_user()));
         }
         server.args(&self.options);
+        if let Some(programs) = &self.programs {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let folders = std::iter::once(programs.clone()).chain(std::env::split_paths(&path));
+            server.env("PATH", std::env::join_paths(folders).unwrap_or(path.clone()));
+        }
         server.stdin(Stdio::null()).stdout(log("stdout")).stderr(log("stderr"));
         self.server = Some(server.spawn().unwrap_or_else(|error| panic!("mariadbd: {error}")));
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -257,13 +280,23 @@ impl Drop for MariaDb {
     }
 }
 
-/// Finds a program in PATH or where distributions keep servers.
+/// A folder that the server may write to.
+fn empty_folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a folder for MariaDB: {error}"));
+    if geteuid().is_root() {
+        // mariadbd refuses to run as root.
+        run(Command::new("chown").arg(format!("{}:", unprivileged_user())).arg(folder.path()));
+    }
+    folder
+}
+
 /// Whom the server runs as when the tests run as root: the server's packages make `mysql`, but not all of them do.
 fn unprivileged_user() -> &'static str {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     if users.lines().any(|line| line.starts_with("mysql:")) { "mysql" } else { "nobody" }
 }
 
+/// Finds a program in PATH or where distributions keep servers.
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

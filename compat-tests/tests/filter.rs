@@ -1,0 +1,349 @@
+//! The gateway's filter of the index: misses without the database, and never a wrong one for long.
+
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::fixtures;
+use compat_tests::galera::Galera;
+use compat_tests::http;
+use compat_tests::mariadb::MariaDb;
+use rustix::process::Signal;
+
+/// How long a "no" may count after the index was asked what came.
+const BOUND: Duration = Duration::from_secs(10);
+/// The filter asks once a second; the rest is for a busy machine.
+const SOON: Duration = Duration::from_secs(5);
+
+/// What a gateway says of a build-id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    Found,
+    Absent,
+    Unknown,
+}
+
+fn says(gateway: &Gateway, build_id: &str) -> Says {
+    let answer = gateway.get(&format!("/buildids/{build_id}"));
+    match (answer.status, answer.text().as_str()) {
+        (200, "[]") => Says::Absent,
+        (200, _) => Says::Found,
+        (503, _) => Says::Unknown,
+        other => panic!("{build_id}: {other:?}"),
+    }
+}
+
+fn server(release: u8) -> String {
+    fixtures::build_id(&format!("server/server-1.1-{release}.fc99.x86_64.rpm"), "/usr/bin/server")
+}
+
+fn unknown(number: u32) -> String {
+    format!("{number:08x}00000000000000000000000000000000")
+}
+
+fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How often the filter said "no" so far.
+fn noes(gateway: &Gateway) -> f64 {
+    gateway.metric("gateway_filter_answers_total{answer=\"no\"}")
+}
+
+/// Waits until the filter answers.
+fn ready(gateway: &Gateway) {
+    let before = noes(gateway);
+    let mut number = 1 << 24;
+    until("the filter", SOON, || {
+        number += 1;
+        says(gateway, &unknown(number));
+        noes(gateway) > before
+    });
+}
+
+/// A folder with the server of these releases.
+fn servers(releases: &[u8]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for release in releases {
+        add_server(folder.path(), *release);
+    }
+    folder
+}
+
+fn add_server(folder: &Path, release: u8) {
+    let name = format!("server-1.1-{release}.fc99.x86_64.rpm");
+    fs::copy(fixtures::rpm(&format!("server/{name}")), folder.join(name)).unwrap();
+}
+
+fn import(database: &str, folder: &Path) {
+    import_ok(database, &["dir", folder.to_str().unwrap()]);
+}
+
+fn mariadb() -> (MariaDb, String) {
+    let mariadb = MariaDb::start();
+    mariadb.create_database("darkserver");
+    mariadb.create_user("reader", "geheim", "select on darkserver.*");
+    let url = mariadb.url("darkserver");
+    import_ok(&url, &["migrate"]);
+    (mariadb, url)
+}
+
+/// A gateway answers for absent build-ids without the database, and for new ones soon after they came.
+fn misses_cost_no_query(reader: &str, writer: &str) {
+    let folder = servers(&[5]);
+    import(writer, folder.path());
+    let gateway = Gateway::start(reader);
+    ready(&gateway);
+    let (queries, before) = (gateway.metric("gateway_index_lookups_total{answer=\"database\"}"), noes(&gateway));
+    for number in 0..500 {
+        assert_eq!(says(&gateway, &unknown(number)), Says::Absent);
+        assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", unknown(number))).status, 404);
+    }
+    let said = noes(&gateway) - before;
+    let queries = gateway.metric("gateway_index_lookups_total{answer=\"database\"}") - queries;
+    // One in 256, and asked twice at most.
+    assert!(said > 950.0 && queries < 50.0, "{said} answers by the filter, {queries} by the database");
+    assert_eq!(says(&gateway, &server(5)), Says::Found);
+
+    assert_eq!(says(&gateway, &server(6)), Says::Absent);
+    add_server(folder.path(), 6);
+    import(writer, folder.path());
+    until("what was imported", SOON, || says(&gateway, &server(6)) == Says::Found);
+    for _ in 0..50 {
+        assert_eq!(says(&gateway, &server(6)), Says::Found);
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    assert_eq!(gateway.metric("gateway_filter_scans_total{why=\"start\"}"), 1.0);
+    assert_eq!(gateway.metric("gateway_filter_build_ids{part=\"delta\"}"), 1.0);
+
+    let without = Gateway::start_with(reader, "[index]\nfilter = false\n", &[]);
+    assert_eq!(says(&without, &unknown(1)), Says::Absent);
+    assert_eq!(noes(&without), 0.0);
+    assert_eq!(without.metric("gateway_index_lookups_total{answer=\"database\"}"), 1.0);
+    let (flag, file) = (["--index-filter", "false"], "[index]\nfilter = true\n");
+    assert_eq!(Gateway::start_with(reader, file, &flag).metric("gateway_filter_scans_total{why=\"start\"}"), 0.0);
+}
+
+#[test]
+fn misses_cost_no_query_on_sqlite() {
+    let sqlite = Sqlite::of(&[]);
+    misses_cost_no_query(&sqlite.url(), &sqlite.url());
+}
+
+#[test]
+fn misses_cost_no_query_on_mariadb() {
+    let (mariadb, url) = mariadb();
+    misses_cost_no_query(&mariadb.url_of("reader", "geheim", "darkserver"), &url);
+}
+
+#[test]
+fn where_the_database_is_gone_or_hangs_no_becomes_unknown() {
+    let (mut mariadb, url) = mariadb();
+    let folder = servers(&[5]);
+    import(&url, folder.path());
+    let gateway = Gateway::start(&url);
+    ready(&gateway);
+    mariadb.kill();
+    until("unknown", BOUND, || says(&gateway, &unknown(1)) == Says::Unknown);
+    for number in 0..20 {
+        assert_eq!(says(&gateway, &unknown(100 + number)), Says::Unknown);
+    }
+    mariadb.restart();
+    ready(&gateway);
+
+    mariadb.pause();
+    let paused = Instant::now();
+    let mut number = 1000;
+    until("unknown", BOUND + SOON, || {
+        number += 1;
+        let asked = paused.elapsed();
+        let said = says(&gateway, &unknown(number));
+        assert!(said == Says::Unknown || asked < BOUND, "still {said:?} after {asked:?}");
+        said == Says::Unknown
+    });
+    mariadb.resume();
+    ready(&gateway);
+}
+
+/// The lines of the log since a start that came after `before`.
+fn log_since(gateway: &Gateway, before: usize) -> String {
+    gateway.log().get(before..).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_restart_takes_the_filter_over_and_refuses_one_that_is_not_right() {
+    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
+    let mut gateway = Gateway::start(&sqlite.url());
+    ready(&gateway);
+    let file = gateway.cache().parent().unwrap().join("filter");
+    let scans = |gateway: &Gateway| gateway.metric("gateway_filter_scans_total{why=\"start\"}");
+    let whole = fs::read(&file).unwrap();
+
+    // What comes while no gateway runs is caught up with.
+    gateway.process().kill();
+    import(&sqlite.url(), &fixtures::family("fedora-separate"));
+    let before = gateway.log().len();
+    gateway.restart();
+    ready(&gateway);
+    assert!(log_since(&gateway, before).contains("a filter of an earlier run was read"), "{}", gateway.log());
+    assert_eq!(scans(&gateway), 0.0);
+    for truth in [fixtures::truth("server"), fixtures::truth("fedora-separate")].concat() {
+        assert_eq!(says(&gateway, &truth.build_id), Says::Found, "{truth:?}");
+    }
+
+    let elsewhere = Sqlite::of(&[&fixtures::family("payloads")]);
+    let other = Gateway::start(&elsewhere.url());
+    ready(&other);
+    let foreign = fs::read(other.cache().parent().unwrap().join("filter")).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    let wrong: [(&[u8], &str); 4] = [
+        (&damaged, "the filter on disk is ignored"),
+        (&whole[..whole.len() - 1], "the filter on disk is ignored"),
+        (&[], "the filter on disk is ignored"),
+        (&foreign, "the filter does not follow from what it was made of"),
+    ];
+    for (bytes, line) in wrong {
+        gateway.process().kill();
+        fs::write(&file, bytes).unwrap();
+        let before = gateway.log().len();
+        gateway.restart();
+        ready(&gateway);
+        assert!(log_since(&gateway, before).contains(line), "{line}: {}", log_since(&gateway, before));
+        assert_eq!(says(&gateway, &server(5)), Says::Found, "{line}");
+    }
+}
+
+#[test]
+fn a_filter_of_another_index_is_given_up() {
+    let [one, other] = [&[5_u8][..], &[6, 7]].map(|releases| {
+        let (sqlite, folder) = (Sqlite::of(&[]), servers(releases));
+        import(&sqlite.url(), folder.path());
+        (sqlite, folder)
+    });
+    let mut gateway = Gateway::start(&one.0.url());
+    ready(&gateway);
+    let gone = Gateway::start(&other.0.url());
+    ready(&gone);
+    // The folder of a gateway on another index.
+    let filter = |gateway: &Gateway| gateway.cache().parent().unwrap().join("filter");
+    gateway.process().kill();
+    fs::copy(filter(&gone), filter(&gateway)).unwrap();
+    gateway.restart();
+    ready(&gateway);
+    assert!(gateway.log().contains("the filter does not follow from what it was made of"), "{}", gateway.log());
+    assert_eq!(says(&gateway, &server(5)), Says::Found);
+
+    // Another file is put in the place of the index. Importers may leave what they wrote beside a file, which another one must not
+    // find there (docs/operations.md).
+    drop(gone);
+    let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('pragma wal_checkpoint(truncate)')";
+    for path in [one.0.path(), other.0.path()] {
+        assert!(Command::new("python3").args(["-c", script]).arg(path).status().unwrap().success());
+    }
+    let replaced = Instant::now();
+    fs::rename(other.0.path(), one.0.path()).unwrap();
+    until("the new file", BOUND, || says(&gateway, &server(6)) == Says::Found && says(&gateway, &server(7)) == Says::Found);
+    ready(&gateway);
+    assert!(replaced.elapsed() < BOUND + SOON);
+    until("what was in the old file alone", BOUND, || says(&gateway, &server(5)) == Says::Absent);
+}
+
+#[test]
+fn changes_that_were_pruned_make_a_new_filter() {
+    let (mariadb, url) = mariadb();
+    let folder = servers(&[5]);
+    import(&url, folder.path());
+    let mut gateway = Gateway::start(&url);
+    ready(&gateway);
+    gateway.process().signal(Signal::STOP);
+    for release in [6, 7] {
+        add_server(folder.path(), release);
+        import(&url, folder.path());
+    }
+    mariadb.sql("use darkserver; delete c from changes c join writers w using (writer) where c.sequence < w.sequence");
+    gateway.process().signal(Signal::CONT);
+    until("what came", BOUND, || [6, 7].iter().all(|release| says(&gateway, &server(*release)) == Says::Found));
+    until("a new filter", BOUND, || gateway.metric("gateway_filter_scans_total{why=\"start\"}") == 2.0);
+    ready(&gateway);
+    assert!(gateway.log().contains("are not kept any more"), "{}", gateway.log());
+    assert_eq!([5, 6, 7].map(|release| says(&gateway, &server(release))), [Says::Found; 3]);
+}
+
+#[test]
+fn two_indexers_on_two_nodes_of_a_galera_cluster() {
+    let mut galera = Galera::start();
+    galera.nodes[0].create_database("darkserver");
+    let urls = [galera.nodes[0].url("darkserver"), galera.nodes[1].url("darkserver")];
+    import_ok(&urls[0], &["migrate"]);
+    let folder = servers(&[]);
+    import(&urls[0], folder.path());
+    let gateway = Gateway::start(&urls[1]);
+    ready(&gateway);
+
+    let mut inserted: Vec<(u8, Instant)> = Vec::new();
+    for (number, release) in [5, 6, 7].into_iter().enumerate() {
+        assert_eq!(says(&gateway, &server(release)), Says::Absent);
+        add_server(folder.path(), release);
+        import(&urls[number % 2], folder.path());
+        inserted.push((release, Instant::now()));
+        // Asked all the time, also those from before.
+        for _ in 0..20 {
+            for (release, when) in &inserted {
+                let (age, said) = (when.elapsed(), says(&gateway, &server(*release)));
+                assert!(said == Says::Found || said == Says::Absent && age < BOUND, "{release}: {said:?} after {age:?}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    until("all of them", BOUND, || inserted.iter().all(|(release, _)| says(&gateway, &server(*release)) == Says::Found));
+
+    // Two that insert at the same time, as one writer and on two nodes: one of them loses, and tries again.
+    let (one, other) = (servers(&[]), servers(&[]));
+    let rpms = fixtures::rpms("fedora-separate");
+    fs::copy(&rpms[0], one.path().join("a.rpm")).unwrap();
+    fs::copy(&rpms[1], other.path().join("b.rpm")).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| import(&urls[0], one.path()));
+        scope.spawn(|| import(&urls[1], other.path()));
+    });
+    let of = |rpm: &Path| -> Vec<String> {
+        let name = format!("fedora-separate/{}", rpm.file_name().unwrap().to_str().unwrap());
+        let truth = fixtures::truth("fedora-separate");
+        truth.into_iter().filter(|truth| truth.rpm == name).map(|truth| truth.build_id).collect()
+    };
+    let ids: Vec<String> = rpms[..2].iter().flat_map(|rpm| of(rpm)).collect();
+    assert!(!ids.is_empty());
+    until("both", BOUND, || ids.iter().all(|id| says(&gateway, id) == Says::Found));
+    assert_eq!(gateway.metric("gateway_filter_scans_total{why=\"start\"}"), 1.0, "all of it was followed: {}", gateway.log());
+
+    // The gateway's node goes, and something comes on the other one.
+    galera.nodes[1].stop();
+    until("unknown", BOUND, || says(&gateway, &unknown(1)) == Says::Unknown);
+    let late = rpms.iter().skip(2).find(|rpm| !of(rpm).is_empty()).unwrap();
+    let third = servers(&[]);
+    fs::copy(late, third.path().join("c.rpm")).unwrap();
+    import(&urls[0], third.path());
+    let started = Instant::now();
+    while started.elapsed() < BOUND + Duration::from_secs(2) {
+        for id in of(late) {
+            assert_ne!(says(&gateway, &id), Says::Absent, "while the index cannot be asked");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    galera.restart(1);
+    until("what came", BOUND, || {
+        of(late).iter().all(|id| match http::get(gateway.port, &format!("/buildids/{id}")) {
+            Ok(answer) => answer.status == 200 && answer.text() != "[]",
+            Err(error) => panic!("{error}"),
+        })
+    });
+}
