@@ -84,7 +84,7 @@ create table if not exists locations (
     gone_at bigint null,
     primary key (package_id, store_id, path_hash),
     key locations_path (store_id, path_hash)
-) engine = InnoDB row_format = compressed key_block_size = 4 default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists cursors (
     name varchar(255) not null primary key,
@@ -98,7 +98,7 @@ create table if not exists writers (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'347a27a89a1b98bacecb3e35f6518bbf4f9a177a7001cd6d097f4ee0cc12182a51dbad24d9c839f7d98e45c17f943a70', 0)
+values (1, 'schema', true, x'53b40ab85fb2fc8d4c2734421263c486967b2868265d29ebe5e10af5147d32f76402623daade4ec69d7bf177136eb818', 0)
 on duplicate key update version = version;
 
 -- Version 2

@@ -4,7 +4,7 @@
 //!   [`MOST_AGE`]; nothing more follows from it than from an index that has no such record.
 //! - [`base`]: an immutable filter of all build-ids at one moment; what came since is a set of hashes beside it.
 //! - [`follow`]: asks the index once a second what came, and looks through all of it where that cannot be told.
-//! - [`file`]: the filter on disk, so that a restart does not begin with nothing.
+//! - [`mod@file`]: the filter on disk, so that a restart does not begin with nothing.
 
 mod base;
 mod file;

@@ -66,7 +66,7 @@ create table if not exists locations (
     gone_at bigint null,
     primary key (package_id, store_id, path_hash),
     key locations_path (store_id, path_hash)
-) engine = InnoDB row_format = compressed key_block_size = 4 default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
 create table if not exists cursors (
     name varchar(255) not null primary key,
