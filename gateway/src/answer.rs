@@ -19,6 +19,8 @@ pub(crate) struct Found {
     pub(crate) member: String,
     /// NVRA of its package.
     pub(crate) nvra: String,
+    /// A package may come that has more for the build-id: debuginfo that is not known to have DWARF.
+    pub(crate) is_poor: bool,
 }
 
 /// Where a client is sent.

@@ -18,10 +18,14 @@ use crate::connection::Connection;
 use crate::error;
 use crate::files::{Content, Entry, Files};
 
-/// A build-id's bytes never change, but two packages can hold different files with one id: a week, and not `immutable`.
-const FILE_LIFETIME: &str = "public, max-age=604800";
+/// Whatever a build-id was answered with stays a right answer (docs/adr/0013).
+const FILE_LIFETIME: &str = "public, max-age=604800, immutable";
+/// A better answer may come.
+const POOR_FILE_LIFETIME: &str = "public, max-age=3600";
+/// An archive may be signed anew.
+const ARCHIVE_LIFETIME: &str = "public, max-age=3600";
 /// Somebody else's answer may be gone soon.
-const REDIRECT_LIFETIME: &str = "public, max-age=60";
+pub(crate) const REDIRECT_LIFETIME: &str = "public, max-age=60";
 
 const SIZE: HeaderName = HeaderName::from_static("x-debuginfod-size");
 const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
@@ -29,7 +33,7 @@ const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
 
 /// The bytes, or that the client has them already, or that they are too many.
 pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> HttpResponse {
-    let Found { content, member, nvra } = found;
+    let Found { content, member, nvra, is_poor } = found;
     let size = content.len();
     if let Some(most) = most_bytes(request)
         && size > most
@@ -39,7 +43,7 @@ pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> 
     let validators = Validators::of(&content);
     let mut headers = vec![
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
-        (CACHE_CONTROL, HeaderValue::from_static(FILE_LIFETIME)),
+        (CACHE_CONTROL, HeaderValue::from_static(if is_poor { POOR_FILE_LIFETIME } else { FILE_LIFETIME })),
         (SIZE, HeaderValue::from(size)),
         (LAST_MODIFIED, value(&httpdate::fmt_http_date(validators.modified))),
         (FILE, value(&member)),
@@ -56,6 +60,7 @@ pub(crate) fn archive(request: &HttpRequest, archive: &Arc<Entry>) -> HttpRespon
     let validators = Validators::of(&content);
     let headers = vec![
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        (CACHE_CONTROL, HeaderValue::from_static(ARCHIVE_LIFETIME)),
         (LAST_MODIFIED, value(&httpdate::fmt_http_date(validators.modified))),
     ];
     bytes(request, content, None, &validators, headers)

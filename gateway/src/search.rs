@@ -79,7 +79,8 @@ impl Run<'_> {
     async fn artifact(&mut self, candidates: &[&Record], build_id: &BuildId) -> Option<Found> {
         for record in candidates {
             if let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), Need::First, None).await {
-                return Some(found(entry.content(), &record.artifact.path, &record.package));
+                let is_poor = record.artifact.kind == Kind::Debuginfo && record.artifact.dwarf != Some(true);
+                return Some(Found { is_poor, ..found(entry.content(), &record.artifact.path, &record.package) });
             }
         }
         None
@@ -321,7 +322,7 @@ async fn open_within(
 }
 
 fn found(content: Content, member: &str, package: &StoredPackage) -> Found {
-    Found { content, member: member.to_owned(), nvra: package.package.nevra.nvra() }
+    Found { content, member: member.to_owned(), nvra: package.package.nevra.nvra(), is_poor: false }
 }
 
 /// Packages that come from one run of one source package, as far as the index can tell.

@@ -161,6 +161,20 @@ fn of_two_files_with_one_build_id_the_one_with_dwarf_is_the_debuginfo() {
     let answer = gateway.get(&format!("/buildid/{}/debuginfo", build_id("dwarf-twins", path)));
     assert_eq!(answer.header("x-debuginfod-archive"), Some("twin-full-1.0-1.fc99.x86_64.rpm"));
     assert!(answer.body == member("dwarf-twins", "twin-full-1.0-1.fc99.x86_64", path), "other bytes");
+    assert_eq!(answer.header("cache-control"), Some("public, max-age=604800, immutable"));
+}
+
+#[test]
+fn a_file_that_may_have_no_dwarf_is_not_kept_for_long_for_one_that_has_may_come() {
+    let folder = tempfile::tempdir().unwrap();
+    fixtures::copy(&[fixtures::package("dwarf-twins", "twin-stripped-1.0-1.fc99.x86_64")], folder.path());
+    let index = Sqlite::of(&[folder.path()]);
+    let gateway = Gateway::start(&index.url());
+    let id = build_id("dwarf-twins", "/usr/lib/debug/usr/bin/twin.debug");
+    let answer = gateway.get(&format!("/buildid/{id}/debuginfo"));
+    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("public, max-age=3600")));
+    let section = gateway.get(&format!("/buildid/{id}/section/.symtab"));
+    assert_eq!((section.status, section.header("cache-control")), (200, Some("public, max-age=604800, immutable")));
 }
 
 #[test]

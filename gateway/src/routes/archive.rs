@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{CACHE_CONTROL, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::Identity;
 use sql::StoredPackage;
@@ -41,7 +41,10 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
     match opened {
         Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file)),
         Ok(Err(Failure::Absent(_))) => match elsewhere {
-            Some(url) => HttpResponse::Found().insert_header((LOCATION, url.as_str())).finish(),
+            Some(url) => HttpResponse::Found()
+                .insert_header((LOCATION, url.as_str()))
+                .insert_header((CACHE_CONTROL, deliver::REDIRECT_LIFETIME))
+                .finish(),
             None => error::absent(),
         },
         Ok(Err(Failure::Unknown(cause) | Failure::Here(cause))) => {
