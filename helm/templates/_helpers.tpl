@@ -58,6 +58,15 @@ app.kubernetes.io/component: gateway
 {{- /* gateway.toml. A JSON string or list of strings is also a TOML one. Top-level keys stand before the first table. */}}
 {{- define "darkserver.config" -}}
 trusted_proxies = {{ toRawJson .Values.gateway.trustedProxies }}
+{{- if .Values.gateway.tls.secretName }}
+
+[tls]
+certificate = "/etc/darkserver-tls/tls.crt"
+key = "/etc/darkserver-tls/tls.key"
+{{- end }}
+
+[cors]
+origins = {{ toRawJson .Values.gateway.cors.origins }}
 
 [connections]
 head_timeout = {{ toRawJson .Values.gateway.connections.headTimeout }}
@@ -139,6 +148,9 @@ capabilities:
 {{- if not .Values.gateway.trustedProxies }}
 {{- fail "gateway.trustedProxies is empty: behind an Ingress the gateway must know the proxy's networks, or it resets connections where it has to answer 503" }}
 {{- end }}
+{{- end }}
+{{- if and (gt (len .Values.gateway.cors.origins) 1) (has "*" .Values.gateway.cors.origins) }}
+{{- fail "gateway.cors.origins: \"*\" stands for everybody, no other origin may stand beside it" }}
 {{- end }}
 {{- if .Values.gateway.logFilter }}
 {{- range .Values.gateway.extraEnv }}

@@ -280,9 +280,10 @@ def common(label, text, found, values):
         check(f"{label}: no writing user without a migration", len(secrets) == 1, list(secrets))
 
     # The command line.
+    tls = values["gateway"]["tls"]["secretName"]
     check(f"{label}: command", gateway["command"] == ["darkserver"])
     check(f"{label}: arguments",
-          gateway["args"] == ["serve", "--listen", "0.0.0.0:8002", "--config", "/etc/darkserver/gateway.toml",
+          gateway["args"] == ["serve", "--listen", "0.0.0.0:8002", *(["--listen", "tls:0.0.0.0:8443"] if tls else []), "--config", "/etc/darkserver/gateway.toml",
                               "--cache-dir", "/var/cache/darkserver", "--cache-size", values["cache"]["size"] + "B",
                               "--log-format", "json"], gateway["args"])
     mounts = {mount["mountPath"]: mount for mount in gateway["volumeMounts"]}
@@ -297,7 +298,9 @@ def common(label, text, found, values):
     # Probes: the one that can kill must not depend on the database.
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         check(f"{label}: {probe}", gateway[probe]["httpGet"] == {"path": path, "port": "http"}, gateway[probe])
-    check(f"{label}: container port", gateway["ports"] == [{"name": "http", "containerPort": 8002, "protocol": "TCP"}])
+    ports = [("http", 8002, values["service"]["port"])] + ([("https", 8443, values["service"]["tlsPort"])] if tls else [])
+    check(f"{label}: container ports", gateway["ports"] ==
+          [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port, _ in ports], gateway["ports"])
     check(f"{label}: time to finish downloads", pod["spec"]["terminationGracePeriodSeconds"] >= 60)
 
     # Selectors.
@@ -312,8 +315,8 @@ def common(label, text, found, values):
     check(f"{label}: selectors find the gateway", all(selects(s, pod) for s in selectors))
     check(f"{label}: selectors leave the Job out",
           not any(selects(s, template) for s in selectors for kind, template in pods(found) if kind == "Job"))
-    check(f"{label}: service port", service["spec"]["ports"] ==
-          [{"name": "http", "port": values["service"]["port"], "targetPort": "http", "protocol": "TCP"}])
+    check(f"{label}: service ports", service["spec"]["ports"] ==
+          [{"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, _, port in ports])
     check(f"{label}: disruption budget with several replicas only", len(disruption) == int(values["replicaCount"] > 1))
     check(f"{label}: everything is in the namespace",
           all(doc["metadata"].get("namespace") == "default" for doc in found.values()))
@@ -323,6 +326,8 @@ def common(label, text, found, values):
     gateway = values["gateway"]
     check(f"{label}: gateway.toml", config == {
         "trusted_proxies": gateway["trustedProxies"],
+        **({"tls": {"certificate": "/etc/darkserver-tls/tls.crt", "key": "/etc/darkserver-tls/tls.key"}} if tls else {}),
+        "cors": gateway["cors"],
         "connections": snake(gateway["connections"]),
         "index": snake(gateway["index"]),
         "stores": snake(gateway["stores"]),
@@ -449,13 +454,23 @@ def replicas(found):
           and meta["annotations"]["example.org/team"] == "tools" and "checksum/config" in meta["annotations"])
 
 
+def tls(found):
+    pod = only(found, "Deployment")["spec"]["template"]["spec"]
+    check("tls: the Secret is mounted where the configuration looks for it",
+          {"name": "tls", "secret": {"secretName": "darkserver-tls", "defaultMode": 0o440}} in pod["volumes"]
+          and {"name": "tls", "mountPath": "/etc/darkserver-tls", "readOnly": True} in gateway_of(found)["volumeMounts"])
+    check("tls: pages of one origin", configuration(found)["cors"] == {"origins": ["https://debugger.example.org"]})
+    check("tls: service", [port["port"] for port in only(found, "Service")["spec"]["ports"]] == [80, 443])
+
+
 SPECIAL = {"default": default, "existing-secret": existing_secret, "ingress": ingress, "cache-claim": cache_claim,
-           "federation": federation, "replicas": replicas}
+           "federation": federation, "replicas": replicas, "tls": tls}
 
 # --- what has to be refused ------------------------------------------------------------------------------------------
 
 # Values (over two good database URLs) that the templates refuse, and words of the message.
 CONTRADICTIONS = [
+    ({"gateway": {"cors": {"origins": ["*", "https://a.example"]}}}, "no other origin may stand beside it"),
     ({"database": {"readerUrl": ""}}, "database.readerUrl is missing"),
     ({"database": {"writerUrl": ""}}, "database.writerUrl is missing"),
     ({"database": {"writerUrl": READER}}, "user of its own, with SELECT only"),
