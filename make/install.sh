@@ -11,6 +11,8 @@ mariadb mariadb-client mariadb
 test="$mysql
 cc gcc gcc
 curl curl curl
+openssl openssl openssl
+systemd-socket-activate systemd systemd
 python3 python3 python3
 rpmbuild rpm rpm-build
 find-debuginfo debugedit debugedit

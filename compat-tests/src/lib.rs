@@ -5,6 +5,7 @@
 //! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
 //!   [`galera`]: a cluster of two; [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off; [`proxy`]: a way that can be disturbed;
 //! - [`small_disk`]: a gateway with a cache folder that gets full;
+//! - [`certificates`]: an authority that a test makes, and a client that trusts it; [`chromium`]: a browser;
 //! - [`http`]: requests as bytes on a socket, so that a test sees a reset as a reset;
 //! - [`process`]: the guard that all of them share.
 //!
@@ -12,6 +13,8 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "test support: a failure here is a failed test, and says where")]
 
+pub mod certificates;
+pub mod chromium;
 pub mod crash;
 pub mod darkserver;
 pub mod debuginfod;

@@ -4,30 +4,60 @@ use std::net::SocketAddr;
 
 use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, web};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, Connections};
+use crate::connection::listen::{Address, Listener};
 use crate::connection::server;
+use crate::connection::tls::Certificate;
 use crate::resolve::Gateway;
 use crate::routes;
 
-/// Serves until SIGINT or SIGTERM, then lets requests in flight finish.
-pub(crate) async fn run(config: Config) -> Result<()> {
+/// Where the gateway listens if nobody says anything.
+const USUAL: ([u8; 4], u16) = ([127, 0, 0, 1], 8002);
+
+/// Serves until SIGINT or SIGTERM, then lets requests in flight finish. `inherited` are sockets to listen on besides those that the
+/// configuration names.
+pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> {
     // A second call finds the provider installed; that is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     raise_descriptor_limit();
-    let (listen, limits) = (config.listen, config.connections);
+    let limits = config.connections;
     tracing::info!(database = %config.database, cache = %config.cache_dir.display(), "starting");
+    let listeners = listeners(&config, inherited)?;
+    let certificate = match (&config.tls, listeners.iter().any(Listener::is_tls)) {
+        (Some(files), true) => Some(Certificate::read(files.clone())?),
+        (None, false) => None,
+        (None, true) => bail!("expected tls.certificate and tls.key for the addresses that begin with `tls:`, found neither"),
+        (Some(_), false) => {
+            bail!("tls.certificate and tls.key: expected an address to listen on that begins with `tls:`, found none")
+        }
+    };
+    let acceptor = certificate.as_ref().map(Certificate::acceptor).transpose()?;
     let gateway = web::Data::new(Gateway::new(config).await?);
     // The gateway serves what it can without its index, but says so at once.
     if let Err(cause) = gateway.lookup.check_schema().await {
         tracing::warn!(cause, "the index cannot be asked yet");
     }
-    serve_within(limits, listen, move |app| {
+    if let Some(certificate) = certificate {
+        tokio::spawn(certificate.follow());
+    }
+    serve_within(listeners, acceptor, limits, move |app| {
         app.app_data(gateway.clone()).configure(routes::all);
     })
     .await
+}
+
+/// The sockets that are configured, and those that were inherited; the usual one if there are none.
+fn listeners(config: &Config, inherited: Vec<Listener>) -> Result<Vec<Listener>> {
+    let addresses = match &config.listen {
+        None if inherited.is_empty() => vec![Address::from(SocketAddr::from(USUAL))],
+        addresses => addresses.clone().unwrap_or_default(),
+    };
+    let bound: Result<Vec<Listener>> = addresses.iter().map(|address| Listener::bind(address, config.unix_mode)).collect();
+    Ok(bound?.into_iter().chain(inherited).collect())
 }
 
 /// The HTTP service around any `routes`: what stands before every handler, and how connections are treated, with default limits. Ends
@@ -36,20 +66,21 @@ pub(crate) async fn run(config: Config) -> Result<()> {
 /// # Errors
 /// If `listen` cannot be bound.
 pub async fn serve(listen: SocketAddr, routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -> Result<()> {
-    serve_within(Connections::default(), listen, routes).await
+    let listener = Listener::bind(&listen.into(), 0)?;
+    serve_within(vec![listener], None, Connections::default(), routes).await
 }
 
 async fn serve_within(
+    listeners: Vec<Listener>,
+    tls: Option<TlsAcceptor>,
     limits: Connections,
-    listen: SocketAddr,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> Result<()> {
     let app = move || {
         App::new().wrap(from_fn(routes::observe)).wrap(NormalizePath::new(TrailingSlash::MergeOnly)).configure(routes.clone())
     };
-    server::serve(listen, limits, app).await
+    server::serve(listeners, tls, limits, app).await
 }
-
 /// As many descriptors as the system allows this process: every client has one, every extraction a few.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);

@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
@@ -43,9 +42,15 @@ pub(crate) struct Arguments {
     // A string here, like the upstreams: an error of clap shows the value, and there may be a password in it.
     #[arg(long, value_name = "URL", env = "DARKSERVER_DATABASE", hide_env_values = true)]
     pub(crate) database: Option<String>,
-    /// Address and port to listen on [default: 127.0.0.1:8002].
-    #[arg(long, value_name = "ADDRESS:PORT", env = "DARKSERVER_LISTEN")]
-    pub(crate) listen: Option<SocketAddr>,
+    /// Where to listen: ADDRESS:PORT, tls:ADDRESS:PORT or unix:/PATH; repeatable [default: 127.0.0.1:8002, or what systemd passes].
+    #[arg(long, value_name = "ADDRESS", env = "DARKSERVER_LISTEN", value_delimiter = ' ')]
+    pub(crate) listen: Vec<String>,
+    /// Certificate for the addresses with `tls:`: a PEM file, the certificates that lead to a root behind it.
+    #[arg(long, value_name = "FILE", env = "DARKSERVER_TLS_CERTIFICATE")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// Its private key: a PEM file.
+    #[arg(long, value_name = "FILE", env = "DARKSERVER_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// URL under which clients reach this gateway, for links in JSON answers [default: taken from each request].
     #[arg(long, value_name = "URL", env = "DARKSERVER_PUBLIC_URL")]
     pub(crate) public_url: Option<Url>,
@@ -96,7 +101,7 @@ mod tests {
     fn serve_may_be_said_or_left_out() {
         for line in [vec!["darkserver", "--listen", "127.0.0.1:1"], vec!["darkserver", "serve", "--listen", "127.0.0.1:1"]] {
             let arguments = Cli::parse_from(line).arguments();
-            assert_eq!(arguments.listen, Some(([127, 0, 0, 1], 1).into()));
+            assert_eq!(arguments.listen, ["127.0.0.1:1"]);
         }
     }
 }

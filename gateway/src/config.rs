@@ -1,7 +1,7 @@
 //! What the gateway is told: flag, environment, own file, the original's files, default, in this order of precedence.
 
 use std::env;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,12 +15,16 @@ use sql::DatabaseUrl;
 use url::Url;
 
 use crate::cli::Arguments;
+use crate::connection::listen::Address;
+use crate::connection::tls;
 use crate::logging::LogFormat;
 
 /// The shortest and the longest time for a decision; a client gives up after 90 s.
 const BUDGETS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 /// The shortest and the longest time for a connection to say something.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// Permissions of socket files: the proxy's user is in the gateway's group.
+const UNIX_MODE: u32 = 0o660;
 /// Where distribution packages put configuration.
 const FOLDER: &str = "/etc/darkserver";
 
@@ -28,7 +32,12 @@ const FOLDER: &str = "/etc/darkserver";
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) database: DatabaseUrl,
-    pub(crate) listen: SocketAddr,
+    /// Nothing where nobody said anything.
+    pub(crate) listen: Option<Vec<Address>>,
+    /// Permissions of socket files.
+    pub(crate) unix_mode: u32,
+    pub(crate) tls: Option<tls::Files>,
+    pub(crate) cors: Cors,
     pub(crate) public_url: Option<Url>,
     pub(crate) cache_dir: PathBuf,
     pub(crate) cache_size: ByteSize,
@@ -45,7 +54,10 @@ pub(crate) struct Config {
 #[serde(default, deny_unknown_fields)]
 struct File {
     database: Option<String>,
-    listen: Option<SocketAddr>,
+    listen: Option<OneOrMany>,
+    unix_mode: Option<String>,
+    tls: Tls,
+    cors: Cors,
     public_url: Option<Url>,
     cache_dir: Option<PathBuf>,
     cache_size: Option<ByteSize>,
@@ -55,6 +67,30 @@ struct File {
     index: Index,
     stores: Stores,
     federation: Federation,
+}
+
+/// `listen`
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// `[tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Tls {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+/// `[cors]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cors {
+    /// Whose pages may read answers: origins as browsers write them, or `*` alone for everybody's. Nobody's if empty.
+    pub(crate) origins: Vec<String>,
 }
 
 /// `[connections]`
@@ -133,7 +169,7 @@ pub(crate) enum Prefer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Unknown {
-    /// Reset on direct HTTP/1.1, 503 behind a trusted proxy and on HTTP/2.
+    /// Reset on direct HTTP/1.1 and, where nobody else is hit, on direct HTTP/2 through TLS; else 503.
     #[default]
     Auto,
     /// Always reset the connection (on HTTP/2 all streams of it).
@@ -211,13 +247,24 @@ impl Config {
         if connections.most == Some(0) {
             bail!("connections.most: expected a number of connections, found 0");
         }
+        let listen = listen(arguments.listen, file.listen)?;
+        let tls = match (arguments.tls_certificate.or(file.tls.certificate), arguments.tls_key.or(file.tls.key)) {
+            (Some(certificate), Some(key)) => Some(tls::Files { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => bail!("expected tls.key beside tls.certificate, found none"),
+            (None, Some(_)) => bail!("expected tls.certificate beside tls.key, found none"),
+        };
+        expect_origins(&file.cors.origins)?;
         let public_url = arguments.public_url.or(file.public_url);
         if let Some(url) = &public_url {
             expect_http(url)?;
         }
         Ok(Self {
             database,
-            listen: arguments.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8002))),
+            listen,
+            unix_mode: file.unix_mode.as_deref().map_or(Ok(UNIX_MODE), permissions)?,
+            tls,
+            cors: file.cors,
             public_url,
             cache_dir: arguments.cache_dir.or(file.cache_dir).unwrap_or_else(cache_dir),
             cache_size: arguments.cache_size.or(file.cache_size).unwrap_or(ByteSize::gib(10)),
@@ -258,6 +305,41 @@ fn without_secrets(error: &config::ConfigError) -> String {
         error => error.to_string(),
     };
     sql::without_passwords(&text)
+}
+
+/// The addresses to listen on: those given, else those of the file.
+fn listen(given: Vec<String>, file: Option<OneOrMany>) -> Result<Option<Vec<Address>>> {
+    let read =
+        |list: Vec<String>| list.iter().filter(|text| !text.is_empty()).map(|text| text.parse()).collect::<Result<Vec<_>>>();
+    let given = read(given).context("--listen or DARKSERVER_LISTEN")?;
+    if !given.is_empty() {
+        return Ok(Some(given));
+    }
+    let list = match file {
+        None => return Ok(None),
+        Some(OneOrMany::One(one)) => vec![one],
+        Some(OneOrMany::Many(many)) => many,
+    };
+    let list = read(list).context("configuration key `listen`")?;
+    Ok(Some(list).filter(|list| !list.is_empty()))
+}
+
+/// Permissions as chmod(1) takes them.
+fn permissions(text: &str) -> Result<u32> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.with_context(|| format!("unix_mode: expected permissions in octal, like 0660, found `{text}`"))
+}
+
+/// Origins as browsers write them (RFC 6454, section 6.2): what differs would never match.
+fn expect_origins(origins: &[String]) -> Result<()> {
+    let is_origin = |text: &String| Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == *text);
+    match origins.iter().find(|origin| !is_origin(origin) && *origin != "*") {
+        Some(wrong) => bail!("cors.origins: expected `*` or an origin like https://example.org, found `{wrong}`"),
+        None if origins.len() > 1 && origins.iter().any(|origin| origin == "*") => {
+            bail!("cors.origins: expected `*` alone, found other origins beside it")
+        }
+        None => Ok(()),
+    }
 }
 
 /// Where extracted files go unless the configuration says: a folder that other users cannot make before us.
@@ -346,14 +428,47 @@ mod tests {
              [federation]\nbudget = \"2s\"\nunknown = \"503\"\nupstreams = [\"http://u.example\"]\n",
         )
         .unwrap();
-        let arguments = Arguments { config: Some(path), listen: Some(([127, 0, 0, 1], 2).into()), ..Arguments::default() };
+        let arguments = Arguments { config: Some(path), listen: vec!["127.0.0.1:2".into()], ..Arguments::default() };
         let config = Config::load(arguments).unwrap();
-        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.listen, Some(vec!["127.0.0.1:2".parse().unwrap()]));
         assert_eq!(config.cache_size, ByteSize::gib(1));
         assert_eq!(config.federation.unknown, Unknown::Status);
         assert_eq!(config.federation.budget, Duration::from_secs(2));
         assert_eq!(config.federation.upstreams.unwrap()[0].as_str(), "http://u.example/");
         assert_eq!(config.federation.hops, 8);
+    }
+
+    #[test]
+    fn where_to_listen_is_one_address_or_a_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("g.toml");
+        let load = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).map_err(|error| format!("{error:#}"))
+        };
+        let config = load("listen = [\"127.0.0.1:1\", \"unix:/run/g.sock\"]\nunix_mode = \"0666\"\n").unwrap();
+        assert_eq!(config.listen.unwrap().len(), 2);
+        assert_eq!(config.unix_mode, 0o666);
+        assert_eq!(load("listen = []\n").unwrap().listen, None);
+        for (text, expected) in [
+            (
+                "listen = \"here\"",
+                "configuration key `listen`: expected ADDRESS:PORT, tls:ADDRESS:PORT or unix:/PATH, found `here`",
+            ),
+            ("unix_mode = \"0999\"", "unix_mode: expected permissions in octal, like 0660, found `0999`"),
+            ("[tls]\nkey = \"/k\"", "expected tls.certificate beside tls.key, found none"),
+            ("[tls]\ncertificate = \"/c\"", "expected tls.key beside tls.certificate, found none"),
+            (
+                "[cors]\norigins = [\"https://a.example/\"]",
+                "cors.origins: expected `*` or an origin like https://example.org, found `https://a.example/`",
+            ),
+            (
+                "[cors]\norigins = [\"*\", \"https://a.example\"]",
+                "cors.origins: expected `*` alone, found other origins beside it",
+            ),
+        ] {
+            assert_eq!(load(text).unwrap_err(), expected);
+        }
     }
 
     #[test]

@@ -53,8 +53,9 @@ pub fn start_logging() {
 /// The program `darkserver`: reads its command line and serves until a signal.
 pub fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let config = match config::Config::load(cli.arguments()) {
-        Ok(config) => config,
+    let inherited = connection::listen::Listener::inherited();
+    let (config, inherited) = match config::Config::load(cli.arguments()).and_then(|config| Ok((config, inherited?))) {
+        Ok(told) => told,
         Err(error) => {
             eprintln!("darkserver: {error:#}");
             return ExitCode::from(2);
@@ -68,7 +69,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(app::run(config));
+    let result = runtime.block_on(app::run(config, inherited));
     // Not for ever: a thread may wait for a disk that does not answer.
     runtime.shutdown_timeout(LAST_WAIT);
     match result {

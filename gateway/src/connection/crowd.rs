@@ -1,7 +1,11 @@
 //! The connections of one worker: how many there are, and who goes when they are too many.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use actix_server::GracefulShutdownSignal;
+use actix_web::rt;
 
 use super::state::Waiting;
 use crate::metrics::METRICS;
@@ -17,10 +21,30 @@ pub(super) struct Crowd {
     draining: Cell<bool>,
 }
 
+thread_local! {
+    /// A worker is a thread; its listeners share one crowd.
+    static OF_WORKER: OnceCell<Rc<Crowd>> = const { OnceCell::new() };
+}
+
 impl Crowd {
-    /// Nobody yet, and `most` at most.
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, members: Cell::new(0), idle: RefCell::default(), next_place: Cell::new(0), draining: Cell::new(false) }
+    /// The crowd of this worker, `most` at most. It drains when the server stops.
+    pub(super) fn of_worker(most: usize, stops: &GracefulShutdownSignal) -> Rc<Self> {
+        let make = || {
+            let crowd = Rc::new(Self {
+                most,
+                members: Cell::new(0),
+                idle: RefCell::default(),
+                next_place: Cell::new(0),
+                draining: Cell::new(false),
+            });
+            let (draining, stops) = (crowd.clone(), stops.clone());
+            rt::spawn(async move {
+                stops.notified().await;
+                draining.drain();
+            });
+            crowd
+        };
+        OF_WORKER.with(|crowd| crowd.get_or_init(make).clone())
     }
 
     /// Makes room for one more; no if everybody has a request under way.

@@ -1,8 +1,9 @@
 //! Connections: accepted, timed, answered, reset.
 //!
+//! - [`listen`]: where to listen; [`tls`]: with which certificate;
 //! - [`server`]: from a listening socket to the HTTP service;
 //! - [`state`]: one connection, as its stream and its requests share it; what a request can do to it: reset it;
-//! - [`stream`]: the bytes of one connection, and the clock that ends it;
+//! - [`stream`]: the bytes of one connection as HTTP has them; [`wire`]: as they are on its [`socket`], and the clock that ends it;
 //! - [`crowd`]: the connections of a worker, and who goes when they are too many.
 //!
 //! To libdebuginfod every HTTP error means "absent for ten minutes", and so does a body that breaks off in an orderly way. A TCP
@@ -10,9 +11,13 @@
 //! same reason a connection that takes too long is closed without a status.
 
 mod crowd;
+pub(crate) mod listen;
 pub(crate) mod server;
+mod socket;
 mod state;
 mod stream;
+pub(crate) mod tls;
+mod wire;
 
 use actix_web::{HttpRequest, http};
 
@@ -21,20 +26,27 @@ use crate::config::{Config, Unknown};
 use crate::question::Caller;
 
 /// Resets the connection of an undecided question if that is the right answer: always or never if configured so, else where the
-/// client itself is at the other end and HTTP/1 is spoken, so that nothing in between makes an error of it.
+/// client itself is at the other end, so that nothing in between makes an error of it, and where no other request suffers: on HTTP/1,
+/// and on HTTP/2 through TLS, which is what every client speaks there, while the question is alone on its connection.
 pub(crate) fn reset_undecided(request: &HttpRequest, config: &Config) -> bool {
-    let direct = request.version() <= http::Version::HTTP_11 && !request.peer_addr().is_some_and(|peer| config.trusts(peer.ip()));
+    let Some(connection) = Connection::of(request) else { return false };
+    let is_http1 = request.version() <= http::Version::HTTP_11;
     let wanted = match config.federation.unknown {
-        Unknown::Auto => direct,
+        Unknown::Auto => !is_trusted(request, config) && (is_http1 || connection.is_tls() && connection.is_alone()),
         Unknown::Reset => true,
         Unknown::Status => false,
     };
-    match Connection::of(request) {
-        Some(connection) if wanted => {
-            connection.reset();
-            true
-        }
-        _ => false,
+    if wanted {
+        connection.reset();
+    }
+    wanted
+}
+
+/// Comes the request through a proxy that is trusted? Who may use a unix socket is one: clients of debuginfod cannot.
+pub(crate) fn is_trusted(request: &HttpRequest, config: &Config) -> bool {
+    match request.peer_addr() {
+        Some(peer) => config.trusts(peer.ip()),
+        None => Connection::of(request).is_some_and(|connection| connection.is_unix()),
     }
 }
 

@@ -2,44 +2,48 @@
 //! many there may be is decided here.
 
 use std::future::poll_fn;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive, Protocol, Request};
-use actix_server::Server;
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::boxed::{self, BoxServiceFactory};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
+use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
-use actix_web::rt::net::TcpStream;
-use actix_web::{Error, rt};
 use anyhow::{Context, Result};
-use rustix::net::connect_unspec;
 use rustix::process::{Resource, getrlimit};
-use tokio::net::TcpSocket;
+use sd_notify::NotifyState;
+use tokio_rustls::TlsAcceptor;
 
 use super::crowd::Crowd;
+use super::listen::Listener;
+use super::socket::Socket;
 use super::state::{Connection, Ended};
 use super::stream::{LINGER, Stream, linger};
 use crate::config::Connections;
-use crate::error;
 use crate::metrics::METRICS;
 
 /// How long requests in flight may go on after SIGTERM, seconds.
 const SHUTDOWN_SECONDS: u64 = 30;
-/// How many connections may wait to be accepted.
-const BACKLOG: u32 = 4096;
 /// How many connections there may be where descriptors would allow more: each can take some 30 KB of memory.
 const MOST: usize = 100_000;
 
-/// Serves the application that `app` makes for each worker, at `listen`, until SIGINT or SIGTERM; then lets requests in flight
-/// finish.
+/// Serves the application that `app` makes for each worker, at `listeners`, until SIGINT or SIGTERM; then lets requests in flight
+/// finish. `tls` speaks TLS where a listener wants it.
 ///
 /// # Errors
-/// If `listen` cannot be bound.
-pub(crate) async fn serve<A, I, S, B>(listen: SocketAddr, limits: Connections, app: A) -> Result<()>
+/// If a listener cannot be used.
+pub(crate) async fn serve<A, I, S, B>(
+    listeners: Vec<Listener>,
+    tls: Option<TlsAcceptor>,
+    limits: Connections,
+    app: A,
+) -> Result<()>
 where
     A: Fn() -> I + Clone + Send + 'static,
     I: IntoServiceFactory<S, Request>,
@@ -47,22 +51,63 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let listener = bind(listen).with_context(|| format!("listen on {listen}"))?;
-    let address = listener.local_addr()?;
     let workers = available_parallelism().map_or(1, usize::from);
     let most = limits.most.unwrap_or_else(sensible_most).div_ceil(workers);
     // Twice as many, so that a new one always comes in while an old one goes.
-    let builder = Server::build().workers(workers).max_concurrent_connections(2 * most).shutdown_timeout(SHUTDOWN_SECONDS);
+    let mut builder = Server::build().workers(workers).max_concurrent_connections(2 * most).shutdown_timeout(SHUTDOWN_SECONDS);
     let stops = builder.graceful_shutdown_signal();
-    let factory = move || {
-        let (app, stops) = (app.clone(), stops.clone());
-        fn_factory(move || {
-            let crowd = Rc::new(Crowd::new(most));
-            let draining = (crowd.clone(), stops.clone());
-            rt::spawn(async move {
-                draining.1.notified().await;
-                draining.0.drain();
-            });
+    for listener in listeners {
+        let address = listener.to_string();
+        let place =
+            Place { tls: tls.clone().filter(|_| listener.is_tls()), limits, most, stops: stops.clone(), app: app.clone() };
+        builder = match listener {
+            Listener::Tcp { listener, .. } => builder.listen(&address, listener, move || place.attendant()),
+            Listener::Unix(listener) => builder.listen_uds(&address, listener, move || place.attendant()),
+        }
+        .with_context(|| format!("listen on {address}"))?;
+        tracing::info!(%address, "listening");
+    }
+    let server = builder.run();
+    tell_manager(NotifyState::Ready);
+    tokio::spawn(async move {
+        stops.notified().await;
+        tell_manager(NotifyState::Stopping);
+    });
+    server.await.context("serve")
+}
+
+/// Tells the system manager, if there is one that wants to know (sd_notify(3)).
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        tracing::warn!(%error, "the system manager was not told");
+    }
+}
+
+/// What is done at one listener, in every worker.
+#[derive(Clone)]
+struct Place<A> {
+    tls: Option<TlsAcceptor>,
+    limits: Connections,
+    /// Connections of a worker.
+    most: usize,
+    stops: GracefulShutdownSignal,
+    app: A,
+}
+
+impl<A> Place<A> {
+    /// Attends to the sockets that a worker gets.
+    fn attendant<T, I, S, B>(&self) -> BoxServiceFactory<(), T, (), DispatchError, ()>
+    where
+        T: Into<Socket> + 'static,
+        A: Fn() -> I + Clone + 'static,
+        I: IntoServiceFactory<S, Request>,
+        S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error, InitError = ()> + 'static,
+        S::Service: 'static,
+        B: MessageBody + 'static,
+    {
+        let Self { tls, limits, most, stops, app } = self.clone();
+        boxed::factory(fn_factory(move || {
+            let crowd = Crowd::of_worker(most, &stops);
             let stops = stops.clone();
             let http = HttpService::build()
                 .keep_alive(KeepAlive::Os)
@@ -77,22 +122,13 @@ where
                 })
                 .finish(map_config(app().into_factory().map_err(|error| error.error_response()), |()| AppConfig::default()))
                 .new_service(());
+            let tls = tls.clone();
             async move {
                 let http = Rc::new(http.await?);
-                Ok::<_, ()>(fn_service(move |tcp: TcpStream| attend(tcp, limits, crowd.clone(), http.clone())))
+                Ok::<_, ()>(fn_service(move |socket: T| attend(socket.into(), tls.clone(), limits, crowd.clone(), http.clone())))
             }
-        })
-    };
-    let server = builder.listen("http", listener, factory)?.run();
-    tracing::info!(%address, "listening");
-    server.await.context("serve")
-}
-
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
+        }))
+    }
 }
 
 /// As many as leave a quarter of the process's descriptors for files, archives and the database.
@@ -102,35 +138,55 @@ fn sensible_most() -> usize {
 }
 
 /// One connection, from its first byte to its last.
-async fn attend<H>(tcp: TcpStream, limits: Connections, crowd: Rc<Crowd>, http: Rc<H>) -> Result<(), DispatchError>
+async fn attend<H>(
+    socket: Socket,
+    tls: Option<TlsAcceptor>,
+    limits: Connections,
+    crowd: Rc<Crowd>,
+    http: Rc<H>,
+) -> Result<(), DispatchError>
 where
     H: Service<(Stream, Protocol, Option<SocketAddr>), Response = (), Error = DispatchError>,
 {
     if !crowd.makes_room() {
         METRICS.connections_closed.with_label_values(&["refused"]).inc();
         // It is reset: an error would be remembered.
-        return connect_unspec(&tcp).map_err(|error| DispatchError::Io(error.into()));
+        return socket.reset().map_err(DispatchError::Io);
     }
-    let peer = tcp.peer_addr().ok();
-    let connection = Connection::new(tcp, limits, crowd);
-    let mut stream = Stream::new(connection.clone());
+    let peer = match &socket {
+        Socket::Tcp(tcp) => tcp.peer_addr().ok(),
+        Socket::Unix(_) => None,
+    };
+    let connection = Connection::new(socket, tls.is_some(), limits, crowd);
+    let mut stream = match Stream::open(&connection, tls.as_ref()).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            // Nothing came at all, or the gateway ended it: that is no failed handshake.
+            if error.kind() == std::io::ErrorKind::InvalidData {
+                METRICS.connections_closed.with_label_values(&["handshake"]).inc();
+                log_no_request(&error.to_string(), peer);
+                linger(&connection).await;
+            }
+            return Err(DispatchError::Io(error));
+        }
+    };
     let protocol = stream.protocol().await?;
     poll_fn(|context| http.poll_ready(context)).await?;
     let result = http.call((stream, protocol, peer)).await;
     let malformed = match &result {
         Err(DispatchError::Parse(error)) => Some(error.to_string()),
-        Err(_) if connection.ended_for() == Some(Ended::Line) => {
-            // The service was not given enough to answer it.
-            let _ = connection.tcp().try_write(error::LONG_LINE.as_bytes());
-            Some("a request line that is too long".to_owned())
-        }
+        Err(_) if connection.ended_for() == Some(Ended::Line) => Some("a request line that is too long".to_owned()),
         _ => None,
     };
     if let Some(error) = malformed {
         METRICS.connections_closed.with_label_values(&["malformed"]).inc();
-        let peer = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
-        tracing::info!(target: "access", error, peer, "no request");
+        log_no_request(&error, peer);
         linger(&connection).await;
     }
     result
+}
+
+fn log_no_request(error: &str, peer: Option<SocketAddr>) {
+    let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.ip().to_string());
+    tracing::info!(target: "access", error, peer, "no request");
 }

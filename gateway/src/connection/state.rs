@@ -8,29 +8,31 @@ use std::task::Waker;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::rt::net::TcpStream;
-use rustix::net::{connect_unspec, sockopt};
 use tokio::time::Instant;
 
 use super::crowd::Crowd;
+use super::socket::Socket;
 use crate::config::Connections;
 use crate::metrics::METRICS;
 
-/// How long a client may leave a response unread.
-const UNREAD_MILLISECONDS: u32 = 90_000;
+/// How long a client may leave a response unread on a unix socket; on TCP the kernel looks after that.
+const UNREAD: Duration = Duration::from_secs(90);
 /// A request line may have so many bytes; the HTTP service reads no longer URLs.
 const LONGEST_LINE: usize = 64 << 10;
 /// How long responses on HTTP/2 may stand still together. Its flow control is the client's: the kernel never sees it.
 const STALLED: Duration = Duration::from_secs(180);
+/// How long the end of a response may be on its way to the client.
+const ARRIVES: Duration = Duration::from_secs(1);
 /// How long an idle connection may go on when the server stops: what is written may still be on its way.
 const DRAINED: Duration = Duration::from_secs(1);
 
-/// A handle on a TCP connection.
+/// A handle on a connection.
 #[derive(Clone)]
 pub(crate) struct Connection(Rc<State>);
 
 struct State {
-    tcp: TcpStream,
+    socket: Socket,
+    is_tls: bool,
     limits: Connections,
     crowd: Rc<Crowd>,
     /// Its place among the idle ones, while it is idle.
@@ -38,6 +40,8 @@ struct State {
     is_http2: Cell<bool>,
     /// Requests under way: begun, and their responses not yet taken whole.
     requests: Cell<usize>,
+    /// When a request was last answered while others were under way.
+    overlapped: Cell<Option<Instant>>,
     /// When it was accepted, or something was last done for it.
     since: Cell<Instant>,
     /// From when on the head of the next request is being waited for.
@@ -83,24 +87,19 @@ impl Ended {
 }
 
 impl Connection {
-    /// A connection as it is accepted. Head and body of a response are written one after the other: without TCP_NODELAY a small body
-    /// would wait 40 ms for the client's acknowledgement of the head (Nagle's algorithm, tcp(7)).
-    pub(super) fn new(tcp: TcpStream, limits: Connections, crowd: Rc<Crowd>) -> Self {
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY was not set");
-        }
-        // A client that takes nothing any more must not hold its response for ever (tcp(7), TCP_USER_TIMEOUT).
-        if let Err(error) = sockopt::set_tcp_user_timeout(&tcp, UNREAD_MILLISECONDS) {
-            tracing::debug!(%error, "TCP_USER_TIMEOUT was not set");
-        }
+    /// A connection as it is accepted.
+    pub(super) fn new(socket: Socket, is_tls: bool, limits: Connections, crowd: Rc<Crowd>) -> Self {
+        socket.prepare();
         let now = Instant::now();
         let connection = Self(Rc::new(State {
-            tcp,
+            socket,
+            is_tls,
             limits,
             crowd,
             place: Cell::new(None),
             is_http2: Cell::new(false),
             requests: Cell::new(0),
+            overlapped: Cell::new(None),
             since: Cell::new(now),
             head_since: Cell::new(Some(now)),
             line: Cell::new(Some(0)),
@@ -122,13 +121,32 @@ impl Connection {
 
     /// This end of it.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.0.tcp.local_addr().ok()
+        match &self.0.socket {
+            Socket::Tcp(tcp) => tcp.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
     }
 
-    /// Resets it: disconnecting a connected TCP socket (connect to AF_UNSPEC, connect(2)) makes Linux send RST at once. What is
-    /// written to it afterwards fails and is dropped with the connection.
+    /// Is its client on this machine, at the other end of a unix socket?
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self.0.socket, Socket::Unix(_))
+    }
+
+    /// Does it go through TLS?
+    pub(crate) fn is_tls(&self) -> bool {
+        self.0.is_tls
+    }
+
+    /// Would a reset hit nobody but the request that asks? No other is under way, nor is the end of another one's response.
+    pub(crate) fn is_alone(&self) -> bool {
+        let state = &self.0;
+        state.requests.get() <= 1 && state.overlapped.get().is_none_or(|since| since.elapsed() > ARRIVES)
+    }
+
+    /// Resets it, with everything that is under way on it. Through TLS the TCP connection below is reset: no alert says that it ends in
+    /// an orderly way. A unix socket just ends. What is written afterwards fails and is dropped with the connection.
     pub(crate) fn reset(&self) {
-        if let Err(error) = connect_unspec(&self.0.tcp) {
+        if let Err(error) = self.0.socket.reset() {
             tracing::debug!(%error, "connection was not reset");
         }
     }
@@ -149,10 +167,11 @@ impl Connection {
     fn end(&self) {
         let state = &self.0;
         state.requests.set(state.requests.get() - 1);
+        let now = Instant::now();
+        state.overlapped.set((state.requests.get() > 0).then_some(now));
         if state.requests.get() > 0 {
             return;
         }
-        let now = Instant::now();
         state.since.set(now);
         // The service may have a part of the next request already.
         let is_ahead = state.reads_ahead.take();
@@ -175,8 +194,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn tcp(&self) -> &TcpStream {
-        &self.0.tcp
+    pub(super) fn socket(&self) -> &Socket {
+        &self.0.socket
     }
 
     pub(super) fn speaks_http2(&self) {
@@ -208,9 +227,14 @@ impl Connection {
 
     /// Bytes to be written were taken, or have to wait.
     pub(super) fn wrote(&self, blocked: bool) {
-        if self.0.blocked.replace(blocked) && !blocked {
+        if self.0.blocked.replace(blocked) != blocked {
             self.0.since.set(Instant::now());
         }
+    }
+
+    /// Do bytes to be written wait for the client?
+    pub(super) fn is_blocked(&self) -> bool {
+        self.0.blocked.get()
     }
 
     /// On HTTP/1.1 nobody is answered before the one before: what more comes meanwhile stays in the kernel. Else the service would
@@ -232,9 +256,9 @@ impl Connection {
     pub(super) fn deadline(&self) -> Option<(Instant, Ended)> {
         let state = &self.0;
         let since = state.since.get();
-        // TCP_USER_TIMEOUT watches over these.
         if state.blocked.get() {
-            return None;
+            // TCP_USER_TIMEOUT watches over the others.
+            return self.is_unix().then(|| (since + UNREAD, Ended::Stalled));
         }
         if state.requests.get() > 0 {
             return state.is_http2.get().then(|| (since + STALLED, Ended::Stalled));

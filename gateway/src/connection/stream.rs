@@ -1,4 +1,4 @@
-//! The bytes of one connection, and the clock that ends it.
+//! The bytes of one connection as HTTP has them: what is on the wire, or what TLS makes of it.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -7,12 +7,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_http::Protocol;
-use actix_web::rt::net::TcpStream;
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::state::Connection;
+use super::state::{Connection, Ended};
+use super::wire::Wire;
+use crate::error;
 
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4), as far as it must be read to tell it from HTTP/1.
 const HTTP2: &[u8] = b"PRI * HTTP/2";
@@ -24,24 +26,37 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// What the HTTP service reads from and writes to.
 pub(super) struct Stream {
     connection: Connection,
+    bytes: Bytes,
     /// The first bytes, read to know the protocol and not given to the service yet.
     opening: Vec<u8>,
     /// Bytes given since the service last had to wait.
     given: usize,
-    timer: Pin<Box<Sleep>>,
+}
+
+/// Where they come from.
+enum Bytes {
+    Plain(Wire),
+    Tls(Box<TlsStream<Wire>>),
 }
 
 impl Stream {
-    pub(super) fn new(connection: Connection) -> Self {
-        let timer = Box::pin(sleep_until(connection.deadline().map_or_else(Instant::now, |(deadline, _)| deadline)));
-        Self { connection, opening: Vec::new(), given: 0, timer }
+    /// The stream of a connection, through TLS if there is an acceptor: then the handshake is done first, within the time that the head
+    /// of a request has.
+    pub(super) async fn open(connection: &Connection, tls: Option<&TlsAcceptor>) -> io::Result<Self> {
+        let wire = Wire::new(connection.clone());
+        let bytes = match tls {
+            None => Bytes::Plain(wire),
+            Some(tls) => Bytes::Tls(Box::new(tls.accept(wire).await?)),
+        };
+        Ok(Self { connection: connection.clone(), bytes, opening: Vec::new(), given: 0 })
     }
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Reads until it is clear which HTTP the client speaks. Only then the service and its buffers are needed.
+    /// Reads until it is clear which HTTP the client speaks. Only then the service and its buffers are needed. Through TLS it is what was
+    /// agreed by ALPN; a client that agreed on nothing may speak either.
     pub(super) async fn protocol(&mut self) -> io::Result<Protocol> {
         loop {
             let mut bytes = [0; HTTP2.len()];
@@ -64,61 +79,40 @@ impl Stream {
         }
     }
 
-    /// Bytes from the socket, or waits for them as long as the connection may go on.
+    /// Bytes from the client, or waits for them as long as the connection may go on.
     fn poll_receive(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.connection.ended()?;
-        if !self.connection.withholds() {
-            let tcp = self.connection.tcp();
-            while let Poll::Ready(is_ready) = tcp.poll_read_ready(context) {
-                is_ready?;
-                let before = buffer.filled().len();
-                match receive(tcp, buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Ok(()) => {
-                        let came = &buffer.filled()[before..];
-                        self.connection.received(came);
-                        self.given += came.len();
-                        return Poll::Ready(self.connection.ended());
-                    }
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
-            }
+        let before = buffer.filled().len();
+        let received = match &mut self.bytes {
+            Bytes::Plain(wire) if self.connection.withholds() => wire.poll_wait(context),
+            Bytes::Tls(tls) if self.connection.withholds() => tls.get_mut().0.poll_wait(context),
+            Bytes::Plain(wire) => Pin::new(wire).poll_read(context, buffer),
+            Bytes::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
+        };
+        if received.is_pending() {
+            self.given = 0;
+            return Poll::Pending;
         }
-        self.given = 0;
-        self.connection.wakes(context.waker());
-        self.poll_clock(context)
+        ready!(received)?;
+        let came = &buffer.filled()[before..];
+        self.connection.received(came);
+        self.given += came.len();
+        if self.connection.ended_for() == Some(Ended::Line) && !self.connection.is_blocked() {
+            // The service was not given enough to answer it. What does not fit now is not waited for.
+            let _ = self.poll_bytes(|bytes| bytes.poll_write(context, error::LONG_LINE.as_bytes()));
+        }
+        Poll::Ready(self.connection.ended())
     }
 
-    /// Waits until the connection may not go on any more. The timer is set late rather than often: it may ring for a deadline that
-    /// was moved since, and is set anew then.
-    fn poll_clock(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        /// How often to look after a connection that has no deadline now.
-        const LOOK: Duration = Duration::from_secs(1);
-        loop {
-            let now = Instant::now();
-            let deadline = match self.connection.deadline() {
-                Some((deadline, why)) if deadline <= now => {
-                    self.connection.give_up(why);
-                    return Poll::Ready(self.connection.ended());
-                }
-                Some((deadline, _)) => deadline,
-                None => now + LOOK,
-            };
-            if self.timer.is_elapsed() || self.timer.deadline() > deadline {
-                self.timer.as_mut().reset(deadline);
+    fn poll_bytes<T>(&mut self, act: impl FnOnce(Pin<&mut dyn AsyncWrite>) -> Poll<T>) -> Poll<T> {
+        match &mut self.bytes {
+            Bytes::Plain(wire) => {
+                let wire = Pin::new(wire);
+                act(wire)
             }
-            ready!(self.timer.as_mut().poll(context));
-        }
-    }
-
-    fn poll_send(&self, context: &mut Context<'_>, send: impl Fn() -> io::Result<usize>) -> Poll<io::Result<usize>> {
-        loop {
-            let is_ready = self.connection.tcp().poll_write_ready(context);
-            self.connection.wrote(is_ready.is_pending());
-            ready!(is_ready)?;
-            match send() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+            Bytes::Tls(tls) => {
+                let tls = Pin::new(tls);
+                act(tls)
             }
         }
     }
@@ -144,63 +138,36 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(context, || self.connection.tcp().try_write(bytes))
+        self.get_mut().poll_bytes(|stream| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.poll_send(context, || self.connection.tcp().try_write_vectored(parts))
+        self.get_mut().poll_bytes(|stream| stream.poll_write_vectored(context, parts))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Nothing is kept here.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_bytes(|stream| stream.poll_flush(context))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        finish(&self.connection);
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// What the socket has. Fewer bytes than there was room for are all: the socket is not ready any more then, and need not be asked in vain
-/// before it is waited for (epoll(7), as Tokio does it for streams of its own).
-fn receive(tcp: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
-    let mut all = None;
-    let result = tcp.try_io(Interest::READABLE, || {
-        // As long as most heads; the buffer itself may have a room of which every byte would have to be written first.
-        let mut bytes = [0; 4096];
-        let room = buffer.remaining().min(bytes.len());
-        let (came, _) = recv(tcp, &mut bytes[..room], RecvFlags::empty())?;
-        buffer.put_slice(&bytes[..came]);
-        if came == 0 || came == room {
-            return Ok(());
-        }
-        all = Some(());
-        Err(io::ErrorKind::WouldBlock.into())
-    });
-    all.map_or(result, Ok)
-}
-
-/// Says that nothing more will be written. A connection that is gone already needs no goodbye.
-fn finish(connection: &Connection) {
-    if let Err(error) = shutdown(connection.tcp(), Shutdown::Write) {
-        tracing::debug!(%error, "a connection could not be shut down");
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_bytes(|stream| stream.poll_shutdown(context))
     }
 }
 
 /// Closes a connection whose client may still be sending: Linux resets a connection that is closed with unread bytes, and a reset
 /// would take the answer with it (RFC 9112, section 9.6).
 pub(super) async fn linger(connection: &Connection) {
-    finish(connection);
+    let socket = connection.socket();
+    socket.finish();
     let mut ignored = [0; 4096];
     let rest = async {
         loop {
-            connection.tcp().readable().await?;
-            match connection.tcp().try_read(&mut ignored) {
+            socket.readable().await?;
+            match socket.try_read(&mut ignored) {
                 Ok(0) => return io::Result::Ok(()),
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                 _ => {}

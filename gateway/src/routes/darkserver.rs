@@ -12,7 +12,7 @@ use sql::{Record, StoredPackage};
 
 use super::{below, resource, tail};
 use crate::archives::published;
-use crate::connection::Connection;
+use crate::connection::{Connection, is_trusted};
 use crate::error;
 use crate::http_client;
 use crate::lookup::place;
@@ -174,17 +174,20 @@ impl Links {
 /// What this gateway is called: as the request's Host has it. Only a trusted proxy may say otherwise (X-Forwarded-Host and -Proto,
 /// Forwarded): with anybody's word in it an answer could lead the next reader of a shared cache astray.
 fn own_url(request: &HttpRequest, gateway: &Gateway) -> String {
-    if request.peer_addr().is_some_and(|peer| gateway.config.trusts(peer.ip())) {
-        let connection = request.connection_info();
-        return format!("{}://{}", connection.scheme(), connection.host());
+    let connection = Connection::of(request);
+    let scheme = if connection.as_ref().is_some_and(Connection::is_tls) { "https" } else { "http" };
+    if is_trusted(request, &gateway.config) {
+        let forwarded = request.connection_info();
+        let tells = ["forwarded", "x-forwarded-proto"].iter().any(|name| request.headers().contains_key(*name));
+        return format!("{}://{}", if tells { forwarded.scheme() } else { scheme }, forwarded.host());
     }
     // An absolute target goes before Host (RFC 9112, section 3.2.2).
     let target = request.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
     let host = target.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
     match host {
-        Some(host) => ["http://", host].concat(),
-        None => Connection::of(request)
+        Some(host) => [scheme, "://", host].concat(),
+        None => connection
             .and_then(|connection| connection.local_address())
-            .map_or_else(String::new, |address| format!("http://{address}")),
+            .map_or_else(String::new, |address| format!("{scheme}://{address}")),
     }
 }

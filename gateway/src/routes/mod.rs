@@ -1,6 +1,7 @@
 //! URLs. Every route answers GET and HEAD; a doubled slash in a path counts as one.
 
 mod archive;
+mod cors;
 mod darkserver;
 mod debuginfod;
 mod operations;
@@ -85,11 +86,17 @@ fn above_root(path: &str) -> &str {
 pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<Underway>, actix_web::Error> {
     let started = Instant::now();
     let busy = Connection::of(request.request()).map(|connection| connection.begin());
-    let mut response = if has_sound_host(&request) {
-        next.call(request).await?
-    } else {
+    let cors = cors::Rules::of(&request);
+    let mut response = if !has_sound_host(&request) {
         request.into_response(error::malformed(&"expected a host, with or without a port, as Host"))
+    } else if let Some(answer) = cors.as_ref().and_then(|cors| cors.preflight(&request)) {
+        request.into_response(answer)
+    } else {
+        next.call(request).await?
     };
+    if let Some(cors) = cors {
+        cors.allow(response.response_mut());
+    }
     let seconds = started.elapsed().as_secs_f64();
     let endpoint = endpoint(response.request());
     if endpoint != "operations"
@@ -105,13 +112,21 @@ pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Res
     METRICS.request_seconds.with_label_values(&[endpoint]).observe(seconds);
     if endpoint != "operations" {
         let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or("-");
-        let peer = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+        let peer = peer(request);
         tracing::info!(
             target: "access", method = start(request.method().as_str()), path = start(request.uri().path()), status = status.as_u16(), was_reset,
             seconds, peer, agent = start(agent)
         );
     }
     Ok(response.map_body(|_, body| Underway { body, busy }))
+}
+
+/// Where a request comes from, for the log.
+fn peer(request: &HttpRequest) -> String {
+    match request.peer_addr() {
+        Some(peer) => peer.ip().to_string(),
+        None => "unix".to_owned(),
+    }
 }
 
 /// Is its Host, if there is one, a host (RFC 9112, section 3.2)? Links in answers are made of it.

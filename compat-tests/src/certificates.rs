@@ -1,0 +1,84 @@
+//! A certificate authority for a test, by openssl's own program.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::geteuid;
+use tempfile::TempDir;
+
+use crate::process::run;
+
+/// An authority that nobody else knows, and one certificate of it for `localhost` and 127.0.0.1.
+pub struct Certificates {
+    folder: TempDir,
+}
+
+impl Certificates {
+    /// Makes both.
+    pub fn make() -> Self {
+        let certificates = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        openssl(
+            certificates.folder.path(),
+            &["req", "-x509", "-subj", "/CN=a test's authority", "-keyout", "ca.key", "-out", "ca.pem"],
+        );
+        certificates.renew();
+        certificates
+    }
+
+    /// A new certificate with a new key in place of the one before.
+    pub fn renew(&self) {
+        let folder = self.folder.path();
+        let sign = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+        let own = ["req", "-x509", "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE"];
+        openssl(folder, &[&own[..], &sign, &["-keyout", "new.key", "-out", "new.pem"]].concat());
+        for name in ["key", "pem"] {
+            std::fs::rename(folder.join(format!("new.{name}")), folder.join(format!("server.{name}"))).expect("rename a file");
+        }
+    }
+
+    /// The authority's certificate.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// The server's certificate.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("server.pem")
+    }
+
+    /// Its key.
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("server.key")
+    }
+
+    /// `program` in an environment where the system trusts this authority alone: libcurl with GnuTLS, as libdebuginfod has it on Debian,
+    /// takes no word about that from variables. Needs the right to mount: root's, or that to make a user namespace.
+    pub fn trusting(&self, program: &str) -> Command {
+        let script = "for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt; do
+            if [ -e $bundle ]; then mount --bind \"$1\" $(readlink -f $bundle) || exit 1; found=yes; fi
+        done
+        [ -n \"$found\" ] && shift && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
+        if !geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["sh", "-c", script, "sh"]).arg(self.authority()).arg(program);
+        command
+    }
+}
+
+fn openssl(folder: &Path, arguments: &[&str]) {
+    let mut command = Command::new("openssl");
+    command.current_dir(folder).args(arguments).args([
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
+    let output = run(&mut command, "openssl");
+    assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,57 @@
+//! Several listeners at once.
+
+use std::io::Read;
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::http;
+use compat_tests::process::free_port;
+
+use super::{PATIENCE, curl_says, refusal, text, wait_until};
+
+#[test]
+fn every_address_is_listened_on() {
+    let sqlite = Sqlite::of(&[]);
+    let second = free_port();
+    let third = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let addresses = [format!("127.0.0.1:{second}"), format!("[::1]:{third}")];
+    let gateway = Gateway::start_with(&sqlite.url(), "", &["--listen", &addresses[0], "--listen", &addresses[1]]);
+    assert_eq!(gateway.get("/healthz").status, 200);
+    assert_eq!(http::get(second, "/healthz").unwrap().status, 200);
+    assert_eq!(curl_says("%{http_code}", &[&format!("http://[::1]:{third}/healthz")]), "200");
+    for address in &addresses {
+        assert!(gateway.log().contains(&format!("address={address}")), "{}", gateway.log());
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = refusal(&format!("listen = [\"127.0.0.1:0\", \"{address}\"]\n"), &[]);
+    assert!(said.contains(&format!("listen on {address}")) && said.contains("in use"), "{said}");
+    let said = refusal("listen = \"localhost\"\n", &[]);
+    assert!(said.contains("expected ADDRESS:PORT") && said.contains("found `localhost`"), "{said}");
+}
+
+#[test]
+fn connections_are_counted_together_whatever_they_came_through() {
+    let sqlite = Sqlite::of(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.sock");
+    let limits = "[connections]\nmost = 1\nhead_timeout = \"10m\"\nidle_timeout = \"10m\"\n";
+    let gateway = Gateway::start_with(&sqlite.url(), limits, &["--listen", &format!("unix:{}", text(&path))]);
+    let workers = std::thread::available_parallelism().unwrap().get();
+    let mut first: Vec<UnixStream> = (0..4 * workers).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    let later: Vec<TcpStream> = (0..4 * workers).map(|_| TcpStream::connect(("127.0.0.1", gateway.port)).unwrap()).collect();
+    // A place each; who asks for the metrics needs one, too, at every worker in turn.
+    let all = (8 * workers) as f64;
+    wait_until("the idle ones make room", || gateway.metric("gateway_connections_closed_total{why=\"shed\"}") >= all);
+    for stream in &mut first {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "a unix socket that made room");
+    }
+    assert!(gateway.metric("gateway_connections") <= workers as f64);
+    drop(later);
+}
