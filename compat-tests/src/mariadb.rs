@@ -224,7 +224,12 @@ impl MariaDb {
     /// If it does not start.
     pub fn restart(&mut self) {
         self.stop();
-        assert!(self.launch(), "mariadbd did not start again:\n{}", self.log());
+        // A connection of another process may have its port for a moment.
+        let started = (0..5).any(|tries| {
+            thread::sleep(Duration::from_secs(tries));
+            self.launch()
+        });
+        assert!(started, "mariadbd did not start again:\n{}", self.log());
     }
 
     /// Other options from the next [`MariaDb::restart`] on.
