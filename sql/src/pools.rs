@@ -120,11 +120,11 @@ struct WatchedFile {
 /// What stood there when it was last looked.
 struct Seen {
     file: Option<Number>,
-    log: Option<Number>,
     /// Since when the file is the one that it is.
     since: Instant,
-    /// The log was there before the file was.
-    is_stale: bool,
+    log: Option<Number>,
+    /// The file that stood there when the log came.
+    owner: Option<Number>,
 }
 
 /// Device and number of a file.
@@ -135,20 +135,22 @@ impl WatchedFile {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
         let (path, log) = (PathBuf::from(path), PathBuf::from(log));
-        let seen = Seen { file: number(&path), log: number(&log), since: Instant::now(), is_stale: false };
+        let file = number(&path).unwrap_or_default();
+        let seen = Seen { file, since: Instant::now(), log: number(&log).unwrap_or_default(), owner: file };
         Self { path, log, seen: Mutex::new(seen) }
     }
 
     fn look(&self) -> MutexGuard<'_, Seen> {
         let (file, log) = (number(&self.path), number(&self.log));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be looked at is not taken for another one.
+        let (Ok(file), Ok(log)) = (file, log) else { return seen };
         if seen.file != file {
-            seen.is_stale = log.is_some() && seen.log == log;
             (seen.file, seen.since) = (file, Instant::now());
-        } else if seen.log != log {
-            seen.is_stale = false;
         }
-        seen.log = log;
+        if file.is_some() && (seen.log != log || seen.owner.is_none()) {
+            (seen.log, seen.owner) = (log, file);
+        }
         seen
     }
 
@@ -160,7 +162,10 @@ impl WatchedFile {
     /// SQLite takes whatever log it finds for the file's own, and another file's pages for those of this one: what is in it would be
     /// absent.
     fn matches_its_log(&self) -> io::Result<()> {
-        let is_stale = self.look().is_stale;
+        let is_stale = {
+            let seen = self.look();
+            seen.file.is_some() && seen.log.is_some() && seen.owner != seen.file
+        };
         if is_stale && self.log.metadata().is_ok_and(|log| log.len() > 0) {
             let (path, log) = (self.path.display(), self.log.display());
             return Err(io::Error::other(format!(
@@ -172,6 +177,49 @@ impl WatchedFile {
     }
 }
 
-fn number(path: &Path) -> Option<Number> {
-    path.metadata().ok().map(|file| (file.dev(), file.ino()))
+/// `None` where there is no file.
+fn number(path: &Path) -> io::Result<Option<Number>> {
+    match path.metadata() {
+        Ok(file) => Ok(Some((file.dev(), file.ino()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_log_belongs_to_the_file_that_it_came_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, log, other, moved] = ["i", "i-wal", "o", "m"].map(|name| folder.path().join(name));
+        for file in [&path, &log, &other] {
+            fs::write(file, "x").unwrap();
+        }
+        let watched = WatchedFile::new(&path);
+        assert!(watched.matches_its_log().is_ok());
+        // It goes and comes back.
+        fs::rename(&path, &moved).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+        fs::rename(&moved, &path).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+        // Another one, and the first again.
+        fs::rename(&path, &moved).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert!(watched.matches_its_log().unwrap_err().to_string().contains("of the file that stood there before"));
+        fs::rename(&path, &other).unwrap();
+        fs::rename(&moved, &path).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+        // Another one with a log of its own, or with none.
+        fs::rename(&other, &path).unwrap();
+        assert!(watched.matches_its_log().is_err());
+        fs::write(&moved, "y").unwrap();
+        fs::rename(&moved, &log).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+        fs::remove_file(&log).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+    }
 }

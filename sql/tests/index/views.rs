@@ -20,6 +20,8 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
             artifact(5, "debug", Kind::Debuginfo, "/usr/lib/debug/x'\\ä.debug"),
             artifact(6, "root", Kind::Executable, "/x"),
             artifact(7, "odd", Kind::Executable, "x"),
+            artifact(8, "first", Kind::Executable, "/two"),
+            artifact(8, "second", Kind::Executable, "/two"),
         ];
         let mut batch: Vec<_> =
             [&far, &near, &local].iter().map(|store| import(store, "apr-1.4.5-1.fc16.x86_64", files.clone())).collect();
@@ -31,15 +33,20 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
         ));
 
         let view = |columns: &str, name: &str| {
-            server.sql(&format!("use {}; select {columns} from {name} order by rpm_name, id", fresh.database))
+            server.sql(&format!("use {}; select {columns} from {name} order by rpm_name, id, 3", fresh.database))
         };
         let rpm = "apr-1.4.5-1.fc16.x86_64";
         let [both, debug, root, odd] = ["both", "debug", "root", "odd"].map(build_id);
+        let mut two = ["first", "second"].map(build_id);
+        two.sort_unstable();
+        let [first, second] = two;
         let old = format!(
             "libapr-1.so.0.4.5\t/usr/lib64\t{both}\t{rpm}\tfc16\n\
              x'\\\\ä.debug\t/usr/lib/debug\t{debug}\t{rpm}\tfc16\n\
              x\t/\t{root}\t{rpm}\tfc16\n\
              x\t/\t{odd}\t{rpm}\tfc16\n\
+             two\t/\t{first}\t{rpm}\tfc16\n\
+             two\t/\t{second}\t{rpm}\tfc16\n\
              b\t/a\t{both}\tnowhere-1-1.x86_64\t\n"
         );
         assert_eq!(view("elfname, installpath, buildid, rpm_name, distro", "dark_gnubuildid"), old);
@@ -59,7 +66,7 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
         assert_eq!(view(columns, "buildid_gnubuildid"), new.replace("near.example", "far.example"));
 
         let ids = format!("use {}; select count(*), count(distinct id) from buildid_gnubuildid", fresh.database);
-        assert_eq!(server.sql(&ids), "5\t5\n");
+        assert_eq!(server.sql(&ids), "7\t6\n", "a row for each build-id of a file");
         for (view, columns) in [
             ("dark_gnubuildid", "id elfname installpath buildid rpm_name distro"),
             ("buildid_gnubuildid", "id elfname instpath build_id rpm_name distro kojibuildid koji_type rpm_url"),
