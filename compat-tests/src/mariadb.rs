@@ -203,6 +203,17 @@ impl MariaDb {
     /// If it does not run.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        // The signal is sent; each of its threads has to meet it (proc(5): the state behind the name).
+        let threads = format!("/proc/{}/task", self.server.as_ref().map_or(0, Child::id));
+        let runs = |thread: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::fs::read_dir(&threads).into_iter().flatten().flatten().any(runs) {
+            assert!(Instant::now() < deadline, "mariadbd does not stop");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets a paused server go on.

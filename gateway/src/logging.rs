@@ -38,8 +38,8 @@ pub(crate) fn start(format: LogFormat) {
     }
 }
 
-/// Standard error without its lock, for which the threads would queue up: a line is one write(2), which the kernel does not mix with others.
-/// Nothing, where it is closed.
+/// Standard error without its lock, for which the threads would queue up: a line is one write(2), and up to 4,096 bytes, which every
+/// request's line stays below, the kernel does not mix it with others (pipe(7), PIPE_BUF). Nothing, where it is closed.
 fn unlocked_stderr() -> OptionalWriter<&'static File> {
     static STDERR: LazyLock<Option<File>> = LazyLock::new(|| io::stderr().as_fd().try_clone_to_owned().ok().map(File::from));
     STDERR.as_ref().map_or_else(OptionalWriter::none, OptionalWriter::some)
@@ -65,7 +65,8 @@ struct PlainVisitor<'w> {
 
 impl PlainVisitor<'_> {
     fn write(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        if self.result.is_err() {
+        // Of events that came through the crate log, the subscriber has written these already.
+        if self.result.is_err() || field.name().starts_with("log.") {
             return;
         }
         let gap = if std::mem::take(&mut self.is_first) { "" } else { " " };

@@ -20,7 +20,6 @@ use prometheus::IntCounter;
 use sql::Index;
 
 use crate::metrics::METRICS;
-use crate::watch::Watch;
 use base::Base;
 
 /// How long a "no" counts after the index was asked what came.
@@ -64,10 +63,10 @@ impl Filter {
     }
 
     /// A filter of `index` that is kept up to date on the current runtime, as long as the process lives, and in `folder` for the
-    /// next one. A question may take `limit`; one that fails makes `watch` look.
-    pub(crate) fn start(index: Index, folder: PathBuf, limit: Duration, watch: Watch) -> Self {
+    /// next one. A question may take `limit`.
+    pub(crate) fn start(index: Index, folder: PathBuf, limit: Duration) -> Self {
         let filter = Self::off();
-        tokio::spawn(follow::Follower::new(filter.clone(), index, folder, limit, watch).run());
+        tokio::spawn(follow::Follower::new(filter.clone(), index, folder, limit).run());
         filter
     }
 
@@ -104,8 +103,11 @@ impl Filter {
             state.delta.extend(hashes);
             state.checked = Some(checked);
         });
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        METRICS.filter_checked.set(now.cast_signed());
+        // Without a base it says nothing, however fresh that is.
+        if self.lengths().0.is_some() {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+            METRICS.filter_checked.set(now.cast_signed());
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -86,7 +86,7 @@ impl Lookup {
             async move { queries.here(async move { index.records(&build_ids).await }).await }
         });
         let filter = match config.filter {
-            true => Filter::start(index.clone(), folder.to_owned(), limit, watch.clone()),
+            true => Filter::start(index.clone(), folder.to_owned(), limit),
             false => Filter::off(),
         };
         Self { index, filter, nothing: Arc::default(), fresh, kept: Kept::new(config), batches, queries, watch }

@@ -162,7 +162,7 @@ impl MessageBody for Underway {
 
 /// As much of a client's text as is worth a log line.
 fn start(text: &str) -> &str {
-    const WORTH: usize = 2000;
+    const WORTH: usize = 600;
     &text[..text.floor_char_boundary(WORTH)]
 }
 
