@@ -214,11 +214,7 @@ impl Funnel {
 /// one wait for each other's commits, no more.
 fn writer() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    writer_of(host.trim())
-}
-
-fn writer_of(host: &str) -> String {
-    let hash = host.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    let hash = host.trim().bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     format!("import-{}", hash % WRITERS)
 }
 

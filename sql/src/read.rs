@@ -1,6 +1,6 @@
 //! The queries for records and packages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use artifact::{BuildId, Identity};
 use sqlx::QueryBuilder;
@@ -119,20 +119,6 @@ impl Index {
             packages
                 .retain(|stored| stored.package.source_rpm.as_deref() == Some(source_rpm) && stored.package.nevra.arch == arch);
             Ok(packages)
-        })
-        .await
-    }
-
-    /// How many inserting transactions each writer has committed: a change means that something new may be in the index.
-    ///
-    /// # Errors
-    /// If the database cannot be asked.
-    pub async fn writers(&self) -> Result<BTreeMap<String, i64>> {
-        self.reading("reading writers", || async {
-            let rows: Vec<(String, i64)> = asking!(&self.db, |connection, Backend| {
-                sqlx::query_as::<Backend, _>("select writer, sequence from writers").fetch_all(connection).await?
-            });
-            Ok(rows.into_iter().collect())
         })
         .await
     }

@@ -1,9 +1,10 @@
 //! The index behind a filter and a short-lived cache.
 //!
-//! What the filter says is not in it is answered at once ([`crate::filter`]), unless the index may be away. Found and absent
-//! build-ids are fresh for a short time, each with its own lifetime; an error is never remembered. What was found is kept for longer, and answers when the index cannot be asked ([`Known::away`]); what is absent is unknown then. Concurrent
-//! questions share queries ([`batches`]). Queries run on the main runtime, so that a client that goes away cancels nobody else's
-//! query, and none longer than a decision may take: a database that hangs must not hold requests for ever.
+//! What the filter says is not in it is answered at once ([`crate::filter`]), unless the index may be away. Found and absent build-ids
+//! are fresh for a short time, each with its own lifetime; an error is never remembered. What was found is kept for longer, and answers
+//! when the index cannot be asked ([`Known::away`]); what is absent is unknown then. Concurrent questions share queries ([`batches`]).
+//! Queries run on the main runtime, so that a client that goes away cancels nobody else's query, and none longer than a decision may
+//! take: a database that hangs must not hold requests for ever.
 
 mod batches;
 mod records;

@@ -6,7 +6,7 @@ use sql::{Inserted, Tier};
 use sqlx::{Connection, MySqlConnection};
 
 use crate::makers::{build_id, simple, store};
-use crate::on_mariadb;
+use crate::{on_mariadb, sequences};
 
 #[test]
 fn a_writer_that_the_database_ends_to_break_a_deadlock_begins_again() {
@@ -54,7 +54,7 @@ fn a_writer_that_the_database_ends_to_break_a_deadlock_begins_again() {
 
         let inserted = inserting.await.unwrap().unwrap();
         assert_eq!(inserted, Inserted { packages_new: 1, packages_refined: 0, artifacts: 1, locations: 2 });
-        assert_eq!(index.writers().await.unwrap()["test"], 102);
+        assert_eq!(sequences(&index).await["test"], 102);
         for nvra in ["known-1-1.x86_64", "new-1-1.x86_64"] {
             assert_eq!(index.records(&[build_id(nvra)]).await.unwrap().len(), 1);
         }

@@ -6,7 +6,7 @@ use artifact::{Artifact, Kind};
 use sql::{Import, Inserted, PathHash, Tier};
 
 use crate::makers::{artifact, build_id, import, simple, store};
-use crate::on_both;
+use crate::{on_both, sequences};
 
 fn executables(count: u32, salt: &str) -> Vec<Artifact> {
     (0..count)
@@ -28,7 +28,7 @@ fn the_same_batch_again_changes_nothing() {
         let second = index.insert("test", &batch).await.unwrap();
         assert_eq!(second, Inserted { packages_new: 0, packages_refined: 0, artifacts: 0, locations: 2 });
         assert_eq!(fresh.dump().await, dump);
-        assert_eq!(index.writers().await.unwrap(), [("test".into(), 2)].into());
+        assert_eq!(sequences(&index).await, [("test".into(), 2)].into());
     });
 }
 
@@ -207,6 +207,6 @@ fn parallel_writers_of_overlapping_batches_lose_and_double_nothing() {
         assert_eq!(dump.len(), 60 + 60 * 50 + 60 + 1 + 60);
         index.insert("test", &batch).await.unwrap();
         assert_eq!(fresh.dump().await, dump);
-        assert_eq!(index.writers().await.unwrap()["b"], compat_tests::scale(10, 1000));
+        assert_eq!(sequences(&index).await["b"], compat_tests::scale(10, 1000));
     });
 }

@@ -12,6 +12,7 @@ mod stores;
 mod vanished;
 mod views;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -151,4 +152,9 @@ fn futures_can_move_between_threads() {
         is_send(index.mark_seen(1, &[], 0));
         is_send(index.remove_store(""));
     });
+}
+
+/// How many transactions each writer has committed.
+async fn sequences(index: &Index) -> BTreeMap<String, i64> {
+    index.heads().await.unwrap().into_iter().map(|(writer, head)| (writer, head.sequence)).collect()
 }
