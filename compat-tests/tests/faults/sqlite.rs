@@ -14,7 +14,14 @@ const SHORT: &str = "[index]\nhit_ttl = \"200ms\"\nmiss_ttl = \"100ms\"\n";
 const NOBODYS: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";
 
 fn servers() -> Sqlite {
-    Sqlite::of(&[&fixtures::family("server")])
+    index_of("server")
+}
+
+/// An index with nothing beside it: an importer may leave its log there, which another file must not find (docs/operations.md).
+fn index_of(family: &str) -> Sqlite {
+    let index = Sqlite::of(&[&fixtures::family(family)]);
+    drop(Session::start(&index.path(), "pragma wal_checkpoint(truncate)"));
+    index
 }
 
 /// Puts a copy of `file` where `path` is, in one step.
@@ -39,12 +46,7 @@ fn assert_away(gateway: &Gateway, path: &Path, what: &str) {
 
 #[test]
 fn a_file_that_vanishes_or_becomes_another_one() {
-    let (index, other) = (servers(), Sqlite::of(&[&fixtures::family("payloads")]));
-    // An importer may leave what it wrote beside the file, which another file must not find there (docs/operations.md).
-    let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('pragma wal_checkpoint(truncate)')";
-    for path in [index.path(), other.path()] {
-        assert!(std::process::Command::new("python3").args(["-c", script]).arg(path).status().unwrap().success());
-    }
+    let (index, other) = (servers(), index_of("payloads"));
     let copy = index.path().with_extension("copy");
     std::fs::copy(index.path(), &copy).unwrap();
     let nonsense = index.path().with_extension("nonsense");
@@ -77,9 +79,7 @@ fn a_file_that_vanishes_or_becomes_another_one() {
 fn a_file_beside_the_log_of_the_one_before() {
     let index = servers();
     let copy = index.path().with_extension("copy");
-    let session = Session::start(&index.path(), "pragma wal_checkpoint(truncate)");
     std::fs::copy(index.path(), &copy).unwrap();
-    drop(session);
     let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
     Asked::server(5).ask(gateway.port).unwrap();
     let session = Session::start(&index.path(), "pragma wal_autocheckpoint = 0; delete from artifacts");
