@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use artifact::header::{self, Header, Outline};
 use artifact::{Artifact, Error, Identity, artifacts, scan};
-use sql::{Import, Index, KnownLocation, NewLocation, PathHash};
+use sql::{Import, Index, KnownLocation, NewLocation, Packed, Packer, PathHash};
 use tokio::runtime::Handle;
 
 use crate::cli::Payload;
@@ -56,7 +56,7 @@ pub(crate) enum Outcome {
 /// An archive that was read.
 pub(crate) struct Reading {
     pub(crate) path_hash: PathHash,
-    pub(crate) import: Import,
+    pub(crate) import: Packed,
     pub(crate) header_bytes: u64,
     pub(crate) payload_read: bool,
     /// The header is sound and the payload is not: path, and what was expected and found.
@@ -113,11 +113,23 @@ pub(crate) struct Reader {
     pub(crate) complete: Mutex<HashSet<Identity>>,
 }
 
+/// What one thread works on one archive after the other with.
+pub(crate) struct Workbench {
+    /// The header that is being read.
+    buffer: Vec<u8>,
+    packer: Packer,
+}
+
 impl Reader {
-    /// Reads an archive unless it is known and unchanged. `buffer` serves for one header after the other.
-    pub(crate) fn read(&self, candidate: &Candidate, buffer: &mut Vec<u8>) -> Outcome {
+    /// For a thread that is going to read.
+    pub(crate) fn workbench(&self) -> Workbench {
+        Workbench { buffer: Vec::new(), packer: Packer::new(&self.index) }
+    }
+
+    /// Reads an archive unless it is known and unchanged.
+    pub(crate) fn read(&self, candidate: &Candidate, workbench: &mut Workbench) -> Outcome {
         let path_hash = PathHash::of(&candidate.location);
-        match self.look(candidate, path_hash, buffer) {
+        match self.look(candidate, path_hash, workbench) {
             Ok(outcome) => outcome,
             Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Skipped,
             Err(error) => Outcome::Unreadable {
@@ -128,7 +140,7 @@ impl Reader {
         }
     }
 
-    fn look(&self, candidate: &Candidate, path_hash: PathHash, buffer: &mut Vec<u8>) -> io::Result<Outcome> {
+    fn look(&self, candidate: &Candidate, path_hash: PathHash, workbench: &mut Workbench) -> io::Result<Outcome> {
         if candidate.is_symlink && !fs::canonicalize(&candidate.path)?.starts_with(&self.root) {
             return Ok(Outcome::Skipped);
         }
@@ -143,7 +155,7 @@ impl Reader {
         for _ in 0..READINGS {
             // Of the file that is open now: another one may have taken its place.
             let metadata = settled(&file)?;
-            let outcome = self.read_file(candidate, path_hash, &metadata, &file, buffer)?;
+            let outcome = self.read_file(candidate, path_hash, &metadata, &file, workbench)?;
             if is_same(&metadata, &file.metadata()?) {
                 self.note_complete(&outcome);
                 return Ok(outcome);
@@ -171,7 +183,7 @@ impl Reader {
         path_hash: PathHash,
         metadata: &Metadata,
         mut file: &File,
-        buffer: &mut Vec<u8>,
+        Workbench { buffer, packer }: &mut Workbench,
     ) -> io::Result<Outcome> {
         file.rewind()?;
         let mut source = Source { file, bytes: 0, stop: &self.stop };
@@ -181,7 +193,7 @@ impl Reader {
             Ok(outline)
         });
         let wrong = match whole {
-            Ok(outline) => return self.read_package(candidate, path_hash, metadata, outline, source),
+            Ok(outline) => return self.read_package(candidate, path_hash, metadata, outline, source, packer),
             Err(error) => broken(error, "header", source.bytes)?,
         };
         Ok(Outcome::Broken { path: candidate.path.display().to_string(), wrong })
@@ -194,58 +206,53 @@ impl Reader {
         metadata: &Metadata,
         mut outline: Outline<'_>,
         source: Source<'_>,
+        packer: &mut Packer,
     ) -> io::Result<Outcome> {
         let found = artifacts::of_outline(&outline);
         let ordinals = match self.payload {
             Payload::Always => (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect(),
             Payload::Open | Payload::Never => found.open.clone(),
         };
-        let mut reading = Reading {
-            path_hash,
-            import: Import {
-                package: outline.package.clone(),
-                distro: self.distro.clone(),
-                artifacts: Vec::new(),
-                open: !found.open.is_empty(),
-                location: NewLocation {
-                    store_id: self.store_id,
-                    path: candidate.location.clone(),
-                    size: metadata.size(),
-                    mtime_ns: mtime_ns(metadata),
-                    header: Some(outline.range.clone()),
-                    checksum: None,
-                    signing_key: outline.signing_key.take(),
-                },
-            },
-            header_bytes: source.bytes,
-            payload_read: false,
-            broken: None,
-        };
+        let (package, range, signing_key) = (outline.package.clone(), outline.range.clone(), outline.signing_key.take());
+        let header_bytes = source.bytes;
         let path = || candidate.path.display().to_string();
-        let mut scanned = None;
+        let (mut payload_read, mut wrong, mut scanned) = (false, None, None);
         if self.payload != Payload::Never && !ordinals.is_empty() {
-            match self.is_complete(&outline.package.identity) {
+            match self.is_complete(&package.identity) {
                 // Another copy has told everything.
                 Ok(true) => {}
                 Ok(false) => {
-                    reading.payload_read = true;
+                    payload_read = true;
                     let header = outline.into_header();
                     match header.and_then(|header| self.read_payload(source, &header, &ordinals, metadata.len())) {
                         Ok(artifacts) => scanned = Some(artifacts),
                         // What the header says is worth having; what the payload would add stays open.
-                        Err(error) => reading.broken = Some((path(), broken(error, "payload", metadata.size())?)),
+                        Err(error) => wrong = Some((path(), broken(error, "payload", metadata.size())?)),
                     }
                 }
                 Err(error) => return Ok(Outcome::Failed(error)),
             }
         }
-        reading.import.open &= scanned.is_none();
-        reading.import.artifacts = match scanned {
-            Some(scanned) => found.complete(scanned),
-            None => found.artifacts,
+        let import = Import {
+            package,
+            distro: self.distro.clone(),
+            open: !found.open.is_empty() && scanned.is_none(),
+            artifacts: match scanned {
+                Some(scanned) => found.complete(scanned),
+                None => found.artifacts,
+            },
+            location: NewLocation {
+                store_id: self.store_id,
+                path: candidate.location.clone(),
+                size: metadata.size(),
+                mtime_ns: mtime_ns(metadata),
+                header: Some(range),
+                checksum: None,
+                signing_key,
+            },
         };
-        Ok(match reading.import.check() {
-            Ok(()) => Outcome::Read(Box::new(reading)),
+        Ok(match packer.pack(import) {
+            Ok(import) => Outcome::Read(Box::new(Reading { path_hash, import, header_bytes, payload_read, broken: wrong })),
             Err(error) => Outcome::Broken { path: path(), wrong: error.to_string() },
         })
     }
@@ -256,7 +263,7 @@ impl Reader {
             && reading.payload_read
             && reading.broken.is_none()
         {
-            self.complete().insert(reading.import.package.identity);
+            self.complete().insert(reading.import.package().identity);
         }
     }
 

@@ -140,7 +140,7 @@ impl Index {
         });
         match reached.await {
             Ok(reached) => reached.map_err(|source| self.error("connecting", source)),
-            Err(_) => Err(Error::Unreachable { database: self.name(), seconds: WITHIN.as_secs_f32() }),
+            Err(_) => Err(Error::Unreachable { database: self.name().into(), seconds: WITHIN.as_secs_f32() }),
         }
     }
 
@@ -155,9 +155,9 @@ impl Index {
         })
     }
 
-    /// The database, without a password.
-    pub(crate) fn name(&self) -> String {
-        self.name.to_string()
+    /// The database's URL, without a password.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Why an SQLite file that a writer met an error with cannot be written, if that is so: SQLite does not say.
@@ -168,10 +168,12 @@ impl Index {
 
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
         match source {
-            sqlx::Error::PoolTimedOut => Error::Unreachable { database: self.name(), seconds: self.patience.as_secs_f32() },
+            sqlx::Error::PoolTimedOut => {
+                Error::Unreachable { database: self.name().into(), seconds: self.patience.as_secs_f32() }
+            }
             source => match self.unwritable(&source) {
-                Some(reason) => Error::Unwritable { database: self.name(), doing, source, reason },
-                None => Error::Database { database: self.name(), doing, source },
+                Some(reason) => Error::Unwritable { database: self.name().into(), doing, source, reason },
+                None => Error::Database { database: self.name().into(), doing, source },
             },
         }
     }

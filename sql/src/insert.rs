@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use artifact::{Artifact, Identity, Package};
+use artifact::Identity;
 use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{Transaction, both};
 use crate::dialect::Dialect;
-use crate::members::{self, Compressor};
+use crate::members;
 use crate::rows::{COMPLETE, LIST, ListRow, OPEN, push_list, to_identity};
 use crate::short::{self, KEY_BYTES};
-use crate::{Import, Index, Inserted, NewLocation, PathHash, Result, changes};
+use crate::{Import, Index, Inserted, Packed, Packer, PathHash, Result, changes};
 
 /// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:
 /// a statement that is thrown away costs a MySQL connection 40 ms (two small packets in one direction: Nagle's algorithm).
@@ -32,9 +32,16 @@ impl Index {
     /// If a value does not fit ([`Import::check`]), or the database refuses. Nothing of the batch is in the index then, unless
     /// the connection broke off in the very moment of the commit; inserting the batch again is right in any case.
     pub async fn insert(&self, writer: &str, batch: &[Import]) -> Result<Inserted> {
-        for import in batch {
-            import.check()?;
-        }
+        let mut packer = Packer::new(self);
+        let batch = batch.iter().map(|import| packer.pack(import.clone())).collect::<Result<Vec<Packed>>>()?;
+        self.insert_packed(writer, &batch).await
+    }
+
+    /// [`Index::insert`] of imports that were made ready elsewhere.
+    ///
+    /// # Errors
+    /// If the database refuses, as in [`Index::insert`].
+    pub async fn insert_packed(&self, writer: &str, batch: &[Packed]) -> Result<Inserted> {
         if batch.is_empty() {
             return Ok(Inserted::default());
         }
@@ -53,13 +60,14 @@ impl Index {
 /// A batch with each package and each location once, in the order of their keys: writers that meet take locks in one order.
 struct Batch<'a> {
     packages: BTreeMap<Identity, Found<'a>>,
-    locations: BTreeMap<(i64, PathHash), (Identity, &'a NewLocation)>,
+    locations: BTreeMap<(i64, PathHash), &'a Packed>,
 }
 
+/// A package of a batch, which may come in several imports.
 struct Found<'a> {
-    package: &'a Package,
+    /// The one that has its artifacts.
+    import: &'a Packed,
     distro: Option<&'a str>,
-    artifacts: &'a [Artifact],
     open: bool,
 }
 
@@ -73,10 +81,8 @@ struct Packages {
 
 /// Where a package is.
 struct Place<'a> {
-    path: PathHash,
     package_id: i64,
-    package: &'a Package,
-    location: &'a NewLocation,
+    import: &'a Packed,
 }
 
 /// A package that the index holds.
@@ -95,18 +101,17 @@ struct HeldRow {
 }
 
 impl<'a> Batch<'a> {
-    fn new(imports: &'a [Import]) -> Self {
+    fn new(imports: &'a [Packed]) -> Self {
         let mut packages: BTreeMap<Identity, Found<'a>> = BTreeMap::new();
         let mut locations = BTreeMap::new();
         for import in imports {
-            let Import { package, distro, artifacts, open, location } = import;
-            let distro = distro.as_deref();
-            let found = packages.entry(package.identity).or_insert(Found { package, distro, artifacts, open: *open });
+            let (distro, open) = (import.distro.as_deref(), import.open);
+            let found = packages.entry(import.package.identity).or_insert(Found { import, distro, open });
             if found.open && !open {
-                (found.artifacts, found.open) = (artifacts, false);
+                (found.import, found.open) = (import, false);
             }
             found.distro = distro.or(found.distro);
-            locations.insert((location.store_id, PathHash::of(&location.path)), (package.identity, location));
+            locations.insert((import.location.store_id, import.path), import);
         }
         Self { packages, locations }
     }
@@ -119,28 +124,22 @@ impl<'a> Batch<'a> {
         let id = |identity: &Identity| {
             new.get(identity).copied().or_else(|| held.get(identity).map(|held| held.id)).ok_or(sqlx::Error::RowNotFound)
         };
-        let (mut rows, mut lists, mut hashes, mut artifacts) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        let mut compressor = Compressor::new(both!(Transaction, transaction, |_connection, Backend| Backend::LIST_LEVEL));
+        let (mut rows, mut lists, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
         for identity in new.keys().chain(&refined) {
-            let (found, id) = (&self.packages[identity], id(identity)?);
-            let mut of_package: Vec<&Artifact> = found.artifacts.iter().collect();
-            of_package.sort_unstable();
-            of_package.dedup_by_key(|artifact| (artifact.ordinal, &artifact.build_id, artifact.kind));
-            artifacts += of_package.len() as u64;
-            lists.extend(compressor.lists(&of_package)?.into_iter().map(|(part, list)| (id, part, list)));
-            hashes.extend(of_package.iter().map(|artifact| changes::hash(&artifact.build_id)));
-            rows.extend(of_package.into_iter().map(|artifact| (short::key(artifact.build_id.as_bytes()), id, artifact.ordinal)));
+            let (import, id) = (self.packages[identity].import, id(identity)?);
+            rows.extend(import.keys.iter().map(|(key, ordinal)| (*key, id, *ordinal)));
+            lists.extend(import.lists.iter().map(|(part, list)| (id, *part, list.as_slice())));
+            hashes.extend(&import.hashes);
         }
+        let artifacts = rows.len() as u64;
         insert_artifacts(transaction, rows).await?;
-        lists.sort_unstable();
+        lists.sort_unstable_by_key(|(id, part, _)| (*id, *part));
         insert_members(transaction, &lists).await?;
 
-        let mut locations = Vec::with_capacity(self.locations.len());
-        for (&(_, path), &(identity, location)) in &self.locations {
-            locations.push(Place { path, package_id: id(&identity)?, package: self.packages[&identity].package, location });
-        }
+        let places = self.locations.values().map(|import| Ok(Place { package_id: id(&import.package.identity)?, import }));
+        let mut locations = places.collect::<sqlx::Result<Vec<Place<'_>>>>()?;
         mark_replaced(transaction, &locations, now).await?;
-        locations.sort_unstable_by_key(|place| (place.package_id, place.location.store_id, place.path));
+        locations.sort_unstable_by_key(|Place { package_id, import }| (*package_id, import.location.store_id, import.path));
         insert_locations(transaction, &locations, now).await?;
         changes::note(transaction, writer, hashes).await?;
 
@@ -192,7 +191,8 @@ impl<'a> Batch<'a> {
                 );
                 query.push(if first.is_some() { ", id) " } else { ") " });
                 query.push_values(identities, |mut row, identity| {
-                    let Found { package, distro, open, .. } = &self.packages[identity];
+                    let Found { import, distro, open } = &self.packages[identity];
+                    let package = &import.package;
                     let (nevra, source) = (&package.nevra, package.source_rpm.as_deref());
                     row.push_bind(identity.as_bytes().as_slice())
                         .push_bind(nevra.name.as_str())
@@ -333,12 +333,12 @@ fn scattered((key, package_id, ordinal): &([u8; KEY_BYTES], i64, u32)) -> u64 {
     number
 }
 
-async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, Vec<u8>)]) -> sqlx::Result<()> {
+async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, &[u8])]) -> sqlx::Result<()> {
     for lists in pieces(lists) {
         both!(Transaction, transaction, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new("insert into members (package_id, part, list) ");
             query.push_values(lists, |mut row, (package_id, part, list)| {
-                row.push_bind(*package_id).push_bind(i64::from(*part)).push_bind(list.as_slice());
+                row.push_bind(*package_id).push_bind(i64::from(*part)).push_bind(*list);
             });
             query.build().execute(&mut **connection).await?;
         });
@@ -348,12 +348,12 @@ async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, Vec<u
 
 /// Marks as gone what was at paths where another package is now.
 async fn mark_replaced(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
-    let of_one_store = |a: &Place<'_>, b: &Place<'_>| a.location.store_id == b.location.store_id;
+    let of_one_store = |a: &Place<'_>, b: &Place<'_>| a.import.location.store_id == b.import.location.store_id;
     for locations in locations.chunk_by(of_one_store).flat_map(|locations| locations.chunks(LIST)) {
-        let store_id = locations[0].location.store_id;
+        let store_id = locations[0].import.location.store_id;
         let packages: HashMap<&[u8], i64> =
-            locations.iter().map(|place| (place.path.as_bytes().as_slice(), place.package_id)).collect();
-        let paths: Vec<&[u8]> = locations.iter().map(|place| place.path.as_bytes().as_slice()).collect();
+            locations.iter().map(|place| (place.import.path.as_bytes().as_slice(), place.package_id)).collect();
+        let paths: Vec<&[u8]> = locations.iter().map(|place| place.import.path.as_bytes().as_slice()).collect();
         both!(Transaction, transaction, |connection, Backend| {
             let mut query =
                 QueryBuilder::<Backend>::new("select path_hash, package_id from locations where gone_at is null and store_id = ");
@@ -385,7 +385,8 @@ async fn insert_locations(transaction: &mut Transaction, locations: &[Place<'_>]
                 "insert into locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
                  checksum_kind, signing_key, first_seen, last_seen) ",
             );
-            query.push_values(locations, |mut row, Place { path, package_id, package, location }| {
+            query.push_values(locations, |mut row, Place { package_id, import }| {
+                let Packed { package, location, path, .. } = import;
                 let checksum = location.checksum.as_ref();
                 row.push_bind(location.store_id)
                     .push_bind(path.as_bytes().as_slice())

@@ -8,7 +8,7 @@
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
 //! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`; `read`, the queries, and `rows`,
 //!   what they select; `members`, the lists of a package's artifacts; `short`, what rows leave out);
-//! - [`Import`]: what goes in (`import`, and `insert`, the transaction); [`Changes`]: what came since; `seen`: what a store holds, and
+//! - [`Import`]: what goes in (`import`; `packed`, what is done before; `insert`, the transaction); [`Changes`]: what came since; `seen`: what a store holds, and
 //!   no longer holds.
 
 mod changes;
@@ -20,6 +20,7 @@ mod import;
 mod insert;
 mod members;
 pub mod original;
+mod packed;
 mod passwords;
 mod patience;
 mod pools;
@@ -37,6 +38,7 @@ pub use database_url::DatabaseUrl;
 pub use db::{Access, Index};
 pub use error::{Error, Result};
 pub use import::{Import, Inserted, NewLocation};
+pub use packed::{Packed, Packer};
 pub use passwords::without_passwords;
 pub use record::{Location, Record, StoredPackage};
 pub use schema::{Migration, createtable};

@@ -37,14 +37,14 @@ impl Compressor {
     }
 
     /// The lists of one package, by part. The artifacts are sorted.
-    pub(crate) fn lists(&mut self, artifacts: &[&Artifact]) -> sqlx::Result<Vec<(u32, Vec<u8>)>> {
+    pub(crate) fn lists(&mut self, artifacts: &[Artifact]) -> sqlx::Result<Vec<(u32, Vec<u8>)>> {
         artifacts
             .chunk_by(|a, b| part(a.ordinal) == part(b.ordinal))
             .map(|artifacts| Ok((part(artifacts[0].ordinal), self.list(artifacts)?)))
             .collect()
     }
 
-    fn list(&mut self, artifacts: &[&Artifact]) -> sqlx::Result<Vec<u8>> {
+    fn list(&mut self, artifacts: &[Artifact]) -> sqlx::Result<Vec<u8>> {
         self.text.clear();
         for Artifact { ordinal, build_id, kind, dwarf, path } in artifacts {
             let kind = match kind {
@@ -138,7 +138,7 @@ mod tests {
         let artifacts = artifacts();
         let mut compressor = Compressor::new(6);
         for _ in 0..2 {
-            let lists = compressor.lists(&artifacts.iter().collect::<Vec<_>>()).unwrap();
+            let lists = compressor.lists(&artifacts).unwrap();
             assert_eq!(lists.iter().map(|(part, _)| *part).collect::<Vec<_>>(), [0, 1, 2, u32::MAX >> 7]);
             let back: Vec<Artifact> = lists.iter().flat_map(|(_, list)| read(list).unwrap()).collect();
             assert_eq!(back, artifacts);
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_list_that_is_damaged_anywhere_is_refused() {
         let artifacts = artifacts();
-        let list = Compressor::new(6).lists(&artifacts.iter().collect::<Vec<_>>()).unwrap().remove(0).1;
+        let list = Compressor::new(6).lists(&artifacts).unwrap().remove(0).1;
         for at in 0..list.len() {
             assert!(read(&list[..at]).is_err(), "cut at {at}");
             let mut changed = list.clone();
