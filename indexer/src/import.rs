@@ -58,8 +58,9 @@ impl Importer {
         (importer, stop)
     }
 
-    /// What was done.
-    pub(crate) fn into_summary(self) -> Summary {
+    /// Ends the import: what was done.
+    pub(crate) async fn finish(self) -> Summary {
+        self.index.settle().await;
         Summary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
     }
 

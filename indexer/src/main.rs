@@ -67,13 +67,13 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
             importer.import_folders(&args).await?;
-            finish(&importer.into_summary(), common, stop.is_set())
+            finish(&importer.finish().await, common, stop.is_set())
         }
         Command::Rpm(args) => {
             let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
             importer.import_files(&args.files).await?;
-            finish(&importer.into_summary(), common, stop.is_set())
+            finish(&importer.finish().await, common, stop.is_set())
         }
         Command::Migrate => migrate(common).await,
         Command::Store(command) => {

@@ -11,11 +11,7 @@ use crate::dialect::Dialect;
 use crate::members;
 use crate::rows::{COMPLETE, LIST, ListRow, OPEN, push_list, to_identity};
 use crate::short::{self, KEY_BYTES};
-use crate::{Import, Index, Inserted, Packed, Packer, PathHash, Result, changes};
-
-/// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:
-/// a statement that is thrown away costs a MySQL connection 40 ms (two small packets in one direction: Nagle's algorithm).
-const ROWS: [usize; 6] = [1000, 200, 50, 10, 3, 1];
+use crate::{Import, Index, Inserted, Packed, Packer, PathHash, Result, changes, pieces};
 
 impl Index {
     /// Brings a batch into the index, in one transaction: all of it or nothing. The same batch again changes nothing but
@@ -182,9 +178,9 @@ impl<'a> Batch<'a> {
         now: i64,
         first: Option<i64>,
     ) -> sqlx::Result<u64> {
-        let (mut written, mut next) = (0, first);
-        for identities in pieces(identities) {
-            both!(Transaction, transaction, |connection, Backend| {
+        let mut next = first;
+        let written = both!(Transaction, transaction, |connection, Backend| {
+            let statement = |identities: &[Identity]| {
                 let mut query = QueryBuilder::<Backend>::new(
                     "insert into packages (identity, name, epoch, version, `release`, arch, source, distro, built_at, state, \
                      indexed_at, nvra_crc, source_crc, format, identity_kind",
@@ -217,9 +213,10 @@ impl<'a> Batch<'a> {
                 if first.is_some() {
                     query.push(" on conflict (identity) do nothing");
                 }
-                written += query.build().execute(&mut **connection).await?.rows_affected();
-            });
-        }
+                query
+            };
+            pieces::write(&mut **connection, identities, statement).await?.rows_affected()
+        });
         Ok(written)
     }
 
@@ -312,15 +309,16 @@ async fn insert_artifacts(transaction: &mut Transaction, mut rows: Vec<([u8; KEY
         // believe that all the others are going to come behind them, and it leaves pages half empty.
         rows.sort_by_cached_key(scattered);
     }
-    for rows in pieces(&rows) {
-        both!(Transaction, transaction, |connection, Backend| {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |rows: &[([u8; KEY_BYTES], i64, u32)]| {
             let mut query = QueryBuilder::<Backend>::new("insert into artifacts (build_id, package_id, ordinal) ");
             query.push_values(rows, |mut row, (key, package_id, ordinal)| {
                 row.push_bind(key.as_slice()).push_bind(*package_id).push_bind(i64::from(*ordinal));
             });
-            query.build().execute(&mut **connection).await?;
-        });
-    }
+            query
+        };
+        pieces::write(&mut **connection, &rows, statement).await?;
+    });
     Ok(())
 }
 
@@ -334,15 +332,16 @@ fn scattered((key, package_id, ordinal): &([u8; KEY_BYTES], i64, u32)) -> u64 {
 }
 
 async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, &[u8])]) -> sqlx::Result<()> {
-    for lists in pieces(lists) {
-        both!(Transaction, transaction, |connection, Backend| {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |lists: &[(i64, u32, &[u8])]| {
             let mut query = QueryBuilder::<Backend>::new("insert into members (package_id, part, list) ");
             query.push_values(lists, |mut row, (package_id, part, list)| {
                 row.push_bind(*package_id).push_bind(i64::from(*part)).push_bind(*list);
             });
-            query.build().execute(&mut **connection).await?;
-        });
-    }
+            query
+        };
+        pieces::write(&mut **connection, lists, statement).await?;
+    });
     Ok(())
 }
 
@@ -379,8 +378,8 @@ async fn mark_replaced(transaction: &mut Transaction, locations: &[Place<'_>], n
 }
 
 async fn insert_locations(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
-    for locations in pieces(locations) {
-        both!(Transaction, transaction, |connection, Backend| {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |locations: &[Place<'_>]| {
             let mut query = QueryBuilder::<Backend>::new(
                 "insert into locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
                  checksum_kind, signing_key, first_seen, last_seen) ",
@@ -403,32 +402,9 @@ async fn insert_locations(transaction: &mut Transaction, locations: &[Place<'_>]
                     .push_bind(now);
             });
             query.push(Backend::SEEN_AGAIN);
-            query.build().execute(&mut **connection).await?;
-        });
-    }
+            query
+        };
+        pieces::write(&mut **connection, locations, statement).await?;
+    });
     Ok(())
-}
-
-/// Cuts a list into pieces of the lengths in [`ROWS`].
-fn pieces<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let length = ROWS.into_iter().find(|length| *length <= list.len())?;
-        let (piece, rest) = list.split_at(length);
-        list = rest;
-        Some(piece)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_are_of_few_lengths_and_lose_nothing() {
-        for length in [0, 1, 2, 9, 999, 1000, 2476] {
-            let list: Vec<usize> = (0..length).collect();
-            assert!(pieces(&list).all(|piece| ROWS.contains(&piece.len())));
-            assert_eq!(pieces(&list).flatten().copied().collect::<Vec<_>>(), list);
-        }
-    }
 }

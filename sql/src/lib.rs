@@ -8,7 +8,7 @@
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
 //! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`; `read`, the queries, and `rows`,
 //!   what they select; `members`, the lists of a package's artifacts; `short`, what rows leave out);
-//! - [`Import`]: what goes in (`import`; `packed`, what is done before; `insert`, the transaction); [`Changes`]: what came since; `seen`: what a store holds, and
+//! - [`Import`]: what goes in (`import`; `packed`, what is done before; `insert`, the transaction, and `pieces`, its statements); [`Changes`]: what came since; `seen`: what a store holds, and
 //!   no longer holds.
 
 mod changes;
@@ -23,6 +23,7 @@ pub mod original;
 mod packed;
 mod passwords;
 mod patience;
+mod pieces;
 mod pools;
 mod read;
 mod record;

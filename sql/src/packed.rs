@@ -48,9 +48,9 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// For this index: SQLite and MySQL have their lists compressed differently well.
+    /// For this index: SQLite and MySQL have their lists compressed differently.
     pub fn new(index: &Index) -> Self {
-        Self { compressor: Compressor::new(both!(Db, &index.db, |_pool, Backend| Backend::LIST_LEVEL)) }
+        Self { compressor: Compressor::new(both!(Db, &index.db, |_pool, Backend| Backend::LISTS)) }
     }
 
     /// Makes an import ready.
