@@ -15,6 +15,7 @@ use futures::Stream;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::signature::{self, Signature};
 use crate::archives::{Failure, read_header};
 
 /// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
@@ -59,6 +60,8 @@ pub(crate) struct About {
     pub(crate) mtime: i64,
     /// Hex digest of the contents out of the package's header; `""` where it has none.
     pub(crate) digest: String,
+    /// The file's own, where the package has one.
+    pub(crate) signature: Option<Signature>,
     /// Where the whole file is or will be.
     pub(crate) path: PathBuf,
 }
@@ -99,7 +102,8 @@ impl Entry {
     /// Where its metadata cannot be read.
     pub(crate) fn of(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        let about = About { size: metadata.len(), mtime: metadata.mtime(), digest: String::new(), path: PathBuf::new() };
+        let (size, mtime) = (metadata.len(), metadata.mtime());
+        let about = About { size, mtime, digest: String::new(), signature: None, path: PathBuf::new() };
         let entry = Self::new(about, Some(Arc::new(file)), watch::channel(Progress::Whole).1);
         Ok(Self { opened: Some(State::of(&metadata)), ..entry })
     }
@@ -139,6 +143,11 @@ impl Entry {
     /// Hex digest of the contents; `""` where the package has none.
     pub(crate) fn digest(&self) -> &str {
         &self.about.digest
+    }
+
+    /// The signature of the whole file, where its package has one.
+    pub(crate) fn signature(&self) -> Option<&Signature> {
+        self.about.signature.as_ref()
     }
 
     /// Where the whole file is or will be; empty for what is no member.
@@ -279,10 +288,13 @@ impl Entry {
 
     /// Takes its name away. Who has the file open goes on reading.
     pub(super) fn remove(&self) {
-        if let Err(error) = std::fs::remove_file(&self.about.path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.about.path.display(), %error, "an evicted file could not be removed");
+        let signature = self.about.signature.as_ref().map_or(Ok(()), |_| signature::remove(&self.about.path));
+        for removed in [std::fs::remove_file(&self.about.path), signature] {
+            if let Err(error) = removed
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %self.about.path.display(), %error, "an evicted file could not be removed");
+            }
         }
     }
 

@@ -57,7 +57,7 @@ mod tests {
         let entry = |name: &str, size: u64| {
             let path = folder.path().join(name);
             std::fs::write(&path, vec![7; usize::try_from(size).unwrap()]).unwrap();
-            Arc::new(Entry::whole(About { size, mtime: 0, digest: String::new(), path }))
+            Arc::new(Entry::whole(About { size, mtime: 0, digest: String::new(), signature: None, path }))
         };
         let (small, large) = (entry("small", LARGEST), entry("large", LARGEST + 1));
         assert!(!memory.has(&small));

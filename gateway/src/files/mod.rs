@@ -4,13 +4,14 @@
 //!   entry, so it is extracted once; [`entry`] says how it is read while it grows.
 //! - [`extract`] fills an entry; the file gets its name only when it is whole and its digest is right.
 //! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
-//! - [`memory`] keeps small files that were asked for.
+//! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
 //! - The cache holds entries by their size; an evicted file is unlinked, and responses in flight keep their descriptor.
 
 mod disk;
 mod entry;
 mod extract;
 mod memory;
+mod signature;
 
 use std::path::Path;
 use std::sync::Arc;
