@@ -44,7 +44,15 @@ pub fn make(into: &Path, name: &str, filler_bytes: usize, build_id: &str) -> Mad
 
 fn make_with_note(into: &Path, name: &str, filler_bytes: usize, build_id: &str, note: &str) -> Made {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let elf = elf(&folder, filler_bytes, note);
+    let elf = std::fs::read(elf(&folder, filler_bytes, note)).expect("the ELF file");
+    of_bytes(into, name, &elf, build_id)
+}
+
+/// Makes `NAME-1.0-1.x86_64.rpm` in `into`, with these bytes as `/usr/bin/NAME` and a build-id link to it.
+pub fn of_bytes(into: &Path, name: &str, bytes: &[u8], build_id: &str) -> Made {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let elf = folder.path().join("elf");
+    std::fs::write(&elf, bytes).expect("write a file");
     let (first, rest) = build_id.split_at(2);
     let spec = format!(
         "Name: {name}\nVersion: 1.0\nRelease: 1\nSummary: made for a test\nLicense: none\nAutoReqProv: no\n\
@@ -66,8 +74,7 @@ fn make_with_note(into: &Path, name: &str, filler_bytes: usize, build_id: &str, 
     let output = run(&mut command, "rpm (Debian) or rpm-build (Fedora)");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     let rpm = into.join(format!("{name}-1.0-1.x86_64.rpm"));
-    let bytes = std::fs::read(&elf).expect("the ELF file");
-    Made { rpm, build_id: build_id.to_owned(), member: format!("/usr/bin/{name}"), bytes }
+    Made { rpm, build_id: build_id.to_owned(), member: format!("/usr/bin/{name}"), bytes: bytes.to_owned() }
 }
 
 fn elf(folder: &TempDir, filler_bytes: usize, note: &str) -> PathBuf {
@@ -92,7 +99,7 @@ fn from_hex(text: &str) -> Vec<u8> {
 }
 
 /// Bytes that no compressor makes smaller, the same every time (xorshift, Marsaglia 2003).
-fn noise(bytes: usize) -> Vec<u8> {
+pub fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut noise = Vec::with_capacity(bytes + 8);
     while noise.len() < bytes {

@@ -142,7 +142,8 @@ fn koji_keeps_signatures_beside_its_packages() {
 fn redirects_say_what_the_upstream_said() {
     let signer = Signer::make("ec");
     let (_folder, _index, upstream) = signed(&signer, "fedora-compat");
-    let gateway = Gateway::start_with(&Sqlite::of(&[]).url(), "", &["--upstream", &upstream.url()]);
+    let empty = Sqlite::of(&[]);
+    let gateway = Gateway::start_with(&empty.url(), "", &["--upstream", &upstream.url()]);
     let path = format!("/buildid/{}/debuginfo", build_id("fedora-compat", DEBUG));
     let (redirect, whole) = (gateway.get(&path), upstream.get(&path));
     assert_eq!((redirect.status, redirect.header("location")), (302, Some(&*format!("{}{path}", upstream.url()))));
@@ -159,7 +160,8 @@ fn a_client_that_enforces_signatures_takes_signed_files_alone() {
     let (signer, stranger) = (Signer::make("ec"), Signer::make("ec"));
     let (_folder, _index, gateway) = signed(&signer, "fedora-compat");
     let (_plain_index, plain) = crate::gateway(&["fedora-compat"]);
-    let redirecting = Gateway::start_with(&Sqlite::of(&[]).url(), "", &["--upstream", &gateway.url()]);
+    let empty = Sqlite::of(&[]);
+    let redirecting = Gateway::start_with(&empty.url(), "", &["--upstream", &gateway.url()]);
     let port = gateway.port;
     let corrupting = Odd::start(move |head, stream| corrupt(port, head, stream));
     let id = build_id("fedora-compat", DEBUG);

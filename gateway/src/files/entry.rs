@@ -83,6 +83,8 @@ pub(crate) struct Content {
     pub(crate) entry: Arc<Entry>,
     /// Within the entry.
     pub(crate) range: Range<u64>,
+    /// Its end does not leave before the entry is whole: it is an answer of its own, that nobody shall have of a wrong file.
+    is_part: bool,
 }
 
 impl Entry {
@@ -162,7 +164,7 @@ impl Entry {
 
     /// All of it.
     pub(crate) fn content(self: &Arc<Self>) -> Content {
-        Content { entry: self.clone(), range: 0..self.size() }
+        Content { entry: self.clone(), range: 0..self.size(), is_part: false }
     }
 
     /// Neither failed nor lost.
@@ -308,7 +310,7 @@ impl Entry {
     }
 
     /// Waits until the bytes up to `end` may leave, and says up to where they may.
-    async fn available(&self, end: u64) -> Result<u64, Failure> {
+    pub(super) async fn available(&self, end: u64) -> Result<u64, Failure> {
         let mut progress = self.progress.clone();
         loop {
             match &*progress.borrow_and_update() {
@@ -333,6 +335,11 @@ impl State {
 }
 
 impl Content {
+    /// A section of an entry.
+    pub(crate) fn section(entry: Arc<Entry>, range: Range<u64>) -> Self {
+        Self { entry, range, is_part: true }
+    }
+
     /// How many bytes.
     pub(crate) fn len(&self) -> u64 {
         self.range.end - self.range.start
@@ -340,7 +347,8 @@ impl Content {
 
     /// The part `range` of this content.
     pub(crate) fn part(&self, range: Range<u64>) -> Self {
-        Self { entry: self.entry.clone(), range: self.range.start + range.start..self.range.start + range.end }
+        let range = self.range.start + range.start..self.range.start + range.end;
+        Self { entry: self.entry.clone(), range, is_part: self.is_part }
     }
 
     /// Waits until the first bytes may leave, so that a response that is begun is likely to end.
@@ -348,7 +356,8 @@ impl Content {
     /// # Errors
     /// Why the extraction failed.
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
-        let first = (self.range.start + 1).min(self.range.end);
+        let first =
+            if self.is_part && self.len() <= CHUNK { self.entry.size() } else { (self.range.start + 1).min(self.range.end) };
         self.entry.available(first).await.map(drop)
     }
 
@@ -368,6 +377,10 @@ impl Content {
                     None => content.entry.file()?,
                 };
                 let length = (available - at).min(CHUNK);
+                if content.is_part && at + length == content.range.end {
+                    let whole = content.entry.available(content.entry.size());
+                    whole.await.map_err(|failure| io::Error::other(failure.to_string()))?;
+                }
                 let opened = content.entry.opened.filter(|_| at + length == content.range.end);
                 let (file, bytes) = spawn_blocking(move || {
                     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
