@@ -96,7 +96,8 @@ pub fn build(into: &Path, name: &str, version: &str, release: &str, packages: &[
                 let mode = if contents.starts_with(b"\x7fELF") { 0o755 } else { 0o644 };
                 std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("set a mode");
             }
-            spec += &format!("{path}\n");
+            // What rpm would take for a macro or a pattern, or cut in two.
+            spec += &format!("\"{}\"\n", path.replace('%', "%%"));
         }
     }
     let file = folder.path().join("package.spec");
