@@ -1,9 +1,11 @@
 //! ELF files: build-id, kinds and sections, of 32 and 64 bits and both byte orders.
 //!
 //! Only the ELF header, the two tables, the section names and the notes are read, never the contents: a library of 150 MB takes
-//! microseconds. Files come from anywhere, so every offset is checked against the file's length and everything that is read has
+//! microseconds. (But for [`names_source`], which looks through the line tables within a budget.) Files come from anywhere, so every offset is checked against the file's length and everything that is read has
 //! an upper bound (`tables`, `notes`).
 
+mod contents;
+mod lines;
 mod notes;
 mod tables;
 
@@ -17,6 +19,8 @@ use goblin::elf::section_header::{SHT_NOBITS, SHT_NOTE, SHT_NULL, SHT_PROGBITS, 
 use crate::{BuildId, Error, Kind, Result};
 use tables::Tables;
 
+pub use contents::alternate;
+pub use lines::{Budget, names_source};
 pub use notes::early_build_id;
 
 /// The first bytes of every ELF file.

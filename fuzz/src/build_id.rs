@@ -68,5 +68,16 @@ fn in_a_package(text: &str) {
 
 fn file(path: &str, mode: u16, class: Class) -> File {
     const SIZE: u64 = 1000;
-    File { path: path.into(), mode, flags: 0, size: SIZE, mtime: 0, inode: 0, digest: None, link_target: None, class }
+    File {
+        path: path.into(),
+        mode,
+        flags: 0,
+        size: SIZE,
+        mtime: 0,
+        inode: 0,
+        digest: None,
+        link_target: None,
+        class,
+        signature: None,
+    }
 }

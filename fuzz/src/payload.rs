@@ -82,6 +82,7 @@ fn file(ordinal: u8, [how, low, high, inode]: [u8; 4]) -> File {
         digest: None,
         link_target: (how & 7 == 5).then(|| "target".into()),
         class: Class::None,
+        signature: None,
     }
 }
 

@@ -4,12 +4,12 @@
 //! its store's URL and nowhere else. Either way the header is read first and must be that of the package that the index knows: a
 //! file that was replaced is absent, not wrong.
 
-use std::fs::File;
+use std::fs;
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact::header::Header;
+use artifact::header::{File, Header};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use futures::TryStreamExt;
@@ -24,6 +24,7 @@ use url::Url;
 
 use crate::http_client::{self, reason};
 use crate::metrics::METRICS;
+use crate::sigcache;
 
 /// Between two reads of an archive over HTTP.
 const READ_BYTES: usize = 256 << 10;
@@ -85,7 +86,8 @@ impl Archives {
     /// Starts with an empty memory of headers.
     pub(crate) fn new(client: reqwest::Client) -> Self {
         let weight = |_: &artifact::Identity, header: &Arc<Header>| {
-            let bytes: usize = header.files.iter().map(|file| size_of_val(file) + file.path.len()).sum();
+            let signature = |file: &File| file.signature.as_ref().map_or(0, |signature| signature.len());
+            let bytes: usize = header.files.iter().map(|file| size_of_val(file) + file.path.len() + signature(file)).sum();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let headers = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
@@ -146,7 +148,8 @@ impl Archives {
         let here = self.place(&location);
         let open = move || {
             let mut file = BufReader::new(open_below_root(&location)?);
-            let header = read_header(&mut file, identity, &place(&location))?;
+            let mut header = read_header(&mut file, identity, &place(&location))?;
+            sigcache::complete(Arc::make_mut(&mut header), &location);
             Ok(Archive { header, payload: Box::new(file), place: here })
         };
         self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(error)))
@@ -202,7 +205,7 @@ fn key(location: &Location) -> (i64, String) {
 
 /// Opens the file of a local location; a path or link that leads out of the store's folder is refused by cap-std. A folder that is
 /// not there is a disk that is not mounted: unknown, not absent.
-pub(crate) fn open_below_root(location: &Location) -> Result<File, Failure> {
+pub(crate) fn open_below_root(location: &Location) -> Result<fs::File, Failure> {
     let text = |error: io::Error| format!("{}: {error}", place(location));
     let root = location.store.root.as_deref().ok_or_else(|| Failure::Absent(format!("{}: not on a disk", place(location))))?;
     let folder = Dir::open_ambient_dir(root, ambient_authority())

@@ -30,6 +30,8 @@ pub(crate) const REDIRECT_LIFETIME: &str = "public, max-age=60";
 const SIZE: HeaderName = HeaderName::from_static("x-debuginfod-size");
 const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
 const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
+/// Of the whole file, with a section too. The manual of elfutils' server has another name; its code and its client have this one.
+const IMA_SIGNATURE: HeaderName = HeaderName::from_static("x-debuginfod-imasignature");
 
 /// The bytes, or that the client has them already, or that they are too many.
 pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> HttpResponse {
@@ -50,6 +52,7 @@ pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> 
         (ARCHIVE, value(&format!("{nvra}.rpm"))),
     ];
     headers.extend(validators.etag.as_deref().map(|etag| (ETAG, value(etag))));
+    headers.extend(content.entry.signature().map(|signature| (IMA_SIGNATURE, value(&hex::encode(signature)))));
     let small = files.small(&content).await;
     bytes(request, content, small, &validators, headers)
 }

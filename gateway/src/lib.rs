@@ -33,6 +33,7 @@ mod question;
 mod resolve;
 mod routes;
 mod search;
+mod sigcache;
 mod watch;
 
 pub use app::serve;

@@ -30,6 +30,7 @@ pub(crate) fn file(path: &str, contents: &[u8]) -> File {
         digest: Some(digest),
         link_target: None,
         class: Class::None,
+        signature: None,
     }
 }
 

@@ -33,7 +33,8 @@ pub(super) fn start(
     };
     let digest = file.digest.as_ref().map(ToString::to_string).unwrap_or_default();
     let path = folder.path(key, file.size, &digest);
-    let about = About { size: file.size, mtime: i64::from(file.mtime), digest, path };
+    let signature = file.signature.as_deref().map(Into::into);
+    let about = About { size: file.size, mtime: i64::from(file.mtime), digest, signature, path };
 
     let refused = |error| refused(&about, &error);
     let draft = folder.draft(file.size).map_err(refused)?;
@@ -110,7 +111,7 @@ impl Work {
         let is_abandoned = Arc::strong_count(&self.entry) == 1;
         if !is_abandoned && !self.entry.is_evicted() {
             draft.file.sync_data().map_err(|error| refused(&self.about, &error))?;
-            match draft.publish(&self.folder, &self.about.path, self.about.mtime) {
+            match self.publish(draft) {
                 Ok(()) => self.entry.named(),
                 Err(error) => {
                     let cause = refused(&self.about, &error);
@@ -120,6 +121,14 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    fn publish(&self, draft: Draft) -> io::Result<()> {
+        let About { path, mtime, signature, .. } = &self.about;
+        if let Some(signature) = signature {
+            self.folder.keep_signature(path, signature)?;
+        }
+        draft.publish(&self.folder, path, *mtime)
     }
 
     /// The build-id of a whole file whose first bytes did not show it. What is not ELF has no say: a compressed kernel module, whose
