@@ -96,6 +96,29 @@ pub fn section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<Range
     }
 }
 
+/// The machine that an ELF file is for, as RPM packages call it, as far as its first bytes tell: 20 are enough.
+pub fn machine(prefix: &[u8]) -> Option<&'static str> {
+    use goblin::elf::header as elf;
+    let (is_64, is_little) = (*prefix.get(4)? == 2, *prefix.get(5)? == 1);
+    let bytes = prefix.strip_prefix(&MAGIC).and(prefix.get(18..20))?.try_into().ok()?;
+    let machine = if is_little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) };
+    Some(match machine {
+        elf::EM_386 => "i686",
+        elf::EM_X86_64 => "x86_64",
+        elf::EM_AARCH64 => "aarch64",
+        elf::EM_ARM => "armv7hl",
+        elf::EM_PPC64 if is_little => "ppc64le",
+        elf::EM_PPC64 => "ppc64",
+        elf::EM_PPC => "ppc",
+        elf::EM_S390 if is_64 => "s390x",
+        elf::EM_RISCV if is_64 => "riscv64",
+        elf::EM_MIPS => "mips",
+        elf::EM_SPARC | elf::EM_SPARCV9 => "sparc64",
+        258 => "loongarch64",
+        _ => return None,
+    })
+}
+
 /// What the tables say of a file's use.
 #[derive(Default)]
 struct Shape {
