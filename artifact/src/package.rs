@@ -138,7 +138,8 @@ mod tests {
             ("lp150.2.1", "lp150"),
         ] {
             let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: release.into(), arch: "x".into() };
-            let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
+            let package =
+                Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
             assert_eq!(package.dist_tag(), tag, "{release}");
         }
     }

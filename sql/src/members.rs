@@ -1,12 +1,12 @@
 //! The lists of a package's artifacts: what is known of files whose build-ids stand in `artifacts`.
 //!
 //! One list holds the artifacts of 128 files of the header, in the order of [`Artifact`]: `ORDINAL KIND BUILD_ID PATH` and a NUL for
-//! each. KIND is `x` (executable) or `d` (debuginfo), then `+` (has DWARF), `-` (has none) or `?`. It is compressed as MySQL's
-//! UNCOMPRESS wants it: the length in four bytes, then zlib.
+//! each. KIND is `x` (executable) or `d` (debuginfo), then `+` (has DWARF), `-` (has none) or `?`; where no header says it, then
+//! `,SIZE,MTIME,SHA256` of the file. It is compressed as MySQL's UNCOMPRESS wants it: the length in four bytes, then zlib.
 
 use std::fmt::Write;
 
-use artifact::{Artifact, Kind};
+use artifact::{Artifact, Contents, Kind};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::rows::broken;
@@ -21,7 +21,8 @@ pub(crate) const MOST_TEXT: usize = 4 << 20;
 
 /// What an artifact takes of a list's text at most, bytes.
 pub(crate) fn text_bytes(artifact: &Artifact) -> usize {
-    artifact.path.len() + 2 * artifact.build_id.as_bytes().len() + 20
+    const CONTENTS: usize = 2 * 20 + 64 + 3;
+    artifact.path.len() + 2 * artifact.build_id.as_bytes().len() + 20 + artifact.contents.map_or(0, |_| CONTENTS)
 }
 
 /// Makes lists.
@@ -46,7 +47,7 @@ impl Compressor {
 
     fn list(&mut self, artifacts: &[&Artifact]) -> sqlx::Result<Vec<u8>> {
         self.text.clear();
-        for Artifact { ordinal, build_id, kind, dwarf, path } in artifacts {
+        for Artifact { ordinal, build_id, kind, dwarf, path, contents } in artifacts {
             let kind = match kind {
                 Kind::Executable => 'x',
                 Kind::Debuginfo => 'd',
@@ -57,7 +58,11 @@ impl Compressor {
                 None => '?',
             };
             // Writing to a String cannot fail.
-            let _ = write!(self.text, "{ordinal} {kind}{dwarf} {build_id} {path}\0");
+            let _ = write!(self.text, "{ordinal} {kind}{dwarf}");
+            if let Some(Contents { size, mtime, sha256 }) = contents {
+                let _ = write!(self.text, ",{size},{mtime},{}", hex::encode(sha256));
+            }
+            let _ = write!(self.text, " {build_id} {path}\0");
         }
         let length = u32::try_from(self.text.len()).map_err(broken)?;
         // What cannot be compressed grows by 5 bytes in 16 KiB, and by the 6 of zlib's own.
@@ -94,6 +99,10 @@ pub(crate) fn read(list: &[u8]) -> sqlx::Result<Vec<Artifact>> {
             else {
                 return Err(wrong(entry));
             };
+            let (kind, contents) = match kind.split_once(',') {
+                Some((kind, contents)) => (kind, Some(read_contents(contents).ok_or_else(|| wrong(entry))?)),
+                None => (kind, None),
+            };
             let (kind, dwarf) = kind.split_at_checked(1).ok_or_else(|| wrong(entry))?;
             Ok(Artifact {
                 ordinal: ordinal.parse().map_err(broken)?,
@@ -110,9 +119,18 @@ pub(crate) fn read(list: &[u8]) -> sqlx::Result<Vec<Artifact>> {
                     _ => return Err(wrong(entry)),
                 },
                 path: path.into(),
+                contents,
             })
         })
         .collect()
+}
+
+fn read_contents(text: &str) -> Option<Contents> {
+    let mut fields = text.splitn(3, ',');
+    let (size, mtime, digits) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?, fields.next()?);
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(digits, &mut sha256).ok()?;
+    Some(Contents { size, mtime, sha256 })
 }
 
 #[cfg(test)]
@@ -126,7 +144,9 @@ mod tests {
                 let bytes: Vec<u8> =
                     (0..=ordinal.to_le_bytes()[0] % 64).map(|byte| byte ^ u8::from(dwarf == Some(true))).collect();
                 let build_id = artifact::BuildId::from_bytes(&bytes).unwrap();
-                artifacts.push(Artifact { ordinal, build_id, kind, dwarf, path: format!("/usr/lib64/a b\nä/{ordinal}") });
+                let path = format!("/usr/lib64/a b\nä/{ordinal}");
+                let contents = dwarf.map(|_| Contents { size: u64::MAX, mtime: i64::MIN, sha256: [0xf5; 32] });
+                artifacts.push(Artifact { ordinal, build_id, kind, dwarf, path, contents });
             }
         }
         artifacts.sort();

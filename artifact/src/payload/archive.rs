@@ -13,7 +13,8 @@ use crate::{Format, Identity, Nevra, Package};
 /// A header with these files.
 pub(crate) fn header(files: Vec<File>, compressor: Option<&str>) -> Header {
     let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: "1".into(), arch: "noarch".into() };
-    let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
+    let package =
+        Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
     Header { package, range: 0..0, archive_bytes: None, files, compressor: compressor.map(str::to_owned), signing_key: None }
 }
 
