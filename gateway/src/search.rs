@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use artifact::{BuildId, Kind};
+use artifact::foreign::Catalog;
+use artifact::{BuildId, Format, Kind};
 use sql::{Location, Record, StoredPackage};
 
 use crate::answer::{Found, Undecided};
-use crate::archives::{Archive, Archives, Failure};
+use crate::archives::{Archive, Archives, Failure, Inside, Wanted};
 use crate::files::{Content, Entry, Files, Key};
 use crate::lookup::Lookup;
 use crate::question::{Question, What};
@@ -78,7 +79,9 @@ impl Run<'_> {
     /// The first candidate that can be had.
     async fn artifact(&mut self, candidates: &[&Record], build_id: &BuildId) -> Option<Found> {
         for record in candidates {
-            if let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), Need::First, None).await {
+            if let Some(entry) =
+                self.member(&record.package, Wanted::of(&record.artifact), Some(build_id), Need::First, None).await
+            {
                 let is_poor = record.artifact.kind == Kind::Debuginfo && record.artifact.dwarf != Some(true);
                 return Some(Found { is_poor, ..found(entry.content(), &record.artifact.path, &record.package) });
             }
@@ -89,7 +92,7 @@ impl Run<'_> {
     /// The first candidate whose file has the section, debuginfo before executables.
     async fn section(&mut self, records: &[Record], build_id: &BuildId, name: &str) -> Option<Found> {
         for record in [candidates(records, Kind::Debuginfo), candidates(records, Kind::Executable)].concat() {
-            let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), Need::Whole, None).await
+            let Some(entry) = self.member(&record.package, Wanted::of(&record.artifact), Some(build_id), Need::Whole, None).await
             else {
                 continue;
             };
@@ -132,10 +135,12 @@ impl Run<'_> {
     }
 
     /// The packages of a build that can hold its sources, likeliest first: -debugsource since Fedora 27, the kernel's
-    /// -debuginfo-common, and the -debuginfo packages of older releases. Of several builds of one source package those that are
-    /// nearest in distribution and time.
-    async fn source_packages(&mut self, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
-        let Some(source_rpm) = &of.package.source_rpm else { return Vec::new() };
+    /// -debuginfo-common, and the -debuginfo packages of older releases; Arch's -debug; a tar archive itself. Of several builds of one
+    /// source package those that are nearest in distribution and time.
+    async fn source_packages(&mut self, of: &Arc<StoredPackage>) -> Vec<Arc<StoredPackage>> {
+        let Some(source_rpm) = &of.package.source_rpm else {
+            return source_rank(of).map(|_| of.clone()).into_iter().collect();
+        };
         let known = self.search.lookup.siblings(source_rpm, &of.package.nevra.arch, half_way_to(self.deadline)).await;
         let siblings = match known {
             Ok(known) => {
@@ -159,19 +164,51 @@ impl Run<'_> {
     }
 
     async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
+        if package.package.format != Format::Rpm {
+            let catalog = self.catalog(package).await?;
+            let (ordinal, file) = catalog.file(path)?;
+            let wanted = Wanted { ordinal: *ordinal, file: Some(Arc::new(file.clone())) };
+            let entry = self.member(package, wanted, None, Need::First, None).await?;
+            return Some(found(entry.content(), path, package));
+        }
         let mut opened = None;
         let header = match self.search.archives.known_header(package).await {
             Some(header) => header,
             None => {
                 let archive = self.open(package).await?;
-                let header = archive.header.clone();
+                let Inside::Rpm(header) = &archive.inside else { return None };
+                let header = header.clone();
                 opened = Some(archive);
                 header
             }
         };
         let (ordinal, _) = header.file(path).filter(|(_, file)| file.is_regular())?;
-        let entry = self.member(package, ordinal, None, Need::First, opened).await?;
+        let entry = self.member(package, Wanted { ordinal, file: None }, None, Need::First, opened).await?;
         Some(found(entry.content(), path, package))
+    }
+
+    /// What is in a package without a header, from the first of its locations that tells it. Like an extraction it may take longer than
+    /// the budget, as long as bytes come.
+    async fn catalog(&mut self, package: &StoredPackage) -> Option<Arc<Catalog>> {
+        let archives = self.search.archives.clone();
+        if let Some(catalog) = archives.known_catalog(package).await {
+            return Some(catalog);
+        }
+        for location in archives.locations(package) {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
+            let made = tokio::time::timeout(FIRST_BYTES_WITHIN, archives.catalog(package, location, patience)).await;
+            match made {
+                Ok(Ok(catalog)) => return Some(catalog),
+                Ok(Err(failure)) => self.failed_at(location, failure).await,
+                Err(_) => {
+                    let nvra = &package.package.nevra;
+                    self.causes.push(format!("{nvra}: expected to have read it within {FIRST_BYTES_WITHIN:?}, it goes on"));
+                    return None;
+                }
+            }
+        }
+        None
     }
 
     /// Opens a package at the first of its locations that has it.
@@ -179,7 +216,8 @@ impl Run<'_> {
         let archives = self.search.archives.clone();
         let mut rest = archives.locations(package).into_iter();
         while let Some(location) = rest.next() {
-            match open_within(&archives, package, location, self.location_deadline(rest.len())).await {
+            let any = Wanted { ordinal: 0, file: None };
+            match open_within(&archives, package, location, &any, self.location_deadline(rest.len())).await {
                 Ok(archive) => return Some(archive),
                 Err(failure) => self.failed_at(location, failure).await,
             }
@@ -191,11 +229,12 @@ impl Run<'_> {
     async fn member(
         &mut self,
         package: &Arc<StoredPackage>,
-        ordinal: u32,
+        wanted: Wanted,
         build_id: Option<&BuildId>,
         need: Need,
         opened: Option<Archive>,
     ) -> Option<Arc<Entry>> {
+        let ordinal = wanted.ordinal;
         let key = Key { identity: package.package.identity, ordinal };
         let archives = self.search.archives.clone();
         let mut entry = match self.search.files.find(key).await {
@@ -218,8 +257,8 @@ impl Run<'_> {
             }
             let deadline = self.location_deadline(rest.len());
             let open = {
-                let (archives, package, location) = (archives.clone(), package.clone(), location.clone());
-                async move { open_within(&archives, &package, &location, deadline).await }
+                let (archives, package, location, wanted) = (archives.clone(), package.clone(), location.clone(), wanted.clone());
+                async move { open_within(&archives, &package, &location, &wanted, deadline).await }
             };
             match self.filled(need, key, build_id, open).await {
                 Ok(filled) => entry = Some(filled),
@@ -313,16 +352,17 @@ async fn open_within(
     archives: &Archives,
     package: &StoredPackage,
     location: &Location,
+    wanted: &Wanted,
     deadline: Instant,
 ) -> Result<Archive, Failure> {
-    let opened = tokio::time::timeout_at(deadline.into(), archives.open(package, location)).await;
+    let opened = tokio::time::timeout_at(deadline.into(), archives.open(package, location, wanted)).await;
     opened.unwrap_or_else(|_| {
         Err(Failure::Unknown(format!("store {}: expected an answer within the budget, found none", location.store.name)))
     })
 }
 
 fn found(content: Content, member: &str, package: &StoredPackage) -> Found {
-    Found { content, member: member.to_owned(), nvra: package.package.nevra.nvra(), is_poor: false }
+    Found { content, member: member.to_owned(), archive: package.archive_name(), is_poor: false }
 }
 
 /// Packages that come from one run of one source package, as far as the index can tell.
@@ -331,12 +371,23 @@ fn is_same_build(a: &StoredPackage, b: &StoredPackage) -> bool {
         let package = &stored.package;
         (package.source_rpm.clone(), package.nevra.arch.clone(), stored.distro.clone(), package.built_at)
     };
-    build(a) == build(b)
+    a.package.source_rpm.is_some() && build(a) == build(b)
 }
 
 /// How likely a package holds debug sources, 0 the likeliest; `None` where it cannot.
 fn source_rank(package: &StoredPackage) -> Option<u8> {
     let name = &package.package.nevra.name;
+    match (package.package.format, name) {
+        (Format::Tar, _) => Some(0),
+        (Format::File, _) => None,
+        (Format::Arch, name) => name.ends_with("-debug").then_some(0),
+        // Nobody's but those of Yocto: Debian's packages have no sources.
+        (Format::Deb, name) => name.ends_with("-src").then_some(0),
+        (Format::Rpm, name) => rank_of_rpm(name),
+    }
+}
+
+fn rank_of_rpm(name: &str) -> Option<u8> {
     match name {
         name if name.ends_with("-debugsource") => Some(0),
         name if name.contains("-debuginfo-common") => Some(1),
