@@ -7,6 +7,7 @@
 //!   files stay *open*;
 //! - [`payload`]: one member out of an archive, streamed; [`digest`]: is it the file that the header promised;
 //! - [`elf`]: build-id, kind and sections of an ELF file; [`scan`]: the ELF notes of a package's open files;
+//! - [`sources`]: which source files an ELF file's DWARF names;
 //! - [`foreign`]: everything else that holds ELF files: Debian and Arch packages, tar archives, plain files.
 
 pub mod artifacts;
@@ -24,6 +25,7 @@ mod package;
 pub mod path;
 pub mod payload;
 pub mod scan;
+pub mod sources;
 
 pub use build_id::BuildId;
 pub use error::{Error, Result};

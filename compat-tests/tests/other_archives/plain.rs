@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use compat_tests::compiled::Program;
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
 use compat_tests::debuginfod::Client;
 use tempfile::tempdir;
 
@@ -120,4 +120,62 @@ fn a_file_that_is_there_twice_is_served_as_long_as_one_of_them_is() {
     fs::remove_file(folder.path().join("one")).unwrap();
     let gateway = Gateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", program.build_id)).status, 200);
+}
+
+#[test]
+fn sources_of_a_build_tree_are_served_and_nothing_else_of_it() {
+    let folder = tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    fs::create_dir_all(root.join("src/build")).unwrap();
+    let program = Program::compile_in(folder, "treed", "src/build", None);
+    let inner = root.join("src/build");
+    for name in ["secret.c", "treed.c.orig"] {
+        fs::write(inner.join(name), "what nobody names").unwrap();
+    }
+    let index = Sqlite::empty();
+    import_ok(&index.url(), &["dir", root.to_str().unwrap(), "--formats", "elf"]);
+    let gateway = Gateway::start(&index.url());
+    let (id, source) = (&program.build_id, inner.join("treed.c"));
+    let ask = |path: &str| gateway.get(&format!("/buildid/{id}/source{path}"));
+    expect(&ask(source.to_str().unwrap()), &source, source.to_str().unwrap(), None);
+    let raw = format!("{}/../build//./treed.c", inner.display());
+    let found = Client::of(&gateway.url()).found(&["source", id, &raw]);
+    assert!(found == fs::read(&source).unwrap());
+    assert_eq!(ask(source.to_str().unwrap()).header("content-length").unwrap(), found.len().to_string());
+    // Neither what lies beside it, nor the program itself, nor what DWARF names elsewhere.
+    for path in ["secret.c", "treed.c.orig", "treed", "../../../../etc/passwd"] {
+        assert_eq!(ask(&format!("{}/{path}", inner.display())).status, 404, "{path}");
+    }
+    assert_eq!(ask("/etc/passwd").status, 404);
+    assert_eq!(ask("/usr/include/stdlib.h").status, 404);
+    // A link in its place leads nowhere else.
+    let text = fs::read(&source).unwrap();
+    fs::remove_file(&source).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &source).unwrap();
+    let linked = compat_tests::http::get(gateway.port, &format!("/buildid/{id}/source{}", source.display()));
+    assert!(!linked.as_ref().is_ok_and(|answer| answer.status == 200), "{linked:?}");
+    // One that was edited since is the source of another build.
+    fs::remove_file(&source).unwrap();
+    fs::write(&source, text).unwrap();
+    fs::File::options().write(true).open(&source).unwrap().set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    let gateway = Gateway::start(&index.url());
+    assert_eq!(gateway.get(&format!("/buildid/{id}/source{}", source.display())).status, 404);
+}
+
+#[test]
+fn dwarf_that_names_files_outside_of_its_tree_exposes_nothing() {
+    let (folder, outside) = (tempdir().unwrap(), tempdir().unwrap());
+    let outside_path = outside.path().canonicalize().unwrap();
+    let program = Program::compile("doctored", outside_path.to_str().unwrap());
+    fs::copy(program.source(), outside_path.join("doctored.c")).unwrap();
+    fs::copy(program.whole(), folder.path().join("doctored")).unwrap();
+    let (index, gateway) = served(&folder, &["--formats", "elf"]);
+    assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", program.build_id)).status, 200);
+    let source = format!("{}/doctored.c", outside_path.display());
+    assert_eq!(gateway.get(&format!("/buildid/{}/source{source}", program.build_id)).status, 404);
+    // With a copy in that folder it is served: DWARF does name it.
+    fs::copy(program.whole(), outside_path.join("doctored")).unwrap();
+    import(&index, &outside, &["--formats", "elf"]);
+    let gateway = Gateway::start(&index.url());
+    assert_eq!(gateway.get(&format!("/buildid/{}/source{source}", program.build_id)).status, 200);
 }

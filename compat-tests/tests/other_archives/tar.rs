@@ -134,3 +134,15 @@ fn tar_archives_are_read_only_when_they_are_asked_for() {
     import_ok(&index.url(), &["rpm", folder.path().join("asked.tar.xz").to_str().unwrap()]);
     assert_eq!(Gateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status, 200);
 }
+
+#[test]
+fn relative_names_of_sources_are_found_in_the_archive() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("relative", "."));
+    let tree = Tree::of(&[("/relative", &program.whole()), ("/relative.c", &program.source())]);
+    tree.tar(folder.path(), "relative.tar", "tar", &[]);
+    let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+    for path in ["/./relative.c", "/relative.c"] {
+        let answer = gateway.get(&format!("/buildid/{}/source{path}", program.build_id));
+        expect(&answer, &program.source(), "/relative.c", Some("relative.tar"));
+    }
+}
