@@ -24,6 +24,11 @@ fn elf_files() {
 }
 
 #[test]
+fn foreign_archives() {
+    replay("foreign", fuzz::foreign::check);
+}
+
+#[test]
 fn headers() {
     replay("header", fuzz::header::check);
 }
@@ -66,7 +71,7 @@ fn replay(target: &str, check: fn(&[u8])) {
     assert!(failed.is_empty(), "{} of {inputs} inputs: {failed:#?}", failed.len());
 }
 
-/// An input that asks for gigabytes ends the test: the decoders' own limits are 128 MiB, and six threads run.
+/// An input that asks for gigabytes ends the test: the decoders' own limits are 128 MiB, and seven threads run.
 fn limit_memory() {
     const MOST_BYTES: u64 = 3 << 30;
     static ONCE: Once = Once::new();
