@@ -19,12 +19,17 @@ pub struct Debuginfod {
 impl Debuginfod {
     /// Starts one and waits until it has scanned `rpms`.
     pub fn start(rpms: &Path) -> Self {
+        Self::start_with(rpms, &["-R"])
+    }
+
+    /// Starts one that looks for what these options say, and waits until it has scanned `archives`.
+    pub fn start_with(archives: &Path, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let mut command = Command::new("debuginfod");
         command.env_remove("DEBUGINFOD_URLS").env("HOME", folder.path()).env("TMPDIR", folder.path());
-        command.args(["-R", "-t", "0", "-g", "0", "-d"]).arg(folder.path().join("index.sqlite"));
-        command.args(["-p", &port.to_string()]).arg(rpms);
+        command.args(options).args(["-t", "0", "-g", "0", "-d"]).arg(folder.path().join("index.sqlite"));
+        command.args(["-p", &port.to_string()]).arg(archives);
         let mut process = Process::start(&mut command, &folder.path().join("log"));
         // Two passes: a dwz reference may be met before the package that resolves it.
         let done = |text: &str| {

@@ -1,6 +1,7 @@
 //! What the compatibility tests are made of: real processes, each started by the test that needs it and ended by its process id.
 //!
 //! - [`fixtures`]: the committed RPMs and what `eu-readelf` says of them; [`rpmbuild`]: larger and stranger ones, made for a test;
+//! - [`compiled`]: programs compiled for a test, and the Debian packages, Arch packages and tar archives that they go into;
 //! - [`crash`]: a fixture's program and the core dump that it leaves;
 //! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
 //!   [`galera`]: a cluster of two; [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off; [`proxy`]: a way that can be disturbed;
@@ -16,6 +17,7 @@
 
 pub mod certificates;
 pub mod chromium;
+pub mod compiled;
 pub mod crash;
 pub mod darkserver;
 pub mod debuginfod;

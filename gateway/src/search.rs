@@ -1,5 +1,6 @@
 //! A search through what the index knows: which record's file, from which location.
 
+mod foreign;
 mod section;
 mod source;
 
@@ -11,9 +12,10 @@ use artifact::{BuildId, Kind};
 use sql::{Location, Record, StoredPackage};
 
 use crate::answer::{Found, Undecided};
-use crate::archives::{Archive, Archives, Failure};
+use crate::archives::{Archive, Archives, Failure, Wanted};
 use crate::files::{Content, Entry, Files, Key};
 use crate::lookup::Lookup;
+use crate::plain::Plain;
 use crate::question::{Question, What};
 
 /// What a search came to.
@@ -38,6 +40,7 @@ pub(crate) struct Search {
     pub(crate) lookup: Lookup,
     pub(crate) files: Files,
     pub(crate) archives: Archives,
+    pub(crate) plain: Plain,
     /// How long an archive may give no byte before it is given up.
     pub(crate) patience: Duration,
 }
@@ -82,7 +85,9 @@ impl Run<'_> {
     /// The first candidate that can be had.
     async fn artifact(&mut self, candidates: &[&Record], build_id: &BuildId) -> Option<Found> {
         for record in candidates {
-            if let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), Need::First, None).await {
+            if let Some(entry) =
+                self.member(&record.package, Wanted::of(&record.artifact), Some(build_id), Need::First, None).await
+            {
                 let is_poor = record.artifact.kind == Kind::Debuginfo && record.artifact.dwarf != Some(true);
                 return Some(Found { is_poor, ..found(entry.content(), &record.artifact.path, &record.package) });
             }
@@ -95,7 +100,8 @@ impl Run<'_> {
         let archives = self.search.archives.clone();
         let mut rest = archives.locations(package).into_iter();
         while let Some(location) = rest.next() {
-            match open_within(&archives, package, location, self.location_deadline(rest.len())).await {
+            let any = Wanted { ordinal: 0, file: None };
+            match open_within(&archives, package, location, &any, self.location_deadline(rest.len())).await {
                 Ok(archive) => return Some(archive),
                 Err(failure) => self.failed_at(location, failure).await,
             }
@@ -107,11 +113,12 @@ impl Run<'_> {
     async fn member(
         &mut self,
         package: &Arc<StoredPackage>,
-        ordinal: u32,
+        wanted: Wanted,
         build_id: Option<&BuildId>,
         need: Need<'_>,
         opened: Option<Archive>,
     ) -> Option<Arc<Entry>> {
+        let ordinal = wanted.ordinal;
         let key = Key { identity: package.package.identity, ordinal };
         let archives = self.search.archives.clone();
         let mut entry = match self.search.files.find(key).await {
@@ -134,8 +141,8 @@ impl Run<'_> {
             }
             let deadline = self.location_deadline(rest.len());
             let open = {
-                let (archives, package, location) = (archives.clone(), package.clone(), location.clone());
-                async move { open_within(&archives, &package, &location, deadline).await }
+                let (archives, package, location, wanted) = (archives.clone(), package.clone(), location.clone(), wanted.clone());
+                async move { open_within(&archives, &package, &location, &wanted, deadline).await }
             };
             match self.filled(need.clone(), key, build_id, open).await {
                 Ok(filled) => entry = Some(filled),
@@ -240,16 +247,17 @@ async fn open_within(
     archives: &Archives,
     package: &StoredPackage,
     location: &Location,
+    wanted: &Wanted,
     deadline: Instant,
 ) -> Result<Archive, Failure> {
-    let opened = tokio::time::timeout_at(deadline.into(), archives.open(package, location)).await;
+    let opened = tokio::time::timeout_at(deadline.into(), archives.open(package, location, wanted)).await;
     opened.unwrap_or_else(|_| {
         Err(Failure::Unknown(format!("store {}: expected an answer within the budget, found none", location.store.name)))
     })
 }
 
 fn found(content: Content, member: &str, package: &StoredPackage) -> Found {
-    Found { content, member: member.to_owned(), nvra: package.package.nevra.nvra(), is_poor: false }
+    Found { content, member: member.to_owned(), archive: package.archive_name(), is_poor: false }
 }
 
 /// The records that can answer for `kind`, best first: files with DWARF before files that may have some and files that have none,

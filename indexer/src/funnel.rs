@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::failure::{Failure, Result};
+use crate::formats::Formats;
 use crate::progress::Progress;
 use crate::read::{Keeps, Outcome};
 
@@ -50,13 +51,14 @@ pub(crate) struct Funnel {
 }
 
 impl Funnel {
-    /// A funnel into a store of which the index knows these locations.
-    pub(crate) fn new(index: Index, store_id: i64, known: &HashMap<PathHash, KnownLocation>) -> Self {
+    /// A funnel into a store of which the index knows these locations. What is in a format that nobody looks for is never gone.
+    pub(crate) fn new(index: Index, store_id: i64, known: &HashMap<PathHash, KnownLocation>, formats: &Formats) -> Self {
+        let is_looked_for = |known: &KnownLocation| !known.gone && formats.has(known.format);
         Self {
             index,
             writer: writer(),
             store_id,
-            missing: known.iter().filter(|(_, known)| !known.gone).map(|(path_hash, _)| *path_hash).collect(),
+            missing: known.iter().filter(|(_, known)| is_looked_for(known)).map(|(path_hash, _)| *path_hash).collect(),
             unreadable_folders: Some(Vec::new()),
             batch: Vec::new(),
             batch_artifacts: 0,
@@ -101,8 +103,8 @@ impl Funnel {
     async fn take(&mut self, outcome: Outcome, progress: &mut Progress) -> Result<()> {
         let summary = &mut progress.summary;
         match outcome {
-            Outcome::Unchanged(path_hash) => {
-                summary.found += 1;
+            Outcome::Unchanged(path_hash, format) => {
+                summary.count(format);
                 summary.unchanged += 1;
                 self.missing.remove(&path_hash);
                 self.seen.push(path_hash);
@@ -111,7 +113,7 @@ impl Funnel {
                 }
             }
             Outcome::Read(reading) => {
-                summary.found += 1;
+                summary.count(reading.import.package().format);
                 summary.header_bytes_read += reading.header_bytes;
                 summary.payloads_read += u64::from(reading.payload_read);
                 self.missing.remove(&reading.path_hash);

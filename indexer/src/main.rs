@@ -3,7 +3,7 @@
 //! In reading order:
 //! - [`cli`]: the command line; [`settings`]: which database; [`original`]: the form of the original's command;
 //! - [`stores`]: which store a folder belongs to; [`store_command`]: `store add`, `list` and `remove`;
-//! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a folder;
+//! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a folder; [`formats`]: what it looks for;
 //! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`funnel`]: batches into the index;
 //! - [`progress`], [`summary`]: what the operator sees; [`output`]: standard output; [`stop`]: Ctrl-C; [`failure`]: exit codes.
 //!
@@ -13,6 +13,7 @@ mod cli;
 mod directory;
 mod failure;
 mod feed;
+mod formats;
 mod funnel;
 mod import;
 mod original;

@@ -1,4 +1,4 @@
-//! One archive: is it known, what does its header say, and, where that is not enough, its payload.
+//! One archive: is it known, what does its header say, and, where that is not enough or there is none, what is in it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use artifact::foreign::{self, About};
 use artifact::header::{self, Header, Outline};
-use artifact::{Artifact, Error, Identity, artifacts, scan};
+use artifact::{Artifact, Error, Format, Identity, artifacts, scan};
 use sql::{Import, Index, KnownLocation, NewLocation, Packed, Packer, PathHash};
 use tokio::runtime::Handle;
 
@@ -35,12 +36,13 @@ pub(crate) struct Candidate {
     /// Below the store's root.
     location: String,
     is_symlink: bool,
+    format: Format,
 }
 
 /// What came of a candidate, or of a folder.
 pub(crate) enum Outcome {
     /// Known and unchanged.
-    Unchanged(PathHash),
+    Unchanged(PathHash, Format),
     /// Read.
     Read(Box<Reading>),
     /// No sound package.
@@ -75,7 +77,7 @@ impl Outcome {
     /// Does it say something sound about an archive?
     pub(crate) fn is_sound(&self) -> bool {
         match self {
-            Self::Unchanged(_) => true,
+            Self::Unchanged(..) => true,
             Self::Read(reading) => reading.broken.is_none(),
             _ => false,
         }
@@ -84,14 +86,21 @@ impl Outcome {
 
 impl Candidate {
     /// An archive at `path` below the root of its store.
-    pub(crate) fn new(root: &Path, path: &Path, is_symlink: bool) -> Result<Self, Outcome> {
+    pub(crate) fn new(root: &Path, path: &Path, is_symlink: bool, format: Format) -> Result<Self, Outcome> {
         match path.strip_prefix(root).unwrap_or(path).to_str() {
-            Some(location) => Ok(Self { path: path.into(), location: location.into(), is_symlink }),
+            Some(location) => Ok(Self { path: path.into(), location: location.into(), is_symlink, format }),
             None => Err(Outcome::Broken {
                 path: path.display().to_string(),
                 wrong: "expected a path in UTF-8, found other bytes".into(),
             }),
         }
+    }
+}
+
+impl Candidate {
+    /// Is it an archive that has to be read whole?
+    pub(crate) fn takes_long(&self) -> bool {
+        matches!(self.format, Format::Deb | Format::Arch | Format::Tar)
     }
 }
 
@@ -148,8 +157,8 @@ impl Reader {
         if !metadata.is_file() {
             return Ok(Outcome::Skipped);
         }
-        if self.is_unchanged(path_hash, &metadata) {
-            return Ok(Outcome::Unchanged(path_hash));
+        if self.is_unchanged(path_hash, &metadata, candidate.format) {
+            return Ok(Outcome::Unchanged(path_hash, candidate.format));
         }
         let file = File::open(&candidate.path)?;
         for _ in 0..READINGS {
@@ -168,9 +177,10 @@ impl Reader {
         })
     }
 
-    fn is_unchanged(&self, path_hash: PathHash, metadata: &Metadata) -> bool {
+    fn is_unchanged(&self, path_hash: PathHash, metadata: &Metadata, format: Format) -> bool {
         self.known.get(&path_hash).is_some_and(|known| {
             !known.gone
+                && known.format == format
                 && known.size == metadata.size()
                 && known.mtime_ns == mtime_ns(metadata)
                 && (!known.open || self.payload == Payload::Never)
@@ -187,6 +197,9 @@ impl Reader {
     ) -> io::Result<Outcome> {
         file.rewind()?;
         let mut source = Source { file, bytes: 0, stop: &self.stop };
+        if candidate.format != Format::Rpm {
+            return self.read_foreign(candidate, path_hash, metadata, source, packer);
+        }
         // A file that is still being copied is cut off, too: it is no package yet, and the next run looks at it again.
         let whole = header::read_ahead(&mut source, buffer).and_then(Outline::of).and_then(|outline| {
             outline.check_archive_bytes(metadata.len())?;
@@ -257,6 +270,59 @@ impl Reader {
         })
     }
 
+    /// What has no header is read whole.
+    fn read_foreign(
+        &self,
+        candidate: &Candidate,
+        path_hash: PathHash,
+        metadata: &Metadata,
+        mut source: Source<'_>,
+        packer: &mut Packer,
+    ) -> io::Result<Outcome> {
+        let Candidate { path, location, format, .. } = candidate;
+        let shown = || path.display().to_string();
+        let name = location.rsplit('/').next().unwrap_or(location);
+        let about = About { format: *format, name, size: metadata.len(), mtime: metadata.mtime() };
+        let read = match format {
+            Format::File => foreign::read_file(&mut source, &about, &shown()),
+            _ => {
+                let archive = BufReader::with_capacity(PAYLOAD_READ_BYTES, &mut source);
+                foreign::read(archive, &about, self.most_elf_bytes(metadata.len())).map(Some)
+            }
+        };
+        let found = match read {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Outcome::Skipped),
+            Err(error) => return Ok(Outcome::Broken { path: shown(), wrong: broken(error, format.as_str(), source.bytes)? }),
+        };
+        let import = Import {
+            package: found.package,
+            distro: self.distro.clone(),
+            artifacts: found.artifacts,
+            open: false,
+            location: NewLocation {
+                store_id: self.store_id,
+                path: location.clone(),
+                size: metadata.size(),
+                mtime_ns: mtime_ns(metadata),
+                header: None,
+                checksum: None,
+                signing_key: None,
+            },
+        };
+        Ok(match packer.pack(import) {
+            Ok(import) => {
+                Outcome::Read(Box::new(Reading { path_hash, import, header_bytes: 0, payload_read: true, broken: None }))
+            }
+            Err(error) => Outcome::Broken { path: shown(), wrong: error.to_string() },
+        })
+    }
+
+    /// The largest ELF file that is believed in an archive of so many bytes.
+    fn most_elf_bytes(&self, bytes: u64) -> u64 {
+        self.temp_limit.min(bytes.saturating_mul(MOST_EXPANSION).max(LEAST_ELF_BYTES))
+    }
+
     /// Notes a package whose payload was read, once it is sure that the file stayed as it was.
     fn note_complete(&self, outcome: &Outcome) {
         if let Outcome::Read(reading) = outcome
@@ -275,7 +341,7 @@ impl Reader {
         bytes: u64,
     ) -> Result<Vec<Artifact>, Error> {
         source.file.seek(SeekFrom::Start(header.range.end))?;
-        let most_bytes = self.temp_limit.min(bytes.saturating_mul(MOST_EXPANSION).max(LEAST_ELF_BYTES));
+        let most_bytes = self.most_elf_bytes(bytes);
         scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals, most_bytes)
     }
 
@@ -342,5 +408,11 @@ impl Read for Source<'_> {
         let read = self.file.read(buffer)?;
         self.bytes += read as u64;
         Ok(read)
+    }
+}
+
+impl Seek for Source<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }

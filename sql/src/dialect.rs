@@ -3,7 +3,7 @@
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{MySql, Sqlite};
 
-use crate::members::Format;
+use crate::members::ListFormat;
 
 /// The words that differ.
 pub(crate) trait Dialect {
@@ -14,7 +14,7 @@ pub(crate) trait Dialect {
     /// Ends the INSERT of a location.
     const SEEN_AGAIN: &'static str;
     /// What the lists of members are compressed with.
-    const LISTS: Format;
+    const LISTS: ListFormat;
     /// Ends the INSERT of a store.
     const SAME_STORE: &'static str;
     /// Ends the INSERT of a writer.
@@ -24,7 +24,7 @@ pub(crate) trait Dialect {
 impl Dialect for Sqlite {
     const BEGIN: &'static str = "begin immediate";
     const FOR_UPDATE: &'static str = "";
-    const LISTS: Format = Format::Sqlite;
+    const LISTS: ListFormat = ListFormat::Sqlite;
     const SEEN_AGAIN: &'static str = " on conflict (package_id, store_id, path_hash) do update set \
         size = excluded.size, mtime_ns = excluded.mtime_ns, header_start = excluded.header_start, \
         header_end = excluded.header_end, checksum = excluded.checksum, checksum_kind = excluded.checksum_kind, \
@@ -37,7 +37,7 @@ impl Dialect for Sqlite {
 impl Dialect for MySql {
     const BEGIN: &'static str = "begin";
     const FOR_UPDATE: &'static str = " for update";
-    const LISTS: Format = Format::MySql;
+    const LISTS: ListFormat = ListFormat::MySql;
     const SEEN_AGAIN: &'static str = " on duplicate key update \
         size = values(size), mtime_ns = values(mtime_ns), header_start = values(header_start), \
         header_end = values(header_end), checksum = values(checksum), checksum_kind = values(checksum_kind), \

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use artifact::Identity;
+use artifact::{Format, Identity};
 use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{Transaction, both};
@@ -203,8 +203,8 @@ impl<'a> Batch<'a> {
                         .push_bind(now)
                         .push_bind(short::crc(&nevra.nvra()))
                         .push_bind(source.map(short::crc))
-                        .push("'rpm'")
-                        .push("0");
+                        .push_bind(package.format.as_str())
+                        .push_bind(i64::from(package.format != Format::Rpm));
                     if let Some(id) = &mut next {
                         row.push_bind(*id);
                         *id += 1;
@@ -287,8 +287,7 @@ async fn read_held(transaction: &mut Transaction, identities: &[Identity]) -> sq
     for identities in identities.chunks(LIST) {
         let identities: Vec<&[u8]> = identities.iter().map(|identity| identity.as_bytes().as_slice()).collect();
         let rows = both!(Transaction, transaction, |connection, Backend| {
-            let mut query =
-                QueryBuilder::<Backend>::new("select id, identity, state, distro from packages where identity_kind = 0 and ");
+            let mut query = QueryBuilder::<Backend>::new("select id, identity, state, distro from packages where ");
             push_list(&mut query, "identity", &identities);
             query.push(Backend::FOR_UPDATE);
             query.build_query_as::<HeldRow>().fetch_all(&mut **connection).await?

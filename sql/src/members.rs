@@ -1,14 +1,15 @@
 //! The lists of a package's artifacts: what is known of files whose build-ids stand in `artifacts`.
 //!
 //! One list holds the artifacts of 128 files of the header, in the order of [`Artifact`]: `ORDINAL KIND BUILD_ID PATH` and a NUL for
-//! each. KIND is `x` (executable) or `d` (debuginfo), then `+` (has DWARF), `-` (has none) or `?`. On MySQL it is compressed as
-//! UNCOMPRESS wants it: the length in four bytes, then zlib. In an SQLite file, which has no such function, it is a frame of zstd, whose
-//! magic number no such length can have: zlib would clear 128 KiB of tables before each of these few hundred bytes.
+//! each. KIND is `x` (executable) or `d` (debuginfo), then `+` (has DWARF), `-` (has none) or `?`; where no header says it, then
+//! `,SIZE,MTIME,SHA256` of the file. On MySQL it is compressed as UNCOMPRESS wants it: the length in four bytes, then zlib. In an SQLite
+//! file, which has no such function, it is a frame of zstd, whose magic number no such length can have: zlib would clear 128 KiB of
+//! tables before each of these few hundred bytes.
 
 use std::cell::RefCell;
 use std::fmt::Write;
 
-use artifact::{Artifact, Kind};
+use artifact::{Artifact, Contents, Kind};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::rows::broken;
@@ -23,12 +24,13 @@ pub(crate) const MOST_TEXT: usize = 4 << 20;
 
 /// What an artifact takes of a list's text at most, bytes.
 pub(crate) fn text_bytes(artifact: &Artifact) -> usize {
-    artifact.path.len() + 2 * artifact.build_id.as_bytes().len() + 20
+    const CONTENTS: usize = 2 * 20 + 64 + 3;
+    artifact.path.len() + 2 * artifact.build_id.as_bytes().len() + 20 + artifact.contents.map_or(0, |_| CONTENTS)
 }
 
 /// What lists are compressed with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Format {
+pub(crate) enum ListFormat {
     /// For UNCOMPRESS. On a server lists are much of the index: some time goes into making them short.
     MySql,
     /// For a file, where the importer's time counts.
@@ -55,10 +57,10 @@ enum With {
 
 impl Compressor {
     /// For one of the databases: [`crate::dialect::Dialect::LISTS`].
-    pub(crate) fn new(format: Format) -> Self {
+    pub(crate) fn new(format: ListFormat) -> Self {
         let with = match format {
-            Format::MySql => With::Zlib(Compress::new(Compression::new(ZLIB_LEVEL), true)),
-            Format::Sqlite => {
+            ListFormat::MySql => With::Zlib(Compress::new(Compression::new(ZLIB_LEVEL), true)),
+            ListFormat::Sqlite => {
                 let mut zstd = zstd::bulk::Compressor::default();
                 // Without it the default level is taken, as right and a little slower.
                 let _ = zstd.set_compression_level(ZSTD_LEVEL);
@@ -80,7 +82,7 @@ impl Compressor {
 
     fn list(&mut self, artifacts: &[Artifact]) -> sqlx::Result<Vec<u8>> {
         self.text.clear();
-        for Artifact { ordinal, build_id, kind, dwarf, path } in artifacts {
+        for Artifact { ordinal, build_id, kind, dwarf, path, contents } in artifacts {
             let kind = match kind {
                 Kind::Executable => 'x',
                 Kind::Debuginfo => 'd',
@@ -91,7 +93,11 @@ impl Compressor {
                 None => '?',
             };
             // Writing to a String cannot fail.
-            let _ = write!(self.text, "{ordinal} {kind}{dwarf} {build_id} {path}\0");
+            let _ = write!(self.text, "{ordinal} {kind}{dwarf}");
+            if let Some(Contents { size, mtime, sha256 }) = contents {
+                let _ = write!(self.text, ",{size},{mtime},{}", hex::encode(sha256));
+            }
+            let _ = write!(self.text, " {build_id} {path}\0");
         }
         match &mut self.with {
             With::Zlib(zlib) => deflate(zlib, self.text.as_bytes()),
@@ -159,6 +165,10 @@ pub(crate) fn read(list: &[u8]) -> sqlx::Result<Vec<Artifact>> {
             else {
                 return Err(wrong(entry));
             };
+            let (kind, contents) = match kind.split_once(',') {
+                Some((kind, contents)) => (kind, Some(read_contents(contents).ok_or_else(|| wrong(entry))?)),
+                None => (kind, None),
+            };
             let (kind, dwarf) = kind.split_at_checked(1).ok_or_else(|| wrong(entry))?;
             Ok(Artifact {
                 ordinal: ordinal.parse().map_err(broken)?,
@@ -175,9 +185,18 @@ pub(crate) fn read(list: &[u8]) -> sqlx::Result<Vec<Artifact>> {
                     _ => return Err(wrong(entry)),
                 },
                 path: path.into(),
+                contents,
             })
         })
         .collect()
+}
+
+fn read_contents(text: &str) -> Option<Contents> {
+    let mut fields = text.splitn(3, ',');
+    let (size, mtime, digits) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?, fields.next()?);
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(digits, &mut sha256).ok()?;
+    Some(Contents { size, mtime, sha256 })
 }
 
 #[cfg(test)]
@@ -191,7 +210,9 @@ mod tests {
                 let bytes: Vec<u8> =
                     (0..=ordinal.to_le_bytes()[0] % 64).map(|byte| byte ^ u8::from(dwarf == Some(true))).collect();
                 let build_id = artifact::BuildId::from_bytes(&bytes).unwrap();
-                artifacts.push(Artifact { ordinal, build_id, kind, dwarf, path: format!("/usr/lib64/a b\nä/{ordinal}") });
+                let path = format!("/usr/lib64/a b\nä/{ordinal}");
+                let contents = dwarf.map(|_| Contents { size: u64::MAX, mtime: i64::MIN, sha256: [0xf5; 32] });
+                artifacts.push(Artifact { ordinal, build_id, kind, dwarf, path, contents });
             }
         }
         artifacts.sort();
@@ -201,7 +222,7 @@ mod tests {
     #[test]
     fn lists_come_back_as_they_went_in() {
         let artifacts = artifacts();
-        for format in [Format::MySql, Format::Sqlite, Format::MySql, Format::Sqlite] {
+        for format in [ListFormat::MySql, ListFormat::Sqlite, ListFormat::MySql, ListFormat::Sqlite] {
             let mut compressor = Compressor::new(format);
             assert!(compressor.lists(&[]).unwrap().is_empty());
             let lists = compressor.lists(&artifacts).unwrap();
@@ -214,7 +235,7 @@ mod tests {
     #[test]
     fn a_list_that_is_damaged_anywhere_is_refused() {
         let artifacts = artifacts();
-        for format in [Format::MySql, Format::Sqlite] {
+        for format in [ListFormat::MySql, ListFormat::Sqlite] {
             let list = Compressor::new(format).lists(&artifacts).unwrap().remove(0).1;
             for at in 0..list.len() {
                 assert!(read(&list[..at]).is_err(), "{format:?} cut at {at}");
@@ -229,7 +250,7 @@ mod tests {
     #[test]
     fn a_length_that_lies_is_refused() {
         let artifacts = artifacts();
-        for (format, length_at) in [(Format::MySql, 0), (Format::Sqlite, 5)] {
+        for (format, length_at) in [(ListFormat::MySql, 0), (ListFormat::Sqlite, 5)] {
             let list = Compressor::new(format).lists(&artifacts).unwrap().remove(0).1;
             for byte in [0, 1, 0x7f, 0xff] {
                 let mut changed = list.clone();

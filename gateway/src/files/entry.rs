@@ -211,20 +211,7 @@ impl Entry {
         patience: Duration,
         bytes: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let mut bytes = std::pin::pin!(bytes);
-        let (mut flow, mut flowed_at) = (self.flow.load(Ordering::Relaxed), Instant::now());
-        loop {
-            if let Ok(bytes) = tokio::time::timeout(patience / LOOKS, &mut bytes).await {
-                return bytes;
-            }
-            let before = std::mem::replace(&mut flow, self.flow.load(Ordering::Relaxed));
-            if before != flow {
-                flowed_at = Instant::now();
-            } else if flowed_at.elapsed() >= patience {
-                let name = self.about.path.display();
-                return Err(Failure::Unknown(format!("{name}: expected bytes of the archive within {patience:?}, found none")));
-            }
-        }
+        while_it_flows(&self.flow, patience, &self.about.path.display().to_string(), bytes).await
     }
 
     /// So many bytes were read or written.
@@ -324,6 +311,31 @@ impl Entry {
                 }
             }
             progress.changed().await.map_err(|_| Failure::Unknown("the extraction ended early".into()))?;
+        }
+    }
+}
+
+/// Waits for what comes of an archive as long as `flow` grows, for at most `patience` while it does not.
+///
+/// # Errors
+/// What `future` says, or that it does not go on.
+pub(crate) async fn while_it_flows<T>(
+    flow: &AtomicU64,
+    patience: Duration,
+    name: &str,
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut future = std::pin::pin!(future);
+    let (mut flowed, mut flowed_at) = (flow.load(Ordering::Relaxed), Instant::now());
+    loop {
+        if let Ok(done) = tokio::time::timeout(patience / LOOKS, &mut future).await {
+            return done;
+        }
+        let before = std::mem::replace(&mut flowed, flow.load(Ordering::Relaxed));
+        if before != flowed {
+            flowed_at = Instant::now();
+        } else if flowed_at.elapsed() >= patience {
+            return Err(Failure::Unknown(format!("{name}: expected bytes of the archive within {patience:?}, found none")));
         }
     }
 }

@@ -31,10 +31,10 @@ use tokio::sync::Semaphore;
 use crate::archives::{Archive, Failure};
 use crate::metrics::METRICS;
 
-pub(crate) use entry::{Content, Entry};
+pub(crate) use entry::{Content, Entry, while_it_flows};
 pub(crate) use sections::Place;
 
-/// Which member: the package and the file's number in its header.
+/// Which member: the package and the file's number in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) identity: Identity,
@@ -124,7 +124,7 @@ impl Files {
                     return Err(Failure::Here(format!("expected fewer than {MOST_EXTRACTIONS} extractions at once, found all")));
                 };
                 let archive = open.await?;
-                files.make_room(archive.header.by_ordinal(key.ordinal).map_or(0, |file| file.size)).await;
+                files.make_room(archive.inside.file(key.ordinal).map_or(0, |file| file.size)).await;
                 extract::start(files.folder, key, archive, build_id, turn)
             });
             let entry = begun.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))?;

@@ -293,7 +293,7 @@ async fn scan(index: &Index) -> Result<(Heads, Base)> {
 
 #[cfg(test)]
 mod tests {
-    use artifact::{Artifact, BuildId, Identity, Kind, Package};
+    use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
     use sql::{Access, DatabaseUrl, Import, NewLocation, NewStore, Tier};
 
     use super::super::Said;
@@ -316,10 +316,18 @@ mod tests {
         let mut identity = [0; 32];
         identity[..2].copy_from_slice(&numbers.start.to_be_bytes());
         let nevra = format!("p{}-1-1.x86_64", numbers.start).parse().unwrap();
-        let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes(identity), built_at: None };
+        let package =
+            Package { nevra, source_rpm: None, identity: Identity::from_bytes(identity), built_at: None, format: Format::Rpm };
         let artifacts = numbers.clone().map(|number| {
             let path = format!("/usr/bin/{number}");
-            Artifact { ordinal: number.into(), build_id: build_id(number), kind: Kind::Executable, dwarf: None, path }
+            Artifact {
+                ordinal: number.into(),
+                build_id: build_id(number),
+                kind: Kind::Executable,
+                dwarf: None,
+                path,
+                contents: None,
+            }
         });
         let artifacts = artifacts.collect();
         let path = format!("{}.rpm", numbers.start);

@@ -166,7 +166,8 @@ impl Links {
         if !package.present().any(|location| location.store.root.is_some()) {
             return String::new();
         }
-        let path = format!("archive/{}/{}.rpm", package.package.identity, package.package.nevra);
+        let Some(name) = package.archive_name() else { return String::new() };
+        let path = format!("archive/{}/{name}", package.package.identity);
         http_client::below(&self.base, &path).map(String::from).unwrap_or_default()
     }
 }

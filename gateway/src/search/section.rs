@@ -9,6 +9,7 @@ use sql::Record;
 
 use super::{Need, Run, candidates, found};
 use crate::answer::Found;
+use crate::archives::Wanted;
 use crate::files::{Content, Key, Place};
 
 impl Run<'_> {
@@ -44,7 +45,7 @@ impl Run<'_> {
                     Some(Place::At(range)) => Need::Part(range),
                     _ => Need::Section(name),
                 };
-                let entry = self.member(&record.package, record.artifact.ordinal, Some(build_id), need, None).await?;
+                let entry = self.member(&record.package, Wanted::of(&record.artifact), Some(build_id), need, None).await?;
                 match files.section(key, &entry, build_id, name).await {
                     Ok(place) => (Some(entry), place),
                     Err(failure) => {

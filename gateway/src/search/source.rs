@@ -8,13 +8,13 @@
 
 use std::sync::Arc;
 
-use artifact::Nevra;
 use artifact::header::Header;
+use artifact::{Format, Nevra};
 use sql::{Record, StoredPackage};
 
 use super::{Need, Run, found, half_way_to};
 use crate::answer::Found;
-use crate::archives::Archive;
+use crate::archives::{Archive, Inside, Wanted};
 
 /// Where debug sources are installed.
 const SOURCES: &str = "/usr/src/debug/";
@@ -32,7 +32,13 @@ impl Run<'_> {
         let (mut seen, mut tried): (Vec<&StoredPackage>, Vec<Arc<StoredPackage>>) = (Vec::new(), Vec::new());
         for record in records {
             let package = &record.package;
-            if seen.iter().any(|seen| is_same_build(seen, package)) {
+            if package.package.format == Format::File {
+                if let Some(found) = self.source_of_plain(record, path).await {
+                    return Some(found);
+                }
+                continue;
+            }
+            if seen.iter().any(|seen| seen.id == package.id || is_same_build(seen, package)) {
                 continue;
             }
             seen.push(package);
@@ -74,10 +80,12 @@ impl Run<'_> {
     }
 
     /// The packages of a build that can hold its sources, likeliest first: -debugsource since Fedora 27, the kernel's
-    /// -debuginfo-common, and the -debuginfo packages of older releases. Of several builds of one source package those that are
-    /// nearest in distribution and time.
-    async fn source_packages(&mut self, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
-        let Some(source_rpm) = &of.package.source_rpm else { return Vec::new() };
+    /// -debuginfo-common, and the -debuginfo packages of older releases; Arch's -debug; a tar archive itself. Of several builds of one
+    /// source package those that are nearest in distribution and time.
+    async fn source_packages(&mut self, of: &Arc<StoredPackage>) -> Vec<Arc<StoredPackage>> {
+        let Some(source_rpm) = &of.package.source_rpm else {
+            return source_rank(of).filter(|_| of.package.format != Format::Rpm).map(|_| of.clone()).into_iter().collect();
+        };
         let known = self.search.lookup.siblings(source_rpm, &of.package.nevra.arch, half_way_to(self.deadline)).await;
         let siblings = match known {
             Ok(known) => {
@@ -101,6 +109,9 @@ impl Run<'_> {
     }
 
     async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
+        if package.package.format != Format::Rpm {
+            return self.source_in_foreign(package, path).await;
+        }
         let (header, opened) = self.header(package).await?;
         let (ordinal, _) = header.file(path).filter(|(_, file)| file.is_regular())?;
         self.source_at(package, &header, ordinal, opened).await
@@ -127,17 +138,21 @@ impl Run<'_> {
         opened: Option<Archive>,
     ) -> Option<Found> {
         let path = header.by_ordinal(ordinal)?.path.as_str();
-        let entry = self.member(package, ordinal, None, Need::First, opened).await?;
+        let entry = self.member(package, Wanted { ordinal, file: None }, None, Need::First, opened).await?;
         Some(found(entry.content(), path, package))
     }
 
-    /// The header of a package, and the archive, if that was opened for it.
+    /// The header of an RPM, and the archive, if that was opened for it.
     async fn header(&mut self, package: &Arc<StoredPackage>) -> Option<(Arc<Header>, Option<Archive>)> {
+        if package.package.format != Format::Rpm {
+            return None;
+        }
         if let Some(header) = self.search.archives.known_header(package).await {
             return Some((header, None));
         }
         let archive = self.open(package).await?;
-        Some((archive.header.clone(), Some(archive)))
+        let Inside::Rpm(header) = &archive.inside else { return None };
+        Some((header.clone(), Some(archive)))
     }
 }
 
@@ -166,12 +181,23 @@ fn is_same_build(a: &StoredPackage, b: &StoredPackage) -> bool {
         let package = &stored.package;
         (package.source_rpm.clone(), package.nevra.arch.clone(), stored.distro.clone(), package.built_at)
     };
-    build(a) == build(b)
+    a.package.source_rpm.is_some() && build(a) == build(b)
 }
 
 /// How likely a package holds debug sources, 0 the likeliest; `None` where it cannot.
 fn source_rank(package: &StoredPackage) -> Option<u8> {
     let name = &package.package.nevra.name;
+    match (package.package.format, name) {
+        (Format::Tar, _) => Some(0),
+        (Format::File, _) => None,
+        (Format::Arch, name) => name.ends_with("-debug").then_some(0),
+        // Nobody's but those of Yocto: Debian's packages have no sources.
+        (Format::Deb, name) => name.ends_with("-src").then_some(0),
+        (Format::Rpm, name) => rank_of_rpm(name),
+    }
+}
+
+fn rank_of_rpm(name: &str) -> Option<u8> {
     match name {
         name if name.ends_with("-debugsource") => Some(0),
         name if name.contains("-debuginfo-common") => Some(1),
