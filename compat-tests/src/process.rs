@@ -1,9 +1,11 @@
 //! Processes that end with the test that started them.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to answer its first connection.
@@ -84,10 +86,18 @@ impl Drop for Process {
     }
 }
 
-/// A port of this machine that nobody uses now.
+/// A port of this machine that nobody uses now, and the one behind it: below those that systems give to outgoing connections (32768 and
+/// more on Linux), one of which could have it by the time that a server asks for it.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind to any port");
-    listener.local_addr().expect("the address of a listener").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test programs run beside each other: each begins somewhere else.
+    let begin = RandomState::new().hash_one(std::process::id()) as u32;
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let _ = NEXT.compare_exchange(0, begin | 1, Ordering::Relaxed, Ordering::Relaxed);
+    (0..1000)
+        .map(|_| 10_000 + (NEXT.fetch_add(2, Ordering::Relaxed) % 22_000) as u16)
+        .find(|port| is_free(*port) && is_free(*port + 1))
+        .expect("a free port")
 }
 
 /// Runs a program to its end, with what it wrote.

@@ -16,8 +16,8 @@ use rustix::process::Signal;
 
 /// How long a "no" may count after the index was asked what came.
 const BOUND: Duration = Duration::from_secs(10);
-/// The filter asks once a second; the rest is for a busy machine.
-const SOON: Duration = Duration::from_secs(5);
+/// The filter asks once a second, and looks through an index every five at most; the rest is for a busy machine.
+const SOON: Duration = Duration::from_secs(8);
 
 /// What a gateway says of a build-id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

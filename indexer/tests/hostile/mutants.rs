@@ -197,7 +197,7 @@ async fn artifacts(index: &Index, nvra: &str) -> Vec<String> {
 /// Asks the database itself, not the code that wrote it.
 fn no_strange_rows(place: &Place) {
     const SCRIPT: &str = "
-import sqlite3, sys, zlib
+import sqlite3, subprocess, sys
 database = sqlite3.connect(sys.argv[1])
 rows = database.execute('''
     select 'artifact', hex(build_id), ordinal from artifacts a left join packages p on p.id = a.package_id
@@ -211,8 +211,8 @@ rows = database.execute('''
 artifacts = set(database.execute('select build_id, package_id, ordinal from artifacts'))
 listed = set()
 for package, part, packed in database.execute('select package_id, part, list from members'):
-    text = zlib.decompress(packed[4:])
-    if int.from_bytes(packed[:4], 'little') != len(text) or not text.endswith(b'\\0'):
+    text = subprocess.run(['zstd', '-dqc'], input=packed, stdout=subprocess.PIPE, check=True).stdout
+    if not text.endswith(b'\\0'):
         rows.append(('list', package, part))
     for entry in text.split(b'\\0')[:-1]:
         ordinal, kind, build_id, path = entry.split(b' ', 3)
