@@ -117,6 +117,24 @@ insert into _sqlx_migrations (version, description, success, checksum, execution
 values (2, 'changes', true, x'bb5d4565fbcf681820a701fb22ed86201a49441182d2ff364c80814ab4f063edbf843ed2aa947e4340a3886f360e45c4', 0)
 on duplicate key update version = version;
 
+-- Version 3
+
+-- Which packages have files with a build-id whose names begin so: answers questions about paths. Rows too many do no harm, what they
+-- promise is looked up in members.
+create table if not exists file_names (
+    name binary(8) not null comment 'the first eight bytes of the last part of the path, filled up with zeros',
+    package_id int not null,
+    primary key (name, package_id)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+-- Up to which package file_names was filled; all: every writer fills it; off: nobody does.
+insert ignore into cursors (name, value, updated_at)
+select 'file_names', case when exists (select * from packages) then '0' else 'all' end, unix_timestamp();
+
+insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+values (3, 'file names', true, x'22291ee30e58af90ffac749e4fc9f4a3eaa204d018d906e9fb63014e526e27ca37c70dac2ee45fec5b532c8eb8358bcf', 0)
+on duplicate key update version = version;
+
 -- The tables of the original darkserver, as views
 
 set @darkserver_tables = (select count(*) from information_schema.tables

@@ -11,7 +11,7 @@ use crate::dialect::Dialect;
 use crate::members::{self, Compressor};
 use crate::rows::{COMPLETE, LIST, ListRow, OPEN, push_list, to_identity};
 use crate::short::{self, KEY_BYTES};
-use crate::{Import, Index, Inserted, NewLocation, PathHash, Result, changes};
+use crate::{Import, Index, Inserted, NewLocation, PathHash, Result, changes, file_names};
 
 /// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:
 /// a statement that is thrown away costs a MySQL connection 40 ms (two small packets in one direction: Nagle's algorithm).
@@ -120,6 +120,7 @@ impl<'a> Batch<'a> {
             new.get(identity).copied().or_else(|| held.get(identity).map(|held| held.id)).ok_or(sqlx::Error::RowNotFound)
         };
         let (mut rows, mut lists, mut hashes, mut artifacts) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (has_names, mut names) = (file_names::are_wanted(transaction).await?, Vec::new());
         let mut compressor = Compressor::new(both!(Transaction, transaction, |_connection, Backend| Backend::LIST_LEVEL));
         for identity in new.keys().chain(&refined) {
             let (found, id) = (&self.packages[identity], id(identity)?);
@@ -128,12 +129,16 @@ impl<'a> Batch<'a> {
             of_package.dedup_by_key(|artifact| (artifact.ordinal, &artifact.build_id, artifact.kind));
             artifacts += of_package.len() as u64;
             lists.extend(compressor.lists(&of_package)?.into_iter().map(|(part, list)| (id, part, list)));
+            if has_names {
+                names.extend(file_names::rows(id, of_package.iter().copied()));
+            }
             hashes.extend(of_package.iter().map(|artifact| changes::hash(&artifact.build_id)));
             rows.extend(of_package.into_iter().map(|artifact| (short::key(artifact.build_id.as_bytes()), id, artifact.ordinal)));
         }
         insert_artifacts(transaction, rows).await?;
         lists.sort_unstable();
         insert_members(transaction, &lists).await?;
+        file_names::insert(transaction, names).await?;
 
         let mut locations = Vec::with_capacity(self.locations.len());
         for (&(_, path), &(identity, location)) in &self.locations {
@@ -409,7 +414,7 @@ async fn insert_locations(transaction: &mut Transaction, locations: &[Place<'_>]
 }
 
 /// Cuts a list into pieces of the lengths in [`ROWS`].
-fn pieces<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
+pub(crate) fn pieces<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let length = ROWS.into_iter().find(|length| *length <= list.len())?;
         let (piece, rest) = list.split_at(length);

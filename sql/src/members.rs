@@ -73,6 +73,11 @@ impl Compressor {
 
 /// The artifacts of a list.
 pub(crate) fn read(list: &[u8]) -> sqlx::Result<Vec<Artifact>> {
+    matching(list, |_| true)
+}
+
+/// The artifacts of a list whose paths `wanted` takes.
+pub(crate) fn matching(list: &[u8], wanted: impl Fn(&str) -> bool) -> sqlx::Result<Vec<Artifact>> {
     let wrong = |found: &str| broken(format!("members.list: expected ORDINAL KIND BUILD_ID PATH, found {found:?}"));
     let (length, zlib) = list.split_first_chunk().ok_or_else(|| wrong("less than four bytes"))?;
     let length = u32::from_le_bytes(*length) as usize;
@@ -87,6 +92,8 @@ pub(crate) fn read(list: &[u8]) -> sqlx::Result<Vec<Artifact>> {
     }
     let text = String::from_utf8(text).map_err(broken)?;
     text.split_terminator('\0')
+        // What cannot be read is not passed over.
+        .filter(|entry| entry.splitn(4, ' ').nth(3).is_none_or(&wanted))
         .map(|entry| {
             let mut fields = entry.splitn(4, ' ');
             let (Some(ordinal), Some(kind), Some(build_id), Some(path)) =

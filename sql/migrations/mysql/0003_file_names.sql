@@ -1,0 +1,11 @@
+-- Which packages have files with a build-id whose names begin so: answers questions about paths. Rows too many do no harm, what they
+-- promise is looked up in members.
+create table if not exists file_names (
+    name binary(8) not null comment 'the first eight bytes of the last part of the path, filled up with zeros',
+    package_id int not null,
+    primary key (name, package_id)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+-- Up to which package file_names was filled; all: every writer fills it; off: nobody does.
+insert ignore into cursors (name, value, updated_at)
+select 'file_names', case when exists (select * from packages) then '0' else 'all' end, unix_timestamp();

@@ -1,0 +1,11 @@
+-- Which packages have files with a build-id whose names begin so: answers questions about paths. Rows too many do no harm, what they
+-- promise is looked up in members.
+create table file_names (
+    name blob not null, -- the first eight bytes of the last part of the path, filled up with zeros
+    package_id integer not null,
+    primary key (name, package_id)
+) without rowid;
+
+-- Up to which package file_names was filled; all: every writer fills it; off: nobody does.
+insert into cursors (name, value, updated_at)
+select 'file_names', case when exists (select * from packages) then '0' else 'all' end, cast(strftime('%s', 'now') as integer);

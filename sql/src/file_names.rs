@@ -1,0 +1,235 @@
+//! The table `file_names`: which packages have files whose names begin so.
+//!
+//! It is never right alone: what it promises is looked up in the lists, so that rows too many (of a package that was refined) do no
+//! harm. Rows too few would, so
+//! `cursors` says whether it has all of them ([`FileNames`]): every writer fills it in the transaction that brings a package, and
+//! [`Index::fill_file_names`] does for packages from before the table.
+
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use artifact::Artifact;
+use sqlx::QueryBuilder;
+
+use crate::db::{Transaction, asking, both};
+use crate::dialect::Dialect;
+use crate::insert::pieces;
+use crate::rows::{LIST, ListRow, broken, push_list};
+use crate::{Index, Result, members};
+
+/// Bytes of a file's name that the table has.
+pub(crate) const NAME_BYTES: usize = 8;
+/// The beginning of a name, filled up with zeros.
+pub(crate) type Key = [u8; NAME_BYTES];
+
+/// The row of `cursors`.
+const CURSOR: &str = "file_names";
+/// Packages that are filled in by one transaction.
+const PAGE: i64 = 500;
+
+/// How much of the index is in `file_names`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileNames {
+    /// All of it.
+    All,
+    /// What came since the table was made, and of what was there before the packages up to this number.
+    Until(i64),
+    /// Nothing: it is not wanted.
+    Off,
+}
+
+/// A range of keys, both ends in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Names {
+    pub(crate) first: Key,
+    pub(crate) last: Key,
+}
+
+impl Names {
+    /// Those of one name, or of names that begin with it if it is long enough.
+    pub(crate) fn of(name: &str) -> Self {
+        let key = key(name);
+        Self { first: key, last: key }
+    }
+}
+
+/// The key of a name.
+pub(crate) fn key(name: &str) -> Key {
+    let mut key = [0; NAME_BYTES];
+    key.iter_mut().zip(name.as_bytes()).for_each(|(to, from)| *to = *from);
+    key
+}
+
+/// The last part of a path.
+pub(crate) fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+impl Index {
+    /// How much of the index can be found by the names of files.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn file_names(&self) -> Result<FileNames> {
+        self.reading("reading how far the names of files go", || self.file_names_state()).await
+    }
+
+    pub(crate) async fn file_names_state(&self) -> sqlx::Result<FileNames> {
+        let value = asking!(&self.db, |connection, Backend| {
+            sqlx::query_scalar::<Backend, String>("select value from cursors where name = ?")
+                .bind(CURSOR)
+                .fetch_optional(connection)
+                .await?
+        });
+        state(value.as_deref())
+    }
+
+    /// Says whether `file_names` is wanted. Where it was not, it is filled from the beginning ([`Index::fill_file_names`]); where it is
+    /// no longer, it is emptied. Nobody else may write meanwhile: a transaction that began before would not know.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn want_file_names(&self, wanted: bool) -> Result<()> {
+        if (self.file_names().await? != FileNames::Off) == wanted {
+            return Ok(());
+        }
+        self.writing("changing whether names of files are kept", || async {
+            let mut transaction = self.begin().await?;
+            set_state(&mut transaction, if wanted { FileNames::Until(0) } else { FileNames::Off }).await?;
+            transaction.commit().await
+        })
+        .await?;
+        if !wanted {
+            while self.remove_some_file_names().await? > 0 {}
+        }
+        Ok(())
+    }
+
+    async fn remove_some_file_names(&self) -> Result<u64> {
+        self.writing("removing names of files", || async {
+            let mut transaction = self.begin().await?;
+            let removed = both!(Transaction, &mut transaction, |connection, Backend| {
+                sqlx::query::<Backend>(Backend::SOME_FILE_NAMES).execute(&mut **connection).await?.rows_affected()
+            });
+            transaction.commit().await?;
+            Ok(removed)
+        })
+        .await
+    }
+
+    /// Fills in the names of files of packages that came before the table, if they are wanted: goes on where it was interrupted, and
+    /// several processes may do it. `tell` hears how many packages were looked at. Returns how many that were in all.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn fill_file_names(&self, mut tell: impl FnMut(u64)) -> Result<u64> {
+        let mut filled = 0;
+        while let FileNames::Until(last) = self.file_names().await? {
+            filled += self.writing("filling in names of files", || self.fill_page(last)).await?;
+            tell(filled);
+        }
+        Ok(filled)
+    }
+
+    /// Fills in the packages behind `last`, unless another process was faster. How many packages that were.
+    async fn fill_page(&self, last: i64) -> sqlx::Result<u64> {
+        let mut transaction = self.begin().await?;
+        if read_state(&mut transaction, true).await? != FileNames::Until(last) {
+            return Ok(0);
+        }
+        let (ids, rows) = both!(Transaction, &mut transaction, |connection, Backend| {
+            let ids: Vec<i64> = sqlx::query_scalar::<Backend, i64>("select id from packages where id > ? order by id limit ?")
+                .bind(last)
+                .bind(PAGE)
+                .fetch_all(&mut **connection)
+                .await?;
+            let mut rows = BTreeSet::new();
+            for ids in ids.chunks(LIST) {
+                let mut query = QueryBuilder::<Backend>::new("select package_id, list from members where ");
+                push_list(&mut query, "package_id", ids);
+                for ListRow { package_id, list } in query.build_query_as().fetch_all(&mut **connection).await? {
+                    rows.extend(members::read(&list)?.iter().map(|artifact| (key(name(&artifact.path)), package_id)));
+                }
+            }
+            (ids, rows)
+        });
+        insert(&mut transaction, rows.into_iter().collect()).await?;
+        set_state(&mut transaction, ids.last().map_or(FileNames::All, |last| FileNames::Until(*last))).await?;
+        transaction.commit().await?;
+        Ok(ids.len() as u64)
+    }
+}
+
+/// The rows of packages with these artifacts.
+pub(crate) fn rows<'a>(package_id: i64, artifacts: impl IntoIterator<Item = &'a Artifact>) -> impl Iterator<Item = (Key, i64)> {
+    let keys: BTreeSet<Key> = artifacts.into_iter().map(|artifact| key(name(&artifact.path))).collect();
+    keys.into_iter().map(move |key| (key, package_id))
+}
+
+/// Are the names of files wanted?
+pub(crate) async fn are_wanted(transaction: &mut Transaction) -> sqlx::Result<bool> {
+    Ok(read_state(transaction, false).await? != FileNames::Off)
+}
+
+/// Writes rows. Some of them may be there already.
+pub(crate) async fn insert(transaction: &mut Transaction, mut rows: Vec<(Key, i64)>) -> sqlx::Result<()> {
+    rows.sort_unstable();
+    if matches!(transaction, Transaction::MySql(_)) {
+        // As with artifacts: sorted, they would leave pages half empty.
+        rows.sort_by_cached_key(|(key, package_id)| {
+            let number = u64::from_le_bytes(*key) ^ package_id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23).wrapping_mul(0xff51_afd7_ed55_8ccd)
+        });
+    }
+    for rows in pieces(&rows) {
+        both!(Transaction, transaction, |connection, Backend| {
+            let mut query = QueryBuilder::<Backend>::new("insert into file_names (name, package_id) ");
+            query.push_values(rows, |mut row, (key, package_id)| {
+                row.push_bind(key.as_slice()).push_bind(*package_id);
+            });
+            query.push(Backend::SAME_FILE_NAME);
+            query.build().execute(&mut **connection).await?;
+        });
+    }
+    Ok(())
+}
+
+async fn read_state(transaction: &mut Transaction, locks: bool) -> sqlx::Result<FileNames> {
+    let value = both!(Transaction, transaction, |connection, Backend| {
+        let mut query = QueryBuilder::<Backend>::new("select value from cursors where name = ");
+        query.push_bind(CURSOR);
+        if locks {
+            query.push(Backend::FOR_UPDATE);
+        }
+        query.build_query_scalar::<String>().fetch_optional(&mut **connection).await?
+    });
+    state(value.as_deref())
+}
+
+async fn set_state(transaction: &mut Transaction, state: FileNames) -> sqlx::Result<()> {
+    let value = match state {
+        FileNames::All => "all".to_owned(),
+        FileNames::Off => "off".to_owned(),
+        FileNames::Until(last) => last.to_string(),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed());
+    both!(Transaction, transaction, |connection, Backend| {
+        sqlx::query::<Backend>("delete from cursors where name = ?").bind(CURSOR).execute(&mut **connection).await?;
+        sqlx::query::<Backend>("insert into cursors (name, value, updated_at) values (?, ?, ?)")
+            .bind(CURSOR)
+            .bind(value)
+            .bind(now)
+            .execute(&mut **connection)
+            .await?;
+    });
+    Ok(())
+}
+
+fn state(value: Option<&str>) -> sqlx::Result<FileNames> {
+    match value {
+        Some("all") => Ok(FileNames::All),
+        Some("off") => Ok(FileNames::Off),
+        Some(last) => last.parse().map(FileNames::Until).map_err(broken),
+        None => Ok(FileNames::Until(0)),
+    }
+}
