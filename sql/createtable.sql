@@ -122,7 +122,7 @@ on duplicate key update version = version;
 -- Which packages have files with a build-id whose names begin so: answers questions about paths. Rows too many do no harm, what they
 -- promise is looked up in members.
 create table if not exists file_names (
-    name binary(8) not null comment 'the first eight bytes of the last part of the path, filled up with zeros',
+    name binary(4) not null comment 'the first four bytes of the last part of the path, without a lib before them, filled up with zeros',
     package_id int not null,
     primary key (name, package_id)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
@@ -132,7 +132,7 @@ insert ignore into cursors (name, value, updated_at)
 select 'file_names', case when exists (select * from packages) then '0' else 'all' end, unix_timestamp();
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (3, 'file names', true, x'22291ee30e58af90ffac749e4fc9f4a3eaa204d018d906e9fb63014e526e27ca37c70dac2ee45fec5b532c8eb8358bcf', 0)
+values (3, 'file names', true, x'c5d4b64e1d314f77de381316ab948199d43302f492c151055ce2016397adb31911d3900c69fa57245c1e6e2ec9b394ac', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

@@ -230,7 +230,7 @@ pub(crate) fn read_header(archive: &mut impl Read, identity: artifact::Identity,
 }
 
 /// Where a location's archive can be downloaded: below its store's URL, if it has one.
-fn url(location: &Location) -> Option<Url> {
+pub(crate) fn url(location: &Location) -> Option<Url> {
     http_client::below(location.store.base_url.as_deref()?, &location.path)
 }
 

@@ -17,10 +17,12 @@ use crate::insert::pieces;
 use crate::rows::{LIST, ListRow, broken, push_list};
 use crate::{Index, Result, members};
 
-/// Bytes of a file's name that the table has.
-pub(crate) const NAME_BYTES: usize = 8;
+/// Bytes of a file's name that the table has. More would hardly tell more packages apart (docs/adr/0014).
+const NAME_BYTES: usize = 4;
 /// The beginning of a name, filled up with zeros.
 pub(crate) type Key = [u8; NAME_BYTES];
+/// Half of all names begin so, and it tells nothing: keys are of what is behind it.
+const COMMON: &str = "lib";
 
 /// The row of `cursors`.
 const CURSOR: &str = "file_names";
@@ -39,24 +41,38 @@ pub enum FileNames {
 }
 
 /// A range of keys, both ends in it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     pub(crate) first: Key,
     pub(crate) last: Key,
 }
 
 impl Names {
-    /// Those of one name, or of names that begin with it if it is long enough.
+    /// That of a name.
     pub(crate) fn of(name: &str) -> Self {
         let key = key(name);
         Self { first: key, last: key }
     }
+
+    /// Those of names that begin with `head`; `None` if that can be any.
+    pub(crate) fn beginning(head: &str) -> Option<Self> {
+        if COMMON.starts_with(head) {
+            return None;
+        }
+        let mut names = Self::of(head);
+        let known = head.strip_prefix(COMMON).unwrap_or(head).len();
+        if let Some(unknown) = names.last.get_mut(known..) {
+            unknown.fill(0xff);
+        }
+        Some(names)
+    }
 }
 
 /// The key of a name.
-pub(crate) fn key(name: &str) -> Key {
+fn key(name: &str) -> Key {
     let mut key = [0; NAME_BYTES];
-    key.iter_mut().zip(name.as_bytes()).for_each(|(to, from)| *to = *from);
+    let telling = name.strip_prefix(COMMON).filter(|rest| !rest.is_empty()).unwrap_or(name);
+    key.iter_mut().zip(telling.as_bytes()).for_each(|(to, from)| *to = *from);
     key
 }
 
@@ -177,7 +193,7 @@ pub(crate) async fn insert(transaction: &mut Transaction, mut rows: Vec<(Key, i6
     if matches!(transaction, Transaction::MySql(_)) {
         // As with artifacts: sorted, they would leave pages half empty.
         rows.sort_by_cached_key(|(key, package_id)| {
-            let number = u64::from_le_bytes(*key) ^ package_id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let number = u64::from(u32::from_le_bytes(*key)) ^ package_id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
             number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23).wrapping_mul(0xff51_afd7_ed55_8ccd)
         });
     }
@@ -231,5 +247,43 @@ fn state(value: Option<&str>) -> sqlx::Result<FileNames> {
         Some("off") => Ok(FileNames::Off),
         Some(last) => last.parse().map(FileNames::Until).map_err(broken),
         None => Ok(FileNames::Until(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_begin_behind_what_is_common() {
+        for (name, expected) in [
+            ("bash", b"bash"),
+            ("bash-5.2.26-3.fc40.x86_64.debug", b"bash"),
+            ("ls", b"ls\0\0"),
+            ("libc.so.6", b"c.so"),
+            ("lib", b"lib\0"),
+            ("lib\u{e4}\u{e4}\u{e4}", b"\xc3\xa4\xc3\xa4"),
+            ("", b"\0\0\0\0"),
+        ] {
+            assert_eq!(key(name), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_beginning_is_a_range_that_has_every_name_with_it() {
+        let range = |head: &str| Names::beginning(head).map(|names| (names.first, names.last));
+        assert_eq!(range("ls"), Some((*b"ls\0\0", *b"ls\xff\xff")));
+        assert_eq!(range("libs"), Some((*b"s\0\0\0", *b"s\xff\xff\xff")));
+        assert_eq!(range("libstdc++"), Some((*b"stdc", *b"stdc")));
+        assert_eq!(range("bash-5"), Some((*b"bash", *b"bash")));
+        for any in ["", "l", "li", "lib"] {
+            assert_eq!(range(any), None);
+        }
+        for name in ["ls", "lsof", "libs", "libselinux.so.1", "bash", "libstdc++.so.6", "lix", "lib", "l", "\u{ff}\u{ff}\u{ff}"] {
+            for (length, _) in name.char_indices().chain([(name.len(), ' ')]) {
+                let names = Names::beginning(&name[..length]);
+                assert!(names.is_none_or(|names| (names.first..=names.last).contains(&key(name))), "{name} {length}");
+            }
+        }
     }
 }

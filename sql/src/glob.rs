@@ -1,6 +1,6 @@
 //! Patterns of paths, as fnmatch(3) has them with FNM_PATHNAME: `*`, `?` and `[...]` never stand for a slash.
 
-use crate::file_names::{self, NAME_BYTES, Names};
+use crate::file_names::Names;
 
 /// A pattern, taken apart.
 pub(crate) struct Glob {
@@ -40,17 +40,7 @@ impl Glob {
             _ => None,
         }));
         let is_whole = tokens.iter().all(|token| matches!(token, Token::One(_)));
-        match head.len() {
-            _ if is_whole => Some(Names::of(&head)),
-            0 => None,
-            length if length >= NAME_BYTES => Some(Names::of(&head)),
-            length => {
-                let first = file_names::key(&head);
-                let mut last = first;
-                last[length..].fill(0xff);
-                Some(Names { first, last })
-            }
-        }
+        if is_whole { Some(Names::of(&head)) } else { Names::beginning(&head) }
     }
 }
 
@@ -197,13 +187,14 @@ mod tests {
 
     #[test]
     fn the_names_that_may_match_begin_as_the_last_part_does() {
-        let names = |pattern: &str| Glob::new(pattern).names().map(|names| (names.first, names.last));
-        assert_eq!(names("/usr/bin/ls"), Some((*b"ls\0\0\0\0\0\0", *b"ls\0\0\0\0\0\0")));
-        assert_eq!(names("/*/ls*"), Some((*b"ls\0\0\0\0\0\0", *b"ls\xff\xff\xff\xff\xff\xff")));
-        assert_eq!(names("/a/libstdc++*"), Some((*b"libstdc+", *b"libstdc+")));
-        assert_eq!(names("/a/\\*x?"), Some((*b"*x\0\0\0\0\0\0", *b"*x\xff\xff\xff\xff\xff\xff")));
+        let names = |pattern: &str| Glob::new(pattern).names();
+        assert_eq!(names("/usr/bin/ls"), Some(Names::of("ls")));
+        assert_eq!(names("/*/ls*"), Names::beginning("ls"));
+        assert_eq!(names("/*/libs?x"), Names::beginning("libs"));
+        assert_eq!(names("/a/\\*x?"), Names::beginning("*x"));
         assert_eq!(names("/a/*"), None);
+        assert_eq!(names("/a/lib*"), None);
         assert_eq!(names("/a/[l]s"), None);
-        assert_eq!(names("/a/"), Some(([0; 8], [0; 8])));
+        assert_eq!(names("/a/"), Some(Names::of("")));
     }
 }

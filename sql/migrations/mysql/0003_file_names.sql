@@ -1,7 +1,7 @@
 -- Which packages have files with a build-id whose names begin so: answers questions about paths. Rows too many do no harm, what they
 -- promise is looked up in members.
 create table if not exists file_names (
-    name binary(8) not null comment 'the first eight bytes of the last part of the path, filled up with zeros',
+    name binary(4) not null comment 'the first four bytes of the last part of the path, without a lib before them, filled up with zeros',
     package_id int not null,
     primary key (name, package_id)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;

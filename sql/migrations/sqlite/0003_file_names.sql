@@ -1,7 +1,7 @@
 -- Which packages have files with a build-id whose names begin so: answers questions about paths. Rows too many do no harm, what they
 -- promise is looked up in members.
 create table file_names (
-    name blob not null, -- the first eight bytes of the last part of the path, filled up with zeros
+    name blob not null, -- the first four bytes of the last part of the path, without a lib before them, filled up with zeros
     package_id integer not null,
     primary key (name, package_id)
 ) without rowid;
