@@ -13,8 +13,6 @@ pub(crate) trait Dialect {
     const SEEN_AGAIN: &'static str;
     /// How much time goes into making lists short: on a server they are much of the index, in a file the importer's time counts.
     const LIST_LEVEL: u32;
-    /// Ends the INSERT of a name of a file.
-    const SAME_FILE_NAME: &'static str;
     /// Removes names of files: as many as one transaction should.
     const SOME_FILE_NAMES: &'static str;
     /// Ends the INSERT of a store.
@@ -31,7 +29,6 @@ impl Dialect for Sqlite {
         size = excluded.size, mtime_ns = excluded.mtime_ns, header_start = excluded.header_start, \
         header_end = excluded.header_end, checksum = excluded.checksum, checksum_kind = excluded.checksum_kind, \
         signing_key = excluded.signing_key, last_seen = excluded.last_seen, gone_at = null";
-    const SAME_FILE_NAME: &'static str = " on conflict do nothing";
     const SOME_FILE_NAMES: &'static str = "delete from file_names";
     const SAME_STORE: &'static str = " on conflict (name) do update set \
         tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority";
@@ -46,7 +43,6 @@ impl Dialect for MySql {
         size = values(size), mtime_ns = values(mtime_ns), header_start = values(header_start), \
         header_end = values(header_end), checksum = values(checksum), checksum_kind = values(checksum_kind), \
         signing_key = values(signing_key), last_seen = values(last_seen), gone_at = null";
-    const SAME_FILE_NAME: &'static str = " on duplicate key update package_id = values(package_id)";
     const SOME_FILE_NAMES: &'static str = "delete from file_names limit 20000";
     const SAME_STORE: &'static str = " on duplicate key update \
         tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority)";

@@ -6,10 +6,11 @@
 //! [`Index::fill_file_names`] does for packages from before the table.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use artifact::Artifact;
-use sqlx::QueryBuilder;
+use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{Transaction, asking, both};
 use crate::dialect::Dialect;
@@ -27,7 +28,9 @@ const COMMON: &str = "lib";
 /// The row of `cursors`.
 const CURSOR: &str = "file_names";
 /// Packages that are filled in by one transaction.
-const PAGE: i64 = 500;
+const PAGE: i64 = 5000;
+/// Packages of one row.
+const ROW: usize = 256;
 
 /// How much of the index is in `file_names`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,13 @@ pub enum FileNames {
 pub(crate) struct Names {
     pub(crate) first: Key,
     pub(crate) last: Key,
+}
+
+/// A row: the packages, as [`more`] and [`packages`] have them.
+#[derive(FromRow)]
+pub(crate) struct Row {
+    package_id: i64,
+    more: Vec<u8>,
 }
 
 impl Names {
@@ -153,31 +163,31 @@ impl Index {
         if read_state(&mut transaction, true).await? != FileNames::Until(last) {
             return Ok(0);
         }
-        let (ids, rows) = both!(Transaction, &mut transaction, |connection, Backend| {
+        let (ids, packages) = both!(Transaction, &mut transaction, |connection, Backend| {
             let ids: Vec<i64> = sqlx::query_scalar::<Backend, i64>("select id from packages where id > ? order by id limit ?")
                 .bind(last)
                 .bind(PAGE)
                 .fetch_all(&mut **connection)
                 .await?;
-            let mut rows = BTreeSet::new();
+            let mut packages = BTreeSet::new();
             for ids in ids.chunks(LIST) {
                 let mut query = QueryBuilder::<Backend>::new("select package_id, list from members where ");
                 push_list(&mut query, "package_id", ids);
                 for ListRow { package_id, list } in query.build_query_as().fetch_all(&mut **connection).await? {
-                    rows.extend(members::read(&list)?.iter().map(|artifact| (key(name(&artifact.path)), package_id)));
+                    packages.extend(members::read(&list)?.iter().map(|artifact| (key(name(&artifact.path)), package_id)));
                 }
             }
-            (ids, rows)
+            (ids, packages)
         });
-        insert(&mut transaction, rows.into_iter().collect()).await?;
+        insert(&mut transaction, packages.into_iter().collect()).await?;
         set_state(&mut transaction, ids.last().map_or(FileNames::All, |last| FileNames::Until(*last))).await?;
         transaction.commit().await?;
         Ok(ids.len() as u64)
     }
 }
 
-/// The rows of packages with these artifacts.
-pub(crate) fn rows<'a>(package_id: i64, artifacts: impl IntoIterator<Item = &'a Artifact>) -> impl Iterator<Item = (Key, i64)> {
+/// The keys of a package with these artifacts.
+pub(crate) fn keys<'a>(package_id: i64, artifacts: impl IntoIterator<Item = &'a Artifact>) -> impl Iterator<Item = (Key, i64)> {
     let keys: BTreeSet<Key> = artifacts.into_iter().map(|artifact| key(name(&artifact.path))).collect();
     keys.into_iter().map(move |key| (key, package_id))
 }
@@ -187,27 +197,70 @@ pub(crate) async fn are_wanted(transaction: &mut Transaction) -> sqlx::Result<bo
     Ok(read_state(transaction, false).await? != FileNames::Off)
 }
 
-/// Writes rows. Some of them may be there already.
-pub(crate) async fn insert(transaction: &mut Transaction, mut rows: Vec<(Key, i64)>) -> sqlx::Result<()> {
-    rows.sort_unstable();
+/// Writes rows for these packages.
+pub(crate) async fn insert(transaction: &mut Transaction, mut packages: Vec<(Key, i64)>) -> sqlx::Result<()> {
+    packages.sort_unstable();
+    packages.dedup();
+    let of_one_name = |a: &(Key, i64), b: &(Key, i64)| a.0 == b.0;
+    let mut rows: Vec<(Key, i64, Vec<u8>)> = packages
+        .chunk_by(of_one_name)
+        .flat_map(|packages| packages.chunks(ROW))
+        .map(|packages| (packages[0].0, packages[0].1, more(packages.iter().map(|(_, package_id)| *package_id))))
+        .collect();
     if matches!(transaction, Transaction::MySql(_)) {
         // As with artifacts: sorted, they would leave pages half empty.
-        rows.sort_by_cached_key(|(key, package_id)| {
+        rows.sort_by_cached_key(|(key, package_id, _)| {
             let number = u64::from(u32::from_le_bytes(*key)) ^ package_id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
             number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23).wrapping_mul(0xff51_afd7_ed55_8ccd)
         });
     }
+    let batch = i64::from(RandomState::new().hash_one(0) as u32);
     for rows in pieces(&rows) {
         both!(Transaction, transaction, |connection, Backend| {
-            let mut query = QueryBuilder::<Backend>::new("insert into file_names (name, package_id) ");
-            query.push_values(rows, |mut row, (key, package_id)| {
-                row.push_bind(key.as_slice()).push_bind(*package_id);
+            let mut query = QueryBuilder::<Backend>::new("insert into file_names (name, package_id, batch, more) ");
+            query.push_values(rows, |mut row, (key, package_id, more)| {
+                row.push_bind(key.as_slice()).push_bind(*package_id).push_bind(batch).push_bind(more.as_slice());
             });
-            query.push(Backend::SAME_FILE_NAME);
             query.build().execute(&mut **connection).await?;
         });
     }
     Ok(())
+}
+
+/// What stands for the packages behind the first, which are in ascending order.
+fn more(packages: impl Iterator<Item = i64> + Clone) -> Vec<u8> {
+    let mut more = Vec::new();
+    for (before, package) in packages.clone().zip(packages.skip(1)) {
+        let mut rest = package.abs_diff(before);
+        while rest >= 0x80 {
+            more.push(rest.to_le_bytes()[0] | 0x80);
+            rest >>= 7;
+        }
+        more.push(rest.to_le_bytes()[0]);
+    }
+    more
+}
+
+impl Row {
+    /// The packages of a row.
+    pub(crate) fn packages(&self) -> sqlx::Result<Vec<i64>> {
+        let wrong = || broken("file_names.more: expected numbers in LEB128, found something else");
+        let mut packages = vec![self.package_id];
+        let (mut package, mut difference, mut shift) = (self.package_id, 0_i64, 0);
+        for byte in &self.more {
+            if shift > 28 {
+                return Err(wrong());
+            }
+            difference |= i64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                package += difference;
+                packages.push(package);
+                (difference, shift) = (0, 0);
+            }
+        }
+        if shift == 0 { Ok(packages) } else { Err(wrong()) }
+    }
 }
 
 async fn read_state(transaction: &mut Transaction, locks: bool) -> sqlx::Result<FileNames> {
@@ -253,6 +306,19 @@ fn state(value: Option<&str>) -> sqlx::Result<FileNames> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packages_come_back_as_they_went_in() {
+        for packages in [vec![7], vec![1, 2, 129, 130, 16_514, i64::from(i32::MAX)], (1..=256).map(|id| id * 8_000_000).collect()]
+        {
+            let row = Row { package_id: packages[0], more: more(packages.iter().copied()) };
+            assert_eq!(row.packages().unwrap(), packages);
+            assert!(row.more.len() <= 1280);
+        }
+        for more in [vec![0x80], vec![0xff; 6], vec![1, 0x80]] {
+            assert!(Row { package_id: 1, more }.packages().is_err());
+        }
+    }
 
     #[test]
     fn keys_begin_behind_what_is_common() {

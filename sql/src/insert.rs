@@ -130,7 +130,7 @@ impl<'a> Batch<'a> {
             artifacts += of_package.len() as u64;
             lists.extend(compressor.lists(&of_package)?.into_iter().map(|(part, list)| (id, part, list)));
             if has_names {
-                names.extend(file_names::rows(id, of_package.iter().copied()));
+                names.extend(file_names::keys(id, of_package.iter().copied()));
             }
             hashes.extend(of_package.iter().map(|artifact| changes::hash(&artifact.build_id)));
             rows.extend(of_package.into_iter().map(|artifact| (short::key(artifact.build_id.as_bytes()), id, artifact.ordinal)));

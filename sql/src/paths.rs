@@ -14,8 +14,10 @@ use crate::{Index, Record, Result, members};
 
 /// Packages whose lists are looked through by one statement.
 const PACKAGES: usize = 64;
-/// Packages that a beginning of a name may lead to.
-const MOST_CANDIDATES: usize = 100_000;
+/// Rows that a beginning of a name may lead to,
+const MOST_ROWS: i64 = 50_000;
+/// and packages: there is no time for more.
+const MOST_CANDIDATES: usize = 500_000;
 
 /// Which paths of files inside packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,17 +95,25 @@ struct Search<'a> {
 impl Search<'_> {
     /// Looks into the packages that have such names. Were these all?
     async fn by_name(&mut self, Names { first, last }: Names) -> sqlx::Result<bool> {
-        let mut ids: Vec<i64> = asking!(&self.index.db, |connection, Backend| {
-            let mut query = QueryBuilder::<Backend>::new("select package_id from file_names where name ");
+        let rows: Vec<file_names::Row> = asking!(&self.index.db, |connection, Backend| {
+            let mut query = QueryBuilder::<Backend>::new("select package_id, more from file_names where name ");
             if first == last {
                 query.push("= ").push_bind(first.as_slice()).push(" order by package_id desc");
             } else {
                 query.push("between ").push_bind(first.as_slice()).push(" and ").push_bind(last.as_slice());
             }
-            query.push(" limit ").push_bind(MOST_CANDIDATES as i64);
-            query.build_query_scalar().fetch_all(connection).await?
+            query.push(" limit ").push_bind(MOST_ROWS);
+            query.build_query_as().fetch_all(connection).await?
         });
-        let all = ids.len() < MOST_CANDIDATES;
+        let mut all = (rows.len() as i64) < MOST_ROWS;
+        let mut ids = Vec::new();
+        for row in &rows {
+            ids.extend(row.packages()?);
+            if ids.len() > MOST_CANDIDATES {
+                all = false;
+                break;
+            }
+        }
         ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
         ids.dedup();
         for ids in ids.chunks(PACKAGES) {

@@ -137,7 +137,6 @@ fn the_names_of_an_index_from_before_are_filled_in_also_by_several_and_among_wri
         assert_eq!(index.file_names().await.unwrap(), FileNames::All);
         assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 0);
         check(&index).await;
-        assert_eq!(fresh.rows(rows).await.len(), 7);
     });
 }
 
@@ -149,7 +148,10 @@ fn filling_goes_on_where_it_was_interrupted() {
         fresh.execute("delete from file_names where package_id > (select min(id) from packages)").await;
         fresh.execute("update cursors set value = (select min(id) from packages) where name = 'file_names'").await;
         assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 3, "all but the first");
-        assert_eq!(fresh.rows("select name, package_id from file_names order by name, package_id").await, names);
+        assert_eq!(index.file_names().await.unwrap(), FileNames::All);
+        check(&index).await;
+        let filled = fresh.rows("select name, package_id from file_names order by name, package_id").await;
+        assert!(filled.len() < names.len(), "those of one transaction share rows: {filled:?}");
     });
 }
 
