@@ -23,6 +23,8 @@ eu-readelf elfutils elfutils
 debuginfod debuginfod elfutils-debuginfod
 debuginfod-find debuginfod elfutils-debuginfod-client
 gdb gdb gdb
+evmctl ima-evm-utils ima-evm-utils
+rpm rpm rpm
 objcopy binutils binutils
 bsdtar libarchive-tools bsdtar
 cpio cpio cpio

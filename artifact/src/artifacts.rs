@@ -61,6 +61,7 @@ fn of_rows(files: &[Row<'_>]) -> Found {
                 kind: *kind,
                 dwarf,
                 path: file.path.to_owned(),
+                contents: None,
             }));
         };
         let (linked, others) = links.split_at(links.iter().take_while(|link| link.ordinal == ordinal).count());

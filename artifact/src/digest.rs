@@ -110,6 +110,11 @@ impl FileDigest {
         }
     }
 
+    /// A SHA-256.
+    pub fn sha256(bytes: [u8; 32]) -> Self {
+        Self { algorithm: Algorithm::Sha256, bytes: bytes.into() }
+    }
+
     /// Would [`FileDigest::parse`] read this text?
     pub(crate) fn is_sound(algorithm: Algorithm, text: &str) -> bool {
         // Without an early end, so that the compiler can look at many digits at once.

@@ -1,9 +1,10 @@
 //! ELF files: build-id, kinds and sections, of 32 and 64 bits and both byte orders.
 //!
 //! Only the ELF header, the two tables, the section names and the notes are read, never the contents: a library of 150 MB takes
-//! microseconds. Files come from anywhere, so every offset is checked against the file's length and everything that is read has
-//! an upper bound (`tables`, `notes`).
+//! microseconds. (But for [`contents()`], for who reads DWARF.) Files come from anywhere, so every offset is checked against the file's length and
+//! everything that is read has an upper bound (`tables`, `notes`).
 
+mod contents;
 mod notes;
 mod tables;
 
@@ -17,6 +18,7 @@ use goblin::elf::section_header::{SHT_NOBITS, SHT_NOTE, SHT_NULL, SHT_PROGBITS, 
 use crate::{BuildId, Error, Kind, Result};
 use tables::Tables;
 
+pub(crate) use contents::contents;
 pub use notes::early_build_id;
 
 /// The first bytes of every ELF file.
@@ -96,6 +98,29 @@ pub fn section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<Range
     }
 }
 
+/// The machine that an ELF file is for, as RPM packages call it, as far as its first bytes tell: 20 are enough.
+pub fn machine(prefix: &[u8]) -> Option<&'static str> {
+    use goblin::elf::header as elf;
+    let (is_64, is_little) = (*prefix.get(4)? == 2, *prefix.get(5)? == 1);
+    let bytes = prefix.strip_prefix(&MAGIC).and(prefix.get(18..20))?.try_into().ok()?;
+    let machine = if is_little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) };
+    Some(match machine {
+        elf::EM_386 => "i686",
+        elf::EM_X86_64 => "x86_64",
+        elf::EM_AARCH64 => "aarch64",
+        elf::EM_ARM => "armv7hl",
+        elf::EM_PPC64 if is_little => "ppc64le",
+        elf::EM_PPC64 => "ppc64",
+        elf::EM_PPC => "ppc",
+        elf::EM_S390 if is_64 => "s390x",
+        elf::EM_RISCV if is_64 => "riscv64",
+        elf::EM_MIPS => "mips",
+        elf::EM_SPARC | elf::EM_SPARCV9 => "sparc64",
+        258 => "loongarch64",
+        _ => return None,
+    })
+}
+
 /// What the tables say of a file's use.
 #[derive(Default)]
 struct Shape {
@@ -138,7 +163,7 @@ impl Shape {
     }
 }
 
-fn refuse<T>(expected: impl Into<String>, found: impl Into<String>) -> Result<T> {
+pub(crate) fn refuse<T>(expected: impl Into<String>, found: impl Into<String>) -> Result<T> {
     Err(Error::Elf { expected: expected.into(), found: found.into() })
 }
 

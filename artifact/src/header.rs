@@ -6,6 +6,7 @@
 //! files is a [`Table`], read where it lies. An import needs no more than such an [`Outline`]; a [`Header`] owns all it says.
 
 mod columns;
+mod signatures;
 mod structure;
 mod table;
 mod tags;
@@ -64,6 +65,8 @@ pub struct File {
     pub link_target: Option<String>,
     /// What libmagic said of the file when it was packaged.
     pub class: Class,
+    /// Its own signature as `security.ima` has it; few packages carry them, and their unsigned copies do not.
+    pub signature: Option<Box<[u8]>>,
 }
 
 /// libmagic's word on a file (tags 1141/1142; 5115/5116 in v6 packages).
@@ -156,7 +159,7 @@ impl<'b> Outline<'b> {
             package: tags::package(&metadata.header, identity, lead_says_source(bytes))?,
             archive_bytes: tags::archive_bytes(&metadata, &range)?,
             range,
-            files: Table::read(&checked.main, main.len(), tags::file_digest_algorithm(&metadata.header)?)?,
+            files: Table::read(&checked, main.len(), tags::file_digest_algorithm(&metadata.header)?)?,
             compressor: tags::compressor(&metadata.header)?,
             signing_key: tags::signing_key(&metadata),
         })

@@ -1,4 +1,4 @@
-//! The words of darkserver, and how to read them out of RPM and ELF files. No async, no network, no SQL.
+//! The words of darkserver, and how to read them out of packages and ELF files. No async, no network, no SQL.
 //!
 //! In reading order:
 //! - [`BuildId`], [`Nevra`], [`Identity`], [`Package`], [`Artifact`], [`Kind`]: the words themselves;
@@ -6,7 +6,9 @@
 //! - [`links`] and [`classes`]: the two places of a header that name build-ids; [`artifacts`] puts them together and says which
 //!   files stay *open*;
 //! - [`payload`]: one member out of an archive, streamed; [`digest`]: is it the file that the header promised;
-//! - [`elf`]: build-id, kind and sections of an ELF file; [`scan`]: the ELF notes of a package's open files.
+//! - [`elf`]: build-id, kind and sections of an ELF file; [`scan`]: the ELF notes of a package's open files;
+//! - [`sources`]: which source files an ELF file's DWARF names;
+//! - [`foreign`]: everything else that holds ELF files: Debian and Arch packages, tar archives, plain files.
 
 pub mod artifacts;
 mod build_id;
@@ -14,6 +16,7 @@ pub mod classes;
 pub mod digest;
 pub mod elf;
 mod error;
+pub mod foreign;
 pub mod header;
 mod identity;
 pub mod links;
@@ -22,9 +25,10 @@ mod package;
 pub mod path;
 pub mod payload;
 pub mod scan;
+pub mod sources;
 
 pub use build_id::BuildId;
 pub use error::{Error, Result};
 pub use identity::Identity;
 pub use nevra::Nevra;
-pub use package::{Artifact, Kind, Package};
+pub use package::{Artifact, Contents, Format, Kind, Package};

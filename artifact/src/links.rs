@@ -87,6 +87,7 @@ mod tests {
             digest: None,
             link_target,
             class: Class::None,
+            signature: None,
         };
         let programs = (0..MANY).map(|_| file("/a".into(), 0o100_755, None));
         let link = |number| file(format!("/usr/lib/.build-id/aa/{number:08x}"), 0o120_777, Some("/a".into()));

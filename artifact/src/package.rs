@@ -4,15 +4,54 @@ use serde::Serialize;
 
 use crate::{BuildId, Identity, Nevra};
 
-/// One RPM.
+/// What kind of archive a package comes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// An RPM: its header says what is in it.
+    #[default]
+    Rpm,
+    /// A Debian package: `.deb`, `.ddeb`.
+    Deb,
+    /// A package of Arch Linux: a tar archive with a `.PKGINFO`.
+    Arch,
+    /// Any other tar archive.
+    Tar,
+    /// No archive: one ELF file in a folder.
+    File,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Rpm, Self::Deb, Self::Arch, Self::Tar, Self::File];
+
+    /// The word in the index.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rpm => "rpm",
+            Self::Deb => "deb",
+            Self::Arch => "arch",
+            Self::Tar => "tar",
+            Self::File => "file",
+        }
+    }
+
+    /// The format with this word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == word)
+    }
+}
+
+/// One package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
+    /// What it comes in.
+    pub format: Format,
     /// Name, epoch, version, release, arch.
     pub nevra: Nevra,
     /// File name of the source RPM (`NAME-VERSION-RELEASE.src.rpm`, no epoch). `None` for source packages themselves and for
-    /// debuginfo packages of rpm 4.20.0 alpha, which lacked it.
+    /// debuginfo packages of rpm 4.20.0 alpha, which lacked it. Of Debian packages the `.dsc`, of Arch packages the `.src.tar.gz`.
     pub source_rpm: Option<String>,
-    /// SHA-256 of the main header.
+    /// SHA-256 of an RPM's main header, of any other archive whole.
     pub identity: Identity,
     /// When it was built, seconds since 1970.
     pub built_at: Option<i64>,
@@ -68,6 +107,19 @@ pub struct Artifact {
     pub dwarf: Option<bool>,
     /// Absolute path of the member, `/usr/bin/hello`.
     pub path: String,
+    /// What an RPM's header says of the file, for packages without one.
+    pub contents: Option<Contents>,
+}
+
+/// The contents of a file, as they were when the package was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Contents {
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since 1970.
+    pub mtime: i64,
+    /// SHA-256.
+    pub sha256: [u8; 32],
 }
 
 #[cfg(test)]
@@ -86,7 +138,8 @@ mod tests {
             ("lp150.2.1", "lp150"),
         ] {
             let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: release.into(), arch: "x".into() };
-            let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None };
+            let package =
+                Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
             assert_eq!(package.dist_tag(), tag, "{release}");
         }
     }

@@ -101,12 +101,12 @@ pub(crate) fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
     Ok(filled)
 }
 
-fn refuse<T>(expected: impl Into<String>, found: impl Into<String>) -> Result<T> {
+pub(crate) fn refuse<T>(expected: impl Into<String>, found: impl Into<String>) -> Result<T> {
     Err(Error::Payload { expected: expected.into(), found: found.into() })
 }
 
 /// This crate's error as one of [`Read`]'s.
-fn wrap(error: Error) -> io::Error {
+pub(crate) fn wrap(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,
         error => io::Error::new(ErrorKind::InvalidData, error),
@@ -114,7 +114,7 @@ fn wrap(error: Error) -> io::Error {
 }
 
 /// The other way round.
-fn unwrap(error: io::Error) -> Error {
+pub(crate) fn unwrap(error: io::Error) -> Error {
     error.downcast::<Error>().unwrap_or_else(Error::Io)
 }
 

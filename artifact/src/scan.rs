@@ -80,8 +80,14 @@ fn artifacts_of(ordinal: u32, file: &File, elf: &Elf) -> Vec<Artifact> {
     let Some(build_id) = &elf.build_id else {
         return Vec::new();
     };
-    let artifact =
-        |kind: &_| Artifact { ordinal, build_id: build_id.clone(), kind: *kind, dwarf: Some(elf.dwarf), path: file.path.clone() };
+    let artifact = |kind: &_| Artifact {
+        ordinal,
+        build_id: build_id.clone(),
+        kind: *kind,
+        dwarf: Some(elf.dwarf),
+        path: file.path.clone(),
+        contents: None,
+    };
     elf.kinds.iter().map(artifact).collect()
 }
 

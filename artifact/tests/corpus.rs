@@ -1,7 +1,7 @@
 //! The inputs that fuzzing has kept, replayed: `fuzz/corpus/TARGET` reaches every branch that fuzzing has found, and
 //! `fuzz/regressions/TARGET` holds what once broke something. `fuzz/README.md` says more.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -21,6 +21,11 @@ fn build_ids() {
 #[test]
 fn elf_files() {
     replay("elf", fuzz::elf::check);
+}
+
+#[test]
+fn foreign_archives() {
+    replay("foreign", fuzz::foreign::check);
 }
 
 #[test]
@@ -66,7 +71,7 @@ fn replay(target: &str, check: fn(&[u8])) {
     assert!(failed.is_empty(), "{} of {inputs} inputs: {failed:#?}", failed.len());
 }
 
-/// An input that asks for gigabytes ends the test: the decoders' own limits are 128 MiB, and six threads run.
+/// An input that asks for gigabytes ends the test: the decoders' own limits are 128 MiB, and seven threads run.
 fn limit_memory() {
     const MOST_BYTES: u64 = 3 << 30;
     static ONCE: Once = Once::new();

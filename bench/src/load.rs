@@ -55,7 +55,8 @@ fn highest(server: &Server, paths: &Paths, expect_2xx: bool, connections: usize,
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/load/paths.lua");
     let mut command = Command::new("wrk");
     command.arg(format!("-t{}", connections.min(2))).arg(format!("-c{connections}")).arg(format!("-d{}s", time.as_secs()));
-    command.args(["-s", script, &server.url(), "--"]);
+    // Slow is no failure: debuginfod takes seconds for what many ask at once.
+    command.args(["--timeout", "60s", "-s", script, &server.url(), "--"]);
     let listed;
     match paths {
         Paths::Listed(paths) => {

@@ -35,20 +35,26 @@ pub struct Debuginfod {
 impl Debuginfod {
     /// Starts one and waits until it has scanned `rpms`.
     pub fn start(rpms: &Path) -> Self {
-        Self::start_as(Command::new("debuginfod"), "", rpms)
+        Self::start_with(rpms, &["-R"])
+    }
+
+    /// Starts one that looks for what these options say, and waits until it has scanned `archives`.
+    pub fn start_with(archives: &Path, options: &[&str]) -> Self {
+        Self::start_as(Command::new("debuginfod"), "", archives, options)
     }
 
     /// As [`Debuginfod::start`], of the newest version, with these upstreams, separated by blanks.
     pub fn start_newest(upstreams: &str, rpms: &Path) -> Self {
-        Self::start_as(newest("debuginfod"), upstreams, rpms)
+        Self::start_as(newest("debuginfod"), upstreams, rpms, &["-R"])
     }
 
-    fn start_as(mut command: Command, upstreams: &str, rpms: &Path) -> Self {
+    fn start_as(mut command: Command, upstreams: &str, archives: &Path, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
-        command.env("DEBUGINFOD_URLS", upstreams).env("DEBUGINFOD_CACHE_PATH", folder.path().join("cache")).env("HOME", folder.path()).env("TMPDIR", folder.path());
-        command.args(["-R", "-t", "0", "-g", "0", "-d"]).arg(folder.path().join("index.sqlite"));
-        command.args(["-p", &port.to_string()]).arg(rpms);
+        command.env("DEBUGINFOD_URLS", upstreams).env("DEBUGINFOD_CACHE_PATH", folder.path().join("cache"));
+        command.env("HOME", folder.path()).env("TMPDIR", folder.path());
+        command.args(options).args(["-t", "0", "-g", "0", "-d"]).arg(folder.path().join("index.sqlite"));
+        command.args(["-p", &port.to_string()]).arg(archives);
         let mut process = Process::start(&mut command, &folder.path().join("log"));
         // Two passes: a dwz reference may be met before the package that resolves it.
         let done = |text: &str| {

@@ -1,9 +1,11 @@
 //! What the compatibility tests are made of: real processes, each started by the test that needs it and ended by its process id.
 //!
 //! - [`fixtures`]: the committed RPMs and what `eu-readelf` says of them; [`rpmbuild`]: larger and stranger ones, made for a test;
+//! - [`compiled`]: programs compiled for a test, and the Debian packages, Arch packages and tar archives that they go into;
 //! - [`crash`]: a fixture's program and the core dump that it leaves;
 //! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
 //!   [`galera`]: a cluster of two; [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off; [`proxy`]: a way that can be disturbed;
+//! - [`ima`]: packages whose files are signed, and what checks the signatures;
 //! - [`small_disk`]: a gateway with a cache folder that gets full;
 //! - [`certificates`]: an authority that a test makes, and a client that trusts it; [`chromium`]: a browser;
 //! - [`http`]: requests as bytes on a socket, so that a test sees a reset as a reset;
@@ -15,6 +17,7 @@
 
 pub mod certificates;
 pub mod chromium;
+pub mod compiled;
 pub mod crash;
 pub mod darkserver;
 pub mod debuginfod;
@@ -22,6 +25,7 @@ pub mod files;
 pub mod fixtures;
 pub mod galera;
 pub mod http;
+pub mod ima;
 pub mod mariadb;
 pub mod odd;
 pub mod process;

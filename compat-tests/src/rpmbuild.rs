@@ -44,18 +44,62 @@ pub fn make(into: &Path, name: &str, filler_bytes: usize, build_id: &str) -> Mad
 
 fn make_with_note(into: &Path, name: &str, filler_bytes: usize, build_id: &str, note: &str) -> Made {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let elf = elf(&folder, filler_bytes, note);
+    let elf = std::fs::read(elf(&folder, filler_bytes, note)).expect("the ELF file");
+    of_bytes(into, name, &elf, build_id)
+}
+
+/// Makes `NAME-1.0-1.x86_64.rpm` in `into`, with these bytes as `/usr/bin/NAME` and a build-id link to it.
+pub fn of_bytes(into: &Path, name: &str, bytes: &[u8], build_id: &str) -> Made {
+    let member = format!("/usr/bin/{name}");
+    let link = link(build_id, "");
+    let files = [(member.as_str(), bytes), (&link, &*format!("../../../..{member}").into_bytes())];
+    build(into, name, "1.0", "1", &[(name, &files)]);
+    let rpm = into.join(format!("{name}-1.0-1.x86_64.rpm"));
+    Made { rpm, build_id: build_id.to_owned(), member, bytes: bytes.to_owned() }
+}
+
+/// Where the build-id link of a program is, or with `debug/` the one of its debuginfo.
+pub fn link(build_id: &str, debug: &str) -> String {
     let (first, rest) = build_id.split_at(2);
-    let spec = format!(
-        "Name: {name}\nVersion: 1.0\nRelease: 1\nSummary: made for a test\nLicense: none\nAutoReqProv: no\n\
+    format!("/usr/lib/{debug}.build-id/{first}/{rest}{}", if debug.is_empty() { "" } else { ".debug" })
+}
+
+/// A package: its name, and path and contents of its files; what lies below a `.build-id` is a symbolic link to what its contents say.
+pub type Package<'p> = (&'p str, &'p [(&'p str, &'p [u8])]);
+
+/// Makes packages for x86_64 in `into`, all of one source package `name`.
+pub fn build(into: &Path, name: &str, version: &str, release: &str, packages: &[Package<'_>]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().join("tree");
+    let mut spec = format!(
+        "Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: made for a test\nLicense: none\nAutoReqProv: no\n\
          %global debug_package %{{nil}}\n%global __os_install_post %{{nil}}\n%global _build_id_links none\n\
          %global _binary_payload w1.gzdio\n%description\nMade for a test.\n%install\n\
-         install -Dpm755 {elf} %{{buildroot}}/usr/bin/{name}\n\
-         mkdir -p %{{buildroot}}/usr/lib/.build-id/{first}\n\
-         ln -s ../../../../usr/bin/{name} %{{buildroot}}/usr/lib/.build-id/{first}/{rest}\n\
-         %files\n/usr/bin/{name}\n/usr/lib/.build-id\n",
-        elf = elf.display()
+         mkdir -p %{{buildroot}}\ncp -a {}/. %{{buildroot}}\n",
+        root.display()
     );
+    for (package, files) in packages {
+        let option = if *package == name { String::new() } else { format!(" -n {package}") };
+        if *package != name {
+            spec +=
+                &format!("%package{option}\nSummary: made for a test\nAutoReqProv: no\n%description{option}\nMade for a test.\n");
+        }
+        spec += &format!("%files{option}\n");
+        for (path, contents) in *files {
+            let file = root.join(path.trim_start_matches('/'));
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("make folders");
+            if path.contains("/.build-id/") {
+                let target = std::str::from_utf8(contents).expect("a link's target");
+                std::os::unix::fs::symlink(target, &file).expect("make a link");
+            } else {
+                std::fs::write(&file, contents).expect("write a file");
+                let mode = if contents.starts_with(b"\x7fELF") { 0o755 } else { 0o644 };
+                std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("set a mode");
+            }
+            // What rpm would take for a macro or a pattern, or cut in two.
+            spec += &format!("\"{}\"\n", path.replace('%', "%%"));
+        }
+    }
     let file = folder.path().join("package.spec");
     std::fs::write(&file, spec).expect("write a spec");
     let define = |name: &str, value: &Path| format!("{name} {}", value.display());
@@ -65,9 +109,6 @@ fn make_with_note(into: &Path, name: &str, filler_bytes: usize, build_id: &str, 
     command.args(["--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]).arg(&file);
     let output = run(&mut command, "rpm (Debian) or rpm-build (Fedora)");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    let rpm = into.join(format!("{name}-1.0-1.x86_64.rpm"));
-    let bytes = std::fs::read(&elf).expect("the ELF file");
-    Made { rpm, build_id: build_id.to_owned(), member: format!("/usr/bin/{name}"), bytes }
 }
 
 fn elf(folder: &TempDir, filler_bytes: usize, note: &str) -> PathBuf {
@@ -92,7 +133,7 @@ fn from_hex(text: &str) -> Vec<u8> {
 }
 
 /// Bytes that no compressor makes smaller, the same every time (xorshift, Marsaglia 2003).
-fn noise(bytes: usize) -> Vec<u8> {
+pub fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut noise = Vec::with_capacity(bytes + 8);
     while noise.len() < bytes {

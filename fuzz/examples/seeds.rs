@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use artifact::header::Header;
 use artifact::payload::{self, Members};
+use fuzz::foreign::member;
 use fuzz::payload::{COMPRESSORS, WHOLE_RPM, compress};
 use goblin::elf::header::{ET_DYN, ET_REL};
 use goblin::elf::program_header::PT_NOTE;
@@ -27,6 +28,7 @@ fn main() {
         seeds.add("elf", &elf);
     }
     archives(&mut seeds);
+    foreign(&mut seeds);
     seeds.add("header", &many_files_in_a_long_folder());
     packages(&mut seeds);
     println!("{} seeds", seeds.count);
@@ -150,6 +152,79 @@ fn archives(seeds: &mut Seeds) {
         let bomb = compress(compressor, &bomb).unwrap_or_default();
         seeds.add("payload", &input(number, &[[0, 1, 0, 0]], &bomb));
         seeds.add("payload", &input(number, &[[0x38, 0, 0x10, 0]], &bomb));
+    }
+}
+
+/// Tar archives of every dialect, alone and as the data of Debian packages; whole Debian packages; plain files.
+fn foreign(seeds: &mut Seeds) {
+    const END: usize = 1024;
+    let elves = elf_files();
+    let elf = &elves[1];
+    let open = |name: &str, contents: &[u8]| {
+        let mut member = member(name, contents);
+        member.truncate(member.len() - END);
+        member
+    };
+    let typed = |kind: u8, name: &str, contents: &[u8], change: &dyn Fn(&mut [u8])| {
+        let mut member = open(name, contents);
+        member[156] = kind;
+        change(&mut member[..512]);
+        member[148..156].copy_from_slice(b"        ");
+        let sum: u32 = member[..512].iter().map(|byte| u32::from(*byte)).sum();
+        member[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        member
+    };
+    let none = |_: &mut [u8]| {};
+    let pax = |records: &[&str]| {
+        let record = |text: &&str| {
+            (1..99).map(|length| format!("{length} {text}\n")).find(|record| record.starts_with(&record.len().to_string()))
+        };
+        let records: String = records.iter().filter_map(record).collect();
+        typed(b'x', "pax", records.as_bytes(), &none)
+    };
+    let sparse = |header: &mut [u8]| {
+        header[386..434].copy_from_slice(b"00000000000\000000000100\000000000400\000000000200\0");
+        header[482] = 0;
+        header[483..495].copy_from_slice(b"00000001000\0");
+    };
+    let map = format!("2\n0\n64\n256\n{}\n", elf.len() - 64);
+    let stored = [&map.as_bytes()[..], &vec![0; 512 - map.len()], elf].concat();
+    let real_size = format!("GNU.sparse.realsize={}", 256 + elf.len() - 64);
+    let archives: Vec<Vec<u8>> = vec![
+        open("./usr/bin/a", elf),
+        [open("a", b"text"), open("usr/bin/a", elf), open("usr/bin/a", &elves[3])].concat(),
+        [typed(b'L', "long", "l/".repeat(80).as_bytes(), &none), open("short", elf)].concat(),
+        [pax(&["path=p/q", "mtime=12.5", "size=0"]), open("short", b"")].concat(),
+        [typed(b'S', "s", &elf[..0o300], &sparse), open("after", elf)].concat(),
+        [pax(&["GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=s", &real_size]), open("x", &stored)].concat(),
+        [pax(&["GNU.sparse.size=400", "GNU.sparse.map=0,100,300,50"]), open("x", &elf[..150])].concat(),
+        [pax(&["GNU.sparse.size=99", "GNU.sparse.offset=0", "GNU.sparse.numbytes=9"]), open("x", &elf[..9])].concat(),
+        [open("a", elf), typed(b'1', "b", b"", &|header| header[157] = b'a'), typed(b'2', "c", b"", &none)].concat(),
+        [open(".PKGINFO", b"pkgname = a\npkgver = 1:2-3\narch = x\npkgbase = b\n"), open("usr/bin/a", elf)].concat(),
+        typed(b'0', "huge", b"", &|header| header[124..136].copy_from_slice(&[0xff; 12])),
+    ];
+    for archive in &archives {
+        let archive = [&archive[..], &[0; END]].concat();
+        for form in [1, 2, 4] {
+            seeds.add("foreign", &[&[form], &archive[..]].concat());
+        }
+    }
+    for compressor in COMPRESSORS {
+        let archive = [&archives[1][..], &[0; END]].concat();
+        seeds.add("foreign", &[&[2], &compress(compressor, &archive).unwrap_or_default()[..]].concat());
+    }
+    let data = compress(Some("xz"), &[&archives[0][..], &[0; END]].concat()).unwrap_or_default();
+    let mut deb = b"!<arch>\n".to_vec();
+    let control = member("./control", b"Package: p\nSource: q (1:2-3)\nVersion: 1:2-3+b1\nArchitecture: amd64\n");
+    for (name, contents) in [("debian-binary", &b"2.0\n"[..]), ("control.tar", &control), ("data.tar.xz", &data)] {
+        deb.extend(format!("{name:<16}{:<32}{:<10}`\n", 1_700_000_000, contents.len()).as_bytes());
+        deb.extend(contents);
+        deb.resize(deb.len().next_multiple_of(2), b'\n');
+    }
+    seeds.add("foreign", &[&[0], &deb[..]].concat());
+    seeds.add("foreign", &[&[0], &deb[..deb.len() / 2]].concat());
+    for elf in elves.iter().step_by(2) {
+        seeds.add("foreign", &[&[3], &elf[..]].concat());
     }
 }
 

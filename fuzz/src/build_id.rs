@@ -1,7 +1,7 @@
 //! Build-ids: as bytes, as text, in the names of links and in libmagic's words.
 
 use artifact::header::{Class, File, Header};
-use artifact::{BuildId, Identity, Nevra, Package, artifacts, path};
+use artifact::{BuildId, Format, Identity, Nevra, Package, artifacts, path};
 
 /// What was read, printed and read again is the same; a build-id is only ever made of digits that were there.
 pub fn check(input: &[u8]) {
@@ -47,7 +47,8 @@ fn in_a_package(text: &str) {
     let nameless = file("/usr/bin/nameless", 0o100_755, Class::Text(text.into()));
     let program = file("/usr/bin/program", 0o100_755, Class::None);
     let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: "1".into(), arch: "x".into() };
-    let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None };
+    let package =
+        Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
     let header = Header {
         package,
         range: 0..0,
@@ -68,5 +69,16 @@ fn in_a_package(text: &str) {
 
 fn file(path: &str, mode: u16, class: Class) -> File {
     const SIZE: u64 = 1000;
-    File { path: path.into(), mode, flags: 0, size: SIZE, mtime: 0, inode: 0, digest: None, link_target: None, class }
+    File {
+        path: path.into(),
+        mode,
+        flags: 0,
+        size: SIZE,
+        mtime: 0,
+        inode: 0,
+        digest: None,
+        link_target: None,
+        class,
+        signature: None,
+    }
 }

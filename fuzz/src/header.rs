@@ -100,8 +100,8 @@ fn is_same(one: &Header, other: &Header) {
 }
 
 fn fields(file: &File) -> impl PartialEq {
-    let File { path, mode, flags, size, mtime, inode, digest, link_target, class } = file;
-    (path.clone(), *mode, *flags, *size, *mtime, *inode, digest.clone(), link_target.clone(), class.clone())
+    let File { path, mode, flags, size, mtime, inode, digest, link_target, class, signature } = file;
+    (path.clone(), *mode, *flags, *size, *mtime, *inode, digest.clone(), link_target.clone(), class.clone(), signature.clone())
 }
 
 /// A package that can be named, files with absolute paths, and artifacts that are files.

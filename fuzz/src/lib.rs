@@ -3,6 +3,7 @@
 
 pub mod build_id;
 pub mod elf;
+pub mod foreign;
 pub mod header;
 pub mod nevra;
 pub mod payload;

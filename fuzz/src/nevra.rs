@@ -1,6 +1,6 @@
 //! `NAME-[EPOCH:]VERSION-RELEASE.ARCH`.
 
-use artifact::{Identity, Nevra, Package};
+use artifact::{Format, Identity, Nevra, Package};
 
 /// What was read, printed and read again is the same.
 pub fn check(input: &[u8]) {
@@ -23,7 +23,8 @@ pub fn check(input: &[u8]) {
         assert_eq!(whole.parse::<Nevra>().as_ref().ok(), Some(&nevra), "{whole:?}");
     }
 
-    let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None };
+    let package =
+        Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
     let tag = package.dist_tag();
     assert!(package.nevra.release.contains(tag) && !tag.contains('.'), "{tag:?} of {package:?}");
 }

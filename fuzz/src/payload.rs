@@ -14,7 +14,7 @@ use std::io::{self, Cursor, Read, Write};
 
 use artifact::header::{Class, File, Header};
 use artifact::payload::{self, Members};
-use artifact::{Artifact, Error, Identity, Nevra, Package, elf, scan};
+use artifact::{Artifact, Error, Format, Identity, Nevra, Package, elf, scan};
 use liblzma::stream::{LzmaOptions, Stream};
 use liblzma::write::XzEncoder;
 
@@ -57,7 +57,8 @@ fn parse(input: &[u8]) -> Option<(Header, Vec<u8>)> {
     let is_compressed = usize::from(form) < COMPRESSORS.len();
     let payload = if is_compressed { rest.to_vec() } else { compress(compressor, rest)? };
     let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: "1".into(), arch: "x".into() };
-    let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None };
+    let package =
+        Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
     let compressor = compressor.map(str::to_owned);
     Some((Header { package, range: 0..0, files, compressor, signing_key: None, archive_bytes: None }, payload))
 }
@@ -82,6 +83,7 @@ fn file(ordinal: u8, [how, low, high, inode]: [u8; 4]) -> File {
         digest: None,
         link_target: (how & 7 == 5).then(|| "target".into()),
         class: Class::None,
+        signature: None,
     }
 }
 
@@ -202,6 +204,7 @@ fn scan(header: &Header, payload: &[u8], regular: &[u32], walk: &Walk, is_sound:
                         kind,
                         dwarf: Some(elf.dwarf),
                         path: path.clone(),
+                        contents: None,
                     };
                     expected.extend(elf.kinds.into_iter().map(artifact));
                 }

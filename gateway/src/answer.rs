@@ -17,8 +17,8 @@ pub(crate) struct Found {
     pub(crate) content: Content,
     /// Path of the member.
     pub(crate) member: String,
-    /// NVRA of its package.
-    pub(crate) nvra: String,
+    /// What its archive is called; `None` for a plain file.
+    pub(crate) archive: Option<String>,
     /// A package may come that has more for the build-id: debuginfo that is not known to have DWARF.
     pub(crate) is_poor: bool,
 }

@@ -27,13 +27,18 @@ const ARCHIVE_LIFETIME: &str = "public, max-age=3600";
 /// Somebody else's answer may be gone soon.
 pub(crate) const REDIRECT_LIFETIME: &str = "public, max-age=60";
 
+/// The type of everything that is no more than bytes to us.
+pub(crate) const BYTES: &str = "application/octet-stream";
+
 const SIZE: HeaderName = HeaderName::from_static("x-debuginfod-size");
 const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
 const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
+/// Of the whole file, with a section too. The manual of elfutils' server has another name; its code and its client have this one.
+const IMA_SIGNATURE: HeaderName = HeaderName::from_static("x-debuginfod-imasignature");
 
 /// The bytes, or that the client has them already, or that they are too many.
 pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> HttpResponse {
-    let Found { content, member, nvra, is_poor } = found;
+    let Found { content, member, archive, is_poor } = found;
     let size = content.len();
     if let Some(most) = most_bytes(request)
         && size > most
@@ -47,15 +52,16 @@ pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> 
         (SIZE, HeaderValue::from(size)),
         (LAST_MODIFIED, value(&httpdate::fmt_http_date(validators.modified))),
         (FILE, value(&member)),
-        (ARCHIVE, value(&format!("{nvra}.rpm"))),
     ];
+    headers.extend(archive.as_deref().map(|archive| (ARCHIVE, value(archive))));
     headers.extend(validators.etag.as_deref().map(|etag| (ETAG, value(etag))));
+    headers.extend(content.entry.signature().map(|signature| (IMA_SIGNATURE, value(&hex::encode(signature)))));
     let small = files.small(&content).await;
-    bytes(request, content, small, &validators, headers)
+    bytes(request, content, small, &validators, headers, BYTES)
 }
 
 /// An archive itself.
-pub(crate) fn archive(request: &HttpRequest, archive: &Arc<Entry>) -> HttpResponse {
+pub(crate) fn archive(request: &HttpRequest, archive: &Arc<Entry>, content_type: &'static str) -> HttpResponse {
     let content = archive.content();
     let validators = Validators::of(&content);
     let headers = vec![
@@ -63,7 +69,7 @@ pub(crate) fn archive(request: &HttpRequest, archive: &Arc<Entry>) -> HttpRespon
         (CACHE_CONTROL, HeaderValue::from_static(ARCHIVE_LIFETIME)),
         (LAST_MODIFIED, value(&httpdate::fmt_http_date(validators.modified))),
     ];
-    bytes(request, content, None, &validators, headers)
+    bytes(request, content, None, &validators, headers, content_type)
 }
 
 /// Any content, perhaps in memory, with its validators: 200, 206, 304 or 416.
@@ -73,6 +79,7 @@ fn bytes(
     small: Option<Bytes>,
     validators: &Validators,
     headers: Vec<(HeaderName, HeaderValue)>,
+    content_type: &'static str,
 ) -> HttpResponse {
     let with_headers = |status: StatusCode| {
         let mut response = HttpResponse::build(status);
@@ -107,7 +114,7 @@ fn bytes(
         }
     };
     let mut response = with_headers(status);
-    response.content_type("application/octet-stream");
+    response.content_type(content_type);
     if let Some(range) = range {
         response.insert_header((CONTENT_RANGE, range));
     }

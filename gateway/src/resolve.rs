@@ -20,6 +20,7 @@ use crate::federation::Federation;
 use crate::files::Files;
 use crate::http_client;
 use crate::lookup::Lookup;
+use crate::plain::Plain;
 use crate::question::{Caller, Question, What};
 use crate::search::{Outcome, Search};
 
@@ -55,7 +56,7 @@ impl Gateway {
         let files = Files::open(&config.cache_dir, config.cache_size).await?;
         let archives = Archives::new(http_client::build(&config.stores.redirect_hosts)?);
         Ok(Self {
-            search: Search { lookup: lookup.clone(), files: files.clone(), archives, patience: budget / 2 },
+            search: Search { lookup: lookup.clone(), files: files.clone(), archives, plain: Plain::new(), patience: budget / 2 },
             lookup,
             files,
             federation: Federation::new(&config.federation)?,

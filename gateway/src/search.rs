@@ -1,5 +1,10 @@
 //! A search through what the index knows: which record's file, from which location.
 
+mod foreign;
+mod section;
+mod source;
+
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,9 +12,10 @@ use artifact::{BuildId, Kind};
 use sql::{Location, Record, StoredPackage};
 
 use crate::answer::{Found, Undecided};
-use crate::archives::{Archive, Archives, Failure};
+use crate::archives::{Archive, Archives, Failure, Wanted};
 use crate::files::{Content, Entry, Files, Key};
 use crate::lookup::Lookup;
+use crate::plain::Plain;
 use crate::question::{Question, What};
 
 /// What a search came to.
@@ -34,6 +40,7 @@ pub(crate) struct Search {
     pub(crate) lookup: Lookup,
     pub(crate) files: Files,
     pub(crate) archives: Archives,
+    pub(crate) plain: Plain,
     /// How long an archive may give no byte before it is given up.
     pub(crate) patience: Duration,
 }
@@ -78,7 +85,9 @@ impl Run<'_> {
     /// The first candidate that can be had.
     async fn artifact(&mut self, candidates: &[&Record], build_id: &BuildId) -> Option<Found> {
         for record in candidates {
-            if let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), Need::First, None).await {
+            if let Some(entry) =
+                self.member(&record.package, Wanted::of(&record.artifact), Some(build_id), Need::First, None).await
+            {
                 let is_poor = record.artifact.kind == Kind::Debuginfo && record.artifact.dwarf != Some(true);
                 return Some(Found { is_poor, ..found(entry.content(), &record.artifact.path, &record.package) });
             }
@@ -86,100 +95,13 @@ impl Run<'_> {
         None
     }
 
-    /// The first candidate whose file has the section, debuginfo before executables.
-    async fn section(&mut self, records: &[Record], build_id: &BuildId, name: &str) -> Option<Found> {
-        for record in [candidates(records, Kind::Debuginfo), candidates(records, Kind::Executable)].concat() {
-            let Some(entry) = self.member(&record.package, record.artifact.ordinal, Some(build_id), Need::Whole, None).await
-            else {
-                continue;
-            };
-            let section = name.to_owned();
-            let range = match entry.whole_file().await {
-                Ok(file) => tokio::task::spawn_blocking(move || artifact::elf::section(&mut &*file, &section)).await,
-                Err(failure) => {
-                    self.failed(failure);
-                    continue;
-                }
-            };
-            match range {
-                Ok(Ok(Some(range))) => {
-                    return Some(found(Content { entry, range }, &record.artifact.path, &record.package));
-                }
-                Ok(Ok(None)) => self.settled |= record.artifact.kind == Kind::Debuginfo,
-                Ok(Err(error)) => self.causes.push(format!("{}: {error}", record.package.package.nevra)),
-                Err(error) => self.causes.push(error.to_string()),
-            }
-        }
-        None
-    }
-
-    /// The source file: out of the packages with debug sources among those built from one source package.
-    async fn source(&mut self, records: &[Record], path: &str) -> Option<Found> {
-        let mut seen: Vec<&StoredPackage> = Vec::new();
-        for record in records {
-            let package = &record.package;
-            if seen.iter().any(|seen| is_same_build(seen, package)) {
-                continue;
-            }
-            seen.push(package);
-            for sibling in self.source_packages(package).await {
-                if let Some(found) = self.source_in(&sibling, path).await {
-                    return Some(found);
-                }
-            }
-        }
-        None
-    }
-
-    /// The packages of a build that can hold its sources, likeliest first: -debugsource since Fedora 27, the kernel's
-    /// -debuginfo-common, and the -debuginfo packages of older releases. Of several builds of one source package those that are
-    /// nearest in distribution and time.
-    async fn source_packages(&mut self, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
-        let Some(source_rpm) = &of.package.source_rpm else { return Vec::new() };
-        let known = self.search.lookup.siblings(source_rpm, &of.package.nevra.arch, half_way_to(self.deadline)).await;
-        let siblings = match known {
-            Ok(known) => {
-                self.causes.extend(known.away);
-                known.value
-            }
-            Err(cause) => {
-                self.causes.push(cause);
-                return Vec::new();
-            }
-        };
-        let mut siblings: Vec<_> = siblings.iter().filter(|sibling| source_rank(sibling).is_some()).cloned().collect();
-        siblings.sort_by_key(|sibling| {
-            let seconds_apart = match (sibling.package.built_at, of.package.built_at) {
-                (Some(a), Some(b)) => a.abs_diff(b),
-                _ => u64::MAX,
-            };
-            (sibling.distro != of.distro, source_rank(sibling), seconds_apart)
-        });
-        siblings
-    }
-
-    async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
-        let mut opened = None;
-        let header = match self.search.archives.known_header(package).await {
-            Some(header) => header,
-            None => {
-                let archive = self.open(package).await?;
-                let header = archive.header.clone();
-                opened = Some(archive);
-                header
-            }
-        };
-        let (ordinal, _) = header.file(path).filter(|(_, file)| file.is_regular())?;
-        let entry = self.member(package, ordinal, None, Need::First, opened).await?;
-        Some(found(entry.content(), path, package))
-    }
-
     /// Opens a package at the first of its locations that has it.
     async fn open(&mut self, package: &StoredPackage) -> Option<Archive> {
         let archives = self.search.archives.clone();
         let mut rest = archives.locations(package).into_iter();
         while let Some(location) = rest.next() {
-            match open_within(&archives, package, location, self.location_deadline(rest.len())).await {
+            let any = Wanted { ordinal: 0, file: None };
+            match open_within(&archives, package, location, &any, self.location_deadline(rest.len())).await {
                 Ok(archive) => return Some(archive),
                 Err(failure) => self.failed_at(location, failure).await,
             }
@@ -191,21 +113,22 @@ impl Run<'_> {
     async fn member(
         &mut self,
         package: &Arc<StoredPackage>,
-        ordinal: u32,
+        wanted: Wanted,
         build_id: Option<&BuildId>,
-        need: Need,
+        need: Need<'_>,
         opened: Option<Archive>,
     ) -> Option<Arc<Entry>> {
+        let ordinal = wanted.ordinal;
         let key = Key { identity: package.package.identity, ordinal };
         let archives = self.search.archives.clone();
         let mut entry = match self.search.files.find(key).await {
-            Some(entry) => self.met(need, key, entry).await.map_err(|failure| self.failed(failure)).ok(),
+            Some(entry) => self.met(need.clone(), key, build_id, entry).await.map_err(|failure| self.failed(failure)).ok(),
             None => None,
         };
         if entry.is_none()
             && let Some(archive) = opened
         {
-            let filled = self.filled(need, key, build_id, async { Ok(archive) }).await;
+            let filled = self.filled(need.clone(), key, build_id, async { Ok(archive) }).await;
             entry = filled.map_err(|failure| self.failed(failure)).ok();
         }
         let mut rest = archives.locations(package).into_iter();
@@ -218,10 +141,10 @@ impl Run<'_> {
             }
             let deadline = self.location_deadline(rest.len());
             let open = {
-                let (archives, package, location) = (archives.clone(), package.clone(), location.clone());
-                async move { open_within(&archives, &package, &location, deadline).await }
+                let (archives, package, location, wanted) = (archives.clone(), package.clone(), location.clone(), wanted.clone());
+                async move { open_within(&archives, &package, &location, &wanted, deadline).await }
             };
-            match self.filled(need, key, build_id, open).await {
+            match self.filled(need.clone(), key, build_id, open).await {
                 Ok(filled) => entry = Some(filled),
                 Err(failure @ Failure::Here(_)) => {
                     self.failed(failure);
@@ -249,23 +172,32 @@ impl Run<'_> {
     }
 
     /// The member out of the archive that `open` opens, as soon as enough of it is there.
-    async fn filled<F>(&self, need: Need, key: Key, build_id: Option<&BuildId>, open: F) -> Result<Arc<Entry>, Failure>
+    async fn filled<F>(&self, need: Need<'_>, key: Key, build_id: Option<&BuildId>, open: F) -> Result<Arc<Entry>, Failure>
     where
         F: Future<Output = Result<Archive, Failure>> + Send + 'static,
     {
         let entry = self.search.files.fill(key, build_id, open).await?;
-        self.met(need, key, entry).await
+        self.met(need, key, build_id, entry).await
     }
 
     /// Waits until enough of the member is there. An archive may be long; one that gives nothing for half a budget is given up.
-    async fn met(&self, need: Need, key: Key, entry: Arc<Entry>) -> Result<Arc<Entry>, Failure> {
+    async fn met(&self, need: Need<'_>, key: Key, build_id: Option<&BuildId>, entry: Arc<Entry>) -> Result<Arc<Entry>, Failure> {
         // Several that stall one after the other take one budget together.
         let left = self.deadline.saturating_duration_since(Instant::now());
         let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
         let flowing = async {
             match need {
                 Need::First => entry.while_it_flows(patience, entry.content().ready()).await,
-                Need::Whole => entry.while_it_flows(patience, entry.whole_file()).await.map(drop),
+                Need::Part(range) => entry.while_it_flows(patience, Content::section(entry.clone(), range).ready()).await,
+                Need::Section(name) => {
+                    let place = async {
+                        match build_id {
+                            Some(build_id) => self.search.files.section(key, &entry, build_id, name).await.map(drop),
+                            None => entry.whole_file().await.map(drop),
+                        }
+                    };
+                    entry.while_it_flows(patience, place).await
+                }
             }
         };
         match tokio::time::timeout(FIRST_BYTES_WITHIN, flowing).await {
@@ -300,12 +232,14 @@ impl Run<'_> {
 }
 
 /// How much of a member has to be there before it is an answer.
-#[derive(Clone, Copy)]
-enum Need {
+#[derive(Clone)]
+enum Need<'n> {
     /// The first bytes that may leave, so that a response that is begun is likely to end.
     First,
-    /// All of it.
-    Whole,
+    /// The same of a part of it.
+    Part(Range<u64>),
+    /// So much of it that one can tell where this section lies.
+    Section(&'n str),
 }
 
 /// Opens an archive unless that takes too long.
@@ -313,36 +247,17 @@ async fn open_within(
     archives: &Archives,
     package: &StoredPackage,
     location: &Location,
+    wanted: &Wanted,
     deadline: Instant,
 ) -> Result<Archive, Failure> {
-    let opened = tokio::time::timeout_at(deadline.into(), archives.open(package, location)).await;
+    let opened = tokio::time::timeout_at(deadline.into(), archives.open(package, location, wanted)).await;
     opened.unwrap_or_else(|_| {
         Err(Failure::Unknown(format!("store {}: expected an answer within the budget, found none", location.store.name)))
     })
 }
 
 fn found(content: Content, member: &str, package: &StoredPackage) -> Found {
-    Found { content, member: member.to_owned(), nvra: package.package.nevra.nvra(), is_poor: false }
-}
-
-/// Packages that come from one run of one source package, as far as the index can tell.
-fn is_same_build(a: &StoredPackage, b: &StoredPackage) -> bool {
-    let build = |stored: &StoredPackage| {
-        let package = &stored.package;
-        (package.source_rpm.clone(), package.nevra.arch.clone(), stored.distro.clone(), package.built_at)
-    };
-    build(a) == build(b)
-}
-
-/// How likely a package holds debug sources, 0 the likeliest; `None` where it cannot.
-fn source_rank(package: &StoredPackage) -> Option<u8> {
-    let name = &package.package.nevra.name;
-    match name {
-        name if name.ends_with("-debugsource") => Some(0),
-        name if name.contains("-debuginfo-common") => Some(1),
-        name if name.ends_with("-debuginfo") => Some(2),
-        _ => None,
-    }
+    Found { content, member: member.to_owned(), archive: package.archive_name(), is_poor: false }
 }
 
 /// The records that can answer for `kind`, best first: files with DWARF before files that may have some and files that have none,

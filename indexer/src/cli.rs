@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
+use artifact::Format;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -20,6 +21,9 @@ Examples:
 
   Again, after the folder has changed: reads only what is new, and marks what is gone.
     darkserver-import dir /srv/mirror
+
+  Debian and Arch packages are found as well. Also plain ELF files, as in build trees and below /usr/lib/debug:
+    darkserver-import dir /usr/lib/debug --formats elf
 
   Single packages, of a distribution that their names do not tell:
     darkserver-import rpm ./*.rpm --distro fedora-40-x86_64
@@ -41,9 +45,9 @@ Exit codes:
   2    wrong usage or configuration
   130  stopped by a signal; the same command goes on from there";
 
-/// Fills the index of darkserver: which RPM package does a build-id come from?
+/// Fills the index of darkserver: which package does a build-id come from?
 ///
-/// Reads the headers of RPM files, and their contents only where the header cannot say. Can be interrupted and started again at
+/// Reads the headers of RPM files, and their contents only where the header cannot say; other packages are read whole, once. Can be interrupted and started again at
 /// any moment, and ends with the same index.
 #[derive(Parser)]
 #[command(name = "darkserver-import", version, after_help = EXAMPLES, max_term_width = 100, arg_required_else_help = true)]
@@ -100,9 +104,9 @@ pub(crate) struct Common {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Index every .rpm file below folders, and mark what is gone from them
+    /// Index every package below folders, and mark what is gone from them
     Dir(DirArgs),
-    /// Index single RPM files
+    /// Index single RPM files, or others by the endings of their names
     Rpm(RpmArgs),
     /// Bring the database's schema up to date
     Migrate,
@@ -137,8 +141,42 @@ pub(crate) struct DirArgs {
     /// Where the folder can be downloaded
     #[arg(long, value_name = "BASE")]
     pub(crate) url: Option<String>,
+    /// What to look for; everything else below the folders is left as the index has it
+    #[arg(long, value_name = "FORMAT,...", value_delimiter = ',', default_value = "rpm,deb,arch")]
+    pub(crate) formats: Vec<Wanted>,
+    /// A further ending of names of tar archives, like .tpkg, which adds tar to the formats; may be given several times
+    #[arg(long, value_name = "EXT")]
+    pub(crate) suffix: Vec<String>,
     #[command(flatten)]
     pub(crate) import: ImportArgs,
+}
+
+/// What an import can look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wanted {
+    /// .rpm: RPM packages
+    Rpm,
+    /// .deb, .ddeb: Debian packages
+    Deb,
+    /// .pkg.tar and .pkg.tar.*: packages of Arch Linux
+    Arch,
+    /// .tar, .tar.*, .tgz...: other tar archives; each is read whole
+    Tar,
+    /// Plain ELF files; every other file is looked into. Their sources below the store's folder are served, too
+    Elf,
+}
+
+impl Wanted {
+    /// In the words of the index.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Rpm => Format::Rpm,
+            Self::Deb => Format::Deb,
+            Self::Arch => Format::Arch,
+            Self::Tar => Format::Tar,
+            Self::Elf => Format::File,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -159,7 +197,7 @@ pub(crate) struct ImportArgs {
     /// How many archives are read at a time [default: one for each processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
-    /// When to read what is inside an archive
+    /// When to read what is inside an RPM; what has no header is always read whole
     #[arg(long, value_name = "WHEN", default_value = "open")]
     pub(crate) payload: Payload,
     /// The largest ELF file that is copied to the temporary folder (TMPDIR) to be read, one for each archive read at a time

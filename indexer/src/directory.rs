@@ -5,25 +5,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use artifact::Format;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::feed::Feed;
+use crate::formats::Formats;
 use crate::read::{Candidate, Keeps, Outcome};
-
-/// What archives are called. Names of delta packages end in `.drpm`.
-const SUFFIX: &[u8] = b".rpm";
 
 /// A walk over a folder of a store.
 pub(crate) struct Walk {
     root: PathBuf,
     folder: PathBuf,
+    formats: Formats,
     found: Arc<AtomicU64>,
 }
 
 impl Walk {
     /// A walk over `folder`, which is the store's root or lies below it; both are canonical.
-    pub(crate) fn new(root: PathBuf, folder: PathBuf, found: Arc<AtomicU64>) -> Self {
-        Self { root, folder, found }
+    pub(crate) fn new(root: PathBuf, folder: PathBuf, formats: Formats, found: Arc<AtomicU64>) -> Self {
+        Self { root, folder, formats, found }
     }
 
     /// Walks, until all is done or nobody listens any more. Links to folders are not followed: they could lead in a circle, or out
@@ -31,20 +31,36 @@ impl Walk {
     pub(crate) fn run(&self, feed: &Feed) {
         for entry in WalkDir::new(&self.folder) {
             let goes_on = match entry {
-                Ok(entry) if is_archive(&entry) => {
-                    self.found.fetch_add(1, Ordering::Relaxed);
-                    match Candidate::new(&self.root, entry.path(), entry.path_is_symlink()) {
-                        Ok(candidate) => feed.candidate(candidate),
-                        Err(outcome) => feed.outcome(outcome),
+                Ok(entry) => match self.format(&entry) {
+                    Some(format) => {
+                        // Of plain files nobody knows yet whether they are ELF.
+                        if format != Format::File {
+                            self.found.fetch_add(1, Ordering::Relaxed);
+                        }
+                        match Candidate::new(&self.root, entry.path(), entry.path_is_symlink(), format) {
+                            Ok(candidate) => feed.candidate(candidate),
+                            Err(_) if format == Format::File => !feed.is_stopped(),
+                            Err(outcome) => feed.outcome(outcome),
+                        }
                     }
-                }
-                Ok(_) => !feed.is_stopped(),
+                    None => !feed.is_stopped(),
+                },
                 Err(error) => self.unreadable(&error).is_none_or(|outcome| feed.outcome(outcome)),
             };
             if !goes_on {
                 return;
             }
         }
+    }
+
+    /// What an entry is looked at as. Links to plain files are not: they are other names of files that are somewhere, too.
+    fn format(&self, entry: &DirEntry) -> Option<Format> {
+        let kind = entry.file_type();
+        if !kind.is_file() && !kind.is_symlink() {
+            return None;
+        }
+        let format = self.formats.of(entry.file_name().as_encoded_bytes());
+        format.filter(|format| kind.is_file() || *format != Format::File)
     }
 
     fn unreadable(&self, error: &walkdir::Error) -> Option<Outcome> {
@@ -66,9 +82,4 @@ impl Walk {
             },
         })
     }
-}
-
-fn is_archive(entry: &DirEntry) -> bool {
-    let kind = entry.file_type();
-    (kind.is_file() || kind.is_symlink()) && entry.file_name().as_encoded_bytes().ends_with(SUFFIX)
 }

@@ -35,8 +35,10 @@ impl Feed {
     /// An archive.
     pub(crate) fn candidate(&self, candidate: Candidate) -> bool {
         let mut handful = self.handful.borrow_mut();
+        // A whole archive takes long: nothing shall wait behind it in one reader's hand.
+        let is_full = candidate.takes_long() || handful.len() + 1 >= self.most;
         handful.push(candidate);
-        if handful.len() < self.most { !self.is_stopped() } else { self.hand_over(handful.drain(..).collect()) }
+        if !is_full { !self.is_stopped() } else { self.hand_over(handful.drain(..).collect()) }
     }
 
     /// Something that is not worth a reader.

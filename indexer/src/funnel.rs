@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sql::{Import, Index, Inserted, KnownLocation, PathHash};
+use sql::{Index, Inserted, KnownLocation, Packed, PathHash};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::failure::{Failure, Result};
+use crate::formats::Formats;
 use crate::progress::Progress;
 use crate::read::{Keeps, Outcome};
 
@@ -39,7 +40,7 @@ pub(crate) struct Funnel {
     missing: HashSet<PathHash>,
     /// Folders below which nothing is known to be gone; `None` if that is everywhere.
     unreadable_folders: Option<Vec<String>>,
-    batch: Vec<Import>,
+    batch: Vec<Packed>,
     batch_artifacts: usize,
     batch_begun: Instant,
     /// A batch is full at one over this.
@@ -50,13 +51,14 @@ pub(crate) struct Funnel {
 }
 
 impl Funnel {
-    /// A funnel into a store of which the index knows these locations.
-    pub(crate) fn new(index: Index, store_id: i64, known: &HashMap<PathHash, KnownLocation>) -> Self {
+    /// A funnel into a store of which the index knows these locations. What is in a format that nobody looks for is never gone.
+    pub(crate) fn new(index: Index, store_id: i64, known: &HashMap<PathHash, KnownLocation>, formats: &Formats) -> Self {
+        let is_looked_for = |known: &KnownLocation| !known.gone && formats.has(known.format);
         Self {
             index,
             writer: writer(),
             store_id,
-            missing: known.iter().filter(|(_, known)| !known.gone).map(|(path_hash, _)| *path_hash).collect(),
+            missing: known.iter().filter(|(_, known)| is_looked_for(known)).map(|(path_hash, _)| *path_hash).collect(),
             unreadable_folders: Some(Vec::new()),
             batch: Vec::new(),
             batch_artifacts: 0,
@@ -101,8 +103,8 @@ impl Funnel {
     async fn take(&mut self, outcome: Outcome, progress: &mut Progress) -> Result<()> {
         let summary = &mut progress.summary;
         match outcome {
-            Outcome::Unchanged(path_hash) => {
-                summary.found += 1;
+            Outcome::Unchanged(path_hash, format) => {
+                summary.count(format);
                 summary.unchanged += 1;
                 self.missing.remove(&path_hash);
                 self.seen.push(path_hash);
@@ -111,7 +113,7 @@ impl Funnel {
                 }
             }
             Outcome::Read(reading) => {
-                summary.found += 1;
+                summary.count(reading.import.package().format);
                 summary.header_bytes_read += reading.header_bytes;
                 summary.payloads_read += u64::from(reading.payload_read);
                 self.missing.remove(&reading.path_hash);
@@ -121,7 +123,7 @@ impl Funnel {
                 if self.batch.is_empty() {
                     self.batch_begun = Instant::now();
                 }
-                self.batch_artifacts += reading.import.artifacts.len();
+                self.batch_artifacts += reading.import.artifacts();
                 self.batch.push(reading.import);
                 let is_full = |count: usize, most: usize| count * self.part >= most;
                 if is_full(self.batch.len(), BATCH_PACKAGES) || is_full(self.batch_artifacts, BATCH_ARTIFACTS) {
@@ -162,11 +164,11 @@ impl Funnel {
         self.batch_artifacts = 0;
         // In one order for all importers, so that they wait for each other instead of colliding.
         batch.sort_by(|a, b| {
-            let key = |import: &Import| import.package.identity;
-            key(a).cmp(&key(b)).then_with(|| a.location.path.cmp(&b.location.path))
+            let key = |import: &Packed| import.package().identity;
+            key(a).cmp(&key(b)).then_with(|| a.location().path.cmp(&b.location().path))
         });
         let (index, writer) = (self.index.clone(), self.writer.clone());
-        self.writing = Some(tokio::spawn(async move { index.insert(&writer, &batch).await }));
+        self.writing = Some(tokio::spawn(async move { index.insert_packed(&writer, &batch).await }));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use crate::cli::{Common, DirArgs, ImportArgs, Payload};
 use crate::directory::Walk;
 use crate::failure::{Failure, Result};
 use crate::feed::{Feed, HANDFUL};
+use crate::formats::Formats;
 use crate::funnel::Funnel;
 use crate::progress::Progress;
 use crate::read::{Candidate, Outcome, Reader};
@@ -58,8 +59,9 @@ impl Importer {
         (importer, stop)
     }
 
-    /// What was done.
-    pub(crate) fn into_summary(self) -> Summary {
+    /// Ends the import: what was done.
+    pub(crate) async fn finish(self) -> Summary {
+        self.index.settle().await;
         Summary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
     }
 
@@ -70,6 +72,7 @@ impl Importer {
         }
         // All are looked at before anything is written.
         let mut folders = args.paths.iter().map(|path| folder(path)).collect::<Result<Vec<_>>>()?;
+        let formats = Formats::new(&args.formats, &args.suffix);
         folders.sort();
         folders.dedup_by(|inner, outer| inner.starts_with(outer));
         for folder in folders {
@@ -77,13 +80,13 @@ impl Importer {
                 break;
             }
             let store = stores::of_folder(&self.index, &folder, args).await?;
-            self.import_folder(&store, folder).await?;
+            self.import_folder(&store, folder, &formats).await?;
         }
         Ok(())
     }
 
     /// Imports a folder of a store, and marks what is gone from it.
-    async fn import_folder(&mut self, store: &Store, folder: PathBuf) -> Result<()> {
+    async fn import_folder(&mut self, store: &Store, folder: PathBuf, formats: &Formats) -> Result<()> {
         let root = stores::canonical_root(store);
         let below = stores::below(store, &root, &folder)?;
         self.progress.phase("reading the index");
@@ -92,8 +95,8 @@ impl Importer {
             "" => self.index.known_locations(store.id).await?,
             below => self.index.known_locations_below(store.id, below).await?,
         };
-        let mut funnel = Funnel::new(self.index.clone(), store.id, &known);
-        let walk = Walk::new(root.clone(), folder, self.progress.found());
+        let mut funnel = Funnel::new(self.index.clone(), store.id, &known, formats);
+        let walk = Walk::new(root.clone(), folder, formats.clone(), self.progress.found());
         self.run(self.reader(store.id, root, known), HANDFUL, move |feed| walk.run(feed), &mut funnel).await?;
         if !self.stop.is_set() {
             self.progress.phase("marking what is gone");
@@ -117,14 +120,17 @@ impl Importer {
             }
         }
         for (store_id, (root, files)) in by_store {
+            let formats = Formats::archives();
             // A single file is read always: asking for everything that the store holds would cost more.
             let reader = self.reader(store_id, root.clone(), HashMap::new());
-            let mut funnel = Funnel::new(self.index.clone(), store_id, &HashMap::new());
+            let mut funnel = Funnel::new(self.index.clone(), store_id, &HashMap::new(), &formats);
             let found = self.progress.found();
             let feeder = move |feed: &Feed| {
                 for file in files {
                     found.fetch_add(1, Ordering::Relaxed);
-                    let goes_on = match Candidate::new(&root, &file, false) {
+                    let name = file.file_name().unwrap_or_default();
+                    let format = formats.of(name.as_encoded_bytes()).unwrap_or_default();
+                    let goes_on = match Candidate::new(&root, &file, false, format) {
                         Ok(candidate) => feed.candidate(candidate),
                         Err(outcome) => feed.outcome(outcome),
                     };
@@ -202,7 +208,7 @@ fn folder(path: &Path) -> Result<PathBuf> {
 
 /// A reader's work: one candidate after the other.
 fn work(reader: &Reader, waiting: &Mutex<Receiver<Vec<Candidate>>>, outcomes: &mpsc::Sender<Vec<Outcome>>) {
-    let mut buffer = Vec::new();
+    let mut workbench = reader.workbench();
     loop {
         let handful = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(handful) = handful else { return };
@@ -211,7 +217,7 @@ fn work(reader: &Reader, waiting: &Mutex<Receiver<Vec<Candidate>>>, outcomes: &m
             if reader.stop.is_set() {
                 break;
             }
-            let outcome = reader.read(&candidate, &mut buffer);
+            let outcome = reader.read(&candidate, &mut workbench);
             // Reading that was broken off says nothing about an archive.
             if reader.stop.is_set() && !outcome.is_sound() {
                 break;

@@ -50,5 +50,5 @@ pub(crate) async fn import(form: Form, index: &Index, common: &Common) -> Result
     let quiet = Common { quiet: true, ..common.clone() };
     let (mut importer, stop) = Importer::new(index, &ImportArgs::with_distro(form.distro), &quiet);
     importer.import_files(&[form.rpm]).await?;
-    summary::finish(&importer.into_summary(), &quiet, stop.is_set())
+    summary::finish(&importer.finish().await, &quiet, stop.is_set())
 }

@@ -1,4 +1,4 @@
-//! One archive: is it known, what does its header say, and, where that is not enough, its payload.
+//! One archive: is it known, what does its header say, and, where that is not enough or there is none, what is in it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -9,9 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use artifact::foreign::{self, About};
 use artifact::header::{self, Header, Outline};
-use artifact::{Artifact, Error, Identity, artifacts, scan};
-use sql::{Import, Index, KnownLocation, NewLocation, PathHash};
+use artifact::{Artifact, Error, Format, Identity, artifacts, scan};
+use sql::{Import, Index, KnownLocation, NewLocation, Packed, Packer, PathHash};
 use tokio::runtime::Handle;
 
 use crate::cli::Payload;
@@ -35,12 +36,13 @@ pub(crate) struct Candidate {
     /// Below the store's root.
     location: String,
     is_symlink: bool,
+    format: Format,
 }
 
 /// What came of a candidate, or of a folder.
 pub(crate) enum Outcome {
     /// Known and unchanged.
-    Unchanged(PathHash),
+    Unchanged(PathHash, Format),
     /// Read.
     Read(Box<Reading>),
     /// No sound package.
@@ -56,7 +58,7 @@ pub(crate) enum Outcome {
 /// An archive that was read.
 pub(crate) struct Reading {
     pub(crate) path_hash: PathHash,
-    pub(crate) import: Import,
+    pub(crate) import: Packed,
     pub(crate) header_bytes: u64,
     pub(crate) payload_read: bool,
     /// The header is sound and the payload is not: path, and what was expected and found.
@@ -75,7 +77,7 @@ impl Outcome {
     /// Does it say something sound about an archive?
     pub(crate) fn is_sound(&self) -> bool {
         match self {
-            Self::Unchanged(_) => true,
+            Self::Unchanged(..) => true,
             Self::Read(reading) => reading.broken.is_none(),
             _ => false,
         }
@@ -84,14 +86,21 @@ impl Outcome {
 
 impl Candidate {
     /// An archive at `path` below the root of its store.
-    pub(crate) fn new(root: &Path, path: &Path, is_symlink: bool) -> Result<Self, Outcome> {
+    pub(crate) fn new(root: &Path, path: &Path, is_symlink: bool, format: Format) -> Result<Self, Outcome> {
         match path.strip_prefix(root).unwrap_or(path).to_str() {
-            Some(location) => Ok(Self { path: path.into(), location: location.into(), is_symlink }),
+            Some(location) => Ok(Self { path: path.into(), location: location.into(), is_symlink, format }),
             None => Err(Outcome::Broken {
                 path: path.display().to_string(),
                 wrong: "expected a path in UTF-8, found other bytes".into(),
             }),
         }
+    }
+}
+
+impl Candidate {
+    /// Is it an archive that has to be read whole?
+    pub(crate) fn takes_long(&self) -> bool {
+        matches!(self.format, Format::Deb | Format::Arch | Format::Tar)
     }
 }
 
@@ -113,11 +122,23 @@ pub(crate) struct Reader {
     pub(crate) complete: Mutex<HashSet<Identity>>,
 }
 
+/// What one thread works on one archive after the other with.
+pub(crate) struct Workbench {
+    /// The header that is being read.
+    buffer: Vec<u8>,
+    packer: Packer,
+}
+
 impl Reader {
-    /// Reads an archive unless it is known and unchanged. `buffer` serves for one header after the other.
-    pub(crate) fn read(&self, candidate: &Candidate, buffer: &mut Vec<u8>) -> Outcome {
+    /// For a thread that is going to read.
+    pub(crate) fn workbench(&self) -> Workbench {
+        Workbench { buffer: Vec::new(), packer: Packer::new(&self.index) }
+    }
+
+    /// Reads an archive unless it is known and unchanged.
+    pub(crate) fn read(&self, candidate: &Candidate, workbench: &mut Workbench) -> Outcome {
         let path_hash = PathHash::of(&candidate.location);
-        match self.look(candidate, path_hash, buffer) {
+        match self.look(candidate, path_hash, workbench) {
             Ok(outcome) => outcome,
             Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Skipped,
             Err(error) => Outcome::Unreadable {
@@ -128,7 +149,7 @@ impl Reader {
         }
     }
 
-    fn look(&self, candidate: &Candidate, path_hash: PathHash, buffer: &mut Vec<u8>) -> io::Result<Outcome> {
+    fn look(&self, candidate: &Candidate, path_hash: PathHash, workbench: &mut Workbench) -> io::Result<Outcome> {
         if candidate.is_symlink && !fs::canonicalize(&candidate.path)?.starts_with(&self.root) {
             return Ok(Outcome::Skipped);
         }
@@ -136,14 +157,14 @@ impl Reader {
         if !metadata.is_file() {
             return Ok(Outcome::Skipped);
         }
-        if self.is_unchanged(path_hash, &metadata) {
-            return Ok(Outcome::Unchanged(path_hash));
+        if self.is_unchanged(path_hash, &metadata, candidate.format) {
+            return Ok(Outcome::Unchanged(path_hash, candidate.format));
         }
         let file = File::open(&candidate.path)?;
         for _ in 0..READINGS {
             // Of the file that is open now: another one may have taken its place.
             let metadata = settled(&file)?;
-            let outcome = self.read_file(candidate, path_hash, &metadata, &file, buffer)?;
+            let outcome = self.read_file(candidate, path_hash, &metadata, &file, workbench)?;
             if is_same(&metadata, &file.metadata()?) {
                 self.note_complete(&outcome);
                 return Ok(outcome);
@@ -156,9 +177,10 @@ impl Reader {
         })
     }
 
-    fn is_unchanged(&self, path_hash: PathHash, metadata: &Metadata) -> bool {
+    fn is_unchanged(&self, path_hash: PathHash, metadata: &Metadata, format: Format) -> bool {
         self.known.get(&path_hash).is_some_and(|known| {
             !known.gone
+                && known.format == format
                 && known.size == metadata.size()
                 && known.mtime_ns == mtime_ns(metadata)
                 && (!known.open || self.payload == Payload::Never)
@@ -171,17 +193,20 @@ impl Reader {
         path_hash: PathHash,
         metadata: &Metadata,
         mut file: &File,
-        buffer: &mut Vec<u8>,
+        Workbench { buffer, packer }: &mut Workbench,
     ) -> io::Result<Outcome> {
         file.rewind()?;
         let mut source = Source { file, bytes: 0, stop: &self.stop };
+        if candidate.format != Format::Rpm {
+            return self.read_foreign(candidate, path_hash, metadata, source, packer);
+        }
         // A file that is still being copied is cut off, too: it is no package yet, and the next run looks at it again.
         let whole = header::read_ahead(&mut source, buffer).and_then(Outline::of).and_then(|outline| {
             outline.check_archive_bytes(metadata.len())?;
             Ok(outline)
         });
         let wrong = match whole {
-            Ok(outline) => return self.read_package(candidate, path_hash, metadata, outline, source),
+            Ok(outline) => return self.read_package(candidate, path_hash, metadata, outline, source, packer),
             Err(error) => broken(error, "header", source.bytes)?,
         };
         Ok(Outcome::Broken { path: candidate.path.display().to_string(), wrong })
@@ -194,60 +219,108 @@ impl Reader {
         metadata: &Metadata,
         mut outline: Outline<'_>,
         source: Source<'_>,
+        packer: &mut Packer,
     ) -> io::Result<Outcome> {
         let found = artifacts::of_outline(&outline);
         let ordinals = match self.payload {
             Payload::Always => (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect(),
             Payload::Open | Payload::Never => found.open.clone(),
         };
-        let mut reading = Reading {
-            path_hash,
-            import: Import {
-                package: outline.package.clone(),
-                distro: self.distro.clone(),
-                artifacts: Vec::new(),
-                open: !found.open.is_empty(),
-                location: NewLocation {
-                    store_id: self.store_id,
-                    path: candidate.location.clone(),
-                    size: metadata.size(),
-                    mtime_ns: mtime_ns(metadata),
-                    header: Some(outline.range.clone()),
-                    checksum: None,
-                    signing_key: outline.signing_key.take(),
-                },
-            },
-            header_bytes: source.bytes,
-            payload_read: false,
-            broken: None,
-        };
+        let (package, range, signing_key) = (outline.package.clone(), outline.range.clone(), outline.signing_key.take());
+        let header_bytes = source.bytes;
         let path = || candidate.path.display().to_string();
-        let mut scanned = None;
+        let (mut payload_read, mut wrong, mut scanned) = (false, None, None);
         if self.payload != Payload::Never && !ordinals.is_empty() {
-            match self.is_complete(&outline.package.identity) {
+            match self.is_complete(&package.identity) {
                 // Another copy has told everything.
                 Ok(true) => {}
                 Ok(false) => {
-                    reading.payload_read = true;
+                    payload_read = true;
                     let header = outline.into_header();
                     match header.and_then(|header| self.read_payload(source, &header, &ordinals, metadata.len())) {
                         Ok(artifacts) => scanned = Some(artifacts),
                         // What the header says is worth having; what the payload would add stays open.
-                        Err(error) => reading.broken = Some((path(), broken(error, "payload", metadata.size())?)),
+                        Err(error) => wrong = Some((path(), broken(error, "payload", metadata.size())?)),
                     }
                 }
                 Err(error) => return Ok(Outcome::Failed(error)),
             }
         }
-        reading.import.open &= scanned.is_none();
-        reading.import.artifacts = match scanned {
-            Some(scanned) => found.complete(scanned),
-            None => found.artifacts,
+        let import = Import {
+            package,
+            distro: self.distro.clone(),
+            open: !found.open.is_empty() && scanned.is_none(),
+            artifacts: match scanned {
+                Some(scanned) => found.complete(scanned),
+                None => found.artifacts,
+            },
+            location: NewLocation {
+                store_id: self.store_id,
+                path: candidate.location.clone(),
+                size: metadata.size(),
+                mtime_ns: mtime_ns(metadata),
+                header: Some(range),
+                checksum: None,
+                signing_key,
+            },
         };
-        Ok(match reading.import.check() {
-            Ok(()) => Outcome::Read(Box::new(reading)),
+        Ok(match packer.pack(import) {
+            Ok(import) => Outcome::Read(Box::new(Reading { path_hash, import, header_bytes, payload_read, broken: wrong })),
             Err(error) => Outcome::Broken { path: path(), wrong: error.to_string() },
         })
+    }
+
+    /// What has no header is read whole.
+    fn read_foreign(
+        &self,
+        candidate: &Candidate,
+        path_hash: PathHash,
+        metadata: &Metadata,
+        mut source: Source<'_>,
+        packer: &mut Packer,
+    ) -> io::Result<Outcome> {
+        let Candidate { path, location, format, .. } = candidate;
+        let shown = || path.display().to_string();
+        let name = location.rsplit('/').next().unwrap_or(location);
+        let about = About { format: *format, name, size: metadata.len(), mtime: metadata.mtime() };
+        let read = match format {
+            Format::File => foreign::read_file(&mut source, &about, &shown()),
+            _ => {
+                let archive = BufReader::with_capacity(PAYLOAD_READ_BYTES, &mut source);
+                foreign::read(archive, &about, self.most_elf_bytes(metadata.len())).map(Some)
+            }
+        };
+        let found = match read {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Outcome::Skipped),
+            Err(error) => return Ok(Outcome::Broken { path: shown(), wrong: broken(error, format.as_str(), source.bytes)? }),
+        };
+        let import = Import {
+            package: found.package,
+            distro: self.distro.clone(),
+            artifacts: found.artifacts,
+            open: false,
+            location: NewLocation {
+                store_id: self.store_id,
+                path: location.clone(),
+                size: metadata.size(),
+                mtime_ns: mtime_ns(metadata),
+                header: None,
+                checksum: None,
+                signing_key: None,
+            },
+        };
+        Ok(match packer.pack(import) {
+            Ok(import) => {
+                Outcome::Read(Box::new(Reading { path_hash, import, header_bytes: 0, payload_read: true, broken: None }))
+            }
+            Err(error) => Outcome::Broken { path: shown(), wrong: error.to_string() },
+        })
+    }
+
+    /// The largest ELF file that is believed in an archive of so many bytes.
+    fn most_elf_bytes(&self, bytes: u64) -> u64 {
+        self.temp_limit.min(bytes.saturating_mul(MOST_EXPANSION).max(LEAST_ELF_BYTES))
     }
 
     /// Notes a package whose payload was read, once it is sure that the file stayed as it was.
@@ -256,7 +329,7 @@ impl Reader {
             && reading.payload_read
             && reading.broken.is_none()
         {
-            self.complete().insert(reading.import.package.identity);
+            self.complete().insert(reading.import.package().identity);
         }
     }
 
@@ -268,7 +341,7 @@ impl Reader {
         bytes: u64,
     ) -> Result<Vec<Artifact>, Error> {
         source.file.seek(SeekFrom::Start(header.range.end))?;
-        let most_bytes = self.temp_limit.min(bytes.saturating_mul(MOST_EXPANSION).max(LEAST_ELF_BYTES));
+        let most_bytes = self.most_elf_bytes(bytes);
         scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals, most_bytes)
     }
 
@@ -335,5 +408,11 @@ impl Read for Source<'_> {
         let read = self.file.read(buffer)?;
         self.bytes += read as u64;
         Ok(read)
+    }
+}
+
+impl Seek for Source<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }

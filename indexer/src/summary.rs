@@ -1,8 +1,10 @@
 //! What an import did, and how the operator is told.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
 
+use artifact::Format;
 use serde::Serialize;
 use sql::Inserted;
 
@@ -15,6 +17,8 @@ use crate::output::print;
 pub(crate) struct Summary {
     /// Archives found.
     pub(crate) found: u64,
+    /// Of these, sound ones by format.
+    pub(crate) formats: BTreeMap<&'static str, u64>,
     /// Of these: known and unchanged, not read.
     pub(crate) unchanged: u64,
     /// Packages that the index did not know.
@@ -27,7 +31,7 @@ pub(crate) struct Summary {
     pub(crate) broken: u64,
     /// Files and folders that could not be read.
     pub(crate) problems: u64,
-    /// Archives whose payload was read, because their header could not say everything.
+    /// Archives whose payload was read, because they have no header, or one that could not say everything.
     pub(crate) payloads_read: u64,
     /// Bytes read of archives up to the end of their headers.
     pub(crate) header_bytes_read: u64,
@@ -38,6 +42,12 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// Counts a sound archive.
+    pub(crate) fn count(&mut self, format: Format) {
+        self.found += 1;
+        *self.formats.entry(format.as_str()).or_default() += 1;
+    }
+
     /// Counts what an insert did.
     pub(crate) fn add(&mut self, inserted: &Inserted) {
         self.imported += inserted.packages_new;

@@ -20,6 +20,8 @@ use crate::{Index, Result, members};
 const KEPT_BYTES: i64 = 4 << 20;
 /// and this many transactions.
 const KEPT_ROWS: i64 = 1000;
+/// Transactions of one writer in an answer: one has 2 MiB at most, and what takes longer than a reader waits would be asked for ever.
+const MOST_ROWS: i64 = 8;
 /// Hashes of one transaction; of a larger one nothing is noted, and readers look through the index again.
 const MOST_HASHES: usize = 1 << 18;
 
@@ -38,12 +40,14 @@ pub type Heads = BTreeMap<String, Head>;
 /// What came since a known state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changes {
-    /// All of it.
+    /// The first of it, or all.
     Since {
-        /// The state now.
+        /// The state up to which that is.
         heads: Heads,
         /// The hashes ([`hash`]) of the build-ids that came.
         hashes: Vec<u64>,
+        /// Is that the state now? If not, the rest can be asked for.
+        is_all: bool,
     },
     /// Who answered does not have what is known: a node that lags, or an older copy of the index. Why.
     Behind(String),
@@ -103,7 +107,7 @@ impl Index {
         .await
     }
 
-    /// What came into the index since it was in the state `known`.
+    /// What came into the index since it was in the state `known`; if that is much, the first of it.
     ///
     /// # Errors
     /// If the database cannot be asked.
@@ -111,9 +115,9 @@ impl Index {
         self.reading("reading changes", || async {
             on_one_connection!(&self.db, |connection, Backend| {
                 let heads = heads!(connection, Backend);
-                let mut hashes = Vec::new();
+                let (mut followed, mut hashes) = (heads.clone(), Vec::new());
                 let mut found = compare(known, &heads);
-                for (writer, head) in &heads {
+                for (writer, head) in &mut followed {
                     let since = known.get(writer).copied().unwrap_or(Head { sequence: 0, mark: None });
                     if found.is_some() || head.sequence == since.sequence {
                         continue;
@@ -121,17 +125,22 @@ impl Index {
                     // The known row comes along to be recognized, without its hashes.
                     let rows: Vec<(i64, i64, Option<Vec<u8>>)> = sqlx::query_as::<Backend, _>(
                         "select sequence, mark, case when sequence > ? then build_ids end from changes \
-                         where writer = ? and sequence between ? and ? order by sequence",
+                         where writer = ? and sequence between ? and ? order by sequence limit ?",
                     )
                     .bind(since.sequence)
                     .bind(writer.as_str())
                     .bind(since.sequence)
                     .bind(head.sequence)
+                    .bind(1 + MOST_ROWS)
                     .fetch_all(&mut *connection)
                     .await?;
+                    if let Some((sequence, mark, _)) = rows.last().filter(|_| rows.len() as i64 > MOST_ROWS) {
+                        *head = Head { sequence: *sequence, mark: Some(*mark) };
+                    }
                     found = collect(writer, since, *head, rows, &mut hashes)?;
                 }
-                Ok(found.unwrap_or(Changes::Since { heads, hashes }))
+                let is_all = followed == heads;
+                Ok(found.unwrap_or(Changes::Since { heads: followed, hashes, is_all }))
             })
         })
         .await

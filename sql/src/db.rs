@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use sqlx::pool::PoolConnection;
-use sqlx::{ConnectOptions, Connection, MySql, MySqlConnection, MySqlPool, Sqlite, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, MySqlPool, Sqlite, SqlitePool};
 
 use crate::database_url::Target;
 use crate::dialect::{self, Dialect};
@@ -59,6 +59,9 @@ pub(crate) use asking;
 
 /// How long a writer waits for a database in trouble, unless [`Index::waiting`] says otherwise.
 const WAIT: Duration = Duration::from_secs(300);
+
+/// How long [`Index::settle`] waits for others.
+const SHORT_PATIENCE: &str = "pragma busy_timeout = 200";
 
 /// What an [`Index`] is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +143,7 @@ impl Index {
         });
         match reached.await {
             Ok(reached) => reached.map_err(|source| self.error("connecting", source)),
-            Err(_) => Err(Error::Unreachable { database: self.name(), seconds: WITHIN.as_secs_f32() }),
+            Err(_) => Err(Error::Unreachable { database: self.name().into(), seconds: WITHIN.as_secs_f32() }),
         }
     }
 
@@ -155,9 +158,26 @@ impl Index {
         })
     }
 
-    /// The database, without a password.
-    pub(crate) fn name(&self) -> String {
-        self.name.to_string()
+    /// Empties the log beside an SQLite file into the file, unless somebody uses it in this moment: the file alone is the index then,
+    /// can be copied, and takes the least of the disk. What does not succeed now the next writer does. On a server there is nothing to do.
+    pub async fn settle(&self) {
+        let Db::Sqlite(pool) = &self.db else { return };
+        let settled = async {
+            let mut connection = pool.acquire().await?;
+            let patience: i64 = sqlx::query_scalar("pragma busy_timeout").fetch_one(&mut *connection).await?;
+            sqlx::query(SHORT_PATIENCE).execute(&mut *connection).await?;
+            let checkpoint = sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut *connection).await;
+            let back = AssertSqlSafe(format!("pragma busy_timeout = {patience}"));
+            sqlx::raw_sql(back).execute(&mut *connection).await.and(checkpoint)
+        };
+        if let Err(error) = settled.await {
+            tracing::debug!(%error, "the log beside the index stays");
+        }
+    }
+
+    /// The database's URL, without a password.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Why an SQLite file that a writer met an error with cannot be written, if that is so: SQLite does not say.
@@ -168,10 +188,12 @@ impl Index {
 
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
         match source {
-            sqlx::Error::PoolTimedOut => Error::Unreachable { database: self.name(), seconds: self.patience.as_secs_f32() },
+            sqlx::Error::PoolTimedOut => {
+                Error::Unreachable { database: self.name().into(), seconds: self.patience.as_secs_f32() }
+            }
             source => match self.unwritable(&source) {
-                Some(reason) => Error::Unwritable { database: self.name(), doing, source, reason },
-                None => Error::Database { database: self.name(), doing, source },
+                Some(reason) => Error::Unwritable { database: self.name().into(), doing, source, reason },
+                None => Error::Database { database: self.name().into(), doing, source },
             },
         }
     }

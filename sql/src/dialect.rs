@@ -3,6 +3,8 @@
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{MySql, Sqlite};
 
+use crate::members::ListFormat;
+
 /// The words that differ.
 pub(crate) trait Dialect {
     /// Begins a transaction that writes.
@@ -11,8 +13,8 @@ pub(crate) trait Dialect {
     const FOR_UPDATE: &'static str;
     /// Ends the INSERT of a location.
     const SEEN_AGAIN: &'static str;
-    /// How much time goes into making lists short: on a server they are much of the index, in a file the importer's time counts.
-    const LIST_LEVEL: u32;
+    /// What the lists of members are compressed with.
+    const LISTS: ListFormat;
     /// Removes names of files: as many as one transaction should.
     const SOME_FILE_NAMES: &'static str;
     /// Ends the INSERT of a store.
@@ -24,7 +26,7 @@ pub(crate) trait Dialect {
 impl Dialect for Sqlite {
     const BEGIN: &'static str = "begin immediate";
     const FOR_UPDATE: &'static str = "";
-    const LIST_LEVEL: u32 = 1;
+    const LISTS: ListFormat = ListFormat::Sqlite;
     const SEEN_AGAIN: &'static str = " on conflict (package_id, store_id, path_hash) do update set \
         size = excluded.size, mtime_ns = excluded.mtime_ns, header_start = excluded.header_start, \
         header_end = excluded.header_end, checksum = excluded.checksum, checksum_kind = excluded.checksum_kind, \
@@ -38,7 +40,7 @@ impl Dialect for Sqlite {
 impl Dialect for MySql {
     const BEGIN: &'static str = "begin";
     const FOR_UPDATE: &'static str = " for update";
-    const LIST_LEVEL: u32 = 6;
+    const LISTS: ListFormat = ListFormat::MySql;
     const SEEN_AGAIN: &'static str = " on duplicate key update \
         size = values(size), mtime_ns = values(mtime_ns), header_start = values(header_start), \
         header_end = values(header_end), checksum = values(checksum), checksum_kind = values(checksum_kind), \

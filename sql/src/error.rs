@@ -86,6 +86,14 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A package whose list of artifacts could not be made.
+    #[error("{subject}: {source}")]
+    Packing {
+        /// The package.
+        subject: String,
+        /// The reason.
+        source: sqlx::Error,
+    },
     /// The database refused or broke off.
     #[error("{database}: {doing}: {source}")]
     Database {

@@ -14,9 +14,8 @@ use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{Transaction, asking, both};
 use crate::dialect::Dialect;
-use crate::insert::pieces;
 use crate::rows::{LIST, ListRow, broken, push_list};
-use crate::{Index, Result, members};
+use crate::{Index, Result, members, pieces};
 
 /// Bytes of a file's name that the table has. More would hardly tell more packages apart (docs/adr/0014).
 const NAME_BYTES: usize = 4;
@@ -186,10 +185,12 @@ impl Index {
     }
 }
 
-/// The keys of a package with these artifacts.
-pub(crate) fn keys<'a>(package_id: i64, artifacts: impl IntoIterator<Item = &'a Artifact>) -> impl Iterator<Item = (Key, i64)> {
-    let keys: BTreeSet<Key> = artifacts.into_iter().map(|artifact| key(name(&artifact.path))).collect();
-    keys.into_iter().map(move |key| (key, package_id))
+/// The keys of the names of these files.
+pub(crate) fn keys(artifacts: &[Artifact]) -> Vec<Key> {
+    let mut keys: Vec<Key> = artifacts.iter().map(|artifact| key(name(&artifact.path))).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// Are the names of files wanted?
@@ -215,15 +216,16 @@ pub(crate) async fn insert(transaction: &mut Transaction, mut packages: Vec<(Key
         });
     }
     let batch = i64::from(RandomState::new().hash_one(0) as u32);
-    for rows in pieces(&rows) {
-        both!(Transaction, transaction, |connection, Backend| {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |rows: &[(Key, i64, Vec<u8>)]| {
             let mut query = QueryBuilder::<Backend>::new("insert into file_names (name, package_id, batch, more) ");
             query.push_values(rows, |mut row, (key, package_id, more)| {
                 row.push_bind(key.as_slice()).push_bind(*package_id).push_bind(batch).push_bind(more.as_slice());
             });
-            query.build().execute(&mut **connection).await?;
-        });
-    }
+            query
+        };
+        pieces::write(&mut **connection, &rows, statement).await?;
+    });
     Ok(())
 }
 

@@ -3,19 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use artifact::{Artifact, Identity, Package};
+use artifact::{Format, Identity};
 use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{Transaction, both};
 use crate::dialect::Dialect;
-use crate::members::{self, Compressor};
+use crate::members;
 use crate::rows::{COMPLETE, LIST, ListRow, OPEN, push_list, to_identity};
 use crate::short::{self, KEY_BYTES};
-use crate::{Import, Index, Inserted, NewLocation, PathHash, Result, changes, file_names};
-
-/// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:
-/// a statement that is thrown away costs a MySQL connection 40 ms (two small packets in one direction: Nagle's algorithm).
-const ROWS: [usize; 6] = [1000, 200, 50, 10, 3, 1];
+use crate::{Import, Index, Inserted, Packed, Packer, PathHash, Result, changes, file_names, pieces};
 
 impl Index {
     /// Brings a batch into the index, in one transaction: all of it or nothing. The same batch again changes nothing but
@@ -32,9 +28,16 @@ impl Index {
     /// If a value does not fit ([`Import::check`]), or the database refuses. Nothing of the batch is in the index then, unless
     /// the connection broke off in the very moment of the commit; inserting the batch again is right in any case.
     pub async fn insert(&self, writer: &str, batch: &[Import]) -> Result<Inserted> {
-        for import in batch {
-            import.check()?;
-        }
+        let mut packer = Packer::new(self);
+        let batch = batch.iter().map(|import| packer.pack(import.clone())).collect::<Result<Vec<Packed>>>()?;
+        self.insert_packed(writer, &batch).await
+    }
+
+    /// [`Index::insert`] of imports that were made ready elsewhere.
+    ///
+    /// # Errors
+    /// If the database refuses, as in [`Index::insert`].
+    pub async fn insert_packed(&self, writer: &str, batch: &[Packed]) -> Result<Inserted> {
         if batch.is_empty() {
             return Ok(Inserted::default());
         }
@@ -53,13 +56,14 @@ impl Index {
 /// A batch with each package and each location once, in the order of their keys: writers that meet take locks in one order.
 struct Batch<'a> {
     packages: BTreeMap<Identity, Found<'a>>,
-    locations: BTreeMap<(i64, PathHash), (Identity, &'a NewLocation)>,
+    locations: BTreeMap<(i64, PathHash), &'a Packed>,
 }
 
+/// A package of a batch, which may come in several imports.
 struct Found<'a> {
-    package: &'a Package,
+    /// The one that has its artifacts.
+    import: &'a Packed,
     distro: Option<&'a str>,
-    artifacts: &'a [Artifact],
     open: bool,
 }
 
@@ -73,10 +77,8 @@ struct Packages {
 
 /// Where a package is.
 struct Place<'a> {
-    path: PathHash,
     package_id: i64,
-    package: &'a Package,
-    location: &'a NewLocation,
+    import: &'a Packed,
 }
 
 /// A package that the index holds.
@@ -95,18 +97,17 @@ struct HeldRow {
 }
 
 impl<'a> Batch<'a> {
-    fn new(imports: &'a [Import]) -> Self {
+    fn new(imports: &'a [Packed]) -> Self {
         let mut packages: BTreeMap<Identity, Found<'a>> = BTreeMap::new();
         let mut locations = BTreeMap::new();
         for import in imports {
-            let Import { package, distro, artifacts, open, location } = import;
-            let distro = distro.as_deref();
-            let found = packages.entry(package.identity).or_insert(Found { package, distro, artifacts, open: *open });
+            let (distro, open) = (import.distro.as_deref(), import.open);
+            let found = packages.entry(import.package.identity).or_insert(Found { import, distro, open });
             if found.open && !open {
-                (found.artifacts, found.open) = (artifacts, false);
+                (found.import, found.open) = (import, false);
             }
             found.distro = distro.or(found.distro);
-            locations.insert((location.store_id, PathHash::of(&location.path)), (package.identity, location));
+            locations.insert((import.location.store_id, import.path), import);
         }
         Self { packages, locations }
     }
@@ -119,33 +120,27 @@ impl<'a> Batch<'a> {
         let id = |identity: &Identity| {
             new.get(identity).copied().or_else(|| held.get(identity).map(|held| held.id)).ok_or(sqlx::Error::RowNotFound)
         };
-        let (mut rows, mut lists, mut hashes, mut artifacts) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        let (has_names, mut names) = (file_names::are_wanted(transaction).await?, Vec::new());
-        let mut compressor = Compressor::new(both!(Transaction, transaction, |_connection, Backend| Backend::LIST_LEVEL));
+        let (mut rows, mut lists, mut hashes, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let has_names = file_names::are_wanted(transaction).await?;
         for identity in new.keys().chain(&refined) {
-            let (found, id) = (&self.packages[identity], id(identity)?);
-            let mut of_package: Vec<&Artifact> = found.artifacts.iter().collect();
-            of_package.sort_unstable();
-            of_package.dedup_by_key(|artifact| (artifact.ordinal, &artifact.build_id, artifact.kind));
-            artifacts += of_package.len() as u64;
-            lists.extend(compressor.lists(&of_package)?.into_iter().map(|(part, list)| (id, part, list)));
+            let (import, id) = (self.packages[identity].import, id(identity)?);
+            rows.extend(import.keys.iter().map(|(key, ordinal)| (*key, id, *ordinal)));
+            lists.extend(import.lists.iter().map(|(part, list)| (id, *part, list.as_slice())));
             if has_names {
-                names.extend(file_names::keys(id, of_package.iter().copied()));
+                names.extend(import.names.iter().map(|name| (*name, id)));
             }
-            hashes.extend(of_package.iter().map(|artifact| changes::hash(&artifact.build_id)));
-            rows.extend(of_package.into_iter().map(|artifact| (short::key(artifact.build_id.as_bytes()), id, artifact.ordinal)));
+            hashes.extend(&import.hashes);
         }
+        let artifacts = rows.len() as u64;
         insert_artifacts(transaction, rows).await?;
-        lists.sort_unstable();
+        lists.sort_unstable_by_key(|(id, part, _)| (*id, *part));
         insert_members(transaction, &lists).await?;
         file_names::insert(transaction, names).await?;
 
-        let mut locations = Vec::with_capacity(self.locations.len());
-        for (&(_, path), &(identity, location)) in &self.locations {
-            locations.push(Place { path, package_id: id(&identity)?, package: self.packages[&identity].package, location });
-        }
+        let places = self.locations.values().map(|import| Ok(Place { package_id: id(&import.package.identity)?, import }));
+        let mut locations = places.collect::<sqlx::Result<Vec<Place<'_>>>>()?;
         mark_replaced(transaction, &locations, now).await?;
-        locations.sort_unstable_by_key(|place| (place.package_id, place.location.store_id, place.path));
+        locations.sort_unstable_by_key(|Place { package_id, import }| (*package_id, import.location.store_id, import.path));
         insert_locations(transaction, &locations, now).await?;
         changes::note(transaction, writer, hashes).await?;
 
@@ -188,16 +183,17 @@ impl<'a> Batch<'a> {
         now: i64,
         first: Option<i64>,
     ) -> sqlx::Result<u64> {
-        let (mut written, mut next) = (0, first);
-        for identities in pieces(identities) {
-            both!(Transaction, transaction, |connection, Backend| {
+        let mut next = first;
+        let written = both!(Transaction, transaction, |connection, Backend| {
+            let statement = |identities: &[Identity]| {
                 let mut query = QueryBuilder::<Backend>::new(
                     "insert into packages (identity, name, epoch, version, `release`, arch, source, distro, built_at, state, \
                      indexed_at, nvra_crc, source_crc, format, identity_kind",
                 );
                 query.push(if first.is_some() { ", id) " } else { ") " });
                 query.push_values(identities, |mut row, identity| {
-                    let Found { package, distro, open, .. } = &self.packages[identity];
+                    let Found { import, distro, open } = &self.packages[identity];
+                    let package = &import.package;
                     let (nevra, source) = (&package.nevra, package.source_rpm.as_deref());
                     row.push_bind(identity.as_bytes().as_slice())
                         .push_bind(nevra.name.as_str())
@@ -212,8 +208,8 @@ impl<'a> Batch<'a> {
                         .push_bind(now)
                         .push_bind(short::crc(&nevra.nvra()))
                         .push_bind(source.map(short::crc))
-                        .push("'rpm'")
-                        .push("0");
+                        .push_bind(package.format.as_str())
+                        .push_bind(i64::from(package.format != Format::Rpm));
                     if let Some(id) = &mut next {
                         row.push_bind(*id);
                         *id += 1;
@@ -222,9 +218,10 @@ impl<'a> Batch<'a> {
                 if first.is_some() {
                     query.push(" on conflict (identity) do nothing");
                 }
-                written += query.build().execute(&mut **connection).await?.rows_affected();
-            });
-        }
+                query
+            };
+            pieces::write(&mut **connection, identities, statement).await?.rows_affected()
+        });
         Ok(written)
     }
 
@@ -295,8 +292,7 @@ async fn read_held(transaction: &mut Transaction, identities: &[Identity]) -> sq
     for identities in identities.chunks(LIST) {
         let identities: Vec<&[u8]> = identities.iter().map(|identity| identity.as_bytes().as_slice()).collect();
         let rows = both!(Transaction, transaction, |connection, Backend| {
-            let mut query =
-                QueryBuilder::<Backend>::new("select id, identity, state, distro from packages where identity_kind = 0 and ");
+            let mut query = QueryBuilder::<Backend>::new("select id, identity, state, distro from packages where ");
             push_list(&mut query, "identity", &identities);
             query.push(Backend::FOR_UPDATE);
             query.build_query_as::<HeldRow>().fetch_all(&mut **connection).await?
@@ -317,15 +313,16 @@ async fn insert_artifacts(transaction: &mut Transaction, mut rows: Vec<([u8; KEY
         // believe that all the others are going to come behind them, and it leaves pages half empty.
         rows.sort_by_cached_key(scattered);
     }
-    for rows in pieces(&rows) {
-        both!(Transaction, transaction, |connection, Backend| {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |rows: &[([u8; KEY_BYTES], i64, u32)]| {
             let mut query = QueryBuilder::<Backend>::new("insert into artifacts (build_id, package_id, ordinal) ");
             query.push_values(rows, |mut row, (key, package_id, ordinal)| {
                 row.push_bind(key.as_slice()).push_bind(*package_id).push_bind(i64::from(*ordinal));
             });
-            query.build().execute(&mut **connection).await?;
-        });
-    }
+            query
+        };
+        pieces::write(&mut **connection, &rows, statement).await?;
+    });
     Ok(())
 }
 
@@ -338,27 +335,28 @@ fn scattered((key, package_id, ordinal): &([u8; KEY_BYTES], i64, u32)) -> u64 {
     number
 }
 
-async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, Vec<u8>)]) -> sqlx::Result<()> {
-    for lists in pieces(lists) {
-        both!(Transaction, transaction, |connection, Backend| {
+async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, &[u8])]) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |lists: &[(i64, u32, &[u8])]| {
             let mut query = QueryBuilder::<Backend>::new("insert into members (package_id, part, list) ");
             query.push_values(lists, |mut row, (package_id, part, list)| {
-                row.push_bind(*package_id).push_bind(i64::from(*part)).push_bind(list.as_slice());
+                row.push_bind(*package_id).push_bind(i64::from(*part)).push_bind(*list);
             });
-            query.build().execute(&mut **connection).await?;
-        });
-    }
+            query
+        };
+        pieces::write(&mut **connection, lists, statement).await?;
+    });
     Ok(())
 }
 
 /// Marks as gone what was at paths where another package is now.
 async fn mark_replaced(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
-    let of_one_store = |a: &Place<'_>, b: &Place<'_>| a.location.store_id == b.location.store_id;
+    let of_one_store = |a: &Place<'_>, b: &Place<'_>| a.import.location.store_id == b.import.location.store_id;
     for locations in locations.chunk_by(of_one_store).flat_map(|locations| locations.chunks(LIST)) {
-        let store_id = locations[0].location.store_id;
+        let store_id = locations[0].import.location.store_id;
         let packages: HashMap<&[u8], i64> =
-            locations.iter().map(|place| (place.path.as_bytes().as_slice(), place.package_id)).collect();
-        let paths: Vec<&[u8]> = locations.iter().map(|place| place.path.as_bytes().as_slice()).collect();
+            locations.iter().map(|place| (place.import.path.as_bytes().as_slice(), place.package_id)).collect();
+        let paths: Vec<&[u8]> = locations.iter().map(|place| place.import.path.as_bytes().as_slice()).collect();
         both!(Transaction, transaction, |connection, Backend| {
             let mut query =
                 QueryBuilder::<Backend>::new("select path_hash, package_id from locations where gone_at is null and store_id = ");
@@ -384,13 +382,14 @@ async fn mark_replaced(transaction: &mut Transaction, locations: &[Place<'_>], n
 }
 
 async fn insert_locations(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
-    for locations in pieces(locations) {
-        both!(Transaction, transaction, |connection, Backend| {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |locations: &[Place<'_>]| {
             let mut query = QueryBuilder::<Backend>::new(
                 "insert into locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
                  checksum_kind, signing_key, first_seen, last_seen) ",
             );
-            query.push_values(locations, |mut row, Place { path, package_id, package, location }| {
+            query.push_values(locations, |mut row, Place { package_id, import }| {
+                let Packed { package, location, path, .. } = import;
                 let checksum = location.checksum.as_ref();
                 row.push_bind(location.store_id)
                     .push_bind(path.as_bytes().as_slice())
@@ -407,32 +406,9 @@ async fn insert_locations(transaction: &mut Transaction, locations: &[Place<'_>]
                     .push_bind(now);
             });
             query.push(Backend::SEEN_AGAIN);
-            query.build().execute(&mut **connection).await?;
-        });
-    }
+            query
+        };
+        pieces::write(&mut **connection, locations, statement).await?;
+    });
     Ok(())
-}
-
-/// Cuts a list into pieces of the lengths in [`ROWS`].
-pub(crate) fn pieces<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let length = ROWS.into_iter().find(|length| *length <= list.len())?;
-        let (piece, rest) = list.split_at(length);
-        list = rest;
-        Some(piece)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_are_of_few_lengths_and_lose_nothing() {
-        for length in [0, 1, 2, 9, 999, 1000, 2476] {
-            let list: Vec<usize> = (0..length).collect();
-            assert!(pieces(&list).all(|piece| ROWS.contains(&piece.len())));
-            assert_eq!(pieces(&list).flatten().copied().collect::<Vec<_>>(), list);
-        }
-    }
 }

@@ -76,7 +76,7 @@ impl Index {
                 Ok(Err(source)) if dialect::is_conflict(&source) => (self.error(doing, source), false),
                 Ok(Err(source)) if dialect::is_away(&source) => (self.error(doing, source), true),
                 Ok(Err(source)) => return Err(self.error(doing, source)),
-                Err(_) => (Error::Silent { database: self.name(), doing, seconds: wait.as_secs_f32() }, true),
+                Err(_) => (Error::Silent { database: self.name().into(), doing, seconds: wait.as_secs_f32() }, true),
             };
             let Trouble { since, told } = trouble.get_or_insert(Trouble { since: Instant::now(), told: false });
             let lasted = since.elapsed();

@@ -15,7 +15,7 @@ const LISTS: &str = "select m.package_id, m.list from artifacts a \
 
 const LISTS_OF_PACKAGES: &str = "select package_id, list from members where ";
 
-const PACKAGES: &str = "select p.id, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source, p.distro, p.built_at, \
+const PACKAGES: &str = "select p.id, p.format, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source, p.distro, p.built_at, \
     p.state, l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, l.gone_at, \
     s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority \
     from packages p left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id where ";
@@ -95,7 +95,7 @@ impl Index {
         self.reading("reading a package", || async {
             let rows = asking!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(PACKAGES);
-                query.push("p.identity_kind = 0 and p.identity = ").push_bind(identity.as_bytes().as_slice());
+                query.push("p.identity = ").push_bind(identity.as_bytes().as_slice());
                 query.build_query_as::<PackageRow>().fetch_all(connection).await?
             });
             Ok(to_packages(rows)?.into_iter().next())

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use artifact::{Artifact, Package};
+use artifact::{Artifact, Format, Package};
 
 use crate::Store;
 
@@ -33,6 +33,16 @@ pub struct StoredPackage {
 }
 
 impl StoredPackage {
+    /// How its archive is called: an RPM by its NVRA, anything else as its best location has it. `None` for what is no archive.
+    pub fn archive_name(&self) -> Option<String> {
+        let by_location = || self.locations.first().and_then(|location| location.path.rsplit('/').next()).map(str::to_owned);
+        match self.package.format {
+            Format::Rpm => Some(format!("{}.rpm", self.package.nevra)),
+            Format::Deb | Format::Arch | Format::Tar => by_location(),
+            Format::File => None,
+        }
+    }
+
     /// The locations that are not gone, best first.
     pub fn present(&self) -> impl Iterator<Item = &Location> {
         self.locations.iter().filter(|location| location.gone_at.is_none())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use artifact::{Artifact, Identity, Nevra, Package};
+use artifact::{Artifact, Format, Identity, Nevra, Package};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
 use crate::{Location, Record, Store, StoredPackage, short};
@@ -44,6 +44,7 @@ pub(crate) struct ListRow {
 #[derive(FromRow)]
 pub(crate) struct PackageRow {
     id: i64,
+    format: String,
     identity: Vec<u8>,
     name: String,
     epoch: Option<i64>,
@@ -117,7 +118,8 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
             continue;
         }
         let source_rpm = row.source.map(|source| short::whole_source(source, &nevra));
-        let package = Package { nevra, source_rpm, identity: to_identity(&row.identity)?, built_at: row.built_at };
+        let identity = to_identity(&row.identity)?;
+        let package = Package { format: to_format(&row.format)?, nevra, source_rpm, identity, built_at: row.built_at };
         let open = row.state == OPEN;
         packages.insert(
             row.id,
@@ -172,6 +174,10 @@ impl StoreRow {
 
 pub(crate) fn to_identity(bytes: &[u8]) -> sqlx::Result<Identity> {
     bytes.try_into().map(Identity::from_bytes).map_err(broken)
+}
+
+pub(crate) fn to_format(word: &str) -> sqlx::Result<Format> {
+    Format::of(word).ok_or_else(|| broken(format!("packages.format: expected one of {:?}, found {word:?}", Format::ALL)))
 }
 
 pub(crate) fn to_unsigned(value: i64) -> sqlx::Result<u64> {

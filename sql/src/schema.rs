@@ -50,7 +50,7 @@ impl Index {
     /// # Errors
     /// If a migration fails, or the database's schema is newer than this program's.
     pub async fn migrate(&self) -> Result<Migration> {
-        let failed = |source| Error::Migration { database: self.name(), source };
+        let failed = |source| Error::Migration { database: self.name().into(), source };
         let before = self.versions().await?;
         self.refuse_foreign(&before)?;
         let migrator = self.migrator();
@@ -124,7 +124,7 @@ impl Index {
     }
 
     fn schema_error(&self, found: String, advice: &'static str) -> Error {
-        Error::Schema { database: self.name(), expected: newest(), found, advice }
+        Error::Schema { database: self.name().into(), expected: newest(), found, advice }
     }
 
     fn migrator(&self) -> Migrator {

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use artifact::Identity;
+use artifact::{Format, Identity};
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, QueryBuilder};
 
 use crate::db::{asking, both};
-use crate::rows::{LIST, OPEN, broken, push_list, to_identity, to_unsigned};
+use crate::rows::{LIST, OPEN, broken, push_list, to_format, to_identity, to_unsigned};
 use crate::{Index, Result};
 
 /// The first eight bytes of the SHA-256 of a location's path below its store: the key of a location, together with the store and
@@ -48,6 +48,8 @@ impl fmt::Debug for PathHash {
 pub struct KnownLocation {
     /// The package there, or last there.
     pub package_id: i64,
+    /// What it comes in.
+    pub format: Format,
     /// Its identity.
     pub identity: Identity,
     /// Size of the archive in bytes.
@@ -84,9 +86,8 @@ impl Index {
             let mut known: HashMap<PathHash, (i64, KnownLocation)> = HashMap::new();
             asking!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(
-                    "select l.path_hash, l.package_id, p.identity, l.size, l.mtime_ns, l.last_seen, l.gone_at, p.state \
-                     from locations l join packages p on p.id = l.package_id \
-                     where p.identity_kind = 0 and l.store_id = ",
+                    "select l.path_hash, l.package_id, p.format, p.identity, l.size, l.mtime_ns, l.last_seen, l.gone_at, p.state \
+                     from locations l join packages p on p.id = l.package_id where l.store_id = ",
                 );
                 query.push_bind(store_id);
                 if let Some((first, last)) = between {
@@ -151,6 +152,7 @@ impl Index {
 struct KnownRow {
     path_hash: Vec<u8>,
     package_id: i64,
+    format: String,
     identity: Vec<u8>,
     size: i64,
     mtime_ns: Option<i64>,
@@ -164,6 +166,7 @@ impl KnownRow {
         let path = PathHash(self.path_hash.as_slice().try_into().map_err(broken)?);
         let location = KnownLocation {
             package_id: self.package_id,
+            format: to_format(&self.format)?,
             identity: to_identity(&self.identity)?,
             size: to_unsigned(self.size)?,
             mtime_ns: self.mtime_ns,

@@ -196,6 +196,11 @@ fn table_bytes(what: &str, count: u64, most: u64, entry_bytes: u16, expected_byt
     }
 }
 
+/// The first four bytes as a number; 0 where there are fewer.
+pub(super) fn word(bytes: &[u8], is_little: bool) -> u32 {
+    bytes.first_chunk().map_or(0, |bytes| if is_little { u32::from_le_bytes(*bytes) } else { u32::from_be_bytes(*bytes) })
+}
+
 fn is_64(ctx: Ctx) -> bool {
     ctx.container == Container::Big
 }

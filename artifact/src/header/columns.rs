@@ -63,18 +63,7 @@ impl<'e, 'b> Columns<'e, 'b> {
 
     /// Any number of strings.
     pub(super) fn dictionary(&self, tag: IndexTag) -> Result<Option<Strings<'b>>> {
-        let Some(entry) = self.find(tag) else { return Ok(None) };
-        // A string, an array of them, an array of translations.
-        if !matches!(entry.kind, 6 | 8 | 9) {
-            return Err(other_kind(entry, "string array"));
-        }
-        // No character of several bytes has a NUL in it, so all strings together are what each of them is.
-        let text = match str::from_utf8(entry.data) {
-            Ok(text) => text.into(),
-            Err(_) if self.is_utf8 => return Err(rpm::Error::InvalidUtf8 { tag: entry.tag.to_string() }.into()),
-            Err(_) => String::from_utf8_lossy(entry.data),
-        };
-        Ok(Some(Strings { text, count: entry.count as usize }))
+        self.find(tag).map(|entry| dictionary(entry, self.is_utf8)).transpose()
     }
 
     /// Of several entries with one tag the first counts.
@@ -110,6 +99,21 @@ impl Strings<'_> {
         let mut start = 0;
         memchr::memchr_iter(0, text.as_bytes()).map(move |end| &text[std::mem::replace(&mut start, end + 1)..end])
     }
+}
+
+/// The strings of an entry; `is_utf8` where all have to be UTF-8.
+pub(super) fn dictionary<'b>(entry: &Entry<'b>, is_utf8: bool) -> Result<Strings<'b>> {
+    // A string, an array of them, an array of translations.
+    if !matches!(entry.kind, 6 | 8 | 9) {
+        return Err(other_kind(entry, "string array"));
+    }
+    // No character of several bytes has a NUL in it, so all strings together are what each of them is.
+    let text = match str::from_utf8(entry.data) {
+        Ok(text) => text.into(),
+        Err(_) if is_utf8 => return Err(rpm::Error::InvalidUtf8 { tag: entry.tag.to_string() }.into()),
+        Err(_) => String::from_utf8_lossy(entry.data),
+    };
+    Ok(Strings { text, count: entry.count as usize })
 }
 
 fn other_kind(entry: &Entry<'_>, expected_data_type: &'static str) -> Error {

@@ -75,6 +75,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<Checked<'_>> {
     Ok(Checked { extent, signature, main })
 }
 
+/// The entries of a signature header that stands alone; bytes behind it are ignored.
+pub(super) fn check_signature_header(bytes: &[u8]) -> Result<Vec<Entry<'_>>> {
+    let need = Sizes::read(bytes, 0, SIGNATURE)?.total();
+    check_header(at_least(bytes, need, SIGNATURE.part)?, SIGNATURE)
+}
+
 /// What rpm allows in one of the two headers.
 #[derive(Clone, Copy)]
 struct Limits {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rpm::IndexTag;
 
 use super::columns::{Columns, Numbers, Strings};
-use super::structure::Entry;
-use super::{Class, File, file_digest_algorithm, is_regular};
+use super::structure::Checked;
+use super::{Class, File, file_digest_algorithm, is_regular, signatures};
 use crate::digest::{Algorithm, FileDigest};
 use crate::{Error, Result, path};
 
@@ -25,6 +25,7 @@ pub struct Table<'b> {
     link_targets: Strings<'b>,
     texts: Option<Dictionary<'b>>,
     mimes: Option<Dictionary<'b>>,
+    signatures: Option<Strings<'b>>,
 }
 
 /// What artifacts are found by: a [`File`] without what only its contents are checked with.
@@ -52,9 +53,9 @@ impl Row<'_> {
 }
 
 impl<'b> Table<'b> {
-    /// The files of a main header of so many bytes with these entries; `digest_algorithm` is its tag 5011.
-    pub(super) fn read(entries: &[Entry<'b>], header_bytes: usize, digest_algorithm: Option<u32>) -> Result<Self> {
-        let columns = Columns::new(entries);
+    /// The files of an archive whose main header has so many bytes; `digest_algorithm` is its tag 5011.
+    pub(super) fn read(checked: &Checked<'b>, header_bytes: usize, digest_algorithm: Option<u32>) -> Result<Self> {
+        let columns = Columns::new(&checked.main);
         let paths = Paths::read(&columns, MOST_PATH_BYTES.min(header_bytes * MOST_PATH_BYTES_OF_ONE))?;
         let count = paths.ends.len();
         let table = Self {
@@ -69,6 +70,7 @@ impl<'b> Table<'b> {
             link_targets: columns.strings(IndexTag::RPMTAG_FILELINKTOS, count)?,
             texts: Dictionary::read(&columns, IndexTag::RPMTAG_FILECLASS, IndexTag::RPMTAG_CLASSDICT, count)?,
             mimes: Dictionary::read(&columns, IndexTag::RPMTAG_FILEMIMEINDEX, IndexTag::RPMTAG_MIMEDICT, count)?,
+            signatures: signatures::column(&checked.signature, count).or_else(|| signatures::column(&checked.main, count)),
         };
         table.check_digests()?;
         Ok(table)
@@ -94,6 +96,7 @@ impl<'b> Table<'b> {
         let texts: Vec<Arc<str>> = strings_of(self.texts.as_ref());
         let mimes: Vec<Arc<str>> = strings_of(self.mimes.as_ref());
         let mut digests = self.digests.iter();
+        let mut signatures = self.signatures.iter().flat_map(Strings::iter);
         let mut files = Vec::with_capacity(self.paths.ends.len());
         for (at, row) in self.rows().enumerate() {
             let digest = self.digest_algorithm.zip(digests.next().filter(|hex| !hex.is_empty()));
@@ -108,6 +111,7 @@ impl<'b> Table<'b> {
                 digest: digest.map(|(algorithm, hex)| FileDigest::parse(algorithm, hex)).transpose()?,
                 link_target: row.link_target.map(str::to_owned),
                 class: self.class(at, &texts, &mimes),
+                signature: signatures.next().and_then(signatures::parse),
             });
         }
         Ok(files)

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rpm::{Header as RpmHeader, IndexSignatureTag, IndexTag, PackageMetadata};
 
 use super::structure::{Checked, Entry, HEADER_MAGIC, INTRO, LEAD};
-use crate::{Error, Identity, Nevra, Package, Result, nevra};
+use crate::{Error, Format, Identity, Nevra, Package, Result, nevra};
 
 type Main = RpmHeader<IndexTag>;
 
@@ -103,7 +103,7 @@ pub(super) fn package(header: &Main, identity: Identity, lead_says_source: bool)
         arch: plain(arch, "ARCH")?,
     };
     let built_at = optional(header.get_entry_data_as_u32(IndexTag::RPMTAG_BUILDTIME))?.map(i64::from);
-    Ok(Package { nevra, source_rpm, identity, built_at })
+    Ok(Package { format: Format::Rpm, nevra, source_rpm, identity, built_at })
 }
 
 /// A part of the package's name.

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rpm::{Header as RpmHeader, IndexTag, PackageMetadata};
+use rpm::{Header as RpmHeader, IndexSignatureTag, IndexTag, PackageMetadata};
+
+use compat_tests::ima::Signer;
 
 use super::table::{MOST_PATH_BYTES, MOST_PATH_BYTES_OF_ONE};
 use super::tags::optional;
@@ -21,6 +23,37 @@ fn fixtures_are_read_as_the_rpm_crate_reads_them_whole() {
     for archive in archives {
         let bytes = fs::read(&archive).unwrap();
         assert!(compare(&bytes), "{}", archive.display());
+    }
+}
+
+#[test]
+fn signatures_of_files_are_read_as_the_rpm_crate_reads_them_whole() {
+    let (signer, folder) = (Signer::make("ec"), tempfile::tempdir().unwrap());
+    for family in ["fedora-compat", "v6", "old-classes"] {
+        for rpm in compat_tests::fixtures::rpms(family) {
+            let signed = signer.sign(&rpm, folder.path());
+            let bytes = fs::read(&signed).unwrap();
+            assert!(compare(&bytes));
+            let header = Header::parse(&bytes).unwrap();
+            let hex = |file: &File| file.signature.as_deref().map(hex::encode).unwrap_or_default();
+            let found: Vec<_> = header.files.iter().map(|file| (file.path.clone(), hex(file))).collect();
+            assert_eq!(found, compat_tests::ima::signatures(&signed), "rpm shows others");
+            // The package is the same one, and takes them from the header that Koji keeps; not with another one's.
+            let mut unsigned = Header::parse(&fs::read(&rpm).unwrap()).unwrap();
+            assert_eq!((unsigned.package.identity, unsigned.has_file_signatures()), (header.package.identity, false));
+            let apart = folder.path().join("apart");
+            signer.sign_header(&rpm, &apart);
+            let apart = fs::read(apart).unwrap();
+            let has_digest = family != "old-classes";
+            let taken = unsigned.take_file_signatures(&apart);
+            assert!(if has_digest { taken.unwrap() == header.has_file_signatures() } else { taken.is_err() }, "{rpm:?}");
+            assert_eq!(unsigned.has_file_signatures(), has_digest && header.has_file_signatures());
+            for end in 0..apart.len() {
+                assert!(unsigned.take_file_signatures(&apart[..end]).is_err(), "{end}");
+            }
+            unsigned.package.identity = Identity::from_bytes([0; 32]);
+            assert!(unsigned.take_file_signatures(&apart).is_err());
+        }
     }
 }
 
@@ -114,11 +147,19 @@ fn whole(bytes: &[u8]) -> Result<Header> {
         return Err(Error::HeaderDigest { expected: recorded, found: identity });
     }
     let range = extent.main_start as u64..extent.end as u64;
+    let package = tags::package(&metadata.header, identity, lead_says_source(bytes))?;
+    let archive_bytes = tags::archive_bytes(&metadata, &range)?;
+    let mut files = files(&metadata.header, main.len())?;
+    let signatures = metadata.signature.get_entry_data_as_string_array(IndexSignatureTag::RPMSIGTAG_FILESIGNATURES);
+    let signatures = signatures.or_else(|_| metadata.header.get_entry_data_as_string_array(IndexTag::RPMTAG_FILESIGNATURES));
+    if let Some(signatures) = signatures.ok().filter(|signatures| signatures.len() == files.len()) {
+        files.iter_mut().zip(signatures).for_each(|(file, hex)| file.signature = signatures::parse(hex));
+    }
     Ok(Header {
-        package: tags::package(&metadata.header, identity, lead_says_source(bytes))?,
-        archive_bytes: tags::archive_bytes(&metadata, &range)?,
+        package,
+        archive_bytes,
         range,
-        files: files(&metadata.header, main.len())?,
+        files,
         compressor: tags::compressor(&metadata.header)?,
         signing_key: tags::signing_key(&metadata),
     })
@@ -168,6 +209,7 @@ fn files(header: &Main, header_bytes: usize) -> Result<Vec<File>> {
             digest: digest.map(|(algorithm, hex)| FileDigest::parse(algorithm, hex)).transpose()?,
             link_target: targets.get(at).filter(|target| !target.is_empty()).map(|target| (*target).to_owned()),
             class,
+            signature: None,
         });
     }
     Ok(files)

@@ -8,12 +8,13 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::{Algorithm, FileDigest};
 use crate::header::{Class, File, Header};
-use crate::{Identity, Nevra, Package};
+use crate::{Format, Identity, Nevra, Package};
 
 /// A header with these files.
 pub(crate) fn header(files: Vec<File>, compressor: Option<&str>) -> Header {
     let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: "1".into(), arch: "noarch".into() };
-    let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None };
+    let package =
+        Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
     Header { package, range: 0..0, archive_bytes: None, files, compressor: compressor.map(str::to_owned), signing_key: None }
 }
 
@@ -30,6 +31,7 @@ pub(crate) fn file(path: &str, contents: &[u8]) -> File {
         digest: Some(digest),
         link_target: None,
         class: Class::None,
+        signature: None,
     }
 }
 

@@ -7,7 +7,7 @@ const ID: [u8; 20] = [0x42; 20];
 
 fn artifact(ordinal: u32, path: &str) -> Artifact {
     let build_id = BuildId::from_bytes(&ID).unwrap();
-    Artifact { ordinal, build_id, kind: Kind::Executable, dwarf: Some(false), path: path.into() }
+    Artifact { ordinal, build_id, kind: Kind::Executable, dwarf: Some(false), path: path.into(), contents: None }
 }
 
 #[test]

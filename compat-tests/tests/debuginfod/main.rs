@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 
 mod cache;
+mod checklist;
+mod foreign_sources;
+mod ima;
 mod responses;
 mod sections;
 mod sources;

@@ -14,14 +14,7 @@ const SHORT: &str = "[index]\nhit_ttl = \"200ms\"\nmiss_ttl = \"100ms\"\n";
 const NOBODYS: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";
 
 fn servers() -> Sqlite {
-    index_of("server")
-}
-
-/// An index with nothing beside it: an importer may leave its log there, which another file must not find (docs/operations.md).
-fn index_of(family: &str) -> Sqlite {
-    let index = Sqlite::of(&[&fixtures::family(family)]);
-    drop(Session::start(&index.path(), "pragma wal_checkpoint(truncate)"));
-    index
+    Sqlite::of(&[&fixtures::family("server")])
 }
 
 /// Puts a copy of `file` where `path` is, in one step.
@@ -46,7 +39,7 @@ fn assert_away(gateway: &Gateway, path: &Path, what: &str) {
 
 #[test]
 fn a_file_that_vanishes_or_becomes_another_one() {
-    let (index, other) = (servers(), index_of("payloads"));
+    let (index, other) = (servers(), Sqlite::of(&[&fixtures::family("payloads")]));
     let copy = index.path().with_extension("copy");
     std::fs::copy(index.path(), &copy).unwrap();
     let nonsense = index.path().with_extension("nonsense");

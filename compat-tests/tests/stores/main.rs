@@ -5,6 +5,7 @@
 mod damaged;
 mod growing;
 mod lying;
+mod sections;
 mod unreachable;
 
 use std::io::Write;

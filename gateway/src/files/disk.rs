@@ -15,6 +15,7 @@ use rustix::process::geteuid;
 
 use super::Key;
 use super::entry::{About, Entry};
+use super::signature::{self, Signature};
 
 /// The cache folder.
 pub(crate) struct Folder {
@@ -99,8 +100,7 @@ impl Folder {
         match rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR) {
             Ok(fd) => Ok(Draft { file: fd.into(), name: None }),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-                let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-                let name = self.path.join(format!(".draft-{}-{number}", std::process::id()));
+                let name = self.temporary_name();
                 let file = File::options().read(true).write(true).create_new(true).open(&name)?;
                 Ok(Draft { file, name: Some(name) })
             }
@@ -108,16 +108,35 @@ impl Folder {
         }
     }
 
+    fn temporary_name(&self) -> PathBuf {
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!(".draft-{}-{number}", std::process::id()))
+    }
+
+    /// Keeps the signature of the file that will be at `path`.
+    pub(super) fn keep_signature(&self, path: &Path, signature: &Signature) -> io::Result<()> {
+        match signature::keep(path, signature, &self.temporary_name()) {
+            // Somebody removed the folder.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.make()?;
+                signature::keep(path, signature, &self.temporary_name())
+            }
+            kept => kept,
+        }
+    }
+
     /// The whole files of an earlier run; drafts of one are removed.
     pub(super) fn left_by_an_earlier_run(&self) -> Result<Vec<(Key, Entry)>> {
         let context = || format!("cache folder {}", self.path.display());
-        let mut found = Vec::new();
+        let (mut found, mut signed) = (Vec::new(), Vec::new());
         for item in std::fs::read_dir(&self.path).with_context(context)? {
             let item = item.with_context(context)?;
             let name = item.file_name();
             let Some(name) = name.to_str() else { continue };
             if name.starts_with(".draft-") {
                 std::fs::remove_file(item.path()).with_context(context)?;
+            } else if let Some(file) = name.strip_suffix(signature::ENDING).filter(|name| parse_name(name).is_some()) {
+                signed.push(self.path.join(file));
             } else if let Some((key, size, digest)) = parse_name(name) {
                 // Not followed, if it is a link.
                 let metadata = item.metadata().with_context(context)?;
@@ -126,9 +145,14 @@ impl Folder {
                     std::fs::remove_file(item.path()).with_context(context)?;
                     continue;
                 }
-                let about = About { size, mtime: metadata.mtime(), digest: digest.to_owned(), path: item.path() };
+                let (path, digest) = (item.path(), digest.to_owned());
+                let signature = signature::kept(&path).with_context(context)?;
+                let about = About { size, mtime: metadata.mtime(), digest, signature, path };
                 found.push((metadata.accessed().ok(), key, Entry::whole(about)));
             }
+        }
+        for file in signed.iter().filter(|file| !file.exists()) {
+            signature::remove(file).with_context(context)?;
         }
         // Least recently read first, so that these are evicted first.
         found.sort_by_key(|(used, ..)| *used);
@@ -207,6 +231,26 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].0, key);
         assert_eq!((found[0].1.size(), found[0].1.mtime(), found[0].1.digest()), (5, 1_000_000_000, "ab12"));
+    }
+
+    #[test]
+    fn a_signature_stays_as_long_as_its_file() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temporary.path()).unwrap();
+        let key = Key { identity: artifact::Identity::from_bytes([7; 32]), ordinal: 3 };
+        let (path, lost) = (folder.path(key, 5, "ab12"), folder.path(Key { ordinal: 4, ..key }, 5, "ab12"));
+        std::fs::write(&path, b"hello").unwrap();
+        for file in [&path, &lost] {
+            folder.keep_signature(file, &[3, 2, 4].into()).unwrap();
+        }
+        let (_, entry) = folder.left_by_an_earlier_run().unwrap().pop().unwrap();
+        assert_eq!(entry.signature().map(|signature| &signature[..]), Some(&[3, 2, 4][..]));
+        let names = || std::fs::read_dir(&folder.path).unwrap().count();
+        assert_eq!(names(), 2, "a signature without its file stays");
+        entry.remove();
+        assert_eq!(names(), 0);
+        std::fs::remove_dir(&folder.path).unwrap();
+        folder.keep_signature(&path, &[3, 2, 4].into()).unwrap();
     }
 
     #[test]

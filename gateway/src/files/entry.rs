@@ -15,6 +15,7 @@ use futures::Stream;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::signature::{self, Signature};
 use crate::archives::{Failure, read_header};
 
 /// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
@@ -59,6 +60,8 @@ pub(crate) struct About {
     pub(crate) mtime: i64,
     /// Hex digest of the contents out of the package's header; `""` where it has none.
     pub(crate) digest: String,
+    /// The file's own, where the package has one.
+    pub(crate) signature: Option<Signature>,
     /// Where the whole file is or will be.
     pub(crate) path: PathBuf,
 }
@@ -80,6 +83,8 @@ pub(crate) struct Content {
     pub(crate) entry: Arc<Entry>,
     /// Within the entry.
     pub(crate) range: Range<u64>,
+    /// Its end does not leave before the entry is whole: it is an answer of its own, that nobody shall have of a wrong file.
+    is_part: bool,
 }
 
 impl Entry {
@@ -99,7 +104,8 @@ impl Entry {
     /// Where its metadata cannot be read.
     pub(crate) fn of(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        let about = About { size: metadata.len(), mtime: metadata.mtime(), digest: String::new(), path: PathBuf::new() };
+        let (size, mtime) = (metadata.len(), metadata.mtime());
+        let about = About { size, mtime, digest: String::new(), signature: None, path: PathBuf::new() };
         let entry = Self::new(about, Some(Arc::new(file)), watch::channel(Progress::Whole).1);
         Ok(Self { opened: Some(State::of(&metadata)), ..entry })
     }
@@ -141,6 +147,11 @@ impl Entry {
         &self.about.digest
     }
 
+    /// The signature of the whole file, where its package has one.
+    pub(crate) fn signature(&self) -> Option<&Signature> {
+        self.about.signature.as_ref()
+    }
+
     /// Where the whole file is or will be; empty for what is no member.
     pub(super) fn path(&self) -> &Path {
         &self.about.path
@@ -153,7 +164,7 @@ impl Entry {
 
     /// All of it.
     pub(crate) fn content(self: &Arc<Self>) -> Content {
-        Content { entry: self.clone(), range: 0..self.size() }
+        Content { entry: self.clone(), range: 0..self.size(), is_part: false }
     }
 
     /// Neither failed nor lost.
@@ -200,20 +211,7 @@ impl Entry {
         patience: Duration,
         bytes: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let mut bytes = std::pin::pin!(bytes);
-        let (mut flow, mut flowed_at) = (self.flow.load(Ordering::Relaxed), Instant::now());
-        loop {
-            if let Ok(bytes) = tokio::time::timeout(patience / LOOKS, &mut bytes).await {
-                return bytes;
-            }
-            let before = std::mem::replace(&mut flow, self.flow.load(Ordering::Relaxed));
-            if before != flow {
-                flowed_at = Instant::now();
-            } else if flowed_at.elapsed() >= patience {
-                let name = self.about.path.display();
-                return Err(Failure::Unknown(format!("{name}: expected bytes of the archive within {patience:?}, found none")));
-            }
-        }
+        while_it_flows(&self.flow, patience, &self.about.path.display().to_string(), bytes).await
     }
 
     /// So many bytes were read or written.
@@ -279,10 +277,13 @@ impl Entry {
 
     /// Takes its name away. Who has the file open goes on reading.
     pub(super) fn remove(&self) {
-        if let Err(error) = std::fs::remove_file(&self.about.path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.about.path.display(), %error, "an evicted file could not be removed");
+        let signature = self.about.signature.as_ref().map_or(Ok(()), |_| signature::remove(&self.about.path));
+        for removed in [std::fs::remove_file(&self.about.path), signature] {
+            if let Err(error) = removed
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %self.about.path.display(), %error, "an evicted file could not be removed");
+            }
         }
     }
 
@@ -296,7 +297,7 @@ impl Entry {
     }
 
     /// Waits until the bytes up to `end` may leave, and says up to where they may.
-    async fn available(&self, end: u64) -> Result<u64, Failure> {
+    pub(super) async fn available(&self, end: u64) -> Result<u64, Failure> {
         let mut progress = self.progress.clone();
         loop {
             match &*progress.borrow_and_update() {
@@ -314,6 +315,31 @@ impl Entry {
     }
 }
 
+/// Waits for what comes of an archive as long as `flow` grows, for at most `patience` while it does not.
+///
+/// # Errors
+/// What `future` says, or that it does not go on.
+pub(crate) async fn while_it_flows<T>(
+    flow: &AtomicU64,
+    patience: Duration,
+    name: &str,
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut future = std::pin::pin!(future);
+    let (mut flowed, mut flowed_at) = (flow.load(Ordering::Relaxed), Instant::now());
+    loop {
+        if let Ok(done) = tokio::time::timeout(patience / LOOKS, &mut future).await {
+            return done;
+        }
+        let before = std::mem::replace(&mut flowed, flow.load(Ordering::Relaxed));
+        if before != flowed {
+            flowed_at = Instant::now();
+        } else if flowed_at.elapsed() >= patience {
+            return Err(Failure::Unknown(format!("{name}: expected bytes of the archive within {patience:?}, found none")));
+        }
+    }
+}
+
 impl State {
     fn of(metadata: &Metadata) -> Self {
         Self { size: metadata.len(), mtime: (metadata.mtime(), metadata.mtime_nsec()) }
@@ -321,6 +347,11 @@ impl State {
 }
 
 impl Content {
+    /// A section of an entry.
+    pub(crate) fn section(entry: Arc<Entry>, range: Range<u64>) -> Self {
+        Self { entry, range, is_part: true }
+    }
+
     /// How many bytes.
     pub(crate) fn len(&self) -> u64 {
         self.range.end - self.range.start
@@ -328,7 +359,8 @@ impl Content {
 
     /// The part `range` of this content.
     pub(crate) fn part(&self, range: Range<u64>) -> Self {
-        Self { entry: self.entry.clone(), range: self.range.start + range.start..self.range.start + range.end }
+        let range = self.range.start + range.start..self.range.start + range.end;
+        Self { entry: self.entry.clone(), range, is_part: self.is_part }
     }
 
     /// Waits until the first bytes may leave, so that a response that is begun is likely to end.
@@ -336,7 +368,8 @@ impl Content {
     /// # Errors
     /// Why the extraction failed.
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
-        let first = (self.range.start + 1).min(self.range.end);
+        let first =
+            if self.is_part && self.len() <= CHUNK { self.entry.size() } else { (self.range.start + 1).min(self.range.end) };
         self.entry.available(first).await.map(drop)
     }
 
@@ -356,6 +389,10 @@ impl Content {
                     None => content.entry.file()?,
                 };
                 let length = (available - at).min(CHUNK);
+                if content.is_part && at + length == content.range.end {
+                    let whole = content.entry.available(content.entry.size());
+                    whole.await.map_err(|failure| io::Error::other(failure.to_string()))?;
+                }
                 let opened = content.entry.opened.filter(|_| at + length == content.range.end);
                 let (file, bytes) = spawn_blocking(move || {
                     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];

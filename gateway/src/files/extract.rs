@@ -6,14 +6,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use artifact::header::Header;
-use artifact::{BuildId, elf, payload};
+use artifact::{BuildId, elf};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::disk::Draft;
 use super::entry::{About, Progress};
 use super::{Entry, Key, disk};
-use crate::archives::{Archive, Failure, Place};
+use crate::archives::{Archive, Failure, Inside, Place};
 use crate::metrics::METRICS;
 
 /// How much of an ELF file is looked at before the first byte leaves.
@@ -27,21 +26,24 @@ pub(super) fn start(
     build_id: Option<BuildId>,
     turn: OwnedSemaphorePermit,
 ) -> Result<Arc<Entry>, Failure> {
-    let nvra = archive.header.package.nevra.nvra();
-    let Some(file) = archive.header.by_ordinal(key.ordinal).filter(|file| file.is_regular()) else {
+    let Some(file) = archive.inside.file(key.ordinal) else {
+        let nvra = archive.inside.nvra();
         return Err(Failure::Absent(format!("{nvra}: expected a regular file with number {}, found none", key.ordinal)));
     };
     let digest = file.digest.as_ref().map(ToString::to_string).unwrap_or_default();
     let path = folder.path(key, file.size, &digest);
-    let about = About { size: file.size, mtime: i64::from(file.mtime), digest, path };
+    let signature = file.signature.as_deref().map(Into::into);
+    let about = About { size: file.size, mtime: i64::from(file.mtime), digest, signature, path };
 
     let refused = |error| refused(&about, &error);
     let draft = folder.draft(file.size).map_err(refused)?;
     let reader = draft.file.try_clone().map_err(refused)?;
     let (sender, progress) = watch::channel(Progress::Growing(0));
     let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), progress));
-    let Archive { header, payload, place } = archive;
-    let work = Work { folder, header, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender, place };
+    let path = file.path.clone();
+    let Archive { inside, payload, place } = archive;
+    let nvra = inside.nvra();
+    let work = Work { folder, inside, nvra, path, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender, place };
     tokio::task::spawn_blocking(move || {
         work.run(payload, draft);
         drop(turn);
@@ -60,7 +62,10 @@ fn refused(about: &About, error: &io::Error) -> Failure {
 /// One extraction.
 struct Work {
     folder: Arc<disk::Folder>,
-    header: Arc<Header>,
+    inside: Inside,
+    nvra: String,
+    /// Path of the member.
+    path: String,
     ordinal: u32,
     build_id: Option<BuildId>,
     about: About,
@@ -72,8 +77,7 @@ struct Work {
 impl Work {
     fn run(self, payload: Box<dyn Read + Send>, draft: Draft) {
         let started = Instant::now();
-        let nvra = &self.header.package.nevra;
-        let path = self.header.by_ordinal(self.ordinal).map_or("", |file| file.path.as_str());
+        let (nvra, path) = (&self.nvra, &self.path);
         match self.extract(payload, draft) {
             Ok(()) => {
                 METRICS.extractions.with_label_values(&["whole"]).inc();
@@ -94,11 +98,11 @@ impl Work {
     }
 
     fn extract(&self, payload: Box<dyn Read + Send>, draft: Draft) -> Result<(), Failure> {
-        let nvra = &self.header.package.nevra;
+        let nvra = &self.nvra;
         let unknown = |error: &dyn fmt::Display| Failure::Unknown(format!("{nvra}: {error}"));
         let mut growing = Growing { work: self, file: &draft.file, first: Vec::new(), written: 0, ended: None };
         let archive = Flowing { payload, work: self, bytes: 0, started: Instant::now() };
-        let extracted = payload::extract(archive, &self.header, self.ordinal, &mut growing);
+        let extracted = self.inside.extract(archive, self.ordinal, &mut growing);
         if let Some(failure) = growing.ended {
             return Err(failure);
         }
@@ -110,7 +114,7 @@ impl Work {
         let is_abandoned = Arc::strong_count(&self.entry) == 1;
         if !is_abandoned && !self.entry.is_evicted() {
             draft.file.sync_data().map_err(|error| refused(&self.about, &error))?;
-            match draft.publish(&self.folder, &self.about.path, self.about.mtime) {
+            match self.publish(draft) {
                 Ok(()) => self.entry.named(),
                 Err(error) => {
                     let cause = refused(&self.about, &error);
@@ -120,6 +124,14 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    fn publish(&self, draft: Draft) -> io::Result<()> {
+        let About { path, mtime, signature, .. } = &self.about;
+        if let Some(signature) = signature {
+            self.folder.keep_signature(path, signature)?;
+        }
+        draft.publish(&self.folder, path, *mtime)
     }
 
     /// The build-id of a whole file whose first bytes did not show it. What is not ELF has no say: a compressed kernel module, whose
@@ -132,7 +144,7 @@ impl Work {
     fn check(&self, found: BuildId) -> Result<(), Failure> {
         match &self.build_id {
             Some(expected) if *expected != found => {
-                let nvra = &self.header.package.nevra;
+                let nvra = &self.nvra;
                 Err(Failure::Absent(format!("{nvra}: expected a file with build-id {expected}, found {found}")))
             }
             _ => {

@@ -4,13 +4,16 @@
 //!   entry, so it is extracted once; [`entry`] says how it is read while it grows.
 //! - [`extract`] fills an entry; the file gets its name only when it is whole and its digest is right.
 //! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
-//! - [`memory`] keeps small files that were asked for.
+//! - [`sections`] finds the sections of a file, and remembers where they are.
+//! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
 //! - The cache holds entries by their size; an evicted file is unlinked, and responses in flight keep their descriptor.
 
 mod disk;
 mod entry;
 mod extract;
 mod memory;
+mod sections;
+mod signature;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,9 +31,10 @@ use tokio::sync::Semaphore;
 use crate::archives::{Archive, Failure};
 use crate::metrics::METRICS;
 
-pub(crate) use entry::{Content, Entry};
+pub(crate) use entry::{Content, Entry, while_it_flows};
+pub(crate) use sections::Place;
 
-/// Which member: the package and the file's number in its header.
+/// Which member: the package and the file's number in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) identity: Identity,
@@ -43,6 +47,7 @@ pub(crate) struct Files {
     folder: Arc<disk::Folder>,
     cache: Cache<Key, Arc<Entry>>,
     memory: memory::Memory,
+    sections: sections::Sections,
     extractions: Arc<Semaphore>,
     runtime: Handle,
 }
@@ -71,7 +76,14 @@ impl Files {
             })
             .build();
         let extractions = Arc::new(Semaphore::new(MOST_EXTRACTIONS));
-        let files = Self { folder, cache, memory: memory::Memory::new(), extractions, runtime: Handle::current() };
+        let files = Self {
+            folder,
+            cache,
+            memory: memory::Memory::new(),
+            sections: sections::Sections::new(),
+            extractions,
+            runtime: Handle::current(),
+        };
         for (key, entry) in files.folder.left_by_an_earlier_run()? {
             files.count(&entry);
             files.cache.insert(key, Arc::new(entry)).await;
@@ -112,7 +124,7 @@ impl Files {
                     return Err(Failure::Here(format!("expected fewer than {MOST_EXTRACTIONS} extractions at once, found all")));
                 };
                 let archive = open.await?;
-                files.make_room(archive.header.by_ordinal(key.ordinal).map_or(0, |file| file.size)).await;
+                files.make_room(archive.inside.file(key.ordinal).map_or(0, |file| file.size)).await;
                 extract::start(files.folder, key, archive, build_id, turn)
             });
             let entry = begun.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))?;
@@ -125,11 +137,9 @@ impl Files {
         filled.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
     }
 
-    /// The bytes of a small member that is whole.
+    /// The bytes of a small member that is whole, or of a small section of one.
     pub(crate) async fn small(&self, content: &Content) -> Option<Bytes> {
-        let bytes = self.memory.bytes(&content.entry).await?;
-        let (start, end) = (usize::try_from(content.range.start).ok()?, usize::try_from(content.range.end).ok()?);
-        (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
+        self.memory.bytes(content).await
     }
 
     /// Forgets an entry that does not go on, so that the member can be had from elsewhere; who reads it goes on reading.

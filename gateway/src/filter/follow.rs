@@ -99,10 +99,17 @@ impl Follower {
                 _ = pulse.tick() => {}
                 made = made(&mut self.scan) => self.ready = self.made(made),
             }
-            if let Err(cause) = self.follow().await
-                && self.trouble.replace(cause.clone()).is_none()
-            {
-                tracing::warn!(cause, "the filter cannot be kept up to date");
+            loop {
+                match self.follow().await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(cause) => {
+                        if self.trouble.replace(cause.clone()).is_none() {
+                            tracing::warn!(cause, "the filter cannot be kept up to date");
+                        }
+                        break;
+                    }
+                }
             }
         }
     }
@@ -126,17 +133,17 @@ impl Follower {
         }
     }
 
-    /// Asks the index what came, and puts a base that is just made into use.
-    async fn follow(&mut self) -> Result<(), String> {
+    /// Asks the index what came, and puts a base that is just made into use. Is there more to ask for?
+    async fn follow(&mut self) -> Result<bool, String> {
         // Before the question: what came later may not be in the answer.
         let now = Instant::now();
         let Some(known) = &self.heads else {
             self.heads = Some(self.asked(self.index.heads()).await?);
             self.begin_scan("start");
-            return Ok(());
+            return Ok(false);
         };
         match self.asked(self.index.changes(known)).await? {
-            Changes::Since { heads, hashes } => {
+            Changes::Since { heads, hashes, is_all } => {
                 if self.trouble.take().is_some() {
                     tracing::info!("the filter is kept up to date again");
                 }
@@ -150,7 +157,11 @@ impl Follower {
                     self.filter.set(Some(Arc::new(base)), since);
                     self.saved = None;
                 }
-                self.filter.add(&hashes, now);
+                self.filter.add(&hashes);
+                if !is_all {
+                    return Ok(true);
+                }
+                self.filter.is_current(now);
                 self.save();
                 match self.filter.lengths() {
                     (None, _) => self.begin_scan("start"),
@@ -169,7 +180,7 @@ impl Follower {
             }
             Changes::Lost(cause) => self.lose(&cause),
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn asked<T>(&self, question: impl Future<Output = sql::Result<T>>) -> Result<T, String> {
@@ -282,7 +293,7 @@ async fn scan(index: &Index) -> Result<(Heads, Base)> {
 
 #[cfg(test)]
 mod tests {
-    use artifact::{Artifact, BuildId, Identity, Kind, Package};
+    use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
     use sql::{Access, DatabaseUrl, Import, NewLocation, NewStore, Tier};
 
     use super::super::Said;
@@ -305,10 +316,18 @@ mod tests {
         let mut identity = [0; 32];
         identity[..2].copy_from_slice(&numbers.start.to_be_bytes());
         let nevra = format!("p{}-1-1.x86_64", numbers.start).parse().unwrap();
-        let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes(identity), built_at: None };
+        let package =
+            Package { nevra, source_rpm: None, identity: Identity::from_bytes(identity), built_at: None, format: Format::Rpm };
         let artifacts = numbers.clone().map(|number| {
             let path = format!("/usr/bin/{number}");
-            Artifact { ordinal: number.into(), build_id: build_id(number), kind: Kind::Executable, dwarf: None, path }
+            Artifact {
+                ordinal: number.into(),
+                build_id: build_id(number),
+                kind: Kind::Executable,
+                dwarf: None,
+                path,
+                contents: None,
+            }
         });
         let artifacts = artifacts.collect();
         let path = format!("{}.rpm", numbers.start);

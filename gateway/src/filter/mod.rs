@@ -92,17 +92,22 @@ impl Filter {
         }
     }
 
-    /// Another base, with what came since it was begun. Says nothing before the next [`Filter::add`].
+    /// Another base, with what came since it was begun. Says nothing before the next [`Filter::is_current`].
     fn set(&self, base: Option<Arc<Base>>, delta: HashSet<u64>) {
         self.change(|state| *state = State { base, delta, checked: None });
     }
 
-    /// What came until `checked`.
-    fn add(&self, hashes: &[u64], checked: Instant) {
-        self.change(|state| {
-            state.delta.extend(hashes);
-            state.checked = Some(checked);
-        });
+    /// What came.
+    fn add(&self, hashes: &[u64]) {
+        // Nobody who looks something up shall wait for long.
+        for hashes in hashes.chunks(ADDED_AT_ONCE) {
+            self.change(|state| state.delta.extend(hashes));
+        }
+    }
+
+    /// What came until then was added.
+    fn is_current(&self, checked: Instant) {
+        self.change(|state| state.checked = Some(checked));
         // Without a base it says nothing, however fresh that is.
         if self.lengths().0.is_some() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
@@ -134,6 +139,8 @@ impl Filter {
     }
 }
 
+/// Hashes that are added in one go.
+const ADDED_AT_ONCE: usize = 4096;
 /// What a hash takes in the set: itself, a byte, and the eighth that stays free.
 const DELTA_BYTES: usize = 10;
 
@@ -152,12 +159,14 @@ mod tests {
         assert_eq!(filter.look(&build_id(1), began), Said::Nothing, "there is no filter");
         filter.set(Some(Arc::new(Base::of(vec![sql::hash(&build_id(1))]).unwrap())), HashSet::new());
         assert_eq!(filter.look(&build_id(2), began), Said::Nothing, "the index was not asked yet");
-        filter.add(&[sql::hash(&build_id(3))], began);
+        filter.add(&[sql::hash(&build_id(3))]);
+        assert_eq!(filter.look(&build_id(2), began), Said::Nothing, "not all that came was added yet");
+        filter.is_current(began);
         let at = |seconds, number| filter.look(&build_id(number), began + Duration::from_secs(seconds));
         assert_eq!([at(0, 1), at(0, 2), at(0, 3)], [Said::Maybe, Said::No, Said::Maybe]);
         assert_eq!([at(9, 1), at(9, 2), at(9, 3)], [Said::Maybe, Said::No, Said::Maybe]);
         assert_eq!([at(10, 1), at(10, 2), at(10, 3)], [Said::Nothing; 3]);
-        filter.add(&[], began + Duration::from_secs(11));
+        filter.is_current(began + Duration::from_secs(11));
         assert_eq!(at(12, 2), Said::No);
         filter.set(None, HashSet::new());
         assert_eq!(at(12, 2), Said::Nothing);

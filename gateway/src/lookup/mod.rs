@@ -235,7 +235,7 @@ impl Lookup {
         }
         tokio::time::timeout_at(until.into(), query).await.unwrap_or_else(|_| {
             self.watch.suspect();
-            Err("index: expected an answer within the budget, found none".into())
+            Err(format!("index: {}: expected an answer within the budget, found none", self.index.name()))
         })
     }
 }

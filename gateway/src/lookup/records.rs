@@ -40,17 +40,19 @@ mod tests {
     use std::cell::Cell;
     use std::sync::Arc;
 
-    use artifact::{Artifact, BuildId, Identity, Kind, Package};
+    use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
     use sql::StoredPackage;
 
     use super::*;
 
     fn record() -> Record {
         let nevra = "p-1-1.x86_64".parse().unwrap();
-        let package = Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None };
+        let package =
+            Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
         let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
         let build_id = BuildId::from_bytes(&[1]).unwrap();
-        let artifact = Artifact { ordinal: 0, build_id, kind: Kind::Executable, dwarf: None, path: "/usr/bin/p".into() };
+        let artifact =
+            Artifact { ordinal: 0, build_id, kind: Kind::Executable, dwarf: None, path: "/usr/bin/p".into(), contents: None };
         Record { package: Arc::new(stored), artifact }
     }
 

@@ -1,14 +1,14 @@
-//! `/archive/IDENTITY/NVRA.rpm`: an archive from the gateway's own disk, for packages that are nowhere else.
+//! `/archive/IDENTITY/NAME`: an archive from the gateway's own disk, for packages that are nowhere else. A plain file is none.
 
 use std::sync::Arc;
 
 use actix_web::http::header::{CACHE_CONTROL, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
-use artifact::Identity;
+use artifact::{Format, Identity};
 use sql::StoredPackage;
 
 use super::{resource, tail};
-use crate::archives::{Failure, open_below_root, published};
+use crate::archives::{Failure, expect_unchanged, open_below_root, published};
 use crate::deliver;
 use crate::error;
 use crate::files::Entry;
@@ -22,10 +22,10 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
     let wanted = tail(&request, "/archive/").ok();
     let wanted = wanted.as_deref().and_then(|tail| tail.split_once('/'));
     let Some((Ok(identity), name)) = wanted.map(|(identity, name)| (identity.parse::<Identity>(), name.to_owned())) else {
-        return error::malformed(&"expected /archive/IDENTITY/NVRA.rpm with 64 hex digits as IDENTITY");
+        return error::malformed(&"expected /archive/IDENTITY/NAME with 64 hex digits as IDENTITY");
     };
     let package = match gateway.lookup.query(|index| async move { index.package(&identity).await }).await {
-        Ok(Some(package)) if name == format!("{}.rpm", package.package.nevra) => package,
+        Ok(Some(package)) if package.archive_name().is_some_and(|expected| name == expected) => package,
         Ok(_) => return error::absent(),
         Err(cause) => {
             tracing::warn!(cause, "undecided");
@@ -33,13 +33,17 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
         }
     };
     let elsewhere = published(&package);
+    let content_type = match package.package.format {
+        Format::Deb => "application/vnd.debian.binary-package",
+        _ => deliver::BYTES,
+    };
     let opened = tokio::time::timeout(gateway.config.federation.budget, web::block(move || open(&package))).await;
     let Ok(opened) = opened else {
         tracing::warn!("an archive could not be opened within the budget");
         return error::undecided(false);
     };
     match opened {
-        Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file)),
+        Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), content_type),
         Ok(Err(Failure::Absent(_))) => match elsewhere {
             Some(url) => HttpResponse::Found()
                 .insert_header((LOCATION, url.as_str()))
@@ -64,8 +68,13 @@ fn open(package: &StoredPackage) -> Result<Entry, Failure> {
     let locations = package.present().filter(|location| location.store.root.is_some());
     for location in locations {
         let opened = open_below_root(location).and_then(|file| {
+            if package.package.format != Format::Rpm {
+                expect_unchanged(&file, location)?;
+            }
             let file = Entry::of(file).map_err(|error| Failure::Unknown(format!("{}: {error}", location.path)))?;
-            file.read_header(package.package.identity, &location.path)?;
+            if package.package.format == Format::Rpm {
+                file.read_header(package.package.identity, &location.path)?;
+            }
             Ok(file)
         });
         match opened {

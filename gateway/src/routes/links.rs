@@ -37,7 +37,7 @@ impl Links {
 
     /// This gateway's own copy of a package.
     pub(super) fn own(&self, package: &StoredPackage) -> Option<String> {
-        let path = format!("archive/{}/{}.rpm", package.package.identity, package.package.nevra);
+        let path = format!("archive/{}/{}", package.package.identity, package.archive_name()?);
         http_client::below(&self.base, &path).map(String::from)
     }
 }

@@ -93,7 +93,7 @@ fn entry(record: &Record, locations: Vec<Place>) -> Entry {
         kind: artifact.kind.as_str().into(),
         buildid: artifact.build_id.to_string(),
         file: artifact.path.clone(),
-        archive: Some(format!("{}.rpm", package.nevra)),
+        archive: record.package.archive_name(),
         nevra: Some(nevra(&package.nevra)),
         source_rpm: package.source_rpm.clone(),
         distro: Some(record.package.distro.clone()).filter(|distro| !distro.is_empty()),

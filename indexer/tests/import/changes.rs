@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Place, many_packages};
+use crate::support::{Place, dump, many_packages, nvras, open};
 
 #[tokio::test]
 async fn second_run_reads_nothing_and_changes_nothing() {
@@ -170,4 +170,16 @@ async fn two_importers_at_once_end_with_the_index_of_one() {
     }
     assert_eq!(place.dump().await, expected);
     place.import(&[]).counts(&[("unchanged", 400), ("gone", 0)]);
+}
+
+#[tokio::test]
+async fn an_import_that_ends_alone_leaves_the_whole_index_in_the_file() {
+    let place = Place::with_fixtures();
+    place.import(&[]);
+    let log = place.folder.path().join("index.db-wal");
+    assert!(fs::metadata(&log).map_or(0, |log| log.len()) == 0, "expected an empty log");
+    let copy = place.folder.path().join("copy.db");
+    fs::copy(place.folder.path().join("index.db"), &copy).unwrap();
+    let copy = open(&format!("sqlite:{}", copy.display())).await;
+    assert_eq!(dump(&copy, &nvras(&place.packages())).await, place.dump().await);
 }

@@ -11,7 +11,7 @@ use crate::{Fresh, on_both};
 /// What came, in order, and the state afterwards.
 async fn since(reader: &Index, known: &Heads) -> (Vec<u64>, Heads) {
     match reader.changes(known).await.unwrap() {
-        Changes::Since { heads, mut hashes } => {
+        Changes::Since { heads, mut hashes, is_all: true } => {
             hashes.sort_unstable();
             (hashes, heads)
         }
@@ -54,6 +54,35 @@ fn a_reader_hears_of_every_build_id_whoever_inserted_it() {
         let both = ["seen", "hidden"].map(|name| artifact(if name == "seen" { 1 } else { 2 }, name, Kind::Executable, name));
         index.insert("b", &[import(&mirror, "open-1-1.x86_64", both.to_vec())]).await.unwrap();
         assert_eq!(since(&reader, &known).await.0, hashes(&["seen", "hidden"]));
+    });
+}
+
+#[test]
+fn much_that_came_is_told_a_part_at_a_time() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let names: Vec<String> = (0..20).map(|number| format!("p-{number}-1.x86_64")).collect();
+        for name in &names {
+            index.insert("a", &[simple(&mirror, name)]).await.unwrap();
+        }
+        index.insert("b", &[simple(&mirror, "q-1-1.x86_64")]).await.unwrap();
+        let (mut known, mut came, mut lengths) = (Heads::new(), BTreeSet::new(), Vec::new());
+        loop {
+            let Changes::Since { heads, hashes, is_all } = index.changes(&known).await.unwrap() else {
+                panic!("expected changes")
+            };
+            lengths.push(hashes.len());
+            came.extend(hashes);
+            known = heads;
+            if is_all {
+                break;
+            }
+        }
+        assert_eq!(lengths, [10, 8, 3], "nine at first, none of which is known, and the other writer's");
+        let all: Vec<&str> = names.iter().map(String::as_str).chain(["q-1-1.x86_64"]).collect();
+        assert_eq!(came, hashes(&all).into_iter().collect());
+        assert_eq!(known, index.heads().await.unwrap());
     });
 }
 

@@ -1,6 +1,6 @@
 //! Packages, artifacts and imports to insert.
 
-use artifact::{Artifact, BuildId, Identity, Kind, Package};
+use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
 use sha2::{Digest, Sha256};
 use sql::{Import, Index, NewLocation, NewStore, Store, Tier};
 
@@ -15,11 +15,11 @@ pub(crate) fn build_id(text: &str) -> BuildId {
 pub(crate) fn package(nevra: &str) -> Package {
     let nevra: artifact::Nevra = nevra.parse().unwrap();
     let source_rpm = Some(format!("{}-{}-{}.src.rpm", nevra.name, nevra.version, nevra.release));
-    Package { identity: identity(&nevra.to_string()), nevra, source_rpm, built_at: Some(1_320_000_000) }
+    Package { identity: identity(&nevra.to_string()), nevra, source_rpm, built_at: Some(1_320_000_000), format: Format::Rpm }
 }
 
 pub(crate) fn artifact(ordinal: u32, id: &str, kind: Kind, path: &str) -> Artifact {
-    Artifact { ordinal, build_id: build_id(id), kind, dwarf: None, path: path.into() }
+    Artifact { ordinal, build_id: build_id(id), kind, dwarf: None, path: path.into(), contents: None }
 }
 
 /// A complete import of a package with these artifacts, at `NVRA.rpm` in the store.

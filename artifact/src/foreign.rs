@@ -1,0 +1,339 @@
+//! What holds ELF files and is no RPM: Debian packages, Arch packages, other tar archives, plain files.
+//!
+//! None of them has a header that says what is in it, so an import reads them whole, once: their SHA-256 is their identity, and what
+//! an RPM's header would say of a file with a build-id (size, time, digest) becomes part of its [`Artifact`]. With that, a gateway
+//! serves it as it serves a member of an RPM, while it is unpacked. Other files (sources) are found by a [`Catalog`].
+//!
+//! - `ar`, `tar`, `extended`: walks over archives that bound what they keep;
+//! - `names`: package, version and arch out of `control`, `.PKGINFO` or the file's name.
+//!
+//! Nothing here looks at a disk by a name of an archive: members have paths, and these are labels.
+
+mod ar;
+mod catalog;
+mod extended;
+mod names;
+mod tar;
+
+use std::io::{self, Cursor, Read, Seek, Write};
+use std::ops::ControlFlow;
+
+use sha2::{Digest, Sha256};
+use tempfile::SpooledTempFile;
+
+use crate::digest::FileDigest;
+use crate::header::{Class, File};
+use crate::payload::{self, deliver, fill, refuse, unwrap};
+use crate::{Artifact, Contents, Error, Format, Identity, Package, Result, elf};
+use tar::{Member, Tar, What};
+
+pub use catalog::Catalog;
+
+/// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
+const MEMORY_BYTES: usize = 1 << 20;
+/// `control` and `.PKGINFO` are not believed if they are longer.
+const MOST_TEXT_BYTES: u64 = 1 << 20;
+/// All paths of an archive that have to be kept take no more.
+const MOST_PATH_BYTES: usize = 64 << 20;
+/// An archive unfolds by no more than this factor, or to no more than so many bytes if that is more.
+const MOST_EXPANSION: u64 = 1000;
+const LEAST_UNPACKED_BYTES: u64 = 1 << 30;
+
+/// What an import knows of an archive before it reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// Not [`Format::Rpm`].
+    pub format: Format,
+    /// Name of the file.
+    pub name: &'a str,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Seconds since 1970.
+    pub mtime: i64,
+}
+
+/// What an archive holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What it says of itself.
+    pub package: Package,
+    /// Sorted.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// Reads an archive from its first byte to its last. ELF files of more than `most_elf_bytes` are refused before they are copied; those
+/// that cannot be read ([`Error::Elf`]) have no artifacts.
+///
+/// # Errors
+/// [`Error::Payload`] where the archive is broken, cut off or larger than believed; [`Error::Io`] where reading it, or writing a
+/// temporary file, fails.
+pub fn read(archive: impl Read + Send, about: &About<'_>, most_elf_bytes: u64) -> Result<Found> {
+    let mut whole = Hashed { input: archive, hasher: Sha256::new() };
+    let (mut artifacts, mut arch, mut path_bytes) = (Vec::new(), None, 0);
+    let said = walk(&mut whole, about.format, about.size, &mut |member, tar| {
+        if let Some(elf) = read_member(member, tar, most_elf_bytes)? {
+            arch = arch.or(elf.machine);
+            path_bytes += member.path.len();
+            if path_bytes > MOST_PATH_BYTES {
+                return refuse(format!("at most {MOST_PATH_BYTES} bytes of paths in an archive"), "more");
+            }
+            artifacts.extend(elf.artifacts(member.ordinal, &member.path));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    // What stands behind the archive's end is part of the file.
+    io::copy(&mut whole, &mut io::sink()).map_err(unwrap)?;
+    let identity = Identity::from_bytes(whole.hasher.finalize().into());
+    artifacts.sort();
+    Ok(Found { package: names::package(about, &said, identity, arch)?, artifacts })
+}
+
+/// Reads a plain file, which is to be at `path` for who asks; `None` where it is not ELF, has no build-id or is good for nothing.
+///
+/// # Errors
+/// [`Error::Io`] where reading it fails.
+pub fn read_file(file: &mut (impl Read + Seek), about: &About<'_>, path: &str) -> Result<Option<Found>> {
+    let mut start = [0; 20];
+    file.rewind()?;
+    if fill(file, &mut start)? < start.len() || !start.starts_with(&elf::MAGIC) {
+        return Ok(None);
+    }
+    let read = match elf::read(file) {
+        Err(Error::Elf { .. }) => None,
+        read => read?,
+    };
+    let Some(read) = read.filter(|read| read.build_id.is_some() && !read.kinds.is_empty()) else { return Ok(None) };
+    file.rewind()?;
+    let mut whole = Hashed { input: file, hasher: Sha256::new() };
+    let size = io::copy(&mut whole, &mut io::sink())?;
+    let sha256 = whole.hasher.finalize().into();
+    let elf = ElfMember { elf: read, machine: elf::machine(&start), contents: Contents { size, mtime: about.mtime, sha256 } };
+    let package = names::package(about, &Said::default(), Identity::from_bytes(sha256), elf.machine)?;
+    Ok(Some(Found { package, artifacts: elf.artifacts(0, path) }))
+}
+
+/// Writes one member to `out` and stops reading `archive`, which has `archive_bytes` bytes, right after it. As with
+/// [`payload::extract`], `out` sees all bytes before their digest is compared.
+///
+/// # Errors
+/// [`Error::Payload`] where the archive is broken or its member is not the one that `file` describes; [`Error::FileDigest`] where the
+/// contents are others; [`Error::Io`] where reading `archive` or writing `out` fails.
+pub fn extract(
+    archive: impl Read + Send,
+    format: Format,
+    archive_bytes: u64,
+    ordinal: u32,
+    file: &File,
+    out: &mut impl Write,
+) -> Result<()> {
+    if format == Format::File {
+        return deliver(&mut archive.take(file.size), file, out);
+    }
+    let mut delivered = false;
+    walk(archive, format, archive_bytes, &mut |member, tar| {
+        if member.ordinal < ordinal {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if member.what != What::Regular || member.size != file.size || member.path != file.path {
+            let found = format!("{} bytes of {}, {:?}", member.size, member.path, member.what);
+            return refuse(format!("{} bytes of {}", file.size, file.path), found);
+        }
+        deliver(tar, file, out)?;
+        delivered = true;
+        Ok(ControlFlow::Break(()))
+    })?;
+    if delivered { Ok(()) } else { Err(payload::missing(file)) }
+}
+
+/// The file that an artifact of a package without a header is, as a header would have it.
+pub fn file(artifact: &Artifact) -> Option<File> {
+    artifact.contents.map(|contents| regular(&artifact.path, contents))
+}
+
+fn regular(path: &str, contents: Contents) -> File {
+    File {
+        path: path.to_owned(),
+        mode: 0o100_644,
+        flags: 0,
+        size: contents.size,
+        mtime: u32::try_from(contents.mtime.max(0)).unwrap_or(u32::MAX),
+        inode: 0,
+        digest: Some(FileDigest::sha256(contents.sha256)),
+        link_target: None,
+        class: Class::None,
+        signature: None,
+    }
+}
+
+/// What an archive says of itself.
+#[derive(Debug, Default)]
+struct Said {
+    /// `control` or `.PKGINFO`.
+    text: Option<String>,
+    /// Seconds since 1970.
+    built_at: Option<i64>,
+}
+
+/// Calls `each` with the members of an archive until it has had enough.
+fn walk(
+    archive: impl Read + Send,
+    format: Format,
+    archive_bytes: u64,
+    each: &mut dyn FnMut(&Member, &mut Tar<'_>) -> Result<ControlFlow<()>>,
+) -> Result<Said> {
+    let most_bytes = archive_bytes.saturating_mul(MOST_EXPANSION).max(LEAST_UNPACKED_BYTES);
+    match format {
+        Format::Deb => walk_deb(archive, most_bytes, each),
+        Format::Arch | Format::Tar => walk_tar(archive, format, most_bytes, each),
+        Format::Rpm | Format::File => refuse("an archive of members", format.as_str()),
+    }
+}
+
+fn walk_deb(
+    archive: impl Read + Send,
+    most_bytes: u64,
+    each: &mut dyn FnMut(&Member, &mut Tar<'_>) -> Result<ControlFlow<()>>,
+) -> Result<Said> {
+    let mut said = Said::default();
+    let mut ar = ar::Ar::new(archive)?;
+    while let Some(member) = ar.next()? {
+        let (part, ending) = member.name.split_once(".tar").unwrap_or((&member.name, ""));
+        if !matches!(part, "control" | "data") || !member.name[part.len()..].starts_with(".tar") {
+            continue;
+        }
+        let compressor = match ending {
+            "" => None,
+            ".gz" => Some("gzip"),
+            ".xz" => Some("xz"),
+            ".zst" => Some("zstd"),
+            ".bz2" => Some("bzip2"),
+            ".lzma" => Some("lzma"),
+            other => return refuse("gz, xz, zst, bz2 or lzma behind .tar in a Debian package", other.escape_debug().to_string()),
+        };
+        let mut tar = Tar::new(payload::open(compressor, &mut ar)?, most_bytes);
+        if part == "data" {
+            while let Some(member) = tar.next()? {
+                if each(&member, &mut tar)?.is_break() {
+                    return Ok(said);
+                }
+            }
+            drop(tar);
+            // A second one would begin to number its members anew.
+            return Ok(said);
+        }
+        while let Some(member) = tar.next()? {
+            if member.path == "/control" && member.what == What::Regular && said.text.is_none() {
+                said.text = Some(text(&member, &mut tar)?);
+            }
+        }
+        said.built_at = Some(member.mtime).filter(|seconds| *seconds > 0);
+    }
+    refuse("data.tar in a Debian package", "none")
+}
+
+fn walk_tar(
+    archive: impl Read + Send,
+    format: Format,
+    most_bytes: u64,
+    each: &mut dyn FnMut(&Member, &mut Tar<'_>) -> Result<ControlFlow<()>>,
+) -> Result<Said> {
+    let mut archive = archive;
+    let mut start = [0; tar::BLOCK_BYTES];
+    let filled = fill(&mut archive, &mut start)?;
+    let start = &start[..filled];
+    let compressor = compressor(start)?;
+    let mut tar = Tar::new(payload::open(compressor, Cursor::new(start).chain(archive))?, most_bytes);
+    let mut said = Said::default();
+    while let Some(member) = tar.next()? {
+        if format == Format::Arch && member.path == "/.PKGINFO" && member.what == What::Regular && said.text.is_none() {
+            said.text = Some(text(&member, &mut tar)?);
+        } else if each(&member, &mut tar)?.is_break() {
+            break;
+        }
+    }
+    Ok(said)
+}
+
+/// What a tar archive is compressed with, by its first bytes.
+fn compressor(start: &[u8]) -> Result<Option<&'static str>> {
+    Ok(match start {
+        // Of ustar, GNU and pax archives.
+        start if start.get(257..262) == Some(b"ustar") => None,
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bzip2"),
+        [0x5d, 0, 0, ..] => Some("lzma"),
+        start if start.len() == tar::BLOCK_BYTES => None,
+        start => return refuse("a tar archive, perhaps compressed", format!("a file of {} bytes", start.len())),
+    })
+}
+
+fn text(member: &Member, tar: &mut Tar<'_>) -> Result<String> {
+    if member.size > MOST_TEXT_BYTES {
+        return refuse(format!("at most {MOST_TEXT_BYTES} bytes of {}", member.path), member.size.to_string());
+    }
+    let mut text = Vec::new();
+    tar.read_to_end(&mut text).map_err(unwrap)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// An ELF file with a build-id.
+struct ElfMember {
+    elf: elf::Elf,
+    machine: Option<&'static str>,
+    contents: Contents,
+}
+
+impl ElfMember {
+    fn artifacts(&self, ordinal: u32, path: &str) -> Vec<Artifact> {
+        let Some(build_id) = &self.elf.build_id else { return Vec::new() };
+        let artifact = |kind: &_| Artifact {
+            ordinal,
+            build_id: build_id.clone(),
+            kind: *kind,
+            dwarf: Some(self.elf.dwarf),
+            path: path.to_owned(),
+            contents: Some(self.contents),
+        };
+        self.elf.kinds.iter().map(artifact).collect()
+    }
+}
+
+/// What a member says of itself if it is an ELF file that can be read.
+fn read_member(member: &Member, tar: &mut Tar<'_>, most_bytes: u64) -> Result<Option<ElfMember>> {
+    let mut start = [0; 20];
+    if member.what != What::Regular || fill(tar, &mut start)? < start.len() || !start.starts_with(&elf::MAGIC) {
+        return Ok(None);
+    }
+    if member.size > most_bytes {
+        let expected = format!("ELF files of at most {most_bytes} bytes");
+        return Err(Error::Payload { expected, found: format!("{} bytes of {}", member.size, member.path) });
+    }
+    let mut copy = SpooledTempFile::new(MEMORY_BYTES);
+    let mut whole = Hashed { input: Cursor::new(start).chain(tar), hasher: Sha256::new() };
+    io::copy(&mut whole, &mut copy).map_err(unwrap)?;
+    let contents = Contents { size: member.size, mtime: member.mtime, sha256: whole.hasher.finalize().into() };
+    match elf::read(&mut copy) {
+        Err(Error::Elf { .. }) => Ok(None),
+        Err(error) => Err(error),
+        Ok(elf) => Ok(elf.map(|elf| ElfMember { elf, machine: elf::machine(&start), contents })),
+    }
+}
+
+/// Bytes that are hashed as they are read.
+struct Hashed<R> {
+    input: R,
+    hasher: Sha256,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The outer archive of a Debian package (ar(5), deb(5)): `debian-binary`, `control.tar.*`, `data.tar.*`.
+
+use std::io::{self, Read};
+
+use crate::payload::{fill, refuse, unwrap, wrap};
+use crate::{Error, Result};
+
+const MAGIC: &[u8] = b"!<arch>\n";
+const HEADER_BYTES: usize = 60;
+/// More members are not believed: a package has three, and a signature or two.
+const MOST_MEMBERS: u32 = 64;
+
+/// A walk. Reading it streams the contents of the current member.
+pub(super) struct Ar<R> {
+    archive: R,
+    members: u32,
+    size: u64,
+    rest: u64,
+}
+
+/// One member.
+pub(super) struct Member {
+    pub(super) name: String,
+    /// Seconds since 1970.
+    pub(super) mtime: i64,
+}
+
+impl<R: Read> Ar<R> {
+    /// The members of an archive.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] where it does not begin like one.
+    pub(super) fn new(mut archive: R) -> Result<Self> {
+        let mut magic = [0; MAGIC.len()];
+        let filled = fill(&mut archive, &mut magic)?;
+        if magic[..filled] != *MAGIC {
+            return refuse("!<arch> at the start of a Debian package", magic[..filled].escape_ascii().to_string());
+        }
+        Ok(Self { archive, members: 0, size: 0, rest: 0 })
+    }
+
+    /// The next member; what was not read of the one before is skipped.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] where the archive is broken or ends early.
+    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+        // Filled up to an even number of bytes; behind the last member that may be missing.
+        let rest = std::mem::take(&mut self.rest);
+        let passed = io::copy(&mut self.archive.by_ref().take(rest), &mut io::sink()).map_err(unwrap)?;
+        if passed < rest {
+            return Err(self.cut_off());
+        }
+        if self.size % 2 == 1 {
+            fill(&mut self.archive, &mut [0])?;
+        }
+        let mut header = [0; HEADER_BYTES];
+        match fill(&mut self.archive, &mut header)? {
+            0 => return Ok(None),
+            HEADER_BYTES => {}
+            filled => return refuse(format!("{HEADER_BYTES} bytes of an ar header"), filled.to_string()),
+        }
+        self.members += 1;
+        if &header[58..] != b"`\n" || self.members > MOST_MEMBERS {
+            let found = header[..].escape_ascii().to_string();
+            return refuse(format!("one of at most {MOST_MEMBERS} ar headers, ending in a backquote and a newline"), found);
+        }
+        let text = |from: usize, to: usize| String::from_utf8_lossy(&header[from..to]).trim_end().to_owned();
+        let size = text(48, 58);
+        let is_number = size.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(size) = size.parse().ok().filter(|_| is_number) else {
+            return refuse("a size in an ar header", size.escape_debug().to_string());
+        };
+        (self.size, self.rest) = (size, size);
+        Ok(Some(Member { name: text(0, 16).trim_end_matches('/').to_owned(), mtime: text(16, 28).parse().unwrap_or(0) }))
+    }
+
+    fn cut_off(&self) -> Error {
+        Error::Payload { expected: format!("{} bytes of an ar member", self.size), found: "the archive's end before that".into() }
+    }
+}
+
+impl<R: Read> Read for Ar<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        let read = self.archive.read(&mut buffer[..most])?;
+        if read == 0 {
+            return Err(wrap(self.cut_off()));
+        }
+        self.rest -= read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,73 @@
+//! The files of an archive that nobody has a list of.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use sha2::{Digest, Sha256};
+
+use super::tar::What;
+use super::{Hashed, MOST_PATH_BYTES, regular, walk};
+use crate::header::File;
+use crate::payload::{refuse, unwrap};
+use crate::{Contents, Error, Format, Identity, Result};
+
+/// More files are not listed.
+const MOST_FILES: usize = 1 << 19;
+
+/// Every regular file of an archive, by its canonical path. A path that comes twice is the file that came last, as it would be after
+/// unpacking; hard links are the file that they link to.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    files: HashMap<String, (u32, File)>,
+    bytes: usize,
+}
+
+impl Catalog {
+    /// Reads an archive of `archive_bytes` bytes from its first to its last, which has to be the package `identity`.
+    ///
+    /// # Errors
+    /// As [`super::read`]; [`Error::FileDigest`] where it is another package.
+    pub fn read(archive: impl Read + Send, format: Format, archive_bytes: u64, identity: Identity) -> Result<Self> {
+        let mut whole = Hashed { input: archive, hasher: Sha256::new() };
+        let mut catalog = Self::default();
+        walk(&mut whole, format, archive_bytes, &mut |member, tar| {
+            let found = match &member.what {
+                What::Regular => {
+                    let mut contents = Hashed { input: tar, hasher: Sha256::new() };
+                    io::copy(&mut contents, &mut io::sink()).map_err(unwrap)?;
+                    let sha256 = contents.hasher.finalize().into();
+                    (member.ordinal, regular(&member.path, Contents { size: member.size, mtime: member.mtime, sha256 }))
+                }
+                What::HardLink(target) => match catalog.files.get(target) {
+                    Some(found) => found.clone(),
+                    None => return Ok(ControlFlow::Continue(())),
+                },
+                What::Other => return Ok(ControlFlow::Continue(())),
+            };
+            catalog.bytes += size_of_val(&found) + found.1.path.len() + member.path.len();
+            catalog.files.insert(member.path.clone(), found);
+            if catalog.files.len() > MOST_FILES || catalog.bytes > MOST_FILES * size_of::<File>() + 2 * MOST_PATH_BYTES {
+                return refuse(format!("at most {MOST_FILES} files to list in an archive"), "more");
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        io::copy(&mut whole, &mut io::sink()).map_err(unwrap)?;
+        let found = Identity::from_bytes(whole.hasher.finalize().into());
+        if found != identity {
+            let (expected, found) = (identity.to_string(), found.to_string());
+            return Err(Error::FileDigest { path: "the archive".into(), algorithm: "SHA-256", expected, found });
+        }
+        Ok(catalog)
+    }
+
+    /// The file at a canonical path, with its ordinal. [`File::path`] is that of the member whose contents it has.
+    pub fn file(&self, path: &str) -> Option<&(u32, File)> {
+        self.files.get(path)
+    }
+
+    /// Memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

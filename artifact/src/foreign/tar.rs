@@ -1,0 +1,286 @@
+//! A walk over the members of a tar archive: v7, ustar, GNU and pax, with their long names and sparse files.
+//!
+//! The `tar` crate reads the fields of a header. The walk is our own, because what a hostile archive makes us keep has to be bounded:
+//! names, extended headers and maps of sparse files have limits here, and contents are streamed.
+
+use std::collections::VecDeque;
+use std::io::{self, BufReader, ErrorKind, Read};
+
+use tar::Header;
+
+use super::extended::{self, Extended, Segment};
+use crate::payload::{fill, refuse, unwrap, wrap};
+use crate::{Error, Result, path};
+
+/// A tar archive is made of these.
+pub(super) const BLOCK_BYTES: usize = 512;
+/// A longer name, of GNU's kind, is not believed. PATH_MAX is 4,096.
+const MOST_NAME_BYTES: u64 = 16 << 10;
+/// A longer extended header is not believed.
+const MOST_EXTENDED_BYTES: u64 = 1 << 20;
+/// More members are not believed: the index can number so many files.
+const MOST_MEMBERS: u32 = 1 << 23;
+
+/// What a member is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// A file with contents.
+    Regular,
+    /// The same file as the member with this path, which came before.
+    HardLink(String),
+    /// A folder, a symbolic link, a device.
+    Other,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    /// Its number among the archive's members, from 0.
+    pub(super) ordinal: u32,
+    /// Absolute and canonical.
+    pub(super) path: String,
+    pub(super) what: What,
+    /// Bytes of its contents, holes included.
+    pub(super) size: u64,
+    /// Seconds since 1970.
+    pub(super) mtime: i64,
+}
+
+/// A walk. Reading it streams the contents of the current member.
+pub(super) struct Tar<'a> {
+    input: Bounded<'a>,
+    members: u32,
+    /// Of the current member: bytes still in the archive, and of padding behind them.
+    stored: u64,
+    padding: u64,
+    /// Of the contents: how many were read, and how many there are.
+    at: u64,
+    size: u64,
+    /// What of a sparse file is stored; `None` where all is.
+    map: Option<VecDeque<Segment>>,
+}
+
+impl<'a> Tar<'a> {
+    /// The members of an archive that is unpacked already, of which at most so many bytes are looked at.
+    pub(super) fn new(archive: Box<dyn Read + Send + 'a>, most_bytes: u64) -> Self {
+        let input = Bounded { input: BufReader::with_capacity(64 << 10, archive), rest: most_bytes, most_bytes };
+        Self { input, members: 0, stored: 0, padding: 0, at: 0, size: 0, map: None }
+    }
+
+    /// The next member; what was not read of the one before is skipped. `None` behind the last.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] where the archive is broken, ends early, or is larger than allowed; [`Error::Io`] where reading it fails.
+    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+        self.skip()?;
+        let mut extended = Extended::default();
+        loop {
+            let Some(block) = self.header()? else { return Ok(None) };
+            let header = Header::from_byte_slice(&block);
+            let size = header.entry_size().map_err(broken("a size"))?;
+            match header.entry_type().as_byte() {
+                b'L' => extended.name(&self.text(size, MOST_NAME_BYTES, "a name")?),
+                b'K' => extended.link(&self.text(size, MOST_NAME_BYTES, "the name of a link's target")?),
+                b'x' => extended.read(&self.text(size, MOST_EXTENDED_BYTES, "extended headers")?)?,
+                // For all members that follow: comments, in practice.
+                b'g' | b'V' => self.pass(size)?,
+                _ => return self.member(header, size, extended).map(Some),
+            }
+        }
+    }
+
+    fn member(&mut self, header: &Header, size: u64, extended: Extended) -> Result<Member> {
+        let name = extended.name.unwrap_or_else(|| String::from_utf8_lossy(&header.path_bytes()).into_owned());
+        let stored = extended.size.unwrap_or(size);
+        let kind = header.entry_type().as_byte();
+        let what = match kind {
+            // Before POSIX a folder was a file whose name ends so.
+            0 | b'0' if name.ends_with('/') => What::Other,
+            0 | b'0' | b'7' | b'S' => What::Regular,
+            b'1' => {
+                let target = extended.link.or_else(|| Some(String::from_utf8_lossy(&header.link_name_bytes()?).into_owned()));
+                What::HardLink(path::canonical(&target.unwrap_or_default()))
+            }
+            _ => What::Other,
+        };
+        let ordinal = self.members;
+        if ordinal >= MOST_MEMBERS {
+            return refuse(format!("at most {MOST_MEMBERS} members of a tar archive"), "more");
+        }
+        self.members += 1;
+        // What is no file has no contents, whatever it says of its size.
+        let stored = if matches!(kind, b'2'..=b'6') { 0 } else { stored };
+        (self.stored, self.padding) = (stored, stored.wrapping_neg() % BLOCK_BYTES as u64);
+        (self.at, self.size, self.map) = (0, stored, None);
+        if let (b'S', Some(gnu)) = (kind, header.as_gnu()) {
+            let blocks = || self.input.block();
+            let map = extended::gnu_map(gnu, blocks)?;
+            self.sparse(map, gnu.real_size().map_err(broken("the size of a sparse file"))?)?;
+        } else if let Some(sparse) = extended.sparse {
+            let map = match sparse.map {
+                Some(map) => map,
+                None => extended::stored_map(|| self.stored_block())?,
+            };
+            self.sparse(map, sparse.size)?;
+        }
+        let mtime = extended.mtime.unwrap_or_else(|| header.mtime().map_or(0, |mtime| i64::try_from(mtime).unwrap_or(0)));
+        Ok(Member { ordinal, path: path::canonical(&name), what, size: self.size, mtime })
+    }
+
+    /// The current member is a sparse file of `size` bytes.
+    fn sparse(&mut self, map: VecDeque<Segment>, size: u64) -> Result<()> {
+        let mut end = 0;
+        for segment in &map {
+            let next = segment.offset.checked_add(segment.bytes).filter(|next| segment.offset >= end && *next <= size);
+            end = match next {
+                Some(next) => next,
+                None => return refuse("pieces of a sparse file in order and within it", format!("{segment:?} of {size} bytes")),
+            };
+        }
+        let stored: u64 = map.iter().map(|segment| segment.bytes).sum();
+        if stored != self.stored {
+            return refuse(format!("{} bytes of a sparse file", self.stored), format!("pieces of {stored}"));
+        }
+        (self.size, self.map) = (size, Some(map));
+        Ok(())
+    }
+
+    /// A header that is sound; `None` at the end of the archive.
+    fn header(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>> {
+        let block = self.input.block()?;
+        if block.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let header = Header::from_byte_slice(&block);
+        let expected = header.cksum().map_err(broken("a checksum"))?;
+        // Some old programs took bytes for signed.
+        let field = 148..156;
+        let sum = |signed: bool| {
+            let one = |byte: u8| if signed { i64::from(byte.cast_signed()) } else { i64::from(byte) };
+            let bytes = block.iter().enumerate();
+            bytes.map(|(at, byte)| if field.contains(&at) { i64::from(b' ') } else { one(*byte) }).sum::<i64>()
+        };
+        if i64::from(expected) != sum(false) && i64::from(expected) != sum(true) {
+            return refuse(format!("a tar header with the checksum {expected}"), sum(false).to_string());
+        }
+        Ok(Some(block))
+    }
+
+    /// What stands behind a header of GNU's or POSIX's extensions.
+    fn text(&mut self, bytes: u64, most_bytes: u64, what: &str) -> Result<Vec<u8>> {
+        let length = match usize::try_from(bytes) {
+            Ok(length) if bytes <= most_bytes => length,
+            _ => return refuse(format!("{what} of at most {most_bytes} bytes in a tar archive"), bytes.to_string()),
+        };
+        let mut text = vec![0; length.next_multiple_of(BLOCK_BYTES)];
+        self.input.exactly(&mut text)?;
+        text.truncate(length);
+        Ok(text)
+    }
+
+    /// A block out of the current member's contents as they are stored.
+    fn stored_block(&mut self) -> Result<[u8; BLOCK_BYTES]> {
+        match self.stored.checked_sub(BLOCK_BYTES as u64) {
+            Some(rest) => self.stored = rest,
+            None => return refuse("the map of a sparse file within the file", "a longer one"),
+        }
+        self.input.block()
+    }
+
+    fn skip(&mut self) -> Result<()> {
+        let bytes = self.stored + std::mem::take(&mut self.padding);
+        (self.stored, self.at, self.size) = (0, 0, 0);
+        self.pass_exactly(bytes)
+    }
+
+    /// Skips so many bytes and their padding.
+    fn pass(&mut self, bytes: u64) -> Result<()> {
+        match bytes.checked_next_multiple_of(BLOCK_BYTES as u64) {
+            Some(bytes) => self.pass_exactly(bytes),
+            None => refuse("a size in a tar header", bytes.to_string()),
+        }
+    }
+
+    fn pass_exactly(&mut self, bytes: u64) -> Result<()> {
+        let passed = io::copy(&mut self.input.by_ref().take(bytes), &mut io::sink()).map_err(unwrap)?;
+        if passed < bytes { Err(cut_off(bytes, passed)) } else { Ok(()) }
+    }
+}
+
+impl Read for Tar<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len());
+        let (stored, length) = match &mut self.map {
+            None => (true, most(self.size - self.at)),
+            Some(map) => {
+                while map.front().is_some_and(|segment| segment.offset + segment.bytes <= self.at) {
+                    map.pop_front();
+                }
+                match map.front() {
+                    Some(segment) if segment.offset > self.at => (false, most(segment.offset - self.at)),
+                    Some(segment) => (true, most(segment.offset + segment.bytes - self.at)),
+                    None => (false, most(self.size - self.at)),
+                }
+            }
+        };
+        let read = if stored && length > 0 {
+            let read = self.input.read(&mut buffer[..length])?;
+            if read == 0 {
+                return Err(wrap(cut_off(self.size, self.at)));
+            }
+            self.stored -= read as u64;
+            read
+        } else {
+            buffer[..length].fill(0);
+            length
+        };
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// An archive of which no more than so many bytes are read.
+struct Bounded<'a> {
+    input: BufReader<Box<dyn Read + Send + 'a>>,
+    rest: u64,
+    most_bytes: u64,
+}
+
+impl Bounded<'_> {
+    fn block(&mut self) -> Result<[u8; BLOCK_BYTES]> {
+        let mut block = [0; BLOCK_BYTES];
+        self.exactly(&mut block)?;
+        Ok(block)
+    }
+
+    fn exactly(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let filled = fill(self, buffer)?;
+        if filled < buffer.len() { Err(cut_off(buffer.len() as u64, filled as u64)) } else { Ok(()) }
+    }
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.rest == 0 && !buffer.is_empty() {
+            let expected = format!("at most {} bytes in a tar archive", self.most_bytes);
+            return Err(wrap(Error::Payload { expected, found: "more".into() }));
+        }
+        let most = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
+        let read = loop {
+            match self.input.read(&mut buffer[..most]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        self.rest -= read as u64;
+        Ok(read)
+    }
+}
+
+fn cut_off(expected: u64, found: u64) -> Error {
+    Error::Payload { expected: format!("{expected} more bytes of a tar archive"), found: format!("its end after {found}") }
+}
+
+pub(super) fn broken(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::Payload { expected: format!("{what} in a tar header"), found: error.to_string() }
+}

@@ -1,0 +1,168 @@
+//! Sources that are not in the build's own -debugsource under the path that was asked for.
+
+use std::path::Path;
+use std::process::Command;
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::debuginfod::Client;
+use compat_tests::process::run;
+use compat_tests::rpmbuild;
+use tempfile::TempDir;
+
+const KERNEL: &str = "6.5.6-300.fc99.x86_64";
+const MAIN: &str =
+    "#include \"fs.h\"\n#include \"deep.h\"\nint lib(int a);\nint _start(void) { return fs(1) + deep(2) + lib(3); }\n";
+const FS: &str = "static inline int fs(int a) { volatile int b = a; return b; }\n";
+const DEEP: &str = "static inline int deep(int a) { volatile int b = a; return b; }\n";
+const LIB: &str = "/* linked in */\nint lib(int a) { return a + 1; }\n";
+
+/// A program with DWARF whose files were at these paths: `MAIN`, `FS`, `DEEP`, `LIB`. Its build-id is `number`'s.
+fn program(number: u16, folders: [&str; 4]) -> (String, Vec<u8>) {
+    let folder = tempfile::tempdir().unwrap();
+    let build_id = format!("{}{number:04x}", &rpmbuild::build_id()[..36]);
+    let mut command = Command::new("cc");
+    command
+        .args(["-g", "-O1", "-nostdlib", "-static", "-o", "out"])
+        .arg(format!("-Wl,--build-id=0x{build_id}"))
+        .current_dir(&folder);
+    for ((name, text), is_now) in [("main.c", MAIN), ("fs.h", FS), ("deep.h", DEEP), ("lib.c", LIB)].into_iter().zip(folders) {
+        let was = folder.path().join(name.replace('.', "_"));
+        std::fs::create_dir(&was).unwrap();
+        std::fs::write(was.join(name), text).unwrap();
+        command.arg(format!("-fdebug-prefix-map={}={is_now}", was.display())).arg("-I").arg(&was);
+        if name.ends_with(".c") {
+            command.arg(was.join(name));
+        }
+    }
+    let output = run(&mut command, "gcc");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    (build_id, std::fs::read(folder.path().join("out")).unwrap())
+}
+
+/// A gateway for packages that `make` puts into a folder.
+fn gateway(make: impl FnOnce(&Path)) -> (TempDir, Sqlite, Gateway) {
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path());
+    let index = Sqlite::of(&[folder.path()]);
+    let gateway = Gateway::start(&index.url());
+    (folder, index, gateway)
+}
+
+#[track_caller]
+fn expect_source(gateway: &Gateway, build_id: &str, path: &str, text: &str, archive: &str) {
+    let answer = gateway.get(&format!("/buildid/{build_id}/source{path}"));
+    assert_eq!((answer.status, answer.text().as_str()), (200, text), "{path}");
+    assert_eq!(answer.header("x-debuginfod-archive"), Some(&*format!("{archive}.rpm")), "{path}");
+}
+
+#[track_caller]
+fn expect_none(gateway: &Gateway, build_id: &str, path: &str) {
+    let answer = gateway.get(&format!("/buildid/{build_id}/source{path}"));
+    assert_eq!(answer.status, 404, "{path}: {}", answer.text());
+}
+
+/// What GDB lists of a program, with nothing but the gateway to ask.
+fn gdb(gateway: &Gateway, program: &[u8], commands: &[&str]) -> String {
+    let (client, file) = (Client::of(&gateway.url()), tempfile::NamedTempFile::new().unwrap());
+    std::fs::write(file.path(), program).unwrap();
+    let mut command = Command::new("gdb");
+    client.environment(&mut command);
+    command.args(["-nx", "-batch", "-iex", "set debuginfod enabled on", "-iex", "set width 0"]);
+    for text in commands {
+        command.args(["-ex", text]);
+    }
+    let output = run(command.arg(file.path()), "gdb");
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn kernels_have_their_sources_in_debuginfo_common_and_their_headers_in_devel() {
+    let sources = format!("/usr/src/debug/kernel-6.5.6/linux-{KERNEL}");
+    let headers = format!("/usr/src/kernels/{KERNEL}/include");
+    let (build_id, vmlinux) = program(1, [&format!("{sources}/init"), &headers, &headers, &format!("{sources}/lib")]);
+    let member = format!("/usr/lib/debug/lib/modules/{KERNEL}/vmlinux");
+    let (folder, _index, gateway) = gateway(|folder| {
+        let (link, target) = (rpmbuild::link(&build_id, "debug/"), format!("../../../../..{member}"));
+        let (main, lib) = (format!("{sources}/init/main.c"), format!("{sources}/lib/lib.c"));
+        let (fs, deep) = (format!("{headers}/fs.h"), format!("{headers}/deep.h"));
+        let packages: [rpmbuild::Package<'_>; 4] = [
+            ("kernel", &[("/lib/modules/config", b"CONFIG_X=y\n")]),
+            ("kernel-debuginfo", &[(&member, &vmlinux), (&link, target.as_bytes())]),
+            ("kernel-debuginfo-common-x86_64", &[(&main, MAIN.as_bytes()), (&lib, LIB.as_bytes())]),
+            ("kernel-devel", &[(&fs, FS.as_bytes()), (&deep, DEEP.as_bytes())]),
+        ];
+        rpmbuild::build(folder, "kernel", "6.5.6", "300.fc99", &packages);
+    });
+    expect_source(
+        &gateway,
+        &build_id,
+        &format!("{sources}/init/main.c"),
+        MAIN,
+        &format!("kernel-debuginfo-common-x86_64-{KERNEL}"),
+    );
+    expect_source(&gateway, &build_id, &format!("{headers}/x/../fs.h"), FS, &format!("kernel-devel-{KERNEL}"));
+    let said = gdb(&gateway, &vmlinux, &["list main.c:1,4", "list fs.h:1,1", "list lib.c:1,2"]);
+    for line in [MAIN, FS, LIB].iter().flat_map(|text| text.lines()) {
+        assert!(said.contains(line), "expected {line:?} in:\n{said}");
+    }
+    for path in
+        ["/lib/modules/config", &member, &format!("{headers}/missing.h"), &format!("/usr/src/kernels/{KERNEL}.x/include/fs.h")]
+    {
+        expect_none(&gateway, &build_id, path);
+    }
+    drop(folder);
+}
+
+#[test]
+fn code_of_another_package_that_was_linked_in_comes_out_of_its_debugsource() {
+    let (own, other) = ("/usr/src/debug/linked-1.0-1.x86_64", "/usr/src/debug/libother-2.3-4.fc99.x86_64");
+    let (build_id, elf) = program(2, [own, own, own, other]);
+    let (folder, _index, gateway) = gateway(|folder| {
+        let (link, main, lib) = (rpmbuild::link(&build_id, ""), format!("{own}/main.c"), format!("{other}/lib.c"));
+        let packages: [rpmbuild::Package<'_>; 2] = [
+            ("linked", &[("/usr/bin/linked", &elf), (&link, b"../../../../usr/bin/linked")]),
+            ("linked-debugsource", &[(&main, MAIN.as_bytes())]),
+        ];
+        rpmbuild::build(folder, "linked", "1.0", "1", &packages);
+        let packages: [rpmbuild::Package<'_>; 2] =
+            [("libother", &[("/usr/lib64/libother.a", b"!<arch>\n")]), ("libother-debugsource", &[(&lib, LIB.as_bytes())])];
+        rpmbuild::build(folder, "libother", "2.3", "4.fc99", &packages);
+    });
+    expect_source(&gateway, &build_id, &format!("{own}/main.c"), MAIN, "linked-debugsource-1.0-1.x86_64");
+    expect_source(&gateway, &build_id, &format!("{other}/lib.c"), LIB, "libother-debugsource-2.3-4.fc99.x86_64");
+    let said = gdb(&gateway, &elf, &["list lib.c:1,2"]);
+    assert!(said.contains("/* linked in */"), "{said}");
+    expect_none(&gateway, &build_id, &other.replace("2.3-4", "2.3-5"));
+    expect_none(&gateway, &build_id, &format!("{}/lib.c", other.replace("2.3-4", "2.3-5")));
+    // A build-id that nobody knows opens nothing.
+    expect_none(&gateway, "00112233445566778899aabbccddeeff00112233", &format!("{other}/lib.c"));
+    drop(folder);
+}
+
+#[test]
+fn relative_names_are_found_where_one_source_alone_ends_so() {
+    let (build_id, elf) = program(3, ["./src", "include", "include", "src/lib"]);
+    let sources = "/usr/src/debug/mapped-1.0-1.x86_64";
+    let (folder, _index, gateway) = gateway(|folder| {
+        let link = rpmbuild::link(&build_id, "");
+        let files = ["src/main.c", "include/fs.h", "src/lib/lib.c", "src/other/lib.c"].map(|file| format!("{sources}/{file}"));
+        let [main, fs, lib, other] = &files;
+        let packages: [rpmbuild::Package<'_>; 2] = [
+            ("mapped", &[("/usr/bin/mapped", &elf), (&link, b"../../../../usr/bin/mapped"), ("/etc/src/config.c", b"config\n")]),
+            ("mapped-debugsource", &[(main, MAIN.as_bytes()), (fs, FS.as_bytes()), (lib, LIB.as_bytes()), (other, b"other\n")]),
+        ];
+        rpmbuild::build(folder, "mapped", "1.0", "1", &packages);
+    });
+    let archive = "mapped-debugsource-1.0-1.x86_64";
+    // libdebuginfod takes away one leading slash, or sends the name as it is.
+    for path in ["/src/main.c", "/./src/main.c", "/main.c", "//src/../src/main.c", "/%2e/src%2Fmain.c"] {
+        expect_source(&gateway, &build_id, path, MAIN, archive);
+    }
+    expect_source(&gateway, &build_id, "/include/fs.h", FS, archive);
+    expect_source(&gateway, &build_id, "/lib/lib.c", LIB, archive);
+    // Two files end so; a part of a name is no name; a member of another package is no source.
+    for path in ["/lib.c", "/ain.c", "/c", "/config.c", "/etc/src/config.c", "/usr/src/main.c", "/mapped-1.0-1.x86_64"] {
+        expect_none(&gateway, &build_id, path);
+    }
+    drop(folder);
+}

@@ -1,0 +1,81 @@
+//! Packages of Arch Linux.
+
+use std::fs;
+use std::process::Command;
+
+use compat_tests::compiled::{Program, Tree};
+use compat_tests::darkserver::Gateway;
+use compat_tests::debuginfod::Client;
+use compat_tests::process::run;
+use tempfile::{TempDir, tempdir};
+
+use super::{expect, served};
+
+/// A package, and the -debug package beside it, with its sources.
+fn packages(program: &Program, folder: &TempDir, suffix: &str) {
+    let name = program.name.as_str();
+    Tree::of(&[(&format!("/usr/bin/{name}"), &program.stripped())]).arch(folder.path(), (name, name, "1:2.12-1"), suffix);
+    let source = format!("/usr/src/debug/{name}/{name}.c");
+    let tree = Tree::of(&[(&program.debug_path(), &program.debug()), (&source, &program.source())]);
+    tree.arch(folder.path(), (&format!("{name}-debug"), name, "1:2.12-1"), suffix);
+}
+
+#[test]
+fn packages_of_every_compression_give_executables_debuginfo_and_sources() {
+    let folder = tempdir().unwrap();
+    let programs: Vec<Program> = ["tar.zst", "tar.xz", "tar.bz2", "tar.gz", "tar"]
+        .into_iter()
+        .map(|suffix| {
+            let name = format!("hello.{suffix}");
+            let program = Program::compile(&name, &format!("/usr/src/debug/{name}"));
+            packages(&program, &folder, suffix);
+            program
+        })
+        .collect();
+    fs::write(folder.path().join("hello-1-1-x86_64.pkg.tar.zst.sig"), "a signature").unwrap();
+    let (_index, gateway) = served(&folder, &[]);
+    let client = Client::of(&gateway.url());
+    for program in &programs {
+        let (name, id) = (&program.name, &program.build_id);
+        let suffix = name.strip_prefix("hello.").unwrap();
+        let executable = gateway.get(&format!("/buildid/{id}/executable"));
+        expect(
+            &executable,
+            &program.stripped(),
+            &format!("/usr/bin/{name}"),
+            Some(&format!("{name}-1:2.12-1-x86_64.pkg.{suffix}")),
+        );
+        assert!(client.found(&["executable", id]) == fs::read(program.stripped()).unwrap());
+        assert!(client.found(&["debuginfo", id]) == fs::read(program.debug()).unwrap());
+        let source = format!("/usr/src/debug/{name}/{name}.c");
+        let archive = format!("{name}-debug-1:2.12-1-x86_64.pkg.{suffix}");
+        expect(&gateway.get(&format!("/buildid/{id}/source{source}")), &program.source(), &source, Some(&archive));
+        // As GDB would ask.
+        let raw = format!("/usr/src/debug/{name}/./x/..//{name}.c");
+        assert!(client.found(&["source", id, &raw]) == fs::read(program.source()).unwrap());
+        assert_eq!(gateway.get(&format!("/buildid/{id}/source/usr/src/debug/{name}/other.c")).status, 404);
+        // The second time comes from the cache.
+        let before = gateway.metric("gateway_extractions_total{result=\"whole\"}");
+        assert_eq!(gateway.get(&format!("/buildid/{id}/source{source}")).status, 200);
+        assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), before);
+    }
+    let rows = gateway.get(&format!("/buildids/{}", programs[0].build_id)).text();
+    assert!(rows.contains("\"rpm\":\"hello.tar.zst-2.12-1.x86_64\""), "{rows}");
+}
+
+#[test]
+fn gdb_shows_the_source_of_a_stripped_program() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("stepped", "/usr/src/debug/stepped"));
+    packages(&program, &folder, "tar.zst");
+    let (_index, gateway): (_, Gateway) = served(&folder, &[]);
+    let mut command = Command::new("gdb");
+    let client = Client::of(&gateway.url());
+    client.environment(&mut command);
+    command.args(["-nx", "-batch", "-iex", "set debuginfod enabled on", "-iex", "set width 0", "-ex", "list twice_stepped"]);
+    let output = run(command.arg(program.stripped()), "gdb");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(program.source()).unwrap();
+    for (number, line) in (1..).zip(text.lines()).take(6) {
+        assert!(said.contains(&format!("{number}\t{line}\n")), "expected line {number}, {line:?}, in:\n{said}");
+    }
+}

@@ -1,0 +1,42 @@
+//! Debian packages, Arch packages, other tar archives and plain ELF files, from `dpkg-deb`, `tar` and `bsdtar` through an import and a
+//! gateway to `debuginfod-find` and GDB; and elfutils' own server beside ours.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
+
+mod arch;
+mod beside_elfutils;
+mod deb;
+mod plain;
+mod tar;
+
+use std::fs;
+use std::path::Path;
+
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::http::Answer;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Imports `folder` with these options, and says what was done.
+fn import(index: &Sqlite, folder: &TempDir, options: &[&str]) -> Value {
+    let said = import_ok(&index.url(), &[&["dir", folder.path().to_str().unwrap(), "--json"], options].concat());
+    serde_json::from_slice(&said.stdout).unwrap()
+}
+
+/// A gateway for `folder`, imported with these options.
+fn served(folder: &TempDir, options: &[&str]) -> (Sqlite, Gateway) {
+    let index = Sqlite::empty();
+    import(&index, folder, options);
+    let gateway = Gateway::start(&index.url());
+    (index, gateway)
+}
+
+/// Expects the bytes of `file`, under these names.
+#[track_caller]
+fn expect(answer: &Answer, file: &Path, member: &str, archive: Option<&str>) {
+    assert_eq!(answer.status, 200, "{member}: {}", answer.text());
+    assert!(answer.body == fs::read(file).unwrap(), "{member}: other bytes than {}", file.display());
+    let size = answer.body.len().to_string();
+    let said = ["x-debuginfod-file", "x-debuginfod-archive", "x-debuginfod-size"].map(|name| answer.header(name));
+    assert_eq!(said, [Some(member), archive, Some(&*size)]);
+}

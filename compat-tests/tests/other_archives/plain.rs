@@ -1,0 +1,181 @@
+//! Plain ELF files in folders.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use compat_tests::compiled::Program;
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::debuginfod::Client;
+use tempfile::tempdir;
+
+use super::{expect, import, served};
+
+#[test]
+fn elf_files_of_a_tree_are_served_under_their_paths() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("planted", "/s/planted"));
+    let root = folder.path().canonicalize().unwrap();
+    let debug = root.join(program.debug_path().trim_start_matches('/'));
+    fs::create_dir_all(debug.parent().unwrap()).unwrap();
+    fs::copy(program.debug(), &debug).unwrap();
+    fs::create_dir(root.join("bin")).unwrap();
+    fs::copy(program.stripped(), root.join("bin/a b+%$#^")).unwrap();
+    fs::write(root.join("bin/script"), "#!/bin/sh\necho not ELF, and long enough to be looked at\n").unwrap();
+    fs::write(root.join("bin/damaged"), &fs::read(program.stripped()).unwrap()[..100]).unwrap();
+    let (index, gateway) = served(&folder, &["--formats", "elf"]);
+    let client = Client::of(&gateway.url());
+    let id = &program.build_id;
+    let executable = gateway.get(&format!("/buildid/{id}/executable"));
+    expect(&executable, &program.stripped(), root.join("bin/a b+%$#^").to_str().unwrap(), None);
+    expect(&gateway.get(&format!("/buildid/{id}/debuginfo")), &program.debug(), debug.to_str().unwrap(), None);
+    assert!(client.found(&["debuginfo", id]) == fs::read(program.debug()).unwrap());
+    assert_eq!(gateway.get(&format!("/buildid/{id}/section/.text")).status, 200);
+    let rows = gateway.get(&format!("/buildids/{id}")).text();
+    assert!(rows.contains("\"url\":\"\"") && !rows.contains("/archive/"), "{rows}");
+    let said = import(&index, &folder, &["--formats", "elf"]);
+    assert_eq!((&said["found"], &said["unchanged"], &said["formats"]["file"]), (&2.into(), &2.into(), &2.into()), "{said}");
+}
+
+#[test]
+fn a_file_that_is_replaced_gets_its_new_build_id_and_the_old_one_is_gone() {
+    let (folder, old, new) = (tempdir().unwrap(), Program::compile("swap", "/s/a"), Program::compile("swap", "/s/b"));
+    let file = folder.path().join("swap");
+    fs::copy(old.whole(), &file).unwrap();
+    let (index, gateway) = served(&folder, &["--formats", "elf"]);
+    // The new one before anybody tells the index: neither is served, and no bytes of the new as the old. Its size may be the same.
+    fs::write(&file, fs::read(new.whole()).unwrap()).unwrap();
+    for program in [&old, &new] {
+        for word in ["executable", "debuginfo"] {
+            assert_eq!(gateway.get(&format!("/buildid/{}/{word}", program.build_id)).status, 404, "{word}");
+        }
+    }
+    let said = import(&index, &folder, &["--formats", "elf"]);
+    assert_eq!((&said["found"], &said["imported"]), (&1.into(), &1.into()), "{said}");
+    let gateway = Gateway::start(&index.url());
+    assert_eq!(gateway.get(&format!("/buildid/{}/executable", old.build_id)).status, 404);
+    assert!(gateway.get(&format!("/buildid/{}/executable", new.build_id)).body == fs::read(new.whole()).unwrap());
+    // The first one again: its package is known, and comes back.
+    fs::write(&file, fs::read(old.whole()).unwrap()).unwrap();
+    import(&index, &folder, &["--formats", "elf"]);
+    let gateway = Gateway::start(&index.url());
+    assert_eq!(gateway.get(&format!("/buildid/{}/executable", new.build_id)).status, 404);
+    assert_eq!(gateway.get(&format!("/buildid/{}/executable", old.build_id)).status, 200);
+    // What is no ELF file any more is gone.
+    fs::write(&file, "a text").unwrap();
+    assert_eq!(import(&index, &folder, &["--formats", "elf"])["gone"], 1);
+    assert_eq!(Gateway::start(&index.url()).get(&format!("/buildid/{}/executable", old.build_id)).status, 404);
+}
+
+#[test]
+fn a_file_with_another_build_id_under_an_old_size_and_time_is_not_served() {
+    let (folder, old, new) = (tempdir().unwrap(), Program::compile("forged", "/s/a"), Program::compile("forged", "/s/b"));
+    let (file, time) = (folder.path().join("forged"), SystemTime::now() - Duration::from_secs(1000));
+    let write = |bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+    };
+    let mut bytes = fs::read(old.whole()).unwrap();
+    write(&bytes);
+    let (_index, gateway) = served(&folder, &["--formats", "elf"]);
+    let note: Vec<u8> = (0..20).map(|at| u8::from_str_radix(&old.build_id[2 * at..2 * at + 2], 16).unwrap()).collect();
+    let at = bytes.windows(20).position(|window| window == note).unwrap();
+    bytes[at..at + 20].copy_from_slice(&[0xab; 20]);
+    write(&bytes);
+    let answer = gateway.get(&format!("/buildid/{}/executable", old.build_id));
+    assert_eq!(answer.status, 404, "{}", gateway.log());
+    assert!(gateway.log().contains("expected a file with build-id"), "{}", gateway.log());
+    drop(new);
+}
+
+#[test]
+fn links_lead_nowhere_else() {
+    let (folder, outside, program) = (tempdir().unwrap(), tempdir().unwrap(), Program::compile("linked", "/s/linked"));
+    fs::copy(program.whole(), outside.path().join("linked")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("linked"), folder.path().join("link")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), folder.path().join("folder")).unwrap();
+    let (index, gateway) = served(&folder, &["--formats", "elf"]);
+    assert_eq!(gateway.get(&format!("/buildid/{}/executable", program.build_id)).status, 404);
+    // A file that becomes a link after it was imported, with the size and time of what it links to.
+    fs::remove_file(folder.path().join("link")).unwrap();
+    fs::copy(program.whole(), folder.path().join("file")).unwrap();
+    import(&index, &folder, &["--formats", "elf"]);
+    let time = fs::metadata(folder.path().join("file")).unwrap().modified().unwrap();
+    fs::File::options().write(true).open(outside.path().join("linked")).unwrap().set_modified(time).unwrap();
+    fs::remove_file(folder.path().join("file")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("linked"), folder.path().join("file")).unwrap();
+    let gateway = Gateway::start(&index.url());
+    let status =
+        compat_tests::http::get(gateway.port, &format!("/buildid/{}/executable", program.build_id)).map(|answer| answer.status);
+    assert!(!matches!(status, Ok(200)), "{status:?}");
+}
+
+#[test]
+fn a_file_that_is_there_twice_is_served_as_long_as_one_of_them_is() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("twice", "/s/twice"));
+    for name in ["one", "two"] {
+        fs::copy(program.whole(), folder.path().join(name)).unwrap();
+    }
+    let index = Sqlite::empty();
+    let said = import(&index, &folder, &["--formats", "elf"]);
+    assert_eq!((&said["found"], &said["imported"]), (&2.into(), &1.into()), "{said}");
+    fs::remove_file(folder.path().join("one")).unwrap();
+    let gateway = Gateway::start(&index.url());
+    assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", program.build_id)).status, 200);
+}
+
+#[test]
+fn sources_of_a_build_tree_are_served_and_nothing_else_of_it() {
+    let folder = tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    fs::create_dir_all(root.join("src/build")).unwrap();
+    let program = Program::compile_in(folder, "treed", "src/build", None);
+    let inner = root.join("src/build");
+    for name in ["secret.c", "treed.c.orig"] {
+        fs::write(inner.join(name), "what nobody names").unwrap();
+    }
+    let index = Sqlite::empty();
+    import_ok(&index.url(), &["dir", root.to_str().unwrap(), "--formats", "elf"]);
+    let gateway = Gateway::start(&index.url());
+    let (id, source) = (&program.build_id, inner.join("treed.c"));
+    let ask = |path: &str| gateway.get(&format!("/buildid/{id}/source{path}"));
+    expect(&ask(source.to_str().unwrap()), &source, source.to_str().unwrap(), None);
+    let raw = format!("{}/../build//./treed.c", inner.display());
+    let found = Client::of(&gateway.url()).found(&["source", id, &raw]);
+    assert!(found == fs::read(&source).unwrap());
+    assert_eq!(ask(source.to_str().unwrap()).header("content-length").unwrap(), found.len().to_string());
+    // Neither what lies beside it, nor the program itself, nor what DWARF names elsewhere.
+    for path in ["secret.c", "treed.c.orig", "treed", "../../../../etc/passwd"] {
+        assert_eq!(ask(&format!("{}/{path}", inner.display())).status, 404, "{path}");
+    }
+    assert_eq!(ask("/etc/passwd").status, 404);
+    assert_eq!(ask("/usr/include/stdlib.h").status, 404);
+    // A link in its place leads nowhere else.
+    let text = fs::read(&source).unwrap();
+    fs::remove_file(&source).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &source).unwrap();
+    let linked = compat_tests::http::get(gateway.port, &format!("/buildid/{id}/source{}", source.display()));
+    assert!(!linked.as_ref().is_ok_and(|answer| answer.status == 200), "{linked:?}");
+    // One that was edited since is the source of another build.
+    fs::remove_file(&source).unwrap();
+    fs::write(&source, text).unwrap();
+    fs::File::options().write(true).open(&source).unwrap().set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    let gateway = Gateway::start(&index.url());
+    assert_eq!(gateway.get(&format!("/buildid/{id}/source{}", source.display())).status, 404);
+}
+
+#[test]
+fn dwarf_that_names_files_outside_of_its_tree_exposes_nothing() {
+    let (folder, outside) = (tempdir().unwrap(), tempdir().unwrap());
+    let outside_path = outside.path().canonicalize().unwrap();
+    let program = Program::compile("doctored", outside_path.to_str().unwrap());
+    fs::copy(program.source(), outside_path.join("doctored.c")).unwrap();
+    fs::copy(program.whole(), folder.path().join("doctored")).unwrap();
+    let (index, gateway) = served(&folder, &["--formats", "elf"]);
+    assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", program.build_id)).status, 200);
+    let source = format!("{}/doctored.c", outside_path.display());
+    assert_eq!(gateway.get(&format!("/buildid/{}/source{source}", program.build_id)).status, 404);
+    // With a copy in that folder it is served: DWARF does name it.
+    fs::copy(program.whole(), outside_path.join("doctored")).unwrap();
+    import(&index, &outside, &["--formats", "elf"]);
+    let gateway = Gateway::start(&index.url());
+    assert_eq!(gateway.get(&format!("/buildid/{}/source{source}", program.build_id)).status, 200);
+}

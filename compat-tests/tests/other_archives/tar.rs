@@ -1,0 +1,148 @@
+//! Tar archives of every dialect.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use compat_tests::compiled::{Program, Tree, succeed};
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::debuginfod::Client;
+use tempfile::tempdir;
+
+use super::{expect, import, served};
+
+/// The program that it is, with a hole of two mebibytes and a piece of data behind it: `tar -S` stores it in pieces.
+fn with_a_hole(program: &Program, name: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().prefix(name).tempfile().unwrap();
+    fs::copy(program.whole(), file.path()).unwrap();
+    let size = fs::metadata(program.whole()).unwrap().len();
+    let out = fs::File::options().write(true).open(file.path()).unwrap();
+    out.set_len(size + (2 << 20)).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&out, b"the end", size + (2 << 20)).unwrap();
+    file
+}
+
+#[test]
+fn gnu_pax_ustar_and_v7_archives_with_long_names_links_and_holes() {
+    let long = format!("/opt/{}/{}/{}", "a".repeat(90), "b".repeat(90), "c".repeat(90));
+    let dialects: [(&str, &str, &[&str]); 7] = [
+        ("gnu", "tar", &["--format=gnu", "-S"]),
+        ("posix", "tar", &["--format=posix", "-S"]),
+        ("posix00", "tar", &["--format=posix", "-S", "--sparse-version=0.0"]),
+        ("posix01", "tar", &["--format=posix", "-S", "--sparse-version=0.1"]),
+        ("ustar", "tar", &["--format=ustar"]),
+        ("v7", "tar", &["--format=v7"]),
+        ("bsdtar", "bsdtar", &[]),
+    ];
+    for (dialect, program, options) in dialects {
+        let folder = tempdir().unwrap();
+        let (plain, sparse, far) =
+            (Program::compile("plain", "/s/plain"), Program::compile("sparse", "/s/sparse"), Program::compile("far", "/s/far"));
+        let holey = with_a_hole(&sparse, "sparse");
+        let has_long_names = !matches!(dialect, "ustar" | "v7");
+        let far_path = if has_long_names { format!("{long}/far") } else { "/opt/far".into() };
+        let tree = Tree::of(&[("/usr/bin/plain", &plain.whole()), (&far_path, &far.whole()), ("/z/last", &plain.source())]);
+        succeed(Command::new("cp").arg("--sparse=always").arg(holey.path()).arg(tree.make("/usr/lib/sparse")), "coreutils");
+        let stored = fs::metadata(tree.make("/usr/lib/sparse")).unwrap();
+        assert!(stored.blocks() * 512 < stored.len(), "expected a file with a hole");
+        fs::hard_link(tree.make("/usr/bin/plain"), tree.make("/usr/bin/again")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", tree.make("/usr/bin/link")).unwrap();
+        let archive = format!("{dialect}.tar.gz");
+        let made = tree.tar(folder.path(), &archive, program, options);
+        if options.contains(&"-S") {
+            assert!(fs::metadata(&made).unwrap().len() < 200_000);
+        }
+        let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+        for (program, path, file) in
+            [(&far, far_path.as_str(), far.whole()), (&sparse, "/usr/lib/sparse", holey.path().to_owned())]
+        {
+            let answer = gateway.get(&format!("/buildid/{}/executable", program.build_id));
+            expect(&answer, &file, path, Some(&archive));
+        }
+        // Whichever of the two links came first has the contents.
+        let answer = gateway.get(&format!("/buildid/{}/debuginfo", plain.build_id));
+        assert!(answer.body == fs::read(plain.whole()).unwrap(), "{dialect}");
+        // What is behind the sparse file is where it should be.
+        let source = gateway.get(&format!("/buildid/{}/source/z/last", plain.build_id));
+        expect(&source, &plain.source(), "/z/last", Some(&archive));
+        for path in ["/usr/bin/again", "/usr/bin/plain"] {
+            let source = gateway.get(&format!("/buildid/{}/source{path}", plain.build_id));
+            assert!(source.body == fs::read(plain.whole()).unwrap(), "{dialect}: {path}");
+        }
+    }
+}
+
+#[test]
+fn a_tar_archive_gives_its_own_sources_also_by_very_long_paths_and_odd_names() {
+    let folder = tempdir().unwrap();
+    let deep = format!(
+        "/{}",
+        ["d".repeat(80), "e".repeat(80), "f".repeat(80), "g".repeat(80), "h".repeat(80), "i".repeat(80)].join("/")
+    );
+    let program = Program::compile("big+hello%20$x#y^z", &deep);
+    let source = format!("{deep}/{}.c", program.name);
+    assert!(source.len() > 500);
+    let odd = format!("/odd/{}.c", program.name);
+    let tree = Tree::of(&[("/a.out", &program.whole()), (&source, &program.source()), (&odd, &program.source())]);
+    fs::write(tree.make(&format!("{deep}/empty.h")), "").unwrap();
+    tree.tar(folder.path(), "bighello.tar", "tar", &[]);
+    let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+    let client = Client::of(&gateway.url());
+    let id = &program.build_id;
+    expect(&gateway.get(&format!("/buildid/{id}/debuginfo")), &program.whole(), "/a.out", Some("bighello.tar"));
+    assert!(client.found(&["executable", id]) == fs::read(program.whole()).unwrap());
+    assert!(client.found(&["source", id, &odd]) == fs::read(program.source()).unwrap());
+    // Not every client can ask for the long one: they make a file name of it.
+    let escaped = source.replace('%', "%25").replace('#', "%23").replace('^', "%5E");
+    expect(&gateway.get(&format!("/buildid/{id}/source{escaped}")), &program.source(), &source, Some("bighello.tar"));
+    let empty = gateway.get(&format!("/buildid/{id}/source{deep}/empty.h"));
+    assert_eq!((empty.status, empty.body.len()), (200, 0));
+    let rows = gateway.get(&format!("/buildids/{id}")).text();
+    assert!(rows.contains("\"rpm\":\"bighello-") && rows.contains("-0.x86_64\""), "{rows}");
+}
+
+#[test]
+fn tar_archives_are_read_only_when_they_are_asked_for() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("asked", "/s/asked"));
+    let tree = Tree::of(&[("/usr/bin/asked", &program.whole())]);
+    tree.tar(folder.path(), "asked.tar.xz", "tar", &[]);
+    fs::rename(tree.tar(folder.path(), "asked.tar.zst", "tar", &[]), folder.path().join("asked.tpkg")).unwrap();
+    fs::write(folder.path().join("vmlinux"), fs::read(program.whole()).unwrap()).unwrap();
+    for (options, found) in [
+        (&[][..], 0),
+        (&["--formats", "rpm,deb"], 0),
+        (&["--formats", "tar"], 1),
+        (&["--suffix", "tpkg"], 2),
+        (&["--suffix", ".tpkg", "--formats", "rpm"], 2),
+        (&["--formats", "elf"], 1),
+        (&["--formats", "rpm,deb,arch,tar,elf", "--suffix", "tpkg"], 3),
+    ] {
+        let index = Sqlite::empty();
+        let said = import(&index, &folder, options);
+        assert_eq!((&said["found"], &said["imported"]), (&found.into(), &found.into()), "{options:?}: {said}");
+        let again = import(&index, &folder, options);
+        assert_eq!((&again["unchanged"], &again["gone"]), (&found.into(), &0.into()), "{options:?}: {again}");
+        let gateway = Gateway::start(&index.url());
+        let status = gateway.get(&format!("/buildid/{}/executable", program.build_id)).status;
+        assert_eq!(status, if found > 0 { 200 } else { 404 }, "{options:?}");
+    }
+    let index = Sqlite::empty();
+    let said = import(&index, &folder, &["--formats", "rpm,deb,arch,tar,elf"]);
+    assert_eq!(said["formats"], serde_json::json!({"tar": 1, "file": 1}), "{said}");
+    // Single files are told by their names, too.
+    let index = Sqlite::empty();
+    import_ok(&index.url(), &["rpm", folder.path().join("asked.tar.xz").to_str().unwrap()]);
+    assert_eq!(Gateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status, 200);
+}
+
+#[test]
+fn relative_names_of_sources_are_found_in_the_archive() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("relative", "."));
+    let tree = Tree::of(&[("/relative", &program.whole()), ("/relative.c", &program.source())]);
+    tree.tar(folder.path(), "relative.tar", "tar", &[]);
+    let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+    for path in ["/./relative.c", "/relative.c"] {
+        let answer = gateway.get(&format!("/buildid/{}/source{path}", program.build_id));
+        expect(&answer, &program.source(), "/relative.c", Some("relative.tar"));
+    }
+}

@@ -1,0 +1,97 @@
+//! Which files of a folder are looked at, and as what: their names tell, and for plain ELF files their first bytes.
+
+use artifact::Format;
+
+use crate::cli::Wanted;
+
+/// What a tar archive may be compressed with.
+const COMPRESSED: [&str; 6] = ["", ".zst", ".xz", ".gz", ".bz2", ".lzma"];
+/// Other names of tar archives.
+const SHORT: [&str; 4] = [".tgz", ".txz", ".tbz2", ".tzst"];
+
+/// The formats that an import looks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Formats {
+    wanted: Vec<Format>,
+    /// Endings of tar archives that the operator named, with their point.
+    suffixes: Vec<String>,
+}
+
+impl Formats {
+    /// As the operator asked. A suffix may be given with or without its point.
+    pub(crate) fn new(wanted: &[Wanted], suffixes: &[String]) -> Self {
+        let suffixes: Vec<String> = suffixes
+            .iter()
+            .map(|suffix| suffix.trim_start_matches('.'))
+            .filter(|suffix| !suffix.is_empty())
+            .map(|suffix| format!(".{suffix}"))
+            .collect();
+        let mut wanted: Vec<Format> = wanted.iter().map(|wanted| wanted.format()).collect();
+        if !suffixes.is_empty() {
+            wanted.push(Format::Tar);
+        }
+        Self { wanted, suffixes }
+    }
+
+    /// Everything that is called like an archive.
+    pub(crate) fn archives() -> Self {
+        Self { wanted: vec![Format::Rpm, Format::Deb, Format::Arch, Format::Tar], suffixes: Vec::new() }
+    }
+
+    /// Is it looked for?
+    pub(crate) fn has(&self, format: Format) -> bool {
+        self.wanted.contains(&format)
+    }
+
+    /// What a file with this name is looked at as.
+    pub(crate) fn of(&self, name: &[u8]) -> Option<Format> {
+        let named =
+            if self.suffixes.iter().any(|suffix| name.ends_with(suffix.as_bytes())) { Some(Format::Tar) } else { named(name) };
+        named.filter(|format| self.has(*format)).or_else(|| Some(Format::File).filter(|file| self.has(*file)))
+    }
+}
+
+/// What a name says. Names of delta packages end in `.drpm`, which is none.
+fn named(name: &[u8]) -> Option<Format> {
+    let ends = |suffix: &str| name.ends_with(suffix.as_bytes());
+    if ends(".rpm") {
+        return Some(Format::Rpm);
+    }
+    if ends(".deb") || ends(".ddeb") {
+        return Some(Format::Deb);
+    }
+    let is_tar = |before: &str| COMPRESSED.iter().any(|ending| ends(&format!("{before}.tar{ending}")));
+    if is_tar(".pkg") {
+        return Some(Format::Arch);
+    }
+    if is_tar("") || SHORT.iter().any(|suffix| ends(suffix)) { Some(Format::Tar) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_what_is_looked_for() {
+        let usual = Formats::new(&[Wanted::Rpm, Wanted::Deb, Wanted::Arch], &[]);
+        let all =
+            Formats::new(&[Wanted::Rpm, Wanted::Deb, Wanted::Arch, Wanted::Tar, Wanted::Elf], &["zip".into(), ".foo.x".into()]);
+        for (name, as_usual, as_all) in [
+            ("a-1-1.x86_64.rpm", Some(Format::Rpm), Format::Rpm),
+            ("a-1-1.x86_64.drpm", None, Format::File),
+            ("a_1_amd64.deb", Some(Format::Deb), Format::Deb),
+            ("a-dbgsym_1_amd64.ddeb", Some(Format::Deb), Format::Deb),
+            ("a-1-1-x86_64.pkg.tar.zst", Some(Format::Arch), Format::Arch),
+            ("a-1-1-x86_64.pkg.tar", Some(Format::Arch), Format::Arch),
+            ("a-1-1-x86_64.pkg.tar.zst.sig", None, Format::File),
+            ("a.tar.gz", None, Format::Tar),
+            ("a.tgz", None, Format::Tar),
+            ("a.zip", None, Format::Tar),
+            ("a.foo.x", None, Format::Tar),
+            ("vmlinux", None, Format::File),
+        ] {
+            assert_eq!((usual.of(name.as_bytes()), all.of(name.as_bytes())), (as_usual, Some(as_all)), "{name}");
+        }
+        assert!(Formats::new(&[Wanted::Rpm], &[".tar".into()]).has(Format::Tar));
+    }
+}
