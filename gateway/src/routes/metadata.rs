@@ -27,7 +27,7 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
     // As with the reference server, what is behind it is ignored.
-    for path in ["/metadata", "/metadata/{rest:.*}", "/darkserver/metadata", "/darkserver/metadata/{rest:.*}"] {
+    for path in ["/metadata", "/metadata/{rest:.*}"] {
         app.service(resource(path, answer));
     }
 }
