@@ -2,6 +2,7 @@
 # Installs what is missing of the programs that a target needs: `install.sh test`, `bench` or `mysql`.
 # Only missing programs are installed, by the distribution's package manager (Debian, Ubuntu, Fedora and relatives).
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 # program, package on Debian, package on Fedora
 mysql='
@@ -72,6 +73,7 @@ if [[ $group == test ]] && ! python3 -c 'import ensurepip, venv' 2> /dev/null; t
   packages+=(python3-venv); programs+=("python3 -m venv")
 fi
 
+[[ $group != test ]] || make/debuginfod.sh
 [[ ${#packages[@]} -gt 0 ]] || exit 0
 if [[ -z $manager ]]; then
   echo "install.sh: expected apt-get or dnf, found neither; please install: ${programs[*]}" >&2

@@ -117,6 +117,26 @@ insert into _sqlx_migrations (version, description, success, checksum, execution
 values (2, 'changes', true, x'bb5d4565fbcf681820a701fb22ed86201a49441182d2ff364c80814ab4f063edbf843ed2aa947e4340a3886f360e45c4', 0)
 on duplicate key update version = version;
 
+-- Version 3
+
+-- Which packages have files with a build-id whose names begin so: answers questions about paths. One row has all such packages of one
+-- transaction. Too many do no harm, what they promise is looked up in members.
+create table if not exists file_names (
+    name binary(4) not null comment 'the first four bytes of the last part of the path, without a lib before them, filled up with zeros',
+    package_id int not null comment 'the first of the packages',
+    batch int unsigned not null comment 'random, for each transaction',
+    more varbinary(1280) not null comment 'the other packages, in ascending order: differences, in groups of seven bits, LEB128',
+    primary key (name, package_id, batch)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+-- Up to which package file_names was filled; all: every writer fills it; off: nobody does.
+insert ignore into cursors (name, value, updated_at)
+select 'file_names', case when exists (select * from packages) then '0' else 'all' end, unix_timestamp();
+
+insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+values (3, 'file names', true, x'2b5cd81432a2287c0bd48a287a735ace0ad8d67a67d569f3a532fdee0d1feddba2b3c1661cf5886edcd472f88ef9c184', 0)
+on duplicate key update version = version;
+
 -- The tables of the original darkserver, as views
 
 set @darkserver_tables = (select count(*) from information_schema.tables

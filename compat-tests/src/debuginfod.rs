@@ -1,4 +1,4 @@
-//! elfutils' server and client, as the distribution ships them.
+//! elfutils' server and client, as the distribution ships them, and newer ones that know `metadata`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,6 +7,21 @@ use tempfile::TempDir;
 
 use crate::http;
 use crate::process::{Process, free_port, run};
+
+/// One of elfutils' programs, of a version that asks for metadata by path, pattern and build-id (0.195): out of the folder that
+/// `make/debuginfod.sh` fills, else the distribution's.
+///
+/// # Panics
+/// When there is only an older one.
+pub fn newest(program: &str) -> Command {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../var/debuginfod").join(program);
+    let path = if ours.is_file() { ours } else { program.into() };
+    let version = run(Command::new(&path).arg("--version"), "debuginfod, or run make/debuginfod.sh");
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let minor: u32 = version.lines().next().and_then(|line| line.rsplit_once(" 0.")?.1.trim().parse().ok()).unwrap_or_default();
+    assert!(minor >= 195, "{}: expected elfutils 0.195 or newer, found {version}; run make/debuginfod.sh", path.display());
+    Command::new(path)
+}
 
 /// A running `debuginfod` that serves a folder of RPMs.
 pub struct Debuginfod {
@@ -24,10 +39,19 @@ impl Debuginfod {
 
     /// Starts one that looks for what these options say, and waits until it has scanned `archives`.
     pub fn start_with(archives: &Path, options: &[&str]) -> Self {
+        Self::start_as(Command::new("debuginfod"), "", archives, options)
+    }
+
+    /// As [`Debuginfod::start`], of the newest version, with these upstreams, separated by blanks.
+    pub fn start_newest(upstreams: &str, rpms: &Path) -> Self {
+        Self::start_as(newest("debuginfod"), upstreams, rpms, &["-R"])
+    }
+
+    fn start_as(mut command: Command, upstreams: &str, archives: &Path, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
-        let mut command = Command::new("debuginfod");
-        command.env_remove("DEBUGINFOD_URLS").env("HOME", folder.path()).env("TMPDIR", folder.path());
+        command.env("DEBUGINFOD_URLS", upstreams).env("DEBUGINFOD_CACHE_PATH", folder.path().join("cache"));
+        command.env("HOME", folder.path()).env("TMPDIR", folder.path());
         command.args(options).args(["-t", "0", "-g", "0", "-d"]).arg(folder.path().join("index.sqlite"));
         command.args(["-p", &port.to_string()]).arg(archives);
         let mut process = Process::start(&mut command, &folder.path().join("log"));
@@ -92,6 +116,13 @@ impl Client {
             command.envs(environment.iter().copied()).arg("-v").args(arguments),
             "debuginfod (Debian) or elfutils-debuginfod-client (Fedora)",
         )
+    }
+
+    /// What the newest `debuginfod-find` says of metadata: JSON on its standard output.
+    pub fn metadata(&self, key: &str, value: &str) -> Output {
+        let mut command = newest("debuginfod-find");
+        self.environment(&mut command);
+        run(command.args(["metadata", key, value]), "debuginfod, or run make/debuginfod.sh")
     }
 
     /// The bytes that `debuginfod-find` found.

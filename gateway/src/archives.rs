@@ -384,7 +384,7 @@ pub(crate) fn read_header(archive: &mut impl Read, identity: Identity, place: &s
 }
 
 /// Where a location's archive can be downloaded: below its store's URL, if it has one.
-fn url(location: &Location) -> Option<Url> {
+pub(crate) fn url(location: &Location) -> Option<Url> {
     http_client::below(location.store.base_url.as_deref()?, &location.path)
 }
 

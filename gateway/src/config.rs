@@ -23,6 +23,8 @@ use crate::logging::LogFormat;
 const BUDGETS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 /// The shortest and the longest time for a connection to say something.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// The most files of an answer about files: 10,000 are some 4 MB.
+const RESULTS: RangeInclusive<usize> = 1..=100_000;
 /// Permissions of socket files: the proxy's user is in the gateway's group.
 const UNIX_MODE: u32 = 0o660;
 /// Where distribution packages put configuration.
@@ -47,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) index: Index,
     pub(crate) stores: Stores,
     pub(crate) federation: Federation,
+    pub(crate) metadata: Metadata,
 }
 
 /// `/etc/darkserver/gateway.toml`; every key is documented in docs/configuration.md.
@@ -67,6 +70,7 @@ struct File {
     index: Index,
     stores: Stores,
     federation: Federation,
+    metadata: Metadata,
 }
 
 /// `listen`
@@ -154,6 +158,17 @@ pub(crate) struct Federation {
     pub(crate) redirect_hosts: Vec<String>,
 }
 
+/// `[metadata]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Metadata {
+    /// How long an answer may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) budget: Duration,
+    /// The most files of an answer.
+    pub(crate) results: usize,
+}
+
 /// What to do with an id that an upstream has and that could be extracted here as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -205,6 +220,12 @@ impl Default for Federation {
     }
 }
 
+impl Default for Metadata {
+    fn default() -> Self {
+        Self { budget: Duration::from_secs(6), results: 5000 }
+    }
+}
+
 impl Config {
     /// Puts the layers together.
     ///
@@ -232,10 +253,14 @@ impl Config {
         if file.index.miss_ttl > Duration::from_secs(2) {
             bail!("index.miss_ttl: expected at most 2s, found {}", humantime::format_duration(file.index.miss_ttl));
         }
-        let budget = federation.budget;
-        if !(BUDGETS.0..=BUDGETS.1).contains(&budget) {
-            let [least, most, found] = [BUDGETS.0, BUDGETS.1, budget].map(humantime::format_duration);
-            bail!("federation.budget: expected {least} to {most}, found {found}");
+        for (key, budget) in [("federation", federation.budget), ("metadata", file.metadata.budget)] {
+            if !(BUDGETS.0..=BUDGETS.1).contains(&budget) {
+                let [least, most, found] = [BUDGETS.0, BUDGETS.1, budget].map(humantime::format_duration);
+                bail!("{key}.budget: expected {least} to {most}, found {found}");
+            }
+        }
+        if !RESULTS.contains(&file.metadata.results) {
+            bail!("metadata.results: expected {} to {}, found {}", RESULTS.start(), RESULTS.end(), file.metadata.results);
         }
         let connections = file.connections;
         for (key, timeout) in [("head_timeout", connections.head_timeout), ("idle_timeout", connections.idle_timeout)] {
@@ -274,6 +299,7 @@ impl Config {
             index: Index { filter: arguments.index_filter.unwrap_or(file.index.filter), ..file.index },
             stores: file.stores,
             federation,
+            metadata: file.metadata,
         })
     }
 
@@ -483,6 +509,24 @@ mod tests {
             std::fs::write(&path, format!("[connections]\n{text}\n")).unwrap();
             let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
             assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn answers_about_files_have_limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("g.toml");
+        let load = |text: &str| {
+            std::fs::write(&path, format!("[metadata]\n{text}\n")).unwrap();
+            Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).map_err(|error| error.to_string())
+        };
+        let metadata = load("budget = \"2s\"\nresults = 7").unwrap().metadata;
+        assert_eq!((metadata.budget, metadata.results), (Duration::from_secs(2), 7));
+        for (text, expected) in [
+            ("budget = \"0s\"", "metadata.budget: expected 100ms to 1m, found 0s"),
+            ("results = 0", "metadata.results: expected 1 to 100000, found 0"),
+        ] {
+            assert_eq!(load(text).unwrap_err(), expected);
         }
     }
 

@@ -223,7 +223,7 @@ impl Range {
 }
 
 /// `X-DEBUGINFOD-MAXSIZE`, bytes.
-fn most_bytes(request: &HttpRequest) -> Option<u64> {
+pub(crate) fn most_bytes(request: &HttpRequest) -> Option<u64> {
     request.headers().get("x-debuginfod-maxsize")?.to_str().ok()?.trim().parse().ok().filter(|most| *most > 0)
 }
 

@@ -2,10 +2,11 @@
 //!
 //! | outcome | `/buildid/...` | JSON API |
 //! |---|---|---|
-//! | malformed build-id, kind or path | 400 | `200 []`, as the original |
+//! | malformed build-id, kind or path; `/metadata` without key or value | 400 | `200 []`, as the original |
 //! | absent | 404 | `200 []` or `{}` |
 //! | larger than `X-DEBUGINFOD-MAXSIZE` | 406 | |
 //! | unknown: nobody who could be asked has it, and somebody could not be asked | reset, or 503 `no-store`; `/section` never 503 but 504 | 503 |
+//! | `/metadata` while the index cannot be asked and no upstream has anything | | 503 |
 //! | unknown path | 404 | 404 |
 //! | a target that is no path; a Host that is none | 400 | 400 |
 //! | another method of RFC 9110 than GET and HEAD, or PATCH | 405 | 405 |

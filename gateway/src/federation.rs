@@ -2,7 +2,10 @@
 //!
 //! All are asked at once, with GET (the reference server answers 400 to HEAD), and the first that proves to have it wins: status
 //! 200, and the first bytes of an executable or debuginfo are those of an ELF file. The client is then sent there; not a byte is
-//! relayed. All say no: absent. Anything else: unknown, which is remembered nowhere.
+//! relayed. All say no: absent. Anything else: unknown, which is remembered nowhere. What they know of files is another question
+//! ([`metadata`]).
+
+mod metadata;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -122,15 +125,8 @@ impl Upstream {
     }
 
     async fn ask(&self, client: &reqwest::Client, question: &Question, caller: &Caller) -> Result<Option<Redirect>, String> {
-        let url = self.question_url(question)?;
-        let mut request = client.get(url.clone()).header("Accept-Encoding", "identity");
-        if !caller.forwarded_for.is_empty() {
-            request = request.header("X-Forwarded-For", &caller.forwarded_for);
-        }
-        if let Some(user_agent) = &caller.user_agent {
-            request = request.header("User-Agent", user_agent);
-        }
-        let mut response = request.send().await.map_err(|error| reason(&error))?;
+        let url = self.below(&question.to_string())?;
+        let mut response = self.request(client, url.clone(), caller).send().await.map_err(|error| reason(&error))?;
         match response.status() {
             StatusCode::OK => {}
             // 501: it does not serve this sort of question at all.
@@ -159,8 +155,20 @@ impl Upstream {
         Ok(Some(redirect(url, &response)))
     }
 
-    /// The upstream's own URL for a question.
-    fn question_url(&self, question: &Question) -> Result<Url, String> {
+    /// A request that says who asks.
+    fn request(&self, client: &reqwest::Client, url: Url, caller: &Caller) -> reqwest::RequestBuilder {
+        let mut request = client.get(url).header("Accept-Encoding", "identity");
+        if !caller.forwarded_for.is_empty() {
+            request = request.header("X-Forwarded-For", &caller.forwarded_for);
+        }
+        if let Some(user_agent) = &caller.user_agent {
+            request = request.header("User-Agent", user_agent);
+        }
+        request
+    }
+
+    /// The upstream's own URL for a question, which is a path.
+    fn below(&self, question: &str) -> Result<Url, String> {
         let base = self.url.as_str().split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
         Url::parse(&format!("{base}/{question}")).map_err(|error| error.to_string())
     }

@@ -6,7 +6,8 @@
 //! - [`question`], [`answer`]: what is asked and what it resolves to;
 //! - [`routes`]: parse a URL into a question, deliver the answer; [`deliver`]: bytes, ranges, validators; [`error`]: the one table
 //!   of statuses;
-//! - [`resolve`]: the only place that decides the order in which an answer is looked for; [`search`]: through what the index knows;
+//! - [`resolve`]: the only place that decides the order in which an answer is looked for; [`search`]: through what the index knows; [`metadata`]:
+//!   what is known of files, from everybody;
 //! - [`lookup`]: the index behind a filter and a short-lived cache; [`filter`]: what is certainly not in it; [`watch`]: can it be asked? [`archives`]: an archive's bytes from a disk or a
 //!   store; [`files`]: members extracted on disk; [`plain`]: sources of plain files; [`federation`]: other debuginfod servers;
 //! - [`metrics`], [`logging`].
@@ -28,6 +29,7 @@ mod filter;
 mod http_client;
 mod logging;
 mod lookup;
+mod metadata;
 mod metrics;
 mod plain;
 mod question;

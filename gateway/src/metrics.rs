@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) upstream_requests: IntCounterVec,
     pub(crate) upstream_seconds: HistogramVec,
     pub(crate) undecided: IntCounterVec,
+    pub(crate) metadata_answers: IntCounterVec,
 }
 
 /// From cached lookups (tens of microseconds) to cold extractions.
@@ -154,6 +155,11 @@ impl Metrics {
                 "Questions that could not be decided, by how they were answered: reset or status.",
                 &["answer"],
             ),
+            metadata_answers: counters(
+                "gateway_metadata_answers_total",
+                "Answers about files, by key (file, glob, buildid) and how much they said: complete, partial, undecided.",
+                &["key", "answer"],
+            ),
             registry,
         }
     }
@@ -183,6 +189,11 @@ impl Metrics {
         }
         for answer in ["reset", "status"] {
             self.undecided.with_label_values(&[answer]);
+        }
+        for key in ["file", "glob", "buildid"] {
+            for answer in ["complete", "partial", "undecided"] {
+                self.metadata_answers.with_label_values(&[key, answer]);
+            }
         }
         self
     }

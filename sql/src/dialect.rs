@@ -15,6 +15,8 @@ pub(crate) trait Dialect {
     const SEEN_AGAIN: &'static str;
     /// What the lists of members are compressed with.
     const LISTS: ListFormat;
+    /// Removes names of files: as many as one transaction should.
+    const SOME_FILE_NAMES: &'static str;
     /// Ends the INSERT of a store.
     const SAME_STORE: &'static str;
     /// Ends the INSERT of a writer.
@@ -29,6 +31,7 @@ impl Dialect for Sqlite {
         size = excluded.size, mtime_ns = excluded.mtime_ns, header_start = excluded.header_start, \
         header_end = excluded.header_end, checksum = excluded.checksum, checksum_kind = excluded.checksum_kind, \
         signing_key = excluded.signing_key, last_seen = excluded.last_seen, gone_at = null";
+    const SOME_FILE_NAMES: &'static str = "delete from file_names";
     const SAME_STORE: &'static str = " on conflict (name) do update set \
         tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority";
     const SAME_WRITER: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
@@ -42,6 +45,7 @@ impl Dialect for MySql {
         size = values(size), mtime_ns = values(mtime_ns), header_start = values(header_start), \
         header_end = values(header_end), checksum = values(checksum), checksum_kind = values(checksum_kind), \
         signing_key = values(signing_key), last_seen = values(last_seen), gone_at = null";
+    const SOME_FILE_NAMES: &'static str = "delete from file_names limit 20000";
     const SAME_STORE: &'static str = " on duplicate key update \
         tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority)";
     const SAME_WRITER: &'static str = " on duplicate key update sequence = sequence + 1";

@@ -11,7 +11,7 @@ use crate::dialect::Dialect;
 use crate::members;
 use crate::rows::{COMPLETE, LIST, ListRow, OPEN, push_list, to_identity};
 use crate::short::{self, KEY_BYTES};
-use crate::{Import, Index, Inserted, Packed, Packer, PathHash, Result, changes, pieces};
+use crate::{Import, Index, Inserted, Packed, Packer, PathHash, Result, changes, file_names, pieces};
 
 impl Index {
     /// Brings a batch into the index, in one transaction: all of it or nothing. The same batch again changes nothing but
@@ -120,17 +120,22 @@ impl<'a> Batch<'a> {
         let id = |identity: &Identity| {
             new.get(identity).copied().or_else(|| held.get(identity).map(|held| held.id)).ok_or(sqlx::Error::RowNotFound)
         };
-        let (mut rows, mut lists, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rows, mut lists, mut hashes, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let has_names = file_names::are_wanted(transaction).await?;
         for identity in new.keys().chain(&refined) {
             let (import, id) = (self.packages[identity].import, id(identity)?);
             rows.extend(import.keys.iter().map(|(key, ordinal)| (*key, id, *ordinal)));
             lists.extend(import.lists.iter().map(|(part, list)| (id, *part, list.as_slice())));
+            if has_names {
+                names.extend(import.names.iter().map(|name| (*name, id)));
+            }
             hashes.extend(&import.hashes);
         }
         let artifacts = rows.len() as u64;
         insert_artifacts(transaction, rows).await?;
         lists.sort_unstable_by_key(|(id, part, _)| (*id, *part));
         insert_members(transaction, &lists).await?;
+        file_names::insert(transaction, names).await?;
 
         let places = self.locations.values().map(|import| Ok(Place { package_id: id(&import.package.identity)?, import }));
         let mut locations = places.collect::<sqlx::Result<Vec<Place<'_>>>>()?;

@@ -8,20 +8,24 @@
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
 //! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`; `read`, the queries, and `rows`,
 //!   what they select; `members`, the lists of a package's artifacts; `short`, what rows leave out);
-//! - [`Import`]: what goes in (`import`; `packed`, what is done before; `insert`, the transaction, and `pieces`, its statements); [`Changes`]: what came since; `seen`: what a store holds, and
-//!   no longer holds.
+//! - [`Import`]: what goes in (`import`; `packed`, what is done before; `insert`, the transaction, and `pieces`, its statements);
+//!   [`Changes`]: what came since; `seen`: what a store holds, and no longer holds;
+//! - [`Paths`]: what is asked by the paths of files (`paths`, with `glob` for patterns), and [`FileNames`], the table that makes it cheap.
 
 mod changes;
 mod database_url;
 mod db;
 mod dialect;
 mod error;
+mod file_names;
+mod glob;
 mod import;
 mod insert;
 mod members;
 pub mod original;
 mod packed;
 mod passwords;
+mod paths;
 mod patience;
 mod pieces;
 mod pools;
@@ -38,9 +42,11 @@ pub use changes::{Changes, Head, Heads, hash};
 pub use database_url::DatabaseUrl;
 pub use db::{Access, Index};
 pub use error::{Error, Result};
+pub use file_names::FileNames;
 pub use import::{Import, Inserted, NewLocation};
 pub use packed::{Packed, Packer};
 pub use passwords::without_passwords;
+pub use paths::{Found, Paths};
 pub use record::{Location, Record, StoredPackage};
 pub use schema::{Migration, createtable};
 pub use seen::{KnownLocation, PathHash};

@@ -154,10 +154,17 @@ fn most_text(length: u64) -> sqlx::Result<usize> {
 
 /// The artifacts of a list.
 pub(crate) fn read(list: &[u8]) -> sqlx::Result<Vec<Artifact>> {
+    matching(list, |_| true)
+}
+
+/// The artifacts of a list whose paths `wanted` takes.
+pub(crate) fn matching(list: &[u8], wanted: impl Fn(&str) -> bool) -> sqlx::Result<Vec<Artifact>> {
     let wrong = |found: &str| broken(format!("members.list: expected ORDINAL KIND BUILD_ID PATH, found {found:?}"));
     let text = if list.starts_with(&ZSTD_MAGIC) { unpack(list)? } else { inflate(list)? };
     let text = String::from_utf8(text).map_err(broken)?;
     text.split_terminator('\0')
+        // What cannot be read is not passed over.
+        .filter(|entry| entry.splitn(4, ' ').nth(3).is_none_or(&wanted))
         .map(|entry| {
             let mut fields = entry.splitn(4, ' ');
             let (Some(ordinal), Some(kind), Some(build_id), Some(path)) =

@@ -7,7 +7,7 @@ use crate::db::both;
 use crate::dialect::Dialect;
 use crate::members::Compressor;
 use crate::short::{self, KEY_BYTES};
-use crate::{Error, Import, Index, NewLocation, PathHash, Result, changes};
+use crate::{Error, Import, Index, NewLocation, PathHash, Result, changes, file_names};
 
 /// An [`Import`] whose artifacts are what will stand in the tables: what [`Index::insert_packed`] takes.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Packed {
     pub(crate) keys: Vec<([u8; KEY_BYTES], u32)>,
     /// The lists, by part.
     pub(crate) lists: Vec<(u32, Vec<u8>)>,
+    /// What stands for the names of its files in `file_names`.
+    pub(crate) names: Vec<file_names::Key>,
     /// What stands for each build-id in `changes`.
     pub(crate) hashes: Vec<u64>,
 }
@@ -70,6 +72,7 @@ impl Packer {
                 .compressor
                 .lists(&artifacts)
                 .map_err(|source| Error::Packing { subject: package.nevra.nvra(), source })?,
+            names: file_names::keys(&artifacts),
             hashes: artifacts.iter().map(|artifact| changes::hash(&artifact.build_id)).collect(),
             package,
             distro,

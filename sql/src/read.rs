@@ -135,7 +135,7 @@ impl Index {
         Ok(packages)
     }
 
-    async fn packages_by_id(&self, ids: &[i64]) -> sqlx::Result<Vec<StoredPackage>> {
+    pub(crate) async fn packages_by_id(&self, ids: &[i64]) -> sqlx::Result<Vec<StoredPackage>> {
         let mut rows = Vec::new();
         for ids in ids.chunks(LIST) {
             rows.extend(asking!(&self.db, |connection, Backend| {

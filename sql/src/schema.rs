@@ -13,10 +13,12 @@ use crate::{Error, Index, Result, dialect, views};
 const MYSQL: &[(i64, &str, &str)] = &[
     (1, "schema", include_str!("../migrations/mysql/0001_schema.sql")),
     (2, "changes", include_str!("../migrations/mysql/0002_changes.sql")),
+    (3, "file names", include_str!("../migrations/mysql/0003_file_names.sql")),
 ];
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "schema", include_str!("../migrations/sqlite/0001_schema.sql")),
     (2, "changes", include_str!("../migrations/sqlite/0002_changes.sql")),
+    (3, "file names", include_str!("../migrations/sqlite/0003_file_names.sql")),
 ];
 
 /// The table in which sqlx keeps its books, as sqlx makes it.
@@ -56,6 +58,14 @@ impl Index {
         loop {
             match both!(Db, &self.db, |pool, Backend| migrator.run(pool).await) {
                 Ok(()) => break,
+                // Another process is in the middle of a migration before this one; sqlx passes over what has begun.
+                Err(MigrateError::ExecuteMigration(error, version))
+                    if dialect::is_missing_table(&error) && tries < OTHERS.0 && matches!(self.db, Db::MySql(_)) =>
+                {
+                    tries += 1;
+                    self.forget_unfinished(version).await?;
+                    tokio::time::sleep(OTHERS.1).await;
+                }
                 // There is no lock to wait for (not all of MySQL's relatives have one), so another process shows like this.
                 Err(error) if is_met(&error) && tries < OTHERS.0 => {
                     tries += 1;

@@ -18,8 +18,9 @@ use artifact::BuildId;
 use moka::Expiry;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use sql::{Index, Record, StoredPackage};
+use sql::{Found, Index, Paths, Record, StoredPackage};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::config;
 use crate::filter::{Filter, Said};
@@ -30,6 +31,9 @@ pub(crate) use records::Records;
 
 /// The packages built from one source package for one arch.
 pub(crate) type Siblings = Arc<Vec<Arc<StoredPackage>>>;
+
+/// Questions by path at once: they may read much, and must leave the index to others.
+const TURNS: usize = 2;
 
 /// The index, cached.
 #[derive(Clone)]
@@ -42,6 +46,8 @@ pub(crate) struct Lookup {
     kept: Kept,
     batches: Batches,
     queries: Queries,
+    /// For questions by path.
+    turns: Arc<Semaphore>,
     pub(crate) watch: Watch,
 }
 
@@ -90,7 +96,17 @@ impl Lookup {
             true => Filter::start(index.clone(), folder.to_owned(), limit),
             false => Filter::off(),
         };
-        Self { index, filter, nothing: Arc::default(), fresh, kept: Kept::new(config), batches, queries, watch }
+        Self {
+            index,
+            filter,
+            nothing: Arc::default(),
+            fresh,
+            kept: Kept::new(config),
+            batches,
+            queries,
+            turns: Arc::new(Semaphore::new(TURNS)),
+            watch,
+        }
     }
 
     /// Every record of one build-id, asked for until `until`.
@@ -163,6 +179,29 @@ impl Lookup {
                 kept.map(|value| Known { value, away: Some(cause.clone()) }).ok_or(cause)
             }
         }
+    }
+
+    /// The artifacts at some paths, at most `most`, asked for until `until`. Not cached: rarely is the same asked for again.
+    ///
+    /// # Errors
+    /// The index could not be asked, or others asked so much of it that there was no time left.
+    pub(crate) async fn records_at(&self, paths: Paths, most: usize, until: Instant) -> Result<Found, String> {
+        if let Some(cause) = self.watch.away() {
+            return Err(cause);
+        }
+        let Ok(Ok(turn)) = tokio::time::timeout_at(until.into(), self.turns.clone().acquire_owned()).await else {
+            return Err("index: others asked for paths all the time".into());
+        };
+        let limit = until.saturating_duration_since(Instant::now());
+        // What the index has found by then is an answer; only one that hangs needs the rest.
+        let enough = Instant::now() + limit * 3 / 4;
+        let (index, queries) = (self.index.clone(), Queries { limit, ..self.queries.clone() });
+        let query = async move {
+            let found = index.records_at(&paths, most, enough).await;
+            drop(turn);
+            found
+        };
+        queries.run(query).await
     }
 
     /// Runs another query of the index; while it is away that is an error at once.

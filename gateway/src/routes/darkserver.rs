@@ -2,19 +2,17 @@
 
 use std::time::Instant;
 
-use actix_web::http::header::{ContentType, HOST, LOCATION, VARY};
+use actix_web::http::header::{ContentType, LOCATION, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::BuildId;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
-use sql::{Record, StoredPackage};
+use sql::Record;
 
+use super::links::Links;
 use super::{below, resource, tail};
-use crate::archives::published;
-use crate::connection::{Connection, is_trusted};
 use crate::error;
-use crate::http_client;
 use crate::lookup::place;
 use crate::resolve::Gateway;
 
@@ -127,21 +125,7 @@ fn vary(mut response: actix_web::HttpResponseBuilder) -> actix_web::HttpResponse
     response
 }
 
-/// The links of an answer.
-struct Links {
-    /// This gateway's own URL, without a slash at the end.
-    base: String,
-}
-
 impl Links {
-    fn of(request: &HttpRequest, gateway: &Gateway) -> Self {
-        let base = match &gateway.config.public_url {
-            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            None => own_url(request, gateway),
-        };
-        Self { base }
-    }
-
     /// One row a file: one that has both kinds is one row.
     fn rows(&self, records: &[Record]) -> Bytes {
         let mut records: Vec<&Record> = records.iter().collect();
@@ -156,39 +140,5 @@ impl Links {
         let rows = records.iter().map(row).collect::<Vec<_>>();
         // Strings alone: that cannot fail.
         serde_json::to_vec(&rows).unwrap_or_default().into()
-    }
-
-    /// Where the package can be had: the URL of its best location that has one, else this gateway's own copy, else "".
-    fn url(&self, package: &StoredPackage) -> String {
-        if let Some(url) = published(package) {
-            return url.into();
-        }
-        if !package.present().any(|location| location.store.root.is_some()) {
-            return String::new();
-        }
-        let Some(name) = package.archive_name() else { return String::new() };
-        let path = format!("archive/{}/{name}", package.package.identity);
-        http_client::below(&self.base, &path).map(String::from).unwrap_or_default()
-    }
-}
-
-/// What this gateway is called: as the request's Host has it. Only a trusted proxy may say otherwise (X-Forwarded-Host and -Proto,
-/// Forwarded): with anybody's word in it an answer could lead the next reader of a shared cache astray.
-fn own_url(request: &HttpRequest, gateway: &Gateway) -> String {
-    let connection = Connection::of(request);
-    let scheme = if connection.as_ref().is_some_and(Connection::is_tls) { "https" } else { "http" };
-    if is_trusted(request, &gateway.config) {
-        let forwarded = request.connection_info();
-        let tells = ["forwarded", "x-forwarded-proto"].iter().any(|name| request.headers().contains_key(*name));
-        return format!("{}://{}", if tells { forwarded.scheme() } else { scheme }, forwarded.host());
-    }
-    // An absolute target goes before Host (RFC 9112, section 3.2.2).
-    let target = request.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
-    let host = target.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
-    match host {
-        Some(host) => [scheme, "://", host].concat(),
-        None => connection
-            .and_then(|connection| connection.local_address())
-            .map_or_else(String::new, |address| format!("{scheme}://{address}")),
     }
 }

@@ -4,6 +4,8 @@ mod archive;
 mod cors;
 mod darkserver;
 mod debuginfod;
+mod links;
+mod metadata;
 mod operations;
 
 use std::borrow::Cow;
@@ -32,6 +34,7 @@ use crate::watch;
 pub(crate) fn all(app: &mut web::ServiceConfig) {
     app.configure(debuginfod::routes)
         .configure(darkserver::routes)
+        .configure(metadata::routes)
         .configure(archive::routes)
         .configure(operations::routes)
         .default_service(web::to(elsewhere));
@@ -181,6 +184,7 @@ fn endpoint(request: &HttpRequest) -> &'static str {
         ("rpm2buildids", nvra) if !nvra.is_empty() => "rpm2buildids",
         ("package", nvra) if !nvra.is_empty() => "package",
         ("archive", name) if !name.is_empty() => "archive",
+        ("metadata", _) => "metadata",
         ("metrics" | "healthz" | "readyz" | "serverversion" | "", "") => "operations",
         _ => "unknown",
     }

@@ -6,6 +6,7 @@ mod changes;
 mod deadlock;
 mod inserting;
 mod makers;
+mod paths;
 mod reading;
 mod schema;
 mod stores;
@@ -64,7 +65,7 @@ impl Fresh {
     async fn index(&self) -> Index {
         let index = self.open(Access::ReadWrite);
         let migration = index.migrate().await.unwrap();
-        assert_eq!((migration.applied, migration.notes), (vec![1, 2], Vec::new()));
+        assert_eq!((migration.applied, migration.notes), (vec![1, 2, 3], Vec::new()));
         index
     }
 
@@ -148,6 +149,8 @@ fn futures_can_move_between_threads() {
         is_send(index.insert("test", &[]));
         is_send(index.records(&[]));
         is_send(index.records_of_package(""));
+        is_send(index.records_at(&sql::Paths::Is(String::new()), 1, std::time::Instant::now()));
+        is_send(index.fill_file_names(|_| ()));
         is_send(index.known_locations(1));
         is_send(index.mark_seen(1, &[], 0));
         is_send(index.remove_store(""));

@@ -39,7 +39,7 @@ fn a_database_that_is_not_migrated_is_named_with_what_to_do() {
         // The file has to exist for a reader.
         fresh.open(Access::ReadWrite).check_schema().await.unwrap_err();
         let error = fresh.open(Access::ReadOnly).check_schema().await.unwrap_err().to_string();
-        let expected = format!("{}: expected schema version 2, found none: run `darkserver-import migrate`", fresh.url);
+        let expected = format!("{}: expected schema version 3, found none: run `darkserver-import migrate`", fresh.url);
         assert_eq!(error, expected);
     });
 }
@@ -64,7 +64,7 @@ fn a_schema_newer_than_the_program_is_refused() {
             )
             .await;
         let error = index.check_schema().await.unwrap_err().to_string();
-        assert!(error.contains("expected schema version 2, found 99: this program is older than its index"), "{error}");
+        assert!(error.contains("expected schema version 3, found 99: this program is older than its index"), "{error}");
         assert_eq!(index.migrate().await.unwrap_err().to_string(), error);
     });
 }
@@ -75,7 +75,7 @@ fn a_schema_of_the_same_number_with_other_tables_is_refused_with_what_to_do() {
         let index = fresh.index().await;
         fresh.rows("update _sqlx_migrations set checksum = 'x'").await;
         let expected = format!(
-            "{}: expected schema version 2, found another version 1, with other tables: it was made by a darkserver from before the \
+            "{}: expected schema version 3, found another version 1, with other tables: it was made by a darkserver from before the \
              first release and cannot be moved forward: name a new database, or move the SQLite file away, and import again",
             fresh.url
         );
@@ -100,13 +100,13 @@ fn a_migration_that_died_in_the_middle_is_finished() {
         fresh.index().await;
         let expected = description(&fresh);
         fresh.server().sql(&format!(
-            "use {}; drop table cursors, writers, changes; delete from _sqlx_migrations where version = 2; \
+            "use {}; drop table cursors, writers, changes, file_names; delete from _sqlx_migrations where version > 1; \
              update _sqlx_migrations set success = false",
             fresh.database
         ));
         let index = fresh.open(Access::ReadWrite);
         assert!(index.check_schema().await.is_err());
-        assert_eq!(index.migrate().await.unwrap().applied, [1, 2]);
+        assert_eq!(index.migrate().await.unwrap().applied, [1, 2, 3]);
         assert_eq!(description(&fresh), expected);
     });
 }
@@ -141,7 +141,7 @@ fn an_old_darkservers_table_is_left_alone_and_named() {
             ));
         }
         let migration = fresh.open(Access::ReadWrite).migrate().await.unwrap();
-        assert_eq!(migration.applied, [1, 2]);
+        assert_eq!(migration.applied, [1, 2, 3]);
         let [note] = migration.notes.as_slice() else { panic!("{:?}", migration.notes) };
         assert!(note.starts_with("table dark_gnubuildid exists and is left alone"), "{note}");
         let said = pipe(&piped, CREATETABLE);

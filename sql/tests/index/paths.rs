@@ -1,0 +1,202 @@
+//! Artifacts by path: by the table of names, and without it.
+
+use std::time::{Duration, Instant};
+
+use artifact::Kind;
+use sql::{Access, FileNames, Found, Index, Paths, Tier};
+
+use crate::makers::{artifact, import, simple, store};
+use crate::{Fresh, on_both};
+
+const MOST: usize = 1000;
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+/// NAME KIND PATH of what is at these paths, in order, and whether it is all.
+async fn at(index: &Index, paths: Paths) -> (Vec<String>, bool) {
+    let Found { records, complete } = index.records_at(&paths, MOST, soon()).await.unwrap();
+    let row = |record: &sql::Record| {
+        format!("{} {} {}", record.package.package.nevra.name, record.artifact.kind.as_str(), record.artifact.path)
+    };
+    (records.iter().map(row).collect(), complete)
+}
+
+fn is(path: &str) -> Paths {
+    Paths::Is(path.into())
+}
+
+fn like(pattern: &str) -> Paths {
+    Paths::Like(pattern.into())
+}
+
+/// An index of a few packages, the first inserted first.
+async fn filled(fresh: &Fresh) -> Index {
+    let index = fresh.index().await;
+    let mirror = store(&index, "m", Tier::Mirror, 0).await;
+    for (name, paths) in [
+        ("bash", &["/usr/bin/bash", "/usr/bin/bashbug-64"][..]),
+        ("bash-static", &["/usr/bin/bash-static-program"]),
+        ("other", &["/opt/other/bash", "/usr/bin/ba\u{e4}h", "/usr/lib64/libother-one.so.1", "/usr/lib64/libother-two.so.1"]),
+    ] {
+        let artifacts = (0..).zip(paths).map(|(at, path)| artifact(at, path, Kind::Executable, path)).collect();
+        index.insert("test", &[import(&mirror, &format!("{name}-1-1.x86_64"), artifacts)]).await.unwrap();
+    }
+    let both = [Kind::Executable, Kind::Debuginfo].map(|kind| artifact(300, "both", kind, "/usr/bin/bash"));
+    index.insert("test", &[import(&mirror, "new-1-1.x86_64", both.to_vec())]).await.unwrap();
+    index
+}
+
+/// What every way to look must answer.
+async fn check(index: &Index) {
+    let bash = ["new executable /usr/bin/bash", "new debuginfo /usr/bin/bash", "bash executable /usr/bin/bash"];
+    let static_bash = "bash-static executable /usr/bin/bash-static-program";
+    let others = ["other executable /usr/lib64/libother-one.so.1", "other executable /usr/lib64/libother-two.so.1"];
+    for (paths, expected) in [
+        (is("/usr/bin/bash"), &bash[..]),
+        (is("/usr/bin/bashbug-64"), &["bash executable /usr/bin/bashbug-64"]),
+        (is("/usr/bin/bash-static-program"), &[static_bash]),
+        (is("/usr/bin/bash-static-programs"), &[]),
+        (is("/usr/bin/*"), &[]),
+        (is("usr/bin/bash"), &[]),
+        (is("/usr/bin/"), &[]),
+        (is(""), &[]),
+        (like("/usr/bin/bash"), &bash),
+        (like("/usr/*/bash"), &bash),
+        (like("/*/*/bash"), &[bash[0], bash[1], "other executable /opt/other/bash", bash[2]]),
+        (like("/usr/bin/ba\u{e4}?"), &["other executable /usr/bin/ba\u{e4}h"]),
+        (like("/usr/bin/bash-*"), &[static_bash]),
+        (like("/usr/bin/bash-static-p*"), &[static_bash]),
+        (like("/usr/lib64/libo*.so.[0-9]"), &others),
+        (like("/usr/lib64/libother*"), &others),
+        (like("/usr/lib64/lib*"), &others),
+        (like("/usr/lib64/l*e.so.1"), &others[..1]),
+        (like("/usr/lib64/*two*"), &others[1..]),
+        (like("/usr/*"), &[]),
+        (like("bash"), &[]),
+        (like("/usr/bin/"), &[]),
+        (like(""), &[]),
+    ] {
+        let expected: Vec<String> = expected.iter().map(|row| row.to_string()).collect();
+        assert_eq!(at(index, paths.clone()).await, (expected, true), "{paths:?}");
+    }
+}
+
+#[test]
+fn artifacts_are_found_by_path_with_names_and_without() {
+    on_both(async |fresh| {
+        let index = filled(&fresh).await;
+        let reader = fresh.open(Access::ReadOnly);
+        assert_eq!(reader.file_names().await.unwrap(), FileNames::All, "a new index has them");
+        check(&reader).await;
+
+        index.want_file_names(false).await.unwrap();
+        assert_eq!(reader.file_names().await.unwrap(), FileNames::Off);
+        assert_eq!(fresh.rows("select name from file_names").await, Vec::<String>::new());
+        check(&reader).await;
+        // Who writes now leaves no names, and filling does nothing.
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        index.insert("test", &[simple(&mirror, "late-1-1.x86_64")]).await.unwrap();
+        assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 0);
+        assert_eq!(fresh.rows("select name from file_names").await, Vec::<String>::new());
+
+        index.want_file_names(true).await.unwrap();
+        assert_eq!(reader.file_names().await.unwrap(), FileNames::Until(0));
+        check(&reader).await;
+        assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 5);
+        assert_eq!(reader.file_names().await.unwrap(), FileNames::All);
+        check(&reader).await;
+        assert_eq!(at(&reader, is("/usr/bin/x")).await.0, ["late executable /usr/bin/x"]);
+    });
+}
+
+#[test]
+fn the_names_of_an_index_from_before_are_filled_in_also_by_several_and_among_writers() {
+    on_both(async |fresh| {
+        let index = filled(&fresh).await;
+        let rows = "select name, package_id from file_names order by name, package_id";
+        let names = fresh.rows(rows).await;
+        // bash; bash; bash, baä and othe; bash
+        assert_eq!(names.len(), 6, "a name is there once for each package: {names:?}");
+        // An index with packages that is migrated.
+        fresh.execute("delete from file_names").await;
+        fresh.execute("delete from cursors").await;
+        fresh.execute("drop table file_names").await;
+        fresh.execute("delete from _sqlx_migrations where version = 3").await;
+        assert_eq!(index.migrate().await.unwrap().applied, [3]);
+        assert_eq!(index.file_names().await.unwrap(), FileNames::Until(0));
+        check(&index).await;
+
+        // One writes meanwhile, and what it writes has names already.
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        index.insert("test", &[simple(&mirror, "late-1-1.x86_64")]).await.unwrap();
+        let (one, other) = (fresh.open(Access::ReadWrite), fresh.open(Access::ReadWrite));
+        let (one, other) = tokio::join!(one.fill_file_names(|_| ()), other.fill_file_names(|_| ()));
+        assert_eq!(one.unwrap() + other.unwrap(), 5);
+        assert_eq!(index.file_names().await.unwrap(), FileNames::All);
+        assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 0);
+        check(&index).await;
+    });
+}
+
+#[test]
+fn filling_goes_on_where_it_was_interrupted() {
+    on_both(async |fresh| {
+        let index = filled(&fresh).await;
+        let names = fresh.rows("select name, package_id from file_names order by name, package_id").await;
+        fresh.execute("delete from file_names where package_id > (select min(id) from packages)").await;
+        fresh.execute("update cursors set value = (select min(id) from packages) where name = 'file_names'").await;
+        assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 3, "all but the first");
+        assert_eq!(index.file_names().await.unwrap(), FileNames::All);
+        check(&index).await;
+        let filled = fresh.rows("select name, package_id from file_names order by name, package_id").await;
+        assert!(filled.len() < names.len(), "those of one transaction share rows: {filled:?}");
+    });
+}
+
+#[test]
+fn a_refined_package_is_found_by_its_new_paths_alone() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let mut open = import(&mirror, "p-1-1.x86_64", vec![artifact(1, "x", Kind::Executable, "/usr/bin/guessed")]);
+        open.open = true;
+        index.insert("test", &[open]).await.unwrap();
+        assert_eq!(at(&index, is("/usr/bin/guessed")).await.0.len(), 1);
+        let complete = [artifact(1, "x", Kind::Executable, "/usr/bin/kept"), artifact(2, "y", Kind::Executable, "/usr/bin/new")];
+        index.insert("test", &[import(&mirror, "p-1-1.x86_64", complete.to_vec())]).await.unwrap();
+        assert_eq!(at(&index, is("/usr/bin/guessed")).await, (vec![], true));
+        assert_eq!(at(&index, is("/usr/bin/kept")).await.0.len(), 1);
+        assert_eq!(at(&index, like("/usr/bin/ne*")).await.0.len(), 1);
+    });
+}
+
+#[test]
+fn what_time_or_room_leaves_out_is_told() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let batch: Vec<_> = (0..300)
+            .map(|number| {
+                let artifacts =
+                    (0..2).map(|at| artifact(at, &format!("{number}.{at}"), Kind::Executable, &format!("/bin/prog{at}")));
+                import(&mirror, &format!("p{number}-1-1.x86_64"), artifacts.collect())
+            })
+            .collect();
+        index.insert("test", &batch).await.unwrap();
+        for paths in [is("/bin/prog1"), like("/bin/p*1"), like("/bin/*1")] {
+            let all = index.records_at(&paths, 300, soon()).await.unwrap();
+            assert_eq!((all.records.len(), all.complete), (300, true), "{paths:?}");
+            assert!(all.records.is_sorted_by_key(|record| std::cmp::Reverse(record.package.id)));
+            let some = index.records_at(&paths, 299, soon()).await.unwrap();
+            assert_eq!((some.records.len(), some.complete), (299, false), "{paths:?}");
+            assert_eq!(some.records[..], all.records[..299], "the newest");
+            let none = index.records_at(&paths, 300, Instant::now()).await.unwrap();
+            assert_eq!((none.records.len(), none.complete), (0, false), "{paths:?}");
+        }
+        // Nothing to look into needs no time.
+        let none = index.records_at(&is("/bin/absent"), 300, Instant::now()).await.unwrap();
+        assert_eq!((none.records.len(), none.complete), (0, true));
+    });
+}
