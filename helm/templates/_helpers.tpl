@@ -89,6 +89,10 @@ unknown = {{ toString .Values.gateway.federation.unknown | toRawJson }}
 budget = {{ toRawJson .Values.gateway.federation.budget }}
 hops = {{ int64 .Values.gateway.federation.hops }}
 redirect_hosts = {{ toRawJson .Values.gateway.federation.redirectHosts }}
+
+[metadata]
+budget = {{ toRawJson .Values.gateway.metadata.budget }}
+results = {{ int64 .Values.gateway.metadata.results }}
 {{ end }}
 
 {{- /* "10Gi" as a number of MiB. */}}

@@ -332,6 +332,7 @@ def common(label, text, found, values):
         "index": snake(gateway["index"]),
         "stores": snake(gateway["stores"]),
         "federation": {**snake(gateway["federation"]), "unknown": str(gateway["federation"]["unknown"])},
+        "metadata": gateway["metadata"],
     }, config)
 
 

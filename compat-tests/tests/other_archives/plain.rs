@@ -1,6 +1,7 @@
 //! Plain ELF files in folders.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use compat_tests::compiled::Program;
@@ -28,7 +29,18 @@ fn elf_files_of_a_tree_are_served_under_their_paths() {
     expect(&executable, &program.stripped(), root.join("bin/a b+%$#^").to_str().unwrap(), None);
     expect(&gateway.get(&format!("/buildid/{id}/debuginfo")), &program.debug(), debug.to_str().unwrap(), None);
     assert!(client.found(&["debuginfo", id]) == fs::read(program.debug()).unwrap());
-    assert_eq!(gateway.get(&format!("/buildid/{id}/section/.text")).status, 200);
+    for (name, file) in [(".text", program.stripped()), (".debug_info", program.debug())] {
+        let out = folder.path().join("section");
+        let dumped = Command::new("objcopy")
+            .arg("--dump-section")
+            .arg(format!("{name}={}", out.display()))
+            .arg(file)
+            .arg("/dev/null")
+            .status();
+        assert!(dumped.unwrap().success(), "{name}");
+        assert!(gateway.get(&format!("/buildid/{id}/section/{name}")).body == fs::read(&out).unwrap(), "{name}: other bytes");
+        fs::remove_file(out).unwrap();
+    }
     let rows = gateway.get(&format!("/buildids/{id}")).text();
     assert!(rows.contains("\"url\":\"\"") && !rows.contains("/archive/"), "{rows}");
     let said = import(&index, &folder, &["--formats", "elf"]);
