@@ -1,16 +1,16 @@
-//! What the gateway is told: flag, environment, own file, the original's files, default, in this order of precedence.
+//! What the gateway is told: flag, environment, own file, the original's files, default, in this order of precedence. The tables of the
+//! own file are in [`tables`].
+
+mod tables;
 
 use std::env;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
 use ipnet::IpNet;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use sql::DatabaseUrl;
 use url::Url;
 
@@ -19,12 +19,9 @@ use crate::connection::listen::Address;
 use crate::connection::tls;
 use crate::logging::LogFormat;
 
-/// The shortest and the longest time for a decision; a client gives up after 90 s.
-const BUDGETS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
-/// The shortest and the longest time for a connection to say something.
-const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
-/// The most files of an answer about files: 10,000 are some 4 MB.
-const RESULTS: RangeInclusive<usize> = 1..=100_000;
+use tables::Tls;
+pub(crate) use tables::{Connections, Cors, Federation, Index, Metadata, Prefer, Stores, Unknown};
+
 /// Permissions of socket files: the proxy's user is in the gateway's group.
 const UNIX_MODE: u32 = 0o660;
 /// Where distribution packages put configuration.
@@ -81,151 +78,6 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// `[tls]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Tls {
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-}
-
-/// `[cors]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Cors {
-    /// Whose pages may read answers: origins as browsers write them, or `*` alone for everybody's. Nobody's if empty.
-    pub(crate) origins: Vec<String>,
-}
-
-/// `[connections]`
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Connections {
-    /// How long the head of a request may take: from the connection on, later from its first byte on.
-    #[serde(with = "humantime_serde")]
-    pub(crate) head_timeout: Duration,
-    /// How long a connection may go on without a request.
-    #[serde(with = "humantime_serde")]
-    pub(crate) idle_timeout: Duration,
-    /// How many there may be at once; by default what the limit of descriptors allows.
-    pub(crate) most: Option<usize>,
-}
-
-/// `[index]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Index {
-    /// How long a found build-id is answered from memory.
-    #[serde(with = "humantime_serde")]
-    pub(crate) hit_ttl: Duration,
-    /// How long an absent build-id is; at most 2 s.
-    #[serde(with = "humantime_serde")]
-    pub(crate) miss_ttl: Duration,
-    /// How long a found build-id is kept for times when the database is away.
-    #[serde(with = "humantime_serde")]
-    pub(crate) away_ttl: Duration,
-    /// How many build-ids are kept in memory.
-    pub(crate) entries: u64,
-    /// Whether a filter of all build-ids is kept in memory, which answers for absent ones.
-    pub(crate) filter: bool,
-}
-
-/// `[stores]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Stores {
-    /// Hosts that a store may redirect to besides itself.
-    pub(crate) redirect_hosts: Vec<String>,
-}
-
-/// `[federation]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Federation {
-    /// Other debuginfod servers.
-    #[serde(deserialize_with = "urls")]
-    pub(crate) upstreams: Option<Vec<Url>>,
-    /// What to do with an id that could be extracted here as well.
-    pub(crate) prefer: Prefer,
-    /// What to do with a question that could not be decided.
-    pub(crate) unknown: Unknown,
-    /// How long a decision may take.
-    #[serde(with = "humantime_serde")]
-    pub(crate) budget: Duration,
-    /// How many servers a question may have passed.
-    pub(crate) hops: usize,
-    /// Hosts that an upstream may redirect to besides itself.
-    pub(crate) redirect_hosts: Vec<String>,
-}
-
-/// `[metadata]`
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Metadata {
-    /// How long an answer may take.
-    #[serde(with = "humantime_serde")]
-    pub(crate) budget: Duration,
-    /// The most files of an answer.
-    pub(crate) results: usize,
-}
-
-/// What to do with an id that an upstream has and that could be extracted here as well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Prefer {
-    /// Serve it from here.
-    #[default]
-    Extract,
-    /// Send the client to the upstream.
-    Redirect,
-}
-
-/// How an undecided question on a debuginfod path is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Unknown {
-    /// Reset on direct HTTP/1.1 and, where nobody else is hit, on direct HTTP/2 through TLS; else 503.
-    #[default]
-    Auto,
-    /// Always reset the connection (on HTTP/2 all streams of it).
-    Reset,
-    /// Always 503.
-    #[serde(rename = "503")]
-    Status,
-}
-
-impl Default for Connections {
-    fn default() -> Self {
-        Self { head_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(75), most: None }
-    }
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        let (hit_ttl, miss_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
-        Self { hit_ttl, miss_ttl, away_ttl: Duration::from_secs(24 * 60 * 60), entries: 100_000, filter: true }
-    }
-}
-
-impl Default for Federation {
-    fn default() -> Self {
-        Self {
-            upstreams: None,
-            prefer: Prefer::default(),
-            unknown: Unknown::default(),
-            budget: Duration::from_secs(4),
-            hops: 8,
-            redirect_hosts: Vec::new(),
-        }
-    }
-}
-
-impl Default for Metadata {
-    fn default() -> Self {
-        Self { budget: Duration::from_secs(6), results: 5000 }
-    }
-}
-
 impl Config {
     /// Puts the layers together.
     ///
@@ -250,28 +102,11 @@ impl Config {
             }
         };
         federation.upstreams = Some(upstreams);
-        if file.index.miss_ttl > Duration::from_secs(2) {
-            bail!("index.miss_ttl: expected at most 2s, found {}", humantime::format_duration(file.index.miss_ttl));
-        }
-        for (key, budget) in [("federation", federation.budget), ("metadata", file.metadata.budget)] {
-            if !(BUDGETS.0..=BUDGETS.1).contains(&budget) {
-                let [least, most, found] = [BUDGETS.0, BUDGETS.1, budget].map(humantime::format_duration);
-                bail!("{key}.budget: expected {least} to {most}, found {found}");
-            }
-        }
-        if !RESULTS.contains(&file.metadata.results) {
-            bail!("metadata.results: expected {} to {}, found {}", RESULTS.start(), RESULTS.end(), file.metadata.results);
-        }
-        let connections = file.connections;
-        for (key, timeout) in [("head_timeout", connections.head_timeout), ("idle_timeout", connections.idle_timeout)] {
-            if !TIMEOUTS.contains(&timeout) {
-                let [least, most, found] = [*TIMEOUTS.start(), *TIMEOUTS.end(), timeout].map(humantime::format_duration);
-                bail!("connections.{key}: expected {least} to {most}, found {found}");
-            }
-        }
-        if connections.most == Some(0) {
-            bail!("connections.most: expected a number of connections, found 0");
-        }
+        file.index.check()?;
+        federation.check()?;
+        file.metadata.check()?;
+        file.connections.check()?;
+        file.cors.check()?;
         let listen = listen(arguments.listen, file.listen)?;
         let tls = match (arguments.tls_certificate.or(file.tls.certificate), arguments.tls_key.or(file.tls.key)) {
             (Some(certificate), Some(key)) => Some(tls::Files { certificate, key }),
@@ -279,7 +114,6 @@ impl Config {
             (Some(_), None) => bail!("expected tls.key beside tls.certificate, found none"),
             (None, Some(_)) => bail!("expected tls.certificate beside tls.key, found none"),
         };
-        expect_origins(&file.cors.origins)?;
         let public_url = arguments.public_url.or(file.public_url);
         if let Some(url) = &public_url {
             expect_http(url)?;
@@ -295,7 +129,7 @@ impl Config {
             cache_size: arguments.cache_size.or(file.cache_size).unwrap_or(ByteSize::gib(10)),
             trusted_proxies: file.trusted_proxies,
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
-            connections,
+            connections: file.connections,
             index: Index { filter: arguments.index_filter.unwrap_or(file.index.filter), ..file.index },
             stores: file.stores,
             federation,
@@ -356,18 +190,6 @@ fn permissions(text: &str) -> Result<u32> {
     mode.with_context(|| format!("unix_mode: expected permissions in octal, like 0660, found `{text}`"))
 }
 
-/// Origins as browsers write them (RFC 6454, section 6.2): what differs would never match.
-fn expect_origins(origins: &[String]) -> Result<()> {
-    let is_origin = |text: &String| Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == *text);
-    match origins.iter().find(|origin| !is_origin(origin) && *origin != "*") {
-        Some(wrong) => bail!("cors.origins: expected `*` or an origin like https://example.org, found `{wrong}`"),
-        None if origins.len() > 1 && origins.iter().any(|origin| origin == "*") => {
-            bail!("cors.origins: expected `*` alone, found other origins beside it")
-        }
-        None => Ok(()),
-    }
-}
-
 /// Where extracted files go unless the configuration says: a folder that other users cannot make before us.
 fn cache_dir() -> PathBuf {
     let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
@@ -396,14 +218,6 @@ fn http_url(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-fn urls<'de, D: Deserializer<'de>>(list: D) -> Result<Option<Vec<Url>>, D::Error> {
-    let list = Vec::<String>::deserialize(list)?;
-    list.iter()
-        .map(|url| http_url(url).map_err(|error| D::Error::custom(format!("{error:#}"))))
-        .collect::<Result<_, _>>()
-        .map(Some)
-}
-
 fn expect_http(url: &Url) -> Result<()> {
     if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
         bail!("expected an http or https URL, found scheme `{}`", url.scheme());
@@ -413,6 +227,8 @@ fn expect_http(url: &Url) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

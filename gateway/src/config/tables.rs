@@ -1,0 +1,233 @@
+//! The tables of the gateway's own file, with their defaults and what their values have to be.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use super::http_url;
+
+/// The shortest and the longest time for a decision; a client gives up after 90 s.
+const BUDGETS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+/// The shortest and the longest time for a connection to say something.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// The longest time that an absent build-id is answered from memory.
+const MOST_MISS_TTL: Duration = Duration::from_secs(2);
+/// The most files of an answer about files: 10,000 are some 4 MB.
+const RESULTS: RangeInclusive<usize> = 1..=100_000;
+
+/// `[tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+/// `[cors]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cors {
+    /// Whose pages may read answers: origins as browsers write them, or `*` alone for everybody's. Nobody's if empty.
+    pub(crate) origins: Vec<String>,
+}
+
+/// `[connections]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Connections {
+    /// How long the head of a request may take: from the connection on, later from its first byte on.
+    #[serde(with = "humantime_serde")]
+    pub(crate) head_timeout: Duration,
+    /// How long a connection may go on without a request.
+    #[serde(with = "humantime_serde")]
+    pub(crate) idle_timeout: Duration,
+    /// How many there may be at once; by default what the limit of descriptors allows.
+    pub(crate) most: Option<usize>,
+}
+
+/// `[index]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Index {
+    /// How long a found build-id is answered from memory.
+    #[serde(with = "humantime_serde")]
+    pub(crate) hit_ttl: Duration,
+    /// How long an absent build-id is; at most 2 s.
+    #[serde(with = "humantime_serde")]
+    pub(crate) miss_ttl: Duration,
+    /// How long a found build-id is kept for times when the database is away.
+    #[serde(with = "humantime_serde")]
+    pub(crate) away_ttl: Duration,
+    /// How many build-ids are kept in memory.
+    pub(crate) entries: u64,
+    /// Whether a filter of all build-ids is kept in memory, which answers for absent ones.
+    pub(crate) filter: bool,
+}
+
+/// `[stores]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Stores {
+    /// Hosts that a store may redirect to besides itself.
+    pub(crate) redirect_hosts: Vec<String>,
+}
+
+/// `[federation]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Federation {
+    /// Other debuginfod servers.
+    #[serde(deserialize_with = "urls")]
+    pub(crate) upstreams: Option<Vec<Url>>,
+    /// What to do with an id that could be extracted here as well.
+    pub(crate) prefer: Prefer,
+    /// What to do with a question that could not be decided.
+    pub(crate) unknown: Unknown,
+    /// How long a decision may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) budget: Duration,
+    /// How many servers a question may have passed.
+    pub(crate) hops: usize,
+    /// Hosts that an upstream may redirect to besides itself.
+    pub(crate) redirect_hosts: Vec<String>,
+}
+
+/// `[metadata]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Metadata {
+    /// How long an answer may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) budget: Duration,
+    /// The most files of an answer.
+    pub(crate) results: usize,
+}
+
+/// What to do with an id that an upstream has and that could be extracted here as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Prefer {
+    /// Serve it from here.
+    #[default]
+    Extract,
+    /// Send the client to the upstream.
+    Redirect,
+}
+
+/// How an undecided question on a debuginfod path is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unknown {
+    /// Reset on direct HTTP/1.1 and, where nobody else is hit, on direct HTTP/2 through TLS; else 503.
+    #[default]
+    Auto,
+    /// Always reset the connection (on HTTP/2 all streams of it).
+    Reset,
+    /// Always 503.
+    #[serde(rename = "503")]
+    Status,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self { head_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(75), most: None }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        let (hit_ttl, miss_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
+        Self { hit_ttl, miss_ttl, away_ttl: Duration::from_secs(24 * 60 * 60), entries: 100_000, filter: true }
+    }
+}
+
+impl Default for Federation {
+    fn default() -> Self {
+        Self {
+            upstreams: None,
+            prefer: Prefer::default(),
+            unknown: Unknown::default(),
+            budget: Duration::from_secs(4),
+            hops: 8,
+            redirect_hosts: Vec::new(),
+        }
+    }
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self { budget: Duration::from_secs(6), results: 5000 }
+    }
+}
+
+impl Cors {
+    /// Origins have to be as browsers write them (RFC 6454, section 6.2): what differs would never match.
+    pub(super) fn check(&self) -> Result<()> {
+        let is_origin = |text: &String| Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == *text);
+        match self.origins.iter().find(|origin| !is_origin(origin) && *origin != "*") {
+            Some(wrong) => bail!("cors.origins: expected `*` or an origin like https://example.org, found `{wrong}`"),
+            None if self.origins.len() > 1 && self.origins.iter().any(|origin| origin == "*") => {
+                bail!("cors.origins: expected `*` alone, found other origins beside it")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Connections {
+    pub(super) fn check(&self) -> Result<()> {
+        for (key, timeout) in [("head_timeout", self.head_timeout), ("idle_timeout", self.idle_timeout)] {
+            expect_time(&format!("connections.{key}"), timeout, TIMEOUTS)?;
+        }
+        if self.most == Some(0) {
+            bail!("connections.most: expected a number of connections, found 0");
+        }
+        Ok(())
+    }
+}
+
+impl Index {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.miss_ttl > MOST_MISS_TTL {
+            bail!("index.miss_ttl: expected at most 2s, found {}", humantime::format_duration(self.miss_ttl));
+        }
+        Ok(())
+    }
+}
+
+impl Federation {
+    pub(super) fn check(&self) -> Result<()> {
+        expect_time("federation.budget", self.budget, BUDGETS)
+    }
+}
+
+impl Metadata {
+    pub(super) fn check(&self) -> Result<()> {
+        expect_time("metadata.budget", self.budget, BUDGETS)?;
+        if !RESULTS.contains(&self.results) {
+            bail!("metadata.results: expected {} to {}, found {}", RESULTS.start(), RESULTS.end(), self.results);
+        }
+        Ok(())
+    }
+}
+
+fn expect_time(key: &str, found: Duration, range: RangeInclusive<Duration>) -> Result<()> {
+    if !range.contains(&found) {
+        let [least, most, found] = [*range.start(), *range.end(), found].map(humantime::format_duration);
+        bail!("{key}: expected {least} to {most}, found {found}");
+    }
+    Ok(())
+}
+
+fn urls<'de, D: Deserializer<'de>>(list: D) -> Result<Option<Vec<Url>>, D::Error> {
+    let list = Vec::<String>::deserialize(list)?;
+    list.iter()
+        .map(|url| http_url(url).map_err(|error| D::Error::custom(format!("{error:#}"))))
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
