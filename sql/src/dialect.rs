@@ -9,6 +9,9 @@ use crate::members::ListFormat;
 pub(crate) trait Dialect {
     /// Begins a transaction that writes.
     const BEGIN: &'static str;
+    /// Begins an INSERT of many rows. SQLite keeps every page as it was before such a statement, in a file, to take it back alone where
+    /// it fails; whatever fails here takes back the whole transaction.
+    const INSERT: &'static str;
     /// Ends a SELECT whose rows this transaction is going to change.
     const FOR_UPDATE: &'static str;
     /// Ends the INSERT of a location.
@@ -25,6 +28,7 @@ pub(crate) trait Dialect {
 
 impl Dialect for Sqlite {
     const BEGIN: &'static str = "begin immediate";
+    const INSERT: &'static str = "insert or fail into ";
     const FOR_UPDATE: &'static str = "";
     const LISTS: ListFormat = ListFormat::Sqlite;
     const SEEN_AGAIN: &'static str = " on conflict (package_id, store_id, path_hash) do update set \
@@ -39,6 +43,7 @@ impl Dialect for Sqlite {
 
 impl Dialect for MySql {
     const BEGIN: &'static str = "begin";
+    const INSERT: &'static str = "insert into ";
     const FOR_UPDATE: &'static str = " for update";
     const LISTS: ListFormat = ListFormat::MySql;
     const SEEN_AGAIN: &'static str = " on duplicate key update \

@@ -218,7 +218,8 @@ pub(crate) async fn insert(transaction: &mut Transaction, mut packages: Vec<(Key
     let batch = i64::from(RandomState::new().hash_one(0) as u32);
     both!(Transaction, transaction, |connection, Backend| {
         let statement = |rows: &[(Key, i64, Vec<u8>)]| {
-            let mut query = QueryBuilder::<Backend>::new("insert into file_names (name, package_id, batch, more) ");
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push("file_names (name, package_id, batch, more) ");
             query.push_values(rows, |mut row, (key, package_id, more)| {
                 row.push_bind(key.as_slice()).push_bind(*package_id).push_bind(batch).push_bind(more.as_slice());
             });

@@ -186,8 +186,9 @@ impl<'a> Batch<'a> {
         let mut next = first;
         let written = both!(Transaction, transaction, |connection, Backend| {
             let statement = |identities: &[Identity]| {
-                let mut query = QueryBuilder::<Backend>::new(
-                    "insert into packages (identity, name, epoch, version, `release`, arch, source, distro, built_at, state, \
+                let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+                query.push(
+                    "packages (identity, name, epoch, version, `release`, arch, source, distro, built_at, state, \
                      indexed_at, nvra_crc, source_crc, format, identity_kind",
                 );
                 query.push(if first.is_some() { ", id) " } else { ") " });
@@ -315,7 +316,8 @@ async fn insert_artifacts(transaction: &mut Transaction, mut rows: Vec<([u8; KEY
     }
     both!(Transaction, transaction, |connection, Backend| {
         let statement = |rows: &[([u8; KEY_BYTES], i64, u32)]| {
-            let mut query = QueryBuilder::<Backend>::new("insert into artifacts (build_id, package_id, ordinal) ");
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push("artifacts (build_id, package_id, ordinal) ");
             query.push_values(rows, |mut row, (key, package_id, ordinal)| {
                 row.push_bind(key.as_slice()).push_bind(*package_id).push_bind(i64::from(*ordinal));
             });
@@ -338,7 +340,8 @@ fn scattered((key, package_id, ordinal): &([u8; KEY_BYTES], i64, u32)) -> u64 {
 async fn insert_members(transaction: &mut Transaction, lists: &[(i64, u32, &[u8])]) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let statement = |lists: &[(i64, u32, &[u8])]| {
-            let mut query = QueryBuilder::<Backend>::new("insert into members (package_id, part, list) ");
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push("members (package_id, part, list) ");
             query.push_values(lists, |mut row, (package_id, part, list)| {
                 row.push_bind(*package_id).push_bind(i64::from(*part)).push_bind(*list);
             });
@@ -384,8 +387,9 @@ async fn mark_replaced(transaction: &mut Transaction, locations: &[Place<'_>], n
 async fn insert_locations(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let statement = |locations: &[Place<'_>]| {
-            let mut query = QueryBuilder::<Backend>::new(
-                "insert into locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push(
+                "locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
                  checksum_kind, signing_key, first_seen, last_seen) ",
             );
             query.push_values(locations, |mut row, Place { package_id, import }| {
