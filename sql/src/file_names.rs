@@ -49,7 +49,7 @@ pub(crate) struct Names {
     pub(crate) last: Key,
 }
 
-/// A row: the packages, as [`more`] and [`packages`] have them.
+/// A row: the packages, as [`more()`] and [`Row::packages`] have them.
 #[derive(FromRow)]
 pub(crate) struct Row {
     package_id: i64,
