@@ -1,5 +1,6 @@
 //! Databases for an index, and everything that one holds as text.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,11 +108,20 @@ pub(crate) async fn dump(url: &str) -> Vec<String> {
             let mut connection = <$connection>::connect(url).await.unwrap();
             let columns: Vec<(String, String)> = sqlx::query_as($columns).fetch_all(&mut connection).await.unwrap();
             let mut lines = Vec::new();
-            for of_table in columns.chunk_by(|a, b| a.0 == b.0).filter(|of_table| of_table[0].0 != "changes") {
+            for of_table in columns
+                .chunk_by(|a, b| a.0 == b.0)
+                .filter(|of_table| !["changes", "file_names"].contains(&of_table[0].0.as_str()))
+            {
                 let statement = statement(of_table);
                 let rows: Vec<String> =
                     sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_all(&mut connection).await.unwrap();
                 lines.extend(rows.into_iter().map(|row| format!("{}: {row}", of_table[0].0)));
+            }
+            if columns.iter().any(|(table, _)| table == "file_names") {
+                let rows =
+                    sqlx::query_as("select name, package_id, more from file_names").fetch_all(&mut connection).await.unwrap();
+                let packages = sqlx::query_as("select id, hex(identity) from packages").fetch_all(&mut connection).await.unwrap();
+                lines.extend(names(rows, packages));
             }
             connection.close().await.unwrap();
             lines.sort();
@@ -128,6 +138,30 @@ pub(crate) async fn dump(url: &str) -> Vec<String> {
     let sound: String = sqlx::query_scalar("pragma integrity_check").fetch_one(&mut connection).await.unwrap();
     assert_eq!(sound, "ok", "{url}");
     dump!(SqliteConnection, SQLITE_COLUMNS)
+}
+
+/// Which packages have files of which names. How they are put together in rows depends on the transactions that brought them.
+fn names(rows: Vec<(Vec<u8>, i64, Vec<u8>)>, packages: Vec<(i64, String)>) -> BTreeSet<String> {
+    let packages: BTreeMap<i64, String> = packages.into_iter().collect();
+    let mut names = BTreeSet::new();
+    for (name, mut package, more) in rows {
+        let mut tell = |package: i64| {
+            let identity = packages.get(&package).map_or("of nothing", String::as_str);
+            names.insert(format!("file_names: {name:02x?} {identity}"));
+        };
+        tell(package);
+        let (mut difference, mut shift) = (0, 0);
+        for byte in more {
+            difference |= i64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                package += difference;
+                tell(package);
+                (difference, shift) = (0, 0);
+            }
+        }
+    }
+    names
 }
 
 fn statement(columns: &[(String, String)]) -> String {
@@ -154,7 +188,7 @@ pub(crate) fn assert_same(found: &[String], expected: &[String], when: &str) {
         return;
     }
     let only = |a: &[String], b: &[String]| {
-        let b: std::collections::BTreeSet<_> = b.iter().collect();
+        let b: BTreeSet<_> = b.iter().collect();
         a.iter().filter(|line| !b.contains(line)).take(5).cloned().collect::<Vec<_>>().join("\n  ")
     };
     panic!(
