@@ -217,7 +217,7 @@ fn walk_deb(
                     return Ok(said);
                 }
             }
-            drop(tar);
+            tar.finish()?;
             // A second one would begin to number its members anew.
             return Ok(said);
         }
@@ -226,6 +226,7 @@ fn walk_deb(
                 said.text = Some(text(&member, &mut tar)?);
             }
         }
+        tar.finish()?;
         said.built_at = Some(member.mtime).filter(|seconds| *seconds > 0);
     }
     refuse("data.tar in a Debian package", "none")
@@ -248,9 +249,10 @@ fn walk_tar(
         if format == Format::Arch && member.path == "/.PKGINFO" && member.what == What::Regular && said.text.is_none() {
             said.text = Some(text(&member, &mut tar)?);
         } else if each(&member, &mut tar)?.is_break() {
-            break;
+            return Ok(said);
         }
     }
+    tar.finish()?;
     Ok(said)
 }
 

@@ -89,6 +89,15 @@ impl<'a> Tar<'a> {
         }
     }
 
+    /// Reads on behind the last member to the end of what was compressed: the checks of its contents stand there, and a decoder
+    /// compares them only when it gets so far.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub(super) fn finish(mut self) -> Result<()> {
+        io::copy(&mut self.input, &mut io::sink()).map(drop).map_err(unwrap)
+    }
+
     fn member(&mut self, header: &Header, size: u64, extended: Extended) -> Result<Member> {
         let name = extended.name.unwrap_or_else(|| String::from_utf8_lossy(&header.path_bytes()).into_owned());
         let stored = extended.size.unwrap_or(size);

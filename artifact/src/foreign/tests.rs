@@ -95,6 +95,44 @@ fn every_compression_of_a_tar_archive_is_told_by_its_first_bytes() {
     }
 }
 
+/// However few bytes a read brings.
+struct Dripping<'a>(&'a [u8], usize);
+
+impl Read for Dripping<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..most])
+    }
+}
+
+#[test]
+fn damage_in_the_checks_behind_the_last_member_is_noticed_however_the_archive_is_read() {
+    // Enough behind the end of the archive that a decoder does not happen to read up to the checks.
+    let mut plain = tar(&[("usr/bin/p", &elf())]);
+    plain.resize(plain.len() + 200_000, 0);
+    let checks =
+        [("gzip", "data.tar.gz", 8), ("bzip2", "data.tar.bz2", 6), ("xz", "data.tar.xz", 33), ("zstd", "data.tar.zst", 4)];
+    for (compressor, data, behind) in checks {
+        let sound = compress(Some(compressor), &plain);
+        assert!(read_bytes(Format::Tar, &sound).is_ok(), "{compressor}");
+        let mut damaged = sound.clone();
+        let at = damaged.len() - behind;
+        damaged[at] ^= 0x55;
+        if compressor == "zstd" {
+            // Its frames have a check only if asked to; a cut is damage anyway.
+            damaged = sound[..sound.len() - 1].to_vec();
+        }
+        let control = tar(&[("./control", CONTROL)]);
+        let in_deb = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), (data, &damaged)]);
+        for (format, archive) in [(Format::Tar, &damaged), (Format::Deb, &in_deb)] {
+            for most in [1, 100, 4096, usize::MAX] {
+                let read = read(Dripping(archive, most), &about(format, archive), 1 << 20);
+                assert!(matches!(read, Err(Error::Payload { .. })), "{compressor}, {format:?}, {most} bytes at a time: {read:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_deb_says_who_it_is_and_bytes_behind_it_are_part_of_its_identity() {
     let archive = deb(&tar(&[("./usr/bin/p", &elf())]));
