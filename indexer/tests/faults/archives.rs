@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use compat_tests::rpmbuild;
@@ -136,6 +136,13 @@ async fn an_archive_that_is_replaced_or_removed_under_the_reader_is_followed_by_
 
 const PACKAGES: usize = 200;
 
+/// Sets the time of a file to one that no other file of a test has, as long as the number is its own: files that are written in the same
+/// tick of a file system's clock have the same time, and if one of them takes the place of another of the same size, nobody can tell.
+fn make_unique(path: &Path, modified: SystemTime, number: u32) -> io::Result<()> {
+    let unique = modified + Duration::from_nanos(number.into());
+    File::options().write(true).open(path)?.set_modified(unique)
+}
+
 /// Does to a folder what careless mirrors, uploads and clean-ups do, with whole packages out of another folder.
 fn disturb(folder: &Path, from: &[PathBuf], seed: u64, done: &AtomicBool) -> io::Result<u32> {
     let mut chance = Chance::new(seed);
@@ -148,10 +155,14 @@ fn disturb(folder: &Path, from: &[PathBuf], seed: u64, done: &AtomicBool) -> io:
             0 => drop(fs::remove_file(&to)),
             1 => {
                 fs::write(to.with_extension("part"), &bytes)?;
+                make_unique(&to.with_extension("part"), SystemTime::now(), changes)?;
                 fs::rename(to.with_extension("part"), &to)?;
             }
             2 => drop(fs::rename(&to, folder.join(format!("{}.rpm", chance.below(80))))),
-            3 => fs::write(&to, &bytes[..usize::try_from(chance.below(bytes.len() as u64)).unwrap()])?,
+            3 => {
+                fs::write(&to, &bytes[..usize::try_from(chance.below(bytes.len() as u64)).unwrap()])?;
+                make_unique(&to, SystemTime::now(), changes)?;
+            }
             // In place, in pieces, and with the time set back, as rsync --inplace --times does.
             4 => {
                 let file = File::options().create(true).truncate(false).write(true).open(&to)?;
@@ -161,11 +172,14 @@ fn disturb(folder: &Path, from: &[PathBuf], seed: u64, done: &AtomicBool) -> io:
                     thread::sleep(Duration::from_micros(chance.below(300)));
                 }
                 file.set_len(bytes.len() as u64)?;
-                if chance.below(2) == 0 {
-                    file.set_modified(modified + Duration::from_millis(chance.below(9)))?;
-                }
+                let modified =
+                    if chance.below(2) == 0 { modified + Duration::from_millis(1 + chance.below(9)) } else { SystemTime::now() };
+                make_unique(&to, modified, changes)?;
             }
-            _ => fs::write(&to, &bytes)?,
+            _ => {
+                fs::write(&to, &bytes)?;
+                make_unique(&to, SystemTime::now(), changes)?;
+            }
         }
         changes += 1;
         thread::sleep(Duration::from_micros(chance.below(1_500)));
