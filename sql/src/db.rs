@@ -35,13 +35,14 @@ macro_rules! both {
 }
 pub(crate) use both;
 
-/// [`both`] for a query that only reads: `asking!(&self.db, |connection, Backend| ...)`. The body may be dropped in the middle,
-/// see [`Lent`].
+/// [`both`] for queries that only read, on one connection: `asking!(&self.db, |connection, Backend| ...)`. The body may be dropped in
+/// the middle, see [`Lent`].
 macro_rules! asking {
     ($db:expr, |$connection:ident, $backend:ident| $body:expr) => {
         match $db {
-            $crate::db::Db::Sqlite($connection) => {
+            $crate::db::Db::Sqlite(pool) => {
                 type $backend = sqlx::Sqlite;
+                let $connection = &mut *pool.acquire().await?;
                 $body
             }
             $crate::db::Db::MySql(pool) => {

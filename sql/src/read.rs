@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use artifact::{BuildId, Identity};
+use artifact::{Artifact, BuildId, Identity};
 use sqlx::QueryBuilder;
 
 use crate::db::asking;
@@ -30,27 +30,26 @@ impl Index {
         let mut keys: Vec<&[u8]> = build_ids.iter().map(BuildId::as_bytes).collect();
         keys.sort_unstable();
         keys.dedup();
+        let begin: Vec<_> = keys.iter().map(|key| short::key(key)).collect();
+        let begin: Vec<&[u8]> = begin.iter().map(<[u8; _]>::as_slice).collect();
         self.reading("reading records", || async {
-            let mut lists = BTreeSet::new();
-            let begin: Vec<_> = keys.iter().map(|key| short::key(key)).collect();
-            let begin: Vec<&[u8]> = begin.iter().map(<[u8; _]>::as_slice).collect();
-            for keys in begin.chunks(LIST) {
-                lists.extend(asking!(&self.db, |connection, Backend| {
+            // A connection that goes back to its pool is asked whether it lives: one is enough.
+            asking!(&self.db, |connection, Backend| {
+                let mut lists = BTreeSet::new();
+                for keys in begin.chunks(LIST) {
                     let mut query = QueryBuilder::<Backend>::new(LISTS);
                     push_list(&mut query, "a.build_id", keys);
-                    query.build_query_as::<ListRow>().fetch_all(connection).await?
-                }));
-            }
-            let mut artifacts = Vec::new();
-            for ListRow { package_id, list } in &lists {
-                let of_list = members::read(list)?.into_iter().map(|artifact| (*package_id, artifact));
-                artifacts.extend(of_list.filter(|(_, artifact)| keys.binary_search(&artifact.build_id.as_bytes()).is_ok()));
-            }
-            let mut ids: Vec<i64> = artifacts.iter().map(|(package_id, _)| *package_id).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            let packages = self.packages_by_id(&ids).await?;
-            to_records(artifacts, packages)
+                    lists.extend(query.build_query_as::<ListRow>().fetch_all(&mut *connection).await?);
+                }
+                let artifacts = artifacts(&lists, &keys)?;
+                let mut rows = Vec::new();
+                for ids in ids(&artifacts).chunks(LIST) {
+                    let mut query = QueryBuilder::<Backend>::new(PACKAGES);
+                    push_list(&mut query, "p.id", ids);
+                    rows.extend(query.build_query_as::<PackageRow>().fetch_all(&mut *connection).await?);
+                }
+                to_records(artifacts, to_packages(rows)?)
+            })
         })
         .await
     }
@@ -146,4 +145,22 @@ impl Index {
         }
         to_packages(rows)
     }
+}
+
+/// The artifacts in `lists` with one of the build-ids `keys`, which are sorted.
+fn artifacts(lists: &BTreeSet<ListRow>, keys: &[&[u8]]) -> sqlx::Result<Vec<(i64, Artifact)>> {
+    let mut artifacts = Vec::new();
+    for ListRow { package_id, list } in lists {
+        let of_list = members::read(list)?.into_iter().map(|artifact| (*package_id, artifact));
+        artifacts.extend(of_list.filter(|(_, artifact)| keys.binary_search(&artifact.build_id.as_bytes()).is_ok()));
+    }
+    Ok(artifacts)
+}
+
+/// Ids of their packages, each once.
+fn ids(artifacts: &[(i64, Artifact)]) -> Vec<i64> {
+    let mut ids: Vec<i64> = artifacts.iter().map(|(package_id, _)| *package_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
