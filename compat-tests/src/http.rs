@@ -51,7 +51,15 @@ pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) ->
 /// # Errors
 /// As [`get`].
 pub fn begin(port: u16, path: &str) -> io::Result<(Answer, TcpStream)> {
-    let mut stream = send(port, "GET", path, &[])?;
+    begin_with(port, path, &[])
+}
+
+/// As [`begin`], with further headers.
+///
+/// # Errors
+/// As [`get`].
+pub fn begin_with(port: u16, path: &str, headers: &[(&str, &str)]) -> io::Result<(Answer, TcpStream)> {
+    let mut stream = send(port, "GET", path, headers)?;
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte)?;
@@ -61,7 +69,11 @@ pub fn begin(port: u16, path: &str) -> io::Result<(Answer, TcpStream)> {
     Ok((parse(&head, "HEAD")?, stream))
 }
 
-fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<TcpStream> {
+/// Sends a request, and does not wait for its answer.
+///
+/// # Errors
+/// As the socket gives them.
+pub fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");

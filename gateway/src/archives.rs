@@ -31,6 +31,7 @@ use crate::files::while_it_flows;
 use crate::http_client::{self, reason};
 use crate::metrics::METRICS;
 use crate::sigcache;
+use crate::turns::Turn;
 
 /// Between two reads of an archive over HTTP.
 const READ_BYTES: usize = 256 << 10;
@@ -198,15 +199,16 @@ impl Archives {
     }
 
     /// Makes the catalog of a package without a header out of the archive at `location`, which is read whole. Whoever asks meanwhile
-    /// waits for the same. `patience` is how long no byte may come.
+    /// waits for the same. `turn` is kept as long as it is read; `patience` is how long no byte may come.
     pub(crate) async fn catalog(
         &self,
         package: &StoredPackage,
         location: &Location,
+        turn: &Arc<Turn>,
         patience: Duration,
     ) -> Result<Arc<Catalog>, Failure> {
         let (identity, format) = (package.package.identity, package.package.format);
-        let (this, package, location) = (self.clone(), package.clone(), location.clone());
+        let (this, package, location, turn) = (self.clone(), package.clone(), location.clone(), turn.clone());
         let make = async move {
             let (runtime, name) = (this.runtime.clone(), place(&location));
             let flow = Arc::new(AtomicU64::new(0));
@@ -222,6 +224,7 @@ impl Archives {
                 };
                 let catalog = Arc::new(spawn_blocking(read).await.unwrap_or_else(|error| Err(ended_early(error)))?);
                 this.catalogs.insert(identity, catalog.clone()).await;
+                drop(turn);
                 Ok(catalog)
             });
             let made = async { made.await.unwrap_or_else(|error| Err(ended_early(error))) };

@@ -20,7 +20,7 @@ use crate::connection::tls;
 use crate::logging::LogFormat;
 
 use tables::Tls;
-pub(crate) use tables::{Connections, Cors, Federation, Index, Metadata, Prefer, Stores, Unknown};
+pub(crate) use tables::{Connections, Cors, Federation, Index, Limits, Metadata, Prefer, Stores, Unknown};
 
 /// Permissions of socket files: the proxy's user is in the gateway's group.
 const UNIX_MODE: u32 = 0o660;
@@ -43,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) log_format: LogFormat,
     pub(crate) connections: Connections,
+    pub(crate) limits: Limits,
     pub(crate) index: Index,
     pub(crate) stores: Stores,
     pub(crate) federation: Federation,
@@ -64,6 +65,7 @@ struct File {
     trusted_proxies: Vec<IpNet>,
     log_format: Option<LogFormat>,
     connections: Connections,
+    limits: Limits,
     index: Index,
     stores: Stores,
     federation: Federation,
@@ -106,6 +108,7 @@ impl Config {
         federation.check()?;
         file.metadata.check()?;
         file.connections.check()?;
+        file.limits.check()?;
         file.cors.check()?;
         let listen = listen(arguments.listen, file.listen)?;
         let tls = match (arguments.tls_certificate.or(file.tls.certificate), arguments.tls_key.or(file.tls.key)) {
@@ -130,6 +133,7 @@ impl Config {
             trusted_proxies: file.trusted_proxies,
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
             connections: file.connections,
+            limits: file.limits,
             index: Index { filter: arguments.index_filter.unwrap_or(file.index.filter), ..file.index },
             stores: file.stores,
             federation,
@@ -323,6 +327,20 @@ mod tests {
             ("most = 0", "connections.most: expected a number of connections, found 0"),
         ] {
             std::fs::write(&path, format!("[connections]\n{text}\n")).unwrap();
+            let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn more_than_one_client_has_its_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("g.toml");
+        for (text, expected) in [
+            ("requests = 1", "limits.requests: expected 2 to 1000000, found 1"),
+            ("extractions = 2000", "limits.extractions: expected 2 to 1024, found 2000"),
+        ] {
+            std::fs::write(&path, format!("[limits]\n{text}\n")).unwrap();
             let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }

@@ -37,6 +37,7 @@ mod resolve;
 mod routes;
 mod search;
 mod sigcache;
+mod turns;
 mod watch;
 
 pub use app::serve;

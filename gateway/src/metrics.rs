@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     pub(crate) connections_closed: IntCounterVec,
     pub(crate) requests: IntCounterVec,
     pub(crate) request_seconds: HistogramVec,
+    pub(crate) waiting: IntGaugeVec,
+    pub(crate) waiting_seconds: HistogramVec,
     pub(crate) index_lookups: IntCounterVec,
     pub(crate) index_seconds: Histogram,
     pub(crate) index_up: IntGauge,
@@ -86,6 +88,12 @@ impl Metrics {
                 "gateway_request_seconds",
                 "Seconds from a request's head to its response's head, by endpoint.",
                 &["endpoint"],
+            ),
+            waiting: gauges("gateway_waiting", "Clients that wait for their turn, by what for: request, extraction.", &["turn"]),
+            waiting_seconds: histograms(
+                "gateway_waiting_seconds",
+                "Seconds that those waited who had to wait for their turn, by what for: request, extraction.",
+                &["turn"],
             ),
             index_lookups: counters(
                 "gateway_index_lookups_total",
@@ -168,6 +176,10 @@ impl Metrics {
     fn begin(self) -> Self {
         for why in ["head", "idle", "stalled", "shed", "refused", "malformed", "handshake"] {
             self.connections_closed.with_label_values(&[why]);
+        }
+        for turn in ["request", "extraction"] {
+            self.waiting.with_label_values(&[turn]);
+            self.waiting_seconds.with_label_values(&[turn]);
         }
         for answer in ["memory", "database", "kept", "error"] {
             self.index_lookups.with_label_values(&[answer]);

@@ -5,6 +5,8 @@ use std::fmt;
 use artifact::{BuildId, Kind};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::turns::Client;
+
 /// A question on a debuginfod path; holding one means that it is well formed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Question {
@@ -49,9 +51,11 @@ impl fmt::Display for Question {
     }
 }
 
-/// Who asks, as upstreams are told.
+/// Who asks, and as upstreams are told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
+    /// Who waits for turns.
+    pub(crate) client: Client,
     /// The addresses that the question has passed, from X-Forwarded-For, with the peer's behind.
     pub(crate) forwarded_for: String,
     /// How many servers the question has passed.

@@ -23,6 +23,7 @@ use crate::lookup::Lookup;
 use crate::plain::Plain;
 use crate::question::{Caller, Question, What};
 use crate::search::{Outcome, Search};
+use crate::turns::Turns;
 
 /// How long an undecided question stays so.
 const UNDECIDED_FOR: Duration = Duration::from_secs(3);
@@ -34,6 +35,8 @@ pub(crate) struct Gateway {
     pub(crate) lookup: Lookup,
     pub(crate) files: Files,
     pub(crate) federation: Federation,
+    /// For requests.
+    pub(crate) turns: Turns,
     search: Search,
     undecided: Recent,
 }
@@ -56,10 +59,18 @@ impl Gateway {
         let files = Files::open(&config.cache_dir, config.cache_size).await?;
         let archives = Archives::new(http_client::build(&config.stores.redirect_hosts)?);
         Ok(Self {
-            search: Search { lookup: lookup.clone(), files: files.clone(), archives, plain: Plain::new(), patience: budget / 2 },
+            search: Search {
+                lookup: lookup.clone(),
+                files: files.clone(),
+                archives,
+                plain: Plain::new(),
+                turns: Turns::new(config.limits.extractions, "extraction"),
+                patience: budget / 2,
+            },
             lookup,
             files,
             federation: Federation::new(&config.federation)?,
+            turns: Turns::new(config.limits.requests, "request"),
             undecided: Recent::new(),
             config: Arc::new(config),
         })
@@ -93,7 +104,7 @@ impl Gateway {
             let outcome = if upstreams {
                 self.federation.find(question, caller, until).await.map(|found| found.map(Answer::Redirect))
             } else {
-                match self.search.run(question, until).await {
+                match self.search.run(question, caller.client, until).await {
                     Ok(Outcome::Found(found)) => Ok(Some(Answer::File(found))),
                     Ok(Outcome::Settled) => return Ok(None),
                     Ok(Outcome::Absent) => Ok(None),

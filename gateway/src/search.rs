@@ -17,6 +17,7 @@ use crate::files::{Content, Entry, Files, Key};
 use crate::lookup::Lookup;
 use crate::plain::Plain;
 use crate::question::{Question, What};
+use crate::turns::{Client, Turn, Turns};
 
 /// What a search came to.
 pub(crate) enum Outcome {
@@ -31,6 +32,12 @@ pub(crate) enum Outcome {
 /// A client gives up after 90 s without a byte.
 const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(75);
 
+/// How long a client waits for its turn to have something extracted.
+const TURN_WITHIN: Duration = Duration::from_secs(45);
+
+/// How often somebody who waits looks whether another one had the same extracted.
+const LOOKS_EVERY: Duration = Duration::from_millis(100);
+
 /// What an archive always has to give a byte.
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -41,19 +48,21 @@ pub(crate) struct Search {
     pub(crate) files: Files,
     pub(crate) archives: Archives,
     pub(crate) plain: Plain,
+    /// For extractions.
+    pub(crate) turns: Turns,
     /// How long an archive may give no byte before it is given up.
     pub(crate) patience: Duration,
 }
 
 impl Search {
-    /// Searches for what `question` asks for.
+    /// Searches for what `question` of `client` asks for.
     ///
     /// # Errors
     /// Not found, and the index or a store could not be asked.
-    pub(crate) async fn run(&self, question: &Question, deadline: Instant) -> Result<Outcome, Undecided> {
+    pub(crate) async fn run(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
         let known = self.lookup.records(&question.build_id, half_way_to(deadline)).await?;
         let records = known.value;
-        let mut run = Run { search: self, deadline, causes: Vec::new(), settled: false };
+        let mut run = Run { search: self, client, deadline, causes: Vec::new(), settled: false };
         let found = match &question.what {
             What::Artifact(kind) => run.artifact(&candidates(&records, *kind), &question.build_id).await,
             What::Section(name) => run.section(&records, &question.build_id, name).await,
@@ -75,6 +84,7 @@ impl Search {
 /// One search through candidates; remembers who could not be asked.
 struct Run<'a> {
     search: &'a Search,
+    client: Client,
     deadline: Instant,
     causes: Vec<String>,
     /// A debuginfo file was looked through and does not have the section.
@@ -128,7 +138,7 @@ impl Run<'_> {
         if entry.is_none()
             && let Some(archive) = opened
         {
-            let filled = self.filled(need.clone(), key, build_id, async { Ok(archive) }).await;
+            let filled = self.filled(need.clone(), key, build_id, |_| async { Ok(archive) }).await;
             entry = filled.map_err(|failure| self.failed(failure)).ok();
         }
         let mut rest = archives.locations(package).into_iter();
@@ -139,10 +149,11 @@ impl Run<'_> {
                 self.causes.push(format!("store {}: not asked, the budget was used up before", location.store.name));
                 break;
             }
-            let deadline = self.location_deadline(rest.len());
-            let open = {
-                let (archives, package, location, wanted) = (archives.clone(), package.clone(), location.clone(), wanted.clone());
-                async move { open_within(&archives, &package, &location, &wanted, deadline).await }
+            let others = rest.len();
+            let (archives, package, at, wanted) = (archives.clone(), package.clone(), location.clone(), wanted.clone());
+            let open = move |run: &Self| {
+                let deadline = run.location_deadline(others);
+                async move { open_within(&archives, &package, &at, &wanted, deadline).await }
             };
             match self.filled(need.clone(), key, build_id, open).await {
                 Ok(filled) => entry = Some(filled),
@@ -171,13 +182,46 @@ impl Run<'_> {
         }
     }
 
-    /// The member out of the archive that `open` opens, as soon as enough of it is there.
-    async fn filled<F>(&self, need: Need<'_>, key: Key, build_id: Option<&BuildId>, open: F) -> Result<Arc<Entry>, Failure>
+    /// The member out of the archive that `open` opens when it is the client's turn, as soon as enough of it is there.
+    async fn filled<F>(
+        &mut self,
+        need: Need<'_>,
+        key: Key,
+        build_id: Option<&BuildId>,
+        open: impl FnOnce(&Self) -> F,
+    ) -> Result<Arc<Entry>, Failure>
     where
         F: Future<Output = Result<Archive, Failure>> + Send + 'static,
     {
-        let entry = self.search.files.fill(key, build_id, open).await?;
+        let files = &self.search.files;
+        let entry = match self.turn(|| files.find(key)).await? {
+            Begin::Now(turn) => files.fill(key, build_id, turn, open(self)).await?,
+            Begin::Here(entry) => entry,
+        };
         self.met(need, key, build_id, entry).await
+    }
+
+    /// Waits for the client's turn to have something extracted, unless it is `found` meanwhile. This is not the time in which somebody
+    /// has to answer.
+    async fn turn<T, F>(&mut self, found: impl Fn() -> F) -> Result<Begin<T>, Failure>
+    where
+        F: Future<Output = Option<T>>,
+    {
+        let began = Instant::now();
+        let mut turn = std::pin::pin!(self.search.turns.take(self.client));
+        let begin = loop {
+            if let Ok(turn) = tokio::time::timeout(LOOKS_EVERY, &mut turn).await {
+                break Ok(Begin::Now(turn));
+            }
+            if let Some(found) = found().await {
+                break Ok(Begin::Here(found));
+            }
+            if began.elapsed() >= TURN_WITHIN {
+                break Err(Failure::Here(format!("expected a turn to extract within {TURN_WITHIN:?}, found none")));
+            }
+        };
+        self.deadline += began.elapsed();
+        begin
     }
 
     /// Waits until enough of the member is there. An archive may be long; one that gives nothing for half a budget is given up.
@@ -229,6 +273,14 @@ impl Run<'_> {
             Failure::Unknown(cause) | Failure::Here(cause) => self.causes.push(cause),
         }
     }
+}
+
+/// How something that has to be extracted begins.
+enum Begin<T> {
+    /// With this.
+    Now(Turn),
+    /// It need not: somebody else had it extracted.
+    Here(T),
 }
 
 /// How much of a member has to be there before it is an answer.

@@ -72,6 +72,10 @@ origins = {{ toRawJson .Values.gateway.cors.origins }}
 head_timeout = {{ toRawJson .Values.gateway.connections.headTimeout }}
 idle_timeout = {{ toRawJson .Values.gateway.connections.idleTimeout }}
 
+[limits]
+requests = {{ int64 .Values.gateway.limits.requests }}
+extractions = {{ int64 .Values.gateway.limits.extractions }}
+
 [index]
 hit_ttl = {{ toRawJson .Values.gateway.index.hitTtl }}
 miss_ttl = {{ toRawJson .Values.gateway.index.missTtl }}

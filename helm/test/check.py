@@ -329,6 +329,7 @@ def common(label, text, found, values):
         **({"tls": {"certificate": "/etc/darkserver-tls/tls.crt", "key": "/etc/darkserver-tls/tls.key"}} if tls else {}),
         "cors": gateway["cors"],
         "connections": snake(gateway["connections"]),
+        "limits": gateway["limits"],
         "index": snake(gateway["index"]),
         "stores": snake(gateway["stores"]),
         "federation": {**snake(gateway["federation"]), "unknown": str(gateway["federation"]["unknown"])},

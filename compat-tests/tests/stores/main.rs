@@ -6,6 +6,7 @@ mod damaged;
 mod growing;
 mod lying;
 mod sections;
+mod turns;
 mod unreachable;
 
 use std::io::Write;

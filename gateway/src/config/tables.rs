@@ -19,6 +19,10 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration
 const MOST_MISS_TTL: Duration = Duration::from_secs(2);
 /// The most files of an answer about files: 10,000 are some 4 MB.
 const RESULTS: RangeInclusive<usize> = 1..=100_000;
+/// Requests at once: a client may have half of them.
+const REQUESTS: RangeInclusive<usize> = 2..=1_000_000;
+/// Extractions at once.
+const EXTRACTIONS: RangeInclusive<usize> = 2..=1024;
 
 /// `[tls]`
 #[derive(Debug, Default, Deserialize)]
@@ -48,6 +52,16 @@ pub(crate) struct Connections {
     pub(crate) idle_timeout: Duration,
     /// How many there may be at once; by default what the limit of descriptors allows.
     pub(crate) most: Option<usize>,
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// How many requests may be decided at once.
+    pub(crate) requests: usize,
+    /// How many members may be extracted at once.
+    pub(crate) extractions: usize,
 }
 
 /// `[index]`
@@ -139,6 +153,12 @@ impl Default for Connections {
     }
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self { requests: 1024, extractions: 16 }
+    }
+}
+
 impl Default for Index {
     fn default() -> Self {
         let (hit_ttl, miss_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
@@ -191,6 +211,13 @@ impl Connections {
     }
 }
 
+impl Limits {
+    pub(super) fn check(&self) -> Result<()> {
+        expect_number("limits.requests", self.requests, REQUESTS)?;
+        expect_number("limits.extractions", self.extractions, EXTRACTIONS)
+    }
+}
+
 impl Index {
     pub(super) fn check(&self) -> Result<()> {
         if self.miss_ttl > MOST_MISS_TTL {
@@ -209,10 +236,7 @@ impl Federation {
 impl Metadata {
     pub(super) fn check(&self) -> Result<()> {
         expect_time("metadata.budget", self.budget, BUDGETS)?;
-        if !RESULTS.contains(&self.results) {
-            bail!("metadata.results: expected {} to {}, found {}", RESULTS.start(), RESULTS.end(), self.results);
-        }
-        Ok(())
+        expect_number("metadata.results", self.results, RESULTS)
     }
 }
 
@@ -220,6 +244,13 @@ fn expect_time(key: &str, found: Duration, range: RangeInclusive<Duration>) -> R
     if !range.contains(&found) {
         let [least, most, found] = [*range.start(), *range.end(), found].map(humantime::format_duration);
         bail!("{key}: expected {least} to {most}, found {found}");
+    }
+    Ok(())
+}
+
+fn expect_number(key: &str, found: usize, range: RangeInclusive<usize>) -> Result<()> {
+    if !range.contains(&found) {
+        bail!("{key}: expected {} to {}, found {found}", range.start(), range.end());
     }
     Ok(())
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifact::{BuildId, elf};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::disk::Draft;
 use super::entry::{About, Progress};
 use super::{Entry, Key, disk};
 use crate::archives::{Archive, Failure, Inside, Place};
 use crate::metrics::METRICS;
+use crate::turns::Turn;
 
 /// How much of an ELF file is looked at before the first byte leaves.
 const FIRST_BYTES: u64 = 64 << 10;
@@ -24,7 +25,7 @@ pub(super) fn start(
     key: Key,
     archive: Archive,
     build_id: Option<BuildId>,
-    turn: OwnedSemaphorePermit,
+    turn: Turn,
 ) -> Result<Arc<Entry>, Failure> {
     let Some(file) = archive.inside.file(key.ordinal) else {
         let nvra = archive.inside.nvra();

@@ -17,7 +17,6 @@ mod signature;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use artifact::{BuildId, Identity};
@@ -26,10 +25,10 @@ use bytesize::ByteSize;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use crate::archives::{Archive, Failure};
 use crate::metrics::METRICS;
+use crate::turns::Turn;
 
 pub(crate) use entry::{Content, Entry, while_it_flows};
 pub(crate) use sections::Place;
@@ -48,14 +47,8 @@ pub(crate) struct Files {
     cache: Cache<Key, Arc<Entry>>,
     memory: memory::Memory,
     sections: sections::Sections,
-    extractions: Arc<Semaphore>,
     runtime: Handle,
 }
-
-/// Extractions at once: each holds a thread and a descriptor or two.
-const MOST_EXTRACTIONS: usize = 64;
-/// How long one waits for its turn.
-const TURN_WITHIN: Duration = Duration::from_secs(2);
 
 /// The unit of the cache's weights, so that a 32-bit weight covers 4 TiB.
 const WEIGHT_BYTES: u64 = 1024;
@@ -75,13 +68,11 @@ impl Files {
                 entry.evict();
             })
             .build();
-        let extractions = Arc::new(Semaphore::new(MOST_EXTRACTIONS));
         let files = Self {
             folder,
             cache,
             memory: memory::Memory::new(),
             sections: sections::Sections::new(),
-            extractions,
             runtime: Handle::current(),
         };
         for (key, entry) in files.folder.left_by_an_earlier_run()? {
@@ -105,8 +96,8 @@ impl Files {
     }
 
     /// The member, extracted from the archive that `open` opens unless it is here already. Comes back when the extraction began; an
-    /// ELF file's build-id note has to say `build_id`.
-    pub(crate) async fn fill<F>(&self, key: Key, build_id: Option<&BuildId>, open: F) -> Result<Arc<Entry>, Failure>
+    /// ELF file's build-id note has to say `build_id`. The turn is given back when the extraction ends, or is not needed.
+    pub(crate) async fn fill<F>(&self, key: Key, build_id: Option<&BuildId>, turn: Turn, open: F) -> Result<Arc<Entry>, Failure>
     where
         F: Future<Output = Result<Archive, Failure>> + Send + 'static,
     {
@@ -119,10 +110,6 @@ impl Files {
             let runtime = this.runtime.clone();
             let files = this.clone();
             let begun = runtime.spawn(async move {
-                let turn = tokio::time::timeout(TURN_WITHIN, files.extractions.clone().acquire_owned()).await;
-                let Ok(Ok(turn)) = turn else {
-                    return Err(Failure::Here(format!("expected fewer than {MOST_EXTRACTIONS} extractions at once, found all")));
-                };
                 let archive = open.await?;
                 files.make_room(archive.inside.file(key.ordinal).map_or(0, |file| file.size)).await;
                 extract::start(files.folder, key, archive, build_id, turn)

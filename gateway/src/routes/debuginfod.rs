@@ -20,22 +20,24 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
         Ok(question) => question,
         Err(malformed) => return error::malformed(&malformed),
     };
-    let caller = caller(&request);
+    let caller = caller(&request, &gateway.config);
     match gateway.answer(&question, &caller).await {
         Ok(Some(Answer::File(found))) => deliver::file(&request, &gateway.files, found).await,
         Ok(Some(Answer::Redirect(redirect))) => deliver::redirect(&request, redirect),
         // Absent for a question that went in a circle is not absent for everybody.
         Ok(None) if caller.hops >= gateway.config.federation.hops => error::absent_for_now(),
         Ok(None) => error::absent(),
-        Err(_) => {
-            let is_section = matches!(question.what, What::Section(_));
-            let mut response = error::undecided(is_section);
-            let reset = reset_undecided(&request, &gateway.config);
-            if reset {
-                response.extensions_mut().insert(WasReset);
-            }
-            METRICS.undecided.with_label_values(&[if reset { "reset" } else { "status" }]).inc();
-            response
-        }
+        Err(_) => undecided(&request, &gateway, matches!(question.what, What::Section(_))),
     }
+}
+
+/// A reset of the connection where that is right, else a status.
+pub(super) fn undecided(request: &HttpRequest, gateway: &Gateway, is_section: bool) -> HttpResponse {
+    let mut response = error::undecided(is_section);
+    let reset = reset_undecided(request, &gateway.config);
+    if reset {
+        response.extensions_mut().insert(WasReset);
+    }
+    METRICS.undecided.with_label_values(&[if reset { "reset" } else { "status" }]).inc();
+    response
 }

@@ -43,7 +43,7 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
         Ok(asked) => asked,
         Err(expected) => return error::malformed(&expected),
     };
-    let found = match gateway.metadata(&asked, &caller(&request)).await {
+    let found = match gateway.metadata(&asked, &caller(&request, &gateway.config)).await {
         Ok(found) => found,
         Err(_) => return error::undecided_json(),
     };

@@ -11,7 +11,7 @@ mod operations;
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -23,7 +23,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Scope, guard, web};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
-use crate::connection::{Busy, Connection};
+use crate::connection::{Busy, Connection, client};
 use crate::error;
 use crate::metrics::METRICS;
 use crate::question::Question;
@@ -95,7 +95,7 @@ pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Res
     } else if let Some(answer) = cors.as_ref().and_then(|cors| cors.preflight(&request)) {
         request.into_response(answer)
     } else {
-        next.call(request).await?
+        answered_in_turn(request, next).await?
     };
     if let Some(cors) = cors {
         cors.allow(response.response_mut());
@@ -122,6 +122,27 @@ pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Res
         );
     }
     Ok(response.map_body(|_, body| Underway { body, busy }))
+}
+
+/// The longest that a request waits for its turn: clients give up after 90 s.
+const TURN_WITHIN: Duration = Duration::from_secs(60);
+
+/// The answer, when it is the client's turn. Questions about the gateway itself have no turns: who asks them looks why others wait.
+async fn answered_in_turn(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let gateway = request.app_data::<web::Data<Gateway>>().filter(|_| !is_operations(request.path())).cloned();
+    let Some(gateway) = gateway else { return next.call(request).await };
+    let client = client(request.request(), &gateway.config);
+    match tokio::time::timeout(TURN_WITHIN, gateway.turns.take(client)).await {
+        Ok(_turn) => next.call(request).await,
+        Err(_) => {
+            let is_for_clients_of_json = !above_root(request.path()).starts_with("/buildid/");
+            let response = match is_for_clients_of_json {
+                true => error::undecided_json(),
+                false => debuginfod::undecided(request.request(), &gateway, request.path().contains("/section/")),
+            };
+            Ok(request.into_response(response))
+        }
+    }
 }
 
 /// Where a request comes from, for the log.
@@ -185,7 +206,12 @@ fn endpoint(request: &HttpRequest) -> &'static str {
         ("package", nvra) if !nvra.is_empty() => "package",
         ("archive", name) if !name.is_empty() => "archive",
         ("metadata", _) => "metadata",
-        ("metrics" | "healthz" | "readyz" | "serverversion" | "", "") => "operations",
+        _ if is_operations(request.match_info().as_str()) => "operations",
         _ => "unknown",
     }
+}
+
+/// Does a path ask about the gateway itself?
+fn is_operations(path: &str) -> bool {
+    matches!(above_root(path), "" | "/" | "/metrics" | "/healthz" | "/readyz" | "/serverversion")
 }

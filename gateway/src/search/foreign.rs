@@ -7,7 +7,7 @@ use artifact::Kind;
 use artifact::foreign::Catalog;
 use sql::{Record, StoredPackage};
 
-use super::{FIRST_BYTES_WITHIN, LEAST_PATIENCE, Need, Run, found};
+use super::{Begin, FIRST_BYTES_WITHIN, LEAST_PATIENCE, Need, Run, found};
 use crate::answer::Found;
 use crate::archives::{Failure, Wanted};
 use crate::plain;
@@ -29,10 +29,19 @@ impl Run<'_> {
         if let Some(catalog) = archives.known_catalog(package).await {
             return Some(catalog);
         }
+        let turn = match self.turn(|| archives.known_catalog(package)).await {
+            Ok(Begin::Now(turn)) => turn,
+            Ok(Begin::Here(catalog)) => return Some(catalog),
+            Err(failure) => {
+                self.failed(failure);
+                return None;
+            }
+        };
+        let turn = Arc::new(turn);
         for location in archives.locations(package) {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
-            let made = tokio::time::timeout(FIRST_BYTES_WITHIN, archives.catalog(package, location, patience)).await;
+            let made = tokio::time::timeout(FIRST_BYTES_WITHIN, archives.catalog(package, location, &turn, patience)).await;
             match made {
                 Ok(Ok(catalog)) => return Some(catalog),
                 Ok(Err(failure)) => self.failed_at(location, failure).await,

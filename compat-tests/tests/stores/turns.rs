@@ -1,0 +1,159 @@
+//! Many questions at once: they wait for their turns, and one client's do not hold up another's.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use compat_tests::darkserver::Gateway;
+use compat_tests::http;
+use compat_tests::odd::Gate;
+use compat_tests::rpmbuild::{self, Made};
+
+use crate::{LARGE, index_of, path_of, sends_half_before, wait_for};
+
+const TRUSTS: &str = "trusted_proxies = [\"127.0.0.1/32\"]\n";
+const ONE: &str = "198.51.100.1";
+const OTHER: &str = "198.51.100.2";
+const THIRD: &str = "2001:db8::3";
+
+/// Packages with different build-ids.
+fn packages(into: &Path, count: u16) -> Vec<Made> {
+    let make = |number: u16| rpmbuild::numbered(into, &format!("large{number}"), LARGE / 4, number);
+    (0..count).map(make).collect()
+}
+
+/// Asks through a proxy, and comes back when there is an answer.
+fn ask(gateway: &Gateway, client: &'static str, made: &Made) -> JoinHandle<http::Answer> {
+    let (port, path) = (gateway.port, path_of(made));
+    std::thread::spawn(move || http::request(port, "GET", &path, &[("X-Forwarded-For", client)]).unwrap())
+}
+
+/// Asks through a proxy, and comes back when the answer begins.
+fn begin(gateway: &Gateway, client: &'static str, made: &Made) -> TcpStream {
+    let (head, body) = http::begin_with(gateway.port, &path_of(made), &[("X-Forwarded-For", client)]).unwrap();
+    assert_eq!(head.status, 200);
+    body
+}
+
+fn expect_all(mut body: TcpStream, made: &Made) {
+    let mut bytes = Vec::new();
+    body.read_to_end(&mut bytes).unwrap();
+    assert!(bytes == made.bytes, "other bytes");
+}
+
+fn waiting(gateway: &Gateway, turn: &str) -> f64 {
+    gateway.metric(&format!("gateway_waiting{{turn=\"{turn}\"}}"))
+}
+
+#[test]
+fn extractions_wait_and_those_of_one_client_do_not_hold_up_another() {
+    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let made = packages(folder.path(), 5);
+    let store = sends_half_before(&gate, folder.path());
+    let index = index_of(folder.path(), "mirror", &store.url());
+    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[limits]\nextractions = 2\n"), &[]);
+    let first = begin(&gateway, ONE, &made[0]);
+    // There is one more turn, which is not for a client that has half of all.
+    let of_one: Vec<_> = made[1..3].iter().map(|made| ask(&gateway, ONE, made)).collect();
+    wait_for("two who wait", || waiting(&gateway, "extraction") == 2.0);
+    let asked = Instant::now();
+    let second = begin(&gateway, OTHER, &made[3]);
+    eprintln!("another client's first byte after {:?}", asked.elapsed());
+    let of_third = ask(&gateway, THIRD, &made[4]);
+    wait_for("three who wait", || waiting(&gateway, "extraction") == 3.0);
+    assert_eq!(store.connections(), 2);
+    // Who asks for what is under way needs no turn.
+    let joined = begin(&gateway, THIRD, &made[0]);
+    // A budget goes by, which is not theirs as long as they wait.
+    std::thread::sleep(std::time::Duration::from_millis(4500));
+    assert_eq!(waiting(&gateway, "extraction"), 3.0);
+    gate.open();
+    for (body, made) in [(first, &made[0]), (joined, &made[0]), (second, &made[3])] {
+        expect_all(body, made);
+    }
+    for (asked, made) in of_one.into_iter().zip(&made[1..3]) {
+        assert!(asked.join().unwrap().body == made.bytes, "other bytes");
+    }
+    assert!(of_third.join().unwrap().body == made[4].bytes, "other bytes");
+    assert_eq!((waiting(&gateway, "extraction"), store.connections()), (0.0, 5));
+    assert_eq!(gateway.metric("gateway_waiting_seconds_count{turn=\"extraction\"}"), 3.0);
+}
+
+#[test]
+fn one_extraction_is_enough_for_all_who_waited_for_it() {
+    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let made = packages(folder.path(), 3);
+    let store = sends_half_before(&gate, folder.path());
+    let index = index_of(folder.path(), "mirror", &store.url());
+    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[limits]\nextractions = 2\n"), &[]);
+    let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
+    let asked: Vec<_> = (0..20).map(|number| ask(&gateway, [ONE, OTHER, THIRD][number % 3], &made[2])).collect();
+    wait_for("all who wait", || waiting(&gateway, "extraction") == 20.0);
+    gate.open();
+    for asked in asked {
+        assert!(asked.join().unwrap().body == made[2].bytes, "other bytes");
+    }
+    drop(under_way);
+    assert_eq!((store.connections(), waiting(&gateway, "extraction")), (3, 0.0));
+}
+
+#[test]
+fn requests_wait_and_those_of_one_client_do_not_hold_up_another() {
+    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let made = packages(folder.path(), 4);
+    let store = sends_half_before(&gate, folder.path());
+    let index = index_of(folder.path(), "mirror", &store.url());
+    // An extraction takes one of two turns; who waits for it has not been answered, and keeps the turn for his request.
+    let limits = format!("{TRUSTS}[limits]\nrequests = 4\nextractions = 2\n");
+    let gateway = Gateway::start_with(&index.url(), &limits, &[]);
+    let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
+    let of_one: Vec<_> = (0..12).map(|number| ask(&gateway, ONE, &made[2 + number % 2])).collect();
+    wait_for("requests that wait", || waiting(&gateway, "request") == 10.0);
+    assert_eq!(waiting(&gateway, "extraction"), 2.0);
+    let asked = Instant::now();
+    let absent = http::request(gateway.port, "GET", "/buildids/00112233", &[("X-Forwarded-For", OTHER)]).unwrap();
+    assert_eq!((absent.status, absent.text().trim()), (200, "[]"));
+    eprintln!("another client is answered after {:?}", asked.elapsed());
+    // Two of another client take what is left.
+    let of_other: Vec<_> = (0..2).map(|number| ask(&gateway, OTHER, &made[2 + number])).collect();
+    wait_for("extractions that wait", || waiting(&gateway, "extraction") == 4.0);
+    let third = std::thread::spawn({
+        let port = gateway.port;
+        move || http::request(port, "GET", "/buildids/00112233", &[("X-Forwarded-For", THIRD)]).unwrap()
+    });
+    wait_for("a third client that waits", || waiting(&gateway, "request") == 11.0);
+    // Who looks after the gateway needs no turn.
+    for path in ["/healthz", "/readyz", "/metrics", "/"] {
+        assert_eq!(gateway.get(path).status, 200, "{path}");
+    }
+    gate.open();
+    assert_eq!(third.join().unwrap().status, 200);
+    for (number, asked) in of_one.into_iter().enumerate() {
+        assert!(asked.join().unwrap().body == made[2 + number % 2].bytes, "other bytes");
+    }
+    for (number, asked) in of_other.into_iter().enumerate() {
+        assert!(asked.join().unwrap().body == made[2 + number].bytes, "other bytes");
+    }
+    drop(under_way);
+    assert_eq!((waiting(&gateway, "request"), waiting(&gateway, "extraction")), (0.0, 0.0));
+}
+
+#[test]
+fn who_goes_away_leaves_the_line() {
+    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let made = packages(folder.path(), 3);
+    let store = sends_half_before(&gate, folder.path());
+    let index = index_of(folder.path(), "mirror", &store.url());
+    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[limits]\nextractions = 2\n"), &[]);
+    let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
+    let streams: Vec<TcpStream> =
+        (0..200).map(|_| http::send(gateway.port, "GET", &path_of(&made[2]), &[("X-Forwarded-For", THIRD)]).unwrap()).collect();
+    wait_for("all who wait", || waiting(&gateway, "extraction") == 200.0);
+    drop(streams);
+    wait_for("nobody who waits", || waiting(&gateway, "extraction") == 0.0);
+    gate.open();
+    assert!(ask(&gateway, THIRD, &made[2]).join().unwrap().body == made[2].bytes, "other bytes");
+    drop(under_way);
+}
