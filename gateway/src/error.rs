@@ -52,7 +52,8 @@ pub(crate) fn too_large(size: u64, most: u64) -> HttpResponse {
 /// log: it can name hosts.
 pub(crate) fn undecided(is_section: bool) -> HttpResponse {
     let status = if is_section { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
-    no_store(&mut plain(status)).body("could not be decided now: the index, a store or an upstream could not be asked, or others asked too much\n")
+    no_store(&mut plain(status))
+        .body("could not be decided now: the index, a store or an upstream could not be asked, or others asked too much\n")
 }
 
 /// 503 for clients that parse JSON.

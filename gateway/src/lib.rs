@@ -26,6 +26,7 @@ mod error;
 mod federation;
 mod files;
 mod filter;
+mod flow;
 mod http_client;
 mod logging;
 mod lookup;

@@ -2,28 +2,23 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader};
-use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use artifact::{BuildId, Identity};
-use bytes::Bytes;
-use futures::Stream;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::Content;
 use super::signature::{self, Signature};
 use crate::archives::{Failure, read_header};
+use crate::flow::Flow;
 
 /// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
 const HELD_BACK: u64 = 64 << 10;
-/// How often an extraction is looked at before it is given up.
-const LOOKS: u32 = 8;
-/// Bytes read at once.
-const CHUNK: u64 = 256 << 10;
 
 /// An extracted member.
 pub(crate) struct Entry {
@@ -36,8 +31,8 @@ pub(crate) struct Entry {
     build_id: OnceLock<Option<BuildId>>,
     /// Put out of the cache: the file is to have no name.
     evicted: AtomicBool,
-    /// Bytes read of the archive and written of the member: does it go on?
-    flow: AtomicU64,
+    /// Bytes read of the archive and written of the member.
+    flow: Flow,
     /// When it was last asked for, seconds since 1970; 0 for never.
     used: AtomicU64,
     /// An archive as it was opened: others may write into it.
@@ -77,16 +72,6 @@ pub(crate) enum Progress {
     Failed(Failure),
 }
 
-/// The bytes of an entry that a response delivers.
-#[derive(Clone)]
-pub(crate) struct Content {
-    pub(crate) entry: Arc<Entry>,
-    /// Within the entry.
-    pub(crate) range: Range<u64>,
-    /// Its end does not leave before the entry is whole: it is an answer of its own, that nobody shall have of a wrong file.
-    is_part: bool,
-}
-
 impl Entry {
     /// An entry that `progress` tells about.
     pub(super) fn growing(about: About, file: Arc<File>, progress: watch::Receiver<Progress>) -> Self {
@@ -110,6 +95,16 @@ impl Entry {
         Ok(Self { opened: Some(State::of(&metadata)), ..entry })
     }
 
+    /// Expects an archive to be as it was opened; of a member there is nothing to expect.
+    pub(super) fn expect_as_opened(&self, file: &File) -> io::Result<()> {
+        match self.opened {
+            Some(opened) if State::of(&file.metadata()?) != opened => {
+                Err(io::Error::other("expected an archive that stays as it was opened, found it changed"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Expects an archive to be the package `identity`.
     ///
     /// # Errors
@@ -126,7 +121,7 @@ impl Entry {
             progress,
             build_id: OnceLock::new(),
             evicted: AtomicBool::new(false),
-            flow: AtomicU64::new(0),
+            flow: Flow::default(),
             used: AtomicU64::new(0),
             opened: None,
         }
@@ -164,7 +159,7 @@ impl Entry {
 
     /// All of it.
     pub(crate) fn content(self: &Arc<Self>) -> Content {
-        Content { entry: self.clone(), range: 0..self.size(), is_part: false }
+        Content::whole(self.clone())
     }
 
     /// Neither failed nor lost.
@@ -211,12 +206,12 @@ impl Entry {
         patience: Duration,
         bytes: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        while_it_flows(&self.flow, patience, &self.about.path.display().to_string(), bytes).await
+        self.flow.on(patience, &self.about.path.display().to_string(), bytes).await
     }
 
     /// So many bytes were read or written.
     pub(super) fn flows(&self, bytes: usize) {
-        self.flow.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.flow.add(bytes);
     }
 
     /// Does the ELF file's own note say `expected`? A file that is not ELF (a compressed kernel module) has no say.
@@ -315,100 +310,8 @@ impl Entry {
     }
 }
 
-/// Waits for what comes of an archive as long as `flow` grows, for at most `patience` while it does not.
-///
-/// # Errors
-/// What `future` says, or that it does not go on.
-pub(crate) async fn while_it_flows<T>(
-    flow: &AtomicU64,
-    patience: Duration,
-    name: &str,
-    future: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let mut future = std::pin::pin!(future);
-    let (mut flowed, mut flowed_at) = (flow.load(Ordering::Relaxed), Instant::now());
-    loop {
-        if let Ok(done) = tokio::time::timeout(patience / LOOKS, &mut future).await {
-            return done;
-        }
-        let before = std::mem::replace(&mut flowed, flow.load(Ordering::Relaxed));
-        if before != flowed {
-            flowed_at = Instant::now();
-        } else if flowed_at.elapsed() >= patience {
-            return Err(Failure::Unknown(format!("{name}: expected bytes of the archive within {patience:?}, found none")));
-        }
-    }
-}
-
 impl State {
     fn of(metadata: &Metadata) -> Self {
         Self { size: metadata.len(), mtime: (metadata.mtime(), metadata.mtime_nsec()) }
-    }
-}
-
-impl Content {
-    /// A section of an entry.
-    pub(crate) fn section(entry: Arc<Entry>, range: Range<u64>) -> Self {
-        Self { entry, range, is_part: true }
-    }
-
-    /// How many bytes.
-    pub(crate) fn len(&self) -> u64 {
-        self.range.end - self.range.start
-    }
-
-    /// The part `range` of this content.
-    pub(crate) fn part(&self, range: Range<u64>) -> Self {
-        let range = self.range.start + range.start..self.range.start + range.end;
-        Self { entry: self.entry.clone(), range, is_part: self.is_part }
-    }
-
-    /// Waits until the first bytes may leave, so that a response that is begun is likely to end.
-    ///
-    /// # Errors
-    /// Why the extraction failed.
-    pub(crate) async fn ready(&self) -> Result<(), Failure> {
-        let first =
-            if self.is_part && self.len() <= CHUNK { self.entry.size() } else { (self.range.start + 1).min(self.range.end) };
-        self.entry.available(first).await.map(drop)
-    }
-
-    /// The bytes, as they become available.
-    pub(crate) fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
-        let start = (None::<Arc<File>>, self.range.start);
-        futures::stream::try_unfold(start, move |(file, at)| {
-            let content = self.clone();
-            async move {
-                if at >= content.range.end {
-                    return Ok(None);
-                }
-                let available = content.entry.available(at + 1).await.map_err(|failure| io::Error::other(failure.to_string()))?;
-                let available = available.min(content.range.end);
-                let file = match file {
-                    Some(file) => file,
-                    None => content.entry.file()?,
-                };
-                let length = (available - at).min(CHUNK);
-                if content.is_part && at + length == content.range.end {
-                    let whole = content.entry.available(content.entry.size());
-                    whole.await.map_err(|failure| io::Error::other(failure.to_string()))?;
-                }
-                let opened = content.entry.opened.filter(|_| at + length == content.range.end);
-                let (file, bytes) = spawn_blocking(move || {
-                    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-                    file.read_exact_at(&mut bytes, at)?;
-                    // The last bytes do not leave unless all of them were of one file.
-                    if let Some(opened) = opened
-                        && State::of(&file.metadata()?) != opened
-                    {
-                        return Err(io::Error::other("expected an archive that stays as it was opened, found it changed"));
-                    }
-                    Ok((file, bytes))
-                })
-                .await
-                .map_err(io::Error::other)??;
-                Ok(Some((Bytes::from(bytes), (Some(file), at + length))))
-            }
-        })
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! - One [`Entry`] is one member: growing while it is extracted, whole afterwards. Concurrent questions for a member share one
 //!   entry, so it is extracted once; [`entry`] says how it is read while it grows.
+//! - [`content`]: the bytes of an entry that a response delivers.
 //! - [`extract`] fills an entry; the file gets its name only when it is whole and its digest is right.
 //! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
 //! - [`sections`] finds the sections of a file, and remembers where they are.
 //! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
 //! - The cache holds entries by their size; an evicted file is unlinked, and responses in flight keep their descriptor.
 
+mod content;
 mod disk;
 mod entry;
 mod extract;
@@ -30,7 +32,8 @@ use crate::archives::{Archive, Failure};
 use crate::metrics::METRICS;
 use crate::turns::Turn;
 
-pub(crate) use entry::{Content, Entry, while_it_flows};
+pub(crate) use content::Content;
+pub(crate) use entry::Entry;
 pub(crate) use sections::Place;
 
 /// Which member: the package and the file's number in it.

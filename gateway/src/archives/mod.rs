@@ -1,42 +1,35 @@
 //! An archive's bytes, from the gateway's own disk or from a store over HTTP.
 //!
-//! A local archive is opened below its store's folder and nowhere else (symbolic links included); a remote one is fetched below
-//! its store's URL and nowhere else. An RPM's header is read first and must be that of the package that the index knows. What has no
+//! A local archive ([`local`]) is opened below its store's folder and nowhere else; a remote one ([`remote`]) is fetched below its
+//! store's URL and nowhere else. An RPM's header is read first and must be that of the package that the index knows. What has no
 //! header must have the size, and on a disk the time, that the index knows; what is in it is checked by the digests of its members.
 //! So a file that was replaced is absent, not wrong.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::MetadataExt;
+mod local;
+mod remote;
+
+use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use artifact::foreign::{self, Catalog};
 use artifact::header::{self, Header};
 use artifact::{Artifact, Format, Identity};
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use futures::TryStreamExt;
 use moka::future::Cache;
-use reqwest::StatusCode;
-use rustix::fs::OFlags;
 use sql::{Location, StoredPackage};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 use url::Url;
 
-use crate::files::while_it_flows;
-use crate::http_client::{self, reason};
+use crate::flow::Flow;
+use crate::http_client;
 use crate::metrics::METRICS;
-use crate::sigcache;
 use crate::turns::Turn;
+
+pub(crate) use local::{expect_unchanged, open_below_root};
 
 /// Between two reads of an archive over HTTP.
 const READ_BYTES: usize = 256 << 10;
-/// A header over HTTP has to be there within this time.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Memory for headers, and as much for catalogs.
 const HEADERS_BYTES: u64 = 100 << 20;
 /// How long a location that failed is tried after all others.
@@ -211,13 +204,13 @@ impl Archives {
         let (this, package, location, turn) = (self.clone(), package.clone(), location.clone(), turn.clone());
         let make = async move {
             let (runtime, name) = (this.runtime.clone(), place(&location));
-            let flow = Arc::new(AtomicU64::new(0));
+            let flow = Arc::new(Flow::default());
             let counted = flow.clone();
             // It goes on when nobody waits any more, for whoever asks again.
             let made = runtime.spawn(async move {
                 let (_, archive) = this.open_bytes(&package, &location).await?;
                 let (name, bytes) = (place(&location), location.size);
-                let archive = Counted { archive, flow: counted };
+                let archive = counted.of(archive);
                 let read = move || {
                     let read = Catalog::read(archive, format, bytes, identity);
                     read.map_err(|error| Failure::Unknown(format!("{name}: {error}")))
@@ -228,7 +221,7 @@ impl Archives {
                 Ok(catalog)
             });
             let made = async { made.await.unwrap_or_else(|error| Err(ended_early(error))) };
-            while_it_flows(&flow, patience, &name, made).await
+            flow.on(patience, &name, made).await
         };
         self.catalogs.try_get_with(identity, make).await.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
     }
@@ -260,120 +253,14 @@ impl Archives {
     fn place(&self, location: &Location) -> Place {
         Place { archives: self.clone(), location: key(location) }
     }
-
-    async fn open_local(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Failure> {
-        let (identity, format, location) = (package.package.identity, package.package.format, location.clone());
-        let open = move || -> Result<Bytes, Failure> {
-            let file = open_below_root(&location)?;
-            if format != Format::Rpm {
-                expect_unchanged(&file, &location)?;
-                return Ok((None, Box::new(BufReader::with_capacity(READ_BYTES, file))));
-            }
-            let mut file = BufReader::new(file);
-            let mut header = read_header(&mut file, identity, &place(&location))?;
-            sigcache::complete(Arc::make_mut(&mut header), &location);
-            Ok((Some(header), Box::new(file)))
-        };
-        self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(error)))
-    }
-
-    async fn open_remote(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Failure> {
-        let (place, format, size) = (place(location), package.package.format, location.size);
-        let Some(url) = url(location) else {
-            return Err(Failure::Absent(format!("{place}: not below the URL of its store")));
-        };
-        let (client, identity) = (self.client.clone(), package.package.identity);
-        let fetch = async move {
-            // The archive's own bytes: a compressed transfer would hide where the payload begins.
-            let request = client.get(url).header("Accept-Encoding", "identity");
-            let response = request.send().await.map_err(|error| Failure::Unknown(format!("{place}: {}", reason(&error))))?;
-            match response.status() {
-                StatusCode::OK => {}
-                // Object stores without listing rights answer 403 for what they do not have.
-                status @ (StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN) => {
-                    return Err(Failure::Absent(format!("{place}: {status}")));
-                }
-                status if status.is_redirection() => {
-                    return Err(Failure::Unknown(format!(
-                        "{place}: redirects to a host that stores.redirect_hosts does not allow"
-                    )));
-                }
-                status => return Err(Failure::Unknown(format!("{place}: expected 200, found {status}"))),
-            }
-            if let (false, Some(found)) = (format == Format::Rpm, response.content_length().filter(|found| *found != size)) {
-                return Err(Failure::Absent(format!("{place}: expected {size} bytes, found {found}")));
-            }
-            let from = place.clone();
-            let body = response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
-            let body = SyncIoBridge::new(StreamReader::new(body));
-            spawn_blocking(move || -> Result<Bytes, Failure> {
-                let mut body = BufReader::with_capacity(READ_BYTES, body);
-                let header = if format == Format::Rpm { Some(read_header(&mut body, identity, &place)?) } else { None };
-                Ok((header, Box::new(body)))
-            })
-            .await
-            .unwrap_or_else(|error| Err(ended_early(error)))
-        };
-        let timed = self.runtime.spawn(tokio::time::timeout(HEADER_TIMEOUT, fetch));
-        match timed.await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(_)) => Err(Failure::Unknown(format!("store {}: no header within {HEADER_TIMEOUT:?}", location.store.name))),
-            Err(error) => Err(ended_early(error)),
-        }
-    }
 }
 
 /// The header of an RPM, and the bytes that follow.
 type Bytes = (Option<Arc<Header>>, Box<dyn Read + Send>);
 
-/// Bytes that are counted as they are read.
-struct Counted<R> {
-    archive: R,
-    flow: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = self.archive.read(bytes)?;
-        self.flow.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
-/// Expects the file at a location to have the size and time that the index knows.
-pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), Failure> {
-    let metadata = file.metadata().map_err(|error| Failure::Unknown(format!("{}: {error}", place(location))))?;
-    let mtime_ns = metadata.mtime().checked_mul(1_000_000_000).and_then(|seconds| seconds.checked_add(metadata.mtime_nsec()));
-    if metadata.len() == location.size && (location.mtime_ns.is_none() || location.mtime_ns == mtime_ns) {
-        return Ok(());
-    }
-    let (size, time) = (location.size, location.mtime_ns);
-    let found = format!("{} bytes of {mtime_ns:?}", metadata.len());
-    Err(Failure::Absent(format!("{}: expected {size} bytes of {time:?}, found {found}", place(location))))
-}
-
 /// A location among all.
 fn key(location: &Location) -> (i64, String) {
     (location.store.id, location.path.clone())
-}
-
-/// Opens the file of a local location; a path or link that leads out of the store's folder is refused by cap-std. A folder that is
-/// not there is a disk that is not mounted: unknown, not absent.
-pub(crate) fn open_below_root(location: &Location) -> Result<File, Failure> {
-    let text = |error: io::Error| format!("{}: {error}", place(location));
-    let root = location.store.root.as_deref().ok_or_else(|| Failure::Absent(format!("{}: not on a disk", place(location))))?;
-    let folder = Dir::open_ambient_dir(root, ambient_authority())
-        .map_err(|error| Failure::Unknown(format!("store {}: {}: {error}", location.store.name, root.display())))?;
-    // A pipe in the place of an archive must not be waited for.
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let file = folder.open_with(location.path.trim_start_matches('/'), &options).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure::Absent(text(error)),
-        _ => Failure::Unknown(text(error)),
-    })?;
-    let file = file.into_std();
-    let is_file = file.metadata().map_err(|error| Failure::Unknown(text(error)))?.is_file();
-    if is_file { Ok(file) } else { Err(Failure::Absent(format!("{}: expected a file", place(location)))) }
 }
 
 /// The header of an archive that has to be the package `identity`.

@@ -1,0 +1,96 @@
+//! The bytes of an entry that a response delivers, as they become available.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio::task::spawn_blocking;
+
+use super::Entry;
+use crate::archives::Failure;
+
+/// Bytes read at once.
+const CHUNK: u64 = 256 << 10;
+
+/// The bytes of an entry that a response delivers.
+#[derive(Clone)]
+pub(crate) struct Content {
+    pub(crate) entry: Arc<Entry>,
+    /// Within the entry.
+    pub(crate) range: Range<u64>,
+    /// Its end does not leave before the entry is whole: it is an answer of its own, that nobody shall have of a wrong file.
+    is_part: bool,
+}
+
+impl Content {
+    /// All of an entry.
+    pub(crate) fn whole(entry: Arc<Entry>) -> Self {
+        let range = 0..entry.size();
+        Self { entry, range, is_part: false }
+    }
+
+    /// A section of an entry.
+    pub(crate) fn section(entry: Arc<Entry>, range: Range<u64>) -> Self {
+        Self { entry, range, is_part: true }
+    }
+
+    /// How many bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// The part `range` of this content.
+    pub(crate) fn part(&self, range: Range<u64>) -> Self {
+        let range = self.range.start + range.start..self.range.start + range.end;
+        Self { entry: self.entry.clone(), range, is_part: self.is_part }
+    }
+
+    /// Waits until the first bytes may leave, so that a response that is begun is likely to end.
+    ///
+    /// # Errors
+    /// Why the extraction failed.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        let first =
+            if self.is_part && self.len() <= CHUNK { self.entry.size() } else { (self.range.start + 1).min(self.range.end) };
+        self.entry.available(first).await.map(drop)
+    }
+
+    /// The bytes, as they become available.
+    pub(crate) fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
+        let start = (None::<Arc<File>>, self.range.start);
+        futures::stream::try_unfold(start, move |(file, at)| {
+            let content = self.clone();
+            async move {
+                if at >= content.range.end {
+                    return Ok(None);
+                }
+                let available = content.entry.available(at + 1).await.map_err(|failure| io::Error::other(failure.to_string()))?;
+                let available = available.min(content.range.end);
+                let file = match file {
+                    Some(file) => file,
+                    None => content.entry.file()?,
+                };
+                let length = (available - at).min(CHUNK);
+                if content.is_part && at + length == content.range.end {
+                    let whole = content.entry.available(content.entry.size());
+                    whole.await.map_err(|failure| io::Error::other(failure.to_string()))?;
+                }
+                let ends = (at + length == content.range.end).then(|| content.entry.clone());
+                let (file, bytes) = spawn_blocking(move || {
+                    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+                    file.read_exact_at(&mut bytes, at)?;
+                    // The last bytes do not leave unless all of them were of one file.
+                    ends.map_or(Ok(()), |entry| entry.expect_as_opened(&file))?;
+                    io::Result::Ok((file, bytes))
+                })
+                .await
+                .map_err(io::Error::other)??;
+                Ok(Some((Bytes::from(bytes), (Some(file), at + length))))
+            }
+        })
+    }
+}
