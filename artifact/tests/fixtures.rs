@@ -132,7 +132,8 @@ fn sections_come_out_of_an_extracted_program() {
     payload::extract(archive, &header, ordinal, program.get_mut()).unwrap();
     let elf = elf::read(&mut program).unwrap().unwrap();
     assert_eq!(elf.kinds, [Kind::Executable, Kind::Debuginfo]);
-    assert_eq!(elf::early_build_id(&program.get_ref()[..4096.min(program.get_ref().len())]), elf.build_id);
+    let early = elf::early_build_id(&program.get_ref()[..4096.min(program.get_ref().len())]);
+    assert_eq!(Some(early), elf.build_id.clone().map(elf::Early::Is));
     let note = elf::section(&mut program, ".note.gnu.build-id").unwrap().unwrap();
     let note = &program.get_ref()[note.start as usize..note.end as usize];
     assert_eq!(&note[16..], elf.build_id.unwrap().as_bytes());

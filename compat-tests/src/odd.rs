@@ -131,6 +131,11 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    /// Is it?
+    pub fn is_open(&self) -> bool {
+        *self.0.0.lock().unwrap()
+    }
+
     /// Waits until it is open, at most a minute.
     pub fn pass(&self) {
         let closed = self.0.0.lock().unwrap();

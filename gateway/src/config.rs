@@ -20,7 +20,7 @@ use crate::connection::tls;
 use crate::logging::LogFormat;
 
 use tables::Tls;
-pub(crate) use tables::{Connections, Cors, Federation, Index, Limits, Metadata, Prefer, Stores, Unknown};
+pub(crate) use tables::{Abandoned, Connections, Cors, Federation, Index, Limits, Metadata, Prefer, Stores, Unknown};
 
 /// Permissions of socket files: the proxy's user is in the gateway's group.
 const UNIX_MODE: u32 = 0o660;

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) filter_checked: IntGauge,
     pub(crate) filter_scans: IntCounterVec,
     pub(crate) extractions: IntCounterVec,
+    pub(crate) extractions_continued: IntCounter,
     pub(crate) extraction_seconds: Histogram,
     pub(crate) files: IntGauge,
     pub(crate) files_bytes: IntGauge,
@@ -131,9 +132,15 @@ impl Metrics {
             ),
             extractions: counters(
                 "gateway_extractions_total",
-                "Members extracted from archives, by result: whole, failed.",
+                "Members extracted from archives, by result: whole, failed, dropped because nobody waited.",
                 &["result"],
             ),
+            extractions_continued: counters(
+                "gateway_extractions_continued_total",
+                "Times that an extraction went on from another location because an archive broke off.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
             extraction_seconds: histograms("gateway_extraction_seconds", "Seconds that whole extractions took.", &[])
                 .with_label_values::<&str>(&[]),
             files: gauge("gateway_files", "Extracted files on disk."),
@@ -193,7 +200,7 @@ impl Metrics {
         for why in ["start", "growth"] {
             self.filter_scans.with_label_values(&[why]);
         }
-        for result in ["whole", "failed"] {
+        for result in ["whole", "failed", "dropped"] {
             self.extractions.with_label_values(&[result]);
         }
         for reason in ["full", "failed"] {

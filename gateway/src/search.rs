@@ -1,10 +1,10 @@
 //! A search through what the index knows: which record's file, from which location.
 
 mod foreign;
+mod member;
 mod section;
 mod source;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,12 @@ use sql::{Location, Record, StoredPackage};
 
 use crate::answer::{Found, Undecided};
 use crate::archives::{Archive, Archives, Failure, Wanted};
-use crate::files::{Content, Entry, Files, Key};
+use crate::files::{Content, Files};
 use crate::lookup::Lookup;
 use crate::plain::Plain;
 use crate::question::{Question, What};
-use crate::turns::{Client, Turn, Turns};
+use crate::turns::{Client, Turns};
+use member::Need;
 
 /// What a search came to.
 pub(crate) enum Outcome {
@@ -28,18 +29,6 @@ pub(crate) enum Outcome {
     /// It does not exist: the file is here, and has no such section. Nobody else has to be asked.
     Settled,
 }
-
-/// A client gives up after 90 s without a byte.
-const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(75);
-
-/// How long a client waits for its turn to have something extracted.
-const TURN_WITHIN: Duration = Duration::from_secs(45);
-
-/// How often somebody who waits looks whether another one had the same extracted.
-const LOOKS_EVERY: Duration = Duration::from_millis(100);
-
-/// What an archive always has to give a byte.
-const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What is searched: the index, the files that were extracted, the archives.
 #[derive(Clone)]
@@ -106,7 +95,7 @@ impl Run<'_> {
     }
 
     /// Opens a package at the first of its locations that has it.
-    async fn open(&mut self, package: &StoredPackage) -> Option<Archive> {
+    async fn open(&mut self, package: &Arc<StoredPackage>) -> Option<Archive> {
         let archives = self.search.archives.clone();
         let mut rest = archives.locations(package).into_iter();
         while let Some(location) = rest.next() {
@@ -117,147 +106,6 @@ impl Run<'_> {
             }
         }
         None
-    }
-
-    /// The member, from the cache, from `opened`, or from the first location that gives it.
-    async fn member(
-        &mut self,
-        package: &Arc<StoredPackage>,
-        wanted: Wanted,
-        build_id: Option<&BuildId>,
-        need: Need<'_>,
-        opened: Option<Archive>,
-    ) -> Option<Arc<Entry>> {
-        let ordinal = wanted.ordinal;
-        let key = Key { identity: package.package.identity, ordinal };
-        let archives = self.search.archives.clone();
-        let mut entry = match self.search.files.find(key).await {
-            Some(entry) => self.met(need.clone(), key, build_id, entry).await.map_err(|failure| self.failed(failure)).ok(),
-            None => None,
-        };
-        if entry.is_none()
-            && let Some(archive) = opened
-        {
-            let filled = self.filled(need.clone(), key, build_id, |_| async { Ok(archive) }).await;
-            entry = filled.map_err(|failure| self.failed(failure)).ok();
-        }
-        let mut rest = archives.locations(package).into_iter();
-        while entry.is_none()
-            && let Some(location) = rest.next()
-        {
-            if Instant::now() >= self.deadline {
-                self.causes.push(format!("store {}: not asked, the budget was used up before", location.store.name));
-                break;
-            }
-            let others = rest.len();
-            let (archives, package, at, wanted) = (archives.clone(), package.clone(), location.clone(), wanted.clone());
-            let open = move |run: &Self| {
-                let deadline = run.location_deadline(others);
-                async move { open_within(&archives, &package, &at, &wanted, deadline).await }
-            };
-            match self.filled(need.clone(), key, build_id, open).await {
-                Ok(filled) => entry = Some(filled),
-                Err(failure @ Failure::Here(_)) => {
-                    self.failed(failure);
-                    break;
-                }
-                Err(failure) => self.failed_at(location, failure).await,
-            }
-        }
-        let entry = entry?;
-        match build_id {
-            None => Some(entry),
-            Some(build_id) => match entry.carries(build_id).await {
-                Ok(true) => Some(entry),
-                Ok(false) => {
-                    let nvra = &package.package.nevra;
-                    tracing::warn!(%nvra, ordinal, %build_id, "a file carries another build-id than its package's header says");
-                    None
-                }
-                Err(error) => {
-                    self.causes.push(error.to_string());
-                    None
-                }
-            },
-        }
-    }
-
-    /// The member out of the archive that `open` opens when it is the client's turn, as soon as enough of it is there.
-    async fn filled<F>(
-        &mut self,
-        need: Need<'_>,
-        key: Key,
-        build_id: Option<&BuildId>,
-        open: impl FnOnce(&Self) -> F,
-    ) -> Result<Arc<Entry>, Failure>
-    where
-        F: Future<Output = Result<Archive, Failure>> + Send + 'static,
-    {
-        let files = &self.search.files;
-        let entry = match self.turn(|| files.find(key)).await? {
-            Begin::Now(turn) => files.fill(key, build_id, turn, open(self)).await?,
-            Begin::Here(entry) => entry,
-        };
-        self.met(need, key, build_id, entry).await
-    }
-
-    /// Waits for the client's turn to have something extracted, unless it is `found` meanwhile. This is not the time in which somebody
-    /// has to answer.
-    async fn turn<T, F>(&mut self, found: impl Fn() -> F) -> Result<Begin<T>, Failure>
-    where
-        F: Future<Output = Option<T>>,
-    {
-        let began = Instant::now();
-        let mut turn = std::pin::pin!(self.search.turns.take(self.client));
-        let begin = loop {
-            if let Ok(turn) = tokio::time::timeout(LOOKS_EVERY, &mut turn).await {
-                break Ok(Begin::Now(turn));
-            }
-            if let Some(found) = found().await {
-                break Ok(Begin::Here(found));
-            }
-            if began.elapsed() >= TURN_WITHIN {
-                break Err(Failure::Here(format!("expected a turn to extract within {TURN_WITHIN:?}, found none")));
-            }
-        };
-        self.deadline += began.elapsed();
-        begin
-    }
-
-    /// Waits until enough of the member is there. An archive may be long; one that gives nothing for half a budget is given up.
-    async fn met(&self, need: Need<'_>, key: Key, build_id: Option<&BuildId>, entry: Arc<Entry>) -> Result<Arc<Entry>, Failure> {
-        // Several that stall one after the other take one budget together.
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
-        let flowing = async {
-            match need {
-                Need::First => entry.while_it_flows(patience, entry.content().ready()).await,
-                Need::Part(range) => entry.while_it_flows(patience, Content::section(entry.clone(), range).ready()).await,
-                Need::Section(name) => {
-                    let place = async {
-                        match build_id {
-                            Some(build_id) => self.search.files.section(key, &entry, build_id, name).await.map(drop),
-                            None => entry.whole_file().await.map(drop),
-                        }
-                    };
-                    entry.while_it_flows(patience, place).await
-                }
-            }
-        };
-        match tokio::time::timeout(FIRST_BYTES_WITHIN, flowing).await {
-            Ok(Ok(())) => Ok(entry),
-            Ok(Err(failure)) => {
-                self.search.files.forget(key, &entry).await;
-                Err(failure)
-            }
-            // It goes on, for whoever asks again.
-            Err(_) => Err(Failure::Unknown(format!("expected enough of a member within {FIRST_BYTES_WITHIN:?}, found less"))),
-        }
-    }
-
-    /// A location may take half of what is left if `others` follow it: a store that hangs must leave time to ask the next one.
-    fn location_deadline(&self, others: usize) -> Instant {
-        if others > 0 { half_way_to(self.deadline) } else { self.deadline }
     }
 
     async fn failed_at(&mut self, location: &Location, failure: Failure) {
@@ -275,29 +123,10 @@ impl Run<'_> {
     }
 }
 
-/// How something that has to be extracted begins.
-enum Begin<T> {
-    /// With this.
-    Now(Turn),
-    /// It need not: somebody else had it extracted.
-    Here(T),
-}
-
-/// How much of a member has to be there before it is an answer.
-#[derive(Clone)]
-enum Need<'n> {
-    /// The first bytes that may leave, so that a response that is begun is likely to end.
-    First,
-    /// The same of a part of it.
-    Part(Range<u64>),
-    /// So much of it that one can tell where this section lies.
-    Section(&'n str),
-}
-
 /// Opens an archive unless that takes too long.
 async fn open_within(
     archives: &Archives,
-    package: &StoredPackage,
+    package: &Arc<StoredPackage>,
     location: &Location,
     wanted: &Wanted,
     deadline: Instant,

@@ -75,6 +75,7 @@ idle_timeout = {{ toRawJson .Values.gateway.connections.idleTimeout }}
 [limits]
 requests = {{ int64 .Values.gateway.limits.requests }}
 extractions = {{ int64 .Values.gateway.limits.extractions }}
+abandoned = {{ toRawJson .Values.gateway.limits.abandoned }}
 
 [index]
 hit_ttl = {{ toRawJson .Values.gateway.index.hitTtl }}

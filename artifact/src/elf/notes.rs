@@ -39,18 +39,40 @@ pub(super) fn build_id(file: &mut (impl Read + Seek), tables: &Tables) -> Result
     Ok(None)
 }
 
-/// The build-id as far as the first bytes of a file show it: 4 KiB are enough for most programs, whose notes follow the program
-/// headers. `None` says nothing. A guess for [`super::read`] to confirm: it trusts program headers alone.
-pub fn early_build_id(prefix: &[u8]) -> Option<BuildId> {
+/// What the first bytes of a file say of its build-id. A guess for [`super::read`] to confirm: it trusts program headers alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Early {
+    /// This it is.
+    Is(BuildId),
+    /// So many bytes may say it.
+    Behind(u64),
+    /// They do not tell: it is no ELF file, or one whose program headers are elsewhere or name no notes with a build-id. In a file of
+    /// debuginfo the notes may be where its sections say.
+    Silent,
+}
+
+/// What the first bytes of a file say of its build-id: 4 KiB are enough for most programs, whose notes follow the program headers.
+pub fn early_build_id(prefix: &[u8]) -> Early {
+    let Some((segments, ctx)) = early_segments(prefix) else { return Early::Silent };
+    let notes = || segments.iter().filter(|segment| segment.p_type == PT_NOTE && segment.p_filesz > 0).take(MOST_PLACES);
+    let found = notes().find_map(|segment| {
+        let rest = prefix.get(usize::try_from(segment.p_offset).ok()?..)?;
+        let bytes = usize::try_from(segment.p_filesz.min(MOST_BYTES)).ok()?.min(rest.len());
+        find(&rest[..bytes], segment.p_align, ctx)
+    });
+    if let Some(build_id) = found {
+        return Early::Is(build_id);
+    }
+    let ends = notes().map(|segment| segment.p_offset.saturating_add(segment.p_filesz.min(MOST_BYTES)));
+    ends.filter(|end| *end > prefix.len() as u64).min().map_or(Early::Silent, Early::Behind)
+}
+
+fn early_segments(prefix: &[u8]) -> Option<(Vec<ProgramHeader>, Ctx)> {
     let (header, ctx) = tables::header(prefix).ok()??;
     let (count, bytes) = tables::segment_table(&header, None, ctx).ok()?;
     let start = usize::try_from(header.e_phoff).ok()?;
     let segments = ProgramHeader::parse(prefix.get(start..start.checked_add(bytes)?)?, 0, count, ctx).ok()?;
-    segments.iter().filter(|segment| segment.p_type == PT_NOTE).take(MOST_PLACES).find_map(|segment| {
-        let rest = prefix.get(usize::try_from(segment.p_offset).ok()?..)?;
-        let bytes = usize::try_from(segment.p_filesz.min(MOST_BYTES)).ok()?.min(rest.len());
-        find(&rest[..bytes], segment.p_align, ctx)
-    })
+    Some((segments, ctx))
 }
 
 /// The first build-id among these notes.

@@ -42,7 +42,7 @@ fn both_classes_and_both_byte_orders_are_read() {
         assert_eq!(elf(&image), Elf { build_id: id(&ID), kinds: vec![Kind::Executable], dwarf: false });
         let bytes = image.bytes();
         if !is_extended {
-            assert_eq!(early_build_id(&bytes), id(&ID));
+            assert_eq!(Some(early_build_id(&bytes)), id(&ID).map(Early::Is));
         }
         let text = section(&mut Cursor::new(&bytes), ".text").unwrap().unwrap();
         assert_eq!(&bytes[text.start as usize..text.end as usize], b"code");
@@ -62,7 +62,7 @@ fn this_test_is_an_executable_with_dwarf() {
     assert_eq!(elf.kinds, [Kind::Executable, Kind::Debuginfo]);
     assert!(elf.dwarf);
     let bytes = std::fs::read(&path).unwrap();
-    assert_eq!(early_build_id(&bytes[..4096]), elf.build_id);
+    assert_eq!(Some(early_build_id(&bytes[..4096])), elf.build_id.clone().map(Early::Is));
     match section(&mut file, ".note.gnu.build-id").unwrap() {
         Some(range) => {
             let id = elf.build_id.unwrap();
@@ -85,7 +85,7 @@ fn other_files_are_no_elf() {
         [&b""[..], b"\x7f", b"\x7fELF", b"#!/bin/sh\n# a script that is longer than any ELF header is, by far.", &bytes[..63]]
     {
         assert_eq!(parse(bytes).unwrap(), None);
-        assert_eq!(early_build_id(bytes), None);
+        assert_eq!(early_build_id(bytes), Early::Silent);
         assert!(section(&mut Cursor::new(bytes), ".text").is_err());
     }
 }
@@ -226,7 +226,15 @@ fn a_file_cut_anywhere_gives_its_build_id_or_none() {
             if let Ok(Some(elf)) = parse(&bytes[..end]) {
                 assert!(elf.build_id.is_none() || elf.build_id == id(&ID));
             }
-            assert!(early_build_id(&bytes[..end]).is_none_or(|early| Some(early) == id(&ID)));
+            match early_build_id(&bytes[..end]) {
+                Early::Is(early) => assert_eq!(Some(early), id(&ID)),
+                // So many bytes are enough, unless the notes there are others.
+                Early::Behind(needed) => {
+                    assert!(needed > end as u64 && needed <= bytes.len() as u64);
+                    assert_ne!(early_build_id(&bytes[..needed as usize]), Early::Behind(needed));
+                }
+                Early::Silent => {}
+            }
             let _ = section(&mut Cursor::new(&bytes[..end]), ".text");
         }
     }

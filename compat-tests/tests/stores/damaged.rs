@@ -72,10 +72,15 @@ fn instead_of_a_damaged_archive_the_next_location_is_used() {
         std::fs::write(&made.rpm, &sound).unwrap();
         damage(&made.rpm, before_end);
         let gateway = Gateway::start(&index.url());
-        // What was begun with bad bytes ends in a reset; the client asks again, and gets it from elsewhere.
-        let answer = http::get(gateway.port, &path_of(&made)).or_else(|_| http::get(gateway.port, &path_of(&made)));
+        // What was begun with bad bytes ends in a reset; the client asks again, and gets it from elsewhere. What nobody has seen yet is
+        // made good before.
+        let first = http::get(gateway.port, &path_of(&made));
+        let resets = f64::from(u8::from(first.is_err()));
+        let answer = first.or_else(|_| http::get(gateway.port, &path_of(&made)));
         assert!(answer.unwrap().body == made.bytes, "{before_end}: other bytes");
-        assert_eq!(gateway.metric("gateway_store_requests_total{result=\"opened\",tier=\"archive\"}"), 1.0, "{before_end}");
+        let opened = gateway.metric("gateway_store_requests_total{result=\"opened\",tier=\"archive\"}");
+        assert_eq!(opened, 1.0 + resets, "{before_end}");
+        eprintln!("damaged {before_end} bytes before the end: {resets} resets");
     }
     // A small member is known to be wrong before the first byte: the first request is answered.
     let (folder, files) = (copy_of("server"), copy_of("server"));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 
 mod damaged;
+mod elsewhere;
 mod growing;
 mod lying;
 mod sections;

@@ -107,18 +107,45 @@ impl Wanted {
     }
 }
 
-/// Where an archive was opened: what to blame when its payload is broken.
-#[derive(Clone)]
+/// Where an archive was opened: what to blame when its payload is broken, and from where to go on.
 pub(crate) struct Place {
     archives: Archives,
+    package: Arc<StoredPackage>,
+    wanted: Wanted,
     location: (i64, String),
+    /// Locations before this one.
+    tried: Vec<(i64, String)>,
 }
 
 impl Place {
     /// Other locations go before this one for a while. For threads that may block.
-    pub(crate) fn blame(self) {
-        let runtime = self.archives.runtime.clone();
-        runtime.block_on(self.archives.faulty.insert(self.location, ()));
+    pub(crate) fn blame(&self) {
+        self.archives.runtime.block_on(self.archives.faulty.insert(self.location.clone(), ()));
+    }
+
+    /// The same package at the next location that has it, each location once; one that fails is to blame. For threads that may block.
+    pub(crate) fn elsewhere(self) -> Option<Archive> {
+        let Self { archives, package, wanted, location, mut tried } = self;
+        tried.push(location);
+        for location in archives.locations(&package) {
+            if tried.contains(&key(location)) {
+                continue;
+            }
+            match archives.runtime.block_on(archives.open(&package, location, &wanted)) {
+                Ok(mut archive) => {
+                    archive.place.tried = tried;
+                    return Some(archive);
+                }
+                Err(failure) => {
+                    tracing::debug!(%failure, "not to be had elsewhere");
+                    if matches!(failure, Failure::Unknown(_)) {
+                        archives.runtime.block_on(archives.blame(location));
+                    }
+                    tried.push(key(location));
+                }
+            }
+        }
+        None
     }
 }
 
@@ -169,8 +196,14 @@ impl Archives {
     }
 
     /// Opens the archive of `package` at `location`.
-    pub(crate) async fn open(&self, package: &StoredPackage, location: &Location, wanted: &Wanted) -> Result<Archive, Failure> {
-        let place = self.place(location);
+    pub(crate) async fn open(
+        &self,
+        package: &Arc<StoredPackage>,
+        location: &Location,
+        wanted: &Wanted,
+    ) -> Result<Archive, Failure> {
+        let (archives, tried) = (self.clone(), Vec::new());
+        let place = Place { archives, package: package.clone(), wanted: wanted.clone(), location: key(location), tried };
         if package.package.format == Format::Rpm {
             let (header, payload) = self.open_bytes(package, location).await?;
             let header = header.ok_or_else(|| Failure::Unknown(format!("{}: expected a header", package.package.nevra)))?;
@@ -248,10 +281,6 @@ impl Archives {
         };
         METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), result]).inc();
         opened
-    }
-
-    fn place(&self, location: &Location) -> Place {
-        Place { archives: self.clone(), location: key(location) }
     }
 }
 

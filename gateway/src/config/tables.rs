@@ -62,6 +62,19 @@ pub(crate) struct Limits {
     pub(crate) requests: usize,
     /// How many members may be extracted at once.
     pub(crate) extractions: usize,
+    /// What becomes of an extraction that nobody waits for any more.
+    pub(crate) abandoned: Abandoned,
+}
+
+/// What becomes of an extraction that nobody waits for any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Abandoned {
+    /// It goes on: clients that lost patience come back.
+    #[default]
+    Finish,
+    /// It ends a few seconds later.
+    Drop,
 }
 
 /// `[index]`
@@ -155,7 +168,7 @@ impl Default for Connections {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { requests: 1024, extractions: 16 }
+        Self { requests: 1024, extractions: 16, abandoned: Abandoned::Finish }
     }
 }
 

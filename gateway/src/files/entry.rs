@@ -27,8 +27,8 @@ pub(crate) struct Entry {
     /// that a full cache does not hold thousands.
     growing: Mutex<Option<Arc<File>>>,
     progress: watch::Receiver<Progress>,
-    /// What the ELF file's own note says, once that was looked at.
-    build_id: OnceLock<Option<BuildId>>,
+    /// What the file's own note says, once that was looked at.
+    note: OnceLock<Note>,
     /// Put out of the cache: the file is to have no name.
     evicted: AtomicBool,
     /// Bytes read of the archive and written of the member.
@@ -44,6 +44,15 @@ pub(crate) struct Entry {
 struct State {
     size: u64,
     mtime: (i64, i64),
+}
+
+/// What a file says of its build-id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Note {
+    /// Nothing: it is no ELF file that can be read. A compressed kernel module may be, whose link names what is inside.
+    NoElf,
+    /// What the note in it says, if it has one.
+    Says(Option<BuildId>),
 }
 
 /// What is known of a member before its bytes.
@@ -119,7 +128,7 @@ impl Entry {
             about,
             growing: Mutex::new(held),
             progress,
-            build_id: OnceLock::new(),
+            note: OnceLock::new(),
             evicted: AtomicBool::new(false),
             flow: Flow::default(),
             used: AtomicU64::new(0),
@@ -177,6 +186,20 @@ impl Entry {
         matches!(&*self.progress.borrow(), Progress::Whole)
     }
 
+    /// Did its extraction fail, from every location?
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(&*self.progress.borrow(), Progress::Failed(_))
+    }
+
+    /// Comes when the extraction has ended: did it fail? Holds no entry.
+    pub(super) fn failed(&self) -> impl Future<Output = bool> + use<> {
+        let mut progress = self.progress.clone();
+        async move {
+            let ended = progress.wait_for(|progress| !matches!(progress, Progress::Growing(_))).await;
+            ended.is_ok_and(|progress| matches!(*progress, Progress::Failed(_)))
+        }
+    }
+
     /// It is asked for.
     pub(super) fn use_now(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
@@ -214,28 +237,27 @@ impl Entry {
         self.flow.add(bytes);
     }
 
-    /// Does the ELF file's own note say `expected`? A file that is not ELF (a compressed kernel module) has no say.
+    /// Does the ELF file's own note say `expected`? What is no ELF file has no say, nor one that nobody looked at while it grows.
     ///
     /// # Errors
     /// Where the file cannot be read any more, or its extraction failed.
     pub(crate) async fn carries(&self, expected: &BuildId) -> io::Result<bool> {
-        if self.build_id.get().is_none() && matches!(&*self.progress.borrow(), Progress::Whole) {
+        if self.note.get().is_none() && matches!(&*self.progress.borrow(), Progress::Whole) {
             let file = self.file()?;
-            let read = spawn_blocking(move || artifact::elf::read(&mut &*file)).await.map_err(io::Error::other)?;
-            let found = read.ok().flatten().and_then(|elf| elf.build_id);
-            return Ok(self.build_id.get_or_init(|| found).as_ref().is_none_or(|found| found == expected));
+            let note = spawn_blocking(move || Note::of(&file)).await.map_err(io::Error::other)?;
+            self.note.get_or_init(|| note);
         }
-        Ok(self.build_id.get().and_then(Option::as_ref).is_none_or(|found| found == expected))
+        Ok(self.note.get().is_none_or(|note| note.allows(expected)))
     }
 
-    /// What the first bytes said while it grows.
-    pub(super) fn note(&self, build_id: BuildId) {
-        self.build_id.get_or_init(|| Some(build_id));
+    /// This was found.
+    pub(super) fn note(&self, note: Note) {
+        self.note.get_or_init(|| note);
     }
 
     /// Was the build-id looked at?
     pub(super) fn is_noted(&self) -> bool {
-        self.build_id.get().is_some()
+        self.note.get().is_some()
     }
 
     /// Was it put out of the cache?
@@ -299,7 +321,7 @@ impl Entry {
                 Progress::Whole => return Ok(self.size()),
                 Progress::Failed(failure) => return Err(failure.clone()),
                 Progress::Growing(written) => {
-                    let may_leave = (*written).min(self.size().saturating_sub(HELD_BACK));
+                    let may_leave = may_leave(*written, self.size());
                     if may_leave >= end {
                         return Ok(may_leave);
                     }
@@ -308,6 +330,26 @@ impl Entry {
             progress.changed().await.map_err(|_| Failure::Unknown("the extraction ended early".into()))?;
         }
     }
+}
+
+impl Note {
+    /// Of a whole file.
+    pub(super) fn of(mut file: &File) -> Self {
+        artifact::elf::read(&mut file).ok().flatten().map_or(Self::NoElf, |elf| Self::Says(elf.build_id))
+    }
+
+    /// May the file be the one with this build-id?
+    pub(super) fn allows(&self, expected: &BuildId) -> bool {
+        match self {
+            Self::NoElf => true,
+            Self::Says(found) => found.as_ref() == Some(expected),
+        }
+    }
+}
+
+/// How many bytes of a file of `size` may leave when `written` are there.
+pub(super) fn may_leave(written: u64, size: u64) -> u64 {
+    written.min(size.saturating_sub(HELD_BACK))
 }
 
 impl State {

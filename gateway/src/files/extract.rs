@@ -1,23 +1,20 @@
 //! Fills an entry: decompresses an archive up to the member, on a thread of its own.
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use artifact::{BuildId, elf};
+use artifact::BuildId;
 use tokio::sync::watch;
 
 use super::disk::Draft;
-use super::entry::{About, Progress};
+use super::entry::{About, Note, Progress};
+use super::growing::Growing;
 use super::{Entry, Key, disk};
-use crate::archives::{Archive, Failure, Inside, Place};
+use crate::archives::{Archive, Failure, Inside};
+use crate::config::Abandoned;
 use crate::metrics::METRICS;
 use crate::turns::Turn;
-
-/// How much of an ELF file is looked at before the first byte leaves.
-const FIRST_BYTES: u64 = 64 << 10;
 
 /// Starts an extraction on a thread of its own; the entry tells how far it is.
 pub(super) fn start(
@@ -26,6 +23,7 @@ pub(super) fn start(
     archive: Archive,
     build_id: Option<BuildId>,
     turn: Turn,
+    abandoned: Abandoned,
 ) -> Result<Arc<Entry>, Failure> {
     let Some(file) = archive.inside.file(key.ordinal) else {
         let nvra = archive.inside.nvra();
@@ -41,19 +39,17 @@ pub(super) fn start(
     let reader = draft.file.try_clone().map_err(refused)?;
     let (sender, progress) = watch::channel(Progress::Growing(0));
     let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), progress));
-    let path = file.path.clone();
-    let Archive { inside, payload, place } = archive;
-    let nvra = inside.nvra();
-    let work = Work { folder, inside, nvra, path, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender, place };
+    let (nvra, path) = (archive.inside.nvra(), file.path.clone());
+    let work = Work { folder, nvra, path, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender, abandoned };
     tokio::task::spawn_blocking(move || {
-        work.run(payload, draft);
+        work.run(archive, draft);
         drop(turn);
     });
     Ok(entry)
 }
 
 /// The cache folder did not take a member: counted, with the cause.
-fn refused(about: &About, error: &io::Error) -> Failure {
+pub(super) fn refused(about: &About, error: &io::Error) -> Failure {
     let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     METRICS.files_refused.with_label_values(&[if full { "full" } else { "failed" }]).inc();
     let folder = about.path.parent().unwrap_or(&about.path);
@@ -61,70 +57,110 @@ fn refused(about: &About, error: &io::Error) -> Failure {
 }
 
 /// One extraction.
-struct Work {
+pub(super) struct Work {
     folder: Arc<disk::Folder>,
-    inside: Inside,
-    nvra: String,
+    pub(super) nvra: String,
     /// Path of the member.
     path: String,
     ordinal: u32,
-    build_id: Option<BuildId>,
-    about: About,
-    entry: Arc<Entry>,
-    sender: watch::Sender<Progress>,
-    place: Place,
+    pub(super) build_id: Option<BuildId>,
+    pub(super) about: About,
+    pub(super) entry: Arc<Entry>,
+    pub(super) sender: watch::Sender<Progress>,
+    abandoned: Abandoned,
+}
+
+/// Why an archive did not give the member.
+pub(super) enum End {
+    /// Another one may give it.
+    Archive(Failure),
+    /// It has other bytes than those that somebody may have seen, and it may be the one that is right.
+    Differs(Failure),
+    /// No other one would.
+    All(Failure),
+    /// Nobody waits for it any more.
+    Unwanted,
 }
 
 impl Work {
-    fn run(self, payload: Box<dyn Read + Send>, draft: Draft) {
+    fn run(self, archive: Archive, draft: Draft) {
         let started = Instant::now();
         let (nvra, path) = (&self.nvra, &self.path);
-        match self.extract(payload, draft) {
+        let (result, progress) = match self.extract(archive, draft) {
             Ok(()) => {
-                METRICS.extractions.with_label_values(&["whole"]).inc();
                 METRICS.extraction_seconds.observe(started.elapsed().as_secs_f64());
                 tracing::debug!(%nvra, path, bytes = self.about.size, seconds = started.elapsed().as_secs_f64(), "extracted");
-                self.sender.send_replace(Progress::Whole);
+                ("whole", Progress::Whole)
             }
-            Err(failure) => {
-                METRICS.extractions.with_label_values(&["failed"]).inc();
+            Err(End::Archive(failure) | End::Differs(failure) | End::All(failure)) => {
                 tracing::warn!(%nvra, path, %failure, "extraction failed");
-                // Before anybody hears of it: who asks again shall be sent elsewhere. A package that lies does so everywhere.
-                if matches!(failure, Failure::Unknown(_)) {
-                    self.place.clone().blame();
-                }
-                self.sender.send_replace(Progress::Failed(failure));
+                ("failed", Progress::Failed(failure))
             }
-        }
+            Err(End::Unwanted) => {
+                tracing::debug!(%nvra, path, "extraction dropped: nobody waits for it any more");
+                ("dropped", Progress::Failed(Failure::Unknown(format!("{nvra}: nobody waited for it any more"))))
+            }
+        };
+        METRICS.extractions.with_label_values(&[result]).inc();
+        self.sender.send_replace(progress);
     }
 
-    fn extract(&self, payload: Box<dyn Read + Send>, draft: Draft) -> Result<(), Failure> {
-        let nvra = &self.nvra;
-        let unknown = |error: &dyn fmt::Display| Failure::Unknown(format!("{nvra}: {error}"));
-        let mut growing = Growing { work: self, file: &draft.file, first: Vec::new(), written: 0, ended: None };
-        let archive = Flowing { payload, work: self, bytes: 0, started: Instant::now() };
-        let extracted = self.inside.extract(archive, self.ordinal, &mut growing);
-        if let Some(failure) = growing.ended {
-            return Err(failure);
-        }
-        extracted.map_err(|error| unknown(&error))?;
-        if !self.entry.is_noted() {
-            self.check_whole(&draft.file)?;
+    fn extract(&self, mut archive: Archive, draft: Draft) -> Result<(), End> {
+        let mut growing = Growing::new(self, &draft.file);
+        while let Err(end) = self.extract_from(archive.inside, archive.payload, &mut growing) {
+            let (End::Archive(failure) | End::Differs(failure)) = &end else { return Err(end) };
+            // Before anybody hears of it: who asks again shall be sent elsewhere. A package that lies does so everywhere.
+            if matches!(end, End::Archive(Failure::Unknown(_))) {
+                archive.place.blame();
+            }
+            let (nvra, path, written) = (&self.nvra, &self.path, growing.written);
+            match archive.place.elsewhere() {
+                Some(next) => archive = next,
+                None => return Err(end),
+            }
+            tracing::warn!(%nvra, path, written, %failure, "extraction goes on from another location");
+            METRICS.extractions_continued.inc();
         }
         // Neither the cache nor a reader has it: who began the extraction went away before it was in the cache.
         let is_abandoned = Arc::strong_count(&self.entry) == 1;
         if !is_abandoned && !self.entry.is_evicted() {
-            draft.file.sync_data().map_err(|error| refused(&self.about, &error))?;
+            draft.file.sync_data().map_err(|error| End::All(refused(&self.about, &error)))?;
             match self.publish(draft) {
                 Ok(()) => self.entry.named(),
                 Err(error) => {
-                    let cause = refused(&self.about, &error);
+                    let (nvra, cause) = (&self.nvra, refused(&self.about, &error));
                     tracing::warn!(%nvra, %cause, "a whole member could not be kept");
                     self.entry.unnamed();
                 }
             }
         }
         Ok(())
+    }
+
+    /// All of the member out of one archive, of which `growing` may have a part already.
+    fn extract_from(&self, inside: Inside, payload: Box<dyn Read + Send>, growing: &mut Growing<'_>) -> Result<(), End> {
+        growing.begin();
+        let mut unwanted = false;
+        let started = Instant::now();
+        let archive = Flowing { payload, work: self, bytes: 0, started, alone_since: None, unwanted: &mut unwanted };
+        let extracted = inside.extract(archive, self.ordinal, growing);
+        if let Some(end) = growing.ended.take() {
+            return Err(end);
+        }
+        match extracted {
+            Err(_) if unwanted => return Err(End::Unwanted),
+            Err(error) => return Err(End::Archive(Failure::Unknown(format!("{}: {error}", self.nvra)))),
+            Ok(()) => {}
+        }
+        match &self.build_id {
+            Some(expected) if growing.rewritten || !self.entry.is_noted() => {
+                let note = Note::of(growing.file);
+                self.expect(expected, &note)?;
+                self.entry.note(note);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn publish(&self, draft: Draft) -> io::Result<()> {
@@ -135,24 +171,15 @@ impl Work {
         draft.publish(&self.folder, path, *mtime)
     }
 
-    /// The build-id of a whole file whose first bytes did not show it. What is not ELF has no say: a compressed kernel module, whose
-    /// link names what is inside.
-    fn check_whole(&self, mut file: &File) -> Result<(), Failure> {
-        let elf = self.build_id.is_some().then(|| elf::read(&mut file).ok().flatten()).flatten();
-        elf.and_then(|elf| elf.build_id).map_or(Ok(()), |found| self.check(found))
-    }
-
-    fn check(&self, found: BuildId) -> Result<(), Failure> {
-        match &self.build_id {
-            Some(expected) if *expected != found => {
-                let nvra = &self.nvra;
-                Err(Failure::Absent(format!("{nvra}: expected a file with build-id {expected}, found {found}")))
-            }
-            _ => {
-                self.entry.note(found);
-                Ok(())
-            }
-        }
+    /// Expects what a file says of its build-id.
+    pub(super) fn expect(&self, expected: &BuildId, note: &Note) -> Result<(), End> {
+        let nvra = &self.nvra;
+        let found = match note {
+            note if note.allows(expected) => return Ok(()),
+            Note::Says(Some(found)) => found.to_string(),
+            _ => "none".to_owned(),
+        };
+        Err(End::Archive(Failure::Absent(format!("{nvra}: expected a file with build-id {expected}, found {found}"))))
     }
 }
 
@@ -163,14 +190,34 @@ struct Flowing<'a> {
     work: &'a Work,
     bytes: u64,
     started: Instant,
+    alone_since: Option<Instant>,
+    unwanted: &'a mut bool,
 }
 
 const SLOWEST_BYTES_PER_SECOND: u64 = 100 << 10;
 const SLOWNESS_COUNTS_AFTER: Duration = Duration::from_secs(90);
 
+/// Who comes back within this time finds an extraction that would be dropped.
+const ALONE_FOR: Duration = Duration::from_secs(5);
+
+impl Flowing<'_> {
+    /// Has nobody a use for the member? The extraction itself has an entry, the cache another one, and everybody who waits or reads.
+    fn is_unwanted(&mut self) -> bool {
+        let entries = Arc::strong_count(&self.work.entry);
+        if entries > 2 {
+            self.alone_since = None;
+            return false;
+        }
+        let alone_since = *self.alone_since.get_or_insert_with(Instant::now);
+        let dropped = self.work.abandoned == Abandoned::Drop && alone_since.elapsed() >= ALONE_FOR;
+        dropped || entries == 1 && self.work.entry.is_evicted()
+    }
+}
+
 impl Read for Flowing<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.work.entry.is_evicted() && Arc::strong_count(&self.work.entry) == 1 {
+        if self.is_unwanted() {
+            *self.unwanted = true;
             return Err(io::Error::other("nobody waits for it any more"));
         }
         let took = self.started.elapsed();
@@ -183,46 +230,5 @@ impl Read for Flowing<'_> {
         self.bytes += read as u64;
         self.work.entry.flows(read);
         Ok(read)
-    }
-}
-
-/// Writes a file and says how far it is; checks the first bytes before anybody may see them.
-struct Growing<'a> {
-    work: &'a Work,
-    file: &'a File,
-    first: Vec<u8>,
-    written: u64,
-    /// Why it ended, where the archive did not say so: the cache folder did not take it, or it carries another build-id than its
-    /// package says.
-    ended: Option<Failure>,
-}
-
-impl Write for Growing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let first_bytes = self.work.about.size.min(FIRST_BYTES);
-        if self.written < first_bytes {
-            self.first.extend_from_slice(bytes);
-        }
-        if let Err(error) = self.file.write_all(bytes) {
-            self.ended = Some(refused(&self.work.about, &error));
-            return Err(error);
-        }
-        self.written += bytes.len() as u64;
-        self.work.entry.flows(bytes.len());
-        if self.written >= first_bytes {
-            if !self.first.is_empty() {
-                let first = std::mem::take(&mut self.first);
-                if let Some(Err(lie)) = elf::early_build_id(&first).map(|found| self.work.check(found)) {
-                    self.ended = Some(lie);
-                    return Err(io::Error::other("another build-id"));
-                }
-            }
-            self.work.sender.send_replace(Progress::Growing(self.written));
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! - One [`Entry`] is one member: growing while it is extracted, whole afterwards. Concurrent questions for a member share one
 //!   entry, so it is extracted once; [`entry`] says how it is read while it grows.
 //! - [`content`]: the bytes of an entry that a response delivers.
-//! - [`extract`] fills an entry; the file gets its name only when it is whole and its digest is right.
+//! - [`extract`] fills an entry, from one location after the other; [`growing`] is what it writes to; the file gets its name only when it is whole and its digest is right.
 //! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
 //! - [`sections`] finds the sections of a file, and remembers where they are.
 //! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
@@ -13,12 +13,14 @@ mod content;
 mod disk;
 mod entry;
 mod extract;
+mod growing;
 mod memory;
 mod sections;
 mod signature;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use artifact::{BuildId, Identity};
@@ -29,6 +31,7 @@ use moka::policy::EvictionPolicy;
 use tokio::runtime::Handle;
 
 use crate::archives::{Archive, Failure};
+use crate::config::Abandoned;
 use crate::metrics::METRICS;
 use crate::turns::Turn;
 
@@ -50,6 +53,7 @@ pub(crate) struct Files {
     cache: Cache<Key, Arc<Entry>>,
     memory: memory::Memory,
     sections: sections::Sections,
+    abandoned: Abandoned,
     runtime: Handle,
 }
 
@@ -58,7 +62,7 @@ const WEIGHT_BYTES: u64 = 1024;
 
 impl Files {
     /// Opens the cache folder, makes it if need be, and takes over what an earlier run left there.
-    pub(crate) async fn open(folder: &Path, most: ByteSize) -> Result<Self> {
+    pub(crate) async fn open(folder: &Path, most: ByteSize, abandoned: Abandoned) -> Result<Self> {
         let folder = Arc::new(disk::Folder::open(folder)?);
         let weight = |_: &Key, entry: &Arc<Entry>| u32::try_from(entry.size() / WEIGHT_BYTES + 1).unwrap_or(u32::MAX);
         let cache = Cache::builder()
@@ -76,6 +80,7 @@ impl Files {
             cache,
             memory: memory::Memory::new(),
             sections: sections::Sections::new(),
+            abandoned,
             runtime: Handle::current(),
         };
         for (key, entry) in files.folder.left_by_an_earlier_run()? {
@@ -115,7 +120,9 @@ impl Files {
             let begun = runtime.spawn(async move {
                 let archive = open.await?;
                 files.make_room(archive.inside.file(key.ordinal).map_or(0, |file| file.size)).await;
-                extract::start(files.folder, key, archive, build_id, turn)
+                let entry = extract::start(files.folder.clone(), key, archive, build_id, turn, files.abandoned)?;
+                files.forget_if_it_fails(key, &entry);
+                Ok(entry)
             });
             let entry = begun.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))?;
             this.count(&entry);
@@ -137,6 +144,20 @@ impl Files {
         if self.cache.get(&key).await.is_some_and(|current| Arc::ptr_eq(&current, entry)) {
             self.cache.invalidate(&key).await;
         }
+    }
+
+    /// An extraction that fails when nobody waits for it any more must not take room in the cache.
+    fn forget_if_it_fails(&self, key: Key, entry: &Arc<Entry>) {
+        let (this, failed, entry) = (self.clone(), entry.failed(), Arc::downgrade(entry));
+        self.runtime.spawn(async move {
+            if failed.await {
+                // By then it is in the cache, if it gets there.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if let Some(entry) = entry.upgrade() {
+                    this.forget(key, &entry).await;
+                }
+            }
+        });
     }
 
     /// On a disk with less room than the cache may take, the least recently used files go as if the cache were full; none, where

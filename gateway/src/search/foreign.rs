@@ -7,7 +7,8 @@ use artifact::Kind;
 use artifact::foreign::Catalog;
 use sql::{Record, StoredPackage};
 
-use super::{Begin, FIRST_BYTES_WITHIN, LEAST_PATIENCE, Need, Run, found};
+use super::member::{Begin, FIRST_BYTES_WITHIN, LEAST_PATIENCE, Need};
+use super::{Run, found};
 use crate::answer::Found;
 use crate::archives::{Failure, Wanted};
 use crate::plain;

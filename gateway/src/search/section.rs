@@ -7,7 +7,8 @@
 use artifact::{BuildId, Kind};
 use sql::Record;
 
-use super::{Need, Run, candidates, found};
+use super::member::Need;
+use super::{Run, candidates, found};
 use crate::answer::Found;
 use crate::archives::Wanted;
 use crate::files::{Content, Key, Place};

@@ -12,7 +12,8 @@ use artifact::header::Header;
 use artifact::{Format, Nevra};
 use sql::{Record, StoredPackage};
 
-use super::{Need, Run, found, half_way_to};
+use super::member::Need;
+use super::{Run, found, half_way_to};
 use crate::answer::Found;
 use crate::archives::{Archive, Inside, Wanted};
 
