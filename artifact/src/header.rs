@@ -86,6 +86,16 @@ impl File {
         is_regular(self.mode, self.flags)
     }
 
+    /// Is it listed without being in the payload?
+    pub(crate) fn is_ghost(&self) -> bool {
+        self.flags & GHOST != 0
+    }
+
+    /// Is it a symbolic link?
+    pub(crate) fn is_link(&self) -> bool {
+        self.mode & TYPE == 0o120_000
+    }
+
     /// As one of a [`Table`]'s.
     pub fn row(&self) -> Row<'_> {
         Row {
@@ -103,9 +113,13 @@ impl File {
     }
 }
 
+/// `RPMFILE_GHOST`.
+const GHOST: u32 = 1 << 6;
+/// `S_IFMT`.
+const TYPE: u16 = 0o170_000;
+
 fn is_regular(mode: u16, flags: u32) -> bool {
-    const GHOST: u32 = 1 << 6;
-    mode & 0o170_000 == 0o100_000 && flags & GHOST == 0
+    mode & TYPE == 0o100_000 && flags & GHOST == 0
 }
 
 impl Header {

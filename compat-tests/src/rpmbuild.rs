@@ -43,9 +43,7 @@ pub fn make(into: &Path, name: &str, filler_bytes: usize, build_id: &str) -> Mad
 }
 
 fn make_with_note(into: &Path, name: &str, filler_bytes: usize, build_id: &str, note: &str) -> Made {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let elf = std::fs::read(elf(&folder, filler_bytes, note)).expect("the ELF file");
-    of_bytes(into, name, &elf, build_id)
+    of_bytes(into, name, &program(filler_bytes, note), build_id)
 }
 
 /// Makes `NAME-1.0-1.x86_64.rpm` in `into`, with these bytes as `/usr/bin/NAME` and a build-id link to it.
@@ -69,12 +67,17 @@ pub type Package<'p> = (&'p str, &'p [(&'p str, &'p [u8])]);
 
 /// Makes packages for x86_64 in `into`, all of one source package `name`.
 pub fn build(into: &Path, name: &str, version: &str, release: &str, packages: &[Package<'_>]) {
+    build_with("w1.gzdio", into, name, version, release, packages);
+}
+
+/// The same with a payload as rpm's `_binary_payload` says it.
+pub fn build_with(payload: &str, into: &Path, name: &str, version: &str, release: &str, packages: &[Package<'_>]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let root = folder.path().join("tree");
     let mut spec = format!(
         "Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: made for a test\nLicense: none\nAutoReqProv: no\n\
          %global debug_package %{{nil}}\n%global __os_install_post %{{nil}}\n%global _build_id_links none\n\
-         %global _binary_payload w1.gzdio\n%description\nMade for a test.\n%install\n\
+         %global _binary_payload {payload}\n%description\nMade for a test.\n%install\n\
          mkdir -p %{{buildroot}}\ncp -a {}/. %{{buildroot}}\n",
         root.display()
     );
@@ -109,6 +112,12 @@ pub fn build(into: &Path, name: &str, version: &str, release: &str, packages: &[
     command.args(["--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]).arg(&file);
     let output = run(&mut command, "rpm (Debian) or rpm-build (Fedora)");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An ELF file as [`numbered`] packages it.
+pub fn program(filler_bytes: usize, build_id: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::read(elf(&folder, filler_bytes, build_id)).expect("the ELF file")
 }
 
 fn elf(folder: &TempDir, filler_bytes: usize, note: &str) -> PathBuf {

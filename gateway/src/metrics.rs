@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) filter_scans: IntCounterVec,
     pub(crate) extractions: IntCounterVec,
     pub(crate) extractions_continued: IntCounter,
+    pub(crate) archive_bytes: IntCounter,
     pub(crate) extraction_seconds: Histogram,
     pub(crate) files: IntGauge,
     pub(crate) files_bytes: IntGauge,
@@ -141,6 +142,8 @@ impl Metrics {
                 &[],
             )
             .with_label_values::<&str>(&[]),
+            archive_bytes: counters("gateway_archive_bytes_total", "Compressed bytes that extractions read of archives.", &[])
+                .with_label_values::<&str>(&[]),
             extraction_seconds: histograms("gateway_extraction_seconds", "Seconds that whole extractions took.", &[])
                 .with_label_values::<&str>(&[]),
             files: gauge("gateway_files", "Extracted files on disk."),

@@ -15,9 +15,9 @@ use super::{fill, refuse};
 use crate::Result;
 
 /// Bytes of magic and numbers of the two long forms.
-const LONG_BYTES: usize = 110;
+pub(super) const LONG_BYTES: usize = 110;
 /// Bytes of magic and number of the stripped form.
-const STRIPPED_BYTES: usize = 14;
+pub(super) const STRIPPED_BYTES: usize = 14;
 /// A longer name, NUL included, is not believed. PATH_MAX is 4,096.
 const MOST_NAME_BYTES: u32 = 16 << 10;
 

@@ -110,11 +110,9 @@ impl<'h, R: Read> Members<'h, R> {
 
     /// The size of a member that does not say it, as rpm reckons it (lib/rpmfi.c, iterReadArchiveNext).
     fn implied_size(&self, ordinal: u32, file: &File) -> u64 {
-        const TYPE: u16 = 0o170_000;
-        const LINK: u16 = 0o120_000;
         if file.is_regular() {
             if self.hard_links.last(ordinal) == ordinal { file.size } else { 0 }
-        } else if file.mode & TYPE == LINK {
+        } else if file.is_link() {
             // The size counts the bytes of the target as packaged; a target that is not UTF-8 has other bytes here.
             if file.size > 0 { file.size } else { file.link_target.as_ref().map_or(0, |target| target.len() as u64) }
         } else {

@@ -4,6 +4,7 @@
 
 mod damaged;
 mod elsewhere;
+mod entrances;
 mod growing;
 mod lying;
 mod sections;

@@ -11,6 +11,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 use sql::{Location, StoredPackage};
 
+use super::parts::Parts;
 use super::{Archives, Bytes, Failure, READ_BYTES, ended_early, place, read_header};
 use crate::sigcache;
 
@@ -21,12 +22,15 @@ impl Archives {
             let file = open_below_root(&location)?;
             if format != Format::Rpm {
                 expect_unchanged(&file, &location)?;
-                return Ok((None, Box::new(BufReader::with_capacity(READ_BYTES, file))));
+                return Ok(Bytes { header: None, rest: Box::new(BufReader::with_capacity(READ_BYTES, file)), parts: None });
             }
+            let file = Arc::new(file);
+            let parts =
+                Parts::of_file(file.clone()).map_err(|error| Failure::Unknown(format!("{}: {error}", place(&location))))?;
             let mut file = BufReader::new(file);
             let mut header = read_header(&mut file, identity, &place(&location))?;
             sigcache::complete(Arc::make_mut(&mut header), &location);
-            Ok((Some(header), Box::new(file)))
+            Ok(Bytes { header: Some(header), rest: Box::new(file), parts: Some(parts) })
         };
         self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(error)))
     }

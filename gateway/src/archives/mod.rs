@@ -6,14 +6,17 @@
 //! So a file that was replaced is absent, not wrong.
 
 mod local;
+mod parts;
 mod remote;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use artifact::foreign::{self, Catalog};
 use artifact::header::{self, Header};
+use artifact::payload::{Entrances, Part};
 use artifact::{Artifact, Format, Identity};
 use moka::future::Cache;
 use sql::{Location, StoredPackage};
@@ -26,12 +29,16 @@ use crate::http_client;
 use crate::metrics::METRICS;
 use crate::turns::Turn;
 
+use parts::Parts;
+
 pub(crate) use local::{expect_unchanged, open_below_root};
 
 /// Between two reads of an archive over HTTP.
 const READ_BYTES: usize = 256 << 10;
 /// Memory for headers, and as much for catalogs.
 const HEADERS_BYTES: u64 = 100 << 20;
+/// Memory for where payloads can be entered.
+const ENTRANCES_BYTES: u64 = 16 << 20;
 /// How long a location that failed is tried after all others.
 const FAULTY_FOR: Duration = Duration::from_secs(60);
 
@@ -41,6 +48,7 @@ pub(crate) struct Archives {
     client: reqwest::Client,
     headers: Cache<Identity, Arc<Header>>,
     catalogs: Cache<Identity, Arc<Catalog>>,
+    entrances: Cache<Identity, Arc<Entrances>>,
     /// Store and path.
     faulty: Cache<(i64, String), ()>,
     runtime: Handle,
@@ -50,8 +58,59 @@ pub(crate) struct Archives {
 pub(crate) struct Archive {
     pub(crate) inside: Inside,
     /// Of an RPM: compressed, from the payload's first byte. Of anything else: all of it.
-    pub(crate) payload: Box<dyn Read + Send>,
+    payload: Box<dyn Read + Send>,
+    /// Of an RPM: parts of it all.
+    parts: Option<Parts>,
     pub(crate) place: Place,
+}
+
+impl Archive {
+    /// Writes a member to `out`, which sees its bytes before they are known to be right. What is before it is not read if the payload can
+    /// be entered behind that. `through` is put around everything that is read. For threads that may block, once.
+    ///
+    /// # Errors
+    /// As [`artifact::payload::extract`] and [`foreign::extract`].
+    pub(crate) fn extract<'r>(
+        &mut self,
+        ordinal: u32,
+        through: &dyn Fn(Box<dyn Read + Send>) -> Box<dyn Read + Send + 'r>,
+        out: &mut impl Write,
+    ) -> artifact::Result<()> {
+        if let (Inside::Rpm(header), Some(parts)) = (&self.inside, &self.parts)
+            && Entrances::may_help(header, ordinal)
+        {
+            let start = header.range.end;
+            let part = |range: Range<u64>| Ok(through(parts.read(start + range.start..start + range.end)?));
+            let bytes = parts.bytes().saturating_sub(start);
+            let mut begun = Begun { out, bytes: 0 };
+            let entrances = self.place.archives.entrances(header, bytes, &part);
+            match entrances.and_then(|entrances| entrances.extract(header, ordinal, &part, bytes, &mut begun)) {
+                Ok(true) => return Ok(()),
+                Err(error) if begun.bytes > 0 => return Err(error),
+                Err(error) => tracing::debug!(%error, nvra = self.inside.nvra(), "the payload is read from its first byte"),
+                Ok(false) => {}
+            }
+        }
+        let payload = through(std::mem::replace(&mut self.payload, Box::new(io::empty())));
+        self.inside.extract(payload, ordinal, out)
+    }
+}
+
+/// Counts what is written.
+struct Begun<'o, W> {
+    out: &'o mut W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Begun<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len() as u64;
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// What is in an archive.
@@ -80,11 +139,8 @@ impl Inside {
         file.filter(|file| file.is_regular())
     }
 
-    /// Writes a member to `out`, which sees its bytes before they are known to be right.
-    ///
-    /// # Errors
-    /// As [`artifact::payload::extract`] and [`foreign::extract`].
-    pub(crate) fn extract(&self, payload: impl Read + Send, ordinal: u32, out: &mut impl Write) -> artifact::Result<()> {
+    /// Writes a member to `out`.
+    fn extract(&self, payload: impl Read + Send, ordinal: u32, out: &mut impl Write) -> artifact::Result<()> {
         match self {
             Self::Rpm(header) => artifact::payload::extract(payload, header, ordinal, out),
             Self::Foreign { format, bytes, file, .. } => foreign::extract(payload, *format, *bytes, ordinal, file, out),
@@ -174,8 +230,10 @@ impl Archives {
         let headers = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
         let weight = |_: &Identity, catalog: &Arc<Catalog>| u32::try_from(catalog.bytes()).unwrap_or(u32::MAX);
         let catalogs = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
+        let weight = |_: &Identity, entrances: &Arc<Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
+        let entrances = Cache::builder().weigher(weight).max_capacity(ENTRANCES_BYTES).build();
         let faulty = Cache::builder().max_capacity(10_000).time_to_live(FAULTY_FOR).build();
-        Self { client, headers, catalogs, faulty, runtime: Handle::current() }
+        Self { client, headers, catalogs, entrances, faulty, runtime: Handle::current() }
     }
 
     /// The present locations of a package, those that failed a moment ago behind the others.
@@ -205,18 +263,29 @@ impl Archives {
         let (archives, tried) = (self.clone(), Vec::new());
         let place = Place { archives, package: package.clone(), wanted: wanted.clone(), location: key(location), tried };
         if package.package.format == Format::Rpm {
-            let (header, payload) = self.open_bytes(package, location).await?;
+            let Bytes { header, rest: payload, parts } = self.open_bytes(package, location).await?;
             let header = header.ok_or_else(|| Failure::Unknown(format!("{}: expected a header", package.package.nevra)))?;
             self.headers.insert(package.package.identity, header.clone()).await;
-            return Ok(Archive { inside: Inside::Rpm(header), payload, place });
+            return Ok(Archive { inside: Inside::Rpm(header), payload, parts, place });
         }
         let Some(file) = wanted.file.clone() else {
             return Err(Failure::Absent(format!("{}: expected to know the member, found none", package.package.nevra)));
         };
-        let (_, payload) = self.open_bytes(package, location).await?;
+        let payload = self.open_bytes(package, location).await?.rest;
         let (format, nvra) = (package.package.format, package.package.nevra.nvra());
         let inside = Inside::Foreign { format, nvra, bytes: location.size, ordinal: wanted.ordinal, file };
-        Ok(Archive { inside, payload, place })
+        Ok(Archive { inside, payload, parts: None, place })
+    }
+
+    /// Where the payload of a package can be entered; looked for once. For threads that may block.
+    fn entrances(&self, header: &Header, bytes: u64, part: Part<'_, '_>) -> artifact::Result<Arc<Entrances>> {
+        let identity = header.package.identity;
+        if let Some(entrances) = self.runtime.block_on(self.entrances.get(&identity)) {
+            return Ok(entrances);
+        }
+        let entrances = Arc::new(Entrances::of(header, bytes, part)?);
+        self.runtime.block_on(self.entrances.insert(identity, entrances.clone()));
+        Ok(entrances)
     }
 
     /// The catalog of a package without a header, if it was made before.
@@ -241,7 +310,7 @@ impl Archives {
             let counted = flow.clone();
             // It goes on when nobody waits any more, for whoever asks again.
             let made = runtime.spawn(async move {
-                let (_, archive) = this.open_bytes(&package, &location).await?;
+                let archive = this.open_bytes(&package, &location).await?.rest;
                 let (name, bytes) = (place(&location), location.size);
                 let archive = counted.of(archive);
                 let read = move || {
@@ -284,8 +353,15 @@ impl Archives {
     }
 }
 
-/// The header of an RPM, and the bytes that follow.
-type Bytes = (Option<Arc<Header>>, Box<dyn Read + Send>);
+/// The bytes of an archive.
+struct Bytes {
+    /// Of an RPM.
+    header: Option<Arc<Header>>,
+    /// What follows the header; all, where there is none.
+    rest: Box<dyn Read + Send>,
+    /// Parts of it all, where that may help.
+    parts: Option<Parts>,
+}
 
 /// A location among all.
 fn key(location: &Location) -> (i64, String) {

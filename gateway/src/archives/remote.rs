@@ -10,6 +10,7 @@ use sql::{Location, StoredPackage};
 use tokio::task::spawn_blocking;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use super::parts::Parts;
 use super::{Archives, Bytes, Failure, READ_BYTES, ended_early, place, read_header, url};
 use crate::http_client::reason;
 
@@ -25,7 +26,7 @@ impl Archives {
         let (client, identity) = (self.client.clone(), package.package.identity);
         let fetch = async move {
             // The archive's own bytes: a compressed transfer would hide where the payload begins.
-            let request = client.get(url).header("Accept-Encoding", "identity");
+            let request = client.get(url.clone()).header("Accept-Encoding", "identity");
             let response = request.send().await.map_err(|error| Failure::Unknown(format!("{place}: {}", reason(&error))))?;
             match response.status() {
                 StatusCode::OK => {}
@@ -43,13 +44,14 @@ impl Archives {
             if let (false, Some(found)) = (format == Format::Rpm, response.content_length().filter(|found| *found != size)) {
                 return Err(Failure::Absent(format!("{place}: expected {size} bytes, found {found}")));
             }
+            let parts = Parts::of_url(client, url, response.content_length().unwrap_or(size));
             let from = place.clone();
             let body = response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
             let body = SyncIoBridge::new(StreamReader::new(body));
             spawn_blocking(move || -> Result<Bytes, Failure> {
                 let mut body = BufReader::with_capacity(READ_BYTES, body);
                 let header = if format == Format::Rpm { Some(read_header(&mut body, identity, &place)?) } else { None };
-                Ok((header, Box::new(body)))
+                Ok(Bytes { header, rest: Box::new(body), parts: Some(parts) })
             })
             .await
             .unwrap_or_else(|error| Err(ended_early(error)))

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use artifact::BuildId;
@@ -11,7 +12,7 @@ use super::disk::Draft;
 use super::entry::{About, Note, Progress};
 use super::growing::Growing;
 use super::{Entry, Key, disk};
-use crate::archives::{Archive, Failure, Inside};
+use crate::archives::{Archive, Failure};
 use crate::config::Abandoned;
 use crate::metrics::METRICS;
 use crate::turns::Turn;
@@ -107,7 +108,7 @@ impl Work {
 
     fn extract(&self, mut archive: Archive, draft: Draft) -> Result<(), End> {
         let mut growing = Growing::new(self, &draft.file);
-        while let Err(end) = self.extract_from(archive.inside, archive.payload, &mut growing) {
+        while let Err(end) = self.extract_from(&mut archive, &mut growing) {
             let (End::Archive(failure) | End::Differs(failure)) = &end else { return Err(end) };
             // Before anybody hears of it: who asks again shall be sent elsewhere. A package that lies does so everywhere.
             if matches!(end, End::Archive(Failure::Unknown(_))) {
@@ -138,17 +139,18 @@ impl Work {
     }
 
     /// All of the member out of one archive, of which `growing` may have a part already.
-    fn extract_from(&self, inside: Inside, payload: Box<dyn Read + Send>, growing: &mut Growing<'_>) -> Result<(), End> {
+    fn extract_from(&self, archive: &mut Archive, growing: &mut Growing<'_>) -> Result<(), End> {
         growing.begin();
-        let mut unwanted = false;
-        let started = Instant::now();
-        let archive = Flowing { payload, work: self, bytes: 0, started, alone_since: None, unwanted: &mut unwanted };
-        let extracted = inside.extract(archive, self.ordinal, growing);
+        let unwanted = AtomicBool::new(false);
+        let flowing = |payload| -> Box<dyn Read + Send> {
+            Box::new(Flowing { payload, work: self, bytes: 0, started: Instant::now(), alone_since: None, unwanted: &unwanted })
+        };
+        let extracted = archive.extract(self.ordinal, &flowing, growing);
         if let Some(end) = growing.ended.take() {
             return Err(end);
         }
         match extracted {
-            Err(_) if unwanted => return Err(End::Unwanted),
+            Err(_) if unwanted.load(Ordering::Relaxed) => return Err(End::Unwanted),
             Err(error) => return Err(End::Archive(Failure::Unknown(format!("{}: {error}", self.nvra)))),
             Ok(()) => {}
         }
@@ -191,7 +193,7 @@ struct Flowing<'a> {
     bytes: u64,
     started: Instant,
     alone_since: Option<Instant>,
-    unwanted: &'a mut bool,
+    unwanted: &'a AtomicBool,
 }
 
 const SLOWEST_BYTES_PER_SECOND: u64 = 100 << 10;
@@ -217,7 +219,7 @@ impl Flowing<'_> {
 impl Read for Flowing<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.is_unwanted() {
-            *self.unwanted = true;
+            self.unwanted.store(true, Ordering::Relaxed);
             return Err(io::Error::other("nobody waits for it any more"));
         }
         let took = self.started.elapsed();
@@ -229,6 +231,7 @@ impl Read for Flowing<'_> {
         let read = self.payload.read(bytes)?;
         self.bytes += read as u64;
         self.work.entry.flows(read);
+        METRICS.archive_bytes.inc_by(read as u64);
         Ok(read)
     }
 }

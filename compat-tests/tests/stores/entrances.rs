@@ -1,0 +1,112 @@
+//! Payloads that are entered in the middle: those of several xz blocks, as kernels' debuginfo has them, and those that are not compressed.
+
+use std::io::Write;
+use std::path::Path;
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::files::FileServer;
+use compat_tests::odd::{self, Odd};
+use compat_tests::rpmbuild;
+
+use crate::{extractions, index_of};
+
+const MIB: usize = 1 << 20;
+
+/// A package of twelve MiB that do not compress, with a program behind them and one after it. Path, build-id and bytes of both.
+fn package(payload: &str, into: &Path) -> [(String, Vec<u8>); 2] {
+    let id = |number: u16| format!("{}{number:04x}", &rpmbuild::build_id()[..36]);
+    let programs = [id(1), id(2)].map(|id| (rpmbuild::program(200_000, &id), id));
+    let noise = rpmbuild::noise(12 * MIB);
+    let names: Vec<String> = (0..12).map(|number| format!("/usr/lib/data/{number:02}")).collect();
+    let mut files: Vec<(&str, &[u8])> = names.iter().map(String::as_str).zip(noise.chunks(MIB)).collect();
+    let links = [1, 2].map(|number| (rpmbuild::link(&id(number), ""), format!("../../../../usr/lib/program{number}")));
+    files.extend(links.iter().map(|(link, target)| (link.as_str(), target.as_bytes())));
+    files.extend([("/usr/lib/program1", &programs[0].0[..]), ("/usr/lib/program2", &programs[1].0[..])]);
+    rpmbuild::build_with(payload, into, "blocks", "1.0", "1", &[("blocks", &files)]);
+    programs.map(|(bytes, id)| (format!("/buildid/{id}/executable"), bytes))
+}
+
+fn archive_bytes(gateway: &Gateway) -> f64 {
+    gateway.metric("gateway_archive_bytes_total")
+}
+
+/// A store that honours Range. What `lie` says of a part is sent instead of it.
+fn honours_ranges(folder: &Path, lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Odd {
+    let folder = folder.to_owned();
+    Odd::start(move |head, stream| {
+        let bytes = odd::file(&folder, head);
+        let range = head.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+        let Some(range) = range else {
+            odd::begin(stream, bytes.len());
+            let _ = stream.write_all(&bytes);
+            return;
+        };
+        let (first, last) = range.trim().split_once('-').unwrap();
+        let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+        let part = lie(bytes[first..=last].to_vec());
+        let all = bytes.len();
+        let _ = write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-{last}/{all}\r\n");
+        let _ = write!(stream, "Content-Length: {}\r\nConnection: close\r\n\r\n", part.len());
+        let _ = stream.write_all(&part);
+    })
+}
+
+#[test]
+fn a_payload_of_several_xz_blocks_is_entered_at_the_right_one() {
+    for payload in ["w0T4.xzdio", "w.ufdio"] {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = package(payload, folder.path());
+        let store = honours_ranges(folder.path(), |part| part);
+        for index in [Sqlite::of(&[folder.path()]), index_of(folder.path(), "mirror", &store.url())] {
+            let gateway = Gateway::start(&index.url());
+            for (path, bytes) in [&second, &first] {
+                assert!(gateway.get(path).body == *bytes, "{payload}: other bytes");
+            }
+            assert_eq!(extractions(&gateway, "whole"), 2.0);
+            let read = archive_bytes(&gateway);
+            assert!(read < 5e6, "{payload}: expected to read less than half of 12 MiB for two members, found {read} bytes");
+            eprintln!("{payload}: {read} bytes of a package of 12 MiB read for two members behind them");
+        }
+    }
+}
+
+#[test]
+fn a_payload_of_one_block_and_a_store_without_ranges_are_read_from_the_start() {
+    for (payload, is_remote) in [("w0.xzdio", false), ("w0.xzdio", true), ("w0T4.xzdio", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = package(payload, folder.path());
+        let store = FileServer::start(folder.path());
+        let index = if is_remote { index_of(folder.path(), "mirror", &store.url()) } else { Sqlite::of(&[folder.path()]) };
+        let gateway = Gateway::start(&index.url());
+        for (path, bytes) in [&second, &first] {
+            assert!(gateway.get(path).body == *bytes, "{payload}: other bytes");
+        }
+        assert!(archive_bytes(&gateway) > 24e6, "{payload}: {} bytes", archive_bytes(&gateway));
+    }
+}
+
+#[test]
+fn a_store_that_sends_other_parts_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = package("w0T4.xzdio", folder.path());
+    let lies: [fn(Vec<u8>) -> Vec<u8>; 4] = [
+        |part| part.iter().map(|byte| byte ^ 0x55).collect(),
+        |part| part[..part.len() / 2].to_vec(),
+        |_| Vec::new(),
+        // Sound for the index, and then no more.
+        |mut part| {
+            if part.len() > 10_000 {
+                part[5_000..].fill(0);
+            }
+            part
+        },
+    ];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let store = honours_ranges(folder.path(), lie);
+        let index = index_of(folder.path(), "mirror", &store.url());
+        let gateway = Gateway::start(&index.url());
+        for (path, bytes) in [&second, &first] {
+            assert!(gateway.get(path).body == *bytes, "{number}: other bytes");
+        }
+    }
+}
