@@ -48,10 +48,15 @@ fn make_with_note(into: &Path, name: &str, filler_bytes: usize, build_id: &str, 
 
 /// Makes `NAME-1.0-1.x86_64.rpm` in `into`, with these bytes as `/usr/bin/NAME` and a build-id link to it.
 pub fn of_bytes(into: &Path, name: &str, bytes: &[u8], build_id: &str) -> Made {
+    of_bytes_with("w1.gzdio", into, name, bytes, build_id)
+}
+
+/// The same with a payload as rpm's `_binary_payload` says it.
+pub fn of_bytes_with(payload: &str, into: &Path, name: &str, bytes: &[u8], build_id: &str) -> Made {
     let member = format!("/usr/bin/{name}");
     let link = link(build_id, "");
     let files = [(member.as_str(), bytes), (&link, &*format!("../../../..{member}").into_bytes())];
-    build(into, name, "1.0", "1", &[(name, &files)]);
+    build_with(payload, into, name, "1.0", "1", &[(name, &files)]);
     let rpm = into.join(format!("{name}-1.0-1.x86_64.rpm"));
     Made { rpm, build_id: build_id.to_owned(), member, bytes: bytes.to_owned() }
 }

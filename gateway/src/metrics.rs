@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) extraction_seconds: Histogram,
     pub(crate) files: IntGauge,
     pub(crate) files_bytes: IntGauge,
+    pub(crate) files_evicted: IntCounter,
+    pub(crate) files_in_memory: IntCounter,
     pub(crate) files_refused: IntCounterVec,
     pub(crate) store_requests: IntCounterVec,
     pub(crate) upstream_requests: IntCounterVec,
@@ -148,6 +150,14 @@ impl Metrics {
                 .with_label_values::<&str>(&[]),
             files: gauge("gateway_files", "Extracted files on disk."),
             files_bytes: gauge("gateway_files_bytes", "Bytes of extracted files on disk."),
+            files_evicted: counters("gateway_files_evicted_total", "Extracted files that made room for others.", &[])
+                .with_label_values::<&str>(&[]),
+            files_in_memory: counters(
+                "gateway_files_in_memory_total",
+                "Members that were sent from memory because the cache folder did not take them.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
             files_refused: counters(
                 "gateway_files_refused_total",
                 "Members that the cache folder did not take, by reason: full, failed.",

@@ -30,6 +30,9 @@ pub(crate) enum Outcome {
     Settled,
 }
 
+/// So often is looked again when another gateway on the cache folder removed the file that was found.
+const MOST_LOOKS: u32 = 3;
+
 /// What is searched: the index, the files that were extracted, the archives.
 #[derive(Clone)]
 pub(crate) struct Search {
@@ -49,6 +52,18 @@ impl Search {
     /// # Errors
     /// Not found, and the index or a store could not be asked.
     pub(crate) async fn run(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
+        let mut outcome = self.look(question, client, deadline).await;
+        for _ in 0..MOST_LOOKS {
+            let Ok(Outcome::Found(found)) = &mut outcome else { break };
+            if self.files.hold(&mut found.content) {
+                break;
+            }
+            outcome = self.look(question, client, deadline).await;
+        }
+        outcome
+    }
+
+    async fn look(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
         let known = self.lookup.records(&question.build_id, half_way_to(deadline)).await?;
         let records = known.value;
         let mut run = Run { search: self, client, deadline, causes: Vec::new(), settled: false };

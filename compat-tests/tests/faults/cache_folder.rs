@@ -17,6 +17,18 @@ fn refused(gateway: &Gateway, reason: &str) -> f64 {
     gateway.metric(&format!("gateway_files_refused_total{{reason=\"{reason}\"}}"))
 }
 
+fn in_memory(gateway: &Gateway) -> f64 {
+    gateway.metric("gateway_files_in_memory_total")
+}
+
+/// A member that is larger than all the memory that stands in for a disk.
+fn huge(into: &Path) -> rpmbuild::Made {
+    const NUMBER: u16 = 99;
+    let build_id = format!("{}{NUMBER:04x}", &rpmbuild::build_id()[..36]);
+    let bytes = rpmbuild::program(129 << 20, &build_id);
+    rpmbuild::of_bytes_with("w.ufdio", into, "huge", &bytes, &build_id)
+}
+
 /// The log says that the cache folder is why something was undecided.
 fn assert_cause(gateway: &Gateway, cause: &str) {
     let log = gateway.log();
@@ -38,14 +50,22 @@ fn a_disk_that_others_filled() {
     let folder = tempfile::tempdir().unwrap();
     let small = Asked::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
     let large = Asked::made(rpmbuild::numbered(folder.path(), "large", 2 << 20, 2));
+    let huge = Asked::made(huge(folder.path()));
     let index = Sqlite::of(&[folder.path()]);
     let mut disk = SmallDisk::start(&index.url(), 6, "", &[]);
     let gateway = &disk.gateway;
     small.ask(gateway.port).expect("an answer");
     disk.fill();
     let gateway = &disk.gateway;
-    assert!(large.ask(gateway.port).is_none());
-    assert_eq!((refused(gateway, "full"), refused(gateway, "failed")), (1.0, 0.0));
+    // From memory, each time anew.
+    for times in [1.0, 2.0] {
+        large.ask(gateway.port).expect("a member that the disk has no room for");
+        wait_for("nothing of it in the cache", || gateway.metric("gateway_files") == 1.0);
+        assert_eq!((in_memory(gateway), refused(gateway, "full"), refused(gateway, "failed")), (times, times, 0.0));
+    }
+    assert!(gateway.log().contains("a member is sent from memory"), "{}", gateway.log());
+    // There is not so much memory.
+    assert!(huge.ask(gateway.port).is_none());
     assert_cause(gateway, "bytes free on the disk, found");
     small.ask(gateway.port).expect("what is there is served");
     let port = gateway.port;
@@ -68,7 +88,7 @@ fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
         member.ask(port).expect("an answer from a disk that is full of what can be removed");
     }
     assert_eq!((refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")), (0.0, 0.0));
-    assert!(disk.gateway.log().contains("removed the least recently used files"));
+    assert!(disk.gateway.log().contains("the cache folder's disk is full before the cache is"));
     // Many at once: what others read cannot be removed, so not all of them can be served, but none wrongly.
     let served = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -118,15 +138,17 @@ fn a_disk_that_refuses_in_the_middle_of_a_member() {
 fn a_disk_that_becomes_read_only() {
     let folder = tempfile::tempdir().unwrap();
     let members = packages(folder.path(), 2, 256 << 10);
+    let huge = Asked::made(huge(folder.path()));
     let index = Sqlite::of(&[folder.path()]);
     let mut disk = SmallDisk::start(&index.url(), 8, "", &[]);
     let port = disk.gateway.port;
     members[0].ask(port).expect("an answer");
     disk.remount("ro");
     members[0].ask(port).expect("what is there is served");
-    assert!(members[1].ask(port).is_none());
+    members[1].ask(port).expect("what cannot be kept is sent from memory");
+    assert_eq!((in_memory(&disk.gateway), refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")), (1.0, 0.0, 1.0));
+    assert!(huge.ask(port).is_none());
     assert_cause(&disk.gateway, "Read-only file system");
-    assert_eq!((refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")), (0.0, 1.0));
     let ready = disk.gateway.get("/readyz");
     assert!(ready.status == 503 && ready.text().contains("Read-only"), "{}", ready.text());
     disk.remount("rw");
@@ -225,4 +247,62 @@ fn a_gateway_killed_while_files_grow_leaves_whole_ones_or_none() {
         }
     }
     eprintln!("{left} whole files were taken over");
+}
+
+/// A gateway whose cache folder is a link to another folder.
+fn sharing(shared: &Path, index: &Sqlite, arguments: &[&str]) -> Gateway {
+    let script = format!("ln -s {} \"$1\" && shift && exec \"$@\"", shared.display());
+    let through = ["sh", "-c", &script, "sh", "{cache}"];
+    Gateway::start_through(&through, &[("DARKSERVER_DATABASE", &index.url())], "", arguments)
+}
+
+fn extractions(gateway: &Gateway) -> f64 {
+    gateway.metric("gateway_extractions_total{result=\"whole\"}")
+}
+
+#[test]
+fn gateways_that_share_a_folder_extract_once_and_keep_its_size_together() {
+    let (folder, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let members = packages(folder.path(), 6, 1 << 20);
+    let index = Sqlite::of(&[folder.path()]);
+    let files = shared.path().join("files");
+    let most = 4 << 20;
+    let arguments = ["--cache-size", "4MiB"];
+    let gateways = [sharing(shared.path(), &index, &arguments), sharing(shared.path(), &index, &arguments)];
+    // What one has extracted the other finds.
+    for member in &members[..3] {
+        member.ask(gateways[0].port).expect("an answer");
+        member.ask(gateways[1].port).expect("an answer");
+    }
+    assert_eq!((extractions(&gateways[0]), extractions(&gateways[1])), (3.0, 0.0));
+    // Both at once, until each has evicted what the other still counts on.
+    std::thread::scope(|scope| {
+        for seed in 1..=6 {
+            let (members, port) = (&members, gateways[seed as usize % 2].port);
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                for _ in 0..scale(40, 1000) {
+                    let member = &members[random.below(members.len() as u64) as usize];
+                    member.ask(port).expect("an answer from a folder that another gateway uses");
+                }
+            });
+        }
+    });
+    assert_whole(&files, &members);
+    let bytes = || names(&files).iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>();
+    eprintln!("{} bytes in a folder of {most} that two gateways use", bytes());
+    // Each looks twice a minute what the other did.
+    let began = Instant::now();
+    while bytes() > most || gateways.iter().any(|gateway| gateway.metric("gateway_files_bytes") > most as f64) {
+        assert!(began.elapsed() < Duration::from_secs(90), "{} bytes", bytes());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(bytes() > 0);
+    // One that starts takes nothing away from those that run.
+    let third = sharing(shared.path(), &index, &arguments);
+    for member in &members {
+        member.ask(third.port).expect("an answer");
+        member.ask(gateways[0].port).expect("an answer");
+    }
+    assert_whole(&files, &members);
 }

@@ -7,6 +7,7 @@
 
 mod local;
 mod parts;
+mod place;
 mod remote;
 
 use std::io::{self, Read, Write};
@@ -30,6 +31,7 @@ use crate::metrics::METRICS;
 use crate::turns::Turn;
 
 use parts::Parts;
+use place::Place;
 
 pub(crate) use local::{expect_unchanged, open_below_root};
 
@@ -160,48 +162,6 @@ impl Wanted {
     /// A file with a build-id.
     pub(crate) fn of(artifact: &Artifact) -> Self {
         Self { ordinal: artifact.ordinal, file: foreign::file(artifact).map(Arc::new) }
-    }
-}
-
-/// Where an archive was opened: what to blame when its payload is broken, and from where to go on.
-pub(crate) struct Place {
-    archives: Archives,
-    package: Arc<StoredPackage>,
-    wanted: Wanted,
-    location: (i64, String),
-    /// Locations before this one.
-    tried: Vec<(i64, String)>,
-}
-
-impl Place {
-    /// Other locations go before this one for a while. For threads that may block.
-    pub(crate) fn blame(&self) {
-        self.archives.runtime.block_on(self.archives.faulty.insert(self.location.clone(), ()));
-    }
-
-    /// The same package at the next location that has it, each location once; one that fails is to blame. For threads that may block.
-    pub(crate) fn elsewhere(self) -> Option<Archive> {
-        let Self { archives, package, wanted, location, mut tried } = self;
-        tried.push(location);
-        for location in archives.locations(&package) {
-            if tried.contains(&key(location)) {
-                continue;
-            }
-            match archives.runtime.block_on(archives.open(&package, location, &wanted)) {
-                Ok(mut archive) => {
-                    archive.place.tried = tried;
-                    return Some(archive);
-                }
-                Err(failure) => {
-                    tracing::debug!(%failure, "not to be had elsewhere");
-                    if matches!(failure, Failure::Unknown(_)) {
-                        archives.runtime.block_on(archives.blame(location));
-                    }
-                    tried.push(key(location));
-                }
-            }
-        }
-        None
     }
 }
 

@@ -24,18 +24,20 @@ pub(crate) struct Content {
     pub(crate) range: Range<u64>,
     /// Its end does not leave before the entry is whole: it is an answer of its own, that nobody shall have of a wrong file.
     is_part: bool,
+    /// Of a whole file, once it is held.
+    file: Option<Arc<File>>,
 }
 
 impl Content {
     /// All of an entry.
     pub(crate) fn whole(entry: Arc<Entry>) -> Self {
         let range = 0..entry.size();
-        Self { entry, range, is_part: false }
+        Self { entry, range, is_part: false, file: None }
     }
 
     /// A section of an entry.
     pub(crate) fn section(entry: Arc<Entry>, range: Range<u64>) -> Self {
-        Self { entry, range, is_part: true }
+        Self { entry, range, is_part: true, file: None }
     }
 
     /// How many bytes.
@@ -46,7 +48,18 @@ impl Content {
     /// The part `range` of this content.
     pub(crate) fn part(&self, range: Range<u64>) -> Self {
         let range = self.range.start + range.start..self.range.start + range.end;
-        Self { entry: self.entry.clone(), range, is_part: self.is_part }
+        Self { entry: self.entry.clone(), range, is_part: self.is_part, file: self.file.clone() }
+    }
+
+    /// Opens a file that is whole: from now on it can be read, also if another gateway on the folder removes it.
+    ///
+    /// # Errors
+    /// It has been removed.
+    pub(super) fn hold(&mut self) -> io::Result<()> {
+        if self.entry.is_whole() {
+            self.file = Some(self.entry.file()?);
+        }
+        Ok(())
     }
 
     /// Waits until the first bytes may leave, so that a response that is begun is likely to end.
@@ -61,7 +74,7 @@ impl Content {
 
     /// The bytes, as they become available.
     pub(crate) fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
-        let start = (None::<Arc<File>>, self.range.start);
+        let start = (self.file.clone(), self.range.start);
         futures::stream::try_unfold(start, move |(file, at)| {
             let content = self.clone();
             async move {

@@ -7,20 +7,25 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT, XattrFlags,
+};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::Key;
 use super::entry::{About, Entry};
 use super::signature::{self, Signature};
+use super::stand_in::{Room, StandIn};
 
 /// The cache folder.
 pub(crate) struct Folder {
     path: PathBuf,
     temporary: AtomicU64,
+    stand_in: StandIn,
 }
 
 /// A file that is being written.
@@ -35,7 +40,11 @@ impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let context = || format!("cache folder {}", path.display());
         std::fs::create_dir_all(path).with_context(context)?;
-        let folder = Self { path: path.canonicalize().with_context(context)?.join("files"), temporary: AtomicU64::new(0) };
+        let folder = Self {
+            path: path.canonicalize().with_context(context)?.join("files"),
+            temporary: AtomicU64::new(0),
+            stand_in: StandIn::new(),
+        };
         folder.make().with_context(context)?;
         folder.check()?;
         Ok(folder)
@@ -66,6 +75,17 @@ impl Folder {
     /// Where the whole file of a member is or will be.
     pub(super) fn path(&self, key: Key, size: u64, digest: &str) -> PathBuf {
         self.path.join(format!("{}-{}-{size}-{digest}", key.identity, key.ordinal))
+    }
+
+    /// Is the whole file of a member there?
+    pub(super) fn has(&self, about: &About) -> bool {
+        std::fs::symlink_metadata(&about.path).is_ok_and(|found| found.is_file() && found.len() == about.size)
+    }
+
+    /// A file in memory in the place of a [`Self::draft`] that there is no disk for.
+    pub(super) fn stand_in(&self, size: u64) -> io::Result<(Draft, Room)> {
+        let (file, room) = self.stand_in.file(size)?;
+        Ok((Draft { file, name: None }, room))
     }
 
     /// A new file without a name, with room for `size` bytes.
@@ -102,6 +122,8 @@ impl Folder {
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
                 let name = self.temporary_name();
                 let file = File::options().read(true).write(true).create_new(true).open(&name)?;
+                // As long as it is locked, its gateway lives.
+                rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
                 Ok(Draft { file, name: Some(name) })
             }
             Err(error) => Err(error.into()),
@@ -125,39 +147,96 @@ impl Folder {
         }
     }
 
-    /// The whole files of an earlier run; drafts of one are removed.
-    pub(super) fn left_by_an_earlier_run(&self) -> Result<Vec<(Key, Entry)>> {
+    /// Removes drafts and signatures that gateways left that are no more.
+    pub(super) fn remove_drafts(&self) -> Result<()> {
         let context = || format!("cache folder {}", self.path.display());
-        let (mut found, mut signed) = (Vec::new(), Vec::new());
+        for item in std::fs::read_dir(&self.path).with_context(context)? {
+            let path = item.with_context(context)?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            if name.starts_with(".draft-") {
+                if is_left(&path) {
+                    std::fs::remove_file(&path).with_context(context)?;
+                }
+            } else if let Some(file) = name.strip_suffix(signature::ENDING).filter(|name| parse_name(name).is_some()) {
+                let file = self.path.join(file);
+                if !file.exists() {
+                    signature::remove(&file).with_context(context)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole files that are not known, the least recently read first: of files that cost the same these go first.
+    pub(super) fn whole_files(&self, is_known: impl Fn(&Key) -> bool) -> Result<Vec<Found>> {
+        let context = || format!("cache folder {}", self.path.display());
+        let mut found = Vec::new();
         for item in std::fs::read_dir(&self.path).with_context(context)? {
             let item = item.with_context(context)?;
             let name = item.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if name.starts_with(".draft-") {
+            let Some((key, size, digest)) = name.to_str().and_then(parse_name).filter(|(key, ..)| !is_known(key)) else {
+                continue;
+            };
+            // Not followed, if it is a link.
+            let metadata = match item.metadata() {
+                // Another gateway was faster.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                metadata => metadata.with_context(context)?,
+            };
+            if !metadata.is_file() || metadata.len() != size {
+                tracing::warn!(path = %item.path().display(), "not a file of {size} bytes as its name says: removed");
                 std::fs::remove_file(item.path()).with_context(context)?;
-            } else if let Some(file) = name.strip_suffix(signature::ENDING).filter(|name| parse_name(name).is_some()) {
-                signed.push(self.path.join(file));
-            } else if let Some((key, size, digest)) = parse_name(name) {
-                // Not followed, if it is a link.
-                let metadata = item.metadata().with_context(context)?;
-                if !metadata.is_file() || metadata.len() != size {
-                    tracing::warn!(path = %item.path().display(), "not a file of {size} bytes as its name says: removed");
-                    std::fs::remove_file(item.path()).with_context(context)?;
-                    continue;
-                }
-                let (path, digest) = (item.path(), digest.to_owned());
-                let signature = signature::kept(&path).with_context(context)?;
-                let about = About { size, mtime: metadata.mtime(), digest, signature, path };
-                found.push((metadata.accessed().ok(), key, Entry::whole(about)));
+                continue;
             }
+            let (path, digest) = (item.path(), digest.to_owned());
+            let signature = signature::kept(&path).with_context(context)?;
+            let cost = cost(&path, size);
+            let about = About { size, mtime: metadata.mtime(), digest, signature, path };
+            found.push((metadata.accessed().ok(), Found { key, entry: Entry::whole(about), cost }));
         }
-        for file in signed.iter().filter(|file| !file.exists()) {
-            signature::remove(file).with_context(context)?;
-        }
-        // Least recently read first, so that these are evicted first.
-        found.sort_by_key(|(used, ..)| *used);
-        Ok(found.into_iter().map(|(_, key, entry)| (key, entry)).collect())
+        found.sort_by_key(|(used, _)| *used);
+        Ok(found.into_iter().map(|(_, found)| found).collect())
     }
+}
+
+/// A whole file that the folder has.
+pub(super) struct Found {
+    pub(super) key: Key,
+    pub(super) entry: Entry,
+    /// What its extraction took.
+    pub(super) cost: Duration,
+}
+
+/// The extended attribute (xattr(7)) that says what a file cost, in microseconds. Not every file system has any.
+const COST: &str = "user.darkserver.cost";
+
+/// Keeps what the extraction of a file took.
+pub(super) fn keep_cost(file: &File, cost: Duration) -> io::Result<()> {
+    let microseconds = cost.as_micros().to_string();
+    Ok(rustix::fs::fsetxattr(file, COST, microseconds.as_bytes(), XattrFlags::empty())?)
+}
+
+fn kept_cost(path: &Path) -> Option<Duration> {
+    let mut bytes = [0; 20];
+    let length = rustix::fs::lgetxattr(path, COST, &mut bytes[..]).ok()?;
+    let microseconds = std::str::from_utf8(bytes.get(..length)?).ok()?.parse().ok()?;
+    Some(Duration::from_micros(microseconds))
+}
+
+/// What the extraction of a file of `size` bytes took.
+pub(super) fn cost(path: &Path, size: u64) -> Duration {
+    kept_cost(path).unwrap_or_else(|| guessed_cost(size))
+}
+
+/// What is taken for a file that does not say: as if it had come at 100 MB/s, so that all such files are alike.
+fn guessed_cost(size: u64) -> Duration {
+    Duration::from_nanos(size.saturating_mul(10))
+}
+
+/// Has the gateway of a draft gone?
+fn is_left(draft: &Path) -> bool {
+    let locked = File::open(draft).map(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive));
+    !matches!(locked, Ok(Err(Errno::WOULDBLOCK)))
 }
 
 fn free(disk: StatVfs) -> u64 {
@@ -227,10 +306,16 @@ mod tests {
         assert!(!path.exists());
         draft.publish(&folder, &path, 1_000_000_000).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"hello");
-        let found = folder.left_by_an_earlier_run().unwrap();
+        let found = folder.whole_files(|_| false).unwrap();
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].0, key);
-        assert_eq!((found[0].1.size(), found[0].1.mtime(), found[0].1.digest()), (5, 1_000_000_000, "ab12"));
+        assert_eq!(found[0].key, key);
+        let Found { entry, cost, .. } = &found[0];
+        assert_eq!((entry.size(), entry.mtime(), entry.digest()), (5, 1_000_000_000, "ab12"));
+        assert_eq!(*cost, guessed_cost(5));
+        // Where the file system can keep it, what it cost comes back.
+        if keep_cost(&File::open(&path).unwrap(), Duration::from_millis(1500)).is_ok() {
+            assert_eq!(kept_cost(&path), Some(Duration::from_millis(1500)));
+        }
     }
 
     #[test]
@@ -243,8 +328,9 @@ mod tests {
         for file in [&path, &lost] {
             folder.keep_signature(file, &[3, 2, 4].into()).unwrap();
         }
-        let (_, entry) = folder.left_by_an_earlier_run().unwrap().pop().unwrap();
+        let Found { entry, .. } = folder.whole_files(|_| false).unwrap().pop().unwrap();
         assert_eq!(entry.signature().map(|signature| &signature[..]), Some(&[3, 2, 4][..]));
+        folder.remove_drafts().unwrap();
         let names = || std::fs::read_dir(&folder.path).unwrap().count();
         assert_eq!(names(), 2, "a signature without its file stays");
         entry.remove();
@@ -259,7 +345,12 @@ mod tests {
         let folder = Folder::open(temporary.path()).unwrap();
         std::fs::write(folder.path.join(".draft-1-1"), "x").unwrap();
         std::fs::write(folder.path.join("README"), "x").unwrap();
-        assert!(folder.left_by_an_earlier_run().unwrap().is_empty());
+        // One that lives.
+        let alive = File::create(folder.path.join(".draft-1-2")).unwrap();
+        rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive).unwrap();
+        folder.remove_drafts().unwrap();
+        assert!(folder.path.join(".draft-1-2").exists());
+        assert!(folder.whole_files(|_| false).unwrap().is_empty());
         assert!(!folder.path.join(".draft-1-1").exists());
         assert!(folder.path.join("README").exists());
     }
@@ -272,7 +363,7 @@ mod tests {
         let (short, link) = (folder.path(key, 5, "ab12"), folder.path(Key { ordinal: 4, ..key }, 11, "ab12"));
         std::fs::write(&short, "hell").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
-        assert!(folder.left_by_an_earlier_run().unwrap().is_empty());
+        assert!(folder.whole_files(|_| false).unwrap().is_empty());
         assert!(!short.exists() && std::fs::symlink_metadata(&link).is_err());
     }
 

@@ -12,8 +12,9 @@ use artifact::{BuildId, Identity};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::Content;
 use super::signature::{self, Signature};
+use super::stand_in::Room;
+use super::{Content, disk};
 use crate::archives::{Failure, read_header};
 use crate::flow::Flow;
 
@@ -37,6 +38,8 @@ pub(crate) struct Entry {
     used: AtomicU64,
     /// An archive as it was opened: others may write into it.
     opened: Option<State>,
+    /// In memory, because the disk did not take it.
+    room: Option<Room>,
 }
 
 /// What changes when somebody writes into a file: its size, and when it was written.
@@ -83,8 +86,8 @@ pub(crate) enum Progress {
 
 impl Entry {
     /// An entry that `progress` tells about.
-    pub(super) fn growing(about: About, file: Arc<File>, progress: watch::Receiver<Progress>) -> Self {
-        Self::new(about, Some(file), progress)
+    pub(super) fn growing(about: About, file: Arc<File>, room: Option<Room>, progress: watch::Receiver<Progress>) -> Self {
+        Self { room, ..Self::new(about, Some(file), progress) }
     }
 
     /// An entry whose file is there.
@@ -133,6 +136,7 @@ impl Entry {
             flow: Flow::default(),
             used: AtomicU64::new(0),
             opened: None,
+            room: None,
         }
     }
 
@@ -171,12 +175,17 @@ impl Entry {
         Content::whole(self.clone())
     }
 
+    /// Has the disk not taken it?
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.room.is_some()
+    }
+
     /// Neither failed nor lost.
     pub(super) fn is_usable(&self) -> bool {
         match &*self.progress.borrow() {
             Progress::Growing(_) => true,
             Progress::Whole if self.is_evicted() => false,
-            Progress::Whole => self.file().and_then(|file| file.metadata()).is_ok_and(|found| found.len() == self.size()),
+            Progress::Whole => std::fs::symlink_metadata(&self.about.path).is_ok_and(|found| found.len() == self.size()),
             Progress::Failed(_) => false,
         }
     }
@@ -200,15 +209,17 @@ impl Entry {
         }
     }
 
-    /// It is asked for.
-    pub(super) fn use_now(&self) {
+    /// It is asked for: for the first time in this second?
+    pub(super) fn use_now(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        self.used.store(now, Ordering::Relaxed);
+        self.used.swap(now, Ordering::Relaxed) != now
     }
 
-    /// When it was last asked for, seconds since 1970.
-    pub(super) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+    /// Keeps beside the file what it cost, for the next run.
+    pub(super) fn keep_cost(&self, cost: Duration) {
+        if let Err(error) = self.file().and_then(|file| disk::keep_cost(&file, cost)) {
+            tracing::debug!(path = %self.about.path.display(), %error, "what a file cost will be guessed after a restart");
+        }
     }
 
     /// Waits until the file is whole.

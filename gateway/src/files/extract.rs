@@ -35,11 +35,24 @@ pub(super) fn start(
     let signature = file.signature.as_deref().map(Into::into);
     let about = About { size: file.size, mtime: i64::from(file.mtime), digest, signature, path };
 
-    let refused = |error| refused(&about, &error);
-    let draft = folder.draft(file.size).map_err(refused)?;
-    let reader = draft.file.try_clone().map_err(refused)?;
+    // Another gateway on the same folder may have been here.
+    if folder.has(&about) {
+        return Ok(Arc::new(Entry::whole(about)));
+    }
+    let (draft, room) = match folder.draft(file.size) {
+        Ok(draft) => (draft, None),
+        Err(error) => {
+            let failure = refused(&about, &error);
+            let in_memory = folder.stand_in(file.size);
+            let (stand_in, room) = in_memory.map_err(|more| Failure::Here(format!("{failure}; {more}")))?;
+            tracing::warn!(%failure, bytes = file.size, "a member is sent from memory");
+            METRICS.files_in_memory.inc();
+            (stand_in, Some(room))
+        }
+    };
+    let reader = draft.file.try_clone().map_err(|error| refused(&about, &error))?;
     let (sender, progress) = watch::channel(Progress::Growing(0));
-    let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), progress));
+    let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), room, progress));
     let (nvra, path) = (archive.inside.nvra(), file.path.clone());
     let work = Work { folder, nvra, path, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender, abandoned };
     tokio::task::spawn_blocking(move || {
@@ -124,7 +137,9 @@ impl Work {
         }
         // Neither the cache nor a reader has it: who began the extraction went away before it was in the cache.
         let is_abandoned = Arc::strong_count(&self.entry) == 1;
-        if !is_abandoned && !self.entry.is_evicted() {
+        if self.entry.is_in_memory() {
+            self.entry.unnamed();
+        } else if !is_abandoned && !self.entry.is_evicted() {
             draft.file.sync_data().map_err(|error| End::All(refused(&self.about, &error)))?;
             match self.publish(draft) {
                 Ok(()) => self.entry.named(),

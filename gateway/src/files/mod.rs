@@ -5,29 +5,32 @@
 //! - [`content`]: the bytes of an entry that a response delivers.
 //! - [`extract`] fills an entry, from one location after the other; [`growing`] is what it writes to; the file gets its name only when it is whole and its digest is right.
 //! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
+//! - [`stand_in`] is for what the disk does not take.
 //! - [`sections`] finds the sections of a file, and remembers where they are.
 //! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
-//! - The cache holds entries by their size; an evicted file is unlinked, and responses in flight keep their descriptor.
+//! - [`eviction`] says which file goes when the cache is full; it is unlinked, and responses in flight keep their descriptor.
 
 mod content;
 mod disk;
 mod entry;
+mod eviction;
 mod extract;
 mod growing;
 mod memory;
 mod sections;
 mod signature;
+mod stand_in;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use artifact::{BuildId, Identity};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use moka::future::Cache;
-use moka::policy::EvictionPolicy;
+use moka::ops::compute::{CompResult, Op};
 use tokio::runtime::Handle;
 
 use crate::archives::{Archive, Failure};
@@ -36,7 +39,9 @@ use crate::metrics::METRICS;
 use crate::turns::Turn;
 
 pub(crate) use content::Content;
+use disk::Found;
 pub(crate) use entry::Entry;
+use eviction::Eviction;
 pub(crate) use sections::Place;
 
 /// Which member: the package and the file's number in it.
@@ -50,52 +55,79 @@ pub(crate) struct Key {
 #[derive(Clone)]
 pub(crate) struct Files {
     folder: Arc<disk::Folder>,
+    /// Bytes.
+    most: u64,
     cache: Cache<Key, Arc<Entry>>,
+    eviction: Arc<Mutex<Eviction>>,
     memory: memory::Memory,
     sections: sections::Sections,
     abandoned: Abandoned,
     runtime: Handle,
 }
 
-/// The unit of the cache's weights, so that a 32-bit weight covers 4 TiB.
-const WEIGHT_BYTES: u64 = 1024;
+/// How often is looked what other gateways did with the folder.
+const LOOKS_EVERY: Duration = Duration::from_secs(30);
 
 impl Files {
     /// Opens the cache folder, makes it if need be, and takes over what an earlier run left there.
     pub(crate) async fn open(folder: &Path, most: ByteSize, abandoned: Abandoned) -> Result<Self> {
         let folder = Arc::new(disk::Folder::open(folder)?);
-        let weight = |_: &Key, entry: &Arc<Entry>| u32::try_from(entry.size() / WEIGHT_BYTES + 1).unwrap_or(u32::MAX);
-        let cache = Cache::builder()
-            .weigher(weight)
-            .max_capacity(most.as_u64() / WEIGHT_BYTES)
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(|_, entry: Arc<Entry>, _| {
-                METRICS.files.dec();
-                METRICS.files_bytes.sub(entry.size().try_into().unwrap_or(i64::MAX));
-                entry.evict();
-            })
-            .build();
         let files = Self {
             folder,
-            cache,
+            most: most.as_u64(),
+            // Holds what `eviction` leaves.
+            cache: Cache::builder().build(),
+            eviction: Arc::new(Mutex::new(Eviction::new())),
             memory: memory::Memory::new(),
             sections: sections::Sections::new(),
             abandoned,
             runtime: Handle::current(),
         };
-        for (key, entry) in files.folder.left_by_an_earlier_run()? {
-            files.count(&entry);
-            files.cache.insert(key, Arc::new(entry)).await;
-        }
-        files.cache.run_pending_tasks().await;
+        files.folder.remove_drafts()?;
+        files.look().await?;
+        files.runtime.spawn(files.clone().keep_looking());
         Ok(files)
+    }
+
+    /// Takes over whole files that the folder has: of an earlier run, or of another gateway that uses it. Files that somebody removed are
+    /// forgotten.
+    async fn look(&self) -> Result<()> {
+        let (folder, cache) = (self.folder.clone(), self.cache.clone());
+        let look = move || {
+            let lost: Vec<_> = cache.iter().filter(|(_, entry)| entry.is_whole() && !entry.is_usable()).collect();
+            Ok::<_, anyhow::Error>((folder.whole_files(|key| cache.contains_key(key))?, lost))
+        };
+        let (found, lost) = tokio::task::spawn_blocking(look).await??;
+        for (key, entry) in lost {
+            if !self.memory.has(&entry) {
+                self.forget(*key, &entry).await;
+            }
+        }
+        for Found { key, entry, cost } in found {
+            self.settle(key, &entry, cost, 0);
+            self.cache.insert(key, Arc::new(entry)).await;
+        }
+        self.evict().await;
+        Ok(())
+    }
+
+    /// So that several gateways on one folder keep its size together.
+    async fn keep_looking(self) {
+        loop {
+            tokio::time::sleep(LOOKS_EVERY).await;
+            if let Err(error) = self.look().await {
+                tracing::debug!(%error, "the cache folder could not be looked through");
+            }
+        }
     }
 
     /// The member if it is here, whole or growing.
     pub(crate) async fn find(&self, key: Key) -> Option<Arc<Entry>> {
         let entry = self.cache.get(&key).await?;
         if entry.is_whole() && self.memory.has(&entry) || entry.is_usable() {
-            entry.use_now();
+            if entry.use_now() {
+                self.eviction().use_now(key);
+            }
             return Some(entry);
         }
         // Failed, or unlinked by somebody else.
@@ -121,17 +153,18 @@ impl Files {
                 let archive = open.await?;
                 files.make_room(archive.inside.file(key.ordinal).map_or(0, |file| file.size)).await;
                 let entry = extract::start(files.folder.clone(), key, archive, build_id, turn, files.abandoned)?;
-                files.forget_if_it_fails(key, &entry);
+                files.see_through(key, &entry);
                 Ok(entry)
             });
-            let entry = begun.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))?;
-            this.count(&entry);
-            Ok(entry)
+            begun.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))
         };
         let filled = self.cache.try_get_with(key, fill).await;
-        // The cache would evict when it is used the next time, which may be tomorrow.
-        self.cache.run_pending_tasks().await;
         filled.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
+    }
+
+    /// Makes sure that an answer can be read to its end; no where its file has gone a moment ago, and has to be extracted again.
+    pub(crate) fn hold(&self, content: &mut Content) -> bool {
+        content.entry.has_name() && self.memory.has(&content.entry) || content.hold().is_ok()
     }
 
     /// The bytes of a small member that is whole, or of a small section of one.
@@ -141,53 +174,100 @@ impl Files {
 
     /// Forgets an entry that does not go on, so that the member can be had from elsewhere; who reads it goes on reading.
     pub(crate) async fn forget(&self, key: Key, entry: &Arc<Entry>) {
-        if self.cache.get(&key).await.is_some_and(|current| Arc::ptr_eq(&current, entry)) {
-            self.cache.invalidate(&key).await;
+        let is_it = |current: &Arc<Entry>| Arc::ptr_eq(current, entry);
+        let remove = |current: Option<moka::Entry<Key, Arc<Entry>>>| {
+            let found = current.is_some_and(|current| is_it(current.value()));
+            std::future::ready(if found { Op::Remove } else { Op::Nop })
+        };
+        if let CompResult::Removed(_) = self.cache.entry(key).and_compute_with(remove).await {
+            self.eviction().remove(key);
+            self.show();
+            entry.evict();
         }
     }
 
-    /// An extraction that fails when nobody waits for it any more must not take room in the cache.
-    fn forget_if_it_fails(&self, key: Key, entry: &Arc<Entry>) {
-        let (this, failed, entry) = (self.clone(), entry.failed(), Arc::downgrade(entry));
+    /// A file that grows has its room from now on; what it cost is known when it is whole, and one that fails takes no room any more.
+    fn see_through(&self, key: Key, entry: &Arc<Entry>) {
+        self.eviction().begin(key, entry.size());
+        self.show();
+        let (this, began, failed) = (self.clone(), Instant::now(), entry.failed());
+        // Another gateway extracted it, and knows what that took.
+        let cost = entry.is_whole().then(|| disk::cost(entry.path(), entry.size()));
+        let entry = Arc::downgrade(entry);
         self.runtime.spawn(async move {
-            if failed.await {
-                // By then it is in the cache, if it gets there.
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                if let Some(entry) = entry.upgrade() {
-                    this.forget(key, &entry).await;
-                }
+            this.evict().await;
+            let failed = failed.await;
+            let (is_new, cost) = (cost.is_none(), cost.unwrap_or_else(|| began.elapsed()));
+            let ended = Instant::now();
+            // By then it is in the cache, if it gets there.
+            while this.cache.get(&key).await.is_none() && ended.elapsed() < Duration::from_secs(1) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
+            match (this.cache.get(&key).await, entry.upgrade()) {
+                (Some(current), Some(entry)) if Arc::ptr_eq(&current, &entry) => {
+                    if failed || entry.is_evicted() {
+                        this.forget(key, &entry).await;
+                    } else {
+                        if is_new {
+                            entry.keep_cost(cost);
+                        }
+                        this.settle(key, &entry, cost, 1);
+                    }
+                }
+                // Another one has its place.
+                (Some(_), _) => {}
+                (None, _) => this.eviction().remove(key),
+            }
+            this.evict().await;
         });
     }
 
-    /// On a disk with less room than the cache may take, the least recently used files go as if the cache were full; none, where
-    /// that would not be enough.
+    /// A file is whole: from now on it may go.
+    fn settle(&self, key: Key, entry: &Entry, cost: Duration, uses: u32) {
+        self.eviction().settle(key, entry.size(), cost, uses);
+        self.show();
+    }
+
+    /// Files go until the rest is no larger than the cache may be.
+    async fn evict(&self) {
+        loop {
+            let next = {
+                let mut eviction = self.eviction();
+                if eviction.bytes() > self.most { eviction.next() } else { None }
+            };
+            let Some((key, _)) = next else { break };
+            if let Some(entry) = self.cache.remove(&key).await {
+                entry.evict();
+                METRICS.files_evicted.inc();
+            }
+        }
+        self.show();
+    }
+
+    /// On a disk with less room than the cache may take, files go as if the cache were full; none, where that would not be enough.
     async fn make_room(&self, size: u64) {
         // Where this cannot be told, the extraction tells why.
         let missing = size.saturating_sub(self.folder.free().unwrap_or(u64::MAX));
         if missing == 0 {
             return;
         }
-        let mut whole: Vec<_> = self.cache.iter().filter(|(_, entry)| entry.is_whole()).collect();
-        if whole.iter().map(|(_, entry)| entry.size()).sum::<u64>() < missing {
+        if self.eviction().removable() < missing {
             return;
         }
-        whole.sort_by_key(|(_, entry)| entry.used());
         let mut made = 0;
-        for (key, entry) in whole {
-            if made >= missing {
-                break;
+        while made < missing {
+            let next = self.eviction().next();
+            let Some((key, bytes)) = next else { break };
+            if let Some(entry) = self.cache.remove(&key).await {
+                // First, so that an evicted entry keeps no descriptor, and with it the room.
+                entry.remove();
+                entry.evict();
+                METRICS.files_evicted.inc();
             }
-            made += entry.size();
-            // First, so that an evicted entry keeps no descriptor, and with it the room.
-            entry.remove();
-            self.forget(*key, &entry).await;
+            made += bytes;
         }
-        tracing::warn!(
-            missing,
-            made,
-            "the cache folder's disk is full before the cache is: removed the least recently used files"
-        );
+        self.show();
+        tracing::warn!(missing, made, "the cache folder's disk is full before the cache is: files went before their time");
     }
 
     /// Can files be written?
@@ -195,8 +275,14 @@ impl Files {
         self.folder.check()
     }
 
-    fn count(&self, entry: &Entry) {
-        METRICS.files.inc();
-        METRICS.files_bytes.add(entry.size().try_into().unwrap_or(i64::MAX));
+    fn eviction(&self) -> MutexGuard<'_, Eviction> {
+        self.eviction.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In metrics.
+    fn show(&self) {
+        let eviction = self.eviction();
+        METRICS.files.set(eviction.len().try_into().unwrap_or(i64::MAX));
+        METRICS.files_bytes.set(eviction.bytes().try_into().unwrap_or(i64::MAX));
     }
 }

@@ -1,5 +1,6 @@
 //! A member of a package: from the cache, or extracted from the first of its locations that gives it.
 
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use artifact::BuildId;
 use sql::StoredPackage;
 
-use super::{Run, half_way_to, open_within};
+use super::{MOST_LOOKS, Run, half_way_to, open_within};
 use crate::archives::{Archive, Failure, Wanted};
 use crate::files::{Content, Entry, Key};
 use crate::turns::Turn;
@@ -65,6 +66,37 @@ impl Run<'_> {
         wanted: Wanted,
         build_id: Option<&BuildId>,
         need: Need<'_>,
+        mut opened: Option<Archive>,
+    ) -> Option<Arc<Entry>> {
+        let Some(build_id) = build_id else { return self.any_member(package, wanted, None, need, opened).await };
+        for _ in 0..MOST_LOOKS {
+            let entry = self.any_member(package, wanted.clone(), Some(build_id), need.clone(), opened.take()).await?;
+            match entry.carries(build_id).await {
+                Ok(true) => return Some(entry),
+                Ok(false) => {
+                    let (nvra, ordinal) = (&package.package.nevra, wanted.ordinal);
+                    tracing::warn!(%nvra, ordinal, %build_id, "a file carries another build-id than its package's header says");
+                    return None;
+                }
+                // Another gateway removed it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.causes.push(error.to_string());
+                    return None;
+                }
+            }
+        }
+        self.causes.push("expected a file that stays in the cache folder, found it removed again and again".into());
+        None
+    }
+
+    /// The same, whatever build-id it turns out to carry.
+    async fn any_member(
+        &mut self,
+        package: &Arc<StoredPackage>,
+        wanted: Wanted,
+        build_id: Option<&BuildId>,
+        need: Need<'_>,
         opened: Option<Archive>,
     ) -> Option<Arc<Entry>> {
         let ordinal = wanted.ordinal;
@@ -113,22 +145,7 @@ impl Run<'_> {
                 Err(Trouble { failure, everywhere: false }) => self.failed_at(location, failure).await,
             }
         }
-        let entry = entry?;
-        match build_id {
-            None => Some(entry),
-            Some(build_id) => match entry.carries(build_id).await {
-                Ok(true) => Some(entry),
-                Ok(false) => {
-                    let nvra = &package.package.nevra;
-                    tracing::warn!(%nvra, ordinal, %build_id, "a file carries another build-id than its package's header says");
-                    None
-                }
-                Err(error) => {
-                    self.causes.push(error.to_string());
-                    None
-                }
-            },
-        }
+        entry
     }
 
     /// The member out of the archive that `open` opens when it is the client's turn, as soon as enough of it is there.
