@@ -51,6 +51,11 @@ pub fn extract(payload: impl Read + Send, header: &Header, ordinal: u32, out: &m
     Err(missing(file))
 }
 
+/// Are these the contents that the header promised? Those without a digest are not known to be.
+pub fn is_right(file: &File, contents: &[u8]) -> bool {
+    file.digest.is_some() && deliver(&mut &*contents, file, &mut io::sink()).is_ok()
+}
+
 /// The file with this ordinal, which must be one with contents in the payload.
 pub(crate) fn regular_file(header: &Header, ordinal: u32) -> Result<&File> {
     let Some(file) = header.by_ordinal(ordinal) else {
@@ -65,8 +70,8 @@ pub(crate) fn regular_file(header: &Header, ordinal: u32) -> Result<&File> {
     Ok(file)
 }
 
-/// What to say when the payload ended without the contents of `file`.
-pub(crate) fn missing(file: &File) -> Error {
+/// What to say when a payload ended without the contents of `file`.
+pub fn missing(file: &File) -> Error {
     Error::Payload { expected: format!("the contents of {}", file.path), found: "an archive without them".into() }
 }
 

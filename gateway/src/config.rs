@@ -20,7 +20,7 @@ use crate::connection::tls;
 use crate::logging::LogFormat;
 
 use tables::Tls;
-pub(crate) use tables::{Abandoned, Connections, Cors, Federation, Index, Limits, Metadata, Prefer, Stores, Unknown};
+pub(crate) use tables::{Abandoned, Connections, Cors, Federation, Index, Limits, Metadata, Neighbours, Prefer, Stores, Unknown};
 
 /// Permissions of socket files: the proxy's user is in the gateway's group.
 const UNIX_MODE: u32 = 0o660;
@@ -44,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     pub(crate) connections: Connections,
     pub(crate) limits: Limits,
+    pub(crate) neighbours: Neighbours,
     pub(crate) index: Index,
     pub(crate) stores: Stores,
     pub(crate) federation: Federation,
@@ -66,6 +67,7 @@ struct File {
     log_format: Option<LogFormat>,
     connections: Connections,
     limits: Limits,
+    neighbours: Neighbours,
     index: Index,
     stores: Stores,
     federation: Federation,
@@ -109,6 +111,7 @@ impl Config {
         file.metadata.check()?;
         file.connections.check()?;
         file.limits.check()?;
+        file.neighbours.check()?;
         file.cors.check()?;
         let listen = listen(arguments.listen, file.listen)?;
         let tls = match (arguments.tls_certificate.or(file.tls.certificate), arguments.tls_key.or(file.tls.key)) {
@@ -134,6 +137,7 @@ impl Config {
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
             connections: file.connections,
             limits: file.limits,
+            neighbours: file.neighbours,
             index: Index { filter: arguments.index_filter.unwrap_or(file.index.filter), ..file.index },
             stores: file.stores,
             federation,

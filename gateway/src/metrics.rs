@@ -35,6 +35,8 @@ pub(crate) struct Metrics {
     pub(crate) files: IntGauge,
     pub(crate) files_bytes: IntGauge,
     pub(crate) files_evicted: IntCounter,
+    pub(crate) neighbours_kept: IntCounter,
+    pub(crate) neighbours_used: IntCounter,
     pub(crate) files_in_memory: IntCounter,
     pub(crate) files_refused: IntCounterVec,
     pub(crate) store_requests: IntCounterVec,
@@ -150,6 +152,14 @@ impl Metrics {
                 .with_label_values::<&str>(&[]),
             files: gauge("gateway_files", "Extracted files on disk."),
             files_bytes: gauge("gateway_files_bytes", "Bytes of extracted files on disk."),
+            neighbours_kept: counters(
+                "gateway_neighbours_kept_total",
+                "Members that extractions of others passed, and kept before anybody asked for them.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
+            neighbours_used: counters("gateway_neighbours_used_total", "Members that were kept so, and then asked for.", &[])
+                .with_label_values::<&str>(&[]),
             files_evicted: counters("gateway_files_evicted_total", "Extracted files that made room for others.", &[])
                 .with_label_values::<&str>(&[]),
             files_in_memory: counters(

@@ -56,7 +56,7 @@ impl Gateway {
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         let budget = config.federation.budget;
         let lookup = Lookup::new(index, &config.index, budget, &config.cache_dir);
-        let files = Files::open(&config.cache_dir, config.cache_size, config.limits.abandoned).await?;
+        let files = Files::open(&config.cache_dir, config.cache_size, config.limits.abandoned, config.neighbours).await?;
         let archives = Archives::new(http_client::build(&config.stores.redirect_hosts)?);
         Ok(Self {
             search: Search {

@@ -77,6 +77,10 @@ requests = {{ int64 .Values.gateway.limits.requests }}
 extractions = {{ int64 .Values.gateway.limits.extractions }}
 abandoned = {{ toRawJson .Values.gateway.limits.abandoned }}
 
+[neighbours]
+bytes = {{ toRawJson .Values.gateway.neighbours.bytes }}
+after = {{ toRawJson .Values.gateway.neighbours.after }}
+
 [index]
 hit_ttl = {{ toRawJson .Values.gateway.index.hitTtl }}
 miss_ttl = {{ toRawJson .Values.gateway.index.missTtl }}

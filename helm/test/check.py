@@ -330,6 +330,7 @@ def common(label, text, found, values):
         "cors": gateway["cors"],
         "connections": snake(gateway["connections"]),
         "limits": gateway["limits"],
+        "neighbours": gateway["neighbours"],
         "index": snake(gateway["index"]),
         "stores": snake(gateway["stores"]),
         "federation": {**snake(gateway["federation"]), "unknown": str(gateway["federation"]["unknown"])},

@@ -1,11 +1,11 @@
 //! A walk over the members of an archive.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 
 use super::cpio::{self, Entry};
 use super::hard_links::HardLinks;
-use super::{refuse, unwrap, wrap};
+use super::{deliver, refuse, unwrap, wrap};
 use crate::header::{File, Header};
 use crate::{Error, Result, path};
 
@@ -168,13 +168,25 @@ impl<'h, R> Member<'_, 'h, R> {
         self.members.size
     }
 
+    /// Writes its contents to `out`, which sees them before their digest is compared with the header's.
+    ///
+    /// # Errors
+    /// As [`extract`](super::extract).
+    pub fn deliver(&mut self, out: &mut impl Write) -> Result<()>
+    where
+        R: Read,
+    {
+        let file = self.file;
+        deliver(self, file, out)
+    }
+
     /// Are its bytes the contents of this file? Those of a hard link are the contents of all its group.
     pub fn holds(&self, ordinal: u32) -> bool {
         self.has_contents() && self.group() == self.members.hard_links.first(ordinal)
     }
 
     /// Are its bytes all the contents of a regular file? Not if it is a hard link whose contents another member carries.
-    pub(crate) fn has_contents(&self) -> bool {
+    pub fn has_contents(&self) -> bool {
         self.file.is_regular() && self.members.size == self.file.size
     }
 

@@ -67,17 +67,17 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// Writes a member to `out`, which sees its bytes before they are known to be right. What is before it is not read if the payload can
-    /// be entered behind that. `through` is put around everything that is read. For threads that may block, once.
+    /// Writes a member to `out`, which sees its bytes before they are known to be right, if the payload can be entered behind what is before
+    /// it; `false`, and nothing is written, where not. `through` is put around everything that is read. For threads that may block.
     ///
     /// # Errors
-    /// As [`artifact::payload::extract`] and [`foreign::extract`].
-    pub(crate) fn extract<'r>(
-        &mut self,
+    /// As [`artifact::payload::extract`].
+    pub(crate) fn enter<'r>(
+        &self,
         ordinal: u32,
         through: &dyn Fn(Box<dyn Read + Send>) -> Box<dyn Read + Send + 'r>,
         out: &mut impl Write,
-    ) -> artifact::Result<()> {
+    ) -> artifact::Result<bool> {
         if let (Inside::Rpm(header), Some(parts)) = (&self.inside, &self.parts)
             && Entrances::may_help(header, ordinal)
         {
@@ -87,14 +87,18 @@ impl Archive {
             let mut begun = Begun { out, bytes: 0 };
             let entrances = self.place.archives.entrances(header, bytes, &part);
             match entrances.and_then(|entrances| entrances.extract(header, ordinal, &part, bytes, &mut begun)) {
-                Ok(true) => return Ok(()),
+                Ok(true) => return Ok(true),
                 Err(error) if begun.bytes > 0 => return Err(error),
                 Err(error) => tracing::debug!(%error, nvra = self.inside.nvra(), "the payload is read from its first byte"),
                 Ok(false) => {}
             }
         }
-        let payload = through(std::mem::replace(&mut self.payload, Box::new(io::empty())));
-        self.inside.extract(payload, ordinal, out)
+        Ok(false)
+    }
+
+    /// What is read from its first byte on: of an RPM the payload, of anything else all. It can be taken once.
+    pub(crate) fn take(&mut self) -> Box<dyn Read + Send> {
+        std::mem::replace(&mut self.payload, Box::new(io::empty()))
     }
 }
 
@@ -139,14 +143,6 @@ impl Inside {
             Self::Foreign { ordinal: wanted, file, .. } => Some(&**file).filter(|_| *wanted == ordinal),
         };
         file.filter(|file| file.is_regular())
-    }
-
-    /// Writes a member to `out`.
-    fn extract(&self, payload: impl Read + Send, ordinal: u32, out: &mut impl Write) -> artifact::Result<()> {
-        match self {
-            Self::Rpm(header) => artifact::payload::extract(payload, header, ordinal, out),
-            Self::Foreign { format, bytes, file, .. } => foreign::extract(payload, *format, *bytes, ordinal, file, out),
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use bytesize::ByteSize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
@@ -21,6 +22,10 @@ const MOST_MISS_TTL: Duration = Duration::from_secs(2);
 const RESULTS: RangeInclusive<usize> = 1..=100_000;
 /// Requests at once: a client may have half of them.
 const REQUESTS: RangeInclusive<usize> = 2..=1_000_000;
+/// They are in memory until the member is whole, for each extraction.
+const MOST_NEIGHBOURS: ByteSize = ByteSize::mib(256);
+/// An extraction goes on for no longer behind its member: somebody else may want its turn.
+const MOST_AFTER: Duration = Duration::from_secs(10);
 /// Extractions at once.
 const EXTRACTIONS: RangeInclusive<usize> = 2..=1024;
 
@@ -75,6 +80,17 @@ pub(crate) enum Abandoned {
     Finish,
     /// It ends a few seconds later.
     Drop,
+}
+
+/// `[neighbours]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Neighbours {
+    /// How many bytes an extraction keeps besides its member; none for 0.
+    pub(crate) bytes: ByteSize,
+    /// How long it goes on behind its member.
+    #[serde(with = "humantime_serde")]
+    pub(crate) after: Duration,
 }
 
 /// `[index]`
@@ -172,6 +188,12 @@ impl Default for Limits {
     }
 }
 
+impl Default for Neighbours {
+    fn default() -> Self {
+        Self { bytes: ByteSize::mib(8), after: Duration::from_millis(300) }
+    }
+}
+
 impl Default for Index {
     fn default() -> Self {
         let (hit_ttl, miss_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
@@ -228,6 +250,18 @@ impl Limits {
     pub(super) fn check(&self) -> Result<()> {
         expect_number("limits.requests", self.requests, REQUESTS)?;
         expect_number("limits.extractions", self.extractions, EXTRACTIONS)
+    }
+}
+
+impl Neighbours {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.bytes > MOST_NEIGHBOURS {
+            bail!("neighbours.bytes: expected at most {MOST_NEIGHBOURS}, found {}", self.bytes);
+        }
+        if self.after > MOST_AFTER {
+            bail!("neighbours.after: expected at most 10s, found {}", humantime::format_duration(self.after));
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 //! - [`server`]: from a listening socket to the HTTP service;
 //! - [`state`]: one connection, as its stream and its requests share it; what a request can do to it: reset it;
 //! - [`stream`]: the bytes of one connection as HTTP has them; [`wire`]: as they are on its [`socket`], and the clock that ends it;
-//! - [`caller`]: who asks;
+//! - [`mod@caller`]: who asks;
 //! - [`crowd`]: the connections of a worker, and who goes when they are too many.
 //!
 //! To libdebuginfod every HTTP error means "absent for ten minutes", and so does a body that breaks off in an orderly way. A TCP

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use artifact::header;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT, XattrFlags,
 };
@@ -77,6 +78,26 @@ impl Folder {
         self.path.join(format!("{}-{}-{size}-{digest}", key.identity, key.ordinal))
     }
 
+    /// What is known of a member, out of its package's header.
+    pub(super) fn about(&self, key: Key, file: &header::File) -> About {
+        let digest = file.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (path, signature) = (self.path(key, file.size, &digest), file.signature.as_deref().map(Into::into));
+        About { size: file.size, mtime: i64::from(file.mtime), digest, signature, path }
+    }
+
+    /// Gives a whole file its name, and its signature before that.
+    pub(super) fn publish(&self, draft: Draft, about: &About) -> io::Result<()> {
+        if let Some(signature) = &about.signature {
+            self.keep_signature(&about.path, signature)?;
+        }
+        draft.publish(self, &about.path, about.mtime)
+    }
+
+    /// Brings everything that was written to the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(&self.path)?)?)
+    }
+
     /// Is the whole file of a member there?
     pub(super) fn has(&self, about: &About) -> bool {
         std::fs::symlink_metadata(&about.path).is_ok_and(|found| found.is_file() && found.len() == about.size)
@@ -136,7 +157,7 @@ impl Folder {
     }
 
     /// Keeps the signature of the file that will be at `path`.
-    pub(super) fn keep_signature(&self, path: &Path, signature: &Signature) -> io::Result<()> {
+    fn keep_signature(&self, path: &Path, signature: &Signature) -> io::Result<()> {
         match signature::keep(path, signature, &self.temporary_name()) {
             // Somebody removed the folder.
             Err(error) if error.kind() == ErrorKind::NotFound => {

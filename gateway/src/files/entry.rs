@@ -40,6 +40,8 @@ pub(crate) struct Entry {
     opened: Option<State>,
     /// In memory, because the disk did not take it.
     room: Option<Room>,
+    /// Kept before anybody asked for it.
+    unmet: AtomicBool,
 }
 
 /// What changes when somebody writes into a file: its size, and when it was written.
@@ -95,6 +97,16 @@ impl Entry {
         Self::new(about, None, watch::channel(Progress::Whole).1)
     }
 
+    /// An entry whose file is there, and that nobody asked for.
+    pub(super) fn unmet(about: About) -> Self {
+        Self { unmet: AtomicBool::new(true), ..Self::whole(about) }
+    }
+
+    /// Is it asked for the first time, having been kept before?
+    pub(super) fn is_met(&self) -> bool {
+        self.unmet.swap(false, Ordering::Relaxed)
+    }
+
     /// A file that is no member of anything and in no cache: an archive itself.
     ///
     /// # Errors
@@ -137,6 +149,7 @@ impl Entry {
             used: AtomicU64::new(0),
             opened: None,
             room: None,
+            unmet: AtomicBool::new(false),
         }
     }
 

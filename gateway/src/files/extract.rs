@@ -1,40 +1,39 @@
 //! Fills an entry: decompresses an archive up to the member, on a thread of its own.
 
 use std::io::{self, ErrorKind, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use artifact::BuildId;
+use artifact::header::Header;
+use artifact::payload::{self, Members};
+use artifact::{BuildId, foreign};
 use tokio::sync::watch;
 
 use super::disk::Draft;
 use super::entry::{About, Note, Progress};
 use super::growing::Growing;
-use super::{Entry, Key, disk};
-use crate::archives::{Archive, Failure};
+use super::neighbours::Neighbours;
+use super::{Entry, Files, Key};
+use crate::archives::{Archive, Failure, Inside};
 use crate::config::Abandoned;
 use crate::metrics::METRICS;
 use crate::turns::Turn;
 
 /// Starts an extraction on a thread of its own; the entry tells how far it is.
 pub(super) fn start(
-    folder: Arc<disk::Folder>,
+    files: &Files,
     key: Key,
     archive: Archive,
     build_id: Option<BuildId>,
     turn: Turn,
-    abandoned: Abandoned,
 ) -> Result<Arc<Entry>, Failure> {
     let Some(file) = archive.inside.file(key.ordinal) else {
         let nvra = archive.inside.nvra();
         return Err(Failure::Absent(format!("{nvra}: expected a regular file with number {}, found none", key.ordinal)));
     };
-    let digest = file.digest.as_ref().map(ToString::to_string).unwrap_or_default();
-    let path = folder.path(key, file.size, &digest);
-    let signature = file.signature.as_deref().map(Into::into);
-    let about = About { size: file.size, mtime: i64::from(file.mtime), digest, signature, path };
-
+    let folder = files.folder.clone();
+    let about = folder.about(key, file);
     // Another gateway on the same folder may have been here.
     if folder.has(&about) {
         return Ok(Arc::new(Entry::whole(about)));
@@ -54,11 +53,9 @@ pub(super) fn start(
     let (sender, progress) = watch::channel(Progress::Growing(0));
     let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), room, progress));
     let (nvra, path) = (archive.inside.nvra(), file.path.clone());
-    let work = Work { folder, nvra, path, ordinal: key.ordinal, build_id, about, entry: entry.clone(), sender, abandoned };
-    tokio::task::spawn_blocking(move || {
-        work.run(archive, draft);
-        drop(turn);
-    });
+    let (files, ordinal, turn) = (files.clone(), key.ordinal, Mutex::new(Some(turn)));
+    let work = Work { files, nvra, path, ordinal, build_id, about, entry: entry.clone(), sender, turn };
+    tokio::task::spawn_blocking(move || work.run(archive, draft).keep());
     Ok(entry)
 }
 
@@ -72,7 +69,7 @@ pub(super) fn refused(about: &About, error: &io::Error) -> Failure {
 
 /// One extraction.
 pub(super) struct Work {
-    folder: Arc<disk::Folder>,
+    files: Files,
     pub(super) nvra: String,
     /// Path of the member.
     path: String,
@@ -81,7 +78,8 @@ pub(super) struct Work {
     pub(super) about: About,
     pub(super) entry: Arc<Entry>,
     pub(super) sender: watch::Sender<Progress>,
-    abandoned: Abandoned,
+    /// Given back when the member is whole: others shall not wait for its neighbours.
+    turn: Mutex<Option<Turn>>,
 }
 
 /// Why an archive did not give the member.
@@ -97,31 +95,31 @@ pub(super) enum End {
 }
 
 impl Work {
-    fn run(self, archive: Archive, draft: Draft) {
+    /// What it passes on its way is kept later: nobody waits for that.
+    fn run(self, archive: Archive, draft: Draft) -> Neighbours {
         let started = Instant::now();
         let (nvra, path) = (&self.nvra, &self.path);
-        let (result, progress) = match self.extract(archive, draft) {
-            Ok(()) => {
-                METRICS.extraction_seconds.observe(started.elapsed().as_secs_f64());
-                tracing::debug!(%nvra, path, bytes = self.about.size, seconds = started.elapsed().as_secs_f64(), "extracted");
-                ("whole", Progress::Whole)
-            }
+        let mut neighbours = Neighbours::new(&self.files, self.path.clone(), started);
+        let (result, failure) = match self.extract(archive, draft, &mut neighbours) {
+            Ok(()) => return neighbours,
             Err(End::Archive(failure) | End::Differs(failure) | End::All(failure)) => {
                 tracing::warn!(%nvra, path, %failure, "extraction failed");
-                ("failed", Progress::Failed(failure))
+                ("failed", failure)
             }
             Err(End::Unwanted) => {
                 tracing::debug!(%nvra, path, "extraction dropped: nobody waits for it any more");
-                ("dropped", Progress::Failed(Failure::Unknown(format!("{nvra}: nobody waited for it any more"))))
+                ("dropped", Failure::Unknown(format!("{nvra}: nobody waited for it any more")))
             }
         };
         METRICS.extractions.with_label_values(&[result]).inc();
-        self.sender.send_replace(progress);
+        self.sender.send_replace(Progress::Failed(failure));
+        neighbours
     }
 
-    fn extract(&self, mut archive: Archive, draft: Draft) -> Result<(), End> {
-        let mut growing = Growing::new(self, &draft.file);
-        while let Err(end) = self.extract_from(&mut archive, &mut growing) {
+    fn extract(&self, mut archive: Archive, draft: Draft, neighbours: &mut Neighbours) -> Result<(), End> {
+        let file = draft.file.try_clone().map_err(|error| End::All(refused(&self.about, &error)))?;
+        let (mut growing, mut draft) = (Growing::new(self, &file), Some(draft));
+        while let Err(end) = self.extract_from(&mut archive, &mut growing, &mut draft, neighbours) {
             let (End::Archive(failure) | End::Differs(failure)) = &end else { return Err(end) };
             // Before anybody hears of it: who asks again shall be sent elsewhere. A package that lies does so everywhere.
             if matches!(end, End::Archive(Failure::Unknown(_))) {
@@ -135,13 +133,88 @@ impl Work {
             tracing::warn!(%nvra, path, written, %failure, "extraction goes on from another location");
             METRICS.extractions_continued.inc();
         }
+        Ok(())
+    }
+
+    /// All of the member out of one archive, of which `growing` may have a part already; when it is whole, everybody is told.
+    fn extract_from(
+        &self,
+        archive: &mut Archive,
+        growing: &mut Growing<'_>,
+        draft: &mut Option<Draft>,
+        neighbours: &mut Neighbours,
+    ) -> Result<(), End> {
+        growing.begin();
+        neighbours.begin();
+        let unwanted = AtomicBool::new(false);
+        let flowing = |payload| -> Box<dyn Read + Send> {
+            Box::new(Flowing { payload, work: self, bytes: 0, started: Instant::now(), alone_since: None, unwanted: &unwanted })
+        };
+        let end = |growing: &mut Growing<'_>, error: artifact::Error| {
+            growing.ended.take().unwrap_or_else(|| match unwanted.load(Ordering::Relaxed) {
+                true => End::Unwanted,
+                false => End::Archive(Failure::Unknown(format!("{}: {error}", self.nvra))),
+            })
+        };
+        if archive.enter(self.ordinal, &flowing, growing).map_err(|error| end(growing, error))? {
+            return self.finish(growing, draft);
+        }
+        let payload = flowing(archive.take());
+        match &archive.inside {
+            Inside::Rpm(header) => {
+                let archive = payload::open(header.compressor.as_deref(), payload).map_err(|error| end(growing, error))?;
+                let mut members = Members::new(archive, header);
+                self.find(header, &mut members, growing, neighbours).map_err(|error| end(growing, error))?;
+                self.finish(growing, draft)?;
+                neighbours.go_on(header.package.identity, &mut members);
+            }
+            Inside::Foreign { format, bytes, ordinal, file, .. } => {
+                let extracted = foreign::extract(payload, *format, *bytes, *ordinal, file, growing);
+                extracted.map_err(|error| end(growing, error))?;
+                self.finish(growing, draft)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks up to the member, and writes it.
+    fn find<R: Read>(
+        &self,
+        header: &Header,
+        members: &mut Members<'_, R>,
+        growing: &mut Growing<'_>,
+        neighbours: &mut Neighbours,
+    ) -> artifact::Result<()> {
+        while let Some(mut member) = members.next()? {
+            if member.holds(self.ordinal) {
+                return member.deliver(growing);
+            }
+            neighbours.pass(header.package.identity, &mut member)?;
+        }
+        let file = header.by_ordinal(self.ordinal);
+        Err(file.map_or(artifact::Error::Payload { expected: self.path.clone(), found: "no such file".into() }, payload::missing))
+    }
+
+    /// All bytes are there, and are those of the header: gives the file its name, and says so.
+    fn finish(&self, growing: &mut Growing<'_>, draft: &mut Option<Draft>) -> Result<(), End> {
+        if let Some(expected) = &self.build_id
+            && (growing.rewritten || !self.entry.is_noted())
+        {
+            let note = Note::of(growing.file);
+            self.expect(expected, &note)?;
+            self.entry.note(note);
+        }
         // Neither the cache nor a reader has it: who began the extraction went away before it was in the cache.
         let is_abandoned = Arc::strong_count(&self.entry) == 1;
+        let folder = &self.files.folder;
         if self.entry.is_in_memory() {
             self.entry.unnamed();
-        } else if !is_abandoned && !self.entry.is_evicted() {
+        } else if !is_abandoned
+            && !self.entry.is_evicted()
+            && let Some(draft) = draft.take()
+        {
             draft.file.sync_data().map_err(|error| End::All(refused(&self.about, &error)))?;
-            match self.publish(draft) {
+            match folder.publish(draft, &self.about) {
                 Ok(()) => self.entry.named(),
                 Err(error) => {
                     let (nvra, cause) = (&self.nvra, refused(&self.about, &error));
@@ -150,42 +223,13 @@ impl Work {
                 }
             }
         }
+        let (nvra, path, seconds) = (&self.nvra, &self.path, growing.began.elapsed().as_secs_f64());
+        METRICS.extraction_seconds.observe(seconds);
+        METRICS.extractions.with_label_values(&["whole"]).inc();
+        tracing::debug!(%nvra, path, bytes = self.about.size, seconds, "extracted");
+        self.sender.send_replace(Progress::Whole);
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(())
-    }
-
-    /// All of the member out of one archive, of which `growing` may have a part already.
-    fn extract_from(&self, archive: &mut Archive, growing: &mut Growing<'_>) -> Result<(), End> {
-        growing.begin();
-        let unwanted = AtomicBool::new(false);
-        let flowing = |payload| -> Box<dyn Read + Send> {
-            Box::new(Flowing { payload, work: self, bytes: 0, started: Instant::now(), alone_since: None, unwanted: &unwanted })
-        };
-        let extracted = archive.extract(self.ordinal, &flowing, growing);
-        if let Some(end) = growing.ended.take() {
-            return Err(end);
-        }
-        match extracted {
-            Err(_) if unwanted.load(Ordering::Relaxed) => return Err(End::Unwanted),
-            Err(error) => return Err(End::Archive(Failure::Unknown(format!("{}: {error}", self.nvra)))),
-            Ok(()) => {}
-        }
-        match &self.build_id {
-            Some(expected) if growing.rewritten || !self.entry.is_noted() => {
-                let note = Note::of(growing.file);
-                self.expect(expected, &note)?;
-                self.entry.note(note);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn publish(&self, draft: Draft) -> io::Result<()> {
-        let About { path, mtime, signature, .. } = &self.about;
-        if let Some(signature) = signature {
-            self.folder.keep_signature(path, signature)?;
-        }
-        draft.publish(&self.folder, path, *mtime)
     }
 
     /// Expects what a file says of its build-id.
@@ -226,7 +270,7 @@ impl Flowing<'_> {
             return false;
         }
         let alone_since = *self.alone_since.get_or_insert_with(Instant::now);
-        let dropped = self.work.abandoned == Abandoned::Drop && alone_since.elapsed() >= ALONE_FOR;
+        let dropped = self.work.files.abandoned == Abandoned::Drop && alone_since.elapsed() >= ALONE_FOR;
         dropped || entries == 1 && self.work.entry.is_evicted()
     }
 }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::time::Instant;
 
 use artifact::elf::{self, Early};
 
@@ -18,6 +19,7 @@ const MOST_FIRST_BYTES: u64 = 1 << 20;
 /// Writes a member, out of one archive after the other, and says how far it is.
 pub(super) struct Growing<'a> {
     work: &'a Work,
+    pub(super) began: Instant,
     pub(super) file: &'a File,
     /// Bytes in the file.
     pub(super) written: u64,
@@ -38,6 +40,7 @@ impl<'a> Growing<'a> {
     pub(super) fn new(work: &'a Work, file: &'a File) -> Self {
         Self {
             work,
+            began: Instant::now(),
             file,
             written: 0,
             at: 0,

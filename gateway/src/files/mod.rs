@@ -4,6 +4,7 @@
 //!   entry, so it is extracted once; [`entry`] says how it is read while it grows.
 //! - [`content`]: the bytes of an entry that a response delivers.
 //! - [`extract`] fills an entry, from one location after the other; [`growing`] is what it writes to; the file gets its name only when it is whole and its digest is right.
+//! - [`neighbours`] keeps what an extraction passes on its way and is likely to be asked for next.
 //! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
 //! - [`stand_in`] is for what the disk does not take.
 //! - [`sections`] finds the sections of a file, and remembers where they are.
@@ -17,6 +18,7 @@ mod eviction;
 mod extract;
 mod growing;
 mod memory;
+mod neighbours;
 mod sections;
 mod signature;
 mod stand_in;
@@ -34,7 +36,7 @@ use moka::ops::compute::{CompResult, Op};
 use tokio::runtime::Handle;
 
 use crate::archives::{Archive, Failure};
-use crate::config::Abandoned;
+use crate::config::{self, Abandoned};
 use crate::metrics::METRICS;
 use crate::turns::Turn;
 
@@ -62,6 +64,7 @@ pub(crate) struct Files {
     memory: memory::Memory,
     sections: sections::Sections,
     abandoned: Abandoned,
+    limits: config::Neighbours,
     runtime: Handle,
 }
 
@@ -70,7 +73,7 @@ const LOOKS_EVERY: Duration = Duration::from_secs(30);
 
 impl Files {
     /// Opens the cache folder, makes it if need be, and takes over what an earlier run left there.
-    pub(crate) async fn open(folder: &Path, most: ByteSize, abandoned: Abandoned) -> Result<Self> {
+    pub(crate) async fn open(folder: &Path, most: ByteSize, abandoned: Abandoned, limits: config::Neighbours) -> Result<Self> {
         let folder = Arc::new(disk::Folder::open(folder)?);
         let files = Self {
             folder,
@@ -81,6 +84,7 @@ impl Files {
             memory: memory::Memory::new(),
             sections: sections::Sections::new(),
             abandoned,
+            limits,
             runtime: Handle::current(),
         };
         files.folder.remove_drafts()?;
@@ -127,6 +131,9 @@ impl Files {
         if entry.is_whole() && self.memory.has(&entry) || entry.is_usable() {
             if entry.use_now() {
                 self.eviction().use_now(key);
+                if entry.is_met() {
+                    METRICS.neighbours_used.inc();
+                }
             }
             return Some(entry);
         }
@@ -152,7 +159,7 @@ impl Files {
             let begun = runtime.spawn(async move {
                 let archive = open.await?;
                 files.make_room(archive.inside.file(key.ordinal).map_or(0, |file| file.size)).await;
-                let entry = extract::start(files.folder.clone(), key, archive, build_id, turn, files.abandoned)?;
+                let entry = extract::start(&files, key, archive, build_id, turn)?;
                 files.see_through(key, &entry);
                 Ok(entry)
             });
@@ -226,6 +233,15 @@ impl Files {
     fn settle(&self, key: Key, entry: &Entry, cost: Duration, uses: u32) {
         self.eviction().settle(key, entry.size(), cost, uses);
         self.show();
+    }
+
+    /// A file that nobody asked for yet: it is the first to go.
+    async fn keep(&self, key: Key, entry: Entry, cost: Duration) {
+        if !self.cache.contains_key(&key) {
+            entry.keep_cost(cost);
+            self.settle(key, &entry, cost, 0);
+            self.cache.insert(key, Arc::new(entry)).await;
+        }
     }
 
     /// Files go until the rest is no larger than the cache may be.

@@ -1,0 +1,90 @@
+//! What an extraction passes is kept for whoever asks next, as far as it is likely, right, and there is room.
+
+use std::path::{Path, PathBuf};
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::rpmbuild;
+
+use crate::{cached, extractions, wait_for};
+
+const SOURCES: usize = 40;
+const SOURCE_BYTES: usize = 30_000;
+
+/// A program, and the package of its sources: paths to ask for, and their bytes.
+fn package(into: &Path) -> Vec<(String, Vec<u8>)> {
+    let id = rpmbuild::build_id();
+    let program = rpmbuild::program(1_000, &id);
+    let link = rpmbuild::link(&id, "");
+    let noise = rpmbuild::noise(SOURCES * SOURCE_BYTES);
+    let names: Vec<String> = (0..SOURCES).map(|number| format!("/usr/src/debug/many-1.0-1.x86_64/{number:02}.c")).collect();
+    let sources: Vec<(&str, &[u8])> = names.iter().map(String::as_str).zip(noise.chunks(SOURCE_BYTES)).collect();
+    let program: [(&str, &[u8]); 2] = [("/usr/bin/many", &program), (&link, b"../../../../usr/bin/many")];
+    rpmbuild::build(into, "many", "1.0", "1", &[("many", &program), ("many-debugsource", &sources)]);
+    sources.iter().map(|(path, bytes)| (format!("/buildid/{id}/source{path}"), bytes.to_vec())).collect()
+}
+
+fn kept(gateway: &Gateway) -> f64 {
+    gateway.metric("gateway_neighbours_kept_total")
+}
+
+#[test]
+fn one_extraction_is_enough_for_many_sources_of_a_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = package(folder.path());
+    let index = Sqlite::of(&[folder.path()]);
+    let gateway = Gateway::start(&index.url());
+    let (path, bytes) = &sources[SOURCES / 2];
+    assert!(gateway.get(path).body == *bytes, "other bytes");
+    wait_for("the neighbours", || kept(&gateway) == SOURCES as f64 - 1.0);
+    for (path, bytes) in &sources {
+        assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
+    }
+    assert_eq!(extractions(&gateway, "whole"), 1.0);
+    assert_eq!(gateway.metric("gateway_neighbours_used_total"), SOURCES as f64 - 1.0);
+    let off = Gateway::start_with(&index.url(), "[neighbours]\nbytes = \"0B\"\n", &[]);
+    for (path, bytes) in &sources {
+        assert!(off.get(path).body == *bytes, "{path}: other bytes");
+    }
+    assert_eq!((extractions(&off, "whole"), kept(&off)), (SOURCES as f64, 0.0));
+}
+
+#[test]
+fn the_nearest_are_kept_and_no_more_than_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = package(folder.path());
+    let index = Sqlite::of(&[folder.path()]);
+    let limits = format!("[neighbours]\nbytes = \"{}B\"\n", SOURCE_BYTES * 8);
+    let gateway = Gateway::start_with(&index.url(), &limits, &[]);
+    let middle = SOURCES / 2;
+    assert!(gateway.get(&sources[middle].0).body == sources[middle].1, "other bytes");
+    wait_for("the neighbours", || kept(&gateway) == 8.0);
+    for (path, bytes) in &sources[middle - 4..=middle + 4] {
+        assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
+    }
+    assert_eq!(extractions(&gateway, "whole"), 1.0);
+    assert!(gateway.get(&sources[0].0).body == sources[0].1, "other bytes");
+    assert_eq!(extractions(&gateway, "whole"), 2.0);
+}
+
+#[test]
+fn neighbours_never_put_out_what_somebody_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = package(folder.path());
+    let index = Sqlite::of(&[folder.path()]);
+    // Room for ten files; two are asked for.
+    let size = format!("{}B", SOURCE_BYTES * 10);
+    let gateway = Gateway::start_with(&index.url(), "", &["--cache-size", &size]);
+    for (path, bytes) in [&sources[0], &sources[SOURCES - 1]] {
+        assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
+    }
+    let most = SOURCES as f64 - 2.0;
+    wait_for("the neighbours", || kept(&gateway) >= most - 10.0);
+    wait_for("room", || gateway.metric("gateway_files") <= 10.0);
+    let before = extractions(&gateway, "whole");
+    for (path, bytes) in [&sources[0], &sources[SOURCES - 1]] {
+        assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
+    }
+    assert_eq!(extractions(&gateway, "whole"), before);
+    let sizes: Vec<u64> = cached(&gateway).iter().map(PathBuf::as_path).map(|file| file.metadata().unwrap().len()).collect();
+    assert!(sizes.iter().all(|size| *size == SOURCE_BYTES as u64), "{sizes:?}");
+}
