@@ -27,6 +27,7 @@ evmctl ima-evm-utils ima-evm-utils
 rpm rpm rpm
 objcopy binutils binutils
 bsdtar libarchive-tools bsdtar
+dpkg-deb dpkg dpkg
 cpio cpio cpio
 zstd zstd zstd
 xz xz-utils xz

@@ -1,12 +1,14 @@
 //! A cache folder that is full, cannot be written or is removed while members are served, and a gateway that is killed while it
 //! writes there.
 
-use std::path::Path;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::http;
+use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::rpmbuild;
 use compat_tests::scale;
 use compat_tests::small_disk::SmallDisk;
@@ -247,6 +249,42 @@ fn a_gateway_killed_while_files_grow_leaves_whole_ones_or_none() {
         }
     }
     eprintln!("{left} whole files were taken over");
+}
+
+#[test]
+fn a_gateway_killed_while_fifty_files_grow_leaves_nothing_of_them() {
+    const FILES: u16 = 50;
+    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let members = packages(folder.path(), FILES, 300 << 10);
+    // Each archive stops in the middle, so that all files grow at once.
+    let (root, opened) = (folder.path().to_owned(), gate.clone());
+    let store = Odd::start(move |head, stream| {
+        let bytes = odd::file(&root, head);
+        odd::begin(stream, bytes.len());
+        let _ = stream.write_all(&bytes[..bytes.len() / 2]);
+        opened.pass();
+        let _ = stream.write_all(&bytes[bytes.len() / 2..]);
+    });
+    let index = Sqlite::empty();
+    index.add_store("store", "mirror", folder.path(), &store.url());
+    let mut gateway = Gateway::start_with(&index.url(), "[limits]\nextractions = 128\n", &[]);
+    let bodies: Vec<_> = members.iter().map(|member| http::begin(gateway.port, &member.path).unwrap().1).collect();
+    assert_eq!((store.connections(), gateway.metric("gateway_files")), (usize::from(FILES), f64::from(FILES)));
+    gateway.process().kill();
+    for mut body in bodies {
+        let mut bytes = Vec::new();
+        let ended = body.read_to_end(&mut bytes);
+        assert!(ended.is_err() || bytes.len() < 300 << 10, "a whole body of a file that was not whole");
+    }
+    assert_eq!(names(&gateway.cache()), Vec::<PathBuf>::new());
+    gate.open();
+    gateway.restart();
+    assert_eq!((names(&gateway.cache()).len(), gateway.metric("gateway_files")), (0, 0.0));
+    for member in &members {
+        member.ask(gateway.port).unwrap();
+    }
+    wait_for("all files", || names(&gateway.cache()).len() == members.len());
+    assert_whole(&gateway.cache(), &members);
 }
 
 /// A gateway whose cache folder is a link to another folder.
