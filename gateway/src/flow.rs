@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::archives::Failure;
+use crate::failure::Failure;
 
 /// How often is looked before it is given up.
 const LOOKS: u32 = 8;

@@ -23,6 +23,7 @@ mod config;
 mod connection;
 mod deliver;
 mod error;
+mod failure;
 mod federation;
 mod files;
 mod filter;

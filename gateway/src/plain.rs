@@ -15,7 +15,8 @@ use sql::Location;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::archives::{Failure, open_below_root};
+use crate::archives::open_below_root;
+use crate::failure::Failure;
 use crate::files::Entry;
 
 /// Memory for names of sources.

@@ -12,7 +12,8 @@ use artifact::{BuildId, Kind};
 use sql::{Location, Record, StoredPackage};
 
 use crate::answer::{Found, Undecided};
-use crate::archives::{Archive, Archives, Failure, Wanted};
+use crate::archives::{Archive, Archives, Wanted};
+use crate::failure::Failure;
 use crate::files::{Content, Files};
 use crate::lookup::Lookup;
 use crate::plain::Plain;

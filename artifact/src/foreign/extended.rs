@@ -4,12 +4,15 @@
 //! "Storing Sparse Files".
 
 use std::collections::VecDeque;
+use std::io;
 
 use tar::GnuHeader;
 
-use super::tar::{BLOCK_BYTES, broken};
-use crate::Result;
 use crate::payload::refuse;
+use crate::{Error, Result};
+
+/// A tar archive is made of these.
+pub(super) const BLOCK_BYTES: usize = 512;
 
 /// More pieces of a sparse file are not believed.
 const MOST_SEGMENTS: usize = 1 << 16;
@@ -191,4 +194,8 @@ pub(super) fn stored_map(mut block: impl FnMut() -> Result<[u8; BLOCK_BYTES]>) -
             return segments(&numbers);
         }
     }
+}
+
+pub(super) fn broken(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::Payload { expected: format!("{what} in a tar header"), found: error.to_string() }
 }

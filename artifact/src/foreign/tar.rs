@@ -8,12 +8,11 @@ use std::io::{self, BufReader, ErrorKind, Read};
 
 use tar::Header;
 
-use super::extended::{self, Extended, Segment};
+pub(super) use super::extended::BLOCK_BYTES;
+use super::extended::{self, Extended, Segment, broken};
 use crate::payload::{fill, refuse, unwrap, wrap};
 use crate::{Error, Result, path};
 
-/// A tar archive is made of these.
-pub(super) const BLOCK_BYTES: usize = 512;
 /// A longer name, of GNU's kind, is not believed. PATH_MAX is 4,096.
 const MOST_NAME_BYTES: u64 = 16 << 10;
 /// A longer extended header is not believed.
@@ -288,8 +287,4 @@ impl Read for Bounded<'_> {
 
 fn cut_off(expected: u64, found: u64) -> Error {
     Error::Payload { expected: format!("{expected} more bytes of a tar archive"), found: format!("its end after {found}") }
-}
-
-pub(super) fn broken(what: &'static str) -> impl FnOnce(io::Error) -> Error {
-    move |error| Error::Payload { expected: format!("{what} in a tar header"), found: error.to_string() }
 }

@@ -12,7 +12,8 @@ use rustix::fs::OFlags;
 use sql::{Location, StoredPackage};
 
 use super::parts::Parts;
-use super::{Archives, Bytes, Failure, READ_BYTES, ended_early, place, read_header};
+use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header};
+use crate::failure::Failure;
 use crate::sigcache;
 
 impl Archives {

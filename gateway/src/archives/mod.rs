@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use url::Url;
 
+use crate::failure::Failure;
 use crate::flow::Flow;
 use crate::http_client;
 use crate::metrics::METRICS;
@@ -159,20 +160,6 @@ impl Wanted {
     pub(crate) fn of(artifact: &Artifact) -> Self {
         Self { ordinal: artifact.ordinal, file: foreign::file(artifact).map(Arc::new) }
     }
-}
-
-/// Why a location gave nothing.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// It definitely does not have the file.
-    #[error("{0}")]
-    Absent(String),
-    /// It could not be asked, or what it gave is broken.
-    #[error("{0}")]
-    Unknown(String),
-    /// It is not to blame: this machine could not take the file, wherever it comes from.
-    #[error("{0}")]
-    Here(String),
 }
 
 impl Archives {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sql::StoredPackage;
 
-use super::{Archive, Archives, Failure, Wanted, key};
+use super::{Archive, Archives, Wanted, key};
+use crate::failure::Failure;
 
 /// Where an archive was opened: what to blame when its payload is broken, and from where to go on.
 pub(crate) struct Place {

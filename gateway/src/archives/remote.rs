@@ -11,7 +11,8 @@ use tokio::task::spawn_blocking;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::parts::Parts;
-use super::{Archives, Bytes, Failure, READ_BYTES, ended_early, place, read_header, url};
+use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header, url};
+use crate::failure::Failure;
 use crate::http_client::reason;
 
 /// A header over HTTP has to be there within this time.

@@ -11,7 +11,7 @@ use futures::Stream;
 use tokio::task::spawn_blocking;
 
 use super::Entry;
-use crate::archives::Failure;
+use crate::failure::Failure;
 
 /// Bytes read at once.
 const CHUNK: u64 = 256 << 10;

@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use artifact::header;
-use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT, XattrFlags,
-};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::Key;
+use super::cost::cost;
 use super::entry::{About, Entry};
 use super::signature::{self, Signature};
 use super::stand_in::{Room, StandIn};
@@ -228,32 +227,6 @@ pub(super) struct Found {
     pub(super) cost: Duration,
 }
 
-/// The extended attribute (xattr(7)) that says what a file cost, in microseconds. Not every file system has any.
-const COST: &str = "user.darkserver.cost";
-
-/// Keeps what the extraction of a file took.
-pub(super) fn keep_cost(file: &File, cost: Duration) -> io::Result<()> {
-    let microseconds = cost.as_micros().to_string();
-    Ok(rustix::fs::fsetxattr(file, COST, microseconds.as_bytes(), XattrFlags::empty())?)
-}
-
-fn kept_cost(path: &Path) -> Option<Duration> {
-    let mut bytes = [0; 20];
-    let length = rustix::fs::lgetxattr(path, COST, &mut bytes[..]).ok()?;
-    let microseconds = std::str::from_utf8(bytes.get(..length)?).ok()?.parse().ok()?;
-    Some(Duration::from_micros(microseconds))
-}
-
-/// What the extraction of a file of `size` bytes took.
-pub(super) fn cost(path: &Path, size: u64) -> Duration {
-    kept_cost(path).unwrap_or_else(|| guessed_cost(size))
-}
-
-/// What is taken for a file that does not say: as if it had come at 100 MB/s, so that all such files are alike.
-fn guessed_cost(size: u64) -> Duration {
-    Duration::from_nanos(size.saturating_mul(10))
-}
-
 /// Has the gateway of a draft gone?
 fn is_left(draft: &Path) -> bool {
     let locked = File::open(draft).map(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive));
@@ -314,6 +287,7 @@ fn parse_name(name: &str) -> Option<(Key, u64, &str)> {
 mod tests {
     use std::io::Write;
 
+    use super::super::cost::{guessed_cost, keep_cost, kept_cost};
     use super::*;
 
     #[test]

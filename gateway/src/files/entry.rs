@@ -12,10 +12,12 @@ use artifact::{BuildId, Identity};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::Content;
+use super::cost::keep_cost;
 use super::signature::{self, Signature};
 use super::stand_in::Room;
-use super::{Content, disk};
-use crate::archives::{Failure, read_header};
+use crate::archives::read_header;
+use crate::failure::Failure;
 use crate::flow::Flow;
 
 /// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
@@ -230,7 +232,7 @@ impl Entry {
 
     /// Keeps beside the file what it cost, for the next run.
     pub(super) fn keep_cost(&self, cost: Duration) {
-        if let Err(error) = self.file().and_then(|file| disk::keep_cost(&file, cost)) {
+        if let Err(error) = self.file().and_then(|file| keep_cost(&file, cost)) {
             tracing::debug!(path = %self.about.path.display(), %error, "what a file cost will be guessed after a restart");
         }
     }

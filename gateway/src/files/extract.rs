@@ -15,8 +15,9 @@ use super::entry::{About, Note, Progress};
 use super::growing::Growing;
 use super::neighbours::Neighbours;
 use super::{Entry, Files, Key};
-use crate::archives::{Archive, Failure, Inside};
+use crate::archives::{Archive, Inside};
 use crate::config::Abandoned;
+use crate::failure::Failure;
 use crate::metrics::METRICS;
 use crate::turns::Turn;
 
@@ -156,8 +157,14 @@ impl Work {
                 false => End::Archive(Failure::Unknown(format!("{}: {error}", self.nvra))),
             })
         };
-        if archive.enter(self.ordinal, &flowing, growing).map_err(|error| end(growing, error))? {
-            return self.finish(growing, draft);
+        match archive.enter(self.ordinal, &flowing, growing) {
+            Ok(true) => return self.finish(growing, draft),
+            Ok(false) => {}
+            Err(error) if growing.ended.is_some() || unwanted.load(Ordering::Relaxed) => return Err(end(growing, error)),
+            Err(error) => {
+                tracing::debug!(%error, nvra = self.nvra, "a payload that was entered is read from its first byte");
+                growing.begin();
+            }
         }
         let payload = flowing(archive.take());
         match &archive.inside {

@@ -10,7 +10,7 @@ use artifact::elf::{self, Early};
 
 use super::entry::{Note, Progress, may_leave};
 use super::extract::{End, Work, refused};
-use crate::archives::Failure;
+use crate::failure::Failure;
 
 /// How much of an ELF file is looked at before the first byte leaves, and how much if its notes are further behind.
 const FIRST_BYTES: u64 = 64 << 10;

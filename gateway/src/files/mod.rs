@@ -9,9 +9,10 @@
 //! - [`stand_in`] is for what the disk does not take.
 //! - [`sections`] finds the sections of a file, and remembers where they are.
 //! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
-//! - [`eviction`] says which file goes when the cache is full; it is unlinked, and responses in flight keep their descriptor.
+//! - [`eviction`] says, by [`mod@cost`] and use, which file goes when the cache is full; it is unlinked, and responses in flight keep their descriptor.
 
 mod content;
+mod cost;
 mod disk;
 mod entry;
 mod eviction;
@@ -35,8 +36,9 @@ use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 use tokio::runtime::Handle;
 
-use crate::archives::{Archive, Failure};
+use crate::archives::Archive;
 use crate::config::{self, Abandoned};
+use crate::failure::Failure;
 use crate::metrics::METRICS;
 use crate::turns::Turn;
 
@@ -195,11 +197,13 @@ impl Files {
 
     /// A file that grows has its room from now on; what it cost is known when it is whole, and one that fails takes no room any more.
     fn see_through(&self, key: Key, entry: &Arc<Entry>) {
-        self.eviction().begin(key, entry.size());
+        // One that is larger than the whole cache is not kept, and puts nothing out.
+        let fits = entry.size() <= self.most;
+        self.eviction().begin(key, if fits { entry.size() } else { 0 });
         self.show();
         let (this, began, failed) = (self.clone(), Instant::now(), entry.failed());
         // Another gateway extracted it, and knows what that took.
-        let cost = entry.is_whole().then(|| disk::cost(entry.path(), entry.size()));
+        let cost = entry.is_whole().then(|| cost::cost(entry.path(), entry.size()));
         let entry = Arc::downgrade(entry);
         self.runtime.spawn(async move {
             this.evict().await;
@@ -212,7 +216,7 @@ impl Files {
             }
             match (this.cache.get(&key).await, entry.upgrade()) {
                 (Some(current), Some(entry)) if Arc::ptr_eq(&current, &entry) => {
-                    if failed || entry.is_evicted() {
+                    if failed || !fits || entry.is_evicted() {
                         this.forget(key, &entry).await;
                     } else {
                         if is_new {

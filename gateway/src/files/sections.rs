@@ -12,7 +12,7 @@ use moka::future::Cache;
 use tokio::task::spawn_blocking;
 
 use super::{Entry, Files, Key};
-use crate::archives::Failure;
+use crate::failure::Failure;
 
 /// Sections that are remembered.
 const MOST: u64 = 20_000;

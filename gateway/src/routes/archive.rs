@@ -8,9 +8,10 @@ use artifact::{Format, Identity};
 use sql::StoredPackage;
 
 use super::{resource, tail};
-use crate::archives::{Failure, expect_unchanged, open_below_root, published};
+use crate::archives::{expect_unchanged, open_below_root, published};
 use crate::deliver;
 use crate::error;
+use crate::failure::Failure;
 use crate::files::Entry;
 use crate::resolve::Gateway;
 

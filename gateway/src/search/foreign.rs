@@ -10,7 +10,8 @@ use sql::{Record, StoredPackage};
 use super::member::{Begin, FIRST_BYTES_WITHIN, LEAST_PATIENCE, Need};
 use super::{Run, found};
 use crate::answer::Found;
-use crate::archives::{Failure, Wanted};
+use crate::archives::Wanted;
+use crate::failure::Failure;
 use crate::plain;
 
 impl Run<'_> {

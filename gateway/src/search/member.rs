@@ -9,7 +9,8 @@ use artifact::BuildId;
 use sql::StoredPackage;
 
 use super::{MOST_LOOKS, Run, half_way_to, open_within};
-use crate::archives::{Archive, Failure, Wanted};
+use crate::archives::{Archive, Wanted};
+use crate::failure::Failure;
 use crate::files::{Content, Entry, Key};
 use crate::turns::Turn;
 
