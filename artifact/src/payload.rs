@@ -4,6 +4,7 @@
 //! - `cpio`: the header of one member, in the three forms that rpm writes;
 //! - [`Members`]: a walk over the members, each tied to its file in the RPM's header;
 //! - [`Entrances`]: where a payload can be entered without reading it from its first byte (`blocks`: those of xz);
+//! - `deliver`: the contents of one member, compared with its size and digest;
 //! - `hard_links`: which files are one file, because only one member of such a group carries contents.
 //!
 //! Everything streams, and nothing is looked up by walking a list: 16,000 files cost 16,000 steps.
@@ -11,6 +12,7 @@
 mod blocks;
 mod cpio;
 mod decompress;
+mod deliver;
 mod entrances;
 mod hard_links;
 mod members;
@@ -18,15 +20,13 @@ mod members;
 use std::io::{self, ErrorKind, Read, Write};
 
 pub use decompress::open;
+pub(crate) use deliver::deliver;
 pub use entrances::{Entrances, Part};
 pub(crate) use hard_links::HardLinks;
 pub use members::{Member, Members};
 
 use crate::header::{File, Header};
 use crate::{Error, Result};
-
-/// What `out` of [`extract`] gets at once.
-const CHUNK_BYTES: usize = 128 << 10;
 
 /// Writes one member to `out`, in chunks of 128 KiB, and stops reading the payload right after it.
 ///
@@ -73,32 +73,6 @@ pub(crate) fn regular_file(header: &Header, ordinal: u32) -> Result<&File> {
 /// What to say when a payload ended without the contents of `file`.
 pub fn missing(file: &File) -> Error {
     Error::Payload { expected: format!("the contents of {}", file.path), found: "an archive without them".into() }
-}
-
-/// Copies the contents of `file` to `out` and compares their length with the header's, and their digest where it has one.
-pub(crate) fn deliver(contents: &mut impl Read, file: &File, out: &mut impl Write) -> Result<()> {
-    let mut hasher = file.digest.as_ref().map(|digest| digest.algorithm().hasher());
-    let chunk_bytes = usize::try_from(file.size).map_or(CHUNK_BYTES, |size_bytes| size_bytes.clamp(1, CHUNK_BYTES));
-    let mut chunk = vec![0; chunk_bytes];
-    let mut delivered = 0;
-    loop {
-        let filled = fill(contents, &mut chunk)?;
-        if let Some(hasher) = &mut hasher {
-            hasher.update(&chunk[..filled]);
-        }
-        out.write_all(&chunk[..filled])?;
-        delivered += filled as u64;
-        if filled < chunk.len() {
-            break;
-        }
-    }
-    if delivered != file.size {
-        return refuse(format!("{} bytes of {}", file.size, file.path), delivered.to_string());
-    }
-    match (&file.digest, hasher) {
-        (Some(digest), Some(hasher)) => digest.check(hasher, &file.path),
-        _ => Ok(()),
-    }
 }
 
 /// Reads until `buffer` is full or the input ends, and says how many bytes came.

@@ -1,13 +1,14 @@
 //! The bytes of an entry that a response delivers, as they become available.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::Stream;
+use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::spawn_blocking;
 
 use super::Entry;
@@ -92,18 +93,27 @@ impl Content {
                     let whole = content.entry.available(content.entry.size());
                     whole.await.map_err(|failure| io::Error::other(failure.to_string()))?;
                 }
-                let ends = (at + length == content.range.end).then(|| content.entry.clone());
-                let (file, bytes) = spawn_blocking(move || {
-                    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-                    file.read_exact_at(&mut bytes, at)?;
-                    // The last bytes do not leave unless all of them were of one file.
-                    ends.map_or(Ok(()), |entry| entry.expect_as_opened(&file))?;
-                    io::Result::Ok((file, bytes))
-                })
-                .await
-                .map_err(io::Error::other)??;
-                Ok(Some((Bytes::from(bytes), (Some(file), at + length))))
+                let bytes = read(&file, at, usize::try_from(length).unwrap_or(0)).await?;
+                let next = at + bytes.len() as u64;
+                // The last bytes do not leave unless all of them were of one file.
+                if next == content.range.end {
+                    content.entry.expect_as_opened(&file).await?;
+                }
+                Ok(Some((bytes, (Some(file), next))))
             }
         })
     }
+}
+
+/// At least one byte from `at` on, at most `length`: at once where they are in memory, else by a thread that may wait for the disk.
+async fn read(file: &Arc<File>, at: u64, length: usize) -> io::Result<Bytes> {
+    let mut bytes = vec![0; length];
+    // Not every file system can tell whether it would wait.
+    if let Ok(found @ 1..) = preadv2(file, &mut [IoSliceMut::new(&mut bytes)], at, ReadWriteFlags::NOWAIT) {
+        bytes.truncate(found);
+        return Ok(bytes.into());
+    }
+    let file = file.clone();
+    let read = move || file.read_exact_at(&mut bytes, at).map(|()| bytes.into());
+    spawn_blocking(read).await.map_err(io::Error::other)?
 }

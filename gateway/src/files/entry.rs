@@ -82,8 +82,10 @@ pub(crate) struct About {
 pub(crate) enum Progress {
     /// So many bytes are written, not yet verified.
     Growing(u64),
-    /// All there and verified.
+    /// All there and verified; the disk may not have it yet.
     Whole,
+    /// All there, and the disk has it under its name, unless it was evicted.
+    Kept,
     /// Ended: why.
     Failed(Failure),
 }
@@ -96,7 +98,7 @@ impl Entry {
 
     /// An entry whose file is there.
     pub(super) fn whole(about: About) -> Self {
-        Self::new(about, None, watch::channel(Progress::Whole).1)
+        Self::new(about, None, watch::channel(Progress::Kept).1)
     }
 
     /// An entry whose file is there, and that nobody asked for.
@@ -117,18 +119,19 @@ impl Entry {
         let metadata = file.metadata()?;
         let (size, mtime) = (metadata.len(), metadata.mtime());
         let about = About { size, mtime, digest: String::new(), signature: None, path: PathBuf::new() };
-        let entry = Self::new(about, Some(Arc::new(file)), watch::channel(Progress::Whole).1);
+        let entry = Self::new(about, Some(Arc::new(file)), watch::channel(Progress::Kept).1);
         Ok(Self { opened: Some(State::of(&metadata)), ..entry })
     }
 
     /// Expects an archive to be as it was opened; of a member there is nothing to expect.
-    pub(super) fn expect_as_opened(&self, file: &File) -> io::Result<()> {
-        match self.opened {
-            Some(opened) if State::of(&file.metadata()?) != opened => {
-                Err(io::Error::other("expected an archive that stays as it was opened, found it changed"))
-            }
-            _ => Ok(()),
+    pub(super) async fn expect_as_opened(&self, file: &Arc<File>) -> io::Result<()> {
+        let Some(opened) = self.opened else { return Ok(()) };
+        let file = file.clone();
+        let found = spawn_blocking(move || file.metadata()).await.map_err(io::Error::other)??;
+        if State::of(&found) == opened {
+            return Ok(());
         }
+        Err(io::Error::other("expected an archive that stays as it was opened, found it changed"))
     }
 
     /// Expects an archive to be the package `identity`.
@@ -199,15 +202,16 @@ impl Entry {
     pub(super) fn is_usable(&self) -> bool {
         match &*self.progress.borrow() {
             Progress::Growing(_) => true,
-            Progress::Whole if self.is_evicted() => false,
-            Progress::Whole => std::fs::symlink_metadata(&self.about.path).is_ok_and(|found| found.len() == self.size()),
+            Progress::Whole | Progress::Kept if self.is_evicted() => false,
+            Progress::Whole => true,
+            Progress::Kept => std::fs::symlink_metadata(&self.about.path).is_ok_and(|found| found.len() == self.size()),
             Progress::Failed(_) => false,
         }
     }
 
     /// Is it all there?
     pub(super) fn is_whole(&self) -> bool {
-        matches!(&*self.progress.borrow(), Progress::Whole)
+        matches!(&*self.progress.borrow(), Progress::Whole | Progress::Kept)
     }
 
     /// Did its extraction fail, from every location?
@@ -215,11 +219,11 @@ impl Entry {
         matches!(&*self.progress.borrow(), Progress::Failed(_))
     }
 
-    /// Comes when the extraction has ended: did it fail? Holds no entry.
+    /// Comes when the extraction has ended and the disk has what it brought: did it fail? Holds no entry.
     pub(super) fn failed(&self) -> impl Future<Output = bool> + use<> {
         let mut progress = self.progress.clone();
         async move {
-            let ended = progress.wait_for(|progress| !matches!(progress, Progress::Growing(_))).await;
+            let ended = progress.wait_for(|progress| matches!(progress, Progress::Kept | Progress::Failed(_))).await;
             ended.is_ok_and(|progress| matches!(*progress, Progress::Failed(_)))
         }
     }
@@ -268,7 +272,7 @@ impl Entry {
     /// # Errors
     /// Where the file cannot be read any more, or its extraction failed.
     pub(crate) async fn carries(&self, expected: &BuildId) -> io::Result<bool> {
-        if self.note.get().is_none() && matches!(&*self.progress.borrow(), Progress::Whole) {
+        if self.note.get().is_none() && self.is_whole() {
             let file = self.file()?;
             let note = spawn_blocking(move || Note::of(&file)).await.map_err(io::Error::other)?;
             self.note.get_or_init(|| note);
@@ -344,7 +348,7 @@ impl Entry {
         let mut progress = self.progress.clone();
         loop {
             match &*progress.borrow_and_update() {
-                Progress::Whole => return Ok(self.size()),
+                Progress::Whole | Progress::Kept => return Ok(self.size()),
                 Progress::Failed(failure) => return Err(failure.clone()),
                 Progress::Growing(written) => {
                     let may_leave = may_leave(*written, self.size());

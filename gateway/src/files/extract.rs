@@ -192,6 +192,7 @@ impl Work {
         growing: &mut Growing<'_>,
         neighbours: &mut Neighbours,
     ) -> artifact::Result<()> {
+        neighbours.expect(header, self.ordinal);
         while let Some(mut member) = members.next()? {
             if member.holds(self.ordinal) {
                 return member.deliver(growing);
@@ -202,7 +203,7 @@ impl Work {
         Err(file.map_or(artifact::Error::Payload { expected: self.path.clone(), found: "no such file".into() }, payload::missing))
     }
 
-    /// All bytes are there, and are those of the header: gives the file its name, and says so.
+    /// All bytes are there, and are those of the header: everybody is told, and then the file gets its name.
     fn finish(&self, growing: &mut Growing<'_>, draft: &mut Option<Draft>) -> Result<(), End> {
         if let Some(expected) = &self.build_id
             && (growing.rewritten || !self.entry.is_noted())
@@ -211,32 +212,51 @@ impl Work {
             self.expect(expected, &note)?;
             self.entry.note(note);
         }
-        // Neither the cache nor a reader has it: who began the extraction went away before it was in the cache.
-        let is_abandoned = Arc::strong_count(&self.entry) == 1;
-        let folder = &self.files.folder;
-        if self.entry.is_in_memory() {
-            self.entry.unnamed();
-        } else if !is_abandoned
-            && !self.entry.is_evicted()
-            && let Some(draft) = draft.take()
-        {
-            draft.file.sync_data().map_err(|error| End::All(refused(&self.about, &error)))?;
-            match folder.publish(draft, &self.about) {
-                Ok(()) => self.entry.named(),
-                Err(error) => {
-                    let (nvra, cause) = (&self.nvra, refused(&self.about, &error));
-                    tracing::warn!(%nvra, %cause, "a whole member could not be kept");
-                    self.entry.unnamed();
-                }
-            }
-        }
         let (nvra, path, seconds) = (&self.nvra, &self.path, growing.began.elapsed().as_secs_f64());
         METRICS.extraction_seconds.observe(seconds);
         METRICS.extractions.with_label_values(&["whole"]).inc();
         tracing::debug!(%nvra, path, bytes = self.about.size, seconds, "extracted");
+        // Clients do not wait for the disk.
         self.sender.send_replace(Progress::Whole);
+        match draft.take() {
+            Some(draft) if self.is_to_be_kept() => self.keep(draft),
+            _ => self.leave(),
+        }
+        // Not before: what the disk has still to take is no more than extractions may bring at a time.
         self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(())
+    }
+
+    /// Not where neither the cache nor a reader has it: who began the extraction went away before it was in the cache.
+    fn is_to_be_kept(&self) -> bool {
+        !self.entry.is_in_memory() && !self.entry.is_evicted() && Arc::strong_count(&self.entry) > 1
+    }
+
+    /// Brings the whole file to the disk and gives it its name; whoever has it open goes on where that fails.
+    fn keep(&self, draft: Draft) {
+        let synced = draft.file.sync_data();
+        let is_synced = synced.is_ok();
+        match synced.and_then(|()| self.files.folder.publish(draft, &self.about)) {
+            Ok(()) => {
+                self.entry.named();
+                self.sender.send_replace(Progress::Kept);
+            }
+            Err(error) => {
+                let (nvra, cause) = (&self.nvra, refused(&self.about, &error));
+                tracing::warn!(%nvra, %cause, "a whole member could not be kept");
+                if is_synced {
+                    return self.leave();
+                }
+                // What is read from now on need not be what was written.
+                self.sender.send_replace(Progress::Failed(cause));
+            }
+        }
+    }
+
+    /// The disk does not get it.
+    fn leave(&self) {
+        self.entry.unnamed();
+        self.sender.send_replace(Progress::Kept);
     }
 
     /// Expects what a file says of its build-id.

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use artifact::elf::{self, Early};
 
@@ -15,6 +15,10 @@ use crate::failure::Failure;
 /// How much of an ELF file is looked at before the first byte leaves, and how much if its notes are further behind.
 const FIRST_BYTES: u64 = 64 << 10;
 const MOST_FIRST_BYTES: u64 = 1 << 20;
+
+/// Clients are told of so many more bytes, or of fewer after this time: waking them costs as much as the bytes.
+const STEP: u64 = 512 << 10;
+const SOON: Duration = Duration::from_millis(20);
 
 /// Writes a member, out of one archive after the other, and says how far it is.
 pub(super) struct Growing<'a> {
@@ -27,8 +31,9 @@ pub(super) struct Growing<'a> {
     at: u64,
     /// Bytes that have to be there before any may leave.
     first: u64,
-    /// Bytes that somebody may have seen.
-    released: u64,
+    /// Bytes that clients were told of, and when.
+    told: u64,
+    told_at: Instant,
     /// Bytes were written anew: what the first ones said need not be true any more.
     pub(super) rewritten: bool,
     /// Why it ended, where the archive did not say so.
@@ -45,7 +50,8 @@ impl<'a> Growing<'a> {
             written: 0,
             at: 0,
             first: work.about.size.min(FIRST_BYTES),
-            released: 0,
+            told: 0,
+            told_at: Instant::now(),
             rewritten: false,
             ended: None,
         }
@@ -63,13 +69,18 @@ impl<'a> Growing<'a> {
         self.file.read_exact_at(&mut before, self.at).map_err(|error| End::All(refused(&self.work.about, &error)))?;
         let Some(same) = before.iter().zip(bytes).position(|(before, now)| before != now) else { return Ok(known) };
         let differs = self.at + same as u64;
-        if differs < self.released {
+        if differs < self.released() {
             let nvra = &self.work.nvra;
             let text = format!("{nvra}: expected the bytes of another copy of the archive, found others from byte {differs} on");
             return Err(End::Differs(Failure::Unknown(text)));
         }
         (self.written, self.rewritten) = (differs, true);
         Ok(same)
+    }
+
+    /// Bytes that somebody may have seen.
+    fn released(&self) -> u64 {
+        may_leave(self.told, self.work.about.size)
     }
 
     /// Lets bytes leave that are there, if the first ones are right.
@@ -80,7 +91,7 @@ impl<'a> Growing<'a> {
         if let (Some(expected), false) = (&self.work.build_id, self.work.entry.is_noted()) {
             let most = self.work.about.size.min(MOST_FIRST_BYTES);
             // Once they are seen, only the whole file can tell.
-            if self.released == 0 {
+            if self.released() == 0 {
                 let mut first = vec![0; usize::try_from(self.written.min(most)).unwrap_or(0)];
                 self.file.read_exact_at(&mut first, 0).map_err(|error| End::All(refused(&self.work.about, &error)))?;
                 match elf::early_build_id(&first) {
@@ -97,8 +108,10 @@ impl<'a> Growing<'a> {
                 }
             }
         }
-        self.released = self.released.max(may_leave(self.written, self.work.about.size));
-        self.work.sender.send_replace(Progress::Growing(self.written));
+        if self.told == 0 || self.written.saturating_sub(self.told) >= STEP || self.told_at.elapsed() >= SOON {
+            (self.told, self.told_at) = (self.told.max(self.written), Instant::now());
+            self.work.sender.send_replace(Progress::Growing(self.written));
+        }
         Ok(())
     }
 

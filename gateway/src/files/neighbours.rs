@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use artifact::Identity;
-use artifact::header::File;
+use artifact::header::{File, Header};
 use artifact::payload::{self, Member, Members};
 
 use super::{Entry, Files, Key};
@@ -29,6 +29,8 @@ pub(super) struct Neighbours {
     /// Of the member. Only what is in the same one is kept.
     folder: Option<&'static str>,
     began: Instant,
+    /// The number of the first file that may be near enough.
+    first: u32,
     /// In the order of the archive.
     kept: VecDeque<Neighbour>,
     bytes: u64,
@@ -47,7 +49,7 @@ impl Neighbours {
     /// Of the member at `path`, whose extraction began at `began`.
     pub(super) fn new(files: &Files, path: String, began: Instant) -> Self {
         let folder = FOLDERS.into_iter().find(|folder| path.starts_with(folder)).filter(|_| files.limits.bytes.as_u64() > 0);
-        Self { files: files.clone(), folder, began, kept: VecDeque::new(), bytes: 0 }
+        Self { files: files.clone(), folder, began, first: 0, kept: VecDeque::new(), bytes: 0 }
     }
 
     /// The walk begins anew, in another archive.
@@ -56,10 +58,31 @@ impl Neighbours {
         self.bytes = 0;
     }
 
-    /// A member before the wanted one: the nearest are kept, up to half of what may be.
+    /// The walk up to the file with number `ordinal` begins. Archives have their files in the header's order, as good as always: what
+    /// would only make room for others again is not even taken.
+    pub(super) fn expect(&mut self, header: &Header, ordinal: u32) {
+        let (most, mut bytes) = (self.most_before(), 0);
+        self.first = ordinal;
+        while let Some(before) = self.first.checked_sub(1)
+            && let Some(file) = header.by_ordinal(before)
+        {
+            bytes += if self.wants(file, file.is_regular(), most) { file.size } else { 0 };
+            if bytes > most {
+                break;
+            }
+            self.first = before;
+        }
+    }
+
+    /// Half of what may be kept lies before the member.
+    fn most_before(&self) -> u64 {
+        self.files.limits.bytes.as_u64() / 2
+    }
+
+    /// A member before the wanted one: the nearest are kept.
     pub(super) fn pass<R: Read>(&mut self, identity: Identity, member: &mut Member<'_, '_, R>) -> artifact::Result<()> {
-        let most = self.files.limits.bytes.as_u64() / 2;
-        if self.wants(member.file(), member.has_contents(), most) {
+        let most = self.most_before();
+        if member.ordinal() >= self.first && self.wants(member.file(), member.has_contents(), most) {
             self.take(identity, member)?;
             while self.bytes > most
                 && let Some(farthest) = self.kept.pop_front()
