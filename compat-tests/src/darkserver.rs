@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::http;
 use crate::process::{Process, free_port, run};
+use crate::wait_for;
 
 /// A program of this workspace, as built beside the running program or test.
 ///
@@ -115,6 +116,14 @@ impl Gateway {
     /// Its folder of extracted files.
     pub fn cache(&self) -> PathBuf {
         self.folder.path().join("cache").join("files")
+    }
+
+    /// Waits until every file that was sent to its end is in the cache folder: clients do not wait for the disk.
+    ///
+    /// # Panics
+    /// After 20 seconds.
+    pub fn synced(&self) {
+        wait_for("whole files on the disk", || self.metric("gateway_files_syncing") == 0.0);
     }
 
     /// A GET request.

@@ -15,6 +15,8 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "test support: a failure here is a failed test, and says where")]
 
+use std::time::{Duration, Instant};
+
 pub mod certificates;
 pub mod chromium;
 pub mod compiled;
@@ -32,6 +34,20 @@ pub mod process;
 pub mod proxy;
 pub mod rpmbuild;
 pub mod small_disk;
+
+/// Waits until `is_so`.
+///
+/// # Panics
+/// After 20 seconds.
+#[track_caller]
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    const LIMIT: Duration = Duration::from_secs(20);
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// How much a test does: `short` in `make test`, `long` in `make soak`.
 pub fn scale<T>(short: T, long: T) -> T {

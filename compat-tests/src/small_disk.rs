@@ -56,6 +56,8 @@ impl SmallDisk {
 
     /// Mounts it read-only (`ro`) or as before (`rw`).
     pub fn remount(&mut self, how: &str) {
+        // Not while something is written.
+        self.gateway.synced();
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.gateway.process().id().to_string()).arg("--mount");
         if !geteuid().is_root() {

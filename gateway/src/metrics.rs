@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) files_evicted: IntCounter,
     pub(crate) neighbours_kept: IntCounter,
     pub(crate) neighbours_used: IntCounter,
+    pub(crate) files_syncing: IntGauge,
     pub(crate) files_in_memory: IntCounter,
     pub(crate) files_refused: IntCounterVec,
     pub(crate) store_requests: IntCounterVec,
@@ -152,6 +153,7 @@ impl Metrics {
                 .with_label_values::<&str>(&[]),
             files: gauge("gateway_files", "Extracted files on disk."),
             files_bytes: gauge("gateway_files_bytes", "Bytes of extracted files on disk."),
+            files_syncing: gauge("gateway_files_syncing", "Whole files that are on their way to the disk."),
             neighbours_kept: counters(
                 "gateway_neighbours_kept_total",
                 "Members that extractions of others passed, and kept before anybody asked for them.",

@@ -1,11 +1,11 @@
 //! The cache of extracted files, seen from outside.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::fixtures::{self, Truth};
 use compat_tests::rpmbuild;
+use compat_tests::wait_for;
 
 use crate::{build_id, etag, gateway, kinds, member, member_of};
 
@@ -37,6 +37,7 @@ fn a_new_gateway_takes_over_the_files_of_the_one_before() {
     };
     let etags = ask(&gateway);
     assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), rows.len() as f64);
+    gateway.synced();
     gateway.restart();
     assert_eq!(gateway.metric("gateway_files"), rows.len() as f64);
     assert_eq!(ask(&gateway), etags);
@@ -58,6 +59,7 @@ fn a_cached_file_that_somebody_removed_is_extracted_again_unless_it_is_small() {
         assert!(gateway.get(&large).body == made.bytes, "other bytes");
         assert!(gateway.get(&small).body == member_of(&row), "other bytes");
         assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), extractions);
+        gateway.synced();
         for file in std::fs::read_dir(gateway.cache()).unwrap() {
             std::fs::remove_file(file.unwrap().path()).unwrap();
         }
@@ -95,12 +97,9 @@ fn the_cache_stays_below_its_size_and_answers_stay_right() {
             });
         }
     });
+    gateway.synced();
     // A file is evicted right after the answer that it made too much.
-    let started = Instant::now();
-    while bytes_in(&gateway.cache()) > LIMIT {
-        assert!(started.elapsed() < Duration::from_secs(10), "{} bytes in the cache", bytes_in(&gateway.cache()));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("a cache within its size", || bytes_in(&gateway.cache()) <= LIMIT);
     assert!(bytes_in(&gateway.cache()) > 0);
     assert!(gateway.metric("gateway_files_bytes") <= LIMIT as f64);
 }
@@ -115,9 +114,6 @@ fn a_file_larger_than_the_whole_cache_is_served() {
     for _ in 0..200 {
         assert!(gateway.get(&path).body == expected, "other bytes");
     }
-    let started = Instant::now();
-    while bytes_in(&gateway.cache()) > 0 {
-        assert!(started.elapsed() < Duration::from_secs(10), "{} bytes in the cache", bytes_in(&gateway.cache()));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    gateway.synced();
+    wait_for("an empty cache", || bytes_in(&gateway.cache()) == 0);
 }

@@ -76,6 +76,7 @@ fn sources_sections_and_parts_carry_the_signature_of_the_whole_file() {
         }
     }
     // Another process on the same cache folder: the archives are not opened again.
+    gateway.synced();
     gateway.restart();
     for path in ["debuginfo", "section/.debug_info", &format!("source{SOURCES}/src/a.c")] {
         let answer = gateway.get(&format!("/buildid/{id}/{path}"));

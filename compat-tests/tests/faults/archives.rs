@@ -12,9 +12,10 @@ use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::files::FileServer;
 use compat_tests::http;
 use compat_tests::odd::{self, Gate, Odd};
+use compat_tests::wait_for;
 use compat_tests::{rpmbuild, scale};
 
-use crate::{Asked, Random, decided, wait_for};
+use crate::{Asked, Random, decided};
 
 /// Nothing is kept, so that every answer reads its archive.
 const NO_CACHE: [&str; 2] = ["--cache-size", "1KiB"];

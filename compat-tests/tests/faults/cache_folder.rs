@@ -12,8 +12,9 @@ use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::rpmbuild;
 use compat_tests::scale;
 use compat_tests::small_disk::SmallDisk;
+use compat_tests::wait_for;
 
-use crate::{Asked, Random, decided, names, packages, wait_for};
+use crate::{Asked, Random, decided, names, packages};
 
 fn refused(gateway: &Gateway, reason: &str) -> f64 {
     gateway.metric(&format!("gateway_files_refused_total{{reason=\"{reason}\"}}"))
@@ -74,6 +75,7 @@ fn a_disk_that_others_filled() {
     assert!(decided(port, &small.path.replace("executable", "section/.text")).is_some_and(|answer| answer.status == 200));
     disk.empty();
     large.recovers(&disk.gateway);
+    disk.gateway.synced();
     let files = disk.path().join("files");
     assert_eq!(names(&files).len(), 2);
     assert_whole(&files, &[small, large]);
@@ -88,6 +90,8 @@ fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
     let port = disk.gateway.port;
     for member in members.iter().chain(&members) {
         member.ask(port).expect("an answer from a disk that is full of what can be removed");
+        // What is still on its way to the disk cannot be removed.
+        disk.gateway.synced();
     }
     assert_eq!((refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")), (0.0, 0.0));
     assert!(disk.gateway.log().contains("the cache folder's disk is full before the cache is"));
@@ -133,6 +137,7 @@ fn a_disk_that_refuses_in_the_middle_of_a_member() {
         "{}",
         gateway.log()
     );
+    gateway.synced();
     assert_eq!(names(&gateway.cache()).len(), 1);
 }
 
@@ -310,6 +315,7 @@ fn gateways_that_share_a_folder_extract_once_and_keep_its_size_together() {
     // What one has extracted the other finds.
     for member in &members[..3] {
         member.ask(gateways[0].port).expect("an answer");
+        gateways[0].synced();
         member.ask(gateways[1].port).expect("an answer");
     }
     assert_eq!((extractions(&gateways[0]), extractions(&gateways[1])), (3.0, 0.0));

@@ -8,9 +8,10 @@ use compat_tests::debuginfod::Client;
 use compat_tests::http::{self, Answer};
 use compat_tests::mariadb::MariaDb;
 use compat_tests::proxy::{Fault, Proxy};
+use compat_tests::wait_for;
 use compat_tests::{fixtures, scale};
 
-use crate::{Asked, Random, decided, wait_for};
+use crate::{Asked, Random, decided};
 
 /// Found build-ids have to be asked for again all the time, so that only what is kept can answer.
 const SHORT: &str = "[index]\nhit_ttl = \"200ms\"\nmiss_ttl = \"100ms\"\n";

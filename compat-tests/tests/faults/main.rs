@@ -82,16 +82,6 @@ fn decided(port: u16, path: &str) -> Option<Answer> {
     }
 }
 
-/// Waits until `is_so`.
-#[track_caller]
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < RECOVERY, "{what}: not within {RECOVERY:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// So many packages of `bytes` each, in `folder`.
 fn packages(folder: &Path, number: u16, bytes: usize) -> Vec<Asked> {
     (0..number).map(|number| Asked::made(rpmbuild::numbered(folder, &format!("made{number}"), bytes, number))).collect()

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::wait_for;
 use compat_tests::{fixtures, scale};
 
-use crate::{Asked, decided, wait_for};
+use crate::{Asked, decided};
 
 const SHORT: &str = "[index]\nhit_ttl = \"200ms\"\nmiss_ttl = \"100ms\"\n";
 const NOBODYS: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";

@@ -10,8 +10,9 @@ use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::odd::{self, Odd};
+use compat_tests::wait_for;
 
-use crate::{LARGE, cached, copy_of, expect_reset, extractions, index_of, large, path_of, server, wait_for};
+use crate::{LARGE, cached, copy_of, expect_reset, extractions, index_of, large, path_of, server};
 
 /// Changes one byte of an archive's payload, so many bytes before its end.
 fn damage(rpm: &Path, before_end: usize) {

@@ -10,8 +10,9 @@ use compat_tests::files::FileServer;
 use compat_tests::http;
 use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::rpmbuild::{self, Made};
+use compat_tests::wait_for;
 
-use crate::{LARGE, cached, expect_reset, extractions, large, path_of, wait_for};
+use crate::{LARGE, cached, expect_reset, extractions, large, path_of};
 
 /// What the gateway holds back until the whole is right.
 const HELD_BACK: usize = 64 << 10;

@@ -9,8 +9,9 @@ use compat_tests::darkserver::Gateway;
 use compat_tests::files::FileServer;
 use compat_tests::http;
 use compat_tests::odd::Gate;
+use compat_tests::wait_for;
 
-use crate::{LARGE, cached, extractions, index_of, large, path_of, sends_half_before, wait_for};
+use crate::{LARGE, cached, extractions, index_of, large, names, path_of, sends_half_before};
 
 #[test]
 fn the_first_bytes_leave_while_the_archive_is_still_coming() {
@@ -90,7 +91,7 @@ fn a_gateway_killed_in_the_middle_leaves_nothing_incomplete() {
     let (_, mut body) = http::begin(gateway.port, &path_of(&made)).unwrap();
     body.read_exact(&mut vec![0; 1 << 20]).unwrap();
     gateway.process().kill();
-    assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
+    assert_eq!(names(&gateway.cache()), Vec::<PathBuf>::new());
     let broken = body.read_to_end(&mut Vec::new());
     assert!(broken.is_err() || made.bytes.len() > 1 << 20);
     gate.open();

@@ -9,8 +9,9 @@ use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::odd::Odd;
 use compat_tests::rpmbuild::{self};
+use compat_tests::wait_for;
 
-use crate::{copy_of, expect_reset, extractions, index_of, server, wait_for};
+use crate::{copy_of, expect_reset, extractions, index_of, server};
 
 #[test]
 fn redirects_of_a_store_lead_only_where_the_configuration_allows() {

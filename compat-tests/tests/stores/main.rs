@@ -14,7 +14,6 @@ mod unreachable;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::files::FileServer;
@@ -81,19 +80,15 @@ fn expect_reset(gateway: &Gateway, path: &str) {
     }
 }
 
-/// Names in the cache folder.
-fn cached(gateway: &Gateway) -> Vec<PathBuf> {
-    std::fs::read_dir(gateway.cache()).unwrap().map(|file| file.unwrap().path()).collect()
+/// Names in a folder.
+fn names(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect()
 }
 
-/// Waits until `is_so`, which is to happen without another request.
-#[track_caller]
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+/// Names in the cache folder, when the disk has what clients have.
+fn cached(gateway: &Gateway) -> Vec<PathBuf> {
+    gateway.synced();
+    names(&gateway.cache())
 }
 
 fn extractions(gateway: &Gateway, result: &str) -> f64 {

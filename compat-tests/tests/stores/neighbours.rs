@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::rpmbuild;
+use compat_tests::wait_for;
 
-use crate::{cached, extractions, wait_for};
+use crate::{cached, extractions};
 
 const SOURCES: usize = 40;
 const SOURCE_BYTES: usize = 30_000;

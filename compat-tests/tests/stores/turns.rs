@@ -10,8 +10,9 @@ use compat_tests::darkserver::Gateway;
 use compat_tests::http;
 use compat_tests::odd::Gate;
 use compat_tests::rpmbuild::{self, Made};
+use compat_tests::wait_for;
 
-use crate::{LARGE, index_of, path_of, sends_half_before, wait_for};
+use crate::{LARGE, index_of, path_of, sends_half_before};
 
 const TRUSTS: &str = "trusted_proxies = [\"127.0.0.1/32\"]\n";
 const ONE: &str = "198.51.100.1";

@@ -9,8 +9,9 @@ use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::odd::{self, Odd};
+use compat_tests::wait_for;
 
-use crate::{cached, copy_of, expect_reset, index_of, server, wait_for};
+use crate::{cached, copy_of, expect_reset, index_of, server};
 
 #[test]
 fn what_a_store_does_not_have_is_absent() {

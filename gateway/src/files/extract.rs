@@ -216,12 +216,14 @@ impl Work {
         METRICS.extraction_seconds.observe(seconds);
         METRICS.extractions.with_label_values(&["whole"]).inc();
         tracing::debug!(%nvra, path, bytes = self.about.size, seconds, "extracted");
+        METRICS.files_syncing.inc();
         // Clients do not wait for the disk.
         self.sender.send_replace(Progress::Whole);
         match draft.take() {
             Some(draft) if self.is_to_be_kept() => self.keep(draft),
             _ => self.leave(),
         }
+        METRICS.files_syncing.dec();
         // Not before: what the disk has still to take is no more than extractions may bring at a time.
         self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(())
