@@ -56,7 +56,7 @@ impl fmt::Display for Question {
 pub(crate) struct Caller {
     /// Who waits for turns.
     pub(crate) client: Client,
-    /// The addresses that the question has passed, from X-Forwarded-For, with the peer's behind.
+    /// The addresses that the question has passed, from X-Forwarded-For, with the peer's behind; empty where there are no upstreams.
     pub(crate) forwarded_for: String,
     /// How many servers the question has passed.
     pub(crate) hops: usize,

@@ -67,11 +67,15 @@ impl Search {
     async fn look(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
         let known = self.lookup.records(&question.build_id, half_way_to(deadline)).await?;
         let records = known.value;
+        // What nearly everybody asks for.
+        if records.is_empty() && known.away.is_none() {
+            return Ok(Outcome::Absent);
+        }
         let mut run = Run { search: self, client, deadline, causes: Vec::new(), settled: false };
         let found = match &question.what {
             What::Artifact(kind) => run.artifact(&candidates(&records, *kind), &question.build_id).await,
             What::Section(name) => run.section(&records, &question.build_id, name).await,
-            What::Source(path) => run.source(&records, path).await,
+            What::Source(path) => Box::pin(run.source(&records, path)).await,
         };
         // What is not in an answer of earlier may be in the index.
         if !run.settled {

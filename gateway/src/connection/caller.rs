@@ -14,6 +14,12 @@ pub(crate) fn caller(request: &HttpRequest, config: &Config) -> Caller {
     const LONGEST_ELEMENT: usize = 64;
     const MOST_ELEMENTS: usize = 16;
     const LONGEST_AGENT: usize = 256;
+    let client = client(request, config);
+    // Nobody is to be told.
+    if config.federation.upstreams.as_ref().is_none_or(Vec::is_empty) {
+        let hops = forwarded_for(request).count();
+        return Caller { client, hops, ..Caller::default() };
+    }
     let received: Vec<&str> = forwarded_for(request).collect();
     let hops = received.len();
     let is_address = |element: &&str| {
@@ -24,7 +30,7 @@ pub(crate) fn caller(request: &HttpRequest, config: &Config) -> Caller {
     let forwarded_for = addresses.chain(peer).collect::<Vec<_>>().join(", ");
     let user_agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok());
     let user_agent = user_agent.map(|agent| agent.chars().take(LONGEST_AGENT).collect());
-    Caller { client: client(request, config), forwarded_for, hops, user_agent }
+    Caller { client, forwarded_for, hops, user_agent }
 }
 
 /// Who waits for turns: the peer, or who asked the trusted proxy that the request comes through.
@@ -69,7 +75,8 @@ mod tests {
     fn config() -> Config {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("g.toml");
-        std::fs::write(&path, "trusted_proxies = [\"10.0.0.0/8\"]\n").unwrap();
+        let text = "trusted_proxies = [\"10.0.0.0/8\"]\n[federation]\nupstreams = [\"http://u.example\"]\n";
+        std::fs::write(&path, text).unwrap();
         Config::load(Arguments { config: Some(path), ..Arguments::default() }).unwrap()
     }
 

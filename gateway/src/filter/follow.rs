@@ -138,11 +138,11 @@ impl Follower {
         // Before the question: what came later may not be in the answer.
         let now = Instant::now();
         let Some(known) = &self.heads else {
-            self.heads = Some(self.asked(self.index.heads()).await?);
+            self.heads = Some(self.asked(Box::pin(self.index.heads())).await?);
             self.begin_scan("start");
             return Ok(false);
         };
-        match self.asked(self.index.changes(known)).await? {
+        match self.asked(Box::pin(self.index.changes(known))).await? {
             Changes::Since { heads, hashes, is_all } => {
                 if self.trouble.take().is_some() {
                     tracing::info!("the filter is kept up to date again");

@@ -84,13 +84,13 @@ impl Lookup {
         watch.start(&runtime, move || {
             // The query that every question needs.
             let (index, wanted) = (probed.clone(), nobodys.iter().cloned().collect::<Vec<_>>());
-            async move { timed(limit, async move { index.records(&wanted).await }).await.map(drop) }
+            async move { timed(limit, Box::pin(async move { index.records(&wanted).await })).await.map(drop) }
         });
         let queries = Queries { runtime: runtime.clone(), limit, watch: watch.clone() };
         let (asked, asking) = (index.clone(), queries.clone());
         let batches = Batches::new(&runtime, move |build_ids| {
             let (index, queries) = (asked.clone(), asking.clone());
-            async move { queries.here(async move { index.records(&build_ids).await }).await }
+            async move { queries.here(Box::pin(async move { index.records(&build_ids).await })).await }
         });
         let filter = match config.filter {
             true => Filter::start(index.clone(), folder.to_owned(), limit),
@@ -167,7 +167,7 @@ impl Lookup {
     pub(crate) async fn siblings(&self, source_rpm: &str, arch: &str, until: Instant) -> Result<Known<Siblings>, String> {
         let key = (source_rpm.to_owned(), arch.to_owned());
         let (index, (source_rpm, arch)) = (self.index.clone(), key.clone());
-        let query = self.queries.run(async move { index.siblings(&source_rpm, &arch).await });
+        let query = self.queries.run(Box::pin(async move { index.siblings(&source_rpm, &arch).await }));
         match self.ask(until, query).await {
             Ok(siblings) => {
                 let siblings: Siblings = Arc::new(siblings.into_iter().map(Arc::new).collect());

@@ -112,8 +112,8 @@ impl Run<'_> {
         if entry.is_none()
             && let Some(archive) = opened
         {
-            let filled = self.filled(need.clone(), key, build_id, |_| async { Ok(archive) }).await;
-            match filled {
+            let filled = self.filled(need.clone(), key, build_id, |_| async { Ok(archive) });
+            match Box::pin(filled).await {
                 Ok(filled) => entry = Some(filled),
                 Err(trouble) => {
                     self.failed(trouble.failure);
@@ -137,7 +137,7 @@ impl Run<'_> {
                 let deadline = run.location_deadline(others);
                 async move { open_within(&archives, &package, &at, &wanted, deadline).await }
             };
-            match self.filled(need.clone(), key, build_id, open).await {
+            match Box::pin(self.filled(need.clone(), key, build_id, open)).await {
                 Ok(filled) => entry = Some(filled),
                 Err(Trouble { failure, everywhere: true }) => {
                     self.failed(failure);
@@ -207,7 +207,7 @@ impl Run<'_> {
                             None => entry.whole_file().await.map(drop),
                         }
                     };
-                    entry.while_it_flows(patience, place).await
+                    entry.while_it_flows(patience, Box::pin(place)).await
                 }
             }
         };
