@@ -92,7 +92,7 @@ impl Gateway {
         let answer = self.decide(question, caller, deadline).await;
         if let Err(causes) = &answer {
             tracing::warn!(%question, %causes, "undecided");
-            self.undecided.insert(question, causes).await;
+            Box::pin(self.undecided.insert(question, causes)).await;
         }
         answer
     }
@@ -101,8 +101,10 @@ impl Gateway {
         let upstreams_first = self.config.federation.prefer == Prefer::Redirect;
         let mut causes = Vec::new();
         for (upstreams, until) in [(upstreams_first, self.first_deadline(deadline)), (!upstreams_first, deadline)] {
-            let outcome = if upstreams {
-                self.federation.find(question, caller, until).await.map(|found| found.map(Answer::Redirect))
+            let outcome = if upstreams && self.federation.is_empty() {
+                Ok(None)
+            } else if upstreams {
+                Box::pin(self.federation.find(question, caller, until)).await.map(|found| found.map(Answer::Redirect))
             } else {
                 match self.search.run(question, caller.client, until).await {
                     Ok(Outcome::Found(found)) => Ok(Some(Answer::File(found))),
@@ -133,7 +135,7 @@ impl Recent {
     }
 
     async fn find(&self, question: &Question, now: Instant) -> Option<Undecided> {
-        if self.millis(now) > self.until.load(Ordering::Acquire) { None } else { self.questions.get(question).await }
+        if self.millis(now) > self.until.load(Ordering::Acquire) { None } else { Box::pin(self.questions.get(question)).await }
     }
 
     async fn insert(&self, question: &Question, causes: &Undecided) {

@@ -15,6 +15,7 @@ use crate::answer::{Found, Undecided};
 use crate::archives::{Archive, Archives, Wanted};
 use crate::failure::Failure;
 use crate::files::{Content, Files};
+use crate::filter::Said;
 use crate::lookup::Lookup;
 use crate::plain::Plain;
 use crate::question::{Question, What};
@@ -53,29 +54,35 @@ impl Search {
     /// # Errors
     /// Not found, and the index or a store could not be asked.
     pub(crate) async fn run(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
-        let mut outcome = self.look(question, client, deadline).await;
+        let said = self.lookup.filtered(&question.build_id);
+        // What nearly everybody asks for: it must not cost what an answer costs.
+        if said == Said::No {
+            return Ok(Outcome::Absent);
+        }
+        Box::pin(self.look_again(said, question, client, deadline)).await
+    }
+
+    /// Looks until what was found is there to be sent.
+    async fn look_again(&self, said: Said, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
+        let mut outcome = self.look(said, question, client, deadline).await;
         for _ in 0..MOST_LOOKS {
             let Ok(Outcome::Found(found)) = &mut outcome else { break };
             if self.files.hold(&mut found.content) {
                 break;
             }
-            outcome = self.look(question, client, deadline).await;
+            outcome = self.look(said, question, client, deadline).await;
         }
         outcome
     }
 
-    async fn look(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
-        let known = self.lookup.records(&question.build_id, half_way_to(deadline)).await?;
+    async fn look(&self, said: Said, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
+        let known = self.lookup.records_beyond(said, &question.build_id, half_way_to(deadline)).await?;
         let records = known.value;
-        // What nearly everybody asks for.
-        if records.is_empty() && known.away.is_none() {
-            return Ok(Outcome::Absent);
-        }
         let mut run = Run { search: self, client, deadline, causes: Vec::new(), settled: false };
         let found = match &question.what {
             What::Artifact(kind) => run.artifact(&candidates(&records, *kind), &question.build_id).await,
             What::Section(name) => run.section(&records, &question.build_id, name).await,
-            What::Source(path) => Box::pin(run.source(&records, path)).await,
+            What::Source(path) => run.source(&records, path).await,
         };
         // What is not in an answer of earlier may be in the index.
         if !run.settled {

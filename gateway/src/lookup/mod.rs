@@ -114,10 +114,22 @@ impl Lookup {
     /// # Errors
     /// The index could not be asked, and nothing is kept.
     pub(crate) async fn records(&self, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, String> {
-        let said = self.filtered(build_id);
-        if said == Said::No {
-            return Ok(Known::fresh(self.nothing.clone()));
+        match self.filtered(build_id) {
+            Said::No => Ok(Known::fresh(self.nothing.clone())),
+            said => Box::pin(self.records_beyond(said, build_id, until)).await,
         }
+    }
+
+    /// The same, when the filter did not say no.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub(crate) async fn records_beyond(
+        &self,
+        said: Said,
+        build_id: &BuildId,
+        until: Instant,
+    ) -> Result<Known<Arc<Records>>, String> {
         if let Some(records) = self.fresh.get(build_id).await {
             count("memory");
             return Ok(Known::fresh(records));
@@ -141,7 +153,7 @@ impl Lookup {
     }
 
     /// What the filter says. Where the index may be away its word does not count: what cannot be asked is unknown.
-    fn filtered(&self, build_id: &BuildId) -> Said {
+    pub(crate) fn filtered(&self, build_id: &BuildId) -> Said {
         if self.watch.is_sure() { self.filter.ask(build_id) } else { Said::Nothing }
     }
 

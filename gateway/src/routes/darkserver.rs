@@ -71,7 +71,7 @@ async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
             let records = known.value;
             records.json(&links.base, || links.rows(&records))
         }),
-        ids => gateway.lookup.records_of_all(ids, until).await.map(|records| links.rows(&records)),
+        ids => Box::pin(gateway.lookup.records_of_all(ids, until)).await.map(|records| links.rows(&records)),
     };
     rows(json)
 }

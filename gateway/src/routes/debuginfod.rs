@@ -1,8 +1,8 @@
 //! The debuginfod web API (debuginfod(8), WEBAPI): `/buildid/ID/{debuginfo,executable,section/NAME,source/PATH}`.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
-use super::{WasReset, below, tail};
+use super::{Asked, WasReset, below, tail};
 use crate::answer::Answer;
 use crate::connection::{caller, reset_undecided};
 use crate::metrics::METRICS;
@@ -20,9 +20,10 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
         Ok(question) => question,
         Err(malformed) => return error::malformed(&malformed),
     };
+    request.extensions_mut().insert(Asked(question.what.name()));
     let caller = caller(&request, &gateway.config);
     match gateway.answer(&question, &caller).await {
-        Ok(Some(Answer::File(found))) => deliver::file(&request, &gateway.files, found).await,
+        Ok(Some(Answer::File(found))) => Box::pin(deliver::file(&request, &gateway.files, found)).await,
         Ok(Some(Answer::Redirect(redirect))) => deliver::redirect(&request, redirect),
         // Absent for a question that went in a circle is not absent for everybody.
         Ok(None) if caller.hops >= gateway.config.federation.hops => error::absent_for_now(),
