@@ -8,7 +8,7 @@ SIZE ?=
 FUZZ_SECONDS ?= 600
 export RPMS PORT DATABASE PROFILE FUZZ_SECONDS TARGETS SIZE HEADERS ROUNDS SECONDS_EACH ONLY
 
-.PHONY: help run test soak bench bench-index bench-answer bench-serve corpus fuzz fuzz-corpus lint chart fixtures fixtures-check install clean
+.PHONY: help run test soak bench bench-index bench-answer bench-serve bench-scale corpus fuzz fuzz-corpus lint chart fixtures fixtures-check install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-answer: ## Only requests per second and latencies
 
 bench-serve: ## Only large members
 	@make/bench.sh serve
+
+bench-scale: ## Ten million build-ids on MariaDB (BUILD_IDS=10000000): size of index and filter, misses; not part of bench
+	@make/bench.sh scale
 
 corpus: ## Make the packages to measure with in var/corpus (SIZE=small, medium or large)
 	@bench/corpus/make.py $(or $(SIZE),small)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make bench: bench.sh index|answer|serve... Makes what it works on (SIZE, HEADERS), builds, measures; results go into bench/results.
+# make bench: bench.sh index|answer|serve|scale... Makes what it works on (SIZE, HEADERS), builds, measures; results go into bench/results.
 # With the defaults this takes about an hour and a half at first, half of it to make the corpus.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +19,8 @@ if [[ ! -d $headers ]]; then
   mv "$headers.part" "$headers"
 fi
 for bench in "$@"; do
-  target/release/darkserver-bench "$bench" --rpms "var/corpus/$SIZE/packages" --headers "$headers" \
+  more=()
+  [[ $bench != scale ]] || more=(--build-ids "${BUILD_IDS:-10000000}")
+  target/release/darkserver-bench "$bench" "${more[@]}" --rpms "var/corpus/$SIZE/packages" --headers "$headers" \
     --rounds "$ROUNDS" --seconds "$SECONDS_EACH" --only "$ONLY"
 done

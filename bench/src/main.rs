@@ -1,6 +1,6 @@
 //! darkserver-bench: darkserver, the distribution's debuginfod and the limits of the machine on the same work, in turn.
 //!
-//! - [`index`], [`answer`], [`serve`]: the three benches; each fills [`table`]s, which print medians and ratios;
+//! - [`index`], [`answer`], [`serve`], [`scale`]: the benches; each fills [`table`]s, which print medians and ratios;
 //! - [`servers`]: the processes under load, [`cost`]: what a process used, [`load`]: wrk and oha, [`corpus`]: what they work on;
 //! - [`machine`]: where it ran, and with which versions; [`report`]: where the figures go.
 //!
@@ -16,6 +16,7 @@ mod index;
 mod load;
 mod machine;
 mod report;
+mod scale;
 mod serve;
 mod servers;
 mod table;
@@ -42,6 +43,14 @@ enum Bench {
     Answer(Options),
     /// Large members, cold and warm.
     Serve(Options),
+    /// An index of millions of build-ids on MariaDB: what it takes, and what a miss costs.
+    Scale {
+        #[command(flatten)]
+        options: Options,
+        /// How many.
+        #[arg(long, default_value_t = 10_000_000, value_name = "NUMBER")]
+        build_ids: u64,
+    },
 }
 
 /// What all benches take.
@@ -78,5 +87,6 @@ fn main() -> Result<()> {
         Bench::Index(options) => index::run(&options),
         Bench::Answer(options) => answer::run(&options),
         Bench::Serve(options) => serve::run(&options),
+        Bench::Scale { options, build_ids } => scale::run(&options, build_ids),
     }
 }

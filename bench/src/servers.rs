@@ -24,11 +24,20 @@ impl Server {
     /// Our gateway on `database`, with a cache of its own and, but for `configuration`, with defaults.
     pub(crate) fn gateway(database: &str, configuration: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        let cache = folder.path().join("cache");
+        Self::gateway_in(folder, database, configuration, &cache)
+    }
+
+    /// Our gateway on `database`, with a cache folder that outlives it.
+    pub(crate) fn gateway_on_cache(database: &str, cache: &Path) -> Result<Self> {
+        Self::gateway_in(tempfile::tempdir()?, database, "", cache)
+    }
+
+    fn gateway_in(folder: TempDir, database: &str, configuration: &str, cache: &Path) -> Result<Self> {
         let settings = folder.path().join("gateway.toml");
         std::fs::write(&settings, configuration)?;
         let mut command = Command::new(program("darkserver"));
-        command.env("DARKSERVER_DATABASE", database).arg("--config").arg(settings);
-        command.arg("--cache-dir").arg(folder.path().join("cache"));
+        command.env("DARKSERVER_DATABASE", database).arg("--config").arg(settings).arg("--cache-dir").arg(cache);
         Self::start(command, folder, "/healthz")
     }
 

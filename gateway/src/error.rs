@@ -17,7 +17,7 @@
 
 use std::fmt;
 
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
@@ -29,7 +29,8 @@ pub(crate) fn malformed(error: &impl fmt::Display) -> HttpResponse {
 
 /// 404, which shared caches may keep for a short while.
 pub(crate) fn absent() -> HttpResponse {
-    plain(StatusCode::NOT_FOUND).insert_header((CACHE_CONTROL, "public, max-age=10")).body("not found\n")
+    let lifetime = HeaderValue::from_static("public, max-age=10");
+    plain(StatusCode::NOT_FOUND).insert_header((CACHE_CONTROL, lifetime)).body("not found\n")
 }
 
 /// 404 that nobody may remember.
@@ -81,7 +82,9 @@ pub(crate) const LONG_LINE: &str = "HTTP/1.1 414 URI Too Long\r\n\
 fn plain(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     // What a client sent may be quoted in it: nobody shall take it for HTML.
-    response.content_type("text/plain; charset=utf-8").insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    response
+        .insert_header((CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
     response
 }
 

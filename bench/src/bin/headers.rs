@@ -27,6 +27,9 @@ struct Arguments {
     /// How many.
     #[arg(long, default_value_t = 100_000)]
     packages: u64,
+    /// Leave out so many before them: further packages of the same series.
+    #[arg(long, default_value_t = 0, value_name = "PACKAGES")]
+    after: u64,
     /// Another seed gives other build-ids.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -36,13 +39,14 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let begun = Instant::now();
     let names = arguments.packages.div_ceil(PACKAGES_OF_A_NAME);
+    let before = arguments.after / PACKAGES_OF_A_NAME;
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let artifacts: u64 = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..threads)
             .map(|thread| {
                 let arguments = &arguments;
                 scope.spawn(move || {
-                    (thread..names).step_by(threads as usize).map(|name| write_name(arguments, name)).sum::<Result<u64>>()
+                    (thread..names).step_by(threads as usize).map(|name| write_name(arguments, before, name)).sum::<Result<u64>>()
                 })
             })
             .collect();
@@ -54,13 +58,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Writes the packages of one name; returns how many ELF files they name.
-fn write_name(arguments: &Arguments, number: u64) -> Result<u64> {
+/// Writes the packages of the name with this place, behind those of `before` names; returns how many ELF files they name.
+fn write_name(arguments: &Arguments, before: u64, place: u64) -> Result<u64> {
+    let number = before + place;
     let name = name(number);
     let folder = arguments.folder.join(&name[..2]).join(&name);
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let mut artifacts = 0;
-    for place in 0..PACKAGES_OF_A_NAME.min(arguments.packages - number * PACKAGES_OF_A_NAME) {
+    for place in 0..PACKAGES_OF_A_NAME.min(arguments.packages - place * PACKAGES_OF_A_NAME) {
         let package = Package::new(arguments.seed, number, name.clone(), place / 2 + 1, place % 2 == 1);
         artifacts += package.programs.len() as u64;
         let file = folder.join(package.file_name());

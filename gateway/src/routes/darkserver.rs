@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use actix_web::http::header::{ContentType, LOCATION, VARY};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::BuildId;
 use bytes::Bytes;
@@ -109,7 +109,9 @@ fn nvra(request: &HttpRequest, prefix: &str) -> Option<String> {
 
 fn rows(json: Result<Bytes, String>) -> HttpResponse {
     match json {
-        Ok(json) => vary(HttpResponse::Ok()).content_type(ContentType::json()).body(json),
+        Ok(json) => {
+            vary(HttpResponse::Ok()).insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(json)
+        }
         Err(cause) => undecided(&cause),
     }
 }
@@ -121,7 +123,7 @@ fn undecided(cause: &str) -> HttpResponse {
 
 /// The links of an answer follow the Host that it was asked by.
 fn vary(mut response: actix_web::HttpResponseBuilder) -> actix_web::HttpResponseBuilder {
-    response.insert_header((VARY, "Host"));
+    response.insert_header((VARY, HeaderValue::from_static("Host")));
     response
 }
 
