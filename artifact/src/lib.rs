@@ -7,7 +7,7 @@
 //!   files stay *open*;
 //! - [`payload`]: one member out of an archive, streamed; [`digest`]: is it the file that the header promised;
 //! - [`elf`]: build-id, kind and sections of an ELF file; [`scan`]: the ELF notes of a package's open files;
-//! - [`sources`]: which source files an ELF file's DWARF names;
+//! - [`sources`]: which source files an ELF file's DWARF names; [`includes`]: which files others are compiled with;
 //! - [`foreign`]: everything else that holds ELF files: Debian and Arch packages, tar archives, plain files.
 
 pub mod artifacts;
@@ -19,6 +19,7 @@ mod error;
 pub mod foreign;
 pub mod header;
 mod identity;
+pub mod includes;
 pub mod links;
 mod nevra;
 mod package;

@@ -77,6 +77,19 @@ pub fn build(into: &Path, name: &str, version: &str, release: &str, packages: &[
 
 /// The same with a payload as rpm's `_binary_payload` says it.
 pub fn build_with(payload: &str, into: &Path, name: &str, version: &str, release: &str, packages: &[Package<'_>]) {
+    build_at(None, payload, into, name, version, release, packages);
+}
+
+/// The same, built at this second since 1970.
+pub fn build_at(
+    second: Option<u32>,
+    payload: &str,
+    into: &Path,
+    name: &str,
+    version: &str,
+    release: &str,
+    packages: &[Package<'_>],
+) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let root = folder.path().join("tree");
     let mut spec = format!(
@@ -115,6 +128,9 @@ pub fn build_with(payload: &str, into: &Path, name: &str, version: &str, release
     command.args(["-bb", "--quiet", "--target", "x86_64"]).env("HOME", folder.path());
     command.args(["--define", &define("_topdir", folder.path()), "--define", &define("_rpmdir", into)]);
     command.args(["--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]).arg(&file);
+    if let Some(second) = second {
+        command.args(["--define", "use_source_date_epoch_as_buildtime 1"]).env("SOURCE_DATE_EPOCH", second.to_string());
+    }
     let output = run(&mut command, "rpm (Debian) or rpm-build (Fedora)");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -9,7 +9,7 @@
 //! - [`resolve`]: the only place that decides the order in which an answer is looked for; [`search`]: through what the index knows; [`metadata`]:
 //!   what is known of files, from everybody;
 //! - [`lookup`]: the index behind a filter and a short-lived cache; [`filter`]: what is certainly not in it; [`watch`]: can it be asked? [`archives`]: an archive's bytes from a disk or a
-//!   store; [`files`]: members extracted on disk; [`plain`]: sources of plain files; [`federation`]: other debuginfod servers;
+//!   store; [`files`]: members extracted on disk; [`line_tables`]: which sources these name; [`plain`]: sources of plain files; [`federation`]: other debuginfod servers;
 //! - [`metrics`], [`logging`].
 //!
 //! The program is this library's [`main`]; [`serve`] stands alone so that `bench/` can measure the same application around a handler
@@ -29,6 +29,7 @@ mod files;
 mod filter;
 mod flow;
 mod http_client;
+mod line_tables;
 mod logging;
 mod lookup;
 mod metadata;

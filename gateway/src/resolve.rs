@@ -19,8 +19,8 @@ use crate::config::{Config, Prefer};
 use crate::federation::Federation;
 use crate::files::Files;
 use crate::http_client;
+use crate::line_tables::LineTables;
 use crate::lookup::Lookup;
-use crate::plain::Plain;
 use crate::question::{Caller, Question, What};
 use crate::search::{Outcome, Search};
 use crate::turns::Turns;
@@ -63,7 +63,7 @@ impl Gateway {
                 lookup: lookup.clone(),
                 files: files.clone(),
                 archives,
-                plain: Plain::new(),
+                line_tables: LineTables::new(),
                 turns: Turns::new(config.limits.extractions, "extraction"),
                 patience: budget / 2,
             },

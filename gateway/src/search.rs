@@ -1,6 +1,7 @@
 //! A search through what the index knows: which record's file, from which location.
 
 mod foreign;
+mod include;
 mod member;
 mod section;
 mod source;
@@ -16,8 +17,8 @@ use crate::archives::{Archive, Archives, Wanted};
 use crate::failure::Failure;
 use crate::files::{Content, Files};
 use crate::filter::Said;
+use crate::line_tables::LineTables;
 use crate::lookup::Lookup;
-use crate::plain::Plain;
 use crate::question::{Question, What};
 use crate::turns::{Client, Turns};
 use member::Need;
@@ -41,7 +42,7 @@ pub(crate) struct Search {
     pub(crate) lookup: Lookup,
     pub(crate) files: Files,
     pub(crate) archives: Archives,
-    pub(crate) plain: Plain,
+    pub(crate) line_tables: LineTables,
     /// For extractions.
     pub(crate) turns: Turns,
     /// How long an archive may give no byte before it is given up.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use artifact::foreign::{self, About};
 use artifact::header::{self, Header, Outline};
-use artifact::{Artifact, Error, Format, Identity, artifacts, scan};
+use artifact::{Artifact, Error, Format, Identity, artifacts, includes, scan};
 use sql::{Import, Index, KnownLocation, NewLocation, Packed, Packer, PathHash};
 use tokio::runtime::Handle;
 
@@ -221,7 +221,7 @@ impl Reader {
         source: Source<'_>,
         packer: &mut Packer,
     ) -> io::Result<Outcome> {
-        let found = artifacts::of_outline(&outline);
+        let (found, includes) = (artifacts::of_outline(&outline), includes::of_outline(&outline));
         let ordinals = match self.payload {
             Payload::Always => (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect(),
             Payload::Open | Payload::Never => found.open.clone(),
@@ -254,6 +254,7 @@ impl Reader {
                 Some(scanned) => found.complete(scanned),
                 None => found.artifacts,
             },
+            includes,
             location: NewLocation {
                 store_id: self.store_id,
                 path: candidate.location.clone(),
@@ -299,6 +300,7 @@ impl Reader {
             package: found.package,
             distro: self.distro.clone(),
             artifacts: found.artifacts,
+            includes: Vec::new(),
             open: false,
             location: NewLocation {
                 store_id: self.store_id,

@@ -16,6 +16,8 @@ pub struct Import {
     pub distro: Option<String>,
     /// The files with a build-id.
     pub artifacts: Vec<Artifact>,
+    /// The places of its include files ([`artifact::includes`]).
+    pub includes: Vec<String>,
     /// May the package hold build-ids that are not among `artifacts`?
     pub open: bool,
     /// Where the archive is.

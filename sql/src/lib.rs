@@ -20,6 +20,7 @@ mod error;
 mod file_names;
 mod glob;
 mod import;
+mod includes;
 mod insert;
 mod members;
 pub mod original;

@@ -7,7 +7,7 @@ use crate::db::both;
 use crate::dialect::Dialect;
 use crate::members::Compressor;
 use crate::short::{self, KEY_BYTES};
-use crate::{Error, Import, Index, NewLocation, PathHash, Result, changes, file_names};
+use crate::{Error, Import, Index, NewLocation, PathHash, Result, changes, file_names, includes};
 
 /// An [`Import`] whose artifacts are what will stand in the tables: what [`Index::insert_packed`] takes.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Packed {
     pub(crate) keys: Vec<([u8; KEY_BYTES], u32)>,
     /// The lists, by part.
     pub(crate) lists: Vec<(u32, Vec<u8>)>,
-    /// What stands for the names of its files in `file_names`.
+    /// What stands for the names of its files, and for the places of its include files, in `file_names`.
     pub(crate) names: Vec<file_names::Key>,
     /// What stands for each build-id in `changes`.
     pub(crate) hashes: Vec<u64>,
@@ -61,7 +61,7 @@ impl Packer {
     /// If a value does not fit the schema ([`Import::check`]).
     pub fn pack(&mut self, import: Import) -> Result<Packed> {
         import.check()?;
-        let Import { package, distro, mut artifacts, open, location } = import;
+        let Import { package, distro, mut artifacts, includes, open, location } = import;
         artifacts.sort_unstable();
         artifacts.dedup_by(|a, b| (a.ordinal, a.kind) == (b.ordinal, b.kind) && a.build_id == b.build_id);
         let key = |artifact: &Artifact| (short::key(artifact.build_id.as_bytes()), artifact.ordinal);
@@ -72,7 +72,7 @@ impl Packer {
                 .compressor
                 .lists(&artifacts)
                 .map_err(|source| Error::Packing { subject: package.nevra.nvra(), source })?,
-            names: file_names::keys(&artifacts),
+            names: file_names::keys(&artifacts).into_iter().chain(includes.iter().map(|place| includes::key(place))).collect(),
             hashes: artifacts.iter().map(|artifact| changes::hash(&artifact.build_id)).collect(),
             package,
             distro,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{Gateway, Sqlite, import};
 use compat_tests::debuginfod::Client;
 use compat_tests::process::run;
 use compat_tests::rpmbuild;
@@ -164,5 +164,39 @@ fn relative_names_are_found_where_one_source_alone_ends_so() {
     for path in ["/lib.c", "/ain.c", "/c", "/config.c", "/etc/src/config.c", "/usr/src/main.c", "/mapped-1.0-1.x86_64"] {
         expect_none(&gateway, &build_id, path);
     }
+    drop(folder);
+}
+
+#[test]
+fn include_files_come_out_of_the_package_that_was_there_when_the_program_was_built() {
+    const YEAR: u32 = 31_536_000;
+    let (own, widgets) = ("/usr/src/debug/user-1.0-1.x86_64", "/usr/include/widgets-2.0");
+    let (build_id, elf) = program(3, [own, widgets, "/usr/include", own]);
+    let (in_folder, above, deep) = (format!("{widgets}/fs.h"), format!("{widgets}/unused.h"), "/usr/include/deep.h");
+    let (folder, index, gateway) = gateway(|folder| {
+        let link = rpmbuild::link(&build_id, "");
+        let packages: [rpmbuild::Package<'_>; 1] = [("user", &[("/usr/bin/user", &elf), (&link, b"../../../../usr/bin/user")])];
+        rpmbuild::build_at(Some(40 * YEAR), "w1.gzdio", folder, "user", "1.0", "1", &packages);
+        for (year, release, text) in [(37, "1", "long before\n"), (39, "2", FS), (41, "3", "later\n")] {
+            let files: [(&str, &[u8]); 3] = [(&in_folder, text.as_bytes()), (&above, b"unused\n"), (deep, DEEP.as_bytes())];
+            let packages: [rpmbuild::Package<'_>; 2] = [("widgets", &[("/usr/share/w", b"w\n")]), ("widgets-devel", &files)];
+            rpmbuild::build_at(Some(year * YEAR), "w1.gzdio", folder, "widgets", "2.0", release, &packages);
+        }
+    });
+    expect_source(&gateway, &build_id, &in_folder, FS, "widgets-devel-2.0-2.x86_64");
+    expect_source(&gateway, &build_id, deep, DEEP, "widgets-devel-2.0-2.x86_64");
+    let said = gdb(&gateway, &elf, &["list fs.h:1,1", "list deep.h:1,1"]);
+    assert!(said.contains(FS.trim()) && said.contains(DEEP.trim()), "{said}");
+    // What its line tables do not name is none of its sources, and a build-id that nobody knows opens nothing.
+    for path in [&above, &format!("{widgets}/missing.h"), "/usr/include/unused.h"] {
+        expect_none(&gateway, &build_id, path);
+    }
+    expect_none(&gateway, "00112233445566778899aabbccddeeff00112233", &in_folder);
+    // Where names of files are not wanted, nobody knows where include files are.
+    drop(gateway);
+    let off = import(&index.url(), &["file-names", "off"]);
+    assert!(off.status.success(), "{off:?}");
+    let gateway = Gateway::start(&index.url());
+    expect_none(&gateway, &build_id, &in_folder);
     drop(folder);
 }

@@ -332,7 +332,10 @@ mod tests {
         let artifacts = artifacts.collect();
         let path = format!("{}.rpm", numbers.start);
         let location = NewLocation { store_id, path, size: 1, mtime_ns: None, header: None, checksum: None, signing_key: None };
-        index.insert("w", &[Import { package, distro: None, artifacts, open: false, location }]).await.unwrap();
+        index
+            .insert("w", &[Import { package, distro: None, artifacts, includes: Vec::new(), open: false, location }])
+            .await
+            .unwrap();
     }
 
     async fn until(what: &str, is_so: impl Fn() -> bool) {

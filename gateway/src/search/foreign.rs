@@ -63,13 +63,7 @@ impl Run<'_> {
         if artifact.kind != Kind::Debuginfo || artifact.dwarf != Some(true) {
             return None;
         }
-        let wanted = Wanted::of(artifact);
-        let entry = self.member(package, wanted, Some(&artifact.build_id), Need::First, None).await?;
-        let sources = self.search.plain.sources(package.package.identity, &entry).await;
-        let sources = sources.map_err(|failure| self.failed(failure)).ok()?;
-        if !sources.has(path) {
-            return None;
-        }
+        let entry = self.naming(record, path).await?;
         for location in package.present() {
             let (at, wanted, built_at) = (location.clone(), path.to_owned(), entry.mtime());
             let opened = tokio::task::spawn_blocking(move || plain::open(&at, &wanted, built_at)).await;

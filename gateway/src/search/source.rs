@@ -4,7 +4,8 @@
 //!
 //! 1. the file of that path in the packages with debug sources among those built from one source package;
 //! 2. the file of that path in the package that the path itself names: code of other packages that was linked in, the kernel's headers;
-//! 3. the one file whose path ends so, in the packages of 1: builds whose paths are relative to somewhere.
+//! 3. the one file whose path ends so, in the packages of 1: builds whose paths are relative to somewhere;
+//! 4. an include file of another package ([`super::include`]).
 
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ impl Run<'_> {
                 }
             }
         }
-        None
+        self.include(records, path).await
     }
 
     async fn packages(&mut self, nvra: String) -> Vec<Arc<StoredPackage>> {
@@ -109,7 +110,7 @@ impl Run<'_> {
         siblings
     }
 
-    async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
+    pub(super) async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
         if package.package.format != Format::Rpm {
             return self.source_in_foreign(package, path).await;
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use artifact::Kind;
-use sql::{Access, FileNames, Found, Index, Paths, Tier};
+use sql::{Access, FileNames, Found, Import, Index, Paths, Tier};
 
 use crate::makers::{artifact, import, simple, store};
 use crate::{Fresh, on_both};
@@ -198,5 +198,36 @@ fn what_time_or_room_leaves_out_is_told() {
         // Nothing to look into needs no time.
         let none = index.records_at(&is("/bin/absent"), 300, Instant::now()).await.unwrap();
         assert_eq!((none.records.len(), none.complete), (0, true));
+    });
+}
+
+#[test]
+fn packages_are_found_by_the_places_of_their_include_files() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let places = |places: &[&str]| places.iter().map(|place| place.to_string()).collect::<Vec<_>>();
+        // Several in one transaction, several transactions, one without artifacts, the same again.
+        let a =
+            Import { includes: places(&["/usr/include/a", "/usr/include/x.h"]), ..import(&mirror, "a-1-1.x86_64", Vec::new()) };
+        let b = Import { includes: places(&["/usr/include/a"]), ..simple(&mirror, "b-1-1.x86_64") };
+        let c = Import { includes: places(&["/usr/include/c"]), ..simple(&mirror, "c-1-1.x86_64") };
+        let later = Import { includes: places(&["/usr/include/a"]), ..simple(&mirror, "d-1-1.x86_64") };
+        index.insert("test", &[a.clone(), b, c]).await.unwrap();
+        index.insert("test", &[later]).await.unwrap();
+        index.insert("test", &[a]).await.unwrap();
+        let reader = fresh.open(Access::ReadOnly);
+        let with = async |place: &str| {
+            let found = reader.packages_with_includes(place).await.unwrap();
+            found.into_iter().map(|package| package.package.nevra.name).collect::<Vec<_>>()
+        };
+        assert_eq!(with("/usr/include/a").await, ["d", "b", "a"]);
+        assert_eq!(with("/usr/include/x.h").await, ["a"]);
+        assert_eq!(with("/usr/include/c").await, ["c"]);
+        assert_eq!(with("/usr/include").await, [""; 0]);
+        // They are in nobody's way who asks by name.
+        assert_eq!(at(&reader, like("/usr/bin/[a-z]*")).await.0.len(), 3);
+        index.want_file_names(false).await.unwrap();
+        assert_eq!(with("/usr/include/a").await, [""; 0]);
     });
 }

@@ -1,0 +1,76 @@
+//! Include files of other packages, which code was compiled with: `/usr/include/c++/13/vector`. The line tables of the asked file have to name
+//! them; of the packages that have such a file, the one that was most likely installed when it was built gives it.
+
+use std::sync::Arc;
+
+use artifact::{Kind, includes};
+use sql::{Record, StoredPackage};
+
+use super::member::{FIRST_BYTES_WITHIN, Need};
+use super::{Run, candidates};
+use crate::answer::Found;
+use crate::archives::Wanted;
+use crate::failure::Failure;
+use crate::files::{Entry, Key};
+
+/// So many packages are looked into: each has its header read.
+const MOST_LOOKED_INTO: usize = 8;
+
+impl Run<'_> {
+    /// The include file at `path`, if the DWARF of a file with the build-id names it.
+    pub(super) async fn include(&mut self, records: &[Record], path: &str) -> Option<Found> {
+        let place = includes::place(path)?;
+        for record in candidates(records, Kind::Debuginfo) {
+            if record.artifact.dwarf == Some(false) || self.naming(record, path).await.is_none() {
+                continue;
+            }
+            for package in self.with_includes(place, &record.package).await {
+                if let Some(found) = self.source_in(&package, path).await {
+                    return Some(found);
+                }
+            }
+        }
+        None
+    }
+
+    /// The debuginfo of a record, whole, if its line tables name the file at `path`.
+    pub(super) async fn naming(&mut self, record: &Record, path: &str) -> Option<Arc<Entry>> {
+        let Record { package, artifact } = record;
+        let entry = self.member(package, Wanted::of(artifact), Some(&artifact.build_id), Need::First, None).await?;
+        let key = Key { identity: package.package.identity, ordinal: artifact.ordinal };
+        let named = async {
+            entry.while_it_flows(self.search.patience, async { entry.whole_file().await.map(drop) }).await?;
+            self.search.line_tables.sources(key, &entry).await
+        };
+        let named = tokio::time::timeout(FIRST_BYTES_WITHIN, named).await.unwrap_or_else(|_| {
+            Err(Failure::Unknown(format!("expected the line tables of a member within {FIRST_BYTES_WITHIN:?}, found none")))
+        });
+        match named {
+            Ok(sources) => sources.has(path).then_some(entry),
+            Err(failure) => {
+                self.failed(failure);
+                None
+            }
+        }
+    }
+
+    /// The packages that may have include files at `place`, the likeliest that `of` was built with first: of its arch or of none, of its
+    /// distribution, and the last that was there before it.
+    async fn with_includes(&mut self, place: &str, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
+        let asked = place.to_owned();
+        let found = self.search.lookup.query(|index| async move { index.packages_with_includes(&asked).await }).await;
+        let mut packages = found.unwrap_or_else(|cause| {
+            self.causes.push(cause);
+            Vec::new()
+        });
+        packages.retain(|package| [of.package.nevra.arch.as_str(), "noarch"].contains(&package.package.nevra.arch.as_str()));
+        packages.sort_by_key(|package| {
+            let (is_later, seconds_apart) = match (package.package.built_at, of.package.built_at) {
+                (Some(built), Some(used)) => (built > used, built.abs_diff(used)),
+                _ => (true, u64::MAX),
+            };
+            (package.distro != of.distro, is_later, seconds_apart)
+        });
+        packages.into_iter().take(MOST_LOOKED_INTO).map(Arc::new).collect()
+    }
+}
