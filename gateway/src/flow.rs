@@ -26,6 +26,11 @@ impl Flow {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// How many came.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Counts what is read of `input`.
     pub(crate) fn of<R: Read>(self: Arc<Self>, input: R) -> impl Read {
         Counted { input, flow: self }
@@ -42,12 +47,12 @@ impl Flow {
         future: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let mut future = std::pin::pin!(future);
-        let (mut flowed, mut flowed_at) = (self.0.load(Ordering::Relaxed), Instant::now());
+        let (mut flowed, mut flowed_at) = (self.bytes(), Instant::now());
         loop {
             if let Ok(done) = tokio::time::timeout(patience / LOOKS, &mut future).await {
                 return done;
             }
-            let before = std::mem::replace(&mut flowed, self.0.load(Ordering::Relaxed));
+            let before = std::mem::replace(&mut flowed, self.bytes());
             if before != flowed {
                 flowed_at = Instant::now();
             } else if flowed_at.elapsed() >= patience {

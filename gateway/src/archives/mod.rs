@@ -97,6 +97,17 @@ impl Archive {
         Ok(false)
     }
 
+    /// An RPM that is nowhere else, by its payload.
+    #[cfg(test)]
+    pub(crate) fn of_payload(header: Arc<Header>, payload: Box<dyn Read + Send>) -> Self {
+        let archives = Archives::new(http_client::build(&[]).expect("a client"));
+        let package = header.package.clone();
+        let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
+        let wanted = Wanted { ordinal: 0, file: None };
+        let place = Place { archives, package: Arc::new(stored), wanted, location: (1, String::new()), tried: Vec::new() };
+        Self { inside: Inside::Rpm(header), payload, parts: None, place }
+    }
+
     /// What is read from its first byte on: of an RPM the payload, of anything else all. It can be taken once.
     pub(crate) fn take(&mut self) -> Box<dyn Read + Send> {
         std::mem::replace(&mut self.payload, Box::new(io::empty()))

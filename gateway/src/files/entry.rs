@@ -262,6 +262,11 @@ impl Entry {
         self.flow.on(patience, &self.about.path.display().to_string(), bytes).await
     }
 
+    /// How many bytes flowed so far.
+    pub(super) fn flowed(&self) -> u64 {
+        self.flow.bytes()
+    }
+
     /// So many bytes were read or written.
     pub(super) fn flows(&self, bytes: usize) {
         self.flow.add(bytes);

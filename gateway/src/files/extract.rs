@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use artifact::header::Header;
@@ -55,9 +55,30 @@ pub(super) fn start(
     let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), room, progress));
     let (nvra, path) = (archive.inside.nvra(), file.path.clone());
     let (files, ordinal, turn) = (files.clone(), key.ordinal, Mutex::new(Some(turn)));
-    let work = Work { files, nvra, path, ordinal, build_id, about, entry: entry.clone(), sender, turn };
+    let stalled = AtomicBool::new(false);
+    let runtime = files.runtime.clone();
+    let work = Arc::new(Work { files, nvra, path, ordinal, build_id, about, entry: entry.clone(), sender, turn, stalled });
+    runtime.spawn(give_up_when_stalled(Arc::downgrade(&work)));
     tokio::task::spawn_blocking(move || work.run(archive, draft).keep());
     Ok(entry)
+}
+
+/// A read of a disk that is away (NFS) cannot be ended: whoever waits for the member is told when nothing came for long enough, and the turn is
+/// given back. The thread ends when its read does.
+async fn give_up_when_stalled(work: Weak<Work>) {
+    let (mut flowed, mut since) = (0, Instant::now());
+    while let Some(work) = work.upgrade() {
+        let now = work.entry.flowed();
+        if now != flowed {
+            (flowed, since) = (now, Instant::now());
+        }
+        let stalled_after = work.files.stalled_after;
+        if since.elapsed() >= stalled_after {
+            return work.give_up();
+        }
+        drop(work);
+        tokio::time::sleep(stalled_after / 12).await;
+    }
 }
 
 /// The cache folder did not take a member: counted, with the cause.
@@ -81,6 +102,8 @@ pub(super) struct Work {
     pub(super) sender: watch::Sender<Progress>,
     /// Given back when the member is whole: others shall not wait for its neighbours.
     turn: Mutex<Option<Turn>>,
+    /// Given up, because no byte came.
+    stalled: AtomicBool,
 }
 
 /// Why an archive did not give the member.
@@ -97,7 +120,7 @@ pub(super) enum End {
 
 impl Work {
     /// What it passes on its way is kept later: nobody waits for that.
-    fn run(self, archive: Archive, draft: Draft) -> Neighbours {
+    fn run(&self, archive: Archive, draft: Draft) -> Neighbours {
         let started = Instant::now();
         let (nvra, path) = (&self.nvra, &self.path);
         let mut neighbours = Neighbours::new(&self.files, self.path.clone(), started);
@@ -115,6 +138,19 @@ impl Work {
         METRICS.extractions.with_label_values(&[result]).inc();
         self.sender.send_replace(Progress::Failed(failure));
         neighbours
+    }
+
+    /// Ends it for everybody but its own thread. What is whole stays so, if only the disk takes its time.
+    fn give_up(&self) {
+        let limit = self.files.stalled_after;
+        if !self.entry.is_whole() {
+            self.stalled.store(true, Ordering::Relaxed);
+            let (nvra, path) = (&self.nvra, &self.path);
+            tracing::warn!(%nvra, path, ?limit, "extraction given up: no byte came");
+            let text = format!("{nvra}: expected bytes of the archive within {limit:?}, found none");
+            self.sender.send_replace(Progress::Failed(Failure::Unknown(text)));
+        }
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn extract(&self, mut archive: Archive, draft: Draft, neighbours: &mut Neighbours) -> Result<(), End> {
@@ -293,6 +329,9 @@ const ALONE_FOR: Duration = Duration::from_secs(5);
 impl Flowing<'_> {
     /// Has nobody a use for the member? The extraction itself has an entry, the cache another one, and everybody who waits or reads.
     fn is_unwanted(&mut self) -> bool {
+        if self.work.stalled.load(Ordering::Relaxed) {
+            return true;
+        }
         let entries = Arc::strong_count(&self.work.entry);
         if entries > 2 {
             self.alone_since = None;
@@ -321,5 +360,75 @@ impl Read for Flowing<'_> {
         self.work.entry.flows(read);
         METRICS.archive_bytes.inc_by(read as u64);
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::BufReader;
+    use std::sync::mpsc;
+
+    use artifact::header::Header;
+    use bytesize::ByteSize;
+
+    use super::*;
+    use crate::config;
+    use crate::turns::{Client, Turns};
+
+    /// A disk that is away: it gives a part of the payload, and the rest when somebody lets it.
+    struct Away {
+        payload: BufReader<File>,
+        left: u64,
+        back: mpsc::Receiver<()>,
+    }
+
+    impl Read for Away {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            if self.left == 0 {
+                self.back.recv().map_err(io::Error::other)?;
+                self.left = u64::MAX;
+            }
+            let read = (&mut self.payload).take(self.left).read(bytes)?;
+            self.left -= read as u64;
+            Ok(read)
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_read_that_hangs_holds_neither_clients_nor_turns() {
+        // Another test may have been faster.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let limits = config::Neighbours { bytes: ByteSize(0), after: Duration::ZERO };
+        let mut files = Files::open(folder.path(), ByteSize::mib(64), Abandoned::Finish, limits).await.unwrap();
+        files.stalled_after = Duration::from_millis(600);
+        let turns = Turns::new(1, "test stalled");
+        let rpm =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm");
+        let mut payload = BufReader::new(File::open(rpm).unwrap());
+        let header = Arc::new(Header::read(&mut payload).unwrap());
+        let (ordinal, _) = header.file("/usr/bin/payload-none").unwrap();
+        let key = Key { identity: header.package.identity, ordinal };
+        let (let_it, back) = mpsc::channel();
+        let archive = Archive::of_payload(header, Box::new(Away { payload, left: 1000, back }));
+        let turn = turns.take(Client::default()).await;
+        let entry = files.fill(key, None, turn, async { Ok(archive) }).await.unwrap();
+        let failure = entry.whole_file().await.unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Unknown(text) if text.contains("expected bytes of the archive within 600ms")),
+            "{failure}"
+        );
+        // The next one finds a turn, and nothing of the first.
+        turns.take(Client::default()).await;
+        assert!(files.find(key).await.is_none());
+        // When the disk is back, what was given up is not taken up again.
+        let began = Instant::now();
+        while let_it.send(()).is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the thread goes on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(entry.has_failed());
+        assert_eq!(std::fs::read_dir(folder.path().join("files")).unwrap().count(), 0);
     }
 }

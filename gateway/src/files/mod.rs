@@ -67,8 +67,12 @@ pub(crate) struct Files {
     sections: sections::Sections,
     abandoned: Abandoned,
     limits: config::Neighbours,
+    stalled_after: Duration,
     runtime: Handle,
 }
+
+/// How long an extraction may give no byte: a disk that spins up takes ten seconds, and clients leave after ninety.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
 
 /// How often is looked what other gateways did with the folder.
 const LOOKS_EVERY: Duration = Duration::from_secs(30);
@@ -87,6 +91,7 @@ impl Files {
             sections: sections::Sections::new(),
             abandoned,
             limits,
+            stalled_after: STALLED_AFTER,
             runtime: Handle::current(),
         };
         files.folder.remove_drafts()?;
