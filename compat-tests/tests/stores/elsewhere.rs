@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
@@ -98,19 +99,52 @@ fn every_client_in_the_middle_of_a_body_gets_the_rest_from_elsewhere() {
 }
 
 #[test]
-fn a_store_that_stalls_in_the_middle_is_left_for_another_one() {
+fn a_store_that_stalls_at_any_byte_is_left_for_another_one() {
     let (folder, made) = large();
     let (gate, sound) = (Gate::default(), FileServer::start(folder.path()));
-    let closed = gate.clone();
-    let stalls = sends(LARGE / 2, folder.path(), move || closed.pass());
-    let (index, _folders) = at_all(folder.path(), &[stalls.url(), sound.url()]);
-    let gateway = Gateway::start(&index.url());
-    let asked = Instant::now();
-    assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
-    eprintln!("all of it after {:?}", asked.elapsed());
-    assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", asked.elapsed());
-    assert_eq!(continued(&gateway), 1.0);
+    let archive_bytes = std::fs::read(&made.rpm).unwrap().len();
+    // Within the header, right behind it, in the member, in what is held back, at the last byte: each waits as long as the others.
+    std::thread::scope(|scope| {
+        for sent in [1_000, HELD_BACK / 2, LARGE / 2, archive_bytes - HELD_BACK / 2, archive_bytes - 1] {
+            let (made, sound, folder, closed) = (&made, &sound, folder.path(), gate.clone());
+            scope.spawn(move || {
+                let stalls = sends(sent, folder, move || closed.pass());
+                let (index, _folders) = at_all(folder, &[stalls.url(), sound.url()]);
+                let gateway = Gateway::start(&index.url());
+                let asked = Instant::now();
+                assert!(gateway.get(&path_of(made)).body == made.bytes, "{sent}: other bytes");
+                assert!(asked.elapsed() < Duration::from_secs(60), "{sent}: {:?}", asked.elapsed());
+                assert_eq!((cached(&gateway).len(), extractions(&gateway, "failed")), (1, 0.0), "{sent}");
+            });
+        }
+    });
     gate.open();
+}
+
+#[test]
+fn a_store_that_sends_other_bytes_the_second_time_is_never_believed() {
+    let (folder, made) = large();
+    let archive = std::fs::read(&made.rpm).unwrap();
+    // The first time it breaks off; then a byte of the member is another one: before what was sent, or behind it.
+    for changed in [LARGE / 4, LARGE / 2 + HELD_BACK * 2] {
+        let (archive, asked) = (archive.clone(), AtomicUsize::new(0));
+        let changing = Odd::start(move |_, stream| {
+            odd::begin(stream, archive.len());
+            let mut bytes = archive.clone();
+            let most = match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => LARGE / 2,
+                _ => bytes.len(),
+            };
+            bytes[changed] ^= u8::from(most == bytes.len());
+            let _ = stream.write_all(&bytes[..most]);
+        });
+        // Asked twice, by two locations.
+        let (index, _folders) = at_all(folder.path(), &[changing.url(), changing.url()]);
+        let gateway = Gateway::start(&index.url());
+        expect_reset(&gateway, &path_of(&made));
+        assert_eq!((extractions(&gateway, "whole"), cached(&gateway).len()), (0.0, 0), "{changed}");
+        assert!(changing.connections() >= 2, "{changed}");
+    }
 }
 
 #[test]
@@ -207,11 +241,7 @@ fn a_program_without_the_note_that_its_package_promises_is_not_served() {
         gateway.get(&format!("/buildids/{id}")).text().contains("silent-1.0-1.x86_64"),
         "expected an index that believes links"
     );
-    match http::get(gateway.port, &path_of(&made)) {
-        Ok(answer) => assert_eq!(answer.status, 404),
-        // Its first bytes do not tell that there is none.
-        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
-    }
+    assert_eq!(gateway.get(&path_of(&made)).status, 404);
     assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
 }
 
