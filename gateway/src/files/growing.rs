@@ -104,6 +104,11 @@ impl<'a> Growing<'a> {
                         self.first = needed;
                         return Ok(());
                     }
+                    // All of it is looked at soon: what has no note is not begun.
+                    Early::Silent if self.work.about.size <= MOST_FIRST_BYTES => {
+                        self.first = u64::MAX;
+                        return Ok(());
+                    }
                     Early::Behind(_) | Early::Silent => {}
                 }
             }
