@@ -61,6 +61,17 @@ pub(crate) fn members(archives: &[PathBuf]) -> Result<Vec<Member>> {
     Ok(members)
 }
 
+/// The archives of some members in a folder, as hard links.
+pub(crate) fn link<'m>(members: impl Iterator<Item = &'m Member>, into: &Path) -> Result<()> {
+    std::fs::create_dir_all(into)?;
+    let archives: HashSet<&PathBuf> = members.map(|member| &member.archive).collect();
+    for archive in archives {
+        let name = into.join(archive.file_name().with_context(|| archive.display().to_string())?);
+        std::fs::hard_link(archive, &name).or_else(|_| std::fs::copy(archive, &name).map(drop))?;
+    }
+    Ok(())
+}
+
 /// The first of `parts` parts of a list of archives, as a folder of hard links: neighbours are packages of one family.
 pub(crate) fn part(archives: &[PathBuf], parts: usize, into: &Path) -> Result<()> {
     for (at, archive) in archives.iter().take(archives.len().div_ceil(parts)).enumerate() {

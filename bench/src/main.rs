@@ -1,6 +1,6 @@
 //! darkserver-bench: darkserver, the distribution's debuginfod and the limits of the machine on the same work, in turn.
 //!
-//! - [`index`], [`answer`], [`serve`], [`scale`]: the benches; each fills [`table`]s, which print medians and ratios;
+//! - [`index`], [`answer`], [`serve`] (and in it [`sections`]), [`scale`]: the benches; each fills [`table`]s, which print medians and ratios;
 //! - [`servers`]: the processes under load, [`cost`]: what a process used, [`load`]: wrk and oha, [`corpus`]: what they work on;
 //! - [`machine`]: where it ran, and with which versions; [`report`]: where the figures go.
 //!
@@ -17,6 +17,7 @@ mod load;
 mod machine;
 mod report;
 mod scale;
+mod sections;
 mod serve;
 mod servers;
 mod table;

@@ -13,7 +13,7 @@ use crate::cost::{Cost, Usage};
 use crate::load::{self, Paths};
 use crate::servers::Server;
 use crate::table::Table;
-use crate::{Options, corpus, report};
+use crate::{Options, corpus, report, sections};
 
 const COLUMNS: [&str; 6] = ["MB/s", "ms to the first byte", "ms in all", "CPU s a GB", "peak MiB of the server", "MB"];
 /// Of [`COLUMNS`].
@@ -42,13 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // Each in a folder of its own: debuginfod scans what it is given.
     let scratch = tempfile::tempdir_in(options.rpms.parent().context("a folder above the RPMs")?)?;
     let folder = scratch.path().join("rpms");
-    std::fs::create_dir_all(&folder)?;
-    let mut asked: Vec<_> = works.iter().map(|member| &member.archive).collect();
-    asked.dedup();
-    for archive in asked {
-        let name = archive.file_name().with_context(|| archive.display().to_string())?;
-        std::fs::hard_link(archive, folder.join(name)).or_else(|_| std::fs::copy(archive, folder.join(name)).map(drop))?;
-    }
+    corpus::link(works.iter().copied(), &folder)?;
     let index = Sqlite::of(&[&folder]);
     let database = scratch.path().join("debuginfod.sqlite");
     drop(Server::debuginfod(&folder, &database, 1800)?);
@@ -89,7 +83,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         cold.at_least(&format!("{group}, cold: times debuginfod's rate"), cold.ratio(&group, DARKSERVER, DEBUGINFOD), 1.0);
         warm.at_least(&format!("{group}, warm: times debuginfod's rate"), warm.ratio(&group, DARKSERVER, DEBUGINFOD), 1.0);
     }
-    report::publish(&options.results, "serve", "make bench-serve", &[cold, warm, growth(options, &members)?])
+    let sections = sections::run(options, &works, &members)?;
+    report::publish(&options.results, "serve", "make bench-serve", &[cold, warm, sections, growth(options, &members)?])
 }
 
 /// What a small file costs, cold and warm, when a quarter, a half and the whole of the files are in the cache.

@@ -1,0 +1,102 @@
+//! Sections of large and middling files: as GDB asks for `.gdb_index` before it asks for the whole file.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use compat_tests::darkserver::Sqlite;
+use compat_tests::http;
+
+use crate::corpus::Member;
+use crate::servers::Server;
+use crate::table::Table;
+use crate::{Options, corpus};
+
+/// Asked for so often one after the other, once it is warm.
+const WARM: u32 = 20;
+/// Files that are tried for one with an index for GDB.
+const MOST_TRIED: usize = 60;
+
+/// Bytes of such a file at most.
+const MIDDLING: u64 = 2_100_000;
+
+const COLUMNS: [&str; 4] = ["sections/s, warm", "ms, cold", "ms, warm", "KB of the section"];
+/// Of [`COLUMNS`].
+const MS_WARM: usize = 2;
+const DARKSERVER: &str = "darkserver";
+const DEBUGINFOD: &str = "debuginfod";
+
+/// What is asked for.
+struct Section<'m> {
+    member: &'m Member,
+    name: &'static str,
+}
+
+impl Section<'_> {
+    fn group(&self) -> String {
+        format!("{} of {:.0} MB", self.name, self.member.size as f64 / 1e6)
+    }
+
+    fn path(&self) -> String {
+        format!("/buildid/{}/section/{}", self.member.build_id, self.name)
+    }
+}
+
+/// The line tables of `works`, and the index for GDB of the largest file that has one, of those that are not large.
+pub(crate) fn run(options: &Options, works: &[&Member], members: &[Member]) -> Result<Table> {
+    let mut wanted: Vec<Section<'_>> = works.iter().map(|member| Section { member, name: ".debug_line" }).collect();
+    let index = Sqlite::of(&[&options.rpms]);
+    let gateway = Server::gateway(&index.url(), "")?;
+    for member in members.iter().rev().filter(|member| member.size <= MIDDLING).take(MOST_TRIED) {
+        let section = Section { member, name: ".gdb_index" };
+        if http::get(gateway.port, &section.path()).context("GET")?.status == 200 {
+            wanted.push(section);
+            break;
+        }
+    }
+    drop(gateway);
+    let scratch = tempfile::tempdir_in(options.rpms.parent().context("a folder above the RPMs")?)?;
+    let (folder, database) = (scratch.path().join("rpms"), scratch.path().join("debuginfod.sqlite"));
+    corpus::link(wanted.iter().map(|section| section.member), &folder)?;
+    let index = Sqlite::of(&[&folder]);
+    drop(Server::debuginfod(&folder, &database, 1800)?);
+    let mut table = Table::new("Sections", &COLUMNS, &[DEBUGINFOD]);
+    for round in 0..options.rounds {
+        for section in &wanted {
+            println!("round {}: {}", round + 1, section.group());
+            // Servers that know nothing yet.
+            let darkserver = Server::gateway(&index.url(), "")?;
+            measure(&mut table, section, &darkserver, &Server::debuginfod(&folder, &database, 1800)?)?;
+        }
+    }
+    for section in &wanted {
+        let group = section.group();
+        let ratio = table.ratio(&group, DARKSERVER, DEBUGINFOD);
+        table.at_least(&format!("{group}, warm: times debuginfod's rate"), ratio, 10.0);
+        if section.name == ".gdb_index" {
+            table.at_most(&format!("{group}, warm: ms"), table.median(&group, DARKSERVER, MS_WARM), 2.0);
+        }
+    }
+    Ok(table)
+}
+
+/// Asks both the same, and expects the same bytes.
+fn measure(table: &mut Table, section: &Section<'_>, darkserver: &Server, debuginfod: &Server) -> Result<()> {
+    let (path, mut bodies) = (section.path(), Vec::new());
+    for (system, server) in [(DARKSERVER, darkserver), (DEBUGINFOD, debuginfod)] {
+        let ask = || -> Result<(f64, Vec<u8>)> {
+            let began = Instant::now();
+            let answer = http::get(server.port, &path).with_context(|| format!("GET {path}"))?;
+            ensure!(answer.status == 200, "{system} {path}: expected 200, found {}", answer.status);
+            Ok((began.elapsed().as_secs_f64(), answer.body))
+        };
+        let (cold, body) = ask()?;
+        let mut warm = 0.0;
+        for _ in 0..WARM {
+            warm += ask()?.0 / f64::from(WARM);
+        }
+        table.add(&section.group(), system, &[1.0 / warm, cold * 1e3, warm * 1e3, body.len() as f64 / 1e3].map(Some));
+        bodies.push(body);
+    }
+    ensure!(bodies[0] == bodies[1], "{path}: expected the same bytes of both");
+    Ok(())
+}
