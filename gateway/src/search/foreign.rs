@@ -63,7 +63,10 @@ impl Run<'_> {
         if artifact.kind != Kind::Debuginfo || artifact.dwarf != Some(true) {
             return None;
         }
-        let entry = self.naming(record, path).await?;
+        let (entry, sources) = self.line_tables(record).await?;
+        if !sources.has(path) {
+            return None;
+        }
         for location in package.present() {
             let (at, wanted, built_at) = (location.clone(), path.to_owned(), entry.mtime());
             let opened = tokio::task::spawn_blocking(move || plain::open(&at, &wanted, built_at)).await;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use artifact::sources::Sources;
 use artifact::{Kind, includes};
 use sql::{Record, StoredPackage};
 
@@ -21,32 +22,38 @@ impl Run<'_> {
     pub(super) async fn include(&mut self, records: &[Record], path: &str) -> Option<Found> {
         let place = includes::place(path)?;
         for record in candidates(records, Kind::Debuginfo) {
-            if record.artifact.dwarf == Some(false) || self.naming(record, path).await.is_none() {
+            if record.artifact.dwarf == Some(false) {
                 continue;
+            }
+            let Some((_, sources)) = self.line_tables(record).await else { continue };
+            // One build-id, one DWARF: another copy would say the same.
+            if !sources.has(path) {
+                return None;
             }
             for package in self.with_includes(place, &record.package).await {
                 if let Some(found) = self.source_in(&package, path).await {
                     return Some(found);
                 }
             }
+            return None;
         }
         None
     }
 
-    /// The debuginfo of a record, whole, if its line tables name the file at `path`.
-    pub(super) async fn naming(&mut self, record: &Record, path: &str) -> Option<Arc<Entry>> {
+    /// The debuginfo of a record, whole, and the sources that its line tables name.
+    pub(super) async fn line_tables(&mut self, record: &Record) -> Option<(Arc<Entry>, Arc<Sources>)> {
         let Record { package, artifact } = record;
         let entry = self.member(package, Wanted::of(artifact), Some(&artifact.build_id), Need::First, None).await?;
         let key = Key { identity: package.package.identity, ordinal: artifact.ordinal };
-        let named = async {
+        let read = async {
             entry.while_it_flows(self.search.patience, async { entry.whole_file().await.map(drop) }).await?;
             self.search.line_tables.sources(key, &entry).await
         };
-        let named = tokio::time::timeout(FIRST_BYTES_WITHIN, named).await.unwrap_or_else(|_| {
+        let read = tokio::time::timeout(FIRST_BYTES_WITHIN, read).await.unwrap_or_else(|_| {
             Err(Failure::Unknown(format!("expected the line tables of a member within {FIRST_BYTES_WITHIN:?}, found none")))
         });
-        match named {
-            Ok(sources) => sources.has(path).then_some(entry),
+        match read {
+            Ok(sources) => Some((entry, sources)),
             Err(failure) => {
                 self.failed(failure);
                 None

@@ -1,0 +1,65 @@
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::mpsc;
+
+use artifact::header::Header;
+use bytesize::ByteSize;
+
+use super::*;
+use crate::config;
+use crate::turns::{Client, Turns};
+
+/// A disk that is away: it gives a part of the payload, and the rest when somebody lets it.
+struct Away {
+    payload: BufReader<File>,
+    left: u64,
+    back: mpsc::Receiver<()>,
+}
+
+impl Read for Away {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            self.back.recv().map_err(io::Error::other)?;
+            self.left = u64::MAX;
+        }
+        let read = (&mut self.payload).take(self.left).read(bytes)?;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_hangs_holds_neither_clients_nor_turns() {
+    // Another test may have been faster.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let limits = config::Neighbours { bytes: ByteSize(0), after: Duration::ZERO };
+    let mut files = Files::open(folder.path(), ByteSize::mib(64), Abandoned::Finish, limits).await.unwrap();
+    files.stalled_after = Duration::from_millis(600);
+    let turns = Turns::new(1, "test stalled");
+    let rpm = concat!(env!("CARGO_MANIFEST_DIR"), "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm");
+    let mut payload = BufReader::new(File::open(rpm).unwrap());
+    let header = Arc::new(Header::read(&mut payload).unwrap());
+    let (ordinal, _) = header.file("/usr/bin/payload-none").unwrap();
+    let key = Key { identity: header.package.identity, ordinal };
+    let (let_it, back) = mpsc::channel();
+    let archive = Archive::of_payload(header, Box::new(Away { payload, left: 1000, back }));
+    let turn = turns.take(Client::default()).await;
+    let entry = files.fill(key, None, turn, async { Ok(archive) }).await.unwrap();
+    let failure = entry.whole_file().await.unwrap_err();
+    assert!(
+        matches!(&failure, Failure::Unknown(text) if text.contains("expected bytes of the archive within 600ms")),
+        "{failure}"
+    );
+    // The next one finds a turn, and nothing of the first.
+    turns.take(Client::default()).await;
+    assert!(files.find(key).await.is_none());
+    // When the disk is back, what was given up is not taken up again.
+    let began = Instant::now();
+    while let_it.send(()).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the thread goes on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(entry.has_failed());
+    assert_eq!(std::fs::read_dir(folder.path().join("files")).unwrap().count(), 0);
+}
