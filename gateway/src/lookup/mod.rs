@@ -134,6 +134,11 @@ impl Lookup {
             count("memory");
             return Ok(Known::fresh(records));
         }
+        Box::pin(self.asked(said, build_id, until)).await
+    }
+
+    /// The same, of the index itself.
+    async fn asked(&self, said: Said, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, String> {
         match self.ask(until, self.batches.records(build_id)).await {
             Ok(records) => {
                 count("database");
