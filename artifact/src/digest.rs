@@ -99,10 +99,9 @@ impl FileDigest {
     /// # Errors
     /// [`Error::Header`] unless the text has just the digits that the algorithm makes.
     pub fn parse(algorithm: Algorithm, text: &str) -> Result<Self> {
-        let mut bytes = vec![0; algorithm.bytes()].into_boxed_slice();
-        match hex::decode_to_slice(text, &mut bytes) {
-            Ok(()) => Ok(Self { algorithm, bytes }),
-            Err(_) => Err(Error::Header {
+        match faster_hex::hex_decode_vec(text.as_bytes()) {
+            Ok(bytes) if bytes.len() == algorithm.bytes() => Ok(Self { algorithm, bytes: bytes.into() }),
+            _ => Err(Error::Header {
                 part: "main header",
                 expected: format!("{} hex digits of a {} file digest", 2 * algorithm.bytes(), algorithm.name()),
                 found: format!("{:?}", text.chars().take(130).collect::<String>()),
@@ -139,14 +138,14 @@ impl FileDigest {
             path: path.to_owned(),
             algorithm: self.algorithm.name(),
             expected: self.to_string(),
-            found: hex::encode(found),
+            found: faster_hex::hex_string(&found),
         })
     }
 }
 
 impl fmt::Display for FileDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.bytes))
+        f.write_str(&faster_hex::hex_string(&self.bytes))
     }
 }
 

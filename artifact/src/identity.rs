@@ -28,15 +28,15 @@ impl FromStr for Identity {
 
     /// Reads 64 hex digits of any case.
     fn from_str(text: &str) -> Result<Self> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::Identity { found: text.chars().take(66).collect() })?;
-        Ok(Self(bytes))
+        let bytes = faster_hex::hex_decode_array(text.as_bytes());
+        bytes.map(Self).map_err(|_| Error::Identity { found: text.chars().take(66).collect() })
     }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        let mut digits = [0; 64];
+        f.write_str(faster_hex::hex_encode(&self.0, &mut digits).map_err(|_| fmt::Error)?)
     }
 }
 

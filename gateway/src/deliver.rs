@@ -55,7 +55,7 @@ pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> 
     ];
     headers.extend(archive.as_deref().map(|archive| (ARCHIVE, value(archive))));
     headers.extend(validators.etag.as_deref().map(|etag| (ETAG, value(etag))));
-    headers.extend(content.entry.signature().map(|signature| (IMA_SIGNATURE, value(&hex::encode(signature)))));
+    headers.extend(content.entry.signature().map(|signature| (IMA_SIGNATURE, value(&faster_hex::hex_string(signature)))));
     let small = files.small(&content).await;
     bytes(request, content, small, &validators, headers, BYTES)
 }

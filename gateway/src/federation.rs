@@ -149,7 +149,7 @@ impl Upstream {
         }
         let must_be_elf = matches!(question.what, What::Artifact(_));
         if first.is_empty() || (must_be_elf && !first.starts_with(ELF_MAGIC)) {
-            let shown = hex::encode(&first[..first.len().min(8)]);
+            let shown = faster_hex::hex_string(&first[..first.len().min(8)]);
             return Err(format!("expected the bytes of an ELF file, found {shown:?}"));
         }
         Ok(Some(redirect(url, &response)))

@@ -95,7 +95,7 @@ impl Compressor {
             // Writing to a String cannot fail.
             let _ = write!(self.text, "{ordinal} {kind}{dwarf}");
             if let Some(Contents { size, mtime, sha256 }) = contents {
-                let _ = write!(self.text, ",{size},{mtime},{}", hex::encode(sha256));
+                let _ = write!(self.text, ",{size},{mtime},{}", faster_hex::hex_string(&sha256[..]));
             }
             let _ = write!(self.text, " {build_id} {path}\0");
         }
@@ -201,9 +201,7 @@ pub(crate) fn matching(list: &[u8], wanted: impl Fn(&str) -> bool) -> sqlx::Resu
 fn read_contents(text: &str) -> Option<Contents> {
     let mut fields = text.splitn(3, ',');
     let (size, mtime, digits) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?, fields.next()?);
-    let mut sha256 = [0; 32];
-    hex::decode_to_slice(digits, &mut sha256).ok()?;
-    Some(Contents { size, mtime, sha256 })
+    Some(Contents { size, mtime, sha256: faster_hex::hex_decode_array(digits.as_bytes()).ok()? })
 }
 
 #[cfg(test)]

@@ -210,7 +210,7 @@ pub fn createtable() -> String {
             version = migration.version,
             name = migration.description,
             sql = migration.sql.as_str(),
-            checksum = hex::encode(&migration.checksum),
+            checksum = faster_hex::hex_string(&migration.checksum),
         );
     }
     text.push_str(&views::createtable());

@@ -39,7 +39,7 @@ impl PathHash {
 
 impl fmt::Debug for PathHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PathHash({})", hex::encode(self.0))
+        write!(f, "PathHash({})", faster_hex::hex_string(&self.0))
     }
 }
 

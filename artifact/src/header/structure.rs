@@ -31,7 +31,7 @@ impl Extent {
     pub fn of(prefix: &[u8]) -> Result<std::result::Result<Self, usize>> {
         let lead = at_least(prefix, LEAD, "lead")?;
         if lead[..4] != LEAD_MAGIC {
-            return refuse("lead", format!("magic {}", hex::encode(LEAD_MAGIC)), hex::encode(&lead[..4]));
+            return refuse("lead", format!("magic {}", faster_hex::hex_string(&LEAD_MAGIC)), faster_hex::hex_string(&lead[..4]));
         }
         let signature = Sizes::read(prefix, LEAD, SIGNATURE)?;
         let main_start = LEAD + signature.total().next_multiple_of(8);
@@ -104,7 +104,11 @@ impl Sizes {
     fn read(bytes: &[u8], start: usize, limits: Limits) -> Result<Self> {
         let intro = at_least(bytes.get(start..).unwrap_or_default(), INTRO, limits.part)?;
         if intro[..4] != HEADER_MAGIC {
-            return refuse(limits.part, format!("magic {}", hex::encode(HEADER_MAGIC)), hex::encode(&intro[..4]));
+            return refuse(
+                limits.part,
+                format!("magic {}", faster_hex::hex_string(&HEADER_MAGIC)),
+                faster_hex::hex_string(&intro[..4]),
+            );
         }
         let (index, data) = (be_u32(intro, 8) as usize, be_u32(intro, 12) as usize);
         if index == 0 || index > limits.index {

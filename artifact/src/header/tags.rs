@@ -170,7 +170,7 @@ fn openpgp_issuer(packet: &[u8]) -> Option<String> {
         )?
     };
     match *body.first()? {
-        3 => Some(hex::encode(body.get(7..15)?)),
+        3 => Some(faster_hex::hex_string(body.get(7..15)?)),
         4 => {
             let hashed = usize::from(u16::from_be_bytes([*body.get(4)?, *body.get(5)?]));
             let after = body.get(6 + hashed..)?;
@@ -190,8 +190,8 @@ fn subpacket_issuer(mut area: &[u8]) -> Option<String> {
         };
         let (&kind, data) = rest.get(..length)?.split_first()?;
         match kind & 0x7f {
-            16 => return Some(hex::encode(data.get(..8)?)),
-            33 => return Some(hex::encode(data.get(data.len().checked_sub(8)?..)?)),
+            16 => return Some(faster_hex::hex_string(data.get(..8)?)),
+            33 => return Some(faster_hex::hex_string(data.get(data.len().checked_sub(8)?..)?)),
             _ => area = rest.get(length..)?,
         }
     }

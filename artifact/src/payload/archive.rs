@@ -20,7 +20,7 @@ pub(crate) fn header(files: Vec<File>, compressor: Option<&str>) -> Header {
 
 /// A regular file with these contents and its SHA-256.
 pub(crate) fn file(path: &str, contents: &[u8]) -> File {
-    let digest = FileDigest::parse(Algorithm::Sha256, &hex::encode(Sha256::digest(contents))).unwrap();
+    let digest = FileDigest::parse(Algorithm::Sha256, &faster_hex::hex_string(&Sha256::digest(contents))).unwrap();
     File {
         path: path.into(),
         mode: 0o100_644,

@@ -65,7 +65,7 @@ impl Whole {
         let at = self.main_start + in_main + 1;
         bytes[at..at + 7].copy_from_slice(format!("m{number:06}").as_bytes());
         if let Some(digest_at) = self.digest_at {
-            let digest = hex::encode(Sha256::digest(&bytes[self.main_start..self.payload_start]));
+            let digest = faster_hex::hex_string(&Sha256::digest(&bytes[self.main_start..self.payload_start]));
             bytes[digest_at..digest_at + 64].copy_from_slice(digest.as_bytes());
         }
         bytes

@@ -224,7 +224,7 @@ fn plain(package: &Package) -> Vec<Rows> {
             key(a),
             format!(
                 "(x'{}', {}, {}, {}, null, '{}')",
-                hex::encode(a.build_id),
+                faster_hex::hex_string(&a.build_id),
                 u8::from(a.debuginfo),
                 package.id,
                 a.ordinal,
@@ -245,7 +245,7 @@ fn by_package(package: &Package) -> Vec<Rows> {
                 package.id,
                 a.ordinal,
                 u8::from(a.debuginfo),
-                hex::encode(a.build_id),
+                faster_hex::hex_string(&a.build_id),
                 a.path
             ),
         )
@@ -255,23 +255,33 @@ fn by_package(package: &Package) -> Vec<Rows> {
 
 fn narrow_paths(package: &Package) -> Vec<Rows> {
     let row = |a: &Artifact| {
-        (key(a), format!("(x'{}', {}, {}, {}, null)", hex::encode(a.build_id), u8::from(a.debuginfo), package.id, a.ordinal))
+        (
+            key(a),
+            format!(
+                "(x'{}', {}, {}, {}, null)",
+                faster_hex::hex_string(&a.build_id),
+                u8::from(a.debuginfo),
+                package.id,
+                a.ordinal
+            ),
+        )
     };
     vec![package.artifacts.iter().map(row).collect(), lists(package, |a| format!("{} {}\0", a.ordinal, a.path))]
 }
 
 fn narrow_members(package: &Package) -> Vec<Rows> {
-    let row = |a: &Artifact| (key(a), format!("(x'{}', {}, {})", hex::encode(a.build_id), package.id, a.ordinal));
+    let row = |a: &Artifact| (key(a), format!("(x'{}', {}, {})", faster_hex::hex_string(&a.build_id), package.id, a.ordinal));
     vec![package.artifacts.iter().map(row).collect(), lists(package, entry)]
 }
 
 fn short_members(package: &Package) -> Vec<Rows> {
-    let row = |a: &Artifact| (key(a), format!("(x'{}', {}, {})", hex::encode(&a.build_id[..8]), package.id, a.ordinal));
+    let row =
+        |a: &Artifact| (key(a), format!("(x'{}', {}, {})", faster_hex::hex_string(&a.build_id[..8]), package.id, a.ordinal));
     vec![package.artifacts.iter().map(row).collect(), lists(package, entry)]
 }
 
 fn entry(a: &Artifact) -> String {
-    format!("{} {} {} {}\0", a.ordinal, if a.debuginfo { 'd' } else { 'x' }, hex::encode(a.build_id), a.path)
+    format!("{} {} {} {}\0", a.ordinal, if a.debuginfo { 'd' } else { 'x' }, faster_hex::hex_string(&a.build_id), a.path)
 }
 
 /// One list for each 256 files of the package, compressed as MySQL's UNCOMPRESS reads it.
@@ -286,7 +296,7 @@ fn lists(package: &Package, entry: impl Fn(&Artifact) -> String) -> Rows {
         let list = encoder.finish().unwrap_or_default();
         let number = part[0].ordinal >> 8;
         let key = [package.id.to_be_bytes(), number.to_be_bytes()].concat();
-        rows.push((key, format!("({}, {number}, x'{}')", package.id, hex::encode(list))));
+        rows.push((key, format!("({}, {number}, x'{}')", package.id, faster_hex::hex_string(&list))));
     }
     rows
 }
@@ -295,7 +305,7 @@ fn packages_today(p: &Package) -> Vec<Rows> {
     let row = format!(
         "({}, 'rpm', x'{}', 'header', '{}', null, '{}', '{}', 'x86_64', '{}', '{}', 'fc40', null, null, 1700000000, 'complete', 1700000001)",
         p.id,
-        hex::encode(p.identity),
+        faster_hex::hex_string(&p.identity),
         p.name,
         p.version,
         p.release,
@@ -305,7 +315,7 @@ fn packages_today(p: &Package) -> Vec<Rows> {
     let hash = Sha256::digest(p.location());
     let place = format!(
         "(1, x'{}', {}, '{}', {}, 1700000000123456789, 4504, {}, null, null, 'a15b79cc', 1700000001, 1700000001, null)",
-        hex::encode(hash),
+        faster_hex::hex_string(&hash),
         p.id,
         p.location(),
         100_000 + p.id,
@@ -328,7 +338,7 @@ fn thrifty(p: &Package, path: &str) -> Vec<Rows> {
         row,
         "({}, 0, x'{}', 0, '{}', null, '{}', '{}', 'x86_64', '{}', 'fc40', null, null, 1700000000, 0, 1700000001)",
         p.id,
-        hex::encode(p.identity),
+        faster_hex::hex_string(&p.identity),
         p.name,
         p.version,
         p.release,
@@ -337,7 +347,7 @@ fn thrifty(p: &Package, path: &str) -> Vec<Rows> {
     let place = format!(
         "({}, 1, x'{}', '{path}', {}, 1700000000123456789, 4504, {}, null, null, x'a15b79cc', 1700000001, 1700000001, null)",
         p.id,
-        hex::encode(&Sha256::digest(p.location())[..16]),
+        faster_hex::hex_string(&Sha256::digest(p.location())[..16]),
         100_000 + p.id,
         14_000 + p.id
     );

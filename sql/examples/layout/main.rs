@@ -214,7 +214,7 @@ where
     let mut took = Duration::ZERO;
     for _ in 0..LOOKUPS {
         let wanted = all[usize::try_from(random.below(all.len() as u64)).unwrap()];
-        let sql = layout.query.replace("{}", &hex::encode(wanted.build_id));
+        let sql = layout.query.replace("{}", &faster_hex::hex_string(&wanted.build_id));
         let begun = Instant::now();
         let rows = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
         took += begun.elapsed();
