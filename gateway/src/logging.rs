@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use tracing::field::{Field, Visit};
@@ -12,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::writer::OptionalWriter;
 
 /// How log lines look.
@@ -32,9 +34,9 @@ pub(crate) fn start(format: LogFormat) {
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,actix_server=warn,actix_http=off"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(unlocked_stderr);
     match format {
-        LogFormat::Text if io::stderr().is_terminal() => builder.init(),
-        LogFormat::Text => builder.with_ansi(false).fmt_fields(PlainFields).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text if io::stderr().is_terminal() => builder.with_timer(Utc).init(),
+        LogFormat::Text => builder.with_timer(Utc).with_ansi(false).fmt_fields(PlainFields).init(),
+        LogFormat::Json => builder.with_timer(Utc).json().flatten_event(true).init(),
     }
 }
 
@@ -45,8 +47,17 @@ fn unlocked_stderr() -> OptionalWriter<&'static File> {
     STDERR.as_ref().map_or_else(OptionalWriter::none, OptionalWriter::some)
 }
 
+/// The time as the subscriber writes it itself, `2026-11-25T18:51:04.123456Z`, at a fifth of the price.
+struct Utc;
+
+impl FormatTime for Utc {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", humantime::format_rfc3339_micros(SystemTime::now()))
+    }
+}
+
 /// Fields as the subscriber writes them itself, `name=value name="text"`, without looking for colours: every request is a line, and this
-/// was a tenth of what a request costs.
+/// was a tenth of what a request costs. Fractions are those of JSON, 0.000012 rather than 1.2e-5.
 struct PlainFields;
 
 impl<'w> FormatFields<'w> for PlainFields {
@@ -82,8 +93,22 @@ impl PlainVisitor<'_> {
 const MESSAGE: &str = "message";
 
 impl Visit for PlainVisitor<'_> {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.write(field, |writer| writer.write_str(itoa::Buffer::new().format(value)));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.write(field, |writer| writer.write_str(if value { "true" } else { "false" }));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.write(field, |writer| writer.write_str(zmij::Buffer::new().format(value)));
+    }
+
     fn record_str(&mut self, field: &Field, value: &str) {
-        let is_plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
+        // To the end in any case: without a way out the loop takes many bytes at once.
+        let is_plain =
+            value.bytes().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~' if byte != b'"' && byte != b'\\'));
         match field.name() {
             MESSAGE => self.record_debug(field, &format_args!("{value}")),
             _ if is_plain => {
@@ -130,6 +155,7 @@ mod tests {
         let lines = Lines::default();
         tracing::subscriber::with_default(builder(lines.clone()), || {
             tracing::info!(path = "/buildid/ab/debuginfo", status = 200, seconds = 0.25, was_reset = false, "plain");
+            tracing::info!(status = 200_u16, whole = 1.0, tiny = 1.5e-9, none = f64::NAN, "numbers");
             tracing::info!(path = "a \"quoted\"\n line", agent = ?"gdb", "two {}", 2);
             tracing::warn!(cause = %"refused", "away");
         });
@@ -152,6 +178,20 @@ mod tests {
             "{}",
             said(ours)
         );
+    }
+
+    #[test]
+    fn a_time_is_that_of_the_subscriber_itself() {
+        let text = |timer: &dyn Fn(&mut Writer<'_>) -> fmt::Result| {
+            let mut text = String::new();
+            timer(&mut Writer::new(&mut text)).unwrap();
+            text
+        };
+        let usual = text(&|writer| tracing_subscriber::fmt::time::SystemTime.format_time(writer));
+        let ours = text(&|writer| Utc.format_time(writer));
+        let read = |text: &str| humantime::parse_rfc3339(text).unwrap();
+        assert_eq!(ours.len(), usual.len(), "{ours} {usual}");
+        assert!(read(&ours).duration_since(read(&usual)).unwrap() < std::time::Duration::from_secs(5), "{ours} {usual}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use prometheus::{Histogram, IntGauge};
 use tokio::sync::oneshot;
 
@@ -46,7 +47,7 @@ struct Shared {
 struct State {
     free: usize,
     next_number: u64,
-    clients: HashMap<Client, Line>,
+    clients: HashMap<Client, Line, RandomState>,
     /// Clients of whom somebody waits. While a turn is free, all of them have as many as a client may have.
     rotation: VecDeque<Client>,
 }
@@ -78,6 +79,11 @@ impl Turns {
         let waiting = METRICS.waiting.with_label_values(&[name]);
         let seconds = METRICS.waiting_seconds.with_label_values(&[name]);
         Self(Arc::new(Shared { each: most.div_ceil(2), state, waiting, seconds }))
+    }
+
+    /// A turn, if one is free for this client.
+    pub(crate) fn take_free(&self, client: Client) -> Option<Turn> {
+        self.free_one(&mut self.state(), client)
     }
 
     /// A turn, as soon as it is this client's.

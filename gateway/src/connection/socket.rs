@@ -52,6 +52,14 @@ impl Socket {
         }
     }
 
+    /// Where it comes from: an IP address, or `unix`; `-` where the client is gone already.
+    pub(super) fn peer(&self) -> String {
+        match self {
+            Self::Tcp(tcp) => tcp.peer_addr().map_or_else(|_| "-".to_owned(), |peer| peer.ip().to_string()),
+            Self::Unix(_) => "unix".to_owned(),
+        }
+    }
+
     /// Ends it so that the client takes nothing that came for an answer. Disconnecting a connected TCP socket (connect to AF_UNSPEC,
     /// connect(2)) makes Linux send RST at once. A unix socket has nothing of that kind: it just ends, in both directions.
     pub(super) fn reset(&self) -> io::Result<()> {

@@ -32,6 +32,8 @@ pub(crate) struct Connection(Rc<State>);
 
 struct State {
     socket: Socket,
+    /// Where it comes from, for the log.
+    peer: Box<str>,
     is_tls: bool,
     limits: Connections,
     crowd: Rc<Crowd>,
@@ -92,6 +94,7 @@ impl Connection {
         socket.prepare();
         let now = Instant::now();
         let connection = Self(Rc::new(State {
+            peer: socket.peer().into(),
             socket,
             is_tls,
             limits,
@@ -326,6 +329,11 @@ impl Waiting {
 pub(crate) struct Busy(Connection);
 
 impl Busy {
+    /// Where its connection comes from: an IP address, or `unix`.
+    pub(crate) fn peer(&self) -> &str {
+        &self.0.0.peer
+    }
+
     /// Something was done for it.
     pub(crate) fn progressed(&self) {
         self.0.0.since.set(Instant::now());

@@ -1,6 +1,7 @@
 //! The bytes of one connection as they are on the socket, and the clock that ends it.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -118,11 +119,11 @@ fn receive(socket: &Socket, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
     let mut all = None;
     let result = socket.try_reading(|| {
         // As long as most heads; the buffer itself may have a room of which every byte would have to be written first.
-        let mut bytes = [0; 4096];
+        let mut bytes = [MaybeUninit::uninit(); 4096];
         let room = buffer.remaining().min(bytes.len());
-        let (came, _) = recv(socket, &mut bytes[..room], RecvFlags::empty())?;
-        buffer.put_slice(&bytes[..came]);
-        if came == 0 || came == room {
+        let ((came, _), _) = recv(socket, &mut bytes[..room], RecvFlags::empty())?;
+        buffer.put_slice(came);
+        if came.is_empty() || came.len() == room {
             return Ok(());
         }
         all = Some(());

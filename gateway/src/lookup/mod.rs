@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifact::BuildId;
+use foldhash::fast::RandomState;
 use moka::Expiry;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
@@ -42,7 +43,7 @@ pub(crate) struct Lookup {
     filter: Filter,
     /// What is known of every absent build-id.
     nothing: Arc<Records>,
-    fresh: Cache<BuildId, Arc<Records>>,
+    fresh: Cache<BuildId, Arc<Records>, RandomState>,
     kept: Kept,
     batches: Batches,
     queries: Queries,
@@ -78,7 +79,8 @@ impl Lookup {
     /// Puts filter and cache in front of `index`, and begins to watch it; a query may take `limit`. The filter is kept in `folder`.
     pub(crate) fn new(index: Index, config: &config::Index, limit: Duration, folder: &Path) -> Self {
         let lifetime = Lifetime { hit: config.hit_ttl, miss: config.miss_ttl };
-        let fresh = Cache::builder().max_capacity(config.entries).expire_after(lifetime).build();
+        let fresh =
+            Cache::builder().max_capacity(config.entries).expire_after(lifetime).build_with_hasher(RandomState::default());
         let (watch, runtime) = (Watch::default(), Handle::current());
         let (probed, nobodys) = (index.clone(), BuildId::from_bytes(&[0; 20]));
         watch.start(&runtime, move || {

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::BuildId;
@@ -94,7 +96,7 @@ async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
             let mut urls = packages.iter().map(|package| links.url(package));
             // Several packages can have one NVRA; the newest import that can be had wins, as the last row did.
             let url = urls.rfind(|url| !url.is_empty());
-            vary(HttpResponse::Ok()).json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
+            HttpResponse::Ok().insert_header((VARY, HOST)).json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
         }
         Err(cause) => undecided(&cause),
     }
@@ -110,7 +112,10 @@ fn nvra(request: &HttpRequest, prefix: &str) -> Option<String> {
 fn rows(json: Result<Bytes, String>) -> HttpResponse {
     match json {
         Ok(json) => {
-            vary(HttpResponse::Ok()).insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(json)
+            let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(json));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response.headers_mut().insert(VARY, HOST);
+            response
         }
         Err(cause) => undecided(&cause),
     }
@@ -121,11 +126,8 @@ fn undecided(cause: &str) -> HttpResponse {
     error::undecided_json()
 }
 
-/// The links of an answer follow the Host that it was asked by.
-fn vary(mut response: actix_web::HttpResponseBuilder) -> actix_web::HttpResponseBuilder {
-    response.insert_header((VARY, HeaderValue::from_static("Host")));
-    response
-}
+/// What the links of an answer follow: the Host that it was asked by.
+const HOST: HeaderValue = HeaderValue::from_static("Host");
 
 impl Links {
     /// One row a file: one that has both kinds is one row.

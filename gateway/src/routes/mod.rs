@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::guard::GuardContext;
 use actix_web::http::Method;
 use actix_web::http::header::{HOST, HeaderValue};
 use actix_web::http::uri::Authority;
@@ -56,7 +57,7 @@ where
     A: actix_web::FromRequest + 'static,
 {
     web::resource(path)
-        .route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler))
+        .route(web::route().guard(guard::fn_guard(reads)).to(handler))
         .default_service(web::to(|request: HttpRequest| async move { error::wrong_method(request.method()) }))
 }
 
@@ -70,8 +71,13 @@ where
     let is_below = move |path: &str| above_root(path).strip_prefix(folder).is_some_and(|tail| tail.starts_with('/'));
     web::scope(folder)
         .guard(guard::fn_guard(move |context| is_below(context.head().uri.path())))
-        .guard(guard::Any(guard::Get()).or(guard::Head()))
+        .guard(guard::fn_guard(reads))
         .default_service(web::to(handler))
+}
+
+/// GET or HEAD?
+fn reads(context: &GuardContext<'_>) -> bool {
+    matches!(context.head().method, Method::GET | Method::HEAD)
 }
 
 /// The path behind `prefix`, percent-decoded; `Err` where the bytes are not UTF-8.
@@ -116,7 +122,7 @@ pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Res
     METRICS.request_seconds.with_label_values(&[endpoint]).observe(seconds);
     if endpoint != "operations" {
         let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or("-");
-        let peer = peer(request);
+        let peer = busy.as_ref().map_or("-", Busy::peer);
         tracing::info!(
             target: "access", method = start(request.method().as_str()), path = start(request.uri().path()), status = status.as_u16(), was_reset,
             seconds, peer, agent = start(agent)
@@ -133,9 +139,13 @@ async fn answered_in_turn(request: ServiceRequest, next: Next<BoxBody>) -> Resul
     let gateway = request.app_data::<web::Data<Gateway>>().filter(|_| !is_operations(request.path())).cloned();
     let Some(gateway) = gateway else { return next.call(request).await };
     let client = client(request.request(), &gateway.config);
-    match tokio::time::timeout(TURN_WITHIN, gateway.turns.take(client)).await {
-        Ok(_turn) => next.call(request).await,
-        Err(_) => {
+    let turn = match gateway.turns.take_free(client) {
+        Some(turn) => Some(turn),
+        None => tokio::time::timeout(TURN_WITHIN, gateway.turns.take(client)).await.ok(),
+    };
+    match turn {
+        Some(_turn) => next.call(request).await,
+        None => {
             let is_for_clients_of_json = !above_root(request.path()).starts_with("/buildid/");
             let response = match is_for_clients_of_json {
                 true => error::undecided_json(),
@@ -143,14 +153,6 @@ async fn answered_in_turn(request: ServiceRequest, next: Next<BoxBody>) -> Resul
             };
             Ok(request.into_response(response))
         }
-    }
-}
-
-/// Where a request comes from, for the log.
-fn peer(request: &HttpRequest) -> String {
-    match request.peer_addr() {
-        Some(peer) => peer.ip().to_string(),
-        None => "unix".to_owned(),
     }
 }
 
