@@ -30,8 +30,8 @@ fn archive_bytes(gateway: &Gateway) -> f64 {
     gateway.metric("gateway_archive_bytes_total")
 }
 
-/// A store that honours Range. What `lie` says of a part is sent instead of it.
-fn honours_ranges(folder: &Path, lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Odd {
+/// A store that honours Range, and says so of archives that are `longer` than they are. What `lie` says of a part is sent instead of it.
+fn honours_ranges(folder: &Path, longer: usize, lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Odd {
     let folder = folder.to_owned();
     Odd::start(move |head, stream| {
         let bytes = odd::file(&folder, head);
@@ -44,7 +44,7 @@ fn honours_ranges(folder: &Path, lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync 
         let (first, last) = range.trim().split_once('-').unwrap();
         let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
         let part = lie(bytes[first..=last].to_vec());
-        let all = bytes.len();
+        let all = bytes.len() + longer;
         let _ = write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-{last}/{all}\r\n");
         let _ = write!(stream, "Content-Length: {}\r\nConnection: close\r\n\r\n", part.len());
         let _ = stream.write_all(&part);
@@ -56,7 +56,7 @@ fn a_payload_of_several_xz_blocks_is_entered_at_the_right_one() {
     for payload in ["w0T4.xzdio", "w.ufdio"] {
         let folder = tempfile::tempdir().unwrap();
         let [first, second] = package(payload, folder.path());
-        let store = honours_ranges(folder.path(), |part| part);
+        let store = honours_ranges(folder.path(), 0, |part| part);
         for index in [Sqlite::of(&[folder.path()]), index_of(folder.path(), "mirror", &store.url())] {
             let gateway = Gateway::start(&index.url());
             for (path, bytes) in [&second, &first] {
@@ -102,11 +102,24 @@ fn a_store_that_sends_other_parts_changes_nothing() {
         },
     ];
     for (number, lie) in lies.into_iter().enumerate() {
-        let store = honours_ranges(folder.path(), lie);
+        let store = honours_ranges(folder.path(), 0, lie);
         let index = index_of(folder.path(), "mirror", &store.url());
         let gateway = Gateway::start(&index.url());
         for (path, bytes) in [&second, &first] {
             assert!(gateway.get(path).body == *bytes, "{number}: other bytes");
         }
     }
+}
+
+#[test]
+fn a_part_of_an_archive_that_was_replaced_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = package("w0T4.xzdio", folder.path());
+    let store = honours_ranges(folder.path(), 1, |part| part);
+    let index = index_of(folder.path(), "mirror", &store.url());
+    let gateway = Gateway::start(&index.url());
+    for (path, bytes) in [&second, &first] {
+        assert!(gateway.get(path).body == *bytes, "other bytes");
+    }
+    assert!(archive_bytes(&gateway) > 24e6, "{} bytes", archive_bytes(&gateway));
 }

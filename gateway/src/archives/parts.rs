@@ -51,27 +51,30 @@ impl Parts {
     /// Some of its bytes. For threads that may block.
     ///
     /// # Errors
-    /// The file cannot be read; the store does not answer, or not with this range.
+    /// The file cannot be read; the store does not answer, or not with this range of as many bytes.
     pub(super) fn read(&self, range: Range<u64>) -> io::Result<Box<dyn Read + Send>> {
         let bytes = range.end.saturating_sub(range.start);
         match &self.archive {
             Archive::File(file) => Ok(Box::new(FilePart { file: file.clone(), at: range.start }.take(bytes))),
             Archive::Url { client, url, runtime } => {
-                let body = runtime.block_on(fetch(client, url.clone(), &range))?;
+                let body = runtime.block_on(fetch(client, url.clone(), &range, self.bytes))?;
                 Ok(Box::new(body.take(bytes)))
             }
         }
     }
 }
 
-async fn fetch(client: &reqwest::Client, url: Url, range: &Range<u64>) -> io::Result<impl Read + Send + use<>> {
+/// Content-Range (RFC 9110, section 14.4) says of how many bytes a part is, or `*`; of others than before, the archive was replaced.
+async fn fetch(client: &reqwest::Client, url: Url, range: &Range<u64>, bytes: u64) -> io::Result<impl Read + Send + use<>> {
     let (first, last) = (range.start, range.end.saturating_sub(1));
     let request = client.get(url).header("Accept-Encoding", "identity").header(RANGE, format!("bytes={first}-{last}"));
     let response = tokio::time::timeout(TIMEOUT, request.send()).await;
     let response = response.map_err(io::Error::other)?.map_err(|error| io::Error::other(reason(&error)))?;
     let found = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
-    if response.status() != StatusCode::PARTIAL_CONTENT || !found.starts_with(&format!("bytes {first}-{last}/")) {
-        let text = format!("expected 206 with bytes {first}-{last}, found {} with {found:?}", response.status());
+    let part = format!("bytes {first}-{last}");
+    let is_part = found.strip_prefix(&part).is_some_and(|of| of == "/*" || of == format!("/{bytes}"));
+    if response.status() != StatusCode::PARTIAL_CONTENT || !is_part {
+        let text = format!("expected 206 with {part}/{bytes}, found {} with {found:?}", response.status());
         return Err(io::Error::other(text));
     }
     let body = response.bytes_stream().map_err(|error| io::Error::other(reason(&error)));
