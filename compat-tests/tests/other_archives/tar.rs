@@ -7,6 +7,8 @@ use std::process::Command;
 use compat_tests::compiled::{Program, Tree, succeed};
 use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
 use compat_tests::debuginfod::Client;
+use compat_tests::files::FileServer;
+use compat_tests::{http, wait_for};
 use tempfile::tempdir;
 
 use super::{expect, import, served};
@@ -145,4 +147,30 @@ fn relative_names_of_sources_are_found_in_the_archive() {
         let answer = gateway.get(&format!("/buildid/{}/source{path}", program.build_id));
         expect(&answer, &program.source(), "/relative.c", Some("relative.tar"));
     }
+}
+
+#[test]
+fn sources_of_an_archive_that_was_damaged_in_its_store_are_unknown() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("spoiled", "/usr/src/x"));
+    let tree = Tree::of(&[("/spoiled", &program.whole()), ("/usr/src/x/spoiled.c", &program.source())]);
+    tree.tar(folder.path(), "spoiled.tar", "tar", &[]);
+    let files = FileServer::start(folder.path());
+    let index = Sqlite::empty();
+    import(&index, &folder, &["--formats", "tar", "--store", "mirror", "--url", &files.url()]);
+    import_ok(&index.url(), &["store", "add", "mirror", "--tier", "mirror", "--url", &files.url()]);
+    let archive = folder.path().join("spoiled.tar");
+    let (whole, source) = (fs::read(&archive).unwrap(), fs::read(program.source()).unwrap());
+    let at = whole.windows(source.len()).position(|window| window == source).unwrap();
+    let mut spoiled = whole.clone();
+    spoiled[at] ^= 1;
+    fs::write(&archive, spoiled).unwrap();
+    let gateway = Gateway::start(&index.url());
+    let path = format!("/buildid/{}/source/usr/src/x/spoiled.c", program.build_id);
+    let answer = http::get(gateway.port, &path);
+    assert!(answer.is_err() || answer.as_ref().unwrap().status == 503, "{answer:?}");
+    assert!(gateway.log().contains("the archive: expected SHA-256 digest"), "{}", gateway.log());
+    // Mended, it is what it was: nothing of the damaged one is remembered, once a client's tries are over.
+    fs::write(&archive, whole).unwrap();
+    wait_for("the source", || http::get(gateway.port, &path).is_ok_and(|answer| answer.status == 200));
+    expect(&gateway.get(&path), &program.source(), "/usr/src/x/spoiled.c", Some("spoiled.tar"));
 }
