@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, My
 
 use crate::database_url::Target;
 use crate::dialect::{self, Dialect};
-use crate::pools;
+use crate::pools::{self, Access};
 use crate::{DatabaseUrl, Error, Result};
 
 /// Expands a body once per database. `both!(Db, &self.db, |pool, Backend| ...)` takes an enum with the variants `Sqlite` and
@@ -63,15 +63,6 @@ const WAIT: Duration = Duration::from_secs(300);
 
 /// How long [`Index::settle`] waits for others.
 const SHORT_PATIENCE: &str = "pragma busy_timeout = 200";
-
-/// What an [`Index`] is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// The gateway: SELECT alone, short waits.
-    ReadOnly,
-    /// The indexer: may create an SQLite file, and waits for a database that is away ([`Index::waiting`]).
-    ReadWrite,
-}
 
 /// The index. Cheap to clone: clones share their connections.
 #[derive(Clone)]

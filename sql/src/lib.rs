@@ -41,13 +41,14 @@ mod views;
 
 pub use changes::{Changes, Head, Heads, hash};
 pub use database_url::DatabaseUrl;
-pub use db::{Access, Index};
+pub use db::Index;
 pub use error::{Error, Result};
 pub use file_names::FileNames;
 pub use import::{Import, Inserted, NewLocation};
 pub use packed::{Packed, Packer};
 pub use passwords::without_passwords;
 pub use paths::{Found, Paths};
+pub use pools::Access;
 pub use record::{Location, Record, StoredPackage};
 pub use schema::{Migration, createtable};
 pub use seen::{KnownLocation, PathHash};

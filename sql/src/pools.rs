@@ -11,7 +11,6 @@ use sqlx::mysql::MySqlPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, MySqlPool, SqlitePool};
 
-use crate::db::Access;
 use crate::{DatabaseUrl, Result, dialect};
 
 /// Connections of a reader: more only queue up inside the database.
@@ -20,6 +19,15 @@ pub(crate) const READERS: u32 = 16;
 const BUSY: Duration = Duration::from_secs(5);
 /// How long an idle connection of a writer may take to show that it lives. One whose host vanished never would.
 const PING: Duration = Duration::from_secs(3);
+
+/// What an [`Index`](crate::Index) is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The gateway: SELECT alone, short waits.
+    ReadOnly,
+    /// The indexer: may create an SQLite file, and waits for a database that is away ([`Index::waiting`](crate::Index::waiting)).
+    ReadWrite,
+}
 
 /// A database in memory.
 pub(crate) fn memory() -> SqlitePool {

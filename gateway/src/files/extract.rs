@@ -1,6 +1,6 @@
 //! Fills an entry: decompresses an archive up to the member, on a thread of its own.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -11,9 +11,10 @@ use artifact::{BuildId, foreign};
 use tokio::sync::watch;
 
 use super::disk::Draft;
-use super::entry::{About, Note, Progress};
+use super::entry::{Note, Progress};
 use super::growing::Growing;
 use super::neighbours::Neighbours;
+use super::work::{End, Work, refused};
 use super::{Entry, Files, Key};
 use crate::archives::{Archive, Inside};
 use crate::config::Abandoned;
@@ -79,43 +80,6 @@ async fn give_up_when_stalled(work: Weak<Work>) {
         drop(work);
         tokio::time::sleep(stalled_after / 12).await;
     }
-}
-
-/// The cache folder did not take a member: counted, with the cause.
-pub(super) fn refused(about: &About, error: &io::Error) -> Failure {
-    let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    METRICS.files_refused.with_label_values(&[if full { "full" } else { "failed" }]).inc();
-    let folder = about.path.parent().unwrap_or(&about.path);
-    Failure::Here(format!("cache folder {}: {error}", folder.display()))
-}
-
-/// One extraction.
-pub(super) struct Work {
-    files: Files,
-    pub(super) nvra: String,
-    /// Path of the member.
-    path: String,
-    ordinal: u32,
-    pub(super) build_id: Option<BuildId>,
-    pub(super) about: About,
-    pub(super) entry: Arc<Entry>,
-    pub(super) sender: watch::Sender<Progress>,
-    /// Given back when the member is whole: others shall not wait for its neighbours.
-    turn: Mutex<Option<Turn>>,
-    /// Given up, because no byte came.
-    stalled: AtomicBool,
-}
-
-/// Why an archive did not give the member.
-pub(super) enum End {
-    /// Another one may give it.
-    Archive(Failure),
-    /// It has other bytes than those that somebody may have seen, and it may be the one that is right.
-    Differs(Failure),
-    /// No other one would.
-    All(Failure),
-    /// Nobody waits for it any more.
-    Unwanted,
 }
 
 impl Work {
@@ -295,17 +259,6 @@ impl Work {
     fn leave(&self) {
         self.entry.unnamed();
         self.sender.send_replace(Progress::Kept);
-    }
-
-    /// Expects what a file says of its build-id.
-    pub(super) fn expect(&self, expected: &BuildId, note: &Note) -> Result<(), End> {
-        let nvra = &self.nvra;
-        let found = match note {
-            note if note.allows(expected) => return Ok(()),
-            Note::Says(Some(found)) => found.to_string(),
-            _ => "none".to_owned(),
-        };
-        Err(End::Archive(Failure::Absent(format!("{nvra}: expected a file with build-id {expected}, found {found}"))))
     }
 }
 

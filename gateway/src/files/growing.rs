@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use artifact::elf::{self, Early};
 
 use super::entry::{Note, Progress, may_leave};
-use super::extract::{End, Work, refused};
+use super::work::{End, Work, refused};
 use crate::failure::Failure;
 
 /// How much of an ELF file is looked at before the first byte leaves, and how much if its notes are further behind.
