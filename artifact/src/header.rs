@@ -160,7 +160,9 @@ impl<'b> Outline<'b> {
     pub fn of(bytes: &'b [u8]) -> Result<Self> {
         let checked = structure::check(bytes)?;
         let extent = checked.extent;
-        let main = &bytes[extent.main_start..extent.end];
+        // However much was read ahead, what is behind the header does not count.
+        let bytes = &bytes[..extent.end];
+        let main = &bytes[extent.main_start..];
         let identity = Identity::from_bytes(Sha256::digest(main).into());
         let metadata = tags::read(bytes, &checked)?;
         if let Some(recorded) = tags::sha256_header(&metadata.signature)

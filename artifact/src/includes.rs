@@ -25,7 +25,7 @@ pub fn place(path: &str) -> Option<&str> {
         return Some(path);
     }
     let is_other = || OTHERS.iter().any(|other| path.starts_with(other));
-    let is_include = || path.starts_with("/usr/") && folder.split('/').any(|part| part == "include");
+    let is_include = || path.starts_with("/usr/") && path.contains("/include/");
     (is_include() && !is_other() || path.starts_with(GO)).then_some(folder)
 }
 

@@ -111,8 +111,12 @@ fn wanted_tags_that_share_their_data_are_refused() {
     bytes.resize(96, 0);
     bytes.extend(header(&[[1000, 4, 0, 1]], &[0; 8]));
     bytes.extend(header(&[[name, string, 0, 1], [version, string, 0, 1]], &data));
-    let error = Outline::of(&bytes).err().unwrap().to_string();
-    assert!(error.starts_with("header: expected tags that share") && error.ends_with("overlapping entries"), "{error}");
+    // Whatever is behind the header.
+    for more in [0, 2000] {
+        bytes.resize(bytes.len() + more, 0);
+        let error = Outline::of(&bytes).err().unwrap().to_string();
+        assert!(error.starts_with("header: expected tags that share") && error.ends_with("overlapping entries"), "{error}");
+    }
 }
 
 /// Reads a header in both ways, which have to agree. Was it accepted?
