@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
+use crate::certificates::Certificates;
+
 const USER: &str = "darkserver";
 /// Special characters on purpose: they have to survive the way through a URL.
 const PASSWORD: &str = "p@ss/w%rd";
@@ -65,6 +67,27 @@ impl MariaDb {
             }
         }
         panic!("mariadbd did not start:\n{}", started.log());
+    }
+
+    /// The same with TLS, which sqlx takes where it is offered: MySQL offers it by itself, MariaDB from 11.4 on.
+    ///
+    /// # Panics
+    /// As [`MariaDb::start`].
+    pub fn start_with_tls() -> Self {
+        let (mut server, certificates) = (Self::start(), Certificates::make());
+        let [certificate, key] = [certificates.certificate(), certificates.key()].map(|file| {
+            let own = server.folder.path().join(file.file_name().unwrap_or_default());
+            let mut install = Command::new("install");
+            install.arg("--mode=600").args([&file, &own]);
+            if geteuid().is_root() {
+                install.arg(format!("--owner={}", unprivileged_user()));
+            }
+            run(&mut install);
+            own.display().to_string()
+        });
+        server.set_options(&[&format!("--ssl-cert={certificate}"), &format!("--ssl-key={key}")]);
+        server.restart();
+        server
     }
 
     /// A server with a copy of the data of one that does not run, not started yet.

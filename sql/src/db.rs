@@ -210,22 +210,23 @@ impl Transaction {
     }
 }
 
-/// A connection of MySQL while something is asked. Dropped before [`Lent::give_back`] it is closed, which ends its transaction:
+/// A connection of MySQL while something is asked. Dropped before [`Lent::give_back`] it is cut off, which ends its transaction:
 /// sqlx would give it back to the pool, waiting for the answer of a host that may have vanished, and a statement that was being
-/// prepared would leave its answer to whoever asks next. An SQLite connection knows neither.
+/// prepared would leave its answer to whoever asks next. Nor does it take leave: through TLS sqlx waits until the server has closed its end,
+/// and as long the connection has its place in the pool. An SQLite connection knows none of that.
 pub(crate) struct Lent {
-    connection: PoolConnection<MySql>,
-    answered: bool,
+    /// Until it is given back or dropped.
+    connection: Option<PoolConnection<MySql>>,
 }
 
 impl Lent {
     pub(crate) async fn from(pool: &MySqlPool) -> sqlx::Result<Self> {
-        Ok(Self { connection: pool.acquire().await?, answered: false })
+        Ok(Self { connection: Some(pool.acquire().await?) })
     }
 
     /// Every answer was read, and no transaction is open.
     pub(crate) fn give_back(mut self) {
-        self.answered = true;
+        self.connection = None;
     }
 }
 
@@ -233,20 +234,24 @@ impl Deref for Lent {
     type Target = MySqlConnection;
 
     fn deref(&self) -> &MySqlConnection {
-        &self.connection
+        match &self.connection {
+            Some(connection) => connection,
+            None => unreachable!("who gives it back has it no more"),
+        }
     }
 }
 
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut MySqlConnection {
-        &mut self.connection
+        match &mut self.connection {
+            Some(connection) => connection,
+            None => unreachable!("who gives it back has it no more"),
+        }
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if !self.answered {
-            self.connection.close_on_drop();
-        }
+        drop(self.connection.take().map(PoolConnection::detach));
     }
 }

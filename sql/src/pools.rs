@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, MySqlPool, SqlitePool};
+use sqlx::{ConnectOptions, Connection, MySqlConnection, MySqlPool, SqlitePool};
 
 use crate::{DatabaseUrl, Result, dialect};
 
@@ -76,24 +76,37 @@ pub(crate) fn mysql(url: &DatabaseUrl, access: Access, patience: Duration) -> Re
     let pool = MySqlPoolOptions::new().acquire_timeout(patience).acquire_slow_threshold(patience);
     Ok(match access {
         Access::ReadOnly => pool.max_connections(READERS).test_before_acquire(false).connect_lazy_with(options),
-        Access::ReadWrite => pool
-            .max_connections(4)
-            .test_before_acquire(false)
-            .before_acquire(|connection, _| {
-                Box::pin(async move { Ok(matches!(tokio::time::timeout(PING, connection.ping()).await, Ok(Ok(())))) })
-            })
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    for statement in dialect::MYSQL_WRITER {
-                        sqlx::raw_sql(statement).execute(&mut *connection).await?;
-                    }
-                    // Who may not say so is told what the server says when a table is made.
-                    let _ = sqlx::raw_sql(dialect::MYSQL_PLAIN_IF_NEED_BE).execute(&mut *connection).await;
-                    Ok(())
+        Access::ReadWrite => {
+            let options = options.disable_statement_logging();
+            let again = options.clone();
+            pool.max_connections(4)
+                .test_before_acquire(false)
+                .before_acquire(move |connection, _| {
+                    let again = again.clone();
+                    Box::pin(async move {
+                        if !matches!(tokio::time::timeout(PING, connection.ping()).await, Ok(Ok(()))) {
+                            // In its place, for what is dropped is cut off at once. Were it refused here, sqlx would take leave of it, and
+                            // through TLS wait for an answer.
+                            *connection = again.connect().await?;
+                            prepare_to_write(connection).await?;
+                        }
+                        Ok(true)
+                    })
                 })
-            })
-            .connect_lazy_with(options.disable_statement_logging()),
+                .after_connect(|connection, _| Box::pin(prepare_to_write(connection)))
+                .connect_lazy_with(options)
+        }
     })
+}
+
+/// What a new connection of a writer is told.
+async fn prepare_to_write(connection: &mut MySqlConnection) -> sqlx::Result<()> {
+    for statement in dialect::MYSQL_WRITER {
+        sqlx::raw_sql(statement).execute(&mut *connection).await?;
+    }
+    // Who may not say so is told what the server says when a table is made.
+    let _ = sqlx::raw_sql(dialect::MYSQL_PLAIN_IF_NEED_BE).execute(&mut *connection).await;
+    Ok(())
 }
 
 /// May the pool's file be written, or read at least? SQLite would open a file that is read-only nevertheless, and leave read-only

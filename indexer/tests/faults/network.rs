@@ -1,5 +1,6 @@
 //! A database that is reached slowly, stops answering, refuses, and may come back.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,14 @@ async fn a_slow_database_is_only_slow() {
 
 #[tokio::test]
 async fn connections_that_vanish_are_replaced() {
-    let imported = Imported::into_mariadb(&MariaDb::shared()).await;
+    // Through TLS to take leave of a connection is to wait for an answer.
+    for server in [MariaDb::shared(), Arc::new(MariaDb::start_with_tls())] {
+        connections_vanish(&server).await;
+    }
+}
+
+async fn connections_vanish(server: &Arc<MariaDb>) {
+    let imported = Imported::into_mariadb(server).await;
     let (database, proxy) = imported.behind_proxy();
     proxy.delay(5);
     let importer = Running::start(command(&database, &[&imported.dir()[..], &["--wait", "10"]].concat()));

@@ -18,8 +18,8 @@ const MANY: usize = 40;
 /// What callers wait for a query.
 const LIMIT: Duration = Duration::from_millis(300);
 
-async fn server_with_packages() -> (MariaDb, Vec<String>) {
-    let server = MariaDb::start();
+/// Fills an index on a server; the names of its packages.
+async fn packages(server: &MariaDb) -> Vec<String> {
     server.create_database("index1");
     let writer = Index::open(&server.url("index1").parse().unwrap(), Access::ReadWrite).unwrap();
     writer.migrate().await.unwrap();
@@ -27,7 +27,7 @@ async fn server_with_packages() -> (MariaDb, Vec<String>) {
     let names: Vec<String> = (0..MANY).map(|number| format!("p{number}-1-1.x86_64")).collect();
     let batch: Vec<_> = names.iter().map(|name| simple(&mirror, name)).collect();
     writer.insert("test", &batch).await.unwrap();
-    (server, names)
+    names
 }
 
 /// Every connection of the pool is open and idle.
@@ -56,7 +56,8 @@ async fn all_is_well(reader: &Index, names: &[String]) {
 #[test]
 fn queries_given_up_while_the_database_hangs_leave_nothing_to_those_that_follow() {
     run(async {
-        let (server, names) = server_with_packages().await;
+        let server = MariaDb::start();
+        let names = packages(&server).await;
         let reader = Index::open(&server.url("index1").parse().unwrap(), Access::ReadOnly).unwrap();
         fill_pool(&reader).await;
         for _ in 0..3 {
@@ -70,8 +71,16 @@ fn queries_given_up_while_the_database_hangs_leave_nothing_to_those_that_follow(
 
 #[test]
 fn connections_to_a_host_that_vanished_do_not_fill_the_pool() {
+    let (plain, tls) = (MariaDb::start(), MariaDb::start_with_tls());
+    host_vanishes(&plain);
+    host_vanishes(&tls);
+    let is_plain = |server: &MariaDb| server.sql("show global status like 'ssl_finished_accepts'").trim().ends_with("\t0");
+    assert_eq!([&plain, &tls].map(is_plain), [true, false]);
+}
+
+fn host_vanishes(server: &MariaDb) {
     run(async {
-        let (server, names) = server_with_packages().await;
+        let names = packages(server).await;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = server
             .url("index1")
