@@ -6,9 +6,9 @@ DATABASE ?= sqlite
 PROFILE ?= release
 SIZE ?=
 FUZZ_SECONDS ?= 600
-export RPMS PORT DATABASE PROFILE FUZZ_SECONDS TARGETS SIZE HEADERS ROUNDS SECONDS_EACH ONLY
+export RPMS PORT DATABASE PROFILE MYSQLD FUZZ_SECONDS TARGETS SIZE HEADERS ROUNDS SECONDS_EACH ONLY
 
-.PHONY: help run test soak bench bench-index bench-answer bench-serve bench-scale corpus fuzz fuzz-corpus lint chart fixtures fixtures-check install clean
+.PHONY: help run test test-mysql soak bench bench-index bench-answer bench-serve bench-scale corpus fuzz fuzz-corpus lint chart fixtures fixtures-check install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ run: ## Build, index sample RPMs, serve on 127.0.0.1:8002 and say what to try
 
 test: install ## Install what is missing, then run every test, on SQLite and on MariaDB
 	@make/test.sh
+
+test-mysql: install ## Run the tests of the database on MySQL (MYSQLD=/usr/sbin/mysqld) instead of MariaDB
+	@make/test-mysql.sh
 
 soak: install ## The same tests with large counts and long runs
 	@DARKSERVER_SOAK=1 make/test.sh

@@ -7,7 +7,7 @@ RPMS=${RPMS:-compat-tests/fixtures/rpms} PORT=${PORT:-8002} DATABASE=${DATABASE:
 [[ -d $RPMS ]] || { echo "make run: RPMS: expected a folder, found $RPMS" >&2; exit 2; }
 [[ $PORT =~ ^[0-9]+$ ]] || { echo "make run: PORT: expected a number, found $PORT" >&2; exit 2; }
 
-cargo build --locked --workspace --bins --profile "$PROFILE"
+cargo build --locked -p gateway -p indexer -p client --bins --profile "$PROFILE"
 [[ $PROFILE == dev ]] && built=debug || built=$PROFILE
 bin=${CARGO_TARGET_DIR:-target}/$built
 mkdir -p var
