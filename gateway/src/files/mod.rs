@@ -3,7 +3,8 @@
 //! - One [`Entry`] is one member: growing while it is extracted, whole afterwards. Concurrent questions for a member share one
 //!   entry, so it is extracted once; [`entry`] says how it is read while it grows.
 //! - [`content`]: the bytes of an entry that a response delivers.
-//! - [`extract`] fills an entry, from one location after the other; [`work`] is what it knows of it, [`growing`] what it writes to; the file gets its name only when it is whole and its digest is right.
+//! - [`extract`] fills an entry, from one location after the other; [`work`] is what it knows of it, [`growing`] what it writes to; the
+//!   file gets its name only when it is whole and its digest is right.
 //! - [`neighbours`] keeps what an extraction passes on its way and is likely to be asked for next.
 //! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
 //! - [`stand_in`] is for what the disk does not take.
