@@ -5,6 +5,9 @@
 
 set names utf8mb4 collate utf8mb4_bin;
 
+-- A server that cannot compress a table makes a plain one. MySQL reads this as a comment: it wants a right for it.
+/*M! set session innodb_strict_mode = off */;
+
 create table if not exists _sqlx_migrations (
     version BIGINT PRIMARY KEY,
     description TEXT NOT NULL,

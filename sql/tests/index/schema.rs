@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use compat_tests::mariadb::MariaDb;
 use sql::{Access, DatabaseUrl, Index, Tier};
 
 use crate::makers::{build_id, simple, store};
@@ -242,5 +243,31 @@ fn a_database_that_is_down_is_an_error_within_the_time_of_a_reader_and_works_whe
         server.stop();
         server.restart();
         reader.check_schema().await.unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_cannot_compress_tables_gets_plain_ones() {
+    let server = MariaDb::start_with(&["--innodb-file-per-table=0"]);
+    for database in ["migrated", "piped"] {
+        server.create_database(database);
+    }
+    let output = server.client(&["-D", "piped"], CREATETABLE);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let is_mariadb = server.sql("select version()").contains("MariaDB");
+    assert_eq!(output.status.success(), is_mariadb, "{said}");
+    assert!(is_mariadb || said.contains("packages"), "{said}");
+    run(async {
+        let databases = if is_mariadb { &["migrated", "piped"][..] } else { &["migrated"] };
+        for database in databases {
+            let index = Index::open(&server.url(database).parse().unwrap(), Access::ReadWrite).unwrap();
+            assert_eq!(index.migrate().await.unwrap().applied.is_empty(), *database == "piped");
+            let mirror = store(&index, "m", Tier::Mirror, 0).await;
+            index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
+            assert_eq!(index.records(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+            let formats =
+                server.sql(&format!("select row_format from information_schema.tables where table_schema = '{database}'"));
+            assert!(!formats.to_lowercase().contains("compressed"), "{database}: {formats}");
+        }
     });
 }
