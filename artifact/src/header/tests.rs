@@ -130,11 +130,12 @@ fn compare(bytes: &[u8]) -> bool {
             assert_eq!(format!("{:#?}", outline.into_header().unwrap()), format!("{whole:#?}"));
             true
         }
+        // The crate reads each entry by itself.
+        (Err(Error::Header { found, .. }), _) if found == "overlapping entries" => false,
         (Err(error), Err(whole)) => {
             assert_eq!(error.to_string(), whole.to_string());
             false
         }
-        (Err(Error::Header { found, .. }), Ok(_)) if found == "overlapping entries" => false,
         (outline, whole) => panic!("{:?}, the whole header: {:?}", outline.map(|outline| outline.range), whole),
     }
 }
