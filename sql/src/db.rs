@@ -7,6 +7,7 @@ use std::{fmt, io};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, MySqlPool, Sqlite, SqlitePool};
+use tokio::runtime::Handle;
 
 use crate::database_url::Target;
 use crate::dialect::{self, Dialect};
@@ -60,6 +61,9 @@ pub(crate) use asking;
 
 /// How long a writer waits for a database in trouble, unless [`Index::waiting`] says otherwise.
 const WAIT: Duration = Duration::from_secs(300);
+
+/// How long a server may take to close a connection that is not needed any more.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// How long [`Index::settle`] waits for others.
 const SHORT_PATIENCE: &str = "pragma busy_timeout = 200";
@@ -210,10 +214,10 @@ impl Transaction {
     }
 }
 
-/// A connection of MySQL while something is asked. Dropped before [`Lent::give_back`] it is cut off, which ends its transaction:
+/// A connection of MySQL while something is asked. Dropped before [`Lent::give_back`] it is closed, which ends its transaction:
 /// sqlx would give it back to the pool, waiting for the answer of a host that may have vanished, and a statement that was being
-/// prepared would leave its answer to whoever asks next. Nor does it take leave: through TLS sqlx waits until the server has closed its end,
-/// and as long the connection has its place in the pool. An SQLite connection knows none of that.
+/// prepared would leave its answer to whoever asks next. Its place in the pool is free at once: to close it is to take leave of the
+/// server, and through TLS sqlx waits for the server to do so, too. An SQLite connection knows none of that.
 pub(crate) struct Lent {
     /// Until it is given back or dropped.
     connection: Option<PoolConnection<MySql>>,
@@ -252,6 +256,10 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        drop(self.connection.take().map(PoolConnection::detach));
+        let Some(connection) = self.connection.take().map(PoolConnection::detach) else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            // The server would complain of one that is just gone.
+            runtime.spawn(tokio::time::timeout(LEAVE, connection.close()));
+        }
     }
 }
