@@ -17,7 +17,7 @@ if ! command -v apt-get > /dev/null || ! command -v dpkg-deb > /dev/null; then
   exit 0
 fi
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' |
-  sed -n 's/^\([^ ]*\) [a-z]*$/\1/p' | head -n 1) # not those of -security and -updates
+  sed -n 's/^\([^ ]*\) [a-z]*$/\1/p' | sed -n 1p) # not those of -security and -updates
 key=/usr/share/keyrings/debian-archive-keyring.gpg
 if [[ -z ${mirror:-} || ! -f $key ]]; then
   echo "debuginfod.sh: expected a mirror of Debian in apt's sources, found none: tests with a client that knows metadata will fail" >&2
@@ -47,4 +47,4 @@ for program in debuginfod debuginfod-find; do
     "$(echo "$libraries"/ld-linux*.so.*)" "$libraries" "$PWD/$folder/root/usr/bin/$program" > $folder/$program
   chmod +x $folder/$program
 done
-knows $folder/debuginfod-find || { echo "debuginfod.sh: expected elfutils 0.195 or newer, found $($folder/debuginfod-find --version | head -n 1)" >&2; exit 1; }
+knows $folder/debuginfod-find || { echo "debuginfod.sh: expected elfutils 0.195 or newer, found $($folder/debuginfod-find --version | sed -n 1p)" >&2; exit 1; }

@@ -46,7 +46,7 @@ done
 id='' elf=''
 while read -r rpm; do
   answer=$(curl -fs "$url/rpm2buildids/$(basename "$rpm")") || continue
-  id=$(sed -n 's/.*"buildid":"\([0-9a-f]*\)","elf":"[^"]*bin\/.*/\1/p' <<< "${answer//\},\{/$'\n'}" | head -n 1)
+  id=$(sed -n '/.*"buildid":"\([0-9a-f]*\)","elf":"[^"]*bin\/.*/{s//\1/p;q}' <<< "${answer//\},\{/$'\n'}")
   elf=$(basename "$rpm")
   [[ -z $id ]] || break
 done < <(find "$RPMS" -name 'server-1.1-6*.rpm'; find "$RPMS" -name '*.rpm' ! -name '*-debug*' | sort)

@@ -7,7 +7,7 @@ try() {
   local database=$1 port=$2 log shown id
   log=$(mktemp)
   PROFILE=dev PORT=$port DATABASE=$database setsid make/run.sh > "$log" 2>&1 &
-  local run=$!
+  run=$!
   for _ in $(seq 600); do
     grep -q 'Three things to try' "$log" && grep -q 'Ctrl-C' "$log" && break
     kill -0 "$run" 2> /dev/null || { cat "$log"; echo "make run DATABASE=$database ended" >&2; return 1; }
@@ -15,22 +15,30 @@ try() {
   done
   shown=$(grep -o "curl http://127.0.0.1:$port/buildids/[0-9a-f]*" "$log") || { cat "$log"; return 1; }
   id=${shown##*/}
-  $shown -fs | grep -q "\"buildid\":\"$id\"" || { cat "$log"; echo "expected a record of $id" >&2; return 1; }
-  curl -fs "http://127.0.0.1:$port/buildid/$id/executable" | head -c 4 | grep -q ELF || { cat "$log"; echo "expected an ELF file" >&2; return 1; }
+  # Whole answers first: a reader that has seen enough and ends would make the writer, and with it the pipeline, fail.
+  $shown -fsS > "$answer"
+  grep -q "\"buildid\":\"$id\"" "$answer" || { cat "$log"; echo "expected a record of $id, found: $(cat "$answer")" >&2; return 1; }
+  curl -fsS "http://127.0.0.1:$port/buildid/$id/executable" > "$answer"
+  [[ $(od -An -c -N 4 "$answer" | tr -d ' ') == '177ELF' ]] || { cat "$log"; echo "expected an ELF file, found $(wc -c < "$answer") bytes of something else" >&2; return 1; }
   # The second thing to try, as it is printed, but not waiting for a person; GDB must know function, file and line.
   local debug
   debug=$(sed -n '/^  curl -so/,/var\/program$/p' "$log" | sed 's/gdb -q/gdb -q -batch/')
-  DEBUGINFOD_CACHE_PATH=$cache bash -c "$debug" 2>&1 | grep -q 'crash_in_1_1_6 .* at worker/crash.c:' || { cat "$log"; echo "expected a backtrace of: $debug" >&2; return 1; }
-  curl -fs "http://127.0.0.1:$port/metrics" | grep -q '^gateway_build_info' || { cat "$log"; return 1; }
+  DEBUGINFOD_CACHE_PATH=$cache bash -c "$debug" > "$answer" 2>&1 || true # the program crashes
+  grep -q 'crash_in_1_1_6 .* at worker/crash.c:' "$answer" || { cat "$log" "$answer"; echo "expected a backtrace of: $debug" >&2; return 1; }
+  curl -fsS "http://127.0.0.1:$port/metrics" > "$answer"
+  grep -q '^gateway_build_info' "$answer" || { cat "$log" "$answer"; echo "expected gateway_build_info" >&2; return 1; }
   kill -TERM "$run"
   wait "$run" || true
+  run=''
   if curl -fs "http://127.0.0.1:$port/healthz" > /dev/null 2>&1; then echo "expected the gateway to have ended" >&2; return 1; fi
   rm -f "$log"
   echo "make run DATABASE=$database: ok"
 }
 
 cache=$(mktemp -d)
-trap 'rm -rf "$cache"' EXIT
+answer=$(mktemp)
+run=''
+trap '[[ -z $run ]] || kill -TERM "$run"; rm -rf "$cache" "$answer"' EXIT
 # Ports that nobody uses now.
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1] // 2 + 10000)')
 try sqlite "$port"
