@@ -15,6 +15,8 @@ use crate::{DatabaseUrl, Result, dialect};
 
 /// Connections of a reader: more only queue up inside the database.
 pub(crate) const READERS: u32 = 16;
+/// Connections of a writer to an SQLite file: while a transaction is written, those who read archives ask what the index holds.
+const SQLITE_WRITERS: u32 = 2;
 /// How long SQLite waits for another writer before it says that there is one.
 const BUSY: Duration = Duration::from_secs(5);
 /// How long an idle connection of a writer may take to show that it lives. One whose host vanished never would.
@@ -45,7 +47,7 @@ pub(crate) fn sqlite(path: &Path, access: Access, patience: Duration) -> SqliteP
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience.min(BUSY));
     let pool = SqlitePoolOptions::new().acquire_timeout(patience).test_before_acquire(false);
     match access {
-        Access::ReadWrite => pool.max_connections(1).connect_lazy_with(
+        Access::ReadWrite => pool.max_connections(SQLITE_WRITERS).connect_lazy_with(
             options
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
