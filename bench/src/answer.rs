@@ -27,6 +27,8 @@ const SMALL: u64 = 64 << 10;
 const MANY: usize = 500;
 /// How many cached build-ids are asked for in turn.
 const CACHED: usize = 1000;
+/// How many build-ids are asked for in turn that are not cached.
+const UNCACHED_HITS: usize = 100_000;
 
 /// One question, and who is asked it.
 struct Case<'a> {
@@ -57,10 +59,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     files.sort_by_key(|member| member.size);
     let small: Vec<String> = files.iter().map(|member| member.url_path()).take(MANY).collect();
     let middle = files.get(files.len() / 2).context("a debuginfo file of less than 64 KiB")?.url_path();
-    let json = |members: &[Member], most: usize| -> Vec<String> {
-        let every = (members.len() / most).max(1);
-        members.iter().step_by(every).take(most).map(|member| format!("/buildids/{}", member.build_id)).collect()
-    };
     let one = json(&generated, 1);
     let missing = "00000000000000000000000000000000000000ff";
     let cases = [
@@ -75,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case {
             title: "/buildids/, uncached hit",
             like: one[0].clone(),
-            paths: Paths::Listed(json(&generated, 100_000)),
+            paths: Paths::Listed(json(&generated, UNCACHED_HITS)),
             is_found: true,
             systems: vec![(SQLITE, &uncached[0]), (MARIADB, &uncached[1])],
             warm: false,
@@ -135,6 +133,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     tables.extend(growth(options, &generated)?);
     report::publish(&options.results, "answer", "make bench-answer", &tables)
+}
+
+/// Questions for at most so many of these, in the order of their build-ids: in that of the archives, one question after the other would be
+/// for the same package.
+fn json(members: &[Member], most: usize) -> Vec<String> {
+    let every = (members.len() / most).max(1);
+    let mut paths: Vec<String> =
+        members.iter().step_by(every).take(most).map(|member| format!("/buildids/{}", member.build_id)).collect();
+    paths.sort();
+    paths
 }
 
 fn mariadb_index(mariadb: &MariaDb, folders: &[&Path]) -> Result<String> {
@@ -198,8 +206,7 @@ fn growth(options: &Options, all: &[Member]) -> Result<Option<Table>> {
     for round in 0..options.rounds {
         for (share, _index, gateway, members) in &parts {
             println!("round {}: growth, {share} of {} build-ids and kinds", round + 1, all.len());
-            let hits =
-                Paths::Listed(members.iter().take(100_000).map(|member| format!("/buildids/{}", member.build_id)).collect());
+            let hits = Paths::Listed(json(members, UNCACHED_HITS));
             for (what, paths) in [("hit", &hits), ("miss", &Paths::Unknown("/buildids/", ""))] {
                 let found = load::run(gateway, paths, true, 16, options.load_time())?;
                 let figures = [found.rate, found.p50, found.p99, found.cpu].map(Some);
