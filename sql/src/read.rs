@@ -6,19 +6,38 @@ use artifact::{Artifact, BuildId, Identity};
 use sqlx::QueryBuilder;
 
 use crate::db::asking;
-use crate::rows::{LIST, ListRow, PackageRow, push_list, to_packages, to_records};
+use crate::rows::{LIST, ListRow, PackageRow, RecordRow, push_list, to_packages, to_records};
 use crate::{Index, Record, Result, StoredPackage, members, short};
-
-/// The lists with the artifacts of build-ids that begin like some. A list comes as often as it has artifacts with one of them.
-const LISTS: &str = "select m.package_id, m.list from artifacts a \
-    join members m on m.package_id = a.package_id and m.part = a.ordinal >> 7 where ";
 
 const LISTS_OF_PACKAGES: &str = "select package_id, list from members where ";
 
-const PACKAGES: &str = "select p.id, p.format, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source, p.distro, p.built_at, \
-    p.state, l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, l.gone_at, \
-    s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority \
-    from packages p left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id where ";
+/// What [`PackageRow`] is made of.
+macro_rules! package_columns {
+    () => {
+        "p.id, p.format, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source, p.distro, p.built_at, p.state, l.path, \
+         l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, l.gone_at, s.id as store_id, \
+         s.name as store_name, s.tier, s.base_url, s.root, s.priority"
+    };
+}
+
+/// A row for each location of a package.
+const PACKAGES: &str = concat!(
+    "select ",
+    package_columns!(),
+    " from packages p left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id where "
+);
+
+/// The lists with the artifacts of build-ids that begin like some, and their packages: a row for each list and each location. Between the
+/// two parts is which build-ids. A list may have a hundred artifacts with one of them, and shall come once.
+const RECORDS: [&str; 2] = [
+    concat!(
+        "select m.list, ",
+        package_columns!(),
+        " from (select distinct package_id, ordinal >> 7 as part from artifacts where "
+    ),
+    ") a join members m on m.package_id = a.package_id and m.part = a.part join packages p on p.id = a.package_id \
+     left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id",
+];
 
 impl Index {
     /// Every artifact with one of these build-ids, ordered by package id, ordinal, build-id, kind. Each once, however often its
@@ -33,23 +52,19 @@ impl Index {
         let begin: Vec<_> = keys.iter().map(|key| short::key(key)).collect();
         let begin: Vec<&[u8]> = begin.iter().map(<[u8; _]>::as_slice).collect();
         self.reading("reading records", || async {
+            let mut rows = Vec::new();
             // A connection that goes back to its pool is asked whether it lives: one is enough.
             asking!(&self.db, |connection, Backend| {
-                let mut lists = BTreeSet::new();
                 for keys in begin.chunks(LIST) {
-                    let mut query = QueryBuilder::<Backend>::new(LISTS);
-                    push_list(&mut query, "a.build_id", keys);
-                    lists.extend(query.build_query_as::<ListRow>().fetch_all(&mut *connection).await?);
+                    let [before, behind] = RECORDS;
+                    let mut query = QueryBuilder::<Backend>::new(before);
+                    push_list(&mut query, "build_id", keys);
+                    query.push(behind);
+                    rows.extend(query.build_query_as::<RecordRow>().fetch_all(&mut *connection).await?);
                 }
-                let artifacts = artifacts(&lists, &keys)?;
-                let mut rows = Vec::new();
-                for ids in ids(&artifacts).chunks(LIST) {
-                    let mut query = QueryBuilder::<Backend>::new(PACKAGES);
-                    push_list(&mut query, "p.id", ids);
-                    rows.extend(query.build_query_as::<PackageRow>().fetch_all(&mut *connection).await?);
-                }
-                to_records(artifacts, to_packages(rows)?)
-            })
+            });
+            let (lists, packages): (BTreeSet<ListRow>, Vec<PackageRow>) = rows.into_iter().map(RecordRow::split).unzip();
+            to_records(artifacts(&lists, &keys)?, to_packages(packages)?)
         })
         .await
     }
@@ -155,12 +170,4 @@ fn artifacts(lists: &BTreeSet<ListRow>, keys: &[&[u8]]) -> sqlx::Result<Vec<(i64
         artifacts.extend(of_list.filter(|(_, artifact)| keys.binary_search(&artifact.build_id.as_bytes()).is_ok()));
     }
     Ok(artifacts)
-}
-
-/// Ids of their packages, each once.
-fn ids(artifacts: &[(i64, Artifact)]) -> Vec<i64> {
-    let mut ids: Vec<i64> = artifacts.iter().map(|(package_id, _)| *package_id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
 }

@@ -61,6 +61,14 @@ pub(crate) struct PackageRow {
     store: StoreRow,
 }
 
+/// A package with one of its locations, or none, and a list of its artifacts.
+#[derive(FromRow)]
+pub(crate) struct RecordRow {
+    list: Vec<u8>,
+    #[sqlx(flatten)]
+    package: PackageRow,
+}
+
 #[derive(FromRow)]
 struct LocationRow {
     path: Option<String>,
@@ -99,7 +107,7 @@ pub(crate) fn to_records(artifacts: Vec<(i64, Artifact)>, packages: Vec<StoredPa
     Ok(records)
 }
 
-/// Packages by id, each with all its locations, best first.
+/// Packages by id, each with all its locations, each once, best first.
 pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPackage>> {
     let mut packages: BTreeMap<i64, StoredPackage> = BTreeMap::new();
     let mut stores: HashMap<i64, Arc<Store>> = HashMap::new();
@@ -129,6 +137,7 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
     let mut packages: Vec<StoredPackage> = packages.into_values().collect();
     for package in &mut packages {
         package.locations.sort_by(|a, b| best_first(a).cmp(&best_first(b)));
+        package.locations.dedup_by(|a, b| a.store.id == b.store.id && a.path == b.path);
     }
     Ok(packages)
 }
@@ -137,6 +146,12 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
 fn best_first(location: &Location) -> impl Ord + '_ {
     let store = &location.store;
     (location.gone_at.is_some(), store.tier, store.priority, &store.name, &location.path)
+}
+
+impl RecordRow {
+    pub(crate) fn split(self) -> (ListRow, PackageRow) {
+        (ListRow { package_id: self.package.id, list: self.list }, self.package)
+    }
 }
 
 impl LocationRow {

@@ -138,6 +138,27 @@ fn one_build_id_in_several_packages_and_several_times_in_one_is_ordered() {
 }
 
 #[test]
+fn a_package_full_of_one_build_id_in_two_places_is_told_with_each_file_and_each_place_once() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let near = store(&index, "near", Tier::Mirror, 0).await;
+        let far = store(&index, "far", Tier::Mirror, 1).await;
+        // In several lists, together with another that is asked for at the same time.
+        let file = |ordinal| artifact(ordinal, "same", Kind::Executable, &format!("/{ordinal:04}"));
+        let mut artifacts: Vec<_> = (0..400).map(file).collect();
+        artifacts.push(artifact(400, "other", Kind::Executable, "/other"));
+        let batch = [&near, &far].map(|store| import(store, "p-1-1.x86_64", artifacts.clone()));
+        index.insert("test", &batch).await.unwrap();
+        let records = index.records(&[build_id("same"), build_id("other")]).await.unwrap();
+        assert_eq!(records.iter().map(|record| record.artifact.ordinal).collect::<Vec<_>>(), (0..=400).collect::<Vec<_>>());
+        for record in &records {
+            let stores: Vec<_> = record.package.locations.iter().map(|location| location.store.name.as_str()).collect();
+            assert_eq!(stores, ["near", "far"]);
+        }
+    });
+}
+
+#[test]
 fn siblings_share_source_package_and_arch() {
     on_both(async |fresh| {
         let index = fresh.index().await;
