@@ -12,6 +12,7 @@
 //! | another method of RFC 9110 than GET and HEAD, or PATCH | 405 | 405 |
 //! | any other method | 501 | 501 |
 //! | a request line above 64 KiB | 414 | 414 |
+//! | a head above 128 KiB on HTTP/2 | 431 | 431 |
 //!
 //! What is no HTTP at all is answered 400 (431: too large a head) by the HTTP service, and the connection closed.
 
@@ -69,6 +70,11 @@ pub(crate) fn wrong_method(method: &Method) -> HttpResponse {
         [Method::POST, Method::PUT, Method::DELETE, Method::CONNECT, Method::OPTIONS, Method::TRACE, Method::PATCH];
     let status = if KNOWN.contains(method) { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_IMPLEMENTED };
     plain(status).insert_header(("Allow", "GET, HEAD")).body("expected GET or HEAD\n")
+}
+
+/// 431 without a body: nothing of the request is kept until a client takes it.
+pub(crate) fn large_head() -> HttpResponse {
+    HttpResponse::build(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).finish()
 }
 
 /// 414 as it is written where no request could be read.

@@ -83,7 +83,7 @@ impl Metrics {
             connections: gauge("gateway_connections", "Open connections."),
             connections_closed: counters(
                 "gateway_connections_closed_total",
-                "Connections that the gateway ended, by why: head, idle, stalled, shed, refused, malformed, handshake.",
+                "Connections that the gateway ended, by why: head, idle, stalled, shed, streams, refused, malformed, handshake.",
                 &["why"],
             ),
             requests: counters(
@@ -206,7 +206,7 @@ impl Metrics {
 
     /// Begins the series whose labels are known with 0: the first event is then an increase that `rate` sees.
     fn begin(self) -> Self {
-        for why in ["head", "idle", "stalled", "shed", "refused", "malformed", "handshake"] {
+        for why in ["head", "idle", "stalled", "shed", "streams", "refused", "malformed", "handshake"] {
             self.connections_closed.with_label_values(&[why]);
         }
         for turn in ["request", "extraction"] {

@@ -13,7 +13,7 @@ use super::{HEALTH, Large, Line, closed, connections, others_are_served, wait_un
 const PATIENT: &str = "[connections]\nhead_timeout = \"10m\"\nidle_timeout = \"10m\"\n";
 
 /// Resident memory, bytes (proc(5), VmRSS).
-fn resident(gateway: &mut Gateway) -> f64 {
+pub(crate) fn resident(gateway: &mut Gateway) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process().id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0

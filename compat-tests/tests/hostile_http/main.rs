@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
 mod crowds;
+mod http2;
 mod logs;
 mod requests;
 mod waiting;

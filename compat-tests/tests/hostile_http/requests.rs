@@ -3,7 +3,7 @@
 use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::fixtures;
 
-use super::{HEALTH, Line, SERVER, others_are_served};
+use super::{Line, SERVER, others_are_served};
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,25 +254,4 @@ fn a_thousand_pipelined_requests_are_answered_in_order() {
         }
     }
     assert!(line.asks_on());
-}
-
-#[test]
-fn broken_http2_ends_its_connection_alone() {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start(&sqlite.url());
-    let settings: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-    for (what, bytes) in [
-        ("a wrong preface", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_vec()),
-        ("a frame of 16 MiB", [PREFACE, &[0xff; 200]].concat()),
-        ("HTTP/1 behind the preface", [PREFACE, HEALTH].concat()),
-        ("data on a stream that is not open", [PREFACE, settings, &[0, 0, 1, 0, 0, 0, 0, 0, 1, 0]].concat()),
-        ("headers that are no HPACK", [PREFACE, settings, &[0, 0, 3, 1, 5, 0, 0, 0, 1, 0xff, 0xff, 0xff]].concat()),
-    ] {
-        let mut line = Line::open(gateway.port);
-        line.send(&bytes).unwrap();
-        let (_, took) = line.rest();
-        assert!(took.as_secs() < 8, "{what}: ended after {took:?}");
-        others_are_served(&gateway);
-    }
 }

@@ -118,7 +118,7 @@ fn a_slow_reader_gets_all_of_it_and_pipelined_requests_wait_without_work() {
 }
 
 /// User and system time in hundredths of a second (proc(5), /proc/PID/stat).
-fn processor_ticks(process: &Process) -> u64 {
+pub(crate) fn processor_ticks(process: &Process) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()

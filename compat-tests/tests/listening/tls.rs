@@ -94,6 +94,18 @@ fn files_come_through_tls_on_http_1_and_2_as_alpn_agrees() {
 }
 
 #[test]
+fn thousands_of_questions_share_a_connection_as_far_as_it_allows() {
+    let sqlite = Sqlite::of(&[]);
+    let secure = Secure::start(&sqlite.url(), "", &[]);
+    let [option, authority] = secure.trust();
+    let arguments = ["--parallel", "--parallel-max", "300", "--http2", "-o", "/dev/null", "-w", "%{http_code} %{http_version}\n"];
+    let output = curl(&[&arguments[..], &[&option, &authority, &secure.url("/healthz?[1-3000]")]].concat());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().filter(|line| *line == "200 2").count(), 3000, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(secure.gateway.metric("gateway_connections_closed_total{why=\"streams\"}"), 0.0);
+}
+
+#[test]
 fn debuginfod_find_finds_through_tls_and_forgets_what_is_undecided() {
     let (sqlite, file, bytes) = servers();
     let secure = Secure::start(&sqlite.url(), "", &["--upstream", &nowhere()]);

@@ -3,6 +3,7 @@
 //! - [`listen`]: where to listen; [`tls`]: with which certificate;
 //! - [`server`]: from a listening socket to the HTTP service;
 //! - [`state`]: one connection, as its stream and its requests share it; what a request can do to it: reset it;
+//! - [`mod@http2`]: how much may be asked for at once on HTTP/2;
 //! - [`stream`]: the bytes of one connection as HTTP has them; [`wire`]: as they are on its [`socket`], and the clock that ends it;
 //! - [`mod@caller`]: who asks;
 //! - [`crowd`]: the connections of a worker, and who goes when they are too many.
@@ -13,6 +14,7 @@
 
 mod caller;
 mod crowd;
+mod http2;
 pub(crate) mod listen;
 pub(crate) mod server;
 mod socket;
@@ -24,6 +26,7 @@ mod wire;
 use actix_web::{HttpRequest, http};
 
 pub(crate) use self::caller::{caller, client};
+pub(crate) use self::http2::has_large_head;
 pub(crate) use self::state::{Busy, Connection};
 use crate::config::{Config, Unknown};
 

@@ -3,14 +3,17 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::crowd::Crowd;
+use super::http2::MOST_STREAMS;
 use super::socket::Socket;
 use crate::config::Connections;
 use crate::metrics::METRICS;
@@ -52,12 +55,15 @@ struct State {
     line: Cell<Option<usize>>,
     /// Bytes came while a request was under way.
     reads_ahead: Cell<bool>,
-    /// Its stream gives nothing more until the requests under way are answered.
+    /// Its stream gives nothing more until the requests under way are answered, or what is written is taken.
     withheld: Cell<bool>,
     /// Bytes to be written wait for the client.
     blocked: Cell<bool>,
     ended: Cell<Option<Ended>>,
     task: Cell<Option<Waker>>,
+    /// Its stream is no more.
+    is_gone: Cell<bool>,
+    gone: Notify,
 }
 
 /// Why the gateway ended a connection.
@@ -73,6 +79,8 @@ pub(super) enum Ended {
     Stalled,
     /// Others needed the place.
     Shed,
+    /// More was asked for at once than the client was told that it may.
+    Streams,
 }
 
 impl Ended {
@@ -84,6 +92,7 @@ impl Ended {
             Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::Shed => "shed",
+            Self::Streams => "streams",
         }
     }
 }
@@ -111,6 +120,8 @@ impl Connection {
             blocked: Cell::new(false),
             ended: Cell::new(None),
             task: Cell::new(None),
+            is_gone: Cell::new(false),
+            gone: Notify::new(),
         }));
         connection.0.crowd.join();
         connection.wait();
@@ -158,12 +169,21 @@ impl Connection {
     pub(crate) fn begin(&self) -> Busy {
         let state = &self.0;
         state.requests.set(state.requests.get() + 1);
+        if state.requests.get() > MOST_STREAMS && state.ended.get().is_none() {
+            self.give_up(Ended::Streams);
+        }
         state.head_since.set(None);
         state.since.set(Instant::now());
         if let Some(place) = state.place.take() {
             state.crowd.leave(place);
         }
         Busy(self.clone())
+    }
+
+    /// Its stream is dropped: nobody can be answered on it any more.
+    pub(super) fn part(&self) {
+        self.0.is_gone.set(true);
+        self.0.gone.notify_waiters();
     }
 
     /// A request is no more under way.
@@ -230,8 +250,12 @@ impl Connection {
 
     /// Bytes to be written were taken, or have to wait.
     pub(super) fn wrote(&self, blocked: bool) {
-        if self.0.blocked.replace(blocked) != blocked {
-            self.0.since.set(Instant::now());
+        let state = &self.0;
+        if state.blocked.replace(blocked) != blocked {
+            state.since.set(Instant::now());
+            if !blocked && state.is_http2.get() && state.withheld.take() {
+                self.wake();
+            }
         }
     }
 
@@ -241,10 +265,12 @@ impl Connection {
     }
 
     /// On HTTP/1.1 nobody is answered before the one before: what more comes meanwhile stays in the kernel. Else the service would
-    /// hold it in memory, and spin once its buffer is full.
+    /// hold it in memory, and spin once its buffer is full. On HTTP/2 who does not take what is written is not listened to: heads of
+    /// responses know no flow control, and the service would go on making them.
     pub(super) fn withholds(&self) -> bool {
         let state = &self.0;
-        let withholds = state.requests.get() > 0 && state.reads_ahead.get() && !state.is_http2.get();
+        let withholds =
+            if state.is_http2.get() { state.blocked.get() } else { state.requests.get() > 0 && state.reads_ahead.get() };
         state.withheld.set(withholds);
         withholds
     }
@@ -332,6 +358,25 @@ impl Busy {
     /// Where its connection comes from: an IP address, or `unix`.
     pub(crate) fn peer(&self) -> &str {
         &self.0.0.peer
+    }
+
+    /// What `answer` gives, unless its connection goes before. On HTTP/1 the service drops an answer with its connection, on HTTP/2 it
+    /// does not: those whose clients have gone would wait for their turn, and work.
+    pub(crate) async fn unless_gone<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        let state = &self.0.0;
+        if !state.is_http2.get() {
+            return Some(answer.await);
+        }
+        let mut gone = pin!(state.gone.notified());
+        gone.as_mut().enable();
+        if state.is_gone.get() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            answer = answer => Some(answer),
+            () = gone => None,
+        }
     }
 
     /// Something was done for it.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::http2;
 use super::state::{Connection, Ended};
 use super::wire::Wire;
 use crate::error;
@@ -31,6 +32,10 @@ pub(super) struct Stream {
     opening: Vec<u8>,
     /// Bytes given since the service last had to wait.
     given: usize,
+    /// On HTTP/2, nothing was written yet.
+    is_first: bool,
+    /// Bytes in the place of those that the service wrote first, as far as they are not on the wire.
+    first: Vec<u8>,
 }
 
 /// Where they come from.
@@ -48,7 +53,8 @@ impl Stream {
             None => Bytes::Plain(wire),
             Some(tls) => Bytes::Tls(Box::new(tls.accept(wire).await?)),
         };
-        Ok(Self { connection: connection.clone(), bytes, opening: Vec::new(), given: 0 })
+        let (opening, first) = (Vec::new(), Vec::new());
+        Ok(Self { connection: connection.clone(), bytes, opening, given: 0, is_first: false, first })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -74,6 +80,7 @@ impl Stream {
             }
             if self.opening == HTTP2 {
                 self.connection.speaks_http2();
+                self.is_first = true;
                 return Ok(Protocol::Http2);
             }
         }
@@ -118,6 +125,29 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Takes the first frame of HTTP/2, to write it with the limits: how much of `bytes` that was, or nothing.
+    fn take_first(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (first, length) = std::mem::take(&mut self.is_first).then(|| http2::with_limits(bytes)).flatten()?;
+        self.first = first;
+        Some(length)
+    }
+
+    /// Writes what was taken.
+    fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.first.is_empty() {
+            let bytes = std::mem::take(&mut self.first);
+            let written = self.poll_bytes(|stream| stream.poll_write(context, &bytes));
+            let count = if let Poll::Ready(Ok(count)) = &written { *count } else { 0 };
+            self.first = bytes[count..].to_vec();
+            if ready!(written)? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -138,11 +168,21 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_bytes(|stream| stream.poll_write(context, bytes))
+        let this = self.get_mut();
+        ready!(this.poll_first(context))?;
+        match this.take_first(bytes) {
+            Some(count) => Poll::Ready(Ok(count)),
+            None => this.poll_bytes(|stream| stream.poll_write(context, bytes)),
+        }
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_bytes(|stream| stream.poll_write_vectored(context, parts))
+        let this = self.get_mut();
+        ready!(this.poll_first(context))?;
+        match parts.first().and_then(|part| this.take_first(part)) {
+            Some(count) => Poll::Ready(Ok(count)),
+            None => this.poll_bytes(|stream| stream.poll_write_vectored(context, parts)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -150,11 +190,21 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_bytes(|stream| stream.poll_flush(context))
+        let this = self.get_mut();
+        ready!(this.poll_first(context))?;
+        this.poll_bytes(|stream| stream.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_bytes(|stream| stream.poll_shutdown(context))
+        let this = self.get_mut();
+        ready!(this.poll_first(context))?;
+        this.poll_bytes(|stream| stream.poll_shutdown(context))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.connection.part();
     }
 }
 

@@ -9,12 +9,13 @@ mod metadata;
 mod operations;
 
 use std::borrow::Cow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::ErrorServiceUnavailable;
 use actix_web::guard::GuardContext;
 use actix_web::http::Method;
 use actix_web::http::header::{HOST, HeaderValue};
@@ -24,7 +25,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, Scope, guard, 
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
-use crate::connection::{Busy, Connection, client};
+use crate::connection::{Busy, Connection, client, has_large_head};
 use crate::error;
 use crate::metrics::METRICS;
 use crate::question::Question;
@@ -97,12 +98,18 @@ pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Res
     let started = Instant::now();
     let busy = Connection::of(request.request()).map(|connection| connection.begin());
     let cors = cors::Rules::of(&request);
-    let mut response = if !has_sound_host(&request) {
+    let mut response = if has_large_head(&request) {
+        request.into_response(error::large_head())
+    } else if !has_sound_host(&request) {
         request.into_response(error::malformed(&"expected a host, with or without a port, as Host"))
     } else if let Some(answer) = cors.as_ref().and_then(|cors| cors.preflight(&request)) {
         request.into_response(answer)
     } else {
-        answered_in_turn(request, next).await?
+        let answer = pin!(answered_in_turn(request, next));
+        match &busy {
+            Some(busy) => busy.unless_gone(answer).await.unwrap_or_else(|| Err(ErrorServiceUnavailable("the client is gone")))?,
+            None => answer.await?,
+        }
     };
     if let Some(cors) = cors {
         cors.allow(response.response_mut());

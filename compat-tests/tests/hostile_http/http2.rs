@@ -1,0 +1,210 @@
+//! HTTP/2 by hand, as no client speaks it: more than one may ask for, and answers that nobody takes.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+use std::{io, thread};
+
+use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::fixtures;
+
+use super::crowds::resident;
+use super::waiting::processor_ticks;
+use super::{HEALTH, Line, SERVER, closed, connections, others_are_served, wait_until};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Types of frames (RFC 9113, section 6) and their flags.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// Bytes that one connection may take at most.
+const MOST_MEMORY: f64 = 64e6;
+/// Settings that give the server no room for the body of a single response.
+const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A field that is not in HPACK's tables (RFC 7541, section 6.2.2).
+fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let length = |length: usize| -> Vec<u8> {
+        let Some(mut rest) = length.checked_sub(127) else { return vec![length as u8] };
+        let mut bytes = vec![127];
+        while rest >= 128 {
+            bytes.push(rest as u8 | 128);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+        bytes
+    };
+    [&[0], length(name.len()).as_slice(), name, &length(value.len()), value].concat()
+}
+
+/// The head of a request: `:method`, `:scheme`, `:path`, `:authority`.
+fn head(method: &str, path: &str) -> Vec<u8> {
+    let fields = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "localhost")];
+    fields.into_iter().flat_map(|(name, value)| field(name.as_bytes(), value.as_bytes())).collect()
+}
+
+/// Whole requests, each on the next stream of a client.
+fn requests(first: usize, count: usize, method: &str, path: &str) -> Vec<u8> {
+    let head = head(method, path);
+    let request = |at: usize| frame(HEADERS, END_STREAM | END_HEADERS, (2 * at + 1) as u32, &head);
+    (first..first + count).flat_map(request).collect()
+}
+
+fn open(gateway: &Gateway, settings: &[u8]) -> Line {
+    let mut line = Line::open(gateway.port);
+    line.send(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).unwrap();
+    line
+}
+
+/// A frame from the server: type, stream, payload.
+fn next_frame(from: &mut impl Read) -> io::Result<(u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    from.read_exact(&mut head)?;
+    let [a, b, c, kind, _, stream @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    from.read_exact(&mut payload)?;
+    Ok((kind, u32::from_be_bytes(stream), payload))
+}
+
+#[test]
+fn broken_frames_end_their_connection_alone() {
+    let sqlite = Sqlite::of(&[]);
+    let gateway = Gateway::start(&sqlite.url());
+    let settings = frame(SETTINGS, 0, 0, &[]);
+    for (what, bytes) in [
+        ("a wrong preface", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_vec()),
+        ("a frame of 16 MiB", [PREFACE, &[0xff; 200]].concat()),
+        ("HTTP/1 behind the preface", [PREFACE, HEALTH].concat()),
+        ("data on a stream that is not open", [PREFACE, &settings, &frame(DATA, 0, 1, &[0])].concat()),
+        ("headers that are no HPACK", [PREFACE, &settings, &frame(HEADERS, 5, 1, &[0xff; 3])].concat()),
+    ] {
+        let mut line = Line::open(gateway.port);
+        line.send(&bytes).unwrap();
+        let (_, took) = line.rest();
+        assert!(took.as_secs() < 8, "{what}: ended after {took:?}");
+        others_are_served(&gateway);
+    }
+}
+
+#[test]
+fn a_client_is_told_how_much_it_may_ask_for_at_once_and_cut_off_far_above() {
+    let sqlite = Sqlite::of(&[]);
+    let mut gateway = Gateway::start(&sqlite.url());
+    let before = resident(&mut gateway);
+    let mut line = open(&gateway, &NO_WINDOW);
+    let (kind, _, settings) = next_frame(&mut line.0).unwrap();
+    assert_eq!(kind, SETTINGS);
+    let told = |name: u8| settings.chunks(6).find(|setting| setting[..2] == [0, name]).map(|setting| setting[2..].to_vec());
+    assert_eq!((told(3), told(6)), (Some(vec![0, 0, 1, 0]), Some(vec![0, 2, 0, 0])), "streams, bytes of a head");
+    // As many as it may; each is answered with a head, and its body waits.
+    line.send(&requests(0, 256, "GET", "/healthz")).unwrap();
+    let mut answered = 0;
+    while answered < 256 {
+        answered += usize::from(next_frame(&mut line.0).unwrap().0 == HEADERS);
+    }
+    // A hundred thousand more are not taken in.
+    for at in 0..200 {
+        if line.send(&requests(256 + at * 500, 500, "GET", "/healthz")).is_err() {
+            break;
+        }
+    }
+    line.rest();
+    assert_eq!(closed(&gateway, "streams"), 1.0);
+    let grown = resident(&mut gateway) - before;
+    assert!(grown < MOST_MEMORY, "expected less than {MOST_MEMORY} bytes for one connection, found {grown:.0} bytes");
+    others_are_served(&gateway);
+}
+
+#[test]
+fn a_client_that_takes_no_answers_is_not_listened_to_and_gets_all_of_them_later() {
+    // Hundreds of megabytes, which flow control would allow.
+    const COUNT: usize = 40_000;
+    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
+    let mut gateway = Gateway::start(&sqlite.url());
+    let path = format!("/buildid/{}/executable", fixtures::build_id(SERVER, "/usr/bin/server"));
+    let length = gateway.get(&path).body.len();
+    let before = resident(&mut gateway);
+    let mut line = open(&gateway, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    line.send(&frame(WINDOW_UPDATE, 0, 0, &(i32::MAX - 65_535).to_be_bytes())).unwrap();
+    let mut writes = line.0.get_ref().try_clone().unwrap();
+    let asking = thread::spawn(move || writes.write_all(&requests(0, COUNT, "GET", &path)).unwrap());
+    // The processor is at rest when the gateway does no more for it.
+    let mut ticks = 0;
+    wait_until("the gateway stops making answers", || {
+        thread::sleep(Duration::from_millis(500));
+        let now = processor_ticks(gateway.process());
+        std::mem::replace(&mut ticks, now) == now
+    });
+    others_are_served(&gateway);
+    let grown = resident(&mut gateway) - before;
+    assert!(grown < MOST_MEMORY, "expected less than {MOST_MEMORY} bytes for one connection, found {grown:.0} bytes");
+    let (mut heads, mut bytes) = (0, 0);
+    while heads < COUNT || bytes < COUNT * length {
+        match next_frame(&mut line.0).unwrap() {
+            (HEADERS, ..) => heads += 1,
+            (DATA, _, payload) => bytes += payload.len(),
+            _ => {}
+        }
+    }
+    assert_eq!((heads, bytes), (COUNT, COUNT * length));
+    asking.join().unwrap();
+    assert_eq!(closed(&gateway, "streams"), 0.0);
+}
+
+#[test]
+fn a_large_head_is_refused_and_the_connection_goes_on() {
+    let sqlite = Sqlite::of(&[]);
+    let gateway = Gateway::start(&sqlite.url());
+    let mut line = open(&gateway, &NO_WINDOW);
+    line.send(&frame(HEADERS, END_STREAM, 1, &head("GET", "/healthz"))).unwrap();
+    for number in 0..9 {
+        let flags = if number == 8 { END_HEADERS } else { 0 };
+        line.send(&frame(CONTINUATION, flags, 1, &field(b"x-large", &[b'x'; 16_000]))).unwrap();
+    }
+    line.send(&requests(1, 1, "HEAD", "/healthz")).unwrap();
+    let mut statuses = Vec::new();
+    while statuses.len() < 2 {
+        let (kind, stream, payload) = next_frame(&mut line.0).unwrap();
+        assert_ne!(kind, RESET, "stream {stream}");
+        if kind == HEADERS {
+            // Either in the static table (200) or written out.
+            statuses.push((stream, payload[0] == 0x88, payload.windows(3).any(|three| three == b"431")));
+        }
+    }
+    statuses.sort();
+    let is_431 = statuses[0].2 || !statuses[0].1;
+    assert!(statuses[0].0 == 1 && is_431 && statuses[1].0 == 3 && statuses[1].1, "{statuses:?}");
+    others_are_served(&gateway);
+}
+
+#[test]
+fn who_leaves_gives_up_the_turns_of_all_that_was_asked_for() {
+    // It takes connections and says nothing.
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let configuration = format!(
+        "[federation]\nupstreams = [\"http://{}\"]\nbudget = \"50s\"\n[limits]\nrequests = 2\n",
+        upstream.local_addr().unwrap()
+    );
+    let sqlite = Sqlite::of(&[]);
+    let gateway = Gateway::start_with(&sqlite.url(), &configuration, &[]);
+    let waiting = || gateway.metric("gateway_waiting{turn=\"request\"}");
+    let mut line = open(&gateway, &[]);
+    for at in 0..50 {
+        line.send(&requests(at, 1, "GET", &format!("/buildid/{at:040x}/debuginfo"))).unwrap();
+    }
+    wait_until("requests wait for their turn", || waiting() > 0.0);
+    drop(line);
+    let gone = std::time::Instant::now();
+    wait_until("nobody waits", || waiting() == 0.0 && connections(&gateway) == 0.0);
+    assert!(gone.elapsed() < Duration::from_secs(10), "they waited for {:?} after their client had left", gone.elapsed());
+}

@@ -1,0 +1,58 @@
+//! What a client may ask for at once on one HTTP/2 connection. The HTTP service knows no limit and has no way to announce one, so it is
+//! added to the first frame that it writes; who does not keep to it is cut off ([`super::state`]).
+
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Version;
+
+/// Requests under way on one connection, as the client is told (RFC 9113, section 6.5.2: no fewer than 100). Each takes some 4 KB of
+/// memory for as long as its response is not taken, which the client decides.
+const STREAMS: u16 = 256;
+/// As many are suffered: one that the client gave up counts until its answer is ready.
+pub(super) const MOST_STREAMS: usize = 2 * STREAMS as usize;
+/// Bytes of a request's head, as the client is told: names, values and 32 for each field. On HTTP/1 the service reads no larger ones.
+const HEAD: u32 = 128 << 10;
+
+/// A frame begins with its length in three bytes, its type, its flags, and the number of its stream in four (RFC 9113, section 4.1).
+const FRAME_HEAD: usize = 9;
+const SETTINGS: [u8; 6] = [4, 0, 0, 0, 0, 0];
+const MAX_CONCURRENT_STREAMS: u16 = 3;
+const MAX_HEADER_LIST_SIZE: u16 = 6;
+
+/// The frame at the start of `written` with the limits behind its settings, and how long it was. `None` if it is not the first frame of
+/// a connection, SETTINGS.
+pub(super) fn with_limits(written: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let (length, rest) = written.split_first_chunk::<3>()?;
+    let length = u32::from_be_bytes([0, length[0], length[1], length[2]]);
+    let whole = FRAME_HEAD + usize::try_from(length).ok()?;
+    let settings = rest.strip_prefix(&SETTINGS)?.get(..whole - FRAME_HEAD)?;
+    let limits = [(MAX_CONCURRENT_STREAMS, u32::from(STREAMS)), (MAX_HEADER_LIST_SIZE, HEAD)];
+    let limits = limits.map(|(name, value)| [name.to_be_bytes().as_slice(), &value.to_be_bytes()].concat()).concat();
+    let longer = u32::try_from(settings.len() + limits.len()).ok()?;
+    Some(([&longer.to_be_bytes()[1..], &SETTINGS, settings, &limits].concat(), whole))
+}
+
+/// Is the head of a request larger than the client was told?
+pub(crate) fn has_large_head(request: &ServiceRequest) -> bool {
+    const FIELD: usize = 32;
+    let fields = || request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    request.version() == Version::HTTP_2 && fields().sum::<usize>() > HEAD as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_stand_behind_the_settings_of_the_first_frame() {
+        let limits = [0, 3, 0, 0, 1, 0, 0, 6, 0, 2, 0, 0];
+        let (frame, length) = with_limits(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
+        assert_eq!((frame, length), ([&[0, 0, 12, 4, 0, 0, 0, 0, 0], limits.as_slice()].concat(), 9));
+        let window = [0, 4, 0, 1, 0, 0];
+        let (frame, length) = with_limits(&[[0, 0, 6, 4, 0, 0, 0, 0, 0].as_slice(), &window, &[1, 2, 3]].concat()).unwrap();
+        assert_eq!((frame, length), ([[0, 0, 18, 4, 0, 0, 0, 0, 0].as_slice(), &window, &limits].concat(), 15));
+        // An acknowledgement, another frame, one that is cut off.
+        for other in [&[0, 0, 0, 4, 1, 0, 0, 0, 0][..], &[0, 0, 0, 6, 0, 0, 0, 0, 0], &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0], &[0, 0]] {
+            assert_eq!(with_limits(other), None);
+        }
+    }
+}
