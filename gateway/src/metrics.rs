@@ -152,7 +152,7 @@ impl Metrics {
             extraction_seconds: histograms("gateway_extraction_seconds", "Seconds that whole extractions took.", &[])
                 .with_label_values::<&str>(&[]),
             files: gauge("gateway_files", "Extracted files on disk."),
-            files_bytes: gauge("gateway_files_bytes", "Bytes of extracted files on disk."),
+            files_bytes: gauge("gateway_files_bytes", "Bytes of disk that extracted files take, in blocks of 4 KiB."),
             files_syncing: gauge("gateway_files_syncing", "Whole files that are on their way to the disk."),
             neighbours_kept: counters(
                 "gateway_neighbours_kept_total",

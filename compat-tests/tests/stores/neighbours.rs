@@ -73,7 +73,7 @@ fn neighbours_never_put_out_what_somebody_asked_for() {
     let sources = package(folder.path());
     let index = Sqlite::of(&[folder.path()]);
     // Room for ten files; two are asked for.
-    let size = format!("{}B", SOURCE_BYTES * 10);
+    let size = format!("{}B", SOURCE_BYTES.next_multiple_of(4096) * 10);
     let gateway = Gateway::start_with(&index.url(), "", &["--cache-size", &size]);
     for (path, bytes) in [&sources[0], &sources[SOURCES - 1]] {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");

@@ -13,9 +13,17 @@ use super::Key;
 /// More uses do not count: a file that everybody wanted once must go at last.
 const MOST_USES: u32 = 64;
 
+/// Disks give out room in blocks of so many bytes, on all common file systems: a small file takes one of them.
+const BLOCK: u64 = 4096;
+
+/// Bytes of disk that a file takes.
+pub(super) fn room(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+}
+
 /// The files of the cache, in the order in which they go.
 pub(super) struct Eviction {
-    /// Bytes of all files.
+    /// Bytes of disk of all files.
     bytes: u64,
     clock: u64,
     next_number: u64,
@@ -41,7 +49,7 @@ impl Eviction {
         Self { bytes: 0, clock: 0, next_number: 0, order: BTreeMap::new(), files: HashMap::new() }
     }
 
-    /// Bytes of all files.
+    /// Bytes of disk that all files take.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -51,8 +59,9 @@ impl Eviction {
         self.files.len()
     }
 
-    /// A file begins to grow, and takes its room from now on.
+    /// A file of so many bytes begins to grow, and takes its room from now on.
     pub(super) fn begin(&mut self, key: Key, bytes: u64) {
+        let bytes = room(bytes);
         self.remove(key);
         self.bytes += bytes;
         self.files.insert(key, Ranked { bytes, cost: 0, uses: 1, rank: None });
@@ -62,6 +71,7 @@ impl Eviction {
     pub(super) fn settle(&mut self, key: Key, bytes: u64, cost: Duration, uses: u32) {
         let uses = self.files.get(&key).map_or(uses, |file| file.uses.max(uses));
         self.remove(key);
+        let bytes = room(bytes);
         let nanoseconds = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
         let cost = nanoseconds.saturating_mul(1 << 10) / bytes.max(1);
         self.bytes += bytes;
@@ -130,7 +140,7 @@ mod tests {
     fn cheap_large_unasked_and_old_files_go_first() {
         let mut eviction = Eviction::new();
         for (ordinal, bytes, cost, uses) in
-            [(0, 1000, SECOND, 1), (1, 1000, SECOND, 1), (2, 1000, SECOND * 5, 1), (3, 10_000, SECOND, 1), (4, 1000, SECOND, 0)]
+            [(0, 1000, SECOND, 1), (1, 4096, SECOND, 1), (2, 1000, SECOND * 5, 1), (3, 40_000, SECOND, 1), (4, 1000, SECOND, 0)]
         {
             eviction.begin(key(ordinal), bytes);
             if uses == 0 {
@@ -139,7 +149,7 @@ mod tests {
             eviction.settle(key(ordinal), bytes, cost, uses);
         }
         eviction.use_now(key(0));
-        assert_eq!((eviction.bytes(), eviction.len(), eviction.removable()), (14_000, 5, 14_000));
+        assert_eq!((eviction.bytes(), eviction.len(), eviction.removable()), (14 * BLOCK, 5, 14 * BLOCK));
         assert_eq!(order(&mut eviction), [4, 3, 1, 0, 2]);
         assert_eq!((eviction.bytes(), eviction.len()), (0, 0));
     }
@@ -149,9 +159,9 @@ mod tests {
         let mut eviction = Eviction::new();
         eviction.begin(key(0), 70);
         eviction.use_now(key(0));
-        assert_eq!((eviction.bytes(), eviction.removable(), eviction.next()), (70, 0, None));
+        assert_eq!((eviction.bytes(), eviction.removable(), eviction.next()), (BLOCK, 0, None));
         eviction.settle(key(0), 70, SECOND, 0);
-        assert_eq!(eviction.next(), Some((key(0), 70)));
+        assert_eq!(eviction.next(), Some((key(0), BLOCK)));
     }
 
     #[test]

@@ -47,7 +47,7 @@ use crate::turns::Turn;
 pub(crate) use content::Content;
 use disk::Found;
 pub(crate) use entry::Entry;
-use eviction::Eviction;
+use eviction::{Eviction, room};
 pub(crate) use sections::Place;
 
 /// Which member: the package and the file's number in it.
@@ -205,7 +205,7 @@ impl Files {
     /// A file that grows has its room from now on; what it cost is known when it is whole, and one that fails takes no room any more.
     fn see_through(&self, key: Key, entry: &Arc<Entry>) {
         // One that is larger than the whole cache is not kept, and puts nothing out.
-        let fits = entry.size() <= self.most;
+        let fits = room(entry.size()) <= self.most;
         self.eviction().begin(key, if fits { entry.size() } else { 0 });
         self.show();
         let (this, began, failed) = (self.clone(), Instant::now(), entry.failed());
