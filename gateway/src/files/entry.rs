@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use artifact::{BuildId, Identity};
@@ -22,6 +22,9 @@ use crate::flow::Flow;
 
 /// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
 const HELD_BACK: u64 = 64 << 10;
+
+/// Of every file that is there already: a channel of its own takes 400 bytes, and a cache may have millions of small files.
+static KEPT: LazyLock<watch::Receiver<Progress>> = LazyLock::new(|| watch::channel(Progress::Kept).1);
 
 /// An extracted member.
 pub(crate) struct Entry {
@@ -98,7 +101,7 @@ impl Entry {
 
     /// An entry whose file is there.
     pub(super) fn whole(about: About) -> Self {
-        Self::new(about, None, watch::channel(Progress::Kept).1)
+        Self::new(about, None, KEPT.clone())
     }
 
     /// An entry whose file is there, and that nobody asked for.
@@ -119,7 +122,7 @@ impl Entry {
         let metadata = file.metadata()?;
         let (size, mtime) = (metadata.len(), metadata.mtime());
         let about = About { size, mtime, digest: String::new(), signature: None, path: PathBuf::new() };
-        let entry = Self::new(about, Some(Arc::new(file)), watch::channel(Progress::Kept).1);
+        let entry = Self::new(about, Some(Arc::new(file)), KEPT.clone());
         Ok(Self { opened: Some(State::of(&metadata)), ..entry })
     }
 

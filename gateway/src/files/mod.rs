@@ -76,8 +76,10 @@ pub(crate) struct Files {
 /// How long an extraction may give no byte: a disk that spins up takes ten seconds, and clients leave after ninety.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 
-/// How often is looked what other gateways did with the folder.
+/// How often is looked what other gateways did with the folder,
 const LOOKS_EVERY: Duration = Duration::from_secs(30);
+/// and how much longer than a look takes: a look at a million files costs seconds.
+const LOOKS_LESS_THAN: u32 = 20;
 
 impl Files {
     /// Opens the cache folder, makes it if need be, and takes over what an earlier run left there.
@@ -126,11 +128,19 @@ impl Files {
 
     /// So that several gateways on one folder keep its size together.
     async fn keep_looking(self) {
+        let (mut seen, mut took) = (None, Duration::ZERO);
         loop {
-            tokio::time::sleep(LOOKS_EVERY).await;
-            if let Err(error) = self.look().await {
-                tracing::debug!(%error, "the cache folder could not be looked through");
+            tokio::time::sleep(LOOKS_EVERY.max(took * LOOKS_LESS_THAN)).await;
+            let changed = self.folder.changed();
+            if changed.is_some() && changed == seen {
+                continue;
             }
+            let began = Instant::now();
+            match self.look().await {
+                Ok(()) => seen = changed,
+                Err(error) => tracing::debug!(%error, "the cache folder could not be looked through"),
+            }
+            took = began.elapsed();
         }
     }
 
