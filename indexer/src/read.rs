@@ -2,12 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use artifact::foreign::{self, About};
 use artifact::header::{self, Header, Outline};
@@ -16,14 +14,13 @@ use sql::{Import, Index, KnownLocation, NewLocation, Packed, Packer, PathHash};
 use tokio::runtime::Handle;
 
 use crate::cli::Payload;
+use crate::opened::{self, Source, is_same, mtime_ns, settled};
 use crate::stop::Stop;
 
 /// What is read of a payload at once.
 const PAYLOAD_READ_BYTES: usize = 256 << 10;
 /// How often a file that changes while it is read is read.
 const READINGS: u32 = 3;
-/// No local file system's clock ticks more slowly.
-const TICK: Duration = Duration::from_millis(20);
 
 /// An ELF file is not believed if it is larger than its archive by more than this factor, and than the bytes below: some kilobytes of
 /// archive would fill the temporary folder with zeros. Real ones are smaller by a factor of 2 to 20; zstd, xz and bzip2 reach 10,000.
@@ -160,10 +157,13 @@ impl Reader {
         if self.is_unchanged(path_hash, &metadata, candidate.format) {
             return Ok(Outcome::Unchanged(path_hash, candidate.format));
         }
-        let file = File::open(&candidate.path)?;
+        let file = opened::open(&candidate.path)?;
         for _ in 0..READINGS {
             // Of the file that is open now: another one may have taken its place.
             let metadata = settled(&file)?;
+            if !metadata.is_file() {
+                return Ok(Outcome::Skipped);
+            }
             let outcome = self.read_file(candidate, path_hash, &metadata, &file, workbench)?;
             if is_same(&metadata, &file.metadata()?) {
                 self.note_complete(&outcome);
@@ -372,49 +372,5 @@ fn broken(error: Error, part: &str, bytes: u64) -> io::Result<String> {
         }
         Error::Io(error) => Err(error),
         error => Ok(error.to_string()),
-    }
-}
-
-/// What the file is now, at a moment from which on every change would show in its time: clocks of file systems have ticks.
-fn settled(file: &File) -> io::Result<Metadata> {
-    let metadata = file.metadata()?;
-    if let Ok(age) = metadata.modified()?.elapsed() {
-        thread::sleep(TICK.saturating_sub(age));
-    }
-    Ok(metadata)
-}
-
-/// Was the file left alone meanwhile? The time of its last modification alone could have been set back.
-fn is_same(before: &Metadata, after: &Metadata) -> bool {
-    let state = |file: &Metadata| (file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
-    state(before) == state(after)
-}
-
-fn mtime_ns(metadata: &Metadata) -> Option<i64> {
-    metadata.mtime().checked_mul(1_000_000_000)?.checked_add(metadata.mtime_nsec())
-}
-
-/// An archive that counts what is read of it, and breaks off when the import shall stop.
-struct Source<'a> {
-    file: &'a File,
-    bytes: u64,
-    stop: &'a Stop,
-}
-
-impl Read for Source<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.is_set() {
-            // Not `Interrupted`, after which readers try again.
-            return Err(io::Error::other("stopped"));
-        }
-        let read = self.file.read(buffer)?;
-        self.bytes += read as u64;
-        Ok(read)
-    }
-}
-
-impl Seek for Source<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
     }
 }

@@ -8,8 +8,8 @@
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`; `views`: the original's tables as views;
 //! - [`Store`], [`Location`], [`StoredPackage`], [`Record`]: what comes out (`store`, `record`; `read`, the queries, and `rows`,
 //!   what they select; `members`, the lists of a package's artifacts; `short`, what rows leave out);
-//! - [`Import`]: what goes in (`import`; `packed`, what is done before; `insert`, the transaction, and `pieces`, its statements);
-//!   [`Changes`]: what came since; `seen`: what a store holds, and no longer holds;
+//! - [`Import`]: what goes in (`import`; `packed`, what is done before; `insert`, the transaction, `locations`, its part about places,
+//!   and `pieces`, its statements); [`Changes`]: what came since; `seen`: what a store holds, and no longer holds;
 //! - [`Paths`]: what is asked by the paths of files (`paths`, with `glob` for patterns), and [`FileNames`], the table that makes it cheap.
 
 mod changes;
@@ -22,6 +22,7 @@ mod glob;
 mod import;
 mod includes;
 mod insert;
+mod locations;
 mod members;
 pub mod original;
 mod packed;

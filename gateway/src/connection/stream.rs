@@ -123,9 +123,7 @@ impl Stream {
             }
         }
     }
-}
 
-impl Stream {
     /// Takes the first frame of HTTP/2, to write it with the limits: how much of `bytes` that was, or nothing.
     fn take_first(&mut self, bytes: &[u8]) -> Option<usize> {
         let (first, length) = std::mem::take(&mut self.is_first).then(|| http2::with_limits(bytes)).flatten()?;
