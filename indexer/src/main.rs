@@ -5,7 +5,8 @@
 //! - [`stores`]: which store a folder belongs to; [`store_command`]: `store add`, `list` and `remove`; [`file_names`]: names of files from
 //!   before there was a table for them;
 //! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a folder; [`formats`]: what it looks for;
-//! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`opened`]: the file that it is in; [`funnel`]: batches into the index;
+//! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`opened`]: the file that it is in;
+//!   [`funnel`]: batches into the index;
 //! - [`progress`], [`summary`]: what the operator sees; [`output`]: standard output; [`stop`]: Ctrl-C; [`failure`]: exit codes.
 //!
 //! Data flows one way: feeder -> candidates -> readers, one a job -> outcomes -> funnel -> index.

@@ -34,11 +34,6 @@ pub(crate) fn is_same(before: &Metadata, after: &Metadata) -> bool {
     state(before) == state(after)
 }
 
-/// When a file was last written, nanoseconds since 1970, as far as that can be said.
-pub(crate) fn mtime_ns(metadata: &Metadata) -> Option<i64> {
-    metadata.mtime().checked_mul(1_000_000_000)?.checked_add(metadata.mtime_nsec())
-}
-
 /// An archive that counts what is read of it, and breaks off when the import shall stop.
 pub(crate) struct Source<'a> {
     pub(crate) file: &'a File,

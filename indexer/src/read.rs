@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use artifact::foreign::{self, About};
 use artifact::header::{self, Header, Outline};
 use artifact::{Artifact, Error, Format, Identity, artifacts, includes, scan};
-use sql::{Import, Index, KnownLocation, NewLocation, Packed, Packer, PathHash};
+use sql::{Import, Index, KnownLocation, NewLocation, Packed, Packer, PathHash, mtime_ns};
 use tokio::runtime::Handle;
 
 use crate::cli::Payload;
-use crate::opened::{self, Source, is_same, mtime_ns, settled};
+use crate::opened::{self, Source, is_same, settled};
 use crate::stop::Stop;
 
 /// What is read of a payload at once.

@@ -1,7 +1,9 @@
 //! What goes into the index.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 
 use artifact::{Artifact, Package};
 
@@ -116,6 +118,11 @@ impl Import {
         }
         Ok(())
     }
+}
+
+/// The time of an archive's last modification, as locations have it: nanoseconds since 1970. `None` if that is beyond what they can say.
+pub fn mtime_ns(archive: &Metadata) -> Option<i64> {
+    archive.mtime().checked_mul(1_000_000_000)?.checked_add(archive.mtime_nsec())
 }
 
 pub(crate) fn check_length(subject: &str, what: &'static str, expected: usize, found: usize) -> Result<()> {

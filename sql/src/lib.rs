@@ -45,7 +45,7 @@ pub use database_url::DatabaseUrl;
 pub use db::Index;
 pub use error::{Error, Result};
 pub use file_names::FileNames;
-pub use import::{Import, Inserted, NewLocation};
+pub use import::{Import, Inserted, NewLocation, mtime_ns};
 pub use packed::{Packed, Packer};
 pub use passwords::without_passwords;
 pub use paths::{Found, Paths};

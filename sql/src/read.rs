@@ -20,12 +20,15 @@ macro_rules! package_columns {
     };
 }
 
+/// Where packages `p` are, for the same.
+macro_rules! places {
+    () => {
+        " left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id"
+    };
+}
+
 /// A row for each location of a package.
-const PACKAGES: &str = concat!(
-    "select ",
-    package_columns!(),
-    " from packages p left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id where "
-);
+const PACKAGES: &str = concat!("select ", package_columns!(), " from packages p", places!(), " where ");
 
 /// The lists with the artifacts of build-ids that begin like some, and their packages: a row for each list and each location. Between the
 /// two parts is which build-ids. A list may have a hundred artifacts with one of them, and shall come once.
@@ -35,8 +38,10 @@ const RECORDS: [&str; 2] = [
         package_columns!(),
         " from (select distinct package_id, ordinal >> 7 as part from artifacts where "
     ),
-    ") a join members m on m.package_id = a.package_id and m.part = a.part join packages p on p.id = a.package_id \
-     left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id",
+    concat!(
+        ") a join members m on m.package_id = a.package_id and m.part = a.part join packages p on p.id = a.package_id",
+        places!()
+    ),
 ];
 
 impl Index {

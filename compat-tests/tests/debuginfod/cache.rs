@@ -67,7 +67,6 @@ fn a_cached_file_that_somebody_removed_is_extracted_again_unless_it_is_small() {
     }
 }
 
-/// Bytes of all files in a folder.
 /// Bytes of disk that the files of a folder take (stat(2): blocks are of 512 bytes).
 fn bytes_in(folder: &Path) -> u64 {
     let files = std::fs::read_dir(folder).unwrap();

@@ -7,17 +7,10 @@ use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::scale;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{HEALTH, Large, Line, closed, connections, others_are_served, wait_until};
+use super::{HEALTH, Large, Line, closed, connections, others_are_served, resident, wait_until};
 
 /// So that no deadline falls into the measurement.
 const PATIENT: &str = "[connections]\nhead_timeout = \"10m\"\nidle_timeout = \"10m\"\n";
-
-/// Resident memory, bytes (proc(5), VmRSS).
-pub(crate) fn resident(gateway: &mut Gateway) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process().id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
-}
 
 /// How long somebody else waits, each time with a new connection: median and longest.
 fn latencies(gateway: &Gateway) -> (Duration, Duration) {

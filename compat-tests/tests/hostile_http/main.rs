@@ -19,6 +19,7 @@ use artifact::header::Header;
 use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
 use compat_tests::fixtures;
 use compat_tests::http::Answer;
+use compat_tests::process::Process;
 use tempfile::TempDir;
 
 const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
@@ -126,4 +127,18 @@ fn connections(gateway: &Gateway) -> f64 {
 
 fn closed(gateway: &Gateway, why: &str) -> f64 {
     gateway.metric(&format!("gateway_connections_closed_total{{why=\"{why}\"}}"))
+}
+
+/// Resident memory, bytes (proc(5), VmRSS).
+fn resident(gateway: &mut Gateway) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process().id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
+}
+
+/// User and system time in hundredths of a second (proc(5), /proc/PID/stat).
+fn processor_ticks(process: &Process) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }

@@ -5,10 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
-use compat_tests::process::Process;
 use rustix::net::connect_unspec;
 
-use super::{HEALTH, Large, Line, PATIENCE, closed, connections, others_are_served, wait_until};
+use super::{HEALTH, Large, Line, PATIENCE, closed, connections, others_are_served, processor_ticks, wait_until};
 
 const HEAD: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(4);
@@ -115,13 +114,6 @@ fn a_slow_reader_gets_all_of_it_and_pipelined_requests_wait_without_work() {
         assert_eq!(line.answer(true).unwrap().status, 200, "pipelined request {number}");
     }
     writing.join().unwrap().unwrap();
-}
-
-/// User and system time in hundredths of a second (proc(5), /proc/PID/stat).
-pub(crate) fn processor_ticks(process: &Process) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
 #[test]

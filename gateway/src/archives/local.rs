@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use artifact::Format;
@@ -40,7 +39,7 @@ impl Archives {
 /// Expects the file at a location to have the size and time that the index knows.
 pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), Failure> {
     let metadata = file.metadata().map_err(|error| Failure::Unknown(format!("{}: {error}", place(location))))?;
-    let mtime_ns = metadata.mtime().checked_mul(1_000_000_000).and_then(|seconds| seconds.checked_add(metadata.mtime_nsec()));
+    let mtime_ns = sql::mtime_ns(&metadata);
     if metadata.len() == location.size && (location.mtime_ns.is_none() || location.mtime_ns == mtime_ns) {
         return Ok(());
     }

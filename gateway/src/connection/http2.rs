@@ -7,7 +7,7 @@ use actix_web::http::Version;
 /// Requests under way on one connection, as the client is told (RFC 9113, section 6.5.2: no fewer than 100). Each takes some 4 KB of
 /// memory for as long as its response is not taken, which the client decides.
 const STREAMS: u16 = 256;
-/// As many are suffered: one that the client gave up counts until its answer is ready.
+/// So many are suffered: one that the client gave up counts until its answer is ready.
 pub(super) const MOST_STREAMS: usize = 2 * STREAMS as usize;
 /// Bytes of a request's head, as the client is told: names, values and 32 for each field. On HTTP/1 the service reads no larger ones.
 const HEAD: u32 = 128 << 10;
@@ -21,21 +21,20 @@ const MAX_HEADER_LIST_SIZE: u16 = 6;
 /// The frame at the start of `written` with the limits behind its settings, and how long it was. `None` if it is not the first frame of
 /// a connection, SETTINGS.
 pub(super) fn with_limits(written: &[u8]) -> Option<(Vec<u8>, usize)> {
-    let (length, rest) = written.split_first_chunk::<3>()?;
-    let length = u32::from_be_bytes([0, length[0], length[1], length[2]]);
-    let whole = FRAME_HEAD + usize::try_from(length).ok()?;
-    let settings = rest.strip_prefix(&SETTINGS)?.get(..whole - FRAME_HEAD)?;
+    let (&[high, middle, low], rest) = written.split_first_chunk()?;
+    let length = usize::try_from(u32::from_be_bytes([0, high, middle, low])).ok()?;
+    let settings = rest.strip_prefix(&SETTINGS)?.get(..length)?;
     let limits = [(MAX_CONCURRENT_STREAMS, u32::from(STREAMS)), (MAX_HEADER_LIST_SIZE, HEAD)];
     let limits = limits.map(|(name, value)| [name.to_be_bytes().as_slice(), &value.to_be_bytes()].concat()).concat();
-    let longer = u32::try_from(settings.len() + limits.len()).ok()?;
-    Some(([&longer.to_be_bytes()[1..], &SETTINGS, settings, &limits].concat(), whole))
+    let longer = u32::try_from(length + limits.len()).ok()?;
+    Some(([&longer.to_be_bytes()[1..], &SETTINGS, settings, &limits].concat(), FRAME_HEAD + length))
 }
 
 /// Is the head of a request larger than the client was told?
 pub(crate) fn has_large_head(request: &ServiceRequest) -> bool {
     const FIELD: usize = 32;
-    let fields = || request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
-    request.version() == Version::HTTP_2 && fields().sum::<usize>() > HEAD as usize
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    request.version() == Version::HTTP_2 && fields.sum::<usize>() > HEAD as usize
 }
 
 #[cfg(test)]

@@ -3,14 +3,13 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::crowd::Crowd;
 use super::http2::MOST_STREAMS;
@@ -61,9 +60,8 @@ struct State {
     blocked: Cell<bool>,
     ended: Cell<Option<Ended>>,
     task: Cell<Option<Waker>>,
-    /// Its stream is no more.
-    is_gone: Cell<bool>,
-    gone: Notify,
+    /// Cancelled when its stream is no more.
+    gone: CancellationToken,
 }
 
 /// Why the gateway ended a connection.
@@ -120,8 +118,7 @@ impl Connection {
             blocked: Cell::new(false),
             ended: Cell::new(None),
             task: Cell::new(None),
-            is_gone: Cell::new(false),
-            gone: Notify::new(),
+            gone: CancellationToken::new(),
         }));
         connection.0.crowd.join();
         connection.wait();
@@ -182,8 +179,7 @@ impl Connection {
 
     /// Its stream is dropped: nobody can be answered on it any more.
     pub(super) fn part(&self) {
-        self.0.is_gone.set(true);
-        self.0.gone.notify_waiters();
+        self.0.gone.cancel();
     }
 
     /// A request is no more under way.
@@ -364,19 +360,7 @@ impl Busy {
     /// does not: those whose clients have gone would wait for their turn, and work.
     pub(crate) async fn unless_gone<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
         let state = &self.0.0;
-        if !state.is_http2.get() {
-            return Some(answer.await);
-        }
-        let mut gone = pin!(state.gone.notified());
-        gone.as_mut().enable();
-        if state.is_gone.get() {
-            return None;
-        }
-        tokio::select! {
-            biased;
-            answer = answer => Some(answer),
-            () = gone => None,
-        }
+        if state.is_http2.get() { state.gone.run_until_cancelled(answer).await } else { Some(answer.await) }
     }
 
     /// Something was done for it.

@@ -106,22 +106,9 @@ impl Stream {
         self.given += came.len();
         if self.connection.ended_for() == Some(Ended::Line) && !self.connection.is_blocked() {
             // The service was not given enough to answer it. What does not fit now is not waited for.
-            let _ = self.poll_bytes(|bytes| bytes.poll_write(context, error::LONG_LINE.as_bytes()));
+            let _ = self.bytes.poll(|bytes| bytes.poll_write(context, error::LONG_LINE.as_bytes()));
         }
         Poll::Ready(self.connection.ended())
-    }
-
-    fn poll_bytes<T>(&mut self, act: impl FnOnce(Pin<&mut dyn AsyncWrite>) -> Poll<T>) -> Poll<T> {
-        match &mut self.bytes {
-            Bytes::Plain(wire) => {
-                let wire = Pin::new(wire);
-                act(wire)
-            }
-            Bytes::Tls(tls) => {
-                let tls = Pin::new(tls);
-                act(tls)
-            }
-        }
     }
 
     /// Takes the first frame of HTTP/2, to write it with the limits: how much of `bytes` that was, or nothing.
@@ -134,15 +121,28 @@ impl Stream {
     /// Writes what was taken.
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.first.is_empty() {
-            let bytes = std::mem::take(&mut self.first);
-            let written = self.poll_bytes(|stream| stream.poll_write(context, &bytes));
-            let count = if let Poll::Ready(Ok(count)) = &written { *count } else { 0 };
-            self.first = bytes[count..].to_vec();
-            if ready!(written)? == 0 {
+            let count = ready!(self.bytes.poll(|stream| stream.poll_write(context, &self.first)))?;
+            if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.first.drain(..count);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Bytes {
+    fn poll<T>(&mut self, act: impl FnOnce(Pin<&mut dyn AsyncWrite>) -> Poll<T>) -> Poll<T> {
+        match self {
+            Self::Plain(wire) => {
+                let wire = Pin::new(wire);
+                act(wire)
+            }
+            Self::Tls(tls) => {
+                let tls = Pin::new(tls);
+                act(tls)
+            }
+        }
     }
 }
 
@@ -170,7 +170,7 @@ impl AsyncWrite for Stream {
         ready!(this.poll_first(context))?;
         match this.take_first(bytes) {
             Some(count) => Poll::Ready(Ok(count)),
-            None => this.poll_bytes(|stream| stream.poll_write(context, bytes)),
+            None => this.bytes.poll(|stream| stream.poll_write(context, bytes)),
         }
     }
 
@@ -179,7 +179,7 @@ impl AsyncWrite for Stream {
         ready!(this.poll_first(context))?;
         match parts.first().and_then(|part| this.take_first(part)) {
             Some(count) => Poll::Ready(Ok(count)),
-            None => this.poll_bytes(|stream| stream.poll_write_vectored(context, parts)),
+            None => this.bytes.poll(|stream| stream.poll_write_vectored(context, parts)),
         }
     }
 
@@ -190,13 +190,13 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_first(context))?;
-        this.poll_bytes(|stream| stream.poll_flush(context))
+        this.bytes.poll(|stream| stream.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_first(context))?;
-        this.poll_bytes(|stream| stream.poll_shutdown(context))
+        this.bytes.poll(|stream| stream.poll_shutdown(context))
     }
 }
 
