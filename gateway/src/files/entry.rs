@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 
 use super::Content;
 use super::cost::keep_cost;
+use super::note::Note;
 use super::signature::{self, Signature};
 use super::stand_in::Room;
 use crate::archives::read_header;
@@ -54,15 +55,6 @@ pub(crate) struct Entry {
 struct State {
     size: u64,
     mtime: (i64, i64),
-}
-
-/// What a file says of its build-id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Note {
-    /// Nothing: it is no ELF file that can be read. A compressed kernel module may be, whose link names what is inside.
-    NoElf,
-    /// What the note in it says, if it has one.
-    Says(Option<BuildId>),
 }
 
 /// What is known of a member before its bytes.
@@ -303,15 +295,15 @@ impl Entry {
         self.evicted.load(Ordering::SeqCst)
     }
 
-    /// The file has its name: lets go of the descriptor. If the entry was evicted while it grew, the name goes again and the
-    /// descriptor stays for those who read it.
-    pub(super) fn named(&self) {
+    /// Has `publish` give the file its name, and lets go of the descriptor. One that was evicted while it grew gets no name, and keeps
+    /// the descriptor for those who read it.
+    pub(super) fn name(&self, publish: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_evicted() {
-            drop(growing);
-            return self.remove();
+        if !self.is_evicted() {
+            publish()?;
+            growing.take();
         }
-        growing.take();
+        Ok(())
     }
 
     /// The file is whole and gets no name: who reads it goes on, and the next one has it extracted again.
@@ -319,15 +311,25 @@ impl Entry {
         self.evicted.store(true, Ordering::SeqCst);
     }
 
-    /// Removes the file. Whoever still holds the entry keeps its descriptor.
+    /// Takes the file's name away, once: later it is another one's. When this comes back, it is gone. Whoever still holds the entry has
+    /// a descriptor.
     pub(super) fn evict(&self) {
-        self.evicted.store(true, Ordering::SeqCst);
+        let open = || File::open(&self.about.path).map(Arc::new).ok();
+        self.leave_folder(|held| *held = held.take().or_else(open));
+    }
+
+    /// The same without a descriptor: the disk has its room back when nobody has the file open.
+    pub(super) fn evict_for_room(&self) {
+        self.leave_folder(|_| ());
+    }
+
+    fn leave_folder(&self, hold: impl FnOnce(&mut Option<Arc<File>>)) {
         let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        if growing.is_none() {
-            *growing = File::open(&self.about.path).map(Arc::new).ok();
+        if !self.is_evicted() {
+            hold(&mut growing);
+            self.evicted.store(true, Ordering::SeqCst);
+            self.remove();
         }
-        drop(growing);
-        self.remove();
     }
 
     /// Takes its name away. Who has the file open goes on reading.
@@ -370,21 +372,6 @@ impl Entry {
     }
 }
 
-impl Note {
-    /// Of a whole file.
-    pub(super) fn of(mut file: &File) -> Self {
-        artifact::elf::read(&mut file).ok().flatten().map_or(Self::NoElf, |elf| Self::Says(elf.build_id))
-    }
-
-    /// May the file be the one with this build-id?
-    pub(super) fn allows(&self, expected: &BuildId) -> bool {
-        match self {
-            Self::NoElf => true,
-            Self::Says(found) => found.as_ref() == Some(expected),
-        }
-    }
-}
-
 /// How many bytes of a file of `size` may leave when `written` are there.
 pub(super) fn may_leave(written: u64, size: u64) -> u64 {
     written.min(size.saturating_sub(HELD_BACK))
@@ -395,3 +382,6 @@ impl State {
         Self { size: metadata.len(), mtime: (metadata.mtime(), metadata.mtime_nsec()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

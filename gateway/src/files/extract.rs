@@ -11,9 +11,10 @@ use artifact::{BuildId, foreign};
 use tokio::sync::watch;
 
 use super::disk::Draft;
-use super::entry::{Note, Progress};
+use super::entry::Progress;
 use super::growing::Growing;
 use super::neighbours::Neighbours;
+use super::note::Note;
 use super::work::{End, Work, refused};
 use super::{Entry, Files, Key};
 use crate::archives::{Archive, Inside};
@@ -229,18 +230,19 @@ impl Work {
         Ok(())
     }
 
-    /// Not where neither the cache nor a reader has it: who began the extraction went away before it was in the cache.
+    /// Not what the cache has no place for, nor where neither it nor a reader has it: who began the extraction went away before it was in
+    /// the cache.
     fn is_to_be_kept(&self) -> bool {
-        !self.entry.is_in_memory() && !self.entry.is_evicted() && Arc::strong_count(&self.entry) > 1
+        let has_place = !self.entry.is_in_memory() && self.files.fits(self.about.size);
+        has_place && !self.entry.is_evicted() && Arc::strong_count(&self.entry) > 1
     }
 
     /// Brings the whole file to the disk and gives it its name; whoever has it open goes on where that fails.
     fn keep(&self, draft: Draft) {
         let synced = draft.file.sync_data();
         let is_synced = synced.is_ok();
-        match synced.and_then(|()| self.files.folder.publish(draft, &self.about)) {
+        match synced.and_then(|()| self.entry.name(|| self.files.folder.publish(draft, &self.about))) {
             Ok(()) => {
-                self.entry.named();
                 self.sender.send_replace(Progress::Kept);
             }
             Err(error) => {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use artifact::elf::{self, Early};
 
-use super::entry::{Note, Progress, may_leave};
+use super::entry::{Progress, may_leave};
+use super::note::Note;
 use super::work::{End, Work, refused};
 use crate::failure::Failure;
 

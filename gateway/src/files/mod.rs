@@ -5,6 +5,7 @@
 //! - [`content`]: the bytes of an entry that a response delivers.
 //! - [`extract`] fills an entry, from one location after the other; [`work`] is what it knows of it, [`growing`] what it writes to; the
 //!   file gets its name only when it is whole and its digest is right.
+//! - [`mod@note`]: the build-id that a file itself says it has.
 //! - [`neighbours`] keeps what an extraction passes on its way and is likely to be asked for next.
 //! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
 //! - [`stand_in`] is for what the disk does not take.
@@ -21,6 +22,7 @@ mod extract;
 mod growing;
 mod memory;
 mod neighbours;
+mod note;
 mod sections;
 mod signature;
 mod stand_in;
@@ -119,8 +121,7 @@ impl Files {
             }
         }
         for Found { key, entry, cost } in found {
-            self.settle(key, &entry, cost, 0);
-            self.cache.insert(key, Arc::new(entry)).await;
+            self.take_in(key, entry, cost).await;
         }
         self.evict().await;
         Ok(())
@@ -201,6 +202,11 @@ impl Files {
     /// Forgets an entry that does not go on, so that the member can be had from elsewhere; who reads it goes on reading.
     pub(crate) async fn forget(&self, key: Key, entry: &Arc<Entry>) {
         let is_it = |current: &Arc<Entry>| Arc::ptr_eq(current, entry);
+        if !self.cache.get(&key).await.is_some_and(|current| is_it(&current)) {
+            return;
+        }
+        // Before the next entry of the member can come: it must not take this one's file for its own.
+        entry.evict();
         let remove = |current: Option<moka::Entry<Key, Arc<Entry>>>| {
             let found = current.is_some_and(|current| is_it(current.value()));
             std::future::ready(if found { Op::Remove } else { Op::Nop })
@@ -208,14 +214,18 @@ impl Files {
         if let CompResult::Removed(_) = self.cache.entry(key).and_compute_with(remove).await {
             self.eviction().remove(key);
             self.show();
-            entry.evict();
         }
+    }
+
+    /// Has the cache a place for so many bytes?
+    fn fits(&self, bytes: u64) -> bool {
+        room(bytes) <= self.most
     }
 
     /// A file that grows has its room from now on; what it cost is known when it is whole, and one that fails takes no room any more.
     fn see_through(&self, key: Key, entry: &Arc<Entry>) {
         // One that is larger than the whole cache is not kept, and puts nothing out.
-        let fits = room(entry.size()) <= self.most;
+        let fits = self.fits(entry.size());
         self.eviction().begin(key, if fits { entry.size() } else { 0 });
         self.show();
         let (this, began, failed) = (self.clone(), Instant::now(), entry.failed());
@@ -260,8 +270,16 @@ impl Files {
     async fn keep(&self, key: Key, entry: Entry, cost: Duration) {
         if !self.cache.contains_key(&key) {
             entry.keep_cost(cost);
-            self.settle(key, &entry, cost, 0);
-            self.cache.insert(key, Arc::new(entry)).await;
+            self.take_in(key, entry, cost).await;
+        }
+    }
+
+    /// A whole file of the folder that nobody asked for, unless the member has an entry already.
+    async fn take_in(&self, key: Key, entry: Entry, cost: Duration) {
+        let size = entry.size();
+        if self.cache.entry(key).or_insert_with(async { Arc::new(entry) }).await.is_fresh() {
+            self.eviction().settle(key, size, cost, 0);
+            self.show();
         }
     }
 
@@ -273,8 +291,8 @@ impl Files {
                 if eviction.bytes() > self.most { eviction.next() } else { None }
             };
             let Some((key, _)) = next else { break };
-            if let Some(entry) = self.cache.remove(&key).await {
-                entry.evict();
+            if let Some(entry) = self.cache.get(&key).await {
+                self.forget(key, &entry).await;
                 METRICS.files_evicted.inc();
             }
         }
@@ -295,10 +313,9 @@ impl Files {
         while made < missing {
             let next = self.eviction().next();
             let Some((key, bytes)) = next else { break };
-            if let Some(entry) = self.cache.remove(&key).await {
-                // First, so that an evicted entry keeps no descriptor, and with it the room.
-                entry.remove();
-                entry.evict();
+            if let Some(entry) = self.cache.get(&key).await {
+                entry.evict_for_room();
+                self.forget(key, &entry).await;
                 METRICS.files_evicted.inc();
             }
             made += bytes;

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use artifact::BuildId;
 use tokio::sync::watch;
 
-use super::entry::{About, Note, Progress};
+use super::entry::{About, Progress};
+use super::note::Note;
 use super::{Entry, Files};
 use crate::failure::Failure;
 use crate::metrics::METRICS;

@@ -1,0 +1,29 @@
+//! The build-id that a file itself says it has.
+
+use std::fs::File;
+
+use artifact::BuildId;
+
+/// What a file says of its build-id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Note {
+    /// Nothing: it is no ELF file that can be read. A compressed kernel module may be, whose link names what is inside.
+    NoElf,
+    /// What the note in it says, if it has one.
+    Says(Option<BuildId>),
+}
+
+impl Note {
+    /// Of a whole file.
+    pub(super) fn of(mut file: &File) -> Self {
+        artifact::elf::read(&mut file).ok().flatten().map_or(Self::NoElf, |elf| Self::Says(elf.build_id))
+    }
+
+    /// May the file be the one with this build-id?
+    pub(super) fn allows(&self, expected: &BuildId) -> bool {
+        match self {
+            Self::NoElf => true,
+            Self::Says(found) => found.as_ref() == Some(expected),
+        }
+    }
+}
