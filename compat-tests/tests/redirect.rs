@@ -18,7 +18,7 @@ const DEBUG_FILE: &str = "/usr/lib/debug/usr/bin/server-1.1-6.fc99.x86_64.debug"
 const UNKNOWN: &str = "00000000000000000000000000000000000000bb";
 
 /// The budget of a decision is 4 s; the rest is for a busy machine.
-const BUDGET: Duration = Duration::from_millis(5500);
+const BUDGET: Duration = Duration::from_secs(7);
 
 fn server() -> String {
     fixtures::build_id(SERVER, "/usr/bin/server")
@@ -137,7 +137,7 @@ fn two_gateways_that_ask_each_other_come_to_an_end() {
     let gateways = [start(ports[0], ports[1]), start(ports[1], ports[0])];
     let started = Instant::now();
     assert_eq!(gateways[0].get(&format!("/buildid/{UNKNOWN}/debuginfo")).status, 404);
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(3500), "{:?}", started.elapsed());
     for (gateway, other) in [(&gateways[0], ports[1]), (&gateways[1], ports[0])] {
         let label = format!("gateway_upstream_requests_total{{result=\"absent\",upstream=\"127.0.0.1:{other}\"}}");
         assert!((1.0..=4.0).contains(&gateway.metric(&label)), "{}", gateway.get("/metrics").text());
@@ -156,7 +156,7 @@ fn one_upstream_that_has_it_outweighs_all_that_do_not() {
     let path = format!("/buildid/{UNKNOWN}/debuginfo");
     let started = Instant::now();
     assert_redirects(&gateway.get(&path), &format!("{}{path}", having.url()));
-    assert!(started.elapsed() < Duration::from_secs(2), "the hanging one was waited for: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(3500), "the hanging one was waited for: {:?}", started.elapsed());
 
     let (gateway, _index) = ignorant("", &all[..6]);
     let started = Instant::now();

@@ -16,9 +16,9 @@ use compat_tests::process::{free_port, run};
 use serde_json::Value;
 
 /// The budget of a decision is 4 s; the rest is for a busy machine.
-const BUDGET: Duration = Duration::from_millis(5500);
+const BUDGET: Duration = Duration::from_secs(7);
 /// What is answered out of memory.
-const AT_ONCE: Duration = Duration::from_millis(700);
+const AT_ONCE: Duration = Duration::from_secs(2);
 /// How long a gateway may need to notice that a database is back.
 const RECOVERY: Duration = Duration::from_secs(15);
 
@@ -339,7 +339,7 @@ fn the_budget_can_be_set() {
     let gateway = Gateway::start_with(&sqlite.url(), "[federation]\nbudget = \"1s\"\n", &["--upstream", &hanging.url()]);
     let started = Instant::now();
     assert_reset(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
-    assert!((Duration::from_millis(900)..Duration::from_millis(2500)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&started.elapsed()), "{:?}", started.elapsed());
 }
 
 #[test]

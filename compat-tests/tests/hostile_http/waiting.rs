@@ -75,7 +75,7 @@ fn silent_half_sent_and_slow_requests_end_in_time() {
         let started = Instant::now();
         while started.elapsed() < HEAD {
             let took = others_are_served(&gateway);
-            assert!(took < HEAD / 2, "somebody else waited {took:?}");
+            assert!(took < HEAD, "somebody else waited {took:?}");
         }
         for (what, answers, limit, waiting) in waiting {
             let (lived, came) = waiting.join().unwrap();

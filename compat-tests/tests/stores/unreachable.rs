@@ -38,22 +38,22 @@ fn a_store_that_cannot_be_asked_leaves_the_question_undecided_within_the_budget(
     let lies = Odd::start(odd::lies);
     let closes = Odd::start(|_, _| {});
     for (url, within) in [
-        (hangs.url(), Duration::from_millis(1000)),
+        (hangs.url(), Duration::from_secs(4)),
         (fails.url(), Duration::ZERO),
         (lies.url(), Duration::ZERO),
         (closes.url(), Duration::ZERO),
         (nobody, Duration::ZERO),
     ] {
         let index = index_of(folder.path(), "mirror", &url);
-        let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"1s\"\n", &[]);
+        let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"4s\"\n", &[]);
         let started = Instant::now();
         expect_reset(&gateway, &path);
         let took = started.elapsed();
-        assert!(took < within + Duration::from_millis(800), "{url}: {took:?}");
+        assert!(took < within + Duration::from_millis(2500), "{url}: {took:?}");
         // The client's next tries are answered at once.
         let started = Instant::now();
         expect_reset(&gateway, &path);
-        assert!(started.elapsed() < Duration::from_millis(500), "{url}: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(2), "{url}: {:?}", started.elapsed());
         wait_for("two resets", || gateway.metric("gateway_undecided_total{answer=\"reset\"}") == 2.0);
     }
 }
@@ -67,7 +67,7 @@ fn another_store_answers_for_one_that_cannot() {
     for bad in [Odd::start(odd::hangs), Odd::start(odd::fails), Odd::start(odd::lies), Odd::start(odd::knows_nothing)] {
         let index = index_of(folder.path(), "mirror", &bad.url());
         index.add_store("good", "archive", files.path(), &good.url());
-        let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"2s\"\n", &[]);
+        let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"4s\"\n", &[]);
         assert!(gateway.get(&path).body == expected, "other bytes");
         assert_eq!(bad.connections(), 1);
     }
@@ -113,20 +113,20 @@ fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
 
     // Nobody else has it: undecided, within a budget.
     let index = index_of(folder.path(), "mirror", &bad.url());
-    let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"2s\"\n", &[]);
+    let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"4s\"\n", &[]);
     for path in [&path, &section] {
         let started = Instant::now();
         expect_reset(&gateway, path);
-        assert!(started.elapsed() < Duration::from_millis(2800), "{path}: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(7), "{path}: {:?}", started.elapsed());
     }
 
     // Somebody else has it.
     let good = FileServer::start(folder.path());
     index.add_store("good", "archive", folder.path(), &good.url());
-    let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"2s\"\n", &[]);
+    let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"4s\"\n", &[]);
     let started = Instant::now();
     assert!(gateway.get(&path).body == expected, "other bytes");
-    assert!(started.elapsed() < Duration::from_millis(2800), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
     let files = cached(&gateway);
     assert_eq!(files.len(), 1, "{files:?}");
 }
