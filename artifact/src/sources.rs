@@ -2,15 +2,24 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Seek};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use gimli::{AttributeValue, Dwarf, DwarfSections, EndianSlice, RunTimeEndian, SectionId, Unit};
+use gimli::{
+    AttributeValue, DebugAbbrev, DebugAbbrevOffset, DebugLineOffset, Dwarf, DwarfSections, EndianSlice, Reader as _,
+    RunTimeEndian, Section as _, SectionId, Unit, UnitHeader,
+};
 
 use crate::{Error, Result, elf, path};
 
 /// All sections that are read have no more bytes, unpacked.
 const MOST_BYTES: u64 = 256 << 20;
-/// Heads of line tables that are read have no more bytes: units may share one, and each reads it anew.
-const MOST_TABLE_BYTES: u64 = 512 << 20;
+/// The abbreviations of a unit have no more bytes, nor has the head of its line table: in memory a byte becomes a hundred.
+const MOST_TABLE_BYTES: usize = 1 << 20;
+/// Reading takes no longer. 100 MB of real DWARF take half a second; but millions of units may share one table, and each reads it anew.
+const WITHIN: Duration = Duration::from_secs(20);
+/// No path that can be asked for is longer (PATH_MAX, limits.h(0p)); each of the three parts that make one may be as long.
+const LONGEST_PATH: usize = 4096;
 /// All names that are found have no more bytes.
 const MOST_NAME_BYTES: usize = 32 << 20;
 
@@ -28,7 +37,7 @@ const SECTIONS: [SectionId; 7] = [
 type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
 
 /// The source files of an ELF file.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     paths: HashSet<String>,
     bytes: usize,
@@ -36,11 +45,15 @@ pub struct Sources {
 
 impl Sources {
     /// Reads the line tables of a file. A unit that cannot be read has no sources. Relocatable files have none either: their tables are
-    /// put right by a linker or loader.
+    /// put right by a linker or loader. Takes 20 s and 500 MiB of memory at most, whatever the file says.
     ///
     /// # Errors
-    /// [`Error::Elf`] where the file is not ELF, or its DWARF is larger than believed; [`Error::Io`] where reading fails.
+    /// [`Error::Elf`] where the file is not ELF, or its DWARF is more than can be believed; [`Error::Io`] where reading fails.
     pub fn read(file: &mut (impl Read + Seek)) -> Result<Self> {
+        Self::read_within(file, WITHIN)
+    }
+
+    fn read_within(file: &mut (impl Read + Seek), within: Duration) -> Result<Self> {
         let mut rest = MOST_BYTES;
         let mut endian = RunTimeEndian::Little;
         let sections = DwarfSections::load(|id| {
@@ -57,26 +70,27 @@ impl Sources {
             Ok::<_, Error>(bytes)
         })?;
         let dwarf = sections.borrow(|section| EndianSlice::new(section, endian));
-        let mut sources = Self::default();
-        let (mut units, mut rest) = (dwarf.units(), MOST_TABLE_BYTES);
+        let (mut sources, mut units) = (Self::default(), dwarf.units());
+        let clock = Clock { began: Instant::now(), within };
         while let Ok(Some(header)) = units.next() {
-            if let Ok(unit) = dwarf.unit(header) {
-                sources.add(&dwarf, &unit, &mut rest)?;
+            clock.check()?;
+            if let Ok(Some(unit)) = unit(&dwarf, header) {
+                sources.add(&dwarf, &unit, &clock)?;
             }
         }
         Ok(sources)
     }
 
-    fn add<'a>(&mut self, dwarf: &Dwarf<Slice<'a>>, unit: &Unit<Slice<'a>>, rest: &mut u64) -> Result<()> {
+    fn add<'a>(&mut self, dwarf: &Dwarf<Slice<'a>>, unit: &Unit<Slice<'a>>, clock: &Clock) -> Result<()> {
         let Some(program) = &unit.line_program else { return Ok(()) };
         let table = program.header();
-        *rest = match rest.checked_sub(table.header_length() as u64) {
-            Some(rest) => rest,
-            None => return elf::refuse(format!("at most {MOST_TABLE_BYTES} bytes of line tables"), "more"),
+        let readable = |text: &Slice<'a>| text.len() <= LONGEST_PATH;
+        let text = |value: AttributeValue<Slice<'a>>| {
+            dwarf.attr_string(unit, value).ok().filter(readable).map(|text| text.to_string_lossy())
         };
-        let text = |value: AttributeValue<Slice<'a>>| dwarf.attr_string(unit, value).ok().map(|text| text.to_string_lossy());
-        let folder = unit.comp_dir.map(|folder| folder.to_string_lossy()).unwrap_or_default();
+        let folder = unit.comp_dir.filter(readable).map(|folder| folder.to_string_lossy()).unwrap_or_default();
         for file in table.file_names() {
+            clock.check()?;
             let Some(name) = text(file.path_name()) else { continue };
             let within = file.directory(table).and_then(text).unwrap_or_default();
             // Each is relative to the one before, unless it is absolute.
@@ -109,13 +123,63 @@ impl Sources {
     }
 }
 
+/// When a reading ends.
+struct Clock {
+    began: Instant,
+    within: Duration,
+}
+
+impl Clock {
+    fn check(&self) -> Result<()> {
+        if self.began.elapsed() < self.within {
+            return Ok(());
+        }
+        elf::refuse(format!("DWARF that is read within {:?}", self.within), "more")
+    }
+}
+
+/// A unit, unless one of its tables is too large.
+fn unit<'a>(dwarf: &Dwarf<Slice<'a>>, header: UnitHeader<Slice<'a>>) -> gimli::Result<Option<Unit<Slice<'a>>>> {
+    let mut table = *dwarf.debug_abbrev.reader();
+    table.skip(header.debug_abbrev_offset().0)?;
+    table.truncate(table.len().min(MOST_TABLE_BYTES))?;
+    let abbreviations = DebugAbbrev::from(table).abbreviations(DebugAbbrevOffset(0))?;
+    let mut entries = header.entries(&abbreviations);
+    entries.next_dfs()?;
+    // Whatever the attribute's name: of several with one name, any may be taken.
+    for attribute in entries.current().map(|root| root.attrs()).unwrap_or_default() {
+        if let AttributeValue::DebugLineRef(offset) = attribute.value()
+            && line_table_bytes(dwarf, offset)? > MOST_TABLE_BYTES
+        {
+            return Ok(None);
+        }
+    }
+    Unit::new_with_abbreviations(dwarf, header, Arc::new(abbreviations)).map(Some)
+}
+
+/// Bytes of the head of a line table, without reading it (DWARF 5, section 6.2.4).
+fn line_table_bytes(dwarf: &Dwarf<Slice<'_>>, offset: DebugLineOffset) -> gimli::Result<usize> {
+    let mut table = *dwarf.debug_line.reader();
+    table.skip(offset.0)?;
+    let (_, format) = table.read_initial_length()?;
+    if table.read_u16()? >= 5 {
+        // Sizes of addresses and of segment selectors.
+        table.skip(2)?;
+    }
+    table.read_length(format)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
     use std::path::Path;
     use std::process::Command;
 
+    use goblin::elf::header::ET_DYN;
+    use goblin::elf::section_header::SHT_PROGBITS;
+
     use super::*;
+    use crate::elf::image::Image;
 
     fn compile(folder: &Path, options: &[&str]) -> Vec<u8> {
         std::fs::create_dir_all(folder.join("sub")).unwrap();
@@ -148,6 +212,56 @@ mod tests {
             }
             assert!(!sources.has("/etc/passwd") && !sources.has(&format!("{base}/main")), "{options:?}");
         }
+    }
+
+    /// An ELF file with these sections of DWARF.
+    fn dwarf(sections: &[(&'static str, &[u8])]) -> Cursor<Vec<u8>> {
+        let image = Image::new(ET_DYN);
+        Cursor::new(sections.iter().fold(image, |image, (name, bytes)| image.section(name, SHT_PROGBITS, 0, bytes)).bytes())
+    }
+
+    /// The abbreviation 1: a compile unit with so many flags, a folder and a line table, the latter twice.
+    fn abbreviation(flags: usize) -> Vec<u8> {
+        [&[1, 0x11, 0][..], &[0x3f, 0x19].repeat(flags), &[0x1b, 0x08, 0x10, 0x17, 0x10, 0x17, 0, 0, 0]].concat()
+    }
+
+    /// A unit of DWARF 4 in `/src` with the abbreviations at 0 and the line table at `line`.
+    fn unit_at(line: u32) -> Vec<u8> {
+        let line = line.to_le_bytes();
+        let body = [&[4, 0, 0, 0, 0, 0, 8, 1][..], b"/src\0", &[0; 4], &line].concat();
+        [&(body.len() as u32).to_le_bytes()[..], &body].concat()
+    }
+
+    /// A line table of DWARF 4 with so many files, `fN` of no folder.
+    fn line_table(files: usize) -> Vec<u8> {
+        let files: Vec<u8> = (0..files).flat_map(|file| [format!("f{file}").as_bytes(), &[0; 4]].concat()).collect();
+        let head = [&[1, 1, 1, 0, 1, 1][..], &[0], &files, &[0]].concat();
+        let body = [&[4, 0][..], &(head.len() as u32).to_le_bytes(), &head].concat();
+        [&(body.len() as u32).to_le_bytes()[..], &body].concat()
+    }
+
+    #[test]
+    fn tables_that_grow_a_hundredfold_in_memory_are_not_read() {
+        let small = line_table(3);
+        let lines = [&small[..], &line_table(200_000)].concat();
+        assert!(lines.len() > MOST_TABLE_BYTES);
+        for (flags, line, names) in [(0, 0, 3), (10, 0, 3), (MOST_TABLE_BYTES / 2, 0, 0), (0, small.len(), 0)] {
+            let (abbreviation, info) = (abbreviation(flags), unit_at(line as u32));
+            let mut file = dwarf(&[(".debug_info", &info), (".debug_abbrev", &abbreviation), (".debug_line", &lines)]);
+            let sources = Sources::read(&mut file).unwrap();
+            assert_eq!(sources.paths.len(), names, "{flags} flags, line table at {line}");
+            assert_eq!(sources.has("/src/f2"), names > 0, "{flags} flags, line table at {line}");
+        }
+    }
+
+    #[test]
+    fn units_that_share_a_large_table_do_not_take_for_ever() {
+        let (abbreviation, info) = (abbreviation(500_000), unit_at(0).repeat(100_000));
+        let mut file = dwarf(&[(".debug_info", &info), (".debug_abbrev", &abbreviation), (".debug_line", &line_table(1))]);
+        let began = Instant::now();
+        let error = Sources::read_within(&mut file, Duration::from_millis(300)).unwrap_err().to_string();
+        assert!(error.contains("expected DWARF that is read within 300ms, found more"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]

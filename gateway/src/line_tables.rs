@@ -13,7 +13,7 @@ use crate::files::{Entry, Key};
 
 /// Memory for names of sources.
 const NAMES_BYTES: u64 = 64 << 20;
-/// Line tables read at once: each may take 256 MiB.
+/// Line tables read at once: each may take 500 MiB.
 const MOST_READINGS: usize = 2;
 
 /// The sources of files, by the file.
