@@ -7,7 +7,7 @@ use std::rc::Rc;
 use actix_server::GracefulShutdownSignal;
 use actix_web::rt;
 
-use super::state::Waiting;
+use super::ending::Ending;
 use crate::metrics::METRICS;
 
 /// All connections of a worker. A new one is always welcome: when there are too many, the one that was idle for longest goes. A
@@ -16,7 +16,7 @@ pub(super) struct Crowd {
     most: usize,
     members: Cell<usize>,
     /// The idle ones, by when they became idle.
-    idle: RefCell<BTreeMap<u64, Waiting>>,
+    idle: RefCell<BTreeMap<u64, Rc<Ending>>>,
     next_place: Cell<u64>,
     draining: Cell<bool>,
 }
@@ -55,7 +55,7 @@ impl Crowd {
     /// Ends the connection that was idle for longest.
     fn shed(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        let place = idle.iter().find_map(|(place, waiting)| waiting.shed().then_some(*place));
+        let place = idle.iter().find_map(|(place, ending)| ending.shed().then_some(*place));
         place.and_then(|place| idle.remove(&place)).is_some()
     }
 
@@ -72,9 +72,9 @@ impl Crowd {
     }
 
     /// Somebody becomes idle, and gets a place.
-    pub(super) fn wait(&self, waiting: Waiting) -> u64 {
+    pub(super) fn wait(&self, ending: Rc<Ending>) -> u64 {
         let place = self.next_place.replace(self.next_place.get() + 1);
-        self.idle.borrow_mut().insert(place, waiting);
+        self.idle.borrow_mut().insert(place, ending);
         place
     }
 
@@ -86,7 +86,7 @@ impl Crowd {
     /// From now on idle connections end soon.
     pub(super) fn drain(&self) {
         self.draining.set(true);
-        self.idle.borrow().values().for_each(Waiting::wake);
+        self.idle.borrow().values().for_each(|ending| ending.wake());
     }
 
     pub(super) fn is_draining(&self) -> bool {

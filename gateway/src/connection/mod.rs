@@ -6,7 +6,7 @@
 //! - [`mod@http2`]: how much may be asked for at once on HTTP/2;
 //! - [`stream`]: the bytes of one connection as HTTP has them; [`wire`]: as they are on its [`socket`], and the clock that ends it;
 //! - [`mod@caller`]: who asks;
-//! - [`crowd`]: the connections of a worker, and who goes when they are too many.
+//! - [`crowd`]: the connections of a worker, and who goes when they are too many; [`ending`]: how one of them comes to its end.
 //!
 //! To libdebuginfod every HTTP error means "absent for ten minutes", and so does a body that breaks off in an orderly way. A TCP
 //! reset is retried and remembered by nobody: the only honest answer to "cannot tell now" on a direct HTTP/1.1 connection. For the
@@ -14,6 +14,7 @@
 
 mod caller;
 mod crowd;
+mod ending;
 mod http2;
 pub(crate) mod listen;
 pub(crate) mod server;

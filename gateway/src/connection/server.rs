@@ -21,9 +21,10 @@ use sd_notify::NotifyState;
 use tokio_rustls::TlsAcceptor;
 
 use super::crowd::Crowd;
+use super::ending::Ended;
 use super::listen::Listener;
 use super::socket::Socket;
-use super::state::{Connection, Ended};
+use super::state::Connection;
 use super::stream::{LINGER, Stream, linger};
 use crate::config::Connections;
 use crate::metrics::METRICS;
@@ -175,7 +176,7 @@ where
     let result = http.call((stream, protocol, peer)).await;
     let malformed = match &result {
         Err(DispatchError::Parse(error)) => Some(error.to_string()),
-        Err(_) if connection.ended_for() == Some(Ended::Line) => Some("a request line that is too long".to_owned()),
+        Err(_) if connection.ending().why() == Some(Ended::Line) => Some("a request line that is too long".to_owned()),
         _ => None,
     };
     if let Some(error) = malformed {

@@ -1,10 +1,8 @@
 //! One connection, as its stream and its requests share it: how long it may go on, and how it ends.
 
 use std::cell::Cell;
-use std::io;
 use std::net::SocketAddr;
-use std::rc::{Rc, Weak};
-use std::task::Waker;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -12,10 +10,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::crowd::Crowd;
+use super::ending::{Ended, Ending};
 use super::http2::MOST_STREAMS;
 use super::socket::Socket;
 use crate::config::Connections;
-use crate::metrics::METRICS;
 
 /// How long a client may leave a response unread on a unix socket; on TCP the kernel looks after that.
 const UNREAD: Duration = Duration::from_secs(90);
@@ -39,8 +37,7 @@ struct State {
     is_tls: bool,
     limits: Connections,
     crowd: Rc<Crowd>,
-    /// Its place among the idle ones, while it is idle.
-    place: Cell<Option<u64>>,
+    ending: Rc<Ending>,
     is_http2: Cell<bool>,
     /// Requests under way: begun, and their responses not yet taken whole.
     requests: Cell<usize>,
@@ -56,43 +53,8 @@ struct State {
     reads_ahead: Cell<bool>,
     /// Its stream gives nothing more until the requests under way are answered, or what is written is taken.
     withheld: Cell<bool>,
-    /// Bytes to be written wait for the client.
-    blocked: Cell<bool>,
-    ended: Cell<Option<Ended>>,
-    task: Cell<Option<Waker>>,
     /// Cancelled when its stream is no more.
     gone: CancellationToken,
-}
-
-/// Why the gateway ended a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// The head of a request did not come in time.
-    Head,
-    /// The first line of a request does not end.
-    Line,
-    /// No request came.
-    Idle,
-    /// Its responses were not taken.
-    Stalled,
-    /// Others needed the place.
-    Shed,
-    /// More was asked for at once than the client was told that it may.
-    Streams,
-}
-
-impl Ended {
-    /// The word in metrics.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Head => "head",
-            Self::Line => "line",
-            Self::Idle => "idle",
-            Self::Stalled => "stalled",
-            Self::Shed => "shed",
-            Self::Streams => "streams",
-        }
-    }
 }
 
 impl Connection {
@@ -106,7 +68,7 @@ impl Connection {
             is_tls,
             limits,
             crowd,
-            place: Cell::new(None),
+            ending: Rc::default(),
             is_http2: Cell::new(false),
             requests: Cell::new(0),
             overlapped: Cell::new(None),
@@ -115,9 +77,6 @@ impl Connection {
             line: Cell::new(Some(0)),
             reads_ahead: Cell::new(false),
             withheld: Cell::new(false),
-            blocked: Cell::new(false),
-            ended: Cell::new(None),
-            task: Cell::new(None),
             gone: CancellationToken::new(),
         }));
         connection.0.crowd.join();
@@ -166,12 +125,12 @@ impl Connection {
     pub(crate) fn begin(&self) -> Busy {
         let state = &self.0;
         state.requests.set(state.requests.get() + 1);
-        if state.requests.get() > MOST_STREAMS && state.ended.get().is_none() {
-            self.give_up(Ended::Streams);
+        if state.requests.get() > MOST_STREAMS && state.ending.why().is_none() {
+            state.ending.give_up(Ended::Streams);
         }
         state.head_since.set(None);
         state.since.set(Instant::now());
-        if let Some(place) = state.place.take() {
+        if let Some(place) = state.ending.takes_leave() {
             state.crowd.leave(place);
         }
         Busy(self.clone())
@@ -198,19 +157,18 @@ impl Connection {
         state.line.set((!is_ahead).then_some(0));
         self.wait();
         if state.withheld.take() || state.crowd.is_draining() {
-            self.wake();
+            state.ending.wake();
         }
     }
 
     /// Takes a place among the idle ones.
     fn wait(&self) {
-        self.0.place.set(Some(self.0.crowd.wait(Waiting(Rc::downgrade(&self.0)))));
+        self.0.ending.waits_at(self.0.crowd.wait(self.0.ending.clone()));
     }
 
-    fn wake(&self) {
-        if let Some(task) = self.0.task.take() {
-            task.wake();
-        }
+    /// How it comes to its end.
+    pub(super) fn ending(&self) -> &Ending {
+        &self.0.ending
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -239,7 +197,7 @@ impl Connection {
             let length = before + end.unwrap_or(bytes.len());
             state.line.set(end.is_none().then_some(length));
             if length > LONGEST_LINE {
-                self.give_up(Ended::Line);
+                state.ending.give_up(Ended::Line);
             }
         }
     }
@@ -247,17 +205,12 @@ impl Connection {
     /// Bytes to be written were taken, or have to wait.
     pub(super) fn wrote(&self, blocked: bool) {
         let state = &self.0;
-        if state.blocked.replace(blocked) != blocked {
+        if state.ending.set_blocked(blocked) {
             state.since.set(Instant::now());
             if !blocked && state.is_http2.get() && state.withheld.take() {
-                self.wake();
+                state.ending.wake();
             }
         }
-    }
-
-    /// Do bytes to be written wait for the client?
-    pub(super) fn is_blocked(&self) -> bool {
-        self.0.blocked.get()
     }
 
     /// On HTTP/1.1 nobody is answered before the one before: what more comes meanwhile stays in the kernel. Else the service would
@@ -266,22 +219,16 @@ impl Connection {
     pub(super) fn withholds(&self) -> bool {
         let state = &self.0;
         let withholds =
-            if state.is_http2.get() { state.blocked.get() } else { state.requests.get() > 0 && state.reads_ahead.get() };
+            if state.is_http2.get() { state.ending.is_blocked() } else { state.requests.get() > 0 && state.reads_ahead.get() };
         state.withheld.set(withholds);
         withholds
-    }
-
-    /// `task` is woken when somebody else has something to say about the connection.
-    pub(super) fn wakes(&self, task: &Waker) {
-        let kept = self.0.task.take().filter(|kept| kept.will_wake(task));
-        self.0.task.set(Some(kept.unwrap_or_else(|| task.clone())));
     }
 
     /// Until when it may go on as it does, and what it is to be ended for then.
     pub(super) fn deadline(&self) -> Option<(Instant, Ended)> {
         let state = &self.0;
         let since = state.since.get();
-        if state.blocked.get() {
+        if state.ending.is_blocked() {
             // TCP_USER_TIMEOUT watches over the others.
             return self.is_unix().then(|| (since + UNREAD, Ended::Stalled));
         }
@@ -295,55 +242,14 @@ impl Connection {
         let drained = (since + DRAINED, Ended::Idle);
         Some(if state.crowd.is_draining() && drained.0 < usual.0 { drained } else { usual })
     }
-
-    /// From now on its stream is at an end.
-    pub(super) fn give_up(&self, why: Ended) {
-        self.0.ended.set(Some(why));
-        if why != Ended::Line {
-            METRICS.connections_closed.with_label_values(&[why.name()]).inc();
-        }
-        self.wake();
-    }
-
-    /// Why its stream is at an end, if it is.
-    pub(super) fn ended_for(&self) -> Option<Ended> {
-        self.0.ended.get()
-    }
-
-    /// Is its stream at an end?
-    pub(super) fn ended(&self) -> io::Result<()> {
-        match self.ended_for() {
-            Some(why) => Err(io::Error::new(io::ErrorKind::TimedOut, why.name())),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
+        if let Some(place) = self.ending.takes_leave() {
             self.crowd.leave(place);
         }
         self.crowd.part();
-    }
-}
-
-/// An idle connection, as the others know it.
-pub(super) struct Waiting(Weak<State>);
-
-impl Waiting {
-    /// Ends it in favour of another, unless what it was sent is still on its way.
-    pub(super) fn shed(&self) -> bool {
-        let Some(state) = self.0.upgrade().filter(|state| !state.blocked.get()) else { return false };
-        state.place.set(None);
-        Connection(state).give_up(Ended::Shed);
-        true
-    }
-
-    pub(super) fn wake(&self) {
-        if let Some(state) = self.0.upgrade() {
-            Connection(state).wake();
-        }
     }
 }
 

@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::ending::Ended;
 use super::http2;
-use super::state::{Connection, Ended};
+use super::state::Connection;
 use super::wire::Wire;
 use crate::error;
 
@@ -88,7 +89,7 @@ impl Stream {
 
     /// Bytes from the client, or waits for them as long as the connection may go on.
     fn poll_receive(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.connection.ended()?;
+        self.connection.ending().check()?;
         let before = buffer.filled().len();
         let received = match &mut self.bytes {
             Bytes::Plain(wire) if self.connection.withholds() => wire.poll_wait(context),
@@ -104,11 +105,11 @@ impl Stream {
         let came = &buffer.filled()[before..];
         self.connection.received(came);
         self.given += came.len();
-        if self.connection.ended_for() == Some(Ended::Line) && !self.connection.is_blocked() {
+        if self.connection.ending().why() == Some(Ended::Line) && !self.connection.ending().is_blocked() {
             // The service was not given enough to answer it. What does not fit now is not waited for.
             let _ = self.bytes.poll(|bytes| bytes.poll_write(context, error::LONG_LINE.as_bytes()));
         }
-        Poll::Ready(self.connection.ended())
+        Poll::Ready(self.connection.ending().check())
     }
 
     /// Takes the first frame of HTTP/2, to write it with the limits: how much of `bytes` that was, or nothing.

@@ -27,7 +27,7 @@ impl Wire {
 
     /// Waits for somebody else to say something about the connection, or for its deadline.
     pub(super) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.wakes(context.waker());
+        self.connection.ending().wakes(context.waker());
         self.poll_clock(context)
     }
 
@@ -40,8 +40,8 @@ impl Wire {
             let now = Instant::now();
             let deadline = match self.connection.deadline() {
                 Some((deadline, why)) if deadline <= now => {
-                    self.connection.give_up(why);
-                    return Poll::Ready(self.connection.ended());
+                    self.connection.ending().give_up(why);
+                    return Poll::Ready(self.connection.ending().check());
                 }
                 Some((deadline, _)) => deadline,
                 None => now + LOOK,
@@ -76,7 +76,7 @@ impl Wire {
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.connection.ended()?;
+        this.connection.ending().check()?;
         let socket = this.connection.socket();
         while let Poll::Ready(is_ready) = socket.poll_read_ready(context) {
             is_ready?;
