@@ -19,6 +19,11 @@ fn build_ids() {
 }
 
 #[test]
+fn line_tables() {
+    replay("dwarf", fuzz::dwarf::check);
+}
+
+#[test]
 fn elf_files() {
     replay("elf", fuzz::elf::check);
 }

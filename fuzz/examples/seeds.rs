@@ -27,6 +27,9 @@ fn main() {
     for elf in elf_files() {
         seeds.add("elf", &elf);
     }
+    for elf in files_with_dwarf() {
+        seeds.add("dwarf", &elf);
+    }
     archives(&mut seeds);
     foreign(&mut seeds);
     seeds.add("header", &many_files_in_a_long_folder());
@@ -109,6 +112,31 @@ fn elf_files() -> Vec<Vec<u8>> {
     let notes = [any_note(b"GNU\0", 5, &[1; 12], 8, true), any_note(b"GNU\0", 1, &[0; 16], 4, true), note(&ID, true)].concat();
     images.push(Image::new(ET_DYN).segment(PT_NOTE, 0, 8, &notes));
     images.iter().map(Image::bytes).collect()
+}
+
+/// Small programs with DWARF of every version and compression, as `cc` makes them.
+fn files_with_dwarf() -> Vec<Vec<u8>> {
+    let folder = std::env::temp_dir().join(format!("seeds-{}", std::process::id()));
+    fs::create_dir_all(folder.join("sub")).expect("a folder for sources");
+    fs::write(folder.join("sub/part.h"), "static int part(void) { return 0; }\n").expect("a source");
+    fs::write(folder.join("main.c"), "#include \"sub/part.h\"\nint main(void) { return part(); }\n").expect("a source");
+    let all = [
+        "-gdwarf-2",
+        "-gdwarf-3",
+        "-gdwarf-4",
+        "-gdwarf-5",
+        "-gdwarf-5 -gz=zlib",
+        "-gdwarf-4 -gz=zlib-gnu",
+        "-gdwarf-5 -gdwarf64",
+    ];
+    let files = all.map(|options| {
+        let mut cc = std::process::Command::new("cc");
+        cc.args(["-shared", "-nostdlib", "-Wl,-z,noseparate-code", "main.c", "-o", "main"]).args(options.split(' '));
+        assert!(cc.current_dir(&folder).status().expect("cc").success(), "{options}");
+        fs::read(folder.join("main")).expect("what cc made")
+    });
+    fs::remove_dir_all(&folder).expect("an end");
+    files.into()
 }
 
 /// Archives in both forms, with every compressor, compressed already and yet to be compressed; and what is wrong with archives.

@@ -2,6 +2,7 @@
 //! not hold. libFuzzer calls them (`fuzz_targets/`), and `artifact/tests/corpus.rs` with the inputs that are kept.
 
 pub mod build_id;
+pub mod dwarf;
 pub mod elf;
 pub mod foreign;
 pub mod header;
