@@ -30,22 +30,22 @@ pub(crate) use self::caller::{caller, client};
 pub(crate) use self::http2::has_large_head;
 pub(crate) use self::state::{Busy, Connection};
 use crate::config::{Config, Unknown};
+use crate::metrics::METRICS;
 
 /// Resets the connection of an undecided question if that is the right answer: always or never if configured so, else where the
 /// client itself is at the other end, so that nothing in between makes an error of it, and where no other request suffers: on HTTP/1,
-/// and on HTTP/2 through TLS, which is what every client speaks there, while the question is alone on its connection.
+/// and on HTTP/2 through TLS, which is what every client speaks there, while the question is alone on its connection. It is counted
+/// before: a client that is reset may look at the metrics at once.
 pub(crate) fn reset_undecided(request: &HttpRequest, config: &Config) -> bool {
-    let Some(connection) = Connection::of(request) else { return false };
     let is_http1 = request.version() <= http::Version::HTTP_11;
-    let wanted = match config.federation.unknown {
+    let is_right = |connection: &Connection| match config.federation.unknown {
         Unknown::Auto => !is_trusted(request, config) && (is_http1 || connection.is_tls() && connection.is_alone()),
         Unknown::Reset => true,
         Unknown::Status => false,
     };
-    if wanted {
-        connection.reset();
-    }
-    wanted
+    let connection = Connection::of(request).filter(is_right);
+    METRICS.undecided.with_label_values(&[if connection.is_some() { "reset" } else { "status" }]).inc();
+    connection.map(|connection| connection.reset()).is_some()
 }
 
 /// Comes the request through a proxy that is trusted? Who may use a unix socket is one: clients of debuginfod cannot.

@@ -102,6 +102,13 @@ impl Folder {
         std::fs::symlink_metadata(&about.path).is_ok_and(|found| found.is_file() && found.len() == about.size)
     }
 
+    /// The whole file of a member, if it is there.
+    pub(super) fn whole_file(&self, about: &About) -> Option<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(&about.path, flags, Mode::empty()).ok()?);
+        file.metadata().is_ok_and(|found| found.is_file() && found.len() == about.size).then_some(file)
+    }
+
     /// A file in memory in the place of a [`Self::draft`] that there is no disk for.
     pub(super) fn stand_in(&self, size: u64) -> io::Result<(Draft, Room)> {
         let (file, room) = self.stand_in.file(size)?;

@@ -30,9 +30,9 @@ static KEPT: LazyLock<watch::Receiver<Progress>> = LazyLock::new(|| watch::chann
 /// An extracted member.
 pub(crate) struct Entry {
     about: About,
-    /// The descriptor while the file has no name: while it grows, and when it was evicted. Otherwise it is opened by its name, so
-    /// that a full cache does not hold thousands.
-    growing: Mutex<Option<Arc<File>>>,
+    /// The descriptor while the file has no name: while it grows, and when it was evicted; and a moment longer, for who asked for it.
+    /// Otherwise it is opened by its name, so that a full cache does not hold thousands.
+    held: Mutex<Option<Arc<File>>>,
     progress: watch::Receiver<Progress>,
     /// What the file's own note says, once that was looked at.
     note: OnceLock<Note>,
@@ -96,6 +96,11 @@ impl Entry {
         Self::new(about, None, KEPT.clone())
     }
 
+    /// An entry whose file is there, open.
+    pub(super) fn open(about: About, file: File) -> Self {
+        Self::new(about, Some(Arc::new(file)), KEPT.clone())
+    }
+
     /// An entry whose file is there, and that nobody asked for.
     pub(super) fn unmet(about: About) -> Self {
         Self { unmet: AtomicBool::new(true), ..Self::whole(about) }
@@ -114,8 +119,7 @@ impl Entry {
         let metadata = file.metadata()?;
         let (size, mtime) = (metadata.len(), metadata.mtime());
         let about = About { size, mtime, digest: String::new(), signature: None, path: PathBuf::new() };
-        let entry = Self::new(about, Some(Arc::new(file)), KEPT.clone());
-        Ok(Self { opened: Some(State::of(&metadata)), ..entry })
+        Ok(Self { opened: Some(State::of(&metadata)), ..Self::open(about, file) })
     }
 
     /// Expects an archive to be as it was opened; of a member there is nothing to expect.
@@ -141,7 +145,7 @@ impl Entry {
     fn new(about: About, held: Option<Arc<File>>, progress: watch::Receiver<Progress>) -> Self {
         Self {
             about,
-            growing: Mutex::new(held),
+            held: Mutex::new(held),
             progress,
             note: OnceLock::new(),
             evicted: AtomicBool::new(false),
@@ -295,15 +299,18 @@ impl Entry {
         self.evicted.load(Ordering::SeqCst)
     }
 
-    /// Has `publish` give the file its name, and lets go of the descriptor. One that was evicted while it grew gets no name, and keeps
-    /// the descriptor for those who read it.
+    /// Has `publish` give the file its name, unless it was evicted while it grew.
     pub(super) fn name(&self, publish: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_evicted() { Ok(()) } else { publish() }
+    }
+
+    /// Lets go of the descriptor: from now on the file is opened by its name, if it has one.
+    pub(super) fn let_go(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_evicted() {
-            publish()?;
-            growing.take();
+            held.take();
         }
-        Ok(())
     }
 
     /// The file is whole and gets no name: who reads it goes on, and the next one has it extracted again.
@@ -320,13 +327,13 @@ impl Entry {
 
     /// The same without a descriptor: the disk has its room back when nobody has the file open.
     pub(super) fn evict_for_room(&self) {
-        self.leave_folder(|_| ());
+        self.leave_folder(|held| *held = None);
     }
 
     fn leave_folder(&self, hold: impl FnOnce(&mut Option<Arc<File>>)) {
-        let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_evicted() {
-            hold(&mut growing);
+            hold(&mut held);
             self.evicted.store(true, Ordering::SeqCst);
             self.remove();
         }
@@ -345,7 +352,7 @@ impl Entry {
     }
 
     pub(super) fn file(&self) -> io::Result<Arc<File>> {
-        let held = || self.growing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = || self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(file) = held() {
             return Ok(file);
         }

@@ -38,8 +38,8 @@ pub(super) fn start(
     let folder = files.folder.clone();
     let about = folder.about(key, file);
     // Another gateway on the same folder may have been here.
-    if folder.has(&about) {
-        return Ok(Arc::new(Entry::whole(about)));
+    if let Some(file) = folder.whole_file(&about) {
+        return Ok(Arc::new(Entry::open(about, file)));
     }
     let (draft, room) = match folder.draft(file.size) {
         Ok(draft) => (draft, None),

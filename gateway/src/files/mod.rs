@@ -78,6 +78,10 @@ pub(crate) struct Files {
 /// How long an extraction may give no byte: a disk that spins up takes ten seconds, and clients leave after ninety.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 
+/// A file that was just extracted, or found, is held open for so long: who asked for it has it, whatever another gateway on the folder
+/// evicts meanwhile.
+const HELD_FOR: Duration = Duration::from_secs(2);
+
 /// How often is looked what other gateways did with the folder,
 const LOOKS_EVERY: Duration = Duration::from_secs(30);
 /// and how much longer than a look takes: a look at a million files costs seconds.
@@ -232,6 +236,7 @@ impl Files {
         // Another gateway extracted it, and knows what that took.
         let cost = entry.is_whole().then(|| cost::cost(entry.path(), entry.size()));
         let entry = Arc::downgrade(entry);
+        let asked_for = entry.clone();
         self.runtime.spawn(async move {
             this.evict().await;
             let failed = failed.await;
@@ -257,6 +262,10 @@ impl Files {
                 (None, _) => this.eviction().remove(key),
             }
             this.evict().await;
+            tokio::time::sleep(HELD_FOR).await;
+            if let Some(entry) = asked_for.upgrade() {
+                entry.let_go();
+            }
         });
     }
 

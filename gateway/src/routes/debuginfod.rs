@@ -5,7 +5,6 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use super::{Asked, WasReset, below, tail};
 use crate::answer::Answer;
 use crate::connection::{caller, reset_undecided};
-use crate::metrics::METRICS;
 use crate::question::{Malformed, Question, What};
 use crate::resolve::Gateway;
 use crate::{deliver, error};
@@ -35,10 +34,8 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
 /// A reset of the connection where that is right, else a status.
 pub(super) fn undecided(request: &HttpRequest, gateway: &Gateway, is_section: bool) -> HttpResponse {
     let mut response = error::undecided(is_section);
-    let reset = reset_undecided(request, &gateway.config);
-    if reset {
+    if reset_undecided(request, &gateway.config) {
         response.extensions_mut().insert(WasReset);
     }
-    METRICS.undecided.with_label_values(&[if reset { "reset" } else { "status" }]).inc();
     response
 }

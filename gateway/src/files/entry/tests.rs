@@ -13,7 +13,7 @@ fn an_evicted_entry_never_takes_the_file_of_the_one_after_it() {
     let folder = tempfile::tempdir().unwrap();
     for evict in [Entry::evict, Entry::evict_for_room] {
         let (first, path) = entry(folder.path(), Progress::Kept);
-        first.name(|| Ok(())).unwrap();
+        first.let_go();
         evict(&first);
         assert!(!path.exists(), "it is gone when the next one may come");
         let (next, path) = entry(folder.path(), Progress::Kept);
@@ -27,10 +27,21 @@ fn an_evicted_entry_never_takes_the_file_of_the_one_after_it() {
 fn who_holds_an_evicted_entry_can_read_it() {
     let folder = tempfile::tempdir().unwrap();
     let (entry, path) = entry(folder.path(), Progress::Kept);
-    entry.name(|| Ok(())).unwrap();
+    entry.let_go();
     entry.evict();
     assert!(!path.exists() && !entry.is_usable());
     assert_eq!(std::io::read_to_string(&*entry.file().unwrap()).unwrap(), "bytes");
+}
+
+#[test]
+fn who_asked_for_a_file_has_it_when_another_gateway_removes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (entry, path) = entry(folder.path(), Progress::Kept);
+    entry.name(|| Ok(())).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(entry.file().is_ok());
+    entry.let_go();
+    assert_eq!(entry.file().unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
