@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     /// The descriptor while the file has no name: while it grows, and when it was evicted; and a moment longer, for who asked for it.
     /// Otherwise it is opened by its name, so that a full cache does not hold thousands.
     held: Mutex<Option<Arc<File>>>,
+    /// By whoever gives the file its name or takes it away: a disk may take its time for that, and readers do not wait for it.
+    naming: Mutex<()>,
     progress: watch::Receiver<Progress>,
     /// What the file's own note says, once that was looked at.
     note: OnceLock<Note>,
@@ -146,6 +148,7 @@ impl Entry {
         Self {
             about,
             held: Mutex::new(held),
+            naming: Mutex::new(()),
             progress,
             note: OnceLock::new(),
             evicted: AtomicBool::new(false),
@@ -299,10 +302,17 @@ impl Entry {
         self.evicted.load(Ordering::SeqCst)
     }
 
-    /// Has `publish` give the file its name, unless it was evicted while it grew.
+    /// Has `publish` give the file its name, unless it was evicted while it grew. From now on it is open for reading alone: nobody who writes
+    /// keeps the disk from being mounted read-only.
     pub(super) fn name(&self, publish: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let _held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_evicted() { Ok(()) } else { publish() }
+        let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_evicted() {
+            publish()?;
+            if let Ok(file) = File::open(&self.about.path) {
+                *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(file));
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of the descriptor: from now on the file is opened by its name, if it has one.
@@ -331,10 +341,10 @@ impl Entry {
     }
 
     fn leave_folder(&self, hold: impl FnOnce(&mut Option<Arc<File>>)) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_evicted() {
-            hold(&mut held);
-            self.evicted.store(true, Ordering::SeqCst);
+        let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        // First, so that nobody lets go of what is held now.
+        if !self.evicted.swap(true, Ordering::SeqCst) {
+            hold(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner));
             self.remove();
         }
     }
