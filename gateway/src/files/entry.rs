@@ -302,8 +302,8 @@ impl Entry {
         self.evicted.load(Ordering::SeqCst)
     }
 
-    /// Has `publish` give the file its name, unless it was evicted while it grew. From now on it is open for reading alone: nobody who writes
-    /// keeps the disk from being mounted read-only.
+    /// Has `publish` give the file its name, unless it was evicted while it grew. From now on it is held open for reading alone: what is open
+    /// for writing keeps a disk from being mounted read-only.
     pub(super) fn name(&self, publish: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_evicted() {
