@@ -63,6 +63,12 @@ pub(crate) const MYSQL_WRITER: [&str; 2] = [
     "set session transaction isolation level read committed",
 ];
 
+/// When the way to a writer vanishes in the middle of a transaction, the server keeps its locks until it notices, which takes hours: the
+/// same writer, on its next connection, would wait for itself. MariaDB ends transactions that stand still; it does not know MySQL's way.
+pub(crate) const MARIADB_END_IDLE_TRANSACTIONS: &str = "set session idle_transaction_timeout = 5";
+/// MySQL ends connections alone; a writer that is not in a transaction gets another one when it needs it.
+pub(crate) const MYSQL_END_IDLE_CONNECTIONS: &str = "set session wait_timeout = 60";
+
 /// Some servers cannot compress a table: those with all tables in one file, and those with pages larger than 16 KiB. With this they
 /// make a plain one and a warning. MySQL 8 wants a right for it.
 pub(crate) const MYSQL_PLAIN_IF_NEED_BE: &str = "set session innodb_strict_mode = off";

@@ -106,6 +106,9 @@ async fn prepare_to_write(connection: &mut MySqlConnection) -> sqlx::Result<()> 
     for statement in dialect::MYSQL_WRITER {
         sqlx::raw_sql(statement).execute(&mut *connection).await?;
     }
+    if sqlx::raw_sql(dialect::MARIADB_END_IDLE_TRANSACTIONS).execute(&mut *connection).await.is_err() {
+        sqlx::raw_sql(dialect::MYSQL_END_IDLE_CONNECTIONS).execute(&mut *connection).await?;
+    }
     // Who may not say so is told what the server says when a table is made.
     let _ = sqlx::raw_sql(dialect::MYSQL_PLAIN_IF_NEED_BE).execute(&mut *connection).await;
     Ok(())

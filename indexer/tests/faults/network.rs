@@ -32,7 +32,7 @@ async fn connections_vanish(server: &Arc<MariaDb>) {
     let imported = Imported::into_mariadb(server).await;
     let (database, proxy) = imported.behind_proxy();
     proxy.delay(5);
-    let importer = Running::start(command(&database, &[&imported.dir()[..], &["--wait", "10"]].concat()));
+    let importer = Running::start(command(&database, &[&imported.dir()[..], &["--wait", "15"]].concat()));
     imported.wait_for_its_middle(&database);
     proxy.vanish();
     proxy.delay(0);
@@ -40,8 +40,8 @@ async fn connections_vanish(server: &Arc<MariaDb>) {
     assert_eq!(said.code, Some(0), "{said:?}");
     // In the middle of a statement it is waited for and told; between two transactions a ping of 3 s notices.
     if said.stderr.contains("trying again") {
-        assert!(said.stderr.contains("expected an answer within 10 s"), "{said:?}");
-        assert!(said.stderr.contains("trying again for up to 10 s") && said.stderr.contains("goes on after"), "{said:?}");
+        assert!(said.stderr.contains("expected an answer within 15 s"), "{said:?}");
+        assert!(said.stderr.contains("trying again for up to 15 s") && said.stderr.contains("goes on after"), "{said:?}");
     } else {
         assert!(said.json["seconds"].as_f64().is_some_and(|seconds| seconds >= 3.0), "{said:?}");
     }
