@@ -130,9 +130,7 @@ impl Connection {
         }
         state.head_since.set(None);
         state.since.set(Instant::now());
-        if let Some(place) = state.ending.takes_leave() {
-            state.crowd.leave(place);
-        }
+        state.leave();
         Busy(self.clone())
     }
 
@@ -244,11 +242,18 @@ impl Connection {
     }
 }
 
-impl Drop for State {
-    fn drop(&mut self) {
+impl State {
+    /// Gives its place among the idle ones back, if it has one.
+    fn leave(&self) {
         if let Some(place) = self.ending.takes_leave() {
             self.crowd.leave(place);
         }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.leave();
         self.crowd.part();
     }
 }

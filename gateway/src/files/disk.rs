@@ -97,11 +97,6 @@ impl Folder {
         Ok(rustix::fs::syncfs(File::open(&self.path)?)?)
     }
 
-    /// Is the whole file of a member there?
-    pub(super) fn has(&self, about: &About) -> bool {
-        std::fs::symlink_metadata(&about.path).is_ok_and(|found| found.is_file() && found.len() == about.size)
-    }
-
     /// The whole file of a member, if it is there.
     pub(super) fn whole_file(&self, about: &About) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

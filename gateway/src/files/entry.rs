@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use artifact::{BuildId, Identity};
@@ -309,7 +309,7 @@ impl Entry {
         if !self.is_evicted() {
             publish()?;
             if let Ok(file) = File::open(&self.about.path) {
-                *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(file));
+                *self.held() = Some(Arc::new(file));
             }
         }
         Ok(())
@@ -317,10 +317,14 @@ impl Entry {
 
     /// Lets go of the descriptor: from now on the file is opened by its name, if it has one.
     pub(super) fn let_go(&self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         if !self.is_evicted() {
             held.take();
         }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Arc<File>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file is whole and gets no name: who reads it goes on, and the next one has it extracted again.
@@ -344,7 +348,7 @@ impl Entry {
         let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
         // First, so that nobody lets go of what is held now.
         if !self.evicted.swap(true, Ordering::SeqCst) {
-            hold(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner));
+            hold(&mut self.held());
             self.remove();
         }
     }
@@ -362,7 +366,7 @@ impl Entry {
     }
 
     pub(super) fn file(&self) -> io::Result<Arc<File>> {
-        let held = || self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = || self.held().clone();
         if let Some(file) = held() {
             return Ok(file);
         }

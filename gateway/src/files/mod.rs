@@ -205,14 +205,12 @@ impl Files {
 
     /// Forgets an entry that does not go on, so that the member can be had from elsewhere; who reads it goes on reading.
     pub(crate) async fn forget(&self, key: Key, entry: &Arc<Entry>) {
-        let is_it = |current: &Arc<Entry>| Arc::ptr_eq(current, entry);
-        if !self.cache.get(&key).await.is_some_and(|current| is_it(&current)) {
-            return;
-        }
-        // Before the next entry of the member can come: it must not take this one's file for its own.
-        entry.evict();
         let remove = |current: Option<moka::Entry<Key, Arc<Entry>>>| {
-            let found = current.is_some_and(|current| is_it(current.value()));
+            let found = current.is_some_and(|current| Arc::ptr_eq(current.value(), entry));
+            if found {
+                // Before the next entry of the member can come: it must not take this one's file for its own.
+                entry.evict();
+            }
             std::future::ready(if found { Op::Remove } else { Op::Nop })
         };
         if let CompResult::Removed(_) = self.cache.entry(key).and_compute_with(remove).await {
@@ -236,7 +234,6 @@ impl Files {
         // Another gateway extracted it, and knows what that took.
         let cost = entry.is_whole().then(|| cost::cost(entry.path(), entry.size()));
         let entry = Arc::downgrade(entry);
-        let asked_for = entry.clone();
         self.runtime.spawn(async move {
             this.evict().await;
             let failed = failed.await;
@@ -263,7 +260,7 @@ impl Files {
             }
             this.evict().await;
             tokio::time::sleep(HELD_FOR).await;
-            if let Some(entry) = asked_for.upgrade() {
+            if let Some(entry) = entry.upgrade() {
                 entry.let_go();
             }
         });
@@ -285,10 +282,9 @@ impl Files {
 
     /// A whole file of the folder that nobody asked for, unless the member has an entry already.
     async fn take_in(&self, key: Key, entry: Entry, cost: Duration) {
-        let size = entry.size();
-        if self.cache.entry(key).or_insert_with(async { Arc::new(entry) }).await.is_fresh() {
-            self.eviction().settle(key, size, cost, 0);
-            self.show();
+        let current = self.cache.entry(key).or_insert_with(async { Arc::new(entry) }).await;
+        if current.is_fresh() {
+            self.settle(key, current.value(), cost, 0);
         }
     }
 
