@@ -48,6 +48,18 @@ class Inputs:
         with self.lock:
             return self._depends(package, any_version)
 
+    def with_debug(self, row):
+        """The package with the debug files of a family, and the packages that it is for."""
+        if row.kind != "kernel":
+            return row.name, self.depends(row.name)
+        # The named package is empty and depends on that of the newest kernel.
+        debug = self.depends(row.name, any_version=True)[0]
+        image = debug.removesuffix("-dbg")
+        # An image is there unsigned first, and has the same modules.
+        images = [image, f"{image}-unsigned"]
+        recorded = [name for name in images if ("package", name) in self.known]
+        return debug, (recorded or [name for name in images if stanza(name, "Version")] or images)[:1]
+
     def rows(self, wanted):
         """What the families of a table were made of, as recorded."""
         keys = set()
@@ -55,8 +67,7 @@ class Inputs:
             if row.kind == "source":
                 keys.add(("source", row.name))
                 continue
-            debug = self.depends(row.name, any_version=True)[0] if row.kind == "kernel" else row.name
-            mains = [debug.removesuffix("-dbg")] if row.kind == "kernel" else self.depends(row.name)
+            debug, mains = self.with_debug(row)
             keys |= {("package", name) for name in [debug, *mains]}
             if "sources" in row.options:
                 keys.add(("source", row.options["sources"].partition(":")[0]))

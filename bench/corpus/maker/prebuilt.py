@@ -45,13 +45,9 @@ class Family:
 
 def package(row, inputs, scratch):
     """Name, version, release of a family and the folder with its packages."""
-    if row.kind == "kernel":
-        # The named package is empty and depends on that of the newest kernel.
-        package_with_debug, name = inputs.depends(row.name, any_version=True)[0], row.options["as"]
-        mains = {name: package_with_debug.removesuffix("-dbg")}
-    else:
-        package_with_debug, name = row.name, row.name.removesuffix("-dbg")
-        mains = {main: main for main in inputs.depends(row.name)}
+    package_with_debug, mains = inputs.with_debug(row)
+    name = row.options["as"] if row.kind == "kernel" else row.name.removesuffix("-dbg")
+    mains = {name if row.kind == "kernel" else main: main for main in mains}
     version, deb = inputs.package(package_with_debug)
     family = Family(row, scratch, version)
     debug = unpack(deb, scratch / "in" / package_with_debug)
