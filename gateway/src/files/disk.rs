@@ -1,9 +1,8 @@
-//! The cache folder: `files/IDENTITY-ORDINAL-SIZE-DIGEST` for every whole file, in a folder that only this user may enter. Files that grow have no name (O_TMPFILE, open(2)); where the
-//! file system cannot do that, a name that begins with a dot and is removed at the next start.
+//! The cache folder: `files/IDENTITY-ORDINAL-SIZE-DIGEST` for every whole file, in a folder that only this user may enter. Those that grow
+//! are [drafts](Draft).
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +10,14 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use artifact::header;
-use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::geteuid;
 
 use super::Key;
 use super::cost::cost;
+use super::draft::{self, Draft, free, is_left};
 use super::entry::{About, Entry};
-use super::signature::{self, Signature};
+use super::signature;
 use super::stand_in::{Room, StandIn};
 
 /// The cache folder.
@@ -26,13 +25,6 @@ pub(crate) struct Folder {
     path: PathBuf,
     temporary: AtomicU64,
     stand_in: StandIn,
-}
-
-/// A file that is being written.
-pub(super) struct Draft {
-    pub(super) file: File,
-    /// Its temporary name, where it needs one.
-    name: Option<PathBuf>,
 }
 
 impl Folder {
@@ -85,11 +77,13 @@ impl Folder {
     }
 
     /// Gives a whole file its name, and its signature before that.
-    pub(super) fn publish(&self, draft: Draft, about: &About) -> io::Result<()> {
-        if let Some(signature) = &about.signature {
-            self.keep_signature(&about.path, signature)?;
-        }
-        draft.publish(self, &about.path, about.mtime)
+    pub(super) fn publish(&self, mut draft: Draft, about: &About) -> io::Result<()> {
+        self.within(|| {
+            if let Some(signature) = &about.signature {
+                signature::keep(&about.path, signature, &self.temporary_name())?;
+            }
+            draft.publish(&about.path, about.mtime)
+        })
     }
 
     /// Brings everything that was written to the disk.
@@ -107,28 +101,24 @@ impl Folder {
     /// A file in memory in the place of a [`Self::draft`] that there is no disk for.
     pub(super) fn stand_in(&self, size: u64) -> io::Result<(Draft, Room)> {
         let (file, room) = self.stand_in.file(size)?;
-        Ok((Draft { file, name: None }, room))
+        Ok((Draft::in_memory(file), room))
     }
 
     /// A new file without a name, with room for `size` bytes.
     pub(super) fn draft(&self, size: u64) -> io::Result<Draft> {
-        let draft = match self.unnamed() {
-            // Somebody removed the folder.
+        let draft = self.within(|| Draft::new(&self.path, self.temporary_name()))?;
+        draft.reserve(size)?;
+        Ok(draft)
+    }
+
+    /// Does something in the folder; where somebody removed it, in a new one.
+    fn within<T>(&self, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match act() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.make()?;
-                self.unnamed()?
+                act()
             }
-            draft => draft?,
-        };
-        let free = free(rustix::fs::fstatvfs(&draft.file)?);
-        if size > free {
-            let text = format!("expected {size} bytes free on the disk, found {free}");
-            return Err(io::Error::new(ErrorKind::StorageFull, text));
-        }
-        // Extractions at the same time shall not count on the same bytes. Not every file system can do this.
-        match rustix::fs::fallocate(&draft.file, FallocateFlags::KEEP_SIZE, 0, size) {
-            Err(error @ (Errno::NOSPC | Errno::DQUOT)) => Err(error.into()),
-            _ => Ok(draft),
+            done => done,
         }
     }
 
@@ -145,36 +135,9 @@ impl Folder {
         changed.elapsed().is_ok_and(|age| age > TICK).then_some(changed)
     }
 
-    fn unnamed(&self) -> io::Result<Draft> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(fd) => Ok(Draft { file: fd.into(), name: None }),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-                let name = self.temporary_name();
-                let file = File::options().read(true).write(true).create_new(true).open(&name)?;
-                // As long as it is locked, its gateway lives.
-                rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-                Ok(Draft { file, name: Some(name) })
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn temporary_name(&self) -> PathBuf {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        self.path.join(format!(".draft-{}-{number}", std::process::id()))
-    }
-
-    /// Keeps the signature of the file that will be at `path`.
-    fn keep_signature(&self, path: &Path, signature: &Signature) -> io::Result<()> {
-        match signature::keep(path, signature, &self.temporary_name()) {
-            // Somebody removed the folder.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.make()?;
-                signature::keep(path, signature, &self.temporary_name())
-            }
-            kept => kept,
-        }
+        self.path.join(format!("{}{}-{number}", draft::BEGINNING, std::process::id()))
     }
 
     /// Removes drafts and signatures that gateways left that are no more.
@@ -183,7 +146,7 @@ impl Folder {
         for item in std::fs::read_dir(&self.path).with_context(context)? {
             let path = item.with_context(context)?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            if name.starts_with(".draft-") {
+            if name.starts_with(draft::BEGINNING) {
                 if is_left(&path) {
                     std::fs::remove_file(&path).with_context(context)?;
                 }
@@ -237,53 +200,6 @@ pub(super) struct Found {
     pub(super) cost: Duration,
 }
 
-/// Has the gateway of a draft gone?
-fn is_left(draft: &Path) -> bool {
-    let locked = File::open(draft).map(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive));
-    !matches!(locked, Ok(Err(Errno::WOULDBLOCK)))
-}
-
-fn free(disk: StatVfs) -> u64 {
-    disk.f_bavail.saturating_mul(disk.f_frsize)
-}
-
-impl Draft {
-    /// Gives the file its name, in one step, with the member's own time. Its bytes have to be on the disk: whoever finds the name
-    /// after a crash has to find them.
-    pub(super) fn publish(mut self, folder: &Folder, path: &Path, mtime: i64) -> io::Result<()> {
-        let modified = Timespec { tv_sec: mtime, tv_nsec: 0 };
-        let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: modified };
-        rustix::fs::futimens(&self.file, &times)?;
-        if let Some(name) = self.name.take() {
-            return std::fs::rename(name, path);
-        }
-        let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let link = || rustix::fs::linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW);
-        let linked = match link() {
-            // Somebody removed the folder.
-            Err(Errno::NOENT) => {
-                folder.make()?;
-                link()
-            }
-            linked => linked,
-        };
-        match linked {
-            // Another process on the same folder was faster with the same bytes.
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            // Nothing to be done about a failure: the next start removes it.
-            let _ = std::fs::remove_file(name);
-        }
-    }
-}
-
 fn parse_name(name: &str) -> Option<(Key, u64, &str)> {
     let mut parts = name.splitn(4, '-');
     let identity = parts.next()?.parse().ok()?;
@@ -297,6 +213,8 @@ fn parse_name(name: &str) -> Option<(Key, u64, &str)> {
 mod tests {
     use std::io::Write;
 
+    use rustix::fs::FlockOperation;
+
     use super::super::cost::{guessed_cost, keep_cost, kept_cost};
     use super::*;
 
@@ -309,7 +227,7 @@ mod tests {
         let mut draft = folder.draft(5).unwrap();
         draft.file.write_all(b"hello").unwrap();
         assert!(!path.exists());
-        draft.publish(&folder, &path, 1_000_000_000).unwrap();
+        draft.publish(&path, 1_000_000_000).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"hello");
         let found = folder.whole_files(|_| false).unwrap();
         assert_eq!(found.len(), 1);
@@ -351,9 +269,9 @@ mod tests {
         let key = Key { identity: artifact::Identity::from_bytes([7; 32]), ordinal: 3 };
         let (path, lost) = (folder.path(key, 5, "ab12"), folder.path(Key { ordinal: 4, ..key }, 5, "ab12"));
         std::fs::write(&path, b"hello").unwrap();
-        for file in [&path, &lost] {
-            folder.keep_signature(file, &[3, 2, 4].into()).unwrap();
-        }
+        let keep = |file: &Path| folder.within(|| signature::keep(file, &[3, 2, 4], &folder.temporary_name())).unwrap();
+        keep(&path);
+        keep(&lost);
         let Found { entry, .. } = folder.whole_files(|_| false).unwrap().pop().unwrap();
         assert_eq!(entry.signature().map(|signature| &signature[..]), Some(&[3, 2, 4][..]));
         folder.remove_drafts().unwrap();
@@ -362,7 +280,8 @@ mod tests {
         entry.remove();
         assert_eq!(names(), 0);
         std::fs::remove_dir(&folder.path).unwrap();
-        folder.keep_signature(&path, &[3, 2, 4].into()).unwrap();
+        keep(&path);
+        assert_eq!(names(), 1, "in a new folder");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use artifact::payload::{self, Members};
 use artifact::{BuildId, foreign};
 use tokio::sync::watch;
 
-use super::disk::Draft;
+use super::draft::Draft;
 use super::entry::Progress;
 use super::growing::Growing;
 use super::neighbours::Neighbours;

@@ -7,7 +7,8 @@
 //!   file gets its name only when it is whole and its digest is right.
 //! - [`mod@note`]: the build-id that a file itself says it has.
 //! - [`neighbours`] keeps what an extraction passes on its way and is likely to be asked for next.
-//! - [`disk`] makes files without a name, gives them one, and finds at start what an earlier run left.
+//! - [`disk`] is the cache folder, and finds at start what an earlier run left; [`draft`] is a file without a name, which gets one when it is
+//!   whole.
 //! - [`stand_in`] is for what the disk does not take.
 //! - [`sections`] finds the sections of a file, and remembers where they are.
 //! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
@@ -16,6 +17,7 @@
 mod content;
 mod cost;
 mod disk;
+mod draft;
 mod entry;
 mod eviction;
 mod extract;
@@ -296,10 +298,7 @@ impl Files {
                 if eviction.bytes() > self.most { eviction.next() } else { None }
             };
             let Some((key, _)) = next else { break };
-            if let Some(entry) = self.cache.get(&key).await {
-                self.forget(key, &entry).await;
-                METRICS.files_evicted.inc();
-            }
+            self.put_out(key, false).await;
         }
         self.show();
     }
@@ -318,15 +317,22 @@ impl Files {
         while made < missing {
             let next = self.eviction().next();
             let Some((key, bytes)) = next else { break };
-            if let Some(entry) = self.cache.get(&key).await {
-                entry.evict_for_room();
-                self.forget(key, &entry).await;
-                METRICS.files_evicted.inc();
-            }
+            self.put_out(key, true).await;
             made += bytes;
         }
         self.show();
         tracing::warn!(missing, made, "the cache folder's disk is full before the cache is: files went before their time");
+    }
+
+    /// A file goes; `for_room` at once, where a descriptor of ours would keep the disk from having its room back.
+    async fn put_out(&self, key: Key, for_room: bool) {
+        if let Some(entry) = self.cache.get(&key).await {
+            if for_room {
+                entry.evict_for_room();
+            }
+            self.forget(key, &entry).await;
+            METRICS.files_evicted.inc();
+        }
     }
 
     /// Can files be written?
