@@ -150,12 +150,15 @@ impl Reader {
         if candidate.is_symlink && !fs::canonicalize(&candidate.path)?.starts_with(&self.root) {
             return Ok(Outcome::Skipped);
         }
-        let metadata = fs::metadata(&candidate.path)?;
-        if !metadata.is_file() {
-            return Ok(Outcome::Skipped);
-        }
-        if self.is_unchanged(path_hash, &metadata, candidate.format) {
-            return Ok(Outcome::Unchanged(path_hash, candidate.format));
+        // Of what is new the walk has just seen that it is a file, and it is looked at when it is open.
+        if candidate.is_symlink || self.known.contains_key(&path_hash) {
+            let metadata = fs::metadata(&candidate.path)?;
+            if !metadata.is_file() {
+                return Ok(Outcome::Skipped);
+            }
+            if self.is_unchanged(path_hash, &metadata, candidate.format) {
+                return Ok(Outcome::Unchanged(path_hash, candidate.format));
+            }
         }
         let file = opened::open(&candidate.path)?;
         for _ in 0..READINGS {
