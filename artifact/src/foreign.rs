@@ -124,7 +124,7 @@ pub fn extract(
     archive_bytes: u64,
     ordinal: u32,
     file: &File,
-    out: &mut impl Write,
+    out: &mut (impl Write + Send),
 ) -> Result<()> {
     if format == Format::File {
         return deliver(&mut archive.take(file.size), file, out);

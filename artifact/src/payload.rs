@@ -40,7 +40,7 @@ use crate::{Error, Result};
 /// [`Error::Payload`] where the ordinal is none of a regular file, the payload is broken, ends early, lacks the member or
 /// disagrees with the header on its size; [`Error::FileDigest`] where the contents are not those that the header promised;
 /// [`Error::Io`] where reading `payload` or writing `out` fails.
-pub fn extract(payload: impl Read + Send, header: &Header, ordinal: u32, out: &mut impl Write) -> Result<()> {
+pub fn extract(payload: impl Read + Send, header: &Header, ordinal: u32, out: &mut (impl Write + Send)) -> Result<()> {
     let file = regular_file(header, ordinal)?;
     let mut members = Members::new(open(header.compressor.as_deref(), payload)?, header);
     while let Some(mut member) = members.next()? {

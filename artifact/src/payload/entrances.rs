@@ -65,7 +65,14 @@ impl Entrances {
     ///
     /// # Errors
     /// As [`extract`](super::extract).
-    pub fn extract(&self, header: &Header, ordinal: u32, part: Part<'_, '_>, bytes: u64, out: &mut impl Write) -> Result<bool> {
+    pub fn extract(
+        &self,
+        header: &Header,
+        ordinal: u32,
+        part: Part<'_, '_>,
+        bytes: u64,
+        out: &mut (impl Write + Send),
+    ) -> Result<bool> {
         let file = regular_file(header, ordinal)?;
         // Nearly all archives have the long form; which one it is would be known by their first bytes, which are far away.
         for form in [Form::Long, Form::Stripped] {

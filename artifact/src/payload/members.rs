@@ -172,7 +172,7 @@ impl<'h, R> Member<'_, 'h, R> {
     ///
     /// # Errors
     /// As [`extract`](super::extract).
-    pub fn deliver(&mut self, out: &mut impl Write) -> Result<()>
+    pub fn deliver(&mut self, out: &mut (impl Write + Send)) -> Result<()>
     where
         R: Read,
     {

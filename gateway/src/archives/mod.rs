@@ -77,7 +77,7 @@ impl Archive {
         &self,
         ordinal: u32,
         through: &dyn Fn(Box<dyn Read + Send>) -> Box<dyn Read + Send + 'r>,
-        out: &mut impl Write,
+        out: &mut (impl Write + Send),
     ) -> artifact::Result<bool> {
         if let (Inside::Rpm(header), Some(parts)) = (&self.inside, &self.parts)
             && Entrances::may_help(header, ordinal)
