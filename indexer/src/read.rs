@@ -151,12 +151,13 @@ impl Reader {
             return Ok(Outcome::Skipped);
         }
         // Of what is new the walk has just seen that it is a file, and it is looked at when it is open.
-        if candidate.is_symlink || self.known.contains_key(&path_hash) {
+        let known = self.known.get(&path_hash);
+        if candidate.is_symlink || known.is_some() {
             let metadata = fs::metadata(&candidate.path)?;
             if !metadata.is_file() {
                 return Ok(Outcome::Skipped);
             }
-            if self.is_unchanged(path_hash, &metadata, candidate.format) {
+            if known.is_some_and(|known| self.is_unchanged(known, &metadata, candidate.format)) {
                 return Ok(Outcome::Unchanged(path_hash, candidate.format));
             }
         }
@@ -180,14 +181,12 @@ impl Reader {
         })
     }
 
-    fn is_unchanged(&self, path_hash: PathHash, metadata: &Metadata, format: Format) -> bool {
-        self.known.get(&path_hash).is_some_and(|known| {
-            !known.gone
-                && known.format == format
-                && known.size == metadata.size()
-                && known.mtime_ns == mtime_ns(metadata)
-                && (!known.open || self.payload == Payload::Never)
-        })
+    fn is_unchanged(&self, known: &KnownLocation, metadata: &Metadata, format: Format) -> bool {
+        !known.gone
+            && known.format == format
+            && known.size == metadata.size()
+            && known.mtime_ns == mtime_ns(metadata)
+            && (!known.open || self.payload == Payload::Never)
     }
 
     fn read_file(

@@ -19,10 +19,10 @@ const CHUNKS_BEHIND: usize = 4;
 
 /// Copies the contents of `file` to `out` and compares their length with the header's, and their digest where it has one.
 pub(crate) fn deliver(contents: &mut impl Read, file: &File, out: &mut (impl Write + Send)) -> Result<()> {
-    let mut hasher = file.digest.as_ref().map(|digest| digest.algorithm().hasher());
+    let mut digest = file.digest.as_ref().map(|digest| (digest, digest.algorithm().hasher()));
     let mut take = |chunk: &[u8]| {
         out.write_all(chunk)?;
-        if let Some(hasher) = &mut hasher {
+        if let Some((_, hasher)) = &mut digest {
             hasher.update(chunk);
         }
         Ok(())
@@ -35,10 +35,7 @@ pub(crate) fn deliver(contents: &mut impl Read, file: &File, out: &mut (impl Wri
             Ok(chunk)
         })?;
     }
-    match (&file.digest, hasher) {
-        (Some(digest), Some(hasher)) => digest.check(hasher, &file.path),
-        _ => Ok(()),
-    }
+    digest.map_or(Ok(()), |(digest, hasher)| digest.check(hasher, &file.path))
 }
 
 /// Reads, and has each chunk taken by another thread meanwhile.

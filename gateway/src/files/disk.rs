@@ -106,7 +106,7 @@ impl Folder {
 
     /// A new file without a name, with room for `size` bytes.
     pub(super) fn draft(&self, size: u64) -> io::Result<Draft> {
-        let draft = self.within(|| Draft::new(&self.path, self.temporary_name()))?;
+        let draft = self.within(|| Draft::new(&self.path, || self.temporary_name()))?;
         draft.reserve(size)?;
         Ok(draft)
     }

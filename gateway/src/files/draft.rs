@@ -20,16 +20,17 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// A new file in `folder`, `temporary` if it needs a name.
-    pub(super) fn new(folder: &Path, temporary: PathBuf) -> io::Result<Self> {
+    /// A new file in `folder`, with the name that `temporary` gives if it needs one.
+    pub(super) fn new(folder: &Path, temporary: impl FnOnce() -> PathBuf) -> io::Result<Self> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
             Ok(fd) => Ok(Self { file: fd.into(), name: None }),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-                let file = File::options().read(true).write(true).create_new(true).open(&temporary)?;
+                let name = temporary();
+                let file = File::options().read(true).write(true).create_new(true).open(&name)?;
                 // As long as it is locked, its gateway lives.
                 rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-                Ok(Self { file, name: Some(temporary) })
+                Ok(Self { file, name: Some(name) })
             }
             Err(error) => Err(error.into()),
         }
