@@ -55,14 +55,14 @@ fn of_rows(files: &[Row<'_>]) -> Found {
         }
         let mut add = |build_id: &BuildId| {
             let dwarf = classes::dwarf(&file.class);
-            found.artifacts.extend(classes::kinds(file, dwarf).iter().map(|kind| Artifact {
+            found.artifacts.push(Artifact {
                 ordinal,
                 build_id: build_id.clone(),
-                kind: *kind,
+                kind: classes::kind(file, dwarf),
                 dwarf,
                 path: file.path.to_owned(),
                 contents: None,
-            }));
+            });
         };
         let (linked, others) = links.split_at(links.iter().take_while(|link| link.ordinal == ordinal).count());
         links = others;

@@ -44,18 +44,32 @@ pub fn dwarf(class: &Class<&str>) -> Option<bool> {
     }
 }
 
-/// The kinds of a file with a build-id, from what the header says of it: under `/usr/lib/debug/` lie `.debug` files and dwz
-/// multifiles, which are debuginfo alone, and vmlinux, which is both, like every unstripped program. `dwarf` is what [`dwarf`] says.
-pub fn kinds(file: &Row<'_>, dwarf: Option<bool>) -> &'static [Kind] {
-    const BOTH: &[Kind] = &[Kind::Executable, Kind::Debuginfo];
-    if !file.path.starts_with("/usr/lib/debug/") {
-        return if dwarf == Some(true) { BOTH } else { &[Kind::Executable] };
+/// The kind of a file with a build-id, from what the header says of it. `dwarf` is what [`dwarf`] says.
+///
+/// 1. The name: debug files lie below `/lib/debug/` (Fedora, Debian, Flatpak's `/app/lib/debug/`) or in `.debug/` (Yocto), or end in
+///    `.debug` or `.dbg`. Among them vmlinux is a program, too.
+/// 2. A text that ends in `, stripped` is a program, and so is what is not ELF by itself (a compressed kernel module, whose link
+///    names the build-id of what is inside).
+/// 3. The rest can be an unstripped program or a debug file: libmagic writes the same of both.
+pub fn kind(file: &Row<'_>, dwarf: Option<bool>) -> Kind {
+    if is_named_like_debug_file(file.path) {
+        return if is_vmlinux(file.path) { Kind::Both } else { Kind::Debuginfo };
     }
-    let runs = match &file.class {
-        Class::Text(text) => !text.contains(" relocatable"),
-        _ => file.path.ends_with("/vmlinux"),
-    };
-    if runs && !file.path.ends_with(".debug") && !file.path.contains("/.dwz/") { BOTH } else { &[Kind::Debuginfo] }
+    match &file.class {
+        _ if dwarf == Some(false) => Kind::Executable,
+        Class::Text(text) if !is_elf(text) => Kind::Executable,
+        _ => Kind::Unknown,
+    }
+}
+
+fn is_named_like_debug_file(path: &str) -> bool {
+    path.contains("/lib/debug/") || path.contains("/.debug/") || path.ends_with(".debug") || path.ends_with(".dbg")
+}
+
+/// The kernel with its DWARF: `/usr/lib/debug/lib/modules/V/vmlinux`, `/usr/lib/debug/boot/vmlinux-V`.
+fn is_vmlinux(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    !name.ends_with(".debug") && (name == "vmlinux" || name.starts_with("vmlinux-"))
 }
 
 fn is_elf(text: &str) -> bool {
@@ -101,6 +115,34 @@ mod tests {
         assert_eq!(dwarf("ELF 64-bit LSB executable, not stripped"), None);
         assert_eq!(dwarf("ELF 64-bit LSB executable, stripped"), Some(false));
         assert_eq!(dwarf("ASCII text, not stripped"), None);
+    }
+
+    #[test]
+    fn names_say_more_than_texts_and_texts_say_little() {
+        let debug = "ELF 64-bit LSB pie executable, x86-64, BuildID[sha1]=0011223344556677, with debug_info, not stripped";
+        let old = "ELF 64-bit LSB executable, x86-64, BuildID[sha1]=0011223344556677, not stripped";
+        let stripped = "ELF 64-bit LSB executable, x86-64, BuildID[sha1]=0011223344556677, stripped";
+        for (path, class, expected) in [
+            ("/usr/bin/.debug/foo", Class::Text(debug), Kind::Debuginfo),
+            ("/usr/lib/debug/usr/bin/foo.debug", Class::Text(debug), Kind::Debuginfo),
+            ("/usr/lib/debug/usr/bin/foo", Class::None, Kind::Debuginfo),
+            ("/usr/lib/debug/.dwz/foo-1-1.x86_64", Class::Text(debug), Kind::Debuginfo),
+            ("/app/lib/debug/bin/foo", Class::Mime("application/x-sharedlib"), Kind::Debuginfo),
+            ("/opt/v/lib/x.dbg", Class::Text(debug), Kind::Debuginfo),
+            ("/usr/lib/debug/lib/modules/6.5.6/vmlinux", Class::Text(debug), Kind::Both),
+            ("/usr/lib/debug/boot/vmlinux-6.5.6", Class::None, Kind::Both),
+            ("/usr/lib/debug/lib/modules/6.5.6/vmlinux.debug", Class::Text(debug), Kind::Debuginfo),
+            ("/usr/bin/foo", Class::Text(stripped), Kind::Executable),
+            ("/lib/modules/6.5.6/x.ko.xz", Class::Text("XZ compressed data"), Kind::Executable),
+            ("/usr/bin/foo", Class::Text(debug), Kind::Unknown),
+            ("/usr/bin/foo", Class::Text(old), Kind::Unknown),
+            ("/usr/bin/foo", Class::Mime("application/x-pie-executable"), Kind::Unknown),
+            ("/usr/bin/foo", Class::None, Kind::Unknown),
+            ("/usr/lib/debugger", Class::None, Kind::Unknown),
+        ] {
+            let row = Row { path, class, mode: 0o100_755, flags: 0, size: 100, link_target: None };
+            assert_eq!(kind(&row, dwarf(&row.class)), expected, "{path} {:?}", row.class);
+        }
     }
 
     #[test]

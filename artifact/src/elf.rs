@@ -1,4 +1,4 @@
-//! ELF files: build-id, kinds and sections, of 32 and 64 bits and both byte orders.
+//! ELF files: build-id, kind and sections, of 32 and 64 bits and both byte orders.
 //!
 //! Only the ELF header, the two tables, the section names and the notes are read, never the contents: a library of 150 MB takes
 //! microseconds. (But for [`contents()`], for who reads DWARF.) Files come from anywhere, so every offset is checked against the file's length and
@@ -29,8 +29,8 @@ pub const MAGIC: [u8; 4] = *b"\x7fELF";
 pub struct Elf {
     /// From its GNU build-id note.
     pub build_id: Option<BuildId>,
-    /// What it is good for.
-    pub kinds: Vec<Kind>,
+    /// What it is, never [`Kind::Unknown`]. `None` if it is neither executable nor debuginfo.
+    pub kind: Option<Kind>,
     /// Does it hold DWARF?
     pub dwarf: bool,
 }
@@ -41,7 +41,7 @@ pub struct Elf {
 /// one. elfutils does the same (dwelf_elf_gnu_build_id), for a good reason: a `.debug` file keeps the program headers of the
 /// program that it was split from, and their offsets need not fit its own contents, while its sections do.
 ///
-/// The **kinds** are those of debuginfod:
+/// The **kind** follows debuginfod's two artifact types:
 /// - executable: a program or shared object with an allocated `PROGBITS` section, or without section headers and with an
 ///   executable segment. Unlike debuginfod, a relocatable file with such a section counts too: a kernel module. In a module's
 ///   `.debug` file those sections are `NOBITS`;
@@ -61,14 +61,13 @@ pub fn read(file: &mut (impl Read + Seek)) -> Result<Option<Elf>> {
     };
     let build_id = notes::build_id(file, &tables)?;
     let shape = Shape::of(&tables);
-    let mut kinds = Vec::new();
-    if shape.is_executable {
-        kinds.push(Kind::Executable);
-    }
-    if shape.is_debuginfo {
-        kinds.push(Kind::Debuginfo);
-    }
-    Ok(Some(Elf { build_id, kinds, dwarf: shape.has_dwarf }))
+    let kind = match (shape.is_executable, shape.is_debuginfo) {
+        (true, true) => Some(Kind::Both),
+        (true, false) => Some(Kind::Executable),
+        (false, true) => Some(Kind::Debuginfo),
+        (false, false) => None,
+    };
+    Ok(Some(Elf { build_id, kind, dwarf: shape.has_dwarf }))
 }
 
 /// Where the contents of the first section with exactly this name lie: the bytes of the file as they are, so a section with

@@ -15,6 +15,7 @@ mod extended;
 mod names;
 mod tar;
 
+use std::collections::HashMap;
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::ops::ControlFlow;
 
@@ -69,16 +70,27 @@ pub struct Found {
 /// temporary file, fails.
 pub fn read(archive: impl Read + Send, about: &About<'_>, most_elf_bytes: u64) -> Result<Found> {
     let mut whole = Hashed { input: archive, hasher: Sha256::new() };
-    let (mut artifacts, mut arch, mut path_bytes) = (Vec::new(), None, 0);
+    let (mut artifacts, mut arch, mut path_bytes) = (Vec::<Artifact>::new(), None, 0);
+    // By path, so that hard links are found: of a path that comes twice the last, as after unpacking.
+    let mut by_path: HashMap<String, usize> = HashMap::new();
     let said = walk(&mut whole, about.format, about.size, &mut |member, tar| {
-        if let Some(elf) = read_member(member, tar, most_elf_bytes)? {
-            arch = arch.or(elf.machine);
-            path_bytes += member.path.len();
-            if path_bytes > MOST_PATH_BYTES {
-                return refuse(format!("at most {MOST_PATH_BYTES} bytes of paths in an archive"), "more");
+        let artifact = match &member.what {
+            What::HardLink(target) => {
+                let linked = by_path.get(target).map(|at| &artifacts[*at]);
+                linked.map(|linked| Artifact { ordinal: member.ordinal, path: member.path.clone(), ..linked.clone() })
             }
-            artifacts.extend(elf.artifacts(member.ordinal, &member.path));
+            _ => read_member(member, tar, most_elf_bytes)?.and_then(|elf| {
+                arch = arch.or(elf.machine);
+                elf.artifact(member.ordinal, &member.path)
+            }),
+        };
+        let Some(artifact) = artifact else { return Ok(ControlFlow::Continue(())) };
+        path_bytes += member.path.len();
+        if path_bytes > MOST_PATH_BYTES {
+            return refuse(format!("at most {MOST_PATH_BYTES} bytes of paths in an archive"), "more");
         }
+        by_path.insert(member.path.clone(), artifacts.len());
+        artifacts.push(artifact);
         Ok(ControlFlow::Continue(()))
     })?;
     // What stands behind the archive's end is part of the file.
@@ -102,14 +114,14 @@ pub fn read_file(file: &mut (impl Read + Seek), about: &About<'_>, path: &str) -
         Err(Error::Elf { .. }) => None,
         read => read?,
     };
-    let Some(read) = read.filter(|read| read.build_id.is_some() && !read.kinds.is_empty()) else { return Ok(None) };
+    let Some(read) = read.filter(|read| read.build_id.is_some() && read.kind.is_some()) else { return Ok(None) };
     file.rewind()?;
     let mut whole = Hashed { input: file, hasher: Sha256::new() };
     let size = io::copy(&mut whole, &mut io::sink())?;
     let sha256 = whole.hasher.finalize().into();
     let elf = ElfMember { elf: read, machine: elf::machine(&start), contents: Contents { size, mtime: about.mtime, sha256 } };
     let package = names::package(about, &Said::default(), Identity::from_bytes(sha256), elf.machine)?;
-    Ok(Some(Found { package, artifacts: elf.artifacts(0, path) }))
+    Ok(Some(Found { package, artifacts: elf.artifact(0, path).into_iter().collect() }))
 }
 
 /// Writes one member to `out` and stops reading `archive`, which has `archive_bytes` bytes, right after it. As with
@@ -288,17 +300,16 @@ struct ElfMember {
 }
 
 impl ElfMember {
-    fn artifacts(&self, ordinal: u32, path: &str) -> Vec<Artifact> {
-        let Some(build_id) = &self.elf.build_id else { return Vec::new() };
-        let artifact = |kind: &_| Artifact {
+    /// None without a build-id, or if it is neither executable nor debuginfo.
+    fn artifact(&self, ordinal: u32, path: &str) -> Option<Artifact> {
+        Some(Artifact {
             ordinal,
-            build_id: build_id.clone(),
-            kind: *kind,
+            build_id: self.elf.build_id.clone()?,
+            kind: self.elf.kind?,
             dwarf: Some(self.elf.dwarf),
             path: path.to_owned(),
             contents: Some(self.contents),
-        };
-        self.elf.kinds.iter().map(artifact).collect()
+        })
     }
 }
 

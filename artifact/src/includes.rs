@@ -10,6 +10,9 @@ use crate::header::Outline;
 /// What a package may have.
 const MOST_PLACES: usize = 4096;
 
+/// Bytes of a place: longer ones are left out.
+const MAX_PLACE_BYTES: usize = 700;
+
 /// Where packages put include files of their own.
 const INCLUDE: &str = "/usr/include";
 /// Go compiles its library into every program.
@@ -38,6 +41,7 @@ pub fn of_outline(outline: &Outline<'_>) -> Vec<String> {
     for file in outline.files.rows().filter(|file| file.is_regular()) {
         if let Some(place) = place(file.path)
             && place != last
+            && place.len() <= MAX_PLACE_BYTES
         {
             places.insert(place);
             last = place;

@@ -1,7 +1,7 @@
 //! The words of darkserver, and how to read them out of packages and ELF files. No async, no network, no SQL.
 //!
 //! In reading order:
-//! - [`BuildId`], [`Nevra`], [`Identity`], [`Package`], [`Artifact`], [`Kind`]: the words themselves;
+//! - [`BuildId`], [`Nevra`], [`Identity`], [`Package`], [`Artifact`], [`Kind`], [`ArtifactType`]: the words themselves;
 //! - [`header`]: lead, signature header and main header of an RPM, bounded, into a [`header::Header`];
 //! - [`links`] and [`classes`]: the two places of a header that name build-ids; [`artifacts`] puts them together and says which
 //!   files stay *open*;
@@ -32,4 +32,4 @@ pub use build_id::BuildId;
 pub use error::{Error, Result};
 pub use identity::Identity;
 pub use nevra::Nevra;
-pub use package::{Artifact, Contents, Format, Kind, Package};
+pub use package::{Artifact, ArtifactType, Contents, Format, Kind, Package};

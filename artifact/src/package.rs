@@ -1,7 +1,5 @@
 //! A package and the artifacts inside it: what the index stores.
 
-use serde::Serialize;
-
 use crate::{BuildId, Identity, Nevra};
 
 /// What kind of archive a package comes in.
@@ -72,17 +70,16 @@ impl Package {
     }
 }
 
-/// What a file with a build-id is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
+/// What a debuginfod client asks for by build-id alone: the artifact types of debuginfod(8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ArtifactType {
     /// Code and data that run: `/buildid/ID/executable`.
     Executable,
-    /// DWARF or a symbol table split off: `/buildid/ID/debuginfo`.
+    /// DWARF or a symbol table: `/buildid/ID/debuginfo`.
     Debuginfo,
 }
 
-impl Kind {
+impl ArtifactType {
     /// The word in URLs, metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -92,23 +89,82 @@ impl Kind {
     }
 }
 
-/// A file with a build-id inside a package. A file that is both executable and debuginfo (an unstripped program, vmlinux) makes
-/// two artifacts with one ordinal.
+/// What a file with a build-id is, as far as it is known without its contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A program, library or kernel module.
+    Executable,
+    /// A debug file: DWARF or symbols that were split off, or a dwz multifile.
+    Debuginfo,
+    /// Executable and debuginfo in one: an unstripped program, vmlinux.
+    Both,
+    /// An executable, a debug file or both: only its contents can say.
+    Unknown,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Executable, Self::Debuginfo, Self::Both, Self::Unknown];
+
+    /// The word in the index.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Executable => "executable",
+            Self::Debuginfo => "debuginfo",
+            Self::Both => "both",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The kind with this word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// A file with a build-id inside a package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Artifact {
     /// The file's number in the header, from 0: a later look at the payload finds the same number, so it refines rows instead of
-    /// doubling them.
+    /// doubling them. Of a file that has several names in an archive without a header, each name has a number.
     pub ordinal: u32,
     /// The build-id.
     pub build_id: BuildId,
-    /// What the file is good for.
+    /// What the file is.
     pub kind: Kind,
-    /// Does it hold DWARF? `None` where nothing said so yet.
+    /// Whether it holds DWARF. `None` where nothing states it.
     pub dwarf: Option<bool>,
     /// Absolute path of the member, `/usr/bin/hello`.
     pub path: String,
     /// What an RPM's header says of the file, for packages without one.
     pub contents: Option<Contents>,
+}
+
+impl Artifact {
+    /// Whether the file can be served as this type. `None` where only its contents can say. DWARF makes debuginfo of whatever holds
+    /// it, be it a program or a debug file.
+    pub fn serves(&self, wanted: ArtifactType) -> Option<bool> {
+        match (self.kind, wanted) {
+            (Kind::Both, _) | (Kind::Executable, ArtifactType::Executable) | (Kind::Debuginfo, ArtifactType::Debuginfo) => {
+                Some(true)
+            }
+            (Kind::Executable, ArtifactType::Debuginfo) | (Kind::Debuginfo, ArtifactType::Executable) => Some(false),
+            (Kind::Unknown, ArtifactType::Debuginfo) => self.dwarf,
+            (Kind::Unknown, ArtifactType::Executable) => None,
+        }
+    }
+
+    /// The types under which a listing names the file: those that it serves; for an unknown kind those that its text or path allows.
+    pub fn listed_types(&self) -> &'static [ArtifactType] {
+        const BOTH: &[ArtifactType] = &[ArtifactType::Executable, ArtifactType::Debuginfo];
+        match self.kind {
+            Kind::Executable => &[ArtifactType::Executable],
+            Kind::Debuginfo => &[ArtifactType::Debuginfo],
+            Kind::Both => BOTH,
+            Kind::Unknown if self.dwarf == Some(true) => BOTH,
+            Kind::Unknown => &[ArtifactType::Executable],
+        }
+    }
 }
 
 /// The contents of a file, as they were when the package was read.

@@ -42,7 +42,7 @@ pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes
             && let Some(files) = wanted.remove(&member.group())
             && let Some(elf) = read_member(&mut member, most_bytes)?
         {
-            artifacts.extend(files.iter().flat_map(|(ordinal, file)| artifacts_of(*ordinal, file, &elf)));
+            artifacts.extend(files.iter().filter_map(|(ordinal, file)| artifact_of(*ordinal, file, &elf)));
         }
     }
     if let Some((_, file)) = wanted.values().flatten().next() {
@@ -75,20 +75,16 @@ fn read_member(member: &mut Member<'_, '_, impl Read>, most_bytes: u64) -> Resul
     }
 }
 
-/// One for each kind, none without a build-id.
-fn artifacts_of(ordinal: u32, file: &File, elf: &Elf) -> Vec<Artifact> {
-    let Some(build_id) = &elf.build_id else {
-        return Vec::new();
-    };
-    let artifact = |kind: &_| Artifact {
+/// None without a build-id, or if it is neither executable nor debuginfo.
+fn artifact_of(ordinal: u32, file: &File, elf: &Elf) -> Option<Artifact> {
+    Some(Artifact {
         ordinal,
-        build_id: build_id.clone(),
-        kind: *kind,
+        build_id: elf.build_id.clone()?,
+        kind: elf.kind?,
         dwarf: Some(elf.dwarf),
         path: file.path.clone(),
         contents: None,
-    };
-    elf.kinds.iter().map(artifact).collect()
+    })
 }
 
 #[cfg(test)]

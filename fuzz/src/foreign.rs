@@ -3,6 +3,7 @@
 //! An input is a byte for the format (modulo 5: a Debian package, an Arch package, a tar archive, a plain file, and a tar archive that becomes
 //! the data of a Debian package here, so that changes reach it), and then the file.
 
+use std::collections::HashSet;
 use std::io::{Cursor, Read};
 
 use artifact::foreign::{self, About, Catalog, Found};
@@ -63,8 +64,13 @@ fn holds(file: &[u8], format: Format, found: &Found) {
     for part in [&nevra.name, &nevra.version, &nevra.release, &nevra.arch] {
         assert!(!part.is_empty() && !part.contains('/') && !part.contains(char::is_control), "{part:?}");
     }
+    let mut seen = HashSet::new();
     for artifact in &found.artifacts {
         assert_eq!(artifact.path, path::canonical(&artifact.path));
+        // Hard links have no contents of their own: they are those of the member that comes first.
+        if !seen.insert(artifact.contents) {
+            continue;
+        }
         let (contents, wanted) = (artifact.contents.expect("contents"), foreign::file(artifact).expect("a file"));
         let mut out = Vec::new();
         foreign::extract(file, format, file.len() as u64, artifact.ordinal, &wanted, &mut out).expect("what was read before");

@@ -219,18 +219,11 @@ fn scan(header: &Header, payload: &[u8], regular: &[u32], walk: &Walk, is_sound:
             for ordinal in regular {
                 let Some(contents) = walk.get(ordinal) else { panic!("scanned, but never walked: {ordinal}") };
                 if let Ok(Some(elf)) = elf::read(&mut Cursor::new(contents))
-                    && let Some(build_id) = elf.build_id
+                    && let (Some(build_id), Some(kind)) = (elf.build_id, elf.kind)
                 {
-                    let path = &header.files[*ordinal as usize].path;
-                    let artifact = |kind| Artifact {
-                        ordinal: *ordinal,
-                        build_id: build_id.clone(),
-                        kind,
-                        dwarf: Some(elf.dwarf),
-                        path: path.clone(),
-                        contents: None,
-                    };
-                    expected.extend(elf.kinds.into_iter().map(artifact));
+                    let path = header.files[*ordinal as usize].path.clone();
+                    let dwarf = Some(elf.dwarf);
+                    expected.push(Artifact { ordinal: *ordinal, build_id, kind, dwarf, path, contents: None });
                 }
             }
             expected.sort();

@@ -110,24 +110,9 @@ pub(crate) enum Command {
     Rpm(RpmArgs),
     /// Bring the database's schema up to date
     Migrate,
-    /// The names of files, by which gateways find what is asked for by path: fill in what is missing, or switch them on or off
-    FileNames {
-        /// Whether the index has them; switch while no import runs [default: as it is; a new index has them]
-        #[arg(value_name = "WHETHER")]
-        wanted: Option<Switch>,
-    },
     /// The places that archives are in
     #[command(subcommand)]
     Store(StoreCommand),
-}
-
-/// On or off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
-    /// Questions by path are answered at once; some bytes more for each build-id
-    On,
-    /// Questions by path read the whole index, as far as time goes
-    Off,
 }
 
 #[derive(Args)]

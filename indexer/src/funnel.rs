@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sql::{Index, Inserted, KnownLocation, Packed, PathHash};
+use sql::{Import, Index, Inserted, KnownLocation, PathHash};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -40,7 +40,7 @@ pub(crate) struct Funnel {
     missing: HashSet<PathHash>,
     /// Folders below which nothing is known to be gone; `None` if that is everywhere.
     unreadable_folders: Option<Vec<String>>,
-    batch: Vec<Packed>,
+    batch: Vec<Import>,
     batch_artifacts: usize,
     batch_begun: Instant,
     /// A batch is full at one over this.
@@ -113,7 +113,7 @@ impl Funnel {
                 }
             }
             Outcome::Read(reading) => {
-                summary.count(reading.import.package().format);
+                summary.count(reading.import.package.format);
                 summary.header_bytes_read += reading.header_bytes;
                 summary.payloads_read += u64::from(reading.payload_read);
                 self.missing.remove(&reading.path_hash);
@@ -123,7 +123,7 @@ impl Funnel {
                 if self.batch.is_empty() {
                     self.batch_begun = Instant::now();
                 }
-                self.batch_artifacts += reading.import.artifacts();
+                self.batch_artifacts += reading.import.artifacts.len();
                 self.batch.push(reading.import);
                 let is_full = |count: usize, most: usize| count * self.part >= most;
                 if is_full(self.batch.len(), BATCH_PACKAGES) || is_full(self.batch_artifacts, BATCH_ARTIFACTS) {
@@ -164,11 +164,11 @@ impl Funnel {
         self.batch_artifacts = 0;
         // In one order for all importers, so that they wait for each other instead of colliding.
         batch.sort_by(|a, b| {
-            let key = |import: &Packed| import.package().identity;
-            key(a).cmp(&key(b)).then_with(|| a.location().path.cmp(&b.location().path))
+            let key = |import: &Import| import.package.identity;
+            key(a).cmp(&key(b)).then_with(|| a.location.path.cmp(&b.location.path))
         });
         let (index, writer) = (self.index.clone(), self.writer.clone());
-        self.writing = Some(tokio::spawn(async move { index.insert_packed(&writer, &batch).await }));
+        self.writing = Some(tokio::spawn(async move { index.insert(&writer, &batch).await }));
         Ok(())
     }
 

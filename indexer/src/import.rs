@@ -208,7 +208,7 @@ fn folder(path: &Path) -> Result<PathBuf> {
 
 /// A reader's work: one candidate after the other.
 fn work(reader: &Reader, waiting: &Mutex<Receiver<Vec<Candidate>>>, outcomes: &mpsc::Sender<Vec<Outcome>>) {
-    let mut workbench = reader.workbench();
+    let mut buffer = Vec::new();
     loop {
         let handful = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(handful) = handful else { return };
@@ -217,7 +217,7 @@ fn work(reader: &Reader, waiting: &Mutex<Receiver<Vec<Candidate>>>, outcomes: &m
             if reader.stop.is_set() {
                 break;
             }
-            let outcome = reader.read(&candidate, &mut workbench);
+            let outcome = reader.read(&candidate, &mut buffer);
             // Reading that was broken off says nothing about an archive.
             if reader.stop.is_set() && !outcome.is_sound() {
                 break;

@@ -2,8 +2,7 @@
 //!
 //! In reading order:
 //! - [`cli`]: the command line; [`settings`]: which database; [`original`]: the form of the original's command;
-//! - [`stores`]: which store a folder belongs to; [`store_command`]: `store add`, `list` and `remove`; [`file_names`]: names of files from
-//!   before there was a table for them;
+//! - [`stores`]: which store a folder belongs to; [`store_command`]: `store add`, `list` and `remove`;
 //! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a folder; [`formats`]: what it looks for;
 //! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`opened`]: the file that it is in;
 //!   [`funnel`]: batches into the index;
@@ -15,7 +14,6 @@ mod cli;
 mod directory;
 mod failure;
 mod feed;
-mod file_names;
 mod formats;
 mod funnel;
 mod import;
@@ -70,23 +68,17 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     match command {
         Command::Dir(args) => {
             let index = open(common, &settings::database(common)?).await?;
-            file_names::fill(&index, common).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
             importer.import_folders(&args).await?;
             finish(&importer.finish().await, common, stop.is_set())
         }
         Command::Rpm(args) => {
             let index = open(common, &settings::database(common)?).await?;
-            file_names::fill(&index, common).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
             importer.import_files(&args.files).await?;
             finish(&importer.finish().await, common, stop.is_set())
         }
         Command::Migrate => migrate(common).await,
-        Command::FileNames { wanted } => {
-            let index = open(common, &settings::database(common)?).await?;
-            file_names::run(&index, wanted, common).await
-        }
         Command::Store(command) => {
             let index = open(common, &settings::database(common)?).await?;
             store_command::run(&index, command, common).await

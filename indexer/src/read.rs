@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use artifact::foreign::{self, About};
 use artifact::header::{self, Header, Outline};
 use artifact::{Artifact, Error, Format, Identity, artifacts, includes, scan};
-use sql::{Import, Index, KnownLocation, NewLocation, Packed, Packer, PathHash, mtime_ns};
+use sql::{Import, Index, KnownLocation, NewLocation, PathHash, mtime_ns};
 use tokio::runtime::Handle;
 
 use crate::cli::Payload;
@@ -55,7 +55,7 @@ pub(crate) enum Outcome {
 /// An archive that was read.
 pub(crate) struct Reading {
     pub(crate) path_hash: PathHash,
-    pub(crate) import: Packed,
+    pub(crate) import: Import,
     pub(crate) header_bytes: u64,
     pub(crate) payload_read: bool,
     /// The header is sound and the payload is not: path, and what was expected and found.
@@ -119,23 +119,11 @@ pub(crate) struct Reader {
     pub(crate) complete: Mutex<HashSet<Identity>>,
 }
 
-/// What one thread works on one archive after the other with.
-pub(crate) struct Workbench {
-    /// The header that is being read.
-    buffer: Vec<u8>,
-    packer: Packer,
-}
-
 impl Reader {
-    /// For a thread that is going to read.
-    pub(crate) fn workbench(&self) -> Workbench {
-        Workbench { buffer: Vec::new(), packer: Packer::new(&self.index) }
-    }
-
-    /// Reads an archive unless it is known and unchanged.
-    pub(crate) fn read(&self, candidate: &Candidate, workbench: &mut Workbench) -> Outcome {
+    /// Reads an archive unless it is known and unchanged. `buffer` is scratch space for its header.
+    pub(crate) fn read(&self, candidate: &Candidate, buffer: &mut Vec<u8>) -> Outcome {
         let path_hash = PathHash::of(&candidate.location);
-        match self.look(candidate, path_hash, workbench) {
+        match self.look(candidate, path_hash, buffer) {
             Ok(outcome) => outcome,
             Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Skipped,
             Err(error) => Outcome::Unreadable {
@@ -146,7 +134,7 @@ impl Reader {
         }
     }
 
-    fn look(&self, candidate: &Candidate, path_hash: PathHash, workbench: &mut Workbench) -> io::Result<Outcome> {
+    fn look(&self, candidate: &Candidate, path_hash: PathHash, buffer: &mut Vec<u8>) -> io::Result<Outcome> {
         if candidate.is_symlink && !fs::canonicalize(&candidate.path)?.starts_with(&self.root) {
             return Ok(Outcome::Skipped);
         }
@@ -168,7 +156,7 @@ impl Reader {
             if !metadata.is_file() {
                 return Ok(Outcome::Skipped);
             }
-            let outcome = self.read_file(candidate, path_hash, &metadata, &file, workbench)?;
+            let outcome = self.read_file(candidate, path_hash, &metadata, &file, buffer)?;
             if is_same(&metadata, &file.metadata()?) {
                 self.note_complete(&outcome);
                 return Ok(outcome);
@@ -182,7 +170,8 @@ impl Reader {
     }
 
     fn is_unchanged(&self, known: &KnownLocation, metadata: &Metadata, format: Format) -> bool {
-        !known.gone
+        known.identity.is_some()
+            && !known.gone
             && known.format == format
             && known.size == metadata.size()
             && known.mtime_ns == mtime_ns(metadata)
@@ -195,12 +184,12 @@ impl Reader {
         path_hash: PathHash,
         metadata: &Metadata,
         mut file: &File,
-        Workbench { buffer, packer }: &mut Workbench,
+        buffer: &mut Vec<u8>,
     ) -> io::Result<Outcome> {
         file.rewind()?;
         let mut source = Source { file, bytes: 0, stop: &self.stop };
         if candidate.format != Format::Rpm {
-            return self.read_foreign(candidate, path_hash, metadata, source, packer);
+            return self.read_foreign(candidate, path_hash, metadata, source);
         }
         // A file that is still being copied is cut off, too: it is no package yet, and the next run looks at it again.
         let whole = header::read_ahead(&mut source, buffer).and_then(Outline::of).and_then(|outline| {
@@ -208,7 +197,7 @@ impl Reader {
             Ok(outline)
         });
         let wrong = match whole {
-            Ok(outline) => return self.read_package(candidate, path_hash, metadata, outline, source, packer),
+            Ok(outline) => return self.read_package(candidate, path_hash, metadata, outline, source),
             Err(error) => broken(error, "header", source.bytes)?,
         };
         Ok(Outcome::Broken { path: candidate.path.display().to_string(), wrong })
@@ -221,7 +210,6 @@ impl Reader {
         metadata: &Metadata,
         mut outline: Outline<'_>,
         source: Source<'_>,
-        packer: &mut Packer,
     ) -> io::Result<Outcome> {
         let (found, includes) = (artifacts::of_outline(&outline), includes::of_outline(&outline));
         let ordinals = match self.payload {
@@ -267,8 +255,8 @@ impl Reader {
                 signing_key,
             },
         };
-        Ok(match packer.pack(import) {
-            Ok(import) => Outcome::Read(Box::new(Reading { path_hash, import, header_bytes, payload_read, broken: wrong })),
+        Ok(match import.check() {
+            Ok(()) => Outcome::Read(Box::new(Reading { path_hash, import, header_bytes, payload_read, broken: wrong })),
             Err(error) => Outcome::Broken { path: path(), wrong: error.to_string() },
         })
     }
@@ -280,7 +268,6 @@ impl Reader {
         path_hash: PathHash,
         metadata: &Metadata,
         mut source: Source<'_>,
-        packer: &mut Packer,
     ) -> io::Result<Outcome> {
         let Candidate { path, location, format, .. } = candidate;
         let shown = || path.display().to_string();
@@ -314,10 +301,8 @@ impl Reader {
                 signing_key: None,
             },
         };
-        Ok(match packer.pack(import) {
-            Ok(import) => {
-                Outcome::Read(Box::new(Reading { path_hash, import, header_bytes: 0, payload_read: true, broken: None }))
-            }
+        Ok(match import.check() {
+            Ok(()) => Outcome::Read(Box::new(Reading { path_hash, import, header_bytes: 0, payload_read: true, broken: None })),
             Err(error) => Outcome::Broken { path: shown(), wrong: error.to_string() },
         })
     }
@@ -333,7 +318,7 @@ impl Reader {
             && reading.payload_read
             && reading.broken.is_none()
         {
-            self.complete().insert(reading.import.package().identity);
+            self.complete().insert(reading.import.package.identity);
         }
     }
 

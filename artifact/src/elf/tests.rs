@@ -39,7 +39,7 @@ fn both_classes_and_both_byte_orders_are_read() {
         let mut image = Image { is_64, is_little, is_extended, ..Image::program(&ID) };
         image.sections[0].contents = note(&ID, is_little);
         image.segments[1].contents = note(&ID, is_little);
-        assert_eq!(elf(&image), Elf { build_id: id(&ID), kinds: vec![Kind::Executable], dwarf: false });
+        assert_eq!(elf(&image), Elf { build_id: id(&ID), kind: Some(Kind::Executable), dwarf: false });
         let bytes = image.bytes();
         if !is_extended {
             assert_eq!(Some(early_build_id(&bytes)), id(&ID).map(Early::Is));
@@ -49,7 +49,7 @@ fn both_classes_and_both_byte_orders_are_read() {
         // One table is enough.
         image.sections.clear();
         if !is_extended {
-            assert_eq!(elf(&image), Elf { build_id: id(&ID), kinds: vec![Kind::Executable], dwarf: false });
+            assert_eq!(elf(&image), Elf { build_id: id(&ID), kind: Some(Kind::Executable), dwarf: false });
         }
     }
 }
@@ -59,7 +59,7 @@ fn this_test_is_an_executable_with_dwarf() {
     let path = std::env::current_exe().unwrap();
     let mut file = std::fs::File::open(&path).unwrap();
     let elf = read(&mut file).unwrap().unwrap();
-    assert_eq!(elf.kinds, [Kind::Executable, Kind::Debuginfo]);
+    assert_eq!(elf.kind, Some(Kind::Both));
     assert!(elf.dwarf);
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(Some(early_build_id(&bytes[..4096])), elf.build_id.clone().map(Early::Is));
@@ -132,36 +132,36 @@ fn a_build_id_is_found_among_other_notes() {
 #[test]
 fn without_a_note_there_is_no_build_id() {
     let image = Image::new(ET_EXEC).section(".text", SHT_PROGBITS, SHF_ALLOC, b"code");
-    assert_eq!(elf(&image), Elf { build_id: None, kinds: vec![Kind::Executable], dwarf: false });
+    assert_eq!(elf(&image), Elf { build_id: None, kind: Some(Kind::Executable), dwarf: false });
 }
 
 #[test]
-fn kinds_follow_the_sections() {
-    use Kind::{Debuginfo, Executable};
+fn the_kind_follows_the_sections() {
+    use Kind::{Both, Debuginfo, Executable};
     let program = Image::program(&ID);
-    for (what, image, kinds, dwarf) in [
-        ("stripped", program.clone(), vec![Executable], false),
-        ("with symbols", program.clone().section(".symtab", SHT_SYMTAB, 0, b"s"), vec![Executable], false),
-        ("with DWARF", program.clone().section(".debug_info", SHT_PROGBITS, 0, b"d"), vec![Executable, Debuginfo], true),
-        ("old compression", program.clone().section(".zdebug_info", SHT_PROGBITS, 0, b"d"), vec![Executable, Debuginfo], true),
-        ("lines alone", program.clone().section(".debug_line", SHT_PROGBITS, 0, b"d"), vec![Executable, Debuginfo], false),
-        ("Rust", program.clone().section(".debug_gdb_scripts", SHT_PROGBITS, SHF_ALLOC, b"s"), vec![Executable], false),
-        (".debug", debug_file(ET_DYN), vec![Debuginfo], true),
-        (".debug of a module", debug_file(ET_REL), vec![Debuginfo], true),
-        ("module", Image { file_type: ET_REL, ..program }, vec![Executable], false),
+    for (what, image, kind, dwarf) in [
+        ("stripped", program.clone(), Some(Executable), false),
+        ("with symbols", program.clone().section(".symtab", SHT_SYMTAB, 0, b"s"), Some(Executable), false),
+        ("with DWARF", program.clone().section(".debug_info", SHT_PROGBITS, 0, b"d"), Some(Both), true),
+        ("old compression", program.clone().section(".zdebug_info", SHT_PROGBITS, 0, b"d"), Some(Both), true),
+        ("lines alone", program.clone().section(".debug_line", SHT_PROGBITS, 0, b"d"), Some(Both), false),
+        ("Rust", program.clone().section(".debug_gdb_scripts", SHT_PROGBITS, SHF_ALLOC, b"s"), Some(Executable), false),
+        (".debug", debug_file(ET_DYN), Some(Debuginfo), true),
+        (".debug of a module", debug_file(ET_REL), Some(Debuginfo), true),
+        ("module", Image { file_type: ET_REL, ..program }, Some(Executable), false),
         (
             "symbols alone",
             Image::new(ET_EXEC).section(".text", SHT_NOBITS, SHF_ALLOC, b"").section(".symtab", SHT_SYMTAB, 0, b"s"),
-            vec![Debuginfo],
+            Some(Debuginfo),
             false,
         ),
-        ("dwz", Image::new(ET_REL).section(".debug_str", SHT_PROGBITS, 0, b"text\0"), vec![Debuginfo], true),
-        ("dwz without data", Image::new(ET_REL).section(".debug_str", SHT_PROGBITS, 0, b""), vec![Debuginfo], false),
-        ("DWARF elsewhere", debug_file(ET_DYN).section(".debug_str", SHT_NOBITS, 0, b""), vec![Debuginfo], true),
-        ("nothing", Image::new(ET_EXEC), vec![], false),
+        ("dwz", Image::new(ET_REL).section(".debug_str", SHT_PROGBITS, 0, b"text\0"), Some(Debuginfo), true),
+        ("dwz without data", Image::new(ET_REL).section(".debug_str", SHT_PROGBITS, 0, b""), Some(Debuginfo), false),
+        ("DWARF elsewhere", debug_file(ET_DYN).section(".debug_str", SHT_NOBITS, 0, b""), Some(Debuginfo), true),
+        ("nothing", Image::new(ET_EXEC), None, false),
     ] {
         let elf = elf(&image);
-        assert_eq!((elf.kinds, elf.dwarf), (kinds, dwarf), "{what}");
+        assert_eq!((elf.kind, elf.dwarf), (kind, dwarf), "{what}");
     }
     let mut empty = debug_file(ET_DYN);
     empty.sections[2].kind = SHT_NOBITS;
@@ -202,7 +202,7 @@ fn a_broken_section_table_leaves_the_build_id_of_the_segments() {
     let bytes = Image::program(&ID).bytes();
     // Cut off before the section headers, which come last.
     let cut = &bytes[..bytes.len() - 10];
-    assert_eq!(parse(cut).unwrap().unwrap(), Elf { build_id: id(&ID), kinds: vec![Kind::Executable], dwarf: false });
+    assert_eq!(parse(cut).unwrap().unwrap(), Elf { build_id: id(&ID), kind: Some(Kind::Executable), dwarf: false });
     assert!(section(&mut Cursor::new(cut), ".text").is_err());
     let alone = Image { segments: Vec::new(), ..Image::program(&ID) }.bytes();
     let error = parse(&alone[..alone.len() - 10]).unwrap_err().to_string();

@@ -40,12 +40,11 @@ fn every_open_hard_link_makes_an_artifact() {
 }
 
 #[test]
-fn an_unstripped_program_makes_two_artifacts() {
+fn an_unstripped_program_is_executable_and_debuginfo() {
     let program = Image::program(&ID).section(".debug_info", 1, 0, b"dwarf").bytes();
     let header = header(vec![file("/a", &program)], None);
     let found = read(&newc(&[("a", &program)])[..], &header, &[0], u64::MAX).unwrap();
-    let executable = Artifact { dwarf: Some(true), ..artifact(0, "/a") };
-    assert_eq!(found, [executable.clone(), Artifact { kind: Kind::Debuginfo, ..executable }]);
+    assert_eq!(found, [Artifact { kind: Kind::Both, dwarf: Some(true), ..artifact(0, "/a") }]);
 }
 
 #[test]

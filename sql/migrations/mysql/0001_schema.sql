@@ -1,73 +1,163 @@
 -- Every statement can be repeated: on MySQL a migration that broke off is simply run again.
+-- Hashes and build-ids are lowercase hex, times are seconds since 1970. Prefix lengths of keys are written out: InnoDB's limit for a
+-- key is 3,072 bytes, 4 a character; MySQL refuses a longer one, MariaDB cuts it silently.
 
 create table if not exists packages (
     id int not null auto_increment primary key,
-    format varchar(8) not null comment 'rpm, deb, tar, file, legacy',
-    identity binary(32) not null,
-    identity_kind tinyint not null comment '0 SHA-256 of the main header, 1 SHA-256 of the file',
+    format varchar(8) not null comment 'rpm, deb, arch, tar, file',
+    identity char(64) character set ascii collate ascii_bin null comment 'SHA-256 of the main header, or of the file; null until one was read',
+    identity_kind varchar(8) null comment 'header, file',
     name varchar(255) not null,
     epoch bigint null,
     version varchar(255) not null,
     `release` varchar(255) not null,
     arch varchar(64) not null,
-    source varchar(255) null comment 'file name of the source package; NAME- is NAME-VERSION-RELEASE.src.rpm',
+    nvra varchar(832) not null comment 'NAME-VERSION-RELEASE.ARCH',
+    source_rpm varchar(255) null comment 'file name of the source package',
     distro varchar(255) not null,
     koji_instance varchar(64) null,
     koji_build bigint null,
-    built_at bigint null comment 'times are seconds since 1970',
-    state tinyint not null comment '0 complete, 1 open: may hold build-ids that are not in artifacts',
+    koji_volume varchar(64) null,
+    built_at bigint null,
+    state varchar(8) not null comment 'claimed, legacy: no header read yet; open: may hold build-ids that are not in artifacts; complete',
+    deleted_at bigint null comment 'when its build was deleted; where it can be had is stated by locations',
     indexed_at bigint not null,
-    nvra_crc int unsigned not null comment 'crc32(concat(name, ''-'', version, ''-'', release, ''.'', arch))',
-    source_crc int unsigned null comment 'crc32 of the whole file name of the source package',
-    unique key packages_identity (identity(16)),
-    key packages_nvra (nvra_crc),
-    key packages_source (source_crc)
-) engine = InnoDB row_format = compressed key_block_size = 8 default character set utf8mb4 collate utf8mb4_bin;
+    unique key packages_identity (identity),
+    key packages_nvra (nvra(255)),
+    key packages_source_rpm (source_rpm(255), arch(64)),
+    key packages_name (name(255), arch(64))
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
--- Which files have a build-id. What else is known of them is in members.
+-- Files with a build-id. Build-ids are not unique, and a file can have several.
 create table if not exists artifacts (
-    build_id binary(4) not null comment 'its first four bytes: left(build_id, 4); members has all',
     package_id int not null,
-    ordinal mediumint not null comment 'number of the file in the header, from 0',
-    primary key (build_id, package_id, ordinal)
+    ordinal mediumint not null comment 'number of the file in the package, from 0',
+    build_id varchar(128) character set ascii collate ascii_bin not null,
+    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null,
+    has_dwarf tinyint null comment 'null where nothing states it',
+    dir varchar(4096) not null comment '/usr/bin',
+    file_name varchar(255) not null,
+    size bigint null comment 'size, mtime and sha256: null for RPMs, whose headers have them',
+    mtime bigint null,
+    sha256 char(64) character set ascii collate ascii_bin null,
+    primary key (package_id, ordinal, build_id),
+    key artifacts_build_id (build_id),
+    key artifacts_file_name (file_name(255))
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
-create table if not exists members (
+-- Build-ids that repository metadata or an old database names for packages whose header was not read yet.
+create table if not exists claims (
+    build_id varchar(128) character set ascii collate ascii_bin not null,
     package_id int not null,
-    part int not null comment 'ordinal >> 7',
-    list mediumblob not null comment 'uncompress(list) has, for each artifact: ORDINAL KIND BUILD_ID PATH and a NUL; docs/architecture.md',
-    primary key (package_id, part)
+    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null,
+    link_path varchar(4096) null comment 'path of the link or file that names it',
+    primary key (build_id, package_id),
+    key claims_package (package_id)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
+-- Directories in which a package has include files; of a file right in /usr/include the file.
+create table if not exists includes (
+    dir varchar(700) not null,
+    package_id int not null,
+    primary key (dir, package_id),
+    key includes_package (package_id)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+-- Places that hold archives.
 create table if not exists stores (
     id int not null auto_increment primary key,
     name varchar(255) not null,
     tier varchar(8) not null comment 'local, mirror, koji, archive, retrace',
     base_url varchar(2048) null,
     root varchar(4096) null,
-    priority int not null,
-    unique key stores_name (name)
+    priority int not null comment 'lower is asked first',
+    pattern varchar(2048) null comment 'path of a package below base_url, by rule',
+    distros varchar(2048) null comment 'globs of distributions that the pattern holds for',
+    absent_statuses varchar(255) null comment 'HTTP statuses that prove absence',
+    redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to',
+    allow_private tinyint not null default 0 comment 'whether hosts that were not written out may have private addresses',
+    unique key stores_name (name(255))
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
-create table if not exists locations (
-    package_id int not null,
+-- Listings of packages below a path of one store.
+create table if not exists repositories (
+    id int not null auto_increment primary key,
+    name varchar(255) not null,
     store_id int not null,
-    path_hash binary(8) not null comment 'the first bytes of the SHA-256 of the whole path',
-    path varchar(4096) not null comment 'below the base_url or root of the store; FOLDER/ is FOLDER/NVRA.rpm',
-    size bigint not null,
+    path varchar(4096) not null comment 'below the base_url or root of the store',
+    url varchar(2048) null comment 'of its metadata: repomd.xml, a metalink or a mirrorlist',
+    distro varchar(255) null,
+    revision varchar(255) null,
+    verified tinyint not null default 0 comment 'whether the last metadata were verified',
+    refreshed_at bigint null,
+    unique key repositories_name (name(255)),
+    key repositories_store (store_id)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+create table if not exists memberships (
+    package_id int not null,
+    repository_id int not null,
+    first_seen bigint not null,
+    last_seen bigint not null,
+    primary key (package_id, repository_id),
+    key memberships_repository (repository_id)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+-- Where packages are and were.
+create table if not exists locations (
+    store_id int not null,
+    path_hash char(16) character set ascii collate ascii_bin not null comment 'the first digits of the SHA-256 of path',
+    package_id int not null,
+    path varchar(4096) not null comment 'below the base_url or root of the store',
+    size bigint not null comment 'bytes',
     mtime_ns bigint null comment 'nanoseconds since 1970',
     header_start int null,
     header_end int null,
-    checksum varbinary(64) null,
+    checksum varchar(128) character set ascii collate ascii_bin null comment 'of the archive',
     checksum_kind varchar(8) null,
     signing_key varchar(16) null,
     first_seen bigint not null,
     last_seen bigint not null,
     gone_at bigint null,
-    primary key (package_id, store_id, path_hash),
-    key locations_path (store_id, path_hash)
+    checked_at bigint null,
+    check_result varchar(255) null,
+    primary key (store_id, path_hash, package_id),
+    key locations_package (package_id),
+    key locations_checksum (checksum)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
+-- Work that waits to be done.
+create table if not exists jobs (
+    id bigint not null auto_increment primary key,
+    kind varchar(32) not null,
+    `key` varchar(255) not null comment 'the same work is there once',
+    payload mediumtext not null,
+    attempts int not null default 0,
+    next_try_at bigint not null,
+    claimed_by varchar(255) null,
+    claimed_until bigint null,
+    last_error text null,
+    unique key jobs_key (`key`(255)),
+    key jobs_next_try (next_try_at)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+-- Messages that can never be processed.
+create table if not exists poison (
+    id bigint not null auto_increment primary key,
+    source varchar(64) not null comment 'the queue or hook that it came from',
+    payload mediumtext not null,
+    reason text not null,
+    received_at bigint not null
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+-- What only one process may do at a time.
+create table if not exists leases (
+    name varchar(255) not null primary key,
+    holder varchar(255) not null,
+    until bigint not null
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+-- How far each feeder has come.
 create table if not exists cursors (
     name varchar(255) not null primary key,
     value text not null,
@@ -77,4 +167,14 @@ create table if not exists cursors (
 create table if not exists writers (
     writer varchar(255) not null primary key,
     sequence bigint not null comment 'counted up in every inserting transaction'
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
+-- What the last transactions of each writer brought. A transaction leaves one row; its writer prunes the old ones.
+create table if not exists changes (
+    writer varchar(255) not null,
+    sequence bigint not null comment 'of the writer, in this transaction',
+    mark bigint not null comment 'random: tells a transaction from one of another index that has the same number',
+    total bigint not null comment 'bytes of build_ids, of this writer and up to this row',
+    build_ids mediumblob null comment '8 bytes for each build-id, its hash; null if there were too many',
+    primary key (writer, sequence)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;

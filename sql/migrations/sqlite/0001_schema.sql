@@ -1,71 +1,161 @@
+-- Hashes and build-ids are lowercase hex, times are seconds since 1970.
+
 create table packages (
     id integer primary key,
-    format text not null, -- rpm, deb, tar, file, legacy
-    identity blob not null,
-    identity_kind integer not null, -- 0 SHA-256 of the main header, 1 SHA-256 of the file
+    format text not null, -- rpm, deb, arch, tar, file
+    identity text null, -- SHA-256 of the main header, or of the file; null until one was read
+    identity_kind text null, -- header, file
     name text not null,
     epoch integer null,
     version text not null,
     `release` text not null,
     arch text not null,
-    source text null, -- file name of the source package; NAME- is NAME-VERSION-RELEASE.src.rpm
+    nvra text not null, -- NAME-VERSION-RELEASE.ARCH
+    source_rpm text null, -- file name of the source package
     distro text not null,
     koji_instance text null,
     koji_build integer null,
-    built_at integer null, -- times are seconds since 1970
-    state integer not null, -- 0 complete, 1 open: may hold build-ids that are not in artifacts
-    indexed_at integer not null,
-    nvra_crc integer not null, -- CRC-32 of NAME-VERSION-RELEASE.ARCH
-    source_crc integer null -- CRC-32 of the whole file name of the source package
+    koji_volume text null,
+    built_at integer null,
+    state text not null, -- claimed, legacy: no header read yet; open: may hold build-ids that are not in artifacts; complete
+    deleted_at integer null, -- when its build was deleted; where it can be had is stated by locations
+    indexed_at integer not null
 );
 create unique index packages_identity on packages (identity);
-create index packages_nvra on packages (nvra_crc);
-create index packages_source on packages (source_crc);
+create index packages_nvra on packages (nvra);
+create index packages_source_rpm on packages (source_rpm, arch);
+create index packages_name on packages (name, arch);
 
--- Which files have a build-id. What else is known of them is in members.
+-- Files with a build-id. Build-ids are not unique, and a file can have several.
 create table artifacts (
-    build_id blob not null, -- its first four bytes; members has all
     package_id integer not null,
-    ordinal integer not null, -- number of the file in the header, from 0
-    primary key (build_id, package_id, ordinal)
+    ordinal integer not null, -- number of the file in the package, from 0
+    build_id text not null,
+    kind text not null, -- executable, debuginfo, both, unknown
+    has_dwarf integer null, -- null where nothing states it
+    dir text not null, -- /usr/bin
+    file_name text not null,
+    size integer null, -- size, mtime and sha256: null for RPMs, whose headers have them
+    mtime integer null,
+    sha256 text null,
+    primary key (package_id, ordinal, build_id)
 ) without rowid;
+create index artifacts_build_id on artifacts (build_id);
+create index artifacts_file_name on artifacts (file_name);
 
-create table members (
+-- Build-ids that repository metadata or an old database names for packages whose header was not read yet.
+create table claims (
+    build_id text not null,
     package_id integer not null,
-    part integer not null, -- ordinal >> 7
-    list blob not null, -- compressed; for each artifact: ORDINAL KIND BUILD_ID PATH and a NUL; docs/architecture.md
-    primary key (package_id, part)
+    kind text not null, -- executable, debuginfo, both, unknown
+    link_path text null, -- path of the link or file that names it
+    primary key (build_id, package_id)
 ) without rowid;
+create index claims_package on claims (package_id);
 
+-- Directories in which a package has include files; of a file right in /usr/include the file.
+create table includes (
+    dir text not null,
+    package_id integer not null,
+    primary key (dir, package_id)
+) without rowid;
+create index includes_package on includes (package_id);
+
+-- Places that hold archives.
 create table stores (
     id integer primary key,
     name text not null,
     tier text not null, -- local, mirror, koji, archive, retrace
     base_url text null,
     root text null,
-    priority integer not null
+    priority integer not null, -- lower is asked first
+    pattern text null, -- path of a package below base_url, by rule
+    distros text null, -- globs of distributions that the pattern holds for
+    absent_statuses text null, -- HTTP statuses that prove absence
+    redirect_hosts text null, -- hosts that redirects may lead to
+    allow_private integer not null default 0 -- whether hosts that were not written out may have private addresses
 );
 create unique index stores_name on stores (name);
 
-create table locations (
-    package_id integer not null,
+-- Listings of packages below a path of one store.
+create table repositories (
+    id integer primary key,
+    name text not null,
     store_id integer not null,
-    path_hash blob not null, -- the first eight bytes of the SHA-256 of the whole path
-    path text not null, -- below the base_url or root of the store; FOLDER/ is FOLDER/NVRA.rpm
-    size integer not null,
+    path text not null, -- below the base_url or root of the store
+    url text null, -- of its metadata: repomd.xml, a metalink or a mirrorlist
+    distro text null,
+    revision text null,
+    verified integer not null default 0, -- whether the last metadata were verified
+    refreshed_at integer null
+);
+create unique index repositories_name on repositories (name);
+create index repositories_store on repositories (store_id);
+
+create table memberships (
+    package_id integer not null,
+    repository_id integer not null,
+    first_seen integer not null,
+    last_seen integer not null,
+    primary key (package_id, repository_id)
+) without rowid;
+create index memberships_repository on memberships (repository_id);
+
+-- Where packages are and were.
+create table locations (
+    store_id integer not null,
+    path_hash text not null, -- the first digits of the SHA-256 of path
+    package_id integer not null,
+    path text not null, -- below the base_url or root of the store
+    size integer not null, -- bytes
     mtime_ns integer null, -- nanoseconds since 1970
     header_start integer null,
     header_end integer null,
-    checksum blob null,
+    checksum text null, -- of the archive
     checksum_kind text null,
     signing_key text null,
     first_seen integer not null,
     last_seen integer not null,
     gone_at integer null,
-    primary key (package_id, store_id, path_hash)
+    checked_at integer null,
+    check_result text null,
+    primary key (store_id, path_hash, package_id)
 ) without rowid;
-create index locations_path on locations (store_id, path_hash);
+create index locations_package on locations (package_id);
+create index locations_checksum on locations (checksum);
 
+-- Work that waits to be done.
+create table jobs (
+    id integer primary key,
+    kind text not null,
+    `key` text not null, -- the same work is there once
+    payload text not null,
+    attempts integer not null default 0,
+    next_try_at integer not null,
+    claimed_by text null,
+    claimed_until integer null,
+    last_error text null
+);
+create unique index jobs_key on jobs (`key`);
+create index jobs_next_try on jobs (next_try_at);
+
+-- Messages that can never be processed.
+create table poison (
+    id integer primary key,
+    source text not null, -- the queue or hook that it came from
+    payload text not null,
+    reason text not null,
+    received_at integer not null
+);
+
+-- What only one process may do at a time.
+create table leases (
+    name text not null primary key,
+    holder text not null,
+    until integer not null
+) without rowid;
+
+-- How far each feeder has come.
 create table cursors (
     name text not null primary key,
     value text not null,
@@ -76,3 +166,13 @@ create table writers (
     writer text not null primary key,
     sequence integer not null -- counted up in every inserting transaction
 ) without rowid;
+
+-- What the last transactions of each writer brought. A transaction leaves one row; its writer prunes the old ones.
+create table changes (
+    writer text not null,
+    sequence integer not null, -- of the writer, in this transaction
+    mark integer not null, -- random: tells a transaction from one of another index that has the same number
+    total integer not null, -- bytes of build_ids, of this writer and up to this row
+    build_ids blob null, -- 8 bytes for each build-id, its hash; null if there were too many
+    primary key (writer, sequence)
+);

@@ -105,13 +105,14 @@ fn the_hashes_of_all_build_ids_are_sent() {
         let index = fresh.index().await;
         assert_eq!(sent(&index).await, (BTreeSet::new(), Heads::new()));
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
-        // Lists that end in the middle of a package, at its end and between packages: 1, 1,500, 500 and 700 of them.
+        // More than a page, a page to the last of them, and less.
         let mut expected = BTreeSet::new();
-        for (package, lists) in [("p-1-1.x86_64", 1), ("q-1-1.x86_64", 1500), ("r-1-1.x86_64", 500), ("s-1-1.x86_64", 700)] {
-            let file = |list: u32| artifact(list << 7, &format!("{package}{list}"), Kind::Executable, &format!("/{list}"));
-            let artifacts: Vec<_> = (0..lists).map(file).collect();
+        for (package, files) in [("p-1-1.x86_64", 1), ("q-1-1.x86_64", 9_999), ("r-1-1.x86_64", 12_000)] {
+            let file = |at: u32| artifact(at, &format!("{package}{at}"), Kind::Executable, &format!("/{at}"));
+            let artifacts: Vec<_> = (0..files).map(file).collect();
             expected.extend(artifacts.iter().map(|artifact| sql::hash(&artifact.build_id)));
             index.insert("a", &[import(&mirror, package, artifacts)]).await.unwrap();
+            assert!(sent(&index).await.0 == expected, "{package}");
         }
         let (found, heads) = sent(&fresh.open(Access::ReadOnly)).await;
         assert!(found == expected, "{} of {}", found.len(), expected.len());

@@ -1,9 +1,9 @@
-//! Artifacts by path: by the table of names, and without it.
+//! Artifacts by path.
 
 use std::time::{Duration, Instant};
 
 use artifact::Kind;
-use sql::{Access, FileNames, Found, Import, Index, Paths, Tier};
+use sql::{Access, Found, Import, Index, Paths, Tier};
 
 use crate::makers::{artifact, import, simple, store};
 use crate::{Fresh, on_both};
@@ -43,14 +43,14 @@ async fn filled(fresh: &Fresh) -> Index {
         let artifacts = (0..).zip(paths).map(|(at, path)| artifact(at, path, Kind::Executable, path)).collect();
         index.insert("test", &[import(&mirror, &format!("{name}-1-1.x86_64"), artifacts)]).await.unwrap();
     }
-    let both = [Kind::Executable, Kind::Debuginfo].map(|kind| artifact(300, "both", kind, "/usr/bin/bash"));
-    index.insert("test", &[import(&mirror, "new-1-1.x86_64", both.to_vec())]).await.unwrap();
+    let both = vec![artifact(300, "both", Kind::Both, "/usr/bin/bash")];
+    index.insert("test", &[import(&mirror, "new-1-1.x86_64", both)]).await.unwrap();
     index
 }
 
 /// What every way to look must answer.
 async fn check(index: &Index) {
-    let bash = ["new executable /usr/bin/bash", "new debuginfo /usr/bin/bash", "bash executable /usr/bin/bash"];
+    let bash = ["new both /usr/bin/bash", "bash executable /usr/bin/bash"];
     let static_bash = "bash-static executable /usr/bin/bash-static-program";
     let others = ["other executable /usr/lib64/libother-one.so.1", "other executable /usr/lib64/libother-two.so.1"];
     for (paths, expected) in [
@@ -64,7 +64,7 @@ async fn check(index: &Index) {
         (is(""), &[]),
         (like("/usr/bin/bash"), &bash),
         (like("/usr/*/bash"), &bash),
-        (like("/*/*/bash"), &[bash[0], bash[1], "other executable /opt/other/bash", bash[2]]),
+        (like("/*/*/bash"), &[bash[0], "other executable /opt/other/bash", bash[1]]),
         (like("/usr/bin/ba\u{e4}?"), &["other executable /usr/bin/ba\u{e4}h"]),
         (like("/usr/bin/bash-*"), &[static_bash]),
         (like("/usr/bin/bash-static-p*"), &[static_bash]),
@@ -84,74 +84,14 @@ async fn check(index: &Index) {
 }
 
 #[test]
-fn artifacts_are_found_by_path_with_names_and_without() {
+fn artifacts_are_found_by_path() {
     on_both(async |fresh| {
         let index = filled(&fresh).await;
         let reader = fresh.open(Access::ReadOnly);
-        assert_eq!(reader.file_names().await.unwrap(), FileNames::All, "a new index has them");
         check(&reader).await;
-
-        index.want_file_names(false).await.unwrap();
-        assert_eq!(reader.file_names().await.unwrap(), FileNames::Off);
-        assert_eq!(fresh.rows("select name from file_names").await, Vec::<String>::new());
-        check(&reader).await;
-        // Who writes now leaves no names, and filling does nothing.
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         index.insert("test", &[simple(&mirror, "late-1-1.x86_64")]).await.unwrap();
-        assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 0);
-        assert_eq!(fresh.rows("select name from file_names").await, Vec::<String>::new());
-
-        index.want_file_names(true).await.unwrap();
-        assert_eq!(reader.file_names().await.unwrap(), FileNames::Until(0));
-        check(&reader).await;
-        assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 5);
-        assert_eq!(reader.file_names().await.unwrap(), FileNames::All);
-        check(&reader).await;
         assert_eq!(at(&reader, is("/usr/bin/x")).await.0, ["late executable /usr/bin/x"]);
-    });
-}
-
-#[test]
-fn the_names_of_an_index_from_before_are_filled_in_also_by_several_and_among_writers() {
-    on_both(async |fresh| {
-        let index = filled(&fresh).await;
-        let rows = "select name, package_id from file_names order by name, package_id";
-        let names = fresh.rows(rows).await;
-        // bash; bash; bash, baä and othe; bash
-        assert_eq!(names.len(), 6, "a name is there once for each package: {names:?}");
-        // An index with packages that is migrated.
-        fresh.execute("delete from file_names").await;
-        fresh.execute("delete from cursors").await;
-        fresh.execute("drop table file_names").await;
-        fresh.execute("delete from _sqlx_migrations where version = 3").await;
-        assert_eq!(index.migrate().await.unwrap().applied, [3]);
-        assert_eq!(index.file_names().await.unwrap(), FileNames::Until(0));
-        check(&index).await;
-
-        // One writes meanwhile, and what it writes has names already.
-        let mirror = store(&index, "m", Tier::Mirror, 0).await;
-        index.insert("test", &[simple(&mirror, "late-1-1.x86_64")]).await.unwrap();
-        let (one, other) = (fresh.open(Access::ReadWrite), fresh.open(Access::ReadWrite));
-        let (one, other) = tokio::join!(one.fill_file_names(|_| ()), other.fill_file_names(|_| ()));
-        assert_eq!(one.unwrap() + other.unwrap(), 5);
-        assert_eq!(index.file_names().await.unwrap(), FileNames::All);
-        assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 0);
-        check(&index).await;
-    });
-}
-
-#[test]
-fn filling_goes_on_where_it_was_interrupted() {
-    on_both(async |fresh| {
-        let index = filled(&fresh).await;
-        let names = fresh.rows("select name, package_id from file_names order by name, package_id").await;
-        fresh.execute("delete from file_names where package_id > (select min(id) from packages)").await;
-        fresh.execute("update cursors set value = (select min(id) from packages) where name = 'file_names'").await;
-        assert_eq!(index.fill_file_names(|_| ()).await.unwrap(), 3, "all but the first");
-        assert_eq!(index.file_names().await.unwrap(), FileNames::All);
-        check(&index).await;
-        let filled = fresh.rows("select name, package_id from file_names order by name, package_id").await;
-        assert!(filled.len() < names.len(), "those of one transaction share rows: {filled:?}");
     });
 }
 
@@ -227,7 +167,5 @@ fn packages_are_found_by_the_places_of_their_include_files() {
         assert_eq!(with("/usr/include").await, [""; 0]);
         // They are in nobody's way who asks by name.
         assert_eq!(at(&reader, like("/usr/bin/[a-z]*")).await.0.len(), 3);
-        index.want_file_names(false).await.unwrap();
-        assert_eq!(with("/usr/include/a").await, [""; 0]);
     });
 }

@@ -1,6 +1,6 @@
 //! What went in comes out, complete and in order.
 
-use artifact::{BuildId, Kind};
+use artifact::{BuildId, Contents, Kind};
 use sql::{Access, Import, Record, Tier};
 
 use crate::makers::{artifact, build_id, identity, import, simple, store};
@@ -17,13 +17,15 @@ fn every_field_comes_back_as_it_went_in() {
             "bidtest-4294967295:1.2~rc1-4.fc99.x86_64",
             vec![
                 artifact(0, "a", Kind::Executable, path),
-                artifact(0, "a", Kind::Debuginfo, path),
+                artifact(1, "a", Kind::Both, "/x"),
+                artifact(2, "c", Kind::Unknown, "x"),
                 artifact((1 << 23) - 1, "b", Kind::Debuginfo, &"/".repeat(4096)),
             ],
         );
         sent.artifacts[0].dwarf = Some(false);
         sent.artifacts[1].dwarf = Some(true);
-        sent.artifacts[2].build_id = BuildId::from_bytes(&[255; 64]).unwrap();
+        sent.artifacts[1].contents = Some(Contents { size: i64::MAX as u64, mtime: i64::MIN, sha256: [0xf5; 32] });
+        sent.artifacts[3].build_id = BuildId::from_bytes(&[255; 64]).unwrap();
         sent.distro = Some("größte's \"1\"".into());
         sent.location.path = "b/bïdtest'%_\\.rpm".into();
         sent.location.size = i64::MAX as u64;
@@ -115,8 +117,8 @@ fn one_build_id_in_several_packages_and_several_times_in_one_is_ordered() {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         let twice = vec![
-            artifact(9, "same", Kind::Debuginfo, "/b"),
-            artifact(9, "same", Kind::Executable, "/b"),
+            artifact(9, "same", Kind::Both, "/b"),
+            artifact(9, "same", Kind::Both, "/b"),
             artifact(2, "same", Kind::Executable, "/a"),
             artifact(5, "other", Kind::Executable, "/c"),
         ];
@@ -129,11 +131,11 @@ fn one_build_id_in_several_packages_and_several_times_in_one_is_ordered() {
             };
             records.iter().map(show).collect()
         };
-        let of_one = |name: &str| ["/a executable", "/b executable", "/b debuginfo"].map(|rest| format!("{name} {rest}"));
+        let of_one = |name: &str| ["/a executable", "/b both"].map(|rest| format!("{name} {rest}"));
         let found = shown(index.records(&[build_id("same")]).await.unwrap());
         assert_eq!(found, [of_one("one"), of_one("two")].concat());
         let found = shown(index.records_of_package("two-1-1.x86_64").await.unwrap());
-        assert_eq!(found, ["two /a executable", "two /c executable", "two /b executable", "two /b debuginfo"]);
+        assert_eq!(found, ["two /a executable", "two /c executable", "two /b both"]);
     });
 }
 
@@ -172,18 +174,20 @@ fn siblings_share_source_package_and_arch() {
             of_source("a-1-1.x86_64", "a-1-1.src.rpm"),
             of_source("a-debugsource-1-1.x86_64", "a-1-1.src.rpm"),
             of_source("a-1-1.i686", "a-1-1.src.rpm"),
+            of_source("a-debuginfo-common-1-1.i386", "a-1-1.src.rpm"),
+            of_source("a-1-1.ppc64", "a-1-1.src.rpm"),
             of_source("b-1-1.x86_64", "A-1-1.src.rpm"),
         ];
         index.insert("test", &batch).await.unwrap();
-        let mut names: Vec<String> = index
-            .siblings("a-1-1.src.rpm", "x86_64")
-            .await
-            .unwrap()
-            .iter()
-            .map(|sibling| sibling.package.nevra.to_string())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["a-1-1.x86_64", "a-debugsource-1-1.x86_64"]);
+        let names = async |arches: &[&str]| {
+            let siblings = index.siblings("a-1-1.src.rpm", arches).await.unwrap();
+            let mut names: Vec<String> = siblings.iter().map(|sibling| sibling.package.nevra.to_string()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&["x86_64"]).await, ["a-1-1.x86_64", "a-debugsource-1-1.x86_64"]);
+        assert_eq!(names(&["i686", "i386", "i586"]).await, ["a-1-1.i686", "a-debuginfo-common-1-1.i386"]);
+        assert_eq!(names(&[]).await, [""; 0]);
     });
 }
 

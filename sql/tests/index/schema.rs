@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use compat_tests::mariadb::MariaDb;
 use sql::{Access, DatabaseUrl, Index, Tier};
 
 use crate::makers::{build_id, simple, store};
@@ -40,7 +39,7 @@ fn a_database_that_is_not_migrated_is_named_with_what_to_do() {
         // The file has to exist for a reader.
         fresh.open(Access::ReadWrite).check_schema().await.unwrap_err();
         let error = fresh.open(Access::ReadOnly).check_schema().await.unwrap_err().to_string();
-        let expected = format!("{}: expected schema version 3, found none: run `darkserver-import migrate`", fresh.url);
+        let expected = format!("{}: expected schema version 1, found none: run `darkserver-import migrate`", fresh.url);
         assert_eq!(error, expected);
     });
 }
@@ -65,7 +64,7 @@ fn a_schema_newer_than_the_program_is_refused() {
             )
             .await;
         let error = index.check_schema().await.unwrap_err().to_string();
-        assert!(error.contains("expected schema version 3, found 99: this program is older than its index"), "{error}");
+        assert!(error.contains("expected schema version 1, found 99: this program is older than its index"), "{error}");
         assert_eq!(index.migrate().await.unwrap_err().to_string(), error);
     });
 }
@@ -76,13 +75,54 @@ fn a_schema_of_the_same_number_with_other_tables_is_refused_with_what_to_do() {
         let index = fresh.index().await;
         fresh.rows("update _sqlx_migrations set checksum = 'x'").await;
         let expected = format!(
-            "{}: expected schema version 3, found another version 1, with other tables: it was made by a darkserver from before the \
-             first release and cannot be moved forward: name a new database, or move the SQLite file away, and import again",
+            "{}: expected schema version 1, found another version 1, with other tables: it was made by a darkserver from before the \
+             first release and cannot be moved forward: import again into a new database: \
+             `darkserver-import --database URL dir PATH`",
             fresh.url
         );
         for error in [index.check_schema().await.unwrap_err(), index.migrate().await.unwrap_err()] {
             assert_eq!(error.to_string(), expected);
         }
+    });
+}
+
+/// A database of the packed schema, as the programs before this one left it: some of its tables and its books.
+const PACKED: [&str; 6] = [
+    "create table _sqlx_migrations (version bigint primary key, description text not null, installed_on timestamp not null \
+     default current_timestamp, success boolean not null, checksum blob not null, execution_time bigint not null)",
+    "insert into _sqlx_migrations (version, description, success, checksum, execution_time) values \
+     (1, 'schema', true, 'a', 0), (2, 'changes', true, 'b', 0), (3, 'file names', true, 'c', 0)",
+    "create table packages (id int not null primary key, nvra_crc bigint not null)",
+    "create table artifacts (build_id varbinary(4) not null, package_id int not null, ordinal int not null)",
+    "create table members (package_id int not null, part int not null, list varbinary(100) not null)",
+    "insert into members values (1, 0, 'packed')",
+];
+
+#[test]
+fn an_index_of_the_packed_schema_is_refused_unchanged_with_the_command_that_helps() {
+    on_both(async |fresh| {
+        let index = fresh.open(Access::ReadWrite);
+        // The file is made by whoever asks first.
+        index.check_schema().await.unwrap_err();
+        for statement in PACKED {
+            fresh.execute(statement).await;
+        }
+        let tables = "select count(*) as n from _sqlx_migrations union all select count(*) from members";
+        let before = fresh.rows(tables).await;
+        for error in [index.migrate().await.unwrap_err(), index.check_schema().await.unwrap_err()] {
+            let error = error.to_string();
+            assert!(error.ends_with("import again into a new database: `darkserver-import --database URL dir PATH`"), "{error}");
+        }
+        assert_eq!(fresh.rows(tables).await, before);
+        let names = match &fresh.raw {
+            crate::Raw::Sqlite(_) => "select name from sqlite_master where type = 'table' order by name",
+            crate::Raw::MariaDb(_) => {
+                "select cast(table_name as char) as name from information_schema.tables \
+                where table_schema = database() order by 1"
+            }
+        };
+        let names = fresh.rows(names).await.join(" ");
+        assert_eq!(names.matches("name=").count(), 4, "{names}");
     });
 }
 
@@ -101,13 +141,12 @@ fn a_migration_that_died_in_the_middle_is_finished() {
         fresh.index().await;
         let expected = description(&fresh);
         fresh.server().sql(&format!(
-            "use {}; drop table cursors, writers, changes, file_names; delete from _sqlx_migrations where version > 1; \
-             update _sqlx_migrations set success = false",
+            "use {}; drop table cursors, writers, changes, leases; update _sqlx_migrations set success = false",
             fresh.database
         ));
         let index = fresh.open(Access::ReadWrite);
         assert!(index.check_schema().await.is_err());
-        assert_eq!(index.migrate().await.unwrap().applied, [1, 2, 3]);
+        assert_eq!(index.migrate().await.unwrap().applied, [1]);
         assert_eq!(description(&fresh), expected);
     });
 }
@@ -142,7 +181,7 @@ fn an_old_darkservers_table_is_left_alone_and_named() {
             ));
         }
         let migration = fresh.open(Access::ReadWrite).migrate().await.unwrap();
-        assert_eq!(migration.applied, [1, 2, 3]);
+        assert_eq!(migration.applied, [1]);
         let [note] = migration.notes.as_slice() else { panic!("{:?}", migration.notes) };
         assert!(note.starts_with("table dark_gnubuildid exists and is left alone"), "{note}");
         let said = pipe(&piped, CREATETABLE);
@@ -243,31 +282,5 @@ fn a_database_that_is_down_is_an_error_within_the_time_of_a_reader_and_works_whe
         server.stop();
         server.restart();
         reader.check_schema().await.unwrap();
-    });
-}
-
-#[test]
-fn a_server_that_cannot_compress_tables_gets_plain_ones() {
-    let server = MariaDb::start_with(&["--innodb-file-per-table=0"]);
-    for database in ["migrated", "piped"] {
-        server.create_database(database);
-    }
-    let output = server.client(&["-D", "piped"], CREATETABLE);
-    let said = String::from_utf8_lossy(&output.stderr);
-    let is_mariadb = server.sql("select version()").contains("MariaDB");
-    assert_eq!(output.status.success(), is_mariadb, "{said}");
-    assert!(is_mariadb || said.contains("packages"), "{said}");
-    run(async {
-        let databases = if is_mariadb { &["migrated", "piped"][..] } else { &["migrated"] };
-        for database in databases {
-            let index = Index::open(&server.url(database).parse().unwrap(), Access::ReadWrite).unwrap();
-            assert_eq!(index.migrate().await.unwrap().applied.is_empty(), *database == "piped");
-            let mirror = store(&index, "m", Tier::Mirror, 0).await;
-            index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
-            assert_eq!(index.records(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
-            let formats =
-                server.sql(&format!("select row_format from information_schema.tables where table_schema = '{database}'"));
-            assert!(!formats.to_lowercase().contains("compressed"), "{database}: {formats}");
-        }
     });
 }

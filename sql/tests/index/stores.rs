@@ -45,7 +45,7 @@ fn locations_are_seen_again_and_go() {
         assert_eq!(known.len(), 2);
         assert_eq!((known[&a].open, known[&b].open, known[&a].gone), (false, true, false));
         assert_eq!((known[&a].size, known[&a].mtime_ns), (1000, Some(1_320_000_000_123_456_789)));
-        assert_eq!(known[&a].identity, batch[0].package.identity);
+        assert_eq!(known[&a].identity, Some(batch[0].package.identity));
 
         let later = 4_000_000_000;
         assert_eq!(index.mark_seen(mirror.id, &[a, a, nobody], later).await.unwrap(), 1);

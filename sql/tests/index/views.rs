@@ -15,8 +15,7 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
         let near = store(&index, "near", Tier::Mirror, 7).await;
         let local = store(&index, "local", Tier::Local, 0).await;
         let files = vec![
-            artifact(4, "both", Kind::Executable, "/usr/lib64/libapr-1.so.0.4.5"),
-            artifact(4, "both", Kind::Debuginfo, "/usr/lib64/libapr-1.so.0.4.5"),
+            artifact(4, "both", Kind::Both, "/usr/lib64/libapr-1.so.0.4.5"),
             artifact(5, "debug", Kind::Debuginfo, "/usr/lib/debug/x'\\ä.debug"),
             artifact(6, "root", Kind::Executable, "/x"),
             artifact(7, "odd", Kind::Executable, "x"),

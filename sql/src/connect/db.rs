@@ -1,0 +1,265 @@
+//! The handle: one of two pools, and the macros that write a body once for both.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, MySqlPool, Sqlite, SqlitePool};
+use tokio::runtime::Handle;
+
+use super::database_url::Target;
+use super::dialect::{self, Dialect};
+use super::pools::{self, Access};
+use crate::{DatabaseUrl, Error, Result};
+
+/// Expands a body once per database. `both!(Db, &self.db, |pool, Backend| ...)` takes an enum with the variants `Sqlite` and
+/// `MySql`; in the body `pool` is what the variant holds and `Backend` is sqlx's type of the database.
+macro_rules! both {
+    ($of:ident, $value:expr, |$inner:ident, $backend:ident| $body:expr) => {
+        match $value {
+            $crate::connect::db::$of::Sqlite($inner) => {
+                #[expect(clippy::allow_attributes, reason = "not every body needs the type")]
+                #[allow(dead_code)]
+                type $backend = sqlx::Sqlite;
+                $body
+            }
+            $crate::connect::db::$of::MySql($inner) => {
+                #[expect(clippy::allow_attributes, reason = "not every body needs the type")]
+                #[allow(dead_code)]
+                type $backend = sqlx::MySql;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use both;
+
+/// [`both`] for queries that only read, on one connection: `asking!(&self.db, |connection, Backend| ...)`. The body may be dropped in
+/// the middle, see [`Lent`].
+macro_rules! asking {
+    ($db:expr, |$connection:ident, $backend:ident| $body:expr) => {
+        match $db {
+            $crate::connect::db::Db::Sqlite(pool) => {
+                type $backend = sqlx::Sqlite;
+                let $connection = &mut *pool.acquire().await?;
+                $body
+            }
+            $crate::connect::db::Db::MySql(pool) => {
+                type $backend = sqlx::MySql;
+                let mut lent = $crate::connect::db::Lent::from(pool).await?;
+                let $connection = &mut *lent;
+                let result = $body;
+                lent.give_back();
+                result
+            }
+        }
+    };
+}
+pub(crate) use asking;
+
+/// How long a writer waits for a database in trouble, unless [`Index::waiting`] says otherwise.
+const WAIT: Duration = Duration::from_secs(300);
+
+/// How long a server may take to close a connection that is not needed any more.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// How long [`Index::settle`] waits for others.
+const SHORT_PATIENCE: &str = "pragma busy_timeout = 200";
+
+/// The index. Cheap to clone: clones share their connections.
+#[derive(Clone)]
+pub struct Index {
+    pub(crate) db: Db,
+    name: Arc<str>,
+    /// For a connection.
+    pub(crate) patience: Duration,
+    /// For a database in trouble.
+    pub(crate) wait: Option<Duration>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Db {
+    Sqlite(SqlitePool),
+    MySql(MySqlPool),
+}
+
+/// A transaction that writes. Dropped without [`Transaction::commit`], also in the middle, it leaves nothing behind.
+pub(crate) enum Transaction {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    MySql(Lent),
+}
+
+impl Index {
+    /// Opens an index. Connects only when something is asked, so it succeeds with the database down; what is asked then is an
+    /// error. Wants to be called inside a Tokio runtime.
+    ///
+    /// An SQLite file is made only by a [`Access::ReadWrite`] that writes. A [`Access::ReadOnly`] notices when the file appears or
+    /// is replaced; its process needs the right to write in the file's folder, where SQLite keeps its shared memory.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if the parameters of the URL mean nothing.
+    pub fn open(url: &DatabaseUrl, access: Access) -> Result<Self> {
+        let (patience, wait) = match access {
+            Access::ReadOnly => (Duration::from_millis(1500), None),
+            Access::ReadWrite => (Duration::from_secs(if url.is_sqlite() { 30 } else { 10 }), Some(WAIT)),
+        };
+        let db = match url.target() {
+            Target::SqliteMemory => Db::Sqlite(pools::memory()),
+            Target::Sqlite(path) => Db::Sqlite(pools::sqlite(path, access, patience)),
+            Target::MySql(_) => Db::MySql(pools::mysql(url, access, patience)?),
+        };
+        Ok(Self { db, name: url.to_string().into(), patience, wait })
+    }
+
+    /// Connects once, without the patience of the pool: a database that is down says so at once, and why. Wants to be called
+    /// before anything is asked.
+    ///
+    /// # Errors
+    /// If no connection can be had within 10 s, or a writer may not write to its SQLite file.
+    pub async fn reach(&self) -> Result<()> {
+        const WITHIN: Duration = Duration::from_secs(10);
+        if let Db::Sqlite(pool) = &self.db {
+            pools::may_open(pool, self.wait.is_some()).map_err(|source| self.error("opening", source.into()))?;
+        }
+        let reached = tokio::time::timeout(WITHIN, async {
+            let begun = Instant::now();
+            loop {
+                // An SQLite file is locked for a moment when another program closes it as the last one.
+                let connect =
+                    async { both!(Db, &self.db, |pool, Backend| pool.connect_options().connect().await?.close().await) };
+                match connect.await {
+                    Err(error) if dialect::is_conflict(&error) && begun.elapsed() < WITHIN / 2 => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    connected => break connected,
+                }
+            }
+        });
+        match reached.await {
+            Ok(reached) => reached.map_err(|source| self.error("connecting", source)),
+            Err(_) => Err(Error::Unreachable { database: self.name().into(), seconds: WITHIN.as_secs_f32() }),
+        }
+    }
+
+    pub(crate) async fn begin(&self) -> sqlx::Result<Transaction> {
+        Ok(match &self.db {
+            Db::Sqlite(pool) => Transaction::Sqlite(pool.begin_with(Sqlite::BEGIN).await?),
+            Db::MySql(pool) => {
+                let mut connection = Lent::from(pool).await?;
+                sqlx::raw_sql(MySql::BEGIN).execute(&mut *connection).await?;
+                Transaction::MySql(connection)
+            }
+        })
+    }
+
+    /// Empties the log beside an SQLite file into the file, unless somebody uses it in this moment: the file alone is the index then,
+    /// can be copied, and takes the least of the disk. What does not succeed now the next writer does. On a server there is nothing to do.
+    pub async fn settle(&self) {
+        let Db::Sqlite(pool) = &self.db else { return };
+        let settled = async {
+            let mut connection = pool.acquire().await?;
+            let patience: i64 = sqlx::query_scalar("pragma busy_timeout").fetch_one(&mut *connection).await?;
+            sqlx::query(SHORT_PATIENCE).execute(&mut *connection).await?;
+            let checkpoint = sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut *connection).await;
+            let back = AssertSqlSafe(format!("pragma busy_timeout = {patience}"));
+            sqlx::raw_sql(back).execute(&mut *connection).await.and(checkpoint)
+        };
+        if let Err(error) = settled.await {
+            tracing::debug!(%error, "the log beside the index stays");
+        }
+    }
+
+    /// The database's URL, without a password.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why an SQLite file that a writer met an error with cannot be written, if that is so: SQLite does not say.
+    fn unwritable(&self, source: &sqlx::Error) -> Option<io::Error> {
+        let Db::Sqlite(pool) = &self.db else { return None };
+        if self.wait.is_none() || !dialect::is_input_output(source) { None } else { pools::may_write(pool).err() }
+    }
+
+    pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
+        match source {
+            sqlx::Error::PoolTimedOut => {
+                Error::Unreachable { database: self.name().into(), seconds: self.patience.as_secs_f32() }
+            }
+            source => match self.unwritable(&source) {
+                Some(reason) => Error::Unwritable { database: self.name().into(), doing, source, reason },
+                None => Error::Database { database: self.name().into(), doing, source },
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Index({})", self.name)
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::MySql(mut connection) => {
+                sqlx::raw_sql("commit").execute(&mut *connection).await?;
+                connection.give_back();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A connection of MySQL while something is asked. Dropped before [`Lent::give_back`] it is closed, which ends its transaction:
+/// sqlx would give it back to the pool, waiting for the answer of a host that may have vanished, and a statement that was being
+/// prepared would leave its answer to whoever asks next. Its place in the pool is free at once: to close it is to take leave of the
+/// server, and through TLS sqlx waits for the server to do so, too. An SQLite connection knows none of that.
+pub(crate) struct Lent {
+    /// Until it is given back or dropped.
+    connection: Option<PoolConnection<MySql>>,
+}
+
+impl Lent {
+    pub(crate) async fn from(pool: &MySqlPool) -> sqlx::Result<Self> {
+        Ok(Self { connection: Some(pool.acquire().await?) })
+    }
+
+    /// Every answer was read, and no transaction is open.
+    pub(crate) fn give_back(mut self) {
+        self.connection = None;
+    }
+}
+
+impl Deref for Lent {
+    type Target = MySqlConnection;
+
+    fn deref(&self) -> &MySqlConnection {
+        match &self.connection {
+            Some(connection) => connection,
+            None => unreachable!("who gives it back has it no more"),
+        }
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut MySqlConnection {
+        match &mut self.connection {
+            Some(connection) => connection,
+            None => unreachable!("who gives it back has it no more"),
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take().map(PoolConnection::detach) else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            // The server would complain of one that is just gone.
+            runtime.spawn(tokio::time::timeout(LEAVE, connection.close()));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Where the databases differ: a few words of SQL, and how a conflict between writers shows.
+
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::{MySql, Sqlite};
+
+/// The words that differ.
+pub(crate) trait Dialect {
+    /// Begins a transaction that writes.
+    const BEGIN: &'static str;
+    /// Begins an INSERT of many rows. SQLite keeps every page as it was before such a statement, in a file, to take it back alone where
+    /// it fails; whatever fails here takes back the whole transaction.
+    const INSERT: &'static str;
+    /// Ends a SELECT whose rows this transaction is going to change.
+    const FOR_UPDATE: &'static str;
+    /// Ends the INSERT of a location. A checksum that is known stays as long as the size does.
+    const SEEN_AGAIN: &'static str;
+    /// The number that the last INSERT of this connection gave.
+    const LAST_ID: &'static str;
+    /// Ends the INSERT of a store.
+    const SAME_STORE: &'static str;
+    /// Ends the INSERT of a writer.
+    const SAME_WRITER: &'static str;
+}
+
+impl Dialect for Sqlite {
+    const BEGIN: &'static str = "begin immediate";
+    const INSERT: &'static str = "insert or fail into ";
+    const FOR_UPDATE: &'static str = "";
+    const LAST_ID: &'static str = "select last_insert_rowid()";
+    const SEEN_AGAIN: &'static str = " on conflict (store_id, path_hash, package_id) do update set \
+        checksum_kind = case when excluded.checksum is null and size = excluded.size then checksum_kind else excluded.checksum_kind end, \
+        checksum = case when excluded.checksum is null and size = excluded.size then checksum else excluded.checksum end, \
+        size = excluded.size, mtime_ns = excluded.mtime_ns, header_start = excluded.header_start, \
+        header_end = excluded.header_end, signing_key = excluded.signing_key, last_seen = excluded.last_seen, gone_at = null";
+    const SAME_STORE: &'static str = " on conflict (name) do update set \
+        tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority";
+    const SAME_WRITER: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
+}
+
+impl Dialect for MySql {
+    const BEGIN: &'static str = "begin";
+    const INSERT: &'static str = "insert into ";
+    const FOR_UPDATE: &'static str = " for update";
+    const LAST_ID: &'static str = "select cast(last_insert_id() as signed)";
+    const SEEN_AGAIN: &'static str = " on duplicate key update \
+        checksum_kind = case when values(checksum) is null and size = values(size) then checksum_kind else values(checksum_kind) end, \
+        checksum = case when values(checksum) is null and size = values(size) then checksum else values(checksum) end, \
+        size = values(size), mtime_ns = values(mtime_ns), header_start = values(header_start), \
+        header_end = values(header_end), signing_key = values(signing_key), last_seen = values(last_seen), gone_at = null";
+    const SAME_STORE: &'static str = " on duplicate key update \
+        tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority)";
+    const SAME_WRITER: &'static str = " on duplicate key update sequence = sequence + 1";
+}
+
+/// What a MySQL connection of a writer sets: a value that does not fit is an error and never shortened, and a reader's gaps are
+/// not locked, which would make parallel writers collide.
+pub(crate) const MYSQL_WRITER: [&str; 2] = [
+    "set session sql_mode = concat(@@session.sql_mode, ',STRICT_ALL_TABLES')",
+    "set session transaction isolation level read committed",
+];
+
+/// When the way to a writer vanishes in the middle of a transaction, the server keeps its locks until it notices, which takes hours: the
+/// same writer, on its next connection, would wait for itself. MariaDB ends transactions that stand still; it does not know MySQL's way.
+pub(crate) const MARIADB_END_IDLE_TRANSACTIONS: &str = "set session idle_transaction_timeout = 5";
+/// MySQL ends connections alone; a writer that is not in a transaction gets another one when it needs it.
+pub(crate) const MYSQL_END_IDLE_CONNECTIONS: &str = "set session wait_timeout = 60";
+
+/// Did this transaction lose against another one, so that it is worth another try?
+///
+/// MySQL: 1213 deadlock (and Galera's certification conflict), 1205 lock wait timeout, 1047 node is not ready, 1062 another
+/// writer was faster with the same package. SQLite: busy, locked.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.try_downcast_ref::<MySqlDatabaseError>() {
+        Some(error) => matches!(error.number(), 1213 | 1205 | 1047 | 1062),
+        None => error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| matches!(code & 0xff, 5 | 6)),
+    }
+}
+
+/// Was the connection a dead one, left over from before the database restarted?
+pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => {
+            // 1053 server shutdown, 1927 connection killed, 2006 gone away, 4031 closed for inactivity
+            error
+                .try_downcast_ref::<MySqlDatabaseError>()
+                .is_some_and(|error| matches!(error.number(), 1053 | 1927 | 2006 | 4031))
+        }
+        _ => false,
+    }
+}
+
+/// Is the database out of reach, perhaps for a moment? It is if a connection broke, if none can be had, or if it says so itself.
+pub(crate) fn is_away(error: &sqlx::Error) -> bool {
+    is_lost(error)
+        || match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
+            sqlx::Error::Database(error) => {
+                // 1040 too many connections, 1203 and 1226 too many of this user
+                error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| matches!(error.number(), 1040 | 1203 | 1226))
+            }
+            _ => false,
+        }
+}
+
+/// Could SQLite not read or write its file?
+pub(crate) fn is_input_output(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    // 8 read-only, 10 input or output, 14 cannot be opened
+    error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| matches!(code & 0xff, 8 | 10 | 14))
+}
+
+/// Is a table missing?
+pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.try_downcast_ref::<MySqlDatabaseError>() {
+        Some(error) => error.number() == 1146,
+        None => error.message().starts_with("no such table"),
+    }
+}

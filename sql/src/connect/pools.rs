@@ -1,0 +1,251 @@
+//! The pools: how connections are made, and how an SQLite file is watched.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::mysql::MySqlPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, MySqlConnection, MySqlPool, SqlitePool};
+
+use super::dialect;
+use crate::{DatabaseUrl, Result};
+
+/// Connections of a reader: more only queue up inside the database.
+pub(crate) const READERS: u32 = 16;
+/// Connections of a writer to an SQLite file: while a transaction is written, those who read archives ask what the index holds.
+const SQLITE_WRITERS: u32 = 2;
+/// How long SQLite waits for another writer before it says that there is one.
+const BUSY: Duration = Duration::from_secs(5);
+/// How long an idle connection of a writer may take to show that it lives. One whose host vanished never would.
+const PING: Duration = Duration::from_secs(3);
+
+/// What an [`Index`](crate::Index) is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The gateway: SELECT alone, short waits.
+    ReadOnly,
+    /// The indexer: may create an SQLite file, and waits for a database that is away ([`Index::waiting`](crate::Index::waiting)).
+    ReadWrite,
+}
+
+/// A database in memory.
+pub(crate) fn memory() -> SqlitePool {
+    // Every connection would be a database of its own.
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(SqliteConnectOptions::new().in_memory(true))
+}
+
+/// A file.
+pub(crate) fn sqlite(path: &Path, access: Access, patience: Duration) -> SqlitePool {
+    // A writer's transaction is begun again: what it waits for is told in between.
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience.min(BUSY));
+    let pool = SqlitePoolOptions::new().acquire_timeout(patience).test_before_acquire(false);
+    match access {
+        Access::ReadWrite => pool.max_connections(SQLITE_WRITERS).connect_lazy_with(
+            options
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Normal)
+                .pragma("cache_size", "-65536")
+                .disable_statement_logging(),
+        ),
+        Access::ReadOnly => {
+            let file = Arc::new(WatchedFile::new(path));
+            let opened = file.clone();
+            pool.max_connections(4)
+                .before_acquire(move |_, connection| {
+                    let current = file.is_unchanged_for(connection.age);
+                    Box::pin(async move { Ok(current) })
+                })
+                .after_connect(move |_, _| {
+                    let matches = opened.matches_its_log();
+                    Box::pin(async move { matches.map_err(sqlx::Error::from) })
+                })
+                .connect_lazy_with(options.read_only(true))
+        }
+    }
+}
+
+/// A server.
+pub(crate) fn mysql(url: &DatabaseUrl, access: Access, patience: Duration) -> Result<MySqlPool> {
+    let options = url.mysql_options()?;
+    let pool = MySqlPoolOptions::new().acquire_timeout(patience).acquire_slow_threshold(patience);
+    Ok(match access {
+        Access::ReadOnly => pool.max_connections(READERS).test_before_acquire(false).connect_lazy_with(options),
+        Access::ReadWrite => {
+            let options = options.disable_statement_logging();
+            let again = options.clone();
+            pool.max_connections(4)
+                .test_before_acquire(false)
+                .before_acquire(move |connection, _| {
+                    let again = again.clone();
+                    Box::pin(async move {
+                        if !matches!(tokio::time::timeout(PING, connection.ping()).await, Ok(Ok(()))) {
+                            // In its place, for what is dropped is cut off at once. Were it refused here, sqlx would take leave of it, and
+                            // through TLS wait for an answer.
+                            *connection = again.connect().await?;
+                            prepare_to_write(connection).await?;
+                        }
+                        Ok(true)
+                    })
+                })
+                .after_connect(|connection, _| Box::pin(prepare_to_write(connection)))
+                .connect_lazy_with(options)
+        }
+    })
+}
+
+/// What a new connection of a writer is told.
+async fn prepare_to_write(connection: &mut MySqlConnection) -> sqlx::Result<()> {
+    for statement in dialect::MYSQL_WRITER {
+        sqlx::raw_sql(statement).execute(&mut *connection).await?;
+    }
+    if sqlx::raw_sql(dialect::MARIADB_END_IDLE_TRANSACTIONS).execute(&mut *connection).await.is_err() {
+        sqlx::raw_sql(dialect::MYSQL_END_IDLE_CONNECTIONS).execute(&mut *connection).await?;
+    }
+    // Who may not say so is told what the server says when a table is made.
+    Ok(())
+}
+
+/// May the pool's file be written, or read at least? SQLite would open a file that is read-only nevertheless, and leave read-only
+/// files beside it, which keep every later writer out.
+pub(crate) fn may_open(pool: &SqlitePool, writes: bool) -> io::Result<()> {
+    match File::options().write(writes).read(true).open(pool.connect_options().get_filename()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// May the pool's file and the log beside it be written?
+pub(crate) fn may_write(pool: &SqlitePool) -> io::Result<()> {
+    let options = pool.connect_options();
+    let mut log = options.get_filename().as_os_str().to_owned();
+    log.push("-wal");
+    for file in [options.get_filename(), Path::new(&log)] {
+        File::options().append(true).open(file)?;
+    }
+    Ok(())
+}
+
+/// Notices that another file stands where the pool's connections found theirs. While one of them is open its file's number is not
+/// given out again, so device and number tell files apart.
+struct WatchedFile {
+    path: PathBuf,
+    /// `PATH-wal`, where SQLite keeps what is not in the file yet. It says nothing of the file that it belongs to.
+    log: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+/// What stood there when it was last looked.
+struct Seen {
+    file: Option<Number>,
+    /// Since when the file is the one that it is.
+    since: Instant,
+    log: Option<Number>,
+    /// The file that stood there when the log came.
+    owner: Option<Number>,
+}
+
+/// Device and number of a file.
+type Number = (u64, u64);
+
+impl WatchedFile {
+    fn new(path: &Path) -> Self {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let (path, log) = (PathBuf::from(path), PathBuf::from(log));
+        let file = number(&path).unwrap_or_default();
+        let seen = Seen { file, since: Instant::now(), log: number(&log).unwrap_or_default(), owner: file };
+        Self { path, log, seen: Mutex::new(seen) }
+    }
+
+    fn look(&self) -> MutexGuard<'_, Seen> {
+        let (file, log) = (number(&self.path), number(&self.log));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be looked at is not taken for another one.
+        let (Ok(file), Ok(log)) = (file, log) else { return seen };
+        if seen.file != file {
+            (seen.file, seen.since) = (file, Instant::now());
+        }
+        if file.is_some() && (seen.log != log || seen.owner.is_none()) {
+            (seen.log, seen.owner) = (log, file);
+        }
+        seen
+    }
+
+    /// Is the file that stands there now the one that a connection of this age has open?
+    fn is_unchanged_for(&self, connection_age: Duration) -> bool {
+        connection_age < self.look().since.elapsed()
+    }
+
+    /// SQLite takes whatever log it finds for the file's own, and another file's pages for those of this one: what is in it would be
+    /// absent.
+    fn matches_its_log(&self) -> io::Result<()> {
+        let is_stale = {
+            let seen = self.look();
+            seen.file.is_some() && seen.log.is_some() && seen.owner != seen.file
+        };
+        if is_stale && self.log.metadata().is_ok_and(|log| log.len() > 0) {
+            let (path, log) = (self.path.display(), self.log.display());
+            return Err(io::Error::other(format!(
+                "{path}: expected a log of its own beside it, found {log} of the file that stood there before: stop who writes there, and \
+                 remove it with its -shm"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// `None` where there is no file.
+fn number(path: &Path) -> io::Result<Option<Number>> {
+    match path.metadata() {
+        Ok(file) => Ok(Some((file.dev(), file.ino()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_log_belongs_to_the_file_that_it_came_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, log, other, moved] = ["i", "i-wal", "o", "m"].map(|name| folder.path().join(name));
+        for file in [&path, &log, &other] {
+            fs::write(file, "x").unwrap();
+        }
+        let watched = WatchedFile::new(&path);
+        assert!(watched.matches_its_log().is_ok());
+        // It goes and comes back.
+        fs::rename(&path, &moved).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+        fs::rename(&moved, &path).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+        // Another one, and the first again.
+        fs::rename(&path, &moved).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert!(watched.matches_its_log().unwrap_err().to_string().contains("of the file that stood there before"));
+        fs::rename(&path, &other).unwrap();
+        fs::rename(&moved, &path).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+        // Another one with a log of its own, or with none.
+        fs::rename(&other, &path).unwrap();
+        assert!(watched.matches_its_log().is_err());
+        fs::write(&moved, "y").unwrap();
+        fs::rename(&moved, &log).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+        fs::remove_file(&log).unwrap();
+        assert!(watched.matches_its_log().is_ok());
+    }
+}

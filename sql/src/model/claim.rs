@@ -1,0 +1,72 @@
+//! Packages that are known by name before their header was read.
+
+use artifact::{BuildId, Kind, Nevra};
+
+use super::import::{NewLocation, check_length, check_location, check_names, shown};
+use super::rows::State;
+use crate::Result;
+
+/// A package that repository metadata or an old database names, with the build-ids that it is stated to have. Its header was not read:
+/// what [`crate::Index::insert_claimed`] takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Who states it.
+    pub origin: Origin,
+    /// Name, epoch, version, release, arch.
+    pub nevra: Nevra,
+    /// File name of the source package, where it is known.
+    pub source_rpm: Option<String>,
+    /// The distribution. Empty if unknown.
+    pub distro: String,
+    /// Build-ids. None is fine: the package is known then, and its header waits to be read.
+    pub claims: Vec<Claim>,
+    /// Where the package is, where that is known.
+    pub location: Option<NewLocation>,
+    /// The repository (`repositories.id`) that lists it.
+    pub repository_id: Option<i64>,
+}
+
+/// One build-id of a [`Claimed`] package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The build-id.
+    pub build_id: BuildId,
+    /// What the file is said to be.
+    pub kind: Kind,
+    /// Path of the link or file that names it.
+    pub link_path: Option<String>,
+}
+
+/// Who names a package whose header was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The metadata of a repository.
+    Repository,
+    /// A database of the original darkserver.
+    Legacy,
+}
+
+impl Origin {
+    /// The state of such a package.
+    pub(crate) fn state(self) -> State {
+        match self {
+            Self::Repository => State::Claimed,
+            Self::Legacy => State::Legacy,
+        }
+    }
+}
+
+impl Claimed {
+    /// Checks that every value fits the schema.
+    ///
+    /// # Errors
+    /// [`crate::Error::TooLong`] names the package, the value and its limit.
+    pub fn check(&self) -> Result<()> {
+        let subject = shown(&self.nevra.nvra());
+        check_names(&subject, &self.nevra, self.source_rpm.as_deref(), &self.distro)?;
+        for claim in &self.claims {
+            check_length(&subject, "path of a link", 4096, claim.link_path.as_deref().unwrap_or_default().len())?;
+        }
+        self.location.as_ref().map_or(Ok(()), |location| check_location(&subject, location))
+    }
+}

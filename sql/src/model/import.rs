@@ -1,0 +1,185 @@
+//! What goes into the index.
+
+use std::fs::Metadata;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+
+use artifact::{Artifact, Nevra, Package};
+
+use crate::{Error, Result};
+
+/// Longest path, bytes: PATH_MAX of Linux.
+const MAX_PATH_BYTES: usize = 4096;
+/// Longest name of a file, bytes: NAME_MAX of Linux. No longer one can be installed.
+const MAX_FILE_NAME_BYTES: usize = 255;
+
+/// A package as found in one archive: what [`crate::Index::insert`] takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// What the header says.
+    pub package: Package,
+    /// The distribution, if the importer was told: wins over a stored one. `None`: [`Package::dist_tag`], or what is stored.
+    pub distro: Option<String>,
+    /// The files with a build-id.
+    pub artifacts: Vec<Artifact>,
+    /// The places of its include files ([`artifact::includes`]).
+    pub includes: Vec<String>,
+    /// May the package hold build-ids that are not among `artifacts`?
+    pub open: bool,
+    /// Where the archive is.
+    pub location: NewLocation,
+}
+
+/// Where an archive was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLocation {
+    /// The store.
+    pub store_id: i64,
+    /// The archive's path below the store's base URL or root; no slash at its start.
+    pub path: String,
+    /// Size of the archive in bytes.
+    pub size: u64,
+    /// The archive's modification time, nanoseconds since 1970.
+    pub mtime_ns: Option<i64>,
+    /// The main header's bytes inside the archive.
+    pub header: Option<Range<u64>>,
+    /// A checksum of the archive, as (name of the algorithm, bytes): `("sha256", ...)`.
+    pub checksum: Option<(String, Vec<u8>)>,
+    /// Key id of the archive's signature, lower-case hex.
+    pub signing_key: Option<String>,
+}
+
+/// What one [`crate::Index::insert`] changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inserted {
+    /// Packages that the index did not know.
+    pub packages_new: u64,
+    /// Packages that were open and are complete now.
+    pub packages_refined: u64,
+    /// Artifacts written for these packages.
+    pub artifacts: u64,
+    /// Locations written, new or seen again.
+    pub locations: u64,
+}
+
+impl Import {
+    /// Checks that every value fits the schema. [`crate::Index::insert`] does so too, and refuses the whole batch then.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] names the package, the value and its limit; [`Error::Value`] what a value means.
+    pub fn check(&self) -> Result<()> {
+        let nvra = self.package.nevra.nvra();
+        let source_rpm = self.package.source_rpm.as_deref();
+        let subject = shown(&nvra);
+        check_names(&subject, &self.package.nevra, source_rpm, self.distro.as_deref().unwrap_or_default())?;
+        for artifact in &self.artifacts {
+            check_length(&subject, "path of a file", MAX_PATH_BYTES, artifact.path.len())?;
+            check_length(&subject, "name of a file", MAX_FILE_NAME_BYTES, split_path(&artifact.path).1.len())?;
+            if artifact.path.contains('\0') {
+                let found = shown(&artifact.path);
+                return Err(Error::Value { what: "path of a file", expected: "no NUL", found });
+            }
+            if artifact.ordinal >= 1 << 23 {
+                return Err(Error::Value { what: "ordinal", expected: "less than 2^23", found: artifact.ordinal.to_string() });
+            }
+        }
+        check_location(&subject, &self.location)
+    }
+}
+
+/// Checks what a package is called.
+pub(crate) fn check_names(subject: &str, nevra: &Nevra, source_rpm: Option<&str>, distro: &str) -> Result<()> {
+    for (what, limit, text) in [
+        ("name", 255, nevra.name.as_str()),
+        ("version", 255, &nevra.version),
+        ("release", 255, &nevra.release),
+        ("arch", 64, &nevra.arch),
+        ("source package", 255, source_rpm.unwrap_or_default()),
+        ("distro", 255, distro),
+    ] {
+        check_length(subject, what, limit, text.len())?;
+    }
+    Ok(())
+}
+
+/// Checks where an archive is.
+pub(crate) fn check_location(subject: &str, location: &NewLocation) -> Result<()> {
+    if location.path.is_empty() || location.path.ends_with('/') {
+        let found = shown(&location.path);
+        return Err(Error::Value { what: "path of the archive", expected: "the name of a file", found });
+    }
+    let check = |what, limit, length| check_length(subject, what, limit, length);
+    check("path of the archive", MAX_PATH_BYTES, location.path.len())?;
+    check("signing key", 16, location.signing_key.as_deref().unwrap_or_default().len())?;
+    if let Some((kind, bytes)) = &location.checksum {
+        check("name of the checksum", 8, kind.len())?;
+        check("checksum", 64, bytes.len())?;
+    }
+    if i64::try_from(location.size).is_err() {
+        let found = location.size.to_string();
+        return Err(Error::Value { what: "size of an archive", expected: "less than 2^63", found });
+    }
+    if let Some(header) = &location.header
+        && i32::try_from(header.start.max(header.end)).is_err()
+    {
+        return Err(Error::Value { what: "end of a header", expected: "less than 2^31", found: header.end.to_string() });
+    }
+    Ok(())
+}
+
+/// A path as `dir` and `file_name` have it: `/usr/bin/bash` is `/usr/bin` and `bash`, `/x` is `/` and `x`, `x` is empty and `x`.
+pub(crate) fn split_path(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some((dir, name)) => (dir, name),
+        None => ("", path),
+    }
+}
+
+/// The path that [`split_path`] took apart.
+pub(crate) fn join_path(dir: String, file_name: &str) -> String {
+    let mut path = dir;
+    if !path.is_empty() && path != "/" {
+        path.push('/');
+    }
+    path.push_str(file_name);
+    path
+}
+
+/// The time of an archive's last modification, as locations have it: nanoseconds since 1970. `None` if that is beyond what they can say.
+pub fn mtime_ns(archive: &Metadata) -> Option<i64> {
+    archive.mtime().checked_mul(1_000_000_000)?.checked_add(archive.mtime_nsec())
+}
+
+pub(crate) fn check_length(subject: &str, what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if found > expected { Err(Error::TooLong { subject: subject.into(), what, expected, found }) } else { Ok(()) }
+}
+
+/// A name that may be of any length, for a message.
+pub(crate) fn shown(name: &str) -> String {
+    name.chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_was_taken_apart_is_whole_again() {
+        for (path, dir, name) in [
+            ("/usr/bin/bash", "/usr/bin", "bash"),
+            ("/x", "/", "x"),
+            ("x", "", "x"),
+            ("a/x", "a", "x"),
+            ("/usr/", "/usr", ""),
+            ("/", "/", ""),
+            ("", "", ""),
+            ("/a//x", "/a/", "x"),
+        ] {
+            assert_eq!(split_path(path), (dir, name), "{path}");
+            assert_eq!(join_path(dir.to_owned(), name), path, "{path}");
+        }
+        let (dir, name) = split_path("//x");
+        assert_eq!(join_path(dir.to_owned(), name), "/x", "two slashes at the beginning mean one");
+    }
+}

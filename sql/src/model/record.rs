@@ -1,0 +1,88 @@
+//! What comes out of the index: records, packages, locations.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use artifact::{Artifact, Format, Package};
+
+use crate::Store;
+
+/// One row out of the index: an artifact with its package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The package, shared between its records.
+    pub package: Arc<StoredPackage>,
+    /// The artifact.
+    pub artifact: Artifact,
+}
+
+impl Record {
+    /// Whether the file is at its path now. Of a plain file the path is one of a store's directory, and each name has a location: it is
+    /// the longest one that the path ends in. Members of archives stay where they are.
+    pub fn is_at_its_path(&self) -> bool {
+        if self.package.package.format != Format::File {
+            return true;
+        }
+        let path = self.artifact.path.as_str();
+        let is_of = |location: &&Location| path.strip_suffix(location.path.as_str()).is_some_and(|root| root.ends_with('/'));
+        let own =
+            self.package.locations.iter().filter(is_of).max_by_key(|location| (location.path.len(), location.gone_at.is_none()));
+        own.is_some_and(|location| location.gone_at.is_none())
+    }
+}
+
+/// A package with what the index knows beyond its header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPackage {
+    /// Its number in this index. It grows with import on SQLite and on a single MySQL server, not across the nodes of a cluster.
+    /// Lists are ordered by it because it is stable.
+    pub id: i64,
+    /// What the header says.
+    pub package: Package,
+    /// The distribution: what the importer was told, else [`Package::dist_tag`]. May be empty.
+    pub distro: String,
+    /// May it hold build-ids that nobody has looked for yet?
+    pub open: bool,
+    /// Where it is or was, best first: present before gone, then by tier, priority (lower first), store name and path.
+    pub locations: Vec<Location>,
+}
+
+impl StoredPackage {
+    /// How its archive is called: an RPM by its NVRA, anything else as its best location has it. `None` for what is no archive.
+    pub fn archive_name(&self) -> Option<String> {
+        let by_location = || self.locations.first().and_then(|location| location.path.rsplit('/').next()).map(str::to_owned);
+        match self.package.format {
+            Format::Rpm => Some(format!("{}.rpm", self.package.nevra)),
+            Format::Deb | Format::Arch | Format::Tar => by_location(),
+            Format::File => None,
+        }
+    }
+
+    /// The locations that are not gone, best first.
+    pub fn present(&self) -> impl Iterator<Item = &Location> {
+        self.locations.iter().filter(|location| location.gone_at.is_none())
+    }
+}
+
+/// Where a package is or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The store, shared between its locations.
+    pub store: Arc<Store>,
+    /// The archive's path below the store's base URL or root; no slash at its start.
+    pub path: String,
+    /// Size of the archive in bytes.
+    pub size: u64,
+    /// The archive's modification time, nanoseconds since 1970.
+    pub mtime_ns: Option<i64>,
+    /// The main header's bytes inside the archive.
+    pub header: Option<Range<u64>>,
+    /// Key id of the archive's signature.
+    pub signing_key: Option<String>,
+    /// Seconds since 1970.
+    pub first_seen: i64,
+    /// Seconds since 1970.
+    pub last_seen: i64,
+    /// Since when it is no longer there, seconds since 1970. `None` while it is there.
+    pub gone_at: Option<i64>,
+}

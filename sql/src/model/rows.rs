@@ -1,0 +1,293 @@
+//! Rows: what the queries select, and how it becomes records, packages, locations and stores.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use artifact::{Artifact, BuildId, Contents, Format, Kind, Nevra, Package};
+use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
+
+use super::import::join_path;
+use crate::{Location, Record, Store, StoredPackage};
+
+/// Lists are asked in pieces of these lengths, the last one filled up by repeating a value: so few statements are prepared.
+const LIST_LENGTHS: [usize; 4] = [1, 8, 64, 500];
+/// The most values asked for by one statement.
+pub(crate) const LIST: usize = 500;
+
+/// Writes `column in (?, ...)`. `values` holds 1 to [`LIST`].
+pub(crate) fn push_list<'t, DB, T>(query: &mut QueryBuilder<DB>, column: &'static str, values: &[T])
+where
+    DB: Database,
+    T: Copy + Encode<'t, DB> + Type<DB>,
+{
+    let length = LIST_LENGTHS.into_iter().find(|length| *length >= values.len()).unwrap_or(values.len());
+    query.push(column).push(" in (");
+    let mut list = query.separated(", ");
+    for value in values.iter().chain(std::iter::repeat_n(values.last(), length - values.len()).flatten()) {
+        list.push_bind(*value);
+    }
+    query.push(")");
+}
+
+/// `packages.state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Named by repository metadata, header not read yet.
+    Claimed,
+    /// Named by an old database, header not read yet.
+    Legacy,
+    /// May hold build-ids that are not in `artifacts`.
+    Open,
+    /// All its build-ids are in `artifacts`.
+    Complete,
+}
+
+impl State {
+    const ALL: [Self; 4] = [Self::Claimed, Self::Legacy, Self::Open, Self::Complete];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Legacy => "legacy",
+            Self::Open => "open",
+            Self::Complete => "complete",
+        }
+    }
+
+    pub(crate) fn of(word: &str) -> sqlx::Result<Self> {
+        let state = Self::ALL.into_iter().find(|state| state.as_str() == word);
+        state.ok_or_else(|| broken(format!("packages.state: expected one of {:?}, found {word:?}", Self::ALL)))
+    }
+}
+
+/// An artifact.
+#[derive(FromRow)]
+pub(crate) struct ArtifactRow {
+    pub(crate) package_id: i64,
+    ordinal: i64,
+    build_id: String,
+    kind: String,
+    has_dwarf: Option<bool>,
+    dir: String,
+    file_name: String,
+    file_size: Option<i64>,
+    file_mtime: Option<i64>,
+    sha256: Option<String>,
+}
+
+/// What [`ArtifactRow`] is made of, of `artifacts a`.
+macro_rules! artifact_columns {
+    () => {
+        "a.package_id, a.ordinal, a.build_id, a.kind, a.has_dwarf, a.dir, a.file_name, a.size as file_size, a.mtime as file_mtime, \
+         a.sha256"
+    };
+}
+pub(crate) use artifact_columns;
+
+/// A package whose header was read, with one of its locations, or none.
+#[derive(FromRow)]
+pub(crate) struct PackageRow {
+    id: i64,
+    format: String,
+    identity: String,
+    name: String,
+    epoch: Option<i64>,
+    version: String,
+    release: String,
+    arch: String,
+    source_rpm: Option<String>,
+    distro: String,
+    built_at: Option<i64>,
+    state: String,
+    #[sqlx(flatten)]
+    location: LocationRow,
+    #[sqlx(flatten)]
+    store: StoreRow,
+}
+
+/// What [`PackageRow`] is made of, of `packages p`, `locations l` and `stores s`.
+macro_rules! package_columns {
+    () => {
+        "p.id, p.format, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source_rpm, p.distro, p.built_at, p.state, \
+         l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, l.gone_at, \
+         s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority"
+    };
+}
+pub(crate) use package_columns;
+
+/// Where packages `p` are, for the same.
+macro_rules! package_locations {
+    () => {
+        " left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id"
+    };
+}
+pub(crate) use package_locations;
+
+/// An artifact and its package with one of the package's locations, or none.
+#[derive(FromRow)]
+pub(crate) struct RecordRow {
+    #[sqlx(flatten)]
+    pub(crate) artifact: ArtifactRow,
+    #[sqlx(flatten)]
+    pub(crate) package: PackageRow,
+}
+
+#[derive(FromRow)]
+struct LocationRow {
+    path: Option<String>,
+    size: Option<i64>,
+    mtime_ns: Option<i64>,
+    header_start: Option<i64>,
+    header_end: Option<i64>,
+    signing_key: Option<String>,
+    first_seen: Option<i64>,
+    last_seen: Option<i64>,
+    gone_at: Option<i64>,
+}
+
+#[derive(FromRow)]
+pub(crate) struct StoreRow {
+    store_id: Option<i64>,
+    store_name: Option<String>,
+    tier: Option<String>,
+    base_url: Option<String>,
+    root: Option<String>,
+    priority: Option<i64>,
+}
+
+/// Records, each once, by package id, ordinal and build-id.
+pub(crate) fn to_records(artifacts: Vec<(i64, Artifact)>, packages: Vec<StoredPackage>) -> sqlx::Result<Vec<Record>> {
+    let packages: HashMap<i64, Arc<StoredPackage>> =
+        packages.into_iter().map(|package| (package.id, Arc::new(package))).collect();
+    let mut records = Vec::with_capacity(artifacts.len());
+    for (package_id, artifact) in artifacts {
+        let package = packages
+            .get(&package_id)
+            .ok_or_else(|| broken(format!("an artifact of package {package_id}, which does not exist")))?;
+        records.push(Record { package: package.clone(), artifact });
+    }
+    records.sort_by(|a, b| key(a).cmp(&key(b)));
+    // A package at several locations comes in several rows.
+    records.dedup_by(|a, b| key(a) == key(b));
+    Ok(records)
+}
+
+/// The primary key of `artifacts`.
+fn key(record: &Record) -> (i64, u32, &BuildId) {
+    (record.package.id, record.artifact.ordinal, &record.artifact.build_id)
+}
+
+/// Packages by id, each with all its locations, each once, best first.
+pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPackage>> {
+    let mut packages: BTreeMap<i64, StoredPackage> = BTreeMap::new();
+    let mut stores: HashMap<i64, Arc<Store>> = HashMap::new();
+    for row in rows {
+        let epoch = row.epoch.map(u32::try_from).transpose().map_err(broken)?;
+        let nevra = Nevra { name: row.name, epoch, version: row.version, release: row.release, arch: row.arch };
+        let location = match row.store.into_store()? {
+            Some(store) => {
+                let store = stores.entry(store.id).or_insert_with(|| Arc::new(store)).clone();
+                row.location.into_location(store)?
+            }
+            None => None,
+        };
+        if let Some(package) = packages.get_mut(&row.id) {
+            package.locations.extend(location);
+            continue;
+        }
+        let identity = row.identity.parse().map_err(broken)?;
+        let format = to_format(&row.format)?;
+        let package = Package { format, nevra, source_rpm: row.source_rpm, identity, built_at: row.built_at };
+        let open = State::of(&row.state)? == State::Open;
+        packages.insert(
+            row.id,
+            StoredPackage { id: row.id, package, distro: row.distro, open, locations: location.into_iter().collect() },
+        );
+    }
+    let mut packages: Vec<StoredPackage> = packages.into_values().collect();
+    for package in &mut packages {
+        package.locations.sort_by(|a, b| best_first(a).cmp(&best_first(b)));
+        package.locations.dedup_by(|a, b| a.store.id == b.store.id && a.path == b.path);
+    }
+    Ok(packages)
+}
+
+/// The order in which locations are tried.
+fn best_first(location: &Location) -> impl Ord + '_ {
+    let store = &location.store;
+    (location.gone_at.is_some(), store.tier, store.priority, &store.name, &location.path)
+}
+
+impl ArtifactRow {
+    pub(crate) fn into_artifact(self) -> sqlx::Result<(i64, Artifact)> {
+        let contents = match (self.file_size, self.file_mtime, self.sha256) {
+            (Some(size), Some(mtime), Some(digits)) => {
+                let sha256 = faster_hex::hex_decode_array(digits.as_bytes()).map_err(broken)?;
+                Some(Contents { size: to_unsigned(size)?, mtime, sha256 })
+            }
+            _ => None,
+        };
+        let kind = Kind::of(&self.kind)
+            .ok_or_else(|| broken(format!("artifacts.kind: expected one of {:?}, found {:?}", Kind::ALL, self.kind)))?;
+        let artifact = Artifact {
+            ordinal: self.ordinal.try_into().map_err(broken)?,
+            build_id: self.build_id.parse().map_err(broken)?,
+            kind,
+            dwarf: self.has_dwarf,
+            path: join_path(self.dir, &self.file_name),
+            contents,
+        };
+        Ok((self.package_id, artifact))
+    }
+
+    pub(crate) fn dir_and_file_name(&self) -> (&str, &str) {
+        (&self.dir, &self.file_name)
+    }
+}
+
+impl LocationRow {
+    fn into_location(self, store: Arc<Store>) -> sqlx::Result<Option<Location>> {
+        let (Some(path), Some(size), Some(first_seen), Some(last_seen)) = (self.path, self.size, self.first_seen, self.last_seen)
+        else {
+            return Ok(None);
+        };
+        let header = match (self.header_start, self.header_end) {
+            (Some(start), Some(end)) => Some(Range { start: to_unsigned(start)?, end: to_unsigned(end)? }),
+            _ => None,
+        };
+        let Self { mtime_ns, signing_key, gone_at, .. } = self;
+        let size = to_unsigned(size)?;
+        Ok(Some(Location { store, path, size, mtime_ns, header, signing_key, first_seen, last_seen, gone_at }))
+    }
+}
+
+impl StoreRow {
+    pub(crate) fn into_store(self) -> sqlx::Result<Option<Store>> {
+        let (Some(id), Some(name), Some(tier), Some(priority)) = (self.store_id, self.store_name, self.tier, self.priority)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Store {
+            id,
+            name,
+            tier: tier.parse().map_err(broken)?,
+            base_url: self.base_url,
+            root: self.root.map(Into::into),
+            priority: i32::try_from(priority).map_err(broken)?,
+        }))
+    }
+}
+
+pub(crate) fn to_format(word: &str) -> sqlx::Result<Format> {
+    Format::of(word).ok_or_else(|| broken(format!("packages.format: expected one of {:?}, found {word:?}", Format::ALL)))
+}
+
+pub(crate) fn to_unsigned(value: i64) -> sqlx::Result<u64> {
+    value.try_into().map_err(broken)
+}
+
+/// A row that this program cannot have written.
+pub(crate) fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}

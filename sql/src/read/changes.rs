@@ -1,0 +1,229 @@
+//! What came: which build-ids each transaction brought, for readers that keep a filter of the whole index.
+//!
+//! A transaction that inserts counts up its writer's row in `writers` and leaves a row in `changes` with the hashes of its
+//! build-ids. It holds the writer's row until it ends, so that the next one of this writer gets its number only afterwards: who
+//! sees a number sees everything up to it, on whatever node. Neither clocks nor auto-increment values matter.
+
+use std::collections::BTreeMap;
+
+use artifact::BuildId;
+
+use crate::connect::db::{Db, Lent};
+use crate::model::rows::broken;
+use crate::{Index, Result};
+
+/// Transactions of one writer in an answer: one has 2 MiB at most, and what takes longer than a reader waits would be asked for ever.
+const MOST_ROWS: i64 = 8;
+
+/// The last transaction of a writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its number, from 1.
+    pub sequence: i64,
+    /// Random, so that two indexes with the same numbers differ. `None` if it was written by a program that noted no changes.
+    pub mark: Option<i64>,
+}
+
+/// The last transaction of every writer: a state of the index.
+pub type Heads = BTreeMap<String, Head>;
+
+/// What came since a known state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// The first of it, or all.
+    Since {
+        /// The state up to which that is.
+        heads: Heads,
+        /// The hashes ([`hash`]) of the build-ids that came.
+        hashes: Vec<u64>,
+        /// Is that the state now? If not, the rest can be asked for.
+        is_all: bool,
+    },
+    /// Who answered does not have what is known: a node that lags, or an older copy of the index. Why.
+    Behind(String),
+    /// It cannot be told: it was pruned, or this is another index. Why.
+    Lost(String),
+}
+
+/// What stands for a build-id in `changes` and in filters: FNV-1a with 64 bits. The same in every version: it is stored.
+pub fn hash(build_id: &BuildId) -> u64 {
+    build_id.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Runs a body with one connection, so that all of it is answered by one node. The body may be dropped in the middle, see [`Lent`].
+macro_rules! on_one_connection {
+    ($db:expr, |$connection:ident, $backend:ident| $body:expr) => {
+        match $db {
+            Db::Sqlite(pool) => {
+                type $backend = sqlx::Sqlite;
+                let mut held = pool.acquire().await?;
+                let $connection = &mut *held;
+                $body
+            }
+            Db::MySql(pool) => {
+                type $backend = sqlx::MySql;
+                let mut lent = Lent::from(pool).await?;
+                let $connection = &mut *lent;
+                let result = $body;
+                lent.give_back();
+                result
+            }
+        }
+    };
+}
+
+pub(crate) use on_one_connection;
+
+/// Reads [`Heads`].
+macro_rules! heads {
+    ($connection:expr, $backend:ident) => {{
+        let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as::<$backend, _>(
+            "select w.writer, w.sequence, c.mark from writers w \
+             left join changes c on c.writer = w.writer and c.sequence = w.sequence",
+        )
+        .fetch_all(&mut *$connection)
+        .await?;
+        rows.into_iter().map(|(writer, sequence, mark)| (writer, $crate::Head { sequence, mark })).collect::<$crate::Heads>()
+    }};
+}
+pub(crate) use heads;
+
+impl Index {
+    /// The state of the index now.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn heads(&self) -> Result<Heads> {
+        self.reading("reading writers", || async {
+            on_one_connection!(&self.db, |connection, Backend| Ok(heads!(connection, Backend)))
+        })
+        .await
+    }
+
+    /// What came into the index since it was in the state `known`; if that is much, the first of it.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn changes(&self, known: &Heads) -> Result<Changes> {
+        self.reading("reading changes", || async {
+            on_one_connection!(&self.db, |connection, Backend| {
+                let heads = heads!(connection, Backend);
+                let (mut followed, mut hashes) = (heads.clone(), Vec::new());
+                let mut found = compare(known, &heads);
+                for (writer, head) in &mut followed {
+                    let since = known.get(writer).copied().unwrap_or(Head { sequence: 0, mark: None });
+                    if found.is_some() || head.sequence == since.sequence {
+                        continue;
+                    }
+                    // The known row comes along to be recognized, without its hashes.
+                    let rows: Vec<(i64, i64, Option<Vec<u8>>)> = sqlx::query_as::<Backend, _>(
+                        "select sequence, mark, case when sequence > ? then build_ids end from changes \
+                         where writer = ? and sequence between ? and ? order by sequence limit ?",
+                    )
+                    .bind(since.sequence)
+                    .bind(writer.as_str())
+                    .bind(since.sequence)
+                    .bind(head.sequence)
+                    .bind(1 + MOST_ROWS)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                    if let Some((sequence, mark, _)) = rows.last().filter(|_| rows.len() as i64 > MOST_ROWS) {
+                        *head = Head { sequence: *sequence, mark: Some(*mark) };
+                    }
+                    found = collect(writer, since, *head, rows, &mut hashes)?;
+                }
+                let is_all = followed == heads;
+                Ok(found.unwrap_or(Changes::Since { heads: followed, hashes, is_all }))
+            })
+        })
+        .await
+    }
+}
+
+/// Is `heads` no later state than `known`, or of another index?
+fn compare(known: &Heads, heads: &Heads) -> Option<Changes> {
+    for (writer, known) in known {
+        let found = heads.get(writer).map_or(0, |head| head.sequence);
+        if found < known.sequence {
+            return Some(Changes::Behind(format!("{writer}: expected transaction {} or later, found {found}", known.sequence)));
+        }
+        if heads.get(writer).is_some_and(|head| head.sequence == known.sequence && head.mark != known.mark) {
+            return Some(Changes::Lost(format!("{writer}: transaction {} is another one than it was", known.sequence)));
+        }
+    }
+    None
+}
+
+/// Adds the hashes of one writer's transactions after `since`, up to `head`; or says why not.
+fn collect(
+    writer: &str,
+    since: Head,
+    head: Head,
+    mut rows: Vec<(i64, i64, Option<Vec<u8>>)>,
+    hashes: &mut Vec<u64>,
+) -> sqlx::Result<Option<Changes>> {
+    let lost = |why: &str| Ok(Some(Changes::Lost(format!("{writer}: {why}"))));
+    if since.sequence > 0 {
+        match rows.first() {
+            Some((sequence, mark, _)) if *sequence == since.sequence && Some(*mark) == since.mark => drop(rows.remove(0)),
+            Some((sequence, ..)) if *sequence == since.sequence => {
+                return lost(&format!("transaction {sequence} is another one than it was"));
+            }
+            _ => return lost(&format!("changes since transaction {} are not kept any more", since.sequence)),
+        }
+    }
+    let mut next = since.sequence + 1;
+    for (sequence, _, build_ids) in rows {
+        if sequence != next {
+            return lost(&format!("the changes of transaction {next} are not kept any more"));
+        }
+        let Some(build_ids) = build_ids else { return lost(&format!("transaction {sequence} was too large to be noted")) };
+        let (pieces, rest) = build_ids.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(broken(format!("changes: expected a multiple of 8 bytes, found {}", build_ids.len())));
+        }
+        hashes.extend(pieces.iter().map(|piece| u64::from_le_bytes(*piece)));
+        next += 1;
+    }
+    if next <= head.sequence {
+        return Ok(Some(Changes::Behind(format!("{writer}: transaction {next} is not there yet"))));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_one_that_is_stored() {
+        // The test vectors of FNV-1a.
+        for (text, expected) in [("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)] {
+            assert_eq!(hash(&BuildId::from_bytes(text.as_bytes()).unwrap()), expected, "{text}");
+        }
+    }
+
+    fn row(sequence: i64, build_ids: Option<&[u64]>) -> (i64, i64, Option<Vec<u8>>) {
+        (sequence, 7, build_ids.map(|hashes| hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect()))
+    }
+
+    #[test]
+    fn a_writers_changes_are_taken_without_a_gap_or_not_at_all() {
+        let (since, head) = (Head { sequence: 4, mark: Some(7) }, Head { sequence: 6, mark: Some(7) });
+        let mut hashes = Vec::new();
+        let rows = vec![row(4, None), row(5, Some(&[1, 2])), row(6, Some(&[]))];
+        assert_eq!(collect("w", since, head, rows, &mut hashes).unwrap(), None);
+        assert_eq!(hashes, [1, 2]);
+        let why = |since, rows| match collect("w", since, head, rows, &mut Vec::new()).unwrap() {
+            Some(Changes::Lost(why)) => format!("lost: {why}"),
+            Some(Changes::Behind(why)) => format!("behind: {why}"),
+            other => panic!("{other:?}"),
+        };
+        let (a, b) = (row(5, Some(&[1])), row(6, Some(&[2])));
+        assert!(why(since, vec![a.clone(), b.clone()]).starts_with("lost: w: changes since transaction 4"));
+        assert!(why(since, vec![row(4, None), b.clone()]).starts_with("lost: w: the changes of transaction 5"));
+        assert!(why(since, vec![row(4, None), row(5, None), b.clone()]).contains("too large"));
+        assert!(why(since, vec![row(4, None), a.clone()]).starts_with("behind: w: transaction 6"));
+        assert!(why(Head { mark: Some(8), ..since }, vec![row(4, None), a, b]).contains("another one"));
+    }
+}

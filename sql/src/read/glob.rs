@@ -1,0 +1,199 @@
+//! Patterns of paths, as fnmatch(3) has them with FNM_PATHNAME: `*`, `?` and `[...]` never stand for a slash.
+
+/// A pattern, taken apart.
+pub(crate) struct Glob {
+    /// One for each part between slashes.
+    parts: Vec<Vec<Token>>,
+}
+
+enum Token {
+    /// This character.
+    One(char),
+    /// `?`
+    Any,
+    /// `*`
+    Many,
+    /// `[...]`
+    Set { negated: bool, ranges: Vec<(char, char)> },
+}
+
+impl Glob {
+    /// Takes a pattern apart. There is no wrong one: a `[` without an end is a character like others.
+    pub(crate) fn new(pattern: &str) -> Self {
+        Self { parts: pattern.split('/').map(tokens).collect() }
+    }
+
+    /// Does the whole path match?
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        let mut parts = path.split('/');
+        self.parts.iter().all(|tokens| parts.next().is_some_and(|part| matches(tokens, part))) && parts.next().is_none()
+    }
+
+    /// The literal beginning of the last component, and whether that is all of it: the name of a file, or what it begins with.
+    pub(crate) fn file_name(&self) -> (String, bool) {
+        let tokens = self.parts.last().map_or(&[][..], Vec::as_slice);
+        let literal = |token: &Token| match token {
+            Token::One(character) => Some(*character),
+            _ => None,
+        };
+        let head: String = tokens.iter().map_while(literal).collect();
+        (head, tokens.iter().all(|token| literal(token).is_some()))
+    }
+}
+
+impl Token {
+    fn takes(&self, character: char) -> bool {
+        match self {
+            Self::One(one) => *one == character,
+            Self::Any | Self::Many => true,
+            Self::Set { negated, ranges } => ranges.iter().any(|(first, last)| (*first..=*last).contains(&character)) != *negated,
+        }
+    }
+}
+
+fn tokens(part: &str) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let mut rest = part.chars();
+    while let Some(character) = rest.next() {
+        tokens.push(match character {
+            '?' => Token::Any,
+            // Several are one, and would only cost time.
+            '*' if matches!(tokens.last(), Some(Token::Many)) => continue,
+            '*' => Token::Many,
+            '\\' => Token::One(rest.next().unwrap_or('\\')),
+            '[' => match set(rest.as_str()) {
+                Some((set, behind)) => {
+                    rest = behind.chars();
+                    set
+                }
+                None => Token::One('['),
+            },
+            character => Token::One(character),
+        });
+    }
+    tokens
+}
+
+/// The set whose `[` stands before `text`, and what is behind its `]`.
+fn set(text: &str) -> Option<(Token, &str)> {
+    let (negated, text) = match text.strip_prefix(['!', '^']) {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let (mut ranges, mut rest) = (Vec::new(), text.chars());
+    loop {
+        let first = match rest.next()? {
+            // As the first it is a member.
+            ']' if !ranges.is_empty() => return Some((Token::Set { negated, ranges }, rest.as_str())),
+            '\\' => rest.next()?,
+            character => character,
+        };
+        let mut ahead = rest.clone();
+        let last = match (ahead.next(), ahead.next()) {
+            (Some('-'), Some(last)) if last != ']' => {
+                let last = if last == '\\' { ahead.next()? } else { last };
+                rest = ahead;
+                last
+            }
+            _ => first,
+        };
+        ranges.push((first, last));
+    }
+}
+
+/// Goes back to the last `*` alone: an earlier one could take no more than that.
+fn matches(tokens: &[Token], part: &str) -> bool {
+    let (mut at, mut rest) = (0, part);
+    let mut star: Option<(usize, &str)> = None;
+    loop {
+        match (tokens.get(at), rest.chars().next()) {
+            (Some(Token::Many), _) => {
+                at += 1;
+                star = Some((at, rest));
+                continue;
+            }
+            (Some(token), Some(character)) if token.takes(character) => {
+                at += 1;
+                rest = &rest[character.len_utf8()..];
+                continue;
+            }
+            (None, None) => return true,
+            _ => {}
+        }
+        let Some((behind, from)) = star else { return false };
+        let Some(character) = from.chars().next() else { return false };
+        rest = &from[character.len_utf8()..];
+        star = Some((behind, rest));
+        at = behind;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_fnmatch_has_it() {
+        for (pattern, path, expected) in [
+            ("/usr/bin/ls", "/usr/bin/ls", true),
+            ("/usr/bin/ls", "/usr/bin/lsof", false),
+            ("/usr/bin/l*", "/usr/bin/ls", true),
+            ("/usr/bin/*", "/usr/bin/ls", true),
+            ("/usr/*", "/usr/bin/ls", false),
+            ("/usr/*/ls", "/usr/bin/ls", true),
+            ("/*/*/*", "/usr/bin/ls", true),
+            ("/usr?bin/ls", "/usr/bin/ls", false),
+            ("/usr[/]bin/ls", "/usr/bin/ls", false),
+            ("*/usr/bin/ls", "/usr/bin/ls", true),
+            ("ls", "/usr/bin/ls", false),
+            ("*", "/usr/bin/ls", false),
+            ("*ls", "/usr/bin/ls", false),
+            ("/usr/bin/??", "/usr/bin/ls", true),
+            ("/usr/bin/?", "/usr/bin/ls", false),
+            ("/a/[k-m]s", "/a/ls", true),
+            ("/a/[!k-m]s", "/a/ls", false),
+            ("/a/[^k-m]s", "/a/ls", false),
+            ("/a/[!a]s", "/a/ls", true),
+            ("/a/[]l]s", "/a/ls", true),
+            ("/a/[l-]s", "/a/-s", true),
+            ("/a/[\\]]s", "/a/]s", true),
+            ("/a/[ls", "/a/[ls", true),
+            ("/a/[", "/a/[", true),
+            ("/a/[!]", "/a/[!]", true),
+            ("/a/\\*", "/a/*", true),
+            ("/a/\\*", "/a/x", false),
+            ("/a/\\", "/a/\\", true),
+            ("/a/?", "/a/ä", true),
+            ("/a/*a*b*c", "/a/xxaxxbxxbxc", true),
+            ("/a/*a*b*c", "/a/xxaxxbxxbxcd", false),
+            ("/a/**x", "/a/x", true),
+            ("/a/", "/a/", true),
+            ("/a/*", "/a/", true),
+            ("", "", true),
+            ("", "/a", false),
+        ] {
+            assert_eq!(Glob::new(pattern).matches(path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_with_many_stars_takes_no_long_time() {
+        let pattern = format!("/{}b", "*a".repeat(1000));
+        assert!(!Glob::new(&pattern).matches(&format!("/{}", "a".repeat(4000))));
+    }
+
+    #[test]
+    fn the_name_of_a_file_begins_as_the_last_component_does() {
+        let name = |pattern: &str| Glob::new(pattern).file_name();
+        let (whole, head) = (|text: &str| (text.to_owned(), true), |text: &str| (text.to_owned(), false));
+        assert_eq!(name("/usr/bin/ls"), whole("ls"));
+        assert_eq!(name("/*/ls*"), head("ls"));
+        assert_eq!(name("/*/libs?x"), head("libs"));
+        assert_eq!(name("/a/\\*x?"), head("*x"));
+        assert_eq!(name("/a/*"), head(""));
+        assert_eq!(name("/a/lib*"), head("lib"));
+        assert_eq!(name("/a/[l]s"), head(""));
+        assert_eq!(name("/a/"), whole(""));
+        assert_eq!(name(""), whole(""));
+    }
+}

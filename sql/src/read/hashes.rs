@@ -1,0 +1,56 @@
+//! All build-ids of the index, for a filter.
+
+use std::str::FromStr;
+
+use artifact::BuildId;
+use tokio::sync::mpsc;
+
+use super::changes::{Heads, hash, heads, on_one_connection};
+use crate::connect::db::{Db, Lent};
+use crate::model::rows::broken;
+use crate::{Index, Result};
+
+/// Build-ids of one page.
+const PAGE: i64 = 10_000;
+
+/// A page of each table that names build-ids, behind the last one, in the order of an index.
+const PAGES: [&str; 2] = [
+    "select distinct build_id from artifacts where build_id > ? order by build_id limit ?",
+    "select distinct build_id from claims where build_id > ? order by build_id limit ?",
+];
+
+impl Index {
+    /// Sends the hashes ([`hash`]) of all build-ids of the index in pages, those of claims too, some of them more than once. What comes
+    /// back is the state from before: the pages have all that was in the index then, and perhaps something of what came later. One
+    /// connection is used, and no transaction is held. Ends early when the receiver is dropped.
+    ///
+    /// # Errors
+    /// If the database cannot be asked, or no longer.
+    pub async fn send_hashes(&self, pages: mpsc::Sender<Vec<u64>>) -> Result<Heads> {
+        let sent = async {
+            on_one_connection!(&self.db, |connection, Backend| {
+                let heads = heads!(connection, Backend);
+                for select in PAGES {
+                    let mut last = String::new();
+                    loop {
+                        let page: Vec<String> = sqlx::query_scalar::<Backend, String>(select)
+                            .bind(last.as_str())
+                            .bind(PAGE)
+                            .fetch_all(&mut *connection)
+                            .await?;
+                        let is_last = (page.len() as i64) < PAGE;
+                        last = page.last().cloned().unwrap_or_default();
+                        let hashes = page.iter().map(|digits| BuildId::from_str(digits).map(|build_id| hash(&build_id)));
+                        let mut hashes = hashes.collect::<artifact::Result<Vec<u64>>>().map_err(broken)?;
+                        hashes.sort_unstable();
+                        if !hashes.is_empty() && pages.send(hashes).await.is_err() || is_last {
+                            break;
+                        }
+                    }
+                }
+                Ok(heads)
+            })
+        };
+        sent.await.map_err(|source| self.error("reading all build-ids", source))
+    }
+}

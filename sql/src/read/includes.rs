@@ -1,0 +1,29 @@
+//! The query for packages by their include files ([`artifact::includes`]).
+
+use sqlx::QueryBuilder;
+
+use crate::connect::db::asking;
+use crate::{Index, Result, StoredPackage};
+
+/// Packages of which more is read: those that came last.
+const MAX_PACKAGES: i64 = 1000;
+
+impl Index {
+    /// The packages that have an include file at this place ([`artifact::includes::place`]), the last imported first.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn packages_with_includes(&self, place: &str) -> Result<Vec<StoredPackage>> {
+        self.reading("reading packages by include files", || async {
+            let ids: Vec<i64> = asking!(&self.db, |connection, Backend| {
+                let mut query = QueryBuilder::<Backend>::new("select package_id from includes where dir = ");
+                query.push_bind(place).push(" order by package_id desc limit ").push_bind(MAX_PACKAGES);
+                query.build_query_scalar().fetch_all(connection).await?
+            });
+            let mut packages = self.packages_by_id(&ids).await?;
+            packages.sort_by_key(|package| std::cmp::Reverse(package.id));
+            Ok(packages)
+        })
+        .await
+    }
+}

@@ -1,0 +1,9 @@
+//! Queries that need SELECT alone.
+
+pub(crate) mod changes;
+mod glob;
+mod hashes;
+mod includes;
+pub(crate) mod paths;
+mod records;
+pub(crate) mod stores;

@@ -1,0 +1,216 @@
+//! The query for artifacts by path.
+
+use std::cmp::Reverse;
+use std::time::Instant;
+
+use artifact::Artifact;
+use futures::TryStreamExt;
+use sqlx::{MySql, QueryBuilder, Sqlite};
+
+use super::glob::Glob;
+use crate::connect::db::{Db, Lent};
+use crate::model::import::split_path;
+use crate::model::rows::{ArtifactRow, artifact_columns, to_records};
+use crate::{Index, Record, Result};
+
+/// Most artifacts that are kept while the newest are looked for: those of very common names take no more memory than this.
+const MAX_MATCHES: usize = 500_000;
+
+const BY_FILE_NAME: &str = concat!("select ", artifact_columns!(), " from artifacts a where a.file_name ");
+/// Backwards through the primary key: the newest packages first.
+const ALL: &str =
+    concat!("select ", artifact_columns!(), " from artifacts a order by a.package_id desc, a.ordinal desc, a.build_id desc");
+
+/// Which paths of files inside packages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// This one.
+    Is(String),
+    /// Those that match a pattern: fnmatch(3) with FNM_PATHNAME.
+    Like(String),
+}
+
+/// Artifacts by path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The artifacts, those of the packages that came last first.
+    pub records: Vec<Record>,
+    /// Whether these are all. If not, there may be more: time or room was over.
+    pub complete: bool,
+}
+
+/// The rows that can match, as an index has them.
+enum Rows {
+    /// This name of a file.
+    Named(String),
+    /// Names from the first on, to the second exclusively, where there is one.
+    Between(String, Option<String>),
+    /// All.
+    All,
+}
+
+/// Paths, ready to be compared.
+enum Pattern<'a> {
+    Is(&'a str),
+    Like(Glob),
+}
+
+impl Pattern<'_> {
+    fn rows(&self) -> Rows {
+        match self {
+            Self::Is(path) => Rows::Named(split_path(path).1.to_owned()),
+            Self::Like(glob) => match glob.file_name() {
+                (name, true) => Rows::Named(name),
+                (head, false) if head.is_empty() => Rows::All,
+                (head, false) => {
+                    let end = successor(&head);
+                    Rows::Between(head, end)
+                }
+            },
+        }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Is(wanted) => *wanted == path,
+            Self::Like(glob) => glob.matches(path),
+        }
+    }
+}
+
+impl Index {
+    /// The artifacts at these paths, at most `max`, found until `until`. Exact paths and patterns whose last component begins with
+    /// literal characters are found by the index on `file_name`; for other patterns all rows are read, as far as time goes. Names that
+    /// a plain file had before are left out.
+    ///
+    /// # Errors
+    /// If the database cannot be asked: then nothing is known, neither presence nor absence.
+    pub async fn records_at(&self, paths: &Paths, max: usize, until: Instant) -> Result<Found> {
+        let pattern = match paths {
+            Paths::Is(path) => Pattern::Is(path),
+            Paths::Like(pattern) => Pattern::Like(Glob::new(pattern)),
+        };
+        self.reading("reading records by path", || async {
+            let (mut matches, mut complete) = match pattern.rows() {
+                // No file is called nothing.
+                Rows::Named(name) if name.is_empty() => (Vec::new(), true),
+                rows => self.matches(&rows, &pattern, max, until).await?,
+            };
+            // Newest first; the order within a package stays.
+            matches.sort_by(|(id, artifact), (other_id, other)| (Reverse(id), artifact).cmp(&(Reverse(other_id), other)));
+            let more = matches.len() > max;
+            matches.truncate(max);
+            complete &= !more;
+            let mut ids: Vec<i64> = matches.iter().map(|(package_id, _)| *package_id).collect();
+            ids.dedup();
+            let packages = self.packages_by_id(&ids).await?;
+            let mut records = to_records(matches, packages)?;
+            records.retain(Record::is_at_its_path);
+            records.sort_by_key(|record| Reverse(record.package.id));
+            Ok(Found { records, complete })
+        })
+        .await
+    }
+
+    /// The artifacts among `rows` that match, in no order, and whether these are all.
+    async fn matches(
+        &self,
+        rows: &Rows,
+        pattern: &Pattern<'_>,
+        max: usize,
+        until: Instant,
+    ) -> sqlx::Result<(Vec<(i64, Artifact)>, bool)> {
+        let mut matches = Vec::new();
+        // All rows come newest first, so that more than `max` matches need no more rows.
+        let enough = if matches!(rows, Rows::All) { max } else { MAX_MATCHES };
+        macro_rules! read {
+            ($connection:expr, $backend:ident) => {{
+                let mut query = QueryBuilder::<$backend>::new(if matches!(rows, Rows::All) { ALL } else { BY_FILE_NAME });
+                match rows {
+                    Rows::Named(name) => drop(query.push("= ").push_bind(name.as_str())),
+                    Rows::Between(first, end) => {
+                        query.push(">= ").push_bind(first.as_str());
+                        if let Some(end) = end {
+                            query.push(" and a.file_name < ").push_bind(end.as_str());
+                        }
+                    }
+                    Rows::All => {}
+                }
+                let mut rows = query.build_query_as::<ArtifactRow>().fetch($connection);
+                loop {
+                    let Some(row) = rows.try_next().await? else { break true };
+                    if Instant::now() >= until || matches.len() > enough {
+                        break false;
+                    }
+                    if row.may_match(pattern) {
+                        let (package_id, artifact) = row.into_artifact()?;
+                        if pattern.matches(&artifact.path) {
+                            matches.push((package_id, artifact));
+                        }
+                    }
+                }
+            }};
+        }
+        let complete = match &self.db {
+            Db::Sqlite(pool) => {
+                let mut connection = pool.acquire().await?;
+                read!(&mut *connection, Sqlite)
+            }
+            Db::MySql(pool) => {
+                let mut lent = Lent::from(pool).await?;
+                let complete = read!(&mut *lent, MySql);
+                // With rows left to be read it is closed instead, which ends the query.
+                if complete {
+                    lent.give_back();
+                }
+                complete
+            }
+        };
+        Ok((matches, complete))
+    }
+}
+
+impl ArtifactRow {
+    /// Whether the row is worth being made an artifact.
+    fn may_match(&self, pattern: &Pattern<'_>) -> bool {
+        match pattern {
+            Pattern::Is(path) => self.dir_and_file_name() == split_path(path),
+            Pattern::Like(_) => true,
+        }
+    }
+}
+
+/// The first text behind all that begin with `head`, in the order of bytes. `None` if there is no such text.
+fn successor(head: &str) -> Option<String> {
+    let mut characters: Vec<char> = head.chars().collect();
+    while let Some(last) = characters.pop() {
+        // Surrogates are no characters.
+        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            characters.push(next);
+            return Some(characters.into_iter().collect());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_with_a_beginning_is_before_its_successor_and_no_other_is_between() {
+        for (head, end) in [
+            ("ba", Some("bb")),
+            ("b\u{7f}", Some("b\u{80}")),
+            ("\u{d7ff}", Some("\u{e000}")),
+            ("a\u{10ffff}", Some("b")),
+            ("\u{10ffff}", None),
+        ] {
+            assert_eq!(successor(head).as_deref(), end, "{head:?}");
+            if let Some(end) = end {
+                assert!(format!("{head}\u{10ffff}\u{10ffff}").as_str() < end && head < end, "{head:?}");
+            }
+        }
+    }
+}

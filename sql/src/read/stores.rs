@@ -1,0 +1,27 @@
+//! The query for stores.
+
+use crate::connect::db::asking;
+use crate::model::rows::StoreRow;
+use crate::{Index, Result, Store};
+
+/// The columns of a store, named as [`StoreRow`] wants them.
+pub(crate) const STORES: &str = "select id as store_id, name as store_name, tier, base_url, root, priority from stores";
+
+impl Index {
+    /// All stores, by name.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn stores(&self) -> Result<Vec<Store>> {
+        let mut stores = self
+            .reading("reading stores", || async {
+                let rows = asking!(&self.db, |connection, Backend| sqlx::query_as::<Backend, StoreRow>(STORES)
+                    .fetch_all(connection)
+                    .await?);
+                rows.into_iter().filter_map(|row| row.into_store().transpose()).collect::<sqlx::Result<Vec<Store>>>()
+            })
+            .await?;
+        stores.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(stores)
+    }
+}

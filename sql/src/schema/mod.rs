@@ -1,0 +1,232 @@
+//! The schema: migrations, the check that a reader makes, and `createtable.sql`.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{MigrateError, MigrationType, Migrator};
+
+use crate::connect::db::{Db, asking, both};
+use crate::connect::dialect;
+use crate::{Error, Index, Result};
+
+mod views;
+
+/// The migrations: number, name, SQL. From the first release on they are only ever added; the numbers of both databases match.
+const MYSQL: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../../migrations/mysql/0001_schema.sql"))];
+const SQLITE: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../../migrations/sqlite/0001_schema.sql"))];
+
+/// The table in which sqlx keeps its books, as sqlx makes it.
+const BOOKS: &str = "create table if not exists _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    success BOOLEAN NOT NULL,
+    checksum BLOB NOT NULL,
+    execution_time BIGINT NOT NULL
+);
+";
+
+/// How often, and with what pause, a migration waits for another process that is in the middle of the same.
+const OTHERS: (u32, Duration) = (50, Duration::from_millis(200));
+
+/// What [`Index::migrate`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Migration {
+    /// Versions of the schema that were applied, in order. Empty if there was nothing to do.
+    pub applied: Vec<i64>,
+    /// What the operator should know: a table that stands where a view would, a view that could not be made.
+    pub notes: Vec<String>,
+}
+
+impl Index {
+    /// Brings the schema up to date, and on MySQL makes the original's tables as views. Several processes may do so at once.
+    ///
+    /// # Errors
+    /// If a migration fails, or the database's schema is newer than this program's.
+    pub async fn migrate(&self) -> Result<Migration> {
+        let failed = |source| Error::Migration { database: self.name().into(), source };
+        let before = self.versions().await?;
+        self.refuse_foreign(&before)?;
+        let migrator = self.migrator();
+        let mut tries = 0;
+        loop {
+            match both!(Db, &self.db, |pool, Backend| migrator.run(pool).await) {
+                Ok(()) => break,
+                // Another process is in the middle of a migration before this one; sqlx passes over what has begun.
+                Err(MigrateError::ExecuteMigration(error, version))
+                    if dialect::is_missing_table(&error) && tries < OTHERS.0 && matches!(self.db, Db::MySql(_)) =>
+                {
+                    tries += 1;
+                    self.forget_unfinished(version).await?;
+                    tokio::time::sleep(OTHERS.1).await;
+                }
+                // There is no lock to wait for (not all of MySQL's relatives have one), so another process shows like this.
+                Err(error) if is_met(&error) && tries < OTHERS.0 => {
+                    tries += 1;
+                    tokio::time::sleep(OTHERS.1).await;
+                }
+                // Nobody finished it: a process died in the middle, and on MySQL its statements can be repeated.
+                Err(MigrateError::Dirty(version)) if tries == OTHERS.0 => {
+                    tries += 1;
+                    self.forget_unfinished(version).await?;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let is_new = |version: &i64| before.iter().all(|(held, _)| held != version);
+        let applied = self.versions().await?.into_iter().map(|(version, _)| version).filter(is_new).collect();
+        let notes = match &self.db {
+            Db::Sqlite(_) => Vec::new(),
+            Db::MySql(pool) => views::make(pool).await.map_err(|source| self.error("making views", source))?,
+        };
+        Ok(Migration { applied, notes })
+    }
+
+    /// Is the schema the one that this program was made for? Needs SELECT alone.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] says the version found, the one expected, and what to do.
+    pub async fn check_schema(&self) -> Result<()> {
+        let versions = self.versions().await?;
+        self.refuse_foreign(&versions)?;
+        match versions.iter().map(|(version, _)| *version).max() {
+            Some(found) if found == newest() => Ok(()),
+            found => {
+                let found = found.map_or_else(|| "none".into(), |found| found.to_string());
+                Err(self.schema_error(found, "run `darkserver-import migrate`"))
+            }
+        }
+    }
+
+    /// Refuses what no migration of this program made: a newer schema, or one of the same number that was made otherwise.
+    fn refuse_foreign(&self, versions: &[(i64, Vec<u8>)]) -> Result<()> {
+        let migrator = self.migrator();
+        for (found, checksum) in versions {
+            match migrator.iter().find(|migration| migration.version == *found) {
+                None => return Err(self.schema_error(found.to_string(), "this program is older than its index: update it")),
+                Some(migration) if migration.checksum != checksum.as_slice() => {
+                    return Err(self.schema_error(
+                        format!("another version {found}, with other tables"),
+                        "it was made by a darkserver from before the first release and cannot be moved forward: import again into a \
+                         new database: `darkserver-import --database URL dir PATH`",
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn schema_error(&self, found: String, advice: &'static str) -> Error {
+        Error::Schema { database: self.name().into(), expected: newest(), found, advice }
+    }
+
+    fn migrator(&self) -> Migrator {
+        migrator(if matches!(self.db, Db::Sqlite(_)) { SQLITE } else { MYSQL })
+    }
+
+    /// The versions that are applied, with the checksums of what made them; none in a new database.
+    async fn versions(&self) -> Result<Vec<(i64, Vec<u8>)>> {
+        const VERSIONS: &str = "select version, checksum from _sqlx_migrations where success order by version";
+        self.reading("reading the schema's version", || async {
+            let versions = asking!(&self.db, |connection, Backend| {
+                sqlx::query_as::<Backend, (i64, Vec<u8>)>(VERSIONS).fetch_all(connection).await
+            });
+            match versions {
+                Err(error) if dialect::is_missing_table(&error) => Ok(Vec::new()),
+                versions => versions,
+            }
+        })
+        .await
+    }
+
+    async fn forget_unfinished(&self, version: i64) -> Result<()> {
+        self.writing("repeating a migration", || async {
+            both!(Db, &self.db, |pool, Backend| {
+                sqlx::query::<Backend>("delete from _sqlx_migrations where version = ? and not success")
+                    .bind(version)
+                    .execute(pool)
+                    .await
+                    .map(drop)
+            })
+        })
+        .await
+    }
+}
+
+fn newest() -> i64 {
+    MYSQL.iter().map(|(version, ..)| *version).max().unwrap_or_default()
+}
+
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migrations = migrations
+        .iter()
+        .map(|&(version, name, sql)| {
+            sqlx::migrate::Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        })
+        .collect();
+    let mut migrator = Migrator::with_migrations(migrations);
+    migrator.set_locking(false);
+    migrator
+}
+
+/// Is another process at it? It has begun (dirty), or was faster by a statement.
+fn is_met(error: &MigrateError) -> bool {
+    match error {
+        MigrateError::Dirty(_) => true,
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            dialect::is_conflict(error)
+                || error
+                    .as_database_error()
+                    .is_some_and(|error| error.is_unique_violation() || error.message().contains("already exists"))
+        }
+        _ => false,
+    }
+}
+
+/// The text of `createtable.sql`: what [`Index::migrate`] does to a MySQL database, its books included, for
+/// `mysql -u user -p -D database < createtable.sql`. It can be repeated.
+pub fn createtable() -> String {
+    let mut text = String::from(
+        "-- The tables of darkserver, for MySQL and MariaDB:\n\
+         --     mysql -u user -p -D database < createtable.sql\n\
+         -- or, the same: darkserver-import migrate\n\
+         -- Made by `cargo run -p sql --example createtable`: change the migrations, not this file.\n\n\
+         set names utf8mb4 collate utf8mb4_bin;\n\n",
+    );
+    text.push_str(BOOKS);
+    for migration in migrator(MYSQL).iter() {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n-- Version {version}\n\n{sql}\ninsert into _sqlx_migrations (version, description, success, checksum, execution_time)\n\
+             values ({version}, '{name}', true, x'{checksum}', 0)\non duplicate key update version = version;\n",
+            version = migration.version,
+            name = migration.description,
+            sql = migration.sql.as_str(),
+            checksum = faster_hex::hex_string(&migration.checksum),
+        );
+    }
+    text.push_str(&views::createtable());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_databases_have_the_same_migrations_in_order() {
+        let names =
+            |list: &[(i64, &'static str, &str)]| list.iter().map(|(version, name, _)| (*version, *name)).collect::<Vec<_>>();
+        assert_eq!(names(MYSQL), names(SQLITE));
+        assert_eq!(MYSQL.iter().map(|(version, ..)| *version).collect::<Vec<_>>(), (1..=newest()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_committed_createtable_is_what_the_migrations_make() {
+        let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/createtable.sql")).unwrap();
+        assert!(committed == createtable(), "run `cargo run -p sql --example createtable > sql/createtable.sql`");
+    }
+}

@@ -1,0 +1,70 @@
+//! The original darkserver's tables as views, for old SQL users: `dark_gnubuildid` (0.1-0.3) and `buildid_gnubuildid` (2.0).
+//!
+//! A table of that name belongs to an old darkserver: it is left alone, because it can be imported.
+
+use std::fmt::Write;
+
+use sqlx::MySqlPool;
+
+/// The views: name, SQL.
+const VIEWS: [(&str, &str); 2] = [
+    ("dark_gnubuildid", include_str!("../../views/dark_gnubuildid.sql")),
+    ("buildid_gnubuildid", include_str!("../../views/buildid_gnubuildid.sql")),
+];
+
+/// What is said of a table that stands where a view would.
+fn note(name: &str) -> String {
+    format!(
+        "table {name} exists and is left alone: it looks like an old darkserver's; \
+         rename it and run `darkserver-import migrate` to have a view of that name"
+    )
+}
+
+/// Makes the views, and tells which ones it did not make.
+pub(crate) async fn make(pool: &MySqlPool) -> sqlx::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    for (name, sql) in VIEWS {
+        let tables: i64 = sqlx::query_scalar(
+            "select count(*) from information_schema.tables \
+             where table_schema = database() and table_name = ? and table_type <> 'VIEW'",
+        )
+        .bind(name)
+        .fetch_one(pool)
+        .await?;
+        if tables > 0 {
+            notes.push(note(name));
+            continue;
+        }
+        match sqlx::raw_sql(sql).execute(pool).await {
+            Ok(_) => {}
+            // A right or a feature that is missing: only old SQL users miss the view.
+            Err(sqlx::Error::Database(error)) => notes.push(format!("view {name} could not be made: {error}")),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(notes)
+}
+
+/// The same in SQL, for `createtable.sql`.
+pub(crate) fn createtable() -> String {
+    let mut text = String::from("\n-- The tables of the original darkserver, as views\n");
+    for (name, sql) in VIEWS {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\nset @darkserver_tables = (select count(*) from information_schema.tables\n    \
+             where table_schema = database() and table_name = '{name}' and table_type <> 'VIEW');\n\
+             set @darkserver_statement = if(@darkserver_tables > 0,\n    {message},\n    {view});\n\
+             prepare darkserver_statement from @darkserver_statement;\n\
+             execute darkserver_statement;\n\
+             deallocate prepare darkserver_statement;\n",
+            message = literal(&format!("select {} as message", literal(&note(name)))),
+            view = literal(sql.trim_end()),
+        );
+    }
+    text
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}

@@ -1,0 +1,86 @@
+//! The rows of artifacts and include directories.
+
+use artifact::Artifact;
+use sqlx::QueryBuilder;
+
+use super::pieces;
+use crate::connect::db::{Transaction, both};
+use crate::connect::dialect::Dialect;
+use crate::model::import::split_path;
+
+/// A row of `artifacts`.
+pub(super) struct Row<'a> {
+    pub(super) package_id: i64,
+    pub(super) ordinal: u32,
+    pub(super) artifact: &'a Artifact,
+}
+
+/// Writes artifacts in the order of their key, so that the pages of the table are filled one after the other.
+pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<Row<'_>>) -> sqlx::Result<u64> {
+    rows.sort_by(|a, b| key(a).cmp(&key(b)));
+    rows.dedup_by(|a, b| key(a) == key(b));
+    let (with_contents, others): (Vec<Row<'_>>, Vec<Row<'_>>) = rows.into_iter().partition(|row| row.artifact.contents.is_some());
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |rows: &[Row<'_>]| {
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push("artifacts (package_id, ordinal, build_id, kind, has_dwarf, dir, file_name) ");
+            query.push_values(rows, |mut values, Row { package_id, ordinal, artifact }| {
+                let (dir, file_name) = split_path(&artifact.path);
+                values
+                    .push_bind(*package_id)
+                    .push_bind(i64::from(*ordinal))
+                    .push_bind(artifact.build_id.to_string())
+                    .push_bind(artifact.kind.as_str())
+                    .push_bind(artifact.dwarf)
+                    .push_bind(dir)
+                    .push_bind(file_name);
+            });
+            query
+        };
+        pieces::write(&mut **connection, &others, statement).await?;
+        let statement = |rows: &[Row<'_>]| {
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push("artifacts (package_id, ordinal, build_id, kind, has_dwarf, dir, file_name, size, mtime, sha256) ");
+            query.push_values(rows, |mut values, Row { package_id, ordinal, artifact }| {
+                let (dir, file_name) = split_path(&artifact.path);
+                let contents = artifact.contents.as_ref();
+                values
+                    .push_bind(*package_id)
+                    .push_bind(i64::from(*ordinal))
+                    .push_bind(artifact.build_id.to_string())
+                    .push_bind(artifact.kind.as_str())
+                    .push_bind(artifact.dwarf)
+                    .push_bind(dir)
+                    .push_bind(file_name)
+                    .push_bind(contents.map(|contents| contents.size.cast_signed()))
+                    .push_bind(contents.map(|contents| contents.mtime))
+                    .push_bind(contents.map(|contents| faster_hex::hex_string(&contents.sha256)));
+            });
+            query
+        };
+        pieces::write(&mut **connection, &with_contents, statement).await?;
+    });
+    Ok((others.len() + with_contents.len()) as u64)
+}
+
+fn key<'a>(row: &Row<'a>) -> (i64, u32, &'a [u8]) {
+    (row.package_id, row.ordinal, row.artifact.build_id.as_bytes())
+}
+
+/// Writes include directories: place and package.
+pub(super) async fn insert_includes(transaction: &mut Transaction, mut rows: Vec<(&str, i64)>) -> sqlx::Result<()> {
+    rows.sort_unstable();
+    rows.dedup();
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |rows: &[(&str, i64)]| {
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push("includes (dir, package_id) ");
+            query.push_values(rows, |mut values, (dir, package_id)| {
+                values.push_bind(*dir).push_bind(*package_id);
+            });
+            query
+        };
+        pieces::write(&mut **connection, &rows, statement).await?;
+    });
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! What a transaction leaves for readers that keep a filter of the whole index ([`crate::Changes`]).
+
+use std::hash::{BuildHasher, RandomState};
+
+use sqlx::QueryBuilder;
+
+use crate::connect::db::{Transaction, both};
+use crate::connect::dialect::Dialect;
+
+/// A writer keeps this many bytes of hashes for readers that were away,
+const KEPT_BYTES: i64 = 4 << 20;
+/// and this many transactions.
+const KEPT_ROWS: i64 = 1000;
+/// Hashes of one transaction; of a larger one nothing is noted, and readers look through the index again.
+const MAX_HASHES: usize = 1 << 18;
+
+/// Counts up the writer's sequence, and notes the hashes of the build-ids that the transaction brought, which may be repeated.
+pub(crate) async fn note(transaction: &mut Transaction, writer: &str, mut hashes: Vec<u64>) -> sqlx::Result<()> {
+    hashes.sort_unstable();
+    hashes.dedup();
+    let noted = (hashes.len() <= MAX_HASHES).then(|| hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect::<Vec<u8>>());
+    let bytes = noted.as_ref().map_or(0, |noted| noted.len() as i64);
+    both!(Transaction, transaction, |connection, Backend| {
+        let mut query = QueryBuilder::<Backend>::new("insert into writers (writer, sequence) values (");
+        query.push_bind(writer).push(", 1)").push(Backend::SAME_WRITER);
+        query.build().execute(&mut **connection).await?;
+        let sequence: i64 = sqlx::query_scalar::<Backend, _>("select sequence from writers where writer = ?")
+            .bind(writer)
+            .fetch_one(&mut **connection)
+            .await?;
+        let before: Option<i64> = sqlx::query_scalar::<Backend, _>("select total from changes where writer = ? and sequence = ?")
+            .bind(writer)
+            .bind(sequence - 1)
+            .fetch_optional(&mut **connection)
+            .await?;
+        let total = before.unwrap_or(0) + bytes;
+        sqlx::query::<Backend>("insert into changes (writer, sequence, mark, total, build_ids) values (?, ?, ?, ?, ?)")
+            .bind(writer)
+            .bind(sequence)
+            .bind(RandomState::new().hash_one(sequence).cast_signed())
+            .bind(total)
+            .bind(noted.as_deref())
+            .execute(&mut **connection)
+            .await?;
+        sqlx::query::<Backend>("delete from changes where writer = ? and sequence < ? and (sequence <= ? or total <= ?)")
+            .bind(writer)
+            .bind(sequence)
+            .bind(sequence - KEPT_ROWS)
+            .bind(total - KEPT_BYTES)
+            .execute(&mut **connection)
+            .await?;
+    });
+    Ok(())
+}

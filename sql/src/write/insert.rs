@@ -1,0 +1,213 @@
+//! The one transaction that brings packages, artifacts and locations into the index.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use artifact::{Artifact, Format, Identity};
+use sqlx::QueryBuilder;
+
+use super::artifacts::{self, Row};
+use super::locations::{self, Place};
+use super::packages::{self, Held, NewPackage, Packages};
+use super::{changes, merge};
+use crate::connect::db::{Transaction, both};
+use crate::model::import::join_path;
+use crate::model::rows::{LIST, push_list};
+use crate::{Import, Index, Inserted, PathHash, Result, hash};
+
+impl Index {
+    /// Brings a batch into the index, in one transaction: all of it or nothing. The same batch again changes nothing but
+    /// `last_seen`. What loses against another writer, or its connection, is tried again: [`Index::waiting`].
+    ///
+    /// - A package that the index does not hold is stored with its artifacts.
+    /// - One that was open and comes complete is refined: its artifacts become exactly the new ones.
+    /// - One that is complete stays as it is, also if it comes open; so does one that is open and comes open.
+    /// - Its location is there now; another package that was at the same path of the store is gone from there.
+    /// - A plain file that comes under another name gets that name, too.
+    /// - Rows of packages that were only claimed, and turn out to be one of these, are merged into it.
+    ///
+    /// `writer` names this importer in the table `writers`, whose sequence is counted up in the same transaction.
+    ///
+    /// # Errors
+    /// If a value does not fit ([`Import::check`]), or the database refuses. Nothing of the batch is in the index then, unless
+    /// the connection broke off in the very moment of the commit; inserting the batch again is right in any case.
+    pub async fn insert(&self, writer: &str, batch: &[Import]) -> Result<Inserted> {
+        if batch.is_empty() {
+            return Ok(Inserted::default());
+        }
+        batch.iter().try_for_each(Import::check)?;
+        let batch = Batch::new(batch);
+        self.writing("inserting", || async {
+            let now = now();
+            let mut transaction = self.begin().await?;
+            let inserted = batch.insert(&mut transaction, writer, now).await?;
+            transaction.commit().await?;
+            Ok(inserted)
+        })
+        .await
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed())
+}
+
+/// A batch with each package and each location once, in the order of their keys: writers that meet take locks in one order.
+struct Batch<'a> {
+    packages: Vec<(Identity, NewPackage<'a>)>,
+    locations: BTreeMap<(i64, PathHash), &'a Import>,
+    /// Plain files, which can come under several names.
+    files: Vec<&'a Import>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(imports: &'a [Import]) -> Self {
+        let mut packages: BTreeMap<Identity, NewPackage<'a>> = BTreeMap::new();
+        let mut locations = BTreeMap::new();
+        for import in imports {
+            let (distro, open) = (import.distro.as_deref(), import.open);
+            let package = packages.entry(import.package.identity).or_insert(NewPackage { import, distro, open });
+            if package.open && !open {
+                (package.import, package.open) = (import, false);
+            }
+            package.distro = distro.or(package.distro);
+            locations.insert((import.location.store_id, PathHash::of(&import.location.path)), import);
+        }
+        let files = imports.iter().filter(|import| import.package.format == Format::File).collect();
+        Self { packages: packages.into_iter().collect(), locations, files }
+    }
+
+    async fn insert(&self, transaction: &mut Transaction, writer: &str, now: i64) -> sqlx::Result<Inserted> {
+        let packages = packages::insert(transaction, &self.packages, now).await?;
+        let refined = self.refine(transaction, &packages.held, now).await?;
+        self.change_distros(transaction, &packages.held).await?;
+
+        let mut brought: Vec<(i64, &'a Import)> = Vec::new();
+        for (identity, NewPackage { import, .. }) in &self.packages {
+            if packages.new.contains_key(identity) || refined.contains(identity) {
+                brought.push((packages.id(identity)?, import));
+            }
+        }
+        let rows = brought.iter().flat_map(|(package_id, import)| {
+            let row = |artifact: &'a Artifact| Row { package_id: *package_id, ordinal: artifact.ordinal, artifact };
+            import.artifacts.iter().map(row)
+        });
+        let mut rows: Vec<Row<'_>> = rows.collect();
+        self.add_names(transaction, &packages, &mut rows).await?;
+        let hashes = rows.iter().map(|row| hash(&row.artifact.build_id)).collect();
+        let artifacts = artifacts::insert(transaction, rows).await?;
+        // Includes come from the header, so those of a refined package are there.
+        let new = brought.iter().filter(|(_, import)| packages.new.contains_key(&import.package.identity));
+        let includes = new.flat_map(|(id, import)| import.includes.iter().map(|place| (place.as_str(), *id))).collect();
+        artifacts::insert_includes(transaction, includes).await?;
+
+        let place = |((_, path_hash), import): (&(i64, PathHash), &&'a Import)| {
+            Ok(Place { package_id: packages.id(&import.package.identity)?, path_hash: *path_hash, location: &import.location })
+        };
+        let locations = self.locations.iter().map(place).collect::<sqlx::Result<Vec<Place<'_>>>>()?;
+        self.merge_claimed(transaction, &packages).await?;
+        locations::mark_replaced(transaction, &locations, now).await?;
+        locations::insert(transaction, &locations, now).await?;
+        changes::note(transaction, writer, hashes).await?;
+
+        Ok(Inserted {
+            packages_new: packages.new.len() as u64,
+            packages_refined: refined.len() as u64,
+            artifacts,
+            locations: locations.len() as u64,
+        })
+    }
+
+    /// Makes packages complete that were open and come complete, without their artifacts.
+    async fn refine(
+        &self,
+        transaction: &mut Transaction,
+        held: &HashMap<Identity, Held>,
+        now: i64,
+    ) -> sqlx::Result<BTreeSet<Identity>> {
+        let is_refined =
+            |(identity, package): &&(Identity, NewPackage<'_>)| !package.open && held.get(identity).is_some_and(|held| held.open);
+        let refined: BTreeSet<Identity> = self.packages.iter().filter(is_refined).map(|(identity, _)| *identity).collect();
+        let mut ids: Vec<i64> = refined.iter().filter_map(|identity| held.get(identity)).map(|held| held.id).collect();
+        ids.sort_unstable();
+        packages::make_complete(transaction, &ids, now).await?;
+        Ok(refined)
+    }
+
+    /// A distribution that the importer was told wins over the one that is stored.
+    async fn change_distros(&self, transaction: &mut Transaction, held: &HashMap<Identity, Held>) -> sqlx::Result<()> {
+        for (identity, package) in &self.packages {
+            if let (Some(distro), Some(held)) = (package.distro, held.get(identity))
+                && held.distro != distro
+            {
+                packages::set_distro(transaction, held.id, distro).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds rows for names of plain files that neither the index nor `rows` has: a copy of a file is the same package. Each name has a
+    /// number of its own.
+    async fn add_names(&self, transaction: &mut Transaction, packages: &Packages, rows: &mut Vec<Row<'a>>) -> sqlx::Result<()> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let mut names: HashMap<i64, (u32, BTreeSet<String>)> = HashMap::new();
+        for row in rows.iter() {
+            let (next, known) = names.entry(row.package_id).or_default();
+            *next = (*next).max(row.ordinal + 1);
+            known.insert(row.artifact.path.clone());
+        }
+        let mut held: Vec<i64> = Vec::new();
+        for import in &self.files {
+            held.extend(packages.held.get(&import.package.identity).map(|held| held.id));
+        }
+        held.sort_unstable();
+        held.dedup();
+        for ids in held.chunks(LIST) {
+            let stored: Vec<(i64, u32, String, String)> = both!(Transaction, transaction, |connection, Backend| {
+                let mut query = QueryBuilder::<Backend>::new("select package_id, ordinal, dir, file_name from artifacts where ");
+                push_list(&mut query, "package_id", ids);
+                let rows: Vec<(i64, i64, String, String)> = query.build_query_as().fetch_all(&mut **connection).await?;
+                rows.into_iter().map(|(id, ordinal, dir, name)| (id, u32::try_from(ordinal).unwrap_or(0), dir, name)).collect()
+            });
+            for (package_id, ordinal, dir, file_name) in stored {
+                let (next, known) = names.entry(package_id).or_default();
+                *next = (*next).max(ordinal + 1);
+                known.insert(join_path(dir, &file_name));
+            }
+        }
+        for import in &self.files {
+            let package_id = packages.id(&import.package.identity)?;
+            let (next, known) = names.entry(package_id).or_default();
+            for artifact in &import.artifacts {
+                if known.insert(artifact.path.clone()) {
+                    rows.push(Row { package_id, ordinal: *next, artifact });
+                    *next += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges rows of packages that were only claimed into those of the batch that they turn out to be.
+    async fn merge_claimed(&self, transaction: &mut Transaction, packages: &Packages) -> sqlx::Result<()> {
+        let mut seen: BTreeMap<i64, merge::Seen<'_>> = BTreeMap::new();
+        for import in self.locations.values() {
+            let identity = &import.package.identity;
+            let package_id = packages.id(identity)?;
+            let seen = seen.entry(package_id).or_insert_with(|| merge::Seen::new(&import.package.nevra));
+            seen.add(&import.location, import.artifacts.iter().map(|artifact| &artifact.build_id));
+        }
+        merge::merge(transaction, &seen).await
+    }
+}
+
+impl Packages {
+    /// The number of a package of the batch.
+    fn id(&self, identity: &Identity) -> sqlx::Result<i64> {
+        let held = || self.held.get(identity).map(|held| held.id);
+        self.new.get(identity).copied().or_else(held).ok_or(sqlx::Error::RowNotFound)
+    }
+}

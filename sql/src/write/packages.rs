@@ -1,0 +1,168 @@
+//! The rows of packages.
+
+use std::collections::HashMap;
+
+use artifact::{Format, Identity};
+use sqlx::{FromRow, QueryBuilder};
+
+use super::pieces;
+use crate::Import;
+use crate::connect::db::{Transaction, both};
+use crate::connect::dialect::Dialect;
+use crate::model::rows::{LIST, State, broken, push_list};
+
+/// A package to be written.
+pub(super) struct NewPackage<'a> {
+    pub(super) import: &'a Import,
+    pub(super) distro: Option<&'a str>,
+    pub(super) open: bool,
+}
+
+/// A package that the index holds.
+pub(super) struct Held {
+    pub(super) id: i64,
+    pub(super) open: bool,
+    pub(super) distro: String,
+}
+
+/// The packages of a batch.
+pub(super) struct Packages {
+    /// What the index held of them.
+    pub(super) held: HashMap<Identity, Held>,
+    /// Those that it did not hold, and the numbers that they have now.
+    pub(super) new: HashMap<Identity, i64>,
+}
+
+#[derive(FromRow)]
+struct HeldRow {
+    id: i64,
+    identity: String,
+    state: String,
+    distro: String,
+}
+
+/// Inserts the packages that the index does not hold, and returns which these are and what it holds of the others.
+pub(super) async fn insert(
+    transaction: &mut Transaction,
+    packages: &[(Identity, NewPackage<'_>)],
+    now: i64,
+) -> sqlx::Result<Packages> {
+    let identities: Vec<Identity> = packages.iter().map(|(identity, _)| *identity).collect();
+    if let Transaction::Sqlite(connection) = transaction {
+        // No other writer until the end of the transaction: numbers can be chosen here.
+        let first: i64 = sqlx::query_scalar("select coalesce(max(id), 0) + 1 from packages").fetch_one(&mut **connection).await?;
+        let all: Vec<_> = packages.iter().collect();
+        if push(transaction, &all, now, Some(first)).await? == packages.len() as u64 {
+            return Ok(Packages { held: HashMap::new(), new: identities.into_iter().zip(first..).collect() });
+        }
+        let (new, held): (HashMap<_, _>, HashMap<_, _>) =
+            read_held(transaction, &identities).await?.into_iter().partition(|(_, held)| held.id >= first);
+        return Ok(Packages { held, new: new.into_iter().map(|(identity, held)| (identity, held.id)).collect() });
+    }
+    let held = read_held(transaction, &identities).await?;
+    // Another writer may add one of these at the same time: then the unique key refuses ours, and the transaction is run again.
+    let new: Vec<_> = packages.iter().filter(|(identity, _)| !held.contains_key(identity)).collect();
+    push(transaction, &new, now, None).await?;
+    let new: Vec<Identity> = new.iter().map(|(identity, _)| *identity).collect();
+    let ids = read_held(transaction, &new).await?;
+    Ok(Packages { held, new: ids.into_iter().map(|(identity, held)| (identity, held.id)).collect() })
+}
+
+/// Writes packages; with a first number those that are there already are left alone. Returns how many were written.
+async fn push(
+    transaction: &mut Transaction,
+    packages: &[&(Identity, NewPackage<'_>)],
+    now: i64,
+    first: Option<i64>,
+) -> sqlx::Result<u64> {
+    let mut next = first;
+    let written = both!(Transaction, transaction, |connection, Backend| {
+        let statement = |packages: &[&(Identity, NewPackage<'_>)]| {
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push(
+                "packages (identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, \
+                 built_at, state, indexed_at",
+            );
+            query.push(if first.is_some() { ", id) " } else { ") " });
+            query.push_values(packages, |mut row, (identity, NewPackage { import, distro, open })| {
+                let package = &import.package;
+                let nevra = &package.nevra;
+                row.push_bind(identity.to_string())
+                    .push_bind(if package.format == Format::Rpm { "header" } else { "file" })
+                    .push_bind(package.format.as_str())
+                    .push_bind(nevra.name.as_str())
+                    .push_bind(nevra.epoch.map(i64::from))
+                    .push_bind(nevra.version.as_str())
+                    .push_bind(nevra.release.as_str())
+                    .push_bind(nevra.arch.as_str())
+                    .push_bind(nevra.nvra())
+                    .push_bind(package.source_rpm.as_deref())
+                    .push_bind(distro.unwrap_or_else(|| package.dist_tag()))
+                    .push_bind(package.built_at)
+                    .push_bind(if *open { State::Open } else { State::Complete }.as_str())
+                    .push_bind(now);
+                if let Some(id) = &mut next {
+                    row.push_bind(*id);
+                    *id += 1;
+                }
+            });
+            if first.is_some() {
+                query.push(" on conflict (identity) do nothing");
+            }
+            query
+        };
+        pieces::write(&mut **connection, packages, statement).await?.rows_affected()
+    });
+    Ok(written)
+}
+
+/// What the index holds of these packages; locked until the end of the transaction.
+async fn read_held(transaction: &mut Transaction, identities: &[Identity]) -> sqlx::Result<HashMap<Identity, Held>> {
+    let mut held = HashMap::with_capacity(identities.len());
+    for identities in identities.chunks(LIST) {
+        let identities: Vec<String> = identities.iter().map(Identity::to_string).collect();
+        let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
+        let rows = both!(Transaction, transaction, |connection, Backend| {
+            let mut query = QueryBuilder::<Backend>::new("select id, identity, state, distro from packages where ");
+            push_list(&mut query, "identity", &identities);
+            query.push(Backend::FOR_UPDATE);
+            query.build_query_as::<HeldRow>().fetch_all(&mut **connection).await?
+        });
+        for HeldRow { id, identity, state, distro } in rows {
+            let open = State::of(&state)? == State::Open;
+            held.insert(identity.parse().map_err(broken)?, Held { id, open, distro });
+        }
+    }
+    Ok(held)
+}
+
+/// Makes packages complete that were open: their artifacts are removed, to be written anew, and so are claims, which their contents
+/// answered.
+pub(super) async fn make_complete(transaction: &mut Transaction, ids: &[i64], now: i64) -> sqlx::Result<()> {
+    for ids in ids.chunks(LIST) {
+        both!(Transaction, transaction, |connection, Backend| {
+            for delete in ["delete from artifacts where ", "delete from claims where "] {
+                let mut query = QueryBuilder::<Backend>::new(delete);
+                push_list(&mut query, "package_id", ids);
+                query.build().execute(&mut **connection).await?;
+            }
+            let mut query = QueryBuilder::<Backend>::new("update packages set state = ");
+            query.push_bind(State::Complete.as_str()).push(", indexed_at = ").push_bind(now).push(" where ");
+            push_list(&mut query, "id", ids);
+            query.build().execute(&mut **connection).await?;
+        });
+    }
+    Ok(())
+}
+
+/// Changes a package's distribution.
+pub(super) async fn set_distro(transaction: &mut Transaction, id: i64, distro: &str) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        sqlx::query::<Backend>("update packages set distro = ? where id = ?")
+            .bind(distro)
+            .bind(id)
+            .execute(&mut **connection)
+            .await?;
+    });
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What a store holds and no longer holds: known locations, seen again or gone.
+
+use std::collections::HashMap;
+
+use artifact::{Format, Identity};
+use futures::TryStreamExt;
+use sqlx::{FromRow, QueryBuilder};
+
+use crate::connect::db::{asking, both};
+use crate::model::rows::{LIST, State, broken, push_list, to_format, to_unsigned};
+use crate::{Index, PathHash, Result};
+
+/// What the index knows of a path in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownLocation {
+    /// The package there, or last there.
+    pub package_id: i64,
+    /// What it comes in.
+    pub format: Format,
+    /// Its identity. `None` if its header was not read yet.
+    pub identity: Option<Identity>,
+    /// Size of the archive in bytes.
+    pub size: u64,
+    /// The archive's modification time, nanoseconds since 1970.
+    pub mtime_ns: Option<i64>,
+    /// Is it gone? If it is back, import it again: [`Index::mark_seen`] does not bring it back.
+    pub gone: bool,
+    /// Is its package open?
+    pub open: bool,
+}
+
+impl Index {
+    /// Every path of a store that the index knows, also those that are gone. A path that has held several packages is told with
+    /// the one that is there, else with the one seen last.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn known_locations(&self, store_id: i64) -> Result<HashMap<PathHash, KnownLocation>> {
+        self.known(store_id, None).await
+    }
+
+    /// The same for the paths below one folder of the store alone (`updates/40`, no slash at either end).
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    pub async fn known_locations_below(&self, store_id: i64, folder: &str) -> Result<HashMap<PathHash, KnownLocation>> {
+        // "0" is the character after "/".
+        self.known(store_id, Some((&format!("{folder}/"), &format!("{folder}0")))).await
+    }
+
+    async fn known(&self, store_id: i64, between: Option<(&str, &str)>) -> Result<HashMap<PathHash, KnownLocation>> {
+        self.reading("reading known locations", || async {
+            let mut known: HashMap<PathHash, (i64, KnownLocation)> = HashMap::new();
+            asking!(&self.db, |connection, Backend| {
+                let mut query = QueryBuilder::<Backend>::new(
+                    "select l.path_hash, l.package_id, p.format, p.identity, l.size, l.mtime_ns, l.last_seen, l.gone_at, p.state \
+                     from locations l join packages p on p.id = l.package_id where l.store_id = ",
+                );
+                query.push_bind(store_id);
+                if let Some((first, last)) = between {
+                    query.push(" and l.path >= ").push_bind(first).push(" and l.path < ").push_bind(last);
+                }
+                let mut rows = query.build_query_as::<KnownRow>().fetch(connection);
+                while let Some(row) = rows.try_next().await? {
+                    let (path, last_seen, location) = row.read()?;
+                    let rank = |gone: bool, last_seen: i64| (!gone, last_seen);
+                    match known.get(&path) {
+                        Some((other, held)) if rank(held.gone, *other) >= rank(location.gone, last_seen) => {}
+                        _ => drop(known.insert(path, (last_seen, location))),
+                    }
+                }
+            });
+            Ok(known.into_iter().map(|(path, (_, location))| (path, location)).collect())
+        })
+        .await
+    }
+
+    /// Notes that these paths of a store are still there, at a time in seconds since 1970. Paths unknown or gone stay as they
+    /// are. Returns how many locations were noted.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn mark_seen(&self, store_id: i64, paths: &[PathHash], at: i64) -> Result<u64> {
+        self.mark("update locations set last_seen = ", store_id, paths, at).await
+    }
+
+    /// Notes that these paths of a store are no longer there, since a time in seconds since 1970. Paths unknown or already gone
+    /// stay as they are. Returns how many locations went.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn mark_gone(&self, store_id: i64, paths: &[PathHash], at: i64) -> Result<u64> {
+        self.mark("update locations set gone_at = ", store_id, paths, at).await
+    }
+
+    async fn mark(&self, update: &'static str, store_id: i64, paths: &[PathHash], at: i64) -> Result<u64> {
+        let mut paths: Vec<String> = paths.iter().map(PathHash::to_string).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        self.writing("marking locations", || async {
+            let mut transaction = self.begin().await?;
+            let mut marked = 0;
+            for paths in paths.chunks(LIST) {
+                both!(Transaction, &mut transaction, |connection, Backend| {
+                    let mut query = QueryBuilder::<Backend>::new(update);
+                    query.push_bind(at).push(" where gone_at is null and store_id = ").push_bind(store_id).push(" and ");
+                    push_list(&mut query, "path_hash", paths);
+                    marked += query.build().execute(&mut **connection).await?.rows_affected();
+                });
+            }
+            transaction.commit().await?;
+            Ok(marked)
+        })
+        .await
+    }
+}
+
+#[derive(FromRow)]
+struct KnownRow {
+    path_hash: String,
+    package_id: i64,
+    format: String,
+    identity: Option<String>,
+    size: i64,
+    mtime_ns: Option<i64>,
+    last_seen: i64,
+    gone_at: Option<i64>,
+    state: String,
+}
+
+impl KnownRow {
+    fn read(self) -> sqlx::Result<(PathHash, i64, KnownLocation)> {
+        let path = self.path_hash.parse()?;
+        let location = KnownLocation {
+            package_id: self.package_id,
+            format: to_format(&self.format)?,
+            identity: self.identity.map(|digits| digits.parse().map_err(broken)).transpose()?,
+            size: to_unsigned(self.size)?,
+            mtime_ns: self.mtime_ns,
+            gone: self.gone_at.is_some(),
+            open: State::of(&self.state)? == State::Open,
+        };
+        Ok((path, self.last_seen, location))
+    }
+}

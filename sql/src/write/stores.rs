@@ -1,0 +1,77 @@
+//! Stores are added, changed and removed.
+
+use sqlx::QueryBuilder;
+
+use crate::connect::db::both;
+use crate::connect::dialect::Dialect;
+use crate::model::import::check_length;
+use crate::model::rows::StoreRow;
+use crate::read::stores::STORES;
+use crate::{Error, Index, NewStore, Result, Store};
+
+impl Index {
+    /// Adds a store, or changes the one of that name.
+    ///
+    /// # Errors
+    /// If a value does not fit, or the database refuses.
+    pub async fn add_store(&self, store: &NewStore) -> Result<Store> {
+        let root = match &store.root {
+            Some(root) => Some(root.to_str().ok_or_else(|| Error::Value {
+                what: "root of a store",
+                expected: "a path in UTF-8",
+                found: root.display().to_string(),
+            })?),
+            None => None,
+        };
+        let base_url = store.base_url.as_deref().map(|url| url.trim_end_matches('/'));
+        for (what, limit, value) in [("name", 255, Some(store.name.as_str())), ("base_url", 2048, base_url), ("root", 4096, root)]
+        {
+            check_length(&format!("store {}", store.name), what, limit, value.unwrap_or_default().len())?;
+        }
+        let written = self.writing("adding a store", || async {
+            let mut transaction = self.begin().await?;
+            let row = both!(Transaction, &mut transaction, |connection, Backend| {
+                let mut query = QueryBuilder::<Backend>::new("insert into stores (name, tier, base_url, root, priority) ");
+                query.push_values([store], |mut row, store| {
+                    row.push_bind(store.name.as_str())
+                        .push_bind(store.tier.as_str())
+                        .push_bind(base_url)
+                        .push_bind(root)
+                        .push_bind(store.priority);
+                });
+                query.push(Backend::SAME_STORE).build().execute(&mut **connection).await?;
+                let mut query = QueryBuilder::<Backend>::new(STORES);
+                query.push(" where name = ").push_bind(store.name.as_str());
+                query.build_query_as::<StoreRow>().fetch_one(&mut **connection).await?
+            });
+            transaction.commit().await?;
+            row.into_store()?.ok_or(sqlx::Error::RowNotFound)
+        });
+        written.await
+    }
+
+    /// Takes a store and its locations out of the index; the packages stay. `false` if there is none of that name.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn remove_store(&self, name: &str) -> Result<bool> {
+        self.writing("removing a store", || async {
+            let mut transaction = self.begin().await?;
+            let removed = both!(Transaction, &mut transaction, |connection, Backend| {
+                let id: Option<i64> = sqlx::query_scalar::<Backend, i64>("select id from stores where name = ?")
+                    .bind(name)
+                    .fetch_optional(&mut **connection)
+                    .await?;
+                if let Some(id) = id {
+                    for statement in ["delete from locations where store_id = ?", "delete from stores where id = ?"] {
+                        sqlx::query::<Backend>(statement).bind(id).execute(&mut **connection).await?;
+                    }
+                }
+                id.is_some()
+            });
+            transaction.commit().await?;
+            Ok(removed)
+        })
+        .await
+    }
+}

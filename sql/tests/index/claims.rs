@@ -1,0 +1,184 @@
+//! Packages that are claimed before their header is read: one row for each package in the end.
+
+use std::collections::BTreeSet;
+
+use artifact::{Kind, Nevra};
+use sql::{Changes, Claim, Claimed, Heads, Index, NewLocation, Origin, Store, Tier};
+
+use crate::makers::{artifact, build_id, import, store};
+use crate::{Fresh, on_both};
+
+fn location(store: &Store, path: &str, checksum: u8) -> NewLocation {
+    let mut location = import(store, "x-1-1.x86_64", Vec::new()).location;
+    location.path = path.into();
+    location.checksum = Some(("sha256".into(), vec![checksum; 32]));
+    (location.mtime_ns, location.header, location.signing_key) = (None, None, None);
+    location
+}
+
+/// As a repository lists it.
+fn claimed(nevra: &str, ids: &[&str], location: Option<NewLocation>, repository_id: Option<i64>) -> Claimed {
+    let nevra: Nevra = nevra.parse().unwrap();
+    let claim =
+        |id: &&str| Claim { build_id: build_id(id), kind: Kind::Executable, link_path: Some("/usr/lib/.build-id/x".into()) };
+    Claimed {
+        origin: if location.is_some() { Origin::Repository } else { Origin::Legacy },
+        source_rpm: None,
+        distro: "fc40".into(),
+        claims: ids.iter().map(claim).collect(),
+        nevra,
+        location,
+        repository_id,
+    }
+}
+
+async fn hashes_of_all(index: &Index) -> BTreeSet<u64> {
+    let (sender, mut pages) = tokio::sync::mpsc::channel(1);
+    let (heads, hashes) = tokio::join!(index.send_hashes(sender), async {
+        let mut hashes = BTreeSet::new();
+        while let Some(page) = pages.recv().await {
+            hashes.extend(page);
+        }
+        hashes
+    });
+    heads.unwrap();
+    hashes
+}
+
+/// Packages by NVRA and state; claims; memberships; locations.
+async fn rows(fresh: &Fresh) -> [Vec<String>; 4] {
+    [
+        fresh.rows("select nvra, state from packages order by nvra, state").await,
+        fresh.rows("select p.nvra, c.kind from claims c join packages p on p.id = c.package_id order by p.nvra").await,
+        fresh
+            .rows(
+                "select p.nvra, m.repository_id, m.first_seen from memberships m join packages p on p.id = m.package_id \
+                 order by p.nvra, m.repository_id",
+            )
+            .await,
+        fresh.rows("select p.nvra, l.path from locations l join packages p on p.id = l.package_id order by p.nvra, l.path").await,
+    ]
+}
+
+const P: &str = "p-1-1.x86_64";
+
+#[test]
+fn a_filter_hears_of_claims_in_base_and_delta() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let claimed = [
+            claimed(P, &["one", "two"], Some(location(&mirror, "p.rpm", 1)), None),
+            claimed("old-1-1.x86_64", &["old"], None, None),
+        ];
+        assert_eq!(index.insert_claimed("repo", &claimed).await.unwrap(), 2);
+        let expected: BTreeSet<u64> = ["one", "two", "old"].iter().map(|id| sql::hash(&build_id(id))).collect();
+        assert_eq!(hashes_of_all(&index).await, expected);
+        let Changes::Since { hashes, is_all: true, .. } = index.changes(&Heads::new()).await.unwrap() else { panic!() };
+        assert_eq!(hashes.into_iter().collect::<BTreeSet<u64>>(), expected);
+        // They are no records until a header was read.
+        assert!(index.records(&[build_id("one"), build_id("old")]).await.unwrap().is_empty());
+        assert!(index.packages(P).await.unwrap().is_empty());
+        let known = index.known_locations(mirror.id).await.unwrap();
+        assert_eq!(known.values().map(|known| known.identity).collect::<Vec<_>>(), [None], "its header has to be read");
+        // Again: nothing new.
+        assert_eq!(index.insert_claimed("repo", &claimed).await.unwrap(), 0);
+        let [packages, claims, ..] = rows(&fresh).await;
+        assert_eq!((packages.len(), claims.len()), (2, 3));
+    });
+}
+
+#[test]
+fn a_header_merges_the_claimed_row_with_its_locations_memberships_and_claims() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let (mirror, koji) = (store(&index, "m", Tier::Mirror, 0).await, store(&index, "k", Tier::Koji, 0).await);
+        // Two rows that turn out to be one: two repositories list two copies, signed by different keys, with nothing in common.
+        let first = claimed(P, &["one"], Some(location(&mirror, "a/p.rpm", 1)), Some(1));
+        let second = claimed(P, &[], Some(location(&koji, "b/p.rpm", 2)), Some(2));
+        // Another build of the same name.
+        let other = claimed(P, &["elsewhere"], Some(location(&mirror, "other/p.rpm", 3)), Some(1));
+        assert_eq!(index.insert_claimed("repo", &[first, second, other]).await.unwrap(), 3);
+        fresh.execute("update memberships set first_seen = 5").await;
+        fresh.execute("update packages set koji_build = 77, koji_volume = 'DEFAULT'").await;
+
+        let mut read = import(&mirror, P, vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
+        read.location = location(&mirror, "a/p.rpm", 1);
+        index.insert("test", &[read.clone()]).await.unwrap();
+        let [packages, claims, memberships, locations] = rows(&fresh).await;
+        let state = |state: &str| format!("nvra=Some({P:?}) state=Some({state:?})");
+        assert_eq!(packages, [state("claimed"), state("claimed"), state("complete")]);
+        assert_eq!((claims.len(), memberships.len(), locations.len()), (1, 3, 3), "the header answered the claim");
+        let package = index.packages(P).await.unwrap().remove(0);
+        assert_eq!(package.locations.iter().map(|location| location.path.as_str()).collect::<Vec<_>>(), ["a/p.rpm"]);
+        assert_eq!(
+            fresh.rows("select koji_build, koji_volume from packages where identity is not null").await,
+            ["koji_build=Some(77) koji_volume=Some(\"DEFAULT\")"]
+        );
+
+        // The second copy's header is read: the same package.
+        read.location = location(&koji, "b/p.rpm", 2);
+        index.insert("test", &[read.clone()]).await.unwrap();
+        let [packages, claims, memberships, locations] = rows(&fresh).await;
+        assert_eq!(packages, [state("claimed"), state("complete")]);
+        assert_eq!((claims.len(), locations.len()), (1, 3));
+        let of = fresh.rows("select package_id from memberships where repository_id = 2").await;
+        assert_eq!(of, fresh.rows("select id as package_id from packages where identity is not null").await);
+        assert!(memberships.iter().all(|row| row.ends_with("first_seen=Some(5)")), "{memberships:?}");
+        let package = index.packages(P).await.unwrap().remove(0);
+        let paths: Vec<_> = package.locations.iter().map(|location| location.path.as_str()).collect();
+        assert_eq!(paths, ["a/p.rpm", "b/p.rpm"]);
+        let dump = fresh.dump().await;
+        index.insert("test", &[read]).await.unwrap();
+        assert_eq!(fresh.dump().await, dump, "again, nothing changes");
+
+        // What is listed again is the package that was read, by its place; the other build stays another.
+        let again = claimed(P, &["one"], Some(location(&mirror, "a/p.rpm", 1)), Some(3));
+        assert_eq!(index.insert_claimed("repo", &[again]).await.unwrap(), 0);
+        assert_eq!(rows(&fresh).await[1].len(), 1, "no claim of a complete package");
+        let records = index.records(&[build_id("one")]).await.unwrap();
+        assert_eq!(records.len(), 1);
+        assert!(index.records(&[build_id("elsewhere")]).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_legacy_row_is_merged_by_its_build_ids() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        index.insert_claimed("legacy", &[claimed(P, &["one", "none"], None, None)]).await.unwrap();
+        // Another build of the same name was read: no build-id in common.
+        let rebuilt = import(&mirror, P, vec![artifact(1, "rebuilt", Kind::Executable, "/usr/bin/p")]);
+        index.insert("test", &[rebuilt]).await.unwrap();
+        assert_eq!(rows(&fresh).await[0].len(), 2);
+        // The right one, still open: it answers the one claim, the other stays.
+        let mut open = import(&mirror, "p-1:1-1.x86_64", vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
+        open.open = true;
+        open.location.path = "right/p.rpm".into();
+        index.insert("test", &[open.clone()]).await.unwrap();
+        let [packages, claims, ..] = rows(&fresh).await;
+        assert_eq!((packages.len(), claims.len()), (2, 1));
+        assert_eq!(fresh.rows("select count(*) as n from packages where identity is null").await, ["n=Some(0)"]);
+        // Complete, it answers everything.
+        open.open = false;
+        index.insert("test", &[open]).await.unwrap();
+        assert_eq!(rows(&fresh).await[1], [""; 0]);
+    });
+}
+
+#[test]
+fn one_archive_that_two_repositories_list_is_one_row() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let at = |path: &str, checksum| claimed(P, &[], Some(location(&mirror, path, checksum)), Some(i64::from(checksum)));
+        assert_eq!(index.insert_claimed("repo", &[at("a/p.rpm", 1), at("b/p.rpm", 1)]).await.unwrap(), 1);
+        assert_eq!(index.insert_claimed("repo", &[at("c/p.rpm", 1)]).await.unwrap(), 0);
+        // Replaced at its place by another build of the same name.
+        assert_eq!(index.insert_claimed("repo", &[at("a/p.rpm", 2)]).await.unwrap(), 1);
+        let gone = fresh.rows("select path from locations where gone_at is not null").await;
+        assert_eq!(gone, ["path=Some(\"a/p.rpm\")"]);
+        assert_eq!(rows(&fresh).await[0].len(), 2);
+    });
+}

@@ -1,0 +1,96 @@
+//! Plain files under several names: copies, names that are gone, names that come back.
+
+use std::time::{Duration, Instant};
+
+use artifact::{Artifact, Contents, Format, Kind};
+use sql::{Import, Index, PathHash, Paths, Store, Tier};
+
+use crate::makers::{artifact, build_id, import, store};
+use crate::on_both;
+
+/// A plain file, which is found at a path below `/srv/s`.
+fn file(store: &Store, contents: &str, path: &str) -> Import {
+    let mut import = import(store, &format!("{contents}-1-0.x86_64"), Vec::new());
+    let of_file = Contents { size: 7, mtime: 1, sha256: *import.package.identity.as_bytes() };
+    let artifact = artifact(0, contents, Kind::Both, &format!("/srv/s/{path}"));
+    import.artifacts = vec![Artifact { contents: Some(of_file), ..artifact }];
+    import.package.format = Format::File;
+    import.location.path = path.into();
+    import
+}
+
+/// Paths of all files with the build-id, and of those, which are found by their path.
+async fn paths(index: &Index, name: &str) -> (Vec<String>, Vec<String>) {
+    let records = index.records(&[build_id(name)]).await.unwrap();
+    let all: Vec<String> = records.iter().map(|record| record.artifact.path.clone()).collect();
+    let mut found = Vec::new();
+    for path in ["/srv/s/a/prog", "/srv/s/b/copy", "/srv/s/prog", "/srv/s/c/copy"] {
+        let at = index.records_at(&Paths::Is(path.into()), 10, Instant::now() + Duration::from_secs(20)).await.unwrap();
+        assert!(at.complete);
+        found.extend(at.records.iter().map(|record| record.artifact.path.clone()));
+    }
+    (all, found)
+}
+
+#[test]
+fn a_file_is_found_by_every_name_that_it_has_now_and_by_no_other() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let store = store(&index, "s", Tier::Local, 0).await;
+        let at = |path: &str| file(&store, "prog", path);
+        let both = |paths: &[&str]| {
+            let paths: Vec<String> = paths.iter().map(|path| format!("/srv/s/{path}")).collect();
+            (paths.clone(), paths)
+        };
+        // Two names in one batch, one of them twice.
+        index.insert("test", &[at("a/prog"), at("prog"), at("a/prog")]).await.unwrap();
+        assert_eq!(paths(&index, "prog").await, both(&["a/prog", "prog"]));
+        // A third one later; again, nothing is added.
+        for artifacts in [1, 0] {
+            assert_eq!(index.insert("test", &[at("b/copy")]).await.unwrap().artifacts, artifacts);
+        }
+        let (all, found) = paths(&index, "prog").await;
+        assert_eq!((all.len(), found.len()), (3, 3));
+        let gone = [PathHash::of("a/prog")];
+        index.mark_gone(store.id, &gone, 5).await.unwrap();
+        assert_eq!(
+            paths(&index, "prog").await,
+            (vec!["/srv/s/prog".into(), "/srv/s/b/copy".into()], { vec!["/srv/s/b/copy".into(), "/srv/s/prog".into()] })
+        );
+        // All gone: who asks for the build-id learns what it was, who asks for a path that nothing is there.
+        index.mark_gone(store.id, &["prog", "b/copy"].map(PathHash::of), 6).await.unwrap();
+        let (all, found) = paths(&index, "prog").await;
+        assert_eq!((all.len(), found.len()), (3, 0));
+        // One comes back.
+        index.insert("test", &[at("a/prog")]).await.unwrap();
+        assert_eq!(paths(&index, "prog").await, both(&["a/prog"]));
+        // Another file takes its place.
+        index.insert("test", &[file(&store, "other", "a/prog")]).await.unwrap();
+        assert_eq!(paths(&index, "other").await.0, ["/srv/s/a/prog"]);
+        let (all, found) = paths(&index, "prog").await;
+        assert_eq!((all.len(), found), (3, vec!["/srv/s/a/prog".to_owned()]), "that is the other");
+    });
+}
+
+#[test]
+fn importers_that_find_copies_at_the_same_time_lose_and_double_no_name() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let store = store(&index, "s", Tier::Local, 0).await;
+        let writer = async |name: &'static str| {
+            let index = fresh.open(sql::Access::ReadWrite);
+            for copy in 0..10 {
+                index
+                    .insert(name, &[file(&store, "prog", &format!("{name}/{copy}")), file(&store, "prog", "same")])
+                    .await
+                    .unwrap();
+            }
+        };
+        tokio::join!(writer("a"), writer("b"), writer("c"));
+        let records = index.records(&[build_id("prog")]).await.unwrap();
+        let mut found: Vec<&str> = records.iter().map(|record| record.artifact.path.as_str()).collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!((records.len(), found.len()), (31, 31));
+    });
+}

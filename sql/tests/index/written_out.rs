@@ -1,0 +1,126 @@
+//! The questions that a person types: those of `docs/operations.md`, and the views, on 100,000 rows. Each is served by an index.
+
+use artifact::{Artifact, Kind};
+use sql::{Import, PathHash, Tier};
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row, SqliteConnection};
+
+use crate::makers::{artifact, build_id, import, store};
+use crate::{Fresh, Raw, on_both, on_mariadb};
+
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+/// What the document asks for.
+const NVRA: &str = "bash-5.2.26-3.fc40.x86_64";
+
+/// The statements of the document's section.
+fn questions() -> Vec<&'static str> {
+    let section = OPERATIONS.split("## Asking the index").nth(1).expect("a section about asking the index");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let blocks = section.split("```sql\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+    blocks.flat_map(|block| block.split(';')).map(str::trim).filter(|statement| !statement.is_empty()).collect()
+}
+
+/// 1,000 packages of 100 files, and the one that is asked for, which is gone from one of its two stores.
+async fn filled(fresh: &Fresh) {
+    let index = fresh.index().await;
+    let (near, far) = (store(&index, "fedora", Tier::Mirror, 0).await, store(&index, "koji", Tier::Koji, 0).await);
+    let file = |package: u32, at: u32| {
+        let kind = if at % 2 == 0 { Kind::Executable } else { Kind::Debuginfo };
+        artifact(at, &format!("{package} {at}"), kind, &format!("/usr/lib64/p{package}/lib{at}.so"))
+    };
+    let of_package = |package: u32| {
+        let artifacts: Vec<Artifact> = (0..100).map(|at| file(package, at)).collect();
+        import(&near, &format!("p{package}-1-1.fc40.x86_64"), artifacts)
+    };
+    for packages in (0..1000).collect::<Vec<u32>>().chunks(250) {
+        let batch: Vec<Import> = packages.iter().map(|package| of_package(*package)).collect();
+        index.insert("test", &batch).await.unwrap();
+    }
+    let mut bash = import(&near, NVRA, vec![artifact(4, "bash", Kind::Executable, "/usr/bin/bash")]);
+    bash.artifacts[0].build_id = "49f0ee2d4a2b3ab0b1bbd2ca6a1f2c7f3d2b1c77".parse().unwrap();
+    bash.includes = vec!["/usr/include/bash".into()];
+    let mut copy = bash.clone();
+    copy.location.store_id = far.id;
+    index.insert("test", &[bash.clone(), copy]).await.unwrap();
+    index.mark_gone(near.id, &[PathHash::of(&bash.location.path)], 1_700_000_000).await.unwrap();
+    if fresh.has_server() {
+        fresh.execute("analyze table packages, artifacts, locations, stores").await;
+    }
+}
+
+impl Fresh {
+    fn has_server(&self) -> bool {
+        matches!(self.raw, Raw::MariaDb(_))
+    }
+
+    /// How the database is going to answer: the type of access of each table, as MySQL's EXPLAIN has it, or a line of SQLite's plan.
+    async fn accesses(&self, statement: &str) -> Vec<String> {
+        match &self.raw {
+            Raw::Sqlite(directory) => {
+                let url = format!("sqlite:{}", directory.path().join("index.db").display());
+                let mut connection = SqliteConnection::connect(&url).await.unwrap();
+                let plan = AssertSqlSafe(format!("explain query plan {statement}"));
+                let rows = sqlx::query(plan).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| row.get("detail")).collect()
+            }
+            Raw::MariaDb(server) => {
+                let mut connection = MySqlConnection::connect(&server.url(&self.database)).await.unwrap();
+                let plan = AssertSqlSafe(format!("explain {statement}"));
+                let rows = sqlx::raw_sql(plan).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| row.get::<Option<String>, _>("type").unwrap_or_else(|| "none".into())).collect()
+            }
+        }
+    }
+
+    async fn count(&self, statement: &str) -> usize {
+        let statement = AssertSqlSafe(statement.to_owned());
+        match &self.raw {
+            Raw::Sqlite(directory) => {
+                let url = format!("sqlite:{}", directory.path().join("index.db").display());
+                let mut connection = SqliteConnection::connect(&url).await.unwrap();
+                sqlx::query(statement).fetch_all(&mut connection).await.unwrap().len()
+            }
+            Raw::MariaDb(server) => {
+                let mut connection = MySqlConnection::connect(&server.url(&self.database)).await.unwrap();
+                sqlx::query(statement).fetch_all(&mut connection).await.unwrap().len()
+            }
+        }
+    }
+
+    async fn assert_indexed(&self, statement: &str) {
+        let accesses = self.accesses(statement).await;
+        let is_indexed = |access: &String| match self.has_server() {
+            true => ["const", "ref", "eq_ref", "range"].contains(&access.as_str()),
+            false => !access.starts_with("SCAN"),
+        };
+        assert!(!accesses.is_empty() && accesses.iter().all(is_indexed), "{statement}: {accesses:?}");
+    }
+}
+
+#[test]
+fn every_question_of_the_document_has_an_answer_by_an_index() {
+    let questions = questions();
+    assert!(questions.len() >= 5, "{questions:?}");
+    on_both(async |fresh| {
+        filled(&fresh).await;
+        for question in &questions {
+            // SQLite has no such views.
+            if question.contains("_gnubuildid") && !fresh.has_server() {
+                continue;
+            }
+            assert_ne!(fresh.count(question).await, 0, "{question}");
+            fresh.assert_indexed(question).await;
+        }
+    });
+}
+
+#[test]
+fn the_views_find_a_build_id_by_an_index() {
+    on_mariadb(async |fresh| {
+        filled(&fresh).await;
+        for (view, column) in [("dark_gnubuildid", "buildid"), ("buildid_gnubuildid", "build_id")] {
+            let statement = format!("select * from {view} where {column} = '{}'", build_id("500 7"));
+            fresh.assert_indexed(&statement).await;
+            assert_eq!(fresh.count(&statement).await, 1, "{statement}");
+        }
+    });
+}
