@@ -21,15 +21,28 @@ pub struct Program {
 impl Program {
     /// Compiles a program that is like no other: its DWARF names `SOURCES/NAME.c`.
     pub fn compile(name: &str, sources: &str) -> Self {
+        Self::compile_and_split(name, sources, &[])
+    }
+
+    /// The same as a shared library. It names no interpreter, so libmagic has one text for the library and its debug file.
+    pub fn compile_library(name: &str, sources: &str) -> Self {
+        Self::compile_and_split(name, sources, &["-shared", "-fPIC"])
+    }
+
+    fn compile_and_split(name: &str, sources: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("build")).expect("a folder");
-        let program = Self::compile_in(folder, name, "build", Some(sources));
+        let program = Self::compile_with(folder, name, "build", Some(sources), options);
         program.split();
         program
     }
 
     /// Compiles a program in `FOLDER/in_folder` of a build tree, where its sources stay.
     pub fn compile_in(folder: TempDir, name: &str, in_folder: &str, sources: Option<&str>) -> Self {
+        Self::compile_with(folder, name, in_folder, sources, &[])
+    }
+
+    fn compile_with(folder: TempDir, name: &str, in_folder: &str, sources: Option<&str>, options: &[&str]) -> Self {
         let build = folder.path().join(in_folder);
         let text = format!(
             "#include <stdlib.h>\nint twice_{0}(int number) {{\n    if (number < 0)\n        abort();\n    return 2 * number;\n}}\n\
@@ -38,7 +51,7 @@ impl Program {
         );
         fs::write(build.join(format!("{name}.c")), text).expect("write a source file");
         let mut command = Command::new("cc");
-        command.args(["-g", "-O0", "-Wl,--build-id=sha1", "-o", name, &format!("{name}.c")]).current_dir(&build);
+        command.args(["-g", "-O0", "-Wl,--build-id=sha1", "-o", name, &format!("{name}.c")]).args(options).current_dir(&build);
         if let Some(sources) = sources {
             command.arg(format!("-ffile-prefix-map={}={sources}", build.display()));
         }

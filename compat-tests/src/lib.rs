@@ -1,6 +1,7 @@
 //! What the compatibility tests are made of: real processes, each started by the test that needs it and ended by its process id.
 //!
 //! - [`fixtures`]: the committed RPMs and what `eu-readelf` says of them; [`rpmbuild`]: larger and stranger ones, made for a test;
+//! - [`headers`]: what the headers of such packages state of files, and how to make them state less;
 //! - [`compiled`]: programs compiled for a test, and the Debian packages, Arch packages and tar archives that they go into;
 //! - [`crash`]: a fixture's program and the core dump that it leaves;
 //! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
@@ -26,6 +27,7 @@ pub mod debuginfod;
 pub mod files;
 pub mod fixtures;
 pub mod galera;
+pub mod headers;
 pub mod http;
 pub mod ima;
 pub mod mariadb;
