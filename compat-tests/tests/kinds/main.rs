@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 
 mod nameless;
+mod remembered;
+mod unknown;
+mod upstreams;
 mod yocto;
 
 use std::collections::BTreeMap;
