@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 
+mod links;
+mod moved;
 mod nameless;
 mod remembered;
 mod unknown;
