@@ -67,6 +67,27 @@ pub fn resolve(link: &str, target: &str) -> String {
     rooted(resolved)
 }
 
+/// The shortest form of a relative path: without `.`, `//` and `..`, except for `..` at its start.
+pub fn shortest(relative: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in relative.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." if segments.last().is_some_and(|last| *last != "..") => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    segments.join("/")
+}
+
+/// Resolves `relative` against `directory`, which is relative to some root, as the result is. `None` if it is not below
+/// that root.
+pub fn below(directory: &str, relative: &str) -> Option<String> {
+    let path = shortest(&format!("{directory}/{relative}"));
+    let is_below = !path.is_empty() && path != ".." && !path.starts_with("../");
+    is_below.then_some(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +114,39 @@ mod tests {
             ("", "/"),
         ] {
             assert_eq!(canonical(path), canon, "{path}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_become_short_and_keep_what_leads_above_their_start() {
+        for (path, short) in [
+            ("./x.c", "x.c"),
+            ("x.c/", "x.c"),
+            ("./a/.//../b/x.c", "b/x.c"),
+            ("../x.c", "../x.c"),
+            ("a/../../../b/../x.c", "../../x.c"),
+            ("..x/...", "..x/..."),
+            (".", ""),
+        ] {
+            assert_eq!(shortest(path), short, "{path}");
+            assert_eq!(canonical(&shortest(path)), canonical(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_resolve_below_a_root_only() {
+        for (directory, path, below_root) in [
+            ("", "x.c", Some("x.c")),
+            ("out/bin", "../src/x.c", Some("out/src/x.c")),
+            ("out/bin", "../../x.c", Some("x.c")),
+            ("out/bin", "../../../x.c", None),
+            ("out/bin", "../../../out/bin/x.c", None),
+            ("", "../x.c", None),
+            ("", "..", None),
+            ("out", "..", None),
+            ("", "..x", Some("..x")),
+        ] {
+            assert_eq!(below(directory, path).as_deref(), below_root, "{directory:?} {path}");
         }
     }
 

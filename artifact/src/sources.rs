@@ -1,6 +1,6 @@
 //! Which source files the DWARF of an ELF file names: the files of its line tables, as debuginfod clients ask for them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +39,10 @@ type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
 /// The source files of an ELF file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    paths: HashSet<String>,
+    /// Canonical forms of absolute names.
+    absolute: HashSet<String>,
+    /// Relative names by their canonical forms; `None` where several have the same one, as `x.c` and `../x.c` do.
+    relative: HashMap<String, Option<String>>,
     bytes: usize,
 }
 
@@ -93,28 +96,58 @@ impl Sources {
             clock.check()?;
             let Some(name) = text(file.path_name()) else { continue };
             let within = file.directory(table).and_then(text).unwrap_or_default();
+            // The directory 0 is the unit's own (DWARF 5, section 6.2.4), which is no part of the name twice.
+            let is_own = file.directory_index() == 0 && within == folder;
             // Each is relative to the one before, unless it is absolute.
             let mut whole = String::new();
-            for part in [&*folder, &*within, &*name] {
+            for part in [&*folder, if is_own { "" } else { &*within }, &*name] {
                 if part.starts_with('/') {
                     whole.clear();
                 }
                 whole.push_str(part);
-                whole.push('/');
+                if !part.is_empty() {
+                    whole.push('/');
+                }
             }
-            let path = path::canonical(&whole);
-            self.bytes += if self.paths.contains(&path) { 0 } else { path.len() + size_of::<String>() };
+            self.insert(&whole);
             if self.bytes > MOST_NAME_BYTES {
                 return elf::refuse(format!("at most {MOST_NAME_BYTES} bytes of names of source files"), "more");
             }
-            self.paths.insert(path);
         }
         Ok(())
     }
 
-    /// Is the file at this canonical path one of them?
+    fn insert(&mut self, name: &str) {
+        let canonical = path::canonical(name);
+        if name.starts_with('/') {
+            if !self.absolute.contains(&canonical) {
+                self.bytes += canonical.len() + size_of::<String>();
+                self.absolute.insert(canonical);
+            }
+            return;
+        }
+        let relative = path::shortest(name);
+        match self.relative.get_mut(&canonical) {
+            Some(known) if known.as_deref() == Some(&relative) => {}
+            Some(known) => *known = None,
+            None => {
+                self.bytes += canonical.len() + relative.len() + size_of::<(String, Option<String>)>();
+                self.relative.insert(canonical, Some(relative));
+            }
+        }
+    }
+
+    /// True if a file with this canonical path is one of them.
     pub fn has(&self, path: &str) -> bool {
-        self.paths.contains(path)
+        self.absolute.contains(path) || self.relative.contains_key(path)
+    }
+
+    /// The name with this canonical path: the path itself, or a relative name without a slash at its start, in its
+    /// shortest form (`x.c`, `../src/x.c`). An absolute name precedes relative ones. `None` if there is none, or
+    /// several relative ones.
+    pub fn name(&self, path: &str) -> Option<&str> {
+        let relative = || self.relative.get(path)?.as_deref();
+        self.absolute.get(path).map(String::as_str).or_else(relative)
     }
 
     /// Memory that it takes, about.
@@ -214,6 +247,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn relative_names_stay_relative_to_where_they_were_and_ambiguous_ones_are_none() {
+        for (version, own, names) in [
+            ("-gdwarf-4", ".", ["main.c", "sub/part.h"]),
+            ("-gdwarf-5", ".", ["main.c", "sub/part.h"]),
+            ("-gdwarf-4", "build/../out", ["out/main.c", "out/sub/part.h"]),
+            ("-gdwarf-5", "build/../out", ["out/main.c", "out/sub/part.h"]),
+            ("-gdwarf-4", "../../src", ["../../src/main.c", "../../src/sub/part.h"]),
+            ("-gdwarf-5", "../../src", ["../../src/main.c", "../../src/sub/part.h"]),
+            ("-gdwarf-5", "a.b/mod@v1.2.3", ["a.b/mod@v1.2.3/main.c", "a.b/mod@v1.2.3/sub/part.h"]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().canonicalize().unwrap();
+            let elf = compile(folder.path(), &[version, &format!("-ffile-prefix-map={}={own}", root.display())]);
+            let sources = Sources::read(&mut Cursor::new(elf)).unwrap();
+            for name in names {
+                let path = path::canonical(name);
+                let found = (sources.has(&path), sources.name(&path));
+                assert_eq!(found, (true, Some(name)), "{version} {own}: {sources:?}");
+            }
+        }
+        let mut sources = Sources::default();
+        for name in ["a.c", "./a.c", "../a.c", "b.c", "../../c.c", "/c.c", "/d/../d.c"] {
+            sources.insert(name);
+        }
+        let absolute = ["/c.c", "/d.c"].map(|path| (path, Some(path)));
+        for (path, name) in [("/a.c", None), ("/b.c", Some("b.c")), ("/e.c", None)].into_iter().chain(absolute) {
+            assert_eq!((sources.has(path), sources.name(path)), (path != "/e.c", name), "{path}");
+        }
+    }
+
     /// An ELF file with these sections of DWARF.
     fn dwarf(sections: &[(&'static str, &[u8])]) -> Cursor<Vec<u8>> {
         let image = Image::new(ET_DYN);
@@ -249,7 +313,7 @@ mod tests {
             let (abbreviation, info) = (abbreviation(flags), unit_at(line as u32));
             let mut file = dwarf(&[(".debug_info", &info), (".debug_abbrev", &abbreviation), (".debug_line", &lines)]);
             let sources = Sources::read(&mut file).unwrap();
-            assert_eq!(sources.paths.len(), names, "{flags} flags, line table at {line}");
+            assert_eq!(sources.absolute.len(), names, "{flags} flags, line table at {line}");
             assert_eq!(sources.has("/src/f2"), names > 0, "{flags} flags, line table at {line}");
         }
     }
