@@ -66,8 +66,47 @@ impl Catalog {
         self.files.get(path)
     }
 
+    /// The only file with one of `paths` that ends with `suffix`. Paths of one file, as hard links are, count as one,
+    /// of which the first in order is returned.
+    ///
+    /// `None` if there is no such file; `Some(None)` if there are several.
+    pub fn only_file(&self, suffix: &str, is_wanted: impl Fn(&str) -> bool) -> Option<Option<(&str, &(u32, File))>> {
+        let mut files = self.files.iter().filter(|(path, _)| path.ends_with(suffix) && is_wanted(path));
+        let (mut first, file) = files.next()?;
+        for (path, (ordinal, _)) in files {
+            if *ordinal != file.0 {
+                return Some(None);
+            }
+            first = first.min(path);
+        }
+        Some(Some((first, file)))
+    }
+
     /// Memory that it takes, about.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suffix_finds_the_only_file_that_ends_so() {
+        let contents = Contents { size: 0, mtime: 0, sha256: [0; 32] };
+        let paths = [("/s/a/x.c", 0), ("/s/b/x.c", 1), ("/s/c/y.c", 2), ("/s/b/y.c", 2), ("/t/z.c", 3), ("/s/z.c", 4)];
+        let files = paths.map(|(path, ordinal)| (path.to_owned(), (ordinal, regular(path, contents))));
+        let catalog = Catalog { files: files.into(), bytes: 0 };
+        let find = |suffix: &str| {
+            let found = catalog.only_file(suffix, |path| path.starts_with("/s/"));
+            found.map(|found| found.map(|(path, (ordinal, _))| (path, *ordinal)))
+        };
+        assert_eq!(find("/x.c"), Some(None));
+        assert_eq!(find("/a/x.c"), Some(Some(("/s/a/x.c", 0))));
+        assert_eq!(find("/y.c"), Some(Some(("/s/b/y.c", 2))));
+        assert_eq!(find("/z.c"), Some(Some(("/s/z.c", 4))));
+        assert_eq!(find("/t/z.c"), None);
+        assert_eq!(find("/w.c"), None);
     }
 }
