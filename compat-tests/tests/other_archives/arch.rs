@@ -79,3 +79,29 @@ fn gdb_shows_the_source_of_a_stripped_program() {
         assert!(said.contains(&format!("{number}\t{line}\n")), "expected line {number}, {line:?}, in:\n{said}");
     }
 }
+
+#[test]
+fn relative_names_of_sources_are_found_below_usr_src_debug() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("relative", "./src"));
+    let (source, text) = ("/usr/src/debug/relative/src/relative.c", program.source());
+    Tree::of(&[("/usr/bin/relative", &program.stripped())]).arch(folder.path(), ("relative", "relative", "1-1"), "tar.zst");
+    let files: [(&str, &std::path::Path); 5] = [
+        (&program.debug_path(), &program.debug()),
+        (source, &text),
+        ("/usr/src/debug/relative/a/twice.c", &text),
+        ("/usr/src/debug/relative/b/twice.c", &text),
+        ("/usr/share/src/relative.c", &text),
+    ];
+    Tree::of(&files).arch(folder.path(), ("relative-debug", "relative", "1-1"), "tar.zst");
+    let (_index, gateway) = served(&folder, &[]);
+    let id = &program.build_id;
+    for path in ["/src/relative.c", "/./src/relative.c", "/relative.c", "/../src/relative.c", "src/../src//relative.c"] {
+        let answer = gateway.get(&format!("/buildid/{id}/source/{path}"));
+        expect(&answer, &text, source, Some("relative-debug-1-1-x86_64.pkg.tar.zst"));
+    }
+    let found = Client::of(&gateway.url()).found(&["source", id, "/./src/relative.c"]);
+    assert!(found == fs::read(&text).unwrap());
+    for path in ["/twice.c", "/elative.c", "/share/src/relative.c", "/missing.c"] {
+        assert_eq!(gateway.get(&format!("/buildid/{id}/source{path}")).status, 404, "{path}");
+    }
+}

@@ -66,6 +66,24 @@ fn debs_of_every_compression_and_ddebs_are_served_to_debuginfod_find() {
 }
 
 #[test]
+fn sources_come_out_of_src_packages_by_absolute_and_relative_names() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("sourced", "./src"));
+    packages(&program, &folder, "deb", "xz");
+    let (source, text) = ("/usr/src/debug/sourced/1.0/src/sourced.c", program.source());
+    let files: [(&str, &std::path::Path); 3] =
+        [(source, &text), ("/usr/src/debug/sourced/1.0/lib/x.c", &text), ("/usr/src/debug/sourced/1.0/other/x.c", &text)];
+    Tree::of(&files).deb(folder.path(), ("sourced-src", "2:1.0-1", "deb"), "Source: sourced (2:1.0-1)\n", "xz");
+    let (_index, gateway) = served(&folder, &[]);
+    for path in [source, "/src/sourced.c", "/./src/sourced.c", "/sourced.c"] {
+        let answer = gateway.get(&format!("/buildid/{}/source{path}", program.build_id));
+        expect(&answer, &text, source, Some("sourced-src_1.0-1_amd64.deb"));
+    }
+    for path in ["/x.c", "/src/missing.c", "/usr/bin/sourced"] {
+        assert_eq!(gateway.get(&format!("/buildid/{}/source{path}", program.build_id)).status, 404, "{path}");
+    }
+}
+
+#[test]
 fn the_json_api_and_the_archive_itself_are_a_debs() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("jsoned", "/usr/src/x"));
     packages(&program, &folder, "deb", "xz");

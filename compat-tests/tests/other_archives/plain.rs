@@ -1,10 +1,11 @@
 //! Plain ELF files in folders.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use compat_tests::compiled::Program;
+use compat_tests::compiled::{Program, build_id, succeed};
 use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
 use compat_tests::debuginfod::Client;
 use tempfile::tempdir;
@@ -190,4 +191,119 @@ fn dwarf_that_names_files_outside_of_its_tree_exposes_nothing() {
     import(&index, &outside, &["--formats", "elf"]);
     let gateway = Gateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/source{source}", program.build_id)).status, 200);
+}
+
+/// A program in `ROOT/directory` whose DWARF names its source by a relative name below `sources`.
+fn relative_program(root: &Path, directory: &str, name: &str, sources: &str) -> (Program, PathBuf) {
+    let (program, directory) = (Program::compile(name, sources), root.join(directory));
+    fs::create_dir_all(&directory).unwrap();
+    let elf = directory.join(name);
+    fs::copy(program.whole(), &elf).unwrap();
+    (program, elf)
+}
+
+/// Copies a source file to `to` with its modification time.
+fn put(source: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::copy(source, to).unwrap();
+    let time = fs::metadata(source).unwrap().modified().unwrap();
+    fs::File::options().write(true).open(to).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn relative_names_are_relative_to_the_directory_of_the_elf_file() {
+    let folder = tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    // The directory of the program, the directory of its source in DWARF, and where the source is.
+    for (number, (directory, sources, place)) in [
+        ("", ".", ""),
+        ("one/bin", ".", "one/bin"),
+        ("two/bin", "./src/lib", "two/bin/src/lib"),
+        ("three/bin", "example.com/mod@v1.2.3", "three/bin/example.com/mod@v1.2.3"),
+        ("four/bin", "../src", "four/src"),
+        ("five/bin/deep", "../x/../../src", "five/src"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("rel{number}");
+        let (program, _) = relative_program(&root, directory, &name, sources);
+        let place = root.join(place).join(format!("{name}.c"));
+        put(&program.source(), &place);
+        // Another file of the same name in another directory.
+        fs::create_dir_all(root.join("elsewhere")).unwrap();
+        fs::write(root.join(format!("elsewhere/{name}.c")), "not this one").unwrap();
+        let (_index, gateway) = served(&folder, &["--formats", "elf"]);
+        for form in [format!("/{sources}/{name}.c"), format!("/{sources}/./y/..//{name}.c"), format!("{sources}/{name}.c")] {
+            let answer = gateway.get(&format!("/buildid/{}/source/{form}", program.build_id));
+            expect(&answer, &program.source(), place.to_str().unwrap(), None);
+        }
+        let found = Client::of(&gateway.url()).found(&["source", &program.build_id, &format!("/{sources}/{name}.c")]);
+        assert!(found == fs::read(program.source()).unwrap(), "{name}");
+        // The DWARF of this program names none of these.
+        for path in [format!("/elsewhere/{name}.c"), format!("/{name}"), "/rel99.c".into(), format!("/{name}/../rel9.c")] {
+            assert_eq!(gateway.get(&format!("/buildid/{}/source{path}", program.build_id)).status, 404, "{path}");
+        }
+    }
+}
+
+#[test]
+fn relative_names_expose_nothing_above_the_store_and_nothing_newer_or_ambiguous() {
+    let folder = tempdir().unwrap();
+    let outside = folder.path().canonicalize().unwrap();
+    let root = outside.join("store");
+    let (above, _) = relative_program(&root, "bin", "above", "../../secret");
+    put(&above.source(), &outside.join("secret/above.c"));
+    let (linked, _) = relative_program(&root, "bin", "linked", "./links");
+    put(&linked.source(), &outside.join("links/linked.c"));
+    std::os::unix::fs::symlink(outside.join("links"), root.join("bin/links")).unwrap();
+    let (edited, elf) = relative_program(&root, "bin", "edited", ".");
+    put(&edited.source(), &root.join("bin/edited.c"));
+    let later = fs::metadata(&elf).unwrap().modified().unwrap() + Duration::from_secs(60);
+    fs::File::options().write(true).open(root.join("bin/edited.c")).unwrap().set_modified(later).unwrap();
+    let (absent, _) = relative_program(&root, "bin", "absent", ".");
+    // `x.c` and `../x.c` are one path for a client.
+    let tree = tempdir().unwrap();
+    fs::create_dir_all(tree.path().join("bin")).unwrap();
+    fs::write(tree.path().join("x.c"), "int above(void) { return 1; }\n").unwrap();
+    fs::write(tree.path().join("bin/x.c"), "int main(void) { return 0; }\n").unwrap();
+    let mut command = Command::new("cc");
+    command.args(["-g", "-Wl,--build-id=sha1", "-o", "both", "x.c", "../x.c"]).current_dir(tree.path().join("bin"));
+    let prefix = tree.path().canonicalize().unwrap().join("bin");
+    succeed(command.arg(format!("-ffile-prefix-map={}=.", prefix.display())), "gcc");
+    let both = build_id(&tree.path().join("bin/both"));
+    for file in ["x.c", "bin/x.c", "bin/both"] {
+        put(&tree.path().join(file), &root.join("both").join(file));
+    }
+    let index = Sqlite::empty();
+    import_ok(&index.url(), &["dir", root.to_str().unwrap(), "--formats", "elf"]);
+    let gateway = Gateway::start(&index.url());
+    for (id, path) in [
+        (&above.build_id, "/secret/above.c"),
+        (&above.build_id, "/../../secret/above.c"),
+        (&edited.build_id, "/./edited.c"),
+        (&absent.build_id, "/./absent.c"),
+        (&both, "/./x.c"),
+        (&both, "/../x.c"),
+    ] {
+        assert_eq!(gateway.get(&format!("/buildid/{id}/debuginfo")).status, 200);
+        assert_eq!(gateway.get(&format!("/buildid/{id}/source{path}")).status, 404, "{path}");
+    }
+    let path = format!("/buildid/{}/source/./links/linked.c", linked.build_id);
+    let answer = compat_tests::http::get(gateway.port, &path);
+    assert!(!answer.as_ref().is_ok_and(|answer| answer.status == 200), "{answer:?}");
+}
+
+#[test]
+fn relative_names_are_also_relative_to_the_program_whose_dwarf_is_elsewhere() {
+    let folder = tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let program = Program::compile("split", ".");
+    fs::create_dir_all(root.join("bin/.debug")).unwrap();
+    fs::copy(program.stripped(), root.join("bin/split")).unwrap();
+    fs::copy(program.debug(), root.join("bin/.debug/split.debug")).unwrap();
+    put(&program.source(), &root.join("bin/split.c"));
+    let (_index, gateway) = served(&folder, &["--formats", "elf"]);
+    let answer = gateway.get(&format!("/buildid/{}/source/./split.c", program.build_id));
+    expect(&answer, &program.source(), root.join("bin/split.c").to_str().unwrap(), None);
 }

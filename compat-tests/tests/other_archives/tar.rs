@@ -150,6 +150,26 @@ fn relative_names_of_sources_are_found_in_the_archive() {
 }
 
 #[test]
+fn relative_names_of_sources_are_found_in_any_directory_of_the_archive() {
+    let (folder, program) = (tempdir().unwrap(), Program::compile("main", "example.com/mod@v1.2.3"));
+    let (source, text) = ("/release-1.2.3/src/example.com/mod@v1.2.3/main.c", program.source());
+    let tree = Tree::of(&[("/release-1.2.3/bin/main", &program.whole()), (source, &text), ("/a/x.c", &text), ("/b/x.c", &text)]);
+    fs::hard_link(tree.make("/a/x.c"), tree.make("/a/y.c")).unwrap();
+    fs::hard_link(tree.make("/a/x.c"), tree.make("/c/y.c")).unwrap();
+    tree.tar(folder.path(), "release.tar.gz", "tar", &[]);
+    let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+    let ask = |path: &str| gateway.get(&format!("/buildid/{}/source{path}", program.build_id));
+    for path in ["/example.com/mod@v1.2.3/main.c", "/./example.com/x/../mod@v1.2.3/main.c", "/../mod@v1.2.3/main.c"] {
+        expect(&ask(path), &text, source, Some("release.tar.gz"));
+    }
+    // Two names of one file are one source.
+    expect(&ask("/y.c"), &text, "/a/y.c", Some("release.tar.gz"));
+    for path in ["/x.c", "/ain.c", "/missing/main.c", "/.com/mod@v1.2.3/main.c"] {
+        assert_eq!(ask(path).status, 404, "{path}");
+    }
+}
+
+#[test]
 fn sources_of_an_archive_that_was_damaged_in_its_store_are_unknown() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("spoiled", "/usr/src/x"));
     let tree = Tree::of(&[("/spoiled", &program.whole()), ("/usr/src/x/spoiled.c", &program.source())]);

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use artifact::Kind;
 use artifact::foreign::Catalog;
+use artifact::header::File;
+use artifact::{Format, Kind};
 use sql::{Record, StoredPackage};
 
 use super::member::{Begin, FIRST_BYTES_WITHIN, LEAST_PATIENCE, Need};
+use super::source::{DEBUGINFO, SOURCES};
 use super::{Run, found};
 use crate::answer::Found;
 use crate::archives::Wanted;
@@ -18,7 +20,26 @@ impl Run<'_> {
     /// The source file at a canonical path in an archive without a header.
     pub(super) async fn source_in_foreign(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
         let catalog = self.catalog(package).await?;
-        let (ordinal, file) = catalog.file(path)?;
+        let file = catalog.file(path)?;
+        self.source_at_foreign(package, file, path).await
+    }
+
+    /// The only source file of an archive without a header whose path ends with `path`: `None` if there is none,
+    /// `Some(None)` if there are several or it is not available.
+    pub(super) async fn only_source_in_foreign(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Option<Found>> {
+        let catalog = self.catalog(package).await?;
+        let Some((path, file)) = catalog.only_file(path, |path| is_source(package.package.format, path))? else {
+            return Some(None);
+        };
+        Some(self.source_at_foreign(package, file, path).await)
+    }
+
+    async fn source_at_foreign(
+        &mut self,
+        package: &Arc<StoredPackage>,
+        (ordinal, file): &(u32, File),
+        path: &str,
+    ) -> Option<Found> {
         let wanted = Wanted { ordinal: *ordinal, file: Some(Arc::new(file.clone())) };
         let entry = self.member(package, wanted, None, Need::First, None).await?;
         Some(found(entry.content(), path, package))
@@ -57,24 +78,56 @@ impl Run<'_> {
         None
     }
 
-    /// The source file of a plain ELF file, in the folder of its own store.
-    pub(super) async fn source_of_plain(&mut self, record: &Record, path: &str) -> Option<Found> {
+    /// The source file of a plain ELF file, below the directory of its own store. `records` are all of the build-id: a
+    /// relative name may also be relative to the directory of another of its files, as that of a program whose DWARF is
+    /// in `.debug/` is.
+    pub(super) async fn source_of_plain(&mut self, records: &[Record], record: &Record, path: &str) -> Option<Found> {
         let Record { package, artifact } = record;
         if artifact.kind != Kind::Debuginfo || artifact.dwarf != Some(true) {
             return None;
         }
         let (entry, sources) = self.line_tables(record).await?;
-        if !sources.has(path) {
-            return None;
-        }
-        for location in package.present() {
-            let (at, wanted, built_at) = (location.clone(), path.to_owned(), entry.mtime());
-            let opened = tokio::task::spawn_blocking(move || plain::open(&at, &wanted, built_at)).await;
+        let name = sources.name(path)?;
+        let is_other = |other: &&Record| other.package.package.format == Format::File && other.package.id != package.id;
+        let others = records.iter().filter(|_| !name.starts_with('/')).filter(is_other);
+        for location in package.present().chain(others.flat_map(|other| other.package.present())) {
+            let (at, name, built_at) = (location.clone(), name.to_owned(), entry.mtime());
+            let opened = tokio::task::spawn_blocking(move || plain::open(&at, &name, built_at)).await;
             match opened.unwrap_or_else(|error| Err(Failure::Unknown(error.to_string()))) {
-                Ok(file) => return Some(found(Arc::new(file).content(), path, package)),
+                Ok((file, path)) => return Some(found(Arc::new(file).content(), &path, package)),
                 Err(failure) => self.failed(failure),
             }
         }
         None
+    }
+}
+
+/// True if a member of an archive without a header may be a source file that DWARF has a relative name for.
+fn is_source(format: Format, path: &str) -> bool {
+    match format {
+        Format::Tar => !path.starts_with(DEBUGINFO),
+        // Yocto's are in /usr/src/debug, others' in /usr/src.
+        Format::Deb => path.starts_with("/usr/src/"),
+        Format::Arch | Format::Rpm | Format::File => path.starts_with(SOURCES),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_where_each_format_has_them() {
+        for (format, path, expected) in [
+            (Format::Arch, "/usr/src/debug/a/x.c", true),
+            (Format::Arch, "/usr/share/a/x.c", false),
+            (Format::Deb, "/usr/src/debug/a/1.0/x.c", true),
+            (Format::Deb, "/usr/src/a-1.0/x.c", true),
+            (Format::Deb, "/usr/share/doc/a/x.c", false),
+            (Format::Tar, "/a/x.c", true),
+            (Format::Tar, "/usr/lib/debug/a/x.c", false),
+        ] {
+            assert_eq!(is_source(format, path), expected, "{path}");
+        }
     }
 }

@@ -4,8 +4,10 @@
 //!
 //! 1. the file of that path in the packages with debug sources among those built from one source package;
 //! 2. the file of that path in the package that the path itself names: code of other packages that was linked in, the kernel's headers;
-//! 3. the one file whose path ends so, in the packages of 1: builds whose paths are relative to somewhere;
+//! 3. the only file whose path ends so, in the packages of 1: builds whose paths are relative;
 //! 4. an include file of another package ([`super::include`]).
+//!
+//! Plain files have no package: their sources are below the directory of their store ([`crate::plain`]).
 
 use std::sync::Arc;
 
@@ -19,9 +21,9 @@ use crate::answer::Found;
 use crate::archives::{Archive, Inside, Wanted};
 
 /// Where debug sources are installed.
-const SOURCES: &str = "/usr/src/debug/";
+pub(super) const SOURCES: &str = "/usr/src/debug/";
 /// Where debuginfo is installed, in packages of old releases together with sources: no sources.
-const DEBUGINFO: &str = "/usr/lib/debug/";
+pub(super) const DEBUGINFO: &str = "/usr/lib/debug/";
 /// Where headers to build modules with are.
 const KERNELS: &str = "/usr/src/kernels/";
 
@@ -35,7 +37,7 @@ impl Run<'_> {
         for record in records {
             let package = &record.package;
             if package.package.format == Format::File {
-                if let Some(found) = self.source_of_plain(record, path).await {
+                if let Some(found) = self.source_of_plain(records, record, path).await {
                     return Some(found);
                 }
                 continue;
@@ -119,9 +121,12 @@ impl Run<'_> {
         self.source_at(package, &header, ordinal, opened).await
     }
 
-    /// The only debug source of the package whose path ends so: `None` where there is none, `Some(None)` where there are several or it cannot
-    /// be had.
+    /// The only debug source of the package whose path ends with `path`: `None` if there is none, `Some(None)` if there
+    /// are several or it is not available.
     async fn only_source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Option<Found>> {
+        if package.package.format != Format::Rpm {
+            return self.only_source_in_foreign(package, path).await;
+        }
         let (header, opened) = self.header(package).await?;
         let is_it = |path_of_file: &str| path_of_file.starts_with(SOURCES) && path_of_file.ends_with(path);
         let mut files = (0..).zip(&header.files).filter(|(_, file)| file.is_regular() && is_it(&file.path));
