@@ -90,6 +90,22 @@ pub fn build_at(
     release: &str,
     packages: &[Package<'_>],
 ) {
+    build_on(("x86_64", second, payload), into, name, version, release, packages);
+}
+
+/// Makes packages for another arch in `into`, all of one source package `name`.
+pub fn build_for(arch: &str, into: &Path, name: &str, version: &str, release: &str, packages: &[Package<'_>]) {
+    build_on((arch, None, "w1.gzdio"), into, name, version, release, packages);
+}
+
+fn build_on(
+    (arch, second, payload): (&str, Option<u32>, &str),
+    into: &Path,
+    name: &str,
+    version: &str,
+    release: &str,
+    packages: &[Package<'_>],
+) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let root = folder.path().join("tree");
     let mut spec = format!(
@@ -125,7 +141,7 @@ pub fn build_at(
     std::fs::write(&file, spec).expect("write a spec");
     let define = |name: &str, value: &Path| format!("{name} {}", value.display());
     let mut command = Command::new("rpmbuild");
-    command.args(["-bb", "--quiet", "--target", "x86_64"]).env("HOME", folder.path());
+    command.args(["-bb", "--quiet", "--target", arch]).env("HOME", folder.path());
     command.args(["--define", &define("_topdir", folder.path()), "--define", &define("_rpmdir", into)]);
     command.args(["--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]).arg(&file);
     if let Some(second) = second {

@@ -200,3 +200,89 @@ fn include_files_come_out_of_the_package_that_was_there_when_the_program_was_bui
     expect_none(&gateway, &build_id, &in_folder);
     drop(folder);
 }
+
+#[test]
+fn paths_with_rpms_base_arch_name_packages_of_every_arch_of_its_family() {
+    // A program's arch, its own sources, the package that was linked in, and its sources.
+    for (number, (arch, own, other_arch, other)) in [
+        ("i686", "linked-1.0-1.i386", "i686", "libother-2.3-4.fc99.i386"),
+        ("i686", "linked-1.0-1.i386", "i586", "libother-2.3-4.fc99.i386"),
+        ("i686", "linked-1.0-1.i386", "i686", "libother-2.3-4.fc99.i686"),
+        ("armv7hl", "linked-1.0-1.arm", "armv7hl", "libother-2.3-4.fc99.arm"),
+        ("sparcv9", "linked-1.0-1.sparc", "sparcv9", "libother-2.3-4.fc99.sparc"),
+        ("ppc64p7", "linked-1.0-1.ppc64", "ppc64p7", "libother-2.3-4.fc99.ppc64"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let [own, other] = [own, other].map(|directory| format!("/usr/src/debug/{directory}"));
+        let (build_id, elf) = program(u16::try_from(100 + number).unwrap(), [&own, &own, &own, &other]);
+        let (main, lib) = (format!("{own}/main.c"), format!("{other}/lib.c"));
+        let (folder, _index, gateway) = gateway(|folder| {
+            let link = rpmbuild::link(&build_id, "");
+            let packages: [rpmbuild::Package<'_>; 2] = [
+                ("linked", &[("/usr/bin/linked", &elf), (&link, b"../../../../usr/bin/linked")]),
+                ("linked-debugsource", &[(&main, MAIN.as_bytes())]),
+            ];
+            rpmbuild::build_for(arch, folder, "linked", "1.0", "1", &packages);
+            let packages: [rpmbuild::Package<'_>; 2] =
+                [("libother", &[("/usr/lib/x.a", b"!<arch>\n")]), ("libother-debugsource", &[(&lib, LIB.as_bytes())])];
+            rpmbuild::build_for(other_arch, folder, "libother", "2.3", "4.fc99", &packages);
+            // The sources of another family are others.
+            let packages: [rpmbuild::Package<'_>; 2] =
+                [("libother", &[("/usr/lib/y.a", b"!<arch>\n")]), ("libother-debugsource", &[(&lib, b"another family\n")])];
+            rpmbuild::build_for("s390x", folder, "libother", "2.3", "4.fc99", &packages);
+        });
+        expect_source(&gateway, &build_id, &main, MAIN, &format!("linked-debugsource-1.0-1.{arch}"));
+        expect_source(&gateway, &build_id, &lib, LIB, &format!("libother-debugsource-2.3-4.fc99.{other_arch}"));
+        expect_none(&gateway, &build_id, &lib.replace("2.3-4", "2.3-5"));
+        expect_none(&gateway, "00112233445566778899aabbccddeeff00112233", &lib);
+        drop(folder);
+    }
+}
+
+#[test]
+fn siblings_of_another_arch_of_the_family_have_sources_and_those_of_the_same_arch_precede_them() {
+    let sources = "/usr/src/debug/kernel-2.6/linux-2.6.i386";
+    let (build_id, elf) = program(110, [sources, sources, sources, sources]);
+    let paths = ["main.c", "fs.h", "lib.c"].map(|name| format!("{sources}/{name}"));
+    let [main, fs, lib] = &paths;
+    let (folder, _index, gateway) = gateway(|folder| {
+        let link = rpmbuild::link(&build_id, "");
+        let packages: [rpmbuild::Package<'_>; 2] = [
+            ("kernel", &[("/usr/bin/kernel", &elf), (&link, b"../../../../usr/bin/kernel")]),
+            ("kernel-debuginfo", &[(fs, FS.as_bytes())]),
+        ];
+        rpmbuild::build_for("i686", folder, "kernel", "2.6", "1", &packages);
+        for (arch, text) in [("i386", MAIN.as_bytes()), ("x86_64", b"another family\n")] {
+            let files: [(&str, &[u8]); 3] = [(main, text), (fs, b"another arch\n"), ("/usr/src/debug/lib.c", b"not relative\n")];
+            let packages: [rpmbuild::Package<'_>; 2] = [("kernel", &[("/etc/k", b"k\n")]), ("kernel-debuginfo-common", &files)];
+            rpmbuild::build_for(arch, folder, "kernel", "2.6", "1", &packages);
+        }
+    });
+    expect_source(&gateway, &build_id, main, MAIN, "kernel-debuginfo-common-2.6-1.i386");
+    expect_source(&gateway, &build_id, fs, FS, "kernel-debuginfo-2.6-1.i686");
+    expect_source(&gateway, &build_id, "/main.c", MAIN, "kernel-debuginfo-common-2.6-1.i386");
+    expect_none(&gateway, &build_id, lib);
+    drop(folder);
+}
+
+#[test]
+fn sources_come_out_of_src_packages_as_yocto_makes_them() {
+    let sources = "/usr/src/debug/yocto/1.0";
+    let (build_id, elf) = program(120, [sources, sources, "./include", sources]);
+    let (main, deep) = (format!("{sources}/main.c"), format!("{sources}/include/deep.h"));
+    let (folder, _index, gateway) = gateway(|folder| {
+        let (link, debug) = (rpmbuild::link(&build_id, ""), "/usr/bin/.debug/yocto");
+        let packages: [rpmbuild::Package<'_>; 3] = [
+            ("yocto", &[("/usr/bin/yocto", &elf), (&link, b"../../../../usr/bin/yocto")]),
+            ("yocto-dbg", &[(debug, b"debug\n")]),
+            ("yocto-src", &[(&main, MAIN.as_bytes()), (&deep, DEEP.as_bytes()), ("/usr/share/deep.h", b"no source\n")]),
+        ];
+        rpmbuild::build(folder, "yocto", "1.0", "r0", &packages);
+    });
+    expect_source(&gateway, &build_id, &main, MAIN, "yocto-src-1.0-r0.x86_64");
+    expect_source(&gateway, &build_id, "/./include/deep.h", DEEP, "yocto-src-1.0-r0.x86_64");
+    expect_none(&gateway, &build_id, &format!("{sources}/missing.c"));
+    drop(folder);
+}

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use artifact::BuildId;
+use artifact::{BuildId, arch};
 use foldhash::fast::RandomState;
 use moka::Expiry;
 use moka::future::Cache;
@@ -30,7 +30,7 @@ use crate::watch::Watch;
 use batches::Batches;
 pub(crate) use records::Records;
 
-/// The packages built from one source package for one arch.
+/// The packages built from one source package for one family of archs.
 pub(crate) type Siblings = Arc<Vec<Arc<StoredPackage>>>;
 
 /// Questions by path at once: they may read much, and must leave the index to others.
@@ -63,7 +63,7 @@ pub(crate) struct Known<T> {
 #[derive(Clone)]
 struct Kept {
     records: Cache<BuildId, Arc<Records>>,
-    /// By source package and arch.
+    /// By source package and base arch.
     siblings: Cache<(String, String), Siblings>,
 }
 
@@ -179,14 +179,15 @@ impl Lookup {
         Ok(found)
     }
 
-    /// The packages of one arch that were built from one source package, asked for until `until`.
+    /// The packages that were built from one source package for `arch` or another arch of its family, ordered by id,
+    /// asked for until `until`.
     ///
     /// # Errors
     /// The index could not be asked, and nothing is kept.
     pub(crate) async fn siblings(&self, source_rpm: &str, arch: &str, until: Instant) -> Result<Known<Siblings>, String> {
-        let key = (source_rpm.to_owned(), arch.to_owned());
-        let (index, (source_rpm, arch)) = (self.index.clone(), key.clone());
-        let query = self.queries.run(Box::pin(async move { index.siblings(&source_rpm, &arch).await }));
+        let key = (source_rpm.to_owned(), arch::base(arch).to_owned());
+        let (index, (source_rpm, base)) = (self.index.clone(), key.clone());
+        let query = self.queries.run(Box::pin(async move { index.siblings(&source_rpm, &arch::family(&base)).await }));
         match self.ask(until, query).await {
             Ok(siblings) => {
                 let siblings: Siblings = Arc::new(siblings.into_iter().map(Arc::new).collect());

@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use artifact::header::Header;
-use artifact::{Format, Nevra};
-use sql::{Record, StoredPackage};
+use artifact::{Format, Nevra, arch};
+use sql::{Index, Record, StoredPackage};
 
 use super::member::Need;
 use super::{Run, found, half_way_to};
@@ -26,6 +26,8 @@ pub(super) const SOURCES: &str = "/usr/src/debug/";
 pub(super) const DEBUGINFO: &str = "/usr/lib/debug/";
 /// Where headers to build modules with are.
 const KERNELS: &str = "/usr/src/kernels/";
+/// Names of packages that the index is queried for concurrently. Nearly always the package has one of the first two.
+const NAMES_AT_ONCE: usize = 2;
 
 impl Run<'_> {
     /// The source file at a canonical path.
@@ -53,15 +55,8 @@ impl Run<'_> {
                 tried.push(sibling);
             }
         }
-        // Whoever asks for a build-id that nobody knows learns nothing.
-        let named = named_package(path)
-            .filter(|nvra| !records.is_empty() && tried.iter().all(|tried| tried.package.nevra.nvra() != *nvra));
-        if let Some(nvra) = named {
-            for package in self.packages(nvra).await {
-                if let Some(found) = self.source_in(&package, path).await {
-                    return Some(found);
-                }
-            }
+        if let Some(found) = self.source_in_named(records, path, &tried).await {
+            return Some(found);
         }
         if is_relative(path) {
             for package in &tried {
@@ -73,19 +68,43 @@ impl Run<'_> {
         self.include(records, path).await
     }
 
-    async fn packages(&mut self, nvra: String) -> Vec<Arc<StoredPackage>> {
-        match self.search.lookup.query(|index| async move { index.packages(&nvra).await }).await {
-            Ok(packages) => packages.into_iter().map(Arc::new).collect(),
+    /// The source file in the package that its path names, unless that is one of those that were `tried`.
+    async fn source_in_named(&mut self, records: &[Record], path: &str, tried: &[Arc<StoredPackage>]) -> Option<Found> {
+        // An unknown build-id gives access to no package.
+        if records.is_empty() {
+            return None;
+        }
+        let archs: Vec<&str> = records.iter().map(|record| record.package.package.nevra.arch.as_str()).collect();
+        let mut names = named_packages(path, &archs);
+        names.retain(|nvra| tried.iter().all(|tried| tried.package.nevra.nvra() != *nvra));
+        for names in names.chunks(NAMES_AT_ONCE) {
+            for package in self.packages(names).await? {
+                if let Some(found) = self.source_in(&package, path).await {
+                    return Some(found);
+                }
+            }
+        }
+        None
+    }
+
+    /// The packages with these NVRAs, in their order; `None` if the index is not available.
+    async fn packages(&mut self, nvras: &[String]) -> Option<Vec<Arc<StoredPackage>>> {
+        let queries = nvras.iter().cloned().map(|nvra| {
+            let query = move |index: Index| async move { index.packages(&nvra).await };
+            self.search.lookup.query(query)
+        });
+        match futures::future::try_join_all(queries).await {
+            Ok(packages) => Some(packages.into_iter().flatten().map(Arc::new).collect()),
             Err(cause) => {
                 self.causes.push(cause);
-                Vec::new()
+                None
             }
         }
     }
 
     /// The packages of a build that can hold its sources, likeliest first: -debugsource since Fedora 27, the kernel's
-    /// -debuginfo-common, and the -debuginfo packages of older releases; Arch's -debug; a tar archive itself. Of several builds of one
-    /// source package those that are nearest in distribution and time.
+    /// -debuginfo-common, Yocto's -src, and the -debuginfo packages of older releases; Arch's -debug; a tar archive
+    /// itself. Of several builds of one source package those that are nearest in distribution, arch and time.
     async fn source_packages(&mut self, of: &Arc<StoredPackage>) -> Vec<Arc<StoredPackage>> {
         let Some(source_rpm) = &of.package.source_rpm else {
             return source_rank(of).filter(|_| of.package.format != Format::Rpm).map(|_| of.clone()).into_iter().collect();
@@ -107,7 +126,8 @@ impl Run<'_> {
                 (Some(a), Some(b)) => a.abs_diff(b),
                 _ => u64::MAX,
             };
-            (sibling.distro != of.distro, source_rank(sibling), seconds_apart)
+            let is_other_arch = sibling.package.nevra.arch != of.package.nevra.arch;
+            (sibling.distro != of.distro, is_other_arch, source_rank(sibling), seconds_apart)
         });
         siblings
     }
@@ -163,18 +183,24 @@ impl Run<'_> {
     }
 }
 
-/// The package that a path names: find-debuginfo puts sources below the name of the package that they are in, and kernels have their
-/// headers below their version.
-fn named_package(path: &str) -> Option<String> {
+/// The NVRAs that the package which a path names may have, the likeliest first. find-debuginfo puts sources below the
+/// name of the package that they are in, but with the base arch instead of the package's own: that is likely one of
+/// `archs`, those of the packages that were asked for. Kernels have their headers below their version.
+fn named_packages(path: &str, archs: &[&str]) -> Vec<String> {
     if let Some((build, _)) = path.strip_prefix(SOURCES).and_then(|rest| rest.split_once('/')) {
-        let nevra: Nevra = build.parse().ok().filter(|nevra: &Nevra| nevra.epoch.is_none())?;
-        let Nevra { name, version, release, arch, .. } = nevra;
-        return Some(format!("{name}-debugsource-{version}-{release}.{arch}"));
+        let Some(build) = build.parse().ok().filter(|build: &Nevra| build.epoch.is_none()) else { return Vec::new() };
+        let Nevra { name, version, release, arch: named, .. } = build;
+        let mut family = arch::family(&named);
+        family.sort_by_key(|arch| !archs.contains(arch));
+        return family.iter().map(|arch| format!("{name}-debugsource-{version}-{release}.{arch}")).collect();
     }
-    let (kernel, _) = path.strip_prefix(KERNELS)?.split_once('/')?;
-    let (kernel, variant) = kernel.split_once('+').unwrap_or((kernel, ""));
-    let name = if variant.is_empty() { "kernel-devel".to_owned() } else { format!("kernel-{variant}-devel") };
-    Some(format!("{name}-{kernel}"))
+    let kernel = || {
+        let (kernel, _) = path.strip_prefix(KERNELS)?.split_once('/')?;
+        let (kernel, variant) = kernel.split_once('+').unwrap_or((kernel, ""));
+        let name = if variant.is_empty() { "kernel-devel".to_owned() } else { format!("kernel-{variant}-devel") };
+        Some(format!("{name}-{kernel}"))
+    };
+    kernel().into_iter().collect()
 }
 
 /// May a path be one that was relative? Compilers and distributions keep nothing of theirs relative to `/usr`.
@@ -208,7 +234,9 @@ fn rank_of_rpm(name: &str) -> Option<u8> {
     match name {
         name if name.ends_with("-debugsource") => Some(0),
         name if name.contains("-debuginfo-common") => Some(1),
-        name if name.ends_with("-debuginfo") => Some(2),
+        // Yocto's.
+        name if name.ends_with("-src") => Some(2),
+        name if name.ends_with("-debuginfo") => Some(3),
         _ => None,
     }
 }
@@ -230,8 +258,33 @@ mod tests {
             ("/usr/include/stdio.h", None),
             ("/src/x.c", None),
         ] {
-            assert_eq!(named_package(path).as_deref(), package, "{path}");
+            assert_eq!(named_packages(path, &[]).first().map(String::as_str), package, "{path}");
         }
         assert!(is_relative("/src/x.c") && is_relative("/x.c") && !is_relative("/usr/include/x.h"));
+    }
+
+    #[test]
+    fn paths_have_the_base_arch_of_the_package_that_they_name() {
+        let first = |path_arch: &str, archs: &[&str]| {
+            let mut names = named_packages(&format!("/usr/src/debug/stat-2-1.fc40.{path_arch}/lib.c"), archs);
+            names.truncate(NAMES_AT_ONCE);
+            names.iter().filter_map(|name| name.rsplit('.').next().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(first("i386", &["i686"]), ["i686", "i386"]);
+        assert_eq!(first("i386", &["x86_64"]), ["i386", "i686"]);
+        assert_eq!(first("i386", &["i586", "i586"]), ["i586", "i386"]);
+        assert_eq!(first("i686", &["i686"]), ["i686", "i386"]);
+        assert_eq!(first("arm", &["armv7hl"]), ["armv7hl", "arm"]);
+        assert_eq!(first("x86_64", &["x86_64"])[0], "x86_64");
+        assert_eq!(first("aarch64", &["aarch64"]), ["aarch64"]);
+        let kernel = "/usr/src/kernels/6.5.6-300.fc39.i686/include/a.h";
+        assert_eq!(named_packages(kernel, &["i686"]), ["kernel-devel-6.5.6-300.fc39.i686"]);
+    }
+
+    #[test]
+    fn source_packages_are_ranked_by_name() {
+        let names = ["foo-debugsource", "kernel-debuginfo-common-i686", "foo-src", "foo-debuginfo"];
+        assert_eq!(names.map(rank_of_rpm), [Some(0), Some(1), Some(2), Some(3)]);
+        assert_eq!(["foo", "foo-dbg", "foo-devel", "src", "foosrc"].map(rank_of_rpm), [None; 5]);
     }
 }
