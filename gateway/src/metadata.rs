@@ -36,6 +36,9 @@ pub(crate) struct Entry {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) buildid: String,
+    /// False if the file may be of the type: its contents have to say.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub(crate) certain: bool,
     /// Path inside the package; of an upstream's file that is in none, on its disk.
     pub(crate) file: String,
     /// The package's file: `NVRA.rpm`; of an upstream, as it calls it.
@@ -51,6 +54,14 @@ pub(crate) struct Entry {
     /// Where the package is or was, best first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) locations: Vec<Place>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// Where a package is or was.
@@ -102,7 +113,7 @@ impl Gateway {
         let (mut entries, mut causes) = (upstreams.entries, upstreams.causes);
         let mut complete = causes.is_empty();
         let is_away = local.is_err();
-        let records = match local {
+        let mut records = match local {
             Ok(found) => {
                 complete &= found.complete;
                 found.records
@@ -113,7 +124,16 @@ impl Gateway {
                 Vec::new()
             }
         };
-        let room = self.config.metadata.results.saturating_sub(records.len());
+        // Each type of a file is an entry.
+        let mut room = self.config.metadata.results;
+        let mut fits = |record: &Record| {
+            let left = room.checked_sub(record.artifact.listed_types().len());
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let fitting = records.iter().map_while(|record| Some(record).filter(|record| fits(record))).count();
+        complete &= fitting == records.len();
+        records.truncate(fitting);
         complete &= entries.len() <= room;
         entries.truncate(room);
         let key = asked.key.as_str();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use artifact::{BuildId, Kind};
+use artifact::{ArtifactType, BuildId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::turns::Client;
@@ -18,7 +18,7 @@ pub(crate) struct Question {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum What {
     /// The whole ELF file.
-    Artifact(Kind),
+    Artifact(ArtifactType),
     /// The raw bytes of the section with this name.
     Section(String),
     /// The source file at this canonical path.
@@ -94,8 +94,8 @@ impl Question {
         let rest = rest.trim_start_matches('/');
         let (word, suffix) = rest.split_once('/').unwrap_or((rest, ""));
         let what = match word {
-            "debuginfo" => What::Artifact(Kind::Debuginfo),
-            "executable" => What::Artifact(Kind::Executable),
+            "debuginfo" => What::Artifact(ArtifactType::Debuginfo),
+            "executable" => What::Artifact(ArtifactType::Executable),
             "section" => match suffix.trim_matches('/') {
                 // Dot segments would lead an upstream's URL to another place.
                 name if name.is_empty() || name.split('/').any(|segment| matches!(segment, "." | "..")) => {
@@ -123,9 +123,9 @@ mod tests {
 
     #[test]
     fn the_four_requests_are_read() {
-        assert_eq!(what("AB12/debuginfo"), What::Artifact(Kind::Debuginfo));
-        assert_eq!(what("ab12/executable/whatever/else"), What::Artifact(Kind::Executable));
-        assert_eq!(what("ab12/debuginfo/"), What::Artifact(Kind::Debuginfo));
+        assert_eq!(what("AB12/debuginfo"), What::Artifact(ArtifactType::Debuginfo));
+        assert_eq!(what("ab12/executable/whatever/else"), What::Artifact(ArtifactType::Executable));
+        assert_eq!(what("ab12/debuginfo/"), What::Artifact(ArtifactType::Debuginfo));
         assert_eq!(what("ab12//section/.debug_info"), What::Section(".debug_info".into()));
         for path in ["ab12/source/usr/a//./x/../b.c", "ab12/source//usr/a/b.c", "ab12/source///usr/a/b.c"] {
             assert_eq!(what(path), What::Source("/usr/a/b.c".into()));

@@ -3,7 +3,8 @@
 //! 1. The same question was undecided a moment ago: undecided again, at once, so that a client's three tries take one budget.
 //! 2. The index: records of the build-id; of each, the extracted file if it is here, else the package's locations in tier order.
 //! 3. The upstreams, all at once, whether the index had nothing or could not be asked.
-//! 4. All said no: absent. Somebody could not be asked: undecided.
+//! 4. Debuginfo alone: programs of the index of which only their contents can say whether they hold DWARF.
+//! 5. All said no: absent. Somebody could not be asked: undecided.
 //!
 //! With `federation.prefer = "redirect"` 3 comes before 2. A decision takes at most the budget; bytes may take longer.
 
@@ -22,7 +23,7 @@ use crate::http_client;
 use crate::line_tables::LineTables;
 use crate::lookup::Lookup;
 use crate::question::{Caller, Question, What};
-use crate::search::{Outcome, Search};
+use crate::search::{Outcome, Search, half_way_to};
 use crate::turns::Turns;
 
 /// How long an undecided question stays so.
@@ -39,6 +40,17 @@ pub(crate) struct Gateway {
     pub(crate) turns: Turns,
     search: Search,
     undecided: Recent,
+}
+
+/// A step of a decision.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Files of the index that are what is asked for.
+    Index,
+    /// All upstreams.
+    Upstreams,
+    /// Files of the index that may be what is asked for.
+    Unknown,
 }
 
 /// Questions that were undecided a moment ago. Mostly there are none, and then nobody looks.
@@ -98,27 +110,40 @@ impl Gateway {
     }
 
     async fn decide(&self, question: &Question, caller: &Caller, deadline: Instant) -> Result<Option<Answer>, Undecided> {
-        let upstreams_first = self.config.federation.prefer == Prefer::Redirect;
+        let first = self.first_deadline(deadline);
         let mut causes = Vec::new();
-        for (upstreams, until) in [(upstreams_first, self.first_deadline(deadline)), (!upstreams_first, deadline)] {
-            let outcome = if upstreams && self.federation.is_empty() {
-                Ok(None)
-            } else if upstreams {
-                Box::pin(self.federation.find(question, caller, until)).await.map(|found| found.map(Answer::Redirect))
-            } else {
-                match self.search.run(question, caller.client, until).await {
-                    Ok(Outcome::Found(found)) => Ok(Some(Answer::File(found))),
-                    Ok(Outcome::Settled) => return Ok(None),
-                    Ok(Outcome::Absent) => Ok(None),
-                    Err(undecided) => Err(undecided),
+        let steps = match self.config.federation.prefer {
+            Prefer::Extract => [Step::Index, Step::Upstreams, Step::Unknown],
+            Prefer::Redirect => [Step::Upstreams, Step::Index, Step::Unknown],
+        };
+        for (at, step) in steps.into_iter().enumerate() {
+            let until = if at == 0 { first } else { deadline };
+            let outcome = match step {
+                Step::Index => self.search.run(question, caller.client, until).await,
+                Step::Upstreams if self.federation.is_empty() => Ok(Outcome::Absent),
+                Step::Upstreams => {
+                    // Those that have to be looked into get the other half of what is left.
+                    let is_followed = at > 0 && self.search.has_unknown(question).await;
+                    let until = if is_followed { half_way_to(until) } else { until };
+                    match Box::pin(self.federation.find(question, caller, until)).await {
+                        Ok(Some(redirect)) => return Ok(Some(Answer::Redirect(redirect))),
+                        Ok(None) => Ok(Outcome::Absent),
+                        Err(undecided) => Err(undecided),
+                    }
                 }
+                Step::Unknown if self.search.has_unknown(question).await => {
+                    Box::pin(self.search.run_unknown(question, caller.client, until)).await
+                }
+                Step::Unknown => Ok(Outcome::Absent),
             };
             match outcome {
-                Ok(Some(answer)) => return Ok(Some(answer)),
-                Ok(None) => {}
+                Ok(Outcome::Found(found)) => return Ok(Some(Answer::File(found))),
+                Ok(Outcome::Settled) => return Ok(None),
+                Ok(Outcome::Absent) => {}
                 Err(Undecided(more)) => causes.extend(more),
             }
         }
+        causes.dedup();
         if causes.is_empty() { Ok(None) } else { Err(Undecided(causes)) }
     }
 

@@ -9,13 +9,13 @@ mod source;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use artifact::{BuildId, Kind};
+use artifact::{ArtifactType, BuildId};
 use sql::{Location, Record, StoredPackage};
 
 use crate::answer::{Found, Undecided};
 use crate::archives::{Archive, Archives, Wanted};
 use crate::failure::Failure;
-use crate::files::{Content, Files};
+use crate::files::{Content, Files, Key};
 use crate::filter::Said;
 use crate::line_tables::LineTables;
 use crate::lookup::Lookup;
@@ -50,38 +50,78 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// Searches for what `question` of `client` asks for.
+    /// Searches for what `question` of `client` asks for, among the files that are certainly it. Of an executable also among those
+    /// that may be it, behind the others.
     ///
     /// # Errors
     /// Not found, and the index or a store could not be asked.
     pub(crate) async fn run(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
+        self.search(question, Certainty::Certain, client, deadline).await
+    }
+
+    /// Searches for debuginfo among files that may hold it: programs of which nothing states whether they are stripped.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) async fn run_unknown(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
+        self.search(question, Certainty::Unknown, client, deadline).await
+    }
+
+    /// Whether [`Self::run_unknown`] has files to look into, as [`Self::run`] found it.
+    pub(crate) async fn has_unknown(&self, question: &Question) -> bool {
+        let What::Artifact(ArtifactType::Debuginfo) = question.what else { return false };
+        let known = self.lookup.remembered(&question.build_id).await;
+        known.is_some_and(|known| known.iter().any(|record| record.artifact.serves(ArtifactType::Debuginfo).is_none()))
+    }
+
+    async fn search(
+        &self,
+        question: &Question,
+        certainty: Certainty,
+        client: Client,
+        deadline: Instant,
+    ) -> Result<Outcome, Undecided> {
         let said = self.lookup.filtered(&question.build_id);
         // What nearly everybody asks for: it must not cost what an answer costs.
         if said == Said::No {
             return Ok(Outcome::Absent);
         }
-        Box::pin(self.look_again(said, question, client, deadline)).await
+        Box::pin(self.look_again(said, question, certainty, client, deadline)).await
     }
 
     /// Looks until what was found is there to be sent.
-    async fn look_again(&self, said: Said, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
-        let mut outcome = self.look(said, question, client, deadline).await;
+    async fn look_again(
+        &self,
+        said: Said,
+        question: &Question,
+        certainty: Certainty,
+        client: Client,
+        deadline: Instant,
+    ) -> Result<Outcome, Undecided> {
+        let mut outcome = self.look(said, question, certainty, client, deadline).await;
         for _ in 0..MOST_LOOKS {
             let Ok(Outcome::Found(found)) = &mut outcome else { break };
             if self.files.hold(&mut found.content) {
                 break;
             }
-            outcome = self.look(said, question, client, deadline).await;
+            outcome = self.look(said, question, certainty, client, deadline).await;
         }
         outcome
     }
 
-    async fn look(&self, said: Said, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
+    async fn look(
+        &self,
+        said: Said,
+        question: &Question,
+        certainty: Certainty,
+        client: Client,
+        deadline: Instant,
+    ) -> Result<Outcome, Undecided> {
         let known = self.lookup.records_beyond(said, &question.build_id, half_way_to(deadline)).await?;
         let records = known.value;
         let mut run = Run { search: self, client, deadline, causes: Vec::new(), settled: false };
         let found = match &question.what {
-            What::Artifact(kind) => run.artifact(&candidates(&records, *kind), &question.build_id).await,
+            What::Artifact(wanted) => run.artifact(&records, *wanted, certainty, &question.build_id).await,
             What::Section(name) => run.section(&records, &question.build_id, name).await,
             What::Source(path) => run.source(&records, path).await,
         };
@@ -109,17 +149,49 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The first candidate that can be had.
-    async fn artifact(&mut self, candidates: &[&Record], build_id: &BuildId) -> Option<Found> {
-        for record in candidates {
-            if let Some(entry) =
-                self.member(&record.package, Wanted::of(&record.artifact), Some(build_id), Need::First, None).await
-            {
-                let is_poor = record.artifact.kind == Kind::Debuginfo && record.artifact.dwarf != Some(true);
-                return Some(Found { is_poor, ..found(entry.content(), &record.artifact.path, &record.package) });
+    /// The first candidate that can be had and is what is wanted.
+    async fn artifact(
+        &mut self,
+        records: &[Record],
+        wanted: ArtifactType,
+        certainty: Certainty,
+        build_id: &BuildId,
+    ) -> Option<Found> {
+        let mut all = candidates(records, wanted, certainty);
+        if (wanted, certainty) == (ArtifactType::Executable, Certainty::Certain) {
+            all.extend(candidates(records, wanted, Certainty::Unknown));
+        }
+        for record in all {
+            if let Some(found) = self.candidate(record, wanted, build_id).await {
+                return Some(found);
             }
         }
         None
+    }
+
+    /// The file of a record, unless its contents show that it is not what is wanted.
+    async fn candidate(&mut self, record: &Record, wanted: ArtifactType, build_id: &BuildId) -> Option<Found> {
+        let (artifact, key, files) = (&record.artifact, key(record), self.search.files.clone());
+        let is_certain = artifact.serves(wanted).is_some();
+        let known = if is_certain { None } else { files.known_contents(key).await };
+        if known.is_some_and(|known| !known.serves(wanted)) {
+            return None;
+        }
+        let need = if is_certain || known.is_some() { Need::First } else { Need::Whole };
+        let entry = self.member(&record.package, Wanted::of(artifact), Some(build_id), need, None).await?;
+        let mut dwarf = artifact.dwarf;
+        if !is_certain {
+            match files.contents(key, &entry).await {
+                Ok(contents) if contents.serves(wanted) => dwarf = Some(contents.dwarf),
+                Ok(_) => return None,
+                Err(failure) => {
+                    self.failed(failure);
+                    return None;
+                }
+            }
+        }
+        let is_poor = wanted == ArtifactType::Debuginfo && dwarf != Some(true);
+        Some(Found { is_poor, ..found(entry.content(), &artifact.path, &record.package) })
     }
 
     /// Opens a package at the first of its locations that has it.
@@ -169,24 +241,45 @@ fn found(content: Content, member: &str, package: &StoredPackage) -> Found {
     Found { content, member: member.to_owned(), archive: package.archive_name(), is_poor: false }
 }
 
-/// The records that can answer for `kind`, best first: files with DWARF before files that may have some and files that have none,
-/// then the newest build.
-fn candidates(records: &[Record], kind: Kind) -> Vec<&Record> {
-    let mut candidates: Vec<&Record> = records.iter().filter(|record| record.artifact.kind == kind).collect();
+/// Which files are candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certainty {
+    /// Those that are what is wanted.
+    Certain,
+    /// Those of which only the contents can say.
+    Unknown,
+}
+
+/// The records that can answer for `wanted`, best first: files with DWARF before files that may have some and files that have none,
+/// then the newest build. Of files of one package with the same contents (hard links, copies) the first.
+fn candidates(records: &[Record], wanted: ArtifactType, certainty: Certainty) -> Vec<&Record> {
+    let serves = (certainty == Certainty::Certain).then_some(true);
+    let mut candidates: Vec<&Record> = Vec::new();
+    for record in records.iter().filter(|record| record.artifact.serves(wanted) == serves) {
+        let contents = |record: &Record| record.artifact.contents.map(|contents| (record.package.id, contents.sha256));
+        if contents(record).is_none() || candidates.iter().all(|other| contents(other) != contents(record)) {
+            candidates.push(record);
+        }
+    }
     let dwarf_rank = |record: &Record| match record.artifact.dwarf {
         Some(true) => 0,
         None => 1,
         Some(false) => 2,
     };
     candidates.sort_by_key(|record| {
-        let dwarf = if kind == Kind::Debuginfo { dwarf_rank(record) } else { 0 };
+        let dwarf = if wanted == ArtifactType::Debuginfo { dwarf_rank(record) } else { 0 };
         (dwarf, std::cmp::Reverse(record.package.package.built_at), std::cmp::Reverse(record.package.id), record.artifact.ordinal)
     });
     candidates
 }
 
+/// The member of a record.
+fn key(record: &Record) -> Key {
+    Key { identity: record.package.package.identity, ordinal: record.artifact.ordinal }
+}
+
 /// Who is asked first may take half of what is left: one who hangs must leave time to ask the next.
-fn half_way_to(deadline: Instant) -> Instant {
+pub(crate) fn half_way_to(deadline: Instant) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / 2
 }

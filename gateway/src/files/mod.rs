@@ -10,7 +10,7 @@
 //! - [`disk`] is the cache folder, and finds at start what an earlier run left; [`draft`] is a file without a name, which gets one when it is
 //!   whole.
 //! - [`stand_in`] is for what the disk does not take.
-//! - [`sections`] finds the sections of a file, and remembers where they are.
+//! - [`sections`] finds the sections of a file, and remembers where they are; [`kinds`] remembers what files turned out to be.
 //! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
 //! - [`eviction`] says, by [`mod@cost`] and use, which file goes when the cache is full; it is unlinked, and responses in flight keep their descriptor.
 
@@ -22,6 +22,7 @@ mod entry;
 mod eviction;
 mod extract;
 mod growing;
+mod kinds;
 mod memory;
 mod neighbours;
 mod note;
@@ -71,6 +72,7 @@ pub(crate) struct Files {
     eviction: Arc<Mutex<Eviction>>,
     memory: memory::Memory,
     sections: sections::Sections,
+    kinds: kinds::Kinds,
     abandoned: Abandoned,
     limits: config::Neighbours,
     stalled_after: Duration,
@@ -101,6 +103,7 @@ impl Files {
             eviction: Arc::new(Mutex::new(Eviction::new())),
             memory: memory::Memory::new(),
             sections: sections::Sections::new(),
+            kinds: kinds::Kinds::new(),
             abandoned,
             limits,
             stalled_after: STALLED_AFTER,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use actix_web::http::header::{CACHE_CONTROL, ContentType, HeaderValue, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
-use artifact::Nevra;
+use artifact::{Kind, Nevra};
 use serde::Serialize;
 use sql::{Record, StoredPackage};
 use url::form_urlencoded;
@@ -53,7 +53,7 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
     for record in &found.records {
         let package = &record.package;
         let places = places.entry(package.id).or_insert_with(|| places_of(package, &links));
-        results.push(entry(record, places.clone()));
+        results.extend(entries(record, places));
     }
     results.extend(found.entries);
     without_doubles(&mut results);
@@ -87,18 +87,20 @@ fn read(query: &str) -> Result<Asked, Cow<'static, str>> {
     Ok(Asked { key, value: value.into_owned() })
 }
 
-fn entry(record: &Record, locations: Vec<Place>) -> Entry {
+/// An entry for each type of the file.
+fn entries<'r>(record: &'r Record, locations: &'r [Place]) -> impl Iterator<Item = Entry> + 'r {
     let (artifact, package) = (&record.artifact, &record.package.package);
-    Entry {
-        kind: artifact.kind.as_str().into(),
+    artifact.listed_types().iter().map(move |wanted| Entry {
+        kind: wanted.as_str().into(),
         buildid: artifact.build_id.to_string(),
+        certain: artifact.kind != Kind::Unknown,
         file: artifact.path.clone(),
         archive: record.package.archive_name(),
         nevra: Some(nevra(&package.nevra)),
         source_rpm: package.source_rpm.clone(),
         distro: Some(record.package.distro.clone()).filter(|distro| !distro.is_empty()),
-        locations,
-    }
+        locations: locations.to_vec(),
+    })
 }
 
 /// With the epoch where there is one.

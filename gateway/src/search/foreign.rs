@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use artifact::foreign::Catalog;
 use artifact::header::File;
-use artifact::{Format, Kind};
+use artifact::{ArtifactType, Format};
 use sql::{Record, StoredPackage};
 
 use super::member::{Begin, FIRST_BYTES_WITHIN, LEAST_PATIENCE, Need};
@@ -83,7 +83,7 @@ impl Run<'_> {
     /// in `.debug/` is.
     pub(super) async fn source_of_plain(&mut self, records: &[Record], record: &Record, path: &str) -> Option<Found> {
         let Record { package, artifact } = record;
-        if artifact.kind != Kind::Debuginfo || artifact.dwarf != Some(true) {
+        if artifact.serves(ArtifactType::Debuginfo) != Some(true) || artifact.dwarf != Some(true) {
             return None;
         }
         let (entry, sources) = self.line_tables(record).await?;

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use artifact::sources::Sources;
-use artifact::{Kind, includes};
+use artifact::{ArtifactType, includes};
 use sql::{Record, StoredPackage};
 
 use super::member::{FIRST_BYTES_WITHIN, Need};
-use super::{Run, candidates};
+use super::{Certainty, Run, candidates, key};
 use crate::answer::Found;
 use crate::archives::Wanted;
 use crate::failure::Failure;
-use crate::files::{Entry, Key};
+use crate::files::Entry;
 
 /// So many packages are looked into: each has its header read.
 const MOST_LOOKED_INTO: usize = 8;
@@ -21,14 +21,21 @@ impl Run<'_> {
     /// The include file at `path`, if the DWARF of a file with the build-id names it.
     pub(super) async fn include(&mut self, records: &[Record], path: &str) -> Option<Found> {
         let place = includes::place(path)?;
-        for record in candidates(records, Kind::Debuginfo) {
-            if record.artifact.dwarf == Some(false) {
+        let mut all = candidates(records, ArtifactType::Debuginfo, Certainty::Certain);
+        let certain = all.len();
+        all.extend(candidates(records, ArtifactType::Debuginfo, Certainty::Unknown));
+        for (at, record) in all.into_iter().enumerate() {
+            let known = self.search.files.known_contents(key(record)).await;
+            if record.artifact.dwarf == Some(false) || known.is_some_and(|known| !known.dwarf) {
                 continue;
             }
             let Some((_, sources)) = self.line_tables(record).await else { continue };
-            // One build-id, one DWARF: another copy would say the same.
             if !sources.has(path) {
-                return None;
+                // One build-id, one DWARF: another copy would say the same. A program may have none.
+                if at < certain {
+                    return None;
+                }
+                continue;
             }
             for package in self.with_includes(place, &record.package).await {
                 if let Some(found) = self.source_in(&package, path).await {
@@ -44,7 +51,7 @@ impl Run<'_> {
     pub(super) async fn line_tables(&mut self, record: &Record) -> Option<(Arc<Entry>, Arc<Sources>)> {
         let Record { package, artifact } = record;
         let entry = self.member(package, Wanted::of(artifact), Some(&artifact.build_id), Need::First, None).await?;
-        let key = Key { identity: package.package.identity, ordinal: artifact.ordinal };
+        let key = key(record);
         let read = async {
             entry.while_it_flows(self.search.patience, async { entry.whole_file().await.map(drop) }).await?;
             self.search.line_tables.sources(key, &entry).await

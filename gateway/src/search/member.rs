@@ -43,6 +43,8 @@ pub(super) enum Need<'n> {
     Part(Range<u64>),
     /// So much of it that one can tell where this section lies.
     Section(&'n str),
+    /// All of it: only its contents can say whether it is an answer.
+    Whole,
 }
 
 /// Why a member was not to be had.
@@ -200,6 +202,7 @@ impl Run<'_> {
             match need {
                 Need::First => entry.while_it_flows(patience, entry.content().ready()).await,
                 Need::Part(range) => entry.while_it_flows(patience, Content::section(entry.clone(), range).ready()).await,
+                Need::Whole => entry.while_it_flows(patience, async { entry.whole_file().await.map(drop) }).await,
                 Need::Section(name) => {
                     let place = async {
                         match build_id {

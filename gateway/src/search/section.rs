@@ -4,28 +4,33 @@
 //! extract a gigabyte of debuginfo to learn that its `.text` is empty. A debuginfo without the section settles the question: no
 //! upstream is asked. What cannot be read as ELF is no candidate.
 
-use artifact::{BuildId, Kind};
+use artifact::{ArtifactType, BuildId};
 use sql::Record;
 
 use super::member::Need;
-use super::{Run, candidates, found};
+use super::{Certainty, Run, candidates, found, key};
 use crate::answer::Found;
 use crate::archives::Wanted;
-use crate::files::{Content, Key, Place};
+use crate::files::{Content, Place};
 
 impl Run<'_> {
     /// The section of the first candidate that has it.
     pub(super) async fn section(&mut self, records: &[Record], build_id: &BuildId, name: &str) -> Option<Found> {
-        let mut kinds = [Kind::Debuginfo, Kind::Executable];
+        // What may be one or the other stands between them.
+        let mut steps = [
+            (ArtifactType::Debuginfo, Certainty::Certain),
+            (ArtifactType::Executable, Certainty::Unknown),
+            (ArtifactType::Executable, Certainty::Certain),
+        ];
         if is_of_executables(name) {
-            kinds.reverse();
+            steps.reverse();
         }
-        for kind in kinds {
+        for (wanted, certainty) in steps {
             // Executables have no DWARF that their debuginfo lacks.
-            if kind == Kind::Executable && self.settled && is_dwarf(name) {
-                break;
+            if wanted == ArtifactType::Executable && self.settled && is_dwarf(name) {
+                continue;
             }
-            for record in candidates(records, kind) {
+            for record in candidates(records, wanted, certainty) {
                 if let Some(content) = self.section_of(record, build_id, name).await {
                     return Some(found(content, &record.artifact.path, &record.package));
                 }
@@ -35,8 +40,7 @@ impl Run<'_> {
     }
 
     async fn section_of(&mut self, record: &Record, build_id: &BuildId, name: &str) -> Option<Content> {
-        let key = Key { identity: record.package.package.identity, ordinal: record.artifact.ordinal };
-        let files = self.search.files.clone();
+        let (key, files) = (key(record), self.search.files.clone());
         let known = files.known_section(key, build_id, name).await;
         let (entry, place) = match known {
             // The file may have gone meanwhile: it is not needed to say no.
@@ -59,7 +63,7 @@ impl Run<'_> {
         match place {
             Place::At(range) => entry.map(|entry| Content::section(entry, range)),
             Place::Nowhere => {
-                self.settled |= record.artifact.kind == Kind::Debuginfo;
+                self.settled |= record.artifact.serves(ArtifactType::Debuginfo) == Some(true);
                 None
             }
             Place::Unreadable(why) => {
