@@ -25,8 +25,8 @@ pub fn build_id() -> String {
     fixtures::truth("payloads").into_iter().find(|row| row.path == "/usr/bin/payload-none").expect("a row").build_id
 }
 
-/// Makes `NAME-1.0-1.x86_64.rpm` in `into`: an unstripped program with its own build-id and a section of `filler_bytes` bytes that
-/// do not compress.
+/// Makes `NAME-1.0-1.x86_64.rpm` in `into`: a stripped program, so that its kind is certain, with its own build-id and a section of
+/// `filler_bytes` bytes that do not compress.
 pub fn large(into: &Path, name: &str, filler_bytes: usize) -> Made {
     make(into, name, filler_bytes, &build_id())
 }
@@ -167,7 +167,7 @@ fn elf(folder: &TempDir, filler_bytes: usize, note: &str) -> PathBuf {
     std::fs::write(&elf, bytes).expect("write an ELF file");
     std::fs::write(&filler, noise(filler_bytes)).expect("write a filler");
     let mut command = Command::new("objcopy");
-    command.arg("--add-section").arg(format!(".filler={}", filler.display())).arg(&elf);
+    command.arg("--strip-all").arg("--add-section").arg(format!(".filler={}", filler.display())).arg(&elf);
     let output = run(&mut command, "binutils");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     elf

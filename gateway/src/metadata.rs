@@ -159,8 +159,9 @@ impl Gateway {
                 let Ok(build_id) = asked.value.parse() else { return Ok(Found { records: Vec::new(), complete: true }) };
                 let known = self.lookup.records(&build_id, until).await?;
                 let most = self.config.metadata.results;
-                let records: Vec<Record> = known.value.iter().take(most).cloned().collect();
-                return Ok(Found { complete: known.away.is_none() && records.len() == known.value.len(), records });
+                let mut present = known.value.iter().filter(|record| record.is_at_its_path());
+                let records: Vec<Record> = present.by_ref().take(most).cloned().collect();
+                return Ok(Found { complete: known.away.is_none() && present.next().is_none(), records });
             }
         };
         self.lookup.records_at(paths, self.config.metadata.results, until).await

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use compat_tests::darkserver::{Gateway, Sqlite, import};
+use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::debuginfod::Client;
 use compat_tests::process::run;
 use compat_tests::rpmbuild;
@@ -173,7 +173,7 @@ fn include_files_come_out_of_the_package_that_was_there_when_the_program_was_bui
     let (own, widgets) = ("/usr/src/debug/user-1.0-1.x86_64", "/usr/include/widgets-2.0");
     let (build_id, elf) = program(3, [own, widgets, "/usr/include", own]);
     let (in_folder, above, deep) = (format!("{widgets}/fs.h"), format!("{widgets}/unused.h"), "/usr/include/deep.h");
-    let (folder, index, gateway) = gateway(|folder| {
+    let (folder, _index, gateway) = gateway(|folder| {
         let link = rpmbuild::link(&build_id, "");
         let packages: [rpmbuild::Package<'_>; 1] = [("user", &[("/usr/bin/user", &elf), (&link, b"../../../../usr/bin/user")])];
         rpmbuild::build_at(Some(40 * YEAR), "w1.gzdio", folder, "user", "1.0", "1", &packages);
@@ -192,12 +192,6 @@ fn include_files_come_out_of_the_package_that_was_there_when_the_program_was_bui
         expect_none(&gateway, &build_id, path);
     }
     expect_none(&gateway, "00112233445566778899aabbccddeeff00112233", &in_folder);
-    // Where names of files are not wanted, nobody knows where include files are.
-    drop(gateway);
-    let off = import(&index.url(), &["file-names", "off"]);
-    assert!(off.status.success(), "{off:?}");
-    let gateway = Gateway::start(&index.url());
-    expect_none(&gateway, &build_id, &in_folder);
     drop(folder);
 }
 

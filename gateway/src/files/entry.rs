@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use super::Content;
 use super::cost::keep_cost;
 use super::note::Note;
+use super::sections::Begun;
 use super::signature::{self, Signature};
 use super::stand_in::Room;
 use crate::archives::read_header;
@@ -280,8 +281,9 @@ impl Entry {
     /// Where the file cannot be read any more, or its extraction failed.
     pub(crate) async fn carries(&self, expected: &BuildId) -> io::Result<bool> {
         if self.note.get().is_none() && self.is_whole() {
-            let file = self.file()?;
-            let note = spawn_blocking(move || Note::of(&file)).await.map_err(io::Error::other)?;
+            // Others may read the same descriptor.
+            let mut file = Begun::whole(self.file()?, self.size());
+            let note = spawn_blocking(move || Note::of(&mut file)).await.map_err(io::Error::other)?;
             self.note.get_or_init(|| note);
         }
         Ok(self.note.get().is_none_or(|note| note.allows(expected)))

@@ -209,7 +209,7 @@ impl Work {
         if let Some(expected) = &self.build_id
             && (growing.rewritten || !self.entry.is_noted())
         {
-            let note = Note::of(growing.file);
+            let note = Note::of(&mut &*growing.file);
             self.expect(expected, &note)?;
             self.entry.note(note);
         }

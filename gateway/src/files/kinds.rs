@@ -7,6 +7,7 @@ use artifact::{ArtifactType, Kind, elf};
 use moka::future::Cache;
 use tokio::task::spawn_blocking;
 
+use super::sections::Begun;
 use super::{Entry, Files, Key};
 use crate::failure::Failure;
 
@@ -56,9 +57,9 @@ impl Files {
         if let Some(known) = self.known_contents(key).await {
             return Ok(known);
         }
-        let file = entry.whole_file().await?;
+        let mut file = Begun::whole(entry.whole_file().await?, entry.size());
         let failed = |error: String| Failure::Unknown(format!("{}: {error}", entry.path().display()));
-        let read = spawn_blocking(move || elf::read(&mut &*file)).await.map_err(|error| failed(error.to_string()))?;
+        let read = spawn_blocking(move || elf::read(&mut file)).await.map_err(|error| failed(error.to_string()))?;
         let contents = match read {
             Ok(Some(elf)) => Contents { kind: elf.kind, dwarf: elf.dwarf },
             // No ELF file that can be read: a compressed kernel module, whose link names what is inside.

@@ -1,6 +1,6 @@
 //! The build-id that a file itself says it has.
 
-use std::fs::File;
+use std::io::{Read, Seek};
 
 use artifact::BuildId;
 
@@ -15,8 +15,8 @@ pub(super) enum Note {
 
 impl Note {
     /// Of a whole file.
-    pub(super) fn of(mut file: &File) -> Self {
-        artifact::elf::read(&mut file).ok().flatten().map_or(Self::NoElf, |elf| Self::Says(elf.build_id))
+    pub(super) fn of(file: &mut (impl Read + Seek)) -> Self {
+        artifact::elf::read(file).ok().flatten().map_or(Self::NoElf, |elf| Self::Says(elf.build_id))
     }
 
     /// May the file be the one with this build-id?

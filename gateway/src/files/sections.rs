@@ -96,14 +96,22 @@ async fn read(entry: &Arc<Entry>, available: u64, name: String) -> io::Result<Re
     read.await.map_err(io::Error::other)?
 }
 
-/// The beginning of a file that grows, as if it were the file: what is not there yet is an error.
-struct Begun {
+/// The beginning of a file that grows, as if it were the file: what is not there yet is an error. It has a position of its own, so that
+/// several can read one descriptor.
+pub(super) struct Begun {
     file: Arc<File>,
     at: u64,
     available: u64,
     size: u64,
     /// Up to where it has to grow before what was asked for is there.
     need: Option<u64>,
+}
+
+impl Begun {
+    /// Of a file that is whole.
+    pub(super) fn whole(file: Arc<File>, size: u64) -> Self {
+        Self { file, at: 0, available: size, size, need: None }
+    }
 }
 
 impl Read for Begun {

@@ -1,6 +1,6 @@
 //! Databases for an index, and everything that one holds as text.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,20 +108,11 @@ pub(crate) async fn dump(url: &str) -> Vec<String> {
             let mut connection = <$connection>::connect(url).await.unwrap();
             let columns: Vec<(String, String)> = sqlx::query_as($columns).fetch_all(&mut connection).await.unwrap();
             let mut lines = Vec::new();
-            for of_table in columns
-                .chunk_by(|a, b| a.0 == b.0)
-                .filter(|of_table| !["changes", "file_names"].contains(&of_table[0].0.as_str()))
-            {
+            for of_table in columns.chunk_by(|a, b| a.0 == b.0).filter(|of_table| of_table[0].0 != "changes") {
                 let statement = statement(of_table);
                 let rows: Vec<String> =
                     sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_all(&mut connection).await.unwrap();
                 lines.extend(rows.into_iter().map(|row| format!("{}: {row}", of_table[0].0)));
-            }
-            if columns.iter().any(|(table, _)| table == "file_names") {
-                let rows =
-                    sqlx::query_as("select name, package_id, more from file_names").fetch_all(&mut connection).await.unwrap();
-                let packages = sqlx::query_as("select id, hex(identity) from packages").fetch_all(&mut connection).await.unwrap();
-                lines.extend(names(rows, packages));
             }
             connection.close().await.unwrap();
             lines.sort();
@@ -140,30 +131,6 @@ pub(crate) async fn dump(url: &str) -> Vec<String> {
     dump!(SqliteConnection, SQLITE_COLUMNS)
 }
 
-/// Which packages have files of which names. How they are put together in rows depends on the transactions that brought them.
-fn names(rows: Vec<(Vec<u8>, i64, Vec<u8>)>, packages: Vec<(i64, String)>) -> BTreeSet<String> {
-    let packages: BTreeMap<i64, String> = packages.into_iter().collect();
-    let mut names = BTreeSet::new();
-    for (name, mut package, more) in rows {
-        let mut tell = |package: i64| {
-            let identity = packages.get(&package).map_or("of nothing", String::as_str);
-            names.insert(format!("file_names: {name:02x?} {identity}"));
-        };
-        tell(package);
-        let (mut difference, mut shift) = (0, 0);
-        for byte in more {
-            difference |= i64::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                package += difference;
-                tell(package);
-                (difference, shift) = (0, 0);
-            }
-        }
-    }
-    names
-}
-
 fn statement(columns: &[(String, String)]) -> String {
     let table = &columns[0].0;
     let values: Vec<String> = columns
@@ -172,9 +139,7 @@ fn statement(columns: &[(String, String)]) -> String {
             "id" | "indexed_at" | "first_seen" | "last_seen" | "updated_at" | "sequence" => None,
             "installed_on" | "execution_time" => None,
             "gone_at" => Some("case when t.gone_at is null then 'there' else 'gone' end".into()),
-            "package_id" => {
-                Some("coalesce((select hex(p.identity) from packages p where p.id = t.package_id), 'of nothing')".into())
-            }
+            "package_id" => Some("coalesce((select p.identity from packages p where p.id = t.package_id), 'of nothing')".into()),
             "store_id" => Some("coalesce((select s.name from stores s where s.id = t.store_id), 'in no store')".into()),
             column => Some(format!("coalesce(hex(t.`{column}`), 'null')")),
         })

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use artifact::{Kind, Nevra};
 use sql::{Changes, Claim, Claimed, Heads, Index, NewLocation, Origin, Store, Tier};
 
-use crate::makers::{artifact, build_id, import, store};
+use crate::makers::{artifact, build_id, identity, import, store};
 use crate::{Fresh, on_both};
 
 fn location(store: &Store, path: &str, checksum: u8) -> NewLocation {
@@ -153,7 +153,8 @@ fn a_legacy_row_is_merged_by_its_build_ids() {
         index.insert("test", &[rebuilt]).await.unwrap();
         assert_eq!(rows(&fresh).await[0].len(), 2);
         // The right one, still open: it answers the one claim, the other stays.
-        let mut open = import(&mirror, "p-1:1-1.x86_64", vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
+        let mut open = import(&mirror, P, vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
+        open.package.identity = identity("the right one");
         open.open = true;
         open.location.path = "right/p.rpm".into();
         index.insert("test", &[open.clone()]).await.unwrap();

@@ -13,7 +13,7 @@ const NVRA: &str = "bash-5.2.26-3.fc40.x86_64";
 
 /// The statements of the document's section.
 fn questions() -> Vec<&'static str> {
-    let section = OPERATIONS.split("## Asking the index").nth(1).expect("a section about asking the index");
+    let section = OPERATIONS.split("## Asking the index").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap_or_default();
     let blocks = section.split("```sql\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
     blocks.flat_map(|block| block.split(';')).map(str::trim).filter(|statement| !statement.is_empty()).collect()
@@ -24,7 +24,7 @@ async fn filled(fresh: &Fresh) {
     let index = fresh.index().await;
     let (near, far) = (store(&index, "fedora", Tier::Mirror, 0).await, store(&index, "koji", Tier::Koji, 0).await);
     let file = |package: u32, at: u32| {
-        let kind = if at % 2 == 0 { Kind::Executable } else { Kind::Debuginfo };
+        let kind = if at.is_multiple_of(2) { Kind::Executable } else { Kind::Debuginfo };
         artifact(at, &format!("{package} {at}"), kind, &format!("/usr/lib64/p{package}/lib{at}.so"))
     };
     let of_package = |package: u32| {
