@@ -235,15 +235,18 @@ select
     p.distro as distro,
     coalesce(p.koji_build, 0) as kojibuildid,
     coalesce(p.koji_instance, '''') as koji_type,
-    coalesce((
-        select concat(s.base_url, ''/'', l.path)
-        from locations l
-        join stores s on s.id = l.store_id
-        where l.package_id = a.package_id and l.gone_at is null and s.base_url is not null
-        order by field(s.tier, ''local'', ''mirror'', ''koji'', ''archive'', ''retrace''), s.priority, s.name, l.path
-        limit 1), '''') as rpm_url
+    coalesce(concat(s.base_url, ''/'', l.path), '''') as rpm_url
 from artifacts a
-join packages p on p.id = a.package_id');
+join packages p on p.id = a.package_id
+-- The best place that it can be had from. As a subquery in the select list it would keep MySQL from using a key.
+left join (locations l join stores s on s.id = l.store_id and s.base_url is not null)
+    on l.package_id = a.package_id and l.gone_at is null and not exists (
+        select 1
+        from locations m
+        join stores t on t.id = m.store_id
+        where m.package_id = l.package_id and m.gone_at is null and t.base_url is not null
+            and (field(t.tier, ''local'', ''mirror'', ''koji'', ''archive'', ''retrace''), t.priority, t.name, m.path)
+                < (field(s.tier, ''local'', ''mirror'', ''koji'', ''archive'', ''retrace''), s.priority, s.name, l.path))');
 prepare darkserver_statement from @darkserver_statement;
 execute darkserver_statement;
 deallocate prepare darkserver_statement;

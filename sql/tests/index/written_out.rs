@@ -64,6 +64,8 @@ impl Fresh {
             }
             Raw::MariaDb(server) => {
                 let mut connection = MySqlConnection::connect(&server.url(&self.database)).await.unwrap();
+                // MySQL draws a tree by default; MariaDB does not know the variable.
+                let _ = sqlx::raw_sql("set session explain_format = 'traditional'").execute(&mut connection).await;
                 let plan = AssertSqlSafe(format!("explain {statement}"));
                 let rows = sqlx::raw_sql(plan).fetch_all(&mut connection).await.unwrap();
                 rows.iter().map(|row| row.get::<Option<String>, _>("type").unwrap_or_else(|| "none".into())).collect()
