@@ -64,4 +64,7 @@ darkserver answers at $url. Three things to try in another terminal, in this fol
 
 ${elf:+The build-id is that of a program in $elf. }Ctrl-C ends it.
 TEXT
+if [[ $DATABASE == mysql ]]; then
+  printf '\nThe index, for the statements of docs/operations.md:\n\n  mariadb --no-defaults --socket=%s --user=root darkserver\n' "$data/run/socket"
+fi
 wait "$gateway"

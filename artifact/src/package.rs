@@ -89,7 +89,7 @@ impl ArtifactType {
     }
 }
 
-/// What a file with a build-id is, as far as it is known without its contents.
+/// What a file with a build-id is, as far as it is known. Also the values of the enums `artifacts.kind` and `claims.kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A program, library or kernel module.
@@ -136,7 +136,7 @@ pub struct Artifact {
     pub dwarf: Option<bool>,
     /// Absolute path of the member, `/usr/bin/hello`.
     pub path: String,
-    /// What an RPM's header says of the file, for packages without one.
+    /// Size, time and digest. `None` for RPMs, whose header states them.
     pub contents: Option<Contents>,
 }
 
@@ -154,7 +154,8 @@ impl Artifact {
         }
     }
 
-    /// The types under which a listing names the file: those that it serves; for an unknown kind those that its text or path allows.
+    /// The types under which a listing names the file: those that it serves; for an unknown kind executable, and debuginfo where DWARF
+    /// is stated.
     pub fn listed_types(&self) -> &'static [ArtifactType] {
         const BOTH: &[ArtifactType] = &[ArtifactType::Executable, ArtifactType::Debuginfo];
         match self.kind {

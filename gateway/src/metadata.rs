@@ -36,7 +36,7 @@ pub(crate) struct Entry {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) buildid: String,
-    /// False if the file may be of the type: its contents have to say.
+    /// False if nothing states whether the file is a program or a debug file.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub(crate) certain: bool,
     /// Path inside the package; of an upstream's file that is in none, on its disk.

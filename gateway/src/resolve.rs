@@ -111,7 +111,7 @@ impl Gateway {
 
     async fn decide(&self, question: &Question, caller: &Caller, deadline: Instant) -> Result<Option<Answer>, Undecided> {
         let first = self.first_deadline(deadline);
-        let mut causes = Vec::new();
+        let (mut causes, mut unknown) = (Vec::new(), Vec::new());
         let steps = match self.config.federation.prefer {
             Prefer::Extract => [Step::Index, Step::Upstreams, Step::Unknown],
             Prefer::Redirect => [Step::Upstreams, Step::Index, Step::Unknown],
@@ -119,22 +119,23 @@ impl Gateway {
         for (at, step) in steps.into_iter().enumerate() {
             let until = if at == 0 { first } else { deadline };
             let outcome = match step {
-                Step::Index => self.search.run(question, caller.client, until).await,
+                Step::Index => {
+                    let searched = self.search.run(question, caller.client, until).await;
+                    unknown = searched.unknown;
+                    searched.outcome
+                }
                 Step::Upstreams if self.federation.is_empty() => Ok(Outcome::Absent),
                 Step::Upstreams => {
-                    // Those that have to be looked into get the other half of what is left.
-                    let is_followed = at > 0 && self.search.has_unknown(question).await;
-                    let until = if is_followed { half_way_to(until) } else { until };
+                    // The other half is for the files that may hold debuginfo.
+                    let until = if unknown.is_empty() { until } else { half_way_to(until) };
                     match Box::pin(self.federation.find(question, caller, until)).await {
                         Ok(Some(redirect)) => return Ok(Some(Answer::Redirect(redirect))),
                         Ok(None) => Ok(Outcome::Absent),
                         Err(undecided) => Err(undecided),
                     }
                 }
-                Step::Unknown if self.search.has_unknown(question).await => {
-                    Box::pin(self.search.run_unknown(question, caller.client, until)).await
-                }
-                Step::Unknown => Ok(Outcome::Absent),
+                Step::Unknown if unknown.is_empty() => Ok(Outcome::Absent),
+                Step::Unknown => Box::pin(self.search.run_unknown(&unknown, question, caller.client, until)).await,
             };
             match outcome {
                 Ok(Outcome::Found(found)) => return Ok(Some(Answer::File(found))),

@@ -29,12 +29,20 @@ pub(crate) enum Outcome {
     Found(Found),
     /// The index knows nothing of it, or nothing that can be had.
     Absent,
-    /// It does not exist: the file is here, and has no such section. Nobody else has to be asked.
+    /// It does not exist: the file was read and has no such section. No upstream is asked.
     Settled,
 }
 
-/// So often is looked again when another gateway on the cache folder removed the file that was found.
-const MOST_LOOKS: u32 = 3;
+/// What a search came to, and what it left open.
+pub(crate) struct Searched {
+    /// Unavailable if nothing was found, and the index or a store could not be asked.
+    pub(crate) outcome: Result<Outcome, Undecided>,
+    /// Files that may be the debuginfo that was asked for, if it was not found: only their contents can say.
+    pub(crate) unknown: Vec<Record>,
+}
+
+/// Retries when another gateway on the cache directory evicted the file that was found.
+const MAX_RETRIES: u32 = 3;
 
 /// What is searched: the index, the files that were extracted, the archives.
 #[derive(Clone)]
@@ -52,89 +60,83 @@ pub(crate) struct Search {
 impl Search {
     /// Searches for what `question` of `client` asks for, among the files that are certainly it. Of an executable also among those
     /// that may be it, behind the others.
-    ///
-    /// # Errors
-    /// Not found, and the index or a store could not be asked.
-    pub(crate) async fn run(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
-        self.search(question, Certainty::Certain, client, deadline).await
-    }
-
-    /// Searches for debuginfo among files that may hold it: programs of which nothing states whether they are stripped.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub(crate) async fn run_unknown(&self, question: &Question, client: Client, deadline: Instant) -> Result<Outcome, Undecided> {
-        self.search(question, Certainty::Unknown, client, deadline).await
-    }
-
-    /// Whether [`Self::run_unknown`] has files to look into, as [`Self::run`] found it.
-    pub(crate) async fn has_unknown(&self, question: &Question) -> bool {
-        let What::Artifact(ArtifactType::Debuginfo) = question.what else { return false };
-        let known = self.lookup.remembered(&question.build_id).await;
-        known.is_some_and(|known| known.iter().any(|record| record.artifact.serves(ArtifactType::Debuginfo).is_none()))
-    }
-
-    async fn search(
-        &self,
-        question: &Question,
-        certainty: Certainty,
-        client: Client,
-        deadline: Instant,
-    ) -> Result<Outcome, Undecided> {
+    pub(crate) async fn run(&self, question: &Question, client: Client, deadline: Instant) -> Searched {
         let said = self.lookup.filtered(&question.build_id);
-        // What nearly everybody asks for: it must not cost what an answer costs.
+        // Absent build-ids are the common case: nothing is allocated for them.
         if said == Said::No {
-            return Ok(Outcome::Absent);
+            return Searched { outcome: Ok(Outcome::Absent), unknown: Vec::new() };
         }
-        Box::pin(self.look_again(said, question, certainty, client, deadline)).await
+        Box::pin(async move {
+            let mut searched = self.certain(said, question, client, deadline).await;
+            for _ in 0..MAX_RETRIES {
+                if self.is_held(&mut searched.outcome) {
+                    break;
+                }
+                searched = self.certain(said, question, client, deadline).await;
+            }
+            searched
+        })
+        .await
     }
 
-    /// Looks until what was found is there to be sent.
-    async fn look_again(
+    /// Searches for debuginfo among files that may hold it: what [`Self::run`] left open.
+    ///
+    /// # Errors
+    /// Not found, and a store could not be asked.
+    pub(crate) async fn run_unknown(
         &self,
-        said: Said,
+        unknown: &[Record],
         question: &Question,
-        certainty: Certainty,
         client: Client,
         deadline: Instant,
     ) -> Result<Outcome, Undecided> {
-        let mut outcome = self.look(said, question, certainty, client, deadline).await;
-        for _ in 0..MOST_LOOKS {
-            let Ok(Outcome::Found(found)) = &mut outcome else { break };
-            if self.files.hold(&mut found.content) {
+        let search = async || {
+            let mut run = Run::new(self, client, deadline);
+            let found = run.artifact(unknown, ArtifactType::Debuginfo, Certainty::Unknown, &question.build_id).await;
+            run.outcome(found)
+        };
+        let mut outcome = search().await;
+        for _ in 0..MAX_RETRIES {
+            if self.is_held(&mut outcome) {
                 break;
             }
-            outcome = self.look(said, question, certainty, client, deadline).await;
+            outcome = search().await;
         }
         outcome
     }
 
-    async fn look(
-        &self,
-        said: Said,
-        question: &Question,
-        certainty: Certainty,
-        client: Client,
-        deadline: Instant,
-    ) -> Result<Outcome, Undecided> {
-        let known = self.lookup.records_beyond(said, &question.build_id, half_way_to(deadline)).await?;
+    /// True unless the file that was found was evicted by another gateway: then it has to be extracted again.
+    fn is_held(&self, outcome: &mut Result<Outcome, Undecided>) -> bool {
+        match outcome {
+            Ok(Outcome::Found(found)) => self.files.hold(&mut found.content),
+            _ => true,
+        }
+    }
+
+    async fn certain(&self, said: Said, question: &Question, client: Client, deadline: Instant) -> Searched {
+        let known = match self.lookup.records_beyond(said, &question.build_id, half_way_to(deadline)).await {
+            Ok(known) => known,
+            Err(cause) => return Searched { outcome: Err(cause.into()), unknown: Vec::new() },
+        };
         let records = known.value;
-        let mut run = Run { search: self, client, deadline, causes: Vec::new(), settled: false };
+        let mut run = Run::new(self, client, deadline);
+        let mut unknown = Vec::new();
         let found = match &question.what {
-            What::Artifact(wanted) => run.artifact(&records, *wanted, certainty, &question.build_id).await,
+            What::Artifact(wanted) => {
+                let found = run.artifact(&records, *wanted, Certainty::Certain, &question.build_id).await;
+                if found.is_none() && *wanted == ArtifactType::Debuginfo {
+                    unknown = candidates(&records, *wanted, Certainty::Unknown).into_iter().cloned().collect();
+                }
+                found
+            }
             What::Section(name) => run.section(&records, &question.build_id, name).await,
             What::Source(path) => run.source(&records, path).await,
         };
-        // What is not in an answer of earlier may be in the index.
+        // Kept records prove presence, not absence.
         if !run.settled {
             run.causes.extend(known.away);
         }
-        match found {
-            Some(found) => Ok(Outcome::Found(found)),
-            None if !run.causes.is_empty() => Err(Undecided(run.causes)),
-            None if run.settled => Ok(Outcome::Settled),
-            None => Ok(Outcome::Absent),
-        }
+        Searched { outcome: run.outcome(found), unknown }
     }
 }
 
@@ -146,6 +148,21 @@ struct Run<'a> {
     causes: Vec<String>,
     /// A debuginfo file was looked through and does not have the section.
     settled: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(search: &'a Search, client: Client, deadline: Instant) -> Self {
+        Self { search, client, deadline, causes: Vec::new(), settled: false }
+    }
+
+    fn outcome(self, found: Option<Found>) -> Result<Outcome, Undecided> {
+        match found {
+            Some(found) => Ok(Outcome::Found(found)),
+            None if !self.causes.is_empty() => Err(Undecided(self.causes)),
+            None if self.settled => Ok(Outcome::Settled),
+            None => Ok(Outcome::Absent),
+        }
+    }
 }
 
 impl Run<'_> {
@@ -278,7 +295,7 @@ fn key(record: &Record) -> Key {
     Key { identity: record.package.package.identity, ordinal: record.artifact.ordinal }
 }
 
-/// Who is asked first may take half of what is left: one who hangs must leave time to ask the next.
+/// Half of the time left, so that a source that hangs leaves time for the next.
 pub(crate) fn half_way_to(deadline: Instant) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / 2

@@ -33,7 +33,7 @@ impl Contents {
     }
 }
 
-/// The contents of files, by member. Only of files that are whole and were checked.
+/// The contents of members. Verified files only.
 #[derive(Clone)]
 pub(super) struct Kinds(Cache<Key, Contents>);
 
@@ -49,7 +49,7 @@ impl Files {
         self.kinds.0.get(&key).await
     }
 
-    /// What the contents of a member say, once it is whole: the tables that tell are at its end.
+    /// Classifies a member once it is whole: the tables that tell are at its end.
     ///
     /// # Errors
     /// Why the extraction failed, or that the file cannot be read.
@@ -62,7 +62,7 @@ impl Files {
         let read = spawn_blocking(move || elf::read(&mut file)).await.map_err(|error| failed(error.to_string()))?;
         let contents = match read {
             Ok(Some(elf)) => Contents { kind: elf.kind, dwarf: elf.dwarf },
-            // No ELF file that can be read: a compressed kernel module, whose link names what is inside.
+            // A compressed kernel module, whose link names what is inside, or an ELF file without tables: as it is, it is no debug file.
             Ok(None) | Err(artifact::Error::Elf { .. }) => Contents { kind: Some(Kind::Executable), dwarf: false },
             Err(error) => return Err(failed(error.to_string())),
         };

@@ -139,14 +139,6 @@ impl Lookup {
         Box::pin(self.asked(said, build_id, until)).await
     }
 
-    /// What is in memory of one build-id, without a query.
-    pub(crate) async fn remembered(&self, build_id: &BuildId) -> Option<Arc<Records>> {
-        match self.fresh.get(build_id).await {
-            Some(records) => Some(records),
-            None => self.kept.records.get(build_id).await,
-        }
-    }
-
     /// The same, of the index itself.
     async fn asked(&self, said: Said, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, String> {
         match self.ask(until, self.batches.records(build_id)).await {

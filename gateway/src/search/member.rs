@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use artifact::BuildId;
 use sql::StoredPackage;
 
-use super::{MOST_LOOKS, Run, half_way_to, open_within};
+use super::{MAX_RETRIES, Run, half_way_to, open_within};
 use crate::archives::{Archive, Wanted};
 use crate::failure::Failure;
 use crate::files::{Content, Entry, Key};
@@ -72,7 +72,7 @@ impl Run<'_> {
         mut opened: Option<Archive>,
     ) -> Option<Arc<Entry>> {
         let Some(build_id) = build_id else { return self.any_member(package, wanted, None, need, opened).await };
-        for _ in 0..MOST_LOOKS {
+        for _ in 0..MAX_RETRIES {
             let entry = self.any_member(package, wanted.clone(), Some(build_id), need.clone(), opened.take()).await?;
             match entry.carries(build_id).await {
                 Ok(true) => return Some(entry),

@@ -14,28 +14,28 @@ create table if not exists packages (
     arch varchar(64) not null,
     nvra varchar(832) not null comment 'NAME-VERSION-RELEASE.ARCH',
     source_rpm varchar(255) null comment 'file name of the source package',
-    distro varchar(255) not null,
+    distro varchar(255) not null comment 'fc40, or what the importer was told; empty if unknown',
     koji_instance varchar(64) null,
     koji_build bigint null,
     koji_volume varchar(64) null,
     built_at bigint null,
-    state varchar(8) not null comment 'claimed, legacy: no header read yet; open: may hold build-ids that are not in artifacts; complete',
+    state varchar(8) not null comment 'claimed (named by metadata), legacy (named by an old database): no header read yet; open: artifacts may be missing; complete',
     deleted_at bigint null comment 'when its build was deleted; where it can be had is stated by locations',
-    indexed_at bigint not null,
+    indexed_at bigint not null comment 'when it was imported, or completed',
     unique key packages_identity (identity),
     key packages_nvra (nvra(255)),
     key packages_source_rpm (source_rpm(255), arch(64)),
     key packages_name (name(255), arch(64))
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'packages; those whose header was not read have no identity';
 
 -- Files with a build-id. Build-ids are not unique, and a file can have several.
 create table if not exists artifacts (
     package_id int not null,
     ordinal mediumint not null comment 'number of the file in the package, from 0',
     build_id varchar(128) character set ascii collate ascii_bin not null,
-    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null,
-    has_dwarf tinyint null comment 'null where nothing states it',
-    dir varchar(4096) not null comment '/usr/bin',
+    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null comment 'both: a program with its DWARF; unknown: only its contents can say',
+    has_dwarf tinyint null comment '1, 0; null where nothing states it',
+    dir varchar(4096) not null comment 'no slash at its end: /usr/bin',
     file_name varchar(255) not null,
     size bigint null comment 'size, mtime and sha256: null for RPMs, whose headers have them',
     mtime bigint null,
@@ -43,17 +43,17 @@ create table if not exists artifacts (
     primary key (package_id, ordinal, build_id),
     key artifacts_build_id (build_id),
     key artifacts_file_name (file_name(255))
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'files with a build-id inside packages';
 
 -- Build-ids that repository metadata or an old database names for packages whose header was not read yet.
 create table if not exists claims (
     build_id varchar(128) character set ascii collate ascii_bin not null,
     package_id int not null,
-    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null,
+    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null comment 'as it is claimed',
     link_path varchar(4096) null comment 'path of the link or file that names it',
     primary key (build_id, package_id),
     key claims_package (package_id)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'build-ids claimed for packages whose header was not read yet';
 
 -- Directories in which a package has include files; of a file right in /usr/include the file.
 create table if not exists includes (
@@ -61,9 +61,9 @@ create table if not exists includes (
     package_id int not null,
     primary key (dir, package_id),
     key includes_package (package_id)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'directories in which packages have include files';
 
--- Places that hold archives.
+-- Places that hold archives. Nothing writes the columns behind priority yet.
 create table if not exists stores (
     id int not null auto_increment primary key,
     name varchar(255) not null,
@@ -77,9 +77,9 @@ create table if not exists stores (
     redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to',
     allow_private tinyint not null default 0 comment 'whether hosts that were not written out may have private addresses',
     unique key stores_name (name(255))
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'places that hold archives';
 
--- Listings of packages below a path of one store.
+-- Listings of packages below a path of one store. Nothing writes this yet.
 create table if not exists repositories (
     id int not null auto_increment primary key,
     name varchar(255) not null,
@@ -92,8 +92,9 @@ create table if not exists repositories (
     refreshed_at bigint null,
     unique key repositories_name (name(255)),
     key repositories_store (store_id)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'listings of packages below a path of a store';
 
+-- Which repositories list a package, and when each was seen to.
 create table if not exists memberships (
     package_id int not null,
     repository_id int not null,
@@ -101,32 +102,32 @@ create table if not exists memberships (
     last_seen bigint not null,
     primary key (package_id, repository_id),
     key memberships_repository (repository_id)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'which repositories list a package';
 
 -- Where packages are and were.
 create table if not exists locations (
     store_id int not null,
-    path_hash char(16) character set ascii collate ascii_bin not null comment 'the first digits of the SHA-256 of path',
+    path_hash char(16) character set ascii collate ascii_bin not null comment 'the first 16 hex digits of the SHA-256 of path',
     package_id int not null,
     path varchar(4096) not null comment 'below the base_url or root of the store',
     size bigint not null comment 'bytes',
     mtime_ns bigint null comment 'nanoseconds since 1970',
-    header_start int null,
+    header_start int null comment 'where the main header begins in the archive, and ends',
     header_end int null,
     checksum varchar(128) character set ascii collate ascii_bin null comment 'of the archive',
     checksum_kind varchar(8) null,
     signing_key varchar(16) null,
     first_seen bigint not null,
     last_seen bigint not null,
-    gone_at bigint null,
+    gone_at bigint null comment 'since when it is not there; null while it is',
     checked_at bigint null,
     check_result varchar(255) null,
     primary key (store_id, path_hash, package_id),
     key locations_package (package_id),
     key locations_checksum (checksum)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'where packages are and were';
 
--- Work that waits to be done.
+-- Work that waits to be done. Nothing writes this yet.
 create table if not exists jobs (
     id bigint not null auto_increment primary key,
     kind varchar(32) not null,
@@ -139,35 +140,36 @@ create table if not exists jobs (
     last_error text null,
     unique key jobs_key (`key`(255)),
     key jobs_next_try (next_try_at)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'work that waits';
 
--- Messages that can never be processed.
+-- Messages that can never be processed. Nothing writes this yet.
 create table if not exists poison (
     id bigint not null auto_increment primary key,
     source varchar(64) not null comment 'the queue or hook that it came from',
     payload mediumtext not null,
     reason text not null,
     received_at bigint not null
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'messages that can never be processed';
 
--- What only one process may do at a time.
+-- What only one process may do at a time. Nothing writes this yet.
 create table if not exists leases (
     name varchar(255) not null primary key,
     holder varchar(255) not null,
     until bigint not null
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what only one process may do at a time';
 
--- How far each feeder has come.
+-- How far each feeder has come. Nothing writes this yet.
 create table if not exists cursors (
     name varchar(255) not null primary key,
     value text not null,
     updated_at bigint not null
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'how far each feeder has come';
 
+-- A counter for each importer.
 create table if not exists writers (
     writer varchar(255) not null primary key,
     sequence bigint not null comment 'counted up in every inserting transaction'
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'a counter for each importer';
 
 -- What the last transactions of each writer brought. A transaction leaves one row; its writer prunes the old ones.
 create table if not exists changes (
@@ -177,4 +179,4 @@ create table if not exists changes (
     total bigint not null comment 'bytes of build_ids, of this writer and up to this row',
     build_ids mediumblob null comment '8 bytes for each build-id, its hash; null if there were too many',
     primary key (writer, sequence)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what the last transactions of each importer brought';

@@ -12,14 +12,14 @@ create table packages (
     arch text not null,
     nvra text not null, -- NAME-VERSION-RELEASE.ARCH
     source_rpm text null, -- file name of the source package
-    distro text not null,
+    distro text not null, -- fc40, or what the importer was told; empty if unknown
     koji_instance text null,
     koji_build integer null,
     koji_volume text null,
     built_at integer null,
-    state text not null, -- claimed, legacy: no header read yet; open: may hold build-ids that are not in artifacts; complete
+    state text not null, -- claimed (named by metadata), legacy (named by an old database): no header read yet; open: artifacts may be missing; complete
     deleted_at integer null, -- when its build was deleted; where it can be had is stated by locations
-    indexed_at integer not null
+    indexed_at integer not null -- when it was imported, or completed
 );
 create unique index packages_identity on packages (identity);
 create index packages_nvra on packages (nvra);
@@ -31,9 +31,9 @@ create table artifacts (
     package_id integer not null,
     ordinal integer not null, -- number of the file in the package, from 0
     build_id text not null,
-    kind text not null, -- executable, debuginfo, both, unknown
-    has_dwarf integer null, -- null where nothing states it
-    dir text not null, -- /usr/bin
+    kind text not null, -- executable, debuginfo, both, unknown; both: a program with its DWARF; unknown: only its contents can say
+    has_dwarf integer null, -- 1, 0; null where nothing states it
+    dir text not null, -- no slash at its end: /usr/bin
     file_name text not null,
     size integer null, -- size, mtime and sha256: null for RPMs, whose headers have them
     mtime integer null,
@@ -47,7 +47,7 @@ create index artifacts_file_name on artifacts (file_name);
 create table claims (
     build_id text not null,
     package_id integer not null,
-    kind text not null, -- executable, debuginfo, both, unknown
+    kind text not null, -- executable, debuginfo, both, unknown; as it is claimed
     link_path text null, -- path of the link or file that names it
     primary key (build_id, package_id)
 ) without rowid;
@@ -61,7 +61,7 @@ create table includes (
 ) without rowid;
 create index includes_package on includes (package_id);
 
--- Places that hold archives.
+-- Places that hold archives. Nothing writes the columns behind priority yet.
 create table stores (
     id integer primary key,
     name text not null,
@@ -77,7 +77,7 @@ create table stores (
 );
 create unique index stores_name on stores (name);
 
--- Listings of packages below a path of one store.
+-- Listings of packages below a path of one store. Nothing writes this yet.
 create table repositories (
     id integer primary key,
     name text not null,
@@ -92,6 +92,7 @@ create table repositories (
 create unique index repositories_name on repositories (name);
 create index repositories_store on repositories (store_id);
 
+-- Which repositories list a package, and when each was seen to.
 create table memberships (
     package_id integer not null,
     repository_id integer not null,
@@ -104,19 +105,19 @@ create index memberships_repository on memberships (repository_id);
 -- Where packages are and were.
 create table locations (
     store_id integer not null,
-    path_hash text not null, -- the first digits of the SHA-256 of path
+    path_hash text not null, -- the first 16 hex digits of the SHA-256 of path
     package_id integer not null,
     path text not null, -- below the base_url or root of the store
     size integer not null, -- bytes
     mtime_ns integer null, -- nanoseconds since 1970
-    header_start integer null,
+    header_start integer null, -- where the main header begins in the archive, and ends
     header_end integer null,
     checksum text null, -- of the archive
     checksum_kind text null,
     signing_key text null,
     first_seen integer not null,
     last_seen integer not null,
-    gone_at integer null,
+    gone_at integer null, -- since when it is not there; null while it is
     checked_at integer null,
     check_result text null,
     primary key (store_id, path_hash, package_id)
@@ -124,7 +125,7 @@ create table locations (
 create index locations_package on locations (package_id);
 create index locations_checksum on locations (checksum);
 
--- Work that waits to be done.
+-- Work that waits to be done. Nothing writes this yet.
 create table jobs (
     id integer primary key,
     kind text not null,
@@ -139,7 +140,7 @@ create table jobs (
 create unique index jobs_key on jobs (`key`);
 create index jobs_next_try on jobs (next_try_at);
 
--- Messages that can never be processed.
+-- Messages that can never be processed. Nothing writes this yet.
 create table poison (
     id integer primary key,
     source text not null, -- the queue or hook that it came from
@@ -148,20 +149,21 @@ create table poison (
     received_at integer not null
 );
 
--- What only one process may do at a time.
+-- What only one process may do at a time. Nothing writes this yet.
 create table leases (
     name text not null primary key,
     holder text not null,
     until integer not null
 ) without rowid;
 
--- How far each feeder has come.
+-- How far each feeder has come. Nothing writes this yet.
 create table cursors (
     name text not null primary key,
     value text not null,
     updated_at integer not null
 ) without rowid;
 
+-- A counter for each importer.
 create table writers (
     writer text not null primary key,
     sequence integer not null -- counted up in every inserting transaction

@@ -12,7 +12,7 @@ pub(crate) trait Dialect {
     const INSERT: &'static str;
     /// Ends a SELECT whose rows this transaction is going to change.
     const FOR_UPDATE: &'static str;
-    /// Ends the INSERT of a location. A checksum that is known stays as long as the size does.
+    /// Ends the INSERT of a location. What the new row does not state stays as it was, as long as the size does.
     const SEEN_AGAIN: &'static str;
     /// The number that the last INSERT of this connection gave.
     const LAST_ID: &'static str;
@@ -28,10 +28,13 @@ impl Dialect for Sqlite {
     const FOR_UPDATE: &'static str = "";
     const LAST_ID: &'static str = "select last_insert_rowid()";
     const SEEN_AGAIN: &'static str = " on conflict (store_id, path_hash, package_id) do update set \
-        checksum_kind = case when excluded.checksum is null and size = excluded.size then checksum_kind else excluded.checksum_kind end, \
+        mtime_ns = case when excluded.mtime_ns is null and size = excluded.size then mtime_ns else excluded.mtime_ns end, \
+        header_start = case when excluded.header_start is null and size = excluded.size then header_start else excluded.header_start end, \
+        header_end = case when excluded.header_end is null and size = excluded.size then header_end else excluded.header_end end, \
+        checksum_kind = case when excluded.checksum_kind is null and size = excluded.size then checksum_kind else excluded.checksum_kind end, \
         checksum = case when excluded.checksum is null and size = excluded.size then checksum else excluded.checksum end, \
-        size = excluded.size, mtime_ns = excluded.mtime_ns, header_start = excluded.header_start, \
-        header_end = excluded.header_end, signing_key = excluded.signing_key, last_seen = excluded.last_seen, gone_at = null";
+        signing_key = case when excluded.signing_key is null and size = excluded.size then signing_key else excluded.signing_key end, \
+        size = excluded.size, last_seen = excluded.last_seen, gone_at = null";
     const SAME_STORE: &'static str = " on conflict (name) do update set \
         tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority";
     const SAME_WRITER: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
@@ -43,10 +46,13 @@ impl Dialect for MySql {
     const FOR_UPDATE: &'static str = " for update";
     const LAST_ID: &'static str = "select cast(last_insert_id() as signed)";
     const SEEN_AGAIN: &'static str = " on duplicate key update \
-        checksum_kind = case when values(checksum) is null and size = values(size) then checksum_kind else values(checksum_kind) end, \
+        mtime_ns = case when values(mtime_ns) is null and size = values(size) then mtime_ns else values(mtime_ns) end, \
+        header_start = case when values(header_start) is null and size = values(size) then header_start else values(header_start) end, \
+        header_end = case when values(header_end) is null and size = values(size) then header_end else values(header_end) end, \
+        checksum_kind = case when values(checksum_kind) is null and size = values(size) then checksum_kind else values(checksum_kind) end, \
         checksum = case when values(checksum) is null and size = values(size) then checksum else values(checksum) end, \
-        size = values(size), mtime_ns = values(mtime_ns), header_start = values(header_start), \
-        header_end = values(header_end), signing_key = values(signing_key), last_seen = values(last_seen), gone_at = null";
+        signing_key = case when values(signing_key) is null and size = values(size) then signing_key else values(signing_key) end, \
+        size = values(size), last_seen = values(last_seen), gone_at = null";
     const SAME_STORE: &'static str = " on duplicate key update \
         tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority)";
     const SAME_WRITER: &'static str = " on duplicate key update sequence = sequence + 1";

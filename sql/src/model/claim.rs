@@ -10,7 +10,7 @@ use crate::Result;
 /// what [`crate::Index::insert_claimed`] takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// Who states it.
+    /// Where the claim comes from.
     pub origin: Origin,
     /// Name, epoch, version, release, arch.
     pub nevra: Nevra,
@@ -37,7 +37,7 @@ pub struct Claim {
     pub link_path: Option<String>,
 }
 
-/// Who names a package whose header was not read.
+/// The source of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The metadata of a repository.

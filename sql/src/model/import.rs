@@ -24,7 +24,7 @@ pub struct Import {
     pub artifacts: Vec<Artifact>,
     /// The places of its include files ([`artifact::includes`]).
     pub includes: Vec<String>,
-    /// May the package hold build-ids that are not among `artifacts`?
+    /// True if the package may hold build-ids that are not among `artifacts`.
     pub open: bool,
     /// Where the archive is.
     pub location: NewLocation,

@@ -7,7 +7,7 @@ use artifact::{Artifact, Format, Package};
 
 use crate::Store;
 
-/// One row out of the index: an artifact with its package.
+/// An artifact with its package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The package, shared between its records.
@@ -17,8 +17,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether the file is at its path now. Of a plain file the path is one of a store's directory, and each name has a location: it is
-    /// the longest one that the path ends in. Members of archives stay where they are.
+    /// True if the file is at its path now. The name of a plain file belongs to the location with the longest path that its own path
+    /// ends in: it is there unless that location is gone. Always true for members of archives.
     pub fn is_at_its_path(&self) -> bool {
         if self.package.package.format != Format::File {
             return true;
@@ -41,7 +41,7 @@ pub struct StoredPackage {
     pub package: Package,
     /// The distribution: what the importer was told, else [`Package::dist_tag`]. May be empty.
     pub distro: String,
-    /// May it hold build-ids that nobody has looked for yet?
+    /// True if it may hold build-ids that are not in `artifacts`.
     pub open: bool,
     /// Where it is or was, best first: present before gone, then by tier, priority (lower first), store name and path.
     pub locations: Vec<Location>,

@@ -55,6 +55,14 @@ impl State {
         }
     }
 
+    /// True if a header was read, and only the payload can tell the rest.
+    pub(crate) fn is_open(self) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Claimed | Self::Legacy | Self::Complete => false,
+        }
+    }
+
     pub(crate) fn of(word: &str) -> sqlx::Result<Self> {
         let state = Self::ALL.into_iter().find(|state| state.as_str() == word);
         state.ok_or_else(|| broken(format!("packages.state: expected one of {:?}, found {word:?}", Self::ALL)))
@@ -199,7 +207,7 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
         let identity = row.identity.parse().map_err(broken)?;
         let format = to_format(&row.format)?;
         let package = Package { format, nevra, source_rpm: row.source_rpm, identity, built_at: row.built_at };
-        let open = State::of(&row.state)? == State::Open;
+        let open = State::of(&row.state)?.is_open();
         packages.insert(
             row.id,
             StoredPackage { id: row.id, package, distro: row.distro, open, locations: location.into_iter().collect() },

@@ -5,7 +5,7 @@ use sqlx::QueryBuilder;
 use crate::connect::db::asking;
 use crate::{Index, Result, StoredPackage};
 
-/// Packages of which more is read: those that came last.
+/// Most packages that are returned, newest first.
 const MAX_PACKAGES: i64 = 1000;
 
 impl Index {

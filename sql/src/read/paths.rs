@@ -13,7 +13,7 @@ use crate::model::import::split_path;
 use crate::model::rows::{ArtifactRow, artifact_columns, to_records};
 use crate::{Index, Record, Result};
 
-/// Most artifacts that are kept while the newest are looked for: those of very common names take no more memory than this.
+/// Most matches that are held in memory while the newest are looked for.
 const MAX_MATCHES: usize = 500_000;
 
 const BY_FILE_NAME: &str = concat!("select ", artifact_columns!(), " from artifacts a where a.file_name ");
@@ -92,7 +92,7 @@ impl Index {
         };
         self.reading("reading records by path", || async {
             let (mut matches, mut complete) = match pattern.rows() {
-                // No file is called nothing.
+                // A path that ends in a slash names no file.
                 Rows::Named(name) if name.is_empty() => (Vec::new(), true),
                 rows => self.matches(&rows, &pattern, max, until).await?,
             };
@@ -171,7 +171,7 @@ impl Index {
 }
 
 impl ArtifactRow {
-    /// Whether the row is worth being made an artifact.
+    /// False if the path of the row rules it out.
     fn may_match(&self, pattern: &Pattern<'_>) -> bool {
         match pattern {
             Pattern::Is(path) => self.dir_and_file_name() == split_path(path),

@@ -1,4 +1,4 @@
-//! Which rows of packages are one package, although no header tells.
+//! Finds rows of `packages` that describe one package, before its header was read.
 //!
 //! Packages of one name-version-release.arch are the same if an archive of one is at a place of the other (the same path of a store,
 //! the same checksum), or if they have a build-id in common. The name alone does not tell: it can be built twice.
@@ -13,7 +13,7 @@ use crate::connect::dialect::Dialect;
 use crate::model::rows::{LIST, State, push_list};
 use crate::{NewLocation, PathHash};
 
-/// What tells packages of one name-version-release.arch apart.
+/// Evidence that rows of one name-version-release.arch are one package.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marks {
     /// Stores and hashes of paths that hold its archive now.
@@ -32,7 +32,7 @@ pub(super) struct Candidate {
     pub(super) marks: Marks,
 }
 
-/// Which rows are read.
+/// Which rows of `packages` are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
     /// Those whose header was not read.
@@ -92,11 +92,10 @@ pub(super) async fn read(transaction: &mut Transaction, nvras: &[String], which:
             push_list(&mut query, "package_id", ids);
             let rows: Vec<(i64, i64, String, Option<String>)> = query.build_query_as().fetch_all(&mut **connection).await?;
             for (id, store_id, path_hash, checksum) in rows {
-                let marks = candidates.get_mut(&id).map(|candidate| &mut candidate.marks);
-                marks.into_iter().for_each(|marks| {
-                    marks.places.insert((store_id, path_hash.clone()));
-                    marks.checksums.extend(checksum.clone());
-                });
+                if let Some(candidate) = candidates.get_mut(&id) {
+                    candidate.marks.places.insert((store_id, path_hash));
+                    candidate.marks.checksums.extend(checksum);
+                }
             }
             for select in ["select package_id, build_id from claims where ", "select package_id, build_id from artifacts where "]
             {

@@ -1,16 +1,17 @@
 //! Packages that are named by metadata or an old database, and not read yet.
 
-use artifact::BuildId;
+use std::collections::{BTreeMap, HashSet};
+
 use sqlx::QueryBuilder;
 
 use super::candidates::{self, Candidate, Marks, Which};
-use super::changes;
 use super::insert::now;
 use super::locations::{self, Place};
+use super::{changes, pieces};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::rows::State;
-use crate::{Claimed, Index, PathHash, Result, hash};
+use crate::{Claim, Claimed, Index, NewLocation, PathHash, Result, hash};
 
 impl Index {
     /// Brings packages into the index whose header was not read, in one transaction: each with the build-ids that it is stated to have,
@@ -23,6 +24,9 @@ impl Index {
     /// # Errors
     /// If a value does not fit ([`Claimed::check`]), or the database refuses. Nothing of the batch is in the index then.
     pub async fn insert_claimed(&self, writer: &str, batch: &[Claimed]) -> Result<u64> {
+        if batch.is_empty() {
+            return Ok(0);
+        }
         batch.iter().try_for_each(Claimed::check)?;
         self.writing("inserting claims", || async {
             let mut transaction = self.begin().await?;
@@ -38,7 +42,8 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[Claimed], 
     let nvras = candidates::nvras(batch.iter().map(|claimed| &claimed.nevra));
     let mut known = candidates::read(transaction, &nvras, Which::All).await?;
     let (mut new, mut hashes) = (0, Vec::new());
-    let mut places = Vec::new();
+    // One package is at a path.
+    let mut places: BTreeMap<(i64, PathHash), (&NewLocation, i64)> = BTreeMap::new();
     for claimed in batch {
         let build_ids = || claimed.claims.iter().map(|claim| &claim.build_id);
         let mut marks = Marks::default();
@@ -57,21 +62,19 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[Claimed], 
                 (id, state)
             }
         };
-        if state != State::Complete {
+        if !matches!(state, State::Complete) {
             insert_claims(transaction, id, claimed).await?;
             hashes.extend(build_ids().map(hash));
         }
         if let Some(repository_id) = claimed.repository_id {
             insert_membership(transaction, id, repository_id, now).await?;
         }
-        places.extend(claimed.location.as_ref().map(|location| (location, id)));
+        if let Some(location) = &claimed.location {
+            places.insert((location.store_id, PathHash::of(&location.path)), (location, id));
+        }
     }
-    let mut places: Vec<Place<'_>> = places
-        .into_iter()
-        .map(|(location, package_id)| Place { package_id, path_hash: PathHash::of(&location.path), location })
-        .collect();
-    places.sort_by_key(|place| (place.location.store_id, place.path_hash, place.package_id));
-    places.dedup_by_key(|place| (place.location.store_id, place.path_hash, place.package_id));
+    let places: Vec<Place<'_>> =
+        places.into_iter().map(|((_, path_hash), (location, package_id))| Place { package_id, path_hash, location }).collect();
     locations::mark_replaced(transaction, &places, now).await?;
     locations::insert(transaction, &places, now).await?;
     changes::note(transaction, writer, hashes).await?;
@@ -103,22 +106,26 @@ async fn insert_package(transaction: &mut Transaction, claimed: &Claimed, now: i
 
 /// Adds the claims that the package does not have.
 async fn insert_claims(transaction: &mut Transaction, package_id: i64, claimed: &Claimed) -> sqlx::Result<()> {
-    for claim in &claimed.claims {
-        let build_id = BuildId::to_string(&claim.build_id);
-        both!(Transaction, transaction, |connection, Backend| {
-            let mut query = QueryBuilder::<Backend>::new("select 1 from claims where build_id = ");
-            query.push_bind(build_id.as_str()).push(" and package_id = ").push_bind(package_id);
-            if query.build_query_scalar::<i64>().fetch_optional(&mut **connection).await?.is_none() {
-                sqlx::query::<Backend>("insert into claims (build_id, package_id, kind, link_path) values (?, ?, ?, ?)")
-                    .bind(build_id)
-                    .bind(package_id)
-                    .bind(claim.kind.as_str())
-                    .bind(claim.link_path.as_deref())
-                    .execute(&mut **connection)
-                    .await?;
-            }
-        });
-    }
+    both!(Transaction, transaction, |connection, Backend| {
+        let known: Vec<String> = sqlx::query_scalar::<Backend, _>("select build_id from claims where package_id = ?")
+            .bind(package_id)
+            .fetch_all(&mut **connection)
+            .await?;
+        let mut known: HashSet<String> = known.into_iter().collect();
+        let new: Vec<&Claim> = claimed.claims.iter().filter(|claim| known.insert(claim.build_id.to_string())).collect();
+        let statement = |claims: &[&Claim]| {
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push("claims (build_id, package_id, kind, link_path) ");
+            query.push_values(claims, |mut row, claim| {
+                row.push_bind(claim.build_id.to_string())
+                    .push_bind(package_id)
+                    .push_bind(claim.kind.as_str())
+                    .push_bind(claim.link_path.as_deref());
+            });
+            query
+        };
+        pieces::write(&mut **connection, &new, statement).await?;
+    });
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::packages::{self, Held, NewPackage, Packages};
 use super::{changes, merge};
 use crate::connect::db::{Transaction, both};
 use crate::model::import::join_path;
-use crate::model::rows::{LIST, push_list};
+use crate::model::rows::{LIST, broken, push_list};
 use crate::{Import, Index, Inserted, PathHash, Result, hash};
 
 impl Index {
@@ -166,13 +166,13 @@ impl<'a> Batch<'a> {
         held.sort_unstable();
         held.dedup();
         for ids in held.chunks(LIST) {
-            let stored: Vec<(i64, u32, String, String)> = both!(Transaction, transaction, |connection, Backend| {
+            let stored: Vec<(i64, i64, String, String)> = both!(Transaction, transaction, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new("select package_id, ordinal, dir, file_name from artifacts where ");
                 push_list(&mut query, "package_id", ids);
-                let rows: Vec<(i64, i64, String, String)> = query.build_query_as().fetch_all(&mut **connection).await?;
-                rows.into_iter().map(|(id, ordinal, dir, name)| (id, u32::try_from(ordinal).unwrap_or(0), dir, name)).collect()
+                query.build_query_as().fetch_all(&mut **connection).await?
             });
             for (package_id, ordinal, dir, file_name) in stored {
+                let ordinal = u32::try_from(ordinal).map_err(broken)?;
                 let (next, known) = names.entry(package_id).or_default();
                 *next = (*next).max(ordinal + 1);
                 known.insert(join_path(dir, &file_name));

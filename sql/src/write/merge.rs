@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use artifact::{BuildId, Nevra};
+use sqlx::QueryBuilder;
 
 use super::candidates::{self, Candidate, Marks, Which};
 use crate::NewLocation;
@@ -67,17 +68,15 @@ async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> 
             .bind(into);
             // MySQL counts rows that were found and not changed, too: sqlx asks for that.
             let is_there = there.execute(&mut **connection).await?.rows_affected() > 0;
-            let statement = match is_there {
-                true => "delete from locations where package_id <> ? and store_id = ? and path_hash = ? and package_id = ?",
-                false => "update locations set package_id = ? where store_id = ? and path_hash = ? and package_id = ?",
+            let mut query = if is_there {
+                QueryBuilder::<Backend>::new("delete from locations where store_id = ")
+            } else {
+                let mut query = QueryBuilder::new("update locations set package_id = ");
+                query.push_bind(into).push(" where store_id = ");
+                query
             };
-            sqlx::query::<Backend>(statement)
-                .bind(into)
-                .bind(store_id)
-                .bind(path_hash)
-                .bind(from)
-                .execute(&mut **connection)
-                .await?;
+            query.push_bind(store_id).push(" and path_hash = ").push_bind(path_hash).push(" and package_id = ").push_bind(from);
+            query.build().execute(&mut **connection).await?;
         }
     });
     Ok(())
@@ -127,7 +126,7 @@ async fn move_claims(transaction: &mut Transaction, from: i64, into: i64) -> sql
             .bind(into)
             .fetch_one(&mut **connection)
             .await?;
-        if State::of(&state)? == State::Open {
+        if State::of(&state)?.is_open() {
             let open: Vec<String> = sqlx::query_scalar::<Backend, _>(
                 "select c.build_id from claims c where c.package_id = ? \
                  and not exists (select 1 from artifacts a where a.package_id = ? and a.build_id = c.build_id) \

@@ -129,7 +129,7 @@ async fn read_held(transaction: &mut Transaction, identities: &[Identity]) -> sq
             query.build_query_as::<HeldRow>().fetch_all(&mut **connection).await?
         });
         for HeldRow { id, identity, state, distro } in rows {
-            let open = State::of(&state)? == State::Open;
+            let open = State::of(&state)?.is_open();
             held.insert(identity.parse().map_err(broken)?, Held { id, open, distro });
         }
     }

@@ -23,9 +23,9 @@ pub struct KnownLocation {
     pub size: u64,
     /// The archive's modification time, nanoseconds since 1970.
     pub mtime_ns: Option<i64>,
-    /// Is it gone? If it is back, import it again: [`Index::mark_seen`] does not bring it back.
+    /// True if it is gone. One that is back has to be imported again: [`Index::mark_seen`] does not bring it back.
     pub gone: bool,
-    /// Is its package open?
+    /// True if its package is open.
     pub open: bool,
 }
 
@@ -139,7 +139,7 @@ impl KnownRow {
             size: to_unsigned(self.size)?,
             mtime_ns: self.mtime_ns,
             gone: self.gone_at.is_some(),
-            open: State::of(&self.state)? == State::Open,
+            open: State::of(&self.state)?.is_open(),
         };
         Ok((path, self.last_seen, location))
     }

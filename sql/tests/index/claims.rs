@@ -183,3 +183,43 @@ fn one_archive_that_two_repositories_list_is_one_row() {
         assert_eq!(rows(&fresh).await[0].len(), 2);
     });
 }
+
+#[test]
+fn of_two_packages_at_one_path_in_a_batch_the_last_is_there() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let at = |nevra: &str| claimed(nevra, &[], Some(location(&mirror, "latest.rpm", 1)), None);
+        index.insert_claimed("repo", &[at("a-1-1.x86_64"), at("b-1-1.x86_64")]).await.unwrap();
+        let there = "select p.nvra from locations l join packages p on p.id = l.package_id where l.gone_at is null";
+        assert_eq!(fresh.rows(there).await, ["nvra=Some(\"b-1-1.x86_64\")"]);
+        index.insert_claimed("repo", &[at("a-1-1.x86_64")]).await.unwrap();
+        assert_eq!(fresh.rows(there).await, ["nvra=Some(\"a-1-1.x86_64\")"]);
+        // Nothing comes of nothing.
+        let heads = index.heads().await.unwrap();
+        assert_eq!(index.insert_claimed("repo", &[]).await.unwrap(), 0);
+        assert_eq!(index.heads().await.unwrap(), heads);
+    });
+}
+
+#[test]
+fn what_a_listing_does_not_state_of_a_known_archive_stays() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let read = import(&mirror, P, vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
+        index.insert("test", std::slice::from_ref(&read)).await.unwrap();
+        let listed = |size: u64| {
+            let mut bare = location(&mirror, &read.location.path, 7);
+            bare.size = size;
+            claimed(P, &[], Some(bare), None)
+        };
+        let columns = "select mtime_ns, header_start, header_end, signing_key from locations";
+        let known = fresh.rows(columns).await;
+        index.insert_claimed("repo", &[listed(read.location.size)]).await.unwrap();
+        assert_eq!(fresh.rows(columns).await, known);
+        // Of another size it is another archive.
+        index.insert_claimed("repo", &[listed(7)]).await.unwrap();
+        assert_ne!(fresh.rows(columns).await, known);
+    });
+}

@@ -35,7 +35,7 @@ async fn filled(fresh: &Fresh) {
         let batch: Vec<Import> = packages.iter().map(|package| of_package(*package)).collect();
         index.insert("test", &batch).await.unwrap();
     }
-    let mut bash = import(&near, NVRA, vec![artifact(4, "bash", Kind::Executable, "/usr/bin/bash")]);
+    let mut bash = import(&near, NVRA, vec![artifact(4, "bash", Kind::Both, "/usr/bin/bash")]);
     bash.artifacts[0].build_id = "49f0ee2d4a2b3ab0b1bbd2ca6a1f2c7f3d2b1c77".parse().unwrap();
     bash.includes = vec!["/usr/include/bash".into()];
     let mut copy = bash.clone();
