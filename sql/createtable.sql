@@ -169,12 +169,14 @@ create table if not exists poison (
     received_at bigint not null
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'messages that can never be processed';
 
--- What only one process may do at a time. Nothing writes this yet.
+-- What only one process may do at a time. Transactions lock the row claims; nothing else uses this yet.
 create table if not exists leases (
     name varchar(255) not null primary key,
     holder varchar(255) not null,
     until bigint not null
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what only one process may do at a time';
+
+insert ignore into leases (name, holder, until) values ('claims', '', 0);
 
 -- How far each feeder has come. Nothing writes this yet.
 create table if not exists cursors (
@@ -200,7 +202,7 @@ create table if not exists changes (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what the last transactions of each importer brought';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'0231a39c77235bc0bc96b20a77a976ade7560e789c06ecb29c30a1ca902319df39d08015d91c64d48c1766904ebe1d9e', 0)
+values (1, 'schema', true, x'c80977b162c6c810466e301a170d8a1e0cff51f12089aff1c58e9ae62fc1143e89c1aee1575d91f6dd905a8bde8ba8c1', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

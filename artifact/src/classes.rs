@@ -47,13 +47,13 @@ pub fn dwarf(class: &Class<&str>) -> Option<bool> {
 /// The kind of a file with a build-id, from what the header says of it. `dwarf` is what [`dwarf`] says.
 ///
 /// 1. The name: debug files lie below `/lib/debug/` (Fedora, Debian, Flatpak's `/app/lib/debug/`) or in `.debug/` (Yocto), or end in
-///    `.debug` or `.dbg`. Among them vmlinux is a program, too.
+///    `.debug` or `.dbg`. vmlinux among them is a program with its DWARF, or a debug file.
 /// 2. A text that ends in `, stripped` is a program, and so is what is not ELF by itself (a compressed kernel module, whose link
 ///    names the build-id of what is inside).
 /// 3. The rest can be an unstripped program or a debug file: libmagic writes the same of both.
 pub fn kind(file: &Row<'_>, dwarf: Option<bool>) -> Kind {
     if is_named_like_debug_file(file.path) {
-        return if is_vmlinux(file.path) { Kind::Both } else { Kind::Debuginfo };
+        return if is_vmlinux(file.path) { Kind::Unknown } else { Kind::Debuginfo };
     }
     match &file.class {
         _ if dwarf == Some(false) => Kind::Executable,
@@ -69,7 +69,8 @@ fn is_named_like_debug_file(path: &str) -> bool {
 /// The kernel with its DWARF: `/usr/lib/debug/lib/modules/V/vmlinux`, `/usr/lib/debug/boot/vmlinux-V`.
 fn is_vmlinux(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
-    !name.ends_with(".debug") && (name == "vmlinux" || name.starts_with("vmlinux-"))
+    let is_split = name.ends_with(".debug") || name.ends_with(".dbg");
+    !is_split && (name == "vmlinux" || name.starts_with("vmlinux-"))
 }
 
 fn is_elf(text: &str) -> bool {
@@ -129,8 +130,9 @@ mod tests {
             ("/usr/lib/debug/.dwz/foo-1-1.x86_64", Class::Text(debug), Kind::Debuginfo),
             ("/app/lib/debug/bin/foo", Class::Mime("application/x-sharedlib"), Kind::Debuginfo),
             ("/opt/v/lib/x.dbg", Class::Text(debug), Kind::Debuginfo),
-            ("/usr/lib/debug/lib/modules/6.5.6/vmlinux", Class::Text(debug), Kind::Both),
-            ("/usr/lib/debug/boot/vmlinux-6.5.6", Class::None, Kind::Both),
+            ("/usr/lib/debug/lib/modules/6.5.6/vmlinux", Class::Text(debug), Kind::Unknown),
+            ("/usr/lib/debug/boot/vmlinux-6.5.6", Class::None, Kind::Unknown),
+            ("/usr/lib/debug/boot/vmlinux-6.5.6.dbg", Class::None, Kind::Debuginfo),
             ("/usr/lib/debug/lib/modules/6.5.6/vmlinux.debug", Class::Text(debug), Kind::Debuginfo),
             ("/usr/bin/foo", Class::Text(stripped), Kind::Executable),
             ("/lib/modules/6.5.6/x.ko.xz", Class::Text("XZ compressed data"), Kind::Executable),

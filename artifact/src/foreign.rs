@@ -84,7 +84,10 @@ pub fn read(archive: impl Read + Send, about: &About<'_>, most_elf_bytes: u64) -
                 elf.artifact(member.ordinal, &member.path)
             }),
         };
-        let Some(artifact) = artifact else { return Ok(ControlFlow::Continue(())) };
+        let Some(artifact) = artifact else {
+            by_path.remove(&member.path);
+            return Ok(ControlFlow::Continue(()));
+        };
         path_bytes += member.path.len();
         if path_bytes > MOST_PATH_BYTES {
             return refuse(format!("at most {MOST_PATH_BYTES} bytes of paths in an archive"), "more");

@@ -109,7 +109,7 @@ impl Gateway {
         answer
     }
 
-    async fn decide(&self, question: &Question, caller: &Caller, deadline: Instant) -> Result<Option<Answer>, Undecided> {
+    async fn decide(&self, question: &Question, caller: &Caller, mut deadline: Instant) -> Result<Option<Answer>, Undecided> {
         let first = self.first_deadline(deadline);
         let (mut causes, mut unknown) = (Vec::new(), Vec::new());
         let steps = match self.config.federation.prefer {
@@ -122,6 +122,7 @@ impl Gateway {
                 Step::Index => {
                     let searched = self.search.run(question, caller.client, until).await;
                     unknown = searched.unknown;
+                    deadline += searched.examined;
                     searched.outcome
                 }
                 Step::Upstreams if self.federation.is_empty() => Ok(Outcome::Absent),

@@ -21,7 +21,7 @@ use crate::line_tables::LineTables;
 use crate::lookup::Lookup;
 use crate::question::{Question, What};
 use crate::turns::{Client, Turns};
-use member::Need;
+use member::{FIRST_BYTES_WITHIN, Need};
 
 /// What a search came to.
 pub(crate) enum Outcome {
@@ -39,6 +39,14 @@ pub(crate) struct Searched {
     pub(crate) outcome: Result<Outcome, Undecided>,
     /// Files that may be the debuginfo that was asked for, if it was not found: only their contents can say.
     pub(crate) unknown: Vec<Record>,
+    /// Time in which files were extracted that turned out to be something else.
+    pub(crate) examined: Duration,
+}
+
+impl Searched {
+    fn of(outcome: Result<Outcome, Undecided>) -> Self {
+        Self { outcome, unknown: Vec::new(), examined: Duration::ZERO }
+    }
 }
 
 /// Retries when another gateway on the cache directory evicted the file that was found.
@@ -64,7 +72,7 @@ impl Search {
         let said = self.lookup.filtered(&question.build_id);
         // Absent build-ids are the common case: nothing is allocated for them.
         if said == Said::No {
-            return Searched { outcome: Ok(Outcome::Absent), unknown: Vec::new() };
+            return Searched::of(Ok(Outcome::Absent));
         }
         Box::pin(async move {
             let mut searched = self.certain(said, question, client, deadline).await;
@@ -116,18 +124,21 @@ impl Search {
     async fn certain(&self, said: Said, question: &Question, client: Client, deadline: Instant) -> Searched {
         let known = match self.lookup.records_beyond(said, &question.build_id, half_way_to(deadline)).await {
             Ok(known) => known,
-            Err(cause) => return Searched { outcome: Err(cause.into()), unknown: Vec::new() },
+            Err(cause) => return Searched::of(Err(cause.into())),
         };
         let records = known.value;
         let mut run = Run::new(self, client, deadline);
         let mut unknown = Vec::new();
         let found = match &question.what {
             What::Artifact(wanted) => {
-                let found = run.artifact(&records, *wanted, Certainty::Certain, &question.build_id).await;
-                if found.is_none() && *wanted == ArtifactType::Debuginfo {
+                if *wanted == ArtifactType::Debuginfo {
                     unknown = candidates(&records, *wanted, Certainty::Unknown).into_iter().cloned().collect();
                 }
-                found
+                if !unknown.is_empty() {
+                    // A store that hangs leaves time for these.
+                    run.deadline = half_way_to(deadline);
+                }
+                run.artifact(&records, *wanted, Certainty::Certain, &question.build_id).await
             }
             What::Section(name) => run.section(&records, &question.build_id, name).await,
             What::Source(path) => run.source(&records, path).await,
@@ -136,7 +147,7 @@ impl Search {
         if !run.settled {
             run.causes.extend(known.away);
         }
-        Searched { outcome: run.outcome(found), unknown }
+        Searched { examined: run.examined, outcome: run.outcome(found), unknown }
     }
 }
 
@@ -148,11 +159,13 @@ struct Run<'a> {
     causes: Vec<String>,
     /// A debuginfo file was looked through and does not have the section.
     settled: bool,
+    /// See [`Searched::examined`].
+    examined: Duration,
 }
 
 impl<'a> Run<'a> {
     fn new(search: &'a Search, client: Client, deadline: Instant) -> Self {
-        Self { search, client, deadline, causes: Vec::new(), settled: false }
+        Self { search, client, deadline, causes: Vec::new(), settled: false, examined: Duration::ZERO }
     }
 
     fn outcome(self, found: Option<Found>) -> Result<Outcome, Undecided> {
@@ -178,12 +191,16 @@ impl Run<'_> {
         if (wanted, certainty) == (ArtifactType::Executable, Certainty::Certain) {
             all.extend(candidates(records, wanted, Certainty::Unknown));
         }
+        let mut poor = None;
         for record in all {
-            if let Some(found) = self.candidate(record, wanted, build_id).await {
-                return Some(found);
+            match self.candidate(record, wanted, build_id).await {
+                // Another one may hold DWARF.
+                Some(found) if found.is_poor && certainty == Certainty::Unknown => poor = poor.or(Some(found)),
+                Some(found) => return Some(found),
+                None => {}
             }
         }
-        None
+        poor
     }
 
     /// The file of a record, unless its contents show that it is not what is wanted.
@@ -195,12 +212,20 @@ impl Run<'_> {
             return None;
         }
         let need = if is_certain || known.is_some() { Need::First } else { Need::Whole };
+        let (began, causes) = (Instant::now(), self.causes.len());
         let entry = self.member(&record.package, Wanted::of(artifact), Some(build_id), need, None).await?;
         let mut dwarf = artifact.dwarf;
         if !is_certain {
             match files.contents(key, &entry).await {
                 Ok(contents) if contents.serves(wanted) => dwarf = Some(contents.dwarf),
-                Ok(_) => return None,
+                Ok(_) => {
+                    // It was had, wherever it was not.
+                    self.causes.truncate(causes);
+                    let took = began.elapsed().min(FIRST_BYTES_WITHIN.saturating_sub(self.examined));
+                    self.deadline += took;
+                    self.examined += took;
+                    return None;
+                }
                 Err(failure) => {
                     self.failed(failure);
                     return None;

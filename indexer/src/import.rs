@@ -97,7 +97,7 @@ impl Importer {
         };
         let mut funnel = Funnel::new(self.index.clone(), store.id, &known, formats);
         let walk = Walk::new(root.clone(), folder, formats.clone(), self.progress.found());
-        self.run(self.reader(store.id, root, known), HANDFUL, move |feed| walk.run(feed), &mut funnel).await?;
+        self.run(self.reader(store, root, known), HANDFUL, move |feed| walk.run(feed), &mut funnel).await?;
         if !self.stop.is_set() {
             self.progress.phase("marking what is gone");
             funnel.mark_gone(&mut self.progress).await?;
@@ -108,21 +108,21 @@ impl Importer {
     /// Imports single files.
     pub(crate) async fn import_files(&mut self, files: &[PathBuf]) -> Result<()> {
         let mut known_stores = self.index.stores().await?;
-        let mut by_store: BTreeMap<i64, (PathBuf, Vec<PathBuf>)> = BTreeMap::new();
+        let mut by_store: BTreeMap<i64, (Store, Vec<PathBuf>)> = BTreeMap::new();
         for file in files {
             match file.canonicalize() {
                 Ok(path) if path.is_file() => {
                     let store = stores::of_file(&self.index, &mut known_stores, &path).await?;
-                    by_store.entry(store.id).or_insert_with(|| (stores::canonical_root(&store), Vec::new())).1.push(path);
+                    by_store.entry(store.id).or_insert_with(|| (store, Vec::new())).1.push(path);
                 }
                 Ok(_) => self.progress.problem(&file.display().to_string(), "expected a file, found something else"),
                 Err(error) => self.progress.problem(&file.display().to_string(), &error.to_string()),
             }
         }
-        for (store_id, (root, files)) in by_store {
-            let formats = Formats::archives();
+        for (store_id, (store, files)) in by_store {
+            let (root, formats) = (stores::canonical_root(&store), Formats::archives());
             // A single file is read always: asking for everything that the store holds would cost more.
-            let reader = self.reader(store_id, root.clone(), HashMap::new());
+            let reader = self.reader(&store, root.clone(), HashMap::new());
             let mut funnel = Funnel::new(self.index.clone(), store_id, &HashMap::new(), &formats);
             let found = self.progress.found();
             let feeder = move |feed: &Feed| {
@@ -144,9 +144,10 @@ impl Importer {
         Ok(())
     }
 
-    fn reader(&self, store_id: i64, root: PathBuf, known: HashMap<PathHash, KnownLocation>) -> Reader {
+    fn reader(&self, store: &Store, root: PathBuf, known: HashMap<PathHash, KnownLocation>) -> Reader {
         Reader {
-            store_id,
+            store_id: store.id,
+            stored_root: store.root.clone().unwrap_or_else(|| root.clone()),
             root,
             known,
             distro: self.distro.clone(),

@@ -106,6 +106,8 @@ pub(crate) struct Reader {
     pub(crate) store_id: i64,
     /// Canonical.
     pub(crate) root: PathBuf,
+    /// As the index has it: paths of plain files begin so.
+    pub(crate) stored_root: PathBuf,
     pub(crate) known: HashMap<PathHash, KnownLocation>,
     pub(crate) distro: Option<String>,
     pub(crate) payload: Payload,
@@ -274,7 +276,10 @@ impl Reader {
         let name = location.rsplit('/').next().unwrap_or(location);
         let about = About { format: *format, name, size: metadata.len(), mtime: metadata.mtime() };
         let read = match format {
-            Format::File => foreign::read_file(&mut source, &about, &shown()),
+            Format::File => {
+                let path = self.stored_root.join(location);
+                foreign::read_file(&mut source, &about, &path.display().to_string())
+            }
             _ => {
                 let archive = BufReader::with_capacity(PAYLOAD_READ_BYTES, &mut source);
                 foreign::read(archive, &about, self.most_elf_bytes(metadata.len())).map(Some)

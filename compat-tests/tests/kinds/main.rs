@@ -7,6 +7,7 @@ mod links;
 mod moved;
 mod nameless;
 mod remembered;
+mod troubled;
 mod unknown;
 mod upstreams;
 mod yocto;

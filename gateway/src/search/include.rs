@@ -29,7 +29,11 @@ impl Run<'_> {
             if record.artifact.dwarf == Some(false) || known.is_some_and(|known| !known.dwarf) {
                 continue;
             }
-            let Some((_, sources)) = self.line_tables(record).await else { continue };
+            let Some((entry, sources)) = self.line_tables(record).await else { continue };
+            if at >= certain {
+                // Remembered, so that a program without DWARF is extracted once. Where that fails it is extracted again.
+                let _ = self.search.files.contents(key(record), &entry).await;
+            }
             if !sources.has(path) {
                 // One build-id, one DWARF: another copy would say the same. A program may have none.
                 if at < certain {

@@ -27,10 +27,13 @@ impl Run<'_> {
         }
         for (wanted, certainty) in steps {
             // Executables have no DWARF that their debuginfo lacks.
-            if wanted == ArtifactType::Executable && self.settled && is_dwarf(name) {
+            if (wanted, certainty) == (ArtifactType::Executable, Certainty::Certain) && self.settled && is_dwarf(name) {
                 continue;
             }
-            for record in candidates(records, wanted, certainty) {
+            let is_first = |record: &&Record| {
+                certainty == Certainty::Certain || record.artifact.serves(ArtifactType::Debuginfo) != Some(true)
+            };
+            for record in candidates(records, wanted, certainty).into_iter().filter(is_first) {
                 if let Some(content) = self.section_of(record, build_id, name).await {
                     return Some(found(content, &record.artifact.path, &record.package));
                 }
@@ -63,7 +66,9 @@ impl Run<'_> {
         match place {
             Place::At(range) => entry.map(|entry| Content::section(entry, range)),
             Place::Nowhere => {
-                self.settled |= record.artifact.serves(ArtifactType::Debuginfo) == Some(true);
+                // Symbols alone do not prove that there is no DWARF.
+                let has_dwarf = record.artifact.dwarf == Some(true) || !is_dwarf(name);
+                self.settled |= has_dwarf && record.artifact.serves(ArtifactType::Debuginfo) == Some(true);
                 None
             }
             Place::Unreadable(why) => {

@@ -93,7 +93,8 @@ impl Run<'_> {
             let query = move |index: Index| async move { index.packages(&nvra).await };
             self.search.lookup.query(query)
         });
-        match futures::future::try_join_all(queries).await {
+        let found = tokio::time::timeout_at(self.deadline.into(), futures::future::try_join_all(queries)).await;
+        match found.unwrap_or_else(|_| Err("index: expected packages within the budget, found none".into())) {
             Ok(packages) => Some(packages.into_iter().flatten().map(Arc::new).collect()),
             Err(cause) => {
                 self.causes.push(cause);

@@ -151,12 +151,14 @@ create table if not exists poison (
     received_at bigint not null
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'messages that can never be processed';
 
--- What only one process may do at a time. Nothing writes this yet.
+-- What only one process may do at a time. Transactions lock the row claims; nothing else uses this yet.
 create table if not exists leases (
     name varchar(255) not null primary key,
     holder varchar(255) not null,
     until bigint not null
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what only one process may do at a time';
+
+insert ignore into leases (name, holder, until) values ('claims', '', 0);
 
 -- How far each feeder has come. Nothing writes this yet.
 create table if not exists cursors (

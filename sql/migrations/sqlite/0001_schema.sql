@@ -149,7 +149,7 @@ create table poison (
     received_at integer not null
 );
 
--- What only one process may do at a time. Nothing writes this yet.
+-- What only one process may do at a time. Nothing uses this yet.
 create table leases (
     name text not null primary key,
     holder text not null,

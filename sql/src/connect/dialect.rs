@@ -12,6 +12,13 @@ pub(crate) trait Dialect {
     const INSERT: &'static str;
     /// Ends a SELECT whose rows this transaction is going to change.
     const FOR_UPDATE: &'static str;
+    /// Behind a beginning of a text: what is not greater than any text with that beginning. MySQL compares a shorter text as if it were
+    /// filled up with blanks, so that it is greater than one that goes on with a control character.
+    const BEFORE_ALL: &'static str;
+    /// Locks packages against those who insert claims, until the end of the transaction; nothing where writers are alone.
+    const LOCK_CLAIMS_SHARED: &'static str;
+    /// The same for those who insert claims.
+    const LOCK_CLAIMS: &'static str;
     /// Ends the INSERT of a location. What the new row does not state stays as it was, as long as the size does.
     const SEEN_AGAIN: &'static str;
     /// The number that the last INSERT of this connection gave.
@@ -27,6 +34,9 @@ impl Dialect for Sqlite {
     const INSERT: &'static str = "insert or fail into ";
     const FOR_UPDATE: &'static str = "";
     const LAST_ID: &'static str = "select last_insert_rowid()";
+    const BEFORE_ALL: &'static str = "";
+    const LOCK_CLAIMS_SHARED: &'static str = "";
+    const LOCK_CLAIMS: &'static str = "";
     const SEEN_AGAIN: &'static str = " on conflict (store_id, path_hash, package_id) do update set \
         mtime_ns = case when excluded.mtime_ns is null and size = excluded.size then mtime_ns else excluded.mtime_ns end, \
         header_start = case when excluded.header_start is null and size = excluded.size then header_start else excluded.header_start end, \
@@ -45,6 +55,9 @@ impl Dialect for MySql {
     const INSERT: &'static str = "insert into ";
     const FOR_UPDATE: &'static str = " for update";
     const LAST_ID: &'static str = "select cast(last_insert_id() as signed)";
+    const BEFORE_ALL: &'static str = "\u{1}";
+    const LOCK_CLAIMS_SHARED: &'static str = "select until from leases where name = 'claims' lock in share mode";
+    const LOCK_CLAIMS: &'static str = "select until from leases where name = 'claims' for update";
     const SEEN_AGAIN: &'static str = " on duplicate key update \
         mtime_ns = case when values(mtime_ns) is null and size = values(size) then mtime_ns else values(mtime_ns) end, \
         header_start = case when values(header_start) is null and size = values(size) then header_start else values(header_start) end, \

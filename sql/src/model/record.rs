@@ -1,6 +1,7 @@
 //! What comes out of the index: records, packages, locations.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use artifact::{Artifact, Format, Package};
@@ -17,17 +18,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// True if the file is at its path now. The name of a plain file belongs to the location with the longest path that its own path
-    /// ends in: it is there unless that location is gone. Always true for members of archives.
+    /// True if the file is at its path now: a plain file, if one of its locations is there and has this path below the root of its store.
+    /// Always true for members of archives.
     pub fn is_at_its_path(&self) -> bool {
-        if self.package.package.format != Format::File {
-            return true;
-        }
-        let path = self.artifact.path.as_str();
-        let is_of = |location: &&Location| path.strip_suffix(location.path.as_str()).is_some_and(|root| root.ends_with('/'));
-        let own =
-            self.package.locations.iter().filter(is_of).max_by_key(|location| (location.path.len(), location.gone_at.is_none()));
-        own.is_some_and(|location| location.gone_at.is_none())
+        let is_here = |location: &Location| {
+            let root = location.store.root.as_deref();
+            root.is_some_and(|root| root.join(&location.path) == Path::new(&self.artifact.path))
+        };
+        self.package.package.format != Format::File || self.package.present().any(is_here)
     }
 }
 

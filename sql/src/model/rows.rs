@@ -63,6 +63,14 @@ impl State {
         }
     }
 
+    /// True if all build-ids of the package are known.
+    pub(crate) fn is_complete(self) -> bool {
+        match self {
+            Self::Complete => true,
+            Self::Claimed | Self::Legacy | Self::Open => false,
+        }
+    }
+
     pub(crate) fn of(word: &str) -> sqlx::Result<Self> {
         let state = Self::ALL.into_iter().find(|state| state.as_str() == word);
         state.ok_or_else(|| broken(format!("packages.state: expected one of {:?}, found {word:?}", Self::ALL)))

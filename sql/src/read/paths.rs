@@ -9,6 +9,7 @@ use sqlx::{MySql, QueryBuilder, Sqlite};
 
 use super::glob::Glob;
 use crate::connect::db::{Db, Lent};
+use crate::connect::dialect::Dialect;
 use crate::model::import::split_path;
 use crate::model::rows::{ArtifactRow, artifact_columns, to_records};
 use crate::{Index, Record, Result};
@@ -129,7 +130,7 @@ impl Index {
                 match rows {
                     Rows::Named(name) => drop(query.push("= ").push_bind(name.as_str())),
                     Rows::Between(first, end) => {
-                        query.push(">= ").push_bind(first.as_str());
+                        query.push(">= ").push_bind(format!("{first}{}", $backend::BEFORE_ALL));
                         if let Some(end) = end {
                             query.push(" and a.file_name < ").push_bind(end.as_str());
                         }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, MigrationType, Migrator};
+use sqlx::{FromRow, SqlSafeStr};
 
 use crate::connect::db::{Db, asking, both};
 use crate::connect::dialect;
@@ -29,6 +29,16 @@ const BOOKS: &str = "create table if not exists _sqlx_migrations (
 
 /// How often, and with what pause, a migration waits for another process that is in the middle of the same.
 const OTHERS: (u32, Duration) = (50, Duration::from_millis(200));
+
+/// A row of [`BOOKS`].
+#[derive(FromRow)]
+struct Version {
+    version: i64,
+    /// Of the SQL that made it.
+    checksum: Vec<u8>,
+    /// False while it is being applied, or if the process died in the middle.
+    success: bool,
+}
 
 /// What [`Index::migrate`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,8 +84,8 @@ impl Index {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let is_new = |version: &i64| before.iter().all(|(held, _)| held != version);
-        let applied = self.versions().await?.into_iter().map(|(version, _)| version).filter(is_new).collect();
+        let is_new = |version: &i64| before.iter().all(|held| held.version != *version || !held.success);
+        let applied = self.versions().await?.into_iter().map(|version| version.version).filter(is_new).collect();
         let notes = match &self.db {
             Db::Sqlite(_) => Vec::new(),
             Db::MySql(pool) => views::make(pool).await.map_err(|source| self.error("making views", source))?,
@@ -90,7 +100,7 @@ impl Index {
     pub async fn check_schema(&self) -> Result<()> {
         let versions = self.versions().await?;
         self.refuse_foreign(&versions)?;
-        match versions.iter().map(|(version, _)| *version).max() {
+        match versions.iter().filter(|version| version.success).map(|version| version.version).max() {
             Some(found) if found == newest() => Ok(()),
             found => {
                 let found = found.map_or_else(|| "none".into(), |found| found.to_string());
@@ -100,9 +110,9 @@ impl Index {
     }
 
     /// Refuses what no migration of this program made: a newer schema, or one of the same number that was made otherwise.
-    fn refuse_foreign(&self, versions: &[(i64, Vec<u8>)]) -> Result<()> {
+    fn refuse_foreign(&self, versions: &[Version]) -> Result<()> {
         let migrator = self.migrator();
-        for (found, checksum) in versions {
+        for Version { version: found, checksum, .. } in versions {
             match migrator.iter().find(|migration| migration.version == *found) {
                 None => return Err(self.schema_error(found.to_string(), "this program is older than its index: update it")),
                 Some(migration) if migration.checksum != checksum.as_slice() => {
@@ -126,12 +136,12 @@ impl Index {
         migrator(if matches!(self.db, Db::Sqlite(_)) { SQLITE } else { MYSQL })
     }
 
-    /// The versions that are applied, with the checksums of what made them; none in a new database.
-    async fn versions(&self) -> Result<Vec<(i64, Vec<u8>)>> {
-        const VERSIONS: &str = "select version, checksum from _sqlx_migrations where success order by version";
+    /// The versions that were applied or begun; none in a new database.
+    async fn versions(&self) -> Result<Vec<Version>> {
+        const VERSIONS: &str = "select version, checksum, success from _sqlx_migrations order by version";
         self.reading("reading the schema's version", || async {
             let versions = asking!(&self.db, |connection, Backend| {
-                sqlx::query_as::<Backend, (i64, Vec<u8>)>(VERSIONS).fetch_all(connection).await
+                sqlx::query_as::<Backend, Version>(VERSIONS).fetch_all(connection).await
             });
             match versions {
                 Err(error) if dialect::is_missing_table(&error) => Ok(Vec::new()),

@@ -1,12 +1,15 @@
 //! Finds rows of `packages` that describe one package, before its header was read.
 //!
-//! Packages of one name-version-release.arch are the same if an archive of one is at a place of the other (the same path of a store,
-//! the same checksum), or if they have a build-id in common. The name alone does not tell: it can be built twice.
+//! Packages of one name-version-release.arch are the same if they have an archive in common (the same checksum, or the same path of a
+//! store), or if the build-ids of one are among those of the other. The name alone does not tell: it can be built twice.
+//!
+//! Two transactions that do not see each other would each find nothing. Those that insert claims therefore exclude all others
+//! ([`lock`]). On Galera the lock holds on one node: writers prefer one, and the next header that is read merges what was doubled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use artifact::{BuildId, Nevra};
-use sqlx::QueryBuilder;
+use sqlx::{FromRow, QueryBuilder};
 
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
@@ -18,10 +21,12 @@ use crate::{NewLocation, PathHash};
 pub(super) struct Marks {
     /// Stores and hashes of paths that hold its archive now.
     places: BTreeSet<(i64, String)>,
-    /// Hex digits.
-    checksums: BTreeSet<String>,
+    /// Kinds and hex digits of checksums of its archives, also of those that are gone.
+    checksums: BTreeSet<(String, String)>,
     /// Hex digits.
     build_ids: BTreeSet<String>,
+    /// True if it has no other build-ids.
+    is_complete: bool,
 }
 
 /// A row of `packages`.
@@ -30,6 +35,16 @@ pub(super) struct Candidate {
     pub(super) nvra: String,
     pub(super) state: State,
     pub(super) marks: Marks,
+}
+
+#[derive(FromRow)]
+struct LocationRow {
+    package_id: i64,
+    store_id: i64,
+    path_hash: String,
+    checksum_kind: Option<String>,
+    checksum: Option<String>,
+    gone_at: Option<i64>,
 }
 
 /// Which rows of `packages` are read.
@@ -42,23 +57,45 @@ pub(super) enum Which {
 }
 
 impl Marks {
+    /// No marks; of a complete package if that `is_complete`.
+    pub(super) fn new(is_complete: bool) -> Self {
+        Self { is_complete, ..Self::default() }
+    }
+
     pub(super) fn add<'b>(&mut self, location: Option<&NewLocation>, build_ids: impl Iterator<Item = &'b BuildId>) {
         if let Some(location) = location {
             self.places.insert((location.store_id, PathHash::of(&location.path).to_string()));
-            self.checksums.extend(location.checksum.as_ref().map(|(_, bytes)| faster_hex::hex_string(bytes)));
+            let checksum = location.checksum.as_ref();
+            self.checksums.extend(checksum.map(|(kind, bytes)| (kind.clone(), faster_hex::hex_string(bytes))));
         }
         self.build_ids.extend(build_ids.map(BuildId::to_string));
     }
 
-    /// Whether both are marks of one package, their name-version-release.arch being the same. Different archives that were at one
-    /// place one after the other are told apart by their checksums.
+    /// True if both are marks of one package, their name-version-release.arch being the same. One that states nothing is any of them.
     pub(super) fn are_of_one_package(&self, other: &Self) -> bool {
-        let meets = |a: &BTreeSet<String>, b: &BTreeSet<String>| !a.is_disjoint(b);
-        let checksums_differ =
-            !self.checksums.is_empty() && !other.checksums.is_empty() && !meets(&self.checksums, &other.checksums);
-        meets(&self.checksums, &other.checksums)
-            || meets(&self.build_ids, &other.build_ids)
-            || !checksums_differ && !self.places.is_disjoint(&other.places)
+        let is_same_archive = !self.checksums.is_disjoint(&other.checksums);
+        let is_same_place = !self.places.is_disjoint(&other.places) && !self.have_other_checksums(other);
+        is_same_archive || is_same_place || self.share_build_ids(other) || self.is_empty() || other.is_empty()
+    }
+
+    /// True if they were different archives, as a place may have had one after the other.
+    fn have_other_checksums(&self, other: &Self) -> bool {
+        let differs = |(kind, _): &(String, String)| other.checksums.iter().any(|(other_kind, _)| kind == other_kind);
+        self.checksums.is_disjoint(&other.checksums) && self.checksums.iter().any(differs)
+    }
+
+    /// True if one has all build-ids of the other; a complete package all that the other claims.
+    fn share_build_ids(&self, other: &Self) -> bool {
+        let has_all = |all: &Self, some: &Self| !some.build_ids.is_empty() && some.build_ids.is_subset(&all.build_ids);
+        match (self.is_complete, other.is_complete) {
+            (true, false) => has_all(self, other),
+            (false, true) => has_all(other, self),
+            _ => has_all(self, other) || has_all(other, self),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.checksums.is_empty() && self.build_ids.is_empty()
     }
 }
 
@@ -80,21 +117,23 @@ pub(super) async fn read(transaction: &mut Transaction, nvras: &[String], which:
             query.build_query_as().fetch_all(&mut **connection).await?
         });
         for (id, nvra, state) in rows {
-            candidates.insert(id, Candidate { id, nvra, state: State::of(&state)?, marks: Marks::default() });
+            let state = State::of(&state)?;
+            candidates.insert(id, Candidate { id, nvra, state, marks: Marks::new(state.is_complete()) });
         }
     }
     let ids: Vec<i64> = candidates.keys().copied().collect();
     for ids in ids.chunks(LIST) {
         both!(Transaction, transaction, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new(
-                "select package_id, store_id, path_hash, checksum from locations where gone_at is null and ",
+                "select package_id, store_id, path_hash, checksum_kind, checksum, gone_at from locations where ",
             );
             push_list(&mut query, "package_id", ids);
-            let rows: Vec<(i64, i64, String, Option<String>)> = query.build_query_as().fetch_all(&mut **connection).await?;
-            for (id, store_id, path_hash, checksum) in rows {
-                if let Some(candidate) = candidates.get_mut(&id) {
-                    candidate.marks.places.insert((store_id, path_hash));
-                    candidate.marks.checksums.extend(checksum);
+            for row in query.build_query_as::<LocationRow>().fetch_all(&mut **connection).await? {
+                if let Some(candidate) = candidates.get_mut(&row.package_id) {
+                    if row.gone_at.is_none() {
+                        candidate.marks.places.insert((row.store_id, row.path_hash));
+                    }
+                    candidate.marks.checksums.extend(row.checksum_kind.zip(row.checksum));
                 }
             }
             for select in ["select package_id, build_id from claims where ", "select package_id, build_id from artifacts where "]
@@ -113,7 +152,21 @@ pub(super) async fn read(transaction: &mut Transaction, nvras: &[String], which:
     Ok(candidates.into_values().collect())
 }
 
-/// Whether there are packages whose header was not read: mostly there are none, and importers need not look further.
+/// Locks packages against transactions that insert claims, or for one that does: before anything is read.
+pub(super) async fn lock(transaction: &mut Transaction, which: Which) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = match which {
+            Which::Claimed => Backend::LOCK_CLAIMS_SHARED,
+            Which::All => Backend::LOCK_CLAIMS,
+        };
+        if !statement.is_empty() {
+            sqlx::query::<Backend>(statement).execute(&mut **connection).await?;
+        }
+    });
+    Ok(())
+}
+
+/// True if there are packages whose header was not read: mostly there are none, and importers need not look further.
 async fn has_claimed(transaction: &mut Transaction) -> sqlx::Result<bool> {
     both!(Transaction, transaction, |connection, Backend| {
         let first: Option<i64> = sqlx::query_scalar::<Backend, i64>("select id from packages where identity is null limit 1")

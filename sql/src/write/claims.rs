@@ -10,7 +10,6 @@ use super::locations::{self, Place};
 use super::{changes, pieces};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::model::rows::State;
 use crate::{Claim, Claimed, Index, NewLocation, PathHash, Result, hash};
 
 impl Index {
@@ -39,6 +38,7 @@ impl Index {
 }
 
 async fn insert(transaction: &mut Transaction, writer: &str, batch: &[Claimed], now: i64) -> sqlx::Result<u64> {
+    candidates::lock(transaction, Which::All).await?;
     let nvras = candidates::nvras(batch.iter().map(|claimed| &claimed.nevra));
     let mut known = candidates::read(transaction, &nvras, Which::All).await?;
     let (mut new, mut hashes) = (0, Vec::new());
@@ -46,7 +46,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[Claimed], 
     let mut places: BTreeMap<(i64, PathHash), (&NewLocation, i64)> = BTreeMap::new();
     for claimed in batch {
         let build_ids = || claimed.claims.iter().map(|claim| &claim.build_id);
-        let mut marks = Marks::default();
+        let mut marks = Marks::new(false);
         marks.add(claimed.location.as_ref(), build_ids());
         let nvra = claimed.nevra.nvra();
         let same = known.iter_mut().find(|known| known.nvra == nvra && known.marks.are_of_one_package(&marks));
@@ -62,7 +62,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[Claimed], 
                 (id, state)
             }
         };
-        if !matches!(state, State::Complete) {
+        if !state.is_complete() {
             insert_claims(transaction, id, claimed).await?;
             hashes.extend(build_ids().map(hash));
         }
@@ -104,13 +104,16 @@ async fn insert_package(transaction: &mut Transaction, claimed: &Claimed, now: i
     })
 }
 
-/// Adds the claims that the package does not have.
+/// Adds the claims that the package does not have, and that its artifacts do not answer.
 async fn insert_claims(transaction: &mut Transaction, package_id: i64, claimed: &Claimed) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let known: Vec<String> = sqlx::query_scalar::<Backend, _>("select build_id from claims where package_id = ?")
-            .bind(package_id)
-            .fetch_all(&mut **connection)
-            .await?;
+        let known: Vec<String> = sqlx::query_scalar::<Backend, _>(
+            "select build_id from claims where package_id = ? union select build_id from artifacts where package_id = ?",
+        )
+        .bind(package_id)
+        .bind(package_id)
+        .fetch_all(&mut **connection)
+        .await?;
         let mut known: HashSet<String> = known.into_iter().collect();
         let new: Vec<&Claim> = claimed.claims.iter().filter(|claim| known.insert(claim.build_id.to_string())).collect();
         let statement = |claims: &[&Claim]| {

@@ -7,6 +7,7 @@ use artifact::{Artifact, Format, Identity};
 use sqlx::QueryBuilder;
 
 use super::artifacts::{self, Row};
+use super::candidates::{self, Which};
 use super::locations::{self, Place};
 use super::packages::{self, Held, NewPackage, Packages};
 use super::{changes, merge};
@@ -48,6 +49,11 @@ impl Index {
     }
 }
 
+/// The places of include files. MySQL takes texts for the same that differ in blanks at the end: none ends so.
+fn includes(import: &Import) -> impl Iterator<Item = &str> {
+    import.includes.iter().map(String::as_str).filter(|place| !place.ends_with(' '))
+}
+
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed())
@@ -79,6 +85,7 @@ impl<'a> Batch<'a> {
     }
 
     async fn insert(&self, transaction: &mut Transaction, writer: &str, now: i64) -> sqlx::Result<Inserted> {
+        candidates::lock(transaction, Which::Claimed).await?;
         let packages = packages::insert(transaction, &self.packages, now).await?;
         let refined = self.refine(transaction, &packages.held, now).await?;
         self.change_distros(transaction, &packages.held).await?;
@@ -99,7 +106,7 @@ impl<'a> Batch<'a> {
         let artifacts = artifacts::insert(transaction, rows).await?;
         // Includes come from the header, so those of a refined package are there.
         let new = brought.iter().filter(|(_, import)| packages.new.contains_key(&import.package.identity));
-        let includes = new.flat_map(|(id, import)| import.includes.iter().map(|place| (place.as_str(), *id))).collect();
+        let includes = new.flat_map(|(id, import)| includes(import).map(|place| (place, *id))).collect();
         artifacts::insert_includes(transaction, includes).await?;
 
         let place = |((_, path_hash), import): (&(i64, PathHash), &&'a Import)| {
@@ -153,38 +160,33 @@ impl<'a> Batch<'a> {
         if self.files.is_empty() {
             return Ok(());
         }
-        let mut names: HashMap<i64, (u32, BTreeSet<String>)> = HashMap::new();
+        let mut names: HashMap<i64, Names> = HashMap::new();
         for row in rows.iter() {
-            let (next, known) = names.entry(row.package_id).or_default();
-            *next = (*next).max(row.ordinal + 1);
-            known.insert(row.artifact.path.clone());
+            names.entry(row.package_id).or_default().add(row.ordinal, &row.artifact.path, &row.artifact.build_id.to_string());
         }
-        let mut held: Vec<i64> = Vec::new();
-        for import in &self.files {
-            held.extend(packages.held.get(&import.package.identity).map(|held| held.id));
-        }
-        held.sort_unstable();
-        held.dedup();
-        for ids in held.chunks(LIST) {
-            let stored: Vec<(i64, i64, String, String)> = both!(Transaction, transaction, |connection, Backend| {
-                let mut query = QueryBuilder::<Backend>::new("select package_id, ordinal, dir, file_name from artifacts where ");
+        let held = self.files.iter().filter_map(|import| packages.held.get(&import.package.identity));
+        let held: BTreeSet<i64> = held.map(|held| held.id).collect();
+        for ids in held.into_iter().collect::<Vec<i64>>().chunks(LIST) {
+            let stored: Vec<(i64, i64, String, String, String)> = both!(Transaction, transaction, |connection, Backend| {
+                let mut query =
+                    QueryBuilder::<Backend>::new("select package_id, ordinal, dir, file_name, build_id from artifacts where ");
                 push_list(&mut query, "package_id", ids);
                 query.build_query_as().fetch_all(&mut **connection).await?
             });
-            for (package_id, ordinal, dir, file_name) in stored {
+            for (package_id, ordinal, dir, file_name, build_id) in stored {
                 let ordinal = u32::try_from(ordinal).map_err(broken)?;
-                let (next, known) = names.entry(package_id).or_default();
-                *next = (*next).max(ordinal + 1);
-                known.insert(join_path(dir, &file_name));
+                names.entry(package_id).or_default().add(ordinal, &join_path(dir, &file_name), &build_id);
             }
         }
         for import in &self.files {
             let package_id = packages.id(&import.package.identity)?;
-            let (next, known) = names.entry(package_id).or_default();
+            let names = names.entry(package_id).or_default();
             for artifact in &import.artifacts {
-                if known.insert(artifact.path.clone()) {
-                    rows.push(Row { package_id, ordinal: *next, artifact });
-                    *next += 1;
+                let (path, build_id) = (artifact.path.as_str(), artifact.build_id.to_string());
+                if !names.has(path, &build_id) {
+                    let ordinal = names.ordinal(path);
+                    names.add(ordinal, path, &build_id);
+                    rows.push(Row { package_id, ordinal, artifact });
                 }
             }
         }
@@ -197,10 +199,33 @@ impl<'a> Batch<'a> {
         for import in self.locations.values() {
             let identity = &import.package.identity;
             let package_id = packages.id(identity)?;
-            let seen = seen.entry(package_id).or_insert_with(|| merge::Seen::new(&import.package.nevra));
+            let seen = seen.entry(package_id).or_insert_with(|| merge::Seen::new(&import.package.nevra, !import.open));
             seen.add(&import.location, import.artifacts.iter().map(|artifact| &artifact.build_id));
         }
         merge::merge(transaction, &seen).await
+    }
+}
+
+/// The names of a plain file: a number for each, and the build-ids under it.
+#[derive(Default)]
+struct Names {
+    by_path: HashMap<String, (u32, BTreeSet<String>)>,
+    next: u32,
+}
+
+impl Names {
+    fn add(&mut self, ordinal: u32, path: &str, build_id: &str) {
+        self.next = self.next.max(ordinal + 1);
+        self.by_path.entry(path.to_owned()).or_insert((ordinal, BTreeSet::new())).1.insert(build_id.to_owned());
+    }
+
+    fn has(&self, path: &str, build_id: &str) -> bool {
+        self.by_path.get(path).is_some_and(|(_, build_ids)| build_ids.contains(build_id))
+    }
+
+    /// The number of a name, a new one for a new name.
+    fn ordinal(&self, path: &str) -> u32 {
+        self.by_path.get(path).map_or(self.next, |(ordinal, _)| *ordinal)
     }
 }
 

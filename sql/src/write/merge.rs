@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use artifact::{BuildId, Nevra};
-use sqlx::QueryBuilder;
+use sqlx::{FromRow, QueryBuilder};
 
 use super::candidates::{self, Candidate, Marks, Which};
 use crate::NewLocation;
@@ -17,14 +17,26 @@ pub(super) struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    pub(super) fn new(nevra: &'a Nevra) -> Self {
-        Self { nevra, marks: Marks::default() }
+    pub(super) fn new(nevra: &'a Nevra, is_complete: bool) -> Self {
+        Self { nevra, marks: Marks::new(is_complete) }
     }
 
     pub(super) fn add<'b>(&mut self, location: &NewLocation, build_ids: impl Iterator<Item = &'b BuildId>) {
         self.marks.add(Some(location), build_ids);
     }
 }
+
+/// When a package was at a place.
+#[derive(FromRow)]
+struct Sight {
+    store_id: i64,
+    path_hash: String,
+    first_seen: i64,
+    last_seen: i64,
+    gone_at: Option<i64>,
+}
+
+const SIGHTS: &str = "select store_id, path_hash, first_seen, last_seen, gone_at from locations where package_id = ";
 
 /// Merges every claimed row that is one of these packages into it, with its locations, memberships and claims.
 pub(super) async fn merge(transaction: &mut Transaction, seen: &BTreeMap<i64, Seen<'_>>) -> sqlx::Result<()> {
@@ -49,34 +61,34 @@ pub(super) async fn merge(transaction: &mut Transaction, seen: &BTreeMap<i64, Se
     Ok(())
 }
 
+/// Of two locations at one path of a store the one stays that is there, and has the earlier first sight.
 async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let rows: Vec<(i64, String, i64)> =
-            sqlx::query_as::<Backend, _>("select store_id, path_hash, first_seen from locations where package_id = ?")
-                .bind(from)
-                .fetch_all(&mut **connection)
-                .await?;
-        for (store_id, path_hash, first_seen) in rows {
-            let there = sqlx::query::<Backend>(
-                "update locations set first_seen = case when first_seen < ? then first_seen else ? end \
-                 where store_id = ? and path_hash = ? and package_id = ?",
-            )
-            .bind(first_seen)
-            .bind(first_seen)
-            .bind(store_id)
-            .bind(path_hash.as_str())
-            .bind(into);
-            // MySQL counts rows that were found and not changed, too: sqlx asks for that.
-            let is_there = there.execute(&mut **connection).await?.rows_affected() > 0;
-            let mut query = if is_there {
-                QueryBuilder::<Backend>::new("delete from locations where store_id = ")
-            } else {
-                let mut query = QueryBuilder::new("update locations set package_id = ");
-                query.push_bind(into).push(" where store_id = ");
+        let mut query = QueryBuilder::<Backend>::new(SIGHTS);
+        query.push_bind(from);
+        let moved: Vec<Sight> = query.build_query_as().fetch_all(&mut **connection).await?;
+        for moved in moved {
+            let of = |mut query: QueryBuilder<Backend>, package_id: i64| {
+                query.push_bind(package_id).push(" and store_id = ").push_bind(moved.store_id);
+                query.push(" and path_hash = ").push_bind(moved.path_hash.clone());
                 query
             };
-            query.push_bind(store_id).push(" and path_hash = ").push_bind(path_hash).push(" and package_id = ").push_bind(from);
-            query.build().execute(&mut **connection).await?;
+            let there: Option<Sight> =
+                of(QueryBuilder::new(SIGHTS), into).build_query_as().fetch_optional(&mut **connection).await?;
+            let (mut kept, mut first_seen, mut last_seen) = (from, moved.first_seen, moved.last_seen);
+            if let Some(there) = there {
+                let is_there = there.gone_at.is_none() || moved.gone_at.is_some();
+                kept = if is_there { into } else { from };
+                first_seen = first_seen.min(there.first_seen);
+                last_seen = last_seen.max(there.last_seen);
+                let removed = if is_there { from } else { into };
+                let mut delete = of(QueryBuilder::new("delete from locations where package_id = "), removed);
+                delete.build().execute(&mut **connection).await?;
+            }
+            let mut update = QueryBuilder::new("update locations set package_id = ");
+            update.push_bind(into).push(", first_seen = ").push_bind(first_seen).push(", last_seen = ").push_bind(last_seen);
+            update.push(" where package_id = ");
+            of(update, kept).build().execute(&mut **connection).await?;
         }
     });
     Ok(())
@@ -153,21 +165,24 @@ async fn move_claims(transaction: &mut Transaction, from: i64, into: i64) -> sql
 
 /// Removes the claimed row; what it alone stated of the build goes to the other.
 async fn remove(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
-    type Build = (Option<String>, Option<i64>, Option<String>, Option<i64>);
+    type Build = (String, Option<String>, Option<i64>, Option<String>, Option<i64>);
     both!(Transaction, transaction, |connection, Backend| {
-        let (instance, build, volume, deleted_at): Build =
-            sqlx::query_as::<Backend, _>("select koji_instance, koji_build, koji_volume, deleted_at from packages where id = ?")
-                .bind(from)
-                .fetch_one(&mut **connection)
-                .await?;
+        let (distro, instance, build, volume, deleted_at): Build = sqlx::query_as::<Backend, _>(
+            "select distro, koji_instance, koji_build, koji_volume, deleted_at from packages where id = ?",
+        )
+        .bind(from)
+        .fetch_one(&mut **connection)
+        .await?;
         sqlx::query::<Backend>(
             "update packages set koji_instance = coalesce(koji_instance, ?), koji_build = coalesce(koji_build, ?), \
-             koji_volume = coalesce(koji_volume, ?), deleted_at = coalesce(deleted_at, ?) where id = ?",
+             koji_volume = coalesce(koji_volume, ?), deleted_at = coalesce(deleted_at, ?), \
+             distro = case when distro = '' then ? else distro end where id = ?",
         )
         .bind(instance)
         .bind(build)
         .bind(volume)
         .bind(deleted_at)
+        .bind(distro)
         .bind(into)
         .execute(&mut **connection)
         .await?;

@@ -44,11 +44,10 @@ impl Index {
     /// # Errors
     /// If the database cannot be asked.
     pub async fn known_locations_below(&self, store_id: i64, folder: &str) -> Result<HashMap<PathHash, KnownLocation>> {
-        // "0" is the character after "/".
-        self.known(store_id, Some((&format!("{folder}/"), &format!("{folder}0")))).await
+        self.known(store_id, Some(&format!("{folder}/"))).await
     }
 
-    async fn known(&self, store_id: i64, between: Option<(&str, &str)>) -> Result<HashMap<PathHash, KnownLocation>> {
+    async fn known(&self, store_id: i64, beginning: Option<&str>) -> Result<HashMap<PathHash, KnownLocation>> {
         self.reading("reading known locations", || async {
             let mut known: HashMap<PathHash, (i64, KnownLocation)> = HashMap::new();
             asking!(&self.db, |connection, Backend| {
@@ -57,8 +56,9 @@ impl Index {
                      from locations l join packages p on p.id = l.package_id where l.store_id = ",
                 );
                 query.push_bind(store_id);
-                if let Some((first, last)) = between {
-                    query.push(" and l.path >= ").push_bind(first).push(" and l.path < ").push_bind(last);
+                if let Some(beginning) = beginning {
+                    let characters = beginning.chars().count() as i64;
+                    query.push(" and substr(l.path, 1, ").push_bind(characters).push(") = ").push_bind(beginning);
                 }
                 let mut rows = query.build_query_as::<KnownRow>().fetch(connection);
                 while let Some(row) = rows.try_next().await? {

@@ -9,6 +9,24 @@ use crate::model::rows::StoreRow;
 use crate::read::stores::STORES;
 use crate::{Error, Index, NewStore, Result, Store};
 
+/// Plain files are known by their paths on this machine: when a store's directory is another one, so are their paths.
+macro_rules! move_plain_files {
+    ($connection:expr, $backend:ident, $store_id:expr, $before:expr, $root:expr) => {
+        sqlx::query::<$backend>(
+            "update artifacts set dir = concat(?, substr(dir, ?)) where (dir = ? or substr(dir, 1, ?) = ?) and package_id in \
+             (select l.package_id from locations l join packages p on p.id = l.package_id where l.store_id = ? and p.format = 'file')",
+        )
+        .bind($root)
+        .bind($before.chars().count() as i64 + 1)
+        .bind($before)
+        .bind($before.chars().count() as i64 + 1)
+        .bind(format!("{}/", $before))
+        .bind($store_id)
+        .execute(&mut **$connection)
+        .await?
+    };
+}
+
 impl Index {
     /// Adds a store, or changes the one of that name.
     ///
@@ -23,6 +41,10 @@ impl Index {
             })?),
             None => None,
         };
+        if store.name.ends_with(' ') {
+            // MySQL would take it for the same without the blank.
+            return Err(Error::Value { what: "name of a store", expected: "no blank at its end", found: store.name.clone() });
+        }
         let base_url = store.base_url.as_deref().map(|url| url.trim_end_matches('/'));
         for (what, limit, value) in [("name", 255, Some(store.name.as_str())), ("base_url", 2048, base_url), ("root", 4096, root)]
         {
@@ -31,6 +53,16 @@ impl Index {
         let written = self.writing("adding a store", || async {
             let mut transaction = self.begin().await?;
             let row = both!(Transaction, &mut transaction, |connection, Backend| {
+                let before: Option<(i64, Option<String>)> =
+                    sqlx::query_as::<Backend, _>("select id, root from stores where name = ?")
+                        .bind(store.name.as_str())
+                        .fetch_optional(&mut **connection)
+                        .await?;
+                if let (Some((id, Some(before))), Some(root)) = (before, root)
+                    && before != root
+                {
+                    move_plain_files!(connection, Backend, id, before.trim_end_matches('/'), root.trim_end_matches('/'));
+                }
                 let mut query = QueryBuilder::<Backend>::new("insert into stores (name, tier, base_url, root, priority) ");
                 query.push_values([store], |mut row, store| {
                     row.push_bind(store.name.as_str())
@@ -63,7 +95,12 @@ impl Index {
                     .fetch_optional(&mut **connection)
                     .await?;
                 if let Some(id) = id {
-                    for statement in ["delete from locations where store_id = ?", "delete from stores where id = ?"] {
+                    for statement in [
+                        "delete from memberships where repository_id in (select id from repositories where store_id = ?)",
+                        "delete from repositories where store_id = ?",
+                        "delete from locations where store_id = ?",
+                        "delete from stores where id = ?",
+                    ] {
                         sqlx::query::<Backend>(statement).bind(id).execute(&mut **connection).await?;
                     }
                 }

@@ -223,3 +223,109 @@ fn what_a_listing_does_not_state_of_a_known_archive_stays() {
         assert_ne!(fresh.rows(columns).await, known);
     });
 }
+
+#[test]
+fn writers_that_claim_and_read_the_same_packages_at_once_leave_one_row_for_each() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let names: Vec<String> = (0..30).map(|number| format!("p{number}-1-1.x86_64")).collect();
+        let claim = async |writer: &'static str| {
+            let index = fresh.open(sql::Access::ReadWrite);
+            for name in &names {
+                let claimed = claimed(name, &[name], Some(location(&mirror, &format!("{name}.rpm"), 1)), Some(1));
+                index.insert_claimed(writer, &[claimed]).await.unwrap();
+            }
+        };
+        let read = async || {
+            let index = fresh.open(sql::Access::ReadWrite);
+            for name in &names {
+                let read = import(&mirror, name, vec![artifact(1, name, Kind::Executable, "/usr/bin/p")]);
+                index.insert("read", &[read]).await.unwrap();
+            }
+        };
+        tokio::join!(claim("a"), claim("b"), read());
+        let packages = fresh.rows("select nvra, state from packages where state <> 'complete' or identity is null").await;
+        assert_eq!(packages, [""; 0]);
+        for table in ["select count(*) as n from packages", "select count(*) as n from locations where gone_at is null"] {
+            assert_eq!(fresh.rows(table).await, ["n=Some(30)"]);
+        }
+        assert_eq!(fresh.rows("select count(*) as n from claims").await, ["n=Some(0)"]);
+    });
+}
+
+#[test]
+fn another_build_with_one_of_the_build_ids_stays_another() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let rebuilt = claimed(P, &["one", "two"], Some(location(&mirror, "b/p.rpm", 2)), None);
+        index.insert_claimed("repo", &[rebuilt]).await.unwrap();
+        let mut read = import(&mirror, P, vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
+        read.location = location(&mirror, "a/p.rpm", 1);
+        index.insert("test", &[read]).await.unwrap();
+        let [packages, claims, ..] = rows(&fresh).await;
+        assert_eq!((packages.len(), claims.len()), (2, 2), "the header has no build-id two");
+        assert!(hashes_of_all(&index).await.contains(&sql::hash(&build_id("two"))));
+    });
+}
+
+#[test]
+fn an_archive_that_went_and_is_listed_again_is_the_same_package() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let listed = |path: &str| claimed(P, &[], Some(location(&mirror, path, 1)), None);
+        for _ in 0..3 {
+            index.insert_claimed("repo", &[listed("p.rpm")]).await.unwrap();
+            index.mark_gone(mirror.id, &[sql::PathHash::of("p.rpm")], 5).await.unwrap();
+        }
+        assert_eq!(rows(&fresh).await[0].len(), 1);
+        // Nothing but its name: whichever it is, it is known.
+        for _ in 0..2 {
+            index.insert_claimed("legacy", &[claimed(P, &[], None, None)]).await.unwrap();
+        }
+        assert_eq!(rows(&fresh).await[0].len(), 1);
+        // Another kind of checksum tells nothing of an archive at the same place.
+        index.insert_claimed("repo", &[listed("p.rpm")]).await.unwrap();
+        let mut other = location(&mirror, "p.rpm", 9);
+        other.checksum = Some(("sha".into(), vec![9; 20]));
+        index.insert_claimed("repo", &[claimed(P, &[], Some(other), None)]).await.unwrap();
+        assert_eq!(rows(&fresh).await[0].len(), 1);
+    });
+}
+
+#[test]
+fn of_two_locations_at_one_path_the_one_that_is_there_stays() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let mut read = import(&mirror, P, vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
+        read.location = location(&mirror, "q.rpm", 1);
+        index.insert("test", &[read.clone()]).await.unwrap();
+        index.mark_gone(mirror.id, &[sql::PathHash::of("q.rpm")], 5).await.unwrap();
+        // A listing without a checksum of it, and the same header elsewhere.
+        let mut bare = location(&mirror, "q.rpm", 1);
+        (bare.checksum, bare.size) = (None, 77);
+        index.insert_claimed("repo", &[claimed(P, &["one"], Some(bare), None)]).await.unwrap();
+        read.location = location(&mirror, "r.rpm", 2);
+        index.insert("test", &[read]).await.unwrap();
+        let there = "select path, size from locations where gone_at is null order by path";
+        assert_eq!(fresh.rows(there).await, ["path=Some(\"q.rpm\") size=Some(77)", "path=Some(\"r.rpm\") size=Some(1000)"]);
+        assert_eq!(rows(&fresh).await[0].len(), 1);
+    });
+}
+
+#[test]
+fn an_open_package_gets_the_claims_that_its_artifacts_do_not_answer() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let mut open = import(&mirror, P, vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
+        open.open = true;
+        index.insert("test", &[open]).await.unwrap();
+        index.insert_claimed("repo", &[claimed(P, &["one", "two"], None, Some(1))]).await.unwrap();
+        let claims = fresh.rows("select build_id from claims").await;
+        assert_eq!(claims, [format!("build_id=Some(\"{}\")", build_id("two"))]);
+    });
+}

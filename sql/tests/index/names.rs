@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use artifact::{Artifact, Contents, Format, Kind};
-use sql::{Import, Index, PathHash, Paths, Store, Tier};
+use sql::{Import, Index, NewStore, PathHash, Paths, Store, Tier};
 
 use crate::makers::{artifact, build_id, import, store};
 use crate::on_both;
@@ -92,5 +92,26 @@ fn importers_that_find_copies_at_the_same_time_lose_and_double_no_name() {
         found.sort_unstable();
         found.dedup();
         assert_eq!((records.len(), found.len()), (31, 31));
+    });
+}
+
+#[test]
+fn the_same_name_in_another_store_is_another_name() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let (s, t) = (store(&index, "s", Tier::Local, 0).await, store(&index, "t", Tier::Local, 0).await);
+        let mut other = file(&t, "prog", "a/prog");
+        other.artifacts[0].path = "/srv/t/a/prog".into();
+        index.insert("test", &[file(&s, "prog", "a/prog"), other]).await.unwrap();
+        assert_eq!(paths(&index, "prog").await.0, ["/srv/s/a/prog", "/srv/t/a/prog"]);
+        index.mark_gone(s.id, &[PathHash::of("a/prog")], 5).await.unwrap();
+        assert_eq!(paths(&index, "prog").await, (vec!["/srv/t/a/prog".to_owned()], vec![]));
+        // The directory of a store is another one: so are the paths below it.
+        let root = Some("/mnt/ä".into());
+        let moved = NewStore { name: "t".into(), tier: Tier::Local, base_url: None, root, priority: 0 };
+        index.add_store(&moved).await.unwrap();
+        assert_eq!(paths(&index, "prog").await.0, ["/mnt/ä/a/prog"]);
+        index.remove_store("t").await.unwrap();
+        assert_eq!(paths(&index, "prog").await.1, [""; 0], "no place has it");
     });
 }

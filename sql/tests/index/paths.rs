@@ -169,3 +169,30 @@ fn packages_are_found_by_the_places_of_their_include_files() {
         assert_eq!(at(&reader, like("/usr/bin/[a-z]*")).await.0.len(), 3);
     });
 }
+
+#[test]
+fn control_characters_and_blanks_at_the_end_are_characters_like_others() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let names = ["ab", "ab\n", "ab\t", "ab\u{1}", "ab \n", "ab ", "ab\u{7f}", "abc", "ac", "ac\n", "aa"];
+        let file = |(at, name): (u32, &&str)| artifact(at, name, Kind::Executable, &format!("/d/{name}"));
+        let artifacts: Vec<_> = (0..).zip(&names).map(file).collect();
+        let mut import = import(&mirror, "p-1-1.x86_64", artifacts);
+        import.includes = vec!["/usr/include/a".into(), "/usr/include/a ".into()];
+        index.insert("test", &[import]).await.unwrap();
+        let found = async |paths: Paths| {
+            let (rows, complete) = at(&index, paths).await;
+            assert!(complete);
+            rows.len()
+        };
+        assert_eq!(found(like("/d/ab*")).await, 8);
+        assert_eq!(found(like("/d/ab?")).await, 6);
+        assert_eq!(found(like("/d/ab *")).await, 2);
+        assert_eq!(found(like("/d/a*")).await, 11);
+        for name in names {
+            assert_eq!(found(is(&format!("/d/{name}"))).await, 1, "{name:?}");
+        }
+        assert_eq!(index.packages_with_includes("/usr/include/a").await.unwrap().len(), 1);
+    });
+}

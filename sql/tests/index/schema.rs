@@ -114,6 +114,10 @@ fn an_index_of_the_packed_schema_is_refused_unchanged_with_the_command_that_help
             assert!(error.ends_with("import again into a new database: `darkserver-import --database URL dir PATH`"), "{error}");
         }
         assert_eq!(fresh.rows(tables).await, before);
+        // Also if the program before died in the middle of its first migration.
+        fresh.execute("delete from _sqlx_migrations where version > 1").await;
+        fresh.execute("update _sqlx_migrations set success = false").await;
+        assert!(index.migrate().await.unwrap_err().to_string().contains("import again into a new database"));
         let names = match &fresh.raw {
             crate::Raw::Sqlite(_) => "select name from sqlite_master where type = 'table' order by name",
             crate::Raw::MariaDb(_) => {

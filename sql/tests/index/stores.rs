@@ -27,6 +27,9 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
         assert!(package.locations.is_empty());
         assert_eq!(index.records_of_package("p-1-1.x86_64").await.unwrap().len(), 1);
         assert!(fresh.rows("select * from locations").await.is_empty());
+        let blank = NewStore { name: "first ".into(), tier: Tier::Local, base_url: None, root: None, priority: 0 };
+        let error = index.add_store(&blank).await.unwrap_err().to_string();
+        assert_eq!(error, "name of a store: expected no blank at its end, found \"first \"");
     });
 }
 
@@ -86,17 +89,18 @@ fn known_locations_of_one_folder_are_those_below_it() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
-        let paths = ["a/1.rpm", "a/b/2.rpm", "a%/3.rpm", "ab/4.rpm", "a.rpm", "A/5.rpm", "a0/6.rpm", "ä/7.rpm"];
+        let paths =
+            ["a/1.rpm", "a/b/2.rpm", "a%/3.rpm", "ab/4.rpm", "a.rpm", "A/5.rpm", "a0/6.rpm", "ä/7.rpm", "a/\t.rpm", "ä/\n.rpm"];
         let batch: Vec<_> = paths
             .iter()
             .map(|path| {
-                let mut import = simple(&mirror, &format!("p-{}-1.x86_64", path.replace('/', "_")));
+                let mut import = simple(&mirror, &format!("p-{}-1.x86_64", path.escape_default().to_string().replace('/', "_")));
                 import.location.path = (*path).into();
                 import
             })
             .collect();
         index.insert("test", &batch).await.unwrap();
-        for (folder, below) in [("a", vec![0, 1]), ("a/b", vec![1]), ("a%", vec![2]), ("ä", vec![7]), ("nobody", vec![])] {
+        for (folder, below) in [("a", vec![0, 1, 8]), ("a/b", vec![1]), ("a%", vec![2]), ("ä", vec![7, 9]), ("nobody", vec![])] {
             let known = index.known_locations_below(mirror.id, folder).await.unwrap();
             let mut found: Vec<PathHash> = known.into_keys().collect();
             let mut expected: Vec<PathHash> = below.into_iter().map(|at: usize| PathHash::of(paths[at])).collect();
