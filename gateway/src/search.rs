@@ -6,6 +6,7 @@ mod member;
 mod section;
 mod source;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -121,6 +122,7 @@ impl Search {
         }
     }
 
+    /// One look at what is certain, and at what is not.
     async fn certain(&self, said: Said, question: &Question, client: Client, deadline: Instant) -> Searched {
         let known = match self.lookup.records_beyond(said, &question.build_id, half_way_to(deadline)).await {
             Ok(known) => known,
@@ -296,13 +298,12 @@ enum Certainty {
 /// then the newest build. Of files of one package with the same contents (hard links, copies) the first.
 fn candidates(records: &[Record], wanted: ArtifactType, certainty: Certainty) -> Vec<&Record> {
     let serves = (certainty == Certainty::Certain).then_some(true);
-    let mut candidates: Vec<&Record> = Vec::new();
-    for record in records.iter().filter(|record| record.artifact.serves(wanted) == serves) {
-        let contents = |record: &Record| record.artifact.contents.map(|contents| (record.package.id, contents.sha256));
-        if contents(record).is_none() || candidates.iter().all(|other| contents(other) != contents(record)) {
-            candidates.push(record);
-        }
-    }
+    let mut seen = HashSet::new();
+    let is_first = |record: &&Record| {
+        record.artifact.contents.is_none_or(|contents| seen.insert((record.package.id, contents.sha256)))
+    };
+    let serving = records.iter().filter(|record| record.artifact.serves(wanted) == serves);
+    let mut candidates: Vec<&Record> = serving.filter(is_first).collect();
     let dwarf_rank = |record: &Record| match record.artifact.dwarf {
         Some(true) => 0,
         None => 1,
