@@ -299,9 +299,8 @@ enum Certainty {
 fn candidates(records: &[Record], wanted: ArtifactType, certainty: Certainty) -> Vec<&Record> {
     let serves = (certainty == Certainty::Certain).then_some(true);
     let mut seen = HashSet::new();
-    let is_first = |record: &&Record| {
-        record.artifact.contents.is_none_or(|contents| seen.insert((record.package.id, contents.sha256)))
-    };
+    let is_first =
+        |record: &&Record| record.artifact.contents.is_none_or(|contents| seen.insert((record.package.id, contents.sha256)));
     let serving = records.iter().filter(|record| record.artifact.serves(wanted) == serves);
     let mut candidates: Vec<&Record> = serving.filter(is_first).collect();
     let dwarf_rank = |record: &Record| match record.artifact.dwarf {

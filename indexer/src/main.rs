@@ -63,7 +63,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     let Some(command) = cli.command else {
         let Some(form) = Form::of(&cli.original)? else { return Err(Failure::Usage("no command, see --help".into())) };
         let database = original::database(common)?;
-        return original::import(form, &open(common, &database).await?, common).await;
+        let index = open(common, &database).await?;
+        return Box::pin(original::import(form, &index, common)).await;
     };
     match command {
         Command::Dir(args) => {
