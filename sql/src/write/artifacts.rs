@@ -22,44 +22,32 @@ pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<Row<'_>>
     rows.dedup_by(|a, b| key(a) == key(b));
     let (with_contents, others): (Vec<Row<'_>>, Vec<Row<'_>>) = rows.into_iter().partition(|row| row.artifact.contents.is_some());
     both!(Transaction, transaction, |connection, Backend| {
-        let statement = |rows: &[Row<'_>]| {
-            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
-            query.push("artifacts (package_id, ordinal, build_id, kind, has_dwarf, dir, file_name) ");
-            query.push_values(rows, |mut values, Row { package_id, ordinal, artifact }| {
-                let (dir, file_name) = split_path(&artifact.path);
-                values
-                    .push_bind(*package_id)
-                    .push_bind(i64::from(*ordinal))
-                    .push_bind(artifact.build_id.to_string())
-                    .push_bind(artifact.kind.as_str())
-                    .push_bind(artifact.dwarf)
-                    .push_bind(dir)
-                    .push_bind(file_name);
-            });
-            query
-        };
-        pieces::write(&mut **connection, &others, statement).await?;
-        let statement = |rows: &[Row<'_>]| {
-            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
-            query.push("artifacts (package_id, ordinal, build_id, kind, has_dwarf, dir, file_name, size, mtime, sha256) ");
-            query.push_values(rows, |mut values, Row { package_id, ordinal, artifact }| {
-                let (dir, file_name) = split_path(&artifact.path);
-                let contents = artifact.contents.as_ref();
-                values
-                    .push_bind(*package_id)
-                    .push_bind(i64::from(*ordinal))
-                    .push_bind(artifact.build_id.to_string())
-                    .push_bind(artifact.kind.as_str())
-                    .push_bind(artifact.dwarf)
-                    .push_bind(dir)
-                    .push_bind(file_name)
-                    .push_bind(contents.map(|contents| contents.size.cast_signed()))
-                    .push_bind(contents.map(|contents| contents.mtime))
-                    .push_bind(contents.map(|contents| faster_hex::hex_string(&contents.sha256)));
-            });
-            query
-        };
-        pieces::write(&mut **connection, &with_contents, statement).await?;
+        for (rows, has_contents) in [(&others, false), (&with_contents, true)] {
+            let statement = |rows: &[Row<'_>]| {
+                let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+                query.push("artifacts (package_id, ordinal, build_id, kind, has_dwarf, dir, file_name");
+                query.push(if has_contents { ", size, mtime, sha256) " } else { ") " });
+                query.push_values(rows, |mut values, Row { package_id, ordinal, artifact }| {
+                    let (dir, file_name) = split_path(&artifact.path);
+                    values
+                        .push_bind(*package_id)
+                        .push_bind(i64::from(*ordinal))
+                        .push_bind(artifact.build_id.to_string())
+                        .push_bind(artifact.kind.as_str())
+                        .push_bind(artifact.dwarf)
+                        .push_bind(dir)
+                        .push_bind(file_name);
+                    if let (true, Some(contents)) = (has_contents, artifact.contents) {
+                        values
+                            .push_bind(contents.size.cast_signed())
+                            .push_bind(contents.mtime)
+                            .push_bind(faster_hex::hex_string(&contents.sha256));
+                    }
+                });
+                query
+            };
+            pieces::write(&mut **connection, rows, statement).await?;
+        }
     });
     Ok((others.len() + with_contents.len()) as u64)
 }
