@@ -347,3 +347,26 @@ fn an_error_of_the_disk_stays_one() {
         }
     }
 }
+
+#[test]
+fn a_hard_link_is_an_elf_file_if_its_target_is_one_when_it_is_made() {
+    let mut builder = Builder::new(Vec::new());
+    let add = |builder: &mut Builder<Vec<u8>>, name: &str, contents: &[u8]| {
+        builder.append_data(&mut header(contents.len() as u64), name, contents).unwrap();
+    };
+    let link = |builder: &mut Builder<Vec<u8>>, name: &str, target: &str| {
+        let mut header = header(0);
+        header.set_entry_type(EntryType::Link);
+        builder.append_link(&mut header, name, target).unwrap();
+    };
+    add(&mut builder, "a", &elf());
+    link(&mut builder, "b", "a");
+    link(&mut builder, "c", "b");
+    add(&mut builder, "a", b"#!/bin/sh\n");
+    link(&mut builder, "d", "a");
+    link(&mut builder, "e", "nowhere");
+    let found = read_bytes(Format::Tar, &builder.into_inner().unwrap()).unwrap();
+    let names: Vec<_> = found.artifacts.iter().map(|artifact| (artifact.ordinal, artifact.path.as_str())).collect();
+    assert_eq!(names, [(0, "/a"), (1, "/b"), (2, "/c")]);
+    assert!(found.artifacts.iter().all(|artifact| artifact.contents == found.artifacts[0].contents));
+}
