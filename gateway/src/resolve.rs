@@ -4,7 +4,7 @@
 //! 2. The index: records of the build-id; of each, the extracted file if it is here, else the package's locations in tier order.
 //! 3. The upstreams, all at once, whether the index had nothing or could not be asked.
 //! 4. Debuginfo alone: programs of the index of which only their contents can say whether they hold DWARF.
-//! 5. All said no: absent. Somebody could not be asked: undecided.
+//! 5. All said no: absent. One could not be asked: undecided.
 //!
 //! With `federation.prefer = "redirect"` 3 comes before 2. A decision takes at most the budget; bytes may take longer.
 
@@ -145,7 +145,6 @@ impl Gateway {
                 Err(Undecided(more)) => causes.extend(more),
             }
         }
-        causes.dedup();
         if causes.is_empty() { Ok(None) } else { Err(Undecided(causes)) }
     }
 

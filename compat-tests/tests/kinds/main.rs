@@ -76,7 +76,7 @@ fn expect_absent(gateway: &Gateway, build_id: &str, word: &str) {
     assert_eq!(answer.status, 404, "{word}: expected no file, found {}", said(&answer));
 }
 
-/// Expects that the connection is reset: nobody can tell.
+/// Expects that the connection is reset: the answer is unavailable.
 #[track_caller]
 fn expect_unavailable(gateway: &Gateway, build_id: &str, word: &str) {
     match http::get(gateway.port, &path(build_id, word)) {

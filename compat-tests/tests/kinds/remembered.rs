@@ -38,7 +38,7 @@ fn a_program_without_dwarf_is_extracted_once() {
         let (index, id) = (index(&[&linked(folder.path(), &program, &program.stripped(), form)]), &program.build_id);
         let gateway = Gateway::start_with(&index.url(), "", &NO_CACHE);
         expect_one_extraction(&gateway, id, "debuginfo");
-        // The file itself is not kept: who asks for it has it extracted again, at once or a moment later.
+        // The file itself is not kept: the next request extracts it again, or one a moment later.
         let wanted = || expect_file(&gateway, id, "executable", &program.stripped(), "/usr/bin/foo");
         wait_for("another extraction", || {
             wanted();

@@ -101,9 +101,6 @@ impl Marks {
 
 /// The packages with these names, with their marks, locked until the end of the transaction. In the order of their numbers.
 pub(super) async fn read(transaction: &mut Transaction, nvras: &[String], which: Which) -> sqlx::Result<Vec<Candidate>> {
-    if which == Which::Claimed && !has_claimed(transaction).await? {
-        return Ok(Vec::new());
-    }
     let mut candidates: BTreeMap<i64, Candidate> = BTreeMap::new();
     for nvras in nvras.chunks(LIST) {
         let nvras: Vec<&str> = nvras.iter().map(String::as_str).collect();
@@ -167,7 +164,7 @@ pub(super) async fn lock(transaction: &mut Transaction, which: Which) -> sqlx::R
 }
 
 /// True if there are packages whose header was not read: mostly there are none, and importers need not look further.
-async fn has_claimed(transaction: &mut Transaction) -> sqlx::Result<bool> {
+pub(super) async fn has_claimed(transaction: &mut Transaction) -> sqlx::Result<bool> {
     both!(Transaction, transaction, |connection, Backend| {
         let first: Option<i64> = sqlx::query_scalar::<Backend, i64>("select id from packages where identity is null limit 1")
             .fetch_optional(&mut **connection)

@@ -195,6 +195,9 @@ impl<'a> Batch<'a> {
 
     /// Merges rows of packages that were only claimed into those of the batch that they turn out to be.
     async fn merge_claimed(&self, transaction: &mut Transaction, packages: &Packages) -> sqlx::Result<()> {
+        if !candidates::has_claimed(transaction).await? {
+            return Ok(());
+        }
         let mut seen: BTreeMap<i64, merge::Seen<'_>> = BTreeMap::new();
         for import in self.locations.values() {
             let identity = &import.package.identity;

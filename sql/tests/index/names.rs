@@ -57,7 +57,7 @@ fn a_file_is_found_by_every_name_that_it_has_now_and_by_no_other() {
             paths(&index, "prog").await,
             (vec!["/srv/s/prog".into(), "/srv/s/b/copy".into()], { vec!["/srv/s/b/copy".into(), "/srv/s/prog".into()] })
         );
-        // All gone: who asks for the build-id learns what it was, who asks for a path that nothing is there.
+        // All gone: records by build-id still state what it was, and no path finds it.
         index.mark_gone(store.id, &["prog", "b/copy"].map(PathHash::of), 6).await.unwrap();
         let (all, found) = paths(&index, "prog").await;
         assert_eq!((all.len(), found.len()), (3, 0));
