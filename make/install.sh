@@ -62,6 +62,12 @@ if [[ $group != mysql ]] && ! compgen -G '/usr/lib*/galera*/libgalera_smm.so' > 
   programs+=(libgalera_smm.so)
 fi
 
+# LLVM's client has the release in its name on Debian.
+if [[ $group == test ]] && ! compgen -G '/usr/bin/llvm-debuginfod-find*' > /dev/null; then
+  packages+=(llvm)
+  programs+=(llvm-debuginfod-find)
+fi
+
 # The chart is rendered by helm where there is one, else by a small Go program.
 if [[ $group == test ]] && ! have helm; then
   if [[ $manager == dnf ]]; then

@@ -7,6 +7,7 @@ mod cache;
 mod checklist;
 mod foreign_sources;
 mod ima;
+mod llvm;
 mod responses;
 mod sections;
 mod sources;

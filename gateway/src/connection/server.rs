@@ -12,9 +12,9 @@ use actix_http::{HttpService, KeepAlive, Protocol, Request};
 use actix_server::{GracefulShutdownSignal, Server};
 use actix_service::boxed::{self, BoxServiceFactory};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
-use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
+use actix_web::{Error, HttpResponse};
 use anyhow::{Context, Result};
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
@@ -121,7 +121,7 @@ impl<A> Place<A> {
                 .on_connect_ext(|stream: &Stream, data| {
                     data.insert(stream.connection().clone());
                 })
-                .finish(map_config(app().into_factory().map_err(|error| error.error_response()), |()| AppConfig::default()))
+                .finish(map_config(with_capitalized_headers(app().into_factory()), |()| AppConfig::default()))
                 .new_service(());
             let tls = tls.clone();
             async move {
@@ -130,6 +130,26 @@ impl<A> Place<A> {
             }
         }))
     }
+}
+
+/// Sends header names in the usual capitalized form on HTTP/1 (`Content-Length`), for every response of `app`, errors too. LLVM's
+/// debuginfod clients before release 15 find `Content-Length` in no other form. On HTTP/2 names are always in lower case.
+fn with_capitalized_headers<F, B>(
+    app: F,
+) -> impl ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = HttpResponse, InitError = ()>
+where
+    F: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error, InitError = ()>,
+    B: 'static,
+{
+    let capitalized = |mut response: ServiceResponse<B>| {
+        response.response_mut().head_mut().set_camel_case_headers(true);
+        response
+    };
+    app.map(capitalized).map_err(|error| {
+        let mut response = error.error_response();
+        response.head_mut().set_camel_case_headers(true);
+        response
+    })
 }
 
 /// As many as leave a quarter of the process's descriptors for files, archives and the database.
