@@ -17,25 +17,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than 100 000 records. Whatever is longer is no answer to a command line.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// What a segment of a path cannot hold literally (RFC 3986, pchar). In particular "+" stands for itself.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b':')
-    .remove(b'@');
+/// What is escaped in a segment of a path: everything but unreserved characters (RFC 3986, section 2.3). Some proxies take a literal `+`
+/// for a blank.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The server that is asked.
 pub(crate) struct Server {
@@ -131,8 +115,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encodes_only_what_a_path_cannot_hold() {
-        assert_eq!(encode("libstdc++-4.6.2-1.fc16.x86_64"), "libstdc++-4.6.2-1.fc16.x86_64");
+    fn encodes_everything_but_unreserved_characters() {
+        assert_eq!(encode("libstdc++-4.6.2-1.fc16.x86_64"), "libstdc%2B%2B-4.6.2-1.fc16.x86_64");
         assert_eq!(encode("a-1~rc1^git-1.noarch"), "a-1~rc1%5Egit-1.noarch");
         assert_eq!(encode("a b/c?d#e%2Bé"), "a%20b%2Fc%3Fd%23e%252B%C3%A9");
     }

@@ -116,7 +116,7 @@ fn rpm_is_printed_as_lines() {
     let server = Server::answering("200 OK", RECORDS);
     let run = ask(&server, &["--rpm", "libstdc++-4.6.2-1.fc16.x86_64.rpm"]);
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(0), RECORD_LINES, ""));
-    assert_eq!(server.paths(), ["/rpm2buildids/libstdc++-4.6.2-1.fc16.x86_64.rpm"]);
+    assert_eq!(server.paths(), ["/rpm2buildids/libstdc%2B%2B-4.6.2-1.fc16.x86_64.rpm"]);
 }
 
 #[test]

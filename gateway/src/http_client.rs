@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::redirect::{Attempt, Policy};
 use url::Url;
 
@@ -44,22 +45,24 @@ fn may_follow(from: &Url, to: &Url, hosts: &[String]) -> bool {
     http && (from.origin() == to.origin() || upgraded || named)
 }
 
-/// `base` with `path` behind it, a slash between. `path` is one to be escaped: `#`, `?`, `%` and blanks are file name bytes.
-/// `None` where the result would not lie below `base`.
+/// What a file name in a URL is escaped to: everything but unreserved characters (RFC 3986, section 2.3) and `/`. Object stores take a
+/// literal `+` for a blank, and strict servers refuse `^`.
+pub(crate) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// The URL of the file `path` below `base`. `path` is not escaped yet. `None` if `base` is no http URL, or the path has dot segments, which
+/// would lead elsewhere.
 pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
-    let base = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    let mut url = base.clone();
-    {
-        let mut segments = url.path_segments_mut().ok()?;
-        segments.pop_if_empty();
-        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-            if matches!(segment, "." | "..") {
-                return None;
-            }
-            segments.push(segment);
+    let mut url = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let mut joined = url.path().trim_end_matches('/').to_owned();
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        if matches!(segment, "." | "..") {
+            return None;
         }
+        joined.push('/');
+        joined.extend(utf8_percent_encode(segment, ESCAPED));
     }
-    (url.origin() == base.origin()).then_some(url)
+    url.set_path(&joined);
+    Some(url)
 }
 
 /// An HTTP error with what lies below it, without the URL: that may hold credentials.
@@ -96,7 +99,15 @@ mod tests {
     #[test]
     fn a_path_never_leaves_its_base() {
         assert_eq!(below("http://m.example/pub", "a/b c#?.rpm").unwrap().as_str(), "http://m.example/pub/a/b%20c%23%3F.rpm");
-        assert_eq!(below("http://m.example/pub/", "/libstdc++-1.rpm").unwrap().as_str(), "http://m.example/pub/libstdc++-1.rpm");
+        assert_eq!(
+            below("http://m.example/pub/", "/libstdc++-1.rpm").unwrap().as_str(),
+            "http://m.example/pub/libstdc%2B%2B-1.rpm"
+        );
+        assert_eq!(below("http://m.example", "a^b~c\\d:e.rpm").unwrap().as_str(), "http://m.example/a%5Eb~c%5Cd%3Ae.rpm");
+        assert_eq!(
+            below("http://m.example/a%2Fb+c/", "%2e%2e/é").unwrap().as_str(),
+            "http://m.example/a%2Fb+c/%252e%252e/%C3%A9"
+        );
         assert_eq!(below("http://m.example/pub/", "a/../../x"), None);
         assert_eq!(below("file:///etc/", "passwd"), None);
     }

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use artifact::{ArtifactType, BuildId};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
+use crate::http_client::ESCAPED;
 use crate::turns::Client;
 
 /// A question on a debuginfod path; holding one means that it is well formed.
@@ -36,17 +37,14 @@ impl What {
     }
 }
 
-/// What libdebuginfod leaves as it is in a path.
-const LEFT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-
-/// Writes the path of a URL, without a slash before: `buildid/ID/source/usr/src/x.c`.
+/// Writes the path of a URL, escaped as libdebuginfod does, without a slash before: `buildid/ID/source/usr/src/x.c`.
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "buildid/{}/", self.build_id)?;
         match &self.what {
             What::Artifact(kind) => f.write_str(kind.as_str()),
-            What::Section(name) => write!(f, "section/{}", utf8_percent_encode(name, LEFT)),
-            What::Source(path) => write!(f, "source/{}", utf8_percent_encode(path.trim_start_matches('/'), LEFT)),
+            What::Section(name) => write!(f, "section/{}", utf8_percent_encode(name, ESCAPED)),
+            What::Source(path) => write!(f, "source/{}", utf8_percent_encode(path.trim_start_matches('/'), ESCAPED)),
         }
     }
 }

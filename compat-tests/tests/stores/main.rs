@@ -7,6 +7,7 @@ mod elsewhere;
 mod entrances;
 mod growing;
 mod lying;
+mod names;
 mod neighbours;
 mod sections;
 mod turns;
