@@ -28,7 +28,7 @@ use percent_encoding::percent_decode_str;
 use crate::connection::{Busy, Connection, client, has_large_head};
 use crate::error;
 use crate::metrics::METRICS;
-use crate::question::Question;
+use crate::question::{Question, What};
 use crate::resolve::Gateway;
 use crate::watch;
 
@@ -156,7 +156,7 @@ async fn answered_in_turn(request: ServiceRequest, next: Next<BoxBody>) -> Resul
             let is_for_clients_of_json = !above_root(request.path()).starts_with("/buildid/");
             let response = match is_for_clients_of_json {
                 true => error::undecided_json(),
-                false => debuginfod::undecided(request.request(), &gateway, request.path().contains("/section/")),
+                false => debuginfod::undecided(request.request(), &gateway, asks_for_section(request.request())),
             };
             Ok(request.into_response(response))
         }
@@ -213,10 +213,7 @@ fn endpoint(request: &HttpRequest) -> &'static str {
     }
     let path = above_root(request.match_info().as_str()).strip_prefix('/').unwrap_or_default();
     match path.split_once('/').unwrap_or((path, "")) {
-        ("buildid", _) => match tail(request, "/buildid/").ok().and_then(|tail| Question::parse(&tail).ok()) {
-            Some(question) => question.what.name(),
-            None => "malformed",
-        },
+        ("buildid", _) => question(request).map_or("malformed", |question| question.what.name()),
         ("buildids", ids) if !ids.is_empty() => "buildids",
         ("rpm2buildids", nvra) if !nvra.is_empty() => "rpm2buildids",
         ("package", nvra) if !nvra.is_empty() => "package",
@@ -227,7 +224,41 @@ fn endpoint(request: &HttpRequest) -> &'static str {
     }
 }
 
+/// The question of a request below `/buildid/`; `None` if it is malformed.
+fn question(request: &HttpRequest) -> Option<Question> {
+    Question::parse(&tail(request, "/buildid/").ok()?).ok()
+}
+
+/// True if a request asks for a section. A source path may have a directory of that name.
+fn asks_for_section(request: &HttpRequest) -> bool {
+    question(request).is_some_and(|question| matches!(question.what, What::Section(_)))
+}
+
 /// Does a path ask about the gateway itself?
 fn is_operations(path: &str) -> bool {
     matches!(above_root(path), "" | "/" | "/metrics" | "/healthz" | "/readyz" | "/serverversion")
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_section_is_told_from_a_source_below_a_directory_of_that_name() {
+        for (path, is_section) in [
+            ("/buildid/ab12/section/.text", true),
+            ("/buildid/ab12/section%2F.text", true),
+            ("/darkserver/buildid/ab12/section/.text", true),
+            ("/buildid/ab12//section/.text", true),
+            ("/buildid/ab12/source/usr/section/x.c", false),
+            ("/buildid/ab12/source/section/x.c", false),
+            ("/buildid/ab12/source%2Fsection%2Fx.c", false),
+            ("/buildid/ab12/debuginfo/section/x", false),
+            ("/buildid/section/.text", false),
+        ] {
+            assert_eq!(asks_for_section(&TestRequest::with_uri(path).to_http_request()), is_section, "{path}");
+        }
+    }
 }
