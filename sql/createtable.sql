@@ -81,7 +81,7 @@ create table if not exists includes (
     key includes_package (package_id)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'directories in which packages have include files';
 
--- Places that hold archives. Nothing writes the columns behind priority yet.
+-- Places that hold archives. Nothing writes pattern, distros, redirect_hosts and allow_private yet.
 create table if not exists stores (
     id int not null auto_increment primary key,
     name varchar(255) not null,
@@ -91,7 +91,7 @@ create table if not exists stores (
     priority int not null comment 'lower is asked first',
     pattern varchar(2048) null comment 'path of a package below base_url, by rule',
     distros varchar(2048) null comment 'globs of distributions that the pattern holds for',
-    absent_statuses varchar(255) null comment 'HTTP statuses that prove absence',
+    absent_statuses varchar(255) null comment 'HTTP statuses that prove absence, like 404,410; null: 403,404,410',
     redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to',
     allow_private tinyint not null default 0 comment 'whether hosts that were not written out may have private addresses',
     unique key stores_name (name(255))
@@ -202,7 +202,7 @@ create table if not exists changes (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what the last transactions of each importer brought';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'c80977b162c6c810466e301a170d8a1e0cff51f12089aff1c58e9ae62fc1143e89c1aee1575d91f6dd905a8bde8ba8c1', 0)
+values (1, 'schema', true, x'b9bcc3e5f380e14414a4cbe273f7d362216c988ec98185c0e6ea256e143341be1403e9dc009a71c24eb5126535d80492', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

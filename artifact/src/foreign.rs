@@ -28,6 +28,7 @@ use crate::payload::{self, deliver, fill, refuse, unwrap};
 use crate::{Artifact, Contents, Error, Format, Identity, Package, Result, elf};
 use tar::{Member, Tar, What};
 
+pub(crate) use ar::MAGIC as AR_MAGIC;
 pub use catalog::Catalog;
 
 /// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
@@ -284,6 +285,16 @@ fn compressor(start: &[u8]) -> Result<Option<&'static str>> {
         start if start.len() == tar::BLOCK_BYTES => None,
         start => return refuse("a tar archive, perhaps compressed", format!("a file of {} bytes", start.len())),
     })
+}
+
+/// True if a tar archive, perhaps compressed, can begin with `start`: its first block, or all of a shorter one. The first header of one that is
+/// not compressed has to be sound.
+pub(crate) fn begins_tar(start: &[u8]) -> bool {
+    match compressor(start) {
+        Ok(Some(_)) => true,
+        Ok(None) => Tar::new(Box::new(start), start.len() as u64).header().is_ok(),
+        Err(_) => false,
+    }
 }
 
 fn text(member: &Member, tar: &mut Tar<'_>) -> Result<String> {

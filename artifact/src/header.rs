@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::digest::{Algorithm, FileDigest};
 use crate::{Error, Identity, Package, Result};
 
+pub(crate) use structure::LEAD_MAGIC;
 pub use structure::{Extent, PREFIX_BYTES};
 pub use table::{Row, Table};
 

@@ -1,6 +1,6 @@
 //! A package and the artifacts inside it: what the index stores.
 
-use crate::{BuildId, Identity, Nevra};
+use crate::{BuildId, Identity, Nevra, elf, foreign, header};
 
 /// What kind of archive a package comes in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +36,20 @@ impl Format {
     /// The format with this word.
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.as_str() == word)
+    }
+
+    /// So many bytes from its start show the format of an archive.
+    pub const START_BYTES: usize = 512;
+
+    /// True if an archive of this format can begin with `start`: its first [`Self::START_BYTES`], or all of a shorter one. A page of HTML
+    /// begins none.
+    pub fn can_begin_with(self, start: &[u8]) -> bool {
+        match self {
+            Self::Rpm => start.starts_with(&header::LEAD_MAGIC),
+            Self::Deb => start.starts_with(foreign::AR_MAGIC),
+            Self::Arch | Self::Tar => foreign::begins_tar(start),
+            Self::File => start.starts_with(&elf::MAGIC),
+        }
     }
 }
 
@@ -198,6 +212,44 @@ mod tests {
             let package =
                 Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
             assert_eq!(package.dist_tag(), tag, "{release}");
+        }
+    }
+
+    #[test]
+    fn the_first_bytes_show_the_format_and_pages_show_none() {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("usr/bin/hello").unwrap();
+        header.set_size(5);
+        header.set_cksum();
+        let tar = header.as_bytes().to_vec();
+        let mut long_name = tar::Header::new_gnu();
+        long_name.set_entry_type(tar::EntryType::GNULongName);
+        long_name.set_size(200);
+        long_name.set_cksum();
+        let mut old = tar::Header::new_old();
+        old.set_path("hello").unwrap();
+        old.set_size(5);
+        old.set_cksum();
+        let tars: [&[u8]; 5] = [&tar, long_name.as_bytes(), old.as_bytes(), b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"];
+        let starts: [(&[Format], &[&[u8]]); 4] = [
+            (&[Format::Rpm], &[b"\xed\xab\xee\xdb\x03\0"]),
+            (&[Format::Deb], &[b"!<arch>\ndebian-binary   "]),
+            (&[Format::Arch, Format::Tar], &tars),
+            (&[Format::File], &[b"\x7fELF\x02\x01"]),
+        ];
+        for (formats, starts) in starts {
+            for format in Format::ALL {
+                let begins = |start: &&[u8]| format.can_begin_with(start);
+                assert!(starts.iter().all(|start| begins(start) == formats.contains(&format)), "{format:?}: {formats:?}");
+            }
+        }
+        let mut broken = tar;
+        broken[0] ^= 1;
+        let page = format!("<!DOCTYPE html>\n<html><body>{}</body></html>", "Please log in. ".repeat(100));
+        for start in [&b""[..], b"\n", b"<html>", b"not an archive at all", &page.as_bytes()[..Format::START_BYTES], &broken] {
+            for format in Format::ALL {
+                assert!(!format.can_begin_with(start), "{format:?}: {}", String::from_utf8_lossy(start));
+            }
         }
     }
 }

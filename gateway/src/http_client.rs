@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::{Attempt, Policy};
 use url::Url;
 
@@ -65,6 +66,20 @@ pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
     Some(url)
 }
 
+/// True if a body is a page for people, by its content type.
+pub(crate) fn is_html(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|page| media_type.eq_ignore_ascii_case(page))
+}
+
+/// True if bytes begin like HTML: with `<`, but for XML without `<html`, which object stores answer errors with.
+pub(crate) fn looks_like_html(start: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(start).to_ascii_lowercase();
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    text.starts_with('<') && (!text.starts_with("<?xml") && !text.starts_with("<error") || text.contains("<html"))
+}
+
 /// An HTTP error with what lies below it, without the URL: that may hold credentials.
 pub(crate) fn reason(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::from("request failed") };
@@ -110,5 +125,25 @@ mod tests {
         );
         assert_eq!(below("http://m.example/pub/", "a/../../x"), None);
         assert_eq!(below("file:///etc/", "passwd"), None);
+    }
+
+    #[test]
+    fn pages_of_html_are_told_by_their_type_or_their_start() {
+        let of_type = |text: &str| is_html(&HeaderMap::from_iter([(CONTENT_TYPE, text.parse().unwrap())]));
+        for page in ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml ;q=1"] {
+            assert!(of_type(page), "{page}");
+        }
+        for other in ["", "application/xml", "text/plain", "text/htmlx", "application/octet-stream"] {
+            assert!(!of_type(other), "{other}");
+        }
+        assert!(!is_html(&HeaderMap::new()));
+        for page in ["<html>", "\r\n \t<!doctype HTML>", "\u{feff}<!-- x --><p>", "<?xml version=\"1.0\"?>\n<html xmlns=\"x\">"] {
+            assert!(looks_like_html(page.as_bytes()), "{page}");
+        }
+        for other in
+            ["", "Forbidden", "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", "<Error>", "{}", "\u{1f}\u{8b}"]
+        {
+            assert!(!looks_like_html(other.as_bytes()), "{other}");
+        }
     }
 }

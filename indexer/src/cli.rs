@@ -8,6 +8,7 @@ use artifact::Format;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use sql::AbsentStatuses;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -245,6 +246,9 @@ pub(crate) struct StoreArgs {
     /// Among stores of one tier, lower is asked first
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
+    /// The HTTP statuses that prove that it does not have an archive
+    #[arg(long, value_name = "STATUS,...", default_value_t)]
+    pub(crate) absent_statuses: AbsentStatuses,
 }
 
 impl Cli {

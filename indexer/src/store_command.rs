@@ -76,7 +76,10 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
     }
     match (tier, &base_url, &root) {
         (Tier::Local, None, None) => Err(Failure::Usage("a store of tier local needs --path or --url".into())),
-        (Tier::Local, ..) | (_, Some(_), _) => Ok(NewStore { name: args.name, tier, base_url, root, priority: args.priority }),
+        (Tier::Local, ..) | (_, Some(_), _) => {
+            let StoreArgs { name, priority, absent_statuses, .. } = args;
+            Ok(NewStore { name, tier, base_url, root, priority, absent_statuses })
+        }
         (_, None, _) => Err(Failure::Usage(format!("a store of tier {tier} needs --url"))),
     }
 }
@@ -85,12 +88,13 @@ fn table(stores: &[Store]) -> Result<()> {
     let columns = |store: &Store| {
         let root = store.root.as_ref().map_or_else(|| "-".into(), |root| root.display().to_string());
         let url = store.base_url.clone().unwrap_or_else(|| "-".into());
-        [store.name.clone(), store.tier.to_string(), store.priority.to_string(), url, root]
+        let [tier, priority] = [store.tier.to_string(), store.priority.to_string()];
+        [store.name.clone(), tier, priority, store.absent_statuses.to_string(), url, root]
     };
-    let rows: Vec<[String; 5]> = std::iter::once(["NAME", "TIER", "PRIORITY", "URL", "PATH"].map(str::to_owned))
+    let rows: Vec<[String; 6]> = std::iter::once(["NAME", "TIER", "PRIORITY", "ABSENT", "URL", "PATH"].map(str::to_owned))
         .chain(stores.iter().map(columns))
         .collect();
-    let widths: [usize; 5] = std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    let widths: [usize; 6] = std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
     for row in &rows {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         print(&cells.join("  ").trim_end())?;
@@ -103,6 +107,7 @@ fn as_json(store: &Store) -> Value {
         "name": store.name,
         "tier": store.tier.as_str(),
         "priority": store.priority,
+        "absent_statuses": store.absent_statuses.as_slice(),
         "url": store.base_url,
         "path": store.root,
     })

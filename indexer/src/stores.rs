@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sql::{Index, NewStore, Store, Tier};
+use sql::{AbsentStatuses, Index, NewStore, Store, Tier};
 use url::Url;
 
 use crate::cli::DirArgs;
@@ -37,8 +37,8 @@ pub(crate) async fn of_folder(index: &Index, folder: &Path, args: &DirArgs) -> R
             root.display()
         ))),
         Some(url) if store.base_url.as_ref() != Some(&url) => {
-            let Store { name, tier, root, priority, .. } = store.clone();
-            Ok(index.add_store(&NewStore { name, tier, base_url: Some(url), root, priority }).await?)
+            let Store { name, tier, root, priority, absent_statuses, .. } = store.clone();
+            Ok(index.add_store(&NewStore { name, tier, base_url: Some(url), root, priority, absent_statuses }).await?)
         }
         _ => Ok(store.clone()),
     }
@@ -70,7 +70,8 @@ fn local<'a>(stores: &'a [Store], folder: &Path) -> Option<&'a Store> {
 
 fn new_local(name: String, root: &Path, base_url: Option<String>) -> Result<NewStore> {
     utf8(root)?;
-    Ok(NewStore { name, tier: Tier::Local, base_url, root: Some(root.into()), priority: 0 })
+    let absent_statuses = AbsentStatuses::default();
+    Ok(NewStore { name, tier: Tier::Local, base_url, root: Some(root.into()), priority: 0, absent_statuses })
 }
 
 pub(crate) fn utf8(path: &Path) -> Result<&str> {
@@ -133,8 +134,15 @@ mod tests {
 
     #[test]
     fn the_nearest_local_store_above_a_folder_is_its_store() {
-        let store =
-            |id, tier, root: &str| Store { id, name: id.to_string(), tier, base_url: None, root: Some(root.into()), priority: 0 };
+        let store = |id, tier, root: &str| Store {
+            id,
+            name: id.to_string(),
+            tier,
+            base_url: None,
+            root: Some(root.into()),
+            priority: 0,
+            absent_statuses: AbsentStatuses::default(),
+        };
         let stores =
             [store(1, Tier::Local, "/none/a"), store(2, Tier::Local, "/none/a/b"), store(3, Tier::Mirror, "/none/a/b/c")];
         for (folder, id) in [("/none/a", 1), ("/none/a/x", 1), ("/none/a/b", 2), ("/none/a/b/c/d", 2)] {

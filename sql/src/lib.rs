@@ -26,7 +26,7 @@ pub use model::claim::{Claim, Claimed, Origin};
 pub use model::import::{Import, Inserted, NewLocation, mtime_ns};
 pub use model::path_hash::PathHash;
 pub use model::record::{Location, Record, StoredPackage};
-pub use model::store::{NewStore, Store, Tier};
+pub use model::store::{AbsentStatuses, NewStore, Store, Tier};
 pub use read::changes::{Changes, Head, Heads, hash};
 pub use read::paths::{Found, Paths};
 pub use schema::{Migration, createtable};

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use crate::payload::{fill, refuse, unwrap, wrap};
 use crate::{Error, Result};
 
-const MAGIC: &[u8] = b"!<arch>\n";
+/// The first bytes of every ar archive.
+pub(crate) const MAGIC: &[u8] = b"!<arch>\n";
 const HEADER_BYTES: usize = 60;
 /// More members are not believed: a package has three, and a signature or two.
 const MOST_MEMBERS: u32 = 64;

@@ -154,7 +154,7 @@ impl<'a> Tar<'a> {
     }
 
     /// A header that is sound; `None` at the end of the archive.
-    fn header(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>> {
+    pub(super) fn header(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>> {
         let block = self.input.block()?;
         if block.iter().all(|byte| *byte == 0) {
             return Ok(None);

@@ -10,7 +10,8 @@ pub(super) const INTRO: usize = 16;
 /// Lead and the intro of the signature header: the first bytes that any reader needs.
 pub const PREFIX_BYTES: usize = LEAD + INTRO;
 
-const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
+/// The first bytes of every RPM.
+pub(crate) const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
 pub(super) const HEADER_MAGIC: [u8; 4] = [0x8e, 0xad, 0xe8, 0x01];
 
 /// Where the main header lies, in bytes from the start of the archive.

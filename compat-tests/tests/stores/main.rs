@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 
+mod absence;
 mod damaged;
 mod elsewhere;
 mod entrances;

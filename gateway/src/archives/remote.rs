@@ -1,11 +1,16 @@
 //! Archives in a store over HTTP: fetched below the store's URL and nowhere else.
 
-use std::io::{self, BufReader};
+//!
+//! Absence needs proof: one of the store's statuses for it, or an archive of the right format with other contents. A page of HTML, as
+//! those who are not logged in get it, proves nothing.
+
+use std::io::{self, BufReader, Cursor, Read};
 use std::time::Duration;
 
 use artifact::Format;
 use futures::TryStreamExt;
-use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, StatusCode};
 use sql::{Location, StoredPackage};
 use tokio::task::spawn_blocking;
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -13,14 +18,15 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::parts::Parts;
 use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header, url};
 use crate::failure::Failure;
-use crate::http_client::reason;
+use crate::http_client::{is_html, looks_like_html, reason};
 
-/// A header over HTTP has to be there within this time.
+/// An archive over HTTP has to begin within this time, an RPM's header to be there.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Archives {
     pub(super) async fn open_remote(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Failure> {
         let (place, format, size) = (place(location), package.package.format, location.size);
+        let absent_statuses = location.store.absent_statuses.clone();
         let Some(url) = url(location) else {
             return Err(Failure::Absent(format!("{place}: not below the URL of its store")));
         };
@@ -31,10 +37,7 @@ impl Archives {
             let response = request.send().await.map_err(|error| Failure::Unknown(format!("{place}: {}", reason(&error))))?;
             match response.status() {
                 StatusCode::OK => {}
-                // Object stores without listing rights answer 403 for what they do not have.
-                status @ (StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN) => {
-                    return Err(Failure::Absent(format!("{place}: {status}")));
-                }
+                status if absent_statuses.contains(status.as_u16()) => return Err(absence(response, &place).await),
                 status if status.is_redirection() => {
                     return Err(Failure::Unknown(format!(
                         "{place}: redirects to a host that stores.redirect_hosts does not allow"
@@ -42,17 +45,33 @@ impl Archives {
                 }
                 status => return Err(Failure::Unknown(format!("{place}: expected 200, found {status}"))),
             }
-            if let (false, Some(found)) = (format == Format::Rpm, response.content_length().filter(|found| *found != size)) {
-                return Err(Failure::Absent(format!("{place}: expected {size} bytes, found {found}")));
-            }
-            let parts = Parts::of_url(client, url, response.content_length().unwrap_or(size));
+            let (is_page, length) = (is_html(response.headers()), response.content_length());
+            let parts = Parts::of_url(client, url, length.unwrap_or(size));
             let from = place.clone();
             let body = response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
             let body = SyncIoBridge::new(StreamReader::new(body));
             spawn_blocking(move || -> Result<Bytes, Failure> {
                 let mut body = BufReader::with_capacity(READ_BYTES, body);
-                let header = if format == Format::Rpm { Some(read_header(&mut body, identity, &place)?) } else { None };
-                Ok(Bytes { header, rest: Box::new(body), parts: Some(parts) })
+                if format == Format::Rpm {
+                    let header = Some(read_header(&mut body, identity, &place)?);
+                    return Ok(Bytes { header, rest: Box::new(body), parts: Some(parts) });
+                }
+                let mut start = Vec::with_capacity(Format::START_BYTES);
+                let read = body.by_ref().take(Format::START_BYTES as u64).read_to_end(&mut start);
+                read.map_err(|error| Failure::Unknown(error.to_string()))?;
+                let other_length = length.filter(|found| *found != size);
+                // A compressed page begins like a compressed archive.
+                if !format.can_begin_with(&start) || (is_page && other_length.is_some()) {
+                    let (format, shown) = (format.as_str(), faster_hex::hex_string(&start[..start.len().min(8)]));
+                    let found = if is_page { "a page of HTML" } else { "other bytes" };
+                    return Err(Failure::Unknown(format!(
+                        "{place}: expected an archive of format {format}, found {found} ({shown})"
+                    )));
+                }
+                if let Some(found) = other_length {
+                    return Err(Failure::Absent(format!("{place}: expected {size} bytes, found {found}")));
+                }
+                Ok(Bytes { header: None, rest: Box::new(Cursor::new(start).chain(body)), parts: Some(parts) })
             })
             .await
             .unwrap_or_else(|error| Err(ended_early(error)))
@@ -60,8 +79,40 @@ impl Archives {
         let timed = self.runtime.spawn(tokio::time::timeout(HEADER_TIMEOUT, fetch));
         match timed.await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(_)) => Err(Failure::Unknown(format!("store {}: no header within {HEADER_TIMEOUT:?}", location.store.name))),
+            Ok(Err(_)) => Err(Failure::Unknown(format!(
+                "store {}: expected the start of an archive within {HEADER_TIMEOUT:?}, found none",
+                location.store.name
+            ))),
             Err(error) => Err(ended_early(error)),
         }
     }
+}
+
+/// What a status that stands for absence proves. A 403 with a page of HTML is that of a server that refuses this gateway, not that of an object
+/// store without the archive: it proves nothing.
+async fn absence(response: Response, place: &str) -> Failure {
+    let status = response.status();
+    if status == StatusCode::FORBIDDEN && is_page(response).await {
+        return Failure::Unknown(format!("{place}: expected an archive, found {status} with a page of HTML"));
+    }
+    Failure::Absent(format!("{place}: {status}"))
+}
+
+/// True if the body is HTML, by its content type or, where that is none or of plain text, by its first bytes.
+async fn is_page(mut response: Response) -> bool {
+    if is_html(response.headers()) {
+        return true;
+    }
+    let content_type = response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
+    if content_type.is_some_and(|content_type| !content_type.is_empty() && !content_type.starts_with(b"text/plain")) {
+        return false;
+    }
+    let mut start = Vec::new();
+    while start.len() < Format::START_BYTES {
+        match response.chunk().await {
+            Ok(Some(chunk)) => start.extend_from_slice(&chunk),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    looks_like_html(&start)
 }

@@ -294,7 +294,7 @@ async fn scan(index: &Index) -> Result<(Heads, Base)> {
 #[cfg(test)]
 mod tests {
     use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
-    use sql::{Access, DatabaseUrl, Import, NewLocation, NewStore, Tier};
+    use sql::{AbsentStatuses, Access, DatabaseUrl, Import, NewLocation, NewStore, Tier};
 
     use super::super::Said;
     use super::*;
@@ -311,6 +311,7 @@ mod tests {
             base_url: Some("https://m.example/".into()),
             root: None,
             priority: 0,
+            absent_statuses: AbsentStatuses::default(),
         };
         let store_id = index.add_store(&store).await.unwrap().id;
         let mut identity = [0; 32];

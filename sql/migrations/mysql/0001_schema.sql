@@ -63,7 +63,7 @@ create table if not exists includes (
     key includes_package (package_id)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'directories in which packages have include files';
 
--- Places that hold archives. Nothing writes the columns behind priority yet.
+-- Places that hold archives. Nothing writes pattern, distros, redirect_hosts and allow_private yet.
 create table if not exists stores (
     id int not null auto_increment primary key,
     name varchar(255) not null,
@@ -73,7 +73,7 @@ create table if not exists stores (
     priority int not null comment 'lower is asked first',
     pattern varchar(2048) null comment 'path of a package below base_url, by rule',
     distros varchar(2048) null comment 'globs of distributions that the pattern holds for',
-    absent_statuses varchar(255) null comment 'HTTP statuses that prove absence',
+    absent_statuses varchar(255) null comment 'HTTP statuses that prove absence, like 404,410; null: 403,404,410',
     redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to',
     allow_private tinyint not null default 0 comment 'whether hosts that were not written out may have private addresses',
     unique key stores_name (name(255))

@@ -61,7 +61,7 @@ create table includes (
 ) without rowid;
 create index includes_package on includes (package_id);
 
--- Places that hold archives. Nothing writes the columns behind priority yet.
+-- Places that hold archives. Nothing writes pattern, distros, redirect_hosts and allow_private yet.
 create table stores (
     id integer primary key,
     name text not null,
@@ -71,7 +71,7 @@ create table stores (
     priority integer not null, -- lower is asked first
     pattern text null, -- path of a package below base_url, by rule
     distros text null, -- globs of distributions that the pattern holds for
-    absent_statuses text null, -- HTTP statuses that prove absence
+    absent_statuses text null, -- HTTP statuses that prove absence, like 404,410; null: 403,404,410
     redirect_hosts text null, -- hosts that redirects may lead to
     allow_private integer not null default 0 -- whether hosts that were not written out may have private addresses
 );

@@ -46,7 +46,8 @@ impl Dialect for Sqlite {
         signing_key = case when excluded.signing_key is null and size = excluded.size then signing_key else excluded.signing_key end, \
         size = excluded.size, last_seen = excluded.last_seen, gone_at = null";
     const SAME_STORE: &'static str = " on conflict (name) do update set \
-        tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority";
+        tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority, \
+        absent_statuses = excluded.absent_statuses";
     const SAME_WRITER: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
 }
 
@@ -67,7 +68,8 @@ impl Dialect for MySql {
         signing_key = case when values(signing_key) is null and size = values(size) then signing_key else values(signing_key) end, \
         size = values(size), last_seen = values(last_seen), gone_at = null";
     const SAME_STORE: &'static str = " on duplicate key update \
-        tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority)";
+        tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority), \
+        absent_statuses = values(absent_statuses)";
     const SAME_WRITER: &'static str = " on duplicate key update sequence = sequence + 1";
 }
 

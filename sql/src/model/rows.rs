@@ -127,7 +127,7 @@ macro_rules! package_columns {
     () => {
         "p.id, p.format, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source_rpm, p.distro, p.built_at, p.state, \
          l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, l.gone_at, \
-         s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority"
+         s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority, s.absent_statuses"
     };
 }
 pub(crate) use package_columns;
@@ -170,6 +170,7 @@ pub(crate) struct StoreRow {
     base_url: Option<String>,
     root: Option<String>,
     priority: Option<i64>,
+    absent_statuses: Option<String>,
 }
 
 /// Records, each once, by package id, ordinal and build-id.
@@ -291,6 +292,7 @@ impl StoreRow {
             base_url: self.base_url,
             root: self.root.map(Into::into),
             priority: i32::try_from(priority).map_err(broken)?,
+            absent_statuses: self.absent_statuses.map(|text| text.parse()).transpose().map_err(broken)?.unwrap_or_default(),
         }))
     }
 }

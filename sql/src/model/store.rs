@@ -21,6 +21,8 @@ pub struct Store {
     pub root: Option<PathBuf>,
     /// Among stores of one tier: lower is asked first.
     pub priority: i32,
+    /// The HTTP statuses that prove that it does not have an archive.
+    pub absent_statuses: AbsentStatuses,
 }
 
 /// A [`Store`] that is to be added, or changed.
@@ -36,6 +38,66 @@ pub struct NewStore {
     pub root: Option<PathBuf>,
     /// See [`Store::priority`].
     pub priority: i32,
+    /// See [`Store::absent_statuses`].
+    pub absent_statuses: AbsentStatuses,
+}
+
+/// The HTTP statuses by which a store proves that it does not have an archive: client and server errors, sorted, at least one. The default is
+/// 403, 404 and 410: object stores answer 403 for what they do not have to everybody who may not list their contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbsentStatuses(Vec<u16>);
+
+impl AbsentStatuses {
+    /// The most characters of their text, as the database has them.
+    pub(crate) const MAX_CHARS: usize = 255;
+
+    /// True if this status is one of them.
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.contains(&status)
+    }
+
+    /// The statuses, ascending.
+    pub fn as_slice(&self) -> &[u16] {
+        &self.0
+    }
+}
+
+impl Default for AbsentStatuses {
+    fn default() -> Self {
+        Self(vec![403, 404, 410])
+    }
+}
+
+impl fmt::Display for AbsentStatuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(u16::to_string).collect();
+        f.write_str(&texts.join(","))
+    }
+}
+
+impl FromStr for AbsentStatuses {
+    type Err = Error;
+
+    /// Reads three-digit statuses of 400 to 599 separated by commas, without blanks.
+    fn from_str(text: &str) -> Result<Self> {
+        let status = |word: &str| {
+            let is_number = word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
+            word.parse().ok().filter(|status| is_number && (400..=599).contains(status))
+        };
+        let refused = |found: &str| Error::Value {
+            what: "absent statuses",
+            expected: "HTTP statuses of 400 to 599 separated by commas, like 403,404,410",
+            found: found.chars().take(80).collect(),
+        };
+        let mut statuses = text.split(',').map(|word| status(word).ok_or_else(|| refused(text))).collect::<Result<Vec<u16>>>()?;
+        statuses.sort_unstable();
+        statuses.dedup();
+        let statuses = Self(statuses);
+        if statuses.to_string().len() > Self::MAX_CHARS {
+            return Err(refused(&format!("{} statuses, which are too many", statuses.0.len())));
+        }
+        Ok(statuses)
+    }
 }
 
 /// What kind of place a store is, best first: the order in which stores are asked.
@@ -81,5 +143,26 @@ impl FromStr for Tier {
             .into_iter()
             .find(|tier| tier.as_str() == text)
             .ok_or_else(|| Error::Value { what: "tier", expected: "local, mirror, koji, archive or retrace", found: text.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_statuses_are_errors_of_http_separated_by_commas() {
+        let read = |text: &str| text.parse::<AbsentStatuses>().map(|statuses| statuses.to_string());
+        for (text, sorted) in [("404", "404"), ("410,404,404,403", "403,404,410"), ("599,400", "400,599")] {
+            assert_eq!(read(text).unwrap(), sorted);
+        }
+        assert_eq!(read(&AbsentStatuses::default().to_string()).unwrap(), "403,404,410");
+        for bad in ["", ",", "404,", "404, 410", " 404", "+404", "0404", "200", "302", "399", "600", "4o4", "404;410", "none"] {
+            let expected = "absent statuses: expected HTTP statuses of 400 to 599 separated by commas, like 403,404,410";
+            let message = read(bad).unwrap_err().to_string();
+            assert!(message.starts_with(expected) && message.contains(&format!("{bad:?}")), "{bad}: {message}");
+        }
+        let many: Vec<String> = (400..500).map(|status| status.to_string()).collect();
+        assert!(read(&many[..64].join(",")).is_ok() && read(&many[..65].join(",")).is_err());
     }
 }

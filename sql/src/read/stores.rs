@@ -5,7 +5,8 @@ use crate::model::rows::StoreRow;
 use crate::{Index, Result, Store};
 
 /// The columns of a store, named as [`StoreRow`] wants them.
-pub(crate) const STORES: &str = "select id as store_id, name as store_name, tier, base_url, root, priority from stores";
+pub(crate) const STORES: &str =
+    "select id as store_id, name as store_name, tier, base_url, root, priority, absent_statuses from stores";
 
 impl Index {
     /// All stores, by name.

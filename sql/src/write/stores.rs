@@ -63,13 +63,15 @@ impl Index {
                 {
                     move_plain_files!(connection, Backend, id, before.trim_end_matches('/'), root.trim_end_matches('/'));
                 }
-                let mut query = QueryBuilder::<Backend>::new("insert into stores (name, tier, base_url, root, priority) ");
+                let mut query =
+                    QueryBuilder::<Backend>::new("insert into stores (name, tier, base_url, root, priority, absent_statuses) ");
                 query.push_values([store], |mut row, store| {
                     row.push_bind(store.name.as_str())
                         .push_bind(store.tier.as_str())
                         .push_bind(base_url)
                         .push_bind(root)
-                        .push_bind(store.priority);
+                        .push_bind(store.priority)
+                        .push_bind(store.absent_statuses.to_string());
                 });
                 query.push(Backend::SAME_STORE).build().execute(&mut **connection).await?;
                 let mut query = QueryBuilder::<Backend>::new(STORES);

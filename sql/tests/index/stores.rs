@@ -1,6 +1,6 @@
 //! Stores, and what they hold.
 
-use sql::{NewStore, PathHash, Tier};
+use sql::{AbsentStatuses, NewStore, PathHash, Tier};
 
 use crate::makers::{simple, store};
 use crate::on_both;
@@ -15,8 +15,14 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
         assert_eq!(first.root.as_deref(), Some("/srv/first".as_ref()));
         assert_eq!(index.stores().await.unwrap(), [first.clone(), second.clone()]);
 
-        let changed = NewStore { name: "first".into(), tier: Tier::Archive, base_url: None, root: None, priority: 8 };
+        let absent_statuses: AbsentStatuses = "401,404".parse().unwrap();
+        let (name, tier) = ("first".into(), Tier::Archive);
+        let changed = NewStore { name, tier, base_url: None, root: None, priority: 8, absent_statuses };
         let changed = index.add_store(&changed).await.unwrap();
+        assert_eq!(
+            (changed.absent_statuses.as_slice(), first.absent_statuses.as_slice()),
+            (&[401, 404][..], &[403, 404, 410][..])
+        );
         assert_eq!((changed.id, changed.tier, &changed.root, changed.priority), (first.id, Tier::Archive, &None, 8));
 
         index.insert("test", &[simple(&second, "p-1-1.x86_64")]).await.unwrap();
@@ -32,7 +38,9 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
         assert!(package.locations.is_empty());
         assert_eq!(index.records_of_package("p-1-1.x86_64").await.unwrap().len(), 1);
         assert!(fresh.rows("select * from locations").await.is_empty());
-        let blank = NewStore { name: "first ".into(), tier: Tier::Local, base_url: None, root: None, priority: 0 };
+        let absent_statuses = AbsentStatuses::default();
+        let (name, tier) = ("first ".into(), Tier::Local);
+        let blank = NewStore { name, tier, base_url: None, root: None, priority: 0, absent_statuses };
         let error = index.add_store(&blank).await.unwrap_err().to_string();
         assert_eq!(error, "name of a store: expected no blank at its end, found \"first \"");
     });
