@@ -19,7 +19,7 @@ use crate::{BuildId, Error, Kind, Result};
 use tables::Tables;
 
 pub(crate) use contents::contents;
-pub use notes::{Early, early_build_id};
+pub use notes::{Early, build_id_notes, early_build_id};
 
 /// The first bytes of every ELF file.
 pub const MAGIC: [u8; 4] = *b"\x7fELF";

@@ -287,8 +287,8 @@ fn compressor(start: &[u8]) -> Result<Option<&'static str>> {
     })
 }
 
-/// True if a tar archive, perhaps compressed, can begin with `start`: its first block, or all of a shorter one. The first header of one that is
-/// not compressed has to be sound.
+/// True if a tar archive, perhaps compressed, can begin with `start`: its first block, or all of a shorter one. The
+/// first header of one that is not compressed has to be sound.
 pub(crate) fn begins_tar(start: &[u8]) -> bool {
     match compressor(start) {
         Ok(Some(_)) => true,

@@ -41,8 +41,8 @@ impl Format {
     /// So many bytes from its start show the format of an archive.
     pub const START_BYTES: usize = 512;
 
-    /// True if an archive of this format can begin with `start`: its first [`Self::START_BYTES`], or all of a shorter one. A page of HTML
-    /// begins none.
+    /// True if an archive of this format can begin with `start`: its first [`Self::START_BYTES`], or all of a shorter
+    /// one. A page of HTML begins none.
     pub fn can_begin_with(self, start: &[u8]) -> bool {
         match self {
             Self::Rpm => start.starts_with(&header::LEAD_MAGIC),

@@ -17,8 +17,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than 100 000 records. Whatever is longer is no answer to a command line.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// What is escaped in a segment of a path: everything but unreserved characters (RFC 3986, section 2.3). Some proxies take a literal `+`
-/// for a blank.
+/// What is escaped in a segment of a path: everything but unreserved characters (RFC 3986, section 2.3). Some proxies
+/// take a literal `+` for a blank.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The server that is asked.

@@ -1,11 +1,11 @@
 //! Other debuginfod servers: who of them has it?
 //!
-//! All are asked at once, with GET (the reference server answers 400 to HEAD), and the first that proves to have it wins: status
-//! 200, and the first bytes of an executable or debuginfo are those of an ELF file. The client is then sent there; not a byte is
-//! relayed. All say no: absent. Anything else: unknown, which is remembered nowhere. What they know of files is another question
-//! ([`metadata`]).
+//! All are asked at once, with GET (the reference server answers 400 to HEAD), and the first that proves to have it
+//! ([`proof`]) wins. The client is then sent there; not a byte is relayed. All say no: absent. Anything else: unknown,
+//! which is remembered nowhere. What they know of files is another question ([`metadata`]).
 
 mod metadata;
+mod proof;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +19,10 @@ use url::Url;
 
 use crate::answer::{Redirect, Undecided};
 use crate::config;
-use crate::http_client::{self, reason};
+use crate::http_client::{self, is_page, reason};
 use crate::metrics::METRICS;
-use crate::question::{Caller, Question, What};
+use crate::question::{Caller, Question};
+use crate::search::half_way_to;
 
 /// The upstreams.
 #[derive(Clone)]
@@ -90,7 +91,7 @@ impl Federation {
         let runtime = self.runtime.clone();
         let ask = runtime.spawn(async move {
             let upstream = &self.upstreams[number];
-            let asked = timeout_at(deadline.into(), upstream.ask(&self.client, &question, &caller));
+            let asked = timeout_at(deadline.into(), upstream.ask(&self.client, &question, &caller, deadline));
             asked.await.unwrap_or_else(|_| Err("expected an answer within the budget, found none".into()))
         });
         let answer = ask.await.unwrap_or_else(|error| Err(format!("the task ended early: {error}")));
@@ -124,11 +125,19 @@ impl Upstream {
         Self { url, name }
     }
 
-    async fn ask(&self, client: &reqwest::Client, question: &Question, caller: &Caller) -> Result<Option<Redirect>, String> {
+    async fn ask(
+        &self,
+        client: &reqwest::Client,
+        question: &Question,
+        caller: &Caller,
+        deadline: Instant,
+    ) -> Result<Option<Redirect>, String> {
         let url = self.below(&question.to_string())?;
         let mut response = self.request(client, url.clone(), caller).send().await.map_err(|error| reason(&error))?;
         match response.status() {
             StatusCode::OK => {}
+            // Object stores have no other answer for what they do not have, and who refuses this gateway sends a page.
+            StatusCode::FORBIDDEN if is_page(&mut response).await => return Err("found 403 with a page of HTML".into()),
             // 501: it does not serve this sort of question at all.
             StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::NOT_IMPLEMENTED => return Ok(None),
             // A redirect to where we may not look. Another gateway says by these headers that it did.
@@ -140,18 +149,7 @@ impl Upstream {
             }
             status => return Err(format!("expected 200 or 404, found {status}")),
         }
-        let mut first = Vec::new();
-        while first.len() < ELF_MAGIC.len() {
-            match response.chunk().await.map_err(|error| reason(&error))? {
-                Some(chunk) => first.extend_from_slice(&chunk),
-                None => break,
-            }
-        }
-        let must_be_elf = matches!(question.what, What::Artifact(_));
-        if first.is_empty() || (must_be_elf && !first.starts_with(ELF_MAGIC)) {
-            let shown = faster_hex::hex_string(&first[..first.len().min(8)]);
-            return Err(format!("expected the bytes of an ELF file, found {shown:?}"));
-        }
+        proof::check(&mut response, &url, question, half_way_to(deadline)).await?;
         Ok(Some(redirect(url, &response)))
     }
 
@@ -173,8 +171,6 @@ impl Upstream {
         Url::parse(&format!("{base}/{question}")).map_err(|error| error.to_string())
     }
 }
-
-const ELF_MAGIC: &[u8] = b"\x7fELF";
 
 /// The redirect to `url`, which answered with `response`.
 fn redirect(mut url: Url, response: &Response) -> Redirect {

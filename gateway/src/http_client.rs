@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::{Attempt, Policy};
 use url::Url;
@@ -46,12 +47,12 @@ fn may_follow(from: &Url, to: &Url, hosts: &[String]) -> bool {
     http && (from.origin() == to.origin() || upgraded || named)
 }
 
-/// What a file name in a URL is escaped to: everything but unreserved characters (RFC 3986, section 2.3) and `/`. Object stores take a
-/// literal `+` for a blank, and strict servers refuse `^`.
+/// What a file name in a URL is escaped to: everything but unreserved characters (RFC 3986, section 2.3) and `/`.
+/// Object stores take a literal `+` for a blank, and strict servers refuse `^`.
 pub(crate) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// The URL of the file `path` below `base`. `path` is not escaped yet. `None` if `base` is no http URL, or the path has dot segments, which
-/// would lead elsewhere.
+/// The URL of the file `path` below `base`. `path` is not escaped yet. `None` if `base` is no http URL, or the path has
+/// dot segments, which would lead elsewhere.
 pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
     let mut url = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let mut joined = url.path().trim_end_matches('/').to_owned();
@@ -73,8 +74,28 @@ pub(crate) fn is_html(headers: &HeaderMap) -> bool {
     ["text/html", "application/xhtml+xml"].iter().any(|page| media_type.eq_ignore_ascii_case(page))
 }
 
+/// True if the body is HTML, by its content type or, where that is none or of plain text, by its first bytes.
+pub(crate) async fn is_page(response: &mut Response) -> bool {
+    const ENOUGH_BYTES: usize = 512;
+    if is_html(response.headers()) {
+        return true;
+    }
+    let content_type = response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
+    if content_type.is_some_and(|content_type| !content_type.is_empty() && !content_type.starts_with(b"text/plain")) {
+        return false;
+    }
+    let mut start = Vec::new();
+    while start.len() < ENOUGH_BYTES {
+        match response.chunk().await {
+            Ok(Some(chunk)) => start.extend_from_slice(&chunk),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    looks_like_html(&start)
+}
+
 /// True if bytes begin like HTML: with `<`, but for XML without `<html`, which object stores answer errors with.
-pub(crate) fn looks_like_html(start: &[u8]) -> bool {
+fn looks_like_html(start: &[u8]) -> bool {
     let text = String::from_utf8_lossy(start).to_ascii_lowercase();
     let text = text.trim_start_matches('\u{feff}').trim_start();
     text.starts_with('<') && (!text.starts_with("<?xml") && !text.starts_with("<error") || text.contains("<html"))

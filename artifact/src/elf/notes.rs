@@ -6,7 +6,7 @@
 
 use std::io::{Read, Seek};
 
-use goblin::container::Ctx;
+use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::ProgramHeader;
 use goblin::elf::note::NT_GNU_BUILD_ID;
 use goblin::elf::program_header::PT_NOTE;
@@ -65,6 +65,24 @@ pub fn early_build_id(prefix: &[u8]) -> Early {
     }
     let ends = notes().map(|segment| segment.p_offset.saturating_add(segment.p_filesz.min(MOST_BYTES)));
     ends.filter(|end| *end > prefix.len() as u64).min().map_or(Early::Silent, Early::Behind)
+}
+
+/// The build-ids of all GNU build-id notes among `bytes`, found by their bytes alone, in both byte orders: for the
+/// start of a file whose program headers cannot be believed, as those of debug files. Notes of ELF files that are
+/// contained in the file are among them.
+pub fn build_id_notes(bytes: &[u8]) -> impl Iterator<Item = BuildId> {
+    const NAME: &[u8] = b"GNU\0";
+    const HEADER: usize = 12;
+    bytes.windows(NAME.len()).enumerate().filter(|(_, window)| *window == NAME).filter_map(move |(at, name)| {
+        let header = bytes.get(at.checked_sub(HEADER)?..at)?;
+        [Endian::Little, Endian::Big].into_iter().find_map(|endian| {
+            let ctx = Ctx::new(Container::Big, endian);
+            let is_note = word(header, 0, ctx)? as usize == name.len() && word(header, 8, ctx)? == NT_GNU_BUILD_ID;
+            let start = at + name.len();
+            let end = start.checked_add(word(header, 4, ctx)? as usize).filter(|_| is_note)?;
+            BuildId::from_bytes(bytes.get(start..end)?).ok()
+        })
+    })
 }
 
 fn early_segments(prefix: &[u8]) -> Option<(Vec<ProgramHeader>, Ctx)> {

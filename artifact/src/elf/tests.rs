@@ -260,3 +260,23 @@ proptest! {
         let _ = section(&mut Cursor::new(&bytes), ".text");
     }
 }
+
+#[test]
+fn notes_are_found_by_their_bytes_in_both_orders_and_wherever_they_lie() {
+    let notes = |bytes: &[u8]| build_id_notes(bytes).collect::<Vec<_>>();
+    let [little, big] = [true, false].map(|is_little| note(&ID, is_little));
+    assert_eq!(notes(&little), [id(&ID).unwrap()]);
+    let both = [b"\x7fELF and more", &big[..], &any_note(b"GNU\0", 5, &ID, 4, true), b"x", &note(&OTHER, true), &[0; 9]].concat();
+    assert_eq!(notes(&both), [id(&ID).unwrap(), id(&OTHER).unwrap()]);
+    for is_little in [true, false] {
+        let mut image = Image { is_little, ..debug_file(ET_DYN) };
+        image.sections[0].contents = note(&ID, is_little);
+        assert_eq!(notes(&image.bytes()), [id(&ID).unwrap()]);
+    }
+    for cut in 0..little.len() {
+        assert!(notes(&little[..cut]).is_empty(), "{cut}");
+    }
+    for no_note in [&b""[..], b"GNU\0", b"<html>GNU</html>", &note(&[1; 65], true), &note(&[], true), &little[4..]] {
+        assert!(notes(no_note).is_empty(), "{no_note:?}");
+    }
+}

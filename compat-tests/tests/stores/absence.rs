@@ -1,4 +1,5 @@
-//! What proves that a store does not have an archive: statuses, and archives with other contents. Login pages prove nothing.
+//! What proves that a store does not have an archive: statuses, and archives with other contents. Login pages prove
+//! nothing.
 
 use std::fs;
 use std::io::{ErrorKind, Write};

@@ -1,15 +1,14 @@
 //! Archives in a store over HTTP: fetched below the store's URL and nowhere else.
 
 //!
-//! Absence needs proof: one of the store's statuses for it, or an archive of the right format with other contents. A page of HTML, as
-//! those who are not logged in get it, proves nothing.
+//! Absence needs proof: one of the store's statuses for it, or an archive of the right format with other contents. A
+//! page of HTML, as those who are not logged in get it, proves nothing.
 
 use std::io::{self, BufReader, Cursor, Read};
 use std::time::Duration;
 
 use artifact::Format;
 use futures::TryStreamExt;
-use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use sql::{Location, StoredPackage};
 use tokio::task::spawn_blocking;
@@ -18,7 +17,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::parts::Parts;
 use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header, url};
 use crate::failure::Failure;
-use crate::http_client::{is_html, looks_like_html, reason};
+use crate::http_client::{is_html, is_page, reason};
 
 /// An archive over HTTP has to begin within this time, an RPM's header to be there.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -88,31 +87,12 @@ impl Archives {
     }
 }
 
-/// What a status that stands for absence proves. A 403 with a page of HTML is that of a server that refuses this gateway, not that of an object
-/// store without the archive: it proves nothing.
-async fn absence(response: Response, place: &str) -> Failure {
+/// What a status that stands for absence proves. A 403 with a page of HTML is that of a server that refuses this
+/// gateway, not that of an object store without the archive: it proves nothing.
+async fn absence(mut response: Response, place: &str) -> Failure {
     let status = response.status();
-    if status == StatusCode::FORBIDDEN && is_page(response).await {
+    if status == StatusCode::FORBIDDEN && is_page(&mut response).await {
         return Failure::Unknown(format!("{place}: expected an archive, found {status} with a page of HTML"));
     }
     Failure::Absent(format!("{place}: {status}"))
-}
-
-/// True if the body is HTML, by its content type or, where that is none or of plain text, by its first bytes.
-async fn is_page(mut response: Response) -> bool {
-    if is_html(response.headers()) {
-        return true;
-    }
-    let content_type = response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
-    if content_type.is_some_and(|content_type| !content_type.is_empty() && !content_type.starts_with(b"text/plain")) {
-        return false;
-    }
-    let mut start = Vec::new();
-    while start.len() < Format::START_BYTES {
-        match response.chunk().await {
-            Ok(Some(chunk)) => start.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    looks_like_html(&start)
 }

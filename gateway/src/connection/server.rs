@@ -132,8 +132,9 @@ impl<A> Place<A> {
     }
 }
 
-/// Sends header names in the usual capitalized form on HTTP/1 (`Content-Length`), for every response of `app`, errors too. LLVM's
-/// debuginfod clients before release 15 find `Content-Length` in no other form. On HTTP/2 names are always in lower case.
+/// Sends header names in the usual capitalized form on HTTP/1 (`Content-Length`), for every response of `app`, errors
+/// too. LLVM's debuginfod clients before release 15 find `Content-Length` in no other form. On HTTP/2 names are always
+/// in lower case.
 fn with_capitalized_headers<F, B>(
     app: F,
 ) -> impl ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = HttpResponse, InitError = ()>

@@ -42,8 +42,9 @@ pub struct NewStore {
     pub absent_statuses: AbsentStatuses,
 }
 
-/// The HTTP statuses by which a store proves that it does not have an archive: client and server errors, sorted, at least one. The default is
-/// 403, 404 and 410: object stores answer 403 for what they do not have to everybody who may not list their contents.
+/// The HTTP statuses by which a store proves that it does not have an archive: client and server errors, sorted, at
+/// least one. The default is 403, 404 and 410: object stores answer 403 for what they do not have to everybody who may
+/// not list their contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbsentStatuses(Vec<u16>);
 
