@@ -1,22 +1,26 @@
 //! From an answer to a response: headers, validators (RFC 9110, section 8.8), ranges (section 14) and the bytes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    LAST_MODIFIED, LOCATION, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE,
 };
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures::TryStreamExt;
+use percent_encoding::utf8_percent_encode;
 
 use crate::answer::{Found, Redirect};
 use crate::connection::Connection;
 use crate::error;
 use crate::files::{Content, Entry, Files};
+use crate::http_client::ESCAPED;
+use crate::question::What;
 
 /// Whatever a build-id was answered with stays a right answer (docs/adr/0013).
 const FILE_LIFETIME: &str = "public, max-age=604800, immutable";
@@ -36,8 +40,8 @@ const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
 /// Of the whole file, with a section too. The manual of elfutils' server has another name; its code and its client have this one.
 const IMA_SIGNATURE: HeaderName = HeaderName::from_static("x-debuginfod-imasignature");
 
-/// The bytes, or that the client has them already, or that they are too many.
-pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> HttpResponse {
+/// The bytes of what was asked for, or that the client has them already, or that they are too many.
+pub(crate) async fn file(request: &HttpRequest, files: &Files, what: &What, found: Found) -> HttpResponse {
     let Found { content, member, archive, is_poor } = found;
     let size = content.len();
     if let Some(most) = most_bytes(request)
@@ -52,6 +56,7 @@ pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> 
         (SIZE, HeaderValue::from(size)),
         (LAST_MODIFIED, value(&httpdate::fmt_http_date(validators.modified))),
         (FILE, value(&member)),
+        (CONTENT_DISPOSITION, attachment(&download_name(&member, what))),
     ];
     headers.extend(archive.as_deref().map(|archive| (ARCHIVE, value(archive))));
     headers.extend(validators.etag.as_deref().map(|etag| (ETAG, value(etag))));
@@ -60,13 +65,14 @@ pub(crate) async fn file(request: &HttpRequest, files: &Files, found: Found) -> 
     bytes(request, content, small, &validators, headers, BYTES)
 }
 
-/// An archive itself.
-pub(crate) fn archive(request: &HttpRequest, archive: &Arc<Entry>, content_type: &'static str) -> HttpResponse {
+/// An archive itself, which is called `name`.
+pub(crate) fn archive(request: &HttpRequest, archive: &Arc<Entry>, name: &str, content_type: &'static str) -> HttpResponse {
     let content = archive.content();
     let validators = Validators::of(&content);
     let headers = vec![
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         (CACHE_CONTROL, HeaderValue::from_static(ARCHIVE_LIFETIME)),
+        (CONTENT_DISPOSITION, attachment(name)),
         (LAST_MODIFIED, value(&httpdate::fmt_http_date(validators.modified))),
     ];
     bytes(request, content, None, &validators, headers, content_type)
@@ -131,6 +137,30 @@ fn bytes(
         }
     });
     response.body(SizedStream::new(length, stream))
+}
+
+/// What a download of a member is called: as the member, a section as file and section: `bash.debug_info`.
+fn download_name<'m>(member: &'m str, what: &What) -> Cow<'m, str> {
+    let name = member.rsplit('/').next().unwrap_or_default();
+    match what {
+        What::Section(section) => {
+            format!("{}.{}", name.strip_suffix(".debug").unwrap_or(name), section.trim_start_matches('.')).into()
+        }
+        What::Artifact(_) | What::Source(_) => name.into(),
+    }
+}
+
+/// Content-Disposition (RFC 6266) for a file with this name. `filename` is in ASCII, with `_` for characters that
+/// clients take for parts of a path, for quoting or for control; `filename*` is added where it says more.
+fn attachment(name: &str) -> HeaderValue {
+    let is_unsafe = |c: char| c.is_control() || matches!(c, '/' | '\\');
+    let safe: String = name.chars().map(|c| if is_unsafe(c) { '_' } else { c }).collect();
+    let ascii: String = safe.chars().map(|c| if c.is_ascii() && c != '"' { c } else { '_' }).collect();
+    // Some clients decode what is escaped in `filename`, too.
+    if ascii == safe && !safe.contains('%') {
+        return value(&format!("attachment; filename=\"{ascii}\""));
+    }
+    value(&format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", utf8_percent_encode(&safe, ESCAPED)))
 }
 
 /// 302 with the upstream's `X-DEBUGINFOD-*` headers.
@@ -239,7 +269,34 @@ fn value(text: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use artifact::ArtifactType;
+
     use super::*;
+
+    #[test]
+    fn downloads_are_called_as_their_files() {
+        let section = |name: &str| What::Section(name.to_owned());
+        for (member, what, name) in [
+            ("/usr/bin/ls", What::Artifact(ArtifactType::Executable), "ls"),
+            ("/usr/lib/debug/usr/bin/ls.debug", What::Artifact(ArtifactType::Debuginfo), "ls.debug"),
+            ("/usr/src/debug/a-1/src/main.c", What::Source("/usr/src/debug/a-1/src/main.c".into()), "main.c"),
+            ("/usr/lib/debug/usr/bin/ls.debug", section(".debug_info"), "ls.debug_info"),
+            ("/usr/bin/ls", section(".text"), "ls.text"),
+            ("/usr/bin/ls", section("__ex_table"), "ls.__ex_table"),
+        ] {
+            assert_eq!(download_name(member, &what), name);
+        }
+        for (name, expected) in [
+            ("main.c", "filename=\"main.c\""),
+            ("a b;c+d.rpm", "filename=\"a b;c+d.rpm\""),
+            ("na\u{ef}ve.c", "filename=\"na_ve.c\"; filename*=UTF-8''na%C3%AFve.c"),
+            ("a\"b.c", "filename=\"a_b.c\"; filename*=UTF-8''a%22b.c"),
+            ("100%25.c", "filename=\"100%25.c\"; filename*=UTF-8''100%2525.c"),
+            ("a\r\nb\\c/d\u{7f}\u{85}", "filename=\"a__b_c_d__\""),
+        ] {
+            assert_eq!(attachment(name), format!("attachment; {expected}"));
+        }
+    }
 
     #[test]
     fn ranges_are_read_as_the_rfc_says() {

@@ -5,6 +5,7 @@
 
 mod cache;
 mod checklist;
+mod downloads;
 mod foreign_sources;
 mod ima;
 mod llvm;

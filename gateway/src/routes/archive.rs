@@ -44,7 +44,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
         return error::undecided(false);
     };
     match opened {
-        Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), content_type),
+        Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), &name, content_type),
         Ok(Err(Failure::Absent(_))) => match elsewhere {
             Some(url) => HttpResponse::Found()
                 .insert_header((LOCATION, url.as_str()))

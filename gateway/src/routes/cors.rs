@@ -21,7 +21,7 @@ const SENT: HeaderValue = HeaderValue::from_static(
 /// What a page may read besides what it always may.
 const READ: HeaderValue = HeaderValue::from_static(
     "X-DEBUGINFOD-SIZE, X-DEBUGINFOD-FILE, X-DEBUGINFOD-ARCHIVE, X-DEBUGINFOD-IMASIGNATURE, X-Darkserver-Index, Accept-Ranges, \
-     Content-Length, Content-Range, ETag",
+     Content-Disposition, Content-Length, Content-Range, ETag",
 );
 /// How long a browser may keep the answer to a preflight, seconds; none keeps it longer.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");

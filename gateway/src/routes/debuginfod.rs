@@ -22,7 +22,7 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
     request.extensions_mut().insert(Asked(question.what.name()));
     let caller = caller(&request, &gateway.config);
     match gateway.answer(&question, &caller).await {
-        Ok(Some(Answer::File(found))) => Box::pin(deliver::file(&request, &gateway.files, found)).await,
+        Ok(Some(Answer::File(found))) => Box::pin(deliver::file(&request, &gateway.files, &question.what, found)).await,
         Ok(Some(Answer::Redirect(redirect))) => deliver::redirect(&request, redirect),
         // Absent for a question that went in a circle is not absent for everybody.
         Ok(None) if caller.hops >= gateway.config.federation.hops => error::absent_for_now(),
