@@ -28,7 +28,8 @@ Output:
 Exit codes:
   0  found
   1  no data: the server knows nothing, or its answer is not what was expected
-  2  network error, HTTP status error, or wrong usage
+  2  network error, HTTP status error, a configuration file that cannot be read, a word that is no
+     build-id (nothing is asked then), or wrong usage
   4  none of -i, -r, -p given
   5  no server: no configuration file, or no URL in it
 

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
 
@@ -16,6 +17,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// More than 100 000 records. Whatever is longer is no answer to a command line.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// How much of an error's body is read, and shown.
+const MAX_REASON_BYTES: usize = 16 << 10;
+const MAX_REASON_CHARS: usize = 300;
 
 /// What is escaped in a segment of a path: everything but unreserved characters (RFC 3986, section 2.3). Some proxies
 /// take a literal `+` for a blank.
@@ -81,7 +86,10 @@ impl Server {
     async fn body(&self, url: &Url) -> anyhow::Result<Vec<u8>> {
         let response = self.client.get(url.clone()).send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status();
-        ensure!(status.is_success(), "expected 200 OK, found {status}");
+        if !status.is_success() {
+            let reason = reason(response).await.map(|reason| format!(": {reason}")).unwrap_or_default();
+            bail!("expected 200 OK, found {status}{reason}");
+        }
         read(response).await.context("reading the answer")
     }
 }
@@ -93,6 +101,31 @@ async fn read(mut response: Response) -> anyhow::Result<Vec<u8>> {
         body.extend_from_slice(&bytes);
     }
     Ok(body)
+}
+
+/// The reason that a server states for an error status: the `error` of its JSON, or its plain text, in one line. Other types, as
+/// HTML, are pages for people.
+async fn reason(mut response: Response) -> Option<String> {
+    let content_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if !matches!(content_type.as_str(), "application/json" | "text/plain") {
+        return None;
+    }
+    let mut body = Vec::new();
+    // A body that breaks off is shown as far as it came.
+    while let Ok(Some(bytes)) = response.chunk().await {
+        body.extend_from_slice(&bytes);
+        if body.len() > MAX_REASON_BYTES {
+            body.truncate(MAX_REASON_BYTES);
+            break;
+        }
+    }
+    let text = match content_type.as_str() {
+        "text/plain" => String::from_utf8_lossy(&body).into_owned(),
+        _ => serde_json::from_slice::<Value>(&body).ok()?.get("error")?.as_str()?.to_owned(),
+    };
+    let printable: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON_CHARS).collect();
+    (!printable.is_empty()).then_some(printable)
 }
 
 fn encode(text: &str) -> String {

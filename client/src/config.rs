@@ -35,8 +35,10 @@ fn first_file(files: &[&Path]) -> Result<Url, Failure> {
                 let first_line = text.lines().next().unwrap_or_default();
                 return base_url(first_line).map_err(|error| Failure::NoServer(format!("first line of {name}: {error}")));
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(Failure::NoServer(format!("{name}: {error}"))),
+            Err(error) if error.kind() == ErrorKind::NotFound && !file.is_symlink() => {}
+            Err(error) => {
+                return Err(Failure::Local(format!("{name}: {error}; let its users read it, or use --server URL or {VARIABLE}")));
+            }
         }
     }
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
@@ -96,6 +98,22 @@ mod tests {
             let message = first_file(&[&here, &etc]).unwrap_err().to_string();
             assert!(message.contains("here: expected the server's URL"), "{message}");
         }
+    }
+
+    #[test]
+    fn file_that_cannot_be_read_is_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, etc) = (folder.path().join("here"), folder.path().join("etc"));
+        fs::write(&etc, "http://etc.example/\n").unwrap();
+        std::os::unix::fs::symlink("nowhere", &here).unwrap();
+        let failure = first_file(&[&here, &etc]).unwrap_err();
+        assert!(failure.to_string().contains("here: No such file"), "{failure}");
+        assert_eq!(failure.exit_code(), 2);
+        fs::remove_file(&here).unwrap();
+        fs::create_dir(&here).unwrap();
+        let failure = first_file(&[&here, &etc]).unwrap_err();
+        assert!(failure.to_string().contains("here: Is a directory"), "{failure}");
+        assert_eq!(failure.exit_code(), 2);
     }
 
     #[test]

@@ -12,9 +12,12 @@ pub(crate) enum Failure {
     /// The server could not be reached, or answered with an error status.
     #[error("{0}")]
     Unreachable(String),
-    /// This machine failed: standard input, standard output, or the HTTP client could not be used.
+    /// This machine failed: standard input, standard output, a configuration file or the HTTP client could not be used.
     #[error("{0}")]
     Local(String),
+    /// A word on the command line or on standard input is no build-id.
+    #[error("{0}")]
+    Usage(String),
     /// None of ids, rpm and package was given. The text is the original's.
     #[error("Please provide rpm or id details")]
     NoQuestion,
@@ -29,11 +32,11 @@ impl Failure {
         Failure::Local(format!("{:#}", error.into()))
     }
 
-    /// The exit code, the same as the original's. Wrong usage (2 as well) never gets here: clap exits with it.
+    /// The exit code, the same as the original's. Wrong options never get here: clap exits with 2.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Garbled(_) => NO_DATA,
-            Failure::Unreachable(_) | Failure::Local(_) => 2,
+            Failure::Unreachable(_) | Failure::Local(_) | Failure::Usage(_) => 2,
             Failure::NoQuestion => 4,
             Failure::NoServer(_) => 5,
         }

@@ -11,19 +11,32 @@ const IDS_BYTES_MAX: usize = 7600;
 
 const IDS_MAX: usize = 150;
 
+/// More than 100,000 lines of `eu-unstrip -n`.
+const MAX_INPUT_BYTES: u64 = 16 << 20;
+
+/// The most hex digits of a build-id, as libdebuginfod has them.
+const MAX_DIGITS: usize = 128;
+
+/// How much of a refused word a message shows.
+const SHOWN_CHARS: usize = 60;
+
 /// The build-ids that `words` of the command line stand for, in order, each once. "-" stands for those on standard input.
 ///
-/// They are not checked: what is no build-id is a question too, with the answer "nothing".
+/// Fails on the first word that is no build-id: it may be a secret, and stays on this machine.
 pub(crate) fn expand(words: Vec<String>) -> Result<Vec<String>, Failure> {
     let mut ids = Vec::new();
     for word in words {
         if word == "-" {
             let mut input = Vec::new();
-            io::stdin().lock().read_to_end(&mut input).map_err(Failure::local)?;
-            ids.extend(read_lines(&String::from_utf8_lossy(&input)));
+            let read = io::stdin().lock().take(MAX_INPUT_BYTES + 1).read_to_end(&mut input).map_err(Failure::local)?;
+            if read as u64 > MAX_INPUT_BYTES {
+                return Err(Failure::Usage(format!("standard input: expected at most {MAX_INPUT_BYTES} bytes, found more")));
+            }
+            ids.extend(read_lines(&String::from_utf8_lossy(&input))?);
         } else {
-            // The server would take the comma for a separator as well; here it has to be known, to count ids.
-            ids.extend(word.split(',').filter(|id| !id.is_empty()).map(String::from));
+            for id in word.split(',').filter(|id| !id.is_empty()) {
+                ids.push(checked(id, || "-i".to_string())?);
+            }
         }
     }
     // Not in one case: servers before this one's tell "AB" from "ab", and only one of them is known there.
@@ -32,16 +45,35 @@ pub(crate) fn expand(words: Vec<String>) -> Result<Vec<String>, Failure> {
     Ok(ids)
 }
 
-fn read_lines(input: &str) -> Vec<String> {
+fn read_lines(input: &str) -> Result<Vec<String>, Failure> {
     let mut ids = Vec::new();
-    for line in input.lines() {
-        let mut words = line.split_whitespace();
-        match (words.clone().next(), words.clone().nth(1)) {
-            (Some(first), Some(second)) if is_address_range(first) => ids.extend(id_of_module(second)),
-            _ => ids.extend(words.by_ref().flat_map(|word| word.split(',')).filter_map(id_of_module)),
+    for (line, number) in input.lines().zip(1..) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let words = match words[..] {
+            [first, second, ..] if is_address_range(first) => vec![second],
+            _ => words.into_iter().flat_map(|word| word.split(',')).collect(),
+        };
+        for id in words.into_iter().filter_map(id_of_module) {
+            ids.push(checked(id, || format!("standard input, line {number}"))?);
         }
     }
-    ids
+    Ok(ids)
+}
+
+/// A word that is a build-id; else an error that names the place it comes from.
+fn checked(word: &str, place: impl Fn() -> String) -> Result<String, Failure> {
+    let is_id = word.len() <= MAX_DIGITS && word.len().is_multiple_of(2) && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id {
+        return Ok(word.to_string());
+    }
+    let mut shown: String = word.chars().take(SHOWN_CHARS).collect();
+    if shown.len() < word.len() {
+        shown.push_str("...");
+    }
+    Err(Failure::Usage(format!(
+        "{}: expected a build-id (an even number of hex digits, at most {MAX_DIGITS}), found {shown:?}; nothing was asked",
+        place()
+    )))
 }
 
 /// The first column of `eu-unstrip -n`: START+SIZE, as in `0x400000+0x207000` and `0+0x3000`.
@@ -54,9 +86,9 @@ fn is_address_range(word: &str) -> bool {
 }
 
 /// The second column of `eu-unstrip -n`: BUILDID, BUILDID@ADDRESS, or "-" for a module without build-id.
-fn id_of_module(word: &str) -> Option<String> {
+fn id_of_module(word: &str) -> Option<&str> {
     let id = word.split('@').next().unwrap_or(word);
-    (!id.is_empty() && id != "-").then(|| id.to_string())
+    (!id.is_empty() && id != "-").then_some(id)
 }
 
 /// Splits ids, already as they stand in a URL, into lists that each fit into one request line.
@@ -87,7 +119,7 @@ mod tests {
 
     #[test]
     fn words_are_split_at_commas_and_asked_once() {
-        assert_eq!(expand(strings(&["b,a,", "a", "A", "c d", ","])).unwrap(), ["b", "a", "A", "c d"]);
+        assert_eq!(expand(strings(&["bb,aa,", "aa", "AA", ","])).unwrap(), ["bb", "aa", "AA"]);
     }
 
     #[test]
@@ -97,12 +129,30 @@ mod tests {
             0x7fff6e3ff000+0x1000 - . - linux-vdso.so.1\n\
             0+0x3000 420e9e4cc3a3cb9b1a1a2dd0dfea0bd4de0e2b4c /usr/lib64/libc.so.6 - libc.so.6\n";
         let ids = ["284376cdc1ffb19bafcf3aa3b2a1e0bc2b4dc4fe", "420e9e4cc3a3cb9b1a1a2dd0dfea0bd4de0e2b4c"];
-        assert_eq!(read_lines(input), ids);
+        assert_eq!(read_lines(input).unwrap(), ids);
     }
 
     #[test]
     fn other_lines_hold_one_or_several_ids() {
-        assert_eq!(read_lines("aa\r\n\n  bb\tcc,dd \n-\nee@0x10"), ["aa", "bb", "cc", "dd", "ee"]);
+        assert_eq!(read_lines("aa\r\n\n  bb\tcc,dd \n-\nee@0x10").unwrap(), ["aa", "bb", "cc", "dd", "ee"]);
+    }
+
+    #[test]
+    fn what_is_no_build_id_is_refused_with_its_place() {
+        let longest = "ab".repeat(64);
+        assert_eq!(expand(strings(&[&longest])).unwrap(), [longest.clone()]);
+        for word in ["a", "abc", "xy", "../x", "a b", "é", "ab\u{1b}", &format!("{longest}00")] {
+            let failure = expand(strings(&["aa", word])).unwrap_err();
+            assert!(failure.to_string().starts_with("-i: expected a build-id"), "{failure}");
+            assert!(failure.to_string().len() < 250 && !failure.to_string().contains('\u{1b}'), "{failure}");
+            assert_eq!(failure.exit_code(), 2);
+        }
+        let failure = read_lines("aa\n0+0x3000 - . - x\nbb root:x:0:0\n").unwrap_err();
+        assert!(
+            failure.to_string().starts_with("standard input, line 3: ") && failure.to_string().contains("\"root:x:0:0\""),
+            "{failure}"
+        );
+        assert!(read_lines("0+0x3000 root:x:0 /bin/x - x\n").is_err());
     }
 
     #[test]

@@ -143,15 +143,60 @@ fn json_without_data_is_printed_too() {
 #[test]
 fn repeated_ids_are_asked_before_earlier_ones() {
     let server = Server::answering("200 OK", RECORDS);
-    ask(&server, &["-i", "a", "b", "-r", "ignored", "--ids", "c", "d"]);
-    assert_eq!(server.paths(), ["/buildids/c,d,a,b"]);
+    ask(&server, &["-i", "aa", "bb", "-r", "ignored", "--ids", "cc", "dd"]);
+    assert_eq!(server.paths(), ["/buildids/cc,dd,aa,bb"]);
 }
 
 #[test]
-fn ids_are_sent_as_typed_where_a_path_can_hold_them() {
+fn ids_are_sent_as_typed() {
     let server = Server::answering("200 OK", "[]");
-    ask(&server, &["-i", "DEADBEEF", "a+b", "c d", "e/f"]);
-    assert_eq!(server.paths(), ["/buildids/DEADBEEF,a+b,c%20d,e%2Ff"]);
+    ask(&server, &["-i", "DEADBEEF", "deadbeef"]);
+    assert_eq!(server.paths(), ["/buildids/DEADBEEF,deadbeef"]);
+}
+
+#[test]
+fn what_is_no_build_id_reaches_no_server() {
+    let server = Server::answering("200 OK", RECORDS);
+    let passwords = format!("{APR}\nroot:x:0:0:root:/root:/bin/bash\n");
+    for (args, input, said) in [
+        (&["-i", APR, "secret"][..], "", "-i: expected a build-id (an even number of hex digits, at most 128), found \"secret\""),
+        (&["-i", "-"], passwords.as_str(), "standard input, line 2: expected a build-id"),
+        (&["-i", "-"], "0x400000+0x207000 secret@0x40024c /bin/a - a\n", "standard input, line 1: expected a build-id"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let run = run(darkclient(&folder).args(["--server", &server.url]).args(args).write_stdin(input));
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{args:?}");
+        assert!(run.stderr.starts_with(said), "{}", run.stderr);
+    }
+    assert!(server.paths().is_empty(), "{:?}", server.paths());
+}
+
+#[test]
+fn an_error_status_comes_with_the_servers_reason() {
+    let run_with = |content_type: &str, body: &str| {
+        let bytes = format!(
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let run = ask(&Server::start(move |_| Some(bytes.clone())), &["-i", APR]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{body}");
+        run.stderr
+    };
+    let said = |reason: &str| format!("expected 200 OK, found 503 Service Unavailable{reason}\n");
+    for (content_type, body, reason) in [
+        ("application/json", r#"{"error": "the index could not be asked"}"#, ": the index could not be asked"),
+        ("application/json; charset=utf-8", "{\"error\": \"a\\u001b[31m\\nb\"}", ": a [31m b"),
+        ("text/plain; charset=utf-8", "come back later\n", ": come back later"),
+        ("text/html", "<html>sorry</html>", ""),
+        ("application/json", "[{", ""),
+        ("application/json", "{\"error\": 5}", ""),
+        ("text/plain", "", ""),
+    ] {
+        let stderr = run_with(content_type, body);
+        assert!(stderr.ends_with(&said(reason)), "{body}: {stderr}");
+    }
+    let stderr = run_with("text/plain", &"x".repeat(1 << 20));
+    assert!(stderr.contains(&"x".repeat(300)) && stderr.len() < 600, "{}", stderr.len());
 }
 
 #[test]
@@ -220,17 +265,17 @@ fn one_failing_request_of_many_prints_nothing() {
 #[test]
 fn redirect_is_followed() {
     let server = Server::start(|path| {
-        let moved = "HTTP/1.1 302 Found\r\nLocation: /darkserver/buildids/a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let moved = "HTTP/1.1 302 Found\r\nLocation: /darkserver/buildids/aa\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         Some(if path.starts_with("/darkserver") { response("200 OK", RECORDS) } else { moved.to_string() })
     });
-    let run = ask(&server, &["-i", "a"]);
+    let run = ask(&server, &["-i", "aa"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), RECORD_LINES));
 }
 
 #[test]
 fn empty_list_or_object_exits_1_silently() {
     for (body, option) in [("[]", "-i"), ("{}", "-i"), ("[]", "-r"), ("{}", "-p"), (r#"{"error": "rpm not found"}"#, "-p")] {
-        let run = ask(&Server::answering("200 OK", body), &[option, "x"]);
+        let run = ask(&Server::answering("200 OK", body), &[option, "abcd"]);
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(1), "", ""), "{option} {body}");
     }
 }
@@ -238,16 +283,16 @@ fn empty_list_or_object_exits_1_silently() {
 #[test]
 fn answer_that_is_not_json_exits_1_with_a_message() {
     for body in ["<html>login</html>", "", "[{"] {
-        let run = ask(&Server::answering("200 OK", body), &["-i", "x"]);
+        let run = ask(&Server::answering("200 OK", body), &["-i", "abcd"]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{body}");
-        assert!(run.stderr.contains("/buildids/x: expected JSON"), "{}", run.stderr);
+        assert!(run.stderr.contains("/buildids/abcd: expected JSON"), "{}", run.stderr);
     }
 }
 
 #[test]
 fn http_error_status_exits_2() {
     for status in ["400 Bad Request", "404 Not Found", "414 URI Too Long", "500 Internal Server Error", "304 Not Modified"] {
-        let run = ask(&Server::answering(status, "[]"), &["-i", "x"]);
+        let run = ask(&Server::answering(status, "[]"), &["-i", "abcd"]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{status}");
         assert!(run.stderr.contains(&format!("expected 200 OK, found {}", &status[..3])), "{}", run.stderr);
     }
@@ -257,7 +302,7 @@ fn http_error_status_exits_2() {
 fn unreachable_server_exits_2() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let folder = TempDir::new().unwrap();
-    let run = run(darkclient(&folder).args(["--server", &format!("http://127.0.0.1:{port}"), "-i", "x"]));
+    let run = run(darkclient(&folder).args(["--server", &format!("http://127.0.0.1:{port}"), "-i", "abcd"]));
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
     assert!(run.stderr.contains("Connection refused"), "{}", run.stderr);
 }
@@ -275,7 +320,7 @@ fn http_server_is_asked_without_ca_certificates() {
 #[test]
 fn answer_that_breaks_off_exits_2() {
     let server = Server::start(|_| Some("HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n[]".to_string()));
-    let run = ask(&server, &["-i", "x"]);
+    let run = ask(&server, &["-i", "abcd"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
 }
 
@@ -283,7 +328,7 @@ fn answer_that_breaks_off_exits_2() {
 fn server_that_hangs_exits_2_after_the_timeout() {
     let server = Server::start(|_| None);
     let start = Instant::now();
-    let run = ask(&server, &["--timeout", "0.3", "-i", "x"]);
+    let run = ask(&server, &["--timeout", "0.3", "-i", "abcd"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
     assert!(run.stderr.contains("timed out"), "{}", run.stderr);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
@@ -291,7 +336,7 @@ fn server_that_hangs_exits_2_after_the_timeout() {
 
 #[test]
 fn wrong_usage_exits_2() {
-    for args in [&["--nonsense"][..], &["-i"], &["-r"], &["stray"], &["--server", "nonsense", "-i", "x"]] {
+    for args in [&["--nonsense"][..], &["-i"], &["-r"], &["stray"], &["--server", "nonsense", "-i", "abcd"]] {
         let run = run(darkclient(&TempDir::new().unwrap()).args(args));
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{args:?}");
         assert!(run.stderr.contains("Usage") || run.stderr.contains("--help"), "{}", run.stderr);
@@ -312,7 +357,7 @@ fn no_configuration_file_exits_5() {
         assert!(std::env::var_os("CI").is_none(), "must not be skipped in CI");
         return;
     }
-    let run = run(darkclient(&TempDir::new().unwrap()).args(["-i", "x"]));
+    let run = run(darkclient(&TempDir::new().unwrap()).args(["-i", "abcd"]));
     assert_eq!((run.code, run.stdout.as_str()), (Some(5), ""));
     assert!(run.stderr.contains("./darkclient.conf or /etc/darkclient.conf"), "{}", run.stderr);
 }
@@ -334,7 +379,7 @@ fn file_without_a_url_exits_5() {
     for text in ["", "\nhttp://second.example\n", "darkserver.example.org\n"] {
         let folder = TempDir::new().unwrap();
         fs::write(folder.path().join("darkclient.conf"), text).unwrap();
-        let run = run(darkclient(&folder).args(["-i", "x"]));
+        let run = run(darkclient(&folder).args(["-i", "abcd"]));
         assert_eq!((run.code, run.stdout.as_str()), (Some(5), ""), "{text:?}");
         assert!(run.stderr.starts_with("first line of ./darkclient.conf: expected the server's URL"), "{}", run.stderr);
     }
@@ -347,15 +392,15 @@ fn option_wins_over_environment_and_environment_over_file() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("darkclient.conf"), &file.url).unwrap();
 
-    run(darkclient(&folder).env("DARKSERVER_URL", &environment.url).args(["--server", &option.url, "-i", "x"]));
-    run(darkclient(&folder).env("DARKSERVER_URL", &environment.url).args(["-i", "x"]));
-    run(darkclient(&folder).env("DARKSERVER_URL", "").args(["-i", "x"]));
+    run(darkclient(&folder).env("DARKSERVER_URL", &environment.url).args(["--server", &option.url, "-i", "abcd"]));
+    run(darkclient(&folder).env("DARKSERVER_URL", &environment.url).args(["-i", "abcd"]));
+    run(darkclient(&folder).env("DARKSERVER_URL", "").args(["-i", "abcd"]));
     assert_eq!(servers.each_ref().map(|server| server.paths().len()), [1, 1, 1]);
 }
 
 #[test]
 fn environment_without_a_url_exits_5() {
-    let run = run(darkclient(&TempDir::new().unwrap()).env("DARKSERVER_URL", "nonsense").args(["-i", "x"]));
+    let run = run(darkclient(&TempDir::new().unwrap()).env("DARKSERVER_URL", "nonsense").args(["-i", "abcd"]));
     assert_eq!((run.code, run.stdout.as_str()), (Some(5), ""));
     assert!(run.stderr.contains("DARKSERVER_URL"), "{}", run.stderr);
 }
