@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -396,4 +396,40 @@ fn malformed_questions_say_what_was_expected() {
     }
     let absent = gateway.get("/buildid/aa11/debuginfo");
     assert_eq!((absent.status, absent.text().as_str()), (404, "not found\n"));
+}
+
+/// A directory in the place of a file, which no user can read; and where the tests do not run as root, a file of mode 0.
+#[test]
+fn a_default_configuration_file_that_cannot_be_read_ends_every_program_with_status_2() {
+    let is_root = rustix::process::geteuid().is_root();
+    for (name, arguments, file) in [
+        ("darkserver", ["--listen", "127.0.0.1:1"], "gateway.toml"),
+        ("darkserver", ["--listen", "127.0.0.1:1"], "darkserverweb.conf"),
+        ("darkserver", ["--listen", "127.0.0.1:1"], "darkweb.cfg"),
+        ("darkserver-import", ["store", "list"], "indexer.toml"),
+        ("darkserver-import", ["store", "list"], "darkserver.conf"),
+        ("darkserver-import", ["store", "list"], "darkjobworker.conf"),
+        ("darkclient", ["-i", "aabb"], "darkclient.conf"),
+    ] {
+        for is_directory in [true, false] {
+            if !is_directory && is_root {
+                continue;
+            }
+            let etc = tempfile::tempdir().unwrap();
+            let path = etc.path().join(file);
+            if is_directory {
+                fs::create_dir(&path).unwrap();
+            } else {
+                fs::write(&path, "").unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+            }
+            let mut command = Command::new(program(name));
+            command.env_clear().env("DARKSERVER_ETC", etc.path()).current_dir(etc.path()).args(arguments);
+            let output = run(&mut command, "the workspace");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{name}, {file}: {said}");
+            let cause = if is_directory { "Is a directory" } else { "Permission denied" };
+            assert!(said.contains(file) && said.contains(cause), "{name}: {said}");
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! What the gateway is told: flag, environment, own file, the original's files, default, in this order of precedence. The tables of the
 //! own file are in [`tables`].
 
+mod forms;
 mod tables;
 
 use std::env;
+use std::fs;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -60,9 +63,12 @@ struct File {
     unix_mode: Option<String>,
     tls: Tls,
     cors: Cors,
+    #[serde(deserialize_with = "forms::url")]
     public_url: Option<Url>,
     cache_dir: Option<PathBuf>,
+    #[serde(deserialize_with = "forms::size")]
     cache_size: Option<ByteSize>,
+    #[serde(deserialize_with = "forms::networks")]
     trusted_proxies: Vec<IpNet>,
     log_format: Option<LogFormat>,
     connections: Connections,
@@ -153,16 +159,28 @@ impl Config {
 }
 
 impl File {
-    /// Reads the named file, or `gateway.toml` of the folder if it is there.
+    /// Reads the named file, or `gateway.toml` of the directory if there is one.
+    ///
+    /// # Errors
+    /// If the named file is not there, or a file that is there cannot be read or understood.
     fn read(named: Option<&Path>, folder: &Path) -> Result<Self> {
         let usual = folder.join("gateway.toml");
         let path = named.unwrap_or(&usual);
-        let source = config::File::from(path).format(config::FileFormat::Toml).required(named.is_some());
+        let wrong = |found: String| anyhow!("configuration file {}: {found}", path.display());
+        // A link that leads nowhere is there.
+        let is_absent = || matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
+        if named.is_none() && is_absent() {
+            return Ok(Self::default());
+        }
+        let text = fs::read_to_string(path).map_err(|error| match named {
+            Some(_) => wrong(error.to_string()),
+            None => wrong(format!("{error}; let the gateway's user read it, or name another file with --config")),
+        })?;
         config::Config::builder()
-            .add_source(source)
+            .add_source(config::File::from_str(&text, config::FileFormat::Toml))
             .build()
             .and_then(config::Config::try_deserialize)
-            .map_err(|error| anyhow!("configuration file {}: {}", path.display(), without_secrets(&error)))
+            .map_err(|error| wrong(without_secrets(&error)))
     }
 }
 
@@ -251,6 +269,62 @@ mod tests {
         std::fs::write(folder.path().join("gateway.toml"), "lisen = \"127.0.0.1:1\"\n").unwrap();
         let error = format!("{:#}", File::read(None, folder.path()).unwrap_err());
         assert!(error.contains("lisen") && error.contains("gateway.toml"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_there_and_cannot_be_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(File::read(None, folder.path()).is_ok());
+        let path = folder.path().join("gateway.toml");
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let error = File::read(None, folder.path()).unwrap_err().to_string();
+        assert!(error.contains("gateway.toml: No such file"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let error = File::read(None, folder.path()).unwrap_err().to_string();
+        assert!(error.contains("gateway.toml: Is a directory") && error.contains("--config"), "{error}");
+    }
+
+    #[test]
+    fn values_of_another_form_are_told_with_the_form_that_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.toml");
+        for (text, key, said) in [
+            (
+                "trusted_proxies = [\"10.0.0.0\"]",
+                "trusted_proxies",
+                "expected a network like 10.0.0.0/8, or one address as 10.0.0.0/32, found `10.0.0.0`",
+            ),
+            (
+                "trusted_proxies = [\"::1\"]",
+                "trusted_proxies",
+                "expected a network like 10.0.0.0/8, or one address as ::1/128, found `::1`",
+            ),
+            (
+                "trusted_proxies = [\"proxy.example.org\"]",
+                "trusted_proxies",
+                "expected a network like 10.0.0.0/8 or fd00::/8, found `proxy.example.org`",
+            ),
+            ("log_format = \"JSON\"", "log_format", "expected `text` or `json`, found `JSON`"),
+            ("[federation]\nunknown = \"504\"", "unknown", "expected `auto`, `reset` or `503`, found `504`"),
+            ("[federation]\nprefer = \"none\"", "prefer", "expected `extract` or `redirect`, found `none`"),
+            ("[limits]\nabandoned = \"keep\"", "abandoned", "expected `finish` or `drop`, found `keep`"),
+            ("[federation]\nbudget = \"4\"", "budget", "expected a duration like 4s, 300ms or 1d, found `4`"),
+            ("cache_size = \"ten\"", "cache_size", "expected a size like 10GiB or 500MB, found `ten`"),
+            ("[neighbours]\nbytes = \"ten\"", "bytes", "expected a size like 10GiB or 500MB, found `ten`"),
+            ("public_url = \"gateway.example.org\"", "public_url", "expected an http or https URL, found none"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = format!("{:#}", File::read(Some(&path), folder.path()).unwrap_err());
+            assert!(error.contains(said) && error.contains(key), "{text}: {error}");
+        }
+        let text = "trusted_proxies = [\"10.0.0.1/32\", \"fd00::/8\"]\nlog_format = \"json\"\ncache_size = 5000\n\
+                    [federation]\nunknown = 503\n[index]\nhit_ttl = \"1m 30s\"";
+        std::fs::write(&path, text).unwrap();
+        let file = File::read(Some(&path), folder.path()).unwrap();
+        assert_eq!((file.trusted_proxies.len(), file.log_format), (2, Some(LogFormat::Json)));
+        assert_eq!((file.cache_size, file.federation.unknown), (Some(ByteSize(5000)), Unknown::Status));
+        assert_eq!(file.index.hit_ttl, Duration::from_secs(90));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which database: the option, the environment, the own file, the original's files, or the default.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, File, FileFormat};
@@ -40,10 +41,13 @@ pub(crate) fn configured_database(common: &Common) -> Result<Option<DatabaseUrl>
 }
 
 fn read(path: &PathBuf, must_exist: bool) -> Result<Option<DatabaseUrl>> {
-    if !must_exist && matches!(path.try_exists(), Ok(false)) {
+    // A link that leads nowhere is there.
+    let is_absent = || matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
+    if !must_exist && is_absent() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    let cure = if must_exist { "" } else { "; let the importer's user read it, or name another file with --config" };
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}{cure}", path.display())))?;
     let settings: Settings = Config::builder()
         .add_source(File::from_str(&text, FileFormat::Toml))
         .build()

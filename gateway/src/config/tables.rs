@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use bytesize::ByteSize;
+use clap::ValueEnum;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::http_url;
+use super::{forms, http_url};
 
 /// The shortest and the longest time for a decision; a client gives up after 90 s.
 const BUDGETS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
@@ -50,10 +51,10 @@ pub(crate) struct Cors {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Connections {
     /// How long the head of a request may take: from the connection on, later from its first byte on.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "forms::duration")]
     pub(crate) head_timeout: Duration,
     /// How long a connection may go on without a request.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "forms::duration")]
     pub(crate) idle_timeout: Duration,
     /// How many there may be at once; by default what the limit of descriptors allows.
     pub(crate) most: Option<usize>,
@@ -72,8 +73,7 @@ pub(crate) struct Limits {
 }
 
 /// What becomes of an extraction that nobody waits for any more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Abandoned {
     /// It goes on: clients that lost patience come back.
     #[default]
@@ -87,9 +87,10 @@ pub(crate) enum Abandoned {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Neighbours {
     /// How many bytes an extraction keeps besides its member; none for 0.
+    #[serde(deserialize_with = "forms::bytes")]
     pub(crate) bytes: ByteSize,
     /// How long it goes on behind its member.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "forms::duration")]
     pub(crate) after: Duration,
 }
 
@@ -98,13 +99,13 @@ pub(crate) struct Neighbours {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Index {
     /// How long a found build-id is answered from memory.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "forms::duration")]
     pub(crate) hit_ttl: Duration,
     /// How long an absent build-id is; at most 2 s.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "forms::duration")]
     pub(crate) miss_ttl: Duration,
     /// How long a found build-id is kept for times when the database is away.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "forms::duration")]
     pub(crate) away_ttl: Duration,
     /// How many build-ids are kept in memory.
     pub(crate) entries: u64,
@@ -132,7 +133,7 @@ pub(crate) struct Federation {
     /// What to do with a question that could not be decided.
     pub(crate) unknown: Unknown,
     /// How long a decision may take.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "forms::duration")]
     pub(crate) budget: Duration,
     /// How many servers a question may have passed.
     pub(crate) hops: usize,
@@ -145,15 +146,14 @@ pub(crate) struct Federation {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Metadata {
     /// How long an answer may take.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "forms::duration")]
     pub(crate) budget: Duration,
     /// The most files of an answer.
     pub(crate) results: usize,
 }
 
 /// What to do with an id that an upstream has and that could be extracted here as well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Prefer {
     /// Serve it from here.
     #[default]
@@ -163,8 +163,7 @@ pub(crate) enum Prefer {
 }
 
 /// How an undecided question on a debuginfod path is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Unknown {
     /// Reset on direct HTTP/1.1 and, where nobody else is hit, on direct HTTP/2 through TLS; else 503.
     #[default]
@@ -172,7 +171,7 @@ pub(crate) enum Unknown {
     /// Always reset the connection (on HTTP/2 all streams of it).
     Reset,
     /// Always 503.
-    #[serde(rename = "503")]
+    #[value(name = "503")]
     Status,
 }
 

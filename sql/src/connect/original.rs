@@ -59,7 +59,8 @@ impl Settings {
     fn read(path: PathBuf, section: &'static str) -> Result<Option<Self>> {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            // A link that leads nowhere is there.
+            Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => return Ok(None),
             Err(source) => return Err(Error::File { path, source }),
         };
         match parse(&text, section) {
@@ -85,6 +86,10 @@ impl Settings {
                 return Err(self.refuse(&expected, "none".into()));
             }
         }
+        if let Some((address, port)) = host_and_port(&host) {
+            let expected = format!("host = {address} and port = {port}: the port is a key of its own");
+            return Err(self.refuse(&expected, format!("host = {host}")));
+        }
         let port = match self.value("port")?.as_str() {
             "" => None,
             port => Some(port.parse().map_err(|_| self.refuse("port = 1 to 65535", format!("port = {port}")))?),
@@ -106,6 +111,17 @@ impl Settings {
     fn refuse(&self, expected: &str, found: String) -> Error {
         Error::Configuration { path: self.path.clone(), expected: expected.into(), found }
     }
+}
+
+/// The two parts of `host:port` and `[address]:port`; `None` for a name or an address alone.
+fn host_and_port(host: &str) -> Option<(&str, &str)> {
+    let (address, port) = host.rsplit_once(':')?;
+    let address = match address.strip_prefix('[').and_then(|address| address.strip_suffix(']')) {
+        Some(address) => address,
+        None if address.contains(':') => return None,
+        None => address,
+    };
+    Some((address, port))
 }
 
 /// Reads one section. `Ok(None)` if it is not there; `Err` is the number of a line that is neither section, setting nor comment.
@@ -227,6 +243,14 @@ mod tests {
         for (text, said) in [
             ("[darkserver]\nhost=h\nuser=\npassword=secret\ndatabase=d\n", "a value for user in [darkserver]"),
             ("[darkserver]\nhost=h\nuser=u\npassword=secret\ndatabase=d\nport=x\n", "found port = x"),
+            (
+                "[darkserver]\nhost=127.0.0.1:13306\nuser=u\npassword=secret\ndatabase=d\n",
+                "expected host = 127.0.0.1 and port = 13306: the port is a key of its own, found host = 127.0.0.1:13306",
+            ),
+            (
+                "[darkserver]\nhost=[::1]:13306\nuser=u\npassword=secret\ndatabase=d\n",
+                "expected host = ::1 and port = 13306: the port is a key of its own, found host = [::1]:13306",
+            ),
             ("[darkserver]\nhost=h\nsecret\n", "line 3"),
             ("secret=1\n", "line 1"),
             ("[darkserver]\nhost=h\nuser=u\ndatabase=d\npassword=secret%(x)s\n", "password with its percent signs doubled"),

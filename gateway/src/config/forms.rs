@@ -1,0 +1,76 @@
+//! The forms of values in the gateway's own file: each error states the form that is expected, and the value that was found.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::ValueEnum;
+use ipnet::IpNet;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use super::http_url;
+use super::tables::{Abandoned, Prefer, Unknown};
+use crate::logging::LogFormat;
+
+/// Reads a name of an enum with the names that flags have.
+fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<T, D::Error> {
+    let text = String::deserialize(value)?;
+    T::from_str(&text, false).map_err(|_| {
+        let names = T::value_variants().iter().filter_map(|variant| variant.to_possible_value());
+        let names: Vec<String> = names.map(|value| format!("`{}`", value.get_name())).collect();
+        let (last, others) = names.split_last().map_or(("", [].as_slice()), |(last, others)| (last, others));
+        expected(&format!("{} or {last}", others.join(", ")), &text)
+    })
+}
+
+macro_rules! by_name {
+    ($($type:ty),*) => {
+        $(impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+                name(value)
+            }
+        })*
+    };
+}
+by_name!(Abandoned, LogFormat, Prefer, Unknown);
+
+/// Reads networks in CIDR notation. A single address is refused: `10.0.0.0` may be meant as a network or as a host.
+pub(super) fn networks<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: &String| {
+        text.parse().map_err(|_| match text.parse() {
+            Ok(IpAddr::V4(_)) => expected(&format!("a network like 10.0.0.0/8, or one address as {text}/32"), text),
+            Ok(IpAddr::V6(_)) => expected(&format!("a network like 10.0.0.0/8, or one address as {text}/128"), text),
+            Err(_) => expected("a network like 10.0.0.0/8 or fd00::/8", text),
+        })
+    };
+    Vec::<String>::deserialize(list)?.iter().map(network).collect()
+}
+
+/// Reads a duration in the words of humantime: `1m 30s`.
+pub(super) fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(value)?;
+    humantime::parse_duration(&text).map_err(|_| expected("a duration like 4s, 300ms or 1d", &text))
+}
+
+/// Reads a number of bytes with or without a unit.
+pub(super) fn bytes<'de, D: Deserializer<'de>>(value: D) -> Result<ByteSize, D::Error> {
+    let text = String::deserialize(value)?;
+    ByteSize::from_str(&text).map_err(|_| expected("a size like 10GiB or 500MB", &text))
+}
+
+/// [`bytes`], where a default depends on others.
+pub(super) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<ByteSize>, D::Error> {
+    bytes(value).map(Some)
+}
+
+/// Reads an http or https URL. An error does not show it: it can hold a password.
+pub(super) fn url<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Url>, D::Error> {
+    http_url(&String::deserialize(value)?).map(Some).map_err(|error| D::Error::custom(format!("{error:#}")))
+}
+
+fn expected<E: Error>(form: &str, found: &str) -> E {
+    E::custom(format!("expected {form}, found `{}`", found.chars().take(200).collect::<String>()))
+}
