@@ -73,12 +73,13 @@ impl Dialect for MySql {
     const SAME_WRITER: &'static str = " on duplicate key update sequence = sequence + 1";
 }
 
-/// What a MySQL connection of a writer sets: a value that does not fit is an error and never shortened, and a reader's gaps are
-/// not locked, which would make parallel writers collide.
-pub(crate) const MYSQL_WRITER: [&str; 2] = [
-    "set session sql_mode = concat(@@session.sql_mode, ',STRICT_ALL_TABLES')",
-    "set session transaction isolation level read committed",
-];
+/// Set by a MySQL connection of a writer: a value that does not fit is an error and never shortened.
+pub(crate) const MYSQL_STRICT: &str = "set session sql_mode = concat(@@session.sql_mode, ',STRICT_ALL_TABLES')";
+/// The isolation of a writer: a reader's gaps are not locked, which would make parallel writers collide.
+pub(crate) const MYSQL_READ_COMMITTED: &str = "set session transaction isolation level read committed";
+/// The isolation of a writer where `binlog_format` is `STATEMENT`: InnoDB refuses to write there under `READ COMMITTED` (error 1665).
+/// Transactions rely on reading what others committed last, which `REPEATABLE READ` would not show; here their reads lock it.
+pub(crate) const MYSQL_SERIALIZABLE: &str = "set session transaction isolation level serializable";
 
 /// When the way to a writer vanishes in the middle of a transaction, the server keeps its locks until it notices, which takes hours: the
 /// same writer, on its next connection, would wait for itself. MariaDB ends transactions that stand still; it does not know MySQL's way.

@@ -102,11 +102,26 @@ pub(crate) fn mysql(url: &DatabaseUrl, access: Access, patience: Duration) -> Re
     })
 }
 
+/// True if the server writes the statements of this connection into its binary log. A server that does not state it has no such log.
+async fn writes_statement_log(connection: &mut MySqlConnection) -> sqlx::Result<bool> {
+    const VARIABLES: &str = "show variables where variable_name in ('log_bin', 'sql_log_bin', 'binlog_format')";
+    // As bytes: some servers give the values as texts, others as binary strings.
+    let variables: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(VARIABLES).fetch_all(connection).await?;
+    let is = |name: &str, value: &str| {
+        let same = |found: &[u8], text: &str| found.eq_ignore_ascii_case(text.as_bytes());
+        variables.iter().any(|(found, is)| same(found, name) && same(is, value))
+    };
+    Ok(is("log_bin", "ON") && is("binlog_format", "STATEMENT") && !is("sql_log_bin", "OFF"))
+}
+
 /// What a new connection of a writer is told.
 async fn prepare_to_write(connection: &mut MySqlConnection) -> sqlx::Result<()> {
-    for statement in dialect::MYSQL_WRITER {
-        sqlx::raw_sql(statement).execute(&mut *connection).await?;
-    }
+    sqlx::raw_sql(dialect::MYSQL_STRICT).execute(&mut *connection).await?;
+    let isolation = match writes_statement_log(connection).await? {
+        true => dialect::MYSQL_SERIALIZABLE,
+        false => dialect::MYSQL_READ_COMMITTED,
+    };
+    sqlx::raw_sql(isolation).execute(&mut *connection).await?;
     if sqlx::raw_sql(dialect::MARIADB_END_IDLE_TRANSACTIONS).execute(&mut *connection).await.is_err() {
         sqlx::raw_sql(dialect::MYSQL_END_IDLE_CONNECTIONS).execute(&mut *connection).await?;
     }
@@ -114,12 +129,24 @@ async fn prepare_to_write(connection: &mut MySqlConnection) -> sqlx::Result<()> 
     Ok(())
 }
 
-/// May the pool's file be written, or read at least? SQLite would open a file that is read-only nevertheless, and leave read-only
-/// files beside it, which keep every later writer out.
+/// May the pool's file be written, or read at least, or be made in its directory? SQLite would open a file that is read-only
+/// nevertheless, and leave read-only files beside it, which keep every later writer out.
 pub(crate) fn may_open(pool: &SqlitePool, writes: bool) -> io::Result<()> {
-    match File::options().write(writes).read(true).open(pool.connect_options().get_filename()) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    let options = pool.connect_options();
+    let path = options.get_filename();
+    match File::options().write(writes).read(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => match path.parent() {
+            Some(directory) if !directory.as_os_str().is_empty() => match directory.metadata() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(io::Error::new(
+                    error.kind(),
+                    format!("expected a file in an existing directory, found no directory {}: {error}", directory.display()),
+                )),
+            },
+            _ => Ok(()),
+        },
+        Err(error) => Err(error),
     }
 }
 

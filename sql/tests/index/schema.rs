@@ -288,3 +288,34 @@ fn a_database_that_is_down_is_an_error_within_the_time_of_a_reader_and_works_whe
         reader.check_schema().await.unwrap();
     });
 }
+
+/// InnoDB refuses to write such a log under READ COMMITTED (error 1665).
+#[test]
+fn a_server_that_logs_statements_is_migrated_and_written_to() {
+    run(async {
+        let server = compat_tests::mariadb::MariaDb::start_with(&["--log-bin=log", "--binlog-format=STATEMENT", "--server-id=1"]);
+        server.create_database("logged");
+        let url: DatabaseUrl = server.url("logged").parse().unwrap();
+        let index = Index::open(&url, Access::ReadWrite).unwrap();
+        assert_eq!(index.migrate().await.unwrap().applied, [1]);
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        // Writers that meet: each brings packages of its own, and ones that others bring, too.
+        let write = async |number: u32| {
+            let index = Index::open(&url, Access::ReadWrite).unwrap();
+            for round in 0..8 {
+                let names = [format!("own{number}x{round}-1-1.x86_64"), format!("shared{round}-1-1.x86_64")];
+                let batch: Vec<_> = names.iter().map(|name| simple(&mirror, name)).collect();
+                index.insert("test", &batch).await.unwrap();
+            }
+        };
+        tokio::join!(write(0), write(1), write(2), write(3));
+        let count = |of: &str| server.sql(&format!("select count(*) from logged.{of}"));
+        assert_eq!((count("packages"), count("artifacts"), count("locations")), ("40\n".into(), "40\n".into(), "40\n".into()));
+        assert_eq!(server.sql("select sequence from logged.writers"), "32\n");
+        assert_eq!(server.sql("select count(*) from logged.changes c where total <> (select sum(length(build_ids)) from logged.changes d where d.sequence <= c.sequence)"), "0\n");
+        index.remove_store("m").await.unwrap();
+        assert_eq!(count("locations"), "0\n");
+        let isolation = "select @@session.tx_isolation";
+        assert_eq!(server.sql(isolation), "REPEATABLE-READ\n", "only writers' sessions are changed");
+    });
+}
