@@ -94,11 +94,16 @@ async fn migrate(common: &Common) -> Result<ExitCode> {
     index.reach().await?;
     let migration = index.migrate().await?;
     if common.json {
-        print(&serde_json::json!({ "database": database.to_string(), "applied": migration.applied, "notes": migration.notes }))?;
+        let sql::Migration { applied, views, notes } = &migration;
+        print(&serde_json::json!({ "database": database.to_string(), "applied": applied, "views": views, "notes": notes }))?;
     } else {
-        match migration.applied.as_slice() {
-            [] => print(&format_args!("{database}: the schema is up to date"))?,
-            applied => {
+        match (migration.applied.as_slice(), migration.views.as_slice()) {
+            ([], []) => print(&format_args!("{database}: the schema is up to date"))?,
+            ([], views) => {
+                let views = views.join(", ");
+                print(&format_args!("{database}: the tables are up to date; made views that were missing or differed: {views}"))?;
+            }
+            (applied, _) => {
                 let applied: Vec<String> = applied.iter().map(i64::to_string).collect();
                 print(&format_args!("{database}: applied schema version {}", applied.join(", ")))?;
             }

@@ -45,6 +45,8 @@ struct Version {
 pub struct Migration {
     /// Versions of the schema that were applied, in order. Empty if there was nothing to do.
     pub applied: Vec<i64>,
+    /// Views that were made: they were missing, or had another definition.
+    pub views: Vec<String>,
     /// What the operator should know: a table that stands where a view would, a view that could not be made.
     pub notes: Vec<String>,
 }
@@ -86,11 +88,11 @@ impl Index {
         }
         let is_new = |version: &i64| before.iter().all(|held| held.version != *version || !held.success);
         let applied = self.versions().await?.into_iter().map(|version| version.version).filter(is_new).collect();
-        let notes = match &self.db {
-            Db::Sqlite(_) => Vec::new(),
+        let (views, notes) = match &self.db {
+            Db::Sqlite(_) => (Vec::new(), Vec::new()),
             Db::MySql(pool) => views::make(pool).await.map_err(|source| self.error("making views", source))?,
         };
-        Ok(Migration { applied, notes })
+        Ok(Migration { applied, views, notes })
     }
 
     /// Is the schema the one that this program was made for? Needs SELECT alone.

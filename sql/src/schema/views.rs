@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use sqlx::MySqlPool;
+use sqlx::{AssertSqlSafe, MySqlPool};
 
 /// The views: name, SQL.
 const VIEWS: [(&str, &str); 2] = [
@@ -20,29 +20,68 @@ fn note(name: &str) -> String {
     )
 }
 
-/// Makes the views, and tells which ones it did not make.
-pub(crate) async fn make(pool: &MySqlPool) -> sqlx::Result<Vec<String>> {
-    let mut notes = Vec::new();
+/// Makes the views, and returns those that were missing or had another definition, and notes on those that it did not make.
+pub(crate) async fn make(pool: &MySqlPool) -> sqlx::Result<(Vec<String>, Vec<String>)> {
+    let (mut made, mut notes) = (Vec::new(), Vec::new());
     for (name, sql) in VIEWS {
-        let tables: i64 = sqlx::query_scalar(
-            "select count(*) from information_schema.tables \
-             where table_schema = database() and table_name = ? and table_type <> 'VIEW'",
-        )
-        .bind(name)
-        .fetch_one(pool)
-        .await?;
-        if tables > 0 {
+        let is_table = is_table(pool, name).await?;
+        if is_table && !is_placeholder(pool, name).await? {
             notes.push(note(name));
             continue;
         }
-        match sqlx::raw_sql(sql).execute(pool).await {
-            Ok(_) => {}
+        let replaced = async {
+            if is_table {
+                sqlx::raw_sql(AssertSqlSafe(format!("drop table {name}"))).execute(pool).await?;
+            }
+            let before = definition(pool, name).await?;
+            sqlx::raw_sql(sql).execute(pool).await?;
+            Ok(before != definition(pool, name).await?)
+        };
+        match replaced.await {
+            Ok(true) => made.push(name.to_owned()),
+            Ok(false) => {}
             // A right or a feature that is missing: only old SQL users miss the view.
             Err(sqlx::Error::Database(error)) => notes.push(format!("view {name} could not be made: {error}")),
             Err(error) => return Err(error),
         }
     }
-    Ok(notes)
+    Ok((made, notes))
+}
+
+/// True if a table has this name, and no view.
+async fn is_table(pool: &MySqlPool, name: &str) -> sqlx::Result<bool> {
+    let tables: i64 = sqlx::query_scalar(
+        "select count(*) from information_schema.tables \
+         where table_schema = database() and table_name = ? and table_type <> 'VIEW'",
+    )
+    .bind(name)
+    .fetch_one(pool)
+    .await?;
+    Ok(tables > 0)
+}
+
+/// True if a table is what a dump makes in the place of a view until it comes to the view itself: every column is a `tinyint`, and no
+/// key is there. An old darkserver's table has texts and a primary key.
+async fn is_placeholder(pool: &MySqlPool, name: &str) -> sqlx::Result<bool> {
+    let columns: i64 = sqlx::query_scalar(
+        "select count(*) from information_schema.columns where table_schema = database() and table_name = ? \
+         and not (data_type = 'tinyint' and column_key = '')",
+    )
+    .bind(name)
+    .fetch_one(pool)
+    .await?;
+    Ok(columns == 0)
+}
+
+/// The definition of a view and whose rights it has; `None` if there is none.
+async fn definition(pool: &MySqlPool, name: &str) -> sqlx::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    sqlx::query_as(
+        "select view_definition, security_type from information_schema.views \
+         where table_schema = database() and table_name = ?",
+    )
+    .bind(name)
+    .fetch_optional(pool)
+    .await
 }
 
 /// The same in SQL, for `createtable.sql`.

@@ -1,10 +1,10 @@
 //! What old SQL users find.
 
 use artifact::Kind;
-use sql::{PathHash, Tier};
+use sql::{Access, Migration, PathHash, Tier};
 
 use crate::makers::{artifact, build_id, import, store};
-use crate::on_mariadb;
+use crate::{Fresh, on_mariadb};
 
 #[test]
 fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
@@ -77,5 +77,65 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
             ));
             assert_eq!(found.trim(), columns);
         }
+    });
+}
+
+/// A dump names the user who made a view as its definer, which another user may not.
+#[test]
+fn views_that_a_restore_left_out_are_made_by_migrate() {
+    on_mariadb(async |fresh| {
+        let index = fresh.index().await;
+        let server = fresh.server();
+        let near = store(&index, "near", Tier::Mirror, 0).await;
+        let files = vec![artifact(4, "both", Kind::Both, "/usr/lib64/libapr-1.so.0.4.5")];
+        index.insert("test", &[import(&near, "apr-1.4.5-1.fc16.x86_64", files)]).await.unwrap();
+        let dump = server.dump(&fresh.database, &[]);
+        let names = ["dark_gnubuildid", "buildid_gnubuildid"];
+        let ignored = names.map(|name| format!("--ignore-table={}.{name}", fresh.database));
+        let without_views = server.dump(&fresh.database, &[&ignored[0], &ignored[1]]);
+        let placeholders = "create table dark_gnubuildid (id tinyint not null, elfname tinyint not null) engine = MyISAM;\n\
+                            create view buildid_gnubuildid as select 1 as id, 1 as elfname;\n";
+        for (at, (dump, restores)) in
+            [(dump.clone(), false), (without_views.clone(), true), (format!("{without_views}{placeholders}"), true)]
+                .iter()
+                .enumerate()
+        {
+            let restored = Fresh::mariadb();
+            let user = format!("restorer_{}_{at}", fresh.database);
+            server.create_user(&user, "secret", &format!("all on {}.*", restored.database));
+            let [user_option, database] = [format!("--user={user}"), format!("--database={}", restored.database)];
+            let output = server.client(
+                &[
+                    &user_option,
+                    "--password=secret",
+                    "--host=127.0.0.1",
+                    "--protocol=tcp",
+                    &format!("--port={}", server.port()),
+                    &database,
+                ],
+                dump,
+            );
+            assert_eq!(output.status.success(), *restores, "{}", String::from_utf8_lossy(&output.stderr));
+
+            let url = server.url_of(&user, "secret", &restored.database);
+            let index = sql::Index::open(&url.parse().unwrap(), Access::ReadWrite).unwrap();
+            let migration = index.migrate().await.unwrap();
+            let expected = Migration { views: names.map(str::to_owned).to_vec(), ..Migration::default() };
+            assert_eq!(migration, expected, "dump {at}");
+            for (name, column) in [("dark_gnubuildid", "buildid"), ("buildid_gnubuildid", "build_id")] {
+                let found = server.sql(&format!(
+                    "use {}; select rpm_name from {name} where {column} = '{}'",
+                    restored.database,
+                    build_id("both")
+                ));
+                assert_eq!(found, "apr-1.4.5-1.fc16.x86_64\n", "{name} of dump {at}");
+            }
+            assert_eq!(index.migrate().await.unwrap(), Migration::default(), "dump {at}");
+        }
+        // As a user with all rights restores it, nothing is missing.
+        let restored = Fresh::mariadb();
+        let output = server.client(&[&format!("--database={}", restored.database)], &dump);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(restored.open(Access::ReadWrite).migrate().await.unwrap(), Migration::default());
     });
 }
