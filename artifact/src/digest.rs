@@ -46,6 +46,19 @@ impl Algorithm {
         })
     }
 
+    /// The algorithm whose digests have so many hex digits, of several the one that rpm used first.
+    pub(crate) fn of_digits(count: usize) -> Option<Self> {
+        Some(match count {
+            32 => Self::Md5,
+            40 => Self::Sha1,
+            56 => Self::Sha224,
+            64 => Self::Sha256,
+            96 => Self::Sha384,
+            128 => Self::Sha512,
+            _ => return None,
+        })
+    }
+
     /// Its usual name.
     pub fn name(self) -> &'static str {
         match self {
@@ -112,12 +125,6 @@ impl FileDigest {
     /// A SHA-256.
     pub fn sha256(bytes: [u8; 32]) -> Self {
         Self { algorithm: Algorithm::Sha256, bytes: bytes.into() }
-    }
-
-    /// Would [`FileDigest::parse`] read this text?
-    pub(crate) fn is_sound(algorithm: Algorithm, text: &str) -> bool {
-        // Without an early end, so that the compiler can look at many digits at once.
-        text.len() == 2 * algorithm.bytes() && text.bytes().fold(true, |all, digit| all & digit.is_ascii_hexdigit())
     }
 
     /// Which algorithm made it.
@@ -201,23 +208,6 @@ impl Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_sound_can_be_parsed_and_nothing_else() {
-        let digits = "5d41402abc4b2a76B9719D911017c592";
-        for text in [
-            digits,
-            &digits[2..],
-            &digits[1..],
-            "",
-            "5d41402abc4b2a76b9719d911017c59g",
-            "5d41402abc4b2a76b9719d911017c5\u{e9}",
-            &digits.repeat(2),
-        ] {
-            assert_eq!(FileDigest::is_sound(Algorithm::Md5, text), FileDigest::parse(Algorithm::Md5, text).is_ok(), "{text}");
-        }
-        assert!(FileDigest::is_sound(Algorithm::Md5, digits));
-    }
 
     #[test]
     fn a_digest_accepts_its_own_bytes_and_no_others() {

@@ -24,7 +24,7 @@ use tempfile::SpooledTempFile;
 
 use crate::digest::FileDigest;
 use crate::header::{Class, File};
-use crate::payload::{self, deliver, fill, refuse, unwrap};
+use crate::payload::{self, Compression, deliver, fill, refuse, unwrap};
 use crate::{Artifact, Contents, Error, Format, Identity, Package, Result, elf};
 use tar::{Member, Tar, What};
 
@@ -213,20 +213,9 @@ fn walk_deb(
     let mut said = Said::default();
     let mut ar = ar::Ar::new(archive)?;
     while let Some(member) = ar.next()? {
-        let (part, ending) = member.name.split_once(".tar").unwrap_or((&member.name, ""));
-        if !matches!(part, "control" | "data") || !member.name[part.len()..].starts_with(".tar") {
-            continue;
-        }
-        let compressor = match ending {
-            "" => None,
-            ".gz" => Some("gzip"),
-            ".xz" => Some("xz"),
-            ".zst" => Some("zstd"),
-            ".bz2" => Some("bzip2"),
-            ".lzma" => Some("lzma"),
-            other => return refuse("gz, xz, zst, bz2 or lzma behind .tar in a Debian package", other.escape_debug().to_string()),
-        };
-        let mut tar = Tar::new(payload::open(compressor, &mut ar)?, most_bytes);
+        // The name tells the part; its first bytes tell the compression, whatever the ending of the name states.
+        let Some(part) = ["control", "data"].into_iter().find(|part| is_part(&member.name, part)) else { continue };
+        let mut tar = Tar::new(payload::open(&mut ar)?, most_bytes);
         if part == "data" {
             while let Some(member) = tar.next()? {
                 if each(&member, &mut tar)?.is_break() {
@@ -248,6 +237,13 @@ fn walk_deb(
     refuse("data.tar in a Debian package", "none")
 }
 
+/// True for `data.tar` and `data.tar.xz`, if the part is `data`.
+fn is_part(name: &str, part: &str) -> bool {
+    name.strip_prefix(part)
+        .and_then(|rest| rest.strip_prefix(".tar"))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 fn walk_tar(
     archive: impl Read + Send,
     format: Format,
@@ -257,9 +253,13 @@ fn walk_tar(
     let mut archive = archive;
     let mut start = [0; tar::BLOCK_BYTES];
     let filled = fill(&mut archive, &mut start)?;
-    let start = &start[..filled];
-    let compressor = compressor(start)?;
-    let mut tar = Tar::new(payload::open(compressor, Cursor::new(start).chain(archive))?, most_bytes);
+    if filled == 0 {
+        return refuse("a tar archive", "an empty file");
+    }
+    // A name at the start of a plain archive may look like the start of a compressed one.
+    let compression = if tar::is_start(&start) { None } else { Compression::of(&start[..filled]) };
+    let archive = Cursor::new(start).take(filled as u64).chain(archive);
+    let mut tar = Tar::new(payload::decompress(compression, archive)?, most_bytes);
     let mut said = Said::default();
     while let Some(member) = tar.next()? {
         if format == Format::Arch && member.path == "/.PKGINFO" && member.what == What::Regular && said.text.is_none() {
@@ -272,29 +272,10 @@ fn walk_tar(
     Ok(said)
 }
 
-/// What a tar archive is compressed with, by its first bytes.
-fn compressor(start: &[u8]) -> Result<Option<&'static str>> {
-    Ok(match start {
-        // Of ustar, GNU and pax archives.
-        start if start.get(257..262) == Some(b"ustar") => None,
-        [0x1f, 0x8b, ..] => Some("gzip"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bzip2"),
-        [0x5d, 0, 0, ..] => Some("lzma"),
-        start if start.len() == tar::BLOCK_BYTES => None,
-        start => return refuse("a tar archive, perhaps compressed", format!("a file of {} bytes", start.len())),
-    })
-}
-
 /// True if a tar archive, perhaps compressed, can begin with `start`: its first block, or all of a shorter one. The
 /// first header of one that is not compressed has to be sound.
 pub(crate) fn begins_tar(start: &[u8]) -> bool {
-    match compressor(start) {
-        Ok(Some(_)) => true,
-        Ok(None) => Tar::new(Box::new(start), start.len() as u64).header().is_ok(),
-        Err(_) => false,
-    }
+    start.first_chunk().is_some_and(tar::is_start) || Compression::of(start).is_some()
 }
 
 fn text(member: &Member, tar: &mut Tar<'_>) -> Result<String> {

@@ -2,7 +2,7 @@
 //!
 //! An RPM begins with a 96-byte lead, the signature header (padded to a multiple of 8 bytes) and the main header; the payload
 //! follows. [`structure`] checks these parts against the limits of rpm before anything is allocated for them, because the `rpm`
-//! crate trusts counts and offsets. Then the crate reads what the header says of the package and its signatures (`tags`); what it says of
+//! crate trusts counts and offsets. Then `tags` reads what the header says of the package, and the crate its signatures; what it says of
 //! files is a [`Table`], read where it lies. An import needs no more than such an [`Outline`]; a [`Header`] owns all it says.
 
 mod columns;
@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::{Algorithm, FileDigest};
 use crate::{Error, Identity, Package, Result};
+use columns::Columns;
 
 pub(crate) use structure::LEAD_MAGIC;
 pub use structure::{Extent, PREFIX_BYTES};
@@ -36,7 +37,8 @@ pub struct Header<Files = Vec<File>> {
     /// Bytes of the whole archive, where the header says so: SIZE or LONGSIZE of the signature header, PAYLOADSIZE of the main header
     /// in v6 packages, which lack the others.
     pub archive_bytes: Option<u64>,
-    /// `gzip`, `xz`, `zstd`, `bzip2`, `lzma`; `None` for an uncompressed payload.
+    /// What the header says: `gzip`, `xz`, `zstd`, `bzip2`, `lzma`; `None` for an uncompressed payload. The payload's first bytes
+    /// tell what it is.
     pub compressor: Option<String>,
     /// Last 16 hex digits of the key that signed the header, lowercase, where there is a signature that names one.
     pub signing_key: Option<String>,
@@ -165,20 +167,20 @@ impl<'b> Outline<'b> {
         let bytes = &bytes[..extent.end];
         let main = &bytes[extent.main_start..];
         let identity = Identity::from_bytes(Sha256::digest(main).into());
-        let metadata = tags::read(bytes, &checked)?;
-        if let Some(recorded) = tags::sha256_header(&metadata.signature)
+        let (signature_tags, main_tags) = (Columns::new(&checked.signature), Columns::new(&checked.main));
+        if let Some(recorded) = tags::sha256_header(&signature_tags)
             && recorded.parse().ok() != Some(identity)
         {
             return Err(Error::HeaderDigest { expected: recorded, found: identity });
         }
         let range = extent.main_start as u64..extent.end as u64;
         Ok(Self {
-            package: tags::package(&metadata.header, identity, lead_says_source(bytes))?,
-            archive_bytes: tags::archive_bytes(&metadata, &range)?,
+            package: tags::package(&main_tags, identity, lead_says_source(bytes))?,
+            archive_bytes: tags::archive_bytes(&signature_tags, &main_tags, &range),
             range,
-            files: Table::read(&checked, main.len(), tags::file_digest_algorithm(&metadata.header)?)?,
-            compressor: tags::compressor(&metadata.header)?,
-            signing_key: tags::signing_key(&metadata),
+            files: Table::read(&checked, main.len(), tags::file_digest_algorithm(&main_tags))?,
+            compressor: tags::compressor(&main_tags),
+            signing_key: tags::signing_key(bytes, &checked),
         })
     }
 

@@ -243,7 +243,7 @@ mod tests {
                 assert!(starts.iter().all(|start| begins(start) == formats.contains(&format)), "{format:?}: {formats:?}");
             }
         }
-        let mut broken = tar;
+        let mut broken = old.as_bytes().to_vec();
         broken[0] ^= 1;
         let page = format!("<!DOCTYPE html>\n<html><body>{}</body></html>", "Please log in. ".repeat(100));
         for start in [&b""[..], b"\n", b"<html>", b"not an archive at all", &page.as_bytes()[..Format::START_BYTES], &broken] {

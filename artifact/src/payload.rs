@@ -1,6 +1,6 @@
 //! The payload of an archive: a compressed cpio archive with one member a file.
 //!
-//! - [`open`]: compressed bytes in, archive out, within a memory limit;
+//! - [`open`]: compressed bytes in, archive out, within a memory limit; the first bytes tell the compression;
 //! - `cpio`: the header of one member, in the three forms that rpm writes;
 //! - [`Members`]: a walk over the members, each tied to its file in the RPM's header;
 //! - [`Entrances`]: where a payload can be entered without reading it from its first byte (`blocks`: those of xz);
@@ -20,6 +20,7 @@ mod members;
 use std::io::{self, ErrorKind, Read, Write};
 
 pub use decompress::open;
+pub(crate) use decompress::{Compression, decompress};
 pub(crate) use deliver::deliver;
 pub use entrances::{Entrances, Part};
 pub(crate) use hard_links::HardLinks;
@@ -42,7 +43,7 @@ use crate::{Error, Result};
 /// [`Error::Io`] where reading `payload` or writing `out` fails.
 pub fn extract(payload: impl Read + Send, header: &Header, ordinal: u32, out: &mut (impl Write + Send)) -> Result<()> {
     let file = regular_file(header, ordinal)?;
-    let mut members = Members::new(open(header.compressor.as_deref(), payload)?, header);
+    let mut members = Members::new(open(payload)?, header);
     while let Some(mut member) = members.next()? {
         if member.holds(ordinal) {
             return deliver(&mut member, file, out);
@@ -87,6 +88,15 @@ pub(crate) fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
         }
     }
     Ok(filled)
+}
+
+/// How bytes begin, for messages about what they are not: `first bytes 3c68746d6c3e`.
+pub(crate) fn starting_with(bytes: &[u8]) -> String {
+    const SHOWN_BYTES: usize = 16;
+    match bytes.get(..SHOWN_BYTES).unwrap_or(bytes) {
+        [] => "no bytes".into(),
+        start => format!("first bytes {}", faster_hex::hex_string(start)),
+    }
 }
 
 pub(crate) fn refuse<T>(expected: impl Into<String>, found: impl Into<String>) -> Result<T> {

@@ -35,7 +35,7 @@ pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes
     if wanted.is_empty() {
         return Ok(artifacts);
     }
-    let mut members = Members::new(payload::open(header.compressor.as_deref(), payload)?, header);
+    let mut members = Members::new(payload::open(payload)?, header);
     while !wanted.is_empty() {
         let Some(mut member) = members.next()? else { break };
         if member.has_contents()

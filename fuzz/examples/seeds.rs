@@ -317,7 +317,7 @@ fn packages(seeds: &mut Seeds) {
         let (head, payload) = archive.split_at(usize::try_from(header.range.end).expect("a small header"));
         seeds.add("header", head);
         seeds.add("payload", &[&[WHOLE_RPM], &archive[..]].concat());
-        let payload = payload::open(header.compressor.as_deref(), payload).expect("a known compressor");
+        let payload = payload::open(payload).expect("a known compressor");
         let mut members = Members::new(payload, &header);
         while let Some(mut member) = members.next().expect("a sound payload") {
             let mut contents = Vec::new();

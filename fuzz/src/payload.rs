@@ -35,7 +35,7 @@ pub fn check(input: &[u8]) {
         return;
     }
     let walk = walk(&header, &payload);
-    let is_sound = is_sound(&header, &payload);
+    let is_sound = is_sound(&payload);
     let regular: Vec<u32> = (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
     for ordinal in regular.iter().take(MOST_EXTRACTED) {
         extract(&header, &payload, *ordinal, walk.get(ordinal), is_sound);
@@ -54,7 +54,7 @@ fn enter(header: &Header, payload: &[u8], ordinal: u32) {
         Ok(Box::new(Cursor::new(part.ok_or_else(cut_off)?.to_vec())))
     };
     let bytes = payload.len() as u64;
-    let Ok(entrances) = Entrances::of(header, bytes, &part) else { return };
+    let Ok(entrances) = Entrances::of(bytes, &part) else { return };
     let mut out = Vec::new();
     match entrances.extract(header, ordinal, &part, bytes, &mut out) {
         Ok(true) => {
@@ -137,8 +137,8 @@ pub fn compress(compressor: Option<&str>, archive: &[u8]) -> Option<Vec<u8>> {
 
 /// Can it be decompressed to its end? Else decoders throw away what they made in the call that met the fault, and it depends on how
 /// much is asked for at once how many members come out whole.
-fn is_sound(header: &Header, payload: &[u8]) -> bool {
-    let Ok(archive) = payload::open(header.compressor.as_deref(), payload) else { return false };
+fn is_sound(payload: &[u8]) -> bool {
+    let Ok(archive) = payload::open(payload) else { return false };
     io::copy(&mut archive.take(2 * MOST_BYTES), &mut io::sink()).is_ok_and(|bytes| bytes < 2 * MOST_BYTES)
 }
 
@@ -147,7 +147,7 @@ type Walk = BTreeMap<u32, Vec<u8>>;
 
 fn walk(header: &Header, payload: &[u8]) -> Walk {
     let mut walk = Walk::new();
-    let archive = match payload::open(header.compressor.as_deref(), payload) {
+    let archive = match payload::open(payload) {
         Ok(archive) => archive,
         Err(error) => {
             super::is_short(&error);

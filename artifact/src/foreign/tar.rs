@@ -10,7 +10,7 @@ use tar::Header;
 
 pub(super) use super::extended::BLOCK_BYTES;
 use super::extended::{self, Extended, Segment, broken};
-use crate::payload::{fill, refuse, unwrap, wrap};
+use crate::payload::{fill, refuse, starting_with, unwrap, wrap};
 use crate::{Error, Result, path};
 
 /// A longer name, of GNU's kind, is not believed. PATH_MAX is 4,096.
@@ -48,6 +48,8 @@ pub(super) struct Member {
 /// A walk. Reading it streams the contents of the current member.
 pub(super) struct Tar<'a> {
     input: Bounded<'a>,
+    /// True once its first block was read.
+    is_tar: bool,
     members: u32,
     /// Of the current member: bytes still in the archive, and of padding behind them.
     stored: u64,
@@ -63,21 +65,26 @@ impl<'a> Tar<'a> {
     /// The members of an archive that is unpacked already, of which at most so many bytes are looked at.
     pub(super) fn new(archive: Box<dyn Read + Send + 'a>, most_bytes: u64) -> Self {
         let input = Bounded { input: BufReader::with_capacity(64 << 10, archive), rest: most_bytes, most_bytes };
-        Self { input, members: 0, stored: 0, padding: 0, at: 0, size: 0, map: None }
+        Self { input, is_tar: false, members: 0, stored: 0, padding: 0, at: 0, size: 0, map: None }
     }
 
-    /// The next member; what was not read of the one before is skipped. `None` behind the last.
+    /// The next member; what was not read of the one before is skipped. `None` at a block of zeros, and where the archive ends
+    /// behind a member: not every program writes the blocks of zeros.
     ///
     /// # Errors
     /// [`Error::Payload`] where the archive is broken, ends early, or is larger than allowed; [`Error::Io`] where reading it fails.
     pub(super) fn next(&mut self) -> Result<Option<Member>> {
         self.skip()?;
-        let mut extended = Extended::default();
+        let (mut extended, mut is_extended) = (Extended::default(), false);
         loop {
-            let Some(block) = self.header()? else { return Ok(None) };
+            let Some(block) = self.header()? else {
+                return if is_extended { Err(cut_off(BLOCK_BYTES as u64, 0)) } else { Ok(None) };
+            };
             let header = Header::from_byte_slice(&block);
             let size = header.entry_size().map_err(broken("a size"))?;
-            match header.entry_type().as_byte() {
+            let kind = header.entry_type().as_byte();
+            is_extended |= matches!(kind, b'L' | b'K' | b'x');
+            match kind {
                 b'L' => extended.name(&self.text(size, MOST_NAME_BYTES, "a name")?),
                 b'K' => extended.link(&self.text(size, MOST_NAME_BYTES, "the name of a link's target")?),
                 b'x' => extended.read(&self.text(size, MOST_EXTENDED_BYTES, "extended headers")?)?,
@@ -154,22 +161,28 @@ impl<'a> Tar<'a> {
     }
 
     /// A header that is sound; `None` at the end of the archive.
-    pub(super) fn header(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>> {
-        let block = self.input.block()?;
+    fn header(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>> {
+        let mut block = [0; BLOCK_BYTES];
+        let filled = fill(&mut self.input, &mut block)?;
+        let is_first = !std::mem::replace(&mut self.is_tar, true);
+        if is_first && !(filled == BLOCK_BYTES && is_start(&block)) && filled > 0 {
+            return refuse(
+                "a tar archive, plain or compressed with gzip, bzip2, xz, lzma or zstd",
+                starting_with(&block[..filled]),
+            );
+        }
+        match filled {
+            0 => return Ok(None),
+            BLOCK_BYTES => {}
+            filled => return Err(cut_off(BLOCK_BYTES as u64, filled as u64)),
+        }
         if block.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        let header = Header::from_byte_slice(&block);
-        let expected = header.cksum().map_err(broken("a checksum"))?;
-        // Some old programs took bytes for signed.
-        let field = 148..156;
-        let sum = |signed: bool| {
-            let one = |byte: u8| if signed { i64::from(byte.cast_signed()) } else { i64::from(byte) };
-            let bytes = block.iter().enumerate();
-            bytes.map(|(at, byte)| if field.contains(&at) { i64::from(b' ') } else { one(*byte) }).sum::<i64>()
-        };
-        if i64::from(expected) != sum(false) && i64::from(expected) != sum(true) {
-            return refuse(format!("a tar header with the checksum {expected}"), sum(false).to_string());
+        let expected = Header::from_byte_slice(&block).cksum().map_err(broken("a checksum"))?;
+        let [unsigned, signed] = checksums(&block);
+        if i64::from(expected) != unsigned && i64::from(expected) != signed {
+            return refuse(format!("a tar header with the checksum {expected}"), unsigned.to_string());
         }
         Ok(Some(block))
     }
@@ -283,6 +296,24 @@ impl Read for Bounded<'_> {
         self.rest -= read as u64;
         Ok(read)
     }
+}
+
+/// True if a tar archive can begin with this block: a header by its magic or its checksum, or the end of an empty archive.
+pub(super) fn is_start(block: &[u8; BLOCK_BYTES]) -> bool {
+    // Of ustar, GNU and pax archives; older ones have none.
+    let has_magic = block[257..262] == *b"ustar";
+    let has_checksum = || Header::from_byte_slice(block).cksum().is_ok_and(|sum| checksums(block).contains(&i64::from(sum)));
+    has_magic || block.iter().all(|byte| *byte == 0) || has_checksum()
+}
+
+/// The checksum of a header, and what it is for some old programs, which took bytes for signed.
+fn checksums(block: &[u8; BLOCK_BYTES]) -> [i64; 2] {
+    let field = 148..156;
+    [false, true].map(|is_signed| {
+        let one = |byte: u8| if is_signed { i64::from(byte.cast_signed()) } else { i64::from(byte) };
+        let bytes = block.iter().enumerate();
+        bytes.map(|(at, byte)| if field.contains(&at) { i64::from(b' ') } else { one(*byte) }).sum()
+    })
 }
 
 fn cut_off(expected: u64, found: u64) -> Error {

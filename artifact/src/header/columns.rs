@@ -1,22 +1,26 @@
 //! The columns of a main header: arrays with one row a file, and the dictionaries that some of them point into. They are most of a
 //! header's bytes, so they are read where they lie, as the `rpm` crate would read them; a test compares the two.
+//!
+//! rpm takes a package for sound whatever its tags hold, and so does this: numbers may be of any width, a column may have fewer rows or
+//! more than there are files, text need not be UTF-8. What is of another type says nothing.
 
 use std::borrow::Cow;
 
 use rpm::IndexTag;
 
 use super::structure::Entry;
-use crate::{Error, Result};
 
-/// The entries of a main header that is known to be sound in structure.
+/// The entries of a header that is known to be sound in structure.
 pub(super) struct Columns<'e, 'b> {
     entries: &'e [Entry<'b>],
-    /// The package says that all its strings are UTF-8.
-    is_utf8: bool,
 }
 
-/// A column of numbers of so many bytes, big-endian. It may be empty.
-pub(super) struct Numbers<'b, const BYTES: usize>(&'b [[u8; BYTES]]);
+/// A column of big-endian numbers, which may be empty.
+#[derive(Default)]
+pub(super) struct Numbers<'b> {
+    data: &'b [u8],
+    width: usize,
+}
 
 /// A column of strings, which may be empty.
 #[derive(Default)]
@@ -28,59 +32,70 @@ pub(super) struct Strings<'b> {
 
 impl<'e, 'b> Columns<'e, 'b> {
     pub(super) fn new(entries: &'e [Entry<'b>]) -> Self {
-        const STRING: u32 = 6;
-        let says_utf8 =
-            |entry: &Entry<'_>| entry.tag == IndexTag::RPMTAG_ENCODING as u32 && entry.kind == STRING && entry.data == b"utf-8\0";
-        Self { entries, is_utf8: entries.iter().any(says_utf8) }
+        Self { entries }
     }
 
     pub(super) fn is_present(&self, tag: IndexTag) -> bool {
-        self.find(tag).is_some()
+        self.find(tag as u32).is_some()
     }
 
-    /// `rows` numbers, or none.
-    pub(super) fn numbers<const BYTES: usize>(&self, tag: IndexTag, rows: usize) -> Result<Numbers<'b, BYTES>> {
-        let (kind, name) = match BYTES {
-            2 => (3, "uint16 array"),
-            4 => (4, "uint32 array"),
-            _ => (5, "uint64 array"),
-        };
-        let Some(entry) = self.find(tag) else { return Ok(Numbers(&[])) };
-        if entry.kind != kind {
-            return Err(other_kind(entry, name));
-        }
-        let numbers = entry.data.as_chunks().0;
-        expect_rows(tag, rows, numbers.len())?;
-        Ok(Numbers(numbers))
+    /// Any number of numbers.
+    pub(super) fn numbers(&self, tag: IndexTag) -> Numbers<'b> {
+        self.find(tag as u32).and_then(numbers).unwrap_or_default()
     }
 
-    /// `rows` strings, or none.
-    pub(super) fn strings(&self, tag: IndexTag, rows: usize) -> Result<Strings<'b>> {
-        let strings = self.dictionary(tag)?.unwrap_or_default();
-        expect_rows(tag, rows, strings.count)?;
-        Ok(strings)
+    /// Any number of strings; none of them without the tag.
+    pub(super) fn strings(&self, tag: IndexTag) -> Strings<'b> {
+        self.dictionary(tag).unwrap_or_default()
     }
 
     /// Any number of strings.
-    pub(super) fn dictionary(&self, tag: IndexTag) -> Result<Option<Strings<'b>>> {
-        self.find(tag).map(|entry| dictionary(entry, self.is_utf8)).transpose()
+    pub(super) fn dictionary(&self, tag: IndexTag) -> Option<Strings<'b>> {
+        self.find(tag as u32).and_then(dictionary)
+    }
+
+    /// The only number, or the first of several.
+    pub(super) fn number(&self, tag: u32) -> Option<u64> {
+        numbers(self.find(tag)?)?.at(0)
+    }
+
+    /// The only string, or the first of several.
+    pub(super) fn text(&self, tag: u32) -> Option<String> {
+        dictionary(self.find(tag)?)?.iter().next().map(str::to_owned)
     }
 
     /// Of several entries with one tag the first counts.
-    fn find(&self, tag: IndexTag) -> Option<&'e Entry<'b>> {
-        self.entries.iter().find(|entry| entry.tag == tag as u32)
+    fn find(&self, tag: u32) -> Option<&'e Entry<'b>> {
+        self.entries.iter().find(|entry| entry.tag == tag)
     }
 }
 
-impl<const BYTES: usize> Numbers<'_, BYTES> {
-    pub(super) fn at(&self, row: usize) -> Option<[u8; BYTES]> {
-        self.0.get(row).copied()
-    }
+/// The numbers of an entry.
+fn numbers<'b>(entry: &Entry<'b>) -> Option<Numbers<'b>> {
+    let width = match entry.kind {
+        2 => 1,
+        3 => 2,
+        4 => 4,
+        5 => 8,
+        _ => return None,
+    };
+    Some(Numbers { data: entry.data, width })
 }
 
-impl Numbers<'_, 4> {
+impl Numbers<'_> {
+    pub(super) fn at(&self, row: usize) -> Option<u64> {
+        let start = row.checked_mul(self.width)?;
+        let bytes = self.data.get(start..start.checked_add(self.width)?)?;
+        (!bytes.is_empty()).then(|| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
     pub(super) fn u32_at(&self, row: usize) -> Option<u32> {
-        self.at(row).map(u32::from_be_bytes)
+        u32::try_from(self.at(row)?).ok()
+    }
+
+    pub(super) fn u16_at(&self, row: usize) -> Option<u16> {
+        // rpm has modes in 16 bits; what is beyond them is a sign.
+        self.at(row).map(|number| (number & u64::from(u16::MAX)) as u16)
     }
 }
 
@@ -101,30 +116,12 @@ impl Strings<'_> {
     }
 }
 
-/// The strings of an entry; `is_utf8` where all have to be UTF-8.
-pub(super) fn dictionary<'b>(entry: &Entry<'b>, is_utf8: bool) -> Result<Strings<'b>> {
+/// The strings of an entry. What is no UTF-8 is replaced, also where the package says that all is.
+pub(super) fn dictionary<'b>(entry: &Entry<'b>) -> Option<Strings<'b>> {
     // A string, an array of them, an array of translations.
     if !matches!(entry.kind, 6 | 8 | 9) {
-        return Err(other_kind(entry, "string array"));
+        return None;
     }
     // No character of several bytes has a NUL in it, so all strings together are what each of them is.
-    let text = match str::from_utf8(entry.data) {
-        Ok(text) => text.into(),
-        Err(_) if is_utf8 => return Err(rpm::Error::InvalidUtf8 { tag: entry.tag.to_string() }.into()),
-        Err(_) => String::from_utf8_lossy(entry.data),
-    };
-    Ok(Strings { text, count: entry.count as usize })
-}
-
-fn other_kind(entry: &Entry<'_>, expected_data_type: &'static str) -> Error {
-    const KINDS: [&str; 10] = ["Null", "Char", "i8", "i16", "i32", "i64", "String", "Bin", "StringArray", "I18NString"];
-    let actual_data_type = KINDS.get(entry.kind as usize).map(|kind| (*kind).to_owned()).unwrap_or_default();
-    rpm::Error::UnexpectedTagDataType { expected_data_type, actual_data_type, tag: entry.tag.to_string() }.into()
-}
-
-fn expect_rows(tag: IndexTag, expected: usize, found: usize) -> Result<()> {
-    if found == 0 || found == expected {
-        return Ok(());
-    }
-    Err(Error::Header { part: "main header", expected: format!("{expected} rows of {tag}"), found: found.to_string() })
+    Some(Strings { text: String::from_utf8_lossy(entry.data), count: entry.count as usize })
 }

@@ -20,7 +20,7 @@ const MOST_BYTES: usize = 8 << 10;
 /// not make a package unreadable: it is about files that nobody may ask for.
 pub(super) fn column<'b>(entries: &[Entry<'b>], files: usize) -> Option<Strings<'b>> {
     let entry = entries.iter().find(|entry| TAGS.contains(&entry.tag))?;
-    dictionary(entry, false).ok().filter(|strings| strings.count() == files)
+    dictionary(entry).filter(|strings| strings.count() == files)
 }
 
 /// The bytes of one signature.

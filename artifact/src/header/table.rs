@@ -12,14 +12,14 @@ use crate::{Error, Result, path};
 
 /// Every file of a header, in header order, as views into the header's bytes.
 ///
-/// Everything is checked when the table is made: it is refused where a [`File`] of it could not be made.
+/// What a column does not say of a file, or says in another type than rpm's, is left out of it or made up for, as rpm does without it.
 pub struct Table<'b> {
     paths: Paths,
-    modes: Numbers<'b, 2>,
-    flags: Numbers<'b, 4>,
-    mtimes: Numbers<'b, 4>,
-    inodes: Numbers<'b, 4>,
-    sizes: Sizes<'b>,
+    modes: Numbers<'b>,
+    flags: Numbers<'b>,
+    mtimes: Numbers<'b>,
+    inodes: Numbers<'b>,
+    sizes: Numbers<'b>,
     digests: Strings<'b>,
     digest_algorithm: Option<Algorithm>,
     link_targets: Strings<'b>,
@@ -58,36 +58,38 @@ impl<'b> Table<'b> {
         let columns = Columns::new(&checked.main);
         let paths = Paths::read(&columns, MOST_PATH_BYTES.min(header_bytes * MOST_PATH_BYTES_OF_ONE))?;
         let count = paths.ends.len();
-        let table = Self {
+        Ok(Self {
             paths,
-            modes: columns.numbers(IndexTag::RPMTAG_FILEMODES, count)?,
-            flags: columns.numbers(IndexTag::RPMTAG_FILEFLAGS, count)?,
-            mtimes: columns.numbers(IndexTag::RPMTAG_FILEMTIMES, count)?,
-            inodes: columns.numbers(IndexTag::RPMTAG_FILEINODES, count)?,
-            sizes: Sizes::read(&columns, count)?,
-            digests: columns.strings(IndexTag::RPMTAG_FILEDIGESTS, count)?,
+            modes: columns.numbers(IndexTag::RPMTAG_FILEMODES),
+            flags: columns.numbers(IndexTag::RPMTAG_FILEFLAGS),
+            mtimes: columns.numbers(IndexTag::RPMTAG_FILEMTIMES),
+            inodes: columns.numbers(IndexTag::RPMTAG_FILEINODES),
+            sizes: sizes(&columns),
+            digests: columns.strings(IndexTag::RPMTAG_FILEDIGESTS),
             digest_algorithm: file_digest_algorithm(digest_algorithm),
-            link_targets: columns.strings(IndexTag::RPMTAG_FILELINKTOS, count)?,
-            texts: Dictionary::read(&columns, IndexTag::RPMTAG_FILECLASS, IndexTag::RPMTAG_CLASSDICT, count)?,
-            mimes: Dictionary::read(&columns, IndexTag::RPMTAG_FILEMIMEINDEX, IndexTag::RPMTAG_MIMEDICT, count)?,
+            link_targets: columns.strings(IndexTag::RPMTAG_FILELINKTOS),
+            texts: Dictionary::read(&columns, IndexTag::RPMTAG_FILECLASS, IndexTag::RPMTAG_CLASSDICT),
+            mimes: Dictionary::read(&columns, IndexTag::RPMTAG_FILEMIMEINDEX, IndexTag::RPMTAG_MIMEDICT),
             signatures: signatures::column(&checked.signature, count).or_else(|| signatures::column(&checked.main, count)),
-        };
-        table.check_digests()?;
-        Ok(table)
+        })
     }
 
     /// The rows, in header order: a file's place here is its ordinal.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         let texts: Vec<&str> = strings_of(self.texts.as_ref());
         let mimes: Vec<&str> = strings_of(self.mimes.as_ref());
-        let mut targets = self.link_targets.iter();
-        self.paths.iter().enumerate().map(move |(at, path)| Row {
-            path,
-            mode: self.modes.at(at).map_or(0, u16::from_be_bytes),
-            flags: self.flags.u32_at(at).unwrap_or(0),
-            size: self.sizes.at(at).unwrap_or(0),
-            link_target: targets.next().filter(|target| !target.is_empty()),
-            class: self.class(at, &texts, &mimes),
+        let (mut targets, mut digests) = (self.link_targets.iter(), self.digests.iter());
+        self.paths.iter().enumerate().map(move |(at, path)| {
+            let link_target = targets.next().filter(|target| !target.is_empty());
+            let has_digest = digests.next().is_some_and(|hex| !hex.is_empty());
+            Row {
+                path,
+                mode: self.modes.u16_at(at).unwrap_or_else(|| likely_mode(link_target, has_digest)),
+                flags: self.flags.u32_at(at).unwrap_or(0),
+                size: self.sizes.at(at).unwrap_or(0),
+                link_target,
+                class: self.class(at, &texts, &mimes),
+            }
         })
     }
 
@@ -99,7 +101,7 @@ impl<'b> Table<'b> {
         let mut signatures = self.signatures.iter().flat_map(Strings::iter);
         let mut files = Vec::with_capacity(self.paths.ends.len());
         for (at, row) in self.rows().enumerate() {
-            let digest = self.digest_algorithm.zip(digests.next().filter(|hex| !hex.is_empty()));
+            let digest = digests.next().filter(|hex| !hex.is_empty()).and_then(|hex| self.digest(hex));
             files.push(File {
                 path: row.path.to_owned(),
                 mode: row.mode,
@@ -108,7 +110,7 @@ impl<'b> Table<'b> {
                 mtime: self.mtimes.u32_at(at).unwrap_or(0),
                 // Without inode numbers every file stands for itself; 0 is what rpm writes for "none".
                 inode: self.inodes.u32_at(at).unwrap_or(0),
-                digest: digest.map(|(algorithm, hex)| FileDigest::parse(algorithm, hex)).transpose()?,
+                digest,
                 link_target: row.link_target.map(str::to_owned),
                 class: self.class(at, &texts, &mimes),
                 signature: signatures.next().and_then(signatures::parse),
@@ -127,11 +129,26 @@ impl<'b> Table<'b> {
         text(self.texts.as_ref(), texts).map(Class::Text).or_else(|| mime().map(Class::Mime)).unwrap_or(Class::None)
     }
 
-    fn check_digests(&self) -> Result<()> {
-        let Some(algorithm) = self.digest_algorithm else { return Ok(()) };
-        let unsound = self.digests.iter().find(|hex| !hex.is_empty() && !FileDigest::is_sound(algorithm, hex));
-        unsound.map_or(Ok(()), |hex| FileDigest::parse(algorithm, hex).map(drop))
+    /// A digest by the algorithm that the header names, else by its length; `None` of what is no digest.
+    fn digest(&self, hex: &str) -> Option<FileDigest> {
+        let named = FileDigest::parse(self.digest_algorithm?, hex).ok();
+        named.or_else(|| FileDigest::parse(Algorithm::of_digits(hex.len())?, hex).ok())
     }
+}
+
+/// The mode of a file that the header has none of: only regular files have digests, only links have targets.
+fn likely_mode(link_target: Option<&str>, has_digest: bool) -> u16 {
+    match (link_target, has_digest) {
+        (Some(_), _) => 0o120_777,
+        (None, true) => 0o100_644,
+        (None, false) => 0o040_755,
+    }
+}
+
+/// Sizes in bytes: 32 bits, or 64 where a file has more than 4 GiB and in v6 packages.
+fn sizes<'b>(columns: &Columns<'_, 'b>) -> Numbers<'b> {
+    let has_long = columns.is_present(IndexTag::RPMTAG_LONGFILESIZES);
+    columns.numbers(if has_long { IndexTag::RPMTAG_LONGFILESIZES } else { IndexTag::RPMTAG_FILESIZES })
 }
 
 /// Paths of one package, added up. The largest real packages (texlive, kernel-devel) stay below 10 MiB.
@@ -149,26 +166,21 @@ struct Paths {
 impl Paths {
     /// Folder + base name, or whole names in v3 packages. More than `most_bytes` of them are refused.
     fn read(columns: &Columns<'_, '_>, most_bytes: usize) -> Result<Self> {
-        if let Some(names) = columns.dictionary(IndexTag::RPMTAG_OLDFILENAMES)? {
+        if let Some(names) = columns.dictionary(IndexTag::RPMTAG_OLDFILENAMES) {
             let mut paths = Self::with_room(names.count(), names.bytes());
             names.iter().for_each(|name| paths.push("", name));
             return Ok(paths);
         }
-        let Some(names) = columns.dictionary(IndexTag::RPMTAG_BASENAMES)? else {
+        let Some(names) = columns.dictionary(IndexTag::RPMTAG_BASENAMES) else {
             return Ok(Self::with_room(0, 0));
         };
-        let folders = columns.dictionary(IndexTag::RPMTAG_DIRNAMES)?;
-        let folders = folders.ok_or(rpm::Error::TagNotFound(IndexTag::RPMTAG_DIRNAMES as u32))?;
+        let folders = columns.strings(IndexTag::RPMTAG_DIRNAMES);
         let folders: Vec<&str> = folders.iter().collect();
-        let indexes: Numbers<'_, 4> = columns.numbers(IndexTag::RPMTAG_DIRINDEXES, names.count())?;
+        let indexes = columns.numbers(IndexTag::RPMTAG_DIRINDEXES);
         let mut paths = Self::with_room(names.count(), names.bytes());
         for (at, name) in names.iter().enumerate() {
-            let index = indexes.u32_at(at).unwrap_or(u32::MAX) as usize;
-            let folder = folders.get(index).ok_or_else(|| Error::Header {
-                part: "main header",
-                expected: format!("a folder number below {} for file {at}", folders.len()),
-                found: index.to_string(),
-            })?;
+            // A file whose folder is not there has its name alone.
+            let folder = indexes.u32_at(at).and_then(|index| folders.get(index as usize)).copied().unwrap_or_default();
             paths.push(folder, name);
             // A million files in one folder of a megabyte would unfold to a terabyte.
             if paths.text.len() > most_bytes {
@@ -200,38 +212,15 @@ impl Paths {
     }
 }
 
-/// Sizes in bytes: 32 bits, or 64 where a file has more than 4 GiB and in v6 packages.
-enum Sizes<'b> {
-    Short(Numbers<'b, 4>),
-    Long(Numbers<'b, 8>),
-}
-
-impl<'b> Sizes<'b> {
-    fn read(columns: &Columns<'_, 'b>, count: usize) -> Result<Self> {
-        if columns.is_present(IndexTag::RPMTAG_LONGFILESIZES) {
-            return columns.numbers(IndexTag::RPMTAG_LONGFILESIZES, count).map(Self::Long);
-        }
-        columns.numbers(IndexTag::RPMTAG_FILESIZES, count).map(Self::Short)
-    }
-
-    fn at(&self, row: usize) -> Option<u64> {
-        match self {
-            Self::Short(sizes) => sizes.u32_at(row).map(u64::from),
-            Self::Long(sizes) => sizes.at(row).map(u64::from_be_bytes),
-        }
-    }
-}
-
 /// Texts, and a column of numbers of them.
 struct Dictionary<'b> {
     strings: Strings<'b>,
-    numbers: Numbers<'b, 4>,
+    numbers: Numbers<'b>,
 }
 
 impl<'b> Dictionary<'b> {
-    fn read(columns: &Columns<'_, 'b>, numbers: IndexTag, strings: IndexTag, count: usize) -> Result<Option<Self>> {
-        let Some(strings) = columns.dictionary(strings)? else { return Ok(None) };
-        Ok(Some(Self { strings, numbers: columns.numbers(numbers, count)? }))
+    fn read(columns: &Columns<'_, 'b>, numbers: IndexTag, strings: IndexTag) -> Option<Self> {
+        Some(Self { strings: columns.dictionary(strings)?, numbers: columns.numbers(numbers) })
     }
 }
 

@@ -1,64 +1,37 @@
-//! The tags of a package and of its signatures, in a header that is known to be sound in structure, read by the `rpm` crate.
+//! The tags of a package, and its signatures, in a header that is known to be sound in structure. The `rpm` crate reads the signatures.
+//!
+//! A tag of another type than rpm writes says nothing, as if it were absent: rpm itself takes such packages.
 
 use std::ops::Range;
 
-use rpm::{Header as RpmHeader, IndexSignatureTag, IndexTag, PackageMetadata};
+use rpm::{IndexSignatureTag, IndexTag, PackageMetadata};
 
+use super::columns::Columns;
 use super::structure::{Checked, Entry, HEADER_MAGIC, INTRO, LEAD};
 use crate::{Error, Format, Identity, Nevra, Package, Result, nevra};
 
-type Main = RpmHeader<IndexTag>;
+/// The signatures in a signature header.
+const SIGNATURE_TAGS: [IndexSignatureTag; 3] =
+    [IndexSignatureTag::RPMSIGTAG_DSA, IndexSignatureTag::RPMSIGTAG_RSA, IndexSignatureTag::RPMSIGTAG_OPENPGP];
 
-/// What is read of a signature header.
-const SIGNATURE_TAGS: [IndexSignatureTag; 6] = [
-    IndexSignatureTag::RPMSIGTAG_DSA,
-    IndexSignatureTag::RPMSIGTAG_RSA,
-    IndexSignatureTag::RPMSIGTAG_LONGSIZE,
-    IndexSignatureTag::RPMSIGTAG_SHA256,
-    IndexSignatureTag::RPMSIGTAG_OPENPGP,
-    IndexSignatureTag::RPMSIGTAG_SIZE,
-];
-
-/// What is read of a main header here.
-const MAIN_TAGS: [IndexTag; 14] = [
-    IndexTag::RPMTAG_NAME,
-    IndexTag::RPMTAG_VERSION,
-    IndexTag::RPMTAG_RELEASE,
-    IndexTag::RPMTAG_EPOCH,
-    IndexTag::RPMTAG_BUILDTIME,
-    IndexTag::RPMTAG_ARCH,
-    IndexTag::RPMTAG_SOURCERPM,
-    IndexTag::RPMTAG_NOSOURCE,
-    IndexTag::RPMTAG_NOPATCH,
-    IndexTag::RPMTAG_SOURCEPACKAGE,
-    IndexTag::RPMTAG_PAYLOADCOMPRESSOR,
-    IndexTag::RPMTAG_PAYLOADSIZE,
-    IndexTag::RPMTAG_FILEDIGESTALGO,
-    // What strings are to be when they are not UTF-8.
-    IndexTag::RPMTAG_ENCODING,
-];
-
-/// Reads the tags that the rest of this module asks for. The `rpm` crate copies and decodes all of a header, and most of one is
-/// dependencies, changelogs and files: it gets headers with just these entries.
-pub(super) fn read(bytes: &[u8], checked: &Checked<'_>) -> Result<PackageMetadata> {
-    let signature: Vec<_> =
-        checked.signature.iter().filter(|entry| SIGNATURE_TAGS.iter().any(|tag| *tag as u32 == entry.tag)).collect();
-    let main: Vec<_> = checked.main.iter().filter(|entry| MAIN_TAGS.iter().any(|tag| *tag as u32 == entry.tag)).collect();
-    let data_bytes: usize = signature.iter().chain(&main).map(|entry| entry.data.len()).sum();
-    if data_bytes > bytes.len() {
-        return Err(Error::Header {
-            part: "header",
-            expected: format!("tags that share {} bytes", bytes.len()),
-            found: "overlapping entries".into(),
-        });
+/// Key id of the first signature that can be read. The `rpm` crate copies and decodes all of a header: it gets one with just the
+/// signatures.
+pub(super) fn signing_key(bytes: &[u8], checked: &Checked<'_>) -> Option<String> {
+    let is_signature = |entry: &&Entry<'_>| SIGNATURE_TAGS.iter().any(|tag| *tag as u32 == entry.tag);
+    let signatures: Vec<_> = checked.signature.iter().filter(is_signature).collect();
+    let data_bytes: usize = signatures.iter().map(|entry| entry.data.len()).sum();
+    if signatures.is_empty() || data_bytes > bytes.len() {
+        return None;
     }
-    let mut reduced = Vec::with_capacity(LEAD + INTRO * (2 + signature.len() + main.len()) + data_bytes + 8);
+    let mut reduced = Vec::with_capacity(LEAD + INTRO * (3 + signatures.len()) + data_bytes + 8);
     reduced.extend_from_slice(&bytes[..LEAD]);
-    push_header(&mut reduced, &signature);
+    push_header(&mut reduced, &signatures);
     // As after every signature header.
     reduced.resize(reduced.len().next_multiple_of(8), 0);
-    push_header(&mut reduced, &main);
-    Ok(PackageMetadata::parse(&mut &*reduced)?)
+    const STRING: u32 = 6;
+    push_header(&mut reduced, &[&Entry { tag: IndexTag::RPMTAG_NAME as u32, kind: STRING, count: 1, data: b"n\0" }]);
+    let metadata = PackageMetadata::parse(&mut &*reduced).ok()?;
+    metadata.raw_signatures().ok()?.iter().find_map(|packet| openpgp_issuer(packet))
 }
 
 /// Appends a header with these entries, whose data is less than 4 GiB.
@@ -79,30 +52,35 @@ fn push_header(bytes: &mut Vec<u8>, entries: &[&Entry<'_>]) {
 }
 
 /// FILEDIGESTALGO.
-pub(super) fn file_digest_algorithm(header: &Main) -> Result<Option<u32>> {
-    optional(header.get_entry_data_as_u32(IndexTag::RPMTAG_FILEDIGESTALGO))
+pub(super) fn file_digest_algorithm(main: &Columns<'_, '_>) -> Option<u32> {
+    u32::try_from(main.number(IndexTag::RPMTAG_FILEDIGESTALGO as u32)?).ok()
 }
 
-/// Who the package is.
-pub(super) fn package(header: &Main, identity: Identity, lead_says_source: bool) -> Result<Package> {
-    let text = |tag| header.get_entry_data_as_string(tag).map(str::to_owned);
-    let source_rpm = optional(text(IndexTag::RPMTAG_SOURCERPM))?;
+/// Who the package is. What its header does not say of its name is made up: rpm shows it as nothing.
+///
+/// # Errors
+/// [`Error::Header`] where a part of the name has slashes, control characters or too many bytes.
+pub(super) fn package(main: &Columns<'_, '_>, identity: Identity, lead_says_source: bool) -> Result<Package> {
+    let text = |tag: IndexTag| main.text(tag as u32).filter(|text| !text.is_empty());
+    let number = |tag: IndexTag| main.number(tag as u32);
+    let source_rpm = text(IndexTag::RPMTAG_SOURCERPM);
     // A source package's ARCH is the one it was built on; its file name says src or nosrc.
-    let has_no_source = header.entry_is_present(IndexTag::RPMTAG_NOSOURCE) || header.entry_is_present(IndexTag::RPMTAG_NOPATCH);
-    let is_source = header.entry_is_present(IndexTag::RPMTAG_SOURCEPACKAGE) || (source_rpm.is_none() && lead_says_source);
+    let has_no_source = main.is_present(IndexTag::RPMTAG_NOSOURCE) || main.is_present(IndexTag::RPMTAG_NOPATCH);
+    let is_source = main.is_present(IndexTag::RPMTAG_SOURCEPACKAGE) || (source_rpm.is_none() && lead_says_source);
     let arch = match (is_source, has_no_source) {
-        (true, true) => "nosrc".into(),
-        (true, false) => "src".into(),
-        (false, _) => text(IndexTag::RPMTAG_ARCH)?,
+        (true, true) => Some("nosrc".into()),
+        (true, false) => Some("src".into()),
+        (false, _) => text(IndexTag::RPMTAG_ARCH),
     };
+    let part = |text: Option<String>, tag, otherwise: &str| plain(text.unwrap_or_else(|| otherwise.into()), tag);
     let nevra = Nevra {
-        name: plain(text(IndexTag::RPMTAG_NAME)?, "NAME")?,
-        epoch: optional(header.get_entry_data_as_u32(IndexTag::RPMTAG_EPOCH))?,
-        version: plain(text(IndexTag::RPMTAG_VERSION)?, "VERSION")?,
-        release: plain(text(IndexTag::RPMTAG_RELEASE)?, "RELEASE")?,
-        arch: plain(arch, "ARCH")?,
+        name: part(text(IndexTag::RPMTAG_NAME), "NAME", "unnamed")?,
+        epoch: number(IndexTag::RPMTAG_EPOCH).and_then(|epoch| u32::try_from(epoch).ok()),
+        version: part(text(IndexTag::RPMTAG_VERSION), "VERSION", "0")?,
+        release: part(text(IndexTag::RPMTAG_RELEASE), "RELEASE", "0")?,
+        arch: part(arch, "ARCH", "noarch")?,
     };
-    let built_at = optional(header.get_entry_data_as_u32(IndexTag::RPMTAG_BUILDTIME))?.map(i64::from);
+    let built_at = number(IndexTag::RPMTAG_BUILDTIME).and_then(|seconds| u32::try_from(seconds).ok()).map(i64::from);
     Ok(Package { format: Format::Rpm, nevra, source_rpm, identity, built_at })
 }
 
@@ -118,34 +96,24 @@ fn plain(text: String, tag: &'static str) -> Result<String> {
     })
 }
 
-/// The payload's compressor, `None` where there is none.
-pub(super) fn compressor(header: &Main) -> Result<Option<String>> {
-    let name = optional(header.get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR))?;
-    Ok(name.filter(|name| *name != "none" && *name != "identity").map(str::to_owned))
+/// The payload's compressor as the header names it, `None` where it names none.
+pub(super) fn compressor(main: &Columns<'_, '_>) -> Option<String> {
+    main.text(IndexTag::RPMTAG_PAYLOADCOMPRESSOR as u32).filter(|name| !matches!(&**name, "" | "none" | "identity"))
 }
 
 /// How long the archive is of which the main header lies at `range`. SIZE and LONGSIZE count main header and payload; PAYLOADSIZE counts
 /// the payload, compressed.
-pub(super) fn archive_bytes(metadata: &PackageMetadata, range: &Range<u64>) -> Result<Option<u64>> {
-    let (signature, main) = (&metadata.signature, &metadata.header);
-    let long = optional(signature.get_entry_data_as_u64(IndexSignatureTag::RPMSIGTAG_LONGSIZE))?;
-    let short = optional(signature.get_entry_data_as_u32(IndexSignatureTag::RPMSIGTAG_SIZE))?.map(u64::from);
-    if let Some(bytes) = long.or(short) {
-        return Ok(Some(range.start.saturating_add(bytes)));
+pub(super) fn archive_bytes(signature: &Columns<'_, '_>, main: &Columns<'_, '_>, range: &Range<u64>) -> Option<u64> {
+    let size = |tag: IndexSignatureTag| signature.number(tag as u32);
+    if let Some(bytes) = size(IndexSignatureTag::RPMSIGTAG_LONGSIZE).or_else(|| size(IndexSignatureTag::RPMSIGTAG_SIZE)) {
+        return Some(range.start.saturating_add(bytes));
     }
-    let payload = optional(main.get_entry_data_as_u64(IndexTag::RPMTAG_PAYLOADSIZE))?;
-    Ok(payload.map(|bytes| range.end.saturating_add(bytes)))
+    main.number(IndexTag::RPMTAG_PAYLOADSIZE as u32).map(|bytes| range.end.saturating_add(bytes))
 }
 
 /// SHA256HEADER of the signature header, hex.
-pub(super) fn sha256_header(signature: &RpmHeader<IndexSignatureTag>) -> Option<String> {
-    signature.get_entry_data_as_string(IndexSignatureTag::RPMSIGTAG_SHA256).ok().map(str::to_owned)
-}
-
-/// Key id of the first signature that can be read.
-pub(super) fn signing_key(metadata: &PackageMetadata) -> Option<String> {
-    let signatures = metadata.raw_signatures().ok()?;
-    signatures.iter().find_map(|packet| openpgp_issuer(packet))
+pub(super) fn sha256_header(signature: &Columns<'_, '_>) -> Option<String> {
+    signature.text(IndexSignatureTag::RPMSIGTAG_SHA256 as u32)
 }
 
 /// The key id (16 hex digits) that an OpenPGP signature packet names: version 3 has it at a fixed place, version 4 in the
@@ -196,13 +164,4 @@ fn subpacket_issuer(mut area: &[u8]) -> Option<String> {
         }
     }
     None
-}
-
-/// A tag that may be absent.
-pub(super) fn optional<T>(result: Result<T, rpm::Error>) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(rpm::Error::TagNotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use flate2::Crc;
 
-use super::{Part, fill, open, refuse};
+use super::decompress::{Compression, decompress};
+use super::{Part, fill, refuse};
 use crate::Result;
 
 /// Bytes of a stream's header, and of its footer (sections 2.1.1 and 2.1.2).
@@ -91,7 +92,7 @@ impl Blocks {
         let blocks = &self.blocks[number..];
         // A stream of its own: a decoder compares the index with what it saw.
         let stream = Cursor::new(self.header).chain(part(blocks[0].at..self.end)?).chain(Cursor::new(self.tail(blocks)));
-        open(Some("xz"), stream)
+        decompress(Some(Compression::Xz), stream)
     }
 
     fn block(&self, at: u64) -> Option<usize> {

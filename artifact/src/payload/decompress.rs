@@ -1,14 +1,14 @@
 //! Decompression within a memory limit.
 
 use std::fmt;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 
 use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
-use super::{refuse, wrap};
+use super::{fill, wrap};
 use crate::{Error, Result};
 
 /// What an xz or lzma decoder may use. Level 9 needs 65 MiB; rpm itself allows 100 MiB.
@@ -18,32 +18,127 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 /// What is read of the compressed payload at once.
 const INPUT_BYTES: usize = 64 << 10;
 
-/// The cpio archive inside `payload`, which is compressed with `compressor` (as [`crate::header::Header::compressor`] names it).
+/// How bytes are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    Gzip,
+    Bzip2,
+    Xz,
+    Lzma,
+    Zstd,
+}
+
+impl Compression {
+    /// Bytes that tell it.
+    pub(crate) const TELLING_BYTES: usize = 13;
+
+    /// What begins with these bytes, of which [`Self::TELLING_BYTES`] are enough, is compressed with.
+    pub(crate) fn of(start: &[u8]) -> Option<Self> {
+        match start {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            // A frame, or a skippable one before it (RFC 8878, section 3.1.2), as parallel and seekable writers begin.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            start if is_lzma(start) => Some(Self::Lzma),
+            _ => None,
+        }
+    }
+}
+
+/// True for the header of an `.lzma` file, which has no magic: properties, the dictionary's size, the size of the contents. It is told as
+/// liblzma tells it.
+fn is_lzma(start: &[u8]) -> bool {
+    const MOST_BYTES: u64 = 1 << 38;
+    let Some(([properties, dictionary @ ..], contents)) = start.split_first_chunk::<5>() else { return false };
+    let Some(contents) = contents.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else { return false };
+    let dictionary = u32::from_le_bytes(*dictionary);
+    // A power of two, or one and a half of one.
+    let is_usual = dictionary == u32::MAX || dictionary >= 4096 && (dictionary >> dictionary.trailing_zeros()) & !0b10 == 1;
+    *properties < 9 * 5 * 5 && is_usual && (contents == u64::MAX || contents < MOST_BYTES)
+}
+
+/// The archive inside `payload`, whose first bytes tell what it is compressed with. What begins like nothing that is known here is taken as
+/// it is: the archive's own reader refuses it.
 ///
 /// Payloads of several gzip members, zstd frames, bzip2 streams, xz streams or xz blocks are read whole. Errors of `payload`
 /// itself come out of the reader as they are, those of the decoder as an [`io::Error`] around [`Error::Payload`].
 ///
 /// # Errors
-/// [`Error::Payload`] for an unknown compressor, [`Error::Io`] where a decoder cannot be set up.
-pub fn open<'a>(compressor: Option<&str>, payload: impl Read + Send + 'a) -> Result<Box<dyn Read + Send + 'a>> {
+/// [`Error::Io`] where the first bytes cannot be read or a decoder cannot be set up.
+pub fn open<'a>(mut payload: impl Read + Send + 'a) -> Result<Box<dyn Read + Send + 'a>> {
+    let mut start = [0; Compression::TELLING_BYTES];
+    let filled = fill(&mut payload, &mut start)?;
+    let compression = Compression::of(&start[..filled]);
+    decompress(compression, Cursor::new(start).take(filled as u64).chain(payload))
+}
+
+/// The same, where it is known what `payload` is compressed with.
+///
+/// # Errors
+/// [`Error::Io`] where a decoder cannot be set up.
+pub(crate) fn decompress<'a>(
+    compression: Option<Compression>,
+    payload: impl Read + Send + 'a,
+) -> Result<Box<dyn Read + Send + 'a>> {
+    let Some(compression) = compression else { return Ok(Box::new(payload)) };
     let input = BufReader::with_capacity(INPUT_BYTES, Source(payload));
-    let (format, inner): (_, Box<dyn Read + Send + 'a>) = match compressor {
-        None | Some("none" | "identity") => return Ok(Box::new(input.into_inner().0)),
-        Some("gzip") => ("gzip", Box::new(MultiGzDecoder::new(input))),
-        Some("bzip2") => ("bzip2", Box::new(MultiBzDecoder::new(input))),
-        // Like rpm (rpmio.c, lzopen_internal), one decoder for both: it tells them apart by their first bytes.
-        Some("xz" | "lzma") => {
+    let (format, inner): (_, Box<dyn Read + Send + 'a>) = match compression {
+        Compression::Gzip => ("gzip", Box::new(Gzip::new(input))),
+        Compression::Bzip2 => ("bzip2", Box::new(MultiBzDecoder::new(input))),
+        // Like rpm (rpmio.c, lzopen_internal), one decoder for both.
+        Compression::Xz | Compression::Lzma => {
             let stream = Stream::new_auto_decoder(XZ_MEMORY_BYTES, CONCATENATED).map_err(io::Error::from)?;
             ("xz or lzma", Box::new(XzDecoder::new_stream(input, stream)))
         }
-        Some("zstd") => {
+        Compression::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(input)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
             ("zstd", Box::new(decoder))
         }
-        Some(other) => return refuse("gzip, bzip2, xz, lzma or zstd as compressor", format!("{other:?}")),
     };
     Ok(Box::new(Decoder { format, inner }))
+}
+
+/// The members of a gzip file, one after the other, until it ends; zeros may follow the last, as they do on tapes.
+struct Gzip<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Gzip<R> {
+    fn new(input: R) -> Self {
+        Self(Some(GzDecoder::new(input)))
+    }
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(mut input) = self.0.take().map(GzDecoder::into_inner) else { break };
+            if skip_zeros(&mut input)? {
+                self.0 = Some(GzDecoder::new(input));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// True if something follows the zeros.
+fn skip_zeros(input: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = input.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        if zeros < bytes.len() {
+            input.consume(zeros);
+            return Ok(true);
+        }
+        input.consume(zeros);
+    }
 }
 
 /// Marks the errors of the compressed payload's own reader, so that they are not taken for those of a decoder.
@@ -101,9 +196,9 @@ mod tests {
     use super::super::archive::compress;
     use super::*;
 
-    fn decompress(compressor: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    fn decompressed(bytes: &[u8]) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
-        let read = open(Some(compressor), bytes).unwrap().read_to_end(&mut out);
+        let read = open(bytes).unwrap().read_to_end(&mut out);
         read.map(|_| out).map_err(|error| error.to_string())
     }
 
@@ -113,20 +208,16 @@ mod tests {
         for compressor in ["gzip", "bzip2", "xz", "lzma", "zstd"] {
             let compressed = compress(Some(compressor), &text);
             assert!(compressed.len() < text.len() / 10, "{compressor}");
-            assert_eq!(decompress(compressor, &compressed).as_deref(), Ok(&*text), "{compressor}");
+            assert_eq!(decompressed(&compressed).as_deref(), Ok(&*text), "{compressor}");
         }
-        for compressor in [None, Some("none")] {
-            let mut out = Vec::new();
-            open(compressor, &text[..]).unwrap().read_to_end(&mut out).unwrap();
-            assert_eq!(out, text);
-        }
+        assert_eq!(decompressed(&text).as_deref(), Ok(&*text));
     }
 
     #[test]
     fn several_streams_in_a_row_are_read_whole() {
         for compressor in ["gzip", "bzip2", "xz", "zstd"] {
             let streams = ["one ", "two ", "", "three"].map(|text| compress(Some(compressor), text.as_bytes())).concat();
-            assert_eq!(decompress(compressor, &streams).as_deref(), Ok(&b"one two three"[..]), "{compressor}");
+            assert_eq!(decompressed(&streams).as_deref(), Ok(&b"one two three"[..]), "{compressor}");
         }
     }
 
@@ -139,13 +230,54 @@ mod tests {
             // A full flush: the next byte begins a block.
             encoder.flush().unwrap();
         }
-        assert_eq!(decompress("xz", &encoder.finish().unwrap()).as_deref(), Ok(&*text));
+        assert_eq!(decompressed(&encoder.finish().unwrap()).as_deref(), Ok(&*text));
     }
 
     #[test]
-    fn an_unknown_compressor_is_refused_by_name() {
-        let error = open(Some("lz4"), &b""[..]).err().unwrap().to_string();
-        assert_eq!(error, r#"payload: expected gzip, bzip2, xz, lzma or zstd as compressor, found "lz4""#);
+    fn what_may_stand_before_and_behind_the_first_frame_is_no_obstacle() {
+        let text = b"It was the age of wisdom. ".repeat(4000);
+        let skippable = |number: u8, contents: &[u8]| {
+            let length = u32::try_from(contents.len()).unwrap().to_le_bytes();
+            [&[0x50 | number, 0x2a, 0x4d, 0x18], &length[..], contents].concat()
+        };
+        let zstd = compress(Some("zstd"), &text);
+        let xz = compress(Some("xz"), &text);
+        let gzip = compress(Some("gzip"), &text);
+        for file in [
+            [&skippable(0, b"1234")[..], &zstd].concat(),
+            [&skippable(15, b"")[..], &skippable(3, &[7; 100_000]), &zstd, &skippable(14, b"a table of frames")].concat(),
+            [&zstd::encode_all(&b""[..], 1).unwrap()[..], &zstd].concat(),
+            [&xz[..], &[0; 8]].concat(),
+            [&compress(Some("xz"), b"")[..], &[0; 4], &xz].concat(),
+            [&compress(Some("gzip"), b"")[..], &gzip].concat(),
+            [&gzip[..], &[0; 10_000]].concat(),
+            [&compress(Some("bzip2"), b"")[..], &compress(Some("bzip2"), &text)].concat(),
+        ] {
+            assert_eq!(decompressed(&file).as_deref(), Ok(&*text), "{:02x?}", &file[..8]);
+            for end in 1..24 {
+                let cut = decompressed(&file[..file.len() - end]);
+                assert!(cut.is_err() || cut.is_ok_and(|out| out == text), "{:02x?}, {end}", &file[..8]);
+            }
+        }
+        assert!(decompressed(&[&gzip[..], b"no gzip"].concat()).is_err());
+    }
+
+    #[test]
+    fn lzma_files_are_told_by_their_headers() {
+        for (preset, dictionary) in [(0, None), (6, None), (9, None), (1, Some(4096)), (1, Some(3 << 20)), (1, Some(100_000))] {
+            let mut options = LzmaOptions::new_preset(preset).unwrap();
+            dictionary.map(|bytes| options.dict_size(bytes));
+            let mut encoder = XzEncoder::new_stream(Vec::new(), Stream::new_lzma_encoder(&options).unwrap());
+            encoder.write_all(b"small").unwrap();
+            let file = encoder.finish().unwrap();
+            assert_eq!(Compression::of(&file), Some(Compression::Lzma), "{:02x?}", &file[..13]);
+        }
+        for other in
+            ["070701", "070702", "]]]]]]]]]]]]]", "usr/bin/hello", "PK\x03\x04aaaaaaaaa", "<html></html>", "!<arch>\naaaaa"]
+        {
+            assert_eq!(Compression::of(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(Compression::of(&[0; 13]), None);
     }
 
     #[test]
@@ -157,7 +289,7 @@ mod tests {
         for stream in [xz, lzma] {
             let mut encoder = XzEncoder::new_stream(Vec::new(), stream);
             encoder.write_all(b"small").unwrap();
-            let error = decompress("xz", &encoder.finish().unwrap()).unwrap_err();
+            let error = decompressed(&encoder.finish().unwrap()).unwrap_err();
             assert!(error.contains("at most 128 MiB of memory, found memory limit reached"), "{error}");
         }
     }
@@ -166,7 +298,7 @@ mod tests {
     fn xz_level_9_is_within_the_limit() {
         let mut encoder = XzEncoder::new(Vec::new(), 9);
         encoder.write_all(b"large").unwrap();
-        assert_eq!(decompress("xz", &encoder.finish().unwrap()).as_deref(), Ok(&b"large"[..]));
+        assert_eq!(decompressed(&encoder.finish().unwrap()).as_deref(), Ok(&b"large"[..]));
     }
 
     #[test]
@@ -177,7 +309,7 @@ mod tests {
             // More than one block, without its size in the header: else the frame would ask for less.
             encoder.include_contentsize(false).unwrap();
             encoder.write_all(&[7; 300_000]).unwrap();
-            let result = decompress("zstd", &encoder.finish().unwrap());
+            let result = decompressed(&encoder.finish().unwrap());
             assert_eq!(result.is_ok(), fits, "{log}: {:?}", result.map(|out| out.len()));
         }
     }
@@ -187,8 +319,8 @@ mod tests {
         let text: Vec<u8> = (0..2_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         for compressor in ["gzip", "bzip2", "xz", "lzma", "zstd"] {
             let compressed = compress(Some(compressor), &text);
-            for end in (1..compressed.len()).step_by(7) {
-                if let Ok(out) = decompress(compressor, &compressed[..end]) {
+            for end in (Compression::TELLING_BYTES..compressed.len()).step_by(7) {
+                if let Ok(out) = decompressed(&compressed[..end]) {
                     panic!("{compressor}: {} bytes of {} from the first {end} of {}", out.len(), text.len(), compressed.len());
                 }
             }
@@ -204,8 +336,10 @@ mod tests {
             }
         }
         for compressor in [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")] {
-            let error = open(compressor, Broken).unwrap().read(&mut [0; 10]).unwrap_err();
+            let start = compress(compressor, b"It was the epoch of belief");
+            let error = open(start[..14].chain(Broken)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
             assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::ConnectionReset, "gone"), "{compressor:?}");
         }
+        assert!(matches!(open(Broken), Err(Error::Io(error)) if error.to_string() == "gone"));
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::blocks::Blocks;
 use super::cpio::{Entry, LONG_BYTES, STRIPPED_BYTES, padding};
-use super::{HardLinks, deliver, regular_file};
+use super::{Compression, HardLinks, deliver, fill, regular_file};
 use crate::header::{File, Header};
 use crate::{Result, path};
 
@@ -38,14 +38,16 @@ enum Form {
 }
 
 impl Entrances {
-    /// Where a payload of `bytes` bytes can be entered, which is compressed as the header says. Of a broken one that is its first byte.
+    /// Where a payload of `bytes` bytes can be entered: its first bytes tell how it is compressed. Of a broken one that is its first byte.
     ///
     /// # Errors
     /// [`crate::Error::Io`] where a part cannot be read.
-    pub fn of(header: &Header, bytes: u64, part: Part<'_, '_>) -> Result<Self> {
-        Ok(Self(match header.compressor.as_deref() {
-            None | Some("none" | "identity") => Kind::Any,
-            Some("xz") => match Blocks::read(bytes, part) {
+    pub fn of(bytes: u64, part: Part<'_, '_>) -> Result<Self> {
+        let mut start = [0; Compression::TELLING_BYTES];
+        let filled = fill(&mut part(0..bytes.min(start.len() as u64))?, &mut start)?;
+        Ok(Self(match Compression::of(&start[..filled]) {
+            None => Kind::Any,
+            Some(Compression::Xz) => match Blocks::read(bytes, part) {
                 Ok(blocks) if blocks.len() > 1 => Kind::Blocks(blocks),
                 Err(crate::Error::Io(error)) => return Err(error.into()),
                 _ => Kind::First,
@@ -54,10 +56,11 @@ impl Entrances {
         }))
     }
 
-    /// May it be worth to look for entrances, for this member?
+    /// True if it may be worth to look for entrances, for this member: it lies far behind the first byte, and the header does not name a
+    /// compressor that has none.
     pub fn may_help(header: &Header, ordinal: u32) -> bool {
-        let compressor = matches!(header.compressor.as_deref(), None | Some("none" | "identity" | "xz"));
-        compressor && offset(header, ordinal, Form::Stripped).is_some_and(|offset| offset >= WORTH_BYTES)
+        let has_none = matches!(header.compressor.as_deref(), Some("gzip" | "bzip2" | "lzma" | "zstd"));
+        !has_none && offset(header, ordinal, Form::Stripped).is_some_and(|offset| offset >= WORTH_BYTES)
     }
 
     /// Writes one member to `out`, as [`extract`](super::extract) does, without reading what comes before its block. `false`, and nothing is
@@ -216,7 +219,7 @@ mod tests {
             }
         };
         let mut out = Vec::new();
-        let entrances = Entrances::of(header, bytes, &part).unwrap();
+        let entrances = Entrances::of(bytes, &part).unwrap();
         let result = entrances.extract(header, ordinal, &part, bytes, &mut out).map_err(|error| error.to_string());
         (result, out, asked.get())
     }

@@ -194,3 +194,46 @@ fn sources_of_an_archive_that_was_damaged_in_its_store_are_unknown() {
     wait_for("the source", || http::get(gateway.port, &path).is_ok_and(|answer| answer.status == 200));
     expect(&gateway.get(&path), &program.source(), "/usr/src/x/spoiled.c", Some("spoiled.tar"));
 }
+
+#[test]
+fn archives_without_zeros_at_their_end_and_frames_before_the_first_are_read() {
+    let folder = tempdir().unwrap();
+    let programs = ["bare", "zstandard", "parallel", "named-gz"].map(|name| Program::compile(name, &format!("/s/{name}")));
+    let made = programs.each_ref().map(|program| {
+        let (binary, source) = (format!("/usr/bin/{}", program.name), format!("/s/{0}/{0}.c", program.name));
+        let tree = Tree::of(&[(&binary, &program.whole()), (&source, &program.source())]);
+        let archive = tree.tar(folder.path(), &format!("{}.tar", program.name), "tar", &[]);
+        let mut bytes = fs::read(&archive).unwrap();
+        bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512));
+        fs::write(&archive, bytes).unwrap();
+        succeed(Command::new("tar").arg("-tf").arg(&archive), "tar");
+        archive
+    });
+    succeed(Command::new("zstd").args(["-q", "--rm"]).arg(&made[1]), "zstd");
+    // A frame to be skipped comes first.
+    succeed(Command::new("pzstd").args(["-q", "--rm"]).arg(&made[2]), "zstd");
+    let skippable = fs::read(folder.path().join("parallel.tar.zst")).unwrap();
+    assert_eq!(skippable[1..4], [0x2a, 0x4d, 0x18]);
+    // Compressed by another program than its name says.
+    succeed(Command::new("xz").arg("--suffix=.gz").arg(&made[3]), "xz-utils");
+    let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+    for (program, archive) in programs.iter().zip(["bare.tar", "zstandard.tar.zst", "parallel.tar.zst", "named-gz.tar.gz"]) {
+        let (id, name) = (&program.build_id, &program.name);
+        expect(&gateway.get(&format!("/buildid/{id}/executable")), &program.whole(), &format!("/usr/bin/{name}"), Some(archive));
+        let source = format!("/s/{name}/{name}.c");
+        expect(&gateway.get(&format!("/buildid/{id}/source{source}")), &program.source(), &source, Some(archive));
+    }
+}
+
+#[test]
+fn what_is_no_archive_is_refused_with_its_first_bytes() {
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("login.tar.zst"), "<!DOCTYPE html>\n<title>Log in</title>\n").unwrap();
+    fs::write(folder.path().join("empty.tar"), "").unwrap();
+    let index = Sqlite::empty();
+    let said = compat_tests::darkserver::import(&index.url(), &["dir", folder.path().to_str().unwrap(), "--formats", "tar"]);
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(1), "{text}");
+    let expected = "plain or compressed with gzip, bzip2, xz, lzma or zstd, found first bytes 3c21444f43545950452068746d6c3e0a";
+    assert!(text.contains(expected) && text.contains("found an empty file"), "{text}");
+}

@@ -237,7 +237,7 @@ impl Archives {
         if let Some(entrances) = self.runtime.block_on(self.entrances.get(&identity)) {
             return Ok(entrances);
         }
-        let entrances = Arc::new(Entrances::of(header, bytes, part)?);
+        let entrances = Arc::new(Entrances::of(bytes, part)?);
         self.runtime.block_on(self.entrances.insert(identity, entrances.clone()));
         Ok(entrances)
     }

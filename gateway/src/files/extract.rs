@@ -170,7 +170,7 @@ impl Work {
         let payload = flowing(archive.take());
         match &archive.inside {
             Inside::Rpm(header) => {
-                let archive = payload::open(header.compressor.as_deref(), payload).map_err(|error| end(growing, error))?;
+                let archive = payload::open(payload).map_err(|error| end(growing, error))?;
                 let mut members = Members::new(archive, header);
                 self.find(header, &mut members, growing, neighbours).map_err(|error| end(growing, error))?;
                 self.finish(growing, draft)?;
