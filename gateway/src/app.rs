@@ -56,8 +56,8 @@ fn listeners(config: &Config, inherited: Vec<Listener>) -> Result<Vec<Listener>>
         None if inherited.is_empty() => vec![Address::from(SocketAddr::from(USUAL))],
         addresses => addresses.clone().unwrap_or_default(),
     };
-    let bound: Result<Vec<Listener>> = addresses.iter().map(|address| Listener::bind(address, config.unix_mode)).collect();
-    Ok(bound?.into_iter().chain(inherited).collect())
+    let bound: Result<Vec<_>> = addresses.iter().map(|address| Listener::bind(address, config.unix_mode)).collect();
+    Ok(bound?.into_iter().flatten().chain(inherited).collect())
 }
 
 /// The HTTP service around any `routes`: what stands before every handler, and how connections are treated, with default limits. Ends
@@ -66,8 +66,8 @@ fn listeners(config: &Config, inherited: Vec<Listener>) -> Result<Vec<Listener>>
 /// # Errors
 /// If `listen` cannot be bound.
 pub async fn serve(listen: SocketAddr, routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -> Result<()> {
-    let listener = Listener::bind(&listen.into(), 0)?;
-    serve_within(vec![listener], None, Connections::default(), routes).await
+    let listeners = Listener::bind(&listen.into(), 0)?;
+    serve_within(listeners, None, Connections::default(), routes).await
 }
 
 async fn serve_within(

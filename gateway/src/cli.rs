@@ -42,7 +42,8 @@ pub(crate) struct Arguments {
     // A string here, like the upstreams: an error of clap shows the value, and there may be a password in it.
     #[arg(long, value_name = "URL", env = "DARKSERVER_DATABASE", hide_env_values = true)]
     pub(crate) database: Option<String>,
-    /// Where to listen: ADDRESS:PORT, tls:ADDRESS:PORT or unix:/PATH; repeatable [default: 127.0.0.1:8002, or what systemd passes].
+    /// Where to listen: ADDRESS:PORT, NAME:PORT or *:PORT, with tls: before it for TLS, or unix:/PATH; repeatable
+    /// [default: 127.0.0.1:8002, or what systemd passes].
     #[arg(long, value_name = "ADDRESS", env = "DARKSERVER_LISTEN", value_delimiter = ' ')]
     pub(crate) listen: Vec<String>,
     /// Certificate for the addresses with `tls:`: a PEM file, the certificates that lead to a root behind it.

@@ -377,7 +377,7 @@ mod tests {
         for (text, expected) in [
             (
                 "listen = \"here\"",
-                "configuration key `listen`: expected ADDRESS:PORT, tls:ADDRESS:PORT or unix:/PATH, found `here`",
+                "configuration key `listen`: expected ADDRESS:PORT, NAME:PORT, *:PORT, one of them behind `tls:`, or unix:/PATH, found `here`",
             ),
             ("unix_mode = \"0999\"", "unix_mode: expected permissions in octal, like 0660, found `0999`"),
             ("[tls]\nkey = \"/k\"", "expected tls.certificate beside tls.key, found none"),

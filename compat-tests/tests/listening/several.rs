@@ -26,6 +26,23 @@ fn every_address_is_listened_on() {
 }
 
 #[test]
+fn a_name_is_all_its_addresses_and_a_star_is_all_of_the_machine() {
+    let sqlite = Sqlite::of(&[]);
+    let (named, any) = (free_port(), free_port());
+    let addresses = [format!("localhost:{named}"), format!("*:{any}")];
+    let gateway = Gateway::start_with(&sqlite.url(), "", &["--listen", &addresses[0], "--listen", &addresses[1]]);
+    for port in [named, any] {
+        assert_eq!(http::get(port, "/healthz").unwrap().status, 200, "{}", gateway.log());
+    }
+    // IPv6 where this machine has it.
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        assert_eq!(curl_says("%{http_code}", &[&format!("http://[::1]:{any}/healthz")]), "200");
+    }
+    let said = refusal("listen = [\"nowhere.invalid:8002\"]\n", &[]);
+    assert!(said.contains("listen on nowhere.invalid:8002: expected a name with an address"), "{said}");
+}
+
+#[test]
 fn an_address_that_cannot_be_had_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -5,15 +5,16 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::iter;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use listenfd::ListenFd;
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpSocket;
 
@@ -22,16 +23,60 @@ const BACKLOG: u32 = 4096;
 /// The name that a socket of the system manager has for TLS (`FileDescriptorName=`, systemd.socket(5)).
 const TLS_NAME: &str = "tls";
 
-/// An address to listen on: `ADDRESS:PORT`, `tls:ADDRESS:PORT` or `unix:/PATH`.
+/// What an address to listen on has to be.
+const FORMS: &str = "ADDRESS:PORT, NAME:PORT, *:PORT, one of them behind `tls:`, or unix:/PATH";
+
+/// The longest name (RFC 1035, section 3.1).
+const MAX_NAME_BYTES: usize = 253;
+
+/// An address to listen on: `ADDRESS:PORT`, `NAME:PORT` or `*:PORT`, with or without `tls:` before it, or `unix:/PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
-    Tcp { address: SocketAddr, is_tls: bool },
+    Tcp { endpoint: Endpoint, is_tls: bool },
     Unix(PathBuf),
+}
+
+/// A port with one address or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Address(SocketAddr),
+    /// All addresses that the name has when the gateway starts.
+    Name(String, u16),
+    /// Every address of this machine, IPv4 and IPv6.
+    Any(u16),
 }
 
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
-        Self::Tcp { address, is_tls: false }
+        Self::Tcp { endpoint: Endpoint::Address(address), is_tls: false }
+    }
+}
+
+impl Endpoint {
+    /// `None` for what is none.
+    fn read(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse() {
+            return Some(Self::Address(address));
+        }
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port.parse().ok()?;
+        let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        // Numbers alone are an address with an error in it: resolvers take 127.1 for 127.0.0.1.
+        let has_letter = host.bytes().any(|byte| byte.is_ascii_alphabetic());
+        match host {
+            "*" => Some(Self::Any(port)),
+            name => (has_letter && is_name(name) && name.len() <= MAX_NAME_BYTES).then(|| Self::Name(name.to_owned(), port)),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::Any(port) => write!(f, "*:{port}"),
+        }
     }
 }
 
@@ -46,17 +91,16 @@ impl FromStr for Address {
             return Ok(Self::Unix(path.into()));
         }
         let (address, is_tls) = text.strip_prefix("tls:").map_or((text, false), |address| (address, true));
-        let address =
-            address.parse().map_err(|_| anyhow!("expected ADDRESS:PORT, tls:ADDRESS:PORT or unix:/PATH, found `{text}`"))?;
-        Ok(Self::Tcp { address, is_tls })
+        let endpoint = Endpoint::read(address).with_context(|| format!("expected {FORMS}, found `{text}`"))?;
+        Ok(Self::Tcp { endpoint, is_tls })
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { address, is_tls: false } => address.fmt(f),
-            Self::Tcp { address, is_tls: true } => write!(f, "tls:{address}"),
+            Self::Tcp { endpoint, is_tls: false } => endpoint.fmt(f),
+            Self::Tcp { endpoint, is_tls: true } => write!(f, "tls:{endpoint}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -69,16 +113,23 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Listens on `address`. A socket file gets the permissions `unix_mode`; one that nobody listens on any more is replaced.
+    /// Listens on `address`: on all addresses of a name. A socket file gets the permissions `unix_mode`; one that nobody listens on any
+    /// more is replaced.
     ///
     /// # Errors
-    /// If the address is in use or not this machine's; if there is a file in a socket's place.
-    pub(crate) fn bind(address: &Address, unix_mode: u32) -> Result<Self> {
+    /// If the address is in use or not this machine's; if a name has no address; if there is a file in a socket's place.
+    pub(crate) fn bind(address: &Address, unix_mode: u32) -> Result<Vec<Self>> {
         match address {
-            Address::Tcp { address, is_tls } => {
-                bind_tcp(*address).map(|listener| Self::Tcp { listener, is_tls: *is_tls }).map_err(Into::into)
+            Address::Tcp { endpoint, is_tls } => {
+                let listeners = match endpoint {
+                    Endpoint::Address(address) => bind_tcp(*address).map(|listener| vec![listener]).map_err(Into::into),
+                    Endpoint::Name(name, port) => bind_name(name, *port),
+                    Endpoint::Any(port) => bind_any(*port).map(|listener| vec![listener]).map_err(Into::into),
+                };
+                let with_tls = |listener| Self::Tcp { listener, is_tls: *is_tls };
+                listeners.map(|listeners| listeners.into_iter().map(with_tls).collect())
             }
-            Address::Unix(path) => bind_unix(path, unix_mode).map(Self::Unix),
+            Address::Unix(path) => bind_unix(path, unix_mode).map(|listener| vec![Self::Unix(listener)]),
         }
         .with_context(|| format!("listen on {address}"))
     }
@@ -125,7 +176,7 @@ impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { listener, is_tls } => match listener.local_addr() {
-                Ok(address) => Address::Tcp { address, is_tls: *is_tls }.fmt(f),
+                Ok(address) => Address::Tcp { endpoint: Endpoint::Address(address), is_tls: *is_tls }.fmt(f),
                 Err(error) => error.fmt(f),
             },
             Self::Unix(listener) => {
@@ -139,9 +190,56 @@ impl fmt::Display for Listener {
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
+    bind_socket(&socket, address)?;
     socket.listen(BACKLOG)?.into_std()
+}
+
+/// Listens on every address of this machine: on IPv6 with IPv4 inside, or on IPv4 alone where there is no IPv6.
+fn bind_any(port: u16) -> io::Result<TcpListener> {
+    match TcpSocket::new_v6().and_then(|socket| {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+        bind_socket(&socket, (Ipv6Addr::UNSPECIFIED, port).into())?;
+        socket.listen(BACKLOG)?.into_std()
+    }) {
+        Err(error) if is_missing(&error) => bind_tcp((Ipv4Addr::UNSPECIFIED, port).into()),
+        bound => bound,
+    }
+}
+
+/// Listens on all addresses that a name has, but for those of a protocol that this machine does not have.
+fn bind_name(name: &str, port: u16) -> Result<Vec<TcpListener>> {
+    let resolved = (name, port).to_socket_addrs();
+    let mut addresses: Vec<SocketAddr> =
+        resolved.with_context(|| format!("expected a name with an address, found `{name}`"))?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let (mut listeners, mut missing) = (Vec::new(), None);
+    for address in addresses {
+        match bind_tcp(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if is_missing(&error) => {
+                tracing::debug!(%address, %error, "not listened on");
+                missing = Some((address, error));
+            }
+            Err(error) => return Err(error).with_context(|| address.to_string()),
+        }
+    }
+    match missing {
+        _ if !listeners.is_empty() => Ok(listeners),
+        Some((address, error)) => Err(error).with_context(|| address.to_string()),
+        None => bail!("expected a name with an address, found none of `{name}`"),
+    }
+}
+
+/// True if the address, or all of its protocol, is not this machine's.
+fn is_missing(error: &io::Error) -> bool {
+    let missing = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT, Errno::NETUNREACH];
+    missing.iter().any(|missing| error.raw_os_error() == Some(missing.raw_os_error()))
+}
+
+fn bind_socket(socket: &TcpSocket, address: SocketAddr) -> io::Result<()> {
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)
 }
 
 fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener> {
@@ -172,12 +270,63 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_they_are_shown() {
-        for text in ["127.0.0.1:8002", "[::1]:80", "tls:0.0.0.0:8443", "unix:/run/darkserver/gateway.sock"] {
+        for text in [
+            "127.0.0.1:8002",
+            "[::1]:80",
+            "[fe80::1%2]:80",
+            "tls:0.0.0.0:8443",
+            "localhost:8002",
+            "tls:debuginfod.example.org:443",
+            "*:8002",
+            "tls:*:443",
+            "unix:/run/darkserver/gateway.sock",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
-        for text in ["localhost:80", "127.0.0.1", "unix:gateway.sock", "tls:unix:/run/x", "https:0.0.0.0:1", ""] {
+        for text in [
+            "localhost",
+            "localhost:",
+            "localhost:65536",
+            ":8002",
+            "127.0.0.1",
+            "127.1:80",
+            "::1:80",
+            "*",
+            "a/b:80",
+            "unix:gateway.sock",
+            "tls:unix:/run/x",
+            "https:0.0.0.0:1",
+            "",
+        ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.starts_with("expected") && error.contains("found `"), "{text}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_stands_for_all_its_addresses_and_a_star_for_all_of_the_machine() {
+        let bind = |text: &str| Listener::bind(&text.parse().unwrap(), 0).map_err(|error| format!("{error:#}"));
+        let shown = |listeners: Vec<Listener>| listeners.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let local = shown(bind("tls:localhost:0").unwrap());
+        assert!(
+            local.iter().any(|address| address.starts_with("tls:127.0.0.1:") || address.starts_with("tls:[::1]:")),
+            "{local:?}"
+        );
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = port.local_addr().unwrap().port();
+        let error = bind(&format!("localhost:{taken}")).err().unwrap();
+        assert!(error.starts_with(&format!("listen on localhost:{taken}: 127.0.0.1:{taken}: Address already in use")), "{error}");
+        let error = bind("nowhere.invalid:80").err().unwrap();
+        assert!(
+            error.starts_with("listen on nowhere.invalid:80: expected a name with an address, found `nowhere.invalid`: "),
+            "{error}"
+        );
+        let any = bind("*:0").unwrap();
+        let [Listener::Tcp { listener, .. }] = any.as_slice() else { panic!("expected one socket, found {}", any.len()) };
+        let port = listener.local_addr().unwrap().port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        if std::net::TcpListener::bind("[::1]:0").is_ok() {
+            std::net::TcpStream::connect(("::1", port)).unwrap();
         }
     }
 
