@@ -1,11 +1,12 @@
-//! Keeps a filter up to date: asks the index every second what came ([`sql::Changes`]).
+//! Follows the index: asks every second what came ([`sql::Changes`]). Cached records of what came are invalidated
+//! ([`Invalidation`]), and the filter, if there is one, is kept up to date.
 //!
 //! Where that cannot be told (it was pruned, it is another index), and once much has come since the base was made, all build-ids are
 //! read in pages on a connection of their own and become a new base. What comes meanwhile is collected beside it, from the state of
 //! the index before; so a new base misses nothing, and while it is made the old one goes on, if there is one.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::base::Base;
 use super::file::{self, Saved};
 use super::{Filter, MOST_AGE};
+use crate::lookup::Invalidation;
 use crate::metrics::METRICS;
+use crate::watch::Watch;
 
 /// Between two questions.
 const PULSE: Duration = Duration::from_secs(1);
@@ -28,14 +31,20 @@ const SAVE_PAUSE: Duration = Duration::from_secs(60);
 const SCAN_PAUSE: Duration = Duration::from_secs(5);
 /// How long a page of hashes may take: a connection may have vanished without a word.
 const PAGE_WITHIN: Duration = Duration::from_secs(60);
+/// Which failure in a row is logged as a warning.
+const LOGGED_FAILURE: u32 = 3;
 /// So much may have come since the base was made, besides an eighth of the base.
 const MOST_DELTA: usize = 1 << 16;
 
-/// Who keeps the filter up to date.
-pub(super) struct Follower {
+/// Follows the index for the caches and the filter.
+pub(crate) struct Follower {
     filter: Filter,
+    /// Of cached records.
+    invalidation: Invalidation,
     index: Index,
-    folder: PathBuf,
+    watch: Watch,
+    /// Where the filter is kept; `None` if there is no filter.
+    folder: Option<PathBuf>,
     limit: Duration,
     most_delta: usize,
     /// The state of the index that was followed up to. `None`: that has to be asked first.
@@ -49,8 +58,8 @@ pub(super) struct Follower {
     /// What the file holds, and since when.
     saved: Option<(Heads, Instant)>,
     saving: Option<JoinHandle<()>>,
-    /// Why the last question failed, if it did.
-    trouble: Option<String>,
+    /// Questions that failed since the last one that did not.
+    failures: u32,
 }
 
 /// A base that is being made.
@@ -71,11 +80,14 @@ impl Drop for Scan {
 }
 
 impl Follower {
-    pub(super) fn new(filter: Filter, index: Index, folder: PathBuf, limit: Duration) -> Self {
+    /// A follower of `index` that invalidates cached records. A question may take `limit`.
+    pub(crate) fn new(filter: Filter, invalidation: Invalidation, index: Index, watch: Watch, limit: Duration) -> Self {
         Self {
             filter,
+            invalidation,
             index,
-            folder,
+            watch,
+            folder: None,
             limit,
             most_delta: MOST_DELTA,
             heads: None,
@@ -85,12 +97,17 @@ impl Follower {
             next_scan: Instant::now(),
             saved: None,
             saving: None,
-            trouble: None,
+            failures: 0,
         }
     }
 
+    /// The same, which also keeps the filter up to date, and in `folder` for the next process.
+    pub(crate) fn filtering(self, folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()), ..self }
+    }
+
     /// Follows for ever.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         self.load().await;
         let mut pulse = interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -104,8 +121,11 @@ impl Follower {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(cause) => {
-                        if self.trouble.replace(cause.clone()).is_none() {
-                            tracing::warn!(cause, "the filter cannot be kept up to date");
+                        self.failures += 1;
+                        // That the index is away is logged by the watch, which needs a moment to know it.
+                        match self.failures == LOGGED_FAILURE && self.watch.is_sure() {
+                            true => tracing::warn!(cause, "the changes of the index cannot be read"),
+                            false => tracing::debug!(cause, "the changes of the index cannot be read"),
                         }
                         break;
                     }
@@ -116,9 +136,11 @@ impl Follower {
 
     /// Takes over what an earlier process left.
     async fn load(&mut self) {
-        let folder = self.folder.clone();
-        let read = spawn_blocking(move || file::read(&folder)).await;
-        match read.unwrap_or_else(|error| Err(error.into())) {
+        let Some(folder) = self.folder.clone() else { return };
+        let path = file::path(&folder);
+        // Cancelled: the process ends.
+        let Ok(read) = spawn_blocking(move || file::read(&folder)).await else { return };
+        match read {
             Ok(Some(Saved { heads, base, delta })) => {
                 tracing::info!(build_ids = base.len(), since = delta.len(), "a filter of an earlier run was read");
                 self.filter.set(Some(base), delta.into_iter().collect());
@@ -127,7 +149,7 @@ impl Follower {
             }
             Ok(None) => {}
             Err(error) => tracing::warn!(
-                path = %file::path(&self.folder).display(),
+                path = %path.display(),
                 "the filter on disk is ignored: {error:#}"
             ),
         }
@@ -139,16 +161,20 @@ impl Follower {
         let now = Instant::now();
         let Some(known) = &self.heads else {
             self.heads = Some(self.asked(Box::pin(self.index.heads())).await?);
+            // What came before this state is not named any more.
+            self.invalidation.invalidate_all();
             self.begin_scan("start");
             return Ok(false);
         };
         match self.asked(Box::pin(self.index.changes(known))).await? {
             Changes::Since { heads, hashes, is_all } => {
-                if self.trouble.take().is_some() {
-                    tracing::info!("the filter is kept up to date again");
-                }
+                self.failures = 0;
+                self.invalidation.invalidate(&hashes);
                 self.behind_since = None;
                 self.heads = Some(heads);
+                if self.folder.is_none() {
+                    return Ok(!is_all);
+                }
                 if let Some(scan) = &mut self.scan {
                     scan.since.extend(&hashes);
                 }
@@ -192,7 +218,11 @@ impl Follower {
 
     /// Forgets everything.
     fn lose(&mut self, cause: &str) {
-        tracing::warn!(cause, "the filter does not follow from what it was made of: a new one is made");
+        self.invalidation.invalidate_all();
+        match self.folder {
+            Some(_) => tracing::warn!(cause, "the filter does not follow from what it was made of: a new one is made"),
+            None => tracing::debug!(cause, "the changes of the index cannot be told: cached records are dropped"),
+        }
         self.filter.set(None, HashSet::new());
         (self.heads, self.behind_since, self.scan, self.ready, self.saved) = (None, None, None, None, None);
     }
@@ -200,7 +230,7 @@ impl Follower {
     /// Begins to read all build-ids, unless that is under way or was a moment ago.
     fn begin_scan(&mut self, why: &str) {
         let began = Instant::now();
-        let is_due = self.scan.is_none() && self.ready.is_none() && began >= self.next_scan;
+        let is_due = self.folder.is_some() && self.scan.is_none() && self.ready.is_none() && began >= self.next_scan;
         let Some(from) = self.heads.clone().filter(|_| is_due) else { return };
         METRICS.filter_scans.with_label_values(&[why]).inc();
         tracing::debug!(why, "a filter is made of the whole index");
@@ -249,7 +279,8 @@ impl Follower {
         };
         let is_due = self.saved.as_ref().is_none_or(|(saved, when)| saved != heads && when.elapsed() >= SAVE_PAUSE);
         let (Some(base), delta) = (if is_due { self.filter.parts() } else { (None, Vec::new()) }) else { return };
-        let (saved, folder) = (Saved { heads: heads.clone(), base, delta }, self.folder.clone());
+        let Some(folder) = self.folder.clone() else { return };
+        let saved = Saved { heads: heads.clone(), base, delta };
         // Also if it cannot be written: it is not tried every second.
         self.saved = Some((heads.clone(), Instant::now()));
         self.saving = Some(spawn_blocking(move || {
@@ -358,8 +389,9 @@ mod tests {
         let filter = Filter::off();
         let reader = Index::open(&url, Access::ReadOnly).unwrap();
         let start = |filter: &Filter| {
-            let (reader, cache) = (reader.clone(), folder.path().join("cache"));
-            let follower = Follower::new(filter.clone(), reader, cache, Duration::from_secs(4));
+            let (reader, limit) = (reader.clone(), Duration::from_secs(4));
+            let follower = Follower::new(filter.clone(), Invalidation::new(), reader, Watch::default(), limit);
+            let follower = follower.filtering(&folder.path().join("cache"));
             tokio::spawn(Follower { most_delta: 50, ..follower }.run())
         };
         let following = start(&filter);

@@ -3,7 +3,8 @@
 //! - [`Filter`] says "no" or "maybe" of a build-id. A "no" says what the index would have said at some moment of the last
 //!   [`MOST_AGE`]; nothing more follows from it than from an index that has no such record.
 //! - [`base`]: an immutable filter of all build-ids at one moment; what came since is a set of hashes beside it.
-//! - [`follow`]: asks the index once a second what came, and looks through all of it where that cannot be told.
+//! - [`follow`]: asks the index once a second what came, also where there is no filter: cached records are invalidated by it. Reads all
+//!   of the index where that cannot be told.
 //! - [`mod@file`]: the filter on disk, so that a restart does not begin with nothing.
 
 mod base;
@@ -11,16 +12,15 @@ mod file;
 mod follow;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use artifact::BuildId;
 use prometheus::IntCounter;
-use sql::Index;
 
 use crate::metrics::METRICS;
 use base::Base;
+pub(crate) use follow::Follower;
 
 /// How long a "no" counts after the index was asked what came.
 pub(crate) const MOST_AGE: Duration = Duration::from_secs(10);
@@ -60,14 +60,6 @@ impl Filter {
     pub(crate) fn off() -> Self {
         let counter = |said| METRICS.filter_answers.with_label_values(&[said]);
         Self { state: Arc::default(), no: counter("no"), maybe: counter("maybe"), nothing: counter("nothing") }
-    }
-
-    /// A filter of `index` that is kept up to date on the current runtime, as long as the process lives, and in `folder` for the
-    /// next one. A question may take `limit`.
-    pub(crate) fn start(index: Index, folder: PathBuf, limit: Duration) -> Self {
-        let filter = Self::off();
-        tokio::spawn(follow::Follower::new(filter.clone(), index, folder, limit).run());
-        filter
     }
 
     /// What the filter says, counted.

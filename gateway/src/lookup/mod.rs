@@ -1,12 +1,14 @@
 //! The index behind a filter and a short-lived cache.
 //!
 //! What the filter says is not in it is answered at once ([`crate::filter`]), unless the index may be away. Found and absent build-ids
-//! are fresh for a short time, each with its own lifetime; an error is never remembered. What was found is kept for longer, and answers
+//! are fresh for a short time, each with its own lifetime, and until a change of the index names them ([`invalidation`]); an error is
+//! never remembered. What was found is kept for longer, and answers
 //! when the index cannot be asked ([`Known::away`]); what is absent is unknown then. Concurrent questions share queries ([`batches`]).
 //! Queries run on the main runtime, so that a client that goes away cancels nobody else's query, and none longer than a decision may
 //! take: a database that hangs must not hold requests for ever.
 
 mod batches;
+mod invalidation;
 mod records;
 
 use std::collections::BTreeSet;
@@ -24,10 +26,11 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::config;
-use crate::filter::{Filter, Said};
+use crate::filter::{Filter, Follower, Said};
 use crate::metrics::METRICS;
 use crate::watch::Watch;
 use batches::Batches;
+pub(crate) use invalidation::Invalidation;
 pub(crate) use records::Records;
 
 /// The packages built from one source package for one family of archs.
@@ -43,13 +46,24 @@ pub(crate) struct Lookup {
     filter: Filter,
     /// What is known of every absent build-id.
     nothing: Arc<Records>,
-    fresh: Cache<BuildId, Arc<Records>, RandomState>,
+    fresh: Cache<BuildId, Fresh, RandomState>,
+    /// Of `fresh`: changes of the index name build-ids.
+    invalidation: Invalidation,
+    miss_ttl: Duration,
     kept: Kept,
     batches: Batches,
     queries: Queries,
     /// For questions by path.
     turns: Arc<Semaphore>,
     pub(crate) watch: Watch,
+}
+
+/// Records from memory, until their lifetime ends or a change of the index names their build-id.
+#[derive(Clone)]
+struct Fresh {
+    records: Arc<Records>,
+    /// When their query began, as [`Invalidation::now`] had it.
+    asked: u64,
 }
 
 /// What the index says, or what it said before it went away.
@@ -94,15 +108,16 @@ impl Lookup {
             let (index, queries) = (asked.clone(), asking.clone());
             async move { queries.here(Box::pin(async move { index.records(&build_ids).await })).await }
         });
-        let filter = match config.filter {
-            true => Filter::start(index.clone(), folder.to_owned(), limit),
-            false => Filter::off(),
-        };
+        let (filter, invalidation) = (Filter::off(), Invalidation::new());
+        let follower = Follower::new(filter.clone(), invalidation.clone(), index.clone(), watch.clone(), limit);
+        runtime.spawn(if config.filter { follower.filtering(folder).run() } else { follower.run() });
         Self {
             index,
             filter,
             nothing: Arc::default(),
             fresh,
+            invalidation,
+            miss_ttl: config.miss_ttl,
             kept: Kept::new(config),
             batches,
             queries,
@@ -132,7 +147,9 @@ impl Lookup {
         build_id: &BuildId,
         until: Instant,
     ) -> Result<Known<Arc<Records>>, String> {
-        if let Some(records) = self.fresh.get(build_id).await {
+        if let Some(Fresh { records, asked }) = self.fresh.get(build_id).await
+            && self.invalidation.is_valid(build_id, asked, self.miss_ttl)
+        {
             count("memory");
             return Ok(Known::fresh(records));
         }
@@ -141,6 +158,7 @@ impl Lookup {
 
     /// The same, of the index itself.
     async fn asked(&self, said: Said, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, String> {
+        let asked = self.invalidation.now();
         match self.ask(until, self.batches.records(build_id)).await {
             Ok(records) => {
                 count("database");
@@ -148,7 +166,7 @@ impl Lookup {
                     METRICS.filter_false_positives.inc();
                 }
                 self.kept.keep(build_id, &records).await;
-                self.fresh.insert(build_id.clone(), records.clone()).await;
+                self.fresh.insert(build_id.clone(), Fresh { records: records.clone(), asked }).await;
                 Ok(Known::fresh(records))
             }
             Err(cause) => {
@@ -345,12 +363,12 @@ struct Lifetime {
     miss: Duration,
 }
 
-impl Expiry<BuildId, Arc<Records>> for Lifetime {
-    fn expire_after_create(&self, _: &BuildId, records: &Arc<Records>, _: Instant) -> Option<Duration> {
-        Some(if records.is_empty() { self.miss } else { self.hit })
+impl Expiry<BuildId, Fresh> for Lifetime {
+    fn expire_after_create(&self, _: &BuildId, fresh: &Fresh, _: Instant) -> Option<Duration> {
+        Some(if fresh.records.is_empty() { self.miss } else { self.hit })
     }
 
-    fn expire_after_update(&self, _: &BuildId, records: &Arc<Records>, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(if records.is_empty() { self.miss } else { self.hit })
+    fn expire_after_update(&self, _: &BuildId, fresh: &Fresh, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(if fresh.records.is_empty() { self.miss } else { self.hit })
     }
 }

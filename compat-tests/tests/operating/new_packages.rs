@@ -1,0 +1,65 @@
+//! A package that is imported is answered within about two seconds, also of a build-id that was answered before.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::fixtures;
+use compat_tests::mariadb::MariaDb;
+
+use super::SERVER;
+
+/// Two seconds, and the rest for a busy machine. What was found is cached for a minute.
+const SOON: Duration = Duration::from_secs(10);
+
+fn import(database: &str, folder: &Path, rpm: &str) {
+    fixtures::copy(&[fixtures::rpm(rpm)], folder);
+    import_ok(database, &["dir", folder.to_str().unwrap()]);
+}
+
+fn is_seen_soon(database: &str, configuration: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    import_ok(database, &["migrate"]);
+    import(database, folder.path(), SERVER);
+    let gateway = Gateway::start_with(database, configuration, &[]);
+    let build_id = fixtures::build_id(SERVER, "/usr/bin/server");
+    let path = |what: &str| format!("/buildid/{build_id}/{what}");
+    assert_eq!(gateway.get(&path("executable")).status, 200);
+    let questions = || gateway.metric("gateway_index_lookups_total{answer=\"database\"}");
+    // The first state of the index that is followed invalidates what was asked before it.
+    let began = Instant::now();
+    loop {
+        let before = questions();
+        assert_eq!(gateway.get(&path("debuginfo")).status, 404, "only the program was imported");
+        if questions() == before {
+            break;
+        }
+        assert!(began.elapsed() < SOON, "the program is not answered from memory");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    import(database, folder.path(), "server/server-debuginfo-1.1-5.fc99.x86_64.rpm");
+    let began = Instant::now();
+    // Asked all the time: what is cached would stay so.
+    while gateway.get(&path("debuginfo")).status != 200 {
+        assert!(began.elapsed() < SOON, "{configuration}: still absent {:?} after its import", began.elapsed());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    eprintln!("{configuration:?}: found after {:?}", began.elapsed());
+    assert!(gateway.get(&format!("/buildids/{build_id}")).text().contains("server-debuginfo"));
+}
+
+#[test]
+fn debuginfo_of_a_known_program_is_found_soon_on_sqlite() {
+    for configuration in ["", "[index]\nfilter = false\n"] {
+        is_seen_soon(&Sqlite::empty().url(), configuration);
+    }
+}
+
+#[test]
+fn debuginfo_of_a_known_program_is_found_soon_on_mariadb() {
+    let mariadb = MariaDb::start();
+    for (database, configuration) in [("filtered", ""), ("unfiltered", "[index]\nfilter = false\n")] {
+        mariadb.create_database(database);
+        is_seen_soon(&mariadb.url(database), configuration);
+    }
+}
