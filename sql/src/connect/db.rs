@@ -182,11 +182,18 @@ impl Index {
         if self.wait.is_none() || !dialect::is_input_output(source) { None } else { pools::may_write(pool).err() }
     }
 
+    /// True if a reader could not open its SQLite file because there is none. SQLite states only that it could not.
+    fn is_missing(&self, source: &sqlx::Error) -> bool {
+        let Db::Sqlite(pool) = &self.db else { return false };
+        self.wait.is_none() && dialect::is_cannot_open(source) && pools::is_missing(pool)
+    }
+
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
         match source {
             sqlx::Error::PoolTimedOut => {
                 Error::Unreachable { database: self.name().into(), seconds: self.patience.as_secs_f32() }
             }
+            source if self.is_missing(&source) => Error::Missing { database: self.name().into() },
             source => match self.unwritable(&source) {
                 Some(reason) => Error::Unwritable { database: self.name().into(), doing, source, reason },
                 None => Error::Database { database: self.name().into(), doing, source },

@@ -133,6 +133,12 @@ pub(crate) fn is_input_output(error: &sqlx::Error) -> bool {
     error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| matches!(code & 0xff, 8 | 10 | 14))
 }
 
+/// True if SQLite could not open its file.
+pub(crate) fn is_cannot_open(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| code & 0xff == 14)
+}
+
 /// Is a table missing?
 pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };

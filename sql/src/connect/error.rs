@@ -104,6 +104,12 @@ pub enum Error {
         /// The reason.
         source: sqlx::Error,
     },
+    /// There is no file of the database.
+    #[error("{database}: no such file: run `darkserver-import --database {database} dir FOLDER`")]
+    Missing {
+        /// The database.
+        database: String,
+    },
     /// The file of the database cannot be written any more.
     #[error("{database}: {doing}: {source}: the file, or the log beside it, cannot be written: {reason}")]
     Unwritable {

@@ -150,6 +150,11 @@ pub(crate) fn may_open(pool: &SqlitePool, writes: bool) -> io::Result<()> {
     }
 }
 
+/// True if the pool's file does not exist.
+pub(crate) fn is_missing(pool: &SqlitePool) -> bool {
+    matches!(number(pool.connect_options().get_filename()), Ok(None))
+}
+
 /// May the pool's file and the log beside it be written?
 pub(crate) fn may_write(pool: &SqlitePool) -> io::Result<()> {
     let options = pool.connect_options();
