@@ -20,6 +20,14 @@ create table if not exists _sqlx_migrations (
 -- Hashes and build-ids are lowercase hex, times are seconds since 1970. Prefix lengths of keys are written out: InnoDB's limit for a
 -- key is 3,072 bytes, 4 a character; MySQL refuses a longer one, MariaDB cuts it silently.
 
+-- Which programs can read each version of the schema. A migration writes its row first: programs of the versions before
+-- it look there whether they can go on.
+create table if not exists schema_readers (
+    version bigint not null primary key comment 'of the schema',
+    oldest_reader bigint not null comment 'schema version of the oldest program that can read it'
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'which programs can read each version of the schema';
+insert into schema_readers (version, oldest_reader) values (1, 1) on duplicate key update oldest_reader = 1;
+
 create table if not exists packages (
     id int not null auto_increment primary key,
     format varchar(8) not null comment 'rpm, deb, arch, tar, file',
@@ -202,7 +210,7 @@ create table if not exists changes (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what the last transactions of each importer brought';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'b9bcc3e5f380e14414a4cbe273f7d362216c988ec98185c0e6ea256e143341be1403e9dc009a71c24eb5126535d80492', 0)
+values (1, 'schema', true, x'82fbc6b3b7dda3884ae57814c60a20a00147c6225ffef633106b7091ea44b3544b13cfa422100bed6be67b938d425209', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

@@ -2,6 +2,14 @@
 -- Hashes and build-ids are lowercase hex, times are seconds since 1970. Prefix lengths of keys are written out: InnoDB's limit for a
 -- key is 3,072 bytes, 4 a character; MySQL refuses a longer one, MariaDB cuts it silently.
 
+-- Which programs can read each version of the schema. A migration writes its row first: programs of the versions before
+-- it look there whether they can go on.
+create table if not exists schema_readers (
+    version bigint not null primary key comment 'of the schema',
+    oldest_reader bigint not null comment 'schema version of the oldest program that can read it'
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'which programs can read each version of the schema';
+insert into schema_readers (version, oldest_reader) values (1, 1) on duplicate key update oldest_reader = 1;
+
 create table if not exists packages (
     id int not null auto_increment primary key,
     format varchar(8) not null comment 'rpm, deb, arch, tar, file',

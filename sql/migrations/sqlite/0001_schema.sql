@@ -1,5 +1,13 @@
 -- Hashes and build-ids are lowercase hex, times are seconds since 1970.
 
+-- Which programs can read each version of the schema. A migration writes its row first: programs of the versions before
+-- it look there whether they can go on.
+create table schema_readers (
+    version integer not null primary key, -- of the schema
+    oldest_reader integer not null -- schema version of the oldest program that can read it
+);
+insert into schema_readers (version, oldest_reader) values (1, 1);
+
 create table packages (
     id integer primary key,
     format text not null, -- rpm, deb, arch, tar, file

@@ -12,7 +12,8 @@ use crate::{Error, Index, Result};
 
 mod views;
 
-/// The migrations: number, name, SQL. From the first release on they are only ever added; the numbers of both databases match.
+/// The migrations: number, name, SQL. From the first release on they are only ever added; the numbers of both databases match. The first
+/// statement of each records in `schema_readers` the schema version of the oldest program that can read the result.
 const MYSQL: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../../migrations/mysql/0001_schema.sql"))];
 const SQLITE: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../../migrations/sqlite/0001_schema.sql"))];
 
@@ -26,6 +27,9 @@ const BOOKS: &str = "create table if not exists _sqlx_migrations (
     execution_time BIGINT NOT NULL
 );
 ";
+
+/// What to do about a schema that this program is too old for.
+const OUTDATED: &str = "this program is older than its index: update it";
 
 /// How often, and with what pause, a migration waits for another process that is in the middle of the same.
 const OTHERS: (u32, Duration) = (50, Duration::from_millis(200));
@@ -95,13 +99,36 @@ impl Index {
         Ok(Migration { applied, views, notes })
     }
 
-    /// Is the schema the one that this program was made for? Needs SELECT alone.
+    /// Checks that the schema is the one that this program was made for, as writers need it. Needs SELECT alone.
     ///
     /// # Errors
     /// [`Error::Schema`] says the version found, the one expected, and what to do.
     pub async fn check_schema(&self) -> Result<()> {
         let versions = self.versions().await?;
         self.refuse_foreign(&versions)?;
+        self.expect_own(&versions)
+    }
+
+    /// Checks that this program can read the schema: its own, or a newer one that states so. Needs SELECT alone.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] says the version found, the one expected, and what to do.
+    pub async fn check_readable(&self) -> Result<()> {
+        let (own, newer): (Vec<_>, Vec<_>) = self.versions().await?.into_iter().partition(|version| version.version <= newest());
+        self.refuse_foreign(&own)?;
+        self.expect_own(&own)?;
+        let Some(found) = newer.iter().map(|version| version.version).max() else { return Ok(()) };
+        match self.oldest_reader(found).await? {
+            Some(oldest) if oldest <= newest() => Ok(()),
+            Some(oldest) => {
+                Err(self.schema_error(format!("{found}, which programs from schema version {oldest} on can read"), OUTDATED))
+            }
+            None => Err(self.schema_error(format!("{found}, which does not state who can read it"), OUTDATED)),
+        }
+    }
+
+    /// Expects this program's version to be applied.
+    fn expect_own(&self, versions: &[Version]) -> Result<()> {
         match versions.iter().filter(|version| version.success).map(|version| version.version).max() {
             Some(found) if found == newest() => Ok(()),
             found => {
@@ -111,12 +138,27 @@ impl Index {
         }
     }
 
+    /// The schema version of the oldest program that can read a version of the schema, as the migration that made it recorded.
+    async fn oldest_reader(&self, version: i64) -> Result<Option<i64>> {
+        const OLDEST: &str = "select oldest_reader from schema_readers where version = ?";
+        self.reading("reading who can read the schema", || async {
+            let oldest = asking!(&self.db, |connection, Backend| {
+                sqlx::query_scalar::<Backend, i64>(OLDEST).bind(version).fetch_optional(connection).await
+            });
+            match oldest {
+                Err(error) if dialect::is_missing_table(&error) => Ok(None),
+                oldest => oldest,
+            }
+        })
+        .await
+    }
+
     /// Refuses what no migration of this program made: a newer schema, or one of the same number that was made otherwise.
     fn refuse_foreign(&self, versions: &[Version]) -> Result<()> {
         let migrator = self.migrator();
         for Version { version: found, checksum, .. } in versions {
             match migrator.iter().find(|migration| migration.version == *found) {
-                None => return Err(self.schema_error(found.to_string(), "this program is older than its index: update it")),
+                None => return Err(self.schema_error(found.to_string(), OUTDATED)),
                 Some(migration) if migration.checksum != checksum.as_slice() => {
                     return Err(self.schema_error(
                         format!("another version {found}, with other tables"),
@@ -234,6 +276,14 @@ mod tests {
             |list: &[(i64, &'static str, &str)]| list.iter().map(|(version, name, _)| (*version, *name)).collect::<Vec<_>>();
         assert_eq!(names(MYSQL), names(SQLITE));
         assert_eq!(MYSQL.iter().map(|(version, ..)| *version).collect::<Vec<_>>(), (1..=newest()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_migration_records_who_can_read_its_schema() {
+        for (version, _, sql) in MYSQL.iter().chain(SQLITE) {
+            let record = format!("insert into schema_readers (version, oldest_reader) values ({version}, ");
+            assert!(sql.contains(&record), "version {version}: expected `{record}`");
+        }
     }
 
     #[test]

@@ -70,6 +70,40 @@ fn a_schema_newer_than_the_program_is_refused() {
 }
 
 #[test]
+fn a_newer_schema_is_read_if_it_states_that_it_can_be() {
+    on_both(async |fresh| {
+        fresh.index().await;
+        let (reader, writer) = (fresh.open(Access::ReadOnly), fresh.open(Access::ReadWrite));
+        reader.check_readable().await.unwrap();
+        fresh
+            .execute(
+                "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 values (3, 'x', true, 'x', 0)",
+            )
+            .await;
+        let error = reader.check_readable().await.unwrap_err().to_string();
+        let expected = format!(
+            "{}: expected schema version 1, found 3, which does not state who can read it: this program is older than its index: update it",
+            fresh.url
+        );
+        assert_eq!(error, expected);
+        fresh.execute("insert into schema_readers (version, oldest_reader) values (3, 1)").await;
+        reader.check_readable().await.unwrap();
+        assert!(writer.check_schema().await.is_err(), "writers need their own");
+        assert!(writer.migrate().await.is_err());
+        fresh.execute("update schema_readers set oldest_reader = 2 where version = 3").await;
+        let error = reader.check_readable().await.unwrap_err().to_string();
+        assert!(
+            error.contains("expected schema version 1, found 3, which programs from schema version 2 on can read"),
+            "{error}"
+        );
+        // An index that was migrated by none of them.
+        fresh.execute("delete from _sqlx_migrations where version = 1").await;
+        assert!(reader.check_readable().await.unwrap_err().to_string().contains("found none"));
+    });
+}
+
+#[test]
 fn a_schema_of_the_same_number_with_other_tables_is_refused_with_what_to_do() {
     on_both(async |fresh| {
         let index = fresh.index().await;
