@@ -35,10 +35,12 @@ impl Odd {
                     return;
                 }
                 let Ok(mut stream) = stream else { continue };
-                count.fetch_add(1, Ordering::SeqCst);
-                let behaviour = behaviour.clone();
+                let (behaviour, count) = (behaviour.clone(), count.clone());
                 std::thread::spawn(move || {
                     let head = head(&mut stream);
+                    if !head.starts_with("GET / ") {
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
                     behaviour(&head, &mut stream);
                 });
             }
@@ -51,7 +53,7 @@ impl Odd {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// How many connections it had.
+    /// How many connections it had, without those of gateways that probe whether it answers (`GET /`).
     pub fn connections(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }

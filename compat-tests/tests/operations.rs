@@ -1,4 +1,5 @@
-//! What operators rely on: metrics, readiness, logs, an orderly end, and that a new package is found soon.
+//! What operators rely on: metrics, logs, an orderly end, and that a new package is found soon. Readiness and what is logged about
+//! parts that are away are in `operating`.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
@@ -163,52 +164,6 @@ fn metrics_are_what_a_scraper_wants_and_their_number_is_bounded() {
         http::request(gateway.port, "GET", &path, &[("User-Agent", &agent)]).unwrap();
     }
     assert_eq!(series(&gateway), before);
-}
-
-#[test]
-fn readiness_says_what_cannot_be_reached() {
-    let sqlite = Sqlite::of(&[]);
-    let up = Odd::start(odd::knows_nothing);
-    let hanging = Odd::start(odd::hangs);
-    let down = free_port();
-    let upstreams = [up.url(), hanging.url(), format!("http://127.0.0.1:{down}")];
-    let arguments: Vec<&str> = upstreams.iter().flat_map(|upstream| ["--upstream", upstream]).collect();
-    let gateway = Gateway::start_with(&sqlite.url(), "", &arguments);
-    let ready = |gateway: &Gateway| {
-        let started = Instant::now();
-        let answer = gateway.get("/readyz");
-        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
-    };
-    let (status, body) = ready(&gateway);
-    assert_eq!(status, 200, "an upstream's outage is no reason to take a gateway out of service: {body}");
-    assert_eq!((&body["ready"], &body["database"], &body["cache"]), (&json!(true), &json!("ok"), &json!("ok")));
-    assert_eq!(body["upstreams"][format!("127.0.0.1:{}", up.port)], "ok");
-    assert!(
-        body["upstreams"][format!("127.0.0.1:{}", hanging.port)].as_str().is_some_and(|text| text.contains("timed out")),
-        "{body}"
-    );
-    assert!(body["upstreams"][format!("127.0.0.1:{down}")].as_str().is_some_and(|text| text.contains("refused")), "{body}");
-
-    let configured = gateway.cache().parent().unwrap().to_owned();
-    fs::remove_dir_all(&configured).unwrap();
-    assert_eq!(ready(&gateway).0, 200, "the folder is made anew");
-    fs::remove_dir_all(&configured).unwrap();
-    fs::write(&configured, "no folder").unwrap();
-    let (status, body) = ready(&gateway);
-    assert_eq!((status, &body["ready"], &body["database"]), (503, &json!(false), &json!("ok")));
-    assert!(body["cache"].as_str().is_some_and(|text| text.contains("cache folder")), "{body}");
-    fs::remove_file(&configured).unwrap();
-    assert_eq!(ready(&gateway).0, 200);
-
-    // An index without a schema is none.
-    let empty = Sqlite::empty();
-    fs::write(empty.path(), "").unwrap();
-    let (status, body) = ready(&Gateway::start(&empty.url()));
-    assert_eq!(status, 503);
-    assert!(body["database"].as_str().is_some_and(|text| text.contains("migrate")), "what to do about it: {body}");
-    assert_eq!(gateway.get("/healthz").text(), "alive\n");
 }
 
 #[test]

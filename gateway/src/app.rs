@@ -37,14 +37,14 @@ pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> 
     };
     let acceptor = certificate.as_ref().map(Certificate::acceptor).transpose()?;
     let gateway = web::Data::new(Gateway::new(config).await?);
-    // The gateway serves what it can without its index, but says so at once.
-    if let Err(cause) = gateway.lookup.check_schema().await {
-        tracing::warn!(cause, "the index cannot be asked yet");
-    }
+    // The gateway serves what it can without its index; the first answer knows whether there is one.
+    gateway.readiness.probed_once().await;
     if let Some(certificate) = certificate {
         tokio::spawn(certificate.follow());
     }
-    serve_within(listeners, acceptor, limits, move |app| {
+    let readiness = gateway.readiness.clone();
+    let on_stop = move || readiness.stop();
+    serve_within(listeners, acceptor, limits, on_stop, move |app| {
         app.app_data(gateway.clone()).configure(routes::all);
     })
     .await
@@ -67,20 +67,22 @@ fn listeners(config: &Config, inherited: Vec<Listener>) -> Result<Vec<Listener>>
 /// If `listen` cannot be bound.
 pub async fn serve(listen: SocketAddr, routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -> Result<()> {
     let listeners = Listener::bind(&listen.into(), 0)?;
-    serve_within(listeners, None, Connections::default(), routes).await
+    serve_within(listeners, None, Connections::default(), || {}, routes).await
 }
 
 async fn serve_within(
     listeners: Vec<Listener>,
     tls: Option<TlsAcceptor>,
     limits: Connections,
+    on_stop: impl FnOnce(),
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> Result<()> {
     let app = move || {
         App::new().wrap(from_fn(routes::observe)).wrap(NormalizePath::new(TrailingSlash::MergeOnly)).configure(routes.clone())
     };
-    server::serve(listeners, tls, limits, app).await
+    server::serve(listeners, tls, limits, on_stop, app).await
 }
+
 /// As many descriptors as the system allows this process: every client has one, every extraction a few.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);

@@ -2,13 +2,15 @@
 //!
 //! All are asked at once, with GET (the reference server answers 400 to HEAD), and the first that proves to have it
 //! ([`proof`]) wins. The client is then sent there; not a byte is relayed. All say no: absent. Anything else: unknown,
-//! which is remembered nowhere. What they know of files is another question ([`metadata`]).
+//! which is remembered nowhere. What they know of files is another question ([`metadata`]). Whether they answer at
+//! all is probed in the background ([`health`]).
 
+mod health;
 mod metadata;
 mod proof;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -23,6 +25,7 @@ use crate::http_client::{self, is_page, reason};
 use crate::metrics::METRICS;
 use crate::question::{Caller, Question};
 use crate::search::half_way_to;
+use health::Health;
 
 /// The upstreams.
 #[derive(Clone)]
@@ -38,14 +41,19 @@ struct Upstream {
     url: Url,
     /// Host and port: how metrics and logs name it. The URL may hold credentials.
     name: String,
+    health: Arc<Health>,
 }
 
 impl Federation {
-    /// Knows the upstreams of the configuration.
+    /// Knows the upstreams of the configuration, and begins to probe them.
     pub(crate) fn new(config: &config::Federation) -> anyhow::Result<Self> {
-        let upstreams = config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
-        let client = http_client::build(&config.redirect_hosts)?;
-        Ok(Self { upstreams, client, most_hops: config.hops, runtime: Handle::current() })
+        let upstreams: Arc<[Upstream]> = config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
+        let (client, runtime) = (http_client::build(&config.redirect_hosts)?, Handle::current());
+        for upstream in upstreams.iter() {
+            let (client, health, url) = (client.clone(), upstream.health.clone(), upstream.url.clone());
+            runtime.spawn(async move { health.keep_probing(&client, &url).await });
+        }
+        Ok(Self { upstreams, client, most_hops: config.hops, runtime })
     }
 
     /// Is there nobody to ask?
@@ -89,6 +97,7 @@ impl Federation {
         let started = Instant::now();
         let name = self.upstreams[number].name.clone();
         let runtime = self.runtime.clone();
+        let health = self.upstreams[number].health.clone();
         let ask = runtime.spawn(async move {
             let upstream = &self.upstreams[number];
             let asked = timeout_at(deadline.into(), upstream.ask(&self.client, &question, &caller, deadline));
@@ -102,19 +111,22 @@ impl Federation {
         };
         METRICS.upstream_requests.with_label_values(&[name.as_str(), result]).inc();
         METRICS.upstream_seconds.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
+        match &answer {
+            Ok(_) => health.answered(),
+            Err(cause) => health.failed(cause),
+        }
         answer.map_err(|cause| format!("upstream {name}: {cause}"))
     }
 
-    /// Can the upstreams be reached? Their names, each with `ok` or a reason.
-    pub(crate) async fn reachable(&self, within: Duration) -> Vec<(String, String)> {
-        let ask = |upstream: &Upstream| {
-            let request = self.client.get(upstream.url.clone()).timeout(within).send();
-            let name = upstream.name.clone();
-            async move { (name, request.await.map_or_else(|error| reason(&error), |_| "ok".to_owned())) }
-        };
-        let asked: Vec<_> = self.upstreams.iter().map(ask).collect();
-        let runtime = self.runtime.clone();
-        runtime.spawn(futures::future::join_all(asked)).await.unwrap_or_default()
+    /// True if the reason is that of an upstream of which the log says that it is unavailable.
+    pub(crate) fn is_logged(&self, cause: &str) -> bool {
+        let name = cause.strip_prefix("upstream ").and_then(|rest| rest.split_once(": ")).map(|(name, _)| name);
+        name.is_some_and(|name| self.states().any(|(known, state)| known == name && matches!(state, Some(Err(_)))))
+    }
+
+    /// Whether the upstreams answer, by name: `Ok` or the reason; `None` before the first probe.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&str, Option<Result<(), String>>)> {
+        self.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream.health.state()))
     }
 }
 
@@ -122,7 +134,8 @@ impl Upstream {
     fn new(url: Url) -> Self {
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let name = format!("{}{port}", url.host_str().unwrap_or_default());
-        Self { url, name }
+        let health = Arc::new(Health::new(&name));
+        Self { url, name, health }
     }
 
     async fn ask(

@@ -10,7 +10,7 @@
 //!   what is known of files, from everybody;
 //! - [`lookup`]: the index behind a filter and a short-lived cache; [`filter`]: what is certainly not in it; [`watch`]: can it be asked? [`archives`]: an archive's bytes from a disk or a
 //!   store; [`files`]: members extracted on disk; [`line_tables`]: which sources these name; [`plain`]: sources of plain files; [`federation`]: other debuginfod servers;
-//! - [`metrics`], [`logging`].
+//! - [`readiness`]: can anything be answered? [`metrics`], [`logging`].
 //!
 //! The program is this library's [`main`]; [`serve`] stands alone so that `bench/` can measure the same application around a handler
 //! that does nothing.
@@ -36,6 +36,7 @@ mod metadata;
 mod metrics;
 mod plain;
 mod question;
+mod readiness;
 mod resolve;
 mod routes;
 mod search;

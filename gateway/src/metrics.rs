@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     pub(crate) index_lookups: IntCounterVec,
     pub(crate) index_seconds: Histogram,
     pub(crate) index_up: IntGauge,
+    pub(crate) ready: IntGauge,
+    pub(crate) part_up: IntGaugeVec,
     pub(crate) filter_answers: IntCounterVec,
     pub(crate) filter_false_positives: IntCounter,
     pub(crate) filter_build_ids: IntGaugeVec,
@@ -43,6 +45,7 @@ pub(crate) struct Metrics {
     pub(crate) store_requests: IntCounterVec,
     pub(crate) upstream_requests: IntCounterVec,
     pub(crate) upstream_seconds: HistogramVec,
+    pub(crate) upstream_up: IntGaugeVec,
     pub(crate) undecided: IntCounterVec,
     pub(crate) metadata_answers: IntCounterVec,
 }
@@ -110,6 +113,12 @@ impl Metrics {
             index_seconds: histograms("gateway_index_query_seconds", "Seconds that queries of the database took.", &[])
                 .with_label_values::<&str>(&[]),
             index_up: gauge("gateway_index_up", "Whether the database can be asked: 1, or 0 while it is away."),
+            ready: gauge("gateway_ready", "Whether /readyz answers 200: 1 or 0."),
+            part_up: gauges(
+                "gateway_part_up",
+                "Whether a part can be used, by part (database, schema, cache): 1, or 0 also before its first probe.",
+                &["part"],
+            ),
             filter_answers: counters(
                 "gateway_filter_answers_total",
                 "Build-ids looked up, by what the filter said: no, maybe, or nothing because there is none that is fresh.",
@@ -190,6 +199,11 @@ impl Metrics {
                 "Seconds until an upstream's answer was known, by upstream.",
                 &["upstream"],
             ),
+            upstream_up: gauges(
+                "gateway_upstream_up",
+                "Whether an upstream answers probes and requests, by upstream: 1, or 0 also before its first probe.",
+                &["upstream"],
+            ),
             undecided: counters(
                 "gateway_undecided_total",
                 "Questions that could not be decided, by how they were answered: reset or status.",
@@ -215,6 +229,9 @@ impl Metrics {
         }
         for answer in ["memory", "database", "kept", "error"] {
             self.index_lookups.with_label_values(&[answer]);
+        }
+        for part in ["database", "schema", "cache"] {
+            self.part_up.with_label_values(&[part]);
         }
         for answer in ["no", "maybe", "nothing"] {
             self.filter_answers.with_label_values(&[answer]);
@@ -272,6 +289,7 @@ mod tests {
         METRICS.store_requests.with_label_values(&["local", "opened"]).inc();
         METRICS.upstream_requests.with_label_values(&["u.example", "found"]).inc();
         METRICS.upstream_seconds.with_label_values(&["u.example"]).observe(0.1);
+        METRICS.upstream_up.with_label_values(&["u.example"]).set(1);
         assert_eq!(METRICS.registry.gather().len(), docs.matches("| `gateway_").count(), "as many families as rows");
         for family in METRICS.registry.gather() {
             assert!(docs.contains(&format!("`{}`", family.name())), "{} is missing in docs/metrics.md", family.name());

@@ -21,8 +21,9 @@ use crate::federation::Federation;
 use crate::files::Files;
 use crate::http_client;
 use crate::line_tables::LineTables;
-use crate::lookup::Lookup;
+use crate::lookup::{self, Lookup};
 use crate::question::{Caller, Question, What};
+use crate::readiness::Readiness;
 use crate::search::{Outcome, Search, half_way_to};
 use crate::turns::Turns;
 
@@ -36,6 +37,7 @@ pub(crate) struct Gateway {
     pub(crate) lookup: Lookup,
     pub(crate) files: Files,
     pub(crate) federation: Federation,
+    pub(crate) readiness: Readiness,
     /// For requests.
     pub(crate) turns: Turns,
     search: Search,
@@ -65,11 +67,13 @@ struct Recent {
 impl Gateway {
     /// Wires the parts together.
     pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
-        let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         let budget = config.federation.budget;
-        let lookup = Lookup::new(index, &config.index, budget, &config.cache_dir);
+        // What can fail comes before what goes on in the background.
         let files = Files::open(&config.cache_dir, config.cache_size, config.limits.abandoned, config.neighbours).await?;
         let archives = Archives::new(http_client::build(&config.stores.redirect_hosts)?);
+        let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
+        let federation = Federation::new(&config.federation)?;
+        let lookup = Lookup::new(index, &config.index, budget, &config.cache_dir);
         Ok(Self {
             search: Search {
                 lookup: lookup.clone(),
@@ -79,9 +83,10 @@ impl Gateway {
                 turns: Turns::new(config.limits.extractions, "extraction"),
                 patience: budget / 2,
             },
+            readiness: Readiness::start(lookup.clone(), files.clone(), federation.clone()),
             lookup,
             files,
-            federation: Federation::new(&config.federation)?,
+            federation,
             turns: Turns::new(config.limits.requests, "request"),
             undecided: Recent::new(),
             config: Arc::new(config),
@@ -103,10 +108,21 @@ impl Gateway {
         let deadline = now + self.config.federation.budget;
         let answer = self.decide(question, caller, deadline).await;
         if let Err(causes) = &answer {
-            tracing::warn!(%question, %causes, "undecided");
+            // That a part is away is logged once, not for each question.
+            match self.is_logged(causes) {
+                true => tracing::debug!(%question, %causes, "undecided"),
+                false => tracing::warn!(%question, %causes, "undecided"),
+            }
             Box::pin(self.undecided.insert(question, causes)).await;
         }
         answer
+    }
+
+    /// True if all that could not be asked are parts of which the log says that they are away.
+    fn is_logged(&self, causes: &Undecided) -> bool {
+        let is_away = self.lookup.watch.away().is_some();
+        let is_logged = |cause: &String| is_away && cause.starts_with(lookup::CAUSE) || self.federation.is_logged(cause);
+        causes.0.iter().all(is_logged)
     }
 
     async fn decide(&self, question: &Question, caller: &Caller, mut deadline: Instant) -> Result<Option<Answer>, Undecided> {

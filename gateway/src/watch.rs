@@ -4,7 +4,7 @@
 //! else once a second, so that a database that went away or came back is noticed although nobody asks it. While it is away nobody
 //! waits for it ([`crate::lookup`]), and every answer says so ([`Watch::header`]).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +33,8 @@ struct State {
     /// Questions answered.
     answered: AtomicU64,
     suspected: Notify,
+    /// True once the first probe has ended.
+    is_probed: AtomicBool,
 }
 
 impl Watch {
@@ -82,6 +84,11 @@ impl Watch {
         self.verdict().clone()
     }
 
+    /// `Ok` if the index answers, the reason if it is away; `None` before the first probe has ended.
+    pub(crate) fn state(&self) -> Option<Result<(), String>> {
+        self.0.is_probed.load(Ordering::Acquire).then(|| self.away().map_or(Ok(()), Err))
+    }
+
     /// `away; since=SECONDS`, seconds since 1970, from the first question that failed to the first that was answered again.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
         let since = self.0.since.load(Ordering::Relaxed);
@@ -98,6 +105,7 @@ impl Watch {
         self.begin();
         METRICS.index_up.set(0);
         let before = self.verdict().replace(cause.clone());
+        self.0.is_probed.store(true, Ordering::Release);
         if before.as_ref() != Some(&cause) {
             tracing::warn!(cause, "the index is away: what was found in it before is answered from memory");
         }
@@ -106,6 +114,7 @@ impl Watch {
     fn is_back(&self) {
         self.0.since.store(0, Ordering::Relaxed);
         METRICS.index_up.set(1);
+        self.0.is_probed.store(true, Ordering::Release);
         if self.verdict().take().is_some() {
             tracing::info!("the index is back");
         }
@@ -118,8 +127,6 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
 
     async fn until(what: &str, is_so: impl Fn() -> bool) {

@@ -298,6 +298,9 @@ def common(label, text, found, values):
     # Probes: the one that can kill must not depend on the database.
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         check(f"{label}: {probe}", gateway[probe]["httpGet"] == {"path": path, "port": "http"}, gateway[probe])
+    # /readyz asks nobody: who has no answer after a second hangs. The strict one would take all pods out with one upstream.
+    check(f"{label}: readiness within a second", gateway["readinessProbe"]["timeoutSeconds"] <= 1
+          and gateway["livenessProbe"]["timeoutSeconds"] >= 2)
     ports = [("http", 8002, values["service"]["port"])] + ([("https", 8443, values["service"]["tlsPort"])] if tls else [])
     check(f"{label}: container ports", gateway["ports"] ==
           [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port, _ in ports], gateway["ports"])

@@ -156,11 +156,11 @@ fn a_disk_that_becomes_read_only() {
     assert_eq!((in_memory(&disk.gateway), refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")), (1.0, 0.0, 1.0));
     assert!(huge.ask(port).is_none());
     assert_cause(&disk.gateway, "Read-only file system");
-    let ready = disk.gateway.get("/readyz");
-    assert!(ready.status == 503 && ready.text().contains("Read-only"), "{}", ready.text());
+    wait_for("the probe of the folder", || disk.gateway.get("/readyz?strict").text().contains("Read-only"));
+    assert_eq!((disk.gateway.get("/readyz?strict").status, disk.gateway.get("/readyz").status), (503, 200));
     disk.remount("rw");
     members[1].recovers(&disk.gateway);
-    assert_eq!(disk.gateway.get("/readyz").status, 200);
+    wait_for("the probe of the folder", || disk.gateway.get("/readyz?strict").status == 200);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_folder_removed_while_twenty_clients_download() {
     for member in &members {
         member.recovers(&gateway);
     }
-    assert_eq!(gateway.get("/readyz").status, 200);
+    wait_for("the probe of the folder", || gateway.get("/readyz?strict").status == 200);
     wait_for("all files", || names(&files).len() == members.len());
     assert_whole(&files, &members);
     use std::os::unix::fs::PermissionsExt;

@@ -3,5 +3,23 @@
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
 mod new_packages;
+mod readiness;
+
+use compat_tests::darkserver::import_ok;
+use compat_tests::fixtures;
+use compat_tests::mariadb::MariaDb;
 
 const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
+
+/// The path of the program of [`SERVER`].
+fn program() -> String {
+    format!("/buildid/{}/executable", fixtures::build_id(SERVER, "/usr/bin/server"))
+}
+
+fn mariadb_with_servers() -> MariaDb {
+    let mariadb = MariaDb::start();
+    mariadb.create_database("darkserver");
+    import_ok(&mariadb.url("darkserver"), &["migrate"]);
+    import_ok(&mariadb.url("darkserver"), &["dir", fixtures::family("server").to_str().unwrap()]);
+    mariadb
+}

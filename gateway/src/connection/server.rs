@@ -3,9 +3,10 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::thread::available_parallelism;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive, Protocol, Request};
@@ -18,6 +19,7 @@ use actix_web::{Error, HttpResponse};
 use anyhow::{Context, Result};
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
 use super::crowd::Crowd;
@@ -34,15 +36,16 @@ const SHUTDOWN_SECONDS: u64 = 30;
 /// How many connections there may be where descriptors would allow more: each can take some 30 KB of memory.
 const MOST: usize = 100_000;
 
-/// Serves the application that `app` makes for each worker, at `listeners`, until SIGINT or SIGTERM; then lets requests in flight
-/// finish. `tls` speaks TLS where a listener wants it.
+/// Serves the application that `app` makes for each worker, at `listeners`, until SIGINT or SIGTERM; then calls `on_stop` and lets
+/// requests in flight finish. A second signal, or SIGQUIT, ends it at once. `tls` speaks TLS where a listener wants it.
 ///
 /// # Errors
-/// If a listener cannot be used.
+/// If a listener cannot be used, or no signal can be received.
 pub(crate) async fn serve<A, I, S, B>(
     listeners: Vec<Listener>,
     tls: Option<TlsAcceptor>,
     limits: Connections,
+    on_stop: impl FnOnce(),
     app: A,
 ) -> Result<()>
 where
@@ -68,13 +71,70 @@ where
         .with_context(|| format!("listen on {address}"))?;
         tracing::info!(%address, "listening");
     }
-    let server = builder.run();
+    let mut signals = Signals::new()?;
+    let server = builder.disable_signals().run();
+    let handle = server.handle();
+    let mut server = pin!(server);
     tell_manager(NotifyState::Ready);
-    tokio::spawn(async move {
-        stops.notified().await;
-        tell_manager(NotifyState::Stopping);
-    });
-    server.await.context("serve")
+    let signal = tokio::select! {
+        ended = &mut server => return ended.context("serve"),
+        signal = signals.next() => signal,
+    };
+    on_stop();
+    tell_manager(NotifyState::Stopping);
+    let is_graceful = signal != SIGQUIT;
+    match is_graceful {
+        true => tracing::info!(
+            signal,
+            connections = METRICS.connections.get(),
+            "stopping: no new connections are accepted, requests in flight have {SHUTDOWN_SECONDS} s"
+        ),
+        false => tracing::info!(signal, connections = METRICS.connections.get(), "stopping at once"),
+    }
+    let began = Instant::now();
+    let stopped = handle.stop(is_graceful);
+    tokio::select! {
+        ended = &mut server => {
+            ended.context("serve")?;
+            stopped.await;
+        }
+        signal = signals.next() => tracing::warn!(signal, "stopping at once: another signal came"),
+    }
+    let (seconds, connections) = (began.elapsed().as_secs_f64(), METRICS.connections.get());
+    match connections {
+        0 => tracing::info!(seconds, "stopped"),
+        _ => tracing::warn!(seconds, connections, "stopped: connections with requests in flight are cut off"),
+    }
+    Ok(())
+}
+
+const SIGQUIT: &str = "SIGQUIT";
+
+/// The signals that end the gateway.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let receive = |kind| signal(kind).context("receive signals");
+        Ok(Self {
+            interrupt: receive(SignalKind::interrupt())?,
+            terminate: receive(SignalKind::terminate())?,
+            quit: receive(SignalKind::quit())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.quit.recv() => SIGQUIT,
+        }
+    }
 }
 
 /// Tells the system manager, if there is one that wants to know (sd_notify(3)).

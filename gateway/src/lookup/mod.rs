@@ -36,6 +36,9 @@ pub(crate) use records::Records;
 /// The packages built from one source package for one family of archs.
 pub(crate) type Siblings = Arc<Vec<Arc<StoredPackage>>>;
 
+/// How a reason of the index begins.
+pub(crate) const CAUSE: &str = "index: ";
+
 /// Questions by path at once: they may read much, and must leave the index to others.
 const TURNS: usize = 2;
 
@@ -100,7 +103,17 @@ impl Lookup {
         watch.start(&runtime, move || {
             // The query that every question needs.
             let (index, wanted) = (probed.clone(), nobodys.iter().cloned().collect::<Vec<_>>());
-            async move { timed(limit, Box::pin(async move { index.records(&wanted).await })).await.map(drop) }
+            let ask = async move {
+                match index.records(&wanted).await {
+                    Ok(_) => Ok(()),
+                    // Tables that are missing are a schema's: what to do about that is the better reason.
+                    Err(error) => match index.check_readable().await {
+                        Err(schema @ sql::Error::Schema { .. }) => Err(schema),
+                        _ => Err(error),
+                    },
+                }
+            };
+            async move { timed(limit, Box::pin(ask)).await }
         });
         let queries = Queries { runtime: runtime.clone(), limit, watch: watch.clone() };
         let (asked, asking) = (index.clone(), queries.clone());
@@ -257,13 +270,26 @@ impl Lookup {
         }
     }
 
-    /// Has the index the right schema? Asked even while it is away.
+    /// `Ok(Ok)` if this program can read the schema, `Ok(Err)` with the reason if it cannot. Asked even while the index is away.
     ///
     /// # Errors
-    /// It has another one, or could not be asked.
-    pub(crate) async fn check_schema(&self) -> Result<(), String> {
+    /// The index could not be asked.
+    pub(crate) async fn check_schema(&self) -> Result<Result<(), String>, String> {
         let index = self.index.clone();
-        self.queries.run(async move { index.check_schema().await }).await
+        let check = async move {
+            match index.check_readable().await {
+                Err(error @ sql::Error::Schema { .. }) => Ok(Err(format!("index: {error}"))),
+                other => other.map(Ok),
+            }
+        };
+        self.queries.run(check).await
+    }
+
+    /// True if there are records that are answered while the index is away.
+    pub(crate) async fn has_kept(&self) -> bool {
+        // Counts what was inserted, and removes what has expired.
+        self.kept.records.run_pending_tasks().await;
+        self.kept.records.entry_count() > 0
     }
 
     /// What `query` gives, unless the index is away or takes longer.

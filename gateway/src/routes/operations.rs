@@ -1,16 +1,12 @@
 //! For operators: `/metrics`, `/healthz`, `/readyz`.
 
-use std::time::Duration;
-
-use actix_web::{HttpResponse, web};
-use serde_json::json;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpRequest, HttpResponse, web};
+use url::form_urlencoded;
 
 use super::resource;
 use crate::metrics::METRICS;
 use crate::resolve::Gateway;
-
-/// How long a readiness check waits for anybody: a little longer than the index for a connection, so that it says what is wrong.
-const WAIT: Duration = Duration::from_secs(2);
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
     app.service(resource("/metrics", metrics)).service(resource("/healthz", healthy)).service(resource("/readyz", ready));
@@ -28,22 +24,12 @@ async fn healthy() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("alive\n")
 }
 
-/// What can be reached: `ok` or a reason for the database, the cache folder and each upstream. Only the first two make it 503: an
-/// upstream's outage is no reason to take a gateway out of service.
-async fn ready(gateway: web::Data<Gateway>) -> HttpResponse {
-    let schema = tokio::time::timeout(WAIT, gateway.lookup.check_schema());
-    let files = gateway.files.clone();
-    let cache = web::block(move || files.check());
-    let (schema, cache, upstreams) = futures::join!(schema, cache, gateway.federation.reachable(WAIT));
-    let database = schema.unwrap_or_else(|_| Err(format!("index: expected an answer within {WAIT:?}, found none")));
-    let cache = match cache {
-        Ok(checked) => checked.map_err(|error| format!("{error:#}")),
-        Err(error) => Err(error.to_string()),
-    };
-    let upstreams: serde_json::Map<_, _> = upstreams.into_iter().map(|(name, state)| (name, state.into())).collect();
-    let ready = database.is_ok() && cache.is_ok();
-    let state = |result: Result<(), String>| result.err().unwrap_or_else(|| "ok".to_owned());
-    let body = json!({ "ready": ready, "database": state(database), "cache": state(cache), "upstreams": upstreams });
-    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.insert_header(("Cache-Control", "no-store")).json(body)
+/// What background probes found of every part: `ok` or a reason. 200 if something useful can be answered; with `?strict` only if every
+/// part can be used.
+async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let is_strict = form_urlencoded::parse(request.query_string().as_bytes()).any(|(key, _)| key == "strict");
+    let report = gateway.readiness.report();
+    let is_ok = if is_strict { report.is_whole } else { report.is_ready };
+    let mut response = if is_ok { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.insert_header((CACHE_CONTROL, "no-store")).json(report.json)
 }
