@@ -36,6 +36,15 @@ pub fn import_ok(database: &str, arguments: &[&str]) -> Output {
     output
 }
 
+/// `darkserver` that cannot start: its exit status and what it wrote, in an environment with these variables alone.
+pub fn failed_start(environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("darkserver"));
+    command.env_clear().envs(environment.iter().copied()).args(["--listen", "127.0.0.1:0"]).args(arguments);
+    let output = run(&mut command, "the workspace");
+    assert!(!output.status.success(), "expected that darkserver {arguments:?} does not start");
+    output
+}
+
 /// `darkclient` against `server`.
 pub fn darkclient(server: &str, arguments: &[&str]) -> Output {
     let mut command = bare(Command::new(program("darkclient")));
@@ -162,7 +171,7 @@ fn launch(folder: &TempDir, port: u16, through: &[String], environment: &[(Strin
         }
     };
     command
-        .env("RUST_LOG", "info,darkserver=debug")
+        .env("RUST_LOG", "info,gateway=debug")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .arg("--listen")
         .arg(format!("127.0.0.1:{port}"))

@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
+mod logs;
 mod new_packages;
 mod readiness;
 
-use compat_tests::darkserver::import_ok;
+use compat_tests::darkserver::{Gateway, import_ok};
 use compat_tests::fixtures;
 use compat_tests::mariadb::MariaDb;
 
@@ -16,10 +17,20 @@ fn program() -> String {
     format!("/buildid/{}/executable", fixtures::build_id(SERVER, "/usr/bin/server"))
 }
 
+/// A path with a build-id that nothing has.
+fn nobodys(number: u32) -> String {
+    format!("/buildid/{number:040x}/debuginfo")
+}
+
 fn mariadb_with_servers() -> MariaDb {
     let mariadb = MariaDb::start();
     mariadb.create_database("darkserver");
     import_ok(&mariadb.url("darkserver"), &["migrate"]);
     import_ok(&mariadb.url("darkserver"), &["dir", fixtures::family("server").to_str().unwrap()]);
     mariadb
+}
+
+/// Lines of the log with these words in them.
+fn lines(gateway: &Gateway, words: &[&str]) -> usize {
+    gateway.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
 }

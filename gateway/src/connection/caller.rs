@@ -33,9 +33,15 @@ pub(crate) fn caller(request: &HttpRequest, config: &Config) -> Caller {
     Caller { client, forwarded_for, hops, user_agent }
 }
 
-/// Who waits for turns: the peer, or who asked the trusted proxy that the request comes through.
+/// Who waits for turns: the client at [`client_address`].
 pub(crate) fn client(request: &HttpRequest, config: &Config) -> Client {
-    let peer = request.peer_addr().map(|peer| peer.ip());
+    client_address(request, config).map(Client::at).unwrap_or_default()
+}
+
+/// The address of the client: the peer's, or what the trusted proxies that the request came through say of it. `None` on a Unix socket
+/// whose proxy says nothing.
+pub(crate) fn client_address(request: &HttpRequest, config: &Config) -> Option<IpAddr> {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
     // Who may use a unix socket is trusted.
     let mut asked = peer;
     if peer.is_none_or(|peer| config.trusts(peer)) {
@@ -49,7 +55,7 @@ pub(crate) fn client(request: &HttpRequest, config: &Config) -> Client {
             }
         }
     }
-    asked.map(Client::at).unwrap_or_default()
+    asked
 }
 
 /// The elements of X-Forwarded-For.
@@ -123,6 +129,10 @@ mod tests {
         ] {
             assert_eq!(client_of(peer, forwarded), at(expected), "{peer:?}, {forwarded}");
         }
+        let proxied =
+            TestRequest::default().insert_header(("X-Forwarded-For", "2001:db8::1:2:3:4")).peer_addr(([10, 0, 0, 7], 5).into());
+        let address = client_address(&proxied.to_http_request(), &config);
+        assert_eq!(address, Some("2001:db8::1:2:3:4".parse().unwrap()), "the log has the whole address");
         let unix = TestRequest::default().insert_header(("X-Forwarded-For", "198.51.100.1")).to_http_request();
         assert_eq!(client(&unix, &config), at("198.51.100.1"));
         assert_eq!(client(&TestRequest::default().to_http_request(), &config), Client::default());

@@ -26,7 +26,7 @@ mod wire;
 
 use actix_web::{HttpRequest, http};
 
-pub(crate) use self::caller::{caller, client};
+pub(crate) use self::caller::{caller, client, client_address};
 pub(crate) use self::http2::has_large_head;
 pub(crate) use self::state::{Busy, Connection};
 use crate::config::{Config, Unknown};

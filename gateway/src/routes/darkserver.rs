@@ -75,15 +75,15 @@ async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
         }),
         ids => Box::pin(gateway.lookup.records_of_all(ids, until)).await.map(|records| links.rows(&records)),
     };
-    rows(json)
+    rows(&gateway, json)
 }
 
 /// `/rpm2buildids/NVRA[.rpm]`
 async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let links = Links::of(&request, &gateway);
-    let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(Ok(links.rows(&[]))) };
+    let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(&gateway, Ok(links.rows(&[]))) };
     let records = gateway.lookup.query(|index| async move { index.records_of_package(&nvra).await }).await;
-    rows(records.map(|records| links.rows(&records)))
+    rows(&gateway, records.map(|records| links.rows(&records)))
 }
 
 /// `/package/NVRA[.rpm]`: `{"url": ...}`, or `{}` for an unknown package as release 2.0 had it.
@@ -98,7 +98,7 @@ async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
             let url = urls.rfind(|url| !url.is_empty());
             HttpResponse::Ok().insert_header((VARY, HOST)).json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
         }
-        Err(cause) => undecided(&cause),
+        Err(cause) => undecided(&gateway, &cause),
     }
 }
 
@@ -109,7 +109,7 @@ fn nvra(request: &HttpRequest, prefix: &str) -> Option<String> {
     Some(nvra.strip_suffix(".rpm").unwrap_or(nvra).to_owned()).filter(|nvra| !nvra.is_empty())
 }
 
-fn rows(json: Result<Bytes, String>) -> HttpResponse {
+fn rows(gateway: &Gateway, json: Result<Bytes, String>) -> HttpResponse {
     match json {
         Ok(json) => {
             let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(json));
@@ -117,12 +117,16 @@ fn rows(json: Result<Bytes, String>) -> HttpResponse {
             response.headers_mut().insert(VARY, HOST);
             response
         }
-        Err(cause) => undecided(&cause),
+        Err(cause) => undecided(&gateway, &cause),
     }
 }
 
-fn undecided(cause: &str) -> HttpResponse {
-    tracing::warn!(cause, "undecided");
+fn undecided(gateway: &Gateway, cause: &str) -> HttpResponse {
+    // That the index is away is logged once, not for each question.
+    match gateway.lookup.watch.away() {
+        Some(_) => tracing::debug!(cause, "undecided"),
+        None => tracing::warn!(cause, "undecided"),
+    }
     error::undecided_json()
 }
 

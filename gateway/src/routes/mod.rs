@@ -25,7 +25,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, Scope, guard, 
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
-use crate::connection::{Busy, Connection, client, has_large_head};
+use crate::connection::{Busy, Connection, client, client_address, has_large_head};
 use crate::error;
 use crate::metrics::METRICS;
 use crate::question::{Question, What};
@@ -130,9 +130,13 @@ pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Res
     if endpoint != "operations" {
         let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or("-");
         let peer = busy.as_ref().map_or("-", Busy::peer);
+        let gateway = request.app_data::<web::Data<Gateway>>();
+        let address = gateway.and_then(|gateway| client_address(request, &gateway.config)).map(|address| address.to_string());
+        // Without X-Forwarded-For the client of a unix socket has no address.
+        let client = address.as_deref().unwrap_or(peer);
         tracing::info!(
             target: "access", method = start(request.method().as_str()), path = start(request.uri().path()), status = status.as_u16(), was_reset,
-            seconds, peer, agent = start(agent)
+            seconds, client, peer, agent = start(agent)
         );
     }
     Ok(response.map_body(|_, body| Underway { body, busy }))

@@ -1,0 +1,182 @@
+//! What the log says: what the documents promise, who asked, why something failed, and everything once.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use compat_tests::darkserver::{Gateway, Sqlite, failed_start, import_ok};
+use compat_tests::http;
+use compat_tests::odd::{self, Odd};
+use compat_tests::process::free_port;
+use compat_tests::wait_for;
+use rustix::process::Signal;
+
+use super::{lines, nobodys};
+
+/// The filters in backticks in the row of `RUST_LOG` of docs/configuration.md: the default first.
+fn documented_filters() -> Vec<String> {
+    let document = include_str!("../../../docs/configuration.md");
+    let row = document.lines().find(|line| line.contains("| `RUST_LOG` |")).unwrap();
+    let words = row.split('`').skip(1).step_by(2).filter(|word| word.contains("info"));
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_filters_that_are_documented_print_what_is_said_of_them() {
+    let sqlite = Sqlite::of(&[]);
+    let filters = documented_filters();
+    assert_eq!(filters.len(), 3, "the default, one with less and one with more: {filters:?}");
+    let said = |filter: &str| {
+        let gateway = Gateway::start_in(&[("DARKSERVER_DATABASE", &sqlite.url()), ("RUST_LOG", filter)], "", &[]);
+        gateway.get("/buildids/aa11");
+        // Behind the request's line, if there is one.
+        gateway.get("/metrics");
+        let log = gateway.log();
+        assert!(log.contains(" INFO ") && log.contains("listening"), "{filter}: {log}");
+        (log.contains(" access: "), log.contains("DEBUG gateway"))
+    };
+    for (filter, expected) in filters.iter().zip([(true, false), (false, false), (true, true)]) {
+        assert_eq!(said(filter), expected, "{filter}: lines of requests, and more of the gateway");
+    }
+}
+
+#[test]
+fn the_client_behind_a_trusted_proxy_is_named_beside_it() {
+    let sqlite = Sqlite::of(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gateway.sock");
+    let listen = format!("--listen=unix:{}", socket.display());
+    let trusting = Gateway::start_with(&sqlite.url(), "trusted_proxies = [\"127.0.0.0/8\"]\n", &[&listen]);
+    let other = Gateway::start(&sqlite.url());
+    let forwarded = [("X-Forwarded-For", "192.0.2.1, 2001:db8::1:2:3:4")];
+    for gateway in [&trusting, &other] {
+        http::request(gateway.port, "GET", "/buildids/aa11", &forwarded).unwrap();
+        http::request(gateway.port, "GET", "/buildids/bb22", &[]).unwrap();
+    }
+    let through_socket = |path: &str, header: &str| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}Connection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    through_socket("/buildids/cc33", "X-Forwarded-For: 198.51.100.7\r\n");
+    through_socket("/buildids/dd44", "");
+    for (gateway, path, client, peer) in [
+        (&trusting, "aa11", "2001:db8::1:2:3:4", "127.0.0.1"),
+        (&trusting, "bb22", "127.0.0.1", "127.0.0.1"),
+        (&trusting, "cc33", "198.51.100.7", "unix"),
+        (&trusting, "dd44", "unix", "unix"),
+        (&other, "aa11", "127.0.0.1", "127.0.0.1"),
+    ] {
+        let fields = format!("client=\"{client}\" peer=\"{peer}\"");
+        let path = format!("path=\"/buildids/{path}\"");
+        wait_for(&fields, || lines(gateway, &[&path]) == 1);
+        assert_eq!(lines(gateway, &[&path, &fields]), 1, "{fields}: {}", gateway.log());
+    }
+}
+
+#[test]
+fn a_signal_and_the_end_are_logged() {
+    let sqlite = Sqlite::of(&[]);
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let mut gateway = Gateway::start(&sqlite.url());
+        gateway.process().signal(signal);
+        assert_eq!(gateway.process().wait().code(), Some(0), "{}", gateway.log());
+        let name = format!("signal=\"{name}\"");
+        assert_eq!(lines(&gateway, &["INFO", "stopping", &name, "30 s"]), 1, "{}", gateway.log());
+        assert_eq!(lines(&gateway, &["gateway::connection::server: stopped"]), 1, "{}", gateway.log());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_what_is_under_way() {
+    let sqlite = Sqlite::of(&[]);
+    let hanging = Odd::start(odd::hangs);
+    let slow = "[federation]\nbudget = \"60s\"\n";
+    let mut gateway = Gateway::start_with(&sqlite.url(), slow, &["--upstream", &hanging.url()]);
+    let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
+    stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", nobodys(1)).as_bytes()).unwrap();
+    wait_for("a question to the upstream", || hanging.connections() == 1);
+    gateway.process().signal(Signal::TERM);
+    wait_for("the signal", || lines(&gateway, &["stopping", "SIGTERM"]) == 1);
+    let began = std::time::Instant::now();
+    gateway.process().signal(Signal::TERM);
+    gateway.process().wait();
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    assert_eq!(lines(&gateway, &["WARN", "another signal"]), 1, "{}", gateway.log());
+}
+
+#[test]
+fn a_start_that_fails_says_why_and_nothing_else() {
+    let sqlite = Sqlite::of(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cache");
+    fs::write(&file, "no folder").unwrap();
+    // What goes on in the background meanwhile differs from one time to the other.
+    for _ in 0..5 {
+        let url = sqlite.url();
+        let output = failed_start(&[("DARKSERVER_DATABASE", &url)], &["--cache-dir", file.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(said.lines().last().unwrap().contains(file.to_str().unwrap()), "{said}");
+        assert!(!said.contains("cancelled") && !said.contains("WARN"), "{said}");
+    }
+}
+
+#[test]
+fn an_index_file_that_is_missing_is_named_once_with_the_command_that_makes_it() {
+    let sqlite = Sqlite::empty();
+    let gateway = Gateway::start(&sqlite.url());
+    wait_for("the probe", || lines(&gateway, &["no such file"]) > 0);
+    assert_eq!(gateway.get("/buildids/aa11").status, 503);
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let command = format!("{0}: no such file: run `darkserver-import --database {0} dir FOLDER`", sqlite.url());
+    assert_eq!(lines(&gateway, &["WARN"]), 1, "{}", gateway.log());
+    assert_eq!(lines(&gateway, &["WARN", &command]), 1, "{}", gateway.log());
+    import_ok(&sqlite.url(), &["migrate"]);
+    wait_for("the index", || gateway.get("/buildids/aa11").status == 200);
+    assert_eq!(lines(&gateway, &["INFO", "the index is back"]), 1);
+}
+
+#[test]
+fn an_upstream_that_is_away_is_logged_once_when_it_goes_and_once_when_it_comes() {
+    let sqlite = Sqlite::of(&[]);
+    let is_away = Arc::new(AtomicBool::new(true));
+    let away = is_away.clone();
+    let upstream = Odd::start(move |head, stream| {
+        if !away.load(Ordering::SeqCst) {
+            odd::knows_nothing(head, stream);
+        }
+    });
+    let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
+    let name = format!("127.0.0.1:{}", upstream.port);
+    let unavailable = || lines(&gateway, &["WARN", "an upstream is unavailable", &name]);
+    let available = || lines(&gateway, &["INFO", "an upstream is available again", &name]);
+    for round in 1..=2 {
+        is_away.store(true, Ordering::SeqCst);
+        let asked = AtomicBool::new(false);
+        wait_for("a warning", || {
+            // In the first round the first probe tells, in the second a request that fails does.
+            if round == 2 && !asked.swap(true, Ordering::SeqCst) {
+                let _ = http::get(gateway.port, &nobodys(1000));
+            }
+            unavailable() == round
+        });
+        let warnings = lines(&gateway, &["WARN"]);
+        for number in 0..10 {
+            let answer = http::get(gateway.port, &nobodys(number + 100 * round as u32));
+            assert!(answer.is_err(), "{answer:?}");
+        }
+        assert_eq!(lines(&gateway, &["WARN"]), warnings, "one line for each request: {}", gateway.log());
+        assert!(lines(&gateway, &["DEBUG", "undecided", &name]) >= 10, "the reasons, for who wants them: {}", gateway.log());
+        is_away.store(false, Ordering::SeqCst);
+        wait_for("that it is back", || available() == round);
+        assert_eq!(http::get(gateway.port, &nobodys(77 + round as u32)).unwrap().status, 404);
+    }
+    assert_eq!((unavailable(), available()), (2, 2), "{}", gateway.log());
+    let nobody = Gateway::start_with(&sqlite.url(), "", &["--upstream", &format!("http://127.0.0.1:{}", free_port())]);
+    wait_for("a warning", || lines(&nobody, &["WARN", "an upstream is unavailable", "refused"]) == 1);
+}
