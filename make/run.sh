@@ -6,14 +6,17 @@ cd "$(dirname "$0")/.."
 RPMS=${RPMS:-compat-tests/fixtures/rpms} PORT=${PORT:-8002} DATABASE=${DATABASE:-sqlite} PROFILE=${PROFILE:-release}
 [[ -d $RPMS ]] || { echo "make run: RPMS: expected a folder, found $RPMS" >&2; exit 2; }
 [[ $PORT =~ ^[0-9]+$ ]] || { echo "make run: PORT: expected a number, found $PORT" >&2; exit 2; }
+in_use() { echo "make run: port $PORT of 127.0.0.1 is in use: choose another one, make run PORT=9000" >&2; exit 1; }
+# Before the build, which takes minutes. The gateway itself finds out below.
+if (exec 3<> "/dev/tcp/127.0.0.1/$PORT") 2> /dev/null; then in_use; fi
 
 cargo build --locked -p gateway -p indexer -p client --bins --profile "$PROFILE"
 [[ $PROFILE == dev ]] && built=debug || built=$PROFILE
 bin=${CARGO_TARGET_DIR:-target}/$built
 mkdir -p var
 
-ended=()
-finish() { for id in "${ended[@]}"; do kill "$id" 2> /dev/null || true; wait "$id" 2> /dev/null || true; done; }
+ended=() sockets=$(mktemp -d)
+finish() { rm -rf "$sockets"; for id in "${ended[@]}"; do kill "$id" 2> /dev/null || true; wait "$id" 2> /dev/null || true; done; }
 trap finish EXIT
 trap 'exit 130' INT TERM
 
@@ -32,15 +35,25 @@ DARKSERVER_DATABASE=$writer "$bin/darkserver-import" migrate
 # A broken RPM is reported and the rest is served.
 DARKSERVER_DATABASE=$writer "$bin/darkserver-import" dir "$RPMS" || [[ $? == 1 ]]
 
-DARKSERVER_DATABASE=$reader "$bin/darkserver" serve --listen "127.0.0.1:$PORT" --cache-dir var/cache &
+# Whoever answers on the port may be another server. On the socket of a new folder only this gateway answers, and it does so once it has
+# all its addresses.
+DARKSERVER_DATABASE=$reader "$bin/darkserver" serve --listen "127.0.0.1:$PORT" --listen "unix:$sockets/gateway" \
+  --cache-dir var/cache 2> >(tee "$sockets/log" >&2) &
 gateway=$!
 ended=("$gateway" "${ended[@]}")
-url=http://127.0.0.1:$PORT
-for _ in $(seq 150); do
-  kill -0 "$gateway" 2> /dev/null || { echo "make run: the gateway ended; is port $PORT taken?" >&2; exit 1; }
-  curl -fs "$url/healthz" > /dev/null 2>&1 && break
+url=http://127.0.0.1:$PORT answers=''
+for _ in $(seq 300); do
+  if curl -fs --unix-socket "$sockets/gateway" http://localhost/healthz > /dev/null 2>&1; then answers=yes; break; fi
+  kill -0 "$gateway" 2> /dev/null || break
   sleep 0.1
 done
+if [[ -z $answers ]]; then
+  # For the last lines of the log.
+  sleep 0.2
+  ! grep -q 'Address already in use' "$sockets/log" || in_use
+  echo "make run: the gateway does not answer; it says above why" >&2
+  exit 1
+fi
 
 # A build-id to try: that of an executable, of the first package that has one.
 id='' elf=''

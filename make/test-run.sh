@@ -35,11 +35,34 @@ try() {
   echo "make run DATABASE=$database: ok"
 }
 
+# A port in use is named, early or when the gateway is refused it, and nothing is printed of a server that is not ours.
+try_in_use() {
+  local port=$1 when=$2 log status=0
+  log=$(mktemp)
+  PROFILE=dev PORT=$port DATABASE=sqlite timeout -k 10 300 setsid make/run.sh > "$log" 2>&1 || status=$?
+  [[ $status == 1 ]] || { cat "$log"; echo "$when: expected exit status 1, found $status" >&2; return 1; }
+  grep -q "make run: port $port of 127.0.0.1 is in use: choose another one, make run PORT=" "$log" || { cat "$log"; return 1; }
+  if grep -q 'darkserver answers' "$log"; then cat "$log"; echo "$when: expected no word of a server that answers" >&2; return 1; fi
+  if [[ $when == early ]] && grep -q 'Finished' "$log"; then cat "$log"; echo "expected no build before it" >&2; return 1; fi
+  rm -f "$log"
+  echo "make run PORT=$port, in use ($when): ok"
+}
+
 cache=$(mktemp -d)
 answer=$(mktemp)
-run=''
-trap '[[ -z $run ]] || kill -TERM "$run"; rm -rf "$cache" "$answer"' EXIT
+run='' other='' holder=''
+trap 'for id in $run $other $holder; do kill -TERM "$id" 2> /dev/null || true; done; rm -rf "$cache" "$answer"' EXIT
 # Ports that nobody uses now.
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1] // 2 + 10000)')
+# Somebody else's server answers there; the second one has the port without listening on it, so that only the gateway finds out.
+python3 -m http.server --bind 127.0.0.1 "$((port + 1))" > "$cache/other" 2>&1 &
+other=$!
+python3 -c 'import socket, sys, time; s = socket.socket(); s.bind(("127.0.0.1", int(sys.argv[1]))); time.sleep(600)' "$((port + 2))" &
+holder=$!
+for _ in $(seq 100); do curl -fs "http://127.0.0.1:$((port + 1))/" > /dev/null && break; sleep 0.1; done
+try_in_use "$((port + 1))" early
+try_in_use "$((port + 2))" late
+kill "$other" "$holder"
+other='' holder=''
 try sqlite "$port"
 try mysql "$port"
