@@ -49,8 +49,10 @@ impl Federation {
     pub(crate) fn new(config: &config::Federation) -> anyhow::Result<Self> {
         let upstreams: Arc<[Upstream]> = config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
         let (client, runtime) = (http_client::build(&config.redirect_hosts)?, Handle::current());
+        // A redirect to another host is an answer.
+        let probing = http_client::build(&[])?;
         for upstream in upstreams.iter() {
-            let (client, health, url) = (client.clone(), upstream.health.clone(), upstream.url.clone());
+            let (client, health, url) = (probing.clone(), upstream.health.clone(), upstream.url.clone());
             runtime.spawn(async move { health.keep_probing(&client, &url).await });
         }
         Ok(Self { upstreams, client, most_hops: config.hops, runtime })
