@@ -118,7 +118,7 @@ fn a_deb_of_a_store_that_is_elsewhere_is_fetched() {
     let gateway = Gateway::start(&index.url());
     let answer = gateway.get(&format!("/buildid/{}/debuginfo", program.build_id));
     expect(&answer, &program.debug(), &program.debug_path(), Some("remote-dbgsym_1.0-1_amd64.deb"));
-    fs::write(folder.path().join("remote_1.0-1_amd64.deb"), "another one").unwrap();
+    fs::write(folder.path().join("remote_1.0-1_amd64.deb"), "!<arch>\nanother one").unwrap();
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", program.build_id)).status, 404);
 }
 
