@@ -34,6 +34,7 @@ pub fn check(input: &[u8]) {
         if let Some(build_id) = &elf.build_id {
             let bytes = build_id.as_bytes();
             assert!(input.windows(bytes.len()).any(|window| window == bytes), "{build_id} is not in the file");
+            assert!(elf::build_id_notes(input).any(|found| found == *build_id), "{build_id} is in no note");
         }
         assert!(elf.kind != Some(Kind::Unknown), "{elf:?}");
         assert!(!elf.dwarf || matches!(elf.kind, Some(Kind::Debuginfo | Kind::Both)), "{elf:?}");

@@ -255,7 +255,8 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        let _ = parse(&bytes);
+        let build_id = parse(&bytes).ok().flatten().and_then(|elf| elf.build_id);
+        prop_assert!(build_id.is_none_or(|build_id| build_id_notes(&bytes).any(|found| found == build_id)));
         let _ = early_build_id(&bytes);
         let _ = section(&mut Cursor::new(&bytes), ".text");
     }

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout_at;
 use url::Url;
 
 use super::{Federation, Upstream};
-use crate::http_client::reason;
+use crate::http_client::{ESCAPED, reason};
 use crate::metadata::{Asked, Entry};
 use crate::metrics::METRICS;
 use crate::question::Caller;
@@ -100,7 +101,8 @@ impl Upstream {
 
     fn metadata_url(&self, asked: &Asked) -> Result<Url, String> {
         let mut url = self.below("metadata")?;
-        url.query_pairs_mut().append_pair("key", asked.key.as_str()).append_pair("value", &asked.value);
+        // Not as forms are encoded: not every server takes `+` for a blank.
+        url.set_query(Some(&format!("key={}&value={}", asked.key.as_str(), utf8_percent_encode(&asked.value, ESCAPED))));
         Ok(url)
     }
 }
@@ -131,6 +133,14 @@ fn checked(mut entry: Entry) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_escaped_in_questions() {
+        let upstream = Upstream::new(Url::parse("http://me:secret@d.example/base/").unwrap());
+        let asked = Asked { key: crate::metadata::Key::Glob, value: "/usr/bin/a b+c^&=%20*".into() };
+        let url = upstream.metadata_url(&asked).unwrap();
+        assert!(url.as_str().ends_with("@d.example/base/metadata?key=glob&value=/usr/bin/a%20b%2Bc%5E%26%3D%2520%2A"), "{url}");
+    }
 
     #[test]
     fn entries_of_other_servers_are_read_and_what_is_none_is_told() {
