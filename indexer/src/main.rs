@@ -82,7 +82,9 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Migrate => migrate(common).await,
         Command::Store(command) => {
             let index = open(common, &settings::database(common)?).await?;
-            store_command::run(&index, command, common).await
+            let done = store_command::run(&index, command, common).await;
+            index.settle().await;
+            done
         }
     }
 }
@@ -93,6 +95,7 @@ async fn migrate(common: &Common) -> Result<ExitCode> {
     let index = Index::open(&database, Access::ReadWrite)?.waiting(Duration::from_secs(common.wait));
     index.reach().await?;
     let migration = index.migrate().await?;
+    index.settle().await;
     if common.json {
         let sql::Migration { applied, views, notes } = &migration;
         print(&serde_json::json!({ "database": database.to_string(), "applied": applied, "views": views, "notes": notes }))?;

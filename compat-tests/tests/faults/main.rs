@@ -7,6 +7,7 @@
 mod archives;
 mod cache_folder;
 mod database;
+mod media;
 mod sqlite;
 
 use std::io::ErrorKind;

@@ -11,18 +11,22 @@ use url::Url;
 
 use crate::{Error, Result};
 
-const FORMS: &str = "sqlite:PATH, sqlite::memory: or mysql://USER:PASSWORD@HOST:PORT/DATABASE";
+const FORMS: &str = "sqlite:PATH, sqlite:PATH?immutable=1, sqlite::memory: or mysql://USER:PASSWORD@HOST:PORT/DATABASE";
 const PORT: u16 = 3306;
 
-/// Where the index is: `sqlite:PATH`, `sqlite::memory:` or `mysql://USER:PASSWORD@HOST:PORT/DATABASE` (`mariadb://` is the same)
-/// with the parameters `socket`, `ssl-mode` and `ssl-ca`. [`fmt::Display`] and [`fmt::Debug`] hide the password.
+/// Where the index is: `sqlite:PATH`, for a file that never changes `sqlite:PATH?immutable=1`, `sqlite::memory:` or
+/// `mysql://USER:PASSWORD@HOST:PORT/DATABASE` (`mariadb://` is the same) with the parameters `socket`, `ssl-mode` and `ssl-ca`. [`fmt::Display`] and [`fmt::Debug`] hide the password.
 #[derive(Clone)]
 pub struct DatabaseUrl(Target);
 
 #[derive(Clone)]
 pub(crate) enum Target {
     SqliteMemory,
-    Sqlite(PathBuf),
+    Sqlite {
+        path: PathBuf,
+        /// Whoever named it promises that it never changes.
+        immutable: bool,
+    },
     MySql(MySqlTarget),
 }
 
@@ -55,12 +59,12 @@ impl DatabaseUrl {
 
     /// An SQLite file.
     pub fn sqlite(path: impl AsRef<Path>) -> Self {
-        Self(Target::Sqlite(path.as_ref().into()))
+        Self(Target::Sqlite { path: path.as_ref().into(), immutable: false })
     }
 
     /// Is it SQLite, a file or memory that belongs to whoever uses it?
     pub fn is_sqlite(&self) -> bool {
-        matches!(self.0, Target::Sqlite(_) | Target::SqliteMemory)
+        matches!(self.0, Target::Sqlite { .. } | Target::SqliteMemory)
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -121,11 +125,15 @@ impl FromStr for DatabaseUrl {
 
 fn read_sqlite(rest: &str) -> Result<Target> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
+    let (path, immutable) = match path.split_once('?') {
+        None => (path, false),
+        Some((path, "immutable=1")) if path != ":memory:" => (path, true),
+        Some(_) => return Err(refuse("sqlite:PATH, or sqlite:PATH?immutable=1", format!("sqlite:{path}"))),
+    };
     match path {
         ":memory:" => Ok(Target::SqliteMemory),
         "" => Err(refuse("sqlite:PATH", "no path".into())),
-        _ if path.contains('?') => Err(refuse("sqlite:PATH without parameters", format!("sqlite:{path}"))),
-        _ => Ok(Target::Sqlite(path.into())),
+        _ => Ok(Target::Sqlite { path: path.into(), immutable }),
     }
 }
 
@@ -183,7 +191,9 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Target::SqliteMemory => f.write_str("sqlite::memory:"),
-            Target::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Target::Sqlite { path, immutable } => {
+                write!(f, "sqlite:{}{}", path.display(), if *immutable { "?immutable=1" } else { "" })
+            }
             Target::MySql(MySqlTarget { host, port, socket, user, password, database, .. }) => {
                 let password = if password.expose_secret().is_empty() { "" } else { ":***" };
                 write!(f, "mysql://{user}{password}@{host}")?;
@@ -215,6 +225,7 @@ mod tests {
         for (text, shown) in [
             ("sqlite:/var/lib/darkserver/index.db", "sqlite:/var/lib/darkserver/index.db"),
             ("sqlite://relative/index.db", "sqlite:relative/index.db"),
+            ("sqlite:/media/index.db?immutable=1", "sqlite:/media/index.db?immutable=1"),
             ("sqlite::memory:", "sqlite::memory:"),
             ("mysql://user:secret@host/db", "mysql://user:***@host/db"),
             ("mariadb://us%40er:se%2Fcr%40et@host:3307/db?ssl-mode=required", "mysql://us@er:***@host:3307/db"),
@@ -252,6 +263,9 @@ mod tests {
             ("secret", "no scheme"),
             ("sec:ret", "another scheme"),
             ("sqlite:", "no path"),
+            ("sqlite:x.db?mode=ro", "expected sqlite:PATH, or sqlite:PATH?immutable=1, found sqlite:x.db?mode=ro"),
+            ("sqlite:?immutable=1", "no path"),
+            ("sqlite::memory:?immutable=1", "expected sqlite:PATH"),
             ("postgres://user:secret@host/db", "PostgreSQL is not supported"),
             ("postgresql://user:secret@host/db", "PostgreSQL is not supported"),
             ("mysql://user:secret@host", "no name of a database"),

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::database_url::Target;
 use super::dialect::{self, Dialect};
-use super::pools::{self, Access};
+use super::pools::{self, Access, WatchedFile};
 use crate::{DatabaseUrl, Error, Result};
 
 /// Expands a body once per database. `both!(Db, &self.db, |pool, Backend| ...)` takes an enum with the variants `Sqlite` and
@@ -73,6 +73,8 @@ const SHORT_PATIENCE: &str = "pragma busy_timeout = 200";
 pub struct Index {
     pub(crate) db: Db,
     name: Arc<str>,
+    /// The SQLite file of a reader.
+    file: Option<Arc<WatchedFile>>,
     /// For a connection.
     pub(crate) patience: Duration,
     /// For a database in trouble.
@@ -96,21 +98,28 @@ impl Index {
     /// error. Wants to be called inside a Tokio runtime.
     ///
     /// An SQLite file is made only by a [`Access::ReadWrite`] that writes. A [`Access::ReadOnly`] notices when the file appears or
-    /// is replaced; its process needs the right to write in the file's folder, where SQLite keeps its shared memory.
+    /// is replaced; its process needs the right to write in the file's folder, where SQLite keeps its shared memory, unless the file
+    /// cannot change: its file system is read-only, or the URL says `immutable=1`.
     ///
     /// # Errors
-    /// [`Error::Url`] if the parameters of the URL mean nothing.
+    /// [`Error::Url`] if the parameters of the URL mean nothing, or a file that never changes shall be written.
     pub fn open(url: &DatabaseUrl, access: Access) -> Result<Self> {
         let (patience, wait) = match access {
             Access::ReadOnly => (Duration::from_millis(1500), None),
             Access::ReadWrite => (Duration::from_secs(if url.is_sqlite() { 30 } else { 10 }), Some(WAIT)),
         };
-        let db = match url.target() {
-            Target::SqliteMemory => Db::Sqlite(pools::memory()),
-            Target::Sqlite(path) => Db::Sqlite(pools::sqlite(path, access, patience)),
-            Target::MySql(_) => Db::MySql(pools::mysql(url, access, patience)?),
+        let (db, file) = match url.target() {
+            Target::SqliteMemory => (Db::Sqlite(pools::memory()), None),
+            Target::Sqlite { immutable: true, .. } if access == Access::ReadWrite => {
+                return Err(Error::Url { expected: "no immutable=1 for an index that is written", found: url.to_string() });
+            }
+            Target::Sqlite { path, immutable } => {
+                let (pool, file) = pools::sqlite(path, *immutable, access, patience);
+                (Db::Sqlite(pool), file)
+            }
+            Target::MySql(_) => (Db::MySql(pools::mysql(url, access, patience)?), None),
         };
-        Ok(Self { db, name: url.to_string().into(), patience, wait })
+        Ok(Self { db, name: url.to_string().into(), file, patience, wait })
     }
 
     /// Connects once, without the patience of the pool: a database that is down says so at once, and why. Wants to be called
@@ -188,7 +197,17 @@ impl Index {
         self.wait.is_none() && dialect::is_cannot_open(source) && pools::is_missing(pool)
     }
 
+    /// What could be done about an SQLite file that a reader met an error with; the next connection is made as it is needed now.
+    fn cures(&self, source: &sqlx::Error) -> Option<String> {
+        let (Db::Sqlite(pool), Some(file)) = (&self.db, &self.file) else { return None };
+        let is_immutable = file.choose_mode(pool);
+        if is_immutable || !dialect::is_input_output(source) { None } else { file.cures() }
+    }
+
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
+        if let Some(cures) = self.cures(&source) {
+            return Error::NotShared { database: self.name().into(), doing, source, cures };
+        }
         match source {
             sqlx::Error::PoolTimedOut => {
                 Error::Unreachable { database: self.name().into(), seconds: self.patience.as_secs_f32() }

@@ -122,6 +122,18 @@ pub enum Error {
         /// What the system says.
         reason: std::io::Error,
     },
+    /// The file of the database can be read, but not the files that SQLite keeps beside it.
+    #[error("{database}: {doing}: {source}: {cures}")]
+    NotShared {
+        /// The database.
+        database: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the database says.
+        source: sqlx::Error,
+        /// What can be done about it.
+        cures: String,
+    },
     /// The database took a question and gave no answer.
     #[error(
         "{database}: {doing}: expected an answer within {seconds} s, found none: the database hangs, is out of reach or is locked"

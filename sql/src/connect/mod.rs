@@ -4,6 +4,7 @@ pub(crate) mod database_url;
 pub(crate) mod db;
 pub(crate) mod dialect;
 pub(crate) mod error;
+mod media;
 pub mod original;
 pub(crate) mod passwords;
 mod patience;

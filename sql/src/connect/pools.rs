@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use sqlx::mysql::MySqlPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, MySqlConnection, MySqlPool, SqlitePool};
 
-use super::dialect;
+use super::{dialect, media};
 use crate::{DatabaseUrl, Result};
 
 /// Connections of a reader: more only queue up inside the database.
@@ -42,33 +43,36 @@ pub(crate) fn memory() -> SqlitePool {
         .connect_lazy_with(SqliteConnectOptions::new().in_memory(true))
 }
 
-/// A file.
-pub(crate) fn sqlite(path: &Path, access: Access, patience: Duration) -> SqlitePool {
+/// A file, which a reader watches. It never changes if its URL says so (`promised`).
+pub(crate) fn sqlite(path: &Path, promised: bool, access: Access, patience: Duration) -> (SqlitePool, Option<Arc<WatchedFile>>) {
     // A writer's transaction is begun again: what it waits for is told in between.
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience.min(BUSY));
     let pool = SqlitePoolOptions::new().acquire_timeout(patience).test_before_acquire(false);
     match access {
-        Access::ReadWrite => pool.max_connections(SQLITE_WRITERS).connect_lazy_with(
-            options
+        Access::ReadWrite => {
+            let options = options
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Normal)
                 .pragma("cache_size", "-65536")
-                .disable_statement_logging(),
-        ),
+                .disable_statement_logging();
+            (pool.max_connections(SQLITE_WRITERS).connect_lazy_with(options), None)
+        }
         Access::ReadOnly => {
-            let file = Arc::new(WatchedFile::new(path));
-            let opened = file.clone();
-            pool.max_connections(4)
+            let watched = Arc::new(WatchedFile::new(path, promised));
+            let (file, opened) = (watched.clone(), watched.clone());
+            let pool = pool
+                .max_connections(4)
                 .before_acquire(move |_, connection| {
                     let current = file.is_unchanged_for(connection.age);
                     Box::pin(async move { Ok(current) })
                 })
                 .after_connect(move |_, _| {
-                    let matches = opened.matches_its_log();
+                    let matches = opened.check_mode().and_then(|()| opened.matches_its_log());
                     Box::pin(async move { matches.map_err(sqlx::Error::from) })
                 })
-                .connect_lazy_with(options.read_only(true))
+                .connect_lazy_with(options.read_only(true).immutable(watched.is_immutable()));
+            (pool, Some(watched))
         }
     }
 }
@@ -155,21 +159,26 @@ pub(crate) fn is_missing(pool: &SqlitePool) -> bool {
     matches!(number(pool.connect_options().get_filename()), Ok(None))
 }
 
-/// May the pool's file and the log beside it be written?
+/// May the pool's file and those beside it be written?
 pub(crate) fn may_write(pool: &SqlitePool) -> io::Result<()> {
     let options = pool.connect_options();
-    let mut log = options.get_filename().as_os_str().to_owned();
-    log.push("-wal");
-    for file in [options.get_filename(), Path::new(&log)] {
-        File::options().append(true).open(file)?;
+    let path = options.get_filename();
+    for file in [path, &media::beside(path, "-wal"), &media::beside(path, "-shm")] {
+        if let Err(error) = File::options().append(true).open(file) {
+            return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display())));
+        }
     }
     Ok(())
 }
 
 /// Notices that another file stands where the pool's connections found theirs. While one of them is open its file's number is not
 /// given out again, so device and number tell files apart.
-struct WatchedFile {
+pub(crate) struct WatchedFile {
     path: PathBuf,
+    /// Its URL says that it never changes.
+    promised: bool,
+    /// New connections are told that it never changes: they look at no log, and need no shared memory.
+    immutable: AtomicBool,
     /// `PATH-wal`, where SQLite keeps what is not in the file yet. It says nothing of the file that it belongs to.
     log: PathBuf,
     seen: Mutex<Seen>,
@@ -178,6 +187,8 @@ struct WatchedFile {
 /// What stood there when it was last looked.
 struct Seen {
     file: Option<Number>,
+    /// Its bytes and the time of its last change: of interest where it is believed never to change.
+    contents: Option<(u64, i64, i64)>,
     /// Since when the file is the one that it is.
     since: Instant,
     log: Option<Number>,
@@ -189,13 +200,53 @@ struct Seen {
 type Number = (u64, u64);
 
 impl WatchedFile {
-    fn new(path: &Path) -> Self {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let (path, log) = (PathBuf::from(path), PathBuf::from(log));
+    fn new(path: &Path, promised: bool) -> Self {
+        let (path, log) = (PathBuf::from(path), media::beside(path, "-wal"));
         let file = number(&path).unwrap_or_default();
-        let seen = Seen { file, since: Instant::now(), log: number(&log).unwrap_or_default(), owner: file };
-        Self { path, log, seen: Mutex::new(seen) }
+        let contents = contents(&path);
+        let seen = Seen { file, contents, since: Instant::now(), log: number(&log).unwrap_or_default(), owner: file };
+        let immutable = AtomicBool::new(promised || is_immutable(&path));
+        Self { path, promised, immutable, log, seen: Mutex::new(seen) }
+    }
+
+    fn is_immutable(&self) -> bool {
+        self.immutable.load(Ordering::Relaxed)
+    }
+
+    /// Looks again whether the file can change, as media may be mounted or exchanged, and makes the pool's next connections so. True if
+    /// it cannot.
+    pub(crate) fn choose_mode(&self, pool: &SqlitePool) -> bool {
+        let immutable = self.promised || is_immutable(&self.path);
+        if self.immutable.swap(immutable, Ordering::Relaxed) != immutable {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).since = Instant::now();
+            pool.set_connect_options(pool.connect_options().as_ref().clone().immutable(immutable));
+        }
+        immutable
+    }
+
+    /// Refuses a connection that was told that the file never changes, if it can change or is not the whole index.
+    fn check_mode(&self) -> io::Result<()> {
+        if !self.is_immutable() {
+            return Ok(());
+        }
+        let unmerged = media::unmerged_bytes(&self.path);
+        if unmerged > 0 {
+            return Err(io::Error::other(format!(
+                "{}: expected an index that never changes, found {unmerged} bytes in {} that are not merged into it: run \
+                 `darkserver-import migrate` where both can be written",
+                self.path.display(),
+                self.log.display()
+            )));
+        }
+        if !self.promised && !media::is_read_only(&self.path) {
+            return Err(io::Error::other(format!("{}: its file system is not read-only any more", self.path.display())));
+        }
+        Ok(())
+    }
+
+    /// What a reader could do about the file.
+    pub(crate) fn cures(&self) -> Option<String> {
+        media::cures(&self.path)
     }
 
     fn look(&self) -> MutexGuard<'_, Seen> {
@@ -203,9 +254,11 @@ impl WatchedFile {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // What cannot be looked at is not taken for another one.
         let (Ok(file), Ok(log)) = (file, log) else { return seen };
-        if seen.file != file {
+        let contents = self.is_immutable().then(|| contents(&self.path)).flatten();
+        if seen.file != file || (contents.is_some() && seen.contents != contents) {
             (seen.file, seen.since) = (file, Instant::now());
         }
+        seen.contents = contents.or(seen.contents);
         if file.is_some() && (seen.log != log || seen.owner.is_none()) {
             (seen.log, seen.owner) = (log, file);
         }
@@ -235,6 +288,16 @@ impl WatchedFile {
     }
 }
 
+/// True if a file cannot change, and is the whole index.
+fn is_immutable(path: &Path) -> bool {
+    media::unmerged_bytes(path) == 0 && media::is_read_only(path)
+}
+
+/// Bytes and time of the last change.
+fn contents(path: &Path) -> Option<(u64, i64, i64)> {
+    path.metadata().ok().map(|file| (file.size(), file.mtime(), file.mtime_nsec()))
+}
+
 /// `None` where there is no file.
 fn number(path: &Path) -> io::Result<Option<Number>> {
     match path.metadata() {
@@ -257,7 +320,7 @@ mod tests {
         for file in [&path, &log, &other] {
             fs::write(file, "x").unwrap();
         }
-        let watched = WatchedFile::new(&path);
+        let watched = WatchedFile::new(&path, false);
         assert!(watched.matches_its_log().is_ok());
         // It goes and comes back.
         fs::rename(&path, &moved).unwrap();
