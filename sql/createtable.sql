@@ -30,7 +30,7 @@ insert into schema_readers (version, oldest_reader) values (1, 1) on duplicate k
 
 create table if not exists packages (
     id int not null auto_increment primary key,
-    format varchar(8) not null comment 'rpm, deb, arch, tar, file',
+    format varchar(8) not null comment 'rpm, deb, arch, tar, cpio, zip, file',
     identity char(64) character set ascii collate ascii_bin null comment 'SHA-256 of the main header, or of the file; null until one was read',
     identity_kind varchar(8) null comment 'header, file',
     name varchar(255) not null,

@@ -1,19 +1,24 @@
-//! What holds ELF files and is no RPM: Debian packages, Arch packages, other tar archives, plain files.
+//! What holds ELF files and is no RPM: Debian packages, Arch packages, other tar, cpio and zip archives, plain files.
 //!
 //! None of them has a header that says what is in it, so an import reads them whole, once: their SHA-256 is their identity, and what
 //! an RPM's header would say of a file with a build-id (size, time, digest) becomes part of its [`Artifact`]. With that, a gateway
 //! serves it as it serves a member of an RPM, while it is unpacked. Other files (sources) are found by a [`Catalog`].
 //!
-//! - `ar`, `tar`, `extended`: walks over archives that bound what they keep;
+//! - `ar`, `tar`, `extended`, `cpio`, `zip`, `deb`: walks over archives that bound what they keep;
 //! - `names`: package, version and arch out of `control`, `.PKGINFO` or the file's name.
 //!
 //! Nothing here looks at a disk by a name of an archive: members have paths, and these are labels.
 
 mod ar;
+mod bytes;
 mod catalog;
+mod cpio;
+mod deb;
 mod extended;
+mod member;
 mod names;
 mod tar;
+mod zip;
 
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read, Seek, Write};
@@ -26,9 +31,10 @@ use crate::digest::FileDigest;
 use crate::header::{Class, File};
 use crate::payload::{self, Compression, deliver, fill, refuse, unwrap};
 use crate::{Artifact, Contents, Error, Format, Identity, Package, Result, elf};
-use tar::{Member, Tar, What};
+use member::{Each, Member, What};
+use tar::Tar;
 
-pub(crate) use ar::MAGIC as AR_MAGIC;
+pub use bytes::{Bytes, Seekable};
 pub use catalog::Catalog;
 
 /// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
@@ -69,18 +75,18 @@ pub struct Found {
 /// # Errors
 /// [`Error::Payload`] where the archive is broken, cut off or larger than believed; [`Error::Io`] where reading it, or writing a
 /// temporary file, fails.
-pub fn read(archive: impl Read + Send, about: &About<'_>, most_elf_bytes: u64) -> Result<Found> {
-    let mut whole = Hashed { input: archive, hasher: Sha256::new() };
+pub fn read(archive: Bytes<'_>, about: &About<'_>, most_elf_bytes: u64) -> Result<Found> {
+    let mut hasher = Sha256::new();
     let (mut artifacts, mut arch, mut path_bytes) = (Vec::<Artifact>::new(), None, 0);
     // By path, so that hard links are found: of a path that comes twice the last, as after unpacking.
     let mut by_path: HashMap<String, usize> = HashMap::new();
-    let said = walk(&mut whole, about.format, about.size, &mut |member, tar| {
+    let said = walk(archive, about.format, about.size, Reading::Whole(&mut hasher), &mut |member, contents| {
         let artifact = match &member.what {
             What::HardLink(target) => {
                 let linked = by_path.get(target).map(|at| &artifacts[*at]);
                 linked.map(|linked| Artifact { ordinal: member.ordinal, path: member.path.clone(), ..linked.clone() })
             }
-            _ => read_member(member, tar, most_elf_bytes)?.and_then(|elf| {
+            _ => read_member(member, contents, most_elf_bytes)?.and_then(|elf| {
                 arch = arch.or(elf.machine);
                 elf.artifact(member.ordinal, &member.path)
             }),
@@ -97,9 +103,7 @@ pub fn read(archive: impl Read + Send, about: &About<'_>, most_elf_bytes: u64) -
         artifacts.push(artifact);
         Ok(ControlFlow::Continue(()))
     })?;
-    // What stands behind the archive's end is part of the file.
-    io::copy(&mut whole, &mut io::sink()).map_err(unwrap)?;
-    let identity = Identity::from_bytes(whole.hasher.finalize().into());
+    let identity = Identity::from_bytes(hasher.finalize().into());
     artifacts.sort();
     Ok(Found { package: names::package(about, &said, identity, arch)?, artifacts })
 }
@@ -135,7 +139,7 @@ pub fn read_file(file: &mut (impl Read + Seek), about: &About<'_>, path: &str) -
 /// [`Error::Payload`] where the archive is broken or its member is not the one that `file` describes; [`Error::FileDigest`] where the
 /// contents are others; [`Error::Io`] where reading `archive` or writing `out` fails.
 pub fn extract(
-    archive: impl Read + Send,
+    archive: Bytes<'_>,
     format: Format,
     archive_bytes: u64,
     ordinal: u32,
@@ -146,7 +150,7 @@ pub fn extract(
         return deliver(&mut archive.take(file.size), file, out);
     }
     let mut delivered = false;
-    walk(archive, format, archive_bytes, &mut |member, tar| {
+    walk(archive, format, archive_bytes, Reading::From(ordinal), &mut |member, mut contents| {
         if member.ordinal < ordinal {
             return Ok(ControlFlow::Continue(()));
         }
@@ -154,7 +158,7 @@ pub fn extract(
             let found = format!("{} bytes of {}, {:?}", member.size, member.path, member.what);
             return refuse(format!("{} bytes of {}", file.size, file.path), found);
         }
-        deliver(tar, file, out)?;
+        deliver(&mut contents, file, out)?;
         delivered = true;
         Ok(ControlFlow::Break(()))
     })?;
@@ -190,76 +194,71 @@ struct Said {
     built_at: Option<i64>,
 }
 
+/// What of an archive is read.
+enum Reading<'h> {
+    /// Every byte, which is hashed.
+    Whole(&'h mut Sha256),
+    /// Members from this number on, and what has to be read before them.
+    From(u32),
+}
+
 /// Calls `each` with the members of an archive until it has had enough.
-fn walk(
-    archive: impl Read + Send,
-    format: Format,
-    archive_bytes: u64,
-    each: &mut dyn FnMut(&Member, &mut Tar<'_>) -> Result<ControlFlow<()>>,
-) -> Result<Said> {
+fn walk(archive: Bytes<'_>, format: Format, archive_bytes: u64, reading: Reading<'_>, each: &mut Each<'_>) -> Result<Said> {
     let most_bytes = archive_bytes.saturating_mul(MOST_EXPANSION).max(LEAST_UNPACKED_BYTES);
-    match format {
-        Format::Deb => walk_deb(archive, most_bytes, each),
-        Format::Arch | Format::Tar => walk_tar(archive, format, most_bytes, each),
-        Format::Rpm | Format::File => refuse("an archive of members", format.as_str()),
-    }
-}
-
-fn walk_deb(
-    archive: impl Read + Send,
-    most_bytes: u64,
-    each: &mut dyn FnMut(&Member, &mut Tar<'_>) -> Result<ControlFlow<()>>,
-) -> Result<Said> {
-    let mut said = Said::default();
-    let mut ar = ar::Ar::new(archive)?;
-    while let Some(member) = ar.next()? {
-        // The name tells the part; its first bytes tell the compression, whatever the ending of the name states.
-        let Some(part) = ["control", "data"].into_iter().find(|part| is_part(&member.name, part)) else { continue };
-        let mut tar = Tar::new(payload::open(&mut ar)?, most_bytes);
-        if part == "data" {
-            while let Some(member) = tar.next()? {
-                if each(&member, &mut tar)?.is_break() {
-                    return Ok(said);
-                }
-            }
-            tar.finish()?;
-            // A second one would begin to number its members anew.
-            return Ok(said);
+    let mut start = [0; tar::BLOCK_BYTES];
+    let (filled, archive) = archive.peek(&mut start)?;
+    let start = &start[..filled];
+    let (mut hasher, first) = match reading {
+        Reading::Whole(hasher) => (Some(hasher), 0),
+        Reading::From(first) => (None, first),
+    };
+    if matches!(format, Format::Tar | Format::Cpio | Format::Zip) && zip::is_start(start) {
+        let mut archive = archive.into_seekable(archive_bytes)?;
+        if let Some(hasher) = &mut hasher {
+            io::copy(&mut Tee { input: &mut archive, hasher: Some(hasher) }, &mut io::sink()).map_err(unwrap)?;
         }
-        while let Some(member) = tar.next()? {
-            if member.path == "/control" && member.what == What::Regular && said.text.is_none() {
-                said.text = Some(text(&member, &mut tar)?);
-            }
-        }
-        tar.finish()?;
-        said.built_at = Some(member.mtime).filter(|seconds| *seconds > 0);
+        return zip::walk(archive, archive_bytes, most_bytes, first, each).map(|()| Said::default());
     }
-    refuse("data.tar in a Debian package", "none")
+    let is_whole = hasher.is_some();
+    let mut whole = Tee { input: archive, hasher };
+    let said = match format {
+        Format::Deb => deb::walk(Bytes::stream(&mut whole), Compression::of(start).is_none(), most_bytes, each)?,
+        Format::Arch | Format::Tar | Format::Cpio | Format::Zip => walk_stream(&mut whole, format, most_bytes, each)?,
+        Format::Rpm | Format::File => return refuse("an archive of members", format.as_str()),
+    };
+    if is_whole {
+        // What stands behind the archive's end is part of the file.
+        io::copy(&mut whole, &mut io::sink()).map_err(unwrap)?;
+    }
+    Ok(said)
 }
 
-/// True for `data.tar` and `data.tar.xz`, if the part is `data`.
-fn is_part(name: &str, part: &str) -> bool {
-    name.strip_prefix(part)
-        .and_then(|rest| rest.strip_prefix(".tar"))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-fn walk_tar(
-    archive: impl Read + Send,
-    format: Format,
-    most_bytes: u64,
-    each: &mut dyn FnMut(&Member, &mut Tar<'_>) -> Result<ControlFlow<()>>,
-) -> Result<Said> {
+/// A tar or cpio archive, which may be compressed.
+fn walk_stream(archive: impl Read + Send, format: Format, most_bytes: u64, each: &mut Each<'_>) -> Result<Said> {
     let mut archive = archive;
     let mut start = [0; tar::BLOCK_BYTES];
     let filled = fill(&mut archive, &mut start)?;
-    if filled == 0 {
-        return refuse("a tar archive", "an empty file");
-    }
     // A name at the start of a plain archive may look like the start of a compressed one.
     let compression = if tar::is_start(&start) { None } else { Compression::of(&start[..filled]) };
-    let archive = Cursor::new(start).take(filled as u64).chain(archive);
-    let mut tar = Tar::new(payload::decompress(compression, archive)?, most_bytes);
+    let mut archive = payload::decompress(compression, Cursor::new(start).take(filled as u64).chain(archive))?;
+    let filled = fill(&mut archive, &mut start)?;
+    let begun = &start[..filled];
+    if begun.is_empty() {
+        return refuse("a tar, cpio or zip archive", "an empty file");
+    }
+    let is_tar = filled == start.len() && tar::is_start(&start);
+    let archive = Box::new(Cursor::new(begun.to_vec()).chain(archive));
+    if format != Format::Arch && !is_tar {
+        if cpio::is_start(begun) {
+            return cpio::walk(archive, most_bytes, each).map(|()| Said::default());
+        }
+        if let Some(form) = cpio::other_form(begun) {
+            return refuse("a cpio archive of the form newc or crc", form);
+        }
+        let expected = "a tar, cpio or zip archive, plain or compressed with gzip, bzip2, xz, lzma or zstd";
+        return refuse(expected, payload::starting_with(begun));
+    }
+    let mut tar = Tar::new(archive, most_bytes);
     let mut said = Said::default();
     while let Some(member) = tar.next()? {
         if format == Format::Arch && member.path == "/.PKGINFO" && member.what == What::Regular && said.text.is_none() {
@@ -276,6 +275,16 @@ fn walk_tar(
 /// first header of one that is not compressed has to be sound.
 pub(crate) fn begins_tar(start: &[u8]) -> bool {
     start.first_chunk().is_some_and(tar::is_start) || Compression::of(start).is_some()
+}
+
+/// True if a tar, cpio or zip archive can begin with `start`, as [`begins_tar`].
+pub(crate) fn begins_archive(start: &[u8]) -> bool {
+    begins_tar(start) || cpio::is_start(start) || zip::is_start(start)
+}
+
+/// True if a Debian package can begin with `start`, or one of opkg, which may be a compressed tar archive.
+pub(crate) fn begins_deb(start: &[u8]) -> bool {
+    start.starts_with(ar::MAGIC) || Compression::of(start).is_some()
 }
 
 fn text(member: &Member, tar: &mut Tar<'_>) -> Result<String> {
@@ -309,9 +318,9 @@ impl ElfMember {
 }
 
 /// What a member says of itself if it is an ELF file that can be read.
-fn read_member(member: &Member, tar: &mut Tar<'_>, most_bytes: u64) -> Result<Option<ElfMember>> {
+fn read_member(member: &Member, mut contents: &mut dyn Read, most_bytes: u64) -> Result<Option<ElfMember>> {
     let mut start = [0; 20];
-    if member.what != What::Regular || fill(tar, &mut start)? < start.len() || !start.starts_with(&elf::MAGIC) {
+    if member.what != What::Regular || fill(&mut contents, &mut start)? < start.len() || !start.starts_with(&elf::MAGIC) {
         return Ok(None);
     }
     if member.size > most_bytes {
@@ -319,13 +328,29 @@ fn read_member(member: &Member, tar: &mut Tar<'_>, most_bytes: u64) -> Result<Op
         return Err(Error::Payload { expected, found: format!("{} bytes of {}", member.size, member.path) });
     }
     let mut copy = SpooledTempFile::new(MEMORY_BYTES);
-    let mut whole = Hashed { input: Cursor::new(start).chain(tar), hasher: Sha256::new() };
+    let mut whole = Hashed { input: Cursor::new(start).chain(contents), hasher: Sha256::new() };
     io::copy(&mut whole, &mut copy).map_err(unwrap)?;
     let contents = Contents { size: member.size, mtime: member.mtime, sha256: whole.hasher.finalize().into() };
     match elf::read(&mut copy) {
         Err(Error::Elf { .. }) => Ok(None),
         Err(error) => Err(error),
         Ok(elf) => Ok(elf.map(|elf| ElfMember { elf, machine: elf::machine(&start), contents })),
+    }
+}
+
+/// Bytes that are hashed as they are read, if they are to be.
+struct Tee<'h, R> {
+    input: R,
+    hasher: Option<&'h mut Sha256>,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..read]);
+        }
+        Ok(read)
     }
 }
 

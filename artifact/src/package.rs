@@ -8,19 +8,23 @@ pub enum Format {
     /// An RPM: its header says what is in it.
     #[default]
     Rpm,
-    /// A Debian package: `.deb`, `.ddeb`.
+    /// A Debian package: `.deb`, `.ddeb`; one of opkg: `.ipk`.
     Deb,
     /// A package of Arch Linux: a tar archive with a `.PKGINFO`.
     Arch,
-    /// Any other tar archive.
+    /// Any other tar archive. What an operator takes for one by its name may be a cpio or a zip archive: its first bytes tell.
     Tar,
+    /// A cpio archive, of the forms newc and crc.
+    Cpio,
+    /// A zip archive: Python wheels, NuGet packages.
+    Zip,
     /// No archive: one ELF file in a folder.
     File,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Rpm, Self::Deb, Self::Arch, Self::Tar, Self::File];
+    pub const ALL: [Self; 7] = [Self::Rpm, Self::Deb, Self::Arch, Self::Tar, Self::Cpio, Self::Zip, Self::File];
 
     /// The word in the index.
     pub fn as_str(self) -> &'static str {
@@ -29,6 +33,8 @@ impl Format {
             Self::Deb => "deb",
             Self::Arch => "arch",
             Self::Tar => "tar",
+            Self::Cpio => "cpio",
+            Self::Zip => "zip",
             Self::File => "file",
         }
     }
@@ -46,8 +52,9 @@ impl Format {
     pub fn can_begin_with(self, start: &[u8]) -> bool {
         match self {
             Self::Rpm => start.starts_with(&header::LEAD_MAGIC),
-            Self::Deb => start.starts_with(foreign::AR_MAGIC),
-            Self::Arch | Self::Tar => foreign::begins_tar(start),
+            Self::Deb => foreign::begins_deb(start),
+            Self::Arch => foreign::begins_tar(start),
+            Self::Tar | Self::Cpio | Self::Zip => foreign::begins_archive(start),
             Self::File => start.starts_with(&elf::MAGIC),
         }
     }
@@ -230,11 +237,15 @@ mod tests {
         old.set_path("hello").unwrap();
         old.set_size(5);
         old.set_cksum();
-        let tars: [&[u8]; 5] = [&tar, long_name.as_bytes(), old.as_bytes(), b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"];
-        let starts: [(&[Format], &[&[u8]]); 4] = [
+        let tars: [&[u8]; 3] = [&tar, long_name.as_bytes(), old.as_bytes()];
+        let any = [Format::Tar, Format::Cpio, Format::Zip];
+        let starts: [(&[Format], &[&[u8]]); 6] = [
             (&[Format::Rpm], &[b"\xed\xab\xee\xdb\x03\0"]),
             (&[Format::Deb], &[b"!<arch>\ndebian-binary   "]),
-            (&[Format::Arch, Format::Tar], &tars),
+            (&[&[Format::Arch][..], &any].concat(), &tars),
+            // Packages of opkg are compressed tar archives.
+            (&[&[Format::Deb, Format::Arch][..], &any].concat(), &[b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"]),
+            (&any, &[b"070701000", b"070702000", b"PK\x03\x04\x14", b"PK\x05\x06\0"]),
             (&[Format::File], &[b"\x7fELF\x02\x01"]),
         ];
         for (formats, starts) in starts {

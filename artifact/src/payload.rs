@@ -10,7 +10,7 @@
 //! Everything streams, and nothing is looked up by walking a list: 16,000 files cost 16,000 steps.
 
 mod blocks;
-mod cpio;
+pub(crate) mod cpio;
 mod decompress;
 mod deliver;
 mod entrances;
@@ -20,7 +20,7 @@ mod members;
 use std::io::{self, ErrorKind, Read, Write};
 
 pub use decompress::open;
-pub(crate) use decompress::{Compression, decompress};
+pub(crate) use decompress::{Compression, Decoder, Source, decompress, source_error};
 pub(crate) use deliver::deliver;
 pub use entrances::{Entrances, Part};
 pub(crate) use hard_links::HardLinks;
@@ -88,6 +88,13 @@ pub(crate) fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
         }
     }
     Ok(filled)
+}
+
+/// How many zeros bytes begin with.
+pub(crate) fn leading_zeros(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let chunks = bytes.chunks_exact(ZEROS.len()).take_while(|chunk| **chunk == ZEROS).count() * ZEROS.len();
+    chunks + bytes[chunks..].iter().take_while(|byte| **byte == 0).count()
 }
 
 /// How bytes begin, for messages about what they are not: `first bytes 3c68746d6c3e`.

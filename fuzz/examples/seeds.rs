@@ -254,6 +254,89 @@ fn foreign(seeds: &mut Seeds) {
     for elf in elves.iter().step_by(2) {
         seeds.add("foreign", &[&[3], &elf[..]].concat());
     }
+    opkg(seeds, &control, &data);
+    cpio_archives(seeds, elf);
+    zip_archives(seeds, elf);
+}
+
+/// Packages of opkg, without the gzip around them.
+fn opkg(seeds: &mut Seeds, control: &[u8], data: &[u8]) {
+    const END: usize = 1024;
+    let open = |name: &str, contents: &[u8]| {
+        let mut member = member(name, contents);
+        member.truncate(member.len() - END);
+        member
+    };
+    let (control, data) = (open("./control.tar.gz", control), open("./data.tar.gz", data));
+    let version = open("./debian-binary", b"2.0\n");
+    for outer in [[&version[..], &control, &data].concat(), [&version[..], &data, &control, &[0; END]].concat()] {
+        seeds.add("foreign", &[&[7], &outer[..]].concat());
+    }
+}
+
+/// Archives of both forms, with hard links, one after the other, compressed.
+fn cpio_archives(seeds: &mut Seeds, elf: &[u8]) {
+    let newc = |magic: &str, inode: usize, mode: usize, links: usize, name: &str, contents: &[u8]| {
+        let sum = contents.iter().map(|byte| usize::from(*byte)).sum::<usize>();
+        let mut numbers = [inode, mode, 0, 0, links, 7, contents.len(), 8, 1, 0, 0, name.len() + 1, 0];
+        numbers[12] = if magic == "070702" { sum } else { 0 };
+        let digits: String = numbers.iter().map(|number| format!("{number:08x}")).collect();
+        let head = padded(format!("{magic}{digits}{name}\0").into_bytes());
+        [head, padded(contents.to_vec())].concat()
+    };
+    for magic in ["070701", "070702"] {
+        let file = |name: &str, contents: &[u8]| newc(magic, 1, 0o100_755, 1, name, contents);
+        let trailer = newc(magic, 0, 0, 1, "TRAILER!!!", b"");
+        let links =
+            [("a", &b""[..]), ("b", b""), ("c", elf)].map(|(name, contents)| newc(magic, 5, 0o100_644, 3, name, contents)).concat();
+        let folder = [newc(magic, 2, 0o040_755, 2, "usr", b""), newc(magic, 3, 0o120_777, 1, "link", b"usr/p")].concat();
+        let plain = [&folder[..], &file("usr/p", elf), &file("t", b"text"), &links, &trailer].concat();
+        let mut two = [&file("early", elf)[..], &trailer].concat();
+        two.resize(two.len().next_multiple_of(512), 0);
+        two.extend(compress(Some("zstd"), &plain).unwrap_or_default());
+        for archive in [&plain, &two, &compress(Some("gzip"), &plain).unwrap_or_default()] {
+            seeds.add("foreign", &[&[5], &archive[..]].concat());
+        }
+    }
+}
+
+/// Archives with members of every compression, sizes before and behind their contents.
+fn zip_archives(seeds: &mut Seeds, elf: &[u8]) {
+    let lzma = |contents: &[u8]| {
+        let file = compress(Some("lzma"), contents).unwrap_or_default();
+        [&[9, 20, 5, 0], &file[..5], &file[13..]].concat()
+    };
+    let stored = [
+        (0, elf.to_vec()),
+        (12, compress(Some("bzip2"), elf).unwrap_or_default()),
+        (14, lzma(elf)),
+        (93, compress(Some("zstd"), elf).unwrap_or_default()),
+        (95, compress(Some("xz"), elf).unwrap_or_default()),
+    ];
+    let gzip = compress(Some("gzip"), elf).unwrap_or_default();
+    let deflated = (8, gzip[10..gzip.len() - 8].to_vec());
+    let crc = u32::from_le_bytes(gzip[gzip.len() - 8..gzip.len() - 4].try_into().expect("a checksum"));
+    for (method, stored) in stored.into_iter().chain([deflated]) {
+        for flags in [0_u16, 8] {
+            let name = b"usr/bin/p";
+            let sizes = [crc, u32::try_from(stored.len()).expect("small"), u32::try_from(elf.len()).expect("small")];
+            let sizes = sizes.map(u32::to_le_bytes).concat();
+            let hidden = if flags == 0 { sizes.clone() } else { vec![0; 12] };
+            let lengths = [u16::try_from(name.len()).expect("short"), 0].map(u16::to_le_bytes).concat();
+            let first = [20, flags, method, 0x63c5, 0x505d].map(u16::to_le_bytes).concat();
+            let local = [b"PK\x03\x04", &first[..], &hidden, &lengths, name, &stored].concat();
+            let descriptor = if flags == 0 { Vec::new() } else { [b"PK\x07\x08", &sizes[..]].concat() };
+            let one = |at: u32| {
+                let mode = [0, 0, 0o355, 0o201];
+                [b"PK\x01\x02", &[20, 3][..], &first, &sizes, &lengths, &[0; 6], &mode, &at.to_le_bytes(), name].concat()
+            };
+            let directory = one(0);
+            let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("small").to_le_bytes();
+            let before = [local, descriptor].concat();
+            let end = [b"PK\x05\x06", &[0, 0, 0, 0, 1, 0, 1, 0][..], &length(&directory), &length(&before), &[0, 0]].concat();
+            seeds.add("foreign", &[&[6], &before[..], &directory, &end].concat());
+        }
+    }
 }
 
 fn input(form: u8, rows: &[[u8; 4]], payload: &[u8]) -> Vec<u8> {

@@ -1,12 +1,12 @@
 //! Debian packages, tar archives and plain files: what has no header.
 //!
-//! An input is a byte for the format (modulo 5: a Debian package, an Arch package, a tar archive, a plain file, and a tar archive that becomes
-//! the data of a Debian package here, so that changes reach it), and then the file.
+//! An input is a byte for the format (modulo 8: a Debian package, an Arch package, a tar archive, a plain file, a tar archive that becomes
+//! the data of a Debian package here, so that changes reach it, a cpio archive, a zip archive, and a package of opkg), and then the file.
 
 use std::collections::HashSet;
 use std::io::{Cursor, Read};
 
-use artifact::foreign::{self, About, Catalog, Found};
+use artifact::foreign::{self, About, Bytes, Catalog, Found};
 use artifact::sources::Sources;
 use artifact::{Error, Format, path};
 use sha2::{Digest, Sha256};
@@ -17,16 +17,19 @@ const MOST_ELF_BYTES: u64 = 1 << 20;
 /// What is found has the digests that it says, and comes out again; a catalog knows it; arriving in pieces changes nothing.
 pub fn check(input: &[u8]) {
     let Some((form, rest)) = input.split_first() else { return };
-    let (format, file) = match form % 5 {
+    let (format, file) = match form % 8 {
         0 => (Format::Deb, rest.to_vec()),
         1 => (Format::Arch, rest.to_vec()),
         2 => (Format::Tar, rest.to_vec()),
         3 => return plain(rest),
-        _ => (Format::Deb, deb(rest)),
+        4 => (Format::Deb, deb(rest)),
+        5 => (Format::Cpio, rest.to_vec()),
+        6 => (Format::Zip, rest.to_vec()),
+        _ => (Format::Deb, ipk(rest)),
     };
     let about = About { format, name: "a.tar.zst", size: file.len() as u64, mtime: 1 };
-    let whole = foreign::read(&file[..], &about, MOST_ELF_BYTES);
-    let slowly = foreign::read(Slow(&file), &about, MOST_ELF_BYTES);
+    let whole = foreign::read(Bytes::seekable(Cursor::new(&file[..])), &about, MOST_ELF_BYTES);
+    let slowly = foreign::read(Bytes::stream(Slow(&file)), &about, MOST_ELF_BYTES);
     let found = match (whole, slowly) {
         (Ok(one), Ok(other)) => {
             assert_eq!(one, other);
@@ -36,7 +39,7 @@ pub fn check(input: &[u8]) {
         (one, other) => panic!("at once {one:?}, in pieces {other:?}"),
     };
     holds(&file, format, &found);
-    let catalog = match Catalog::read(&file[..], format, file.len() as u64, found.package.identity) {
+    let catalog = match Catalog::read(Bytes::stream(&file[..]), format, file.len() as u64, found.package.identity) {
         Ok(catalog) => catalog,
         Err(error @ Error::FileDigest { .. }) => panic!("{error}"),
         Err(error) => return super::is_short(&error),
@@ -73,7 +76,8 @@ fn holds(file: &[u8], format: Format, found: &Found) {
         }
         let (contents, wanted) = (artifact.contents.expect("contents"), foreign::file(artifact).expect("a file"));
         let mut out = Vec::new();
-        foreign::extract(file, format, file.len() as u64, artifact.ordinal, &wanted, &mut out).expect("what was read before");
+        foreign::extract(Bytes::stream(file), format, file.len() as u64, artifact.ordinal, &wanted, &mut out)
+            .expect("what was read before");
         assert_eq!((out.len() as u64, <[u8; 32]>::from(Sha256::digest(&out))), (contents.size, contents.sha256));
     }
 }
@@ -88,6 +92,12 @@ fn deb(data: &[u8]) -> Vec<u8> {
         deb.resize(deb.len().next_multiple_of(2), b'\n');
     }
     deb
+}
+
+/// A package of opkg with this as its outer archive, stored within gzip: a compressed one would hide changes.
+fn ipk(outer: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    std::io::Write::write_all(&mut encoder, outer).and_then(|()| encoder.finish()).unwrap_or_default()
 }
 
 /// A tar archive with one member, and its end.

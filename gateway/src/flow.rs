@@ -1,9 +1,11 @@
 //! Does it go on? What comes of an archive may take long, as long as bytes come.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use artifact::foreign::Bytes;
 
 use crate::failure::Failure;
 
@@ -31,9 +33,12 @@ impl Flow {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Counts what is read of `input`.
-    pub(crate) fn of<R: Read>(self: Arc<Self>, input: R) -> impl Read {
-        Counted { input, flow: self }
+    /// Counts what is read of an archive.
+    pub(crate) fn of_archive(self: Arc<Self>, archive: Bytes<'static>) -> Bytes<'static> {
+        match archive {
+            Bytes::Stream(input) => Bytes::stream(Counted { input, flow: self }),
+            Bytes::Seekable(input) => Bytes::seekable(Counted { input, flow: self }),
+        }
     }
 
     /// Waits for what comes of the archive `name` as long as it flows, for at most `patience` while it does not.
@@ -68,5 +73,11 @@ impl<R: Read> Read for Counted<R> {
         let read = self.input.read(bytes)?;
         self.flow.add(read);
         Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Counted<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.input.seek(to)
     }
 }

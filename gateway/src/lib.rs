@@ -71,6 +71,9 @@ pub fn main() -> ExitCode {
         }
     };
     logging::start(config.log_format);
+    // Copies of archives that cannot be read as they come are temporary files without names: the cache's disk has room. Only a second call
+    // could fail.
+    let _ = tempfile::env::override_temp_dir(&config.cache_dir);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -130,7 +130,7 @@ pub(crate) struct DirArgs {
     /// What to look for; everything else below the folders is left as the index has it
     #[arg(long, value_name = "FORMAT,...", value_delimiter = ',', default_value = "rpm,deb,arch")]
     pub(crate) formats: Vec<Wanted>,
-    /// A further ending of names of tar archives, like .tpkg, which adds tar to the formats; may be given several times
+    /// A further ending of names of tar, cpio or zip archives, like .tpkg, which adds tar to the formats; may be given several times
     #[arg(long, value_name = "EXT")]
     pub(crate) suffix: Vec<String>,
     #[command(flatten)]
@@ -142,12 +142,16 @@ pub(crate) struct DirArgs {
 pub(crate) enum Wanted {
     /// .rpm: RPM packages
     Rpm,
-    /// .deb, .ddeb: Debian packages
+    /// .deb, .ddeb: Debian packages; .ipk: those of opkg
     Deb,
     /// .pkg.tar and .pkg.tar.*: packages of Arch Linux
     Arch,
     /// .tar, .tar.*, .tgz...: other tar archives; each is read whole
     Tar,
+    /// .cpio, .cpio.*: cpio archives of the forms newc and crc
+    Cpio,
+    /// .zip, .whl, .nupkg, .snupkg: zip archives, Python wheels, NuGet packages
+    Zip,
     /// Plain ELF files; every other file is looked into. Their sources below the store's folder are served, too
     Elf,
 }
@@ -160,6 +164,8 @@ impl Wanted {
             Self::Deb => Format::Deb,
             Self::Arch => Format::Arch,
             Self::Tar => Format::Tar,
+            Self::Cpio => Format::Cpio,
+            Self::Zip => Format::Zip,
             Self::Elf => Format::File,
         }
     }

@@ -4,8 +4,12 @@ use artifact::Format;
 
 use crate::cli::Wanted;
 
-/// What a tar archive may be compressed with.
+/// What a tar or cpio archive may be compressed with.
 const COMPRESSED: [&str; 6] = ["", ".zst", ".xz", ".gz", ".bz2", ".lzma"];
+/// Names of Debian packages, and of those of opkg.
+const DEBIAN: [&str; 3] = [".deb", ".ddeb", ".ipk"];
+/// Names of zip archives: Python's wheels and NuGet's packages are some.
+const ZIP: [&str; 4] = [".zip", ".whl", ".nupkg", ".snupkg"];
 /// Other names of tar archives.
 const SHORT: [&str; 4] = [".tgz", ".txz", ".tbz2", ".tzst"];
 
@@ -13,7 +17,7 @@ const SHORT: [&str; 4] = [".tgz", ".txz", ".tbz2", ".tzst"];
 #[derive(Clone, Debug)]
 pub(crate) struct Formats {
     wanted: Vec<Format>,
-    /// Endings of tar archives that the operator named, with their point.
+    /// Endings of further archives that the operator named, with their point.
     suffixes: Vec<String>,
 }
 
@@ -35,7 +39,10 @@ impl Formats {
 
     /// Everything that is called like an archive.
     pub(crate) fn archives() -> Self {
-        Self { wanted: vec![Format::Rpm, Format::Deb, Format::Arch, Format::Tar], suffixes: Vec::new() }
+        Self {
+            wanted: vec![Format::Rpm, Format::Deb, Format::Arch, Format::Tar, Format::Cpio, Format::Zip],
+            suffixes: Vec::new(),
+        }
     }
 
     /// Is it looked for?
@@ -57,14 +64,20 @@ fn named(name: &[u8]) -> Option<Format> {
     if ends(".rpm") {
         return Some(Format::Rpm);
     }
-    if ends(".deb") || ends(".ddeb") {
+    if DEBIAN.iter().any(|suffix| ends(suffix)) {
         return Some(Format::Deb);
     }
-    let is_tar = |before: &str| COMPRESSED.iter().any(|ending| ends(&format!("{before}.tar{ending}")));
-    if is_tar(".pkg") {
+    if ZIP.iter().any(|suffix| ends(suffix)) {
+        return Some(Format::Zip);
+    }
+    let is_compressed = |archive: &str| COMPRESSED.iter().any(|ending| ends(&format!("{archive}{ending}")));
+    if is_compressed(".pkg.tar") {
         return Some(Format::Arch);
     }
-    if is_tar("") || SHORT.iter().any(|suffix| ends(suffix)) { Some(Format::Tar) } else { None }
+    if is_compressed(".cpio") {
+        return Some(Format::Cpio);
+    }
+    if is_compressed(".tar") || SHORT.iter().any(|suffix| ends(suffix)) { Some(Format::Tar) } else { None }
 }
 
 #[cfg(test)]
@@ -74,8 +87,8 @@ mod tests {
     #[test]
     fn names_tell_what_is_looked_for() {
         let usual = Formats::new(&[Wanted::Rpm, Wanted::Deb, Wanted::Arch], &[]);
-        let all =
-            Formats::new(&[Wanted::Rpm, Wanted::Deb, Wanted::Arch, Wanted::Tar, Wanted::Elf], &["zip".into(), ".foo.x".into()]);
+        let wanted = [Wanted::Rpm, Wanted::Deb, Wanted::Arch, Wanted::Tar, Wanted::Cpio, Wanted::Zip, Wanted::Elf];
+        let all = Formats::new(&wanted, &["jar".into(), ".foo.x".into()]);
         for (name, as_usual, as_all) in [
             ("a-1-1.x86_64.rpm", Some(Format::Rpm), Format::Rpm),
             ("a-1-1.x86_64.drpm", None, Format::File),
@@ -86,7 +99,13 @@ mod tests {
             ("a-1-1-x86_64.pkg.tar.zst.sig", None, Format::File),
             ("a.tar.gz", None, Format::Tar),
             ("a.tgz", None, Format::Tar),
-            ("a.zip", None, Format::Tar),
+            ("a_1_mips.ipk", Some(Format::Deb), Format::Deb),
+            ("a.zip", None, Format::Zip),
+            ("a-1-cp311-cp311-linux_x86_64.whl", None, Format::Zip),
+            ("a.1.0.0.nupkg", None, Format::Zip),
+            ("initramfs.cpio", None, Format::Cpio),
+            ("initramfs.cpio.gz", None, Format::Cpio),
+            ("a.jar", None, Format::Tar),
             ("a.foo.x", None, Format::Tar),
             ("vmlinux", None, Format::File),
         ] {

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use artifact::foreign::{self, About};
+use artifact::foreign::{self, About, Bytes};
 use artifact::header::{self, Header, Outline};
 use artifact::{Artifact, Error, Format, Identity, artifacts, includes, scan};
 use sql::{Import, Index, KnownLocation, NewLocation, PathHash, mtime_ns};
@@ -97,7 +97,7 @@ impl Candidate {
 impl Candidate {
     /// Is it an archive that has to be read whole?
     pub(crate) fn takes_long(&self) -> bool {
-        matches!(self.format, Format::Deb | Format::Arch | Format::Tar)
+        !matches!(self.format, Format::Rpm | Format::File)
     }
 }
 
@@ -282,7 +282,7 @@ impl Reader {
             }
             _ => {
                 let archive = BufReader::with_capacity(PAYLOAD_READ_BYTES, &mut source);
-                foreign::read(archive, &about, self.most_elf_bytes(metadata.len())).map(Some)
+                foreign::read(Bytes::seekable(archive), &about, self.most_elf_bytes(metadata.len())).map(Some)
             }
         };
         let found = match read {

@@ -6,7 +6,7 @@ use crate::payload::{fill, refuse, unwrap, wrap};
 use crate::{Error, Result};
 
 /// The first bytes of every ar archive.
-pub(crate) const MAGIC: &[u8] = b"!<arch>\n";
+pub(super) const MAGIC: &[u8] = b"!<arch>\n";
 const HEADER_BYTES: usize = 60;
 /// More members are not believed: a package has three, and a signature or two.
 const MOST_MEMBERS: u32 = 64;

@@ -1,13 +1,13 @@
 //! The files of an archive that nobody has a list of.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io;
 use std::ops::ControlFlow;
 
 use sha2::{Digest, Sha256};
 
-use super::tar::What;
-use super::{Hashed, MOST_PATH_BYTES, regular, walk};
+use super::member::What;
+use super::{Bytes, Hashed, MOST_PATH_BYTES, Reading, regular, walk};
 use crate::header::File;
 use crate::payload::{refuse, unwrap};
 use crate::{Contents, Error, Format, Identity, Result};
@@ -28,13 +28,13 @@ impl Catalog {
     ///
     /// # Errors
     /// As [`super::read`]; [`Error::FileDigest`] where it is another package.
-    pub fn read(archive: impl Read + Send, format: Format, archive_bytes: u64, identity: Identity) -> Result<Self> {
-        let mut whole = Hashed { input: archive, hasher: Sha256::new() };
+    pub fn read(archive: Bytes<'_>, format: Format, archive_bytes: u64, identity: Identity) -> Result<Self> {
+        let mut hasher = Sha256::new();
         let mut catalog = Self::default();
-        walk(&mut whole, format, archive_bytes, &mut |member, tar| {
+        walk(archive, format, archive_bytes, Reading::Whole(&mut hasher), &mut |member, contents| {
             let found = match &member.what {
                 What::Regular => {
-                    let mut contents = Hashed { input: tar, hasher: Sha256::new() };
+                    let mut contents = Hashed { input: contents, hasher: Sha256::new() };
                     io::copy(&mut contents, &mut io::sink()).map_err(unwrap)?;
                     let sha256 = contents.hasher.finalize().into();
                     (member.ordinal, regular(&member.path, Contents { size: member.size, mtime: member.mtime, sha256 }))
@@ -52,8 +52,7 @@ impl Catalog {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        io::copy(&mut whole, &mut io::sink()).map_err(unwrap)?;
-        let found = Identity::from_bytes(whole.hasher.finalize().into());
+        let found = Identity::from_bytes(hasher.finalize().into());
         if found != identity {
             let (expected, found) = (identity.to_string(), found.to_string());
             return Err(Error::FileDigest { path: "the archive".into(), algorithm: "SHA-256", expected, found });

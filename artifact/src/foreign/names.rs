@@ -41,6 +41,8 @@ fn of_control(text: &str) -> Result<(Nevra, String)> {
     // `Source: NAME` or `Source: NAME (VERSION)`, where they are others than the package's own.
     let source = field("Source").unwrap_or_else(|| nevra.name.clone());
     let (source, of_source) = source.split_once(' ').unwrap_or((&source, ""));
+    // OpenWrt has the directory of the sources.
+    let source = source.rsplit('/').next().unwrap_or(source);
     let of_source = of_source.trim().strip_prefix('(').and_then(|version| version.strip_suffix(')')).unwrap_or(&version);
     // File names have no epoch.
     let of_source = of_source.split_once(':').map_or(of_source, |(_, version)| version);
@@ -84,6 +86,8 @@ fn of_file(about: &About<'_>, identity: Identity, arch: &str) -> Nevra {
     const DIGITS: usize = 12;
     let name = match about.format {
         Format::File => about.name,
+        Format::Zip => about.name.rsplit_once('.').map_or(about.name, |(name, _)| name),
+        Format::Cpio => about.name.find(".cpio").map_or(about.name, |end| &about.name[..end]),
         _ => about.name.find(".tar").map_or(about.name, |end| &about.name[..end]),
     };
     let name: String = name.chars().map(|c| if c.is_control() || c == '/' { '_' } else { c }).collect();
@@ -152,6 +156,8 @@ mod tests {
         for (format, name, expected) in [
             (Format::File, "lib a.so.1", "lib a.so.1-abababababab-0.noarch"),
             (Format::Tar, "bighello.tar.zst", "bighello-abababababab-0.noarch"),
+            (Format::Zip, "p-1.0-cp311-linux_x86_64.whl", "p-1.0-cp311-linux_x86_64-abababababab-0.noarch"),
+            (Format::Cpio, "initramfs.cpio.zst", "initramfs-abababababab-0.noarch"),
             (Format::Tar, ".tar", "archive-abababababab-0.noarch"),
             (Format::File, "a\nb", "a_b-abababababab-0.noarch"),
         ] {

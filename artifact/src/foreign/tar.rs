@@ -10,6 +10,7 @@ use tar::Header;
 
 pub(super) use super::extended::BLOCK_BYTES;
 use super::extended::{self, Extended, Segment, broken};
+use super::member::{Member, What};
 use crate::payload::{fill, refuse, starting_with, unwrap, wrap};
 use crate::{Error, Result, path};
 
@@ -19,31 +20,6 @@ const MOST_NAME_BYTES: u64 = 16 << 10;
 const MOST_EXTENDED_BYTES: u64 = 1 << 20;
 /// More members are not believed: the index can number so many files.
 const MOST_MEMBERS: u32 = 1 << 23;
-
-/// What a member is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    /// A file with contents.
-    Regular,
-    /// The same file as the member with this path, which came before.
-    HardLink(String),
-    /// A folder, a symbolic link, a device.
-    Other,
-}
-
-/// One member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    /// Its number among the archive's members, from 0.
-    pub(super) ordinal: u32,
-    /// Absolute and canonical.
-    pub(super) path: String,
-    pub(super) what: What,
-    /// Bytes of its contents, holes included.
-    pub(super) size: u64,
-    /// Seconds since 1970.
-    pub(super) mtime: i64,
-}
 
 /// A walk. Reading it streams the contents of the current member.
 pub(super) struct Tar<'a> {

@@ -9,6 +9,10 @@ use super::*;
 use crate::elf::image::Image;
 use crate::payload::archive::compress;
 
+mod cpios;
+mod opkg;
+mod zips;
+
 fn elf() -> Vec<u8> {
     Image::program(&[0xab; 20]).bytes()
 }
@@ -60,7 +64,7 @@ fn about(format: Format, archive: &[u8]) -> About<'static> {
 }
 
 fn read_bytes(format: Format, archive: &[u8]) -> Result<Found> {
-    read(archive, &about(format, archive), 1 << 20)
+    read(Bytes::seekable(Cursor::new(archive)), &about(format, archive), 1 << 20)
 }
 
 fn error(format: Format, archive: &[u8]) -> String {
@@ -71,7 +75,7 @@ fn error(format: Format, archive: &[u8]) -> String {
 fn extracts(format: Format, archive: &[u8], found: &Found) {
     for artifact in &found.artifacts {
         let (mut out, file) = (Vec::new(), file(artifact).unwrap());
-        extract(archive, format, archive.len() as u64, artifact.ordinal, &file, &mut out).unwrap();
+        extract(Bytes::stream(archive), format, archive.len() as u64, artifact.ordinal, &file, &mut out).unwrap();
         assert_eq!(<[u8; 32]>::from(Sha256::digest(&out)), artifact.contents.unwrap().sha256);
     }
 }
@@ -88,10 +92,11 @@ fn every_compression_of_a_tar_archive_is_told_by_its_first_bytes() {
         assert_eq!(*found.package.identity.as_bytes(), <[u8; 32]>::from(Sha256::digest(&archive)));
         assert_eq!(found.artifacts[0].contents.unwrap().mtime, 7);
         extracts(Format::Tar, &archive, &found);
-        let catalog = Catalog::read(&archive[..], Format::Tar, archive.len() as u64, found.package.identity).unwrap();
+        let catalog =
+            Catalog::read(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, found.package.identity).unwrap();
         assert_eq!(catalog.file("/a").map(|(ordinal, file)| (*ordinal, file.size)), Some((0, 4)));
         let other = Identity::from_bytes([0; 32]);
-        assert!(Catalog::read(&archive[..], Format::Tar, archive.len() as u64, other).is_err());
+        assert!(Catalog::read(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, other).is_err());
     }
 }
 
@@ -126,7 +131,7 @@ fn damage_in_the_checks_behind_the_last_member_is_noticed_however_the_archive_is
         let in_deb = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), (data, &damaged)]);
         for (format, archive) in [(Format::Tar, &damaged), (Format::Deb, &in_deb)] {
             for most in [1, 100, 4096, usize::MAX] {
-                let read = read(Dripping(archive, most), &about(format, archive), 1 << 20);
+                let read = read(Bytes::stream(Dripping(archive, most)), &about(format, archive), 1 << 20);
                 assert!(matches!(read, Err(Error::Payload { .. })), "{compressor}, {format:?}, {most} bytes at a time: {read:?}");
             }
         }
@@ -223,7 +228,7 @@ fn a_member_that_is_not_the_one_that_was_indexed_is_not_delivered() {
         (&archive, 0, File { size: 5, ..file(artifact).unwrap() }),
         (&changed, 0, file(artifact).unwrap()),
     ] {
-        assert!(extract(&archive[..], Format::Tar, archive.len() as u64, ordinal, &file, &mut out).is_err());
+        assert!(extract(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, ordinal, &file, &mut out).is_err());
     }
 }
 
@@ -257,7 +262,8 @@ fn an_archive_that_is_damaged_anywhere_breaks_nothing() {
                 damaged[at] ^= change;
                 if let Ok(found) = read_bytes(format, &damaged) {
                     extracts(format, &damaged, &found);
-                    let catalog = Catalog::read(&damaged[..], format, damaged.len() as u64, found.package.identity).unwrap();
+                    let catalog =
+                        Catalog::read(Bytes::stream(&damaged[..]), format, damaged.len() as u64, found.package.identity).unwrap();
                     assert!(found.artifacts.iter().all(|artifact| catalog.file(&artifact.path).is_some()));
                 }
             }
@@ -280,10 +286,10 @@ fn sparse_files_come_out_with_their_holes_and_lying_maps_are_refused() {
     };
     let sound = with(&[(2, 2), (700, 1)], 800);
     let identity = Identity::from_bytes(Sha256::digest(&sound).into());
-    let catalog = Catalog::read(&sound[..], Format::Tar, sound.len() as u64, identity).unwrap();
+    let catalog = Catalog::read(Bytes::stream(&sound[..]), Format::Tar, sound.len() as u64, identity).unwrap();
     let (ordinal, file) = catalog.file("/raw").unwrap();
     let mut out = Vec::new();
-    extract(&sound[..], Format::Tar, sound.len() as u64, *ordinal, file, &mut out).unwrap();
+    extract(Bytes::stream(&sound[..]), Format::Tar, sound.len() as u64, *ordinal, file, &mut out).unwrap();
     let mut expected = vec![0; 800];
     expected[2..4].copy_from_slice(b"ab");
     expected[700] = b'c';
@@ -391,7 +397,7 @@ fn a_plain_file_is_elf_with_a_build_id_or_nothing() {
     let (mut longer, file) = (elf.clone(), file(&found.artifacts[0]).unwrap());
     longer[100] ^= 1;
     for changed in [&longer[..], &elf[..elf.len() - 1]] {
-        assert!(extract(changed, Format::File, 0, 0, &file, &mut Vec::new()).is_err());
+        assert!(extract(Bytes::stream(changed), Format::File, 0, 0, &file, &mut Vec::new()).is_err());
     }
 }
 
@@ -408,7 +414,7 @@ fn an_error_of_the_disk_stays_one() {
     {
         for at in [0, 100, archive.len() / 2] {
             let broken = (&archive[..at]).chain(Broken);
-            let error = read(broken, &about(format, &archive), 1 << 20).unwrap_err();
+            let error = read(Bytes::stream(broken), &about(format, &archive), 1 << 20).unwrap_err();
             assert!(matches!(&error, Error::Io(error) if error.to_string() == "gone"), "{format:?} at {at}: {error}");
         }
     }

@@ -7,7 +7,8 @@
 //!                  rpm 4.12 and later, for packages with files above 4 GiB and for all v6 packages
 //! ```
 //!
-//! Both end with a 070701 member named `TRAILER!!!`. The checksum of 070702 is not looked at: the RPM's header has better ones.
+//! Both end with a member of a long form named `TRAILER!!!`. In the payload of an RPM the checksum of 070702 is not looked at: the RPM's
+//! header has better ones.
 
 use std::io::Read;
 
@@ -15,26 +16,45 @@ use super::{fill, refuse};
 use crate::Result;
 
 /// Bytes of magic and numbers of the two long forms.
-pub(super) const LONG_BYTES: usize = 110;
+pub(crate) const LONG_BYTES: usize = 110;
 /// Bytes of magic and number of the stripped form.
-pub(super) const STRIPPED_BYTES: usize = 14;
+pub(crate) const STRIPPED_BYTES: usize = 14;
 /// A longer name, NUL included, is not believed. PATH_MAX is 4,096.
 const MOST_NAME_BYTES: u32 = 16 << 10;
 
 /// What stands before the contents of a member.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Entry {
-    /// Name as written, and bytes of contents.
-    Named(String, u32),
+pub(crate) enum Entry {
+    /// One of the long forms.
+    Named(Named),
     /// Number in the RPM's header.
     Numbered(u32),
     /// The end of the archive.
     Trailer,
 }
 
+/// What the long forms say of a member.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// As written.
+    pub(crate) name: String,
+    /// `st_mode`, file type bits included.
+    pub(crate) mode: u32,
+    /// How many names the file has.
+    pub(crate) links: u32,
+    /// Seconds since 1970.
+    pub(crate) mtime: u32,
+    /// Bytes of contents.
+    pub(crate) size: u32,
+    /// Inode number and device: equal ones mark hard links of one file.
+    pub(crate) file: [u32; 3],
+    /// The sum of all bytes of contents; of 070702.
+    pub(crate) checksum: Option<u32>,
+}
+
 impl Entry {
     /// Reads the next one, padding included; `None` where the archive ends without a byte of it.
-    pub(super) fn read(archive: &mut impl Read) -> Result<Option<Self>> {
+    pub(crate) fn read(archive: &mut impl Read) -> Result<Option<Self>> {
         let mut bytes = [0; LONG_BYTES];
         let short = fill(archive, &mut bytes[..STRIPPED_BYTES])?;
         if short == 0 {
@@ -54,9 +74,17 @@ impl Entry {
             }
             b"070701" | b"070702" => {
                 exactly(archive, &mut bytes[STRIPPED_BYTES..], "a cpio header")?;
-                let (size, name_bytes) = (number(&bytes[54..62])?, number(&bytes[94..102])?);
-                let name = name(archive, name_bytes)?;
-                Ok(Some(if name == "TRAILER!!!" { Self::Trailer } else { Self::Named(name, size) }))
+                let field = |at: usize| number(&bytes[6 + 8 * at..14 + 8 * at]);
+                let size = field(6)?;
+                let name = name(archive, field(11)?)?;
+                if name == "TRAILER!!!" {
+                    return Ok(Some(Self::Trailer));
+                }
+                // What RPMs do not need: their headers have it.
+                let [inode, mode, links, mtime, major, minor, checksum] =
+                    [0, 1, 4, 5, 7, 8, 12].map(|at| field(at).unwrap_or_default());
+                let checksum = (bytes[5] == b'2').then_some(checksum);
+                Ok(Some(Self::Named(Named { name, mode, links, mtime, size, file: [inode, major, minor], checksum })))
             }
             other => refuse(
                 "070701, 070702 or 07070X at the start of a cpio header",
@@ -83,12 +111,12 @@ fn name(archive: &mut impl Read, bytes: u32) -> Result<String> {
 }
 
 /// Bytes that fill up to a multiple of 4.
-pub(super) fn padding(bytes: u64) -> usize {
+pub(crate) fn padding(bytes: u64) -> usize {
     (bytes.wrapping_neg() % 4) as usize
 }
 
 /// Fills `buffer`, or says what ended early.
-pub(super) fn exactly(archive: &mut impl Read, buffer: &mut [u8], what: &str) -> Result<()> {
+pub(crate) fn exactly(archive: &mut impl Read, buffer: &mut [u8], what: &str) -> Result<()> {
     let filled = fill(archive, buffer)?;
     if filled < buffer.len() {
         return refuse(format!("{} bytes of {what}", buffer.len()), format!("the payload's end after {filled}"));
@@ -129,9 +157,13 @@ mod tests {
         assert_eq!(read(b"07070Xffffffff\0\0"), Ok(Some(Entry::Trailer)));
         let mut bytes = long("00000004");
         bytes.extend_from_slice(b"./a\0\0\0");
-        assert_eq!(read(&bytes), Ok(Some(Entry::Named("./a".into(), 10))));
+        let named = |checksum| {
+            let named = Named { name: "./a".into(), mode: 10, links: 10, mtime: 10, size: 10, file: [10; 3], checksum };
+            Ok(Some(Entry::Named(named)))
+        };
+        assert_eq!(read(&bytes), named(None));
         bytes[5] = b'2';
-        assert_eq!(read(&bytes), Ok(Some(Entry::Named("./a".into(), 10))));
+        assert_eq!(read(&bytes), named(Some(0)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
-use super::{fill, wrap};
+use super::{fill, leading_zeros, wrap};
 use crate::{Error, Result};
 
 /// What an xz or lzma decoder may use. Level 9 needs 65 MiB; rpm itself allows 100 MiB.
@@ -97,7 +97,7 @@ pub(crate) fn decompress<'a>(
             ("zstd", Box::new(decoder))
         }
     };
-    Ok(Box::new(Decoder { format, inner }))
+    Ok(Box::new(Decoder::new(format, inner)))
 }
 
 /// The members of a gzip file, one after the other, until it ends; zeros may follow the last, as they do on tapes.
@@ -132,17 +132,17 @@ fn skip_zeros(input: &mut impl BufRead) -> io::Result<bool> {
         if bytes.is_empty() {
             return Ok(false);
         }
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        if zeros < bytes.len() {
-            input.consume(zeros);
+        let zeros = leading_zeros(bytes);
+        let is_end = zeros < bytes.len();
+        input.consume(zeros);
+        if is_end {
             return Ok(true);
         }
-        input.consume(zeros);
     }
 }
 
 /// Marks the errors of the compressed payload's own reader, so that they are not taken for those of a decoder.
-struct Source<R>(R);
+pub(crate) struct Source<R>(pub(crate) R);
 
 impl<R: Read> Read for Source<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -168,16 +168,28 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
+/// The error of a [`Source`]'s reader without its mark; any other error as it is.
+pub(crate) fn source_error(error: io::Error) -> std::result::Result<io::Error, io::Error> {
+    error.downcast::<SourceError>().map(|SourceError(error)| error)
+}
+
 /// Says what went wrong in the words of this crate.
-struct Decoder<R> {
+pub(crate) struct Decoder<R> {
     format: &'static str,
     inner: R,
 }
 
+impl<R> Decoder<R> {
+    /// A decoder of this format, which reads a [`Source`].
+    pub(crate) fn new(format: &'static str, inner: R) -> Self {
+        Self { format, inner }
+    }
+}
+
 impl<R: Read> Read for Decoder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer).map_err(|error| match error.downcast::<SourceError>() {
-            Ok(SourceError(error)) => error,
+        self.inner.read(buffer).map_err(|error| match source_error(error) {
+            Ok(error) => error,
             Err(error) => wrap(Error::Payload {
                 expected: format!("a complete {} stream that needs at most 128 MiB of memory", self.format),
                 found: error.to_string(),

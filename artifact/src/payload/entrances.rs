@@ -110,8 +110,8 @@ impl Entrances {
             return Ok(None);
         }
         let is_it = match (Entry::read(&mut archive), header.by_ordinal(ordinal)) {
-            (Ok(Some(Entry::Named(name, size))), Some(file)) => {
-                path::absolute(&name) == file.path && u64::from(size) == file.size
+            (Ok(Some(Entry::Named(named))), Some(file)) => {
+                path::absolute(&named.name) == file.path && u64::from(named.size) == file.size
             }
             (Ok(Some(Entry::Numbered(number))), _) => number == ordinal,
             _ => false,

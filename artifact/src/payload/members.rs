@@ -61,7 +61,7 @@ impl<'h, R: Read> Members<'h, R> {
         self.skip()?;
         let (ordinal, size) = match Entry::read(&mut self.archive)? {
             Some(Entry::Trailer) => return Ok(None),
-            Some(Entry::Named(name, size)) => (self.find(&name)?, Some(u64::from(size))),
+            Some(Entry::Named(named)) => (self.find(&named.name)?, Some(u64::from(named.size))),
             Some(Entry::Numbered(ordinal)) => (ordinal, None),
             None => {
                 let members = self.seen.iter().filter(|seen| **seen).count();

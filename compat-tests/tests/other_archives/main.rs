@@ -1,4 +1,4 @@
-//! Debian packages, Arch packages, other tar archives and plain ELF files, from `dpkg-deb`, `tar` and `bsdtar` through an import and a
+//! Debian packages, Arch packages, other tar, zip and cpio archives and plain ELF files, from `dpkg-deb`, `tar` and `bsdtar` through an import and a
 //! gateway to `debuginfod-find` and GDB; and elfutils' own server beside ours.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
@@ -8,6 +8,7 @@ mod beside_elfutils;
 mod deb;
 mod plain;
 mod tar;
+mod zip;
 
 use std::fs;
 use std::path::Path;

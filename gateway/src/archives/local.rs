@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::sync::Arc;
 
-use artifact::Format;
+use artifact::{Format, foreign};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
@@ -22,7 +22,8 @@ impl Archives {
             let file = open_below_root(&location)?;
             if format != Format::Rpm {
                 expect_unchanged(&file, &location)?;
-                return Ok(Bytes { header: None, rest: Box::new(BufReader::with_capacity(READ_BYTES, file)), parts: None });
+                let whole = foreign::Bytes::Seekable(Box::new(BufReader::with_capacity(READ_BYTES, file)));
+                return Ok(Bytes { header: None, rest: whole, parts: None });
             }
             let file = Arc::new(file);
             let parts =
@@ -30,7 +31,7 @@ impl Archives {
             let mut file = BufReader::new(file);
             let mut header = read_header(&mut file, identity, &place(&location))?;
             sigcache::complete(Arc::make_mut(&mut header), &location);
-            Ok(Bytes { header: Some(header), rest: Box::new(file), parts: Some(parts) })
+            Ok(Bytes { header: Some(header), rest: foreign::Bytes::Stream(Box::new(file)), parts: Some(parts) })
         };
         self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(error)))
     }

@@ -61,7 +61,7 @@ pub(crate) struct Archives {
 pub(crate) struct Archive {
     pub(crate) inside: Inside,
     /// Of an RPM: compressed, from the payload's first byte. Of anything else: all of it.
-    payload: Box<dyn Read + Send>,
+    payload: foreign::Bytes<'static>,
     /// Of an RPM: parts of it all.
     parts: Option<Parts>,
     pub(crate) place: Place,
@@ -105,12 +105,12 @@ impl Archive {
         let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
         let wanted = Wanted { ordinal: 0, file: None };
         let place = Place { archives, package: Arc::new(stored), wanted, location: (1, String::new()), tried: Vec::new() };
-        Self { inside: Inside::Rpm(header), payload, parts: None, place }
+        Self { inside: Inside::Rpm(header), payload: foreign::Bytes::Stream(payload), parts: None, place }
     }
 
     /// What is read from its first byte on: of an RPM the payload, of anything else all. It can be taken once.
-    pub(crate) fn take(&mut self) -> Box<dyn Read + Send> {
-        std::mem::replace(&mut self.payload, Box::new(io::empty()))
+    pub(crate) fn take(&mut self) -> foreign::Bytes<'static> {
+        std::mem::replace(&mut self.payload, foreign::Bytes::stream(io::empty()))
     }
 }
 
@@ -266,7 +266,7 @@ impl Archives {
             let made = runtime.spawn(async move {
                 let archive = this.open_bytes(&package, &location).await?.rest;
                 let (name, bytes) = (place(&location), location.size);
-                let archive = counted.of(archive);
+                let archive = counted.of_archive(archive);
                 let read = move || {
                     let read = Catalog::read(archive, format, bytes, identity);
                     read.map_err(|error| Failure::Unknown(format!("{name}: {error}")))
@@ -311,8 +311,8 @@ impl Archives {
 struct Bytes {
     /// Of an RPM.
     header: Option<Arc<Header>>,
-    /// What follows the header; all, where there is none.
-    rest: Box<dyn Read + Send>,
+    /// What follows the header; all, where there is none: from anywhere, if it is on a disk.
+    rest: foreign::Bytes<'static>,
     /// Parts of it all, where that may help.
     parts: Option<Parts>,
 }

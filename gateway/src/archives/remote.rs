@@ -7,7 +7,7 @@
 use std::io::{self, BufReader, Cursor, Read};
 use std::time::Duration;
 
-use artifact::Format;
+use artifact::{Format, foreign};
 use futures::TryStreamExt;
 use reqwest::{Response, StatusCode};
 use sql::{Location, StoredPackage};
@@ -53,7 +53,7 @@ impl Archives {
                 let mut body = BufReader::with_capacity(READ_BYTES, body);
                 if format == Format::Rpm {
                     let header = Some(read_header(&mut body, identity, &place)?);
-                    return Ok(Bytes { header, rest: Box::new(body), parts: Some(parts) });
+                    return Ok(Bytes { header, rest: foreign::Bytes::Stream(Box::new(body)), parts: Some(parts) });
                 }
                 let mut start = Vec::with_capacity(Format::START_BYTES);
                 let read = body.by_ref().take(Format::START_BYTES as u64).read_to_end(&mut start);
@@ -70,7 +70,11 @@ impl Archives {
                 if let Some(found) = other_length {
                     return Err(Failure::Absent(format!("{place}: expected {size} bytes, found {found}")));
                 }
-                Ok(Bytes { header: None, rest: Box::new(Cursor::new(start).chain(body)), parts: Some(parts) })
+                Ok(Bytes {
+                    header: None,
+                    rest: foreign::Bytes::Stream(Box::new(Cursor::new(start).chain(body))),
+                    parts: Some(parts),
+                })
             })
             .await
             .unwrap_or_else(|error| Err(ended_early(error)))

@@ -1,10 +1,11 @@
 //! Fills an entry: decompresses an archive up to the member, on a thread of its own.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use artifact::foreign::Bytes;
 use artifact::header::Header;
 use artifact::payload::{self, Members};
 use artifact::{BuildId, foreign};
@@ -149,9 +150,7 @@ impl Work {
         growing.begin();
         neighbours.begin();
         let unwanted = AtomicBool::new(false);
-        let flowing = |payload| -> Box<dyn Read + Send> {
-            Box::new(Flowing { payload, work: self, bytes: 0, started: Instant::now(), alone_since: None, unwanted: &unwanted })
-        };
+        let flowing = |payload| -> Box<dyn Read + Send> { Box::new(self.flowing(payload, &unwanted)) };
         let end = |growing: &mut Growing<'_>, error: artifact::Error| {
             growing.ended.take().unwrap_or_else(|| match unwanted.load(Ordering::Relaxed) {
                 true => End::Unwanted,
@@ -167,7 +166,10 @@ impl Work {
                 growing.begin();
             }
         }
-        let payload = flowing(archive.take());
+        let payload = match archive.take() {
+            Bytes::Stream(payload) => Bytes::stream(self.flowing(payload, &unwanted)),
+            Bytes::Seekable(payload) => Bytes::seekable(self.flowing(payload, &unwanted)),
+        };
         match &archive.inside {
             Inside::Rpm(header) => {
                 let archive = payload::open(payload).map_err(|error| end(growing, error))?;
@@ -183,6 +185,11 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    /// What is read of an archive, as long as the member is wanted.
+    fn flowing<'a, P>(&'a self, payload: P, unwanted: &'a AtomicBool) -> Flowing<'a, P> {
+        Flowing { payload, work: self, bytes: 0, started: Instant::now(), alone_since: None, unwanted }
     }
 
     /// Walks up to the member, and writes it.
@@ -266,8 +273,8 @@ impl Work {
 
 /// The archive, read as long as somebody wants the member and it comes as fast as clients ask for: they give up below 100 KiB/s over
 /// 90 s, too.
-struct Flowing<'a> {
-    payload: Box<dyn Read + Send>,
+struct Flowing<'a, P> {
+    payload: P,
     work: &'a Work,
     bytes: u64,
     started: Instant,
@@ -281,7 +288,7 @@ const SLOWNESS_COUNTS_AFTER: Duration = Duration::from_secs(90);
 /// Who comes back within this time finds an extraction that would be dropped.
 const ALONE_FOR: Duration = Duration::from_secs(5);
 
-impl Flowing<'_> {
+impl<P> Flowing<'_, P> {
     /// Has nobody a use for the member? The extraction itself has an entry, the cache another one, and everybody who waits or reads.
     fn is_unwanted(&mut self) -> bool {
         if self.work.stalled.load(Ordering::Relaxed) {
@@ -298,7 +305,7 @@ impl Flowing<'_> {
     }
 }
 
-impl Read for Flowing<'_> {
+impl<P: Read> Read for Flowing<'_, P> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.is_unwanted() {
             self.unwanted.store(true, Ordering::Relaxed);
@@ -315,6 +322,12 @@ impl Read for Flowing<'_> {
         self.work.entry.flows(read);
         METRICS.archive_bytes.inc_by(read as u64);
         Ok(read)
+    }
+}
+
+impl<P: Seek> Seek for Flowing<'_, P> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.payload.seek(to)
     }
 }
 

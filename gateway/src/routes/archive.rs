@@ -35,7 +35,8 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
     };
     let elsewhere = published(&package);
     let content_type = match package.package.format {
-        Format::Deb => "application/vnd.debian.binary-package",
+        Format::Deb if !name.ends_with(".ipk") => "application/vnd.debian.binary-package",
+        Format::Zip => "application/zip",
         _ => deliver::BYTES,
     };
     let opened = tokio::time::timeout(gateway.config.federation.budget, web::block(move || open(&package))).await;

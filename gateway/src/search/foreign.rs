@@ -105,7 +105,7 @@ impl Run<'_> {
 /// True if a member of an archive without a header may be a source file that DWARF has a relative name for.
 fn is_source(format: Format, path: &str) -> bool {
     match format {
-        Format::Tar => !path.starts_with(DEBUGINFO),
+        Format::Tar | Format::Cpio | Format::Zip => !path.starts_with(DEBUGINFO),
         // Yocto's are in /usr/src/debug, others' in /usr/src.
         Format::Deb => path.starts_with("/usr/src/"),
         Format::Arch | Format::Rpm | Format::File => path.starts_with(SOURCES),
@@ -125,6 +125,8 @@ mod tests {
             (Format::Deb, "/usr/src/a-1.0/x.c", true),
             (Format::Deb, "/usr/share/doc/a/x.c", false),
             (Format::Tar, "/a/x.c", true),
+            (Format::Zip, "/a/x.c", true),
+            (Format::Cpio, "/a/x.c", true),
             (Format::Tar, "/usr/lib/debug/a/x.c", false),
         ] {
             assert_eq!(is_source(format, path), expected, "{path}");

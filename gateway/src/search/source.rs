@@ -104,8 +104,8 @@ impl Run<'_> {
     }
 
     /// The packages of a build that can hold its sources, likeliest first: -debugsource since Fedora 27, the kernel's
-    /// -debuginfo-common, Yocto's -src, and the -debuginfo packages of older releases; Arch's -debug; a tar archive
-    /// itself. Of several builds of one source package those that are nearest in distribution, arch and time.
+    /// -debuginfo-common, Yocto's -src, and the -debuginfo packages of older releases; Arch's -debug; a tar, cpio
+    /// or zip archive itself. Of several builds of one source package those that are nearest in distribution, arch and time.
     async fn source_packages(&mut self, of: &Arc<StoredPackage>) -> Vec<Arc<StoredPackage>> {
         let Some(source_rpm) = &of.package.source_rpm else {
             return source_rank(of).filter(|_| of.package.format != Format::Rpm).map(|_| of.clone()).into_iter().collect();
@@ -222,7 +222,7 @@ fn is_same_build(a: &StoredPackage, b: &StoredPackage) -> bool {
 fn source_rank(package: &StoredPackage) -> Option<u8> {
     let name = &package.package.nevra.name;
     match (package.package.format, name) {
-        (Format::Tar, _) => Some(0),
+        (Format::Tar | Format::Cpio | Format::Zip, _) => Some(0),
         (Format::File, _) => None,
         (Format::Arch, name) => name.ends_with("-debug").then_some(0),
         // Nobody's but those of Yocto: Debian's packages have no sources.

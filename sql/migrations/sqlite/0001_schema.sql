@@ -10,7 +10,7 @@ insert into schema_readers (version, oldest_reader) values (1, 1);
 
 create table packages (
     id integer primary key,
-    format text not null, -- rpm, deb, arch, tar, file
+    format text not null, -- rpm, deb, arch, tar, cpio, zip, file
     identity text null, -- SHA-256 of the main header, or of the file; null until one was read
     identity_kind text null, -- header, file
     name text not null,

@@ -51,8 +51,8 @@ impl StoredPackage {
         let by_location = || self.locations.first().and_then(|location| location.path.rsplit('/').next()).map(str::to_owned);
         match self.package.format {
             Format::Rpm => Some(format!("{}.rpm", self.package.nevra)),
-            Format::Deb | Format::Arch | Format::Tar => by_location(),
             Format::File => None,
+            _ => by_location(),
         }
     }
 

@@ -1,0 +1,205 @@
+//! A walk over the members of a cpio archive that is no payload of an RPM: newc, and crc, which is newc with checksums.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::mem;
+
+use super::MOST_PATH_BYTES;
+use super::member::{Each, Member, What};
+use crate::payload::cpio::{self, Entry, Named};
+use crate::payload::{self, Compression, fill, leading_zeros, refuse, unwrap, wrap};
+use crate::{Error, Result, path};
+
+/// More members are not believed.
+const MAX_MEMBERS: u32 = 1 << 23;
+/// An initramfs is several archives, one after the other; more are not believed.
+const MAX_ARCHIVES: usize = 16;
+
+/// True if a cpio archive of one of the two forms begins with these bytes.
+pub(super) fn is_start(start: &[u8]) -> bool {
+    start.starts_with(b"070701") || start.starts_with(b"070702")
+}
+
+/// The name of another form that begins with these bytes.
+pub(super) fn other_form(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [b'0', b'7', b'0', b'7', b'0', b'7', ..] => Some("the old character form (odc)"),
+        [0xc7, 0x71, ..] | [0x71, 0xc7, ..] => Some("the old binary form (bin)"),
+        _ => None,
+    }
+}
+
+/// Calls `each` with the members of an archive that is unpacked already, of which at most `max_bytes` bytes are read.
+/// Members are numbered as `each` sees them: hard links behind the one of them that has the contents.
+pub(super) fn walk<'a>(archive: Box<dyn Read + Send + 'a>, max_bytes: u64, each: &mut Each<'_>) -> Result<()> {
+    let mut walk = Walk { ordinal: 0, links: HashMap::new(), link_bytes: 0 };
+    let mut archive = Bounded { archive: BufReader::new(archive), rest: max_bytes, max_bytes };
+    for _ in 0..MAX_ARCHIVES {
+        if walk.members(&mut archive, each)? {
+            return Ok(());
+        }
+        // Zeros fill up blocks. What follows them, as in an initramfs, may be compressed.
+        let mut start = [0; Compression::TELLING_BYTES];
+        archive.skip_zeros()?;
+        let filled = fill(&mut archive, &mut start)?;
+        let start = &start[..filled];
+        if !is_start(start) && Compression::of(start).is_none() {
+            // No archive. A decoder compares checks at the end.
+            return io::copy(&mut archive, &mut io::sink()).map(drop).map_err(unwrap);
+        }
+        let Bounded { archive: behind, rest, .. } = archive;
+        let next = payload::open(Cursor::new(start.to_vec()).chain(behind))?;
+        archive = Bounded { archive: BufReader::new(next), rest, max_bytes };
+    }
+    refuse(format!("at most {MAX_ARCHIVES} cpio archives one after the other"), "more")
+}
+
+struct Walk {
+    ordinal: u32,
+    /// Hard links without contents, by device and inode: their member with contents is to come.
+    links: HashMap<[u32; 3], Vec<(String, i64)>>,
+    link_bytes: usize,
+}
+
+impl Walk {
+    /// The members up to the trailer. True if `each` broke it off.
+    fn members(&mut self, archive: &mut Bounded<'_>, each: &mut Each<'_>) -> Result<bool> {
+        let mut seen = 0;
+        loop {
+            let named = match Entry::read(archive)? {
+                Some(Entry::Named(named)) => named,
+                Some(Entry::Trailer) => break,
+                Some(Entry::Numbered(_)) => return refuse("a cpio archive with names", "a payload of an RPM without them"),
+                None => return refuse("a trailer at the archive's end", format!("its end after {seen} members")),
+            };
+            seen += 1;
+            if self.member(archive, &named, each)? {
+                return Ok(true);
+            }
+        }
+        // Links whose contents did not come are empty files.
+        for (_, names) in mem::take(&mut self.links) {
+            for (path, mtime) in names {
+                if self.emit(path, What::Regular, 0, mtime, &mut io::empty(), each)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn member(&mut self, archive: &mut Bounded<'_>, named: &Named, each: &mut Each<'_>) -> Result<bool> {
+        const TYPE: u32 = 0o170_000;
+        let path = path::canonical(&named.name);
+        let (size, mtime, is_regular) = (u64::from(named.size), i64::from(named.mtime), named.mode & TYPE == 0o100_000);
+        let is_linked = is_regular && named.links > 1;
+        if is_linked && size == 0 {
+            self.link_bytes += path.len() + size_of::<(String, i64)>();
+            if self.link_bytes > MOST_PATH_BYTES {
+                return refuse(format!("at most {MOST_PATH_BYTES} bytes of hard links in a cpio archive"), "more");
+            }
+            self.links.entry(named.file).or_default().push((path, mtime));
+            return Ok(false);
+        }
+        let mut contents = Contents { archive, size, rest: size, sum: 0 };
+        let what = if is_regular { What::Regular } else { What::Other };
+        let is_broken_off = self.emit(path.clone(), what, if is_regular { size } else { 0 }, mtime, &mut contents, each)?;
+        if is_broken_off {
+            return Ok(true);
+        }
+        io::copy(&mut contents, &mut io::sink()).map_err(unwrap)?;
+        if let Some(expected) = named.checksum.filter(|expected| is_regular && *expected != contents.sum) {
+            return refuse(format!("the checksum {expected:08x} of {path}"), format!("{:08x}", contents.sum));
+        }
+        let padding = cpio::padding(size);
+        cpio::exactly(archive, &mut [0; 3][..padding], "padding")?;
+        if is_linked {
+            for (link, mtime) in self.links.remove(&named.file).unwrap_or_default() {
+                if self.emit(link, What::HardLink(path.clone()), size, mtime, &mut io::empty(), each)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn emit(
+        &mut self,
+        path: String,
+        what: What,
+        size: u64,
+        mtime: i64,
+        contents: &mut dyn Read,
+        each: &mut Each<'_>,
+    ) -> Result<bool> {
+        let ordinal = self.ordinal;
+        if ordinal >= MAX_MEMBERS {
+            return refuse(format!("at most {MAX_MEMBERS} members of a cpio archive"), "more");
+        }
+        self.ordinal += 1;
+        Ok(each(&Member { ordinal, path, what, size, mtime }, contents)?.is_break())
+    }
+}
+
+/// The contents of one member, added up for its checksum.
+struct Contents<'c, 'a> {
+    archive: &'c mut Bounded<'a>,
+    size: u64,
+    rest: u64,
+    sum: u32,
+}
+
+impl Read for Contents<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        let read = self.archive.read(&mut buffer[..most])?;
+        if read == 0 {
+            let expected = format!("{} bytes of a cpio member", self.size);
+            return Err(wrap(Error::Payload { expected, found: format!("the archive's end after {}", self.size - self.rest) }));
+        }
+        self.sum = buffer[..read].iter().fold(self.sum, |sum, byte| sum.wrapping_add(u32::from(*byte)));
+        self.rest -= read as u64;
+        Ok(read)
+    }
+}
+
+/// An archive of which no more than so many bytes are read.
+struct Bounded<'a> {
+    archive: BufReader<Box<dyn Read + Send + 'a>>,
+    rest: u64,
+    max_bytes: u64,
+}
+
+impl Bounded<'_> {
+    fn skip_zeros(&mut self) -> Result<()> {
+        loop {
+            let bytes = self.archive.fill_buf().map_err(unwrap)?;
+            let zeros = leading_zeros(bytes);
+            let goes_on = zeros > 0 && zeros == bytes.len();
+            self.archive.consume(zeros);
+            self.rest = self.rest.checked_sub(zeros as u64).ok_or_else(|| self.too_large())?;
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
+    fn too_large(&self) -> Error {
+        Error::Payload { expected: format!("at most {} bytes in a cpio archive", self.max_bytes), found: "more".into() }
+    }
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 && !buffer.is_empty() {
+            return Err(wrap(self.too_large()));
+        }
+        let read = self.archive.read(&mut buffer[..most])?;
+        self.rest -= read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,80 @@
+//! Debian packages (deb(5)), and those of opkg (`.ipk`), whose outer archive may be a compressed tar archive instead
+//! of ar.
+
+use std::io::Read;
+
+use super::ar::Ar;
+use super::member::{Each, What};
+use super::tar::Tar;
+use super::{Bytes, Said, text};
+use crate::Result;
+use crate::payload::{self, refuse};
+
+/// Calls `each` with the members of `data.tar`. The outer archive is one of ar, else a tar archive, which may be
+/// compressed.
+pub(super) fn walk(archive: Bytes<'_>, is_ar: bool, max_bytes: u64, each: &mut Each<'_>) -> Result<Said> {
+    let mut parts = Parts { said: Said::default(), has_data: false, is_broken_off: false, max_bytes };
+    if is_ar {
+        let mut ar = Ar::new(archive)?;
+        while let Some(member) = ar.next()? {
+            if parts.read(&member.name, member.mtime, &mut ar, each)? {
+                return Ok(parts.said);
+            }
+        }
+    } else {
+        let mut tar = Tar::new(payload::open(archive)?, max_bytes);
+        while let Some(member) = tar.next()? {
+            if member.what == What::Regular && parts.read(&member.path[1..], member.mtime, &mut tar, each)? {
+                break;
+            }
+        }
+        if !parts.is_broken_off {
+            tar.finish()?;
+        }
+    }
+    if parts.has_data { Ok(parts.said) } else { refuse("data.tar in a Debian package", "none") }
+}
+
+struct Parts {
+    said: Said,
+    has_data: bool,
+    is_broken_off: bool,
+    max_bytes: u64,
+}
+
+impl Parts {
+    /// Reads one member of the outer archive. True where no other can matter: after the data, and `control`, which
+    /// opkg may put behind.
+    fn read(&mut self, name: &str, mtime: i64, part: &mut (impl Read + Send), each: &mut Each<'_>) -> Result<bool> {
+        // The name tells the part; its first bytes tell the compression, whatever the ending of the name states.
+        if is_part(name, "control") && self.said.text.is_none() {
+            let mut tar = Tar::new(payload::open(part)?, self.max_bytes);
+            while let Some(member) = tar.next()? {
+                if member.path == "/control" && member.what == What::Regular && self.said.text.is_none() {
+                    self.said.text = Some(text(&member, &mut tar)?);
+                }
+            }
+            tar.finish()?;
+            self.said.built_at = Some(mtime).filter(|seconds| *seconds > 0);
+        } else if is_part(name, "data") && !self.has_data {
+            // A second one would begin to number its members anew.
+            self.has_data = true;
+            let mut tar = Tar::new(payload::open(part)?, self.max_bytes);
+            while let Some(member) = tar.next()? {
+                if each(&member, &mut tar)?.is_break() {
+                    self.is_broken_off = true;
+                    return Ok(true);
+                }
+            }
+            tar.finish()?;
+        }
+        Ok(self.has_data && self.said.text.is_some())
+    }
+}
+
+/// True for `data.tar` and `data.tar.xz`, if the part is `data`.
+fn is_part(name: &str, part: &str) -> bool {
+    name.strip_prefix(part)
+        .and_then(|rest| rest.strip_prefix(".tar"))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}

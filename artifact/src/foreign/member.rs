@@ -1,0 +1,34 @@
+//! One member of an archive, whatever the archive's format.
+
+use std::io::Read;
+use std::ops::ControlFlow;
+
+use crate::Result;
+
+/// What a member is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// A file with contents.
+    Regular,
+    /// The same file as the member with this path, which came before.
+    HardLink(String),
+    /// A folder, a symbolic link, a device.
+    Other,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    /// Its number among the archive's members, from 0.
+    pub(super) ordinal: u32,
+    /// Absolute and canonical.
+    pub(super) path: String,
+    pub(super) what: What,
+    /// Bytes of its contents, holes included.
+    pub(super) size: u64,
+    /// Seconds since 1970.
+    pub(super) mtime: i64,
+}
+
+/// What is called with each member and its contents, until it breaks the walk off.
+pub(super) type Each<'e> = dyn FnMut(&Member, &mut dyn Read) -> Result<ControlFlow<()>> + 'e;
