@@ -71,6 +71,16 @@ create table if not exists artifacts (
     key artifacts_file_name (file_name(255))
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'files with a build-id inside packages';
 
+-- Compressed kernel modules of RPMs whose headers name no build-id for them. Debug files of the same source_rpm and
+-- arch have it; then the module is in artifacts, too.
+create table if not exists modules (
+    package_id int not null,
+    ordinal mediumint not null comment 'as in artifacts',
+    dir varchar(4096) not null,
+    file_name varchar(255) not null,
+    primary key (package_id, ordinal)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'compressed kernel modules of RPMs';
+
 -- Build-ids that repository metadata or an old database names for packages whose header was not read yet.
 create table if not exists claims (
     build_id varchar(128) character set ascii collate ascii_bin not null,
@@ -184,7 +194,7 @@ create table if not exists leases (
     until bigint not null
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what only one process may do at a time';
 
-insert ignore into leases (name, holder, until) values ('claims', '', 0);
+insert ignore into leases (name, holder, until) values ('claims', '', 0), ('modules', '', 0);
 
 -- How far each feeder has come. Nothing writes this yet.
 create table if not exists cursors (
@@ -210,7 +220,7 @@ create table if not exists changes (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what the last transactions of each importer brought';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'82fbc6b3b7dda3884ae57814c60a20a00147c6225ffef633106b7091ea44b3544b13cfa422100bed6be67b938d425209', 0)
+values (1, 'schema', true, x'480588bdd9b199170550bac87a60dce55a525f7d709c651e5510af6804e35222756a6d9f385cb9ce771d20e5e55c5164', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

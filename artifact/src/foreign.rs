@@ -30,7 +30,7 @@ use tempfile::SpooledTempFile;
 use crate::digest::FileDigest;
 use crate::header::{Class, File};
 use crate::payload::{self, Compression, deliver, fill, refuse, unwrap};
-use crate::{Artifact, Contents, Error, Format, Identity, Package, Result, elf};
+use crate::{Artifact, Contents, Error, Format, Identity, Package, Result, elf, modules};
 use member::{Each, Member, What};
 use tar::Tar;
 
@@ -108,26 +108,37 @@ pub fn read(archive: Bytes<'_>, about: &About<'_>, most_elf_bytes: u64) -> Resul
     Ok(Found { package: names::package(about, &said, identity, arch)?, artifacts })
 }
 
-/// Reads a plain file, which is to be at `path` for who asks; `None` where it is not ELF, has no build-id or is good for nothing.
+/// Reads a plain file, which is to be at `path` for who asks; `None` where it is not ELF, has no build-id or is good
+/// for nothing. Of a compressed kernel module the ELF file inside counts.
 ///
 /// # Errors
-/// [`Error::Io`] where reading it fails.
-pub fn read_file(file: &mut (impl Read + Seek), about: &About<'_>, path: &str) -> Result<Option<Found>> {
+/// [`Error::Io`] where reading it fails; [`Error::Payload`] if the module in it has more than `max_elf_bytes`.
+pub fn read_file(
+    file: &mut (impl Read + Seek + Send),
+    about: &About<'_>,
+    path: &str,
+    max_elf_bytes: u64,
+) -> Result<Option<Found>> {
     let mut start = [0; 20];
     file.rewind()?;
-    if fill(file, &mut start)? < start.len() || !start.starts_with(&elf::MAGIC) {
-        return Ok(None);
-    }
-    let read = match elf::read(file) {
-        Err(Error::Elf { .. }) => None,
-        read => read?,
+    let is_elf = fill(file, &mut start)? == start.len() && start.starts_with(&elf::MAGIC);
+    let read = if is_elf {
+        match elf::read(file) {
+            Err(Error::Elf { .. }) => None,
+            read => read?.map(|elf| (elf, elf::machine(&start))),
+        }
+    } else if modules::is_compressed(path) {
+        modules::read(file, max_elf_bytes.min(modules::max_bytes(about.size)))?
+    } else {
+        None
     };
-    let Some(read) = read.filter(|read| read.build_id.is_some() && read.kind.is_some()) else { return Ok(None) };
+    let read = read.filter(|(elf, _)| elf.build_id.is_some() && elf.kind.is_some());
+    let Some((elf, machine)) = read else { return Ok(None) };
     file.rewind()?;
     let mut whole = Hashed { input: file, hasher: Sha256::new() };
     let size = io::copy(&mut whole, &mut io::sink())?;
     let sha256 = whole.hasher.finalize().into();
-    let elf = ElfMember { elf: read, machine: elf::machine(&start), contents: Contents { size, mtime: about.mtime, sha256 } };
+    let elf = ElfMember { elf, machine, contents: Contents { size, mtime: about.mtime, sha256 } };
     let package = names::package(about, &Said::default(), Identity::from_bytes(sha256), elf.machine)?;
     Ok(Some(Found { package, artifacts: elf.artifact(0, path).into_iter().collect() }))
 }
@@ -282,6 +293,11 @@ pub(crate) fn begins_archive(start: &[u8]) -> bool {
     begins_tar(start) || cpio::is_start(start) || zip::is_start(start)
 }
 
+/// True if a plain file with a build-id can begin with `start`: ELF, or a compressed kernel module.
+pub(crate) fn begins_file(start: &[u8]) -> bool {
+    start.starts_with(&elf::MAGIC) || Compression::of(start).is_some()
+}
+
 /// True if a Debian package can begin with `start`, or one of opkg, which may be a compressed tar archive.
 pub(crate) fn begins_deb(start: &[u8]) -> bool {
     start.starts_with(ar::MAGIC) || Compression::of(start).is_some()
@@ -296,7 +312,7 @@ fn text(member: &Member, tar: &mut Tar<'_>) -> Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// An ELF file with a build-id.
+/// An ELF file with a build-id, perhaps in a compressed kernel module, whose contents are the compressed ones.
 struct ElfMember {
     elf: elf::Elf,
     machine: Option<&'static str>,
@@ -320,7 +336,11 @@ impl ElfMember {
 /// What a member says of itself if it is an ELF file that can be read.
 fn read_member(member: &Member, mut contents: &mut dyn Read, most_bytes: u64) -> Result<Option<ElfMember>> {
     let mut start = [0; 20];
-    if member.what != What::Regular || fill(&mut contents, &mut start)? < start.len() || !start.starts_with(&elf::MAGIC) {
+    if member.what != What::Regular || fill(&mut contents, &mut start)? < start.len() {
+        return Ok(None);
+    }
+    let is_module = modules::is_compressed(&member.path) && !start.starts_with(&elf::MAGIC);
+    if !is_module && !start.starts_with(&elf::MAGIC) {
         return Ok(None);
     }
     if member.size > most_bytes {
@@ -331,6 +351,10 @@ fn read_member(member: &Member, mut contents: &mut dyn Read, most_bytes: u64) ->
     let mut whole = Hashed { input: Cursor::new(start).chain(contents), hasher: Sha256::new() };
     io::copy(&mut whole, &mut copy).map_err(unwrap)?;
     let contents = Contents { size: member.size, mtime: member.mtime, sha256: whole.hasher.finalize().into() };
+    if is_module {
+        let read = modules::read(&mut copy, most_bytes.min(modules::max_bytes(member.size)))?;
+        return Ok(read.map(|(elf, machine)| ElfMember { elf, machine, contents }));
+    }
     match elf::read(&mut copy) {
         Err(Error::Elf { .. }) => Ok(None),
         Err(error) => Err(error),

@@ -7,6 +7,7 @@
 //!   files stay *open*;
 //! - [`payload`]: one member out of an archive, streamed; [`digest`]: is it the file that the header promised;
 //! - [`elf`]: build-id, kind and sections of an ELF file; [`scan`]: the ELF notes of a package's open files;
+//! - [`modules`]: compressed kernel modules, and the debug files that have their build-ids;
 //! - [`arch`]: the archs that rpm takes for one, in the paths of debug sources above all;
 //! - [`sources`]: which source files an ELF file's DWARF names; [`includes`]: which files others are compiled with;
 //! - [`foreign`]: everything else that holds ELF files: Debian and Arch packages, tar archives, plain files.
@@ -23,6 +24,7 @@ pub mod header;
 mod identity;
 pub mod includes;
 pub mod links;
+pub mod modules;
 mod nevra;
 mod package;
 pub mod path;

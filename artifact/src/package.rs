@@ -1,6 +1,6 @@
 //! A package and the artifacts inside it: what the index stores.
 
-use crate::{BuildId, Identity, Nevra, elf, foreign, header};
+use crate::{BuildId, Identity, Nevra, foreign, header};
 
 /// What kind of archive a package comes in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,7 +55,7 @@ impl Format {
             Self::Deb => foreign::begins_deb(start),
             Self::Arch => foreign::begins_tar(start),
             Self::Tar | Self::Cpio | Self::Zip => foreign::begins_archive(start),
-            Self::File => start.starts_with(&elf::MAGIC),
+            Self::File => foreign::begins_file(start),
         }
     }
 }
@@ -243,8 +243,8 @@ mod tests {
             (&[Format::Rpm], &[b"\xed\xab\xee\xdb\x03\0"]),
             (&[Format::Deb], &[b"!<arch>\ndebian-binary   "]),
             (&[&[Format::Arch][..], &any].concat(), &tars),
-            // Packages of opkg are compressed tar archives.
-            (&[&[Format::Deb, Format::Arch][..], &any].concat(), &[b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"]),
+            // Packages of opkg are compressed tar archives, kernel modules compressed files.
+            (&[&[Format::Deb, Format::Arch, Format::File][..], &any].concat(), &[b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"]),
             (&any, &[b"070701000", b"070702000", b"PK\x03\x04\x14", b"PK\x05\x06\0"]),
             (&[Format::File], &[b"\x7fELF\x02\x01"]),
         ];

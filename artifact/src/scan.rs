@@ -1,4 +1,4 @@
-//! The ELF notes of a package's open files.
+//! The ELF notes of a package's open files, and of kernel modules that are compressed in it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
@@ -8,7 +8,7 @@ use tempfile::SpooledTempFile;
 use crate::elf::{self, Elf};
 use crate::header::{File, Header};
 use crate::payload::{self, HardLinks, Member, Members};
-use crate::{Artifact, Error, Result};
+use crate::{Artifact, Error, Result, modules};
 
 /// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
 const MEMORY_BYTES: usize = 1 << 20;
@@ -16,10 +16,12 @@ const MEMORY_BYTES: usize = 1 << 20;
 /// The artifacts of the open files ([`crate::artifacts::Found::open`]), sorted: what the payload says where the header does not
 /// say enough.
 ///
-/// One pass over the payload, which stands at its first byte (`header.range.end` of the archive) and is still compressed; it ends
-/// with the last open file. An ELF file is copied to memory or a temporary file, because its tables may be anywhere in it, and one that
-/// is larger than `most_bytes` is refused before it is copied. Files that are not ELF, ELF files without a build-id and ELF files that cannot be read
-/// ([`Error::Elf`]) have no artifacts: one strange file does not hide the others of its package. Digests are checked.
+/// One pass over the payload, which stands at its first byte (`header.range.end` of the archive) and is still
+/// compressed; it ends with the last open file. An ELF file is copied to memory or a temporary file, because its
+/// tables may be anywhere in it, and one that is larger than `most_bytes` is refused before it is copied. Files that
+/// are not ELF, ELF files without a build-id and ELF files that cannot be read ([`Error::Elf`]) have no artifacts: one
+/// strange file does not hide the others of its package. Digests are checked. Compressed kernel modules
+/// ([`modules::is_compressed`]) have the build-id of the ELF file inside, within the same limit.
 ///
 /// # Errors
 /// As [`payload::extract`]; [`Error::Payload`] for an ELF file that is too large; [`Error::Io`] also where a temporary file cannot be written.
@@ -58,7 +60,8 @@ fn read_member(member: &mut Member<'_, '_, impl Read>, most_bytes: u64) -> Resul
     let mut start = [0; elf::MAGIC.len()];
     let filled = payload::fill(member, &mut start)?;
     let file = member.file();
-    if start[..filled] != elf::MAGIC {
+    let is_module = modules::is_compressed(&file.path);
+    if start[..filled] != elf::MAGIC && !is_module {
         // Unless its digest says so, it may be an ELF file whose first bytes were damaged.
         payload::deliver(&mut Cursor::new(&start[..filled]).chain(member), file, &mut io::sink())?;
         return Ok(None);
@@ -67,8 +70,12 @@ fn read_member(member: &mut Member<'_, '_, impl Read>, most_bytes: u64) -> Resul
         let expected = format!("ELF files of at most {most_bytes} bytes");
         return Err(Error::Payload { expected, found: format!("{} bytes of {}", member.size(), file.path) });
     }
+    let max_module_bytes = most_bytes.min(modules::max_bytes(member.size()));
     let mut copy = SpooledTempFile::new(MEMORY_BYTES);
-    payload::deliver(&mut Cursor::new(start).chain(member), file, &mut copy)?;
+    payload::deliver(&mut Cursor::new(&start[..filled]).chain(member), file, &mut copy)?;
+    if is_module && let Some((elf, _)) = modules::read(&mut copy, max_module_bytes)? {
+        return Ok(Some(elf));
+    }
     match elf::read(&mut copy) {
         Err(Error::Elf { .. }) => Ok(None),
         result => result,

@@ -253,6 +253,7 @@ fn foreign(seeds: &mut Seeds) {
     seeds.add("foreign", &[&[0], &deb[..deb.len() / 2]].concat());
     for elf in elves.iter().step_by(2) {
         seeds.add("foreign", &[&[3], &elf[..]].concat());
+        seeds.add("foreign", &[&[3], &compress(Some("zstd"), elf).unwrap_or_default()[..]].concat());
     }
     opkg(seeds, &control, &data);
     cpio_archives(seeds, elf);

@@ -51,9 +51,11 @@ pub fn check(input: &[u8]) {
 
 fn plain(file: &[u8]) {
     let about = About { format: Format::File, name: "a", size: file.len() as u64, mtime: 1 };
-    if let Ok(Some(found)) = foreign::read_file(&mut Cursor::new(file), &about, "/a") {
-        assert!(!found.artifacts.is_empty());
-        holds(file, Format::File, &found);
+    for path in ["/a", "/a.ko.xz"] {
+        if let Ok(Some(found)) = foreign::read_file(&mut Cursor::new(file), &about, path, MOST_ELF_BYTES) {
+            assert!(!found.artifacts.is_empty());
+            holds(file, Format::File, &found);
+        }
     }
     if let Err(error) = Sources::read(&mut Cursor::new(file)) {
         super::is_short(&error);

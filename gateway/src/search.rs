@@ -3,6 +3,7 @@
 mod foreign;
 mod include;
 mod member;
+mod module;
 mod section;
 mod source;
 
@@ -215,7 +216,7 @@ impl Run<'_> {
         }
         let need = if is_certain || known.is_some() { Need::First } else { Need::Whole };
         let (began, causes) = (Instant::now(), self.causes.len());
-        let entry = self.member(&record.package, Wanted::of(artifact), Some(build_id), need, None).await?;
+        let entry = self.file(record, build_id, need).await?;
         let mut dwarf = artifact.dwarf;
         if !is_certain {
             match files.contents(key, &entry).await {

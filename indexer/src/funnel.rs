@@ -123,7 +123,7 @@ impl Funnel {
                 if self.batch.is_empty() {
                     self.batch_begun = Instant::now();
                 }
-                self.batch_artifacts += reading.import.artifacts.len();
+                self.batch_artifacts += reading.import.artifacts.len() + reading.import.modules.len();
                 self.batch.push(reading.import);
                 let is_full = |count: usize, most: usize| count * self.part >= most;
                 if is_full(self.batch.len(), BATCH_PACKAGES) || is_full(self.batch_artifacts, BATCH_ARTIFACTS) {

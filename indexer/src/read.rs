@@ -1,6 +1,6 @@
 //! One archive: is it known, what does its header say, and, where that is not enough or there is none, what is in it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufReader, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -213,10 +213,15 @@ impl Reader {
         mut outline: Outline<'_>,
         source: Source<'_>,
     ) -> io::Result<Outcome> {
-        let (found, includes) = (artifacts::of_outline(&outline), includes::of_outline(&outline));
+        let (mut found, includes) = (artifacts::of_outline(&outline), includes::of_outline(&outline));
         let ordinals = match self.payload {
             Payload::Always => (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect(),
-            Payload::Open | Payload::Never => found.open.clone(),
+            Payload::Open | Payload::Never if found.open.is_empty() => Vec::new(),
+            // A payload that is read anyway tells the build-ids of compressed modules, too.
+            Payload::Open | Payload::Never => {
+                let modules = found.modules.iter().map(|module| module.ordinal);
+                found.open.iter().copied().chain(modules).collect::<BTreeSet<u32>>().into_iter().collect()
+            }
         };
         let (package, range, signing_key) = (outline.package.clone(), outline.range.clone(), outline.signing_key.take());
         let header_bytes = source.bytes;
@@ -242,6 +247,8 @@ impl Reader {
             package,
             distro: self.distro.clone(),
             open: !found.open.is_empty() && scanned.is_none(),
+            // What the payload says of a module is certain.
+            modules: if scanned.is_some() { Vec::new() } else { std::mem::take(&mut found.modules) },
             artifacts: match scanned {
                 Some(scanned) => found.complete(scanned),
                 None => found.artifacts,
@@ -278,7 +285,7 @@ impl Reader {
         let read = match format {
             Format::File => {
                 let path = self.stored_root.join(location);
-                foreign::read_file(&mut source, &about, &path.display().to_string())
+                foreign::read_file(&mut source, &about, &path.display().to_string(), self.most_elf_bytes(metadata.len()))
             }
             _ => {
                 let archive = BufReader::with_capacity(PAYLOAD_READ_BYTES, &mut source);
@@ -294,6 +301,7 @@ impl Reader {
             package: found.package,
             distro: self.distro.clone(),
             artifacts: found.artifacts,
+            modules: Vec::new(),
             includes: Vec::new(),
             open: false,
             location: NewLocation {

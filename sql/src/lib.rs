@@ -5,7 +5,7 @@
 //! - `schema`: migrations, the check that a reader makes, `createtable.sql`, the original's tables as views;
 //! - `model`: what goes in ([`Import`], [`Claimed`]) and what comes out ([`Record`], [`StoredPackage`], [`Location`], [`Store`]);
 //!   `rows`, what the queries select;
-//! - `write`: the transaction of a batch (`insert`, with `artifacts`, `locations`, `includes`, `changes`), claims of packages whose
+//! - `write`: the transaction of a batch (`insert`, with `artifacts`, `modules`, `locations`, `includes`, `changes`), claims of packages whose
 //!   header was not read (`claims`), which of them are one package (`candidates`, `merge`), what a store no longer holds (`seen`);
 //! - `read`: queries by build-id, package and source package (`records`), by path (`paths`, with `glob`), by include directory
 //!   (`includes`), what came since ([`Changes`]), and all build-ids for a filter (`hashes`).

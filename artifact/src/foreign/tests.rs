@@ -384,7 +384,7 @@ fn names_are_labels_and_their_number_is_bounded() {
 #[test]
 fn a_plain_file_is_elf_with_a_build_id_or_nothing() {
     let about = About { format: Format::File, name: "p", size: 0, mtime: 9 };
-    let plain = |bytes: &[u8]| read_file(&mut Cursor::new(bytes.to_vec()), &about, "/srv/p").unwrap();
+    let plain = |bytes: &[u8]| read_file(&mut Cursor::new(bytes.to_vec()), &about, "/srv/p", 1 << 20).unwrap();
     let elf = elf();
     let found = plain(&elf).unwrap();
     let contents = found.artifacts[0].contents.unwrap();

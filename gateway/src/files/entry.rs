@@ -109,6 +109,20 @@ impl Entry {
         Self { unmet: AtomicBool::new(true), ..Self::whole(about) }
     }
 
+    /// The module of `size` bytes that the compressed kernel module `of` holds. A signature of the compressed file is
+    /// none of this one.
+    pub(super) fn decompressed(of: &Self, file: File, size: u64, room: Option<Room>) -> Self {
+        // One digest names one content.
+        let digest = if of.digest().is_empty() { String::new() } else { format!("{}-module", of.digest()) };
+        let about = About { size, mtime: of.mtime(), digest, signature: None, path: PathBuf::new() };
+        Self { room, ..Self::open(about, file) }
+    }
+
+    /// What is known of the member.
+    pub(super) fn about(&self) -> &About {
+        &self.about
+    }
+
     /// Is it asked for the first time, having been kept before?
     pub(super) fn is_met(&self) -> bool {
         self.unmet.swap(false, Ordering::Relaxed)

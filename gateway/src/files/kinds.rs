@@ -62,7 +62,7 @@ impl Files {
         let read = spawn_blocking(move || elf::read(&mut file)).await.map_err(|error| failed(error.to_string()))?;
         let contents = match read {
             Ok(Some(elf)) => Contents { kind: elf.kind, dwarf: elf.dwarf },
-            // A compressed kernel module, whose link names what is inside, or an ELF file without tables: as it is, it is no debug file.
+            // An ELF file without tables, or something else: as it is, it is no debug file.
             Ok(None) | Err(artifact::Error::Elf { .. }) => Contents { kind: Some(Kind::Executable), dwarf: false },
             Err(error) => return Err(failed(error.to_string())),
         };

@@ -11,6 +11,7 @@
 //!   whole.
 //! - [`stand_in`] is for what the disk does not take.
 //! - [`sections`] finds the sections of a file, and remembers where they are; [`kinds`] remembers what files turned out to be.
+//! - [`modules`] decompresses kernel modules.
 //! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
 //! - [`eviction`] says, by [`mod@cost`] and use, which file goes when the cache is full; it is unlinked, and responses in flight keep their descriptor.
 
@@ -24,6 +25,7 @@ mod extract;
 mod growing;
 mod kinds;
 mod memory;
+mod modules;
 mod neighbours;
 mod note;
 mod sections;
@@ -73,6 +75,7 @@ pub(crate) struct Files {
     memory: memory::Memory,
     sections: sections::Sections,
     kinds: kinds::Kinds,
+    modules: modules::Modules,
     abandoned: Abandoned,
     limits: config::Neighbours,
     stalled_after: Duration,
@@ -104,6 +107,7 @@ impl Files {
             memory: memory::Memory::new(),
             sections: sections::Sections::new(),
             kinds: kinds::Kinds::new(),
+            modules: modules::Modules::new(most.as_u64()),
             abandoned,
             limits,
             stalled_after: STALLED_AFTER,

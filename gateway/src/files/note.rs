@@ -7,7 +7,7 @@ use artifact::BuildId;
 /// What a file says of its build-id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Note {
-    /// Nothing: it is no ELF file that can be read. A compressed kernel module may be, whose link names what is inside.
+    /// Nothing: it is no ELF file that can be read. A compressed kernel module is none before it is decompressed.
     NoElf,
     /// What the note in it says, if it has one.
     Says(Option<BuildId>),

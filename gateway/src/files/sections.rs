@@ -28,7 +28,7 @@ pub(crate) enum Place {
     At(Range<u64>),
     /// The file has no such section, or no data of it.
     Nowhere,
-    /// The file's sections cannot be read, and why: it is no ELF file (a compressed kernel module), or a broken one.
+    /// The file's sections cannot be read, and why: it is no ELF file, or a broken one.
     Unreadable(String),
 }
 

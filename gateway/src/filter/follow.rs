@@ -365,7 +365,10 @@ mod tests {
         let path = format!("{}.rpm", numbers.start);
         let location = NewLocation { store_id, path, size: 1, mtime_ns: None, header: None, checksum: None, signing_key: None };
         index
-            .insert("w", &[Import { package, distro: None, artifacts, includes: Vec::new(), open: false, location }])
+            .insert(
+                "w",
+                &[Import { package, distro: None, artifacts, modules: Vec::new(), includes: Vec::new(), open: false, location }],
+            )
             .await
             .unwrap();
     }

@@ -10,7 +10,6 @@ use sql::{Record, StoredPackage};
 use super::member::{FIRST_BYTES_WITHIN, Need};
 use super::{Certainty, Run, candidates, key};
 use crate::answer::Found;
-use crate::archives::Wanted;
 use crate::failure::Failure;
 use crate::files::Entry;
 
@@ -53,8 +52,7 @@ impl Run<'_> {
 
     /// The debuginfo of a record, whole, and the sources that its line tables name.
     pub(super) async fn line_tables(&mut self, record: &Record) -> Option<(Arc<Entry>, Arc<Sources>)> {
-        let Record { package, artifact } = record;
-        let entry = self.member(package, Wanted::of(artifact), Some(&artifact.build_id), Need::First, None).await?;
+        let entry = self.file(record, &record.artifact.build_id, Need::First).await?;
         let key = key(record);
         let read = async {
             entry.while_it_flows(self.search.patience, async { entry.whole_file().await.map(drop) }).await?;

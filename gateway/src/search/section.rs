@@ -10,7 +10,6 @@ use sql::Record;
 use super::member::Need;
 use super::{Certainty, Run, candidates, found, key};
 use crate::answer::Found;
-use crate::archives::Wanted;
 use crate::files::{Content, Place};
 
 impl Run<'_> {
@@ -53,7 +52,7 @@ impl Run<'_> {
                     Some(Place::At(range)) => Need::Part(range),
                     _ => Need::Section(name),
                 };
-                let entry = self.member(&record.package, Wanted::of(&record.artifact), Some(build_id), need, None).await?;
+                let entry = self.file(record, build_id, need).await?;
                 match files.section(key, &entry, build_id, name).await {
                     Ok(place) => (Some(entry), place),
                     Err(failure) => {

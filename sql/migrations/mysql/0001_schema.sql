@@ -53,6 +53,16 @@ create table if not exists artifacts (
     key artifacts_file_name (file_name(255))
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'files with a build-id inside packages';
 
+-- Compressed kernel modules of RPMs whose headers name no build-id for them. Debug files of the same source_rpm and
+-- arch have it; then the module is in artifacts, too.
+create table if not exists modules (
+    package_id int not null,
+    ordinal mediumint not null comment 'as in artifacts',
+    dir varchar(4096) not null,
+    file_name varchar(255) not null,
+    primary key (package_id, ordinal)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'compressed kernel modules of RPMs';
+
 -- Build-ids that repository metadata or an old database names for packages whose header was not read yet.
 create table if not exists claims (
     build_id varchar(128) character set ascii collate ascii_bin not null,
@@ -166,7 +176,7 @@ create table if not exists leases (
     until bigint not null
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what only one process may do at a time';
 
-insert ignore into leases (name, holder, until) values ('claims', '', 0);
+insert ignore into leases (name, holder, until) values ('claims', '', 0), ('modules', '', 0);
 
 -- How far each feeder has come. Nothing writes this yet.
 create table if not exists cursors (

@@ -51,6 +51,16 @@ create table artifacts (
 create index artifacts_build_id on artifacts (build_id);
 create index artifacts_file_name on artifacts (file_name);
 
+-- Compressed kernel modules of RPMs whose headers name no build-id for them. Debug files of the same source_rpm and
+-- arch have it; then the module is in artifacts, too.
+create table modules (
+    package_id integer not null,
+    ordinal integer not null, -- as in artifacts
+    dir text not null,
+    file_name text not null,
+    primary key (package_id, ordinal)
+) without rowid;
+
 -- Build-ids that repository metadata or an old database names for packages whose header was not read yet.
 create table claims (
     build_id text not null,

@@ -19,6 +19,8 @@ pub(crate) trait Dialect {
     const LOCK_CLAIMS_SHARED: &'static str;
     /// The same for those who insert claims.
     const LOCK_CLAIMS: &'static str;
+    /// Excludes others who pair kernel modules, until the end of the transaction; nothing where writers are alone.
+    const LOCK_MODULES: &'static str;
     /// Ends the INSERT of a location. What the new row does not state stays as it was, as long as the size does.
     const SEEN_AGAIN: &'static str;
     /// The number that the last INSERT of this connection gave.
@@ -37,6 +39,7 @@ impl Dialect for Sqlite {
     const BEFORE_ALL: &'static str = "";
     const LOCK_CLAIMS_SHARED: &'static str = "";
     const LOCK_CLAIMS: &'static str = "";
+    const LOCK_MODULES: &'static str = "";
     const SEEN_AGAIN: &'static str = " on conflict (store_id, path_hash, package_id) do update set \
         mtime_ns = case when excluded.mtime_ns is null and size = excluded.size then mtime_ns else excluded.mtime_ns end, \
         header_start = case when excluded.header_start is null and size = excluded.size then header_start else excluded.header_start end, \
@@ -59,6 +62,8 @@ impl Dialect for MySql {
     const BEFORE_ALL: &'static str = "\u{1}";
     const LOCK_CLAIMS_SHARED: &'static str = "select until from leases where name = 'claims' lock in share mode";
     const LOCK_CLAIMS: &'static str = "select until from leases where name = 'claims' for update";
+    // An update, because Galera certifies what was written alone.
+    const LOCK_MODULES: &'static str = "update leases set until = until + 1 where name = 'modules'";
     const SEEN_AGAIN: &'static str = " on duplicate key update \
         mtime_ns = case when values(mtime_ns) is null and size = values(size) then mtime_ns else values(mtime_ns) end, \
         header_start = case when values(header_start) is null and size = values(size) then header_start else values(header_start) end, \

@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
+use artifact::modules::Module;
 use artifact::{Artifact, Nevra, Package};
 
 use crate::{Error, Result};
@@ -22,6 +23,9 @@ pub struct Import {
     pub distro: Option<String>,
     /// The files with a build-id.
     pub artifacts: Vec<Artifact>,
+    /// Of an RPM: compressed kernel modules whose build-ids are not among `artifacts`. Debug files of the same build
+    /// have them.
+    pub modules: Vec<Module>,
     /// The places of its include files ([`artifact::includes`]).
     pub includes: Vec<String>,
     /// True if the package may hold build-ids that are not among `artifacts`.
@@ -56,7 +60,7 @@ pub struct Inserted {
     pub packages_new: u64,
     /// Packages that were open and are complete now.
     pub packages_refined: u64,
-    /// Artifacts written for these packages.
+    /// Artifacts written for these packages, and for modules whose debug files they have.
     pub artifacts: u64,
     /// Locations written, new or seen again.
     pub locations: u64,
@@ -72,15 +76,15 @@ impl Import {
         let source_rpm = self.package.source_rpm.as_deref();
         let subject = shown(&nvra);
         check_names(&subject, &self.package.nevra, source_rpm, self.distro.as_deref().unwrap_or_default())?;
-        for artifact in &self.artifacts {
-            check_length(&subject, "path of a file", MAX_PATH_BYTES, artifact.path.len())?;
-            check_length(&subject, "name of a file", MAX_FILE_NAME_BYTES, split_path(&artifact.path).1.len())?;
-            if artifact.path.contains('\0') {
-                let found = shown(&artifact.path);
-                return Err(Error::Value { what: "path of a file", expected: "no NUL", found });
+        let artifacts = self.artifacts.iter().map(|artifact| (artifact.ordinal, &artifact.path));
+        for (ordinal, path) in artifacts.chain(self.modules.iter().map(|module| (module.ordinal, &module.path))) {
+            check_length(&subject, "path of a file", MAX_PATH_BYTES, path.len())?;
+            check_length(&subject, "name of a file", MAX_FILE_NAME_BYTES, split_path(path).1.len())?;
+            if path.contains('\0') {
+                return Err(Error::Value { what: "path of a file", expected: "no NUL", found: shown(path) });
             }
-            if artifact.ordinal >= 1 << 23 {
-                return Err(Error::Value { what: "ordinal", expected: "less than 2^23", found: artifact.ordinal.to_string() });
+            if ordinal >= 1 << 23 {
+                return Err(Error::Value { what: "ordinal", expected: "less than 2^23", found: ordinal.to_string() });
             }
         }
         check_location(&subject, &self.location)

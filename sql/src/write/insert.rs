@@ -10,7 +10,7 @@ use super::artifacts::{self, Row};
 use super::candidates::{self, Which};
 use super::locations::{self, Place};
 use super::packages::{self, Held, NewPackage, Packages};
-use super::{changes, merge};
+use super::{changes, merge, modules};
 use crate::connect::db::{Transaction, both};
 use crate::model::import::join_path;
 use crate::model::rows::{LIST, broken, push_list};
@@ -25,6 +25,7 @@ impl Index {
     /// - One that is complete stays as it is, also if it comes open; so does one that is open and comes open.
     /// - Its location is there now; another package that was at the same path of the store is gone from there.
     /// - A plain file that comes under another name gets that name, too.
+    /// - Compressed kernel modules of RPMs get the build-ids of their debug files, whichever package came first.
     /// - Rows of packages that were only claimed, and turn out to be one of these, are merged into it.
     ///
     /// `writer` names this importer in the table `writers`, whose sequence is counted up in the same transaction.
@@ -86,6 +87,9 @@ impl<'a> Batch<'a> {
 
     async fn insert(&self, transaction: &mut Transaction, writer: &str, now: i64) -> sqlx::Result<Inserted> {
         candidates::lock(transaction, Which::Claimed).await?;
+        if self.packages.iter().any(|(_, package)| modules::build(package.import).is_some()) {
+            modules::lock(transaction).await?;
+        }
         let packages = packages::insert(transaction, &self.packages, now).await?;
         let refined = self.refine(transaction, &packages.held, now).await?;
         self.change_distros(transaction, &packages.held).await?;
@@ -102,8 +106,14 @@ impl<'a> Batch<'a> {
         });
         let mut rows: Vec<Row<'_>> = rows.collect();
         self.add_names(transaction, &packages, &mut rows).await?;
-        let hashes = rows.iter().map(|row| hash(&row.artifact.build_id)).collect();
-        let artifacts = artifacts::insert(transaction, rows).await?;
+        let mut hashes: Vec<u64> = rows.iter().map(|row| hash(&row.artifact.build_id)).collect();
+        let mut artifacts = artifacts::insert(transaction, rows).await?;
+        let listed = brought.iter().flat_map(|(id, import)| import.modules.iter().map(|module| (*id, module)));
+        modules::insert(transaction, listed.collect()).await?;
+        let builds = brought.iter().filter_map(|(_, import)| modules::build(import)).collect();
+        let paired = modules::pair(transaction, builds).await?;
+        artifacts += paired.len() as u64;
+        hashes.extend(paired);
         // Includes come from the header, so those of a refined package are there.
         let new = brought.iter().filter(|(_, import)| packages.new.contains_key(&import.package.identity));
         let includes = new.flat_map(|(id, import)| includes(import).map(|place| (place, *id))).collect();

@@ -7,6 +7,7 @@ mod claims;
 mod insert;
 mod locations;
 mod merge;
+mod modules;
 mod packages;
 mod pieces;
 pub(crate) mod seen;

@@ -136,12 +136,12 @@ async fn read_held(transaction: &mut Transaction, identities: &[Identity]) -> sq
     Ok(held)
 }
 
-/// Makes packages complete that were open: their artifacts are removed, to be written anew, and so are claims, which their contents
-/// answered.
+/// Makes packages complete that were open: their artifacts and modules are removed, to be written anew, and so are
+/// claims, which their contents answered.
 pub(super) async fn make_complete(transaction: &mut Transaction, ids: &[i64], now: i64) -> sqlx::Result<()> {
     for ids in ids.chunks(LIST) {
         both!(Transaction, transaction, |connection, Backend| {
-            for delete in ["delete from artifacts where ", "delete from claims where "] {
+            for delete in ["delete from artifacts where ", "delete from modules where ", "delete from claims where "] {
                 let mut query = QueryBuilder::<Backend>::new(delete);
                 push_list(&mut query, "package_id", ids);
                 query.build().execute(&mut **connection).await?;

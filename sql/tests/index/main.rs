@@ -7,6 +7,7 @@ mod claims;
 mod deadlock;
 mod inserting;
 mod makers;
+mod modules;
 mod names;
 mod paths;
 mod reading;
@@ -116,6 +117,7 @@ impl Fresh {
             "select id, format, identity, identity_kind, name, epoch, version, `release`, arch, nvra, source_rpm, distro, \
              koji_instance, koji_build, koji_volume, built_at, state, deleted_at from packages order by id",
             "select * from artifacts order by package_id, ordinal, build_id",
+            "select * from modules order by package_id, ordinal",
             "select * from claims order by build_id, package_id",
             "select * from includes order by dir, package_id",
             "select * from stores order by id",

@@ -35,7 +35,7 @@ pub(crate) fn import(store: &Store, nevra: &str, artifacts: Vec<Artifact>) -> Im
         checksum: Some(("sha256".into(), vec![7; 32])),
         signing_key: Some("a82ba4b7".into()),
     };
-    Import { package, distro: None, artifacts, includes: Vec::new(), open: false, location }
+    Import { package, distro: None, artifacts, modules: Vec::new(), includes: Vec::new(), open: false, location }
 }
 
 /// An import with one executable, for tests that need only that.

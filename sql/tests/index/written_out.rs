@@ -1,5 +1,6 @@
 //! The questions that a person types: those of `docs/operations.md`, and the views, on 100,000 rows. Each is served by an index.
 
+use artifact::modules::Module;
 use artifact::{Artifact, Kind};
 use sql::{Import, PathHash, Tier};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row, SqliteConnection};
@@ -38,12 +39,19 @@ async fn filled(fresh: &Fresh) {
     let mut bash = import(&near, NVRA, vec![artifact(4, "bash", Kind::Both, "/usr/bin/bash")]);
     bash.artifacts[0].build_id = "49f0ee2d4a2b3ab0b1bbd2ca6a1f2c7f3d2b1c77".parse().unwrap();
     bash.includes = vec!["/usr/include/bash".into()];
+    for release in 300..310 {
+        let version = format!("6.5.6-{release}.fc39.x86_64");
+        let mut kernel = import(&near, &format!("kernel-modules-{version}"), Vec::new());
+        let path = |at: u32| format!("/lib/modules/{version}/kernel/fs/m{at}.ko.xz");
+        kernel.modules = (0..1000).map(|at| Module { ordinal: at, path: path(at) }).collect();
+        index.insert("test", &[kernel]).await.unwrap();
+    }
     let mut copy = bash.clone();
     copy.location.store_id = far.id;
     index.insert("test", &[bash.clone(), copy]).await.unwrap();
     index.mark_gone(near.id, &[PathHash::of(&bash.location.path)], 1_700_000_000).await.unwrap();
     if fresh.has_server() {
-        fresh.execute("analyze table packages, artifacts, locations, stores").await;
+        fresh.execute("analyze table packages, artifacts, modules, locations, stores").await;
     }
 }
 
