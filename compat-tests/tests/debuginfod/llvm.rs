@@ -68,7 +68,7 @@ fn client() -> PathBuf {
     let mut clients: Vec<PathBuf> =
         files.filter(|file| file.file_name().to_str().is_some_and(is_client)).map(|file| file.path()).collect();
     clients.sort();
-    clients.into_iter().next().expect("llvm-debuginfod-find: expected it in PATH; install llvm")
+    clients.into_iter().next().unwrap_or_else(|| panic!("llvm-debuginfod-find: expected it in PATH; install llvm"))
 }
 
 #[test]
