@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn what_is_no_build_id_is_refused_with_its_place() {
         let longest = "ab".repeat(64);
-        assert_eq!(expand(strings(&[&longest])).unwrap(), [longest.clone()]);
+        assert_eq!(expand(strings(&[&longest])).unwrap(), std::slice::from_ref(&longest));
         for word in ["a", "abc", "xy", "../x", "a b", "é", "ab\u{1b}", &format!("{longest}00")] {
             let failure = expand(strings(&["aa", word])).unwrap_err();
             assert!(failure.to_string().starts_with("-i: expected a build-id"), "{failure}");

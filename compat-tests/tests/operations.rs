@@ -376,7 +376,7 @@ fn a_default_configuration_file_that_cannot_be_read_ends_every_program_with_stat
                 fs::create_dir(&path).unwrap();
             } else {
                 fs::write(&path, "").unwrap();
-                fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
             }
             let mut command = Command::new(program(name));
             command.env_clear().env("DARKSERVER_ETC", etc.path()).current_dir(etc.path()).args(arguments);

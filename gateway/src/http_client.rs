@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::ClientBuilder;
 use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::{Attempt, Policy};
@@ -16,20 +17,31 @@ const MOST_REDIRECTS: usize = 3;
 /// Makes a client that follows redirects only to the server asked and to `redirect_hosts` (`*` for everywhere); any other
 /// redirect comes back as the 3xx response that it is.
 pub(crate) fn build(redirect_hosts: &[String]) -> Result<reqwest::Client> {
-    let builder = || {
-        let hosts = redirect_hosts.to_vec();
-        let policy = Policy::custom(move |attempt: Attempt<'_>| {
-            let allowed = attempt.previous().first().is_some_and(|first| may_follow(first, attempt.url(), &hosts));
-            if allowed && attempt.previous().len() <= MOST_REDIRECTS { attempt.follow() } else { attempt.stop() }
-        });
-        reqwest::Client::builder()
-            .user_agent(concat!("darkserver/", env!("CARGO_PKG_VERSION")))
-            .redirect(policy)
-            .referer(false)
-            .connect_timeout(Duration::from_secs(2))
-            .read_timeout(Duration::from_secs(10))
-            .pool_idle_timeout(Duration::from_secs(30))
-    };
+    finish(|| builder(redirect_hosts))
+}
+
+/// The same for stores, whose archives come as they are: many servers call a `.tar.gz` file a `.tar` file with the content
+/// encoding gzip, and decoded it would be another file.
+pub(crate) fn build_for_stores(redirect_hosts: &[String]) -> Result<reqwest::Client> {
+    finish(|| builder(redirect_hosts).no_gzip())
+}
+
+fn builder(redirect_hosts: &[String]) -> ClientBuilder {
+    let hosts = redirect_hosts.to_vec();
+    let policy = Policy::custom(move |attempt: Attempt<'_>| {
+        let allowed = attempt.previous().first().is_some_and(|first| may_follow(first, attempt.url(), &hosts));
+        if allowed && attempt.previous().len() <= MOST_REDIRECTS { attempt.follow() } else { attempt.stop() }
+    });
+    reqwest::Client::builder()
+        .user_agent(concat!("darkserver/", env!("CARGO_PKG_VERSION")))
+        .redirect(policy)
+        .referer(false)
+        .connect_timeout(Duration::from_secs(2))
+        .read_timeout(Duration::from_secs(10))
+        .pool_idle_timeout(Duration::from_secs(30))
+}
+
+fn finish(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client> {
     let client = builder().build().or_else(|error| {
         // Small containers have no CA certificates, and there is no other way to build a client that trusts nobody.
         tracing::warn!(%error, "no CA certificates: stores and upstreams can be asked over http only");

@@ -70,7 +70,7 @@ impl Gateway {
         let budget = config.federation.budget;
         // What can fail comes before what goes on in the background.
         let files = Files::open(&config.cache_dir, config.cache_size, config.limits.abandoned, config.neighbours).await?;
-        let archives = Archives::new(http_client::build(&config.stores.redirect_hosts)?);
+        let archives = Archives::new(http_client::build_for_stores(&config.stores.redirect_hosts)?);
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         let federation = Federation::new(&config.federation)?;
         let lookup = Lookup::new(index, &config.index, budget, &config.cache_dir);

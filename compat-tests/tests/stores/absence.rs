@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use compat_tests::compiled::{Program, Tree};
+use compat_tests::compiled::{Program, Tree, succeed};
 use compat_tests::darkserver::{Gateway, Sqlite, import, import_ok};
 use compat_tests::http;
 use compat_tests::odd::Odd;
@@ -81,6 +82,13 @@ fn archives(directory: &TempDir) -> Vec<Archive> {
     let (arch, other_arch) = make("arch", &|tree, into| tree.arch(&into, ("hello", "hello", "1.0-1"), "tar.zst"));
     let (tar, other_tar) = make("tar", &|tree, into| tree.tar(&into, "hello.tar", "tar", &[]));
     let (tgz, other_tgz) = make("tgz", &|tree, into| tree.tar(&into, "hello.tar.gz", "tar", &[]));
+    let (zip, other_zip) = make("zip", &|tree, into| {
+        let archive = into.join("hello.zip");
+        let mut python = Command::new("python3");
+        python.args(["-m", "zipfile", "-c"]).arg(&archive).arg(tree.path().join("usr"));
+        succeed(&mut python, "python3");
+        archive
+    });
     let elf = Program::compile("elf", "/s/elf");
     fs::copy(elf.whole(), into.join("elf")).unwrap();
     let rpm = rpmbuild::large(into, "rpm", 0);
@@ -91,6 +99,7 @@ fn archives(directory: &TempDir) -> Vec<Archive> {
         ("arch", arch, other_arch),
         ("tar", tar, other_tar),
         ("tar.gz", tgz, other_tgz),
+        ("zip", zip, other_zip),
         ("elf", elf.build_id.clone(), fs::read(elf.stripped()).unwrap()),
     ]
     .map(|(format, build_id, other)| Archive { format, build_id, other })
@@ -99,7 +108,7 @@ fn archives(directory: &TempDir) -> Vec<Archive> {
 
 fn index_at(directory: &TempDir, url: &str, options: &[&str]) -> Sqlite {
     let (index, directory) = (Sqlite::empty(), directory.path().to_str().unwrap());
-    import_ok(&index.url(), &["dir", directory, "--store", "store", "--url", url, "--formats", "rpm,deb,arch,tar,elf"]);
+    import_ok(&index.url(), &["dir", directory, "--store", "store", "--url", url, "--formats", "rpm,deb,arch,tar,zip,elf"]);
     import_ok(&index.url(), &[&["store", "add", "store", "--tier", "mirror", "--url", url], options].concat());
     index
 }
@@ -194,5 +203,21 @@ fn an_operator_names_the_statuses_that_prove_absence() {
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         let expected = "expected HTTP statuses of 400 to 599 separated by commas, like 403,404,410";
         assert!(refused.status.code() == Some(2) && said.contains(expected), "{bad:?}: {said}");
+    }
+}
+
+#[test]
+fn archives_whose_compression_is_called_a_content_encoding_are_taken_as_they_are() {
+    let (directory, store) = (tempfile::tempdir().unwrap(), Store::start());
+    let program = Program::compile("hello", "/s/hello");
+    let tree = Tree::of(&[("usr/bin/hello", &program.whole())]);
+    let tar = fs::read(tree.tar(directory.path(), "hello.tar.gz", "tar", &[])).unwrap();
+    let index = index_at(&directory, &store.server.url(), &[]);
+    for encoding in ["gzip", "x-gzip"] {
+        let headers = if encoding == "gzip" { "Content-Encoding: gzip\r\n" } else { "Content-Encoding: x-gzip\r\n" };
+        store.answers(Answers::With("200 OK", headers, tar.clone()));
+        let gateway = Gateway::start(&index.url());
+        let answer = gateway.get(&format!("/buildid/{}/executable", program.build_id));
+        assert!(answer.body == fs::read(program.whole()).unwrap(), "{encoding}: {}", gateway.log());
     }
 }
