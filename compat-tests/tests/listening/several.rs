@@ -34,6 +34,10 @@ fn a_name_is_all_its_addresses_and_a_star_is_all_of_the_machine() {
     for port in [named, any] {
         assert_eq!(http::get(port, "/healthz").unwrap().status, 200, "{}", gateway.log());
     }
+    // IPv4 that comes through a socket of IPv6 is logged as IPv4.
+    http::get(any, "/buildids/aa11").unwrap();
+    wait_until("the line", || gateway.log().contains("path=\"/buildids/aa11\""));
+    assert!(gateway.log().contains("peer=\"127.0.0.1\"") && !gateway.log().contains("::ffff:"), "{}", gateway.log());
     // IPv6 where this machine has it.
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         assert_eq!(curl_says("%{http_code}", &[&format!("http://[::1]:{any}/healthz")]), "200");

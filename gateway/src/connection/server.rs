@@ -269,6 +269,6 @@ where
 }
 
 fn log_no_request(error: &str, peer: Option<SocketAddr>) {
-    let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.ip().to_string());
+    let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.ip().to_canonical().to_string());
     tracing::info!(target: "access", error, peer, "no request");
 }
