@@ -285,6 +285,14 @@ impl Lookup {
         self.queries.run(check).await
     }
 
+    /// Logs why a question was not answered: at debug while the log says that the index is away.
+    pub(crate) fn log_unanswered(&self, cause: &str) {
+        match self.watch.away() {
+            Some(_) => tracing::debug!(cause, "undecided"),
+            None => tracing::warn!(cause, "undecided"),
+        }
+    }
+
     /// True if there are records that are answered while the index is away.
     pub(crate) async fn has_kept(&self) -> bool {
         // Counts what was inserted, and removes what has expired.

@@ -122,11 +122,7 @@ fn rows(gateway: &Gateway, json: Result<Bytes, String>) -> HttpResponse {
 }
 
 fn undecided(gateway: &Gateway, cause: &str) -> HttpResponse {
-    // That the index is away is logged once, not for each question.
-    match gateway.lookup.watch.away() {
-        Some(_) => tracing::debug!(cause, "undecided"),
-        None => tracing::warn!(cause, "undecided"),
-    }
+    gateway.lookup.log_unanswered(cause);
     error::undecided_json()
 }
 
