@@ -1,11 +1,15 @@
 //! A package that is imported is answered within about two seconds, also of a build-id that was answered before.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::debuginfod::Client;
 use compat_tests::fixtures;
 use compat_tests::mariadb::MariaDb;
+use compat_tests::process::run;
+use compat_tests::wait_for;
 
 use super::SERVER;
 
@@ -53,6 +57,30 @@ fn debuginfo_of_a_known_program_is_found_soon_on_sqlite() {
     for configuration in ["", "[index]\nfilter = false\n"] {
         is_seen_soon(&Sqlite::empty().url(), configuration);
     }
+}
+
+/// The command in docs/operations.md that makes a client forget all that was absent, for its cache in `cache`.
+fn documented_command(cache: &Path) -> String {
+    let document = include_str!("../../../docs/operations.md");
+    let command = document.split('`').find(|text| text.starts_with("find ~/.cache/debuginfod_client ")).unwrap();
+    command.replace("~/.cache/debuginfod_client", cache.to_str().unwrap())
+}
+
+#[test]
+fn a_client_whose_memory_was_cleared_as_documented_asks_again() {
+    let (sqlite, folder) = (Sqlite::empty(), tempfile::tempdir().unwrap());
+    import(&sqlite.url(), folder.path(), SERVER);
+    let gateway = Gateway::start(&sqlite.url());
+    let client = Client::of(&gateway.url());
+    let build_id = fixtures::build_id(SERVER, "/usr/bin/server");
+    let finds = |what: &str| client.find(&[what, &build_id]).status.success();
+    assert!(finds("executable") && !finds("debuginfo"));
+    import(&sqlite.url(), folder.path(), "server/server-debuginfo-1.1-5.fc99.x86_64.rpm");
+    wait_for("the debuginfo", || gateway.get(&format!("/buildid/{build_id}/debuginfo")).status == 200);
+    assert!(!finds("debuginfo"), "expected that the client remembers");
+    let cleared = run(Command::new("sh").arg("-c").arg(documented_command(&client.cache())), "a shell");
+    assert!(cleared.status.success(), "{}", String::from_utf8_lossy(&cleared.stderr));
+    assert!(finds("debuginfo") && finds("executable"));
 }
 
 #[test]
