@@ -1,5 +1,6 @@
 //! Log lines: on stderr, structured; `RUST_LOG` chooses what is said.
 
+use std::env;
 use std::fmt::{self, Debug};
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -27,14 +28,28 @@ pub(crate) enum LogFormat {
 
 /// Starts logging for the whole process.
 pub(crate) fn start(format: LogFormat) {
-    // actix_http calls a client's nonsense an error; what matters of it is said here, too.
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,actix_server=warn,actix_http=off"));
+    let filter = filter();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(unlocked_stderr);
     match format {
         LogFormat::Text if io::stderr().is_terminal() => builder.with_timer(Utc).init(),
         LogFormat::Text => builder.with_timer(Utc).with_ansi(false).fmt_fields(PlainFields).init(),
         LogFormat::Json => builder.with_timer(Utc).json().flatten_event(true).init(),
+    }
+}
+
+/// What `RUST_LOG` lets through, else the default: without the variable, with an empty one, and, with a word about it, with one that
+/// cannot be read.
+fn filter() -> EnvFilter {
+    // actix_http calls a client's nonsense an error; what matters of it is logged here, too.
+    let default = || EnvFilter::new("info,sqlx=warn,actix_server=warn,actix_http=off");
+    match env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives).unwrap_or_else(|error| {
+            eprintln!(
+                "darkserver: RUST_LOG: expected directives like `info,access=warn`, found `{directives}`: {error}; the default is used"
+            );
+            default()
+        }),
+        _ => default(),
     }
 }
 

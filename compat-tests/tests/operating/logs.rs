@@ -41,6 +41,15 @@ fn the_filters_that_are_documented_print_what_is_said_of_them() {
     for (filter, expected) in filters.iter().zip([(true, false), (false, false), (true, true)]) {
         assert_eq!(said(filter), expected, "{filter}: lines of requests, and more of the gateway");
     }
+    // One that cannot be read is named, and the default used, as with an empty one.
+    for filter in ["info,access=wran", ""] {
+        assert_eq!(said(filter), (true, false), "{filter:?}");
+        let gateway = Gateway::start_in(&[("DARKSERVER_DATABASE", &sqlite.url()), ("RUST_LOG", filter)], "", &[]);
+        assert_eq!(
+            gateway.log().contains(&format!("RUST_LOG: expected directives like `info,access=warn`, found `{filter}`")),
+            !filter.is_empty()
+        );
+    }
 }
 
 #[test]
