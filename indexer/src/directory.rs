@@ -1,5 +1,6 @@
 //! A feeder: the walk over a folder.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,30 +10,71 @@ use artifact::Format;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::feed::Feed;
+use crate::filter::{Filter, LeftOut};
 use crate::formats::Formats;
 use crate::read::{Candidate, Keeps, Outcome};
 
 /// A walk over a folder of a store.
 pub(crate) struct Walk {
-    root: PathBuf,
-    folder: PathBuf,
-    formats: Formats,
-    found: Arc<AtomicU64>,
+    /// Canonical, like the folder.
+    pub(crate) root: PathBuf,
+    /// The store's root, or a folder below it.
+    pub(crate) folder: PathBuf,
+    pub(crate) formats: Formats,
+    pub(crate) filter: Filter,
+    /// Whether folders that links lead to are walked over, too.
+    pub(crate) follow_links: bool,
+    pub(crate) found: Arc<AtomicU64>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+/// What a walk met besides candidates.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Files of formats that are looked for.
+    pub(crate) candidates: AtomicU64,
+    /// Files and folders that the filter left out.
+    pub(crate) excluded: AtomicU64,
+    /// Of these, those that a pattern of the operator left out.
+    pub(crate) excluded_by_pattern: AtomicU64,
 }
 
 impl Walk {
-    /// A walk over `folder`, which is the store's root or lies below it; both are canonical.
-    pub(crate) fn new(root: PathBuf, folder: PathBuf, formats: Formats, found: Arc<AtomicU64>) -> Self {
-        Self { root, folder, formats, found }
+    /// Walks, until all is done or nobody listens any more. Links to folders are followed on request alone, and only to folders below the
+    /// store's root, each of which is walked over once: by its own path, under which a gateway finds its files, too.
+    pub(crate) fn run(&self, feed: &Feed) {
+        let (mut walked, mut waiting) = (BTreeSet::new(), vec![self.folder.clone()]);
+        while let Some(folder) = waiting.pop() {
+            let is_walked = folder.ancestors().any(|above| walked.contains(above));
+            if !is_walked && !self.walk(&folder, &walked, feed, &mut waiting) {
+                return;
+            }
+            walked.insert(folder);
+        }
     }
 
-    /// Walks, until all is done or nobody listens any more. Links to folders are not followed: they could lead in a circle, or out
-    /// of the store.
-    pub(crate) fn run(&self, feed: &Feed) {
-        for entry in WalkDir::new(&self.folder) {
+    /// Walks over one folder, but not over those in it that were walked over before. `false` if nobody listens any more.
+    fn walk(&self, folder: &Path, walked: &BTreeSet<PathBuf>, feed: &Feed, linked: &mut Vec<PathBuf>) -> bool {
+        let mut entries = WalkDir::new(folder).into_iter();
+        while let Some(entry) = entries.next() {
             let goes_on = match entry {
+                Ok(entry) if entry.file_type().is_dir() && walked.contains(entry.path()) => {
+                    entries.skip_current_dir();
+                    !feed.is_stopped()
+                }
+                Ok(entry) if entry.depth() > 0 && self.is_left_out(&entry) => {
+                    if entry.file_type().is_dir() {
+                        entries.skip_current_dir();
+                    }
+                    !feed.is_stopped()
+                }
                 Ok(entry) => match self.format(&entry) {
+                    // A link to a folder has a name like an archive only by chance.
+                    _ if self.follow_links && entry.path_is_symlink() && entry.path().is_dir() => {
+                        self.follow(&entry, linked).is_none_or(|outcome| feed.outcome(outcome))
+                    }
                     Some(format) => {
+                        self.counts.candidates.fetch_add(1, Ordering::Relaxed);
                         // Of plain files nobody knows yet whether they are ELF.
                         if format != Format::File {
                             self.found.fetch_add(1, Ordering::Relaxed);
@@ -48,9 +90,39 @@ impl Walk {
                 Err(error) => self.unreadable(&error).is_none_or(|outcome| feed.outcome(outcome)),
             };
             if !goes_on {
-                return;
+                return false;
             }
         }
+        true
+    }
+
+    /// Does the filter leave it out? It is counted then.
+    fn is_left_out(&self, entry: &DirEntry) -> bool {
+        let below = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
+        let is_directory = entry.file_type().is_dir() || (entry.path_is_symlink() && entry.path().is_dir());
+        let Some(why) = self.filter.leaves_out(below, is_directory) else { return false };
+        self.counts.excluded.fetch_add(1, Ordering::Relaxed);
+        if why == LeftOut::ByPattern {
+            self.counts.excluded_by_pattern.fetch_add(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Notes the folder that a link leads to. One that lies outside of the store's root is named: gateways open nothing there.
+    fn follow(&self, entry: &DirEntry, linked: &mut Vec<PathBuf>) -> Option<Outcome> {
+        // A link that leads in a circle, or to nothing, is no folder.
+        let target = entry.path().canonicalize().ok()?;
+        match target.strip_prefix(&self.root) {
+            Ok(below) if self.filter.left_out_directory(below).is_none() => linked.push(target),
+            Ok(_) => {
+                self.counts.excluded.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(_) => {
+                let (path, target) = (entry.path().display().to_string(), target.display().to_string());
+                return Some(Outcome::LinkOut { path, target });
+            }
+        }
+        None
     }
 
     /// What an entry is looked at as. Links to plain files are not: they are other names of files that are somewhere, too.

@@ -148,6 +148,7 @@ impl Funnel {
                 }
                 progress.problem(&path, &wrong);
             }
+            Outcome::LinkOut { path, target } => progress.link_out(&path, &target),
             Outcome::Skipped => {}
             Outcome::Failed(error) => return Err(error.into()),
         }

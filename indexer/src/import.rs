@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,11 +13,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::cli::{Common, DirArgs, ImportArgs, Payload};
-use crate::directory::Walk;
+use crate::directory::{Counts, Walk};
 use crate::failure::{Failure, Result};
 use crate::feed::{Feed, HANDFUL};
+use crate::filter::Filter;
 use crate::formats::Formats;
 use crate::funnel::Funnel;
+use crate::hints;
 use crate::progress::Progress;
 use crate::read::{Candidate, Outcome, Reader};
 use crate::stop::Stop;
@@ -66,7 +68,7 @@ impl Importer {
     }
 
     /// Imports folders, one after the other.
-    pub(crate) async fn import_folders(&mut self, args: &DirArgs) -> Result<()> {
+    pub(crate) async fn import_folders(&mut self, args: &DirArgs, filter: &Filter) -> Result<()> {
         if args.paths.len() > 1 && (args.store.is_some() || args.url.is_some()) {
             return Err(Failure::Usage("--store and --url are for one folder: give one PATH, or leave them out".into()));
         }
@@ -79,28 +81,74 @@ impl Importer {
             if self.stop.is_set() {
                 break;
             }
-            let store = stores::of_folder(&self.index, &folder, args).await?;
-            self.import_folder(&store, folder, &formats).await?;
+            let store = stores::of_folder(&self.index, &folder, args, filter).await?;
+            let walk = Walk {
+                root: stores::canonical_root(&store),
+                folder,
+                formats: formats.clone(),
+                filter: filter.clone(),
+                follow_links: args.follow_links,
+                found: self.progress.found(),
+                counts: Arc::default(),
+            };
+            self.import_folder(&store, walk).await?;
         }
         Ok(())
     }
 
     /// Imports a folder of a store, and marks what is gone from it.
-    async fn import_folder(&mut self, store: &Store, folder: PathBuf, formats: &Formats) -> Result<()> {
-        let root = stores::canonical_root(store);
+    ///
+    /// # Errors
+    /// Also if the operator's patterns leave nothing of it: then nothing is marked.
+    async fn import_folder(&mut self, store: &Store, walk: Walk) -> Result<()> {
+        let (root, folder, formats) = (walk.root.clone(), walk.folder.clone(), walk.formats.clone());
         let below = stores::below(store, &root, &folder)?;
+        if let Some(left_out) = walk.filter.left_out_directory(Path::new(&below)) {
+            return Err(Failure::Usage(format!(
+                "{}: expected a folder that is not left out, found that --exclude or a default leaves out {}: give --include '/{}/'",
+                folder.display(),
+                root.join(left_out).display(),
+                left_out.display(),
+            )));
+        }
         self.progress.phase("reading the index");
         // Before the walk: what is missing from a later look at the folder is gone, whatever other importers add meanwhile.
         let known = match below.as_str() {
             "" => self.index.known_locations(store.id).await?,
             below => self.index.known_locations_below(store.id, below).await?,
         };
-        let mut funnel = Funnel::new(self.index.clone(), store.id, &known, formats);
-        let walk = Walk::new(root.clone(), folder, formats.clone(), self.progress.found());
+        let mut funnel = Funnel::new(self.index.clone(), store.id, &known, &formats);
+        let (counts, found_before) = (Arc::clone(&walk.counts), self.progress.summary.found);
+        let others = hints::Others::new(&walk);
         self.run(self.reader(store, root, known), HANDFUL, move |feed| walk.run(feed), &mut funnel).await?;
+        let count = |of: fn(&Counts) -> &AtomicU64| of(&counts).load(Ordering::Relaxed);
+        self.progress.summary.excluded += count(|counts| &counts.excluded);
         if !self.stop.is_set() {
+            let by_pattern = count(|counts| &counts.excluded_by_pattern);
+            if by_pattern > 0 && count(|counts| &counts.candidates) == 0 {
+                return Err(Failure::Usage(format!(
+                    "{}: expected patterns that leave something to import, found that --exclude (or `exclude` in the configuration) left \
+                     out {by_pattern} files and folders and nothing remained: nothing is marked as gone",
+                    folder.display(),
+                )));
+            }
+            if self.progress.summary.found == found_before {
+                self.hint(&folder, others).await?;
+            }
             self.progress.phase("marking what is gone");
             funnel.mark_gone(&mut self.progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Says what other formats would find in a folder in which nothing was found.
+    async fn hint(&mut self, folder: &Path, others: hints::Others) -> Result<()> {
+        let counts = tokio::task::spawn_blocking(move || others.count()).await.map_err(Failure::local)?;
+        if let Some(text) = hints::text(&counts) {
+            self.progress.note(&folder.display().to_string(), &text);
+        }
+        for (format, count) in counts {
+            *self.progress.summary.other_formats.entry(format).or_default() += count;
         }
         Ok(())
     }

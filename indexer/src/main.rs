@@ -3,7 +3,8 @@
 //! In reading order:
 //! - [`cli`]: the command line; [`settings`]: which database; [`original`]: the form of the original's command;
 //! - [`stores`]: which store a folder belongs to; [`store_command`]: `store add`, `list` and `remove`;
-//! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a folder; [`formats`]: what it looks for;
+//! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a folder; [`formats`]: what it looks for; [`filter`]: what
+//!   it leaves out; [`hints`]: what else is there;
 //! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`opened`]: the file that it is in;
 //!   [`funnel`]: batches into the index;
 //! - [`progress`], [`summary`]: what the operator sees; [`output`]: standard output; [`stop`]: Ctrl-C; [`failure`]: exit codes.
@@ -14,8 +15,10 @@ mod cli;
 mod directory;
 mod failure;
 mod feed;
+mod filter;
 mod formats;
 mod funnel;
+mod hints;
 mod import;
 mod opened;
 mod original;
@@ -68,9 +71,10 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     };
     match command {
         Command::Dir(args) => {
+            let filter = settings::filter(common, &args.exclude, &args.include)?;
             let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
-            importer.import_folders(&args).await?;
+            importer.import_folders(&args, &filter).await?;
             finish(&importer.finish().await, common, stop.is_set())
         }
         Command::Rpm(args) => {
@@ -81,8 +85,9 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Migrate => migrate(common).await,
         Command::Store(command) => {
+            let filter = settings::filter(common, &[], &[])?;
             let index = open(common, &settings::database(common)?).await?;
-            let done = store_command::run(&index, command, common).await;
+            let done = store_command::run(&index, command, &filter, common).await;
             index.settle().await;
             done
         }

@@ -96,6 +96,19 @@ impl Progress {
         self.report(path, wrong);
     }
 
+    /// Counts a link that leads out of the store's folder, and reports it unless quiet.
+    pub(crate) fn link_out(&mut self, path: &str, target: &str) {
+        self.summary.links_out += 1;
+        self.note(path, &format!("leads out of the store's folder and is not followed: import it with `dir {target}`"));
+    }
+
+    /// Says it once, unless quiet: nothing is wrong.
+    pub(crate) fn note(&self, path: &str, text: &str) {
+        if !matches!(self.style, Style::Quiet) {
+            self.report(path, text);
+        }
+    }
+
     /// Says it once, also when quiet.
     fn report(&self, path: &str, wrong: &str) {
         let line = format!("{}: {}", printable(path), printable(wrong));

@@ -9,15 +9,22 @@ use sql::DatabaseUrl;
 
 use crate::cli::Common;
 use crate::failure::{Failure, Result};
+use crate::filter::Filter;
 
 /// The own file's name.
 const FILE: &str = "indexer.toml";
 
 /// What the own file can say.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
     database: Option<String>,
+    /// Globs of what `dir` leaves out, besides those of the command line.
+    #[serde(default)]
+    exclude: Vec<String>,
+    /// Globs of what it reads nevertheless.
+    #[serde(default)]
+    include: Vec<String>,
 }
 
 /// The database to use.
@@ -33,14 +40,36 @@ pub(crate) fn configured_database(common: &Common) -> Result<Option<DatabaseUrl>
     if let Some(url) = common.database.as_deref().filter(|url| !url.is_empty()) {
         return Ok(Some(url.parse()?));
     }
-    let (path, must_exist) = match &common.config {
-        Some(path) => (path.clone(), true),
-        None => (common.etc.join(FILE), false),
-    };
-    read(&path, must_exist)
+    let (path, must_exist) = own_file(common);
+    read_database(&path, must_exist)
 }
 
-fn read(path: &PathBuf, must_exist: bool) -> Result<Option<DatabaseUrl>> {
+/// What `dir` leaves out: the globs of the own file and those of the command line.
+pub(crate) fn filter(common: &Common, excludes: &[String], includes: &[String]) -> Result<Filter> {
+    let (path, must_exist) = own_file(common);
+    let settings = read(&path, must_exist)?.unwrap_or_default();
+    // Of the file first: an error names it.
+    Filter::new(&settings.exclude, &settings.include).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    Filter::new(settings.exclude.iter().chain(excludes), settings.include.iter().chain(includes))
+}
+
+/// The own file, and whether it must exist.
+fn own_file(common: &Common) -> (PathBuf, bool) {
+    match &common.config {
+        Some(path) => (path.clone(), true),
+        None => (common.etc.join(FILE), false),
+    }
+}
+
+fn read_database(path: &Path, must_exist: bool) -> Result<Option<DatabaseUrl>> {
+    match read(path, must_exist)?.and_then(|settings| settings.database) {
+        None => Ok(None),
+        Some(url) => url.parse().map(Some).map_err(|error: sql::Error| Failure::Usage(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// `None` if there is no file, and none is needed.
+fn read(path: &Path, must_exist: bool) -> Result<Option<Settings>> {
     // A link that leads nowhere is there.
     let is_absent = || matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
     if !must_exist && is_absent() {
@@ -48,15 +77,12 @@ fn read(path: &PathBuf, must_exist: bool) -> Result<Option<DatabaseUrl>> {
     }
     let cure = if must_exist { "" } else { "; let the importer's user read it, or name another file with --config" };
     let text = std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}{cure}", path.display())))?;
-    let settings: Settings = Config::builder()
+    Config::builder()
         .add_source(File::from_str(&text, FileFormat::Toml))
         .build()
         .and_then(Config::try_deserialize)
-        .map_err(|error| refuse(path, &error))?;
-    match settings.database {
-        None => Ok(None),
-        Some(url) => url.parse().map(Some).map_err(|error: sql::Error| Failure::Usage(format!("{}: {error}", path.display()))),
-    }
+        .map(Some)
+        .map_err(|error| refuse(path, &error))
 }
 
 /// An error without a password. The lines of the file that it quotes go altogether: what is broken need not look like a URL.
@@ -67,7 +93,8 @@ fn refuse(path: &Path, error: &ConfigError) -> Failure {
         _ => "a value of another type".into(),
     };
     let found = sql::without_passwords(&found);
-    Failure::Usage(format!("{}: expected `database = \"URL\"`, found {found}", path.display()))
+    let expected = "`database = \"URL\"`, and `exclude` and `include` as lists of globs";
+    Failure::Usage(format!("{}: expected {expected}, found {found}", path.display()))
 }
 
 #[cfg(test)]
@@ -87,7 +114,7 @@ mod tests {
             ("database = \"mysql:secret@h\"", "expected"),
         ] {
             std::fs::write(&path, text).unwrap();
-            let Err(failure) = read(&path, false) else { panic!("{text}") };
+            let Err(failure) = read_database(&path, false) else { panic!("{text}") };
             let message = failure.to_string();
             assert!(message.contains(said) && message.contains(FILE), "{text}: {message}");
             assert!(!message.contains("secret"), "{text}: {message}");
@@ -98,9 +125,9 @@ mod tests {
     fn a_file_need_not_be_there_unless_it_was_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
-        assert!(read(&path, false).unwrap().is_none());
-        assert!(read(&path, true).unwrap_err().to_string().contains(FILE));
+        assert!(read_database(&path, false).unwrap().is_none());
+        assert!(read_database(&path, true).unwrap_err().to_string().contains(FILE));
         std::fs::write(&path, "database = \"sqlite:x.db\"\n").unwrap();
-        assert_eq!(read(&path, false).unwrap().unwrap().to_string(), "sqlite:x.db");
+        assert_eq!(read_database(&path, false).unwrap().unwrap().to_string(), "sqlite:x.db");
     }
 }

@@ -7,15 +7,20 @@ use sql::{Index, NewStore, Store, Tier};
 
 use crate::cli::{Common, StoreArgs, StoreCommand};
 use crate::failure::{self, Failure, Result};
+use crate::filter::Filter;
 use crate::output::print;
-use crate::stores::{base_url, place, utf8};
+use crate::stores::{base_url, place, refuse_nested, utf8};
 
 /// Runs `store add`, `list` or `remove`.
-pub(crate) async fn run(index: &Index, command: StoreCommand, common: &Common) -> Result<ExitCode> {
+pub(crate) async fn run(index: &Index, command: StoreCommand, filter: &Filter, common: &Common) -> Result<ExitCode> {
     match command {
         StoreCommand::Add(args) => {
-            let is_new = !index.stores().await?.iter().any(|store| store.name == args.name);
-            let store = index.add_store(&new_store(args)?).await?;
+            let (stores, new) = (index.stores().await?, new_store(args)?);
+            if let Some(root) = &new.root {
+                refuse_nested(&stores, &new.name, root, filter)?;
+            }
+            let is_new = !stores.iter().any(|store| store.name == new.name);
+            let store = index.add_store(&new).await?;
             if common.json {
                 print(&as_json(&store))?;
             } else if !common.quiet {

@@ -7,9 +7,13 @@ use url::Url;
 
 use crate::cli::DirArgs;
 use crate::failure::{Failure, Result};
+use crate::filter::Filter;
 
 /// The store that a canonical folder belongs to: the local one whose root it is or lies below, else one that is added.
-pub(crate) async fn of_folder(index: &Index, folder: &Path, args: &DirArgs) -> Result<Store> {
+///
+/// # Errors
+/// If the folder contains that of another store and the filter does not leave it out: its packages would be there twice.
+pub(crate) async fn of_folder(index: &Index, folder: &Path, args: &DirArgs, filter: &Filter) -> Result<Store> {
     let url = args.url.as_deref().map(base_url).transpose()?;
     let stores = index.stores().await?;
     let Some(store) = local(&stores, folder) else {
@@ -20,9 +24,11 @@ pub(crate) async fn of_folder(index: &Index, folder: &Path, args: &DirArgs) -> R
         if let Some(store) = stores.iter().find(|store| store.name == name) {
             return Err(Failure::Usage(format!("store {name} is another one ({}): give --store another name", place(store))));
         }
+        refuse_inner(&stores, folder, folder, filter)?;
         return Ok(index.add_store(&new_local(name, folder, url)?).await?);
     };
     let root = canonical_root(store);
+    refuse_inner(&stores, &root, folder, filter)?;
     if args.store.as_ref().is_some_and(|name| *name != store.name) {
         let (folder, root, name) = (folder.display(), root.display(), &store.name);
         return Err(Failure::Usage(format!(
@@ -59,6 +65,51 @@ pub(crate) async fn of_file(index: &Index, stores: &mut Vec<Store>, file: &Path)
 pub(crate) fn canonical_root(store: &Store) -> PathBuf {
     let root = store.root.clone().unwrap_or_default();
     root.canonicalize().unwrap_or(root)
+}
+
+/// Refuses to walk a folder of a store at `root` with the folder of another store in it, unless the filter leaves that out.
+fn refuse_inner(stores: &[Store], root: &Path, folder: &Path, filter: &Filter) -> Result<()> {
+    for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some()) {
+        let inner = canonical_root(store);
+        let Ok(below) = inner.strip_prefix(root) else { continue };
+        if inner != root && inner.starts_with(folder) && filter.left_out_directory(below).is_none() {
+            let (name, shown) = (&store.name, inner.display());
+            return Err(Failure::Usage(format!(
+                "{} contains the folder of store {name} ({shown}), whose packages would be there twice: leave it out with \
+                 --exclude '/{}/' and import it by itself with `dir {shown}`, or remove that store with `store remove {name}`",
+                folder.display(),
+                below.display(),
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a local store `name` at `root` that lies in another one's folder, or contains it, unless the filter of the configuration
+/// leaves the inner one out.
+pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &Filter) -> Result<()> {
+    for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some() && store.name != name) {
+        let other = canonical_root(store);
+        let (outer, inner) = if root.starts_with(&other) { (&*other, root) } else { (root, &*other) };
+        let Ok(below) = inner.strip_prefix(outer) else { continue };
+        if filter.left_out_directory(below).is_some() {
+            continue;
+        }
+        let (relation, advice) = match (root == other, root == inner) {
+            (true, _) => ("is", format!("change that store, or import it with `dir {}`", root.display())),
+            (false, true) => {
+                ("lies in", format!("import below that store with `dir {}`, which needs no store of its own", root.display()))
+            }
+            (false, false) => ("contains", format!("remove that store first with `store remove {}`", store.name)),
+        };
+        return Err(Failure::Usage(format!(
+            "{} {relation} the folder of store {} ({}), and packages would be there twice: {advice}",
+            root.display(),
+            store.name,
+            other.display(),
+        )));
+    }
+    Ok(())
 }
 
 /// The local store whose root is nearest above a folder, or the folder itself.

@@ -27,6 +27,12 @@ pub(crate) struct Summary {
     pub(crate) refined: u64,
     /// Locations that are no longer there.
     pub(crate) gone: u64,
+    /// Files and folders that patterns and defaults left out.
+    pub(crate) excluded: u64,
+    /// Links that lead out of the store's folder.
+    pub(crate) links_out: u64,
+    /// Of a folder in which nothing was found: files by formats that were not looked for.
+    pub(crate) other_formats: BTreeMap<&'static str, u64>,
     /// Archives that are no sound packages.
     pub(crate) broken: u64,
     /// Files and folders that could not be read.
@@ -68,6 +74,12 @@ impl fmt::Display for Summary {
             "{} archives found, {} unchanged; {} packages imported with {} artifacts, {} completed, {} payloads read; {} gone",
             self.found, self.unchanged, self.imported, self.artifacts, self.refined, self.payloads_read, self.gone
         )?;
+        if self.excluded > 0 {
+            write!(f, "; {} excluded", self.excluded)?;
+        }
+        if self.links_out > 0 {
+            write!(f, "; {} links lead out and were not followed", self.links_out)?;
+        }
         if !self.is_flawless() {
             write!(f, "; {} BROKEN, {} UNREADABLE", self.broken, self.problems)?;
         }

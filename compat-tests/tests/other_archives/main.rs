@@ -6,6 +6,7 @@
 mod arch;
 mod beside_elfutils;
 mod deb;
+mod left_out;
 mod plain;
 mod tar;
 mod zip;

@@ -9,6 +9,7 @@ mod broken;
 mod changes;
 mod command;
 mod interrupted;
+mod left_out;
 mod mariadb;
 mod stores;
 mod support;
