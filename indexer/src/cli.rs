@@ -26,7 +26,7 @@ Examples:
   Debian and Arch packages are found as well. Also plain ELF files, as in build trees and below /usr/lib/debug:
     darkserver-import dir /usr/lib/debug --formats elf
 
-  Without what is in a folder `old`, and of the rest debug packages alone:
+  Without directories called `old`, and of the rest debug packages alone:
     darkserver-import dir /srv/mirror --exclude old/ --exclude '*.rpm' --include '*-debug*.rpm'
 
   Single packages, of a distribution that their names do not tell:
@@ -136,14 +136,14 @@ pub(crate) struct DirArgs {
     /// A further ending of names of tar, cpio or zip archives, like .tpkg, which adds tar to the formats; may be given several times
     #[arg(long, value_name = "EXT")]
     pub(crate) suffix: Vec<String>,
-    /// Leave out what this glob matches below the store's folder: '*.tmp' and 'old/' at any depth, '/a/**/old/' from there on; may be
-    /// given several times. What it matches is marked as gone
+    /// Leave out what this glob matches below the store's directory: '*.tmp' and 'old/' at any depth, '/a/**/old/' from
+    /// there on; may be given several times. What it matches is marked as gone
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
     /// Read what this glob matches although an --exclude or a default leaves it out; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub(crate) include: Vec<String>,
-    /// Look into folders that links lead to, too, if these lie below the store's folder; others are named
+    /// Look into directories that links lead to, too, if these lie below the store's directory; others are named
     #[arg(long)]
     pub(crate) follow_links: bool,
     #[command(flatten)]

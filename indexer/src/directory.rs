@@ -16,13 +16,13 @@ use crate::read::{Candidate, Keeps, Outcome};
 
 /// A walk over a folder of a store.
 pub(crate) struct Walk {
-    /// Canonical, like the folder.
+    /// Canonical, like the directory.
     pub(crate) root: PathBuf,
-    /// The store's root, or a folder below it.
+    /// The store's root, or a directory below it.
     pub(crate) folder: PathBuf,
     pub(crate) formats: Formats,
     pub(crate) filter: Filter,
-    /// Whether folders that links lead to are walked over, too.
+    /// Whether directories that links lead to are walked over, too.
     pub(crate) follow_links: bool,
     pub(crate) found: Arc<AtomicU64>,
     pub(crate) counts: Arc<Counts>,
@@ -33,15 +33,16 @@ pub(crate) struct Walk {
 pub(crate) struct Counts {
     /// Files of formats that are looked for.
     pub(crate) candidates: AtomicU64,
-    /// Files and folders that the filter left out.
+    /// Files and directories that the filter left out.
     pub(crate) excluded: AtomicU64,
     /// Of these, those that a pattern of the operator left out.
     pub(crate) excluded_by_pattern: AtomicU64,
 }
 
 impl Walk {
-    /// Walks, until all is done or nobody listens any more. Links to folders are followed on request alone, and only to folders below the
-    /// store's root, each of which is walked over once: by its own path, under which a gateway finds its files, too.
+    /// Walks, until all is done or nobody listens any more. Links to directories are followed on request alone, and only to
+    /// directories below the store's root, each of which is walked over once: by its own path, under which a gateway finds
+    /// its files, too.
     pub(crate) fn run(&self, feed: &Feed) {
         let (mut walked, mut waiting) = (BTreeSet::new(), vec![self.folder.clone()]);
         while let Some(folder) = waiting.pop() {
@@ -53,7 +54,8 @@ impl Walk {
         }
     }
 
-    /// Walks over one folder, but not over those in it that were walked over before. `false` if nobody listens any more.
+    /// Walks over one directory, but not over those in it that were walked over before. `false` if nobody listens any
+    /// more.
     fn walk(&self, folder: &Path, walked: &BTreeSet<PathBuf>, feed: &Feed, linked: &mut Vec<PathBuf>) -> bool {
         let mut entries = WalkDir::new(folder).into_iter();
         while let Some(entry) = entries.next() {
@@ -69,7 +71,7 @@ impl Walk {
                     !feed.is_stopped()
                 }
                 Ok(entry) => match self.format(&entry) {
-                    // A link to a folder has a name like an archive only by chance.
+                    // A link to a directory has a name like an archive only by chance.
                     _ if self.follow_links && entry.path_is_symlink() && entry.path().is_dir() => {
                         self.follow(&entry, linked).is_none_or(|outcome| feed.outcome(outcome))
                     }
@@ -108,9 +110,10 @@ impl Walk {
         true
     }
 
-    /// Notes the folder that a link leads to. One that lies outside of the store's root is named: gateways open nothing there.
+    /// Notes the directory that a link leads to. One that lies outside of the store's root is named: gateways open nothing
+    /// there.
     fn follow(&self, entry: &DirEntry, linked: &mut Vec<PathBuf>) -> Option<Outcome> {
-        // A link that leads in a circle, or to nothing, is no folder.
+        // A link that leads in a circle, or to nothing, is no directory.
         let target = entry.path().canonicalize().ok()?;
         match target.strip_prefix(&self.root) {
             Ok(below) if self.filter.left_out_directory(below).is_none() => linked.push(target),

@@ -6,12 +6,13 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::failure::{Failure, Result};
 
-/// Directories that are left out by default: those of rsync's delayed updates and partial files, and those of snapshots.
+/// Directories that are left out by default: those of rsync's delayed updates and partial files, and those of
+/// snapshots.
 const DIRECTORIES: [&str; 8] =
     [".~tmp~/", ".rsync-partial/", ".snapshot/", ".snapshots/", "~snapshot/", "#snapshot/", ".zfs/", "lost+found/"];
 
-/// Decides what is left out. A path is left out if an exclude or a default matches it and no include does; nothing below a directory
-/// that is left out is looked at.
+/// Decides what is left out. A path is left out if an exclude or a default matches it and no include does; nothing
+/// below a directory that is left out is looked at.
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
     defaults: Globs,

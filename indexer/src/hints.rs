@@ -1,4 +1,4 @@
-//! What a folder has for other formats than those that were looked for, where nothing was found.
+//! What a directory has for other formats than those that were looked for, where nothing was found.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,7 +26,7 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// A look at the folder of a walk.
+    /// A look at the directory of a walk.
     pub(crate) fn new(walk: &Walk) -> Self {
         let Walk { root, folder, filter, formats, .. } = walk;
         Self { root: root.clone(), folder: folder.clone(), filter: filter.clone(), formats: formats.clone() }

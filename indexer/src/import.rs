@@ -91,7 +91,7 @@ impl Importer {
                 found: self.progress.found(),
                 counts: Arc::default(),
             };
-            self.import_folder(&store, walk).await?;
+            Box::pin(self.import_folder(&store, walk)).await?;
         }
         Ok(())
     }
@@ -105,7 +105,8 @@ impl Importer {
         let below = stores::below(store, &root, &folder)?;
         if let Some(left_out) = walk.filter.left_out_directory(Path::new(&below)) {
             return Err(Failure::Usage(format!(
-                "{}: expected a folder that is not left out, found that --exclude or a default leaves out {}: give --include '/{}/'",
+                "{}: expected a directory that is not left out, found that --exclude or a default leaves out {}: give \
+                 --include '/{}/'",
                 folder.display(),
                 root.join(left_out).display(),
                 left_out.display(),
@@ -127,8 +128,9 @@ impl Importer {
             let by_pattern = count(|counts| &counts.excluded_by_pattern);
             if by_pattern > 0 && count(|counts| &counts.candidates) == 0 {
                 return Err(Failure::Usage(format!(
-                    "{}: expected patterns that leave something to import, found that --exclude (or `exclude` in the configuration) left \
-                     out {by_pattern} files and folders and nothing remained: nothing is marked as gone",
+                    "{}: expected patterns that leave something to import, found that --exclude (or \
+                     `exclude` in the configuration) left out {by_pattern} files and directories and nothing remained: \
+                     nothing is marked as gone",
                     folder.display(),
                 )));
             }
@@ -141,7 +143,7 @@ impl Importer {
         Ok(())
     }
 
-    /// Says what other formats would find in a folder in which nothing was found.
+    /// Says what other formats would find in a directory in which nothing was found.
     async fn hint(&mut self, folder: &Path, others: hints::Others) -> Result<()> {
         let counts = tokio::task::spawn_blocking(move || others.count()).await.map_err(Failure::local)?;
         if let Some(text) = hints::text(&counts) {

@@ -3,8 +3,8 @@
 //! In reading order:
 //! - [`cli`]: the command line; [`settings`]: which database; [`original`]: the form of the original's command;
 //! - [`stores`]: which store a folder belongs to; [`store_command`]: `store add`, `list` and `remove`;
-//! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a folder; [`formats`]: what it looks for; [`filter`]: what
-//!   it leaves out; [`hints`]: what else is there;
+//! - [`feed`]: where a feeder puts what it finds; [`directory`]: a feeder, the walk over a directory; [`formats`]: what it
+//!   looks for; [`filter`]: what it leaves out; [`hints`]: what else is there;
 //! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`opened`]: the file that it is in;
 //!   [`funnel`]: batches into the index;
 //! - [`progress`], [`summary`]: what the operator sees; [`output`]: standard output; [`stop`]: Ctrl-C; [`failure`]: exit codes.

@@ -96,10 +96,10 @@ impl Progress {
         self.report(path, wrong);
     }
 
-    /// Counts a link that leads out of the store's folder, and reports it unless quiet.
+    /// Counts a link that leads out of the store's directory, and reports it unless quiet.
     pub(crate) fn link_out(&mut self, path: &str, target: &str) {
         self.summary.links_out += 1;
-        self.note(path, &format!("leads out of the store's folder and is not followed: import it with `dir {target}`"));
+        self.note(path, &format!("leads out of the store's directory and is not followed: import it with `dir {target}`"));
     }
 
     /// Says it once, unless quiet: nothing is wrong.

@@ -46,7 +46,7 @@ pub(crate) enum Outcome {
     Broken { path: String, wrong: String },
     /// The file or folder could not be read: nobody knows what is there.
     Unreadable { path: String, wrong: String, keeps: Keeps },
-    /// A link that leads out of the store's folder: it is not followed.
+    /// A link that leads out of the store's directory: it is not followed.
     LinkOut { path: String, target: String },
     /// Not there any more, or none of the store's archives.
     Skipped,

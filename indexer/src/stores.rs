@@ -12,7 +12,8 @@ use crate::filter::Filter;
 /// The store that a canonical folder belongs to: the local one whose root it is or lies below, else one that is added.
 ///
 /// # Errors
-/// If the folder contains that of another store and the filter does not leave it out: its packages would be there twice.
+/// If the directory contains that of another store and the filter does not leave it out: its packages would be there
+/// twice.
 pub(crate) async fn of_folder(index: &Index, folder: &Path, args: &DirArgs, filter: &Filter) -> Result<Store> {
     let url = args.url.as_deref().map(base_url).transpose()?;
     let stores = index.stores().await?;
@@ -67,7 +68,8 @@ pub(crate) fn canonical_root(store: &Store) -> PathBuf {
     root.canonicalize().unwrap_or(root)
 }
 
-/// Refuses to walk a folder of a store at `root` with the folder of another store in it, unless the filter leaves that out.
+/// Refuses to walk a directory of a store at `root` with the directory of another store in it, unless the filter leaves that
+/// out.
 fn refuse_inner(stores: &[Store], root: &Path, folder: &Path, filter: &Filter) -> Result<()> {
     for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some()) {
         let inner = canonical_root(store);
@@ -75,7 +77,7 @@ fn refuse_inner(stores: &[Store], root: &Path, folder: &Path, filter: &Filter) -
         if inner != root && inner.starts_with(folder) && filter.left_out_directory(below).is_none() {
             let (name, shown) = (&store.name, inner.display());
             return Err(Failure::Usage(format!(
-                "{} contains the folder of store {name} ({shown}), whose packages would be there twice: leave it out with \
+                "{} contains the directory of store {name} ({shown}), whose packages would be there twice: leave it out with \
                  --exclude '/{}/' and import it by itself with `dir {shown}`, or remove that store with `store remove {name}`",
                 folder.display(),
                 below.display(),
@@ -85,8 +87,8 @@ fn refuse_inner(stores: &[Store], root: &Path, folder: &Path, filter: &Filter) -
     Ok(())
 }
 
-/// Refuses a local store `name` at `root` that lies in another one's folder, or contains it, unless the filter of the configuration
-/// leaves the inner one out.
+/// Refuses a local store `name` at `root` that lies in another one's directory, or contains it, unless the filter of the
+/// configuration leaves the inner one out.
 pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &Filter) -> Result<()> {
     for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some() && store.name != name) {
         let other = canonical_root(store);
@@ -103,7 +105,7 @@ pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &
             (false, false) => ("contains", format!("remove that store first with `store remove {}`", store.name)),
         };
         return Err(Failure::Usage(format!(
-            "{} {relation} the folder of store {} ({}), and packages would be there twice: {advice}",
+            "{} {relation} the directory of store {} ({}), and packages would be there twice: {advice}",
             root.display(),
             store.name,
             other.display(),

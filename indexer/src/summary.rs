@@ -27,11 +27,11 @@ pub(crate) struct Summary {
     pub(crate) refined: u64,
     /// Locations that are no longer there.
     pub(crate) gone: u64,
-    /// Files and folders that patterns and defaults left out.
+    /// Files and directories that patterns and defaults left out.
     pub(crate) excluded: u64,
-    /// Links that lead out of the store's folder.
+    /// Links that lead out of the store's directory.
     pub(crate) links_out: u64,
-    /// Of a folder in which nothing was found: files by formats that were not looked for.
+    /// Of a directory in which nothing was found: files by formats that were not looked for.
     pub(crate) other_formats: BTreeMap<&'static str, u64>,
     /// Archives that are no sound packages.
     pub(crate) broken: u64,

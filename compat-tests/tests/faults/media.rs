@@ -1,5 +1,5 @@
-//! SQLite indexes that the gateway's user cannot write beside: on read-only media, in a read-only mount of what others write, in another
-//! user's directory.
+//! SQLite indexes that the gateway's user cannot write beside: on read-only media, in a read-only mount of what others
+//! write, in another user's directory.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -28,7 +28,8 @@ fn gateway(database: &str, script: &str, folder: &Path) -> Gateway {
     Gateway::start_through(&through, &[("DARKSERVER_DATABASE", database)], SHORT, &[])
 }
 
-/// The copy of an index, and perhaps of the log beside it, in a file system of its own that is mounted read-only at `folder`.
+/// The copy of an index, and perhaps of the log beside it, in a file system of its own that is mounted read-only at
+/// `folder`.
 fn media(index: &Path, folder: &Path, with_log: bool) -> Gateway {
     let index = index.display();
     let log = if with_log { format!("cp {index}-wal \"$1/index.db-wal\"") } else { "true".into() };
@@ -80,7 +81,8 @@ fn an_index_in_a_read_only_mount_needs_a_promise_that_it_never_changes() {
     assert_eq!(decided(promised.port, NOBODYS).unwrap().status, 404);
 }
 
-/// The directory is another user's, who imports while the gateway answers: never does it take the index for one that cannot change.
+/// The directory is another user's, who imports while the gateway answers: never does it take the index for one that
+/// cannot change.
 #[test]
 fn another_user_imports_while_a_gateway_answers() {
     let packages = tempfile::tempdir().unwrap();

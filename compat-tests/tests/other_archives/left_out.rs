@@ -40,7 +40,7 @@ fn links_to_directories_are_followed_within_the_store() {
         fs::create_dir_all(folder.path().join(below)).unwrap();
     }
     fs::copy(fixtures::rpm(&format!("server/{name}")), folder.path().join("releases/40").join(&name)).unwrap();
-    // An absolute link, which a gateway could not open below the store's folder.
+    // An absolute link, which a gateway could not open below the store's directory.
     symlink(folder.path().join("releases/40"), folder.path().join("current/latest")).unwrap();
     symlink("../..", folder.path().join("releases/40/circle")).unwrap();
     symlink("/usr/bin", folder.path().join("current/out")).unwrap();
@@ -50,7 +50,7 @@ fn links_to_directories_are_followed_within_the_store() {
     let output = import_ok(&index.url(), &["dir", current.to_str().unwrap(), "--follow-links", "--formats", "rpm"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("current/out: leads out of the store's folder and is not followed: import it with `dir /usr/bin`"),
+        said.contains("current/out: leads out of the store's directory and is not followed: import it with `dir /usr/bin`"),
         "{said}"
     );
     assert!(said.contains("1 archives found") && said.contains("1 links lead out"), "{said}");

@@ -1,4 +1,5 @@
-//! What `dir` leaves out, what it follows, and what it says of folders in which it finds nothing or whose packages are another store's.
+//! What `dir` leaves out, what it follows, and what it says of directories in which it finds nothing or whose packages are
+//! another store's.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -7,7 +8,7 @@ use compat_tests::fixtures;
 
 use crate::support::{Place, program, said};
 
-/// Copies a package of the family `server` into a folder below the packages.
+/// Copies a package of the family `server` into a directory below the packages.
 fn put(place: &Place, release: u8, below: &str) {
     let name = format!("server-1.1-{release}.fc99.x86_64.rpm");
     let folder = place.packages().join(below);
@@ -22,10 +23,10 @@ fn temporary_files_of_rsync_and_snapshots_are_left_out_by_default() {
     for below in ["os/.~tmp~", ".snapshot/hourly.0/os", "os/.zfs/snapshot/x", ".snapshots/1/snapshot"] {
         put(&place, 6, below);
     }
-    // Half a file, as rsync leaves it while it runs, and a folder that may not be read.
+    // Half a file, as rsync leaves it while it runs, and a directory that may not be read.
     fs::write(place.packages().join("os/.~tmp~/server-1.1-7.fc99.x86_64.rpm"), "half").unwrap();
     fs::create_dir(place.packages().join("lost+found")).unwrap();
-    fs::set_permissions(place.packages().join("lost+found"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(place.packages().join("lost+found"), fs::Permissions::from_mode(0o000)).unwrap();
     assert_eq!(place.run(&["migrate"]).code, Some(0));
     let said = place.import(&[]);
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
@@ -34,7 +35,7 @@ fn temporary_files_of_rsync_and_snapshots_are_left_out_by_default() {
     let output = place.command(&["dir", place.packages().to_str().unwrap()]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("; 5 excluded;"), "{output:?}");
     place.import(&["--include", ".snapshot/"]).counts(&[("found", 2), ("imported", 1), ("excluded", 4)]);
-    // A folder that is named is not one that is met.
+    // A directory that is named is not one that is met.
     let inside = place.packages().join(".snapshot/hourly.0");
     let said = place.run(&["dir", inside.to_str().unwrap()]);
     assert_eq!(said.code, Some(2), "{said:?}");
@@ -51,7 +52,7 @@ fn what_is_excluded_later_is_gone_and_comes_back() {
     place.import(&["--exclude", "old/"]).counts(&[("found", 1), ("gone", 2), ("excluded", 1)]);
     place.import(&["--exclude", "/old/*/", "--include", "/old/b/"]).counts(&[("found", 2), ("gone", 0), ("excluded", 1)]);
     place.import(&["--exclude", "*-7.*.rpm", "--exclude", "a"]).counts(&[("found", 1), ("gone", 1), ("excluded", 2)]);
-    // Below the store's folder, also where another one is walked.
+    // Below the store's directory, also where another one is walked.
     let old = place.packages().join("old");
     place.run(&["dir", old.to_str().unwrap(), "--exclude", "/old/a/"]).counts(&[("found", 1), ("gone", 0), ("excluded", 1)]);
     place.import(&[]).counts(&[("found", 3), ("gone", 0), ("excluded", 0)]);
@@ -72,7 +73,7 @@ fn patterns_that_leave_nothing_are_an_error_and_nothing_is_gone() {
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.stderr.contains("exclude: expected a glob of paths below the store's directory"), "{said:?}");
     place.import(&[]).counts(&[("unchanged", 1), ("gone", 0)]);
-    // A folder that is empty but for what defaults leave out is one whose packages are gone.
+    // A directory that is empty but for what defaults leave out is one whose packages are gone.
     put(&place, 6, ".snapshot");
     fs::remove_dir_all(place.packages().join("os")).unwrap();
     place.import(&[]).counts(&[("found", 0), ("gone", 1), ("excluded", 1)]);
@@ -133,7 +134,7 @@ fn links_are_followed_on_request_within_the_store() {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let expected =
-        format!("leads out of the store's folder and is not followed: import it with `dir {}`", outside.packages().display());
+        format!("leads out of the store's directory and is not followed: import it with `dir {}`", outside.packages().display());
     assert!(stderr.contains(&format!("{current}/out: {expected}")), "{stderr}");
     let said = place.run(&["dir", current, "--follow-links", "--exclude", "up"]);
     said.counts(&[("found", 2), ("imported", 0), ("links_out", 1), ("problems", 0), ("broken", 0), ("gone", 0)]);
@@ -174,14 +175,17 @@ fn folders_of_other_stores_are_not_imported_twice() {
     for args in [&["dir", outer][..], &["store", "add", "out", "--tier", "local", "--path", outer]] {
         let said = place.run(args);
         assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.stderr.contains("contains the folder of store in (") && said.stderr.contains("store remove in"), "{said:?}");
+        assert!(
+            said.stderr.contains("contains the directory of store in (") && said.stderr.contains("store remove in"),
+            "{said:?}"
+        );
     }
     assert_eq!(place.run(&["store", "list"]).json.as_array().unwrap().len(), 1);
     place.run(&["dir", outer, "--exclude", "/inner/"]).counts(&[("found", 1), ("imported", 1), ("excluded", 1)]);
     place.run(&["dir", inner]).counts(&[("found", 1), ("unchanged", 1)]);
 
     assert_eq!(place.run(&["store", "remove", "in"]).code, Some(0));
-    for (path, expected) in [(inner, "lies in the folder of store"), (outer, "is the folder of store")] {
+    for (path, expected) in [(inner, "lies in the directory of store"), (outer, "is the directory of store")] {
         let said = place.run(&["store", "add", "new", "--tier", "local", "--path", path]);
         assert_eq!(said.code, Some(2), "{said:?}");
         assert!(said.stderr.contains(expected) && said.stderr.contains(&format!("`dir {path}`")), "{said:?}");

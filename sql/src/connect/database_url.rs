@@ -15,7 +15,8 @@ const FORMS: &str = "sqlite:PATH, sqlite:PATH?immutable=1, sqlite::memory: or my
 const PORT: u16 = 3306;
 
 /// Where the index is: `sqlite:PATH`, for a file that never changes `sqlite:PATH?immutable=1`, `sqlite::memory:` or
-/// `mysql://USER:PASSWORD@HOST:PORT/DATABASE` (`mariadb://` is the same) with the parameters `socket`, `ssl-mode` and `ssl-ca`. [`fmt::Display`] and [`fmt::Debug`] hide the password.
+/// `mysql://USER:PASSWORD@HOST:PORT/DATABASE` (`mariadb://` is the same) with the parameters `socket`, `ssl-mode` and
+/// `ssl-ca`. [`fmt::Display`] and [`fmt::Debug`] hide the password.
 #[derive(Clone)]
 pub struct DatabaseUrl(Target);
 

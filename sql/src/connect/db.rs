@@ -97,9 +97,9 @@ impl Index {
     /// Opens an index. Connects only when something is asked, so it succeeds with the database down; what is asked then is an
     /// error. Wants to be called inside a Tokio runtime.
     ///
-    /// An SQLite file is made only by a [`Access::ReadWrite`] that writes. A [`Access::ReadOnly`] notices when the file appears or
-    /// is replaced; its process needs the right to write in the file's folder, where SQLite keeps its shared memory, unless the file
-    /// cannot change: its file system is read-only, or the URL says `immutable=1`.
+    /// An SQLite file is made only by a [`Access::ReadWrite`] that writes. A [`Access::ReadOnly`] notices when the file
+    /// appears or is replaced; its process needs the right to write in the file's directory, where SQLite keeps its shared
+    /// memory, unless the file cannot change: its file system is read-only, or the URL says `immutable=1`.
     ///
     /// # Errors
     /// [`Error::Url`] if the parameters of the URL mean nothing, or a file that never changes shall be written.
@@ -197,7 +197,8 @@ impl Index {
         self.wait.is_none() && dialect::is_cannot_open(source) && pools::is_missing(pool)
     }
 
-    /// What could be done about an SQLite file that a reader met an error with; the next connection is made as it is needed now.
+    /// What could be done about an SQLite file that a reader met an error with; the next connection is made as it is
+    /// needed now.
     fn cures(&self, source: &sqlx::Error) -> Option<String> {
         let (Db::Sqlite(pool), Some(file)) = (&self.db, &self.file) else { return None };
         let is_immutable = file.choose_mode(pool);

@@ -1,4 +1,5 @@
-//! Whether an SQLite file lies on a file system that is read-only for everybody, and what keeps a reader from opening one.
+//! Whether an SQLite file lies on a file system that is read-only for everybody, and what keeps a reader from opening
+//! one.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,8 +12,8 @@ use rustix::fs::{Access, StatVfsMountFlags, access, major, minor, statvfs};
 const SHARED: [&str; 14] =
     ["9p", "afs", "beegfs", "ceph", "cifs", "fuse", "gfs2", "glusterfs", "lustre", "nfs", "ocfs2", "smb", "vboxsf", "virtiofs"];
 
-/// True if nobody can change the file: its file system is mounted read-only as a whole, not only by a mount of a directory of one that
-/// is writable elsewhere (a read-only volume of a container), and is local to this machine.
+/// True if nobody can change the file: its file system is mounted read-only as a whole, not only by a mount of a
+/// directory of one that is writable elsewhere (a read-only volume of a container), and is local to this machine.
 pub(crate) fn is_read_only(path: &Path) -> bool {
     let is_mounted_so = statvfs(path).is_ok_and(|status| status.f_flag.contains(StatVfsMountFlags::RDONLY));
     if !is_mounted_so {
@@ -23,7 +24,8 @@ pub(crate) fn is_read_only(path: &Path) -> bool {
     mounts.lines().any(|line| is_read_only_mount(line, &device))
 }
 
-/// True if a line of mountinfo (proc_pid_mountinfo(5)) is of a local file system on this device that is read-only as a whole.
+/// True if a line of mountinfo (proc_pid_mountinfo(5)) is of a local file system on this device that is read-only as a
+/// whole.
 fn is_read_only_mount(line: &str, device: &str) -> bool {
     let Some((mount, file_system)) = line.split_once(" - ") else { return false };
     if mount.split(' ').nth(2) != Some(device) {
@@ -47,8 +49,8 @@ pub(crate) fn unmerged_bytes(path: &Path) -> u64 {
     beside(path, "-wal").metadata().map_or(0, |log| log.len())
 }
 
-/// What a reader could do about an SQLite file that it can read, and whose companions it can neither write nor make. `None` where
-/// something else is wrong.
+/// What a reader could do about an SQLite file that it can read, and whose companions it can neither write nor make.
+/// `None` where something else is wrong.
 pub(crate) fn cures(path: &Path) -> Option<String> {
     fs::File::open(path).ok()?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -61,13 +63,14 @@ pub(crate) fn cures(path: &Path) -> Option<String> {
     let unmerged = unmerged_bytes(path);
     if unmerged > 0 {
         return Some(format!(
-            "{} has {unmerged} bytes that are not merged into the index: run `darkserver-import migrate` where both can be written",
+            "{} has {unmerged} bytes that are not merged into the index: run \
+             `darkserver-import migrate` where both can be written",
             beside(path, "-wal").display()
         ));
     }
     Some(format!(
-        "SQLite keeps its -wal and -shm files beside the index, and they cannot be written: let the gateway's user or group write to \
-         {} and these files, or, if the index never changes, open it as sqlite:{}?immutable=1",
+        "SQLite keeps its -wal and -shm files beside the index, and they cannot be written: let the gateway's user or \
+         group write to {} and these files, or, if the index never changes, open it as sqlite:{}?immutable=1",
         directory.display(),
         path.display()
     ))

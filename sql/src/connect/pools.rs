@@ -213,8 +213,8 @@ impl WatchedFile {
         self.immutable.load(Ordering::Relaxed)
     }
 
-    /// Looks again whether the file can change, as media may be mounted or exchanged, and makes the pool's next connections so. True if
-    /// it cannot.
+    /// Looks again whether the file can change, as media may be mounted or exchanged, and makes the pool's next
+    /// connections so. True if it cannot.
     pub(crate) fn choose_mode(&self, pool: &SqlitePool) -> bool {
         let immutable = self.promised || is_immutable(&self.path);
         if self.immutable.swap(immutable, Ordering::Relaxed) != immutable {
