@@ -8,7 +8,8 @@ fn packages_of_opkg_are_read_in_both_forms_and_in_any_order() {
     let text = b"Package: p\nVersion: 1:1-2\nSource: package/libs/q\nArchitecture: mips_24kc\n";
     let control = compress(Some("gzip"), &tar(&[("./control", text)]));
     let version: (&str, &[u8]) = ("./debian-binary", b"2.0\n");
-    let (data, control): ((&str, &[u8]), (&str, &[u8])) = (("./data.tar.gz", &data), ("./control.tar.gz", &control));
+    let data: (&str, &[u8]) = ("./data.tar.gz", &data);
+    let control: (&str, &[u8]) = ("./control.tar.gz", &control);
     for parts in [[version, control, data], [version, data, control]] {
         let in_ar: Vec<(&str, &[u8])> = parts.iter().map(|(name, bytes)| (&name[2..], *bytes)).collect();
         for archive in [compress(Some("gzip"), &tar(&parts)), compress(Some("zstd"), &tar(&parts)), ar(&in_ar)] {
