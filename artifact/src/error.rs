@@ -55,9 +55,6 @@ pub enum Error {
         /// Bytes that there are.
         found: u64,
     },
-    /// The `rpm` crate refused a header that is sound in structure.
-    #[error("header: expected tags that can be read, found: {0}")]
-    Rpm(#[from] Box<rpm::Error>),
     /// The archive's payload is broken.
     #[error("payload: expected {expected}, found {found}")]
     Payload {
@@ -89,17 +86,4 @@ pub enum Error {
     /// Reading failed: the disk, the network, a truncated archive.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-impl From<rpm::Error> for Error {
-    fn from(error: rpm::Error) -> Self {
-        let header = |expected, found| Self::Header { part: "header", expected, found };
-        match error {
-            rpm::Error::TagNotFound(tag) => header(format!("tag {tag}"), "no such tag".into()),
-            rpm::Error::UnexpectedTagDataType { expected_data_type, actual_data_type, tag } => {
-                header(format!("tag {tag} as {expected_data_type}"), actual_data_type)
-            }
-            error => Self::Rpm(Box::new(error)),
-        }
-    }
 }

@@ -130,7 +130,7 @@ impl Header {
     ///
     /// # Errors
     /// [`Error::Header`] where the structure is wrong or beyond rpm's limits, or `bytes` stop before the end of the main header;
-    /// [`Error::HeaderDigest`] where tag 273 names other bytes; [`Error::Rpm`] where the tags cannot be read.
+    /// [`Error::HeaderDigest`] where tag 273 names other bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Outline::of(bytes)?.into_header()
     }

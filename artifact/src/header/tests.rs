@@ -135,6 +135,9 @@ fn a_package_that_rpm_accepts_is_not_refused_for_one_odd_tag() {
     assert!(refused < 10, "{refused}");
 }
 
+/// What the crate says, or this one.
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
 /// Reads a header in both ways, which have to agree where the crate reads it. Was it accepted?
 fn compare(bytes: &[u8]) -> bool {
     match (Outline::of(bytes), whole(bytes)) {
@@ -165,7 +168,7 @@ fn whole(bytes: &[u8]) -> Result<Header> {
     if let Ok(recorded) = metadata.signature.get_entry_data_as_string(IndexSignatureTag::RPMSIGTAG_SHA256).map(str::to_owned)
         && !recorded.eq_ignore_ascii_case(&identity.to_string())
     {
-        return Err(Error::HeaderDigest { expected: recorded, found: identity });
+        return Err(Error::HeaderDigest { expected: recorded, found: identity }.into());
     }
     let range = extent.main_start as u64..extent.end as u64;
     let package = package(&metadata.header, identity, lead_says_source(bytes))?;
@@ -210,7 +213,7 @@ fn package(header: &Main, identity: Identity, lead_says_source: bool) -> Result<
     };
     let plain = |text: String| {
         let error = || Error::Header { part: "main header", expected: "a plain name".into(), found: text.clone() };
-        if nevra::is_plain(&text) { Ok(text) } else { Err(error()) }
+        if nevra::is_plain(&text) { Ok(text) } else { Err(Box::new(error())) }
     };
     let nevra = Nevra {
         name: plain(text(IndexTag::RPMTAG_NAME)?)?,
@@ -316,7 +319,8 @@ fn paths(header: &Main, most_bytes: usize) -> Result<Vec<String>> {
                 part: "main header",
                 expected: format!("at most {most_bytes} bytes of paths"),
                 found: "more".into(),
-            });
+            }
+            .into());
         }
         paths.push(path);
     }
@@ -383,5 +387,5 @@ fn expect_rows(tag: IndexTag, expected: usize, found: usize) -> Result<()> {
     if found == 0 || found == expected {
         return Ok(());
     }
-    Err(Error::Header { part: "main header", expected: format!("{expected} rows of {tag}"), found: found.to_string() })
+    Err(Error::Header { part: "main header", expected: format!("{expected} rows of {tag}"), found: found.to_string() }.into())
 }
