@@ -98,7 +98,7 @@ async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
             let url = urls.rfind(|url| !url.is_empty());
             HttpResponse::Ok().insert_header((VARY, HOST)).json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
         }
-        Err(cause) => undecided(gateway, &cause),
+        Err(cause) => undecided(&gateway, &cause),
     }
 }
 
