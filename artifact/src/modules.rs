@@ -38,8 +38,8 @@ pub fn is_compressed(path: &str) -> bool {
     uncompressed(path).is_some()
 }
 
-/// The path of the module without the ending of its compression.
-fn uncompressed(path: &str) -> Option<&str> {
+/// The path of a compressed module without the ending of its compression. `None` for every other path.
+pub fn uncompressed(path: &str) -> Option<&str> {
     let module = [".xz", ".zst", ".gz"].into_iter().find_map(|ending| path.strip_suffix(ending))?;
     (module.ends_with(".ko") && !module.ends_with("/.ko")).then_some(module)
 }

@@ -80,6 +80,8 @@ impl Module {
         assert!(answer.body == self.stripped, "{}: other bytes", self.name);
         let said = ["x-debuginfod-file", "x-debuginfod-size", "content-length"].map(|name| answer.header(name));
         assert_eq!(said, [Some(path), Some(&*size), Some(&*size)]);
+        let named = answer.header("content-disposition").unwrap_or_default();
+        assert!(named.contains(&format!("\"{}.ko\"", self.name)), "{named}");
         let place = format!("/buildid/{}/executable", self.build_id);
         let part = http::request(gateway.port, "GET", &place, &[("Range", "bytes=1-3")]).unwrap();
         assert_eq!((part.status, &*part.body), (206, &b"ELF"[..]));

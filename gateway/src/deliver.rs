@@ -11,6 +11,7 @@ use actix_web::http::header::{
     IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE,
 };
 use actix_web::{HttpRequest, HttpResponse};
+use artifact::modules;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use percent_encoding::utf8_percent_encode;
@@ -139,14 +140,18 @@ fn bytes(
     response.body(SizedStream::new(length, stream))
 }
 
-/// What a download of a member is called: as the member, a section as file and section: `bash.debug_info`.
+/// What a download of a member is called: as the member, a compressed kernel module as the ELF file inside, a section as
+/// file and section: `bash.debug_info`.
 fn download_name<'m>(member: &'m str, what: &What) -> Cow<'m, str> {
     let name = member.rsplit('/').next().unwrap_or_default();
+    let decompressed = modules::uncompressed(name).unwrap_or(name);
     match what {
         What::Section(section) => {
+            let name = decompressed;
             format!("{}.{}", name.strip_suffix(".debug").unwrap_or(name), section.trim_start_matches('.')).into()
         }
-        What::Artifact(_) | What::Source(_) => name.into(),
+        What::Artifact(_) => decompressed.into(),
+        What::Source(_) => name.into(),
     }
 }
 
