@@ -70,6 +70,7 @@ struct File {
     cache_size: Option<ByteSize>,
     #[serde(deserialize_with = "forms::networks")]
     trusted_proxies: Vec<IpNet>,
+    #[serde(deserialize_with = "forms::optional_name")]
     log_format: Option<LogFormat>,
     connections: Connections,
     limits: Limits,

@@ -89,11 +89,11 @@ fn an_index_without_a_schema_is_none() {
     let empty = Sqlite::empty();
     fs::write(empty.path(), "").unwrap();
     let gateway = Gateway::start(&empty.url());
-    let body = assert_becomes(&gateway, (503, 503));
-    for part in ["database", "schema"] {
-        assert!(has(&body[part], "darkserver-import migrate"), "what to do about it: {body}");
-    }
-    assert!(body["reason"].is_string(), "{body}");
+    assert_becomes(&gateway, (503, 503));
+    wait_for("both parts say what to do about it", || {
+        let (_, _, body) = ready(&gateway);
+        ["database", "schema"].iter().all(|part| has(&body[*part], "darkserver-import migrate")) && body["reason"].is_string()
+    });
     assert_eq!((gateway.get("/healthz").status, gateway.metric("gateway_ready")), (200, 0.0));
     // An upstream is something useful.
     let upstream = Odd::start(odd::knows_nothing);

@@ -159,7 +159,7 @@ fn zip_and_cpio_archives_of_a_store_that_is_elsewhere_are_fetched() {
         expect_program(&gateway, program, archive);
         expect_source(&gateway, program, archive);
     }
-    fs::write(folder.path().join("infozip.zip"), "another one").unwrap();
+    fs::copy(folder.path().join("wheel-1.0-cp311-cp311-linux_x86_64.whl"), folder.path().join("infozip.zip")).unwrap();
     let gateway = Gateway::start(&index.url());
     let (program, _) = programs.iter().find(|(_, archive)| *archive == "infozip.zip").unwrap();
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", program.build_id)).status, 404);

@@ -12,11 +12,9 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::http_url;
-use super::tables::{Abandoned, Prefer, Unknown};
-use crate::logging::LogFormat;
 
 /// Reads a name of an enum with the names that flags have.
-fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<T, D::Error> {
+pub(super) fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<T, D::Error> {
     let text = String::deserialize(value)?;
     T::from_str(&text, false).map_err(|_| {
         let names = T::value_variants().iter().filter_map(|variant| variant.to_possible_value());
@@ -26,16 +24,10 @@ fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<T, D::Error
     })
 }
 
-macro_rules! by_name {
-    ($($type:ty),*) => {
-        $(impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-                name(value)
-            }
-        })*
-    };
+/// [`name`], where a default depends on others.
+pub(super) fn optional_name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<Option<T>, D::Error> {
+    name(value).map(Some)
 }
-by_name!(Abandoned, LogFormat, Prefer, Unknown);
 
 /// Reads networks in CIDR notation. A single address is refused: `10.0.0.0` may be meant as a network or as a host.
 pub(super) fn networks<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<IpNet>, D::Error> {

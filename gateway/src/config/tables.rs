@@ -69,6 +69,7 @@ pub(crate) struct Limits {
     /// How many members may be extracted at once.
     pub(crate) extractions: usize,
     /// What becomes of an extraction that nobody waits for any more.
+    #[serde(deserialize_with = "forms::name")]
     pub(crate) abandoned: Abandoned,
 }
 
@@ -129,8 +130,10 @@ pub(crate) struct Federation {
     #[serde(deserialize_with = "urls")]
     pub(crate) upstreams: Option<Vec<Url>>,
     /// What to do with an id that could be extracted here as well.
+    #[serde(deserialize_with = "forms::name")]
     pub(crate) prefer: Prefer,
     /// What to do with a question that could not be decided.
+    #[serde(deserialize_with = "forms::name")]
     pub(crate) unknown: Unknown,
     /// How long a decision may take.
     #[serde(deserialize_with = "forms::duration")]
