@@ -2,8 +2,6 @@
 
 use std::io;
 
-use crate::Identity;
-
 /// Short for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -39,13 +37,16 @@ pub enum Error {
         /// What is there.
         found: String,
     },
-    /// Tag 273 of the signature header names another main header.
-    #[error("main header: expected SHA-256 {expected} (tag 273 of the signature header), found {found}")]
+    /// The signature header has the digest of another main header: SHA-256 (tag 273), or SHA-1 (tag 269) in packages
+    /// without it.
+    #[error("main header: expected {algorithm} {expected} (as the signature header has it), found {found}")]
     HeaderDigest {
+        /// `SHA-256` or `SHA-1`.
+        algorithm: &'static str,
         /// As recorded.
         expected: String,
-        /// As computed.
-        found: Identity,
+        /// As computed, in hex.
+        found: String,
     },
     /// The archive ends before its header says so.
     #[error("archive cut off: expected {expected} bytes, as its header says, found {found}")]

@@ -15,6 +15,7 @@ use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::digest::{Algorithm, FileDigest};
@@ -130,7 +131,7 @@ impl Header {
     ///
     /// # Errors
     /// [`Error::Header`] where the structure is wrong or beyond rpm's limits, or `bytes` stop before the end of the main header;
-    /// [`Error::HeaderDigest`] where tag 273 names other bytes.
+    /// [`Error::HeaderDigest`] where the signature header has the digest of other bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Outline::of(bytes)?.into_header()
     }
@@ -155,6 +156,11 @@ impl Header {
     }
 }
 
+/// Compares the digest of the main header with the recorded one: a damaged header is not another package.
+fn check_digest(algorithm: &'static str, expected: String, found: String) -> Result<()> {
+    if expected.eq_ignore_ascii_case(&found) { Ok(()) } else { Err(Error::HeaderDigest { algorithm, expected, found }) }
+}
+
 impl<'b> Outline<'b> {
     /// Reads an outline from the first bytes of an archive ([`read_ahead`]). What it accepts and refuses is what [`Header::parse`] does.
     ///
@@ -168,10 +174,10 @@ impl<'b> Outline<'b> {
         let main = &bytes[extent.main_start..];
         let identity = Identity::from_bytes(Sha256::digest(main).into());
         let (signature_tags, main_tags) = (Columns::new(&checked.signature), Columns::new(&checked.main));
-        if let Some(recorded) = tags::sha256_header(&signature_tags)
-            && recorded.parse().ok() != Some(identity)
-        {
-            return Err(Error::HeaderDigest { expected: recorded, found: identity });
+        if let Some(recorded) = tags::sha256_header(&signature_tags) {
+            check_digest("SHA-256", recorded, identity.to_string())?;
+        } else if let Some(recorded) = tags::sha1_header(&signature_tags) {
+            check_digest("SHA-1", recorded, faster_hex::hex_string(&Sha1::digest(main)))?;
         }
         let range = extent.main_start as u64..extent.end as u64;
         Ok(Self {

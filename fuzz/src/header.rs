@@ -67,12 +67,11 @@ fn read_ahead(input: &[u8]) {
     }
 }
 
-/// The header that `bytes` begin with. A changed header never has the SHA-256 that its signature header names, so that is put
+/// The header that `bytes` begin with. A changed header never has the digest that its signature header names, so that is put
 /// right first: what lies behind that check is to be reached.
 pub fn parse(bytes: &mut [u8]) -> Result<Header> {
     let parsed = Header::parse(bytes);
-    let Err(Error::HeaderDigest { expected, found }) = &parsed else { return parsed };
-    let found = found.to_string();
+    let Err(Error::HeaderDigest { expected, found, .. }) = &parsed else { return parsed };
     let place = bytes.windows(found.len()).position(|window| window == expected.as_bytes());
     let Some(place) = place else { return parsed };
     bytes[place..place + found.len()].copy_from_slice(found.as_bytes());

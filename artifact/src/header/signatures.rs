@@ -47,7 +47,8 @@ impl Header {
         let recorded = digest.map(|entry| String::from_utf8_lossy(entry.data).trim_end_matches('\0').to_owned());
         let recorded = recorded.unwrap_or_default();
         if recorded.parse::<Identity>().ok() != Some(self.package.identity) {
-            return Err(Error::HeaderDigest { expected: recorded, found: self.package.identity });
+            let found = self.package.identity.to_string();
+            return Err(Error::HeaderDigest { algorithm: "SHA-256", expected: recorded, found });
         }
         if let Some(column) = column(&entries, self.files.len()) {
             let sign = |(file, hex): (&mut File, &str)| file.signature = parse(hex);

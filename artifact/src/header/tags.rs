@@ -116,6 +116,11 @@ pub(super) fn sha256_header(signature: &Columns<'_, '_>) -> Option<String> {
     signature.text(IndexSignatureTag::RPMSIGTAG_SHA256 as u32)
 }
 
+/// SHA1HEADER of the signature header, hex: all that packages before rpm 4.14 have.
+pub(super) fn sha1_header(signature: &Columns<'_, '_>) -> Option<String> {
+    signature.text(IndexSignatureTag::RPMSIGTAG_SHA1 as u32)
+}
+
 /// The key id (16 hex digits) that an OpenPGP signature packet names: version 3 has it at a fixed place, version 4 in the
 /// subpackets 16 (issuer) and 33 (issuer fingerprint) (RFC 9580, sections 4.2, 5.2.2 to 5.2.3).
 fn openpgp_issuer(packet: &[u8]) -> Option<String> {

@@ -165,10 +165,11 @@ fn whole(bytes: &[u8]) -> Result<Header> {
     let main = &bytes[extent.main_start..extent.end];
     let identity = Identity::from_bytes(Sha256::digest(main).into());
     let metadata = PackageMetadata::parse(&mut &bytes[..extent.end])?;
-    if let Ok(recorded) = metadata.signature.get_entry_data_as_string(IndexSignatureTag::RPMSIGTAG_SHA256).map(str::to_owned)
-        && !recorded.eq_ignore_ascii_case(&identity.to_string())
-    {
-        return Err(Error::HeaderDigest { expected: recorded, found: identity }.into());
+    let recorded = |tag| metadata.signature.get_entry_data_as_string(tag).map(str::to_owned);
+    if let Ok(recorded) = recorded(IndexSignatureTag::RPMSIGTAG_SHA256) {
+        check_digest("SHA-256", recorded, identity.to_string())?;
+    } else if let Ok(recorded) = recorded(IndexSignatureTag::RPMSIGTAG_SHA1) {
+        check_digest("SHA-1", recorded, faster_hex::hex_string(&Sha1::digest(main)))?;
     }
     let range = extent.main_start as u64..extent.end as u64;
     let package = package(&metadata.header, identity, lead_says_source(bytes))?;
@@ -388,4 +389,20 @@ fn expect_rows(tag: IndexTag, expected: usize, found: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::Header { part: "main header", expected: format!("{expected} rows of {tag}"), found: found.to_string() }.into())
+}
+
+#[test]
+fn a_damaged_header_is_none_of_another_package_whichever_digest_it_has() {
+    for (path, name, algorithm) in [
+        ("old-classes/oldtool-1.0-3.el7.x86_64.rpm", &b"oldtool-1.0-3.el7.src.rpm"[..], "SHA-1"),
+        ("payloads/payload-none-1.0-1.fc99.x86_64.rpm", b"payload-none-1.0-1.fc99.src.rpm", "SHA-256"),
+    ] {
+        let path = format!("{}/../compat-tests/fixtures/rpms/{path}", env!("CARGO_MANIFEST_DIR"));
+        let mut bytes = fs::read(path).unwrap();
+        assert!(Header::parse(&bytes).is_ok());
+        let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+        bytes[at + 2] ^= 1;
+        let error = Header::parse(&bytes).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("main header: expected {algorithm} ")), "{error}");
+    }
 }

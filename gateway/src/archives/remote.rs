@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use artifact::{Format, foreign};
 use futures::TryStreamExt;
+use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Response, StatusCode};
 use sql::{Location, StoredPackage};
 use tokio::task::spawn_blocking;
@@ -44,8 +45,11 @@ impl Archives {
                 }
                 status => return Err(Failure::Unknown(format!("{place}: expected 200, found {status}"))),
             }
-            let (is_page, length) = (is_html(response.headers()), response.content_length());
-            let parts = Parts::of_url(client, url, length.unwrap_or(size));
+            let is_page = is_html(response.headers());
+            // The length of what was encoded for the transfer is not that of the archive (RFC 9110, section 8.6).
+            let is_encoded = response.headers().contains_key(CONTENT_ENCODING);
+            let length = response.content_length();
+            let parts = Parts::of_url(client, url, length.filter(|_| !is_encoded).unwrap_or(size));
             let from = place.clone();
             let body = response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
             let body = SyncIoBridge::new(StreamReader::new(body));
@@ -59,10 +63,15 @@ impl Archives {
                 let read = body.by_ref().take(Format::START_BYTES as u64).read_to_end(&mut start);
                 read.map_err(|error| Failure::Unknown(error.to_string()))?;
                 let other_length = length.filter(|found| *found != size);
-                // A compressed page begins like a compressed archive.
-                if !format.can_begin_with(&start) || (is_page && other_length.is_some()) {
+                // A page that is compressed begins like a compressed archive, and so does an archive that was compressed
+                // once more.
+                if !format.can_begin_with(&start) || ((is_page || is_encoded) && other_length.is_some()) {
                     let (format, shown) = (format.as_str(), faster_hex::hex_string(&start[..start.len().min(8)]));
-                    let found = if is_page { "a page of HTML" } else { "other bytes" };
+                    let found = match (is_page, is_encoded) {
+                        (true, _) => "a page of HTML",
+                        (false, true) => "encoded bytes",
+                        (false, false) => "other bytes",
+                    };
                     return Err(Failure::Unknown(format!(
                         "{place}: expected an archive of format {format}, found {found} ({shown})"
                     )));
