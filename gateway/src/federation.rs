@@ -39,7 +39,7 @@ pub(crate) struct Federation {
 /// One other debuginfod server.
 struct Upstream {
     url: Url,
-    /// Host and port: how metrics and logs name it. The URL may hold credentials.
+    /// Host, port and path: how metrics and logs name it. The URL may hold credentials.
     name: String,
     health: Arc<Health>,
 }
@@ -135,7 +135,8 @@ impl Federation {
 impl Upstream {
     fn new(url: Url) -> Self {
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let name = format!("{}{port}", url.host_str().unwrap_or_default());
+        // The path tells servers behind one host apart.
+        let name = format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path().trim_end_matches('/'));
         let health = Arc::new(Health::new(&name));
         Self { url, name, health }
     }

@@ -113,6 +113,21 @@ fn looks_like_html(start: &[u8]) -> bool {
     text.starts_with('<') && (!text.starts_with("<?xml") && !text.starts_with("<error") || text.contains("<html"))
 }
 
+/// True if a text is a page of HTML, as browsers tell it (WHATWG, MIME Sniffing, section 7.1): by its first tag, behind a byte
+/// order mark, blanks and comments. Of a comment that does not end here nothing is known.
+pub(crate) fn begins_page(start: &[u8]) -> bool {
+    const TAGS: [&str; 12] =
+        ["!doctype html", "html", "head", "title", "body", "script", "style", "meta", "iframe", "h1", "div", "table"];
+    let text = String::from_utf8_lossy(start).to_ascii_lowercase();
+    let mut text = text.trim_start_matches('\u{feff}').trim_start();
+    while let Some((_, rest)) = text.strip_prefix("<!--").and_then(|comment| comment.split_once("-->")) {
+        text = rest.trim_start();
+    }
+    let Some(tag) = text.strip_prefix('<') else { return false };
+    let is_end = |rest: &str| rest.starts_with([' ', '>', '\t', '\n', '\r', '\u{c}']) || rest.is_empty();
+    TAGS.iter().any(|name| tag.strip_prefix(name).is_some_and(is_end))
+}
+
 /// An HTTP error with what lies below it, without the URL: that may hold credentials.
 pub(crate) fn reason(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::from("request failed") };
@@ -172,6 +187,20 @@ mod tests {
         assert!(!is_html(&HeaderMap::new()));
         for page in ["<html>", "\r\n \t<!doctype HTML>", "\u{feff}<!-- x --><p>", "<?xml version=\"1.0\"?>\n<html xmlns=\"x\">"] {
             assert!(looks_like_html(page.as_bytes()), "{page}");
+        }
+        for page in [
+            "<!DOCTYPE html>",
+            "\u{feff}<!doctype HTML public>",
+            " \n<!-- a comment -->\n<!-- another -->\n<html lang=x>",
+            "<head><title>Sign in",
+            "<script>location = '/login'</script>",
+        ] {
+            assert!(begins_page(page.as_bytes()), "{page}");
+        }
+        for source in
+            ["", "<", "<!-- a licence", "<?xml version=\"1.0\"?>", "<header.h>", "<node>", "#include <html>", "{}", "int x;"]
+        {
+            assert!(!begins_page(source.as_bytes()), "{source}");
         }
         for other in
             ["", "Forbidden", "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", "<Error>", "{}", "\u{1f}\u{8b}"]

@@ -26,7 +26,7 @@ const CACHE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A part whose first probe takes longer counts as unavailable.
 const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the start waits for the first probes.
-const START_TIMEOUT: Duration = Duration::from_secs(2);
+const START_TIMEOUT: Duration = Duration::from_millis(500);
 /// Between two looks at what is known.
 const PULSE: Duration = Duration::from_millis(500);
 

@@ -33,6 +33,9 @@ struct State {
     /// Questions answered.
     answered: AtomicU64,
     suspected: Notify,
+    /// Why this program cannot read the schema of the index, which answers otherwise.
+    unreadable: Mutex<Option<String>>,
+    is_unreadable: AtomicBool,
     /// True once the first probe has ended.
     is_probed: AtomicBool,
 }
@@ -76,17 +79,24 @@ impl Watch {
 
     /// Was the last question answered, as far as is known?
     pub(crate) fn is_sure(&self) -> bool {
-        self.0.since.load(Ordering::Relaxed) == 0
+        self.0.since.load(Ordering::Relaxed) == 0 && !self.0.is_unreadable.load(Ordering::Acquire)
     }
 
-    /// Why the index cannot be asked, if that is so.
+    /// Why the index cannot be asked, if that is so: it is away, or its schema is one that this program cannot read. Then what it
+    /// answers means something else than the program takes it for.
     pub(crate) fn away(&self) -> Option<String> {
-        self.verdict().clone()
+        self.verdict().clone().or_else(|| self.unreadable().clone())
+    }
+
+    /// States whether this program can read the schema of the index: `Err` with the reason if not.
+    pub(crate) fn set_readable(&self, readable: Result<(), String>) {
+        self.0.is_unreadable.store(readable.is_err(), Ordering::Release);
+        *self.unreadable() = readable.err();
     }
 
     /// `Ok` if the index answers, the reason if it is away; `None` before the first probe has ended.
     pub(crate) fn state(&self) -> Option<Result<(), String>> {
-        self.0.is_probed.load(Ordering::Acquire).then(|| self.away().map_or(Ok(()), Err))
+        self.0.is_probed.load(Ordering::Acquire).then(|| self.verdict().clone().map_or(Ok(()), Err))
     }
 
     /// `away; since=SECONDS`, seconds since 1970, from the first question that failed to the first that was answered again.
@@ -118,6 +128,10 @@ impl Watch {
         if self.verdict().take().is_some() {
             tracing::info!("the index is back");
         }
+    }
+
+    fn unreadable(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.0.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn verdict(&self) -> std::sync::MutexGuard<'_, Option<String>> {

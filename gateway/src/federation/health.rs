@@ -46,6 +46,8 @@ struct State {
     failed_at: Option<Instant>,
     /// True while the log says that it is unavailable.
     is_logged: bool,
+    /// True if only an answered request takes that back: its probes were answered all the time.
+    awaits_answer: bool,
 }
 
 impl Health {
@@ -59,8 +61,8 @@ impl Health {
     pub(super) async fn keep_probing(&self, client: &reqwest::Client, url: &Url) {
         loop {
             let result = match client.get(url.clone()).timeout(PROBE_TIMEOUT).send().await {
-                // A proxy in front of it answers.
-                Ok(response) if matches!(response.status(), StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
+                // It fails whatever is asked, or a proxy in front of it answers.
+                Ok(response) if is_failure(response.status()) => {
                     Err(format!("expected an answer of the server, found {}", response.status()))
                 }
                 Ok(_) => Ok(()),
@@ -79,8 +81,9 @@ impl Health {
     fn probed(&self, result: Result<(), String>) {
         self.change(|state| {
             // It was away for requests as it was for probes, or no request has failed for long.
-            let is_back = state.probe.is_some() || state.failed_at.is_none_or(|failed| failed.elapsed() > FAILURE_TTL);
-            if result.is_ok() && is_back {
+            let was_away = state.probe.is_some();
+            if result.is_ok() && (was_away || state.failed_at.is_none_or(|failed| failed.elapsed() > FAILURE_TTL)) {
+                state.awaits_answer = !was_away && state.failures > 0;
                 state.forget_failures();
             }
             (state.is_probed, state.probe) = (true, result.err());
@@ -89,7 +92,10 @@ impl Health {
 
     /// A request was answered, by whatever.
     pub(super) fn answered(&self) {
-        self.change(State::forget_failures);
+        self.change(|state| {
+            state.forget_failures();
+            state.awaits_answer = false;
+        });
     }
 
     /// A request failed.
@@ -115,11 +121,13 @@ impl Health {
         change(&mut state);
         let cause = state.cause().map(str::to_owned);
         self.up.set(i64::from(cause.is_none() && (state.is_probed || state.failures == 0)));
-        let was_logged = std::mem::replace(&mut state.is_logged, cause.is_some());
+        let was_logged = state.is_logged;
+        state.is_logged = cause.is_some() || was_logged && state.awaits_answer;
+        let is_told = state.is_logged != was_logged;
         drop(state);
         match cause {
-            Some(cause) if !was_logged => tracing::warn!(upstream = self.name, cause, "an upstream is unavailable"),
-            None if was_logged => tracing::info!(upstream = self.name, "an upstream is available again"),
+            Some(cause) if is_told => tracing::warn!(upstream = self.name, cause, "an upstream is unavailable"),
+            None if is_told => tracing::info!(upstream = self.name, "an upstream is available again"),
             _ => {}
         }
     }
@@ -127,6 +135,11 @@ impl Health {
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// True for a status that shows that a server does not work. Older releases of elfutils' server answer `GET /` by 503.
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
 impl State {

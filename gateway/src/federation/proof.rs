@@ -12,13 +12,13 @@ use reqwest::header::HeaderMap;
 use tokio::time::timeout_at;
 use url::Url;
 
-use crate::http_client::{is_html, reason};
+use crate::http_client::{begins_page, is_html, reason};
 use crate::question::{Question, What};
 
 /// The build-id note is searched for in so many bytes.
 const MAX_NOTE_BYTES: usize = 64 << 10;
 /// An HTML page shows itself in so many bytes.
-const PAGE_BYTES: usize = 64;
+const PAGE_BYTES: usize = 512;
 
 /// Reads as much of a response with status 200 as tells whether it is what was asked for at `asked`. The note of a file
 /// whose bytes come slowly is searched for until `note_deadline`.
@@ -47,8 +47,7 @@ pub(super) async fn check(
             if !is_same_place(response.url(), asked) {
                 return Err("expected the headers of debuginfod where a redirect leads, found none".into());
             }
-            let start = read_start(response, PAGE_BYTES).await?.trim_ascii_start().to_ascii_lowercase();
-            if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
+            if begins_page(&read_start(response, PAGE_BYTES).await?) {
                 return Err("expected the bytes of a file, found those of a page of HTML".into());
             }
             Ok(())
