@@ -66,6 +66,7 @@ create table if not exists artifacts (
     size bigint null comment 'size, mtime and sha256: null for RPMs, whose headers have them',
     mtime bigint null,
     sha256 char(64) character set ascii collate ascii_bin null,
+    tar_offset bigint null comment 'where the headers of the member begin in the unpacked tar archive, in bytes; null elsewhere',
     primary key (package_id, ordinal, build_id),
     key artifacts_build_id (build_id),
     key artifacts_file_name (file_name(255))
@@ -220,7 +221,7 @@ create table if not exists changes (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what the last transactions of each importer brought';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'480588bdd9b199170550bac87a60dce55a525f7d709c651e5510af6804e35222756a6d9f385cb9ce771d20e5e55c5164', 0)
+values (1, 'schema', true, x'a5074e609f4d54e8e70429d32ea7ca9fa8e15b61831066867d89927028ecf30490431ca23ac43b7b47560d48f05195a0', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

@@ -5,6 +5,7 @@
 //! serves it as it serves a member of an RPM, while it is unpacked. Other files (sources) are found by a [`Catalog`].
 //!
 //! - `ar`, `tar`, `extended`, `cpio`, `zip`, `deb`: walks over archives that bound what they keep;
+//! - [`Entrances`]: where the tar archive inside can be entered without reading it from its first byte;
 //! - `names`: package, version and arch out of `control`, `.PKGINFO` or the file's name.
 //!
 //! Nothing here looks at a disk by a name of an archive: members have paths, and these are labels.
@@ -14,6 +15,7 @@ mod bytes;
 mod catalog;
 mod cpio;
 mod deb;
+mod entrances;
 mod extended;
 mod member;
 mod names;
@@ -35,7 +37,8 @@ use member::{Each, Member, What};
 use tar::Tar;
 
 pub use bytes::{Bytes, Seekable};
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Listed};
+pub use entrances::Entrances;
 
 /// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
 const MEMORY_BYTES: usize = 1 << 20;
@@ -138,7 +141,7 @@ pub fn read_file(
     let mut whole = Hashed { input: file, hasher: Sha256::new() };
     let size = io::copy(&mut whole, &mut io::sink())?;
     let sha256 = whole.hasher.finalize().into();
-    let elf = ElfMember { elf, machine, contents: Contents { size, mtime: about.mtime, sha256 } };
+    let elf = ElfMember { elf, machine, contents: Contents { size, mtime: about.mtime, sha256, tar_offset: None } };
     let package = names::package(about, &Said::default(), Identity::from_bytes(sha256), elf.machine)?;
     Ok(Some(Found { package, artifacts: elf.artifact(0, path).into_iter().collect() }))
 }
@@ -165,15 +168,21 @@ pub fn extract(
         if member.ordinal < ordinal {
             return Ok(ControlFlow::Continue(()));
         }
-        if member.what != What::Regular || member.size != file.size || member.path != file.path {
-            let found = format!("{} bytes of {}, {:?}", member.size, member.path, member.what);
-            return refuse(format!("{} bytes of {}", file.size, file.path), found);
-        }
+        expect(member, file)?;
         deliver(&mut contents, file, out)?;
         delivered = true;
         Ok(ControlFlow::Break(()))
     })?;
     if delivered { Ok(()) } else { Err(payload::missing(file)) }
+}
+
+/// Expects a member to be the one that `file` describes, but for its contents.
+fn expect(member: &Member, file: &File) -> Result<()> {
+    if member.what == What::Regular && member.size == file.size && member.path == file.path {
+        return Ok(());
+    }
+    let found = format!("{} bytes of {}, {:?}", member.size, member.path, member.what);
+    refuse(format!("{} bytes of {}", file.size, file.path), found)
 }
 
 /// The file that an artifact of a package without a header is, as a header would have it.
@@ -213,9 +222,14 @@ enum Reading<'h> {
     From(u32),
 }
 
+/// What an archive of so many bytes may unfold to.
+fn max_unpacked_bytes(archive_bytes: u64) -> u64 {
+    archive_bytes.saturating_mul(MOST_EXPANSION).max(LEAST_UNPACKED_BYTES)
+}
+
 /// Calls `each` with the members of an archive until it has had enough.
 fn walk(archive: Bytes<'_>, format: Format, archive_bytes: u64, reading: Reading<'_>, each: &mut Each<'_>) -> Result<Said> {
-    let most_bytes = archive_bytes.saturating_mul(MOST_EXPANSION).max(LEAST_UNPACKED_BYTES);
+    let most_bytes = max_unpacked_bytes(archive_bytes);
     let mut start = [0; tar::BLOCK_BYTES];
     let (filled, archive) = archive.peek(&mut start)?;
     let start = &start[..filled];
@@ -350,7 +364,7 @@ fn read_member(member: &Member, mut contents: &mut dyn Read, most_bytes: u64) ->
     let mut copy = SpooledTempFile::new(MEMORY_BYTES);
     let mut whole = Hashed { input: Cursor::new(start).chain(contents), hasher: Sha256::new() };
     io::copy(&mut whole, &mut copy).map_err(unwrap)?;
-    let contents = Contents { size: member.size, mtime: member.mtime, sha256: whole.hasher.finalize().into() };
+    let contents = member.contents(whole.hasher.finalize().into());
     if is_module {
         let read = modules::read(&mut copy, most_bytes.min(modules::max_bytes(member.size)))?;
         return Ok(read.map(|(elf, machine)| ElfMember { elf, machine, contents }));

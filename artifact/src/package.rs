@@ -198,6 +198,9 @@ pub struct Contents {
     pub mtime: i64,
     /// SHA-256.
     pub sha256: [u8; 32],
+    /// Where the member's headers, extension headers included, begin in the unpacked tar archive (in a Debian package
+    /// `data.tar`), in bytes; of a hard link those of its target. `None` in other archives and of plain files.
+    pub tar_offset: Option<u64>,
 }
 
 #[cfg(test)]

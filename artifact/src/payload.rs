@@ -13,7 +13,7 @@ mod blocks;
 pub(crate) mod cpio;
 mod decompress;
 mod deliver;
-mod entrances;
+pub(crate) mod entrances;
 mod hard_links;
 mod members;
 

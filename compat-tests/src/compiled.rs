@@ -130,7 +130,7 @@ impl Tree {
     }
 
     /// Makes `NAME_VERSION_amd64.SUFFIX` of it by `dpkg-deb`, with further lines of `control`, compressed by `gzip`, `xz`, `zstd` or
-    /// `none`.
+    /// `none`; options of `dpkg-deb` may follow it.
     pub fn deb(&self, into: &Path, (name, version, suffix): (&str, &str, &str), lines: &str, compressor: &str) -> PathBuf {
         let control = format!(
             "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: a test <test@example.org>\n{lines}\
@@ -140,7 +140,8 @@ impl Tree {
         let without_epoch = version.split(':').next_back().unwrap_or(version);
         let deb = into.join(format!("{name}_{without_epoch}_amd64.{suffix}"));
         let mut command = Command::new("dpkg-deb");
-        command.args(["--root-owner-group", &format!("-Z{compressor}"), "--build"]).arg(self.path()).arg(&deb);
+        command.arg("--root-owner-group").args(format!("-Z{compressor}").split(' '));
+        command.arg("--build").arg(self.path()).arg(&deb);
         succeed(&mut command, "dpkg");
         fs::remove_dir_all(self.path().join("DEBIAN")).expect("remove a folder");
         deb

@@ -4,17 +4,18 @@
 //! the data of a Debian package here, so that changes reach it, a cpio archive, a zip archive, and a package of opkg), and then the file.
 
 use std::collections::HashSet;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
+use std::ops::Range;
 
-use artifact::foreign::{self, About, Bytes, Catalog, Found};
+use artifact::foreign::{self, About, Bytes, Catalog, Entrances, Found};
 use artifact::sources::Sources;
-use artifact::{Error, Format, path};
+use artifact::{Artifact, Error, Format, path};
 use sha2::{Digest, Sha256};
 
 /// ELF files are no larger here.
 const MOST_ELF_BYTES: u64 = 1 << 20;
 
-/// What is found has the digests that it says, and comes out again; a catalog knows it; arriving in pieces changes nothing.
+/// What is found has the digests that it says, and comes out again, also of an archive that is entered; a catalog knows it; arriving in pieces changes nothing.
 pub fn check(input: &[u8]) {
     let Some((form, rest)) = input.split_first() else { return };
     let (format, file) = match form % 8 {
@@ -81,6 +82,26 @@ fn holds(file: &[u8], format: Format, found: &Found) {
         foreign::extract(Bytes::stream(file), format, file.len() as u64, artifact.ordinal, &wanted, &mut out)
             .expect("what was read before");
         assert_eq!((out.len() as u64, <[u8; 32]>::from(Sha256::digest(&out))), (contents.size, contents.sha256));
+        enter(file, format, artifact);
+    }
+}
+
+/// An archive that is entered in the middle gives the contents that were read, or nothing.
+fn enter(file: &[u8], format: Format, artifact: &Artifact) {
+    let (Some(contents), Some(wanted)) = (artifact.contents, foreign::file(artifact)) else { return };
+    let Some(tar_offset) = contents.tar_offset else { return };
+    let part = |range: Range<u64>| -> artifact::Result<Box<dyn Read + Send>> {
+        let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+        let part = range.and_then(|(start, end)| file.get(start..end));
+        let cut_off = || Error::Io(io::ErrorKind::UnexpectedEof.into());
+        Ok(Box::new(Cursor::new(part.ok_or_else(cut_off)?.to_vec())))
+    };
+    let Ok(entrances) = Entrances::of(format, file.len() as u64, &part) else { return };
+    let mut out = Vec::new();
+    match entrances.extract((artifact.ordinal, tar_offset), &wanted, &part, &mut out) {
+        Ok(true) => assert_eq!(<[u8; 32]>::from(Sha256::digest(&out)), contents.sha256),
+        Ok(false) => assert!(out.is_empty()),
+        Err(error) => super::is_short(&error),
     }
 }
 

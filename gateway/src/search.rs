@@ -244,7 +244,7 @@ impl Run<'_> {
         let archives = self.search.archives.clone();
         let mut rest = archives.locations(package).into_iter();
         while let Some(location) = rest.next() {
-            let any = Wanted { ordinal: 0, file: None };
+            let any = Wanted { ordinal: 0, file: None, tar_offset: None };
             match open_within(&archives, package, location, &any, self.location_deadline(rest.len())).await {
                 Ok(archive) => return Some(archive),
                 Err(failure) => self.failed_at(location, failure).await,

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 /// The first bytes of every ar archive.
 pub(super) const MAGIC: &[u8] = b"!<arch>\n";
-const HEADER_BYTES: usize = 60;
+pub(super) const HEADER_BYTES: usize = 60;
 /// More members are not believed: a package has three, and a signature or two.
 const MOST_MEMBERS: u32 = 64;
 
@@ -24,6 +24,29 @@ pub(super) struct Member {
     pub(super) name: String,
     /// Seconds since 1970.
     pub(super) mtime: i64,
+    /// Bytes of its contents, without padding.
+    pub(super) size: u64,
+}
+
+impl Member {
+    /// Reads the header of the member with this number, from 1.
+    ///
+    /// # Errors
+    /// [`Error::Payload`] where it is no header, or there are too many members.
+    pub(super) fn parse(header: &[u8; HEADER_BYTES], number: u32) -> Result<Self> {
+        if &header[58..] != b"`\n" || number > MOST_MEMBERS {
+            let found = header[..].escape_ascii().to_string();
+            return refuse(format!("one of at most {MOST_MEMBERS} ar headers, ending in a backquote and a newline"), found);
+        }
+        let text = |from: usize, to: usize| String::from_utf8_lossy(&header[from..to]).trim_end().to_owned();
+        let size = text(48, 58);
+        let is_number = size.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(size) = size.parse().ok().filter(|_| is_number) else {
+            return refuse("a size in an ar header", size.escape_debug().to_string());
+        };
+        let name = text(0, 16).trim_end_matches('/').to_owned();
+        Ok(Self { name, mtime: text(16, 28).parse().unwrap_or(0), size })
+    }
 }
 
 impl<R: Read> Ar<R> {
@@ -61,18 +84,9 @@ impl<R: Read> Ar<R> {
             filled => return refuse(format!("{HEADER_BYTES} bytes of an ar header"), filled.to_string()),
         }
         self.members += 1;
-        if &header[58..] != b"`\n" || self.members > MOST_MEMBERS {
-            let found = header[..].escape_ascii().to_string();
-            return refuse(format!("one of at most {MOST_MEMBERS} ar headers, ending in a backquote and a newline"), found);
-        }
-        let text = |from: usize, to: usize| String::from_utf8_lossy(&header[from..to]).trim_end().to_owned();
-        let size = text(48, 58);
-        let is_number = size.bytes().all(|byte| byte.is_ascii_digit());
-        let Some(size) = size.parse().ok().filter(|_| is_number) else {
-            return refuse("a size in an ar header", size.escape_debug().to_string());
-        };
-        (self.size, self.rest) = (size, size);
-        Ok(Some(Member { name: text(0, 16).trim_end_matches('/').to_owned(), mtime: text(16, 28).parse().unwrap_or(0) }))
+        let member = Member::parse(&header, self.members)?;
+        (self.size, self.rest) = (member.size, member.size);
+        Ok(Some(member))
     }
 
     fn cut_off(&self) -> Error {

@@ -19,8 +19,25 @@ const MOST_FILES: usize = 1 << 19;
 /// unpacking; hard links are the file that they link to.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    files: HashMap<String, (u32, File)>,
+    files: HashMap<String, Listed>,
     bytes: usize,
+}
+
+/// One file of a [`Catalog`].
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Number of the member whose contents it has.
+    pub ordinal: u32,
+    /// As [`Contents::tar_offset`](crate::Contents::tar_offset), of that member.
+    pub tar_offset: Option<u64>,
+    /// What it is; the path is that of that member.
+    pub file: File,
+}
+
+impl Listed {
+    fn new(ordinal: u32, path: &str, contents: Contents) -> Self {
+        Self { ordinal, tar_offset: contents.tar_offset, file: regular(path, contents) }
+    }
 }
 
 impl Catalog {
@@ -36,8 +53,7 @@ impl Catalog {
                 What::Regular => {
                     let mut contents = Hashed { input: contents, hasher: Sha256::new() };
                     io::copy(&mut contents, &mut io::sink()).map_err(unwrap)?;
-                    let sha256 = contents.hasher.finalize().into();
-                    (member.ordinal, regular(&member.path, Contents { size: member.size, mtime: member.mtime, sha256 }))
+                    Listed::new(member.ordinal, &member.path, member.contents(contents.hasher.finalize().into()))
                 }
                 What::HardLink(target) => match catalog.files.get(target) {
                     Some(found) => found.clone(),
@@ -45,9 +61,9 @@ impl Catalog {
                 },
                 What::Other => return Ok(ControlFlow::Continue(())),
             };
-            catalog.bytes += size_of_val(&found) + found.1.path.len() + member.path.len();
+            catalog.bytes += size_of_val(&found) + found.file.path.len() + member.path.len();
             catalog.files.insert(member.path.clone(), found);
-            if catalog.files.len() > MOST_FILES || catalog.bytes > MOST_FILES * size_of::<File>() + 2 * MOST_PATH_BYTES {
+            if catalog.files.len() > MOST_FILES || catalog.bytes > MOST_FILES * size_of::<Listed>() + 2 * MOST_PATH_BYTES {
                 return refuse(format!("at most {MOST_FILES} files to list in an archive"), "more");
             }
             Ok(ControlFlow::Continue(()))
@@ -60,8 +76,8 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// The file at a canonical path, with its ordinal. [`File::path`] is that of the member whose contents it has.
-    pub fn file(&self, path: &str) -> Option<&(u32, File)> {
+    /// The file at a canonical path.
+    pub fn file(&self, path: &str) -> Option<&Listed> {
         self.files.get(path)
     }
 
@@ -69,11 +85,11 @@ impl Catalog {
     /// of which the first in order is returned.
     ///
     /// `None` if there is no such file; `Some(None)` if there are several.
-    pub fn only_file(&self, suffix: &str, is_wanted: impl Fn(&str) -> bool) -> Option<Option<(&str, &(u32, File))>> {
+    pub fn only_file(&self, suffix: &str, is_wanted: impl Fn(&str) -> bool) -> Option<Option<(&str, &Listed)>> {
         let mut files = self.files.iter().filter(|(path, _)| path.ends_with(suffix) && is_wanted(path));
         let (mut first, file) = files.next()?;
-        for (path, (ordinal, _)) in files {
-            if *ordinal != file.0 {
+        for (path, other) in files {
+            if other.ordinal != file.ordinal {
                 return Some(None);
             }
             first = first.min(path);
@@ -93,13 +109,13 @@ mod tests {
 
     #[test]
     fn a_suffix_finds_the_only_file_that_ends_so() {
-        let contents = Contents { size: 0, mtime: 0, sha256: [0; 32] };
+        let contents = Contents { size: 0, mtime: 0, sha256: [0; 32], tar_offset: None };
         let paths = [("/s/a/x.c", 0), ("/s/b/x.c", 1), ("/s/c/y.c", 2), ("/s/b/y.c", 2), ("/t/z.c", 3), ("/s/z.c", 4)];
-        let files = paths.map(|(path, ordinal)| (path.to_owned(), (ordinal, regular(path, contents))));
+        let files = paths.map(|(path, ordinal)| (path.to_owned(), Listed::new(ordinal, path, contents)));
         let catalog = Catalog { files: files.into(), bytes: 0 };
         let find = |suffix: &str| {
             let found = catalog.only_file(suffix, |path| path.starts_with("/s/"));
-            found.map(|found| found.map(|(path, (ordinal, _))| (path, *ordinal)))
+            found.map(|found| found.map(|(path, listed)| (path, listed.ordinal)))
         };
         assert_eq!(find("/x.c"), Some(None));
         assert_eq!(find("/a/x.c"), Some(Some(("/s/a/x.c", 0))));

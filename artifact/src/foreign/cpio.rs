@@ -137,7 +137,7 @@ impl Walk {
             return refuse(format!("at most {MAX_MEMBERS} members of a cpio archive"), "more");
         }
         self.ordinal += 1;
-        Ok(each(&Member { ordinal, path, what, size, mtime }, contents)?.is_break())
+        Ok(each(&Member { ordinal, path, what, size, mtime, tar_offset: None }, contents)?.is_break())
     }
 }
 

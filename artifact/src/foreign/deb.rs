@@ -2,13 +2,14 @@
 //! of ar.
 
 use std::io::Read;
+use std::ops::Range;
 
-use super::ar::Ar;
+use super::ar::{self, Ar};
 use super::member::{Each, What};
 use super::tar::Tar;
 use super::{Bytes, Said, text};
-use crate::Result;
-use crate::payload::{self, refuse};
+use crate::payload::{self, Part, fill, refuse};
+use crate::{Error, Result};
 
 /// Calls `each` with the members of `data.tar`. The outer archive is one of ar, else a tar archive, which may be
 /// compressed.
@@ -33,6 +34,44 @@ pub(super) fn walk(archive: Bytes<'_>, is_ar: bool, max_bytes: u64, each: &mut E
         }
     }
     if parts.has_data { Ok(parts.said) } else { refuse("data.tar in a Debian package", "none") }
+}
+
+/// Where the contents of `data.tar`, which may be compressed, lie in a package of `bytes` bytes; `None` where the outer
+/// archive is none of ar.
+///
+/// # Errors
+/// [`Error::Payload`] where the outer archive is broken or has no `data.tar`; [`Error::Io`] where a part
+/// cannot be read.
+pub(super) fn data_range(bytes: u64, part: Part<'_, '_>) -> Result<Option<Range<u64>>> {
+    // The first two headers, and the third behind a small member.
+    const READ_BYTES: u64 = 1 << 10;
+    let read = |at: u64| {
+        let end = at.saturating_add(READ_BYTES).min(bytes);
+        let mut read = vec![0; usize::try_from(end.saturating_sub(at)).unwrap_or(0)];
+        let filled = if read.is_empty() { 0 } else { fill(&mut part(at..end)?, &mut read)? };
+        read.truncate(filled);
+        Ok::<_, Error>(read)
+    };
+    let (mut window, mut window_at) = (read(0)?, 0);
+    if !window.starts_with(ar::MAGIC) {
+        return Ok(None);
+    }
+    let mut at = ar::MAGIC.len() as u64;
+    for number in 1.. {
+        let start = at.saturating_add(ar::HEADER_BYTES as u64);
+        if start - window_at > window.len() as u64 {
+            (window, window_at) = (read(at)?, at);
+        }
+        let header = usize::try_from(at - window_at).ok().and_then(|at| window.get(at..)).and_then(|rest| rest.first_chunk());
+        let Some(header) = header else { break };
+        let member = ar::Member::parse(header, number)?;
+        let Some(end) = start.checked_add(member.size).filter(|end| *end <= bytes) else { break };
+        if is_part(&member.name, "data") {
+            return Ok(Some(start..end));
+        }
+        at = end.saturating_add(end % 2);
+    }
+    refuse("data.tar in a Debian package", "none")
 }
 
 struct Parts {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::ops::ControlFlow;
 
-use crate::Result;
+use crate::{Contents, Result};
 
 /// What a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,15 @@ pub(super) struct Member {
     pub(super) size: u64,
     /// Seconds since 1970.
     pub(super) mtime: i64,
+    /// As [`Contents::tar_offset`].
+    pub(super) tar_offset: Option<u64>,
+}
+
+impl Member {
+    /// What there is to say of its contents, once they were hashed.
+    pub(super) fn contents(&self, sha256: [u8; 32]) -> Contents {
+        Contents { size: self.size, mtime: self.mtime, sha256, tar_offset: self.tar_offset }
+    }
 }
 
 /// What is called with each member and its contents, until it breaks the walk off.

@@ -44,6 +44,12 @@ impl<'a> Tar<'a> {
         Self { input, is_tar: false, members: 0, stored: 0, padding: 0, at: 0, size: 0, map: None }
     }
 
+    /// The members of an archive from number `ordinal` on, with whose headers `archive` begins. Their
+    /// [`Member::tar_offset`] counts from there.
+    pub(super) fn from_member(archive: Box<dyn Read + Send + 'a>, max_bytes: u64, ordinal: u32) -> Self {
+        Self { members: ordinal, ..Self::new(archive, max_bytes) }
+    }
+
     /// The next member; what was not read of the one before is skipped. `None` at a block of zeros, and where the archive ends
     /// behind a member: not every program writes the blocks of zeros.
     ///
@@ -51,6 +57,7 @@ impl<'a> Tar<'a> {
     /// [`Error::Payload`] where the archive is broken, ends early, or is larger than allowed; [`Error::Io`] where reading it fails.
     pub(super) fn next(&mut self) -> Result<Option<Member>> {
         self.skip()?;
+        let tar_offset = self.input.position();
         let (mut extended, mut is_extended) = (Extended::default(), false);
         loop {
             let Some(block) = self.header()? else {
@@ -66,7 +73,7 @@ impl<'a> Tar<'a> {
                 b'x' => extended.read(&self.text(size, MOST_EXTENDED_BYTES, "extended headers")?)?,
                 // For all members that follow: comments, in practice.
                 b'g' | b'V' => self.pass(size)?,
-                _ => return self.member(header, size, extended).map(Some),
+                _ => return self.member(header, size, extended, tar_offset).map(Some),
             }
         }
     }
@@ -80,7 +87,7 @@ impl<'a> Tar<'a> {
         io::copy(&mut self.input, &mut io::sink()).map(drop).map_err(unwrap)
     }
 
-    fn member(&mut self, header: &Header, size: u64, extended: Extended) -> Result<Member> {
+    fn member(&mut self, header: &Header, size: u64, extended: Extended, tar_offset: u64) -> Result<Member> {
         let name = extended.name.unwrap_or_else(|| String::from_utf8_lossy(&header.path_bytes()).into_owned());
         let stored = extended.size.unwrap_or(size);
         let kind = header.entry_type().as_byte();
@@ -115,7 +122,8 @@ impl<'a> Tar<'a> {
             self.sparse(map, sparse.size)?;
         }
         let mtime = extended.mtime.unwrap_or_else(|| header.mtime().map_or(0, |mtime| i64::try_from(mtime).unwrap_or(0)));
-        Ok(Member { ordinal, path: path::canonical(&name), what, size: self.size, mtime })
+        let path = path::canonical(&name);
+        Ok(Member { ordinal, path, what, size: self.size, mtime, tar_offset: Some(tar_offset) })
     }
 
     /// The current member is a sparse file of `size` bytes.
@@ -244,6 +252,11 @@ struct Bounded<'a> {
 }
 
 impl Bounded<'_> {
+    /// Bytes that were read.
+    fn position(&self) -> u64 {
+        self.most_bytes - self.rest
+    }
+
     fn block(&mut self) -> Result<[u8; BLOCK_BYTES]> {
         let mut block = [0; BLOCK_BYTES];
         self.exactly(&mut block)?;

@@ -10,6 +10,7 @@ use crate::elf::image::Image;
 use crate::payload::archive::compress;
 
 mod cpios;
+mod entrances;
 mod opkg;
 mod zips;
 
@@ -94,7 +95,7 @@ fn every_compression_of_a_tar_archive_is_told_by_its_first_bytes() {
         extracts(Format::Tar, &archive, &found);
         let catalog =
             Catalog::read(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, found.package.identity).unwrap();
-        assert_eq!(catalog.file("/a").map(|(ordinal, file)| (*ordinal, file.size)), Some((0, 4)));
+        assert_eq!(catalog.file("/a").map(|listed| (listed.ordinal, listed.file.size)), Some((0, 4)));
         let other = Identity::from_bytes([0; 32]);
         assert!(Catalog::read(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, other).is_err());
     }
@@ -287,7 +288,7 @@ fn sparse_files_come_out_with_their_holes_and_lying_maps_are_refused() {
     let sound = with(&[(2, 2), (700, 1)], 800);
     let identity = Identity::from_bytes(Sha256::digest(&sound).into());
     let catalog = Catalog::read(Bytes::stream(&sound[..]), Format::Tar, sound.len() as u64, identity).unwrap();
-    let (ordinal, file) = catalog.file("/raw").unwrap();
+    let Listed { ordinal, file, .. } = catalog.file("/raw").unwrap();
     let mut out = Vec::new();
     extract(Bytes::stream(&sound[..]), Format::Tar, sound.len() as u64, *ordinal, file, &mut out).unwrap();
     let mut expected = vec![0; 800];

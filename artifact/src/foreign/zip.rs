@@ -88,7 +88,7 @@ fn member(file: &ZipFile<'_, impl Read>, ordinal: u32) -> Member {
     });
     let mtime = stamps.map_or_else(|| file.last_modified().map_or(0, seconds), i64::from);
     let size = if what == What::Regular { file.size() } else { 0 };
-    Member { ordinal, path: path::canonical(&name), what, size, mtime }
+    Member { ordinal, path: path::canonical(&name), what, size, mtime, tar_offset: None }
 }
 
 /// The contents of a member, decompressed.

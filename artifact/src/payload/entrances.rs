@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::blocks::Blocks;
 use super::cpio::{Entry, LONG_BYTES, STRIPPED_BYTES, padding};
-use super::{Compression, HardLinks, deliver, fill, regular_file};
+use super::{Compression, HardLinks, deliver, fill, refuse, regular_file};
 use crate::header::{File, Header};
 use crate::{Result, path};
 
@@ -14,7 +14,7 @@ use crate::{Result, path};
 pub type Part<'p, 'a> = &'p dyn Fn(Range<u64>) -> Result<Box<dyn Read + Send + 'a>>;
 
 /// What is before the member has to be so much, unpacked, to be worth the questions.
-const WORTH_BYTES: u64 = 1 << 20;
+pub(crate) const WORTH_BYTES: u64 = 1 << 20;
 
 /// Where a payload can be entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +80,7 @@ impl Entrances {
         // Nearly all archives have the long form; which one it is would be known by their first bytes, which are far away.
         for form in [Form::Long, Form::Stripped] {
             let Some(offset) = offset(header, ordinal, form) else { return Ok(false) };
-            let entrance = match &self.0 {
-                Kind::First => return Ok(false),
-                Kind::Any => offset,
-                Kind::Blocks(blocks) => blocks.entrance(offset),
-            };
+            let Some(entrance) = self.entrance(offset) else { return Ok(false) };
             if let Some(member) = self.member(header, ordinal, entrance..offset, part, bytes)? {
                 return deliver(&mut member.take(file.size), file, out).map(|()| true);
             }
@@ -119,10 +115,25 @@ impl Entrances {
         Ok(is_it.then_some(archive))
     }
 
-    fn open<'a>(&self, entrance: u64, bytes: u64, part: Part<'_, 'a>) -> Result<Box<dyn Read + Send + 'a>> {
+    /// The last entrance that is not behind `offset`, in bytes of the unpacked payload; `None` where the payload has to
+    /// be read from its first byte.
+    pub(crate) fn entrance(&self, offset: u64) -> Option<u64> {
+        match &self.0 {
+            Kind::First => None,
+            Kind::Any => Some(offset),
+            Kind::Blocks(blocks) => Some(blocks.entrance(offset)),
+        }
+    }
+
+    /// The unpacked payload, of `bytes` bytes in the archive, from an entrance on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Payload`] where there is none; [`crate::Error::Io`] where a part cannot be read.
+    pub(crate) fn open<'a>(&self, entrance: u64, bytes: u64, part: Part<'_, 'a>) -> Result<Box<dyn Read + Send + 'a>> {
         match &self.0 {
             Kind::Blocks(blocks) => blocks.open(entrance, part),
-            Kind::First | Kind::Any => part(entrance..bytes),
+            Kind::First | Kind::Any if entrance <= bytes => part(entrance..bytes),
+            Kind::First | Kind::Any => refuse(format!("{entrance} bytes of a payload"), bytes.to_string()),
         }
     }
 
@@ -168,7 +179,6 @@ mod tests {
     use liblzma::write::XzEncoder;
 
     use super::super::archive::{compress, file, folder, hard_link, header, newc, stripped, symlink};
-    use super::super::refuse;
     use super::*;
 
     const LARGE: usize = 300_000;

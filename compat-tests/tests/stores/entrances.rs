@@ -26,12 +26,12 @@ fn package(payload: &str, into: &Path) -> [(String, Vec<u8>); 2] {
     programs.map(|(bytes, id)| (format!("/buildid/{id}/executable"), bytes))
 }
 
-fn archive_bytes(gateway: &Gateway) -> f64 {
+pub(super) fn archive_bytes(gateway: &Gateway) -> f64 {
     gateway.metric("gateway_archive_bytes_total")
 }
 
 /// A store that honours Range, and says so of archives that are `longer` than they are. What `lie` says of a part is sent instead of it.
-fn honours_ranges(folder: &Path, longer: usize, lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Odd {
+pub(super) fn honours_ranges(folder: &Path, longer: usize, lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Odd {
     let folder = folder.to_owned();
     Odd::start(move |head, stream| {
         let bytes = odd::file(&folder, head);

@@ -6,6 +6,7 @@ mod absence;
 mod damaged;
 mod elsewhere;
 mod entrances;
+mod foreign_entrances;
 mod growing;
 mod lying;
 mod names;

@@ -20,14 +20,14 @@ impl Archives {
         let (identity, format, location) = (package.package.identity, package.package.format, location.clone());
         let open = move || -> Result<Bytes, Failure> {
             let file = open_below_root(&location)?;
-            if format != Format::Rpm {
-                expect_unchanged(&file, &location)?;
-                let whole = foreign::Bytes::Seekable(Box::new(BufReader::with_capacity(READ_BYTES, file)));
-                return Ok(Bytes { header: None, rest: whole, parts: None });
-            }
             let file = Arc::new(file);
             let parts =
                 Parts::of_file(file.clone()).map_err(|error| Failure::Unknown(format!("{}: {error}", place(&location))))?;
+            if format != Format::Rpm {
+                expect_unchanged(&file, &location)?;
+                let whole = foreign::Bytes::Seekable(Box::new(BufReader::with_capacity(READ_BYTES, file)));
+                return Ok(Bytes { header: None, rest: whole, parts: Some(parts) });
+            }
             let mut file = BufReader::new(file);
             let mut header = read_header(&mut file, identity, &place(&location))?;
             sigcache::complete(Arc::make_mut(&mut header), &location);

@@ -5,19 +5,19 @@
 //! header must have the size, and on a disk the time, that the index knows; what is in it is checked by the digests of its members.
 //! So a file that was replaced is absent, not wrong.
 
+mod enter;
 mod local;
 mod parts;
 mod place;
 mod remote;
 
-use std::io::{self, Read, Write};
-use std::ops::Range;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
 use artifact::foreign::{self, Catalog};
 use artifact::header::{self, Header};
-use artifact::payload::{Entrances, Part};
+use artifact::payload::Entrances;
 use artifact::{Artifact, Format, Identity};
 use moka::future::Cache;
 use sql::{Location, StoredPackage};
@@ -40,7 +40,7 @@ pub(crate) use local::{expect_unchanged, open_below_root};
 const READ_BYTES: usize = 256 << 10;
 /// Memory for headers, and as much for catalogs.
 const HEADERS_BYTES: u64 = 100 << 20;
-/// Memory for where payloads can be entered.
+/// Memory for where RPMs can be entered, and as much for other archives.
 const ENTRANCES_BYTES: u64 = 16 << 20;
 /// How long a location that failed is tried after all others.
 const FAULTY_FOR: Duration = Duration::from_secs(60);
@@ -52,6 +52,7 @@ pub(crate) struct Archives {
     headers: Cache<Identity, Arc<Header>>,
     catalogs: Cache<Identity, Arc<Catalog>>,
     entrances: Cache<Identity, Arc<Entrances>>,
+    foreign_entrances: Cache<Identity, Arc<foreign::Entrances>>,
     /// Store and path.
     faulty: Cache<(i64, String), ()>,
     runtime: Handle,
@@ -62,48 +63,19 @@ pub(crate) struct Archive {
     pub(crate) inside: Inside,
     /// Of an RPM: compressed, from the payload's first byte. Of anything else: all of it.
     payload: foreign::Bytes<'static>,
-    /// Of an RPM: parts of it all.
+    /// Parts of it all.
     parts: Option<Parts>,
     pub(crate) place: Place,
 }
 
 impl Archive {
-    /// Writes a member to `out`, which sees its bytes before they are known to be right, if the payload can be entered behind what is before
-    /// it; `false`, and nothing is written, where not. `through` is put around everything that is read. For threads that may block.
-    ///
-    /// # Errors
-    /// As [`artifact::payload::extract`].
-    pub(crate) fn enter<'r>(
-        &self,
-        ordinal: u32,
-        through: &dyn Fn(Box<dyn Read + Send>) -> Box<dyn Read + Send + 'r>,
-        out: &mut (impl Write + Send),
-    ) -> artifact::Result<bool> {
-        if let (Inside::Rpm(header), Some(parts)) = (&self.inside, &self.parts)
-            && Entrances::may_help(header, ordinal)
-        {
-            let start = header.range.end;
-            let part = |range: Range<u64>| Ok(through(parts.read(start + range.start..start + range.end)?));
-            let bytes = parts.bytes().saturating_sub(start);
-            let mut begun = Begun { out, bytes: 0 };
-            let entrances = self.place.archives.entrances(header, bytes, &part);
-            match entrances.and_then(|entrances| entrances.extract(header, ordinal, &part, bytes, &mut begun)) {
-                Ok(true) => return Ok(true),
-                Err(error) if begun.bytes > 0 => return Err(error),
-                Err(error) => tracing::debug!(%error, nvra = self.inside.nvra(), "the payload is read from its first byte"),
-                Ok(false) => {}
-            }
-        }
-        Ok(false)
-    }
-
     /// An RPM that is nowhere else, by its payload.
     #[cfg(test)]
     pub(crate) fn of_payload(header: Arc<Header>, payload: Box<dyn Read + Send>) -> Self {
         let archives = Archives::new(http_client::build(&[]).expect("a client"));
         let package = header.package.clone();
         let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
-        let wanted = Wanted { ordinal: 0, file: None };
+        let wanted = Wanted { ordinal: 0, file: None, tar_offset: None };
         let place = Place { archives, package: Arc::new(stored), wanted, location: (1, String::new()), tried: Vec::new() };
         Self { inside: Inside::Rpm(header), payload: foreign::Bytes::Stream(payload), parts: None, place }
     }
@@ -114,29 +86,12 @@ impl Archive {
     }
 }
 
-/// Counts what is written.
-struct Begun<'o, W> {
-    out: &'o mut W,
-    bytes: u64,
-}
-
-impl<W: Write> Write for Begun<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes += bytes.len() as u64;
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 /// What is in an archive.
 pub(crate) enum Inside {
     /// All that the header says.
     Rpm(Arc<Header>),
     /// What has no header: the one member that is wanted.
-    Foreign { format: Format, nvra: String, bytes: u64, ordinal: u32, file: Arc<header::File> },
+    Foreign { format: Format, nvra: String, bytes: u64, ordinal: u32, file: Arc<header::File>, tar_offset: Option<u64> },
 }
 
 impl Inside {
@@ -164,12 +119,15 @@ pub(crate) struct Wanted {
     pub(crate) ordinal: u32,
     /// What is known of it where its package has no header.
     pub(crate) file: Option<Arc<header::File>>,
+    /// As [`Contents::tar_offset`](artifact::Contents::tar_offset).
+    pub(crate) tar_offset: Option<u64>,
 }
 
 impl Wanted {
     /// A file with a build-id.
     pub(crate) fn of(artifact: &Artifact) -> Self {
-        Self { ordinal: artifact.ordinal, file: foreign::file(artifact).map(Arc::new) }
+        let tar_offset = artifact.contents.and_then(|contents| contents.tar_offset);
+        Self { ordinal: artifact.ordinal, file: foreign::file(artifact).map(Arc::new), tar_offset }
     }
 }
 
@@ -186,8 +144,10 @@ impl Archives {
         let catalogs = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
         let weight = |_: &Identity, entrances: &Arc<Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
         let entrances = Cache::builder().weigher(weight).max_capacity(ENTRANCES_BYTES).build();
+        let weight = |_: &Identity, entrances: &Arc<foreign::Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
+        let foreign_entrances = Cache::builder().weigher(weight).max_capacity(ENTRANCES_BYTES).build();
         let faulty = Cache::builder().max_capacity(10_000).time_to_live(FAULTY_FOR).build();
-        Self { client, headers, catalogs, entrances, faulty, runtime: Handle::current() }
+        Self { client, headers, catalogs, entrances, foreign_entrances, faulty, runtime: Handle::current() }
     }
 
     /// The present locations of a package, those that failed a moment ago behind the others.
@@ -225,21 +185,11 @@ impl Archives {
         let Some(file) = wanted.file.clone() else {
             return Err(Failure::Absent(format!("{}: expected to know the member, found none", package.package.nevra)));
         };
-        let payload = self.open_bytes(package, location).await?.rest;
+        let Bytes { rest: payload, parts, .. } = self.open_bytes(package, location).await?;
         let (format, nvra) = (package.package.format, package.package.nevra.nvra());
-        let inside = Inside::Foreign { format, nvra, bytes: location.size, ordinal: wanted.ordinal, file };
-        Ok(Archive { inside, payload, parts: None, place })
-    }
-
-    /// Where the payload of a package can be entered; looked for once. For threads that may block.
-    fn entrances(&self, header: &Header, bytes: u64, part: Part<'_, '_>) -> artifact::Result<Arc<Entrances>> {
-        let identity = header.package.identity;
-        if let Some(entrances) = self.runtime.block_on(self.entrances.get(&identity)) {
-            return Ok(entrances);
-        }
-        let entrances = Arc::new(Entrances::of(bytes, part)?);
-        self.runtime.block_on(self.entrances.insert(identity, entrances.clone()));
-        Ok(entrances)
+        let inside =
+            Inside::Foreign { format, nvra, bytes: location.size, ordinal: wanted.ordinal, file, tar_offset: wanted.tar_offset };
+        Ok(Archive { inside, payload, parts, place })
     }
 
     /// The catalog of a package without a header, if it was made before.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use artifact::foreign::Catalog;
-use artifact::header::File;
+use artifact::foreign::{Catalog, Listed};
 use artifact::{ArtifactType, Format};
 use sql::{Record, StoredPackage};
 
@@ -37,10 +36,10 @@ impl Run<'_> {
     async fn source_at_foreign(
         &mut self,
         package: &Arc<StoredPackage>,
-        (ordinal, file): &(u32, File),
+        Listed { ordinal, tar_offset, file }: &Listed,
         path: &str,
     ) -> Option<Found> {
-        let wanted = Wanted { ordinal: *ordinal, file: Some(Arc::new(file.clone())) };
+        let wanted = Wanted { ordinal: *ordinal, file: Some(Arc::new(file.clone())), tar_offset: *tar_offset };
         let entry = self.member(package, wanted, None, Need::First, None).await?;
         Some(found(entry.content(), path, package))
     }

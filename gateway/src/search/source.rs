@@ -166,7 +166,7 @@ impl Run<'_> {
         opened: Option<Archive>,
     ) -> Option<Found> {
         let path = header.by_ordinal(ordinal)?.path.as_str();
-        let entry = self.member(package, Wanted { ordinal, file: None }, None, Need::First, opened).await?;
+        let entry = self.member(package, Wanted { ordinal, file: None, tar_offset: None }, None, Need::First, opened).await?;
         Some(found(entry.content(), path, package))
     }
 

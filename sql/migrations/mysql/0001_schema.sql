@@ -48,6 +48,7 @@ create table if not exists artifacts (
     size bigint null comment 'size, mtime and sha256: null for RPMs, whose headers have them',
     mtime bigint null,
     sha256 char(64) character set ascii collate ascii_bin null,
+    tar_offset bigint null comment 'where the headers of the member begin in the unpacked tar archive, in bytes; null elsewhere',
     primary key (package_id, ordinal, build_id),
     key artifacts_build_id (build_id),
     key artifacts_file_name (file_name(255))

@@ -46,6 +46,7 @@ create table artifacts (
     size integer null, -- size, mtime and sha256: null for RPMs, whose headers have them
     mtime integer null,
     sha256 text null,
+    tar_offset integer null, -- where the headers of the member begin in the unpacked tar archive, in bytes; null elsewhere
     primary key (package_id, ordinal, build_id)
 ) without rowid;
 create index artifacts_build_id on artifacts (build_id);

@@ -90,13 +90,14 @@ pub(crate) struct ArtifactRow {
     file_size: Option<i64>,
     file_mtime: Option<i64>,
     sha256: Option<String>,
+    tar_offset: Option<i64>,
 }
 
 /// What [`ArtifactRow`] is made of, of `artifacts a`.
 macro_rules! artifact_columns {
     () => {
         "a.package_id, a.ordinal, a.build_id, a.kind, a.has_dwarf, a.dir, a.file_name, a.size as file_size, a.mtime as file_mtime, \
-         a.sha256"
+         a.sha256, a.tar_offset"
     };
 }
 pub(crate) use artifact_columns;
@@ -241,7 +242,8 @@ impl ArtifactRow {
         let contents = match (self.file_size, self.file_mtime, self.sha256) {
             (Some(size), Some(mtime), Some(digits)) => {
                 let sha256 = faster_hex::hex_decode_array(digits.as_bytes()).map_err(broken)?;
-                Some(Contents { size: to_unsigned(size)?, mtime, sha256 })
+                let tar_offset = self.tar_offset.map(to_unsigned).transpose()?;
+                Some(Contents { size: to_unsigned(size)?, mtime, sha256, tar_offset })
             }
             _ => None,
         };

@@ -16,7 +16,7 @@ pub(super) struct Row<'a> {
 }
 
 /// Writes artifacts in the order of their key, so that the pages of the table are filled one after the other. Rows of RPMs have no
-/// contents: a statement of their own binds three values fewer for each.
+/// contents: a statement of their own binds four values fewer for each.
 pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<Row<'_>>) -> sqlx::Result<u64> {
     rows.sort_by(|a, b| key(a).cmp(&key(b)));
     rows.dedup_by(|a, b| key(a) == key(b));
@@ -26,7 +26,7 @@ pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<Row<'_>>
             let statement = |rows: &[Row<'_>]| {
                 let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
                 query.push("artifacts (package_id, ordinal, build_id, kind, has_dwarf, dir, file_name");
-                query.push(if has_contents { ", size, mtime, sha256) " } else { ") " });
+                query.push(if has_contents { ", size, mtime, sha256, tar_offset) " } else { ") " });
                 query.push_values(rows, |mut values, Row { package_id, ordinal, artifact }| {
                     let (dir, file_name) = split_path(&artifact.path);
                     values
@@ -41,7 +41,8 @@ pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<Row<'_>>
                         values
                             .push_bind(contents.size.cast_signed())
                             .push_bind(contents.mtime)
-                            .push_bind(faster_hex::hex_string(&contents.sha256));
+                            .push_bind(faster_hex::hex_string(&contents.sha256))
+                            .push_bind(contents.tar_offset.map(u64::cast_signed));
                     }
                 });
                 query

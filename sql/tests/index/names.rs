@@ -11,7 +11,7 @@ use crate::on_both;
 /// A plain file, which is found at a path below `/srv/s`.
 fn file(store: &Store, contents: &str, path: &str) -> Import {
     let mut import = import(store, &format!("{contents}-1-0.x86_64"), Vec::new());
-    let of_file = Contents { size: 7, mtime: 1, sha256: *import.package.identity.as_bytes() };
+    let of_file = Contents { size: 7, mtime: 1, sha256: *import.package.identity.as_bytes(), tar_offset: None };
     let artifact = artifact(0, contents, Kind::Both, &format!("/srv/s/{path}"));
     import.artifacts = vec![Artifact { contents: Some(of_file), ..artifact }];
     import.package.format = Format::File;

@@ -24,7 +24,10 @@ fn every_field_comes_back_as_it_went_in() {
         );
         sent.artifacts[0].dwarf = Some(false);
         sent.artifacts[1].dwarf = Some(true);
-        sent.artifacts[1].contents = Some(Contents { size: i64::MAX as u64, mtime: i64::MIN, sha256: [0xf5; 32] });
+        let most = i64::MAX as u64;
+        let contents = Contents { size: most, mtime: i64::MIN, sha256: [0xf5; 32], tar_offset: Some(most) };
+        sent.artifacts[1].contents = Some(contents);
+        sent.artifacts[2].contents = Some(Contents { tar_offset: None, ..contents });
         sent.artifacts[3].build_id = BuildId::from_bytes(&[255; 64]).unwrap();
         sent.distro = Some("größte's \"1\"".into());
         sent.location.path = "b/bïdtest'%_\\.rpm".into();

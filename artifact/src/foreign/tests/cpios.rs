@@ -66,7 +66,7 @@ fn both_forms_in_every_compression_are_read() {
                 extracts(format, &archive, &found);
                 let identity = found.package.identity;
                 let catalog = Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
-                assert_eq!(catalog.file("/a").map(|(ordinal, file)| (*ordinal, file.size)), Some((1, 4)));
+                assert_eq!(catalog.file("/a").map(|listed| (listed.ordinal, listed.file.size)), Some((1, 4)));
                 assert!(catalog.file("/link").is_none() && catalog.file("/usr").is_none());
             }
             if compressor.is_some() {
@@ -88,8 +88,8 @@ fn contents_of_hard_links_come_with_the_last_of_them() {
     let first = Found { artifacts: found.artifacts[..1].to_vec(), ..found.clone() };
     extracts(Format::Cpio, &archive, &first);
     let catalog = Catalog::read(Bytes::stream(&archive[..]), Format::Cpio, archive.len() as u64, found.package.identity).unwrap();
-    assert_eq!(catalog.file("/b").map(|(ordinal, file)| (*ordinal, file.path.as_str())), Some((1, "/c")));
-    assert_eq!(catalog.file("/empty").map(|(_, file)| file.size), Some(0));
+    assert_eq!(catalog.file("/b").map(|listed| (listed.ordinal, listed.file.path.as_str())), Some((1, "/c")));
+    assert_eq!(catalog.file("/empty").map(|listed| listed.file.size), Some(0));
 }
 
 #[test]

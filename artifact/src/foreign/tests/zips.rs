@@ -104,7 +104,7 @@ fn every_compression_of_a_member_is_read() {
                 assert_eq!(as_stream, found);
                 let identity = found.package.identity;
                 let catalog = Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
-                assert_eq!(catalog.file("/a").map(|(ordinal, file)| (*ordinal, file.size)), Some((1, 4)));
+                assert_eq!(catalog.file("/a").map(|listed| (listed.ordinal, listed.file.size)), Some((1, 4)));
                 assert!(catalog.file("/usr").is_none() && catalog.file("/link").is_none());
                 let other = Identity::from_bytes([0; 32]);
                 assert!(Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, other).is_err());

@@ -1,0 +1,156 @@
+//! Debian packages and tar archives that are entered in the middle: those of several xz blocks, as `dpkg-deb` and
+//! `xz -T0` write them, and those that are not compressed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use compat_tests::compiled::{Tree, succeed};
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::files::FileServer;
+use compat_tests::rpmbuild;
+use tempfile::tempdir;
+
+use crate::entrances::{archive_bytes, honours_ranges};
+use crate::extractions;
+
+const MIB: usize = 1 << 20;
+
+/// Twelve MiB that do not compress, with two programs behind them: path for a client, and bytes.
+fn tree() -> (Tree, [(String, Vec<u8>); 2]) {
+    let tree = Tree::of(&[]);
+    for (number, noise) in rpmbuild::noise(12 * MIB).chunks(MIB).enumerate() {
+        std::fs::write(tree.make(&format!("/usr/lib/data/{number:02}")), noise).unwrap();
+    }
+    let programs = [1, 2].map(|number| {
+        let id = format!("{}{number:04x}", &rpmbuild::build_id()[..36]);
+        let bytes = rpmbuild::program(200_000, &id);
+        std::fs::write(tree.make(&format!("/usr/lib/program{number}")), &bytes).unwrap();
+        (format!("/buildid/{id}/executable"), bytes)
+    });
+    (tree, programs)
+}
+
+/// Makes an archive of a tree in a folder.
+type Pack = fn(&Tree, &Path);
+
+fn deb(tree: &Tree, into: &Path, compressor: &str) {
+    tree.deb(into, ("blocks", "1.0-1", "deb"), "", compressor);
+}
+
+/// A tar archive, compressed by `xz` with these options.
+fn tar(tree: &Tree, into: &Path, options: &[&str]) -> PathBuf {
+    let tar = tree.tar(into, "blocks-1.0.tar", "tar", &["--sort=name"]);
+    succeed(Command::new("xz").arg("-0").args(options).arg(&tar), "xz-utils (Debian) or xz (Fedora)");
+    into.join("blocks-1.0.tar.xz")
+}
+
+/// An import of the folder; with a URL gateways get its archives from there alone.
+fn index_of(folder: &Path, url: Option<&str>) -> Sqlite {
+    let index = Sqlite::empty();
+    let folder = folder.to_str().unwrap();
+    let store: Vec<&str> = url.iter().flat_map(|url| ["--store", "store", "--url", url]).collect();
+    import_ok(&index.url(), &[&["dir", folder, "--formats", "deb,tar"], &store[..]].concat());
+    if let Some(url) = url {
+        import_ok(&index.url(), &["store", "add", "store", "--tier", "mirror", "--url", url]);
+    }
+    index
+}
+
+#[test]
+fn debs_and_tars_of_several_xz_blocks_are_entered_at_the_right_one() {
+    let packs: [(&str, Pack); 5] = [
+        // Blocks of one MiB, as the least level has them.
+        ("deb of dpkg-deb", |tree, into| deb(tree, into, "xz -z0")),
+        ("deb without compression", |tree, into| deb(tree, into, "none")),
+        ("tar", |tree, into| drop(tar(tree, into, &["--block-size=1MiB"]))),
+        ("tar of several threads", |tree, into| drop(tar(tree, into, &["-T4"]))),
+        ("tar without compression", |tree, into| drop(tree.tar(into, "blocks-1.0.tar", "tar", &["--sort=name"]))),
+    ];
+    for (name, pack) in packs {
+        let (folder, (tree, [first, second])) = (tempdir().unwrap(), tree());
+        pack(&tree, folder.path());
+        let store = honours_ranges(folder.path(), 0, |part| part);
+        for url in [None, Some(&*store.url())] {
+            let index = index_of(folder.path(), url);
+            let gateway = Gateway::start(&index.url());
+            for (path, bytes) in [&second, &first] {
+                assert!(gateway.get(path).body == *bytes, "{name}: other bytes");
+            }
+            assert_eq!(extractions(&gateway, "whole"), 2.0);
+            let read = archive_bytes(&gateway);
+            assert!(read < 5e6, "{name}: expected to read less than half of 12 MiB for two members, found {read} bytes");
+            eprintln!("{name}: {read} bytes of an archive of 12 MiB read for two members behind them");
+        }
+    }
+}
+
+#[test]
+fn sources_in_a_tar_are_entered_once_its_files_are_listed() {
+    let (folder, (tree, [(path, _), _])) = (tempdir().unwrap(), tree());
+    tar(&tree, folder.path(), &["--block-size=1MiB"]);
+    let index = index_of(folder.path(), None);
+    let gateway = Gateway::start(&index.url());
+    let source = |number: u32| path.replace("/executable", &format!("/source/usr/lib/data/{number:02}"));
+    let noise = rpmbuild::noise(12 * MIB);
+    let mut read = 0.0;
+    for number in [11, 10] {
+        let before = archive_bytes(&gateway);
+        let answer = gateway.get(&source(number));
+        assert!(answer.body == noise[number as usize * MIB..][..MIB], "{number}: {} with other bytes", answer.status);
+        read = archive_bytes(&gateway) - before;
+    }
+    assert!(read < 4e6, "expected to read little of 12 MiB for the second file, found {read} bytes");
+}
+
+#[test]
+fn debs_of_one_block_and_stores_without_ranges_are_read_from_the_start() {
+    let packs: [(&str, Pack, bool); 3] = [
+        ("deb of one block", |tree, into| deb(tree, into, "xz -z6"), false),
+        ("deb over HTTP", |tree, into| deb(tree, into, "xz -z0"), true),
+        ("tar over HTTP", |tree, into| drop(tar(tree, into, &["--block-size=1MiB"])), true),
+    ];
+    for (name, pack, is_remote) in packs {
+        let (folder, (tree, [first, second])) = (tempdir().unwrap(), tree());
+        pack(&tree, folder.path());
+        let store = FileServer::start(folder.path());
+        let index = index_of(folder.path(), is_remote.then(|| store.url()).as_deref());
+        let gateway = Gateway::start(&index.url());
+        for (path, bytes) in [&second, &first] {
+            assert!(gateway.get(path).body == *bytes, "{name}: other bytes");
+        }
+        assert!(archive_bytes(&gateway) > 24e6, "{name}: {} bytes", archive_bytes(&gateway));
+    }
+}
+
+#[test]
+fn wrong_parts_of_a_deb_and_wrong_offsets_change_nothing() {
+    let (folder, (tree, [first, second])) = (tempdir().unwrap(), tree());
+    deb(&tree, folder.path(), "xz -z0");
+    let lies: [fn(Vec<u8>) -> Vec<u8>; 5] = [
+        |part| part.iter().map(|byte| byte ^ 0x55).collect(),
+        |part| part[..part.len() / 2].to_vec(),
+        |_| Vec::new(),
+        // Sound for the headers of ar and the index, and then no more.
+        |mut part| {
+            if part.len() > 10_000 {
+                part[5_000..].fill(0);
+            }
+            part
+        },
+        |part| part,
+    ];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let store = honours_ranges(folder.path(), 0, lie);
+        let index = index_of(folder.path(), Some(&store.url()));
+        if number == 4 {
+            let script = "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None); \
+                          connection.execute('update artifacts set tar_offset = tar_offset - 512 * ordinal')";
+            succeed(Command::new("python3").args(["-c", script]).arg(index.path()), "python3");
+        }
+        let gateway = Gateway::start(&index.url());
+        for (path, bytes) in [&second, &first] {
+            assert!(gateway.get(path).body == *bytes, "{number}: other bytes");
+        }
+        assert!(archive_bytes(&gateway) > 24e6, "{number}: {} bytes", archive_bytes(&gateway));
+    }
+}
