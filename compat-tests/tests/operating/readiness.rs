@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::http;
 use compat_tests::odd::{self, Odd};
 use compat_tests::process::free_port;
 use compat_tests::wait_for;
@@ -154,6 +155,12 @@ fn a_newer_schema_is_used_if_it_states_that_it_can_be() {
         assert_eq!(gateway.metric("gateway_part_up{part=\"schema\"}"), 0.0);
     }
     assert_becomes(&federated, (200, 503));
+    // What it cannot read proves neither presence nor absence.
+    for gateway in [&again, &federated] {
+        assert_eq!(gateway.get("/buildids/00112233").status, 503);
+        assert!(http::get(gateway.port, "/buildid/00112233/debuginfo").is_err(), "{}", gateway.log());
+        assert!(http::get(gateway.port, &program()).is_err(), "{}", gateway.log());
+    }
     // Rolled back.
     sql("delete from _sqlx_migrations where version = 7");
     assert_becomes(&running, (200, 200));
