@@ -206,13 +206,17 @@ impl Index {
     }
 
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
+        if matches!(&self.db, Db::Sqlite(pool) if pools::is_directory(pool)) {
+            return Error::Directory { database: self.name().into() };
+        }
         if let Some(cures) = self.cures(&source) {
             return Error::NotShared { database: self.name().into(), doing, source, cures };
         }
         match source {
-            sqlx::Error::PoolTimedOut => {
-                Error::Unreachable { database: self.name().into(), seconds: self.patience.as_secs_f32() }
-            }
+            sqlx::Error::PoolTimedOut => match self.file.as_ref().and_then(|file| file.check().err()) {
+                Some(reason) => Error::Unusable { database: self.name().into(), reason },
+                None => Error::Unreachable { database: self.name().into(), seconds: self.patience.as_secs_f32() },
+            },
             source if self.is_missing(&source) => Error::Missing { database: self.name().into() },
             source => match self.unwritable(&source) {
                 Some(reason) => Error::Unwritable { database: self.name().into(), doing, source, reason },

@@ -105,10 +105,25 @@ pub enum Error {
         source: sqlx::Error,
     },
     /// There is no file of the database.
-    #[error("{database}: no such file: run `darkserver-import --database {database} dir FOLDER`")]
+    #[error("{database}: no such file: run `darkserver-import --database {} dir FOLDER`", without_parameters(database))]
     Missing {
         /// The database.
         database: String,
+    },
+    /// A directory is where the file of the database should be.
+    #[error("{database}: expected an SQLite file, found a directory: name a file in it, like {}/darkserver.db",
+        without_parameters(database).trim_end_matches('/'))]
+    Directory {
+        /// The database.
+        database: String,
+    },
+    /// The file of the database is there, and is not the whole index, or another one than the log beside it belongs to.
+    #[error("{database}: {reason}")]
+    Unusable {
+        /// The database.
+        database: String,
+        /// What was expected and what was found.
+        reason: std::io::Error,
     },
     /// The file of the database cannot be written any more.
     #[error("{database}: {doing}: {source}: the file, or the log beside it, cannot be written: {reason}")]
@@ -154,4 +169,9 @@ pub enum Error {
         /// How long it lasted.
         seconds: f32,
     },
+}
+
+/// The URL of an SQLite file as a writer wants it: `?immutable=1` is for readers.
+fn without_parameters(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(url, _)| url)
 }

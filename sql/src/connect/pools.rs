@@ -68,7 +68,7 @@ pub(crate) fn sqlite(path: &Path, promised: bool, access: Access, patience: Dura
                     Box::pin(async move { Ok(current) })
                 })
                 .after_connect(move |_, _| {
-                    let matches = opened.check_mode().and_then(|()| opened.matches_its_log());
+                    let matches = opened.check();
                     Box::pin(async move { matches.map_err(sqlx::Error::from) })
                 })
                 .connect_lazy_with(options.read_only(true).immutable(watched.is_immutable()));
@@ -159,6 +159,11 @@ pub(crate) fn is_missing(pool: &SqlitePool) -> bool {
     matches!(number(pool.connect_options().get_filename()), Ok(None))
 }
 
+/// True if a directory is where the pool's file should be. SQLite states an input or output error.
+pub(crate) fn is_directory(pool: &SqlitePool) -> bool {
+    pool.connect_options().get_filename().is_dir()
+}
+
 /// May the pool's file and those beside it be written?
 pub(crate) fn may_write(pool: &SqlitePool) -> io::Result<()> {
     let options = pool.connect_options();
@@ -222,6 +227,12 @@ impl WatchedFile {
             pool.set_connect_options(pool.connect_options().as_ref().clone().immutable(immutable));
         }
         immutable
+    }
+
+    /// Refuses a new connection where it would not see the index as it is. The pool tries again until its patience ends, and
+    /// does not state why.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        self.check_mode().and_then(|()| self.matches_its_log())
     }
 
     /// Refuses a connection that was told that the file never changes, if it can change or is not the whole index.

@@ -281,6 +281,25 @@ fn an_sqlite_file_is_noticed_when_it_appears_and_when_it_is_replaced() {
     });
 }
 
+#[test]
+fn a_path_that_is_no_file_is_told_with_what_to_do() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().display());
+        let expected = format!("{url}: expected an SQLite file, found a directory: name a file in it, like {url}/darkserver.db");
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            let index = Index::open(&url.parse().unwrap(), access).unwrap();
+            assert_eq!(index.reach().await.unwrap_err().to_string(), expected);
+            assert_eq!(index.check_schema().await.unwrap_err().to_string(), expected);
+        }
+        let missing = format!("{url}/index.db");
+        let reader = Index::open(&format!("{missing}?immutable=1").parse().unwrap(), Access::ReadOnly).unwrap();
+        let error = reader.records(&[build_id("x")]).await.unwrap_err().to_string();
+        let command = format!("darkserver-import --database {missing} dir FOLDER");
+        assert_eq!(error, format!("{missing}?immutable=1: no such file: run `{command}`"));
+    });
+}
+
 /// Brings everything from the write-ahead log into the file.
 async fn sqlx_checkpoint(folder: &std::path::Path) {
     use sqlx::{Connection, SqliteConnection};
