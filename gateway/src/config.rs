@@ -101,7 +101,7 @@ impl Config {
         let database = match (arguments.database.filter(|url| !url.is_empty()), file.database) {
             (Some(url), _) => url.parse().context("--database or DARKSERVER_DATABASE")?,
             (None, Some(url)) => url.parse().context("configuration key `database`")?,
-            (None, None) => sql::original::gateway_database(&folder)?.unwrap_or_default(),
+            (None, None) => original_database(&folder)?.unwrap_or_default(),
         };
         let mut federation = file.federation;
         let upstreams = match (arguments.upstreams, federation.upstreams.take()) {
@@ -183,6 +183,17 @@ impl File {
             .and_then(config::Config::try_deserialize)
             .map_err(|error| wrong(without_secrets(&error)))
     }
+}
+
+/// The database that the original's configuration names.
+fn original_database(folder: &Path) -> Result<Option<DatabaseUrl>> {
+    sql::original::gateway_database(folder).map_err(|error| match error {
+        // The message states the cause already: with a source behind it, it would be printed twice.
+        sql::Error::File { .. } => {
+            anyhow!("configuration file {error}; let the gateway's user read it, or name the database with --database")
+        }
+        error => error.into(),
+    })
 }
 
 /// What is wrong with a file, without the lines of it that the parser quotes and without passwords.
@@ -287,6 +298,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_original_that_cannot_be_read_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        // Root may read whatever has a mode.
+        std::fs::create_dir(folder.path().join("darkserverweb.conf")).unwrap();
+        let error = format!("{:#}", original_database(folder.path()).unwrap_err());
+        assert_eq!(error.matches("Is a directory").count(), 1, "{error}");
+        assert!(error.contains("darkserverweb.conf") && error.contains("--database"), "{error}");
+    }
+
+    #[test]
     fn values_of_another_form_are_told_with_the_form_that_is_wanted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.toml");
@@ -306,6 +327,15 @@ mod tests {
                 "trusted_proxies",
                 "expected a network like 10.0.0.0/8 or fd00::/8, found `proxy.example.org`",
             ),
+            ("trusted_proxies = \"10.0.0.0/8\"", "trusted_proxies", "expected a list like [\"10.0.0.0/8\"], found a string"),
+            (
+                "[federation]\nupstreams = \"http://x\"",
+                "upstreams",
+                "expected a list like [\"https://debuginfod.example.org\"], found a string",
+            ),
+            ("[federation]\nredirect_hosts = \"x\"", "redirect_hosts", "expected a list like [\"mirror.example.org\"], found"),
+            ("[stores]\nredirect_hosts = 5", "redirect_hosts", "expected a list like [\"mirror.example.org\"]"),
+            ("[cors]\norigins = \"*\"", "origins", "expected a list like [\"https://debugger.example.org\"], found a string"),
             ("log_format = \"JSON\"", "log_format", "expected `text` or `json`, found `JSON`"),
             ("[federation]\nunknown = \"504\"", "unknown", "expected `auto`, `reset` or `503`, found `504`"),
             ("[federation]\nprefer = \"none\"", "prefer", "expected `extract` or `redirect`, found `none`"),

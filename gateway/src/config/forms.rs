@@ -1,5 +1,6 @@
 //! The forms of values in the gateway's own file: each error states the form that is expected, and the value that was found.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use ipnet::IpNet;
-use serde::de::Error;
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
@@ -38,7 +39,51 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<IpNet>,
             Err(_) => expected("a network like 10.0.0.0/8 or fd00::/8", text),
         })
     };
-    Vec::<String>::deserialize(list)?.iter().map(network).collect()
+    texts(list, "10.0.0.0/8")?.iter().map(network).collect()
+}
+
+/// Reads names of hosts.
+pub(super) fn hosts<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<String>, D::Error> {
+    texts(list, "mirror.example.org")
+}
+
+/// Reads origins of web pages.
+pub(super) fn origins<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<String>, D::Error> {
+    texts(list, "https://debugger.example.org")
+}
+
+/// Reads http or https URLs. An error does not show them: they can hold passwords.
+pub(super) fn urls<'de, D: Deserializer<'de>>(list: D) -> Result<Option<Vec<Url>>, D::Error> {
+    let read = |text: &String| http_url(text).map_err(|error| D::Error::custom(format!("{error:#}")));
+    texts(list, "https://debuginfod.example.org")?.iter().map(read).collect::<Result<_, _>>().map(Some)
+}
+
+/// Reads a list of texts like `example`.
+fn texts<'de, D: Deserializer<'de>>(list: D, example: &'static str) -> Result<Vec<String>, D::Error> {
+    list.deserialize_seq(Texts(example))
+}
+
+struct Texts(&'static str);
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list like [\"{}\"]", self.0)
+    }
+
+    // It can hold a password.
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(E::custom(format!("expected {}, found a string", &self as &dyn serde::de::Expected)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element()? {
+            texts.push(text);
+        }
+        Ok(texts)
+    }
 }
 
 /// Reads a duration in the words of humantime: `1m 30s`.

@@ -7,11 +7,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use bytesize::ByteSize;
 use clap::ValueEnum;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use url::Url;
 
-use super::{forms, http_url};
+use super::forms;
 
 /// The shortest and the longest time for a decision; a client gives up after 90 s.
 const BUDGETS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
@@ -43,6 +42,7 @@ pub(super) struct Tls {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Cors {
     /// Whose pages may read answers: origins as browsers write them, or `*` alone for everybody's. Nobody's if empty.
+    #[serde(deserialize_with = "forms::origins")]
     pub(crate) origins: Vec<String>,
 }
 
@@ -119,6 +119,7 @@ pub(crate) struct Index {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Stores {
     /// Hosts that a store may redirect to besides itself.
+    #[serde(deserialize_with = "forms::hosts")]
     pub(crate) redirect_hosts: Vec<String>,
 }
 
@@ -127,7 +128,7 @@ pub(crate) struct Stores {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Federation {
     /// Other debuginfod servers.
-    #[serde(deserialize_with = "urls")]
+    #[serde(deserialize_with = "forms::urls")]
     pub(crate) upstreams: Option<Vec<Url>>,
     /// What to do with an id that could be extracted here as well.
     #[serde(deserialize_with = "forms::name")]
@@ -141,6 +142,7 @@ pub(crate) struct Federation {
     /// How many servers a question may have passed.
     pub(crate) hops: usize,
     /// Hosts that an upstream may redirect to besides itself.
+    #[serde(deserialize_with = "forms::hosts")]
     pub(crate) redirect_hosts: Vec<String>,
 }
 
@@ -302,12 +304,4 @@ fn expect_number(key: &str, found: usize, range: RangeInclusive<usize>) -> Resul
         bail!("{key}: expected {} to {}, found {found}", range.start(), range.end());
     }
     Ok(())
-}
-
-fn urls<'de, D: Deserializer<'de>>(list: D) -> Result<Option<Vec<Url>>, D::Error> {
-    let list = Vec::<String>::deserialize(list)?;
-    list.iter()
-        .map(|url| http_url(url).map_err(|error| D::Error::custom(format!("{error:#}"))))
-        .collect::<Result<_, _>>()
-        .map(Some)
 }
