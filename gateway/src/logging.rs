@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
@@ -37,20 +38,45 @@ pub(crate) fn start(format: LogFormat) {
     }
 }
 
-/// What `RUST_LOG` lets through, else the default: without the variable, with an empty one, and, with a word about it, with one that
-/// cannot be read.
+/// What of the libraries is logged unless `RUST_LOG` names them. What their other lines are about is logged by the gateway
+/// itself, once: sqlx writes one for each connection that is refused and for each slow statement, actix_http one for each
+/// client's malformed request.
+const LIBRARIES: [(&str, LevelFilter); 6] = [
+    ("sqlx", LevelFilter::WARN),
+    ("sqlx::pool", LevelFilter::OFF),
+    ("sqlx::query", LevelFilter::OFF),
+    ("sqlx_core::pool", LevelFilter::OFF),
+    ("actix_server", LevelFilter::WARN),
+    ("actix_http", LevelFilter::OFF),
+];
+
+/// What `RUST_LOG` lets through in addition to the default. The default alone holds without the variable, and, with a warning,
+/// where the variable cannot be read.
 fn filter() -> EnvFilter {
-    // actix_http calls a client's nonsense an error; what matters of it is logged here, too.
-    let default = || EnvFilter::new("info,sqlx=warn,actix_server=warn,actix_http=off");
-    match env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives).unwrap_or_else(|error| {
-            eprintln!(
-                "darkserver: RUST_LOG: expected directives like `info,access=warn`, found `{directives}`: {error}; the default is used"
-            );
-            default()
-        }),
-        _ => default(),
+    let given = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    EnvFilter::try_new(directives(&given)).unwrap_or_else(|error| {
+        eprintln!(
+            "darkserver: RUST_LOG: expected directives like `info,access=warn`, found `{given}`: {error}; the default is used"
+        );
+        EnvFilter::new(directives(""))
+    })
+}
+
+/// The default directives with the `given` ones behind them. Left out are those of libraries that a given one names, whole or
+/// in part, and those that would let through more than a given level for everything.
+fn directives(given: &str) -> String {
+    let given_targets = || {
+        let targets = given.split(',').filter_map(|directive| directive.split(['=', '[']).next()).map(str::trim);
+        targets.filter(|target| !target.is_empty())
+    };
+    let level = given_targets().filter_map(|word| word.parse().ok()).next_back().unwrap_or(LevelFilter::INFO);
+    let is_named = |library: &str| given_targets().any(|target| library.starts_with(target));
+    let libraries = LIBRARIES.iter().filter(|(library, most)| !is_named(library) && *most <= level);
+    let mut directives = LevelFilter::INFO.to_string();
+    for (library, most) in libraries {
+        directives += &format!(",{library}={most}");
     }
+    if given.is_empty() { directives } else { directives + "," + given }
 }
 
 /// Standard error without its lock, for which the threads would queue up: a line is one write(2), and up to 4,096 bytes, which every
@@ -150,6 +176,30 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+
+    #[test]
+    fn given_directives_are_read_behind_the_default_ones() {
+        let default = "info,sqlx=warn,sqlx::pool=off,sqlx::query=off,sqlx_core::pool=off,actix_server=warn,actix_http=off";
+        for (given, expected) in [
+            ("", default.to_owned()),
+            ("info,access=warn", format!("{default},info,access=warn")),
+            ("debug", format!("{default},debug")),
+            // Who names a library has all of it.
+            ("sqlx=debug", "info,actix_server=warn,actix_http=off,sqlx=debug".to_owned()),
+            ("sqlx::query=debug", format!("{},sqlx::query=debug", default.replace(",sqlx::query=off", ""))),
+            (
+                "actix_server=info, actix_http",
+                format!("{},actix_server=info, actix_http", &default[..default.find(",actix").unwrap()]),
+            ),
+            // No library is louder than everything else.
+            ("error", "info,sqlx::pool=off,sqlx::query=off,sqlx_core::pool=off,actix_http=off,error".to_owned()),
+        ] {
+            assert_eq!(directives(given), expected, "{given}");
+            assert!(EnvFilter::try_new(directives(given)).is_ok(), "{given}");
+        }
+        let documented = include_str!("../../docs/configuration.md");
+        assert!(documented.contains(&format!("`{default}`")), "docs/configuration.md states another default");
+    }
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
