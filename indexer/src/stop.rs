@@ -2,17 +2,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure;
+
+/// A signal that comes sooner after the first one is the same: timeout(1) signals its child, then the group that the child is
+/// in.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// A flag that says: come to an end.
 #[derive(Clone, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// A flag that the first signal sets. The second one ends the process, which is safe too: rows are written in transactions.
+    /// A flag that the first signal sets. A second one, 1 s later or more, ends the process, which is safe too: rows are written in
+    /// transactions.
     pub(crate) fn at_signal() -> Self {
         let stop = Self::default();
         let flag = stop.clone();
@@ -20,6 +26,7 @@ impl Stop {
             signalled().await;
             flag.set();
             eprintln!("stopping: the running batch is being written; a second signal stops at once");
+            tokio::time::sleep(SAME_SIGNAL).await;
             signalled().await;
             std::process::exit(failure::INTERRUPTED.into());
         });

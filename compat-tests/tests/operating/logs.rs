@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite, failed_start, import_ok};
 use compat_tests::http;
@@ -101,22 +102,50 @@ fn a_signal_and_the_end_are_logged() {
     }
 }
 
-#[test]
-fn a_second_signal_ends_what_is_under_way() {
-    let sqlite = Sqlite::of(&[]);
-    let hanging = Odd::start(odd::hangs);
+/// A gateway with a request in flight, which its upstream keeps waiting for a minute.
+fn with_a_request_in_flight(sqlite: &Sqlite, hanging: &Odd) -> (Gateway, TcpStream) {
     let slow = "[federation]\nbudget = \"60s\"\n";
-    let mut gateway = Gateway::start_with(&sqlite.url(), slow, &["--upstream", &hanging.url()]);
+    let gateway = Gateway::start_with(&sqlite.url(), slow, &["--upstream", &hanging.url()]);
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
     stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", nobodys(1)).as_bytes()).unwrap();
     wait_for("a question to the upstream", || hanging.connections() == 1);
+    (gateway, stream)
+}
+
+#[test]
+fn a_second_signal_ends_what_is_under_way_unless_it_comes_with_the_first() {
+    let (sqlite, hanging) = (Sqlite::of(&[]), Odd::start(odd::hangs));
+    let (mut gateway, _stream) = with_a_request_in_flight(&sqlite, &hanging);
+    // Two different ones: of one that is pending already the system keeps a single one.
     gateway.process().signal(Signal::TERM);
-    wait_for("the signal", || lines(&gateway, &["stopping", "SIGTERM"]) == 1);
-    let began = std::time::Instant::now();
+    gateway.process().signal(Signal::INT);
+    wait_for("the signal", || lines(&gateway, &["stopping", "requests=1"]) == 1);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(lines(&gateway, &["stopped"]), 0, "{}", gateway.log());
+    let began = Instant::now();
     gateway.process().signal(Signal::TERM);
     gateway.process().wait();
     assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
     assert_eq!(lines(&gateway, &["WARN", "another signal"]), 1, "{}", gateway.log());
+    assert_eq!(lines(&gateway, &["WARN", "stopped", "cut off", "requests=1"]), 1, "{}", gateway.log());
+}
+
+#[test]
+fn what_libraries_say_of_a_database_that_is_away_is_not_logged_unless_it_is_asked_for() {
+    let sqlite = Sqlite::of(&[]);
+    fs::write(sqlite.path().with_extension("db-wal"), "not merged").unwrap();
+    let url = format!("{}?immutable=1", sqlite.url());
+    for (filter, is_asked_for) in [("", false), ("info,access=warn", false), ("info,sqlx=warn", true)] {
+        let gateway = Gateway::start_in(&[("DARKSERVER_DATABASE", &url), ("RUST_LOG", filter)], "", &[]);
+        wait_for("the cause", || lines(&gateway, &["WARN gateway", "that are not merged into it"]) > 0);
+        for number in 0..5 {
+            let _ = http::get(gateway.port, &nobodys(number));
+        }
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(lines(&gateway, &["WARN gateway", "that are not merged into it"]), 1, "{filter}: {}", gateway.log());
+        assert_eq!(lines(&gateway, &["after_connect"]) > 0, is_asked_for, "{filter}: {}", gateway.log());
+        assert_eq!(lines(&gateway, &["actix_server"]), 0, "{filter}: {}", gateway.log());
+    }
 }
 
 #[test]
@@ -141,7 +170,7 @@ fn an_index_file_that_is_missing_is_named_once_with_the_command_that_makes_it() 
     let gateway = Gateway::start(&sqlite.url());
     wait_for("the probe", || lines(&gateway, &["no such file"]) > 0);
     assert_eq!(gateway.get("/buildids/aa11").status, 503);
-    std::thread::sleep(std::time::Duration::from_secs(5));
+    std::thread::sleep(Duration::from_secs(5));
     let command = format!("{0}: no such file: run `darkserver-import --database {0} dir FOLDER`", sqlite.url());
     assert_eq!(lines(&gateway, &["WARN"]), 1, "{}", gateway.log());
     assert_eq!(lines(&gateway, &["WARN", &command]), 1, "{}", gateway.log());

@@ -26,18 +26,22 @@ use super::crowd::Crowd;
 use super::ending::Ended;
 use super::listen::Listener;
 use super::socket::Socket;
-use super::state::Connection;
+use super::state::{self, Connection};
 use super::stream::{LINGER, Stream, linger};
 use crate::config::Connections;
 use crate::metrics::METRICS;
 
 /// How long requests in flight may go on after SIGTERM, seconds.
 const SHUTDOWN_SECONDS: u64 = 30;
+/// A signal that comes sooner after the first one is the same: timeout(1) signals its child, then the group that the child is
+/// in.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// How many connections there may be where descriptors would allow more: each can take some 30 KB of memory.
 const MOST: usize = 100_000;
 
 /// Serves the application that `app` makes for each worker, at `listeners`, until SIGINT or SIGTERM; then calls `on_stop` and lets
-/// requests in flight finish. A second signal, or SIGQUIT, ends it at once. `tls` speaks TLS where a listener wants it.
+/// requests in flight finish. A second signal, 1 s after the first or later, and SIGQUIT end it at once. `tls` speaks TLS where a
+/// listener wants it.
 ///
 /// # Errors
 /// If a listener cannot be used, or no signal can be received.
@@ -57,8 +61,10 @@ where
 {
     let workers = available_parallelism().map_or(1, usize::from);
     let most = limits.most.unwrap_or_else(sensible_most).div_ceil(workers);
-    // Twice as many, so that a new one always comes in while an old one goes.
-    let mut builder = Server::build().workers(workers).max_concurrent_connections(2 * most).shutdown_timeout(SHUTDOWN_SECONDS);
+    // Twice as many connections, so that a new one always comes in while an old one goes. The time to finish is measured
+    // below, where what is cut off can still be counted.
+    let mut builder =
+        Server::build().workers(workers).max_concurrent_connections(2 * most).shutdown_timeout(2 * SHUTDOWN_SECONDS);
     let stops = builder.graceful_shutdown_signal();
     for listener in listeners {
         let address = listener.to_string();
@@ -83,27 +89,35 @@ where
     on_stop();
     tell_manager(NotifyState::Stopping);
     let is_graceful = signal != SIGQUIT;
+    let (connections, requests) = (METRICS.connections.get(), state::requests_in_flight());
     match is_graceful {
         true => tracing::info!(
             signal,
-            connections = METRICS.connections.get(),
+            connections,
+            requests,
             "stopping: no new connections are accepted, requests in flight have {SHUTDOWN_SECONDS} s"
         ),
-        false => tracing::info!(signal, connections = METRICS.connections.get(), "stopping at once"),
+        false => tracing::info!(signal, connections, requests, "stopping at once"),
     }
     let began = Instant::now();
     let stopped = handle.stop(is_graceful);
-    tokio::select! {
+    let requests = tokio::select! {
         ended = &mut server => {
             ended.context("serve")?;
             stopped.await;
+            // Those that SIGQUIT cut off.
+            if is_graceful { 0 } else { requests }
         }
-        signal = signals.next() => tracing::warn!(signal, "stopping at once: another signal came"),
-    }
-    let (seconds, connections) = (began.elapsed().as_secs_f64(), METRICS.connections.get());
-    match connections {
+        signal = signals.another(began) => {
+            tracing::warn!(signal, "stopping at once: another signal came");
+            state::requests_in_flight()
+        }
+        () = tokio::time::sleep(Duration::from_secs(SHUTDOWN_SECONDS)) => state::requests_in_flight(),
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    match requests {
         0 => tracing::info!(seconds, "stopped"),
-        _ => tracing::warn!(seconds, connections, "stopped: connections with requests in flight are cut off"),
+        _ => tracing::warn!(seconds, requests, "stopped: requests in flight are cut off"),
     }
     Ok(())
 }
@@ -133,6 +147,16 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.quit.recv() => SIGQUIT,
+        }
+    }
+
+    /// The name of the next one that is not the same as the first, which came at `first`.
+    async fn another(&mut self, first: Instant) -> &'static str {
+        loop {
+            let signal = self.next().await;
+            if signal == SIGQUIT || first.elapsed() >= SAME_SIGNAL {
+                return signal;
+            }
         }
     }
 }

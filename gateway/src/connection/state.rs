@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -25,6 +26,14 @@ const STALLED: Duration = Duration::from_secs(180);
 const ARRIVES: Duration = Duration::from_secs(1);
 /// How long an idle connection may go on when the server stops: what is written may still be on its way.
 const DRAINED: Duration = Duration::from_secs(1);
+
+/// Requests in flight on all connections of the process.
+static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
+
+/// How many requests are in flight on all connections: begun, and their responses not yet taken whole.
+pub(super) fn requests_in_flight() -> usize {
+    IN_FLIGHT.load(Ordering::Relaxed)
+}
 
 /// A handle on a connection.
 #[derive(Clone)]
@@ -125,6 +134,7 @@ impl Connection {
     pub(crate) fn begin(&self) -> Busy {
         let state = &self.0;
         state.requests.set(state.requests.get() + 1);
+        IN_FLIGHT.fetch_add(1, Ordering::Relaxed);
         if state.requests.get() > MOST_STREAMS && state.ending.why().is_none() {
             state.ending.give_up(Ended::Streams);
         }
@@ -143,6 +153,7 @@ impl Connection {
     fn end(&self) {
         let state = &self.0;
         state.requests.set(state.requests.get() - 1);
+        IN_FLIGHT.fetch_sub(1, Ordering::Relaxed);
         let now = Instant::now();
         state.overlapped.set((state.requests.get() > 0).then_some(now));
         if state.requests.get() > 0 {
