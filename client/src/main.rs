@@ -9,6 +9,8 @@
 //! - [`mod@print`]: that JSON as lines;
 //! - [`failure`]: what can go wrong, and the exit codes.
 
+#![cfg_attr(not(test), warn(clippy::print_stderr, reason = "it panics where standard error is closed"))]
+
 mod args;
 mod ask;
 mod config;
@@ -16,6 +18,7 @@ mod failure;
 mod ids;
 mod print;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use args::{Args, Question};
@@ -30,7 +33,8 @@ fn main() -> ExitCode {
         Err(failure) => {
             // The original printed these on standard output. There a script takes them for data, so they go to
             // standard error; what scripts did rely on, the exit codes, is unchanged.
-            eprintln!("{failure}");
+            // Where nobody reads it, the exit code says as much: `eprintln!` would panic.
+            let _ = writeln!(io::stderr(), "{failure}");
             ExitCode::from(failure.exit_code())
         }
     }

@@ -435,3 +435,17 @@ fn help_teaches_with_examples() {
     let run = run(darkclient(&TempDir::new().unwrap()).arg("-V"));
     assert_eq!((run.code, run.stdout), (Some(0), format!("darkclient {}\n", env!("CARGO_PKG_VERSION"))));
 }
+
+#[test]
+fn a_closed_standard_error_changes_no_exit_code() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut client = std::process::Command::new(assert_cmd::cargo::cargo_bin!("darkclient"));
+    let client = client.args(["--server", "http://127.0.0.1:1", APR]).stderr(writer);
+    let heard = std::process::Command::new(assert_cmd::cargo::cargo_bin!("darkclient"))
+        .args(["--server", "http://127.0.0.1:1", APR])
+        .output()
+        .unwrap();
+    assert!(!heard.status.success() && !heard.stderr.is_empty(), "{heard:?}");
+    assert_eq!(client.status().unwrap().code(), heard.status.code());
+}

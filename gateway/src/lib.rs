@@ -15,6 +15,8 @@
 //! The program is this library's [`main`]; [`serve`] stands alone so that `bench/` can measure the same application around a handler
 //! that does nothing.
 
+#![cfg_attr(not(test), warn(clippy::print_stderr, reason = "it panics where standard error is closed"))]
+
 mod answer;
 mod app;
 mod archives;
@@ -46,6 +48,8 @@ mod watch;
 
 pub use app::serve;
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -66,7 +70,7 @@ pub fn main() -> ExitCode {
     let (config, inherited) = match config::Config::load(cli.arguments()).and_then(|config| Ok((config, inherited?))) {
         Ok(told) => told,
         Err(error) => {
-            eprintln!("darkserver: {error:#}");
+            say(&format_args!("{error:#}"));
             return ExitCode::from(2);
         }
     };
@@ -77,7 +81,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("darkserver: {error}");
+            say(&error);
             return ExitCode::FAILURE;
         }
     };
@@ -87,8 +91,13 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("darkserver: {error:#}");
+            say(&format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a line to standard error before logging is started, or after it. Nothing happens if nobody reads there: `eprintln!` would panic.
+fn say(line: &dyn Display) {
+    let _ = writeln!(io::stderr(), "darkserver: {line}");
 }

@@ -55,9 +55,9 @@ const LIBRARIES: [(&str, LevelFilter); 6] = [
 fn filter() -> EnvFilter {
     let given = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     EnvFilter::try_new(directives(&given)).unwrap_or_else(|error| {
-        eprintln!(
-            "darkserver: RUST_LOG: expected directives like `info,access=warn`, found `{given}`: {error}; the default is used"
-        );
+        crate::say(&format_args!(
+            "RUST_LOG: expected directives like `info,access=warn`, found `{given}`: {error}; the default is used"
+        ));
         EnvFilter::new(directives(""))
     })
 }

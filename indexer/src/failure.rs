@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::output::{OutputError, print};
+use crate::output::{OutputError, print, say};
 
 /// Something was broken or could not be read, or the database failed.
 pub(crate) const FAILED: u8 = 1;
@@ -46,12 +46,12 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         if let Self::Original { sentence, detail } = self {
             if let Some(detail) = detail {
-                eprintln!("darkserver-import: {detail}");
+                say(&format_args!("darkserver-import: {detail}"));
             }
             // Nothing is left to be done about a closed standard output.
             let _ = print(sentence);
         } else {
-            eprintln!("darkserver-import: {self}");
+            say(&format_args!("darkserver-import: {self}"));
         }
         ExitCode::from(match self {
             Self::Usage(_) | Self::Original { .. } => USAGE,

@@ -7,9 +7,11 @@
 //!   looks for; [`filter`]: what it leaves out; [`hints`]: what else is there;
 //! - [`import`]: feeders and readers in parallel; [`read`]: one archive, and what comes of it; [`opened`]: the file that it is in;
 //!   [`funnel`]: batches into the index;
-//! - [`progress`], [`summary`]: what the operator sees; [`output`]: standard output; [`stop`]: Ctrl-C; [`failure`]: exit codes.
+//! - [`progress`], [`summary`]: what the operator sees; [`output`]: standard output and error; [`stop`]: Ctrl-C; [`failure`]: exit codes.
 //!
 //! Data flows one way: feeder -> candidates -> readers, one a job -> outcomes -> funnel -> index.
+
+#![cfg_attr(not(test), warn(clippy::print_stderr, reason = "it panics where standard error is closed"))]
 
 mod cli;
 mod directory;
@@ -42,7 +44,7 @@ use cli::{Cli, Command, Common};
 use failure::{Failure, Result};
 use import::Importer;
 use original::Form;
-use output::print;
+use output::{print, say};
 use summary::finish;
 
 fn main() -> ExitCode {
@@ -131,7 +133,7 @@ async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
     if database.is_sqlite() {
         let migration = index.migrate().await?;
         if !common.quiet && !migration.applied.is_empty() {
-            eprintln!("{database}: the schema is in place");
+            say(&format_args!("{database}: the schema is in place"));
         }
     } else {
         index.check_schema().await?;

@@ -1,4 +1,4 @@
-//! Standard output.
+//! Standard output and standard error.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -11,4 +11,9 @@ pub(crate) struct OutputError(#[from] io::Error);
 /// Prints a line.
 pub(crate) fn print(line: &dyn Display) -> Result<(), OutputError> {
     Ok(writeln!(io::stdout(), "{line}")?)
+}
+
+/// Writes a line to standard error. An import goes on if nobody reads there: `eprintln!` would panic.
+pub(crate) fn say(line: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

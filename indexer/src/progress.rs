@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use crate::output::say;
 use crate::summary::Summary;
 
 /// How often a log gets a line.
@@ -78,7 +79,8 @@ impl Progress {
             Style::Lines { started, last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
                 let seconds = started.elapsed().as_secs_f64();
-                eprintln!("{}: {done} of {found} archives found so far, {:.0} a second", self.phase, done as f64 / seconds);
+                let (phase, rate) = (self.phase, done as f64 / seconds);
+                say(&format_args!("{phase}: {done} of {found} archives found so far, {rate:.0} a second"));
             }
             Style::Lines { .. } | Style::Quiet => {}
         }
@@ -113,8 +115,8 @@ impl Progress {
     fn report(&self, path: &str, wrong: &str) {
         let line = format!("{}: {}", printable(path), printable(wrong));
         match &self.style {
-            Style::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
-            Style::Lines { .. } | Style::Quiet => eprintln!("{line}"),
+            Style::Bar(bar) => bar.suspend(|| say(&line)),
+            Style::Lines { .. } | Style::Quiet => say(&line),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure;
+use crate::output::say;
 
 /// A signal that comes sooner after the first one is the same: timeout(1) signals its child, then the group that the child is
 /// in.
@@ -25,7 +26,7 @@ impl Stop {
         tokio::spawn(async move {
             signalled().await;
             flag.set();
-            eprintln!("stopping: the running batch is being written; a second signal stops at once");
+            say(&"stopping: the running batch is being written; a second signal stops at once");
             tokio::time::sleep(SAME_SIGNAL).await;
             signalled().await;
             std::process::exit(failure::INTERRUPTED.into());

@@ -8,7 +8,7 @@ use sql::{Index, NewStore, Store, Tier};
 use crate::cli::{Common, StoreArgs, StoreCommand};
 use crate::failure::{self, Failure, Result};
 use crate::filter::Filter;
-use crate::output::print;
+use crate::output::{print, say};
 use crate::stores::{base_url, place, refuse_nested, utf8};
 
 /// Runs `store add`, `list` or `remove`.
@@ -50,7 +50,7 @@ async fn remove(index: &Index, name: &str, common: &Common) -> Result<ExitCode> 
     };
     if !index.remove_store(name).await? {
         let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
-        eprintln!("darkserver-import: expected the name of a store ({}), found {name}", names.join(", "));
+        say(&format_args!("darkserver-import: expected the name of a store ({}), found {name}", names.join(", ")));
         return Ok(ExitCode::from(failure::FAILED));
     }
     if common.json {

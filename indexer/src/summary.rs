@@ -10,7 +10,7 @@ use sql::Inserted;
 
 use crate::cli::Common;
 use crate::failure::{self, Failure, Result};
-use crate::output::print;
+use crate::output::{print, say};
 
 /// What an import did: the object that `--json` prints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -92,10 +92,10 @@ pub(crate) fn finish(summary: &Summary, common: &Common, interrupted: bool) -> R
     if common.json {
         print(&serde_json::to_string(summary).map_err(Failure::local)?)?;
     } else if !common.quiet {
-        eprintln!("{summary}");
+        say(summary);
     }
     if interrupted {
-        eprintln!("interrupted: what was read is in the index; the same command goes on from there");
+        say(&"interrupted: what was read is in the index; the same command goes on from there");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
     Ok(if summary.is_flawless() { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })

@@ -1,7 +1,8 @@
 //! Broken packages are reported, each once, and the rest is imported.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Write as _, pipe};
+use std::process::Stdio;
 
 use compat_tests::fixtures;
 
@@ -85,4 +86,34 @@ fn a_hostile_name_is_one_line_of_the_report() {
     let said = place.run(&["dir", place.packages().to_str().unwrap(), "--quiet"]);
     assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
     assert!(said.stderr.contains("a\\n\\u{1b}[31mb.rpm: "), "{said:?}");
+}
+
+#[tokio::test]
+async fn complaints_that_nobody_reads_stop_nothing() {
+    let place = Place::new();
+    place.copy_family("dwarf-twins");
+    let sound = crate::support::nvras(&place.packages()).len() as u64;
+    for number in 0..20 {
+        fs::write(place.packages().join(format!("broken{number}.rpm")), "bad").unwrap();
+    }
+    let packages = place.packages();
+    let run = |args: &[&str]| {
+        // A pipe whose reader has gone, as after `2>&1 | head -1`.
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        crate::support::said(&place.command(args).stderr(Stdio::from(writer)).output().unwrap())
+    };
+    let dir = ["dir", packages.to_str().unwrap(), "--json"];
+    for (args, imported) in [(&dir[..], sound), (&["--wait", "5", "dir", dir[1], "--json"], 0)] {
+        let said = run(args);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        said.counts(&[("found", sound + 20), ("imported", imported), ("broken", 20)]);
+    }
+    // The words before and after an import, and the log.
+    let other = place.other_database("other.db");
+    assert_eq!(run(&["dir", dir[1], "--database", &other]).code, Some(1));
+    assert_eq!(run(&["dir", "/nonexistent"]).code, Some(2));
+    assert_eq!(run(&["store", "remove", "nobody"]).code, Some(1));
+    assert_eq!(run(&["-r", "nowhere.rpm", "-d", "x"]).code, Some(2));
+    assert_eq!(crate::support::open(&other).await.stores().await.unwrap().len(), 1);
 }
