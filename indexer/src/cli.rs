@@ -10,6 +10,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sql::AbsentStatuses;
 
+use crate::formats;
+
 const EXAMPLES: &str = "\
 Examples:
   Index every package below a folder, into ./darkserver.db:
@@ -134,7 +136,7 @@ pub(crate) struct DirArgs {
     #[arg(long, value_name = "FORMAT,...", value_delimiter = ',', default_value = "rpm,deb,arch")]
     pub(crate) formats: Vec<Wanted>,
     /// A further ending of names of tar, cpio or zip archives, like .tpkg, which adds tar to the formats; may be given several times
-    #[arg(long, value_name = "EXT")]
+    #[arg(long, value_name = "EXT", value_parser = formats::suffix)]
     pub(crate) suffix: Vec<String>,
     /// Leave out what this glob matches below the store's directory: '*.tmp' and 'old/' at any depth, '/a/**/old/' from
     /// there on; may be given several times. What it matches is marked as gone

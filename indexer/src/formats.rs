@@ -22,19 +22,13 @@ pub(crate) struct Formats {
 }
 
 impl Formats {
-    /// As the operator asked. A suffix may be given with or without its point.
+    /// As the operator asked, with suffixes as [`suffix`] reads them.
     pub(crate) fn new(wanted: &[Wanted], suffixes: &[String]) -> Self {
-        let suffixes: Vec<String> = suffixes
-            .iter()
-            .map(|suffix| suffix.trim_start_matches('.'))
-            .filter(|suffix| !suffix.is_empty())
-            .map(|suffix| format!(".{suffix}"))
-            .collect();
         let mut wanted: Vec<Format> = wanted.iter().map(|wanted| wanted.format()).collect();
         if !suffixes.is_empty() {
             wanted.push(Format::Tar);
         }
-        Self { wanted, suffixes }
+        Self { wanted, suffixes: suffixes.to_vec() }
     }
 
     /// Everything that is called like an archive.
@@ -52,9 +46,31 @@ impl Formats {
 
     /// What a file with this name is looked at as.
     pub(crate) fn of(&self, name: &[u8]) -> Option<Format> {
-        let named =
-            if self.suffixes.iter().any(|suffix| name.ends_with(suffix.as_bytes())) { Some(Format::Tar) } else { named(name) };
+        let has_suffix = || self.suffixes.iter().any(|suffix| name.ends_with(suffix.as_bytes()));
+        let named = match named(name) {
+            // A suffix like .zst is that of some packages, too: read as archives, they would be broken or gone.
+            package @ Some(Format::Rpm | Format::Deb | Format::Arch) => package,
+            _ if has_suffix() => Some(Format::Tar),
+            named => named,
+        };
         named.filter(|format| self.has(*format)).or_else(|| Some(Format::File).filter(|file| self.has(*file)))
+    }
+}
+
+/// Reads a suffix, given with or without its point; the point is put before it.
+///
+/// # Errors
+/// If it is empty, can be of no file's name, or is that of packages.
+pub(crate) fn suffix(text: &str) -> Result<String, String> {
+    let expected = "expected the ending of other archives' names, like .tpkg";
+    let suffix = format!(".{}", text.trim_start_matches('.'));
+    match named(suffix.as_bytes()) {
+        _ if suffix == "." => Err(format!("{expected}, found none")),
+        _ if suffix.contains('/') => Err(format!("{expected}, found one with a slash, which no name has")),
+        Some(format @ (Format::Rpm | Format::Deb | Format::Arch)) => {
+            Err(format!("{expected}, found an ending of packages, which --formats {} finds", format.as_str()))
+        }
+        _ => Ok(suffix),
     }
 }
 
@@ -88,7 +104,7 @@ mod tests {
     fn names_tell_what_is_looked_for() {
         let usual = Formats::new(&[Wanted::Rpm, Wanted::Deb, Wanted::Arch], &[]);
         let wanted = [Wanted::Rpm, Wanted::Deb, Wanted::Arch, Wanted::Tar, Wanted::Cpio, Wanted::Zip, Wanted::Elf];
-        let all = Formats::new(&wanted, &["jar".into(), ".foo.x".into()]);
+        let all = Formats::new(&wanted, &["jar", ".foo.x", "zst"].map(|text| suffix(text).unwrap()));
         for (name, as_usual, as_all) in [
             ("a-1-1.x86_64.rpm", Some(Format::Rpm), Format::Rpm),
             ("a-1-1.x86_64.drpm", None, Format::File),
@@ -99,6 +115,7 @@ mod tests {
             ("a-1-1-x86_64.pkg.tar.zst.sig", None, Format::File),
             ("a.tar.gz", None, Format::Tar),
             ("a.tgz", None, Format::Tar),
+            ("a.zst", None, Format::Tar),
             ("a_1_mips.ipk", Some(Format::Deb), Format::Deb),
             ("a.zip", None, Format::Zip),
             ("a-1-cp311-cp311-linux_x86_64.whl", None, Format::Zip),
@@ -111,6 +128,30 @@ mod tests {
         ] {
             assert_eq!((usual.of(name.as_bytes()), all.of(name.as_bytes())), (as_usual, Some(as_all)), "{name}");
         }
-        assert!(Formats::new(&[Wanted::Rpm], &[".tar".into()]).has(Format::Tar));
+        let only = Formats::new(&[Wanted::Rpm], &[suffix("tar.zst").unwrap()]);
+        assert!(only.has(Format::Tar));
+        assert_eq!((only.of(b"a.tar.zst"), only.of(b"a-1-1-x86_64.pkg.tar.zst")), (Some(Format::Tar), None));
+    }
+
+    #[test]
+    fn endings_of_packages_and_of_nothing_are_no_suffixes() {
+        for (text, said) in [
+            ("rpm", "--formats rpm"),
+            (".src.rpm", "--formats rpm"),
+            ("deb", "--formats deb"),
+            (".ddeb", "--formats deb"),
+            ("ipk", "--formats deb"),
+            ("pkg.tar.zst", "--formats arch"),
+            ("", "found none"),
+            (".", "found none"),
+            ("..", "found none"),
+            ("a/b", "slash"),
+        ] {
+            let refused = suffix(text).unwrap_err();
+            assert!(refused.contains("expected") && refused.contains(said), "{text}: {refused}");
+        }
+        for text in ["tpkg", ".tpkg", "tar", "zip", "drpm"] {
+            assert_eq!(suffix(text).unwrap(), format!(".{}", text.trim_start_matches('.')));
+        }
     }
 }

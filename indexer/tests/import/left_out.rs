@@ -203,3 +203,19 @@ fn an_sqlite_path_in_a_missing_folder_names_the_folder() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains(&format!("found no directory {}", missing.display())), "{said:?}");
 }
+
+#[test]
+fn a_suffix_never_takes_packages_from_their_formats() {
+    let place = Place::new();
+    put(&place, 5, "os");
+    put(&place, 6, "os");
+    place.import(&[]).counts(&[("imported", 2)]);
+    for (suffix, expected) in
+        [("rpm", "--formats rpm"), (".deb", "--formats deb"), ("pkg.tar.zst", "--formats arch"), ("", "none"), (".", "none")]
+    {
+        let said = place.import(&["--suffix", suffix]);
+        assert_eq!(said.code, Some(2), "{suffix}: {said:?}");
+        assert!(said.stderr.contains("--suffix") && said.stderr.contains(expected), "{suffix}: {said:?}");
+    }
+    place.import(&["--suffix", "tpkg"]).counts(&[("found", 2), ("unchanged", 2), ("gone", 0), ("broken", 0)]);
+}
