@@ -10,8 +10,8 @@ const COMPRESSED: [&str; 6] = ["", ".zst", ".xz", ".gz", ".bz2", ".lzma"];
 const DEBIAN: [&str; 3] = [".deb", ".ddeb", ".ipk"];
 /// Names of zip archives: Python's wheels and NuGet's packages are some.
 const ZIP: [&str; 4] = [".zip", ".whl", ".nupkg", ".snupkg"];
-/// Other names of tar archives.
-const SHORT: [&str; 4] = [".tgz", ".txz", ".tbz2", ".tzst"];
+/// Other names of compressed tar archives, as GNU tar and others know them.
+const SHORT: [&str; 9] = [".tgz", ".taz", ".tbz2", ".tbz", ".tb2", ".tz2", ".txz", ".tlz", ".tzst"];
 
 /// The formats that an import looks for.
 #[derive(Clone, Debug)]
@@ -114,7 +114,16 @@ mod tests {
             ("a-1-1-x86_64.pkg.tar", Some(Format::Arch), Format::Arch),
             ("a-1-1-x86_64.pkg.tar.zst.sig", None, Format::File),
             ("a.tar.gz", None, Format::Tar),
+            ("a.tar.lzma", None, Format::Tar),
             ("a.tgz", None, Format::Tar),
+            ("a.taz", None, Format::Tar),
+            ("a.tbz", None, Format::Tar),
+            ("a.tbz2", None, Format::Tar),
+            ("a.tb2", None, Format::Tar),
+            ("a.tz2", None, Format::Tar),
+            ("a.txz", None, Format::Tar),
+            ("a.tlz", None, Format::Tar),
+            ("a.tzst", None, Format::Tar),
             ("a.zst", None, Format::Tar),
             ("a_1_mips.ipk", Some(Format::Deb), Format::Deb),
             ("a.zip", None, Format::Zip),

@@ -219,3 +219,14 @@ fn a_suffix_never_takes_packages_from_their_formats() {
     }
     place.import(&["--suffix", "tpkg"]).counts(&[("found", 2), ("unchanged", 2), ("gone", 0), ("broken", 0)]);
 }
+
+#[test]
+fn every_usual_ending_of_tar_archives_is_looked_for() {
+    let place = Place::new();
+    let endings = ["tar", "tar.lzma", "tgz", "taz", "tbz2", "tbz", "tb2", "tz2", "txz", "tlz", "tzst"];
+    for ending in endings {
+        // Without any member.
+        fs::write(place.packages().join(format!("a.{ending}")), [0; 1024]).unwrap();
+    }
+    place.import(&["--formats", "tar"]).counts(&[("found", endings.len() as u64), ("broken", 0)]);
+}
