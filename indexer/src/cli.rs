@@ -48,7 +48,7 @@ Database, the first of these that is there:
 Exit codes:
   0    everything is in the index
   1    something was broken or unreadable (the rest is in the index), or the database failed
-  2    wrong usage or configuration
+  2    wrong usage or configuration, also of one PATH among several (the others are imported)
   130  stopped by a signal; the same command goes on from there";
 
 /// Fills the index of darkserver: which package does a build-id come from?

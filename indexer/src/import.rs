@@ -67,13 +67,20 @@ impl Importer {
         Summary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
     }
 
-    /// Imports folders, one after the other.
+    /// Imports folders, one after the other. Of several, those that cannot be imported are reported and keep no other from it.
     pub(crate) async fn import_folders(&mut self, args: &DirArgs, filter: &Filter) -> Result<()> {
         if args.paths.len() > 1 && (args.store.is_some() || args.url.is_some()) {
             return Err(Failure::Usage("--store and --url are for one folder: give one PATH, or leave them out".into()));
         }
-        // All are looked at before anything is written.
-        let mut folders = args.paths.iter().map(|path| folder(path)).collect::<Result<Vec<_>>>()?;
+        let is_one = args.paths.len() == 1;
+        let mut folders = Vec::new();
+        for path in &args.paths {
+            match folder(path) {
+                Ok(folder) => folders.push(folder),
+                Err(failure) if is_one => return Err(failure),
+                Err(failure) => self.progress.refused(&failure),
+            }
+        }
         let formats = Formats::new(&args.formats, &args.suffix);
         folders.sort();
         folders.dedup_by(|inner, outer| inner.starts_with(outer));
@@ -81,27 +88,30 @@ impl Importer {
             if self.stop.is_set() {
                 break;
             }
-            let store = stores::of_folder(&self.index, &folder, args, filter).await?;
-            let walk = Walk {
-                root: stores::canonical_root(&store),
-                folder,
-                formats: formats.clone(),
-                filter: filter.clone(),
-                follow_links: args.follow_links,
-                found: self.progress.found(),
-                counts: Arc::default(),
-            };
-            Box::pin(self.import_folder(&store, walk)).await?;
+            match Box::pin(self.import_folder(folder, args, &formats, filter)).await {
+                Err(failure @ Failure::Usage(_)) if !is_one => self.progress.refused(&failure),
+                imported => imported?,
+            }
         }
         Ok(())
     }
 
-    /// Imports a folder of a store, and marks what is gone from it.
+    /// Imports a folder, and marks what is gone from it.
     ///
     /// # Errors
     /// Also if the operator's patterns leave nothing of it: then nothing is marked.
-    async fn import_folder(&mut self, store: &Store, walk: Walk) -> Result<()> {
-        let (root, folder, formats) = (walk.root.clone(), walk.folder.clone(), walk.formats.clone());
+    async fn import_folder(&mut self, folder: PathBuf, args: &DirArgs, formats: &Formats, filter: &Filter) -> Result<()> {
+        let store = &stores::of_folder(&self.index, &folder, args, filter).await?;
+        let walk = Walk {
+            root: stores::canonical_root(store),
+            folder,
+            formats: formats.clone(),
+            filter: filter.clone(),
+            follow_links: args.follow_links,
+            found: self.progress.found(),
+            counts: Arc::default(),
+        };
+        let (root, folder) = (walk.root.clone(), walk.folder.clone());
         let below = stores::below(store, &root, &folder)?;
         if let Some(left_out) = walk.filter.left_out_directory(Path::new(&below)) {
             return Err(Failure::Usage(format!(
@@ -118,7 +128,7 @@ impl Importer {
             "" => self.index.known_locations(store.id).await?,
             below => self.index.known_locations_below(store.id, below).await?,
         };
-        let mut funnel = Funnel::new(self.index.clone(), store.id, &known, &formats);
+        let mut funnel = Funnel::new(self.index.clone(), store.id, &known, formats);
         let (counts, found_before) = (Arc::clone(&walk.counts), self.progress.summary.found);
         let others = hints::Others::new(&walk);
         self.run(self.reader(store, root, known), HANDFUL, move |feed| walk.run(feed), &mut funnel).await?;

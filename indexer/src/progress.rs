@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use crate::failure::Failure;
 use crate::output::say;
 use crate::summary::Summary;
 
@@ -96,6 +97,12 @@ impl Progress {
     pub(crate) fn problem(&mut self, path: &str, wrong: &str) {
         self.summary.problems += 1;
         self.report(path, wrong);
+    }
+
+    /// Counts and reports a folder, one of several, that is not imported.
+    pub(crate) fn refused(&mut self, failure: &Failure) {
+        self.summary.refused += 1;
+        self.report("darkserver-import", &failure.to_string());
     }
 
     /// Counts a link that leads out of the store's directory, and reports it unless quiet.

@@ -37,6 +37,8 @@ pub(crate) struct Summary {
     pub(crate) broken: u64,
     /// Files and folders that could not be read.
     pub(crate) problems: u64,
+    /// Folders, of several, that were not imported: missing, or not to be imported like this.
+    pub(crate) refused: u64,
     /// Archives whose payload was read, because they have no header, or one that could not say everything.
     pub(crate) payloads_read: u64,
     /// Bytes read of archives up to the end of their headers.
@@ -83,6 +85,9 @@ impl fmt::Display for Summary {
         if !self.is_flawless() {
             write!(f, "; {} BROKEN, {} UNREADABLE", self.broken, self.problems)?;
         }
+        if self.refused > 0 {
+            write!(f, "; {} folders NOT IMPORTED", self.refused)?;
+        }
         write!(f, "; {:.1} s", self.seconds)
     }
 }
@@ -98,5 +103,9 @@ pub(crate) fn finish(summary: &Summary, common: &Common, interrupted: bool) -> R
         say(&"interrupted: what was read is in the index; the same command goes on from there");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
-    Ok(if summary.is_flawless() { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
+    Ok(match summary {
+        Summary { refused: 1.., .. } => ExitCode::from(failure::USAGE),
+        summary if summary.is_flawless() => ExitCode::SUCCESS,
+        _ => ExitCode::from(failure::FAILED),
+    })
 }

@@ -82,14 +82,14 @@ fn only_the_folder_that_was_walked_can_lose_packages() {
 }
 
 #[test]
-fn a_path_that_is_no_folder_is_refused_before_anything_is_written() {
+fn a_path_that_is_no_folder_is_refused_and_nothing_is_written() {
     let place = Place::new();
     place.copy_family("v3");
     place.import(&[]);
     fs::remove_dir_all(place.packages().join("v3")).unwrap();
     let file = place.folder.path().join("index.db");
     for wrong in [place.folder.path().join("nowhere"), file] {
-        let said = place.import(&[wrong.to_str().unwrap()]);
+        let said = place.run(&["dir", wrong.to_str().unwrap()]);
         assert_eq!(said.code, Some(2), "{said:?}");
         assert!(said.stderr.contains(wrong.to_str().unwrap()) && said.stderr.contains("expected a folder"), "{said:?}");
     }

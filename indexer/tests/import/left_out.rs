@@ -230,3 +230,27 @@ fn every_usual_ending_of_tar_archives_is_looked_for() {
     }
     place.import(&["--formats", "tar"]).counts(&[("found", endings.len() as u64), ("broken", 0)]);
 }
+
+#[test]
+fn a_folder_that_cannot_be_imported_keeps_no_other_from_it() {
+    let place = Place::new();
+    put(&place, 5, "m1/old");
+    put(&place, 6, "m2");
+    put(&place, 7, "m3");
+    let [m1, m2, m3, missing] = ["m1", "m2", "m3", "missing"].map(|name| place.packages().join(name));
+    let [m1, m2, m3, missing] = [&m1, &m2, &m3, &missing].map(|path| path.to_str().unwrap());
+    place.run(&["dir", m1]).counts(&[("imported", 1)]);
+    let said = place.run(&["dir", m2, missing, m1, m3, "--exclude", "old/"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    said.counts(&[("found", 2), ("imported", 2), ("gone", 0), ("refused", 2), ("problems", 0)]);
+    let lines: Vec<&str> = said.stderr.lines().filter(|line| line.starts_with("darkserver-import: ")).collect();
+    let [first, second] = lines.as_slice() else { panic!("{said:?}") };
+    assert!(first.contains(missing) && first.contains("expected a folder"), "{first}");
+    assert!(second.contains(m1) && second.contains("nothing is marked as gone"), "{second}");
+    place.run(&["dir", m1]).counts(&[("unchanged", 1), ("gone", 0)]);
+    // In words, too; a folder of another store's is one more reason.
+    let output = place.command(&["dir", place.packages().to_str().unwrap(), missing]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("contains the directory of store") && stderr.contains("; 2 folders NOT IMPORTED;"), "{stderr}");
+}
