@@ -40,7 +40,7 @@ use std::time::Duration;
 use sql::{Access, DatabaseUrl, Index};
 use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command, Common};
+use cli::{Cli, Command, Common, StoreCommand};
 use failure::{Failure, Result};
 use import::Importer;
 use original::Form;
@@ -88,9 +88,13 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Migrate => migrate(common).await,
         Command::Store(command) => {
             let filter = settings::filter(common, &[], &[])?;
-            let index = open(common, &settings::database(common)?).await?;
+            let database = settings::database(common)?;
+            let only_reads = matches!(command, StoreCommand::List) && database.is_sqlite();
+            let index = if only_reads { open_to_read(&database).await? } else { open(common, &database).await? };
             let done = store_command::run(&index, command, &filter, common).await;
-            index.settle().await;
+            if !only_reads {
+                index.settle().await;
+            }
             done
         }
     }
@@ -138,5 +142,13 @@ async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
     } else {
         index.check_schema().await?;
     }
+    Ok(index)
+}
+
+/// Opens an SQLite file as gateways do: it is neither made nor changed, and may be on read-only media.
+async fn open_to_read(database: &DatabaseUrl) -> Result<Index> {
+    let index = Index::open(database, Access::ReadOnly)?;
+    index.reach().await?;
+    index.check_readable().await?;
     Ok(index)
 }

@@ -1,6 +1,11 @@
 //! Stores: made by `dir`, and by hand.
 
-use crate::support::Place;
+use std::fs;
+use std::process::Command;
+
+use rustix::process::geteuid;
+
+use crate::support::{Place, program, said};
 
 #[test]
 fn stores_are_added_changed_listed_and_removed() {
@@ -74,5 +79,46 @@ async fn a_folder_has_one_store_and_its_url_can_be_changed() {
     // A name that is taken by another folder is not taken over.
     let other = tempfile::tempdir().unwrap();
     let said = place.run(&["dir", other.path().to_str().unwrap(), "--store", "mine"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+}
+
+#[test]
+fn stores_are_listed_from_files_that_cannot_be_written() {
+    let place = Place::new();
+    assert_eq!(place.run(&["store", "add", "k", "--tier", "koji", "--url", "https://koji.example.org"]).code, Some(0));
+    let index = place.folder.path().join("index.db");
+    for ending in ["-wal", "-shm"] {
+        // It may be there, and is empty.
+        let _ = fs::remove_file(format!("{}{ending}", index.display()));
+    }
+    let media = place.folder.path().join("media");
+    fs::create_dir(&media).unwrap();
+    let copy = format!("mount -t tmpfs tmpfs \"$1\" && cp {} \"$1/index.db\" && mount -o remount,ro \"$1\"", index.display());
+    let read_only_mount = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"";
+    let list = |database: &str, script: &str, folder: &std::path::Path| {
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
+        if !geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["sh", "-c", &format!("{script} && shift && exec \"$@\""), "sh"]).arg(folder);
+        command.arg(program().get_program()).args(["store", "list", "--json", "--database", database]);
+        said(&command.env("DARKSERVER_ETC", "/nonexistent/etc").output().unwrap())
+    };
+    let on_media = list(&format!("sqlite:{}/index.db", media.display()), &copy, &media);
+    let promised = list(&format!("{}?immutable=1", place.database), read_only_mount, place.folder.path());
+    for said in [on_media, promised] {
+        assert_eq!((said.code, &said.json[0]["name"]), (Some(0), &"k".into()), "{said:?}");
+    }
+    // Others may write there: what is to be done is named.
+    let said = list(&place.database, read_only_mount, place.folder.path());
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("?immutable=1"), "{said:?}");
+    // What is not there is not made, and what is written never is immutable.
+    let missing = place.other_database("missing.db");
+    let said = place.run(&["store", "list", "--database", &missing]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("no such file") && !place.folder.path().join("missing.db").exists(), "{said:?}");
+    let said = place.run(&["store", "remove", "k", "--database", &format!("{}?immutable=1", place.database)]);
     assert_eq!(said.code, Some(2), "{said:?}");
 }
