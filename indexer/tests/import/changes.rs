@@ -5,6 +5,8 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use sqlx::Connection as _;
+
 use crate::support::{Place, dump, many_packages, nvras, open};
 
 #[tokio::test]
@@ -182,4 +184,39 @@ async fn an_import_that_ends_alone_leaves_the_whole_index_in_the_file() {
     fs::copy(place.folder.path().join("index.db"), &copy).unwrap();
     let copy = open(&format!("sqlite:{}", copy.display())).await;
     assert_eq!(dump(&copy, &nvras(&place.packages())).await, place.dump().await);
+}
+
+#[tokio::test]
+async fn the_log_of_a_file_that_stood_there_before_is_named() {
+    const ADD: &str = "with recursive n(i) as (select ? union all select i + 1 from n where i < ?) \
+        insert into stores (name, tier, priority, absent_statuses, base_url) \
+        select printf('a store with a long name %060d', i), 'koji', 0, '404', 'http://example.org' from n";
+    let place = Place::new();
+    place.copy_family("v3");
+    place.import(&[]).counts(&[("imported", 1)]);
+    // Another index, larger, whose last pages are in its log.
+    let (other, [log, stale]) =
+        (place.other_database("other.db"), ["other.db-wal", "index.db-wal"].map(|name| place.folder.path().join(name)));
+    place.run(&["migrate", "--database", &other]);
+    let mut connection = sqlx::SqliteConnection::connect(&other).await.unwrap();
+    sqlx::query(ADD).bind(0).bind(3000).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("pragma wal_checkpoint(truncate); pragma wal_autocheckpoint = 0").execute(&mut connection).await.unwrap();
+    sqlx::query(ADD).bind(3001).bind(3300).execute(&mut connection).await.unwrap();
+    fs::copy(&log, &stale).unwrap();
+    connection.close().await.unwrap();
+    let shared = place.folder.path().join("index.db-shm");
+    let _ = fs::remove_file(&shared);
+    let index = place.folder.path().join("index.db");
+    let before = fs::read(&index).unwrap();
+    let packages = place.packages();
+    for args in [&["dir", packages.to_str().unwrap()][..], &["migrate"], &["store", "list"]] {
+        let said = place.run(args);
+        assert_eq!(said.code, Some(1), "{args:?}: {said:?}");
+        let cure = format!("{} is of the file that stood there before", stale.display());
+        assert!(said.stderr.contains("malformed") && said.stderr.contains(&cure), "{args:?}: {said:?}");
+        assert!(fs::read(&index).unwrap() == before, "{args:?} changed the file");
+    }
+    fs::remove_file(&stale).unwrap();
+    let _ = fs::remove_file(&shared);
+    place.import(&[]).counts(&[("unchanged", 1), ("gone", 0)]);
 }

@@ -133,6 +133,9 @@ impl Index {
             pools::may_open(pool, self.wait.is_some()).map_err(|source| self.error("opening", source.into()))?;
         }
         let reached = tokio::time::timeout(WITHIN, async {
+            if let (Db::Sqlite(pool), Some(_)) = (&self.db, self.wait) {
+                pools::refuse_malformed(pool).await?;
+            }
             let begun = Instant::now();
             loop {
                 // An SQLite file is locked for a moment when another program closes it as the last one.
@@ -217,6 +220,12 @@ impl Index {
                 Some(reason) => Error::Unusable { database: self.name().into(), reason },
                 None => Error::Unreachable { database: self.name().into(), seconds: self.patience.as_secs_f32() },
             },
+            source
+                if dialect::is_malformed(&source)
+                    && let Db::Sqlite(pool) = &self.db =>
+            {
+                Error::Malformed { database: self.name().into(), doing, source, log: pools::log_of(pool) }
+            }
             source if self.is_missing(&source) => Error::Missing { database: self.name().into() },
             source => match self.unwritable(&source) {
                 Some(reason) => Error::Unwritable { database: self.name().into(), doing, source, reason },

@@ -1,6 +1,7 @@
 //! Where the databases differ: a few words of SQL, and how a conflict between writers shows.
 
 use sqlx::mysql::MySqlDatabaseError;
+use sqlx::sqlite::SqliteError;
 use sqlx::{MySql, Sqlite};
 
 /// The words that differ.
@@ -136,6 +137,13 @@ pub(crate) fn is_input_output(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     // 8 read-only, 10 input or output, 14 cannot be opened
     error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| matches!(code & 0xff, 8 | 10 | 14))
+}
+
+/// True if SQLite found pages in its file, or in the log beside it, that do not belong together (11).
+pub(crate) fn is_malformed(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.try_downcast_ref::<SqliteError>().is_some()
+        && error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| code & 0xff == 11)
 }
 
 /// True if SQLite could not open its file.

@@ -149,6 +149,22 @@ pub enum Error {
         /// What can be done about it.
         cures: String,
     },
+    /// The file of the database is damaged, or read with a log that is not its own.
+    #[error(
+        "{database}: {doing}: {source}: the file is damaged, or {} is of the file that stood there before: stop who writes there, \
+         and remove it with its -shm; if that does not help, put a whole copy of the index there, or import into a new file",
+        log.display()
+    )]
+    Malformed {
+        /// The database.
+        database: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the database says.
+        source: sqlx::Error,
+        /// The log beside the file.
+        log: PathBuf,
+    },
     /// The database took a question and gave no answer.
     #[error(
         "{database}: {doing}: expected an answer within {seconds} s, found none: the database hangs, is out of reach or is locked"

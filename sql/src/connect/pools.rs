@@ -164,6 +164,30 @@ pub(crate) fn is_directory(pool: &SqlitePool) -> bool {
     pool.connect_options().get_filename().is_dir()
 }
 
+/// The log beside the pool's file.
+pub(crate) fn log_of(pool: &SqlitePool) -> PathBuf {
+    media::beside(pool.connect_options().get_filename(), "-wal")
+}
+
+/// Looks at the file with the log beside it without writing: when a writer leaves, what is in the log is written into the file, also
+/// where the log is of another one.
+pub(crate) async fn refuse_malformed(pool: &SqlitePool) -> sqlx::Result<()> {
+    let options = pool.connect_options();
+    let path = options.get_filename();
+    if media::unmerged_bytes(path) == 0 {
+        return Ok(());
+    }
+    let looked = async {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
+        let mut connection = options.connect().await?;
+        let looked = sqlx::raw_sql("select count(*) from stores; select max(id) from packages").execute(&mut connection).await;
+        connection.close().await?;
+        looked.map(drop)
+    };
+    // Whatever else is wrong the writer meets.
+    looked.await.or_else(|error| if dialect::is_malformed(&error) { Err(error) } else { Ok(()) })
+}
+
 /// May the pool's file and those beside it be written?
 pub(crate) fn may_write(pool: &SqlitePool) -> io::Result<()> {
     let options = pool.connect_options();

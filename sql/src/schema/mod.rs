@@ -61,7 +61,10 @@ impl Index {
     /// # Errors
     /// If a migration fails, or the database's schema is newer than this program's.
     pub async fn migrate(&self) -> Result<Migration> {
-        let failed = |source| Error::Migration { database: self.name().into(), source };
+        let failed = |source| match source {
+            MigrateError::Execute(source) if dialect::is_malformed(&source) => self.error("migration", source),
+            source => Error::Migration { database: self.name().into(), source },
+        };
         let before = self.versions().await?;
         self.refuse_foreign(&before)?;
         let migrator = self.migrator();
