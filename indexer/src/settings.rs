@@ -1,6 +1,7 @@
 //! Which database: the option, the environment, the own file, the original's files, or the default.
 
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, File, FileFormat};
@@ -75,14 +76,39 @@ fn read(path: &Path, must_exist: bool) -> Result<Option<Settings>> {
     if !must_exist && is_absent() {
         return Ok(None);
     }
-    let cure = if must_exist { "" } else { "; let the importer's user read it, or name another file with --config" };
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}{cure}", path.display())))?;
+    let text = read_text(path).map_err(|wrong| {
+        let cure = if must_exist { "" } else { ", or name another file with --config" };
+        Failure::Usage(format!("{}: {wrong}{cure}", path.display()))
+    })?;
     Config::builder()
         .add_source(File::from_str(&text, FileFormat::Toml))
         .build()
         .and_then(Config::try_deserialize)
         .map(Some)
         .map_err(|error| refuse(path, &error))
+}
+
+/// The text of a configuration file, or what is wrong with it and what to do. Opening a FIFO would wait for a writer.
+fn read_text(path: &Path) -> Result<String, String> {
+    let wrong = |error: io::Error| match error.kind() {
+        ErrorKind::NotFound => match path.read_link() {
+            Ok(target) => {
+                format!("expected a file, found a link to {}, which does not exist: make that file", target.display())
+            }
+            Err(_) => error.to_string(),
+        },
+        ErrorKind::PermissionDenied => format!("{error}: let the importer's user read it"),
+        _ => error.to_string(),
+    };
+    let metadata = path.metadata().map_err(wrong)?;
+    if !metadata.is_file() {
+        let found = if metadata.is_dir() { "a directory" } else { "a pipe, a device or a socket" };
+        return Err(format!("expected a regular file, found {found}: write the configuration to a file"));
+    }
+    String::from_utf8(fs::read(path).map_err(wrong)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("expected text in UTF-8, found other bytes from byte {at} on: save it as UTF-8")
+    })
 }
 
 /// An error without a password. The lines of the file that it quotes go altogether: what is broken need not look like a URL.

@@ -1,8 +1,9 @@
 //! The command line: the original's form, where the database comes from, help.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use compat_tests::fixtures;
 
@@ -150,4 +151,43 @@ fn wrong_usage_ends_with_2() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         assert!(!stderr.is_empty() && !stderr.contains("hidden"), "{args:?}: {stderr}");
     }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_named_with_its_fault() {
+    let etc = tempfile::tempdir().unwrap();
+    let [own, other] = ["indexer.toml", "darkserver.conf"].map(|name| etc.path().join(name));
+    let migrate = |args: &[&str]| {
+        // A FIFO would be waited for.
+        let mut command = Command::new("timeout");
+        command.arg("20").arg(program().get_program()).env_remove("DARKSERVER_DATABASE").env("DARKSERVER_ETC", etc.path());
+        said(&command.args(args).arg("migrate").current_dir(etc.path()).output().unwrap())
+    };
+    let fifo = |path: &Path| rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR).unwrap();
+    type Make<'a> = &'a dyn Fn(&Path);
+    let make: [(Make<'_>, &str); 4] = [
+        (&|path| symlink("/nonexistent/darkserver.toml", path).unwrap(), "found a link to /nonexistent/darkserver.toml"),
+        (
+            &|path| fs::write(path, b"database = \"sqlite:\xff.db\"").unwrap(),
+            "expected text in UTF-8, found other bytes from byte 19 on",
+        ),
+        (&|path| fifo(path), "expected a regular file, found a pipe"),
+        (&|path| fs::create_dir(path).unwrap(), "expected a regular file, found a directory"),
+    ];
+    for (make, expected) in make {
+        make(&own);
+        for args in [&[][..], &["--config", own.to_str().unwrap()]] {
+            let said = migrate(args);
+            assert_eq!(said.code, Some(2), "{expected}: {said:?}");
+            assert!(said.stderr.contains("indexer.toml") && said.stderr.contains(expected), "{expected}: {said:?}");
+            assert!(!said.stderr.contains("let the importer's user read it"), "{expected}: {said:?}");
+            assert_eq!(said.stderr.contains("name another file with --config"), args.is_empty(), "{expected}: {said:?}");
+        }
+        if own.is_dir() { fs::remove_dir(&own).unwrap() } else { fs::remove_file(&own).unwrap() }
+    }
+    // The original's, too.
+    fifo(&other);
+    let said = migrate(&[]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("darkserver.conf: expected a regular file"), "{said:?}");
 }

@@ -57,6 +57,11 @@ struct Settings {
 impl Settings {
     /// `None` if there is no such file, or no such section in it.
     fn read(path: PathBuf, section: &'static str) -> Result<Option<Self>> {
+        // Opening a FIFO would wait for a writer.
+        if path.metadata().is_ok_and(|file| !file.is_file()) {
+            let (expected, found) = ("a regular file".into(), "a directory, a pipe or a device".into());
+            return Err(Error::Configuration { path, expected, found });
+        }
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             // A link that leads nowhere is there.
