@@ -237,8 +237,13 @@ fn walk(archive: Bytes<'_>, format: Format, archive_bytes: u64, reading: Reading
         Reading::Whole(hasher) => (Some(hasher), 0),
         Reading::From(first) => (None, first),
     };
-    if matches!(format, Format::Tar | Format::Cpio | Format::Zip) && zip::is_start(start) {
+    let is_told = start.is_empty() || begins_stream(start) || cpio::other_form(start).is_some();
+    if matches!(format, Format::Tar | Format::Cpio | Format::Zip) && (zip::is_start(start) || !is_told) {
         let mut archive = archive.into_seekable(archive_bytes)?;
+        // A zip archive is told by its end where anything stands before its first member.
+        if !zip::is_start(start) && !zip::has_end(&mut archive)? {
+            return no_archive(start);
+        }
         if let Some(hasher) = &mut hasher {
             io::copy(&mut Tee { input: &mut archive, hasher: Some(hasher) }, &mut io::sink()).map_err(unwrap)?;
         }
@@ -280,8 +285,7 @@ fn walk_stream(archive: impl Read + Send, format: Format, most_bytes: u64, each:
         if let Some(form) = cpio::other_form(begun) {
             return refuse("a cpio archive of the form newc or crc", form);
         }
-        let expected = "a tar, cpio or zip archive, plain or compressed with gzip, bzip2, xz, lzma or zstd";
-        return refuse(expected, payload::starting_with(begun));
+        return no_archive(begun);
     }
     let mut tar = Tar::new(archive, most_bytes);
     let mut said = Said::default();
@@ -296,15 +300,26 @@ fn walk_stream(archive: impl Read + Send, format: Format, most_bytes: u64, each:
     Ok(said)
 }
 
+fn no_archive<T>(start: &[u8]) -> Result<T> {
+    let expected = "a tar, cpio or zip archive, plain or compressed with gzip, bzip2, xz, lzma or zstd";
+    refuse(expected, payload::starting_with(start))
+}
+
 /// True if a tar archive, perhaps compressed, can begin with `start`: its first block, or all of a shorter one. The
 /// first header of one that is not compressed has to be sound.
 pub(crate) fn begins_tar(start: &[u8]) -> bool {
     start.first_chunk().is_some_and(tar::is_start) || Compression::of(start).is_some()
 }
 
-/// True if a tar, cpio or zip archive can begin with `start`, as [`begins_tar`].
+/// True if a tar or cpio archive can begin with `start`, as [`begins_tar`].
+fn begins_stream(start: &[u8]) -> bool {
+    begins_tar(start) || cpio::is_start(start)
+}
+
+/// True if a tar, cpio or zip archive can begin with `start`, as [`begins_tar`]. A zip archive can also begin with a
+/// script's first line or a program.
 pub(crate) fn begins_archive(start: &[u8]) -> bool {
-    begins_tar(start) || cpio::is_start(start) || zip::is_start(start)
+    begins_stream(start) || zip::is_start(start) || zip::is_prefix(start)
 }
 
 /// True if a plain file with a build-id can begin with `start`: ELF, or a compressed kernel module.

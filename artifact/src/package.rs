@@ -248,8 +248,9 @@ mod tests {
             (&[&[Format::Arch][..], &any].concat(), &tars),
             // Packages of opkg are compressed tar archives, kernel modules compressed files.
             (&[&[Format::Deb, Format::Arch, Format::File][..], &any].concat(), &[b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"]),
-            (&any, &[b"070701000", b"070702000", b"PK\x03\x04\x14", b"PK\x05\x06\0"]),
-            (&[Format::File], &[b"\x7fELF\x02\x01"]),
+            (&any, &[b"070701000", b"070702000", b"PK\x03\x04\x14", b"PK\x05\x06\0", b"PK\x07\x08PK", b"#!/bin", b"MZ\x90"]),
+            // Before zip archives that extract themselves, too.
+            (&[&[Format::File][..], &any].concat(), &[b"\x7fELF\x02\x01"]),
         ];
         for (formats, starts) in starts {
             for format in Format::ALL {

@@ -7,6 +7,8 @@ use crate::{Error, Result};
 
 /// The first bytes of every ar archive.
 pub(super) const MAGIC: &[u8] = b"!<arch>\n";
+/// What packages of a format begin with that was given up in 1995.
+const OLD_START: &[u8; MAGIC.len()] = b"0.939000";
 pub(super) const HEADER_BYTES: usize = 60;
 /// More members are not believed: a package has three, and a signature or two.
 const MOST_MEMBERS: u32 = 64;
@@ -57,6 +59,9 @@ impl<R: Read> Ar<R> {
     pub(super) fn new(mut archive: R) -> Result<Self> {
         let mut magic = [0; MAGIC.len()];
         let filled = fill(&mut archive, &mut magic)?;
+        if magic == *OLD_START {
+            return refuse("!<arch> at the start of a Debian package", "a Debian package of the old format 0.939000");
+        }
         if magic[..filled] != *MAGIC {
             return refuse("!<arch> at the start of a Debian package", magic[..filled].escape_ascii().to_string());
         }

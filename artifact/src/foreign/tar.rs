@@ -11,7 +11,7 @@ use tar::Header;
 pub(super) use super::extended::BLOCK_BYTES;
 use super::extended::{self, Extended, Segment, broken};
 use super::member::{Member, What};
-use crate::payload::{fill, refuse, starting_with, unwrap, wrap};
+use crate::payload::{fill, leading_zeros, refuse, starting_with, unwrap, wrap};
 use crate::{Error, Result, path};
 
 /// A longer name, of GNU's kind, is not believed. PATH_MAX is 4,096.
@@ -64,13 +64,14 @@ impl<'a> Tar<'a> {
                 return if is_extended { Err(cut_off(BLOCK_BYTES as u64, 0)) } else { Ok(None) };
             };
             let header = Header::from_byte_slice(&block);
-            let size = header.entry_size().map_err(broken("a size"))?;
+            let size = size_of_entry(header)?;
             let kind = header.entry_type().as_byte();
-            is_extended |= matches!(kind, b'L' | b'K' | b'x');
+            is_extended |= matches!(kind, b'L' | b'K' | b'x' | b'X');
             match kind {
                 b'L' => extended.name(&self.text(size, MOST_NAME_BYTES, "a name")?),
                 b'K' => extended.link(&self.text(size, MOST_NAME_BYTES, "the name of a link's target")?),
-                b'x' => extended.read(&self.text(size, MOST_EXTENDED_BYTES, "extended headers")?)?,
+                // X: Solaris' form of it.
+                b'x' | b'X' => extended.read(&self.text(size, MOST_EXTENDED_BYTES, "extended headers")?)?,
                 // For all members that follow: comments, in practice.
                 b'g' | b'V' => self.pass(size)?,
                 _ => return self.member(header, size, extended, tar_offset).map(Some),
@@ -92,14 +93,16 @@ impl<'a> Tar<'a> {
         let stored = extended.size.unwrap_or(size);
         let kind = header.entry_type().as_byte();
         let what = match kind {
-            // Before POSIX a folder was a file whose name ends so.
-            0 | b'0' if name.ends_with('/') => What::Other,
-            0 | b'0' | b'7' | b'S' => What::Regular,
             b'1' => {
                 let target = extended.link.or_else(|| Some(String::from_utf8_lossy(&header.link_name_bytes()?).into_owned()));
                 What::HardLink(path::canonical(&target.unwrap_or_default()))
             }
-            _ => What::Other,
+            // Links, devices, directories, FIFOs; those that only GNU tar, star and Solaris' tar have.
+            b'2'..=b'6' | b'A' | b'D' | b'E' | b'I' | b'M' | b'N' => What::Other,
+            // Before POSIX a directory was a file whose name ends so.
+            _ if name.ends_with('/') => What::Other,
+            // POSIX has types that are not known read as regular files.
+            _ => What::Regular,
         };
         let ordinal = self.members;
         if ordinal >= MOST_MEMBERS {
@@ -160,8 +163,8 @@ impl<'a> Tar<'a> {
             BLOCK_BYTES => {}
             filled => return Err(cut_off(BLOCK_BYTES as u64, filled as u64)),
         }
-        if block.iter().all(|byte| *byte == 0) {
-            return Ok(None);
+        if is_zeros(&block) {
+            return if is_first { self.only_zeros() } else { Ok(None) };
         }
         let expected = Header::from_byte_slice(&block).cksum().map_err(broken("a checksum"))?;
         let [unsigned, signed] = checksums(&block);
@@ -169,6 +172,22 @@ impl<'a> Tar<'a> {
             return refuse(format!("a tar header with the checksum {expected}"), unsigned.to_string());
         }
         Ok(Some(block))
+    }
+
+    /// Reads an archive that begins with a block of zeros to its end: it is empty, or none. An image of a disk begins so.
+    fn only_zeros(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>> {
+        let (mut block, mut passed) = ([0; BLOCK_BYTES], BLOCK_BYTES);
+        loop {
+            let filled = fill(&mut self.input, &mut block)?;
+            let zeros = leading_zeros(&block[..filled]);
+            passed += zeros;
+            if zeros < filled {
+                return refuse("a tar archive", format!("{passed} zeros and other bytes behind them"));
+            }
+            if filled == 0 {
+                return Ok(None);
+            }
+        }
     }
 
     /// What stands behind a header of GNU's or POSIX's extensions.
@@ -292,7 +311,19 @@ pub(super) fn is_start(block: &[u8; BLOCK_BYTES]) -> bool {
     // Of ustar, GNU and pax archives; older ones have none.
     let has_magic = block[257..262] == *b"ustar";
     let has_checksum = || Header::from_byte_slice(block).cksum().is_ok_and(|sum| checksums(block).contains(&i64::from(sum)));
-    has_magic || block.iter().all(|byte| *byte == 0) || has_checksum()
+    has_magic || is_zeros(block) || has_checksum()
+}
+
+fn is_zeros(block: &[u8; BLOCK_BYTES]) -> bool {
+    block.iter().all(|byte| *byte == 0)
+}
+
+/// The size that a header states. GNU tar leaves zeros there where it is 0.
+fn size_of_entry(header: &Header) -> Result<u64> {
+    if header.as_old().size.iter().all(|byte| *byte == 0) {
+        return Ok(0);
+    }
+    header.entry_size().map_err(broken("a size"))
 }
 
 /// The checksum of a header, and what it is for some old programs, which took bytes for signed.

@@ -11,6 +11,7 @@ use crate::payload::archive::compress;
 
 mod cpios;
 mod entrances;
+mod odd;
 mod opkg;
 mod zips;
 

@@ -10,32 +10,57 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::Crc;
 use flate2::bufread::DeflateDecoder;
+use memchr::memmem;
 use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{CompressionMethod, DateTime, ExtraField, ZipArchive};
 
 use super::Seekable;
 use super::member::{Each, Member, What};
-use crate::payload::{Compression, Decoder, Source, decompress, fill, refuse, source_error, starting_with, wrap};
-use crate::{Error, Result, path};
+use crate::payload::{Compression, Decoder, Source, decompress, fill, refuse, source_error, starting_with, unwrap, wrap};
+use crate::{Error, Result, elf, path};
 
 /// What is read to find the members: the directory, 46 bytes and a name for each, and up to 64 KiB of a comment.
 const MAX_DIRECTORY_BYTES: u64 = 16 << 20;
 /// How many bytes the names of the types of files take in a Unix mode.
 const TYPE_BITS: u32 = 0o170_000;
-const REGULAR: u32 = 0o100_000;
+/// Directory, symbolic link, character and block device. What Info-ZIP reads from standard input is a FIFO by its mode,
+/// and has contents.
+const OTHER_TYPES: [u32; 4] = [0o040_000, 0o120_000, 0o020_000, 0o060_000];
+/// What an archive of volumes begins with, also one that fits into the first.
+const SPANNING_MARKER: &[u8] = b"PK\x07\x08";
+const END_MAGIC: &[u8] = b"PK\x05\x06";
+/// The record at the archive's end, and the longest comment behind it.
+const MAX_END_BYTES: u64 = 22 + u16::MAX as u64;
 
 /// True if a zip archive begins with these bytes: a member, or the end of an archive without members.
 pub(super) fn is_start(start: &[u8]) -> bool {
-    start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06")
+    [b"PK\x03\x04", END_MAGIC, SPANNING_MARKER].iter().any(|magic| start.starts_with(magic))
+}
+
+/// True if these bytes begin what is often put before the first member of a zip archive: a script's first line (Python's
+/// zipapp, executable jars), a program of Windows, an ELF file (archives that extract themselves).
+pub(super) fn is_prefix(start: &[u8]) -> bool {
+    start.starts_with(b"#!") || start.starts_with(b"MZ") || start.starts_with(&elf::MAGIC)
+}
+
+/// True if `archive` has the record that ends a zip archive, whatever stands before its first member. Leaves it at its
+/// first byte.
+pub(super) fn has_end(archive: &mut (impl Read + Seek)) -> Result<bool> {
+    let bytes = archive.seek(SeekFrom::End(0))?;
+    archive.seek(SeekFrom::Start(bytes.saturating_sub(MAX_END_BYTES)))?;
+    let mut end = Vec::new();
+    archive.take(MAX_END_BYTES).read_to_end(&mut end).map_err(unwrap)?;
+    archive.rewind()?;
+    Ok(memmem::rfind(&end, END_MAGIC).is_some())
 }
 
 /// Calls `each` with the members of an archive of `archive_bytes` bytes from number `first` on. They may unfold to
-/// `max_bytes` bytes. Encrypted members are no files: nobody here has their passwords.
+/// `max_bytes` bytes. Encrypted members are no files: nobody here has their passwords. Neither are those in a
+/// compression that is not read here.
 ///
 /// # Errors
-/// [`Error::Payload`] where the archive is broken, larger than allowed, or has a member in a compression that is not
-/// read here.
+/// [`Error::Payload`] where the archive is broken or larger than allowed.
 pub(super) fn walk(
     archive: Box<dyn Seekable + '_>,
     archive_bytes: u64,
@@ -80,8 +105,9 @@ fn member(file: &ZipFile<'_, impl Read>, ordinal: u32) -> Member {
     let name = file.name().map_or_else(|_| String::from_utf8_lossy(file.name_raw()).into_owned(), |name| name.into_owned());
     // Some programs of Windows write its own separator, against the specification.
     let name = if name.contains('/') { name } else { name.replace('\\', "/") };
-    let is_regular = file.unix_mode().is_none_or(|mode| matches!(mode & TYPE_BITS, 0 | REGULAR));
-    let what = if is_regular && !name.ends_with('/') && !file.encrypted() { What::Regular } else { What::Other };
+    let is_regular = file.unix_mode().is_none_or(|mode| !OTHER_TYPES.contains(&(mode & TYPE_BITS))) && !name.ends_with('/');
+    let is_readable = !file.encrypted() && METHODS.contains(&file.compression());
+    let what = if is_regular && is_readable { What::Regular } else { What::Other };
     let stamps = file.extra_data_fields().find_map(|field| match field {
         ExtraField::ExtendedTimestamp(times) => times.mod_time(),
         _ => None,
@@ -90,6 +116,16 @@ fn member(file: &ZipFile<'_, impl Read>, ordinal: u32) -> Member {
     let size = if what == What::Regular { file.size() } else { 0 };
     Member { ordinal, path: path::canonical(&name), what, size, mtime, tar_offset: None }
 }
+
+/// The compressions that [`open`] reads.
+const METHODS: [CompressionMethod; 6] = [
+    CompressionMethod::STORE,
+    CompressionMethod::DEFLATE,
+    CompressionMethod::BZIP2,
+    CompressionMethod::ZSTD,
+    CompressionMethod::XZ,
+    CompressionMethod::LZMA,
+];
 
 /// The contents of a member, decompressed.
 fn open<'a>(file: impl Read + Send + 'a, method: CompressionMethod, member: &Member) -> Result<Box<dyn Read + Send + 'a>> {

@@ -77,7 +77,7 @@ fn expect_source(gateway: &Gateway, program: &Program, archive: &str) {
     expect(&answer, &program.source(), &source, Some(archive));
 }
 
-/// Ten archives of one program each.
+/// Archives of one program each.
 fn archives(folder: &TempDir) -> Vec<(Program, &'static str)> {
     let into = |name: &str| folder.path().join(name);
     let names = [
@@ -88,6 +88,7 @@ fn archives(folder: &TempDir) -> Vec<(Program, &'static str)> {
         "lzma.zip",
         "infozip.zip",
         "streamed.zip",
+        "script.zip",
         "new.cpio",
         "check.cpio.gz",
         "initramfs.cpio.zst",
@@ -108,6 +109,12 @@ fn archives(folder: &TempDir) -> Vec<(Program, &'static str)> {
                 let mut command = Command::new("bsdtar");
                 command.args(["--format", "zip", "-cf", "-", "-C"]).arg(tree.path()).arg(".").stdout(out);
                 assert!(command.status().unwrap().success());
+            }
+            // A script's first line before the first member.
+            "script.zip" => {
+                python_zip(&tree, &archive, "ZIP_DEFLATED");
+                let whole = [&b"#!/usr/bin/env python3\n"[..], &fs::read(&archive).unwrap()].concat();
+                fs::write(&archive, whole).unwrap();
             }
             "new.cpio" => cpio(&tree, &archive, "newc"),
             "check.cpio.gz" => {
@@ -142,8 +149,8 @@ fn zip_and_cpio_archives_of_every_program_give_executables_sections_and_sources(
     fs::remove_file(folder.path().join("stored.zip")).unwrap();
     let said = import_ok(&index.url(), &["dir", path, "--formats", "zip,cpio", "--json"]);
     let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
-    assert_eq!((&said["unchanged"], &said["imported"], &said["gone"]), (&9.into(), &0.into(), &1.into()), "{said}");
-    assert_eq!(said["formats"], serde_json::json!({"zip": 6, "cpio": 3}));
+    assert_eq!((&said["unchanged"], &said["imported"], &said["gone"]), (&10.into(), &0.into(), &1.into()), "{said}");
+    assert_eq!(said["formats"], serde_json::json!({"zip": 7, "cpio": 3}));
 }
 
 #[test]
