@@ -70,17 +70,20 @@ pub struct Found {
     pub package: Package,
     /// Sorted.
     pub artifacts: Vec<Artifact>,
+    /// The message of the [`Error::Payload`] for the first of the ELF files that are larger than the limit. Their build-ids
+    /// are not known.
+    pub too_large: Option<String>,
 }
 
-/// Reads an archive from its first byte to its last. ELF files of more than `most_elf_bytes` are refused before they are copied; those
-/// that cannot be read ([`Error::Elf`]) have no artifacts.
+/// Reads an archive from its first byte to its last. ELF files of more than `most_elf_bytes` are not copied, and those
+/// that cannot be read ([`Error::Elf`]) have no artifacts either.
 ///
 /// # Errors
 /// [`Error::Payload`] where the archive is broken, cut off or larger than believed; [`Error::Io`] where reading it, or writing a
 /// temporary file, fails.
 pub fn read(archive: Bytes<'_>, about: &About<'_>, most_elf_bytes: u64) -> Result<Found> {
     let mut hasher = Sha256::new();
-    let (mut artifacts, mut arch, mut path_bytes) = (Vec::<Artifact>::new(), None, 0);
+    let (mut artifacts, mut arch, mut path_bytes, mut too_large) = (Vec::<Artifact>::new(), None, 0, None);
     // By path, so that hard links are found: of a path that comes twice the last, as after unpacking.
     let mut by_path: HashMap<String, usize> = HashMap::new();
     let said = walk(archive, about.format, about.size, Reading::Whole(&mut hasher), &mut |member, contents| {
@@ -89,7 +92,7 @@ pub fn read(archive: Bytes<'_>, about: &About<'_>, most_elf_bytes: u64) -> Resul
                 let linked = by_path.get(target).map(|at| &artifacts[*at]);
                 linked.map(|linked| Artifact { ordinal: member.ordinal, path: member.path.clone(), ..linked.clone() })
             }
-            _ => read_member(member, contents, most_elf_bytes)?.and_then(|elf| {
+            _ => read_member(member, contents, most_elf_bytes, &mut too_large)?.and_then(|elf| {
                 arch = arch.or(elf.machine);
                 elf.artifact(member.ordinal, &member.path)
             }),
@@ -108,7 +111,7 @@ pub fn read(archive: Bytes<'_>, about: &About<'_>, most_elf_bytes: u64) -> Resul
     })?;
     let identity = Identity::from_bytes(hasher.finalize().into());
     artifacts.sort();
-    Ok(Found { package: names::package(about, &said, identity, arch)?, artifacts })
+    Ok(Found { package: names::package(about, &said, identity, arch)?, artifacts, too_large })
 }
 
 /// Reads a plain file, which is to be at `path` for who asks; `None` where it is not ELF, has no build-id or is good
@@ -143,7 +146,7 @@ pub fn read_file(
     let sha256 = whole.hasher.finalize().into();
     let elf = ElfMember { elf, machine, contents: Contents { size, mtime: about.mtime, sha256, tar_offset: None } };
     let package = names::package(about, &Said::default(), Identity::from_bytes(sha256), elf.machine)?;
-    Ok(Some(Found { package, artifacts: elf.artifact(0, path).into_iter().collect() }))
+    Ok(Some(Found { package, artifacts: elf.artifact(0, path).into_iter().collect(), too_large: None }))
 }
 
 /// Writes one member to `out` and stops reading `archive`, which has `archive_bytes` bytes, right after it. As with
@@ -362,8 +365,14 @@ impl ElfMember {
     }
 }
 
-/// What a member says of itself if it is an ELF file that can be read.
-fn read_member(member: &Member, mut contents: &mut dyn Read, most_bytes: u64) -> Result<Option<ElfMember>> {
+/// What a member says of itself if it is an ELF file that can be read. The first that is larger than the limit is noted
+/// in `too_large`.
+fn read_member(
+    member: &Member,
+    mut contents: &mut dyn Read,
+    most_bytes: u64,
+    too_large: &mut Option<String>,
+) -> Result<Option<ElfMember>> {
     let mut start = [0; 20];
     if member.what != What::Regular || fill(&mut contents, &mut start)? < start.len() {
         return Ok(None);
@@ -374,15 +383,23 @@ fn read_member(member: &Member, mut contents: &mut dyn Read, most_bytes: u64) ->
     }
     if member.size > most_bytes {
         let expected = format!("ELF files of at most {most_bytes} bytes");
-        return Err(Error::Payload { expected, found: format!("{} bytes of {}", member.size, member.path) });
+        let error = Error::Payload { expected, found: format!("{} bytes of {}", member.size, member.path) };
+        too_large.get_or_insert_with(|| error.to_string());
+        return Ok(None);
     }
     let mut copy = SpooledTempFile::new(MEMORY_BYTES);
     let mut whole = Hashed { input: Cursor::new(start).chain(contents), hasher: Sha256::new() };
     io::copy(&mut whole, &mut copy).map_err(unwrap)?;
     let contents = member.contents(whole.hasher.finalize().into());
     if is_module {
-        let read = modules::read(&mut copy, most_bytes.min(modules::max_bytes(member.size)))?;
-        return Ok(read.map(|(elf, machine)| ElfMember { elf, machine, contents }));
+        return match modules::read(&mut copy, most_bytes.min(modules::max_bytes(member.size))) {
+            Err(Error::Payload { expected, found }) => {
+                let error = Error::Payload { expected, found: format!("{found} in {}", member.path) };
+                too_large.get_or_insert_with(|| error.to_string());
+                Ok(None)
+            }
+            read => Ok(read?.map(|(elf, machine)| ElfMember { elf, machine, contents })),
+        };
     }
     match elf::read(&mut copy) {
         Err(Error::Elf { .. }) => Ok(None),

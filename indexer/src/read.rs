@@ -60,7 +60,8 @@ pub(crate) struct Reading {
     pub(crate) import: Import,
     pub(crate) header_bytes: u64,
     pub(crate) payload_read: bool,
-    /// The header is sound and the payload is not: path, and what was expected and found.
+    /// The header is sound and the payload is not, or an archive without a header holds ELF files that are too large to be
+    /// read: path, and what was expected and found.
     pub(crate) broken: Option<(String, String)>,
 }
 
@@ -299,13 +300,15 @@ impl Reader {
             Ok(None) => return Ok(Outcome::Skipped),
             Err(error) => return Ok(Outcome::Broken { path: shown(), wrong: broken(error, format.as_str(), source.bytes)? }),
         };
+        // The other files are worth having; a run with a higher limit completes them.
+        let too_large = found.too_large.map(|wrong| (shown(), wrong));
         let import = Import {
             package: found.package,
             distro: self.distro.clone(),
             artifacts: found.artifacts,
             modules: Vec::new(),
             includes: Vec::new(),
-            open: false,
+            open: too_large.is_some(),
             location: NewLocation {
                 store_id: self.store_id,
                 path: location.clone(),
@@ -317,7 +320,9 @@ impl Reader {
             },
         };
         Ok(match import.check() {
-            Ok(()) => Outcome::Read(Box::new(Reading { path_hash, import, header_bytes: 0, payload_read: true, broken: None })),
+            Ok(()) => {
+                Outcome::Read(Box::new(Reading { path_hash, import, header_bytes: 0, payload_read: true, broken: too_large }))
+            }
             Err(error) => Outcome::Broken { path: shown(), wrong: error.to_string() },
         })
     }

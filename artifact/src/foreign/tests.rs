@@ -348,9 +348,10 @@ fn sizes_that_nobody_has_are_refused_before_anything_is_kept_for_them() {
 }
 
 #[test]
-fn a_large_elf_file_is_refused_before_it_is_copied_and_a_bomb_before_it_is_unfolded() {
+fn a_large_elf_file_is_not_copied_and_a_bomb_not_unfolded() {
     let large = [elf(), vec![0; 2 << 20]].concat();
-    assert!(error(Format::Tar, &tar(&[("a", &large)])).contains("ELF files of at most 1048576 bytes"));
+    let too_large = |archive: &[u8]| read_bytes(Format::Tar, archive).unwrap().too_large.unwrap();
+    assert!(too_large(&tar(&[("a", &large)])).contains("ELF files of at most 1048576 bytes"));
     // A sparse one would unfold to gigabytes.
     let (elf, realsize) = (elf(), 8_u64 << 30);
     let piece = elf.len() as u64;
@@ -360,7 +361,7 @@ fn a_large_elf_file_is_refused_before_it_is_copied_and_a_bomb_before_it_is_unfol
     });
     sparse.extend(&elf);
     sparse.resize(sparse.len().next_multiple_of(512) + 1024, 0);
-    assert!(error(Format::Tar, &sparse).contains(&format!("found {realsize} bytes of /raw")));
+    assert!(too_large(&sparse).contains(&format!("found {realsize} bytes of /raw")));
     // 100 GiB of zeros in some MiB.
     let zeros = compress(Some("zstd"), &vec![0; 64 << 20]);
     let bomb = [compress(Some("zstd"), &raw(b'0', 0o77_777_777_777, |_| {})), zeros.repeat(100)].concat();

@@ -104,6 +104,38 @@ fn a_tar_archive_gives_its_own_sources_also_by_very_long_paths_and_odd_names() {
 }
 
 #[test]
+fn an_elf_file_beyond_the_limit_leaves_its_archive_open_until_a_run_with_a_higher_limit() {
+    let (folder, programs) = (tempdir().unwrap(), ["small", "large"].map(|name| Program::compile(name, &format!("/s/{name}"))));
+    let large = with_a_hole(&programs[1], "large");
+    Tree::of(&[("/usr/bin/large", large.path()), ("/usr/bin/small", &programs[0].whole())]).tar(
+        folder.path(),
+        "two.tar",
+        "tar",
+        &[],
+    );
+    let index = Sqlite::empty();
+    let path = folder.path().to_str().unwrap();
+    // A later run tries it again.
+    for imported in [1, 0] {
+        let args = ["dir", path, "--formats", "tar", "--temp-limit", "1MiB", "--json"];
+        let said = compat_tests::darkserver::import(&index.url(), &args);
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(said.status.code(), Some(1), "{text}");
+        assert!(text.contains("expected ELF files of at most 1048576 bytes") && text.contains("of /usr/bin/large"), "{text}");
+        let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        let counts = ["imported", "payloads_read", "broken", "gone"].map(|count| said[count].as_u64().unwrap());
+        assert_eq!(counts, [imported, 1, 1, 0], "{said}");
+    }
+    let status =
+        |program: &Program| Gateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status;
+    assert_eq!(programs.each_ref().map(status), [200, 404]);
+    let said = import(&index, &folder, &["--formats", "tar"]);
+    assert_eq!((&said["refined"], &said["broken"]), (&1.into(), &0.into()), "{said}");
+    assert_eq!(programs.each_ref().map(status), [200, 200]);
+    assert_eq!(import(&index, &folder, &["--formats", "tar"])["unchanged"], 1);
+}
+
+#[test]
 fn tar_archives_are_read_only_when_they_are_asked_for() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("asked", "/s/asked"));
     let tree = Tree::of(&[("/usr/bin/asked", &program.whole())]);

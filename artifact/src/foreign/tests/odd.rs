@@ -138,3 +138,27 @@ fn what_info_zip_reads_from_standard_input_is_a_file() {
 fn a_debian_package_of_the_old_format_is_named() {
     assert!(error(Format::Deb, b"0.939000\n272\n\xfd7zXZ").contains("found a Debian package of the old format 0.939000"));
 }
+
+#[test]
+fn elf_files_and_modules_beyond_the_limit_do_not_hide_the_others() {
+    let (elf, large) = (elf(), [elf(), vec![0; 2 << 20]].concat());
+    let module = compress(Some("xz"), &large);
+    let name = "lib/modules/6/x.ko.xz";
+    for (members, expected) in [
+        ([("large", &large), ("p", &elf)], format!("ELF files of at most 1048576 bytes, found {} bytes of /large", large.len())),
+        ([(name, &module), ("p", &elf)], "1048576 bytes when it is decompressed, found more in /lib/modules/6/x.ko.xz".into()),
+    ] {
+        let bytes = members.map(|(name, contents)| (name, contents.as_slice()));
+        let entries = members.map(|(name, contents)| Entry::new(name, DEFLATED, contents));
+        for (format, archive) in [(Format::Tar, tar(&bytes)), (Format::Deb, deb(&tar(&bytes))), (Format::Zip, zip(&entries, b""))]
+        {
+            let found = read_bytes(format, &archive).unwrap();
+            assert_eq!(paths(&found), ["/p"], "{format:?}");
+            extracts(format, &archive, &found);
+            let said = found.too_large.unwrap();
+            assert!(said.contains(&expected), "{format:?}: {said}");
+            let all = read(Bytes::stream(&archive[..]), &about(format, &archive), 4 << 20).unwrap();
+            assert!(all.too_large.is_none() && all.artifacts.len() == 2, "{format:?}");
+        }
+    }
+}
