@@ -284,7 +284,7 @@ impl Lookup {
         };
         // No sign of life for the watch: an index whose tables are missing answers this alone.
         let limit = self.queries.limit;
-        let checked = self.queries.runtime.spawn(async move { timed(limit, check).await }).await;
+        let checked = self.queries.runtime.spawn(async move { Box::pin(timed(limit, check)).await }).await;
         let checked = checked.unwrap_or_else(|error| Err(format!("index: the query ended early: {error}")));
         if let Ok(readable) = &checked {
             self.watch.set_readable(readable.clone());
