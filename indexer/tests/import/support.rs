@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use compat_tests::fixtures;
 use serde_json::Value;
+use sha1::{Digest, Sha1};
 use sql::{Access, DatabaseUrl, Index};
 use tempfile::TempDir;
 
@@ -157,7 +158,7 @@ pub(crate) async fn dump(index: &Index, nvras: &BTreeSet<String>) -> String {
 }
 
 /// Many packages, each with an identity of its own: `oldtool` (complete by its classes and, every fourth, open) under other names.
-/// Its headers carry no SHA-256, so a changed name is a sound package.
+/// Its headers carry no SHA-256; their SHA-1 is made anew, so that a changed name is a sound package.
 pub(crate) fn many_packages(folder: &Path, count: usize) {
     let complete = fs::read(fixtures::family("old-classes").join("oldtool-1.0-3.el7.x86_64.rpm")).unwrap();
     let open = fs::read(fixtures::family("old-noclasses").join("oldtool-1.0-3.el6.x86_64.rpm")).unwrap();
@@ -166,9 +167,23 @@ pub(crate) fn many_packages(folder: &Path, count: usize) {
         let name = format!("o{number:06}");
         let mut bytes = bytes.clone();
         let at = bytes.windows(9).position(|window| window == b"\0oldtool\0").expect("a name") + 1;
+        let recorded = sha1_of_header(&bytes);
         bytes[at..at + 7].copy_from_slice(name.as_bytes());
+        if let Some(at) = bytes.windows(40).position(|window| window == recorded.as_bytes()) {
+            let changed = sha1_of_header(&bytes);
+            bytes[at..at + 40].copy_from_slice(changed.as_bytes());
+        }
         let below = folder.join(format!("{:02}", number % 20));
         fs::create_dir_all(&below).unwrap();
         fs::write(below.join(format!("{name}-1.0-{release}.x86_64.rpm")), bytes).unwrap();
     }
+}
+
+/// The SHA-1 of an RPM's main header, as its signature header has it.
+fn sha1_of_header(rpm: &[u8]) -> String {
+    let number = |at: usize| u32::from_be_bytes(rpm[at..at + 4].try_into().unwrap()) as usize;
+    let end = |start: usize| start + 16 + 16 * number(start + 8) + number(start + 12);
+    // Behind the lead; the main header begins at a multiple of 8 bytes.
+    let main = end(96).next_multiple_of(8);
+    faster_hex::hex_string(&Sha1::digest(&rpm[main..end(main)]))
 }
