@@ -288,8 +288,9 @@ fn cpio_archives(seeds: &mut Seeds, elf: &[u8]) {
     for magic in ["070701", "070702"] {
         let file = |name: &str, contents: &[u8]| newc(magic, 1, 0o100_755, 1, name, contents);
         let trailer = newc(magic, 0, 0, 1, "TRAILER!!!", b"");
-        let links =
-            [("a", &b""[..]), ("b", b""), ("c", elf)].map(|(name, contents)| newc(magic, 5, 0o100_644, 3, name, contents)).concat();
+        let links = [("a", &b""[..]), ("b", b""), ("c", elf)]
+            .map(|(name, contents)| newc(magic, 5, 0o100_644, 3, name, contents))
+            .concat();
         let folder = [newc(magic, 2, 0o040_755, 2, "usr", b""), newc(magic, 3, 0o120_777, 1, "link", b"usr/p")].concat();
         let plain = [&folder[..], &file("usr/p", elf), &file("t", b"text"), &links, &trailer].concat();
         let mut two = [&file("early", elf)[..], &trailer].concat();
