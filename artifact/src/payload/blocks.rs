@@ -86,7 +86,7 @@ impl Blocks {
     /// The contents from `entrance` on, which is where a block begins.
     ///
     /// # Errors
-    /// As [`open`], and where the part cannot be read.
+    /// As [`Self::read`], and where the part cannot be read.
     pub(super) fn open<'a>(&self, entrance: u64, part: Part<'_, 'a>) -> Result<Box<dyn Read + Send + 'a>> {
         let Some(number) = self.block(entrance) else { return refuse("a block of an xz file", format!("none at {entrance}")) };
         let blocks = &self.blocks[number..];

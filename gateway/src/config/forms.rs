@@ -98,7 +98,7 @@ pub(super) fn bytes<'de, D: Deserializer<'de>>(value: D) -> Result<ByteSize, D::
     ByteSize::from_str(&text).map_err(|_| expected("a size like 10GiB or 500MB", &text))
 }
 
-/// [`bytes`], where a default depends on others.
+/// [`bytes()`], where a default depends on others.
 pub(super) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<ByteSize>, D::Error> {
     bytes(value).map(Some)
 }
