@@ -9,6 +9,7 @@ use std::process::Command;
 
 use artifact::header::Header;
 use compat_tests::{fixtures, scale};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use sql::{Index, PathHash};
 
@@ -32,8 +33,8 @@ struct Whole {
     release: &'static str,
     payload_start: usize,
     main_start: usize,
-    /// Where the signature header says the SHA-256 of the main header.
-    digest_at: Option<usize>,
+    /// Where the signature header has digests of the main header, and what makes them.
+    digests: Vec<(usize, fn(&[u8]) -> String)>,
     /// Do the files have digests?
     has_file_digests: bool,
 }
@@ -41,13 +42,19 @@ struct Whole {
 impl Whole {
     fn new(bytes: Vec<u8>, name: &'static str, release: &'static str) -> Self {
         let header = Header::parse(&bytes).unwrap();
-        let identity = header.package.identity.to_string();
+        let (main_start, payload_start) = (header.range.start as usize, header.range.end as usize);
+        let digests: [fn(&[u8]) -> String; 2] =
+            [|main| faster_hex::hex_string(&Sha256::digest(main)), |main| faster_hex::hex_string(&Sha1::digest(main))];
+        let place = |digest: fn(&[u8]) -> String| {
+            let hex = digest(&bytes[main_start..payload_start]);
+            bytes[..main_start].windows(hex.len()).position(|window| window == hex.as_bytes()).map(|at| (at, digest))
+        };
         Self {
             name,
             release,
-            payload_start: header.range.end as usize,
-            main_start: header.range.start as usize,
-            digest_at: bytes.windows(64).position(|window| window == identity.as_bytes()),
+            payload_start,
+            main_start,
+            digests: digests.into_iter().filter_map(place).collect(),
             has_file_digests: header.files.iter().any(|file| file.digest.is_some()),
             bytes,
         }
@@ -64,9 +71,9 @@ impl Whole {
         let in_main = bytes[self.main_start..].windows(9).position(|window| window == name.as_bytes()).expect("a name");
         let at = self.main_start + in_main + 1;
         bytes[at..at + 7].copy_from_slice(format!("m{number:06}").as_bytes());
-        if let Some(digest_at) = self.digest_at {
-            let digest = faster_hex::hex_string(&Sha256::digest(&bytes[self.main_start..self.payload_start]));
-            bytes[digest_at..digest_at + 64].copy_from_slice(digest.as_bytes());
+        for (at, digest) in &self.digests {
+            let hex = digest(&bytes[self.main_start..self.payload_start]);
+            bytes[*at..at + hex.len()].copy_from_slice(hex.as_bytes());
         }
         bytes
     }
@@ -166,7 +173,7 @@ async fn survives(whole: &Whole) {
             let allowed: &[&str] = match change {
                 Change::None => &["indexed"],
                 Change::CutOff => &["refused"],
-                Change::MainHeader if whole.digest_at.is_some() => &["refused"],
+                Change::MainHeader if !whole.digests.is_empty() => &["refused"],
                 Change::Payload => &["indexed", "indexed from its header"],
                 Change::Signature | Change::MainHeader => &["indexed", "indexed from its header", "refused"],
             };
