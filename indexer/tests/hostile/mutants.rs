@@ -24,6 +24,9 @@ const BATCH: usize = 4_000;
 /// Mutants of one package in `make test`.
 const SAMPLE: usize = 1_200;
 
+/// Makes the digest of bytes, in hex.
+type DigestHex = fn(&[u8]) -> String;
+
 /// A small package of which mutants are made.
 struct Whole {
     bytes: Vec<u8>,
@@ -34,7 +37,7 @@ struct Whole {
     payload_start: usize,
     main_start: usize,
     /// Where the signature header has digests of the main header, and what makes them.
-    digests: Vec<(usize, fn(&[u8]) -> String)>,
+    digests: Vec<(usize, DigestHex)>,
     /// Do the files have digests?
     has_file_digests: bool,
 }
@@ -43,9 +46,9 @@ impl Whole {
     fn new(bytes: Vec<u8>, name: &'static str, release: &'static str) -> Self {
         let header = Header::parse(&bytes).unwrap();
         let (main_start, payload_start) = (header.range.start as usize, header.range.end as usize);
-        let digests: [fn(&[u8]) -> String; 2] =
+        let digests: [DigestHex; 2] =
             [|main| faster_hex::hex_string(&Sha256::digest(main)), |main| faster_hex::hex_string(&Sha1::digest(main))];
-        let place = |digest: fn(&[u8]) -> String| {
+        let place = |digest: DigestHex| {
             let hex = digest(&bytes[main_start..payload_start]);
             bytes[..main_start].windows(hex.len()).position(|window| window == hex.as_bytes()).map(|at| (at, digest))
         };
