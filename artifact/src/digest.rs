@@ -46,7 +46,7 @@ impl Algorithm {
         })
     }
 
-    /// The algorithm whose digests have so many hex digits, of several the one that rpm used first.
+    /// The algorithm whose digests have `count` hex digits; of several the one that rpm used first.
     pub(crate) fn of_digits(count: usize) -> Option<Self> {
         Some(match count {
             32 => Self::Md5,

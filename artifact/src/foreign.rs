@@ -11,6 +11,7 @@
 //! Nothing here looks at a disk by a name of an archive: members have paths, and these are labels.
 
 mod ar;
+mod bounded;
 mod bytes;
 mod catalog;
 mod cpio;
@@ -114,8 +115,7 @@ pub fn read(archive: Bytes<'_>, about: &About<'_>, most_elf_bytes: u64) -> Resul
     Ok(Found { package: names::package(about, &said, identity, arch)?, artifacts, too_large })
 }
 
-/// Reads a plain file, which is to be at `path` for who asks; `None` where it is not ELF, has no build-id or is good
-/// for nothing. Of a compressed kernel module the ELF file inside counts.
+/// Reads a plain file, which clients see at `path`; `None` where it is not ELF, has no build-id or no use. Of a compressed kernel module the ELF file inside counts.
 ///
 /// # Errors
 /// [`Error::Io`] where reading it fails; [`Error::Payload`] if the module in it has more than `max_elf_bytes`.
@@ -141,9 +141,9 @@ pub fn read_file(
     let read = read.filter(|(elf, _)| elf.build_id.is_some() && elf.kind.is_some());
     let Some((elf, machine)) = read else { return Ok(None) };
     file.rewind()?;
-    let mut whole = Hashed { input: file, hasher: Sha256::new() };
-    let size = io::copy(&mut whole, &mut io::sink())?;
-    let sha256 = whole.hasher.finalize().into();
+    let mut hasher = Sha256::new();
+    let size = io::copy(&mut Hashed { input: file, hasher: Some(&mut hasher) }, &mut io::sink())?;
+    let sha256 = hasher.finalize().into();
     let elf = ElfMember { elf, machine, contents: Contents { size, mtime: about.mtime, sha256, tar_offset: None } };
     let package = names::package(about, &Said::default(), Identity::from_bytes(sha256), elf.machine)?;
     Ok(Some(Found { package, artifacts: elf.artifact(0, path).into_iter().collect(), too_large: None }))
@@ -225,7 +225,7 @@ enum Reading<'h> {
     From(u32),
 }
 
-/// What an archive of so many bytes may unfold to.
+/// The most bytes that an archive of `archive_bytes` bytes may unfold to.
 fn max_unpacked_bytes(archive_bytes: u64) -> u64 {
     archive_bytes.saturating_mul(MOST_EXPANSION).max(LEAST_UNPACKED_BYTES)
 }
@@ -248,12 +248,12 @@ fn walk(archive: Bytes<'_>, format: Format, archive_bytes: u64, reading: Reading
             return no_archive(start);
         }
         if let Some(hasher) = &mut hasher {
-            io::copy(&mut Tee { input: &mut archive, hasher: Some(hasher) }, &mut io::sink()).map_err(unwrap)?;
+            io::copy(&mut Hashed { input: &mut archive, hasher: Some(hasher) }, &mut io::sink()).map_err(unwrap)?;
         }
         return zip::walk(archive, archive_bytes, most_bytes, first, each).map(|()| Said::default());
     }
     let is_whole = hasher.is_some();
-    let mut whole = Tee { input: archive, hasher };
+    let mut whole = Hashed { input: archive, hasher };
     let said = match format {
         Format::Deb => deb::walk(Bytes::stream(&mut whole), Compression::of(start).is_none(), most_bytes, each)?,
         Format::Arch | Format::Tar | Format::Cpio | Format::Zip => walk_stream(&mut whole, format, most_bytes, each)?,
@@ -388,9 +388,9 @@ fn read_member(
         return Ok(None);
     }
     let mut copy = SpooledTempFile::new(MEMORY_BYTES);
-    let mut whole = Hashed { input: Cursor::new(start).chain(contents), hasher: Sha256::new() };
-    io::copy(&mut whole, &mut copy).map_err(unwrap)?;
-    let contents = member.contents(whole.hasher.finalize().into());
+    let mut hasher = Sha256::new();
+    io::copy(&mut Hashed { input: Cursor::new(start).chain(contents), hasher: Some(&mut hasher) }, &mut copy).map_err(unwrap)?;
+    let contents = member.contents(hasher.finalize().into());
     if is_module {
         return match modules::read(&mut copy, most_bytes.min(modules::max_bytes(member.size))) {
             Err(Error::Payload { expected, found }) => {
@@ -409,31 +409,17 @@ fn read_member(
 }
 
 /// Bytes that are hashed as they are read, if they are to be.
-struct Tee<'h, R> {
+struct Hashed<'h, R> {
     input: R,
     hasher: Option<&'h mut Sha256>,
 }
 
-impl<R: Read> Read for Tee<'_, R> {
+impl<R: Read> Read for Hashed<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.input.read(buffer)?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&buffer[..read]);
         }
-        Ok(read)
-    }
-}
-
-/// Bytes that are hashed as they are read.
-struct Hashed<R> {
-    input: R,
-    hasher: Sha256,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
         Ok(read)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io::{self, Read};
 
-use crate::payload::{fill, refuse, unwrap, wrap};
+use super::member::read_contents;
+use crate::payload::{fill, refuse, unwrap};
 use crate::{Error, Result};
 
 /// The first bytes of every ar archive.
@@ -77,7 +78,7 @@ impl<R: Read> Ar<R> {
         let rest = std::mem::take(&mut self.rest);
         let passed = io::copy(&mut self.archive.by_ref().take(rest), &mut io::sink()).map_err(unwrap)?;
         if passed < rest {
-            return Err(self.cut_off());
+            return Err(cut_off(self.size));
         }
         if self.size % 2 == 1 {
             fill(&mut self.archive, &mut [0])?;
@@ -93,23 +94,15 @@ impl<R: Read> Ar<R> {
         (self.size, self.rest) = (member.size, member.size);
         Ok(Some(member))
     }
-
-    fn cut_off(&self) -> Error {
-        Error::Payload { expected: format!("{} bytes of an ar member", self.size), found: "the archive's end before that".into() }
-    }
 }
 
 impl<R: Read> Read for Ar<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
-        if most == 0 {
-            return Ok(0);
-        }
-        let read = self.archive.read(&mut buffer[..most])?;
-        if read == 0 {
-            return Err(wrap(self.cut_off()));
-        }
-        self.rest -= read as u64;
-        Ok(read)
+        let size = self.size;
+        read_contents(&mut self.archive, &mut self.rest, buffer, || cut_off(size))
     }
+}
+
+fn cut_off(size: u64) -> Error {
+    Error::Payload { expected: format!("{size} bytes of an ar member"), found: "the archive's end before that".into() }
 }

@@ -51,9 +51,9 @@ impl Catalog {
         walk(archive, format, archive_bytes, Reading::Whole(&mut hasher), &mut |member, contents| {
             let found = match &member.what {
                 What::Regular => {
-                    let mut contents = Hashed { input: contents, hasher: Sha256::new() };
-                    io::copy(&mut contents, &mut io::sink()).map_err(unwrap)?;
-                    Listed::new(member.ordinal, &member.path, member.contents(contents.hasher.finalize().into()))
+                    let mut hasher = Sha256::new();
+                    io::copy(&mut Hashed { input: contents, hasher: Some(&mut hasher) }, &mut io::sink()).map_err(unwrap)?;
+                    Listed::new(member.ordinal, &member.path, member.contents(hasher.finalize().into()))
                 }
                 What::HardLink(target) => match catalog.files.get(target) {
                     Some(found) => found.clone(),

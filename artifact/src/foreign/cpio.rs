@@ -1,13 +1,14 @@
 //! A walk over the members of a cpio archive that is no payload of an RPM: newc, and crc, which is newc with checksums.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufRead, Cursor, Read};
 use std::mem;
 
 use super::MOST_PATH_BYTES;
-use super::member::{Each, Member, What};
+use super::bounded::Bounded;
+use super::member::{Each, Member, What, read_contents};
 use crate::payload::cpio::{self, Entry, Named};
-use crate::payload::{self, Compression, fill, leading_zeros, refuse, unwrap, wrap};
+use crate::payload::{self, Compression, fill, leading_zeros, refuse, unwrap};
 use crate::{Error, Result, path};
 
 /// More members are not believed.
@@ -33,7 +34,7 @@ pub(super) fn other_form(start: &[u8]) -> Option<&'static str> {
 /// Members are numbered as `each` sees them: hard links behind the one of them that has the contents.
 pub(super) fn walk<'a>(archive: Box<dyn Read + Send + 'a>, max_bytes: u64, each: &mut Each<'_>) -> Result<()> {
     let mut walk = Walk { ordinal: 0, links: HashMap::new(), link_bytes: 0 };
-    let mut archive = Bounded { archive: BufReader::new(archive), rest: max_bytes, max_bytes };
+    let mut archive = Bounded::new("cpio", archive, max_bytes);
     for _ in 0..MAX_ARCHIVES {
         if walk.members(&mut archive, each)? {
             return Ok(());
@@ -47,9 +48,10 @@ pub(super) fn walk<'a>(archive: Box<dyn Read + Send + 'a>, max_bytes: u64, each:
             // No archive. A decoder compares checks at the end.
             return io::copy(&mut archive, &mut io::sink()).map(drop).map_err(unwrap);
         }
-        let Bounded { archive: behind, rest, .. } = archive;
+        let Bounded { input: behind, rest, .. } = archive;
         let next = payload::open(Cursor::new(start.to_vec()).chain(behind))?;
-        archive = Bounded { archive: BufReader::new(next), rest, max_bytes };
+        archive = Bounded::new("cpio", next, max_bytes);
+        archive.rest = rest;
     }
     refuse(format!("at most {MAX_ARCHIVES} cpio archives one after the other"), "more")
 }
@@ -151,55 +153,27 @@ struct Contents<'c, 'a> {
 
 impl Read for Contents<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
-        if most == 0 {
-            return Ok(0);
-        }
-        let read = self.archive.read(&mut buffer[..most])?;
-        if read == 0 {
-            let expected = format!("{} bytes of a cpio member", self.size);
-            return Err(wrap(Error::Payload { expected, found: format!("the archive's end after {}", self.size - self.rest) }));
-        }
+        let (size, at) = (self.size, self.size - self.rest);
+        let read = read_contents(self.archive, &mut self.rest, buffer, || {
+            let expected = format!("{size} bytes of a cpio member");
+            Error::Payload { expected, found: format!("the archive's end after {at}") }
+        })?;
         self.sum = buffer[..read].iter().fold(self.sum, |sum, byte| sum.wrapping_add(u32::from(*byte)));
-        self.rest -= read as u64;
         Ok(read)
     }
-}
-
-/// An archive of which no more than so many bytes are read.
-struct Bounded<'a> {
-    archive: BufReader<Box<dyn Read + Send + 'a>>,
-    rest: u64,
-    max_bytes: u64,
 }
 
 impl Bounded<'_> {
     fn skip_zeros(&mut self) -> Result<()> {
         loop {
-            let bytes = self.archive.fill_buf().map_err(unwrap)?;
+            let bytes = self.input.fill_buf().map_err(unwrap)?;
             let zeros = leading_zeros(bytes);
             let goes_on = zeros > 0 && zeros == bytes.len();
-            self.archive.consume(zeros);
+            self.input.consume(zeros);
             self.rest = self.rest.checked_sub(zeros as u64).ok_or_else(|| self.too_large())?;
             if !goes_on {
                 return Ok(());
             }
         }
-    }
-
-    fn too_large(&self) -> Error {
-        Error::Payload { expected: format!("at most {} bytes in a cpio archive", self.max_bytes), found: "more".into() }
-    }
-}
-
-impl Read for Bounded<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
-        if most == 0 && !buffer.is_empty() {
-            return Err(wrap(self.too_large()));
-        }
-        let read = self.archive.read(&mut buffer[..most])?;
-        self.rest -= read as u64;
-        Ok(read)
     }
 }

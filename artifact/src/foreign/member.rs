@@ -1,9 +1,10 @@
 //! One member of an archive, whatever the archive's format.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 
-use crate::{Contents, Result};
+use crate::payload::wrap;
+use crate::{Contents, Error, Result};
 
 /// What a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,3 +42,25 @@ impl Member {
 
 /// What is called with each member and its contents, until it breaks the walk off.
 pub(super) type Each<'e> = dyn FnMut(&Member, &mut dyn Read) -> Result<ControlFlow<()>> + 'e;
+
+/// Reads a piece of the contents of a member, of which `rest` bytes are still in the archive; 0 behind the last.
+///
+/// # Errors
+/// `cut_off` where the archive ends before.
+pub(super) fn read_contents(
+    archive: &mut impl Read,
+    rest: &mut u64,
+    buffer: &mut [u8],
+    cut_off: impl FnOnce() -> Error,
+) -> io::Result<usize> {
+    let most = usize::try_from(*rest).unwrap_or(usize::MAX).min(buffer.len());
+    if most == 0 {
+        return Ok(0);
+    }
+    let read = archive.read(&mut buffer[..most])?;
+    if read == 0 {
+        return Err(wrap(cut_off()));
+    }
+    *rest -= read as u64;
+    Ok(read)
+}

@@ -4,10 +4,11 @@
 //! names, extended headers and maps of sparse files have limits here, and contents are streamed.
 
 use std::collections::VecDeque;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, Read};
 
 use tar::Header;
 
+use super::bounded::Bounded;
 pub(super) use super::extended::BLOCK_BYTES;
 use super::extended::{self, Extended, Segment, broken};
 use super::member::{Member, What};
@@ -40,7 +41,7 @@ pub(super) struct Tar<'a> {
 impl<'a> Tar<'a> {
     /// The members of an archive that is unpacked already, of which at most so many bytes are looked at.
     pub(super) fn new(archive: Box<dyn Read + Send + 'a>, most_bytes: u64) -> Self {
-        let input = Bounded { input: BufReader::with_capacity(64 << 10, archive), rest: most_bytes, most_bytes };
+        let input = Bounded::new("tar", archive, most_bytes);
         Self { input, is_tar: false, members: 0, stored: 0, padding: 0, at: 0, size: 0, map: None }
     }
 
@@ -263,19 +264,7 @@ impl Read for Tar<'_> {
     }
 }
 
-/// An archive of which no more than so many bytes are read.
-struct Bounded<'a> {
-    input: BufReader<Box<dyn Read + Send + 'a>>,
-    rest: u64,
-    most_bytes: u64,
-}
-
 impl Bounded<'_> {
-    /// Bytes that were read.
-    fn position(&self) -> u64 {
-        self.most_bytes - self.rest
-    }
-
     fn block(&mut self) -> Result<[u8; BLOCK_BYTES]> {
         let mut block = [0; BLOCK_BYTES];
         self.exactly(&mut block)?;
@@ -285,24 +274,6 @@ impl Bounded<'_> {
     fn exactly(&mut self, buffer: &mut [u8]) -> Result<()> {
         let filled = fill(self, buffer)?;
         if filled < buffer.len() { Err(cut_off(buffer.len() as u64, filled as u64)) } else { Ok(()) }
-    }
-}
-
-impl Read for Bounded<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.rest == 0 && !buffer.is_empty() {
-            let expected = format!("at most {} bytes in a tar archive", self.most_bytes);
-            return Err(wrap(Error::Payload { expected, found: "more".into() }));
-        }
-        let most = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
-        let read = loop {
-            match self.input.read(&mut buffer[..most]) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read?,
-            }
-        };
-        self.rest -= read as u64;
-        Ok(read)
     }
 }
 

@@ -56,8 +56,8 @@ pub(super) fn has_end(archive: &mut (impl Read + Seek)) -> Result<bool> {
 }
 
 /// Calls `each` with the members of an archive of `archive_bytes` bytes from number `first` on. They may unfold to
-/// `max_bytes` bytes. Encrypted members are no files: nobody here has their passwords. Neither are those in a
-/// compression that is not read here.
+/// `max_bytes` bytes. Encrypted members are no files, because their passwords are unknown; neither are
+/// those in a compression that is not read here.
 ///
 /// # Errors
 /// [`Error::Payload`] where the archive is broken or larger than allowed.
@@ -88,11 +88,11 @@ pub(super) fn walk(
     for (index, ordinal) in (0..zip.len()).zip(0..).skip(first as usize) {
         let file = zip.by_index_raw(index).map_err(broken)?;
         let member = member(&file, ordinal);
-        let method = file.compression();
+        let method = Method::of(file.compression());
         let mut contents =
             Contents { size: member.size, read: 0, crc: Crc::new(), expected: file.crc32(), input: Box::new(io::empty()) };
-        if member.what == What::Regular {
-            contents.input = open(file, method, &member)?;
+        if let (What::Regular, Some(method)) = (&member.what, method) {
+            contents.input = method.open(file)?;
         }
         if each(&member, &mut contents)?.is_break() {
             return Ok(());
@@ -106,7 +106,7 @@ fn member(file: &ZipFile<'_, impl Read>, ordinal: u32) -> Member {
     // Some programs of Windows write its own separator, against the specification.
     let name = if name.contains('/') { name } else { name.replace('\\', "/") };
     let is_regular = file.unix_mode().is_none_or(|mode| !OTHER_TYPES.contains(&(mode & TYPE_BITS))) && !name.ends_with('/');
-    let is_readable = !file.encrypted() && METHODS.contains(&file.compression());
+    let is_readable = !file.encrypted() && Method::of(file.compression()).is_some();
     let what = if is_regular && is_readable { What::Regular } else { What::Other };
     let stamps = file.extra_data_fields().find_map(|field| match field {
         ExtraField::ExtendedTimestamp(times) => times.mod_time(),
@@ -117,30 +117,37 @@ fn member(file: &ZipFile<'_, impl Read>, ordinal: u32) -> Member {
     Member { ordinal, path: path::canonical(&name), what, size, mtime, tar_offset: None }
 }
 
-/// The compressions that [`open`] reads.
-const METHODS: [CompressionMethod; 6] = [
-    CompressionMethod::STORE,
-    CompressionMethod::DEFLATE,
-    CompressionMethod::BZIP2,
-    CompressionMethod::ZSTD,
-    CompressionMethod::XZ,
-    CompressionMethod::LZMA,
-];
+/// A compression that is read.
+enum Method {
+    Stored,
+    Deflate,
+    /// Whose streams have a header of their own in a zip archive.
+    Lzma,
+    Other(Compression),
+}
 
-/// The contents of a member, decompressed.
-fn open<'a>(file: impl Read + Send + 'a, method: CompressionMethod, member: &Member) -> Result<Box<dyn Read + Send + 'a>> {
-    Ok(match method {
-        CompressionMethod::STORE => Box::new(Decoder::new("zip", file)),
-        CompressionMethod::DEFLATE => Box::new(Decoder::new("deflate", DeflateDecoder::new(BufReader::new(file)))),
-        CompressionMethod::BZIP2 => decompress(Some(Compression::Bzip2), file)?,
-        CompressionMethod::ZSTD => decompress(Some(Compression::Zstd), file)?,
-        CompressionMethod::XZ => decompress(Some(Compression::Xz), file)?,
-        CompressionMethod::LZMA => open_lzma(file)?,
-        other => {
-            let expected = "a zip member that is stored or compressed by deflate, bzip2, lzma, xz or zstd";
-            return refuse(expected, format!("{other} in {}", member.path));
-        }
-    })
+impl Method {
+    fn of(method: CompressionMethod) -> Option<Self> {
+        Some(match method {
+            CompressionMethod::STORE => Self::Stored,
+            CompressionMethod::DEFLATE => Self::Deflate,
+            CompressionMethod::LZMA => Self::Lzma,
+            CompressionMethod::BZIP2 => Self::Other(Compression::Bzip2),
+            CompressionMethod::ZSTD => Self::Other(Compression::Zstd),
+            CompressionMethod::XZ => Self::Other(Compression::Xz),
+            _ => return None,
+        })
+    }
+
+    /// The contents of a member, decompressed.
+    fn open<'a>(self, file: impl Read + Send + 'a) -> Result<Box<dyn Read + Send + 'a>> {
+        Ok(match self {
+            Self::Stored => Box::new(Decoder::new("zip", file)),
+            Self::Deflate => Box::new(Decoder::new("deflate", DeflateDecoder::new(BufReader::new(file)))),
+            Self::Lzma => open_lzma(file)?,
+            Self::Other(compression) => decompress(Some(compression), file)?,
+        })
+    }
 }
 
 /// Bytes before the properties: version and length of them.
@@ -206,7 +213,7 @@ fn mismatch(expected: String, found: String) -> io::Error {
     wrap(Error::Payload { expected, found })
 }
 
-/// An archive of which so many bytes may be read.
+/// An archive of which at most `budget` bytes may be read.
 struct Bounded<R> {
     archive: Source<R>,
     budget: Arc<AtomicU64>,
