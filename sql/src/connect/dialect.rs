@@ -134,22 +134,25 @@ pub(crate) fn is_away(error: &sqlx::Error) -> bool {
 
 /// Could SQLite not read or write its file?
 pub(crate) fn is_input_output(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
     // 8 read-only, 10 input or output, 14 cannot be opened
-    error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| matches!(code & 0xff, 8 | 10 | 14))
+    matches!(primary_code(error), Some(8 | 10 | 14))
+}
+
+/// SQLite's primary result code (sqlite.org, "Result and Error Codes", section 2) of an error of the database.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let sqlx::Error::Database(error) = error else { return None };
+    error.code()?.parse().ok().map(|code: u32| code & 0xff)
 }
 
 /// True if SQLite found pages in its file, or in the log beside it, that do not belong together (11).
 pub(crate) fn is_malformed(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    error.try_downcast_ref::<SqliteError>().is_some()
-        && error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| code & 0xff == 11)
+    let is_sqlite = matches!(error, sqlx::Error::Database(error) if error.try_downcast_ref::<SqliteError>().is_some());
+    is_sqlite && primary_code(error) == Some(11)
 }
 
 /// True if SQLite could not open its file.
 pub(crate) fn is_cannot_open(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    error.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| code & 0xff == 14)
+    primary_code(error) == Some(14)
 }
 
 /// Is a table missing?
