@@ -25,7 +25,7 @@ pub(crate) struct Walk {
     /// Whether directories that links lead to are walked over, too.
     pub(crate) follow_links: bool,
     pub(crate) found: Arc<AtomicU64>,
-    pub(crate) counts: Arc<Counts>,
+    pub(crate) counts: Counts,
 }
 
 /// What a walk met besides candidates.

@@ -3,57 +3,40 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use artifact::Format;
+use artifact::{Format, elf};
 use walkdir::WalkDir;
 
 use crate::directory::Walk;
-use crate::filter::Filter;
 use crate::formats::Formats;
 
 /// How long is looked, and how many files are looked at: a hint may be short of what there is.
 const MAX_DURATION: Duration = Duration::from_secs(5);
 const MAX_FILES: usize = 100_000;
 
-/// A look at what else there is.
-pub(crate) struct Others {
-    root: PathBuf,
-    folder: PathBuf,
-    filter: Filter,
-    formats: Formats,
-}
-
-impl Others {
-    /// A look at the directory of a walk.
-    pub(crate) fn new(walk: &Walk) -> Self {
-        let Walk { root, folder, filter, formats, .. } = walk;
-        Self { root: root.clone(), folder: folder.clone(), filter: filter.clone(), formats: formats.clone() }
-    }
-
-    /// Counts files by the value of `--formats` that would find them.
-    pub(crate) fn count(&self) -> BTreeMap<&'static str, u64> {
-        let (started, mut counts) = (Instant::now(), BTreeMap::new());
-        let is_read = |entry: &walkdir::DirEntry| {
-            let below = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
-            entry.depth() == 0 || self.filter.leaves_out(below, entry.file_type().is_dir()).is_none()
-        };
-        // What cannot be read was reported by the import.
-        let entries = WalkDir::new(&self.folder).into_iter().filter_entry(is_read).flatten();
-        for entry in entries.filter(|entry| entry.file_type().is_file()).take(MAX_FILES) {
-            if started.elapsed() > MAX_DURATION {
-                break;
-            }
-            let format = Formats::archives().of(entry.file_name().as_encoded_bytes());
-            let format = format.or_else(|| is_elf(entry.path()).then_some(Format::File));
-            if let Some(format) = format.filter(|format| !self.formats.has(*format)) {
-                let name = if format == Format::File { "elf" } else { format.as_str() };
-                *counts.entry(name).or_default() += 1;
-            }
+/// Counts files in the directory of a walk by the value of `--formats` that would find them.
+pub(crate) fn count(walk: &Walk) -> BTreeMap<&'static str, u64> {
+    let (started, archives, mut counts) = (Instant::now(), Formats::archives(), BTreeMap::new());
+    let is_read = |entry: &walkdir::DirEntry| {
+        let below = entry.path().strip_prefix(&walk.root).unwrap_or(entry.path());
+        entry.depth() == 0 || walk.filter.leaves_out(below, entry.file_type().is_dir()).is_none()
+    };
+    // What cannot be read was reported by the import.
+    let entries = WalkDir::new(&walk.folder).into_iter().filter_entry(is_read).flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_file()).take(MAX_FILES) {
+        if started.elapsed() > MAX_DURATION {
+            break;
         }
-        counts
+        let format = archives.of(entry.file_name().as_encoded_bytes());
+        let format = format.or_else(|| is_elf(entry.path()).then_some(Format::File));
+        if let Some(format) = format.filter(|format| !walk.formats.has(*format)) {
+            let name = if format == Format::File { "elf" } else { format.as_str() };
+            *counts.entry(name).or_default() += 1;
+        }
     }
+    counts
 }
 
 /// What an operator is told.
@@ -67,6 +50,6 @@ pub(crate) fn text(counts: &BTreeMap<&'static str, u64>) -> Option<String> {
 }
 
 fn is_elf(path: &Path) -> bool {
-    let mut magic = [0; 4];
-    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
+    let mut magic = elf::MAGIC.map(|_| 0);
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == elf::MAGIC
 }

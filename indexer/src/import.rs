@@ -102,15 +102,15 @@ impl Importer {
     /// Also if the operator's patterns leave nothing of it: then nothing is marked.
     async fn import_folder(&mut self, folder: PathBuf, args: &DirArgs, formats: &Formats, filter: &Filter) -> Result<()> {
         let store = &stores::of_folder(&self.index, &folder, args, filter).await?;
-        let walk = Walk {
+        let walk = Arc::new(Walk {
             root: stores::canonical_root(store),
             folder,
             formats: formats.clone(),
             filter: filter.clone(),
             follow_links: args.follow_links,
             found: self.progress.found(),
-            counts: Arc::default(),
-        };
+            counts: Counts::default(),
+        });
         let (root, folder) = (walk.root.clone(), walk.folder.clone());
         let below = stores::below(store, &root, &folder)?;
         if let Some(left_out) = walk.filter.left_out_directory(Path::new(&below)) {
@@ -129,10 +129,9 @@ impl Importer {
             below => self.index.known_locations_below(store.id, below).await?,
         };
         let mut funnel = Funnel::new(self.index.clone(), store.id, &known, formats);
-        let (counts, found_before) = (Arc::clone(&walk.counts), self.progress.summary.found);
-        let others = hints::Others::new(&walk);
+        let (walked, found_before) = (Arc::clone(&walk), self.progress.summary.found);
         self.run(self.reader(store, root, known), HANDFUL, move |feed| walk.run(feed), &mut funnel).await?;
-        let count = |of: fn(&Counts) -> &AtomicU64| of(&counts).load(Ordering::Relaxed);
+        let count = |of: fn(&Counts) -> &AtomicU64| of(&walked.counts).load(Ordering::Relaxed);
         self.progress.summary.excluded += count(|counts| &counts.excluded);
         if !self.stop.is_set() {
             let by_pattern = count(|counts| &counts.excluded_by_pattern);
@@ -145,7 +144,7 @@ impl Importer {
                 )));
             }
             if self.progress.summary.found == found_before {
-                self.hint(&folder, others).await?;
+                self.hint(walked).await?;
             }
             self.progress.phase("marking what is gone");
             funnel.mark_gone(&mut self.progress).await?;
@@ -154,10 +153,11 @@ impl Importer {
     }
 
     /// Says what other formats would find in a directory in which nothing was found.
-    async fn hint(&mut self, folder: &Path, others: hints::Others) -> Result<()> {
-        let counts = tokio::task::spawn_blocking(move || others.count()).await.map_err(Failure::local)?;
+    async fn hint(&mut self, walk: Arc<Walk>) -> Result<()> {
+        let folder = walk.folder.display().to_string();
+        let counts = tokio::task::spawn_blocking(move || hints::count(&walk)).await.map_err(Failure::local)?;
         if let Some(text) = hints::text(&counts) {
-            self.progress.note(&folder.display().to_string(), &text);
+            self.progress.note(&folder, &text);
         }
         for (format, count) in counts {
             *self.progress.summary.other_formats.entry(format).or_default() += count;
