@@ -308,57 +308,6 @@ mod tests {
     }
 
     #[test]
-    fn values_of_another_form_are_told_with_the_form_that_is_wanted() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gateway.toml");
-        for (text, key, said) in [
-            (
-                "trusted_proxies = [\"10.0.0.0\"]",
-                "trusted_proxies",
-                "expected a network like 10.0.0.0/8, or one address as 10.0.0.0/32, found `10.0.0.0`",
-            ),
-            (
-                "trusted_proxies = [\"::1\"]",
-                "trusted_proxies",
-                "expected a network like 10.0.0.0/8, or one address as ::1/128, found `::1`",
-            ),
-            (
-                "trusted_proxies = [\"proxy.example.org\"]",
-                "trusted_proxies",
-                "expected a network like 10.0.0.0/8 or fd00::/8, found `proxy.example.org`",
-            ),
-            ("trusted_proxies = \"10.0.0.0/8\"", "trusted_proxies", "expected a list like [\"10.0.0.0/8\"], found a string"),
-            (
-                "[federation]\nupstreams = \"http://x\"",
-                "upstreams",
-                "expected a list like [\"https://debuginfod.example.org\"], found a string",
-            ),
-            ("[federation]\nredirect_hosts = \"x\"", "redirect_hosts", "expected a list like [\"mirror.example.org\"], found"),
-            ("[stores]\nredirect_hosts = 5", "redirect_hosts", "expected a list like [\"mirror.example.org\"]"),
-            ("[cors]\norigins = \"*\"", "origins", "expected a list like [\"https://debugger.example.org\"], found a string"),
-            ("log_format = \"JSON\"", "log_format", "expected `text` or `json`, found `JSON`"),
-            ("[federation]\nunknown = \"504\"", "unknown", "expected `auto`, `reset` or `503`, found `504`"),
-            ("[federation]\nprefer = \"none\"", "prefer", "expected `extract` or `redirect`, found `none`"),
-            ("[limits]\nabandoned = \"keep\"", "abandoned", "expected `finish` or `drop`, found `keep`"),
-            ("[federation]\nbudget = \"4\"", "budget", "expected a duration like 4s, 300ms or 1d, found `4`"),
-            ("cache_size = \"ten\"", "cache_size", "expected a size like 10GiB or 500MB, found `ten`"),
-            ("[neighbours]\nbytes = \"ten\"", "bytes", "expected a size like 10GiB or 500MB, found `ten`"),
-            ("public_url = \"gateway.example.org\"", "public_url", "expected an http or https URL, found none"),
-        ] {
-            std::fs::write(&path, text).unwrap();
-            let error = format!("{:#}", File::read(Some(&path), folder.path()).unwrap_err());
-            assert!(error.contains(said) && error.contains(key), "{text}: {error}");
-        }
-        let text = "trusted_proxies = [\"10.0.0.1/32\", \"fd00::/8\"]\nlog_format = \"json\"\ncache_size = 5000\n\
-                    [federation]\nunknown = 503\n[index]\nhit_ttl = \"1m 30s\"";
-        std::fs::write(&path, text).unwrap();
-        let file = File::read(Some(&path), folder.path()).unwrap();
-        assert_eq!((file.trusted_proxies.len(), file.log_format), (2, Some(LogFormat::Json)));
-        assert_eq!((file.cache_size, file.federation.unknown), (Some(ByteSize(5000)), Unknown::Status));
-        assert_eq!(file.index.hit_ttl, Duration::from_secs(90));
-    }
-
-    #[test]
     fn a_broken_file_is_told_without_its_passwords() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.toml");

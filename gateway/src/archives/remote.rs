@@ -1,5 +1,4 @@
 //! Archives in a store over HTTP: fetched below the store's URL and nowhere else.
-
 //!
 //! Absence needs proof: one of the store's statuses for it, or an archive of the right format with other contents. A
 //! page of HTML, as those who are not logged in get it, proves nothing.
