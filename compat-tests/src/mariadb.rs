@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 use crate::certificates::Certificates;
+use crate::darkserver::import_ok;
+use crate::fixtures;
 
 const USER: &str = "darkserver";
 /// Special characters on purpose: they have to survive the way through a URL.
@@ -98,6 +100,19 @@ impl MariaDb {
         let folder = empty_folder();
         run(Command::new("cp").arg("-a").args([stopped.data(), folder.path().join("data")]));
         Self { server: None, port: free_port(), folder, options: Vec::new(), programs: None }
+    }
+
+    /// A server with the database `darkserver`, into which a family of fixtures was imported.
+    ///
+    /// # Panics
+    /// As [`MariaDb::start`], or if the import fails.
+    pub fn with_family(family: &str) -> Self {
+        let server = Self::start();
+        server.create_database("darkserver");
+        let url = server.url("darkserver");
+        import_ok(&url, &["migrate"]);
+        import_ok(&url, &["dir", fixtures::family(family).to_str().expect("a path in UTF-8")]);
+        server
     }
 
     /// Its folder of data.

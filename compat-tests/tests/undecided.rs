@@ -93,14 +93,6 @@ fn recovers(gateway: &Gateway, path: &str) -> Answer {
     }
 }
 
-fn mariadb_with_servers() -> MariaDb {
-    let mariadb = MariaDb::start();
-    mariadb.create_database("darkserver");
-    import_ok(&mariadb.url("darkserver"), &["migrate"]);
-    import_ok(&mariadb.url("darkserver"), &["dir", fixtures::family("server").to_str().unwrap()]);
-    mariadb
-}
-
 #[test]
 fn a_gateway_without_its_database_starts_and_says_that_it_does_not_know() {
     let gateway = Gateway::start(&format!("mysql://reader:geheim@127.0.0.1:{}/darkserver", free_port()));
@@ -137,7 +129,7 @@ fn an_index_that_appears_later_is_used_without_a_restart() {
 
 #[test]
 fn a_database_that_dies_and_comes_back() {
-    let mut mariadb = mariadb_with_servers();
+    let mut mariadb = MariaDb::with_family("server");
     let gateway = Gateway::start(&mariadb.url("darkserver"));
     let known = format!("/buildid/{}/executable", server(5));
     assert_eq!(gateway.get(&known).status, 200);
@@ -165,7 +157,7 @@ fn a_database_that_dies_and_comes_back() {
 
 #[test]
 fn a_database_that_hangs_and_goes_on() {
-    let mariadb = mariadb_with_servers();
+    let mariadb = MariaDb::with_family("server");
     let start = || Gateway::start(&mariadb.url("darkserver"));
     // Of each the first question gets the one connection that lies idle, and hangs in it.
     let [gateway, for_ids, for_rpm, for_package, for_archive] = [start(), start(), start(), start(), start()];

@@ -6,9 +6,8 @@ mod logs;
 mod new_packages;
 mod readiness;
 
-use compat_tests::darkserver::{Gateway, import_ok};
+use compat_tests::darkserver::Gateway;
 use compat_tests::fixtures;
-use compat_tests::mariadb::MariaDb;
 
 const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
 
@@ -20,14 +19,6 @@ fn program() -> String {
 /// A path with a build-id that nothing has.
 fn nobodys(number: u32) -> String {
     format!("/buildid/{number:040x}/debuginfo")
-}
-
-fn mariadb_with_servers() -> MariaDb {
-    let mariadb = MariaDb::start();
-    mariadb.create_database("darkserver");
-    import_ok(&mariadb.url("darkserver"), &["migrate"]);
-    import_ok(&mariadb.url("darkserver"), &["dir", fixtures::family("server").to_str().unwrap()]);
-    mariadb
 }
 
 /// Lines of the log with these words in them.

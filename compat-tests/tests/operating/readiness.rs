@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::http;
+use compat_tests::mariadb::MariaDb;
 use compat_tests::odd::{self, Odd};
 use compat_tests::process::free_port;
 use compat_tests::wait_for;
 use serde_json::{Value, json};
 
-use super::{mariadb_with_servers, program};
+use super::program;
 
 /// The status of `/readyz`, that of `/readyz?strict`, and what they say.
 #[track_caller]
@@ -103,7 +104,7 @@ fn an_index_without_a_schema_is_none() {
 
 #[test]
 fn a_database_that_is_killed_takes_no_gateway_out_of_service_that_can_answer() {
-    let mut mariadb = mariadb_with_servers();
+    let mut mariadb = MariaDb::with_family("server");
     let url = mariadb.url("darkserver");
     let upstream = Odd::start(odd::knows_nothing);
     let gateway = Gateway::start(&url);
@@ -129,7 +130,7 @@ fn a_database_that_is_killed_takes_no_gateway_out_of_service_that_can_answer() {
 
 #[test]
 fn a_newer_schema_is_used_if_it_states_that_it_can_be() {
-    let mariadb = mariadb_with_servers();
+    let mariadb = MariaDb::with_family("server");
     let url = mariadb.url("darkserver");
     let running = Gateway::start(&url);
     assert_becomes(&running, (200, 200));

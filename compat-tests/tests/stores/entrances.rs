@@ -13,7 +13,7 @@ use crate::{extractions, index_of};
 const MIB: usize = 1 << 20;
 
 /// A package of twelve MiB that do not compress, with a program behind them and one after it. Path, build-id and bytes of both.
-fn package(payload: &str, into: &Path) -> [(String, Vec<u8>); 2] {
+fn package(payload: &str, into: &Path) -> Members {
     let id = |number: u16| format!("{}{number:04x}", &rpmbuild::build_id()[..36]);
     let programs = [id(1), id(2)].map(|id| (rpmbuild::program(200_000, &id), id));
     let noise = rpmbuild::noise(12 * MIB);
@@ -51,21 +51,53 @@ pub(super) fn honours_ranges(folder: &Path, longer: usize, lie: impl Fn(Vec<u8>)
     })
 }
 
+/// Two members of an archive: path for a client, and bytes.
+pub(super) type Members = [(String, Vec<u8>); 2];
+
+/// Expects both members, the second one first, to come out as they are.
+pub(super) fn expect_members(name: &str, gateway: &Gateway, [first, second]: &Members) {
+    for (path, bytes) in [second, first] {
+        assert!(gateway.get(path).body == *bytes, "{name}: other bytes");
+    }
+}
+
+/// Expects both members, with little of the 12 MiB before them read.
+pub(super) fn expect_entered(name: &str, gateway: &Gateway, members: &Members) {
+    expect_members(name, gateway, members);
+    assert_eq!(extractions(gateway, "whole"), 2.0);
+    let read = archive_bytes(gateway);
+    assert!(read < 5e6, "{name}: expected to read less than half of 12 MiB for two members, found {read} bytes");
+    eprintln!("{name}: {read} bytes of an archive of 12 MiB read for two members behind them");
+}
+
+/// Expects both members, with the 12 MiB before them read for each.
+pub(super) fn expect_read_from_the_start(name: &str, gateway: &Gateway, members: &Members) {
+    expect_members(name, gateway, members);
+    assert!(archive_bytes(gateway) > 24e6, "{name}: {} bytes", archive_bytes(gateway));
+}
+
+/// What a store that sends other parts makes of a part.
+pub(super) const LIES: [fn(Vec<u8>) -> Vec<u8>; 4] = [
+    |part| part.iter().map(|byte| byte ^ 0x55).collect(),
+    |part| part[..part.len() / 2].to_vec(),
+    |_| Vec::new(),
+    // Sound for headers and index, and then no more.
+    |mut part| {
+        if part.len() > 10_000 {
+            part[5_000..].fill(0);
+        }
+        part
+    },
+];
+
 #[test]
 fn a_payload_of_several_xz_blocks_is_entered_at_the_right_one() {
     for payload in ["w0T4.xzdio", "w.ufdio"] {
         let folder = tempfile::tempdir().unwrap();
-        let [first, second] = package(payload, folder.path());
+        let members = package(payload, folder.path());
         let store = honours_ranges(folder.path(), 0, |part| part);
         for index in [Sqlite::of(&[folder.path()]), index_of(folder.path(), "mirror", &store.url())] {
-            let gateway = Gateway::start(&index.url());
-            for (path, bytes) in [&second, &first] {
-                assert!(gateway.get(path).body == *bytes, "{payload}: other bytes");
-            }
-            assert_eq!(extractions(&gateway, "whole"), 2.0);
-            let read = archive_bytes(&gateway);
-            assert!(read < 5e6, "{payload}: expected to read less than half of 12 MiB for two members, found {read} bytes");
-            eprintln!("{payload}: {read} bytes of a package of 12 MiB read for two members behind them");
+            expect_entered(payload, &Gateway::start(&index.url()), &members);
         }
     }
 }
@@ -74,52 +106,29 @@ fn a_payload_of_several_xz_blocks_is_entered_at_the_right_one() {
 fn a_payload_of_one_block_and_a_store_without_ranges_are_read_from_the_start() {
     for (payload, is_remote) in [("w0.xzdio", false), ("w0.xzdio", true), ("w0T4.xzdio", true)] {
         let folder = tempfile::tempdir().unwrap();
-        let [first, second] = package(payload, folder.path());
+        let members = package(payload, folder.path());
         let store = FileServer::start(folder.path());
         let index = if is_remote { index_of(folder.path(), "mirror", &store.url()) } else { Sqlite::of(&[folder.path()]) };
-        let gateway = Gateway::start(&index.url());
-        for (path, bytes) in [&second, &first] {
-            assert!(gateway.get(path).body == *bytes, "{payload}: other bytes");
-        }
-        assert!(archive_bytes(&gateway) > 24e6, "{payload}: {} bytes", archive_bytes(&gateway));
+        expect_read_from_the_start(payload, &Gateway::start(&index.url()), &members);
     }
 }
 
 #[test]
 fn a_store_that_sends_other_parts_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let [first, second] = package("w0T4.xzdio", folder.path());
-    let lies: [fn(Vec<u8>) -> Vec<u8>; 4] = [
-        |part| part.iter().map(|byte| byte ^ 0x55).collect(),
-        |part| part[..part.len() / 2].to_vec(),
-        |_| Vec::new(),
-        // Sound for the index, and then no more.
-        |mut part| {
-            if part.len() > 10_000 {
-                part[5_000..].fill(0);
-            }
-            part
-        },
-    ];
-    for (number, lie) in lies.into_iter().enumerate() {
+    let members = package("w0T4.xzdio", folder.path());
+    for (number, lie) in LIES.into_iter().enumerate() {
         let store = honours_ranges(folder.path(), 0, lie);
         let index = index_of(folder.path(), "mirror", &store.url());
-        let gateway = Gateway::start(&index.url());
-        for (path, bytes) in [&second, &first] {
-            assert!(gateway.get(path).body == *bytes, "{number}: other bytes");
-        }
+        expect_members(&number.to_string(), &Gateway::start(&index.url()), &members);
     }
 }
 
 #[test]
 fn a_part_of_an_archive_that_was_replaced_is_not_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let [first, second] = package("w0T4.xzdio", folder.path());
+    let members = package("w0T4.xzdio", folder.path());
     let store = honours_ranges(folder.path(), 1, |part| part);
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start(&index.url());
-    for (path, bytes) in [&second, &first] {
-        assert!(gateway.get(path).body == *bytes, "other bytes");
-    }
-    assert!(archive_bytes(&gateway) > 24e6, "{} bytes", archive_bytes(&gateway));
+    expect_read_from_the_start("a replaced archive", &Gateway::start(&index.url()), &members);
 }
