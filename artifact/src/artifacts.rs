@@ -88,7 +88,9 @@ fn of_rows(files: &[Row<'_>]) -> Found {
         match verdict {
             Verdict::Named(build_id) if linked.is_empty() => add(&build_id),
             Verdict::Named(build_id) if linked.iter().any(|link| link.build_id != build_id) => found.open.push(ordinal),
-            Verdict::Silent if linked.is_empty() && !(has_texts && file.class == Class::None) => found.open.push(ordinal),
+            Verdict::Silent if linked.is_empty() && !(has_texts && file.class == Class::None) => {
+                found.open.push(ordinal)
+            }
             _ => {}
         }
     }
@@ -106,8 +108,10 @@ mod tests {
 
     #[test]
     fn compressed_modules_are_listed_unless_a_link_or_a_class_names_their_build_id() {
-        let path =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm"
+        );
         let mut header = Header::read(&mut BufReader::new(fs::File::open(path).unwrap())).unwrap();
         let program = header.files.iter().find(|file| file.is_regular()).unwrap().clone();
         let module = |path: &str, class| File { path: path.into(), class, ..program.clone() };
@@ -127,7 +131,8 @@ mod tests {
         ];
         let found = of(&header);
         let listed: Vec<_> = found.modules.iter().map(|module| (module.ordinal, module.path.as_str())).collect();
-        let expected = [(0, "/lib/modules/6/a.ko.xz"), (1, "/usr/lib/modules/6/b.ko.zst"), (4, "/lib/modules/6/c.ko.gz")];
+        let expected =
+            [(0, "/lib/modules/6/a.ko.xz"), (1, "/usr/lib/modules/6/b.ko.zst"), (4, "/lib/modules/6/c.ko.gz")];
         assert_eq!((listed, found.open), (expected.to_vec(), Vec::new()));
         assert_eq!(found.artifacts.len(), 1);
         // libmagic looks into what is compressed, and sees a build-id in it at best.
@@ -145,8 +150,10 @@ mod tests {
 
     #[test]
     fn a_file_without_a_class_is_open_only_where_no_file_has_one() {
-        let path =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm"
+        );
         let mut header = Header::read(&mut BufReader::new(fs::File::open(path).unwrap())).unwrap();
         let program = header.files.iter().find(|file| file.is_regular()).unwrap().clone();
         let class = Class::None;

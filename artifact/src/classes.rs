@@ -102,8 +102,9 @@ mod tests {
 
     #[test]
     fn the_build_id_is_read_out_of_the_text() {
-        let id =
-            build_id("ELF 64-bit LSB shared object, x86-64, BuildID[sha1]=420e9e3308971f4b817cc5bf83928b41a6909d88, stripped");
+        let id = build_id(
+            "ELF 64-bit LSB shared object, x86-64, BuildID[sha1]=420e9e3308971f4b817cc5bf83928b41a6909d88, stripped",
+        );
         assert_eq!(id.unwrap().to_string(), "420e9e3308971f4b817cc5bf83928b41a6909d88");
         let id = build_id("ELF 64-bit LSB executable, BuildID[xxHash]=0011223344556677");
         assert_eq!(id.unwrap().as_bytes().len(), 8);
@@ -120,7 +121,8 @@ mod tests {
 
     #[test]
     fn names_say_more_than_texts_and_texts_say_little() {
-        let debug = "ELF 64-bit LSB pie executable, x86-64, BuildID[sha1]=0011223344556677, with debug_info, not stripped";
+        let debug =
+            "ELF 64-bit LSB pie executable, x86-64, BuildID[sha1]=0011223344556677, with debug_info, not stripped";
         let old = "ELF 64-bit LSB executable, x86-64, BuildID[sha1]=0011223344556677, not stripped";
         let stripped = "ELF 64-bit LSB executable, x86-64, BuildID[sha1]=0011223344556677, stripped";
         for (path, class, expected) in [

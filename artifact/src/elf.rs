@@ -132,7 +132,8 @@ impl Shape {
     fn of(tables: &Tables) -> Self {
         let Some(sections) = tables.sections.as_ref().ok().filter(|sections| !sections.is_empty()) else {
             let mut segments = tables.segments.iter().flatten();
-            let runs = segments.any(|segment| segment.p_type == PT_LOAD && segment.p_flags & PF_X != 0 && segment.p_filesz > 0);
+            let runs = segments
+                .any(|segment| segment.p_type == PT_LOAD && segment.p_flags & PF_X != 0 && segment.p_filesz > 0);
             return Self { is_executable: runs && matches!(tables.file_type, ET_EXEC | ET_DYN), ..Self::default() };
         };
         let mut has_code = false;
@@ -149,8 +150,8 @@ impl Shape {
                 let has_data = section.sh_type != SHT_NOBITS && section.sh_size > 0;
                 has_debug_sections = true;
                 has_debug_data |= has_data;
-                has_debug_info |=
-                    has_data && (sections.is_named(section, ".debug_info") || sections.is_named(section, ".zdebug_info"));
+                has_debug_info |= has_data
+                    && (sections.is_named(section, ".debug_info") || sections.is_named(section, ".zdebug_info"));
             }
             has_symbols |= section.sh_type == SHT_SYMTAB;
         }

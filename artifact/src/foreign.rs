@@ -231,7 +231,13 @@ fn max_unpacked_bytes(archive_bytes: u64) -> u64 {
 }
 
 /// Calls `each` with the members of an archive until it has had enough.
-fn walk(archive: Bytes<'_>, format: Format, archive_bytes: u64, reading: Reading<'_>, each: &mut Each<'_>) -> Result<Said> {
+fn walk(
+    archive: Bytes<'_>,
+    format: Format,
+    archive_bytes: u64,
+    reading: Reading<'_>,
+    each: &mut Each<'_>,
+) -> Result<Said> {
     let most_bytes = max_unpacked_bytes(archive_bytes);
     let mut start = [0; tar::BLOCK_BYTES];
     let (filled, archive) = archive.peek(&mut start)?;
@@ -389,7 +395,8 @@ fn read_member(
     }
     let mut copy = SpooledTempFile::new(MEMORY_BYTES);
     let mut hasher = Sha256::new();
-    io::copy(&mut Hashed { input: Cursor::new(start).chain(contents), hasher: Some(&mut hasher) }, &mut copy).map_err(unwrap)?;
+    io::copy(&mut Hashed { input: Cursor::new(start).chain(contents), hasher: Some(&mut hasher) }, &mut copy)
+        .map_err(unwrap)?;
     let contents = member.contents(hasher.finalize().into());
     if is_module {
         return match modules::read(&mut copy, most_bytes.min(modules::max_bytes(member.size))) {

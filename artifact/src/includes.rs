@@ -62,7 +62,10 @@ mod tests {
         for (path, expected) in [
             ("/usr/include/stdio.h", Some("/usr/include/stdio.h")),
             ("/usr/include/c++/13/vector", Some("/usr/include/c++/13")),
-            ("/usr/lib/gcc/x86_64-redhat-linux/13/include/stddef.h", Some("/usr/lib/gcc/x86_64-redhat-linux/13/include")),
+            (
+                "/usr/lib/gcc/x86_64-redhat-linux/13/include/stddef.h",
+                Some("/usr/lib/gcc/x86_64-redhat-linux/13/include"),
+            ),
             ("/usr/lib64/glib-2.0/include/glibconfig.h", Some("/usr/lib64/glib-2.0/include")),
             ("/usr/lib/golang/src/runtime/proc.go", Some("/usr/lib/golang/src/runtime")),
             ("/usr/include", None),

@@ -46,7 +46,8 @@ pub fn of(files: &[Row<'_>]) -> Vec<Link> {
             ordinals.entry(file.path).or_insert(ordinal);
         }
     }
-    let link = |(target, build_id): (String, BuildId)| Some(Link { ordinal: *ordinals.get(target.as_str())?, build_id });
+    let link =
+        |(target, build_id): (String, BuildId)| Some(Link { ordinal: *ordinals.get(target.as_str())?, build_id });
     named.into_iter().filter_map(link).collect()
 }
 

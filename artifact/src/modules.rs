@@ -89,7 +89,10 @@ pub fn decompress(compressed: impl Read + Send, out: &mut impl Write, max_bytes:
 /// # Errors
 /// [`Error::Payload`] if the module has more than `max_bytes`; [`Error::Io`] if reading `compressed` or writing a
 /// temporary file fails.
-pub(crate) fn read(compressed: &mut (impl Read + Seek + Send), max_bytes: u64) -> Result<Option<(Elf, Option<&'static str>)>> {
+pub(crate) fn read(
+    compressed: &mut (impl Read + Seek + Send),
+    max_bytes: u64,
+) -> Result<Option<(Elf, Option<&'static str>)>> {
     compressed.rewind()?;
     let Some(mut contents) = contents(compressed)? else { return Ok(None) };
     let mut start = [0; START_BYTES];
@@ -194,7 +197,8 @@ mod tests {
         ] {
             assert_eq!(described(other), None, "{other}");
         }
-        for other in ["/opt/lib/modules/6.5/x.ko.xz", "/lib/modules/6.5/x.ko", "/usr/lib/debug/lib/modules/6.5/x.ko.xz"] {
+        for other in ["/opt/lib/modules/6.5/x.ko.xz", "/lib/modules/6.5/x.ko", "/usr/lib/debug/lib/modules/6.5/x.ko.xz"]
+        {
             assert_eq!(installed(other), None, "{other}");
         }
     }
@@ -229,7 +233,10 @@ mod tests {
         for compressor in ["xz", "zstd", "gzip"] {
             let compressed = compress(Some(compressor), &module);
             let error = read(&mut Cursor::new(&compressed), 1 << 20).unwrap_err().to_string();
-            assert!(error.contains("a kernel module of at most 1048576 bytes when it is decompressed, found more"), "{error}");
+            assert!(
+                error.contains("a kernel module of at most 1048576 bytes when it is decompressed, found more"),
+                "{error}"
+            );
             let mut out = Vec::new();
             assert!(decompress(&*compressed, &mut out, 1 << 20).is_err() && out.len() <= 1 << 20);
         }

@@ -166,9 +166,9 @@ impl Artifact {
     /// it, be it a program or a debug file.
     pub fn serves(&self, wanted: ArtifactType) -> Option<bool> {
         match (self.kind, wanted) {
-            (Kind::Both, _) | (Kind::Executable, ArtifactType::Executable) | (Kind::Debuginfo, ArtifactType::Debuginfo) => {
-                Some(true)
-            }
+            (Kind::Both, _)
+            | (Kind::Executable, ArtifactType::Executable)
+            | (Kind::Debuginfo, ArtifactType::Debuginfo) => Some(true),
             (Kind::Executable, ArtifactType::Debuginfo) | (Kind::Debuginfo, ArtifactType::Executable) => Some(false),
             (Kind::Unknown, ArtifactType::Debuginfo) => self.dwarf,
             (Kind::Unknown, ArtifactType::Executable) => None,
@@ -218,9 +218,15 @@ mod tests {
             ("0.1.rc1.fc40", "fc40"),
             ("lp150.2.1", "lp150"),
         ] {
-            let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: release.into(), arch: "x".into() };
-            let package =
-                Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
+            let nevra =
+                Nevra { name: "n".into(), epoch: None, version: "1".into(), release: release.into(), arch: "x".into() };
+            let package = Package {
+                nevra,
+                source_rpm: None,
+                identity: Identity::from_bytes([0; 32]),
+                built_at: None,
+                format: Format::Rpm,
+            };
             assert_eq!(package.dist_tag(), tag, "{release}");
         }
     }
@@ -247,21 +253,40 @@ mod tests {
             (&[Format::Deb], &[b"!<arch>\ndebian-binary   "]),
             (&[&[Format::Arch][..], &any].concat(), &tars),
             // Packages of opkg are compressed tar archives, kernel modules compressed files.
-            (&[&[Format::Deb, Format::Arch, Format::File][..], &any].concat(), &[b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"]),
-            (&any, &[b"070701000", b"070702000", b"PK\x03\x04\x14", b"PK\x05\x06\0", b"PK\x07\x08PK", b"#!/bin", b"MZ\x90"]),
+            (
+                &[&[Format::Deb, Format::Arch, Format::File][..], &any].concat(),
+                &[b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"],
+            ),
+            (
+                &any,
+                &[
+                    b"070701000",
+                    b"070702000",
+                    b"PK\x03\x04\x14",
+                    b"PK\x05\x06\0",
+                    b"PK\x07\x08PK",
+                    b"#!/bin",
+                    b"MZ\x90",
+                ],
+            ),
             // Before zip archives that extract themselves, too.
             (&[&[Format::File][..], &any].concat(), &[b"\x7fELF\x02\x01"]),
         ];
         for (formats, starts) in starts {
             for format in Format::ALL {
                 let begins = |start: &&[u8]| format.can_begin_with(start);
-                assert!(starts.iter().all(|start| begins(start) == formats.contains(&format)), "{format:?}: {formats:?}");
+                assert!(
+                    starts.iter().all(|start| begins(start) == formats.contains(&format)),
+                    "{format:?}: {formats:?}"
+                );
             }
         }
         let mut broken = old.as_bytes().to_vec();
         broken[0] ^= 1;
         let page = format!("<!DOCTYPE html>\n<html><body>{}</body></html>", "Please log in. ".repeat(100));
-        for start in [&b""[..], b"\n", b"<html>", b"not an archive at all", &page.as_bytes()[..Format::START_BYTES], &broken] {
+        for start in
+            [&b""[..], b"\n", b"<html>", b"not an archive at all", &page.as_bytes()[..Format::START_BYTES], &broken]
+        {
             for format in Format::ALL {
                 assert!(!format.can_begin_with(start), "{format:?}: {}", String::from_utf8_lossy(start));
             }

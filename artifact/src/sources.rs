@@ -281,7 +281,9 @@ mod tests {
     /// An ELF file with these sections of DWARF.
     fn dwarf(sections: &[(&'static str, &[u8])]) -> Cursor<Vec<u8>> {
         let image = Image::new(ET_DYN);
-        Cursor::new(sections.iter().fold(image, |image, (name, bytes)| image.section(name, SHT_PROGBITS, 0, bytes)).bytes())
+        Cursor::new(
+            sections.iter().fold(image, |image, (name, bytes)| image.section(name, SHT_PROGBITS, 0, bytes)).bytes(),
+        )
     }
 
     /// The abbreviation 1: a compile unit with so many flags, a folder and a line table, the latter twice.
@@ -321,7 +323,8 @@ mod tests {
     #[test]
     fn units_that_share_a_large_table_do_not_take_for_ever() {
         let (abbreviation, info) = (abbreviation(500_000), unit_at(0).repeat(100_000));
-        let mut file = dwarf(&[(".debug_info", &info), (".debug_abbrev", &abbreviation), (".debug_line", &line_table(1))]);
+        let mut file =
+            dwarf(&[(".debug_info", &info), (".debug_abbrev", &abbreviation), (".debug_line", &line_table(1))]);
         let began = Instant::now();
         let error = Sources::read_within(&mut file, Duration::from_millis(300)).unwrap_err().to_string();
         assert!(error.contains("expected DWARF that is read within 300ms, found more"), "{error}");

@@ -80,5 +80,7 @@ fn replay(target: &str, check: fn(&[u8])) {
 fn limit_memory() {
     const MOST_BYTES: u64 = 3 << 30;
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| setrlimit(Resource::As, Rlimit { current: Some(MOST_BYTES), maximum: Some(MOST_BYTES) }).unwrap());
+    ONCE.call_once(|| {
+        setrlimit(Resource::As, Rlimit { current: Some(MOST_BYTES), maximum: Some(MOST_BYTES) }).unwrap()
+    });
 }

@@ -45,8 +45,8 @@ fn open(path: &Path) -> (Header, BufReader<File>) {
 fn all_artifacts(path: &Path) -> Vec<Artifact> {
     let (header, payload) = open(path);
     let found = artifacts::of(&header);
-    let mut all =
-        scan::read(payload, &header, &found.open, u64::MAX).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut all = scan::read(payload, &header, &found.open, u64::MAX)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     all.extend(found.artifacts);
     all
 }
@@ -66,7 +66,8 @@ fn header_and_payload_together_name_every_build_id_and_no_other() {
     let mut found = BTreeSet::new();
     for (name, path) in packages() {
         let artifacts = all_artifacts(&path);
-        found.extend(artifacts.into_iter().map(|artifact| (name.clone(), artifact.build_id.to_string(), artifact.path)));
+        found
+            .extend(artifacts.into_iter().map(|artifact| (name.clone(), artifact.build_id.to_string(), artifact.path)));
     }
     let truth = truth();
     let missing: Vec<_> = truth.difference(&found).collect();
@@ -79,8 +80,10 @@ fn the_payload_alone_names_every_build_id_and_no_other() {
     let mut found = BTreeSet::new();
     for (name, path) in packages() {
         let (header, payload) = open(&path);
-        let every: Vec<u32> = (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
-        for artifact in scan::read(payload, &header, &every, u64::MAX).unwrap_or_else(|error| panic!("{name}: {error}")) {
+        let every: Vec<u32> =
+            (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
+        for artifact in scan::read(payload, &header, &every, u64::MAX).unwrap_or_else(|error| panic!("{name}: {error}"))
+        {
             found.insert((name.clone(), artifact.build_id.to_string(), artifact.path));
         }
     }
@@ -199,13 +202,15 @@ fn a_header_cut_anywhere_is_refused() {
 
 #[test]
 fn a_changed_payload_never_passes_for_the_right_one() {
-    for name in
-        ["payloads/payload-lzma-1.0-1.fc99.x86_64.rpm", "payloads/payload-none-1.0-1.fc99.x86_64.rpm"].into_iter().chain(SHAPES)
+    for name in ["payloads/payload-lzma-1.0-1.fc99.x86_64.rpm", "payloads/payload-none-1.0-1.fc99.x86_64.rpm"]
+        .into_iter()
+        .chain(SHAPES)
     {
         let mut bytes = fs::read(fixtures().join("rpms").join(name)).unwrap();
         let header = Header::parse(&bytes).unwrap();
         let start = header.range.end as usize;
-        let ordinals: Vec<u32> = (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
+        let ordinals: Vec<u32> =
+            (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
         let right: Vec<Vec<u8>> = ordinals
             .iter()
             .map(|ordinal| {

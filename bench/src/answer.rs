@@ -55,7 +55,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("debuginfod scans");
     let debuginfod = Server::debuginfod(&options.rpms, &scratch.path().join("index.sqlite"), 1800)?;
 
-    let mut files: Vec<&Member> = real.iter().filter(|member| member.kind == Kind::Debuginfo && member.size < SMALL).collect();
+    let mut files: Vec<&Member> =
+        real.iter().filter(|member| member.kind == Kind::Debuginfo && member.size < SMALL).collect();
     files.sort_by_key(|member| member.size);
     let small: Vec<String> = files.iter().map(|member| member.url_path()).take(MANY).collect();
     let middle = files.get(files.len() / 2).context("a debuginfo file of less than 64 KiB")?.url_path();
@@ -175,9 +176,14 @@ fn measure(case: &Case<'_>, options: &Options) -> Result<Table> {
     }
     for connections in CONNECTIONS {
         let group = format!("{connections} connections");
-        let is_cached = case.title.contains("cached hit") && !case.title.contains("uncached") || case.title.contains("miss");
+        let is_cached =
+            case.title.contains("cached hit") && !case.title.contains("uncached") || case.title.contains("miss");
         if is_cached {
-            table.at_least(&format!("{group}: of the constant handler's rate"), table.ratio(&group, SQLITE, CONSTANT), 0.9);
+            table.at_least(
+                &format!("{group}: of the constant handler's rate"),
+                table.ratio(&group, SQLITE, CONSTANT),
+                0.9,
+            );
         }
         if case.title.contains("debuginfo") {
             table.at_least(&format!("{group}: times debuginfod's rate"), table.ratio(&group, SQLITE, DEBUGINFOD), 10.0);

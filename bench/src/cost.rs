@@ -65,7 +65,8 @@ fn watch_peak(pid: u32, is_over: &AtomicBool) -> f64 {
 
 fn peak_bytes(pid: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    let kilobytes =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     kilobytes.map(|kilobytes| kilobytes * 1024.0)
 }
 
@@ -86,7 +87,9 @@ impl Usage {
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name in parentheses may hold blanks; fields are counted behind it (proc(5)): utime is 14, stime 15.
-        let Some((_, fields)) = stat.rsplit_once(')') else { bail!("/proc/{pid}/stat: expected a name in parentheses") };
+        let Some((_, fields)) = stat.rsplit_once(')') else {
+            bail!("/proc/{pid}/stat: expected a name in parentheses")
+        };
         let fields: Vec<&str> = fields.split_whitespace().collect();
         let ticks = |at: usize| fields.get(at - 3).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
         let cpu_seconds = (ticks(14) + ticks(15)) / rustix::param::clock_ticks_per_second() as f64;

@@ -42,7 +42,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mariadb = MariaDb::start();
     let parts = tempfile::tempdir_in(options.headers.parent().context("a folder above the generated headers")?)?;
     let mut works = Vec::new();
-    for (name, folder, has_payloads) in [("real RPMs", &options.rpms, true), ("generated headers", &options.headers, false)] {
+    for (name, folder, has_payloads) in
+        [("real RPMs", &options.rpms, true), ("generated headers", &options.headers, false)]
+    {
         let archives = corpus::archives(folder)?;
         for (share, every) in [("1/4", 4), ("1/2", 2), ("1", 1)] {
             let part = parts.path().join(name.replace(' ', "-")).join(share.replace('/', "-"));
@@ -122,8 +124,12 @@ fn measure(work: &Work, mariadb: &MariaDb, empty: &mut Table, unchanged: &mut Ta
             let server = Server::debuginfod(&work.folder, &database, MOST_SECONDS)?;
             let (seconds, usage) = (started.elapsed().as_secs_f64(), server.usage()?);
             drop(server);
-            let cost =
-                Cost { seconds, cpu_seconds: usage.cpu_seconds, peak_bytes: usage.peak_bytes, read_bytes: usage.read_bytes };
+            let cost = Cost {
+                seconds,
+                cpu_seconds: usage.cpu_seconds,
+                peak_bytes: usage.peak_bytes,
+                read_bytes: usage.read_bytes,
+            };
             table.add(group, DEBUGINFOD, &work.figures(cost, Some(bytes_below(folder.path(), |_| true))));
         }
     }
@@ -165,7 +171,11 @@ fn goals(works: &[Work], empty: &mut Table, unchanged: &mut Table) {
     for work in works.iter().filter(|work| work.name.ends_with("x 1")) {
         let group = work.name.as_str();
         if work.has_payloads {
-            empty.at_least(&format!("{group}: packages/s, times debuginfod's"), empty.ratio(group, SQLITE, DEBUGINFOD), 400.0);
+            empty.at_least(
+                &format!("{group}: packages/s, times debuginfod's"),
+                empty.ratio(group, SQLITE, DEBUGINFOD),
+                400.0,
+            );
         }
         let half = empty.median(group, HEADERS_ONLY, 1).map(|rate| (rate / 2.0).min(250_000.0));
         if let Some(half) = half {

@@ -33,7 +33,13 @@ pub(crate) struct Found {
 }
 
 /// Asks `server` as fast as it answers over so many connections, then at half of that rate.
-pub(crate) fn run(server: &Server, paths: &Paths, expect_2xx: bool, connections: usize, time: Duration) -> Result<Found> {
+pub(crate) fn run(
+    server: &Server,
+    paths: &Paths,
+    expect_2xx: bool,
+    connections: usize,
+    time: Duration,
+) -> Result<Found> {
     let before = server.usage()?;
     let summary = highest(server, paths, expect_2xx, connections, time)?;
     let cpu_seconds = server.usage()?.cpu_seconds - before.cpu_seconds;
@@ -54,7 +60,10 @@ struct Summary {
 fn highest(server: &Server, paths: &Paths, expect_2xx: bool, connections: usize, time: Duration) -> Result<Summary> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/load/paths.lua");
     let mut command = Command::new("wrk");
-    command.arg(format!("-t{}", connections.min(2))).arg(format!("-c{connections}")).arg(format!("-d{}s", time.as_secs()));
+    command
+        .arg(format!("-t{}", connections.min(2)))
+        .arg(format!("-c{connections}"))
+        .arg(format!("-d{}s", time.as_secs()));
     // Slow is no failure: debuginfod takes seconds for what many ask at once.
     command.args(["--timeout", "60s", "-s", script, &server.url(), "--"]);
     let listed;
@@ -66,8 +75,10 @@ fn highest(server: &Server, paths: &Paths, expect_2xx: bool, connections: usize,
         Paths::Unknown(prefix, suffix) => drop(command.args(["random", prefix, suffix])),
     }
     let text = said(&mut command)?;
-    let line =
-        text.lines().rfind(|line| line.starts_with('{')).with_context(|| format!("wrk: expected a summary, found {text}"))?;
+    let line = text
+        .lines()
+        .rfind(|line| line.starts_with('{'))
+        .with_context(|| format!("wrk: expected a summary, found {text}"))?;
     let summary: Summary = serde_json::from_str(line)?;
     let expected_not_2xx = if expect_2xx { 0.0 } else { summary.requests };
     ensure!(
@@ -85,18 +96,29 @@ fn rated(server: &Server, paths: &Paths, connections: usize, time: Duration, rat
     let urls = match paths {
         Paths::Listed(paths) => file_of(paths.iter().map(|path| format!("{}{path}", server.url())))?,
         Paths::Unknown(prefix, suffix) => {
-            let url = |number: u64| format!("{}{prefix}{:016x}{number:016x}{:08x}{suffix}", server.url(), scrambled(number), 7);
+            let url = |number: u64| {
+                format!("{}{prefix}{:016x}{number:016x}{:08x}{suffix}", server.url(), scrambled(number), 7)
+            };
             file_of((0..UNKNOWN as u64).map(url))?
         }
     };
     let mut command = Command::new("oha");
     command.args(["--no-tui", "--output-format", "json", "--latency-correction", "--no-color"]);
-    command.args(["-z", &format!("{}s", time.as_secs()), "-c", &connections.to_string(), "-q", &format!("{:.0}", rate.max(1.0))]);
+    command.args([
+        "-z",
+        &format!("{}s", time.as_secs()),
+        "-c",
+        &connections.to_string(),
+        "-q",
+        &format!("{:.0}", rate.max(1.0)),
+    ]);
     command.arg("--urls-from-file").arg(urls.path());
     let values: serde_json::Value = serde_json::from_str(&said(&mut command)?).context("oha: expected JSON")?;
     let percentile = |name: &str| {
         let seconds = values["latencyPercentiles"][name].as_f64();
-        seconds.map(|seconds| seconds * 1e3).with_context(|| format!("oha: expected latencyPercentiles.{name}, found {values}"))
+        seconds
+            .map(|seconds| seconds * 1e3)
+            .with_context(|| format!("oha: expected latencyPercentiles.{name}, found {values}"))
     };
     Ok((percentile("p50")?, percentile("p99")?))
 }

@@ -19,8 +19,12 @@ impl Machine {
         };
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let system =
-            release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("?").trim_matches('"').to_owned();
+        let system = release
+            .lines()
+            .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+            .unwrap_or("?")
+            .trim_matches('"')
+            .to_owned();
         let ours = program("darkserver").display().to_string();
         let facts = [
             ("date", first_line("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
@@ -41,7 +45,8 @@ impl Machine {
     }
 
     pub(crate) fn markdown(&self) -> String {
-        let fact = |(name, fact): (&String, &serde_json::Value)| format!("- {name}: {}", fact.as_str().unwrap_or_default());
+        let fact =
+            |(name, fact): (&String, &serde_json::Value)| format!("- {name}: {}", fact.as_str().unwrap_or_default());
         self.facts.iter().map(fact).collect::<Vec<_>>().join("\n")
     }
 }

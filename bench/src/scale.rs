@@ -18,7 +18,8 @@ use crate::{Options, report};
 /// Packages that are made, imported and removed at a time.
 const AT_ONCE: u64 = 200_000;
 /// A small database server's: the index is larger than its memory.
-const MARIADB: [&str; 3] = ["--innodb-buffer-pool-size=2G", "--innodb-log-file-size=1G", "--innodb-flush-log-at-trx-commit=2"];
+const MARIADB: [&str; 3] =
+    ["--innodb-buffer-pool-size=2G", "--innodb-log-file-size=1G", "--innodb-flush-log-at-trx-commit=2"];
 const CONNECTIONS: [usize; 3] = [1, 16, 128];
 const CONSTANT: &str = "constant handler";
 const DARKSERVER: &str = "darkserver, MariaDB";
@@ -47,7 +48,10 @@ pub(crate) fn run(options: &Options, build_ids: u64) -> Result<()> {
         (packages, found) = (packages + AT_ONCE, found + more);
         let bytes_each = bytes_below(&data, |_| true) as f64 / found as f64;
         let figures = [AT_ONCE as f64 / cost.seconds, found as f64, bytes_each, cost.peak_bytes / MIB];
-        println!("{found} build-ids of {packages} packages: {:.0} packages/s, {bytes_each:.0} bytes a build-id", figures[0]);
+        println!(
+            "{found} build-ids of {packages} packages: {:.0} packages/s, {bytes_each:.0} bytes a build-id",
+            figures[0]
+        );
         filled.add(&format!("to {packages} packages"), DARKSERVER, &figures.map(Some));
     }
     let bytes_each = bytes_below(&data, |_| true) as f64 / found as f64;
@@ -116,14 +120,21 @@ fn metric(server: &Server, line: &str) -> Result<f64> {
     Ok(value.unwrap_or(0.0))
 }
 
-fn misses(options: &Options, gateway: &Server, prefix: &'static str, suffix: &'static str, is_found: bool) -> Result<Table> {
+fn misses(
+    options: &Options,
+    gateway: &Server,
+    prefix: &'static str,
+    suffix: &'static str,
+    is_found: bool,
+) -> Result<Table> {
     let mut table = Table::new(format!("{prefix}ID{suffix}, miss, all different"), &COLUMNS, &[CONSTANT]);
     let constant = Server::constant(gateway, &format!("{prefix}00000000000000000000000000000000000000ff{suffix}"))?;
     for round in 0..options.rounds {
         for connections in CONNECTIONS {
             for (system, server) in [(DARKSERVER, gateway), (CONSTANT, &constant)] {
                 println!("round {}: misses of {prefix}, {connections} connections, {system}", round + 1);
-                let found = load::run(server, &Paths::Unknown(prefix, suffix), is_found, connections, options.load_time())?;
+                let found =
+                    load::run(server, &Paths::Unknown(prefix, suffix), is_found, connections, options.load_time())?;
                 let figures = [found.rate, found.p50, found.p99, found.cpu].map(Some);
                 table.add(&format!("{connections} connections"), system, &figures);
             }
@@ -131,7 +142,11 @@ fn misses(options: &Options, gateway: &Server, prefix: &'static str, suffix: &'s
     }
     for connections in CONNECTIONS {
         let group = format!("{connections} connections");
-        table.at_least(&format!("{group}: of the constant handler's rate"), table.ratio(&group, DARKSERVER, CONSTANT), 0.9);
+        table.at_least(
+            &format!("{group}: of the constant handler's rate"),
+            table.ratio(&group, DARKSERVER, CONSTANT),
+            0.9,
+        );
         table.at_most(&format!("{group}: p99 ms at half"), table.median(&group, DARKSERVER, P99), 1.0);
     }
     Ok(table)

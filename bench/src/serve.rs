@@ -54,9 +54,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let group = format!("{} MB", member.size / 1_000_000);
             println!("round {}: {group}", round + 1);
             // Servers that know nothing yet: the first time is cold, the next are warm.
-            for (system, server) in
-                [(DARKSERVER, Server::gateway(&index.url(), "")?), (DEBUGINFOD, Server::debuginfod(&folder, &database, 1800)?)]
-            {
+            for (system, server) in [
+                (DARKSERVER, Server::gateway(&index.url(), "")?),
+                (DEBUGINFOD, Server::debuginfod(&folder, &database, 1800)?),
+            ] {
                 fetch(&server, member, &mut cold, &group, system)?;
                 for _ in 0..3 {
                     fetch(&server, member, &mut warm, &group, system)?;
@@ -73,15 +74,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // What a gigabyte costs must not grow with the member it is a part of. (Cold, it depends on where in its archive a member lies.)
     let group = |member: &Member| format!("{} MB", member.size / 1_000_000);
     if let [largest, _, quarter, ..] = works[..]
-        && let (Some(large), Some(small)) =
-            (warm.median(&group(largest), DARKSERVER, CPU_OF_A_GB), warm.median(&group(quarter), DARKSERVER, CPU_OF_A_GB))
+        && let (Some(large), Some(small)) = (
+            warm.median(&group(largest), DARKSERVER, CPU_OF_A_GB),
+            warm.median(&group(quarter), DARKSERVER, CPU_OF_A_GB),
+        )
     {
         warm.at_most("CPU a GB, warm: of the largest member to that of a quarter of it", Some(large / small), 1.5);
     }
     for member in &works {
         let group = group(member);
-        cold.at_least(&format!("{group}, cold: times debuginfod's rate"), cold.ratio(&group, DARKSERVER, DEBUGINFOD), 1.0);
-        warm.at_least(&format!("{group}, warm: times debuginfod's rate"), warm.ratio(&group, DARKSERVER, DEBUGINFOD), 1.0);
+        cold.at_least(
+            &format!("{group}, cold: times debuginfod's rate"),
+            cold.ratio(&group, DARKSERVER, DEBUGINFOD),
+            1.0,
+        );
+        warm.at_least(
+            &format!("{group}, warm: times debuginfod's rate"),
+            warm.ratio(&group, DARKSERVER, DEBUGINFOD),
+            1.0,
+        );
     }
     let sections = sections::run(options, &works, &members)?;
     report::publish(&options.results, "serve", "make bench-serve", &[cold, warm, sections, growth(options, &members)?])
@@ -121,7 +132,14 @@ fn fetch(server: &Server, member: &Member, table: &mut Table, group: &str, syste
 }
 
 /// One download by curl, of which nothing is kept.
-fn fetch_from(server: &Server, path: &str, member: &Member, table: &mut Table, group: &str, system: &str) -> Result<()> {
+fn fetch_from(
+    server: &Server,
+    path: &str,
+    member: &Member,
+    table: &mut Table,
+    group: &str,
+    system: &str,
+) -> Result<()> {
     let before = server.usage()?;
     let output = Command::new("curl")
         .args(["-sS", "-o", "/dev/null", "-w", "%{http_code} %{size_download} %{time_starttransfer} %{time_total}"])
@@ -131,8 +149,14 @@ fn fetch_from(server: &Server, path: &str, member: &Member, table: &mut Table, g
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let Usage { cpu_seconds, peak_bytes, .. } = server.usage()?;
     let words: Vec<f64> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let [status, bytes, first, total] = words[..] else { anyhow::bail!("curl {path}: expected four numbers, found {said}") };
-    ensure!(status == 200.0 && bytes == member.size as f64, "{system} {path}: expected {} bytes, found {said}", member.size);
+    let [status, bytes, first, total] = words[..] else {
+        anyhow::bail!("curl {path}: expected four numbers, found {said}")
+    };
+    ensure!(
+        status == 200.0 && bytes == member.size as f64,
+        "{system} {path}: expected {} bytes, found {said}",
+        member.size
+    );
     table.add(group, system, &figures(member.size, Some(first), total, cpu_seconds - before.cpu_seconds, peak_bytes));
     Ok(())
 }

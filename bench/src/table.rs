@@ -30,7 +30,13 @@ struct Goal {
 /// What a ratio tells is only as good as its first column: more must be better there (a rate), unless the title says otherwise.
 impl Table {
     pub(crate) fn new(title: impl Into<String>, columns: &[&'static str], peers: &[&'static str]) -> Self {
-        Self { title: title.into(), columns: columns.to_vec(), peers: peers.to_vec(), rows: Vec::new(), goals: Vec::new() }
+        Self {
+            title: title.into(),
+            columns: columns.to_vec(),
+            peers: peers.to_vec(),
+            rows: Vec::new(),
+            goals: Vec::new(),
+        }
     }
 
     /// Adds one round's figures of a system, one a column.
@@ -78,9 +84,12 @@ impl Table {
             let medians = (0..self.columns.len()).map(|column| row.median(column).map_or("-".into(), short));
             let ratios = self.peers.iter().map(|peer| {
                 let is_other = row.system != *peer;
-                self.ratio(&row.group, &row.system, peer).filter(|_| is_other).map_or("-".into(), |ratio| format!("{ratio:.2}"))
+                self.ratio(&row.group, &row.system, peer)
+                    .filter(|_| is_other)
+                    .map_or("-".into(), |ratio| format!("{ratio:.2}"))
             });
-            let cells: Vec<String> = [row.group.clone(), row.system.clone()].into_iter().chain(medians).chain(ratios).collect();
+            let cells: Vec<String> =
+                [row.group.clone(), row.system.clone()].into_iter().chain(medians).chain(ratios).collect();
             // Writing to a String cannot fail.
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
@@ -104,8 +113,11 @@ impl Table {
                 json!({ "work": row.group, "system": row.system, "rounds": row.rounds, "medians": medians })
             })
             .collect();
-        let goals: Vec<Value> =
-            self.goals.iter().map(|goal| json!({ "goal": goal.text, "found": goal.found, "met": goal.is_met })).collect();
+        let goals: Vec<Value> = self
+            .goals
+            .iter()
+            .map(|goal| json!({ "goal": goal.text, "found": goal.found, "met": goal.is_met }))
+            .collect();
         json!({ "title": self.title, "columns": self.columns, "rows": rows, "goals": goals })
     }
 }

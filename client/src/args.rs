@@ -106,7 +106,9 @@ impl Args {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let duration = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    duration.filter(|duration| !duration.is_zero()).ok_or_else(|| format!("expected a number of seconds above 0, found {text:?}"))
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| format!("expected a number of seconds above 0, found {text:?}"))
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ impl Server {
     async fn fetch(&self, endpoint: &str, argument: &str) -> Result<Value, Failure> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{endpoint}/{argument}", self.base.path().trim_end_matches('/')));
-        let body = self.body(&url).await.map_err(|error| Failure::Unreachable(format!("{}: {error:#}", shorten(&url))))?;
+        let body =
+            self.body(&url).await.map_err(|error| Failure::Unreachable(format!("{}: {error:#}", shorten(&url))))?;
         serde_json::from_slice(&body)
             .map_err(|error| Failure::Garbled(format!("{}: expected JSON, found {error}", shorten(&url))))
     }
@@ -124,7 +125,8 @@ async fn reason(mut response: Response) -> Option<String> {
         "text/plain" => String::from_utf8_lossy(&body).into_owned(),
         _ => serde_json::from_slice::<Value>(&body).ok()?.get("error")?.as_str()?.to_owned(),
     };
-    let printable: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON_CHARS).collect();
+    let printable: String =
+        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON_CHARS).collect();
     (!printable.is_empty()).then_some(printable)
 }
 

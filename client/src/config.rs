@@ -33,11 +33,14 @@ fn first_file(files: &[&Path]) -> Result<Url, Failure> {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
                 let first_line = text.lines().next().unwrap_or_default();
-                return base_url(first_line).map_err(|error| Failure::NoServer(format!("first line of {name}: {error}")));
+                return base_url(first_line)
+                    .map_err(|error| Failure::NoServer(format!("first line of {name}: {error}")));
             }
             Err(error) if error.kind() == ErrorKind::NotFound && !file.is_symlink() => {}
             Err(error) => {
-                return Err(Failure::Local(format!("{name}: {error}; let its users read it, or use --server URL or {VARIABLE}")));
+                return Err(Failure::Local(format!(
+                    "{name}: {error}; let its users read it, or use --server URL or {VARIABLE}"
+                )));
             }
         }
     }
@@ -56,7 +59,8 @@ pub(crate) fn base_url(text: &str) -> Result<Url, String> {
     }
     // What stands before an `@` may be a password.
     let shown = text.rsplit_once('@').map_or_else(|| text.to_string(), |(_, rest)| format!("***@{rest}"));
-    let wrong = |why: &str| format!("expected the server's URL, as in https://darkserver.example.org, found {shown:?} ({why})");
+    let wrong =
+        |why: &str| format!("expected the server's URL, as in https://darkserver.example.org, found {shown:?} ({why})");
     let mut url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("neither http nor https"));
@@ -125,7 +129,9 @@ mod tests {
 
     #[test]
     fn base_url_refuses_what_is_none() {
-        for text in ["", "  ", "darkserver.example.org", "localhost:8080", "ftp://a.example/", "http://", "http://a.example/?x"] {
+        for text in
+            ["", "  ", "darkserver.example.org", "localhost:8080", "ftp://a.example/", "http://", "http://a.example/?x"]
+        {
             assert!(base_url(text).is_err(), "{text:?}");
         }
     }

@@ -30,7 +30,9 @@ pub(crate) fn expand(words: Vec<String>) -> Result<Vec<String>, Failure> {
             let mut input = Vec::new();
             let read = io::stdin().lock().take(MAX_INPUT_BYTES + 1).read_to_end(&mut input).map_err(Failure::local)?;
             if read as u64 > MAX_INPUT_BYTES {
-                return Err(Failure::Usage(format!("standard input: expected at most {MAX_INPUT_BYTES} bytes, found more")));
+                return Err(Failure::Usage(format!(
+                    "standard input: expected at most {MAX_INPUT_BYTES} bytes, found more"
+                )));
             }
             ids.extend(read_lines(&String::from_utf8_lossy(&input))?);
         } else {
@@ -62,7 +64,8 @@ fn read_lines(input: &str) -> Result<Vec<String>, Failure> {
 
 /// A word that is a build-id; else an error that names the place it comes from.
 fn checked(word: &str, place: impl Fn() -> String) -> Result<String, Failure> {
-    let is_id = word.len() <= MAX_DIGITS && word.len().is_multiple_of(2) && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_id =
+        word.len() <= MAX_DIGITS && word.len().is_multiple_of(2) && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_id {
         return Ok(word.to_string());
     }
@@ -149,7 +152,8 @@ mod tests {
         }
         let failure = read_lines("aa\n0+0x3000 - . - x\nbb root:x:0:0\n").unwrap_err();
         assert!(
-            failure.to_string().starts_with("standard input, line 3: ") && failure.to_string().contains("\"root:x:0:0\""),
+            failure.to_string().starts_with("standard input, line 3: ")
+                && failure.to_string().contains("\"root:x:0:0\""),
             "{failure}"
         );
         assert!(read_lines("0+0x3000 root:x:0 /bin/x - x\n").is_err());

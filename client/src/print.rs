@@ -41,14 +41,16 @@ struct Record<'a> {
 }
 
 fn records(answer: &Value) -> Result<Vec<String>, Failure> {
-    let records = Vec::<Record>::deserialize(answer)
-        .map_err(|error| Failure::Garbled(format!("expected a list of records with buildid, rpm and elf, found {error}")))?;
+    let records = Vec::<Record>::deserialize(answer).map_err(|error| {
+        Failure::Garbled(format!("expected a list of records with buildid, rpm and elf, found {error}"))
+    })?;
     Ok(records.iter().map(|record| line(&format!("{} {} {}", record.buildid, record.rpm, record.elf))).collect())
 }
 
 fn url(answer: &Value) -> Result<Vec<String>, Failure> {
-    let object =
-        answer.as_object().ok_or_else(|| Failure::Garbled("expected an object with url, found other JSON".to_string()))?;
+    let object = answer
+        .as_object()
+        .ok_or_else(|| Failure::Garbled("expected an object with url, found other JSON".to_string()))?;
     match object.get("url") {
         // Releases 1.0.2 to 1.0.4 say "" for an unknown package. The original printed that, an empty line, and exited with 0.
         Some(Value::String(url)) => Ok(vec![line(url)]),

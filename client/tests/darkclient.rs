@@ -159,7 +159,11 @@ fn what_is_no_build_id_reaches_no_server() {
     let server = Server::answering("200 OK", RECORDS);
     let passwords = format!("{APR}\nroot:x:0:0:root:/root:/bin/bash\n");
     for (args, input, said) in [
-        (&["-i", APR, "secret"][..], "", "-i: expected a build-id (an even number of hex digits, at most 128), found \"secret\""),
+        (
+            &["-i", APR, "secret"][..],
+            "",
+            "-i: expected a build-id (an even number of hex digits, at most 128), found \"secret\"",
+        ),
         (&["-i", "-"], passwords.as_str(), "standard input, line 2: expected a build-id"),
         (&["-i", "-"], "0x400000+0x207000 secret@0x40024c /bin/a - a\n", "standard input, line 1: expected a build-id"),
     ] {
@@ -210,7 +214,8 @@ fn request_says_who_asks() {
 #[test]
 fn ids_come_from_standard_input() {
     let server = Server::answering("200 OK", RECORDS);
-    let input = format!("0x400000+0x207000 {APR}@0x40024c /bin/a - a\n0x7fff0000+0x1000 - . - linux-vdso.so.1\n{BASH} cc\n");
+    let input =
+        format!("0x400000+0x207000 {APR}@0x40024c /bin/a - a\n0x7fff0000+0x1000 - . - linux-vdso.so.1\n{BASH} cc\n");
     let folder = TempDir::new().unwrap();
     let run = run(darkclient(&folder).args(["--server", &server.url, "-i", "-"]).write_stdin(input));
     assert_eq!(run.code, Some(0));
@@ -221,7 +226,9 @@ fn ids_come_from_standard_input() {
 fn no_id_on_standard_input_is_no_data() {
     let server = Server::answering("200 OK", RECORDS);
     let folder = TempDir::new().unwrap();
-    let run = run(darkclient(&folder).args(["--server", &server.url, "-i", "-"]).write_stdin("0+0x1000 - . - linux-vdso.so.1\n"));
+    let run = run(darkclient(&folder)
+        .args(["--server", &server.url, "-i", "-"])
+        .write_stdin("0+0x1000 - . - linux-vdso.so.1\n"));
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
     assert!(server.paths().is_empty());
 }
@@ -265,7 +272,8 @@ fn one_failing_request_of_many_prints_nothing() {
 #[test]
 fn redirect_is_followed() {
     let server = Server::start(|path| {
-        let moved = "HTTP/1.1 302 Found\r\nLocation: /darkserver/buildids/aa\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let moved =
+            "HTTP/1.1 302 Found\r\nLocation: /darkserver/buildids/aa\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         Some(if path.starts_with("/darkserver") { response("200 OK", RECORDS) } else { moved.to_string() })
     });
     let run = ask(&server, &["-i", "aa"]);
@@ -274,7 +282,9 @@ fn redirect_is_followed() {
 
 #[test]
 fn empty_list_or_object_exits_1_silently() {
-    for (body, option) in [("[]", "-i"), ("{}", "-i"), ("[]", "-r"), ("{}", "-p"), (r#"{"error": "rpm not found"}"#, "-p")] {
+    for (body, option) in
+        [("[]", "-i"), ("{}", "-i"), ("[]", "-r"), ("{}", "-p"), (r#"{"error": "rpm not found"}"#, "-p")]
+    {
         let run = ask(&Server::answering("200 OK", body), &[option, "abcd"]);
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(1), "", ""), "{option} {body}");
     }
@@ -291,7 +301,9 @@ fn answer_that_is_not_json_exits_1_with_a_message() {
 
 #[test]
 fn http_error_status_exits_2() {
-    for status in ["400 Bad Request", "404 Not Found", "414 URI Too Long", "500 Internal Server Error", "304 Not Modified"] {
+    for status in
+        ["400 Bad Request", "404 Not Found", "414 URI Too Long", "500 Internal Server Error", "304 Not Modified"]
+    {
         let run = ask(&Server::answering(status, "[]"), &["-i", "abcd"]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{status}");
         assert!(run.stderr.contains(&format!("expected 200 OK, found {}", &status[..3])), "{}", run.stderr);
@@ -319,7 +331,8 @@ fn http_server_is_asked_without_ca_certificates() {
 
 #[test]
 fn answer_that_breaks_off_exits_2() {
-    let server = Server::start(|_| Some("HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n[]".to_string()));
+    let server =
+        Server::start(|_| Some("HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n[]".to_string()));
     let run = ask(&server, &["-i", "abcd"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
 }
@@ -346,7 +359,10 @@ fn wrong_usage_exits_2() {
 #[test]
 fn no_question_exits_4() {
     let run = run(&mut darkclient(&TempDir::new().unwrap()));
-    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(4), "", "Please provide rpm or id details\n"));
+    assert_eq!(
+        (run.code, run.stdout.as_str(), run.stderr.as_str()),
+        (Some(4), "", "Please provide rpm or id details\n")
+    );
 }
 
 #[test]
@@ -428,7 +444,9 @@ fn help_teaches_with_examples() {
     for option in ["-h", "--help"] {
         let run = run(darkclient(&TempDir::new().unwrap()).arg(option));
         assert_eq!(run.code, Some(0));
-        for text in ["eu-unstrip -n --core=core | darkclient -i -", "Exit codes:", "/etc/darkclient.conf", "DARKSERVER_URL"] {
+        for text in
+            ["eu-unstrip -n --core=core | darkclient -i -", "Exit codes:", "/etc/darkclient.conf", "DARKSERVER_URL"]
+        {
             assert!(run.stdout.contains(text), "{text}: {}", run.stdout);
         }
     }

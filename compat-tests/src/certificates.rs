@@ -32,7 +32,8 @@ impl Certificates {
         let own = ["req", "-x509", "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE"];
         openssl(folder, &[&own[..], &sign, &["-keyout", "new.key", "-out", "new.pem"]].concat());
         for name in ["key", "pem"] {
-            std::fs::rename(folder.join(format!("new.{name}")), folder.join(format!("server.{name}"))).expect("rename a file");
+            std::fs::rename(folder.join(format!("new.{name}")), folder.join(format!("server.{name}")))
+                .expect("rename a file");
         }
     }
 

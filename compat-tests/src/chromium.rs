@@ -15,7 +15,12 @@ pub fn browse(url: &str) -> (String, String) {
     let mut chromium = Command::new(["chromium", "chromium-browser"].into_iter().find(is_there).unwrap_or("chromium"));
     chromium
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
-        .args(["--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--dump-dom"])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--enable-logging=stderr",
+            "--dump-dom",
+        ])
         // Scripts may wait for answers so long, in milliseconds of the page's own time.
         .arg("--virtual-time-budget=20000")
         .arg(format!("--user-data-dir={}", profile.path().display()))

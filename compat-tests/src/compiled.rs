@@ -51,7 +51,10 @@ impl Program {
         );
         fs::write(build.join(format!("{name}.c")), text).expect("write a source file");
         let mut command = Command::new("cc");
-        command.args(["-g", "-O0", "-Wl,--build-id=sha1", "-o", name, &format!("{name}.c")]).args(options).current_dir(&build);
+        command
+            .args(["-g", "-O0", "-Wl,--build-id=sha1", "-o", name, &format!("{name}.c")])
+            .args(options)
+            .current_dir(&build);
         if let Some(sources) = sources {
             command.arg(format!("-ffile-prefix-map={}={sources}", build.display()));
         }
@@ -131,7 +134,13 @@ impl Tree {
 
     /// Makes `NAME_VERSION_amd64.SUFFIX` of it by `dpkg-deb`, with further lines of `control`, compressed by `gzip`, `xz`, `zstd` or
     /// `none`; options of `dpkg-deb` may follow it.
-    pub fn deb(&self, into: &Path, (name, version, suffix): (&str, &str, &str), lines: &str, compressor: &str) -> PathBuf {
+    pub fn deb(
+        &self,
+        into: &Path,
+        (name, version, suffix): (&str, &str, &str),
+        lines: &str,
+        compressor: &str,
+    ) -> PathBuf {
         let control = format!(
             "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: a test <test@example.org>\n{lines}\
              Description: made for a test\n"

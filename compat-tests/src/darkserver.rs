@@ -94,11 +94,22 @@ impl Gateway {
     }
 
     /// As [`Gateway::start_in`], by a command that ends in `exec "$@"`; `{cache}` in it is the configured cache folder.
-    pub fn start_through(through: &[&str], environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
+    pub fn start_through(
+        through: &[&str],
+        environment: &[(&str, &str)],
+        configuration: &str,
+        arguments: &[&str],
+    ) -> Self {
         Self::launch(free_port(), through, environment, configuration, arguments)
     }
 
-    fn launch(port: u16, through: &[&str], environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
+    fn launch(
+        port: u16,
+        through: &[&str],
+        environment: &[(&str, &str)],
+        configuration: &str,
+        arguments: &[&str],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("gateway.toml"), configuration).expect("write a configuration");
         let environment: Vec<(String, String)> =
@@ -161,7 +172,13 @@ impl Gateway {
     }
 }
 
-fn launch(folder: &TempDir, port: u16, through: &[String], environment: &[(String, String)], arguments: &[String]) -> Process {
+fn launch(
+    folder: &TempDir,
+    port: u16,
+    through: &[String],
+    environment: &[(String, String)],
+    arguments: &[String],
+) -> Process {
     let mut command = match through.split_first() {
         None => bare(Command::new(program("darkserver"))),
         Some((first, rest)) => {

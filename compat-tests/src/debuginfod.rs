@@ -18,8 +18,13 @@ pub fn newest(program: &str) -> Command {
     let path = if ours.is_file() { ours } else { program.into() };
     let version = run(Command::new(&path).arg("--version"), "debuginfod, or run make/debuginfod.sh");
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
-    let minor: u32 = version.lines().next().and_then(|line| line.rsplit_once(" 0.")?.1.trim().parse().ok()).unwrap_or_default();
-    assert!(minor >= 195, "{}: expected elfutils 0.195 or newer, found {version}; run make/debuginfod.sh", path.display());
+    let minor: u32 =
+        version.lines().next().and_then(|line| line.rsplit_once(" 0.")?.1.trim().parse().ok()).unwrap_or_default();
+    assert!(
+        minor >= 195,
+        "{}: expected elfutils 0.195 or newer, found {version}; run make/debuginfod.sh",
+        path.display()
+    );
     Command::new(path)
 }
 

@@ -55,8 +55,10 @@ pub fn families() -> Vec<String> {
 /// The RPMs of one family, sorted.
 pub fn rpms(name: &str) -> Vec<PathBuf> {
     let files = std::fs::read_dir(family(name)).expect("a family");
-    let files: BTreeSet<PathBuf> =
-        files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "rpm")).collect();
+    let files: BTreeSet<PathBuf> = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "rpm"))
+        .collect();
     files.into_iter().collect()
 }
 

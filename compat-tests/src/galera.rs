@@ -109,7 +109,8 @@ fn options(port: u16, peer: Option<u16>) -> Vec<String> {
 /// What a stopped node says to have: `UUID:NUMBER`.
 fn position(data: &Path) -> String {
     let state = fs::read_to_string(data.join("grastate.dat")).expect("the state of a stopped node");
-    let value = |name: &str| state.lines().find_map(|line| line.strip_prefix(name)).expect("a value of grastate.dat").trim();
+    let value =
+        |name: &str| state.lines().find_map(|line| line.strip_prefix(name)).expect("a value of grastate.dat").trim();
     format!("{}:{}\n", value("uuid:"), value("seqno:"))
 }
 

@@ -14,7 +14,11 @@
 //!
 //! A program that is missing fails the test with the name of the package to install: a test that could not run has not passed.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "test support: a failure here is a failed test, and says where")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "test support: a failure here is a failed test, and says where"
+)]
 
 use std::time::{Duration, Instant};
 

@@ -49,7 +49,12 @@ impl MariaDb {
     pub fn start_with(options: &[&str]) -> Self {
         let folder = empty_folder();
         let mut install = Command::new(find("mariadb-install-db"));
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
+        install.args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+        ]);
         install.args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M"]);
         install.arg(format!("--datadir={}", folder.path().join("data").display()));
         // A server that starts removes temporary tables from its folder, also another's.
@@ -64,7 +69,9 @@ impl MariaDb {
         for _ in 0..5 {
             started.port = free_port();
             if started.launch() {
-                started.sql(&format!("create user '{USER}'@'%' identified by '{PASSWORD}'; grant all on *.* to '{USER}'@'%'"));
+                started.sql(&format!(
+                    "create user '{USER}'@'%' identified by '{PASSWORD}'; grant all on *.* to '{USER}'@'%'"
+                ));
                 return started;
             }
         }
@@ -222,7 +229,13 @@ impl MariaDb {
     /// If it fails.
     pub fn dump(&self, database: &str, arguments: &[&str]) -> String {
         let mut dump = Command::new(find("mariadb-dump"));
-        dump.args(["--no-defaults", "--user=root", "--single-transaction", "--hex-blob", "--default-character-set=utf8mb4"]);
+        dump.args([
+            "--no-defaults",
+            "--user=root",
+            "--single-transaction",
+            "--hex-blob",
+            "--default-character-set=utf8mb4",
+        ]);
         dump.arg(format!("--socket={}", self.socket().display())).args(arguments).arg(database);
         let output = dump.output().unwrap_or_else(|error| panic!("{dump:?}: {error}"));
         assert!(output.status.success(), "{dump:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -244,7 +257,8 @@ impl MariaDb {
     /// If it cannot be told to end.
     pub fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
-            kill_process(Pid::from_child(&server), Signal::TERM).unwrap_or_else(|error| panic!("stopping mariadbd: {error}"));
+            kill_process(Pid::from_child(&server), Signal::TERM)
+                .unwrap_or_else(|error| panic!("stopping mariadbd: {error}"));
             let _ = server.wait();
         }
     }
@@ -278,7 +292,8 @@ impl MariaDb {
 
     fn signal(&self, signal: Signal) {
         let server = self.server.as_ref().unwrap_or_else(|| panic!("mariadbd does not run"));
-        kill_process(Pid::from_child(server), signal).unwrap_or_else(|error| panic!("signal {signal:?} to mariadbd: {error}"));
+        kill_process(Pid::from_child(server), signal)
+            .unwrap_or_else(|error| panic!("signal {signal:?} to mariadbd: {error}"));
     }
 
     /// Starts the server again, on the same port with the same data; ends it first if it runs.
@@ -303,10 +318,15 @@ impl MariaDb {
     /// Starts the server and waits until it answers. `false` if it ended instead.
     fn launch(&mut self) -> bool {
         let folder = self.folder.path();
-        let log = |name: &str| File::create(folder.join(name)).unwrap_or_else(|error| panic!("log of mariadbd: {error}"));
+        let log =
+            |name: &str| File::create(folder.join(name)).unwrap_or_else(|error| panic!("log of mariadbd: {error}"));
         let mut server = Command::new(find("mariadbd"));
         server.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--performance-schema=off"]);
-        server.args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=2"]);
+        server.args([
+            "--innodb-log-file-size=8M",
+            "--innodb-buffer-pool-size=64M",
+            "--innodb-flush-log-at-trx-commit=2",
+        ]);
         server.arg(format!("--datadir={}", folder.join("data").display()));
         server.arg(format!("--tmpdir={}", folder.display()));
         server.arg(format!("--socket={}", self.socket().display()));

@@ -39,7 +39,8 @@ impl Proxy {
     pub fn start(to: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind to any port");
         let port = listener.local_addr().expect("the address of a listener").port();
-        let shared = Arc::new(Shared { fault: Mutex::new(Fault::None), open: Mutex::default(), stop: AtomicBool::new(false) });
+        let shared =
+            Arc::new(Shared { fault: Mutex::new(Fault::None), open: Mutex::default(), stop: AtomicBool::new(false) });
         let accepting = shared.clone();
         let thread = std::thread::spawn(move || {
             for client in listener.incoming() {

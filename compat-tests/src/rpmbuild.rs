@@ -118,8 +118,9 @@ fn build_on(
     for (package, files) in packages {
         let option = if *package == name { String::new() } else { format!(" -n {package}") };
         if *package != name {
-            spec +=
-                &format!("%package{option}\nSummary: made for a test\nAutoReqProv: no\n%description{option}\nMade for a test.\n");
+            spec += &format!(
+                "%package{option}\nSummary: made for a test\nAutoReqProv: no\n%description{option}\nMade for a test.\n"
+            );
         }
         spec += &format!("%files{option}\n");
         for (path, contents) in *files {
@@ -131,7 +132,8 @@ fn build_on(
             } else {
                 std::fs::write(&file, contents).expect("write a file");
                 let mode = if contents.starts_with(b"\x7fELF") { 0o755 } else { 0o644 };
-                std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("set a mode");
+                std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode))
+                    .expect("set a mode");
             }
             // What rpm would take for a macro or a pattern, or cut in two.
             spec += &format!("\"{}\"\n", path.replace('%', "%%"));

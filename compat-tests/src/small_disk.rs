@@ -23,13 +23,16 @@ impl SmallDisk {
     /// # Panics
     /// Where nothing can be mounted: a test that could not run has not passed.
     pub fn start(database: &str, mib: u32, configuration: &str, arguments: &[&str]) -> Self {
-        let script = format!("mkdir -p \"$1\" && mount -t tmpfs -o size={mib}m,mode=0700 tmpfs \"$1\" && shift && exec \"$@\"");
+        let script =
+            format!("mkdir -p \"$1\" && mount -t tmpfs -o size={mib}m,mode=0700 tmpfs \"$1\" && shift && exec \"$@\"");
         let mut through = vec!["unshare", "--mount"];
         if !geteuid().is_root() {
             through.extend(["--user", "--map-root-user"]);
         }
         through.extend(["sh", "-c", &script, "sh", "{cache}"]);
-        Self { gateway: Gateway::start_through(&through, &[("DARKSERVER_DATABASE", database)], configuration, arguments) }
+        Self {
+            gateway: Gateway::start_through(&through, &[("DARKSERVER_DATABASE", database)], configuration, arguments),
+        }
     }
 
     /// The disk as this process can see it.

@@ -93,7 +93,8 @@ fn darkclient_reads_what_eu_unstrip_says() {
     let id = fixtures::build_id("server/server-1.1-6.fc99.x86_64.rpm", "/usr/bin/server");
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines.contains(&&*format!("{id} server-1.1-6.fc99.x86_64 /usr/bin/server")), "{said}");
-    let debug = format!("{id} server-debuginfo-1.1-6.fc99.x86_64 /usr/lib/debug/usr/bin/server-1.1-6.fc99.x86_64.debug");
+    let debug =
+        format!("{id} server-debuginfo-1.1-6.fc99.x86_64 /usr/lib/debug/usr/bin/server-1.1-6.fc99.x86_64.debug");
     assert_eq!((lines.len(), lines.contains(&&*debug)), (2, true), "{said}");
 
     let words = darkclient(&gateway.url(), &["-i", &build_ids(&modules).join(",")]);

@@ -16,7 +16,8 @@ fn every_test_that_the_checklist_names_is_there() {
     assert!(names.len() > 40, "expected the tests of a checklist, found {names:?}");
     for (file, test) in names {
         let path = tests.join(file).with_extension("rs");
-        let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}::{test}: {}: {error}", path.display()));
+        let source = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{file}::{test}: {}: {error}", path.display()));
         let (before, _) =
             source.split_once(&format!("fn {test}() {{")).unwrap_or_else(|| panic!("{file}::{test}: no such function"));
         assert!(before.rsplit("\n\n").next().unwrap().contains("#[test]"), "{file}::{test}: expected a test");

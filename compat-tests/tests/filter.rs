@@ -251,7 +251,9 @@ fn a_filter_of_another_index_is_given_up() {
     }
     let replaced = Instant::now();
     fs::rename(other.0.path(), one.0.path()).unwrap();
-    until("the new file", BOUND, || says(&gateway, &server(6)) == Says::Found && says(&gateway, &server(7)) == Says::Found);
+    until("the new file", BOUND, || {
+        says(&gateway, &server(6)) == Says::Found && says(&gateway, &server(7)) == Says::Found
+    });
     ready(&gateway);
     assert!(replaced.elapsed() < BOUND + SOON);
     until("what was in the old file alone", BOUND, || says(&gateway, &server(5)) == Says::Absent);
@@ -299,12 +301,17 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
         for _ in 0..20 {
             for (release, when) in &inserted {
                 let (age, said) = (when.elapsed(), says(&gateway, &server(*release)));
-                assert!(said == Says::Found || said == Says::Absent && age < BOUND, "{release}: {said:?} after {age:?}");
+                assert!(
+                    said == Says::Found || said == Says::Absent && age < BOUND,
+                    "{release}: {said:?} after {age:?}"
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-    until("all of them", BOUND, || inserted.iter().all(|(release, _)| says(&gateway, &server(*release)) == Says::Found));
+    until("all of them", BOUND, || {
+        inserted.iter().all(|(release, _)| says(&gateway, &server(*release)) == Says::Found)
+    });
 
     // Two that insert at the same time, as one writer and on two nodes: one of them loses, and tries again.
     let (one, other) = (servers(&[]), servers(&[]));
@@ -323,7 +330,12 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
     let ids: Vec<String> = rpms[..2].iter().flat_map(|rpm| of(rpm)).collect();
     assert!(!ids.is_empty());
     until("both", BOUND, || ids.iter().all(|id| says(&gateway, id) == Says::Found));
-    assert_eq!(gateway.metric("gateway_filter_scans_total{why=\"start\"}"), 1.0, "all of it was followed: {}", gateway.log());
+    assert_eq!(
+        gateway.metric("gateway_filter_scans_total{why=\"start\"}"),
+        1.0,
+        "all of it was followed: {}",
+        gateway.log()
+    );
 
     // The gateway's node goes, and something comes on the other one.
     galera.nodes[1].stop();

@@ -35,8 +35,13 @@ fn expect_crash(said: &str, release: u32) {
     ] {
         assert!(said.contains(&expected), "expected {expected:?} in:\n{said}");
     }
-    let frames =
-        [&format!("crash_in_1_1_{release} "), "check_request ", "handle_request ", &format!("serve_1_1_{release} "), "main "];
+    let frames = [
+        &format!("crash_in_1_1_{release} "),
+        "check_request ",
+        "handle_request ",
+        &format!("serve_1_1_{release} "),
+        "main ",
+    ];
     let places: Vec<_> = frames.iter().map(|frame| said.find(&format!(" {frame}("))).collect();
     assert!(places.is_sorted() && places[0].is_some(), "expected the frames {frames:?} in this order in:\n{said}");
     assert!(!said.contains("Download failed"), "{said}");
@@ -84,8 +89,12 @@ fn a_core_of_a_package_that_left_the_repository_is_explained_from_the_archive() 
         let rows: Value = serde_json::from_str(&gateway.get(&format!("/buildids/{id}")).text()).unwrap();
         let urls: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row["url"].as_str().unwrap()).collect();
         let store = if release == 6 { koji.url() } else { mirror.url() };
-        let expected = [nvra.clone(), nvra.replace("server-", "server-debuginfo-")].map(|nvra| format!("{store}/{nvra}.rpm"));
-        assert!(!urls.is_empty() && urls.iter().all(|url| expected.contains(&(*url).to_owned())), "{release}: {urls:?}");
+        let expected =
+            [nvra.clone(), nvra.replace("server-", "server-debuginfo-")].map(|nvra| format!("{store}/{nvra}.rpm"));
+        assert!(
+            !urls.is_empty() && urls.iter().all(|url| expected.contains(&(*url).to_owned())),
+            "{release}: {urls:?}"
+        );
     }
 }
 
@@ -113,7 +122,13 @@ fn debuginfo_that_dwz_shared_is_put_together_again() {
             "bidtest-debugsource-1.2~rc1-4.fc99",
             "bidtest-1.2~rc1-4.fc99.x86_64/src/a.c",
         ),
-        ("old-classes", "oldtool-1.0-3.el7", "usr/bin/oldtool", "oldtool-debuginfo-1.0-3.el7", "oldtool-1.0/src/oldtool.c"),
+        (
+            "old-classes",
+            "oldtool-1.0-3.el7",
+            "usr/bin/oldtool",
+            "oldtool-debuginfo-1.0-3.el7",
+            "oldtool-1.0/src/oldtool.c",
+        ),
     ] {
         let index = Sqlite::of(&[&fixtures::family(family)]);
         let gateway = Gateway::start(&index.url());
@@ -124,11 +139,18 @@ fn debuginfo_that_dwz_shared_is_put_together_again() {
         let rpm = fixtures::package(family, &format!("{sources}.x86_64"));
         let text = String::from_utf8(fixtures::member(&rpm, &format!("/usr/src/debug/{source}"))).unwrap();
         for (number, line) in (1..).zip(text.lines()).take(9) {
-            assert!(said.contains(&format!("{number}\t{line}\n")), "expected line {number} of {source}, {line:?}, in:\n{said}");
+            assert!(
+                said.contains(&format!("{number}\t{line}\n")),
+                "expected line {number} of {source}, {line:?}, in:\n{said}"
+            );
         }
         // What all programs have in common is in dwz's file alone.
         assert!(said.contains("type = struct drawing {"), "{family}: {said}");
         let dwz = fixtures::truth(family).into_iter().find(|row| row.path.contains("/.dwz/")).unwrap();
-        assert!(gateway.log().contains(&format!("/buildid/{}/debuginfo\" status=200", dwz.build_id)), "{}", gateway.log());
+        assert!(
+            gateway.log().contains(&format!("/buildid/{}/debuginfo\" status=200", dwz.build_id)),
+            "{}",
+            gateway.log()
+        );
     }
 }

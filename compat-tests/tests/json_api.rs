@@ -198,7 +198,8 @@ fn a_thousand_ids_fit_into_one_get() {
 
 #[test]
 fn order_and_rows_do_not_depend_on_what_was_asked_before() {
-    let sqlite = Sqlite::of(&[&fixtures::family("server"), &fixtures::family("payloads"), &fixtures::family("fedora-compat")]);
+    let sqlite =
+        Sqlite::of(&[&fixtures::family("server"), &fixtures::family("payloads"), &fixtures::family("fedora-compat")]);
     let gateway = Gateway::start(&sqlite.url());
     let truth: Vec<Truth> = ["server", "payloads", "fedora-compat"].into_iter().flat_map(fixtures::truth).collect();
     let mut ids: Vec<String> = truth.iter().map(|row| row.build_id.clone()).collect();
@@ -346,7 +347,10 @@ fn a_package_on_the_gateways_own_disk_can_be_downloaded_from_the_gateway() {
     import_in_order(&sqlite.url(), &[SERVER]);
     let gateway = Gateway::start(&sqlite.url());
     let package = gateway.get("/package/server-1.1-5.fc99.x86_64");
-    assert!(package.header("vary").is_some_and(|vary| vary.eq_ignore_ascii_case("host")), "the link follows the Host asked by");
+    assert!(
+        package.header("vary").is_some_and(|vary| vary.eq_ignore_ascii_case("host")),
+        "the link follows the Host asked by"
+    );
     let package: Value = serde_json::from_slice(&package.body).unwrap();
     let path = format!("/archive/{}/server-1.1-5.fc99.x86_64.rpm", identity(&fixtures::rpm(SERVER)));
     assert_eq!(package["url"], json!(format!("{}{path}", gateway.url())));
@@ -357,11 +361,17 @@ fn a_package_on_the_gateways_own_disk_can_be_downloaded_from_the_gateway() {
     assert_eq!(whole.body, bytes);
     let range = |range: &str| http::request(gateway.port, "GET", &path, &[("Range", range)]).unwrap();
     let part = range("bytes=100-199");
-    assert_eq!((part.status, part.header("content-range")), (206, Some(format!("bytes 100-199/{}", bytes.len()).as_str())));
+    assert_eq!(
+        (part.status, part.header("content-range")),
+        (206, Some(format!("bytes 100-199/{}", bytes.len()).as_str()))
+    );
     assert_eq!(part.body, bytes[100..200]);
     assert_eq!(range("bytes=-10").body, bytes[bytes.len() - 10..]);
     let beyond = range(&format!("bytes={}-", bytes.len()));
-    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some(format!("bytes */{}", bytes.len()).as_str())));
+    assert_eq!(
+        (beyond.status, beyond.header("content-range")),
+        (416, Some(format!("bytes */{}", bytes.len()).as_str()))
+    );
 }
 
 #[test]
@@ -412,7 +422,8 @@ fn the_archive_route_gives_nothing_but_the_package_named() {
     // The very package, but by a link that leads out of the store's folder.
     let outside = folder_of(&[SERVER_DEBUGINFO]);
     fs::remove_file(at(SERVER_DEBUGINFO)).unwrap();
-    std::os::unix::fs::symlink(outside.path().join(at(SERVER_DEBUGINFO).file_name().unwrap()), at(SERVER_DEBUGINFO)).unwrap();
+    std::os::unix::fs::symlink(outside.path().join(at(SERVER_DEBUGINFO).file_name().unwrap()), at(SERVER_DEBUGINFO))
+        .unwrap();
     let answer = gateway.get(&path(SERVER_DEBUGINFO));
     assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")), "a link that leads out");
     fs::write(at(PAYLOAD), "no RPM at all").unwrap();

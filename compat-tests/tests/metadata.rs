@@ -38,7 +38,12 @@ fn path_of(key: &str, value: &str) -> String {
 fn ask(port: u16, key: &str, value: &str) -> Value {
     let path = path_of(key, value);
     let answer = http::get(port, &path).unwrap();
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{path}: {}", answer.text());
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/json")),
+        "{path}: {}",
+        answer.text()
+    );
     serde_json::from_slice(&answer.body).unwrap()
 }
 
@@ -153,11 +158,13 @@ fn an_entry_says_which_package_and_where() {
     let folder = packages(&["server"]);
     let sqlite = Sqlite::empty();
     let url = "https://mirror.example/fedora/";
-    let import = || import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap(), "--store", "published", "--url", url]);
+    let import =
+        || import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap(), "--store", "published", "--url", url]);
     import();
     let gateway = Gateway::start(&sqlite.url());
     let said = ask(gateway.port, "file", "/usr/bin/server");
-    let of_six = said["results"].as_array().unwrap().iter().find(|entry| entry["nevra"] == "server-1.1-6.fc99.x86_64").unwrap();
+    let of_six =
+        said["results"].as_array().unwrap().iter().find(|entry| entry["nevra"] == "server-1.1-6.fc99.x86_64").unwrap();
     let rpm = "server-1.1-6.fc99.x86_64.rpm";
     assert_eq!(
         *of_six,
@@ -252,7 +259,8 @@ fn upstreams_are_asked_too_and_who_does_not_answer_leaves_the_answer_incomplete(
 
     let said = |body: &'static str| {
         Odd::start(move |_: &str, stream: &mut std::net::TcpStream| {
-            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let _ =
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         })
     };
     let (broken, partial, hangs) =
@@ -272,7 +280,11 @@ fn upstreams_are_asked_too_and_who_does_not_answer_leaves_the_answer_incomplete(
     let second = Gateway::start_on(inner_port, &[("DARKSERVER_DATABASE", &sqlite.url())], SHORT, &arguments);
     let started = Instant::now();
     let (found, complete) = files(&ask(second.port, "file", "/usr/bin/payload-xz"));
-    assert!(found.len() == 2 && !complete && started.elapsed() < WITHIN, "{found:?} {complete} {:?}", started.elapsed());
+    assert!(
+        found.len() == 2 && !complete && started.elapsed() < WITHIN,
+        "{found:?} {complete} {:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
@@ -287,10 +299,16 @@ fn a_database_that_is_away_makes_no_empty_answer() {
     let federated = Gateway::start_with(&url, SHORT, &["--upstream", &upstream.url()]);
     assert_eq!(files(&ask(gateway.port, "file", "/usr/bin/server")), (servers(), true));
     mariadb.kill();
-    for (key, value) in [("file", "/usr/bin/server"), ("glob", "*none*"), ("buildid", "00000000000000000000000000000000000000aa")]
+    for (key, value) in
+        [("file", "/usr/bin/server"), ("glob", "*none*"), ("buildid", "00000000000000000000000000000000000000aa")]
     {
         let answer = gateway.get(&path_of(key, value));
-        assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")), "{key} {value}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.header("cache-control")),
+            (503, Some("no-store")),
+            "{key} {value}: {}",
+            answer.text()
+        );
     }
     // The client is told that there may be more.
     let said = said_by_client(&Client::of(&gateway.url()), "file", "/usr/bin/server");

@@ -220,7 +220,13 @@ fn a_module_that_a_link_names_has_one_row_and_is_decompressed() {
     let (link, target) = (rpmbuild::link(&module.build_id, ""), format!("../../../..{path}"));
     let installed: [(&str, &[u8]); 2] = [(&path, &module.compressed), (&link, target.as_bytes())];
     let debug: [(&str, &[u8]); 1] = [(&debug_path, &module.debug)];
-    rpmbuild::build(folder.path(), "kernel", "1.0", "1", &[("kernel-modules", &installed), ("kernel-debuginfo", &debug)]);
+    rpmbuild::build(
+        folder.path(),
+        "kernel",
+        "1.0",
+        "1",
+        &[("kernel-modules", &installed), ("kernel-debuginfo", &debug)],
+    );
     let index = Sqlite::of(&[folder.path()]);
     let gateway = Gateway::start(&index.url());
     module.expect_executable(&gateway, &path);
@@ -285,8 +291,11 @@ fn modules_of_debs_tars_arch_packages_and_trees_are_served_decompressed() {
         let (_index, gateway, summary) = served(&folder, format);
         assert_eq!(summary["artifacts"], 3, "{format}: {summary}");
         for module in &modules {
-            let root =
-                if format == "elf" { fs::canonicalize(folder.path()).unwrap().display().to_string() } else { String::new() };
+            let root = if format == "elf" {
+                fs::canonicalize(folder.path()).unwrap().display().to_string()
+            } else {
+                String::new()
+            };
             module.expect_executable(&gateway, &format!("{root}/usr{}", module.path()));
             assert_eq!(module.ask(&gateway, "debuginfo").status, 404, "{format}");
         }

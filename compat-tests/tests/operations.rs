@@ -81,17 +81,23 @@ fn check(name: &str, family: &Family) {
         "histogram" => {
             assert!(name.ends_with("_seconds"), "{name}");
             let mut buckets: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
-            for (sample, value) in family.samples.iter().filter(|(sample, _)| sample.starts_with(&format!("{name}_bucket"))) {
+            for (sample, value) in
+                family.samples.iter().filter(|(sample, _)| sample.starts_with(&format!("{name}_bucket")))
+            {
                 let (before, bound) = sample.split_once("le=\"").unwrap();
                 let (bound, after) = bound.split_once('"').unwrap();
                 let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap() };
-                let labels = format!("{before}{after}").replace("_bucket", "_count").replace(",}", "}").replace("{}", "");
+                let labels =
+                    format!("{before}{after}").replace("_bucket", "_count").replace(",}", "}").replace("{}", "");
                 buckets.entry(labels).or_default().push((bound, *value));
             }
             assert!(!buckets.is_empty(), "{name}: expected buckets");
             for (labels, mut buckets) in buckets {
                 buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-                assert!(buckets.len() > 5 && buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{labels}: {buckets:?}");
+                assert!(
+                    buckets.len() > 5 && buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1),
+                    "{labels}: {buckets:?}"
+                );
                 let count = family.samples.get(&labels).unwrap_or_else(|| panic!("{labels}: expected a count"));
                 assert_eq!(buckets.last(), Some(&(f64::INFINITY, *count)), "{labels}");
                 assert!(family.samples.contains_key(&labels.replace("_count", "_sum")), "{labels}: expected a sum");
@@ -142,14 +148,21 @@ fn metrics_are_what_a_scraper_wants_and_their_number_is_bounded() {
     for (name, family) in &families {
         check(name, family);
     }
-    for name in ["gateway_requests_total", "gateway_request_seconds", "gateway_index_query_seconds", "gateway_extraction_seconds"]
-    {
+    for name in [
+        "gateway_requests_total",
+        "gateway_request_seconds",
+        "gateway_index_query_seconds",
+        "gateway_extraction_seconds",
+    ] {
         assert!(families.contains_key(name), "{name}: expected a metric, found {:?}", families.keys());
     }
     let requests = &families["gateway_requests_total"].samples;
     assert_eq!(requests["gateway_requests_total{endpoint=\"executable\",status=\"200\"}"], 1.0);
     assert_eq!(requests["gateway_requests_total{endpoint=\"executable\",status=\"404\"}"], 1.0);
-    assert_eq!(requests["gateway_requests_total{endpoint=\"buildids\",status=\"200\"}"], 2.0, "with and without /darkserver");
+    assert_eq!(
+        requests["gateway_requests_total{endpoint=\"buildids\",status=\"200\"}"], 2.0,
+        "with and without /darkserver"
+    );
     assert_eq!(families["gateway_extractions_total"].samples["gateway_extractions_total{result=\"whole\"}"], 1.0);
 
     let before = series(&gateway);
@@ -182,7 +195,10 @@ fn log_lines_are_json_if_so_wanted() {
     }
     let access = |path: &str| lines.iter().find(|line| line["target"] == "access" && line["path"] == path);
     let served = access(&format!("/buildid/{}/executable", server())).expect("an access line");
-    assert_eq!((&served["method"], &served["status"], &served["peer"]), (&json!("GET"), &json!(200), &json!("127.0.0.1")));
+    assert_eq!(
+        (&served["method"], &served["status"], &served["peer"]),
+        (&json!("GET"), &json!(200), &json!("127.0.0.1"))
+    );
     assert_eq!(access(&format!("/buildid/{id}/debuginfo")).expect("an access line")["was_reset"], json!(true));
     assert_eq!(access(&format!("/buildids/{id}")).expect("an access line")["agent"], json!(id));
     assert!(lines.iter().any(|line| line["message"] == "undecided" && line["causes"].is_string()), "{log}");
@@ -302,14 +318,21 @@ fn passwords_are_never_shown() {
         let gateway = Gateway::start(url);
         let json = gateway.get("/buildids/aa11");
         assert_eq!(json.status, 503, "there is no schema");
-        let shown =
-            format!("{}{}{}{}", gateway.log(), gateway.get("/readyz").text(), gateway.get("/metrics").text(), json.text());
+        let shown = format!(
+            "{}{}{}{}",
+            gateway.log(),
+            gateway.get("/readyz").text(),
+            gateway.get("/metrics").text(),
+            json.text()
+        );
         assert!(shown.contains("reader") && shown.contains("***"), "the database is named: {shown}");
         for secret in ["geheim", "%67%65"] {
             assert!(!shown.contains(secret), "{secret} in {shown}");
         }
     }
-    for (name, value) in [("DARKSERVER_DATABASE", right.as_str()), ("DARKSERVER_UPSTREAMS", "http://me:geheim@127.0.0.1:1/")] {
+    for (name, value) in
+        [("DARKSERVER_DATABASE", right.as_str()), ("DARKSERVER_UPSTREAMS", "http://me:geheim@127.0.0.1:1/")]
+    {
         let help = darkserver((name, value), &["--help"]);
         assert!(help.status.success() && said(&help).contains(name), "{}", said(&help));
         for secret in ["geheim", "%67%65"] {
@@ -340,7 +363,11 @@ fn passwords_are_never_shown() {
         fs::write(&file, line).unwrap();
         let refused = darkserver(("DARKSERVER_CONFIG", file.to_str().unwrap()), &["--listen", "127.0.0.1:0"]);
         assert_eq!(refused.status.code(), Some(2), "{line}: {}", said(&refused));
-        assert!(said(&refused).contains("expected") && !said(&refused).contains("geheim"), "{line}: {}", said(&refused));
+        assert!(
+            said(&refused).contains("expected") && !said(&refused).contains("geheim"),
+            "{line}: {}",
+            said(&refused)
+        );
     }
 }
 
@@ -400,8 +427,11 @@ fn a_default_configuration_file_that_cannot_be_read_ends_every_program_with_stat
             let output = run(&mut command, "the workspace");
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(2), "{name}, {file}: {said}");
-            let causes =
-                if is_directory { ["Is a directory", "found a directory"] } else { ["Permission denied", "permission denied"] };
+            let causes = if is_directory {
+                ["Is a directory", "found a directory"]
+            } else {
+                ["Permission denied", "permission denied"]
+            };
             let stated: usize = causes.iter().map(|cause| said.matches(cause).count()).sum();
             assert!(said.contains(file) && stated == 1, "{name}: {said}");
         }

@@ -9,9 +9,15 @@ fn the_page_explains_every_call_and_breaks_no_policy_of_its_own() {
     let gateway = Gateway::start(&database.url());
     for path in ["/", "/darkserver", "/darkserver/"] {
         let (document, said) = browse(&format!("{}{path}", gateway.url()));
-        for call in
-            ["/buildids/", "/rpm2buildids/", "/package/", "/serverversion", "/buildid/ID/debuginfo", "/metrics", "/readyz"]
-        {
+        for call in [
+            "/buildids/",
+            "/rpm2buildids/",
+            "/package/",
+            "/serverversion",
+            "/buildid/ID/debuginfo",
+            "/metrics",
+            "/readyz",
+        ] {
             assert!(document.contains(call), "{path}: expected {call} on the page, found {document}");
         }
         assert!(!said.contains("CONSOLE"), "{path}: the browser complained: {said}");

@@ -83,7 +83,8 @@ fn a_client_gets_through_two_gateways_what_the_distributions_debuginfod_has() {
         assert!(ours.header("x-debuginfod-file").is_some_and(|found| file.ends_with(found)), "{ours:?}");
         // Before elfutils 0.189 with the path.
         assert!(
-            ours.header("x-debuginfod-archive").is_some_and(|found| found.ends_with(&rpm[rpm.find('/').unwrap() + 1..])),
+            ours.header("x-debuginfod-archive")
+                .is_some_and(|found| found.ends_with(&rpm[rpm.find('/').unwrap() + 1..])),
             "{ours:?}"
         );
     }
@@ -117,7 +118,8 @@ fn a_question_passes_seven_servers_and_no_eighth_is_asked() {
     // Its log leaves out blanks.
     assert!(line.contains(&format!("XFF:{},127.0.0.1 GET", seven.replace(' ', ""))), "{line}");
     // Several header lines are one list.
-    let lines = [("X-Forwarded-For", "192.0.2.1, 192.0.2.2,192.0.2.3,192.0.2.4"), ("X-Forwarded-For", "::1, ::1, ::1, ::1")];
+    let lines =
+        [("X-Forwarded-For", "192.0.2.1, 192.0.2.2,192.0.2.3,192.0.2.4"), ("X-Forwarded-For", "::1, ::1, ::1, ::1")];
     assert_eq!(http::request(gateway.port, "GET", &path, &lines).unwrap().status, 404);
 
     let (strict, _index) = ignorant("[federation]\nhops = 1\n", &[debuginfod.url()]);
@@ -146,8 +148,8 @@ fn two_gateways_that_ask_each_other_come_to_an_end() {
 
 #[test]
 fn one_upstream_that_has_it_outweighs_all_that_do_not() {
-    let [failing, lying, ignorant_one, astray] =
-        [odd::fails, odd::lies, odd::knows_nothing, odd::leads_astray].map(|behaviour: odd::Behaviour| Odd::start(behaviour));
+    let [failing, lying, ignorant_one, astray] = [odd::fails, odd::lies, odd::knows_nothing, odd::leads_astray]
+        .map(|behaviour: odd::Behaviour| Odd::start(behaviour));
     let hanging = Odd::start(odd::hangs);
     let having = Odd::start(odd::has_it);
     let nobody = format!("http://127.0.0.1:{}", free_port());
@@ -171,7 +173,9 @@ fn one_upstream_that_has_it_outweighs_all_that_do_not() {
         let cause = format!("upstream 127.0.0.1:{}: {cause}", upstream.port);
         let log = gateway.log();
         // Statuses have their text behind.
-        let begins = log.split("upstream ").any(|part| format!("upstream {part}").contains(cause.split("found").next().unwrap()));
+        let begins = log
+            .split("upstream ")
+            .any(|part| format!("upstream {part}").contains(cause.split("found").next().unwrap()));
         assert!(begins, "{cause} in {log}");
     }
     for upstream in [&failing, &lying, &ignorant_one, &astray] {
@@ -185,7 +189,8 @@ fn what_all_upstreams_deny_is_absent_and_any_one_fault_leaves_it_open() {
     let path = format!("/buildid/{UNKNOWN}/debuginfo");
     let (gateway, _index) = ignorant("", &[no[0].url(), no[1].url()]);
     assert_eq!(gateway.get(&path).status, 404);
-    for behaviour in [odd::fails as odd::Behaviour, odd::lies, odd::leads_astray, closes, resets, sends_nothing_in_200] {
+    for behaviour in [odd::fails as odd::Behaviour, odd::lies, odd::leads_astray, closes, resets, sends_nothing_in_200]
+    {
         let faulty = Odd::start(behaviour);
         let (gateway, _index) = ignorant("", &[no[0].url(), faulty.url()]);
         assert_reset(&gateway, &path);
@@ -226,7 +231,8 @@ fn a_redirect_of_an_upstream_is_followed_only_where_the_configuration_allows() {
     static TARGET: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     fn redirects(_: &str, stream: &mut TcpStream) {
         let target = TARGET.get().unwrap();
-        let head = format!("HTTP/1.1 302 Found\r\nLocation: {target}/x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 302 Found\r\nLocation: {target}/x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let _ = stream.write_all(head.as_bytes());
     }
     let target = Odd::start(odd::has_it);
@@ -292,7 +298,9 @@ fn what_is_larger_than_the_client_wants_is_refused_and_not_remembered() {
 /// Answers only who logs in.
 fn wants_login(head: &str, stream: &mut TcpStream) {
     // me:geheim
-    if head.to_ascii_lowercase().contains("authorization: basic bwu6z2volgltnq==") || head.contains("Basic bWU6Z2VoZWlt") {
+    if head.to_ascii_lowercase().contains("authorization: basic bwu6z2volgltnq==")
+        || head.contains("Basic bWU6Z2VoZWlt")
+    {
         return odd::has_it(head, stream);
     }
     let _ = stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

@@ -97,7 +97,9 @@ fn recovers(gateway: &Gateway, path: &str) -> Answer {
 fn a_gateway_without_its_database_starts_and_says_that_it_does_not_know() {
     let gateway = Gateway::start(&format!("mysql://reader:geheim@127.0.0.1:{}/darkserver", free_port()));
     assert_alive(&gateway);
-    for path in ["/buildids/aa11", "/darkserver/buildids/aa11", "/rpm2buildids/bash-1-1.x86_64", "/package/bash-1-1.x86_64"] {
+    for path in
+        ["/buildids/aa11", "/darkserver/buildids/aa11", "/rpm2buildids/bash-1-1.x86_64", "/package/bash-1-1.x86_64"]
+    {
         assert_undecided_json(&gateway, path);
     }
     // What needs no database is decided without it.
@@ -185,7 +187,10 @@ fn a_database_that_hangs_and_goes_on() {
     // The upstreams are asked all the same.
     let path = format!("/buildid/{}/debuginfo", server(7));
     let redirect = within(BUDGET, &path, || federated.get(&path));
-    assert_eq!((redirect.status, redirect.header("location")), (302, Some(format!("{}{path}", upstream.url()).as_str())));
+    assert_eq!(
+        (redirect.status, redirect.header("location")),
+        (302, Some(format!("{}{path}", upstream.url()).as_str()))
+    );
     // A gateway can be started meanwhile.
     let late = within(Duration::from_secs(15), "a start", start);
     assert_undecided_json(&late, &format!("/buildids/{}", server(6)));
@@ -235,7 +240,16 @@ fn remembered(client: &Client, build_id: &str) -> Vec<String> {
 /// A request by HTTP/2 with prior knowledge: its status and head.
 fn http2(url: &str) -> (u16, String) {
     let mut curl = Command::new("curl");
-    curl.args(["--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "30", "--dump-header", "-", "--output"]);
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--http2-prior-knowledge",
+        "--max-time",
+        "30",
+        "--dump-header",
+        "-",
+        "--output",
+    ]);
     let output = run(curl.args(["/dev/null", url]), "curl");
     let head = String::from_utf8_lossy(&output.stdout).to_lowercase();
     assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
@@ -294,9 +308,12 @@ fn servers_at(url: &str) -> Sqlite {
 #[test]
 fn a_store_that_cannot_be_asked_leaves_the_question_open() {
     let path = format!("/buildid/{}/executable", server(5));
-    for (name, behaviour) in
-        [("hangs", odd::hangs as Behaviour), ("lies", odd::lies), ("fails", odd::fails), ("leads astray", odd::leads_astray)]
-    {
+    for (name, behaviour) in [
+        ("hangs", odd::hangs as Behaviour),
+        ("lies", odd::lies),
+        ("fails", odd::fails),
+        ("leads astray", odd::leads_astray),
+    ] {
         let store = Odd::start(behaviour);
         let sqlite = servers_at(&store.url());
         let gateway = Gateway::start(&sqlite.url());
@@ -314,7 +331,9 @@ fn a_store_that_cannot_be_asked_leaves_the_question_open() {
 fn an_upstream_answers_for_a_store_that_cannot() {
     let upstream = Odd::start(odd::has_it);
     let path = format!("/buildid/{}/executable", server(5));
-    for (name, behaviour) in [("hangs", odd::hangs as Behaviour), ("lies", odd::lies), ("knows nothing", odd::knows_nothing)] {
+    for (name, behaviour) in
+        [("hangs", odd::hangs as Behaviour), ("lies", odd::lies), ("knows nothing", odd::knows_nothing)]
+    {
         let store = Odd::start(behaviour);
         let sqlite = servers_at(&store.url());
         let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
@@ -331,10 +350,15 @@ fn an_upstream_answers_for_a_store_that_cannot() {
 fn the_budget_can_be_set() {
     let hanging = Odd::start(odd::hangs);
     let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start_with(&sqlite.url(), "[federation]\nbudget = \"1s\"\n", &["--upstream", &hanging.url()]);
+    let gateway =
+        Gateway::start_with(&sqlite.url(), "[federation]\nbudget = \"1s\"\n", &["--upstream", &hanging.url()]);
     let started = Instant::now();
     assert_reset(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
-    assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!(
+        (Duration::from_millis(900)..Duration::from_secs(4)).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]

@@ -57,7 +57,8 @@ fn gateway(upstreams: &[&Odd]) -> (Gateway, Sqlite) {
 
 #[track_caller]
 fn expect_redirect(what: &str, gateway: &Gateway, path: &str, to: &Odd) {
-    let answer = http::get(gateway.port, path).unwrap_or_else(|error| panic!("{what}: {path}: {error}: {}", gateway.log()));
+    let answer =
+        http::get(gateway.port, path).unwrap_or_else(|error| panic!("{what}: {path}: {error}: {}", gateway.log()));
     let location = format!("{}{path}", to.url());
     assert_eq!((answer.status, answer.header("location")), (302, Some(&*location)), "{what}: {}", gateway.log());
 }
@@ -101,7 +102,9 @@ fn headers_of_debuginfod_prove_a_source_that_is_html_and_one_behind_a_redirect()
     ] {
         let nothing = answers("403 Forbidden", "Content-Type: application/xml\r\n", b"<?xml version=\"1.0\"?><Error/>");
         let (gateway, _index) = gateway(&[&upstream, &nothing]);
-        for path in ["section/.debug_str", "source/usr/share/doc/x.html"].map(|what| format!("/buildid/{UNKNOWN}/{what}")) {
+        for path in
+            ["section/.debug_str", "source/usr/share/doc/x.html"].map(|what| format!("/buildid/{UNKNOWN}/{what}"))
+        {
             expect_redirect(what, &gateway, &path, &upstream);
         }
     }
@@ -113,7 +116,8 @@ fn headers_of_debuginfod_prove_a_source_that_is_html_and_one_behind_a_redirect()
 #[test]
 fn a_file_with_another_build_id_is_no_debuginfo_and_no_executable() {
     let [asked, other] = ["asked", "other"].map(|name| Program::compile(name, &format!("/s/{name}")));
-    for (what, right, wrong) in [("debuginfo", asked.debug(), other.debug()), ("executable", asked.stripped(), other.stripped())]
+    for (what, right, wrong) in
+        [("debuginfo", asked.debug(), other.debug()), ("executable", asked.stripped(), other.stripped())]
     {
         let [right, wrong] = [right, wrong].map(|file| std::fs::read(file).unwrap());
         let path = format!("/buildid/{}/{what}", asked.build_id);
@@ -142,7 +146,8 @@ fn a_file_without_a_note_near_its_start_is_believed_and_a_slow_one_is_not_waited
     expect_redirect("no note", &searched, &path, &upstream);
 
     let upstream = Odd::start(|_, stream| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nConnection: close\r\n\r\n\x7fELF\x02\x01\x01\0");
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nConnection: close\r\n\r\n\x7fELF\x02\x01\x01\0");
         std::thread::sleep(Duration::from_secs(30));
     });
     let (gateway, _index) = gateway(&[&upstream]);

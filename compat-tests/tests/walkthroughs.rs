@@ -11,7 +11,9 @@ fn names(text: &str) -> Vec<(&str, &str)> {
 /// The source file that a walkthrough means.
 fn file(root: &Path, name: &str) -> std::path::PathBuf {
     match name.split_once('/') {
-        Some((part @ ("artifact" | "sql" | "indexer"), module)) => root.join(part).join("src").join(module).with_extension("rs"),
+        Some((part @ ("artifact" | "sql" | "indexer"), module)) => {
+            root.join(part).join("src").join(module).with_extension("rs")
+        }
         _ => root.join("gateway/src").join(name).with_extension("rs"),
     }
 }
@@ -26,8 +28,8 @@ fn every_function_that_a_walkthrough_names_is_there() {
     assert!(names.len() > 30, "expected the names of a request and an import, found {names:?}");
     for (name, function) in names {
         let path = file(root, name);
-        let source =
-            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}::{function}: {}: {error}", path.display()));
+        let source = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{name}::{function}: {}: {error}", path.display()));
         let is_there = source.contains(&format!("fn {function}(")) || source.contains(&format!("fn {function}<"));
         assert!(is_there, "{name}::{function}: expected the function in {}, found none", path.display());
     }

@@ -109,7 +109,8 @@ fn elf_files() -> Vec<Vec<u8>> {
         images.push(debug_file.clone().segment(PT_NOTE, 0, 4, b"something else that is no note"));
         images.push(debug_file.section(".zdebug_info", SHT_PROGBITS, 0, b"ZLIB"));
     }
-    let notes = [any_note(b"GNU\0", 5, &[1; 12], 8, true), any_note(b"GNU\0", 1, &[0; 16], 4, true), note(&ID, true)].concat();
+    let notes =
+        [any_note(b"GNU\0", 5, &[1; 12], 8, true), any_note(b"GNU\0", 1, &[0; 16], 4, true), note(&ID, true)].concat();
     images.push(Image::new(ET_DYN).segment(PT_NOTE, 0, 8, &notes));
     images.iter().map(Image::bytes).collect()
 }
@@ -205,7 +206,9 @@ fn foreign(seeds: &mut Seeds) {
     let none = |_: &mut [u8]| {};
     let pax = |records: &[&str]| {
         let record = |text: &&str| {
-            (1..99).map(|length| format!("{length} {text}\n")).find(|record| record.starts_with(&record.len().to_string()))
+            (1..99)
+                .map(|length| format!("{length} {text}\n"))
+                .find(|record| record.starts_with(&record.len().to_string()))
         };
         let records: String = records.iter().filter_map(record).collect();
         typed(b'x', "pax", records.as_bytes(), &none)
@@ -224,7 +227,8 @@ fn foreign(seeds: &mut Seeds) {
         [typed(b'L', "long", "l/".repeat(80).as_bytes(), &none), open("short", elf)].concat(),
         [pax(&["path=p/q", "mtime=12.5", "size=0"]), open("short", b"")].concat(),
         [typed(b'S', "s", &elf[..0o300], &sparse), open("after", elf)].concat(),
-        [pax(&["GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=s", &real_size]), open("x", &stored)].concat(),
+        [pax(&["GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=s", &real_size]), open("x", &stored)]
+            .concat(),
         [pax(&["GNU.sparse.size=400", "GNU.sparse.map=0,100,300,50"]), open("x", &elf[..150])].concat(),
         [pax(&["GNU.sparse.size=99", "GNU.sparse.offset=0", "GNU.sparse.numbytes=9"]), open("x", &elf[..9])].concat(),
         [open("a", elf), typed(b'1', "b", b"", &|header| header[157] = b'a'), typed(b'2', "c", b"", &none)].concat(),
@@ -291,7 +295,8 @@ fn cpio_archives(seeds: &mut Seeds, elf: &[u8]) {
         let links = [("a", &b""[..]), ("b", b""), ("c", elf)]
             .map(|(name, contents)| newc(magic, 5, 0o100_644, 3, name, contents))
             .concat();
-        let folder = [newc(magic, 2, 0o040_755, 2, "usr", b""), newc(magic, 3, 0o120_777, 1, "link", b"usr/p")].concat();
+        let folder =
+            [newc(magic, 2, 0o040_755, 2, "usr", b""), newc(magic, 3, 0o120_777, 1, "link", b"usr/p")].concat();
         let plain = [&folder[..], &file("usr/p", elf), &file("t", b"text"), &links, &trailer].concat();
         let mut two = [&file("early", elf)[..], &trailer].concat();
         two.resize(two.len().next_multiple_of(512), 0);
@@ -330,12 +335,14 @@ fn zip_archives(seeds: &mut Seeds, elf: &[u8]) {
             let descriptor = if flags == 0 { Vec::new() } else { [b"PK\x07\x08", &sizes[..]].concat() };
             let one = |at: u32| {
                 let mode = [0, 0, 0o355, 0o201];
-                [b"PK\x01\x02", &[20, 3][..], &first, &sizes, &lengths, &[0; 6], &mode, &at.to_le_bytes(), name].concat()
+                [b"PK\x01\x02", &[20, 3][..], &first, &sizes, &lengths, &[0; 6], &mode, &at.to_le_bytes(), name]
+                    .concat()
             };
             let directory = one(0);
             let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("small").to_le_bytes();
             let before = [local, descriptor].concat();
-            let end = [b"PK\x05\x06", &[0, 0, 0, 0, 1, 0, 1, 0][..], &length(&directory), &length(&before), &[0, 0]].concat();
+            let end =
+                [b"PK\x05\x06", &[0, 0, 0, 0, 1, 0, 1, 0][..], &length(&directory), &length(&before), &[0, 0]].concat();
             seeds.add("foreign", &[&[6], &before[..], &directory, &end].concat());
         }
     }
@@ -416,7 +423,9 @@ fn packages(seeds: &mut Seeds) {
 
 fn fixtures() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat-tests/fixtures/rpms");
-    let list = |folder: &Path| fs::read_dir(folder).expect("a folder of fixtures").map(|entry| entry.expect("an entry").path());
+    let list = |folder: &Path| {
+        fs::read_dir(folder).expect("a folder of fixtures").map(|entry| entry.expect("an entry").path())
+    };
     let mut packages: Vec<PathBuf> = list(&root).flat_map(|family| list(&family).collect::<Vec<_>>()).collect();
     packages.retain(|path| path.extension().is_some_and(|extension| extension == "rpm"));
     packages.sort();

@@ -47,8 +47,13 @@ fn in_a_package(text: &str) {
     let nameless = file("/usr/bin/nameless", 0o100_755, Class::Text(text.into()));
     let program = file("/usr/bin/program", 0o100_755, Class::None);
     let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: "1".into(), arch: "x".into() };
-    let package =
-        Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
+    let package = Package {
+        nevra,
+        source_rpm: None,
+        identity: Identity::from_bytes([0; 32]),
+        built_at: None,
+        format: Format::Rpm,
+    };
     let header = Header {
         package,
         range: 0..0,

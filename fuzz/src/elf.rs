@@ -43,7 +43,11 @@ pub fn check(input: &[u8]) {
     for name in [".text", ".debug_info", ".gdb_index", ".note.gnu.build-id", ".shstrtab", "", "\0"] {
         match elf::section(&mut Cursor::new(input), name) {
             Ok(Some(range)) => {
-                assert!(range.start < range.end && range.end <= input.len() as u64, "{name}: {range:?} of {}", input.len());
+                assert!(
+                    range.start < range.end && range.end <= input.len() as u64,
+                    "{name}: {range:?} of {}",
+                    input.len()
+                );
                 assert!(!name.contains('\0'));
             }
             Ok(None) => {}

@@ -25,7 +25,11 @@ pub fn check(input: &[u8]) {
         },
         (Err(error), Err(_)) => return super::is_short(&error),
         (parsed, streamed) => {
-            panic!("in memory {:?}, streamed {:?}", parsed.map(|header| header.range), streamed.map(|header| header.range))
+            panic!(
+                "in memory {:?}, streamed {:?}",
+                parsed.map(|header| header.range),
+                streamed.map(|header| header.range)
+            )
         }
     };
     let end = usize::try_from(header.range.end).unwrap_or(usize::MAX);
@@ -59,7 +63,8 @@ pub fn check(input: &[u8]) {
 /// Reading ahead accepts and refuses what reading to the byte does, also with a buffer that was used before.
 fn read_ahead(input: &[u8]) {
     let mut buffer = vec![0xff; 100];
-    let ahead = header::read_ahead(&mut &*input, &mut buffer).and_then(Outline::of).map(|outline| outline.package.identity);
+    let ahead =
+        header::read_ahead(&mut &*input, &mut buffer).and_then(Outline::of).map(|outline| outline.package.identity);
     match (ahead, Header::read(&mut &*input)) {
         (Ok(identity), Ok(header)) => assert_eq!(identity, header.package.identity),
         (Err(error), Err(exact)) => assert_eq!(error.to_string(), exact.to_string()),
@@ -100,7 +105,18 @@ fn is_same(one: &Header, other: &Header) {
 
 fn fields(file: &File) -> impl PartialEq {
     let File { path, mode, flags, size, mtime, inode, digest, link_target, class, signature } = file;
-    (path.clone(), *mode, *flags, *size, *mtime, *inode, digest.clone(), link_target.clone(), class.clone(), signature.clone())
+    (
+        path.clone(),
+        *mode,
+        *flags,
+        *size,
+        *mtime,
+        *inode,
+        digest.clone(),
+        link_target.clone(),
+        class.clone(),
+        signature.clone(),
+    )
 }
 
 /// A package that can be named, files with absolute paths, and artifacts that are files.

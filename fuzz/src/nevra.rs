@@ -23,8 +23,13 @@ pub fn check(input: &[u8]) {
         assert_eq!(whole.parse::<Nevra>().as_ref().ok(), Some(&nevra), "{whole:?}");
     }
 
-    let package =
-        Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
+    let package = Package {
+        nevra,
+        source_rpm: None,
+        identity: Identity::from_bytes([0; 32]),
+        built_at: None,
+        format: Format::Rpm,
+    };
     let tag = package.dist_tag();
     assert!(package.nevra.release.contains(tag) && !tag.contains('.'), "{tag:?} of {package:?}");
 }

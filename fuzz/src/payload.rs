@@ -81,8 +81,13 @@ fn parse(input: &[u8]) -> Option<(Header, Vec<u8>)> {
     let is_compressed = usize::from(form) < COMPRESSORS.len();
     let payload = if is_compressed { rest.to_vec() } else { compress(compressor, rest)? };
     let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: "1".into(), arch: "x".into() };
-    let package =
-        Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
+    let package = Package {
+        nevra,
+        source_rpm: None,
+        identity: Identity::from_bytes([0; 32]),
+        built_at: None,
+        format: Format::Rpm,
+    };
     let compressor = compressor.map(str::to_owned);
     Some((Header { package, range: 0..0, files, compressor, signing_key: None, archive_bytes: None }, payload))
 }

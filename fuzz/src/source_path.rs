@@ -31,7 +31,10 @@ pub fn check(input: &[u8]) {
 fn is_canonical(path: &str) {
     assert!(path == "/" || !path.ends_with('/'), "{path:?}");
     let names = path.strip_prefix('/').map(|rest| rest.split('/'));
-    assert!(path == "/" || names.is_some_and(|mut names| names.all(|name| !["", ".", ".."].contains(&name))), "{path:?}");
+    assert!(
+        path == "/" || names.is_some_and(|mut names| names.all(|name| !["", ".", ".."].contains(&name))),
+        "{path:?}"
+    );
     assert_eq!(path::canonical(path), path);
 }
 

@@ -30,7 +30,9 @@ pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> 
     let certificate = match (&config.tls, listeners.iter().any(Listener::is_tls)) {
         (Some(files), true) => Some(Certificate::read(files.clone())?),
         (None, false) => None,
-        (None, true) => bail!("expected tls.certificate and tls.key for the addresses that begin with `tls:`, found neither"),
+        (None, true) => {
+            bail!("expected tls.certificate and tls.key for the addresses that begin with `tls:`, found neither")
+        }
         (Some(_), false) => {
             bail!("tls.certificate and tls.key: expected an address to listen on that begins with `tls:`, found none")
         }
@@ -65,7 +67,10 @@ fn listeners(config: &Config, inherited: Vec<Listener>) -> Result<Vec<Listener>>
 ///
 /// # Errors
 /// If `listen` cannot be bound.
-pub async fn serve(listen: SocketAddr, routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -> Result<()> {
+pub async fn serve(
+    listen: SocketAddr,
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+) -> Result<()> {
     let listeners = Listener::bind(&listen.into(), 0)?;
     serve_within(listeners, None, Connections::default(), || {}, routes).await
 }
@@ -78,7 +83,10 @@ async fn serve_within(
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> Result<()> {
     let app = move || {
-        App::new().wrap(from_fn(routes::observe)).wrap(NormalizePath::new(TrailingSlash::MergeOnly)).configure(routes.clone())
+        App::new()
+            .wrap(from_fn(routes::observe))
+            .wrap(NormalizePath::new(TrailingSlash::MergeOnly))
+            .configure(routes.clone())
     };
     server::serve(listeners, tls, limits, on_stop, app).await
 }

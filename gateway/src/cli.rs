@@ -63,7 +63,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SIZE", env = "DARKSERVER_CACHE_SIZE")]
     pub(crate) cache_size: Option<ByteSize>,
     /// Another debuginfod server to ask for what the index does not have; repeatable [default: $DEBUGINFOD_URLS].
-    #[arg(long = "upstream", value_name = "URL", env = "DARKSERVER_UPSTREAMS", value_delimiter = ' ', hide_env_values = true)]
+    #[arg(
+        long = "upstream",
+        value_name = "URL",
+        env = "DARKSERVER_UPSTREAMS",
+        value_delimiter = ' ',
+        hide_env_values = true
+    )]
     pub(crate) upstreams: Vec<String>,
     /// Whether to keep a filter of all build-ids in memory, 9 bits each, which answers for absent ones without the
     /// database [default: true].
@@ -100,7 +106,9 @@ mod tests {
 
     #[test]
     fn serve_may_be_said_or_left_out() {
-        for line in [vec!["darkserver", "--listen", "127.0.0.1:1"], vec!["darkserver", "serve", "--listen", "127.0.0.1:1"]] {
+        for line in
+            [vec!["darkserver", "--listen", "127.0.0.1:1"], vec!["darkserver", "serve", "--listen", "127.0.0.1:1"]]
+        {
             let arguments = Cli::parse_from(line).arguments();
             assert_eq!(arguments.listen, ["127.0.0.1:1"]);
         }

@@ -23,7 +23,9 @@ use crate::connection::tls;
 use crate::logging::LogFormat;
 
 use tables::Tls;
-pub(crate) use tables::{Abandoned, Connections, Cors, Federation, Index, Limits, Metadata, Neighbours, Prefer, Stores, Unknown};
+pub(crate) use tables::{
+    Abandoned, Connections, Cors, Federation, Index, Limits, Metadata, Neighbours, Prefer, Stores, Unknown,
+};
 
 /// Permissions of socket files: the proxy's user is in the gateway's group.
 const UNIX_MODE: u32 = 0o660;
@@ -108,7 +110,8 @@ impl Config {
             (given, None) if given.is_empty() => debuginfod_urls(&env::var("DEBUGINFOD_URLS").unwrap_or_default())?,
             (given, Some(configured)) if given.is_empty() => configured,
             (given, _) => {
-                let urls: Result<Vec<Url>> = given.iter().filter(|url| !url.is_empty()).map(|url| http_url(url)).collect();
+                let urls: Result<Vec<Url>> =
+                    given.iter().filter(|url| !url.is_empty()).map(|url| http_url(url)).collect();
                 urls.context("--upstream or DARKSERVER_UPSTREAMS")?
             }
         };
@@ -207,8 +210,9 @@ fn without_secrets(error: &config::ConfigError) -> String {
 
 /// The addresses to listen on: those given, else those of the file.
 fn listen(given: Vec<String>, file: Option<OneOrMany>) -> Result<Option<Vec<Address>>> {
-    let read =
-        |list: Vec<String>| list.iter().filter(|text| !text.is_empty()).map(|text| text.parse()).collect::<Result<Vec<_>>>();
+    let read = |list: Vec<String>| {
+        list.iter().filter(|text| !text.is_empty()).map(|text| text.parse()).collect::<Result<Vec<_>>>()
+    };
     let given = read(given).context("--listen or DARKSERVER_LISTEN")?;
     if !given.is_empty() {
         return Ok(Some(given));
@@ -348,7 +352,8 @@ mod tests {
         let path = folder.path().join("g.toml");
         let load = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).map_err(|error| format!("{error:#}"))
+            Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() })
+                .map_err(|error| format!("{error:#}"))
         };
         let config = load("listen = [\"127.0.0.1:1\", \"unix:/run/g.sock\"]\nunix_mode = \"0666\"\n").unwrap();
         assert_eq!(config.listen.unwrap().len(), 2);
@@ -410,7 +415,8 @@ mod tests {
         let path = folder.path().join("g.toml");
         let load = |text: &str| {
             std::fs::write(&path, format!("[metadata]\n{text}\n")).unwrap();
-            Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).map_err(|error| error.to_string())
+            Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() })
+                .map_err(|error| error.to_string())
         };
         let metadata = load("budget = \"2s\"\nresults = 7").unwrap().metadata;
         assert_eq!((metadata.budget, metadata.results), (Duration::from_secs(2), 7));

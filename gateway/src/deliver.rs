@@ -61,13 +61,19 @@ pub(crate) async fn file(request: &HttpRequest, files: &Files, what: &What, foun
     ];
     headers.extend(archive.as_deref().map(|archive| (ARCHIVE, value(archive))));
     headers.extend(validators.etag.as_deref().map(|etag| (ETAG, value(etag))));
-    headers.extend(content.entry.signature().map(|signature| (IMA_SIGNATURE, value(&faster_hex::hex_string(signature)))));
+    headers
+        .extend(content.entry.signature().map(|signature| (IMA_SIGNATURE, value(&faster_hex::hex_string(signature)))));
     let small = files.small(&content).await;
     bytes(request, content, small, &validators, headers, BYTES)
 }
 
 /// An archive itself, which is called `name`.
-pub(crate) fn archive(request: &HttpRequest, archive: &Arc<Entry>, name: &str, content_type: &'static str) -> HttpResponse {
+pub(crate) fn archive(
+    request: &HttpRequest,
+    archive: &Arc<Entry>,
+    name: &str,
+    content_type: &'static str,
+) -> HttpResponse {
     let content = archive.content();
     let validators = Validators::of(&content);
     let headers = vec![

@@ -47,15 +47,17 @@ pub(crate) fn unknown_path(path: &str) -> HttpResponse {
 
 /// 406, the one status that clients take for "too large" and do not remember.
 pub(crate) fn too_large(size: u64, most: u64) -> HttpResponse {
-    plain(StatusCode::NOT_ACCEPTABLE).body(format!("expected at most {most} bytes (X-DEBUGINFOD-MAXSIZE), found {size}\n"))
+    plain(StatusCode::NOT_ACCEPTABLE)
+        .body(format!("expected at most {most} bytes (X-DEBUGINFOD-MAXSIZE), found {size}\n"))
 }
 
 /// 503 (504 for a section, where 503 would mean "fetch the whole file instead") that nobody may remember. The reason stays in the
 /// log: it can name hosts.
 pub(crate) fn undecided(is_section: bool) -> HttpResponse {
     let status = if is_section { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
-    no_store(&mut plain(status))
-        .body("could not be decided now: the index, a store or an upstream could not be asked, or others asked too much\n")
+    no_store(&mut plain(status)).body(
+        "could not be decided now: the index, a store or an upstream could not be asked, or others asked too much\n",
+    )
 }
 
 /// 503 for clients that parse JSON.

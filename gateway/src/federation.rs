@@ -47,7 +47,8 @@ struct Upstream {
 impl Federation {
     /// Knows the upstreams of the configuration, and begins to probe them.
     pub(crate) fn new(config: &config::Federation) -> anyhow::Result<Self> {
-        let upstreams: Arc<[Upstream]> = config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
+        let upstreams: Arc<[Upstream]> =
+            config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
         let (client, runtime) = (http_client::build(&config.redirect_hosts)?, Handle::current());
         // A redirect to another host is an answer.
         let probing = http_client::build(&[])?;
@@ -77,7 +78,11 @@ impl Federation {
             return Ok(None);
         }
         if caller.hops >= self.most_hops {
-            tracing::info!(hops = caller.hops, most = self.most_hops, "a question passed too many servers: not asked further");
+            tracing::info!(
+                hops = caller.hops,
+                most = self.most_hops,
+                "a question passed too many servers: not asked further"
+            );
             return Ok(None);
         }
         let mut asked: FuturesUnordered<_> = (0..self.upstreams.len())
@@ -95,7 +100,13 @@ impl Federation {
     }
 
     /// Asks one upstream, on the main runtime, counted.
-    async fn ask(self, number: usize, question: Question, caller: Caller, deadline: Instant) -> Result<Option<Redirect>, String> {
+    async fn ask(
+        self,
+        number: usize,
+        question: Question,
+        caller: Caller,
+        deadline: Instant,
+    ) -> Result<Option<Redirect>, String> {
         let started = Instant::now();
         let name = self.upstreams[number].name.clone();
         let runtime = self.runtime.clone();
@@ -155,7 +166,9 @@ impl Upstream {
             // Object stores have no other answer for what they do not have, and who refuses this gateway sends a page.
             StatusCode::FORBIDDEN if is_page(&mut response).await => return Err("found 403 with a page of HTML".into()),
             // 501: it does not serve this sort of question at all.
-            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::NOT_IMPLEMENTED => return Ok(None),
+            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::NOT_IMPLEMENTED => {
+                return Ok(None);
+            }
             // A redirect to where we may not look. Another gateway says by these headers that it did.
             status if status.is_redirection() && response.headers().contains_key("x-debuginfod-size") => {
                 return Ok(Some(redirect(url, &response)));

@@ -54,14 +54,16 @@ fn finish(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client> {
 fn may_follow(from: &Url, to: &Url, hosts: &[String]) -> bool {
     let http = matches!(to.scheme(), "http" | "https");
     let upgraded = from.host() == to.host() && from.scheme() == "http" && to.scheme() == "https";
-    let named =
-        to.host_str().is_some_and(|host| hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host)));
+    let named = to
+        .host_str()
+        .is_some_and(|host| hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host)));
     http && (from.origin() == to.origin() || upgraded || named)
 }
 
 /// What a file name in a URL is escaped to: everything but unreserved characters (RFC 3986, section 2.3) and `/`.
 /// Object stores take a literal `+` for a blank, and strict servers refuse `^`.
-pub(crate) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+pub(crate) const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The URL of the file `path` below `base`. `path` is not escaped yet. `None` if `base` is no http URL, or the path has
 /// dot segments, which would lead elsewhere.
@@ -161,12 +163,18 @@ mod tests {
 
     #[test]
     fn a_path_never_leaves_its_base() {
-        assert_eq!(below("http://m.example/pub", "a/b c#?.rpm").unwrap().as_str(), "http://m.example/pub/a/b%20c%23%3F.rpm");
+        assert_eq!(
+            below("http://m.example/pub", "a/b c#?.rpm").unwrap().as_str(),
+            "http://m.example/pub/a/b%20c%23%3F.rpm"
+        );
         assert_eq!(
             below("http://m.example/pub/", "/libstdc++-1.rpm").unwrap().as_str(),
             "http://m.example/pub/libstdc%2B%2B-1.rpm"
         );
-        assert_eq!(below("http://m.example", "a^b~c\\d:e.rpm").unwrap().as_str(), "http://m.example/a%5Eb~c%5Cd%3Ae.rpm");
+        assert_eq!(
+            below("http://m.example", "a^b~c\\d:e.rpm").unwrap().as_str(),
+            "http://m.example/a%5Eb~c%5Cd%3Ae.rpm"
+        );
         assert_eq!(
             below("http://m.example/a%2Fb+c/", "%2e%2e/é").unwrap().as_str(),
             "http://m.example/a%2Fb+c/%252e%252e/%C3%A9"
@@ -185,7 +193,9 @@ mod tests {
             assert!(!of_type(other), "{other}");
         }
         assert!(!is_html(&HeaderMap::new()));
-        for page in ["<html>", "\r\n \t<!doctype HTML>", "\u{feff}<!-- x --><p>", "<?xml version=\"1.0\"?>\n<html xmlns=\"x\">"] {
+        for page in
+            ["<html>", "\r\n \t<!doctype HTML>", "\u{feff}<!-- x --><p>", "<?xml version=\"1.0\"?>\n<html xmlns=\"x\">"]
+        {
             assert!(looks_like_html(page.as_bytes()), "{page}");
         }
         for page in [
@@ -197,14 +207,27 @@ mod tests {
         ] {
             assert!(begins_page(page.as_bytes()), "{page}");
         }
-        for source in
-            ["", "<", "<!-- a licence", "<?xml version=\"1.0\"?>", "<header.h>", "<node>", "#include <html>", "{}", "int x;"]
-        {
+        for source in [
+            "",
+            "<",
+            "<!-- a licence",
+            "<?xml version=\"1.0\"?>",
+            "<header.h>",
+            "<node>",
+            "#include <html>",
+            "{}",
+            "int x;",
+        ] {
             assert!(!begins_page(source.as_bytes()), "{source}");
         }
-        for other in
-            ["", "Forbidden", "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", "<Error>", "{}", "\u{1f}\u{8b}"]
-        {
+        for other in [
+            "",
+            "Forbidden",
+            "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
+            "<Error>",
+            "{}",
+            "\u{1f}\u{8b}",
+        ] {
             assert!(!looks_like_html(other.as_bytes()), "{other}");
         }
     }

@@ -82,7 +82,8 @@ fn directives(given: &str) -> String {
 /// Standard error without its lock, for which the threads would queue up: a line is one write(2), and up to 4,096 bytes, which every
 /// request's line stays below, the kernel does not mix it with others (pipe(7), PIPE_BUF). Nothing, where it is closed.
 fn unlocked_stderr() -> OptionalWriter<&'static File> {
-    static STDERR: LazyLock<Option<File>> = LazyLock::new(|| io::stderr().as_fd().try_clone_to_owned().ok().map(File::from));
+    static STDERR: LazyLock<Option<File>> =
+        LazyLock::new(|| io::stderr().as_fd().try_clone_to_owned().ok().map(File::from));
     STDERR.as_ref().map_or_else(OptionalWriter::none, OptionalWriter::some)
 }
 
@@ -146,8 +147,9 @@ impl Visit for PlainVisitor<'_> {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         // To the end in any case: without a way out the loop takes many bytes at once.
-        let is_plain =
-            value.bytes().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~' if byte != b'"' && byte != b'\\'));
+        let is_plain = value
+            .bytes()
+            .fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~' if byte != b'"' && byte != b'\\'));
         match field.name() {
             MESSAGE => self.record_debug(field, &format_args!("{value}")),
             _ if is_plain => {
@@ -164,8 +166,9 @@ impl Visit for PlainVisitor<'_> {
         // A message may quote what somebody sent: no line ends in the middle of it, and no terminal is steered by it.
         let text = format!("{value:?}");
         self.write(field, |writer| {
-            text.chars()
-                .try_for_each(|c| if c.is_control() { write!(writer, "{}", c.escape_default()) } else { writer.write_char(c) })
+            text.chars().try_for_each(|c| {
+                if c.is_control() { write!(writer, "{}", c.escape_default()) } else { writer.write_char(c) }
+            })
         });
     }
 }
@@ -179,7 +182,8 @@ mod tests {
 
     #[test]
     fn given_directives_are_read_behind_the_default_ones() {
-        let default = "info,sqlx=warn,sqlx::pool=off,sqlx::query=off,sqlx_core::pool=off,actix_server=warn,actix_http=off";
+        let default =
+            "info,sqlx=warn,sqlx::pool=off,sqlx::query=off,sqlx_core::pool=off,actix_server=warn,actix_http=off";
         for (given, expected) in [
             ("", default.to_owned()),
             ("info,access=warn", format!("{default},info,access=warn")),
@@ -254,7 +258,10 @@ mod tests {
         let ours = text(&|writer| Utc.format_time(writer));
         let read = |text: &str| humantime::parse_rfc3339(text).unwrap();
         assert_eq!(ours.len(), usual.len(), "{ours} {usual}");
-        assert!(read(&ours).duration_since(read(&usual)).unwrap() < std::time::Duration::from_secs(5), "{ours} {usual}");
+        assert!(
+            read(&ours).duration_since(read(&usual)).unwrap() < std::time::Duration::from_secs(5),
+            "{ours} {usual}"
+        );
     }
 
     #[test]

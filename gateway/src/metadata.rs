@@ -156,7 +156,9 @@ impl Gateway {
             Key::Glob => Paths::Like(asked.value.clone()),
             Key::BuildId => {
                 // What is none matches nothing, as the reference server has it.
-                let Ok(build_id) = asked.value.parse() else { return Ok(Found { records: Vec::new(), complete: true }) };
+                let Ok(build_id) = asked.value.parse() else {
+                    return Ok(Found { records: Vec::new(), complete: true });
+                };
                 let known = self.lookup.records(&build_id, until).await?;
                 let most = self.config.metadata.results;
                 let mut present = known.value.iter().filter(|record| record.is_at_its_path());

@@ -51,7 +51,8 @@ pub(crate) struct Metrics {
 }
 
 /// From cached lookups (tens of microseconds) to cold extractions.
-const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 4.0, 15.0, 60.0];
+const SECONDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 4.0, 15.0, 60.0];
 
 impl Metrics {
     #[expect(clippy::expect_used, reason = "names and labels are literals; the tests make them all once")]
@@ -79,7 +80,8 @@ impl Metrics {
             gauges
         };
         let version = Opts::new("gateway_build_info", "Version of the running gateway, as a label; always 1.");
-        let build_info = IntGauge::with_opts(version.const_label("version", env!("CARGO_PKG_VERSION"))).expect("a sound gauge");
+        let build_info =
+            IntGauge::with_opts(version.const_label("version", env!("CARGO_PKG_VERSION"))).expect("a sound gauge");
         build_info.set(1);
         registry.register(Box::new(build_info)).expect("a name registered once");
         Self {
@@ -99,7 +101,11 @@ impl Metrics {
                 "Seconds from a request's head to its response's head, by endpoint.",
                 &["endpoint"],
             ),
-            waiting: gauges("gateway_waiting", "Clients that wait for their turn, by what for: request, extraction.", &["turn"]),
+            waiting: gauges(
+                "gateway_waiting",
+                "Clients that wait for their turn, by what for: request, extraction.",
+                &["turn"],
+            ),
             waiting_seconds: histograms(
                 "gateway_waiting_seconds",
                 "Seconds that those waited who had to wait for their turn, by what for: request, extraction.",
@@ -156,8 +162,12 @@ impl Metrics {
                 &[],
             )
             .with_label_values::<&str>(&[]),
-            archive_bytes: counters("gateway_archive_bytes_total", "Compressed bytes that extractions read of archives.", &[])
-                .with_label_values::<&str>(&[]),
+            archive_bytes: counters(
+                "gateway_archive_bytes_total",
+                "Compressed bytes that extractions read of archives.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
             extraction_seconds: histograms("gateway_extraction_seconds", "Seconds that whole extractions took.", &[])
                 .with_label_values::<&str>(&[]),
             files: gauge("gateway_files", "Extracted files on disk."),
@@ -169,8 +179,12 @@ impl Metrics {
                 &[],
             )
             .with_label_values::<&str>(&[]),
-            neighbours_used: counters("gateway_neighbours_used_total", "Members that were kept so, and then asked for.", &[])
-                .with_label_values::<&str>(&[]),
+            neighbours_used: counters(
+                "gateway_neighbours_used_total",
+                "Members that were kept so, and then asked for.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
             files_evicted: counters("gateway_files_evicted_total", "Extracted files that made room for others.", &[])
                 .with_label_values::<&str>(&[]),
             files_in_memory: counters(

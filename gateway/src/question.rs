@@ -87,8 +87,9 @@ impl Question {
     /// ignored, as the reference server does.
     pub(crate) fn parse(tail: &str) -> Result<Self, Malformed> {
         let (build_id, rest) = tail.trim_start_matches('/').split_once('/').unwrap_or((tail, ""));
-        let build_id =
-            build_id.parse::<BuildId>().map_err(|error| Malformed::BuildId(Box::new(BuildIdText(error.to_string()))))?;
+        let build_id = build_id
+            .parse::<BuildId>()
+            .map_err(|error| Malformed::BuildId(Box::new(BuildIdText(error.to_string()))))?;
         let rest = rest.trim_start_matches('/');
         let (word, suffix) = rest.split_once('/').unwrap_or((rest, ""));
         let what = match word {

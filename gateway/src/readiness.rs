@@ -128,7 +128,8 @@ impl Readiness {
         } else {
             Some("the index is away, no records of it are in memory, and no upstream answers")
         };
-        let is_whole = parts.iter().all(|(_, part)| is_up(part)) && upstreams.iter().all(|(_, upstream)| is_up(upstream));
+        let is_whole =
+            parts.iter().all(|(_, part)| is_up(part)) && upstreams.iter().all(|(_, upstream)| is_up(upstream));
         let text = |part: &Option<Result<(), String>>| match part {
             Some(Ok(())) => "ok".to_owned(),
             Some(Err(cause)) => cause.clone(),

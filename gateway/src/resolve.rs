@@ -69,7 +69,8 @@ impl Gateway {
     pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
         let budget = config.federation.budget;
         // What can fail comes before what goes on in the background.
-        let files = Files::open(&config.cache_dir, config.cache_size, config.limits.abandoned, config.neighbours).await?;
+        let files =
+            Files::open(&config.cache_dir, config.cache_size, config.limits.abandoned, config.neighbours).await?;
         let archives = Archives::new(http_client::build_for_stores(&config.stores.redirect_hosts)?);
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         let federation = Federation::new(&config.federation)?;
@@ -121,11 +122,17 @@ impl Gateway {
     /// True if all that could not be asked are parts of which the log says that they are away.
     fn is_logged(&self, causes: &Undecided) -> bool {
         let is_away = self.lookup.watch.away().is_some();
-        let is_logged = |cause: &String| is_away && cause.starts_with(lookup::CAUSE) || self.federation.is_logged(cause);
+        let is_logged =
+            |cause: &String| is_away && cause.starts_with(lookup::CAUSE) || self.federation.is_logged(cause);
         causes.0.iter().all(is_logged)
     }
 
-    async fn decide(&self, question: &Question, caller: &Caller, mut deadline: Instant) -> Result<Option<Answer>, Undecided> {
+    async fn decide(
+        &self,
+        question: &Question,
+        caller: &Caller,
+        mut deadline: Instant,
+    ) -> Result<Option<Answer>, Undecided> {
         let first = self.first_deadline(deadline);
         let (mut causes, mut unknown) = (Vec::new(), Vec::new());
         let steps = match self.config.federation.prefer {
@@ -177,7 +184,11 @@ impl Recent {
     }
 
     async fn find(&self, question: &Question, now: Instant) -> Option<Undecided> {
-        if self.millis(now) > self.until.load(Ordering::Acquire) { None } else { Box::pin(self.questions.get(question)).await }
+        if self.millis(now) > self.until.load(Ordering::Acquire) {
+            None
+        } else {
+            Box::pin(self.questions.get(question)).await
+        }
     }
 
     async fn insert(&self, question: &Question, causes: &Undecided) {
@@ -193,7 +204,9 @@ impl Recent {
 /// Names that DWARF has for code without a file; GDB asks for them.
 fn is_junk(question: &Question) -> bool {
     match &question.what {
-        What::Source(path) => path.ends_with("/<built-in>") || path.ends_with("/<unknown>") || path.ends_with("/<command-line>"),
+        What::Source(path) => {
+            path.ends_with("/<built-in>") || path.ends_with("/<unknown>") || path.ends_with("/<command-line>")
+        }
         _ => false,
     }
 }

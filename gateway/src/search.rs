@@ -278,7 +278,10 @@ async fn open_within(
 ) -> Result<Archive, Failure> {
     let opened = tokio::time::timeout_at(deadline.into(), archives.open(package, location, wanted)).await;
     opened.unwrap_or_else(|_| {
-        Err(Failure::Unknown(format!("store {}: expected an answer within the budget, found none", location.store.name)))
+        Err(Failure::Unknown(format!(
+            "store {}: expected an answer within the budget, found none",
+            location.store.name
+        )))
     })
 }
 
@@ -300,8 +303,9 @@ enum Certainty {
 fn candidates(records: &[Record], wanted: ArtifactType, certainty: Certainty) -> Vec<&Record> {
     let serves = (certainty == Certainty::Certain).then_some(true);
     let mut seen = HashSet::new();
-    let is_first =
-        |record: &&Record| record.artifact.contents.is_none_or(|contents| seen.insert((record.package.id, contents.sha256)));
+    let is_first = |record: &&Record| {
+        record.artifact.contents.is_none_or(|contents| seen.insert((record.package.id, contents.sha256)))
+    };
     let serving = records.iter().filter(|record| record.artifact.serves(wanted) == serves);
     let mut candidates: Vec<&Record> = serving.filter(is_first).collect();
     let dwarf_rank = |record: &Record| match record.artifact.dwarf {
@@ -311,7 +315,12 @@ fn candidates(records: &[Record], wanted: ArtifactType, certainty: Certainty) ->
     };
     candidates.sort_by_key(|record| {
         let dwarf = if wanted == ArtifactType::Debuginfo { dwarf_rank(record) } else { 0 };
-        (dwarf, std::cmp::Reverse(record.package.package.built_at), std::cmp::Reverse(record.package.id), record.artifact.ordinal)
+        (
+            dwarf,
+            std::cmp::Reverse(record.package.package.built_at),
+            std::cmp::Reverse(record.package.id),
+            record.artifact.ordinal,
+        )
     });
     candidates
 }

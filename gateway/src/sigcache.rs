@@ -22,14 +22,17 @@ pub(crate) fn complete(header: &mut Header, location: &Location) {
         return;
     }
     let mut parts = location.path.trim_start_matches('/').rsplitn(3, '/');
-    let (Some(file), Some(arch), Some(build), Some(root)) = (parts.next(), parts.next(), parts.next(), &location.store.root)
+    let (Some(file), Some(arch), Some(build), Some(root)) =
+        (parts.next(), parts.next(), parts.next(), &location.store.root)
     else {
         return;
     };
-    let keys = Dir::open_ambient_dir(root, ambient_authority()).and_then(|root| root.open_dir(format!("{build}/data/sigcache")));
+    let keys = Dir::open_ambient_dir(root, ambient_authority())
+        .and_then(|root| root.open_dir(format!("{build}/data/sigcache")));
     // Nearly no store is laid out so.
     let Ok(keys) = keys else { return };
-    let names = keys.entries().into_iter().flatten().take(MOST_KEYS).filter_map(|key| key.ok()?.file_name().into_string().ok());
+    let names =
+        keys.entries().into_iter().flatten().take(MOST_KEYS).filter_map(|key| key.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names.collect();
     names.sort();
     for key in names {
@@ -41,7 +44,9 @@ pub(crate) fn complete(header: &mut Header, location: &Location) {
                 tracing::warn!(store = location.store.name, file, key, %error, "not a signature header of this package")
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(store = location.store.name, file, key, %error, "a signature header could not be read"),
+            Err(error) => {
+                tracing::warn!(store = location.store.name, file, key, %error, "a signature header could not be read")
+            }
         }
     }
 }

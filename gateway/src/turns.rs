@@ -272,8 +272,11 @@ mod tests {
                 };
                 // Some lose patience at any moment before they have it.
                 if number.is_multiple_of(3) {
-                    let _ = tokio::time::timeout(std::time::Duration::from_micros(u64::from(number % 50)), turns.take(client(9)))
-                        .await;
+                    let _ = tokio::time::timeout(
+                        std::time::Duration::from_micros(u64::from(number % 50)),
+                        turns.take(client(9)),
+                    )
+                    .await;
                 }
                 take.await;
             })

@@ -95,7 +95,14 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The folder of configuration files, for installations that are not in /etc
-    #[arg(long, global = true, hide = true, value_name = "DIR", env = "DARKSERVER_ETC", default_value = "/etc/darkserver")]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "DIR",
+        env = "DARKSERVER_ETC",
+        default_value = "/etc/darkserver"
+    )]
     pub(crate) etc: PathBuf,
     /// How long to wait, in seconds, for a database that goes away, hangs or is locked by others
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]

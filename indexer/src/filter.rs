@@ -135,7 +135,11 @@ mod tests {
                 ["fedora/40/debug/", "fedora/41/debug/", "fedora/x/debug/"],
                 ["fedora/a/b/debug/", "x/fedora/40/debug/", "fedora/40/debug"],
             ),
-            ("fedora/**/debug", ["fedora/debug", "fedora/a/b/debug", "fedora/a/debug/"], ["x/fedora/debug", "debug", "fedora/a"]),
+            (
+                "fedora/**/debug",
+                ["fedora/debug", "fedora/a/b/debug", "fedora/a/debug/"],
+                ["x/fedora/debug", "debug", "fedora/a"],
+            ),
             ("**/x/*.rpm", ["x/a.rpm", "a/x/b.rpm", "a/b/x/c.rpm"], ["x/y/a.rpm", "a.rpm", "x.rpm"]),
             ("{a,b}?[0-9].rpm", ["ax1.rpm", "y/bx2.rpm", "ay3.rpm"], ["a1.rpm", "cx1.rpm", "ax/1.rpm"]),
         ] {
@@ -164,7 +168,9 @@ mod tests {
     #[test]
     fn a_directory_is_left_out_with_those_that_it_lies_in() {
         let filter = filter(&["/old/"], &[]);
-        for (path, expected) in [("old/a/b", Some("old")), ("a/.snapshot/b", Some("a/.snapshot")), ("a/old", None), ("", None)] {
+        for (path, expected) in
+            [("old/a/b", Some("old")), ("a/.snapshot/b", Some("a/.snapshot")), ("a/old", None), ("", None)]
+        {
             assert_eq!(filter.left_out_directory(Path::new(path)), expected.map(Path::new), "{path}");
         }
     }

@@ -52,7 +52,12 @@ pub(crate) struct Funnel {
 
 impl Funnel {
     /// A funnel into a store of which the index knows these locations. What is in a format that nobody looks for is never gone.
-    pub(crate) fn new(index: Index, store_id: i64, known: &HashMap<PathHash, KnownLocation>, formats: &Formats) -> Self {
+    pub(crate) fn new(
+        index: Index,
+        store_id: i64,
+        known: &HashMap<PathHash, KnownLocation>,
+        formats: &Formats,
+    ) -> Self {
         let is_looked_for = |known: &KnownLocation| !known.gone && formats.has(known.format);
         Self {
             index,
@@ -70,7 +75,11 @@ impl Funnel {
     }
 
     /// Takes outcomes until their senders are gone, and writes what they say.
-    pub(crate) async fn drain(&mut self, arriving: &mut mpsc::Receiver<Vec<Outcome>>, progress: &mut Progress) -> Result<()> {
+    pub(crate) async fn drain(
+        &mut self,
+        arriving: &mut mpsc::Receiver<Vec<Outcome>>,
+        progress: &mut Progress,
+    ) -> Result<()> {
         let drained = self.take_all(arriving, progress).await;
         // Also after an error: what is being written is sound.
         let written = self.written(progress).await;
@@ -142,7 +151,9 @@ impl Funnel {
                         summary.found += 1;
                         self.missing.remove(&path_hash);
                     }
-                    Keeps::Folder(folder) => self.unreadable_folders.iter_mut().for_each(|folders| folders.push(folder.clone())),
+                    Keeps::Folder(folder) => {
+                        self.unreadable_folders.iter_mut().for_each(|folders| folders.push(folder.clone()))
+                    }
                     Keeps::Everything => self.unreadable_folders = None,
                     Keeps::Nothing => {}
                 }

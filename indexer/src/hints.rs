@@ -46,7 +46,11 @@ pub(crate) fn text(counts: &BTreeMap<&'static str, u64>) -> Option<String> {
     }
     let names: Vec<&str> = counts.keys().copied().collect();
     let found: Vec<String> = counts.iter().map(|(name, count)| format!("{name}: {count}")).collect();
-    Some(format!("nothing found, but files of other formats ({}): give --formats {}", found.join(", "), names.join(",")))
+    Some(format!(
+        "nothing found, but files of other formats ({}): give --formats {}",
+        found.join(", "),
+        names.join(",")
+    ))
 }
 
 fn is_elf(path: &Path) -> bool {

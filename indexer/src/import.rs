@@ -70,7 +70,9 @@ impl Importer {
     /// Imports folders, one after the other. Of several, those that cannot be imported are reported and keep no other from it.
     pub(crate) async fn import_folders(&mut self, args: &DirArgs, filter: &Filter) -> Result<()> {
         if args.paths.len() > 1 && (args.store.is_some() || args.url.is_some()) {
-            return Err(Failure::Usage("--store and --url are for one folder: give one PATH, or leave them out".into()));
+            return Err(Failure::Usage(
+                "--store and --url are for one folder: give one PATH, or leave them out".into(),
+            ));
         }
         let is_one = args.paths.len() == 1;
         let mut folders = Vec::new();
@@ -100,7 +102,13 @@ impl Importer {
     ///
     /// # Errors
     /// Also if the operator's patterns leave nothing of it: then nothing is marked.
-    async fn import_folder(&mut self, folder: PathBuf, args: &DirArgs, formats: &Formats, filter: &Filter) -> Result<()> {
+    async fn import_folder(
+        &mut self,
+        folder: PathBuf,
+        args: &DirArgs,
+        formats: &Formats,
+        filter: &Filter,
+    ) -> Result<()> {
         let store = &stores::of_folder(&self.index, &folder, args, filter).await?;
         let walk = Arc::new(Walk {
             root: stores::canonical_root(store),

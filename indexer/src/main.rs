@@ -50,7 +50,11 @@ use summary::finish;
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
     let result = tokio::runtime::Runtime::new().map_err(Failure::local).and_then(|runtime| {
         let result = runtime.block_on(run(cli));
         // A folder of a dead file server cannot be left by asking; dropping the runtime would wait for it.
@@ -109,13 +113,17 @@ async fn migrate(common: &Common) -> Result<ExitCode> {
     index.settle().await;
     if common.json {
         let sql::Migration { applied, views, notes } = &migration;
-        print(&serde_json::json!({ "database": database.to_string(), "applied": applied, "views": views, "notes": notes }))?;
+        print(
+            &serde_json::json!({ "database": database.to_string(), "applied": applied, "views": views, "notes": notes }),
+        )?;
     } else {
         match (migration.applied.as_slice(), migration.views.as_slice()) {
             ([], []) => print(&format_args!("{database}: the schema is up to date"))?,
             ([], views) => {
                 let views = views.join(", ");
-                print(&format_args!("{database}: the tables are up to date; made views that were missing or differed: {views}"))?;
+                print(&format_args!(
+                    "{database}: the tables are up to date; made views that were missing or differed: {views}"
+                ))?;
             }
             (applied, _) => {
                 let applied: Vec<String> = applied.iter().map(i64::to_string).collect();

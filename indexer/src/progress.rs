@@ -37,9 +37,9 @@ impl Progress {
             Style::Quiet
         } else if io::stderr().is_terminal() {
             let bar = ProgressBar::no_length();
-            if let Ok(style) =
-                ProgressStyle::with_template("{spinner} {msg} {human_pos}/{human_len} [{wide_bar}] {rate} {elapsed_precise}")
-            {
+            if let Ok(style) = ProgressStyle::with_template(
+                "{spinner} {msg} {human_pos}/{human_len} [{wide_bar}] {rate} {elapsed_precise}",
+            ) {
                 let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
                     // Writing to memory cannot fail.
                     let _ = write!(out, "{:.0}/s", state.per_sec());
@@ -108,7 +108,10 @@ impl Progress {
     /// Counts a link that leads out of the store's directory, and reports it unless quiet.
     pub(crate) fn link_out(&mut self, path: &str, target: &str) {
         self.summary.links_out += 1;
-        self.note(path, &format!("leads out of the store's directory and is not followed: import it with `dir {target}`"));
+        self.note(
+            path,
+            &format!("leads out of the store's directory and is not followed: import it with `dir {target}`"),
+        );
     }
 
     /// Says it once, unless quiet: nothing is wrong.

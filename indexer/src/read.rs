@@ -169,7 +169,9 @@ impl Reader {
         }
         Ok(Outcome::Unreadable {
             path: candidate.path.display().to_string(),
-            wrong: "expected a file that stays as it is while it is read, found one that changes: the next run reads it".into(),
+            wrong:
+                "expected a file that stays as it is while it is read, found one that changes: the next run reads it"
+                    .into(),
             keeps: Keeps::Archive(path_hash),
         })
     }
@@ -218,7 +220,9 @@ impl Reader {
     ) -> io::Result<Outcome> {
         let (mut found, includes) = (artifacts::of_outline(&outline), includes::of_outline(&outline));
         let ordinals = match self.payload {
-            Payload::Always => (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect(),
+            Payload::Always => {
+                (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect()
+            }
             Payload::Open | Payload::Never if found.open.is_empty() => Vec::new(),
             // A payload that is read anyway tells the build-ids of compressed modules, too.
             Payload::Open | Payload::Never => {
@@ -226,7 +230,8 @@ impl Reader {
                 found.open.iter().copied().chain(modules).collect::<BTreeSet<u32>>().into_iter().collect()
             }
         };
-        let (package, range, signing_key) = (outline.package.clone(), outline.range.clone(), outline.signing_key.take());
+        let (package, range, signing_key) =
+            (outline.package.clone(), outline.range.clone(), outline.signing_key.take());
         let header_bytes = source.bytes;
         let path = || candidate.path.display().to_string();
         let (mut payload_read, mut wrong, mut scanned) = (false, None, None);
@@ -288,7 +293,12 @@ impl Reader {
         let read = match format {
             Format::File => {
                 let path = self.stored_root.join(location);
-                foreign::read_file(&mut source, &about, &path.display().to_string(), self.most_elf_bytes(metadata.len()))
+                foreign::read_file(
+                    &mut source,
+                    &about,
+                    &path.display().to_string(),
+                    self.most_elf_bytes(metadata.len()),
+                )
             }
             _ => {
                 let archive = BufReader::with_capacity(PAYLOAD_READ_BYTES, &mut source);
@@ -298,7 +308,9 @@ impl Reader {
         let found = match read {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Outcome::Skipped),
-            Err(error) => return Ok(Outcome::Broken { path: shown(), wrong: broken(error, format.as_str(), source.bytes)? }),
+            Err(error) => {
+                return Ok(Outcome::Broken { path: shown(), wrong: broken(error, format.as_str(), source.bytes)? });
+            }
         };
         // The other files are worth having; a run with a higher limit completes them.
         let too_large = found.too_large.map(|wrong| (shown(), wrong));
@@ -320,9 +332,13 @@ impl Reader {
             },
         };
         Ok(match import.check() {
-            Ok(()) => {
-                Outcome::Read(Box::new(Reading { path_hash, import, header_bytes: 0, payload_read: true, broken: too_large }))
-            }
+            Ok(()) => Outcome::Read(Box::new(Reading {
+                path_hash,
+                import,
+                header_bytes: 0,
+                payload_read: true,
+                broken: too_large,
+            })),
             Err(error) => Outcome::Broken { path: shown(), wrong: error.to_string() },
         })
     }

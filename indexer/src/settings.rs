@@ -50,7 +50,8 @@ pub(crate) fn filter(common: &Common, excludes: &[String], includes: &[String]) 
     let (path, must_exist) = own_file(common);
     let settings = read(&path, must_exist)?.unwrap_or_default();
     // Of the file first: an error names it.
-    Filter::new(&settings.exclude, &settings.include).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    Filter::new(&settings.exclude, &settings.include)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
     Filter::new(settings.exclude.iter().chain(excludes), settings.include.iter().chain(includes))
 }
 
@@ -65,7 +66,9 @@ fn own_file(common: &Common) -> (PathBuf, bool) {
 fn read_database(path: &Path, must_exist: bool) -> Result<Option<DatabaseUrl>> {
     match read(path, must_exist)?.and_then(|settings| settings.database) {
         None => Ok(None),
-        Some(url) => url.parse().map(Some).map_err(|error: sql::Error| Failure::Usage(format!("{}: {error}", path.display()))),
+        Some(url) => {
+            url.parse().map(Some).map_err(|error: sql::Error| Failure::Usage(format!("{}: {error}", path.display())))
+        }
     }
 }
 

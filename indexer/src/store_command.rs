@@ -96,10 +96,12 @@ fn table(stores: &[Store]) -> Result<()> {
         let [tier, priority] = [store.tier.to_string(), store.priority.to_string()];
         [store.name.clone(), tier, priority, store.absent_statuses.to_string(), url, root]
     };
-    let rows: Vec<[String; 6]> = std::iter::once(["NAME", "TIER", "PRIORITY", "ABSENT", "URL", "PATH"].map(str::to_owned))
-        .chain(stores.iter().map(columns))
-        .collect();
-    let widths: [usize; 6] = std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    let rows: Vec<[String; 6]> =
+        std::iter::once(["NAME", "TIER", "PRIORITY", "ABSENT", "URL", "PATH"].map(str::to_owned))
+            .chain(stores.iter().map(columns))
+            .collect();
+    let widths: [usize; 6] =
+        std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
     for row in &rows {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         print(&cells.join("  ").trim_end())?;

@@ -23,7 +23,10 @@ pub(crate) async fn of_folder(index: &Index, folder: &Path, args: &DirArgs, filt
             None => utf8(folder)?.to_owned(),
         };
         if let Some(store) = stores.iter().find(|store| store.name == name) {
-            return Err(Failure::Usage(format!("store {name} is another one ({}): give --store another name", place(store))));
+            return Err(Failure::Usage(format!(
+                "store {name} is another one ({}): give --store another name",
+                place(store)
+            )));
         }
         refuse_inner(&stores, folder, folder, filter)?;
         return Ok(index.add_store(&new_local(name, folder, url)?).await?);
@@ -99,9 +102,10 @@ pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &
         }
         let (relation, advice) = match (root == other, root == inner) {
             (true, _) => ("is", format!("change that store, or import it with `dir {}`", root.display())),
-            (false, true) => {
-                ("lies in", format!("import below that store with `dir {}`, which needs no store of its own", root.display()))
-            }
+            (false, true) => (
+                "lies in",
+                format!("import below that store with `dir {}`, which needs no store of its own", root.display()),
+            ),
             (false, false) => ("contains", format!("remove that store first with `store remove {}`", store.name)),
         };
         return Err(Failure::Usage(format!(
@@ -128,14 +132,20 @@ fn new_local(name: String, root: &Path, base_url: Option<String>) -> Result<NewS
 }
 
 pub(crate) fn utf8(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| Failure::Usage(format!("{}: expected a path in UTF-8, found other bytes", path.display())))
+    path.to_str()
+        .ok_or_else(|| Failure::Usage(format!("{}: expected a path in UTF-8, found other bytes", path.display())))
 }
 
 /// The path of a folder below the root of its store, as locations have it; empty for the root itself.
 pub(crate) fn below(store: &Store, root: &Path, folder: &Path) -> Result<String> {
     let path = folder.strip_prefix(root).ok().and_then(Path::to_str);
     path.map(str::to_owned).ok_or_else(|| {
-        Failure::Usage(format!("{}: expected a path in UTF-8 below {} (store {})", folder.display(), root.display(), store.name))
+        Failure::Usage(format!(
+            "{}: expected a path in UTF-8 below {} (store {})",
+            folder.display(),
+            root.display(),
+            store.name
+        ))
     })
 }
 
@@ -143,7 +153,9 @@ pub(crate) fn below(store: &Store, root: &Path, folder: &Path) -> Result<String>
 pub(crate) fn base_url(text: &str) -> Result<String> {
     // No refusal repeats the text: it may hold a password.
     let refuse = |found: &str| {
-        Failure::Usage(format!("--url: expected an http or https URL, as in https://mirror.example.org/pub, found {found}"))
+        Failure::Usage(format!(
+            "--url: expected an http or https URL, as in https://mirror.example.org/pub, found {found}"
+        ))
     };
     let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -179,9 +191,14 @@ mod tests {
 
     #[test]
     fn what_is_no_base_url_is_refused_without_its_password() {
-        for bad in ["", "mirror", "ftp://h/", "file:///srv", "http://u:secret@h/", "http://h/?secret", "http://h/#secret"] {
+        for bad in
+            ["", "mirror", "ftp://h/", "file:///srv", "http://u:secret@h/", "http://h/?secret", "http://h/#secret"]
+        {
             let message = base_url(bad).unwrap_err().to_string();
-            assert!(message.contains("expected an http or https URL") && !message.contains("secret"), "{bad}: {message}");
+            assert!(
+                message.contains("expected an http or https URL") && !message.contains("secret"),
+                "{bad}: {message}"
+            );
         }
     }
 
@@ -196,8 +213,11 @@ mod tests {
             priority: 0,
             absent_statuses: AbsentStatuses::default(),
         };
-        let stores =
-            [store(1, Tier::Local, "/none/a"), store(2, Tier::Local, "/none/a/b"), store(3, Tier::Mirror, "/none/a/b/c")];
+        let stores = [
+            store(1, Tier::Local, "/none/a"),
+            store(2, Tier::Local, "/none/a/b"),
+            store(3, Tier::Mirror, "/none/a/b/c"),
+        ];
         for (folder, id) in [("/none/a", 1), ("/none/a/x", 1), ("/none/a/b", 2), ("/none/a/b/c/d", 2)] {
             assert_eq!(local(&stores, Path::new(folder)).unwrap().id, id, "{folder}");
         }

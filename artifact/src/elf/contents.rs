@@ -42,7 +42,8 @@ pub(crate) fn contents(file: &mut (impl Read + Seek), name: &str, most_bytes: u6
     }
     file.seek(SeekFrom::Start(range.start))?;
     let mut input = file.by_ref().take(stored);
-    let broken = |error: io::Error| Error::Elf { expected: format!("section {name}, compressed"), found: error.to_string() };
+    let broken =
+        |error: io::Error| Error::Elf { expected: format!("section {name}, compressed"), found: error.to_string() };
     let mut bytes = Vec::new();
     if !is_old && !is_compressed {
         input.read_to_end(&mut bytes)?;

@@ -66,7 +66,8 @@ impl Image {
         sections.extend(self.sections.iter().cloned());
         if !self.sections.is_empty() {
             sections.push(Section { name: ".shstrtab", kind: SHT_STRTAB, flags: 0, contents: Vec::new() });
-            let names: Vec<u8> = sections.iter().flat_map(|section| [section.name.as_bytes(), b"\0"].concat()).collect();
+            let names: Vec<u8> =
+                sections.iter().flat_map(|section| [section.name.as_bytes(), b"\0"].concat()).collect();
             sections.last_mut().unwrap().contents = names;
         } else {
             sections.clear();
@@ -85,7 +86,16 @@ impl Image {
         let table = if sections.is_empty() { 0 } else { body_start + body.len() } as u64;
 
         let mut out = Out { bytes: Vec::new(), is_64: self.is_64, is_little: self.is_little };
-        out.bytes.extend_from_slice(&[0x7f, b'E', b'L', b'F', 1 + u8::from(self.is_64), 2 - u8::from(self.is_little), 1, 0]);
+        out.bytes.extend_from_slice(&[
+            0x7f,
+            b'E',
+            b'L',
+            b'F',
+            1 + u8::from(self.is_64),
+            2 - u8::from(self.is_little),
+            1,
+            0,
+        ]);
         out.bytes.extend_from_slice(&[0; 8]);
         out.half(self.file_type);
         out.half(62);

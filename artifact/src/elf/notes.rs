@@ -22,7 +22,8 @@ const MOST_PLACES: usize = 64;
 
 /// The build-id of a file: sections first, then segments ([`super::read`] says why).
 pub(super) fn build_id(file: &mut (impl Read + Seek), tables: &Tables) -> Result<Option<BuildId>> {
-    let sections = tables.sections.iter().flat_map(|sections| sections.iter()).filter(|section| section.sh_type == SHT_NOTE);
+    let sections =
+        tables.sections.iter().flat_map(|sections| sections.iter()).filter(|section| section.sh_type == SHT_NOTE);
     let segments = tables.segments.iter().flatten().filter(|segment| segment.p_type == PT_NOTE);
     let sections = sections.map(|section| (section.sh_offset, section.sh_size, section.sh_addralign)).take(MOST_PLACES);
     let segments = segments.map(|segment| (segment.p_offset, segment.p_filesz, segment.p_align)).take(MOST_PLACES);
@@ -54,7 +55,8 @@ pub enum Early {
 /// What the first bytes of a file say of its build-id: 4 KiB are enough for most programs, whose notes follow the program headers.
 pub fn early_build_id(prefix: &[u8]) -> Early {
     let Some((segments, ctx)) = early_segments(prefix) else { return Early::Silent };
-    let notes = || segments.iter().filter(|segment| segment.p_type == PT_NOTE && segment.p_filesz > 0).take(MOST_PLACES);
+    let notes =
+        || segments.iter().filter(|segment| segment.p_type == PT_NOTE && segment.p_filesz > 0).take(MOST_PLACES);
     let found = notes().find_map(|segment| {
         let rest = prefix.get(usize::try_from(segment.p_offset).ok()?..)?;
         let bytes = usize::try_from(segment.p_filesz.min(MOST_BYTES)).ok()?.min(rest.len());

@@ -111,8 +111,9 @@ impl Sections {
         if header.e_shoff == 0 {
             return Ok(none);
         }
-        let size_of =
-            |count| table_bytes("section headers", count, MOST_SECTIONS, header.e_shentsize, if is_64(ctx) { 64 } else { 40 });
+        let size_of = |count| {
+            table_bytes("section headers", count, MOST_SECTIONS, header.e_shentsize, if is_64(ctx) { 64 } else { 40 })
+        };
         let mut read = |count: u64| {
             let (count, bytes) = size_of(count)?;
             let table = source.read(header.e_shoff, bytes as u64, "section headers")?;
@@ -198,7 +199,9 @@ fn table_bytes(what: &str, count: u64, most: u64, entry_bytes: u16, expected_byt
 
 /// The first four bytes as a number; 0 where there are fewer.
 pub(super) fn word(bytes: &[u8], is_little: bool) -> u32 {
-    bytes.first_chunk().map_or(0, |bytes| if is_little { u32::from_le_bytes(*bytes) } else { u32::from_be_bytes(*bytes) })
+    bytes
+        .first_chunk()
+        .map_or(0, |bytes| if is_little { u32::from_le_bytes(*bytes) } else { u32::from_be_bytes(*bytes) })
 }
 
 fn is_64(ctx: Ctx) -> bool {

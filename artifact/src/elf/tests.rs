@@ -33,8 +33,9 @@ fn debug_file(kind: u16) -> Image {
 
 #[test]
 fn both_classes_and_both_byte_orders_are_read() {
-    for (is_64, is_little, is_extended) in
-        [(true, true), (true, false), (false, true), (false, false)].into_iter().flat_map(|(a, b)| [(a, b, false), (a, b, true)])
+    for (is_64, is_little, is_extended) in [(true, true), (true, false), (false, true), (false, false)]
+        .into_iter()
+        .flat_map(|(a, b)| [(a, b, false), (a, b, true)])
     {
         let mut image = Image { is_64, is_little, is_extended, ..Image::program(&ID) };
         image.sections[0].contents = note(&ID, is_little);
@@ -81,9 +82,13 @@ fn this_test_is_an_executable_with_dwarf() {
 #[test]
 fn other_files_are_no_elf() {
     let bytes = Image::program(&ID).bytes();
-    for bytes in
-        [&b""[..], b"\x7f", b"\x7fELF", b"#!/bin/sh\n# a script that is longer than any ELF header is, by far.", &bytes[..63]]
-    {
+    for bytes in [
+        &b""[..],
+        b"\x7f",
+        b"\x7fELF",
+        b"#!/bin/sh\n# a script that is longer than any ELF header is, by far.",
+        &bytes[..63],
+    ] {
         assert_eq!(parse(bytes).unwrap(), None);
         assert_eq!(early_build_id(bytes), Early::Silent);
         assert!(section(&mut Cursor::new(bytes), ".text").is_err());
@@ -96,7 +101,10 @@ fn a_header_of_no_known_class_or_byte_order_is_an_error() {
         let mut bytes = Image::program(&ID).bytes();
         bytes[at] = 9;
         let error = parse(&bytes).unwrap_err().to_string();
-        assert!(error.starts_with("ELF: expected a header of class 32 or 64 and of either byte order, found"), "{error}");
+        assert!(
+            error.starts_with("ELF: expected a header of class 32 or 64 and of either byte order, found"),
+            "{error}"
+        );
     }
 }
 
@@ -194,7 +202,10 @@ fn a_section_beyond_the_end_of_the_file_is_an_error() {
     let headers = bytes.len() - 3 * 64;
     bytes[headers + 64 + 32..headers + 64 + 40].copy_from_slice(&u64::MAX.to_le_bytes());
     let error = section(&mut Cursor::new(&bytes), ".text").unwrap_err().to_string();
-    assert!(error.contains("expected section .text within 288 bytes of file, found 18446744073709551615 bytes"), "{error}");
+    assert!(
+        error.contains("expected section .text within 288 bytes of file, found 18446744073709551615 bytes"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -267,7 +278,9 @@ fn notes_are_found_by_their_bytes_in_both_orders_and_wherever_they_lie() {
     let notes = |bytes: &[u8]| build_id_notes(bytes).collect::<Vec<_>>();
     let [little, big] = [true, false].map(|is_little| note(&ID, is_little));
     assert_eq!(notes(&little), [id(&ID).unwrap()]);
-    let both = [b"\x7fELF and more", &big[..], &any_note(b"GNU\0", 5, &ID, 4, true), b"x", &note(&OTHER, true), &[0; 9]].concat();
+    let both =
+        [b"\x7fELF and more", &big[..], &any_note(b"GNU\0", 5, &ID, 4, true), b"x", &note(&OTHER, true), &[0; 9]]
+            .concat();
     assert_eq!(notes(&both), [id(&ID).unwrap(), id(&OTHER).unwrap()]);
     for is_little in [true, false] {
         let mut image = Image { is_little, ..debug_file(ET_DYN) };

@@ -39,7 +39,10 @@ impl Member {
     pub(super) fn parse(header: &[u8; HEADER_BYTES], number: u32) -> Result<Self> {
         if &header[58..] != b"`\n" || number > MOST_MEMBERS {
             let found = header[..].escape_ascii().to_string();
-            return refuse(format!("one of at most {MOST_MEMBERS} ar headers, ending in a backquote and a newline"), found);
+            return refuse(
+                format!("one of at most {MOST_MEMBERS} ar headers, ending in a backquote and a newline"),
+                found,
+            );
         }
         let text = |from: usize, to: usize| String::from_utf8_lossy(&header[from..to]).trim_end().to_owned();
         let size = text(48, 58);

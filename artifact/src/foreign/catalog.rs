@@ -52,7 +52,8 @@ impl Catalog {
             let found = match &member.what {
                 What::Regular => {
                     let mut hasher = Sha256::new();
-                    io::copy(&mut Hashed { input: contents, hasher: Some(&mut hasher) }, &mut io::sink()).map_err(unwrap)?;
+                    io::copy(&mut Hashed { input: contents, hasher: Some(&mut hasher) }, &mut io::sink())
+                        .map_err(unwrap)?;
                     Listed::new(member.ordinal, &member.path, member.contents(hasher.finalize().into()))
                 }
                 What::HardLink(target) => match catalog.files.get(target) {
@@ -63,7 +64,9 @@ impl Catalog {
             };
             catalog.bytes += size_of_val(&found) + found.file.path.len() + member.path.len();
             catalog.files.insert(member.path.clone(), found);
-            if catalog.files.len() > MOST_FILES || catalog.bytes > MOST_FILES * size_of::<Listed>() + 2 * MOST_PATH_BYTES {
+            if catalog.files.len() > MOST_FILES
+                || catalog.bytes > MOST_FILES * size_of::<Listed>() + 2 * MOST_PATH_BYTES
+            {
                 return refuse(format!("at most {MOST_FILES} files to list in an archive"), "more");
             }
             Ok(ControlFlow::Continue(()))

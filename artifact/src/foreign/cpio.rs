@@ -71,7 +71,9 @@ impl Walk {
             let named = match Entry::read(archive)? {
                 Some(Entry::Named(named)) => named,
                 Some(Entry::Trailer) => break,
-                Some(Entry::Numbered(_)) => return refuse("a cpio archive with names", "a payload of an RPM without them"),
+                Some(Entry::Numbered(_)) => {
+                    return refuse("a cpio archive with names", "a payload of an RPM without them");
+                }
                 None => return refuse("a trailer at the archive's end", format!("its end after {seen} members")),
             };
             seen += 1;
@@ -105,7 +107,8 @@ impl Walk {
         }
         let mut contents = Contents { archive, size, rest: size, sum: 0 };
         let what = if is_regular { What::Regular } else { What::Other };
-        let is_broken_off = self.emit(path.clone(), what, if is_regular { size } else { 0 }, mtime, &mut contents, each)?;
+        let is_broken_off =
+            self.emit(path.clone(), what, if is_regular { size } else { 0 }, mtime, &mut contents, each)?;
         if is_broken_off {
             return Ok(true);
         }

@@ -62,7 +62,8 @@ pub(super) fn data_range(bytes: u64, part: Part<'_, '_>) -> Result<Option<Range<
         if start - window_at > window.len() as u64 {
             (window, window_at) = (read(at)?, at);
         }
-        let header = usize::try_from(at - window_at).ok().and_then(|at| window.get(at..)).and_then(|rest| rest.first_chunk());
+        let header =
+            usize::try_from(at - window_at).ok().and_then(|at| window.get(at..)).and_then(|rest| rest.first_chunk());
         let Some(header) = header else { break };
         let member = ar::Member::parse(header, number)?;
         let Some(end) = start.checked_add(member.size).filter(|end| *end <= bytes) else { break };

@@ -110,9 +110,10 @@ fn number(text: &[u8]) -> Result<u64> {
     let digits = str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match digits.and_then(|digits| digits.parse().ok()) {
         Some(number) => Ok(number),
-        None => {
-            refuse("a number in an extended header of a tar archive", text.get(..40).unwrap_or(text).escape_ascii().to_string())
-        }
+        None => refuse(
+            "a number in an extended header of a tar archive",
+            text.get(..40).unwrap_or(text).escape_ascii().to_string(),
+        ),
     }
 }
 
@@ -125,7 +126,10 @@ fn segments(numbers: &[u64]) -> Result<VecDeque<Segment>> {
 }
 
 /// The map of GNU's own format: four pieces in the header, 21 in each of the blocks that may follow.
-pub(super) fn gnu_map(header: &GnuHeader, mut block: impl FnMut() -> Result<[u8; BLOCK_BYTES]>) -> Result<VecDeque<Segment>> {
+pub(super) fn gnu_map(
+    header: &GnuHeader,
+    mut block: impl FnMut() -> Result<[u8; BLOCK_BYTES]>,
+) -> Result<VecDeque<Segment>> {
     const ENTRY_BYTES: usize = 24;
     const ENTRIES: usize = 21;
     let mut map = VecDeque::new();

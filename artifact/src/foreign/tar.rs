@@ -95,7 +95,8 @@ impl<'a> Tar<'a> {
         let kind = header.entry_type().as_byte();
         let what = match kind {
             b'1' => {
-                let target = extended.link.or_else(|| Some(String::from_utf8_lossy(&header.link_name_bytes()?).into_owned()));
+                let target =
+                    extended.link.or_else(|| Some(String::from_utf8_lossy(&header.link_name_bytes()?).into_owned()));
                 What::HardLink(path::canonical(&target.unwrap_or_default()))
             }
             // Links, devices, directories, FIFOs; those that only GNU tar, star and Solaris' tar have.
@@ -125,7 +126,8 @@ impl<'a> Tar<'a> {
             };
             self.sparse(map, sparse.size)?;
         }
-        let mtime = extended.mtime.unwrap_or_else(|| header.mtime().map_or(0, |mtime| i64::try_from(mtime).unwrap_or(0)));
+        let mtime =
+            extended.mtime.unwrap_or_else(|| header.mtime().map_or(0, |mtime| i64::try_from(mtime).unwrap_or(0)));
         let path = path::canonical(&name);
         Ok(Member { ordinal, path, what, size: self.size, mtime, tar_offset: Some(tar_offset) })
     }
@@ -137,7 +139,12 @@ impl<'a> Tar<'a> {
             let next = segment.offset.checked_add(segment.bytes).filter(|next| segment.offset >= end && *next <= size);
             end = match next {
                 Some(next) => next,
-                None => return refuse("pieces of a sparse file in order and within it", format!("{segment:?} of {size} bytes")),
+                None => {
+                    return refuse(
+                        "pieces of a sparse file in order and within it",
+                        format!("{segment:?} of {size} bytes"),
+                    );
+                }
             };
         }
         let stored: u64 = map.iter().map(|segment| segment.bytes).sum();
@@ -281,7 +288,8 @@ impl Bounded<'_> {
 pub(super) fn is_start(block: &[u8; BLOCK_BYTES]) -> bool {
     // Of ustar, GNU and pax archives; older ones have none.
     let has_magic = block[257..262] == *b"ustar";
-    let has_checksum = || Header::from_byte_slice(block).cksum().is_ok_and(|sum| checksums(block).contains(&i64::from(sum)));
+    let has_checksum =
+        || Header::from_byte_slice(block).cksum().is_ok_and(|sum| checksums(block).contains(&i64::from(sum)));
     has_magic || is_zeros(block) || has_checksum()
 }
 
@@ -308,5 +316,8 @@ fn checksums(block: &[u8; BLOCK_BYTES]) -> [i64; 2] {
 }
 
 fn cut_off(expected: u64, found: u64) -> Error {
-    Error::Payload { expected: format!("{expected} more bytes of a tar archive"), found: format!("its end after {found}") }
+    Error::Payload {
+        expected: format!("{expected} more bytes of a tar archive"),
+        found: format!("its end after {found}"),
+    }
 }

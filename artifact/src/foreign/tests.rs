@@ -85,17 +85,20 @@ fn extracts(format: Format, archive: &[u8], found: &Found) {
 #[test]
 fn every_compression_of_a_tar_archive_is_told_by_its_first_bytes() {
     let elf = elf();
-    let plain = tar(&[("./a", b"text"), ("./usr/bin/p", &elf), ("usr/bin/./q", &elf), ("./.PKGINFO", b"pkgname = x\n")]);
+    let plain =
+        tar(&[("./a", b"text"), ("./usr/bin/p", &elf), ("usr/bin/./q", &elf), ("./.PKGINFO", b"pkgname = x\n")]);
     for compressor in [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")] {
         let archive = compress(compressor, &plain);
         let found = read_bytes(Format::Tar, &archive).unwrap();
-        let paths: Vec<(u32, &str)> = found.artifacts.iter().map(|found| (found.ordinal, found.path.as_str())).collect();
+        let paths: Vec<(u32, &str)> =
+            found.artifacts.iter().map(|found| (found.ordinal, found.path.as_str())).collect();
         assert_eq!(paths, [(1, "/usr/bin/p"), (2, "/usr/bin/q")], "{compressor:?}");
         assert_eq!(*found.package.identity.as_bytes(), <[u8; 32]>::from(Sha256::digest(&archive)));
         assert_eq!(found.artifacts[0].contents.unwrap().mtime, 7);
         extracts(Format::Tar, &archive, &found);
         let catalog =
-            Catalog::read(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, found.package.identity).unwrap();
+            Catalog::read(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, found.package.identity)
+                .unwrap();
         assert_eq!(catalog.file("/a").map(|listed| (listed.ordinal, listed.file.size)), Some((0, 4)));
         let other = Identity::from_bytes([0; 32]);
         assert!(Catalog::read(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, other).is_err());
@@ -117,8 +120,12 @@ fn damage_in_the_checks_behind_the_last_member_is_noticed_however_the_archive_is
     // Enough behind the end of the archive that a decoder does not happen to read up to the checks.
     let mut plain = tar(&[("usr/bin/p", &elf())]);
     plain.resize(plain.len() + 200_000, 0);
-    let checks =
-        [("gzip", "data.tar.gz", 8), ("bzip2", "data.tar.bz2", 6), ("xz", "data.tar.xz", 33), ("zstd", "data.tar.zst", 4)];
+    let checks = [
+        ("gzip", "data.tar.gz", 8),
+        ("bzip2", "data.tar.bz2", 6),
+        ("xz", "data.tar.xz", 33),
+        ("zstd", "data.tar.zst", 4),
+    ];
     for (compressor, data, behind) in checks {
         let sound = compress(Some(compressor), &plain);
         assert!(read_bytes(Format::Tar, &sound).is_ok(), "{compressor}");
@@ -134,7 +141,10 @@ fn damage_in_the_checks_behind_the_last_member_is_noticed_however_the_archive_is
         for (format, archive) in [(Format::Tar, &damaged), (Format::Deb, &in_deb)] {
             for most in [1, 100, 4096, usize::MAX] {
                 let read = read(Bytes::stream(Dripping(archive, most)), &about(format, archive), 1 << 20);
-                assert!(matches!(read, Err(Error::Payload { .. })), "{compressor}, {format:?}, {most} bytes at a time: {read:?}");
+                assert!(
+                    matches!(read, Err(Error::Payload { .. })),
+                    "{compressor}, {format:?}, {most} bytes at a time: {read:?}"
+                );
             }
         }
     }
@@ -191,7 +201,8 @@ fn compression_is_told_by_first_bytes_and_never_by_a_name() {
     let data = tar(&[("usr/bin/p", &elf())]);
     for compressor in [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")] {
         for name in ["data.tar", "data.tar.gz", "data.tar.xz", "data.tar.zst", "data.tar.lz4"] {
-            let parts = ar(&[("control.tar.xz", &tar(&[("./control", CONTROL)])), (name, &compress(compressor, &data))]);
+            let parts =
+                ar(&[("control.tar.xz", &tar(&[("./control", CONTROL)])), (name, &compress(compressor, &data))]);
             assert_eq!(read_bytes(Format::Deb, &parts).unwrap().artifacts.len(), 1, "{compressor:?} as {name}");
         }
     }
@@ -230,7 +241,9 @@ fn a_member_that_is_not_the_one_that_was_indexed_is_not_delivered() {
         (&archive, 0, File { size: 5, ..file(artifact).unwrap() }),
         (&changed, 0, file(artifact).unwrap()),
     ] {
-        assert!(extract(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, ordinal, &file, &mut out).is_err());
+        assert!(
+            extract(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, ordinal, &file, &mut out).is_err()
+        );
     }
 }
 
@@ -243,7 +256,12 @@ fn an_archive_that_is_cut_off_anywhere_is_refused() {
         let second = 512 + elf().len().next_multiple_of(512);
         for at in 0..end {
             let is_told = format == Format::Deb || at != second;
-            assert_eq!(read_bytes(format, &archive[..at]).is_err(), is_told, "{format:?} cut at {at} of {}", archive.len());
+            assert_eq!(
+                read_bytes(format, &archive[..at]).is_err(),
+                is_told,
+                "{format:?} cut at {at} of {}",
+                archive.len()
+            );
         }
     }
 }
@@ -255,8 +273,10 @@ fn an_archive_that_is_damaged_anywhere_breaks_nothing() {
     pax.append_pax_extensions([("path", "usr/bin/q".as_bytes()), ("mtime", b"12.5"), ("size", b"0")]).unwrap();
     pax.append(&header(0), &b""[..]).unwrap();
     let pax = pax.into_inner().unwrap();
-    let sparse = [raw(b'S', 3, |block| sparse_map(block, &[(512, 3)], 2000)), b"abc".to_vec(), vec![0; 509 + 1024]].concat();
-    for (format, archive) in [(Format::Tar, data.clone()), (Format::Deb, deb(&data)), (Format::Tar, pax), (Format::Arch, sparse)]
+    let sparse =
+        [raw(b'S', 3, |block| sparse_map(block, &[(512, 3)], 2000)), b"abc".to_vec(), vec![0; 509 + 1024]].concat();
+    for (format, archive) in
+        [(Format::Tar, data.clone()), (Format::Deb, deb(&data)), (Format::Tar, pax), (Format::Arch, sparse)]
     {
         for at in 0..archive.len() {
             for change in [0xff, 0x01] {
@@ -264,8 +284,13 @@ fn an_archive_that_is_damaged_anywhere_breaks_nothing() {
                 damaged[at] ^= change;
                 if let Ok(found) = read_bytes(format, &damaged) {
                     extracts(format, &damaged, &found);
-                    let catalog =
-                        Catalog::read(Bytes::stream(&damaged[..]), format, damaged.len() as u64, found.package.identity).unwrap();
+                    let catalog = Catalog::read(
+                        Bytes::stream(&damaged[..]),
+                        format,
+                        damaged.len() as u64,
+                        found.package.identity,
+                    )
+                    .unwrap();
                     assert!(found.artifacts.iter().all(|artifact| catalog.file(&artifact.path).is_some()));
                 }
             }
@@ -332,7 +357,9 @@ fn sizes_that_nobody_has_are_refused_before_anything_is_kept_for_them() {
     let mut base_256 = raw(b'0', 0, |block| block[124..136].copy_from_slice(&[0xff; 12]));
     base_256.extend([0; 2048]);
     assert!(read_bytes(Format::Tar, &base_256).is_err());
-    for records in ["999999 path=x\n", "0 path=x\n", "x", "11 path\n", "12 size=abc\n", "20 size=9999999999999\n", "-1 a=b\n"] {
+    for records in
+        ["999999 path=x\n", "0 path=x\n", "x", "11 path\n", "12 size=abc\n", "20 size=9999999999999\n", "-1 a=b\n"]
+    {
         let mut archive = raw(b'x', records.len() as u64, |_| {});
         archive.extend(records.as_bytes());
         archive.resize(archive.len().next_multiple_of(512), 0);
@@ -376,7 +403,9 @@ fn names_are_labels_and_their_number_is_bounded() {
     archive.extend(&elf);
     archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
     assert_eq!(read_bytes(Format::Tar, &archive).unwrap().artifacts[0].path, "/etc/passwd");
-    for (control, expected) in [(&b"Package: a/b\nVersion: 1\nArchitecture: x\n"[..], "without slashes"), (b"", "in control")] {
+    for (control, expected) in
+        [(&b"Package: a/b\nVersion: 1\nArchitecture: x\n"[..], "without slashes"), (b"", "in control")]
+    {
         let archive = ar(&[("control.tar", &tar(&[("control", control)])), ("data.tar", &tar(&[]))]);
         assert!(error(Format::Deb, &archive).contains(expected), "{expected}");
     }
@@ -413,7 +442,8 @@ fn an_error_of_the_disk_stays_one() {
         }
     }
     let data = tar(&[("usr/bin/p", &elf())]);
-    for (format, archive) in [(Format::Tar, data.clone()), (Format::Tar, compress(Some("xz"), &data)), (Format::Deb, deb(&data))]
+    for (format, archive) in
+        [(Format::Tar, data.clone()), (Format::Tar, compress(Some("xz"), &data)), (Format::Deb, deb(&data))]
     {
         for at in [0, 100, archive.len() / 2] {
             let broken = (&archive[..at]).chain(Broken);

@@ -17,7 +17,9 @@ use zip::{CompressionMethod, DateTime, ExtraField, ZipArchive};
 
 use super::Seekable;
 use super::member::{Each, Member, What};
-use crate::payload::{Compression, Decoder, Source, decompress, fill, refuse, source_error, starting_with, unwrap, wrap};
+use crate::payload::{
+    Compression, Decoder, Source, decompress, fill, refuse, source_error, starting_with, unwrap, wrap,
+};
 use crate::{Error, Result, elf, path};
 
 /// What is read to find the members: the directory, 46 bytes and a name for each, and up to 64 KiB of a comment.
@@ -89,8 +91,13 @@ pub(super) fn walk(
         let file = zip.by_index_raw(index).map_err(broken)?;
         let member = member(&file, ordinal);
         let method = Method::of(file.compression());
-        let mut contents =
-            Contents { size: member.size, read: 0, crc: Crc::new(), expected: file.crc32(), input: Box::new(io::empty()) };
+        let mut contents = Contents {
+            size: member.size,
+            read: 0,
+            crc: Crc::new(),
+            expected: file.crc32(),
+            input: Box::new(io::empty()),
+        };
         if let (What::Regular, Some(method)) = (&member.what, method) {
             contents.input = method.open(file)?;
         }
@@ -102,10 +109,12 @@ pub(super) fn walk(
 }
 
 fn member(file: &ZipFile<'_, impl Read>, ordinal: u32) -> Member {
-    let name = file.name().map_or_else(|_| String::from_utf8_lossy(file.name_raw()).into_owned(), |name| name.into_owned());
+    let name =
+        file.name().map_or_else(|_| String::from_utf8_lossy(file.name_raw()).into_owned(), |name| name.into_owned());
     // Some programs of Windows write its own separator, against the specification.
     let name = if name.contains('/') { name } else { name.replace('\\', "/") };
-    let is_regular = file.unix_mode().is_none_or(|mode| !OTHER_TYPES.contains(&(mode & TYPE_BITS))) && !name.ends_with('/');
+    let is_regular =
+        file.unix_mode().is_none_or(|mode| !OTHER_TYPES.contains(&(mode & TYPE_BITS))) && !name.ends_with('/');
     let is_readable = !file.encrypted() && Method::of(file.compression()).is_some();
     let what = if is_regular && is_readable { What::Regular } else { What::Other };
     let stamps = file.extra_data_fields().find_map(|field| match field {
@@ -171,7 +180,8 @@ fn seconds(time: DateTime) -> i64 {
     // Days by the civil calendar, in years that begin with March.
     let (year, month) = (i64::from(time.year()), i64::from(time.month()));
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + i64::from(time.day()) - 1 - 719_468;
+    let days =
+        year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + i64::from(time.day()) - 1 - 719_468;
     ((days * 24 + i64::from(time.hour())) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second())
 }
 

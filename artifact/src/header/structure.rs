@@ -32,7 +32,11 @@ impl Extent {
     pub fn of(prefix: &[u8]) -> Result<std::result::Result<Self, usize>> {
         let lead = at_least(prefix, LEAD, "lead")?;
         if lead[..4] != LEAD_MAGIC {
-            return refuse("lead", format!("magic {}", faster_hex::hex_string(&LEAD_MAGIC)), faster_hex::hex_string(&lead[..4]));
+            return refuse(
+                "lead",
+                format!("magic {}", faster_hex::hex_string(&LEAD_MAGIC)),
+                faster_hex::hex_string(&lead[..4]),
+            );
         }
         let signature = Sizes::read(prefix, LEAD, SIGNATURE)?;
         let main_start = LEAD + signature.total().next_multiple_of(8);
@@ -144,7 +148,11 @@ fn check_header(bytes: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>> {
         }
         // Entries do not overlap in a header that rpm wrote. Thousands of arrays over the same bytes would cost gigabytes to read.
         if covered > 2 * data.len() {
-            return refuse(limits.part, format!("entries that share {} bytes of data", data.len()), "overlapping entries".into());
+            return refuse(
+                limits.part,
+                format!("entries that share {} bytes of data", data.len()),
+                "overlapping entries".into(),
+            );
         }
     }
     Ok(entries)
@@ -178,7 +186,12 @@ fn check_entry<'b>(entry: &[u8], data: &'b [u8]) -> std::result::Result<Entry<'b
         6 if count != 1 => return Err(("one string".into(), count.to_string())),
         6 | 8 | 9 => match end_of_strings(rest, count) {
             Some(end) => end,
-            None => return Err((format!("{count} NUL-terminated strings at offset {offset}"), "the end of the data".into())),
+            None => {
+                return Err((
+                    format!("{count} NUL-terminated strings at offset {offset}"),
+                    "the end of the data".into(),
+                ));
+            }
         },
         _ => count * bytes_per_element,
     };
@@ -231,7 +244,8 @@ mod tests {
     #[test]
     fn strings_end_where_the_last_of_them_does() {
         // Every seventh byte a NUL, then a run of them over the edge of a chunk, then none.
-        let mut data: Vec<u8> = (0..300).map(|at| if at % 7 == 6 || (180..200).contains(&at) { 0 } else { b'a' }).collect();
+        let mut data: Vec<u8> =
+            (0..300).map(|at| if at % 7 == 6 || (180..200).contains(&at) { 0 } else { b'a' }).collect();
         data.extend([b'b'; 200]);
         let ends: Vec<usize> = (1..).zip(&data).filter(|(_, byte)| **byte == 0).map(|(end, _)| end).collect();
         for (count, end) in (1..).zip(&ends) {

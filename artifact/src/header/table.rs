@@ -70,7 +70,8 @@ impl<'b> Table<'b> {
             link_targets: columns.strings(IndexTag::RPMTAG_FILELINKTOS),
             texts: Dictionary::read(&columns, IndexTag::RPMTAG_FILECLASS, IndexTag::RPMTAG_CLASSDICT),
             mimes: Dictionary::read(&columns, IndexTag::RPMTAG_FILEMIMEINDEX, IndexTag::RPMTAG_MIMEDICT),
-            signatures: signatures::column(&checked.signature, count).or_else(|| signatures::column(&checked.main, count)),
+            signatures: signatures::column(&checked.signature, count)
+                .or_else(|| signatures::column(&checked.main, count)),
         })
     }
 

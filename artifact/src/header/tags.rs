@@ -105,7 +105,8 @@ pub(super) fn compressor(main: &Columns<'_, '_>) -> Option<String> {
 /// the payload, compressed.
 pub(super) fn archive_bytes(signature: &Columns<'_, '_>, main: &Columns<'_, '_>, range: &Range<u64>) -> Option<u64> {
     let size = |tag: IndexSignatureTag| signature.number(tag as u32);
-    if let Some(bytes) = size(IndexSignatureTag::RPMSIGTAG_LONGSIZE).or_else(|| size(IndexSignatureTag::RPMSIGTAG_SIZE)) {
+    if let Some(bytes) = size(IndexSignatureTag::RPMSIGTAG_LONGSIZE).or_else(|| size(IndexSignatureTag::RPMSIGTAG_SIZE))
+    {
         return Some(range.start.saturating_add(bytes));
     }
     main.number(IndexTag::RPMTAG_PAYLOADSIZE as u32).map(|bytes| range.end.saturating_add(bytes))

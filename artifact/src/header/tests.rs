@@ -17,7 +17,9 @@ use crate::{Format, Nevra, artifacts, nevra, path};
 fn fixtures_are_read_as_the_rpm_crate_reads_them_whole() {
     let mut archives = Vec::new();
     for family in folder("compat-tests/fixtures/rpms") {
-        archives.extend(paths_in(&family).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "rpm")));
+        archives.extend(
+            paths_in(&family).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "rpm")),
+        );
     }
     assert!(archives.len() > 40, "{archives:?}");
     for archive in archives {
@@ -46,7 +48,10 @@ fn signatures_of_files_are_read_as_the_rpm_crate_reads_them_whole() {
             let apart = fs::read(apart).unwrap();
             let has_digest = family != "old-classes";
             let taken = unsigned.take_file_signatures(&apart);
-            assert!(if has_digest { taken.unwrap() == header.has_file_signatures() } else { taken.is_err() }, "{rpm:?}");
+            assert!(
+                if has_digest { taken.unwrap() == header.has_file_signatures() } else { taken.is_err() },
+                "{rpm:?}"
+            );
             assert_eq!(unsigned.has_file_signatures(), has_digest && header.has_file_signatures());
             for end in 0..apart.len() {
                 assert!(unsigned.take_file_signatures(&apart[..end]).is_err(), "{end}");
@@ -127,9 +132,12 @@ fn a_package_that_rpm_accepts_is_not_refused_for_one_odd_tag() {
             assert_eq!(artifacts::of(&header).artifacts, artifacts::of(&sound).artifacts, "{name}");
         }
         if tag == "1125" {
-            let (ordinal, _) = header.files.iter().enumerate().find(|(_, file)| file.is_regular() && file.size > 0).unwrap();
-            let (ordinal, payload) = (u32::try_from(ordinal).unwrap(), &bytes[usize::try_from(header.range.end).unwrap()..]);
-            crate::payload::extract(payload, &header, ordinal, &mut Vec::new()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let (ordinal, _) =
+                header.files.iter().enumerate().find(|(_, file)| file.is_regular() && file.size > 0).unwrap();
+            let (ordinal, payload) =
+                (u32::try_from(ordinal).unwrap(), &bytes[usize::try_from(header.range.end).unwrap()..]);
+            crate::payload::extract(payload, &header, ordinal, &mut Vec::new())
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
     assert!(refused < 10, "{refused}");
@@ -144,7 +152,11 @@ fn compare(bytes: &[u8]) -> bool {
         (Ok(outline), Ok(whole)) => {
             assert_eq!(artifacts::of_outline(&outline), artifacts::of(&whole));
             assert!(
-                outline.files.rows().map(|row| format!("{row:?}")).eq(whole.files.iter().map(|file| format!("{:?}", file.row())))
+                outline
+                    .files
+                    .rows()
+                    .map(|row| format!("{row:?}"))
+                    .eq(whole.files.iter().map(|file| format!("{:?}", file.row())))
             );
             assert_eq!(format!("{:#?}", outline.into_header().unwrap()), format!("{whole:#?}"));
             true
@@ -176,7 +188,8 @@ fn whole(bytes: &[u8]) -> Result<Header> {
     let archive_bytes = archive_bytes(&metadata, &range)?;
     let mut files = files(&metadata.header, main.len())?;
     let signatures = metadata.signature.get_entry_data_as_string_array(IndexSignatureTag::RPMSIGTAG_FILESIGNATURES);
-    let signatures = signatures.or_else(|_| metadata.header.get_entry_data_as_string_array(IndexTag::RPMTAG_FILESIGNATURES));
+    let signatures =
+        signatures.or_else(|_| metadata.header.get_entry_data_as_string_array(IndexTag::RPMTAG_FILESIGNATURES));
     if let Some(signatures) = signatures.ok().filter(|signatures| signatures.len() == files.len()) {
         files.iter_mut().zip(signatures).for_each(|(file, hex)| file.signature = signatures::parse(hex));
     }
@@ -205,8 +218,10 @@ fn optional<T>(result: Result<T, rpm::Error>) -> Result<Option<T>> {
 fn package(header: &Main, identity: Identity, lead_says_source: bool) -> Result<Package> {
     let text = |tag| header.get_entry_data_as_string(tag).map(str::to_owned);
     let source_rpm = optional(text(IndexTag::RPMTAG_SOURCERPM))?.filter(|name| !name.is_empty());
-    let has_no_source = header.entry_is_present(IndexTag::RPMTAG_NOSOURCE) || header.entry_is_present(IndexTag::RPMTAG_NOPATCH);
-    let is_source = header.entry_is_present(IndexTag::RPMTAG_SOURCEPACKAGE) || (source_rpm.is_none() && lead_says_source);
+    let has_no_source =
+        header.entry_is_present(IndexTag::RPMTAG_NOSOURCE) || header.entry_is_present(IndexTag::RPMTAG_NOPATCH);
+    let is_source =
+        header.entry_is_present(IndexTag::RPMTAG_SOURCEPACKAGE) || (source_rpm.is_none() && lead_says_source);
     let arch = match (is_source, has_no_source) {
         (true, true) => "nosrc".into(),
         (true, false) => "src".into(),
@@ -258,7 +273,8 @@ fn files(header: &Main, header_bytes: usize) -> Result<Vec<File>> {
     let paths = paths(header, MOST_PATH_BYTES.min(header_bytes * MOST_PATH_BYTES_OF_ONE))?;
     let count = paths.len();
     let column = |tag: IndexTag| Column::new(header.get_entry_data_as_u32_array(tag), tag, count);
-    let modes = Column::new(header.get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES), IndexTag::RPMTAG_FILEMODES, count)?;
+    let modes =
+        Column::new(header.get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES), IndexTag::RPMTAG_FILEMODES, count)?;
     // What is made up for them is not the crate's.
     if modes.0.is_empty() && count > 0 {
         return Err(rpm::Error::TagNotFound(IndexTag::RPMTAG_FILEMODES as u32).into());
@@ -301,8 +317,11 @@ fn paths(header: &Main, most_bytes: usize) -> Result<Vec<String>> {
         return Ok(Vec::new());
     };
     let folders = header.get_entry_data_as_string_array(IndexTag::RPMTAG_DIRNAMES)?;
-    let indexes =
-        Column::new(header.get_entry_data_as_u32_array(IndexTag::RPMTAG_DIRINDEXES), IndexTag::RPMTAG_DIRINDEXES, names.len())?;
+    let indexes = Column::new(
+        header.get_entry_data_as_u32_array(IndexTag::RPMTAG_DIRINDEXES),
+        IndexTag::RPMTAG_DIRINDEXES,
+        names.len(),
+    )?;
     let mut paths = Vec::with_capacity(names.len());
     let mut bytes = 0_usize;
     for (at, name) in names.iter().enumerate() {
@@ -388,7 +407,8 @@ fn expect_rows(tag: IndexTag, expected: usize, found: usize) -> Result<()> {
     if found == 0 || found == expected {
         return Ok(());
     }
-    Err(Error::Header { part: "main header", expected: format!("{expected} rows of {tag}"), found: found.to_string() }.into())
+    Err(Error::Header { part: "main header", expected: format!("{expected} rows of {tag}"), found: found.to_string() }
+        .into())
 }
 
 #[test]

@@ -12,10 +12,23 @@ use crate::{Format, Identity, Nevra, Package};
 
 /// A header with these files.
 pub(crate) fn header(files: Vec<File>, compressor: Option<&str>) -> Header {
-    let nevra = Nevra { name: "n".into(), epoch: None, version: "1".into(), release: "1".into(), arch: "noarch".into() };
-    let package =
-        Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
-    Header { package, range: 0..0, archive_bytes: None, files, compressor: compressor.map(str::to_owned), signing_key: None }
+    let nevra =
+        Nevra { name: "n".into(), epoch: None, version: "1".into(), release: "1".into(), arch: "noarch".into() };
+    let package = Package {
+        nevra,
+        source_rpm: None,
+        identity: Identity::from_bytes([0; 32]),
+        built_at: None,
+        format: Format::Rpm,
+    };
+    Header {
+        package,
+        range: 0..0,
+        archive_bytes: None,
+        files,
+        compressor: compressor.map(str::to_owned),
+        signing_key: None,
+    }
 }
 
 /// A regular file with these contents and its SHA-256.

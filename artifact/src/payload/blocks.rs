@@ -61,7 +61,10 @@ impl Blocks {
         let index_bytes = (u64::from(u32::from_le_bytes([footer[4], footer[5], footer[6], footer[7]])) + 1) * 4;
         let at = footer_at.checked_sub(index_bytes).filter(|at| *at >= HEADER_BYTES);
         let Some(end) = at.filter(|_| index_bytes <= MOST_INDEX_BYTES) else {
-            return refuse(format!("an index of at most {MOST_INDEX_BYTES} bytes in an xz file"), index_bytes.to_string());
+            return refuse(
+                format!("an index of at most {MOST_INDEX_BYTES} bytes in an xz file"),
+                index_bytes.to_string(),
+            );
         };
         let mut index = vec![0; usize::try_from(index_bytes).unwrap_or(0)];
         exactly(part(end..footer_at)?, &mut index)?;
@@ -88,10 +91,13 @@ impl Blocks {
     /// # Errors
     /// As [`Self::read`], and where the part cannot be read.
     pub(super) fn open<'a>(&self, entrance: u64, part: Part<'_, 'a>) -> Result<Box<dyn Read + Send + 'a>> {
-        let Some(number) = self.block(entrance) else { return refuse("a block of an xz file", format!("none at {entrance}")) };
+        let Some(number) = self.block(entrance) else {
+            return refuse("a block of an xz file", format!("none at {entrance}"));
+        };
         let blocks = &self.blocks[number..];
         // A stream of its own: a decoder compares the index with what it saw.
-        let stream = Cursor::new(self.header).chain(part(blocks[0].at..self.end)?).chain(Cursor::new(self.tail(blocks)));
+        let stream =
+            Cursor::new(self.header).chain(part(blocks[0].at..self.end)?).chain(Cursor::new(self.tail(blocks)));
         decompress(Some(Compression::Xz), stream)
     }
 
@@ -189,7 +195,11 @@ fn array<const N: usize>(range: Range<u64>, part: Part<'_, '_>) -> Result<[u8; N
 
 fn exactly(mut input: impl Read, buffer: &mut [u8]) -> Result<()> {
     let filled = fill(&mut input, buffer)?;
-    if filled < buffer.len() { refuse(format!("{} bytes of an xz file", buffer.len()), filled.to_string()) } else { Ok(()) }
+    if filled < buffer.len() {
+        refuse(format!("{} bytes of an xz file", buffer.len()), filled.to_string())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +262,9 @@ mod tests {
     #[test]
     fn other_files_have_no_blocks() {
         let (_, sound) = file();
-        for file in [&b""[..], b"short", &sound[..sound.len() - 1], &sound[4..], &[&sound[..], &sound[..]].concat(), &[7; 100]] {
+        for file in
+            [&b""[..], b"short", &sound[..sound.len() - 1], &sound[4..], &[&sound[..], &sound[..]].concat(), &[7; 100]]
+        {
             assert!(read(file).is_err());
         }
         // Padding behind a stream.

@@ -61,7 +61,10 @@ impl Entry {
             return Ok(None);
         }
         if short < STRIPPED_BYTES {
-            return refuse(format!("{STRIPPED_BYTES} bytes of a cpio header"), format!("the payload's end after {short}"));
+            return refuse(
+                format!("{STRIPPED_BYTES} bytes of a cpio header"),
+                format!("the payload's end after {short}"),
+            );
         }
         match &bytes[..6] {
             b"07070X" => {

@@ -54,7 +54,8 @@ fn is_lzma(start: &[u8]) -> bool {
     let Some(contents) = contents.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else { return false };
     let dictionary = u32::from_le_bytes(*dictionary);
     // A power of two, or one and a half of one.
-    let is_usual = dictionary == u32::MAX || dictionary >= 4096 && (dictionary >> dictionary.trailing_zeros()) & !0b10 == 1;
+    let is_usual =
+        dictionary == u32::MAX || dictionary >= 4096 && (dictionary >> dictionary.trailing_zeros()) & !0b10 == 1;
     *properties < 9 * 5 * 5 && is_usual && (contents == u64::MAX || contents < MOST_BYTES)
 }
 
@@ -228,7 +229,8 @@ mod tests {
     #[test]
     fn several_streams_in_a_row_are_read_whole() {
         for compressor in ["gzip", "bzip2", "xz", "zstd"] {
-            let streams = ["one ", "two ", "", "three"].map(|text| compress(Some(compressor), text.as_bytes())).concat();
+            let streams =
+                ["one ", "two ", "", "three"].map(|text| compress(Some(compressor), text.as_bytes())).concat();
             assert_eq!(decompressed(&streams).as_deref(), Ok(&b"one two three"[..]), "{compressor}");
         }
     }
@@ -257,7 +259,8 @@ mod tests {
         let gzip = compress(Some("gzip"), &text);
         for file in [
             [&skippable(0, b"1234")[..], &zstd].concat(),
-            [&skippable(15, b"")[..], &skippable(3, &[7; 100_000]), &zstd, &skippable(14, b"a table of frames")].concat(),
+            [&skippable(15, b"")[..], &skippable(3, &[7; 100_000]), &zstd, &skippable(14, b"a table of frames")]
+                .concat(),
             [&zstd::encode_all(&b""[..], 1).unwrap()[..], &zstd].concat(),
             [&xz[..], &[0; 8]].concat(),
             [&compress(Some("xz"), b"")[..], &[0; 4], &xz].concat(),
@@ -276,7 +279,9 @@ mod tests {
 
     #[test]
     fn lzma_files_are_told_by_their_headers() {
-        for (preset, dictionary) in [(0, None), (6, None), (9, None), (1, Some(4096)), (1, Some(3 << 20)), (1, Some(100_000))] {
+        for (preset, dictionary) in
+            [(0, None), (6, None), (9, None), (1, Some(4096)), (1, Some(3 << 20)), (1, Some(100_000))]
+        {
             let mut options = LzmaOptions::new_preset(preset).unwrap();
             dictionary.map(|bytes| options.dict_size(bytes));
             let mut encoder = XzEncoder::new_stream(Vec::new(), Stream::new_lzma_encoder(&options).unwrap());
@@ -284,9 +289,15 @@ mod tests {
             let file = encoder.finish().unwrap();
             assert_eq!(Compression::of(&file), Some(Compression::Lzma), "{:02x?}", &file[..13]);
         }
-        for other in
-            ["070701", "070702", "]]]]]]]]]]]]]", "usr/bin/hello", "PK\x03\x04aaaaaaaaa", "<html></html>", "!<arch>\naaaaa"]
-        {
+        for other in [
+            "070701",
+            "070702",
+            "]]]]]]]]]]]]]",
+            "usr/bin/hello",
+            "PK\x03\x04aaaaaaaaa",
+            "<html></html>",
+            "!<arch>\naaaaa",
+        ] {
             assert_eq!(Compression::of(other.as_bytes()), None, "{other}");
         }
         assert_eq!(Compression::of(&[0; 13]), None);
@@ -328,12 +339,18 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_early_is_an_error() {
-        let text: Vec<u8> = (0..2_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        let text: Vec<u8> =
+            (0..2_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         for compressor in ["gzip", "bzip2", "xz", "lzma", "zstd"] {
             let compressed = compress(Some(compressor), &text);
             for end in (Compression::TELLING_BYTES..compressed.len()).step_by(7) {
                 if let Ok(out) = decompressed(&compressed[..end]) {
-                    panic!("{compressor}: {} bytes of {} from the first {end} of {}", out.len(), text.len(), compressed.len());
+                    panic!(
+                        "{compressor}: {} bytes of {} from the first {end} of {}",
+                        out.len(),
+                        text.len(),
+                        compressed.len()
+                    );
                 }
             }
         }
@@ -350,7 +367,11 @@ mod tests {
         for compressor in [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")] {
             let start = compress(compressor, b"It was the epoch of belief");
             let error = open(start[..14].chain(Broken)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
-            assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::ConnectionReset, "gone"), "{compressor:?}");
+            assert_eq!(
+                (error.kind(), error.to_string().as_str()),
+                (ErrorKind::ConnectionReset, "gone"),
+                "{compressor:?}"
+            );
         }
         assert!(matches!(open(Broken), Err(Error::Io(error)) if error.to_string() == "gone"));
     }

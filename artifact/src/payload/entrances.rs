@@ -192,7 +192,8 @@ mod tests {
         let large: Vec<Vec<u8>> = (0..9).map(contents).collect();
         let mut files = vec![folder("/usr/src"), symlink("/usr/src/link", "somewhere/else")];
         let ghost = File { flags: GHOST, ..file("/usr/src/ghost", b"what is not there") };
-        let mut long: Vec<(String, &[u8])> = vec![("./usr/src".into(), b""), ("./usr/src/link".into(), b"somewhere/else")];
+        let mut long: Vec<(String, &[u8])> =
+            vec![("./usr/src".into(), b""), ("./usr/src/link".into(), b"somewhere/else")];
         let mut short: Vec<(u32, &[u8])> = vec![(0, b""), (1, b"somewhere/else")];
         for (number, contents) in large.iter().enumerate() {
             let path = format!("/usr/src/{}{number}", "x".repeat(number));
@@ -243,7 +244,8 @@ mod tests {
                 for (number, ordinal) in [(0, 2), (4, 6), (5, 8), (8, 11)] {
                     let (result, out, asked) = extracted(&payload, &header, ordinal);
                     assert_eq!((result, out == contents(number)), (Ok(true), true), "{compressor}, {number}");
-                    let most = payload.len() as u64 * 2 + u64::from(9 - number) * (payload.len() as u64 / 9) + (64 << 10);
+                    let most =
+                        payload.len() as u64 * 2 + u64::from(9 - number) * (payload.len() as u64 / 9) + (64 << 10);
                     assert!(asked <= most, "{compressor}, {number}: {asked} bytes asked for of {}", payload.len());
                 }
             }

@@ -69,7 +69,10 @@ impl<'h, R: Read> Members<'h, R> {
             }
         };
         let Some(file) = self.header.by_ordinal(ordinal) else {
-            return refuse(format!("a file number below {} in a cpio header", self.header.files.len()), ordinal.to_string());
+            return refuse(
+                format!("a file number below {} in a cpio header", self.header.files.len()),
+                ordinal.to_string(),
+            );
         };
         if std::mem::replace(&mut self.seen[ordinal as usize], true) {
             return refuse(format!("{} once in the archive", file.path), "it twice");
@@ -86,7 +89,8 @@ impl<'h, R: Read> Members<'h, R> {
     /// The ordinal of the file that a member with this name stands for.
     fn find(&mut self, name: &str) -> Result<u32> {
         let files = &self.header.files;
-        let ordinals = self.ordinals.get_or_insert_with(|| files.iter().map(|file| file.path.as_str()).zip(0..).collect());
+        let ordinals =
+            self.ordinals.get_or_insert_with(|| files.iter().map(|file| file.path.as_str()).zip(0..).collect());
         match ordinals.get(path::absolute(name).as_str()) {
             Some(ordinal) => Ok(*ordinal),
             None => refuse("a member that the header lists", format!("{name:?}")),

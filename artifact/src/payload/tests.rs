@@ -31,7 +31,8 @@ fn mixed(compressor: Option<&str>) -> (Header, Vec<u8>, Vec<u8>) {
         ("./usr/bin/hard2", b"linked"),
         ("./usr/bin/z", b"the last"),
     ]);
-    let short = stripped(&[(0, b""), (1, b"program"), (2, b""), (3, b"../bin/a"), (4, b""), (5, b"linked"), (7, b"the last")]);
+    let short =
+        stripped(&[(0, b""), (1, b"program"), (2, b""), (3, b"../bin/a"), (4, b""), (5, b"linked"), (7, b"the last")]);
     (header(files, compressor), compress(compressor, &long), compress(compressor, &short))
 }
 
@@ -62,9 +63,14 @@ fn a_hard_link_delivers_the_contents_wherever_they_are() {
     let files = [1, 2, 3].map(|number| hard_link(&format!("/{number}"), b"data", 9)).to_vec();
     let header = header(files, None);
     for carrier in 0..3 {
-        let members = [("1", 0), ("2", 1), ("3", 2)].map(|(name, at)| (name, if at == carrier { &b"data"[..] } else { b"" }));
+        let members =
+            [("1", 0), ("2", 1), ("3", 2)].map(|(name, at)| (name, if at == carrier { &b"data"[..] } else { b"" }));
         for ordinal in 0..3 {
-            assert_eq!(extracted(&newc(&members), &header, ordinal).as_deref(), Ok(&b"data"[..]), "{ordinal} in {carrier}");
+            assert_eq!(
+                extracted(&newc(&members), &header, ordinal).as_deref(),
+                Ok(&b"data"[..]),
+                "{ordinal} in {carrier}"
+            );
         }
     }
 }

@@ -24,7 +24,8 @@ fn open_elf_files_with_a_build_id_make_artifacts_and_others_do_not() {
     ];
     let header = header(files, Some("zstd"));
     let broken = b"\x7fELF\x09 and enough bytes to be a header, but not one that makes any sense at all";
-    let members: [(u32, &[u8]); 6] = [(0, &program), (1, &program), (2, b"#!/bin/sh"), (3, b""), (4, &bare), (5, broken)];
+    let members: [(u32, &[u8]); 6] =
+        [(0, &program), (1, &program), (2, b"#!/bin/sh"), (3, b""), (4, &bare), (5, broken)];
     let payload = compress(Some("zstd"), &stripped(&members));
     assert_eq!(read(&payload[..], &header, &[0, 2, 3, 4, 5], u64::MAX).unwrap(), [artifact(0, "/a")]);
     assert_eq!(read(&b"never read"[..], &header, &[], u64::MAX).unwrap(), []);

@@ -46,11 +46,17 @@ fn main() -> Result<()> {
             .map(|thread| {
                 let arguments = &arguments;
                 scope.spawn(move || {
-                    (thread..names).step_by(threads as usize).map(|name| write_name(arguments, before, name)).sum::<Result<u64>>()
+                    (thread..names)
+                        .step_by(threads as usize)
+                        .map(|name| write_name(arguments, before, name))
+                        .sum::<Result<u64>>()
                 })
             })
             .collect();
-        writers.into_iter().map(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?).sum::<Result<u64>>()
+        writers
+            .into_iter()
+            .map(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?)
+            .sum::<Result<u64>>()
     })?;
     let seconds = begun.elapsed().as_secs_f64();
     let rate = arguments.packages as f64 / seconds;
@@ -96,7 +102,8 @@ struct Numbers(u64);
 
 impl Numbers {
     fn of(seed: u64, number: u64, release: u64) -> Self {
-        let mut numbers = Self(seed ^ number.wrapping_mul(0xa076_1d64_78bd_642f) ^ release.wrapping_mul(0xe703_7ed1_a0b4_28db));
+        let mut numbers =
+            Self(seed ^ number.wrapping_mul(0xa076_1d64_78bd_642f) ^ release.wrapping_mul(0xe703_7ed1_a0b4_28db));
         numbers.next();
         numbers
     }
@@ -192,7 +199,8 @@ impl Package {
         for (path, id) in &self.programs {
             let (first, rest) = id.split_at(2);
             folder(&mut entries, &format!("{top}/{first}"));
-            let link = |target: String| Entry { size: target.len() as u32, link: target, ..Entry::plain(0o120_777, "") };
+            let link =
+                |target: String| Entry { size: target.len() as u32, link: target, ..Entry::plain(0o120_777, "") };
             let program = if self.debuginfo {
                 let program = format!("/usr/lib/debug{path}-{}-{}.x86_64.debug", self.version, self.release);
                 entries.insert(format!("{top}/{first}/{rest}"), link(format!("../../../.build-id/{first}/{rest}")));
@@ -203,7 +211,8 @@ impl Package {
                 path.clone()
             };
             let kind = if path.starts_with("/usr/bin/") { "pie executable" } else { "shared object" };
-            let interpreter = if path.starts_with("/usr/bin/") { "interpreter /lib64/ld-linux-x86-64.so.2, " } else { "" };
+            let interpreter =
+                if path.starts_with("/usr/bin/") { "interpreter /lib64/ld-linux-x86-64.so.2, " } else { "" };
             let stripped = if self.debuginfo { "with debug_info, not stripped" } else { "stripped" };
             let class = format!(
                 "ELF 64-bit LSB {kind}, x86-64, version 1 (SYSV), dynamically linked, {interpreter}BuildID[sha1]={id}, for GNU/Linux 3.2.0, {stripped}"
@@ -217,7 +226,8 @@ impl Package {
                 (format!("/usr/share/doc/{}/README.md", self.name), "ASCII text"),
                 (format!("/usr/share/licenses/{}/COPYING", self.name), "ASCII text"),
             ] {
-                entries.insert(path, Entry { size: 2000, digest: self.numbers.hex(64), ..Entry::plain(0o100_644, class) });
+                entries
+                    .insert(path, Entry { size: 2000, digest: self.numbers.hex(64), ..Entry::plain(0o100_644, class) });
             }
         }
         entries

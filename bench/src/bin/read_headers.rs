@@ -70,7 +70,12 @@ fn main() -> Result<()> {
         Ok(())
     })?;
     let figure = |number: &AtomicU64| number.load(Ordering::Relaxed);
-    println!(r#"{{"packages": {}, "artifacts": {}, "header_bytes": {}}}"#, figure(&packages), figure(&found), figure(&bytes));
+    println!(
+        r#"{{"packages": {}, "artifacts": {}, "header_bytes": {}}}"#,
+        figure(&packages),
+        figure(&found),
+        figure(&bytes)
+    );
     Ok(())
 }
 

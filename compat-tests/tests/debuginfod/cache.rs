@@ -32,7 +32,11 @@ fn a_new_gateway_takes_over_the_files_of_the_one_before() {
     let rows = fixtures::truth("payloads");
     let ask = |gateway: &Gateway| {
         for row in &rows {
-            assert!(gateway.get(&format!("/buildid/{}/executable", row.build_id)).body == member_of(row), "{}", row.path);
+            assert!(
+                gateway.get(&format!("/buildid/{}/executable", row.build_id)).body == member_of(row),
+                "{}",
+                row.path
+            );
         }
         rows.iter().map(|row| etag(&gateway.get(&format!("/buildid/{}/executable", row.build_id)))).collect::<Vec<_>>()
     };
@@ -86,7 +90,10 @@ fn the_cache_stays_below_its_size_and_answers_stay_right() {
         (format!("/buildid/{}/{word}", row.build_id), bytes)
     };
     let rows: Vec<(String, Vec<u8>)> = rows.map(path).collect();
-    assert!(rows.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() > 2 * LIMIT, "expected files beyond the limit");
+    assert!(
+        rows.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() > 2 * LIMIT,
+        "expected files beyond the limit"
+    );
     std::thread::scope(|scope| {
         for turn in 0..4 {
             let (rows, gateway) = (&rows, &gateway);

@@ -78,7 +78,12 @@ fn a_connection_goes_on_after_an_error() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", "/usr/bin/b");
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
-    let paths = ["/buildid/00112233/debuginfo", "/badapi", "/buildid/xyz/debuginfo", &format!("/buildid/{id}/section/.nowhere")];
+    let paths = [
+        "/buildid/00112233/debuginfo",
+        "/badapi",
+        "/buildid/xyz/debuginfo",
+        &format!("/buildid/{id}/section/.nowhere"),
+    ];
     for path in paths {
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         let (mut head, mut byte) = (Vec::new(), [0]);

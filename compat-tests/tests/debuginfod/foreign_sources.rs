@@ -25,7 +25,9 @@ fn program(number: u16, folders: [&str; 4]) -> (String, Vec<u8>) {
         .args(["-g", "-O1", "-nostdlib", "-static", "-o", "out"])
         .arg(format!("-Wl,--build-id=0x{build_id}"))
         .current_dir(&folder);
-    for ((name, text), is_now) in [("main.c", MAIN), ("fs.h", FS), ("deep.h", DEEP), ("lib.c", LIB)].into_iter().zip(folders) {
+    for ((name, text), is_now) in
+        [("main.c", MAIN), ("fs.h", FS), ("deep.h", DEEP), ("lib.c", LIB)].into_iter().zip(folders)
+    {
         let was = folder.path().join(name.replace('.', "_"));
         std::fs::create_dir(&was).unwrap();
         std::fs::write(was.join(name), text).unwrap();
@@ -105,9 +107,12 @@ fn kernels_have_their_sources_in_debuginfo_common_and_their_headers_in_devel() {
     for line in [MAIN, FS, LIB].iter().flat_map(|text| text.lines()) {
         assert!(said.contains(line), "expected {line:?} in:\n{said}");
     }
-    for path in
-        ["/lib/modules/config", &member, &format!("{headers}/missing.h"), &format!("/usr/src/kernels/{KERNEL}.x/include/fs.h")]
-    {
+    for path in [
+        "/lib/modules/config",
+        &member,
+        &format!("{headers}/missing.h"),
+        &format!("/usr/src/kernels/{KERNEL}.x/include/fs.h"),
+    ] {
         expect_none(&gateway, &build_id, path);
     }
     drop(folder);
@@ -124,8 +129,10 @@ fn code_of_another_package_that_was_linked_in_comes_out_of_its_debugsource() {
             ("linked-debugsource", &[(&main, MAIN.as_bytes())]),
         ];
         rpmbuild::build(folder, "linked", "1.0", "1", &packages);
-        let packages: [rpmbuild::Package<'_>; 2] =
-            [("libother", &[("/usr/lib64/libother.a", b"!<arch>\n")]), ("libother-debugsource", &[(&lib, LIB.as_bytes())])];
+        let packages: [rpmbuild::Package<'_>; 2] = [
+            ("libother", &[("/usr/lib64/libother.a", b"!<arch>\n")]),
+            ("libother-debugsource", &[(&lib, LIB.as_bytes())]),
+        ];
         rpmbuild::build(folder, "libother", "2.3", "4.fc99", &packages);
     });
     expect_source(&gateway, &build_id, &format!("{own}/main.c"), MAIN, "linked-debugsource-1.0-1.x86_64");
@@ -145,11 +152,22 @@ fn relative_names_are_found_where_one_source_alone_ends_so() {
     let sources = "/usr/src/debug/mapped-1.0-1.x86_64";
     let (folder, _index, gateway) = gateway(|folder| {
         let link = rpmbuild::link(&build_id, "");
-        let files = ["src/main.c", "include/fs.h", "src/lib/lib.c", "src/other/lib.c"].map(|file| format!("{sources}/{file}"));
+        let files =
+            ["src/main.c", "include/fs.h", "src/lib/lib.c", "src/other/lib.c"].map(|file| format!("{sources}/{file}"));
         let [main, fs, lib, other] = &files;
         let packages: [rpmbuild::Package<'_>; 2] = [
-            ("mapped", &[("/usr/bin/mapped", &elf), (&link, b"../../../../usr/bin/mapped"), ("/etc/src/config.c", b"config\n")]),
-            ("mapped-debugsource", &[(main, MAIN.as_bytes()), (fs, FS.as_bytes()), (lib, LIB.as_bytes()), (other, b"other\n")]),
+            (
+                "mapped",
+                &[
+                    ("/usr/bin/mapped", &elf),
+                    (&link, b"../../../../usr/bin/mapped"),
+                    ("/etc/src/config.c", b"config\n"),
+                ],
+            ),
+            (
+                "mapped-debugsource",
+                &[(main, MAIN.as_bytes()), (fs, FS.as_bytes()), (lib, LIB.as_bytes()), (other, b"other\n")],
+            ),
         ];
         rpmbuild::build(folder, "mapped", "1.0", "1", &packages);
     });
@@ -161,7 +179,8 @@ fn relative_names_are_found_where_one_source_alone_ends_so() {
     expect_source(&gateway, &build_id, "/include/fs.h", FS, archive);
     expect_source(&gateway, &build_id, "/lib/lib.c", LIB, archive);
     // Two files end so; a part of a name is no name; a member of another package is no source.
-    for path in ["/lib.c", "/ain.c", "/c", "/config.c", "/etc/src/config.c", "/usr/src/main.c", "/mapped-1.0-1.x86_64"] {
+    for path in ["/lib.c", "/ain.c", "/c", "/config.c", "/etc/src/config.c", "/usr/src/main.c", "/mapped-1.0-1.x86_64"]
+    {
         expect_none(&gateway, &build_id, path);
     }
     drop(folder);
@@ -175,11 +194,14 @@ fn include_files_come_out_of_the_package_that_was_there_when_the_program_was_bui
     let (in_folder, above, deep) = (format!("{widgets}/fs.h"), format!("{widgets}/unused.h"), "/usr/include/deep.h");
     let (folder, _index, gateway) = gateway(|folder| {
         let link = rpmbuild::link(&build_id, "");
-        let packages: [rpmbuild::Package<'_>; 1] = [("user", &[("/usr/bin/user", &elf), (&link, b"../../../../usr/bin/user")])];
+        let packages: [rpmbuild::Package<'_>; 1] =
+            [("user", &[("/usr/bin/user", &elf), (&link, b"../../../../usr/bin/user")])];
         rpmbuild::build_at(Some(40 * YEAR), "w1.gzdio", folder, "user", "1.0", "1", &packages);
         for (year, release, text) in [(37, "1", "long before\n"), (39, "2", FS), (41, "3", "later\n")] {
-            let files: [(&str, &[u8]); 3] = [(&in_folder, text.as_bytes()), (&above, b"unused\n"), (deep, DEEP.as_bytes())];
-            let packages: [rpmbuild::Package<'_>; 2] = [("widgets", &[("/usr/share/w", b"w\n")]), ("widgets-devel", &files)];
+            let files: [(&str, &[u8]); 3] =
+                [(&in_folder, text.as_bytes()), (&above, b"unused\n"), (deep, DEEP.as_bytes())];
+            let packages: [rpmbuild::Package<'_>; 2] =
+                [("widgets", &[("/usr/share/w", b"w\n")]), ("widgets-devel", &files)];
             rpmbuild::build_at(Some(year * YEAR), "w1.gzdio", folder, "widgets", "2.0", release, &packages);
         }
     });
@@ -223,8 +245,10 @@ fn paths_with_rpms_base_arch_name_packages_of_every_arch_of_its_family() {
                 [("libother", &[("/usr/lib/x.a", b"!<arch>\n")]), ("libother-debugsource", &[(&lib, LIB.as_bytes())])];
             rpmbuild::build_for(other_arch, folder, "libother", "2.3", "4.fc99", &packages);
             // The sources of another family are others.
-            let packages: [rpmbuild::Package<'_>; 2] =
-                [("libother", &[("/usr/lib/y.a", b"!<arch>\n")]), ("libother-debugsource", &[(&lib, b"another family\n")])];
+            let packages: [rpmbuild::Package<'_>; 2] = [
+                ("libother", &[("/usr/lib/y.a", b"!<arch>\n")]),
+                ("libother-debugsource", &[(&lib, b"another family\n")]),
+            ];
             rpmbuild::build_for("s390x", folder, "libother", "2.3", "4.fc99", &packages);
         });
         expect_source(&gateway, &build_id, &main, MAIN, &format!("linked-debugsource-1.0-1.{arch}"));
@@ -249,8 +273,10 @@ fn siblings_of_another_arch_of_the_family_have_sources_and_those_of_the_same_arc
         ];
         rpmbuild::build_for("i686", folder, "kernel", "2.6", "1", &packages);
         for (arch, text) in [("i386", MAIN.as_bytes()), ("x86_64", b"another family\n")] {
-            let files: [(&str, &[u8]); 3] = [(main, text), (fs, b"another arch\n"), ("/usr/src/debug/lib.c", b"not relative\n")];
-            let packages: [rpmbuild::Package<'_>; 2] = [("kernel", &[("/etc/k", b"k\n")]), ("kernel-debuginfo-common", &files)];
+            let files: [(&str, &[u8]); 3] =
+                [(main, text), (fs, b"another arch\n"), ("/usr/src/debug/lib.c", b"not relative\n")];
+            let packages: [rpmbuild::Package<'_>; 2] =
+                [("kernel", &[("/etc/k", b"k\n")]), ("kernel-debuginfo-common", &files)];
             rpmbuild::build_for(arch, folder, "kernel", "2.6", "1", &packages);
         }
     });

@@ -47,8 +47,15 @@ fn every_file_of_a_signed_package_carries_its_signature() {
                 assert!(signer.verifies(&answer.body, found), "{row:?}: {found}");
                 let (file, archive) = (answer.header("x-debuginfod-file"), answer.header("x-debuginfod-archive"));
                 let of_rpm = signatures(&folder.path().join(archive.unwrap()));
-                assert!(of_rpm.contains(&(file.unwrap().to_owned(), found.to_owned())), "{row:?}: rpm shows other signatures");
-                assert_eq!(answer.header("x-debuginfod-size"), Some(&*answer.body.len().to_string()), "clients insist on it");
+                assert!(
+                    of_rpm.contains(&(file.unwrap().to_owned(), found.to_owned())),
+                    "{row:?}: rpm shows other signatures"
+                );
+                assert_eq!(
+                    answer.header("x-debuginfod-size"),
+                    Some(&*answer.body.len().to_string()),
+                    "clients insist on it"
+                );
                 let mut other = answer.body.clone();
                 other[0] ^= 1;
                 assert!(!signer.verifies(&other, found), "evmctl would take anything");
@@ -80,7 +87,10 @@ fn sources_sections_and_parts_carry_the_signature_of_the_whole_file() {
     gateway.restart();
     for path in ["debuginfo", "section/.debug_info", &format!("source{SOURCES}/src/a.c")] {
         let answer = gateway.get(&format!("/buildid/{id}/{path}"));
-        assert!(signature(&answer).is_some_and(|found| path.contains('/') || signer.verifies(&answer.body, found)), "{path}");
+        assert!(
+            signature(&answer).is_some_and(|found| path.contains('/') || signer.verifies(&answer.body, found)),
+            "{path}"
+        );
     }
     assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), 0.0);
 }
@@ -181,10 +191,19 @@ fn a_client_that_enforces_signatures_takes_signed_files_alone() {
         for url in [gateway.url(), redirecting.url()] {
             assert!(find(&url, Some(signer.certificates()), arguments), "{arguments:?} of {url}");
             assert!(!find(&url, None, arguments), "{arguments:?} of {url}: taken without a certificate");
-            assert!(!find(&url, Some(stranger.certificates()), arguments), "{arguments:?} of {url}: taken from a stranger");
+            assert!(
+                !find(&url, Some(stranger.certificates()), arguments),
+                "{arguments:?} of {url}: taken from a stranger"
+            );
         }
-        assert!(!find(&plain.url(), Some(signer.certificates()), arguments), "{arguments:?}: taken without a signature");
-        assert!(!find(&corrupting.url(), Some(signer.certificates()), arguments), "{arguments:?}: taken with another byte");
+        assert!(
+            !find(&plain.url(), Some(signer.certificates()), arguments),
+            "{arguments:?}: taken without a signature"
+        );
+        assert!(
+            !find(&corrupting.url(), Some(signer.certificates()), arguments),
+            "{arguments:?}: taken with another byte"
+        );
     }
     // A section is cut out of a whole file that was checked.
     assert!(find(&gateway.url(), Some(signer.certificates()), &["section", &id, ".debug_info"]));

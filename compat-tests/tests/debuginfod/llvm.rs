@@ -52,7 +52,10 @@ fn names_of_headers_are_capitalized_on_http_1() {
         let mut lines = head.split("\r\n");
         let is_expected = lines.next().unwrap().starts_with(&format!("HTTP/1.1 {status} "));
         let names: Vec<&str> = lines.map(|line| line.split_once(": ").unwrap().0).collect();
-        assert!(is_expected && names.iter().all(|name| is_capitalized(name)), "{method} {path}: expected {status}, found {head}");
+        assert!(
+            is_expected && names.iter().all(|name| is_capitalized(name)),
+            "{method} {path}: expected {status}, found {head}"
+        );
         assert!(status == 304 || names.contains(&"Content-Length"), "{method} {path}: {head}");
     }
 }

@@ -37,7 +37,11 @@ fn gateway(families: &[&str]) -> (Sqlite, Gateway) {
 
 /// The build-id of a member.
 fn build_id(family: &str, path: &str) -> String {
-    fixtures::truth(family).into_iter().find(|row| row.path == path).unwrap_or_else(|| panic!("{path} in {family}")).build_id
+    fixtures::truth(family)
+        .into_iter()
+        .find(|row| row.path == path)
+        .unwrap_or_else(|| panic!("{path} in {family}"))
+        .build_id
 }
 
 fn member(family: &str, nvra: &str, path: &str) -> Vec<u8> {
@@ -82,7 +86,8 @@ fn every_build_id_of_every_family_gives_its_members_by_kind() {
                     (true, (executable, _)) => executable,
                     (false, (_, debuginfo)) => debuginfo,
                 };
-                let rows: Vec<_> = truth.iter().filter(|(row, bytes)| row.build_id == *build_id && of_kind(bytes)).collect();
+                let rows: Vec<_> =
+                    truth.iter().filter(|(row, bytes)| row.build_id == *build_id && of_kind(bytes)).collect();
                 let answer = gateway.get(&format!("/buildid/{build_id}/{word}"));
                 if rows.is_empty() {
                     assert_eq!(answer.status, 404, "{family}: {build_id}/{word}");
@@ -90,7 +95,12 @@ fn every_build_id_of_every_family_gives_its_members_by_kind() {
                 }
                 assert_eq!(answer.status, 200, "{family}: {build_id}/{word}: {}", gateway.log());
                 let (row, bytes) = named(&rows, &answer);
-                assert!(answer.body == *bytes, "{family}: {build_id}/{word}: other bytes than {} in {}", row.path, row.rpm);
+                assert!(
+                    answer.body == *bytes,
+                    "{family}: {build_id}/{word}: other bytes than {} in {}",
+                    row.path,
+                    row.rpm
+                );
                 assert_eq!(answer.header("x-debuginfod-size"), Some(&*bytes.len().to_string()));
             }
         }
@@ -103,7 +113,8 @@ fn a_payload_that_was_read_tells_the_kinds_that_a_header_cannot() {
     let folder = fixtures::family("v6");
     import_ok(&index.url(), &["dir", folder.to_str().unwrap(), "--payload", "always"]);
     let gateway = Gateway::start(&index.url());
-    let (row, bytes) = fixtures::truth_with_bytes("v6").into_iter().find(|(row, _)| row.path == "/usr/bin/sixpack").unwrap();
+    let (row, bytes) =
+        fixtures::truth_with_bytes("v6").into_iter().find(|(row, _)| row.path == "/usr/bin/sixpack").unwrap();
     for word in ["executable", "debuginfo"] {
         assert!(gateway.get(&format!("/buildid/{}/{word}", row.build_id)).body == bytes, "{word}: other bytes");
     }
@@ -121,9 +132,24 @@ fn named<'a>(rows: &[&'a (Truth, Vec<u8>)], answer: &Answer) -> &'a (Truth, Vec<
 #[test]
 fn debuginfod_find_gets_executables_debuginfo_and_sources_of_old_and_new_packages() {
     for (family, release, debuginfo, source) in [
-        ("fedora-compat", "bidtest-1.2~rc1-4.fc99.x86_64", "/usr/lib/debug/usr/bin/a-1.2~rc1-4.fc99.x86_64.debug", "src/a.c"),
-        ("fedora-alldebug", "bidtest-1.2~rc1-4.fc99.x86_64", "/usr/lib/debug/usr/bin/a-1.2~rc1-4.fc99.x86_64.debug", "src/a.c"),
-        ("fedora-none", "bidtest-1.2~rc1-4.fc99.x86_64", "/usr/lib/debug/usr/bin/a-1.2~rc1-4.fc99.x86_64.debug", "src/a.c"),
+        (
+            "fedora-compat",
+            "bidtest-1.2~rc1-4.fc99.x86_64",
+            "/usr/lib/debug/usr/bin/a-1.2~rc1-4.fc99.x86_64.debug",
+            "src/a.c",
+        ),
+        (
+            "fedora-alldebug",
+            "bidtest-1.2~rc1-4.fc99.x86_64",
+            "/usr/lib/debug/usr/bin/a-1.2~rc1-4.fc99.x86_64.debug",
+            "src/a.c",
+        ),
+        (
+            "fedora-none",
+            "bidtest-1.2~rc1-4.fc99.x86_64",
+            "/usr/lib/debug/usr/bin/a-1.2~rc1-4.fc99.x86_64.debug",
+            "src/a.c",
+        ),
         ("old-classes", "oldtool-1.0", "/usr/lib/debug/usr/bin/oldtool.debug", "src/oldtool.c"),
         ("old-noclasses", "oldtool-1.0", "/usr/lib/debug/usr/bin/oldtool.debug", "src/oldtool.c"),
     ] {
@@ -143,7 +169,10 @@ fn debuginfod_find_gets_executables_debuginfo_and_sources_of_old_and_new_package
         assert_eq!(client.found(&["source", &row.build_id, &source]), fixtures::member(rpm, &source), "{family}");
         // The second time comes out of the client's cache.
         let before = gateway.metric("gateway_requests_total{endpoint=\"debuginfo\",status=\"200\"}");
-        assert!(client.found(&["debuginfo", &row.build_id]) == member_of(row), "{family}: other debuginfo out of the cache");
+        assert!(
+            client.found(&["debuginfo", &row.build_id]) == member_of(row),
+            "{family}: other debuginfo out of the cache"
+        );
         assert_eq!(gateway.metric("gateway_requests_total{endpoint=\"debuginfo\",status=\"200\"}"), before, "{family}");
     }
 }
@@ -208,7 +237,10 @@ fn a_set_uid_program_is_found_by_its_numbered_link() {
     let gateway = Gateway::start(&index.url());
     let answer = gateway.get(&format!("/buildid/{}/executable", build_id("fedora-compat", "/usr/libexec/asuid")));
     assert_eq!((answer.status, answer.header("x-debuginfod-file")), (200, Some("/usr/libexec/asuid")));
-    assert!(answer.body == member("fedora-compat", "bidtest-sub-9.9-4.fc99.x86_64", "/usr/libexec/asuid"), "other bytes");
+    assert!(
+        answer.body == member("fedora-compat", "bidtest-sub-9.9-4.fc99.x86_64", "/usr/libexec/asuid"),
+        "other bytes"
+    );
 }
 
 #[test]
@@ -242,7 +274,9 @@ fn with_all_families_in_one_index_every_answer_is_a_right_one() {
             }
             assert_eq!(answer.status, 200, "{build_id}/{word}");
             let is_right = |(row, bytes): &(Truth, Vec<u8>)| {
-                row.build_id == *build_id && Some(&*row.path) == answer.header("x-debuginfod-file") && *bytes == answer.body
+                row.build_id == *build_id
+                    && Some(&*row.path) == answer.header("x-debuginfod-file")
+                    && *bytes == answer.body
             };
             assert!(truth.iter().any(is_right), "{build_id}/{word}: other bytes");
             answered += 1;

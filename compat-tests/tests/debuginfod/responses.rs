@@ -12,7 +12,9 @@ use crate::{SOURCES, build_id, etag, gateway};
 fn head_has_the_headers_of_get_and_no_body() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", "/usr/bin/b");
-    for path in ["executable", "debuginfo", "section/.text", &format!("source{SOURCES}/src/b.c"), "section/.bss", "source/none"] {
+    for path in
+        ["executable", "debuginfo", "section/.text", &format!("source{SOURCES}/src/b.c"), "section/.bss", "source/none"]
+    {
         // HEAD first: it must not depend on an earlier GET.
         let path = format!("/buildid/{id}/{path}");
         let head = http::request(gateway.port, "HEAD", &path, &[]).unwrap();
@@ -40,13 +42,16 @@ fn headers_name_the_member_its_time_its_digest_and_its_archive() {
     assert_eq!(answer.header("accept-ranges"), Some("bytes"));
     assert_eq!(answer.header("cache-control"), Some("public, max-age=604800, immutable"));
     let folder = tempfile::tempdir().unwrap();
-    for (family, nvra, path) in
-        [("fedora-compat", "bidtest-1.2~rc1-4.fc99.x86_64", "/usr/bin/b"), ("v3", "ancient-1.0-1.x86_64", "/usr/bin/ancient")]
-    {
+    for (family, nvra, path) in [
+        ("fedora-compat", "bidtest-1.2~rc1-4.fc99.x86_64", "/usr/bin/b"),
+        ("v3", "ancient-1.0-1.x86_64", "/usr/bin/ancient"),
+    ] {
         fixtures::unpack(&fixtures::package(family, nvra), folder.path());
         let file = folder.path().join(&path[1..]);
-        let output =
-            run(Command::new("date").env("LC_ALL", "C").args(["-u", "+%a, %d %b %Y %H:%M:%S GMT", "-r"]).arg(file), "coreutils");
+        let output = run(
+            Command::new("date").env("LC_ALL", "C").args(["-u", "+%a, %d %b %Y %H:%M:%S GMT", "-r"]).arg(file),
+            "coreutils",
+        );
         let expected = String::from_utf8(output.stdout).unwrap();
         assert_eq!(of(family, path, "executable").header("last-modified"), Some(expected.trim()), "{path}");
     }
@@ -91,7 +96,11 @@ fn ranges_and_validators_follow_rfc_9110() {
     }
     for range in [format!("bytes={size}-"), "bytes=-0".to_owned()] {
         let answer = ask(&[("Range", &range)]);
-        assert_eq!((answer.status, answer.header("content-range")), (416, Some(&*format!("bytes */{size}"))), "{range}");
+        assert_eq!(
+            (answer.status, answer.header("content-range")),
+            (416, Some(&*format!("bytes */{size}"))),
+            "{range}"
+        );
         assert!(answer.body.is_empty(), "{range}");
     }
     for range in ["bytes=5-2", "bytes=0-1,3-4", "lines=0-1"] {

@@ -82,7 +82,8 @@ fn place(elf: &[u8], name: &str) -> (std::ops::Range<usize>, String) {
     std::fs::write(file.path(), elf).unwrap();
     let output = run(Command::new("readelf").arg("-SW").arg(file.path()), "binutils");
     let text = String::from_utf8(output.stdout).unwrap();
-    let rows = text.lines().filter_map(|line| line.split_once(']')).map(|(_, row)| row.split_whitespace().collect::<Vec<_>>());
+    let rows =
+        text.lines().filter_map(|line| line.split_once(']')).map(|(_, row)| row.split_whitespace().collect::<Vec<_>>());
     let row = rows.into_iter().find(|row| row.first() == Some(&name)).unwrap_or_else(|| panic!("{name}: {text}"));
     let number = |cell: usize| usize::from_str_radix(row[cell], 16).unwrap();
     (number(3)..number(3) + number(4), row[6].to_owned())

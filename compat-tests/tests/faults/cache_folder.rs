@@ -35,7 +35,10 @@ fn huge(into: &Path) -> rpmbuild::Made {
 /// The log says that the cache folder is why something was undecided.
 fn assert_cause(gateway: &Gateway, cause: &str) {
     let log = gateway.log();
-    assert!(log.lines().any(|line| line.contains("undecided") && line.contains("cache folder") && line.contains(cause)), "{log}");
+    assert!(
+        log.lines().any(|line| line.contains("undecided") && line.contains("cache folder") && line.contains(cause)),
+        "{log}"
+    );
     // Whoever gave the archive is not to blame.
     assert_eq!(gateway.metric("gateway_store_requests_total{result=\"failed\",tier=\"local\"}"), 0.0);
 }
@@ -72,7 +75,9 @@ fn a_disk_that_others_filled() {
     assert_cause(gateway, "bytes free on the disk, found");
     small.ask(gateway.port).expect("what is there is served");
     let port = gateway.port;
-    assert!(decided(port, &small.path.replace("executable", "section/.text")).is_some_and(|answer| answer.status == 200));
+    assert!(
+        decided(port, &small.path.replace("executable", "section/.text")).is_some_and(|answer| answer.status == 200)
+    );
     disk.empty();
     large.recovers(&disk.gateway);
     disk.gateway.synced();
@@ -153,7 +158,10 @@ fn a_disk_that_becomes_read_only() {
     disk.remount("ro");
     members[0].ask(port).expect("what is there is served");
     members[1].ask(port).expect("what cannot be kept is sent from memory");
-    assert_eq!((in_memory(&disk.gateway), refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")), (1.0, 0.0, 1.0));
+    assert_eq!(
+        (in_memory(&disk.gateway), refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")),
+        (1.0, 0.0, 1.0)
+    );
     assert!(huge.ask(port).is_none());
     assert_cause(&disk.gateway, "Read-only file system");
     wait_for("the probe of the folder", || disk.gateway.get("/readyz?strict").text().contains("Read-only"));

@@ -256,7 +256,8 @@ fn what_is_not_in_an_answer_of_earlier_is_unknown() {
     let configuration = "[index]\nhit_ttl = \"300ms\"\naway_ttl = \"6s\"\n";
     let gateway = Gateway::start_with(&index.url(), configuration, &[]);
     let known = Asked::server(5);
-    let others = ["debuginfo", "section/.nonsense", "source/usr/src/x.c"].map(|what| known.path.replace("executable", what));
+    let others =
+        ["debuginfo", "section/.nonsense", "source/usr/src/x.c"].map(|what| known.path.replace("executable", what));
     let asked = Instant::now();
     known.ask(gateway.port).unwrap();
     for path in &others {
@@ -285,13 +286,16 @@ fn a_read_only_database_is_all_that_a_gateway_needs() {
     let mariadb = mariadb();
     mariadb.create_user("reader", "geheim", "select on darkserver.*");
     let url = mariadb.url_of("reader", "geheim", "darkserver");
-    let refused =
-        compat_tests::darkserver::import(&url, &["rpm", fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm").to_str().unwrap()]);
+    let refused = compat_tests::darkserver::import(
+        &url,
+        &["rpm", fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm").to_str().unwrap()],
+    );
     assert!(!refused.status.success(), "expected a user that cannot write");
     let gateway = Gateway::start_with(&url, SHORT, &[]);
     std::thread::scope(|scope| {
         // Nobody may write as long as this session is there.
-        let locked = scope.spawn(|| mariadb.sql("set global read_only = 1; flush tables with read lock; select sleep(4)"));
+        let locked =
+            scope.spawn(|| mariadb.sql("set global read_only = 1; flush tables with read lock; select sleep(4)"));
         wait_for("a server that is read-only", || mariadb.sql("select @@read_only").trim() == "1");
         while !locked.is_finished() {
             for release in [5, 6, 7] {

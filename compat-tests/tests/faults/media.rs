@@ -41,7 +41,11 @@ fn media(index: &Path, folder: &Path, with_log: bool) -> Gateway {
 #[test]
 fn a_finished_index_on_read_only_media_is_answered_from() {
     let index = Sqlite::of(&[&fixtures::family("server")]);
-    assert_eq!(index.path().with_extension("db-wal").metadata().map_or(0, |log| log.len()), 0, "an import merges its log");
+    assert_eq!(
+        index.path().with_extension("db-wal").metadata().map_or(0, |log| log.len()),
+        0,
+        "an import merges its log"
+    );
     let folder = tempfile::tempdir().unwrap();
     let gateway = media(&index.path(), folder.path(), false);
     Asked::server(5).ask(gateway.port).expect("an answer");
@@ -110,7 +114,9 @@ fn another_user_imports_while_a_gateway_answers() {
     };
     let gateway = Gateway::start_through(through, &[("DARKSERVER_DATABASE", &index.url())], SHORT, &[]);
     assert!(decided(gateway.port, NOBODYS).is_none());
-    wait_for("both cures", || gateway.log().contains("?immutable=1") && gateway.log().contains("user or group write to"));
+    wait_for("both cures", || {
+        gateway.log().contains("?immutable=1") && gateway.log().contains("user or group write to")
+    });
 
     // The first cure, while the gateway runs.
     if is_root {

@@ -150,8 +150,10 @@ impl Drop for Session {
 fn a_writer_that_takes_long_keeps_nobody_from_reading() {
     let index = servers();
     let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
-    let writer =
-        Session::start(&index.path(), "begin immediate; delete from artifacts; delete from locations; delete from packages");
+    let writer = Session::start(
+        &index.path(),
+        "begin immediate; delete from artifacts; delete from locations; delete from packages",
+    );
     for release in [5, 6, 7] {
         let answer = Asked::server(release).ask(gateway.port).expect("an answer");
         assert_eq!(answer.header("x-darkserver-index"), None);
@@ -164,13 +166,18 @@ fn a_writer_that_takes_long_keeps_nobody_from_reading() {
 #[test]
 fn a_file_that_somebody_locks_for_himself_is_away_until_he_lets_go() {
     let index = servers();
-    let session =
-        Session::start(&index.path(), "pragma locking_mode = exclusive; begin immediate; delete from artifacts where 0");
+    let session = Session::start(
+        &index.path(),
+        "pragma locking_mode = exclusive; begin immediate; delete from artifacts where 0",
+    );
     let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
     assert!(Asked::server(6).ask(gateway.port).is_none());
     assert!(decided(gateway.port, NOBODYS).is_none());
     wait_for("away", || gateway.log().contains("the index is away"));
-    assert!(gateway.log().lines().any(|line| line.contains("the index is away") && line.contains("darkserver.db")), "no cause");
+    assert!(
+        gateway.log().lines().any(|line| line.contains("the index is away") && line.contains("darkserver.db")),
+        "no cause"
+    );
     drop(session);
     assert_eq!(Asked::server(6).recovers(&gateway).header("x-darkserver-index"), None);
     wait_for("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));

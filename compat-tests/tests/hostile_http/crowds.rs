@@ -36,8 +36,10 @@ fn thousands_of_idle_connections_cost_little() {
         let before = resident(&mut gateway);
         let mut lines: Vec<Line> = Vec::with_capacity(count);
         for _ in 0..count {
-            let mut line =
-                Line(std::io::BufReader::with_capacity(512, TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.port)).unwrap()));
+            let mut line = Line(std::io::BufReader::with_capacity(
+                512,
+                TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.port)).unwrap(),
+            ));
             line.send(says).unwrap();
             lines.push(line);
         }

@@ -102,7 +102,8 @@ fn a_client_is_told_how_much_it_may_ask_for_at_once_and_cut_off_far_above() {
     let mut line = open(&gateway, &NO_WINDOW);
     let (kind, _, settings) = next_frame(&mut line.0).unwrap();
     assert_eq!(kind, SETTINGS);
-    let told = |name: u8| settings.chunks(6).find(|setting| setting[..2] == [0, name]).map(|setting| setting[2..].to_vec());
+    let told =
+        |name: u8| settings.chunks(6).find(|setting| setting[..2] == [0, name]).map(|setting| setting[2..].to_vec());
     assert_eq!((told(3), told(6)), (Some(vec![0, 0, 1, 0]), Some(vec![0, 2, 0, 0])), "streams, bytes of a head");
     // As many as it may; each is answered with a head, and its body waits.
     line.send(&requests(0, 256, "GET", "/healthz")).unwrap();
@@ -204,5 +205,9 @@ fn who_leaves_gives_up_the_turns_of_all_that_was_asked_for() {
     drop(line);
     let gone = std::time::Instant::now();
     wait_until("nobody waits", || waiting() == 0.0 && connections(&gateway) == 0.0);
-    assert!(gone.elapsed() < Duration::from_secs(10), "they waited for {:?} after their client had left", gone.elapsed());
+    assert!(
+        gone.elapsed() < Duration::from_secs(10),
+        "they waited for {:?} after their client had left",
+        gone.elapsed()
+    );
 }

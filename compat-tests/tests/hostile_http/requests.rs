@@ -37,7 +37,8 @@ fn headers(lines: &str, behind: &str, status: u16, then: Then, because: &'static
 }
 
 fn method(name: &str, target: &str, status: u16) -> Row {
-    let because = "RFC 9110, section 9.1: 405 for a method that is known but not allowed, 501 for one that is not; case matters";
+    let because =
+        "RFC 9110, section 9.1: 405 for a method that is known but not allowed, 501 for one that is not; case matters";
     row(format!("{name} {target} HTTP/1.1\r\nHost: x\r\n\r\n"), status, Kept, because)
 }
 
@@ -51,10 +52,25 @@ fn strange_targets() {
     run(&[
         target("/buildid/%00/debuginfo", 400, Kept, "no build-id"),
         target(&format!("/buildid/{id}/source/a%00b"), 404, Kept, "a path that nothing has"),
-        target(&format!("/buildid/{id}/source/%2e%2e%2f%2e%2e%2fetc/passwd"), 404, Kept, "a source path is a name in the index"),
-        target(&format!("/buildid/{id}/source/../../../../etc/passwd"), 404, Kept, "a source path is a name in the index"),
+        target(
+            &format!("/buildid/{id}/source/%2e%2e%2f%2e%2e%2fetc/passwd"),
+            404,
+            Kept,
+            "a source path is a name in the index",
+        ),
+        target(
+            &format!("/buildid/{id}/source/../../../../etc/passwd"),
+            404,
+            Kept,
+            "a source path is a name in the index",
+        ),
         target(&format!("/buildid/{id}/section/../../etc/passwd"), 400, Kept, "a section is a name in an ELF file"),
-        target(&format!("/archive/{}/..%2f..%2fetc%2fpasswd", "0".repeat(64)), 404, Kept, "an archive's name is compared"),
+        target(
+            &format!("/archive/{}/..%2f..%2fetc%2fpasswd", "0".repeat(64)),
+            404,
+            Kept,
+            "an archive's name is compared",
+        ),
         target("/%2e%2e%2f%2e%2e%2fetc/passwd", 404, Kept, "no such route"),
         target("/../../etc/passwd", 404, Kept, "no such route"),
         target(&format!("/buildid/{id}%2Fdebuginfo"), 404, Kept, "docs/api.md: %2F is a slash"),
@@ -98,11 +114,21 @@ fn strange_methods_and_versions() {
         method("get", "/healthz", 501),
         method("BREW", "/nowhere", 501),
         method(&"A".repeat(5000), "/healthz", 501),
-        row("CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 405, Closed, "RFC 9110, section 9.3.6: what follows might be a tunnel's"),
+        row(
+            "CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+            405,
+            Closed,
+            "RFC 9110, section 9.3.6: what follows might be a tunnel's",
+        ),
         row("G(T /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 400, Closed, "RFC 9110, section 9.1: a method is a token"),
         row("GET /healthz\r\n\r\n", 400, Closed, "HTTP/0.9 is gone: RFC 9112, appendix C.1"),
         row("GET /healthz HTTP/0.9\r\n\r\n", 400, Closed, "HTTP/0.9 is gone: RFC 9112, appendix C.1"),
-        row("GET /healthz HTTP/1.0\r\n\r\n", 200, Closed, "RFC 9112, section 9.3: HTTP/1.0 has no persistence, nor Host"),
+        row(
+            "GET /healthz HTTP/1.0\r\n\r\n",
+            200,
+            Closed,
+            "RFC 9112, section 9.3: HTTP/1.0 has no persistence, nor Host",
+        ),
         row("GET /buildids/aa11 HTTP/1.0\r\n\r\n", 200, Closed, "links can be made without Host"),
         row("GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, Kept, "RFC 9112, section 9.3"),
         row("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, Closed, "RFC 9112, section 9.6"),
@@ -113,7 +139,12 @@ fn strange_methods_and_versions() {
         row("GET /healthz HTTP/1.1\r\nHost:\r\n\r\n", 200, Kept, "RFC 9112, section 3.2: Host may be empty"),
         row("GET /healthz HTTP/1.2\r\nHost: x\r\n\r\n", 400, Closed, "RFC 9110, section 2.5: 505 or 400"),
         row("GET /healthz HTTP/2.0\r\nHost: x\r\n\r\n", 400, Closed, "HTTP/2 begins with its preface"),
-        row("\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200, Kept, "RFC 9112, section 2.2: empty lines before a request"),
+        row(
+            "\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+            200,
+            Kept,
+            "RFC 9112, section 2.2: empty lines before a request",
+        ),
         row("GET /healthz HTTP/1.1\nHost: x\n\n", 200, Kept, "RFC 9112, section 2.2: a line may end with LF alone"),
         row("GET /healthz HTTP/1.1\rHost: x\r\r", 400, Closed, "RFC 9112, section 2.2: a bare CR"),
         row(*b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03\0\0\0\0\0\0", 400, Closed, "a TLS ClientHello"),
@@ -126,7 +157,8 @@ fn strange_methods_and_versions() {
 fn strange_headers_and_bodies() {
     let many = |count: usize| (0..count).map(|number| format!("X-{number}: y\r\n")).collect::<String>();
     let smuggled = "0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
-    let no_meaning = "RFC 9110, section 9.3.1: a body of GET means nothing; RFC 9112, section 9.3: read it whole or close";
+    let no_meaning =
+        "RFC 9110, section 9.3.1: a body of GET means nothing; RFC 9112, section 9.3: read it whole or close";
     run(&[
         headers(&many(90), "", 200, Kept, "so many are read"),
         headers(&many(97), "", 431, Closed, "RFC 6585, section 5"),
@@ -140,17 +172,41 @@ fn strange_headers_and_bodies() {
         headers("X: a\0b\r\n", "", 400, Closed, "RFC 9110, section 5.5: NUL in a value"),
         headers("X: a\rb\r\n", "", 400, Closed, "RFC 9110, section 5.5: CR in a value"),
         headers("Expect: 200-ok\r\n", "", 200, Kept, "RFC 9110, section 10.1.1: 417 is a may"),
-        headers("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", smuggled, 400, Closed, "RFC 9112, section 6.1: both"),
-        headers("Content-Length: 5\r\nContent-Length: 6\r\n", "hello", 400, Closed, "RFC 9112, section 6.3: two lengths"),
+        headers(
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            smuggled,
+            400,
+            Closed,
+            "RFC 9112, section 6.1: both",
+        ),
+        headers(
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "hello",
+            400,
+            Closed,
+            "RFC 9112, section 6.3: two lengths",
+        ),
         headers("Content-Length: 5, 6\r\n", "hello", 400, Closed, "RFC 9112, section 6.3: two lengths"),
         headers("Content-Length: -1\r\n", "", 400, Closed, "RFC 9110, section 8.6: digits"),
         headers("Content-Length: +5\r\n", "hello", 400, Closed, "RFC 9110, section 8.6: digits"),
         headers("Content-Length: 0x5\r\n", "hello", 400, Closed, "RFC 9110, section 8.6: digits"),
         headers("Content-Length:\r\n", "", 400, Closed, "RFC 9110, section 8.6: digits"),
-        headers("Content-Length: 99999999999999999999999\r\n", "", 400, Closed, "RFC 9110, section 8.6: beyond any number"),
+        headers(
+            "Content-Length: 99999999999999999999999\r\n",
+            "",
+            400,
+            Closed,
+            "RFC 9110, section 8.6: beyond any number",
+        ),
         headers("Transfer-Encoding: gzip, chunked\r\n", smuggled, 400, Closed, "RFC 9112, section 6.1: 501 or 400"),
         headers("Transfer-Encoding: identity\r\n", "", 400, Closed, "RFC 9112, section 6.3: chunked must be last"),
-        headers("Transfer-Encoding: xchunked\r\n", smuggled, 400, Closed, "RFC 9112, section 6.3: chunked must be last"),
+        headers(
+            "Transfer-Encoding: xchunked\r\n",
+            smuggled,
+            400,
+            Closed,
+            "RFC 9112, section 6.3: chunked must be last",
+        ),
         headers(
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
             smuggled,
@@ -169,7 +225,13 @@ fn strange_headers_and_bodies() {
         headers("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\nhello\r\n0\r\n\r\n", 200, Closed, no_meaning),
         headers("Content-Length: 500\r\n", "hello", 200, Closed, no_meaning),
         headers("Content-Length: 18446744073709551615\r\n", "hello", 200, Closed, no_meaning),
-        headers("Connection: Upgrade\r\nUpgrade: h2c\r\n", "", 200, Closed, "RFC 9110, section 7.8: an upgrade may be ignored"),
+        headers(
+            "Connection: Upgrade\r\nUpgrade: h2c\r\n",
+            "",
+            200,
+            Closed,
+            "RFC 9110, section 7.8: an upgrade may be ignored",
+        ),
     ]);
 }
 

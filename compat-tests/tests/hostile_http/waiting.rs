@@ -27,7 +27,8 @@ fn lifetime(port: u16, first: &[u8], then: &[u8]) -> (Duration, Vec<u8>) {
             match line.0.read(&mut buffer) {
                 Ok(0) => return (started.elapsed(), came),
                 Ok(count) => came.extend(&buffer[..count]),
-                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                }
                 Err(_) => return (started.elapsed(), came),
             }
             assert!(started.elapsed() < PATIENCE, "alive after {PATIENCE:?}");
@@ -67,7 +68,9 @@ fn silent_half_sent_and_slow_requests_end_in_time() {
     ];
     thread::scope(|scope| {
         let waiting: Vec<_> = cases
-            .map(|(what, first, then, answers, limit)| (what, answers, limit, scope.spawn(move || lifetime(port, first, then))))
+            .map(|(what, first, then, answers, limit)| {
+                (what, answers, limit, scope.spawn(move || lifetime(port, first, then)))
+            })
             .into_iter()
             .collect();
         let http2 = scope.spawn(|| lifetime(port, HTTP2, b""));
@@ -84,7 +87,10 @@ fn silent_half_sent_and_slow_requests_end_in_time() {
             assert_eq!(text.matches("HTTP/1.1 200 OK").count(), answers, "{what}: {text}");
             // An error would be remembered.
             assert_eq!(text.matches("HTTP/1.1").count(), answers, "{what}: {text}");
-            assert!(lived > limit - Duration::from_millis(200) && lived < limit + Duration::from_secs(15), "{what}: {lived:?}");
+            assert!(
+                lived > limit - Duration::from_millis(200) && lived < limit + Duration::from_secs(15),
+                "{what}: {lived:?}"
+            );
         }
         let (lived, _) = http2.join().unwrap();
         assert!(lived > HEAD / 2 && lived < HEAD + Duration::from_secs(15), "HTTP/2 without a request: {lived:?}");

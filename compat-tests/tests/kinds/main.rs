@@ -106,7 +106,8 @@ fn told(gateway: &Gateway, key: &str, value: &str) -> BTreeMap<(String, String),
 /// Expects that `/metadata` tells the file at `member` under exactly these types, by build-id and by path.
 #[track_caller]
 fn expect_types(gateway: &Gateway, build_id: &str, member: &str, types: &[&str], certain: bool) {
-    let expected: BTreeMap<_, _> = types.iter().map(|kind| ((member.to_owned(), (*kind).to_owned()), certain)).collect();
+    let expected: BTreeMap<_, _> =
+        types.iter().map(|kind| ((member.to_owned(), (*kind).to_owned()), certain)).collect();
     let mut by_id = told(gateway, "buildid", build_id);
     by_id.retain(|(file, _), _| file == member);
     assert_eq!(by_id, expected, "by build-id: (path, type) and whether it is certain");
@@ -117,7 +118,8 @@ fn expect_types(gateway: &Gateway, build_id: &str, member: &str, types: &[&str],
 #[track_caller]
 fn rows(gateway: &Gateway, build_id: &str) -> Vec<String> {
     let rows: Value = serde_json::from_slice(&gateway.get(&format!("/buildids/{build_id}")).body).unwrap();
-    let mut paths: Vec<String> = rows.as_array().unwrap().iter().map(|row| row["elf"].as_str().unwrap().to_owned()).collect();
+    let mut paths: Vec<String> =
+        rows.as_array().unwrap().iter().map(|row| row["elf"].as_str().unwrap().to_owned()).collect();
     paths.sort();
     paths
 }

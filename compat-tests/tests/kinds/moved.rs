@@ -54,7 +54,10 @@ impl Tree {
         let pattern = format!("{}/*/*", self.root.display());
         assert_eq!(told(&gateway, "glob", &pattern), now, "{pattern}");
         let by_id = told(&gateway, "buildid", &self.program.build_id);
-        assert!(by_id.keys().all(|file| now.contains_key(file)), "by build-id: expected some of {now:?}, found {by_id:?}");
+        assert!(
+            by_id.keys().all(|file| now.contains_key(file)),
+            "by build-id: expected some of {now:?}, found {by_id:?}"
+        );
         for word in ["executable", "debuginfo"] {
             let asked = path(&self.program.build_id, word);
             let answer = gateway.get(&asked);
@@ -62,9 +65,17 @@ impl Tree {
                 assert_eq!(answer.status, 404, "{word}");
                 continue;
             }
-            assert!(answer.status == 200 && answer.body == fs::read(self.program.whole()).unwrap(), "{word}: {}", answer.status);
-            let named = Path::new(answer.header("x-debuginfod-file").unwrap()).strip_prefix(&self.root).unwrap().to_owned();
-            assert!(files.iter().any(|file| *file == named.to_str().unwrap()), "{word}: expected {files:?}, found {named:?}");
+            assert!(
+                answer.status == 200 && answer.body == fs::read(self.program.whole()).unwrap(),
+                "{word}: {}",
+                answer.status
+            );
+            let named =
+                Path::new(answer.header("x-debuginfod-file").unwrap()).strip_prefix(&self.root).unwrap().to_owned();
+            assert!(
+                files.iter().any(|file| *file == named.to_str().unwrap()),
+                "{word}: expected {files:?}, found {named:?}"
+            );
         }
     }
 }
@@ -72,7 +83,8 @@ impl Tree {
 /// What `/metadata` tells of these files: an unstripped program is both, and that is certain once it was read.
 fn types(root: &Path, files: Vec<&str>) -> std::collections::BTreeMap<(String, String), bool> {
     let path = |file: &str| root.join(file).to_str().unwrap().to_owned();
-    let entries = files.into_iter().flat_map(|file| ["debuginfo", "executable"].map(|kind| (path(file), kind.to_owned())));
+    let entries =
+        files.into_iter().flat_map(|file| ["debuginfo", "executable"].map(|kind| (path(file), kind.to_owned())));
     entries.map(|entry| (entry, true)).collect()
 }
 

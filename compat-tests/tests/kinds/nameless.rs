@@ -101,9 +101,11 @@ fn upstreams_answer_for_the_program_of_such_a_debug_file() {
     let program = Program::compile_library("foo", "/s/foo");
     let (_folder, rpm) = package(&program.debug(), SYMBOLS);
     let (index, id) = (index(&[&rpm]), &program.build_id);
-    let with =
-        |upstream: &Odd| Gateway::start_with(&index.url(), "[federation]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()]);
-    let (has_it, knows_nothing, fails) = (Odd::start(odd::has_it), Odd::start(odd::knows_nothing), Odd::start(odd::fails));
+    let with = |upstream: &Odd| {
+        Gateway::start_with(&index.url(), "[federation]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()])
+    };
+    let (has_it, knows_nothing, fails) =
+        (Odd::start(odd::has_it), Odd::start(odd::knows_nothing), Odd::start(odd::fails));
     let answer = with(&has_it).get(&path(id, "executable"));
     let location = format!("{}{}", has_it.url(), path(id, "executable"));
     assert_eq!((answer.status, answer.header("location")), (302, Some(&*location)));

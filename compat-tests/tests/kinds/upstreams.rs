@@ -87,7 +87,9 @@ fn a_debug_file_of_the_index_goes_before_upstreams() {
 fn the_program_is_served_when_no_upstream_has_debuginfo_or_can_be_asked() {
     let fixture = Fixture::whole();
     let (index, id) = (fixture.index(), &fixture.program.build_id);
-    for (name, behaviour) in [("knows nothing", odd::knows_nothing as Behaviour), ("fails", odd::fails), ("hangs", odd::hangs)] {
+    for (name, behaviour) in
+        [("knows nothing", odd::knows_nothing as Behaviour), ("fails", odd::fails), ("hangs", odd::hangs)]
+    {
         for order in ORDERS {
             let upstream = Odd::start(behaviour);
             let gateway = federated(&index, order, &[&upstream.url()]);
@@ -126,7 +128,8 @@ fn a_program_without_dwarf_is_unavailable_when_an_upstream_could_not_answer() {
             for _ in 0..2 {
                 expect_unavailable(&gateway, id, "debuginfo");
             }
-            let by_status = federated(&index, &format!("{order}unknown = \"503\"\n"), &[&nothing.url(), &upstream.url()]);
+            let by_status =
+                federated(&index, &format!("{order}unknown = \"503\"\n"), &[&nothing.url(), &upstream.url()]);
             let answer = by_status.get(&path(id, "debuginfo"));
             assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")), "{name}: {order}");
             expect_file(&gateway, id, "executable", &fixture.program.stripped(), "/usr/bin/foo");

@@ -27,8 +27,11 @@ impl Build {
         let (folder, program) = (tempdir().unwrap(), Program::compile("main", "/usr/src/debug/foo/1.0"));
         let [stripped, debug, source] =
             [program.stripped(), program.debug(), program.source()].map(|file| fs::read(file).unwrap());
-        let packages =
-            [("foo", &[(PROGRAM, &*stripped)][..]), ("foo-dbg", &[(DEBUG, &*debug)][..]), ("foo-src", &[(SOURCE, &*source)][..])];
+        let packages = [
+            ("foo", &[(PROGRAM, &*stripped)][..]),
+            ("foo-dbg", &[(DEBUG, &*debug)][..]),
+            ("foo-src", &[(SOURCE, &*source)][..]),
+        ];
         let [main, dbg, src] = build(folder.path(), &packages).try_into().unwrap();
         let named = format!("BuildID[sha1]={}", program.build_id);
         for (rpm, file, end) in [(&main, PROGRAM, ", stripped"), (&dbg, DEBUG, ", with debug_info, not stripped")] {
@@ -70,7 +73,9 @@ fn the_executable_is_the_program_whichever_package_came_first() {
 fn sources_come_out_of_the_src_package() {
     let build = Build::make();
     let word = format!("source{SOURCE}");
-    for rpms in [&[&*build.dbg, &*build.src][..], &[&*build.main, &*build.src], &[&*build.main, &*build.dbg, &*build.src]] {
+    for rpms in
+        [&[&*build.dbg, &*build.src][..], &[&*build.main, &*build.src], &[&*build.main, &*build.dbg, &*build.src]]
+    {
         let (_index, gateway) = served(rpms);
         expect_file(&gateway, &build.program.build_id, &word, &build.program.source(), SOURCE);
         expect_absent(&gateway, &build.program.build_id, "source/usr/src/debug/foo/1.0/other.c");

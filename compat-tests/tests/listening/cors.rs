@@ -57,7 +57,9 @@ fn where_everybody_is_allowed_every_path_for_clients_says_so_errors_and_redirect
         let answer = ask(&gateway, "GET", &path, &[ORIGIN]);
         assert_eq!((answer.status, allowed(&answer)), (status, Some("*")), "{path}");
         let read = answer.header("access-control-expose-headers").unwrap().to_lowercase();
-        for name in ["x-debuginfod-size", "x-debuginfod-file", "x-debuginfod-archive", "x-debuginfod-imasignature", "etag"] {
+        for name in
+            ["x-debuginfod-size", "x-debuginfod-file", "x-debuginfod-archive", "x-debuginfod-imasignature", "etag"]
+        {
             assert!(read.split(", ").any(|found| found == name), "{path}: {name} in {read}");
         }
         // As elfutils' server: OPTIONS on any path, asked by a browser or not.
@@ -66,7 +68,11 @@ fn where_everybody_is_allowed_every_path_for_clients_says_so_errors_and_redirect
         assert!(options.header("access-control-allow-methods").unwrap().contains("GET, OPTIONS"), "{path}");
         let sent = options.header("access-control-allow-headers").unwrap();
         assert!(sent.contains("cache-control") && sent.contains("x-debuginfod-maxsize"), "{sent}");
-        assert_eq!(answer.header("vary").filter(|vary| vary.contains("Origin")), None, "{path}: everybody gets the same");
+        assert_eq!(
+            answer.header("vary").filter(|vary| vary.contains("Origin")),
+            None,
+            "{path}: everybody gets the same"
+        );
     }
     // A redirect is kept for a short while and has no validator: the file's is the upstream's to tell.
     let redirect = ask(&gateway, "GET", &format!("/buildid/{elsewhere}/debuginfo"), &[]);
@@ -105,9 +111,13 @@ fn where_some_are_allowed_others_are_not_and_caches_know() {
         for method in ["GET", "OPTIONS"] {
             let answer = ask(&gateway, method, &file, &headers);
             assert_eq!((answer.status, allowed(&answer)), (200, expected), "{method} {origin:?}");
-            let varies = answer.headers.iter().any(|(name, value)| name == "vary" && value.eq_ignore_ascii_case("origin"));
+            let varies =
+                answer.headers.iter().any(|(name, value)| name == "vary" && value.eq_ignore_ascii_case("origin"));
             assert!(varies, "{method} {origin:?}: {:?}", answer.headers);
-            assert_eq!(answer.header("access-control-allow-methods").is_some(), method == "OPTIONS" && expected.is_some());
+            assert_eq!(
+                answer.header("access-control-allow-methods").is_some(),
+                method == "OPTIONS" && expected.is_some()
+            );
         }
     }
 }

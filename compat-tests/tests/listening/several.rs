@@ -65,7 +65,8 @@ fn connections_are_counted_together_whatever_they_came_through() {
     let gateway = Gateway::start_with(&sqlite.url(), limits, &["--listen", &format!("unix:{}", text(&path))]);
     let workers = std::thread::available_parallelism().unwrap().get();
     let mut first: Vec<UnixStream> = (0..4 * workers).map(|_| UnixStream::connect(&path).unwrap()).collect();
-    let later: Vec<TcpStream> = (0..4 * workers).map(|_| TcpStream::connect(("127.0.0.1", gateway.port)).unwrap()).collect();
+    let later: Vec<TcpStream> =
+        (0..4 * workers).map(|_| TcpStream::connect(("127.0.0.1", gateway.port)).unwrap()).collect();
     // A place each; who asks for the metrics needs one, too, at every worker in turn.
     let all = (8 * workers) as f64;
     wait_until("the idle ones make room", || gateway.metric("gateway_connections_closed_total{why=\"shed\"}") >= all);

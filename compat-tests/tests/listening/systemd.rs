@@ -25,7 +25,11 @@ fn sockets_of_systemd_are_used_and_one_named_tls_speaks_it() {
             &format!("--listen=127.0.0.1:{secure}"),
             &format!("--listen={}", socket.display()),
         ])
-        .args(["--fdname=http:tls:local", &format!("--setenv=DARKSERVER_DATABASE={}", sqlite.url()), "--setenv=RUST_LOG=info"])
+        .args([
+            "--fdname=http:tls:local",
+            &format!("--setenv=DARKSERVER_DATABASE={}", sqlite.url()),
+            "--setenv=RUST_LOG=info",
+        ])
         .arg(format!("--setenv=DARKSERVER_ETC={}", folder.path().display()))
         .arg(program("darkserver"))
         .arg("--cache-dir")
@@ -56,7 +60,10 @@ fn a_socket_that_does_not_listen_is_refused() {
     command.args(["-c", script, "sh"]).arg(program("darkserver")).env("DARKSERVER_ETC", folder.path());
     let output = run(command.arg("--cache-dir").arg(folder.path()), "a POSIX shell");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("socket 0 of LISTEN_FDS: expected a listening stream socket"), "{said}");
+    assert!(
+        !output.status.success() && said.contains("socket 0 of LISTEN_FDS: expected a listening stream socket"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -83,7 +83,8 @@ fn files_come_through_tls_on_http_1_and_2_as_alpn_agrees() {
     }
     // Nobody is served who speaks nothing newer than 1.1.
     let [option, authority] = secure.trust();
-    let old = curl(&[&option, &authority, "--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0", &secure.url("/healthz")]);
+    let old =
+        curl(&[&option, &authority, "--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0", &secure.url("/healthz")]);
     assert_eq!(old.status.code(), Some(35), "{}", String::from_utf8_lossy(&old.stderr));
     // Links say how the gateway was asked.
     let output = curl(&[&option, &authority, &secure.url("/package/server-1.1-5.fc99.x86_64")]);
@@ -98,10 +99,16 @@ fn thousands_of_questions_share_a_connection_as_far_as_it_allows() {
     let sqlite = Sqlite::of(&[]);
     let secure = Secure::start(&sqlite.url(), "", &[]);
     let [option, authority] = secure.trust();
-    let arguments = ["--parallel", "--parallel-max", "300", "--http2", "-o", "/dev/null", "-w", "%{http_code} %{http_version}\n"];
+    let arguments =
+        ["--parallel", "--parallel-max", "300", "--http2", "-o", "/dev/null", "-w", "%{http_code} %{http_version}\n"];
     let output = curl(&[&arguments[..], &[&option, &authority, &secure.url("/healthz?[1-3000]")]].concat());
     let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(said.lines().filter(|line| *line == "200 2").count(), 3000, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        said.lines().filter(|line| *line == "200 2").count(),
+        3000,
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(secure.gateway.metric("gateway_connections_closed_total{why=\"streams\"}"), 0.0);
 }
 
@@ -178,8 +185,8 @@ fn an_undecided_question_is_a_reset_unless_it_hits_others() {
     });
     let secure = Secure::start(&sqlite.url(), "", &["--upstream", &nowhere(), "--upstream", &slow.url()]);
     let [option, authority] = secure.trust();
-    let urls =
-        ["a1", "a2", "a3"].map(|end| secure.url(&format!("/buildid/00000000000000000000000000000000000000{end}/debuginfo")));
+    let urls = ["a1", "a2", "a3"]
+        .map(|end| secure.url(&format!("/buildid/00000000000000000000000000000000000000{end}/debuginfo")));
     let parallel = ["--http2", "--parallel", "--write-out", "%{http_version} %{http_code} %header{cache-control}\n"];
     let mut arguments = vec![option.as_str(), authority.as_str()];
     arguments.extend(parallel);
@@ -258,7 +265,8 @@ fn a_certificate_or_key_that_cannot_be_used_is_named() {
     }
     let said = refusal("", &["--listen", "tls:127.0.0.1:0"]);
     assert!(said.contains("expected tls.certificate and tls.key"), "{said}");
-    let said = refusal("", &["--listen", "127.0.0.1:0", "--tls-certificate", text(&certificate), "--tls-key", text(&key)]);
+    let said =
+        refusal("", &["--listen", "127.0.0.1:0", "--tls-certificate", text(&certificate), "--tls-key", text(&key)]);
     assert!(said.contains("expected an address to listen on that begins with `tls:`"), "{said}");
     let said = refusal("", &["--listen", "tls:127.0.0.1:0", "--tls-certificate", text(&certificate)]);
     assert!(said.contains("expected tls.key"), "{said}");
@@ -295,7 +303,8 @@ fn deadlines_hold_through_tls_and_what_is_no_tls_is_told_so() {
         let script = "(printf '%s' \"$2\"; sleep 5) | openssl s_client -quiet -connect 127.0.0.1:$1 > /dev/null 2>&1";
         let mut child = command.args(["-c", script, "sh", &secure.port.to_string(), says]).spawn().unwrap();
         wait_until("the end", || {
-            secure.gateway.metric("gateway_connections_closed_total{why=\"head\"}") >= if says.is_empty() { 3.0 } else { 4.0 }
+            secure.gateway.metric("gateway_connections_closed_total{why=\"head\"}")
+                >= if says.is_empty() { 3.0 } else { 4.0 }
         });
         assert!(started.elapsed() >= Duration::from_secs(2), "{says}: {:?}", started.elapsed());
         child.kill().unwrap();

@@ -68,7 +68,9 @@ fn the_client_behind_a_trusted_proxy_is_named_beside_it() {
     }
     let through_socket = |path: &str, header: &str| {
         let mut stream = UnixStream::connect(&socket).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}Connection: close\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}Connection: close\r\n\r\n").as_bytes())
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -209,7 +211,11 @@ fn an_upstream_that_is_away_is_logged_once_when_it_goes_and_once_when_it_comes()
             assert!(answer.is_err(), "{answer:?}");
         }
         assert_eq!(lines(&gateway, &["WARN"]), warnings, "one line for each request: {}", gateway.log());
-        assert!(lines(&gateway, &["DEBUG", "undecided", &name]) >= 10, "the reasons, for who wants them: {}", gateway.log());
+        assert!(
+            lines(&gateway, &["DEBUG", "undecided", &name]) >= 10,
+            "the reasons, for who wants them: {}",
+            gateway.log()
+        );
         is_away.store(false, Ordering::SeqCst);
         wait_for("that it is back", || available() == round);
         assert_eq!(http::get(gateway.port, &nobodys(77 + round as u32)).unwrap().status, 404);

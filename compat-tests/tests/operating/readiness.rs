@@ -94,7 +94,8 @@ fn an_index_without_a_schema_is_none() {
     assert_becomes(&gateway, (503, 503));
     wait_for("both parts say what to do about it", || {
         let (_, _, body) = ready(&gateway);
-        ["database", "schema"].iter().all(|part| has(&body[*part], "darkserver-import migrate")) && body["reason"].is_string()
+        ["database", "schema"].iter().all(|part| has(&body[*part], "darkserver-import migrate"))
+            && body["reason"].is_string()
     });
     assert_eq!((gateway.get("/healthz").status, gateway.metric("gateway_ready")), (200, 0.0));
     // An upstream is something useful.

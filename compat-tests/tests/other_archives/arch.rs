@@ -14,7 +14,11 @@ use super::{expect, served};
 /// A package, and the -debug package beside it, with its sources.
 fn packages(program: &Program, folder: &TempDir, suffix: &str) {
     let name = program.name.as_str();
-    Tree::of(&[(&format!("/usr/bin/{name}"), &program.stripped())]).arch(folder.path(), (name, name, "1:2.12-1"), suffix);
+    Tree::of(&[(&format!("/usr/bin/{name}"), &program.stripped())]).arch(
+        folder.path(),
+        (name, name, "1:2.12-1"),
+        suffix,
+    );
     let source = format!("/usr/src/debug/{name}/{name}.c");
     let tree = Tree::of(&[(&program.debug_path(), &program.debug()), (&source, &program.source())]);
     tree.arch(folder.path(), (&format!("{name}-debug"), name, "1:2.12-1"), suffix);
@@ -71,7 +75,16 @@ fn gdb_shows_the_source_of_a_stripped_program() {
     let mut command = Command::new("gdb");
     let client = Client::of(&gateway.url());
     client.environment(&mut command);
-    command.args(["-nx", "-batch", "-iex", "set debuginfod enabled on", "-iex", "set width 0", "-ex", "list twice_stepped"]);
+    command.args([
+        "-nx",
+        "-batch",
+        "-iex",
+        "set debuginfod enabled on",
+        "-iex",
+        "set width 0",
+        "-ex",
+        "list twice_stepped",
+    ]);
     let output = run(command.arg(program.stripped()), "gdb");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let text = fs::read_to_string(program.source()).unwrap();
@@ -84,7 +97,11 @@ fn gdb_shows_the_source_of_a_stripped_program() {
 fn relative_names_of_sources_are_found_below_usr_src_debug() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("relative", "./src"));
     let (source, text) = ("/usr/src/debug/relative/src/relative.c", program.source());
-    Tree::of(&[("/usr/bin/relative", &program.stripped())]).arch(folder.path(), ("relative", "relative", "1-1"), "tar.zst");
+    Tree::of(&[("/usr/bin/relative", &program.stripped())]).arch(
+        folder.path(),
+        ("relative", "relative", "1-1"),
+        "tar.zst",
+    );
     let files: [(&str, &std::path::Path); 5] = [
         (&program.debug_path(), &program.debug()),
         (source, &text),
@@ -95,7 +112,8 @@ fn relative_names_of_sources_are_found_below_usr_src_debug() {
     Tree::of(&files).arch(folder.path(), ("relative-debug", "relative", "1-1"), "tar.zst");
     let (_index, gateway) = served(&folder, &[]);
     let id = &program.build_id;
-    for path in ["/src/relative.c", "/./src/relative.c", "/relative.c", "/../src/relative.c", "src/../src//relative.c"] {
+    for path in ["/src/relative.c", "/./src/relative.c", "/relative.c", "/../src/relative.c", "src/../src//relative.c"]
+    {
         let answer = gateway.get(&format!("/buildid/{id}/source/{path}"));
         expect(&answer, &text, source, Some("relative-debug-1-1-x86_64.pkg.tar.zst"));
     }

@@ -21,7 +21,12 @@ fn every_format_is_answered_as_elfutils_answers() {
         ("arch-debug", "arch", "1-1"),
         "tar.xz",
     );
-    Tree::of(&[("/opt/tarred", &tar.whole()), (&source(&tar), &tar.source())]).tar(folder.path(), "tarred.tar.bz2", "tar", &[]);
+    Tree::of(&[("/opt/tarred", &tar.whole()), (&source(&tar), &tar.source())]).tar(
+        folder.path(),
+        "tarred.tar.bz2",
+        "tar",
+        &[],
+    );
     fs::copy(plain.whole(), folder.path().join("plain")).unwrap();
     let theirs = Debuginfod::start_with(folder.path(), &["-F", "-U", "-Z", ".tar.xz", "-Z", ".tar.bz2"]);
     let (_index, ours) = served(&folder, &["--formats", "rpm,deb,arch,tar,elf"]);
@@ -42,7 +47,8 @@ fn every_format_is_answered_as_elfutils_answers() {
             }
             // Some of their versions say names instead of paths, and of archives theirs is a path on the server.
             for name in ["x-debuginfod-file", "x-debuginfod-archive"] {
-                let last = |answer: &http::Answer| answer.header(name).map(|path| path.rsplit('/').next().unwrap().to_owned());
+                let last =
+                    |answer: &http::Answer| answer.header(name).map(|path| path.rsplit('/').next().unwrap().to_owned());
                 assert_eq!(last(&ours), last(&theirs), "{path} of {}: {name}", program.name);
             }
             compared += 1;

@@ -70,8 +70,11 @@ fn sources_come_out_of_src_packages_by_absolute_and_relative_names() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("sourced", "./src"));
     packages(&program, &folder, "deb", "xz");
     let (source, text) = ("/usr/src/debug/sourced/1.0/src/sourced.c", program.source());
-    let files: [(&str, &std::path::Path); 3] =
-        [(source, &text), ("/usr/src/debug/sourced/1.0/lib/x.c", &text), ("/usr/src/debug/sourced/1.0/other/x.c", &text)];
+    let files: [(&str, &std::path::Path); 3] = [
+        (source, &text),
+        ("/usr/src/debug/sourced/1.0/lib/x.c", &text),
+        ("/usr/src/debug/sourced/1.0/other/x.c", &text),
+    ];
     Tree::of(&files).deb(folder.path(), ("sourced-src", "2:1.0-1", "deb"), "Source: sourced (2:1.0-1)\n", "xz");
     let (_index, gateway) = served(&folder, &[]);
     for path in [source, "/src/sourced.c", "/./src/sourced.c", "/sourced.c"] {
@@ -150,7 +153,11 @@ fn a_deb_that_is_replaced_or_removed_takes_its_build_ids_along() {
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", old.build_id)).status, 200);
     packages(&new, &folder, "deb", "xz");
     let said = super::import(&index, &folder, &[]);
-    assert_eq!((&said["found"], &said["imported"], &said["formats"]["deb"]), (&2.into(), &2.into(), &2.into()), "{said}");
+    assert_eq!(
+        (&said["found"], &said["imported"], &said["formats"]["deb"]),
+        (&2.into(), &2.into(), &2.into()),
+        "{said}"
+    );
     let gateway = Gateway::start(&index.url());
     for word in ["executable", "debuginfo"] {
         assert_eq!(gateway.get(&format!("/buildid/{}/{word}", old.build_id)).status, 404, "{word}");
@@ -216,9 +223,12 @@ fn what_is_no_sound_deb_is_reported_and_the_others_are_imported() {
     let index = Sqlite::empty();
     let said = import(&index.url(), &["dir", folder.path().to_str().unwrap(), "--json"]);
     assert_eq!(said.status.code(), Some(1));
-    let (json, text): (Value, _) = (serde_json::from_slice(&said.stdout).unwrap(), String::from_utf8_lossy(&said.stderr));
+    let (json, text): (Value, _) =
+        (serde_json::from_slice(&said.stdout).unwrap(), String::from_utf8_lossy(&said.stderr));
     assert_eq!((&json["found"], &json["broken"], &json["imported"]), (&5.into(), &3.into(), &2.into()), "{json}");
-    for expected in ["cut_1_amd64.deb: payload: expected", "page_1_amd64.deb: payload: expected !<arch>", "empty_1_amd64.deb: "] {
+    for expected in
+        ["cut_1_amd64.deb: payload: expected", "page_1_amd64.deb: payload: expected !<arch>", "empty_1_amd64.deb: "]
+    {
         assert!(text.contains(expected), "expected {expected:?} in:\n{text}");
     }
 }

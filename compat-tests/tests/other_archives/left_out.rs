@@ -50,7 +50,9 @@ fn links_to_directories_are_followed_within_the_store() {
     let output = import_ok(&index.url(), &["dir", current.to_str().unwrap(), "--follow-links", "--formats", "rpm"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("current/out: leads out of the store's directory and is not followed: import it with `dir /usr/bin`"),
+        said.contains(
+            "current/out: leads out of the store's directory and is not followed: import it with `dir /usr/bin`"
+        ),
         "{said}"
     );
     assert!(said.contains("1 archives found") && said.contains("1 links lead out"), "{said}");

@@ -39,13 +39,20 @@ fn elf_files_of_a_tree_are_served_under_their_paths() {
             .arg("/dev/null")
             .status();
         assert!(dumped.unwrap().success(), "{name}");
-        assert!(gateway.get(&format!("/buildid/{id}/section/{name}")).body == fs::read(&out).unwrap(), "{name}: other bytes");
+        assert!(
+            gateway.get(&format!("/buildid/{id}/section/{name}")).body == fs::read(&out).unwrap(),
+            "{name}: other bytes"
+        );
         fs::remove_file(out).unwrap();
     }
     let rows = gateway.get(&format!("/buildids/{id}")).text();
     assert!(rows.contains("\"url\":\"\"") && !rows.contains("/archive/"), "{rows}");
     let said = import(&index, &folder, &["--formats", "elf"]);
-    assert_eq!((&said["found"], &said["unchanged"], &said["formats"]["file"]), (&2.into(), &2.into(), &2.into()), "{said}");
+    assert_eq!(
+        (&said["found"], &said["unchanged"], &said["formats"]["file"]),
+        (&2.into(), &2.into(), &2.into()),
+        "{said}"
+    );
 }
 
 #[test]
@@ -80,7 +87,8 @@ fn a_file_that_is_replaced_gets_its_new_build_id_and_the_old_one_is_gone() {
 
 #[test]
 fn a_file_with_another_build_id_under_an_old_size_and_time_is_not_served() {
-    let (folder, old, new) = (tempdir().unwrap(), Program::compile("forged", "/s/a"), Program::compile("forged", "/s/b"));
+    let (folder, old, new) =
+        (tempdir().unwrap(), Program::compile("forged", "/s/a"), Program::compile("forged", "/s/b"));
     let (file, time) = (folder.path().join("forged"), SystemTime::now() - Duration::from_secs(1000));
     let write = |bytes: &[u8]| {
         fs::write(&file, bytes).unwrap();
@@ -116,8 +124,8 @@ fn links_lead_nowhere_else() {
     fs::remove_file(folder.path().join("file")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("linked"), folder.path().join("file")).unwrap();
     let gateway = Gateway::start(&index.url());
-    let status =
-        compat_tests::http::get(gateway.port, &format!("/buildid/{}/executable", program.build_id)).map(|answer| answer.status);
+    let status = compat_tests::http::get(gateway.port, &format!("/buildid/{}/executable", program.build_id))
+        .map(|answer| answer.status);
     assert!(!matches!(status, Ok(200)), "{status:?}");
 }
 
@@ -170,7 +178,12 @@ fn sources_of_a_build_tree_are_served_and_nothing_else_of_it() {
     // One that was edited since is the source of another build.
     fs::remove_file(&source).unwrap();
     fs::write(&source, text).unwrap();
-    fs::File::options().write(true).open(&source).unwrap().set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&source)
+        .unwrap()
+        .set_modified(SystemTime::now() + Duration::from_secs(60))
+        .unwrap();
     let gateway = Gateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{id}/source{}", source.display())).status, 404);
 }
@@ -234,14 +247,18 @@ fn relative_names_are_relative_to_the_directory_of_the_elf_file() {
         fs::create_dir_all(root.join("elsewhere")).unwrap();
         fs::write(root.join(format!("elsewhere/{name}.c")), "not this one").unwrap();
         let (_index, gateway) = served(&folder, &["--formats", "elf"]);
-        for form in [format!("/{sources}/{name}.c"), format!("/{sources}/./y/..//{name}.c"), format!("{sources}/{name}.c")] {
+        for form in
+            [format!("/{sources}/{name}.c"), format!("/{sources}/./y/..//{name}.c"), format!("{sources}/{name}.c")]
+        {
             let answer = gateway.get(&format!("/buildid/{}/source/{form}", program.build_id));
             expect(&answer, &program.source(), place.to_str().unwrap(), None);
         }
         let found = Client::of(&gateway.url()).found(&["source", &program.build_id, &format!("/{sources}/{name}.c")]);
         assert!(found == fs::read(program.source()).unwrap(), "{name}");
         // The DWARF of this program names none of these.
-        for path in [format!("/elsewhere/{name}.c"), format!("/{name}"), "/rel99.c".into(), format!("/{name}/../rel9.c")] {
+        for path in
+            [format!("/elsewhere/{name}.c"), format!("/{name}"), "/rel99.c".into(), format!("/{name}/../rel9.c")]
+        {
             assert_eq!(gateway.get(&format!("/buildid/{}/source{path}", program.build_id)).status, 404, "{path}");
         }
     }

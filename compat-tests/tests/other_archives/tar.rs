@@ -38,13 +38,20 @@ fn gnu_pax_ustar_and_v7_archives_with_long_names_links_and_holes() {
     ];
     for (dialect, program, options) in dialects {
         let folder = tempdir().unwrap();
-        let (plain, sparse, far) =
-            (Program::compile("plain", "/s/plain"), Program::compile("sparse", "/s/sparse"), Program::compile("far", "/s/far"));
+        let (plain, sparse, far) = (
+            Program::compile("plain", "/s/plain"),
+            Program::compile("sparse", "/s/sparse"),
+            Program::compile("far", "/s/far"),
+        );
         let holey = with_a_hole(&sparse, "sparse");
         let has_long_names = !matches!(dialect, "ustar" | "v7");
         let far_path = if has_long_names { format!("{long}/far") } else { "/opt/far".into() };
-        let tree = Tree::of(&[("/usr/bin/plain", &plain.whole()), (&far_path, &far.whole()), ("/z/last", &plain.source())]);
-        succeed(Command::new("cp").arg("--sparse=always").arg(holey.path()).arg(tree.make("/usr/lib/sparse")), "coreutils");
+        let tree =
+            Tree::of(&[("/usr/bin/plain", &plain.whole()), (&far_path, &far.whole()), ("/z/last", &plain.source())]);
+        succeed(
+            Command::new("cp").arg("--sparse=always").arg(holey.path()).arg(tree.make("/usr/lib/sparse")),
+            "coreutils",
+        );
         let stored = fs::metadata(tree.make("/usr/lib/sparse")).unwrap();
         assert!(stored.blocks() * 512 < stored.len(), "expected a file with a hole");
         fs::hard_link(tree.make("/usr/bin/plain"), tree.make("/usr/bin/again")).unwrap();
@@ -105,7 +112,8 @@ fn a_tar_archive_gives_its_own_sources_also_by_very_long_paths_and_odd_names() {
 
 #[test]
 fn an_elf_file_beyond_the_limit_leaves_its_archive_open_until_a_run_with_a_higher_limit() {
-    let (folder, programs) = (tempdir().unwrap(), ["small", "large"].map(|name| Program::compile(name, &format!("/s/{name}"))));
+    let (folder, programs) =
+        (tempdir().unwrap(), ["small", "large"].map(|name| Program::compile(name, &format!("/s/{name}"))));
     let large = with_a_hole(&programs[1], "large");
     Tree::of(&[("/usr/bin/large", large.path()), ("/usr/bin/small", &programs[0].whole())]).tar(
         folder.path(),
@@ -121,13 +129,17 @@ fn an_elf_file_beyond_the_limit_leaves_its_archive_open_until_a_run_with_a_highe
         let said = compat_tests::darkserver::import(&index.url(), &args);
         let text = String::from_utf8_lossy(&said.stderr).into_owned();
         assert_eq!(said.status.code(), Some(1), "{text}");
-        assert!(text.contains("expected ELF files of at most 1048576 bytes") && text.contains("of /usr/bin/large"), "{text}");
+        assert!(
+            text.contains("expected ELF files of at most 1048576 bytes") && text.contains("of /usr/bin/large"),
+            "{text}"
+        );
         let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
         let counts = ["imported", "payloads_read", "broken", "gone"].map(|count| said[count].as_u64().unwrap());
         assert_eq!(counts, [imported, 1, 1, 0], "{said}");
     }
-    let status =
-        |program: &Program| Gateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status;
+    let status = |program: &Program| {
+        Gateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status
+    };
     assert_eq!(programs.each_ref().map(status), [200, 404]);
     let said = import(&index, &folder, &["--formats", "tar"]);
     assert_eq!((&said["refined"], &said["broken"]), (&1.into(), &0.into()), "{said}");
@@ -185,7 +197,12 @@ fn relative_names_of_sources_are_found_in_the_archive() {
 fn relative_names_of_sources_are_found_in_any_directory_of_the_archive() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("main", "example.com/mod@v1.2.3"));
     let (source, text) = ("/release-1.2.3/src/example.com/mod@v1.2.3/main.c", program.source());
-    let tree = Tree::of(&[("/release-1.2.3/bin/main", &program.whole()), (source, &text), ("/a/x.c", &text), ("/b/x.c", &text)]);
+    let tree = Tree::of(&[
+        ("/release-1.2.3/bin/main", &program.whole()),
+        (source, &text),
+        ("/a/x.c", &text),
+        ("/b/x.c", &text),
+    ]);
     fs::hard_link(tree.make("/a/x.c"), tree.make("/a/y.c")).unwrap();
     fs::hard_link(tree.make("/a/x.c"), tree.make("/c/y.c")).unwrap();
     tree.tar(folder.path(), "release.tar.gz", "tar", &[]);
@@ -230,7 +247,8 @@ fn sources_of_an_archive_that_was_damaged_in_its_store_are_unknown() {
 #[test]
 fn archives_without_zeros_at_their_end_and_frames_before_the_first_are_read() {
     let folder = tempdir().unwrap();
-    let programs = ["bare", "zstandard", "parallel", "named-gz"].map(|name| Program::compile(name, &format!("/s/{name}")));
+    let programs =
+        ["bare", "zstandard", "parallel", "named-gz"].map(|name| Program::compile(name, &format!("/s/{name}")));
     let made = programs.each_ref().map(|program| {
         let (binary, source) = (format!("/usr/bin/{}", program.name), format!("/s/{0}/{0}.c", program.name));
         let tree = Tree::of(&[(&binary, &program.whole()), (&source, &program.source())]);
@@ -249,9 +267,16 @@ fn archives_without_zeros_at_their_end_and_frames_before_the_first_are_read() {
     // Compressed by another program than its name says.
     succeed(Command::new("xz").arg("--suffix=.gz").arg(&made[3]), "xz-utils");
     let (_index, gateway) = served(&folder, &["--formats", "tar"]);
-    for (program, archive) in programs.iter().zip(["bare.tar", "zstandard.tar.zst", "parallel.tar.zst", "named-gz.tar.gz"]) {
+    for (program, archive) in
+        programs.iter().zip(["bare.tar", "zstandard.tar.zst", "parallel.tar.zst", "named-gz.tar.gz"])
+    {
         let (id, name) = (&program.build_id, &program.name);
-        expect(&gateway.get(&format!("/buildid/{id}/executable")), &program.whole(), &format!("/usr/bin/{name}"), Some(archive));
+        expect(
+            &gateway.get(&format!("/buildid/{id}/executable")),
+            &program.whole(),
+            &format!("/usr/bin/{name}"),
+            Some(archive),
+        );
         let source = format!("/s/{name}/{name}.c");
         expect(&gateway.get(&format!("/buildid/{id}/source{source}")), &program.source(), &source, Some(archive));
     }
@@ -263,9 +288,11 @@ fn what_is_no_archive_is_refused_with_its_first_bytes() {
     fs::write(folder.path().join("login.tar.zst"), "<!DOCTYPE html>\n<title>Log in</title>\n").unwrap();
     fs::write(folder.path().join("empty.tar"), "").unwrap();
     let index = Sqlite::empty();
-    let said = compat_tests::darkserver::import(&index.url(), &["dir", folder.path().to_str().unwrap(), "--formats", "tar"]);
+    let said =
+        compat_tests::darkserver::import(&index.url(), &["dir", folder.path().to_str().unwrap(), "--formats", "tar"]);
     let text = String::from_utf8_lossy(&said.stderr).into_owned();
     assert_eq!(said.status.code(), Some(1), "{text}");
-    let expected = "plain or compressed with gzip, bzip2, xz, lzma or zstd, found first bytes 3c21444f43545950452068746d6c3e0a";
+    let expected =
+        "plain or compressed with gzip, bzip2, xz, lzma or zstd, found first bytes 3c21444f43545950452068746d6c3e0a";
     assert!(text.contains(expected) && text.contains("found an empty file"), "{text}");
 }

@@ -41,7 +41,11 @@ with zipfile.ZipFile(name, 'w', getattr(zipfile, method)) as archive:
 fn cpio(tree: &Tree, archive: &Path, form: &str) {
     let mut find = Command::new("find").arg(".").current_dir(tree.path()).stdout(Stdio::piped()).spawn().unwrap();
     let mut command = Command::new("cpio");
-    command.args(["--quiet", "-o", "-H", form, "-F"]).arg(archive).current_dir(tree.path()).stdin(find.stdout.take().unwrap());
+    command
+        .args(["--quiet", "-o", "-H", form, "-F"])
+        .arg(archive)
+        .current_dir(tree.path())
+        .stdin(find.stdout.take().unwrap());
     succeed(&mut command, "cpio");
     assert!(find.wait().unwrap().success());
 }
@@ -49,7 +53,8 @@ fn cpio(tree: &Tree, archive: &Path, form: &str) {
 /// A package of opkg, of tar and gzip.
 fn ipk(tree: &Tree, into: &Path, name: &str) {
     let parts = tempdir().unwrap();
-    let control = format!("Package: {name}\nVersion: 1.0-1\nArchitecture: mips\nMaintainer: a test\nDescription: a test\n");
+    let control =
+        format!("Package: {name}\nVersion: 1.0-1\nArchitecture: mips\nMaintainer: a test\nDescription: a test\n");
     fs::write(parts.path().join("control"), control).unwrap();
     fs::write(parts.path().join("debian-binary"), "2.0\n").unwrap();
     let tar = |archive: &Path, folder: &Path, names: &[&str]| {
@@ -93,7 +98,8 @@ fn archives(folder: &TempDir) -> Vec<(Program, &'static str)> {
         "check.cpio.gz",
         "initramfs.cpio.zst",
     ];
-    let programs: Vec<_> = (0..).zip(names).map(|(number, name)| (compiled(&format!("zipped{number}")), name)).collect();
+    let programs: Vec<_> =
+        (0..).zip(names).map(|(number, name)| (compiled(&format!("zipped{number}")), name)).collect();
     for (program, name) in &programs {
         let (tree, archive) = (tree(program), into(name));
         match *name {
@@ -217,7 +223,9 @@ fn what_cannot_be_read_is_refused_by_name() {
     let said = import(&index.url(), &["dir", folder.path().to_str().unwrap(), "--formats", "zip,cpio"]);
     let text = String::from_utf8_lossy(&said.stderr).into_owned();
     assert_eq!(said.status.code(), Some(1), "{text}");
-    for expected in ["found the old character form (odc)", "found the old binary form (bin)", "expected a sound zip archive"] {
+    for expected in
+        ["found the old character form (odc)", "found the old binary form (bin)", "expected a sound zip archive"]
+    {
         assert!(text.contains(expected), "{expected}: {text}");
     }
 }
@@ -226,8 +234,10 @@ fn what_cannot_be_read_is_refused_by_name() {
 fn elfutils_gives_the_same_bytes() {
     let folder = tempdir().unwrap();
     let programs = archives(&folder);
-    let theirs =
-        Debuginfod::start_with(folder.path(), &["-Z", ".zip", "-Z", ".whl", "-Z", ".nupkg", "-Z", ".cpio", "-Z", ".cpio.gz"]);
+    let theirs = Debuginfod::start_with(
+        folder.path(),
+        &["-Z", ".zip", "-Z", ".whl", "-Z", ".nupkg", "-Z", ".cpio", "-Z", ".cpio.gz"],
+    );
     let (_index, ours) = served(&folder, &["--formats", "zip,cpio"]);
     let mut compared = 0;
     for (program, archive) in &programs {

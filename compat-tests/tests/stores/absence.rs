@@ -108,7 +108,10 @@ fn archives(directory: &TempDir) -> Vec<Archive> {
 
 fn index_at(directory: &TempDir, url: &str, options: &[&str]) -> Sqlite {
     let (index, directory) = (Sqlite::empty(), directory.path().to_str().unwrap());
-    import_ok(&index.url(), &["dir", directory, "--store", "store", "--url", url, "--formats", "rpm,deb,arch,tar,zip,elf"]);
+    import_ok(
+        &index.url(),
+        &["dir", directory, "--store", "store", "--url", url, "--formats", "rpm,deb,arch,tar,zip,elf"],
+    );
     import_ok(&index.url(), &[&["store", "add", "store", "--tier", "mirror", "--url", url], options].concat());
     index
 }
@@ -131,7 +134,11 @@ fn only_a_status_or_an_archive_with_other_contents_proves_absence() {
     for (what, answers, expected) in [
         ("a login page", Answers::With("200 OK", "Content-Type: text/html; charset=utf-8\r\n", PAGE.into()), "reset"),
         ("a page without a type", Answers::With("200 OK", "", PAGE.into()), "reset"),
-        ("a page said to be bytes", Answers::With("200 OK", "Content-Type: application/octet-stream\r\n", PAGE.into()), "reset"),
+        (
+            "a page said to be bytes",
+            Answers::With("200 OK", "Content-Type: application/octet-stream\r\n", PAGE.into()),
+            "reset",
+        ),
         ("a compressed page", Answers::With("200 OK", "Content-Type: text/html\r\n", compressed_page), "reset"),
         ("an empty file", Answers::With("200 OK", "", Vec::new()), "reset"),
         ("a part", Answers::With("206 Partial Content", "Content-Range: bytes 0-9/10\r\n", vec![0; 10]), "reset"),
@@ -140,7 +147,11 @@ fn only_a_status_or_an_archive_with_other_contents_proves_absence() {
         ("500", Answers::With("500 Internal Server Error", "", Vec::new()), "reset"),
         ("403 with a page", Answers::With("403 Forbidden", "Content-Type: text/html\r\n", PAGE.into()), "reset"),
         ("403 with a page without a type", Answers::With("403 Forbidden", "", PAGE.into()), "reset"),
-        ("403 of an object store", Answers::With("403 Forbidden", "Content-Type: application/xml\r\n", XML.into()), "404"),
+        (
+            "403 of an object store",
+            Answers::With("403 Forbidden", "Content-Type: application/xml\r\n", XML.into()),
+            "404",
+        ),
         ("403 with XML without a type", Answers::With("403 Forbidden", "", XML.into()), "404"),
         ("403 without a body", Answers::With("403 Forbidden", "", Vec::new()), "404"),
         ("404 with a page", Answers::With("404 Not Found", "Content-Type: text/html\r\n", PAGE.into()), "404"),
@@ -199,7 +210,8 @@ fn an_operator_names_the_statuses_that_prove_absence() {
     assert_eq!(statuses(), "[403,404,410]");
 
     for bad in ["", "404 410", "200", "4xx", "404,"] {
-        let refused = import(&local.url(), &["store", "add", "x", "--tier", "mirror", "--url", &url, "--absent-statuses", bad]);
+        let refused =
+            import(&local.url(), &["store", "add", "x", "--tier", "mirror", "--url", &url, "--absent-statuses", bad]);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         let expected = "expected HTTP statuses of 400 to 599 separated by commas, like 403,404,410";
         assert!(refused.status.code() == Some(2) && said.contains(expected), "{bad:?}: {said}");

@@ -38,7 +38,9 @@ fn an_archive_damaged_after_its_import_is_never_served_whole() {
         for word in ["executable", "section/.text"] {
             match http::get(gateway.port, &format!("/buildid/{}/{word}", made.build_id)) {
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{before_end}: {error}"),
-                Ok(answer) => panic!("{word}: byte {before_end} before the end: found {} and a whole body", answer.status),
+                Ok(answer) => {
+                    panic!("{word}: byte {before_end} before the end: found {} and a whole body", answer.status)
+                }
             }
         }
         assert_eq!(cached(&gateway), Vec::<PathBuf>::new(), "{before_end}");

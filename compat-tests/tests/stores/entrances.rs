@@ -31,7 +31,11 @@ pub(super) fn archive_bytes(gateway: &Gateway) -> f64 {
 }
 
 /// A store that honours Range, and says so of archives that are `longer` than they are. What `lie` says of a part is sent instead of it.
-pub(super) fn honours_ranges(folder: &Path, longer: usize, lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Odd {
+pub(super) fn honours_ranges(
+    folder: &Path,
+    longer: usize,
+    lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
+) -> Odd {
     let folder = folder.to_owned();
     Odd::start(move |head, stream| {
         let bytes = odd::file(&folder, head);
@@ -108,7 +112,8 @@ fn a_payload_of_one_block_and_a_store_without_ranges_are_read_from_the_start() {
         let folder = tempfile::tempdir().unwrap();
         let members = package(payload, folder.path());
         let store = FileServer::start(folder.path());
-        let index = if is_remote { index_of(folder.path(), "mirror", &store.url()) } else { Sqlite::of(&[folder.path()]) };
+        let index =
+            if is_remote { index_of(folder.path(), "mirror", &store.url()) } else { Sqlite::of(&[folder.path()]) };
         expect_read_from_the_start(payload, &Gateway::start(&index.url()), &members);
     }
 }

@@ -20,8 +20,10 @@ fn redirects_of_a_store_lead_only_where_the_configuration_allows() {
     let elsewhere = files.url();
     let store = Odd::start(move |head, stream| {
         let path = head.split(' ').nth(1).unwrap_or_default();
-        let _ =
-            write!(stream, "HTTP/1.1 302 Found\r\nLocation: {elsewhere}{path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let _ = write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nLocation: {elsewhere}{path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
     });
     let index = index_of(folder.path(), "mirror", &store.url());
     let (path, expected) = server();
@@ -108,7 +110,9 @@ fn links_that_lead_out_of_a_store_are_never_followed() {
     std::fs::remove_file(&inside).unwrap();
     fixtures::copy(&fixtures::rpms("server"), &folder.path().join("real"));
     std::os::unix::fs::symlink("real", &inside).unwrap();
-    wait_for("the end of the undecided time", || http::get(gateway.port, &path).is_ok_and(|answer| answer.status == 200));
+    wait_for("the end of the undecided time", || {
+        http::get(gateway.port, &path).is_ok_and(|answer| answer.status == 200)
+    });
 }
 
 #[test]

@@ -112,14 +112,22 @@ fn members_come_out_of_archives_in_a_store_and_only_they_are_kept() {
                     continue;
                 }
                 let (file, archive) = (answer.header("x-debuginfod-file"), answer.header("x-debuginfod-archive"));
-                let named =
-                    truth.iter().find(|(row, _)| file == Some(&*row.path) && archive == Some(&*format!("{}.rpm", row.nvra())));
-                assert!(named.unwrap_or_else(|| panic!("{file:?} in {archive:?}")).1 == answer.body, "{family}: {file:?}");
+                let named = truth
+                    .iter()
+                    .find(|(row, _)| file == Some(&*row.path) && archive == Some(&*format!("{}.rpm", row.nvra())));
+                assert!(
+                    named.unwrap_or_else(|| panic!("{file:?} in {archive:?}")).1 == answer.body,
+                    "{family}: {file:?}"
+                );
             }
         }
         let whole = extractions(&gateway, "whole");
         assert!(whole > 0.0, "{family}");
-        assert_eq!(gateway.metric("gateway_store_requests_total{result=\"opened\",tier=\"mirror\"}"), whole, "{family}");
+        assert_eq!(
+            gateway.metric("gateway_store_requests_total{result=\"opened\",tier=\"mirror\"}"),
+            whole,
+            "{family}"
+        );
         assert_eq!(cached(&gateway).len() as f64, whole, "{family}");
         let members: Vec<u64> = truth.iter().map(|(_, bytes)| bytes.len() as u64).collect();
         for file in cached(&gateway) {

@@ -76,7 +76,12 @@ fn every_url_of_a_file_name_escapes_all_but_unreserved_characters() {
     let escaped_tar = "a%2Bb%5Ec%3Bd%3De%26f%40g%21h%27i%28j%29%2Ak%2Cl%3Am%24n.tar.gz";
     for (id, bytes, file, escaped) in [
         (&id, bytes, RPM.to_owned(), "libfoo%2B%2B-1.0%2Bgit3~rc1%5E20-1.fc40.x86_64.rpm".to_owned()),
-        (&program.build_id, std::fs::read(program.whole()).unwrap(), format!("x+y/{TAR}"), format!("x%2By/{escaped_tar}")),
+        (
+            &program.build_id,
+            std::fs::read(program.whole()).unwrap(),
+            format!("x+y/{TAR}"),
+            format!("x%2By/{escaped_tar}"),
+        ),
     ] {
         let archive = std::fs::read(folder.path().join(&file)).unwrap();
         let url = published(&elsewhere, id);

@@ -17,7 +17,8 @@ fn package(into: &Path) -> Vec<(String, Vec<u8>)> {
     let program = rpmbuild::program(1_000, &id);
     let link = rpmbuild::link(&id, "");
     let noise = rpmbuild::noise(SOURCES * SOURCE_BYTES);
-    let names: Vec<String> = (0..SOURCES).map(|number| format!("/usr/src/debug/many-1.0-1.x86_64/{number:02}.c")).collect();
+    let names: Vec<String> =
+        (0..SOURCES).map(|number| format!("/usr/src/debug/many-1.0-1.x86_64/{number:02}.c")).collect();
     let sources: Vec<(&str, &[u8])> = names.iter().map(String::as_str).zip(noise.chunks(SOURCE_BYTES)).collect();
     let program: [(&str, &[u8]); 2] = [("/usr/bin/many", &program), (&link, b"../../../../usr/bin/many")];
     rpmbuild::build(into, "many", "1.0", "1", &[("many", &program), ("many-debugsource", &sources)]);
@@ -86,6 +87,7 @@ fn neighbours_never_put_out_what_somebody_asked_for() {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
     }
     assert_eq!(extractions(&gateway, "whole"), before);
-    let sizes: Vec<u64> = cached(&gateway).iter().map(PathBuf::as_path).map(|file| file.metadata().unwrap().len()).collect();
+    let sizes: Vec<u64> =
+        cached(&gateway).iter().map(PathBuf::as_path).map(|file| file.metadata().unwrap().len()).collect();
     assert!(sizes.iter().all(|size| *size == SOURCE_BYTES as u64), "{sizes:?}");
 }

@@ -19,9 +19,11 @@ const TAIL: usize = 4 << 20;
 
 /// A program whose section headers go before its `.comment`, which is large; other bytes follow.
 fn tables_first(into: &Path) -> (Made, Vec<u8>) {
-    let mut elf = fixtures::member(&fixtures::package("payloads", "payload-none-1.0-1.fc99.x86_64"), "/usr/bin/payload-none");
-    let number =
-        |at: usize, bytes: usize, elf: &[u8]| (0..bytes).rev().fold(0, |number, byte| number << 8 | usize::from(elf[at + byte]));
+    let mut elf =
+        fixtures::member(&fixtures::package("payloads", "payload-none-1.0-1.fc99.x86_64"), "/usr/bin/payload-none");
+    let number = |at: usize, bytes: usize, elf: &[u8]| {
+        (0..bytes).rev().fold(0, |number, byte| number << 8 | usize::from(elf[at + byte]))
+    };
     let (table, count, names) = (number(40, 8, &elf), number(60, 2, &elf), number(62, 2, &elf));
     let names = number(table + 64 * names + 24, 8, &elf);
     let is_comment = |at: &usize| elf[names + number(*at, 4, &elf)..].starts_with(b".comment\0");

@@ -149,8 +149,9 @@ fn who_goes_away_leaves_the_line() {
     let index = index_of(folder.path(), "mirror", &store.url());
     let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[limits]\nextractions = 2\n"), &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
-    let streams: Vec<TcpStream> =
-        (0..200).map(|_| http::send(gateway.port, "GET", &path_of(&made[2]), &[("X-Forwarded-For", THIRD)]).unwrap()).collect();
+    let streams: Vec<TcpStream> = (0..200)
+        .map(|_| http::send(gateway.port, "GET", &path_of(&made[2]), &[("X-Forwarded-For", THIRD)]).unwrap())
+        .collect();
     wait_for("all who wait", || waiting(&gateway, "extraction") == 200.0);
     drop(streams);
     wait_for("nobody who waits", || waiting(&gateway, "extraction") == 0.0);

@@ -21,8 +21,8 @@ impl Archives {
         let open = move || -> Result<Bytes, Failure> {
             let file = open_below_root(&location)?;
             let file = Arc::new(file);
-            let parts =
-                Parts::of_file(file.clone()).map_err(|error| Failure::Unknown(format!("{}: {error}", place(&location))))?;
+            let parts = Parts::of_file(file.clone())
+                .map_err(|error| Failure::Unknown(format!("{}: {error}", place(&location))))?;
             if format != Format::Rpm {
                 expect_unchanged(&file, &location)?;
                 let whole = foreign::Bytes::Seekable(Box::new(BufReader::with_capacity(READ_BYTES, file)));
@@ -53,16 +53,18 @@ pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), F
 /// not there is a disk that is not mounted: unknown, not absent.
 pub(crate) fn open_below_root(location: &Location) -> Result<File, Failure> {
     let text = |error: io::Error| format!("{}: {error}", place(location));
-    let root = location.store.root.as_deref().ok_or_else(|| Failure::Absent(format!("{}: not on a disk", place(location))))?;
+    let root =
+        location.store.root.as_deref().ok_or_else(|| Failure::Absent(format!("{}: not on a disk", place(location))))?;
     let folder = Dir::open_ambient_dir(root, ambient_authority())
         .map_err(|error| Failure::Unknown(format!("store {}: {}: {error}", location.store.name, root.display())))?;
     // A pipe in the place of an archive must not be waited for.
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let file = folder.open_with(location.path.trim_start_matches('/'), &options).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure::Absent(text(error)),
-        _ => Failure::Unknown(text(error)),
-    })?;
+    let file =
+        folder.open_with(location.path.trim_start_matches('/'), &options).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure::Absent(text(error)),
+            _ => Failure::Unknown(text(error)),
+        })?;
     let file = file.into_std();
     let is_file = file.metadata().map_err(|error| Failure::Unknown(text(error)))?.is_file();
     if is_file { Ok(file) } else { Err(Failure::Absent(format!("{}: expected a file", place(location)))) }

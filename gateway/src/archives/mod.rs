@@ -76,7 +76,8 @@ impl Archive {
         let package = header.package.clone();
         let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
         let wanted = Wanted { ordinal: 0, file: None, tar_offset: None };
-        let place = Place { archives, package: Arc::new(stored), wanted, location: (1, String::new()), tried: Vec::new() };
+        let place =
+            Place { archives, package: Arc::new(stored), wanted, location: (1, String::new()), tried: Vec::new() };
         Self { inside: Inside::Rpm(header), payload: foreign::Bytes::Stream(payload), parts: None, place }
     }
 
@@ -136,7 +137,8 @@ impl Archives {
     pub(crate) fn new(client: reqwest::Client) -> Self {
         let weight = |_: &Identity, header: &Arc<Header>| {
             let signature = |file: &header::File| file.signature.as_ref().map_or(0, |signature| signature.len());
-            let bytes: usize = header.files.iter().map(|file| size_of_val(file) + file.path.len() + signature(file)).sum();
+            let bytes: usize =
+                header.files.iter().map(|file| size_of_val(file) + file.path.len() + signature(file)).sum();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let headers = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
@@ -144,7 +146,8 @@ impl Archives {
         let catalogs = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
         let weight = |_: &Identity, entrances: &Arc<Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
         let entrances = Cache::builder().weigher(weight).max_capacity(ENTRANCES_BYTES).build();
-        let weight = |_: &Identity, entrances: &Arc<foreign::Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
+        let weight =
+            |_: &Identity, entrances: &Arc<foreign::Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
         let foreign_entrances = Cache::builder().weigher(weight).max_capacity(ENTRANCES_BYTES).build();
         let faulty = Cache::builder().max_capacity(10_000).time_to_live(FAULTY_FOR).build();
         Self { client, headers, catalogs, entrances, foreign_entrances, faulty, runtime: Handle::current() }
@@ -175,10 +178,12 @@ impl Archives {
         wanted: &Wanted,
     ) -> Result<Archive, Failure> {
         let (archives, tried) = (self.clone(), Vec::new());
-        let place = Place { archives, package: package.clone(), wanted: wanted.clone(), location: key(location), tried };
+        let place =
+            Place { archives, package: package.clone(), wanted: wanted.clone(), location: key(location), tried };
         if package.package.format == Format::Rpm {
             let Bytes { header, rest: payload, parts } = self.open_bytes(package, location).await?;
-            let header = header.ok_or_else(|| Failure::Unknown(format!("{}: expected a header", package.package.nevra)))?;
+            let header =
+                header.ok_or_else(|| Failure::Unknown(format!("{}: expected a header", package.package.nevra)))?;
             self.headers.insert(package.package.identity, header.clone()).await;
             return Ok(Archive { inside: Inside::Rpm(header), payload, parts, place });
         }
@@ -187,8 +192,14 @@ impl Archives {
         };
         let Bytes { rest: payload, parts, .. } = self.open_bytes(package, location).await?;
         let (format, nvra) = (package.package.format, package.package.nevra.nvra());
-        let inside =
-            Inside::Foreign { format, nvra, bytes: location.size, ordinal: wanted.ordinal, file, tar_offset: wanted.tar_offset };
+        let inside = Inside::Foreign {
+            format,
+            nvra,
+            bytes: location.size,
+            ordinal: wanted.ordinal,
+            file,
+            tar_offset: wanted.tar_offset,
+        };
         Ok(Archive { inside, payload, parts, place })
     }
 

@@ -65,7 +65,12 @@ impl Parts {
 }
 
 /// Content-Range (RFC 9110, section 14.4) says of how many bytes a part is, or `*`; of others than before, the archive was replaced.
-async fn fetch(client: &reqwest::Client, url: Url, range: &Range<u64>, bytes: u64) -> io::Result<impl Read + Send + use<>> {
+async fn fetch(
+    client: &reqwest::Client,
+    url: Url,
+    range: &Range<u64>,
+    bytes: u64,
+) -> io::Result<impl Read + Send + use<>> {
     let (first, last) = (range.start, range.end.saturating_sub(1));
     let request = client.get(url).header("Accept-Encoding", "identity").header(RANGE, format!("bytes={first}-{last}"));
     let response = tokio::time::timeout(TIMEOUT, request.send()).await;

@@ -33,7 +33,8 @@ impl Archives {
         let fetch = async move {
             // The archive's own bytes: a compressed transfer would hide where the payload begins.
             let request = client.get(url.clone()).header("Accept-Encoding", "identity");
-            let response = request.send().await.map_err(|error| Failure::Unknown(format!("{place}: {}", reason(&error))))?;
+            let response =
+                request.send().await.map_err(|error| Failure::Unknown(format!("{place}: {}", reason(&error))))?;
             match response.status() {
                 StatusCode::OK => {}
                 status if absent_statuses.contains(status.as_u16()) => return Err(absence(response, &place).await),
@@ -50,7 +51,8 @@ impl Archives {
             let length = response.content_length();
             let parts = Parts::of_url(client, url, length.filter(|_| !is_encoded).unwrap_or(size));
             let from = place.clone();
-            let body = response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
+            let body =
+                response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
             let body = SyncIoBridge::new(StreamReader::new(body));
             spawn_blocking(move || -> Result<Bytes, Failure> {
                 let mut body = BufReader::with_capacity(READ_BYTES, body);

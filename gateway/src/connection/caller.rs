@@ -114,7 +114,8 @@ mod tests {
     fn who_waits_for_turns_is_who_asked_the_proxies_that_are_trusted() {
         let config = config();
         let client_of = |peer: [u8; 4], forwarded: &'static str| {
-            let request = TestRequest::default().insert_header(("X-Forwarded-For", forwarded)).peer_addr((peer, 5).into());
+            let request =
+                TestRequest::default().insert_header(("X-Forwarded-For", forwarded)).peer_addr((peer, 5).into());
             client(&request.to_http_request(), &config)
         };
         let at = |text: &str| Client::at(text.parse().unwrap());
@@ -129,8 +130,9 @@ mod tests {
         ] {
             assert_eq!(client_of(peer, forwarded), at(expected), "{peer:?}, {forwarded}");
         }
-        let proxied =
-            TestRequest::default().insert_header(("X-Forwarded-For", "2001:db8::1:2:3:4")).peer_addr(([10, 0, 0, 7], 5).into());
+        let proxied = TestRequest::default()
+            .insert_header(("X-Forwarded-For", "2001:db8::1:2:3:4"))
+            .peer_addr(([10, 0, 0, 7], 5).into());
         let address = client_address(&proxied.to_http_request(), &config);
         assert_eq!(address, Some("2001:db8::1:2:3:4".parse().unwrap()), "the log has the whole address");
         let unix = TestRequest::default().insert_header(("X-Forwarded-For", "198.51.100.1")).to_http_request();

@@ -47,10 +47,13 @@ mod tests {
         let (frame, length) = with_limits(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
         assert_eq!((frame, length), ([&[0, 0, 12, 4, 0, 0, 0, 0, 0], limits.as_slice()].concat(), 9));
         let window = [0, 4, 0, 1, 0, 0];
-        let (frame, length) = with_limits(&[[0, 0, 6, 4, 0, 0, 0, 0, 0].as_slice(), &window, &[1, 2, 3]].concat()).unwrap();
+        let (frame, length) =
+            with_limits(&[[0, 0, 6, 4, 0, 0, 0, 0, 0].as_slice(), &window, &[1, 2, 3]].concat()).unwrap();
         assert_eq!((frame, length), ([[0, 0, 18, 4, 0, 0, 0, 0, 0].as_slice(), &window, &limits].concat(), 15));
         // An acknowledgement, another frame, one that is cut off.
-        for other in [&[0, 0, 0, 4, 1, 0, 0, 0, 0][..], &[0, 0, 0, 6, 0, 0, 0, 0, 0], &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0], &[0, 0]] {
+        for other in
+            [&[0, 0, 0, 4, 1, 0, 0, 0, 0][..], &[0, 0, 0, 6, 0, 0, 0, 0, 0], &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0], &[0, 0]]
+        {
             assert_eq!(with_limits(other), None);
         }
     }

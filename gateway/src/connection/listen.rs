@@ -65,7 +65,9 @@ impl Endpoint {
         let has_letter = host.bytes().any(|byte| byte.is_ascii_alphabetic());
         match host {
             "*" => Some(Self::Any(port)),
-            name => (has_letter && is_name(name) && name.len() <= MAX_NAME_BYTES).then(|| Self::Name(name.to_owned(), port)),
+            name => {
+                (has_letter && is_name(name) && name.len() <= MAX_NAME_BYTES).then(|| Self::Name(name.to_owned(), port))
+            }
         }
     }
 }
@@ -249,7 +251,9 @@ fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener> {
         Ok(found) if !found.file_type().is_socket() => {
             bail!("expected a socket or nothing, found another file: it is left alone")
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => bail!("expected a socket that nobody listens on, found one in use"),
+        Ok(_) if UnixStream::connect(path).is_ok() => {
+            bail!("expected a socket that nobody listens on, found one in use")
+        }
         // Left behind by a process that is gone.
         Ok(_) => fs::remove_file(path)?,
     }
@@ -315,14 +319,21 @@ mod tests {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = port.local_addr().unwrap().port();
         let error = bind(&format!("localhost:{taken}")).err().unwrap();
-        assert!(error.starts_with(&format!("listen on localhost:{taken}: 127.0.0.1:{taken}: Address already in use")), "{error}");
+        assert!(
+            error.starts_with(&format!("listen on localhost:{taken}: 127.0.0.1:{taken}: Address already in use")),
+            "{error}"
+        );
         let error = bind("nowhere.invalid:80").err().unwrap();
         assert!(
-            error.starts_with("listen on nowhere.invalid:80: expected a name with an address, found `nowhere.invalid`: "),
+            error.starts_with(
+                "listen on nowhere.invalid:80: expected a name with an address, found `nowhere.invalid`: "
+            ),
             "{error}"
         );
         let any = bind("*:0").unwrap();
-        let [Listener::Tcp { listener, .. }] = any.as_slice() else { panic!("expected one socket, found {}", any.len()) };
+        let [Listener::Tcp { listener, .. }] = any.as_slice() else {
+            panic!("expected one socket, found {}", any.len())
+        };
         let port = listener.local_addr().unwrap().port();
         std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         if std::net::TcpListener::bind("[::1]:0").is_ok() {

@@ -12,7 +12,9 @@ use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive, Protocol, Request};
 use actix_server::{GracefulShutdownSignal, Server};
 use actix_service::boxed::{self, BoxServiceFactory};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config,
+};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::{Error, HttpResponse};
@@ -55,7 +57,8 @@ pub(crate) async fn serve<A, I, S, B>(
 where
     A: Fn() -> I + Clone + Send + 'static,
     I: IntoServiceFactory<S, Request>,
-    S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error, InitError = ()> + 'static,
+    S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error, InitError = ()>
+        + 'static,
     S::Service: 'static,
     B: MessageBody + 'static,
 {
@@ -68,8 +71,13 @@ where
     let stops = builder.graceful_shutdown_signal();
     for listener in listeners {
         let address = listener.to_string();
-        let place =
-            Place { tls: tls.clone().filter(|_| listener.is_tls()), limits, most, stops: stops.clone(), app: app.clone() };
+        let place = Place {
+            tls: tls.clone().filter(|_| listener.is_tls()),
+            limits,
+            most,
+            stops: stops.clone(),
+            app: app.clone(),
+        };
         builder = match listener {
             Listener::Tcp { listener, .. } => builder.listen(&address, listener, move || place.attendant()),
             Listener::Unix(listener) => builder.listen_uds(&address, listener, move || place.attendant()),
@@ -186,7 +194,8 @@ impl<A> Place<A> {
         T: Into<Socket> + 'static,
         A: Fn() -> I + Clone + 'static,
         I: IntoServiceFactory<S, Request>,
-        S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error, InitError = ()> + 'static,
+        S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error, InitError = ()>
+            + 'static,
         S::Service: 'static,
         B: MessageBody + 'static,
     {
@@ -210,7 +219,9 @@ impl<A> Place<A> {
             let tls = tls.clone();
             async move {
                 let http = Rc::new(http.await?);
-                Ok::<_, ()>(fn_service(move |socket: T| attend(socket.into(), tls.clone(), limits, crowd.clone(), http.clone())))
+                Ok::<_, ()>(fn_service(move |socket: T| {
+                    attend(socket.into(), tls.clone(), limits, crowd.clone(), http.clone())
+                }))
             }
         }))
     }

@@ -55,7 +55,9 @@ impl Socket {
     /// Where it comes from: an IP address, or `unix`; `-` where the client is gone already.
     pub(super) fn peer(&self) -> String {
         match self {
-            Self::Tcp(tcp) => tcp.peer_addr().map_or_else(|_| "-".to_owned(), |peer| peer.ip().to_canonical().to_string()),
+            Self::Tcp(tcp) => {
+                tcp.peer_addr().map_or_else(|_| "-".to_owned(), |peer| peer.ip().to_canonical().to_string())
+            }
             Self::Unix(_) => "unix".to_owned(),
         }
     }

@@ -227,8 +227,11 @@ impl Connection {
     /// responses know no flow control, and the service would go on making them.
     pub(super) fn withholds(&self) -> bool {
         let state = &self.0;
-        let withholds =
-            if state.is_http2.get() { state.ending.is_blocked() } else { state.requests.get() > 0 && state.reads_ahead.get() };
+        let withholds = if state.is_http2.get() {
+            state.ending.is_blocked()
+        } else {
+            state.requests.get() > 0 && state.reads_ahead.get()
+        };
         state.withheld.set(withholds);
         withholds
     }

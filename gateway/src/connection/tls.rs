@@ -69,8 +69,8 @@ impl Certificate {
     /// # Errors
     /// If no version of TLS can be spoken.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
-        let config =
-            ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions()?;
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?;
         let mut config = config.with_no_client_auth().with_cert_resolver(self.current.clone());
         config.alpn_protocols = PROTOCOLS.map(Vec::from).to_vec();
         Ok(TlsAcceptor::from(Arc::new(config)))
@@ -108,10 +108,11 @@ impl Files {
     /// Both, as one: a key that is not the certificate's is refused.
     fn read(&self) -> Result<CertifiedKey> {
         let chain = CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let chain = chain.map_err(|error| wrong(&error, "a chain of certificates")).and_then(|chain| match chain.as_slice() {
-            [] => bail!("expected a chain of certificates in PEM, found none"),
-            _ => Ok(chain),
-        });
+        let chain =
+            chain.map_err(|error| wrong(&error, "a chain of certificates")).and_then(|chain| match chain.as_slice() {
+                [] => bail!("expected a chain of certificates in PEM, found none"),
+                _ => Ok(chain),
+            });
         let chain = chain.with_context(|| format!("TLS certificate {}", self.certificate.display()))?;
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|error| wrong(&error, "a private key"))

@@ -53,7 +53,11 @@ impl Wire {
         }
     }
 
-    fn poll_send(&mut self, context: &mut Context<'_>, send: impl Fn(&Socket) -> io::Result<usize>) -> Poll<io::Result<usize>> {
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        send: impl Fn(&Socket) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             let is_ready = self.connection.socket().poll_write_ready(context);
             self.connection.wrote(is_ready.is_pending());
@@ -94,7 +98,11 @@ impl AsyncWrite for Wire {
         self.get_mut().poll_send(context, |socket| socket.try_write(bytes))
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.get_mut().poll_send(context, |socket| socket.try_write_vectored(parts))
     }
 

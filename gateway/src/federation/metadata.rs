@@ -45,8 +45,8 @@ impl Federation {
             said.causes.push(format!("the question passed {} servers: not asked further", caller.hops));
             return said;
         }
-        let questions =
-            (0..self.upstreams.len()).map(|number| self.clone().ask_metadata(number, asked.clone(), caller.clone(), deadline));
+        let questions = (0..self.upstreams.len())
+            .map(|number| self.clone().ask_metadata(number, asked.clone(), caller.clone(), deadline));
         for (entries, cause) in futures::future::join_all(questions).await {
             said.entries.extend(entries);
             said.causes.extend(cause);
@@ -55,7 +55,13 @@ impl Federation {
     }
 
     /// Asks one upstream, on the main runtime, counted. What it said, and why there may be more.
-    async fn ask_metadata(self, number: usize, asked: Asked, caller: Caller, deadline: Instant) -> (Vec<Entry>, Option<String>) {
+    async fn ask_metadata(
+        self,
+        number: usize,
+        asked: Asked,
+        caller: Caller,
+        deadline: Instant,
+    ) -> (Vec<Entry>, Option<String>) {
         let started = Instant::now();
         let name = self.upstreams[number].name.clone();
         let runtime = self.runtime.clone();
@@ -80,7 +86,12 @@ impl Federation {
 }
 
 impl Upstream {
-    async fn ask_metadata(&self, client: &reqwest::Client, asked: &Asked, caller: &Caller) -> Result<(Vec<Entry>, bool), String> {
+    async fn ask_metadata(
+        &self,
+        client: &reqwest::Client,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<(Vec<Entry>, bool), String> {
         let mut response =
             self.request(client, self.metadata_url(asked)?, caller).send().await.map_err(|error| reason(&error))?;
         if response.status().is_redirection() {
@@ -102,15 +113,19 @@ impl Upstream {
     fn metadata_url(&self, asked: &Asked) -> Result<Url, String> {
         let mut url = self.below("metadata")?;
         // Not as forms are encoded: not every server takes `+` for a blank.
-        url.set_query(Some(&format!("key={}&value={}", asked.key.as_str(), utf8_percent_encode(&asked.value, ESCAPED))));
+        url.set_query(Some(&format!(
+            "key={}&value={}",
+            asked.key.as_str(),
+            utf8_percent_encode(&asked.value, ESCAPED)
+        )));
         Ok(url)
     }
 }
 
 /// The entries of an answer, and whether these are all. An entry that is none is passed over, and then they are not.
 fn read(body: &[u8]) -> Result<(Vec<Entry>, bool), String> {
-    let Body { results, complete } =
-        serde_json::from_slice(body).map_err(|error| format!("expected an object with results and complete: {error}"))?;
+    let Body { results, complete } = serde_json::from_slice(body)
+        .map_err(|error| format!("expected an object with results and complete: {error}"))?;
     let expected = results.len();
     let entries: Vec<Entry> =
         results.into_iter().filter_map(|result| serde_json::from_value(result).ok()).filter_map(checked).collect();
@@ -139,14 +154,22 @@ mod tests {
         let upstream = Upstream::new(Url::parse("http://me:secret@d.example/base/").unwrap());
         let asked = Asked { key: crate::metadata::Key::Glob, value: "/usr/bin/a b+c^&=%20*".into() };
         let url = upstream.metadata_url(&asked).unwrap();
-        assert!(url.as_str().ends_with("@d.example/base/metadata?key=glob&value=/usr/bin/a%20b%2Bc%5E%26%3D%2520%2A"), "{url}");
+        assert!(
+            url.as_str().ends_with("@d.example/base/metadata?key=glob&value=/usr/bin/a%20b%2Bc%5E%26%3D%2520%2A"),
+            "{url}"
+        );
     }
 
     #[test]
     fn entries_of_other_servers_are_read_and_what_is_none_is_told() {
-        let sound = r#"{"type":"executable","buildid":"ab","file":"\/usr\/bin\/a","archive":"\/srv\/a.rpm","future":[1]}"#;
-        let (entries, complete) = read(format!(r#"{{ "results": [ {sound} ], "complete": true }}"#).as_bytes()).unwrap();
-        assert_eq!((entries[0].file.as_str(), entries[0].archive.as_deref(), complete), ("/usr/bin/a", Some("/srv/a.rpm"), true));
+        let sound =
+            r#"{"type":"executable","buildid":"ab","file":"\/usr\/bin\/a","archive":"\/srv\/a.rpm","future":[1]}"#;
+        let (entries, complete) =
+            read(format!(r#"{{ "results": [ {sound} ], "complete": true }}"#).as_bytes()).unwrap();
+        assert_eq!(
+            (entries[0].file.as_str(), entries[0].archive.as_deref(), complete),
+            ("/usr/bin/a", Some("/srv/a.rpm"), true)
+        );
         for odd in [
             r#"{"type":"source","buildid":"ab","file":"/a"}"#,
             r#"{"type":"executable","buildid":"AB","file":"/a"}"#,
@@ -160,7 +183,9 @@ mod tests {
             let (entries, complete) = read(body.as_bytes()).unwrap();
             assert_eq!((entries.len(), complete), (1, false), "{odd}");
         }
-        for (body, expected) in [(r#"{"results":[],"complete":true}"#, true), (r#"{"complete":false,"results":[]}"#, false)] {
+        for (body, expected) in
+            [(r#"{"results":[],"complete":true}"#, true), (r#"{"complete":false,"results":[]}"#, false)]
+        {
             assert_eq!(read(body.as_bytes()).unwrap(), (vec![], expected));
         }
         let deep = format!(r#"{{"results":{}"#, "[".repeat(100_000));

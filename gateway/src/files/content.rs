@@ -68,8 +68,11 @@ impl Content {
     /// # Errors
     /// Why the extraction failed.
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
-        let first =
-            if self.is_part && self.len() <= CHUNK { self.entry.size() } else { (self.range.start + 1).min(self.range.end) };
+        let first = if self.is_part && self.len() <= CHUNK {
+            self.entry.size()
+        } else {
+            (self.range.start + 1).min(self.range.end)
+        };
         self.entry.available(first).await.map(drop)
     }
 
@@ -82,7 +85,8 @@ impl Content {
                 if at >= content.range.end {
                     return Ok(None);
                 }
-                let available = content.entry.available(at + 1).await.map_err(|failure| io::Error::other(failure.to_string()))?;
+                let available =
+                    content.entry.available(at + 1).await.map_err(|failure| io::Error::other(failure.to_string()))?;
                 let available = available.min(content.range.end);
                 let file = match file {
                     Some(file) => file,

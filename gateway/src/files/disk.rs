@@ -61,7 +61,9 @@ impl Folder {
 
     /// Can files be written?
     pub(super) fn check(&self) -> Result<()> {
-        self.draft(0).map(drop).with_context(|| format!("cache folder {}: expected to be able to write", self.path.display()))
+        self.draft(0)
+            .map(drop)
+            .with_context(|| format!("cache folder {}: expected to be able to write", self.path.display()))
     }
 
     /// Where the whole file of a member is or will be.
@@ -167,7 +169,8 @@ impl Folder {
         for item in std::fs::read_dir(&self.path).with_context(context)? {
             let item = item.with_context(context)?;
             let name = item.file_name();
-            let Some((key, size, digest)) = name.to_str().and_then(parse_name).filter(|(key, ..)| !is_known(key)) else {
+            let Some((key, size, digest)) = name.to_str().and_then(parse_name).filter(|(key, ..)| !is_known(key))
+            else {
                 continue;
             };
             // Not followed, if it is a link.

@@ -6,7 +6,9 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT,
+};
 use rustix::io::Errno;
 
 /// How temporary names begin.
@@ -62,7 +64,8 @@ impl Draft {
     /// after a crash has to find them.
     pub(super) fn publish(&mut self, path: &Path, mtime: i64) -> io::Result<()> {
         let modified = Timespec { tv_sec: mtime, tv_nsec: 0 };
-        let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: modified };
+        let times =
+            Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: modified };
         rustix::fs::futimens(&self.file, &times)?;
         if let Some(name) = &self.name {
             std::fs::rename(name, path)?;

@@ -90,7 +90,12 @@ pub(crate) enum Progress {
 
 impl Entry {
     /// An entry that `progress` tells about.
-    pub(super) fn growing(about: About, file: Arc<File>, room: Option<Room>, progress: watch::Receiver<Progress>) -> Self {
+    pub(super) fn growing(
+        about: About,
+        file: Arc<File>,
+        room: Option<Room>,
+        progress: watch::Receiver<Progress>,
+    ) -> Self {
         Self { room, ..Self::new(about, Some(file), progress) }
     }
 

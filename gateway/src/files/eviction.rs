@@ -139,9 +139,13 @@ mod tests {
     #[test]
     fn cheap_large_unasked_and_old_files_go_first() {
         let mut eviction = Eviction::new();
-        for (ordinal, bytes, cost, uses) in
-            [(0, 1000, SECOND, 1), (1, 4096, SECOND, 1), (2, 1000, SECOND * 5, 1), (3, 40_000, SECOND, 1), (4, 1000, SECOND, 0)]
-        {
+        for (ordinal, bytes, cost, uses) in [
+            (0, 1000, SECOND, 1),
+            (1, 4096, SECOND, 1),
+            (2, 1000, SECOND * 5, 1),
+            (3, 40_000, SECOND, 1),
+            (4, 1000, SECOND, 0),
+        ] {
             eviction.begin(key(ordinal), bytes);
             if uses == 0 {
                 eviction.remove(key(ordinal));
@@ -190,7 +194,9 @@ mod tests {
         };
         // Sizes over five powers of ten; seconds by what is before a file in its archive, which has little to do with its own size.
         let files: Vec<(u64, Duration)> = (0..FILES)
-            .map(|_| (10_f64.powf(3.0 + 5.0 * random()) as u64, Duration::from_secs_f64(10_f64.powf(-3.0 + 4.0 * random()))))
+            .map(|_| {
+                (10_f64.powf(3.0 + 5.0 * random()) as u64, Duration::from_secs_f64(10_f64.powf(-3.0 + 4.0 * random())))
+            })
             .collect();
         let most = files.iter().map(|(bytes, _)| bytes).sum::<u64>() / 20;
         let (mut eviction, mut recent, mut seconds) = (Eviction::new(), Vec::new(), 0.0);

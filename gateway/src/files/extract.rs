@@ -34,7 +34,10 @@ pub(super) fn start(
 ) -> Result<Arc<Entry>, Failure> {
     let Some(file) = archive.inside.file(key.ordinal) else {
         let nvra = archive.inside.nvra();
-        return Err(Failure::Absent(format!("{nvra}: expected a regular file with number {}, found none", key.ordinal)));
+        return Err(Failure::Absent(format!(
+            "{nvra}: expected a regular file with number {}, found none",
+            key.ordinal
+        )));
     };
     let folder = files.folder.clone();
     let about = folder.about(key, file);
@@ -60,7 +63,8 @@ pub(super) fn start(
     let (files, ordinal, turn) = (files.clone(), key.ordinal, Mutex::new(Some(turn)));
     let stalled = AtomicBool::new(false);
     let runtime = files.runtime.clone();
-    let work = Arc::new(Work { files, nvra, path, ordinal, build_id, about, entry: entry.clone(), sender, turn, stalled });
+    let work =
+        Arc::new(Work { files, nvra, path, ordinal, build_id, about, entry: entry.clone(), sender, turn, stalled });
     runtime.spawn(give_up_when_stalled(Arc::downgrade(&work)));
     tokio::task::spawn_blocking(move || work.run(archive, draft).keep());
     Ok(entry)
@@ -160,7 +164,9 @@ impl Work {
         match archive.enter(self.ordinal, &flowing, growing) {
             Ok(true) => return self.finish(growing, draft),
             Ok(false) => {}
-            Err(error) if growing.ended.is_some() || unwanted.load(Ordering::Relaxed) => return Err(end(growing, error)),
+            Err(error) if growing.ended.is_some() || unwanted.load(Ordering::Relaxed) => {
+                return Err(end(growing, error));
+            }
             Err(error) => {
                 tracing::debug!(%error, nvra = self.nvra, "a payload that was entered is read from its first byte");
                 growing.begin();
@@ -208,7 +214,10 @@ impl Work {
             neighbours.pass(header.package.identity, &mut member)?;
         }
         let file = header.by_ordinal(self.ordinal);
-        Err(file.map_or(artifact::Error::Payload { expected: self.path.clone(), found: "no such file".into() }, payload::missing))
+        Err(file.map_or(
+            artifact::Error::Payload { expected: self.path.clone(), found: "no such file".into() },
+            payload::missing,
+        ))
     }
 
     /// All bytes are there, and are those of the header: everybody is told, and then the file gets its name.
@@ -314,7 +323,8 @@ impl<P: Read> Read for Flowing<'_, P> {
         let took = self.started.elapsed();
         if took > SLOWNESS_COUNTS_AFTER && self.bytes / took.as_secs() < SLOWEST_BYTES_PER_SECOND {
             let found = self.bytes / took.as_secs();
-            let text = format!("expected at least {SLOWEST_BYTES_PER_SECOND} bytes of the archive a second, found {found}");
+            let text =
+                format!("expected at least {SLOWEST_BYTES_PER_SECOND} bytes of the archive a second, found {found}");
             return Err(io::Error::other(text));
         }
         let read = self.payload.read(bytes)?;

@@ -72,7 +72,9 @@ impl<'a> Growing<'a> {
         let differs = self.at + same as u64;
         if differs < self.released() {
             let nvra = &self.work.nvra;
-            let text = format!("{nvra}: expected the bytes of another copy of the archive, found others from byte {differs} on");
+            let text = format!(
+                "{nvra}: expected the bytes of another copy of the archive, found others from byte {differs} on"
+            );
             return Err(End::Differs(Failure::Unknown(text)));
         }
         (self.written, self.rewritten) = (differs, true);

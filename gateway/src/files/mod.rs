@@ -96,7 +96,12 @@ const LOOKS_LESS_THAN: u32 = 20;
 
 impl Files {
     /// Opens the cache folder, makes it if need be, and takes over what an earlier run left there.
-    pub(crate) async fn open(folder: &Path, most: ByteSize, abandoned: Abandoned, limits: config::Neighbours) -> Result<Self> {
+    pub(crate) async fn open(
+        folder: &Path,
+        most: ByteSize,
+        abandoned: Abandoned,
+        limits: config::Neighbours,
+    ) -> Result<Self> {
         let folder = Arc::new(disk::Folder::open(folder)?);
         let files = Self {
             folder,
@@ -177,7 +182,13 @@ impl Files {
 
     /// The member, extracted from the archive that `open` opens unless it is here already. Comes back when the extraction began; an
     /// ELF file's build-id note has to say `build_id`. The turn is given back when the extraction ends, or is not needed.
-    pub(crate) async fn fill<F>(&self, key: Key, build_id: Option<&BuildId>, turn: Turn, open: F) -> Result<Arc<Entry>, Failure>
+    pub(crate) async fn fill<F>(
+        &self,
+        key: Key,
+        build_id: Option<&BuildId>,
+        turn: Turn,
+        open: F,
+    ) -> Result<Arc<Entry>, Failure>
     where
         F: Future<Output = Result<Archive, Failure>> + Send + 'static,
     {
@@ -328,7 +339,11 @@ impl Files {
             made += bytes;
         }
         self.show();
-        tracing::warn!(missing, made, "the cache folder's disk is full before the cache is: files went before their time");
+        tracing::warn!(
+            missing,
+            made,
+            "the cache folder's disk is full before the cache is: files went before their time"
+        );
     }
 
     /// A file goes; `for_room` at once, where a descriptor of ours would keep the disk from having its room back.

@@ -48,7 +48,8 @@ struct Neighbour {
 impl Neighbours {
     /// Of the member at `path`, whose extraction began at `began`.
     pub(super) fn new(files: &Files, path: String, began: Instant) -> Self {
-        let folder = FOLDERS.into_iter().find(|folder| path.starts_with(folder)).filter(|_| files.limits.bytes.as_u64() > 0);
+        let folder =
+            FOLDERS.into_iter().find(|folder| path.starts_with(folder)).filter(|_| files.limits.bytes.as_u64() > 0);
         Self { files: files.clone(), folder, began, first: 0, kept: VecDeque::new(), bytes: 0 }
     }
 
@@ -96,10 +97,17 @@ impl Neighbours {
     /// Those behind the wanted one, for as long as may be.
     pub(super) fn go_on<R: Read>(&mut self, identity: Identity, members: &mut Members<'_, R>) {
         let (most, ends) = (self.files.limits.bytes.as_u64(), Instant::now() + self.files.limits.after);
-        while self.folder.is_some() && Instant::now() < ends && self.step(identity, members, most, ends).is_continue() {}
+        while self.folder.is_some() && Instant::now() < ends && self.step(identity, members, most, ends).is_continue() {
+        }
     }
 
-    fn step<R: Read>(&mut self, identity: Identity, members: &mut Members<'_, R>, most: u64, ends: Instant) -> ControlFlow<()> {
+    fn step<R: Read>(
+        &mut self,
+        identity: Identity,
+        members: &mut Members<'_, R>,
+        most: u64,
+        ends: Instant,
+    ) -> ControlFlow<()> {
         // What is wrong here will be told to whoever asks for it.
         let Ok(Some(mut member)) = members.next() else { return ControlFlow::Break(()) };
         let size = member.file().size;

@@ -55,7 +55,13 @@ impl Files {
     ///
     /// # Errors
     /// Why the extraction failed, or that the file cannot be read.
-    pub(crate) async fn section(&self, key: Key, entry: &Arc<Entry>, build_id: &BuildId, name: &str) -> Result<Place, Failure> {
+    pub(crate) async fn section(
+        &self,
+        key: Key,
+        entry: &Arc<Entry>,
+        build_id: &BuildId,
+        name: &str,
+    ) -> Result<Place, Failure> {
         if let Some(place) = self.known_section(key, build_id, name).await {
             return Ok(place);
         }

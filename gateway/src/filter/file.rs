@@ -143,7 +143,8 @@ impl<'a> Input<'a> {
         let mut heads = Heads::new();
         for _ in 0..self.number()? {
             let writer = self.bytes(MOST_NAME)?;
-            let (sequence, marked, mark) = (self.number()?.cast_signed(), self.number()? != 0, self.number()?.cast_signed());
+            let (sequence, marked, mark) =
+                (self.number()?.cast_signed(), self.number()? != 0, self.number()?.cast_signed());
             heads.insert(str::from_utf8(writer)?.to_owned(), Head { sequence, mark: marked.then_some(mark) });
         }
         let len = usize::try_from(self.number()?)?;
@@ -210,7 +211,8 @@ mod tests {
 
     fn saved() -> Saved {
         let base = Base::of((0..1000).map(|number| sql::hash(&build_id(number))).collect()).unwrap();
-        let heads = [("a".into(), Head { sequence: 5, mark: Some(-7) }), ("b".into(), Head { sequence: 1, mark: None })].into();
+        let heads =
+            [("a".into(), Head { sequence: 5, mark: Some(-7) }), ("b".into(), Head { sequence: 1, mark: None })].into();
         Saved { heads, base: Arc::new(base), delta: vec![1, u64::MAX] }
     }
 

@@ -250,8 +250,10 @@ impl Follower {
         self.next_scan = scan.began + SCAN_PAUSE.max(10 * took);
         match made {
             Ok((heads, base)) => {
-                let is_behind =
-                    scan.from.iter().any(|(writer, head)| heads.get(writer).is_none_or(|found| found.sequence < head.sequence));
+                let is_behind = scan
+                    .from
+                    .iter()
+                    .any(|(writer, head)| heads.get(writer).is_none_or(|found| found.sequence < head.sequence));
                 if is_behind {
                     tracing::warn!("a filter was made of an index that is behind the one that was followed: not used");
                     return None;
@@ -274,7 +276,8 @@ impl Follower {
     /// Begins to write the filter to disk if it is another one than there, and that is worth it. A disk that hangs keeps nobody from
     /// following.
     fn save(&mut self) {
-        let Some(heads) = self.heads.as_ref().filter(|_| self.saving.as_ref().is_none_or(JoinHandle::is_finished)) else {
+        let Some(heads) = self.heads.as_ref().filter(|_| self.saving.as_ref().is_none_or(JoinHandle::is_finished))
+        else {
             return;
         };
         let is_due = self.saved.as_ref().is_none_or(|(saved, when)| saved != heads && when.elapsed() >= SAVE_PAUSE);
@@ -306,7 +309,8 @@ async fn scan(index: &Index) -> Result<(Heads, Base)> {
         let mut hashes: Vec<u64> = Vec::new();
         loop {
             let page = timeout(PAGE_WITHIN, pages.recv()).await;
-            let Some(page) = page.map_err(|_| anyhow!("index: expected a page within {PAGE_WITHIN:?}, found none"))? else {
+            let Some(page) = page.map_err(|_| anyhow!("index: expected a page within {PAGE_WITHIN:?}, found none"))?
+            else {
                 return Ok(hashes);
             };
             // A program and its debuginfo have one: before more memory is taken, what is there twice goes.
@@ -348,8 +352,13 @@ mod tests {
         let mut identity = [0; 32];
         identity[..2].copy_from_slice(&numbers.start.to_be_bytes());
         let nevra = format!("p{}-1-1.x86_64", numbers.start).parse().unwrap();
-        let package =
-            Package { nevra, source_rpm: None, identity: Identity::from_bytes(identity), built_at: None, format: Format::Rpm };
+        let package = Package {
+            nevra,
+            source_rpm: None,
+            identity: Identity::from_bytes(identity),
+            built_at: None,
+            format: Format::Rpm,
+        };
         let artifacts = numbers.clone().map(|number| {
             let path = format!("/usr/bin/{number}");
             Artifact {
@@ -363,11 +372,20 @@ mod tests {
         });
         let artifacts = artifacts.collect();
         let path = format!("{}.rpm", numbers.start);
-        let location = NewLocation { store_id, path, size: 1, mtime_ns: None, header: None, checksum: None, signing_key: None };
+        let location =
+            NewLocation { store_id, path, size: 1, mtime_ns: None, header: None, checksum: None, signing_key: None };
         index
             .insert(
                 "w",
-                &[Import { package, distro: None, artifacts, modules: Vec::new(), includes: Vec::new(), open: false, location }],
+                &[Import {
+                    package,
+                    distro: None,
+                    artifacts,
+                    modules: Vec::new(),
+                    includes: Vec::new(),
+                    open: false,
+                    location,
+                }],
             )
             .await
             .unwrap();

@@ -79,7 +79,10 @@ where
         for record in records {
             found.entry(record.artifact.build_id.clone()).or_default().push(record);
         }
-        found.into_iter().map(|(build_id, records)| (build_id, Arc::new(Records::new(records)))).collect::<HashMap<_, _>>()
+        found
+            .into_iter()
+            .map(|(build_id, records)| (build_id, Arc::new(Records::new(records))))
+            .collect::<HashMap<_, _>>()
     });
     for Waiting { build_id, answer } in batch {
         let found = found.as_ref().map(|found| found.get(&build_id).cloned().unwrap_or_default());

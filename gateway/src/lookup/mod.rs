@@ -96,8 +96,10 @@ impl Lookup {
     /// Puts filter and cache in front of `index`, and begins to watch it; a query may take `limit`. The filter is kept in `folder`.
     pub(crate) fn new(index: Index, config: &config::Index, limit: Duration, folder: &Path) -> Self {
         let lifetime = Lifetime { hit: config.hit_ttl, miss: config.miss_ttl };
-        let fresh =
-            Cache::builder().max_capacity(config.entries).expire_after(lifetime).build_with_hasher(RandomState::default());
+        let fresh = Cache::builder()
+            .max_capacity(config.entries)
+            .expire_after(lifetime)
+            .build_with_hasher(RandomState::default());
         let (watch, runtime) = (Watch::default(), Handle::current());
         let (probed, nobodys) = (index.clone(), BuildId::from_bytes(&[0; 20]));
         watch.start(&runtime, move || {
@@ -201,7 +203,8 @@ impl Lookup {
     /// The index could not be asked, and of one of them nothing is kept.
     pub(crate) async fn records_of_all(&self, build_ids: &[BuildId], until: Instant) -> Result<Vec<Record>, String> {
         let build_ids: BTreeSet<&BuildId> = build_ids.iter().collect();
-        let asked = futures::future::join_all(build_ids.into_iter().map(|build_id| self.records(build_id, until))).await;
+        let asked =
+            futures::future::join_all(build_ids.into_iter().map(|build_id| self.records(build_id, until))).await;
         let mut found: Vec<Record> = Vec::new();
         for known in asked {
             found.extend(known?.value.iter().cloned());
@@ -215,7 +218,12 @@ impl Lookup {
     ///
     /// # Errors
     /// The index could not be asked, and nothing is kept.
-    pub(crate) async fn siblings(&self, source_rpm: &str, arch: &str, until: Instant) -> Result<Known<Siblings>, String> {
+    pub(crate) async fn siblings(
+        &self,
+        source_rpm: &str,
+        arch: &str,
+        until: Instant,
+    ) -> Result<Known<Siblings>, String> {
         let key = (source_rpm.to_owned(), arch::base(arch).to_owned());
         let (index, (source_rpm, base)) = (self.index.clone(), key.clone());
         let query = self.queries.run(Box::pin(async move { index.siblings(&source_rpm, &arch::family(&base)).await }));

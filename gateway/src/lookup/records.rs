@@ -47,12 +47,23 @@ mod tests {
 
     fn record() -> Record {
         let nevra = "p-1-1.x86_64".parse().unwrap();
-        let package =
-            Package { nevra, source_rpm: None, identity: Identity::from_bytes([0; 32]), built_at: None, format: Format::Rpm };
+        let package = Package {
+            nevra,
+            source_rpm: None,
+            identity: Identity::from_bytes([0; 32]),
+            built_at: None,
+            format: Format::Rpm,
+        };
         let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
         let build_id = BuildId::from_bytes(&[1]).unwrap();
-        let artifact =
-            Artifact { ordinal: 0, build_id, kind: Kind::Executable, dwarf: None, path: "/usr/bin/p".into(), contents: None };
+        let artifact = Artifact {
+            ordinal: 0,
+            build_id,
+            kind: Kind::Executable,
+            dwarf: None,
+            path: "/usr/bin/p".into(),
+            contents: None,
+        };
         Record { package: Arc::new(stored), artifact }
     }
 

@@ -22,7 +22,8 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
 async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let wanted = tail(&request, "/archive/").ok();
     let wanted = wanted.as_deref().and_then(|tail| tail.split_once('/'));
-    let Some((Ok(identity), name)) = wanted.map(|(identity, name)| (identity.parse::<Identity>(), name.to_owned())) else {
+    let Some((Ok(identity), name)) = wanted.map(|(identity, name)| (identity.parse::<Identity>(), name.to_owned()))
+    else {
         return error::malformed(&"expected /archive/IDENTITY/NAME with 64 hex digits as IDENTITY");
     };
     let package = match gateway.lookup.query(|index| async move { index.package(&identity).await }).await {

@@ -96,7 +96,9 @@ async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
             let mut urls = packages.iter().map(|package| links.url(package));
             // Several packages can have one NVRA; the newest import that can be had wins, as the last row did.
             let url = urls.rfind(|url| !url.is_empty());
-            HttpResponse::Ok().insert_header((VARY, HOST)).json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
+            HttpResponse::Ok()
+                .insert_header((VARY, HOST))
+                .json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
         }
         Err(cause) => undecided(&gateway, &cause),
     }

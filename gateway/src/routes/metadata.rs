@@ -73,7 +73,8 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
 }
 
 fn read(query: &str) -> Result<Asked, Cow<'static, str>> {
-    let value_of = |name: &str| form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value);
+    let value_of =
+        |name: &str| form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value);
     let (Some(key), Some(value)) = (value_of("key"), value_of("value")) else {
         return Err("expected /metadata?key=KEY&value=VALUE, found no key or no value".into());
     };
@@ -144,6 +145,9 @@ mod tests {
     #[test]
     fn an_epoch_is_told() {
         let with: Nevra = "a-1:2-3.x86_64".parse().unwrap();
-        assert_eq!((nevra(&with).as_str(), nevra(&"a-2-3.x86_64".parse().unwrap()).as_str()), ("a-1:2-3.x86_64", "a-2-3.x86_64"));
+        assert_eq!(
+            (nevra(&with).as_str(), nevra(&"a-2-3.x86_64".parse().unwrap()).as_str()),
+            ("a-1:2-3.x86_64", "a-2-3.x86_64")
+        );
     }
 }

@@ -94,7 +94,10 @@ fn above_root(path: &str) -> &str {
 }
 
 /// Counts and logs every request, and holds its connection until the response is taken.
-pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<Underway>, actix_web::Error> {
+pub(crate) async fn observe(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<Underway>, actix_web::Error> {
     let started = Instant::now();
     let busy = Connection::of(request.request()).map(|connection| connection.begin());
     let cors = cors::Rules::of(&request);
@@ -107,7 +110,9 @@ pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Res
     } else {
         let answer = pin!(answered_in_turn(request, next));
         match &busy {
-            Some(busy) => busy.unless_gone(answer).await.unwrap_or_else(|| Err(ErrorServiceUnavailable("the client is gone")))?,
+            Some(busy) => {
+                busy.unless_gone(answer).await.unwrap_or_else(|| Err(ErrorServiceUnavailable("the client is gone")))?
+            }
             None => answer.await?,
         }
     };
@@ -131,7 +136,8 @@ pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Res
         let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or("-");
         let peer = busy.as_ref().map_or("-", Busy::peer);
         let gateway = request.app_data::<web::Data<Gateway>>();
-        let address = gateway.and_then(|gateway| client_address(request, &gateway.config)).map(|address| address.to_string());
+        let address =
+            gateway.and_then(|gateway| client_address(request, &gateway.config)).map(|address| address.to_string());
         // Without X-Forwarded-For the client of a unix socket has no address.
         let client = address.as_deref().unwrap_or(peer);
         tracing::info!(
@@ -146,7 +152,10 @@ pub(crate) async fn observe(request: ServiceRequest, next: Next<BoxBody>) -> Res
 const TURN_WITHIN: Duration = Duration::from_secs(60);
 
 /// The answer, when it is the client's turn. Questions about the gateway itself have no turns: who asks them looks why others wait.
-async fn answered_in_turn(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+async fn answered_in_turn(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let gateway = request.app_data::<web::Data<Gateway>>().filter(|_| !is_operations(request.path())).cloned();
     let Some(gateway) = gateway else { return next.call(request).await };
     let client = client(request.request(), &gateway.config);

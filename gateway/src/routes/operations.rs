@@ -9,7 +9,9 @@ use crate::metrics::METRICS;
 use crate::resolve::Gateway;
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
-    app.service(resource("/metrics", metrics)).service(resource("/healthz", healthy)).service(resource("/readyz", ready));
+    app.service(resource("/metrics", metrics))
+        .service(resource("/healthz", healthy))
+        .service(resource("/readyz", ready));
 }
 
 async fn metrics() -> HttpResponse {

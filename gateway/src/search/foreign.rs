@@ -25,7 +25,11 @@ impl Run<'_> {
 
     /// The only source file of an archive without a header whose path ends with `path`: `None` if there is none,
     /// `Some(None)` if there are several or it is not available.
-    pub(super) async fn only_source_in_foreign(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Option<Found>> {
+    pub(super) async fn only_source_in_foreign(
+        &mut self,
+        package: &Arc<StoredPackage>,
+        path: &str,
+    ) -> Option<Option<Found>> {
         let catalog = self.catalog(package).await?;
         let Some((path, file)) = catalog.only_file(path, |path| is_source(package.package.format, path))? else {
             return Some(None);
@@ -63,13 +67,15 @@ impl Run<'_> {
         for location in archives.locations(package) {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
-            let made = tokio::time::timeout(FIRST_BYTES_WITHIN, archives.catalog(package, location, &turn, patience)).await;
+            let made =
+                tokio::time::timeout(FIRST_BYTES_WITHIN, archives.catalog(package, location, &turn, patience)).await;
             match made {
                 Ok(Ok(catalog)) => return Some(catalog),
                 Ok(Err(failure)) => self.failed_at(location, failure).await,
                 Err(_) => {
                     let nvra = &package.package.nevra;
-                    self.causes.push(format!("{nvra}: expected to have read it within {FIRST_BYTES_WITHIN:?}, it goes on"));
+                    self.causes
+                        .push(format!("{nvra}: expected to have read it within {FIRST_BYTES_WITHIN:?}, it goes on"));
                     return None;
                 }
             }

@@ -59,7 +59,9 @@ impl Run<'_> {
             self.search.line_tables.sources(key, &entry).await
         };
         let read = tokio::time::timeout(FIRST_BYTES_WITHIN, read).await.unwrap_or_else(|_| {
-            Err(Failure::Unknown(format!("expected the line tables of a member within {FIRST_BYTES_WITHIN:?}, found none")))
+            Err(Failure::Unknown(format!(
+                "expected the line tables of a member within {FIRST_BYTES_WITHIN:?}, found none"
+            )))
         });
         match read {
             Ok(sources) => Some((entry, sources)),
@@ -79,7 +81,9 @@ impl Run<'_> {
             self.causes.push(cause);
             Vec::new()
         });
-        packages.retain(|package| [of.package.nevra.arch.as_str(), "noarch"].contains(&package.package.nevra.arch.as_str()));
+        packages.retain(|package| {
+            [of.package.nevra.arch.as_str(), "noarch"].contains(&package.package.nevra.arch.as_str())
+        });
         packages.sort_by_key(|package| {
             let (is_later, seconds_apart) = match (package.package.built_at, of.package.built_at) {
                 (Some(built), Some(used)) => (built > used, built.abs_diff(used)),

@@ -194,14 +194,22 @@ impl Run<'_> {
     }
 
     /// Waits until enough of the member is there. An archive may be long; one that gives nothing for half a budget is given up.
-    async fn met(&self, need: Need<'_>, key: Key, build_id: Option<&BuildId>, entry: Arc<Entry>) -> Result<Arc<Entry>, Trouble> {
+    async fn met(
+        &self,
+        need: Need<'_>,
+        key: Key,
+        build_id: Option<&BuildId>,
+        entry: Arc<Entry>,
+    ) -> Result<Arc<Entry>, Trouble> {
         // Several that stall one after the other take one budget together.
         let left = self.deadline.saturating_duration_since(Instant::now());
         let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
         let flowing = async {
             match need {
                 Need::First => entry.while_it_flows(patience, entry.content().ready()).await,
-                Need::Part(range) => entry.while_it_flows(patience, Content::section(entry.clone(), range).ready()).await,
+                Need::Part(range) => {
+                    entry.while_it_flows(patience, Content::section(entry.clone(), range).ready()).await
+                }
                 Need::Whole => entry.while_it_flows(patience, async { entry.whole_file().await.map(drop) }).await,
                 Need::Section(name) => {
                     let place = async {

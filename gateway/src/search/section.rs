@@ -120,7 +120,10 @@ fn is_of_executables(name: &str) -> bool {
 /// Sections that debuginfo is split off for. Programs keep `.debug_gdb_scripts`.
 fn is_dwarf(name: &str) -> bool {
     let begins = |prefix| name.starts_with(prefix);
-    begins(".debug_") && name != ".debug_gdb_scripts" || begins(".zdebug_") || name == ".gdb_index" || name == ".gnu_debugaltlink"
+    begins(".debug_") && name != ".debug_gdb_scripts"
+        || begins(".zdebug_")
+        || name == ".gdb_index"
+        || name == ".gnu_debugaltlink"
 }
 
 #[cfg(test)]

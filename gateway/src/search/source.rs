@@ -108,7 +108,11 @@ impl Run<'_> {
     /// or zip archive itself. Of several builds of one source package those that are nearest in distribution, arch and time.
     async fn source_packages(&mut self, of: &Arc<StoredPackage>) -> Vec<Arc<StoredPackage>> {
         let Some(source_rpm) = &of.package.source_rpm else {
-            return source_rank(of).filter(|_| of.package.format != Format::Rpm).map(|_| of.clone()).into_iter().collect();
+            return source_rank(of)
+                .filter(|_| of.package.format != Format::Rpm)
+                .map(|_| of.clone())
+                .into_iter()
+                .collect();
         };
         let known = self.search.lookup.siblings(source_rpm, &of.package.nevra.arch, half_way_to(self.deadline)).await;
         let siblings = match known {
@@ -166,7 +170,8 @@ impl Run<'_> {
         opened: Option<Archive>,
     ) -> Option<Found> {
         let path = header.by_ordinal(ordinal)?.path.as_str();
-        let entry = self.member(package, Wanted { ordinal, file: None, tar_offset: None }, None, Need::First, opened).await?;
+        let entry =
+            self.member(package, Wanted { ordinal, file: None, tar_offset: None }, None, Need::First, opened).await?;
         Some(found(entry.content(), path, package))
     }
 
@@ -250,9 +255,15 @@ mod tests {
     fn paths_name_packages() {
         for (path, package) in [
             ("/usr/src/debug/glibc-2.38-7.fc39.x86_64/csu/init.c", Some("glibc-debugsource-2.38-7.fc39.x86_64")),
-            ("/usr/src/debug/gcc-c++-x-13.2.1~rc1-3.fc39.i686/a.cc", Some("gcc-c++-x-debugsource-13.2.1~rc1-3.fc39.i686")),
+            (
+                "/usr/src/debug/gcc-c++-x-13.2.1~rc1-3.fc39.i686/a.cc",
+                Some("gcc-c++-x-debugsource-13.2.1~rc1-3.fc39.i686"),
+            ),
             ("/usr/src/kernels/6.5.6-300.fc39.x86_64/include/linux/fs.h", Some("kernel-devel-6.5.6-300.fc39.x86_64")),
-            ("/usr/src/kernels/6.5.6-300.fc39.x86_64+debug/include/a.h", Some("kernel-debug-devel-6.5.6-300.fc39.x86_64")),
+            (
+                "/usr/src/kernels/6.5.6-300.fc39.x86_64+debug/include/a.h",
+                Some("kernel-debug-devel-6.5.6-300.fc39.x86_64"),
+            ),
             ("/usr/src/debug/oldtool-1.0/src/oldtool.c", None),
             ("/usr/src/debug/glibc-2.38-7.fc39.x86_64", None),
             ("/usr/src/kernels/6.5.6-300.fc39.x86_64", None),

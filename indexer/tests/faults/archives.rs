@@ -37,7 +37,8 @@ fn hold_in_payload(database: &str, args: &[&str], file: &Path) -> Option<Running
 fn position(process: u32, file: &Path) -> Option<u64> {
     for descriptor in fs::read_dir(format!("/proc/{process}/fd")).ok()?.flatten() {
         if fs::read_link(descriptor.path()).is_ok_and(|path| path == file) {
-            let state = fs::read_to_string(format!("/proc/{process}/fdinfo/{}", descriptor.file_name().display())).ok()?;
+            let state =
+                fs::read_to_string(format!("/proc/{process}/fdinfo/{}", descriptor.file_name().display())).ok()?;
             return state.lines().find_map(|line| line.strip_prefix("pos:")?.trim().parse().ok());
         }
     }
@@ -172,8 +173,11 @@ fn disturb(folder: &Path, from: &[PathBuf], seed: u64, done: &AtomicBool) -> io:
                     thread::sleep(Duration::from_micros(chance.below(300)));
                 }
                 file.set_len(bytes.len() as u64)?;
-                let modified =
-                    if chance.below(2) == 0 { modified + Duration::from_millis(1 + chance.below(9)) } else { SystemTime::now() };
+                let modified = if chance.below(2) == 0 {
+                    modified + Duration::from_millis(1 + chance.below(9))
+                } else {
+                    SystemTime::now()
+                };
                 make_unique(&to, modified, changes)?;
             }
             _ => {
@@ -221,7 +225,10 @@ async fn a_folder_that_never_rests_brings_no_wrong_rows() {
     let alone = place.other_database("alone.db");
     run(&alone, &import);
     let locations = |dump: &[String]| {
-        dump.iter().filter(|line| line.starts_with("locations:") && line.ends_with(" there")).cloned().collect::<Vec<_>>()
+        dump.iter()
+            .filter(|line| line.starts_with("locations:") && line.ends_with(" there"))
+            .cloned()
+            .collect::<Vec<_>>()
     };
     let (found, expected) = (dump(&place.database).await, dump(&alone).await);
     assert_same(&locations(&found), &locations(&expected), "present locations");

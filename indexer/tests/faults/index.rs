@@ -139,7 +139,9 @@ fn statement(columns: &[(String, String)]) -> String {
             "id" | "indexed_at" | "first_seen" | "last_seen" | "updated_at" | "sequence" => None,
             "installed_on" | "execution_time" => None,
             "gone_at" => Some("case when t.gone_at is null then 'there' else 'gone' end".into()),
-            "package_id" => Some("coalesce((select p.identity from packages p where p.id = t.package_id), 'of nothing')".into()),
+            "package_id" => {
+                Some("coalesce((select p.identity from packages p where p.id = t.package_id), 'of nothing')".into())
+            }
             "store_id" => Some("coalesce((select s.name from stores s where s.id = t.store_id), 'in no store')".into()),
             column => Some(format!("coalesce(hex(t.`{column}`), 'null')")),
         })

@@ -37,7 +37,9 @@ fn change(packages: &Path) {
         }
     }
     for folder in folders(others.path()) {
-        for file in walkdir::WalkDir::new(&folder).into_iter().map(Result::unwrap).filter(|file| file.file_type().is_file()) {
+        for file in
+            walkdir::WalkDir::new(&folder).into_iter().map(Result::unwrap).filter(|file| file.file_type().is_file())
+        {
             let to = packages.join(file.path().strip_prefix(others.path()).unwrap());
             let number: usize = file.file_name().to_str().unwrap()[1..7].parse().unwrap();
             if number >= PACKAGES.0 {
@@ -125,7 +127,8 @@ async fn killed(kind: fn(&Path) -> Kind) {
     let old = kind.empty();
     kind.first().iter().for_each(|args| drop(run_ok(&old, args)));
     let folders = folders(&packages);
-    let import: Vec<&str> = ["dir", "--payload", "never"].into_iter().chain(folders.iter().map(String::as_str)).collect();
+    let import: Vec<&str> =
+        ["dir", "--payload", "never"].into_iter().chain(folders.iter().map(String::as_str)).collect();
     run_ok(&old, &import);
     change(&packages);
     let rounds = compat_tests::scale(8, 200);

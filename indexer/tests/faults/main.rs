@@ -6,7 +6,11 @@
 //!   [`proxy`]: a network with faults;
 //! - the tests: [`killed`], [`server_killed`], [`network`], [`refusals`], [`archives`], [`together`].
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failure of the support is a failed test, and says where")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a failure of the support is a failed test, and says where"
+)]
 
 mod archives;
 mod index;

@@ -41,7 +41,10 @@ async fn connections_vanish(server: &Arc<MariaDb>) {
     // In the middle of a statement it is waited for and told; between two transactions a ping of 3 s notices.
     if said.stderr.contains("trying again") {
         assert!(said.stderr.contains("expected an answer within 15 s"), "{said:?}");
-        assert!(said.stderr.contains("trying again for up to 15 s") && said.stderr.contains("goes on after"), "{said:?}");
+        assert!(
+            said.stderr.contains("trying again for up to 15 s") && said.stderr.contains("goes on after"),
+            "{said:?}"
+        );
     } else {
         assert!(said.json["seconds"].as_f64().is_some_and(|seconds| seconds >= 3.0), "{said:?}");
     }
@@ -86,7 +89,10 @@ async fn a_database_that_does_not_come_back_ends_the_import_in_time_and_the_next
         // Twice the time, and a bound that is generous to busy machines.
         assert!(began.elapsed() < Duration::from_secs(6 + 15), "{:?} {said:?}", began.elapsed());
         assert_eq!(said.code, Some(1), "{said:?}");
-        assert!(said.stderr.contains("gave up after") && said.stderr.contains("trying again for up to 3 s"), "{said:?}");
+        assert!(
+            said.stderr.contains("gave up after") && said.stderr.contains("trying again for up to 3 s"),
+            "{said:?}"
+        );
         assert_names_database(&said, &database);
 
         // Nor does the next one hang, or wait: it says so.

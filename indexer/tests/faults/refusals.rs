@@ -77,7 +77,9 @@ async fn locked_rows_are_waited_for_in_time() {
     let lock = |seconds: u32| {
         let (server, database) = (server.clone(), name(&database).to_owned());
         let locked = thread::spawn(move || {
-            server.sql(&format!("start transaction; select * from {database}.writers for update; select sleep({seconds})"))
+            server.sql(&format!(
+                "start transaction; select * from {database}.writers for update; select sleep({seconds})"
+            ))
         });
         thread::sleep(Duration::from_millis(500));
         locked

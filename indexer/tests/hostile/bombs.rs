@@ -65,7 +65,8 @@ async fn zeros_in_a_member_before_the_wanted_one_pass_through() {
         let mut payload = compress(compressor, &member("./usr/bin/0", zeros() as usize), zeros());
         payload.extend(compress(compressor, &honest(&elf), 0));
         let files = [file("/usr/bin/0", zeros() as usize), file("/usr/bin/a", elf.len())];
-        fs::write(place.packages().join("bomb.rpm"), Made { compressor, ..Made::new("bomb", &files, payload) }.bytes()).unwrap();
+        fs::write(place.packages().join("bomb.rpm"), Made { compressor, ..Made::new("bomb", &files, payload) }.bytes())
+            .unwrap();
         limits::import(&place, &[]).counts(&[("imported", 1), ("payloads_read", 1), ("broken", 0)]);
         assert_eq!(artifacts(&place).await, 1, "{compressor:?}");
     }
@@ -112,7 +113,8 @@ fn a_tebibyte_that_only_the_header_announces_is_refused() {
     let files = [Listed { size: 1 << 40, ..file("/usr/bin/a", 0) }];
     let compressor = Some("zstd");
     let payload = compress(compressor, &payload, zeros());
-    fs::write(place.packages().join("bomb.rpm"), Made { compressor, ..Made::new("bomb", &files, payload) }.bytes()).unwrap();
+    fs::write(place.packages().join("bomb.rpm"), Made { compressor, ..Made::new("bomb", &files, payload) }.bytes())
+        .unwrap();
     let said = limits::import(&place, &[]);
     said.counts(&[("imported", 1), ("broken", 1)]);
     assert!(said.stderr.contains("found 1099511627776 bytes of /usr/bin/a"), "{said:?}");
@@ -125,7 +127,8 @@ fn windows_of_gigabytes_are_refused() {
     let lzma = [&[0x5d, 0xff, 0xff, 0xff, 0xff][..], &[0xff; 8], &[0; 64]].concat();
     for (compressor, payload) in [("zstd", zstd), ("lzma", lzma)] {
         let place = Place::new();
-        let package = Made { compressor: Some(compressor), ..Made::new("window", &[file("/usr/bin/a", 100_000)], payload) };
+        let package =
+            Made { compressor: Some(compressor), ..Made::new("window", &[file("/usr/bin/a", 100_000)], payload) };
         fs::write(place.packages().join("window.rpm"), package.bytes()).unwrap();
         let said = limits::import(&place, &[]);
         said.counts(&[("imported", 1), ("broken", 1)]);

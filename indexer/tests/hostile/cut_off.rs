@@ -24,7 +24,8 @@ async fn an_archive_that_is_still_being_copied_is_named_and_comes_with_the_next_
         let said = place.import(&["--payload", "never"]);
         assert_eq!(said.code, Some(1), "{said:?}");
         said.counts(&[("found", 1), ("imported", 0), ("broken", 1)]);
-        let wrong = format!("archive cut off: expected {} bytes, as its header says, found {}\n", whole.len(), whole.len() - 1);
+        let wrong =
+            format!("archive cut off: expected {} bytes, as its header says, found {}\n", whole.len(), whole.len() - 1);
         assert!(said.stderr.ends_with(&wrong), "{said:?}");
         assert_eq!(place.index().await.packages(name).await.unwrap(), []);
 

@@ -19,7 +19,14 @@ pub(crate) struct Listed {
 
 /// A regular file of this size, of which the header does not say what it is: the indexer has to look.
 pub(crate) fn file(path: &str, size: usize) -> Listed {
-    Listed { path: path.into(), mode: 0o100_755, size: size as u64, inode: 0, link: String::new(), class: String::new() }
+    Listed {
+        path: path.into(),
+        mode: 0o100_755,
+        size: size as u64,
+        inode: 0,
+        link: String::new(),
+        class: String::new(),
+    }
 }
 
 /// A symbolic link.
@@ -63,7 +70,9 @@ impl Made {
         let mut header = Header::default();
         // Before the name stands a NUL, as in headers that rpm wrote.
         header.texts(100, 8, &["C"]);
-        for (tag, text) in [(1000, &*self.name), (1001, "1.0"), (1002, "1"), (1022, "x86_64"), (1044, "made-1.0-1.src.rpm")] {
+        for (tag, text) in
+            [(1000, &*self.name), (1001, "1.0"), (1002, "1"), (1022, "x86_64"), (1044, "made-1.0-1.src.rpm")]
+        {
             header.texts(tag, 6, &[text]);
         }
         header.texts(1027, 8, &texts(|file| &file.path));
@@ -135,8 +144,10 @@ pub(crate) fn newc(members: &[(&str, &[u8])]) -> Vec<u8> {
 pub(crate) fn member(name: &str, bytes: usize) -> Vec<u8> {
     let mut head = b"070701".to_vec();
     for at in 0..13 {
-        let number =
-            [(6, bytes), (11, name.len() + 1)].into_iter().find(|(place, _)| *place == at).map_or(0, |(_, number)| number);
+        let number = [(6, bytes), (11, name.len() + 1)]
+            .into_iter()
+            .find(|(place, _)| *place == at)
+            .map_or(0, |(_, number)| number);
         write!(head, "{number:08x}").unwrap();
     }
     head.extend_from_slice(name.as_bytes());

@@ -4,7 +4,11 @@
 //!   limits; [`support`]: a folder of packages with an index beside it;
 //! - the tests: [`mutants`], [`bombs`], [`members`], [`lies`], [`cut_off`].
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failure of the support is a failed test, and says where")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a failure of the support is a failed test, and says where"
+)]
 
 mod bombs;
 mod cut_off;

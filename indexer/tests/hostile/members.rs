@@ -15,7 +15,8 @@ async fn import(files: &[Listed], archive: Vec<u8>) -> (Vec<String>, bool, Strin
     let index = place.index().await;
     let records = index.records_of_package("members-1.0-1.x86_64").await.unwrap();
     let packages = index.packages("members-1.0-1.x86_64").await.unwrap();
-    let mut folder: Vec<_> = fs::read_dir(place.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut folder: Vec<_> =
+        fs::read_dir(place.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     folder.retain(|name| !name.to_string_lossy().starts_with("index.db"));
     assert_eq!(folder, ["packages"]);
     let open = packages.first().is_some_and(|package| package.open);
@@ -32,20 +33,28 @@ async fn refused(files: &[Listed], archive: Vec<u8>, wrong: &str) {
 async fn names_that_the_header_does_not_list_are_refused() {
     let elf = elf([1; 20]);
     let files = [file("/usr/bin/a", elf.len())];
-    for name in ["../../etc/passwd", "./usr/bin/../bin/a", "/etc/passwd", "usr/bin/a/", "", "/", "..", "./usr/bin/a\n"] {
-        refused(&files, newc(&[(name, &elf)]), &format!("expected a member that the header lists, found {name:?}")).await;
+    for name in ["../../etc/passwd", "./usr/bin/../bin/a", "/etc/passwd", "usr/bin/a/", "", "/", "..", "./usr/bin/a\n"]
+    {
+        refused(&files, newc(&[(name, &elf)]), &format!("expected a member that the header lists, found {name:?}"))
+            .await;
     }
 }
 
 #[tokio::test]
 async fn names_that_climb_in_header_and_archive_are_names_and_nothing_else() {
     let elf = elf([2; 20]);
-    for (listed, name) in
-        [("/../../etc/a", "./../../etc/a"), ("/usr/bin/../../a", "usr/bin/../../a"), ("etc/a", "/etc/a"), ("//etc/a", "./etc/a")]
-    {
+    for (listed, name) in [
+        ("/../../etc/a", "./../../etc/a"),
+        ("/usr/bin/../../a", "usr/bin/../../a"),
+        ("etc/a", "/etc/a"),
+        ("//etc/a", "./etc/a"),
+    ] {
         let (paths, open, stderr) = import(&[file(listed, elf.len())], newc(&[(name, &elf)])).await;
         assert_eq!((paths.len(), open, &*stderr), (1, false, ""), "{listed}");
-        assert!(paths[0].starts_with('/') && paths[0].trim_start_matches('/') == listed.trim_start_matches('/'), "{paths:?}");
+        assert!(
+            paths[0].starts_with('/') && paths[0].trim_start_matches('/') == listed.trim_start_matches('/'),
+            "{paths:?}"
+        );
     }
 }
 
@@ -73,7 +82,8 @@ async fn hard_links_to_absent_members_are_missed() {
     let (mut paths, open, stderr) = import(&files, newc(&[("./usr/bin/a", b""), ("./usr/bin/b", &elf)])).await;
     paths.sort();
     assert_eq!((paths, open, &*stderr), (vec!["/usr/bin/a".to_owned(), "/usr/bin/b".to_owned()], false, ""));
-    refused(&files, newc(&[("./usr/bin/a", b""), ("./usr/bin/b", b"")]), "expected the contents of /usr/bin/a, found").await;
+    refused(&files, newc(&[("./usr/bin/a", b""), ("./usr/bin/b", b"")]), "expected the contents of /usr/bin/a, found")
+        .await;
     refused(&files, newc(&[("./usr/bin/a", b"")]), "expected the contents of /usr/bin/a, found").await;
 }
 
@@ -92,7 +102,10 @@ async fn members_of_another_size_twice_or_missing_are_refused() {
         (newc(&[("./usr/bin/a", &longer)]), format!("expected {bytes} bytes of /usr/bin/a, found {}", bytes + 4)),
         (newc(&[("./usr/bin/a", &elf[..9])]), format!("expected {bytes} bytes of /usr/bin/a, found 9")),
         (newc(&[("./usr/bin/a", b"")]), format!("expected {bytes} bytes of /usr/bin/a, found 0")),
-        (newc(&[("./usr/bin/a", &elf), ("usr/bin/a", &elf)]), "expected /usr/bin/a once in the archive, found it twice".into()),
+        (
+            newc(&[("./usr/bin/a", &elf), ("usr/bin/a", &elf)]),
+            "expected /usr/bin/a once in the archive, found it twice".into(),
+        ),
         (newc(&[("./usr/bin/a", &elf)]), "expected the contents of /usr/bin/b, found an archive without them".into()),
         (missing_trailer, "expected a trailer at the archive's end, found the payload's end after 1 members".into()),
         (newc(&[]), "expected the contents of /usr/bin/a, found an archive without them".into()),

@@ -156,7 +156,8 @@ async fn survives(whole: &Whole) {
         said.counts(&[("found", changes.len() as u64), ("problems", 0), ("gone", 0)]);
         let mut errors: BTreeMap<&str, &str> = BTreeMap::new();
         for line in said.stderr.lines() {
-            let (path, wrong) = line.split_once(".rpm: ").unwrap_or_else(|| panic!("expected PATH: WHAT, found {line}"));
+            let (path, wrong) =
+                line.split_once(".rpm: ").unwrap_or_else(|| panic!("expected PATH: WHAT, found {line}"));
             assert!(wrong.contains("expected") && wrong.contains("found"), "{line}");
             assert!(errors.insert(&path[path.len() - 7..], wrong).is_none(), "{line}: twice");
         }
@@ -181,7 +182,9 @@ async fn survives(whole: &Whole) {
                 Change::Signature | Change::MainHeader => &["indexed", "indexed from its header", "refused"],
             };
             assert!(allowed.contains(&came), "{name}: {change:?} {came}: {error:?}");
-            if came == "indexed" && (change != Change::MainHeader && (change != Change::Payload || whole.has_file_digests)) {
+            if came == "indexed"
+                && (change != Change::MainHeader && (change != Change::Payload || whole.has_file_digests))
+            {
                 assert_eq!(artifacts(&index, &nvra(whole, number)).await, expected, "{name}: {change:?}");
             }
             *tally.entry((change, came)).or_default() += 1;
@@ -190,7 +193,8 @@ async fn survives(whole: &Whole) {
     }
     eprintln!("{} {}: {} bytes, {tally:?}", whole.name, whole.release, whole.bytes.len());
     // A test that refused everything, or took everything, would have looked at nothing.
-    for (change, came) in [(Change::CutOff, "refused"), (Change::Signature, "indexed"), (Change::Signature, "refused")] {
+    for (change, came) in [(Change::CutOff, "refused"), (Change::Signature, "indexed"), (Change::Signature, "refused")]
+    {
         assert!(tally.contains_key(&(change, came)), "{change:?} {came}: {tally:?}");
     }
 }

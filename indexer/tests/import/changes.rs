@@ -48,7 +48,12 @@ async fn touched_renamed_and_replaced_files_are_followed() {
     place.import(&[]).counts(&[("imported", 6)]);
     let folder = place.packages().join("payloads");
     let file = |name: &str| folder.join(format!("payload-{name}-1.0-1.fc99.x86_64.rpm"));
-    fs::File::options().write(true).open(file("xz")).unwrap().set_modified(SystemTime::now() + Duration::from_secs(7)).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(file("xz"))
+        .unwrap()
+        .set_modified(SystemTime::now() + Duration::from_secs(7))
+        .unwrap();
     fs::rename(file("zstd"), folder.join("renamed.rpm")).unwrap();
     fs::copy(file("none"), file("gzip")).unwrap();
     // Gone: the old name of zstd, and gzip, which another package replaced. The latter the insert itself notes.
@@ -58,7 +63,8 @@ async fn touched_renamed_and_replaced_files_are_followed() {
     let index = place.index().await;
     let paths = async |name: &str| {
         let packages = index.packages(&format!("payload-{name}-1.0-1.fc99.x86_64")).await.unwrap();
-        let mut paths: Vec<_> = packages[0].locations.iter().map(|at| (at.path.clone(), at.gone_at.is_some())).collect();
+        let mut paths: Vec<_> =
+            packages[0].locations.iter().map(|at| (at.path.clone(), at.gone_at.is_some())).collect();
         paths.sort();
         paths
     };
@@ -200,7 +206,10 @@ async fn the_log_of_a_file_that_stood_there_before_is_named() {
     place.run(&["migrate", "--database", &other]);
     let mut connection = sqlx::SqliteConnection::connect(&other).await.unwrap();
     sqlx::query(ADD).bind(0).bind(3000).execute(&mut connection).await.unwrap();
-    sqlx::raw_sql("pragma wal_checkpoint(truncate); pragma wal_autocheckpoint = 0").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("pragma wal_checkpoint(truncate); pragma wal_autocheckpoint = 0")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     sqlx::query(ADD).bind(3001).bind(3300).execute(&mut connection).await.unwrap();
     fs::copy(&log, &stale).unwrap();
     connection.close().await.unwrap();

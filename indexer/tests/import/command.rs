@@ -31,7 +31,10 @@ fn the_originals_messages_come_with_exit_codes_that_tell() {
         (vec!["-r", rpm.as_str()], "Please provide a distro name\n"),
         (vec!["-d", "fedora-15-x86_64"], "Please provide path to the rpm\n"),
         (vec!["-r", "nowhere.rpm", "-d", "fedora-15-x86_64"], "Please provide path to the rpm\n"),
-        (vec!["--rpm", &rpm, "--distro", "fedora-15-x86_64"], "Please setup the database config file first at /etc/darkserver\n"),
+        (
+            vec!["--rpm", &rpm, "--distro", "fedora-15-x86_64"],
+            "Please setup the database config file first at /etc/darkserver\n",
+        ),
     ] {
         let output = original(etc.path(), &args);
         assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), message), "{args:?}");
@@ -121,7 +124,8 @@ fn the_database_is_the_first_that_is_named() {
 
 #[test]
 fn help_teaches_and_shows_no_password() {
-    let output = program().env("DARKSERVER_DATABASE", "mysql://writer:hidden@db/darkserver").arg("--help").output().unwrap();
+    let output =
+        program().env("DARKSERVER_DATABASE", "mysql://writer:hidden@db/darkserver").arg("--help").output().unwrap();
     let help = stdout(&output);
     assert_eq!(output.status.code(), Some(0));
     for word in ["Examples:", "Exit codes:", "darkserver-import -r ", "DARKSERVER_DATABASE", "sqlite:darkserver.db"] {
@@ -160,13 +164,20 @@ fn a_configuration_that_cannot_be_read_is_named_with_its_fault() {
     let migrate = |args: &[&str]| {
         // A FIFO would be waited for.
         let mut command = Command::new("timeout");
-        command.arg("20").arg(program().get_program()).env_remove("DARKSERVER_DATABASE").env("DARKSERVER_ETC", etc.path());
+        command
+            .arg("20")
+            .arg(program().get_program())
+            .env_remove("DARKSERVER_DATABASE")
+            .env("DARKSERVER_ETC", etc.path());
         said(&command.args(args).arg("migrate").current_dir(etc.path()).output().unwrap())
     };
     let fifo = |path: &Path| rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR).unwrap();
     type Make<'a> = &'a dyn Fn(&Path);
     let make: [(Make<'_>, &str); 4] = [
-        (&|path| symlink("/nonexistent/darkserver.toml", path).unwrap(), "found a link to /nonexistent/darkserver.toml"),
+        (
+            &|path| symlink("/nonexistent/darkserver.toml", path).unwrap(),
+            "found a link to /nonexistent/darkserver.toml",
+        ),
         (
             &|path| fs::write(path, b"database = \"sqlite:\xff.db\"").unwrap(),
             "expected text in UTF-8, found other bytes from byte 19 on",
@@ -181,7 +192,11 @@ fn a_configuration_that_cannot_be_read_is_named_with_its_fault() {
             assert_eq!(said.code, Some(2), "{expected}: {said:?}");
             assert!(said.stderr.contains("indexer.toml") && said.stderr.contains(expected), "{expected}: {said:?}");
             assert!(!said.stderr.contains("let the importer's user read it"), "{expected}: {said:?}");
-            assert_eq!(said.stderr.contains("name another file with --config"), args.is_empty(), "{expected}: {said:?}");
+            assert_eq!(
+                said.stderr.contains("name another file with --config"),
+                args.is_empty(),
+                "{expected}: {said:?}"
+            );
         }
         if own.is_dir() { fs::remove_dir(&own).unwrap() } else { fs::remove_file(&own).unwrap() }
     }

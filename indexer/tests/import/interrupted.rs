@@ -56,7 +56,8 @@ fn a_signal_ends_it_in_good_order() {
         thread::sleep(Duration::from_millis(delay_ms));
         // Two, as timeout(1) sends them: they count as one. It may have ended.
         for signal in ["-TERM", "-INT"] {
-            let _ = Command::new("kill").arg(signal).arg(importer.id().to_string()).stderr(Stdio::null()).status().unwrap();
+            let _ =
+                Command::new("kill").arg(signal).arg(importer.id().to_string()).stderr(Stdio::null()).status().unwrap();
         }
         let said = crate::support::said(&importer.wait_with_output().unwrap());
         if said.code != Some(130) || said.count("imported") == 0 || said.count("imported") == 3_000 {

@@ -50,11 +50,19 @@ fn what_is_excluded_later_is_gone_and_comes_back() {
     put(&place, 7, "old/b");
     place.import(&[]).counts(&[("found", 3), ("imported", 3), ("gone", 0), ("excluded", 0)]);
     place.import(&["--exclude", "old/"]).counts(&[("found", 1), ("gone", 2), ("excluded", 1)]);
-    place.import(&["--exclude", "/old/*/", "--include", "/old/b/"]).counts(&[("found", 2), ("gone", 0), ("excluded", 1)]);
+    place.import(&["--exclude", "/old/*/", "--include", "/old/b/"]).counts(&[
+        ("found", 2),
+        ("gone", 0),
+        ("excluded", 1),
+    ]);
     place.import(&["--exclude", "*-7.*.rpm", "--exclude", "a"]).counts(&[("found", 1), ("gone", 1), ("excluded", 2)]);
     // Below the store's directory, also where another one is walked.
     let old = place.packages().join("old");
-    place.run(&["dir", old.to_str().unwrap(), "--exclude", "/old/a/"]).counts(&[("found", 1), ("gone", 0), ("excluded", 1)]);
+    place.run(&["dir", old.to_str().unwrap(), "--exclude", "/old/a/"]).counts(&[
+        ("found", 1),
+        ("gone", 0),
+        ("excluded", 1),
+    ]);
     place.import(&[]).counts(&[("found", 3), ("gone", 0), ("excluded", 0)]);
 }
 
@@ -133,8 +141,10 @@ fn links_are_followed_on_request_within_the_store() {
     let output = place.command(&["dir", current, "--follow-links"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    let expected =
-        format!("leads out of the store's directory and is not followed: import it with `dir {}`", outside.packages().display());
+    let expected = format!(
+        "leads out of the store's directory and is not followed: import it with `dir {}`",
+        outside.packages().display()
+    );
     assert!(stderr.contains(&format!("{current}/out: {expected}")), "{stderr}");
     let said = place.run(&["dir", current, "--follow-links", "--exclude", "up"]);
     said.counts(&[("found", 2), ("imported", 0), ("links_out", 1), ("problems", 0), ("broken", 0), ("gone", 0)]);
@@ -147,7 +157,11 @@ fn a_folder_without_packages_names_the_formats_that_would_find_something() {
     let packages = place.packages();
     assert_eq!(place.run(&["migrate"]).code, Some(0));
     let said = place.import(&[]);
-    assert_eq!((said.code, &said.json["other_formats"], said.stderr.as_str()), (Some(0), &serde_json::json!({}), ""), "{said:?}");
+    assert_eq!(
+        (said.code, &said.json["other_formats"], said.stderr.as_str()),
+        (Some(0), &serde_json::json!({}), ""),
+        "{said:?}"
+    );
     fs::write(packages.join("a.tar.gz"), "x").unwrap();
     fs::write(packages.join("README"), "x").unwrap();
     for name in ["program", "library.so"] {
@@ -155,8 +169,10 @@ fn a_folder_without_packages_names_the_formats_that_would_find_something() {
     }
     let output = place.command(&["dir", packages.to_str().unwrap()]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let expected =
-        format!("{}: nothing found, but files of other formats (elf: 2, tar: 1): give --formats elf,tar\n", packages.display());
+    let expected = format!(
+        "{}: nothing found, but files of other formats (elf: 2, tar: 1): give --formats elf,tar\n",
+        packages.display()
+    );
     assert!(output.status.success() && stderr.contains(&expected), "{stderr}");
     assert_eq!(place.import(&[]).json["other_formats"], serde_json::json!({ "elf": 2, "tar": 1 }));
     // With packages there is nothing to say.
@@ -210,9 +226,13 @@ fn a_suffix_never_takes_packages_from_their_formats() {
     put(&place, 5, "os");
     put(&place, 6, "os");
     place.import(&[]).counts(&[("imported", 2)]);
-    for (suffix, expected) in
-        [("rpm", "--formats rpm"), (".deb", "--formats deb"), ("pkg.tar.zst", "--formats arch"), ("", "none"), (".", "none")]
-    {
+    for (suffix, expected) in [
+        ("rpm", "--formats rpm"),
+        (".deb", "--formats deb"),
+        ("pkg.tar.zst", "--formats arch"),
+        ("", "none"),
+        (".", "none"),
+    ] {
         let said = place.import(&["--suffix", suffix]);
         assert_eq!(said.code, Some(2), "{suffix}: {said:?}");
         assert!(said.stderr.contains("--suffix") && said.stderr.contains(expected), "{suffix}: {said:?}");
@@ -252,5 +272,8 @@ fn a_folder_that_cannot_be_imported_keeps_no_other_from_it() {
     let output = place.command(&["dir", place.packages().to_str().unwrap(), missing]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("contains the directory of store") && stderr.contains("; 2 folders NOT IMPORTED;"), "{stderr}");
+    assert!(
+        stderr.contains("contains the directory of store") && stderr.contains("; 2 folders NOT IMPORTED;"),
+        "{stderr}"
+    );
 }

@@ -3,7 +3,11 @@
 //! - [`support`]: a folder of packages with an index beside it, and the index as text;
 //! - the tests: [`truth`], [`changes`], [`interrupted`], [`broken`], [`command`], [`stores`], [`mariadb`].
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failure of the support is a failed test, and says where")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a failure of the support is a failed test, and says where"
+)]
 
 mod broken;
 mod changes;

@@ -11,8 +11,14 @@ use crate::support::{Place, program, said};
 fn stores_are_added_changed_listed_and_removed() {
     let place = Place::new();
     let run = |args: &[&str]| place.run(&[&["store"], args].concat());
-    assert_eq!(run(&["add", "kojipkgs", "--tier", "koji", "--url", "https://koji.example.org/packages/"]).code, Some(0));
-    assert_eq!(run(&["add", "old", "--tier", "archive", "--url", "https://old.example.org", "--priority", "-3"]).code, Some(0));
+    assert_eq!(
+        run(&["add", "kojipkgs", "--tier", "koji", "--url", "https://koji.example.org/packages/"]).code,
+        Some(0)
+    );
+    assert_eq!(
+        run(&["add", "old", "--tier", "archive", "--url", "https://old.example.org", "--priority", "-3"]).code,
+        Some(0)
+    );
     assert_eq!(run(&["add", "here", "--tier", "local", "--path", place.packages().to_str().unwrap()]).code, Some(0));
     assert_eq!(run(&["add", "old", "--tier", "mirror", "--url", "http://older.example.org"]).code, Some(0));
     let stores = run(&["list"]).json;
@@ -67,7 +73,9 @@ async fn a_folder_has_one_store_and_its_url_can_be_changed() {
     place.run(&["dir", inner]).counts(&[("unchanged", 6)]);
     place.run(&["dir", folder, inner, inner]).counts(&[("found", 6), ("unchanged", 6)]);
     assert_eq!(place.run(&["dir", folder, "--store", "mine", "--url", "https://other.example.org"]).code, Some(0));
-    for wrong in [vec!["dir", folder, "--store", "other"], vec!["dir", inner, "--url", "https://other.example.org/payloads"]] {
+    for wrong in
+        [vec!["dir", folder, "--store", "other"], vec!["dir", inner, "--url", "https://other.example.org/payloads"]]
+    {
         let said = place.run(&wrong);
         assert_eq!(said.code, Some(2), "{said:?}");
         assert!(said.stderr.contains("mine"), "{said:?}");
@@ -93,7 +101,8 @@ fn stores_are_listed_from_files_that_cannot_be_written() {
     }
     let media = place.folder.path().join("media");
     fs::create_dir(&media).unwrap();
-    let copy = format!("mount -t tmpfs tmpfs \"$1\" && cp {} \"$1/index.db\" && mount -o remount,ro \"$1\"", index.display());
+    let copy =
+        format!("mount -t tmpfs tmpfs \"$1\" && cp {} \"$1/index.db\" && mount -o remount,ro \"$1\"", index.display());
     let read_only_mount = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"";
     let list = |database: &str, script: &str, folder: &std::path::Path| {
         let mut command = Command::new("unshare");

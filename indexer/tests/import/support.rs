@@ -146,7 +146,9 @@ pub(crate) async fn dump(index: &Index, nvras: &BTreeSet<String>) -> String {
             let mut locations: Vec<String> = stored
                 .locations
                 .iter()
-                .map(|at| format!("{} {} {} {:?} gone {}", at.store.name, at.path, at.size, at.mtime_ns, at.gone_at.is_some()))
+                .map(|at| {
+                    format!("{} {} {} {:?} gone {}", at.store.name, at.path, at.size, at.mtime_ns, at.gone_at.is_some())
+                })
                 .collect();
             locations.sort();
             writeln!(block, "  {}", locations.join("\n  ")).unwrap();

@@ -27,7 +27,12 @@ async fn every_family_is_indexed_as_the_real_tools_read_it() {
         assert_eq!(said.code, Some(0), "{family}: {said:?}");
         let open = OPEN.iter().find(|(name, _)| *name == family).map_or(0, |(_, open)| *open);
         let rpms = fixtures::rpms(&family);
-        said.counts(&[("found", rpms.len() as u64), ("imported", rpms.len() as u64), ("payloads_read", open), ("broken", 0)]);
+        said.counts(&[
+            ("found", rpms.len() as u64),
+            ("imported", rpms.len() as u64),
+            ("payloads_read", open),
+            ("broken", 0),
+        ]);
 
         let index = place.index().await;
         let mut found = BTreeSet::new();
@@ -44,7 +49,8 @@ async fn every_family_is_indexed_as_the_real_tools_read_it() {
                 found.insert((format!("{family}/{name}"), record.artifact.build_id.to_string(), record.artifact.path));
             }
         }
-        let truth: BTreeSet<_> = fixtures::truth(&family).into_iter().map(|row| (row.rpm, row.build_id, row.path)).collect();
+        let truth: BTreeSet<_> =
+            fixtures::truth(&family).into_iter().map(|row| (row.rpm, row.build_id, row.path)).collect();
         assert_eq!(found, truth, "{family}");
     }
 }
@@ -60,8 +66,10 @@ async fn reading_every_payload_finds_the_same_files() {
         for rpm in fixtures::rpms(&family) {
             let nvra = rpm.file_stem().unwrap().to_str().unwrap().to_owned();
             let records = index.records_of_package(&nvra).await.unwrap();
-            let found: BTreeSet<_> =
-                records.iter().map(|record| (record.artifact.build_id.to_string(), record.artifact.path.clone())).collect();
+            let found: BTreeSet<_> = records
+                .iter()
+                .map(|record| (record.artifact.build_id.to_string(), record.artifact.path.clone()))
+                .collect();
             let truth = fixtures::truth(&family).into_iter().filter(|row| row.nvra() == nvra);
             assert_eq!(found, truth.map(|row| (row.build_id, row.path)).collect(), "{family} {nvra}");
         }

@@ -145,7 +145,8 @@ fn read_mysql(text: &str) -> Result<Target> {
         return Err(refuse(form, "a # (written %23 where it is part of the password)".into()));
     }
     let decode = |what: &str, text: &str| {
-        let decoded = percent_decode_str(text).decode_utf8().map_err(|_| refuse(form, format!("a {what} that is no UTF-8")))?;
+        let decoded =
+            percent_decode_str(text).decode_utf8().map_err(|_| refuse(form, format!("a {what} that is no UTF-8")))?;
         Ok::<_, Error>(decoded.into_owned())
     };
     let database = decode("database", url.path().trim_start_matches('/'))?;
@@ -180,7 +181,9 @@ fn read_mysql(text: &str) -> Result<Target> {
 }
 
 fn read_ssl_mode(mode: &str) -> Result<MySqlSslMode> {
-    mode.parse().map_err(|_| refuse("ssl-mode disabled, preferred, required, verify_ca or verify_identity", format!("{mode:?}")))
+    mode.parse().map_err(|_| {
+        refuse("ssl-mode disabled, preferred, required, verify_ca or verify_identity", format!("{mode:?}"))
+    })
 }
 
 fn refuse(expected: &'static str, found: String) -> Error {
@@ -245,7 +248,9 @@ mod tests {
     #[test]
     fn the_default_is_a_file_here() {
         assert_eq!(DatabaseUrl::default().to_string(), "sqlite:darkserver.db");
-        for (text, is_sqlite) in [("sqlite:x.db", true), ("sqlite::memory:", true), ("mysql://sqlite:x@sqlite/sqlite", false)] {
+        for (text, is_sqlite) in
+            [("sqlite:x.db", true), ("sqlite::memory:", true), ("mysql://sqlite:x@sqlite/sqlite", false)]
+        {
             assert_eq!(text.parse::<DatabaseUrl>().unwrap().is_sqlite(), is_sqlite, "{text}");
         }
     }

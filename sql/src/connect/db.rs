@@ -111,7 +111,10 @@ impl Index {
         let (db, file) = match url.target() {
             Target::SqliteMemory => (Db::Sqlite(pools::memory()), None),
             Target::Sqlite { immutable: true, .. } if access == Access::ReadWrite => {
-                return Err(Error::Url { expected: "no immutable=1 for an index that is written", found: url.to_string() });
+                return Err(Error::Url {
+                    expected: "no immutable=1 for an index that is written",
+                    found: url.to_string(),
+                });
             }
             Target::Sqlite { path, immutable } => {
                 let (pool, file) = pools::sqlite(path, *immutable, access, patience);
@@ -139,8 +142,9 @@ impl Index {
             let begun = Instant::now();
             loop {
                 // An SQLite file is locked for a moment when another program closes it as the last one.
-                let connect =
-                    async { both!(Db, &self.db, |pool, Backend| pool.connect_options().connect().await?.close().await) };
+                let connect = async {
+                    both!(Db, &self.db, |pool, Backend| pool.connect_options().connect().await?.close().await)
+                };
                 match connect.await {
                     Err(error) if dialect::is_conflict(&error) && begun.elapsed() < WITHIN / 2 => {
                         tokio::time::sleep(Duration::from_millis(50)).await;

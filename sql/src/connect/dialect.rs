@@ -126,7 +126,9 @@ pub(crate) fn is_away(error: &sqlx::Error) -> bool {
             sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
             sqlx::Error::Database(error) => {
                 // 1040 too many connections, 1203 and 1226 too many of this user
-                error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| matches!(error.number(), 1040 | 1203 | 1226))
+                error
+                    .try_downcast_ref::<MySqlDatabaseError>()
+                    .is_some_and(|error| matches!(error.number(), 1040 | 1203 | 1226))
             }
             _ => false,
         }

@@ -9,8 +9,22 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, StatVfsMountFlags, access, major, minor, statvfs};
 
 /// File systems that another machine or process can write while they are mounted read-only here.
-const SHARED: [&str; 14] =
-    ["9p", "afs", "beegfs", "ceph", "cifs", "fuse", "gfs2", "glusterfs", "lustre", "nfs", "ocfs2", "smb", "vboxsf", "virtiofs"];
+const SHARED: [&str; 14] = [
+    "9p",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "fuse",
+    "gfs2",
+    "glusterfs",
+    "lustre",
+    "nfs",
+    "ocfs2",
+    "smb",
+    "vboxsf",
+    "virtiofs",
+];
 
 /// True if nobody can change the file: its file system is mounted read-only as a whole, not only by a mount of a
 /// directory of one that is writable elsewhere (a read-only volume of a container), and is local to this machine.

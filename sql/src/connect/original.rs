@@ -87,7 +87,8 @@ impl Settings {
         }
         for (key, value) in &names {
             if value.is_empty() {
-                let expected = format!("a value for {key} in [{}], or none for host, {user} and {database} too", self.section);
+                let expected =
+                    format!("a value for {key} in [{}], or none for host, {user} and {database} too", self.section);
                 return Err(self.refuse(&expected, "none".into()));
             }
         }
@@ -216,19 +217,20 @@ mod tests {
         assert_eq!(read(&[], gateway_database), Ok(None));
         assert_eq!(read(&[("darkserverweb.conf", empty)], gateway_database), Ok(None));
         assert_eq!(read(&[("darkserver.conf", &empty.replace("web", ""))], indexer_database), Ok(None));
-        let shipped =
-            "[darkserver]\ndatabase=darkserver\nuser=name\npassword=password\nhost=localhost\nport=3306\nunique=server1.ip\n";
+        let shipped = "[darkserver]\ndatabase=darkserver\nuser=name\npassword=password\nhost=localhost\nport=3306\nunique=server1.ip\n";
         assert_eq!(read(&[("darkjobworker.conf", shipped)], indexer_database), Ok(None));
     }
 
     #[test]
     fn filled_in_files_are_read_the_older_one_first() {
-        let web = ("darkserverweb.conf", "[darkserverweb]\nhost=db.example\nuser=reader\npassword=p\ndatabase=darkserver\n");
+        let web =
+            ("darkserverweb.conf", "[darkserverweb]\nhost=db.example\nuser=reader\npassword=p\ndatabase=darkserver\n");
         let cfg = ("darkweb.cfg", "[database]\nengine: mysql\nusername: u\npassword: p\nhost: h\ndbname: d\n");
         assert_eq!(read(&[web, cfg], gateway_database), Ok(Some("mysql://reader:***@db.example/darkserver".into())));
         assert_eq!(read(&[cfg], gateway_database), Ok(Some("mysql://u:***@h/d".into())));
         let own = ("darkserver.conf", "[darkserver]\nuser=w\npassword=\ndatabase=d\n");
-        let worker = ("darkjobworker.conf", "[darkserver]\nuser=w\npassword=p\nhost=h\ndatabase=d\nport=3307\nunique=x\n");
+        let worker =
+            ("darkjobworker.conf", "[darkserver]\nuser=w\npassword=p\nhost=h\ndatabase=d\nport=3307\nunique=x\n");
         assert_eq!(read(&[own, worker], indexer_database), Ok(Some("mysql://w@localhost/d".into())));
         assert_eq!(read(&[worker], indexer_database), Ok(Some("mysql://w:***@h:3307/d".into())));
     }
@@ -258,8 +260,14 @@ mod tests {
             ),
             ("[darkserver]\nhost=h\nsecret\n", "line 3"),
             ("secret=1\n", "line 1"),
-            ("[darkserver]\nhost=h\nuser=u\ndatabase=d\npassword=secret%(x)s\n", "password with its percent signs doubled"),
-            ("[darkserver]\nhost=h\nuser=u\ndatabase=d\npassword=%(password)s\n", "password with its percent signs doubled"),
+            (
+                "[darkserver]\nhost=h\nuser=u\ndatabase=d\npassword=secret%(x)s\n",
+                "password with its percent signs doubled",
+            ),
+            (
+                "[darkserver]\nhost=h\nuser=u\ndatabase=d\npassword=%(password)s\n",
+                "password with its percent signs doubled",
+            ),
         ] {
             let error = read(&[("darkserver.conf", text)], indexer_database).unwrap_err();
             assert!(error.contains("darkserver.conf") && error.contains(said), "{error}");

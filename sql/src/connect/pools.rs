@@ -44,7 +44,12 @@ pub(crate) fn memory() -> SqlitePool {
 }
 
 /// A file, which a reader watches. It never changes if its URL says so (`promised`).
-pub(crate) fn sqlite(path: &Path, promised: bool, access: Access, patience: Duration) -> (SqlitePool, Option<Arc<WatchedFile>>) {
+pub(crate) fn sqlite(
+    path: &Path,
+    promised: bool,
+    access: Access,
+    patience: Duration,
+) -> (SqlitePool, Option<Arc<WatchedFile>>) {
     // A writer's transaction is begun again: what it waits for is told in between.
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience.min(BUSY));
     let pool = SqlitePoolOptions::new().acquire_timeout(patience).test_before_acquire(false);
@@ -145,7 +150,10 @@ pub(crate) fn may_open(pool: &SqlitePool, writes: bool) -> io::Result<()> {
                 Ok(_) => Ok(()),
                 Err(error) => Err(io::Error::new(
                     error.kind(),
-                    format!("expected a file in an existing directory, found no directory {}: {error}", directory.display()),
+                    format!(
+                        "expected a file in an existing directory, found no directory {}: {error}",
+                        directory.display()
+                    ),
                 )),
             },
             _ => Ok(()),
@@ -180,7 +188,8 @@ pub(crate) async fn refuse_malformed(pool: &SqlitePool) -> sqlx::Result<()> {
     let looked = async {
         let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
         let mut connection = options.connect().await?;
-        let looked = sqlx::raw_sql("select count(*) from stores; select max(id) from packages").execute(&mut connection).await;
+        let looked =
+            sqlx::raw_sql("select count(*) from stores; select max(id) from packages").execute(&mut connection).await;
         connection.close().await?;
         looked.map(drop)
     };
@@ -274,7 +283,10 @@ impl WatchedFile {
             )));
         }
         if !self.promised && !media::is_read_only(&self.path) {
-            return Err(io::Error::other(format!("{}: its file system is not read-only any more", self.path.display())));
+            return Err(io::Error::other(format!(
+                "{}: its file system is not read-only any more",
+                self.path.display()
+            )));
         }
         Ok(())
     }

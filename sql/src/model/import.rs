@@ -126,7 +126,11 @@ pub(crate) fn check_location(subject: &str, location: &NewLocation) -> Result<()
     if let Some(header) = &location.header
         && i32::try_from(header.start.max(header.end)).is_err()
     {
-        return Err(Error::Value { what: "end of a header", expected: "less than 2^31", found: header.end.to_string() });
+        return Err(Error::Value {
+            what: "end of a header",
+            expected: "less than 2^31",
+            found: header.end.to_string(),
+        });
     }
     Ok(())
 }

@@ -48,7 +48,8 @@ pub struct StoredPackage {
 impl StoredPackage {
     /// How its archive is called: an RPM by its NVRA, anything else as its best location has it. `None` for what is no archive.
     pub fn archive_name(&self) -> Option<String> {
-        let by_location = || self.locations.first().and_then(|location| location.path.rsplit('/').next()).map(str::to_owned);
+        let by_location =
+            || self.locations.first().and_then(|location| location.path.rsplit('/').next()).map(str::to_owned);
         match self.package.format {
             Format::Rpm => Some(format!("{}.rpm", self.package.nevra)),
             Format::File => None,

@@ -267,7 +267,8 @@ impl ArtifactRow {
 
 impl LocationRow {
     fn into_location(self, store: Arc<Store>) -> sqlx::Result<Option<Location>> {
-        let (Some(path), Some(size), Some(first_seen), Some(last_seen)) = (self.path, self.size, self.first_seen, self.last_seen)
+        let (Some(path), Some(size), Some(first_seen), Some(last_seen)) =
+            (self.path, self.size, self.first_seen, self.last_seen)
         else {
             return Ok(None);
         };
@@ -283,7 +284,8 @@ impl LocationRow {
 
 impl StoreRow {
     pub(crate) fn into_store(self) -> sqlx::Result<Option<Store>> {
-        let (Some(id), Some(name), Some(tier), Some(priority)) = (self.store_id, self.store_name, self.tier, self.priority)
+        let (Some(id), Some(name), Some(tier), Some(priority)) =
+            (self.store_id, self.store_name, self.tier, self.priority)
         else {
             return Ok(None);
         };
@@ -294,13 +296,19 @@ impl StoreRow {
             base_url: self.base_url,
             root: self.root.map(Into::into),
             priority: i32::try_from(priority).map_err(broken)?,
-            absent_statuses: self.absent_statuses.map(|text| text.parse()).transpose().map_err(broken)?.unwrap_or_default(),
+            absent_statuses: self
+                .absent_statuses
+                .map(|text| text.parse())
+                .transpose()
+                .map_err(broken)?
+                .unwrap_or_default(),
         }))
     }
 }
 
 pub(crate) fn to_format(word: &str) -> sqlx::Result<Format> {
-    Format::of(word).ok_or_else(|| broken(format!("packages.format: expected one of {:?}, found {word:?}", Format::ALL)))
+    Format::of(word)
+        .ok_or_else(|| broken(format!("packages.format: expected one of {:?}, found {word:?}", Format::ALL)))
 }
 
 pub(crate) fn to_unsigned(value: i64) -> sqlx::Result<u64> {

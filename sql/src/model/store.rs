@@ -90,7 +90,8 @@ impl FromStr for AbsentStatuses {
             expected: "HTTP statuses of 400 to 599 separated by commas, like 403,404,410",
             found: found.chars().take(80).collect(),
         };
-        let mut statuses = text.split(',').map(|word| status(word).ok_or_else(|| refused(text))).collect::<Result<Vec<u16>>>()?;
+        let mut statuses =
+            text.split(',').map(|word| status(word).ok_or_else(|| refused(text))).collect::<Result<Vec<u16>>>()?;
         statuses.sort_unstable();
         statuses.dedup();
         let statuses = Self(statuses);
@@ -143,7 +144,11 @@ impl FromStr for Tier {
         [Self::Local, Self::Mirror, Self::Koji, Self::Archive, Self::Retrace]
             .into_iter()
             .find(|tier| tier.as_str() == text)
-            .ok_or_else(|| Error::Value { what: "tier", expected: "local, mirror, koji, archive or retrace", found: text.into() })
+            .ok_or_else(|| Error::Value {
+                what: "tier",
+                expected: "local, mirror, koji, archive or retrace",
+                found: text.into(),
+            })
     }
 }
 
@@ -158,8 +163,11 @@ mod tests {
             assert_eq!(read(text).unwrap(), sorted);
         }
         assert_eq!(read(&AbsentStatuses::default().to_string()).unwrap(), "403,404,410");
-        for bad in ["", ",", "404,", "404, 410", " 404", "+404", "0404", "200", "302", "399", "600", "4o4", "404;410", "none"] {
-            let expected = "absent statuses: expected HTTP statuses of 400 to 599 separated by commas, like 403,404,410";
+        for bad in
+            ["", ",", "404,", "404, 410", " 404", "+404", "0404", "200", "302", "399", "600", "4o4", "404;410", "none"]
+        {
+            let expected =
+                "absent statuses: expected HTTP statuses of 400 to 599 separated by commas, like 403,404,410";
             let message = read(bad).unwrap_err().to_string();
             assert!(message.starts_with(expected) && message.contains(&format!("{bad:?}")), "{bad}: {message}");
         }

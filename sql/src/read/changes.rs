@@ -47,7 +47,10 @@ pub enum Changes {
 
 /// What stands for a build-id in `changes` and in filters: FNV-1a with 64 bits. The same in every version: it is stored.
 pub fn hash(build_id: &BuildId) -> u64 {
-    build_id.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    build_id
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Runs a body with one connection, so that all of it is answered by one node. The body may be dropped in the middle, see [`Lent`].
@@ -83,7 +86,9 @@ macro_rules! heads {
         )
         .fetch_all(&mut *$connection)
         .await?;
-        rows.into_iter().map(|(writer, sequence, mark)| (writer, $crate::Head { sequence, mark })).collect::<$crate::Heads>()
+        rows.into_iter()
+            .map(|(writer, sequence, mark)| (writer, $crate::Head { sequence, mark }))
+            .collect::<$crate::Heads>()
     }};
 }
 pub(crate) use heads;
@@ -145,7 +150,10 @@ fn compare(known: &Heads, heads: &Heads) -> Option<Changes> {
     for (writer, known) in known {
         let found = heads.get(writer).map_or(0, |head| head.sequence);
         if found < known.sequence {
-            return Some(Changes::Behind(format!("{writer}: expected transaction {} or later, found {found}", known.sequence)));
+            return Some(Changes::Behind(format!(
+                "{writer}: expected transaction {} or later, found {found}",
+                known.sequence
+            )));
         }
         if heads.get(writer).is_some_and(|head| head.sequence == known.sequence && head.mark != known.mark) {
             return Some(Changes::Lost(format!("{writer}: transaction {} is another one than it was", known.sequence)));
@@ -165,7 +173,9 @@ fn collect(
     let lost = |why: &str| Ok(Some(Changes::Lost(format!("{writer}: {why}"))));
     if since.sequence > 0 {
         match rows.first() {
-            Some((sequence, mark, _)) if *sequence == since.sequence && Some(*mark) == since.mark => drop(rows.remove(0)),
+            Some((sequence, mark, _)) if *sequence == since.sequence && Some(*mark) == since.mark => {
+                drop(rows.remove(0))
+            }
             Some((sequence, ..)) if *sequence == since.sequence => {
                 return lost(&format!("transaction {sequence} is another one than it was"));
             }
@@ -177,7 +187,9 @@ fn collect(
         if sequence != next {
             return lost(&format!("the changes of transaction {next} are not kept any more"));
         }
-        let Some(build_ids) = build_ids else { return lost(&format!("transaction {sequence} was too large to be noted")) };
+        let Some(build_ids) = build_ids else {
+            return lost(&format!("transaction {sequence} was too large to be noted"));
+        };
         let (pieces, rest) = build_ids.as_chunks::<8>();
         if !rest.is_empty() {
             return Err(broken(format!("changes: expected a multiple of 8 bytes, found {}", build_ids.len())));

@@ -46,7 +46,9 @@ impl Token {
         match self {
             Self::One(one) => *one == character,
             Self::Any | Self::Many => true,
-            Self::Set { negated, ranges } => ranges.iter().any(|(first, last)| (*first..=*last).contains(&character)) != *negated,
+            Self::Set { negated, ranges } => {
+                ranges.iter().any(|(first, last)| (*first..=*last).contains(&character)) != *negated
+            }
         }
     }
 }

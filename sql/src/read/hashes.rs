@@ -40,7 +40,8 @@ impl Index {
                             .await?;
                         let is_last = (page.len() as i64) < PAGE;
                         last = page.last().cloned().unwrap_or_default();
-                        let hashes = page.iter().map(|digits| BuildId::from_str(digits).map(|build_id| hash(&build_id)));
+                        let hashes =
+                            page.iter().map(|digits| BuildId::from_str(digits).map(|build_id| hash(&build_id)));
                         let mut hashes = hashes.collect::<artifact::Result<Vec<u64>>>().map_err(broken)?;
                         hashes.sort_unstable();
                         if !hashes.is_empty() && pages.send(hashes).await.is_err() || is_last {

@@ -19,8 +19,11 @@ const MAX_MATCHES: usize = 500_000;
 
 const BY_FILE_NAME: &str = concat!("select ", artifact_columns!(), " from artifacts a where a.file_name ");
 /// Backwards through the primary key: the newest packages first.
-const ALL: &str =
-    concat!("select ", artifact_columns!(), " from artifacts a order by a.package_id desc, a.ordinal desc, a.build_id desc");
+const ALL: &str = concat!(
+    "select ",
+    artifact_columns!(),
+    " from artifacts a order by a.package_id desc, a.ordinal desc, a.build_id desc"
+);
 
 /// Which paths of files inside packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +101,8 @@ impl Index {
                 rows => self.matches(&rows, &pattern, max, until).await?,
             };
             // Newest first; the order within a package stays.
-            matches.sort_by(|(id, artifact), (other_id, other)| (Reverse(id), artifact).cmp(&(Reverse(other_id), other)));
+            matches
+                .sort_by(|(id, artifact), (other_id, other)| (Reverse(id), artifact).cmp(&(Reverse(other_id), other)));
             let more = matches.len() > max;
             matches.truncate(max);
             complete &= !more;
@@ -126,7 +130,8 @@ impl Index {
         let enough = if matches!(rows, Rows::All) { max } else { MAX_MATCHES };
         macro_rules! read {
             ($connection:expr, $backend:ident) => {{
-                let mut query = QueryBuilder::<$backend>::new(if matches!(rows, Rows::All) { ALL } else { BY_FILE_NAME });
+                let mut query =
+                    QueryBuilder::<$backend>::new(if matches!(rows, Rows::All) { ALL } else { BY_FILE_NAME });
                 match rows {
                     Rows::Named(name) => drop(query.push("= ").push_bind(name.as_str())),
                     Rows::Between(first, end) => {

@@ -5,14 +5,19 @@ use sqlx::QueryBuilder;
 
 use crate::connect::db::asking;
 use crate::model::rows::{
-    ArtifactRow, LIST, PackageRow, RecordRow, artifact_columns, package_columns, package_locations, push_list, to_packages,
-    to_records,
+    ArtifactRow, LIST, PackageRow, RecordRow, artifact_columns, package_columns, package_locations, push_list,
+    to_packages, to_records,
 };
 use crate::{Index, Record, Result, StoredPackage};
 
 /// A row for each location of a package whose header was read.
-const PACKAGES: &str =
-    concat!("select ", package_columns!(), " from packages p", package_locations!(), " where p.identity is not null and ");
+const PACKAGES: &str = concat!(
+    "select ",
+    package_columns!(),
+    " from packages p",
+    package_locations!(),
+    " where p.identity is not null and "
+);
 
 /// A row for each artifact and each location of its package.
 const RECORDS: &str = concat!(
@@ -163,6 +168,7 @@ impl Index {
 
 /// Leaves out names that plain files had before, unless the file is at none of its names.
 fn drop_former_names(records: &mut Vec<Record>) {
-    let present: Vec<i64> = records.iter().filter(|record| record.is_at_its_path()).map(|record| record.package.id).collect();
+    let present: Vec<i64> =
+        records.iter().filter(|record| record.is_at_its_path()).map(|record| record.package.id).collect();
     records.retain(|record| record.is_at_its_path() || present.binary_search(&record.package.id).is_err());
 }

@@ -117,15 +117,15 @@ impl Index {
     /// # Errors
     /// [`Error::Schema`] says the version found, the one expected, and what to do.
     pub async fn check_readable(&self) -> Result<()> {
-        let (own, newer): (Vec<_>, Vec<_>) = self.versions().await?.into_iter().partition(|version| version.version <= newest());
+        let (own, newer): (Vec<_>, Vec<_>) =
+            self.versions().await?.into_iter().partition(|version| version.version <= newest());
         self.refuse_foreign(&own)?;
         self.expect_own(&own)?;
         let Some(found) = newer.iter().map(|version| version.version).max() else { return Ok(()) };
         match self.oldest_reader(found).await? {
             Some(oldest) if oldest <= newest() => Ok(()),
-            Some(oldest) => {
-                Err(self.schema_error(format!("{found}, which programs from schema version {oldest} on can read"), OUTDATED))
-            }
+            Some(oldest) => Err(self
+                .schema_error(format!("{found}, which programs from schema version {oldest} on can read"), OUTDATED)),
             None => Err(self.schema_error(format!("{found}, which does not state who can read it"), OUTDATED)),
         }
     }
@@ -275,8 +275,9 @@ mod tests {
 
     #[test]
     fn both_databases_have_the_same_migrations_in_order() {
-        let names =
-            |list: &[(i64, &'static str, &str)]| list.iter().map(|(version, name, _)| (*version, *name)).collect::<Vec<_>>();
+        let names = |list: &[(i64, &'static str, &str)]| {
+            list.iter().map(|(version, name, _)| (*version, *name)).collect::<Vec<_>>()
+        };
         assert_eq!(names(MYSQL), names(SQLITE));
         assert_eq!(MYSQL.iter().map(|(version, ..)| *version).collect::<Vec<_>>(), (1..=newest()).collect::<Vec<_>>());
     }

@@ -20,7 +20,8 @@ pub(super) struct Row<'a> {
 pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<Row<'_>>) -> sqlx::Result<u64> {
     rows.sort_by(|a, b| key(a).cmp(&key(b)));
     rows.dedup_by(|a, b| key(a) == key(b));
-    let (with_contents, others): (Vec<Row<'_>>, Vec<Row<'_>>) = rows.into_iter().partition(|row| row.artifact.contents.is_some());
+    let (with_contents, others): (Vec<Row<'_>>, Vec<Row<'_>>) =
+        rows.into_iter().partition(|row| row.artifact.contents.is_some());
     both!(Transaction, transaction, |connection, Backend| {
         for (rows, has_contents) in [(&others, false), (&with_contents, true)] {
             let statement = |rows: &[Row<'_>]| {

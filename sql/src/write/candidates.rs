@@ -100,7 +100,11 @@ impl Marks {
 }
 
 /// The packages with these names, with their marks, locked until the end of the transaction. In the order of their numbers.
-pub(super) async fn read(transaction: &mut Transaction, nvras: &[String], which: Which) -> sqlx::Result<Vec<Candidate>> {
+pub(super) async fn read(
+    transaction: &mut Transaction,
+    nvras: &[String],
+    which: Which,
+) -> sqlx::Result<Vec<Candidate>> {
     let mut candidates: BTreeMap<i64, Candidate> = BTreeMap::new();
     for nvras in nvras.chunks(LIST) {
         let nvras: Vec<&str> = nvras.iter().map(String::as_str).collect();
@@ -133,7 +137,8 @@ pub(super) async fn read(transaction: &mut Transaction, nvras: &[String], which:
                     candidate.marks.checksums.extend(row.checksum_kind.zip(row.checksum));
                 }
             }
-            for select in ["select package_id, build_id from claims where ", "select package_id, build_id from artifacts where "]
+            for select in
+                ["select package_id, build_id from claims where ", "select package_id, build_id from artifacts where "]
             {
                 let mut query = QueryBuilder::<Backend>::new(select);
                 push_list(&mut query, "package_id", ids);
@@ -166,9 +171,10 @@ pub(super) async fn lock(transaction: &mut Transaction, which: Which) -> sqlx::R
 /// True if there are packages whose header was not read: mostly there are none, and importers need not look further.
 pub(super) async fn has_claimed(transaction: &mut Transaction) -> sqlx::Result<bool> {
     both!(Transaction, transaction, |connection, Backend| {
-        let first: Option<i64> = sqlx::query_scalar::<Backend, i64>("select id from packages where identity is null limit 1")
-            .fetch_optional(&mut **connection)
-            .await?;
+        let first: Option<i64> =
+            sqlx::query_scalar::<Backend, i64>("select id from packages where identity is null limit 1")
+                .fetch_optional(&mut **connection)
+                .await?;
         Ok(first.is_some())
     })
 }

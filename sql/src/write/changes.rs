@@ -18,7 +18,8 @@ const MAX_HASHES: usize = 1 << 18;
 pub(crate) async fn note(transaction: &mut Transaction, writer: &str, mut hashes: Vec<u64>) -> sqlx::Result<()> {
     hashes.sort_unstable();
     hashes.dedup();
-    let noted = (hashes.len() <= MAX_HASHES).then(|| hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect::<Vec<u8>>());
+    let noted =
+        (hashes.len() <= MAX_HASHES).then(|| hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect::<Vec<u8>>());
     let bytes = noted.as_ref().map_or(0, |noted| noted.len() as i64);
     both!(Transaction, transaction, |connection, Backend| {
         let mut query = QueryBuilder::<Backend>::new("insert into writers (writer, sequence) values (");
@@ -28,11 +29,12 @@ pub(crate) async fn note(transaction: &mut Transaction, writer: &str, mut hashes
             .bind(writer)
             .fetch_one(&mut **connection)
             .await?;
-        let before: Option<i64> = sqlx::query_scalar::<Backend, _>("select total from changes where writer = ? and sequence = ?")
-            .bind(writer)
-            .bind(sequence - 1)
-            .fetch_optional(&mut **connection)
-            .await?;
+        let before: Option<i64> =
+            sqlx::query_scalar::<Backend, _>("select total from changes where writer = ? and sequence = ?")
+                .bind(writer)
+                .bind(sequence - 1)
+                .fetch_optional(&mut **connection)
+                .await?;
         let total = before.unwrap_or(0) + bytes;
         sqlx::query::<Backend>("insert into changes (writer, sequence, mark, total, build_ids) values (?, ?, ?, ?, ?)")
             .bind(writer)
@@ -42,13 +44,15 @@ pub(crate) async fn note(transaction: &mut Transaction, writer: &str, mut hashes
             .bind(noted.as_deref())
             .execute(&mut **connection)
             .await?;
-        sqlx::query::<Backend>("delete from changes where writer = ? and sequence < ? and (sequence <= ? or total <= ?)")
-            .bind(writer)
-            .bind(sequence)
-            .bind(sequence - KEPT_ROWS)
-            .bind(total - KEPT_BYTES)
-            .execute(&mut **connection)
-            .await?;
+        sqlx::query::<Backend>(
+            "delete from changes where writer = ? and sequence < ? and (sequence <= ? or total <= ?)",
+        )
+        .bind(writer)
+        .bind(sequence)
+        .bind(sequence - KEPT_ROWS)
+        .bind(total - KEPT_BYTES)
+        .execute(&mut **connection)
+        .await?;
     });
     Ok(())
 }

@@ -73,8 +73,10 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[Claimed], 
             places.insert((location.store_id, PathHash::of(&location.path)), (location, id));
         }
     }
-    let places: Vec<Place<'_>> =
-        places.into_iter().map(|((_, path_hash), (location, package_id))| Place { package_id, path_hash, location }).collect();
+    let places: Vec<Place<'_>> = places
+        .into_iter()
+        .map(|((_, path_hash), (location, package_id))| Place { package_id, path_hash, location })
+        .collect();
     locations::mark_replaced(transaction, &places, now).await?;
     locations::insert(transaction, &places, now).await?;
     changes::note(transaction, writer, hashes).await?;
@@ -132,12 +134,18 @@ async fn insert_claims(transaction: &mut Transaction, package_id: i64, claimed: 
     Ok(())
 }
 
-async fn insert_membership(transaction: &mut Transaction, package_id: i64, repository_id: i64, now: i64) -> sqlx::Result<()> {
+async fn insert_membership(
+    transaction: &mut Transaction,
+    package_id: i64,
+    repository_id: i64,
+    now: i64,
+) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let seen = sqlx::query::<Backend>("update memberships set last_seen = ? where package_id = ? and repository_id = ?")
-            .bind(now)
-            .bind(package_id)
-            .bind(repository_id);
+        let seen =
+            sqlx::query::<Backend>("update memberships set last_seen = ? where package_id = ? and repository_id = ?")
+                .bind(now)
+                .bind(package_id)
+                .bind(repository_id);
         if seen.execute(&mut **connection).await?.rows_affected() == 0 {
             sqlx::query::<Backend>(
                 "insert into memberships (package_id, repository_id, first_seen, last_seen) values (?, ?, ?, ?)",

@@ -120,7 +120,11 @@ impl<'a> Batch<'a> {
         artifacts::insert_includes(transaction, includes).await?;
 
         let place = |((_, path_hash), import): (&(i64, PathHash), &&'a Import)| {
-            Ok(Place { package_id: packages.id(&import.package.identity)?, path_hash: *path_hash, location: &import.location })
+            Ok(Place {
+                package_id: packages.id(&import.package.identity)?,
+                path_hash: *path_hash,
+                location: &import.location,
+            })
         };
         let locations = self.locations.iter().map(place).collect::<sqlx::Result<Vec<Place<'_>>>>()?;
         self.merge_claimed(transaction, &packages).await?;
@@ -143,9 +147,11 @@ impl<'a> Batch<'a> {
         held: &HashMap<Identity, Held>,
         now: i64,
     ) -> sqlx::Result<BTreeSet<Identity>> {
-        let is_refined =
-            |(identity, package): &&(Identity, NewPackage<'_>)| !package.open && held.get(identity).is_some_and(|held| held.open);
-        let refined: BTreeSet<Identity> = self.packages.iter().filter(is_refined).map(|(identity, _)| *identity).collect();
+        let is_refined = |(identity, package): &&(Identity, NewPackage<'_>)| {
+            !package.open && held.get(identity).is_some_and(|held| held.open)
+        };
+        let refined: BTreeSet<Identity> =
+            self.packages.iter().filter(is_refined).map(|(identity, _)| *identity).collect();
         let mut ids: Vec<i64> = refined.iter().filter_map(|identity| held.get(identity)).map(|held| held.id).collect();
         ids.sort_unstable();
         packages::make_complete(transaction, &ids, now).await?;
@@ -166,23 +172,34 @@ impl<'a> Batch<'a> {
 
     /// Adds rows for names of plain files that neither the index nor `rows` has: a copy of a file is the same package. Each name has a
     /// number of its own.
-    async fn add_names(&self, transaction: &mut Transaction, packages: &Packages, rows: &mut Vec<Row<'a>>) -> sqlx::Result<()> {
+    async fn add_names(
+        &self,
+        transaction: &mut Transaction,
+        packages: &Packages,
+        rows: &mut Vec<Row<'a>>,
+    ) -> sqlx::Result<()> {
         if self.files.is_empty() {
             return Ok(());
         }
         let mut names: HashMap<i64, Names> = HashMap::new();
         for row in rows.iter() {
-            names.entry(row.package_id).or_default().add(row.ordinal, &row.artifact.path, &row.artifact.build_id.to_string());
+            names.entry(row.package_id).or_default().add(
+                row.ordinal,
+                &row.artifact.path,
+                &row.artifact.build_id.to_string(),
+            );
         }
         let held = self.files.iter().filter_map(|import| packages.held.get(&import.package.identity));
         let held: BTreeSet<i64> = held.map(|held| held.id).collect();
         for ids in held.into_iter().collect::<Vec<i64>>().chunks(LIST) {
-            let stored: Vec<(i64, i64, String, String, String)> = both!(Transaction, transaction, |connection, Backend| {
-                let mut query =
-                    QueryBuilder::<Backend>::new("select package_id, ordinal, dir, file_name, build_id from artifacts where ");
-                push_list(&mut query, "package_id", ids);
-                query.build_query_as().fetch_all(&mut **connection).await?
-            });
+            let stored: Vec<(i64, i64, String, String, String)> =
+                both!(Transaction, transaction, |connection, Backend| {
+                    let mut query = QueryBuilder::<Backend>::new(
+                        "select package_id, ordinal, dir, file_name, build_id from artifacts where ",
+                    );
+                    push_list(&mut query, "package_id", ids);
+                    query.build_query_as().fetch_all(&mut **connection).await?
+                });
             for (package_id, ordinal, dir, file_name, build_id) in stored {
                 let ordinal = u32::try_from(ordinal).map_err(broken)?;
                 names.entry(package_id).or_default().add(ordinal, &join_path(dir, &file_name), &build_id);

@@ -18,7 +18,11 @@ pub(super) struct Place<'a> {
 }
 
 /// Marks as gone what was at paths where another package is now. `locations` are sorted by store.
-pub(super) async fn mark_replaced(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
+pub(super) async fn mark_replaced(
+    transaction: &mut Transaction,
+    locations: &[Place<'_>],
+    now: i64,
+) -> sqlx::Result<()> {
     let of_one_store = |a: &Place<'_>, b: &Place<'_>| a.location.store_id == b.location.store_id;
     for locations in locations.chunk_by(of_one_store).flat_map(|locations| locations.chunks(LIST)) {
         let store_id = locations[0].location.store_id;
@@ -27,8 +31,9 @@ pub(super) async fn mark_replaced(transaction: &mut Transaction, locations: &[Pl
         let mut paths: Vec<&str> = packages.keys().map(String::as_str).collect();
         paths.sort_unstable();
         both!(Transaction, transaction, |connection, Backend| {
-            let mut query =
-                QueryBuilder::<Backend>::new("select path_hash, package_id from locations where gone_at is null and store_id = ");
+            let mut query = QueryBuilder::<Backend>::new(
+                "select path_hash, package_id from locations where gone_at is null and store_id = ",
+            );
             query.push_bind(store_id).push(" and ");
             push_list(&mut query, "path_hash", &paths);
             let there: Vec<(String, i64)> = query.build_query_as().fetch_all(&mut **connection).await?;

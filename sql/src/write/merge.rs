@@ -86,7 +86,12 @@ async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> 
                 delete.build().execute(&mut **connection).await?;
             }
             let mut update = QueryBuilder::new("update locations set package_id = ");
-            update.push_bind(into).push(", first_seen = ").push_bind(first_seen).push(", last_seen = ").push_bind(last_seen);
+            update
+                .push_bind(into)
+                .push(", first_seen = ")
+                .push_bind(first_seen)
+                .push(", last_seen = ")
+                .push_bind(last_seen);
             update.push(" where package_id = ");
             of(update, kept).build().execute(&mut **connection).await?;
         }
@@ -96,11 +101,12 @@ async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> 
 
 async fn move_memberships(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let rows: Vec<(i64, i64, i64)> =
-            sqlx::query_as::<Backend, _>("select repository_id, first_seen, last_seen from memberships where package_id = ?")
-                .bind(from)
-                .fetch_all(&mut **connection)
-                .await?;
+        let rows: Vec<(i64, i64, i64)> = sqlx::query_as::<Backend, _>(
+            "select repository_id, first_seen, last_seen from memberships where package_id = ?",
+        )
+        .bind(from)
+        .fetch_all(&mut **connection)
+        .await?;
         for (repository_id, first_seen, last_seen) in rows {
             let there: Option<(i64, i64)> = sqlx::query_as::<Backend, _>(
                 "select first_seen, last_seen from memberships where package_id = ? and repository_id = ?",

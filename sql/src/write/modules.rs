@@ -82,13 +82,18 @@ pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<Build<'
                 if !written.contains(&(package_id, ordinal, build_id.to_string())) {
                     let ordinal = u32::try_from(ordinal).map_err(broken)?;
                     let (build_id, path) = (build_id.clone(), path.clone());
-                    let artifact = Artifact { ordinal, build_id, kind: Kind::Executable, dwarf: None, path, contents: None };
+                    let artifact =
+                        Artifact { ordinal, build_id, kind: Kind::Executable, dwarf: None, path, contents: None };
                     paired.push((package_id, artifact));
                 }
             }
         }
     }
-    let rows = paired.iter().map(|(package_id, artifact)| Row { package_id: *package_id, ordinal: artifact.ordinal, artifact });
+    let rows = paired.iter().map(|(package_id, artifact)| Row {
+        package_id: *package_id,
+        ordinal: artifact.ordinal,
+        artifact,
+    });
     artifacts::insert(transaction, rows.collect()).await?;
     Ok(paired.iter().map(|(_, artifact)| hash(&artifact.build_id)).collect())
 }
@@ -110,7 +115,10 @@ async fn read_modules(transaction: &mut Transaction, build: Build<'_>) -> sqlx::
 }
 
 /// The build-ids of a build's debug files, by the modules that they describe.
-async fn read_debug_files(transaction: &mut Transaction, build: Build<'_>) -> sqlx::Result<HashMap<String, BTreeSet<BuildId>>> {
+async fn read_debug_files(
+    transaction: &mut Transaction,
+    build: Build<'_>,
+) -> sqlx::Result<HashMap<String, BTreeSet<BuildId>>> {
     let rows: Vec<(String, String, String)> = both!(Transaction, transaction, |connection, Backend| {
         sqlx::query_as::<Backend, _>(
             "select a.build_id, a.dir, a.file_name from packages p join artifacts a on a.package_id = p.id \

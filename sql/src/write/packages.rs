@@ -50,7 +50,8 @@ pub(super) async fn insert(
     let identities: Vec<Identity> = packages.iter().map(|(identity, _)| *identity).collect();
     if let Transaction::Sqlite(connection) = transaction {
         // No other writer until the end of the transaction: numbers can be chosen here.
-        let first: i64 = sqlx::query_scalar("select coalesce(max(id), 0) + 1 from packages").fetch_one(&mut **connection).await?;
+        let first: i64 =
+            sqlx::query_scalar("select coalesce(max(id), 0) + 1 from packages").fetch_one(&mut **connection).await?;
         let all: Vec<_> = packages.iter().collect();
         if push(transaction, &all, now, Some(first)).await? == packages.len() as u64 {
             return Ok(Packages { held: HashMap::new(), new: identities.into_iter().zip(first..).collect() });

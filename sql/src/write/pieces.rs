@@ -21,7 +21,8 @@ where
     let mut pieces = pieces(rows);
     let (mut all, mut next) = (DB::QueryResult::default(), pieces.next().map(&mut statement));
     while let Some(mut query) = next {
-        let (written, following) = join!(query.build().execute(&mut *connection), async { pieces.next().map(&mut statement) });
+        let (written, following) =
+            join!(query.build().execute(&mut *connection), async { pieces.next().map(&mut statement) });
         all.extend([written?]);
         next = following;
     }

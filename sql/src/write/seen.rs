@@ -104,7 +104,11 @@ impl Index {
             for paths in paths.chunks(LIST) {
                 both!(Transaction, &mut transaction, |connection, Backend| {
                     let mut query = QueryBuilder::<Backend>::new(update);
-                    query.push_bind(at).push(" where gone_at is null and store_id = ").push_bind(store_id).push(" and ");
+                    query
+                        .push_bind(at)
+                        .push(" where gone_at is null and store_id = ")
+                        .push_bind(store_id)
+                        .push(" and ");
                     push_list(&mut query, "path_hash", paths);
                     marked += query.build().execute(&mut **connection).await?.rows_affected();
                 });

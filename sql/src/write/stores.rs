@@ -43,10 +43,15 @@ impl Index {
         };
         if store.name.ends_with(' ') {
             // MySQL would take it for the same without the blank.
-            return Err(Error::Value { what: "name of a store", expected: "no blank at its end", found: store.name.clone() });
+            return Err(Error::Value {
+                what: "name of a store",
+                expected: "no blank at its end",
+                found: store.name.clone(),
+            });
         }
         let base_url = store.base_url.as_deref().map(|url| url.trim_end_matches('/'));
-        for (what, limit, value) in [("name", 255, Some(store.name.as_str())), ("base_url", 2048, base_url), ("root", 4096, root)]
+        for (what, limit, value) in
+            [("name", 255, Some(store.name.as_str())), ("base_url", 2048, base_url), ("root", 4096, root)]
         {
             check_length(&format!("store {}", store.name), what, limit, value.unwrap_or_default().len())?;
         }
@@ -61,10 +66,17 @@ impl Index {
                 if let (Some((id, Some(before))), Some(root)) = (before, root)
                     && before != root
                 {
-                    move_plain_files!(connection, Backend, id, before.trim_end_matches('/'), root.trim_end_matches('/'));
+                    move_plain_files!(
+                        connection,
+                        Backend,
+                        id,
+                        before.trim_end_matches('/'),
+                        root.trim_end_matches('/')
+                    );
                 }
-                let mut query =
-                    QueryBuilder::<Backend>::new("insert into stores (name, tier, base_url, root, priority, absent_statuses) ");
+                let mut query = QueryBuilder::<Backend>::new(
+                    "insert into stores (name, tier, base_url, root, priority, absent_statuses) ",
+                );
                 query.push_values([store], |mut row, store| {
                     row.push_bind(store.name.as_str())
                         .push_bind(store.tier.as_str())

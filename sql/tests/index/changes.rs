@@ -40,7 +40,10 @@ fn a_reader_hears_of_every_build_id_whoever_inserted_it() {
             known = heads;
             assert_eq!(reader.heads().await.unwrap(), known);
         }
-        assert_eq!(known.iter().map(|(writer, head)| (writer.as_str(), head.sequence)).collect::<Vec<_>>(), [("a", 2), ("b", 1)]);
+        assert_eq!(
+            known.iter().map(|(writer, head)| (writer.as_str(), head.sequence)).collect::<Vec<_>>(),
+            [("a", 2), ("b", 1)]
+        );
         assert_eq!(since(&reader, &known).await, (Vec::new(), known.clone()));
         // From the beginning, too.
         assert_eq!(since(&reader, &Heads::new()).await.0, hashes(&["p-1-1.x86_64", "q-1-1.x86_64", "r-1-1.x86_64"]));
@@ -51,7 +54,8 @@ fn a_reader_hears_of_every_build_id_whoever_inserted_it() {
         index.insert("a", &[simple(&mirror, "p-1-1.x86_64"), open]).await.unwrap();
         let (came, known) = since(&reader, &known).await;
         assert_eq!(came, hashes(&["seen"]));
-        let both = ["seen", "hidden"].map(|name| artifact(if name == "seen" { 1 } else { 2 }, name, Kind::Executable, name));
+        let both =
+            ["seen", "hidden"].map(|name| artifact(if name == "seen" { 1 } else { 2 }, name, Kind::Executable, name));
         index.insert("b", &[import(&mirror, "open-1-1.x86_64", both.to_vec())]).await.unwrap();
         assert_eq!(since(&reader, &known).await.0, hashes(&["seen", "hidden"]));
     });

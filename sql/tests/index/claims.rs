@@ -19,8 +19,11 @@ fn location(store: &Store, path: &str, checksum: u8) -> NewLocation {
 /// As a repository lists it.
 fn claimed(nevra: &str, ids: &[&str], location: Option<NewLocation>, repository_id: Option<i64>) -> Claimed {
     let nevra: Nevra = nevra.parse().unwrap();
-    let claim =
-        |id: &&str| Claim { build_id: build_id(id), kind: Kind::Executable, link_path: Some("/usr/lib/.build-id/x".into()) };
+    let claim = |id: &&str| Claim {
+        build_id: build_id(id),
+        kind: Kind::Executable,
+        link_path: Some("/usr/lib/.build-id/x".into()),
+    };
     Claimed {
         origin: if location.is_some() { Origin::Repository } else { Origin::Legacy },
         source_rpm: None,
@@ -173,7 +176,8 @@ fn one_archive_that_two_repositories_list_is_one_row() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
-        let at = |path: &str, checksum| claimed(P, &[], Some(location(&mirror, path, checksum)), Some(i64::from(checksum)));
+        let at =
+            |path: &str, checksum| claimed(P, &[], Some(location(&mirror, path, checksum)), Some(i64::from(checksum)));
         assert_eq!(index.insert_claimed("repo", &[at("a/p.rpm", 1), at("b/p.rpm", 1)]).await.unwrap(), 1);
         assert_eq!(index.insert_claimed("repo", &[at("c/p.rpm", 1)]).await.unwrap(), 0);
         // Replaced at its place by another build of the same name.
@@ -245,9 +249,11 @@ fn writers_that_claim_and_read_the_same_packages_at_once_leave_one_row_for_each(
             }
         };
         tokio::join!(claim("a"), claim("b"), read());
-        let packages = fresh.rows("select nvra, state from packages where state <> 'complete' or identity is null").await;
+        let packages =
+            fresh.rows("select nvra, state from packages where state <> 'complete' or identity is null").await;
         assert_eq!(packages, [""; 0]);
-        for table in ["select count(*) as n from packages", "select count(*) as n from locations where gone_at is null"] {
+        for table in ["select count(*) as n from packages", "select count(*) as n from locations where gone_at is null"]
+        {
             assert_eq!(fresh.rows(table).await, ["n=Some(30)"]);
         }
         assert_eq!(fresh.rows("select count(*) as n from claims").await, ["n=Some(0)"]);
@@ -311,7 +317,10 @@ fn of_two_locations_at_one_path_the_one_that_is_there_stays() {
         read.location = location(&mirror, "r.rpm", 2);
         index.insert("test", &[read]).await.unwrap();
         let there = "select path, size from locations where gone_at is null order by path";
-        assert_eq!(fresh.rows(there).await, ["path=Some(\"q.rpm\") size=Some(77)", "path=Some(\"r.rpm\") size=Some(1000)"]);
+        assert_eq!(
+            fresh.rows(there).await,
+            ["path=Some(\"q.rpm\") size=Some(77)", "path=Some(\"r.rpm\") size=Some(1000)"]
+        );
         assert_eq!(rows(&fresh).await[0].len(), 1);
     });
 }

@@ -16,7 +16,8 @@ fn a_writer_that_the_database_ends_to_break_a_deadlock_begins_again() {
         let known = simple(&mirror, "known-1-1.x86_64");
         index.insert("test", std::slice::from_ref(&known)).await.unwrap();
         let status = || {
-            let text = fresh.server().sql("select count from information_schema.innodb_metrics where name = 'lock_deadlocks'");
+            let text =
+                fresh.server().sql("select count from information_schema.innodb_metrics where name = 'lock_deadlocks'");
             text.trim().parse::<u64>().unwrap()
         };
         let before = status();

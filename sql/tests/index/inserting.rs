@@ -19,8 +19,10 @@ fn the_same_batch_again_changes_nothing() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
-        let batch =
-            [import(&mirror, "a-1-1.x86_64", executables(1500, "a")), import(&mirror, "b-1-1.x86_64", executables(700, "b"))];
+        let batch = [
+            import(&mirror, "a-1-1.x86_64", executables(1500, "a")),
+            import(&mirror, "b-1-1.x86_64", executables(700, "b")),
+        ];
         let first = index.insert("test", &batch).await.unwrap();
         assert_eq!(first, Inserted { packages_new: 2, packages_refined: 0, artifacts: 2200, locations: 2 });
         let dump = fresh.dump().await;
@@ -105,7 +107,8 @@ fn another_package_at_the_same_path_takes_its_place() {
         index.insert("test", &[new.clone()]).await.unwrap();
 
         let package = index.packages("old-1-1.x86_64").await.unwrap().remove(0);
-        let gone: Vec<_> = package.locations.iter().map(|location| (location.store.id, location.gone_at.is_some())).collect();
+        let gone: Vec<_> =
+            package.locations.iter().map(|location| (location.store.id, location.gone_at.is_some())).collect();
         assert_eq!(gone, [(other.id, false), (mirror.id, true)]);
         let known = index.known_locations(mirror.id).await.unwrap();
         let known = known[&PathHash::of("latest.rpm")];
@@ -203,7 +206,8 @@ fn parallel_writers_of_overlapping_batches_lose_and_double_nothing() {
             let mut new = 0;
             for step in 0..compat_tests::scale(10, 1000) {
                 // Overlapping, in an order of its own.
-                let mut piece: Vec<Import> = batch.iter().cycle().skip((offset + step * 7) % 60).take(30).cloned().collect();
+                let mut piece: Vec<Import> =
+                    batch.iter().cycle().skip((offset + step * 7) % 60).take(30).cloned().collect();
                 if offset > 0 {
                     piece.reverse();
                 }

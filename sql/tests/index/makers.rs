@@ -15,7 +15,13 @@ pub(crate) fn build_id(text: &str) -> BuildId {
 pub(crate) fn package(nevra: &str) -> Package {
     let nevra: artifact::Nevra = nevra.parse().unwrap();
     let source_rpm = Some(format!("{}-{}-{}.src.rpm", nevra.name, nevra.version, nevra.release));
-    Package { identity: identity(&nevra.to_string()), nevra, source_rpm, built_at: Some(1_320_000_000), format: Format::Rpm }
+    Package {
+        identity: identity(&nevra.to_string()),
+        nevra,
+        source_rpm,
+        built_at: Some(1_320_000_000),
+        format: Format::Rpm,
+    }
 }
 
 pub(crate) fn artifact(ordinal: u32, id: &str, kind: Kind, path: &str) -> Artifact {

@@ -34,8 +34,9 @@ fn debuginfo(store: &Store, source: &str, version: &str, names: &[&str]) -> Impo
 /// The packages that have a file with a build-id, and its path and kind there.
 async fn found(index: &Index, name: &str) -> Vec<(String, String, Kind)> {
     let records = index.records(&[build_id(name)]).await.unwrap();
-    let of =
-        |record: &sql::Record| (record.package.package.nevra.name.clone(), record.artifact.path.clone(), record.artifact.kind);
+    let of = |record: &sql::Record| {
+        (record.package.package.nevra.name.clone(), record.artifact.path.clone(), record.artifact.kind)
+    };
     let mut found: Vec<_> = records.iter().map(of).collect();
     found.sort();
     found

@@ -55,7 +55,9 @@ fn a_file_is_found_by_every_name_that_it_has_now_and_by_no_other() {
         index.mark_gone(store.id, &gone, 5).await.unwrap();
         assert_eq!(
             paths(&index, "prog").await,
-            (vec!["/srv/s/prog".into(), "/srv/s/b/copy".into()], { vec!["/srv/s/b/copy".into(), "/srv/s/prog".into()] })
+            (vec!["/srv/s/prog".into(), "/srv/s/b/copy".into()], {
+                vec!["/srv/s/b/copy".into(), "/srv/s/prog".into()]
+            })
         );
         // All gone: records by build-id still state what it was, and no path finds it.
         index.mark_gone(store.id, &["prog", "b/copy"].map(PathHash::of), 6).await.unwrap();
@@ -109,7 +111,8 @@ fn the_same_name_in_another_store_is_another_name() {
         // The directory of a store is another one: so are the paths below it.
         let root = Some("/mnt/ä".into());
         let absent_statuses = AbsentStatuses::default();
-        let moved = NewStore { name: "t".into(), tier: Tier::Local, base_url: None, root, priority: 0, absent_statuses };
+        let moved =
+            NewStore { name: "t".into(), tier: Tier::Local, base_url: None, root, priority: 0, absent_statuses };
         index.add_store(&moved).await.unwrap();
         assert_eq!(paths(&index, "prog").await.0, ["/mnt/ä/a/prog"]);
         index.remove_store("t").await.unwrap();

@@ -38,7 +38,10 @@ async fn filled(fresh: &Fresh) -> Index {
     for (name, paths) in [
         ("bash", &["/usr/bin/bash", "/usr/bin/bashbug-64"][..]),
         ("bash-static", &["/usr/bin/bash-static-program"]),
-        ("other", &["/opt/other/bash", "/usr/bin/ba\u{e4}h", "/usr/lib64/libother-one.so.1", "/usr/lib64/libother-two.so.1"]),
+        (
+            "other",
+            &["/opt/other/bash", "/usr/bin/ba\u{e4}h", "/usr/lib64/libother-one.so.1", "/usr/lib64/libother-two.so.1"],
+        ),
     ] {
         let artifacts = (0..).zip(paths).map(|(at, path)| artifact(at, path, Kind::Executable, path)).collect();
         index.insert("test", &[import(&mirror, &format!("{name}-1-1.x86_64"), artifacts)]).await.unwrap();
@@ -104,7 +107,8 @@ fn a_refined_package_is_found_by_its_new_paths_alone() {
         open.open = true;
         index.insert("test", &[open]).await.unwrap();
         assert_eq!(at(&index, is("/usr/bin/guessed")).await.0.len(), 1);
-        let complete = [artifact(1, "x", Kind::Executable, "/usr/bin/kept"), artifact(2, "y", Kind::Executable, "/usr/bin/new")];
+        let complete =
+            [artifact(1, "x", Kind::Executable, "/usr/bin/kept"), artifact(2, "y", Kind::Executable, "/usr/bin/new")];
         index.insert("test", &[import(&mirror, "p-1-1.x86_64", complete.to_vec())]).await.unwrap();
         assert_eq!(at(&index, is("/usr/bin/guessed")).await, (vec![], true));
         assert_eq!(at(&index, is("/usr/bin/kept")).await.0.len(), 1);
@@ -119,8 +123,8 @@ fn what_time_or_room_leaves_out_is_told() {
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         let batch: Vec<_> = (0..300)
             .map(|number| {
-                let artifacts =
-                    (0..2).map(|at| artifact(at, &format!("{number}.{at}"), Kind::Executable, &format!("/bin/prog{at}")));
+                let artifacts = (0..2)
+                    .map(|at| artifact(at, &format!("{number}.{at}"), Kind::Executable, &format!("/bin/prog{at}")));
                 import(&mirror, &format!("p{number}-1-1.x86_64"), artifacts.collect())
             })
             .collect();
@@ -148,8 +152,10 @@ fn packages_are_found_by_the_places_of_their_include_files() {
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         let places = |places: &[&str]| places.iter().map(|place| place.to_string()).collect::<Vec<_>>();
         // Several in one transaction, several transactions, one without artifacts, the same again.
-        let a =
-            Import { includes: places(&["/usr/include/a", "/usr/include/x.h"]), ..import(&mirror, "a-1-1.x86_64", Vec::new()) };
+        let a = Import {
+            includes: places(&["/usr/include/a", "/usr/include/x.h"]),
+            ..import(&mirror, "a-1-1.x86_64", Vec::new())
+        };
         let b = Import { includes: places(&["/usr/include/a"]), ..simple(&mirror, "b-1-1.x86_64") };
         let c = Import { includes: places(&["/usr/include/c"]), ..simple(&mirror, "c-1-1.x86_64") };
         let later = Import { includes: places(&["/usr/include/a"]), ..simple(&mirror, "d-1-1.x86_64") };

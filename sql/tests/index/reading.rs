@@ -56,7 +56,9 @@ fn every_field_comes_back_as_it_went_in() {
         assert_eq!((&stored.package, stored.open, stored.distro.as_str()), (&bare.package, true, ""));
         assert_eq!((stored.locations[0].mtime_ns, stored.locations[0].header.clone()), (None, None));
         assert_eq!(stored.locations[0].signing_key, None);
-        assert!(fresh.rows("select checksum, checksum_kind from locations order by size desc").await[0].contains("sha256"));
+        assert!(
+            fresh.rows("select checksum, checksum_kind from locations order by size desc").await[0].contains("sha256")
+        );
     });
 }
 
@@ -99,7 +101,9 @@ fn a_thousand_build_ids_are_answered_in_order_and_each_once() {
         let names: Vec<String> = (0..1000).map(|number| format!("p{number}")).collect();
         let batch: Vec<Import> = names
             .iter()
-            .map(|name| import(&mirror, &format!("{name}-1-1.fc1.x86_64"), vec![artifact(3, name, Kind::Executable, "/bin/x")]))
+            .map(|name| {
+                import(&mirror, &format!("{name}-1-1.fc1.x86_64"), vec![artifact(3, name, Kind::Executable, "/bin/x")])
+            })
             .collect();
         for batch in batch.chunks(300) {
             index.insert("test", batch).await.unwrap();
@@ -155,7 +159,10 @@ fn a_package_full_of_one_build_id_in_two_places_is_told_with_each_file_and_each_
         let batch = [&near, &far].map(|store| import(store, "p-1-1.x86_64", artifacts.clone()));
         index.insert("test", &batch).await.unwrap();
         let records = index.records(&[build_id("same"), build_id("other")]).await.unwrap();
-        assert_eq!(records.iter().map(|record| record.artifact.ordinal).collect::<Vec<_>>(), (0..=400).collect::<Vec<_>>());
+        assert_eq!(
+            records.iter().map(|record| record.artifact.ordinal).collect::<Vec<_>>(),
+            (0..=400).collect::<Vec<_>>()
+        );
         for record in &records {
             let stores: Vec<_> = record.package.locations.iter().map(|location| location.store.name.as_str()).collect();
             assert_eq!(stores, ["near", "far"]);

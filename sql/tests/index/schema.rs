@@ -145,7 +145,10 @@ fn an_index_of_the_packed_schema_is_refused_unchanged_with_the_command_that_help
         let before = fresh.rows(tables).await;
         for error in [index.migrate().await.unwrap_err(), index.check_schema().await.unwrap_err()] {
             let error = error.to_string();
-            assert!(error.ends_with("import again into a new database: `darkserver-import --database URL dir PATH`"), "{error}");
+            assert!(
+                error.ends_with("import again into a new database: `darkserver-import --database URL dir PATH`"),
+                "{error}"
+            );
         }
         assert_eq!(fresh.rows(tables).await, before);
         // Also if the program before died in the middle of its first migration.
@@ -286,7 +289,8 @@ fn a_path_that_is_no_file_is_told_with_what_to_do() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().display());
-        let expected = format!("{url}: expected an SQLite file, found a directory: name a file in it, like {url}/darkserver.db");
+        let expected =
+            format!("{url}: expected an SQLite file, found a directory: name a file in it, like {url}/darkserver.db");
         for access in [Access::ReadOnly, Access::ReadWrite] {
             let index = Index::open(&url.parse().unwrap(), access).unwrap();
             assert_eq!(index.reach().await.unwrap_err().to_string(), expected);
@@ -303,7 +307,8 @@ fn a_path_that_is_no_file_is_told_with_what_to_do() {
 /// Brings everything from the write-ahead log into the file.
 async fn sqlx_checkpoint(folder: &std::path::Path) {
     use sqlx::{Connection, SqliteConnection};
-    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", folder.join("index.db").display())).await.unwrap();
+    let mut connection =
+        SqliteConnection::connect(&format!("sqlite:{}", folder.join("index.db").display())).await.unwrap();
     sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
@@ -347,7 +352,11 @@ fn a_database_that_is_down_is_an_error_within_the_time_of_a_reader_and_works_whe
 #[test]
 fn a_server_that_logs_statements_is_migrated_and_written_to() {
     run(async {
-        let server = compat_tests::mariadb::MariaDb::start_with(&["--log-bin=log", "--binlog-format=STATEMENT", "--server-id=1"]);
+        let server = compat_tests::mariadb::MariaDb::start_with(&[
+            "--log-bin=log",
+            "--binlog-format=STATEMENT",
+            "--server-id=1",
+        ]);
         server.create_database("logged");
         let url: DatabaseUrl = server.url("logged").parse().unwrap();
         let index = Index::open(&url, Access::ReadWrite).unwrap();
@@ -364,7 +373,10 @@ fn a_server_that_logs_statements_is_migrated_and_written_to() {
         };
         tokio::join!(write(0), write(1), write(2), write(3));
         let count = |of: &str| server.sql(&format!("select count(*) from logged.{of}"));
-        assert_eq!((count("packages"), count("artifacts"), count("locations")), ("40\n".into(), "40\n".into(), "40\n".into()));
+        assert_eq!(
+            (count("packages"), count("artifacts"), count("locations")),
+            ("40\n".into(), "40\n".into(), "40\n".into())
+        );
         assert_eq!(server.sql("select sequence from logged.writers"), "32\n");
         assert_eq!(server.sql("select count(*) from logged.changes c where total <> (select sum(length(build_ids)) from logged.changes d where d.sequence <= c.sequence)"), "0\n");
         index.remove_store("m").await.unwrap();

@@ -51,7 +51,8 @@ fn locations_are_seen_again_and_go() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let (mirror, other) = (store(&index, "m", Tier::Mirror, 0).await, store(&index, "o", Tier::Mirror, 0).await);
-        let mut batch = vec![simple(&mirror, "a-1-1.x86_64"), simple(&mirror, "b-1-1.x86_64"), simple(&other, "a-1-1.x86_64")];
+        let mut batch =
+            vec![simple(&mirror, "a-1-1.x86_64"), simple(&mirror, "b-1-1.x86_64"), simple(&other, "a-1-1.x86_64")];
         batch[1].open = true;
         index.insert("test", &batch).await.unwrap();
         let [a, b] = ["a-1-1.x86_64.rpm", "b-1-1.x86_64.rpm"].map(PathHash::of);
@@ -67,7 +68,11 @@ fn locations_are_seen_again_and_go() {
         assert_eq!(index.mark_seen(mirror.id, &[a, a, nobody], later).await.unwrap(), 1);
         assert_eq!(index.mark_gone(mirror.id, &[b, nobody], later + 1).await.unwrap(), 1);
         assert_eq!(index.mark_gone(mirror.id, &[b], later + 2).await.unwrap(), 0, "gone already");
-        assert_eq!(index.mark_seen(mirror.id, &[b], later + 3).await.unwrap(), 0, "what is gone has to be imported again");
+        assert_eq!(
+            index.mark_seen(mirror.id, &[b], later + 3).await.unwrap(),
+            0,
+            "what is gone has to be imported again"
+        );
         assert_eq!(index.mark_seen(mirror.id, &[], later).await.unwrap(), 0);
         let package = index.packages("a-1-1.x86_64").await.unwrap().remove(0);
         let seen: Vec<_> = package.locations.iter().map(|location| location.last_seen == later).collect();
@@ -102,18 +107,31 @@ fn known_locations_of_one_folder_are_those_below_it() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
-        let paths =
-            ["a/1.rpm", "a/b/2.rpm", "a%/3.rpm", "ab/4.rpm", "a.rpm", "A/5.rpm", "a0/6.rpm", "ä/7.rpm", "a/\t.rpm", "ä/\n.rpm"];
+        let paths = [
+            "a/1.rpm",
+            "a/b/2.rpm",
+            "a%/3.rpm",
+            "ab/4.rpm",
+            "a.rpm",
+            "A/5.rpm",
+            "a0/6.rpm",
+            "ä/7.rpm",
+            "a/\t.rpm",
+            "ä/\n.rpm",
+        ];
         let batch: Vec<_> = paths
             .iter()
             .map(|path| {
-                let mut import = simple(&mirror, &format!("p-{}-1.x86_64", path.escape_default().to_string().replace('/', "_")));
+                let mut import =
+                    simple(&mirror, &format!("p-{}-1.x86_64", path.escape_default().to_string().replace('/', "_")));
                 import.location.path = (*path).into();
                 import
             })
             .collect();
         index.insert("test", &batch).await.unwrap();
-        for (folder, below) in [("a", vec![0, 1, 8]), ("a/b", vec![1]), ("a%", vec![2]), ("ä", vec![7, 9]), ("nobody", vec![])] {
+        for (folder, below) in
+            [("a", vec![0, 1, 8]), ("a/b", vec![1]), ("a%", vec![2]), ("ä", vec![7, 9]), ("nobody", vec![])]
+        {
             let known = index.known_locations_below(mirror.id, folder).await.unwrap();
             let mut found: Vec<PathHash> = known.into_keys().collect();
             let mut expected: Vec<PathHash> = below.into_iter().map(|at: usize| PathHash::of(paths[at])).collect();

@@ -53,7 +53,8 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
             .lines()
             .map(|line| {
                 let apr = line.contains(rpm);
-                let rest = if apr { format!("0\t\thttps://near.example/packages/{rpm}.rpm") } else { "7\tppc\t".into() };
+                let rest =
+                    if apr { format!("0\t\thttps://near.example/packages/{rpm}.rpm") } else { "7\tppc\t".into() };
                 format!("{line}\t{rest}\n")
             })
             .collect();

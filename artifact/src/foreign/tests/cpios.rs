@@ -65,7 +65,8 @@ fn both_forms_in_every_compression_are_read() {
                 assert_eq!(found.package.format, format);
                 extracts(format, &archive, &found);
                 let identity = found.package.identity;
-                let catalog = Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
+                let catalog =
+                    Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
                 assert_eq!(catalog.file("/a").map(|listed| (listed.ordinal, listed.file.size)), Some((1, 4)));
                 assert!(catalog.file("/link").is_none() && catalog.file("/usr").is_none());
             }
@@ -87,7 +88,8 @@ fn contents_of_hard_links_come_with_the_last_of_them() {
     assert!(found.artifacts.iter().all(|artifact| artifact.contents == found.artifacts[0].contents));
     let first = Found { artifacts: found.artifacts[..1].to_vec(), ..found.clone() };
     extracts(Format::Cpio, &archive, &first);
-    let catalog = Catalog::read(Bytes::stream(&archive[..]), Format::Cpio, archive.len() as u64, found.package.identity).unwrap();
+    let catalog =
+        Catalog::read(Bytes::stream(&archive[..]), Format::Cpio, archive.len() as u64, found.package.identity).unwrap();
     assert_eq!(catalog.file("/b").map(|listed| (listed.ordinal, listed.file.path.as_str())), Some((1, "/c")));
     assert_eq!(catalog.file("/empty").map(|listed| listed.file.size), Some(0));
 }

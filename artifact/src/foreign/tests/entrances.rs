@@ -44,7 +44,9 @@ fn plain() -> (Vec<u8>, Vec<u64>) {
         raw(b'S', bytes, |block| sparse_map(block, &[(0, bytes)], size as u64))
     };
     let global = [raw(b'g', 10, |_| {}), vec![b' '; 512]].concat();
-    for (before, header) in [(&[][..], sparse(LARGE * 3)), (&global, raw(b'0', contents.len() as u64, |block| block[0] = b'R'))] {
+    for (before, header) in
+        [(&[][..], sparse(LARGE * 3)), (&global, raw(b'0', contents.len() as u64, |block| block[0] = b'R'))]
+    {
         offsets.push(archive.len() as u64);
         archive.extend([before, &header, &contents].concat());
         archive.resize(archive.len().next_multiple_of(512), 0);
@@ -63,7 +65,12 @@ fn xz(archive: &[u8]) -> Vec<u8> {
 }
 
 /// What comes out of the member, and how many bytes of the archive were asked for.
-fn entered(format: Format, archive: &[u8], artifact: &Artifact, tar_offset: u64) -> (Result<bool, String>, Vec<u8>, u64) {
+fn entered(
+    format: Format,
+    archive: &[u8],
+    artifact: &Artifact,
+    tar_offset: u64,
+) -> (Result<bool, String>, Vec<u8>, u64) {
     let asked = Cell::new(0);
     let part = |range: Range<u64>| -> Result<Box<dyn Read + Send + '_>> {
         asked.set(asked.get() + range.end - range.start);
@@ -74,8 +81,9 @@ fn entered(format: Format, archive: &[u8], artifact: &Artifact, tar_offset: u64)
     };
     let mut out = Vec::new();
     let entrances = Entrances::of(format, archive.len() as u64, &part);
-    let result = entrances
-        .and_then(|entrances| entrances.extract((artifact.ordinal, tar_offset), &file(artifact).unwrap(), &part, &mut out));
+    let result = entrances.and_then(|entrances| {
+        entrances.extract((artifact.ordinal, tar_offset), &file(artifact).unwrap(), &part, &mut out)
+    });
     (result.map_err(|error| error.to_string()), out, asked.get())
 }
 
@@ -96,7 +104,9 @@ fn members_come_out_of_tars_and_debs_without_what_is_before_their_blocks() {
     let (plain, offsets) = plain();
     for data in [xz(&plain), plain.clone()] {
         let [deb, other] = debs(&data);
-        for (format, archive) in [(Format::Tar, &data), (Format::Arch, &data), (Format::Deb, &deb), (Format::Deb, &other)] {
+        for (format, archive) in
+            [(Format::Tar, &data), (Format::Arch, &data), (Format::Deb, &deb), (Format::Deb, &other)]
+        {
             let found = read_bytes(format, archive).unwrap();
             assert_eq!(found.artifacts.iter().map(offset).collect::<Vec<_>>(), offsets, "{format:?}");
             let identity = found.package.identity;
@@ -187,7 +197,9 @@ fn damage_of_the_archive_is_an_error_or_no_entrance() {
     let last = found.artifacts.last().unwrap();
     let data_at = deb.windows(6).position(|start| start == [0xfd, b'7', b'z', b'X', b'Z', 0]).unwrap();
     // In the magic, in headers of ar, in the member's block, in the index.
-    for at in [3, 60, 8 + 48, 132, data_at - 60, data_at - 2, data_at + 3, data_at + data.len() - 150_000, deb.len() - 100] {
+    for at in
+        [3, 60, 8 + 48, 132, data_at - 60, data_at - 2, data_at + 3, data_at + data.len() - 150_000, deb.len() - 100]
+    {
         let mut damaged = deb.clone();
         damaged[at] ^= 0x55;
         let (result, out, _) = entered(Format::Deb, &damaged, last, offset(last));

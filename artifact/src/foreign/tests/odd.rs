@@ -28,7 +28,11 @@ fn labels_of_gnu_tar_have_no_size() {
     let tree = tree();
     for format in ["gnu", "oldgnu"] {
         let archive = tree.path().join(format);
-        run(Command::new("tar").args(["-V", "label", "--format", format, "-cf"]).arg(&archive).arg("usr").current_dir(&tree));
+        run(Command::new("tar")
+            .args(["-V", "label", "--format", format, "-cf"])
+            .arg(&archive)
+            .arg("usr")
+            .current_dir(&tree));
         let archive = fs::read(archive).unwrap();
         assert_eq!((archive[156], &archive[124..136]), (b'V', &[0; 12][..]));
         let found = read_bytes(Format::Tar, &archive).unwrap();
@@ -74,7 +78,10 @@ fn zeros_alone_are_an_empty_tar_archive_and_zeros_before_anything_else_are_none(
             for compressor in [None, Some("gzip")] {
                 let image = compress(compressor, &[&empty[..], behind].concat());
                 let said = error(Format::Tar, &image);
-                assert!(said.contains("a tar archive, found") && said.contains("zeros and other bytes behind"), "{said}");
+                assert!(
+                    said.contains("a tar archive, found") && said.contains("zeros and other bytes behind"),
+                    "{said}"
+                );
             }
         }
     }
@@ -92,7 +99,10 @@ fn a_zip_archive_is_told_by_its_end_if_something_stands_before_its_first_member(
     let tree = tree();
     fs::write(tree.path().join("__main__.py"), "print(1)\n").unwrap();
     let app = tempfile::NamedTempFile::new().unwrap();
-    run(Command::new("python3").args(["-m", "zipapp", "-p", "/usr/bin/env python3", "-o"]).arg(app.path()).arg(tree.path()));
+    run(Command::new("python3")
+        .args(["-m", "zipapp", "-p", "/usr/bin/env python3", "-o"])
+        .arg(app.path())
+        .arg(tree.path()));
     let app = fs::read(app.path()).unwrap();
     assert!(app.starts_with(b"#!"));
     archives.push(app);
@@ -136,7 +146,9 @@ fn what_info_zip_reads_from_standard_input_is_a_file() {
 
 #[test]
 fn a_debian_package_of_the_old_format_is_named() {
-    assert!(error(Format::Deb, b"0.939000\n272\n\xfd7zXZ").contains("found a Debian package of the old format 0.939000"));
+    assert!(
+        error(Format::Deb, b"0.939000\n272\n\xfd7zXZ").contains("found a Debian package of the old format 0.939000")
+    );
 }
 
 #[test]
@@ -145,12 +157,19 @@ fn elf_files_and_modules_beyond_the_limit_do_not_hide_the_others() {
     let module = compress(Some("xz"), &large);
     let name = "lib/modules/6/x.ko.xz";
     for (members, expected) in [
-        ([("large", &large), ("p", &elf)], format!("ELF files of at most 1048576 bytes, found {} bytes of /large", large.len())),
-        ([(name, &module), ("p", &elf)], "1048576 bytes when it is decompressed, found more in /lib/modules/6/x.ko.xz".into()),
+        (
+            [("large", &large), ("p", &elf)],
+            format!("ELF files of at most 1048576 bytes, found {} bytes of /large", large.len()),
+        ),
+        (
+            [(name, &module), ("p", &elf)],
+            "1048576 bytes when it is decompressed, found more in /lib/modules/6/x.ko.xz".into(),
+        ),
     ] {
         let bytes = members.map(|(name, contents)| (name, contents.as_slice()));
         let entries = members.map(|(name, contents)| Entry::new(name, DEFLATED, contents));
-        for (format, archive) in [(Format::Tar, tar(&bytes)), (Format::Deb, deb(&tar(&bytes))), (Format::Zip, zip(&entries, b""))]
+        for (format, archive) in
+            [(Format::Tar, tar(&bytes)), (Format::Deb, deb(&tar(&bytes))), (Format::Zip, zip(&entries, b""))]
         {
             let found = read_bytes(format, &archive).unwrap();
             assert_eq!(paths(&found), ["/p"], "{format:?}");

@@ -19,7 +19,8 @@ fn packages_of_opkg_are_read_in_both_forms_and_in_any_order() {
             assert_eq!(package.source_rpm.as_deref(), Some("q_1-2.dsc"));
             assert_eq!((found.artifacts.len(), found.artifacts[0].path.as_str()), (1, "/usr/bin/p"));
             extracts(Format::Deb, &archive, &found);
-            let catalog = Catalog::read(Bytes::stream(&archive[..]), Format::Deb, archive.len() as u64, package.identity);
+            let catalog =
+                Catalog::read(Bytes::stream(&archive[..]), Format::Deb, archive.len() as u64, package.identity);
             assert!(catalog.unwrap().file("/usr/bin/p").is_some());
         }
     }
@@ -31,7 +32,8 @@ fn packages_of_opkg_are_read_in_both_forms_and_in_any_order() {
 
 #[test]
 fn a_package_of_opkg_that_is_cut_off_is_refused() {
-    let parts: [(&str, &[u8]); 2] = [("control.tar", &tar(&[("control", CONTROL)])), ("data.tar", &tar(&[("p", &elf())]))];
+    let parts: [(&str, &[u8]); 2] =
+        [("control.tar", &tar(&[("control", CONTROL)])), ("data.tar", &tar(&[("p", &elf())]))];
     let whole = compress(Some("gzip"), &tar(&parts));
     for end in 0..whole.len() {
         assert!(read_bytes(Format::Deb, &whole[..end]).is_err(), "{end} of {}", whole.len());

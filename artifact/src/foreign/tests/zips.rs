@@ -90,7 +90,8 @@ fn every_compression_of_a_member_is_read() {
             let link = Entry { mode: 0o120_777, ..entry("link", b"usr/bin/p") };
             let names = ["usr/", "a", "usr/bin/p", "../../usr/bin/q", "/usr\\bin/r", "usr\\bin\\s"];
             let contents: [&[u8]; 6] = [b"", b"text", &elf, &elf, &elf, &elf];
-            let mut entries: Vec<Entry> = names.iter().zip(contents).map(|(name, contents)| entry(name, contents)).collect();
+            let mut entries: Vec<Entry> =
+                names.iter().zip(contents).map(|(name, contents)| entry(name, contents)).collect();
             entries.push(link);
             let archive = zip(&entries, b"");
             for format in [Format::Zip, Format::Tar, Format::Cpio] {
@@ -104,7 +105,8 @@ fn every_compression_of_a_member_is_read() {
                 let as_stream = read(Bytes::stream(&archive[..]), &about(format, &archive), 1 << 20).unwrap();
                 assert_eq!(as_stream, found);
                 let identity = found.package.identity;
-                let catalog = Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
+                let catalog =
+                    Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
                 assert_eq!(catalog.file("/a").map(|listed| (listed.ordinal, listed.file.size)), Some((1, 4)));
                 assert!(catalog.file("/usr").is_none() && catalog.file("/link").is_none());
                 let other = Identity::from_bytes([0; 32]);
@@ -135,7 +137,8 @@ fn of_a_name_that_comes_twice_the_last_counts_and_unreadable_ones_are_no_files()
 #[test]
 fn archives_that_are_cut_off_or_damaged_are_refused_or_give_the_right_bytes() {
     let elf = elf();
-    let archive = zip(&[Entry::new("a", DEFLATED, &elf), Entry::new("b", STORED, &elf), Entry::new("c", 93, b"text")], b"");
+    let archive =
+        zip(&[Entry::new("a", DEFLATED, &elf), Entry::new("b", STORED, &elf), Entry::new("c", 93, b"text")], b"");
     for end in 0..archive.len() {
         assert!(read_bytes(Format::Zip, &archive[..end]).is_err(), "{end} of {}", archive.len());
     }
@@ -183,7 +186,8 @@ fn bombs_are_refused_before_they_are_unfolded() {
         }
     }
     // A directory of many megabytes.
-    let names: Vec<Entry> = (0..400).map(|number| Entry::new(&format!("{number}{}", "x".repeat(60_000)), STORED, b"")).collect();
+    let names: Vec<Entry> =
+        (0..400).map(|number| Entry::new(&format!("{number}{}", "x".repeat(60_000)), STORED, b"")).collect();
     assert!(error(Format::Zip, &zip(&names, b"")).contains("a directory of at most 16777216 bytes"));
 }
 
@@ -207,7 +211,9 @@ fn an_error_of_the_disk_stays_one_in_zip_archives() {
         let broken = Bytes::seekable(Broken(Cursor::new(archive.clone()), reads));
         match read(broken, &about(Format::Zip, &archive), 1 << 20) {
             Ok(found) => assert!(found.artifacts.len() == 2 && reads > 20),
-            Err(error) => assert!(matches!(&error, Error::Io(error) if error.to_string() == "gone"), "{reads}: {error}"),
+            Err(error) => {
+                assert!(matches!(&error, Error::Io(error) if error.to_string() == "gone"), "{reads}: {error}")
+            }
         }
     }
 }

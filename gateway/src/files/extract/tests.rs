@@ -37,7 +37,10 @@ async fn a_read_that_hangs_holds_neither_clients_nor_turns() {
     let mut files = Files::open(folder.path(), ByteSize::mib(64), Abandoned::Finish, limits).await.unwrap();
     files.stalled_after = Duration::from_millis(600);
     let turns = Turns::new(1, "test stalled");
-    let rpm = concat!(env!("CARGO_MANIFEST_DIR"), "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm");
+    let rpm = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm"
+    );
     let mut payload = BufReader::new(File::open(rpm).unwrap());
     let header = Arc::new(Header::read(&mut payload).unwrap());
     let (ordinal, _) = header.file("/usr/bin/payload-none").unwrap();
