@@ -9,11 +9,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, Connections};
-use crate::connection::listen::{Address, Listener};
-use crate::connection::server;
-use crate::connection::tls::Certificate;
+use crate::http;
 use crate::resolve::Gateway;
-use crate::routes;
+use crate::server::listen::{Address, Listener};
+use crate::server::serve;
+use crate::server::tls::Certificate;
 
 /// Where the gateway listens if nobody says anything.
 const USUAL: ([u8; 4], u16) = ([127, 0, 0, 1], 8002);
@@ -47,7 +47,7 @@ pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> 
     let readiness = gateway.readiness.clone();
     let on_stop = move || readiness.stop();
     serve_within(listeners, acceptor, limits, on_stop, move |app| {
-        app.app_data(gateway.clone()).configure(routes::all);
+        app.app_data(gateway.clone()).configure(http::all);
     })
     .await
 }
@@ -84,11 +84,11 @@ async fn serve_within(
 ) -> Result<()> {
     let app = move || {
         App::new()
-            .wrap(from_fn(routes::observe))
+            .wrap(from_fn(http::observe))
             .wrap(NormalizePath::new(TrailingSlash::MergeOnly))
             .configure(routes.clone())
     };
-    server::serve(listeners, tls, limits, on_stop, app).await
+    serve::serve(listeners, tls, limits, on_stop, app).await
 }
 
 /// As many descriptors as the system allows this process: every client has one, every extraction a few.

@@ -1,50 +1,33 @@
 //! `darkserver`: the gateway. Answers debuginfod clients, darkserver's JSON API and Prometheus.
 //!
-//! In reading order, which is also the order of a request:
-//! - [`cli`], [`config`]: flags, environment, files, defaults, in this order of precedence;
-//! - [`app`]: binds, wires, serves; [`connection`]: accepts connections, ends those that wait too long, resets;
-//! - [`question`], [`answer`]: what is asked and what it resolves to;
-//! - [`routes`]: parse a URL into a question, deliver the answer; [`deliver`]: bytes, ranges, validators; [`error`]: the one table
-//!   of statuses;
-//! - [`resolve`]: the only place that decides the order in which an answer is looked for; [`search`]: through what the index knows; [`metadata`]:
-//!   what is known of files, from everybody;
-//! - [`lookup`]: the index behind a filter and a short-lived cache; [`filter`]: what is certainly not in it; [`watch`]: can it be asked? [`archives`]: an archive's bytes from a disk or a
-//!   store; [`files`]: members extracted on disk; [`line_tables`]: which sources these name; [`plain`]: sources of plain files; [`federation`]: other debuginfod servers;
-//! - [`readiness`]: can anything be answered? [`metrics`], [`logging`].
+//! The directories, in the order in which a request meets them:
+//! - [`server`]: sockets, TLS, connection limits, resets;
+//! - [`http`]: routes; requests become questions, answers become responses;
+//! - [`resolve`]: the order in which an answer is looked for;
+//! - [`index`]: cached database reads, the filter, the health of the database;
+//! - [`providers`]: who can give bytes: stores and upstreams;
+//! - [`cache`]: members on disk.
+//!
+//! Beside them: [`cli`] and [`config`], [`app`] (binds, wires, serves), [`readiness`], [`metrics`], [`logging`].
 //!
 //! The program is this library's [`main`]; [`serve`] stands alone so that `bench/` can measure the same application around a handler
 //! that does nothing.
 
 #![cfg_attr(not(test), warn(clippy::print_stderr, reason = "it panics where standard error is closed"))]
 
-mod answer;
 mod app;
-mod archives;
+mod cache;
 mod cli;
 mod config;
-mod connection;
-mod deliver;
-mod error;
-mod failure;
-mod federation;
-mod files;
-mod filter;
-mod flow;
-mod http_client;
-mod line_tables;
+mod http;
+mod index;
 mod logging;
-mod lookup;
-mod metadata;
 mod metrics;
-mod plain;
-mod question;
+mod providers;
 mod readiness;
 mod resolve;
-mod routes;
-mod search;
-mod sigcache;
+mod server;
 mod turns;
-mod watch;
 
 pub use app::serve;
 
@@ -66,7 +49,7 @@ pub fn start_logging() {
 /// The program `darkserver`: reads its command line and serves until a signal.
 pub fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let inherited = connection::listen::Listener::inherited();
+    let inherited = server::listen::Listener::inherited();
     let (config, inherited) = match config::Config::load(cli.arguments()).and_then(|config| Ok((config, inherited?))) {
         Ok(told) => told,
         Err(error) => {

@@ -1,7 +1,7 @@
 //! Whether the gateway can answer, as background probes found it.
 //!
-//! Every part has a probe of its own: the index ([`crate::watch`]), its schema, the cache folder, each upstream
-//! ([`crate::federation`]). None waits for another, and `/readyz` waits for none: it reports what is known. The gateway is ready if
+//! Every part has a probe of its own: the index ([`crate::index::watch`]), its schema, the cache folder, each upstream
+//! ([`crate::providers::federation`]). None waits for another, and `/readyz` waits for none: it reports what is known. The gateway is ready if
 //! it can answer something useful: out of the index, out of records of an index that is away, or by an upstream.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use crate::federation::Federation;
-use crate::files::Files;
-use crate::lookup::Lookup;
+use crate::cache::Files;
+use crate::index::lookup::Lookup;
 use crate::metrics::METRICS;
+use crate::providers::federation::Federation;
 
 /// Between two probes of the schema, and of the cache folder.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);

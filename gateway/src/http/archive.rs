@@ -1,0 +1,90 @@
+//! `/archive/IDENTITY/NAME`: an archive from the gateway's own disk, for packages that are nowhere else. A plain file is none.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{CACHE_CONTROL, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, web};
+use artifact::{Format, Identity};
+use sql::StoredPackage;
+
+use super::{resource, tail};
+use crate::cache::Entry;
+use crate::http::deliver;
+use crate::http::error;
+use crate::providers::archives::{expect_unchanged, open_below_root, published};
+use crate::resolve::Gateway;
+use crate::resolve::failure::Failure;
+
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.service(resource("/archive/{identity}/{name}", archive));
+}
+
+async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let wanted = tail(&request, "/archive/").ok();
+    let wanted = wanted.as_deref().and_then(|tail| tail.split_once('/'));
+    let Some((Ok(identity), name)) = wanted.map(|(identity, name)| (identity.parse::<Identity>(), name.to_owned()))
+    else {
+        return error::malformed(&"expected /archive/IDENTITY/NAME with 64 hex digits as IDENTITY");
+    };
+    let package = match gateway.lookup.query(|index| async move { index.package(&identity).await }).await {
+        Ok(Some(package)) if package.archive_name().is_some_and(|expected| name == expected) => package,
+        Ok(_) => return error::absent(),
+        Err(cause) => {
+            gateway.lookup.log_unanswered(&cause);
+            return error::undecided(false);
+        }
+    };
+    let elsewhere = published(&package);
+    let content_type = match package.package.format {
+        Format::Deb if !name.ends_with(".ipk") => "application/vnd.debian.binary-package",
+        Format::Zip => "application/zip",
+        _ => deliver::BYTES,
+    };
+    let opened = tokio::time::timeout(gateway.config.federation.budget, web::block(move || open(&package))).await;
+    let Ok(opened) = opened else {
+        tracing::warn!("an archive could not be opened within the budget");
+        return error::undecided(false);
+    };
+    match opened {
+        Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), &name, content_type),
+        Ok(Err(Failure::Absent(_))) => match elsewhere {
+            Some(url) => HttpResponse::Found()
+                .insert_header((LOCATION, url.as_str()))
+                .insert_header((CACHE_CONTROL, deliver::REDIRECT_LIFETIME))
+                .finish(),
+            None => error::absent(),
+        },
+        Ok(Err(Failure::Unknown(cause) | Failure::Here(cause))) => {
+            tracing::warn!(cause, "an archive could not be opened");
+            error::undecided(false)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "an archive could not be opened");
+            error::undecided(false)
+        }
+    }
+}
+
+/// The archive's file at the first location on this machine that still has this very package.
+fn open(package: &StoredPackage) -> Result<Entry, Failure> {
+    let mut failed = Failure::Absent("expected a location on this machine, found none".into());
+    let locations = package.present().filter(|location| location.store.root.is_some());
+    for location in locations {
+        let opened = open_below_root(location).and_then(|file| {
+            if package.package.format != Format::Rpm {
+                expect_unchanged(&file, location)?;
+            }
+            let file = Entry::of(file).map_err(|error| Failure::Unknown(format!("{}: {error}", location.path)))?;
+            if package.package.format == Format::Rpm {
+                file.read_header(package.package.identity, &location.path)?;
+            }
+            Ok(file)
+        });
+        match opened {
+            Ok(file) => return Ok(file),
+            Err(Failure::Absent(_)) => {}
+            Err(failure) => failed = failure,
+        }
+    }
+    Err(failed)
+}

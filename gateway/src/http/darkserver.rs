@@ -1,0 +1,150 @@
+//! The JSON API of the original darkserver, at `/` and under `/darkserver/`.
+
+use std::time::Instant;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, VARY};
+use actix_web::{HttpRequest, HttpResponse, web};
+use artifact::BuildId;
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::json;
+use sql::Record;
+
+use super::links::Links;
+use super::{below, resource, tail};
+use crate::http::error;
+use crate::index::lookup::place;
+use crate::resolve::Gateway;
+
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.configure(api);
+    app.service(resource("/darkserver", to_folder));
+    app.service(web::scope("/darkserver").configure(api));
+}
+
+fn api(app: &mut web::ServiceConfig) {
+    app.service(below("/buildids", build_ids))
+        .service(resource("/", index))
+        .service(resource("/serverversion", server_version))
+        .service(resource("/serverversion/", server_version))
+        .service(resource("/rpm2buildids/{nvra:.+}", rpm_to_build_ids))
+        .service(resource("/package/{nvra:.+}", package));
+}
+
+/// One row of an answer; the original's keys, all strings.
+#[derive(Serialize)]
+struct Row {
+    buildid: String,
+    elf: String,
+    rpm: String,
+    distro: String,
+    url: String,
+}
+
+async fn to_folder() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, "/darkserver/")).finish()
+}
+
+async fn index() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
+        .body(include_str!("index.html"))
+}
+
+async fn server_version() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "server-version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// `/buildids/ID[,ID...]`. What is no build-id matches nothing.
+async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let ids: Vec<BuildId> = match tail(&request, "/buildids/") {
+        Ok(tail) if tail.is_empty() => return error::unknown_path(request.uri().path()),
+        Ok(tail) => tail.split(',').filter_map(|id| id.trim_matches([' ', '/']).parse().ok()).collect(),
+        Err(_) => Vec::new(),
+    };
+    let until = Instant::now() + gateway.config.federation.budget;
+    let links = Links::of(&request, &gateway);
+    let json = match ids.as_slice() {
+        // What nearly everybody asks; the answer is kept as it goes out.
+        [id] => gateway.lookup.records(id, until).await.map(|known| {
+            let records = known.value;
+            records.json(&links.base, || links.rows(&records))
+        }),
+        ids => Box::pin(gateway.lookup.records_of_all(ids, until)).await.map(|records| links.rows(&records)),
+    };
+    rows(&gateway, json)
+}
+
+/// `/rpm2buildids/NVRA[.rpm]`
+async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let links = Links::of(&request, &gateway);
+    let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(&gateway, Ok(links.rows(&[]))) };
+    let records = gateway.lookup.query(|index| async move { index.records_of_package(&nvra).await }).await;
+    rows(&gateway, records.map(|records| links.rows(&records)))
+}
+
+/// `/package/NVRA[.rpm]`: `{"url": ...}`, or `{}` for an unknown package as release 2.0 had it.
+async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let Some(nvra) = nvra(&request, "/package/") else { return HttpResponse::Ok().json(json!({})) };
+    let packages = gateway.lookup.query(|index| async move { index.packages(&nvra).await }).await;
+    match packages {
+        Ok(packages) => {
+            let links = Links::of(&request, &gateway);
+            let mut urls = packages.iter().map(|package| links.url(package));
+            // Several packages can have one NVRA; the newest import that can be had wins, as the last row did.
+            let url = urls.rfind(|url| !url.is_empty());
+            HttpResponse::Ok()
+                .insert_header((VARY, HOST))
+                .json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
+        }
+        Err(cause) => undecided(&gateway, &cause),
+    }
+}
+
+/// One trailing `.rpm` is stripped, once; `+` stays `+`.
+fn nvra(request: &HttpRequest, prefix: &str) -> Option<String> {
+    let tail = tail(request, prefix).ok()?;
+    let nvra = tail.trim_matches('/');
+    Some(nvra.strip_suffix(".rpm").unwrap_or(nvra).to_owned()).filter(|nvra| !nvra.is_empty())
+}
+
+fn rows(gateway: &Gateway, json: Result<Bytes, String>) -> HttpResponse {
+    match json {
+        Ok(json) => {
+            let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(json));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response.headers_mut().insert(VARY, HOST);
+            response
+        }
+        Err(cause) => undecided(gateway, &cause),
+    }
+}
+
+fn undecided(gateway: &Gateway, cause: &str) -> HttpResponse {
+    gateway.lookup.log_unanswered(cause);
+    error::undecided_json()
+}
+
+/// What the links of an answer follow: the Host that it was asked by.
+const HOST: HeaderValue = HeaderValue::from_static("Host");
+
+impl Links {
+    /// One row a file: one that has both kinds is one row.
+    fn rows(&self, records: &[Record]) -> Bytes {
+        let mut records: Vec<&Record> = records.iter().collect();
+        records.dedup_by(|a, b| place(a) == place(b));
+        let row = |record: &&Record| Row {
+            buildid: record.artifact.build_id.to_string(),
+            elf: record.artifact.path.clone(),
+            rpm: record.package.package.nevra.nvra(),
+            distro: record.package.distro.clone(),
+            url: self.url(&record.package),
+        };
+        let rows = records.iter().map(row).collect::<Vec<_>>();
+        // Strings alone: that cannot fail.
+        serde_json::to_vec(&rows).unwrap_or_default().into()
+    }
+}

@@ -1,0 +1,313 @@
+//! An archive's bytes, from the gateway's own disk or from a store over HTTP.
+//!
+//! A local archive ([`local`]) is opened below its store's folder and nowhere else; a remote one ([`remote`]) is fetched below its
+//! store's URL and nowhere else. An RPM's header is read first and must be that of the package that the index knows. What has no
+//! header must have the size, and on a disk the time, that the index knows; what is in it is checked by the digests of its members.
+//! So a file that was replaced is absent, not wrong.
+
+mod enter;
+mod local;
+mod parts;
+mod place;
+mod remote;
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact::foreign::{self, Catalog};
+use artifact::header::{self, Header};
+use artifact::payload::Entrances;
+use artifact::{Artifact, Format, Identity};
+use moka::future::Cache;
+use sql::{Location, StoredPackage};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+use url::Url;
+
+use crate::metrics::METRICS;
+use crate::providers::flow::Flow;
+use crate::providers::http_client;
+use crate::resolve::failure::Failure;
+use crate::turns::Turn;
+
+use parts::Parts;
+use place::Place;
+
+pub(crate) use local::{expect_unchanged, open_below_root};
+
+/// Between two reads of an archive over HTTP.
+const READ_BYTES: usize = 256 << 10;
+/// Memory for headers, and as much for catalogs.
+const HEADERS_BYTES: u64 = 100 << 20;
+/// Memory for where RPMs can be entered, and as much for other archives.
+const ENTRANCES_BYTES: u64 = 16 << 20;
+/// How long a location that failed is tried after all others.
+const FAULTY_FOR: Duration = Duration::from_secs(60);
+
+/// Opens archives, and remembers their headers and which locations failed.
+#[derive(Clone)]
+pub(crate) struct Archives {
+    client: reqwest::Client,
+    headers: Cache<Identity, Arc<Header>>,
+    catalogs: Cache<Identity, Arc<Catalog>>,
+    entrances: Cache<Identity, Arc<Entrances>>,
+    foreign_entrances: Cache<Identity, Arc<foreign::Entrances>>,
+    /// Store and path.
+    faulty: Cache<(i64, String), ()>,
+    runtime: Handle,
+}
+
+/// An archive opened.
+pub(crate) struct Archive {
+    pub(crate) inside: Inside,
+    /// Of an RPM: compressed, from the payload's first byte. Of anything else: all of it.
+    payload: foreign::Bytes<'static>,
+    /// Parts of it all.
+    parts: Option<Parts>,
+    pub(crate) place: Place,
+}
+
+impl Archive {
+    /// An RPM that is nowhere else, by its payload.
+    #[cfg(test)]
+    pub(crate) fn of_payload(header: Arc<Header>, payload: Box<dyn Read + Send>) -> Self {
+        let archives = Archives::new(http_client::build(&[]).expect("a client"));
+        let package = header.package.clone();
+        let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
+        let wanted = Wanted { ordinal: 0, file: None, tar_offset: None };
+        let place =
+            Place { archives, package: Arc::new(stored), wanted, location: (1, String::new()), tried: Vec::new() };
+        Self { inside: Inside::Rpm(header), payload: foreign::Bytes::Stream(payload), parts: None, place }
+    }
+
+    /// What is read from its first byte on: of an RPM the payload, of anything else all. It can be taken once.
+    pub(crate) fn take(&mut self) -> foreign::Bytes<'static> {
+        std::mem::replace(&mut self.payload, foreign::Bytes::stream(io::empty()))
+    }
+}
+
+/// What is in an archive.
+pub(crate) enum Inside {
+    /// All that the header says.
+    Rpm(Arc<Header>),
+    /// What has no header: the one member that is wanted.
+    Foreign { format: Format, nvra: String, bytes: u64, ordinal: u32, file: Arc<header::File>, tar_offset: Option<u64> },
+}
+
+impl Inside {
+    /// Name of the package.
+    pub(crate) fn nvra(&self) -> String {
+        match self {
+            Self::Rpm(header) => header.package.nevra.nvra(),
+            Self::Foreign { nvra, .. } => nvra.clone(),
+        }
+    }
+
+    /// The file with this number, if it is a regular one.
+    pub(crate) fn file(&self, ordinal: u32) -> Option<&header::File> {
+        let file = match self {
+            Self::Rpm(header) => header.by_ordinal(ordinal),
+            Self::Foreign { ordinal: wanted, file, .. } => Some(&**file).filter(|_| *wanted == ordinal),
+        };
+        file.filter(|file| file.is_regular())
+    }
+}
+
+/// A member that is wanted.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) ordinal: u32,
+    /// What is known of it where its package has no header.
+    pub(crate) file: Option<Arc<header::File>>,
+    /// As [`Contents::tar_offset`](artifact::Contents::tar_offset).
+    pub(crate) tar_offset: Option<u64>,
+}
+
+impl Wanted {
+    /// A file with a build-id.
+    pub(crate) fn of(artifact: &Artifact) -> Self {
+        let tar_offset = artifact.contents.and_then(|contents| contents.tar_offset);
+        Self { ordinal: artifact.ordinal, file: foreign::file(artifact).map(Arc::new), tar_offset }
+    }
+}
+
+impl Archives {
+    /// Starts with an empty memory of headers.
+    pub(crate) fn new(client: reqwest::Client) -> Self {
+        let weight = |_: &Identity, header: &Arc<Header>| {
+            let signature = |file: &header::File| file.signature.as_ref().map_or(0, |signature| signature.len());
+            let bytes: usize =
+                header.files.iter().map(|file| size_of_val(file) + file.path.len() + signature(file)).sum();
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        let headers = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
+        let weight = |_: &Identity, catalog: &Arc<Catalog>| u32::try_from(catalog.bytes()).unwrap_or(u32::MAX);
+        let catalogs = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
+        let weight = |_: &Identity, entrances: &Arc<Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
+        let entrances = Cache::builder().weigher(weight).max_capacity(ENTRANCES_BYTES).build();
+        let weight =
+            |_: &Identity, entrances: &Arc<foreign::Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
+        let foreign_entrances = Cache::builder().weigher(weight).max_capacity(ENTRANCES_BYTES).build();
+        let faulty = Cache::builder().max_capacity(10_000).time_to_live(FAULTY_FOR).build();
+        Self { client, headers, catalogs, entrances, foreign_entrances, faulty, runtime: Handle::current() }
+    }
+
+    /// The present locations of a package, those that failed a moment ago behind the others.
+    pub(crate) fn locations<'a>(&self, package: &'a StoredPackage) -> Vec<&'a Location> {
+        let mut present: Vec<_> = package.present().collect();
+        present.sort_by_key(|location| self.faulty.contains_key(&key(location)));
+        present
+    }
+
+    /// Other locations go before this one for a while.
+    pub(crate) async fn blame(&self, location: &Location) {
+        self.faulty.insert(key(location), ()).await;
+    }
+
+    /// The header of a package, if it was read before.
+    pub(crate) async fn known_header(&self, package: &StoredPackage) -> Option<Arc<Header>> {
+        self.headers.get(&package.package.identity).await
+    }
+
+    /// Opens the archive of `package` at `location`.
+    pub(crate) async fn open(
+        &self,
+        package: &Arc<StoredPackage>,
+        location: &Location,
+        wanted: &Wanted,
+    ) -> Result<Archive, Failure> {
+        let (archives, tried) = (self.clone(), Vec::new());
+        let place =
+            Place { archives, package: package.clone(), wanted: wanted.clone(), location: key(location), tried };
+        if package.package.format == Format::Rpm {
+            let Bytes { header, rest: payload, parts } = self.open_bytes(package, location).await?;
+            let header =
+                header.ok_or_else(|| Failure::Unknown(format!("{}: expected a header", package.package.nevra)))?;
+            self.headers.insert(package.package.identity, header.clone()).await;
+            return Ok(Archive { inside: Inside::Rpm(header), payload, parts, place });
+        }
+        let Some(file) = wanted.file.clone() else {
+            return Err(Failure::Absent(format!("{}: expected to know the member, found none", package.package.nevra)));
+        };
+        let Bytes { rest: payload, parts, .. } = self.open_bytes(package, location).await?;
+        let (format, nvra) = (package.package.format, package.package.nevra.nvra());
+        let inside = Inside::Foreign {
+            format,
+            nvra,
+            bytes: location.size,
+            ordinal: wanted.ordinal,
+            file,
+            tar_offset: wanted.tar_offset,
+        };
+        Ok(Archive { inside, payload, parts, place })
+    }
+
+    /// The catalog of a package without a header, if it was made before.
+    pub(crate) async fn known_catalog(&self, package: &StoredPackage) -> Option<Arc<Catalog>> {
+        self.catalogs.get(&package.package.identity).await
+    }
+
+    /// Makes the catalog of a package without a header out of the archive at `location`, which is read whole. Whoever asks meanwhile
+    /// waits for the same. `turn` is kept as long as it is read; `patience` is how long no byte may come.
+    pub(crate) async fn catalog(
+        &self,
+        package: &StoredPackage,
+        location: &Location,
+        turn: &Arc<Turn>,
+        patience: Duration,
+    ) -> Result<Arc<Catalog>, Failure> {
+        let (identity, format) = (package.package.identity, package.package.format);
+        let (this, package, location, turn) = (self.clone(), package.clone(), location.clone(), turn.clone());
+        let make = async move {
+            let (runtime, name) = (this.runtime.clone(), place(&location));
+            let flow = Arc::new(Flow::default());
+            let counted = flow.clone();
+            // It goes on when nobody waits any more, for whoever asks again.
+            let made = runtime.spawn(async move {
+                let archive = this.open_bytes(&package, &location).await?.rest;
+                let (name, bytes) = (place(&location), location.size);
+                let archive = counted.of_archive(archive);
+                let read = move || {
+                    let read = Catalog::read(archive, format, bytes, identity);
+                    read.map_err(|error| Failure::Unknown(format!("{name}: {error}")))
+                };
+                let catalog = Arc::new(spawn_blocking(read).await.unwrap_or_else(|error| Err(ended_early(error)))?);
+                this.catalogs.insert(identity, catalog.clone()).await;
+                drop(turn);
+                Ok(catalog)
+            });
+            let made = async { made.await.unwrap_or_else(|error| Err(ended_early(error))) };
+            flow.on(patience, &name, made).await
+        };
+        self.catalogs.try_get_with(identity, make).await.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
+    }
+
+    /// Opens the file of `package` at `location`: of an RPM the header, and what follows it; of anything else all of it.
+    async fn open_bytes(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Failure> {
+        let opened = match (&location.store.root, &location.store.base_url) {
+            (Some(_), None) => self.open_local(package, location).await,
+            (None, Some(_)) => self.open_remote(package, location).await,
+            // A folder that is also published: on this machine's disk if it can be had there, else by its URL.
+            (Some(_), Some(_)) => match self.open_local(package, location).await {
+                Ok(archive) => Ok(archive),
+                Err(local) => match (self.open_remote(package, location).await, local) {
+                    (Err(Failure::Absent(_)), Failure::Unknown(cause)) => Err(Failure::Unknown(cause)),
+                    (opened, _) => opened,
+                },
+            },
+            (None, None) => Err(Failure::Absent(format!("store {} has neither folder nor URL", location.store.name))),
+        };
+        let result = match &opened {
+            Ok(_) => "opened",
+            Err(Failure::Absent(_)) => "absent",
+            Err(Failure::Unknown(_) | Failure::Here(_)) => "failed",
+        };
+        METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), result]).inc();
+        opened
+    }
+}
+
+/// The bytes of an archive.
+struct Bytes {
+    /// Of an RPM.
+    header: Option<Arc<Header>>,
+    /// What follows the header; all, where there is none: from anywhere, if it is on a disk.
+    rest: foreign::Bytes<'static>,
+    /// Parts of it all, where that may help.
+    parts: Option<Parts>,
+}
+
+/// A location among all.
+fn key(location: &Location) -> (i64, String) {
+    (location.store.id, location.path.clone())
+}
+
+/// The header of an archive that has to be the package `identity`.
+pub(crate) fn read_header(archive: &mut impl Read, identity: Identity, place: &str) -> Result<Arc<Header>, Failure> {
+    let header = Header::read(archive).map_err(|error| Failure::Unknown(format!("{place}: {error}")))?;
+    if header.package.identity != identity {
+        let found = header.package.identity;
+        return Err(Failure::Absent(format!("{place}: expected the package {identity}, found {found}")));
+    }
+    Ok(Arc::new(header))
+}
+
+/// Where a location's archive can be downloaded: below its store's URL, if it has one.
+pub(crate) fn url(location: &Location) -> Option<Url> {
+    http_client::below(location.store.base_url.as_deref()?, &location.path)
+}
+
+/// Where a package can be downloaded now: at its best location that has a URL.
+pub(crate) fn published(package: &StoredPackage) -> Option<Url> {
+    package.present().find_map(url)
+}
+
+/// How a location is named in logs.
+fn place(location: &Location) -> String {
+    format!("store {}: {}", location.store.name, location.path)
+}
+
+fn ended_early(error: tokio::task::JoinError) -> Failure {
+    Failure::Unknown(format!("the task ended early: {error}"))
+}

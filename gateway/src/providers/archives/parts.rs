@@ -1,0 +1,101 @@
+//! Any part of an archive that was opened: of a file on a disk as it is; over HTTP by Range requests, which not every store honours.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use tokio::runtime::Handle;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use url::Url;
+
+use crate::providers::http_client::reason;
+
+/// Parts of an archive.
+pub(crate) struct Parts {
+    archive: Archive,
+    /// Bytes of the whole archive.
+    bytes: u64,
+}
+
+enum Archive {
+    File(Arc<File>),
+    Url { client: reqwest::Client, url: Url, runtime: Handle },
+}
+
+/// A part over HTTP has to begin within this time.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Parts {
+    /// Of a file that is open.
+    pub(super) fn of_file(file: Arc<File>) -> io::Result<Self> {
+        let bytes = file.metadata()?.len();
+        Ok(Self { archive: Archive::File(file), bytes })
+    }
+
+    /// Of what a URL has, of which `bytes` were said to be there.
+    pub(super) fn of_url(client: reqwest::Client, url: Url, bytes: u64) -> Self {
+        Self { archive: Archive::Url { client, url, runtime: Handle::current() }, bytes }
+    }
+
+    /// Bytes of the whole archive.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Some of its bytes. For threads that may block.
+    ///
+    /// # Errors
+    /// The file cannot be read; the store does not answer, or not with this range of as many bytes.
+    pub(super) fn read(&self, range: Range<u64>) -> io::Result<Box<dyn Read + Send>> {
+        let bytes = range.end.saturating_sub(range.start);
+        match &self.archive {
+            Archive::File(file) => Ok(Box::new(FilePart { file: file.clone(), at: range.start }.take(bytes))),
+            Archive::Url { client, url, runtime } => {
+                let body = runtime.block_on(fetch(client, url.clone(), &range, self.bytes))?;
+                Ok(Box::new(body.take(bytes)))
+            }
+        }
+    }
+}
+
+/// Content-Range (RFC 9110, section 14.4) says of how many bytes a part is, or `*`; of others than before, the archive was replaced.
+async fn fetch(
+    client: &reqwest::Client,
+    url: Url,
+    range: &Range<u64>,
+    bytes: u64,
+) -> io::Result<impl Read + Send + use<>> {
+    let (first, last) = (range.start, range.end.saturating_sub(1));
+    let request = client.get(url).header("Accept-Encoding", "identity").header(RANGE, format!("bytes={first}-{last}"));
+    let response = tokio::time::timeout(TIMEOUT, request.send()).await;
+    let response = response.map_err(io::Error::other)?.map_err(|error| io::Error::other(reason(&error)))?;
+    let found = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
+    let part = format!("bytes {first}-{last}");
+    let is_part = found.strip_prefix(&part).is_some_and(|of| of == "/*" || of == format!("/{bytes}"));
+    if response.status() != StatusCode::PARTIAL_CONTENT || !is_part {
+        let text = format!("expected 206 with {part}/{bytes}, found {} with {found:?}", response.status());
+        return Err(io::Error::other(text));
+    }
+    let body = response.bytes_stream().map_err(|error| io::Error::other(reason(&error)));
+    Ok(SyncIoBridge::new(StreamReader::new(body)))
+}
+
+/// A file from some byte on.
+struct FilePart {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for FilePart {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,50 @@
+//! Where an archive was opened, and where it can be had besides.
+
+use std::sync::Arc;
+
+use sql::StoredPackage;
+
+use super::{Archive, Archives, Wanted, key};
+use crate::resolve::failure::Failure;
+
+/// Where an archive was opened: what to blame when its payload is broken, and from where to go on.
+pub(crate) struct Place {
+    pub(super) archives: Archives,
+    pub(super) package: Arc<StoredPackage>,
+    pub(super) wanted: Wanted,
+    pub(super) location: (i64, String),
+    /// Locations before this one.
+    pub(super) tried: Vec<(i64, String)>,
+}
+
+impl Place {
+    /// Other locations go before this one for a while. For threads that may block.
+    pub(crate) fn blame(&self) {
+        self.archives.runtime.block_on(self.archives.faulty.insert(self.location.clone(), ()));
+    }
+
+    /// The same package at the next location that has it, each location once; one that fails is to blame. For threads that may block.
+    pub(crate) fn elsewhere(self) -> Option<Archive> {
+        let Self { archives, package, wanted, location, mut tried } = self;
+        tried.push(location);
+        for location in archives.locations(&package) {
+            if tried.contains(&key(location)) {
+                continue;
+            }
+            match archives.runtime.block_on(archives.open(&package, location, &wanted)) {
+                Ok(mut archive) => {
+                    archive.place.tried = tried;
+                    return Some(archive);
+                }
+                Err(failure) => {
+                    tracing::debug!(%failure, "not to be had elsewhere");
+                    if matches!(failure, Failure::Unknown(_)) {
+                        archives.runtime.block_on(archives.blame(location));
+                    }
+                    tried.push(key(location));
+                }
+            }
+        }
+        None
+    }
+}

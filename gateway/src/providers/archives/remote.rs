@@ -1,0 +1,112 @@
+//! Archives in a store over HTTP: fetched below the store's URL and nowhere else.
+//!
+//! Absence needs proof: one of the store's statuses for it, or an archive of the right format with other contents. A
+//! page of HTML, as those who are not logged in get it, proves nothing.
+
+use std::io::{self, BufReader, Cursor, Read};
+use std::time::Duration;
+
+use artifact::{Format, foreign};
+use futures::TryStreamExt;
+use reqwest::header::CONTENT_ENCODING;
+use reqwest::{Response, StatusCode};
+use sql::{Location, StoredPackage};
+use tokio::task::spawn_blocking;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::parts::Parts;
+use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header, url};
+use crate::providers::http_client::{is_html, is_page, reason};
+use crate::resolve::failure::Failure;
+
+/// An archive over HTTP has to begin within this time, an RPM's header to be there.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Archives {
+    pub(super) async fn open_remote(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Failure> {
+        let (place, format, size) = (place(location), package.package.format, location.size);
+        let absent_statuses = location.store.absent_statuses.clone();
+        let Some(url) = url(location) else {
+            return Err(Failure::Absent(format!("{place}: not below the URL of its store")));
+        };
+        let (client, identity) = (self.client.clone(), package.package.identity);
+        let fetch = async move {
+            // The archive's own bytes: a compressed transfer would hide where the payload begins.
+            let request = client.get(url.clone()).header("Accept-Encoding", "identity");
+            let response =
+                request.send().await.map_err(|error| Failure::Unknown(format!("{place}: {}", reason(&error))))?;
+            match response.status() {
+                StatusCode::OK => {}
+                status if absent_statuses.contains(status.as_u16()) => return Err(absence(response, &place).await),
+                status if status.is_redirection() => {
+                    return Err(Failure::Unknown(format!(
+                        "{place}: redirects to a host that stores.redirect_hosts does not allow"
+                    )));
+                }
+                status => return Err(Failure::Unknown(format!("{place}: expected 200, found {status}"))),
+            }
+            let is_page = is_html(response.headers());
+            // The length of what was encoded for the transfer is not that of the archive (RFC 9110, section 8.6).
+            let is_encoded = response.headers().contains_key(CONTENT_ENCODING);
+            let length = response.content_length();
+            let parts = Parts::of_url(client, url, length.filter(|_| !is_encoded).unwrap_or(size));
+            let from = place.clone();
+            let body =
+                response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
+            let body = SyncIoBridge::new(StreamReader::new(body));
+            spawn_blocking(move || -> Result<Bytes, Failure> {
+                let mut body = BufReader::with_capacity(READ_BYTES, body);
+                if format == Format::Rpm {
+                    let header = Some(read_header(&mut body, identity, &place)?);
+                    return Ok(Bytes { header, rest: foreign::Bytes::Stream(Box::new(body)), parts: Some(parts) });
+                }
+                let mut start = Vec::with_capacity(Format::START_BYTES);
+                let read = body.by_ref().take(Format::START_BYTES as u64).read_to_end(&mut start);
+                read.map_err(|error| Failure::Unknown(error.to_string()))?;
+                let other_length = length.filter(|found| *found != size);
+                // A page that is compressed begins like a compressed archive, and so does an archive that was compressed
+                // once more.
+                if !format.can_begin_with(&start) || ((is_page || is_encoded) && other_length.is_some()) {
+                    let (format, shown) = (format.as_str(), faster_hex::hex_string(&start[..start.len().min(8)]));
+                    let found = match (is_page, is_encoded) {
+                        (true, _) => "a page of HTML",
+                        (false, true) => "encoded bytes",
+                        (false, false) => "other bytes",
+                    };
+                    return Err(Failure::Unknown(format!(
+                        "{place}: expected an archive of format {format}, found {found} ({shown})"
+                    )));
+                }
+                if let Some(found) = other_length {
+                    return Err(Failure::Absent(format!("{place}: expected {size} bytes, found {found}")));
+                }
+                Ok(Bytes {
+                    header: None,
+                    rest: foreign::Bytes::Stream(Box::new(Cursor::new(start).chain(body))),
+                    parts: Some(parts),
+                })
+            })
+            .await
+            .unwrap_or_else(|error| Err(ended_early(error)))
+        };
+        let timed = self.runtime.spawn(tokio::time::timeout(HEADER_TIMEOUT, fetch));
+        match timed.await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => Err(Failure::Unknown(format!(
+                "store {}: expected the start of an archive within {HEADER_TIMEOUT:?}, found none",
+                location.store.name
+            ))),
+            Err(error) => Err(ended_early(error)),
+        }
+    }
+}
+
+/// What a status that stands for absence proves. A 403 with a page of HTML is that of a server that refuses this
+/// gateway, not that of an object store without the archive: it proves nothing.
+async fn absence(mut response: Response, place: &str) -> Failure {
+    let status = response.status();
+    if status == StatusCode::FORBIDDEN && is_page(&mut response).await {
+        return Failure::Unknown(format!("{place}: expected an archive, found {status} with a page of HTML"));
+    }
+    Failure::Absent(format!("{place}: {status}"))
+}

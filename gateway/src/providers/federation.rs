@@ -1,0 +1,223 @@
+//! Other debuginfod servers: who of them has it?
+//!
+//! All are asked at once, with GET (the reference server answers 400 to HEAD), and the first that proves to have it
+//! ([`proof`]) wins. The client is then sent there; not a byte is relayed. All say no: absent. Anything else: unknown,
+//! which is remembered nowhere. What they know of files is another question ([`metadata`]). Whether they answer at
+//! all is probed in the background ([`health`]).
+
+mod health;
+mod metadata;
+mod proof;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use reqwest::{Response, StatusCode};
+use tokio::runtime::Handle;
+use tokio::time::timeout_at;
+use url::Url;
+
+use crate::config;
+use crate::metrics::METRICS;
+use crate::providers::http_client::{self, is_page, reason};
+use crate::resolve::answer::{Redirect, Undecided};
+use crate::resolve::question::{Caller, Question};
+use crate::resolve::search::half_way_to;
+use health::Health;
+
+/// The upstreams.
+#[derive(Clone)]
+pub(crate) struct Federation {
+    upstreams: Arc<[Upstream]>,
+    client: reqwest::Client,
+    most_hops: usize,
+    runtime: Handle,
+}
+
+/// One other debuginfod server.
+struct Upstream {
+    url: Url,
+    /// Host, port and path: how metrics and logs name it. The URL may hold credentials.
+    name: String,
+    health: Arc<Health>,
+}
+
+impl Federation {
+    /// Knows the upstreams of the configuration, and begins to probe them.
+    pub(crate) fn new(config: &config::Federation) -> anyhow::Result<Self> {
+        let upstreams: Arc<[Upstream]> =
+            config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
+        let (client, runtime) = (http_client::build(&config.redirect_hosts)?, Handle::current());
+        // A redirect to another host is an answer.
+        let probing = http_client::build(&[])?;
+        for upstream in upstreams.iter() {
+            let (client, health, url) = (probing.clone(), upstream.health.clone(), upstream.url.clone());
+            runtime.spawn(async move { health.keep_probing(&client, &url).await });
+        }
+        Ok(Self { upstreams, client, most_hops: config.hops, runtime })
+    }
+
+    /// Is there nobody to ask?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.upstreams.is_empty()
+    }
+
+    /// Asks all upstreams until one has it.
+    ///
+    /// # Errors
+    /// Nobody had it, and somebody could not tell before `deadline`.
+    pub(crate) async fn find(
+        &self,
+        question: &Question,
+        caller: &Caller,
+        deadline: Instant,
+    ) -> Result<Option<Redirect>, Undecided> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        if caller.hops >= self.most_hops {
+            tracing::info!(
+                hops = caller.hops,
+                most = self.most_hops,
+                "a question passed too many servers: not asked further"
+            );
+            return Ok(None);
+        }
+        let mut asked: FuturesUnordered<_> = (0..self.upstreams.len())
+            .map(|number| self.clone().ask(number, question.clone(), caller.clone(), deadline))
+            .collect();
+        let mut causes = Vec::new();
+        while let Some(answer) = asked.next().await {
+            match answer {
+                Ok(Some(redirect)) => return Ok(Some(redirect)),
+                Ok(None) => {}
+                Err(cause) => causes.push(cause),
+            }
+        }
+        if causes.is_empty() { Ok(None) } else { Err(Undecided(causes)) }
+    }
+
+    /// Asks one upstream, on the main runtime, counted.
+    async fn ask(
+        self,
+        number: usize,
+        question: Question,
+        caller: Caller,
+        deadline: Instant,
+    ) -> Result<Option<Redirect>, String> {
+        let started = Instant::now();
+        let name = self.upstreams[number].name.clone();
+        let runtime = self.runtime.clone();
+        let health = self.upstreams[number].health.clone();
+        let ask = runtime.spawn(async move {
+            let upstream = &self.upstreams[number];
+            let asked = timeout_at(deadline.into(), upstream.ask(&self.client, &question, &caller, deadline));
+            asked.await.unwrap_or_else(|_| Err("expected an answer within the budget, found none".into()))
+        });
+        let answer = ask.await.unwrap_or_else(|error| Err(format!("the task ended early: {error}")));
+        let result = match &answer {
+            Ok(Some(_)) => "found",
+            Ok(None) => "absent",
+            Err(_) => "failed",
+        };
+        METRICS.upstream_requests.with_label_values(&[name.as_str(), result]).inc();
+        METRICS.upstream_seconds.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
+        match &answer {
+            Ok(_) => health.answered(),
+            Err(cause) => health.failed(cause),
+        }
+        answer.map_err(|cause| format!("upstream {name}: {cause}"))
+    }
+
+    /// True if the reason is that of an upstream of which the log says that it is unavailable.
+    pub(crate) fn is_logged(&self, cause: &str) -> bool {
+        let name = cause.strip_prefix("upstream ").and_then(|rest| rest.split_once(": ")).map(|(name, _)| name);
+        name.is_some_and(|name| self.states().any(|(known, state)| known == name && matches!(state, Some(Err(_)))))
+    }
+
+    /// Whether the upstreams answer, by name: `Ok` or the reason; `None` before the first probe.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&str, Option<Result<(), String>>)> {
+        self.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream.health.state()))
+    }
+}
+
+impl Upstream {
+    fn new(url: Url) -> Self {
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        // The path tells servers behind one host apart.
+        let name = format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path().trim_end_matches('/'));
+        let health = Arc::new(Health::new(&name));
+        Self { url, name, health }
+    }
+
+    async fn ask(
+        &self,
+        client: &reqwest::Client,
+        question: &Question,
+        caller: &Caller,
+        deadline: Instant,
+    ) -> Result<Option<Redirect>, String> {
+        let url = self.below(&question.to_string())?;
+        let mut response = self.request(client, url.clone(), caller).send().await.map_err(|error| reason(&error))?;
+        match response.status() {
+            StatusCode::OK => {}
+            // Object stores have no other answer for what they do not have, and who refuses this gateway sends a page.
+            StatusCode::FORBIDDEN if is_page(&mut response).await => return Err("found 403 with a page of HTML".into()),
+            // 501: it does not serve this sort of question at all.
+            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::NOT_IMPLEMENTED => {
+                return Ok(None);
+            }
+            // A redirect to where we may not look. Another gateway says by these headers that it did.
+            status if status.is_redirection() && response.headers().contains_key("x-debuginfod-size") => {
+                return Ok(Some(redirect(url, &response)));
+            }
+            status if status.is_redirection() => {
+                return Err("redirects to a host that federation.redirect_hosts does not allow".into());
+            }
+            status => return Err(format!("expected 200 or 404, found {status}")),
+        }
+        proof::check(&mut response, &url, question, half_way_to(deadline)).await?;
+        Ok(Some(redirect(url, &response)))
+    }
+
+    /// A request that says who asks.
+    fn request(&self, client: &reqwest::Client, url: Url, caller: &Caller) -> reqwest::RequestBuilder {
+        let mut request = client.get(url).header("Accept-Encoding", "identity");
+        if !caller.forwarded_for.is_empty() {
+            request = request.header("X-Forwarded-For", &caller.forwarded_for);
+        }
+        if let Some(user_agent) = &caller.user_agent {
+            request = request.header("User-Agent", user_agent);
+        }
+        request
+    }
+
+    /// The upstream's own URL for a question, which is a path.
+    fn below(&self, question: &str) -> Result<Url, String> {
+        let base = self.url.as_str().split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        Url::parse(&format!("{base}/{question}")).map_err(|error| error.to_string())
+    }
+}
+
+/// The redirect to `url`, which answered with `response`.
+fn redirect(mut url: Url, response: &Response) -> Redirect {
+    // What we log in with is ours.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    let mut headers = Vec::new();
+    for (name, value) in response.headers() {
+        if name.as_str().starts_with("x-debuginfod-") {
+            headers.push((name.to_string(), value.as_bytes().to_vec()));
+        }
+    }
+    let number = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+    let named: Option<u64> = number("x-debuginfod-size");
+    // Not `Response::content_length`: it counts what is left of the body.
+    let size = named.or_else(|| response.status().is_success().then(|| number("content-length"))?);
+    if let (None, Some(size)) = (named, size) {
+        headers.push(("x-debuginfod-size".into(), size.to_string().into_bytes()));
+    }
+    Redirect { location: url.into(), headers, size }
+}

@@ -1,0 +1,139 @@
+//! What proves that an upstream has a file: a login page answers 200, too.
+//!
+//! An executable or debuginfo is an ELF file, and not one with another build-id. A source or section can be any bytes,
+//! so the answer must not be a page of HTML, and must come from where it was asked for, unless headers of debuginfod
+//! come with it.
+
+use std::time::Instant;
+
+use artifact::{BuildId, elf};
+use reqwest::Response;
+use reqwest::header::HeaderMap;
+use tokio::time::timeout_at;
+use url::Url;
+
+use crate::providers::http_client::{begins_page, is_html, reason};
+use crate::resolve::question::{Question, What};
+
+/// The build-id note is searched for in so many bytes.
+const MAX_NOTE_BYTES: usize = 64 << 10;
+/// An HTML page shows itself in so many bytes.
+const PAGE_BYTES: usize = 512;
+
+/// Reads as much of a response with status 200 as tells whether it is what was asked for at `asked`. The note of a file
+/// whose bytes come slowly is searched for until `note_deadline`.
+///
+/// # Errors
+/// The answer proves nothing: what was expected and what was found.
+pub(super) async fn check(
+    response: &mut Response,
+    asked: &Url,
+    question: &Question,
+    note_deadline: Instant,
+) -> Result<(), String> {
+    let has_headers = has_debuginfod_headers(response.headers());
+    match question.what {
+        What::Artifact(_) => {
+            let start = elf_start(response).await?;
+            let searched = timeout_at(note_deadline.into(), search_note(response, start, &question.build_id)).await;
+            // Its bytes come too slowly to find the note in time.
+            searched.unwrap_or(Ok(()))
+        }
+        What::Section(_) | What::Source(_) if has_headers => read_start(response, 1).await.map(drop),
+        What::Section(_) | What::Source(_) => {
+            if is_html(response.headers()) {
+                return Err("expected the bytes of a file, found a page of HTML".into());
+            }
+            if !is_same_place(response.url(), asked) {
+                return Err("expected the headers of debuginfod where a redirect leads, found none".into());
+            }
+            if begins_page(&read_start(response, PAGE_BYTES).await?) {
+                return Err("expected the bytes of a file, found those of a page of HTML".into());
+            }
+            Ok(())
+        }
+    }
+}
+
+/// True if a response has a header by which debuginfod servers tell of files.
+fn has_debuginfod_headers(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("x-debuginfod-"))
+}
+
+/// True if a response came from the URL that was asked, or from the same place by https.
+fn is_same_place(found: &Url, asked: &Url) -> bool {
+    let is_same_scheme = found.scheme() == asked.scheme() && found.port() == asked.port();
+    let is_upgraded = asked.scheme() == "http" && found.scheme() == "https";
+    (is_same_scheme || is_upgraded)
+        && found.host() == asked.host()
+        && found.path() == asked.path()
+        && found.query() == asked.query()
+}
+
+/// At least `min_bytes` from the start of a body, or all of a shorter one, which must not be empty.
+async fn read_start(response: &mut Response, min_bytes: usize) -> Result<Vec<u8>, String> {
+    let mut start = Vec::new();
+    while start.len() < min_bytes {
+        match response.chunk().await.map_err(|error| reason(&error))? {
+            Some(chunk) => start.extend_from_slice(&chunk),
+            None => break,
+        }
+    }
+    if start.is_empty() { Err("expected the bytes of a file, found none".into()) } else { Ok(start) }
+}
+
+async fn elf_start(response: &mut Response) -> Result<Vec<u8>, String> {
+    let start = read_start(response, elf::MAGIC.len()).await?;
+    if !start.starts_with(&elf::MAGIC) {
+        let shown = faster_hex::hex_string(&start[..start.len().min(8)]);
+        return Err(format!("expected the bytes of an ELF file, found {shown:?}"));
+    }
+    Ok(start)
+}
+
+/// Searches for the note with `build_id`. Notes with other build-ids and none with this one are an error; no note at
+/// all is none: it may stand further behind.
+async fn search_note(response: &mut Response, mut bytes: Vec<u8>, build_id: &BuildId) -> Result<(), String> {
+    /// Of a note: words, name, the longest build-id.
+    const NOTE_BYTES: usize = 16 + BuildId::MAX_BYTES;
+    let (mut searched, mut other) = (0, None);
+    loop {
+        for found in elf::build_id_notes(&bytes[searched..]) {
+            if found == *build_id {
+                return Ok(());
+            }
+            other = other.or(Some(found));
+        }
+        if bytes.len() >= MAX_NOTE_BYTES {
+            break;
+        }
+        searched = bytes.len().saturating_sub(NOTE_BYTES);
+        match response.chunk().await.map_err(|error| reason(&error))? {
+            Some(chunk) => bytes.extend_from_slice(&chunk),
+            None => break,
+        }
+    }
+    other.map_or(Ok(()), |other| Err(format!("expected an ELF file with build-id {build_id}, found one with {other}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_upgrade_to_https_is_the_same_place() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let asked = url("http://d.example/buildid/ab/source/x%20y.c");
+        for (found, is_same) in [
+            ("http://d.example/buildid/ab/source/x%20y.c", true),
+            ("https://d.example/buildid/ab/source/x%20y.c", true),
+            ("http://d.example:8002/buildid/ab/source/x%20y.c", false),
+            ("http://d.example/login?next=/buildid/ab/source/x%20y.c", false),
+            ("https://sso.example/buildid/ab/source/x%20y.c", false),
+            ("http://d.example/buildid/ab/source/x%20y.c?login", false),
+        ] {
+            assert_eq!(is_same_place(&url(found), &asked), is_same, "{found}");
+        }
+        assert!(!is_same_place(&url("http://d.example/x"), &url("https://d.example/x")));
+    }
+}

@@ -1,0 +1,56 @@
+//! Which sources the DWARF of ELF files names, as far as somebody asked: who asks for a file that is not in a package of the same build has to be
+//! pointed there by the build-id's own line tables.
+
+use std::sync::Arc;
+
+use artifact::sources::Sources;
+use moka::future::Cache;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::cache::{Entry, Key};
+use crate::resolve::failure::Failure;
+
+/// Memory for names of sources.
+const NAMES_BYTES: u64 = 64 << 20;
+/// Line tables read at once: each may take 500 MiB.
+const MOST_READINGS: usize = 2;
+
+/// The sources of files, by the file.
+#[derive(Clone)]
+pub(crate) struct LineTables {
+    sources: Cache<Key, Arc<Sources>>,
+    readings: Arc<Semaphore>,
+}
+
+impl LineTables {
+    /// Knows nothing yet.
+    pub(crate) fn new() -> Self {
+        let weight = |_: &Key, sources: &Arc<Sources>| u32::try_from(sources.bytes()).unwrap_or(u32::MAX);
+        let sources = Cache::builder().weigher(weight).max_capacity(NAMES_BYTES).build();
+        Self { sources, readings: Arc::new(Semaphore::new(MOST_READINGS)) }
+    }
+
+    /// The sources of the ELF file `entry`, which is the member `key`.
+    ///
+    /// # Errors
+    /// It cannot be read, or does not become whole.
+    pub(crate) async fn sources(&self, key: Key, entry: &Arc<Entry>) -> Result<Arc<Sources>, Failure> {
+        let read = async {
+            let file = entry.whole_file().await?;
+            let _turn = self.readings.acquire().await;
+            let read = spawn_blocking(move || Sources::read(&mut &*file)).await;
+            match read {
+                Ok(Ok(sources)) => Ok(Arc::new(sources)),
+                // It stays as it is: no reading will find more.
+                Ok(Err(error @ artifact::Error::Elf { .. })) => {
+                    tracing::warn!(identity = %key.identity, ordinal = key.ordinal, %error, "a file's DWARF was not read");
+                    Ok(Arc::new(Sources::default()))
+                }
+                Ok(Err(error)) => Err(Failure::Unknown(error.to_string())),
+                Err(error) => Err(Failure::Unknown(error.to_string())),
+            }
+        };
+        self.sources.try_get_with(key, read).await.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
+    }
+}

@@ -1,0 +1,220 @@
+//! The only place that decides the order in which an answer is looked for.
+//!
+//! 1. The same question was undecided a moment ago: undecided again, at once, so that a client's three tries take one budget.
+//! 2. The index: records of the build-id; of each, the extracted file if it is here, else the package's locations in tier order.
+//! 3. The upstreams, all at once, whether the index had nothing or could not be asked.
+//! 4. Debuginfo alone: programs of the index of which only their contents can say whether they hold DWARF.
+//! 5. All said no: absent. One could not be asked: undecided.
+//!
+//! With `federation.prefer = "redirect"` 3 comes before 2. A decision takes at most the budget; bytes may take longer.
+
+pub(crate) mod answer;
+pub(crate) mod failure;
+mod line_tables;
+pub(crate) mod metadata;
+mod plain;
+pub(crate) mod question;
+pub(crate) mod search;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use moka::future::Cache;
+
+use crate::cache::Files;
+use crate::config::{Config, Prefer};
+use crate::index::lookup::{self, Lookup};
+use crate::providers::archives::Archives;
+use crate::providers::federation::Federation;
+use crate::providers::http_client;
+use crate::readiness::Readiness;
+use crate::resolve::answer::{Answer, Undecided};
+use crate::resolve::line_tables::LineTables;
+use crate::resolve::question::{Caller, Question, What};
+use crate::resolve::search::{Outcome, Search, half_way_to};
+use crate::turns::Turns;
+
+/// How long an undecided question stays so.
+const UNDECIDED_FOR: Duration = Duration::from_secs(3);
+
+/// Everything that answers are made from.
+#[derive(Clone)]
+pub(crate) struct Gateway {
+    pub(crate) config: Arc<Config>,
+    pub(crate) lookup: Lookup,
+    pub(crate) files: Files,
+    pub(crate) federation: Federation,
+    pub(crate) readiness: Readiness,
+    /// For requests.
+    pub(crate) turns: Turns,
+    search: Search,
+    undecided: Recent,
+}
+
+/// A step of a decision.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Files of the index that are what is asked for.
+    Index,
+    /// All upstreams.
+    Upstreams,
+    /// Files of the index that may be what is asked for.
+    Unknown,
+}
+
+/// Questions that were undecided a moment ago. Mostly there are none, and then nobody looks.
+#[derive(Clone)]
+struct Recent {
+    questions: Cache<Question, Undecided>,
+    began: Instant,
+    /// Until when there may be one, in milliseconds since `began`.
+    until: Arc<AtomicU64>,
+}
+
+impl Gateway {
+    /// Wires the parts together.
+    pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
+        let budget = config.federation.budget;
+        // What can fail comes before what goes on in the background.
+        let files =
+            Files::open(&config.cache_dir, config.cache_size, config.limits.abandoned, config.neighbours).await?;
+        let archives = Archives::new(http_client::build_for_stores(&config.stores.redirect_hosts)?);
+        let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
+        let federation = Federation::new(&config.federation)?;
+        let lookup = Lookup::new(index, &config.index, budget, &config.cache_dir);
+        Ok(Self {
+            search: Search {
+                lookup: lookup.clone(),
+                files: files.clone(),
+                archives,
+                line_tables: LineTables::new(),
+                turns: Turns::new(config.limits.extractions, "extraction"),
+                patience: budget / 2,
+            },
+            readiness: Readiness::start(lookup.clone(), files.clone(), federation.clone()),
+            lookup,
+            files,
+            federation,
+            turns: Turns::new(config.limits.requests, "request"),
+            undecided: Recent::new(),
+            config: Arc::new(config),
+        })
+    }
+
+    /// Answers a debuginfod question.
+    ///
+    /// # Errors
+    /// Nobody who could be asked has it, and somebody could not be asked.
+    pub(crate) async fn answer(&self, question: &Question, caller: &Caller) -> Result<Option<Answer>, Undecided> {
+        if is_junk(question) {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        if let Some(causes) = self.undecided.find(question, now).await {
+            return Err(causes);
+        }
+        let deadline = now + self.config.federation.budget;
+        let answer = self.decide(question, caller, deadline).await;
+        if let Err(causes) = &answer {
+            // That a part is away is logged once, not for each question.
+            match self.is_logged(causes) {
+                true => tracing::debug!(%question, %causes, "undecided"),
+                false => tracing::warn!(%question, %causes, "undecided"),
+            }
+            Box::pin(self.undecided.insert(question, causes)).await;
+        }
+        answer
+    }
+
+    /// True if all that could not be asked are parts of which the log says that they are away.
+    fn is_logged(&self, causes: &Undecided) -> bool {
+        let is_away = self.lookup.watch.away().is_some();
+        let is_logged =
+            |cause: &String| is_away && cause.starts_with(lookup::CAUSE) || self.federation.is_logged(cause);
+        causes.0.iter().all(is_logged)
+    }
+
+    async fn decide(
+        &self,
+        question: &Question,
+        caller: &Caller,
+        mut deadline: Instant,
+    ) -> Result<Option<Answer>, Undecided> {
+        let first = self.first_deadline(deadline);
+        let (mut causes, mut unknown) = (Vec::new(), Vec::new());
+        let steps = match self.config.federation.prefer {
+            Prefer::Extract => [Step::Index, Step::Upstreams, Step::Unknown],
+            Prefer::Redirect => [Step::Upstreams, Step::Index, Step::Unknown],
+        };
+        for (at, step) in steps.into_iter().enumerate() {
+            let until = if at == 0 { first } else { deadline };
+            let outcome = match step {
+                Step::Index => {
+                    let searched = self.search.run(question, caller.client, until).await;
+                    unknown = searched.unknown;
+                    deadline += searched.examined;
+                    searched.outcome
+                }
+                Step::Upstreams if self.federation.is_empty() => Ok(Outcome::Absent),
+                Step::Upstreams => {
+                    // The other half is for the files that may hold debuginfo.
+                    let until = if unknown.is_empty() { until } else { half_way_to(until) };
+                    match Box::pin(self.federation.find(question, caller, until)).await {
+                        Ok(Some(redirect)) => return Ok(Some(Answer::Redirect(redirect))),
+                        Ok(None) => Ok(Outcome::Absent),
+                        Err(undecided) => Err(undecided),
+                    }
+                }
+                Step::Unknown if unknown.is_empty() => Ok(Outcome::Absent),
+                Step::Unknown => Box::pin(self.search.run_unknown(&unknown, question, caller.client, until)).await,
+            };
+            match outcome {
+                Ok(Outcome::Found(found)) => return Ok(Some(Answer::File(found))),
+                Ok(Outcome::Settled) => return Ok(None),
+                Ok(Outcome::Absent) => {}
+                Err(Undecided(more)) => causes.extend(more),
+            }
+        }
+        if causes.is_empty() { Ok(None) } else { Err(Undecided(causes)) }
+    }
+
+    /// Until when those who are asked first may take: a store or an upstream that hangs must leave time to ask the others.
+    fn first_deadline(&self, deadline: Instant) -> Instant {
+        if self.federation.is_empty() { deadline } else { deadline - self.config.federation.budget / 3 }
+    }
+}
+
+impl Recent {
+    fn new() -> Self {
+        let questions = Cache::builder().max_capacity(10_000).time_to_live(UNDECIDED_FOR).build();
+        Self { questions, began: Instant::now(), until: Arc::default() }
+    }
+
+    async fn find(&self, question: &Question, now: Instant) -> Option<Undecided> {
+        if self.millis(now) > self.until.load(Ordering::Acquire) {
+            None
+        } else {
+            Box::pin(self.questions.get(question)).await
+        }
+    }
+
+    async fn insert(&self, question: &Question, causes: &Undecided) {
+        self.questions.insert(question.clone(), causes.clone()).await;
+        self.until.fetch_max(self.millis(Instant::now() + UNDECIDED_FOR), Ordering::Release);
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Names that DWARF has for code without a file; GDB asks for them.
+fn is_junk(question: &Question) -> bool {
+    match &question.what {
+        What::Source(path) => {
+            path.ends_with("/<built-in>") || path.ends_with("/<unknown>") || path.ends_with("/<command-line>")
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,179 @@
+//! What a debuginfod client asks, and who asks.
+
+use std::fmt;
+
+use artifact::{ArtifactType, BuildId};
+use percent_encoding::utf8_percent_encode;
+
+use crate::providers::http_client::ESCAPED;
+use crate::turns::Client;
+
+/// A question on a debuginfod path; holding one means that it is well formed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Question {
+    pub(crate) build_id: BuildId,
+    pub(crate) what: What,
+}
+
+/// What of the build-id is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum What {
+    /// The whole ELF file.
+    Artifact(ArtifactType),
+    /// The raw bytes of the section with this name.
+    Section(String),
+    /// The source file at this canonical path.
+    Source(String),
+}
+
+impl What {
+    /// The word in URLs and metrics: one of four.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Artifact(kind) => kind.as_str(),
+            Self::Section(_) => "section",
+            Self::Source(_) => "source",
+        }
+    }
+}
+
+/// Writes the path of a URL, escaped as libdebuginfod does, without a slash before: `buildid/ID/source/usr/src/x.c`.
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "buildid/{}/", self.build_id)?;
+        match &self.what {
+            What::Artifact(kind) => f.write_str(kind.as_str()),
+            What::Section(name) => write!(f, "section/{}", utf8_percent_encode(name, ESCAPED)),
+            What::Source(path) => write!(f, "source/{}", utf8_percent_encode(path.trim_start_matches('/'), ESCAPED)),
+        }
+    }
+}
+
+/// Who asks, and as upstreams are told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    /// Who waits for turns.
+    pub(crate) client: Client,
+    /// The addresses that the question has passed, from X-Forwarded-For, with the peer's behind; empty where there are no upstreams.
+    pub(crate) forwarded_for: String,
+    /// How many servers the question has passed.
+    pub(crate) hops: usize,
+    /// As sent; upstreams log it.
+    pub(crate) user_agent: Option<String>,
+}
+
+/// Why a path under `/buildid/` is no question: what was expected and what was found.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error(transparent)]
+    BuildId(Box<BuildIdText>),
+    #[error("expected /buildid/ID/ followed by debuginfo, executable, section/NAME or source/PATH, found {0:?}")]
+    What(String),
+    #[error("expected a section name without dot segments after /section/, found {0:?}")]
+    SectionName(String),
+    #[error("expected an absolute path after /source, found none")]
+    SourcePath,
+    #[error("expected UTF-8 after percent-decoding, found other bytes")]
+    Utf8,
+}
+
+/// The text of [`artifact::Error::BuildId`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BuildIdText(String);
+
+impl Question {
+    /// Reads what follows `/buildid/`, percent-decoded. Additional segments and slashes after `debuginfo` and `executable` are
+    /// ignored, as the reference server does.
+    pub(crate) fn parse(tail: &str) -> Result<Self, Malformed> {
+        let (build_id, rest) = tail.trim_start_matches('/').split_once('/').unwrap_or((tail, ""));
+        let build_id = build_id
+            .parse::<BuildId>()
+            .map_err(|error| Malformed::BuildId(Box::new(BuildIdText(error.to_string()))))?;
+        let rest = rest.trim_start_matches('/');
+        let (word, suffix) = rest.split_once('/').unwrap_or((rest, ""));
+        let what = match word {
+            "debuginfo" => What::Artifact(ArtifactType::Debuginfo),
+            "executable" => What::Artifact(ArtifactType::Executable),
+            "section" => match suffix.trim_matches('/') {
+                // Dot segments would lead an upstream's URL to another place.
+                name if name.is_empty() || name.split('/').any(|segment| matches!(segment, "." | "..")) => {
+                    return Err(Malformed::SectionName(name.chars().take(80).collect()));
+                }
+                name => What::Section(name.to_owned()),
+            },
+            "source" => match artifact::path::canonical(suffix) {
+                path if path == "/" => return Err(Malformed::SourcePath),
+                path => What::Source(path),
+            },
+            _ => return Err(Malformed::What(rest.chars().take(80).collect())),
+        };
+        Ok(Self { build_id, what })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn what(tail: &str) -> What {
+        Question::parse(tail).unwrap().what
+    }
+
+    #[test]
+    fn the_four_requests_are_read() {
+        assert_eq!(what("AB12/debuginfo"), What::Artifact(ArtifactType::Debuginfo));
+        assert_eq!(what("ab12/executable/whatever/else"), What::Artifact(ArtifactType::Executable));
+        assert_eq!(what("ab12/debuginfo/"), What::Artifact(ArtifactType::Debuginfo));
+        assert_eq!(what("ab12//section/.debug_info"), What::Section(".debug_info".into()));
+        for path in ["ab12/source/usr/a//./x/../b.c", "ab12/source//usr/a/b.c", "ab12/source///usr/a/b.c"] {
+            assert_eq!(what(path), What::Source("/usr/a/b.c".into()));
+        }
+        assert_eq!(Question::parse("AB12/debuginfo").unwrap().to_string(), "buildid/ab12/debuginfo");
+    }
+
+    #[test]
+    fn malformed_questions_say_what_was_expected() {
+        for (tail, expected) in [
+            ("xyz/debuginfo", "an even number of hex digits"),
+            ("abc/debuginfo", "an even number of hex digits"),
+            ("ab12/nonsense", "debuginfo, executable, section/NAME or source/PATH"),
+            ("ab12", "debuginfo, executable, section/NAME or source/PATH"),
+            ("ab12/section", "a section name"),
+            ("ab12/section/", "a section name"),
+            ("ab12/section/../../../metrics", "a section name without dot segments"),
+            ("ab12/section/.text/.", "a section name without dot segments"),
+            ("ab12/source/", "an absolute path"),
+            ("ab12/../cd34/debuginfo", "debuginfo, executable, section/NAME or source/PATH"),
+        ] {
+            let error = Question::parse(tail).unwrap_err().to_string();
+            assert!(error.contains(expected), "{tail}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_escaped_as_libdebuginfod_does() {
+        let question = Question::parse("ab12/source/a b/d+.c").unwrap();
+        assert_eq!(question.to_string(), "buildid/ab12/source/a%20b/d%2B.c");
+    }
+    #[test]
+    fn what_fuzzing_kept_is_read_printed_and_read_again_and_leads_nowhere_else() {
+        let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+        let mut questions = 0;
+        for folder in ["corpus/source_path", "corpus/build_id", "regressions/source_path"] {
+            for entry in std::fs::read_dir(fuzz.join(folder)).unwrap() {
+                let Ok(text) = String::from_utf8(std::fs::read(entry.unwrap().path()).unwrap()) else { continue };
+                for tail in [text.clone(), format!("ab12/section/{text}"), format!("ab12/source/{text}")] {
+                    let Ok(question) = Question::parse(&tail) else { continue };
+                    let printed = format!("/{question}");
+                    let url = url::Url::parse(&format!("http://upstream{printed}")).unwrap();
+                    assert_eq!((url.path(), url.query(), url.fragment()), (&*printed, None, None), "{tail:?}");
+                    let decoded = percent_encoding::percent_decode_str(&printed).decode_utf8().unwrap();
+                    assert_eq!(decoded.strip_prefix("/buildid/").map(Question::parse), Some(Ok(question)), "{tail:?}");
+                    questions += 1;
+                }
+            }
+        }
+        assert!(questions > 100, "{questions}");
+    }
+}

@@ -1,0 +1,140 @@
+//! `/source/PATH` of what has no header: out of a catalog of the archive, or, for plain ELF files, out of the folder of their store.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use artifact::foreign::{Catalog, Listed};
+use artifact::{ArtifactType, Format};
+use sql::{Record, StoredPackage};
+
+use super::member::{Begin, FIRST_BYTES_WITHIN, LEAST_PATIENCE, Need};
+use super::source::{DEBUGINFO, SOURCES};
+use super::{Run, found};
+use crate::providers::archives::Wanted;
+use crate::resolve::answer::Found;
+use crate::resolve::failure::Failure;
+use crate::resolve::plain;
+
+impl Run<'_> {
+    /// The source file at a canonical path in an archive without a header.
+    pub(super) async fn source_in_foreign(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
+        let catalog = self.catalog(package).await?;
+        let file = catalog.file(path)?;
+        self.source_at_foreign(package, file, path).await
+    }
+
+    /// The only source file of an archive without a header whose path ends with `path`: `None` if there is none,
+    /// `Some(None)` if there are several or it is not available.
+    pub(super) async fn only_source_in_foreign(
+        &mut self,
+        package: &Arc<StoredPackage>,
+        path: &str,
+    ) -> Option<Option<Found>> {
+        let catalog = self.catalog(package).await?;
+        let Some((path, file)) = catalog.only_file(path, |path| is_source(package.package.format, path))? else {
+            return Some(None);
+        };
+        Some(self.source_at_foreign(package, file, path).await)
+    }
+
+    async fn source_at_foreign(
+        &mut self,
+        package: &Arc<StoredPackage>,
+        Listed { ordinal, tar_offset, file }: &Listed,
+        path: &str,
+    ) -> Option<Found> {
+        let wanted = Wanted { ordinal: *ordinal, file: Some(Arc::new(file.clone())), tar_offset: *tar_offset };
+        let entry = self.member(package, wanted, None, Need::First, None).await?;
+        Some(found(entry.content(), path, package))
+    }
+
+    /// What is in a package without a header, from the first of its locations that tells it. Like an extraction it may take longer than
+    /// the budget, as long as bytes come.
+    async fn catalog(&mut self, package: &StoredPackage) -> Option<Arc<Catalog>> {
+        let archives = self.search.archives.clone();
+        if let Some(catalog) = archives.known_catalog(package).await {
+            return Some(catalog);
+        }
+        let turn = match self.turn(|| archives.known_catalog(package)).await {
+            Ok(Begin::Now(turn)) => turn,
+            Ok(Begin::Here(catalog)) => return Some(catalog),
+            Err(failure) => {
+                self.failed(failure);
+                return None;
+            }
+        };
+        let turn = Arc::new(turn);
+        for location in archives.locations(package) {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
+            let made =
+                tokio::time::timeout(FIRST_BYTES_WITHIN, archives.catalog(package, location, &turn, patience)).await;
+            match made {
+                Ok(Ok(catalog)) => return Some(catalog),
+                Ok(Err(failure)) => self.failed_at(location, failure).await,
+                Err(_) => {
+                    let nvra = &package.package.nevra;
+                    self.causes
+                        .push(format!("{nvra}: expected to have read it within {FIRST_BYTES_WITHIN:?}, it goes on"));
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// The source file of a plain ELF file, below the directory of its own store. `records` are all of the build-id: a
+    /// relative name may also be relative to the directory of another of its files, as that of a program whose DWARF is
+    /// in `.debug/` is.
+    pub(super) async fn source_of_plain(&mut self, records: &[Record], record: &Record, path: &str) -> Option<Found> {
+        let Record { package, artifact } = record;
+        if artifact.serves(ArtifactType::Debuginfo) != Some(true) || artifact.dwarf != Some(true) {
+            return None;
+        }
+        let (entry, sources) = self.line_tables(record).await?;
+        let name = sources.name(path)?;
+        let is_other = |other: &&Record| other.package.package.format == Format::File && other.package.id != package.id;
+        let others = records.iter().filter(|_| !name.starts_with('/')).filter(is_other);
+        for location in package.present().chain(others.flat_map(|other| other.package.present())) {
+            let (at, name, built_at) = (location.clone(), name.to_owned(), entry.mtime());
+            let opened = tokio::task::spawn_blocking(move || plain::open(&at, &name, built_at)).await;
+            match opened.unwrap_or_else(|error| Err(Failure::Unknown(error.to_string()))) {
+                Ok((file, path)) => return Some(found(Arc::new(file).content(), &path, package)),
+                Err(failure) => self.failed(failure),
+            }
+        }
+        None
+    }
+}
+
+/// True if a member of an archive without a header may be a source file that DWARF has a relative name for.
+fn is_source(format: Format, path: &str) -> bool {
+    match format {
+        Format::Tar | Format::Cpio | Format::Zip => !path.starts_with(DEBUGINFO),
+        // Yocto's are in /usr/src/debug, others' in /usr/src.
+        Format::Deb => path.starts_with("/usr/src/"),
+        Format::Arch | Format::Rpm | Format::File => path.starts_with(SOURCES),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_where_each_format_has_them() {
+        for (format, path, expected) in [
+            (Format::Arch, "/usr/src/debug/a/x.c", true),
+            (Format::Arch, "/usr/share/a/x.c", false),
+            (Format::Deb, "/usr/src/debug/a/1.0/x.c", true),
+            (Format::Deb, "/usr/src/a-1.0/x.c", true),
+            (Format::Deb, "/usr/share/doc/a/x.c", false),
+            (Format::Tar, "/a/x.c", true),
+            (Format::Zip, "/a/x.c", true),
+            (Format::Cpio, "/a/x.c", true),
+            (Format::Tar, "/usr/lib/debug/a/x.c", false),
+        ] {
+            assert_eq!(is_source(format, path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Include files of other packages, which code was compiled with: `/usr/include/c++/13/vector`. The line tables of the asked file have to name
+//! them; of the packages that have such a file, the one that was most likely installed when it was built gives it.
+
+use std::sync::Arc;
+
+use artifact::sources::Sources;
+use artifact::{ArtifactType, includes};
+use sql::{Record, StoredPackage};
+
+use super::member::{FIRST_BYTES_WITHIN, Need};
+use super::{Certainty, Run, candidates, key};
+use crate::cache::Entry;
+use crate::resolve::answer::Found;
+use crate::resolve::failure::Failure;
+
+/// So many packages are looked into: each has its header read.
+const MOST_LOOKED_INTO: usize = 8;
+
+impl Run<'_> {
+    /// The include file at `path`, if the DWARF of a file with the build-id names it.
+    pub(super) async fn include(&mut self, records: &[Record], path: &str) -> Option<Found> {
+        let place = includes::place(path)?;
+        let mut all = candidates(records, ArtifactType::Debuginfo, Certainty::Certain);
+        let certain = all.len();
+        all.extend(candidates(records, ArtifactType::Debuginfo, Certainty::Unknown));
+        for (at, record) in all.into_iter().enumerate() {
+            let known = self.search.files.known_contents(key(record)).await;
+            if record.artifact.dwarf == Some(false) || known.is_some_and(|known| !known.dwarf) {
+                continue;
+            }
+            let Some((entry, sources)) = self.line_tables(record).await else { continue };
+            if at >= certain {
+                // Remembered, so that a program without DWARF is extracted once. Where that fails it is extracted again.
+                let _ = self.search.files.contents(key(record), &entry).await;
+            }
+            if !sources.has(path) {
+                // One build-id, one DWARF: another copy would say the same. A program may have none.
+                if at < certain {
+                    return None;
+                }
+                continue;
+            }
+            for package in self.with_includes(place, &record.package).await {
+                if let Some(found) = self.source_in(&package, path).await {
+                    return Some(found);
+                }
+            }
+            return None;
+        }
+        None
+    }
+
+    /// The debuginfo of a record, whole, and the sources that its line tables name.
+    pub(super) async fn line_tables(&mut self, record: &Record) -> Option<(Arc<Entry>, Arc<Sources>)> {
+        let entry = self.file(record, &record.artifact.build_id, Need::First).await?;
+        let key = key(record);
+        let read = async {
+            entry.while_it_flows(self.search.patience, async { entry.whole_file().await.map(drop) }).await?;
+            self.search.line_tables.sources(key, &entry).await
+        };
+        let read = tokio::time::timeout(FIRST_BYTES_WITHIN, read).await.unwrap_or_else(|_| {
+            Err(Failure::Unknown(format!(
+                "expected the line tables of a member within {FIRST_BYTES_WITHIN:?}, found none"
+            )))
+        });
+        match read {
+            Ok(sources) => Some((entry, sources)),
+            Err(failure) => {
+                self.failed(failure);
+                None
+            }
+        }
+    }
+
+    /// The packages that may have include files at `place`, the likeliest that `of` was built with first: of its arch or of none, of its
+    /// distribution, and the last that was there before it.
+    async fn with_includes(&mut self, place: &str, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
+        let asked = place.to_owned();
+        let found = self.search.lookup.query(|index| async move { index.packages_with_includes(&asked).await }).await;
+        let mut packages = found.unwrap_or_else(|cause| {
+            self.causes.push(cause);
+            Vec::new()
+        });
+        packages.retain(|package| {
+            [of.package.nevra.arch.as_str(), "noarch"].contains(&package.package.nevra.arch.as_str())
+        });
+        packages.sort_by_key(|package| {
+            let (is_later, seconds_apart) = match (package.package.built_at, of.package.built_at) {
+                (Some(built), Some(used)) => (built > used, built.abs_diff(used)),
+                _ => (true, u64::MAX),
+            };
+            (package.distro != of.distro, is_later, seconds_apart)
+        });
+        packages.into_iter().take(MOST_LOOKED_INTO).map(Arc::new).collect()
+    }
+}

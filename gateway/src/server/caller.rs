@@ -1,0 +1,142 @@
+//! Who asks: as upstreams are told, and as turns are shared.
+
+use std::net::{IpAddr, SocketAddr};
+
+use actix_web::HttpRequest;
+
+use crate::config::Config;
+use crate::resolve::question::Caller;
+use crate::turns::Client;
+
+/// Who asks, from a request's headers. Like the reference server: hops are the elements of X-Forwarded-For as received. What a client
+/// wrote there is passed on only as far as it can be an address, so that nobody can make an upstream refuse the question.
+pub(crate) fn caller(request: &HttpRequest, config: &Config) -> Caller {
+    const LONGEST_ELEMENT: usize = 64;
+    const MOST_ELEMENTS: usize = 16;
+    const LONGEST_AGENT: usize = 256;
+    let client = client(request, config);
+    // Nobody is to be told.
+    if config.federation.upstreams.as_ref().is_none_or(Vec::is_empty) {
+        let hops = forwarded_for(request).count();
+        return Caller { client, hops, ..Caller::default() };
+    }
+    let received: Vec<&str> = forwarded_for(request).collect();
+    let hops = received.len();
+    let is_address = |element: &&str| {
+        element.len() <= LONGEST_ELEMENT && element.chars().all(|c| c.is_ascii_alphanumeric() || ".:[]_-".contains(c))
+    };
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
+    let addresses = received.into_iter().filter(is_address).take(MOST_ELEMENTS).map(str::to_owned);
+    let forwarded_for = addresses.chain(peer).collect::<Vec<_>>().join(", ");
+    let user_agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok());
+    let user_agent = user_agent.map(|agent| agent.chars().take(LONGEST_AGENT).collect());
+    Caller { client, forwarded_for, hops, user_agent }
+}
+
+/// Who waits for turns: the client at [`client_address`].
+pub(crate) fn client(request: &HttpRequest, config: &Config) -> Client {
+    client_address(request, config).map(Client::at).unwrap_or_default()
+}
+
+/// The address of the client: the peer's, or what the trusted proxies that the request came through say of it. `None` on a Unix socket
+/// whose proxy says nothing.
+pub(crate) fn client_address(request: &HttpRequest, config: &Config) -> Option<IpAddr> {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    // Who may use a unix socket is trusted.
+    let mut asked = peer;
+    if peer.is_none_or(|peer| config.trusts(peer)) {
+        let elements: Vec<&str> = forwarded_for(request).collect();
+        // From the nearest: what stands before an address that is not trusted, or before what is none, is hearsay.
+        for element in elements.into_iter().rev() {
+            let Some(address) = address(element) else { break };
+            asked = Some(address);
+            if !config.trusts(address) {
+                break;
+            }
+        }
+    }
+    asked
+}
+
+/// The elements of X-Forwarded-For.
+fn forwarded_for(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let headers = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    headers.flat_map(|text| text.split(',')).map(str::trim).filter(|element| !element.is_empty())
+}
+
+/// An element of X-Forwarded-For, perhaps with a port.
+fn address(element: &str) -> Option<IpAddr> {
+    let parsed = element.parse().or_else(|_| element.parse().map(|address: SocketAddr| address.ip()));
+    parsed.ok().or_else(|| element.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::cli::Arguments;
+
+    /// One that trusts a network of proxies.
+    fn config() -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("g.toml");
+        let text = "trusted_proxies = [\"10.0.0.0/8\"]\n[federation]\nupstreams = [\"http://u.example\"]\n";
+        std::fs::write(&path, text).unwrap();
+        Config::load(Arguments { config: Some(path), ..Arguments::default() }).unwrap()
+    }
+
+    #[test]
+    fn hops_are_the_elements_received_and_the_peer_comes_behind() {
+        let request = TestRequest::default()
+            .insert_header(("X-Forwarded-For", "10.0.0.1, 10.0.0.2"))
+            .peer_addr(([192, 0, 2, 7], 5).into())
+            .to_http_request();
+        let caller = caller(&request, &config());
+        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (2, "10.0.0.1, 10.0.0.2, 192.0.2.7"));
+        let direct = TestRequest::default().peer_addr(([192, 0, 2, 7], 5).into()).to_http_request();
+        let caller = super::caller(&direct, &config());
+        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (0, "192.0.2.7"));
+    }
+
+    #[test]
+    fn what_cannot_be_an_address_counts_but_is_not_passed_on() {
+        let request = TestRequest::default()
+            .insert_header(("X-Forwarded-For", format!("{}, 10.0.0.1, <script>, [::1]", "a".repeat(9000))))
+            .insert_header(("User-Agent", "x".repeat(9000)))
+            .to_http_request();
+        let caller = super::caller(&request, &config());
+        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (4, "10.0.0.1, [::1]"));
+        assert_eq!(caller.user_agent.unwrap().len(), 256);
+    }
+
+    #[test]
+    fn who_waits_for_turns_is_who_asked_the_proxies_that_are_trusted() {
+        let config = config();
+        let client_of = |peer: [u8; 4], forwarded: &'static str| {
+            let request =
+                TestRequest::default().insert_header(("X-Forwarded-For", forwarded)).peer_addr((peer, 5).into());
+            client(&request.to_http_request(), &config)
+        };
+        let at = |text: &str| Client::at(text.parse().unwrap());
+        for (peer, forwarded, expected) in [
+            ([192, 0, 2, 7], "198.51.100.1", "192.0.2.7"),
+            ([10, 0, 0, 7], "198.51.100.1", "198.51.100.1"),
+            ([10, 0, 0, 7], "203.0.113.9, 198.51.100.1, 10.1.1.1", "198.51.100.1"),
+            ([10, 0, 0, 7], "198.51.100.1:4711, 10.1.1.1", "198.51.100.1"),
+            ([10, 0, 0, 7], "[2001:db8::1]", "2001:db8::1"),
+            ([10, 0, 0, 7], "203.0.113.9, unknown", "10.0.0.7"),
+            ([10, 0, 0, 7], "", "10.0.0.7"),
+        ] {
+            assert_eq!(client_of(peer, forwarded), at(expected), "{peer:?}, {forwarded}");
+        }
+        let proxied = TestRequest::default()
+            .insert_header(("X-Forwarded-For", "2001:db8::1:2:3:4"))
+            .peer_addr(([10, 0, 0, 7], 5).into());
+        let address = client_address(&proxied.to_http_request(), &config);
+        assert_eq!(address, Some("2001:db8::1:2:3:4".parse().unwrap()), "the log has the whole address");
+        let unix = TestRequest::default().insert_header(("X-Forwarded-For", "198.51.100.1")).to_http_request();
+        assert_eq!(client(&unix, &config), at("198.51.100.1"));
+        assert_eq!(client(&TestRequest::default().to_http_request(), &config), Client::default());
+    }
+}
