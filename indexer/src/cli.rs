@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sql::AbsentStatuses;
 
-use crate::formats;
+use crate::feeders::formats;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use sql::DatabaseUrl;
 
 use crate::cli::Common;
-use crate::failure::{Failure, Result};
-use crate::filter::Filter;
+use crate::feeders::filter::Filter;
+use crate::report::failure::{Failure, Result};
 
 /// The own file's name.
 const FILE: &str = "indexer.toml";

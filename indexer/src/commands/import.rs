@@ -1,35 +1,28 @@
-//! From feeders to the funnel: a feeder finds candidates, readers work on them in parallel, the funnel writes.
+//! The import of directories (`dir`) and of single files (`rpm`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use sql::{Index, KnownLocation, PathHash, Store};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
+use super::store_of as stores;
 use crate::cli::{Common, DirArgs, ImportArgs, Payload};
-use crate::directory::{Counts, Walk};
-use crate::failure::{Failure, Result};
-use crate::feed::{Feed, HANDFUL};
-use crate::filter::Filter;
-use crate::formats::Formats;
-use crate::funnel::Funnel;
-use crate::hints;
-use crate::progress::Progress;
-use crate::read::{Candidate, Outcome, Reader};
-use crate::stop::Stop;
-use crate::stores;
-use crate::summary::Summary;
-
-/// Handfuls of candidates, and of outcomes, that may wait for whoever takes them.
-const WAITING: usize = 32;
-/// How long an outcome may wait for others to go with it.
-const HAND_OVER_WITHIN: Duration = Duration::from_millis(200);
+use crate::feeders::directory::{Counts, Walk};
+use crate::feeders::feed::{BATCH, Feed};
+use crate::feeders::filter::Filter;
+use crate::feeders::formats::Formats;
+use crate::feeders::hints;
+use crate::fetch::reader::{Candidate, Reader};
+use crate::pipeline::Pipeline;
+use crate::pipeline::stop::Stop;
+use crate::pipeline::writer::Writer;
+use crate::report::failure::{Failure, Result};
+use crate::report::progress::Progress;
+use crate::report::summary::Summary;
 
 /// What an import works with; made once for a command.
 pub(crate) struct Importer {
@@ -136,9 +129,9 @@ impl Importer {
             "" => self.index.known_locations(store.id).await?,
             below => self.index.known_locations_below(store.id, below).await?,
         };
-        let mut funnel = Funnel::new(self.index.clone(), store.id, &known, formats);
+        let mut writer = Writer::new(self.index.clone(), store.id, &known, formats);
         let (walked, found_before) = (Arc::clone(&walk), self.progress.summary.found);
-        self.run(self.reader(store, root, known), HANDFUL, move |feed| walk.run(feed), &mut funnel).await?;
+        self.run(self.reader(store, root, known), BATCH, move |feed| walk.run(feed), &mut writer).await?;
         let count = |of: fn(&Counts) -> &AtomicU64| of(&walked.counts).load(Ordering::Relaxed);
         self.progress.summary.excluded += count(|counts| &counts.excluded);
         if !self.stop.is_set() {
@@ -155,7 +148,7 @@ impl Importer {
                 self.hint(walked).await?;
             }
             self.progress.phase("marking what is gone");
-            funnel.mark_gone(&mut self.progress).await?;
+            writer.mark_gone(&mut self.progress).await?;
         }
         Ok(())
     }
@@ -191,7 +184,7 @@ impl Importer {
             let (root, formats) = (stores::canonical_root(&store), Formats::archives());
             // A single file is read always: asking for everything that the store holds would cost more.
             let reader = self.reader(&store, root.clone(), HashMap::new());
-            let mut funnel = Funnel::new(self.index.clone(), store_id, &HashMap::new(), &formats);
+            let mut writer = Writer::new(self.index.clone(), store_id, &HashMap::new(), &formats);
             let found = self.progress.found();
             let feeder = move |feed: &Feed| {
                 for file in files {
@@ -207,9 +200,23 @@ impl Importer {
                     }
                 }
             };
-            self.run(reader, 1, feeder, &mut funnel).await?;
+            self.run(reader, 1, feeder, &mut writer).await?;
         }
         Ok(())
+    }
+
+    /// Runs a feeder that hands over at most `batch` candidates at once.
+    async fn run(
+        &mut self,
+        reader: Reader,
+        batch: usize,
+        feeder: impl FnOnce(&Feed) + Send + 'static,
+        writer: &mut Writer,
+    ) -> Result<()> {
+        // Reading whole archives takes long: a reader holds only the one that it reads.
+        let batch = if self.payload == Payload::Always { 1 } else { batch };
+        let pipeline = Pipeline { reader, jobs: self.jobs, batch, stop: self.stop.clone() };
+        pipeline.run(feeder, writer, &mut self.progress).await
     }
 
     fn reader(&self, store: &Store, root: PathBuf, known: HashMap<PathHash, KnownLocation>) -> Reader {
@@ -227,45 +234,6 @@ impl Importer {
             complete: Mutex::default(),
         }
     }
-
-    /// Runs a feeder, which hands over at most so many candidates at once, the readers and the funnel until all candidates are done, or
-    /// the import is stopped.
-    async fn run(
-        &mut self,
-        reader: Reader,
-        most: usize,
-        feeder: impl FnOnce(&Feed) + Send + 'static,
-        funnel: &mut Funnel,
-    ) -> Result<()> {
-        let (candidates, waiting) = sync_channel(WAITING);
-        let (outcomes, mut arriving) = mpsc::channel(WAITING);
-        // Whole archives take long: no reader shall hold what another could read.
-        let most = if self.payload == Payload::Always { 1 } else { most };
-        let feed = Feed::new(candidates, outcomes.clone(), self.stop.clone(), most);
-        let mut tasks = JoinSet::new();
-        tasks.spawn_blocking(move || {
-            feeder(&feed);
-            feed.end();
-        });
-        let (reader, waiting) = (Arc::new(reader), Arc::new(Mutex::new(waiting)));
-        for _ in 0..self.jobs {
-            let (reader, waiting, outcomes) = (Arc::clone(&reader), Arc::clone(&waiting), outcomes.clone());
-            tasks.spawn_blocking(move || work(&reader, &waiting, &outcomes));
-        }
-        // The funnel ends when the last sender is gone, and so do the others when the funnel or the readers are.
-        drop((outcomes, waiting, reader));
-        self.progress.phase("importing");
-        let written = funnel.drain(&mut arriving, &mut self.progress).await;
-        drop(arriving);
-        if written.is_err() {
-            self.stop.set();
-        }
-        let mut joined = Ok(());
-        while let Some(task) = tasks.join_next().await {
-            joined = joined.and(task.map_err(Failure::local));
-        }
-        written.and(joined)
-    }
 }
 
 /// A folder that is there.
@@ -273,34 +241,4 @@ fn folder(path: &Path) -> Result<PathBuf> {
     let refuse = |found: String| Failure::Usage(format!("{}: expected a folder, found {found}", path.display()));
     let folder = path.canonicalize().map_err(|error| refuse(error.to_string()))?;
     if folder.is_dir() { Ok(folder) } else { Err(refuse("something else".into())) }
-}
-
-/// A reader's work: one candidate after the other.
-fn work(reader: &Reader, waiting: &Mutex<Receiver<Vec<Candidate>>>, outcomes: &mpsc::Sender<Vec<Outcome>>) {
-    let mut buffer = Vec::new();
-    loop {
-        let handful = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(handful) = handful else { return };
-        let (mut done, mut begun) = (Vec::with_capacity(handful.len()), Instant::now());
-        for candidate in handful {
-            if reader.stop.is_set() {
-                break;
-            }
-            let outcome = reader.read(&candidate, &mut buffer);
-            // Reading that was broken off says nothing about an archive.
-            if reader.stop.is_set() && !outcome.is_sound() {
-                break;
-            }
-            done.push(outcome);
-            if begun.elapsed() >= HAND_OVER_WITHIN {
-                begun = Instant::now();
-                if outcomes.blocking_send(std::mem::take(&mut done)).is_err() {
-                    return;
-                }
-            }
-        }
-        if outcomes.blocking_send(done).is_err() || reader.stop.is_set() {
-            return;
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::output::{OutputError, print, say};
+use crate::report::output::{OutputError, print, say};
 
 /// Something was broken or could not be read, or the database failed.
 pub(crate) const FAILED: u8 = 1;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::failure;
-use crate::output::say;
+use crate::report::failure;
+use crate::report::output::say;
 
 /// A signal that comes sooner after the first one is the same: timeout(1) signals its child, then the group that the child is
 /// in.

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use sql::{Index, NewStore, Store, Tier};
 
+use super::store_of::{base_url, place, refuse_nested, utf8};
 use crate::cli::{Common, StoreArgs, StoreCommand};
-use crate::failure::{self, Failure, Result};
-use crate::filter::Filter;
-use crate::output::{print, say};
-use crate::stores::{base_url, place, refuse_nested, utf8};
+use crate::feeders::filter::Filter;
+use crate::report::failure::{self, Failure, Result};
+use crate::report::output::{print, say};
 
 /// Runs `store add`, `list` or `remove`.
 pub(crate) async fn run(index: &Index, command: StoreCommand, filter: &Filter, common: &Common) -> Result<ExitCode> {

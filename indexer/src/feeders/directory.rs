@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use artifact::Format;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::feed::Feed;
-use crate::filter::{Filter, LeftOut};
-use crate::formats::Formats;
-use crate::read::{Candidate, Keeps, Outcome};
+use crate::feeders::feed::Feed;
+use crate::feeders::filter::{Filter, LeftOut};
+use crate::feeders::formats::Formats;
+use crate::fetch::reader::{Candidate, Keeps, Outcome};
 
 /// A walk over a folder of a store.
 pub(crate) struct Walk {

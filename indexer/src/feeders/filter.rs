@@ -4,7 +4,7 @@ use std::path::Path;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::failure::{Failure, Result};
+use crate::report::failure::{Failure, Result};
 
 /// Directories that are left out by default: those of rsync's delayed updates and partial files, and those of
 /// snapshots.

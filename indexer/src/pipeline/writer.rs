@@ -1,4 +1,4 @@
-//! The one funnel into the index: batches, and what is gone.
+//! The writer: batches into the index, and the marks of what is gone.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::failure::{Failure, Result};
-use crate::formats::Formats;
-use crate::progress::Progress;
-use crate::read::{Keeps, Outcome};
+use crate::feeders::formats::Formats;
+use crate::fetch::reader::{Keeps, Outcome};
+use crate::report::failure::{Failure, Result};
+use crate::report::progress::Progress;
 
 /// A batch is written when it has this many packages,
 const BATCH_PACKAGES: usize = 10_000;
@@ -31,10 +31,10 @@ const WRITERS: u32 = 64;
 /// How often the progress is shown and the age of the batch is looked at.
 const TICK: Duration = Duration::from_millis(200);
 
-/// The funnel of one store.
-pub(crate) struct Funnel {
+/// The writer of one store.
+pub(crate) struct Writer {
     index: Index,
-    writer: String,
+    name: String,
     store_id: i64,
     /// Locations that the index has as present and that nobody has met yet.
     missing: HashSet<PathHash>,
@@ -50,8 +50,8 @@ pub(crate) struct Funnel {
     seen: Vec<PathHash>,
 }
 
-impl Funnel {
-    /// A funnel into a store of which the index knows these locations. What is in a format that nobody looks for is never gone.
+impl Writer {
+    /// A writer into a store of which the index knows these locations. What is in a format that nobody looks for is never gone.
     pub(crate) fn new(
         index: Index,
         store_id: i64,
@@ -61,7 +61,7 @@ impl Funnel {
         let is_looked_for = |known: &KnownLocation| !known.gone && formats.has(known.format);
         Self {
             index,
-            writer: writer(),
+            name: importer_name(),
             store_id,
             missing: known.iter().filter(|(_, known)| is_looked_for(known)).map(|(path_hash, _)| *path_hash).collect(),
             unreadable_folders: Some(Vec::new()),
@@ -179,8 +179,8 @@ impl Funnel {
             let key = |import: &Import| import.package.identity;
             key(a).cmp(&key(b)).then_with(|| a.location.path.cmp(&b.location.path))
         });
-        let (index, writer) = (self.index.clone(), self.writer.clone());
-        self.writing = Some(tokio::spawn(async move { index.insert(&writer, &batch).await }));
+        let (index, name) = (self.index.clone(), self.name.clone());
+        self.writing = Some(tokio::spawn(async move { index.insert(&name, &batch).await }));
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Funnel {
 
 /// This importer's name in the index: of a bounded number, because a pod has another host name in every run. Importers that share
 /// one wait for each other's commits, no more.
-fn writer() -> String {
+fn importer_name() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let hash = host.trim().bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     format!("import-{}", hash % WRITERS)

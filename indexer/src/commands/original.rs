@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use sql::{DatabaseUrl, Index};
 
+use super::import::Importer;
 use crate::cli::{Common, ImportArgs, Original};
-use crate::failure::{Failure, Result};
-use crate::import::Importer;
+use crate::report::failure::{Failure, Result};
+use crate::report::summary;
 use crate::settings;
-use crate::summary;
 
 /// Both options of the form.
 pub(crate) struct Form {

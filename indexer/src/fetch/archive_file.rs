@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use crate::stop::Stop;
+use crate::pipeline::stop::Stop;
 
 /// No local file system's clock ticks more slowly.
 const TICK: Duration = Duration::from_millis(20);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use crate::failure::Failure;
-use crate::output::say;
-use crate::summary::Summary;
+use crate::report::failure::Failure;
+use crate::report::output::say;
+use crate::report::summary::Summary;
 
 /// How often a log gets a line.
 const LINE_EVERY: Duration = Duration::from_secs(5);

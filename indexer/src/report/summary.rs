@@ -9,8 +9,8 @@ use serde::Serialize;
 use sql::Inserted;
 
 use crate::cli::Common;
-use crate::failure::{self, Failure, Result};
-use crate::output::{print, say};
+use crate::report::failure::{self, Failure, Result};
+use crate::report::output::{print, say};
 
 /// What an import did: the object that `--json` prints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

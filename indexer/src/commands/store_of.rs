@@ -6,8 +6,8 @@ use sql::{AbsentStatuses, Index, NewStore, Store, Tier};
 use url::Url;
 
 use crate::cli::DirArgs;
-use crate::failure::{Failure, Result};
-use crate::filter::Filter;
+use crate::feeders::filter::Filter;
+use crate::report::failure::{Failure, Result};
 
 /// The store that a canonical folder belongs to: the local one whose root it is or lies below, else one that is added.
 ///

@@ -14,8 +14,8 @@ use sql::{Import, Index, KnownLocation, NewLocation, PathHash, mtime_ns};
 use tokio::runtime::Handle;
 
 use crate::cli::Payload;
-use crate::opened::{self, Source, is_same, settled};
-use crate::stop::Stop;
+use crate::fetch::archive_file::{self, Source, is_same, settled};
+use crate::pipeline::stop::Stop;
 
 /// What is read of a payload at once.
 const PAYLOAD_READ_BYTES: usize = 256 << 10;
@@ -154,7 +154,7 @@ impl Reader {
                 return Ok(Outcome::Unchanged(path_hash, candidate.format));
             }
         }
-        let file = opened::open(&candidate.path)?;
+        let file = archive_file::open(&candidate.path)?;
         for _ in 0..READINGS {
             // Of the file that is open now: another one may have taken its place.
             let metadata = settled(&file)?;

@@ -5,40 +5,40 @@ use std::sync::mpsc::SyncSender;
 
 use tokio::sync::mpsc;
 
-use crate::read::{Candidate, Outcome};
-use crate::stop::Stop;
+use crate::fetch::reader::{Candidate, Outcome};
+use crate::pipeline::stop::Stop;
 
 /// What goes from one thread to another at once: handing over a single archive would cost as much as reading its header.
-pub(crate) const HANDFUL: usize = 16;
+pub(crate) const BATCH: usize = 16;
 
 /// Where a feeder puts what it finds. Its methods are `false` when nobody wants more.
 pub(crate) struct Feed {
     candidates: SyncSender<Vec<Candidate>>,
     outcomes: mpsc::Sender<Vec<Outcome>>,
     stop: Stop,
-    handful: RefCell<Vec<Candidate>>,
+    batch: RefCell<Vec<Candidate>>,
     /// How many go at once.
     most: usize,
 }
 
 impl Feed {
-    /// A feed that hands over `most` candidates at once: [`HANDFUL`], or one where reading each takes long.
+    /// A feed that hands over `most` candidates at once: [`BATCH`], or one where reading each takes long.
     pub(crate) fn new(
         candidates: SyncSender<Vec<Candidate>>,
         outcomes: mpsc::Sender<Vec<Outcome>>,
         stop: Stop,
         most: usize,
     ) -> Self {
-        Self { candidates, outcomes, stop, handful: RefCell::default(), most }
+        Self { candidates, outcomes, stop, batch: RefCell::default(), most }
     }
 
     /// An archive.
     pub(crate) fn candidate(&self, candidate: Candidate) -> bool {
-        let mut handful = self.handful.borrow_mut();
+        let mut batch = self.batch.borrow_mut();
         // A whole archive takes long: nothing shall wait behind it in one reader's hand.
-        let is_full = candidate.takes_long() || handful.len() + 1 >= self.most;
-        handful.push(candidate);
-        if !is_full { !self.is_stopped() } else { self.hand_over(handful.drain(..).collect()) }
+        let is_full = candidate.takes_long() || batch.len() + 1 >= self.most;
+        batch.push(candidate);
+        if !is_full { !self.is_stopped() } else { self.hand_over(batch.drain(..).collect()) }
     }
 
     /// Something that is not worth a reader.
@@ -48,11 +48,11 @@ impl Feed {
 
     /// There is nothing more.
     pub(crate) fn end(self) {
-        self.hand_over(self.handful.take());
+        self.hand_over(self.batch.take());
     }
 
-    fn hand_over(&self, handful: Vec<Candidate>) -> bool {
-        !self.is_stopped() && self.candidates.send(handful).is_ok()
+    fn hand_over(&self, batch: Vec<Candidate>) -> bool {
+        !self.is_stopped() && self.candidates.send(batch).is_ok()
     }
 
     /// Shall the feeder end?

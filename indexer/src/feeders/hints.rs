@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use artifact::{Format, elf};
 use walkdir::WalkDir;
 
-use crate::directory::Walk;
-use crate::formats::Formats;
+use crate::feeders::directory::Walk;
+use crate::feeders::formats::Formats;
 
 /// How long is looked, and how many files are looked at: a hint may be short of what there is.
 const MAX_DURATION: Duration = Duration::from_secs(5);

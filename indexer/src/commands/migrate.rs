@@ -1,0 +1,44 @@
+//! The command `migrate`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sql::{Access, Index};
+
+use crate::cli::Common;
+use crate::report::failure::Result;
+use crate::report::output::print;
+use crate::settings;
+
+/// Brings the schema up to date, and says what there was to do.
+pub(crate) async fn run(common: &Common) -> Result<ExitCode> {
+    let database = settings::database(common)?;
+    let index = Index::open(&database, Access::ReadWrite)?.waiting(Duration::from_secs(common.wait));
+    index.reach().await?;
+    let migration = index.migrate().await?;
+    index.settle().await;
+    if common.json {
+        let sql::Migration { applied, views, notes } = &migration;
+        print(
+            &serde_json::json!({ "database": database.to_string(), "applied": applied, "views": views, "notes": notes }),
+        )?;
+    } else {
+        match (migration.applied.as_slice(), migration.views.as_slice()) {
+            ([], []) => print(&format_args!("{database}: the schema is up to date"))?,
+            ([], views) => {
+                let views = views.join(", ");
+                print(&format_args!(
+                    "{database}: the tables are up to date; made views that were missing or differed: {views}"
+                ))?;
+            }
+            (applied, _) => {
+                let applied: Vec<String> = applied.iter().map(i64::to_string).collect();
+                print(&format_args!("{database}: applied schema version {}", applied.join(", ")))?;
+            }
+        }
+        for note in &migration.notes {
+            print(note)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

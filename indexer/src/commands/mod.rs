@@ -1,0 +1,82 @@
+//! The commands: opens the index, runs one command, and returns its exit status.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sql::{Access, DatabaseUrl, Index};
+
+use crate::cli::{Cli, Command, Common, StoreCommand};
+use crate::report::failure::{Failure, Result};
+use crate::report::output::say;
+use crate::report::summary::finish;
+use crate::settings;
+use import::Importer;
+use original::Form;
+
+mod import;
+mod migrate;
+mod original;
+mod store;
+mod store_of;
+
+/// Runs the command of a command line.
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
+    let common = &cli.common;
+    let Some(command) = cli.command else {
+        let Some(form) = Form::of(&cli.original)? else { return Err(Failure::Usage("no command, see --help".into())) };
+        let database = original::database(common)?;
+        let index = open(common, &database).await?;
+        return Box::pin(original::import(form, &index, common)).await;
+    };
+    match command {
+        Command::Dir(args) => {
+            let filter = settings::filter(common, &args.exclude, &args.include)?;
+            let index = open(common, &settings::database(common)?).await?;
+            let (mut importer, stop) = Importer::new(&index, &args.import, common);
+            importer.import_folders(&args, &filter).await?;
+            finish(&importer.finish().await, common, stop.is_set())
+        }
+        Command::Rpm(args) => {
+            let index = open(common, &settings::database(common)?).await?;
+            let (mut importer, stop) = Importer::new(&index, &args.import, common);
+            importer.import_files(&args.files).await?;
+            finish(&importer.finish().await, common, stop.is_set())
+        }
+        Command::Migrate => migrate::run(common).await,
+        Command::Store(command) => {
+            let filter = settings::filter(common, &[], &[])?;
+            let database = settings::database(common)?;
+            let only_reads = matches!(command, StoreCommand::List) && database.is_sqlite();
+            let index = if only_reads { open_to_read(&database).await? } else { open(common, &database).await? };
+            let done = store::run(&index, command, &filter, common).await;
+            if !only_reads {
+                index.settle().await;
+            }
+            done
+        }
+    }
+}
+
+/// Opens an index with a schema of this program's version. The first command on an SQLite file shall just work; the schema of a
+/// database server is its administrator's, who runs `migrate`.
+async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
+    let index = Index::open(database, Access::ReadWrite)?.waiting(Duration::from_secs(common.wait));
+    index.reach().await?;
+    if database.is_sqlite() {
+        let migration = index.migrate().await?;
+        if !common.quiet && !migration.applied.is_empty() {
+            say(&format_args!("{database}: the schema is in place"));
+        }
+    } else {
+        index.check_schema().await?;
+    }
+    Ok(index)
+}
+
+/// Opens an SQLite file as gateways do: it is neither made nor changed, and may be on read-only media.
+async fn open_to_read(database: &DatabaseUrl) -> Result<Index> {
+    let index = Index::open(database, Access::ReadOnly)?;
+    index.reach().await?;
+    index.check_readable().await?;
+    Ok(index)
+}

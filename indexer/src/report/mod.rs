@@ -1,0 +1,6 @@
+//! Results, progress and errors for the operator.
+
+pub(crate) mod failure;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod summary;
