@@ -30,8 +30,8 @@ const P99: usize = 2;
 const MOST_TIME: Duration = Duration::from_secs(600);
 const MIB: f64 = 1024.0 * 1024.0;
 const BYTES: &str = "gateway_filter_bytes";
-const BUILD_IDS: &str = "gateway_filter_build_ids{part=\"base\"}";
-const CHECKED: &str = "gateway_filter_checked_timestamp_seconds";
+const BUILD_IDS: &str = "gateway_filter_build_ids{layer=\"base\"}";
+const CHECKED: &str = "gateway_filter_last_sync_timestamp_seconds";
 
 pub(crate) fn run(options: &Options, build_ids: u64) -> Result<()> {
     let mariadb = MariaDb::start_with(&MARIADB);

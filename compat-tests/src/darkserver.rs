@@ -143,7 +143,7 @@ impl Gateway {
     /// # Panics
     /// After 20 seconds.
     pub fn synced(&self) {
-        wait_for("whole files on the disk", || self.metric("gateway_files_syncing") == 0.0);
+        wait_for("whole files on the disk", || self.metric("gateway_cache_unsynced_files") == 0.0);
     }
 
     /// A GET request.

@@ -55,7 +55,7 @@ fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
 
 /// How often the filter said "no" so far.
 fn noes(gateway: &Gateway) -> f64 {
-    gateway.metric("gateway_filter_answers_total{answer=\"no\"}")
+    gateway.metric("gateway_filter_lookups_total{result=\"absent\"}")
 }
 
 /// Waits until the filter answers.
@@ -102,13 +102,13 @@ fn misses_cost_no_query(reader: &str, writer: &str) {
     import(writer, folder.path());
     let gateway = Gateway::start(reader);
     ready(&gateway);
-    let (queries, before) = (gateway.metric("gateway_index_lookups_total{answer=\"database\"}"), noes(&gateway));
+    let (queries, before) = (gateway.metric("gateway_index_lookups_total{result=\"database\"}"), noes(&gateway));
     for number in 0..500 {
         assert_eq!(says(&gateway, &unknown(number)), Says::Absent);
         assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", unknown(number))).status, 404);
     }
     let said = noes(&gateway) - before;
-    let queries = gateway.metric("gateway_index_lookups_total{answer=\"database\"}") - queries;
+    let queries = gateway.metric("gateway_index_lookups_total{result=\"database\"}") - queries;
     // One in 256, and asked twice at most.
     assert!(said > 950.0 && queries < 50.0, "{said} answers by the filter, {queries} by the database");
     assert_eq!(says(&gateway, &server(5)), Says::Found);
@@ -121,15 +121,15 @@ fn misses_cost_no_query(reader: &str, writer: &str) {
         assert_eq!(says(&gateway, &server(6)), Says::Found);
         std::thread::sleep(Duration::from_millis(40));
     }
-    assert_eq!(gateway.metric("gateway_filter_scans_total{why=\"start\"}"), 1.0);
-    assert_eq!(gateway.metric("gateway_filter_build_ids{part=\"delta\"}"), 1.0);
+    assert_eq!(gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}"), 1.0);
+    assert_eq!(gateway.metric("gateway_filter_build_ids{layer=\"delta\"}"), 1.0);
 
     let without = Gateway::start_with(reader, "[index]\nfilter = false\n", &[]);
     assert_eq!(says(&without, &unknown(1)), Says::Absent);
     assert_eq!(noes(&without), 0.0);
-    assert_eq!(without.metric("gateway_index_lookups_total{answer=\"database\"}"), 1.0);
+    assert_eq!(without.metric("gateway_index_lookups_total{result=\"database\"}"), 1.0);
     let (flag, file) = (["--index-filter", "false"], "[index]\nfilter = true\n");
-    assert_eq!(Gateway::start_with(reader, file, &flag).metric("gateway_filter_scans_total{why=\"start\"}"), 0.0);
+    assert_eq!(Gateway::start_with(reader, file, &flag).metric("gateway_filter_rebuilds_total{reason=\"start\"}"), 0.0);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_restart_takes_the_filter_over_and_refuses_one_that_is_not_right() {
     let mut gateway = Gateway::start(&sqlite.url());
     ready(&gateway);
     let file = gateway.cache().parent().unwrap().join("filter");
-    let scans = |gateway: &Gateway| gateway.metric("gateway_filter_scans_total{why=\"start\"}");
+    let scans = |gateway: &Gateway| gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}");
     let whole = fs::read(&file).unwrap();
 
     // What comes while no gateway runs is caught up with.
@@ -274,7 +274,7 @@ fn changes_that_were_pruned_make_a_new_filter() {
     mariadb.sql("use darkserver; delete c from changes c join writers w using (writer) where c.sequence < w.sequence");
     gateway.process().signal(Signal::CONT);
     until("what came", BOUND, || [6, 7].iter().all(|release| says(&gateway, &server(*release)) == Says::Found));
-    until("a new filter", BOUND, || gateway.metric("gateway_filter_scans_total{why=\"start\"}") == 2.0);
+    until("a new filter", BOUND, || gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}") == 2.0);
     ready(&gateway);
     assert!(gateway.log().contains("are not kept any more"), "{}", gateway.log());
     assert_eq!([5, 6, 7].map(|release| says(&gateway, &server(release))), [Says::Found; 3]);
@@ -331,7 +331,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
     assert!(!ids.is_empty());
     until("both", BOUND, || ids.iter().all(|id| says(&gateway, id) == Says::Found));
     assert_eq!(
-        gateway.metric("gateway_filter_scans_total{why=\"start\"}"),
+        gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}"),
         1.0,
         "all of it was followed: {}",
         gateway.log()

@@ -234,7 +234,7 @@ fn answers_have_at_most_so_many_files_and_say_that_there_are_more() {
     let (found, complete) = files(&serde_json::from_slice(&answer.body).unwrap());
     assert!(found.len() == 2 && found.is_subset(&servers()) && !complete, "{found:?}");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
-    assert_eq!(gateway.metric("gateway_metadata_answers_total{answer=\"partial\",key=\"file\"}"), 1.0);
+    assert_eq!(gateway.metric("gateway_metadata_answers_total{key=\"file\",result=\"partial\"}"), 1.0);
     assert_eq!(files(&ask(gateway.port, "buildid", &servers().first().unwrap().1)).0.len(), 2);
 }
 

@@ -150,9 +150,9 @@ fn metrics_are_what_a_scraper_wants_and_their_number_is_bounded() {
     }
     for name in [
         "gateway_requests_total",
-        "gateway_request_seconds",
-        "gateway_index_query_seconds",
-        "gateway_extraction_seconds",
+        "gateway_request_duration_seconds",
+        "gateway_index_query_duration_seconds",
+        "gateway_extraction_duration_seconds",
     ] {
         assert!(families.contains_key(name), "{name}: expected a metric, found {:?}", families.keys());
     }
@@ -163,7 +163,7 @@ fn metrics_are_what_a_scraper_wants_and_their_number_is_bounded() {
         requests["gateway_requests_total{endpoint=\"buildids\",status=\"200\"}"], 2.0,
         "with and without /darkserver"
     );
-    assert_eq!(families["gateway_extractions_total"].samples["gateway_extractions_total{result=\"whole\"}"], 1.0);
+    assert_eq!(families["gateway_extractions_total"].samples["gateway_extractions_total{result=\"complete\"}"], 1.0);
 
     let before = series(&gateway);
     for number in 0..1000_u32 {
@@ -291,7 +291,7 @@ fn a_new_package_is_found_two_seconds_after_it_was_imported() {
         std::thread::sleep(Duration::from_millis(20));
     }
     // A hit costs the database nothing.
-    let questions = || gateway.metric("gateway_index_lookups_total{answer=\"database\"}");
+    let questions = || gateway.metric("gateway_index_lookups_total{result=\"database\"}");
     let before = questions();
     assert!(paths.iter().all(found));
     assert_eq!(questions(), before);

@@ -141,7 +141,7 @@ fn two_gateways_that_ask_each_other_come_to_an_end() {
     assert_eq!(gateways[0].get(&format!("/buildid/{UNKNOWN}/debuginfo")).status, 404);
     assert!(started.elapsed() < Duration::from_millis(3500), "{:?}", started.elapsed());
     for (gateway, other) in [(&gateways[0], ports[1]), (&gateways[1], ports[0])] {
-        let label = format!("gateway_upstream_requests_total{{result=\"absent\",upstream=\"127.0.0.1:{other}\"}}");
+        let label = format!("gateway_upstream_requests_total{{outcome=\"absent\",upstream=\"127.0.0.1:{other}\"}}");
         assert!((1.0..=4.0).contains(&gateway.metric(&label)), "{}", gateway.get("/metrics").text());
     }
 }

@@ -216,7 +216,7 @@ fn a_real_client_tries_three_times_near_one_budget_and_remembers_nothing() {
     assert_eq!(access_lines(&gateway, UNKNOWN), 3, "{tries}: {}", gateway.log());
     assert_eq!(hanging.connections(), 1, "one question, asked once");
     assert_eq!(remembered(&client, UNKNOWN), Vec::<String>::new());
-    assert!(gateway.metric("gateway_undecided_total{answer=\"reset\"}") >= 3.0);
+    assert!(gateway.metric("gateway_unavailable_total{result=\"reset\"}") >= 3.0);
 
     // Where nothing is in doubt the client does remember: so the check above can fail.
     let sure = Gateway::start(&sqlite.url());

@@ -112,7 +112,7 @@ impl Readiness {
         let is_up = |part: &Option<Result<(), String>>| matches!(part, Some(Ok(())));
         let parts = [("database", &database), ("schema", &schema), ("cache", &cache)];
         for (name, part) in parts {
-            METRICS.part_up.with_label_values(&[name]).set(i64::from(is_up(part)));
+            METRICS.component_up.with_label_values(&[name]).set(i64::from(is_up(part)));
         }
 
         let has_index = is_readable && (is_up(&database) || state.has_kept.load(Ordering::Acquire));

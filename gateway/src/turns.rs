@@ -76,8 +76,8 @@ impl Turns {
     /// So many turns, which metrics call so.
     pub(crate) fn new(most: usize, name: &str) -> Self {
         let state = Mutex::new(State { free: most, ..State::default() });
-        let waiting = METRICS.waiting.with_label_values(&[name]);
-        let seconds = METRICS.waiting_seconds.with_label_values(&[name]);
+        let waiting = METRICS.permits_waiting.with_label_values(&[name]);
+        let seconds = METRICS.permit_wait.with_label_values(&[name]);
         Self(Arc::new(Shared { each: most.div_ceil(2), state, waiting, seconds }))
     }
 

@@ -20,10 +20,10 @@ fn concurrent_cold_requests_extract_once() {
         let asked: Vec<_> = (0..32).map(|_| scope.spawn(ask)).collect();
         asked.into_iter().for_each(|asked| asked.join().unwrap());
     });
-    assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), 1.0);
+    assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), 1.0);
     assert_eq!(gateway.metric("gateway_extractions_total{result=\"failed\"}"), 0.0);
-    assert_eq!(gateway.metric("gateway_files"), 1.0);
-    assert_eq!(gateway.metric("gateway_files_bytes"), expected.len().next_multiple_of(4096) as f64);
+    assert_eq!(gateway.metric("gateway_cache_files"), 1.0);
+    assert_eq!(gateway.metric("gateway_cache_bytes"), expected.len().next_multiple_of(4096) as f64);
 }
 
 #[test]
@@ -41,12 +41,12 @@ fn a_new_gateway_takes_over_the_files_of_the_one_before() {
         rows.iter().map(|row| etag(&gateway.get(&format!("/buildid/{}/executable", row.build_id)))).collect::<Vec<_>>()
     };
     let etags = ask(&gateway);
-    assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), rows.len() as f64);
+    assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), rows.len() as f64);
     gateway.synced();
     gateway.restart();
-    assert_eq!(gateway.metric("gateway_files"), rows.len() as f64);
+    assert_eq!(gateway.metric("gateway_cache_files"), rows.len() as f64);
     assert_eq!(ask(&gateway), etags);
-    assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), 0.0);
+    assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), 0.0);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_cached_file_that_somebody_removed_is_extracted_again_unless_it_is_small() {
     for extractions in [2.0, 3.0] {
         assert!(gateway.get(&large).body == made.bytes, "other bytes");
         assert!(gateway.get(&small).body == member_of(&row), "other bytes");
-        assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), extractions);
+        assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), extractions);
         gateway.synced();
         for file in std::fs::read_dir(gateway.cache()).unwrap() {
             std::fs::remove_file(file.unwrap().path()).unwrap();
@@ -109,7 +109,7 @@ fn the_cache_stays_below_its_size_and_answers_stay_right() {
     // A file is evicted right after the answer that it made too much.
     wait_for("a cache within its size", || bytes_in(&gateway.cache()) <= LIMIT);
     assert!(bytes_in(&gateway.cache()) > 0);
-    assert!(gateway.metric("gateway_files_bytes") <= LIMIT as f64);
+    assert!(gateway.metric("gateway_cache_bytes") <= LIMIT as f64);
 }
 
 #[test]

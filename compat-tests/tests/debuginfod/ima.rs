@@ -92,7 +92,7 @@ fn sources_sections_and_parts_carry_the_signature_of_the_whole_file() {
             "{path}"
         );
     }
-    assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), 0.0);
+    assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), 0.0);
 }
 
 fn request(gateway: &Gateway, method: &str, path: &str, range: &str) -> Answer {

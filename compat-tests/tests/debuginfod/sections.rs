@@ -113,7 +113,7 @@ fn compressed_sections_keep_their_header() {
 fn a_section_costs_one_extraction_of_the_file_that_has_it() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", DEBUG);
-    let extractions = || gateway.metric("gateway_extractions_total{result=\"whole\"}");
+    let extractions = || gateway.metric("gateway_extractions_total{result=\"complete\"}");
     // Only programs have data of .text: nobody unpacks debuginfo for it.
     let first = gateway.get(&format!("/buildid/{id}/section/.text"));
     assert_eq!((first.header("x-debuginfod-file"), extractions()), (Some("/usr/bin/b"), 1.0));

@@ -73,7 +73,7 @@ fn names_of_code_without_a_file_cost_nothing() {
     for name in ["<built-in>", "<unknown>", "<command-line>"].map(|name| name.replace('<', "%3C").replace('>', "%3E")) {
         assert_eq!(gateway.get(&format!("/buildid/{id}/source{SOURCES}/build/{name}")).status, 404, "{name}");
     }
-    for answer in ["database", "memory", "error"] {
-        assert_eq!(gateway.metric(&format!("gateway_index_lookups_total{{answer=\"{answer}\"}}")), 0.0, "{answer}");
+    for answer in ["database", "cache", "error"] {
+        assert_eq!(gateway.metric(&format!("gateway_index_lookups_total{{result=\"{answer}\"}}")), 0.0, "{answer}");
     }
 }

@@ -17,11 +17,11 @@ use compat_tests::wait_for;
 use crate::{Asked, Random, decided, names, packages};
 
 fn refused(gateway: &Gateway, reason: &str) -> f64 {
-    gateway.metric(&format!("gateway_files_refused_total{{reason=\"{reason}\"}}"))
+    gateway.metric(&format!("gateway_cache_write_failures_total{{reason=\"{reason}\"}}"))
 }
 
 fn in_memory(gateway: &Gateway) -> f64 {
-    gateway.metric("gateway_files_in_memory_total")
+    gateway.metric("gateway_cache_memory_fallbacks_total")
 }
 
 /// A member that is larger than all the memory that stands in for a disk.
@@ -40,7 +40,7 @@ fn assert_cause(gateway: &Gateway, cause: &str) {
         "{log}"
     );
     // Whoever gave the archive is not to blame.
-    assert_eq!(gateway.metric("gateway_store_requests_total{result=\"failed\",tier=\"local\"}"), 0.0);
+    assert_eq!(gateway.metric("gateway_store_requests_total{outcome=\"failed\",tier=\"local\"}"), 0.0);
 }
 
 /// Whole members, and nothing else, are in the folder.
@@ -66,8 +66,8 @@ fn a_disk_that_others_filled() {
     // From memory, each time anew.
     for times in [1.0, 2.0] {
         large.ask(gateway.port).expect("a member that the disk has no room for");
-        wait_for("nothing of it in the cache", || gateway.metric("gateway_files") == 1.0);
-        assert_eq!((in_memory(gateway), refused(gateway, "full"), refused(gateway, "failed")), (times, times, 0.0));
+        wait_for("nothing of it in the cache", || gateway.metric("gateway_cache_files") == 1.0);
+        assert_eq!((in_memory(gateway), refused(gateway, "disk_full"), refused(gateway, "error")), (times, times, 0.0));
     }
     assert!(gateway.log().contains("a member is sent from memory"), "{}", gateway.log());
     // There is not so much memory.
@@ -98,7 +98,7 @@ fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
         // What is still on its way to the disk cannot be removed.
         disk.gateway.synced();
     }
-    assert_eq!((refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")), (0.0, 0.0));
+    assert_eq!((refused(&disk.gateway, "disk_full"), refused(&disk.gateway, "error")), (0.0, 0.0));
     assert!(disk.gateway.log().contains("the cache folder's disk is full before the cache is"));
     // Many at once: what others read cannot be removed, so not all of them can be served, but none wrongly.
     let served = AtomicUsize::new(0);
@@ -136,7 +136,7 @@ fn a_disk_that_refuses_in_the_middle_of_a_member() {
         assert!(decided(gateway.port, &large.path.replace("executable", "section/.text")).is_none());
         small.ask(gateway.port).expect("an answer");
     }
-    assert!(refused(&gateway, "failed") >= 1.0);
+    assert!(refused(&gateway, "error") >= 1.0);
     assert!(
         gateway.log().lines().any(|line| line.contains("cache folder") && line.contains("File too large")),
         "{}",
@@ -159,7 +159,7 @@ fn a_disk_that_becomes_read_only() {
     members[0].ask(port).expect("what is there is served");
     members[1].ask(port).expect("what cannot be kept is sent from memory");
     assert_eq!(
-        (in_memory(&disk.gateway), refused(&disk.gateway, "full"), refused(&disk.gateway, "failed")),
+        (in_memory(&disk.gateway), refused(&disk.gateway, "disk_full"), refused(&disk.gateway, "error")),
         (1.0, 0.0, 1.0)
     );
     assert!(huge.ask(port).is_none());
@@ -282,7 +282,7 @@ fn a_gateway_killed_while_fifty_files_grow_leaves_nothing_of_them() {
     index.add_store("store", "mirror", folder.path(), &store.url());
     let mut gateway = Gateway::start_with(&index.url(), "[limits]\nextractions = 128\n", &[]);
     let bodies: Vec<_> = members.iter().map(|member| http::begin(gateway.port, &member.path).unwrap().1).collect();
-    assert_eq!((store.connections(), gateway.metric("gateway_files")), (usize::from(FILES), f64::from(FILES)));
+    assert_eq!((store.connections(), gateway.metric("gateway_cache_files")), (usize::from(FILES), f64::from(FILES)));
     gateway.process().kill();
     for mut body in bodies {
         let mut bytes = Vec::new();
@@ -292,7 +292,7 @@ fn a_gateway_killed_while_fifty_files_grow_leaves_nothing_of_them() {
     assert_eq!(names(&gateway.cache()), Vec::<PathBuf>::new());
     gate.open();
     gateway.restart();
-    assert_eq!((names(&gateway.cache()).len(), gateway.metric("gateway_files")), (0, 0.0));
+    assert_eq!((names(&gateway.cache()).len(), gateway.metric("gateway_cache_files")), (0, 0.0));
     for member in &members {
         member.ask(gateway.port).unwrap();
     }
@@ -308,7 +308,7 @@ fn sharing(shared: &Path, index: &Sqlite, arguments: &[&str]) -> Gateway {
 }
 
 fn extractions(gateway: &Gateway) -> f64 {
-    gateway.metric("gateway_extractions_total{result=\"whole\"}")
+    gateway.metric("gateway_extractions_total{result=\"complete\"}")
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn gateways_that_share_a_folder_extract_once_and_keep_its_size_together() {
     eprintln!("{} bytes in a folder of {most} that two gateways use", bytes());
     // Each looks twice a minute what the other did.
     let began = Instant::now();
-    while bytes() > most || gateways.iter().any(|gateway| gateway.metric("gateway_files_bytes") > most as f64) {
+    while bytes() > most || gateways.iter().any(|gateway| gateway.metric("gateway_cache_bytes") > most as f64) {
         assert!(began.elapsed() < Duration::from_secs(90), "{} bytes", bytes());
         std::thread::sleep(Duration::from_millis(200));
     }

@@ -35,7 +35,7 @@ fn is_up(gateway: &Gateway) -> bool {
 }
 
 fn kept(gateway: &Gateway) -> f64 {
-    gateway.metric("gateway_index_lookups_total{answer=\"kept\"}")
+    gateway.metric("gateway_index_lookups_total{result=\"stale\"}")
 }
 
 /// A build-id that nothing has.

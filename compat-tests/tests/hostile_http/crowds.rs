@@ -76,7 +76,7 @@ fn when_there_are_too_many_the_longest_idle_make_room() {
     std::io::BufRead::fill_buf(&mut reader.0).unwrap();
     let mut crowd: Vec<Line> = (0..200).map(|_| Line::open(gateway.port)).collect();
     // Nobody is turned away: not those who came last, nor somebody new, nor a download under way.
-    wait_until("the first were closed", || closed(&gateway, "shed") >= 180.0);
+    wait_until("the first were closed", || closed(&gateway, "evicted") >= 180.0);
     assert!(crowd.last_mut().unwrap().asks_on());
     for _ in 0..100 {
         others_are_served(&gateway);
@@ -84,7 +84,7 @@ fn when_there_are_too_many_the_longest_idle_make_room() {
     assert_eq!(crowd[0].rest().0, b"", "the one that was idle for longest is closed without an answer");
     let answer = reader.answer(true).unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, large.length));
-    assert_eq!(closed(&gateway, "refused"), 0.0);
+    assert_eq!(closed(&gateway, "connection_limit"), 0.0);
     wait_until("the others are gone", || connections(&gateway) <= 20.0);
 }
 
@@ -109,5 +109,5 @@ fn when_all_are_busy_a_new_one_is_reset() {
         assert_eq!(reader.answer(true).unwrap().body.len(), large.length);
     }
     wait_until("there is room again", || Line::open(gateway.port).asks_on());
-    assert!(closed(&gateway, "refused") >= 1.0);
+    assert!(closed(&gateway, "connection_limit") >= 1.0);
 }

@@ -118,7 +118,7 @@ fn a_client_is_told_how_much_it_may_ask_for_at_once_and_cut_off_far_above() {
         }
     }
     line.rest();
-    assert_eq!(closed(&gateway, "streams"), 1.0);
+    assert_eq!(closed(&gateway, "stream_limit"), 1.0);
     let grown = resident(&mut gateway) - before;
     assert!(grown < MOST_MEMORY, "expected less than {MOST_MEMORY} bytes for one connection, found {grown:.0} bytes");
     others_are_served(&gateway);
@@ -157,7 +157,7 @@ fn a_client_that_takes_no_answers_is_not_listened_to_and_gets_all_of_them_later(
     }
     assert_eq!((heads, bytes), (COUNT, COUNT * length));
     asking.join().unwrap();
-    assert_eq!(closed(&gateway, "streams"), 0.0);
+    assert_eq!(closed(&gateway, "stream_limit"), 0.0);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn who_leaves_gives_up_the_turns_of_all_that_was_asked_for() {
     );
     let sqlite = Sqlite::of(&[]);
     let gateway = Gateway::start_with(&sqlite.url(), &configuration, &[]);
-    let waiting = || gateway.metric("gateway_waiting{turn=\"request\"}");
+    let waiting = || gateway.metric("gateway_permits_waiting{permit=\"request\"}");
     let mut line = open(&gateway, &[]);
     for at in 0..50 {
         line.send(&requests(at, 1, "GET", &format!("/buildid/{at:040x}/debuginfo"))).unwrap();

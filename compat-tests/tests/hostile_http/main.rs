@@ -127,7 +127,7 @@ fn connections(gateway: &Gateway) -> f64 {
 }
 
 fn closed(gateway: &Gateway, why: &str) -> f64 {
-    gateway.metric(&format!("gateway_connections_closed_total{{why=\"{why}\"}}"))
+    gateway.metric(&format!("gateway_connections_closed_total{{reason=\"{why}\"}}"))
 }
 
 /// Resident memory, bytes (proc(5), VmRSS).

@@ -95,7 +95,7 @@ fn silent_half_sent_and_slow_requests_end_in_time() {
         let (lived, _) = http2.join().unwrap();
         assert!(lived > HEAD / 2 && lived < HEAD + Duration::from_secs(15), "HTTP/2 without a request: {lived:?}");
     });
-    assert_eq!((closed(&gateway, "head"), closed(&gateway, "idle")), (10.0, 3.0));
+    assert_eq!((closed(&gateway, "head_timeout"), closed(&gateway, "idle_timeout")), (10.0, 3.0));
     wait_until("all are gone", || connections(&gateway) == 0.0);
 }
 

@@ -41,7 +41,7 @@ fn expect_names(folder: &Path, program: &Program, formats: &str) {
         let named = answer.header("x-debuginfod-file");
         assert!(NAMES.iter().any(|name| named == Some(name)), "{word}: expected one of {NAMES:?}, found {named:?}");
     }
-    let extracted = gateway.metric("gateway_extractions_total{result=\"whole\"}");
+    let extracted = gateway.metric("gateway_extractions_total{result=\"complete\"}");
     assert_eq!(extracted, 1.0, "extractions of one program");
     for name in NAMES {
         assert_eq!(told(&gateway, "file", name), types(&[name]), "{name}");

@@ -15,7 +15,7 @@ const NO_CACHE: [&str; 2] = ["--cache-size", "1KiB"];
 fn extractions(gateway: &Gateway) -> (f64, f64) {
     gateway.synced();
     let of = |result: &str| gateway.metric(&format!("gateway_extractions_total{{result=\"{result}\"}}"));
-    (["whole", "failed", "dropped"].map(of).iter().sum(), gateway.metric("gateway_archive_bytes_total"))
+    (["complete", "failed", "cancelled"].map(of).iter().sum(), gateway.metric("gateway_archive_read_bytes_total"))
 }
 
 /// Expects that the first question extracts, and that later ones do not.

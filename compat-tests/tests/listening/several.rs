@@ -69,7 +69,9 @@ fn connections_are_counted_together_whatever_they_came_through() {
         (0..4 * workers).map(|_| TcpStream::connect(("127.0.0.1", gateway.port)).unwrap()).collect();
     // A place each; who asks for the metrics needs one, too, at every worker in turn.
     let all = (8 * workers) as f64;
-    wait_until("the idle ones make room", || gateway.metric("gateway_connections_closed_total{why=\"shed\"}") >= all);
+    wait_until("the idle ones make room", || {
+        gateway.metric("gateway_connections_closed_total{reason=\"evicted\"}") >= all
+    });
     for stream in &mut first {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "a unix socket that made room");

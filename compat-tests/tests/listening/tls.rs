@@ -109,7 +109,7 @@ fn thousands_of_questions_share_a_connection_as_far_as_it_allows() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert_eq!(secure.gateway.metric("gateway_connections_closed_total{why=\"streams\"}"), 0.0);
+    assert_eq!(secure.gateway.metric("gateway_connections_closed_total{reason=\"stream_limit\"}"), 0.0);
 }
 
 #[test]
@@ -129,9 +129,9 @@ fn debuginfod_find_finds_through_tls_and_forgets_what_is_undecided() {
     assert!(!output.status.success() && said.contains("Connection reset by peer"), "{said}");
     let left = fs::read_dir(client.cache().join(UNKNOWN)).map(|files| files.count()).unwrap_or_default();
     assert_eq!(left, 0, "a file that remembers the failure: {said}");
-    let resets = secure.gateway.metric("gateway_undecided_total{answer=\"reset\"}");
+    let resets = secure.gateway.metric("gateway_unavailable_total{result=\"reset\"}");
     assert!(resets >= 1.0, "{resets} resets, {}", secure.gateway.log());
-    assert_eq!(secure.gateway.metric("gateway_undecided_total{answer=\"status\"}"), 0.0);
+    assert_eq!(secure.gateway.metric("gateway_unavailable_total{result=\"status\"}"), 0.0);
     let versions = secure.says("%{http_version}", "/healthz", &["--http2"]);
     assert_eq!(versions, "2");
 }
@@ -303,14 +303,14 @@ fn deadlines_hold_through_tls_and_what_is_no_tls_is_told_so() {
         let script = "(printf '%s' \"$2\"; sleep 5) | openssl s_client -quiet -connect 127.0.0.1:$1 > /dev/null 2>&1";
         let mut child = command.args(["-c", script, "sh", &secure.port.to_string(), says]).spawn().unwrap();
         wait_until("the end", || {
-            secure.gateway.metric("gateway_connections_closed_total{why=\"head\"}")
+            secure.gateway.metric("gateway_connections_closed_total{reason=\"head_timeout\"}")
                 >= if says.is_empty() { 3.0 } else { 4.0 }
         });
         assert!(started.elapsed() >= Duration::from_secs(2), "{says}: {:?}", started.elapsed());
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    assert_eq!(secure.gateway.metric("gateway_connections_closed_total{why=\"handshake\"}"), 1.0);
+    assert_eq!(secure.gateway.metric("gateway_connections_closed_total{reason=\"tls_handshake\"}"), 1.0);
     assert_eq!(secure.says("%{http_code}", "/healthz", &[]), "200", "others are served");
     assert_eq!(http::get(secure.gateway.port, "/healthz").unwrap().status, 200);
 }

@@ -97,7 +97,7 @@ fn who_asks_through_a_unix_socket_is_a_proxy_that_is_trusted() {
     let gateway = Gateway::start_with(&sqlite.url(), always, &[&option, "--upstream", &nowhere()]);
     let output = curl(&[&socket[..], &[&format!("http://localhost/buildid/{UNKNOWN}/debuginfo")]].concat());
     assert_eq!(output.status.code(), Some(52), "curl: {}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(gateway.metric("gateway_undecided_total{answer=\"reset\"}"), 1.0);
+    assert_eq!(gateway.metric("gateway_unavailable_total{result=\"reset\"}"), 1.0);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn deadlines_hold_on_a_unix_socket() {
     // A line without an end is answered, too.
     let (_, came) = lifetime(&[b"GET /", [b'a'; 70_000].as_slice()].concat());
     assert!(came.starts_with(b"HTTP/1.1 414 "), "{}", String::from_utf8_lossy(&came));
-    for (why, count) in [("head", 2.0), ("idle", 1.0), ("malformed", 1.0)] {
-        assert_eq!(gateway.metric(&format!("gateway_connections_closed_total{{why=\"{why}\"}}")), count, "{why}");
+    for (why, count) in [("head_timeout", 2.0), ("idle_timeout", 1.0), ("malformed", 1.0)] {
+        assert_eq!(gateway.metric(&format!("gateway_connections_closed_total{{reason=\"{why}\"}}")), count, "{why}");
     }
 }

@@ -29,7 +29,7 @@ fn is_seen_soon(database: &str, configuration: &str) {
     let build_id = fixtures::build_id(SERVER, "/usr/bin/server");
     let path = |what: &str| format!("/buildid/{build_id}/{what}");
     assert_eq!(gateway.get(&path("executable")).status, 200);
-    let questions = || gateway.metric("gateway_index_lookups_total{answer=\"database\"}");
+    let questions = || gateway.metric("gateway_index_lookups_total{result=\"database\"}");
     // The first state of the index that is followed invalidates what was asked before it.
     let began = Instant::now();
     loop {

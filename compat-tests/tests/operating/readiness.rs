@@ -62,7 +62,7 @@ fn upstreams_that_hang_or_are_down_delay_nothing() {
     assert_eq!(strict, 503);
     for part in ["database", "schema", "cache"] {
         assert_eq!(body[part], "ok", "{body}");
-        assert_eq!(gateway.metric(&format!("gateway_part_up{{part=\"{part}\"}}")), 1.0);
+        assert_eq!(gateway.metric(&format!("gateway_component_up{{component=\"{part}\"}}")), 1.0);
     }
     assert_eq!(gateway.metric("gateway_ready"), 1.0);
     for (port, value) in [(up.port, 1.0), (hanging.port, 0.0), (down, 0.0)] {
@@ -81,7 +81,7 @@ fn a_cache_folder_that_cannot_be_written_is_reported() {
     // Members are sent from memory meanwhile.
     let body = assert_becomes(&gateway, (200, 503));
     assert!(has(&body["cache"], "cache folder"), "{body}");
-    assert_eq!(gateway.metric("gateway_part_up{part=\"cache\"}"), 0.0);
+    assert_eq!(gateway.metric("gateway_component_up{component=\"cache\"}"), 0.0);
     fs::remove_file(&configured).unwrap();
     assert_eq!(assert_becomes(&gateway, (200, 200))["cache"], "ok", "the folder is made anew");
 }
@@ -154,7 +154,7 @@ fn a_newer_schema_is_used_if_it_states_that_it_can_be() {
         let body = assert_becomes(gateway, (503, 503));
         assert!(has(&body["schema"], "expected schema version 1, found 7"), "{body}");
         assert!(has(&body["schema"], "from schema version 5 on") && has(&body["schema"], "update it"), "{body}");
-        assert_eq!(gateway.metric("gateway_part_up{part=\"schema\"}"), 0.0);
+        assert_eq!(gateway.metric("gateway_component_up{component=\"schema\"}"), 0.0);
     }
     assert_becomes(&federated, (200, 503));
     // What it cannot read proves neither presence nor absence.

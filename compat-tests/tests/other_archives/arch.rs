@@ -59,9 +59,9 @@ fn packages_of_every_compression_give_executables_debuginfo_and_sources() {
         assert!(client.found(&["source", id, &raw]) == fs::read(program.source()).unwrap());
         assert_eq!(gateway.get(&format!("/buildid/{id}/source/usr/src/debug/{name}/other.c")).status, 404);
         // The second time comes from the cache.
-        let before = gateway.metric("gateway_extractions_total{result=\"whole\"}");
+        let before = gateway.metric("gateway_extractions_total{result=\"complete\"}");
         assert_eq!(gateway.get(&format!("/buildid/{id}/source{source}")).status, 200);
-        assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), before);
+        assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), before);
     }
     let rows = gateway.get(&format!("/buildids/{}", programs[0].build_id)).text();
     assert!(rows.contains("\"rpm\":\"hello.tar.zst-2.12-1.x86_64\""), "{rows}");

@@ -191,7 +191,7 @@ fn sixty_four_clients_at_once_and_a_second_gateway_get_the_same() {
         }
     });
     assert_eq!(gateway.metric("gateway_requests_total{endpoint=\"debuginfo\",status=\"200\"}"), 32.0);
-    assert_eq!(gateway.metric("gateway_extractions_total{result=\"whole\"}"), 1.0);
+    assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), 1.0);
 }
 
 #[test]

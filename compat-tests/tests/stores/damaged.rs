@@ -44,7 +44,7 @@ fn an_archive_damaged_after_its_import_is_never_served_whole() {
             }
         }
         assert_eq!(cached(&gateway), Vec::<PathBuf>::new(), "{before_end}");
-        assert_eq!(extractions(&gateway, "whole"), 0.0, "{before_end}");
+        assert_eq!(extractions(&gateway, "complete"), 0.0, "{before_end}");
         // Repaired, it is served, and not one bad byte is left anywhere.
         std::fs::write(&made.rpm, &sound).unwrap();
         wait_for("the end of the undecided time", || http::get(gateway.port, &path_of(&made)).is_ok());
@@ -81,7 +81,7 @@ fn instead_of_a_damaged_archive_the_next_location_is_used() {
         let resets = f64::from(u8::from(first.is_err()));
         let answer = first.or_else(|_| http::get(gateway.port, &path_of(&made)));
         assert!(answer.unwrap().body == made.bytes, "{before_end}: other bytes");
-        let opened = gateway.metric("gateway_store_requests_total{result=\"opened\",tier=\"archive\"}");
+        let opened = gateway.metric("gateway_store_requests_total{outcome=\"found\",tier=\"archive\"}");
         assert_eq!(opened, 1.0 + resets, "{before_end}");
         eprintln!("damaged {before_end} bytes before the end: {resets} resets");
     }
@@ -116,7 +116,7 @@ fn a_transfer_that_breaks_off_is_reset_and_not_kept() {
         let gateway = Gateway::start(&index.url());
         expect_reset(&gateway, &path_of(&made));
         assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
-        assert_eq!((extractions(&gateway, "whole"), extractions(&gateway, "failed")), (0.0, 1.0));
+        assert_eq!((extractions(&gateway, "complete"), extractions(&gateway, "failed")), (0.0, 1.0));
         whole.store(true, Ordering::SeqCst);
         assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
     }

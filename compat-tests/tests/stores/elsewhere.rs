@@ -47,7 +47,7 @@ fn at_all(folder: &Path, urls: &[String]) -> (Sqlite, Vec<tempfile::TempDir>) {
 }
 
 fn continued(gateway: &Gateway) -> f64 {
-    gateway.metric("gateway_extractions_continued_total")
+    gateway.metric("gateway_extraction_resumes_total")
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn an_archive_that_breaks_off_at_any_byte_is_continued_from_another_location() {
         let (index, _folders) = at_all(folder.path(), &[broken.url(), sound.url()]);
         let gateway = Gateway::start(&index.url());
         assert!(gateway.get(&path_of(&made)).body == made.bytes, "{sent}: other bytes");
-        assert_eq!((continued(&gateway), extractions(&gateway, "whole")), (continues, 1.0), "{sent}");
+        assert_eq!((continued(&gateway), extractions(&gateway, "complete")), (continues, 1.0), "{sent}");
         assert_eq!((broken.connections(), cached(&gateway).len()), (1, 1), "{sent}");
     }
 }
@@ -95,7 +95,7 @@ fn every_client_in_the_middle_of_a_body_gets_the_rest_from_elsewhere() {
         body.read_to_end(&mut bytes).unwrap();
         assert!(bytes == made.bytes, "other bytes");
     }
-    assert_eq!((continued(&gateway), extractions(&gateway, "whole"), broken.connections()), (1.0, 1.0, 1));
+    assert_eq!((continued(&gateway), extractions(&gateway, "complete"), broken.connections()), (1.0, 1.0, 1));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_store_that_sends_other_bytes_the_second_time_is_never_believed() {
         let (index, _folders) = at_all(folder.path(), &[changing.url(), changing.url()]);
         let gateway = Gateway::start(&index.url());
         expect_reset(&gateway, &path_of(&made));
-        assert_eq!((extractions(&gateway, "whole"), cached(&gateway).len()), (0.0, 0), "{changed}");
+        assert_eq!((extractions(&gateway, "complete"), cached(&gateway).len()), (0.0, 0), "{changed}");
         assert!(changing.connections() >= 2, "{changed}");
     }
 }
@@ -161,7 +161,7 @@ fn with_no_location_left_a_response_ends_in_a_reset() {
         let (index, _folders) = at_all(folder.path(), &[first.url(), url]);
         let gateway = Gateway::start(&index.url());
         expect_reset(&gateway, &path_of(&made));
-        assert_eq!((extractions(&gateway, "whole"), extractions(&gateway, "failed")), (0.0, 1.0));
+        assert_eq!((extractions(&gateway, "complete"), extractions(&gateway, "failed")), (0.0, 1.0));
         assert_eq!(continued(&gateway), other_whole.unwrap_or(0.0));
         assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
     }
@@ -178,7 +178,7 @@ fn another_copy_with_other_bytes_than_were_sent_is_not_mixed_in() {
     let (index, _folders) = at_all(folder.path(), &[first.url(), damaged.url(), sound.url()]);
     let gateway = Gateway::start(&index.url());
     assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
-    assert_eq!((continued(&gateway), extractions(&gateway, "whole")), (2.0, 1.0));
+    assert_eq!((continued(&gateway), extractions(&gateway, "complete")), (2.0, 1.0));
     // What nobody has seen is written anew: here the damage comes first, and breaks off before anything leaves.
     let mut early = bytes;
     early[1_000_000] ^= 0x55;
@@ -215,12 +215,12 @@ fn an_extraction_that_nobody_waits_for_is_dropped_where_that_is_configured() {
     let gateway = Gateway::start_with(&index.url(), "[limits]\nabandoned = \"drop\"\n", &[]);
     let clients: Vec<_> = (0..200).map(|_| http::begin(gateway.port, &path_of(&made)).unwrap()).collect();
     drop(clients);
-    wait_for("the end of the extraction", || extractions(&gateway, "dropped") == 1.0);
-    wait_for("room in the cache", || gateway.metric("gateway_files_bytes") == 0.0);
+    wait_for("the end of the extraction", || extractions(&gateway, "cancelled") == 1.0);
+    wait_for("room in the cache", || gateway.metric("gateway_cache_bytes") == 0.0);
     assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
     gate.open();
     assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
-    assert_eq!((extractions(&gateway, "whole"), store.connections()), (1.0, 2));
+    assert_eq!((extractions(&gateway, "complete"), store.connections()), (1.0, 2));
 }
 
 #[test]

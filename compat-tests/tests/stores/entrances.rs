@@ -27,7 +27,7 @@ fn package(payload: &str, into: &Path) -> Members {
 }
 
 pub(super) fn archive_bytes(gateway: &Gateway) -> f64 {
-    gateway.metric("gateway_archive_bytes_total")
+    gateway.metric("gateway_archive_read_bytes_total")
 }
 
 /// A store that honours Range, and says so of archives that are `longer` than they are. What `lie` says of a part is sent instead of it.
@@ -68,7 +68,7 @@ pub(super) fn expect_members(name: &str, gateway: &Gateway, [first, second]: &Me
 /// Expects both members, with little of the 12 MiB before them read.
 pub(super) fn expect_entered(name: &str, gateway: &Gateway, members: &Members) {
     expect_members(name, gateway, members);
-    assert_eq!(extractions(gateway, "whole"), 2.0);
+    assert_eq!(extractions(gateway, "complete"), 2.0);
     let read = archive_bytes(gateway);
     assert!(read < 5e6, "{name}: expected to read less than half of 12 MiB for two members, found {read} bytes");
     eprintln!("{name}: {read} bytes of an archive of 12 MiB read for two members behind them");

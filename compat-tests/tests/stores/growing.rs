@@ -39,7 +39,7 @@ fn the_first_bytes_leave_while_the_archive_is_still_coming() {
     let mut all = Vec::new();
     late.read_to_end(&mut all).unwrap();
     assert!(all == made.bytes, "other bytes for a late client");
-    assert_eq!((store.connections(), extractions(&gateway, "whole")), (1, 1.0));
+    assert_eq!((store.connections(), extractions(&gateway, "complete")), (1, 1.0));
     let warm = Instant::now();
     let (_, mut body) = http::begin(gateway.port, &path_of(&made)).unwrap();
     body.read_exact(&mut [0]).unwrap();
@@ -66,7 +66,7 @@ fn a_client_that_goes_away_does_not_stop_the_others() {
     });
     gate.open();
     assert!(ask.join().unwrap().body == made.bytes, "other bytes");
-    assert_eq!((store.connections(), extractions(&gateway, "whole")), (1, 1.0));
+    assert_eq!((store.connections(), extractions(&gateway, "complete")), (1, 1.0));
 }
 
 #[test]
@@ -76,9 +76,9 @@ fn an_extraction_that_nobody_waits_for_is_finished_for_the_next_one() {
     let index = index_of(folder.path(), "mirror", &files.url());
     let gateway = Gateway::start(&index.url());
     drop(http::begin(gateway.port, &path_of(&made)).unwrap());
-    wait_for("the extraction", || extractions(&gateway, "whole") == 1.0);
+    wait_for("the extraction", || extractions(&gateway, "complete") == 1.0);
     assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
-    assert_eq!(extractions(&gateway, "whole"), 1.0);
+    assert_eq!(extractions(&gateway, "complete"), 1.0);
 }
 
 #[test]

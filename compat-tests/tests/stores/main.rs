@@ -121,10 +121,10 @@ fn members_come_out_of_archives_in_a_store_and_only_they_are_kept() {
                 );
             }
         }
-        let whole = extractions(&gateway, "whole");
+        let whole = extractions(&gateway, "complete");
         assert!(whole > 0.0, "{family}");
         assert_eq!(
-            gateway.metric("gateway_store_requests_total{result=\"opened\",tier=\"mirror\"}"),
+            gateway.metric("gateway_store_requests_total{outcome=\"found\",tier=\"mirror\"}"),
             whole,
             "{family}"
         );

@@ -26,7 +26,7 @@ fn package(into: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 fn kept(gateway: &Gateway) -> f64 {
-    gateway.metric("gateway_neighbours_kept_total")
+    gateway.metric("gateway_prefetched_members_total")
 }
 
 #[test]
@@ -41,13 +41,13 @@ fn one_extraction_is_enough_for_many_sources_of_a_package() {
     for (path, bytes) in &sources {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
     }
-    assert_eq!(extractions(&gateway, "whole"), 1.0);
-    assert_eq!(gateway.metric("gateway_neighbours_used_total"), SOURCES as f64 - 1.0);
+    assert_eq!(extractions(&gateway, "complete"), 1.0);
+    assert_eq!(gateway.metric("gateway_prefetched_members_used_total"), SOURCES as f64 - 1.0);
     let off = Gateway::start_with(&index.url(), "[neighbours]\nbytes = \"0B\"\n", &[]);
     for (path, bytes) in &sources {
         assert!(off.get(path).body == *bytes, "{path}: other bytes");
     }
-    assert_eq!((extractions(&off, "whole"), kept(&off)), (SOURCES as f64, 0.0));
+    assert_eq!((extractions(&off, "complete"), kept(&off)), (SOURCES as f64, 0.0));
 }
 
 #[test]
@@ -63,9 +63,9 @@ fn the_nearest_are_kept_and_no_more_than_may_be() {
     for (path, bytes) in &sources[middle - 4..=middle + 4] {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
     }
-    assert_eq!(extractions(&gateway, "whole"), 1.0);
+    assert_eq!(extractions(&gateway, "complete"), 1.0);
     assert!(gateway.get(&sources[0].0).body == sources[0].1, "other bytes");
-    assert_eq!(extractions(&gateway, "whole"), 2.0);
+    assert_eq!(extractions(&gateway, "complete"), 2.0);
 }
 
 #[test]
@@ -81,12 +81,12 @@ fn neighbours_never_put_out_what_somebody_asked_for() {
     }
     let most = SOURCES as f64 - 2.0;
     wait_for("the neighbours", || kept(&gateway) >= most - 10.0);
-    wait_for("room", || gateway.metric("gateway_files") <= 10.0);
-    let before = extractions(&gateway, "whole");
+    wait_for("room", || gateway.metric("gateway_cache_files") <= 10.0);
+    let before = extractions(&gateway, "complete");
     for (path, bytes) in [&sources[0], &sources[SOURCES - 1]] {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
     }
-    assert_eq!(extractions(&gateway, "whole"), before);
+    assert_eq!(extractions(&gateway, "complete"), before);
     let sizes: Vec<u64> =
         cached(&gateway).iter().map(PathBuf::as_path).map(|file| file.metadata().unwrap().len()).collect();
     assert!(sizes.iter().all(|size| *size == SOURCE_BYTES as u64), "{sizes:?}");

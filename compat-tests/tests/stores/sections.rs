@@ -56,7 +56,7 @@ fn the_first_bytes_of_a_section_leave_as_soon_as_they_are_there() {
     gate.open();
     body.read_to_end(&mut bytes).unwrap();
     assert!(bytes == section, "other bytes");
-    assert_eq!((store.connections(), extractions(&gateway, "whole")), (1, 1.0));
+    assert_eq!((store.connections(), extractions(&gateway, "complete")), (1, 1.0));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn nobody_gets_a_whole_section_of_a_wrong_file() {
         let answer = http::get(gateway.port, &section_of(&made, ".comment"));
         assert!(answer.is_err(), "{:?}", answer.map(|answer| (answer.status, answer.body.len())));
     }
-    assert_eq!((cached(&gateway), extractions(&gateway, "whole")), (Vec::<PathBuf>::new(), 0.0));
+    assert_eq!((cached(&gateway), extractions(&gateway, "complete")), (Vec::<PathBuf>::new(), 0.0));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn what_a_whole_file_said_is_known_when_the_file_is_gone() {
     gate.open();
     body.read_to_end(&mut bytes).unwrap();
     assert!(bytes == section.body, "other bytes");
-    assert_eq!((store.connections(), extractions(&gateway, "whole")), (2, 2.0));
+    assert_eq!((store.connections(), extractions(&gateway, "complete")), (2, 2.0));
 }
 
 #[test]

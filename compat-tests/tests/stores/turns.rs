@@ -45,7 +45,7 @@ fn expect_all(mut body: TcpStream, made: &Made) {
 }
 
 fn waiting(gateway: &Gateway, turn: &str) -> f64 {
-    gateway.metric(&format!("gateway_waiting{{turn=\"{turn}\"}}"))
+    gateway.metric(&format!("gateway_permits_waiting{{permit=\"{turn}\"}}"))
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn extractions_wait_and_those_of_one_client_do_not_hold_up_another() {
     }
     assert!(of_third.join().unwrap().body == made[4].bytes, "other bytes");
     assert_eq!((waiting(&gateway, "extraction"), store.connections()), (0.0, 5));
-    assert_eq!(gateway.metric("gateway_waiting_seconds_count{turn=\"extraction\"}"), 3.0);
+    assert_eq!(gateway.metric("gateway_permit_wait_seconds_count{permit=\"extraction\"}"), 3.0);
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn a_store_that_cannot_be_asked_leaves_the_question_undecided_within_the_budget(
         let started = Instant::now();
         expect_reset(&gateway, &path);
         assert!(started.elapsed() < Duration::from_secs(2), "{url}: {:?}", started.elapsed());
-        wait_for("two resets", || gateway.metric("gateway_undecided_total{answer=\"reset\"}") == 2.0);
+        wait_for("two resets", || gateway.metric("gateway_unavailable_total{result=\"reset\"}") == 2.0);
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn start(
             let in_memory = folder.stand_in(file.size);
             let (stand_in, room) = in_memory.map_err(|more| Failure::Here(format!("{failure}; {more}")))?;
             tracing::warn!(%failure, bytes = file.size, "a member is sent from memory");
-            METRICS.files_in_memory.inc();
+            METRICS.cache_memory_fallbacks.inc();
             (stand_in, Some(room))
         }
     };
@@ -102,7 +102,7 @@ impl Work {
             }
             Err(End::Unwanted) => {
                 tracing::debug!(%nvra, path, "extraction dropped: nobody waits for it any more");
-                ("dropped", Failure::Unknown(format!("{nvra}: nobody waited for it any more")))
+                ("cancelled", Failure::Unknown(format!("{nvra}: nobody waited for it any more")))
             }
         };
         METRICS.extractions.with_label_values(&[result]).inc();
@@ -138,7 +138,7 @@ impl Work {
                 None => return Err(end),
             }
             tracing::warn!(%nvra, path, written, %failure, "extraction goes on from another location");
-            METRICS.extractions_continued.inc();
+            METRICS.extraction_resumes.inc();
         }
         Ok(())
     }
@@ -230,17 +230,17 @@ impl Work {
             self.entry.note(note);
         }
         let (nvra, path, seconds) = (&self.nvra, &self.path, growing.began.elapsed().as_secs_f64());
-        METRICS.extraction_seconds.observe(seconds);
-        METRICS.extractions.with_label_values(&["whole"]).inc();
+        METRICS.extraction_duration.observe(seconds);
+        METRICS.extractions.with_label_values(&["complete"]).inc();
         tracing::debug!(%nvra, path, bytes = self.about.size, seconds, "extracted");
-        METRICS.files_syncing.inc();
+        METRICS.cache_unsynced_files.inc();
         // Clients do not wait for the disk.
         self.sender.send_replace(Progress::Whole);
         match draft.take() {
             Some(draft) if self.is_to_be_kept() => self.keep(draft),
             _ => self.leave(),
         }
-        METRICS.files_syncing.dec();
+        METRICS.cache_unsynced_files.dec();
         // Not before: what the disk has still to take is no more than extractions may bring at a time.
         self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(())
@@ -330,7 +330,7 @@ impl<P: Read> Read for Flowing<'_, P> {
         let read = self.payload.read(bytes)?;
         self.bytes += read as u64;
         self.work.entry.flows(read);
-        METRICS.archive_bytes.inc_by(read as u64);
+        METRICS.archive_read_bytes.inc_by(read as u64);
         Ok(read)
     }
 }

@@ -170,7 +170,7 @@ impl Files {
             if entry.use_now() {
                 self.eviction().use_now(key);
                 if entry.is_met() {
-                    METRICS.neighbours_used.inc();
+                    METRICS.prefetched_members_used.inc();
                 }
             }
             return Some(entry);
@@ -353,7 +353,7 @@ impl Files {
                 entry.evict_for_room();
             }
             self.forget(key, &entry).await;
-            METRICS.files_evicted.inc();
+            METRICS.cache_evictions.inc();
         }
     }
 
@@ -369,7 +369,7 @@ impl Files {
     /// In metrics.
     fn show(&self) {
         let eviction = self.eviction();
-        METRICS.files.set(eviction.len().try_into().unwrap_or(i64::MAX));
-        METRICS.files_bytes.set(eviction.bytes().try_into().unwrap_or(i64::MAX));
+        METRICS.cache_files.set(eviction.len().try_into().unwrap_or(i64::MAX));
+        METRICS.cache_bytes.set(eviction.bytes().try_into().unwrap_or(i64::MAX));
     }
 }

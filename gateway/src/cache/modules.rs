@@ -92,7 +92,7 @@ fn decompress(folder: &disk::Folder, compressed: &Entry, file: &Arc<File>) -> Re
             let failure = refused(compressed.about(), &error);
             let in_memory = folder.stand_in(size);
             let (draft, room) = in_memory.map_err(|more| Failure::Here(format!("{failure}; {more}")))?;
-            METRICS.files_in_memory.inc();
+            METRICS.cache_memory_fallbacks.inc();
             (draft, Some(room))
         }
     };

@@ -167,7 +167,7 @@ fn write(files: &Files, kept: Vec<Neighbour>) -> io::Result<()> {
     files.folder.sync()?;
     for (key, about, draft, cost) in drafts {
         files.folder.publish(draft, &about)?;
-        METRICS.neighbours_kept.inc();
+        METRICS.prefetched_members.inc();
         files.runtime.block_on(files.keep(key, Entry::unmet(about), cost));
     }
     files.runtime.block_on(files.evict());

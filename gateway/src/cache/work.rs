@@ -59,7 +59,7 @@ impl Work {
 /// The cache folder did not take a member: counted, with the cause.
 pub(super) fn refused(about: &About, error: &io::Error) -> Failure {
     let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    METRICS.files_refused.with_label_values(&[if full { "full" } else { "failed" }]).inc();
+    METRICS.cache_write_failures.with_label_values(&[if full { "disk_full" } else { "error" }]).inc();
     let folder = about.path.parent().unwrap_or(&about.path);
     Failure::Here(format!("cache folder {}: {error}", folder.display()))
 }

@@ -132,7 +132,7 @@ pub(crate) async fn observe(
     let status = response.status();
     let was_reset = response.response().extensions().get::<WasReset>().is_some();
     METRICS.requests.with_label_values(&[endpoint, if was_reset { "reset" } else { status.as_str() }]).inc();
-    METRICS.request_seconds.with_label_values(&[endpoint]).observe(seconds);
+    METRICS.request_duration.with_label_values(&[endpoint]).observe(seconds);
     if endpoint != "operations" {
         let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or("-");
         let peer = busy.as_ref().map_or("-", Busy::peer);

@@ -123,7 +123,7 @@ impl Federation {
             Err(_) => "failed",
         };
         METRICS.upstream_requests.with_label_values(&[name.as_str(), result]).inc();
-        METRICS.upstream_seconds.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
+        METRICS.upstream_request_duration.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
         match &answer {
             Ok(_) => health.answered(),
             Err(cause) => health.failed(cause),

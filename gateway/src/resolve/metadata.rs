@@ -139,7 +139,7 @@ impl Gateway {
         let key = asked.key.as_str();
         let is_undecided = is_away && entries.is_empty();
         let answer = match (is_undecided, complete) {
-            (true, _) => "undecided",
+            (true, _) => "unavailable",
             (false, true) => "complete",
             (false, false) => "partial",
         };

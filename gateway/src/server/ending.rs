@@ -27,12 +27,12 @@ impl Ended {
     /// The word in metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Head => "head",
+            Self::Head => "head_timeout",
             Self::Line => "line",
-            Self::Idle => "idle",
-            Self::Stalled => "stalled",
-            Self::Shed => "shed",
-            Self::Streams => "streams",
+            Self::Idle => "idle_timeout",
+            Self::Stalled => "write_timeout",
+            Self::Shed => "evicted",
+            Self::Streams => "stream_limit",
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn reset_undecided(request: &HttpRequest, config: &Config) -> bool {
         Unknown::Status => false,
     };
     let connection = Connection::of(request).filter(is_right);
-    METRICS.undecided.with_label_values(&[if connection.is_some() { "reset" } else { "status" }]).inc();
+    METRICS.unavailable.with_label_values(&[if connection.is_some() { "reset" } else { "status" }]).inc();
     connection.map(|connection| connection.reset()).is_some()
 }
 

@@ -266,7 +266,7 @@ where
     H: Service<(Stream, Protocol, Option<SocketAddr>), Response = (), Error = DispatchError>,
 {
     if !crowd.makes_room() {
-        METRICS.connections_closed.with_label_values(&["refused"]).inc();
+        METRICS.connections_closed.with_label_values(&["connection_limit"]).inc();
         // It is reset: an error would be remembered.
         return socket.reset().map_err(DispatchError::Io);
     }
@@ -280,7 +280,7 @@ where
         Err(error) => {
             // Nothing came at all, or the gateway ended it: that is no failed handshake.
             if error.kind() == std::io::ErrorKind::InvalidData {
-                METRICS.connections_closed.with_label_values(&["handshake"]).inc();
+                METRICS.connections_closed.with_label_values(&["tls_handshake"]).inc();
                 log_no_request(&error.to_string(), peer);
                 linger(&connection).await;
             }

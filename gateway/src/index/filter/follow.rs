@@ -232,7 +232,7 @@ impl Follower {
         let began = Instant::now();
         let is_due = self.folder.is_some() && self.scan.is_none() && self.ready.is_none() && began >= self.next_scan;
         let Some(from) = self.heads.clone().filter(|_| is_due) else { return };
-        METRICS.filter_scans.with_label_values(&[why]).inc();
+        METRICS.filter_rebuilds.with_label_values(&[why]).inc();
         tracing::debug!(why, "a filter is made of the whole index");
         self.next_scan = began + SCAN_PAUSE;
         let (index, (sender, outcome)) = (self.index.clone(), oneshot::channel());

@@ -58,8 +58,8 @@ struct State {
 impl Filter {
     /// A filter that says nothing.
     pub(crate) fn off() -> Self {
-        let counter = |said| METRICS.filter_answers.with_label_values(&[said]);
-        Self { state: Arc::default(), no: counter("no"), maybe: counter("maybe"), nothing: counter("nothing") }
+        let counter = |said| METRICS.filter_lookups.with_label_values(&[said]);
+        Self { state: Arc::default(), no: counter("absent"), maybe: counter("maybe"), nothing: counter("unavailable") }
     }
 
     /// What the filter says, counted.
@@ -103,7 +103,7 @@ impl Filter {
         // Without a base it says nothing, however fresh that is.
         if self.lengths().0.is_some() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-            METRICS.filter_checked.set(now.cast_signed());
+            METRICS.filter_last_sync.set(now.cast_signed());
         }
     }
 

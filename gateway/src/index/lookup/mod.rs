@@ -165,7 +165,7 @@ impl Lookup {
         if let Some(Fresh { records, asked }) = self.fresh.get(build_id).await
             && self.invalidation.is_valid(build_id, asked, self.miss_ttl)
         {
-            count("memory");
+            count("cache");
             return Ok(Known::fresh(records));
         }
         Box::pin(self.asked(said, build_id, until)).await
@@ -186,7 +186,7 @@ impl Lookup {
             }
             Err(cause) => {
                 let kept = self.kept.records.get(build_id).await;
-                count(if kept.is_some() { "kept" } else { "error" });
+                count(if kept.is_some() { "stale" } else { "error" });
                 kept.map(|value| Known { value, away: Some(cause.clone()) }).ok_or(cause)
             }
         }
@@ -383,7 +383,7 @@ impl Queries {
     async fn here<T>(&self, query: impl Future<Output = sql::Result<T>>) -> Result<T, String> {
         let started = Instant::now();
         let result = timed(self.limit, query).await;
-        METRICS.index_seconds.observe(started.elapsed().as_secs_f64());
+        METRICS.index_query_duration.observe(started.elapsed().as_secs_f64());
         match &result {
             Ok(_) => self.watch.answered(),
             Err(_) => self.watch.suspect(),

@@ -259,7 +259,7 @@ impl Archives {
             (None, None) => Err(Failure::Absent(format!("store {} has neither folder nor URL", location.store.name))),
         };
         let result = match &opened {
-            Ok(_) => "opened",
+            Ok(_) => "found",
             Err(Failure::Absent(_)) => "absent",
             Err(Failure::Unknown(_) | Failure::Here(_)) => "failed",
         };

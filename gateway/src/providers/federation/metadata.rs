@@ -76,7 +76,7 @@ impl Federation {
             Err(_) => "failed",
         };
         METRICS.upstream_requests.with_label_values(&[name.as_str(), result]).inc();
-        METRICS.upstream_seconds.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
+        METRICS.upstream_request_duration.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
         let (entries, cause) = match answer {
             Ok((entries, complete)) => (entries, (!complete).then(|| "did not say everything".to_owned())),
             Err(cause) => (Vec::new(), Some(cause)),
