@@ -23,11 +23,11 @@ mod http;
 mod index;
 mod logging;
 mod metrics;
+mod permits;
 mod providers;
 mod readiness;
 mod resolve;
 mod server;
-mod turns;
 
 pub use app::serve;
 

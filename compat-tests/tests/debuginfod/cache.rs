@@ -27,7 +27,7 @@ fn concurrent_cold_requests_extract_once() {
 }
 
 #[test]
-fn a_new_gateway_takes_over_the_files_of_the_one_before() {
+fn a_new_gateway_keeps_the_files_of_its_predecessor() {
     let (_index, mut gateway) = gateway(&["payloads"]);
     let rows = fixtures::truth("payloads");
     let ask = |gateway: &Gateway| {
@@ -50,7 +50,7 @@ fn a_new_gateway_takes_over_the_files_of_the_one_before() {
 }
 
 #[test]
-fn a_cached_file_that_somebody_removed_is_extracted_again_unless_it_is_small() {
+fn a_removed_cached_file_is_extracted_again_unless_it_is_small() {
     let folder = tempfile::tempdir().unwrap();
     let made = rpmbuild::large(folder.path(), "removed", 200 << 10);
     let index = Sqlite::of(&[folder.path(), &fixtures::family("payloads")]);

@@ -1,11 +1,11 @@
-//! Faults while the gateway serves: of its database, of its cache folder, of the archives, and its own sudden end. Whatever happens,
+//! Faults while the gateway serves: of its database, of its cache directory, of the archives, and its own sudden end. Whatever happens,
 //! an answer is right, or it is none: nothing wrong is ever delivered whole, nothing is called absent that could not be looked up,
 //! and afterwards it goes on without a restart.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure here is a failed test, and says where")]
 
 mod archives;
-mod cache_folder;
+mod cache_directory;
 mod database;
 mod media;
 mod sqlite;

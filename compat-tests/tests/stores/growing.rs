@@ -47,7 +47,7 @@ fn the_first_bytes_leave_while_the_archive_is_still_coming() {
 }
 
 #[test]
-fn a_client_that_goes_away_does_not_stop_the_others() {
+fn a_client_that_disconnects_does_not_stop_the_others() {
     let (folder, made) = large();
     let gate = Gate::default();
     let store = sends_half_before(&gate, folder.path());
@@ -70,7 +70,7 @@ fn a_client_that_goes_away_does_not_stop_the_others() {
 }
 
 #[test]
-fn an_extraction_that_nobody_waits_for_is_finished_for_the_next_one() {
+fn an_abandoned_extraction_is_finished_for_the_next_request() {
     let (folder, made) = large();
     let files = FileServer::start(folder.path());
     let index = index_of(folder.path(), "mirror", &files.url());

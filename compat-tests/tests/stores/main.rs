@@ -10,9 +10,9 @@ mod foreign_entrances;
 mod growing;
 mod lying;
 mod names;
-mod neighbours;
+mod permits;
+mod prefetch;
 mod sections;
-mod turns;
 mod unreachable;
 
 use std::io::Write;

@@ -20,9 +20,9 @@ use super::work::{End, Work, refused};
 use super::{Entry, Files, Key};
 use crate::config::Abandoned;
 use crate::metrics::METRICS;
+use crate::permits::Permit;
 use crate::providers::archives::{Archive, Inside};
 use crate::resolve::failure::Failure;
-use crate::turns::Turn;
 
 /// Starts an extraction on a thread of its own; the entry tells how far it is.
 pub(super) fn start(
@@ -30,7 +30,7 @@ pub(super) fn start(
     key: Key,
     archive: Archive,
     build_id: Option<BuildId>,
-    turn: Turn,
+    permit: Permit,
 ) -> Result<Arc<Entry>, Failure> {
     let Some(file) = archive.inside.file(key.ordinal) else {
         let nvra = archive.inside.nvra();
@@ -60,17 +60,17 @@ pub(super) fn start(
     let (sender, progress) = watch::channel(Progress::Growing(0));
     let entry = Arc::new(Entry::growing(about.clone(), Arc::new(reader), room, progress));
     let (nvra, path) = (archive.inside.nvra(), file.path.clone());
-    let (files, ordinal, turn) = (files.clone(), key.ordinal, Mutex::new(Some(turn)));
+    let (files, ordinal, permit) = (files.clone(), key.ordinal, Mutex::new(Some(permit)));
     let stalled = AtomicBool::new(false);
     let runtime = files.runtime.clone();
     let work =
-        Arc::new(Work { files, nvra, path, ordinal, build_id, about, entry: entry.clone(), sender, turn, stalled });
+        Arc::new(Work { files, nvra, path, ordinal, build_id, about, entry: entry.clone(), sender, permit, stalled });
     runtime.spawn(give_up_when_stalled(Arc::downgrade(&work)));
     tokio::task::spawn_blocking(move || work.run(archive, draft).keep());
     Ok(entry)
 }
 
-/// A read of a disk that is away (NFS) cannot be ended: whoever waits for the member is told when nothing came for long enough, and the turn is
+/// A read of a disk that is away (NFS) cannot be ended: whoever waits for the member is told when nothing came for long enough, and the permit is
 /// given back. The thread ends when its read does.
 async fn give_up_when_stalled(work: Weak<Work>) {
     let (mut flowed, mut since) = (0, Instant::now());
@@ -120,7 +120,7 @@ impl Work {
             let text = format!("{nvra}: expected bytes of the archive within {limit:?}, found none");
             self.sender.send_replace(Progress::Failed(Failure::Unknown(text)));
         }
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn extract(&self, mut archive: Archive, draft: Draft, neighbours: &mut Neighbours) -> Result<(), End> {
@@ -242,7 +242,7 @@ impl Work {
         }
         METRICS.cache_unsynced_files.dec();
         // Not before: what the disk has still to take is no more than extractions may bring at a time.
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(())
     }
 

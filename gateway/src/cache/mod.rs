@@ -47,9 +47,9 @@ use tokio::runtime::Handle;
 
 use crate::config::{self, Abandoned};
 use crate::metrics::METRICS;
+use crate::permits::Permit;
 use crate::providers::archives::Archive;
 use crate::resolve::failure::Failure;
-use crate::turns::Turn;
 
 pub(crate) use content::Content;
 use disk::Found;
@@ -181,12 +181,12 @@ impl Files {
     }
 
     /// The member, extracted from the archive that `open` opens unless it is here already. Comes back when the extraction began; an
-    /// ELF file's build-id note has to say `build_id`. The turn is given back when the extraction ends, or is not needed.
+    /// ELF file's build-id note has to state `build_id`. The permit is released when the extraction ends, or is not needed.
     pub(crate) async fn fill<F>(
         &self,
         key: Key,
         build_id: Option<&BuildId>,
-        turn: Turn,
+        permit: Permit,
         open: F,
     ) -> Result<Arc<Entry>, Failure>
     where
@@ -203,7 +203,7 @@ impl Files {
             let begun = runtime.spawn(async move {
                 let archive = open.await?;
                 files.make_room(archive.inside.file(key.ordinal).map_or(0, |file| file.size)).await;
-                let entry = extract::start(&files, key, archive, build_id, turn)?;
+                let entry = extract::start(&files, key, archive, build_id, permit)?;
                 files.see_through(key, &entry);
                 Ok(entry)
             });

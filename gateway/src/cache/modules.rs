@@ -17,8 +17,8 @@ use super::sections::Begun;
 use super::work::refused;
 use super::{Entry, Files, Key, disk};
 use crate::metrics::METRICS;
+use crate::permits::Permit;
 use crate::resolve::failure::Failure;
-use crate::turns::Turn;
 
 /// The room that decompressed modules may take, bytes, and as a part of the cache.
 const MAX_BYTES: u64 = 256 << 20;
@@ -48,18 +48,23 @@ impl Files {
     }
 
     /// The decompressed module that is in the member `compressed`, which is whole. What is not compressed is returned
-    /// as it is. The turn is given back when the module is there.
+    /// as it is. The permit is released when the module is there.
     ///
     /// # Errors
     /// Absent if there is no ELF file in it, or more than a module may have; otherwise why it could not be
     /// decompressed.
-    pub(crate) async fn module(&self, key: Key, compressed: &Arc<Entry>, turn: Turn) -> Result<Arc<Entry>, Failure> {
+    pub(crate) async fn module(
+        &self,
+        key: Key,
+        compressed: &Arc<Entry>,
+        permit: Permit,
+    ) -> Result<Arc<Entry>, Failure> {
         let decompress = async {
             let file = compressed.whole_file().await.map_err(Some)?;
             let (folder, compressed) = (self.folder.clone(), compressed.clone());
             let decompress = move || {
                 let decompressed = decompress(&folder, &compressed, &file);
-                drop(turn);
+                drop(permit);
                 decompressed
             };
             let decompressed = spawn_blocking(decompress).await;

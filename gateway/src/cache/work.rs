@@ -11,8 +11,8 @@ use super::entry::{About, Progress};
 use super::note::Note;
 use super::{Entry, Files};
 use crate::metrics::METRICS;
+use crate::permits::Permit;
 use crate::resolve::failure::Failure;
-use crate::turns::Turn;
 
 /// One extraction.
 pub(super) struct Work {
@@ -26,7 +26,7 @@ pub(super) struct Work {
     pub(super) entry: Arc<Entry>,
     pub(super) sender: watch::Sender<Progress>,
     /// Given back when the member is whole: others shall not wait for its neighbours.
-    pub(super) turn: Mutex<Option<Turn>>,
+    pub(super) permit: Mutex<Option<Permit>>,
     /// Given up, because no byte came.
     pub(super) stalled: AtomicBool,
 }

@@ -149,10 +149,10 @@ pub(crate) async fn observe(
     Ok(response.map_body(|_, body| Underway { body, busy }))
 }
 
-/// The longest that a request waits for its turn: clients give up after 90 s.
-const TURN_WITHIN: Duration = Duration::from_secs(60);
+/// The longest that a request waits for a permit: clients give up after 90 s.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The answer, when it is the client's turn. Questions about the gateway itself have no turns: who asks them looks why others wait.
+/// The answer, once the client has a permit. Requests about the gateway itself need none.
 async fn answered_in_turn(
     request: ServiceRequest,
     next: Next<BoxBody>,
@@ -160,11 +160,11 @@ async fn answered_in_turn(
     let gateway = request.app_data::<web::Data<Gateway>>().filter(|_| !is_operations(request.path())).cloned();
     let Some(gateway) = gateway else { return next.call(request).await };
     let client = client(request.request(), &gateway.config);
-    let turn = match gateway.turns.take_free(client) {
-        Some(turn) => Some(turn),
-        None => tokio::time::timeout(TURN_WITHIN, gateway.turns.take(client)).await.ok(),
+    let permit = match gateway.permits.try_acquire(client) {
+        Some(permit) => Some(permit),
+        None => tokio::time::timeout(PERMIT_TIMEOUT, gateway.permits.acquire(client)).await.ok(),
     };
-    match turn {
+    match permit {
         Some(_turn) => next.call(request).await,
         None => {
             let is_for_clients_of_json = !above_root(request.path()).starts_with("/buildid/");

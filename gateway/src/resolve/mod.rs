@@ -25,6 +25,7 @@ use moka::future::Cache;
 use crate::cache::Files;
 use crate::config::{Config, Prefer};
 use crate::index::lookup::{self, Lookup};
+use crate::permits::Permits;
 use crate::providers::archives::Archives;
 use crate::providers::federation::Federation;
 use crate::providers::http_client;
@@ -33,7 +34,6 @@ use crate::resolve::answer::{Answer, Undecided};
 use crate::resolve::line_tables::LineTables;
 use crate::resolve::question::{Caller, Question, What};
 use crate::resolve::search::{Outcome, Search, half_way_to};
-use crate::turns::Turns;
 
 /// How long an undecided question stays so.
 const UNDECIDED_FOR: Duration = Duration::from_secs(3);
@@ -47,7 +47,7 @@ pub(crate) struct Gateway {
     pub(crate) federation: Federation,
     pub(crate) readiness: Readiness,
     /// For requests.
-    pub(crate) turns: Turns,
+    pub(crate) permits: Permits,
     search: Search,
     undecided: Recent,
 }
@@ -89,14 +89,14 @@ impl Gateway {
                 files: files.clone(),
                 archives,
                 line_tables: LineTables::new(),
-                turns: Turns::new(config.limits.extractions, "extraction"),
+                permits: Permits::new(config.limits.extractions, "extraction"),
                 patience: budget / 2,
             },
             readiness: Readiness::start(lookup.clone(), files.clone(), federation.clone()),
             lookup,
             files,
             federation,
-            turns: Turns::new(config.limits.requests, "request"),
+            permits: Permits::new(config.limits.requests, "request"),
             undecided: Recent::new(),
             config: Arc::new(config),
         })

@@ -5,8 +5,8 @@ use std::fmt;
 use artifact::{ArtifactType, BuildId};
 use percent_encoding::utf8_percent_encode;
 
+use crate::permits::ClientAddress;
 use crate::providers::http_client::ESCAPED;
-use crate::turns::Client;
 
 /// A question on a debuginfod path; holding one means that it is well formed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,8 +52,8 @@ impl fmt::Display for Question {
 /// Who asks, and as upstreams are told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
-    /// Who waits for turns.
-    pub(crate) client: Client,
+    /// The client that acquires permits.
+    pub(crate) client: ClientAddress,
     /// The addresses that the question has passed, from X-Forwarded-For, with the peer's behind; empty where there are no upstreams.
     pub(crate) forwarded_for: String,
     /// How many servers the question has passed.

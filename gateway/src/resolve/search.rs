@@ -17,12 +17,12 @@ use sql::{Location, Record, StoredPackage};
 use crate::cache::{Content, Files, Key};
 use crate::index::filter::Said;
 use crate::index::lookup::Lookup;
+use crate::permits::{ClientAddress, Permits};
 use crate::providers::archives::{Archive, Archives, Wanted};
 use crate::resolve::answer::{Found, Undecided};
 use crate::resolve::failure::Failure;
 use crate::resolve::line_tables::LineTables;
 use crate::resolve::question::{Question, What};
-use crate::turns::{Client, Turns};
 use member::{FIRST_BYTES_WITHIN, Need};
 
 /// What a search came to.
@@ -62,7 +62,7 @@ pub(crate) struct Search {
     pub(crate) archives: Archives,
     pub(crate) line_tables: LineTables,
     /// For extractions.
-    pub(crate) turns: Turns,
+    pub(crate) permits: Permits,
     /// How long an archive may give no byte before it is given up.
     pub(crate) patience: Duration,
 }
@@ -70,7 +70,7 @@ pub(crate) struct Search {
 impl Search {
     /// Searches for what `question` of `client` asks for, among the files that are certainly it. Of an executable also among those
     /// that may be it, behind the others.
-    pub(crate) async fn run(&self, question: &Question, client: Client, deadline: Instant) -> Searched {
+    pub(crate) async fn run(&self, question: &Question, client: ClientAddress, deadline: Instant) -> Searched {
         let said = self.lookup.filtered(&question.build_id);
         // Absent build-ids are the common case: nothing is allocated for them.
         if said == Said::No {
@@ -97,7 +97,7 @@ impl Search {
         &self,
         unknown: &[Record],
         question: &Question,
-        client: Client,
+        client: ClientAddress,
         deadline: Instant,
     ) -> Result<Outcome, Undecided> {
         let search = async || {
@@ -124,7 +124,7 @@ impl Search {
     }
 
     /// One look at what is certain, and at what is not.
-    async fn certain(&self, said: Said, question: &Question, client: Client, deadline: Instant) -> Searched {
+    async fn certain(&self, said: Said, question: &Question, client: ClientAddress, deadline: Instant) -> Searched {
         let known = match self.lookup.records_beyond(said, &question.build_id, half_way_to(deadline)).await {
             Ok(known) => known,
             Err(cause) => return Searched::of(Err(cause.into())),
@@ -157,7 +157,7 @@ impl Search {
 /// One search through candidates; remembers who could not be asked.
 struct Run<'a> {
     search: &'a Search,
-    client: Client,
+    client: ClientAddress,
     deadline: Instant,
     causes: Vec<String>,
     /// A debuginfo file was looked through and does not have the section.
@@ -167,7 +167,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(search: &'a Search, client: Client, deadline: Instant) -> Self {
+    fn new(search: &'a Search, client: ClientAddress, deadline: Instant) -> Self {
         Self { search, client, deadline, causes: Vec::new(), settled: false, examined: Duration::ZERO }
     }
 

@@ -1,12 +1,12 @@
-//! Who asks: as upstreams are told, and as turns are shared.
+//! Who asks: as upstreams are told, and as permits are shared.
 
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::HttpRequest;
 
 use crate::config::Config;
+use crate::permits::ClientAddress;
 use crate::resolve::question::Caller;
-use crate::turns::Client;
 
 /// Who asks, from a request's headers. Like the reference server: hops are the elements of X-Forwarded-For as received. What a client
 /// wrote there is passed on only as far as it can be an address, so that nobody can make an upstream refuse the question.
@@ -33,9 +33,9 @@ pub(crate) fn caller(request: &HttpRequest, config: &Config) -> Caller {
     Caller { client, forwarded_for, hops, user_agent }
 }
 
-/// Who waits for turns: the client at [`client_address`].
-pub(crate) fn client(request: &HttpRequest, config: &Config) -> Client {
-    client_address(request, config).map(Client::at).unwrap_or_default()
+/// The client that acquires permits: the one at [`client_address`].
+pub(crate) fn client(request: &HttpRequest, config: &Config) -> ClientAddress {
+    client_address(request, config).map(ClientAddress::at).unwrap_or_default()
 }
 
 /// The address of the client: the peer's, or what the trusted proxies that the request came through say of it. `None` on a Unix socket
@@ -118,7 +118,7 @@ mod tests {
                 TestRequest::default().insert_header(("X-Forwarded-For", forwarded)).peer_addr((peer, 5).into());
             client(&request.to_http_request(), &config)
         };
-        let at = |text: &str| Client::at(text.parse().unwrap());
+        let at = |text: &str| ClientAddress::at(text.parse().unwrap());
         for (peer, forwarded, expected) in [
             ([192, 0, 2, 7], "198.51.100.1", "192.0.2.7"),
             ([10, 0, 0, 7], "198.51.100.1", "198.51.100.1"),
@@ -137,6 +137,6 @@ mod tests {
         assert_eq!(address, Some("2001:db8::1:2:3:4".parse().unwrap()), "the log has the whole address");
         let unix = TestRequest::default().insert_header(("X-Forwarded-For", "198.51.100.1")).to_http_request();
         assert_eq!(client(&unix, &config), at("198.51.100.1"));
-        assert_eq!(client(&TestRequest::default().to_http_request(), &config), Client::default());
+        assert_eq!(client(&TestRequest::default().to_http_request(), &config), ClientAddress::default());
     }
 }

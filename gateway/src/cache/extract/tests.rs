@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 
 use super::*;
 use crate::config;
-use crate::turns::{Client, Turns};
+use crate::permits::{ClientAddress, Permits};
 
 /// A disk that is away: it gives a part of the payload, and the rest when somebody lets it.
 struct Away {
@@ -36,7 +36,7 @@ async fn a_read_that_hangs_holds_neither_clients_nor_turns() {
     let limits = config::Neighbours { bytes: ByteSize(0), after: Duration::ZERO };
     let mut files = Files::open(folder.path(), ByteSize::mib(64), Abandoned::Finish, limits).await.unwrap();
     files.stalled_after = Duration::from_millis(600);
-    let turns = Turns::new(1, "test stalled");
+    let permits = Permits::new(1, "test stalled");
     let rpm = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../compat-tests/fixtures/rpms/payloads/payload-none-1.0-1.fc99.x86_64.rpm"
@@ -47,15 +47,15 @@ async fn a_read_that_hangs_holds_neither_clients_nor_turns() {
     let key = Key { identity: header.package.identity, ordinal };
     let (let_it, back) = mpsc::channel();
     let archive = Archive::of_payload(header, Box::new(Away { payload, left: 1000, back }));
-    let turn = turns.take(Client::default()).await;
-    let entry = files.fill(key, None, turn, async { Ok(archive) }).await.unwrap();
+    let permit = permits.acquire(ClientAddress::default()).await;
+    let entry = files.fill(key, None, permit, async { Ok(archive) }).await.unwrap();
     let failure = entry.whole_file().await.unwrap_err();
     assert!(
         matches!(&failure, Failure::Unknown(text) if text.contains("expected bytes of the archive within 600ms")),
         "{failure}"
     );
-    // The next one finds a turn, and nothing of the first.
-    turns.take(Client::default()).await;
+    // The next one finds a permit, and nothing of the first.
+    permits.acquire(ClientAddress::default()).await;
     assert!(files.find(key).await.is_none());
     // When the disk is back, what was given up is not taken up again.
     let began = Instant::now();

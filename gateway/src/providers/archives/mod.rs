@@ -26,10 +26,10 @@ use tokio::task::spawn_blocking;
 use url::Url;
 
 use crate::metrics::METRICS;
+use crate::permits::Permit;
 use crate::providers::flow::Flow;
 use crate::providers::http_client;
 use crate::resolve::failure::Failure;
-use crate::turns::Turn;
 
 use parts::Parts;
 use place::Place;
@@ -209,16 +209,16 @@ impl Archives {
     }
 
     /// Makes the catalog of a package without a header out of the archive at `location`, which is read whole. Whoever asks meanwhile
-    /// waits for the same. `turn` is kept as long as it is read; `patience` is how long no byte may come.
+    /// waits for the same. `permit` is kept as long as it is read; `patience` is how long no byte may come.
     pub(crate) async fn catalog(
         &self,
         package: &StoredPackage,
         location: &Location,
-        turn: &Arc<Turn>,
+        permit: &Arc<Permit>,
         patience: Duration,
     ) -> Result<Arc<Catalog>, Failure> {
         let (identity, format) = (package.package.identity, package.package.format);
-        let (this, package, location, turn) = (self.clone(), package.clone(), location.clone(), turn.clone());
+        let (this, package, location, permit) = (self.clone(), package.clone(), location.clone(), permit.clone());
         let make = async move {
             let (runtime, name) = (this.runtime.clone(), place(&location));
             let flow = Arc::new(Flow::default());
@@ -234,7 +234,7 @@ impl Archives {
                 };
                 let catalog = Arc::new(spawn_blocking(read).await.unwrap_or_else(|error| Err(ended_early(error)))?);
                 this.catalogs.insert(identity, catalog.clone()).await;
-                drop(turn);
+                drop(permit);
                 Ok(catalog)
             });
             let made = async { made.await.unwrap_or_else(|error| Err(ended_early(error))) };

@@ -55,20 +55,20 @@ impl Run<'_> {
         if let Some(catalog) = archives.known_catalog(package).await {
             return Some(catalog);
         }
-        let turn = match self.turn(|| archives.known_catalog(package)).await {
-            Ok(Begin::Now(turn)) => turn,
+        let permit = match self.permit(|| archives.known_catalog(package)).await {
+            Ok(Begin::Now(permit)) => permit,
             Ok(Begin::Here(catalog)) => return Some(catalog),
             Err(failure) => {
                 self.failed(failure);
                 return None;
             }
         };
-        let turn = Arc::new(turn);
+        let permit = Arc::new(permit);
         for location in archives.locations(package) {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
             let made =
-                tokio::time::timeout(FIRST_BYTES_WITHIN, archives.catalog(package, location, &turn, patience)).await;
+                tokio::time::timeout(FIRST_BYTES_WITHIN, archives.catalog(package, location, &permit, patience)).await;
             match made {
                 Ok(Ok(catalog)) => return Some(catalog),
                 Ok(Err(failure)) => self.failed_at(location, failure).await,

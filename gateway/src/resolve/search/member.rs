@@ -10,15 +10,15 @@ use sql::StoredPackage;
 
 use super::{MAX_RETRIES, Run, half_way_to, open_within};
 use crate::cache::{Content, Entry, Key};
+use crate::permits::Permit;
 use crate::providers::archives::{Archive, Wanted};
 use crate::resolve::failure::Failure;
-use crate::turns::Turn;
 
 /// A client gives up after 90 s without a byte.
 pub(super) const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(75);
 
-/// How long a client waits for its turn to have something extracted.
-const TURN_WITHIN: Duration = Duration::from_secs(45);
+/// How long a client waits for a permit to extract.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// How often somebody who waits looks whether another one had the same extracted.
 const LOOKS_EVERY: Duration = Duration::from_millis(100);
@@ -29,7 +29,7 @@ pub(super) const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 /// How something that has to be extracted begins.
 pub(super) enum Begin<T> {
     /// With this.
-    Now(Turn),
+    Now(Permit),
     /// It need not: somebody else had it extracted.
     Here(T),
 }
@@ -151,7 +151,7 @@ impl Run<'_> {
         entry
     }
 
-    /// The member out of the archive that `open` opens when it is the client's turn, as soon as enough of it is there.
+    /// The member out of the archive that `open` opens once the client has a permit, as soon as enough of it is there.
     async fn filled<F>(
         &mut self,
         need: Need<'_>,
@@ -163,30 +163,32 @@ impl Run<'_> {
         F: Future<Output = Result<Archive, Failure>> + Send + 'static,
     {
         let files = &self.search.files;
-        let entry = match self.turn(|| files.find(key)).await? {
-            Begin::Now(turn) => files.fill(key, build_id, turn, open(self)).await?,
+        let entry = match self.permit(|| files.find(key)).await? {
+            Begin::Now(permit) => files.fill(key, build_id, permit, open(self)).await?,
             Begin::Here(entry) => entry,
         };
         self.met(need, key, build_id, entry).await
     }
 
-    /// Waits for the client's turn to have something extracted, unless it is `found` meanwhile. This is not the time in which somebody
+    /// Waits for a permit to extract, unless it is `found` meanwhile. This is not the time in which somebody
     /// has to answer.
-    pub(super) async fn turn<T, F>(&mut self, found: impl Fn() -> F) -> Result<Begin<T>, Failure>
+    pub(super) async fn permit<T, F>(&mut self, found: impl Fn() -> F) -> Result<Begin<T>, Failure>
     where
         F: Future<Output = Option<T>>,
     {
         let began = Instant::now();
-        let mut turn = std::pin::pin!(self.search.turns.take(self.client));
+        let mut permit = std::pin::pin!(self.search.permits.acquire(self.client));
         let begin = loop {
-            if let Ok(turn) = tokio::time::timeout(LOOKS_EVERY, &mut turn).await {
-                break Ok(Begin::Now(turn));
+            if let Ok(permit) = tokio::time::timeout(LOOKS_EVERY, &mut permit).await {
+                break Ok(Begin::Now(permit));
             }
             if let Some(found) = found().await {
                 break Ok(Begin::Here(found));
             }
-            if began.elapsed() >= TURN_WITHIN {
-                break Err(Failure::Here(format!("expected a turn to extract within {TURN_WITHIN:?}, found none")));
+            if began.elapsed() >= PERMIT_TIMEOUT {
+                break Err(Failure::Here(format!(
+                    "expected a permit to extract within {PERMIT_TIMEOUT:?}, found none"
+                )));
             }
         };
         self.deadline += began.elapsed();

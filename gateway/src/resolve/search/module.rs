@@ -24,9 +24,9 @@ impl Run<'_> {
             Some(module) => module,
             None => {
                 let compressed = self.member(&record.package, wanted, Some(build_id), Need::Whole, None).await?;
-                let begin = self.turn(|| files.known_module(key)).await;
+                let begin = self.permit(|| files.known_module(key)).await;
                 let module = match begin {
-                    Ok(Begin::Now(turn)) => files.module(key, &compressed, turn).await,
+                    Ok(Begin::Now(permit)) => files.module(key, &compressed, permit).await,
                     Ok(Begin::Here(module)) => Ok(module),
                     Err(failure) => Err(failure),
                 };

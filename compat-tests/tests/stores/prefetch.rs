@@ -30,7 +30,7 @@ fn kept(gateway: &Gateway) -> f64 {
 }
 
 #[test]
-fn one_extraction_is_enough_for_many_sources_of_a_package() {
+fn one_extraction_prefetches_the_sources_of_a_package() {
     let folder = tempfile::tempdir().unwrap();
     let sources = package(folder.path());
     let index = Sqlite::of(&[folder.path()]);
@@ -51,7 +51,7 @@ fn one_extraction_is_enough_for_many_sources_of_a_package() {
 }
 
 #[test]
-fn the_nearest_are_kept_and_no_more_than_may_be() {
+fn the_nearest_members_are_prefetched_up_to_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let sources = package(folder.path());
     let index = Sqlite::of(&[folder.path()]);
@@ -69,7 +69,7 @@ fn the_nearest_are_kept_and_no_more_than_may_be() {
 }
 
 #[test]
-fn neighbours_never_put_out_what_somebody_asked_for() {
+fn prefetched_members_never_evict_requested_ones() {
     let folder = tempfile::tempdir().unwrap();
     let sources = package(folder.path());
     let index = Sqlite::of(&[folder.path()]);

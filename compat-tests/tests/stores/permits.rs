@@ -49,7 +49,7 @@ fn waiting(gateway: &Gateway, turn: &str) -> f64 {
 }
 
 #[test]
-fn extractions_wait_and_those_of_one_client_do_not_hold_up_another() {
+fn extractions_queue_fairly_among_clients() {
     let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
     let made = packages(folder.path(), 5);
     let store = sends_half_before(&gate, folder.path());
@@ -83,7 +83,7 @@ fn extractions_wait_and_those_of_one_client_do_not_hold_up_another() {
 }
 
 #[test]
-fn one_extraction_is_enough_for_all_who_waited_for_it() {
+fn queued_requests_for_one_member_share_one_extraction() {
     let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
     let made = packages(folder.path(), 3);
     let store = sends_half_before(&gate, folder.path());
@@ -101,7 +101,7 @@ fn one_extraction_is_enough_for_all_who_waited_for_it() {
 }
 
 #[test]
-fn requests_wait_and_those_of_one_client_do_not_hold_up_another() {
+fn requests_queue_fairly_among_clients() {
     let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
     let made = packages(folder.path(), 4);
     let store = sends_half_before(&gate, folder.path());
@@ -142,7 +142,7 @@ fn requests_wait_and_those_of_one_client_do_not_hold_up_another() {
 }
 
 #[test]
-fn who_goes_away_leaves_the_line() {
+fn a_disconnected_client_leaves_the_queue() {
     let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
     let made = packages(folder.path(), 3);
     let store = sends_half_before(&gate, folder.path());

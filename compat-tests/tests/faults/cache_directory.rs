@@ -52,7 +52,7 @@ fn assert_whole(folder: &Path, members: &[Asked]) {
 }
 
 #[test]
-fn a_disk_that_others_filled() {
+fn a_disk_filled_by_other_programs() {
     let folder = tempfile::tempdir().unwrap();
     let small = Asked::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
     let large = Asked::made(rpmbuild::numbered(folder.path(), "large", 2 << 20, 2));
@@ -123,7 +123,7 @@ fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
 }
 
 #[test]
-fn a_disk_that_refuses_in_the_middle_of_a_member() {
+fn a_write_that_fails_in_the_middle_of_a_member() {
     let folder = tempfile::tempdir().unwrap();
     let small = Asked::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
     let large = Asked::made(rpmbuild::numbered(folder.path(), "large", 3 << 20, 2));
@@ -172,7 +172,7 @@ fn a_disk_that_becomes_read_only() {
 }
 
 #[test]
-fn a_folder_removed_while_twenty_clients_download() {
+fn a_directory_removed_while_twenty_clients_download() {
     let folder = tempfile::tempdir().unwrap();
     let members = packages(folder.path(), 4, 1 << 20);
     let index = Sqlite::of(&[folder.path()]);
@@ -228,7 +228,7 @@ fn a_folder_removed_while_twenty_clients_download() {
 }
 
 #[test]
-fn a_gateway_killed_while_files_grow_leaves_whole_ones_or_none() {
+fn a_gateway_killed_while_filling_leaves_complete_files_or_none() {
     let folder = tempfile::tempdir().unwrap();
     let members = packages(folder.path(), 3, 6 << 20);
     let index = Sqlite::of(&[folder.path()]);
@@ -265,7 +265,7 @@ fn a_gateway_killed_while_files_grow_leaves_whole_ones_or_none() {
 }
 
 #[test]
-fn a_gateway_killed_while_fifty_files_grow_leaves_nothing_of_them() {
+fn a_gateway_killed_while_filling_fifty_files_leaves_none_of_them() {
     const FILES: u16 = 50;
     let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
     let members = packages(folder.path(), FILES, 300 << 10);
