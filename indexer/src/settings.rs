@@ -121,7 +121,7 @@ fn refuse(path: &Path, error: &ConfigError) -> Failure {
         ConfigError::Message(text) => text.clone(),
         _ => "a value of another type".into(),
     };
-    let found = sql::without_passwords(&found);
+    let found = sql::redact_passwords(&found);
     let expected = "`database = \"URL\"`, and `exclude` and `include` as lists of globs";
     Failure::Usage(format!("{}: expected {expected}, found {found}", path.display()))
 }

@@ -205,7 +205,7 @@ fn without_secrets(error: &config::ConfigError) -> String {
         config::ConfigError::FileParse { cause, .. } => cause.to_string().lines().next().unwrap_or_default().to_owned(),
         error => error.to_string(),
     };
-    sql::without_passwords(&text)
+    sql::redact_passwords(&text)
 }
 
 /// The addresses to listen on: those given, else those of the file.

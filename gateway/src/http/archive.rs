@@ -26,7 +26,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
     else {
         return error::malformed(&"expected /archive/IDENTITY/NAME with 64 hex digits as IDENTITY");
     };
-    let package = match gateway.lookup.query(|index| async move { index.package(&identity).await }).await {
+    let package = match gateway.lookup.query(|index| async move { index.package_by_identity(&identity).await }).await {
         Ok(Some(package)) if package.archive_name().is_some_and(|expected| name == expected) => package,
         Ok(_) => return error::absent(),
         Err(cause) => {
@@ -68,7 +68,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
 /// The archive's file at the first location on this machine that still has this very package.
 fn open(package: &StoredPackage) -> Result<Entry, Failure> {
     let mut failed = Failure::Absent("expected a location on this machine, found none".into());
-    let locations = package.present().filter(|location| location.store.root.is_some());
+    let locations = package.present_locations().filter(|location| location.store.root.is_some());
     for location in locations {
         let opened = open_below_root(location).and_then(|file| {
             if package.package.format != Format::Rpm {

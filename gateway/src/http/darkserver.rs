@@ -82,14 +82,14 @@ async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
 async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let links = Links::of(&request, &gateway);
     let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(&gateway, Ok(links.rows(&[]))) };
-    let records = gateway.lookup.query(|index| async move { index.records_of_package(&nvra).await }).await;
+    let records = gateway.lookup.query(|index| async move { index.records_by_nvra(&nvra).await }).await;
     rows(&gateway, records.map(|records| links.rows(&records)))
 }
 
 /// `/package/NVRA[.rpm]`: `{"url": ...}`, or `{}` for an unknown package as release 2.0 had it.
 async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let Some(nvra) = nvra(&request, "/package/") else { return HttpResponse::Ok().json(json!({})) };
-    let packages = gateway.lookup.query(|index| async move { index.packages(&nvra).await }).await;
+    let packages = gateway.lookup.query(|index| async move { index.packages_by_nvra(&nvra).await }).await;
     match packages {
         Ok(packages) => {
             let links = Links::of(&request, &gateway);

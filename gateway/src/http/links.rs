@@ -29,7 +29,7 @@ impl Links {
         if let Some(url) = published(package) {
             return url.into();
         }
-        if !package.present().any(|location| location.store.root.is_some()) {
+        if !package.present_locations().any(|location| location.store.root.is_some()) {
             return String::new();
         }
         self.own(package).unwrap_or_default()

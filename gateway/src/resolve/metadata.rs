@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use sql::{Found, Paths, Record};
+use sql::{PathMatches, PathQuery, Record};
 
 use crate::metrics::METRICS;
 use crate::resolve::Gateway;
@@ -150,20 +150,20 @@ impl Gateway {
         if is_undecided { Err(Undecided(causes)) } else { Ok(Answer { records, entries, complete }) }
     }
 
-    async fn metadata_of_index(&self, asked: &Asked, until: Instant) -> Result<Found, String> {
+    async fn metadata_of_index(&self, asked: &Asked, until: Instant) -> Result<PathMatches, String> {
         let paths = match asked.key {
-            Key::File => Paths::Is(asked.value.clone()),
-            Key::Glob => Paths::Like(asked.value.clone()),
+            Key::File => PathQuery::Exact(asked.value.clone()),
+            Key::Glob => PathQuery::Glob(asked.value.clone()),
             Key::BuildId => {
                 // What is none matches nothing, as the reference server has it.
                 let Ok(build_id) = asked.value.parse() else {
-                    return Ok(Found { records: Vec::new(), complete: true });
+                    return Ok(PathMatches { records: Vec::new(), complete: true });
                 };
                 let known = self.lookup.records(&build_id, until).await?;
                 let most = self.config.metadata.results;
                 let mut present = known.value.iter().filter(|record| record.is_at_its_path());
                 let records: Vec<Record> = present.by_ref().take(most).cloned().collect();
-                return Ok(Found { complete: known.away.is_none() && present.next().is_none(), records });
+                return Ok(PathMatches { complete: known.away.is_none() && present.next().is_none(), records });
             }
         };
         self.lookup.records_at(paths, self.config.metadata.results, until).await

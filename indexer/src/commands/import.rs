@@ -56,7 +56,7 @@ impl Importer {
 
     /// Ends the import: what was done.
     pub(crate) async fn finish(self) -> Summary {
-        self.index.settle().await;
+        self.index.checkpoint().await;
         Summary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
     }
 

@@ -13,10 +13,10 @@ use crate::settings;
 /// Brings the schema up to date, and says what there was to do.
 pub(crate) async fn run(common: &Common) -> Result<ExitCode> {
     let database = settings::database(common)?;
-    let index = Index::open(&database, Access::ReadWrite)?.waiting(Duration::from_secs(common.wait));
-    index.reach().await?;
+    let index = Index::open(&database, Access::ReadWrite)?.with_retry_timeout(Duration::from_secs(common.wait));
+    index.check_connection().await?;
     let migration = index.migrate().await?;
-    index.settle().await;
+    index.checkpoint().await;
     if common.json {
         let sql::Migration { applied, views, notes } = &migration;
         print(

@@ -50,7 +50,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             let index = if only_reads { open_to_read(&database).await? } else { open(common, &database).await? };
             let done = store::run(&index, command, &filter, common).await;
             if !only_reads {
-                index.settle().await;
+                index.checkpoint().await;
             }
             done
         }
@@ -60,8 +60,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 /// Opens an index with a schema of this program's version. The first command on an SQLite file shall just work; the schema of a
 /// database server is its administrator's, who runs `migrate`.
 async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
-    let index = Index::open(database, Access::ReadWrite)?.waiting(Duration::from_secs(common.wait));
-    index.reach().await?;
+    let index = Index::open(database, Access::ReadWrite)?.with_retry_timeout(Duration::from_secs(common.wait));
+    index.check_connection().await?;
     if database.is_sqlite() {
         let migration = index.migrate().await?;
         if !common.quiet && !migration.applied.is_empty() {
@@ -76,7 +76,7 @@ async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
 /// Opens an SQLite file as gateways do: it is neither made nor changed, and may be on read-only media.
 async fn open_to_read(database: &DatabaseUrl) -> Result<Index> {
     let index = Index::open(database, Access::ReadOnly)?;
-    index.reach().await?;
+    index.check_connection().await?;
     index.check_readable().await?;
     Ok(index)
 }

@@ -379,7 +379,7 @@ impl Reader {
         if self.complete().contains(identity) {
             return Ok(true);
         }
-        let stored = self.runtime.block_on(self.index.package(identity))?;
+        let stored = self.runtime.block_on(self.index.package_by_identity(identity))?;
         Ok(stored.is_some_and(|stored| !stored.open))
     }
 }

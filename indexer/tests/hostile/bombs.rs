@@ -43,7 +43,7 @@ fn honest(elf: &[u8]) -> Vec<u8> {
 }
 
 async fn artifacts(place: &Place) -> usize {
-    place.index().await.records_of_package("bomb-1.0-1.x86_64").await.unwrap().len()
+    place.index().await.records_by_nvra("bomb-1.0-1.x86_64").await.unwrap().len()
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn an_elf_file_of_zeros_is_refused_before_it_fills_the_temporary_folder() 
         said.counts(&[("imported", 1), ("broken", 1)]);
         assert!(said.stderr.contains("expected ELF files of at most "), "{compressor:?}: {said:?}");
         assert!(said.stderr.contains(&format!("found {bytes} bytes of /usr/bin/a")), "{compressor:?}: {said:?}");
-        let packages = place.index().await.packages("bomb-1.0-1.x86_64").await.unwrap();
+        let packages = place.index().await.packages_by_nvra("bomb-1.0-1.x86_64").await.unwrap();
         assert!(packages[0].open && packages[0].locations[0].gone_at.is_none(), "{compressor:?}: {packages:?}");
     }
 }

@@ -27,7 +27,7 @@ async fn an_archive_that_is_still_being_copied_is_named_and_comes_with_the_next_
         let wrong =
             format!("archive cut off: expected {} bytes, as its header says, found {}\n", whole.len(), whole.len() - 1);
         assert!(said.stderr.ends_with(&wrong), "{said:?}");
-        assert_eq!(place.index().await.packages(name).await.unwrap(), []);
+        assert_eq!(place.index().await.packages_by_nvra(name).await.unwrap(), []);
 
         fs::write(&file, &whole).unwrap();
         let said = place.import(&["--payload", "never"]);
@@ -46,7 +46,7 @@ async fn an_archive_that_was_cut_off_is_gone_until_it_is_whole_again() {
     place.import(&[]).counts(&[("imported", 1)]);
     fs::write(&file, &whole[..whole.len() / 2 + 2_000]).unwrap();
     place.import(&[]).counts(&[("broken", 1), ("gone", 1)]);
-    let gone = async || place.index().await.packages(name).await.unwrap()[0].locations[0].gone_at.is_some();
+    let gone = async || place.index().await.packages_by_nvra(name).await.unwrap()[0].locations[0].gone_at.is_some();
     assert!(gone().await);
     fs::write(&file, &whole).unwrap();
     place.import(&[]).counts(&[("broken", 0), ("imported", 0), ("gone", 0)]);

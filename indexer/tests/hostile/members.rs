@@ -13,8 +13,8 @@ async fn import(files: &[Listed], archive: Vec<u8>) -> (Vec<String>, bool, Strin
     fs::write(place.packages().join("members.rpm"), Made::new("members", files, archive).bytes()).unwrap();
     let said = limits::import(&place, &["--payload", "always"]);
     let index = place.index().await;
-    let records = index.records_of_package("members-1.0-1.x86_64").await.unwrap();
-    let packages = index.packages("members-1.0-1.x86_64").await.unwrap();
+    let records = index.records_by_nvra("members-1.0-1.x86_64").await.unwrap();
+    let packages = index.packages_by_nvra("members-1.0-1.x86_64").await.unwrap();
     let mut folder: Vec<_> =
         fs::read_dir(place.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     folder.retain(|name| !name.to_string_lossy().starts_with("index.db"));

@@ -204,7 +204,7 @@ fn nvra(whole: &Whole, number: usize) -> String {
 }
 
 async fn artifacts(index: &Index, nvra: &str) -> Vec<String> {
-    let records = index.records_of_package(nvra).await.unwrap();
+    let records = index.records_by_nvra(nvra).await.unwrap();
     records.iter().map(|record| format!("{:?}", record.artifact)).collect()
 }
 

@@ -60,13 +60,13 @@ async fn a_broken_payload_leaves_what_the_header_says_and_is_made_good_by_a_whol
     assert_eq!(said.code, Some(1), "{said:?}");
     said.counts(&[("found", 1), ("imported", 1), ("broken", 1)]);
     assert!(said.stderr.contains("payload") && said.stderr.contains("expected"), "{said:?}");
-    assert!(place.index().await.packages(name).await.unwrap()[0].open);
+    assert!(place.index().await.packages_by_nvra(name).await.unwrap()[0].open);
 
     fs::write(&file, &whole).unwrap();
     let said = place.import(&[]);
     assert_eq!(said.code, Some(0), "{said:?}");
     said.counts(&[("refined", 1), ("broken", 0)]);
-    assert!(!place.index().await.packages(name).await.unwrap()[0].open);
+    assert!(!place.index().await.packages_by_nvra(name).await.unwrap()[0].open);
 }
 
 #[tokio::test]

@@ -31,13 +31,13 @@ async fn a_removed_package_is_gone_and_comes_back() {
     place.import(&[]).counts(&[("found", 1), ("unchanged", 1), ("gone", 1)]);
     place.import(&[]).counts(&[("gone", 0)]);
     let index = place.index().await;
-    let packages = index.packages("twin-full-1.0-1.fc99.x86_64").await.unwrap();
+    let packages = index.packages_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap();
     assert!(packages[0].locations[0].gone_at.is_some());
-    assert!(!index.records_of_package("twin-full-1.0-1.fc99.x86_64").await.unwrap().is_empty());
+    assert!(!index.records_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap().is_empty());
 
     fs::rename(&aside, &file).unwrap();
     place.import(&[]).counts(&[("found", 2), ("unchanged", 1), ("imported", 0), ("gone", 0)]);
-    let packages = place.index().await.packages("twin-full-1.0-1.fc99.x86_64").await.unwrap();
+    let packages = place.index().await.packages_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap();
     assert!(packages[0].locations[0].gone_at.is_none());
 }
 
@@ -62,7 +62,7 @@ async fn touched_renamed_and_replaced_files_are_followed() {
 
     let index = place.index().await;
     let paths = async |name: &str| {
-        let packages = index.packages(&format!("payload-{name}-1.0-1.fc99.x86_64")).await.unwrap();
+        let packages = index.packages_by_nvra(&format!("payload-{name}-1.0-1.fc99.x86_64")).await.unwrap();
         let mut paths: Vec<_> =
             packages[0].locations.iter().map(|at| (at.path.clone(), at.gone_at.is_some())).collect();
         paths.sort();

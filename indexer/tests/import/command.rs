@@ -67,7 +67,7 @@ async fn the_originals_form_imports_one_package_and_says_nothing() {
         let output = place.command(&["-r", &rpm(), "-d", "fedora-15-x86_64"]).output().unwrap();
         assert_eq!((output.status.code(), stdout(&output).as_str(), output.stderr.as_slice()), (Some(0), "", &b""[..]));
     }
-    let packages = place.index().await.packages(RPM).await.unwrap();
+    let packages = place.index().await.packages_by_nvra(RPM).await.unwrap();
     assert_eq!(packages[0].distro, "fedora-15-x86_64");
     assert_eq!(packages[0].locations.len(), 1);
 
@@ -92,7 +92,7 @@ async fn single_files_never_make_others_gone() {
     assert!(said.stderr.contains("nowhere.rpm: "), "{said:?}");
     let index = place.index().await;
     assert_eq!(index.stores().await.unwrap().len(), 1);
-    let packages = index.packages("twin-stripped-1.0-1.fc99.x86_64").await.unwrap();
+    let packages = index.packages_by_nvra("twin-stripped-1.0-1.fc99.x86_64").await.unwrap();
     assert_eq!(packages[0].distro, "mine");
 }
 

@@ -75,6 +75,6 @@ async fn the_originals_form_takes_its_database_from_the_originals_file() {
     let output =
         program().env("DARKSERVER_ETC", etc.path()).arg("-r").arg(&rpm).args(["-d", "fedora-99"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let packages = place.index().await.packages("twin-full-1.0-1.fc99.x86_64").await.unwrap();
+    let packages = place.index().await.packages_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap();
     assert_eq!(packages[0].distro, "fedora-99");
 }

@@ -137,8 +137,8 @@ pub(crate) fn nvras(folder: &Path) -> BTreeSet<String> {
 pub(crate) async fn dump(index: &Index, nvras: &BTreeSet<String>) -> String {
     let mut blocks = Vec::new();
     for nvra in nvras {
-        let records = index.records_of_package(nvra).await.unwrap();
-        for stored in index.packages(nvra).await.unwrap() {
+        let records = index.records_by_nvra(nvra).await.unwrap();
+        for stored in index.packages_by_nvra(nvra).await.unwrap() {
             let mut block = format!("{nvra} {:?} {:?} open {}\n", stored.package, stored.distro, stored.open);
             for record in records.iter().filter(|record| record.package.id == stored.id) {
                 writeln!(block, "  {:?}", record.artifact).unwrap();

@@ -59,13 +59,13 @@ macro_rules! asking {
 }
 pub(crate) use asking;
 
-/// How long a writer waits for a database in trouble, unless [`Index::waiting`] says otherwise.
+/// How long a writer waits for a database in trouble, unless [`Index::with_retry_timeout`] says otherwise.
 const WAIT: Duration = Duration::from_secs(300);
 
 /// How long a server may take to close a connection that is not needed any more.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// How long [`Index::settle`] waits for others.
+/// How long [`Index::checkpoint`] waits for others.
 const SHORT_PATIENCE: &str = "pragma busy_timeout = 200";
 
 /// The index. Cheap to clone: clones share their connections.
@@ -130,7 +130,7 @@ impl Index {
     ///
     /// # Errors
     /// If no connection can be had within 10 s, or a writer may not write to its SQLite file.
-    pub async fn reach(&self) -> Result<()> {
+    pub async fn check_connection(&self) -> Result<()> {
         const WITHIN: Duration = Duration::from_secs(10);
         if let Db::Sqlite(pool) = &self.db {
             pools::may_open(pool, self.wait.is_some()).map_err(|source| self.error("opening", source.into()))?;
@@ -172,7 +172,7 @@ impl Index {
 
     /// Empties the log beside an SQLite file into the file, unless somebody uses it in this moment: the file alone is the index then,
     /// can be copied, and takes the least of the disk. What does not succeed now the next writer does. On a server there is nothing to do.
-    pub async fn settle(&self) {
+    pub async fn checkpoint(&self) {
         let Db::Sqlite(pool) = &self.db else { return };
         let settled = async {
             let mut connection = pool.acquire().await?;
@@ -206,18 +206,18 @@ impl Index {
 
     /// What could be done about an SQLite file that a reader met an error with; the next connection is made as it is
     /// needed now.
-    fn cures(&self, source: &sqlx::Error) -> Option<String> {
+    fn advice(&self, source: &sqlx::Error) -> Option<String> {
         let (Db::Sqlite(pool), Some(file)) = (&self.db, &self.file) else { return None };
         let is_immutable = file.choose_mode(pool);
-        if is_immutable || !dialect::is_input_output(source) { None } else { file.cures() }
+        if is_immutable || !dialect::is_input_output(source) { None } else { file.advice() }
     }
 
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
         if matches!(&self.db, Db::Sqlite(pool) if pools::is_directory(pool)) {
             return Error::Directory { database: self.name().into() };
         }
-        if let Some(cures) = self.cures(&source) {
-            return Error::NotShared { database: self.name().into(), doing, source, cures };
+        if let Some(advice) = self.advice(&source) {
+            return Error::SharedMemory { database: self.name().into(), doing, source, advice };
         }
         match source {
             sqlx::Error::PoolTimedOut => match self.file.as_ref().and_then(|file| file.check().err()) {

@@ -138,8 +138,8 @@ pub enum Error {
         reason: std::io::Error,
     },
     /// The file of the database can be read, but not the files that SQLite keeps beside it.
-    #[error("{database}: {doing}: {source}: {cures}")]
-    NotShared {
+    #[error("{database}: {doing}: {source}: {advice}")]
+    SharedMemory {
         /// The database.
         database: String,
         /// What was being done.
@@ -147,7 +147,7 @@ pub enum Error {
         /// What the database says.
         source: sqlx::Error,
         /// What can be done about it.
-        cures: String,
+        advice: String,
     },
     /// The file of the database is damaged, or read with a log that is not its own.
     #[error(
@@ -169,7 +169,7 @@ pub enum Error {
     #[error(
         "{database}: {doing}: expected an answer within {seconds} s, found none: the database hangs, is out of reach or is locked"
     )]
-    Silent {
+    QueryTimeout {
         /// The database, without a password.
         database: String,
         /// What was being done.
@@ -179,7 +179,7 @@ pub enum Error {
     },
     /// The trouble did not pass.
     #[error("{error} (gave up after {seconds:.0} s of trying again)")]
-    GaveUp {
+    RetryTimeout {
         /// The last trouble.
         error: Box<Error>,
         /// How long it lasted.

@@ -65,7 +65,7 @@ pub(crate) fn unmerged_bytes(path: &Path) -> u64 {
 
 /// What a reader could do about an SQLite file that it can read, and whose companions it can neither write nor make.
 /// `None` where something else is wrong.
-pub(crate) fn cures(path: &Path) -> Option<String> {
+pub(crate) fn advice(path: &Path) -> Option<String> {
     fs::File::open(path).ok()?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_writable = |file: &Path| access(file, Access::WRITE_OK).is_ok();

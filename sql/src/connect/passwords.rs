@@ -6,7 +6,7 @@
 ///
 /// Passwords need not be escaped, so rather too much is hidden than too little: everything up to the last `@` before the next URL
 /// or the end of the line. Where a scheme lacks slashes (`mysql:user:password@host`) everything between its colon and the `@` goes.
-pub fn without_passwords(text: &str) -> String {
+pub fn redact_passwords(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let mut rest = line;
@@ -108,7 +108,7 @@ mod tests {
             ("database = mysql:SECRET@h", "database = mysql:***@h"),
             ("found \"mysql:/u:SECRET@h/d\", http://h", "found \"mysql:***@h/d\", http://h"),
         ] {
-            assert_eq!(without_passwords(text), shown, "{text}");
+            assert_eq!(redact_passwords(text), shown, "{text}");
         }
     }
 
@@ -125,7 +125,7 @@ mod tests {
             "found \"https://h:1\", expected 'sqlite:darkserver.db'",
             "https://h/a:b",
         ] {
-            assert_eq!(without_passwords(text), text);
+            assert_eq!(redact_passwords(text), text);
         }
     }
 }

@@ -17,7 +17,7 @@ impl Index {
     /// no question is asked again when the trouble has lasted this long, so that nothing takes more than twice the time. Waiting
     /// for a database that is away is a warning in the log, and so is its end.
     #[must_use]
-    pub fn waiting(mut self, wait: Duration) -> Self {
+    pub fn with_retry_timeout(mut self, wait: Duration) -> Self {
         self.wait = self.wait.map(|_| wait);
         self
     }
@@ -77,12 +77,14 @@ impl Index {
                 Ok(Err(source)) if dialect::is_conflict(&source) => (self.error(doing, source), false),
                 Ok(Err(source)) if dialect::is_away(&source) => (self.error(doing, source), true),
                 Ok(Err(source)) => return Err(self.error(doing, source)),
-                Err(_) => (Error::Silent { database: self.name().into(), doing, seconds: wait.as_secs_f32() }, true),
+                Err(_) => {
+                    (Error::QueryTimeout { database: self.name().into(), doing, seconds: wait.as_secs_f32() }, true)
+                }
             };
             let Trouble { since, told } = trouble.get_or_insert(Trouble { since: Instant::now(), told: false });
             let lasted = since.elapsed();
             if lasted >= wait {
-                return Err(Error::GaveUp { error: Box::new(error), seconds: lasted.as_secs_f32() });
+                return Err(Error::RetryTimeout { error: Box::new(error), seconds: lasted.as_secs_f32() });
             }
             if !*told && (is_away || began.elapsed() >= NEWS) {
                 *told = true;

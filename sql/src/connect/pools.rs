@@ -29,7 +29,7 @@ const PING: Duration = Duration::from_secs(3);
 pub enum Access {
     /// The gateway: SELECT alone, short waits.
     ReadOnly,
-    /// The indexer: may create an SQLite file, and waits for a database that is away ([`Index::waiting`](crate::Index::waiting)).
+    /// The indexer: may create an SQLite file, and waits for a database that is away ([`Index::with_retry_timeout`](crate::Index::with_retry_timeout)).
     ReadWrite,
 }
 
@@ -292,8 +292,8 @@ impl WatchedFile {
     }
 
     /// What a reader could do about the file.
-    pub(crate) fn cures(&self) -> Option<String> {
-        media::cures(&self.path)
+    pub(crate) fn advice(&self) -> Option<String> {
+        media::advice(&self.path)
     }
 
     fn look(&self) -> MutexGuard<'_, Seen> {

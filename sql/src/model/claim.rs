@@ -9,7 +9,7 @@ use crate::Result;
 /// A package that repository metadata or an old database names, with the build-ids that it is stated to have. Its header was not read:
 /// what [`crate::Index::insert_claimed`] takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claimed {
+pub struct ClaimedPackage {
     /// Where the claim comes from.
     pub origin: Origin,
     /// Name, epoch, version, release, arch.
@@ -26,7 +26,7 @@ pub struct Claimed {
     pub repository_id: Option<i64>,
 }
 
-/// One build-id of a [`Claimed`] package.
+/// One build-id of a [`ClaimedPackage`] package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The build-id.
@@ -56,7 +56,7 @@ impl Origin {
     }
 }
 
-impl Claimed {
+impl ClaimedPackage {
     /// Checks that every value fits the schema.
     ///
     /// # Errors

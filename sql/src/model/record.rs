@@ -25,7 +25,7 @@ impl Record {
             let root = location.store.root.as_deref();
             root.is_some_and(|root| root.join(&location.path) == Path::new(&self.artifact.path))
         };
-        self.package.package.format != Format::File || self.package.present().any(is_here)
+        self.package.package.format != Format::File || self.package.present_locations().any(is_here)
     }
 }
 
@@ -58,7 +58,7 @@ impl StoredPackage {
     }
 
     /// The locations that are not gone, best first.
-    pub fn present(&self) -> impl Iterator<Item = &Location> {
+    pub fn present_locations(&self) -> impl Iterator<Item = &Location> {
         self.locations.iter().filter(|location| location.gone_at.is_none())
     }
 }

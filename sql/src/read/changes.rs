@@ -34,10 +34,10 @@ pub enum Changes {
     Since {
         /// The state up to which that is.
         heads: Heads,
-        /// The hashes ([`hash`]) of the build-ids that came.
+        /// The hashes ([`hash_build_id`]) of the build-ids that came.
         hashes: Vec<u64>,
         /// Is that the state now? If not, the rest can be asked for.
-        is_all: bool,
+        is_complete: bool,
     },
     /// Who answered does not have what is known: a node that lags, or an older copy of the index. Why.
     Behind(String),
@@ -46,7 +46,7 @@ pub enum Changes {
 }
 
 /// What stands for a build-id in `changes` and in filters: FNV-1a with 64 bits. The same in every version: it is stored.
-pub fn hash(build_id: &BuildId) -> u64 {
+pub fn hash_build_id(build_id: &BuildId) -> u64 {
     build_id
         .as_bytes()
         .iter()
@@ -137,8 +137,8 @@ impl Index {
                     }
                     found = collect(writer, since, *head, rows, &mut hashes)?;
                 }
-                let is_all = followed == heads;
-                Ok(found.unwrap_or(Changes::Since { heads: followed, hashes, is_all }))
+                let is_complete = followed == heads;
+                Ok(found.unwrap_or(Changes::Since { heads: followed, hashes, is_complete }))
             })
         })
         .await
@@ -211,7 +211,7 @@ mod tests {
     fn the_hash_is_the_one_that_is_stored() {
         // The test vectors of FNV-1a.
         for (text, expected) in [("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)] {
-            assert_eq!(hash(&BuildId::from_bytes(text.as_bytes()).unwrap()), expected, "{text}");
+            assert_eq!(hash_build_id(&BuildId::from_bytes(text.as_bytes()).unwrap()), expected, "{text}");
         }
     }
 

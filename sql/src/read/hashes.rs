@@ -5,7 +5,7 @@ use std::str::FromStr;
 use artifact::BuildId;
 use tokio::sync::mpsc;
 
-use super::changes::{Heads, hash, heads, on_one_connection};
+use super::changes::{Heads, hash_build_id, heads, on_one_connection};
 use crate::connect::db::{Db, Lent};
 use crate::model::rows::broken;
 use crate::{Index, Result};
@@ -20,7 +20,7 @@ const PAGES: [&str; 2] = [
 ];
 
 impl Index {
-    /// Sends the hashes ([`hash`]) of all build-ids of the index in pages, those of claims too, some of them more than once. What comes
+    /// Sends the hashes ([`hash_build_id`]) of all build-ids of the index in pages, those of claims too, some of them more than once. What comes
     /// back is the state from before: the pages have all that was in the index then, and perhaps something of what came later. One
     /// connection is used, and no transaction is held. Ends early when the receiver is dropped.
     ///
@@ -40,8 +40,9 @@ impl Index {
                             .await?;
                         let is_last = (page.len() as i64) < PAGE;
                         last = page.last().cloned().unwrap_or_default();
-                        let hashes =
-                            page.iter().map(|digits| BuildId::from_str(digits).map(|build_id| hash(&build_id)));
+                        let hashes = page
+                            .iter()
+                            .map(|digits| BuildId::from_str(digits).map(|build_id| hash_build_id(&build_id)));
                         let mut hashes = hashes.collect::<artifact::Result<Vec<u64>>>().map_err(broken)?;
                         hashes.sort_unstable();
                         if !hashes.is_empty() && pages.send(hashes).await.is_err() || is_last {

@@ -13,7 +13,7 @@ impl Index {
     ///
     /// # Errors
     /// If the database cannot be asked.
-    pub async fn packages_with_includes(&self, place: &str) -> Result<Vec<StoredPackage>> {
+    pub async fn packages_by_include_dir(&self, place: &str) -> Result<Vec<StoredPackage>> {
         self.reading("reading packages by include files", || async {
             let ids: Vec<i64> = asking!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new("select package_id from includes where dir = ");

@@ -27,16 +27,16 @@ const ALL: &str = concat!(
 
 /// Which paths of files inside packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Paths {
+pub enum PathQuery {
     /// This one.
-    Is(String),
+    Exact(String),
     /// Those that match a pattern: fnmatch(3) with FNM_PATHNAME.
-    Like(String),
+    Glob(String),
 }
 
 /// Artifacts by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct PathMatches {
     /// The artifacts, those of the packages that came last first.
     pub records: Vec<Record>,
     /// Whether these are all. If not, there may be more: time or room was over.
@@ -53,7 +53,7 @@ enum Rows {
     All,
 }
 
-/// Paths, ready to be compared.
+/// PathQuery, ready to be compared.
 enum Pattern<'a> {
     Is(&'a str),
     Like(Glob),
@@ -89,10 +89,10 @@ impl Index {
     ///
     /// # Errors
     /// If the database cannot be asked: then nothing is known, neither presence nor absence.
-    pub async fn records_at(&self, paths: &Paths, max: usize, until: Instant) -> Result<Found> {
+    pub async fn records_by_path(&self, paths: &PathQuery, max: usize, until: Instant) -> Result<PathMatches> {
         let pattern = match paths {
-            Paths::Is(path) => Pattern::Is(path),
-            Paths::Like(pattern) => Pattern::Like(Glob::new(pattern)),
+            PathQuery::Exact(path) => Pattern::Is(path),
+            PathQuery::Glob(pattern) => Pattern::Like(Glob::new(pattern)),
         };
         self.reading("reading records by path", || async {
             let (mut matches, mut complete) = match pattern.rows() {
@@ -112,7 +112,7 @@ impl Index {
             let mut records = to_records(matches, packages)?;
             records.retain(Record::is_at_its_path);
             records.sort_by_key(|record| Reverse(record.package.id));
-            Ok(Found { records, complete })
+            Ok(PathMatches { records, complete })
         })
         .await
     }

@@ -39,7 +39,7 @@ impl Index {
     ///
     /// # Errors
     /// If the database cannot be asked: then nothing is known, neither presence nor absence.
-    pub async fn records(&self, build_ids: &[BuildId]) -> Result<Vec<Record>> {
+    pub async fn records_by_build_id(&self, build_ids: &[BuildId]) -> Result<Vec<Record>> {
         let mut digits: Vec<String> = build_ids.iter().map(BuildId::to_string).collect();
         digits.sort_unstable();
         digits.dedup();
@@ -68,9 +68,9 @@ impl Index {
     ///
     /// # Errors
     /// If the database cannot be asked.
-    pub async fn records_of_package(&self, nvra: &str) -> Result<Vec<Record>> {
+    pub async fn records_by_nvra(&self, nvra: &str) -> Result<Vec<Record>> {
         self.reading("reading records of a package", || async {
-            let packages = self.packages_of(nvra).await?;
+            let packages = self.select_packages_by_nvra(nvra).await?;
             let ids: Vec<i64> = packages.iter().map(|package| package.id).collect();
             let mut artifacts = Vec::new();
             for ids in ids.chunks(LIST) {
@@ -94,15 +94,15 @@ impl Index {
     ///
     /// # Errors
     /// If the database cannot be asked.
-    pub async fn packages(&self, nvra: &str) -> Result<Vec<StoredPackage>> {
-        self.reading("reading packages", || self.packages_of(nvra)).await
+    pub async fn packages_by_nvra(&self, nvra: &str) -> Result<Vec<StoredPackage>> {
+        self.reading("reading packages", || self.select_packages_by_nvra(nvra)).await
     }
 
     /// The package with this identity.
     ///
     /// # Errors
     /// If the database cannot be asked.
-    pub async fn package(&self, identity: &Identity) -> Result<Option<StoredPackage>> {
+    pub async fn package_by_identity(&self, identity: &Identity) -> Result<Option<StoredPackage>> {
         let digits = identity.to_string();
         self.reading("reading a package", || async {
             let rows: Vec<PackageRow> = asking!(&self.db, |connection, Backend| {
@@ -119,7 +119,7 @@ impl Index {
     ///
     /// # Errors
     /// If the database cannot be asked.
-    pub async fn siblings(&self, source_rpm: &str, arches: &[&str]) -> Result<Vec<StoredPackage>> {
+    pub async fn packages_by_source(&self, source_rpm: &str, arches: &[&str]) -> Result<Vec<StoredPackage>> {
         if arches.is_empty() {
             return Ok(Vec::new());
         }
@@ -141,7 +141,7 @@ impl Index {
         .await
     }
 
-    async fn packages_of(&self, nvra: &str) -> sqlx::Result<Vec<StoredPackage>> {
+    async fn select_packages_by_nvra(&self, nvra: &str) -> sqlx::Result<Vec<StoredPackage>> {
         let rows: Vec<PackageRow> = asking!(&self.db, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new(PACKAGES);
             query.push("p.nvra = ").push_bind(nvra);

@@ -10,7 +10,7 @@ use super::locations::{self, Place};
 use super::{changes, pieces};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::{Claim, Claimed, Index, NewLocation, PathHash, Result, hash};
+use crate::{Claim, ClaimedPackage, Index, NewLocation, PathHash, Result, hash_build_id};
 
 impl Index {
     /// Brings packages into the index whose header was not read, in one transaction: each with the build-ids that it is stated to have,
@@ -21,12 +21,12 @@ impl Index {
     /// dropped: its header answered them. Returns how many packages are new.
     ///
     /// # Errors
-    /// If a value does not fit ([`Claimed::check`]), or the database refuses. Nothing of the batch is in the index then.
-    pub async fn insert_claimed(&self, writer: &str, batch: &[Claimed]) -> Result<u64> {
+    /// If a value does not fit ([`ClaimedPackage::check`]), or the database refuses. Nothing of the batch is in the index then.
+    pub async fn insert_claimed(&self, writer: &str, batch: &[ClaimedPackage]) -> Result<u64> {
         if batch.is_empty() {
             return Ok(0);
         }
-        batch.iter().try_for_each(Claimed::check)?;
+        batch.iter().try_for_each(ClaimedPackage::check)?;
         self.writing("inserting claims", || async {
             let mut transaction = self.begin().await?;
             let new = insert(&mut transaction, writer, batch, now()).await?;
@@ -37,7 +37,7 @@ impl Index {
     }
 }
 
-async fn insert(transaction: &mut Transaction, writer: &str, batch: &[Claimed], now: i64) -> sqlx::Result<u64> {
+async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPackage], now: i64) -> sqlx::Result<u64> {
     candidates::lock(transaction, Which::All).await?;
     let nvras = candidates::nvras(batch.iter().map(|claimed| &claimed.nevra));
     let mut known = candidates::read(transaction, &nvras, Which::All).await?;
@@ -64,7 +64,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[Claimed], 
         };
         if !state.is_complete() {
             insert_claims(transaction, id, claimed).await?;
-            hashes.extend(build_ids().map(hash));
+            hashes.extend(build_ids().map(hash_build_id));
         }
         if let Some(repository_id) = claimed.repository_id {
             insert_membership(transaction, id, repository_id, now).await?;
@@ -83,7 +83,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[Claimed], 
     Ok(new)
 }
 
-async fn insert_package(transaction: &mut Transaction, claimed: &Claimed, now: i64) -> sqlx::Result<i64> {
+async fn insert_package(transaction: &mut Transaction, claimed: &ClaimedPackage, now: i64) -> sqlx::Result<i64> {
     let nevra = &claimed.nevra;
     both!(Transaction, transaction, |connection, Backend| {
         sqlx::query::<Backend>(
@@ -107,7 +107,7 @@ async fn insert_package(transaction: &mut Transaction, claimed: &Claimed, now: i
 }
 
 /// Adds the claims that the package does not have, and that its artifacts do not answer.
-async fn insert_claims(transaction: &mut Transaction, package_id: i64, claimed: &Claimed) -> sqlx::Result<()> {
+async fn insert_claims(transaction: &mut Transaction, package_id: i64, claimed: &ClaimedPackage) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let known: Vec<String> = sqlx::query_scalar::<Backend, _>(
             "select build_id from claims where package_id = ? union select build_id from artifacts where package_id = ?",

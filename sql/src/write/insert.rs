@@ -14,11 +14,11 @@ use super::{changes, merge, modules};
 use crate::connect::db::{Transaction, both};
 use crate::model::import::join_path;
 use crate::model::rows::{LIST, broken, push_list};
-use crate::{Import, Index, Inserted, PathHash, Result, hash};
+use crate::{Import, Index, Inserted, PathHash, Result, hash_build_id};
 
 impl Index {
     /// Brings a batch into the index, in one transaction: all of it or nothing. The same batch again changes nothing but
-    /// `last_seen`. What loses against another writer, or its connection, is tried again: [`Index::waiting`].
+    /// `last_seen`. What loses against another writer, or its connection, is tried again: [`Index::with_retry_timeout`].
     ///
     /// - A package that the index does not hold is stored with its artifacts.
     /// - One that was open and comes complete is refined: its artifacts become exactly the new ones.
@@ -106,7 +106,7 @@ impl<'a> Batch<'a> {
         });
         let mut rows: Vec<Row<'_>> = rows.collect();
         self.add_names(transaction, &packages, &mut rows).await?;
-        let mut hashes: Vec<u64> = rows.iter().map(|row| hash(&row.artifact.build_id)).collect();
+        let mut hashes: Vec<u64> = rows.iter().map(|row| hash_build_id(&row.artifact.build_id)).collect();
         let mut artifacts = artifacts::insert(transaction, rows).await?;
         let listed = brought.iter().flat_map(|(id, import)| import.modules.iter().map(|module| (*id, module)));
         modules::insert(transaction, listed.collect()).await?;

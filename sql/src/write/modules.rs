@@ -16,7 +16,7 @@ use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::import::{join_path, split_path};
 use crate::model::rows::broken;
-use crate::{Import, hash};
+use crate::{Import, hash_build_id};
 
 /// A module has one build-id for each build under the name of its source package. More than so many, which only hostile
 /// packages have, are left out.
@@ -95,7 +95,7 @@ pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<Build<'
         artifact,
     });
     artifacts::insert(transaction, rows.collect()).await?;
-    Ok(paired.iter().map(|(_, artifact)| hash(&artifact.build_id)).collect())
+    Ok(paired.iter().map(|(_, artifact)| hash_build_id(&artifact.build_id)).collect())
 }
 
 /// The modules of a build: package, ordinal and path.

@@ -11,7 +11,7 @@ use crate::{Fresh, on_both};
 /// What came, in order, and the state afterwards.
 async fn since(reader: &Index, known: &Heads) -> (Vec<u64>, Heads) {
     match reader.changes(known).await.unwrap() {
-        Changes::Since { heads, mut hashes, is_all: true } => {
+        Changes::Since { heads, mut hashes, is_complete: true } => {
             hashes.sort_unstable();
             (hashes, heads)
         }
@@ -20,7 +20,7 @@ async fn since(reader: &Index, known: &Heads) -> (Vec<u64>, Heads) {
 }
 
 fn hashes(names: &[&str]) -> Vec<u64> {
-    let mut hashes: Vec<u64> = names.iter().map(|name| sql::hash(&build_id(name))).collect();
+    let mut hashes: Vec<u64> = names.iter().map(|name| sql::hash_build_id(&build_id(name))).collect();
     hashes.sort_unstable();
     hashes
 }
@@ -73,13 +73,13 @@ fn much_that_came_is_told_a_part_at_a_time() {
         index.insert("b", &[simple(&mirror, "q-1-1.x86_64")]).await.unwrap();
         let (mut known, mut came, mut lengths) = (Heads::new(), BTreeSet::new(), Vec::new());
         loop {
-            let Changes::Since { heads, hashes, is_all } = index.changes(&known).await.unwrap() else {
+            let Changes::Since { heads, hashes, is_complete } = index.changes(&known).await.unwrap() else {
                 panic!("expected changes")
             };
             lengths.push(hashes.len());
             came.extend(hashes);
             known = heads;
-            if is_all {
+            if is_complete {
                 break;
             }
         }
@@ -114,7 +114,7 @@ fn the_hashes_of_all_build_ids_are_sent() {
         for (package, files) in [("p-1-1.x86_64", 1), ("q-1-1.x86_64", 9_999), ("r-1-1.x86_64", 12_000)] {
             let file = |at: u32| artifact(at, &format!("{package}{at}"), Kind::Executable, &format!("/{at}"));
             let artifacts: Vec<_> = (0..files).map(file).collect();
-            expected.extend(artifacts.iter().map(|artifact| sql::hash(&artifact.build_id)));
+            expected.extend(artifacts.iter().map(|artifact| sql::hash_build_id(&artifact.build_id)));
             index.insert("a", &[import(&mirror, package, artifacts)]).await.unwrap();
             assert!(sent(&index).await.0 == expected, "{package}");
         }

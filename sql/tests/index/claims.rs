@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use artifact::{Kind, Nevra};
-use sql::{Changes, Claim, Claimed, Heads, Index, NewLocation, Origin, Store, Tier};
+use sql::{Changes, Claim, ClaimedPackage, Heads, Index, NewLocation, Origin, Store, Tier};
 
 use crate::makers::{artifact, build_id, identity, import, store};
 use crate::{Fresh, on_both};
@@ -17,14 +17,14 @@ fn location(store: &Store, path: &str, checksum: u8) -> NewLocation {
 }
 
 /// As a repository lists it.
-fn claimed(nevra: &str, ids: &[&str], location: Option<NewLocation>, repository_id: Option<i64>) -> Claimed {
+fn claimed(nevra: &str, ids: &[&str], location: Option<NewLocation>, repository_id: Option<i64>) -> ClaimedPackage {
     let nevra: Nevra = nevra.parse().unwrap();
     let claim = |id: &&str| Claim {
         build_id: build_id(id),
         kind: Kind::Executable,
         link_path: Some("/usr/lib/.build-id/x".into()),
     };
-    Claimed {
+    ClaimedPackage {
         origin: if location.is_some() { Origin::Repository } else { Origin::Legacy },
         source_rpm: None,
         distro: "fc40".into(),
@@ -75,13 +75,16 @@ fn a_filter_hears_of_claims_in_base_and_delta() {
             claimed("old-1-1.x86_64", &["old"], None, None),
         ];
         assert_eq!(index.insert_claimed("repo", &claimed).await.unwrap(), 2);
-        let expected: BTreeSet<u64> = ["one", "two", "old"].iter().map(|id| sql::hash(&build_id(id))).collect();
+        let expected: BTreeSet<u64> =
+            ["one", "two", "old"].iter().map(|id| sql::hash_build_id(&build_id(id))).collect();
         assert_eq!(hashes_of_all(&index).await, expected);
-        let Changes::Since { hashes, is_all: true, .. } = index.changes(&Heads::new()).await.unwrap() else { panic!() };
+        let Changes::Since { hashes, is_complete: true, .. } = index.changes(&Heads::new()).await.unwrap() else {
+            panic!()
+        };
         assert_eq!(hashes.into_iter().collect::<BTreeSet<u64>>(), expected);
         // They are no records until a header was read.
-        assert!(index.records(&[build_id("one"), build_id("old")]).await.unwrap().is_empty());
-        assert!(index.packages(P).await.unwrap().is_empty());
+        assert!(index.records_by_build_id(&[build_id("one"), build_id("old")]).await.unwrap().is_empty());
+        assert!(index.packages_by_nvra(P).await.unwrap().is_empty());
         let known = index.known_locations(mirror.id).await.unwrap();
         assert_eq!(known.values().map(|known| known.identity).collect::<Vec<_>>(), [None], "its header has to be read");
         // Again: nothing new.
@@ -112,7 +115,7 @@ fn a_header_merges_the_claimed_row_with_its_locations_memberships_and_claims() {
         let state = |state: &str| format!("nvra=Some({P:?}) state=Some({state:?})");
         assert_eq!(packages, [state("claimed"), state("claimed"), state("complete")]);
         assert_eq!((claims.len(), memberships.len(), locations.len()), (1, 3, 3), "the header answered the claim");
-        let package = index.packages(P).await.unwrap().remove(0);
+        let package = index.packages_by_nvra(P).await.unwrap().remove(0);
         assert_eq!(package.locations.iter().map(|location| location.path.as_str()).collect::<Vec<_>>(), ["a/p.rpm"]);
         assert_eq!(
             fresh.rows("select koji_build, koji_volume from packages where identity is not null").await,
@@ -128,7 +131,7 @@ fn a_header_merges_the_claimed_row_with_its_locations_memberships_and_claims() {
         let of = fresh.rows("select package_id from memberships where repository_id = 2").await;
         assert_eq!(of, fresh.rows("select id as package_id from packages where identity is not null").await);
         assert!(memberships.iter().all(|row| row.ends_with("first_seen=Some(5)")), "{memberships:?}");
-        let package = index.packages(P).await.unwrap().remove(0);
+        let package = index.packages_by_nvra(P).await.unwrap().remove(0);
         let paths: Vec<_> = package.locations.iter().map(|location| location.path.as_str()).collect();
         assert_eq!(paths, ["a/p.rpm", "b/p.rpm"]);
         let dump = fresh.dump().await;
@@ -139,9 +142,9 @@ fn a_header_merges_the_claimed_row_with_its_locations_memberships_and_claims() {
         let again = claimed(P, &["one"], Some(location(&mirror, "a/p.rpm", 1)), Some(3));
         assert_eq!(index.insert_claimed("repo", &[again]).await.unwrap(), 0);
         assert_eq!(rows(&fresh).await[1].len(), 1, "no claim of a complete package");
-        let records = index.records(&[build_id("one")]).await.unwrap();
+        let records = index.records_by_build_id(&[build_id("one")]).await.unwrap();
         assert_eq!(records.len(), 1);
-        assert!(index.records(&[build_id("elsewhere")]).await.unwrap().is_empty());
+        assert!(index.records_by_build_id(&[build_id("elsewhere")]).await.unwrap().is_empty());
     });
 }
 
@@ -272,7 +275,7 @@ fn another_build_with_one_of_the_build_ids_stays_another() {
         index.insert("test", &[read]).await.unwrap();
         let [packages, claims, ..] = rows(&fresh).await;
         assert_eq!((packages.len(), claims.len()), (2, 2), "the header has no build-id two");
-        assert!(hashes_of_all(&index).await.contains(&sql::hash(&build_id("two"))));
+        assert!(hashes_of_all(&index).await.contains(&sql::hash_build_id(&build_id("two"))));
     });
 }
 

@@ -154,9 +154,9 @@ fn futures_can_move_between_threads() {
         let index = Index::open(&"sqlite::memory:".parse().unwrap(), Access::ReadWrite).unwrap();
         is_send(index.migrate());
         is_send(index.insert("test", &[]));
-        is_send(index.records(&[]));
-        is_send(index.records_of_package(""));
-        is_send(index.records_at(&sql::Paths::Is(String::new()), 1, std::time::Instant::now()));
+        is_send(index.records_by_build_id(&[]));
+        is_send(index.records_by_nvra(""));
+        is_send(index.records_by_path(&sql::PathQuery::Exact(String::new()), 1, std::time::Instant::now()));
         is_send(index.insert_claimed("test", &[]));
         is_send(index.known_locations(1));
         is_send(index.mark_seen(1, &[], 0));

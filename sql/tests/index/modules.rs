@@ -2,7 +2,7 @@
 
 use artifact::modules::Module;
 use artifact::{Format, Kind};
-use sql::{Access, Changes, Claim, Claimed, Heads, Import, Index, Origin, Store, Tier};
+use sql::{Access, Changes, Claim, ClaimedPackage, Heads, Import, Index, Origin, Store, Tier};
 
 use crate::makers::{artifact, build_id, import, store};
 use crate::{Fresh, on_both};
@@ -33,7 +33,7 @@ fn debuginfo(store: &Store, source: &str, version: &str, names: &[&str]) -> Impo
 
 /// The packages that have a file with a build-id, and its path and kind there.
 async fn found(index: &Index, name: &str) -> Vec<(String, String, Kind)> {
-    let records = index.records(&[build_id(name)]).await.unwrap();
+    let records = index.records_by_build_id(&[build_id(name)]).await.unwrap();
     let of = |record: &sql::Record| {
         (record.package.package.nevra.name.clone(), record.artifact.path.clone(), record.artifact.kind)
     };
@@ -70,13 +70,13 @@ fn modules_get_the_build_ids_of_their_debug_files_whichever_package_comes_first(
             }
             assert_eq!(found(&index, "fs/built-in").await.len(), 1);
             // Readers that remember the build-id from the first package learn of the second.
-            let Changes::Since { hashes, is_all: true, .. } = reader.changes(&heads).await.unwrap() else {
+            let Changes::Since { hashes, is_complete: true, .. } = reader.changes(&heads).await.unwrap() else {
                 panic!("expected all")
             };
             for name in ["fs/a", "fs/b"] {
-                assert!(hashes.contains(&sql::hash(&build_id(name))), "{order:?}: {name}");
+                assert!(hashes.contains(&sql::hash_build_id(&build_id(name))), "{order:?}: {name}");
             }
-            let records = index.records_of_package("kernel-modules-1-1.x86_64").await.unwrap();
+            let records = index.records_by_nvra("kernel-modules-1-1.x86_64").await.unwrap();
             assert_eq!(records.len(), 2, "{order:?}");
             // The same again, and in the other order, changes nothing.
             let before = fresh.dump().await;
@@ -141,7 +141,7 @@ fn a_claimed_package_whose_header_is_read_keeps_the_build_ids_of_its_modules() {
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         let import = modules(&mirror, "kernel", VERSION, &["a"]);
         let claim = Claim { build_id: build_id("a"), kind: Kind::Unknown, link_path: None };
-        let claimed = Claimed {
+        let claimed = ClaimedPackage {
             nevra: import.package.nevra.clone(),
             source_rpm: import.package.source_rpm.clone(),
             distro: String::new(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use artifact::{Artifact, Contents, Format, Kind};
-use sql::{AbsentStatuses, Import, Index, NewStore, PathHash, Paths, Store, Tier};
+use sql::{AbsentStatuses, Import, Index, NewStore, PathHash, PathQuery, Store, Tier};
 
 use crate::makers::{artifact, build_id, import, store};
 use crate::on_both;
@@ -21,11 +21,14 @@ fn file(store: &Store, contents: &str, path: &str) -> Import {
 
 /// Paths of all files with the build-id, and of those, which are found by their path.
 async fn paths(index: &Index, name: &str) -> (Vec<String>, Vec<String>) {
-    let records = index.records(&[build_id(name)]).await.unwrap();
+    let records = index.records_by_build_id(&[build_id(name)]).await.unwrap();
     let all: Vec<String> = records.iter().map(|record| record.artifact.path.clone()).collect();
     let mut found = Vec::new();
     for path in ["/srv/s/a/prog", "/srv/s/b/copy", "/srv/s/prog", "/srv/s/c/copy"] {
-        let at = index.records_at(&Paths::Is(path.into()), 10, Instant::now() + Duration::from_secs(20)).await.unwrap();
+        let at = index
+            .records_by_path(&PathQuery::Exact(path.into()), 10, Instant::now() + Duration::from_secs(20))
+            .await
+            .unwrap();
         assert!(at.complete);
         found.extend(at.records.iter().map(|record| record.artifact.path.clone()));
     }
@@ -89,7 +92,7 @@ fn importers_that_find_copies_at_the_same_time_lose_and_double_no_name() {
             }
         };
         tokio::join!(writer("a"), writer("b"), writer("c"));
-        let records = index.records(&[build_id("prog")]).await.unwrap();
+        let records = index.records_by_build_id(&[build_id("prog")]).await.unwrap();
         let mut found: Vec<&str> = records.iter().map(|record| record.artifact.path.as_str()).collect();
         found.sort_unstable();
         found.dedup();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use artifact::Kind;
-use sql::{Access, Found, Import, Index, Paths, Tier};
+use sql::{Access, Import, Index, PathMatches, PathQuery, Tier};
 
 use crate::makers::{artifact, import, simple, store};
 use crate::{Fresh, on_both};
@@ -15,20 +15,20 @@ fn soon() -> Instant {
 }
 
 /// NAME KIND PATH of what is at these paths, in order, and whether it is all.
-async fn at(index: &Index, paths: Paths) -> (Vec<String>, bool) {
-    let Found { records, complete } = index.records_at(&paths, MOST, soon()).await.unwrap();
+async fn at(index: &Index, paths: PathQuery) -> (Vec<String>, bool) {
+    let PathMatches { records, complete } = index.records_by_path(&paths, MOST, soon()).await.unwrap();
     let row = |record: &sql::Record| {
         format!("{} {} {}", record.package.package.nevra.name, record.artifact.kind.as_str(), record.artifact.path)
     };
     (records.iter().map(row).collect(), complete)
 }
 
-fn is(path: &str) -> Paths {
-    Paths::Is(path.into())
+fn is(path: &str) -> PathQuery {
+    PathQuery::Exact(path.into())
 }
 
-fn like(pattern: &str) -> Paths {
-    Paths::Like(pattern.into())
+fn like(pattern: &str) -> PathQuery {
+    PathQuery::Glob(pattern.into())
 }
 
 /// An index of a few packages, the first inserted first.
@@ -130,17 +130,17 @@ fn what_time_or_room_leaves_out_is_told() {
             .collect();
         index.insert("test", &batch).await.unwrap();
         for paths in [is("/bin/prog1"), like("/bin/p*1"), like("/bin/*1")] {
-            let all = index.records_at(&paths, 300, soon()).await.unwrap();
+            let all = index.records_by_path(&paths, 300, soon()).await.unwrap();
             assert_eq!((all.records.len(), all.complete), (300, true), "{paths:?}");
             assert!(all.records.is_sorted_by_key(|record| std::cmp::Reverse(record.package.id)));
-            let some = index.records_at(&paths, 299, soon()).await.unwrap();
+            let some = index.records_by_path(&paths, 299, soon()).await.unwrap();
             assert_eq!((some.records.len(), some.complete), (299, false), "{paths:?}");
             assert_eq!(some.records[..], all.records[..299], "the newest");
-            let none = index.records_at(&paths, 300, Instant::now()).await.unwrap();
+            let none = index.records_by_path(&paths, 300, Instant::now()).await.unwrap();
             assert_eq!((none.records.len(), none.complete), (0, false), "{paths:?}");
         }
         // Nothing to look into needs no time.
-        let none = index.records_at(&is("/bin/absent"), 300, Instant::now()).await.unwrap();
+        let none = index.records_by_path(&is("/bin/absent"), 300, Instant::now()).await.unwrap();
         assert_eq!((none.records.len(), none.complete), (0, true));
     });
 }
@@ -164,7 +164,7 @@ fn packages_are_found_by_the_places_of_their_include_files() {
         index.insert("test", &[a]).await.unwrap();
         let reader = fresh.open(Access::ReadOnly);
         let with = async |place: &str| {
-            let found = reader.packages_with_includes(place).await.unwrap();
+            let found = reader.packages_by_include_dir(place).await.unwrap();
             found.into_iter().map(|package| package.package.nevra.name).collect::<Vec<_>>()
         };
         assert_eq!(with("/usr/include/a").await, ["d", "b", "a"]);
@@ -187,7 +187,7 @@ fn control_characters_and_blanks_at_the_end_are_characters_like_others() {
         let mut import = import(&mirror, "p-1-1.x86_64", artifacts);
         import.includes = vec!["/usr/include/a".into(), "/usr/include/a ".into()];
         index.insert("test", &[import]).await.unwrap();
-        let found = async |paths: Paths| {
+        let found = async |paths: PathQuery| {
             let (rows, complete) = at(&index, paths).await;
             assert!(complete);
             rows.len()
@@ -199,6 +199,6 @@ fn control_characters_and_blanks_at_the_end_are_characters_like_others() {
         for name in names {
             assert_eq!(found(is(&format!("/d/{name}"))).await, 1, "{name:?}");
         }
-        assert_eq!(index.packages_with_includes("/usr/include/a").await.unwrap().len(), 1);
+        assert_eq!(index.packages_by_include_dir("/usr/include/a").await.unwrap().len(), 1);
     });
 }

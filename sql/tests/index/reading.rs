@@ -40,7 +40,7 @@ fn every_field_comes_back_as_it_went_in() {
         (bare.location.checksum, bare.location.signing_key) = (None, None);
         index.insert("test", &[sent.clone(), bare.clone()]).await.unwrap();
 
-        let records = index.records_of_package("bidtest-1.2~rc1-4.fc99.x86_64").await.unwrap();
+        let records = index.records_by_nvra("bidtest-1.2~rc1-4.fc99.x86_64").await.unwrap();
         assert_eq!(records.iter().map(|record| record.artifact.clone()).collect::<Vec<_>>(), sent.artifacts);
         let stored = &records[0].package;
         assert_eq!((&stored.package, stored.distro.as_str(), stored.open), (&sent.package, "größte's \"1\"", false));
@@ -50,9 +50,9 @@ fn every_field_comes_back_as_it_went_in() {
         assert_eq!((location.mtime_ns, &location.header), (sent.location.mtime_ns, &sent.location.header));
         assert_eq!((location.signing_key.as_deref(), location.gone_at), (Some("a82ba4b7"), None));
         assert!(location.first_seen > 1_700_000_000 && location.first_seen == location.last_seen);
-        assert_eq!(index.package(&sent.package.identity).await.unwrap().as_ref(), Some(&**stored));
+        assert_eq!(index.package_by_identity(&sent.package.identity).await.unwrap().as_ref(), Some(&**stored));
 
-        let stored = index.package(&bare.package.identity).await.unwrap().unwrap();
+        let stored = index.package_by_identity(&bare.package.identity).await.unwrap().unwrap();
         assert_eq!((&stored.package, stored.open, stored.distro.as_str()), (&bare.package, true, ""));
         assert_eq!((stored.locations[0].mtime_ns, stored.locations[0].header.clone()), (None, None));
         assert_eq!(stored.locations[0].signing_key, None);
@@ -72,13 +72,13 @@ fn names_and_paths_are_told_apart_by_case_and_by_blanks_at_their_end() {
         batch[2].location.path = "ABC-1-1.x86_64.rpm".into();
         index.insert("test", &batch).await.unwrap();
         for import in &batch {
-            let found = index.packages(&import.package.nevra.nvra()).await.unwrap();
+            let found = index.packages_by_nvra(&import.package.nevra.nvra()).await.unwrap();
             assert_eq!(found.len(), 1);
             assert_eq!(found[0].locations[0].path, import.location.path);
         }
         for nobody in ["ABC-1-1.x86_64", "abc-1-1.x86_64 ", "abc%", ""] {
-            assert!(index.packages(nobody).await.unwrap().is_empty(), "{nobody}");
-            assert!(index.records_of_package(nobody).await.unwrap().is_empty(), "{nobody}");
+            assert!(index.packages_by_nvra(nobody).await.unwrap().is_empty(), "{nobody}");
+            assert!(index.records_by_nvra(nobody).await.unwrap().is_empty(), "{nobody}");
         }
     });
 }
@@ -87,9 +87,9 @@ fn names_and_paths_are_told_apart_by_case_and_by_blanks_at_their_end() {
 fn unknown_build_ids_have_no_records() {
     on_both(async |fresh| {
         let index = fresh.index().await;
-        assert!(index.records(&[]).await.unwrap().is_empty());
-        assert!(index.records(&[build_id("nobody")]).await.unwrap().is_empty());
-        assert_eq!(index.package(&identity("nobody")).await.unwrap(), None);
+        assert!(index.records_by_build_id(&[]).await.unwrap().is_empty());
+        assert!(index.records_by_build_id(&[build_id("nobody")]).await.unwrap().is_empty());
+        assert_eq!(index.package_by_identity(&identity("nobody")).await.unwrap(), None);
     });
 }
 
@@ -111,7 +111,7 @@ fn a_thousand_build_ids_are_answered_in_order_and_each_once() {
         let mut ids: Vec<BuildId> = names.iter().map(|name| build_id(name)).collect();
         ids.extend(ids.clone());
         ids.push(build_id("nobody"));
-        let records = index.records(&ids).await.unwrap();
+        let records = index.records_by_build_id(&ids).await.unwrap();
         assert_eq!(records.len(), 1000);
         assert!(records.is_sorted_by_key(|record| record.package.id));
         assert!(records.iter().all(|record| record.package.locations.len() == 1));
@@ -139,9 +139,9 @@ fn one_build_id_in_several_packages_and_several_times_in_one_is_ordered() {
             records.iter().map(show).collect()
         };
         let of_one = |name: &str| ["/a executable", "/b both"].map(|rest| format!("{name} {rest}"));
-        let found = shown(index.records(&[build_id("same")]).await.unwrap());
+        let found = shown(index.records_by_build_id(&[build_id("same")]).await.unwrap());
         assert_eq!(found, [of_one("one"), of_one("two")].concat());
-        let found = shown(index.records_of_package("two-1-1.x86_64").await.unwrap());
+        let found = shown(index.records_by_nvra("two-1-1.x86_64").await.unwrap());
         assert_eq!(found, ["two /a executable", "two /c executable", "two /b both"]);
     });
 }
@@ -158,7 +158,7 @@ fn a_package_full_of_one_build_id_in_two_places_is_told_with_each_file_and_each_
         artifacts.push(artifact(400, "other", Kind::Executable, "/other"));
         let batch = [&near, &far].map(|store| import(store, "p-1-1.x86_64", artifacts.clone()));
         index.insert("test", &batch).await.unwrap();
-        let records = index.records(&[build_id("same"), build_id("other")]).await.unwrap();
+        let records = index.records_by_build_id(&[build_id("same"), build_id("other")]).await.unwrap();
         assert_eq!(
             records.iter().map(|record| record.artifact.ordinal).collect::<Vec<_>>(),
             (0..=400).collect::<Vec<_>>()
@@ -190,7 +190,7 @@ fn siblings_share_source_package_and_arch() {
         ];
         index.insert("test", &batch).await.unwrap();
         let names = async |arches: &[&str]| {
-            let siblings = index.siblings("a-1-1.src.rpm", arches).await.unwrap();
+            let siblings = index.packages_by_source("a-1-1.src.rpm", arches).await.unwrap();
             let mut names: Vec<String> = siblings.iter().map(|sibling| sibling.package.nevra.to_string()).collect();
             names.sort();
             names
@@ -225,14 +225,14 @@ fn locations_come_best_first() {
         index.insert("test", &batch).await.unwrap();
         let gone = batch[0].location.clone();
         assert_eq!(index.mark_gone(gone.store_id, &[sql::PathHash::of(&gone.path)], 5).await.unwrap(), 1);
-        let package = index.packages("p-1-1.x86_64").await.unwrap().remove(0);
+        let package = index.packages_by_nvra("p-1-1.x86_64").await.unwrap().remove(0);
         let order: Vec<_> =
             package.locations.iter().map(|location| (location.store.name.as_str(), location.path.as_str())).collect();
         let rpm = "p-1-1.x86_64.rpm";
         let expected = ["local", "a-near", "b-near", "far", "koji", "archive"].map(|name| (name, rpm)).to_vec();
         assert_eq!(order, [expected, vec![("retrace", "a/p.rpm"), ("retrace", rpm), ("gone", rpm)]].concat());
         assert_eq!(package.locations[8].gone_at, Some(5));
-        assert!(package.present().eq(&package.locations[..8]));
+        assert!(package.present_locations().eq(&package.locations[..8]));
     });
 }
 
@@ -244,7 +244,7 @@ fn a_reader_finds_what_a_writer_inserted_and_cannot_write() {
         let reader = fresh.open(Access::ReadOnly);
         reader.check_schema().await.unwrap();
         index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
-        assert_eq!(reader.records(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+        assert_eq!(reader.records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
         assert_eq!(sequences(&reader).await, [("test".into(), 1)].into());
     });
 }

@@ -207,7 +207,7 @@ fn createtable_through_the_real_client_makes_the_schema_of_the_migrations() {
         assert_eq!(description(&piped), description(&fresh));
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
-        assert_eq!(index.records(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+        assert_eq!(index.records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
     });
 }
 
@@ -250,7 +250,7 @@ fn a_user_with_select_alone_can_read_and_check_but_not_insert() {
         let url: DatabaseUrl = fresh.server().url_of(&name, "s3cret/@", &fresh.database).parse().unwrap();
         let reader = Index::open(&url, Access::ReadOnly).unwrap();
         reader.check_schema().await.unwrap();
-        assert_eq!(reader.records(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+        assert_eq!(reader.records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
         assert_eq!(reader.stores().await.unwrap().len(), 1);
         let error = reader.insert("test", &[simple(&mirror, "q-1-1.x86_64")]).await.unwrap_err().to_string();
         assert!(error.contains("denied") && !error.contains("s3cret"), "{error}");
@@ -262,7 +262,7 @@ fn an_sqlite_file_is_noticed_when_it_appears_and_when_it_is_replaced() {
     run(async {
         let fresh = Fresh::sqlite();
         let reader = fresh.open(Access::ReadOnly);
-        let error = reader.records(&[build_id("x")]).await.unwrap_err().to_string();
+        let error = reader.records_by_build_id(&[build_id("x")]).await.unwrap_err().to_string();
         assert_eq!(error, format!("{0}: no such file: run `darkserver-import --database {0} dir FOLDER`", fresh.url));
         assert!(reader.check_schema().await.is_err(), "and it was not made");
 
@@ -293,12 +293,12 @@ fn a_path_that_is_no_file_is_told_with_what_to_do() {
             format!("{url}: expected an SQLite file, found a directory: name a file in it, like {url}/darkserver.db");
         for access in [Access::ReadOnly, Access::ReadWrite] {
             let index = Index::open(&url.parse().unwrap(), access).unwrap();
-            assert_eq!(index.reach().await.unwrap_err().to_string(), expected);
+            assert_eq!(index.check_connection().await.unwrap_err().to_string(), expected);
             assert_eq!(index.check_schema().await.unwrap_err().to_string(), expected);
         }
         let missing = format!("{url}/index.db");
         let reader = Index::open(&format!("{missing}?immutable=1").parse().unwrap(), Access::ReadOnly).unwrap();
-        let error = reader.records(&[build_id("x")]).await.unwrap_err().to_string();
+        let error = reader.records_by_build_id(&[build_id("x")]).await.unwrap_err().to_string();
         let command = format!("darkserver-import --database {missing} dir FOLDER");
         assert_eq!(error, format!("{missing}?immutable=1: no such file: run `{command}`"));
     });
@@ -320,7 +320,7 @@ fn a_database_in_memory_can_be_used() {
         index.migrate().await.unwrap();
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
-        assert_eq!(index.clone().records(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+        assert_eq!(index.clone().records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
     });
 }
 
@@ -337,11 +337,11 @@ fn a_database_that_is_down_is_an_error_within_the_time_of_a_reader_and_works_whe
         futures::future::join_all(many.iter().map(|_| reader.check_schema())).await;
         server.kill();
         let began = std::time::Instant::now();
-        let error = reader.records(&[build_id("x")]).await.unwrap_err().to_string();
+        let error = reader.records_by_build_id(&[build_id("x")]).await.unwrap_err().to_string();
         assert!(began.elapsed().as_secs_f32() < 2.5, "{:?}", began.elapsed());
         assert!(error.contains("mysql://darkserver:***@127.0.0.1") && !error.contains("p@ss"), "{error}");
         server.restart();
-        assert!(reader.records(&[build_id("x")]).await.unwrap().is_empty());
+        assert!(reader.records_by_build_id(&[build_id("x")]).await.unwrap().is_empty());
         server.stop();
         server.restart();
         reader.check_schema().await.unwrap();

@@ -34,9 +34,9 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
         assert_eq!(fresh.rows("select count(*) as n from memberships").await, ["n=Some(1)"]);
         assert!(!index.remove_store("second").await.unwrap());
         assert_eq!(index.stores().await.unwrap(), [changed]);
-        let package = index.packages("p-1-1.x86_64").await.unwrap().remove(0);
+        let package = index.packages_by_nvra("p-1-1.x86_64").await.unwrap().remove(0);
         assert!(package.locations.is_empty());
-        assert_eq!(index.records_of_package("p-1-1.x86_64").await.unwrap().len(), 1);
+        assert_eq!(index.records_by_nvra("p-1-1.x86_64").await.unwrap().len(), 1);
         assert!(fresh.rows("select * from locations").await.is_empty());
         let absent_statuses = AbsentStatuses::default();
         let (name, tier) = ("first ".into(), Tier::Local);
@@ -74,15 +74,15 @@ fn locations_are_seen_again_and_go() {
             "what is gone has to be imported again"
         );
         assert_eq!(index.mark_seen(mirror.id, &[], later).await.unwrap(), 0);
-        let package = index.packages("a-1-1.x86_64").await.unwrap().remove(0);
+        let package = index.packages_by_nvra("a-1-1.x86_64").await.unwrap().remove(0);
         let seen: Vec<_> = package.locations.iter().map(|location| location.last_seen == later).collect();
         assert_eq!(seen, [true, false], "only in one store");
-        let gone = index.packages("b-1-1.x86_64").await.unwrap().remove(0).locations.remove(0);
+        let gone = index.packages_by_nvra("b-1-1.x86_64").await.unwrap().remove(0).locations.remove(0);
         assert_eq!((gone.gone_at, gone.last_seen), (Some(later + 1), gone.first_seen));
         assert!(index.known_locations(mirror.id).await.unwrap()[&b].gone);
 
         index.insert("test", &[batch[1].clone()]).await.unwrap();
-        let back = index.packages("b-1-1.x86_64").await.unwrap().remove(0).locations.remove(0);
+        let back = index.packages_by_nvra("b-1-1.x86_64").await.unwrap().remove(0).locations.remove(0);
         assert_eq!((back.gone_at, back.first_seen), (None, gone.first_seen));
     });
 }

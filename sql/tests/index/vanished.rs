@@ -37,7 +37,7 @@ async fn fill_pool(reader: &Index) {
 
 async fn time_out(reader: &Index, names: &[String]) {
     let ids: Vec<[BuildId; 1]> = names.iter().map(|name| [build_id(name)]).collect();
-    let answers = join_all(ids.iter().map(|id| tokio::time::timeout(LIMIT, reader.records(id)))).await;
+    let answers = join_all(ids.iter().map(|id| tokio::time::timeout(LIMIT, reader.records_by_build_id(id)))).await;
     assert!(answers.iter().all(Result::is_err), "{answers:?}");
 }
 
@@ -45,7 +45,7 @@ async fn time_out(reader: &Index, names: &[String]) {
 async fn all_is_well(reader: &Index, names: &[String]) {
     let began = Instant::now();
     join_all(names.iter().map(async |name| {
-        let records = reader.records(&[build_id(name)]).await.unwrap();
+        let records = reader.records_by_build_id(&[build_id(name)]).await.unwrap();
         let found: Vec<String> = records.iter().map(|record| record.package.package.nevra.nvra()).collect();
         assert_eq!(found, [name.as_str()]);
     }))

@@ -1,4 +1,4 @@
-//! All build-ids of one moment, in nine bits each: binary fuse filters over their hashes ([`sql::hash`]), one for each million of hashes in
+//! All build-ids of one moment, in nine bits each: binary fuse filters over their hashes ([`sql::hash_build_id`]), one for each million of hashes in
 //! their order, so that making them takes little beside the hashes themselves.
 
 use anyhow::{Result, anyhow};
@@ -75,11 +75,11 @@ mod tests {
 
     fn base_of(build_ids: &BTreeSet<BuildId>) -> Base {
         // Every one twice, as a program and its debuginfo are sent.
-        Base::of(build_ids.iter().chain(build_ids).map(sql::hash).collect()).unwrap()
+        Base::of(build_ids.iter().chain(build_ids).map(sql::hash_build_id).collect()).unwrap()
     }
 
     fn may_have(base: &Base, build_id: &BuildId) -> bool {
-        base.may_have(sql::hash(build_id))
+        base.may_have(sql::hash_build_id(build_id))
     }
 
     proptest! {
@@ -100,7 +100,7 @@ mod tests {
         // As like each other as they can be: the hash has to make them different.
         let id = |number: u64| BuildId::from_bytes(&[&number.to_be_bytes()[..], &[0; 12]].concat()).unwrap();
         let started = Instant::now();
-        let base = Base::of((0..count).map(|number| sql::hash(&id(2 * number))).collect()).unwrap();
+        let base = Base::of((0..count).map(|number| sql::hash_build_id(&id(2 * number))).collect()).unwrap();
         let took = started.elapsed();
         assert_eq!((base.parts().len(), base.len() as u64), (count.div_ceil(PART as u64) as usize, count));
         assert!((0..count).all(|number| may_have(&base, &id(2 * number))));

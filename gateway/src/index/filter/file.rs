@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn saved() -> Saved {
-        let base = Base::of((0..1000).map(|number| sql::hash(&build_id(number))).collect()).unwrap();
+        let base = Base::of((0..1000).map(|number| sql::hash_build_id(&build_id(number))).collect()).unwrap();
         let heads =
             [("a".into(), Head { sequence: 5, mark: Some(-7) }), ("b".into(), Head { sequence: 1, mark: None })].into();
         Saved { heads, base: Arc::new(base), delta: vec![1, u64::MAX] }
@@ -226,8 +226,9 @@ mod tests {
         }
         let found = read(folder.path()).unwrap().unwrap();
         assert_eq!((&found.heads, &found.delta, found.base.len()), (&saved.heads, &saved.delta, 1000));
-        assert!((0..1000).map(build_id).all(|id| found.base.may_have(sql::hash(&id))));
-        let taken = (0..10_000).map(|number| build_id(number + 5000)).filter(|id| found.base.may_have(sql::hash(id)));
+        assert!((0..1000).map(build_id).all(|id| found.base.may_have(sql::hash_build_id(&id))));
+        let taken =
+            (0..10_000).map(|number| build_id(number + 5000)).filter(|id| found.base.may_have(sql::hash_build_id(id)));
         assert!(taken.count() < 200);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }

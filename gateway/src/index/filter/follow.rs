@@ -167,13 +167,13 @@ impl Follower {
             return Ok(false);
         };
         match self.asked(Box::pin(self.index.changes(known))).await? {
-            Changes::Since { heads, hashes, is_all } => {
+            Changes::Since { heads, hashes, is_complete } => {
                 self.failures = 0;
                 self.invalidation.invalidate(&hashes);
                 self.behind_since = None;
                 self.heads = Some(heads);
                 if self.folder.is_none() {
-                    return Ok(!is_all);
+                    return Ok(!is_complete);
                 }
                 if let Some(scan) = &mut self.scan {
                     scan.since.extend(&hashes);
@@ -184,7 +184,7 @@ impl Follower {
                     self.saved = None;
                 }
                 self.filter.add(&hashes);
-                if !is_all {
+                if !is_complete {
                     return Ok(true);
                 }
                 self.filter.is_current(now);

@@ -77,7 +77,7 @@ impl Filter {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         match (&state.base, state.checked) {
             (Some(base), Some(checked)) if now.saturating_duration_since(checked) < MOST_AGE => {
-                let hash = sql::hash(build_id);
+                let hash = sql::hash_build_id(build_id);
                 if base.may_have(hash) || state.delta.contains(&hash) { Said::Maybe } else { Said::No }
             }
             _ => Said::Nothing,
@@ -149,9 +149,9 @@ mod tests {
         let filter = Filter::off();
         let began = Instant::now();
         assert_eq!(filter.look(&build_id(1), began), Said::Nothing, "there is no filter");
-        filter.set(Some(Arc::new(Base::of(vec![sql::hash(&build_id(1))]).unwrap())), HashSet::new());
+        filter.set(Some(Arc::new(Base::of(vec![sql::hash_build_id(&build_id(1))]).unwrap())), HashSet::new());
         assert_eq!(filter.look(&build_id(2), began), Said::Nothing, "the index was not asked yet");
-        filter.add(&[sql::hash(&build_id(3))]);
+        filter.add(&[sql::hash_build_id(&build_id(3))]);
         assert_eq!(filter.look(&build_id(2), began), Said::Nothing, "not all that came was added yet");
         filter.is_current(began);
         let at = |seconds, number| filter.look(&build_id(number), began + Duration::from_secs(seconds));

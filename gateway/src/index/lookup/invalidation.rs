@@ -1,6 +1,6 @@
 //! Invalidation of cached records: when each build-id was last named by a change of the index.
 //!
-//! A change names build-ids by their hashes ([`sql::hash`]), so it cannot be removed from a cache by key. Instead every change leaves
+//! A change names build-ids by their hashes ([`sql::hash_build_id`]), so it cannot be removed from a cache by key. Instead every change leaves
 //! its time in the slot of its hash, and a cached value counts only if its query began after that. This has no race: a query that began
 //! before the change was seen never counts, whenever its result is inserted. Hashes that share a slot cost a query, nothing else.
 
@@ -55,7 +55,7 @@ impl Invalidation {
     /// True if a value of `build_id` still counts whose query began at `asked`. Within [`LAG`] after a change it counts for
     /// `short_ttl` at most.
     pub(crate) fn is_valid(&self, build_id: &BuildId, asked: u64, short_ttl: Duration) -> bool {
-        let changed = self.slot(sql::hash(build_id)).load(Ordering::Acquire);
+        let changed = self.slot(sql::hash_build_id(build_id)).load(Ordering::Acquire);
         if asked <= self.0.all.load(Ordering::Acquire) || asked <= changed {
             return false;
         }
@@ -89,9 +89,9 @@ mod tests {
         let invalidation = Invalidation::new();
         let before = invalidation.now();
         assert!(invalidation.is_valid(&build_id(1), before, SHORT));
-        invalidation.invalidate(&[sql::hash(&build_id(1))]);
+        invalidation.invalidate(&[sql::hash_build_id(&build_id(1))]);
         assert!(!invalidation.is_valid(&build_id(1), before, SHORT), "asked before the change");
-        let changed = invalidation.slot(sql::hash(&build_id(1))).load(Ordering::Acquire);
+        let changed = invalidation.slot(sql::hash_build_id(&build_id(1))).load(Ordering::Acquire);
         assert!(!invalidation.is_valid(&build_id(1), changed, SHORT), "asked in the same millisecond");
         assert!(invalidation.is_valid(&build_id(2), before, SHORT), "another build-id");
         sleep(Duration::from_millis(5));

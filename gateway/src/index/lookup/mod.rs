@@ -21,7 +21,7 @@ use foldhash::fast::RandomState;
 use moka::Expiry;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use sql::{Found, Index, Paths, Record, StoredPackage};
+use sql::{Index, PathMatches, PathQuery, Record, StoredPackage};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -106,7 +106,7 @@ impl Lookup {
             // The query that every question needs.
             let (index, wanted) = (probed.clone(), nobodys.iter().cloned().collect::<Vec<_>>());
             let ask = async move {
-                match index.records(&wanted).await {
+                match index.records_by_build_id(&wanted).await {
                     Ok(_) => Ok(()),
                     // Tables that are missing are a schema's: what to do about that is the better reason.
                     Err(error) => match index.check_readable().await {
@@ -121,7 +121,7 @@ impl Lookup {
         let (asked, asking) = (index.clone(), queries.clone());
         let batches = Batches::new(&runtime, move |build_ids| {
             let (index, queries) = (asked.clone(), asking.clone());
-            async move { queries.here(Box::pin(async move { index.records(&build_ids).await })).await }
+            async move { queries.here(Box::pin(async move { index.records_by_build_id(&build_ids).await })).await }
         });
         let (filter, invalidation) = (Filter::off(), Invalidation::new());
         let follower = Follower::new(filter.clone(), invalidation.clone(), index.clone(), watch.clone(), limit);
@@ -226,7 +226,9 @@ impl Lookup {
     ) -> Result<Known<Siblings>, String> {
         let key = (source_rpm.to_owned(), arch::base(arch).to_owned());
         let (index, (source_rpm, base)) = (self.index.clone(), key.clone());
-        let query = self.queries.run(Box::pin(async move { index.siblings(&source_rpm, &arch::family(&base)).await }));
+        let query = self
+            .queries
+            .run(Box::pin(async move { index.packages_by_source(&source_rpm, &arch::family(&base)).await }));
         match self.ask(until, query).await {
             Ok(siblings) => {
                 let siblings: Siblings = Arc::new(siblings.into_iter().map(Arc::new).collect());
@@ -244,7 +246,12 @@ impl Lookup {
     ///
     /// # Errors
     /// The index could not be asked, or others asked so much of it that there was no time left.
-    pub(crate) async fn records_at(&self, paths: Paths, most: usize, until: Instant) -> Result<Found, String> {
+    pub(crate) async fn records_at(
+        &self,
+        paths: PathQuery,
+        most: usize,
+        until: Instant,
+    ) -> Result<PathMatches, String> {
         if let Some(cause) = self.watch.away() {
             return Err(cause);
         }
@@ -256,7 +263,7 @@ impl Lookup {
         let enough = Instant::now() + limit * 3 / 4;
         let (index, queries) = (self.index.clone(), Queries { limit, ..self.queries.clone() });
         let query = async move {
-            let found = index.records_at(&paths, most, enough).await;
+            let found = index.records_by_path(&paths, most, enough).await;
             drop(turn);
             found
         };

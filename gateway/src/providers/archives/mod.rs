@@ -155,7 +155,7 @@ impl Archives {
 
     /// The present locations of a package, those that failed a moment ago behind the others.
     pub(crate) fn locations<'a>(&self, package: &'a StoredPackage) -> Vec<&'a Location> {
-        let mut present: Vec<_> = package.present().collect();
+        let mut present: Vec<_> = package.present_locations().collect();
         present.sort_by_key(|location| self.faulty.contains_key(&key(location)));
         present
     }
@@ -300,7 +300,7 @@ pub(crate) fn url(location: &Location) -> Option<Url> {
 
 /// Where a package can be downloaded now: at its best location that has a URL.
 pub(crate) fn published(package: &StoredPackage) -> Option<Url> {
-    package.present().find_map(url)
+    package.present_locations().find_map(url)
 }
 
 /// How a location is named in logs.

@@ -95,7 +95,7 @@ impl Run<'_> {
         let name = sources.name(path)?;
         let is_other = |other: &&Record| other.package.package.format == Format::File && other.package.id != package.id;
         let others = records.iter().filter(|_| !name.starts_with('/')).filter(is_other);
-        for location in package.present().chain(others.flat_map(|other| other.package.present())) {
+        for location in package.present_locations().chain(others.flat_map(|other| other.package.present_locations())) {
             let (at, name, built_at) = (location.clone(), name.to_owned(), entry.mtime());
             let opened = tokio::task::spawn_blocking(move || plain::open(&at, &name, built_at)).await;
             match opened.unwrap_or_else(|error| Err(Failure::Unknown(error.to_string()))) {

@@ -76,7 +76,7 @@ impl Run<'_> {
     /// distribution, and the last that was there before it.
     async fn with_includes(&mut self, place: &str, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
         let asked = place.to_owned();
-        let found = self.search.lookup.query(|index| async move { index.packages_with_includes(&asked).await }).await;
+        let found = self.search.lookup.query(|index| async move { index.packages_by_include_dir(&asked).await }).await;
         let mut packages = found.unwrap_or_else(|cause| {
             self.causes.push(cause);
             Vec::new()

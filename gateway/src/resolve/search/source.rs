@@ -90,7 +90,7 @@ impl Run<'_> {
     /// The packages with these NVRAs, in their order; `None` if the index is not available.
     async fn packages(&mut self, nvras: &[String]) -> Option<Vec<Arc<StoredPackage>>> {
         let queries = nvras.iter().cloned().map(|nvra| {
-            let query = move |index: Index| async move { index.packages(&nvra).await };
+            let query = move |index: Index| async move { index.packages_by_nvra(&nvra).await };
             self.search.lookup.query(query)
         });
         let found = tokio::time::timeout_at(self.deadline.into(), futures::future::try_join_all(queries)).await;
