@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all='build_id dwarf elf foreign header nevra payload source_path'
+all='build_id dwarf elf formats header nevra payload source_path'
 what=${1:?expected run or corpus} TARGETS=${TARGETS:-$all} FUZZ_SECONDS=${FUZZ_SECONDS:-600}
 for target in $TARGETS; do
   [[ " $all " == *" $target "* ]] || { echo "make fuzz: TARGETS: expected some of $all, found $target" >&2; exit 2; }
@@ -26,7 +26,7 @@ limits() {
     header) length=32768 kept_length=6144 allocation=64 ;;
     dwarf) length=32768 kept_length=8192 allocation=512 ;;
     elf) length=32768 kept_length=4096 allocation=64 ;;
-    foreign) length=24576 kept_length=4096 allocation=260 ;;
+    formats) length=24576 kept_length=4096 allocation=260 ;;
     *) length=512 kept_length=512 allocation=32 ;;
   esac
 }

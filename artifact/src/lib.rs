@@ -10,7 +10,7 @@
 //! - [`modules`]: compressed kernel modules, and the debug files that have their build-ids;
 //! - [`arch`]: the archs that rpm takes for one, in the paths of debug sources above all;
 //! - [`sources`]: which source files an ELF file's DWARF names; [`includes`]: which files others are compiled with;
-//! - [`foreign`]: everything else that holds ELF files: Debian and Arch packages, tar archives, plain files.
+//! - [`formats`]: everything else that holds ELF files: Debian and Arch packages, tar archives, plain files.
 
 pub mod arch;
 pub mod artifacts;
@@ -19,7 +19,7 @@ pub mod classes;
 pub mod digest;
 pub mod elf;
 mod error;
-pub mod foreign;
+pub mod formats;
 pub mod header;
 mod identity;
 pub mod includes;

@@ -121,7 +121,7 @@ fn contents<'a>(mut compressed: impl Read + Send + 'a) -> Result<Option<Box<dyn 
         return Ok(None);
     }
     let start = Cursor::new(start).take(filled as u64);
-    payload::decompress(compression, start.chain(compressed)).map(Some)
+    payload::decompress_with(compression, start.chain(compressed)).map(Some)
 }
 
 /// Copies `contents` to `out`. False if they have more than `max_bytes`.

@@ -1,6 +1,6 @@
 //! A package and the artifacts inside it: what the index stores.
 
-use crate::{BuildId, Identity, Nevra, foreign, header};
+use crate::{BuildId, Identity, Nevra, formats, header};
 
 /// What kind of archive a package comes in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,10 +52,10 @@ impl Format {
     pub fn can_begin_with(self, start: &[u8]) -> bool {
         match self {
             Self::Rpm => start.starts_with(&header::LEAD_MAGIC),
-            Self::Deb => foreign::begins_deb(start),
-            Self::Arch => foreign::begins_tar(start),
-            Self::Tar | Self::Cpio | Self::Zip => foreign::begins_archive(start),
-            Self::File => foreign::begins_file(start),
+            Self::Deb => formats::begins_deb(start),
+            Self::Arch => formats::begins_tar(start),
+            Self::Tar | Self::Cpio | Self::Zip => formats::begins_archive(start),
+            Self::File => formats::begins_file(start),
         }
     }
 }

@@ -1,28 +1,28 @@
 //! The payload of an archive: a compressed cpio archive with one member a file.
 //!
-//! - [`open`]: compressed bytes in, archive out, within a memory limit; the first bytes tell the compression;
+//! - [`decompress`]: compressed bytes in, archive out, within a memory limit; the first bytes tell the compression;
 //! - `cpio`: the header of one member, in the three forms that rpm writes;
 //! - [`Members`]: a walk over the members, each tied to its file in the RPM's header;
-//! - [`Entrances`]: where a payload can be entered without reading it from its first byte (`blocks`: those of xz);
+//! - [`BlockIndex`]: where a payload can be entered without reading it from its first byte (`blocks`: those of xz);
 //! - `deliver`: the contents of one member, compared with its size and digest;
 //! - `hard_links`: which files are one file, because only one member of such a group carries contents.
 //!
 //! Everything streams, and nothing is looked up by walking a list: 16,000 files cost 16,000 steps.
 
-mod blocks;
+pub(crate) mod block_index;
 pub(crate) mod cpio;
 mod decompress;
 mod deliver;
-pub(crate) mod entrances;
 mod hard_links;
 mod members;
+mod xz_blocks;
 
 use std::io::{self, ErrorKind, Read, Write};
 
-pub use decompress::open;
-pub(crate) use decompress::{Compression, Decoder, Source, decompress, source_error};
+pub use block_index::{BlockIndex, ReadRange};
+pub use decompress::decompress;
+pub(crate) use decompress::{Compression, Decoder, Source, decompress_with, source_error};
 pub(crate) use deliver::deliver;
-pub use entrances::{Entrances, Part};
 pub(crate) use hard_links::HardLinks;
 pub use members::{Member, Members};
 
@@ -41,19 +41,24 @@ use crate::{Error, Result};
 /// [`Error::Payload`] where the ordinal is none of a regular file, the payload is broken, ends early, lacks the member or
 /// disagrees with the header on its size; [`Error::FileDigest`] where the contents are not those that the header promised;
 /// [`Error::Io`] where reading `payload` or writing `out` fails.
-pub fn extract(payload: impl Read + Send, header: &Header, ordinal: u32, out: &mut (impl Write + Send)) -> Result<()> {
+pub fn extract_member(
+    payload: impl Read + Send,
+    header: &Header,
+    ordinal: u32,
+    out: &mut (impl Write + Send),
+) -> Result<()> {
     let file = regular_file(header, ordinal)?;
-    let mut members = Members::new(open(payload)?, header);
+    let mut members = Members::new(decompress(payload)?, header);
     while let Some(mut member) = members.next()? {
         if member.holds(ordinal) {
             return deliver(&mut member, file, out);
         }
     }
-    Err(missing(file))
+    Err(missing_member(file))
 }
 
 /// Are these the contents that the header promised? Those without a digest are not known to be.
-pub fn is_right(file: &File, contents: &[u8]) -> bool {
+pub fn matches_digest(file: &File, contents: &[u8]) -> bool {
     file.digest.is_some() && deliver(&mut &*contents, file, &mut io::sink()).is_ok()
 }
 
@@ -72,7 +77,7 @@ pub(crate) fn regular_file(header: &Header, ordinal: u32) -> Result<&File> {
 }
 
 /// What to say when a payload ended without the contents of `file`.
-pub fn missing(file: &File) -> Error {
+pub fn missing_member(file: &File) -> Error {
     Error::Payload { expected: format!("the contents of {}", file.path), found: "an archive without them".into() }
 }
 

@@ -24,7 +24,7 @@ const MEMORY_BYTES: usize = 1 << 20;
 /// ([`modules::is_compressed`]) have the build-id of the ELF file inside, within the same limit.
 ///
 /// # Errors
-/// As [`payload::extract`]; [`Error::Payload`] for an ELF file that is too large; [`Error::Io`] also where a temporary file cannot be written.
+/// As [`payload::extract_member`]; [`Error::Payload`] for an ELF file that is too large; [`Error::Io`] also where a temporary file cannot be written.
 pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes: u64) -> Result<Vec<Artifact>> {
     let hard_links = HardLinks::of(&header.files);
     // By the first file of their group of hard links: one member carries the contents of all.
@@ -37,7 +37,7 @@ pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes
     if wanted.is_empty() {
         return Ok(artifacts);
     }
-    let mut members = Members::new(payload::open(payload)?, header);
+    let mut members = Members::new(payload::decompress(payload)?, header);
     while !wanted.is_empty() {
         let Some(mut member) = members.next()? else { break };
         if member.has_contents()
@@ -48,7 +48,7 @@ pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes
         }
     }
     if let Some((_, file)) = wanted.values().flatten().next() {
-        return Err(payload::missing(file));
+        return Err(payload::missing_member(file));
     }
     artifacts.sort();
     artifacts.dedup();

@@ -29,8 +29,8 @@ fn elf_files() {
 }
 
 #[test]
-fn foreign_archives() {
-    replay("foreign", fuzz::foreign::check);
+fn other_formats() {
+    replay("formats", fuzz::formats::check);
 }
 
 #[test]

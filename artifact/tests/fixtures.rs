@@ -122,7 +122,7 @@ fn every_regular_file_of_every_package_can_be_extracted_and_has_its_digest() {
         for (ordinal, file) in (0..).zip(&header.files).filter(|(_, file)| file.is_regular()) {
             archive.seek(SeekFrom::Start(header.range.end)).unwrap();
             let mut out = Vec::new();
-            payload::extract(&mut archive, &header, ordinal, &mut out)
+            payload::extract_member(&mut archive, &header, ordinal, &mut out)
                 .unwrap_or_else(|error| panic!("{name}: {}: {error}", file.path));
             assert_eq!(out.len() as u64, file.size, "{name}: {}", file.path);
             digests += usize::from(file.digest.is_some());
@@ -137,7 +137,7 @@ fn sections_come_out_of_an_extracted_program() {
     let (header, archive) = open(&path);
     let (ordinal, _) = header.file("/usr/bin/payload-xz").unwrap();
     let mut program = Cursor::new(Vec::new());
-    payload::extract(archive, &header, ordinal, program.get_mut()).unwrap();
+    payload::extract_member(archive, &header, ordinal, program.get_mut()).unwrap();
     let elf = elf::read(&mut program).unwrap().unwrap();
     assert_eq!(elf.kind, Some(Kind::Both));
     let early = elf::early_build_id(&program.get_ref()[..4096.min(program.get_ref().len())]);
@@ -215,7 +215,7 @@ fn a_changed_payload_never_passes_for_the_right_one() {
             .iter()
             .map(|ordinal| {
                 let mut out = Vec::new();
-                payload::extract(&bytes[start..], &header, *ordinal, &mut out).unwrap();
+                payload::extract_member(&bytes[start..], &header, *ordinal, &mut out).unwrap();
                 out
             })
             .collect();
@@ -224,7 +224,7 @@ fn a_changed_payload_never_passes_for_the_right_one() {
             bytes[at] ^= 0x10;
             for (ordinal, right) in ordinals.iter().zip(&right) {
                 let mut out = Vec::new();
-                if payload::extract(&bytes[start..], &header, *ordinal, &mut out).is_ok() {
+                if payload::extract_member(&bytes[start..], &header, *ordinal, &mut out).is_ok() {
                     assert_eq!(&out, right, "{name}: {at}");
                 }
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use artifact::header::Header;
 use artifact::payload::{self, Members};
-use fuzz::foreign::member;
+use fuzz::formats::member;
 use fuzz::payload::{COMPRESSORS, WHOLE_RPM, compress};
 use goblin::elf::header::{ET_DYN, ET_REL};
 use goblin::elf::program_header::PT_NOTE;
@@ -31,7 +31,7 @@ fn main() {
         seeds.add("dwarf", &elf);
     }
     archives(&mut seeds);
-    foreign(&mut seeds);
+    formats(&mut seeds);
     seeds.add("header", &many_files_in_a_long_folder());
     packages(&mut seeds);
     println!("{} seeds", seeds.count);
@@ -185,7 +185,7 @@ fn archives(seeds: &mut Seeds) {
 }
 
 /// Tar archives of every dialect, alone and as the data of Debian packages; whole Debian packages; plain files.
-fn foreign(seeds: &mut Seeds) {
+fn formats(seeds: &mut Seeds) {
     const END: usize = 1024;
     let elves = elf_files();
     let elf = &elves[1];
@@ -238,12 +238,12 @@ fn foreign(seeds: &mut Seeds) {
     for archive in &archives {
         let archive = [&archive[..], &[0; END]].concat();
         for form in [1, 2, 4] {
-            seeds.add("foreign", &[&[form], &archive[..]].concat());
+            seeds.add("formats", &[&[form], &archive[..]].concat());
         }
     }
     for compressor in COMPRESSORS {
         let archive = [&archives[1][..], &[0; END]].concat();
-        seeds.add("foreign", &[&[2], &compress(compressor, &archive).unwrap_or_default()[..]].concat());
+        seeds.add("formats", &[&[2], &compress(compressor, &archive).unwrap_or_default()[..]].concat());
     }
     let data = compress(Some("xz"), &[&archives[0][..], &[0; END]].concat()).unwrap_or_default();
     let mut deb = b"!<arch>\n".to_vec();
@@ -253,11 +253,11 @@ fn foreign(seeds: &mut Seeds) {
         deb.extend(contents);
         deb.resize(deb.len().next_multiple_of(2), b'\n');
     }
-    seeds.add("foreign", &[&[0], &deb[..]].concat());
-    seeds.add("foreign", &[&[0], &deb[..deb.len() / 2]].concat());
+    seeds.add("formats", &[&[0], &deb[..]].concat());
+    seeds.add("formats", &[&[0], &deb[..deb.len() / 2]].concat());
     for elf in elves.iter().step_by(2) {
-        seeds.add("foreign", &[&[3], &elf[..]].concat());
-        seeds.add("foreign", &[&[3], &compress(Some("zstd"), elf).unwrap_or_default()[..]].concat());
+        seeds.add("formats", &[&[3], &elf[..]].concat());
+        seeds.add("formats", &[&[3], &compress(Some("zstd"), elf).unwrap_or_default()[..]].concat());
     }
     opkg(seeds, &control, &data);
     cpio_archives(seeds, elf);
@@ -275,7 +275,7 @@ fn opkg(seeds: &mut Seeds, control: &[u8], data: &[u8]) {
     let (control, data) = (open("./control.tar.gz", control), open("./data.tar.gz", data));
     let version = open("./debian-binary", b"2.0\n");
     for outer in [[&version[..], &control, &data].concat(), [&version[..], &data, &control, &[0; END]].concat()] {
-        seeds.add("foreign", &[&[7], &outer[..]].concat());
+        seeds.add("formats", &[&[7], &outer[..]].concat());
     }
 }
 
@@ -302,7 +302,7 @@ fn cpio_archives(seeds: &mut Seeds, elf: &[u8]) {
         two.resize(two.len().next_multiple_of(512), 0);
         two.extend(compress(Some("zstd"), &plain).unwrap_or_default());
         for archive in [&plain, &two, &compress(Some("gzip"), &plain).unwrap_or_default()] {
-            seeds.add("foreign", &[&[5], &archive[..]].concat());
+            seeds.add("formats", &[&[5], &archive[..]].concat());
         }
     }
 }
@@ -343,7 +343,7 @@ fn zip_archives(seeds: &mut Seeds, elf: &[u8]) {
             let before = [local, descriptor].concat();
             let end =
                 [b"PK\x05\x06", &[0, 0, 0, 0, 1, 0, 1, 0][..], &length(&directory), &length(&before), &[0, 0]].concat();
-            seeds.add("foreign", &[&[6], &before[..], &directory, &end].concat());
+            seeds.add("formats", &[&[6], &before[..], &directory, &end].concat());
         }
     }
 }
@@ -409,7 +409,7 @@ fn packages(seeds: &mut Seeds) {
         let (head, payload) = archive.split_at(usize::try_from(header.range.end).expect("a small header"));
         seeds.add("header", head);
         seeds.add("payload", &[&[WHOLE_RPM], &archive[..]].concat());
-        let payload = payload::open(payload).expect("a known compressor");
+        let payload = payload::decompress(payload).expect("a known compressor");
         let mut members = Members::new(payload, &header);
         while let Some(mut member) = members.next().expect("a sound payload") {
             let mut contents = Vec::new();

@@ -4,7 +4,7 @@
 pub mod build_id;
 pub mod dwarf;
 pub mod elf;
-pub mod foreign;
+pub mod formats;
 pub mod header;
 pub mod nevra;
 pub mod payload;

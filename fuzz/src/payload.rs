@@ -14,7 +14,7 @@ use std::io::{self, Cursor, Read, Write};
 use std::ops::Range;
 
 use artifact::header::{Class, File, Header};
-use artifact::payload::{self, Entrances, Members};
+use artifact::payload::{self, BlockIndex, Members};
 use artifact::{Artifact, Error, Format, Identity, Nevra, Package, elf, scan};
 use liblzma::stream::{LzmaOptions, Stream};
 use liblzma::write::XzEncoder;
@@ -54,9 +54,9 @@ fn enter(header: &Header, payload: &[u8], ordinal: u32) {
         Ok(Box::new(Cursor::new(part.ok_or_else(cut_off)?.to_vec())))
     };
     let bytes = payload.len() as u64;
-    let Ok(entrances) = Entrances::of(bytes, &part) else { return };
+    let Ok(index) = BlockIndex::read(bytes, &part) else { return };
     let mut out = Vec::new();
-    match entrances.extract(header, ordinal, &part, bytes, &mut out) {
+    match index.extract_member(header, ordinal, &part, bytes, &mut out) {
         Ok(true) => {
             let size = header.by_ordinal(ordinal).map(|file| file.size);
             assert_eq!(Some(out.len() as u64), size);
@@ -143,7 +143,7 @@ pub fn compress(compressor: Option<&str>, archive: &[u8]) -> Option<Vec<u8>> {
 /// Can it be decompressed to its end? Else decoders throw away what they made in the call that met the fault, and it depends on how
 /// much is asked for at once how many members come out whole.
 fn is_sound(payload: &[u8]) -> bool {
-    let Ok(archive) = payload::open(payload) else { return false };
+    let Ok(archive) = payload::decompress(payload) else { return false };
     io::copy(&mut archive.take(2 * MOST_BYTES), &mut io::sink()).is_ok_and(|bytes| bytes < 2 * MOST_BYTES)
 }
 
@@ -152,7 +152,7 @@ type Walk = BTreeMap<u32, Vec<u8>>;
 
 fn walk(header: &Header, payload: &[u8]) -> Walk {
     let mut walk = Walk::new();
-    let archive = match payload::open(payload) {
+    let archive = match payload::decompress(payload) {
         Ok(archive) => archive,
         Err(error) => {
             super::is_short(&error);
@@ -205,7 +205,7 @@ fn walk(header: &Header, payload: &[u8]) -> Walk {
 fn extract(header: &Header, payload: &[u8], ordinal: u32, walked: Option<&Vec<u8>>, is_sound: bool) {
     let file = &header.files[ordinal as usize];
     let mut out = Vec::new();
-    let result = payload::extract(payload, header, ordinal, &mut out);
+    let result = payload::extract_member(payload, header, ordinal, &mut out);
     assert!(out.len() as u64 <= file.size, "{} bytes of {}, announced {}", out.len(), file.path, file.size);
     match (result, walked) {
         (Ok(()), Some(walked)) => assert!(*walked == out, "a walk and an extraction of {} differ", file.path),

@@ -136,7 +136,7 @@ fn a_package_that_rpm_accepts_is_not_refused_for_one_odd_tag() {
                 header.files.iter().enumerate().find(|(_, file)| file.is_regular() && file.size > 0).unwrap();
             let (ordinal, payload) =
                 (u32::try_from(ordinal).unwrap(), &bytes[usize::try_from(header.range.end).unwrap()..]);
-            crate::payload::extract(payload, &header, ordinal, &mut Vec::new())
+            crate::payload::extract_member(payload, &header, ordinal, &mut Vec::new())
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }

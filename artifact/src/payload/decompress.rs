@@ -67,18 +67,18 @@ fn is_lzma(start: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`] where the first bytes cannot be read or a decoder cannot be set up.
-pub fn open<'a>(mut payload: impl Read + Send + 'a) -> Result<Box<dyn Read + Send + 'a>> {
+pub fn decompress<'a>(mut payload: impl Read + Send + 'a) -> Result<Box<dyn Read + Send + 'a>> {
     let mut start = [0; Compression::TELLING_BYTES];
     let filled = fill(&mut payload, &mut start)?;
     let compression = Compression::of(&start[..filled]);
-    decompress(compression, Cursor::new(start).take(filled as u64).chain(payload))
+    decompress_with(compression, Cursor::new(start).take(filled as u64).chain(payload))
 }
 
 /// The same, where it is known what `payload` is compressed with.
 ///
 /// # Errors
 /// [`Error::Io`] where a decoder cannot be set up.
-pub(crate) fn decompress<'a>(
+pub(crate) fn decompress_with<'a>(
     compression: Option<Compression>,
     payload: impl Read + Send + 'a,
 ) -> Result<Box<dyn Read + Send + 'a>> {
@@ -211,7 +211,7 @@ mod tests {
 
     fn decompressed(bytes: &[u8]) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
-        let read = open(bytes).unwrap().read_to_end(&mut out);
+        let read = decompress(bytes).unwrap().read_to_end(&mut out);
         read.map(|_| out).map_err(|error| error.to_string())
     }
 
@@ -366,13 +366,13 @@ mod tests {
         }
         for compressor in [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")] {
             let start = compress(compressor, b"It was the epoch of belief");
-            let error = open(start[..14].chain(Broken)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+            let error = decompress(start[..14].chain(Broken)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
             assert_eq!(
                 (error.kind(), error.to_string().as_str()),
                 (ErrorKind::ConnectionReset, "gone"),
                 "{compressor:?}"
             );
         }
-        assert!(matches!(open(Broken), Err(Error::Io(error)) if error.to_string() == "gone"));
+        assert!(matches!(decompress(Broken), Err(Error::Io(error)) if error.to_string() == "gone"));
     }
 }

@@ -33,7 +33,7 @@ pub struct Members<'h, R> {
 }
 
 impl<'h, R: Read> Members<'h, R> {
-    /// The members of `archive`, which [`open`](super::open) decompressed, of the package with this header.
+    /// The members of `archive`, which [`decompress`](super::decompress) decompressed, of the package with this header.
     pub fn new(archive: R, header: &'h Header) -> Self {
         Self {
             archive: BufReader::with_capacity(SKIP_BYTES, archive),
@@ -175,7 +175,7 @@ impl<'h, R> Member<'_, 'h, R> {
     /// Writes its contents to `out`, which sees them before their digest is compared with the header's.
     ///
     /// # Errors
-    /// As [`extract`](super::extract).
+    /// As [`extract_member`](super::extract_member).
     pub fn deliver(&mut self, out: &mut (impl Write + Send)) -> Result<()>
     where
         R: Read,

@@ -7,7 +7,7 @@ use super::*;
 
 fn extracted(payload: &[u8], header: &Header, ordinal: u32) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
-    extract(payload, header, ordinal, &mut out).map(|()| out).map_err(|error| error.to_string())
+    extract_member(payload, header, ordinal, &mut out).map(|()| out).map_err(|error| error.to_string())
 }
 
 /// A package with a bit of everything, and its archive in the long and in the stripped form.
@@ -192,7 +192,7 @@ fn large_members_stream_in_large_chunks() {
         let header = header(vec![file("/large", &contents)], Some(compressor));
         let payload = compress(Some(compressor), &newc(&[("large", &contents)]));
         let mut chunks = Chunks(Vec::new());
-        extract(&payload[..], &header, 0, &mut chunks).unwrap();
+        extract_member(&payload[..], &header, 0, &mut chunks).unwrap();
         chunks.0.retain(|bytes| *bytes > 0);
         assert_eq!(chunks.0, [131_072, 131_072, 37_856], "{compressor}");
     }

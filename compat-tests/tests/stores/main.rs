@@ -5,8 +5,6 @@
 mod absence;
 mod damaged;
 mod elsewhere;
-mod entrances;
-mod foreign_entrances;
 mod growing;
 mod lying;
 mod names;
@@ -14,6 +12,8 @@ mod permits;
 mod prefetch;
 mod sections;
 mod unreachable;
+mod xz_blocks;
+mod xz_blocks_of_tars;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

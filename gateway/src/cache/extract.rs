@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use artifact::foreign::Bytes;
+use artifact::formats::ArchiveBytes;
 use artifact::header::Header;
 use artifact::payload::{self, Members};
-use artifact::{BuildId, foreign};
+use artifact::{BuildId, formats};
 use tokio::sync::watch;
 
 use super::draft::Draft;
@@ -173,19 +173,19 @@ impl Work {
             }
         }
         let payload = match archive.take() {
-            Bytes::Stream(payload) => Bytes::stream(self.flowing(payload, &unwanted)),
-            Bytes::Seekable(payload) => Bytes::seekable(self.flowing(payload, &unwanted)),
+            ArchiveBytes::Stream(payload) => ArchiveBytes::stream(self.flowing(payload, &unwanted)),
+            ArchiveBytes::Seekable(payload) => ArchiveBytes::seekable(self.flowing(payload, &unwanted)),
         };
         match &archive.inside {
             Inside::Rpm(header) => {
-                let archive = payload::open(payload).map_err(|error| end(growing, error))?;
+                let archive = payload::decompress(payload).map_err(|error| end(growing, error))?;
                 let mut members = Members::new(archive, header);
                 self.find(header, &mut members, growing, neighbours).map_err(|error| end(growing, error))?;
                 self.finish(growing, draft)?;
                 neighbours.go_on(header.package.identity, &mut members);
             }
-            Inside::Foreign { format, bytes, ordinal, file, .. } => {
-                let extracted = foreign::extract(payload, *format, *bytes, *ordinal, file, growing);
+            Inside::OtherFormat { format, bytes, ordinal, file, .. } => {
+                let extracted = formats::extract_member(payload, *format, *bytes, *ordinal, file, growing);
                 extracted.map_err(|error| end(growing, error))?;
                 self.finish(growing, draft)?;
             }
@@ -216,7 +216,7 @@ impl Work {
         let file = header.by_ordinal(self.ordinal);
         Err(file.map_or(
             artifact::Error::Payload { expected: self.path.clone(), found: "no such file".into() },
-            payload::missing,
+            payload::missing_member,
         ))
     }
 

@@ -156,7 +156,7 @@ fn write(files: &Files, kept: Vec<Neighbour>) -> io::Result<()> {
     let mut drafts = Vec::new();
     for Neighbour { key, file, contents, cost } in kept {
         let about = files.folder.about(key, &file);
-        if !payload::is_right(&file, &contents) || files.folder.whole_file(&about).is_some() {
+        if !payload::matches_digest(&file, &contents) || files.folder.whole_file(&about).is_some() {
             continue;
         }
         let mut draft = files.folder.draft(file.size)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use artifact::foreign::Bytes;
+use artifact::formats::ArchiveBytes;
 
 use crate::resolve::failure::Failure;
 
@@ -34,10 +34,10 @@ impl Flow {
     }
 
     /// Counts what is read of an archive.
-    pub(crate) fn of_archive(self: Arc<Self>, archive: Bytes<'static>) -> Bytes<'static> {
+    pub(crate) fn of_archive(self: Arc<Self>, archive: ArchiveBytes<'static>) -> ArchiveBytes<'static> {
         match archive {
-            Bytes::Stream(input) => Bytes::stream(Counted { input, flow: self }),
-            Bytes::Seekable(input) => Bytes::seekable(Counted { input, flow: self }),
+            ArchiveBytes::Stream(input) => ArchiveBytes::stream(Counted { input, flow: self }),
+            ArchiveBytes::Seekable(input) => ArchiveBytes::seekable(Counted { input, flow: self }),
         }
     }
 

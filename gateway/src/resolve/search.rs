@@ -1,9 +1,9 @@
 //! A search through what the index knows: which record's file, from which location.
 
-mod foreign;
 mod include;
 mod member;
 mod module;
+mod other_formats;
 mod section;
 mod source;
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use artifact::foreign::{self, About, Bytes};
+use artifact::formats::{self, ArchiveBytes, ArchiveInfo};
 use artifact::header::{self, Header, Outline};
 use artifact::{Artifact, Error, Format, Identity, artifacts, includes, scan};
 use sql::{Import, Index, KnownLocation, NewLocation, PathHash, mtime_ns};
@@ -196,7 +196,7 @@ impl Reader {
         file.rewind()?;
         let mut source = Source { file, bytes: 0, stop: &self.stop };
         if candidate.format != Format::Rpm {
-            return self.read_foreign(candidate, path_hash, metadata, source);
+            return self.read_other_format(candidate, path_hash, metadata, source);
         }
         // A file that is still being copied is cut off, too: it is no package yet, and the next run looks at it again.
         let whole = header::read_ahead(&mut source, buffer).and_then(Outline::of).and_then(|outline| {
@@ -279,7 +279,7 @@ impl Reader {
     }
 
     /// What has no header is read whole.
-    fn read_foreign(
+    fn read_other_format(
         &self,
         candidate: &Candidate,
         path_hash: PathHash,
@@ -289,11 +289,11 @@ impl Reader {
         let Candidate { path, location, format, .. } = candidate;
         let shown = || path.display().to_string();
         let name = location.rsplit('/').next().unwrap_or(location);
-        let about = About { format: *format, name, size: metadata.len(), mtime: metadata.mtime() };
+        let about = ArchiveInfo { format: *format, name, size: metadata.len(), mtime: metadata.mtime() };
         let read = match format {
             Format::File => {
                 let path = self.stored_root.join(location);
-                foreign::read_file(
+                formats::read_plain_file(
                     &mut source,
                     &about,
                     &path.display().to_string(),
@@ -302,7 +302,8 @@ impl Reader {
             }
             _ => {
                 let archive = BufReader::with_capacity(PAYLOAD_READ_BYTES, &mut source);
-                foreign::read(Bytes::seekable(archive), &about, self.most_elf_bytes(metadata.len())).map(Some)
+                formats::read_archive(ArchiveBytes::seekable(archive), &about, self.most_elf_bytes(metadata.len()))
+                    .map(Some)
             }
         };
         let found = match read {

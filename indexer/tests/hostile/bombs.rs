@@ -156,7 +156,7 @@ fn an_extraction_never_delivers_more_than_the_header_says() {
             let header = Header::parse(&bytes).unwrap();
             let mut payload = Cursor::new(&bytes[header.range.end as usize..]);
             let mut out = Counted(0);
-            let extracted = payload::extract(&mut payload, &header, 0, &mut out);
+            let extracted = payload::extract_member(&mut payload, &header, 0, &mut out);
             assert_eq!(extracted.is_ok(), announced == contents, "{compressor:?}: {extracted:?}");
             assert_eq!(out.0, if announced == contents { announced as u64 } else { 0 }, "{compressor:?}");
         }

@@ -4,9 +4,9 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use artifact::foreign;
+use artifact::formats;
 use artifact::header::Header;
-use artifact::payload::{Entrances, Part};
+use artifact::payload::{BlockIndex, ReadRange};
 use artifact::{Format, Identity, Result};
 use moka::future::Cache;
 
@@ -22,27 +22,27 @@ impl Archive {
     /// read. For threads that may block.
     ///
     /// # Errors
-    /// As [`artifact::payload::extract`] and [`foreign::extract`].
+    /// As [`artifact::payload::extract_member`] and [`formats::extract_member`].
     pub(crate) fn enter(&self, ordinal: u32, through: Through<'_, '_>, out: &mut (impl Write + Send)) -> Result<bool> {
         let Some(parts) = &self.parts else { return Ok(false) };
         let mut begun = Begun { out, bytes: 0 };
         let archives = &self.place.archives;
         let entered = match &self.inside {
-            Inside::Rpm(header) if Entrances::may_help(header, ordinal) => {
+            Inside::Rpm(header) if BlockIndex::may_help(header, ordinal) => {
                 let start = header.range.end;
                 let part = |range: Range<u64>| Ok(through(parts.read(start + range.start..start + range.end)?));
                 let bytes = parts.bytes().saturating_sub(start);
-                let entrances = archives.entrances(header, bytes, &part);
-                entrances.and_then(|entrances| entrances.extract(header, ordinal, &part, bytes, &mut begun))
+                let index = archives.block_indexes(header, bytes, &part);
+                index.and_then(|index| index.extract_member(header, ordinal, &part, bytes, &mut begun))
             }
-            Inside::Foreign { format, file, tar_offset: Some(tar_offset), .. }
-                if foreign::Entrances::may_help(*format, *tar_offset) =>
+            Inside::OtherFormat { format, file, tar_offset: Some(tar_offset), .. }
+                if formats::TarBlockIndex::may_help(*format, *tar_offset) =>
             {
                 let part = |range: Range<u64>| Ok(through(parts.read(range)?));
-                let entrances = archives.foreign_entrances(self.place.package.package.identity, *format, parts, &part);
-                entrances.and_then(|entrances| entrances.extract((ordinal, *tar_offset), file, &part, &mut begun))
+                let index = archives.tar_block_indexes(self.place.package.package.identity, *format, parts, &part);
+                index.and_then(|index| index.extract_member((ordinal, *tar_offset), file, &part, &mut begun))
             }
-            Inside::Rpm(_) | Inside::Foreign { .. } => return Ok(false),
+            Inside::Rpm(_) | Inside::OtherFormat { .. } => return Ok(false),
         };
         match entered {
             Err(error) if begun.bytes > 0 => Err(error),
@@ -57,19 +57,19 @@ impl Archive {
 
 impl Archives {
     /// Where the payload of a package can be entered; looked for once. For threads that may block.
-    fn entrances(&self, header: &Header, bytes: u64, part: Part<'_, '_>) -> Result<Arc<Entrances>> {
-        self.once(&self.entrances, header.package.identity, || Entrances::of(bytes, part))
+    fn block_indexes(&self, header: &Header, bytes: u64, part: ReadRange<'_, '_>) -> Result<Arc<BlockIndex>> {
+        self.once(&self.block_indexes, header.package.identity, || BlockIndex::read(bytes, part))
     }
 
     /// Where the tar archive in a package without a header can be entered; looked for once. For threads that may block.
-    fn foreign_entrances(
+    fn tar_block_indexes(
         &self,
         identity: Identity,
         format: Format,
         parts: &Parts,
-        part: Part<'_, '_>,
-    ) -> Result<Arc<foreign::Entrances>> {
-        self.once(&self.foreign_entrances, identity, || foreign::Entrances::of(format, parts.bytes(), part))
+        part: ReadRange<'_, '_>,
+    ) -> Result<Arc<formats::TarBlockIndex>> {
+        self.once(&self.tar_block_indexes, identity, || formats::TarBlockIndex::read(format, parts.bytes(), part))
     }
 
     fn once<E: Send + Sync + 'static>(
@@ -78,12 +78,12 @@ impl Archives {
         identity: Identity,
         read: impl FnOnce() -> Result<E>,
     ) -> Result<Arc<E>> {
-        if let Some(entrances) = self.runtime.block_on(cache.get(&identity)) {
-            return Ok(entrances);
+        if let Some(block_indexes) = self.runtime.block_on(cache.get(&identity)) {
+            return Ok(block_indexes);
         }
-        let entrances = Arc::new(read()?);
-        self.runtime.block_on(cache.insert(identity, entrances.clone()));
-        Ok(entrances)
+        let block_indexes = Arc::new(read()?);
+        self.runtime.block_on(cache.insert(identity, block_indexes.clone()));
+        Ok(block_indexes)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::sync::Arc;
 
-use artifact::{Format, foreign};
+use artifact::{Format, formats};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
@@ -25,13 +25,13 @@ impl Archives {
                 .map_err(|error| Failure::Unknown(format!("{}: {error}", place(&location))))?;
             if format != Format::Rpm {
                 expect_unchanged(&file, &location)?;
-                let whole = foreign::Bytes::Seekable(Box::new(BufReader::with_capacity(READ_BYTES, file)));
+                let whole = formats::ArchiveBytes::Seekable(Box::new(BufReader::with_capacity(READ_BYTES, file)));
                 return Ok(Bytes { header: None, rest: whole, parts: Some(parts) });
             }
             let mut file = BufReader::new(file);
             let mut header = read_header(&mut file, identity, &place(&location))?;
             sigcache::complete(Arc::make_mut(&mut header), &location);
-            Ok(Bytes { header: Some(header), rest: foreign::Bytes::Stream(Box::new(file)), parts: Some(parts) })
+            Ok(Bytes { header: Some(header), rest: formats::ArchiveBytes::Stream(Box::new(file)), parts: Some(parts) })
         };
         self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(error)))
     }

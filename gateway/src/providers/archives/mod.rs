@@ -15,9 +15,9 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact::foreign::{self, Catalog};
+use artifact::formats::{self, Catalog};
 use artifact::header::{self, Header};
-use artifact::payload::Entrances;
+use artifact::payload::BlockIndex;
 use artifact::{Artifact, Format, Identity};
 use moka::future::Cache;
 use sql::{Location, StoredPackage};
@@ -41,7 +41,7 @@ const READ_BYTES: usize = 256 << 10;
 /// Memory for headers, and as much for catalogs.
 const HEADERS_BYTES: u64 = 100 << 20;
 /// Memory for where RPMs can be entered, and as much for other archives.
-const ENTRANCES_BYTES: u64 = 16 << 20;
+const BLOCK_INDEX_BYTES: u64 = 16 << 20;
 /// How long a location that failed is tried after all others.
 const FAULTY_FOR: Duration = Duration::from_secs(60);
 
@@ -51,8 +51,8 @@ pub(crate) struct Archives {
     client: reqwest::Client,
     headers: Cache<Identity, Arc<Header>>,
     catalogs: Cache<Identity, Arc<Catalog>>,
-    entrances: Cache<Identity, Arc<Entrances>>,
-    foreign_entrances: Cache<Identity, Arc<foreign::Entrances>>,
+    block_indexes: Cache<Identity, Arc<BlockIndex>>,
+    tar_block_indexes: Cache<Identity, Arc<formats::TarBlockIndex>>,
     /// Store and path.
     faulty: Cache<(i64, String), ()>,
     runtime: Handle,
@@ -62,7 +62,7 @@ pub(crate) struct Archives {
 pub(crate) struct Archive {
     pub(crate) inside: Inside,
     /// Of an RPM: compressed, from the payload's first byte. Of anything else: all of it.
-    payload: foreign::Bytes<'static>,
+    payload: formats::ArchiveBytes<'static>,
     /// Parts of it all.
     parts: Option<Parts>,
     pub(crate) place: Place,
@@ -78,12 +78,12 @@ impl Archive {
         let wanted = Wanted { ordinal: 0, file: None, tar_offset: None };
         let place =
             Place { archives, package: Arc::new(stored), wanted, location: (1, String::new()), tried: Vec::new() };
-        Self { inside: Inside::Rpm(header), payload: foreign::Bytes::Stream(payload), parts: None, place }
+        Self { inside: Inside::Rpm(header), payload: formats::ArchiveBytes::Stream(payload), parts: None, place }
     }
 
     /// What is read from its first byte on: of an RPM the payload, of anything else all. It can be taken once.
-    pub(crate) fn take(&mut self) -> foreign::Bytes<'static> {
-        std::mem::replace(&mut self.payload, foreign::Bytes::stream(io::empty()))
+    pub(crate) fn take(&mut self) -> formats::ArchiveBytes<'static> {
+        std::mem::replace(&mut self.payload, formats::ArchiveBytes::stream(io::empty()))
     }
 }
 
@@ -92,7 +92,14 @@ pub(crate) enum Inside {
     /// All that the header says.
     Rpm(Arc<Header>),
     /// What has no header: the one member that is wanted.
-    Foreign { format: Format, nvra: String, bytes: u64, ordinal: u32, file: Arc<header::File>, tar_offset: Option<u64> },
+    OtherFormat {
+        format: Format,
+        nvra: String,
+        bytes: u64,
+        ordinal: u32,
+        file: Arc<header::File>,
+        tar_offset: Option<u64>,
+    },
 }
 
 impl Inside {
@@ -100,7 +107,7 @@ impl Inside {
     pub(crate) fn nvra(&self) -> String {
         match self {
             Self::Rpm(header) => header.package.nevra.nvra(),
-            Self::Foreign { nvra, .. } => nvra.clone(),
+            Self::OtherFormat { nvra, .. } => nvra.clone(),
         }
     }
 
@@ -108,7 +115,7 @@ impl Inside {
     pub(crate) fn file(&self, ordinal: u32) -> Option<&header::File> {
         let file = match self {
             Self::Rpm(header) => header.by_ordinal(ordinal),
-            Self::Foreign { ordinal: wanted, file, .. } => Some(&**file).filter(|_| *wanted == ordinal),
+            Self::OtherFormat { ordinal: wanted, file, .. } => Some(&**file).filter(|_| *wanted == ordinal),
         };
         file.filter(|file| file.is_regular())
     }
@@ -128,7 +135,7 @@ impl Wanted {
     /// A file with a build-id.
     pub(crate) fn of(artifact: &Artifact) -> Self {
         let tar_offset = artifact.contents.and_then(|contents| contents.tar_offset);
-        Self { ordinal: artifact.ordinal, file: foreign::file(artifact).map(Arc::new), tar_offset }
+        Self { ordinal: artifact.ordinal, file: formats::file_entry(artifact).map(Arc::new), tar_offset }
     }
 }
 
@@ -144,13 +151,13 @@ impl Archives {
         let headers = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
         let weight = |_: &Identity, catalog: &Arc<Catalog>| u32::try_from(catalog.bytes()).unwrap_or(u32::MAX);
         let catalogs = Cache::builder().weigher(weight).max_capacity(HEADERS_BYTES).build();
-        let weight = |_: &Identity, entrances: &Arc<Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
-        let entrances = Cache::builder().weigher(weight).max_capacity(ENTRANCES_BYTES).build();
+        let weight = |_: &Identity, index: &Arc<BlockIndex>| u32::try_from(index.memory_bytes()).unwrap_or(u32::MAX);
+        let block_indexes = Cache::builder().weigher(weight).max_capacity(BLOCK_INDEX_BYTES).build();
         let weight =
-            |_: &Identity, entrances: &Arc<foreign::Entrances>| u32::try_from(entrances.bytes()).unwrap_or(u32::MAX);
-        let foreign_entrances = Cache::builder().weigher(weight).max_capacity(ENTRANCES_BYTES).build();
+            |_: &Identity, index: &Arc<formats::TarBlockIndex>| u32::try_from(index.memory_bytes()).unwrap_or(u32::MAX);
+        let tar_block_indexes = Cache::builder().weigher(weight).max_capacity(BLOCK_INDEX_BYTES).build();
         let faulty = Cache::builder().max_capacity(10_000).time_to_live(FAULTY_FOR).build();
-        Self { client, headers, catalogs, entrances, foreign_entrances, faulty, runtime: Handle::current() }
+        Self { client, headers, catalogs, block_indexes, tar_block_indexes, faulty, runtime: Handle::current() }
     }
 
     /// The present locations of a package, those that failed a moment ago behind the others.
@@ -192,7 +199,7 @@ impl Archives {
         };
         let Bytes { rest: payload, parts, .. } = self.open_bytes(package, location).await?;
         let (format, nvra) = (package.package.format, package.package.nevra.nvra());
-        let inside = Inside::Foreign {
+        let inside = Inside::OtherFormat {
             format,
             nvra,
             bytes: location.size,
@@ -273,7 +280,7 @@ struct Bytes {
     /// Of an RPM.
     header: Option<Arc<Header>>,
     /// What follows the header; all, where there is none: from anywhere, if it is on a disk.
-    rest: foreign::Bytes<'static>,
+    rest: formats::ArchiveBytes<'static>,
     /// Parts of it all, where that may help.
     parts: Option<Parts>,
 }

@@ -6,7 +6,7 @@
 use std::io::{self, BufReader, Cursor, Read};
 use std::time::Duration;
 
-use artifact::{Format, foreign};
+use artifact::{Format, formats};
 use futures::TryStreamExt;
 use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Response, StatusCode};
@@ -58,7 +58,11 @@ impl Archives {
                 let mut body = BufReader::with_capacity(READ_BYTES, body);
                 if format == Format::Rpm {
                     let header = Some(read_header(&mut body, identity, &place)?);
-                    return Ok(Bytes { header, rest: foreign::Bytes::Stream(Box::new(body)), parts: Some(parts) });
+                    return Ok(Bytes {
+                        header,
+                        rest: formats::ArchiveBytes::Stream(Box::new(body)),
+                        parts: Some(parts),
+                    });
                 }
                 let mut start = Vec::with_capacity(Format::START_BYTES);
                 let read = body.by_ref().take(Format::START_BYTES as u64).read_to_end(&mut start);
@@ -82,7 +86,7 @@ impl Archives {
                 }
                 Ok(Bytes {
                     header: None,
-                    rest: foreign::Bytes::Stream(Box::new(Cursor::new(start).chain(body))),
+                    rest: formats::ArchiveBytes::Stream(Box::new(Cursor::new(start).chain(body))),
                     parts: Some(parts),
                 })
             })

@@ -139,7 +139,7 @@ impl Run<'_> {
 
     pub(super) async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
         if package.package.format != Format::Rpm {
-            return self.source_in_foreign(package, path).await;
+            return self.source_in_other_format(package, path).await;
         }
         let (header, opened) = self.header(package).await?;
         let (ordinal, _) = header.file(path).filter(|(_, file)| file.is_regular())?;
@@ -150,7 +150,7 @@ impl Run<'_> {
     /// are several or it is not available.
     async fn only_source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Option<Found>> {
         if package.package.format != Format::Rpm {
-            return self.only_source_in_foreign(package, path).await;
+            return self.only_source_in_other_format(package, path).await;
         }
         let (header, opened) = self.header(package).await?;
         let is_it = |path_of_file: &str| path_of_file.starts_with(SOURCES) && path_of_file.ends_with(path);

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use flate2::Crc;
 
-use super::decompress::{Compression, decompress};
-use super::{Part, fill, refuse};
+use super::decompress::{Compression, decompress_with};
+use super::{ReadRange, fill, refuse};
 use crate::Result;
 
 /// Bytes of a stream's header, and of its footer (sections 2.1.1 and 2.1.2).
@@ -43,7 +43,7 @@ impl Blocks {
     /// # Errors
     /// [`crate::Error::Payload`] where it is no xz file of a single stream, or its index is broken; [`crate::Error::Io`] where a part
     /// cannot be read.
-    pub(super) fn read(bytes: u64, part: Part<'_, '_>) -> Result<Self> {
+    pub(super) fn read(bytes: u64, part: ReadRange<'_, '_>) -> Result<Self> {
         let header: [u8; 12] = array(0..HEADER_BYTES, part)?;
         let Some(footer_at) = bytes.checked_sub(HEADER_BYTES).filter(|at| *at >= HEADER_BYTES) else {
             return refuse("an xz file", format!("{bytes} bytes"));
@@ -90,7 +90,7 @@ impl Blocks {
     ///
     /// # Errors
     /// As [`Self::read`], and where the part cannot be read.
-    pub(super) fn open<'a>(&self, entrance: u64, part: Part<'_, 'a>) -> Result<Box<dyn Read + Send + 'a>> {
+    pub(super) fn open<'a>(&self, entrance: u64, part: ReadRange<'_, 'a>) -> Result<Box<dyn Read + Send + 'a>> {
         let Some(number) = self.block(entrance) else {
             return refuse("a block of an xz file", format!("none at {entrance}"));
         };
@@ -98,7 +98,7 @@ impl Blocks {
         // A stream of its own: a decoder compares the index with what it saw.
         let stream =
             Cursor::new(self.header).chain(part(blocks[0].at..self.end)?).chain(Cursor::new(self.tail(blocks)));
-        decompress(Some(Compression::Xz), stream)
+        decompress_with(Some(Compression::Xz), stream)
     }
 
     fn block(&self, at: u64) -> Option<usize> {
@@ -187,7 +187,7 @@ fn crc(bytes: &[u8]) -> [u8; 4] {
     crc.sum().to_le_bytes()
 }
 
-fn array<const N: usize>(range: Range<u64>, part: Part<'_, '_>) -> Result<[u8; N]> {
+fn array<const N: usize>(range: Range<u64>, part: ReadRange<'_, '_>) -> Result<[u8; N]> {
     let mut array = [0; N];
     exactly(part(range)?, &mut array)?;
     Ok(array)

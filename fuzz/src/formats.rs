@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::io::{self, Cursor, Read};
 use std::ops::Range;
 
-use artifact::foreign::{self, About, Bytes, Catalog, Entrances, Found};
+use artifact::formats::{self, ArchiveBytes, ArchiveInfo, Catalog, ParsedArchive, TarBlockIndex};
 use artifact::sources::Sources;
 use artifact::{Artifact, Error, Format, path};
 use sha2::{Digest, Sha256};
@@ -28,9 +28,9 @@ pub fn check(input: &[u8]) {
         6 => (Format::Zip, rest.to_vec()),
         _ => (Format::Deb, ipk(rest)),
     };
-    let about = About { format, name: "a.tar.zst", size: file.len() as u64, mtime: 1 };
-    let whole = foreign::read(Bytes::seekable(Cursor::new(&file[..])), &about, MOST_ELF_BYTES);
-    let slowly = foreign::read(Bytes::stream(Slow(&file)), &about, MOST_ELF_BYTES);
+    let about = ArchiveInfo { format, name: "a.tar.zst", size: file.len() as u64, mtime: 1 };
+    let whole = formats::read_archive(ArchiveBytes::seekable(Cursor::new(&file[..])), &about, MOST_ELF_BYTES);
+    let slowly = formats::read_archive(ArchiveBytes::stream(Slow(&file)), &about, MOST_ELF_BYTES);
     let found = match (whole, slowly) {
         (Ok(one), Ok(other)) => {
             assert_eq!(one, other);
@@ -40,20 +40,21 @@ pub fn check(input: &[u8]) {
         (one, other) => panic!("at once {one:?}, in pieces {other:?}"),
     };
     holds(&file, format, &found);
-    let catalog = match Catalog::read(Bytes::stream(&file[..]), format, file.len() as u64, found.package.identity) {
-        Ok(catalog) => catalog,
-        Err(error @ Error::FileDigest { .. }) => panic!("{error}"),
-        Err(error) => return super::is_short(&error),
-    };
+    let catalog =
+        match Catalog::read(ArchiveBytes::stream(&file[..]), format, file.len() as u64, found.package.identity) {
+            Ok(catalog) => catalog,
+            Err(error @ Error::FileDigest { .. }) => panic!("{error}"),
+            Err(error) => return super::is_short(&error),
+        };
     for artifact in &found.artifacts {
         assert!(catalog.file(&artifact.path).is_some(), "{}", artifact.path);
     }
 }
 
 fn plain(file: &[u8]) {
-    let about = About { format: Format::File, name: "a", size: file.len() as u64, mtime: 1 };
+    let about = ArchiveInfo { format: Format::File, name: "a", size: file.len() as u64, mtime: 1 };
     for path in ["/a", "/a.ko.xz"] {
-        if let Ok(Some(found)) = foreign::read_file(&mut Cursor::new(file), &about, path, MOST_ELF_BYTES) {
+        if let Ok(Some(found)) = formats::read_plain_file(&mut Cursor::new(file), &about, path, MOST_ELF_BYTES) {
             assert!(!found.artifacts.is_empty());
             holds(file, Format::File, &found);
         }
@@ -63,7 +64,7 @@ fn plain(file: &[u8]) {
     }
 }
 
-fn holds(file: &[u8], format: Format, found: &Found) {
+fn holds(file: &[u8], format: Format, found: &ParsedArchive) {
     assert_eq!(*found.package.identity.as_bytes(), <[u8; 32]>::from(Sha256::digest(file)));
     assert!(found.artifacts.is_sorted());
     let nevra = &found.package.nevra;
@@ -77,10 +78,17 @@ fn holds(file: &[u8], format: Format, found: &Found) {
         if !seen.insert(artifact.contents) {
             continue;
         }
-        let (contents, wanted) = (artifact.contents.expect("contents"), foreign::file(artifact).expect("a file"));
+        let (contents, wanted) = (artifact.contents.expect("contents"), formats::file_entry(artifact).expect("a file"));
         let mut out = Vec::new();
-        foreign::extract(Bytes::stream(file), format, file.len() as u64, artifact.ordinal, &wanted, &mut out)
-            .expect("what was read before");
+        formats::extract_member(
+            ArchiveBytes::stream(file),
+            format,
+            file.len() as u64,
+            artifact.ordinal,
+            &wanted,
+            &mut out,
+        )
+        .expect("what was read before");
         assert_eq!((out.len() as u64, <[u8; 32]>::from(Sha256::digest(&out))), (contents.size, contents.sha256));
         enter(file, format, artifact);
     }
@@ -88,7 +96,7 @@ fn holds(file: &[u8], format: Format, found: &Found) {
 
 /// An archive that is entered in the middle gives the contents that were read, or nothing.
 fn enter(file: &[u8], format: Format, artifact: &Artifact) {
-    let (Some(contents), Some(wanted)) = (artifact.contents, foreign::file(artifact)) else { return };
+    let (Some(contents), Some(wanted)) = (artifact.contents, formats::file_entry(artifact)) else { return };
     let Some(tar_offset) = contents.tar_offset else { return };
     let part = |range: Range<u64>| -> artifact::Result<Box<dyn Read + Send>> {
         let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
@@ -96,9 +104,9 @@ fn enter(file: &[u8], format: Format, artifact: &Artifact) {
         let cut_off = || Error::Io(io::ErrorKind::UnexpectedEof.into());
         Ok(Box::new(Cursor::new(part.ok_or_else(cut_off)?.to_vec())))
     };
-    let Ok(entrances) = Entrances::of(format, file.len() as u64, &part) else { return };
+    let Ok(index) = TarBlockIndex::read(format, file.len() as u64, &part) else { return };
     let mut out = Vec::new();
-    match entrances.extract((artifact.ordinal, tar_offset), &wanted, &part, &mut out) {
+    match index.extract_member((artifact.ordinal, tar_offset), &wanted, &part, &mut out) {
         Ok(true) => assert_eq!(<[u8; 32]>::from(Sha256::digest(&out)), contents.sha256),
         Ok(false) => assert!(out.is_empty()),
         Err(error) => super::is_short(&error),

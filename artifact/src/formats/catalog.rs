@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use sha2::{Digest, Sha256};
 
 use super::member::What;
-use super::{Bytes, Hashed, MOST_PATH_BYTES, Reading, regular, walk};
+use super::{ArchiveBytes, Hashed, MOST_PATH_BYTES, Reading, regular, walk};
 use crate::header::File;
 use crate::payload::{refuse, unwrap};
 use crate::{Contents, Error, Format, Identity, Result};
@@ -44,8 +44,8 @@ impl Catalog {
     /// Reads an archive of `archive_bytes` bytes from its first to its last, which has to be the package `identity`.
     ///
     /// # Errors
-    /// As [`super::read`]; [`Error::FileDigest`] where it is another package.
-    pub fn read(archive: Bytes<'_>, format: Format, archive_bytes: u64, identity: Identity) -> Result<Self> {
+    /// As [`super::read_archive`]; [`Error::FileDigest`] where it is another package.
+    pub fn read(archive: ArchiveBytes<'_>, format: Format, archive_bytes: u64, identity: Identity) -> Result<Self> {
         let mut hasher = Sha256::new();
         let mut catalog = Self::default();
         walk(archive, format, archive_bytes, Reading::Whole(&mut hasher), &mut |member, contents| {

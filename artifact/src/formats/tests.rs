@@ -9,8 +9,8 @@ use super::*;
 use crate::elf::image::Image;
 use crate::payload::archive::compress;
 
+mod block_entry;
 mod cpios;
-mod entrances;
 mod odd;
 mod opkg;
 mod zips;
@@ -61,12 +61,12 @@ fn deb(data: &[u8]) -> Vec<u8> {
     ar(&[("debian-binary", b"2.0\n"), ("control.tar", &tar(&[("./control", CONTROL)])), ("data.tar", data)])
 }
 
-fn about(format: Format, archive: &[u8]) -> About<'static> {
-    About { format, name: "a.tar", size: archive.len() as u64, mtime: 5 }
+fn about(format: Format, archive: &[u8]) -> ArchiveInfo<'static> {
+    ArchiveInfo { format, name: "a.tar", size: archive.len() as u64, mtime: 5 }
 }
 
-fn read_bytes(format: Format, archive: &[u8]) -> Result<Found> {
-    read(Bytes::seekable(Cursor::new(archive)), &about(format, archive), 1 << 20)
+fn read_bytes(format: Format, archive: &[u8]) -> Result<ParsedArchive> {
+    read_archive(ArchiveBytes::seekable(Cursor::new(archive)), &about(format, archive), 1 << 20)
 }
 
 fn error(format: Format, archive: &[u8]) -> String {
@@ -74,10 +74,11 @@ fn error(format: Format, archive: &[u8]) -> String {
 }
 
 /// What was found, extracted again, has the digest that was found.
-fn extracts(format: Format, archive: &[u8], found: &Found) {
+fn extracts(format: Format, archive: &[u8], found: &ParsedArchive) {
     for artifact in &found.artifacts {
-        let (mut out, file) = (Vec::new(), file(artifact).unwrap());
-        extract(Bytes::stream(archive), format, archive.len() as u64, artifact.ordinal, &file, &mut out).unwrap();
+        let (mut out, file) = (Vec::new(), file_entry(artifact).unwrap());
+        extract_member(ArchiveBytes::stream(archive), format, archive.len() as u64, artifact.ordinal, &file, &mut out)
+            .unwrap();
         assert_eq!(<[u8; 32]>::from(Sha256::digest(&out)), artifact.contents.unwrap().sha256);
     }
 }
@@ -96,12 +97,16 @@ fn every_compression_of_a_tar_archive_is_told_by_its_first_bytes() {
         assert_eq!(*found.package.identity.as_bytes(), <[u8; 32]>::from(Sha256::digest(&archive)));
         assert_eq!(found.artifacts[0].contents.unwrap().mtime, 7);
         extracts(Format::Tar, &archive, &found);
-        let catalog =
-            Catalog::read(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, found.package.identity)
-                .unwrap();
+        let catalog = Catalog::read(
+            ArchiveBytes::stream(&archive[..]),
+            Format::Tar,
+            archive.len() as u64,
+            found.package.identity,
+        )
+        .unwrap();
         assert_eq!(catalog.file("/a").map(|listed| (listed.ordinal, listed.file.size)), Some((0, 4)));
         let other = Identity::from_bytes([0; 32]);
-        assert!(Catalog::read(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, other).is_err());
+        assert!(Catalog::read(ArchiveBytes::stream(&archive[..]), Format::Tar, archive.len() as u64, other).is_err());
     }
 }
 
@@ -140,7 +145,8 @@ fn damage_in_the_checks_behind_the_last_member_is_noticed_however_the_archive_is
         let in_deb = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), (data, &damaged)]);
         for (format, archive) in [(Format::Tar, &damaged), (Format::Deb, &in_deb)] {
             for most in [1, 100, 4096, usize::MAX] {
-                let read = read(Bytes::stream(Dripping(archive, most)), &about(format, archive), 1 << 20);
+                let read =
+                    read_archive(ArchiveBytes::stream(Dripping(archive, most)), &about(format, archive), 1 << 20);
                 assert!(
                     matches!(read, Err(Error::Payload { .. })),
                     "{compressor}, {format:?}, {most} bytes at a time: {read:?}"
@@ -236,13 +242,21 @@ fn a_member_that_is_not_the_one_that_was_indexed_is_not_delivered() {
     let mut changed = archive.clone();
     changed[600] ^= 1;
     for (archive, ordinal, file) in [
-        (&archive, 1, file(artifact).unwrap()),
-        (&archive, 2, file(artifact).unwrap()),
-        (&archive, 0, File { size: 5, ..file(artifact).unwrap() }),
-        (&changed, 0, file(artifact).unwrap()),
+        (&archive, 1, file_entry(artifact).unwrap()),
+        (&archive, 2, file_entry(artifact).unwrap()),
+        (&archive, 0, File { size: 5, ..file_entry(artifact).unwrap() }),
+        (&changed, 0, file_entry(artifact).unwrap()),
     ] {
         assert!(
-            extract(Bytes::stream(&archive[..]), Format::Tar, archive.len() as u64, ordinal, &file, &mut out).is_err()
+            extract_member(
+                ArchiveBytes::stream(&archive[..]),
+                Format::Tar,
+                archive.len() as u64,
+                ordinal,
+                &file,
+                &mut out
+            )
+            .is_err()
         );
     }
 }
@@ -285,7 +299,7 @@ fn an_archive_that_is_damaged_anywhere_breaks_nothing() {
                 if let Ok(found) = read_bytes(format, &damaged) {
                     extracts(format, &damaged, &found);
                     let catalog = Catalog::read(
-                        Bytes::stream(&damaged[..]),
+                        ArchiveBytes::stream(&damaged[..]),
                         format,
                         damaged.len() as u64,
                         found.package.identity,
@@ -313,10 +327,11 @@ fn sparse_files_come_out_with_their_holes_and_lying_maps_are_refused() {
     };
     let sound = with(&[(2, 2), (700, 1)], 800);
     let identity = Identity::from_bytes(Sha256::digest(&sound).into());
-    let catalog = Catalog::read(Bytes::stream(&sound[..]), Format::Tar, sound.len() as u64, identity).unwrap();
+    let catalog = Catalog::read(ArchiveBytes::stream(&sound[..]), Format::Tar, sound.len() as u64, identity).unwrap();
     let Listed { ordinal, file, .. } = catalog.file("/raw").unwrap();
     let mut out = Vec::new();
-    extract(Bytes::stream(&sound[..]), Format::Tar, sound.len() as u64, *ordinal, file, &mut out).unwrap();
+    extract_member(ArchiveBytes::stream(&sound[..]), Format::Tar, sound.len() as u64, *ordinal, file, &mut out)
+        .unwrap();
     let mut expected = vec![0; 800];
     expected[2..4].copy_from_slice(b"ab");
     expected[700] = b'c';
@@ -415,8 +430,8 @@ fn names_are_labels_and_their_number_is_bounded() {
 
 #[test]
 fn a_plain_file_is_elf_with_a_build_id_or_nothing() {
-    let about = About { format: Format::File, name: "p", size: 0, mtime: 9 };
-    let plain = |bytes: &[u8]| read_file(&mut Cursor::new(bytes.to_vec()), &about, "/srv/p", 1 << 20).unwrap();
+    let about = ArchiveInfo { format: Format::File, name: "p", size: 0, mtime: 9 };
+    let plain = |bytes: &[u8]| read_plain_file(&mut Cursor::new(bytes.to_vec()), &about, "/srv/p", 1 << 20).unwrap();
     let elf = elf();
     let found = plain(&elf).unwrap();
     let contents = found.artifacts[0].contents.unwrap();
@@ -426,10 +441,10 @@ fn a_plain_file_is_elf_with_a_build_id_or_nothing() {
     for bytes in [&b""[..], b"\x7fELF", b"#!/bin/sh\necho hello, hello\n", &elf[..60]] {
         assert!(plain(bytes).is_none(), "{} bytes", bytes.len());
     }
-    let (mut longer, file) = (elf.clone(), file(&found.artifacts[0]).unwrap());
+    let (mut longer, file) = (elf.clone(), file_entry(&found.artifacts[0]).unwrap());
     longer[100] ^= 1;
     for changed in [&longer[..], &elf[..elf.len() - 1]] {
-        assert!(extract(Bytes::stream(changed), Format::File, 0, 0, &file, &mut Vec::new()).is_err());
+        assert!(extract_member(ArchiveBytes::stream(changed), Format::File, 0, 0, &file, &mut Vec::new()).is_err());
     }
 }
 
@@ -447,7 +462,7 @@ fn an_error_of_the_disk_stays_one() {
     {
         for at in [0, 100, archive.len() / 2] {
             let broken = (&archive[..at]).chain(Broken);
-            let error = read(Bytes::stream(broken), &about(format, &archive), 1 << 20).unwrap_err();
+            let error = read_archive(ArchiveBytes::stream(broken), &about(format, &archive), 1 << 20).unwrap_err();
             assert!(matches!(&error, Error::Io(error) if error.to_string() == "gone"), "{format:?} at {at}: {error}");
         }
     }

@@ -15,14 +15,14 @@ impl<T: Read + Seek + Send> Seekable for T {}
 
 /// The bytes of an archive. A zip archive is read from its end: one that comes as a stream is copied to a temporary
 /// file first.
-pub enum Bytes<'a> {
+pub enum ArchiveBytes<'a> {
     /// From the first on.
     Stream(Box<dyn Read + Send + 'a>),
     /// From anywhere.
     Seekable(Box<dyn Seekable + 'a>),
 }
 
-impl<'a> Bytes<'a> {
+impl<'a> ArchiveBytes<'a> {
     /// An archive that comes from its first byte on.
     pub fn stream(archive: impl Read + Send + 'a) -> Self {
         Self::Stream(Box::new(archive))
@@ -66,7 +66,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-impl Read for Bytes<'_> {
+impl Read for ArchiveBytes<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Stream(archive) => archive.read(buffer),

@@ -10,7 +10,7 @@ use compat_tests::files::FileServer;
 use compat_tests::rpmbuild;
 use tempfile::tempdir;
 
-use crate::entrances::{LIES, Members, archive_bytes, expect_entered, expect_read_from_the_start, honours_ranges};
+use crate::xz_blocks::{LIES, Members, archive_bytes, expect_entered, expect_read_from_the_start, honours_ranges};
 
 const MIB: usize = 1 << 20;
 

@@ -38,7 +38,7 @@ fn cpio(magic: &str, entries: &[Entry<'_>]) -> Vec<u8> {
     entries.iter().chain([&trailer]).flat_map(|entry| entry.bytes(magic)).collect()
 }
 
-fn paths(found: &Found) -> Vec<(u32, &str)> {
+fn paths(found: &ParsedArchive) -> Vec<(u32, &str)> {
     found.artifacts.iter().map(|found| (found.ordinal, found.path.as_str())).collect()
 }
 
@@ -66,7 +66,7 @@ fn both_forms_in_every_compression_are_read() {
                 extracts(format, &archive, &found);
                 let identity = found.package.identity;
                 let catalog =
-                    Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
+                    Catalog::read(ArchiveBytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
                 assert_eq!(catalog.file("/a").map(|listed| (listed.ordinal, listed.file.size)), Some((1, 4)));
                 assert!(catalog.file("/link").is_none() && catalog.file("/usr").is_none());
             }
@@ -86,10 +86,11 @@ fn contents_of_hard_links_come_with_the_last_of_them() {
     let found = read_bytes(Format::Cpio, &archive).unwrap();
     assert_eq!(paths(&found), [(1, "/c"), (2, "/a"), (3, "/b")]);
     assert!(found.artifacts.iter().all(|artifact| artifact.contents == found.artifacts[0].contents));
-    let first = Found { artifacts: found.artifacts[..1].to_vec(), ..found.clone() };
+    let first = ParsedArchive { artifacts: found.artifacts[..1].to_vec(), ..found.clone() };
     extracts(Format::Cpio, &archive, &first);
     let catalog =
-        Catalog::read(Bytes::stream(&archive[..]), Format::Cpio, archive.len() as u64, found.package.identity).unwrap();
+        Catalog::read(ArchiveBytes::stream(&archive[..]), Format::Cpio, archive.len() as u64, found.package.identity)
+            .unwrap();
     assert_eq!(catalog.file("/b").map(|listed| (listed.ordinal, listed.file.path.as_str())), Some((1, "/c")));
     assert_eq!(catalog.file("/empty").map(|listed| listed.file.size), Some(0));
 }

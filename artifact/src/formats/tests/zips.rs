@@ -102,15 +102,18 @@ fn every_compression_of_a_member_is_read() {
                 assert_eq!(found.artifacts[0].contents.unwrap().mtime, 1_582_979_410);
                 assert_eq!(*found.package.identity.as_bytes(), <[u8; 32]>::from(Sha256::digest(&archive)));
                 extracts(format, &archive, &found);
-                let as_stream = read(Bytes::stream(&archive[..]), &about(format, &archive), 1 << 20).unwrap();
+                let as_stream =
+                    read_archive(ArchiveBytes::stream(&archive[..]), &about(format, &archive), 1 << 20).unwrap();
                 assert_eq!(as_stream, found);
                 let identity = found.package.identity;
                 let catalog =
-                    Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
+                    Catalog::read(ArchiveBytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
                 assert_eq!(catalog.file("/a").map(|listed| (listed.ordinal, listed.file.size)), Some((1, 4)));
                 assert!(catalog.file("/usr").is_none() && catalog.file("/link").is_none());
                 let other = Identity::from_bytes([0; 32]);
-                assert!(Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, other).is_err());
+                assert!(
+                    Catalog::read(ArchiveBytes::stream(&archive[..]), format, archive.len() as u64, other).is_err()
+                );
             }
         }
     }
@@ -208,8 +211,8 @@ fn an_error_of_the_disk_stays_one_in_zip_archives() {
     }
     let archive = zip(&[Entry::new("a", DEFLATED, &elf()), Entry::new("b", STORED, &elf())], b"");
     for reads in 0..60 {
-        let broken = Bytes::seekable(Broken(Cursor::new(archive.clone()), reads));
-        match read(broken, &about(Format::Zip, &archive), 1 << 20) {
+        let broken = ArchiveBytes::seekable(Broken(Cursor::new(archive.clone()), reads));
+        match read_archive(broken, &about(Format::Zip, &archive), 1 << 20) {
             Ok(found) => assert!(found.artifacts.len() == 2 && reads > 20),
             Err(error) => {
                 assert!(matches!(&error, Error::Io(error) if error.to_string() == "gone"), "{reads}: {error}")

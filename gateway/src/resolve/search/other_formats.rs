@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use artifact::foreign::{Catalog, Listed};
+use artifact::formats::{Catalog, Listed};
 use artifact::{ArtifactType, Format};
 use sql::{Record, StoredPackage};
 
@@ -17,15 +17,15 @@ use crate::resolve::plain;
 
 impl Run<'_> {
     /// The source file at a canonical path in an archive without a header.
-    pub(super) async fn source_in_foreign(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
+    pub(super) async fn source_in_other_format(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
         let catalog = self.catalog(package).await?;
         let file = catalog.file(path)?;
-        self.source_at_foreign(package, file, path).await
+        self.source_at_other_format(package, file, path).await
     }
 
     /// The only source file of an archive without a header whose path ends with `path`: `None` if there is none,
     /// `Some(None)` if there are several or it is not available.
-    pub(super) async fn only_source_in_foreign(
+    pub(super) async fn only_source_in_other_format(
         &mut self,
         package: &Arc<StoredPackage>,
         path: &str,
@@ -34,10 +34,10 @@ impl Run<'_> {
         let Some((path, file)) = catalog.only_file(path, |path| is_source(package.package.format, path))? else {
             return Some(None);
         };
-        Some(self.source_at_foreign(package, file, path).await)
+        Some(self.source_at_other_format(package, file, path).await)
     }
 
-    async fn source_at_foreign(
+    async fn source_at_other_format(
         &mut self,
         package: &Arc<StoredPackage>,
         Listed { ordinal, tar_offset, file }: &Listed,

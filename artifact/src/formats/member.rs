@@ -25,7 +25,7 @@ pub(super) struct Member {
     /// Absolute and canonical.
     pub(super) path: String,
     pub(super) what: What,
-    /// Bytes of its contents, holes included.
+    /// ArchiveBytes of its contents, holes included.
     pub(super) size: u64,
     /// Seconds since 1970.
     pub(super) mtime: i64,

@@ -5,7 +5,7 @@
 //! serves it as it serves a member of an RPM, while it is unpacked. Other files (sources) are found by a [`Catalog`].
 //!
 //! - `ar`, `tar`, `extended`, `cpio`, `zip`, `deb`: walks over archives that bound what they keep;
-//! - [`Entrances`]: where the tar archive inside can be entered without reading it from its first byte;
+//! - [`TarBlockIndex`]: where the tar archive inside can be entered without reading it from its first byte;
 //! - `names`: package, version and arch out of `control`, `.PKGINFO` or the file's name.
 //!
 //! Nothing here looks at a disk by a name of an archive: members have paths, and these are labels.
@@ -16,11 +16,11 @@ mod bytes;
 mod catalog;
 mod cpio;
 mod deb;
-mod entrances;
 mod extended;
 mod member;
 mod names;
 mod tar;
+mod tar_block_index;
 mod zip;
 
 use std::collections::HashMap;
@@ -37,9 +37,9 @@ use crate::{Artifact, Contents, Error, Format, Identity, Package, Result, elf, m
 use member::{Each, Member, What};
 use tar::Tar;
 
-pub use bytes::{Bytes, Seekable};
+pub use bytes::{ArchiveBytes, Seekable};
 pub use catalog::{Catalog, Listed};
-pub use entrances::Entrances;
+pub use tar_block_index::TarBlockIndex;
 
 /// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
 const MEMORY_BYTES: usize = 1 << 20;
@@ -53,12 +53,12 @@ const LEAST_UNPACKED_BYTES: u64 = 1 << 30;
 
 /// What an import knows of an archive before it reads it.
 #[derive(Clone, Copy, Debug)]
-pub struct About<'a> {
+pub struct ArchiveInfo<'a> {
     /// Not [`Format::Rpm`].
     pub format: Format,
     /// Name of the file.
     pub name: &'a str,
-    /// Bytes of the file.
+    /// ArchiveBytes of the file.
     pub size: u64,
     /// Seconds since 1970.
     pub mtime: i64,
@@ -66,7 +66,7 @@ pub struct About<'a> {
 
 /// What an archive holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ParsedArchive {
     /// What it says of itself.
     pub package: Package,
     /// Sorted.
@@ -82,7 +82,7 @@ pub struct Found {
 /// # Errors
 /// [`Error::Payload`] where the archive is broken, cut off or larger than believed; [`Error::Io`] where reading it, or writing a
 /// temporary file, fails.
-pub fn read(archive: Bytes<'_>, about: &About<'_>, most_elf_bytes: u64) -> Result<Found> {
+pub fn read_archive(archive: ArchiveBytes<'_>, about: &ArchiveInfo<'_>, most_elf_bytes: u64) -> Result<ParsedArchive> {
     let mut hasher = Sha256::new();
     let (mut artifacts, mut arch, mut path_bytes, mut too_large) = (Vec::<Artifact>::new(), None, 0, None);
     // By path, so that hard links are found: of a path that comes twice the last, as after unpacking.
@@ -112,19 +112,19 @@ pub fn read(archive: Bytes<'_>, about: &About<'_>, most_elf_bytes: u64) -> Resul
     })?;
     let identity = Identity::from_bytes(hasher.finalize().into());
     artifacts.sort();
-    Ok(Found { package: names::package(about, &said, identity, arch)?, artifacts, too_large })
+    Ok(ParsedArchive { package: names::package(about, &said, identity, arch)?, artifacts, too_large })
 }
 
 /// Reads a plain file, which clients see at `path`; `None` where it is not ELF, has no build-id or no use. Of a compressed kernel module the ELF file inside counts.
 ///
 /// # Errors
 /// [`Error::Io`] where reading it fails; [`Error::Payload`] if the module in it has more than `max_elf_bytes`.
-pub fn read_file(
+pub fn read_plain_file(
     file: &mut (impl Read + Seek + Send),
-    about: &About<'_>,
+    about: &ArchiveInfo<'_>,
     path: &str,
     max_elf_bytes: u64,
-) -> Result<Option<Found>> {
+) -> Result<Option<ParsedArchive>> {
     let mut start = [0; 20];
     file.rewind()?;
     let is_elf = fill(file, &mut start)? == start.len() && start.starts_with(&elf::MAGIC);
@@ -146,17 +146,17 @@ pub fn read_file(
     let sha256 = hasher.finalize().into();
     let elf = ElfMember { elf, machine, contents: Contents { size, mtime: about.mtime, sha256, tar_offset: None } };
     let package = names::package(about, &Said::default(), Identity::from_bytes(sha256), elf.machine)?;
-    Ok(Some(Found { package, artifacts: elf.artifact(0, path).into_iter().collect(), too_large: None }))
+    Ok(Some(ParsedArchive { package, artifacts: elf.artifact(0, path).into_iter().collect(), too_large: None }))
 }
 
 /// Writes one member to `out` and stops reading `archive`, which has `archive_bytes` bytes, right after it. As with
-/// [`payload::extract`], `out` sees all bytes before their digest is compared.
+/// [`payload::extract_member`], `out` sees all bytes before their digest is compared.
 ///
 /// # Errors
 /// [`Error::Payload`] where the archive is broken or its member is not the one that `file` describes; [`Error::FileDigest`] where the
 /// contents are others; [`Error::Io`] where reading `archive` or writing `out` fails.
-pub fn extract(
-    archive: Bytes<'_>,
+pub fn extract_member(
+    archive: ArchiveBytes<'_>,
     format: Format,
     archive_bytes: u64,
     ordinal: u32,
@@ -176,7 +176,7 @@ pub fn extract(
         delivered = true;
         Ok(ControlFlow::Break(()))
     })?;
-    if delivered { Ok(()) } else { Err(payload::missing(file)) }
+    if delivered { Ok(()) } else { Err(payload::missing_member(file)) }
 }
 
 /// Expects a member to be the one that `file` describes, but for its contents.
@@ -189,7 +189,7 @@ fn expect(member: &Member, file: &File) -> Result<()> {
 }
 
 /// The file that an artifact of a package without a header is, as a header would have it.
-pub fn file(artifact: &Artifact) -> Option<File> {
+pub fn file_entry(artifact: &Artifact) -> Option<File> {
     artifact.contents.map(|contents| regular(&artifact.path, contents))
 }
 
@@ -232,7 +232,7 @@ fn max_unpacked_bytes(archive_bytes: u64) -> u64 {
 
 /// Calls `each` with the members of an archive until it has had enough.
 fn walk(
-    archive: Bytes<'_>,
+    archive: ArchiveBytes<'_>,
     format: Format,
     archive_bytes: u64,
     reading: Reading<'_>,
@@ -261,7 +261,7 @@ fn walk(
     let is_whole = hasher.is_some();
     let mut whole = Hashed { input: archive, hasher };
     let said = match format {
-        Format::Deb => deb::walk(Bytes::stream(&mut whole), Compression::of(start).is_none(), most_bytes, each)?,
+        Format::Deb => deb::walk(ArchiveBytes::stream(&mut whole), Compression::of(start).is_none(), most_bytes, each)?,
         Format::Arch | Format::Tar | Format::Cpio | Format::Zip => walk_stream(&mut whole, format, most_bytes, each)?,
         Format::Rpm | Format::File => return refuse("an archive of members", format.as_str()),
     };
@@ -279,7 +279,7 @@ fn walk_stream(archive: impl Read + Send, format: Format, most_bytes: u64, each:
     let filled = fill(&mut archive, &mut start)?;
     // A name at the start of a plain archive may look like the start of a compressed one.
     let compression = if tar::is_start(&start) { None } else { Compression::of(&start[..filled]) };
-    let mut archive = payload::decompress(compression, Cursor::new(start).take(filled as u64).chain(archive))?;
+    let mut archive = payload::decompress_with(compression, Cursor::new(start).take(filled as u64).chain(archive))?;
     let filled = fill(&mut archive, &mut start)?;
     let begun = &start[..filled];
     if begun.is_empty() {
@@ -415,7 +415,7 @@ fn read_member(
     }
 }
 
-/// Bytes that are hashed as they are read, if they are to be.
+/// ArchiveBytes that are hashed as they are read, if they are to be.
 struct Hashed<'h, R> {
     input: R,
     hasher: Option<&'h mut Sha256>,

@@ -8,7 +8,7 @@ use crate::payload::wrap;
 /// The archive. Reading more than the limit is [`Error::Payload`].
 pub(super) struct Bounded<'a> {
     pub(super) input: BufReader<Box<dyn Read + Send + 'a>>,
-    /// Bytes that may still be read.
+    /// ArchiveBytes that may still be read.
     pub(super) rest: u64,
     pub(super) max_bytes: u64,
     /// The word for the archive's format in errors.

@@ -18,7 +18,7 @@ use zip::{CompressionMethod, DateTime, ExtraField, ZipArchive};
 use super::Seekable;
 use super::member::{Each, Member, What};
 use crate::payload::{
-    Compression, Decoder, Source, decompress, fill, refuse, source_error, starting_with, unwrap, wrap,
+    Compression, Decoder, Source, decompress_with, fill, refuse, source_error, starting_with, unwrap, wrap,
 };
 use crate::{Error, Result, elf, path};
 
@@ -154,12 +154,12 @@ impl Method {
             Self::Stored => Box::new(Decoder::new("zip", file)),
             Self::Deflate => Box::new(Decoder::new("deflate", DeflateDecoder::new(BufReader::new(file)))),
             Self::Lzma => open_lzma(file)?,
-            Self::Other(compression) => decompress(Some(compression), file)?,
+            Self::Other(compression) => decompress_with(Some(compression), file)?,
         })
     }
 }
 
-/// Bytes before the properties: version and length of them.
+/// ArchiveBytes before the properties: version and length of them.
 const LZMA_PREFIX: [u8; 2] = [5, 0];
 
 /// A member's LZMA stream (APPNOTE 5.8) as the `.lzma` file that a decoder reads: its header has the size of the
@@ -172,7 +172,7 @@ fn open_lzma<'a>(mut file: impl Read + Send + 'a) -> Result<Box<dyn Read + Send 
     }
     let mut header = [0xff; 13];
     header[..5].copy_from_slice(&start[4..]);
-    decompress(Some(Compression::Lzma), Cursor::new(header).chain(file))
+    decompress_with(Some(Compression::Lzma), Cursor::new(header).chain(file))
 }
 
 /// Seconds since 1970 of a time without a zone, which is taken for UTC.

@@ -27,7 +27,7 @@ pub(super) struct Member {
     pub(super) name: String,
     /// Seconds since 1970.
     pub(super) mtime: i64,
-    /// Bytes of its contents, without padding.
+    /// ArchiveBytes of its contents, without padding.
     pub(super) size: u64,
 }
 

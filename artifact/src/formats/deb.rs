@@ -7,13 +7,13 @@ use std::ops::Range;
 use super::ar::{self, Ar};
 use super::member::{Each, What};
 use super::tar::Tar;
-use super::{Bytes, Said, text};
-use crate::payload::{self, Part, fill, refuse};
+use super::{ArchiveBytes, Said, text};
+use crate::payload::{self, ReadRange, fill, refuse};
 use crate::{Error, Result};
 
 /// Calls `each` with the members of `data.tar`. The outer archive is one of ar, else a tar archive, which may be
 /// compressed.
-pub(super) fn walk(archive: Bytes<'_>, is_ar: bool, max_bytes: u64, each: &mut Each<'_>) -> Result<Said> {
+pub(super) fn walk(archive: ArchiveBytes<'_>, is_ar: bool, max_bytes: u64, each: &mut Each<'_>) -> Result<Said> {
     let mut parts = Parts { said: Said::default(), has_data: false, is_broken_off: false, max_bytes };
     if is_ar {
         let mut ar = Ar::new(archive)?;
@@ -23,7 +23,7 @@ pub(super) fn walk(archive: Bytes<'_>, is_ar: bool, max_bytes: u64, each: &mut E
             }
         }
     } else {
-        let mut tar = Tar::new(payload::open(archive)?, max_bytes);
+        let mut tar = Tar::new(payload::decompress(archive)?, max_bytes);
         while let Some(member) = tar.next()? {
             if member.what == What::Regular && parts.read(&member.path[1..], member.mtime, &mut tar, each)? {
                 break;
@@ -42,7 +42,7 @@ pub(super) fn walk(archive: Bytes<'_>, is_ar: bool, max_bytes: u64, each: &mut E
 /// # Errors
 /// [`Error::Payload`] where the outer archive is broken or has no `data.tar`; [`Error::Io`] where a part
 /// cannot be read.
-pub(super) fn data_range(bytes: u64, part: Part<'_, '_>) -> Result<Option<Range<u64>>> {
+pub(super) fn data_range(bytes: u64, part: ReadRange<'_, '_>) -> Result<Option<Range<u64>>> {
     // The first two headers, and the third behind a small member.
     const READ_BYTES: u64 = 1 << 10;
     let read = |at: u64| {
@@ -88,7 +88,7 @@ impl Parts {
     fn read(&mut self, name: &str, mtime: i64, part: &mut (impl Read + Send), each: &mut Each<'_>) -> Result<bool> {
         // The name tells the part; its first bytes tell the compression, whatever the ending of the name states.
         if is_part(name, "control") && self.said.text.is_none() {
-            let mut tar = Tar::new(payload::open(part)?, self.max_bytes);
+            let mut tar = Tar::new(payload::decompress(part)?, self.max_bytes);
             while let Some(member) = tar.next()? {
                 if member.path == "/control" && member.what == What::Regular && self.said.text.is_none() {
                     self.said.text = Some(text(&member, &mut tar)?);
@@ -99,7 +99,7 @@ impl Parts {
         } else if is_part(name, "data") && !self.has_data {
             // A second one would begin to number its members anew.
             self.has_data = true;
-            let mut tar = Tar::new(payload::open(part)?, self.max_bytes);
+            let mut tar = Tar::new(payload::decompress(part)?, self.max_bytes);
             while let Some(member) = tar.next()? {
                 if each(&member, &mut tar)?.is_break() {
                     self.is_broken_off = true;

@@ -20,7 +20,7 @@ fn packages_of_opkg_are_read_in_both_forms_and_in_any_order() {
             assert_eq!((found.artifacts.len(), found.artifacts[0].path.as_str()), (1, "/usr/bin/p"));
             extracts(Format::Deb, &archive, &found);
             let catalog =
-                Catalog::read(Bytes::stream(&archive[..]), Format::Deb, archive.len() as u64, package.identity);
+                Catalog::read(ArchiveBytes::stream(&archive[..]), Format::Deb, archive.len() as u64, package.identity);
             assert!(catalog.unwrap().file("/usr/bin/p").is_some());
         }
     }

@@ -80,9 +80,9 @@ fn entered(
         }
     };
     let mut out = Vec::new();
-    let entrances = Entrances::of(format, archive.len() as u64, &part);
-    let result = entrances.and_then(|entrances| {
-        entrances.extract((artifact.ordinal, tar_offset), &file(artifact).unwrap(), &part, &mut out)
+    let index = TarBlockIndex::read(format, archive.len() as u64, &part);
+    let result = index.and_then(|index| {
+        index.extract_member((artifact.ordinal, tar_offset), &file_entry(artifact).unwrap(), &part, &mut out)
     });
     (result.map_err(|error| error.to_string()), out, asked.get())
 }
@@ -110,7 +110,8 @@ fn members_come_out_of_tars_and_debs_without_what_is_before_their_blocks() {
             let found = read_bytes(format, archive).unwrap();
             assert_eq!(found.artifacts.iter().map(offset).collect::<Vec<_>>(), offsets, "{format:?}");
             let identity = found.package.identity;
-            let catalog = Catalog::read(Bytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
+            let catalog =
+                Catalog::read(ArchiveBytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
             for artifact in &found.artifacts {
                 let listed = catalog.file(&artifact.path).unwrap();
                 assert_eq!((listed.ordinal, listed.tar_offset), (artifact.ordinal, Some(offset(artifact))));
@@ -166,7 +167,7 @@ fn archives_of_one_block_and_other_compressions_are_read_from_the_start() {
         (Format::Zip, 1 << 30, false),
         (Format::Rpm, 1 << 30, false),
     ] {
-        assert_eq!(Entrances::may_help(format, tar_offset), helps, "{format:?}, {tar_offset}");
+        assert_eq!(TarBlockIndex::may_help(format, tar_offset), helps, "{format:?}, {tar_offset}");
     }
 }
 

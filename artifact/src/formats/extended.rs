@@ -29,7 +29,7 @@ pub(super) struct Segment {
 pub(super) struct Extended {
     pub(super) name: Option<String>,
     pub(super) link: Option<String>,
-    /// Bytes in the archive.
+    /// ArchiveBytes in the archive.
     pub(super) size: Option<u64>,
     pub(super) mtime: Option<i64>,
     pub(super) sparse: Option<Sparse>,
@@ -38,7 +38,7 @@ pub(super) struct Extended {
 /// A sparse file of pax.
 #[derive(Debug, Default)]
 pub(super) struct Sparse {
-    /// Bytes with holes.
+    /// ArchiveBytes with holes.
     pub(super) size: u64,
     /// `None`: it stands before the contents.
     pub(super) map: Option<VecDeque<Segment>>,

@@ -49,7 +49,7 @@ pub(super) fn walk<'a>(archive: Box<dyn Read + Send + 'a>, max_bytes: u64, each:
             return io::copy(&mut archive, &mut io::sink()).map(drop).map_err(unwrap);
         }
         let Bounded { input: behind, rest, .. } = archive;
-        let next = payload::open(Cursor::new(start.to_vec()).chain(behind))?;
+        let next = payload::decompress(Cursor::new(start.to_vec()).chain(behind))?;
         archive = Bounded::new("cpio", next, max_bytes);
         archive.rest = rest;
     }

@@ -4,13 +4,13 @@
 //! `.PKGINFO`: `pkgver = [EPOCH:]VERSION-RELEASE`. What has neither is called by the name of its file; its version is how its identity
 //! begins, so that another build is another version.
 
-use super::{About, Said};
+use super::{ArchiveInfo, Said};
 use crate::payload::refuse;
 use crate::{Format, Identity, Nevra, Package, Result, nevra};
 
 /// The package as it says itself, or as its file is called.
 pub(super) fn package(
-    about: &About<'_>,
+    about: &ArchiveInfo<'_>,
     said: &Said,
     identity: Identity,
     arch: Option<&'static str>,
@@ -88,7 +88,7 @@ fn nevra_of(name: String, text: &str, arch: String) -> Result<Nevra> {
     Ok(Nevra { name, epoch, version: version.to_owned(), release: release.to_owned(), arch })
 }
 
-fn of_file(about: &About<'_>, identity: Identity, arch: &str) -> Nevra {
+fn of_file(about: &ArchiveInfo<'_>, identity: Identity, arch: &str) -> Nevra {
     const DIGITS: usize = 12;
     let name = match about.format {
         Format::File => about.name,
@@ -166,7 +166,7 @@ mod tests {
             (Format::Tar, ".tar", "archive-abababababab-0.noarch"),
             (Format::File, "a\nb", "a_b-abababababab-0.noarch"),
         ] {
-            assert_eq!(of_file(&About { format, name, size: 0, mtime: 0 }, identity, "noarch").nvra(), expected);
+            assert_eq!(of_file(&ArchiveInfo { format, name, size: 0, mtime: 0 }, identity, "noarch").nvra(), expected);
         }
     }
 }

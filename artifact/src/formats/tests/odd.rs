@@ -19,7 +19,7 @@ fn tree() -> tempfile::TempDir {
     tree
 }
 
-fn paths(found: &Found) -> Vec<&str> {
+fn paths(found: &ParsedArchive) -> Vec<&str> {
     found.artifacts.iter().map(|artifact| artifact.path.as_str()).collect()
 }
 
@@ -112,7 +112,7 @@ fn a_zip_archive_is_told_by_its_end_if_something_stands_before_its_first_member(
             assert_eq!(paths(&found), ["/usr/bin/p"]);
             assert_eq!(*found.package.identity.as_bytes(), <[u8; 32]>::from(Sha256::digest(archive)));
             extracts(format, archive, &found);
-            let as_stream = read(Bytes::stream(&archive[..]), &about(format, archive), 1 << 20).unwrap();
+            let as_stream = read_archive(ArchiveBytes::stream(&archive[..]), &about(format, archive), 1 << 20).unwrap();
             assert_eq!(as_stream.artifacts, found.artifacts);
         }
         // Nothing of the kind in packages of Arch.
@@ -176,7 +176,7 @@ fn elf_files_and_modules_beyond_the_limit_do_not_hide_the_others() {
             extracts(format, &archive, &found);
             let said = found.too_large.unwrap();
             assert!(said.contains(&expected), "{format:?}: {said}");
-            let all = read(Bytes::stream(&archive[..]), &about(format, &archive), 4 << 20).unwrap();
+            let all = read_archive(ArchiveBytes::stream(&archive[..]), &about(format, &archive), 4 << 20).unwrap();
             assert!(all.too_large.is_none() && all.artifacts.len() == 2, "{format:?}");
         }
     }

@@ -4,21 +4,21 @@
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
-use super::blocks::Blocks;
 use super::cpio::{Entry, LONG_BYTES, STRIPPED_BYTES, padding};
+use super::xz_blocks::Blocks;
 use super::{Compression, HardLinks, deliver, fill, refuse, regular_file};
 use crate::header::{File, Header};
 use crate::{Result, path};
 
 /// Reads some bytes of a payload, counted from its first.
-pub type Part<'p, 'a> = &'p dyn Fn(Range<u64>) -> Result<Box<dyn Read + Send + 'a>>;
+pub type ReadRange<'p, 'a> = &'p dyn Fn(Range<u64>) -> Result<Box<dyn Read + Send + 'a>>;
 
 /// What is before the member has to be so much, unpacked, to be worth the questions.
 pub(crate) const WORTH_BYTES: u64 = 1 << 20;
 
 /// Where a payload can be entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entrances(Kind);
+pub struct BlockIndex(Kind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
@@ -37,12 +37,12 @@ enum Form {
     Stripped,
 }
 
-impl Entrances {
+impl BlockIndex {
     /// Where a payload of `bytes` bytes can be entered: its first bytes tell how it is compressed. Of a broken one that is its first byte.
     ///
     /// # Errors
     /// [`crate::Error::Io`] where a part cannot be read.
-    pub fn of(bytes: u64, part: Part<'_, '_>) -> Result<Self> {
+    pub fn read(bytes: u64, part: ReadRange<'_, '_>) -> Result<Self> {
         let mut start = [0; Compression::TELLING_BYTES];
         let filled = fill(&mut part(0..bytes.min(start.len() as u64))?, &mut start)?;
         Ok(Self(match Compression::of(&start[..filled]) {
@@ -56,23 +56,23 @@ impl Entrances {
         }))
     }
 
-    /// True if it may be worth to look for entrances, for this member: it lies far behind the first byte, and the header does not name a
+    /// True if it may be worth to read the block index, for this member: it lies far behind the first byte, and the header does not name a
     /// compressor that has none.
     pub fn may_help(header: &Header, ordinal: u32) -> bool {
         let has_none = matches!(header.compressor.as_deref(), Some("gzip" | "bzip2" | "lzma" | "zstd"));
         !has_none && offset(header, ordinal, Form::Stripped).is_some_and(|offset| offset >= WORTH_BYTES)
     }
 
-    /// Writes one member to `out`, as [`extract`](super::extract) does, without reading what comes before its block. `false`, and nothing is
+    /// Writes one member to `out`, as [`extract_member`](super::extract_member) does, without reading what comes before its block. `false`, and nothing is
     /// written, where the payload cannot be entered or the member is not where it should be.
     ///
     /// # Errors
-    /// As [`extract`](super::extract).
-    pub fn extract(
+    /// As [`extract_member`](super::extract_member).
+    pub fn extract_member(
         &self,
         header: &Header,
         ordinal: u32,
-        part: Part<'_, '_>,
+        part: ReadRange<'_, '_>,
         bytes: u64,
         out: &mut (impl Write + Send),
     ) -> Result<bool> {
@@ -94,7 +94,7 @@ impl Entrances {
         header: &Header,
         ordinal: u32,
         before: Range<u64>,
-        part: Part<'_, 'a>,
+        part: ReadRange<'_, 'a>,
         bytes: u64,
     ) -> Result<Option<impl Read + use<'a>>> {
         if matches!(self.0, Kind::Any) && before.end > bytes {
@@ -129,7 +129,12 @@ impl Entrances {
     ///
     /// # Errors
     /// [`crate::Error::Payload`] where there is none; [`crate::Error::Io`] where a part cannot be read.
-    pub(crate) fn open<'a>(&self, entrance: u64, bytes: u64, part: Part<'_, 'a>) -> Result<Box<dyn Read + Send + 'a>> {
+    pub(crate) fn open<'a>(
+        &self,
+        entrance: u64,
+        bytes: u64,
+        part: ReadRange<'_, 'a>,
+    ) -> Result<Box<dyn Read + Send + 'a>> {
         match &self.0 {
             Kind::Blocks(blocks) => blocks.open(entrance, part),
             Kind::First | Kind::Any if entrance <= bytes => part(entrance..bytes),
@@ -138,7 +143,7 @@ impl Entrances {
     }
 
     /// Memory that they take, about.
-    pub fn bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         size_of::<Self>() + if let Kind::Blocks(blocks) = &self.0 { blocks.len() * size_of::<[u64; 4]>() } else { 0 }
     }
 }
@@ -230,8 +235,8 @@ mod tests {
             }
         };
         let mut out = Vec::new();
-        let entrances = Entrances::of(bytes, &part).unwrap();
-        let result = entrances.extract(header, ordinal, &part, bytes, &mut out).map_err(|error| error.to_string());
+        let index = BlockIndex::read(bytes, &part).unwrap();
+        let result = index.extract_member(header, ordinal, &part, bytes, &mut out).map_err(|error| error.to_string());
         (result, out, asked.get())
     }
 
@@ -260,9 +265,9 @@ mod tests {
             assert_eq!(extracted(&payload, &header, 11).0, Ok(false), "{compressor}");
         }
         let (header, _) = package("none");
-        assert!(Entrances::may_help(&header, 11) && !Entrances::may_help(&header, 2));
+        assert!(BlockIndex::may_help(&header, 11) && !BlockIndex::may_help(&header, 2));
         let (header, _) = package("zstd");
-        assert!(!Entrances::may_help(&header, 11));
+        assert!(!BlockIndex::may_help(&header, 11));
     }
 
     #[test]
