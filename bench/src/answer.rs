@@ -20,7 +20,7 @@ const DEBUGINFOD: &str = "debuginfod";
 const SQLITE: &str = "darkserver, SQLite";
 const MARIADB: &str = "darkserver, MariaDB";
 /// Nothing that was asked before is remembered for long.
-const UNCACHED: &str = "[index]\nentries = 1\nhit_ttl = \"1ms\"\nmiss_ttl = \"1ms\"\n";
+const UNCACHED: &str = "[index]\nmax_entries = 1\nfound_ttl = \"1ms\"\nabsent_ttl = \"1ms\"\n";
 /// Bytes of a small file.
 const SMALL: u64 = 64 << 10;
 /// How many small files are asked for in turn.

@@ -229,7 +229,7 @@ fn malformed_questions_say_what_was_expected_and_variants_of_the_path_are_taken(
 #[test]
 fn answers_have_at_most_so_many_files_and_say_that_there_are_more() {
     let sqlite = Sqlite::of(&[&fixtures::family("server")]);
-    let gateway = Gateway::start_with(&sqlite.url(), "[metadata]\nresults = 2\n", &[]);
+    let gateway = Gateway::start_with(&sqlite.url(), "[metadata]\nmax_results = 2\n", &[]);
     let answer = gateway.get(&path_of("file", "/usr/bin/server"));
     let (found, complete) = files(&serde_json::from_slice(&answer.body).unwrap());
     assert!(found.len() == 2 && found.is_subset(&servers()) && !complete, "{found:?}");

@@ -122,7 +122,7 @@ fn a_question_passes_seven_servers_and_no_eighth_is_asked() {
         [("X-Forwarded-For", "192.0.2.1, 192.0.2.2,192.0.2.3,192.0.2.4"), ("X-Forwarded-For", "::1, ::1, ::1, ::1")];
     assert_eq!(http::request(gateway.port, "GET", &path, &lines).unwrap().status, 404);
 
-    let (strict, _index) = ignorant("[federation]\nhops = 1\n", &[debuginfod.url()]);
+    let (strict, _index) = ignorant("[federation]\nmax_hops = 1\n", &[debuginfod.url()]);
     assert_eq!(strict.get(&path).status, 302);
     assert_eq!(http::request(strict.port, "GET", &path, &[("X-Forwarded-For", "192.0.2.1")]).unwrap().status, 404);
 }

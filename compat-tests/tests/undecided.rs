@@ -289,9 +289,9 @@ fn who_would_make_an_error_of_a_reset_gets_a_status_that_nobody_may_remember() {
     let other_proxy = "trusted_proxies = [\"192.0.2.0/24\", \"::/0\"]\n";
     assert_reset(&Gateway::start_with(&sqlite.url(), other_proxy, &["--upstream", &upstream]), &question("debuginfo"));
 
-    let always_status = "[federation]\nunknown = \"503\"\n";
+    let always_status = "[federation]\nunavailable = \"503\"\n";
     assert_status(&Gateway::start_with(&sqlite.url(), always_status, &["--upstream", &upstream]));
-    let always_reset = format!("{behind}[federation]\nunknown = \"reset\"\n");
+    let always_reset = format!("{behind}[federation]\nunavailable = \"reset\"\n");
     let gateway = Gateway::start_with(&sqlite.url(), &always_reset, &["--upstream", &upstream]);
     for what in ["debuginfo", "executable", "source/usr/src/x.c", "section/.text"] {
         assert_reset(&gateway, &question(what));
@@ -350,8 +350,7 @@ fn an_upstream_answers_for_a_store_that_cannot() {
 fn the_budget_can_be_set() {
     let hanging = Odd::start(odd::hangs);
     let sqlite = Sqlite::of(&[]);
-    let gateway =
-        Gateway::start_with(&sqlite.url(), "[federation]\nbudget = \"1s\"\n", &["--upstream", &hanging.url()]);
+    let gateway = Gateway::start_with(&sqlite.url(), "[request]\nbudget = \"1s\"\n", &["--upstream", &hanging.url()]);
     let started = Instant::now();
     assert_reset(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
     assert!(

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Config, Connections};
+use crate::config::{Config, ConnectionSettings};
 use crate::http;
 use crate::resolve::Gateway;
 use crate::server::listen::{Address, Listener};
@@ -72,13 +72,13 @@ pub async fn serve(
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> Result<()> {
     let listeners = Listener::bind(&listen.into(), 0)?;
-    serve_within(listeners, None, Connections::default(), || {}, routes).await
+    serve_within(listeners, None, ConnectionSettings::default(), || {}, routes).await
 }
 
 async fn serve_within(
     listeners: Vec<Listener>,
     tls: Option<TlsAcceptor>,
-    limits: Connections,
+    limits: ConnectionSettings,
     on_stop: impl FnOnce(),
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> Result<()> {

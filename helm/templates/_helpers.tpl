@@ -72,20 +72,23 @@ origins = {{ toRawJson .Values.gateway.cors.origins }}
 head_timeout = {{ toRawJson .Values.gateway.connections.headTimeout }}
 idle_timeout = {{ toRawJson .Values.gateway.connections.idleTimeout }}
 
-[limits]
-requests = {{ int64 .Values.gateway.limits.requests }}
-extractions = {{ int64 .Values.gateway.limits.extractions }}
-abandoned = {{ toRawJson .Values.gateway.limits.abandoned }}
+[request]
+budget = {{ toRawJson .Values.gateway.request.budget }}
+max_concurrent = {{ int64 .Values.gateway.request.maxConcurrent }}
 
-[neighbours]
-bytes = {{ toRawJson .Values.gateway.neighbours.bytes }}
-after = {{ toRawJson .Values.gateway.neighbours.after }}
+[extraction]
+max_concurrent = {{ int64 .Values.gateway.extraction.maxConcurrent }}
+abandoned = {{ toRawJson .Values.gateway.extraction.abandoned }}
+
+[prefetch]
+max_bytes = {{ toRawJson .Values.gateway.prefetch.maxBytes }}
+timeout = {{ toRawJson .Values.gateway.prefetch.timeout }}
 
 [index]
-hit_ttl = {{ toRawJson .Values.gateway.index.hitTtl }}
-miss_ttl = {{ toRawJson .Values.gateway.index.missTtl }}
-away_ttl = {{ toRawJson .Values.gateway.index.awayTtl }}
-entries = {{ int64 .Values.gateway.index.entries }}
+found_ttl = {{ toRawJson .Values.gateway.index.foundTtl }}
+absent_ttl = {{ toRawJson .Values.gateway.index.absentTtl }}
+stale_ttl = {{ toRawJson .Values.gateway.index.staleTtl }}
+max_entries = {{ int64 .Values.gateway.index.maxEntries }}
 filter = {{ .Values.gateway.index.filter }}
 
 [stores]
@@ -94,14 +97,13 @@ redirect_hosts = {{ toRawJson .Values.gateway.stores.redirectHosts }}
 [federation]
 upstreams = {{ toRawJson .Values.gateway.federation.upstreams }}
 prefer = {{ toRawJson .Values.gateway.federation.prefer }}
-unknown = {{ toString .Values.gateway.federation.unknown | toRawJson }}
-budget = {{ toRawJson .Values.gateway.federation.budget }}
-hops = {{ int64 .Values.gateway.federation.hops }}
+unavailable = {{ toString .Values.gateway.federation.unavailable | toRawJson }}
+max_hops = {{ int64 .Values.gateway.federation.maxHops }}
 redirect_hosts = {{ toRawJson .Values.gateway.federation.redirectHosts }}
 
 [metadata]
 budget = {{ toRawJson .Values.gateway.metadata.budget }}
-results = {{ int64 .Values.gateway.metadata.results }}
+max_results = {{ int64 .Values.gateway.metadata.maxResults }}
 {{ end }}
 
 {{- /* "10Gi" as a number of MiB. */}}

@@ -332,12 +332,13 @@ def common(label, text, found, values):
         **({"tls": {"certificate": "/etc/darkserver-tls/tls.crt", "key": "/etc/darkserver-tls/tls.key"}} if tls else {}),
         "cors": gateway["cors"],
         "connections": snake(gateway["connections"]),
-        "limits": gateway["limits"],
-        "neighbours": gateway["neighbours"],
+        "request": snake(gateway["request"]),
+        "extraction": snake(gateway["extraction"]),
+        "prefetch": snake(gateway["prefetch"]),
         "index": snake(gateway["index"]),
         "stores": snake(gateway["stores"]),
-        "federation": {**snake(gateway["federation"]), "unknown": str(gateway["federation"]["unknown"])},
-        "metadata": gateway["metadata"],
+        "federation": {**snake(gateway["federation"]), "unavailable": str(gateway["federation"]["unavailable"])},
+        "metadata": snake(gateway["metadata"]),
     }, config)
 
 
@@ -430,9 +431,9 @@ def federation(found):
     config = configuration(found)
     check("federation: configuration", config["federation"] == {
         "upstreams": ["https://debuginfod.example.org/", "https://mirror.example.net/debuginfod?a=1&b=<2>"],
-        "prefer": "redirect", "unknown": "503", "budget": "2500ms", "hops": 3,
+        "prefer": "redirect", "unavailable": "503", "max_hops": 3,
         "redirect_hosts": ["cdn.example.net", "[2001:db8::1]"]}, config)
-    check("federation: index", config["index"] == {"hit_ttl": "5m", "miss_ttl": "1500ms", "away_ttl": "2d", "entries": 12000000, "filter": False}, config)
+    check("federation: index", config["index"] == {"found_ttl": "5m", "absent_ttl": "1500ms", "stale_ttl": "2d", "max_entries": 12000000, "filter": False}, config)
     check("federation: stores", config["stores"] == {"redirect_hosts": ["*"]}, config)
     check("federation: log filter", environment(found)["RUST_LOG"] == "info,access=warn", environment(found))
     check("federation: public URL", environment(found)["DARKSERVER_PUBLIC_URL"] == "https://symbols.example.org")
@@ -503,19 +504,19 @@ OUTSIDE_SCHEMA = [
     ({"gateway": {"federation": {"upstreams": ["https://user:pass@a.example.org"]}}}, "gateway.federation.upstreams.0"),
     ({"gateway": {"federation": {"upstreams": ["ftp://a.example.org"]}}}, "gateway.federation.upstreams.0"),
     ({"gateway": {"federation": {"prefer": "proxy"}}}, "gateway.federation.prefer"),
-    ({"gateway": {"federation": {"unknown": 404}}}, "gateway.federation.unknown"),
-    ({"gateway": {"federation": {"budget": "4"}}}, "gateway.federation.budget"),
-    ({"gateway": {"federation": {"hops": 0}}}, "gateway.federation.hops"),
+    ({"gateway": {"federation": {"unavailable": 404}}}, "gateway.federation.unavailable"),
+    ({"gateway": {"request": {"budget": "4"}}}, "gateway.request.budget"),
+    ({"gateway": {"federation": {"maxHops": 0}}}, "gateway.federation.maxHops"),
     ({"gateway": {"federation": {"redirectHosts": ["https://a.example.org"]}}}, "gateway.federation.redirectHosts.0"),
     ({"gateway": {"stores": {"redirectHosts": ["*.example.org"]}}}, "gateway.stores.redirectHosts.0"),
     ({"gateway": {"stores": {"redirectHosts": ["a.example.org:443"]}}}, "gateway.stores.redirectHosts.0"),
     ({"gateway": {"stores": {"redirect_hosts": []}}}, "gateway.stores"),
     ({"gateway": {"index": {"ttl": "1s"}}}, "gateway.index"),
-    ({"gateway": {"index": {"hitTtl": 60}}}, "gateway.index.hitTtl"),
-    ({"gateway": {"index": {"hitTtl": None}}}, "gateway.index"),
-    ({"gateway": {"index": {"missTtl": "3s"}}}, "gateway.index.missTtl"),
-    ({"gateway": {"index": {"missTtl": "2001ms"}}}, "gateway.index.missTtl"),
-    ({"gateway": {"index": {"entries": "many"}}}, "gateway.index.entries"),
+    ({"gateway": {"index": {"foundTtl": 60}}}, "gateway.index.foundTtl"),
+    ({"gateway": {"index": {"foundTtl": None}}}, "gateway.index"),
+    ({"gateway": {"index": {"absentTtl": "3s"}}}, "gateway.index.absentTtl"),
+    ({"gateway": {"index": {"absentTtl": "2001ms"}}}, "gateway.index.absentTtl"),
+    ({"gateway": {"index": {"maxEntries": "many"}}}, "gateway.index.maxEntries"),
     ({"gateway": {"index": {"filter": "no"}}}, "gateway.index.filter"),
     ({"gateway": {"trustedProxies": ["10.0.0.1"]}}, "gateway.trustedProxies.0"),
     ({"gateway": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "gateway.extraEnv.0.name"),
@@ -632,8 +633,8 @@ def check_with(render, extra):
 
     before = checksum({})
     for values in ({"gateway": {"federation": {"upstreams": ["https://a.example.org"]}}},
-                   {"gateway": {"trustedProxies": ["10.0.0.0/8"]}}, {"gateway": {"federation": {"budget": "3s"}}},
-                   {"gateway": {"index": {"hitTtl": "1s"}}}, {"gateway": {"stores": {"redirectHosts": ["*"]}}}):
+                   {"gateway": {"trustedProxies": ["10.0.0.0/8"]}}, {"gateway": {"request": {"budget": "3s"}}},
+                   {"gateway": {"index": {"foundTtl": "1s"}}}, {"gateway": {"stores": {"redirectHosts": ["*"]}}}):
         check(f"{render.name}: checksum follows {json.dumps(values)}", checksum(values) != before)
     for values in ({"replicaCount": 5}, {"service": {"port": 80}},
                    {"database": {"readerUrl": READER.replace("S3cret", "other")}}):

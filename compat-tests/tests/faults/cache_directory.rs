@@ -280,7 +280,7 @@ fn a_gateway_killed_while_filling_fifty_files_leaves_none_of_them() {
     });
     let index = Sqlite::empty();
     index.add_store("store", "mirror", folder.path(), &store.url());
-    let mut gateway = Gateway::start_with(&index.url(), "[limits]\nextractions = 128\n", &[]);
+    let mut gateway = Gateway::start_with(&index.url(), "[extraction]\nmax_concurrent = 128\n", &[]);
     let bodies: Vec<_> = members.iter().map(|member| http::begin(gateway.port, &member.path).unwrap().1).collect();
     assert_eq!((store.connections(), gateway.metric("gateway_cache_files")), (usize::from(FILES), f64::from(FILES)));
     gateway.process().kill();

@@ -14,7 +14,7 @@ use compat_tests::{fixtures, scale};
 use crate::{Asked, Random, decided};
 
 /// Found build-ids have to be asked for again all the time, so that only what is kept can answer.
-const SHORT: &str = "[index]\nhit_ttl = \"200ms\"\nmiss_ttl = \"100ms\"\n";
+const SHORT: &str = "[index]\nfound_ttl = \"200ms\"\nabsent_ttl = \"100ms\"\n";
 
 fn mariadb() -> MariaDb {
     let mariadb = MariaDb::start();
@@ -253,7 +253,7 @@ fn what_is_not_in_an_answer_of_earlier_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
     fixtures::copy(&[fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm")], folder.path());
     let index = Sqlite::of(&[folder.path()]);
-    let configuration = "[index]\nhit_ttl = \"300ms\"\naway_ttl = \"6s\"\n";
+    let configuration = "[index]\nfound_ttl = \"300ms\"\nstale_ttl = \"6s\"\n";
     let gateway = Gateway::start_with(&index.url(), configuration, &[]);
     let known = Asked::server(5);
     let others =

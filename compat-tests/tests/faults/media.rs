@@ -13,7 +13,7 @@ use crate::{Asked, decided};
 
 const NOBODYS: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";
 /// What was found is asked for again soon.
-const SHORT: &str = "[index]\nhit_ttl = \"200ms\"\nmiss_ttl = \"100ms\"\n";
+const SHORT: &str = "[index]\nfound_ttl = \"200ms\"\nabsent_ttl = \"100ms\"\n";
 /// The user whose the index is, where the tests run as root.
 const OTHER: u32 = 61_234;
 

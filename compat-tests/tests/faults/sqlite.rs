@@ -11,7 +11,7 @@ use compat_tests::{fixtures, scale};
 
 use crate::{Asked, decided};
 
-const SHORT: &str = "[index]\nhit_ttl = \"200ms\"\nmiss_ttl = \"100ms\"\n";
+const SHORT: &str = "[index]\nfound_ttl = \"200ms\"\nabsent_ttl = \"100ms\"\n";
 const NOBODYS: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";
 
 fn servers() -> Sqlite {

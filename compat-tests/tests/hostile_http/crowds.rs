@@ -69,7 +69,7 @@ fn thousands_of_idle_connections_cost_little() {
 #[test]
 fn when_there_are_too_many_the_longest_idle_make_room() {
     let large = Large::make();
-    let gateway = Gateway::start_with(&large.sqlite.url(), &format!("{PATIENT}most = 20\n"), &[]);
+    let gateway = Gateway::start_with(&large.sqlite.url(), &format!("{PATIENT}max_count = 20\n"), &[]);
     let mut reader = Line::open(gateway.port);
     reader.send(&large.request()).unwrap();
     // Its response has begun.
@@ -92,7 +92,7 @@ fn when_there_are_too_many_the_longest_idle_make_room() {
 fn when_all_are_busy_a_new_one_is_reset() {
     let large = Large::make();
     // Two for each worker at least, on any machine.
-    let gateway = Gateway::start_with(&large.sqlite.url(), &format!("{PATIENT}most = 4\n"), &[]);
+    let gateway = Gateway::start_with(&large.sqlite.url(), &format!("{PATIENT}max_count = 4\n"), &[]);
     let workers = std::thread::available_parallelism().unwrap().get();
     let most = 4_usize.div_ceil(workers) * workers;
     let mut readers: Vec<Line> = (0..most).map(|_| Line::open(gateway.port)).collect();

@@ -191,7 +191,7 @@ fn who_leaves_gives_up_the_turns_of_all_that_was_asked_for() {
     // It takes connections and says nothing.
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let configuration = format!(
-        "[federation]\nupstreams = [\"http://{}\"]\nbudget = \"50s\"\n[limits]\nrequests = 2\n",
+        "[federation]\nupstreams = [\"http://{}\"]\n[request]\nbudget = \"50s\"\nmax_concurrent = 2\n",
         upstream.local_addr().unwrap()
     );
     let sqlite = Sqlite::of(&[]);

@@ -102,7 +102,7 @@ fn upstreams_answer_for_the_program_of_such_a_debug_file() {
     let (_folder, rpm) = package(&program.debug(), SYMBOLS);
     let (index, id) = (index(&[&rpm]), &program.build_id);
     let with = |upstream: &Odd| {
-        Gateway::start_with(&index.url(), "[federation]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()])
+        Gateway::start_with(&index.url(), "[request]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()])
     };
     let (has_it, knows_nothing, fails) =
         (Odd::start(odd::has_it), Odd::start(odd::knows_nothing), Odd::start(odd::fails));

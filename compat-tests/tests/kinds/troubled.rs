@@ -31,7 +31,7 @@ fn a_program_that_holds_dwarf_is_found_also_where_nothing_of_the_index_is_rememb
     let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
     let index = index(&[&linked(folder.path(), &program, &program.whole(), Form::Mime)]);
     let nothing = Odd::start(odd::knows_nothing);
-    for settings in ["hit_ttl = \"0s\"\naway_ttl = \"0s\"\n", "entries = 0\n"] {
+    for settings in ["found_ttl = \"0s\"\nstale_ttl = \"0s\"\n", "max_entries = 0\n"] {
         for upstreams in [&[][..], &["--upstream", &nothing.url()]] {
             let gateway = Gateway::start_with(&index.url(), &format!("[index]\n{settings}"), upstreams);
             for _ in 0..2 {
@@ -50,8 +50,10 @@ fn a_store_that_hangs_with_the_debug_file_leaves_time_for_the_program() {
     let index = index(&[&rpm]);
     index.add_store("hangs", "mirror", elsewhere.path(), &hanging.url());
     let nothing = Odd::start(odd::knows_nothing);
-    for (prefer, upstreams) in [("", &[][..]), ("prefer = \"redirect\"\n", &["--upstream", &nothing.url()])] {
-        let gateway = Gateway::start_with(&index.url(), &format!("[federation]\nbudget = \"4s\"\n{prefer}"), upstreams);
+    for (prefer, upstreams) in
+        [("", &[][..]), ("[federation]\nprefer = \"redirect\"\n", &["--upstream", &nothing.url()])]
+    {
+        let gateway = Gateway::start_with(&index.url(), &format!("[request]\nbudget = \"4s\"\n{prefer}"), upstreams);
         expect_file(&gateway, &program.build_id, "debuginfo", &program.whole(), "/usr/bin/foo");
     }
     assert!(hanging.connections() > 0);
@@ -77,7 +79,7 @@ fn upstreams_have_their_time_after_a_file_was_examined_that_is_something_else() 
     let theirs_rpm = linked(theirs.path(), &program, &program.stripped(), Form::Old);
     let their_index = index(&[&theirs_rpm]);
     let upstream = Gateway::start(&their_index.url());
-    let gateway = Gateway::start_with(&ours.url(), "[federation]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()]);
+    let gateway = Gateway::start_with(&ours.url(), "[request]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()]);
     let answer = gateway.get(&path(&program.build_id, "executable"));
     let location = format!("{}{}", upstream.url(), path(&program.build_id, "executable"));
     assert_eq!((answer.status, answer.header("location")), (302, Some(&*location)), "{}", package.display());

@@ -14,7 +14,8 @@ use tempfile::{TempDir, tempdir};
 use crate::{build, expect_absent, expect_file, expect_unavailable, index, linked, path};
 
 /// Settings of gateways that decide within two seconds, by both orders of index and upstreams.
-const ORDERS: [&str; 2] = ["[federation]\nbudget = \"2s\"\n", "[federation]\nbudget = \"2s\"\nprefer = \"redirect\"\n"];
+const ORDERS: [&str; 2] =
+    ["[request]\nbudget = \"2s\"\n[federation]\n", "[request]\nbudget = \"2s\"\n[federation]\nprefer = \"redirect\"\n"];
 /// The budget; the rest is for a busy machine.
 const WITHIN: Duration = Duration::from_secs(6);
 
@@ -129,7 +130,7 @@ fn a_program_without_dwarf_is_unavailable_when_an_upstream_could_not_answer() {
                 expect_unavailable(&gateway, id, "debuginfo");
             }
             let by_status =
-                federated(&index, &format!("{order}unknown = \"503\"\n"), &[&nothing.url(), &upstream.url()]);
+                federated(&index, &format!("{order}unavailable = \"503\"\n"), &[&nothing.url(), &upstream.url()]);
             let answer = by_status.get(&path(id, "debuginfo"));
             assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")), "{name}: {order}");
             expect_file(&gateway, id, "executable", &fixture.program.stripped(), "/usr/bin/foo");

@@ -88,7 +88,7 @@ fn where_everybody_is_allowed_every_path_for_clients_says_so_errors_and_redirect
 #[test]
 fn undecided_is_readable_too() {
     let (sqlite, ..) = servers();
-    let configuration = format!("{EVERYBODY}[federation]\nunknown = \"503\"\n");
+    let configuration = format!("{EVERYBODY}[federation]\nunavailable = \"503\"\n");
     let gateway = Gateway::start_with(&sqlite.url(), &configuration, &["--upstream", &nowhere()]);
     let answer = ask(&gateway, "GET", &format!("/buildid/{UNKNOWN}/debuginfo"), &[ORIGIN]);
     assert_eq!((answer.status, allowed(&answer), answer.header("cache-control")), (503, Some("*"), Some("no-store")));

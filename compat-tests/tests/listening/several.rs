@@ -61,7 +61,7 @@ fn connections_are_counted_together_whatever_they_came_through() {
     let sqlite = Sqlite::of(&[]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.sock");
-    let limits = "[connections]\nmost = 1\nhead_timeout = \"10m\"\nidle_timeout = \"10m\"\n";
+    let limits = "[connections]\nmax_count = 1\nhead_timeout = \"10m\"\nidle_timeout = \"10m\"\n";
     let gateway = Gateway::start_with(&sqlite.url(), limits, &["--listen", &format!("unix:{}", text(&path))]);
     let workers = std::thread::available_parallelism().unwrap().get();
     let mut first: Vec<UnixStream> = (0..4 * workers).map(|_| UnixStream::connect(&path).unwrap()).collect();

@@ -93,7 +93,7 @@ fn who_asks_through_a_unix_socket_is_a_proxy_that_is_trusted() {
     drop(gateway);
 
     // Who wants a reset all the same gets what comes nearest: the end, without an answer.
-    let always = "[federation]\nunknown = \"reset\"\n";
+    let always = "[federation]\nunavailable = \"reset\"\n";
     let gateway = Gateway::start_with(&sqlite.url(), always, &[&option, "--upstream", &nowhere()]);
     let output = curl(&[&socket[..], &[&format!("http://localhost/buildid/{UNKNOWN}/debuginfo")]].concat());
     assert_eq!(output.status.code(), Some(52), "curl: {}", String::from_utf8_lossy(&output.stderr));

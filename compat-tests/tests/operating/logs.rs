@@ -106,7 +106,7 @@ fn a_signal_and_the_end_are_logged() {
 
 /// A gateway with a request in flight, which its upstream keeps waiting for a minute.
 fn with_a_request_in_flight(sqlite: &Sqlite, hanging: &Odd) -> (Gateway, TcpStream) {
-    let slow = "[federation]\nbudget = \"60s\"\n";
+    let slow = "[request]\nbudget = \"60s\"\n";
     let gateway = Gateway::start_with(&sqlite.url(), slow, &["--upstream", &hanging.url()]);
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
     stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", nobodys(1)).as_bytes()).unwrap();

@@ -212,7 +212,7 @@ fn an_extraction_that_nobody_waits_for_is_dropped_where_that_is_configured() {
         }
     });
     let (index, _folders) = at_all(folder.path(), &[store.url()]);
-    let gateway = Gateway::start_with(&index.url(), "[limits]\nabandoned = \"drop\"\n", &[]);
+    let gateway = Gateway::start_with(&index.url(), "[extraction]\nabandoned = \"cancel\"\n", &[]);
     let clients: Vec<_> = (0..200).map(|_| http::begin(gateway.port, &path_of(&made)).unwrap()).collect();
     drop(clients);
     wait_for("the end of the extraction", || extractions(&gateway, "cancelled") == 1.0);

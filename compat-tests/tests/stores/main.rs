@@ -103,7 +103,7 @@ fn members_come_out_of_archives_in_a_store_and_only_they_are_kept() {
     for family in ["fedora-compat", "old-noclasses", "payloads", "v3", "v6", "largefile"] {
         let files = FileServer::start(&fixtures::family(family));
         let index = index_of(&fixtures::family(family), "mirror", &files.url());
-        let gateway = Gateway::start_with(&index.url(), "[neighbours]\nbytes = \"0B\"\n", &[]);
+        let gateway = Gateway::start_with(&index.url(), "[prefetch]\nmax_bytes = \"0B\"\n", &[]);
         let truth = fixtures::truth_with_bytes(family);
         for (row, _) in &truth {
             for word in ["executable", "debuginfo"] {

@@ -54,7 +54,7 @@ fn extractions_queue_fairly_among_clients() {
     let made = packages(folder.path(), 5);
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[limits]\nextractions = 2\n"), &[]);
+    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let first = begin(&gateway, ONE, &made[0]);
     // There is one more turn, which is not for a client that has half of all.
     let of_one: Vec<_> = made[1..3].iter().map(|made| ask(&gateway, ONE, made)).collect();
@@ -88,7 +88,7 @@ fn queued_requests_for_one_member_share_one_extraction() {
     let made = packages(folder.path(), 3);
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[limits]\nextractions = 2\n"), &[]);
+    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let asked: Vec<_> = (0..20).map(|number| ask(&gateway, [ONE, OTHER, THIRD][number % 3], &made[2])).collect();
     wait_for("all who wait", || waiting(&gateway, "extraction") == 20.0);
@@ -107,7 +107,7 @@ fn requests_queue_fairly_among_clients() {
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
     // An extraction takes one of two turns; who waits for it has not been answered, and keeps the turn for his request.
-    let limits = format!("{TRUSTS}[limits]\nrequests = 4\nextractions = 2\n");
+    let limits = format!("{TRUSTS}[request]\nmax_concurrent = 4\n[extraction]\nmax_concurrent = 2\n");
     let gateway = Gateway::start_with(&index.url(), &limits, &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let of_one: Vec<_> = (0..12).map(|number| ask(&gateway, ONE, &made[2 + number % 2])).collect();
@@ -147,7 +147,7 @@ fn a_disconnected_client_leaves_the_queue() {
     let made = packages(folder.path(), 3);
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[limits]\nextractions = 2\n"), &[]);
+    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let streams: Vec<TcpStream> = (0..200)
         .map(|_| http::send(gateway.port, "GET", &path_of(&made[2]), &[("X-Forwarded-For", THIRD)]).unwrap())

@@ -43,7 +43,7 @@ fn one_extraction_prefetches_the_sources_of_a_package() {
     }
     assert_eq!(extractions(&gateway, "complete"), 1.0);
     assert_eq!(gateway.metric("gateway_prefetched_members_used_total"), SOURCES as f64 - 1.0);
-    let off = Gateway::start_with(&index.url(), "[neighbours]\nbytes = \"0B\"\n", &[]);
+    let off = Gateway::start_with(&index.url(), "[prefetch]\nmax_bytes = \"0B\"\n", &[]);
     for (path, bytes) in &sources {
         assert!(off.get(path).body == *bytes, "{path}: other bytes");
     }
@@ -55,7 +55,7 @@ fn the_nearest_members_are_prefetched_up_to_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let sources = package(folder.path());
     let index = Sqlite::of(&[folder.path()]);
-    let limits = format!("[neighbours]\nbytes = \"{}B\"\n", SOURCE_BYTES * 8);
+    let limits = format!("[prefetch]\nmax_bytes = \"{}B\"\n", SOURCE_BYTES * 8);
     let gateway = Gateway::start_with(&index.url(), &limits, &[]);
     let middle = SOURCES / 2;
     assert!(gateway.get(&sources[middle].0).body == sources[middle].1, "other bytes");

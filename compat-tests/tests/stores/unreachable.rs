@@ -45,7 +45,7 @@ fn a_store_that_cannot_be_asked_leaves_the_question_undecided_within_the_budget(
         (nobody, Duration::ZERO),
     ] {
         let index = index_of(folder.path(), "mirror", &url);
-        let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"4s\"\n", &[]);
+        let gateway = Gateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
         let started = Instant::now();
         expect_reset(&gateway, &path);
         let took = started.elapsed();
@@ -67,7 +67,7 @@ fn another_store_answers_for_one_that_cannot() {
     for bad in [Odd::start(odd::hangs), Odd::start(odd::fails), Odd::start(odd::lies), Odd::start(odd::knows_nothing)] {
         let index = index_of(folder.path(), "mirror", &bad.url());
         index.add_store("good", "archive", files.path(), &good.url());
-        let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"4s\"\n", &[]);
+        let gateway = Gateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
         assert!(gateway.get(&path).body == expected, "other bytes");
         assert_eq!(bad.connections(), 1);
     }
@@ -113,7 +113,7 @@ fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
 
     // Nobody else has it: undecided, within a budget.
     let index = index_of(folder.path(), "mirror", &bad.url());
-    let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"4s\"\n", &[]);
+    let gateway = Gateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
     for path in [&path, &section] {
         let started = Instant::now();
         expect_reset(&gateway, path);
@@ -123,7 +123,7 @@ fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
     // Somebody else has it.
     let good = FileServer::start(folder.path());
     index.add_store("good", "archive", folder.path(), &good.url());
-    let gateway = Gateway::start_with(&index.url(), "[federation]\nbudget = \"4s\"\n", &[]);
+    let gateway = Gateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
     let started = Instant::now();
     assert!(gateway.get(&path).body == expected, "other bytes");
     assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());

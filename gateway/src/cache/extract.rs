@@ -309,7 +309,7 @@ impl<P> Flowing<'_, P> {
             return false;
         }
         let alone_since = *self.alone_since.get_or_insert_with(Instant::now);
-        let dropped = self.work.files.abandoned == Abandoned::Drop && alone_since.elapsed() >= ALONE_FOR;
+        let dropped = self.work.files.abandoned == Abandoned::Cancel && alone_since.elapsed() >= ALONE_FOR;
         dropped || entries == 1 && self.work.entry.is_evicted()
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct Files {
     kinds: kinds::Kinds,
     modules: modules::Modules,
     abandoned: Abandoned,
-    limits: config::Neighbours,
+    limits: config::PrefetchSettings,
     stalled_after: Duration,
     runtime: Handle,
 }
@@ -100,7 +100,7 @@ impl Files {
         folder: &Path,
         most: ByteSize,
         abandoned: Abandoned,
-        limits: config::Neighbours,
+        limits: config::PrefetchSettings,
     ) -> Result<Self> {
         let folder = Arc::new(disk::Folder::open(folder)?);
         let files = Self {

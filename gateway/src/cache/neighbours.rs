@@ -49,7 +49,7 @@ impl Neighbours {
     /// Of the member at `path`, whose extraction began at `began`.
     pub(super) fn new(files: &Files, path: String, began: Instant) -> Self {
         let folder =
-            FOLDERS.into_iter().find(|folder| path.starts_with(folder)).filter(|_| files.limits.bytes.as_u64() > 0);
+            FOLDERS.into_iter().find(|folder| path.starts_with(folder)).filter(|_| files.limits.max_bytes.as_u64() > 0);
         Self { files: files.clone(), folder, began, first: 0, kept: VecDeque::new(), bytes: 0 }
     }
 
@@ -77,7 +77,7 @@ impl Neighbours {
 
     /// Half of what may be kept lies before the member.
     fn most_before(&self) -> u64 {
-        self.files.limits.bytes.as_u64() / 2
+        self.files.limits.max_bytes.as_u64() / 2
     }
 
     /// A member before the wanted one: the nearest are kept.
@@ -96,7 +96,7 @@ impl Neighbours {
 
     /// Those behind the wanted one, for as long as may be.
     pub(super) fn go_on<R: Read>(&mut self, identity: Identity, members: &mut Members<'_, R>) {
-        let (most, ends) = (self.files.limits.bytes.as_u64(), Instant::now() + self.files.limits.after);
+        let (most, ends) = (self.files.limits.max_bytes.as_u64(), Instant::now() + self.files.limits.timeout);
         while self.folder.is_some() && Instant::now() < ends && self.step(identity, members, most, ends).is_continue() {
         }
     }

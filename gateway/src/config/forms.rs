@@ -114,7 +114,7 @@ fn expected<E: Error>(form: &str, found: &str) -> E {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{File, Unknown};
+    use super::super::{File, OnUnavailable};
     use super::*;
     use crate::logging::LogFormat;
 
@@ -160,12 +160,12 @@ mod tests {
                 "expected a list like [\"https://debugger.example.org\"], found a string",
             ),
             ("log_format = \"JSON\"", "log_format", "expected `text` or `json`, found `JSON`"),
-            ("[federation]\nunknown = \"504\"", "unknown", "expected `auto`, `reset` or `503`, found `504`"),
+            ("[federation]\nunavailable = \"504\"", "unavailable", "expected `auto`, `reset` or `503`, found `504`"),
             ("[federation]\nprefer = \"none\"", "prefer", "expected `extract` or `redirect`, found `none`"),
-            ("[limits]\nabandoned = \"keep\"", "abandoned", "expected `finish` or `drop`, found `keep`"),
-            ("[federation]\nbudget = \"4\"", "budget", "expected a duration like 4s, 300ms or 1d, found `4`"),
+            ("[extraction]\nabandoned = \"keep\"", "abandoned", "expected `finish` or `cancel`, found `keep`"),
+            ("[request]\nbudget = \"4\"", "budget", "expected a duration like 4s, 300ms or 1d, found `4`"),
             ("cache_size = \"ten\"", "cache_size", "expected a size like 10GiB or 500MB, found `ten`"),
-            ("[neighbours]\nbytes = \"ten\"", "bytes", "expected a size like 10GiB or 500MB, found `ten`"),
+            ("[prefetch]\nmax_bytes = \"ten\"", "max_bytes", "expected a size like 10GiB or 500MB, found `ten`"),
             ("public_url = \"gateway.example.org\"", "public_url", "expected an http or https URL, found none"),
         ] {
             std::fs::write(&path, text).unwrap();
@@ -173,11 +173,11 @@ mod tests {
             assert!(error.contains(said) && error.contains(key), "{text}: {error}");
         }
         let text = "trusted_proxies = [\"10.0.0.1/32\", \"fd00::/8\"]\nlog_format = \"json\"\ncache_size = 5000\n\
-                    [federation]\nunknown = 503\n[index]\nhit_ttl = \"1m 30s\"";
+                    [federation]\nunavailable = 503\n[index]\nfound_ttl = \"1m 30s\"";
         std::fs::write(&path, text).unwrap();
         let file = File::read(Some(&path), folder.path()).unwrap();
         assert_eq!((file.trusted_proxies.len(), file.log_format), (2, Some(LogFormat::Json)));
-        assert_eq!((file.cache_size, file.federation.unknown), (Some(ByteSize(5000)), Unknown::Status));
-        assert_eq!(file.index.hit_ttl, Duration::from_secs(90));
+        assert_eq!((file.cache_size, file.federation.unavailable), (Some(ByteSize(5000)), OnUnavailable::Status));
+        assert_eq!(file.index.found_ttl, Duration::from_secs(90));
     }
 }

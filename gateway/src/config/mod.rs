@@ -22,9 +22,10 @@ use crate::logging::LogFormat;
 use crate::server::listen::Address;
 use crate::server::tls;
 
-use tables::Tls;
+use tables::TlsSettings;
 pub(crate) use tables::{
-    Abandoned, Connections, Cors, Federation, Index, Limits, Metadata, Neighbours, Prefer, Stores, Unknown,
+    Abandoned, ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings,
+    MetadataSettings, OnUnavailable, Prefer, PrefetchSettings, RequestSettings, StoreSettings,
 };
 
 /// Permissions of socket files: the proxy's user is in the gateway's group.
@@ -41,19 +42,20 @@ pub(crate) struct Config {
     /// Permissions of socket files.
     pub(crate) unix_mode: u32,
     pub(crate) tls: Option<tls::Files>,
-    pub(crate) cors: Cors,
+    pub(crate) cors: CorsSettings,
     pub(crate) public_url: Option<Url>,
     pub(crate) cache_dir: PathBuf,
     pub(crate) cache_size: ByteSize,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) log_format: LogFormat,
-    pub(crate) connections: Connections,
-    pub(crate) limits: Limits,
-    pub(crate) neighbours: Neighbours,
-    pub(crate) index: Index,
-    pub(crate) stores: Stores,
-    pub(crate) federation: Federation,
-    pub(crate) metadata: Metadata,
+    pub(crate) connections: ConnectionSettings,
+    pub(crate) request: RequestSettings,
+    pub(crate) extraction: ExtractionSettings,
+    pub(crate) prefetch: PrefetchSettings,
+    pub(crate) index: IndexSettings,
+    pub(crate) stores: StoreSettings,
+    pub(crate) federation: FederationSettings,
+    pub(crate) metadata: MetadataSettings,
 }
 
 /// `/etc/darkserver/gateway.toml`; every key is documented in docs/configuration.md.
@@ -63,8 +65,8 @@ struct File {
     database: Option<String>,
     listen: Option<OneOrMany>,
     unix_mode: Option<String>,
-    tls: Tls,
-    cors: Cors,
+    tls: TlsSettings,
+    cors: CorsSettings,
     #[serde(deserialize_with = "forms::url")]
     public_url: Option<Url>,
     cache_dir: Option<PathBuf>,
@@ -74,13 +76,14 @@ struct File {
     trusted_proxies: Vec<IpNet>,
     #[serde(deserialize_with = "forms::optional_name")]
     log_format: Option<LogFormat>,
-    connections: Connections,
-    limits: Limits,
-    neighbours: Neighbours,
-    index: Index,
-    stores: Stores,
-    federation: Federation,
-    metadata: Metadata,
+    connections: ConnectionSettings,
+    request: RequestSettings,
+    extraction: ExtractionSettings,
+    prefetch: PrefetchSettings,
+    index: IndexSettings,
+    stores: StoreSettings,
+    federation: FederationSettings,
+    metadata: MetadataSettings,
 }
 
 /// `listen`
@@ -117,11 +120,11 @@ impl Config {
         };
         federation.upstreams = Some(upstreams);
         file.index.check()?;
-        federation.check()?;
         file.metadata.check()?;
         file.connections.check()?;
-        file.limits.check()?;
-        file.neighbours.check()?;
+        file.request.check()?;
+        file.extraction.check()?;
+        file.prefetch.check()?;
         file.cors.check()?;
         let listen = listen(arguments.listen, file.listen)?;
         let tls = match (arguments.tls_certificate.or(file.tls.certificate), arguments.tls_key.or(file.tls.key)) {
@@ -146,9 +149,10 @@ impl Config {
             trusted_proxies: file.trusted_proxies,
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
             connections: file.connections,
-            limits: file.limits,
-            neighbours: file.neighbours,
-            index: Index { filter: arguments.index_filter.unwrap_or(file.index.filter), ..file.index },
+            request: file.request,
+            extraction: file.extraction,
+            prefetch: file.prefetch,
+            index: IndexSettings { filter: arguments.index_filter.unwrap_or(file.index.filter), ..file.index },
             stores: file.stores,
             federation,
             metadata: file.metadata,
@@ -333,17 +337,17 @@ mod tests {
         std::fs::write(
             &path,
             "listen = \"127.0.0.1:1\"\ncache_size = \"1 GiB\"\ndatabase = \"sqlite:file.db\"\n\
-             [federation]\nbudget = \"2s\"\nunknown = \"503\"\nupstreams = [\"http://u.example\"]\n",
+             [request]\nbudget = \"2s\"\n[federation]\nunavailable = \"503\"\nupstreams = [\"http://u.example\"]\n",
         )
         .unwrap();
         let arguments = Arguments { config: Some(path), listen: vec!["127.0.0.1:2".into()], ..Arguments::default() };
         let config = Config::load(arguments).unwrap();
         assert_eq!(config.listen, Some(vec!["127.0.0.1:2".parse().unwrap()]));
         assert_eq!(config.cache_size, ByteSize::gib(1));
-        assert_eq!(config.federation.unknown, Unknown::Status);
-        assert_eq!(config.federation.budget, Duration::from_secs(2));
+        assert_eq!(config.federation.unavailable, OnUnavailable::Status);
+        assert_eq!(config.request.budget, Duration::from_secs(2));
         assert_eq!(config.federation.upstreams.unwrap()[0].as_str(), "http://u.example/");
-        assert_eq!(config.federation.hops, 8);
+        assert_eq!(config.federation.max_hops, 8);
     }
 
     #[test]
@@ -387,7 +391,7 @@ mod tests {
         for (text, expected) in [
             ("head_timeout = \"0s\"", "connections.head_timeout: expected 100ms to 1h, found 0s"),
             ("idle_timeout = \"2h\"", "connections.idle_timeout: expected 100ms to 1h, found 2h"),
-            ("most = 0", "connections.most: expected a number of connections, found 0"),
+            ("max_count = 0", "connections.max_count: expected a number of connections, found 0"),
         ] {
             std::fs::write(&path, format!("[connections]\n{text}\n")).unwrap();
             let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
@@ -396,14 +400,18 @@ mod tests {
     }
 
     #[test]
-    fn more_than_one_client_has_its_turn() {
+    fn requests_extractions_and_prefetching_have_limits() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("g.toml");
         for (text, expected) in [
-            ("requests = 1", "limits.requests: expected 2 to 1000000, found 1"),
-            ("extractions = 2000", "limits.extractions: expected 2 to 1024, found 2000"),
+            ("[request]\nmax_concurrent = 1", "request.max_concurrent: expected 2 to 1000000, found 1"),
+            ("[request]\nbudget = \"90s\"", "request.budget: expected 100ms to 1m, found 1m 30s"),
+            ("[extraction]\nmax_concurrent = 2000", "extraction.max_concurrent: expected 2 to 1024, found 2000"),
+            ("[prefetch]\nmax_bytes = \"300MiB\"", "prefetch.max_bytes: expected at most 256.0 MiB, found 300.0 MiB"),
+            ("[prefetch]\ntimeout = \"11s\"", "prefetch.timeout: expected at most 10s, found 11s"),
+            ("[index]\nabsent_ttl = \"3s\"", "index.absent_ttl: expected at most 2s, found 3s"),
         ] {
-            std::fs::write(&path, format!("[limits]\n{text}\n")).unwrap();
+            std::fs::write(&path, text).unwrap();
             let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
@@ -418,11 +426,11 @@ mod tests {
             Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() })
                 .map_err(|error| error.to_string())
         };
-        let metadata = load("budget = \"2s\"\nresults = 7").unwrap().metadata;
-        assert_eq!((metadata.budget, metadata.results), (Duration::from_secs(2), 7));
+        let metadata = load("budget = \"2s\"\nmax_results = 7").unwrap().metadata;
+        assert_eq!((metadata.budget, metadata.max_results), (Duration::from_secs(2), 7));
         for (text, expected) in [
             ("budget = \"0s\"", "metadata.budget: expected 100ms to 1m, found 0s"),
-            ("results = 0", "metadata.results: expected 1 to 100000, found 0"),
+            ("max_results = 0", "metadata.max_results: expected 1 to 100000, found 0"),
         ] {
             assert_eq!(load(text).unwrap_err(), expected);
         }

@@ -12,27 +12,27 @@ use url::Url;
 
 use super::forms;
 
-/// The shortest and the longest time for a decision; a client gives up after 90 s.
+/// Budgets of an answer. Clients give up after 90 s.
 const BUDGETS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
-/// The shortest and the longest time for a connection to say something.
+/// Timeouts of connections.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
-/// The longest time that an absent build-id is answered from memory.
-const MOST_MISS_TTL: Duration = Duration::from_secs(2);
-/// The most files of an answer about files: 10,000 are some 4 MB.
+/// Longest time that an absent build-id is answered from memory.
+const MAX_ABSENT_TTL: Duration = Duration::from_secs(2);
+/// Files in one answer of `/metadata`: 10,000 take about 4 MB.
 const RESULTS: RangeInclusive<usize> = 1..=100_000;
-/// Requests at once: a client may have half of them.
-const REQUESTS: RangeInclusive<usize> = 2..=1_000_000;
-/// They are in memory until the member is whole, for each extraction.
-const MOST_NEIGHBOURS: ByteSize = ByteSize::mib(256);
-/// An extraction goes on for no longer behind its member: somebody else may want its turn.
-const MOST_AFTER: Duration = Duration::from_secs(10);
-/// Extractions at once.
-const EXTRACTIONS: RangeInclusive<usize> = 2..=1024;
+/// Requests at once. One client may have half of them.
+const CONCURRENT_REQUESTS: RangeInclusive<usize> = 2..=1_000_000;
+/// Extractions at once. One client may have half of them.
+const CONCURRENT_EXTRACTIONS: RangeInclusive<usize> = 2..=1024;
+/// Prefetched bytes of one extraction: they are in memory until its member is complete.
+const MAX_PREFETCH: ByteSize = ByteSize::mib(256);
+/// Longest time that an extraction continues behind its member: it holds its permit meanwhile.
+const MAX_PREFETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `[tls]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Tls {
+pub(super) struct TlsSettings {
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Tls {
 /// `[cors]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Cors {
+pub(crate) struct CorsSettings {
     /// Whose pages may read answers: origins as browsers write them, or `*` alone for everybody's. Nobody's if empty.
     #[serde(deserialize_with = "forms::origins")]
     pub(crate) origins: Vec<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Cors {
 /// `[connections]`
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionSettings {
     /// How long the head of a request may take: from the connection on, later from its first byte on.
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) head_timeout: Duration,
@@ -57,59 +57,68 @@ pub(crate) struct Connections {
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) idle_timeout: Duration,
     /// How many there may be at once; by default what the limit of descriptors allows.
-    pub(crate) most: Option<usize>,
+    pub(crate) max_count: Option<usize>,
 }
 
-/// `[limits]`
+/// `[request]`
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    /// How many requests may be decided at once.
-    pub(crate) requests: usize,
-    /// How many members may be extracted at once.
-    pub(crate) extractions: usize,
-    /// What becomes of an extraction that nobody waits for any more.
+pub(crate) struct RequestSettings {
+    /// Longest time until a request is decided.
+    #[serde(deserialize_with = "forms::duration")]
+    pub(crate) budget: Duration,
+    /// Maximum of requests that are decided at once.
+    pub(crate) max_concurrent: usize,
+}
+
+/// `[extraction]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ExtractionSettings {
+    /// Maximum of members that are extracted at once.
+    pub(crate) max_concurrent: usize,
+    /// Whether to finish or cancel an extraction after its last client disconnects.
     #[serde(deserialize_with = "forms::name")]
     pub(crate) abandoned: Abandoned,
 }
 
-/// What becomes of an extraction that nobody waits for any more.
+/// Whether an extraction is finished or cancelled after its last client disconnects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Abandoned {
-    /// It goes on: clients that lost patience come back.
+    /// Finish it: clients that gave up ask again.
     #[default]
     Finish,
-    /// It ends a few seconds later.
-    Drop,
+    /// Cancel it a few seconds later.
+    Cancel,
 }
 
-/// `[neighbours]`
+/// `[prefetch]`
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Neighbours {
-    /// How many bytes an extraction keeps besides its member; none for 0.
+pub(crate) struct PrefetchSettings {
+    /// Maximum of bytes that an extraction prefetches; 0 prefetches nothing.
     #[serde(deserialize_with = "forms::bytes")]
-    pub(crate) bytes: ByteSize,
-    /// How long it goes on behind its member.
+    pub(crate) max_bytes: ByteSize,
+    /// Longest time that an extraction continues behind its member.
     #[serde(deserialize_with = "forms::duration")]
-    pub(crate) after: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// `[index]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Index {
+pub(crate) struct IndexSettings {
     /// How long a found build-id is answered from memory.
     #[serde(deserialize_with = "forms::duration")]
-    pub(crate) hit_ttl: Duration,
+    pub(crate) found_ttl: Duration,
     /// How long an absent build-id is; at most 2 s.
     #[serde(deserialize_with = "forms::duration")]
-    pub(crate) miss_ttl: Duration,
+    pub(crate) absent_ttl: Duration,
     /// How long a found build-id is kept for times when the database is away.
     #[serde(deserialize_with = "forms::duration")]
-    pub(crate) away_ttl: Duration,
+    pub(crate) stale_ttl: Duration,
     /// How many build-ids are kept in memory.
-    pub(crate) entries: u64,
+    pub(crate) max_entries: u64,
     /// Whether a filter of all build-ids is kept in memory, which answers for absent ones.
     pub(crate) filter: bool,
 }
@@ -117,7 +126,7 @@ pub(crate) struct Index {
 /// `[stores]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Stores {
+pub(crate) struct StoreSettings {
     /// Hosts that a store may redirect to besides itself.
     #[serde(deserialize_with = "forms::hosts")]
     pub(crate) redirect_hosts: Vec<String>,
@@ -126,7 +135,7 @@ pub(crate) struct Stores {
 /// `[federation]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Federation {
+pub(crate) struct FederationSettings {
     /// Other debuginfod servers.
     #[serde(deserialize_with = "forms::urls")]
     pub(crate) upstreams: Option<Vec<Url>>,
@@ -135,12 +144,9 @@ pub(crate) struct Federation {
     pub(crate) prefer: Prefer,
     /// What to do with a question that could not be decided.
     #[serde(deserialize_with = "forms::name")]
-    pub(crate) unknown: Unknown,
-    /// How long a decision may take.
-    #[serde(deserialize_with = "forms::duration")]
-    pub(crate) budget: Duration,
+    pub(crate) unavailable: OnUnavailable,
     /// How many servers a question may have passed.
-    pub(crate) hops: usize,
+    pub(crate) max_hops: usize,
     /// Hosts that an upstream may redirect to besides itself.
     #[serde(deserialize_with = "forms::hosts")]
     pub(crate) redirect_hosts: Vec<String>,
@@ -149,12 +155,12 @@ pub(crate) struct Federation {
 /// `[metadata]`
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Metadata {
+pub(crate) struct MetadataSettings {
     /// How long an answer may take.
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) budget: Duration,
-    /// The most files of an answer.
-    pub(crate) results: usize,
+    /// Maximum of files in an answer.
+    pub(crate) max_results: usize,
 }
 
 /// What to do with an id that an upstream has and that could be extracted here as well.
@@ -169,7 +175,7 @@ pub(crate) enum Prefer {
 
 /// How an undecided question on a debuginfod path is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Unknown {
+pub(crate) enum OnUnavailable {
     /// Reset on direct HTTP/1.1 and, where nobody else is hit, on direct HTTP/2 through TLS; else 503.
     #[default]
     Auto,
@@ -180,51 +186,56 @@ pub(crate) enum Unknown {
     Status,
 }
 
-impl Default for Connections {
+impl Default for ConnectionSettings {
     fn default() -> Self {
-        Self { head_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(75), most: None }
+        Self { head_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(75), max_count: None }
     }
 }
 
-impl Default for Limits {
+impl Default for RequestSettings {
     fn default() -> Self {
-        Self { requests: 1024, extractions: 16, abandoned: Abandoned::Finish }
+        Self { budget: Duration::from_secs(4), max_concurrent: 1024 }
     }
 }
 
-impl Default for Neighbours {
+impl Default for ExtractionSettings {
     fn default() -> Self {
-        Self { bytes: ByteSize::mib(8), after: Duration::from_millis(300) }
+        Self { max_concurrent: 16, abandoned: Abandoned::Finish }
     }
 }
 
-impl Default for Index {
+impl Default for PrefetchSettings {
     fn default() -> Self {
-        let (hit_ttl, miss_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
-        Self { hit_ttl, miss_ttl, away_ttl: Duration::from_secs(24 * 60 * 60), entries: 100_000, filter: true }
+        Self { max_bytes: ByteSize::mib(8), timeout: Duration::from_millis(300) }
     }
 }
 
-impl Default for Federation {
+impl Default for IndexSettings {
+    fn default() -> Self {
+        let (found_ttl, absent_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
+        Self { found_ttl, absent_ttl, stale_ttl: Duration::from_secs(24 * 60 * 60), max_entries: 100_000, filter: true }
+    }
+}
+
+impl Default for FederationSettings {
     fn default() -> Self {
         Self {
             upstreams: None,
             prefer: Prefer::default(),
-            unknown: Unknown::default(),
-            budget: Duration::from_secs(4),
-            hops: 8,
+            unavailable: OnUnavailable::default(),
+            max_hops: 8,
             redirect_hosts: Vec::new(),
         }
     }
 }
 
-impl Default for Metadata {
+impl Default for MetadataSettings {
     fn default() -> Self {
-        Self { budget: Duration::from_secs(6), results: 5000 }
+        Self { budget: Duration::from_secs(6), max_results: 5000 }
     }
 }
 
-impl Cors {
+impl CorsSettings {
     /// Origins have to be as browsers write them (RFC 6454, section 6.2): what differs would never match.
     pub(super) fn check(&self) -> Result<()> {
         let is_origin = |text: &String| Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == *text);
@@ -238,63 +249,63 @@ impl Cors {
     }
 }
 
-impl Connections {
+impl ConnectionSettings {
     pub(super) fn check(&self) -> Result<()> {
         for (key, timeout) in [("head_timeout", self.head_timeout), ("idle_timeout", self.idle_timeout)] {
             expect_time(&format!("connections.{key}"), timeout, TIMEOUTS)?;
         }
-        if self.most == Some(0) {
-            bail!("connections.most: expected a number of connections, found 0");
+        if self.max_count == Some(0) {
+            bail!("connections.max_count: expected a number of connections, found 0");
         }
         Ok(())
     }
 }
 
-impl Limits {
+impl RequestSettings {
     pub(super) fn check(&self) -> Result<()> {
-        expect_number("limits.requests", self.requests, REQUESTS)?;
-        expect_number("limits.extractions", self.extractions, EXTRACTIONS)
+        expect_time("request.budget", self.budget, BUDGETS)?;
+        expect_number("request.max_concurrent", self.max_concurrent, CONCURRENT_REQUESTS)
     }
 }
 
-impl Neighbours {
+impl ExtractionSettings {
     pub(super) fn check(&self) -> Result<()> {
-        if self.bytes > MOST_NEIGHBOURS {
-            bail!("neighbours.bytes: expected at most {MOST_NEIGHBOURS}, found {}", self.bytes);
-        }
-        if self.after > MOST_AFTER {
-            bail!("neighbours.after: expected at most 10s, found {}", humantime::format_duration(self.after));
-        }
-        Ok(())
+        expect_number("extraction.max_concurrent", self.max_concurrent, CONCURRENT_EXTRACTIONS)
     }
 }
 
-impl Index {
+impl PrefetchSettings {
     pub(super) fn check(&self) -> Result<()> {
-        if self.miss_ttl > MOST_MISS_TTL {
-            bail!("index.miss_ttl: expected at most 2s, found {}", humantime::format_duration(self.miss_ttl));
+        if self.max_bytes > MAX_PREFETCH {
+            bail!("prefetch.max_bytes: expected at most {MAX_PREFETCH}, found {}", self.max_bytes);
+        }
+        if self.timeout > MAX_PREFETCH_TIMEOUT {
+            bail!("prefetch.timeout: expected at most 10s, found {}", humantime::format_duration(self.timeout));
         }
         Ok(())
     }
 }
 
-impl Federation {
+impl IndexSettings {
     pub(super) fn check(&self) -> Result<()> {
-        expect_time("federation.budget", self.budget, BUDGETS)
+        if self.absent_ttl > MAX_ABSENT_TTL {
+            bail!("index.absent_ttl: expected at most 2s, found {}", humantime::format_duration(self.absent_ttl));
+        }
+        Ok(())
     }
 }
 
-impl Metadata {
+impl MetadataSettings {
     pub(super) fn check(&self) -> Result<()> {
         expect_time("metadata.budget", self.budget, BUDGETS)?;
-        expect_number("metadata.results", self.results, RESULTS)
+        expect_number("metadata.max_results", self.max_results, RESULTS)
     }
 }
 
 fn expect_time(key: &str, found: Duration, range: RangeInclusive<Duration>) -> Result<()> {
     if !range.contains(&found) {
-        let [least, most, found] = [*range.start(), *range.end(), found].map(humantime::format_duration);
-        bail!("{key}: expected {least} to {most}, found {found}");
+        let [least, max_count, found] = [*range.start(), *range.end(), found].map(humantime::format_duration);
+        bail!("{key}: expected {least} to {max_count}, found {found}");
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
         Format::Zip => "application/zip",
         _ => deliver::BYTES,
     };
-    let opened = tokio::time::timeout(gateway.config.federation.budget, web::block(move || open(&package))).await;
+    let opened = tokio::time::timeout(gateway.config.request.budget, web::block(move || open(&package))).await;
     let Ok(opened) = opened else {
         tracing::warn!("an archive could not be opened within the budget");
         return error::undecided(false);

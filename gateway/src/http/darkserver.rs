@@ -65,7 +65,7 @@ async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
         Ok(tail) => tail.split(',').filter_map(|id| id.trim_matches([' ', '/']).parse().ok()).collect(),
         Err(_) => Vec::new(),
     };
-    let until = Instant::now() + gateway.config.federation.budget;
+    let until = Instant::now() + gateway.config.request.budget;
     let links = Links::of(&request, &gateway);
     let json = match ids.as_slice() {
         // What nearly everybody asks; the answer is kept as it goes out.

@@ -25,7 +25,7 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
         Ok(Some(Answer::File(found))) => Box::pin(deliver::file(&request, &gateway.files, &question.what, found)).await,
         Ok(Some(Answer::Redirect(redirect))) => deliver::redirect(&request, redirect),
         // Absent for a question that went in a circle is not absent for everybody.
-        Ok(None) if caller.hops >= gateway.config.federation.hops => error::absent_for_now(),
+        Ok(None) if caller.hops >= gateway.config.federation.max_hops => error::absent_for_now(),
         Ok(None) => error::absent(),
         Err(_) => undecided(&request, &gateway, matches!(question.what, What::Section(_))),
     }

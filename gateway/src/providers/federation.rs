@@ -46,7 +46,7 @@ struct Upstream {
 
 impl Federation {
     /// Knows the upstreams of the configuration, and begins to probe them.
-    pub(crate) fn new(config: &config::Federation) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &config::FederationSettings) -> anyhow::Result<Self> {
         let upstreams: Arc<[Upstream]> =
             config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
         let (client, runtime) = (http_client::build(&config.redirect_hosts)?, Handle::current());
@@ -56,7 +56,7 @@ impl Federation {
             let (client, health, url) = (probing.clone(), upstream.health.clone(), upstream.url.clone());
             runtime.spawn(async move { health.keep_probing(&client, &url).await });
         }
-        Ok(Self { upstreams, client, most_hops: config.hops, runtime })
+        Ok(Self { upstreams, client, most_hops: config.max_hops, runtime })
     }
 
     /// Is there nobody to ask?

@@ -125,7 +125,7 @@ impl Gateway {
             }
         };
         // Each type of a file is an entry.
-        let mut room = self.config.metadata.results;
+        let mut room = self.config.metadata.max_results;
         let mut fits = |record: &Record| {
             let left = room.checked_sub(record.artifact.listed_types().len());
             room = left.unwrap_or(0);
@@ -160,13 +160,13 @@ impl Gateway {
                     return Ok(PathMatches { records: Vec::new(), complete: true });
                 };
                 let known = self.lookup.records(&build_id, until).await?;
-                let most = self.config.metadata.results;
+                let most = self.config.metadata.max_results;
                 let mut present = known.value.iter().filter(|record| record.is_at_its_path());
                 let records: Vec<Record> = present.by_ref().take(most).cloned().collect();
                 return Ok(PathMatches { complete: known.away.is_none() && present.next().is_none(), records });
             }
         };
-        self.lookup.records_at(paths, self.config.metadata.results, until).await
+        self.lookup.records_at(paths, self.config.metadata.max_results, until).await
     }
 }
 

@@ -75,10 +75,10 @@ struct Recent {
 impl Gateway {
     /// Wires the parts together.
     pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
-        let budget = config.federation.budget;
+        let budget = config.request.budget;
         // What can fail comes before what goes on in the background.
         let files =
-            Files::open(&config.cache_dir, config.cache_size, config.limits.abandoned, config.neighbours).await?;
+            Files::open(&config.cache_dir, config.cache_size, config.extraction.abandoned, config.prefetch).await?;
         let archives = Archives::new(http_client::build_for_stores(&config.stores.redirect_hosts)?);
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         let federation = Federation::new(&config.federation)?;
@@ -89,14 +89,14 @@ impl Gateway {
                 files: files.clone(),
                 archives,
                 line_tables: LineTables::new(),
-                permits: Permits::new(config.limits.extractions, "extraction"),
+                permits: Permits::new(config.extraction.max_concurrent, "extraction"),
                 patience: budget / 2,
             },
             readiness: Readiness::start(lookup.clone(), files.clone(), federation.clone()),
             lookup,
             files,
             federation,
-            permits: Permits::new(config.limits.requests, "request"),
+            permits: Permits::new(config.request.max_concurrent, "request"),
             undecided: Recent::new(),
             config: Arc::new(config),
         })
@@ -114,7 +114,7 @@ impl Gateway {
         if let Some(causes) = self.undecided.find(question, now).await {
             return Err(causes);
         }
-        let deadline = now + self.config.federation.budget;
+        let deadline = now + self.config.request.budget;
         let answer = self.decide(question, caller, deadline).await;
         if let Err(causes) = &answer {
             // That a part is away is logged once, not for each question.
@@ -181,7 +181,7 @@ impl Gateway {
 
     /// Until when those who are asked first may take: a store or an upstream that hangs must leave time to ask the others.
     fn first_deadline(&self, deadline: Instant) -> Instant {
-        if self.federation.is_empty() { deadline } else { deadline - self.config.federation.budget / 3 }
+        if self.federation.is_empty() { deadline } else { deadline - self.config.request.budget / 3 }
     }
 }
 

@@ -29,7 +29,7 @@ use actix_web::{HttpRequest, http};
 pub(crate) use self::caller::{caller, client, client_address};
 pub(crate) use self::http2::has_large_head;
 pub(crate) use self::state::{Busy, Connection};
-use crate::config::{Config, Unknown};
+use crate::config::{Config, OnUnavailable};
 use crate::metrics::METRICS;
 
 /// Resets the connection of an undecided question if that is the right answer: always or never if configured so, else where the
@@ -38,10 +38,12 @@ use crate::metrics::METRICS;
 /// before: a client that is reset may look at the metrics at once.
 pub(crate) fn reset_undecided(request: &HttpRequest, config: &Config) -> bool {
     let is_http1 = request.version() <= http::Version::HTTP_11;
-    let is_right = |connection: &Connection| match config.federation.unknown {
-        Unknown::Auto => !is_trusted(request, config) && (is_http1 || connection.is_tls() && connection.is_alone()),
-        Unknown::Reset => true,
-        Unknown::Status => false,
+    let is_right = |connection: &Connection| match config.federation.unavailable {
+        OnUnavailable::Auto => {
+            !is_trusted(request, config) && (is_http1 || connection.is_tls() && connection.is_alone())
+        }
+        OnUnavailable::Reset => true,
+        OnUnavailable::Status => false,
     };
     let connection = Connection::of(request).filter(is_right);
     METRICS.unavailable.with_label_values(&[if connection.is_some() { "reset" } else { "status" }]).inc();

@@ -30,7 +30,7 @@ use super::listen::Listener;
 use super::socket::Socket;
 use super::state::{self, Connection};
 use super::stream::{LINGER, Stream, linger};
-use crate::config::Connections;
+use crate::config::ConnectionSettings;
 use crate::metrics::METRICS;
 
 /// How long requests in flight may go on after SIGTERM, seconds.
@@ -50,7 +50,7 @@ const MOST: usize = 100_000;
 pub(crate) async fn serve<A, I, S, B>(
     listeners: Vec<Listener>,
     tls: Option<TlsAcceptor>,
-    limits: Connections,
+    limits: ConnectionSettings,
     on_stop: impl FnOnce(),
     app: A,
 ) -> Result<()>
@@ -63,7 +63,7 @@ where
     B: MessageBody + 'static,
 {
     let workers = available_parallelism().map_or(1, usize::from);
-    let most = limits.most.unwrap_or_else(sensible_most).div_ceil(workers);
+    let most = limits.max_count.unwrap_or_else(sensible_most).div_ceil(workers);
     // Twice as many connections, so that a new one always comes in while an old one goes. The time to finish is measured
     // below, where what is cut off can still be counted.
     let mut builder =
@@ -180,7 +180,7 @@ fn tell_manager(state: NotifyState<'_>) {
 #[derive(Clone)]
 struct Place<A> {
     tls: Option<TlsAcceptor>,
-    limits: Connections,
+    limits: ConnectionSettings,
     /// Connections of a worker.
     most: usize,
     stops: GracefulShutdownSignal,
@@ -258,7 +258,7 @@ fn sensible_most() -> usize {
 async fn attend<H>(
     socket: Socket,
     tls: Option<TlsAcceptor>,
-    limits: Connections,
+    limits: ConnectionSettings,
     crowd: Rc<Crowd>,
     http: Rc<H>,
 ) -> Result<(), DispatchError>

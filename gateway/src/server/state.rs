@@ -14,7 +14,7 @@ use super::crowd::Crowd;
 use super::ending::{Ended, Ending};
 use super::http2::MOST_STREAMS;
 use super::socket::Socket;
-use crate::config::Connections;
+use crate::config::ConnectionSettings;
 
 /// How long a client may leave a response unread on a unix socket; on TCP the kernel looks after that.
 const UNREAD: Duration = Duration::from_secs(90);
@@ -44,7 +44,7 @@ struct State {
     /// Where it comes from, for the log.
     peer: Box<str>,
     is_tls: bool,
-    limits: Connections,
+    limits: ConnectionSettings,
     crowd: Rc<Crowd>,
     ending: Rc<Ending>,
     is_http2: Cell<bool>,
@@ -68,7 +68,7 @@ struct State {
 
 impl Connection {
     /// A connection as it is accepted.
-    pub(super) fn new(socket: Socket, is_tls: bool, limits: Connections, crowd: Rc<Crowd>) -> Self {
+    pub(super) fn new(socket: Socket, is_tls: bool, limits: ConnectionSettings, crowd: Rc<Crowd>) -> Self {
         socket.prepare();
         let now = Instant::now();
         let connection = Self(Rc::new(State {

@@ -33,7 +33,7 @@ async fn a_read_that_hangs_holds_neither_clients_nor_turns() {
     // Another test may have been faster.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
-    let limits = config::Neighbours { bytes: ByteSize(0), after: Duration::ZERO };
+    let limits = config::PrefetchSettings { max_bytes: ByteSize(0), timeout: Duration::ZERO };
     let mut files = Files::open(folder.path(), ByteSize::mib(64), Abandoned::Finish, limits).await.unwrap();
     files.stalled_after = Duration::from_millis(600);
     let permits = Permits::new(1, "test stalled");

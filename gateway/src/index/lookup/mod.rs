@@ -94,10 +94,10 @@ struct Queries {
 
 impl Lookup {
     /// Puts filter and cache in front of `index`, and begins to watch it; a query may take `limit`. The filter is kept in `folder`.
-    pub(crate) fn new(index: Index, config: &config::Index, limit: Duration, folder: &Path) -> Self {
-        let lifetime = Lifetime { hit: config.hit_ttl, miss: config.miss_ttl };
+    pub(crate) fn new(index: Index, config: &config::IndexSettings, limit: Duration, folder: &Path) -> Self {
+        let lifetime = Lifetime { hit: config.found_ttl, miss: config.absent_ttl };
         let fresh = Cache::builder()
-            .max_capacity(config.entries)
+            .max_capacity(config.max_entries)
             .expire_after(lifetime)
             .build_with_hasher(RandomState::default());
         let (watch, runtime) = (Watch::default(), Handle::current());
@@ -132,7 +132,7 @@ impl Lookup {
             nothing: Arc::default(),
             fresh,
             invalidation,
-            miss_ttl: config.miss_ttl,
+            miss_ttl: config.absent_ttl,
             kept: Kept::new(config),
             batches,
             queries,
@@ -341,9 +341,9 @@ impl<T> Known<T> {
 }
 
 impl Kept {
-    fn new(config: &config::Index) -> Self {
+    fn new(config: &config::IndexSettings) -> Self {
         // By age: frequency would be counted by questions, and those meet `Lookup::fresh`.
-        fn cache<K, V>(config: &config::Index, length: fn(&V) -> usize) -> Cache<K, V>
+        fn cache<K, V>(config: &config::IndexSettings, length: fn(&V) -> usize) -> Cache<K, V>
         where
             K: std::hash::Hash + Eq + Send + Sync + 'static,
             V: Clone + Send + Sync + 'static,
@@ -351,10 +351,10 @@ impl Kept {
             let weight = move |_: &K, value: &V| u32::try_from(length(value)).unwrap_or(u32::MAX);
             let policy = EvictionPolicy::lru();
             Cache::builder()
-                .max_capacity(config.entries)
+                .max_capacity(config.max_entries)
                 .weigher(weight)
                 .eviction_policy(policy)
-                .time_to_live(config.away_ttl)
+                .time_to_live(config.stale_ttl)
                 .build()
         }
         Self { records: cache(config, |records| records.len()), siblings: cache(config, |siblings| siblings.len()) }
