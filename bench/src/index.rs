@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use compat_tests::darkserver::program;
 use compat_tests::mariadb::MariaDb;
+use compat_tests::programs::program;
 use serde::Deserialize;
 
 use crate::cost::{Cost, Usage};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use compat_tests::darkserver::program;
+use compat_tests::programs::program;
 
 /// Facts by name.
 pub(crate) struct Machine {

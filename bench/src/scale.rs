@@ -5,9 +5,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use compat_tests::darkserver::{import_ok, program};
+use compat_tests::darkserver::import_ok;
 use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
+use compat_tests::programs::program;
 
 use crate::cost::Cost;
 use crate::load::{self, Paths, bytes_below};

@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use compat_tests::darkserver::program;
 use compat_tests::http;
 use compat_tests::process::{Process, free_port};
+use compat_tests::programs::program;
 use tempfile::TempDir;
 
 use crate::cost::Usage;

@@ -7,20 +7,8 @@ use tempfile::TempDir;
 
 use crate::http;
 use crate::process::{Process, free_port, run};
-use crate::wait_for;
-
-/// A program of this workspace, as built beside the running program or test.
-///
-/// # Panics
-/// When it was not built: `cargo build --workspace` does.
-pub fn program(name: &str) -> PathBuf {
-    let this = std::env::current_exe().expect("the path of this program");
-    let folder = this.parent().expect("target/PROFILE or target/PROFILE/deps");
-    let folder = if folder.ends_with("deps") { folder.parent().expect("target/PROFILE") } else { folder };
-    let program = folder.join(name);
-    assert!(program.is_file(), "{}: expected a program; run `cargo build --workspace` first", program.display());
-    program
-}
+use crate::programs::program;
+use crate::wait_until;
 
 /// `darkserver-import` with these arguments on `database`, in an environment without settings.
 pub fn import(database: &str, arguments: &[&str]) -> Output {
@@ -143,7 +131,7 @@ impl Gateway {
     /// # Panics
     /// After 20 seconds.
     pub fn synced(&self) {
-        wait_for("whole files on the disk", || self.metric("gateway_cache_unsynced_files") == 0.0);
+        wait_until("whole files on the disk", || self.metric("gateway_cache_unsynced_files") == 0.0);
     }
 
     /// A GET request.

@@ -37,22 +37,32 @@ pub mod ima;
 pub mod mariadb;
 pub mod odd;
 pub mod process;
+pub mod programs;
 pub mod proxy;
 pub mod rpmbuild;
 pub mod small_disk;
 
-/// Waits until `is_so`.
+/// Waits until `condition` holds.
 ///
 /// # Panics
 /// After 20 seconds.
 #[track_caller]
-pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    const LIMIT: Duration = Duration::from_secs(20);
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_within(Duration::from_secs(20), what, condition);
+}
+
+/// Waits until `condition` holds, for at most `limit`. Returns how long it took.
+///
+/// # Panics
+/// If the condition does not hold within `limit`.
+#[track_caller]
+pub fn wait_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Duration {
     let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
+    while !condition() {
+        assert!(started.elapsed() < limit, "{what}: expected within {limit:?}, still not so");
         std::thread::sleep(Duration::from_millis(10));
     }
+    started.elapsed()
 }
 
 /// How much a test does: `short` in `make test`, `long` in `make soak`.

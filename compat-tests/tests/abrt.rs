@@ -6,10 +6,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use compat_tests::crash::Crash;
-use compat_tests::darkserver::{Gateway, Sqlite, darkclient, program};
+use compat_tests::darkserver::{Gateway, Sqlite, darkclient};
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
+use compat_tests::programs::program;
 use serde_json::Value;
 
 /// The build-ids in the list of `eu-unstrip -n`, as ABRT's `build_ids` has them: no vDSO, no module without one.

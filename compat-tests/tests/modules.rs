@@ -209,7 +209,7 @@ fn a_module_is_found_by_a_gateway_that_runs_when_its_package_comes() {
     import_rpm(&index.url(), &debuginfo, &[]);
     let gateway = Gateway::start(&index.url());
     import_rpm(&index.url(), &installed, &[]);
-    compat_tests::wait_for("the module", || modules[0].ask(&gateway, "executable").status == 200);
+    compat_tests::wait_until("the module", || modules[0].ask(&gateway, "executable").status == 200);
     modules[0].expect_executable(&gateway, &modules[0].path());
 }
 

@@ -12,12 +12,13 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use artifact::header::Header;
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok, program};
+use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
 use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
 use compat_tests::odd::{self, Odd};
 use compat_tests::process::{free_port, run};
+use compat_tests::programs::program;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

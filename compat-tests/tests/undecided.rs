@@ -13,7 +13,7 @@ use compat_tests::http::{self, Answer};
 use compat_tests::mariadb::MariaDb;
 use compat_tests::odd::{self, Behaviour, Odd};
 use compat_tests::process::{free_port, run};
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 use serde_json::Value;
 
 /// The budget of a decision is 4 s; the rest is for a busy machine.
@@ -135,7 +135,7 @@ fn a_database_that_dies_and_comes_back() {
     let gateway = Gateway::start(&mariadb.url("darkserver"));
     let known = format!("/buildid/{}/executable", server(5));
     assert_eq!(gateway.get(&known).status, 200);
-    wait_for("the probe of a database", || readiness(&gateway) == (200, "ok".to_owned()));
+    wait_until("the probe of a database", || readiness(&gateway) == (200, "ok".to_owned()));
 
     mariadb.kill();
     assert_alive(&gateway);
@@ -144,7 +144,7 @@ fn a_database_that_dies_and_comes_back() {
     assert_undecided_json(&gateway, "/package/server-1.1-6.fc99.x86_64");
     assert_undecided(&gateway, &format!("/buildid/{}/executable", server(6)));
     assert_undecided(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
-    wait_for("the probe of a database that is away", || readiness(&gateway).0 == 503);
+    wait_until("the probe of a database that is away", || readiness(&gateway).0 == 503);
     assert_eq!(gateway.get("/readyz").status, 200, "what was found before is answered");
     // What was found a moment ago is still known.
     assert_eq!(within(AT_ONCE, "from memory", || gateway.get(&known)).status, 200);
@@ -154,7 +154,7 @@ fn a_database_that_dies_and_comes_back() {
     recovers(&gateway, "/rpm2buildids/server-1.1-6.fc99.x86_64");
     let member = fixtures::member(&fixtures::rpm("server/server-1.1-6.fc99.x86_64.rpm"), "/usr/bin/server");
     assert_eq!(recovers(&gateway, &format!("/buildid/{}/executable", server(6))).body, member);
-    wait_for("the probe of a database", || readiness(&gateway) == (200, "ok".to_owned()));
+    wait_until("the probe of a database", || readiness(&gateway) == (200, "ok".to_owned()));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_database_that_hangs_and_goes_on() {
     }
     assert_undecided(&gateway, &format!("/buildid/{}/executable", server(6)));
     assert_undecided(&gateway, &format!("/buildid/{UNKNOWN}/source/usr/src/x.c"));
-    wait_for("the probe of a database that is away", || readiness(&gateway).0 == 503);
+    wait_until("the probe of a database that is away", || readiness(&gateway).0 == 503);
     assert_eq!(gateway.get("/readyz").status, 200, "what was found before is answered");
     assert_eq!(within(AT_ONCE, "from memory", || gateway.get(&known)).status, 200);
     // The upstreams are asked all the same.
@@ -200,7 +200,7 @@ fn a_database_that_hangs_and_goes_on() {
         recovers(gateway, &format!("/buildids/{}", server(6)));
         recovers(gateway, "/package/server-1.1-6.fc99.x86_64");
         recovers(gateway, &format!("/buildid/{}/executable", server(6)));
-        wait_for("the probe of a database", || readiness(gateway) == (200, "ok".to_owned()));
+        wait_until("the probe of a database", || readiness(gateway) == (200, "ok".to_owned()));
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::fixtures::{self, Truth};
 use compat_tests::rpmbuild;
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 
 use crate::{build_id, etag, gateway, kinds, member, member_of};
 
@@ -107,7 +107,7 @@ fn the_cache_stays_below_its_size_and_answers_stay_right() {
     });
     gateway.synced();
     // A file is evicted right after the answer that it made too much.
-    wait_for("a cache within its size", || bytes_in(&gateway.cache()) <= LIMIT);
+    wait_until("a cache within its size", || bytes_in(&gateway.cache()) <= LIMIT);
     assert!(bytes_in(&gateway.cache()) > 0);
     assert!(gateway.metric("gateway_cache_bytes") <= LIMIT as f64);
 }

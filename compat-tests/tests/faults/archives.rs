@@ -12,7 +12,7 @@ use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::files::FileServer;
 use compat_tests::http;
 use compat_tests::odd::{self, Gate, Odd};
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 use compat_tests::{rpmbuild, scale};
 
 use crate::{Asked, Random, decided};
@@ -153,7 +153,7 @@ fn an_archive_that_becomes_another_one_again_and_again_is_had_from_elsewhere() {
     std::fs::remove_file(&victim.rpm).unwrap();
     asked.recovers(&gateways[0]);
     std::fs::remove_file(mirror.path().join(victim.rpm.file_name().unwrap())).unwrap();
-    wait_for("absent", || decided(gateways[1].port, &asked.path).is_some_and(|answer| answer.status == 404));
+    wait_until("absent", || decided(gateways[1].port, &asked.path).is_some_and(|answer| answer.status == 404));
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn an_archive_that_changes_at_a_given_moment() {
         std::thread::scope(|scope| {
             let ask = scope.spawn(|| decided(alone.port, &asked.path));
             let ask_both = scope.spawn(|| asked.ask(with_another.port));
-            wait_for("two questions", || store.connections() == 2);
+            wait_until("two questions", || store.connections() == 2);
             gate.open();
             let answer = ask.join().unwrap();
             match decision {

@@ -12,7 +12,7 @@ use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::rpmbuild;
 use compat_tests::scale;
 use compat_tests::small_disk::SmallDisk;
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 
 use crate::{Asked, Random, decided, names, packages};
 
@@ -66,7 +66,7 @@ fn a_disk_filled_by_other_programs() {
     // From memory, each time anew.
     for times in [1.0, 2.0] {
         large.ask(gateway.port).expect("a member that the disk has no room for");
-        wait_for("nothing of it in the cache", || gateway.metric("gateway_cache_files") == 1.0);
+        wait_until("nothing of it in the cache", || gateway.metric("gateway_cache_files") == 1.0);
         assert_eq!((in_memory(gateway), refused(gateway, "disk_full"), refused(gateway, "error")), (times, times, 0.0));
     }
     assert!(gateway.log().contains("a member is sent from memory"), "{}", gateway.log());
@@ -164,11 +164,11 @@ fn a_disk_that_becomes_read_only() {
     );
     assert!(huge.ask(port).is_none());
     assert_cause(&disk.gateway, "Read-only file system");
-    wait_for("the probe of the folder", || disk.gateway.get("/readyz?strict").text().contains("Read-only"));
+    wait_until("the probe of the folder", || disk.gateway.get("/readyz?strict").text().contains("Read-only"));
     assert_eq!((disk.gateway.get("/readyz?strict").status, disk.gateway.get("/readyz").status), (503, 200));
     disk.remount("rw");
     members[1].recovers(&disk.gateway);
-    wait_for("the probe of the folder", || disk.gateway.get("/readyz?strict").status == 200);
+    wait_until("the probe of the folder", || disk.gateway.get("/readyz?strict").status == 200);
 }
 
 #[test]
@@ -220,8 +220,8 @@ fn a_directory_removed_while_twenty_clients_download() {
     for member in &members {
         member.recovers(&gateway);
     }
-    wait_for("the probe of the folder", || gateway.get("/readyz?strict").status == 200);
-    wait_for("all files", || names(&files).len() == members.len());
+    wait_until("the probe of the folder", || gateway.get("/readyz?strict").status == 200);
+    wait_until("all files", || names(&files).len() == members.len());
     assert_whole(&files, &members);
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(files.metadata().unwrap().permissions().mode() & 0o777, 0o700);
@@ -256,7 +256,7 @@ fn a_gateway_killed_while_filling_leaves_complete_files_or_none() {
         for member in &members {
             member.ask(gateway.port).unwrap_or_else(|| panic!("round {round}: {}", member.path));
         }
-        wait_for("all files", || names(&gateway.cache()).len() == members.len());
+        wait_until("all files", || names(&gateway.cache()).len() == members.len());
         for file in names(&gateway.cache()) {
             std::fs::remove_file(file).unwrap();
         }
@@ -296,7 +296,7 @@ fn a_gateway_killed_while_filling_fifty_files_leaves_none_of_them() {
     for member in &members {
         member.ask(gateway.port).unwrap();
     }
-    wait_for("all files", || names(&gateway.cache()).len() == members.len());
+    wait_until("all files", || names(&gateway.cache()).len() == members.len());
     assert_whole(&gateway.cache(), &members);
 }
 

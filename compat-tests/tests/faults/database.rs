@@ -8,7 +8,7 @@ use compat_tests::debuginfod::Client;
 use compat_tests::http::{self, Answer};
 use compat_tests::mariadb::MariaDb;
 use compat_tests::proxy::{Fault, Proxy};
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 use compat_tests::{fixtures, scale};
 
 use crate::{Asked, Random, decided};
@@ -138,7 +138,7 @@ fn a_database_killed_under_load_is_missed_by_nobody_who_was_answered_before() {
     let mut random = Random(0x5eed_0001);
     for round in 0..scale(2, 25) {
         let gateway = Gateway::start_with(&mariadb.url("darkserver"), SHORT, &[]);
-        wait_for("the first probe", || is_up(&gateway));
+        wait_until("the first probe", || is_up(&gateway));
         let load = Load {
             gateway: gateway.port,
             phase: AtomicUsize::new(UP),
@@ -161,18 +161,18 @@ fn a_database_killed_under_load_is_missed_by_nobody_who_was_answered_before() {
                 std::thread::sleep(Duration::from_millis(100 + random.below(400)));
                 load.phase.store(CHANGING, Ordering::SeqCst);
                 mariadb.kill();
-                wait_for("away", || !is_up(&gateway));
+                wait_until("away", || !is_up(&gateway));
                 load.phase.store(AWAY, Ordering::SeqCst);
                 let (answers, kept_before) = (load.answers.load(Ordering::SeqCst), kept(&gateway));
                 std::thread::sleep(Duration::from_millis(600 + random.below(400)));
-                wait_for("answers", || load.answers.load(Ordering::SeqCst) > answers + 50);
+                wait_until("answers", || load.answers.load(Ordering::SeqCst) > answers + 50);
                 assert!(kept(&gateway) > kept_before, "expected answers out of what was kept");
                 load.phase.store(CHANGING, Ordering::SeqCst);
                 mariadb.restart();
-                wait_for("back", || is_up(&gateway));
+                wait_until("back", || is_up(&gateway));
                 load.unasked.recovers(&gateway);
                 // Its undecided time, and those of others, are over.
-                wait_for("nothing undecided", || decided(gateway.port, &nobodys(u64::MAX)).is_some());
+                wait_until("nothing undecided", || decided(gateway.port, &nobodys(u64::MAX)).is_some());
                 load.phase.store(UP, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(200));
             };
@@ -215,7 +215,7 @@ fn a_way_to_the_database_that_is_disturbed() {
         std::thread::sleep(Duration::from_millis(250));
         // Nobody noticed yet: the first look-up finds out, and is answered within the budget all the same.
         assert!(away(&known.ask(gateway.port).unwrap()).is_some_and(|since| since >= before), "{fault:?}");
-        wait_for("away", || !is_up(&gateway));
+        wait_until("away", || !is_up(&gateway));
         // From now on nobody waits for it.
         let started = Instant::now();
         for _ in 0..20 {
@@ -234,11 +234,11 @@ fn a_way_to_the_database_that_is_disturbed() {
         proxy.set(Fault::None);
         assert_eq!(away(&unasked.recovers(&gateway)), None, "{fault:?}");
         assert!(is_up(&gateway), "{fault:?}");
-        wait_for("absent again", || decided(gateway.port, &nobodys(1)).is_some_and(|answer| answer.status == 404));
+        wait_until("absent again", || decided(gateway.port, &nobodys(1)).is_some_and(|answer| answer.status == 404));
     }
     // Slow, but not too slow: every answer is right.
     let gateway = Gateway::start_with(&url, SHORT, &[]);
-    wait_for("the first probe", || is_up(&gateway));
+    wait_until("the first probe", || is_up(&gateway));
     proxy.set(Fault::Slow(Duration::from_millis(100)));
     for release in [5, 6, 7] {
         assert_eq!(away(&Asked::server(release).ask(gateway.port).unwrap()), None);
@@ -265,7 +265,7 @@ fn what_is_not_in_an_answer_of_earlier_is_unknown() {
     }
     let away_file = index.path().with_extension("away");
     std::fs::rename(index.path(), &away_file).unwrap();
-    wait_for("away", || !is_up(&gateway));
+    wait_until("away", || !is_up(&gateway));
     std::thread::sleep(Duration::from_millis(350));
     for path in &others {
         assert!(decided(gateway.port, path).is_none(), "{path}");
@@ -274,11 +274,11 @@ fn what_is_not_in_an_answer_of_earlier_is_unknown() {
         assert!(away(&known.ask(gateway.port).unwrap()).is_some());
     }
     // Not for ever.
-    wait_for("the end of what is kept", || known.ask(gateway.port).is_none());
+    wait_until("the end of what is kept", || known.ask(gateway.port).is_none());
     assert!(asked.elapsed() > Duration::from_millis(5500), "{:?}", asked.elapsed());
     std::fs::rename(&away_file, index.path()).unwrap();
     known.recovers(&gateway);
-    wait_for("absent again", || decided(gateway.port, &others[0]).is_some_and(|answer| answer.status == 404));
+    wait_until("absent again", || decided(gateway.port, &others[0]).is_some_and(|answer| answer.status == 404));
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn a_read_only_database_is_all_that_a_gateway_needs() {
         // Nobody may write as long as this session is there.
         let locked =
             scope.spawn(|| mariadb.sql("set global read_only = 1; flush tables with read lock; select sleep(4)"));
-        wait_for("a server that is read-only", || mariadb.sql("select @@read_only").trim() == "1");
+        wait_until("a server that is read-only", || mariadb.sql("select @@read_only").trim() == "1");
         while !locked.is_finished() {
             for release in [5, 6, 7] {
                 assert_eq!(away(&Asked::server(release).ask(gateway.port).unwrap()), None);

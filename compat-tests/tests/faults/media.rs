@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::{fixtures, wait_for};
+use compat_tests::{fixtures, wait_until};
 use rustix::process::{geteuid, getgid};
 
 use crate::{Asked, decided};
@@ -59,7 +59,7 @@ fn an_index_on_read_only_media_whose_log_is_not_merged_is_not_believed_without_i
     fs::write(index.path().with_extension("db-wal"), "not merged").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let gateway = media(&index.path(), folder.path(), true);
-    wait_for("a reason", || gateway.log().contains("run `darkserver-import migrate` where both can be written"));
+    wait_until("a reason", || gateway.log().contains("run `darkserver-import migrate` where both can be written"));
     assert!(decided(gateway.port, NOBODYS).is_none());
 }
 
@@ -75,7 +75,7 @@ fn an_index_in_a_read_only_mount_needs_a_promise_that_it_never_changes() {
     let mount = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"";
     let refused = gateway(&index.url(), mount, &folder);
     assert!(decided(refused.port, NOBODYS).is_none());
-    wait_for("both cures", || {
+    wait_until("both cures", || {
         let log = refused.log();
         log.contains("let the gateway's user or group write to") && log.contains("darkserver.db?immutable=1")
     });
@@ -114,7 +114,7 @@ fn another_user_imports_while_a_gateway_answers() {
     };
     let gateway = Gateway::start_through(through, &[("DARKSERVER_DATABASE", &index.url())], SHORT, &[]);
     assert!(decided(gateway.port, NOBODYS).is_none());
-    wait_for("both cures", || {
+    wait_until("both cures", || {
         gateway.log().contains("?immutable=1") && gateway.log().contains("user or group write to")
     });
 
@@ -130,7 +130,7 @@ fn another_user_imports_while_a_gateway_answers() {
     for release in [6, 7] {
         put(release);
         import_ok(&index.url(), &["dir", packages.path().to_str().unwrap()]);
-        wait_for("the new package", || {
+        wait_until("the new package", || {
             decided(gateway.port, &Asked::server(release).path).is_some_and(|answer| answer.status == 200)
         });
         Asked::server(5).ask(gateway.port).expect("an answer");

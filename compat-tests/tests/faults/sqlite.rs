@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 use compat_tests::{fixtures, scale};
 
 use crate::{Asked, decided};
@@ -27,7 +27,7 @@ fn replace(path: &Path, file: &Path) {
 
 /// What was found before is answered, the rest unknown, and the log names the file.
 fn assert_away(gateway: &Gateway, path: &Path, what: &str) {
-    wait_for(what, || gateway.metric("gateway_index_up") == 0.0);
+    wait_until(what, || gateway.metric("gateway_index_up") == 0.0);
     std::thread::sleep(std::time::Duration::from_millis(250));
     let answer = Asked::server(5).ask(gateway.port).unwrap_or_else(|| panic!("{what}: expected what was found before"));
     assert!(answer.header("x-darkserver-index").is_some_and(|value| value.starts_with("away; since=")), "{what}");
@@ -55,7 +55,7 @@ fn a_file_that_vanishes_or_becomes_another_one() {
         assert_away(&gateway, &index.path(), what);
         replace(&index.path(), &copy);
         assert_eq!(Asked::server(6).recovers(&gateway).header("x-darkserver-index"), None, "{what}");
-        wait_for("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));
+        wait_until("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));
     }
     // Another index is as good as the first, and the first is not remembered.
     let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
@@ -65,8 +65,8 @@ fn a_file_that_vanishes_or_becomes_another_one() {
     first.ask(gateway.port).unwrap();
     assert_eq!(decided(gateway.port, &second).unwrap().status, 404);
     replace(&index.path(), &other.path());
-    wait_for("the other index", || decided(gateway.port, &second).is_some_and(|answer| answer.status == 200));
-    wait_for("an absence", || decided(gateway.port, &first.path).is_some_and(|answer| answer.status == 404));
+    wait_until("the other index", || decided(gateway.port, &second).is_some_and(|answer| answer.status == 200));
+    wait_until("an absence", || decided(gateway.port, &first.path).is_some_and(|answer| answer.status == 404));
 }
 
 #[test]
@@ -77,14 +77,16 @@ fn a_file_beside_the_log_of_the_one_before() {
     let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
     Asked::server(5).ask(gateway.port).unwrap();
     let session = Session::start(&index.path(), "pragma wal_autocheckpoint = 0; delete from artifacts");
-    wait_for("an absence", || decided(gateway.port, &Asked::server(6).path).is_some_and(|answer| answer.status == 404));
+    wait_until("an absence", || {
+        decided(gateway.port, &Asked::server(6).path).is_some_and(|answer| answer.status == 404)
+    });
     // The log says that there are no artifacts. SQLite would believe that of the file which has them.
     replace(&index.path(), &copy);
     std::thread::sleep(std::time::Duration::from_millis(250));
     for release in [6, 7, 6, 7] {
         assert!(Asked::server(release).ask(gateway.port).is_none(), "expected a reset");
     }
-    wait_for("a reason", || gateway.log().contains("of the file that stood there before"));
+    wait_until("a reason", || gateway.log().contains("of the file that stood there before"));
     drop(session);
     for suffix in ["-wal", "-shm"] {
         std::fs::remove_file(format!("{}{suffix}", index.path().display())).unwrap();
@@ -173,12 +175,12 @@ fn a_file_that_somebody_locks_for_himself_is_away_until_he_lets_go() {
     let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
     assert!(Asked::server(6).ask(gateway.port).is_none());
     assert!(decided(gateway.port, NOBODYS).is_none());
-    wait_for("away", || gateway.log().contains("the index is away"));
+    wait_until("away", || gateway.log().contains("the index is away"));
     assert!(
         gateway.log().lines().any(|line| line.contains("the index is away") && line.contains("darkserver.db")),
         "no cause"
     );
     drop(session);
     assert_eq!(Asked::server(6).recovers(&gateway).header("x-darkserver-index"), None);
-    wait_for("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));
+    wait_until("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));
 }

@@ -3,7 +3,7 @@
 use compat_tests::compiled::Program;
 use compat_tests::darkserver::Gateway;
 use compat_tests::headers::Form;
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 use tempfile::tempdir;
 
 use crate::{build, expect_absent, expect_file, index, linked};
@@ -23,7 +23,7 @@ fn expect_one_extraction(gateway: &Gateway, build_id: &str, word: &str) {
     assert_eq!(extractions(gateway), (0.0, 0.0));
     expect_absent(gateway, build_id, word);
     // The answer may be known before the extraction ends.
-    wait_for("an extraction that told what the file is", || extractions(gateway).0 == 1.0);
+    wait_until("an extraction that told what the file is", || extractions(gateway).0 == 1.0);
     let first = extractions(gateway);
     for _ in 0..3 {
         expect_absent(gateway, build_id, word);
@@ -40,7 +40,7 @@ fn a_program_without_dwarf_is_extracted_once() {
         expect_one_extraction(&gateway, id, "debuginfo");
         // The file itself is not kept: the next request extracts it again, or one a moment later.
         let wanted = || expect_file(&gateway, id, "executable", &program.stripped(), "/usr/bin/foo");
-        wait_for("another extraction", || {
+        wait_until("another extraction", || {
             wanted();
             extractions(&gateway).0 > 1.0
         });

@@ -13,9 +13,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Sqlite, program};
+use compat_tests::darkserver::Sqlite;
 use compat_tests::fixtures;
 use compat_tests::process::{free_port, run};
+use compat_tests::programs::program;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

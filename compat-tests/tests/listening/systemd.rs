@@ -5,9 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use compat_tests::certificates::Certificates;
-use compat_tests::darkserver::{Gateway, program};
+use compat_tests::darkserver::Gateway;
 use compat_tests::http;
 use compat_tests::process::{Process, free_port, run};
+use compat_tests::programs::program;
 use rustix::process::Signal;
 
 use super::{PATIENCE, curl_says, servers, text};

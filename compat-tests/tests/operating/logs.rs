@@ -12,7 +12,7 @@ use compat_tests::darkserver::{Gateway, Sqlite, failed_start, import_ok};
 use compat_tests::http;
 use compat_tests::odd::{self, Odd};
 use compat_tests::process::free_port;
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 use rustix::process::Signal;
 
 use super::{lines, nobodys};
@@ -86,7 +86,7 @@ fn the_client_behind_a_trusted_proxy_is_named_beside_it() {
     ] {
         let fields = format!("client=\"{client}\" peer=\"{peer}\"");
         let path = format!("path=\"/buildids/{path}\"");
-        wait_for(&fields, || lines(gateway, &[&path]) == 1);
+        wait_until(&fields, || lines(gateway, &[&path]) == 1);
         assert_eq!(lines(gateway, &[&path, &fields]), 1, "{fields}: {}", gateway.log());
     }
 }
@@ -110,7 +110,7 @@ fn with_a_request_in_flight(sqlite: &Sqlite, hanging: &Odd) -> (Gateway, TcpStre
     let gateway = Gateway::start_with(&sqlite.url(), slow, &["--upstream", &hanging.url()]);
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
     stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", nobodys(1)).as_bytes()).unwrap();
-    wait_for("a question to the upstream", || hanging.connections() == 1);
+    wait_until("a question to the upstream", || hanging.connections() == 1);
     (gateway, stream)
 }
 
@@ -121,7 +121,7 @@ fn a_second_signal_ends_what_is_under_way_unless_it_comes_with_the_first() {
     // Two different ones: of one that is pending already the system keeps a single one.
     gateway.process().signal(Signal::TERM);
     gateway.process().signal(Signal::INT);
-    wait_for("the signal", || lines(&gateway, &["stopping", "requests=1"]) == 1);
+    wait_until("the signal", || lines(&gateway, &["stopping", "requests=1"]) == 1);
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(lines(&gateway, &["stopped"]), 0, "{}", gateway.log());
     let began = Instant::now();
@@ -139,7 +139,7 @@ fn what_libraries_say_of_a_database_that_is_away_is_not_logged_unless_it_is_aske
     let url = format!("{}?immutable=1", sqlite.url());
     for (filter, is_asked_for) in [("", false), ("info,access=warn", false), ("info,sqlx=warn", true)] {
         let gateway = Gateway::start_in(&[("DARKSERVER_DATABASE", &url), ("RUST_LOG", filter)], "", &[]);
-        wait_for("the cause", || lines(&gateway, &["WARN gateway", "that are not merged into it"]) > 0);
+        wait_until("the cause", || lines(&gateway, &["WARN gateway", "that are not merged into it"]) > 0);
         for number in 0..5 {
             let _ = http::get(gateway.port, &nobodys(number));
         }
@@ -170,14 +170,14 @@ fn a_start_that_fails_says_why_and_nothing_else() {
 fn an_index_file_that_is_missing_is_named_once_with_the_command_that_makes_it() {
     let sqlite = Sqlite::empty();
     let gateway = Gateway::start(&sqlite.url());
-    wait_for("the probe", || lines(&gateway, &["no such file"]) > 0);
+    wait_until("the probe", || lines(&gateway, &["no such file"]) > 0);
     assert_eq!(gateway.get("/buildids/aa11").status, 503);
     std::thread::sleep(Duration::from_secs(5));
     let command = format!("{0}: no such file: run `darkserver-import --database {0} dir FOLDER`", sqlite.url());
     assert_eq!(lines(&gateway, &["WARN"]), 1, "{}", gateway.log());
     assert_eq!(lines(&gateway, &["WARN", &command]), 1, "{}", gateway.log());
     import_ok(&sqlite.url(), &["migrate"]);
-    wait_for("the index", || gateway.get("/buildids/aa11").status == 200);
+    wait_until("the index", || gateway.get("/buildids/aa11").status == 200);
     assert_eq!(lines(&gateway, &["INFO", "the index is back"]), 1);
 }
 
@@ -198,7 +198,7 @@ fn an_upstream_that_is_away_is_logged_once_when_it_goes_and_once_when_it_comes()
     for round in 1..=2 {
         is_away.store(true, Ordering::SeqCst);
         let asked = AtomicBool::new(false);
-        wait_for("a warning", || {
+        wait_until("a warning", || {
             // In the first round the first probe tells, in the second a request that fails does.
             if round == 2 && !asked.swap(true, Ordering::SeqCst) {
                 let _ = http::get(gateway.port, &nobodys(1000));
@@ -217,10 +217,10 @@ fn an_upstream_that_is_away_is_logged_once_when_it_goes_and_once_when_it_comes()
             gateway.log()
         );
         is_away.store(false, Ordering::SeqCst);
-        wait_for("that it is back", || available() == round);
+        wait_until("that it is back", || available() == round);
         assert_eq!(http::get(gateway.port, &nobodys(77 + round as u32)).unwrap().status, 404);
     }
     assert_eq!((unavailable(), available()), (2, 2), "{}", gateway.log());
     let nobody = Gateway::start_with(&sqlite.url(), "", &["--upstream", &format!("http://127.0.0.1:{}", free_port())]);
-    wait_for("a warning", || lines(&nobody, &["WARN", "an upstream is unavailable", "refused"]) == 1);
+    wait_until("a warning", || lines(&nobody, &["WARN", "an upstream is unavailable", "refused"]) == 1);
 }

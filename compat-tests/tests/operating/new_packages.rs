@@ -9,7 +9,7 @@ use compat_tests::debuginfod::Client;
 use compat_tests::fixtures;
 use compat_tests::mariadb::MariaDb;
 use compat_tests::process::run;
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 
 use super::SERVER;
 
@@ -76,7 +76,7 @@ fn a_client_whose_memory_was_cleared_as_documented_asks_again() {
     let finds = |what: &str| client.find(&[what, &build_id]).status.success();
     assert!(finds("executable") && !finds("debuginfo"));
     import(&sqlite.url(), folder.path(), "server/server-debuginfo-1.1-5.fc99.x86_64.rpm");
-    wait_for("the debuginfo", || gateway.get(&format!("/buildid/{build_id}/debuginfo")).status == 200);
+    wait_until("the debuginfo", || gateway.get(&format!("/buildid/{build_id}/debuginfo")).status == 200);
     assert!(!finds("debuginfo"), "expected that the client remembers");
     let cleared = run(Command::new("sh").arg("-c").arg(documented_command(&client.cache())), "a shell");
     assert!(cleared.status.success(), "{}", String::from_utf8_lossy(&cleared.stderr));

@@ -8,7 +8,7 @@ use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
 use compat_tests::odd::{self, Odd};
 use compat_tests::process::free_port;
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 use serde_json::{Value, json};
 
 use super::program;
@@ -28,7 +28,7 @@ fn ready(gateway: &Gateway) -> (u16, u16, Value) {
 
 #[track_caller]
 fn assert_becomes(gateway: &Gateway, statuses: (u16, u16)) -> Value {
-    wait_for(&format!("{statuses:?}"), || {
+    wait_until(&format!("{statuses:?}"), || {
         let (status, strict, _) = ready(gateway);
         (status, strict) == statuses
     });
@@ -50,7 +50,7 @@ fn upstreams_that_hang_or_are_down_delay_nothing() {
     let gateway = Gateway::start_with(&sqlite.url(), "", &arguments);
     let name = |port: u16| format!("127.0.0.1:{port}");
     assert_eq!((ready(&gateway).0, ready(&gateway).1), (200, 503), "known at once");
-    wait_for("all probes", || {
+    wait_until("all probes", || {
         let (status, _, body) = ready(&gateway);
         assert_eq!(status, 200, "an upstream's outage is no reason to take a gateway out of service: {body}");
         let upstreams = &body["upstreams"];
@@ -92,7 +92,7 @@ fn an_index_without_a_schema_is_none() {
     fs::write(empty.path(), "").unwrap();
     let gateway = Gateway::start(&empty.url());
     assert_becomes(&gateway, (503, 503));
-    wait_for("both parts say what to do about it", || {
+    wait_until("both parts say what to do about it", || {
         let (_, _, body) = ready(&gateway);
         ["database", "schema"].iter().all(|part| has(&body[*part], "darkserver-import migrate"))
             && body["reason"].is_string()
@@ -113,7 +113,7 @@ fn a_database_that_is_killed_takes_no_gateway_out_of_service_that_can_answer() {
     assert_eq!(gateway.get(&program()).status, 200);
     assert_eq!(assert_becomes(&gateway, (200, 200)).get("reason"), None);
     mariadb.kill();
-    wait_for("the probe", || gateway.metric("gateway_index_up") == 0.0);
+    wait_until("the probe", || gateway.metric("gateway_index_up") == 0.0);
     let body = assert_becomes(&gateway, (200, 503));
     assert!(has(&body["database"], "127.0.0.1"), "{body}");
     assert_eq!(gateway.get(&program()).status, 200, "a known build-id");

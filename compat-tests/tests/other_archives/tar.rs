@@ -8,7 +8,7 @@ use compat_tests::compiled::{Program, Tree, succeed};
 use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
 use compat_tests::debuginfod::Client;
 use compat_tests::files::FileServer;
-use compat_tests::{http, wait_for};
+use compat_tests::{http, wait_until};
 use tempfile::tempdir;
 
 use super::{expect, import, served};
@@ -240,7 +240,7 @@ fn sources_of_an_archive_that_was_damaged_in_its_store_are_unknown() {
     assert!(gateway.log().contains("the archive: expected SHA-256 digest"), "{}", gateway.log());
     // Mended, it is what it was: nothing of the damaged one is remembered, once a client's tries are over.
     fs::write(&archive, whole).unwrap();
-    wait_for("the source", || http::get(gateway.port, &path).is_ok_and(|answer| answer.status == 200));
+    wait_until("the source", || http::get(gateway.port, &path).is_ok_and(|answer| answer.status == 200));
     expect(&gateway.get(&path), &program.source(), "/usr/src/x/spoiled.c", Some("spoiled.tar"));
 }
 

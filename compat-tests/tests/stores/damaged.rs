@@ -10,7 +10,7 @@ use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::odd::{self, Odd};
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 
 use crate::{LARGE, cached, copy_of, expect_reset, extractions, index_of, large, path_of, server};
 
@@ -47,7 +47,7 @@ fn an_archive_damaged_after_its_import_is_never_served_whole() {
         assert_eq!(extractions(&gateway, "complete"), 0.0, "{before_end}");
         // Repaired, it is served, and not one bad byte is left anywhere.
         std::fs::write(&made.rpm, &sound).unwrap();
-        wait_for("the end of the undecided time", || http::get(gateway.port, &path_of(&made)).is_ok());
+        wait_until("the end of the undecided time", || http::get(gateway.port, &path_of(&made)).is_ok());
         assert!(gateway.get(&path_of(&made)).body == made.bytes, "{before_end}: other bytes");
     }
 }

@@ -11,7 +11,7 @@ use compat_tests::files::FileServer;
 use compat_tests::http;
 use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::rpmbuild::{self, Made};
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 
 use crate::{LARGE, cached, expect_reset, extractions, large, path_of};
 
@@ -215,8 +215,8 @@ fn an_extraction_that_nobody_waits_for_is_dropped_where_that_is_configured() {
     let gateway = Gateway::start_with(&index.url(), "[extraction]\nabandoned = \"cancel\"\n", &[]);
     let clients: Vec<_> = (0..200).map(|_| http::begin(gateway.port, &path_of(&made)).unwrap()).collect();
     drop(clients);
-    wait_for("the end of the extraction", || extractions(&gateway, "cancelled") == 1.0);
-    wait_for("room in the cache", || gateway.metric("gateway_cache_bytes") == 0.0);
+    wait_until("the end of the extraction", || extractions(&gateway, "cancelled") == 1.0);
+    wait_until("room in the cache", || gateway.metric("gateway_cache_bytes") == 0.0);
     assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
     gate.open();
     assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");

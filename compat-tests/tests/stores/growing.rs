@@ -9,7 +9,7 @@ use compat_tests::darkserver::Gateway;
 use compat_tests::files::FileServer;
 use compat_tests::http;
 use compat_tests::odd::Gate;
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 
 use crate::{LARGE, cached, extractions, index_of, large, names, path_of, sends_half_before};
 
@@ -76,7 +76,7 @@ fn an_abandoned_extraction_is_finished_for_the_next_request() {
     let index = index_of(folder.path(), "mirror", &files.url());
     let gateway = Gateway::start(&index.url());
     drop(http::begin(gateway.port, &path_of(&made)).unwrap());
-    wait_for("the extraction", || extractions(&gateway, "complete") == 1.0);
+    wait_until("the extraction", || extractions(&gateway, "complete") == 1.0);
     assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
     assert_eq!(extractions(&gateway, "complete"), 1.0);
 }

@@ -10,7 +10,7 @@ use compat_tests::darkserver::Gateway;
 use compat_tests::http;
 use compat_tests::odd::Gate;
 use compat_tests::rpmbuild::{self, Made};
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 
 use crate::{LARGE, index_of, path_of, sends_half_before};
 
@@ -58,12 +58,12 @@ fn extractions_queue_fairly_among_clients() {
     let first = begin(&gateway, ONE, &made[0]);
     // There is one more turn, which is not for a client that has half of all.
     let of_one: Vec<_> = made[1..3].iter().map(|made| ask(&gateway, ONE, made)).collect();
-    wait_for("two who wait", || waiting(&gateway, "extraction") == 2.0);
+    wait_until("two who wait", || waiting(&gateway, "extraction") == 2.0);
     let asked = Instant::now();
     let second = begin(&gateway, OTHER, &made[3]);
     eprintln!("another client's first byte after {:?}", asked.elapsed());
     let of_third = ask(&gateway, THIRD, &made[4]);
-    wait_for("three who wait", || waiting(&gateway, "extraction") == 3.0);
+    wait_until("three who wait", || waiting(&gateway, "extraction") == 3.0);
     assert_eq!(store.connections(), 2);
     // Who asks for what is under way needs no turn.
     let joined = begin(&gateway, THIRD, &made[0]);
@@ -91,7 +91,7 @@ fn queued_requests_for_one_member_share_one_extraction() {
     let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let asked: Vec<_> = (0..20).map(|number| ask(&gateway, [ONE, OTHER, THIRD][number % 3], &made[2])).collect();
-    wait_for("all who wait", || waiting(&gateway, "extraction") == 20.0);
+    wait_until("all who wait", || waiting(&gateway, "extraction") == 20.0);
     gate.open();
     for asked in asked {
         assert!(asked.join().unwrap().body == made[2].bytes, "other bytes");
@@ -111,7 +111,7 @@ fn requests_queue_fairly_among_clients() {
     let gateway = Gateway::start_with(&index.url(), &limits, &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let of_one: Vec<_> = (0..12).map(|number| ask(&gateway, ONE, &made[2 + number % 2])).collect();
-    wait_for("requests that wait", || waiting(&gateway, "request") == 10.0);
+    wait_until("requests that wait", || waiting(&gateway, "request") == 10.0);
     assert_eq!(waiting(&gateway, "extraction"), 2.0);
     let asked = Instant::now();
     let absent = http::request(gateway.port, "GET", "/buildids/00112233", &[("X-Forwarded-For", OTHER)]).unwrap();
@@ -119,12 +119,12 @@ fn requests_queue_fairly_among_clients() {
     eprintln!("another client is answered after {:?}", asked.elapsed());
     // Two of another client take what is left.
     let of_other: Vec<_> = (0..2).map(|number| ask(&gateway, OTHER, &made[2 + number])).collect();
-    wait_for("extractions that wait", || waiting(&gateway, "extraction") == 4.0);
+    wait_until("extractions that wait", || waiting(&gateway, "extraction") == 4.0);
     let third = std::thread::spawn({
         let port = gateway.port;
         move || http::request(port, "GET", "/buildids/00112233", &[("X-Forwarded-For", THIRD)]).unwrap()
     });
-    wait_for("a third client that waits", || waiting(&gateway, "request") == 11.0);
+    wait_until("a third client that waits", || waiting(&gateway, "request") == 11.0);
     // Who looks after the gateway needs no turn.
     for path in ["/healthz", "/readyz", "/metrics", "/"] {
         assert_eq!(gateway.get(path).status, 200, "{path}");
@@ -152,9 +152,9 @@ fn a_disconnected_client_leaves_the_queue() {
     let streams: Vec<TcpStream> = (0..200)
         .map(|_| http::send(gateway.port, "GET", &path_of(&made[2]), &[("X-Forwarded-For", THIRD)]).unwrap())
         .collect();
-    wait_for("all who wait", || waiting(&gateway, "extraction") == 200.0);
+    wait_until("all who wait", || waiting(&gateway, "extraction") == 200.0);
     drop(streams);
-    wait_for("nobody who waits", || waiting(&gateway, "extraction") == 0.0);
+    wait_until("nobody who waits", || waiting(&gateway, "extraction") == 0.0);
     gate.open();
     assert!(ask(&gateway, THIRD, &made[2]).join().unwrap().body == made[2].bytes, "other bytes");
     drop(under_way);

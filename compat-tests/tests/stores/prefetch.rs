@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::rpmbuild;
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 
 use crate::{cached, extractions};
 
@@ -37,7 +37,7 @@ fn one_extraction_prefetches_the_sources_of_a_package() {
     let gateway = Gateway::start(&index.url());
     let (path, bytes) = &sources[SOURCES / 2];
     assert!(gateway.get(path).body == *bytes, "other bytes");
-    wait_for("the neighbours", || kept(&gateway) == SOURCES as f64 - 1.0);
+    wait_until("the neighbours", || kept(&gateway) == SOURCES as f64 - 1.0);
     for (path, bytes) in &sources {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
     }
@@ -59,7 +59,7 @@ fn the_nearest_members_are_prefetched_up_to_the_limit() {
     let gateway = Gateway::start_with(&index.url(), &limits, &[]);
     let middle = SOURCES / 2;
     assert!(gateway.get(&sources[middle].0).body == sources[middle].1, "other bytes");
-    wait_for("the neighbours", || kept(&gateway) == 8.0);
+    wait_until("the neighbours", || kept(&gateway) == 8.0);
     for (path, bytes) in &sources[middle - 4..=middle + 4] {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
     }
@@ -80,8 +80,8 @@ fn prefetched_members_never_evict_requested_ones() {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
     }
     let most = SOURCES as f64 - 2.0;
-    wait_for("the neighbours", || kept(&gateway) >= most - 10.0);
-    wait_for("room", || gateway.metric("gateway_cache_files") <= 10.0);
+    wait_until("the neighbours", || kept(&gateway) >= most - 10.0);
+    wait_until("room", || gateway.metric("gateway_cache_files") <= 10.0);
     let before = extractions(&gateway, "complete");
     for (path, bytes) in [&sources[0], &sources[SOURCES - 1]] {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");

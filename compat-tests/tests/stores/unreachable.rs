@@ -9,7 +9,7 @@ use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::odd::{self, Odd};
-use compat_tests::wait_for;
+use compat_tests::wait_until;
 
 use crate::{cached, copy_of, expect_reset, index_of, server};
 
@@ -54,7 +54,7 @@ fn a_store_that_cannot_be_asked_leaves_the_question_undecided_within_the_budget(
         let started = Instant::now();
         expect_reset(&gateway, &path);
         assert!(started.elapsed() < Duration::from_secs(2), "{url}: {:?}", started.elapsed());
-        wait_for("two resets", || gateway.metric("gateway_unavailable_total{result=\"reset\"}") == 2.0);
+        wait_until("two resets", || gateway.metric("gateway_unavailable_total{result=\"reset\"}") == 2.0);
     }
 }
 
@@ -88,7 +88,7 @@ fn a_folder_that_is_not_mounted_is_not_taken_for_an_empty_one() {
     let archive = archive.split("/archive/").nth(1).and_then(|tail| tail.split('"').next()).unwrap().to_owned();
     assert_eq!(gateway.get(&format!("/archive/{archive}")).status, 503);
     std::fs::rename(&away, &mounted).unwrap();
-    wait_for("the end of the undecided time", || http::get(gateway.port, &path).is_ok());
+    wait_until("the end of the undecided time", || http::get(gateway.port, &path).is_ok());
     assert!(gateway.get(&path).body == expected, "other bytes");
     assert_eq!(gateway.get(&format!("/archive/{archive}")).status, 200);
 }
