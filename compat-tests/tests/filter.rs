@@ -209,7 +209,7 @@ fn a_restart_takes_the_filter_over_and_refuses_one_that_is_not_right() {
         (&damaged, "the filter on disk is ignored"),
         (&whole[..whole.len() - 1], "the filter on disk is ignored"),
         (&[], "the filter on disk is ignored"),
-        (&foreign, "the filter does not follow from what it was made of"),
+        (&foreign, "the changes since the filter are unknown"),
     ];
     for (bytes, line) in wrong {
         gateway.process().kill();
@@ -239,7 +239,7 @@ fn a_filter_of_another_index_is_given_up() {
     fs::copy(filter(&gone), filter(&gateway)).unwrap();
     gateway.restart();
     ready(&gateway);
-    assert!(gateway.log().contains("the filter does not follow from what it was made of"), "{}", gateway.log());
+    assert!(gateway.log().contains("the changes since the filter are unknown"), "{}", gateway.log());
     assert_eq!(says(&gateway, &server(5)), Says::Found);
 
     // Another file is put in the place of the index. Importers may leave what they wrote beside a file, which another one must not

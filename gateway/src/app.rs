@@ -40,7 +40,7 @@ pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> 
     let acceptor = certificate.as_ref().map(Certificate::acceptor).transpose()?;
     let gateway = web::Data::new(Gateway::new(config).await?);
     // The gateway serves what it can without its index; the first answer knows whether there is one.
-    gateway.readiness.probed_once().await;
+    gateway.readiness.wait_for_first_probes().await;
     if let Some(certificate) = certificate {
         tokio::spawn(certificate.follow());
     }

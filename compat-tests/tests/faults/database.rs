@@ -24,10 +24,10 @@ fn mariadb() -> MariaDb {
     mariadb
 }
 
-/// Since when the index is away, as an answer says.
+/// Since when the index is unavailable, as an answer says.
 fn away(answer: &Answer) -> Option<u64> {
     let header = answer.header("x-darkserver-index")?;
-    Some(header.strip_prefix("away; since=").expect("a header that says since when").parse().expect("seconds"))
+    Some(header.strip_prefix("unavailable; since=").expect("a header that says since when").parse().expect("seconds"))
 }
 
 fn is_up(gateway: &Gateway) -> bool {
@@ -181,7 +181,10 @@ fn a_database_killed_under_load_is_missed_by_nobody_who_was_answered_before() {
         for line in gateway.log().lines().filter(|line| line.contains("undecided")) {
             assert!(line.contains("index: ") && line.contains("127.0.0.1"), "no cause: {line}");
         }
-        assert!(gateway.log().contains("the index is away") && gateway.log().contains("the index is back"));
+        assert!(
+            gateway.log().contains("the index is unavailable")
+                && gateway.log().contains("the index is available again")
+        );
     }
 }
 

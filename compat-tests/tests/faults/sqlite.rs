@@ -30,11 +30,14 @@ fn assert_away(gateway: &Gateway, path: &Path, what: &str) {
     wait_until(what, || gateway.metric("gateway_index_up") == 0.0);
     std::thread::sleep(std::time::Duration::from_millis(250));
     let answer = Asked::server(5).ask(gateway.port).unwrap_or_else(|| panic!("{what}: expected what was found before"));
-    assert!(answer.header("x-darkserver-index").is_some_and(|value| value.starts_with("away; since=")), "{what}");
+    assert!(
+        answer.header("x-darkserver-index").is_some_and(|value| value.starts_with("unavailable; since=")),
+        "{what}"
+    );
     assert!(Asked::server(6).ask(gateway.port).is_none(), "{what}");
     assert!(decided(gateway.port, NOBODYS).is_none(), "{what}");
     let log = gateway.log();
-    let line = log.lines().find(|line| line.contains("the index is away")).unwrap();
+    let line = log.lines().find(|line| line.contains("the index is unavailable")).unwrap();
     assert!(line.contains(path.to_str().unwrap()), "{what}: no cause: {line}");
 }
 
@@ -175,9 +178,9 @@ fn a_file_that_somebody_locks_for_himself_is_away_until_he_lets_go() {
     let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
     assert!(Asked::server(6).ask(gateway.port).is_none());
     assert!(decided(gateway.port, NOBODYS).is_none());
-    wait_until("away", || gateway.log().contains("the index is away"));
+    wait_until("away", || gateway.log().contains("the index is unavailable"));
     assert!(
-        gateway.log().lines().any(|line| line.contains("the index is away") && line.contains("darkserver.db")),
+        gateway.log().lines().any(|line| line.contains("the index is unavailable") && line.contains("darkserver.db")),
         "no cause"
     );
     drop(session);

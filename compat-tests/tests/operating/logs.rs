@@ -100,7 +100,7 @@ fn a_signal_and_the_end_are_logged() {
         assert_eq!(gateway.process().wait().code(), Some(0), "{}", gateway.log());
         let name = format!("signal=\"{name}\"");
         assert_eq!(lines(&gateway, &["INFO", "stopping", &name, "30 s"]), 1, "{}", gateway.log());
-        assert_eq!(lines(&gateway, &["gateway::connection::server: stopped"]), 1, "{}", gateway.log());
+        assert_eq!(lines(&gateway, &["gateway::server::serve: stopped"]), 1, "{}", gateway.log());
     }
 }
 
@@ -178,7 +178,7 @@ fn an_index_file_that_is_missing_is_named_once_with_the_command_that_makes_it() 
     assert_eq!(lines(&gateway, &["WARN", &command]), 1, "{}", gateway.log());
     import_ok(&sqlite.url(), &["migrate"]);
     wait_until("the index", || gateway.get("/buildids/aa11").status == 200);
-    assert_eq!(lines(&gateway, &["INFO", "the index is back"]), 1);
+    assert_eq!(lines(&gateway, &["INFO", "the index is available again"]), 1);
 }
 
 #[test]

@@ -30,7 +30,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
         Ok(Some(package)) if package.archive_name().is_some_and(|expected| name == expected) => package,
         Ok(_) => return error::absent(),
         Err(cause) => {
-            gateway.lookup.log_unanswered(&cause);
+            gateway.lookup.log_unavailable(&cause);
             return error::undecided(false);
         }
     };

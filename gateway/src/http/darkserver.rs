@@ -15,7 +15,7 @@ use sql::Record;
 use super::links::Links;
 use super::{below, resource, tail};
 use crate::http::error;
-use crate::index::lookup::place;
+use crate::index::lookup::row_order;
 use crate::resolve::Gateway;
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
@@ -124,7 +124,7 @@ fn rows(gateway: &Gateway, json: Result<Bytes, String>) -> HttpResponse {
 }
 
 fn undecided(gateway: &Gateway, cause: &str) -> HttpResponse {
-    gateway.lookup.log_unanswered(cause);
+    gateway.lookup.log_unavailable(cause);
     error::undecided_json()
 }
 
@@ -135,7 +135,7 @@ impl Links {
     /// One row a file: one that has both kinds is one row.
     fn rows(&self, records: &[Record]) -> Bytes {
         let mut records: Vec<&Record> = records.iter().collect();
-        records.dedup_by(|a, b| place(a) == place(b));
+        records.dedup_by(|a, b| row_order(a) == row_order(b));
         let row = |record: &&Record| Row {
             buildid: record.artifact.build_id.to_string(),
             elf: record.artifact.path.clone(),

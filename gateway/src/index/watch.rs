@@ -1,11 +1,11 @@
-//! Can the index be asked?
+//! Availability of the index.
 //!
-//! A question that fails raises a suspicion. The verdict is a probe's: it asks on the main runtime, at once when somebody suspects,
-//! else once a second, so that a database that went away or came back is noticed although nobody asks it. While it is away nobody
-//! waits for it ([`crate::index::lookup`]), and every answer says so ([`Watch::header`]).
+//! A probe runs on the main runtime, once a second and at once after a query that failed. So an index that became unavailable or
+//! available again is noticed without any request. While it is unavailable no request waits for it ([`crate::index::lookup`]), and
+//! every response has a header that states it ([`Watch::header`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -14,26 +14,27 @@ use tokio::sync::Notify;
 
 use crate::metrics::METRICS;
 
-/// Between two probes.
-const PULSE: Duration = Duration::from_secs(1);
+/// Time between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Says that the index cannot be asked, and since when.
+/// States that the index is unavailable, and since when.
 pub(crate) const INDEX: HeaderName = HeaderName::from_static("x-darkserver-index");
 
-/// What is known of the index's presence.
+/// The availability of the index. Cheap to clone: clones share their state.
 #[derive(Clone, Default)]
-pub(crate) struct Watch(Arc<State>);
+pub(crate) struct Watch(Arc<WatchState>);
 
 #[derive(Default)]
-struct State {
-    /// Seconds since 1970 at the first question that failed, 0 while they are answered. All that an answer out of memory looks at.
-    since: AtomicU64,
-    /// The verdict: why it cannot be asked.
-    away: Mutex<Option<String>>,
-    /// Questions answered.
-    answered: AtomicU64,
-    suspected: Notify,
-    /// Why this program cannot read the schema of the index, which answers otherwise.
+struct WatchState {
+    /// Seconds since 1970 at the first query that failed; 0 while queries succeed. Answers from memory read nothing else.
+    failing_since: AtomicU64,
+    /// The reason of the last probe that failed; `None` after one that succeeded.
+    unavailable: Mutex<Option<String>>,
+    /// Number of queries that succeeded.
+    successes: AtomicU64,
+    /// Asks for a probe at once.
+    probe_request: Notify,
+    /// The reason if this program cannot read the schema of the index, which answers otherwise.
     unreadable: Mutex<Option<String>>,
     is_unreadable: AtomicBool,
     /// True once the first probe has ended.
@@ -41,7 +42,7 @@ struct State {
 }
 
 impl Watch {
-    /// Probes as long as the process lives; `probe` asks the index something that it always can answer.
+    /// Probes as long as the process lives. `probe` sends the index a query that always has an answer.
     pub(crate) fn start<F>(&self, runtime: &Handle, probe: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = Result<(), String>> + Send,
@@ -49,94 +50,90 @@ impl Watch {
         let this = self.clone();
         runtime.spawn(async move {
             loop {
-                let answered = this.0.answered.load(Ordering::Relaxed);
+                let successes = this.0.successes.load(Ordering::Relaxed);
                 match probe().await {
-                    // Busy, but there: others were answered meanwhile.
-                    Err(_) if this.0.answered.load(Ordering::Relaxed) != answered => this.is_back(),
+                    // Other queries succeeded meanwhile: the index is busy, not unavailable.
+                    Err(_) if this.0.successes.load(Ordering::Relaxed) != successes => this.set_available(),
                     Err(cause) => {
-                        this.is_away(cause);
-                        tokio::time::sleep(PULSE).await;
+                        this.set_unavailable(cause);
+                        tokio::time::sleep(PROBE_INTERVAL).await;
                         continue;
                     }
-                    Ok(()) => this.is_back(),
+                    Ok(()) => this.set_available(),
                 }
-                // Suspected or not: it is asked again.
-                let _ = tokio::time::timeout(PULSE, this.0.suspected.notified()).await;
+                // The next probe is due after the interval in any case.
+                let _ = tokio::time::timeout(PROBE_INTERVAL, this.0.probe_request.notified()).await;
             }
         });
     }
 
-    /// A question was answered.
-    pub(crate) fn answered(&self) {
-        self.0.answered.fetch_add(1, Ordering::Relaxed);
+    /// Records that a query succeeded.
+    pub(crate) fn record_success(&self) {
+        self.0.successes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A question was not answered.
-    pub(crate) fn suspect(&self) {
-        self.begin();
-        self.0.suspected.notify_one();
+    /// Records that a query failed, and asks for a probe.
+    pub(crate) fn record_failure(&self) {
+        self.set_failing();
+        self.0.probe_request.notify_one();
     }
 
-    /// Was the last question answered, as far as is known?
-    pub(crate) fn is_sure(&self) -> bool {
-        self.0.since.load(Ordering::Relaxed) == 0 && !self.0.is_unreadable.load(Ordering::Acquire)
+    /// True if no query has failed since the last successful probe, and this program can read the schema.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.0.failing_since.load(Ordering::Relaxed) == 0 && !self.0.is_unreadable.load(Ordering::Acquire)
     }
 
-    /// Why the index cannot be asked, if that is so: it is away, or its schema is one that this program cannot read. Then what it
-    /// answers means something else than the program takes it for.
-    pub(crate) fn away(&self) -> Option<String> {
-        self.verdict().clone().or_else(|| self.unreadable().clone())
+    /// The reason why the index is unavailable, if it is: the last probe failed, or this program cannot read its schema. Rows of an
+    /// unreadable schema may mean something else than this program takes them for.
+    pub(crate) fn unavailable(&self) -> Option<String> {
+        locked(&self.0.unavailable).clone().or_else(|| locked(&self.0.unreadable).clone())
     }
 
-    /// States whether this program can read the schema of the index: `Err` with the reason if not.
+    /// Sets whether this program can read the schema of the index: `Err` with the reason if not.
     pub(crate) fn set_readable(&self, readable: Result<(), String>) {
         self.0.is_unreadable.store(readable.is_err(), Ordering::Release);
-        *self.unreadable() = readable.err();
+        *locked(&self.0.unreadable) = readable.err();
     }
 
-    /// `Ok` if the index answers, the reason if it is away; `None` before the first probe has ended.
+    /// `Ok` if the last probe succeeded, the reason if it failed; `None` before the first probe has ended.
     pub(crate) fn state(&self) -> Option<Result<(), String>> {
-        self.0.is_probed.load(Ordering::Acquire).then(|| self.verdict().clone().map_or(Ok(()), Err))
+        self.0.is_probed.load(Ordering::Acquire).then(|| locked(&self.0.unavailable).clone().map_or(Ok(()), Err))
     }
 
-    /// `away; since=SECONDS`, seconds since 1970, from the first question that failed to the first that was answered again.
+    /// `unavailable; since=SECONDS`, seconds since 1970, from the first query that failed until a probe succeeds.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
-        let since = self.0.since.load(Ordering::Relaxed);
-        if since == 0 { None } else { HeaderValue::try_from(format!("away; since={since}")).ok() }
+        let since = self.0.failing_since.load(Ordering::Relaxed);
+        if since == 0 { None } else { HeaderValue::try_from(format!("unavailable; since={since}")).ok() }
     }
 
-    fn begin(&self) {
+    fn set_failing(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_secs());
-        // Who was first said it.
-        let _ = self.0.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        // Only the first failure sets the time.
+        let _ = self.0.failing_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn is_away(&self, cause: String) {
-        self.begin();
+    fn set_unavailable(&self, cause: String) {
+        self.set_failing();
         METRICS.index_up.set(0);
-        let before = self.verdict().replace(cause.clone());
+        let before = locked(&self.0.unavailable).replace(cause.clone());
         self.0.is_probed.store(true, Ordering::Release);
         if before.as_ref() != Some(&cause) {
-            tracing::warn!(cause, "the index is away: what was found in it before is answered from memory");
+            tracing::warn!(cause, "the index is unavailable: stale records are answered from memory");
         }
     }
 
-    fn is_back(&self) {
-        self.0.since.store(0, Ordering::Relaxed);
+    fn set_available(&self) {
+        self.0.failing_since.store(0, Ordering::Relaxed);
         METRICS.index_up.set(1);
         self.0.is_probed.store(true, Ordering::Release);
-        if self.verdict().take().is_some() {
-            tracing::info!("the index is back");
+        if locked(&self.0.unavailable).take().is_some() {
+            tracing::info!("the index is available again");
         }
     }
+}
 
-    fn unreadable(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.0.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn verdict(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.0.away.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked(reason: &Mutex<Option<String>>) -> MutexGuard<'_, Option<String>> {
+    reason.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -153,39 +150,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_probe_gives_the_verdict_and_takes_it_back() {
+    async fn a_failed_probe_makes_the_index_unavailable_until_one_succeeds() {
         let (watch, up) = (Watch::default(), Arc::new(AtomicBool::new(false)));
-        assert!(watch.away().is_none() && watch.header().is_none(), "nothing is known yet");
+        assert!(watch.unavailable().is_none() && watch.header().is_none(), "before the first probe");
         let probed = up.clone();
         watch.start(&Handle::current(), move || {
             let up = probed.load(Ordering::SeqCst);
             async move { if up { Ok(()) } else { Err("refused".to_owned()) } }
         });
-        until("away", || watch.away().as_deref() == Some("refused")).await;
-        assert!(watch.header().unwrap().to_str().unwrap().starts_with("away; since=1"));
+        until("unavailable", || watch.unavailable().as_deref() == Some("refused")).await;
+        assert!(watch.header().unwrap().to_str().unwrap().starts_with("unavailable; since=1"));
         up.store(true, Ordering::SeqCst);
-        until("back", || watch.away().is_none() && watch.header().is_none()).await;
+        until("available again", || watch.unavailable().is_none() && watch.header().is_none()).await;
     }
 
     #[tokio::test]
-    async fn a_suspicion_shows_at_once_and_is_cleared_by_a_probe() {
+    async fn a_failed_query_shows_at_once_until_a_probe_succeeds() {
         let watch = Watch::default();
-        watch.suspect();
-        assert!(watch.header().is_some() && watch.away().is_none());
+        watch.record_failure();
+        assert!(watch.header().is_some() && watch.unavailable().is_none());
         watch.start(&Handle::current(), || async { Ok(()) });
         until("cleared", || watch.header().is_none()).await;
     }
 
     #[tokio::test]
-    async fn who_answers_others_is_not_away() {
+    async fn an_index_that_answers_other_queries_is_available() {
         let watch = Watch::default();
         let busy = watch.clone();
-        watch.suspect();
+        watch.record_failure();
         watch.start(&Handle::current(), move || {
-            busy.answered();
+            busy.record_success();
             async { Err("no free connection".to_owned()) }
         });
         until("cleared", || watch.header().is_none()).await;
-        assert!(watch.away().is_none());
+        assert!(watch.unavailable().is_none());
     }
 }

@@ -163,7 +163,7 @@ impl Gateway {
                 let most = self.config.metadata.max_results;
                 let mut present = known.value.iter().filter(|record| record.is_at_its_path());
                 let records: Vec<Record> = present.by_ref().take(most).cloned().collect();
-                return Ok(PathMatches { complete: known.away.is_none() && present.next().is_none(), records });
+                return Ok(PathMatches { complete: known.unavailable.is_none() && present.next().is_none(), records });
             }
         };
         self.lookup.records_at(paths, self.config.metadata.max_results, until).await

@@ -129,9 +129,9 @@ impl Gateway {
 
     /// True if all that could not be asked are parts of which the log says that they are away.
     fn is_logged(&self, causes: &Undecided) -> bool {
-        let is_away = self.lookup.watch.away().is_some();
+        let is_away = self.lookup.watch.unavailable().is_some();
         let is_logged =
-            |cause: &String| is_away && cause.starts_with(lookup::CAUSE) || self.federation.is_logged(cause);
+            |cause: &String| is_away && cause.starts_with(lookup::CAUSE_PREFIX) || self.federation.is_logged(cause);
         causes.0.iter().all(is_logged)
     }
 

@@ -15,7 +15,7 @@ use artifact::{ArtifactType, BuildId};
 use sql::{Location, Record, StoredPackage};
 
 use crate::cache::{Content, Files, Key};
-use crate::index::filter::Said;
+use crate::index::filter::Verdict;
 use crate::index::lookup::Lookup;
 use crate::permits::{ClientAddress, Permits};
 use crate::providers::archives::{Archive, Archives, Wanted};
@@ -71,18 +71,18 @@ impl Search {
     /// Searches for what `question` of `client` asks for, among the files that are certainly it. Of an executable also among those
     /// that may be it, behind the others.
     pub(crate) async fn run(&self, question: &Question, client: ClientAddress, deadline: Instant) -> Searched {
-        let said = self.lookup.filtered(&question.build_id);
+        let verdict = self.lookup.check_filter(&question.build_id);
         // Absent build-ids are the common case: nothing is allocated for them.
-        if said == Said::No {
+        if verdict == Verdict::Absent {
             return Searched::of(Ok(Outcome::Absent));
         }
         Box::pin(async move {
-            let mut searched = self.certain(said, question, client, deadline).await;
+            let mut searched = self.certain(verdict, question, client, deadline).await;
             for _ in 0..MAX_RETRIES {
                 if self.is_held(&mut searched.outcome) {
                     break;
                 }
-                searched = self.certain(said, question, client, deadline).await;
+                searched = self.certain(verdict, question, client, deadline).await;
             }
             searched
         })
@@ -124,8 +124,14 @@ impl Search {
     }
 
     /// One look at what is certain, and at what is not.
-    async fn certain(&self, said: Said, question: &Question, client: ClientAddress, deadline: Instant) -> Searched {
-        let known = match self.lookup.records_beyond(said, &question.build_id, half_way_to(deadline)).await {
+    async fn certain(
+        &self,
+        verdict: Verdict,
+        question: &Question,
+        client: ClientAddress,
+        deadline: Instant,
+    ) -> Searched {
+        let known = match self.lookup.records_past_filter(verdict, &question.build_id, half_way_to(deadline)).await {
             Ok(known) => known,
             Err(cause) => return Searched::of(Err(cause.into())),
         };
@@ -148,7 +154,7 @@ impl Search {
         };
         // Kept records prove presence, not absence.
         if !run.settled {
-            run.causes.extend(known.away);
+            run.causes.extend(known.unavailable);
         }
         Searched { examined: run.examined, outcome: run.outcome(found), unknown }
     }

@@ -1,120 +1,107 @@
-//! Follows the index: asks every second what came ([`sql::Changes`]). Cached records of what came are invalidated
-//! ([`Invalidation`]), and the filter, if there is one, is kept up to date.
+//! Follows the index: reads every second what changed ([`sql::Changes`]).
 //!
-//! Where that cannot be told (it was pruned, it is another index), and once much has come since the base was made, all build-ids are
-//! read in pages on a connection of their own and become a new base. What comes meanwhile is collected beside it, from the state of
-//! the index before; so a new base misses nothing, and while it is made the old one goes on, if there is one.
+//! Cached records of changed build-ids are invalidated ([`Invalidation`]), and the filter, if it is enabled, is kept up to date. A new
+//! base is made ([`super::rebuild`]) where the changes are not known (they were pruned, or the index is another one), and once the
+//! delta is large.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use sql::{Changes, Heads, Index};
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::base::Base;
-use super::file::{self, Saved};
-use super::{Filter, MOST_AGE};
+use super::file::{self, SavedFilter};
+use super::rebuild::{self, Rebuild};
+use super::{Filter, MAX_AGE};
 use crate::index::lookup::Invalidation;
 use crate::index::watch::Watch;
 use crate::metrics::METRICS;
 
-/// Between two questions.
-const PULSE: Duration = Duration::from_secs(1);
-/// The filter is not written more often.
-const SAVE_PAUSE: Duration = Duration::from_secs(60);
-/// No base is begun earlier after the last one was begun; ten times as long as it took, if that is longer.
-const SCAN_PAUSE: Duration = Duration::from_secs(5);
-/// How long a page of hashes may take: a connection may have vanished without a word.
-const PAGE_WITHIN: Duration = Duration::from_secs(60);
-/// Which failure in a row is logged as a warning.
-const LOGGED_FAILURE: u32 = 3;
-/// So much may have come since the base was made, besides an eighth of the base.
-const MOST_DELTA: usize = 1 << 16;
+/// Time between two reads of changes.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum time between two writes of the file.
+const MIN_SAVE_INTERVAL: Duration = Duration::from_secs(60);
+/// Minimum time between the starts of two rebuilds; ten times the duration of the last one, if that is longer.
+const MIN_REBUILD_INTERVAL: Duration = Duration::from_secs(5);
+/// The number of consecutive failures at which a warning is logged.
+const WARNED_FAILURE: u32 = 3;
+/// Maximum length of the delta, besides an eighth of the base: beyond it a new base is made.
+const MAX_DELTA: usize = 1 << 16;
 
 /// Follows the index for the caches and the filter.
 pub(crate) struct Follower {
     filter: Filter,
-    /// Of cached records.
+    /// Invalidation of cached records.
     invalidation: Invalidation,
     index: Index,
     watch: Watch,
-    /// Where the filter is kept; `None` if there is no filter.
-    folder: Option<PathBuf>,
-    limit: Duration,
-    most_delta: usize,
-    /// The state of the index that was followed up to. `None`: that has to be asked first.
+    /// The directory of the filter's file; `None` if the filter is disabled.
+    directory: Option<PathBuf>,
+    /// Maximum duration of a query.
+    query_timeout: Duration,
+    max_delta: usize,
+    /// The state of the index up to which changes were read; `None` before it is known.
     heads: Option<Heads>,
-    /// Since when who answers is behind that state.
+    /// Since when the node that answers is behind that state.
     behind_since: Option<Instant>,
-    scan: Option<Scan>,
-    /// A base that was made and is not in use yet, with what came since.
+    rebuild: Option<Rebuild>,
+    /// A base that was made and is not in use yet, with the hashes that came since.
     ready: Option<(Base, HashSet<u64>)>,
-    next_scan: Instant,
-    /// What the file holds, and since when.
+    next_rebuild: Instant,
+    /// The state of the filter in the file, and when it was written.
     saved: Option<(Heads, Instant)>,
     saving: Option<JoinHandle<()>>,
-    /// Questions that failed since the last one that did not.
+    /// Number of consecutive failures.
     failures: u32,
 }
 
-/// A base that is being made.
-struct Scan {
-    began: Instant,
-    /// The state that the index must have had when it was read.
-    from: Heads,
-    /// What came since.
-    since: HashSet<u64>,
-    outcome: oneshot::Receiver<Result<(Heads, Base)>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Scan {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Follower {
-    /// A follower of `index` that invalidates cached records. A question may take `limit`.
-    pub(crate) fn new(filter: Filter, invalidation: Invalidation, index: Index, watch: Watch, limit: Duration) -> Self {
+    /// A follower of `index` that invalidates cached records.
+    pub(crate) fn new(
+        filter: Filter,
+        invalidation: Invalidation,
+        index: Index,
+        watch: Watch,
+        query_timeout: Duration,
+    ) -> Self {
         Self {
             filter,
             invalidation,
             index,
             watch,
-            folder: None,
-            limit,
-            most_delta: MOST_DELTA,
+            directory: None,
+            query_timeout,
+            max_delta: MAX_DELTA,
             heads: None,
             behind_since: None,
-            scan: None,
+            rebuild: None,
             ready: None,
-            next_scan: Instant::now(),
+            next_rebuild: Instant::now(),
             saved: None,
             saving: None,
             failures: 0,
         }
     }
 
-    /// The same, which also keeps the filter up to date, and in `folder` for the next process.
-    pub(crate) fn filtering(self, folder: &Path) -> Self {
-        Self { folder: Some(folder.to_owned()), ..self }
+    /// Enables the filter, with its file in `directory`.
+    pub(crate) fn with_filter(self, directory: &Path) -> Self {
+        Self { directory: Some(directory.to_owned()), ..self }
     }
 
-    /// Follows for ever.
+    /// Follows as long as the process lives.
     pub(crate) async fn run(mut self) {
         self.load().await;
-        let mut pulse = interval(PULSE);
-        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(FOLLOW_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = pulse.tick() => {}
-                made = made(&mut self.scan) => self.ready = self.made(made),
+                _ = ticks.tick() => {}
+                base = rebuild::finished(&mut self.rebuild) => self.ready = self.finish_rebuild(base),
             }
             loop {
                 match self.follow().await {
@@ -122,8 +109,8 @@ impl Follower {
                     Ok(false) => break,
                     Err(cause) => {
                         self.failures += 1;
-                        // That the index is away is logged by the watch, which needs a moment to know it.
-                        match self.failures == LOGGED_FAILURE && self.watch.is_sure() {
+                        // An unavailable index is logged by the watch, which learns of it a moment later.
+                        match self.failures == WARNED_FAILURE && self.watch.is_healthy() {
                             true => tracing::warn!(cause, "the changes of the index cannot be read"),
                             false => tracing::debug!(cause, "the changes of the index cannot be read"),
                         }
@@ -134,196 +121,140 @@ impl Follower {
         }
     }
 
-    /// Takes over what an earlier process left.
+    /// Reads the file of an earlier process.
     async fn load(&mut self) {
-        let Some(folder) = self.folder.clone() else { return };
-        let path = file::path(&folder);
+        let Some(directory) = self.directory.clone() else { return };
+        let path = file::path(&directory);
         // Cancelled: the process ends.
-        let Ok(read) = spawn_blocking(move || file::read(&folder)).await else { return };
+        let Ok(read) = spawn_blocking(move || file::read(&directory)).await else { return };
         match read {
-            Ok(Some(Saved { heads, base, delta })) => {
-                tracing::info!(build_ids = base.len(), since = delta.len(), "a filter of an earlier run was read");
-                self.filter.set(Some(base), delta.into_iter().collect());
+            Ok(Some(SavedFilter { heads, base, delta })) => {
+                tracing::info!(base = base.len(), delta = delta.len(), "a filter of an earlier run was read");
+                self.filter.replace(Some(base), delta.into_iter().collect());
                 self.saved = Some((heads.clone(), Instant::now()));
                 self.heads = Some(heads);
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(
-                path = %path.display(),
-                "the filter on disk is ignored: {error:#}"
-            ),
+            Err(error) => tracing::warn!(path = %path.display(), "the filter on disk is ignored: {error:#}"),
         }
     }
 
-    /// Asks the index what came, and puts a base that is just made into use. Is there more to ask for?
+    /// Reads changes of the index, and puts a base that is ready into use. Returns true if there are more changes to read.
     async fn follow(&mut self) -> Result<bool, String> {
-        // Before the question: what came later may not be in the answer.
+        // Before the query: later changes may not be in its result.
         let now = Instant::now();
         let Some(known) = &self.heads else {
-            self.heads = Some(self.asked(Box::pin(self.index.heads())).await?);
-            // What came before this state is not named any more.
+            self.heads = Some(self.query(Box::pin(self.index.heads())).await?);
+            // Earlier changes are not read any more.
             self.invalidation.invalidate_all();
-            self.begin_scan("start");
+            self.begin_rebuild("start");
             return Ok(false);
         };
-        match self.asked(Box::pin(self.index.changes(known))).await? {
+        match self.query(Box::pin(self.index.changes(known))).await? {
             Changes::Since { heads, hashes, is_complete } => {
                 self.failures = 0;
                 self.invalidation.invalidate(&hashes);
                 self.behind_since = None;
                 self.heads = Some(heads);
-                if self.folder.is_none() {
+                if self.directory.is_none() {
                     return Ok(!is_complete);
                 }
-                if let Some(scan) = &mut self.scan {
-                    scan.since.extend(&hashes);
-                }
-                if let Some((base, mut since)) = self.ready.take() {
-                    since.extend(&hashes);
-                    self.filter.set(Some(Arc::new(base)), since);
-                    self.saved = None;
-                }
-                self.filter.add(&hashes);
+                self.add_to_filter(&hashes);
                 if !is_complete {
                     return Ok(true);
                 }
-                self.filter.is_current(now);
+                self.filter.set_synced(now);
                 self.save();
                 match self.filter.lengths() {
-                    (None, _) => self.begin_scan("start"),
-                    (Some(base), since) if since > base / 8 + self.most_delta => self.begin_scan("growth"),
+                    (None, _) => self.begin_rebuild("start"),
+                    (Some(base), delta) if delta > base / 8 + self.max_delta => self.begin_rebuild("growth"),
                     _ => {}
                 }
             }
             Changes::Behind(cause) => {
-                // A node that lags catches up; an index that was put back to an earlier state does not.
+                // A node that lags catches up; an index that was restored to an earlier state does not.
                 let since = *self.behind_since.get_or_insert(now);
-                if now.saturating_duration_since(since) < MOST_AGE {
+                if now.saturating_duration_since(since) < MAX_AGE {
                     tracing::debug!(cause, "the index that answers is behind the filter");
                 } else {
-                    self.lose(&cause);
+                    self.start_over(&cause);
                 }
             }
-            Changes::Lost(cause) => self.lose(&cause),
+            Changes::Lost(cause) => self.start_over(&cause),
         }
         Ok(false)
     }
 
-    async fn asked<T>(&self, question: impl Future<Output = sql::Result<T>>) -> Result<T, String> {
-        match timeout(self.limit, question).await {
-            Ok(answer) => answer.map_err(|error| format!("index: {error}")),
-            Err(_) => Err(format!("index: expected an answer within {:?}, found none", self.limit)),
+    /// Adds hashes to the delta of the current base, of one that is being made and of one that is ready. The latter replaces the first.
+    fn add_to_filter(&mut self, hashes: &[u64]) {
+        if let Some(rebuild) = &mut self.rebuild {
+            rebuild.delta.extend(hashes);
+        }
+        if let Some((base, mut delta)) = self.ready.take() {
+            delta.extend(hashes);
+            self.filter.replace(Some(Arc::new(base)), delta);
+            self.saved = None;
+        }
+        self.filter.add(hashes);
+    }
+
+    async fn query<T>(&self, query: impl Future<Output = sql::Result<T>>) -> Result<T, String> {
+        match timeout(self.query_timeout, query).await {
+            Ok(result) => result.map_err(|error| format!("index: {error}")),
+            Err(_) => Err(format!("index: expected an answer within {:?}, found none", self.query_timeout)),
         }
     }
 
-    /// Forgets everything.
-    fn lose(&mut self, cause: &str) {
+    /// Discards the filter and all cached records, since the changes of the index are not known.
+    fn start_over(&mut self, cause: &str) {
         self.invalidation.invalidate_all();
-        match self.folder {
-            Some(_) => tracing::warn!(cause, "the filter does not follow from what it was made of: a new one is made"),
-            None => tracing::debug!(cause, "the changes of the index cannot be told: cached records are dropped"),
+        match self.directory {
+            Some(_) => tracing::warn!(cause, "the changes since the filter are unknown: a new filter is made"),
+            None => tracing::debug!(cause, "the changes of the index are unknown: cached records are dropped"),
         }
-        self.filter.set(None, HashSet::new());
-        (self.heads, self.behind_since, self.scan, self.ready, self.saved) = (None, None, None, None, None);
+        self.filter.replace(None, HashSet::new());
+        (self.heads, self.behind_since, self.rebuild, self.ready, self.saved) = (None, None, None, None, None);
     }
 
-    /// Begins to read all build-ids, unless that is under way or was a moment ago.
-    fn begin_scan(&mut self, why: &str) {
-        let began = Instant::now();
-        let is_due = self.folder.is_some() && self.scan.is_none() && self.ready.is_none() && began >= self.next_scan;
-        let Some(from) = self.heads.clone().filter(|_| is_due) else { return };
-        METRICS.filter_rebuilds.with_label_values(&[why]).inc();
-        tracing::debug!(why, "a filter is made of the whole index");
-        self.next_scan = began + SCAN_PAUSE;
-        let (index, (sender, outcome)) = (self.index.clone(), oneshot::channel());
-        let task = tokio::spawn(async move {
-            // Without a receiver nobody wants it any more.
-            let _ = sender.send(scan(&index).await);
-        });
-        self.scan = Some(Scan { began, from, since: HashSet::new(), outcome, task });
+    /// Begins to make a new base, unless that is under way or [`MIN_REBUILD_INTERVAL`] has not passed.
+    fn begin_rebuild(&mut self, reason: &str) {
+        let now = Instant::now();
+        let is_due =
+            self.directory.is_some() && self.rebuild.is_none() && self.ready.is_none() && now >= self.next_rebuild;
+        let Some(heads) = self.heads.clone().filter(|_| is_due) else { return };
+        METRICS.filter_rebuilds.with_label_values(&[reason]).inc();
+        tracing::debug!(reason, "a new base of the filter is made");
+        self.next_rebuild = now + MIN_REBUILD_INTERVAL;
+        self.rebuild = Some(Rebuild::start(self.index.clone(), heads));
     }
 
-    /// A base that was made, if it can be used, and what came since.
-    fn made(&mut self, made: Result<(Heads, Base)>) -> Option<(Base, HashSet<u64>)> {
-        let mut scan = self.scan.take()?;
-        let took = scan.began.elapsed();
-        self.next_scan = scan.began + SCAN_PAUSE.max(10 * took);
-        match made {
-            Ok((heads, base)) => {
-                let is_behind = scan
-                    .from
-                    .iter()
-                    .any(|(writer, head)| heads.get(writer).is_none_or(|found| found.sequence < head.sequence));
-                if is_behind {
-                    tracing::warn!("a filter was made of an index that is behind the one that was followed: not used");
-                    return None;
-                }
-                tracing::info!(
-                    build_ids = base.len(),
-                    bytes = base.size_bytes(),
-                    seconds = took.as_secs_f32(),
-                    "a filter was made"
-                );
-                Some((base, std::mem::take(&mut scan.since)))
-            }
-            Err(error) => {
-                tracing::warn!("no filter could be made: {error:#}");
-                None
-            }
-        }
+    /// Returns the new base and its delta, if the base can be used.
+    fn finish_rebuild(&mut self, base: Result<(Heads, Base)>) -> Option<(Base, HashSet<u64>)> {
+        let rebuild = self.rebuild.take()?;
+        self.next_rebuild = rebuild.began + MIN_REBUILD_INTERVAL.max(10 * rebuild.began.elapsed());
+        rebuild.finish(base)
     }
 
-    /// Begins to write the filter to disk if it is another one than there, and that is worth it. A disk that hangs keeps nobody from
-    /// following.
+    /// Begins to write the filter to disk if it differs from the file and [`MIN_SAVE_INTERVAL`] has passed. A disk that hangs does not
+    /// delay the follower.
     fn save(&mut self) {
         let Some(heads) = self.heads.as_ref().filter(|_| self.saving.as_ref().is_none_or(JoinHandle::is_finished))
         else {
             return;
         };
-        let is_due = self.saved.as_ref().is_none_or(|(saved, when)| saved != heads && when.elapsed() >= SAVE_PAUSE);
-        let (Some(base), delta) = (if is_due { self.filter.parts() } else { (None, Vec::new()) }) else { return };
-        let Some(folder) = self.folder.clone() else { return };
-        let saved = Saved { heads: heads.clone(), base, delta };
-        // Also if it cannot be written: it is not tried every second.
+        let is_due =
+            self.saved.as_ref().is_none_or(|(saved, when)| saved != heads && when.elapsed() >= MIN_SAVE_INTERVAL);
+        let (Some(base), delta) = (if is_due { self.filter.contents() } else { (None, Vec::new()) }) else { return };
+        let Some(directory) = self.directory.clone() else { return };
+        let saved = SavedFilter { heads: heads.clone(), base, delta };
+        // Set even if the write fails: it is not retried every second.
         self.saved = Some((heads.clone(), Instant::now()));
         self.saving = Some(spawn_blocking(move || {
-            if let Err(error) = file::write(&folder, &saved) {
-                tracing::warn!("the filter is not on disk: {error:#}");
+            if let Err(error) = file::write(&directory, &saved) {
+                tracing::warn!("the filter was not written to disk: {error:#}");
             }
         }));
     }
-}
-
-/// Waits until the base is made; for ever where none is.
-async fn made(scan: &mut Option<Scan>) -> Result<(Heads, Base)> {
-    match scan {
-        Some(scan) => (&mut scan.outcome).await.unwrap_or_else(|_| Err(anyhow!("the scan ended early"))),
-        None => std::future::pending().await,
-    }
-}
-
-/// A base of all that the index has, and the state that it has at least.
-async fn scan(index: &Index) -> Result<(Heads, Base)> {
-    let (sender, mut pages) = mpsc::channel::<Vec<u64>>(2);
-    let collect = async {
-        let mut hashes: Vec<u64> = Vec::new();
-        loop {
-            let page = timeout(PAGE_WITHIN, pages.recv()).await;
-            let Some(page) = page.map_err(|_| anyhow!("index: expected a page within {PAGE_WITHIN:?}, found none"))?
-            else {
-                return Ok(hashes);
-            };
-            // A program and its debuginfo have one: before more memory is taken, what is there twice goes.
-            if hashes.len() + page.len() > hashes.capacity() {
-                hashes.sort_unstable();
-                hashes.dedup();
-            }
-            hashes.extend(page);
-        }
-    };
-    let send = async { index.send_hashes(sender).await.map_err(anyhow::Error::from) };
-    let (heads, hashes) = tokio::try_join!(send, collect)?;
-    Ok((heads, spawn_blocking(move || Base::of(hashes)).await??))
 }
 
 #[cfg(test)]
@@ -331,7 +262,7 @@ mod tests {
     use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
     use sql::{AbsentStatuses, Access, DatabaseUrl, Import, NewLocation, NewStore, Tier};
 
-    use super::super::Said;
+    use super::super::Verdict;
     use super::*;
 
     fn build_id(number: u16) -> BuildId {
@@ -401,47 +332,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_came_is_in_the_filter_and_becomes_part_of_its_base() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = DatabaseUrl::sqlite(folder.path().join("index.db"));
+    async fn changes_are_in_the_delta_and_then_in_a_new_base() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = DatabaseUrl::sqlite(directory.path().join("index.db"));
         let writer = Index::open(&url, Access::ReadWrite).unwrap();
         writer.migrate().await.unwrap();
         insert(&writer, 0..100).await;
         let filter = Filter::off();
         let reader = Index::open(&url, Access::ReadOnly).unwrap();
         let start = |filter: &Filter| {
-            let (reader, limit) = (reader.clone(), Duration::from_secs(4));
-            let follower = Follower::new(filter.clone(), Invalidation::new(), reader, Watch::default(), limit);
-            let follower = follower.filtering(&folder.path().join("cache"));
-            tokio::spawn(Follower { most_delta: 50, ..follower }.run())
+            let (reader, query_timeout) = (reader.clone(), Duration::from_secs(4));
+            let follower = Follower::new(filter.clone(), Invalidation::new(), reader, Watch::default(), query_timeout);
+            let follower = follower.with_filter(&directory.path().join("cache"));
+            tokio::spawn(Follower { max_delta: 50, ..follower }.run())
         };
         let following = start(&filter);
         until("a base", || filter.lengths() == (Some(100), 0)).await;
         let all = |filter: &Filter, numbers: std::ops::Range<u16>| {
-            numbers.clone().filter(|number| filter.ask(&build_id(*number)) == Said::Maybe).count() == numbers.len()
+            numbers.clone().filter(|number| filter.check(&build_id(*number)) == Verdict::Maybe).count() == numbers.len()
         };
         assert!(all(&filter, 0..100));
         insert(&writer, 1000..1060).await;
         until("a delta", || filter.lengths().1 == 60).await;
         assert!(all(&filter, 0..100) && all(&filter, 1000..1060));
         insert(&writer, 2000..2010).await;
-        // More than 50 and an eighth of a hundred: the base is made anew, and nothing is denied meanwhile.
+        // More than 50 and an eighth of a hundred: a new base is made, and no member is absent meanwhile.
         until("a larger base", || {
             assert!(all(&filter, 1000..1060));
             filter.lengths() == (Some(170), 0)
         })
         .await;
         assert!(all(&filter, 0..100) && all(&filter, 1000..1060) && all(&filter, 2000..2010));
-        let denied = (20_000..30_000).filter(|number| filter.ask(&build_id(*number)) == Said::No).count();
-        assert!(denied > 9_800, "{denied}");
+        let absent = (20_000..30_000).filter(|number| filter.check(&build_id(*number)) == Verdict::Absent).count();
+        assert!(absent > 9_800, "{absent}");
         following.abort();
 
         let again = Filter::off();
         let following = start(&again);
-        until("a filter of the earlier run", || again.ask(&build_id(30_000)) == Said::No).await;
-        // It may have been written before or after the last base.
-        let (base, since) = again.lengths();
-        assert!(base.unwrap_or(0) + since >= 170, "{base:?} {since}");
+        until("a filter of the earlier run", || again.check(&build_id(30_000)) == Verdict::Absent).await;
+        // The file may have been written before or after the last base.
+        let (base, delta) = again.lengths();
+        assert!(base.unwrap_or(0) + delta >= 170, "{base:?} {delta}");
         following.abort();
     }
 }

@@ -1,15 +1,16 @@
-//! What is certainly not in the index, without asking it.
+//! Filter of the index: proves that a build-id is absent without a query.
 //!
-//! - [`Filter`] says "no" or "maybe" of a build-id. A "no" says what the index would have said at some moment of the last
-//!   [`MOST_AGE`]; nothing more follows from it than from an index that has no such record.
-//! - [`base`]: an immutable filter of all build-ids at one moment; what came since is a set of hashes beside it.
-//! - [`follow`]: asks the index once a second what came, also where there is no filter: cached records are invalidated by it. Reads all
-//!   of the index where that cannot be told.
-//! - [`mod@file`]: the filter on disk, so that a restart does not begin with nothing.
+//! - [`Filter`] answers "absent" or "maybe" for a build-id. "Absent" is what the index would have answered at some moment of the last
+//!   [`MAX_AGE`].
+//! - [`base`]: an immutable filter of all build-ids at one moment. The delta beside it is the set of hashes that came since.
+//! - [`follow`]: reads the changes of the index once a second, also where there is no filter, and invalidates cached records by them.
+//! - [`rebuild`]: makes a new base of the whole index where the changes are not known.
+//! - [`mod@file`]: the filter on disk, for the next process.
 
 mod base;
 mod file;
 mod follow;
+mod rebuild;
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,92 +23,101 @@ use crate::metrics::METRICS;
 use base::Base;
 pub(crate) use follow::Follower;
 
-/// How long a "no" counts after the index was asked what came.
-pub(crate) const MOST_AGE: Duration = Duration::from_secs(10);
+/// How long "absent" counts after the changes of the index were read.
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(10);
+/// Number of hashes that are added under one lock.
+const MAX_ADDED: usize = 4096;
+/// Bytes that a hash takes in the delta: itself, a control byte, and the eighth that stays free.
+const DELTA_BYTES: usize = 10;
 
-/// What a filter says of a build-id.
+/// The answer of the filter for a build-id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
-    /// It is not in the index.
-    No,
-    /// It may be: the index has to be asked. One of 256 that are not in it comes to this.
+pub(crate) enum Verdict {
+    /// The build-id is not in the index.
+    Absent,
+    /// The build-id may be in the index: a query decides. One of 256 absent build-ids has this verdict.
     Maybe,
-    /// Nothing: there is no filter now, or none that is fresh.
-    Nothing,
+    /// There is no filter, or its last changes are older than [`MAX_AGE`].
+    Unavailable,
 }
 
-/// A filter of the index. Cheap to clone: clones are one.
+/// A filter of the index. Cheap to clone: clones share their state.
 #[derive(Clone)]
 pub(crate) struct Filter {
-    state: Arc<RwLock<State>>,
-    /// Resolved once: a "no" costs less than finding its counter.
-    no: IntCounter,
+    state: Arc<RwLock<FilterState>>,
+    /// Resolved once: a verdict costs less than finding its counter.
+    absent: IntCounter,
     maybe: IntCounter,
-    nothing: IntCounter,
+    unavailable: IntCounter,
 }
 
 #[derive(Default)]
-struct State {
+struct FilterState {
     base: Option<Arc<Base>>,
-    /// What came since the base was made, by hash.
+    /// Hashes that came since the base was made.
     delta: HashSet<u64>,
-    /// When the last question that was answered what came was begun.
-    checked: Option<Instant>,
+    /// When the last successful read of changes began.
+    synced: Option<Instant>,
 }
 
 impl Filter {
-    /// A filter that says nothing.
+    /// A filter without a base: every verdict is [`Verdict::Unavailable`].
     pub(crate) fn off() -> Self {
-        let counter = |said| METRICS.filter_lookups.with_label_values(&[said]);
-        Self { state: Arc::default(), no: counter("absent"), maybe: counter("maybe"), nothing: counter("unavailable") }
-    }
-
-    /// What the filter says, counted.
-    pub(crate) fn ask(&self, build_id: &BuildId) -> Said {
-        let said = self.look(build_id, Instant::now());
-        match said {
-            Said::No => self.no.inc(),
-            Said::Maybe => self.maybe.inc(),
-            Said::Nothing => self.nothing.inc(),
+        let counter = |result| METRICS.filter_lookups.with_label_values(&[result]);
+        Self {
+            state: Arc::default(),
+            absent: counter("absent"),
+            maybe: counter("maybe"),
+            unavailable: counter("unavailable"),
         }
-        said
     }
 
-    fn look(&self, build_id: &BuildId, now: Instant) -> Said {
+    /// Returns the verdict for a build-id, and counts it.
+    pub(crate) fn check(&self, build_id: &BuildId) -> Verdict {
+        let verdict = self.check_at(build_id, Instant::now());
+        match verdict {
+            Verdict::Absent => self.absent.inc(),
+            Verdict::Maybe => self.maybe.inc(),
+            Verdict::Unavailable => self.unavailable.inc(),
+        }
+        verdict
+    }
+
+    fn check_at(&self, build_id: &BuildId, now: Instant) -> Verdict {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        match (&state.base, state.checked) {
-            (Some(base), Some(checked)) if now.saturating_duration_since(checked) < MOST_AGE => {
+        match (&state.base, state.synced) {
+            (Some(base), Some(synced)) if now.saturating_duration_since(synced) < MAX_AGE => {
                 let hash = sql::hash_build_id(build_id);
-                if base.may_have(hash) || state.delta.contains(&hash) { Said::Maybe } else { Said::No }
+                if base.may_have(hash) || state.delta.contains(&hash) { Verdict::Maybe } else { Verdict::Absent }
             }
-            _ => Said::Nothing,
+            _ => Verdict::Unavailable,
         }
     }
 
-    /// Another base, with what came since it was begun. Says nothing before the next [`Filter::is_current`].
-    fn set(&self, base: Option<Arc<Base>>, delta: HashSet<u64>) {
-        self.change(|state| *state = State { base, delta, checked: None });
+    /// Replaces base and delta. The filter is unavailable until the next [`Filter::set_synced`].
+    fn replace(&self, base: Option<Arc<Base>>, delta: HashSet<u64>) {
+        self.change(|state| *state = FilterState { base, delta, synced: None });
     }
 
-    /// What came.
+    /// Adds hashes to the delta.
     fn add(&self, hashes: &[u64]) {
-        // Nobody who looks something up shall wait for long.
-        for hashes in hashes.chunks(ADDED_AT_ONCE) {
+        // Readers get the lock in between.
+        for hashes in hashes.chunks(MAX_ADDED) {
             self.change(|state| state.delta.extend(hashes));
         }
     }
 
-    /// What came until then was added.
-    fn is_current(&self, checked: Instant) {
-        self.change(|state| state.checked = Some(checked));
-        // Without a base it says nothing, however fresh that is.
+    /// Records that every change committed before `synced` was added.
+    fn set_synced(&self, synced: Instant) {
+        self.change(|state| state.synced = Some(synced));
+        // Without a base the filter has no answers, however recent its changes are.
         if self.lengths().0.is_some() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
             METRICS.filter_last_sync.set(now.cast_signed());
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut FilterState)) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
@@ -118,23 +128,18 @@ impl Filter {
         METRICS.filter_bytes.set(gauge(bytes));
     }
 
-    /// The base, and the hashes of what came since.
-    fn parts(&self) -> (Option<Arc<Base>>, Vec<u64>) {
+    /// Returns the base and the hashes of the delta.
+    fn contents(&self) -> (Option<Arc<Base>>, Vec<u64>) {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         (state.base.clone(), state.delta.iter().copied().collect())
     }
 
-    /// How many build-ids the base has, and how many came since.
+    /// Returns the number of hashes in the base and in the delta.
     fn lengths(&self) -> (Option<usize>, usize) {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         (state.base.as_deref().map(Base::len), state.delta.len())
     }
 }
-
-/// Hashes that are added in one go.
-const ADDED_AT_ONCE: usize = 4096;
-/// What a hash takes in the set: itself, a byte, and the eighth that stays free.
-const DELTA_BYTES: usize = 10;
 
 #[cfg(test)]
 mod tests {
@@ -145,22 +150,25 @@ mod tests {
     }
 
     #[test]
-    fn a_no_counts_only_for_a_while_after_the_index_was_asked() {
+    fn absent_counts_for_a_limited_time_after_the_changes_were_read() {
         let filter = Filter::off();
         let began = Instant::now();
-        assert_eq!(filter.look(&build_id(1), began), Said::Nothing, "there is no filter");
-        filter.set(Some(Arc::new(Base::of(vec![sql::hash_build_id(&build_id(1))]).unwrap())), HashSet::new());
-        assert_eq!(filter.look(&build_id(2), began), Said::Nothing, "the index was not asked yet");
+        assert_eq!(filter.check_at(&build_id(1), began), Verdict::Unavailable, "there is no filter");
+        filter.replace(
+            Some(Arc::new(Base::from_hashes(vec![sql::hash_build_id(&build_id(1))]).unwrap())),
+            HashSet::new(),
+        );
+        assert_eq!(filter.check_at(&build_id(2), began), Verdict::Unavailable, "the changes were not read yet");
         filter.add(&[sql::hash_build_id(&build_id(3))]);
-        assert_eq!(filter.look(&build_id(2), began), Said::Nothing, "not all that came was added yet");
-        filter.is_current(began);
-        let at = |seconds, number| filter.look(&build_id(number), began + Duration::from_secs(seconds));
-        assert_eq!([at(0, 1), at(0, 2), at(0, 3)], [Said::Maybe, Said::No, Said::Maybe]);
-        assert_eq!([at(9, 1), at(9, 2), at(9, 3)], [Said::Maybe, Said::No, Said::Maybe]);
-        assert_eq!([at(10, 1), at(10, 2), at(10, 3)], [Said::Nothing; 3]);
-        filter.is_current(began + Duration::from_secs(11));
-        assert_eq!(at(12, 2), Said::No);
-        filter.set(None, HashSet::new());
-        assert_eq!(at(12, 2), Said::Nothing);
+        assert_eq!(filter.check_at(&build_id(2), began), Verdict::Unavailable, "not all changes were added yet");
+        filter.set_synced(began);
+        let at = |seconds, number| filter.check_at(&build_id(number), began + Duration::from_secs(seconds));
+        assert_eq!([at(0, 1), at(0, 2), at(0, 3)], [Verdict::Maybe, Verdict::Absent, Verdict::Maybe]);
+        assert_eq!([at(9, 1), at(9, 2), at(9, 3)], [Verdict::Maybe, Verdict::Absent, Verdict::Maybe]);
+        assert_eq!([at(10, 1), at(10, 2), at(10, 3)], [Verdict::Unavailable; 3]);
+        filter.set_synced(began + Duration::from_secs(11));
+        assert_eq!(at(12, 2), Verdict::Absent);
+        filter.replace(None, HashSet::new());
+        assert_eq!(at(12, 2), Verdict::Unavailable);
     }
 }

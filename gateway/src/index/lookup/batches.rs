@@ -1,7 +1,7 @@
-//! Questions put together: while the index answers some, those that arrive wait, and are then asked in one query.
+//! Batches of look-ups: those that arrive while queries run wait for one of them to end, and then share a query.
 //!
-//! A query costs a few changes of threads and, on MySQL, a round trip; a build-id more in it costs microseconds. An idle index is
-//! asked at once: nobody waits for others to come.
+//! A query costs a few changes of threads and, on MySQL, a round trip; another build-id in it costs microseconds. While fewer than
+//! [`MAX_QUERIES`] run, a look-up starts a query at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Records;
 
-/// Queries under way at once: one that hangs must not hold up the others.
-const QUERIES: usize = 4;
-/// Build-ids of one query.
-const MOST: usize = 128;
+/// Maximum number of concurrent queries: one that hangs must not delay the others.
+const MAX_QUERIES: usize = 4;
+/// Maximum number of build-ids in a query.
+const MAX_BATCH: usize = 128;
 
-/// Where questions wait.
+/// The queue of look-ups.
 #[derive(Clone)]
 pub(super) struct Batches(mpsc::UnboundedSender<Waiting>);
 
@@ -28,44 +28,44 @@ struct Waiting {
 }
 
 impl Batches {
-    /// Asks by `ask`, on `runtime`: a client that goes away cancels nobody else's query.
-    pub(super) fn new<F>(runtime: &Handle, ask: impl Fn(Vec<BuildId>) -> F + Clone + Send + 'static) -> Self
+    /// Runs `query` for each batch, on `runtime`: a client that disconnects does not cancel a query that others share.
+    pub(super) fn new<F>(runtime: &Handle, query: impl Fn(Vec<BuildId>) -> F + Clone + Send + 'static) -> Self
     where
         F: Future<Output = Result<Vec<Record>, String>> + Send + 'static,
     {
         let (sender, mut waiting) = mpsc::unbounded_channel();
-        let turns = Arc::new(Semaphore::new(QUERIES));
+        let permits = Arc::new(Semaphore::new(MAX_QUERIES));
         let spawner = runtime.clone();
         runtime.spawn(async move {
             // The semaphore is never closed.
-            while let Ok(turn) = turns.clone().acquire_owned().await {
+            while let Ok(permit) = permits.clone().acquire_owned().await {
                 let mut batch = Vec::new();
-                if waiting.recv_many(&mut batch, MOST).await == 0 {
+                if waiting.recv_many(&mut batch, MAX_BATCH).await == 0 {
                     return;
                 }
-                let ask = ask.clone();
+                let query = query.clone();
                 spawner.spawn(async move {
-                    answer(batch, ask).await;
-                    drop(turn);
+                    answer(batch, query).await;
+                    drop(permit);
                 });
             }
         });
         Self(sender)
     }
 
-    /// Every record of one build-id.
+    /// Returns every record of one build-id.
     ///
     /// # Errors
-    /// The index could not be asked.
+    /// If the query failed.
     pub(super) async fn records(&self, build_id: &BuildId) -> Result<Arc<Records>, String> {
-        let (answer, asked) = oneshot::channel();
-        // Without a receiver the answer is dropped, which is an error below.
+        let (answer, answered) = oneshot::channel();
+        // Without a receiver the sender of the answer is dropped, which is an error below.
         let _ = self.0.send(Waiting { build_id: build_id.clone(), answer });
-        asked.await.unwrap_or_else(|_| Err("index: the query ended early".into()))
+        answered.await.unwrap_or_else(|_| Err("index: the query ended early".into()))
     }
 }
 
-async fn answer<F>(mut batch: Vec<Waiting>, ask: impl Fn(Vec<BuildId>) -> F)
+async fn answer<F>(mut batch: Vec<Waiting>, query: impl Fn(Vec<BuildId>) -> F)
 where
     F: Future<Output = Result<Vec<Record>, String>>,
 {
@@ -73,7 +73,7 @@ where
     if batch.is_empty() {
         return;
     }
-    let found = ask(batch.iter().map(|waiting| waiting.build_id.clone()).collect()).await;
+    let found = query(batch.iter().map(|waiting| waiting.build_id.clone()).collect()).await;
     let found = found.map(|records| {
         let mut found: HashMap<BuildId, Vec<Record>> = HashMap::new();
         for record in records {
@@ -86,7 +86,7 @@ where
     });
     for Waiting { build_id, answer } in batch {
         let found = found.as_ref().map(|found| found.get(&build_id).cloned().unwrap_or_default());
-        // Who went away needs no answer.
+        // The client may have disconnected.
         let _ = answer.send(found.map_err(String::clone));
     }
 }
@@ -103,42 +103,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn questions_that_arrive_during_a_query_are_asked_together() {
+    async fn look_ups_that_arrive_during_queries_share_one() {
         let sizes = Arc::new(Mutex::new(Vec::new()));
-        let (noted, gate) = (sizes.clone(), Arc::new(Semaphore::new(0)));
+        let (recorded, gate) = (sizes.clone(), Arc::new(Semaphore::new(0)));
         let opened = gate.clone();
         let batches = Batches::new(&Handle::current(), move |ids: Vec<BuildId>| {
-            noted.lock().unwrap().push(ids.len());
+            recorded.lock().unwrap().push(ids.len());
             let gate = gate.clone();
             async move {
                 gate.acquire().await.unwrap().forget();
                 Ok(Vec::new())
             }
         });
-        let ask = |number: u8| {
+        let look_up = |number: u8| {
             let batches = batches.clone();
             tokio::spawn(async move { batches.records(&build_id(number)).await })
         };
-        let mut asked = Vec::new();
+        let mut look_ups = Vec::new();
         // One after the other, until every query is taken.
-        for number in 0..QUERIES {
-            asked.push(ask(number as u8));
+        for number in 0..MAX_QUERIES {
+            look_ups.push(look_up(number as u8));
             while sizes.lock().unwrap().len() <= number {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
-        asked.extend((0..100).map(ask));
+        look_ups.extend((0..100).map(look_up));
         // They wait before the first query ends.
         tokio::time::sleep(Duration::from_millis(100)).await;
         opened.add_permits(1000);
-        for asked in asked {
-            assert!(asked.await.unwrap().unwrap().is_empty());
+        for look_up in look_ups {
+            assert!(look_up.await.unwrap().unwrap().is_empty());
         }
         assert_eq!(sizes.lock().unwrap().as_slice(), [1, 1, 1, 1, 100]);
     }
 
     #[tokio::test]
-    async fn an_error_is_everybodys() {
+    async fn all_look_ups_of_a_batch_get_its_error() {
         let batches = Batches::new(&Handle::current(), |_| async { Err("refused".to_owned()) });
         let (one, other) = (build_id(1), build_id(2));
         let (one, other) = futures::join!(batches.records(&one), batches.records(&other));

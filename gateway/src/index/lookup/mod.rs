@@ -1,15 +1,18 @@
-//! The index behind a filter and a short-lived cache.
+//! Cached reads of the index.
 //!
-//! What the filter says is not in it is answered at once ([`crate::index::filter`]), unless the index may be away. Found and absent build-ids
-//! are fresh for a short time, each with its own lifetime, and until a change of the index names them ([`invalidation`]); an error is
-//! never remembered. What was found is kept for longer, and answers
-//! when the index cannot be asked ([`Known::away`]); what is absent is unknown then. Concurrent questions share queries ([`batches`]).
-//! Queries run on the main runtime, so that a client that goes away cancels nobody else's query, and none longer than a decision may
-//! take: a database that hangs must not hold requests for ever.
+//! - The filter answers for most absent build-ids without a query ([`crate::index::filter`]), while the index is healthy.
+//! - Results of queries are fresh for a short time ([`fresh`]), until a change names their build-id ([`invalidation`]). An error is never
+//!   cached.
+//! - What was found is stored for longer ([`stale`]), and is the answer while the index is unavailable ([`Known::unavailable`]). What is
+//!   absent from it is unknown then.
+//! - Concurrent look-ups share queries ([`batches`]). Queries run on the main runtime with a time limit ([`queries`]).
 
 mod batches;
+mod fresh;
 mod invalidation;
+mod queries;
 mod records;
+mod stale;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,207 +20,178 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifact::{BuildId, arch};
-use foldhash::fast::RandomState;
-use moka::Expiry;
-use moka::future::Cache;
-use moka::policy::EvictionPolicy;
 use sql::{Index, PathMatches, PathQuery, Record, StoredPackage};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::config;
-use crate::index::filter::{Filter, Follower, Said};
+use crate::index::filter::{Filter, Follower, Verdict};
 use crate::index::watch::Watch;
 use crate::metrics::METRICS;
 use batches::Batches;
+use fresh::Fresh;
 pub(crate) use invalidation::Invalidation;
+use queries::Queries;
 pub(crate) use records::Records;
+use stale::Stale;
 
 /// The packages built from one source package for one family of archs.
 pub(crate) type Siblings = Arc<Vec<Arc<StoredPackage>>>;
 
-/// How a reason of the index begins.
-pub(crate) const CAUSE: &str = "index: ";
+/// The beginning of every reason why the index did not answer.
+pub(crate) const CAUSE_PREFIX: &str = "index: ";
 
-/// Questions by path at once: they may read much, and must leave the index to others.
-const TURNS: usize = 2;
+/// Maximum number of concurrent queries by path: they may read many rows.
+const MAX_PATH_QUERIES: usize = 2;
 
-/// The index, cached.
+/// The index with its caches. Cheap to clone: clones share their state.
 #[derive(Clone)]
 pub(crate) struct Lookup {
     index: Index,
     filter: Filter,
-    /// What is known of every absent build-id.
-    nothing: Arc<Records>,
-    fresh: Cache<BuildId, Fresh, RandomState>,
-    /// Of `fresh`: changes of the index name build-ids.
-    invalidation: Invalidation,
-    miss_ttl: Duration,
-    kept: Kept,
+    /// The records of every absent build-id.
+    no_records: Arc<Records>,
+    fresh: Fresh,
+    stale: Stale,
     batches: Batches,
     queries: Queries,
-    /// For questions by path.
-    turns: Arc<Semaphore>,
+    path_permits: Arc<Semaphore>,
     pub(crate) watch: Watch,
 }
 
-/// Records from memory, until their lifetime ends or a change of the index names their build-id.
-#[derive(Clone)]
-struct Fresh {
-    records: Arc<Records>,
-    /// When their query began, as [`Invalidation::now`] had it.
-    asked: u64,
-}
-
-/// What the index says, or what it said before it went away.
+/// A result of the index: a current one, or a stale one while the index is unavailable.
 pub(crate) struct Known<T> {
     pub(crate) value: T,
-    /// Why the index could not be asked. Then `value` was found earlier, and whatever is not in it is unknown.
-    pub(crate) away: Option<String>,
+    /// The reason why the index is unavailable. Then `value` is stale, and whatever it lacks is unknown.
+    pub(crate) unavailable: Option<String>,
 }
 
-/// What was found, for times when the index is away. No questions are counted here, so it is in the order of the last query.
-#[derive(Clone)]
-struct Kept {
-    records: Cache<BuildId, Arc<Records>>,
-    /// By source package and base arch.
-    siblings: Cache<(String, String), Siblings>,
-}
+impl<T> Known<T> {
+    fn current(value: T) -> Self {
+        Self { value, unavailable: None }
+    }
 
-/// Where queries run, and how long they may.
-#[derive(Clone)]
-struct Queries {
-    runtime: Handle,
-    limit: Duration,
-    watch: Watch,
+    /// A stale value, or the error where there is none.
+    fn stale(value: Option<T>, cause: String) -> Result<Self, String> {
+        match value {
+            Some(value) => Ok(Self { value, unavailable: Some(cause) }),
+            None => Err(cause),
+        }
+    }
 }
 
 impl Lookup {
-    /// Puts filter and cache in front of `index`, and begins to watch it; a query may take `limit`. The filter is kept in `folder`.
-    pub(crate) fn new(index: Index, config: &config::IndexSettings, limit: Duration, folder: &Path) -> Self {
-        let lifetime = Lifetime { hit: config.found_ttl, miss: config.absent_ttl };
-        let fresh = Cache::builder()
-            .max_capacity(config.max_entries)
-            .expire_after(lifetime)
-            .build_with_hasher(RandomState::default());
+    /// Puts filter and caches in front of `index`, and begins to watch it. A query may take `query_timeout`. The filter is stored in
+    /// `directory`.
+    pub(crate) fn new(index: Index, config: &config::IndexSettings, query_timeout: Duration, directory: &Path) -> Self {
         let (watch, runtime) = (Watch::default(), Handle::current());
-        let (probed, nobodys) = (index.clone(), BuildId::from_bytes(&[0; 20]));
+        let probed = index.clone();
         watch.start(&runtime, move || {
-            // The query that every question needs.
-            let (index, wanted) = (probed.clone(), nobodys.iter().cloned().collect::<Vec<_>>());
-            let ask = async move {
-                match index.records_by_build_id(&wanted).await {
-                    Ok(_) => Ok(()),
-                    // Tables that are missing are a schema's: what to do about that is the better reason.
-                    Err(error) => match index.check_readable().await {
-                        Err(schema @ sql::Error::Schema { .. }) => Err(schema),
-                        _ => Err(error),
-                    },
-                }
-            };
-            async move { timed(limit, Box::pin(ask)).await }
+            let index = probed.clone();
+            async move { queries::within(query_timeout, Box::pin(probe(index))).await }
         });
-        let queries = Queries { runtime: runtime.clone(), limit, watch: watch.clone() };
-        let (asked, asking) = (index.clone(), queries.clone());
+        let queries = Queries { runtime: runtime.clone(), timeout: query_timeout, watch: watch.clone() };
+        let (batched, batch_queries) = (index.clone(), queries.clone());
         let batches = Batches::new(&runtime, move |build_ids| {
-            let (index, queries) = (asked.clone(), asking.clone());
-            async move { queries.here(Box::pin(async move { index.records_by_build_id(&build_ids).await })).await }
+            let (index, queries) = (batched.clone(), batch_queries.clone());
+            async move { queries.run(Box::pin(async move { index.records_by_build_id(&build_ids).await })).await }
         });
         let (filter, invalidation) = (Filter::off(), Invalidation::new());
-        let follower = Follower::new(filter.clone(), invalidation.clone(), index.clone(), watch.clone(), limit);
-        runtime.spawn(if config.filter { follower.filtering(folder).run() } else { follower.run() });
+        let fresh = Fresh::new(config, invalidation.clone());
+        let follower = Follower::new(filter.clone(), invalidation, index.clone(), watch.clone(), query_timeout);
+        runtime.spawn(if config.filter { follower.with_filter(directory).run() } else { follower.run() });
         Self {
             index,
             filter,
-            nothing: Arc::default(),
+            no_records: Arc::default(),
             fresh,
-            invalidation,
-            miss_ttl: config.absent_ttl,
-            kept: Kept::new(config),
+            stale: Stale::new(config),
             batches,
             queries,
-            turns: Arc::new(Semaphore::new(TURNS)),
+            path_permits: Arc::new(Semaphore::new(MAX_PATH_QUERIES)),
             watch,
         }
     }
 
-    /// Every record of one build-id, asked for until `until`.
+    /// Returns every record of one build-id; waits for the index until `until`.
     ///
     /// # Errors
-    /// The index could not be asked, and nothing is kept.
+    /// If the index could not be queried, and there is no stale result.
     pub(crate) async fn records(&self, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, String> {
-        match self.filtered(build_id) {
-            Said::No => Ok(Known::fresh(self.nothing.clone())),
-            said => Box::pin(self.records_beyond(said, build_id, until)).await,
+        match self.check_filter(build_id) {
+            Verdict::Absent => Ok(Known::current(self.no_records.clone())),
+            verdict => Box::pin(self.records_past_filter(verdict, build_id, until)).await,
         }
     }
 
-    /// The same, when the filter did not say no.
+    /// Returns every record of a build-id for which the filter had another `verdict` than absent.
     ///
     /// # Errors
     /// As [`Self::records`].
-    pub(crate) async fn records_beyond(
+    pub(crate) async fn records_past_filter(
         &self,
-        said: Said,
+        verdict: Verdict,
         build_id: &BuildId,
         until: Instant,
     ) -> Result<Known<Arc<Records>>, String> {
-        if let Some(Fresh { records, asked }) = self.fresh.get(build_id).await
-            && self.invalidation.is_valid(build_id, asked, self.miss_ttl)
-        {
-            count("cache");
-            return Ok(Known::fresh(records));
+        match self.fresh.get(build_id).await {
+            Some(records) => {
+                count("cache");
+                Ok(Known::current(records))
+            }
+            None => Box::pin(self.query_records(verdict, build_id, until)).await,
         }
-        Box::pin(self.asked(said, build_id, until)).await
     }
 
-    /// The same, of the index itself.
-    async fn asked(&self, said: Said, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, String> {
-        let asked = self.invalidation.now();
-        match self.ask(until, self.batches.records(build_id)).await {
+    async fn query_records(
+        &self,
+        verdict: Verdict,
+        build_id: &BuildId,
+        until: Instant,
+    ) -> Result<Known<Arc<Records>>, String> {
+        let queried = self.fresh.now();
+        match self.wait_for(until, self.batches.records(build_id)).await {
             Ok(records) => {
                 count("database");
-                if said == Said::Maybe && records.is_empty() {
+                if verdict == Verdict::Maybe && records.is_empty() {
                     METRICS.filter_false_positives.inc();
                 }
-                self.kept.keep(build_id, &records).await;
-                self.fresh.insert(build_id.clone(), Fresh { records: records.clone(), asked }).await;
-                Ok(Known::fresh(records))
+                self.stale.insert_records(build_id, &records).await;
+                self.fresh.insert(build_id, records.clone(), queried).await;
+                Ok(Known::current(records))
             }
             Err(cause) => {
-                let kept = self.kept.records.get(build_id).await;
-                count(if kept.is_some() { "stale" } else { "error" });
-                kept.map(|value| Known { value, away: Some(cause.clone()) }).ok_or(cause)
+                let stale = self.stale.records.get(build_id).await;
+                count(if stale.is_some() { "stale" } else { "error" });
+                Known::stale(stale, cause)
             }
         }
     }
 
-    /// What the filter says. Where the index may be away its word does not count: what cannot be asked is unknown.
-    pub(crate) fn filtered(&self, build_id: &BuildId) -> Said {
-        if self.watch.is_sure() { self.filter.ask(build_id) } else { Said::Nothing }
+    /// Returns the verdict of the filter: unavailable unless the index is healthy, since the filter proves absence only then.
+    pub(crate) fn check_filter(&self, build_id: &BuildId) -> Verdict {
+        if self.watch.is_healthy() { self.filter.check(build_id) } else { Verdict::Unavailable }
     }
 
-    /// Every record of several build-ids, ordered by package (its number in the index), place in the package and build-id.
+    /// Returns every record of several build-ids, ordered by [`row_order`].
     ///
     /// # Errors
-    /// The index could not be asked, and of one of them nothing is kept.
+    /// If the index could not be queried, and there is no stale result of one of them.
     pub(crate) async fn records_of_all(&self, build_ids: &[BuildId], until: Instant) -> Result<Vec<Record>, String> {
         let build_ids: BTreeSet<&BuildId> = build_ids.iter().collect();
-        let asked =
-            futures::future::join_all(build_ids.into_iter().map(|build_id| self.records(build_id, until))).await;
+        let lookups = build_ids.into_iter().map(|build_id| self.records(build_id, until));
         let mut found: Vec<Record> = Vec::new();
-        for known in asked {
+        for known in futures::future::join_all(lookups).await {
             found.extend(known?.value.iter().cloned());
         }
-        found.sort_by(|a, b| place(a).cmp(&place(b)));
+        found.sort_by(|a, b| row_order(a).cmp(&row_order(b)));
         Ok(found)
     }
 
-    /// The packages that were built from one source package for `arch` or another arch of its family, ordered by id,
-    /// asked for until `until`.
+    /// Returns the packages that were built from one source package for `arch` or another arch of its family, ordered by id.
     ///
     /// # Errors
-    /// The index could not be asked, and nothing is kept.
+    /// If the index could not be queried until `until`, and there is no stale result.
     pub(crate) async fn siblings(
         &self,
         source_rpm: &str,
@@ -228,67 +202,66 @@ impl Lookup {
         let (index, (source_rpm, base)) = (self.index.clone(), key.clone());
         let query = self
             .queries
-            .run(Box::pin(async move { index.packages_by_source(&source_rpm, &arch::family(&base)).await }));
-        match self.ask(until, query).await {
+            .spawn(Box::pin(async move { index.packages_by_source(&source_rpm, &arch::family(&base)).await }));
+        match self.wait_for(until, query).await {
             Ok(siblings) => {
                 let siblings: Siblings = Arc::new(siblings.into_iter().map(Arc::new).collect());
-                self.kept.siblings.insert(key, siblings.clone()).await;
-                Ok(Known::fresh(siblings))
+                self.stale.siblings.insert(key, siblings.clone()).await;
+                Ok(Known::current(siblings))
             }
-            Err(cause) => {
-                let kept = self.kept.siblings.get(&key).await;
-                kept.map(|value| Known { value, away: Some(cause.clone()) }).ok_or(cause)
-            }
+            Err(cause) => Known::stale(self.stale.siblings.get(&key).await, cause),
         }
     }
 
-    /// The artifacts at some paths, at most `most`, asked for until `until`. Not cached: rarely is the same asked for again.
+    /// Returns up to `max_results` artifacts at some paths. They are not cached: the same paths are rarely asked for again.
     ///
     /// # Errors
-    /// The index could not be asked, or others asked so much of it that there was no time left.
+    /// If the index could not be queried, or no permit was free until `until`.
     pub(crate) async fn records_at(
         &self,
         paths: PathQuery,
-        most: usize,
+        max_results: usize,
         until: Instant,
     ) -> Result<PathMatches, String> {
-        if let Some(cause) = self.watch.away() {
+        if let Some(cause) = self.watch.unavailable() {
             return Err(cause);
         }
-        let Ok(Ok(turn)) = tokio::time::timeout_at(until.into(), self.turns.clone().acquire_owned()).await else {
-            return Err("index: others asked for paths all the time".into());
+        let permit = tokio::time::timeout_at(until.into(), self.path_permits.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err("index: other queries by path took all the time".into());
         };
-        let limit = until.saturating_duration_since(Instant::now());
-        // What the index has found by then is an answer; only one that hangs needs the rest.
-        let enough = Instant::now() + limit * 3 / 4;
-        let (index, queries) = (self.index.clone(), Queries { limit, ..self.queries.clone() });
+        let timeout = until.saturating_duration_since(Instant::now());
+        // Rows found by then are an answer. Only an index that hangs needs the rest of the time.
+        let enough = Instant::now() + timeout * 3 / 4;
+        let (index, queries) = (self.index.clone(), Queries { timeout, ..self.queries.clone() });
         let query = async move {
-            let found = index.records_by_path(&paths, most, enough).await;
-            drop(turn);
+            let found = index.records_by_path(&paths, max_results, enough).await;
+            drop(permit);
             found
         };
-        queries.run(query).await
+        queries.spawn(query).await
     }
 
-    /// Runs another query of the index; while it is away that is an error at once.
+    /// Runs another query of the index.
     ///
     /// # Errors
-    /// The index could not be asked.
+    /// If the index could not be queried; at once while it is unavailable.
     pub(crate) async fn query<T, F>(&self, query: impl FnOnce(Index) -> F) -> Result<T, String>
     where
         T: Send + 'static,
         F: Future<Output = sql::Result<T>> + Send + 'static,
     {
-        match self.watch.away() {
+        match self.watch.unavailable() {
             Some(cause) => Err(cause),
-            None => self.queries.run(query(self.index.clone())).await,
+            None => self.queries.spawn(query(self.index.clone())).await,
         }
     }
 
-    /// `Ok(Ok)` if this program can read the schema, `Ok(Err)` with the reason if it cannot. Asked even while the index is away.
+    /// Returns `Ok(Ok)` if this program can read the schema, `Ok(Err)` with the reason if it cannot. Runs even while the index is
+    /// unavailable.
     ///
     /// # Errors
-    /// The index could not be asked.
+    /// If the index could not be queried.
     pub(crate) async fn check_schema(&self) -> Result<Result<(), String>, String> {
         let index = self.index.clone();
         let check = async move {
@@ -297,9 +270,9 @@ impl Lookup {
                 other => other.map(Ok),
             }
         };
-        // No sign of life for the watch: an index whose tables are missing answers this alone.
-        let limit = self.queries.limit;
-        let checked = self.queries.runtime.spawn(async move { Box::pin(timed(limit, check)).await }).await;
+        // Not recorded in the watch: an index without tables answers this query alone.
+        let timeout = self.queries.timeout;
+        let checked = self.queries.runtime.spawn(async move { Box::pin(queries::within(timeout, check)).await }).await;
         let checked = checked.unwrap_or_else(|error| Err(format!("index: the query ended early: {error}")));
         if let Ok(readable) = &checked {
             self.watch.set_readable(readable.clone());
@@ -307,124 +280,52 @@ impl Lookup {
         checked
     }
 
-    /// Logs why a question was not answered: at debug while the log says that the index is away.
-    pub(crate) fn log_unanswered(&self, cause: &str) {
-        match self.watch.away() {
+    /// Logs why a request got no answer: at debug while the log already states that the index is unavailable.
+    pub(crate) fn log_unavailable(&self, cause: &str) {
+        match self.watch.unavailable() {
             Some(_) => tracing::debug!(cause, "undecided"),
             None => tracing::warn!(cause, "undecided"),
         }
     }
 
-    /// True if there are records that are answered while the index is away.
-    pub(crate) async fn has_kept(&self) -> bool {
-        // Counts what was inserted, and removes what has expired.
-        self.kept.records.run_pending_tasks().await;
-        self.kept.records.entry_count() > 0
+    /// True if there are stale records for the time while the index is unavailable.
+    pub(crate) async fn has_stale(&self) -> bool {
+        // Counts new entries, and removes expired ones.
+        self.stale.records.run_pending_tasks().await;
+        self.stale.records.entry_count() > 0
     }
 
-    /// What `query` gives, unless the index is away or takes longer.
-    async fn ask<T>(&self, until: Instant, query: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-        if let Some(cause) = self.watch.away() {
+    /// Returns the result of `query`, or an error if the index is unavailable or does not answer until `until`.
+    async fn wait_for<T>(&self, until: Instant, query: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        if let Some(cause) = self.watch.unavailable() {
             return Err(cause);
         }
         tokio::time::timeout_at(until.into(), query).await.unwrap_or_else(|_| {
-            self.watch.suspect();
+            self.watch.record_failure();
             Err(format!("index: {}: expected an answer within the budget, found none", self.index.name()))
         })
     }
 }
 
-impl<T> Known<T> {
-    fn fresh(value: T) -> Self {
-        Self { value, away: None }
+/// The query of every look-up, for a build-id that no file has.
+async fn probe(index: Index) -> sql::Result<()> {
+    let build_ids: Vec<BuildId> = BuildId::from_bytes(&[0; 20]).into_iter().collect();
+    match index.records_by_build_id(&build_ids).await {
+        Ok(_) => Ok(()),
+        // Where tables are missing, the error of the schema states what to do.
+        Err(error) => match index.check_readable().await {
+            Err(schema @ sql::Error::Schema { .. }) => Err(schema),
+            _ => Err(error),
+        },
     }
 }
 
-impl Kept {
-    fn new(config: &config::IndexSettings) -> Self {
-        // By age: frequency would be counted by questions, and those meet `Lookup::fresh`.
-        fn cache<K, V>(config: &config::IndexSettings, length: fn(&V) -> usize) -> Cache<K, V>
-        where
-            K: std::hash::Hash + Eq + Send + Sync + 'static,
-            V: Clone + Send + Sync + 'static,
-        {
-            let weight = move |_: &K, value: &V| u32::try_from(length(value)).unwrap_or(u32::MAX);
-            let policy = EvictionPolicy::lru();
-            Cache::builder()
-                .max_capacity(config.max_entries)
-                .weigher(weight)
-                .eviction_policy(policy)
-                .time_to_live(config.stale_ttl)
-                .build()
-        }
-        Self { records: cache(config, |records| records.len()), siblings: cache(config, |siblings| siblings.len()) }
-    }
-
-    async fn keep(&self, build_id: &BuildId, records: &Arc<Records>) {
-        if records.is_empty() {
-            self.records.invalidate(build_id).await;
-        } else {
-            self.records.insert(build_id.clone(), records.clone()).await;
-        }
-    }
-}
-
-/// Where a row of the JSON API stands: a file that has both kinds is one row.
-pub(crate) fn place(record: &Record) -> (i64, u32, &BuildId) {
+/// The order of rows in the JSON API: by package, ordinal and build-id. A file that has both kinds is one row.
+pub(crate) fn row_order(record: &Record) -> (i64, u32, &BuildId) {
     (record.package.id, record.artifact.ordinal, &record.artifact.build_id)
 }
 
-impl Queries {
-    /// Runs a query on the main runtime.
-    async fn run<T, F>(&self, query: F) -> Result<T, String>
-    where
-        T: Send + 'static,
-        F: Future<Output = sql::Result<T>> + Send + 'static,
-    {
-        let this = self.clone();
-        let result = self.runtime.spawn(async move { this.here(query).await }).await;
-        result.unwrap_or_else(|error| Err(format!("index: the query ended early: {error}")))
-    }
-
-    /// Runs a query, timed.
-    async fn here<T>(&self, query: impl Future<Output = sql::Result<T>>) -> Result<T, String> {
-        let started = Instant::now();
-        let result = timed(self.limit, query).await;
-        METRICS.index_query_duration.observe(started.elapsed().as_secs_f64());
-        match &result {
-            Ok(_) => self.watch.answered(),
-            Err(_) => self.watch.suspect(),
-        }
-        result
-    }
-}
-
-/// What `query` gives within `limit`.
-async fn timed<T>(limit: Duration, query: impl Future<Output = sql::Result<T>>) -> Result<T, String> {
-    match tokio::time::timeout(limit, query).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(format!("index: {error}")),
-        Err(_) => Err(format!("index: expected an answer within {limit:?}, found none")),
-    }
-}
-
-/// Counts a build-id by who answered for it.
-fn count(answer: &str) {
-    METRICS.index_lookups.with_label_values(&[answer]).inc();
-}
-
-/// Found and absent build-ids live differently long.
-struct Lifetime {
-    hit: Duration,
-    miss: Duration,
-}
-
-impl Expiry<BuildId, Fresh> for Lifetime {
-    fn expire_after_create(&self, _: &BuildId, fresh: &Fresh, _: Instant) -> Option<Duration> {
-        Some(if fresh.records.is_empty() { self.miss } else { self.hit })
-    }
-
-    fn expire_after_update(&self, _: &BuildId, fresh: &Fresh, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(if fresh.records.is_empty() { self.miss } else { self.hit })
-    }
+/// Counts a look-up of a build-id by its result.
+fn count(result: &str) {
+    METRICS.index_lookups.with_label_values(&[result]).inc();
 }

@@ -1,4 +1,4 @@
-//! What is kept of one build-id.
+//! The records of one build-id, with their JSON.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use sql::Record;
 
-/// All records of one build-id; none of an absent one.
+/// All records of one build-id; an absent one has none.
 #[derive(Default)]
 pub(crate) struct Records {
     list: Vec<Record>,
-    /// Their JSON, with links below the URL by which they were asked for first.
+    /// Their JSON, with links below the base URL of the first request.
     json: OnceLock<(String, Bytes)>,
 }
 
@@ -19,11 +19,11 @@ impl Records {
         Self { list, json: OnceLock::new() }
     }
 
-    /// Their JSON with links below `base`: written once for the first base, for others each time; once for all where there are no
-    /// records, and so no links.
+    /// Returns their JSON with links below `base`. It is cached for the base of the first request; without records there are no links,
+    /// and one JSON for all.
     pub(crate) fn json(&self, base: &str, write: impl Fn() -> Bytes) -> Bytes {
-        let (known, json) = self.json.get_or_init(|| (base.to_owned(), write()));
-        if known == base || self.list.is_empty() { json.clone() } else { write() }
+        let (cached_base, json) = self.json.get_or_init(|| (base.to_owned(), write()));
+        if cached_base == base || self.list.is_empty() { json.clone() } else { write() }
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_written_once_for_a_base_and_never_given_to_another() {
+    fn json_is_written_once_for_a_base_and_never_used_for_another() {
         let (records, written) = (Records::new(vec![record()]), Cell::new(0));
         let json = |base: &'static str| {
             records.json(base, || {
@@ -78,8 +78,8 @@ mod tests {
         };
         assert_eq!([json("http://a"), json("http://a"), json("http://b")], ["http://a", "http://a", "http://b"]);
         assert_eq!(written.get(), 2);
-        let nothing = Records::default();
-        let json = |base| nothing.json(base, || Bytes::from_static(base.as_bytes()));
+        let no_records = Records::default();
+        let json = |base| no_records.json(base, || Bytes::from_static(base.as_bytes()));
         assert_eq!([json("http://a"), json("http://b")], ["http://a"; 2], "without records there are no links");
     }
 }

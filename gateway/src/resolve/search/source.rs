@@ -117,7 +117,7 @@ impl Run<'_> {
         let known = self.search.lookup.siblings(source_rpm, &of.package.nevra.arch, half_way_to(self.deadline)).await;
         let siblings = match known {
             Ok(known) => {
-                self.causes.extend(known.away);
+                self.causes.extend(known.unavailable);
                 known.value
             }
             Err(cause) => {
