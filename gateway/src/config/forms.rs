@@ -16,13 +16,12 @@ use super::http_url;
 
 /// Reads a name of an enum with the names that flags have.
 pub(super) fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<T, D::Error> {
-    let text = String::deserialize(value)?;
-    T::from_str(&text, false).map_err(|_| {
-        let names = T::value_variants().iter().filter_map(|variant| variant.to_possible_value());
-        let names: Vec<String> = names.map(|value| format!("`{}`", value.get_name())).collect();
-        let (last, others) = names.split_last().map_or(("", [].as_slice()), |(last, others)| (last, others));
-        expected(&format!("{} or {last}", others.join(", ")), &text)
-    })
+    let names = T::value_variants().iter().filter_map(|variant| variant.to_possible_value());
+    let names: Vec<String> = names.map(|value| format!("`{}`", value.get_name())).collect();
+    let (last, others) = names.split_last().map_or(("", [].as_slice()), |(last, others)| (last, others));
+    let form = format!("{} or {last}", others.join(", "));
+    let text = value.deserialize_any(Scalar(&form))?;
+    T::from_str(&text, false).map_err(|_| expected(&form, &text))
 }
 
 /// [`name`], where a default depends on others.
@@ -86,16 +85,60 @@ impl<'de> Visitor<'de> for Texts {
     }
 }
 
+/// Visitor of a string or an integer, which is read as its digits.
+struct Scalar<'a>(&'a str);
+
+impl Visitor<'_> for Scalar<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+}
+
+/// Reads one address to listen on, or a list of them.
+pub(super) fn addresses<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
+    value.deserialize_any(Addresses)
+}
+
+struct Addresses;
+
+impl<'de> Visitor<'de> for Addresses {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address like 0.0.0.0:8002, or a list of addresses")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(vec![text.to_owned()])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        Texts("0.0.0.0:8002").visit_seq(list)
+    }
+}
+
 /// Reads a duration in the words of humantime: `1m 30s`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(value)?;
-    humantime::parse_duration(&text).map_err(|_| expected("a duration like 4s, 300ms or 1d", &text))
+    let form = "a duration like 4s, 300ms or 1d";
+    let text = value.deserialize_any(Scalar(form))?;
+    humantime::parse_duration(&text).map_err(|_| expected(form, &text))
 }
 
 /// Reads a number of bytes with or without a unit.
 pub(super) fn bytes<'de, D: Deserializer<'de>>(value: D) -> Result<ByteSize, D::Error> {
-    let text = String::deserialize(value)?;
-    ByteSize::from_str(&text).map_err(|_| expected("a size like 10GiB or 500MB", &text))
+    let form = "a size like 10GiB or 500MB";
+    let text = value.deserialize_any(Scalar(form))?;
+    ByteSize::from_str(&text).map_err(|_| expected(form, &text))
 }
 
 /// [`bytes()`], where a default depends on others.
@@ -114,14 +157,15 @@ fn expected<E: Error>(form: &str, found: &str) -> E {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{File, OnUnavailable};
+    use super::super::OnUnavailable;
+    use super::super::file::ConfigFile;
     use super::*;
     use crate::logging::LogFormat;
 
     #[test]
     fn values_of_another_form_are_told_with_the_form_that_is_wanted() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gateway.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway.toml");
         for (text, key, said) in [
             (
                 "trusted_proxies = [\"10.0.0.0\"]",
@@ -169,13 +213,13 @@ mod tests {
             ("public_url = \"gateway.example.org\"", "public_url", "expected an http or https URL, found none"),
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = format!("{:#}", File::read(Some(&path), folder.path()).unwrap_err());
+            let error = format!("{:#}", ConfigFile::read(Some(&path), directory.path()).unwrap_err());
             assert!(error.contains(said) && error.contains(key), "{text}: {error}");
         }
         let text = "trusted_proxies = [\"10.0.0.1/32\", \"fd00::/8\"]\nlog_format = \"json\"\ncache_size = 5000\n\
                     [federation]\nunavailable = 503\n[index]\nfound_ttl = \"1m 30s\"";
         std::fs::write(&path, text).unwrap();
-        let file = File::read(Some(&path), folder.path()).unwrap();
+        let file = ConfigFile::read(Some(&path), directory.path()).unwrap();
         assert_eq!((file.trusted_proxies.len(), file.log_format), (2, Some(LogFormat::Json)));
         assert_eq!((file.cache_size, file.federation.unavailable), (Some(ByteSize(5000)), OnUnavailable::Status));
         assert_eq!(file.index.found_ttl, Duration::from_secs(90));

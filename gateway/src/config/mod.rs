@@ -1,19 +1,20 @@
-//! What the gateway is told: flag, environment, own file, the original's files, default, in this order of precedence. The tables of the
-//! own file are in [`tables`].
+//! Configuration of the gateway. Precedence: flag, environment, configuration file, the original darkserver's files, default.
+//!
+//! - [`file`]: `gateway.toml`, read as a whole;
+//! - [`tables`]: its tables, their defaults and limits;
+//! - [`forms`]: the forms of its values.
 
+mod file;
 mod forms;
 mod tables;
 
 use std::env;
-use std::fs;
-use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
 use ipnet::IpNet;
-use serde::Deserialize;
 use sql::DatabaseUrl;
 use url::Url;
 
@@ -22,22 +23,22 @@ use crate::logging::LogFormat;
 use crate::server::listen::Address;
 use crate::server::tls;
 
-use tables::TlsSettings;
+use file::ConfigFile;
 pub(crate) use tables::{
     Abandoned, ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings,
     MetadataSettings, OnUnavailable, Prefer, PrefetchSettings, RequestSettings, StoreSettings,
 };
 
-/// Permissions of socket files: the proxy's user is in the gateway's group.
+/// Default permissions of socket files: the proxy's user is in the gateway's group.
 const UNIX_MODE: u32 = 0o660;
-/// Where distribution packages put configuration.
-const FOLDER: &str = "/etc/darkserver";
+/// Default configuration directory.
+const DIRECTORY: &str = "/etc/darkserver";
 
-/// Everything the gateway is told, decided.
+/// The effective configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) database: DatabaseUrl,
-    /// Nothing where nobody said anything.
+    /// `None` if no address is configured.
     pub(crate) listen: Option<Vec<Address>>,
     /// Permissions of socket files.
     pub(crate) unix_mode: u32,
@@ -58,55 +59,19 @@ pub(crate) struct Config {
     pub(crate) metadata: MetadataSettings,
 }
 
-/// `/etc/darkserver/gateway.toml`; every key is documented in docs/configuration.md.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct File {
-    database: Option<String>,
-    listen: Option<OneOrMany>,
-    unix_mode: Option<String>,
-    tls: TlsSettings,
-    cors: CorsSettings,
-    #[serde(deserialize_with = "forms::url")]
-    public_url: Option<Url>,
-    cache_dir: Option<PathBuf>,
-    #[serde(deserialize_with = "forms::size")]
-    cache_size: Option<ByteSize>,
-    #[serde(deserialize_with = "forms::networks")]
-    trusted_proxies: Vec<IpNet>,
-    #[serde(deserialize_with = "forms::optional_name")]
-    log_format: Option<LogFormat>,
-    connections: ConnectionSettings,
-    request: RequestSettings,
-    extraction: ExtractionSettings,
-    prefetch: PrefetchSettings,
-    index: IndexSettings,
-    stores: StoreSettings,
-    federation: FederationSettings,
-    metadata: MetadataSettings,
-}
-
-/// `listen`
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
 impl Config {
-    /// Puts the layers together.
+    /// Merges all sources of configuration.
     ///
     /// # Errors
-    /// Where a named file cannot be read, holds an unknown key or a value of the wrong form; where the original's configuration
-    /// names a database that is not MySQL.
+    /// If a file cannot be read, has an unknown key or a wrong value, or if the original's files name a database that is not MySQL.
     pub(crate) fn load(arguments: Arguments) -> Result<Self> {
-        let folder = env::var_os("DARKSERVER_ETC").map_or_else(|| PathBuf::from(FOLDER), PathBuf::from);
-        let file = File::read(arguments.config.as_deref(), &folder)?;
+        let directory = env::var_os("DARKSERVER_ETC").map_or_else(|| PathBuf::from(DIRECTORY), PathBuf::from);
+        let file = ConfigFile::read(arguments.config.as_deref(), &directory)?;
+        file.check()?;
         let database = match (arguments.database.filter(|url| !url.is_empty()), file.database) {
             (Some(url), _) => url.parse().context("--database or DARKSERVER_DATABASE")?,
             (None, Some(url)) => url.parse().context("configuration key `database`")?,
-            (None, None) => original_database(&folder)?.unwrap_or_default(),
+            (None, None) => original_database(&directory)?.unwrap_or_default(),
         };
         let mut federation = file.federation;
         let upstreams = match (arguments.upstreams, federation.upstreams.take()) {
@@ -119,14 +84,7 @@ impl Config {
             }
         };
         federation.upstreams = Some(upstreams);
-        file.index.check()?;
-        file.metadata.check()?;
-        file.connections.check()?;
-        file.request.check()?;
-        file.extraction.check()?;
-        file.prefetch.check()?;
-        file.cors.check()?;
-        let listen = listen(arguments.listen, file.listen)?;
+        let listen = listen(&arguments.listen, &file.listen)?;
         let tls = match (arguments.tls_certificate.or(file.tls.certificate), arguments.tls_key.or(file.tls.key)) {
             (Some(certificate), Some(key)) => Some(tls::Files { certificate, key }),
             (None, None) => None,
@@ -159,43 +117,17 @@ impl Config {
         })
     }
 
-    /// Is the peer a proxy that is configured as trusted?
+    /// True if the peer is in `trusted_proxies`.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 }
 
-impl File {
-    /// Reads the named file, or `gateway.toml` of the directory if there is one.
-    ///
-    /// # Errors
-    /// If the named file is not there, or a file that is there cannot be read or understood.
-    fn read(named: Option<&Path>, folder: &Path) -> Result<Self> {
-        let usual = folder.join("gateway.toml");
-        let path = named.unwrap_or(&usual);
-        let wrong = |found: String| anyhow!("configuration file {}: {found}", path.display());
-        // A link that leads nowhere is there.
-        let is_absent = || matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
-        if named.is_none() && is_absent() {
-            return Ok(Self::default());
-        }
-        let text = fs::read_to_string(path).map_err(|error| match named {
-            Some(_) => wrong(error.to_string()),
-            None => wrong(format!("{error}; let the gateway's user read it, or name another file with --config")),
-        })?;
-        config::Config::builder()
-            .add_source(config::File::from_str(&text, config::FileFormat::Toml))
-            .build()
-            .and_then(config::Config::try_deserialize)
-            .map_err(|error| wrong(without_secrets(&error)))
-    }
-}
-
-/// The database that the original's configuration names.
-fn original_database(folder: &Path) -> Result<Option<DatabaseUrl>> {
-    sql::original::gateway_database(folder).map_err(|error| match error {
-        // The message states the cause already: with a source behind it, it would be printed twice.
+/// Returns the database that the original darkserver's files name.
+fn original_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
+    sql::original::gateway_database(directory).map_err(|error| match error {
+        // Its message contains the cause. With a source attached, the cause would be printed twice.
         sql::Error::File { .. } => {
             anyhow!("configuration file {error}; let the gateway's user read it, or name the database with --database")
         }
@@ -203,40 +135,23 @@ fn original_database(folder: &Path) -> Result<Option<DatabaseUrl>> {
     })
 }
 
-/// What is wrong with a file, without the lines of it that the parser quotes and without passwords.
-fn without_secrets(error: &config::ConfigError) -> String {
-    let text = match error {
-        config::ConfigError::FileParse { cause, .. } => cause.to_string().lines().next().unwrap_or_default().to_owned(),
-        error => error.to_string(),
-    };
-    sql::redact_passwords(&text)
-}
-
-/// The addresses to listen on: those given, else those of the file.
-fn listen(given: Vec<String>, file: Option<OneOrMany>) -> Result<Option<Vec<Address>>> {
-    let read = |list: Vec<String>| {
+/// Addresses of the command line, else those of the file, else none.
+fn listen(arguments: &[String], file: &[String]) -> Result<Option<Vec<Address>>> {
+    let parse = |list: &[String]| {
         list.iter().filter(|text| !text.is_empty()).map(|text| text.parse()).collect::<Result<Vec<_>>>()
     };
-    let given = read(given).context("--listen or DARKSERVER_LISTEN")?;
-    if !given.is_empty() {
-        return Ok(Some(given));
-    }
-    let list = match file {
-        None => return Ok(None),
-        Some(OneOrMany::One(one)) => vec![one],
-        Some(OneOrMany::Many(many)) => many,
-    };
-    let list = read(list).context("configuration key `listen`")?;
-    Ok(Some(list).filter(|list| !list.is_empty()))
+    let given = parse(arguments).context("--listen or DARKSERVER_LISTEN")?;
+    let addresses = if given.is_empty() { parse(file).context("configuration key `listen`")? } else { given };
+    Ok(Some(addresses).filter(|addresses| !addresses.is_empty()))
 }
 
-/// Permissions as chmod(1) takes them.
+/// Parses permissions in octal, as chmod(1) does.
 fn permissions(text: &str) -> Result<u32> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
     mode.with_context(|| format!("unix_mode: expected permissions in octal, like 0660, found `{text}`"))
 }
 
-/// Where extracted files go unless the configuration says: a folder that other users cannot make before us.
+/// Default cache directory. Other users cannot create it first, except in the last case.
 fn cache_dir() -> PathBuf {
     let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     match env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home) {
@@ -246,7 +161,7 @@ fn cache_dir() -> PathBuf {
     }
 }
 
-/// The URLs in `DEBUGINFOD_URLS`: separated by blanks, without scheme http is meant; `ima:` words are about signatures.
+/// Parses `DEBUGINFOD_URLS`: separated by blanks, `http` without a scheme. `ima:` words concern signatures and are skipped.
 fn debuginfod_urls(text: &str) -> Result<Vec<Url>> {
     text.split_whitespace()
         .filter(|word| !word.starts_with("ima:") && !word.starts_with("file:"))
@@ -257,7 +172,7 @@ fn debuginfod_urls(text: &str) -> Result<Vec<Url>> {
         .collect()
 }
 
-/// A URL that may hold a password: an error does not show it.
+/// Parses a URL. The error never contains the URL, which can contain a password.
 fn http_url(text: &str) -> Result<Url> {
     let url = Url::parse(text).map_err(|error| anyhow!("expected an http or https URL, found none: {error}"))?;
     expect_http(&url)?;
@@ -284,56 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("gateway.toml"), "lisen = \"127.0.0.1:1\"\n").unwrap();
-        let error = format!("{:#}", File::read(None, folder.path()).unwrap_err());
-        assert!(error.contains("lisen") && error.contains("gateway.toml"), "{error}");
-    }
-
-    #[test]
-    fn a_file_that_is_there_and_cannot_be_read_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(File::read(None, folder.path()).is_ok());
-        let path = folder.path().join("gateway.toml");
-        std::os::unix::fs::symlink("nowhere", &path).unwrap();
-        let error = File::read(None, folder.path()).unwrap_err().to_string();
-        assert!(error.contains("gateway.toml: No such file"), "{error}");
-        std::fs::remove_file(&path).unwrap();
-        std::fs::create_dir(&path).unwrap();
-        let error = File::read(None, folder.path()).unwrap_err().to_string();
-        assert!(error.contains("gateway.toml: Is a directory") && error.contains("--config"), "{error}");
-    }
-
-    #[test]
     fn a_file_of_the_original_that_cannot_be_read_is_told_once() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         // Root may read whatever has a mode.
-        std::os::unix::fs::symlink("nowhere", folder.path().join("darkserverweb.conf")).unwrap();
-        let error = format!("{:#}", original_database(folder.path()).unwrap_err());
+        std::os::unix::fs::symlink("nowhere", directory.path().join("darkserverweb.conf")).unwrap();
+        let error = format!("{:#}", original_database(directory.path()).unwrap_err());
         assert_eq!(error.matches("No such file").count(), 1, "{error}");
         assert!(error.contains("darkserverweb.conf") && error.contains("--database"), "{error}");
     }
 
     #[test]
-    fn a_broken_file_is_told_without_its_passwords() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gateway.toml");
-        for text in [
-            "database = \"mysql://u:secret@h/d",
-            "[federation]\nupstreams = \"https://u:secret@h\"",
-            "[federation]\nupstreams = [\"https://u:secret@h:x\"]",
-        ] {
-            std::fs::write(&path, text).unwrap();
-            let error = format!("{:#}", File::read(Some(&path), folder.path()).unwrap_err());
-            assert!(!error.contains("secret") && error.contains("gateway.toml"), "{text}: {error}");
-        }
-    }
-
-    #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("g.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("g.toml");
         std::fs::write(
             &path,
             "listen = \"127.0.0.1:1\"\ncache_size = \"1 GiB\"\ndatabase = \"sqlite:file.db\"\n\
@@ -352,8 +230,8 @@ mod tests {
 
     #[test]
     fn where_to_listen_is_one_address_or_a_list() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("g.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("g.toml");
         let load = |text: &str| {
             std::fs::write(&path, text).unwrap();
             Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() })
@@ -386,8 +264,8 @@ mod tests {
 
     #[test]
     fn connections_need_some_time_and_some_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("g.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("g.toml");
         for (text, expected) in [
             ("head_timeout = \"0s\"", "connections.head_timeout: expected 100ms to 1h, found 0s"),
             ("idle_timeout = \"2h\"", "connections.idle_timeout: expected 100ms to 1h, found 2h"),
@@ -401,8 +279,8 @@ mod tests {
 
     #[test]
     fn requests_extractions_and_prefetching_have_limits() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("g.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("g.toml");
         for (text, expected) in [
             ("[request]\nmax_concurrent = 1", "request.max_concurrent: expected 2 to 1000000, found 1"),
             ("[request]\nbudget = \"90s\"", "request.budget: expected 100ms to 1m, found 1m 30s"),
@@ -419,8 +297,8 @@ mod tests {
 
     #[test]
     fn answers_about_files_have_limits() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("g.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("g.toml");
         let load = |text: &str| {
             std::fs::write(&path, format!("[metadata]\n{text}\n")).unwrap();
             Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() })

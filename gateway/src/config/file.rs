@@ -1,0 +1,198 @@
+//! The configuration file: `gateway.toml`, read and checked for its form.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+use bytesize::ByteSize;
+use ipnet::IpNet;
+use serde::Deserialize;
+use url::Url;
+
+use super::forms;
+use super::tables::{
+    ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings, MetadataSettings,
+    PrefetchSettings, RequestSettings, StoreSettings, TlsSettings,
+};
+use crate::logging::LogFormat;
+
+/// Name of the file in the configuration directory.
+const NAME: &str = "gateway.toml";
+
+/// Contents of `gateway.toml`. Every key is documented in docs/configuration.md.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    pub(super) database: Option<String>,
+    #[serde(deserialize_with = "forms::addresses")]
+    pub(super) listen: Vec<String>,
+    pub(super) unix_mode: Option<String>,
+    #[serde(deserialize_with = "forms::url")]
+    pub(super) public_url: Option<Url>,
+    pub(super) cache_dir: Option<PathBuf>,
+    #[serde(deserialize_with = "forms::size")]
+    pub(super) cache_size: Option<ByteSize>,
+    #[serde(deserialize_with = "forms::networks")]
+    pub(super) trusted_proxies: Vec<IpNet>,
+    #[serde(deserialize_with = "forms::optional_name")]
+    pub(super) log_format: Option<LogFormat>,
+    pub(super) tls: TlsSettings,
+    pub(super) cors: CorsSettings,
+    pub(super) connections: ConnectionSettings,
+    pub(super) request: RequestSettings,
+    pub(super) extraction: ExtractionSettings,
+    pub(super) prefetch: PrefetchSettings,
+    pub(super) index: IndexSettings,
+    pub(super) stores: StoreSettings,
+    pub(super) federation: FederationSettings,
+    pub(super) metadata: MetadataSettings,
+}
+
+impl ConfigFile {
+    /// Reads the named file, or `gateway.toml` of the directory if it exists.
+    ///
+    /// # Errors
+    /// If the named file does not exist, or a file cannot be read, is no UTF-8 text in TOML, or has unknown keys or wrong values.
+    pub(super) fn read(named: Option<&Path>, directory: &Path) -> Result<Self> {
+        let default = directory.join(NAME);
+        let path = named.unwrap_or(&default);
+        // A dangling symbolic link is an error, not an absent file.
+        let is_absent = || matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
+        if named.is_none() && is_absent() {
+            return Ok(Self::default());
+        }
+        let text = read_text(path).map_err(|cause| match named {
+            Some(_) => anyhow!("configuration file {}: {cause}", path.display()),
+            None => anyhow!(
+                "configuration file {}: {cause}; let the gateway's user read it, or name another file with --config",
+                path.display()
+            ),
+        })?;
+        toml::from_str(&text)
+            .map_err(|error| anyhow!("configuration file {}{}", path.display(), describe(error, &text)))
+    }
+
+    /// Checks the values of all tables.
+    ///
+    /// # Errors
+    /// If a value is outside its limits: the message names its key.
+    pub(super) fn check(&self) -> Result<()> {
+        self.cors.check()?;
+        self.connections.check()?;
+        self.request.check()?;
+        self.extraction.check()?;
+        self.prefetch.check()?;
+        self.index.check()?;
+        self.metadata.check()
+    }
+}
+
+/// Reads a regular file. Opening a FIFO would block until a writer opens it.
+fn read_text(path: &Path) -> io::Result<String> {
+    let kind = path.metadata()?.file_type();
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a directory" } else { "a pipe, a socket or a device" };
+        return Err(io::Error::other(format!("expected a regular file, found {found}")));
+    }
+    String::from_utf8(fs::read(path)?).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        io::Error::other(format!("expected UTF-8, found other bytes at offset {offset}"))
+    })
+}
+
+/// Line, cause and key of a parse error. The parser's own text quotes the line, which can contain a password.
+fn describe(mut error: toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or_else(String::new, |before| format!(", line {}", before.matches('\n').count() + 1));
+    error.set_input(None);
+    let cause = error.to_string().lines().collect::<Vec<_>>().join(" ");
+    format!("{line}: {}", sql::redact_passwords(&cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("gateway.toml"), "lisen = \"127.0.0.1:1\"\n").unwrap();
+        let error = format!("{:#}", ConfigFile::read(None, directory.path()).unwrap_err());
+        assert!(error.contains("lisen") && error.contains("gateway.toml"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_there_and_cannot_be_read_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(ConfigFile::read(None, directory.path()).is_ok());
+        let path = directory.path().join("gateway.toml");
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let error = ConfigFile::read(None, directory.path()).unwrap_err().to_string();
+        assert!(error.contains("gateway.toml: No such file"), "{error}");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let error = ConfigFile::read(None, directory.path()).unwrap_err().to_string();
+        assert!(error.contains("expected a regular file, found a directory") && error.contains("--config"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_file_is_told_without_its_passwords() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway.toml");
+        for text in [
+            "database = \"mysql://u:secret@h/d",
+            "[federation]\nupstreams = \"https://u:secret@h\"",
+            "[federation]\nupstreams = [\"https://u:secret@h:x\"]",
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = format!("{:#}", ConfigFile::read(Some(&path), directory.path()).unwrap_err());
+            assert!(!error.contains("secret") && error.contains("gateway.toml"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_regular_files_in_utf_8_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NAME);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+        for named in [None, Some(&*path)] {
+            let error = ConfigFile::read(named, directory.path()).unwrap_err().to_string();
+            assert!(error.contains("expected a regular file, found a pipe"), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"listen = \"\xff\"\n").unwrap();
+        let error = ConfigFile::read(None, directory.path()).unwrap_err().to_string();
+        assert!(error.contains("expected UTF-8, found other bytes at offset 10"), "{error}");
+    }
+
+    #[test]
+    fn errors_state_line_and_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NAME);
+        for (text, expected) in [
+            (
+                "\n[federation]\nprefer = \"none\"\n",
+                ", line 3: expected `extract` or `redirect`, found `none` in `federation.prefer`",
+            ),
+            (
+                "[request]\nbudget = 4\n",
+                ", line 2: expected a duration like 4s, 300ms or 1d, found `4` in `request.budget`",
+            ),
+            ("listen = 8002\n", ", line 1: invalid type: integer `8002`, expected an address like 0.0.0.0:8002"),
+            ("[limits]\nrequests = 5\n", ", line 1: unknown field `limits`, expected one of `database`, `listen`"),
+            ("[stores]\n\n\nhosts = []\n", ", line 4: unknown field `hosts`, expected `redirect_hosts` in `stores"),
+            ("database = \"a\"\ndatabase = \"b\"\n", ", line 2: duplicate key"),
+            (
+                "database = [\"mysql://u:secret@h/d\"]",
+                ", line 1: invalid type: sequence, expected a string in `database`",
+            ),
+            ("tls = \"mysql://u:secret@h/d\"", ", line 1: invalid type: string"),
+            ("\"mysql://u:secret@h/d\" = 1", ", line 1: unknown field"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = ConfigFile::read(Some(&path), directory.path()).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("secret"), "{text}: {error}");
+        }
+    }
+}
