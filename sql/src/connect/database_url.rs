@@ -1,105 +1,70 @@
-//! Where the index is.
+//! Database URLs. sqlx reads those of MySQL; what it accepts without a word is refused here: other parameters than the
+//! three below, and a URL without a user or a database.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::str::{FromStr, Utf8Error};
 
-use percent_encoding::percent_decode_str;
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::ConnectOptions;
+use sqlx::mysql::MySqlConnectOptions;
 use url::Url;
 
 use crate::{Error, Result};
 
 const FORMS: &str = "sqlite:PATH, sqlite:PATH?immutable=1, sqlite::memory: or mysql://USER:PASSWORD@HOST:PORT/DATABASE";
-const PORT: u16 = 3306;
+const MYSQL_FORM: &str = "mysql://USER:PASSWORD@HOST:PORT/DATABASE, special characters of the password written as %XX";
+const SSL_MODES: &str = "ssl-mode disabled, preferred, required, verify_ca or verify_identity";
+const DEFAULT_PORT: u16 = 3306;
 
-/// Where the index is: `sqlite:PATH`, for a file that never changes `sqlite:PATH?immutable=1`, `sqlite::memory:` or
-/// `mysql://USER:PASSWORD@HOST:PORT/DATABASE` (`mariadb://` is the same) with the parameters `socket`, `ssl-mode` and
-/// `ssl-ca`. [`fmt::Display`] and [`fmt::Debug`] hide the password.
+/// The address of the index: `sqlite:PATH`, for a file that never changes `sqlite:PATH?immutable=1`, `sqlite::memory:`
+/// or `mysql://USER:PASSWORD@HOST:PORT/DATABASE` (`mariadb://` is the same) with the parameters `socket`, `ssl-mode`
+/// and `ssl-ca`. [`fmt::Display`] and [`fmt::Debug`] hide the password.
 #[derive(Clone)]
-pub struct DatabaseUrl(Target);
+pub struct DatabaseUrl(Address);
 
 #[derive(Clone)]
-pub(crate) enum Target {
+pub(crate) enum Address {
     SqliteMemory,
     Sqlite {
         path: PathBuf,
-        /// Whoever named it promises that it never changes.
+        /// True if the operator declares that the file never changes.
         immutable: bool,
     },
-    MySql(MySqlTarget),
-}
-
-#[derive(Clone)]
-pub(crate) struct MySqlTarget {
-    host: String,
-    port: u16,
-    socket: Option<PathBuf>,
-    user: String,
-    password: SecretString,
-    database: String,
-    ssl_mode: Option<String>,
-    ssl_ca: Option<PathBuf>,
+    MySql {
+        options: Box<MySqlConnectOptions>,
+        /// True if `options` hold a password: sqlx does not tell.
+        has_password: bool,
+    },
 }
 
 impl DatabaseUrl {
-    /// A MySQL database from the values of a configuration file; port 3306 if it names none.
+    /// Returns the URL of a MySQL database from the values of a configuration file; the default port is 3306.
     pub fn mysql(host: &str, user: &str, password: &str, database: &str, port: Option<u16>) -> Self {
-        Self(Target::MySql(MySqlTarget {
-            host: host.into(),
-            port: port.unwrap_or(PORT),
-            socket: None,
-            user: user.into(),
-            password: password.into(),
-            database: database.into(),
-            ssl_mode: None,
-            ssl_ca: None,
-        }))
+        let port = port.unwrap_or(DEFAULT_PORT);
+        let mut options = MySqlConnectOptions::new().host(host).port(port).username(user).database(database);
+        if !password.is_empty() {
+            options = options.password(password);
+        }
+        Self(mysql_address(options, !password.is_empty()))
     }
 
-    /// An SQLite file.
+    /// Returns the URL of an SQLite file.
     pub fn sqlite(path: impl AsRef<Path>) -> Self {
-        Self(Target::Sqlite { path: path.as_ref().into(), immutable: false })
+        Self(Address::Sqlite { path: path.as_ref().into(), immutable: false })
     }
 
-    /// Is it SQLite, a file or memory that belongs to whoever uses it?
+    /// True for SQLite, in a file or in memory.
     pub fn is_sqlite(&self) -> bool {
-        matches!(self.0, Target::Sqlite { .. } | Target::SqliteMemory)
+        matches!(self.0, Address::Sqlite { .. } | Address::SqliteMemory)
     }
 
-    pub(crate) fn target(&self) -> &Target {
+    pub(crate) fn address(&self) -> &Address {
         &self.0
-    }
-
-    pub(crate) fn mysql_options(&self) -> Result<MySqlConnectOptions> {
-        let Target::MySql(target) = &self.0 else { return Err(refuse("mysql://...", self.to_string())) };
-        // Nothing here uses `||`; the collation is that of every column, so that views made by any client are equal.
-        let mut options = MySqlConnectOptions::new()
-            .host(&target.host)
-            .port(target.port)
-            .username(&target.user)
-            .database(&target.database)
-            .collation("utf8mb4_bin")
-            .pipes_as_concat(false);
-        if !target.password.expose_secret().is_empty() {
-            options = options.password(target.password.expose_secret());
-        }
-        if let Some(socket) = &target.socket {
-            options = options.socket(socket);
-        }
-        if let Some(mode) = &target.ssl_mode {
-            options = options.ssl_mode(read_ssl_mode(mode)?);
-        }
-        if let Some(ca) = &target.ssl_ca {
-            options = options.ssl_ca(ca);
-        }
-        Ok(options)
     }
 }
 
 impl Default for DatabaseUrl {
-    /// `sqlite:darkserver.db`, in the working directory: what is used where nothing says which.
+    /// `sqlite:darkserver.db`, in the working directory: the index where none is configured.
     fn default() -> Self {
         Self::sqlite("darkserver.db")
     }
@@ -115,16 +80,18 @@ impl FromStr for DatabaseUrl {
             "sqlite" => read_sqlite(rest).map(Self),
             "mysql" | "mariadb" => read_mysql(text).map(Self),
             "postgres" | "postgresql" => Err(refuse(
-                "sqlite: or mysql: (PostgreSQL is not supported; import what an old darkserver left there into one of these)",
+                "sqlite: or mysql: (PostgreSQL is not supported; import what an old darkserver left there into one of \
+                 these)",
                 format!("{scheme}:"),
             )),
-            // What stands there may be anything, also a password before a colon.
+            // The text before the colon can be a password.
             _ => Err(refuse(FORMS, "another scheme".into())),
         }
     }
 }
 
-fn read_sqlite(rest: &str) -> Result<Target> {
+/// Reads what follows `sqlite:`. Not by sqlx, whose options do not tell whether the file is immutable.
+fn read_sqlite(rest: &str) -> Result<Address> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     let (path, immutable) = match path.split_once('?') {
         None => (path, false),
@@ -132,58 +99,41 @@ fn read_sqlite(rest: &str) -> Result<Target> {
         Some(_) => return Err(refuse("sqlite:PATH, or sqlite:PATH?immutable=1", format!("sqlite:{path}"))),
     };
     match path {
-        ":memory:" => Ok(Target::SqliteMemory),
+        ":memory:" => Ok(Address::SqliteMemory),
         "" => Err(refuse("sqlite:PATH", "no path".into())),
-        _ => Ok(Target::Sqlite { path: path.into(), immutable }),
+        _ => Ok(Address::Sqlite { path: path.into(), immutable }),
     }
 }
 
-fn read_mysql(text: &str) -> Result<Target> {
-    let form = "mysql://USER:PASSWORD@HOST:PORT/DATABASE, special characters of the password written as %XX";
-    let url = Url::parse(text).map_err(|error| refuse(form, error.to_string()))?;
+fn read_mysql(text: &str) -> Result<Address> {
+    let url = Url::parse(text).map_err(|error| refuse(MYSQL_FORM, error.to_string()))?;
     if url.fragment().is_some() {
-        return Err(refuse(form, "a # (written %23 where it is part of the password)".into()));
+        return Err(refuse(MYSQL_FORM, "a # (written %23 where it is part of the password)".into()));
     }
-    let decode = |what: &str, text: &str| {
-        let decoded =
-            percent_decode_str(text).decode_utf8().map_err(|_| refuse(form, format!("a {what} that is no UTF-8")))?;
-        Ok::<_, Error>(decoded.into_owned())
-    };
-    let database = decode("database", url.path().trim_start_matches('/'))?;
+    if url.username().is_empty() {
+        return Err(refuse(MYSQL_FORM, "no user".into()));
+    }
+    let database = url.path().trim_start_matches('/');
     if database.is_empty() || database.contains('/') {
-        return Err(refuse(form, "no name of a database".into()));
+        return Err(refuse(MYSQL_FORM, "no name of a database".into()));
     }
-    let mut target = MySqlTarget {
-        host: decode("host", url.host_str().filter(|host| !host.is_empty()).unwrap_or("localhost"))?,
-        port: url.port().unwrap_or(PORT),
-        socket: None,
-        user: decode("user", url.username())?,
-        password: decode("password", url.password().unwrap_or_default())?.into(),
-        database,
-        ssl_mode: None,
-        ssl_ca: None,
-    };
-    if target.user.is_empty() {
-        return Err(refuse(form, "no user".into()));
+    let is_known = |name: &str| matches!(name, "socket" | "ssl-mode" | "ssl-ca");
+    if let Some((name, _)) = url.query_pairs().find(|(name, _)| !is_known(name)) {
+        return Err(refuse("the parameters socket, ssl-mode and ssl-ca", format!("{name:?}")));
     }
-    for (name, value) in url.query_pairs() {
-        match &*name {
-            "socket" => target.socket = Some(value.as_ref().into()),
-            "ssl-ca" => target.ssl_ca = Some(value.as_ref().into()),
-            "ssl-mode" => {
-                read_ssl_mode(&value)?;
-                target.ssl_mode = Some(value.into_owned());
-            }
-            _ => return Err(refuse("the parameters socket, ssl-mode and ssl-ca", format!("{name:?}"))),
-        }
-    }
-    Ok(Target::MySql(target))
+    let has_password = url.password().is_some_and(|password| !password.is_empty());
+    let options = MySqlConnectOptions::from_url(&url).map_err(|error| match error {
+        sqlx::Error::Configuration(reason) if reason.is::<Utf8Error>() => refuse(MYSQL_FORM, reason.to_string()),
+        error => refuse(SSL_MODES, error.to_string()),
+    })?;
+    Ok(mysql_address(options, has_password))
 }
 
-fn read_ssl_mode(mode: &str) -> Result<MySqlSslMode> {
-    mode.parse().map_err(|_| {
-        refuse("ssl-mode disabled, preferred, required, verify_ca or verify_identity", format!("{mode:?}"))
-    })
+/// Sets what every connection needs: no query uses `||`; the collation is that of every column, so that views made by
+/// any client are equal.
+fn mysql_address(options: MySqlConnectOptions, has_password: bool) -> Address {
+    let options = options.collation("utf8mb4_bin").pipes_as_concat(false);
+    Address::MySql { options: Box::new(options), has_password }
 }
 
 fn refuse(expected: &'static str, found: String) -> Error {
@@ -194,18 +144,18 @@ impl fmt::Display for DatabaseUrl {
     /// Writes the URL with `***` for the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Target::SqliteMemory => f.write_str("sqlite::memory:"),
-            Target::Sqlite { path, immutable } => {
+            Address::SqliteMemory => f.write_str("sqlite::memory:"),
+            Address::Sqlite { path, immutable } => {
                 write!(f, "sqlite:{}{}", path.display(), if *immutable { "?immutable=1" } else { "" })
             }
-            Target::MySql(MySqlTarget { host, port, socket, user, password, database, .. }) => {
-                let password = if password.expose_secret().is_empty() { "" } else { ":***" };
-                write!(f, "mysql://{user}{password}@{host}")?;
-                if *port != PORT {
-                    write!(f, ":{port}")?;
+            Address::MySql { options, has_password } => {
+                let password = if *has_password { ":***" } else { "" };
+                write!(f, "mysql://{}{password}@{}", options.get_username(), options.get_host())?;
+                if options.get_port() != DEFAULT_PORT {
+                    write!(f, ":{}", options.get_port())?;
                 }
-                write!(f, "/{database}")?;
-                match socket {
+                write!(f, "/{}", options.get_database().unwrap_or_default())?;
+                match options.get_socket() {
                     Some(socket) => write!(f, "?socket={}", socket.display()),
                     None => Ok(()),
                 }
@@ -234,6 +184,7 @@ mod tests {
             ("mysql://user:secret@host/db", "mysql://user:***@host/db"),
             ("mariadb://us%40er:se%2Fcr%40et@host:3307/db?ssl-mode=required", "mysql://us@er:***@host:3307/db"),
             ("mysql://user@[::1]:1/db", "mysql://user@[::1]:1/db"),
+            ("mysql://user:@host/db", "mysql://user@host/db"),
             (
                 "mysql://user:secret@localhost/db?socket=/run/mysqld/mysqld.sock",
                 "mysql://user:***@localhost/db?socket=/run/mysqld/mysqld.sock",
@@ -258,8 +209,9 @@ mod tests {
     #[test]
     fn the_password_is_what_was_written_in_hex_digits() {
         let url: DatabaseUrl = "mysql://user:a%40b%2F%25%23%C3%A9@host/db".parse().unwrap();
-        let Target::MySql(target) = url.target() else { panic!("{url}") };
-        assert_eq!(target.password.expose_secret(), "a@b/%#é");
+        let Address::MySql { options, .. } = url.address() else { panic!("{url}") };
+        // sqlx writes it again as it read it.
+        assert_eq!(options.to_url_lossy().password(), Some("a%40b%2F%25%23%C3%A9"));
     }
 
     #[test]

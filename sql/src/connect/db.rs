@@ -9,7 +9,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, MySqlPool, Sqlite, SqlitePool};
 use tokio::runtime::Handle;
 
-use super::database_url::Target;
+use super::database_url::Address;
 use super::dialect::{self, Dialect};
 use super::pools::{self, Access, WatchedFile};
 use crate::{DatabaseUrl, Error, Result};
@@ -102,25 +102,25 @@ impl Index {
     /// memory, unless the file cannot change: its file system is read-only, or the URL says `immutable=1`.
     ///
     /// # Errors
-    /// [`Error::Url`] if the parameters of the URL mean nothing, or a file that never changes shall be written.
+    /// [`Error::Url`] if an immutable file is opened to be written.
     pub fn open(url: &DatabaseUrl, access: Access) -> Result<Self> {
         let (patience, wait) = match access {
             Access::ReadOnly => (Duration::from_millis(1500), None),
             Access::ReadWrite => (Duration::from_secs(if url.is_sqlite() { 30 } else { 10 }), Some(WAIT)),
         };
-        let (db, file) = match url.target() {
-            Target::SqliteMemory => (Db::Sqlite(pools::memory()), None),
-            Target::Sqlite { immutable: true, .. } if access == Access::ReadWrite => {
+        let (db, file) = match url.address() {
+            Address::SqliteMemory => (Db::Sqlite(pools::memory()), None),
+            Address::Sqlite { immutable: true, .. } if access == Access::ReadWrite => {
                 return Err(Error::Url {
                     expected: "no immutable=1 for an index that is written",
                     found: url.to_string(),
                 });
             }
-            Target::Sqlite { path, immutable } => {
+            Address::Sqlite { path, immutable } => {
                 let (pool, file) = pools::sqlite(path, *immutable, access, patience);
                 (Db::Sqlite(pool), file)
             }
-            Target::MySql(_) => (Db::MySql(pools::mysql(url, access, patience)?), None),
+            Address::MySql { options, .. } => (Db::MySql(pools::mysql(options, access, patience)), None),
         };
         Ok(Self { db, name: url.to_string().into(), file, patience, wait })
     }

@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::mysql::MySqlPoolOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, MySqlConnection, MySqlPool, SqlitePool};
 
 use super::{dialect, media};
-use crate::{DatabaseUrl, Result};
 
 /// Connections of a reader: more only queue up inside the database.
 pub(crate) const READERS: u32 = 16;
@@ -83,10 +82,10 @@ pub(crate) fn sqlite(
 }
 
 /// A server.
-pub(crate) fn mysql(url: &DatabaseUrl, access: Access, patience: Duration) -> Result<MySqlPool> {
-    let options = url.mysql_options()?;
+pub(crate) fn mysql(options: &MySqlConnectOptions, access: Access, patience: Duration) -> MySqlPool {
+    let options = options.clone();
     let pool = MySqlPoolOptions::new().acquire_timeout(patience).acquire_slow_threshold(patience);
-    Ok(match access {
+    match access {
         Access::ReadOnly => pool.max_connections(READERS).test_before_acquire(false).connect_lazy_with(options),
         Access::ReadWrite => {
             let options = options.disable_statement_logging();
@@ -108,7 +107,7 @@ pub(crate) fn mysql(url: &DatabaseUrl, access: Access, patience: Duration) -> Re
                 .after_connect(|connection, _| Box::pin(prepare_to_write(connection)))
                 .connect_lazy_with(options)
         }
-    })
+    }
 }
 
 /// True if the server writes the statements of this connection into its binary log. A server that does not state it has no such log.
