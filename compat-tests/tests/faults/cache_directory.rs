@@ -3,16 +3,20 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use compat_tests::darkserver::{Gateway, Sqlite};
 use compat_tests::http;
 use compat_tests::odd::{self, Gate, Odd};
+use compat_tests::process::{Process, free_port};
+use compat_tests::programs::program;
 use compat_tests::rpmbuild;
 use compat_tests::scale;
 use compat_tests::small_disk::SmallDisk;
 use compat_tests::wait_until;
+use rustix::process::Signal;
 
 use crate::{Asked, Random, decided, names, packages};
 
@@ -300,61 +304,63 @@ fn a_gateway_killed_while_filling_fifty_files_leaves_none_of_them() {
     assert_whole(&gateway.cache(), &members);
 }
 
-/// A gateway whose cache folder is a link to another folder.
-fn sharing(shared: &Path, index: &Sqlite, arguments: &[&str]) -> Gateway {
-    let script = format!("ln -s {} \"$1\" && shift && exec \"$@\"", shared.display());
-    let through = ["sh", "-c", &script, "sh", "{cache}"];
-    Gateway::start_through(&through, &[("DARKSERVER_DATABASE", &index.url())], "", arguments)
+/// A gateway whose cache directory is a link to `shared`, with its port. It need not be ready.
+fn launch_on(shared: &Path, index: &Sqlite, private: &Path) -> (Process, u16) {
+    std::os::unix::fs::symlink(shared, private.join("cache")).unwrap();
+    let port = free_port();
+    let mut command = Command::new(program("darkserver"));
+    command.env("DARKSERVER_DATABASE", index.url()).env("DARKSERVER_ETC", private).env("RUST_LOG", "info");
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--cache-dir"]).arg(private.join("cache"));
+    (Process::start(&mut command, &private.join("log")), port)
 }
 
-fn extractions(gateway: &Gateway) -> f64 {
-    gateway.metric("gateway_extractions_total{result=\"complete\"}")
+fn is_ready(port: u16) -> bool {
+    http::get(port, "/healthz").is_ok_and(|answer| answer.status == 200)
 }
 
 #[test]
-fn gateways_that_share_a_folder_extract_once_and_keep_its_size_together() {
-    let (folder, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let members = packages(folder.path(), 6, 1 << 20);
-    let index = Sqlite::of(&[folder.path()]);
-    let files = shared.path().join("files");
-    let most = 4 << 20;
-    let arguments = ["--cache-size", "4MiB"];
-    let gateways = [sharing(shared.path(), &index, &arguments), sharing(shared.path(), &index, &arguments)];
-    // What one has extracted the other finds.
-    for member in &members[..3] {
-        member.ask(gateways[0].port).expect("an answer");
-        gateways[0].synced();
-        member.ask(gateways[1].port).expect("an answer");
-    }
-    assert_eq!((extractions(&gateways[0]), extractions(&gateways[1])), (3.0, 0.0));
-    // Both at once, until each has evicted what the other still counts on.
-    std::thread::scope(|scope| {
-        for seed in 1..=6 {
-            let (members, port) = (&members, gateways[seed as usize % 2].port);
-            scope.spawn(move || {
-                let mut random = Random(seed);
-                for _ in 0..scale(40, 1000) {
-                    let member = &members[random.below(members.len() as u64) as usize];
-                    member.ask(port).expect("an answer from a folder that another gateway uses");
-                }
-            });
-        }
-    });
-    assert_whole(&files, &members);
-    let bytes = || names(&files).iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>();
-    eprintln!("{} bytes in a folder of {most} that two gateways use", bytes());
-    // Each looks twice a minute what the other did.
+fn a_second_gateway_on_a_cache_directory_is_refused_with_the_id_of_the_first() {
+    let [shared, one, other] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let index = Sqlite::of(&[]);
+    let (mut first, port) = launch_on(shared.path(), &index, one.path());
+    first.wait_until("the first gateway", || is_ready(port));
     let began = Instant::now();
-    while bytes() > most || gateways.iter().any(|gateway| gateway.metric("gateway_cache_bytes") > most as f64) {
-        assert!(began.elapsed() < Duration::from_secs(90), "{} bytes", bytes());
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    assert!(bytes() > 0);
-    // One that starts takes nothing away from those that run.
-    let third = sharing(shared.path(), &index, &arguments);
-    for member in &members {
-        member.ask(third.port).expect("an answer");
-        member.ask(gateways[0].port).expect("an answer");
-    }
-    assert_whole(&files, &members);
+    let (mut second, _) = launch_on(shared.path(), &index, other.path());
+    assert!(!second.wait().success());
+    assert!(began.elapsed() >= Duration::from_secs(10), "refused after {:?}", began.elapsed());
+    let log = second.output();
+    assert!(log.contains(&format!("locked by process {} after 10s", first.id())), "{log}");
+    assert_eq!(log.matches("waiting for the lock of the cache directory").count(), 1, "{log}");
+    assert!(is_ready(port), "the first gateway was disturbed");
+}
+
+#[test]
+fn a_gateway_succeeds_a_predecessor_that_stops_or_is_killed() {
+    let (shared, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let member = packages(folder.path(), 1, 256 << 10).pop().unwrap();
+    let index = Sqlite::of(&[folder.path()]);
+    let directories: [_; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let (mut first, port) = launch_on(shared.path(), &index, directories[0].path());
+    first.wait_until("the first gateway", || is_ready(port));
+    member.ask(port).expect("an answer");
+    wait_until("the file on the disk", || names(&shared.path().join("files")).len() == 1);
+    let (mut second, port) = launch_on(shared.path(), &index, directories[1].path());
+    wait_until("a successor that waits", || second.output().contains("waiting for the lock of the cache directory"));
+    // A request that arrives before the predecessor has ended is answered, not lost.
+    let path = member.path.clone();
+    let early = std::thread::spawn(move || http::get(port, &path));
+    first.signal(Signal::TERM);
+    assert!(early.join().unwrap().unwrap().body == member.bytes, "other bytes");
+    second.wait_until("the second gateway", || is_ready(port));
+    assert!(first.wait().success());
+    second.kill();
+    let began = Instant::now();
+    let (mut third, port) = launch_on(shared.path(), &index, directories[2].path());
+    third.wait_until("the third gateway", || is_ready(port));
+    eprintln!("ready {:?} after kill -9", began.elapsed());
+    assert!(!third.output().contains("waiting for the lock"), "{}", third.output());
+    member.ask(port).expect("an answer");
+    let metrics = http::get(port, "/metrics").unwrap().text();
+    assert!(metrics.contains("gateway_cache_files 1"), "the file of the first gateway is served");
+    assert!(metrics.contains("gateway_extractions_total{result=\"complete\"} 0"), "nothing is extracted again");
 }

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use artifact::header;
@@ -129,14 +129,6 @@ impl Folder {
         Ok(free(rustix::fs::statvfs(&self.path)?))
     }
 
-    /// When a file last came or went, if that is long enough ago that the next one would show in the time.
-    pub(super) fn changed(&self) -> Option<SystemTime> {
-        /// Longer than the tick of any file system's clock.
-        const TICK: Duration = Duration::from_secs(2);
-        let changed = std::fs::metadata(&self.path).and_then(|folder| folder.modified()).ok()?;
-        changed.elapsed().is_ok_and(|age| age > TICK).then_some(changed)
-    }
-
     fn temporary_name(&self) -> PathBuf {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         self.path.join(format!("{}{}-{number}", draft::BEGINNING, std::process::id()))
@@ -242,27 +234,6 @@ mod tests {
         if keep_cost(&File::open(&path).unwrap(), Duration::from_millis(1500)).is_ok() {
             assert_eq!(kept_cost(&path), Some(Duration::from_millis(1500)));
         }
-    }
-
-    #[test]
-    fn a_file_that_comes_or_goes_changes_the_folder() {
-        let temporary = tempfile::tempdir().unwrap();
-        let folder = Folder::open(temporary.path()).unwrap();
-        let long_ago = SystemTime::now() - Duration::from_secs(60);
-        let age = || File::open(&folder.path).unwrap().set_modified(long_ago).unwrap();
-        let path = folder.path.join("file");
-        assert_eq!(folder.changed(), None, "a file could still come in the same tick of the clock");
-        age();
-        let before = folder.changed();
-        assert!(before.is_some());
-        assert_eq!(folder.changed(), before);
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(folder.changed(), None);
-        age();
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(folder.changed(), None);
-        std::fs::remove_dir(&folder.path).unwrap();
-        assert_eq!(folder.changed(), None, "one that is gone is looked at, which says so");
     }
 
     #[test]

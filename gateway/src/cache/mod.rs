@@ -24,6 +24,7 @@ mod eviction;
 mod extract;
 mod growing;
 mod kinds;
+mod lock;
 mod memory;
 mod modules;
 mod neighbours;
@@ -37,7 +38,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use artifact::{BuildId, Identity};
 use bytes::Bytes;
 use bytesize::ByteSize;
@@ -68,6 +69,8 @@ pub(crate) struct Key {
 #[derive(Clone)]
 pub(crate) struct Files {
     folder: Arc<disk::Folder>,
+    /// Held as long as anything may be written into the directory.
+    _lock: Arc<lock::DirectoryLock>,
     /// Bytes.
     most: u64,
     cache: Cache<Key, Arc<Entry>>,
@@ -89,10 +92,8 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// evicts meanwhile.
 const HELD_FOR: Duration = Duration::from_secs(2);
 
-/// How often is looked what other gateways did with the folder,
-const LOOKS_EVERY: Duration = Duration::from_secs(30);
-/// and how much longer than a look takes: a look at a million files costs seconds.
-const LOOKS_LESS_THAN: u32 = 20;
+/// How long a start waits for a predecessor on the same cache directory to end.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Files {
     /// Opens the cache folder, makes it if need be, and takes over what an earlier run left there.
@@ -102,9 +103,12 @@ impl Files {
         abandoned: Abandoned,
         limits: config::PrefetchSettings,
     ) -> Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cache directory {}", folder.display()))?;
+        let lock = lock::DirectoryLock::acquire(folder, LOCK_TIMEOUT).await?;
         let folder = Arc::new(disk::Folder::open(folder)?);
         let files = Self {
             folder,
+            _lock: Arc::new(lock),
             most: most.as_u64(),
             // Holds what `eviction` leaves.
             cache: Cache::builder().build(),
@@ -120,7 +124,6 @@ impl Files {
         };
         files.folder.remove_drafts()?;
         files.look().await?;
-        files.runtime.spawn(files.clone().keep_looking());
         Ok(files)
     }
 
@@ -143,24 +146,6 @@ impl Files {
         }
         self.evict().await;
         Ok(())
-    }
-
-    /// So that several gateways on one folder keep its size together.
-    async fn keep_looking(self) {
-        let (mut seen, mut took) = (None, Duration::ZERO);
-        loop {
-            tokio::time::sleep(LOOKS_EVERY.max(took * LOOKS_LESS_THAN)).await;
-            let changed = self.folder.changed();
-            if changed.is_some() && changed == seen {
-                continue;
-            }
-            let began = Instant::now();
-            match self.look().await {
-                Ok(()) => seen = changed,
-                Err(error) => tracing::debug!(%error, "the cache folder could not be looked through"),
-            }
-            took = began.elapsed();
-        }
     }
 
     /// The member if it is here, whole or growing.
