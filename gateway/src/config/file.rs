@@ -1,7 +1,5 @@
 //! The configuration file: `gateway.toml`, read and checked for its form.
 
-use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
@@ -57,20 +55,17 @@ impl ConfigFile {
     pub(super) fn read(named: Option<&Path>, directory: &Path) -> Result<Self> {
         let default = directory.join(NAME);
         let path = named.unwrap_or(&default);
-        // A dangling symbolic link is an error, not an absent file.
-        let is_absent = || matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
-        if named.is_none() && is_absent() {
-            return Ok(Self::default());
+        match (sql::configuration::read_toml(path), named) {
+            (Ok(Some(file)), _) => Ok(file),
+            (Ok(None), None) => Ok(Self::default()),
+            (Ok(None), Some(_)) => Err(anyhow!("configuration file {}: expected a file, found none", path.display())),
+            (Err(error @ sql::Error::Toml { .. }), _) | (Err(error), Some(_)) => {
+                Err(anyhow!("configuration file {error}"))
+            }
+            (Err(error), None) => Err(anyhow!(
+                "configuration file {error}; let the gateway's user read it, or name another file with --config"
+            )),
         }
-        let text = read_text(path).map_err(|cause| match named {
-            Some(_) => anyhow!("configuration file {}: {cause}", path.display()),
-            None => anyhow!(
-                "configuration file {}: {cause}; let the gateway's user read it, or name another file with --config",
-                path.display()
-            ),
-        })?;
-        toml::from_str(&text)
-            .map_err(|error| anyhow!("configuration file {}{}", path.display(), describe(error, &text)))
     }
 
     /// Checks the values of all tables.
@@ -88,30 +83,10 @@ impl ConfigFile {
     }
 }
 
-/// Reads a regular file. Opening a FIFO would block until a writer opens it.
-fn read_text(path: &Path) -> io::Result<String> {
-    let kind = path.metadata()?.file_type();
-    if !kind.is_file() {
-        let found = if kind.is_dir() { "a directory" } else { "a pipe, a socket or a device" };
-        return Err(io::Error::other(format!("expected a regular file, found {found}")));
-    }
-    String::from_utf8(fs::read(path)?).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        io::Error::other(format!("expected UTF-8, found other bytes at offset {offset}"))
-    })
-}
-
-/// Line, cause and key of a parse error. The parser's own text quotes the line, which can contain a password.
-fn describe(mut error: toml::de::Error, text: &str) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.map_or_else(String::new, |before| format!(", line {}", before.matches('\n').count() + 1));
-    error.set_input(None);
-    let cause = error.to_string().lines().collect::<Vec<_>>().join(" ");
-    format!("{line}: {}", sql::redact_passwords(&cause))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -129,7 +104,10 @@ mod tests {
         let path = directory.path().join("gateway.toml");
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
         let error = ConfigFile::read(None, directory.path()).unwrap_err().to_string();
-        assert!(error.contains("gateway.toml: No such file"), "{error}");
+        assert!(
+            error.contains("gateway.toml: expected a file, found a link to nowhere, which does not exist"),
+            "{error}"
+        );
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         let error = ConfigFile::read(None, directory.path()).unwrap_err().to_string();
@@ -163,7 +141,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"listen = \"\xff\"\n").unwrap();
         let error = ConfigFile::read(None, directory.path()).unwrap_err().to_string();
-        assert!(error.contains("expected UTF-8, found other bytes at offset 10"), "{error}");
+        assert!(error.contains("expected text in UTF-8, found other bytes from byte 10 on"), "{error}");
     }
 
     #[test]

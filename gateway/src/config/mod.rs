@@ -204,7 +204,7 @@ mod tests {
         // Root may read whatever has a mode.
         std::os::unix::fs::symlink("nowhere", directory.path().join("darkserverweb.conf")).unwrap();
         let error = format!("{:#}", original_database(directory.path()).unwrap_err());
-        assert_eq!(error.matches("No such file").count(), 1, "{error}");
+        assert_eq!(error.matches("does not exist").count(), 1, "{error}");
         assert!(error.contains("darkserverweb.conf") && error.contains("--database"), "{error}");
     }
 

@@ -69,9 +69,10 @@ impl From<OutputError> for Failure {
 impl From<sql::Error> for Failure {
     fn from(error: sql::Error) -> Self {
         match error {
-            sql::Error::Url { .. } | sql::Error::Configuration { .. } | sql::Error::File { .. } => {
-                Self::Usage(error.to_string())
-            }
+            sql::Error::Url { .. }
+            | sql::Error::Configuration { .. }
+            | sql::Error::File { .. }
+            | sql::Error::Toml { .. } => Self::Usage(error.to_string()),
             error => Self::Index(error),
         }
     }

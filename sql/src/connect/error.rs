@@ -34,6 +34,16 @@ pub enum Error {
         /// The reason.
         source: std::io::Error,
     },
+    /// A configuration file that is no TOML, or holds other keys or values than the program expects.
+    #[error("{}, line {line}: {found}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is there, without a password.
+        found: String,
+    },
     /// No connection could be had in time.
     #[error(
         "{database}: expected a connection within {seconds} s, found none: the database is down, out of reach or has no free connection"
@@ -85,14 +95,6 @@ pub enum Error {
         expected: &'static str,
         /// What is there.
         found: String,
-    },
-    /// A package whose list of artifacts could not be made.
-    #[error("{subject}: {source}")]
-    Packing {
-        /// The package.
-        subject: String,
-        /// The reason.
-        source: sqlx::Error,
     },
     /// The database refused or broke off.
     #[error("{database}: {doing}: {source}")]

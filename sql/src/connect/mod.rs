@@ -1,5 +1,6 @@
 //! How the database is reached: URLs, connections, the words in which databases differ, and what is tried again.
 
+pub mod configuration;
 pub(crate) mod database_url;
 pub(crate) mod db;
 pub(crate) mod dialect;

@@ -1,9 +1,9 @@
 //! Database settings out of the original darkserver's configuration files, which Python 2's ConfigParser read.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::configuration;
 use crate::{DatabaseUrl, Error, Result};
 
 /// The database of the original's web service: `darkserverweb.conf`, else `darkweb.cfg`. `None` if neither is there and filled in.
@@ -57,17 +57,7 @@ struct Settings {
 impl Settings {
     /// `None` if there is no such file, or no such section in it.
     fn read(path: PathBuf, section: &'static str) -> Result<Option<Self>> {
-        // Opening a FIFO would wait for a writer.
-        if path.metadata().is_ok_and(|file| !file.is_file()) {
-            let (expected, found) = ("a regular file".into(), "a directory, a pipe or a device".into());
-            return Err(Error::Configuration { path, expected, found });
-        }
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            // A link that leads nowhere is there.
-            Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => return Ok(None),
-            Err(source) => return Err(Error::File { path, source }),
-        };
+        let Some(text) = configuration::read_file(&path)? else { return Ok(None) };
         match parse(&text, section) {
             Ok(values) => Ok(values.map(|values| Self { path, section, values })),
             Err(line) => Err(Error::Configuration {
