@@ -12,7 +12,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::spawn_blocking;
 
 use super::Entry;
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::Miss;
 
 /// Bytes read at once.
 const CHUNK: u64 = 256 << 10;
@@ -67,7 +67,7 @@ impl Content {
     ///
     /// # Errors
     /// Why the extraction failed.
-    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+    pub(crate) async fn ready(&self) -> Result<(), Miss> {
         let first = if self.is_part && self.len() <= CHUNK {
             self.entry.size()
         } else {

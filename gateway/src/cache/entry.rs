@@ -20,7 +20,7 @@ use super::signature::{self, Signature};
 use super::stand_in::Room;
 use crate::providers::archives::read_header;
 use crate::providers::flow::Flow;
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss, Provider};
 
 /// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
 const HELD_BACK: u64 = 64 << 10;
@@ -85,7 +85,7 @@ pub(crate) enum Progress {
     /// All there, and the disk has it under its name, unless it was evicted.
     Kept,
     /// Ended: why.
-    Failed(Failure),
+    Failed(Miss),
 }
 
 impl Entry {
@@ -159,9 +159,10 @@ impl Entry {
     ///
     /// # Errors
     /// It is another one, or cannot be read.
-    pub(crate) fn read_header(&self, identity: Identity, place: &str) -> Result<(), Failure> {
-        let file = self.file().map_err(|error| Failure::Unknown(format!("{place}: {error}")))?;
-        read_header(&mut BufReader::new(&*file), identity, place).map(drop)
+    pub(crate) fn read_header(&self, identity: Identity, store: &str, place: &str) -> Result<(), Miss> {
+        let file =
+            self.file().map_err(|error| Miss::store(store, CauseKind::of_io(&error), format!("{place}: {error}")))?;
+        read_header(&mut BufReader::new(&*file), identity, store, place).map(drop)
     }
 
     fn new(about: About, held: Option<Arc<File>>, progress: watch::Receiver<Progress>) -> Self {
@@ -267,9 +268,10 @@ impl Entry {
     ///
     /// # Errors
     /// Why the extraction failed.
-    pub(crate) async fn whole_file(&self) -> Result<Arc<File>, Failure> {
+    pub(crate) async fn whole_file(&self) -> Result<Arc<File>, Miss> {
         self.available(self.size()).await?;
-        self.file().map_err(|error| Failure::Unknown(format!("{}: {error}", self.about.path.display())))
+        let failed = |error| Miss::gateway(CauseKind::of_io(&error), format!("{}: {error}", self.about.path.display()));
+        self.file().map_err(failed)
     }
 
     /// Waits for bytes of this entry as long as its extraction goes on, for at most `patience` without any byte.
@@ -279,9 +281,9 @@ impl Entry {
     pub(crate) async fn while_it_flows<T>(
         &self,
         patience: Duration,
-        bytes: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        self.flow.on(patience, &self.about.path.display().to_string(), bytes).await
+        bytes: impl Future<Output = Result<T, Miss>>,
+    ) -> Result<T, Miss> {
+        self.flow.on(patience, Provider::Gateway, &self.about.path.display().to_string(), bytes).await
     }
 
     /// How many bytes flowed so far.
@@ -396,7 +398,7 @@ impl Entry {
     }
 
     /// Waits until the bytes up to `end` may leave, and says up to where they may.
-    pub(super) async fn available(&self, end: u64) -> Result<u64, Failure> {
+    pub(super) async fn available(&self, end: u64) -> Result<u64, Miss> {
         let mut progress = self.progress.clone();
         loop {
             match &*progress.borrow_and_update() {
@@ -409,7 +411,8 @@ impl Entry {
                     }
                 }
             }
-            progress.changed().await.map_err(|_| Failure::Unknown("the extraction ended early".into()))?;
+            let ended = |_| Miss::gateway(CauseKind::Broken, "the extraction ended early");
+            progress.changed().await.map_err(ended)?;
         }
     }
 }

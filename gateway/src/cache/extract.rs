@@ -22,7 +22,7 @@ use crate::config::Abandoned;
 use crate::metrics::METRICS;
 use crate::permits::Permit;
 use crate::providers::archives::{Archive, Inside};
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss};
 
 /// Starts an extraction on a thread of its own; the entry tells how far it is.
 pub(super) fn start(
@@ -31,13 +31,10 @@ pub(super) fn start(
     archive: Archive,
     build_id: Option<BuildId>,
     permit: Permit,
-) -> Result<Arc<Entry>, Failure> {
+) -> Result<Arc<Entry>, Miss> {
     let Some(file) = archive.inside.file(key.ordinal) else {
         let nvra = archive.inside.nvra();
-        return Err(Failure::Absent(format!(
-            "{nvra}: expected a regular file with number {}, found none",
-            key.ordinal
-        )));
+        return Err(Miss::Absent(format!("{nvra}: expected a regular file with number {}, found none", key.ordinal)));
     };
     let folder = files.folder.clone();
     let about = folder.about(key, file);
@@ -50,7 +47,7 @@ pub(super) fn start(
         Err(error) => {
             let failure = refused(&about, &error);
             let in_memory = folder.stand_in(file.size);
-            let (stand_in, room) = in_memory.map_err(|more| Failure::Here(format!("{failure}; {more}")))?;
+            let (stand_in, room) = in_memory.map_err(|more| Miss::local(format!("{failure}; {more}")))?;
             tracing::warn!(%failure, bytes = file.size, "a member is sent from memory");
             METRICS.cache_memory_fallbacks.inc();
             (stand_in, Some(room))
@@ -102,7 +99,7 @@ impl Work {
             }
             Err(End::Unwanted) => {
                 tracing::debug!(%nvra, path, "extraction dropped: nobody waits for it any more");
-                ("cancelled", Failure::Unknown(format!("{nvra}: nobody waited for it any more")))
+                ("dropped", Miss::gateway(CauseKind::Broken, format!("{nvra}: nobody waited for it any more")))
             }
         };
         METRICS.extractions.with_label_values(&[result]).inc();
@@ -118,7 +115,7 @@ impl Work {
             let (nvra, path) = (&self.nvra, &self.path);
             tracing::warn!(%nvra, path, ?limit, "extraction given up: no byte came");
             let text = format!("{nvra}: expected bytes of the archive within {limit:?}, found none");
-            self.sender.send_replace(Progress::Failed(Failure::Unknown(text)));
+            self.sender.send_replace(Progress::Failed(Miss::gateway(CauseKind::Timeout, text)));
         }
         self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -129,7 +126,7 @@ impl Work {
         while let Err(end) = self.extract_from(&mut archive, &mut growing, &mut draft, neighbours) {
             let (End::Archive(failure) | End::Differs(failure)) = &end else { return Err(end) };
             // Before anybody hears of it: who asks again shall be sent elsewhere. A package that lies does so everywhere.
-            if matches!(end, End::Archive(Failure::Unknown(_))) {
+            if matches!(&end, End::Archive(miss) if miss.is_of_provider()) {
                 archive.place.blame();
             }
             let (nvra, path, written) = (&self.nvra, &self.path, growing.written);
@@ -158,7 +155,7 @@ impl Work {
         let end = |growing: &mut Growing<'_>, error: artifact::Error| {
             growing.ended.take().unwrap_or_else(|| match unwanted.load(Ordering::Relaxed) {
                 true => End::Unwanted,
-                false => End::Archive(Failure::Unknown(format!("{}: {error}", self.nvra))),
+                false => End::Archive(Miss::gateway(CauseKind::Broken, format!("{}: {error}", self.nvra))),
             })
         };
         match archive.enter(self.ordinal, &flowing, growing) {

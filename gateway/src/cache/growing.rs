@@ -11,7 +11,7 @@ use artifact::elf::{self, Early};
 use super::entry::{Progress, may_leave};
 use super::note::Note;
 use super::work::{End, Work, refused};
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss};
 
 /// How much of an ELF file is looked at before the first byte leaves, and how much if its notes are further behind.
 const FIRST_BYTES: u64 = 64 << 10;
@@ -75,7 +75,7 @@ impl<'a> Growing<'a> {
             let text = format!(
                 "{nvra}: expected the bytes of another copy of the archive, found others from byte {differs} on"
             );
-            return Err(End::Differs(Failure::Unknown(text)));
+            return Err(End::Differs(Miss::gateway(CauseKind::Wrong, text)));
         }
         (self.written, self.rewritten) = (differs, true);
         Ok(same)

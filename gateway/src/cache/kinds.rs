@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::sections::Begun;
 use super::{Entry, Files, Key};
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss};
 
 /// Files that are remembered.
 const MAX_FILES: u64 = 100_000;
@@ -53,12 +53,12 @@ impl Files {
     ///
     /// # Errors
     /// Why the extraction failed, or that the file cannot be read.
-    pub(crate) async fn contents(&self, key: Key, entry: &Arc<Entry>) -> Result<Contents, Failure> {
+    pub(crate) async fn contents(&self, key: Key, entry: &Arc<Entry>) -> Result<Contents, Miss> {
         if let Some(known) = self.known_contents(key).await {
             return Ok(known);
         }
         let mut file = Begun::whole(entry.whole_file().await?, entry.size());
-        let failed = |error: String| Failure::Unknown(format!("{}: {error}", entry.path().display()));
+        let failed = |error: String| Miss::gateway(CauseKind::Broken, format!("{}: {error}", entry.path().display()));
         let read = spawn_blocking(move || elf::read(&mut file)).await.map_err(|error| failed(error.to_string()))?;
         let contents = match read {
             Ok(Some(elf)) => Contents { kind: elf.kind, dwarf: elf.dwarf },

@@ -50,7 +50,7 @@ use crate::config::{self, Abandoned};
 use crate::metrics::METRICS;
 use crate::permits::Permit;
 use crate::providers::archives::Archive;
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss};
 
 pub(crate) use content::Content;
 use disk::Found;
@@ -173,9 +173,9 @@ impl Files {
         build_id: Option<&BuildId>,
         permit: Permit,
         open: F,
-    ) -> Result<Arc<Entry>, Failure>
+    ) -> Result<Arc<Entry>, Miss>
     where
-        F: Future<Output = Result<Archive, Failure>> + Send + 'static,
+        F: Future<Output = Result<Archive, Miss>> + Send + 'static,
     {
         if let Some(entry) = self.find(key).await {
             return Ok(entry);
@@ -192,10 +192,12 @@ impl Files {
                 files.see_through(key, &entry);
                 Ok(entry)
             });
-            begun.await.unwrap_or_else(|error| Err(Failure::Unknown(format!("extraction ended early: {error}"))))
+            begun.await.unwrap_or_else(|error| {
+                Err(Miss::gateway(CauseKind::Broken, format!("extraction ended early: {error}")))
+            })
         };
         let filled = self.cache.try_get_with(key, fill).await;
-        filled.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
+        filled.map_err(|failure: Arc<Miss>| Miss::clone(&failure))
     }
 
     /// Makes sure that an answer can be read to its end; no where its file has gone a moment ago, and has to be extracted again.

@@ -18,7 +18,7 @@ use super::work::refused;
 use super::{Entry, Files, Key, disk};
 use crate::metrics::METRICS;
 use crate::permits::Permit;
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss};
 
 /// The room that decompressed modules may take, bytes, and as a part of the cache.
 const MAX_BYTES: u64 = 256 << 20;
@@ -53,12 +53,7 @@ impl Files {
     /// # Errors
     /// Absent if there is no ELF file in it, or more than a module may have; otherwise why it could not be
     /// decompressed.
-    pub(crate) async fn module(
-        &self,
-        key: Key,
-        compressed: &Arc<Entry>,
-        permit: Permit,
-    ) -> Result<Arc<Entry>, Failure> {
+    pub(crate) async fn module(&self, key: Key, compressed: &Arc<Entry>, permit: Permit) -> Result<Arc<Entry>, Miss> {
         let decompress = async {
             let file = compressed.whole_file().await.map_err(Some)?;
             let (folder, compressed) = (self.folder.clone(), compressed.clone());
@@ -68,7 +63,7 @@ impl Files {
                 decompressed
             };
             let decompressed = spawn_blocking(decompress).await;
-            decompressed.unwrap_or_else(|error| Err(Failure::Here(error.to_string()))).map_err(Some)?.ok_or(None)
+            decompressed.unwrap_or_else(|error| Err(Miss::local(error.to_string()))).map_err(Some)?.ok_or(None)
         };
         match self.modules.0.try_get_with(key, decompress).await {
             Ok(module) => {
@@ -84,7 +79,7 @@ impl Files {
 }
 
 /// Decompresses a module into a file without a name. `None` if it is not compressed.
-fn decompress(folder: &disk::Folder, compressed: &Entry, file: &Arc<File>) -> Result<Option<Arc<Entry>>, Failure> {
+fn decompress(folder: &disk::Folder, compressed: &Entry, file: &Arc<File>) -> Result<Option<Arc<Entry>>, Miss> {
     // Twice: the first time tells how much room it needs, and whether it may have it.
     let mut size = Count(0);
     if !decompress_to(&mut size, compressed, file)? {
@@ -96,7 +91,7 @@ fn decompress(folder: &disk::Folder, compressed: &Entry, file: &Arc<File>) -> Re
         Err(error) => {
             let failure = refused(compressed.about(), &error);
             let in_memory = folder.stand_in(size);
-            let (draft, room) = in_memory.map_err(|more| Failure::Here(format!("{failure}; {more}")))?;
+            let (draft, room) = in_memory.map_err(|more| Miss::local(format!("{failure}; {more}")))?;
             METRICS.cache_memory_fallbacks.inc();
             (draft, Some(room))
         }
@@ -109,7 +104,7 @@ fn decompress(folder: &disk::Folder, compressed: &Entry, file: &Arc<File>) -> Re
     match Note::of(&mut &module) {
         Note::NoElf => {
             let path = compressed.path().display();
-            Err(Failure::Absent(format!("{path}: expected an ELF file in a compressed kernel module, found none")))
+            Err(Miss::Absent(format!("{path}: expected an ELF file in a compressed kernel module, found none")))
         }
         note => {
             let entry = Entry::decompressed(compressed, module, size, room);
@@ -120,15 +115,15 @@ fn decompress(folder: &disk::Folder, compressed: &Entry, file: &Arc<File>) -> Re
 }
 
 /// Decompresses a module, whose compressed bytes `file` has, to `out`. False if it is not compressed.
-fn decompress_to(out: &mut impl Write, compressed: &Entry, file: &Arc<File>) -> Result<bool, Failure> {
+fn decompress_to(out: &mut impl Write, compressed: &Entry, file: &Arc<File>) -> Result<bool, Miss> {
     let path = compressed.path().display();
     // Others may read the same descriptor.
     let file = Begun::whole(file.clone(), compressed.size());
     modules::decompress(file, out, modules::max_bytes(compressed.size())).map_err(|error| match error {
         Error::Io(error) => refused(compressed.about(), &error),
         // Its bytes are those of the package, of which every copy has the same.
-        error if !compressed.digest().is_empty() => Failure::Absent(format!("{path}: {error}")),
-        error => Failure::Unknown(format!("{path}: {error}")),
+        error if !compressed.digest().is_empty() => Miss::Absent(format!("{path}: {error}")),
+        error => Miss::gateway(CauseKind::Broken, format!("{path}: {error}")),
     })
 }
 

@@ -12,7 +12,7 @@ use moka::future::Cache;
 use tokio::task::spawn_blocking;
 
 use super::{Entry, Files, Key};
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss};
 
 /// Sections that are remembered.
 const MOST: u64 = 20_000;
@@ -61,7 +61,7 @@ impl Files {
         entry: &Arc<Entry>,
         build_id: &BuildId,
         name: &str,
-    ) -> Result<Place, Failure> {
+    ) -> Result<Place, Miss> {
         if let Some(place) = self.known_section(key, build_id, name).await {
             return Ok(place);
         }
@@ -69,7 +69,9 @@ impl Files {
         loop {
             let is_whole = available == entry.size();
             let read = read(entry, available, name.to_owned());
-            match read.await.map_err(|error| Failure::Unknown(format!("{}: {error}", entry.path().display())))? {
+            let failed =
+                |error| Miss::gateway(CauseKind::of_io(&error), format!("{}: {error}", entry.path().display()));
+            match read.await.map_err(failed)? {
                 Ok(place) if is_whole => {
                     // A name of 64 KiB is nothing to keep thousands of.
                     if name.len() <= LONGEST_NAME && entry.carries(build_id).await.unwrap_or(false) {

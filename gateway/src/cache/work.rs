@@ -12,7 +12,7 @@ use super::note::Note;
 use super::{Entry, Files};
 use crate::metrics::METRICS;
 use crate::permits::Permit;
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::Miss;
 
 /// One extraction.
 pub(super) struct Work {
@@ -34,11 +34,11 @@ pub(super) struct Work {
 /// Why an archive did not give the member.
 pub(super) enum End {
     /// Another one may give it.
-    Archive(Failure),
+    Archive(Miss),
     /// It has other bytes than those that somebody may have seen, and it may be the one that is right.
-    Differs(Failure),
+    Differs(Miss),
     /// No other one would.
-    All(Failure),
+    All(Miss),
     /// Nobody waits for it any more.
     Unwanted,
 }
@@ -52,14 +52,14 @@ impl Work {
             Note::Says(Some(found)) => found.to_string(),
             _ => "none".to_owned(),
         };
-        Err(End::Archive(Failure::Absent(format!("{nvra}: expected a file with build-id {expected}, found {found}"))))
+        Err(End::Archive(Miss::Absent(format!("{nvra}: expected a file with build-id {expected}, found {found}"))))
     }
 }
 
 /// The cache folder did not take a member: counted, with the cause.
-pub(super) fn refused(about: &About, error: &io::Error) -> Failure {
+pub(super) fn refused(about: &About, error: &io::Error) -> Miss {
     let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     METRICS.cache_write_failures.with_label_values(&[if full { "disk_full" } else { "error" }]).inc();
     let folder = about.path.parent().unwrap_or(&about.path);
-    Failure::Here(format!("cache folder {}: {error}", folder.display()))
+    Miss::local(format!("cache folder {}: {error}", folder.display()))
 }

@@ -11,9 +11,9 @@ use super::{resource, tail};
 use crate::cache::Entry;
 use crate::http::deliver;
 use crate::http::error;
-use crate::providers::archives::{expect_unchanged, open_below_root, published};
+use crate::providers::archives::{expect_unchanged, open_below_root, published, unreadable};
 use crate::resolve::Gateway;
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::Miss;
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
     app.service(resource("/archive/{identity}/{name}", archive));
@@ -47,15 +47,15 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
     };
     match opened {
         Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), &name, content_type),
-        Ok(Err(Failure::Absent(_))) => match elsewhere {
+        Ok(Err(Miss::Absent(_))) => match elsewhere {
             Some(url) => HttpResponse::Found()
                 .insert_header((LOCATION, url.as_str()))
                 .insert_header((CACHE_CONTROL, deliver::REDIRECT_LIFETIME))
                 .finish(),
             None => error::absent(),
         },
-        Ok(Err(Failure::Unknown(cause) | Failure::Here(cause))) => {
-            tracing::warn!(cause, "an archive could not be opened");
+        Ok(Err(Miss::Failed(cause))) => {
+            tracing::warn!(%cause, "an archive could not be opened");
             error::undecided(false)
         }
         Err(error) => {
@@ -66,23 +66,23 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
 }
 
 /// The archive's file at the first location on this machine that still has this very package.
-fn open(package: &StoredPackage) -> Result<Entry, Failure> {
-    let mut failed = Failure::Absent("expected a location on this machine, found none".into());
+fn open(package: &StoredPackage) -> Result<Entry, Miss> {
+    let mut failed = Miss::Absent("expected a location on this machine, found none".into());
     let locations = package.present_locations().filter(|location| location.store.root.is_some());
     for location in locations {
         let opened = open_below_root(location).and_then(|file| {
             if package.package.format != Format::Rpm {
                 expect_unchanged(&file, location)?;
             }
-            let file = Entry::of(file).map_err(|error| Failure::Unknown(format!("{}: {error}", location.path)))?;
+            let file = Entry::of(file).map_err(|error| unreadable(location, &error))?;
             if package.package.format == Format::Rpm {
-                file.read_header(package.package.identity, &location.path)?;
+                file.read_header(package.package.identity, &location.store.name, &location.path)?;
             }
             Ok(file)
         });
         match opened {
             Ok(file) => return Ok(file),
-            Err(Failure::Absent(_)) => {}
+            Err(Miss::Absent(_)) => {}
             Err(failure) => failed = failure,
         }
     }

@@ -13,7 +13,7 @@ mod operations;
 use std::borrow::Cow;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -30,6 +30,7 @@ use percent_encoding::percent_decode_str;
 use crate::index::watch;
 use crate::metrics::METRICS;
 use crate::resolve::Gateway;
+use crate::resolve::deadline::REQUEST_PERMIT_TIMEOUT;
 use crate::resolve::question::{Question, What};
 use crate::server::{Busy, Connection, client, client_address, has_large_head};
 
@@ -149,9 +150,6 @@ pub(crate) async fn observe(
     Ok(response.map_body(|_, body| Underway { body, busy }))
 }
 
-/// The longest that a request waits for a permit: clients give up after 90 s.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// The answer, once the client has a permit. Requests about the gateway itself need none.
 async fn answered_in_turn(
     request: ServiceRequest,
@@ -162,7 +160,7 @@ async fn answered_in_turn(
     let client = client(request.request(), &gateway.config);
     let permit = match gateway.permits.try_acquire(client) {
         Some(permit) => Some(permit),
-        None => tokio::time::timeout(PERMIT_TIMEOUT, gateway.permits.acquire(client)).await.ok(),
+        None => tokio::time::timeout(REQUEST_PERMIT_TIMEOUT, gateway.permits.acquire(client)).await.ok(),
     };
     match permit {
         Some(_turn) => next.call(request).await,

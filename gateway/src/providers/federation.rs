@@ -21,10 +21,12 @@ use url::Url;
 
 use crate::config;
 use crate::metrics::METRICS;
-use crate::providers::http_client::{self, is_page, reason};
-use crate::resolve::answer::{Redirect, Undecided};
+use crate::providers::Fault;
+use crate::providers::http_client::{self, is_page};
+use crate::resolve::answer::Redirect;
+use crate::resolve::deadline::Deadline;
+use crate::resolve::outcome::{Cause, CauseKind, Provider, Unavailable};
 use crate::resolve::question::{Caller, Question};
-use crate::resolve::search::half_way_to;
 use health::Health;
 
 /// The upstreams.
@@ -72,8 +74,8 @@ impl Federation {
         &self,
         question: &Question,
         caller: &Caller,
-        deadline: Instant,
-    ) -> Result<Option<Redirect>, Undecided> {
+        deadline: Deadline,
+    ) -> Result<Option<Redirect>, Unavailable> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -96,7 +98,7 @@ impl Federation {
                 Err(cause) => causes.push(cause),
             }
         }
-        if causes.is_empty() { Ok(None) } else { Err(Undecided(causes)) }
+        if causes.is_empty() { Ok(None) } else { Err(Unavailable(causes)) }
     }
 
     /// Asks one upstream, on the main runtime, counted.
@@ -105,18 +107,22 @@ impl Federation {
         number: usize,
         question: Question,
         caller: Caller,
-        deadline: Instant,
-    ) -> Result<Option<Redirect>, String> {
+        deadline: Deadline,
+    ) -> Result<Option<Redirect>, Cause> {
         let started = Instant::now();
         let name = self.upstreams[number].name.clone();
         let runtime = self.runtime.clone();
         let health = self.upstreams[number].health.clone();
         let ask = runtime.spawn(async move {
             let upstream = &self.upstreams[number];
-            let asked = timeout_at(deadline.into(), upstream.ask(&self.client, &question, &caller, deadline));
-            asked.await.unwrap_or_else(|_| Err("expected an answer within the budget, found none".into()))
+            let asked = timeout_at(deadline.end().into(), upstream.ask(&self.client, &question, &caller, deadline));
+            asked.await.unwrap_or_else(|_| {
+                Err(Fault::new(CauseKind::Timeout, "expected an answer within the budget, found none"))
+            })
         });
-        let answer = ask.await.unwrap_or_else(|error| Err(format!("the task ended early: {error}")));
+        let answer = ask
+            .await
+            .unwrap_or_else(|error| Err(Fault::new(CauseKind::Broken, format!("the task ended early: {error}"))));
         let result = match &answer {
             Ok(Some(_)) => "found",
             Ok(None) => "absent",
@@ -126,15 +132,15 @@ impl Federation {
         METRICS.upstream_request_duration.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
         match &answer {
             Ok(_) => health.answered(),
-            Err(cause) => health.failed(cause),
+            Err(fault) => health.failed(&fault.text),
         }
-        answer.map_err(|cause| format!("upstream {name}: {cause}"))
+        answer.map_err(|fault| fault.of_upstream(&name))
     }
 
-    /// True if the reason is that of an upstream of which the log says that it is unavailable.
-    pub(crate) fn is_logged(&self, cause: &str) -> bool {
-        let name = cause.strip_prefix("upstream ").and_then(|rest| rest.split_once(": ")).map(|(name, _)| name);
-        name.is_some_and(|name| self.states().any(|(known, state)| known == name && matches!(state, Some(Err(_)))))
+    /// True if the log already has that this provider, an upstream, is unavailable.
+    pub(crate) fn is_logged(&self, provider: &Provider) -> bool {
+        let Provider::Upstream(name) = provider else { return false };
+        self.states().any(|(known, state)| known == name && matches!(state, Some(Err(_))))
     }
 
     /// Whether the upstreams answer, by name: `Ok` or the reason; `None` before the first probe.
@@ -157,14 +163,16 @@ impl Upstream {
         client: &reqwest::Client,
         question: &Question,
         caller: &Caller,
-        deadline: Instant,
-    ) -> Result<Option<Redirect>, String> {
+        deadline: Deadline,
+    ) -> Result<Option<Redirect>, Fault> {
         let url = self.below(&question.to_string())?;
-        let mut response = self.request(client, url.clone(), caller).send().await.map_err(|error| reason(&error))?;
+        let mut response = self.request(client, url.clone(), caller).send().await?;
         match response.status() {
             StatusCode::OK => {}
             // Object stores have no other answer for what they do not have, and who refuses this gateway sends a page.
-            StatusCode::FORBIDDEN if is_page(&mut response).await => return Err("found 403 with a page of HTML".into()),
+            StatusCode::FORBIDDEN if is_page(&mut response).await => {
+                return Err(Fault::new(CauseKind::Refused, "found 403 with a page of HTML"));
+            }
             // 501: it does not serve this sort of question at all.
             StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::NOT_IMPLEMENTED => {
                 return Ok(None);
@@ -174,11 +182,14 @@ impl Upstream {
                 return Ok(Some(redirect(url, &response)));
             }
             status if status.is_redirection() => {
-                return Err("redirects to a host that federation.redirect_hosts does not allow".into());
+                let text = "redirects to a host that federation.redirect_hosts does not allow";
+                return Err(Fault::new(CauseKind::Refused, text));
             }
-            status => return Err(format!("expected 200 or 404, found {status}")),
+            status => {
+                return Err(Fault::new(CauseKind::Refused, format!("expected 200 or 404, found {status}")));
+            }
         }
-        proof::check(&mut response, &url, question, half_way_to(deadline)).await?;
+        proof::check(&mut response, &url, question, deadline.half()).await?;
         Ok(Some(redirect(url, &response)))
     }
 
@@ -195,9 +206,9 @@ impl Upstream {
     }
 
     /// The upstream's own URL for a question, which is a path.
-    fn below(&self, question: &str) -> Result<Url, String> {
+    fn below(&self, question: &str) -> Result<Url, Fault> {
         let base = self.url.as_str().split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
-        Url::parse(&format!("{base}/{question}")).map_err(|error| error.to_string())
+        Url::parse(&format!("{base}/{question}")).map_err(|error| Fault::new(CauseKind::Wrong, error.to_string()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use artifact::formats::ArchiveBytes;
 
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{Cause, CauseKind, Miss, Provider};
 
 /// How often is looked before it is given up.
 const LOOKS: u32 = 8;
@@ -48,9 +48,10 @@ impl Flow {
     pub(crate) async fn on<T>(
         &self,
         patience: Duration,
+        provider: Provider,
         name: &str,
-        future: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        future: impl Future<Output = Result<T, Miss>>,
+    ) -> Result<T, Miss> {
         let mut future = std::pin::pin!(future);
         let (mut flowed, mut flowed_at) = (self.bytes(), Instant::now());
         loop {
@@ -62,7 +63,7 @@ impl Flow {
                 flowed_at = Instant::now();
             } else if flowed_at.elapsed() >= patience {
                 let text = format!("{name}: expected bytes of the archive within {patience:?}, found none");
-                return Err(Failure::Unknown(text));
+                return Err(Cause { provider, kind: CauseKind::Timeout, text }.into());
             }
         }
     }

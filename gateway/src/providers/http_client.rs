@@ -1,6 +1,7 @@
 //! The one way out: every request to a store or an upstream goes through a client made here, with timeouts, our User-Agent and a
 //! redirect policy that never leaves what the configuration allows.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,6 +11,8 @@ use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::{Attempt, Policy};
 use url::Url;
+
+use crate::resolve::outcome::CauseKind;
 
 /// Redirects that are followed within one request.
 const MOST_REDIRECTS: usize = 3;
@@ -128,6 +131,23 @@ pub(crate) fn begins_page(start: &[u8]) -> bool {
     let Some(tag) = text.strip_prefix('<') else { return false };
     let is_end = |rest: &str| rest.starts_with([' ', '>', '\t', '\n', '\r', '\u{c}']) || rest.is_empty();
     TAGS.iter().any(|name| tag.strip_prefix(name).is_some_and(is_end))
+}
+
+/// Classifies an HTTP error.
+pub(crate) fn cause_kind(error: &reqwest::Error) -> CauseKind {
+    let mut below = std::error::Error::source(error);
+    while let Some(error) = below {
+        match error.downcast_ref::<io::Error>().map(CauseKind::of_io) {
+            None | Some(CauseKind::Broken) => below = error.source(),
+            Some(kind) => return kind,
+        }
+    }
+    match error {
+        error if error.is_timeout() => CauseKind::Timeout,
+        error if error.is_connect() => CauseKind::Refused,
+        error if error.is_request() || error.is_body() => CauseKind::Reset,
+        _ => CauseKind::Broken,
+    }
 }
 
 /// An HTTP error with what lies below it, without the URL: that may hold credentials.

@@ -1,6 +1,4 @@
-//! What a question resolves to. `Ok(Some(answer))`, `Ok(None)` and `Err(undecided)` are found, absent and unknown.
-
-use std::fmt;
+//! What a question resolves to. `Ok(Some(answer))`, `Ok(None)` and `Err(unavailable)` are found, absent and unknown.
 
 use crate::cache::Content;
 
@@ -31,20 +29,4 @@ pub(crate) struct Redirect {
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     /// Size in bytes, if the upstream told.
     pub(crate) size: Option<u64>,
-}
-
-/// Why a question is undecided: every party that could not be asked, with what was expected and found.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Undecided(pub(crate) Vec<String>);
-
-impl fmt::Display for Undecided {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("; "))
-    }
-}
-
-impl From<String> for Undecided {
-    fn from(cause: String) -> Self {
-        Self(vec![cause])
-    }
 }

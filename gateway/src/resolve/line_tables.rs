@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::cache::{Entry, Key};
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss};
 
 /// Memory for names of sources.
 const NAMES_BYTES: u64 = 64 << 20;
@@ -35,7 +35,7 @@ impl LineTables {
     ///
     /// # Errors
     /// It cannot be read, or does not become whole.
-    pub(crate) async fn sources(&self, key: Key, entry: &Arc<Entry>) -> Result<Arc<Sources>, Failure> {
+    pub(crate) async fn sources(&self, key: Key, entry: &Arc<Entry>) -> Result<Arc<Sources>, Miss> {
         let read = async {
             let file = entry.whole_file().await?;
             let _turn = self.readings.acquire().await;
@@ -47,10 +47,10 @@ impl LineTables {
                     tracing::warn!(identity = %key.identity, ordinal = key.ordinal, %error, "a file's DWARF was not read");
                     Ok(Arc::new(Sources::default()))
                 }
-                Ok(Err(error)) => Err(Failure::Unknown(error.to_string())),
-                Err(error) => Err(Failure::Unknown(error.to_string())),
+                Ok(Err(error)) => Err(Miss::gateway(CauseKind::Broken, error.to_string())),
+                Err(error) => Err(Miss::gateway(CauseKind::Broken, error.to_string())),
             }
         };
-        self.sources.try_get_with(key, read).await.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
+        self.sources.try_get_with(key, read).await.map_err(|failure: Arc<Miss>| Miss::clone(&failure))
     }
 }

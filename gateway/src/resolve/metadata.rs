@@ -4,15 +4,16 @@
 //! answer is called complete only if everybody was asked and had the time to say everything.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sql::{PathMatches, PathQuery, Record};
 
 use crate::metrics::METRICS;
 use crate::resolve::Gateway;
-use crate::resolve::answer::Undecided;
+use crate::resolve::deadline::{Deadline, after_hops};
+use crate::resolve::outcome::{Cause, Unavailable};
 use crate::resolve::question::Caller;
+use crate::resolve::search::of_index;
 
 /// What is asked by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +107,8 @@ impl Gateway {
     ///
     /// # Errors
     /// The index could not be asked, and nobody else had anything.
-    pub(crate) async fn metadata(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Undecided> {
-        let deadline = Instant::now() + budget(self.config.metadata.budget, caller.hops);
+    pub(crate) async fn metadata(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Unavailable> {
+        let deadline = Deadline::after(after_hops(self.config.metadata.budget, caller.hops));
         let (local, upstreams) =
             futures::join!(self.metadata_of_index(asked, deadline), self.federation.metadata(asked, caller, deadline));
         let (mut entries, mut causes) = (upstreams.entries, upstreams.causes);
@@ -145,12 +146,12 @@ impl Gateway {
         };
         METRICS.metadata_answers.with_label_values(&[key, answer]).inc();
         if !causes.is_empty() {
-            tracing::warn!(key, value = asked.value, causes = %Undecided(causes.clone()), "metadata is not complete");
+            tracing::warn!(key, value = asked.value, causes = %Unavailable(causes.clone()), "metadata is not complete");
         }
-        if is_undecided { Err(Undecided(causes)) } else { Ok(Answer { records, entries, complete }) }
+        if is_undecided { Err(Unavailable(causes)) } else { Ok(Answer { records, entries, complete }) }
     }
 
-    async fn metadata_of_index(&self, asked: &Asked, until: Instant) -> Result<PathMatches, String> {
+    async fn metadata_of_index(&self, asked: &Asked, until: Deadline) -> Result<PathMatches, Cause> {
         let paths = match asked.key {
             Key::File => PathQuery::Exact(asked.value.clone()),
             Key::Glob => PathQuery::Glob(asked.value.clone()),
@@ -159,20 +160,15 @@ impl Gateway {
                 let Ok(build_id) = asked.value.parse() else {
                     return Ok(PathMatches { records: Vec::new(), complete: true });
                 };
-                let known = self.lookup.records(&build_id, until).await?;
+                let known = self.lookup.records(&build_id, until.end()).await.map_err(of_index)?;
                 let most = self.config.metadata.max_results;
                 let mut present = known.value.iter().filter(|record| record.is_at_its_path());
                 let records: Vec<Record> = present.by_ref().take(most).cloned().collect();
                 return Ok(PathMatches { complete: known.unavailable.is_none() && present.next().is_none(), records });
             }
         };
-        self.lookup.records_at(paths, self.config.metadata.max_results, until).await
+        self.lookup.records_at(paths, self.config.metadata.max_results, until.end()).await.map_err(of_index)
     }
-}
-
-/// Less for a question that comes from another server: it waits for this one, and must have time to go on.
-fn budget(whole: Duration, hops: usize) -> Duration {
-    whole.mul_f64(0.8_f64.powi(i32::try_from(hops.min(16)).unwrap_or(16)))
 }
 
 /// Entries, each once; what comes first stays.
@@ -182,16 +178,4 @@ pub(crate) fn without_doubles(entries: &mut Vec<Entry>) {
         let Entry { kind, buildid, file, archive, .. } = entry;
         seen.insert((kind.clone(), buildid.clone(), file.clone(), archive.clone()))
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_is_asked_by_another_answers_before_that_one_gives_up() {
-        let times: Vec<u128> = (0..4).map(|hops| budget(Duration::from_secs(5), hops).as_millis()).collect();
-        assert_eq!(times, [5000, 4000, 3200, 2560]);
-        assert!(budget(Duration::from_secs(5), usize::MAX) > Duration::from_millis(100));
-    }
 }

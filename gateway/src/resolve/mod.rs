@@ -9,34 +9,34 @@
 //! With `federation.prefer = "redirect"` 3 comes before 2. A decision takes at most the budget; bytes may take longer.
 
 pub(crate) mod answer;
-pub(crate) mod failure;
+pub(crate) mod deadline;
 mod line_tables;
 pub(crate) mod metadata;
+pub(crate) mod outcome;
 mod plain;
 pub(crate) mod question;
 pub(crate) mod search;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use moka::future::Cache;
 
 use crate::cache::Files;
 use crate::config::{Config, Prefer};
-use crate::index::lookup::{self, Lookup};
+use crate::index::lookup::Lookup;
 use crate::permits::Permits;
 use crate::providers::archives::Archives;
 use crate::providers::federation::Federation;
 use crate::providers::http_client;
 use crate::readiness::Readiness;
-use crate::resolve::answer::{Answer, Undecided};
+use crate::resolve::answer::Answer;
+use crate::resolve::deadline::{Deadline, UNAVAILABLE_TTL};
 use crate::resolve::line_tables::LineTables;
+use crate::resolve::outcome::{Cause, Provider, Unavailable};
 use crate::resolve::question::{Caller, Question, What};
-use crate::resolve::search::{Outcome, Search, half_way_to};
-
-/// How long an undecided question stays so.
-const UNDECIDED_FOR: Duration = Duration::from_secs(3);
+use crate::resolve::search::{Search, Sought};
 
 /// Everything that answers are made from.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ enum Step {
 /// Questions that were undecided a moment ago. Mostly there are none, and then nobody looks.
 #[derive(Clone)]
 struct Recent {
-    questions: Cache<Question, Undecided>,
+    questions: Cache<Question, Unavailable>,
     began: Instant,
     /// Until when there may be one, in milliseconds since `began`.
     until: Arc<AtomicU64>,
@@ -90,7 +90,7 @@ impl Gateway {
                 archives,
                 line_tables: LineTables::new(),
                 permits: Permits::new(config.extraction.max_concurrent, "extraction"),
-                patience: budget / 2,
+                budget,
             },
             readiness: Readiness::start(lookup.clone(), files.clone(), federation.clone()),
             lookup,
@@ -106,7 +106,7 @@ impl Gateway {
     ///
     /// # Errors
     /// Nobody who could be asked has it, and somebody could not be asked.
-    pub(crate) async fn answer(&self, question: &Question, caller: &Caller) -> Result<Option<Answer>, Undecided> {
+    pub(crate) async fn answer(&self, question: &Question, caller: &Caller) -> Result<Option<Answer>, Unavailable> {
         if is_junk(question) {
             return Ok(None);
         }
@@ -114,7 +114,7 @@ impl Gateway {
         if let Some(causes) = self.undecided.find(question, now).await {
             return Err(causes);
         }
-        let deadline = now + self.config.request.budget;
+        let deadline = Deadline::after(self.config.request.budget);
         let answer = self.decide(question, caller, deadline).await;
         if let Err(causes) = &answer {
             // That a part is away is logged once, not for each question.
@@ -128,10 +128,12 @@ impl Gateway {
     }
 
     /// True if all that could not be asked are parts of which the log says that they are away.
-    fn is_logged(&self, causes: &Undecided) -> bool {
+    fn is_logged(&self, causes: &Unavailable) -> bool {
         let is_away = self.lookup.watch.unavailable().is_some();
-        let is_logged =
-            |cause: &String| is_away && cause.starts_with(lookup::CAUSE_PREFIX) || self.federation.is_logged(cause);
+        let is_logged = |cause: &Cause| match &cause.provider {
+            Provider::Index => is_away,
+            provider => self.federation.is_logged(provider),
+        };
         causes.0.iter().all(is_logged)
     }
 
@@ -139,9 +141,9 @@ impl Gateway {
         &self,
         question: &Question,
         caller: &Caller,
-        mut deadline: Instant,
-    ) -> Result<Option<Answer>, Undecided> {
-        let first = self.first_deadline(deadline);
+        mut deadline: Deadline,
+    ) -> Result<Option<Answer>, Unavailable> {
+        let first = if self.federation.is_empty() { deadline } else { deadline.of_first_step() };
         let (mut causes, mut unknown) = (Vec::new(), Vec::new());
         let steps = match self.config.federation.prefer {
             Prefer::Extract => [Step::Index, Step::Upstreams, Step::Unknown],
@@ -153,45 +155,40 @@ impl Gateway {
                 Step::Index => {
                     let searched = self.search.run(question, caller.client, until).await;
                     unknown = searched.unknown;
-                    deadline += searched.examined;
+                    deadline = deadline.extended_by(searched.examined);
                     searched.outcome
                 }
-                Step::Upstreams if self.federation.is_empty() => Ok(Outcome::Absent),
+                Step::Upstreams if self.federation.is_empty() => Ok(Sought::Absent),
                 Step::Upstreams => {
                     // The other half is for the files that may hold debuginfo.
-                    let until = if unknown.is_empty() { until } else { half_way_to(until) };
+                    let until = if unknown.is_empty() { until } else { until.half() };
                     match Box::pin(self.federation.find(question, caller, until)).await {
                         Ok(Some(redirect)) => return Ok(Some(Answer::Redirect(redirect))),
-                        Ok(None) => Ok(Outcome::Absent),
-                        Err(undecided) => Err(undecided),
+                        Ok(None) => Ok(Sought::Absent),
+                        Err(unavailable) => Err(unavailable),
                     }
                 }
-                Step::Unknown if unknown.is_empty() => Ok(Outcome::Absent),
+                Step::Unknown if unknown.is_empty() => Ok(Sought::Absent),
                 Step::Unknown => Box::pin(self.search.run_unknown(&unknown, question, caller.client, until)).await,
             };
             match outcome {
-                Ok(Outcome::Found(found)) => return Ok(Some(Answer::File(found))),
-                Ok(Outcome::Settled) => return Ok(None),
-                Ok(Outcome::Absent) => {}
-                Err(Undecided(more)) => causes.extend(more),
+                Ok(Sought::Found(found)) => return Ok(Some(Answer::File(found))),
+                Ok(Sought::Settled) => return Ok(None),
+                Ok(Sought::Absent) => {}
+                Err(Unavailable(more)) => causes.extend(more),
             }
         }
-        if causes.is_empty() { Ok(None) } else { Err(Undecided(causes)) }
-    }
-
-    /// Until when those who are asked first may take: a store or an upstream that hangs must leave time to ask the others.
-    fn first_deadline(&self, deadline: Instant) -> Instant {
-        if self.federation.is_empty() { deadline } else { deadline - self.config.request.budget / 3 }
+        if causes.is_empty() { Ok(None) } else { Err(Unavailable(causes)) }
     }
 }
 
 impl Recent {
     fn new() -> Self {
-        let questions = Cache::builder().max_capacity(10_000).time_to_live(UNDECIDED_FOR).build();
+        let questions = Cache::builder().max_capacity(10_000).time_to_live(UNAVAILABLE_TTL).build();
         Self { questions, began: Instant::now(), until: Arc::default() }
     }
 
-    async fn find(&self, question: &Question, now: Instant) -> Option<Undecided> {
+    async fn find(&self, question: &Question, now: Instant) -> Option<Unavailable> {
         if self.millis(now) > self.until.load(Ordering::Acquire) {
             None
         } else {
@@ -199,9 +196,9 @@ impl Recent {
         }
     }
 
-    async fn insert(&self, question: &Question, causes: &Undecided) {
+    async fn insert(&self, question: &Question, causes: &Unavailable) {
         self.questions.insert(question.clone(), causes.clone()).await;
-        self.until.fetch_max(self.millis(Instant::now() + UNDECIDED_FOR), Ordering::Release);
+        self.until.fetch_max(self.millis(Instant::now() + UNAVAILABLE_TTL), Ordering::Release);
     }
 
     fn millis(&self, at: Instant) -> u64 {

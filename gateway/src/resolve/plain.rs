@@ -15,7 +15,7 @@ use sql::Location;
 
 use crate::cache::Entry;
 use crate::providers::archives::open_below_root;
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss};
 
 /// Opens the source file with the name that DWARF has for it, absolute or relative to the directory of an ELF file at
 /// `location`. The ELF file's contents are as of the second `built_at`. Returns the source file and its path on this
@@ -23,8 +23,8 @@ use crate::resolve::failure::Failure;
 ///
 /// # Errors
 /// It is not below the store's directory, not there, or newer.
-pub(crate) fn open(location: &Location, name: &str, built_at: i64) -> Result<(Entry, String), Failure> {
-    let absent = |why: &str| Failure::Absent(format!("store {}: {name}: {why}", location.store.name));
+pub(crate) fn open(location: &Location, name: &str, built_at: i64) -> Result<(Entry, String), Miss> {
+    let absent = |why: &str| Miss::Absent(format!("store {}: {name}: {why}", location.store.name));
     let root = location.store.root.as_deref().ok_or_else(|| absent("expected a directory of this machine"))?;
     let (path, below) = if name.starts_with('/') {
         (name.to_owned(), below_root(root, name))
@@ -35,7 +35,8 @@ pub(crate) fn open(location: &Location, name: &str, built_at: i64) -> Result<(En
     };
     let below = below.ok_or_else(|| absent("expected a path below its directory"))?;
     let file = open_below_root(&Location { path: below, ..location.clone() })?;
-    let unknown = |error: std::io::Error| Failure::Unknown(format!("{path}: {error}"));
+    let unknown =
+        |error: std::io::Error| Miss::store(&location.store.name, CauseKind::of_io(&error), format!("{path}: {error}"));
     if file.metadata().map_err(unknown)?.mtime() > built_at {
         return Err(absent("expected a file that is not newer than the ELF file"));
     }

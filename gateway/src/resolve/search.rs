@@ -19,14 +19,15 @@ use crate::index::filter::Verdict;
 use crate::index::lookup::Lookup;
 use crate::permits::{ClientAddress, Permits};
 use crate::providers::archives::{Archive, Archives, Wanted};
-use crate::resolve::answer::{Found, Undecided};
-use crate::resolve::failure::Failure;
+use crate::resolve::answer::Found;
+use crate::resolve::deadline::{Deadline, FIRST_BYTES_TIMEOUT};
 use crate::resolve::line_tables::LineTables;
+use crate::resolve::outcome::{Cause, CauseKind, Miss, Unavailable};
 use crate::resolve::question::{Question, What};
-use member::{FIRST_BYTES_WITHIN, Need};
+use member::Need;
 
 /// What a search came to.
-pub(crate) enum Outcome {
+pub(crate) enum Sought {
     /// Here it is.
     Found(Found),
     /// The index knows nothing of it, or nothing that can be had.
@@ -38,7 +39,7 @@ pub(crate) enum Outcome {
 /// What a search came to, and what it left open.
 pub(crate) struct Searched {
     /// Unavailable if nothing was found, and the index or a store could not be asked.
-    pub(crate) outcome: Result<Outcome, Undecided>,
+    pub(crate) outcome: Result<Sought, Unavailable>,
     /// Files that may be the debuginfo that was asked for, if it was not found: only their contents can say.
     pub(crate) unknown: Vec<Record>,
     /// Time in which files were extracted that turned out to be something else.
@@ -46,7 +47,7 @@ pub(crate) struct Searched {
 }
 
 impl Searched {
-    fn of(outcome: Result<Outcome, Undecided>) -> Self {
+    fn of(outcome: Result<Sought, Unavailable>) -> Self {
         Self { outcome, unknown: Vec::new(), examined: Duration::ZERO }
     }
 }
@@ -63,18 +64,18 @@ pub(crate) struct Search {
     pub(crate) line_tables: LineTables,
     /// For extractions.
     pub(crate) permits: Permits,
-    /// How long an archive may give no byte before it is given up.
-    pub(crate) patience: Duration,
+    /// `request.budget`
+    pub(crate) budget: Duration,
 }
 
 impl Search {
     /// Searches for what `question` of `client` asks for, among the files that are certainly it. Of an executable also among those
     /// that may be it, behind the others.
-    pub(crate) async fn run(&self, question: &Question, client: ClientAddress, deadline: Instant) -> Searched {
+    pub(crate) async fn run(&self, question: &Question, client: ClientAddress, deadline: Deadline) -> Searched {
         let verdict = self.lookup.check_filter(&question.build_id);
         // Absent build-ids are the common case: nothing is allocated for them.
         if verdict == Verdict::Absent {
-            return Searched::of(Ok(Outcome::Absent));
+            return Searched::of(Ok(Sought::Absent));
         }
         Box::pin(async move {
             let mut searched = self.certain(verdict, question, client, deadline).await;
@@ -98,8 +99,8 @@ impl Search {
         unknown: &[Record],
         question: &Question,
         client: ClientAddress,
-        deadline: Instant,
-    ) -> Result<Outcome, Undecided> {
+        deadline: Deadline,
+    ) -> Result<Sought, Unavailable> {
         let search = async || {
             let mut run = Run::new(self, client, deadline);
             let found = run.artifact(unknown, ArtifactType::Debuginfo, Certainty::Unknown, &question.build_id).await;
@@ -116,9 +117,9 @@ impl Search {
     }
 
     /// True unless the file that was found was evicted by another gateway: then it has to be extracted again.
-    fn is_held(&self, outcome: &mut Result<Outcome, Undecided>) -> bool {
+    fn is_held(&self, outcome: &mut Result<Sought, Unavailable>) -> bool {
         match outcome {
-            Ok(Outcome::Found(found)) => self.files.hold(&mut found.content),
+            Ok(Sought::Found(found)) => self.files.hold(&mut found.content),
             _ => true,
         }
     }
@@ -129,11 +130,11 @@ impl Search {
         verdict: Verdict,
         question: &Question,
         client: ClientAddress,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Searched {
-        let known = match self.lookup.records_past_filter(verdict, &question.build_id, half_way_to(deadline)).await {
+        let known = match self.lookup.records_past_filter(verdict, &question.build_id, deadline.half().end()).await {
             Ok(known) => known,
-            Err(cause) => return Searched::of(Err(cause.into())),
+            Err(cause) => return Searched::of(Err(of_index(cause).into())),
         };
         let records = known.value;
         let mut run = Run::new(self, client, deadline);
@@ -145,7 +146,7 @@ impl Search {
                 }
                 if !unknown.is_empty() {
                     // A store that hangs leaves time for these.
-                    run.deadline = half_way_to(deadline);
+                    run.deadline = deadline.half();
                 }
                 run.artifact(&records, *wanted, Certainty::Certain, &question.build_id).await
             }
@@ -154,7 +155,7 @@ impl Search {
         };
         // Kept records prove presence, not absence.
         if !run.settled {
-            run.causes.extend(known.unavailable);
+            run.causes.extend(known.unavailable.map(of_index));
         }
         Searched { examined: run.examined, outcome: run.outcome(found), unknown }
     }
@@ -164,8 +165,8 @@ impl Search {
 struct Run<'a> {
     search: &'a Search,
     client: ClientAddress,
-    deadline: Instant,
-    causes: Vec<String>,
+    deadline: Deadline,
+    causes: Vec<Cause>,
     /// A debuginfo file was looked through and does not have the section.
     settled: bool,
     /// See [`Searched::examined`].
@@ -173,16 +174,16 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(search: &'a Search, client: ClientAddress, deadline: Instant) -> Self {
+    fn new(search: &'a Search, client: ClientAddress, deadline: Deadline) -> Self {
         Self { search, client, deadline, causes: Vec::new(), settled: false, examined: Duration::ZERO }
     }
 
-    fn outcome(self, found: Option<Found>) -> Result<Outcome, Undecided> {
+    fn outcome(self, found: Option<Found>) -> Result<Sought, Unavailable> {
         match found {
-            Some(found) => Ok(Outcome::Found(found)),
-            None if !self.causes.is_empty() => Err(Undecided(self.causes)),
-            None if self.settled => Ok(Outcome::Settled),
-            None => Ok(Outcome::Absent),
+            Some(found) => Ok(Sought::Found(found)),
+            None if !self.causes.is_empty() => Err(Unavailable(self.causes)),
+            None if self.settled => Ok(Sought::Settled),
+            None => Ok(Sought::Absent),
         }
     }
 }
@@ -230,8 +231,8 @@ impl Run<'_> {
                 Ok(_) => {
                     // It was had, wherever it was not.
                     self.causes.truncate(causes);
-                    let took = began.elapsed().min(FIRST_BYTES_WITHIN.saturating_sub(self.examined));
-                    self.deadline += took;
+                    let took = began.elapsed().min(FIRST_BYTES_TIMEOUT.saturating_sub(self.examined));
+                    self.deadline = self.deadline.extended_by(took);
                     self.examined += took;
                     return None;
                 }
@@ -251,7 +252,7 @@ impl Run<'_> {
         let mut rest = archives.locations(package).into_iter();
         while let Some(location) = rest.next() {
             let any = Wanted { ordinal: 0, file: None, tar_offset: None };
-            match open_within(&archives, package, location, &any, self.location_deadline(rest.len())).await {
+            match open_within(&archives, package, location, &any, self.deadline.of_location(rest.len())).await {
                 Ok(archive) => return Some(archive),
                 Err(failure) => self.failed_at(location, failure).await,
             }
@@ -259,17 +260,17 @@ impl Run<'_> {
         None
     }
 
-    async fn failed_at(&mut self, location: &Location, failure: Failure) {
-        if matches!(failure, Failure::Unknown(_)) {
+    async fn failed_at(&mut self, location: &Location, miss: Miss) {
+        if miss.is_of_provider() {
             self.search.archives.blame(location).await;
         }
-        self.failed(failure);
+        self.failed(miss);
     }
 
-    fn failed(&mut self, failure: Failure) {
-        match failure {
-            Failure::Absent(cause) => tracing::debug!(cause, "absent"),
-            Failure::Unknown(cause) | Failure::Here(cause) => self.causes.push(cause),
+    fn failed(&mut self, miss: Miss) {
+        match miss {
+            Miss::Absent(cause) => tracing::debug!(cause, "absent"),
+            Miss::Failed(cause) => self.causes.push(cause),
         }
     }
 }
@@ -280,14 +281,13 @@ async fn open_within(
     package: &Arc<StoredPackage>,
     location: &Location,
     wanted: &Wanted,
-    deadline: Instant,
-) -> Result<Archive, Failure> {
-    let opened = tokio::time::timeout_at(deadline.into(), archives.open(package, location, wanted)).await;
+    deadline: Deadline,
+) -> Result<Archive, Miss> {
+    let opened = tokio::time::timeout_at(deadline.end().into(), archives.open(package, location, wanted)).await;
     opened.unwrap_or_else(|_| {
-        Err(Failure::Unknown(format!(
-            "store {}: expected an answer within the budget, found none",
-            location.store.name
-        )))
+        let name = &location.store.name;
+        let text = format!("store {name}: expected an answer within the budget, found none");
+        Err(Miss::store(name, CauseKind::Timeout, text))
     })
 }
 
@@ -336,8 +336,7 @@ fn key(record: &Record) -> Key {
     Key { identity: record.package.package.identity, ordinal: record.artifact.ordinal }
 }
 
-/// Half of the time left, so that a source that hangs leaves time for the next.
-pub(crate) fn half_way_to(deadline: Instant) -> Instant {
-    let now = Instant::now();
-    now + deadline.saturating_duration_since(now) / 2
+/// The cause that the index could not be asked.
+pub(super) fn of_index(text: String) -> Cause {
+    Cause::index(CauseKind::Refused, text)
 }

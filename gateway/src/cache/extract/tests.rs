@@ -51,7 +51,7 @@ async fn a_read_that_hangs_holds_neither_clients_nor_turns() {
     let entry = files.fill(key, None, permit, async { Ok(archive) }).await.unwrap();
     let failure = entry.whole_file().await.unwrap_err();
     assert!(
-        matches!(&failure, Failure::Unknown(text) if text.contains("expected bytes of the archive within 600ms")),
+        matches!(&failure, Miss::Failed(cause) if cause.text.contains("expected bytes of the archive within 600ms")),
         "{failure}"
     );
     // The next one finds a permit, and nothing of the first.

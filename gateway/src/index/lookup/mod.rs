@@ -38,9 +38,6 @@ use stale::Stale;
 /// The packages built from one source package for one family of archs.
 pub(crate) type Siblings = Arc<Vec<Arc<StoredPackage>>>;
 
-/// The beginning of every reason why the index did not answer.
-pub(crate) const CAUSE_PREFIX: &str = "index: ";
-
 /// Maximum number of concurrent queries by path: they may read many rows.
 const MAX_PATH_QUERIES: usize = 2;
 

@@ -29,12 +29,12 @@ use crate::metrics::METRICS;
 use crate::permits::Permit;
 use crate::providers::flow::Flow;
 use crate::providers::http_client;
-use crate::resolve::failure::Failure;
+use crate::resolve::outcome::{CauseKind, Miss, Provider, label};
 
 use parts::Parts;
 use place::Place;
 
-pub(crate) use local::{expect_unchanged, open_below_root};
+pub(crate) use local::{expect_unchanged, open_below_root, unreadable};
 
 /// Between two reads of an archive over HTTP.
 const READ_BYTES: usize = 256 << 10;
@@ -183,19 +183,19 @@ impl Archives {
         package: &Arc<StoredPackage>,
         location: &Location,
         wanted: &Wanted,
-    ) -> Result<Archive, Failure> {
+    ) -> Result<Archive, Miss> {
         let (archives, tried) = (self.clone(), Vec::new());
         let place =
             Place { archives, package: package.clone(), wanted: wanted.clone(), location: key(location), tried };
         if package.package.format == Format::Rpm {
             let Bytes { header, rest: payload, parts } = self.open_bytes(package, location).await?;
             let header =
-                header.ok_or_else(|| Failure::Unknown(format!("{}: expected a header", package.package.nevra)))?;
+                header.ok_or_else(|| broken(location, format!("{}: expected a header", package.package.nevra)))?;
             self.headers.insert(package.package.identity, header.clone()).await;
             return Ok(Archive { inside: Inside::Rpm(header), payload, parts, place });
         }
         let Some(file) = wanted.file.clone() else {
-            return Err(Failure::Absent(format!("{}: expected to know the member, found none", package.package.nevra)));
+            return Err(Miss::Absent(format!("{}: expected to know the member, found none", package.package.nevra)));
         };
         let Bytes { rest: payload, parts, .. } = self.open_bytes(package, location).await?;
         let (format, nvra) = (package.package.format, package.package.nevra.nvra());
@@ -223,11 +223,11 @@ impl Archives {
         location: &Location,
         permit: &Arc<Permit>,
         patience: Duration,
-    ) -> Result<Arc<Catalog>, Failure> {
+    ) -> Result<Arc<Catalog>, Miss> {
         let (identity, format) = (package.package.identity, package.package.format);
         let (this, package, location, permit) = (self.clone(), package.clone(), location.clone(), permit.clone());
         let make = async move {
-            let (runtime, name) = (this.runtime.clone(), place(&location));
+            let (runtime, store, name) = (this.runtime.clone(), location.store.name.clone(), place(&location));
             let flow = Arc::new(Flow::default());
             let counted = flow.clone();
             // It goes on when nobody waits any more, for whoever asks again.
@@ -237,7 +237,7 @@ impl Archives {
                 let archive = counted.of_archive(archive);
                 let read = move || {
                     let read = Catalog::read(archive, format, bytes, identity);
-                    read.map_err(|error| Failure::Unknown(format!("{name}: {error}")))
+                    read.map_err(|error| broken(&location, format!("{name}: {error}")))
                 };
                 let catalog = Arc::new(spawn_blocking(read).await.unwrap_or_else(|error| Err(ended_early(error)))?);
                 this.catalogs.insert(identity, catalog.clone()).await;
@@ -245,13 +245,13 @@ impl Archives {
                 Ok(catalog)
             });
             let made = async { made.await.unwrap_or_else(|error| Err(ended_early(error))) };
-            flow.on(patience, &name, made).await
+            flow.on(patience, Provider::Store(store), &name, made).await
         };
-        self.catalogs.try_get_with(identity, make).await.map_err(|failure: Arc<Failure>| Failure::clone(&failure))
+        self.catalogs.try_get_with(identity, make).await.map_err(|failure: Arc<Miss>| Miss::clone(&failure))
     }
 
     /// Opens the file of `package` at `location`: of an RPM the header, and what follows it; of anything else all of it.
-    async fn open_bytes(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Failure> {
+    async fn open_bytes(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Miss> {
         let opened = match (&location.store.root, &location.store.base_url) {
             (Some(_), None) => self.open_local(package, location).await,
             (None, Some(_)) => self.open_remote(package, location).await,
@@ -259,18 +259,14 @@ impl Archives {
             (Some(_), Some(_)) => match self.open_local(package, location).await {
                 Ok(archive) => Ok(archive),
                 Err(local) => match (self.open_remote(package, location).await, local) {
-                    (Err(Failure::Absent(_)), Failure::Unknown(cause)) => Err(Failure::Unknown(cause)),
+                    (Err(Miss::Absent(_)), Miss::Failed(cause)) => Err(cause.into()),
                     (opened, _) => opened,
                 },
             },
-            (None, None) => Err(Failure::Absent(format!("store {} has neither folder nor URL", location.store.name))),
+            (None, None) => Err(Miss::Absent(format!("store {} has neither folder nor URL", location.store.name))),
         };
-        let result = match &opened {
-            Ok(_) => "found",
-            Err(Failure::Absent(_)) => "absent",
-            Err(Failure::Unknown(_) | Failure::Here(_)) => "failed",
-        };
-        METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), result]).inc();
+        let outcome = label(&opened);
+        METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), outcome]).inc();
         opened
     }
 }
@@ -291,11 +287,17 @@ fn key(location: &Location) -> (i64, String) {
 }
 
 /// The header of an archive that has to be the package `identity`.
-pub(crate) fn read_header(archive: &mut impl Read, identity: Identity, place: &str) -> Result<Arc<Header>, Failure> {
-    let header = Header::read(archive).map_err(|error| Failure::Unknown(format!("{place}: {error}")))?;
+pub(crate) fn read_header(
+    archive: &mut impl Read,
+    identity: Identity,
+    store: &str,
+    place: &str,
+) -> Result<Arc<Header>, Miss> {
+    let failed = |error| Miss::store(store, CauseKind::Broken, format!("{place}: {error}"));
+    let header = Header::read(archive).map_err(failed)?;
     if header.package.identity != identity {
         let found = header.package.identity;
-        return Err(Failure::Absent(format!("{place}: expected the package {identity}, found {found}")));
+        return Err(Miss::Absent(format!("{place}: expected the package {identity}, found {found}")));
     }
     Ok(Arc::new(header))
 }
@@ -315,6 +317,10 @@ fn place(location: &Location) -> String {
     format!("store {}: {}", location.store.name, location.path)
 }
 
-fn ended_early(error: tokio::task::JoinError) -> Failure {
-    Failure::Unknown(format!("the task ended early: {error}"))
+fn broken(location: &Location, text: String) -> Miss {
+    Miss::store(&location.store.name, CauseKind::Broken, text)
+}
+
+fn ended_early(error: tokio::task::JoinError) -> Miss {
+    Miss::gateway(CauseKind::Broken, format!("the task ended early: {error}"))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sql::StoredPackage;
 
 use super::{Archive, Archives, Wanted, key};
-use crate::resolve::failure::Failure;
 
 /// Where an archive was opened: what to blame when its payload is broken, and from where to go on.
 pub(crate) struct Place {
@@ -36,9 +35,9 @@ impl Place {
                     archive.place.tried = tried;
                     return Some(archive);
                 }
-                Err(failure) => {
-                    tracing::debug!(%failure, "not to be had elsewhere");
-                    if matches!(failure, Failure::Unknown(_)) {
+                Err(miss) => {
+                    tracing::debug!(failure = %miss, "not to be had elsewhere");
+                    if miss.is_of_provider() {
                         archives.runtime.block_on(archives.blame(location));
                     }
                     tried.push(key(location));

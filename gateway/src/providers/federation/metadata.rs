@@ -10,8 +10,11 @@ use url::Url;
 
 use super::{Federation, Upstream};
 use crate::metrics::METRICS;
-use crate::providers::http_client::{ESCAPED, reason};
+use crate::providers::Fault;
+use crate::providers::http_client::ESCAPED;
+use crate::resolve::deadline::Deadline;
 use crate::resolve::metadata::{Asked, Entry};
+use crate::resolve::outcome::{Cause, CauseKind, Provider};
 use crate::resolve::question::Caller;
 
 /// The most bytes of an answer: ten thousand entries and more.
@@ -24,7 +27,7 @@ const MOST_TEXT: usize = 8192;
 pub(crate) struct Said {
     pub(crate) entries: Vec<Entry>,
     /// Why there may be more: one for each upstream that did not say everything.
-    pub(crate) causes: Vec<String>,
+    pub(crate) causes: Vec<Cause>,
 }
 
 /// An upstream's answer.
@@ -36,13 +39,14 @@ struct Body {
 
 impl Federation {
     /// Asks all upstreams.
-    pub(crate) async fn metadata(&self, asked: &Asked, caller: &Caller, deadline: Instant) -> Said {
+    pub(crate) async fn metadata(&self, asked: &Asked, caller: &Caller, deadline: Deadline) -> Said {
         let mut said = Said::default();
         if self.is_empty() {
             return said;
         }
         if caller.hops >= self.most_hops {
-            said.causes.push(format!("the question passed {} servers: not asked further", caller.hops));
+            let text = format!("the question passed {} servers: not asked further", caller.hops);
+            said.causes.push(Cause { provider: Provider::Gateway, kind: CauseKind::Refused, text });
             return said;
         }
         let questions = (0..self.upstreams.len())
@@ -60,16 +64,21 @@ impl Federation {
         number: usize,
         asked: Asked,
         caller: Caller,
-        deadline: Instant,
-    ) -> (Vec<Entry>, Option<String>) {
+        deadline: Deadline,
+    ) -> (Vec<Entry>, Option<Cause>) {
         let started = Instant::now();
         let name = self.upstreams[number].name.clone();
         let runtime = self.runtime.clone();
         let ask = runtime.spawn(async move {
-            let asked = timeout_at(deadline.into(), self.upstreams[number].ask_metadata(&self.client, &asked, &caller));
-            asked.await.unwrap_or_else(|_| Err("expected an answer within the budget, found none".into()))
+            let asked =
+                timeout_at(deadline.end().into(), self.upstreams[number].ask_metadata(&self.client, &asked, &caller));
+            asked.await.unwrap_or_else(|_| {
+                Err(Fault::new(CauseKind::Timeout, "expected an answer within the budget, found none"))
+            })
         });
-        let answer = ask.await.unwrap_or_else(|error| Err(format!("the task ended early: {error}")));
+        let answer = ask
+            .await
+            .unwrap_or_else(|error| Err(Fault::new(CauseKind::Broken, format!("the task ended early: {error}"))));
         let result = match &answer {
             Ok((entries, _)) if entries.is_empty() => "absent",
             Ok(_) => "found",
@@ -77,11 +86,13 @@ impl Federation {
         };
         METRICS.upstream_requests.with_label_values(&[name.as_str(), result]).inc();
         METRICS.upstream_request_duration.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
-        let (entries, cause) = match answer {
-            Ok((entries, complete)) => (entries, (!complete).then(|| "did not say everything".to_owned())),
-            Err(cause) => (Vec::new(), Some(cause)),
+        let (entries, fault) = match answer {
+            Ok((entries, complete)) => {
+                (entries, (!complete).then(|| Fault::new(CauseKind::Broken, "did not say everything")))
+            }
+            Err(fault) => (Vec::new(), Some(fault)),
         };
-        (entries, cause.map(|cause| format!("upstream {name}: {cause}")))
+        (entries, fault.map(|fault| fault.of_upstream(&name)))
     }
 }
 
@@ -91,26 +102,28 @@ impl Upstream {
         client: &reqwest::Client,
         asked: &Asked,
         caller: &Caller,
-    ) -> Result<(Vec<Entry>, bool), String> {
-        let mut response =
-            self.request(client, self.metadata_url(asked)?, caller).send().await.map_err(|error| reason(&error))?;
+    ) -> Result<(Vec<Entry>, bool), Fault> {
+        let mut response = self.request(client, self.metadata_url(asked)?, caller).send().await?;
         if response.status().is_redirection() {
-            return Err("redirects to a host that federation.redirect_hosts does not allow".into());
+            let text = "redirects to a host that federation.redirect_hosts does not allow";
+            return Err(Fault::new(CauseKind::Refused, text));
         }
         if !response.status().is_success() {
-            return Err(format!("expected 200, found {}", response.status()));
+            let text = format!("expected 200, found {}", response.status());
+            return Err(Fault::new(CauseKind::Refused, text));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error))? {
+        while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MOST_BYTES {
-                return Err(format!("expected at most {MOST_BYTES} bytes, found more"));
+                let text = format!("expected at most {MOST_BYTES} bytes, found more");
+                return Err(Fault::new(CauseKind::Broken, text));
             }
             body.extend_from_slice(&chunk);
         }
         read(&body)
     }
 
-    fn metadata_url(&self, asked: &Asked) -> Result<Url, String> {
+    fn metadata_url(&self, asked: &Asked) -> Result<Url, Fault> {
         let mut url = self.below("metadata")?;
         // Not as forms are encoded: not every server takes `+` for a blank.
         url.set_query(Some(&format!(
@@ -123,9 +136,10 @@ impl Upstream {
 }
 
 /// The entries of an answer, and whether these are all. An entry that is none is passed over, and then they are not.
-fn read(body: &[u8]) -> Result<(Vec<Entry>, bool), String> {
-    let Body { results, complete } = serde_json::from_slice(body)
-        .map_err(|error| format!("expected an object with results and complete: {error}"))?;
+fn read(body: &[u8]) -> Result<(Vec<Entry>, bool), Fault> {
+    let unread =
+        |error| Fault::new(CauseKind::Broken, format!("expected an object with results and complete: {error}"));
+    let Body { results, complete } = serde_json::from_slice(body).map_err(unread)?;
     let expected = results.len();
     let entries: Vec<Entry> =
         results.into_iter().filter_map(|result| serde_json::from_value(result).ok()).filter_map(checked).collect();

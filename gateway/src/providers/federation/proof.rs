@@ -4,15 +4,16 @@
 //! so the answer must not be a page of HTML, and must come from where it was asked for, unless headers of debuginfod
 //! come with it.
 
-use std::time::Instant;
-
 use artifact::{BuildId, elf};
 use reqwest::Response;
 use reqwest::header::HeaderMap;
 use tokio::time::timeout_at;
 use url::Url;
 
-use crate::providers::http_client::{begins_page, is_html, reason};
+use crate::providers::Fault;
+use crate::providers::http_client::{begins_page, is_html};
+use crate::resolve::deadline::Deadline;
+use crate::resolve::outcome::CauseKind;
 use crate::resolve::question::{Question, What};
 
 /// The build-id note is searched for in so many bytes.
@@ -29,26 +30,27 @@ pub(super) async fn check(
     response: &mut Response,
     asked: &Url,
     question: &Question,
-    note_deadline: Instant,
-) -> Result<(), String> {
+    note_deadline: Deadline,
+) -> Result<(), Fault> {
     let has_headers = has_debuginfod_headers(response.headers());
     match question.what {
         What::Artifact(_) => {
             let start = elf_start(response).await?;
-            let searched = timeout_at(note_deadline.into(), search_note(response, start, &question.build_id)).await;
+            let searched =
+                timeout_at(note_deadline.end().into(), search_note(response, start, &question.build_id)).await;
             // Its bytes come too slowly to find the note in time.
             searched.unwrap_or(Ok(()))
         }
         What::Section(_) | What::Source(_) if has_headers => read_start(response, 1).await.map(drop),
         What::Section(_) | What::Source(_) => {
             if is_html(response.headers()) {
-                return Err("expected the bytes of a file, found a page of HTML".into());
+                return Err(wrong("expected the bytes of a file, found a page of HTML"));
             }
             if !is_same_place(response.url(), asked) {
-                return Err("expected the headers of debuginfod where a redirect leads, found none".into());
+                return Err(wrong("expected the headers of debuginfod where a redirect leads, found none"));
             }
             if begins_page(&read_start(response, PAGE_BYTES).await?) {
-                return Err("expected the bytes of a file, found those of a page of HTML".into());
+                return Err(wrong("expected the bytes of a file, found those of a page of HTML"));
             }
             Ok(())
         }
@@ -71,29 +73,29 @@ fn is_same_place(found: &Url, asked: &Url) -> bool {
 }
 
 /// At least `min_bytes` from the start of a body, or all of a shorter one, which must not be empty.
-async fn read_start(response: &mut Response, min_bytes: usize) -> Result<Vec<u8>, String> {
+async fn read_start(response: &mut Response, min_bytes: usize) -> Result<Vec<u8>, Fault> {
     let mut start = Vec::new();
     while start.len() < min_bytes {
-        match response.chunk().await.map_err(|error| reason(&error))? {
+        match response.chunk().await? {
             Some(chunk) => start.extend_from_slice(&chunk),
             None => break,
         }
     }
-    if start.is_empty() { Err("expected the bytes of a file, found none".into()) } else { Ok(start) }
+    if start.is_empty() { Err(wrong("expected the bytes of a file, found none")) } else { Ok(start) }
 }
 
-async fn elf_start(response: &mut Response) -> Result<Vec<u8>, String> {
+async fn elf_start(response: &mut Response) -> Result<Vec<u8>, Fault> {
     let start = read_start(response, elf::MAGIC.len()).await?;
     if !start.starts_with(&elf::MAGIC) {
         let shown = faster_hex::hex_string(&start[..start.len().min(8)]);
-        return Err(format!("expected the bytes of an ELF file, found {shown:?}"));
+        return Err(wrong(format!("expected the bytes of an ELF file, found {shown:?}")));
     }
     Ok(start)
 }
 
 /// Searches for the note with `build_id`. Notes with other build-ids and none with this one are an error; no note at
 /// all is none: it may stand further behind.
-async fn search_note(response: &mut Response, mut bytes: Vec<u8>, build_id: &BuildId) -> Result<(), String> {
+async fn search_note(response: &mut Response, mut bytes: Vec<u8>, build_id: &BuildId) -> Result<(), Fault> {
     /// Of a note: words, name, the longest build-id.
     const NOTE_BYTES: usize = 16 + BuildId::MAX_BYTES;
     let (mut searched, mut other) = (0, None);
@@ -108,12 +110,19 @@ async fn search_note(response: &mut Response, mut bytes: Vec<u8>, build_id: &Bui
             break;
         }
         searched = bytes.len().saturating_sub(NOTE_BYTES);
-        match response.chunk().await.map_err(|error| reason(&error))? {
+        match response.chunk().await? {
             Some(chunk) => bytes.extend_from_slice(&chunk),
             None => break,
         }
     }
-    other.map_or(Ok(()), |other| Err(format!("expected an ELF file with build-id {build_id}, found one with {other}")))
+    other.map_or(Ok(()), |other| {
+        Err(wrong(format!("expected an ELF file with build-id {build_id}, found one with {other}")))
+    })
+}
+
+/// An answer that is something else than was asked for.
+fn wrong(text: impl Into<String>) -> Fault {
+    Fault::new(CauseKind::Wrong, text)
 }
 
 #[cfg(test)]

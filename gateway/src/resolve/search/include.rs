@@ -7,11 +7,12 @@ use artifact::sources::Sources;
 use artifact::{ArtifactType, includes};
 use sql::{Record, StoredPackage};
 
-use super::member::{FIRST_BYTES_WITHIN, Need};
-use super::{Certainty, Run, candidates, key};
+use super::member::Need;
+use super::{Certainty, Run, candidates, key, of_index};
 use crate::cache::Entry;
 use crate::resolve::answer::Found;
-use crate::resolve::failure::Failure;
+use crate::resolve::deadline::{self, FIRST_BYTES_TIMEOUT};
+use crate::resolve::outcome::{CauseKind, Miss};
 
 /// So many packages are looked into: each has its header read.
 const MOST_LOOKED_INTO: usize = 8;
@@ -55,13 +56,16 @@ impl Run<'_> {
         let entry = self.file(record, &record.artifact.build_id, Need::First).await?;
         let key = key(record);
         let read = async {
-            entry.while_it_flows(self.search.patience, async { entry.whole_file().await.map(drop) }).await?;
+            entry
+                .while_it_flows(deadline::stall_timeout(self.search.budget), async {
+                    entry.whole_file().await.map(drop)
+                })
+                .await?;
             self.search.line_tables.sources(key, &entry).await
         };
-        let read = tokio::time::timeout(FIRST_BYTES_WITHIN, read).await.unwrap_or_else(|_| {
-            Err(Failure::Unknown(format!(
-                "expected the line tables of a member within {FIRST_BYTES_WITHIN:?}, found none"
-            )))
+        let read = tokio::time::timeout(FIRST_BYTES_TIMEOUT, read).await.unwrap_or_else(|_| {
+            let text = format!("expected the line tables of a member within {FIRST_BYTES_TIMEOUT:?}, found none");
+            Err(Miss::gateway(CauseKind::Timeout, text))
         });
         match read {
             Ok(sources) => Some((entry, sources)),
@@ -78,7 +82,7 @@ impl Run<'_> {
         let asked = place.to_owned();
         let found = self.search.lookup.query(|index| async move { index.packages_by_include_dir(&asked).await }).await;
         let mut packages = found.unwrap_or_else(|cause| {
-            self.causes.push(cause);
+            self.causes.push(of_index(cause));
             Vec::new()
         });
         packages.retain(|package| {

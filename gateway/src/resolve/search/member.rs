@@ -3,28 +3,17 @@
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use artifact::BuildId;
 use sql::StoredPackage;
 
-use super::{MAX_RETRIES, Run, half_way_to, open_within};
+use super::{MAX_RETRIES, Run, open_within};
 use crate::cache::{Content, Entry, Key};
 use crate::permits::Permit;
 use crate::providers::archives::{Archive, Wanted};
-use crate::resolve::failure::Failure;
-
-/// A client gives up after 90 s without a byte.
-pub(super) const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(75);
-
-/// How long a client waits for a permit to extract.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(45);
-
-/// How often somebody who waits looks whether another one had the same extracted.
-const LOOKS_EVERY: Duration = Duration::from_millis(100);
-
-/// What an archive always has to give a byte.
-pub(super) const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+use crate::resolve::deadline::{EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL, FIRST_BYTES_TIMEOUT};
+use crate::resolve::outcome::{Cause, CauseKind, Miss};
 
 /// How something that has to be extracted begins.
 pub(super) enum Begin<T> {
@@ -49,15 +38,15 @@ pub(super) enum Need<'n> {
 
 /// Why a member was not to be had.
 struct Trouble {
-    failure: Failure,
+    miss: Miss,
     /// Another location would not give it either.
     everywhere: bool,
 }
 
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        let everywhere = matches!(failure, Failure::Here(_));
-        Self { failure, everywhere }
+impl From<Miss> for Trouble {
+    fn from(miss: Miss) -> Self {
+        let everywhere = miss.is_local();
+        Self { miss, everywhere }
     }
 }
 
@@ -84,12 +73,13 @@ impl Run<'_> {
                 // Another gateway removed it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
-                    self.causes.push(error.to_string());
+                    self.causes.push(Cause::gateway(CauseKind::of_io(&error), error.to_string()));
                     return None;
                 }
             }
         }
-        self.causes.push("expected a file that stays in the cache folder, found it removed again and again".into());
+        let text = "expected a file that stays in the cache folder, found it removed again and again";
+        self.causes.push(Cause::gateway(CauseKind::Broken, text));
         None
     }
 
@@ -107,7 +97,7 @@ impl Run<'_> {
         let archives = self.search.archives.clone();
         let mut entry = match self.search.files.find(key).await {
             Some(entry) => {
-                self.met(need.clone(), key, build_id, entry).await.map_err(|trouble| self.failed(trouble.failure)).ok()
+                self.met(need.clone(), key, build_id, entry).await.map_err(|trouble| self.failed(trouble.miss)).ok()
             }
             None => None,
         };
@@ -118,7 +108,7 @@ impl Run<'_> {
             match Box::pin(filled).await {
                 Ok(filled) => entry = Some(filled),
                 Err(trouble) => {
-                    self.failed(trouble.failure);
+                    self.failed(trouble.miss);
                     if trouble.everywhere {
                         return None;
                     }
@@ -129,23 +119,25 @@ impl Run<'_> {
         while entry.is_none()
             && let Some(location) = rest.next()
         {
-            if Instant::now() >= self.deadline {
-                self.causes.push(format!("store {}: not asked, the budget was used up before", location.store.name));
+            if self.deadline.has_passed() {
+                let name = &location.store.name;
+                let text = format!("store {name}: not asked, the budget was used up before");
+                self.causes.push(Cause::store(name, CauseKind::Timeout, text));
                 break;
             }
             let others = rest.len();
             let (archives, package, at, wanted) = (archives.clone(), package.clone(), location.clone(), wanted.clone());
             let open = move |run: &Self| {
-                let deadline = run.location_deadline(others);
+                let deadline = run.deadline.of_location(others);
                 async move { open_within(&archives, &package, &at, &wanted, deadline).await }
             };
             match Box::pin(self.filled(need.clone(), key, build_id, open)).await {
                 Ok(filled) => entry = Some(filled),
-                Err(Trouble { failure, everywhere: true }) => {
-                    self.failed(failure);
+                Err(Trouble { miss, everywhere: true }) => {
+                    self.failed(miss);
                     break;
                 }
-                Err(Trouble { failure, everywhere: false }) => self.failed_at(location, failure).await,
+                Err(Trouble { miss, everywhere: false }) => self.failed_at(location, miss).await,
             }
         }
         entry
@@ -160,7 +152,7 @@ impl Run<'_> {
         open: impl FnOnce(&Self) -> F,
     ) -> Result<Arc<Entry>, Trouble>
     where
-        F: Future<Output = Result<Archive, Failure>> + Send + 'static,
+        F: Future<Output = Result<Archive, Miss>> + Send + 'static,
     {
         let files = &self.search.files;
         let entry = match self.permit(|| files.find(key)).await? {
@@ -172,26 +164,26 @@ impl Run<'_> {
 
     /// Waits for a permit to extract, unless it is `found` meanwhile. This is not the time in which somebody
     /// has to answer.
-    pub(super) async fn permit<T, F>(&mut self, found: impl Fn() -> F) -> Result<Begin<T>, Failure>
+    pub(super) async fn permit<T, F>(&mut self, found: impl Fn() -> F) -> Result<Begin<T>, Miss>
     where
         F: Future<Output = Option<T>>,
     {
         let began = Instant::now();
         let mut permit = std::pin::pin!(self.search.permits.acquire(self.client));
         let begin = loop {
-            if let Ok(permit) = tokio::time::timeout(LOOKS_EVERY, &mut permit).await {
+            if let Ok(permit) = tokio::time::timeout(EXTRACTION_POLL_INTERVAL, &mut permit).await {
                 break Ok(Begin::Now(permit));
             }
             if let Some(found) = found().await {
                 break Ok(Begin::Here(found));
             }
-            if began.elapsed() >= PERMIT_TIMEOUT {
-                break Err(Failure::Here(format!(
-                    "expected a permit to extract within {PERMIT_TIMEOUT:?}, found none"
+            if began.elapsed() >= EXTRACTION_PERMIT_TIMEOUT {
+                break Err(Miss::local(format!(
+                    "expected a permit to extract within {EXTRACTION_PERMIT_TIMEOUT:?}, found none"
                 )));
             }
         };
-        self.deadline += began.elapsed();
+        self.deadline = self.deadline.extended_by(began.elapsed());
         begin
     }
 
@@ -203,9 +195,7 @@ impl Run<'_> {
         build_id: Option<&BuildId>,
         entry: Arc<Entry>,
     ) -> Result<Arc<Entry>, Trouble> {
-        // Several that stall one after the other take one budget together.
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
+        let patience = self.deadline.stall_timeout(self.search.budget);
         let flowing = async {
             match need {
                 Need::First => entry.while_it_flows(patience, entry.content().ready()).await,
@@ -224,22 +214,17 @@ impl Run<'_> {
                 }
             }
         };
-        match tokio::time::timeout(FIRST_BYTES_WITHIN, flowing).await {
+        match tokio::time::timeout(FIRST_BYTES_TIMEOUT, flowing).await {
             Ok(Ok(())) => Ok(entry),
-            Ok(Err(failure)) => {
+            Ok(Err(miss)) => {
                 self.search.files.forget(key, &entry).await;
-                Err(Trouble { failure, everywhere: entry.has_failed() })
+                Err(Trouble { miss, everywhere: entry.has_failed() })
             }
             // It goes on, for whoever asks again.
             Err(_) => {
-                let text = format!("expected enough of a member within {FIRST_BYTES_WITHIN:?}, found less");
-                Err(Trouble { failure: Failure::Unknown(text), everywhere: true })
+                let text = format!("expected enough of a member within {FIRST_BYTES_TIMEOUT:?}, found less");
+                Err(Trouble { miss: Miss::gateway(CauseKind::Timeout, text), everywhere: true })
             }
         }
-    }
-
-    /// A location may take half of what is left if `others` follow it: a store that hangs must leave time to ask the next one.
-    pub(super) fn location_deadline(&self, others: usize) -> Instant {
-        if others > 0 { half_way_to(self.deadline) } else { self.deadline }
     }
 }

@@ -9,6 +9,7 @@ use super::member::{Begin, Need};
 use super::{Run, key};
 use crate::cache::Entry;
 use crate::providers::archives::Wanted;
+use crate::resolve::outcome::{Cause, CauseKind};
 
 impl Run<'_> {
     /// The file of a record, as soon as there is as much of it as `need` asks for. A compressed kernel module is
@@ -41,7 +42,7 @@ impl Run<'_> {
                 None
             }
             Err(error) => {
-                self.causes.push(error.to_string());
+                self.causes.push(Cause::gateway(CauseKind::of_io(&error), error.to_string()));
                 None
             }
         }

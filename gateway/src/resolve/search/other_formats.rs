@@ -1,18 +1,18 @@
 //! `/source/PATH` of what has no header: out of a catalog of the archive, or, for plain ELF files, out of the folder of their store.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use artifact::formats::{Catalog, Listed};
 use artifact::{ArtifactType, Format};
 use sql::{Record, StoredPackage};
 
-use super::member::{Begin, FIRST_BYTES_WITHIN, LEAST_PATIENCE, Need};
+use super::member::{Begin, Need};
 use super::source::{DEBUGINFO, SOURCES};
 use super::{Run, found};
 use crate::providers::archives::Wanted;
 use crate::resolve::answer::Found;
-use crate::resolve::failure::Failure;
+use crate::resolve::deadline::FIRST_BYTES_TIMEOUT;
+use crate::resolve::outcome::{Cause, CauseKind, Miss};
 use crate::resolve::plain;
 
 impl Run<'_> {
@@ -65,17 +65,16 @@ impl Run<'_> {
         };
         let permit = Arc::new(permit);
         for location in archives.locations(package) {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            let patience = self.search.patience.min(left).max(LEAST_PATIENCE);
+            let patience = self.deadline.stall_timeout(self.search.budget);
             let made =
-                tokio::time::timeout(FIRST_BYTES_WITHIN, archives.catalog(package, location, &permit, patience)).await;
+                tokio::time::timeout(FIRST_BYTES_TIMEOUT, archives.catalog(package, location, &permit, patience)).await;
             match made {
                 Ok(Ok(catalog)) => return Some(catalog),
                 Ok(Err(failure)) => self.failed_at(location, failure).await,
                 Err(_) => {
                     let nvra = &package.package.nevra;
-                    self.causes
-                        .push(format!("{nvra}: expected to have read it within {FIRST_BYTES_WITHIN:?}, it goes on"));
+                    let text = format!("{nvra}: expected to have read it within {FIRST_BYTES_TIMEOUT:?}, it goes on");
+                    self.causes.push(Cause::store(&location.store.name, CauseKind::Timeout, text));
                     return None;
                 }
             }
@@ -98,7 +97,7 @@ impl Run<'_> {
         for location in package.present_locations().chain(others.flat_map(|other| other.package.present_locations())) {
             let (at, name, built_at) = (location.clone(), name.to_owned(), entry.mtime());
             let opened = tokio::task::spawn_blocking(move || plain::open(&at, &name, built_at)).await;
-            match opened.unwrap_or_else(|error| Err(Failure::Unknown(error.to_string()))) {
+            match opened.unwrap_or_else(|error| Err(Miss::gateway(CauseKind::Broken, error.to_string()))) {
                 Ok((file, path)) => return Some(found(Arc::new(file).content(), &path, package)),
                 Err(failure) => self.failed(failure),
             }

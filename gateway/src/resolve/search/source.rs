@@ -16,7 +16,7 @@ use artifact::{Format, Nevra, arch};
 use sql::{Index, Record, StoredPackage};
 
 use super::member::Need;
-use super::{Run, found, half_way_to};
+use super::{Run, found, of_index};
 use crate::providers::archives::{Archive, Inside, Wanted};
 use crate::resolve::answer::Found;
 
@@ -93,11 +93,11 @@ impl Run<'_> {
             let query = move |index: Index| async move { index.packages_by_nvra(&nvra).await };
             self.search.lookup.query(query)
         });
-        let found = tokio::time::timeout_at(self.deadline.into(), futures::future::try_join_all(queries)).await;
+        let found = tokio::time::timeout_at(self.deadline.end().into(), futures::future::try_join_all(queries)).await;
         match found.unwrap_or_else(|_| Err("index: expected packages within the budget, found none".into())) {
             Ok(packages) => Some(packages.into_iter().flatten().map(Arc::new).collect()),
             Err(cause) => {
-                self.causes.push(cause);
+                self.causes.push(of_index(cause));
                 None
             }
         }
@@ -114,14 +114,14 @@ impl Run<'_> {
                 .into_iter()
                 .collect();
         };
-        let known = self.search.lookup.siblings(source_rpm, &of.package.nevra.arch, half_way_to(self.deadline)).await;
+        let known = self.search.lookup.siblings(source_rpm, &of.package.nevra.arch, self.deadline.half().end()).await;
         let siblings = match known {
             Ok(known) => {
-                self.causes.extend(known.unavailable);
+                self.causes.extend(known.unavailable.map(of_index));
                 known.value
             }
             Err(cause) => {
-                self.causes.push(cause);
+                self.causes.push(of_index(cause));
                 return Vec::new();
             }
         };

@@ -1,0 +1,145 @@
+//! What one provider of bytes or records came to: found, absent, or failed.
+
+use std::{fmt, io};
+
+/// `Ok` if a provider has what was asked for, else why it gave nothing.
+pub(crate) type Outcome<T> = Result<T, Miss>;
+
+/// Why a provider gave nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Miss {
+    /// It definitely does not have it: what was expected and what was found.
+    #[error("{0}")]
+    Absent(String),
+    /// It could not be asked, or what it gave is not what was asked for. Whether it has it is unknown.
+    #[error("{0}")]
+    Failed(#[from] Cause),
+}
+
+impl Miss {
+    /// The store `name` failed.
+    pub(crate) fn store(name: &str, kind: CauseKind, text: impl Into<String>) -> Self {
+        Cause::store(name, kind, text).into()
+    }
+
+    /// This gateway failed to read what a provider had given it.
+    pub(crate) fn gateway(kind: CauseKind, text: impl Into<String>) -> Self {
+        Cause::gateway(kind, text).into()
+    }
+
+    /// This machine failed: no other provider would help.
+    pub(crate) fn local(text: impl Into<String>) -> Self {
+        Self::gateway(CauseKind::Local, text)
+    }
+
+    /// True if another provider of the same may succeed.
+    pub(crate) fn is_of_provider(&self) -> bool {
+        matches!(self, Self::Failed(cause) if cause.kind != CauseKind::Local)
+    }
+
+    /// True if this machine could not take what a provider gave.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Self::Failed(cause) if cause.kind == CauseKind::Local)
+    }
+}
+
+/// Returns the value of the label `outcome` in metrics: `found`, `absent` or `failed`.
+pub(crate) fn label<T>(outcome: &Outcome<T>) -> &'static str {
+    match outcome {
+        Ok(_) => "found",
+        Err(Miss::Absent(_)) => "absent",
+        Err(Miss::Failed(_)) => "failed",
+    }
+}
+
+/// Why a provider failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Cause {
+    pub(crate) provider: Provider,
+    pub(crate) kind: CauseKind,
+    /// What was expected and what was found, for logs. It begins with the provider's name.
+    pub(crate) text: String,
+}
+
+/// A provider of bytes or records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Provider {
+    /// The database.
+    Index,
+    /// The store with this name.
+    Store(String),
+    /// The upstream with this name.
+    Upstream(String),
+    /// This gateway: its cache, its limits.
+    Gateway,
+}
+
+/// In which way a provider failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CauseKind {
+    /// It gave no answer, or no further byte, in time.
+    Timeout,
+    /// It refused the connection or the request.
+    Refused,
+    /// It ended the connection before the answer was complete.
+    Reset,
+    /// Its answer cannot be read.
+    Broken,
+    /// It answered with something else than was asked for.
+    Wrong,
+    /// This machine failed: no other provider would help.
+    Local,
+}
+
+impl Cause {
+    /// The index failed.
+    pub(crate) fn index(kind: CauseKind, text: impl Into<String>) -> Self {
+        Self { provider: Provider::Index, kind, text: text.into() }
+    }
+
+    /// The store `name` failed.
+    pub(crate) fn store(name: &str, kind: CauseKind, text: impl Into<String>) -> Self {
+        Self { provider: Provider::Store(name.to_owned()), kind, text: text.into() }
+    }
+
+    /// This gateway failed to read what a provider had given it.
+    pub(crate) fn gateway(kind: CauseKind, text: impl Into<String>) -> Self {
+        Self { provider: Provider::Gateway, kind, text: text.into() }
+    }
+}
+
+impl CauseKind {
+    /// Classifies an error of reading or writing.
+    pub(crate) fn of_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::Timeout,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => Self::Reset,
+            _ => Self::Broken,
+        }
+    }
+}
+
+/// No answer: no provider has it, and some of them failed. Every failure counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unavailable(pub(crate) Vec<Cause>);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, cause) in self.0.iter().enumerate() {
+            let separator = if at > 0 { "; " } else { "" };
+            write!(f, "{separator}{cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Cause> for Unavailable {
+    fn from(cause: Cause) -> Self {
+        Self(vec![cause])
+    }
+}
