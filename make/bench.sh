@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make bench: bench.sh index|answer|serve|scale... Makes what it works on (SIZE, HEADERS), builds, measures; results go into bench/results.
-# With the defaults this takes about an hour and a half at first, half of it to make the corpus.
+# make bench: bench.sh index|answer|serve|scale... Makes the packages (SIZE, HEADERS), builds and measures.
+# Results are written to bench/results. The first run takes about 90 minutes, half of it for the packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/sbin:$PWD/var/tools/bin
@@ -8,7 +8,7 @@ unset DEBUGINFOD_URLS
 
 SIZE=${SIZE:-medium} HEADERS=${HEADERS:-100000} ROUNDS=${ROUNDS:-3} SECONDS_EACH=${SECONDS_EACH:-3} ONLY=${ONLY:-}
 
-make/install.sh bench
+make/install-tools.sh bench
 command -v oha > /dev/null || cargo install oha --locked --root var/tools
 cargo build --release --workspace --bins --locked
 bench/corpus/make.py "$SIZE"

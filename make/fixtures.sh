@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the fixture RPMs anew: `fixtures.sh check` compares them with the committed ones, `fixtures.sh replace` replaces these.
+# Rebuilds the fixture RPMs: `fixtures.sh check` compares them with the committed ones, `replace` replaces these.
 set -euo pipefail
 cd "$(dirname "$0")/../compat-tests/fixtures"
 built=$(mktemp -d)

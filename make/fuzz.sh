@@ -1,25 +1,24 @@
 #!/usr/bin/env bash
-# make fuzz: each of TARGETS for FUZZ_SECONDS, one after the other; ends with the first finding.
-# make fuzz-corpus: what `make fuzz` found goes into fuzz/corpus, as small as can be.
+# make fuzz: runs each of TARGETS for FUZZ_SECONDS, one after the other; ends with the first finding.
+# make fuzz-corpus: adds the inputs that `make fuzz` found to fuzz/corpus, minimised.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+fail() { echo "make fuzz: $1" >&2; exit 2; }
 
 all='build_id dwarf elf formats header nevra payload source_path'
 what=${1:?expected run or corpus} TARGETS=${TARGETS:-$all} FUZZ_SECONDS=${FUZZ_SECONDS:-600}
 for target in $TARGETS; do
-  [[ " $all " == *" $target "* ]] || { echo "make fuzz: TARGETS: expected some of $all, found $target" >&2; exit 2; }
+  [[ " $all " == *" $target "* ]] || fail "TARGETS: expected some of $all, found $target"
 done
-[[ $FUZZ_SECONDS =~ ^[1-9][0-9]*$ ]] || { echo "make fuzz: FUZZ_SECONDS: expected a number from 1, found $FUZZ_SECONDS" >&2; exit 2; }
-if ! rustc +nightly --version > /dev/null 2>&1; then
-  echo "make fuzz: expected a nightly Rust, found none; this gets one: rustup toolchain install nightly --profile minimal" >&2
-  exit 2
-fi
-if ! cargo +nightly fuzz --version > /dev/null 2>&1; then
-  echo "make fuzz: expected cargo-fuzz, found none; this gets it: cargo install cargo-fuzz --locked" >&2
-  exit 2
-fi
+[[ $FUZZ_SECONDS =~ ^[1-9][0-9]*$ ]] || fail "FUZZ_SECONDS: expected a number from 1, found $FUZZ_SECONDS"
+rustc +nightly --version > /dev/null 2>&1 ||
+  fail 'expected a nightly Rust, found none; run rustup toolchain install nightly --profile minimal'
+cargo +nightly fuzz --version > /dev/null 2>&1 ||
+  fail 'expected cargo-fuzz, found none; run cargo install cargo-fuzz --locked'
 
-# The longest input, and the longest that is kept; the largest single allocation in MiB: decoders of xz and zstd may use 128.
+# Maximum length of an input, and of one in the corpus; maximum of one allocation in MiB.
+# Decoders of xz and zstd may use 128 MiB.
 limits() {
   case $1 in
     payload) length=24576 kept_length=2048 allocation=160 ;;
@@ -55,7 +54,7 @@ for target in $TARGETS; do
   fi
   echo "== $target: $FUZZ_SECONDS s"
   if ! fuzz "$target" "${inputs[@]}" -- "${bounds[@]}" -max_total_time="$FUZZ_SECONDS" -print_final_stats=1; then
-    echo "make fuzz: $target: the newest of these inputs breaks what must hold, and fuzz/README.md says what to do with it:" >&2
+    echo "make fuzz: $target: the newest of these inputs failed; fuzz/README.md describes the next steps:" >&2
     ls -t fuzz/artifacts/"$target"/* >&2
     exit 1
   fi

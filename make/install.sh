@@ -1,101 +1,34 @@
 #!/usr/bin/env bash
-# Installs what is missing of the programs that a target needs: `install.sh test`, `bench` or `mysql`.
-# Only missing programs are installed, by the distribution's package manager (Debian, Ubuntu, Fedora and relatives).
+# make install: installs programs, units of systemd, the sample for nginx and the documents below DESTDIR/PREFIX.
+# Builds the programs first, unless Cargo is missing (as for root): then `make build` has to have built them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# program, package on Debian, package on Fedora
-mysql='
-mariadbd mariadb-server-core mariadb-server
-mariadb mariadb-client mariadb
-'
-test="$mysql
-cc gcc gcc
-curl curl curl
-openssl openssl openssl
-systemd-socket-activate systemd systemd
-python3 python3 python3
-rpmbuild rpm rpm-build
-find-debuginfo debugedit debugedit
-dwz dwz dwz
-file file file
-eu-readelf elfutils elfutils
-debuginfod debuginfod elfutils-debuginfod
-debuginfod-find debuginfod elfutils-debuginfod-client
-gdb gdb gdb
-evmctl ima-evm-utils ima-evm-utils
-rpm rpm rpm
-objcopy binutils binutils
-bsdtar libarchive-tools bsdtar
-dpkg-deb dpkg dpkg
-cpio cpio cpio
-zstd zstd zstd
-xz xz-utils xz
-bzip2 bzip2 bzip2
-chromium chromium chromium
-"
+fail() { echo "make install: $1" >&2; exit 2; }
 
-bench="$test
-wrk wrk wrk
-nginx nginx-light nginx
-"
+PREFIX=${PREFIX:-/usr/local} DESTDIR=${DESTDIR:-} PROFILE=${PROFILE:-release}
+for name in PREFIX DESTDIR; do
+  [[ -z ${!name} || ${!name} == /* ]] || fail "$name: expected an absolute path, found ${!name}"
+done
 
-group=${1:?expected a group of programs: test, bench or mysql}
-[[ $group == test || $group == bench || $group == mysql ]] || { echo "install.sh: expected test, bench or mysql, found $group" >&2; exit 2; }
-
-have() { command -v "$1" > /dev/null || [[ -x /usr/sbin/$1 || -x /usr/libexec/$1 ]]; }
-
-manager=
-if command -v apt-get > /dev/null; then manager=apt; elif command -v dnf > /dev/null; then manager=dnf; fi
-packages=()
-programs=()
-while read -r program debian fedora; do
-  [[ -n $program ]] || continue
-  have "$program" && continue
-  programs+=("$program")
-  if [[ $manager == dnf ]]; then packages+=("$fedora"); else packages+=("$debian"); fi
-done <<< "${!group}"
-
-# A library: no program shows whether it is there.
-if [[ $group != mysql ]] && ! compgen -G '/usr/lib*/galera*/libgalera_smm.so' > /dev/null; then
-  if [[ $manager == dnf ]]; then packages+=(galera); else packages+=(galera-4); fi
-  programs+=(libgalera_smm.so)
+[[ $PROFILE == dev ]] && built=debug || built=$PROFILE
+built=${CARGO_TARGET_DIR:-target}/$built
+programs=(darkserver darkserver-import darkclient)
+if command -v cargo > /dev/null; then
+  make/build.sh
 fi
+for program in "${programs[@]}"; do
+  [[ -x $built/$program ]] || fail "expected $built/$program, found none; run make build first"
+done
 
-# LLVM's client has the release in its name on Debian.
-if [[ $group == test ]] && ! compgen -G '/usr/bin/llvm-debuginfod-find*' > /dev/null; then
-  packages+=(llvm)
-  programs+=(llvm-debuginfod-find)
-fi
-
-# The chart is rendered by helm where there is one, else by a small Go program.
-if [[ $group == test ]] && ! have helm; then
-  if [[ $manager == dnf ]]; then
-    packages+=(helm); programs+=(helm)
-  elif ! have go || [[ ! -d /usr/share/gocode/src/github.com/Masterminds/sprig ]] || [[ ! -d /usr/share/gocode/src/sigs.k8s.io/yaml ]]; then
-    packages+=(golang-go golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev); programs+=(go)
-  fi
-fi
-if [[ $group == test ]] && ! python3 -c 'import ensurepip, venv' 2> /dev/null; then
-  packages+=(python3-venv); programs+=("python3 -m venv")
-fi
-
-[[ $group != test ]] || make/debuginfod.sh
-[[ ${#packages[@]} -gt 0 ]] || exit 0
-if [[ -z $manager ]]; then
-  echo "install.sh: expected apt-get or dnf, found neither; please install: ${programs[*]}" >&2
-  exit 1
-fi
-root=()
-if [[ $(id -u) != 0 ]]; then
-  command -v sudo > /dev/null || { echo "install.sh: these programs are missing, and neither root nor sudo is at hand: ${programs[*]}" >&2; exit 1; }
-  root=(sudo)
-fi
-echo "installing: ${packages[*]}"
-case $manager in
-  apt)
-    "${root[@]}" apt-get update -qq
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
-    ;;
-  dnf) "${root[@]}" dnf install -y -q "${packages[@]}" ;;
-esac
+root=$DESTDIR$PREFIX
+documents=$root/share/doc/darkserver
+install -d "$root/bin" "$root/lib/systemd/system" "$root/lib/sysusers.d" "$documents/nginx"
+for program in "${programs[@]}"; do install -m 755 "$built/$program" "$root/bin/"; done
+for unit in packaging/systemd/*.{service,socket,timer}; do
+  sed "s|/usr/local/|$PREFIX/|g" "$unit" | install -m 644 /dev/stdin "$root/lib/systemd/system/${unit##*/}"
+done
+install -m 644 packaging/systemd/darkserver.sysusers "$root/lib/sysusers.d/darkserver.conf"
+install -m 644 packaging/nginx/darkserver.conf "$documents/nginx/"
+install -m 644 docs/*.md "$documents/"
+echo "installed ${programs[*]} below $root; $documents/operations.md describes the next steps"

@@ -1,5 +1,5 @@
 # Sourced by run.sh: a private MariaDB with its data, socket and port of its own, not as root.
-# Sets `writer` and `reader` (database URLs of two users: one may do everything, one may SELECT) and `mariadb_id`.
+# Sets `writer` and `reader` (database URLs of two users: one with all rights, one with SELECT) and `mariadb_id`.
 PATH=$PATH:/usr/sbin:/usr/libexec
 
 data=$PWD/var/mariadb
@@ -9,7 +9,7 @@ if [[ $(id -u) == 0 ]]; then
   getent passwd mysql > /dev/null && user=mysql
   own=("--user=$user")
   mkdir -p "$data"
-  # A checkout below a closed home folder cannot be reached by another user.
+  # Another user cannot reach a checkout below a home directory of mode 0700.
   if ! chown "$user" "$data" || ! setpriv --reuid "$user" --clear-groups test -w "$data" 2> /dev/null; then
     data=/var/tmp/darkserver-mariadb
     mkdir -p "$data" && chown "$user" "$data"
@@ -19,12 +19,14 @@ fi
 mkdir -p "$data/run"
 [[ $(id -u) != 0 ]] || chown -R "$user" "$data"
 if [[ ! -d $data/data/mysql ]]; then
-  mariadb-install-db --no-defaults "${own[@]}" --datadir="$data/data" --tmpdir="$data/run" --auth-root-authentication-method=normal --skip-test-db > "$data/install.log" 2>&1 \
+  mariadb-install-db --no-defaults "${own[@]}" --datadir="$data/data" --tmpdir="$data/run" \
+    --auth-root-authentication-method=normal --skip-test-db > "$data/install.log" 2>&1 \
     || { cat "$data/install.log" >&2; exit 1; }
 fi
 mariadb_port=$((PORT + 1))
-mariadbd --no-defaults "${own[@]}" --datadir="$data/data" --tmpdir="$data/run" --socket="$data/run/socket" --pid-file="$data/run/pid" \
-  --bind-address=127.0.0.1 --port="$mariadb_port" --skip-name-resolve --innodb-flush-log-at-trx-commit=2 > "$data/log" 2>&1 &
+mariadbd --no-defaults "${own[@]}" --datadir="$data/data" --tmpdir="$data/run" \
+  --socket="$data/run/socket" --pid-file="$data/run/pid" --bind-address=127.0.0.1 --port="$mariadb_port" \
+  --skip-name-resolve --innodb-flush-log-at-trx-commit=2 > "$data/log" 2>&1 &
 mariadb_id=$!
 sql() { mariadb --no-defaults --socket="$data/run/socket" --user=root "$@"; }
 for _ in $(seq 300); do

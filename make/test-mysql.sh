@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make test-mysql: the tests of the index, the indexer and the gateway on MySQL's server (MYSQLD) in the place of MariaDB's.
+# make test-mysql: runs the tests of the index, the indexer and the gateway on MySQL's server (MYSQLD), not MariaDB's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,4 +14,5 @@ export PATH=$PWD/make/mysql:$PATH
 cargo build --workspace --bins --locked
 cargo test --locked -p sql -p indexer
 # A cluster of Galera is MariaDB's.
-cargo test --locked -p compat-tests --test json_api --test metadata --test undecided --test faults --test filter -- --skip galera
+cargo test --locked -p compat-tests --test json_api --test metadata --test undecided --test faults --test filter \
+  -- --skip galera

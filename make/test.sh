@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make test: everything that CI checks, in the order of how fast it fails. DARKSERVER_SOAK=1 means large counts and long runs.
+# make test: all checks of CI, the fastest first. DARKSERVER_SOAK=1: large counts and long runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/sbin:/usr/libexec
@@ -14,17 +14,20 @@ step 'lint'
 cargo clippy --workspace --all-targets --locked -- -D warnings
 step 'build'
 cargo build --workspace --bins --locked
-step 'fixtures: the committed RPMs are what they are said to be'
+step 'fixtures: the committed RPMs have their digests and contents'
 (cd compat-tests/fixtures && sha256sum --quiet -c SHA256SUMS)
 compat-tests/fixtures/truth.sh --check
-step 'fixtures: built anew, they are the same in what matters'
+step 'fixtures: rebuilt, they are equivalent'
 make/fixtures.sh check
 step 'documentation'
-RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --workspace --no-deps --document-private-items --locked --quiet
+RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' \
+  cargo doc --workspace --no-deps --document-private-items --locked --quiet
 step 'chart'
 VENV=var/chart-venv helm/test/run.sh
 step 'tests'
 cargo test --workspace --locked
 step 'make run'
 make/test-run.sh
+step 'make install'
+make/test-install.sh
 step 'done'

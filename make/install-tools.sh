@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Installs what is missing of the programs that a target needs: `install-tools.sh test`, `bench` or `mysql`.
+# Only missing programs are installed, by the distribution's package manager (Debian, Ubuntu, Fedora and relatives).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# program, package on Debian, package on Fedora
+mysql='
+mariadbd mariadb-server-core mariadb-server
+mariadb mariadb-client mariadb
+'
+test="$mysql
+cc gcc gcc
+curl curl curl
+openssl openssl openssl
+systemd-socket-activate systemd systemd
+python3 python3 python3
+rpmbuild rpm rpm-build
+find-debuginfo debugedit debugedit
+dwz dwz dwz
+file file file
+eu-readelf elfutils elfutils
+debuginfod debuginfod elfutils-debuginfod
+debuginfod-find debuginfod elfutils-debuginfod-client
+gdb gdb gdb
+evmctl ima-evm-utils ima-evm-utils
+rpm rpm rpm
+objcopy binutils binutils
+bsdtar libarchive-tools bsdtar
+dpkg-deb dpkg dpkg
+cpio cpio cpio
+zstd zstd zstd
+xz xz-utils xz
+bzip2 bzip2 bzip2
+chromium chromium chromium
+"
+
+bench="$test
+wrk wrk wrk
+nginx nginx-light nginx
+"
+
+group=${1:?expected a group of programs: test, bench or mysql}
+if [[ ! $group =~ ^(test|bench|mysql)$ ]]; then
+  echo "install-tools.sh: expected test, bench or mysql, found $group" >&2
+  exit 2
+fi
+
+have() { command -v "$1" > /dev/null || [[ -x /usr/sbin/$1 || -x /usr/libexec/$1 ]]; }
+
+manager=
+if command -v apt-get > /dev/null; then manager=apt; elif command -v dnf > /dev/null; then manager=dnf; fi
+packages=()
+programs=()
+while read -r program debian fedora; do
+  [[ -n $program ]] || continue
+  have "$program" && continue
+  programs+=("$program")
+  if [[ $manager == dnf ]]; then packages+=("$fedora"); else packages+=("$debian"); fi
+done <<< "${!group}"
+
+# A library: no program shows whether it is installed.
+if [[ $group != mysql ]] && ! compgen -G '/usr/lib*/galera*/libgalera_smm.so' > /dev/null; then
+  if [[ $manager == dnf ]]; then packages+=(galera); else packages+=(galera-4); fi
+  programs+=(libgalera_smm.so)
+fi
+
+# LLVM's client has the release in its name on Debian.
+if [[ $group == test ]] && ! compgen -G '/usr/bin/llvm-debuginfod-find*' > /dev/null; then
+  packages+=(llvm)
+  programs+=(llvm-debuginfod-find)
+fi
+
+# The chart is rendered by helm where there is one, else by a small Go program.
+go_packages=/usr/share/gocode/src
+if [[ $group == test ]] && ! have helm; then
+  if [[ $manager == dnf ]]; then
+    packages+=(helm); programs+=(helm)
+  elif ! have go || [[ ! -d $go_packages/github.com/Masterminds/sprig || ! -d $go_packages/sigs.k8s.io/yaml ]]; then
+    packages+=(golang-go golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev); programs+=(go)
+  fi
+fi
+if [[ $group == test ]] && ! python3 -c 'import ensurepip, venv' 2> /dev/null; then
+  packages+=(python3-venv); programs+=("python3 -m venv")
+fi
+
+[[ $group != test ]] || make/debuginfod.sh
+[[ ${#packages[@]} -gt 0 ]] || exit 0
+if [[ -z $manager ]]; then
+  echo "install-tools.sh: expected apt-get or dnf to install ${programs[*]}, found neither" >&2
+  exit 1
+fi
+root=()
+if [[ $(id -u) != 0 ]]; then
+  if ! command -v sudo > /dev/null; then
+    echo "install-tools.sh: expected root or sudo to install ${programs[*]}, found neither" >&2
+    exit 1
+  fi
+  root=(sudo)
+fi
+echo "installing: ${packages[*]}"
+case $manager in
+  apt)
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
+    ;;
+  dnf) "${root[@]}" dnf install -y -q "${packages[@]}" ;;
+esac
