@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let generated = corpus::members(&corpus::archives(&options.headers)?)?;
     println!("importing {} build-ids and kinds", real.len() + generated.len());
     let folders = [options.rpms.as_path(), options.headers.as_path()];
-    let sqlite = Sqlite::of(&folders);
+    let sqlite = Sqlite::with_packages(&folders);
     let mariadb = MariaDb::start();
     let on_mariadb = mariadb_index(&mariadb, &folders)?;
     let gateway = Server::gateway(&sqlite.url(), "")?;
@@ -205,7 +205,7 @@ fn growth(options: &Options, all: &[Member]) -> Result<Option<Table>> {
     for (share, every) in [("1/4", 4), ("1/2", 2), ("1", 1)] {
         let folder = scratch.path().join(share.replace('/', "-"));
         corpus::part(&archives, every, &folder)?;
-        let sqlite = Sqlite::of(&[&folder]);
+        let sqlite = Sqlite::with_packages(&[&folder]);
         let gateway = Server::gateway(&sqlite.url(), UNCACHED)?;
         parts.push((share, sqlite, gateway, corpus::members(&corpus::archives(&folder)?)?));
     }

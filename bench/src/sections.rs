@@ -44,7 +44,7 @@ impl Section<'_> {
 /// The line tables of `works`, and the index for GDB of the largest file that has one, of those that are not large.
 pub(crate) fn run(options: &Options, works: &[&Member], members: &[Member]) -> Result<Table> {
     let mut wanted: Vec<Section<'_>> = works.iter().map(|member| Section { member, name: ".debug_line" }).collect();
-    let index = Sqlite::of(&[&options.rpms]);
+    let index = Sqlite::with_packages(&[&options.rpms]);
     let gateway = Server::gateway(&index.url(), "")?;
     for member in members.iter().rev().filter(|member| member.size <= MIDDLING).take(MOST_TRIED) {
         let section = Section { member, name: ".gdb_index" };
@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options, works: &[&Member], members: &[Member]) -> R
     let scratch = tempfile::tempdir_in(options.rpms.parent().context("a folder above the RPMs")?)?;
     let (folder, database) = (scratch.path().join("rpms"), scratch.path().join("debuginfod.sqlite"));
     corpus::link(wanted.iter().map(|section| section.member), &folder)?;
-    let index = Sqlite::of(&[&folder]);
+    let index = Sqlite::with_packages(&[&folder]);
     drop(Server::debuginfod(&folder, &database, 1800)?);
     let mut table = Table::new("Sections", &COLUMNS, &[DEBUGINFOD]);
     for round in 0..options.rounds {

@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let scratch = tempfile::tempdir_in(options.rpms.parent().context("a folder above the RPMs")?)?;
     let folder = scratch.path().join("rpms");
     corpus::link(works.iter().copied(), &folder)?;
-    let index = Sqlite::of(&[&folder]);
+    let index = Sqlite::with_packages(&[&folder]);
     let database = scratch.path().join("debuginfod.sqlite");
     drop(Server::debuginfod(&folder, &database, 1800)?);
 
@@ -105,7 +105,7 @@ fn growth(options: &Options, members: &[Member]) -> Result<Table> {
     let mut files: Vec<&Member> = members.iter().filter(|member| member.size < SMALL).collect();
     files.sort_by_key(|member| &member.build_id);
     let paths: Vec<String> = files.iter().map(|member| member.url_path()).take(FILES).collect();
-    let index = Sqlite::of(&[&options.rpms]);
+    let index = Sqlite::with_packages(&[&options.rpms]);
     for round in 0..options.rounds {
         for (share, parts) in [("1/4", 4), ("1/2", 2), ("1", 1)] {
             println!("round {}: growth, {share} of {} files", round + 1, paths.len());

@@ -10,15 +10,15 @@ use crate::process::run;
 
 /// An authority that nobody else knows, and one certificate of it for `localhost` and 127.0.0.1.
 pub struct Certificates {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Certificates {
     /// Makes both.
     pub fn make() -> Self {
-        let certificates = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let certificates = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         openssl(
-            certificates.folder.path(),
+            certificates.directory.path(),
             &["req", "-x509", "-subj", "/CN=a test's authority", "-keyout", "ca.key", "-out", "ca.pem"],
         );
         certificates.renew();
@@ -27,29 +27,29 @@ impl Certificates {
 
     /// A new certificate with a new key in place of the one before.
     pub fn renew(&self) {
-        let folder = self.folder.path();
+        let directory = self.directory.path();
         let sign = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
         let own = ["req", "-x509", "-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE"];
-        openssl(folder, &[&own[..], &sign, &["-keyout", "new.key", "-out", "new.pem"]].concat());
+        openssl(directory, &[&own[..], &sign, &["-keyout", "new.key", "-out", "new.pem"]].concat());
         for name in ["key", "pem"] {
-            std::fs::rename(folder.join(format!("new.{name}")), folder.join(format!("server.{name}")))
+            std::fs::rename(directory.join(format!("new.{name}")), directory.join(format!("server.{name}")))
                 .expect("rename a file");
         }
     }
 
     /// The authority's certificate.
     pub fn authority(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
+        self.directory.path().join("ca.pem")
     }
 
     /// The server's certificate.
     pub fn certificate(&self) -> PathBuf {
-        self.folder.path().join("server.pem")
+        self.directory.path().join("server.pem")
     }
 
     /// Its key.
     pub fn key(&self) -> PathBuf {
-        self.folder.path().join("server.key")
+        self.directory.path().join("server.key")
     }
 
     /// `program` in an environment where the system trusts this authority alone: libcurl with GnuTLS, as libdebuginfod has it on Debian,
@@ -69,9 +69,9 @@ impl Certificates {
     }
 }
 
-fn openssl(folder: &Path, arguments: &[&str]) {
+fn openssl(directory: &Path, arguments: &[&str]) {
     let mut command = Command::new("openssl");
-    command.current_dir(folder).args(arguments).args([
+    command.current_dir(directory).args(arguments).args([
         "-newkey",
         "ec",
         "-pkeyopt",

@@ -9,7 +9,7 @@ use crate::process::run;
 /// # Panics
 /// When it does not end well.
 pub fn browse(url: &str) -> (String, String) {
-    let profile = tempfile::tempdir().expect("a temporary folder");
+    let profile = tempfile::tempdir().expect("a temporary directory");
     // Debian's name of it, and Fedora's.
     let is_there = |name: &&str| Command::new(name).arg("--version").output().is_ok();
     let mut chromium = Command::new(["chromium", "chromium-browser"].into_iter().find(is_there).unwrap_or("chromium"));

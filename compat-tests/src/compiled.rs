@@ -11,7 +11,7 @@ use crate::process::run;
 
 /// A program with one source file.
 pub struct Program {
-    folder: TempDir,
+    directory: TempDir,
     /// Its name, and that of its source file without `.c`.
     pub name: String,
     /// What its note says.
@@ -30,20 +30,26 @@ impl Program {
     }
 
     fn compile_and_split(name: &str, sources: &str, options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::create_dir(folder.path().join("build")).expect("a folder");
-        let program = Self::compile_with(folder, name, "build", Some(sources), options);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(directory.path().join("build")).expect("a directory");
+        let program = Self::compile_with(directory, name, "build", Some(sources), options);
         program.split();
         program
     }
 
-    /// Compiles a program in `FOLDER/in_folder` of a build tree, where its sources stay.
-    pub fn compile_in(folder: TempDir, name: &str, in_folder: &str, sources: Option<&str>) -> Self {
-        Self::compile_with(folder, name, in_folder, sources, &[])
+    /// Compiles a program in `FOLDER/in_directory` of a build tree, where its sources stay.
+    pub fn compile_in(directory: TempDir, name: &str, in_directory: &str, sources: Option<&str>) -> Self {
+        Self::compile_with(directory, name, in_directory, sources, &[])
     }
 
-    fn compile_with(folder: TempDir, name: &str, in_folder: &str, sources: Option<&str>, options: &[&str]) -> Self {
-        let build = folder.path().join(in_folder);
+    fn compile_with(
+        directory: TempDir,
+        name: &str,
+        in_directory: &str,
+        sources: Option<&str>,
+        options: &[&str],
+    ) -> Self {
+        let build = directory.path().join(in_directory);
         let text = format!(
             "#include <stdlib.h>\nint twice_{0}(int number) {{\n    if (number < 0)\n        abort();\n    return 2 * number;\n}}\n\
              int main(int count, char **words) {{\n    (void)words;\n    return twice_{0}(count) == 2 ? twice_{0}(-1) : 0;\n}}\n",
@@ -60,7 +66,7 @@ impl Program {
         }
         succeed(&mut command, "gcc");
         let build_id = build_id(&build.join(name));
-        Self { folder, name: name.to_owned(), build_id }
+        Self { directory, name: name.to_owned(), build_id }
     }
 
     /// Makes the stripped program and the `.debug` file beside the whole one.
@@ -72,22 +78,22 @@ impl Program {
 
     /// The program as it was linked.
     pub fn whole(&self) -> PathBuf {
-        self.folder.path().join("build").join(&self.name)
+        self.directory.path().join("build").join(&self.name)
     }
 
     /// Without its symbols and DWARF.
     pub fn stripped(&self) -> PathBuf {
-        self.folder.path().join("build").join(format!("{}.stripped", self.name))
+        self.directory.path().join("build").join(format!("{}.stripped", self.name))
     }
 
     /// Its symbols and DWARF.
     pub fn debug(&self) -> PathBuf {
-        self.folder.path().join("build").join(format!("{}.debug", self.name))
+        self.directory.path().join("build").join(format!("{}.debug", self.name))
     }
 
     /// Its source file.
     pub fn source(&self) -> PathBuf {
-        self.folder.path().join("build").join(format!("{}.c", self.name))
+        self.directory.path().join("build").join(format!("{}.c", self.name))
     }
 
     /// `/usr/lib/debug/.build-id/XX/REST.debug`
@@ -105,31 +111,31 @@ pub fn build_id(elf: &Path) -> String {
     id.unwrap_or_else(|| panic!("{}: expected a build-id, found {text}", elf.display())).to_owned()
 }
 
-/// A folder that becomes an archive.
+/// A directory that becomes an archive.
 pub struct Tree {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Tree {
     /// A tree of copies: where each is to be, and what.
-    pub fn of(files: &[(&str, &Path)]) -> Self {
-        let tree = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+    pub fn with_files(files: &[(&str, &Path)]) -> Self {
+        let tree = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         for (path, file) in files {
             fs::copy(file, tree.make(path)).expect("copy a file");
         }
         tree
     }
 
-    /// Where a file is to be; its folder is made.
+    /// Where a file is to be; its directory is made.
     pub fn make(&self, path: &str) -> PathBuf {
         let path = self.path().join(path.trim_start_matches('/'));
-        fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+        fs::create_dir_all(path.parent().expect("a directory")).expect("make a directory");
         path
     }
 
-    /// The folder.
+    /// The directory.
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     /// Makes `NAME_VERSION_amd64.SUFFIX` of it by `dpkg-deb`, with further lines of `control`, compressed by `gzip`, `xz`, `zstd` or
@@ -152,7 +158,7 @@ impl Tree {
         command.arg("--root-owner-group").args(format!("-Z{compressor}").split(' '));
         command.arg("--build").arg(self.path()).arg(&deb);
         succeed(&mut command, "dpkg");
-        fs::remove_dir_all(self.path().join("DEBIAN")).expect("remove a folder");
+        fs::remove_dir_all(self.path().join("DEBIAN")).expect("remove a directory");
         deb
     }
 

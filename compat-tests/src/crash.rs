@@ -8,24 +8,24 @@ use tempfile::TempDir;
 use crate::fixtures;
 use crate::process::run;
 
-/// A crash, with everything that it left in a folder of its own.
+/// A crash, with everything that it left in a directory of its own.
 pub struct Crash {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Crash {
     /// Installs `server-1.1-RELEASE` and lets it crash.
-    pub fn of_server(release: u32) -> Self {
-        let crash = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+    pub fn run_server(release: u32) -> Self {
+        let crash = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         fixtures::unpack(&fixtures::package("server", &format!("server-1.1-{release}.fc99.x86_64")), &crash.root());
         let script = "ulimit -c unlimited; exec \"$1\"";
         let mut command = Command::new("sh");
-        command.args(["-c", script, "sh"]).arg(crash.program()).current_dir(crash.folder.path());
+        command.args(["-c", script, "sh"]).arg(crash.program()).current_dir(crash.directory.path());
         let output = run(&mut command, "a POSIX shell");
         assert!(!output.status.success(), "expected server-1.1-{release} to crash, found {}", output.status);
         // /proc/sys/kernel/core_pattern says what a core is called, and may send it to a program instead (core(5)).
         let is_core = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core"));
-        let files = std::fs::read_dir(crash.folder.path()).expect("a folder").map(|file| file.unwrap().path());
+        let files = std::fs::read_dir(crash.directory.path()).expect("a directory").map(|file| file.unwrap().path());
         match files.into_iter().find(is_core) {
             Some(core) => std::fs::rename(core, crash.core()).expect("rename a core"),
             None => crash.dump(),
@@ -40,12 +40,12 @@ impl Crash {
 
     /// The core dump.
     pub fn core(&self) -> PathBuf {
-        self.folder.path().join("the-core")
+        self.directory.path().join("the-core")
     }
 
-    /// Its folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The modules of the core dump, as `eu-unstrip -n` lists them without asking anybody.
@@ -58,7 +58,7 @@ impl Crash {
     }
 
     fn root(&self) -> PathBuf {
-        self.folder.path().join("root")
+        self.directory.path().join("root")
     }
 
     /// The same core by GDB's own hand.

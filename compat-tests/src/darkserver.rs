@@ -48,19 +48,19 @@ fn bare(mut command: Command) -> Command {
     command
 }
 
-/// A running gateway with its own cache folder.
-pub struct Gateway {
+/// A running gateway with its own cache directory.
+pub struct RunningGateway {
     process: Process,
     /// Its port on 127.0.0.1.
     pub port: u16,
-    folder: TempDir,
+    directory: TempDir,
     /// A command that the gateway's own is given to.
     through: Vec<String>,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
 }
 
-impl Gateway {
+impl RunningGateway {
     /// Starts a gateway on `database`.
     pub fn start(database: &str) -> Self {
         Self::start_with(database, "", &[])
@@ -76,12 +76,12 @@ impl Gateway {
         Self::start_on(free_port(), environment, configuration, arguments)
     }
 
-    /// As [`Gateway::start_in`], on a port that others know already.
+    /// As [`RunningGateway::start_in`], on a port that others know already.
     pub fn start_on(port: u16, environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
         Self::launch(port, &[], environment, configuration, arguments)
     }
 
-    /// As [`Gateway::start_in`], by a command that ends in `exec "$@"`; `{cache}` in it is the configured cache folder.
+    /// As [`RunningGateway::start_in`], by a command that ends in `exec "$@"`; `{cache}` in it is the configured cache directory.
     pub fn start_through(
         through: &[&str],
         environment: &[(&str, &str)],
@@ -98,22 +98,22 @@ impl Gateway {
         configuration: &str,
         arguments: &[&str],
     ) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("gateway.toml"), configuration).expect("write a configuration");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(directory.path().join("gateway.toml"), configuration).expect("write a configuration");
         let environment: Vec<(String, String)> =
             environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let arguments: Vec<String> = arguments.iter().map(|argument| argument.to_string()).collect();
-        let cache = folder.path().join("cache");
+        let cache = directory.path().join("cache");
         let through: Vec<String> =
             through.iter().map(|word| word.replace("{cache}", cache.to_str().expect("a UTF-8 path"))).collect();
-        let process = launch(&folder, port, &through, &environment, &arguments);
-        Self { process, port, folder, through, environment, arguments }
+        let process = launch(&directory, port, &through, &environment, &arguments);
+        Self { process, port, directory, through, environment, arguments }
     }
 
-    /// Kills it as a power cut would, and starts it again on the same port with the same cache folder.
+    /// Kills it as a power cut would, and starts it again on the same port with the same cache directory.
     pub fn restart(&mut self) {
         self.process.kill();
-        self.process = launch(&self.folder, self.port, &self.through, &self.environment, &self.arguments);
+        self.process = launch(&self.directory, self.port, &self.through, &self.environment, &self.arguments);
     }
 
     /// `http://127.0.0.1:PORT`
@@ -121,16 +121,16 @@ impl Gateway {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Its folder of extracted files.
+    /// Its directory of extracted files.
     pub fn cache(&self) -> PathBuf {
-        self.folder.path().join("cache").join("files")
+        self.directory.path().join("cache").join("files")
     }
 
-    /// Waits until every file that was sent to its end is in the cache folder: clients do not wait for the disk.
+    /// Waits until every file that was sent to its end is in the cache directory: clients do not wait for the disk.
     ///
     /// # Panics
     /// After 20 seconds.
-    pub fn synced(&self) {
+    pub fn wait_until_synced(&self) {
         wait_until("whole files on the disk", || self.metric("gateway_cache_unsynced_files") == 0.0);
     }
 
@@ -138,7 +138,7 @@ impl Gateway {
     ///
     /// # Panics
     /// When the connection breaks; [`http::get`] says how.
-    pub fn get(&self, path: &str) -> http::Answer {
+    pub fn get(&self, path: &str) -> http::Response {
         http::get(self.port, path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
@@ -161,7 +161,7 @@ impl Gateway {
 }
 
 fn launch(
-    folder: &TempDir,
+    directory: &TempDir,
     port: u16,
     through: &[String],
     environment: &[(String, String)],
@@ -181,40 +181,40 @@ fn launch(
         .arg("--listen")
         .arg(format!("127.0.0.1:{port}"))
         .arg("--cache-dir")
-        .arg(folder.path().join("cache"))
+        .arg(directory.path().join("cache"))
         .arg("--config")
-        .arg(folder.path().join("gateway.toml"))
+        .arg(directory.path().join("gateway.toml"))
         .args(arguments);
-    let mut process = Process::start(&mut command, &folder.path().join("log"));
+    let mut process = Process::start(&mut command, &directory.path().join("log"));
     process.wait_until("the gateway", || http::get(port, "/healthz").is_ok_and(|answer| answer.status == 200));
     process
 }
 
-/// A SQLite index in a folder of its own.
+/// A SQLite index in a directory of its own.
 pub struct Sqlite {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Sqlite {
     /// An index that is not there yet.
     pub fn empty() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        Self { directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// An index of these folders.
-    pub fn of(folders: &[&Path]) -> Self {
+    /// An index of these directories.
+    pub fn with_packages(directories: &[&Path]) -> Self {
         let sqlite = Self::empty();
         import_ok(&sqlite.url(), &["migrate"]);
-        for folder in folders {
-            import_ok(&sqlite.url(), &["dir", folder.to_str().expect("a UTF-8 path")]);
+        for directory in directories {
+            import_ok(&sqlite.url(), &["dir", directory.to_str().expect("a UTF-8 path")]);
         }
         sqlite
     }
 
-    /// Imports `folder` as the store `name`, whose archives gateways get from `url` alone.
-    pub fn add_store(&self, name: &str, tier: &str, folder: &Path, url: &str) {
-        let folder = folder.to_str().expect("a UTF-8 path");
-        import_ok(&self.url(), &["dir", folder, "--store", name, "--url", url]);
+    /// Imports `directory` as the store `name`, whose archives gateways get from `url` alone.
+    pub fn add_store(&self, name: &str, tier: &str, directory: &Path, url: &str) {
+        let directory = directory.to_str().expect("a UTF-8 path");
+        import_ok(&self.url(), &["dir", directory, "--store", name, "--url", url]);
         import_ok(&self.url(), &["store", "add", name, "--tier", tier, "--url", url]);
     }
 
@@ -225,6 +225,6 @@ impl Sqlite {
 
     /// The file.
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("darkserver.db")
+        self.directory.path().join("darkserver.db")
     }
 }

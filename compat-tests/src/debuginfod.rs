@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::http;
 use crate::process::{Process, free_port, run};
 
-/// One of elfutils' programs, of a version that asks for metadata by path, pattern and build-id (0.195): out of the folder that
+/// One of elfutils' programs, of a version that asks for metadata by path, pattern and build-id (0.195): out of the directory that
 /// `make/debuginfod.sh` fills, else the distribution's.
 ///
 /// # Panics
@@ -28,12 +28,12 @@ pub fn newest(program: &str) -> Command {
     Command::new(path)
 }
 
-/// A running `debuginfod` that serves a folder of RPMs.
+/// A running `debuginfod` that serves a directory of RPMs.
 pub struct Debuginfod {
     process: Process,
     /// Its port.
     pub port: u16,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Debuginfod {
@@ -53,13 +53,13 @@ impl Debuginfod {
     }
 
     fn start_as(mut command: Command, upstreams: &str, archives: &Path, options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
-        command.env("DEBUGINFOD_URLS", upstreams).env("DEBUGINFOD_CACHE_PATH", folder.path().join("cache"));
-        command.env("HOME", folder.path()).env("TMPDIR", folder.path());
-        command.args(options).args(["-t", "0", "-g", "0", "-d"]).arg(folder.path().join("index.sqlite"));
+        command.env("DEBUGINFOD_URLS", upstreams).env("DEBUGINFOD_CACHE_PATH", directory.path().join("cache"));
+        command.env("HOME", directory.path()).env("TMPDIR", directory.path());
+        command.args(options).args(["-t", "0", "-g", "0", "-d"]).arg(directory.path().join("index.sqlite"));
         command.args(["-p", &port.to_string()]).arg(archives);
-        let mut process = Process::start(&mut command, &folder.path().join("log"));
+        let mut process = Process::start(&mut command, &directory.path().join("log"));
         // Two passes: a dwz reference may be met before the package that resolves it.
         let done = |text: &str| {
             let value = |line: &str| text.lines().find_map(|row| row.strip_prefix(line)?.trim().parse::<f64>().ok());
@@ -68,7 +68,7 @@ impl Debuginfod {
                 && value("thread_busy{role=\"scan\"}") == Some(0.0)
         };
         process.wait_until("debuginfod", || http::get(port, "/metrics").is_ok_and(|answer| done(&answer.text())));
-        Self { process, port, _folder: folder }
+        Self { process, port, _directory: directory }
     }
 
     /// `http://127.0.0.1:PORT`
@@ -83,15 +83,15 @@ impl Debuginfod {
 }
 
 /// A debuginfod client with a cache of its own, empty at first.
-pub struct Client {
-    folder: TempDir,
+pub struct DebuginfodClient {
+    directory: TempDir,
     urls: String,
 }
 
-impl Client {
+impl DebuginfodClient {
     /// A client of these servers, separated by blanks.
-    pub fn of(urls: &str) -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder"), urls: urls.to_owned() }
+    pub fn new(urls: &str) -> Self {
+        Self { directory: tempfile::tempdir().expect("a temporary directory"), urls: urls.to_owned() }
     }
 
     /// Sets the client's environment for any program that uses libdebuginfod: GDB, eu-stack...
@@ -100,12 +100,12 @@ impl Client {
             .env("DEBUGINFOD_URLS", &self.urls)
             .env("DEBUGINFOD_CACHE_PATH", self.cache())
             .env("DEBUGINFOD_TIMEOUT", "20")
-            .env("HOME", self.folder.path());
+            .env("HOME", self.directory.path());
     }
 
-    /// Its cache folder.
+    /// Its cache directory.
     pub fn cache(&self) -> PathBuf {
-        self.folder.path().join("cache")
+        self.directory.path().join("cache")
     }
 
     /// `debuginfod-find` with these arguments.
@@ -113,7 +113,7 @@ impl Client {
         self.find_in(&[], arguments)
     }
 
-    /// As [`Client::find`], in an environment with these variables too.
+    /// As [`DebuginfodClient::find`], in an environment with these variables too.
     pub fn find_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
         let mut command = Command::new("debuginfod-find");
         self.environment(&mut command);

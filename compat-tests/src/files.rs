@@ -1,4 +1,4 @@
-//! A folder over HTTP, as a mirror would have it.
+//! A directory over HTTP, as a mirror would have it.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,19 +12,21 @@ pub struct FileServer {
     process: Process,
     /// Its port.
     pub port: u16,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl FileServer {
-    /// Serves `folder`.
-    pub fn start(folder: &Path) -> Self {
-        let own = tempfile::tempdir().expect("a temporary folder");
+    /// Serves `directory`.
+    pub fn start(directory: &Path) -> Self {
+        let own = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
         let mut command = Command::new("python3");
-        command.args(["-u", "-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"]).arg(folder);
+        command
+            .args(["-u", "-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"])
+            .arg(directory);
         let mut process = Process::start(&mut command, &own.path().join("log"));
         process.wait_for_port(port);
-        Self { process, port, _folder: own }
+        Self { process, port, _directory: own }
     }
 
     /// `http://127.0.0.1:PORT`

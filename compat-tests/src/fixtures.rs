@@ -25,29 +25,30 @@ impl Truth {
     }
 }
 
-/// The folder of the fixtures.
-pub fn folder() -> PathBuf {
+/// The directory of the fixtures.
+pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// The folder of one family.
+/// The directory of one family.
 pub fn family(name: &str) -> PathBuf {
-    let folder = folder().join("rpms").join(name);
-    assert!(folder.is_dir(), "{}: expected a fixture family", folder.display());
-    folder
+    let directory = directory().join("rpms").join(name);
+    assert!(directory.is_dir(), "{}: expected a fixture family", directory.display());
+    directory
 }
 
 /// The file of `FAMILY/FILE.rpm`.
 pub fn rpm(name: &str) -> PathBuf {
-    let file = folder().join("rpms").join(name);
+    let file = directory().join("rpms").join(name);
     assert!(file.is_file(), "{}: expected a fixture", file.display());
     file
 }
 
 /// The names of all families.
 pub fn families() -> Vec<String> {
-    let folders = std::fs::read_dir(folder().join("rpms")).expect("the fixtures");
-    let names: BTreeSet<String> = folders.map(|folder| folder.unwrap().file_name().into_string().unwrap()).collect();
+    let directories = std::fs::read_dir(directory().join("rpms")).expect("the fixtures");
+    let names: BTreeSet<String> =
+        directories.map(|directory| directory.unwrap().file_name().into_string().unwrap()).collect();
     assert!(!names.is_empty(), "expected fixture families, found none");
     names.into_iter().collect()
 }
@@ -67,9 +68,9 @@ pub fn package(family: &str, nvra: &str) -> PathBuf {
     rpm(&format!("{family}/{nvra}.rpm"))
 }
 
-/// Copies RPMs into a folder, which is made if need be.
+/// Copies RPMs into a directory, which is made if need be.
 pub fn copy(rpms: &[PathBuf], into: &Path) {
-    std::fs::create_dir_all(into).expect("make a folder");
+    std::fs::create_dir_all(into).expect("make a directory");
     for rpm in rpms {
         std::fs::copy(rpm, into.join(rpm.file_name().expect("a file's name"))).expect("copy an RPM");
     }
@@ -77,7 +78,7 @@ pub fn copy(rpms: &[PathBuf], into: &Path) {
 
 /// What the real tools found in one family.
 pub fn truth(name: &str) -> Vec<Truth> {
-    let text = std::fs::read_to_string(folder().join("truth.tsv")).expect("truth.tsv");
+    let text = std::fs::read_to_string(directory().join("truth.tsv")).expect("truth.tsv");
     let rows = text.lines().map(|line| {
         let mut cells = line.split('\t').map(str::to_owned);
         let mut cell = || cells.next().expect("three cells");
@@ -93,9 +94,9 @@ pub fn build_id(rpm: &str, path: &str) -> String {
     row.unwrap_or_else(|| panic!("{path} of {rpm}: expected a row in truth.tsv")).build_id
 }
 
-/// Unpacks an RPM into a folder, by the real tools.
+/// Unpacks an RPM into a directory, by the real tools.
 pub fn unpack(rpm: &Path, into: &Path) {
-    std::fs::create_dir_all(into).expect("make a folder");
+    std::fs::create_dir_all(into).expect("make a directory");
     let mut command = Command::new("bsdtar");
     command.arg("-xf").arg(rpm).arg("-C").arg(into);
     let output = run(&mut command, "libarchive-tools (Debian) or bsdtar (Fedora)");
@@ -112,7 +113,7 @@ for file, content in rpmfile.Package.read(sys.argv[2]).members():
     sys.stdout.buffer.write(b'%s\\t%d\\n%s' % (file.path.encode(), len(content), content))
 ";
     let mut command = Command::new("python3");
-    command.env("PYTHONDONTWRITEBYTECODE", "1").args(["-c", SCRIPT]).arg(folder().join("make")).arg(rpm);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").args(["-c", SCRIPT]).arg(directory().join("make")).arg(rpm);
     let output = run(&mut command, "python3 and zstd");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     let (mut rest, mut members) = (output.stdout.as_slice(), Vec::new());

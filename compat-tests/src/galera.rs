@@ -1,6 +1,6 @@
 //! A Galera cluster of two MariaDB servers on this machine.
 //!
-//! A node that joins gets what it missed from the other one's memory (IST). The scripts that copy whole data folders are not
+//! A node that joins gets what it missed from the other one's memory (IST). The scripts that copy whole data directories are not
 //! needed: both nodes begin with the same data, and a stand-in for these scripts says so.
 
 use std::fs;
@@ -44,7 +44,7 @@ impl Galera {
     /// # Panics
     /// If MariaDB or its library for Galera is not installed, or a node does not start.
     pub fn start() -> Self {
-        let programs = tempfile::tempdir().expect("a folder");
+        let programs = tempfile::tempdir().expect("a directory");
         let script = programs.path().join("wsrep_sst_stand_in");
         fs::write(&script, STAND_IN).expect("write a script");
         for path in [programs.path(), &script] {
@@ -116,7 +116,7 @@ fn position(data: &Path) -> String {
 
 fn library() -> PathBuf {
     let found = ["/usr/lib/galera", "/usr/lib64/galera", "/usr/lib/galera-4", "/usr/lib64/galera-4"]
-        .map(|folder| Path::new(folder).join("libgalera_smm.so"))
+        .map(|directory| Path::new(directory).join("libgalera_smm.so"))
         .into_iter()
         .find(|file| file.is_file());
     found.expect("libgalera_smm.so: install Galera (Debian: galera-4, Fedora: galera)")

@@ -8,7 +8,7 @@ use crate::process::run;
 
 /// How a header describes the contents of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum FileClassFormat {
     /// MIME types, as in every package of format 6.
     Mime,
     /// Nothing.
@@ -17,7 +17,7 @@ pub enum Form {
     Old,
 }
 
-impl Form {
+impl FileClassFormat {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Mime, Self::None, Self::Old];
 
@@ -28,7 +28,7 @@ impl Form {
             Self::None => ("old.py", "none"),
             Self::Old => ("old.py", "no-debug-info"),
         };
-        python(Command::new("python3").arg(fixtures::folder().join("make").join(script)).arg(mode).args([rpm, rpm]));
+        python(Command::new("python3").arg(fixtures::directory().join("make").join(script)).arg(mode).args([rpm, rpm]));
     }
 }
 
@@ -42,7 +42,7 @@ for file in rpmfile.Package.read(sys.argv[2]).files():
     if file.regular:
         print(file.path, file.text or '', sep='\\t')
 ";
-    let output = python(Command::new("python3").args(["-c", SCRIPT]).arg(fixtures::folder().join("make")).arg(rpm));
+    let output = python(Command::new("python3").args(["-c", SCRIPT]).arg(fixtures::directory().join("make")).arg(rpm));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let rows = text.lines().map(|line| line.split_once('\t').expect("two cells"));
     rows.map(|(path, class)| (path.to_owned(), class.to_owned())).collect()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A response.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// 200...
     pub status: u16,
     /// In the order of arrival, names in lower case.
@@ -15,7 +15,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// The first header of this name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
@@ -31,7 +31,7 @@ impl Answer {
 ///
 /// # Errors
 /// As the socket gives them: `ConnectionReset` for a reset; `UnexpectedEof` where a body is shorter than its Content-Length.
-pub fn get(port: u16, path: &str) -> io::Result<Answer> {
+pub fn get(port: u16, path: &str) -> io::Result<Response> {
     request(port, "GET", path, &[])
 }
 
@@ -39,7 +39,7 @@ pub fn get(port: u16, path: &str) -> io::Result<Answer> {
 ///
 /// # Errors
 /// As [`get`].
-pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
     let mut stream = send(port, method, path, headers)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
@@ -50,7 +50,7 @@ pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) ->
 ///
 /// # Errors
 /// As [`get`].
-pub fn begin(port: u16, path: &str) -> io::Result<(Answer, TcpStream)> {
+pub fn begin(port: u16, path: &str) -> io::Result<(Response, TcpStream)> {
     begin_with(port, path, &[])
 }
 
@@ -58,7 +58,7 @@ pub fn begin(port: u16, path: &str) -> io::Result<(Answer, TcpStream)> {
 ///
 /// # Errors
 /// As [`get`].
-pub fn begin_with(port: u16, path: &str, headers: &[(&str, &str)]) -> io::Result<(Answer, TcpStream)> {
+pub fn begin_with(port: u16, path: &str, headers: &[(&str, &str)]) -> io::Result<(Response, TcpStream)> {
     let mut stream = send(port, "GET", path, headers)?;
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -84,7 +84,7 @@ pub fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io
     Ok(stream)
 }
 
-fn parse(bytes: &[u8], method: &str) -> io::Result<Answer> {
+fn parse(bytes: &[u8], method: &str) -> io::Result<Response> {
     let broken = |what: &str| io::Error::new(io::ErrorKind::UnexpectedEof, what.to_owned());
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(|| broken("no whole head"))?;
     let head = String::from_utf8_lossy(&bytes[..end]);
@@ -95,7 +95,7 @@ fn parse(bytes: &[u8], method: &str) -> io::Result<Answer> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut answer = Answer { status, headers, body: bytes[end + 4..].to_vec() };
+    let mut answer = Response { status, headers, body: bytes[end + 4..].to_vec() };
     if answer.header("transfer-encoding") == Some("chunked") {
         answer.body = unchunk(&answer.body).ok_or_else(|| broken("no whole chunked body"))?;
     } else if let Some(length) = answer.header("content-length")

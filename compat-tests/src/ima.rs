@@ -10,13 +10,13 @@ use crate::process::run;
 
 /// A key that signs files, with its certificate.
 pub struct Signer {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Signer {
     /// Makes a key of a kind that distributions use: `rsa:2048`, or `ec` for a NIST curve.
     pub fn make(kind: &str) -> Self {
-        let signer = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let signer = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         let (key, certificate) = (signer.key(), signer.certificate());
         let mut command = Command::new("openssl");
         command.args(["req", "-x509", "-nodes", "-subj", "/CN=a test's signer", "-outform", "DER", "-newkey", kind]);
@@ -28,22 +28,22 @@ impl Signer {
     }
 
     fn key(&self) -> PathBuf {
-        self.folder.path().join("key.pem")
+        self.directory.path().join("key.pem")
     }
 
     /// Its certificate, DER.
     pub fn certificate(&self) -> PathBuf {
-        self.folder.path().join("certificate.der")
+        self.directory.path().join("certificate.der")
     }
 
-    /// The folder of the certificate, for DEBUGINFOD_IMA_CERT_PATH.
+    /// The directory of the certificate, for DEBUGINFOD_IMA_CERT_PATH.
     pub fn certificates(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
-    /// A copy of `rpm` in the folder `into`, with every file signed.
+    /// A copy of `rpm` in the directory `into`, with every file signed.
     pub fn sign(&self, rpm: &Path, into: &Path) -> PathBuf {
-        std::fs::create_dir_all(into).expect("make a folder");
+        std::fs::create_dir_all(into).expect("make a directory");
         let signed = into.join(rpm.file_name().expect("a file's name"));
         self.make_ima(rpm, &signed, "package");
         signed
@@ -51,19 +51,19 @@ impl Signer {
 
     /// The signature header of such a copy alone, as Koji keeps it, at `file`.
     pub fn sign_header(&self, rpm: &Path, file: &Path) {
-        std::fs::create_dir_all(file.parent().expect("a folder")).expect("make a folder");
+        std::fs::create_dir_all(file.parent().expect("a directory")).expect("make a directory");
         self.make_ima(rpm, file, "header");
     }
 
     fn make_ima(&self, from: &Path, to: &Path, kind: &str) {
         let mut command = Command::new("python3");
-        command.env("PYTHONDONTWRITEBYTECODE", "1").arg(fixtures::folder().join("make/ima.py"));
+        command.env("PYTHONDONTWRITEBYTECODE", "1").arg(fixtures::directory().join("make/ima.py"));
         succeed(command.arg(self.key()).arg(from).arg(to).arg(kind), "python3, zstd and ima-evm-utils");
     }
 
     /// Does `evmctl` find that `signature` (hex) is this key's signature of a file with these bytes?
     pub fn verifies(&self, bytes: &[u8], signature: &str) -> bool {
-        let file = self.folder.path().join("file");
+        let file = self.directory.path().join("file");
         std::fs::write(&file, bytes).expect("write a file");
         std::fs::write(file.with_extension("sig"), from_hex(signature)).expect("write a signature");
         let mut command = Command::new("evmctl");

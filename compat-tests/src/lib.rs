@@ -5,9 +5,9 @@
 //! - [`compiled`]: programs compiled for a test, and the Debian packages, Arch packages and tar archives that they go into;
 //! - [`crash`]: a fixture's program and the core dump that it leaves;
 //! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
-//!   [`galera`]: a cluster of two; [`files`]: a folder over HTTP; [`odd`]: upstreams that lie, hang or break off; [`proxy`]: a way that can be disturbed;
+//!   [`galera`]: a cluster of two; [`files`]: a directory over HTTP; [`fake_server`]: upstreams that lie, hang or break off; [`proxy`]: a way that can be disturbed;
 //! - [`ima`]: packages whose files are signed, and what checks the signatures;
-//! - [`small_disk`]: a gateway with a cache folder that gets full;
+//! - [`small_disk`]: a gateway with a cache directory that gets full;
 //! - [`certificates`]: an authority that a test makes, and a client that trusts it; [`chromium`]: a browser;
 //! - [`http`]: requests as bytes on a socket, so that a test sees a reset as a reset;
 //! - [`process`]: the guard that all of them share.
@@ -28,6 +28,7 @@ pub mod compiled;
 pub mod crash;
 pub mod darkserver;
 pub mod debuginfod;
+pub mod fake_server;
 pub mod files;
 pub mod fixtures;
 pub mod galera;
@@ -35,7 +36,6 @@ pub mod headers;
 pub mod http;
 pub mod ima;
 pub mod mariadb;
-pub mod odd;
 pub mod process;
 pub mod programs;
 pub mod proxy;

@@ -1,4 +1,4 @@
-//! A real MariaDB server for a test, in a folder of its own.
+//! A real MariaDB server for a test, in a directory of its own.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -26,10 +26,10 @@ const PASSWORD: &str = "p@ss/w%rd";
 pub struct MariaDb {
     server: Option<Child>,
     port: u16,
-    folder: TempDir,
+    directory: TempDir,
     /// More options of the server.
     options: Vec<String>,
-    /// A folder of programs that the server starts.
+    /// A directory of programs that the server starts.
     programs: Option<PathBuf>,
 }
 
@@ -47,7 +47,7 @@ impl MariaDb {
     /// # Panics
     /// As [`MariaDb::start`].
     pub fn start_with(options: &[&str]) -> Self {
-        let folder = empty_folder();
+        let directory = empty_directory();
         let mut install = Command::new(find("mariadb-install-db"));
         install.args([
             "--no-defaults",
@@ -56,14 +56,14 @@ impl MariaDb {
             "--skip-name-resolve",
         ]);
         install.args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M"]);
-        install.arg(format!("--datadir={}", folder.path().join("data").display()));
-        // A server that starts removes temporary tables from its folder, also another's.
-        install.arg(format!("--tmpdir={}", folder.path().display()));
+        install.arg(format!("--datadir={}", directory.path().join("data").display()));
+        // A server that starts removes temporary tables from its directory, also another's.
+        install.arg(format!("--tmpdir={}", directory.path().display()));
         if geteuid().is_root() {
             install.arg(format!("--user={}", unprivileged_user()));
         }
         run(&mut install);
-        let mut started = Self { server: None, port: 0, folder, options: Vec::new(), programs: None };
+        let mut started = Self { server: None, port: 0, directory, options: Vec::new(), programs: None };
         started.set_options(options);
         // Another process may take the port between its choice and the server's start.
         for _ in 0..5 {
@@ -85,7 +85,7 @@ impl MariaDb {
     pub fn start_with_tls() -> Self {
         let (mut server, certificates) = (Self::start(), Certificates::make());
         let [certificate, key] = [certificates.certificate(), certificates.key()].map(|file| {
-            let own = server.folder.path().join(file.file_name().unwrap_or_default());
+            let own = server.directory.path().join(file.file_name().unwrap_or_default());
             let mut install = Command::new("install");
             install.arg("--mode=600").args([&file, &own]);
             if geteuid().is_root() {
@@ -104,9 +104,9 @@ impl MariaDb {
     /// # Panics
     /// If the data cannot be copied.
     pub(crate) fn copy_of(stopped: &Self) -> Self {
-        let folder = empty_folder();
-        run(Command::new("cp").arg("-a").args([stopped.data(), folder.path().join("data")]));
-        Self { server: None, port: free_port(), folder, options: Vec::new(), programs: None }
+        let directory = empty_directory();
+        run(Command::new("cp").arg("-a").args([stopped.data(), directory.path().join("data")]));
+        Self { server: None, port: free_port(), directory, options: Vec::new(), programs: None }
     }
 
     /// A server with the database `darkserver`, into which a family of fixtures was imported.
@@ -122,14 +122,14 @@ impl MariaDb {
         server
     }
 
-    /// Its folder of data.
+    /// Its directory of data.
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.directory.path().join("data")
     }
 
-    /// Programs that the server starts are looked for in this folder first.
-    pub(crate) fn set_programs(&mut self, folder: &Path) {
-        self.programs = Some(folder.to_owned());
+    /// Programs that the server starts are looked for in this directory first.
+    pub(crate) fn set_programs(&mut self, directory: &Path) {
+        self.programs = Some(directory.to_owned());
     }
 
     /// The server that the tests of one process share: it runs as long as one of them holds it.
@@ -168,7 +168,7 @@ impl MariaDb {
 
     /// The unix socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
+        self.directory.path().join("socket")
     }
 
     /// Makes an empty database.
@@ -317,9 +317,9 @@ impl MariaDb {
 
     /// Starts the server and waits until it answers. `false` if it ended instead.
     fn launch(&mut self) -> bool {
-        let folder = self.folder.path();
+        let directory = self.directory.path();
         let log =
-            |name: &str| File::create(folder.join(name)).unwrap_or_else(|error| panic!("log of mariadbd: {error}"));
+            |name: &str| File::create(directory.join(name)).unwrap_or_else(|error| panic!("log of mariadbd: {error}"));
         let mut server = Command::new(find("mariadbd"));
         server.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--performance-schema=off"]);
         server.args([
@@ -327,10 +327,10 @@ impl MariaDb {
             "--innodb-buffer-pool-size=64M",
             "--innodb-flush-log-at-trx-commit=2",
         ]);
-        server.arg(format!("--datadir={}", folder.join("data").display()));
-        server.arg(format!("--tmpdir={}", folder.display()));
+        server.arg(format!("--datadir={}", directory.join("data").display()));
+        server.arg(format!("--tmpdir={}", directory.display()));
         server.arg(format!("--socket={}", self.socket().display()));
-        server.arg(format!("--pid-file={}", folder.join("pid").display()));
+        server.arg(format!("--pid-file={}", directory.join("pid").display()));
         server.arg(format!("--port={}", self.port));
         if geteuid().is_root() {
             server.arg(format!("--user={}", unprivileged_user()));
@@ -338,8 +338,8 @@ impl MariaDb {
         server.args(&self.options);
         if let Some(programs) = &self.programs {
             let path = std::env::var_os("PATH").unwrap_or_default();
-            let folders = std::iter::once(programs.clone()).chain(std::env::split_paths(&path));
-            server.env("PATH", std::env::join_paths(folders).unwrap_or(path.clone()));
+            let directories = std::iter::once(programs.clone()).chain(std::env::split_paths(&path));
+            server.env("PATH", std::env::join_paths(directories).unwrap_or(path.clone()));
         }
         server.stdin(Stdio::null()).stdout(log("stdout")).stderr(log("stderr"));
         self.server = Some(server.spawn().unwrap_or_else(|error| panic!("mariadbd: {error}")));
@@ -358,7 +358,7 @@ impl MariaDb {
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+        std::fs::read_to_string(self.directory.path().join("stderr")).unwrap_or_default()
     }
 }
 
@@ -368,14 +368,14 @@ impl Drop for MariaDb {
     }
 }
 
-/// A folder that the server may write to.
-fn empty_folder() -> TempDir {
-    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a folder for MariaDB: {error}"));
+/// A directory that the server may write to.
+fn empty_directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("a directory for MariaDB: {error}"));
     if geteuid().is_root() {
         // mariadbd refuses to run as root.
-        run(Command::new("chown").arg(format!("{}:", unprivileged_user())).arg(folder.path()));
+        run(Command::new("chown").arg(format!("{}:", unprivileged_user())).arg(directory.path()));
     }
-    folder
+    directory
 }
 
 /// Whom the server runs as when the tests run as root: the server's packages make `mysql`, but not all of them do.
@@ -389,7 +389,7 @@ fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/libexec", "/usr/local/sbin", "/usr/local/bin"].map(PathBuf::from))
-        .map(|folder| folder.join(program))
+        .map(|directory| directory.join(program))
         .find(|file| Path::is_file(file))
         .unwrap_or_else(|| {
             panic!("{program} not found: install MariaDB's server and client (Debian: mariadb-server, Fedora: mariadb-server mariadb)")

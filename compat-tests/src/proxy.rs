@@ -24,11 +24,11 @@ pub enum Fault {
 pub struct Proxy {
     /// Its own port.
     pub port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+struct ProxyState {
     fault: Mutex<Fault>,
     open: Mutex<Vec<TcpStream>>,
     stop: AtomicBool,
@@ -39,8 +39,11 @@ impl Proxy {
     pub fn start(to: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind to any port");
         let port = listener.local_addr().expect("the address of a listener").port();
-        let shared =
-            Arc::new(Shared { fault: Mutex::new(Fault::None), open: Mutex::default(), stop: AtomicBool::new(false) });
+        let shared = Arc::new(ProxyState {
+            fault: Mutex::new(Fault::None),
+            open: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
         let accepting = shared.clone();
         let thread = std::thread::spawn(move || {
             for client in listener.incoming() {
@@ -78,7 +81,7 @@ impl Drop for Proxy {
     }
 }
 
-impl Shared {
+impl ProxyState {
     fn fault(&self) -> Fault {
         *self.fault.lock().unwrap()
     }

@@ -68,15 +68,15 @@ pub fn link(build_id: &str, debug: &str) -> String {
 }
 
 /// A package: its name, and path and contents of its files; what lies below a `.build-id` is a symbolic link to what its contents say.
-pub type Package<'p> = (&'p str, &'p [(&'p str, &'p [u8])]);
+pub type PackageFiles<'p> = (&'p str, &'p [(&'p str, &'p [u8])]);
 
 /// Makes packages for x86_64 in `into`, all of one source package `name`.
-pub fn build(into: &Path, name: &str, version: &str, release: &str, packages: &[Package<'_>]) {
+pub fn build(into: &Path, name: &str, version: &str, release: &str, packages: &[PackageFiles<'_>]) {
     build_with("w1.gzdio", into, name, version, release, packages);
 }
 
 /// The same with a payload as rpm's `_binary_payload` says it.
-pub fn build_with(payload: &str, into: &Path, name: &str, version: &str, release: &str, packages: &[Package<'_>]) {
+pub fn build_with(payload: &str, into: &Path, name: &str, version: &str, release: &str, packages: &[PackageFiles<'_>]) {
     build_at(None, payload, into, name, version, release, packages);
 }
 
@@ -88,13 +88,13 @@ pub fn build_at(
     name: &str,
     version: &str,
     release: &str,
-    packages: &[Package<'_>],
+    packages: &[PackageFiles<'_>],
 ) {
     build_on(("x86_64", second, payload), into, name, version, release, packages);
 }
 
 /// Makes packages for another arch in `into`, all of one source package `name`.
-pub fn build_for(arch: &str, into: &Path, name: &str, version: &str, release: &str, packages: &[Package<'_>]) {
+pub fn build_for(arch: &str, into: &Path, name: &str, version: &str, release: &str, packages: &[PackageFiles<'_>]) {
     build_on((arch, None, "w1.gzdio"), into, name, version, release, packages);
 }
 
@@ -104,10 +104,10 @@ fn build_on(
     name: &str,
     version: &str,
     release: &str,
-    packages: &[Package<'_>],
+    packages: &[PackageFiles<'_>],
 ) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let root = folder.path().join("tree");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let root = directory.path().join("tree");
     let mut spec = format!(
         "Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: made for a test\nLicense: none\nAutoReqProv: no\n\
          %global debug_package %{{nil}}\n%global __os_install_post %{{nil}}\n%global _build_id_links none\n\
@@ -125,7 +125,7 @@ fn build_on(
         spec += &format!("%files{option}\n");
         for (path, contents) in *files {
             let file = root.join(path.trim_start_matches('/'));
-            std::fs::create_dir_all(file.parent().expect("a folder")).expect("make folders");
+            std::fs::create_dir_all(file.parent().expect("a directory")).expect("make directories");
             if path.contains("/.build-id/") {
                 let target = std::str::from_utf8(contents).expect("a link's target");
                 std::os::unix::fs::symlink(target, &file).expect("make a link");
@@ -139,12 +139,12 @@ fn build_on(
             spec += &format!("\"{}\"\n", path.replace('%', "%%"));
         }
     }
-    let file = folder.path().join("package.spec");
+    let file = directory.path().join("package.spec");
     std::fs::write(&file, spec).expect("write a spec");
     let define = |name: &str, value: &Path| format!("{name} {}", value.display());
     let mut command = Command::new("rpmbuild");
-    command.args(["-bb", "--quiet", "--target", arch]).env("HOME", folder.path());
-    command.args(["--define", &define("_topdir", folder.path()), "--define", &define("_rpmdir", into)]);
+    command.args(["-bb", "--quiet", "--target", arch]).env("HOME", directory.path());
+    command.args(["--define", &define("_topdir", directory.path()), "--define", &define("_rpmdir", into)]);
     command.args(["--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]).arg(&file);
     if let Some(second) = second {
         command.args(["--define", "use_source_date_epoch_as_buildtime 1"]).env("SOURCE_DATE_EPOCH", second.to_string());
@@ -155,12 +155,12 @@ fn build_on(
 
 /// An ELF file as [`numbered`] packages it.
 pub fn program(filler_bytes: usize, build_id: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::read(elf(&folder, filler_bytes, build_id)).expect("the ELF file")
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::read(elf(&directory, filler_bytes, build_id)).expect("the ELF file")
 }
 
-fn elf(folder: &TempDir, filler_bytes: usize, note: &str) -> PathBuf {
-    let (elf, filler) = (folder.path().join("elf"), folder.path().join("filler"));
+fn elf(directory: &TempDir, filler_bytes: usize, note: &str) -> PathBuf {
+    let (elf, filler) = (directory.path().join("elf"), directory.path().join("filler"));
     let small = fixtures::package("payloads", "payload-none-1.0-1.fc99.x86_64");
     let mut bytes = fixtures::member(&small, "/usr/bin/payload-none");
     let (old, new) = (from_hex(&build_id()), from_hex(note));

@@ -1,4 +1,4 @@
-//! A gateway whose cache folder is a small disk of its own: a tmpfs in a mount namespace, which goes with the process. It can really
+//! A gateway whose cache directory is a small disk of its own: a tmpfs in a mount namespace, which goes with the process. It can really
 //! be full, and really be read-only, also for root.
 //!
 //! Needs the right to mount: root's, or that to make a user namespace.
@@ -8,17 +8,17 @@ use std::process::Command;
 
 use rustix::process::geteuid;
 
-use crate::darkserver::Gateway;
+use crate::darkserver::RunningGateway;
 use crate::process::run;
 
 /// A gateway, and its disk.
 pub struct SmallDisk {
     /// The gateway.
-    pub gateway: Gateway,
+    pub gateway: RunningGateway,
 }
 
 impl SmallDisk {
-    /// Starts a gateway on `database` with a cache folder of so many MiB.
+    /// Starts a gateway on `database` with a cache directory of so many MiB.
     ///
     /// # Panics
     /// Where nothing can be mounted: a test that could not run has not passed.
@@ -31,13 +31,18 @@ impl SmallDisk {
         }
         through.extend(["sh", "-c", &script, "sh", "{cache}"]);
         Self {
-            gateway: Gateway::start_through(&through, &[("DARKSERVER_DATABASE", database)], configuration, arguments),
+            gateway: RunningGateway::start_through(
+                &through,
+                &[("DARKSERVER_DATABASE", database)],
+                configuration,
+                arguments,
+            ),
         }
     }
 
     /// The disk as this process can see it.
     pub fn path(&mut self) -> PathBuf {
-        let disk = self.gateway.cache().parent().expect("the cache folder").to_owned();
+        let disk = self.gateway.cache().parent().expect("the cache directory").to_owned();
         let root = PathBuf::from(format!("/proc/{}/root", self.gateway.process().id()));
         root.join(disk.strip_prefix("/").expect("an absolute path"))
     }
@@ -60,13 +65,13 @@ impl SmallDisk {
     /// Mounts it read-only (`ro`) or as before (`rw`).
     pub fn remount(&mut self, how: &str) {
         // Not while something is written.
-        self.gateway.synced();
+        self.gateway.wait_until_synced();
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.gateway.process().id().to_string()).arg("--mount");
         if !geteuid().is_root() {
             command.args(["--user", "--preserve-credentials"]);
         }
-        let disk = self.gateway.cache().parent().expect("the cache folder").to_owned();
+        let disk = self.gateway.cache().parent().expect("the cache directory").to_owned();
         command.args(["mount", "-o", &format!("remount,{how}")]).arg(disk);
         let output = run(&mut command, "util-linux");
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use compat_tests::crash::Crash;
-use compat_tests::darkserver::{Gateway, Sqlite, darkclient};
+use compat_tests::darkserver::{RunningGateway, Sqlite, darkclient};
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
@@ -29,8 +29,8 @@ fn download(url: &str) -> Vec<u8> {
 }
 
 /// From a core dump to the RPM, by the JSON API.
-fn expect_rpm(gateway: &Gateway, release: u32, base: &str) {
-    let crash = Crash::of_server(release);
+fn expect_rpm(gateway: &RunningGateway, release: u32, base: &str) {
+    let crash = Crash::run_server(release);
     let ids = build_ids(&crash.modules());
     assert!(ids.len() >= 2, "expected the program and its libraries, found {ids:?}");
     let answer = gateway.get(&format!("/buildids/{}", ids.join(",")));
@@ -60,7 +60,7 @@ fn a_core_leads_to_the_rpm_in_a_store() {
     let files = FileServer::start(&fixtures::family("server"));
     let index = Sqlite::empty();
     index.add_store("koji", "koji", &fixtures::family("server"), &files.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for release in 5..=7 {
         expect_rpm(&gateway, release, &files.url());
     }
@@ -68,20 +68,20 @@ fn a_core_leads_to_the_rpm_in_a_store() {
 
 #[test]
 fn a_core_leads_to_the_rpm_on_the_gateways_own_disk() {
-    let index = Sqlite::of(&[&fixtures::family("server")]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let gateway = RunningGateway::start(&index.url());
     expect_rpm(&gateway, 6, &format!("{}/archive/", gateway.url()));
 }
 
 #[test]
 fn darkclient_reads_what_eu_unstrip_says() {
-    let index = Sqlite::of(&[&fixtures::family("server")]);
-    let gateway = Gateway::start(&index.url());
-    let crash = Crash::of_server(6);
+    let index = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let gateway = RunningGateway::start(&index.url());
+    let crash = Crash::run_server(6);
     let modules = crash.modules();
     let mut client = Command::new(program("darkclient"))
         .args(["-i", "-", "--server", &gateway.url()])
-        .current_dir(crash.folder())
+        .current_dir(crash.directory())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

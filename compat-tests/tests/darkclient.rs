@@ -3,10 +3,10 @@
 use std::fs;
 use std::process::Output;
 
-use compat_tests::darkserver::{Gateway, Sqlite, darkclient};
+use compat_tests::darkserver::{RunningGateway, Sqlite, darkclient};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::fixtures::{self, Truth};
 use compat_tests::http;
-use compat_tests::odd::{self, Odd};
 use compat_tests::process::free_port;
 
 const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
@@ -35,9 +35,9 @@ fn expected(wanted: impl Fn(&Truth) -> bool) -> Vec<String> {
     lines
 }
 
-fn gateway() -> (Gateway, Sqlite) {
-    let sqlite = Sqlite::of(&[&fixtures::family("server"), &fixtures::family("payloads")]);
-    (Gateway::start(&sqlite.url()), sqlite)
+fn gateway() -> (RunningGateway, Sqlite) {
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server"), &fixtures::family("payloads")]);
+    (RunningGateway::start(&sqlite.url()), sqlite)
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_package_can_be_downloaded_where_darkclient_says() {
 #[test]
 fn what_failed_is_told_from_what_is_unknown() {
     // No database: not "no data".
-    let gateway = Gateway::start(&format!("mysql://reader:geheim@127.0.0.1:{}/darkserver", free_port()));
+    let gateway = RunningGateway::start(&format!("mysql://reader:geheim@127.0.0.1:{}/darkserver", free_port()));
     for arguments in [["-i", UNKNOWN], ["-r", "server-1.1-5.fc99.x86_64"], ["-p", "server-1.1-5.fc99.x86_64"]] {
         let output = darkclient(&gateway.url(), &arguments);
         assert!(lines(&output, 2).is_empty());
@@ -122,12 +122,12 @@ fn what_failed_is_told_from_what_is_unknown() {
     }
     let nobody = format!("http://127.0.0.1:{}", free_port());
     assert!(lines(&darkclient(&nobody, &["-i", UNKNOWN]), 2).is_empty());
-    let failing = Odd::start(odd::fails);
+    let failing = FakeServer::start(fake_server::fail);
     assert!(lines(&darkclient(&failing.url(), &["-i", UNKNOWN]), 2).is_empty());
-    let hanging = Odd::start(odd::hangs);
+    let hanging = FakeServer::start(fake_server::hang);
     assert!(lines(&darkclient(&hanging.url(), &["-i", UNKNOWN, "--timeout", "0.5"]), 2).is_empty());
     // A page of HTML is no answer.
-    let lying = Odd::start(odd::lies);
+    let lying = FakeServer::start(fake_server::serve_html);
     assert_eq!(darkclient(&lying.url(), &["-i", UNKNOWN]).status.code(), Some(1));
     assert_eq!(darkclient(&gateway.url(), &["--nonsense"]).status.code(), Some(2));
     assert_eq!(darkclient(&gateway.url(), &[]).status.code(), Some(4));

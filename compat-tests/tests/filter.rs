@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::fixtures;
 use compat_tests::galera::Galera;
 use compat_tests::http;
@@ -27,7 +27,7 @@ enum Says {
     Unknown,
 }
 
-fn says(gateway: &Gateway, build_id: &str) -> Says {
+fn says(gateway: &RunningGateway, build_id: &str) -> Says {
     let answer = gateway.get(&format!("/buildids/{build_id}"));
     match (answer.status, answer.text().as_str()) {
         (200, "[]") => Says::Absent,
@@ -54,12 +54,12 @@ fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
 }
 
 /// How often the filter said "no" so far.
-fn noes(gateway: &Gateway) -> f64 {
+fn noes(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_filter_lookups_total{result=\"absent\"}")
 }
 
 /// Waits until the filter answers.
-fn ready(gateway: &Gateway) {
+fn ready(gateway: &RunningGateway) {
     let before = noes(gateway);
     let mut number = 1 << 24;
     until("the filter", SOON, || {
@@ -100,7 +100,7 @@ fn mariadb() -> (MariaDb, String) {
 fn misses_cost_no_query(reader: &str, writer: &str) {
     let folder = servers(&[5]);
     import(writer, folder.path());
-    let gateway = Gateway::start(reader);
+    let gateway = RunningGateway::start(reader);
     ready(&gateway);
     let (queries, before) = (gateway.metric("gateway_index_lookups_total{result=\"database\"}"), noes(&gateway));
     for number in 0..500 {
@@ -124,17 +124,20 @@ fn misses_cost_no_query(reader: &str, writer: &str) {
     assert_eq!(gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}"), 1.0);
     assert_eq!(gateway.metric("gateway_filter_build_ids{layer=\"delta\"}"), 1.0);
 
-    let without = Gateway::start_with(reader, "[index]\nfilter = false\n", &[]);
+    let without = RunningGateway::start_with(reader, "[index]\nfilter = false\n", &[]);
     assert_eq!(says(&without, &unknown(1)), Says::Absent);
     assert_eq!(noes(&without), 0.0);
     assert_eq!(without.metric("gateway_index_lookups_total{result=\"database\"}"), 1.0);
     let (flag, file) = (["--index-filter", "false"], "[index]\nfilter = true\n");
-    assert_eq!(Gateway::start_with(reader, file, &flag).metric("gateway_filter_rebuilds_total{reason=\"start\"}"), 0.0);
+    assert_eq!(
+        RunningGateway::start_with(reader, file, &flag).metric("gateway_filter_rebuilds_total{reason=\"start\"}"),
+        0.0
+    );
 }
 
 #[test]
 fn misses_cost_no_query_on_sqlite() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     misses_cost_no_query(&sqlite.url(), &sqlite.url());
 }
 
@@ -149,7 +152,7 @@ fn where_the_database_is_gone_or_hangs_no_becomes_unknown() {
     let (mut mariadb, url) = mariadb();
     let folder = servers(&[5]);
     import(&url, folder.path());
-    let gateway = Gateway::start(&url);
+    let gateway = RunningGateway::start(&url);
     ready(&gateway);
     mariadb.kill();
     until("unknown", BOUND, || says(&gateway, &unknown(1)) == Says::Unknown);
@@ -174,17 +177,17 @@ fn where_the_database_is_gone_or_hangs_no_becomes_unknown() {
 }
 
 /// The lines of the log since a start that came after `before`.
-fn log_since(gateway: &Gateway, before: usize) -> String {
+fn log_since(gateway: &RunningGateway, before: usize) -> String {
     gateway.log().get(before..).unwrap_or_default().to_owned()
 }
 
 #[test]
 fn a_restart_takes_the_filter_over_and_refuses_one_that_is_not_right() {
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
-    let mut gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let mut gateway = RunningGateway::start(&sqlite.url());
     ready(&gateway);
     let file = gateway.cache().parent().unwrap().join("filter");
-    let scans = |gateway: &Gateway| gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}");
+    let scans = |gateway: &RunningGateway| gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}");
     let whole = fs::read(&file).unwrap();
 
     // What comes while no gateway runs is caught up with.
@@ -199,8 +202,8 @@ fn a_restart_takes_the_filter_over_and_refuses_one_that_is_not_right() {
         assert_eq!(says(&gateway, &truth.build_id), Says::Found, "{truth:?}");
     }
 
-    let elsewhere = Sqlite::of(&[&fixtures::family("payloads")]);
-    let other = Gateway::start(&elsewhere.url());
+    let elsewhere = Sqlite::with_packages(&[&fixtures::family("payloads")]);
+    let other = RunningGateway::start(&elsewhere.url());
     ready(&other);
     let foreign = fs::read(other.cache().parent().unwrap().join("filter")).unwrap();
     let mut damaged = whole.clone();
@@ -225,16 +228,16 @@ fn a_restart_takes_the_filter_over_and_refuses_one_that_is_not_right() {
 #[test]
 fn a_filter_of_another_index_is_given_up() {
     let [one, other] = [&[5_u8][..], &[6, 7]].map(|releases| {
-        let (sqlite, folder) = (Sqlite::of(&[]), servers(releases));
+        let (sqlite, folder) = (Sqlite::with_packages(&[]), servers(releases));
         import(&sqlite.url(), folder.path());
         (sqlite, folder)
     });
-    let mut gateway = Gateway::start(&one.0.url());
+    let mut gateway = RunningGateway::start(&one.0.url());
     ready(&gateway);
-    let gone = Gateway::start(&other.0.url());
+    let gone = RunningGateway::start(&other.0.url());
     ready(&gone);
     // The folder of a gateway on another index.
-    let filter = |gateway: &Gateway| gateway.cache().parent().unwrap().join("filter");
+    let filter = |gateway: &RunningGateway| gateway.cache().parent().unwrap().join("filter");
     gateway.process().kill();
     fs::copy(filter(&gone), filter(&gateway)).unwrap();
     gateway.restart();
@@ -264,7 +267,7 @@ fn changes_that_were_pruned_make_a_new_filter() {
     let (mariadb, url) = mariadb();
     let folder = servers(&[5]);
     import(&url, folder.path());
-    let mut gateway = Gateway::start(&url);
+    let mut gateway = RunningGateway::start(&url);
     ready(&gateway);
     gateway.process().signal(Signal::STOP);
     for release in [6, 7] {
@@ -288,7 +291,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
     import_ok(&urls[0], &["migrate"]);
     let folder = servers(&[]);
     import(&urls[0], folder.path());
-    let gateway = Gateway::start(&urls[1]);
+    let gateway = RunningGateway::start(&urls[1]);
     ready(&gateway);
 
     let mut inserted: Vec<(u8, Instant)> = Vec::new();

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::process::Command;
 
 use compat_tests::crash::Crash;
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::process::run;
 use serde_json::Value;
 
 /// What GDB prints for these commands on these files, as a user with an empty cache sees it.
-fn gdb(client: &Client, commands: &[&str], files: &[&Path]) -> String {
+fn gdb(client: &DebuginfodClient, commands: &[&str], files: &[&Path]) -> String {
     let mut command = Command::new("gdb");
     client.environment(&mut command);
     command.args(["-nx", "-batch", "-iex", "set debuginfod enabled on", "-iex", "set width 0"]);
@@ -49,8 +49,8 @@ fn expect_crash(said: &str, release: u32) {
 
 #[test]
 fn without_a_gateway_gdb_shows_no_names() {
-    let crash = Crash::of_server(6);
-    let said = gdb(&Client::of(""), &["bt"], &[&crash.program(), &crash.core()]);
+    let crash = Crash::run_server(6);
+    let said = gdb(&DebuginfodClient::new(""), &["bt"], &[&crash.program(), &crash.core()]);
     assert!(said.contains("in ?? ()") && !said.contains("crash_in_1_1_6"), "{said}");
 }
 
@@ -74,10 +74,11 @@ fn a_core_of_a_package_that_left_the_repository_is_explained_from_the_archive() 
     index.add_store("koji", "koji", archive.path(), &koji.url());
     mirror_again();
 
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for release in [6, 5, 7] {
-        let crash = Crash::of_server(release);
-        let said = gdb(&Client::of(&gateway.url()), &["bt", "frame 0", "list"], &[&crash.program(), &crash.core()]);
+        let crash = Crash::run_server(release);
+        let said =
+            gdb(&DebuginfodClient::new(&gateway.url()), &["bt", "frame 0", "list"], &[&crash.program(), &crash.core()]);
         expect_crash(&said, release);
     }
     for name in ["server-debuginfo-1.1-6.fc99.x86_64.rpm", "server-debugsource-1.1-6.fc99.x86_64.rpm"] {
@@ -103,11 +104,11 @@ fn a_core_alone_is_enough() {
     let files = FileServer::start(&fixtures::family("server"));
     let index = Sqlite::empty();
     index.add_store("mirror", "mirror", &fixtures::family("server"), &files.url());
-    let gateway = Gateway::start(&index.url());
-    let crash = Crash::of_server(6);
+    let gateway = RunningGateway::start(&index.url());
+    let crash = Crash::run_server(6);
     std::fs::remove_file(crash.program()).unwrap();
     let core = format!("core-file {}", crash.core().display());
-    let said = gdb(&Client::of(&gateway.url()), &[&core, "bt", "frame 0", "list"], &[]);
+    let said = gdb(&DebuginfodClient::new(&gateway.url()), &[&core, "bt", "frame 0", "list"], &[]);
     expect_crash(&said, 6);
     assert_eq!(gateway.metric("gateway_requests_total{endpoint=\"executable\",status=\"200\"}"), 1.0, "{said}");
 }
@@ -130,12 +131,16 @@ fn debuginfo_that_dwz_shared_is_put_together_again() {
             "oldtool-1.0/src/oldtool.c",
         ),
     ] {
-        let index = Sqlite::of(&[&fixtures::family(family)]);
-        let gateway = Gateway::start(&index.url());
+        let index = Sqlite::with_packages(&[&fixtures::family(family)]);
+        let gateway = RunningGateway::start(&index.url());
         let folder = tempfile::tempdir().unwrap();
         fixtures::unpack(&fixtures::package(family, &format!("{package}.x86_64")), folder.path());
         let list = format!("list {}:1,9", source.rsplit('/').next().unwrap());
-        let said = gdb(&Client::of(&gateway.url()), &[&list, "ptype struct drawing"], &[&folder.path().join(program)]);
+        let said = gdb(
+            &DebuginfodClient::new(&gateway.url()),
+            &[&list, "ptype struct drawing"],
+            &[&folder.path().join(program)],
+        );
         let rpm = fixtures::package(family, &format!("{sources}.x86_64"));
         let text = String::from_utf8(fixtures::member(&rpm, &format!("/usr/src/debug/{source}"))).unwrap();
         for (number, line) in (1..).zip(text.lines()).take(9) {

@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use artifact::header::Header;
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::files::FileServer;
 use compat_tests::fixtures::{self, Truth};
-use compat_tests::http::{self, Answer};
+use compat_tests::http::{self, Response};
 use compat_tests::mariadb::MariaDb;
 use compat_tests::rpmbuild;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ fn folder_of(rpms: &[&str]) -> TempDir {
 }
 
 /// The rows of a 200 answer.
-fn rows(answer: &Answer) -> Vec<Value> {
+fn rows(answer: &Response) -> Vec<Value> {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{}", answer.text());
     match serde_json::from_slice(&answer.body) {
         Ok(Value::Array(rows)) => rows,
@@ -53,7 +53,7 @@ fn rows(answer: &Answer) -> Vec<Value> {
 }
 
 /// (buildid, rpm, elf) of every row.
-fn triples(answer: &Answer) -> Vec<(String, String, String)> {
+fn triples(answer: &Response) -> Vec<(String, String, String)> {
     let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_else(|| panic!("{key} of {row}")).to_owned();
     rows(answer).iter().map(|row| (text(row, "buildid"), text(row, "rpm"), text(row, "elf"))).collect()
 }
@@ -65,7 +65,7 @@ fn triple(truth: &Truth) -> (String, String, String) {
 /// The test vectors of the contract (its section 2.8) with fixtures in the place of apr and bash; every answer, to compare them.
 fn test_vectors(database: &str) -> Vec<(String, String)> {
     import_in_order(database, &[SERVER, SERVER_DEBUGINFO, PAYLOAD]);
-    let gateway = Gateway::start_with(database, "", &["--public-url", "http://darkserver.example/some/where/"]);
+    let gateway = RunningGateway::start_with(database, "", &["--public-url", "http://darkserver.example/some/where/"]);
     let row = |rpm: &str, elf: &str| {
         let nvra = rpm.split('/').nth(1).unwrap().strip_suffix(".rpm").unwrap();
         let url = format!("http://darkserver.example/some/where/archive/{}/{nvra}.rpm", identity(&fixtures::rpm(rpm)));
@@ -126,8 +126,8 @@ fn the_contracts_test_vectors_hold_on_both_databases() {
 fn every_file_of_a_package_is_a_row_as_the_real_tools_see_it() {
     let families = ["server", "payloads", "dwarf-twins", "old-classes", "fedora-compat", "v6", "v3"];
     let folders = families.map(fixtures::family);
-    let sqlite = Sqlite::of(&folders.each_ref().map(PathBuf::as_path));
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&folders.each_ref().map(PathBuf::as_path));
+    let gateway = RunningGateway::start(&sqlite.url());
     let mut all = 0;
     for family in families {
         let truth = fixtures::truth(family);
@@ -156,7 +156,7 @@ fn every_file_of_a_package_is_a_row_as_the_real_tools_see_it() {
 fn ids_may_be_written_in_many_ways() {
     let sqlite = Sqlite::empty();
     import_in_order(&sqlite.url(), &[SERVER, SERVER_DEBUGINFO, PAYLOAD]);
-    let gateway = Gateway::start(&sqlite.url());
+    let gateway = RunningGateway::start(&sqlite.url());
     let a = fixtures::build_id(SERVER, "/usr/bin/server");
     let b = fixtures::build_id(PAYLOAD, "/usr/bin/payload-zstd");
     let both = gateway.get(&format!("/buildids/{a},{b}")).text();
@@ -186,7 +186,7 @@ fn ids_may_be_written_in_many_ways() {
 fn a_thousand_ids_fit_into_one_get() {
     let sqlite = Sqlite::empty();
     import_in_order(&sqlite.url(), &[SERVER, SERVER_DEBUGINFO]);
-    let gateway = Gateway::start(&sqlite.url());
+    let gateway = RunningGateway::start(&sqlite.url());
     let a = fixtures::build_id(SERVER, "/usr/bin/server");
     let mut ids: Vec<String> = (0..998).map(|number| format!("{number:040x}")).collect();
     ids.push(a.clone());
@@ -198,9 +198,12 @@ fn a_thousand_ids_fit_into_one_get() {
 
 #[test]
 fn order_and_rows_do_not_depend_on_what_was_asked_before() {
-    let sqlite =
-        Sqlite::of(&[&fixtures::family("server"), &fixtures::family("payloads"), &fixtures::family("fedora-compat")]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[
+        &fixtures::family("server"),
+        &fixtures::family("payloads"),
+        &fixtures::family("fedora-compat"),
+    ]);
+    let gateway = RunningGateway::start(&sqlite.url());
     let truth: Vec<Truth> = ["server", "payloads", "fedora-compat"].into_iter().flat_map(fixtures::truth).collect();
     let mut ids: Vec<String> = truth.iter().map(|row| row.build_id.clone()).collect();
     // Some are in the gateway's memory now, some are not.
@@ -211,7 +214,7 @@ fn order_and_rows_do_not_depend_on_what_was_asked_before() {
     assert_eq!(rows(&mixed).len(), truth.len(), "one row for each file, also for those with both kinds");
     ids.reverse();
     assert_eq!(gateway.get(&format!("/buildids/{}", ids.join(","))).text(), mixed.text());
-    let fresh = Gateway::start_with(&sqlite.url(), "", &["--public-url", &gateway.url()]);
+    let fresh = RunningGateway::start_with(&sqlite.url(), "", &["--public-url", &gateway.url()]);
     assert_eq!(fresh.get(&format!("/buildids/{}", ids.join(","))).text(), mixed.text());
 }
 
@@ -219,8 +222,8 @@ fn order_and_rows_do_not_depend_on_what_was_asked_before() {
 fn a_plus_is_a_plus() {
     let folder = tempfile::tempdir().unwrap();
     let made = rpmbuild::large(folder.path(), "libsg++", 0);
-    let sqlite = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&sqlite.url());
     for name in ["libsg++-1.0-1.x86_64", "libsg%2B%2B-1.0-1.x86_64.rpm", "libsg+%2b-1.0-1.x86_64"] {
         let found = triples(&gateway.get(&format!("/rpm2buildids/{name}")));
         assert_eq!(found, [(made.build_id.clone(), "libsg++-1.0-1.x86_64".to_owned(), made.member.clone())], "{name}");
@@ -235,8 +238,8 @@ fn a_plus_is_a_plus() {
 
 #[test]
 fn both_mount_points_answer_and_unknown_paths_do_not() {
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start(&sqlite.url());
     let redirect = gateway.get("/darkserver");
     assert_eq!((redirect.status, redirect.header("location")), (302, Some("/darkserver/")));
     for path in ["/", "/darkserver/"] {
@@ -275,7 +278,7 @@ fn both_mount_points_answer_and_unknown_paths_do_not() {
 fn get_and_head_are_answered_alike_and_other_methods_refused() {
     let sqlite = Sqlite::empty();
     import_in_order(&sqlite.url(), &[SERVER]);
-    let gateway = Gateway::start(&sqlite.url());
+    let gateway = RunningGateway::start(&sqlite.url());
     let id = fixtures::build_id(SERVER, "/usr/bin/server");
     let archive = format!("/archive/{}/server-1.1-5.fc99.x86_64.rpm", identity(&fixtures::rpm(SERVER)));
     for path in [
@@ -296,7 +299,7 @@ fn get_and_head_are_answered_alike_and_other_methods_refused() {
         "/archive/xyz/a.rpm",
         "/foobar",
     ] {
-        let headers = |answer: &Answer| {
+        let headers = |answer: &Response| {
             let mut headers = answer.headers.clone();
             headers.retain(|(name, _)| name != "date");
             headers.sort();
@@ -325,7 +328,7 @@ fn a_published_store_is_what_url_names() {
     let mirror = FileServer::start(folder.path());
     let sqlite = Sqlite::empty();
     import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap(), "--url", &format!("{}/", mirror.url())]);
-    let gateway = Gateway::start_with(&sqlite.url(), "", &["--public-url", "http://unused.example"]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--public-url", "http://unused.example"]);
     for nvra in ["server-1.1-5.fc99.x86_64", "server-debuginfo-1.1-5.fc99.x86_64"] {
         let url = format!("{}/{nvra}.rpm", mirror.url());
         assert_eq!(rows(&gateway.get(&format!("/rpm2buildids/{nvra}")))[0]["url"], json!(url));
@@ -345,7 +348,7 @@ fn a_published_store_is_what_url_names() {
 fn a_package_on_the_gateways_own_disk_can_be_downloaded_from_the_gateway() {
     let sqlite = Sqlite::empty();
     import_in_order(&sqlite.url(), &[SERVER]);
-    let gateway = Gateway::start(&sqlite.url());
+    let gateway = RunningGateway::start(&sqlite.url());
     let package = gateway.get("/package/server-1.1-5.fc99.x86_64");
     assert!(
         package.header("vary").is_some_and(|vary| vary.eq_ignore_ascii_case("host")),
@@ -378,23 +381,23 @@ fn a_package_on_the_gateways_own_disk_can_be_downloaded_from_the_gateway() {
 fn only_a_trusted_proxy_may_say_what_the_gateway_is_called() {
     let sqlite = Sqlite::empty();
     import_in_order(&sqlite.url(), &[SERVER]);
-    let url = |gateway: &Gateway| {
+    let url = |gateway: &RunningGateway| {
         let headers = [("X-Forwarded-Host", "elsewhere.example"), ("X-Forwarded-Proto", "https")];
         let answer = http::request(gateway.port, "GET", "/package/server-1.1-5.fc99.x86_64", &headers).unwrap();
         let package: Value = serde_json::from_slice(&answer.body).unwrap();
         package["url"].as_str().unwrap().to_owned()
     };
-    let direct = Gateway::start(&sqlite.url());
+    let direct = RunningGateway::start(&sqlite.url());
     assert!(url(&direct).starts_with(&format!("{}/archive/", direct.url())), "{}", url(&direct));
-    let behind = Gateway::start_with(&sqlite.url(), "trusted_proxies = [\"127.0.0.0/8\"]", &[]);
+    let behind = RunningGateway::start_with(&sqlite.url(), "trusted_proxies = [\"127.0.0.0/8\"]", &[]);
     assert!(url(&behind).starts_with("https://elsewhere.example/archive/"), "{}", url(&behind));
 }
 
 #[test]
 fn the_archive_route_gives_nothing_but_the_package_named() {
     let folder = folder_of(&[SERVER, SERVER_DEBUGINFO, PAYLOAD]);
-    let sqlite = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&sqlite.url());
     let path = |rpm: &str| format!("/archive/{}/{}", identity(&fixtures::rpm(rpm)), rpm.split('/').nth(1).unwrap());
     for rpm in [SERVER, SERVER_DEBUGINFO, PAYLOAD] {
         assert_eq!(gateway.get(&path(rpm)).body, fs::read(fixtures::rpm(rpm)).unwrap());

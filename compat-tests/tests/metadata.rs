@@ -7,12 +7,12 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::debuginfod::{Client, Debuginfod};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::debuginfod::{Debuginfod, DebuginfodClient};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
-use compat_tests::odd::{self, Odd};
 use serde_json::{Value, json};
 
 /// What the tests allow an answer; the rest is for a busy machine.
@@ -64,7 +64,7 @@ fn servers() -> BTreeSet<File> {
     [5, 6, 7].map(server).into()
 }
 
-fn said_by_client(client: &Client, key: &str, value: &str) -> Value {
+fn said_by_client(client: &DebuginfodClient, key: &str, value: &str) -> Value {
     let output = client.metadata(key, value);
     assert!(output.status.success(), "{key} {value}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -85,9 +85,9 @@ fn answers_are_those_of_elfutils_server() {
     // Without hard links, of which libarchive gives elfutils' server one name alone.
     let folder = packages(&["server", "payloads", "dwarf-twins"]);
     let theirs = Debuginfod::start_newest("", folder.path());
-    let sqlite = Sqlite::of(&[folder.path()]);
+    let sqlite = Sqlite::with_packages(&[folder.path()]);
     let mariadb = MariaDb::shared();
-    let gateways = [Gateway::start(&sqlite.url()), Gateway::start(&mariadb_index(folder.path()))];
+    let gateways = [RunningGateway::start(&sqlite.url()), RunningGateway::start(&mariadb_index(folder.path()))];
     let one = servers().first().unwrap().1.clone();
     let debug_file = "/usr/lib/debug/usr/bin/server-1.1-6.fc99.x86_64.debug";
     let mut found = 0;
@@ -131,9 +131,9 @@ fn answers_are_those_of_elfutils_server() {
 
 #[test]
 fn the_newest_client_asks_by_path_pattern_and_build_id_and_keeps_what_it_was_told() {
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
-    let gateway = Gateway::start(&sqlite.url());
-    let client = Client::of(&gateway.url());
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let gateway = RunningGateway::start(&sqlite.url());
+    let client = DebuginfodClient::new(&gateway.url());
     for (key, value) in [("file", "/usr/bin/server"), ("glob", "/usr/b?n/ser*")] {
         assert_eq!(files(&said_by_client(&client, key, value)), (servers(), true), "{key} {value}");
     }
@@ -161,7 +161,7 @@ fn an_entry_says_which_package_and_where() {
     let import =
         || import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap(), "--store", "published", "--url", url]);
     import();
-    let gateway = Gateway::start(&sqlite.url());
+    let gateway = RunningGateway::start(&sqlite.url());
     let said = ask(gateway.port, "file", "/usr/bin/server");
     let of_six =
         said["results"].as_array().unwrap().iter().find(|entry| entry["nevra"] == "server-1.1-6.fc99.x86_64").unwrap();
@@ -195,8 +195,8 @@ fn an_entry_says_which_package_and_where() {
 
 #[test]
 fn malformed_questions_say_what_was_expected_and_variants_of_the_path_are_taken() {
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
-    let gateway = Gateway::start_with(&sqlite.url(), "[cors]\norigins = [\"*\"]\n", &[]);
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "[cors]\norigins = [\"*\"]\n", &[]);
     for (query, expected) in [
         ("", "expected /metadata?key=KEY&value=VALUE"),
         ("?key=file", "expected /metadata?key=KEY&value=VALUE"),
@@ -228,8 +228,8 @@ fn malformed_questions_say_what_was_expected_and_variants_of_the_path_are_taken(
 
 #[test]
 fn answers_have_at_most_so_many_files_and_say_that_there_are_more() {
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
-    let gateway = Gateway::start_with(&sqlite.url(), "[metadata]\nmax_results = 2\n", &[]);
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "[metadata]\nmax_results = 2\n", &[]);
     let answer = gateway.get(&path_of("file", "/usr/bin/server"));
     let (found, complete) = files(&serde_json::from_slice(&answer.body).unwrap());
     assert!(found.len() == 2 && found.is_subset(&servers()) && !complete, "{found:?}");
@@ -241,10 +241,10 @@ fn answers_have_at_most_so_many_files_and_say_that_there_are_more() {
 #[test]
 fn upstreams_are_asked_too_and_who_does_not_answer_leaves_the_answer_incomplete() {
     let upstream = Debuginfod::start_newest("", &fixtures::family("server"));
-    let sqlite = Sqlite::of(&[&fixtures::family("payloads")]);
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("payloads")]);
     let with = |urls: &[String]| {
         let arguments: Vec<&str> = urls.iter().flat_map(|url| ["--upstream", url]).collect();
-        Gateway::start_with(&sqlite.url(), SHORT, &arguments)
+        RunningGateway::start_with(&sqlite.url(), SHORT, &arguments)
     };
     let near = with(&[upstream.url()]);
     let outer = with(&[near.url()]);
@@ -258,13 +258,13 @@ fn upstreams_are_asked_too_and_who_does_not_answer_leaves_the_answer_incomplete(
     assert_eq!(both["results"].as_array().unwrap().len(), 2, "{both}");
 
     let said = |body: &'static str| {
-        Odd::start(move |_: &str, stream: &mut std::net::TcpStream| {
+        FakeServer::start(move |_: &str, stream: &mut std::net::TcpStream| {
             let _ =
                 write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         })
     };
     let (broken, partial, hangs) =
-        (said("{\"results\": ["), said("{\"results\": [], \"complete\": false}"), Odd::start(odd::hangs));
+        (said("{\"results\": ["), said("{\"results\": [], \"complete\": false}"), FakeServer::start(fake_server::hang));
     for odd in [broken.url(), partial.url(), hangs.url(), "http://127.0.0.1:9".to_owned()] {
         let gateway = with(&[odd.clone(), upstream.url()]);
         let started = Instant::now();
@@ -277,7 +277,7 @@ fn upstreams_are_asked_too_and_who_does_not_answer_leaves_the_answer_incomplete(
     let inner_port = compat_tests::process::free_port();
     let first = with(&[format!("http://127.0.0.1:{inner_port}")]);
     let arguments = ["--upstream", &first.url()];
-    let second = Gateway::start_on(inner_port, &[("DARKSERVER_DATABASE", &sqlite.url())], SHORT, &arguments);
+    let second = RunningGateway::start_on(inner_port, &[("DARKSERVER_DATABASE", &sqlite.url())], SHORT, &arguments);
     let started = Instant::now();
     let (found, complete) = files(&ask(second.port, "file", "/usr/bin/payload-xz"));
     assert!(
@@ -294,9 +294,9 @@ fn a_database_that_is_away_makes_no_empty_answer() {
     let url = mariadb.url("away");
     import_ok(&url, &["migrate"]);
     import_ok(&url, &["dir", fixtures::family("server").to_str().unwrap()]);
-    let gateway = Gateway::start_with(&url, SHORT, &[]);
+    let gateway = RunningGateway::start_with(&url, SHORT, &[]);
     let upstream = Debuginfod::start_newest("", &fixtures::family("payloads"));
-    let federated = Gateway::start_with(&url, SHORT, &["--upstream", &upstream.url()]);
+    let federated = RunningGateway::start_with(&url, SHORT, &["--upstream", &upstream.url()]);
     assert_eq!(files(&ask(gateway.port, "file", "/usr/bin/server")), (servers(), true));
     mariadb.kill();
     for (key, value) in
@@ -311,7 +311,7 @@ fn a_database_that_is_away_makes_no_empty_answer() {
         );
     }
     // The client is told that there may be more.
-    let said = said_by_client(&Client::of(&gateway.url()), "file", "/usr/bin/server");
+    let said = said_by_client(&DebuginfodClient::new(&gateway.url()), "file", "/usr/bin/server");
     assert_eq!(files(&said), (BTreeSet::new(), false));
     let (found, complete) = files(&ask(federated.port, "file", "/usr/bin/payload-xz"));
     assert!(found.len() == 2 && !complete, "{found:?}");

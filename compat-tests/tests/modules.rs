@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use compat_tests::compiled::{Tree, build_id, succeed};
-use compat_tests::darkserver::{Gateway, Sqlite, import, import_ok};
-use compat_tests::debuginfod::Client;
-use compat_tests::headers::{Form, class};
-use compat_tests::http::{self, Answer};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import, import_ok};
+use compat_tests::debuginfod::DebuginfodClient;
+use compat_tests::headers::{FileClassFormat, class};
+use compat_tests::http::{self, Response};
 use compat_tests::mariadb::MariaDb;
 use compat_tests::rpmbuild;
 use serde_json::Value;
@@ -68,13 +68,13 @@ impl Module {
         format!("/usr/lib/debug/lib/modules/{VERSION}/kernel/fs/{}.ko.debug", self.name)
     }
 
-    fn ask(&self, gateway: &Gateway, word: &str) -> Answer {
+    fn ask(&self, gateway: &RunningGateway, word: &str) -> Response {
         gateway.get(&format!("/buildid/{}/{word}", self.build_id))
     }
 
     /// Expects that clients get the ELF file, whole, a part of it and its sections, as the member at `path`.
     #[track_caller]
-    fn expect_executable(&self, gateway: &Gateway, path: &str) {
+    fn expect_executable(&self, gateway: &RunningGateway, path: &str) {
         let (answer, size) = (self.ask(gateway, "executable"), self.stripped.len().to_string());
         assert_eq!(answer.status, 200, "{}: {}", self.name, answer.text());
         assert!(answer.body == self.stripped, "{}: other bytes", self.name);
@@ -91,7 +91,7 @@ impl Module {
         let text = self.ask(gateway, "section/.text");
         assert!(text.status == 200 && !text.body.is_empty(), "{}", text.status);
         assert!(self.stripped.windows(text.body.len()).any(|window| window == text.body), "{}: other bytes", self.name);
-        let client = Client::of(&gateway.url());
+        let client = DebuginfodClient::new(&gateway.url());
         assert!(client.found(&["executable", &self.build_id]) == self.stripped, "{}: other bytes", self.name);
         assert!(client.found(&["section", &self.build_id, ".text"]) == text.body, "{}: other bytes", self.name);
     }
@@ -145,7 +145,7 @@ fn import_rpm(database: &str, rpm: &Path, options: &[&str]) -> Value {
 }
 
 /// Package and path of the rows of `/buildids/ID`, sorted.
-fn rows(gateway: &Gateway, build_id: &str) -> Vec<(String, String)> {
+fn rows(gateway: &RunningGateway, build_id: &str) -> Vec<(String, String)> {
     let rows: Value = serde_json::from_slice(&gateway.get(&format!("/buildids/{build_id}")).body).unwrap();
     let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
     let mut rows: Vec<_> = rows.as_array().unwrap().iter().map(|row| (text(row, "rpm"), text(row, "elf"))).collect();
@@ -154,11 +154,11 @@ fn rows(gateway: &Gateway, build_id: &str) -> Vec<(String, String)> {
 }
 
 /// A gateway for the archives of a folder, and what the import printed.
-fn served(folder: &TempDir, formats: &str) -> (Sqlite, Gateway, Value) {
+fn served(folder: &TempDir, formats: &str) -> (Sqlite, RunningGateway, Value) {
     let index = Sqlite::empty();
     let arguments = ["dir", folder.path().to_str().unwrap(), "--formats", formats, "--json"];
     let summary = serde_json::from_slice(&import_ok(&index.url(), &arguments).stdout).unwrap();
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     (index, gateway, summary)
 }
 
@@ -180,7 +180,7 @@ fn modules_of_rpms_are_served_whichever_package_came_first() {
                 let summary = import_rpm(&database, &rpms[at], &[]);
                 assert_eq!((&summary["imported"], &summary["payloads_read"]), (&1.into(), &0.into()), "{summary}");
             }
-            let gateway = Gateway::start(&database);
+            let gateway = RunningGateway::start(&database);
             for module in &modules {
                 module.expect_executable(&gateway, &module.path());
                 let debug = module.ask(&gateway, "debuginfo");
@@ -207,7 +207,7 @@ fn a_module_is_found_by_a_gateway_that_runs_when_its_package_comes() {
     let [installed, debuginfo] = kernel(&folder, &modules);
     let index = Sqlite::empty();
     import_rpm(&index.url(), &debuginfo, &[]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     import_rpm(&index.url(), &installed, &[]);
     compat_tests::wait_until("the module", || modules[0].ask(&gateway, "executable").status == 200);
     modules[0].expect_executable(&gateway, &modules[0].path());
@@ -227,8 +227,8 @@ fn a_module_that_a_link_names_has_one_row_and_is_decompressed() {
         "1",
         &[("kernel-modules", &installed), ("kernel-debuginfo", &debug)],
     );
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     module.expect_executable(&gateway, &path);
     assert_eq!(rows(&gateway, &module.build_id), [(DEBUGINFO.to_owned(), debug_path), (MODULES.to_owned(), path)]);
 }
@@ -239,8 +239,8 @@ fn a_debug_file_of_another_build_has_no_executable() {
     module.compressed = other.compressed;
     let modules = [module, third];
     kernel(&folder, &modules);
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     for word in ["executable", "section/.text"] {
         let answer = modules[0].ask(&gateway, word);
         assert_eq!(answer.status, 404, "{word}: {:?}", answer.header("x-debuginfod-file"));
@@ -251,7 +251,7 @@ fn a_debug_file_of_another_build_has_no_executable() {
 
 #[test]
 fn a_payload_that_is_read_anyway_tells_the_build_ids_of_its_modules() {
-    for (form, options) in [(None, &["--payload", "always"][..]), (Some(Form::None), &[])] {
+    for (form, options) in [(None, &["--payload", "always"][..]), (Some(FileClassFormat::None), &[])] {
         let (folder, modules) = (tempdir().unwrap(), Module::all());
         let program = rpmbuild::program(100, &rpmbuild::build_id());
         let [installed, debuginfo] = kernel_with(&folder, &modules, Some(&program));
@@ -262,7 +262,7 @@ fn a_payload_that_is_read_anyway_tells_the_build_ids_of_its_modules() {
         let summary = import_rpm(&index.url(), &installed, options);
         assert_eq!((&summary["artifacts"], &summary["payloads_read"]), (&4.into(), &1.into()), "{form:?}: {summary}");
         import_rpm(&index.url(), &debuginfo, &[]);
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         for module in &modules {
             assert_eq!(rows(&gateway, &module.build_id).len(), 2, "{form:?}");
             module.expect_executable(&gateway, &module.path());
@@ -273,7 +273,7 @@ fn a_payload_that_is_read_anyway_tells_the_build_ids_of_its_modules() {
 #[test]
 fn modules_of_debs_tars_arch_packages_and_trees_are_served_decompressed() {
     let modules = Module::all();
-    let tree = Tree::of(&[]);
+    let tree = Tree::with_files(&[]);
     for module in &modules {
         fs::write(tree.make(&format!("/usr{}", module.path())), &module.compressed).unwrap();
     }
@@ -312,7 +312,7 @@ fn a_module_that_would_fill_the_disk_is_refused() {
     fs::write(&file, bytes).unwrap();
     module.compressed = compress(&file, "xz");
     assert!(module.compressed.len() < 100_000, "{}", module.compressed.len());
-    let (debs, tree) = (tempdir().unwrap(), Tree::of(&[]));
+    let (debs, tree) = (tempdir().unwrap(), Tree::with_files(&[]));
     fs::write(tree.make(&module.path()), &module.compressed).unwrap();
     tree.deb(debs.path(), ("linux-modules", "1.0-1", "deb"), "", "xz");
     let index = Sqlite::empty();
@@ -323,8 +323,8 @@ fn a_module_that_would_fill_the_disk_is_refused() {
     let rpms = tempdir().unwrap();
     let modules = [module, Module::compile("small", "gz")];
     kernel(&rpms, &modules);
-    let index = Sqlite::of(&[rpms.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[rpms.path()]);
+    let gateway = RunningGateway::start(&index.url());
     for word in ["executable", "section/.text"] {
         assert_eq!(modules[0].ask(&gateway, word).status, 404, "{word}");
     }

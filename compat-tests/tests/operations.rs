@@ -12,11 +12,11 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use artifact::header::Header;
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
-use compat_tests::odd::{self, Odd};
 use compat_tests::process::{free_port, run};
 use compat_tests::programs::program;
 use rustix::process::Signal;
@@ -108,13 +108,13 @@ fn check(name: &str, family: &Family) {
     }
 }
 
-fn series(gateway: &Gateway) -> BTreeSet<String> {
+fn series(gateway: &RunningGateway) -> BTreeSet<String> {
     let families = families(&gateway.get("/metrics").text());
     families.into_values().flat_map(|family| family.samples.into_keys()).collect()
 }
 
 /// One request of every sort.
-fn ask_everything(gateway: &Gateway, build_id: &str) {
+fn ask_everything(gateway: &RunningGateway, build_id: &str) {
     for path in [
         format!("/buildid/{build_id}/debuginfo"),
         format!("/buildid/{build_id}/executable"),
@@ -138,9 +138,9 @@ fn ask_everything(gateway: &Gateway, build_id: &str) {
 
 #[test]
 fn metrics_are_what_a_scraper_wants_and_their_number_is_bounded() {
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
-    let upstream = Odd::start(odd::knows_nothing);
-    let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let upstream = FakeServer::start(fake_server::answer_absent);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", server())).status, 200);
     ask_everything(&gateway, "00000000000000000000000000000000000000cc");
     let answer = gateway.get("/metrics");
@@ -182,9 +182,9 @@ fn metrics_are_what_a_scraper_wants_and_their_number_is_bounded() {
 
 #[test]
 fn log_lines_are_json_if_so_wanted() {
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
     let nobody = format!("http://127.0.0.1:{}", free_port());
-    let gateway = Gateway::start_with(&sqlite.url(), "", &["--log-format", "json", "--upstream", &nobody]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--log-format", "json", "--upstream", &nobody]);
     let id = "00000000000000000000000000000000000000dd";
     ask_everything(&gateway, id);
     gateway.get(&format!("/buildid/{}/executable", server()));
@@ -207,7 +207,7 @@ fn log_lines_are_json_if_so_wanted() {
 
 /// A gateway on an archive of 64 MiB, more than fits into the buffers of a connection; a download of it that has begun, with what was
 /// received of it; the archive; and its folder and the index.
-fn with_a_download_in_flight() -> (Gateway, TcpStream, Vec<u8>, Vec<u8>, (tempfile::TempDir, Sqlite)) {
+fn with_a_download_in_flight() -> (RunningGateway, TcpStream, Vec<u8>, Vec<u8>, (tempfile::TempDir, Sqlite)) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("server-1.1-5.fc99.x86_64.rpm");
     let mut bytes = fs::read(fixtures::rpm(SERVER)).unwrap();
@@ -216,7 +216,7 @@ fn with_a_download_in_flight() -> (Gateway, TcpStream, Vec<u8>, Vec<u8>, (tempfi
     let identity = Header::read(&mut bytes.as_slice()).unwrap().package.identity;
     let sqlite = Sqlite::empty();
     import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap()]);
-    let gateway = Gateway::start(&sqlite.url());
+    let gateway = RunningGateway::start(&sqlite.url());
 
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -260,9 +260,9 @@ fn requests_in_flight_are_finished_before_the_end() {
 
 #[test]
 fn an_idle_gateway_ends_at_once() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     for signal in [Signal::TERM, Signal::INT] {
-        let mut gateway = Gateway::start(&sqlite.url());
+        let mut gateway = RunningGateway::start(&sqlite.url());
         gateway.get("/healthz");
         let started = Instant::now();
         gateway.process().signal(signal);
@@ -273,8 +273,8 @@ fn an_idle_gateway_ends_at_once() {
 
 #[test]
 fn a_new_package_is_found_two_seconds_after_it_was_imported() {
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start(&sqlite.url());
     let paths = [format!("/buildid/{}/executable", server()), format!("/buildids/{}", server())];
     let found = |path: &String| {
         let answer = gateway.get(path);
@@ -316,7 +316,7 @@ fn passwords_are_never_shown() {
     let right = mariadb.url_of("reader", "geheim", "darkserver");
     let wrong = mariadb.url_of("reader", "geheimer", "darkserver");
     for url in [&right, &wrong] {
-        let gateway = Gateway::start(url);
+        let gateway = RunningGateway::start(url);
         let json = gateway.get("/buildids/aa11");
         assert_eq!(json.status, 503, "there is no schema");
         let shown = format!(
@@ -374,8 +374,8 @@ fn passwords_are_never_shown() {
 
 #[test]
 fn malformed_questions_say_what_was_expected() {
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start(&sqlite.url());
     for (path, expected) in [
         ("/buildid/xyz/debuginfo", "hex digits"),
         ("/buildid/abc/debuginfo", "an even number of hex digits"),

@@ -1,12 +1,12 @@
 //! The page at `/` in a real browser.
 
 use compat_tests::chromium::browse;
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 
 #[test]
 fn the_page_explains_every_call_and_breaks_no_policy_of_its_own() {
-    let database = Sqlite::of(&[]);
-    let gateway = Gateway::start(&database.url());
+    let database = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start(&database.url());
     for path in ["/", "/darkserver", "/darkserver/"] {
         let (document, said) = browse(&format!("{}{path}", gateway.url()));
         for call in [

@@ -4,11 +4,11 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
-use compat_tests::debuginfod::{Client, Debuginfod};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::debuginfod::{Debuginfod, DebuginfodClient};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::fixtures;
-use compat_tests::http::{self, Answer};
-use compat_tests::odd::{self, Odd};
+use compat_tests::http::{self, Response};
 use compat_tests::process::free_port;
 use serde_json::Value;
 
@@ -25,24 +25,24 @@ fn server() -> String {
 }
 
 /// A gateway that knows nothing itself.
-fn ignorant(configuration: &str, upstreams: &[String]) -> (Gateway, Sqlite) {
-    let sqlite = Sqlite::of(&[]);
+fn ignorant(configuration: &str, upstreams: &[String]) -> (RunningGateway, Sqlite) {
+    let sqlite = Sqlite::with_packages(&[]);
     let gateway = with_upstreams(&sqlite, configuration, upstreams);
     (gateway, sqlite)
 }
 
-fn with_upstreams(sqlite: &Sqlite, configuration: &str, upstreams: &[String]) -> Gateway {
+fn with_upstreams(sqlite: &Sqlite, configuration: &str, upstreams: &[String]) -> RunningGateway {
     let arguments: Vec<&str> = upstreams.iter().flat_map(|upstream| ["--upstream", upstream]).collect();
-    Gateway::start_with(&sqlite.url(), configuration, &arguments)
+    RunningGateway::start_with(&sqlite.url(), configuration, &arguments)
 }
 
-fn assert_redirects(answer: &Answer, to: &str) {
+fn assert_redirects(answer: &Response, to: &str) {
     assert_eq!((answer.status, answer.header("location")), (302, Some(to)), "{}", answer.text());
     let lifetime = answer.header("cache-control").unwrap_or_default();
     assert!(lifetime.split(", ").any(|word| word == "max-age=60"), "{lifetime}");
 }
 
-fn assert_reset(gateway: &Gateway, path: &str) {
+fn assert_reset(gateway: &RunningGateway, path: &str) {
     match http::get(gateway.port, path) {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         other => panic!("GET {path}: expected a reset, found {other:?}"),
@@ -60,7 +60,7 @@ fn a_client_gets_through_two_gateways_what_the_distributions_debuginfod_has() {
     let sources = fixtures::rpm("server/server-debugsource-1.1-6.fc99.x86_64.rpm");
     let source = "/usr/src/debug/server-1.1-6.fc99.x86_64/main.c";
     for gateway in [&inner, &outer] {
-        let client = Client::of(&gateway.url());
+        let client = DebuginfodClient::new(&gateway.url());
         assert_eq!(client.found(&["executable", &id]), executable);
         assert_eq!(client.found(&["debuginfo", &id]), debuginfo);
         assert_eq!(client.found(&["source", &id, source]), fixtures::member(&sources, source));
@@ -130,11 +130,11 @@ fn a_question_passes_seven_servers_and_no_eighth_is_asked() {
 #[test]
 fn two_gateways_that_ask_each_other_come_to_an_end() {
     let ports = [free_port(), free_port()];
-    let index = Sqlite::of(&[]);
+    let index = Sqlite::with_packages(&[]);
     let url = index.url();
     let start = |own: u16, other: u16| {
         let upstream = format!("http://127.0.0.1:{other}");
-        Gateway::start_on(own, &[("DARKSERVER_DATABASE", &url)], "", &["--upstream", &upstream])
+        RunningGateway::start_on(own, &[("DARKSERVER_DATABASE", &url)], "", &["--upstream", &upstream])
     };
     let gateways = [start(ports[0], ports[1]), start(ports[1], ports[0])];
     let started = Instant::now();
@@ -148,10 +148,11 @@ fn two_gateways_that_ask_each_other_come_to_an_end() {
 
 #[test]
 fn one_upstream_that_has_it_outweighs_all_that_do_not() {
-    let [failing, lying, ignorant_one, astray] = [odd::fails, odd::lies, odd::knows_nothing, odd::leads_astray]
-        .map(|behaviour: odd::Behaviour| Odd::start(behaviour));
-    let hanging = Odd::start(odd::hangs);
-    let having = Odd::start(odd::has_it);
+    let [failing, lying, ignorant_one, astray] =
+        [fake_server::fail, fake_server::serve_html, fake_server::answer_absent, fake_server::redirect_elsewhere]
+            .map(|behaviour: fake_server::Behaviour| FakeServer::start(behaviour));
+    let hanging = FakeServer::start(fake_server::hang);
+    let having = FakeServer::start(fake_server::serve_elf);
     let nobody = format!("http://127.0.0.1:{}", free_port());
     let all = [hanging.url(), failing.url(), lying.url(), ignorant_one.url(), astray.url(), nobody, having.url()];
     let (gateway, _index) = ignorant("", &all);
@@ -185,13 +186,19 @@ fn one_upstream_that_has_it_outweighs_all_that_do_not() {
 
 #[test]
 fn what_all_upstreams_deny_is_absent_and_any_one_fault_leaves_it_open() {
-    let no = [Odd::start(odd::knows_nothing), Odd::start(odd::knows_nothing)];
+    let no = [FakeServer::start(fake_server::answer_absent), FakeServer::start(fake_server::answer_absent)];
     let path = format!("/buildid/{UNKNOWN}/debuginfo");
     let (gateway, _index) = ignorant("", &[no[0].url(), no[1].url()]);
     assert_eq!(gateway.get(&path).status, 404);
-    for behaviour in [odd::fails as odd::Behaviour, odd::lies, odd::leads_astray, closes, resets, sends_nothing_in_200]
-    {
-        let faulty = Odd::start(behaviour);
+    for behaviour in [
+        fake_server::fail as fake_server::Behaviour,
+        fake_server::serve_html,
+        fake_server::redirect_elsewhere,
+        closes,
+        resets,
+        sends_nothing_in_200,
+    ] {
+        let faulty = FakeServer::start(behaviour);
         let (gateway, _index) = ignorant("", &[no[0].url(), faulty.url()]);
         assert_reset(&gateway, &path);
     }
@@ -216,7 +223,7 @@ fn has_a_source(_: &str, stream: &mut TcpStream) {
 
 #[test]
 fn sources_and_sections_of_upstreams_need_not_be_elf_files() {
-    let upstream = Odd::start(has_a_source);
+    let upstream = FakeServer::start(has_a_source);
     let (gateway, _index) = ignorant("", &[format!("{}/some/path/", upstream.url())]);
     for what in ["source/usr/src/a%20b/d%2B%2B.c", "section/.debug_str"] {
         let answer = gateway.get(&format!("/buildid/{UNKNOWN}/{what}"));
@@ -235,9 +242,9 @@ fn a_redirect_of_an_upstream_is_followed_only_where_the_configuration_allows() {
             format!("HTTP/1.1 302 Found\r\nLocation: {target}/x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let _ = stream.write_all(head.as_bytes());
     }
-    let target = Odd::start(odd::has_it);
+    let target = FakeServer::start(fake_server::serve_elf);
     TARGET.set(target.url().replace("127.0.0.1", "localhost")).unwrap();
-    let upstream = Odd::start(redirects);
+    let upstream = FakeServer::start(redirects);
     let path = format!("/buildid/{UNKNOWN}/debuginfo");
     let (gateway, _index) = ignorant("", &[upstream.url()]);
     assert_reset(&gateway, &path);
@@ -250,8 +257,8 @@ fn a_redirect_of_an_upstream_is_followed_only_where_the_configuration_allows() {
 
 #[test]
 fn what_the_index_has_is_served_unless_redirects_are_preferred() {
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
-    let upstream = Odd::start(odd::has_it);
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let upstream = FakeServer::start(fake_server::serve_elf);
     let path = format!("/buildid/{}/executable", server());
     let member = fixtures::member(&fixtures::rpm(SERVER), "/usr/bin/server");
     let extracting = with_upstreams(&sqlite, "", &[upstream.url()]);
@@ -261,8 +268,13 @@ fn what_the_index_has_is_served_unless_redirects_are_preferred() {
     let redirecting = with_upstreams(&sqlite, prefer, &[upstream.url()]);
     assert_redirects(&redirecting.get(&path), &format!("{}{path}", upstream.url()));
     // Whatever is wrong with the upstream, the file is here.
-    for behaviour in [odd::knows_nothing as odd::Behaviour, odd::fails, odd::lies, odd::hangs] {
-        let upstream = Odd::start(behaviour);
+    for behaviour in [
+        fake_server::answer_absent as fake_server::Behaviour,
+        fake_server::fail,
+        fake_server::serve_html,
+        fake_server::hang,
+    ] {
+        let upstream = FakeServer::start(behaviour);
         let gateway = with_upstreams(&sqlite, prefer, &[upstream.url()]);
         let started = Instant::now();
         assert_eq!(gateway.get(&path).body, member);
@@ -272,8 +284,8 @@ fn what_the_index_has_is_served_unless_redirects_are_preferred() {
 
 #[test]
 fn what_is_larger_than_the_client_wants_is_refused_and_not_remembered() {
-    let having = Odd::start(odd::has_it);
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
+    let having = FakeServer::start(fake_server::serve_elf);
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
     let gateway = with_upstreams(&sqlite, "", &[having.url()]);
     let size = fixtures::member(&fixtures::rpm(SERVER), "/usr/bin/server").len();
     for (id, size) in [(UNKNOWN.to_owned(), 16), (server(), size)] {
@@ -288,7 +300,7 @@ fn what_is_larger_than_the_client_wants_is_refused_and_not_remembered() {
         assert!([200, 302].contains(&ask(size.to_string()).status), "exactly as much is not too much");
         assert!([200, 302].contains(&ask("nonsense".to_owned()).status));
     }
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     let output = client.find_in(&[("DEBUGINFOD_MAXSIZE", "10")], &["executable", &server()]);
     assert!(!output.status.success());
     let files = std::fs::read_dir(client.cache().join(server())).map(Iterator::count).unwrap_or(0);
@@ -301,14 +313,14 @@ fn wants_login(head: &str, stream: &mut TcpStream) {
     if head.to_ascii_lowercase().contains("authorization: basic bwu6z2volgltnq==")
         || head.contains("Basic bWU6Z2VoZWlt")
     {
-        return odd::has_it(head, stream);
+        return fake_server::serve_elf(head, stream);
     }
     let _ = stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
 }
 
 #[test]
 fn what_the_gateway_logs_in_with_stays_with_the_gateway() {
-    let upstream = Odd::start(wants_login);
+    let upstream = FakeServer::start(wants_login);
     let down = free_port();
     let with_login = |port: u16| format!("http://me:geheim@127.0.0.1:{port}");
     let (gateway, _index) = ignorant("", &[with_login(upstream.port), with_login(down)]);
@@ -330,19 +342,19 @@ fn what_the_gateway_logs_in_with_stays_with_the_gateway() {
 
 #[test]
 fn debuginfod_urls_are_the_default_and_flags_win() {
-    let [first, second] = [Odd::start(odd::has_it), Odd::start(odd::has_it)];
-    let sqlite = Sqlite::of(&[]);
+    let [first, second] = [FakeServer::start(fake_server::serve_elf), FakeServer::start(fake_server::serve_elf)];
+    let sqlite = Sqlite::with_packages(&[]);
     let urls = format!("{} ima:enforcing", first.url());
     let environment = [("DARKSERVER_DATABASE", sqlite.url()), ("DEBUGINFOD_URLS", urls)];
     let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
     let path = format!("/buildid/{UNKNOWN}/debuginfo");
-    let by_default = Gateway::start_in(&environment, "", &[]);
+    let by_default = RunningGateway::start_in(&environment, "", &[]);
     assert_redirects(&by_default.get(&path), &format!("{}{path}", first.url()));
-    let by_flag = Gateway::start_in(&environment, "", &["--upstream", &second.url()]);
+    let by_flag = RunningGateway::start_in(&environment, "", &["--upstream", &second.url()]);
     assert_redirects(&by_flag.get(&path), &format!("{}{path}", second.url()));
     let by_file = format!("[federation]\nupstreams = [\"{}\"]\n", second.url());
-    let by_file = Gateway::start_in(&environment, &by_file, &[]);
+    let by_file = RunningGateway::start_in(&environment, &by_file, &[]);
     assert_redirects(&by_file.get(&path), &format!("{}{path}", second.url()));
-    let none = Gateway::start_in(&environment, "[federation]\nupstreams = []\n", &[]);
+    let none = RunningGateway::start_in(&environment, "[federation]\nupstreams = []\n", &[]);
     assert_eq!(none.get(&path).status, 404);
 }

@@ -6,12 +6,12 @@ use std::io::ErrorKind;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::debuginfod::DebuginfodClient;
+use compat_tests::fake_server::{self, Behaviour, FakeServer};
 use compat_tests::fixtures;
-use compat_tests::http::{self, Answer};
+use compat_tests::http::{self, Response};
 use compat_tests::mariadb::MariaDb;
-use compat_tests::odd::{self, Behaviour, Odd};
 use compat_tests::process::{free_port, run};
 use compat_tests::wait_until;
 use serde_json::Value;
@@ -41,7 +41,7 @@ fn within<T>(limit: Duration, what: &str, act: impl FnOnce() -> T) -> T {
     result
 }
 
-fn assert_reset(gateway: &Gateway, path: &str) {
+fn assert_reset(gateway: &RunningGateway, path: &str) {
     match http::get(gateway.port, path) {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         other => panic!("GET {path}: expected a reset, found {other:?}"),
@@ -49,13 +49,13 @@ fn assert_reset(gateway: &Gateway, path: &str) {
 }
 
 /// A reset inside the budget, and for the next tries at once.
-fn assert_undecided(gateway: &Gateway, path: &str) {
+fn assert_undecided(gateway: &RunningGateway, path: &str) {
     within(BUDGET, path, || assert_reset(gateway, path));
     within(AT_ONCE, path, || assert_reset(gateway, path));
     within(AT_ONCE, path, || assert_reset(gateway, path));
 }
 
-fn assert_undecided_json(gateway: &Gateway, path: &str) {
+fn assert_undecided_json(gateway: &RunningGateway, path: &str) {
     let answer = within(BUDGET, path, || gateway.get(path));
     assert_eq!(answer.status, 503, "{path}: {}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
@@ -65,21 +65,21 @@ fn assert_undecided_json(gateway: &Gateway, path: &str) {
 }
 
 /// What has to work whatever happened to the database.
-fn assert_alive(gateway: &Gateway) {
+fn assert_alive(gateway: &RunningGateway) {
     for path in ["/", "/darkserver/", "/serverversion", "/darkserver/serverversion", "/healthz", "/metrics"] {
         assert_eq!(within(AT_ONCE, path, || gateway.get(path)).status, 200, "{path}");
     }
 }
 
 /// What `/readyz?strict` says of the database, with its status.
-fn readiness(gateway: &Gateway) -> (u16, String) {
+fn readiness(gateway: &RunningGateway) -> (u16, String) {
     let answer = within(Duration::from_secs(1), "/readyz", || gateway.get("/readyz?strict"));
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     (answer.status, body["database"].as_str().unwrap().to_owned())
 }
 
 /// Asks until the answer is 200.
-fn recovers(gateway: &Gateway, path: &str) -> Answer {
+fn recovers(gateway: &RunningGateway, path: &str) -> Response {
     let started = Instant::now();
     loop {
         match http::get(gateway.port, path) {
@@ -95,7 +95,7 @@ fn recovers(gateway: &Gateway, path: &str) -> Answer {
 
 #[test]
 fn a_gateway_without_its_database_starts_and_says_that_it_does_not_know() {
-    let gateway = Gateway::start(&format!("mysql://reader:geheim@127.0.0.1:{}/darkserver", free_port()));
+    let gateway = RunningGateway::start(&format!("mysql://reader:geheim@127.0.0.1:{}/darkserver", free_port()));
     assert_alive(&gateway);
     for path in
         ["/buildids/aa11", "/darkserver/buildids/aa11", "/rpm2buildids/bash-1-1.x86_64", "/package/bash-1-1.x86_64"]
@@ -119,7 +119,7 @@ fn a_gateway_without_its_database_starts_and_says_that_it_does_not_know() {
 #[test]
 fn an_index_that_appears_later_is_used_without_a_restart() {
     let sqlite = Sqlite::empty();
-    let gateway = Gateway::start(&sqlite.url());
+    let gateway = RunningGateway::start(&sqlite.url());
     let id = server(5);
     assert_undecided_json(&gateway, &format!("/buildids/{id}"));
     assert_reset(&gateway, &format!("/buildid/{id}/executable"));
@@ -132,7 +132,7 @@ fn an_index_that_appears_later_is_used_without_a_restart() {
 #[test]
 fn a_database_that_dies_and_comes_back() {
     let mut mariadb = MariaDb::with_family("server");
-    let gateway = Gateway::start(&mariadb.url("darkserver"));
+    let gateway = RunningGateway::start(&mariadb.url("darkserver"));
     let known = format!("/buildid/{}/executable", server(5));
     assert_eq!(gateway.get(&known).status, 200);
     wait_until("the probe of a database", || readiness(&gateway) == (200, "ok".to_owned()));
@@ -160,11 +160,11 @@ fn a_database_that_dies_and_comes_back() {
 #[test]
 fn a_database_that_hangs_and_goes_on() {
     let mariadb = MariaDb::with_family("server");
-    let start = || Gateway::start(&mariadb.url("darkserver"));
+    let start = || RunningGateway::start(&mariadb.url("darkserver"));
     // Of each the first question gets the one connection that lies idle, and hangs in it.
     let [gateway, for_ids, for_rpm, for_package, for_archive] = [start(), start(), start(), start(), start()];
-    let upstream = Odd::start(odd::has_it);
-    let federated = Gateway::start_with(&mariadb.url("darkserver"), "", &["--upstream", &upstream.url()]);
+    let upstream = FakeServer::start(fake_server::serve_elf);
+    let federated = RunningGateway::start_with(&mariadb.url("darkserver"), "", &["--upstream", &upstream.url()]);
     let known = format!("/buildid/{}/executable", server(5));
     for gateway in [&gateway, &federated] {
         assert_eq!(gateway.get(&known).status, 200);
@@ -206,10 +206,10 @@ fn a_database_that_hangs_and_goes_on() {
 
 #[test]
 fn a_real_client_tries_three_times_near_one_budget_and_remembers_nothing() {
-    let hanging = Odd::start(odd::hangs);
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &hanging.url()]);
-    let client = Client::of(&gateway.url());
+    let hanging = FakeServer::start(fake_server::hang);
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &hanging.url()]);
+    let client = DebuginfodClient::new(&gateway.url());
     let output = within(Duration::from_secs(7), "three tries", || client.find(&["debuginfo", UNKNOWN]));
     assert!(!output.status.success());
     let tries = gateway.log().matches(&format!("/buildid/{UNKNOWN}/debuginfo")).count();
@@ -219,20 +219,20 @@ fn a_real_client_tries_three_times_near_one_budget_and_remembers_nothing() {
     assert!(gateway.metric("gateway_unavailable_total{result=\"reset\"}") >= 3.0);
 
     // Where nothing is in doubt the client does remember: so the check above can fail.
-    let sure = Gateway::start(&sqlite.url());
-    let client = Client::of(&sure.url());
+    let sure = RunningGateway::start(&sqlite.url());
+    let client = DebuginfodClient::new(&sure.url());
     assert!(!client.find(&["debuginfo", UNKNOWN]).status.success());
     assert_eq!(access_lines(&sure, UNKNOWN), 1);
     assert_eq!(remembered(&client, UNKNOWN), ["debuginfo"]);
 }
 
 /// How many requests with this build-id the gateway says to have had.
-fn access_lines(gateway: &Gateway, build_id: &str) -> usize {
+fn access_lines(gateway: &RunningGateway, build_id: &str) -> usize {
     gateway.log().lines().filter(|line| line.contains("access") && line.contains(build_id)).count()
 }
 
 /// The files of a build-id in a client's cache, negative ones included.
-fn remembered(client: &Client, build_id: &str) -> Vec<String> {
+fn remembered(client: &DebuginfodClient, build_id: &str) -> Vec<String> {
     let Ok(files) = std::fs::read_dir(client.cache().join(build_id)) else { return Vec::new() };
     files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
 }
@@ -260,9 +260,9 @@ fn http2(url: &str) -> (u16, String) {
 #[test]
 fn who_would_make_an_error_of_a_reset_gets_a_status_that_nobody_may_remember() {
     let upstream = nowhere();
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let question = |what: &str| format!("/buildid/{UNKNOWN}/{what}");
-    let assert_status = |gateway: &Gateway| {
+    let assert_status = |gateway: &RunningGateway| {
         for what in ["debuginfo", "executable", "source/usr/src/x.c"] {
             let answer = gateway.get(&question(what));
             assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")), "{what}");
@@ -272,7 +272,7 @@ fn who_would_make_an_error_of_a_reset_gets_a_status_that_nobody_may_remember() {
         assert_eq!((section.status, section.header("cache-control")), (504, Some("no-store")));
     };
 
-    let direct = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream]);
+    let direct = RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &upstream]);
     for what in ["debuginfo", "executable", "source/usr/src/x.c", "section/.text"] {
         assert_reset(&direct, &question(what));
     }
@@ -285,14 +285,17 @@ fn who_would_make_an_error_of_a_reset_gets_a_status_that_nobody_may_remember() {
     assert_eq!(http2(&format!("{}/healthz", direct.url())).0, 200);
 
     let behind = "trusted_proxies = [\"127.0.0.0/8\"]\n";
-    assert_status(&Gateway::start_with(&sqlite.url(), behind, &["--upstream", &upstream]));
+    assert_status(&RunningGateway::start_with(&sqlite.url(), behind, &["--upstream", &upstream]));
     let other_proxy = "trusted_proxies = [\"192.0.2.0/24\", \"::/0\"]\n";
-    assert_reset(&Gateway::start_with(&sqlite.url(), other_proxy, &["--upstream", &upstream]), &question("debuginfo"));
+    assert_reset(
+        &RunningGateway::start_with(&sqlite.url(), other_proxy, &["--upstream", &upstream]),
+        &question("debuginfo"),
+    );
 
     let always_status = "[federation]\nunavailable = \"503\"\n";
-    assert_status(&Gateway::start_with(&sqlite.url(), always_status, &["--upstream", &upstream]));
+    assert_status(&RunningGateway::start_with(&sqlite.url(), always_status, &["--upstream", &upstream]));
     let always_reset = format!("{behind}[federation]\nunavailable = \"reset\"\n");
-    let gateway = Gateway::start_with(&sqlite.url(), &always_reset, &["--upstream", &upstream]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), &always_reset, &["--upstream", &upstream]);
     for what in ["debuginfo", "executable", "source/usr/src/x.c", "section/.text"] {
         assert_reset(&gateway, &question(what));
     }
@@ -309,34 +312,36 @@ fn servers_at(url: &str) -> Sqlite {
 fn a_store_that_cannot_be_asked_leaves_the_question_open() {
     let path = format!("/buildid/{}/executable", server(5));
     for (name, behaviour) in [
-        ("hangs", odd::hangs as Behaviour),
-        ("lies", odd::lies),
-        ("fails", odd::fails),
-        ("leads astray", odd::leads_astray),
+        ("hangs", fake_server::hang as Behaviour),
+        ("lies", fake_server::serve_html),
+        ("fails", fake_server::fail),
+        ("leads astray", fake_server::redirect_elsewhere),
     ] {
-        let store = Odd::start(behaviour);
+        let store = FakeServer::start(behaviour);
         let sqlite = servers_at(&store.url());
-        let gateway = Gateway::start(&sqlite.url());
+        let gateway = RunningGateway::start(&sqlite.url());
         within(BUDGET, name, || assert_reset(&gateway, &path));
         assert!(gateway.log().contains("undecided"), "{name}: {}", gateway.log());
         // JSON is about the index, and that was asked.
         assert_eq!(gateway.get(&format!("/buildids/{}", server(5))).status, 200, "{name}");
     }
-    let store = Odd::start(odd::knows_nothing);
+    let store = FakeServer::start(fake_server::answer_absent);
     let sqlite = servers_at(&store.url());
-    assert_eq!(Gateway::start(&sqlite.url()).get(&path).status, 404, "a store that says no is an answer");
+    assert_eq!(RunningGateway::start(&sqlite.url()).get(&path).status, 404, "a store that says no is an answer");
 }
 
 #[test]
 fn an_upstream_answers_for_a_store_that_cannot() {
-    let upstream = Odd::start(odd::has_it);
+    let upstream = FakeServer::start(fake_server::serve_elf);
     let path = format!("/buildid/{}/executable", server(5));
-    for (name, behaviour) in
-        [("hangs", odd::hangs as Behaviour), ("lies", odd::lies), ("knows nothing", odd::knows_nothing)]
-    {
-        let store = Odd::start(behaviour);
+    for (name, behaviour) in [
+        ("hangs", fake_server::hang as Behaviour),
+        ("lies", fake_server::serve_html),
+        ("knows nothing", fake_server::answer_absent),
+    ] {
+        let store = FakeServer::start(behaviour);
         let sqlite = servers_at(&store.url());
-        let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
+        let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
         let answer = within(BUDGET, name, || gateway.get(&path));
         assert_eq!(
             (answer.status, answer.header("location")),
@@ -348,9 +353,10 @@ fn an_upstream_answers_for_a_store_that_cannot() {
 
 #[test]
 fn the_budget_can_be_set() {
-    let hanging = Odd::start(odd::hangs);
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start_with(&sqlite.url(), "[request]\nbudget = \"1s\"\n", &["--upstream", &hanging.url()]);
+    let hanging = FakeServer::start(fake_server::hang);
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway =
+        RunningGateway::start_with(&sqlite.url(), "[request]\nbudget = \"1s\"\n", &["--upstream", &hanging.url()]);
     let started = Instant::now();
     assert_reset(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
     assert!(
@@ -363,13 +369,13 @@ fn the_budget_can_be_set() {
 #[test]
 fn what_was_undecided_is_decided_when_it_can_be() {
     let port = free_port();
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let upstream = format!("http://127.0.0.1:{port}");
-    let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &upstream]);
     let path = format!("/buildid/{}/executable", server(5));
     assert_reset(&gateway, &path);
-    let index = Sqlite::of(&[&fixtures::family("server")]);
-    let other = Gateway::start_on(port, &[("DARKSERVER_DATABASE", &index.url())], "", &[]);
+    let index = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let other = RunningGateway::start_on(port, &[("DARKSERVER_DATABASE", &index.url())], "", &[]);
     let started = Instant::now();
     let answer = loop {
         match http::get(gateway.port, &path) {

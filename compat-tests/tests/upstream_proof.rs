@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use compat_tests::compiled::Program;
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::FakeServer;
 use compat_tests::http;
-use compat_tests::odd::Odd;
 
 const UNKNOWN: &str = "00000000000000000000000000000000000000bb";
 const PAGE: &[u8] = b"<!DOCTYPE html>\n<html><body>Please log in.</body></html>\n";
@@ -25,38 +25,38 @@ fn send(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) {
 }
 
 /// An upstream that answers everything alike.
-fn answers(status: &'static str, headers: &'static str, body: &[u8]) -> Odd {
+fn answers(status: &'static str, headers: &'static str, body: &[u8]) -> FakeServer {
     let body = body.to_owned();
-    Odd::start(move |_, stream| send(stream, status, headers, &body))
+    FakeServer::start(move |_, stream| send(stream, status, headers, &body))
 }
 
 /// An upstream that redirects everything to `/login`, which it answers 200.
-fn redirects(headers: &'static str, body: &'static [u8]) -> Odd {
-    Odd::start(move |head, stream| match head.starts_with("GET /login ") {
+fn redirects(headers: &'static str, body: &'static [u8]) -> FakeServer {
+    FakeServer::start(move |head, stream| match head.starts_with("GET /login ") {
         true => send(stream, "200 OK", headers, body),
         false => send(stream, "302 Found", "Location: /login\r\n", b""),
     })
 }
 
 /// An upstream that has a file, and takes its time.
-fn slow(body: &[u8]) -> Odd {
+fn slow(body: &[u8]) -> FakeServer {
     let body = body.to_owned();
-    Odd::start(move |_, stream| {
+    FakeServer::start(move |_, stream| {
         std::thread::sleep(SLOW);
         send(stream, "200 OK", "Content-Type: application/octet-stream\r\n", &body);
     })
 }
 
 /// A gateway that knows nothing itself.
-fn gateway(upstreams: &[&Odd]) -> (Gateway, Sqlite) {
-    let sqlite = Sqlite::of(&[]);
+fn gateway(upstreams: &[&FakeServer]) -> (RunningGateway, Sqlite) {
+    let sqlite = Sqlite::with_packages(&[]);
     let urls: Vec<String> = upstreams.iter().map(|upstream| upstream.url()).collect();
     let arguments: Vec<&str> = urls.iter().flat_map(|url| ["--upstream", url]).collect();
-    (Gateway::start_with(&sqlite.url(), "", &arguments), sqlite)
+    (RunningGateway::start_with(&sqlite.url(), "", &arguments), sqlite)
 }
 
 #[track_caller]
-fn expect_redirect(what: &str, gateway: &Gateway, path: &str, to: &Odd) {
+fn expect_redirect(what: &str, gateway: &RunningGateway, path: &str, to: &FakeServer) {
     let answer =
         http::get(gateway.port, path).unwrap_or_else(|error| panic!("{what}: {path}: {error}: {}", gateway.log()));
     let location = format!("{}{path}", to.url());
@@ -64,7 +64,7 @@ fn expect_redirect(what: &str, gateway: &Gateway, path: &str, to: &Odd) {
 }
 
 #[track_caller]
-fn expect_unavailable(what: &str, gateway: &Gateway, path: &str) {
+fn expect_unavailable(what: &str, gateway: &RunningGateway, path: &str) {
     match http::get(gateway.port, path) {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         other => panic!("{what}: {path}: expected a reset, found {other:?}"),
@@ -145,7 +145,7 @@ fn a_file_without_a_note_near_its_start_is_believed_and_a_slow_one_is_not_waited
     let (searched, _index) = gateway(&[&upstream]);
     expect_redirect("no note", &searched, &path, &upstream);
 
-    let upstream = Odd::start(|_, stream| {
+    let upstream = FakeServer::start(|_, stream| {
         let _ = stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nConnection: close\r\n\r\n\x7fELF\x02\x01\x01\0");
         std::thread::sleep(Duration::from_secs(30));

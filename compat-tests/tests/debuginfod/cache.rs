@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::fixtures::{self, Truth};
 use compat_tests::rpmbuild;
 use compat_tests::wait_until;
@@ -30,7 +30,7 @@ fn concurrent_cold_requests_extract_once() {
 fn a_new_gateway_keeps_the_files_of_its_predecessor() {
     let (_index, mut gateway) = gateway(&["payloads"]);
     let rows = fixtures::truth("payloads");
-    let ask = |gateway: &Gateway| {
+    let ask = |gateway: &RunningGateway| {
         for row in &rows {
             assert!(
                 gateway.get(&format!("/buildid/{}/executable", row.build_id)).body == member_of(row),
@@ -42,7 +42,7 @@ fn a_new_gateway_keeps_the_files_of_its_predecessor() {
     };
     let etags = ask(&gateway);
     assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), rows.len() as f64);
-    gateway.synced();
+    gateway.wait_until_synced();
     gateway.restart();
     assert_eq!(gateway.metric("gateway_cache_files"), rows.len() as f64);
     assert_eq!(ask(&gateway), etags);
@@ -53,8 +53,8 @@ fn a_new_gateway_keeps_the_files_of_its_predecessor() {
 fn a_removed_cached_file_is_extracted_again_unless_it_is_small() {
     let folder = tempfile::tempdir().unwrap();
     let made = rpmbuild::large(folder.path(), "removed", 200 << 10);
-    let index = Sqlite::of(&[folder.path(), &fixtures::family("payloads")]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path(), &fixtures::family("payloads")]);
+    let gateway = RunningGateway::start(&index.url());
     // Of all packages with this build-id the one that was built last.
     let large = format!("/buildid/{}/executable", rpmbuild::build_id());
     let row = fixtures::truth("payloads").into_iter().find(|row| row.build_id != rpmbuild::build_id()).unwrap();
@@ -64,7 +64,7 @@ fn a_removed_cached_file_is_extracted_again_unless_it_is_small() {
         assert!(gateway.get(&large).body == made.bytes, "other bytes");
         assert!(gateway.get(&small).body == member_of(&row), "other bytes");
         assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), extractions);
-        gateway.synced();
+        gateway.wait_until_synced();
         for file in std::fs::read_dir(gateway.cache()).unwrap() {
             std::fs::remove_file(file.unwrap().path()).unwrap();
         }
@@ -82,8 +82,8 @@ fn bytes_in(folder: &Path) -> u64 {
 fn the_cache_stays_below_its_size_and_answers_stay_right() {
     const LIMIT: u64 = 48 << 10;
     let folders = ["payloads", "fedora-compat", "server"].map(fixtures::family);
-    let index = Sqlite::of(&folders.each_ref().map(|folder| folder.as_path()));
-    let gateway = Gateway::start_with(&index.url(), "", &["--cache-size", "48KiB"]);
+    let index = Sqlite::with_packages(&folders.each_ref().map(|folder| folder.as_path()));
+    let gateway = RunningGateway::start_with(&index.url(), "", &["--cache-size", "48KiB"]);
     let rows = ["payloads", "server"].iter().flat_map(|family| fixtures::truth_with_bytes(family));
     let path = |(row, bytes): (Truth, Vec<u8>)| {
         let word = if kinds(&bytes).0 { "executable" } else { "debuginfo" };
@@ -105,7 +105,7 @@ fn the_cache_stays_below_its_size_and_answers_stay_right() {
             });
         }
     });
-    gateway.synced();
+    gateway.wait_until_synced();
     // A file is evicted right after the answer that it made too much.
     wait_until("a cache within its size", || bytes_in(&gateway.cache()) <= LIMIT);
     assert!(bytes_in(&gateway.cache()) > 0);
@@ -114,8 +114,8 @@ fn the_cache_stays_below_its_size_and_answers_stay_right() {
 
 #[test]
 fn a_file_larger_than_the_whole_cache_is_served() {
-    let index = Sqlite::of(&[&fixtures::family("payloads")]);
-    let gateway = Gateway::start_with(&index.url(), "", &["--cache-size", "2KiB"]);
+    let index = Sqlite::with_packages(&[&fixtures::family("payloads")]);
+    let gateway = RunningGateway::start_with(&index.url(), "", &["--cache-size", "2KiB"]);
     let row = &fixtures::truth("payloads")[0];
     let (path, expected) = (format!("/buildid/{}/executable", row.build_id), member_of(row));
     // It gets no name that somebody could come upon while it goes again.

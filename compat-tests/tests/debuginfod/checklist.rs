@@ -5,22 +5,22 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::process::run;
 use compat_tests::rpmbuild;
 
 use crate::{BIDTEST, build_id, gateway, member};
 
 /// A gateway for one build with these files as sources.
-fn gateway_for_sources(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Sqlite, Gateway, String) {
+fn gateway_for_sources(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Sqlite, RunningGateway, String) {
     let (folder, build_id) = (tempfile::tempdir().unwrap(), rpmbuild::build_id());
     let elf = member("payloads", "payload-none-1.0-1.fc99.x86_64", "/usr/bin/payload-none");
     let link = rpmbuild::link(&build_id, "");
     let program: [(&str, &[u8]); 2] = [("/usr/bin/named", &elf), (&link, b"../../../../usr/bin/named")];
     rpmbuild::build(folder.path(), "named", "1.0", "1", &[("named", &program), ("named-debugsource", files)]);
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     (folder, index, gateway, build_id)
 }
 
@@ -38,7 +38,7 @@ fn a_source_may_have_a_long_path_and_any_name() {
     assert_eq!(gateway.get(&format!("/buildid/{id}/source{long}")).text(), "long\n");
     for (path, contents) in files.into_iter().filter(|(path, _)| *path != long) {
         // As libdebuginfod escapes it.
-        assert!(Client::of(&gateway.url()).found(&["source", &id, path]) == contents, "{path}");
+        assert!(DebuginfodClient::new(&gateway.url()).found(&["source", &id, path]) == contents, "{path}");
     }
 }
 
@@ -46,7 +46,7 @@ fn a_source_may_have_a_long_path_and_any_name() {
 fn a_client_that_fetched_a_file_has_it_with_its_own_time() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", "/usr/bin/b");
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     for arguments in [&["executable", &id][..], &["debuginfo", &id]] {
         let output = client.find(arguments);
         let file = String::from_utf8(output.stdout).unwrap();
@@ -59,16 +59,16 @@ fn a_client_that_fetched_a_file_has_it_with_its_own_time() {
 #[test]
 fn libdwfl_finds_debuginfo_through_the_gateway() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     let stripped = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(stripped.path(), member("fedora-compat", &format!("{BIDTEST}.x86_64"), "/usr/bin/b")).unwrap();
-    let say = |client: &Client| {
+    let say = |client: &DebuginfodClient| {
         let mut command = Command::new("eu-addr2line");
         client.environment(&mut command);
         let output = run(command.arg("-e").arg(stripped.path()).args(["-f", "main"]), "elfutils");
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(!say(&Client::of("")).contains("src/b.c"));
+    assert!(!say(&DebuginfodClient::new("")).contains("src/b.c"));
     let said = say(&client);
     assert!(said.contains("main") && said.contains("src/b.c:"), "{said}");
 }
@@ -124,7 +124,7 @@ fn what_is_not_found_is_logged_and_counted_by_kind_and_status() {
 #[test]
 fn an_unknown_build_id_is_asked_for_once_in_ten_minutes() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     for _ in 0..3 {
         assert!(!client.find(&["debuginfo", "00112233445566778899aabbccddeeff00112233"]).status.success());
     }
@@ -146,7 +146,7 @@ fn sixty_four_at_once_are_all_answered() {
 #[test]
 fn two_gateways_share_one_index() {
     let (index, one) = gateway(&["fedora-compat"]);
-    let other = Gateway::start(&index.url());
+    let other = RunningGateway::start(&index.url());
     let path = format!("/buildid/{}/debuginfo", build_id("fedora-compat", "/usr/bin/b"));
     let (first, second) = (one.get(&path), other.get(&path));
     assert!(first.status == 200 && first.body == second.body);

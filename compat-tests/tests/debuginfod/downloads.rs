@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use compat_tests::compiled::{Program, Tree};
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::fixtures;
 use compat_tests::process::run;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{BIDTEST, SOURCES, build_id, gateway};
 
 /// Downloads a path with `curl -OJ`; name and bytes of the file that it made.
-fn download(gateway: &Gateway, path: &str) -> (String, Vec<u8>) {
+fn download(gateway: &RunningGateway, path: &str) -> (String, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("curl");
     command
@@ -55,12 +55,13 @@ fn odd_names_of_files_are_those_of_downloads_as_far_as_clients_can_take_them() {
     const TAR: &str = "odd++ \u{e9}t\u{e9} %2B.tar.gz";
     let folder = tempfile::tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| Program::compile(name, &format!("/s/{name}")));
-    let tree = Tree::of(&[("usr/bin/na\u{ef}ve \"q\".so", &first.whole()), ("usr/bin/a;b=c++\n\\d", &second.whole())]);
+    let tree =
+        Tree::with_files(&[("usr/bin/na\u{ef}ve \"q\".so", &first.whole()), ("usr/bin/a;b=c++\n\\d", &second.whole())]);
     let made = tree.tar(folder.path(), "made.tar.gz", "tar", &[]);
     std::fs::rename(made, folder.path().join(TAR)).unwrap();
     let index = Sqlite::empty();
     import_ok(&index.url(), &["dir", folder.path().to_str().unwrap(), "--formats", "tar"]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let rows: Value = serde_json::from_slice(&gateway.get(&format!("/buildids/{}", first.build_id)).body).unwrap();
     let archive = rows[0]["url"].as_str().unwrap().strip_prefix(&gateway.url()).unwrap().to_owned();
     for (path, header, name) in [

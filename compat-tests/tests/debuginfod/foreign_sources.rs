@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use compat_tests::darkserver::{Gateway, Sqlite};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::process::run;
 use compat_tests::rpmbuild;
 use tempfile::TempDir;
@@ -42,30 +42,30 @@ fn program(number: u16, folders: [&str; 4]) -> (String, Vec<u8>) {
 }
 
 /// A gateway for packages that `make` puts into a folder.
-fn gateway(make: impl FnOnce(&Path)) -> (TempDir, Sqlite, Gateway) {
+fn gateway(make: impl FnOnce(&Path)) -> (TempDir, Sqlite, RunningGateway) {
     let folder = tempfile::tempdir().unwrap();
     make(folder.path());
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     (folder, index, gateway)
 }
 
 #[track_caller]
-fn expect_source(gateway: &Gateway, build_id: &str, path: &str, text: &str, archive: &str) {
+fn expect_source(gateway: &RunningGateway, build_id: &str, path: &str, text: &str, archive: &str) {
     let answer = gateway.get(&format!("/buildid/{build_id}/source{path}"));
     assert_eq!((answer.status, answer.text().as_str()), (200, text), "{path}");
     assert_eq!(answer.header("x-debuginfod-archive"), Some(&*format!("{archive}.rpm")), "{path}");
 }
 
 #[track_caller]
-fn expect_none(gateway: &Gateway, build_id: &str, path: &str) {
+fn expect_none(gateway: &RunningGateway, build_id: &str, path: &str) {
     let answer = gateway.get(&format!("/buildid/{build_id}/source{path}"));
     assert_eq!(answer.status, 404, "{path}: {}", answer.text());
 }
 
 /// What GDB lists of a program, with nothing but the gateway to ask.
-fn gdb(gateway: &Gateway, program: &[u8], commands: &[&str]) -> String {
-    let (client, file) = (Client::of(&gateway.url()), tempfile::NamedTempFile::new().unwrap());
+fn gdb(gateway: &RunningGateway, program: &[u8], commands: &[&str]) -> String {
+    let (client, file) = (DebuginfodClient::new(&gateway.url()), tempfile::NamedTempFile::new().unwrap());
     std::fs::write(file.path(), program).unwrap();
     let mut command = Command::new("gdb");
     client.environment(&mut command);
@@ -87,7 +87,7 @@ fn kernels_have_their_sources_in_debuginfo_common_and_their_headers_in_devel() {
         let (link, target) = (rpmbuild::link(&build_id, "debug/"), format!("../../../../..{member}"));
         let (main, lib) = (format!("{sources}/init/main.c"), format!("{sources}/lib/lib.c"));
         let (fs, deep) = (format!("{headers}/fs.h"), format!("{headers}/deep.h"));
-        let packages: [rpmbuild::Package<'_>; 4] = [
+        let packages: [rpmbuild::PackageFiles<'_>; 4] = [
             ("kernel", &[("/lib/modules/config", b"CONFIG_X=y\n")]),
             ("kernel-debuginfo", &[(&member, &vmlinux), (&link, target.as_bytes())]),
             ("kernel-debuginfo-common-x86_64", &[(&main, MAIN.as_bytes()), (&lib, LIB.as_bytes())]),
@@ -124,12 +124,12 @@ fn code_of_another_package_that_was_linked_in_comes_out_of_its_debugsource() {
     let (build_id, elf) = program(2, [own, own, own, other]);
     let (folder, _index, gateway) = gateway(|folder| {
         let (link, main, lib) = (rpmbuild::link(&build_id, ""), format!("{own}/main.c"), format!("{other}/lib.c"));
-        let packages: [rpmbuild::Package<'_>; 2] = [
+        let packages: [rpmbuild::PackageFiles<'_>; 2] = [
             ("linked", &[("/usr/bin/linked", &elf), (&link, b"../../../../usr/bin/linked")]),
             ("linked-debugsource", &[(&main, MAIN.as_bytes())]),
         ];
         rpmbuild::build(folder, "linked", "1.0", "1", &packages);
-        let packages: [rpmbuild::Package<'_>; 2] = [
+        let packages: [rpmbuild::PackageFiles<'_>; 2] = [
             ("libother", &[("/usr/lib64/libother.a", b"!<arch>\n")]),
             ("libother-debugsource", &[(&lib, LIB.as_bytes())]),
         ];
@@ -155,7 +155,7 @@ fn relative_names_are_found_where_one_source_alone_ends_so() {
         let files =
             ["src/main.c", "include/fs.h", "src/lib/lib.c", "src/other/lib.c"].map(|file| format!("{sources}/{file}"));
         let [main, fs, lib, other] = &files;
-        let packages: [rpmbuild::Package<'_>; 2] = [
+        let packages: [rpmbuild::PackageFiles<'_>; 2] = [
             (
                 "mapped",
                 &[
@@ -194,13 +194,13 @@ fn include_files_come_out_of_the_package_that_was_there_when_the_program_was_bui
     let (in_folder, above, deep) = (format!("{widgets}/fs.h"), format!("{widgets}/unused.h"), "/usr/include/deep.h");
     let (folder, _index, gateway) = gateway(|folder| {
         let link = rpmbuild::link(&build_id, "");
-        let packages: [rpmbuild::Package<'_>; 1] =
+        let packages: [rpmbuild::PackageFiles<'_>; 1] =
             [("user", &[("/usr/bin/user", &elf), (&link, b"../../../../usr/bin/user")])];
         rpmbuild::build_at(Some(40 * YEAR), "w1.gzdio", folder, "user", "1.0", "1", &packages);
         for (year, release, text) in [(37, "1", "long before\n"), (39, "2", FS), (41, "3", "later\n")] {
             let files: [(&str, &[u8]); 3] =
                 [(&in_folder, text.as_bytes()), (&above, b"unused\n"), (deep, DEEP.as_bytes())];
-            let packages: [rpmbuild::Package<'_>; 2] =
+            let packages: [rpmbuild::PackageFiles<'_>; 2] =
                 [("widgets", &[("/usr/share/w", b"w\n")]), ("widgets-devel", &files)];
             rpmbuild::build_at(Some(year * YEAR), "w1.gzdio", folder, "widgets", "2.0", release, &packages);
         }
@@ -236,16 +236,16 @@ fn paths_with_rpms_base_arch_name_packages_of_every_arch_of_its_family() {
         let (main, lib) = (format!("{own}/main.c"), format!("{other}/lib.c"));
         let (folder, _index, gateway) = gateway(|folder| {
             let link = rpmbuild::link(&build_id, "");
-            let packages: [rpmbuild::Package<'_>; 2] = [
+            let packages: [rpmbuild::PackageFiles<'_>; 2] = [
                 ("linked", &[("/usr/bin/linked", &elf), (&link, b"../../../../usr/bin/linked")]),
                 ("linked-debugsource", &[(&main, MAIN.as_bytes())]),
             ];
             rpmbuild::build_for(arch, folder, "linked", "1.0", "1", &packages);
-            let packages: [rpmbuild::Package<'_>; 2] =
+            let packages: [rpmbuild::PackageFiles<'_>; 2] =
                 [("libother", &[("/usr/lib/x.a", b"!<arch>\n")]), ("libother-debugsource", &[(&lib, LIB.as_bytes())])];
             rpmbuild::build_for(other_arch, folder, "libother", "2.3", "4.fc99", &packages);
             // The sources of another family are others.
-            let packages: [rpmbuild::Package<'_>; 2] = [
+            let packages: [rpmbuild::PackageFiles<'_>; 2] = [
                 ("libother", &[("/usr/lib/y.a", b"!<arch>\n")]),
                 ("libother-debugsource", &[(&lib, b"another family\n")]),
             ];
@@ -267,7 +267,7 @@ fn siblings_of_another_arch_of_the_family_have_sources_and_those_of_the_same_arc
     let [main, fs, lib] = &paths;
     let (folder, _index, gateway) = gateway(|folder| {
         let link = rpmbuild::link(&build_id, "");
-        let packages: [rpmbuild::Package<'_>; 2] = [
+        let packages: [rpmbuild::PackageFiles<'_>; 2] = [
             ("kernel", &[("/usr/bin/kernel", &elf), (&link, b"../../../../usr/bin/kernel")]),
             ("kernel-debuginfo", &[(fs, FS.as_bytes())]),
         ];
@@ -275,7 +275,7 @@ fn siblings_of_another_arch_of_the_family_have_sources_and_those_of_the_same_arc
         for (arch, text) in [("i386", MAIN.as_bytes()), ("x86_64", b"another family\n")] {
             let files: [(&str, &[u8]); 3] =
                 [(main, text), (fs, b"another arch\n"), ("/usr/src/debug/lib.c", b"not relative\n")];
-            let packages: [rpmbuild::Package<'_>; 2] =
+            let packages: [rpmbuild::PackageFiles<'_>; 2] =
                 [("kernel", &[("/etc/k", b"k\n")]), ("kernel-debuginfo-common", &files)];
             rpmbuild::build_for(arch, folder, "kernel", "2.6", "1", &packages);
         }
@@ -294,7 +294,7 @@ fn sources_come_out_of_src_packages_as_yocto_makes_them() {
     let (main, deep) = (format!("{sources}/main.c"), format!("{sources}/include/deep.h"));
     let (folder, _index, gateway) = gateway(|folder| {
         let (link, debug) = (rpmbuild::link(&build_id, ""), "/usr/bin/.debug/yocto");
-        let packages: [rpmbuild::Package<'_>; 3] = [
+        let packages: [rpmbuild::PackageFiles<'_>; 3] = [
             ("yocto", &[("/usr/bin/yocto", &elf), (&link, b"../../../../usr/bin/yocto")]),
             ("yocto-dbg", &[(debug, b"debug\n")]),
             ("yocto-src", &[(&main, MAIN.as_bytes()), (&deep, DEEP.as_bytes()), ("/usr/share/deep.h", b"no source\n")]),

@@ -5,29 +5,29 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use compat_tests::darkserver::{Gateway, Sqlite};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::debuginfod::DebuginfodClient;
+use compat_tests::fake_server::FakeServer;
 use compat_tests::fixtures;
-use compat_tests::http::{self, Answer};
+use compat_tests::http::{self, Response};
 use compat_tests::ima::{Signer, signatures};
-use compat_tests::odd::Odd;
 
 use crate::{SOURCES, build_id};
 
 const DEBUG: &str = "/usr/lib/debug/usr/bin/b-1.2~rc1-4.fc99.x86_64.debug";
 
-fn signature(answer: &Answer) -> Option<&str> {
+fn signature(answer: &Response) -> Option<&str> {
     answer.header("x-debuginfod-imasignature")
 }
 
 /// A gateway for the signed copies of a family.
-fn signed(signer: &Signer, family: &str) -> (tempfile::TempDir, Sqlite, Gateway) {
+fn signed(signer: &Signer, family: &str) -> (tempfile::TempDir, Sqlite, RunningGateway) {
     let folder = tempfile::tempdir().unwrap();
     for rpm in fixtures::rpms(family) {
         signer.sign(&rpm, folder.path());
     }
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     (folder, index, gateway)
 }
 
@@ -83,7 +83,7 @@ fn sources_sections_and_parts_carry_the_signature_of_the_whole_file() {
         }
     }
     // Another process on the same cache folder: the archives are not opened again.
-    gateway.synced();
+    gateway.wait_until_synced();
     gateway.restart();
     for path in ["debuginfo", "section/.debug_info", &format!("source{SOURCES}/src/a.c")] {
         let answer = gateway.get(&format!("/buildid/{id}/{path}"));
@@ -95,7 +95,7 @@ fn sources_sections_and_parts_carry_the_signature_of_the_whole_file() {
     assert_eq!(gateway.metric("gateway_extractions_total{result=\"complete\"}"), 0.0);
 }
 
-fn request(gateway: &Gateway, method: &str, path: &str, range: &str) -> Answer {
+fn request(gateway: &RunningGateway, method: &str, path: &str, range: &str) -> Response {
     let headers = [("Range", range)];
     http::request(gateway.port, method, path, if range.is_empty() { &[] } else { &headers }).unwrap()
 }
@@ -120,8 +120,8 @@ fn signatures_that_are_none_do_not_make_a_package_unreadable() {
         bytes[at] = b'x';
         std::fs::write(&signed, bytes).unwrap();
     }
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     let answer = gateway.get(&format!("/buildid/{}/executable", build_id("server", "/usr/bin/server")));
     assert_eq!((answer.status, signature(&answer)), (200, None));
 }
@@ -139,8 +139,8 @@ fn koji_keeps_signatures_beside_its_packages() {
     std::fs::create_dir_all(sigcache("22222222", nvra).parent().unwrap()).unwrap();
     std::fs::write(sigcache("22222222", nvra), "").unwrap();
     signer.sign_header(&fixtures::package("fedora-compat", nvra), &sigcache("33333333", nvra));
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     let id = build_id("fedora-compat", DEBUG);
     let answer = gateway.get(&format!("/buildid/{id}/debuginfo"));
     assert!(signer.verifies(&answer.body, signature(&answer).unwrap()));
@@ -153,8 +153,8 @@ fn koji_keeps_signatures_beside_its_packages() {
 fn redirects_say_what_the_upstream_said() {
     let signer = Signer::make("ec");
     let (_folder, _index, upstream) = signed(&signer, "fedora-compat");
-    let empty = Sqlite::of(&[]);
-    let gateway = Gateway::start_with(&empty.url(), "", &["--upstream", &upstream.url()]);
+    let empty = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start_with(&empty.url(), "", &["--upstream", &upstream.url()]);
     let path = format!("/buildid/{}/debuginfo", build_id("fedora-compat", DEBUG));
     let (redirect, whole) = (gateway.get(&path), upstream.get(&path));
     assert_eq!((redirect.status, redirect.header("location")), (302, Some(&*format!("{}{path}", upstream.url()))));
@@ -171,14 +171,14 @@ fn a_client_that_enforces_signatures_takes_signed_files_alone() {
     let (signer, stranger) = (Signer::make("ec"), Signer::make("ec"));
     let (_folder, _index, gateway) = signed(&signer, "fedora-compat");
     let (_plain_index, plain) = crate::gateway(&["fedora-compat"]);
-    let empty = Sqlite::of(&[]);
-    let redirecting = Gateway::start_with(&empty.url(), "", &["--upstream", &gateway.url()]);
+    let empty = Sqlite::with_packages(&[]);
+    let redirecting = RunningGateway::start_with(&empty.url(), "", &["--upstream", &gateway.url()]);
     let port = gateway.port;
-    let corrupting = Odd::start(move |head, stream| corrupt(port, head, stream));
+    let corrupting = FakeServer::start(move |head, stream| corrupt(port, head, stream));
     let id = build_id("fedora-compat", DEBUG);
     let source = format!("{SOURCES}/src/a.c");
     let find = |url: &str, certificates: Option<&Path>, arguments: &[&str]| {
-        let client = Client::of(&format!("ima:enforcing {url}"));
+        let client = DebuginfodClient::new(&format!("ima:enforcing {url}"));
         let mut command = Command::new(&program);
         client.environment(&mut command);
         command.envs(certificates.map(|folder| ("DEBUGINFOD_IMA_CERT_PATH", folder)));

@@ -16,10 +16,10 @@ mod sources;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::fixtures::{self, Truth};
-use compat_tests::http::Answer;
+use compat_tests::http::Response;
 use compat_tests::process::run;
 
 /// Its `.debug` names dwz's file, its sources are in -debugsource.
@@ -28,10 +28,10 @@ const BIDTEST: &str = "bidtest-1.2~rc1-4.fc99";
 const SOURCES: &str = "/usr/src/debug/bidtest-1.2~rc1-4.fc99.x86_64";
 
 /// A gateway for these families.
-fn gateway(families: &[&str]) -> (Sqlite, Gateway) {
+fn gateway(families: &[&str]) -> (Sqlite, RunningGateway) {
     let folders: Vec<_> = families.iter().map(|family| fixtures::family(family)).collect();
-    let index = Sqlite::of(&folders.iter().map(|folder| folder.as_path()).collect::<Vec<_>>());
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&folders.iter().map(|folder| folder.as_path()).collect::<Vec<_>>());
+    let gateway = RunningGateway::start(&index.url());
     (index, gateway)
 }
 
@@ -68,7 +68,7 @@ fn kinds(elf: &[u8]) -> (bool, bool) {
     (executable, has(".debug_info", "PROGBITS") || (has(".symtab", "SYMTAB") && !executable))
 }
 
-fn etag(answer: &Answer) -> String {
+fn etag(answer: &Response) -> String {
     let etag = answer.header("etag").unwrap();
     assert!(etag.starts_with('"') && etag.ends_with('"'), "expected a strong ETag, found {etag}");
     etag.to_owned()
@@ -112,7 +112,7 @@ fn a_payload_that_was_read_tells_the_kinds_that_a_header_cannot() {
     let index = Sqlite::empty();
     let folder = fixtures::family("v6");
     import_ok(&index.url(), &["dir", folder.to_str().unwrap(), "--payload", "always"]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let (row, bytes) =
         fixtures::truth_with_bytes("v6").into_iter().find(|(row, _)| row.path == "/usr/bin/sixpack").unwrap();
     for word in ["executable", "debuginfo"] {
@@ -121,7 +121,7 @@ fn a_payload_that_was_read_tells_the_kinds_that_a_header_cannot() {
 }
 
 /// The row that an answer's headers name.
-fn named<'a>(rows: &[&'a (Truth, Vec<u8>)], answer: &Answer) -> &'a (Truth, Vec<u8>) {
+fn named<'a>(rows: &[&'a (Truth, Vec<u8>)], answer: &Response) -> &'a (Truth, Vec<u8>) {
     let (file, archive) = (answer.header("x-debuginfod-file"), answer.header("x-debuginfod-archive"));
     let is_named = |(row, _): &(Truth, _)| Some(&*row.path) == file && Some(&*format!("{}.rpm", row.nvra())) == archive;
     rows.iter()
@@ -154,7 +154,7 @@ fn debuginfod_find_gets_executables_debuginfo_and_sources_of_old_and_new_package
         ("old-noclasses", "oldtool-1.0", "/usr/lib/debug/usr/bin/oldtool.debug", "src/oldtool.c"),
     ] {
         let (_index, gateway) = gateway(&[family]);
-        let client = Client::of(&gateway.url());
+        let client = DebuginfodClient::new(&gateway.url());
         let truth = fixtures::truth(family);
         let row = truth.iter().find(|row| row.path == debuginfo).unwrap();
         // Copies of one program with one build-id differ in their .gnu_debuglink.
@@ -180,7 +180,7 @@ fn debuginfod_find_gets_executables_debuginfo_and_sources_of_old_and_new_package
 #[test]
 fn debuginfod_find_says_that_there_is_no_such_file() {
     let (_index, gateway) = gateway(&["server"]);
-    let output = Client::of(&gateway.url()).find(&["debuginfo", "00112233445566778899aabbccddeeff00112233"]);
+    let output = DebuginfodClient::new(&gateway.url()).find(&["debuginfo", "00112233445566778899aabbccddeeff00112233"]);
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("No such file or directory"), "{said}");
@@ -200,8 +200,8 @@ fn of_two_files_with_one_build_id_the_one_with_dwarf_is_the_debuginfo() {
 fn a_file_that_may_have_no_dwarf_is_not_kept_for_long_for_one_that_has_may_come() {
     let folder = tempfile::tempdir().unwrap();
     fixtures::copy(&[fixtures::package("dwarf-twins", "twin-stripped-1.0-1.fc99.x86_64")], folder.path());
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     let id = build_id("dwarf-twins", "/usr/lib/debug/usr/bin/twin.debug");
     let answer = gateway.get(&format!("/buildid/{id}/debuginfo"));
     assert_eq!((answer.status, answer.header("cache-control")), (200, Some("public, max-age=3600")));
@@ -233,8 +233,8 @@ fn dwz_files_are_found_by_the_id_that_gnu_debugaltlink_names() {
 fn a_set_uid_program_is_found_by_its_numbered_link() {
     let folder = tempfile::tempdir().unwrap();
     fixtures::copy(&[fixtures::package("fedora-compat", "bidtest-sub-9.9-4.fc99.x86_64")], folder.path());
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     let answer = gateway.get(&format!("/buildid/{}/executable", build_id("fedora-compat", "/usr/libexec/asuid")));
     assert_eq!((answer.status, answer.header("x-debuginfod-file")), (200, Some("/usr/libexec/asuid")));
     assert!(
@@ -252,8 +252,8 @@ fn the_first_of_several_hard_links_has_the_bytes_that_the_last_carries() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         fixtures::copy(&[fixtures::package(family, nvra)], folder.path());
-        let index = Sqlite::of(&[folder.path()]);
-        let gateway = Gateway::start(&index.url());
+        let index = Sqlite::with_packages(&[folder.path()]);
+        let gateway = RunningGateway::start(&index.url());
         let answer = gateway.get(&format!("/buildid/{}/executable", build_id(family, first)));
         assert_eq!(answer.header("x-debuginfod-file"), Some(first), "{family}");
         assert!(answer.body == member(family, nvra, first) && !answer.body.is_empty(), "{family}: other bytes");

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use compat_tests::fixtures::{self};
-use compat_tests::http::{self, Answer};
+use compat_tests::http::{self, Response};
 use compat_tests::process::run;
 
 use crate::{SOURCES, build_id, etag, gateway};
@@ -19,7 +19,7 @@ fn head_has_the_headers_of_get_and_no_body() {
         let path = format!("/buildid/{id}/{path}");
         let head = http::request(gateway.port, "HEAD", &path, &[]).unwrap();
         let get = gateway.get(&path);
-        let without_date = |answer: &Answer| {
+        let without_date = |answer: &Response| {
             let mut headers = answer.headers.clone();
             headers.retain(|(name, _)| name != "date");
             headers.sort();

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use compat_tests::darkserver::{Gateway, Sqlite};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::process::run;
 use compat_tests::rpmbuild;
 
@@ -98,8 +98,8 @@ fn compressed_sections_keep_their_header() {
         let elf = program(folder.path(), &options);
         let rpms = tempfile::tempdir().unwrap();
         let made = rpmbuild::of_bytes(rpms.path(), "compressed", &elf, &rpmbuild::build_id());
-        let index = Sqlite::of(&[rpms.path()]);
-        let gateway = Gateway::start(&index.url());
+        let index = Sqlite::with_packages(&[rpms.path()]);
+        let gateway = RunningGateway::start(&index.url());
         for name in ["info", "str"].map(|name| format!("{prefix}{name}")) {
             let (range, flags) = place(&elf, &name);
             assert!(flags.contains('C') || elf[range.clone()].starts_with(b"ZLIB"), "{name}: not compressed");
@@ -137,8 +137,8 @@ fn what_is_no_elf_file_has_no_sections() {
     let rpms = tempfile::tempdir().unwrap();
     // As a compressed kernel module: its build-id link names what is inside.
     let made = rpmbuild::of_bytes(rpms.path(), "module", b"\xfd7zXZ\0 no more than that", &rpmbuild::build_id());
-    let index = Sqlite::of(&[rpms.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[rpms.path()]);
+    let gateway = RunningGateway::start(&index.url());
     for name in [".text", ".debug_info", ".modinfo"] {
         let answer = gateway.get(&format!("/buildid/{}/section/{name}", made.build_id));
         assert_eq!(answer.status, 404, "{name}: {}", gateway.log());
@@ -149,7 +149,7 @@ fn what_is_no_elf_file_has_no_sections() {
 fn a_client_gets_sections_and_never_the_whole_file() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", DEBUG);
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     let debug = member("fedora-compat", "bidtest-debuginfo-1.2~rc1-4.fc99.x86_64", DEBUG);
     let main = member("fedora-compat", &format!("{BIDTEST}.x86_64"), "/usr/bin/b");
     for (name, elf) in [(".debug_line", &debug), (".debug_info", &debug), (".text", &main)] {

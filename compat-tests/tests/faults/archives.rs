@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use artifact::header::Header;
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, FakeServer, Gate};
 use compat_tests::files::FileServer;
 use compat_tests::http;
-use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::wait_until;
 use compat_tests::{rpmbuild, scale};
 
@@ -107,9 +107,10 @@ fn under_load(ask: impl Fn() -> bool + Sync, mut disturb: impl FnMut(&mut Random
 fn an_archive_that_is_damaged_again_and_again_is_served_right_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let (asked, victim) = two(folder.path(), 512 << 10);
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     // An undecided question stays so for three seconds: several gateways see more of the faults.
-    let gateways: Vec<Gateway> = (0..4).map(|_| Gateway::start_with(&index.url(), "", &NO_CACHE)).collect();
+    let gateways: Vec<RunningGateway> =
+        (0..4).map(|_| RunningGateway::start_with(&index.url(), "", &NO_CACHE)).collect();
     let turn = AtomicUsize::new(0);
     let served = under_load(
         || asked.ask(gateways[turn.fetch_add(1, Ordering::SeqCst) % gateways.len()].port).is_some(),
@@ -134,9 +135,10 @@ fn an_archive_that_becomes_another_one_again_and_again_is_had_from_elsewhere() {
     let (asked, victim) = two(folder.path(), 512 << 10);
     std::fs::copy(&victim.rpm, mirror.path().join(victim.rpm.file_name().unwrap())).unwrap();
     let files = FileServer::start(mirror.path());
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     index.add_store("mirror", "mirror", mirror.path(), &files.url());
-    let gateways: Vec<Gateway> = (0..4).map(|_| Gateway::start_with(&index.url(), "", &NO_CACHE)).collect();
+    let gateways: Vec<RunningGateway> =
+        (0..4).map(|_| RunningGateway::start_with(&index.url(), "", &NO_CACHE)).collect();
     let turn = AtomicUsize::new(0);
     let served = under_load(
         || asked.ask(gateways[turn.fetch_add(1, Ordering::SeqCst) % gateways.len()].port).is_some(),
@@ -160,8 +162,8 @@ fn an_archive_that_becomes_another_one_again_and_again_is_had_from_elsewhere() {
 fn an_archive_itself_is_sent_as_it_was_opened_or_not_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let (asked, victim) = two(folder.path(), 24 << 20);
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     let identity = Header::parse(&victim.sound).unwrap().package.identity;
     let path = format!("/archive/{identity}/first-1.0-1.x86_64.rpm");
     assert!(decided(gateway.port, &path).unwrap().body == victim.sound);
@@ -215,8 +217,8 @@ fn an_archive_that_changes_at_a_given_moment() {
         let gate = Gate::default();
         let store = {
             let (gate, sound, rest) = (gate.clone(), sound.clone(), rest.cloned());
-            Odd::start(move |_, stream| {
-                odd::begin(stream, sound.len());
+            FakeServer::start(move |_, stream| {
+                fake_server::begin(stream, sound.len());
                 let _ = stream.write_all(&sound[..at]);
                 gate.pass();
                 let _ = stream.write_all(rest.as_ref().and_then(|rest| rest.get(at..)).unwrap_or_default());
@@ -228,7 +230,7 @@ fn an_archive_that_changes_at_a_given_moment() {
         let both = Sqlite::empty();
         both.add_store("first", "mirror", folder.path(), &store.url());
         both.add_store("second", "archive", folder.path(), &elsewhere.url());
-        let (alone, with_another) = (Gateway::start(&index.url()), Gateway::start(&both.url()));
+        let (alone, with_another) = (RunningGateway::start(&index.url()), RunningGateway::start(&both.url()));
         std::thread::scope(|scope| {
             let ask = scope.spawn(|| decided(alone.port, &asked.path));
             let ask_both = scope.spawn(|| asked.ask(with_another.port));

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, FakeServer, Gate};
 use compat_tests::http;
-use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::process::{Process, free_port};
 use compat_tests::programs::program;
 use compat_tests::rpmbuild;
@@ -20,11 +20,11 @@ use rustix::process::Signal;
 
 use crate::{Asked, Random, decided, names, packages};
 
-fn refused(gateway: &Gateway, reason: &str) -> f64 {
+fn refused(gateway: &RunningGateway, reason: &str) -> f64 {
     gateway.metric(&format!("gateway_cache_write_failures_total{{reason=\"{reason}\"}}"))
 }
 
-fn in_memory(gateway: &Gateway) -> f64 {
+fn in_memory(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_cache_memory_fallbacks_total")
 }
 
@@ -37,7 +37,7 @@ fn huge(into: &Path) -> rpmbuild::Made {
 }
 
 /// The log says that the cache folder is why something was undecided.
-fn assert_cause(gateway: &Gateway, cause: &str) {
+fn assert_cause(gateway: &RunningGateway, cause: &str) {
     let log = gateway.log();
     assert!(
         log.lines().any(|line| line.contains("undecided") && line.contains("cache folder") && line.contains(cause)),
@@ -61,7 +61,7 @@ fn a_disk_filled_by_other_programs() {
     let small = Asked::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
     let large = Asked::made(rpmbuild::numbered(folder.path(), "large", 2 << 20, 2));
     let huge = Asked::made(huge(folder.path()));
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     let mut disk = SmallDisk::start(&index.url(), 6, "", &[]);
     let gateway = &disk.gateway;
     small.ask(gateway.port).expect("an answer");
@@ -84,7 +84,7 @@ fn a_disk_filled_by_other_programs() {
     );
     disk.empty();
     large.recovers(&disk.gateway);
-    disk.gateway.synced();
+    disk.gateway.wait_until_synced();
     let files = disk.path().join("files");
     assert_eq!(names(&files).len(), 2);
     assert_whole(&files, &[small, large]);
@@ -94,13 +94,13 @@ fn a_disk_filled_by_other_programs() {
 fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
     let folder = tempfile::tempdir().unwrap();
     let members = packages(folder.path(), 5, 1 << 20);
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     let mut disk = SmallDisk::start(&index.url(), 4, "", &[]);
     let port = disk.gateway.port;
     for member in members.iter().chain(&members) {
         member.ask(port).expect("an answer from a disk that is full of what can be removed");
         // What is still on its way to the disk cannot be removed.
-        disk.gateway.synced();
+        disk.gateway.wait_until_synced();
     }
     assert_eq!((refused(&disk.gateway, "disk_full"), refused(&disk.gateway, "error")), (0.0, 0.0));
     assert!(disk.gateway.log().contains("the cache folder's disk is full before the cache is"));
@@ -131,10 +131,10 @@ fn a_write_that_fails_in_the_middle_of_a_member() {
     let folder = tempfile::tempdir().unwrap();
     let small = Asked::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
     let large = Asked::made(rpmbuild::numbered(folder.path(), "large", 3 << 20, 2));
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     // No file may be larger than 1 or 2 MiB, by the unit of the shell.
     let limit = ["sh", "-c", "trap '' XFSZ; ulimit -f 2048; exec \"$@\"", "sh"];
-    let gateway = Gateway::start_through(&limit, &[("DARKSERVER_DATABASE", &index.url())], "", &[]);
+    let gateway = RunningGateway::start_through(&limit, &[("DARKSERVER_DATABASE", &index.url())], "", &[]);
     for _ in 0..2 {
         assert!(large.ask(gateway.port).is_none(), "a member that cannot be whole");
         assert!(decided(gateway.port, &large.path.replace("executable", "section/.text")).is_none());
@@ -146,7 +146,7 @@ fn a_write_that_fails_in_the_middle_of_a_member() {
         "{}",
         gateway.log()
     );
-    gateway.synced();
+    gateway.wait_until_synced();
     assert_eq!(names(&gateway.cache()).len(), 1);
 }
 
@@ -155,7 +155,7 @@ fn a_disk_that_becomes_read_only() {
     let folder = tempfile::tempdir().unwrap();
     let members = packages(folder.path(), 2, 256 << 10);
     let huge = Asked::made(huge(folder.path()));
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     let mut disk = SmallDisk::start(&index.url(), 8, "", &[]);
     let port = disk.gateway.port;
     members[0].ask(port).expect("an answer");
@@ -179,8 +179,8 @@ fn a_disk_that_becomes_read_only() {
 fn a_directory_removed_while_twenty_clients_download() {
     let folder = tempfile::tempdir().unwrap();
     let members = packages(folder.path(), 4, 1 << 20);
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     let (files, cache) = (gateway.cache(), gateway.cache().parent().unwrap().to_owned());
     let (stop, served, removed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     let until = Instant::now() + scale(Duration::from_secs(6), Duration::from_secs(120));
@@ -235,8 +235,8 @@ fn a_directory_removed_while_twenty_clients_download() {
 fn a_gateway_killed_while_filling_leaves_complete_files_or_none() {
     let folder = tempfile::tempdir().unwrap();
     let members = packages(folder.path(), 3, 6 << 20);
-    let index = Sqlite::of(&[folder.path()]);
-    let mut gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let mut gateway = RunningGateway::start(&index.url());
     let mut random = Random(0x5eed_0003);
     let mut left = 0;
     for round in 0..scale(6, 60) {
@@ -275,16 +275,16 @@ fn a_gateway_killed_while_filling_fifty_files_leaves_none_of_them() {
     let members = packages(folder.path(), FILES, 300 << 10);
     // Each archive stops in the middle, so that all files grow at once.
     let (root, opened) = (folder.path().to_owned(), gate.clone());
-    let store = Odd::start(move |head, stream| {
-        let bytes = odd::file(&root, head);
-        odd::begin(stream, bytes.len());
+    let store = FakeServer::start(move |head, stream| {
+        let bytes = fake_server::file(&root, head);
+        fake_server::begin(stream, bytes.len());
         let _ = stream.write_all(&bytes[..bytes.len() / 2]);
         opened.pass();
         let _ = stream.write_all(&bytes[bytes.len() / 2..]);
     });
     let index = Sqlite::empty();
     index.add_store("store", "mirror", folder.path(), &store.url());
-    let mut gateway = Gateway::start_with(&index.url(), "[extraction]\nmax_concurrent = 128\n", &[]);
+    let mut gateway = RunningGateway::start_with(&index.url(), "[extraction]\nmax_concurrent = 128\n", &[]);
     let bodies: Vec<_> = members.iter().map(|member| http::begin(gateway.port, &member.path).unwrap().1).collect();
     assert_eq!((store.connections(), gateway.metric("gateway_cache_files")), (usize::from(FILES), f64::from(FILES)));
     gateway.process().kill();
@@ -321,7 +321,7 @@ fn is_ready(port: u16) -> bool {
 #[test]
 fn a_second_gateway_on_a_cache_directory_is_refused_with_the_id_of_the_first() {
     let [shared, one, other] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
-    let index = Sqlite::of(&[]);
+    let index = Sqlite::with_packages(&[]);
     let (mut first, port) = launch_on(shared.path(), &index, one.path());
     first.wait_until("the first gateway", || is_ready(port));
     let began = Instant::now();
@@ -338,7 +338,7 @@ fn a_second_gateway_on_a_cache_directory_is_refused_with_the_id_of_the_first() {
 fn a_gateway_succeeds_a_predecessor_that_stops_or_is_killed() {
     let (shared, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let member = packages(folder.path(), 1, 256 << 10).pop().unwrap();
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     let directories: [_; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
     let (mut first, port) = launch_on(shared.path(), &index, directories[0].path());
     first.wait_until("the first gateway", || is_ready(port));

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::debuginfod::Client;
-use compat_tests::http::{self, Answer};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::debuginfod::DebuginfodClient;
+use compat_tests::http::{self, Response};
 use compat_tests::mariadb::MariaDb;
 use compat_tests::proxy::{Fault, Proxy};
 use compat_tests::wait_until;
@@ -25,16 +25,16 @@ fn mariadb() -> MariaDb {
 }
 
 /// Since when the index is unavailable, as an answer says.
-fn away(answer: &Answer) -> Option<u64> {
+fn away(answer: &Response) -> Option<u64> {
     let header = answer.header("x-darkserver-index")?;
     Some(header.strip_prefix("unavailable; since=").expect("a header that says since when").parse().expect("seconds"))
 }
 
-fn is_up(gateway: &Gateway) -> bool {
+fn is_up(gateway: &RunningGateway) -> bool {
     gateway.metric("gateway_index_up") == 1.0
 }
 
-fn kept(gateway: &Gateway) -> f64 {
+fn kept(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_index_lookups_total{result=\"stale\"}")
 }
 
@@ -122,7 +122,7 @@ impl Load {
 
     fn client(&self) {
         while !self.stop.load(Ordering::SeqCst) {
-            let client = Client::of(&format!("http://127.0.0.1:{}", self.gateway));
+            let client = DebuginfodClient::new(&format!("http://127.0.0.1:{}", self.gateway));
             let (_, found) = self.during(|| client.found(&["executable", self.known[0].build_id()]));
             assert!(found == self.known[0].bytes, "other bytes");
             self.during(|| {
@@ -137,7 +137,7 @@ fn a_database_killed_under_load_is_missed_by_nobody_who_was_answered_before() {
     let mut mariadb = mariadb();
     let mut random = Random(0x5eed_0001);
     for round in 0..scale(2, 25) {
-        let gateway = Gateway::start_with(&mariadb.url("darkserver"), SHORT, &[]);
+        let gateway = RunningGateway::start_with(&mariadb.url("darkserver"), SHORT, &[]);
         wait_until("the first probe", || is_up(&gateway));
         let load = Load {
             gateway: gateway.port,
@@ -210,7 +210,7 @@ fn a_way_to_the_database_that_is_disturbed() {
     let proxy = Proxy::start(mariadb.port());
     let url = mariadb.url("darkserver").replace(&format!(":{}/", mariadb.port()), &format!(":{}/", proxy.port));
     for fault in [Fault::Slow(Duration::from_secs(10)), Fault::Stalls, Fault::Breaks] {
-        let gateway = Gateway::start_with(&url, SHORT, &[]);
+        let gateway = RunningGateway::start_with(&url, SHORT, &[]);
         let (known, unasked) = (Asked::server(5), Asked::server(6));
         assert_eq!(away(&known.ask(gateway.port).unwrap()), None, "{fault:?}");
         let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -240,7 +240,7 @@ fn a_way_to_the_database_that_is_disturbed() {
         wait_until("absent again", || decided(gateway.port, &nobodys(1)).is_some_and(|answer| answer.status == 404));
     }
     // Slow, but not too slow: every answer is right.
-    let gateway = Gateway::start_with(&url, SHORT, &[]);
+    let gateway = RunningGateway::start_with(&url, SHORT, &[]);
     wait_until("the first probe", || is_up(&gateway));
     proxy.set(Fault::Slow(Duration::from_millis(100)));
     for release in [5, 6, 7] {
@@ -255,9 +255,9 @@ fn what_is_not_in_an_answer_of_earlier_is_unknown() {
     // Only the program was indexed: its debuginfo may come while the database is away.
     let folder = tempfile::tempdir().unwrap();
     fixtures::copy(&[fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm")], folder.path());
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     let configuration = "[index]\nfound_ttl = \"300ms\"\nstale_ttl = \"6s\"\n";
-    let gateway = Gateway::start_with(&index.url(), configuration, &[]);
+    let gateway = RunningGateway::start_with(&index.url(), configuration, &[]);
     let known = Asked::server(5);
     let others =
         ["debuginfo", "section/.nonsense", "source/usr/src/x.c"].map(|what| known.path.replace("executable", what));
@@ -294,7 +294,7 @@ fn a_read_only_database_is_all_that_a_gateway_needs() {
         &["rpm", fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm").to_str().unwrap()],
     );
     assert!(!refused.status.success(), "expected a user that cannot write");
-    let gateway = Gateway::start_with(&url, SHORT, &[]);
+    let gateway = RunningGateway::start_with(&url, SHORT, &[]);
     std::thread::scope(|scope| {
         // Nobody may write as long as this session is there.
         let locked =

@@ -14,9 +14,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::Gateway;
+use compat_tests::darkserver::RunningGateway;
 use compat_tests::fixtures;
-use compat_tests::http::{self, Answer};
+use compat_tests::http::{self, Response};
 use compat_tests::rpmbuild::{self, Made};
 
 /// The budget of a decision is 4 s; the rest is for a busy machine.
@@ -49,7 +49,7 @@ impl Asked {
 
     /// The right bytes, or a reset.
     #[track_caller]
-    fn ask(&self, gateway: u16) -> Option<Answer> {
+    fn ask(&self, gateway: u16) -> Option<Response> {
         let answer = decided(gateway, &self.path)?;
         assert_eq!(answer.status, 200, "{}: {}", self.path, answer.text());
         assert!(answer.body == self.bytes, "{}: other bytes", self.path);
@@ -58,7 +58,7 @@ impl Asked {
 
     /// Asks until it is answered.
     #[track_caller]
-    fn recovers(&self, gateway: &Gateway) -> Answer {
+    fn recovers(&self, gateway: &RunningGateway) -> Response {
         let (started, mut answer) = (Instant::now(), None);
         while answer.is_none() {
             assert!(started.elapsed() < RECOVERY, "{}: not again within {RECOVERY:?}: {}", self.path, gateway.log());
@@ -70,7 +70,7 @@ impl Asked {
 
 /// What was decided within a budget; `None` for a reset.
 #[track_caller]
-fn decided(port: u16, path: &str) -> Option<Answer> {
+fn decided(port: u16, path: &str) -> Option<Response> {
     let started = Instant::now();
     let answer = http::get(port, path);
     assert!(started.elapsed() < BUDGET, "{path}: took {:?}", started.elapsed());

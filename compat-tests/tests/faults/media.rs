@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::{fixtures, wait_until};
 use rustix::process::{geteuid, getgid};
 
@@ -18,19 +18,19 @@ const SHORT: &str = "[index]\nfound_ttl = \"200ms\"\nabsent_ttl = \"100ms\"\n";
 const OTHER: u32 = 61_234;
 
 /// Starts a gateway on `database` behind a shell script in a mount namespace of its own; `$1` in it is `folder`.
-fn gateway(database: &str, script: &str, folder: &Path) -> Gateway {
+fn gateway(database: &str, script: &str, folder: &Path) -> RunningGateway {
     let script = format!("{script} && shift && exec \"$@\"");
     let mut through = vec!["unshare", "--mount"];
     if !geteuid().is_root() {
         through.extend(["--user", "--map-root-user"]);
     }
     through.extend(["sh", "-c", &script, "sh", folder.to_str().unwrap()]);
-    Gateway::start_through(&through, &[("DARKSERVER_DATABASE", database)], SHORT, &[])
+    RunningGateway::start_through(&through, &[("DARKSERVER_DATABASE", database)], SHORT, &[])
 }
 
 /// The copy of an index, and perhaps of the log beside it, in a file system of its own that is mounted read-only at
 /// `folder`.
-fn media(index: &Path, folder: &Path, with_log: bool) -> Gateway {
+fn media(index: &Path, folder: &Path, with_log: bool) -> RunningGateway {
     let index = index.display();
     let log = if with_log { format!("cp {index}-wal \"$1/index.db-wal\"") } else { "true".into() };
     let copy = format!("cp {index} \"$1/index.db\" && {log}");
@@ -40,7 +40,7 @@ fn media(index: &Path, folder: &Path, with_log: bool) -> Gateway {
 
 #[test]
 fn a_finished_index_on_read_only_media_is_answered_from() {
-    let index = Sqlite::of(&[&fixtures::family("server")]);
+    let index = Sqlite::with_packages(&[&fixtures::family("server")]);
     assert_eq!(
         index.path().with_extension("db-wal").metadata().map_or(0, |log| log.len()),
         0,
@@ -55,7 +55,7 @@ fn a_finished_index_on_read_only_media_is_answered_from() {
 
 #[test]
 fn an_index_on_read_only_media_whose_log_is_not_merged_is_not_believed_without_it() {
-    let index = Sqlite::of(&[&fixtures::family("server")]);
+    let index = Sqlite::with_packages(&[&fixtures::family("server")]);
     fs::write(index.path().with_extension("db-wal"), "not merged").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let gateway = media(&index.path(), folder.path(), true);
@@ -66,7 +66,7 @@ fn an_index_on_read_only_media_whose_log_is_not_merged_is_not_believed_without_i
 /// As a container's read-only volume: others may write what is in it.
 #[test]
 fn an_index_in_a_read_only_mount_needs_a_promise_that_it_never_changes() {
-    let index = Sqlite::of(&[&fixtures::family("server")]);
+    let index = Sqlite::with_packages(&[&fixtures::family("server")]);
     let folder = index.path().parent().unwrap().to_owned();
     for ending in ["db-wal", "db-shm"] {
         // It may be there, and is empty.
@@ -95,7 +95,7 @@ fn another_user_imports_while_a_gateway_answers() {
         fs::copy(fixtures::rpm(&format!("server/{name}")), packages.path().join(name)).unwrap();
     };
     put(5);
-    let index = Sqlite::of(&[packages.path()]);
+    let index = Sqlite::with_packages(&[packages.path()]);
     let folder = index.path().parent().unwrap().to_owned();
     for ending in ["db-wal", "db-shm"] {
         let _ = fs::remove_file(index.path().with_extension(ending));
@@ -112,7 +112,7 @@ fn another_user_imports_while_a_gateway_answers() {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
         &["env"]
     };
-    let gateway = Gateway::start_through(through, &[("DARKSERVER_DATABASE", &index.url())], SHORT, &[]);
+    let gateway = RunningGateway::start_through(through, &[("DARKSERVER_DATABASE", &index.url())], SHORT, &[]);
     assert!(decided(gateway.port, NOBODYS).is_none());
     wait_until("both cures", || {
         gateway.log().contains("?immutable=1") && gateway.log().contains("user or group write to")

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::wait_until;
 use compat_tests::{fixtures, scale};
 
@@ -15,7 +15,7 @@ const SHORT: &str = "[index]\nfound_ttl = \"200ms\"\nabsent_ttl = \"100ms\"\n";
 const NOBODYS: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";
 
 fn servers() -> Sqlite {
-    Sqlite::of(&[&fixtures::family("server")])
+    Sqlite::with_packages(&[&fixtures::family("server")])
 }
 
 /// Puts a copy of `file` where `path` is, in one step.
@@ -26,7 +26,7 @@ fn replace(path: &Path, file: &Path) {
 }
 
 /// What was found before is answered, the rest unknown, and the log names the file.
-fn assert_away(gateway: &Gateway, path: &Path, what: &str) {
+fn assert_away(gateway: &RunningGateway, path: &Path, what: &str) {
     wait_until(what, || gateway.metric("gateway_index_up") == 0.0);
     std::thread::sleep(std::time::Duration::from_millis(250));
     let answer = Asked::server(5).ask(gateway.port).unwrap_or_else(|| panic!("{what}: expected what was found before"));
@@ -43,13 +43,13 @@ fn assert_away(gateway: &Gateway, path: &Path, what: &str) {
 
 #[test]
 fn a_file_that_vanishes_or_becomes_another_one() {
-    let (index, other) = (servers(), Sqlite::of(&[&fixtures::family("payloads")]));
+    let (index, other) = (servers(), Sqlite::with_packages(&[&fixtures::family("payloads")]));
     let copy = index.path().with_extension("copy");
     std::fs::copy(index.path(), &copy).unwrap();
     let nonsense = index.path().with_extension("nonsense");
     std::fs::write(&nonsense, "not a database at all".repeat(1000)).unwrap();
     for what in ["vanished", "nonsense"] {
-        let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+        let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
         Asked::server(5).ask(gateway.port).unwrap();
         match what {
             "vanished" => std::fs::remove_file(index.path()).unwrap(),
@@ -61,7 +61,7 @@ fn a_file_that_vanishes_or_becomes_another_one() {
         wait_until("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));
     }
     // Another index is as good as the first, and the first is not remembered.
-    let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+    let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
     let (first, second) =
         (Asked::server(5), fixtures::build_id("payloads/payload-none-1.0-1.fc99.x86_64.rpm", "/usr/bin/payload-none"));
     let second = format!("/buildid/{second}/executable");
@@ -77,7 +77,7 @@ fn a_file_beside_the_log_of_the_one_before() {
     let index = servers();
     let copy = index.path().with_extension("copy");
     std::fs::copy(index.path(), &copy).unwrap();
-    let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+    let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
     Asked::server(5).ask(gateway.port).unwrap();
     let session = Session::start(&index.path(), "pragma wal_autocheckpoint = 0; delete from artifacts");
     wait_until("an absence", || {
@@ -104,7 +104,7 @@ fn a_file_that_is_cut_off() {
     std::fs::copy(index.path(), &copy).unwrap();
     let whole = copy.metadata().unwrap().len();
     for length in [0, 100, 4096, whole / 2, whole - 4096, whole - 1].into_iter().step_by(scale(2, 1)) {
-        let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+        let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
         Asked::server(5).ask(gateway.port).unwrap();
         File::options().write(true).open(index.path()).unwrap().set_len(length).unwrap();
         // Right or unknown, never absent: pages that were read before may still be in memory.
@@ -154,7 +154,7 @@ impl Drop for Session {
 #[test]
 fn a_writer_that_takes_long_keeps_nobody_from_reading() {
     let index = servers();
-    let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+    let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
     let writer = Session::start(
         &index.path(),
         "begin immediate; delete from artifacts; delete from locations; delete from packages",
@@ -175,7 +175,7 @@ fn a_file_that_somebody_locks_for_himself_is_away_until_he_lets_go() {
         &index.path(),
         "pragma locking_mode = exclusive; begin immediate; delete from artifacts where 0",
     );
-    let gateway = Gateway::start_with(&index.url(), SHORT, &[]);
+    let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
     assert!(Asked::server(6).ask(gateway.port).is_none());
     assert!(decided(gateway.port, NOBODYS).is_none());
     wait_until("away", || gateway.log().contains("the index is unavailable"));

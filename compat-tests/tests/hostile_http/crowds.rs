@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::scale;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -13,7 +13,7 @@ use super::{HEALTH, Large, Line, closed, connections, others_are_served, residen
 const PATIENT: &str = "[connections]\nhead_timeout = \"10m\"\nidle_timeout = \"10m\"\n";
 
 /// How long somebody else waits, each time with a new connection: median and longest.
-fn latencies(gateway: &Gateway) -> (Duration, Duration) {
+fn latencies(gateway: &RunningGateway) -> (Duration, Duration) {
     let mut all: Vec<Duration> = (0..200).map(|_| others_are_served(gateway)).collect();
     all.sort();
     (all[100], all[199])
@@ -24,14 +24,14 @@ fn thousands_of_idle_connections_cost_little() {
     let count = scale(2_000, 10_000);
     let limit = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     for (what, says, most_bytes) in [
         ("silent", &b""[..], 16_000.0),
         ("half a request line", b"GET /heal", 40_000.0),
         ("idle after a request", HEALTH, 40_000.0),
         ("idle HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 60_000.0),
     ] {
-        let mut gateway = Gateway::start_with(&sqlite.url(), PATIENT, &[]);
+        let mut gateway = RunningGateway::start_with(&sqlite.url(), PATIENT, &[]);
         let alone = latencies(&gateway);
         let before = resident(&mut gateway);
         let mut lines: Vec<Line> = Vec::with_capacity(count);
@@ -69,7 +69,7 @@ fn thousands_of_idle_connections_cost_little() {
 #[test]
 fn when_there_are_too_many_the_longest_idle_make_room() {
     let large = Large::make();
-    let gateway = Gateway::start_with(&large.sqlite.url(), &format!("{PATIENT}max_count = 20\n"), &[]);
+    let gateway = RunningGateway::start_with(&large.sqlite.url(), &format!("{PATIENT}max_count = 20\n"), &[]);
     let mut reader = Line::open(gateway.port);
     reader.send(&large.request()).unwrap();
     // Its response has begun.
@@ -92,7 +92,7 @@ fn when_there_are_too_many_the_longest_idle_make_room() {
 fn when_all_are_busy_a_new_one_is_reset() {
     let large = Large::make();
     // Two for each worker at least, on any machine.
-    let gateway = Gateway::start_with(&large.sqlite.url(), &format!("{PATIENT}max_count = 4\n"), &[]);
+    let gateway = RunningGateway::start_with(&large.sqlite.url(), &format!("{PATIENT}max_count = 4\n"), &[]);
     let workers = std::thread::available_parallelism().unwrap().get();
     let most = 4_usize.div_ceil(workers) * workers;
     let mut readers: Vec<Line> = (0..most).map(|_| Line::open(gateway.port)).collect();

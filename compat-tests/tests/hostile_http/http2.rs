@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 use std::{io, thread};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::fixtures;
 
 use super::{HEALTH, Line, SERVER, closed, connections, others_are_served, processor_ticks, resident, wait_until};
@@ -58,7 +58,7 @@ fn requests(first: usize, count: usize, method: &str, path: &str) -> Vec<u8> {
     (first..first + count).flat_map(request).collect()
 }
 
-fn open(gateway: &Gateway, settings: &[u8]) -> Line {
+fn open(gateway: &RunningGateway, settings: &[u8]) -> Line {
     let mut line = Line::open(gateway.port);
     line.send(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).unwrap();
     line
@@ -76,8 +76,8 @@ fn next_frame(from: &mut impl Read) -> io::Result<(u8, u32, Vec<u8>)> {
 
 #[test]
 fn broken_frames_end_their_connection_alone() {
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start(&sqlite.url());
     let settings = frame(SETTINGS, 0, 0, &[]);
     for (what, bytes) in [
         ("a wrong preface", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_vec()),
@@ -96,8 +96,8 @@ fn broken_frames_end_their_connection_alone() {
 
 #[test]
 fn a_client_is_told_how_much_it_may_ask_for_at_once_and_cut_off_far_above() {
-    let sqlite = Sqlite::of(&[]);
-    let mut gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[]);
+    let mut gateway = RunningGateway::start(&sqlite.url());
     let before = resident(&mut gateway);
     let mut line = open(&gateway, &NO_WINDOW);
     let (kind, _, settings) = next_frame(&mut line.0).unwrap();
@@ -128,8 +128,8 @@ fn a_client_is_told_how_much_it_may_ask_for_at_once_and_cut_off_far_above() {
 fn a_client_that_takes_no_answers_is_not_listened_to_and_gets_all_of_them_later() {
     // Hundreds of megabytes, which flow control would allow.
     const COUNT: usize = 40_000;
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
-    let mut gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let mut gateway = RunningGateway::start(&sqlite.url());
     let path = format!("/buildid/{}/executable", fixtures::build_id(SERVER, "/usr/bin/server"));
     let length = gateway.get(&path).body.len();
     let before = resident(&mut gateway);
@@ -162,8 +162,8 @@ fn a_client_that_takes_no_answers_is_not_listened_to_and_gets_all_of_them_later(
 
 #[test]
 fn a_large_head_is_refused_and_the_connection_goes_on() {
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start(&sqlite.url());
     let mut line = open(&gateway, &NO_WINDOW);
     line.send(&frame(HEADERS, END_STREAM, 1, &head("GET", "/healthz"))).unwrap();
     for number in 0..9 {
@@ -194,8 +194,8 @@ fn who_leaves_gives_up_the_turns_of_all_that_was_asked_for() {
         "[federation]\nupstreams = [\"http://{}\"]\n[request]\nbudget = \"50s\"\nmax_concurrent = 2\n",
         upstream.local_addr().unwrap()
     );
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start_with(&sqlite.url(), &configuration, &[]);
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), &configuration, &[]);
     let waiting = || gateway.metric("gateway_permits_waiting{permit=\"request\"}");
     let mut line = open(&gateway, &[]);
     for at in 0..50 {

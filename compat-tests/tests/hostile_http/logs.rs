@@ -1,15 +1,15 @@
 //! Whatever a client writes, the log has one line for it.
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use serde_json::Value;
 
 use super::Line;
 
 #[test]
 fn nobody_writes_into_the_log() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     for format in ["text", "json"] {
-        let gateway = Gateway::start_with(&sqlite.url(), "", &["--log-format", format]);
+        let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--log-format", format]);
         let lines_before = gateway.log().lines().count();
         let long = "a".repeat(60_000);
         let heads = [

@@ -16,9 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use artifact::header::Header;
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::fixtures;
-use compat_tests::http::Answer;
+use compat_tests::http::Response;
 use compat_tests::process::Process;
 use tempfile::TempDir;
 
@@ -42,7 +42,7 @@ impl Line {
     }
 
     /// The next final answer.
-    fn answer(&mut self, has_body: bool) -> io::Result<Answer> {
+    fn answer(&mut self, has_body: bool) -> io::Result<Response> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             if self.0.read_until(b'\n', &mut head)? == 0 {
@@ -58,7 +58,7 @@ impl Line {
         let header =
             |line: &str| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
         let headers: Vec<(String, String)> = head.lines().filter_map(header).collect();
-        let mut answer = Answer { status, headers, body: Vec::new() };
+        let mut answer = Response { status, headers, body: Vec::new() };
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         answer.body.resize(if has_body { length } else { 0 }, 0);
         self.0.read_exact(&mut answer.body)?;
@@ -81,7 +81,7 @@ impl Line {
 }
 
 /// Somebody else, on a connection of their own.
-fn others_are_served(gateway: &Gateway) -> Duration {
+fn others_are_served(gateway: &RunningGateway) -> Duration {
     let started = Instant::now();
     assert_eq!(gateway.get("/healthz").status, 200);
     started.elapsed()
@@ -122,16 +122,16 @@ impl Large {
 }
 
 /// The gauge of open connections, without the one that asks.
-fn connections(gateway: &Gateway) -> f64 {
+fn connections(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_connections") - 1.0
 }
 
-fn closed(gateway: &Gateway, why: &str) -> f64 {
+fn closed(gateway: &RunningGateway, why: &str) -> f64 {
     gateway.metric(&format!("gateway_connections_closed_total{{reason=\"{why}\"}}"))
 }
 
 /// Resident memory, bytes (proc(5), VmRSS).
-fn resident(gateway: &mut Gateway) -> f64 {
+fn resident(gateway: &mut RunningGateway) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process().id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0

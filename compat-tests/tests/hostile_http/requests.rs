@@ -1,6 +1,6 @@
 //! One request after the other, each on a connection of its own: its status, and whether the connection goes on.
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::fixtures;
 
 use super::{Line, SERVER, others_are_served};
@@ -261,8 +261,8 @@ fn strange_ranges() {
 
 /// Sends each row, looks at what comes back, and asks as somebody else.
 fn run(rows: &[Row]) {
-    let sqlite = Sqlite::of(&[&fixtures::family("server")]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let gateway = RunningGateway::start(&sqlite.url());
     let folder = gateway.cache().ancestors().nth(2).unwrap().to_str().unwrap().to_owned();
     for Row { send, status, then, because } in rows {
         let shown = String::from_utf8_lossy(&send[..send.len().min(120)]).into_owned();
@@ -297,8 +297,8 @@ fn run(rows: &[Row]) {
 
 #[test]
 fn a_thousand_pipelined_requests_are_answered_in_order() {
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start(&sqlite.url());
     let mut line = Line::open(gateway.port);
     let mut requests = Vec::new();
     for number in 0..1000 {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use rustix::net::connect_unspec;
 
 use super::{HEALTH, Large, Line, PATIENCE, closed, connections, others_are_served, processor_ticks, wait_until};
@@ -45,8 +45,8 @@ type Case<'a> = (&'a str, &'a [u8], &'a [u8], usize, Duration);
 
 #[test]
 fn silent_half_sent_and_slow_requests_end_in_time() {
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start_with(&sqlite.url(), SHORT, &[]);
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), SHORT, &[]);
     let port = gateway.port;
     let half = [HEALTH, b"GET /heal"].concat();
     let half_header = [HEALTH, b"GET /healthz HTTP/1.1\r\nHos"].concat();
@@ -102,7 +102,7 @@ fn silent_half_sent_and_slow_requests_end_in_time() {
 #[test]
 fn a_slow_reader_gets_all_of_it_and_pipelined_requests_wait_without_work() {
     let large = Large::make();
-    let mut gateway = Gateway::start_with(&large.sqlite.url(), SHORT, &[]);
+    let mut gateway = RunningGateway::start_with(&large.sqlite.url(), SHORT, &[]);
     let mut line = Line::open(gateway.port);
     line.send(&large.request()).unwrap();
     // More requests than any buffer of the service holds.
@@ -125,12 +125,12 @@ fn a_slow_reader_gets_all_of_it_and_pipelined_requests_wait_without_work() {
 #[test]
 fn clients_that_vanish_in_the_middle_leave_nothing_behind() {
     let large = Large::make();
-    let mut gateway = Gateway::start(&large.sqlite.url());
-    let descriptors = |gateway: &mut Gateway| {
+    let mut gateway = RunningGateway::start(&large.sqlite.url());
+    let descriptors = |gateway: &mut RunningGateway| {
         let folder = format!("/proc/{}/fd", gateway.process().id());
         std::fs::read_dir(folder).unwrap().count()
     };
-    let vanish = |gateway: &Gateway| {
+    let vanish = |gateway: &RunningGateway| {
         for round in 0..50 {
             let mut line = Line::open(gateway.port);
             line.send(&large.request()).unwrap();

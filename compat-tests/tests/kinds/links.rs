@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use compat_tests::compiled::{Program, Tree};
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::process::run;
 use tempfile::tempdir;
 
@@ -16,7 +16,7 @@ const NAMES: [&str; 3] = ["/usr/bin/alias", "/usr/bin/prog", "/usr/lib/prog/tool
 
 /// A tree with one program under three names.
 fn tree(program: &Program) -> Tree {
-    let tree = Tree::of(&[("/usr/bin/prog", &program.whole())]);
+    let tree = Tree::with_files(&[("/usr/bin/prog", &program.whole())]);
     for name in ["/usr/bin/alias", "/usr/lib/prog/tool"] {
         fs::hard_link(tree.make("/usr/bin/prog"), tree.make(name)).unwrap();
     }
@@ -34,7 +34,7 @@ fn expect_links(listing: &mut Command) {
 fn expect_names(folder: &Path, program: &Program, formats: &str) {
     let index = Sqlite::empty();
     import_ok(&index.url(), &["dir", folder.to_str().unwrap(), "--formats", formats]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for word in ["executable", "debuginfo"] {
         let answer = gateway.get(&path(&program.build_id, word));
         assert!(answer.status == 200 && answer.body == fs::read(program.whole()).unwrap(), "{word}: {}", answer.status);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use compat_tests::compiled::Program;
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::mariadb::MariaDb;
 use tempfile::{TempDir, tempdir};
 
@@ -44,7 +44,7 @@ impl Tree {
     /// Expects that a gateway knows the program by these paths and by no other, and serves it under one of them.
     #[track_caller]
     fn expect_paths(&self, files: &[&str]) {
-        let gateway = Gateway::start(&self.database);
+        let gateway = RunningGateway::start(&self.database);
         let all = ["a/prog", "b/copy", "b/link"];
         for file in all {
             let found = told(&gateway, "file", self.root.join(file).to_str().unwrap());
@@ -123,7 +123,7 @@ fn a_renamed_file_keeps_its_time_and_not_its_path() {
     fs::rename(tree.root.join("a/prog"), tree.root.join("b/copy")).unwrap();
     tree.import();
     tree.expect_paths(&["b/copy"]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let member = tree.root.join("b/copy");
     for word in ["executable", "debuginfo"] {
         expect_file(&gateway, &tree.program.build_id, word, &tree.program.whole(), member.to_str().unwrap());

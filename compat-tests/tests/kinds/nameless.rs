@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use compat_tests::compiled::Program;
-use compat_tests::darkserver::{Gateway, import_ok};
+use compat_tests::darkserver::{RunningGateway, import_ok};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::headers::class;
-use compat_tests::odd::{self, Odd};
 use tempfile::{TempDir, tempdir};
 
 use crate::{build, expect_absent, expect_file, expect_types, expect_unavailable, index, path, rows, served};
@@ -101,11 +101,14 @@ fn upstreams_answer_for_the_program_of_such_a_debug_file() {
     let program = Program::compile_library("foo", "/s/foo");
     let (_folder, rpm) = package(&program.debug(), SYMBOLS);
     let (index, id) = (index(&[&rpm]), &program.build_id);
-    let with = |upstream: &Odd| {
-        Gateway::start_with(&index.url(), "[request]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()])
+    let with = |upstream: &FakeServer| {
+        RunningGateway::start_with(&index.url(), "[request]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()])
     };
-    let (has_it, knows_nothing, fails) =
-        (Odd::start(odd::has_it), Odd::start(odd::knows_nothing), Odd::start(odd::fails));
+    let (has_it, knows_nothing, fails) = (
+        FakeServer::start(fake_server::serve_elf),
+        FakeServer::start(fake_server::answer_absent),
+        FakeServer::start(fake_server::fail),
+    );
     let answer = with(&has_it).get(&path(id, "executable"));
     let location = format!("{}{}", has_it.url(), path(id, "executable"));
     assert_eq!((answer.status, answer.header("location")), (302, Some(&*location)));
@@ -122,6 +125,6 @@ fn a_payload_that_was_read_at_import_makes_types_certain() {
         let (_folder, rpm) = package(&file, at);
         let index = index(&[]);
         import_ok(&index.url(), &["rpm", rpm.to_str().unwrap(), "--payload", "always"]);
-        expect_types(&Gateway::start(&index.url()), &library.build_id, at, types, true);
+        expect_types(&RunningGateway::start(&index.url()), &library.build_id, at, types, true);
     }
 }

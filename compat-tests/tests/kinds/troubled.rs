@@ -6,9 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use compat_tests::compiled::Program;
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::headers::Form;
-use compat_tests::odd::{self, Odd};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::fake_server::{self, FakeServer};
+use compat_tests::headers::FileClassFormat;
 use tempfile::tempdir;
 
 use crate::{build, expect_absent, expect_file, index, linked, path};
@@ -29,11 +29,11 @@ fn debuginfo(into: &Path, file: &Path) -> PathBuf {
 #[test]
 fn a_program_that_holds_dwarf_is_found_also_where_nothing_of_the_index_is_remembered() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-    let index = index(&[&linked(folder.path(), &program, &program.whole(), Form::Mime)]);
-    let nothing = Odd::start(odd::knows_nothing);
+    let index = index(&[&linked(folder.path(), &program, &program.whole(), FileClassFormat::Mime)]);
+    let nothing = FakeServer::start(fake_server::answer_absent);
     for settings in ["found_ttl = \"0s\"\nstale_ttl = \"0s\"\n", "max_entries = 0\n"] {
         for upstreams in [&[][..], &["--upstream", &nothing.url()]] {
-            let gateway = Gateway::start_with(&index.url(), &format!("[index]\n{settings}"), upstreams);
+            let gateway = RunningGateway::start_with(&index.url(), &format!("[index]\n{settings}"), upstreams);
             for _ in 0..2 {
                 expect_file(&gateway, &program.build_id, "debuginfo", &program.whole(), "/usr/bin/foo");
             }
@@ -44,16 +44,17 @@ fn a_program_that_holds_dwarf_is_found_also_where_nothing_of_the_index_is_rememb
 #[test]
 fn a_store_that_hangs_with_the_debug_file_leaves_time_for_the_program() {
     let (folder, elsewhere, program) = (tempdir().unwrap(), tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-    let rpm = linked(folder.path(), &program, &program.whole(), Form::Mime);
+    let rpm = linked(folder.path(), &program, &program.whole(), FileClassFormat::Mime);
     debuginfo(elsewhere.path(), &program.debug());
-    let hanging = Odd::start(odd::hangs);
+    let hanging = FakeServer::start(fake_server::hang);
     let index = index(&[&rpm]);
     index.add_store("hangs", "mirror", elsewhere.path(), &hanging.url());
-    let nothing = Odd::start(odd::knows_nothing);
+    let nothing = FakeServer::start(fake_server::answer_absent);
     for (prefer, upstreams) in
         [("", &[][..]), ("[federation]\nprefer = \"redirect\"\n", &["--upstream", &nothing.url()])]
     {
-        let gateway = Gateway::start_with(&index.url(), &format!("[request]\nbudget = \"4s\"\n{prefer}"), upstreams);
+        let gateway =
+            RunningGateway::start_with(&index.url(), &format!("[request]\nbudget = \"4s\"\n{prefer}"), upstreams);
         expect_file(&gateway, &program.build_id, "debuginfo", &program.whole(), "/usr/bin/foo");
     }
     assert!(hanging.connections() > 0);
@@ -66,9 +67,9 @@ fn upstreams_have_their_time_after_a_file_was_examined_that_is_something_else() 
     let package = build(folder.path(), &[("foo", &[("/opt/v/symbols/foo", &*bytes)])]).remove(0);
     // The archive takes longer than a decision may.
     let root = folder.path().to_owned();
-    let slow = Odd::start(move |head, stream| {
-        let archive = odd::file(&root, head);
-        odd::begin(stream, archive.len());
+    let slow = FakeServer::start(move |head, stream| {
+        let archive = fake_server::file(&root, head);
+        fake_server::begin(stream, archive.len());
         for piece in archive.chunks(archive.len() / 12 + 1) {
             std::thread::sleep(Duration::from_millis(250));
             let _ = std::io::Write::write_all(stream, piece);
@@ -76,10 +77,11 @@ fn upstreams_have_their_time_after_a_file_was_examined_that_is_something_else() 
     });
     let ours = Sqlite::empty();
     ours.add_store("slow", "mirror", folder.path(), &slow.url());
-    let theirs_rpm = linked(theirs.path(), &program, &program.stripped(), Form::Old);
+    let theirs_rpm = linked(theirs.path(), &program, &program.stripped(), FileClassFormat::Old);
     let their_index = index(&[&theirs_rpm]);
-    let upstream = Gateway::start(&their_index.url());
-    let gateway = Gateway::start_with(&ours.url(), "[request]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()]);
+    let upstream = RunningGateway::start(&their_index.url());
+    let gateway =
+        RunningGateway::start_with(&ours.url(), "[request]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()]);
     let answer = gateway.get(&path(&program.build_id, "executable"));
     let location = format!("{}{}", upstream.url(), path(&program.build_id, "executable"));
     assert_eq!((answer.status, answer.header("location")), (302, Some(&*location)), "{}", package.display());
@@ -91,11 +93,11 @@ fn of_two_programs_the_one_that_holds_dwarf_is_the_debuginfo() {
     let poor = folder.path().join("poor");
     objcopy(&["--remove-section=.debug_info", "--remove-section=.debug_abbrev"], &program.whole(), &poor);
     let (one, other) = (tempdir().unwrap(), tempdir().unwrap());
-    let whole = linked(one.path(), &program, &program.whole(), Form::Mime);
-    let poor = linked(other.path(), &program, &poor, Form::Mime);
+    let whole = linked(one.path(), &program, &program.whole(), FileClassFormat::Mime);
+    let poor = linked(other.path(), &program, &poor, FileClassFormat::Mime);
     for order in [[&*whole, &*poor], [&*poor, &*whole]] {
         let index = index(&order);
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         for _ in 0..2 {
             expect_file(&gateway, &program.build_id, "debuginfo", &program.whole(), "/usr/bin/foo");
         }
@@ -108,9 +110,9 @@ fn symbols_alone_do_not_prove_that_there_is_no_dwarf() {
     let symbols = folder.path().join("symbols");
     objcopy(&["--strip-debug"], &program.debug(), &symbols);
     let symbols = debuginfo(folder.path(), &symbols);
-    let whole = linked(folder.path(), &program, &program.whole(), Form::Mime);
+    let whole = linked(folder.path(), &program, &program.whole(), FileClassFormat::Mime);
     let index = index(&[&whole, &symbols]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for section in [".debug_info", ".debug_line"] {
         assert_eq!(gateway.get(&path(&program.build_id, &format!("section/{section}"))).status, 200, "{section}");
     }
@@ -128,7 +130,7 @@ fn the_debug_file_of_a_kernel_is_no_kernel() {
     ] {
         let folder = tempdir().unwrap();
         let index = index(&[&build(folder.path(), &[("foo", &[(member, &**bytes)])]).remove(0)]);
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         let file = if runs { program.whole() } else { program.debug() };
         expect_file(&gateway, &program.build_id, "debuginfo", &file, member);
         if runs {
@@ -142,12 +144,12 @@ fn the_debug_file_of_a_kernel_is_no_kernel() {
 #[test]
 fn a_location_that_failed_does_not_make_unknown_what_another_one_told() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-    linked(folder.path(), &program, &program.stripped(), Form::Mime);
-    let failing = Odd::start(odd::fails);
+    linked(folder.path(), &program, &program.stripped(), FileClassFormat::Mime);
+    let failing = FakeServer::start(fake_server::fail);
     let index = Sqlite::empty();
     index.add_store("fails", "local", folder.path(), &failing.url());
     import_ok(&index.url(), &["dir", folder.path().to_str().unwrap(), "--store", "good"]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     expect_absent(&gateway, &program.build_id, "debuginfo");
     assert!(failing.connections() > 0);
 }

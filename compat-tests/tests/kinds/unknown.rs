@@ -3,24 +3,24 @@
 use std::fs;
 
 use compat_tests::compiled::Program;
-use compat_tests::headers::{Form, class};
+use compat_tests::headers::{FileClassFormat, class};
 use tempfile::tempdir;
 
 use crate::{build, expect_absent, expect_file, expect_types, linked, path, rows, served};
 
 /// What the header of this form states of a program.
-fn expect_class(class: &str, form: Form, end: &str) {
+fn expect_class(class: &str, form: FileClassFormat, end: &str) {
     let is_right = match form {
-        Form::Mime => class == "application/x-pie-executable",
-        Form::None => class.is_empty(),
-        Form::Old => class.starts_with("ELF ") && class.ends_with(end) && !class.contains("debug_info"),
+        FileClassFormat::Mime => class == "application/x-pie-executable",
+        FileClassFormat::None => class.is_empty(),
+        FileClassFormat::Old => class.starts_with("ELF ") && class.ends_with(end) && !class.contains("debug_info"),
     };
     assert!(is_right, "{form:?}: {class}");
 }
 
 #[test]
 fn an_unstripped_program_is_its_own_debuginfo() {
-    for form in Form::ALL {
+    for form in FileClassFormat::ALL {
         let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
         let rpm = linked(folder.path(), &program, &program.whole(), form);
         expect_class(&class(&rpm, "/usr/bin/foo"), form, ", not stripped");
@@ -38,7 +38,7 @@ fn an_unstripped_program_is_its_own_debuginfo() {
 
 #[test]
 fn debuginfo_is_answered_before_anybody_asked_for_the_program() {
-    for form in Form::ALL {
+    for form in FileClassFormat::ALL {
         let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
         let (_index, gateway) = served(&[&linked(folder.path(), &program, &program.whole(), form)]);
         for word in ["debuginfo", "executable"] {
@@ -49,7 +49,7 @@ fn debuginfo_is_answered_before_anybody_asked_for_the_program() {
 
 #[test]
 fn a_stripped_program_has_no_debuginfo() {
-    for form in Form::ALL {
+    for form in FileClassFormat::ALL {
         let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
         let rpm = linked(folder.path(), &program, &program.stripped(), form);
         expect_class(&class(&rpm, "/usr/bin/foo"), form, ", stripped");
@@ -63,7 +63,7 @@ fn a_stripped_program_has_no_debuginfo() {
 
 #[test]
 fn metadata_tells_the_executable_alone_and_that_it_is_not_certain() {
-    for form in Form::ALL {
+    for form in FileClassFormat::ALL {
         let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
         let (_index, gateway) = served(&[&linked(folder.path(), &program, &program.whole(), form)]);
         expect_types(&gateway, &program.build_id, "/usr/bin/foo", &["executable"], false);
@@ -72,7 +72,7 @@ fn metadata_tells_the_executable_alone_and_that_it_is_not_certain() {
 
 #[test]
 fn a_debug_file_goes_before_a_program_that_may_have_dwarf() {
-    for form in [Form::Mime, Form::None] {
+    for form in [FileClassFormat::Mime, FileClassFormat::None] {
         let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
         let debug = "/usr/lib/debug/usr/bin/foo.debug";
         let bytes = fs::read(program.debug()).unwrap();

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use compat_tests::compiled::Program;
-use compat_tests::darkserver::{Gateway, Sqlite};
-use compat_tests::headers::Form;
-use compat_tests::odd::{self, Behaviour, Odd};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, Behaviour, FakeServer};
+use compat_tests::headers::FileClassFormat;
 use compat_tests::process::free_port;
 use tempfile::{TempDir, tempdir};
 
@@ -37,7 +37,7 @@ impl Fixture {
 
     fn make(file: fn(&Program) -> PathBuf) -> Self {
         let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-        let rpm = linked(folder.path(), &program, &file(&program), Form::Mime);
+        let rpm = linked(folder.path(), &program, &file(&program), FileClassFormat::Mime);
         Self { folder, program, rpm }
     }
 
@@ -52,16 +52,16 @@ impl Fixture {
     }
 }
 
-fn federated(index: &Sqlite, configuration: &str, upstreams: &[&str]) -> Gateway {
+fn federated(index: &Sqlite, configuration: &str, upstreams: &[&str]) -> RunningGateway {
     let arguments: Vec<&str> = upstreams.iter().flat_map(|url| ["--upstream", url]).collect();
-    Gateway::start_with(&index.url(), configuration, &arguments)
+    RunningGateway::start_with(&index.url(), configuration, &arguments)
 }
 
 #[test]
 fn an_upstream_goes_before_a_program_that_may_have_dwarf() {
     let fixture = Fixture::whole();
     let theirs = index(&[&fixture.debuginfo()]);
-    let (upstream, index, id) = (Gateway::start(&theirs.url()), fixture.index(), &fixture.program.build_id);
+    let (upstream, index, id) = (RunningGateway::start(&theirs.url()), fixture.index(), &fixture.program.build_id);
     assert!(upstream.get(&path(id, "debuginfo")).body == fs::read(fixture.program.debug()).unwrap(), "other bytes");
     let location = format!("{}{}", upstream.url(), path(id, "debuginfo"));
     for order in ORDERS {
@@ -78,7 +78,7 @@ fn an_upstream_goes_before_a_program_that_may_have_dwarf() {
 #[test]
 fn a_debug_file_of_the_index_goes_before_upstreams() {
     let fixture = Fixture::whole();
-    let (upstream, index) = (Odd::start(odd::has_it), index(&[&fixture.debuginfo(), &fixture.rpm]));
+    let (upstream, index) = (FakeServer::start(fake_server::serve_elf), index(&[&fixture.debuginfo(), &fixture.rpm]));
     let answer = federated(&index, ORDERS[0], &[&upstream.url()]).get(&path(&fixture.program.build_id, "debuginfo"));
     assert!(answer.status == 200 && answer.body == fs::read(fixture.program.debug()).unwrap(), "{}", answer.status);
     assert_eq!(upstream.connections(), 0);
@@ -88,11 +88,13 @@ fn a_debug_file_of_the_index_goes_before_upstreams() {
 fn the_program_is_served_when_no_upstream_has_debuginfo_or_can_be_asked() {
     let fixture = Fixture::whole();
     let (index, id) = (fixture.index(), &fixture.program.build_id);
-    for (name, behaviour) in
-        [("knows nothing", odd::knows_nothing as Behaviour), ("fails", odd::fails), ("hangs", odd::hangs)]
-    {
+    for (name, behaviour) in [
+        ("knows nothing", fake_server::answer_absent as Behaviour),
+        ("fails", fake_server::fail),
+        ("hangs", fake_server::hang),
+    ] {
         for order in ORDERS {
-            let upstream = Odd::start(behaviour);
+            let upstream = FakeServer::start(behaviour);
             let gateway = federated(&index, order, &[&upstream.url()]);
             let started = Instant::now();
             expect_file(&gateway, id, "debuginfo", &fixture.program.whole(), "/usr/bin/foo");
@@ -108,7 +110,7 @@ fn the_program_is_served_when_no_upstream_has_debuginfo_or_can_be_asked() {
 fn a_program_without_dwarf_is_absent_when_all_upstreams_answered() {
     let fixture = Fixture::stripped();
     let (index, id) = (fixture.index(), &fixture.program.build_id);
-    let upstreams = [Odd::start(odd::knows_nothing), Odd::start(odd::knows_nothing)];
+    let upstreams = [FakeServer::start(fake_server::answer_absent), FakeServer::start(fake_server::answer_absent)];
     for order in ORDERS {
         let gateway = federated(&index, order, &[&upstreams[0].url(), &upstreams[1].url()]);
         for _ in 0..2 {
@@ -121,9 +123,9 @@ fn a_program_without_dwarf_is_absent_when_all_upstreams_answered() {
 fn a_program_without_dwarf_is_unavailable_when_an_upstream_could_not_answer() {
     let fixture = Fixture::stripped();
     let (index, id) = (fixture.index(), &fixture.program.build_id);
-    let nothing = Odd::start(odd::knows_nothing);
-    for (name, behaviour) in [("fails", odd::fails as Behaviour), ("hangs", odd::hangs)] {
-        let upstream = Odd::start(behaviour);
+    let nothing = FakeServer::start(fake_server::answer_absent);
+    for (name, behaviour) in [("fails", fake_server::fail as Behaviour), ("hangs", fake_server::hang)] {
+        let upstream = FakeServer::start(behaviour);
         for order in ORDERS {
             let gateway = federated(&index, order, &[&nothing.url(), &upstream.url()]);
             for _ in 0..2 {

@@ -3,28 +3,28 @@
 use std::fs;
 
 use compat_tests::chromium::browse;
-use compat_tests::darkserver::Gateway;
+use compat_tests::darkserver::RunningGateway;
+use compat_tests::fake_server::FakeServer;
 use compat_tests::files::FileServer;
-use compat_tests::http::{self, Answer};
-use compat_tests::odd::Odd;
+use compat_tests::http::{self, Response};
 
 use super::{UNKNOWN, nowhere, servers};
 
 const ORIGIN: (&str, &str) = ("Origin", "https://debugger.example");
 const EVERYBODY: &str = "[cors]\norigins = [\"*\"]\n";
 
-fn ask(gateway: &Gateway, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+fn ask(gateway: &RunningGateway, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     http::request(gateway.port, method, path, headers).unwrap()
 }
 
-fn allowed(answer: &Answer) -> Option<&str> {
+fn allowed(answer: &Response) -> Option<&str> {
     answer.header("access-control-allow-origin")
 }
 
 #[test]
 fn without_being_allowed_nothing_is() {
     let (sqlite, file, _) = servers();
-    let gateway = Gateway::start(&sqlite.url());
+    let gateway = RunningGateway::start(&sqlite.url());
     let options = ask(&gateway, "OPTIONS", &file, &[ORIGIN]);
     assert_eq!((options.status, options.header("allow"), allowed(&options)), (405, Some("GET, HEAD"), None));
     assert_eq!(allowed(&ask(&gateway, "GET", &file, &[ORIGIN])), None);
@@ -33,7 +33,7 @@ fn without_being_allowed_nothing_is() {
 #[test]
 fn where_everybody_is_allowed_every_path_for_clients_says_so_errors_and_redirects_too() {
     let (sqlite, file, _) = servers();
-    let upstream = Odd::start(|head, stream| {
+    let upstream = FakeServer::start(|head, stream| {
         let status = if head.contains("00bb/") { "200 OK" } else { "404 Not Found" };
         let elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0";
         let head = format!(
@@ -41,7 +41,7 @@ fn where_everybody_is_allowed_every_path_for_clients_says_so_errors_and_redirect
         );
         let _ = std::io::Write::write_all(stream, &[head.as_bytes(), elf].concat());
     });
-    let gateway = Gateway::start_with(&sqlite.url(), EVERYBODY, &["--upstream", &upstream.url()]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), EVERYBODY, &["--upstream", &upstream.url()]);
     let elsewhere = UNKNOWN.replace("00aa", "00bb");
     for (path, status) in [
         (file.clone(), 200),
@@ -89,7 +89,7 @@ fn where_everybody_is_allowed_every_path_for_clients_says_so_errors_and_redirect
 fn undecided_is_readable_too() {
     let (sqlite, ..) = servers();
     let configuration = format!("{EVERYBODY}[federation]\nunavailable = \"503\"\n");
-    let gateway = Gateway::start_with(&sqlite.url(), &configuration, &["--upstream", &nowhere()]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), &configuration, &["--upstream", &nowhere()]);
     let answer = ask(&gateway, "GET", &format!("/buildid/{UNKNOWN}/debuginfo"), &[ORIGIN]);
     assert_eq!((answer.status, allowed(&answer), answer.header("cache-control")), (503, Some("*"), Some("no-store")));
 }
@@ -98,7 +98,7 @@ fn undecided_is_readable_too() {
 fn where_some_are_allowed_others_are_not_and_caches_know() {
     let (sqlite, file, _) = servers();
     let configuration = "[cors]\norigins = [\"https://debugger.example\", \"http://127.0.0.1:9000\"]\n";
-    let gateway = Gateway::start_with(&sqlite.url(), configuration, &[]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), configuration, &[]);
     for (origin, expected) in [
         (Some("https://debugger.example"), Some("https://debugger.example")),
         (Some("http://127.0.0.1:9000"), Some("http://127.0.0.1:9000")),
@@ -126,7 +126,7 @@ fn where_some_are_allowed_others_are_not_and_caches_know() {
 fn a_browser_lets_a_page_read_file_and_headers_where_it_may() {
     let (sqlite, file, bytes) = servers();
     for (configuration, expected) in [(EVERYBODY, format!("206 {} 4", bytes.len())), ("", "blocked".to_owned())] {
-        let gateway = Gateway::start_with(&sqlite.url(), configuration, &[]);
+        let gateway = RunningGateway::start_with(&sqlite.url(), configuration, &[]);
         let folder = tempfile::tempdir().unwrap();
         // The header makes the browser ask by OPTIONS first.
         let page = format!(

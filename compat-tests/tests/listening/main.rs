@@ -26,7 +26,11 @@ const UNKNOWN: &str = "00000000000000000000000000000000000000aa";
 fn servers() -> (Sqlite, String, Vec<u8>) {
     let rpm = "server/server-1.1-5.fc99.x86_64.rpm";
     let path = format!("/buildid/{}/executable", fixtures::build_id(rpm, "/usr/bin/server"));
-    (Sqlite::of(&[&fixtures::family("server")]), path, fixtures::member(&fixtures::rpm(rpm), "/usr/bin/server"))
+    (
+        Sqlite::with_packages(&[&fixtures::family("server")]),
+        path,
+        fixtures::member(&fixtures::rpm(rpm), "/usr/bin/server"),
+    )
 }
 
 /// An upstream that refuses connections: what is not in the index cannot be decided.

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::http;
 use compat_tests::process::free_port;
 
@@ -12,11 +12,12 @@ use super::{PATIENCE, curl_says, refusal, text, wait_until};
 
 #[test]
 fn every_address_is_listened_on() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let second = free_port();
     let third = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let addresses = [format!("127.0.0.1:{second}"), format!("[::1]:{third}")];
-    let gateway = Gateway::start_with(&sqlite.url(), "", &["--listen", &addresses[0], "--listen", &addresses[1]]);
+    let gateway =
+        RunningGateway::start_with(&sqlite.url(), "", &["--listen", &addresses[0], "--listen", &addresses[1]]);
     assert_eq!(gateway.get("/healthz").status, 200);
     assert_eq!(http::get(second, "/healthz").unwrap().status, 200);
     assert_eq!(curl_says("%{http_code}", &[&format!("http://[::1]:{third}/healthz")]), "200");
@@ -27,10 +28,11 @@ fn every_address_is_listened_on() {
 
 #[test]
 fn a_name_is_all_its_addresses_and_a_star_is_all_of_the_machine() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let (named, any) = (free_port(), free_port());
     let addresses = [format!("localhost:{named}"), format!("*:{any}")];
-    let gateway = Gateway::start_with(&sqlite.url(), "", &["--listen", &addresses[0], "--listen", &addresses[1]]);
+    let gateway =
+        RunningGateway::start_with(&sqlite.url(), "", &["--listen", &addresses[0], "--listen", &addresses[1]]);
     for port in [named, any] {
         assert_eq!(http::get(port, "/healthz").unwrap().status, 200, "{}", gateway.log());
     }
@@ -58,11 +60,11 @@ fn an_address_that_cannot_be_had_is_named() {
 
 #[test]
 fn connections_are_counted_together_whatever_they_came_through() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.sock");
     let limits = "[connections]\nmax_count = 1\nhead_timeout = \"10m\"\nidle_timeout = \"10m\"\n";
-    let gateway = Gateway::start_with(&sqlite.url(), limits, &["--listen", &format!("unix:{}", text(&path))]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), limits, &["--listen", &format!("unix:{}", text(&path))]);
     let workers = std::thread::available_parallelism().unwrap().get();
     let mut first: Vec<UnixStream> = (0..4 * workers).map(|_| UnixStream::connect(&path).unwrap()).collect();
     let later: Vec<TcpStream> =

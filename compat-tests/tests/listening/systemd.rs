@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use compat_tests::certificates::Certificates;
-use compat_tests::darkserver::Gateway;
+use compat_tests::darkserver::RunningGateway;
 use compat_tests::http;
 use compat_tests::process::{Process, free_port, run};
 use compat_tests::programs::program;
@@ -75,7 +75,8 @@ fn the_manager_is_told_when_the_gateway_is_ready_and_when_it_stops() {
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let environment = [("DARKSERVER_DATABASE", sqlite.url()), ("NOTIFY_SOCKET", text(&path).to_owned())];
-    let mut gateway = Gateway::start_in(&environment.each_ref().map(|(name, value)| (*name, value.as_str())), "", &[]);
+    let mut gateway =
+        RunningGateway::start_in(&environment.each_ref().map(|(name, value)| (*name, value.as_str())), "", &[]);
     let hear = || {
         let mut bytes = [0; 256];
         let count = manager.recv(&mut bytes).unwrap();

@@ -7,10 +7,10 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use compat_tests::certificates::Certificates;
-use compat_tests::darkserver::{Gateway, Sqlite};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::debuginfod::DebuginfodClient;
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::http;
-use compat_tests::odd::{self, Odd};
 use compat_tests::process::{free_port, run};
 use compat_tests::rpmbuild;
 use rustix::process::Signal;
@@ -20,7 +20,7 @@ use super::{PATIENCE, UNKNOWN, curl, curl_says, nowhere, refusal, servers, text,
 
 /// A gateway that speaks TLS on one port and plain HTTP on another.
 struct Secure {
-    gateway: Gateway,
+    gateway: RunningGateway,
     certificates: Certificates,
     port: u16,
 }
@@ -32,7 +32,7 @@ impl Secure {
         let listen = format!("tls:127.0.0.1:{port}");
         let (certificate, key) = (certificates.certificate(), certificates.key());
         let options = ["--listen", &listen, "--tls-certificate", text(&certificate), "--tls-key", text(&key)];
-        let gateway = Gateway::start_with(database, configuration, &[&options[..], arguments].concat());
+        let gateway = RunningGateway::start_with(database, configuration, &[&options[..], arguments].concat());
         Self { gateway, certificates, port }
     }
 
@@ -51,7 +51,7 @@ impl Secure {
     }
 
     /// `debuginfod-find` in an environment that trusts the authority.
-    fn find(&self, client: &Client, arguments: &[&str]) -> Output {
+    fn find(&self, client: &DebuginfodClient, arguments: &[&str]) -> Output {
         let mut command = self.certificates.trusting("debuginfod-find");
         client.environment(&mut command);
         run(command.args(arguments), "debuginfod and util-linux")
@@ -96,7 +96,7 @@ fn files_come_through_tls_on_http_1_and_2_as_alpn_agrees() {
 
 #[test]
 fn thousands_of_questions_share_a_connection_as_far_as_it_allows() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let secure = Secure::start(&sqlite.url(), "", &[]);
     let [option, authority] = secure.trust();
     let arguments =
@@ -116,7 +116,7 @@ fn thousands_of_questions_share_a_connection_as_far_as_it_allows() {
 fn debuginfod_find_finds_through_tls_and_forgets_what_is_undecided() {
     let (sqlite, file, bytes) = servers();
     let secure = Secure::start(&sqlite.url(), "", &["--upstream", &nowhere()]);
-    let client = Client::of(&secure.url(""));
+    let client = DebuginfodClient::new(&secure.url(""));
     let build_id = file.split('/').nth(2).unwrap();
     let output = secure.find(&client, &["executable", build_id]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -141,9 +141,9 @@ fn a_response_that_breaks_off_ends_in_no_orderly_way() {
     let folder = tempfile::tempdir().unwrap();
     let made = rpmbuild::large(folder.path(), "large", 16 << 20);
     let root = folder.path().to_owned();
-    let store = Odd::start(move |head, stream| {
-        let bytes = odd::file(&root, head);
-        odd::begin(stream, bytes.len());
+    let store = FakeServer::start(move |head, stream| {
+        let bytes = fake_server::file(&root, head);
+        fake_server::begin(stream, bytes.len());
         let _ = stream.write_all(&bytes[..bytes.len() / 2]);
     });
     let index = Sqlite::empty();
@@ -169,7 +169,7 @@ fn was_reset(output: &Output) -> bool {
 
 #[test]
 fn an_undecided_question_is_a_reset_unless_it_hits_others() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let secure = Secure::start(&sqlite.url(), "", &["--upstream", &nowhere()]);
     let [option, authority] = secure.trust();
     let question = |what: &str| secure.url(&format!("/buildid/{UNKNOWN}/{what}"));
@@ -179,7 +179,7 @@ fn an_undecided_question_is_a_reset_unless_it_hits_others() {
     }
 
     // Another question on the same connection is still being looked for when the first is known to be undecided.
-    let slow = Odd::start(|_, stream| {
+    let slow = FakeServer::start(|_, stream| {
         std::thread::sleep(Duration::from_secs(2));
         let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     });
@@ -203,7 +203,7 @@ fn an_undecided_question_is_a_reset_unless_it_hits_others() {
 
 #[test]
 fn a_trusted_proxy_gets_a_status_through_tls() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let secure = Secure::start(&sqlite.url(), "trusted_proxies = [\"127.0.0.0/8\"]\n", &["--upstream", &nowhere()]);
     for offer in ["--http1.1", "--http2"] {
         let path = format!("/buildid/{UNKNOWN}/debuginfo");
@@ -213,7 +213,7 @@ fn a_trusted_proxy_gets_a_status_through_tls() {
 
 #[test]
 fn the_certificate_is_read_again_at_sighup_and_when_it_changes() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let mut secure = Secure::start(&sqlite.url(), "", &[]);
     let first = secure.serial();
     secure.certificates.renew();
@@ -274,7 +274,7 @@ fn a_certificate_or_key_that_cannot_be_used_is_named() {
 
 #[test]
 fn deadlines_hold_through_tls_and_what_is_no_tls_is_told_so() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let short = "[connections]\nhead_timeout = \"2s\"\nidle_timeout = \"3s\"\n";
     let secure = Secure::start(&sqlite.url(), short, &[]);
     let lifetime = |says: &[u8]| {

@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ fn mode(path: &Path) -> u32 {
 fn files_come_through_a_unix_socket_on_http_1_and_2() {
     let (sqlite, file, bytes) = servers();
     let (_folder, path, option) = place();
-    let gateway = Gateway::start_with(&sqlite.url(), "", &[&option]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &[&option]);
     let url = format!("http://localhost{file}");
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         let output = curl(&["--unix-socket", text(&path), version, &url]);
@@ -42,9 +42,9 @@ fn files_come_through_a_unix_socket_on_http_1_and_2() {
 
 #[test]
 fn a_socket_file_has_the_mode_that_is_configured_and_outlives_no_restart() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let (_folder, path, option) = place();
-    let mut gateway = Gateway::start_with(&sqlite.url(), "", &[&option]);
+    let mut gateway = RunningGateway::start_with(&sqlite.url(), "", &[&option]);
     assert_eq!(mode(&path), 0o660, "by default for the group");
     let asks = || curl_says("%{http_code}", &["--unix-socket", text(&path), "http://localhost/healthz"]);
     assert_eq!(asks(), "200");
@@ -53,7 +53,7 @@ fn a_socket_file_has_the_mode_that_is_configured_and_outlives_no_restart() {
     assert_eq!(asks(), "200");
     drop(gateway);
     assert!(path.exists());
-    let _gateway = Gateway::start_with(&sqlite.url(), "unix_mode = \"0606\"\n", &[&option]);
+    let _gateway = RunningGateway::start_with(&sqlite.url(), "unix_mode = \"0606\"\n", &[&option]);
     assert_eq!((mode(&path), asks().as_str()), (0o606, "200"));
 }
 
@@ -76,7 +76,7 @@ fn what_is_no_socket_or_is_in_use_is_left_alone() {
 fn who_asks_through_a_unix_socket_is_a_proxy_that_is_trusted() {
     let (sqlite, ..) = servers();
     let (_folder, path, option) = place();
-    let gateway = Gateway::start_with(&sqlite.url(), "", &[&option, "--upstream", &nowhere()]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &[&option, "--upstream", &nowhere()]);
     let socket = ["--unix-socket", text(&path)];
     // An undecided question has a status: a reset would become an error of the proxy's.
     for (what, status) in [("debuginfo", "503"), ("section/.text", "504")] {
@@ -94,7 +94,7 @@ fn who_asks_through_a_unix_socket_is_a_proxy_that_is_trusted() {
 
     // Who wants a reset all the same gets what comes nearest: the end, without an answer.
     let always = "[federation]\nunavailable = \"reset\"\n";
-    let gateway = Gateway::start_with(&sqlite.url(), always, &[&option, "--upstream", &nowhere()]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), always, &[&option, "--upstream", &nowhere()]);
     let output = curl(&[&socket[..], &[&format!("http://localhost/buildid/{UNKNOWN}/debuginfo")]].concat());
     assert_eq!(output.status.code(), Some(52), "curl: {}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(gateway.metric("gateway_unavailable_total{result=\"reset\"}"), 1.0);
@@ -102,10 +102,10 @@ fn who_asks_through_a_unix_socket_is_a_proxy_that_is_trusted() {
 
 #[test]
 fn deadlines_hold_on_a_unix_socket() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let (_folder, path, option) = place();
     let short = "[connections]\nhead_timeout = \"2s\"\nidle_timeout = \"3s\"\n";
-    let gateway = Gateway::start_with(&sqlite.url(), short, &[&option]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), short, &[&option]);
     let lifetime = |says: &[u8]| {
         let started = Instant::now();
         let mut stream = UnixStream::connect(&path).unwrap();

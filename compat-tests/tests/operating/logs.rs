@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite, failed_start, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, failed_start, import_ok};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::http;
-use compat_tests::odd::{self, Odd};
 use compat_tests::process::free_port;
 use compat_tests::wait_until;
 use rustix::process::Signal;
@@ -27,11 +27,12 @@ fn documented_filters() -> Vec<String> {
 
 #[test]
 fn the_filters_that_are_documented_print_what_is_said_of_them() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let filters = documented_filters();
     assert_eq!(filters.len(), 3, "the default, one with less and one with more: {filters:?}");
     let said = |filter: &str| {
-        let gateway = Gateway::start_in(&[("DARKSERVER_DATABASE", &sqlite.url()), ("RUST_LOG", filter)], "", &[]);
+        let gateway =
+            RunningGateway::start_in(&[("DARKSERVER_DATABASE", &sqlite.url()), ("RUST_LOG", filter)], "", &[]);
         gateway.get("/buildids/aa11");
         // Behind the request's line, if there is one.
         gateway.get("/metrics");
@@ -45,7 +46,8 @@ fn the_filters_that_are_documented_print_what_is_said_of_them() {
     // One that cannot be read is named, and the default used, as with an empty one.
     for filter in ["info,access=wran", ""] {
         assert_eq!(said(filter), (true, false), "{filter:?}");
-        let gateway = Gateway::start_in(&[("DARKSERVER_DATABASE", &sqlite.url()), ("RUST_LOG", filter)], "", &[]);
+        let gateway =
+            RunningGateway::start_in(&[("DARKSERVER_DATABASE", &sqlite.url()), ("RUST_LOG", filter)], "", &[]);
         assert_eq!(
             gateway.log().contains(&format!("RUST_LOG: expected directives like `info,access=warn`, found `{filter}`")),
             !filter.is_empty()
@@ -55,12 +57,12 @@ fn the_filters_that_are_documented_print_what_is_said_of_them() {
 
 #[test]
 fn the_client_behind_a_trusted_proxy_is_named_beside_it() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("gateway.sock");
     let listen = format!("--listen=unix:{}", socket.display());
-    let trusting = Gateway::start_with(&sqlite.url(), "trusted_proxies = [\"127.0.0.0/8\"]\n", &[&listen]);
-    let other = Gateway::start(&sqlite.url());
+    let trusting = RunningGateway::start_with(&sqlite.url(), "trusted_proxies = [\"127.0.0.0/8\"]\n", &[&listen]);
+    let other = RunningGateway::start(&sqlite.url());
     let forwarded = [("X-Forwarded-For", "192.0.2.1, 2001:db8::1:2:3:4")];
     for gateway in [&trusting, &other] {
         http::request(gateway.port, "GET", "/buildids/aa11", &forwarded).unwrap();
@@ -93,9 +95,9 @@ fn the_client_behind_a_trusted_proxy_is_named_beside_it() {
 
 #[test]
 fn a_signal_and_the_end_are_logged() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
-        let mut gateway = Gateway::start(&sqlite.url());
+        let mut gateway = RunningGateway::start(&sqlite.url());
         gateway.process().signal(signal);
         assert_eq!(gateway.process().wait().code(), Some(0), "{}", gateway.log());
         let name = format!("signal=\"{name}\"");
@@ -105,9 +107,9 @@ fn a_signal_and_the_end_are_logged() {
 }
 
 /// A gateway with a request in flight, which its upstream keeps waiting for a minute.
-fn with_a_request_in_flight(sqlite: &Sqlite, hanging: &Odd) -> (Gateway, TcpStream) {
+fn with_a_request_in_flight(sqlite: &Sqlite, hanging: &FakeServer) -> (RunningGateway, TcpStream) {
     let slow = "[request]\nbudget = \"60s\"\n";
-    let gateway = Gateway::start_with(&sqlite.url(), slow, &["--upstream", &hanging.url()]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), slow, &["--upstream", &hanging.url()]);
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
     stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", nobodys(1)).as_bytes()).unwrap();
     wait_until("a question to the upstream", || hanging.connections() == 1);
@@ -116,7 +118,7 @@ fn with_a_request_in_flight(sqlite: &Sqlite, hanging: &Odd) -> (Gateway, TcpStre
 
 #[test]
 fn a_second_signal_ends_what_is_under_way_unless_it_comes_with_the_first() {
-    let (sqlite, hanging) = (Sqlite::of(&[]), Odd::start(odd::hangs));
+    let (sqlite, hanging) = (Sqlite::with_packages(&[]), FakeServer::start(fake_server::hang));
     let (mut gateway, _stream) = with_a_request_in_flight(&sqlite, &hanging);
     // Two different ones: of one that is pending already the system keeps a single one.
     gateway.process().signal(Signal::TERM);
@@ -134,11 +136,11 @@ fn a_second_signal_ends_what_is_under_way_unless_it_comes_with_the_first() {
 
 #[test]
 fn what_libraries_say_of_a_database_that_is_away_is_not_logged_unless_it_is_asked_for() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     fs::write(sqlite.path().with_extension("db-wal"), "not merged").unwrap();
     let url = format!("{}?immutable=1", sqlite.url());
     for (filter, is_asked_for) in [("", false), ("info,access=warn", false), ("info,sqlx=warn", true)] {
-        let gateway = Gateway::start_in(&[("DARKSERVER_DATABASE", &url), ("RUST_LOG", filter)], "", &[]);
+        let gateway = RunningGateway::start_in(&[("DARKSERVER_DATABASE", &url), ("RUST_LOG", filter)], "", &[]);
         wait_until("the cause", || lines(&gateway, &["WARN gateway", "that are not merged into it"]) > 0);
         for number in 0..5 {
             let _ = http::get(gateway.port, &nobodys(number));
@@ -152,7 +154,7 @@ fn what_libraries_say_of_a_database_that_is_away_is_not_logged_unless_it_is_aske
 
 #[test]
 fn a_start_that_fails_says_why_and_nothing_else() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cache");
     fs::write(&file, "no folder").unwrap();
@@ -169,7 +171,7 @@ fn a_start_that_fails_says_why_and_nothing_else() {
 #[test]
 fn an_index_file_that_is_missing_is_named_once_with_the_command_that_makes_it() {
     let sqlite = Sqlite::empty();
-    let gateway = Gateway::start(&sqlite.url());
+    let gateway = RunningGateway::start(&sqlite.url());
     wait_until("the probe", || lines(&gateway, &["no such file"]) > 0);
     assert_eq!(gateway.get("/buildids/aa11").status, 503);
     std::thread::sleep(Duration::from_secs(5));
@@ -183,15 +185,15 @@ fn an_index_file_that_is_missing_is_named_once_with_the_command_that_makes_it() 
 
 #[test]
 fn an_upstream_that_is_away_is_logged_once_when_it_goes_and_once_when_it_comes() {
-    let sqlite = Sqlite::of(&[]);
+    let sqlite = Sqlite::with_packages(&[]);
     let is_away = Arc::new(AtomicBool::new(true));
     let away = is_away.clone();
-    let upstream = Odd::start(move |head, stream| {
+    let upstream = FakeServer::start(move |head, stream| {
         if !away.load(Ordering::SeqCst) {
-            odd::knows_nothing(head, stream);
+            fake_server::answer_absent(head, stream);
         }
     });
-    let gateway = Gateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
     let name = format!("127.0.0.1:{}", upstream.port);
     let unavailable = || lines(&gateway, &["WARN", "an upstream is unavailable", &name]);
     let available = || lines(&gateway, &["INFO", "an upstream is available again", &name]);
@@ -221,6 +223,7 @@ fn an_upstream_that_is_away_is_logged_once_when_it_goes_and_once_when_it_comes()
         assert_eq!(http::get(gateway.port, &nobodys(77 + round as u32)).unwrap().status, 404);
     }
     assert_eq!((unavailable(), available()), (2, 2), "{}", gateway.log());
-    let nobody = Gateway::start_with(&sqlite.url(), "", &["--upstream", &format!("http://127.0.0.1:{}", free_port())]);
+    let nobody =
+        RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &format!("http://127.0.0.1:{}", free_port())]);
     wait_until("a warning", || lines(&nobody, &["WARN", "an upstream is unavailable", "refused"]) == 1);
 }

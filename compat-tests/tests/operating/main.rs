@@ -6,7 +6,7 @@ mod logs;
 mod new_packages;
 mod readiness;
 
-use compat_tests::darkserver::Gateway;
+use compat_tests::darkserver::RunningGateway;
 use compat_tests::fixtures;
 
 const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
@@ -22,6 +22,6 @@ fn nobodys(number: u32) -> String {
 }
 
 /// Lines of the log with these words in them.
-fn lines(gateway: &Gateway, words: &[&str]) -> usize {
+fn lines(gateway: &RunningGateway, words: &[&str]) -> usize {
     gateway.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::fixtures;
 use compat_tests::mariadb::MariaDb;
 use compat_tests::process::run;
@@ -25,7 +25,7 @@ fn is_seen_soon(database: &str, configuration: &str) {
     let folder = tempfile::tempdir().unwrap();
     import_ok(database, &["migrate"]);
     import(database, folder.path(), SERVER);
-    let gateway = Gateway::start_with(database, configuration, &[]);
+    let gateway = RunningGateway::start_with(database, configuration, &[]);
     let build_id = fixtures::build_id(SERVER, "/usr/bin/server");
     let path = |what: &str| format!("/buildid/{build_id}/{what}");
     assert_eq!(gateway.get(&path("executable")).status, 200);
@@ -70,8 +70,8 @@ fn documented_command(cache: &Path) -> String {
 fn a_client_whose_memory_was_cleared_as_documented_asks_again() {
     let (sqlite, folder) = (Sqlite::empty(), tempfile::tempdir().unwrap());
     import(&sqlite.url(), folder.path(), SERVER);
-    let gateway = Gateway::start(&sqlite.url());
-    let client = Client::of(&gateway.url());
+    let gateway = RunningGateway::start(&sqlite.url());
+    let client = DebuginfodClient::new(&gateway.url());
     let build_id = fixtures::build_id(SERVER, "/usr/bin/server");
     let finds = |what: &str| client.find(&[what, &build_id]).status.success();
     assert!(finds("executable") && !finds("debuginfo"));

@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
-use compat_tests::odd::{self, Odd};
 use compat_tests::process::free_port;
 use compat_tests::wait_until;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use super::program;
 
 /// The status of `/readyz`, that of `/readyz?strict`, and what they say.
 #[track_caller]
-fn ready(gateway: &Gateway) -> (u16, u16, Value) {
+fn ready(gateway: &RunningGateway) -> (u16, u16, Value) {
     let started = Instant::now();
     let (answer, strict) = (gateway.get("/readyz"), gateway.get("/readyz?strict"));
     // 100 ms each; the rest is for a busy machine. What they wait for in vain takes 2 s.
@@ -27,7 +27,7 @@ fn ready(gateway: &Gateway) -> (u16, u16, Value) {
 }
 
 #[track_caller]
-fn assert_becomes(gateway: &Gateway, statuses: (u16, u16)) -> Value {
+fn assert_becomes(gateway: &RunningGateway, statuses: (u16, u16)) -> Value {
     wait_until(&format!("{statuses:?}"), || {
         let (status, strict, _) = ready(gateway);
         (status, strict) == statuses
@@ -41,13 +41,13 @@ fn has(text: &Value, words: &str) -> bool {
 
 #[test]
 fn upstreams_that_hang_or_are_down_delay_nothing() {
-    let sqlite = Sqlite::of(&[]);
-    let up = Odd::start(odd::knows_nothing);
-    let hanging = Odd::start(odd::hangs);
+    let sqlite = Sqlite::with_packages(&[]);
+    let up = FakeServer::start(fake_server::answer_absent);
+    let hanging = FakeServer::start(fake_server::hang);
     let down = free_port();
     let upstreams = [up.url(), hanging.url(), format!("http://127.0.0.1:{down}")];
     let arguments: Vec<&str> = upstreams.iter().flat_map(|upstream| ["--upstream", upstream]).collect();
-    let gateway = Gateway::start_with(&sqlite.url(), "", &arguments);
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &arguments);
     let name = |port: u16| format!("127.0.0.1:{port}");
     assert_eq!((ready(&gateway).0, ready(&gateway).1), (200, 503), "known at once");
     wait_until("all probes", || {
@@ -72,8 +72,8 @@ fn upstreams_that_hang_or_are_down_delay_nothing() {
 
 #[test]
 fn a_cache_folder_that_cannot_be_written_is_reported() {
-    let sqlite = Sqlite::of(&[]);
-    let gateway = Gateway::start(&sqlite.url());
+    let sqlite = Sqlite::with_packages(&[]);
+    let gateway = RunningGateway::start(&sqlite.url());
     assert_becomes(&gateway, (200, 200));
     let configured = gateway.cache().parent().unwrap().to_owned();
     fs::remove_dir_all(&configured).unwrap();
@@ -90,7 +90,7 @@ fn a_cache_folder_that_cannot_be_written_is_reported() {
 fn an_index_without_a_schema_is_none() {
     let empty = Sqlite::empty();
     fs::write(empty.path(), "").unwrap();
-    let gateway = Gateway::start(&empty.url());
+    let gateway = RunningGateway::start(&empty.url());
     assert_becomes(&gateway, (503, 503));
     wait_until("both parts say what to do about it", || {
         let (_, _, body) = ready(&gateway);
@@ -99,17 +99,17 @@ fn an_index_without_a_schema_is_none() {
     });
     assert_eq!((gateway.get("/healthz").status, gateway.metric("gateway_ready")), (200, 0.0));
     // An upstream is something useful.
-    let upstream = Odd::start(odd::knows_nothing);
-    assert_becomes(&Gateway::start_with(&empty.url(), "", &["--upstream", &upstream.url()]), (200, 503));
+    let upstream = FakeServer::start(fake_server::answer_absent);
+    assert_becomes(&RunningGateway::start_with(&empty.url(), "", &["--upstream", &upstream.url()]), (200, 503));
 }
 
 #[test]
 fn a_database_that_is_killed_takes_no_gateway_out_of_service_that_can_answer() {
     let mut mariadb = MariaDb::with_family("server");
     let url = mariadb.url("darkserver");
-    let upstream = Odd::start(odd::knows_nothing);
-    let gateway = Gateway::start(&url);
-    let unasked = Gateway::start(&url);
+    let upstream = FakeServer::start(fake_server::answer_absent);
+    let gateway = RunningGateway::start(&url);
+    let unasked = RunningGateway::start(&url);
     assert_eq!(gateway.get(&program()).status, 200);
     assert_eq!(assert_becomes(&gateway, (200, 200)).get("reason"), None);
     mariadb.kill();
@@ -119,8 +119,8 @@ fn a_database_that_is_killed_takes_no_gateway_out_of_service_that_can_answer() {
     assert_eq!(gateway.get(&program()).status, 200, "a known build-id");
     assert!(has(&assert_becomes(&unasked, (503, 503))["reason"], "no records"));
     // Started while it is away.
-    let fresh = Gateway::start(&url);
-    let federated = Gateway::start_with(&url, "", &["--upstream", &upstream.url()]);
+    let fresh = RunningGateway::start(&url);
+    let federated = RunningGateway::start_with(&url, "", &["--upstream", &upstream.url()]);
     assert_becomes(&fresh, (503, 503));
     assert_becomes(&federated, (200, 503));
     mariadb.restart();
@@ -133,13 +133,13 @@ fn a_database_that_is_killed_takes_no_gateway_out_of_service_that_can_answer() {
 fn a_newer_schema_is_used_if_it_states_that_it_can_be() {
     let mariadb = MariaDb::with_family("server");
     let url = mariadb.url("darkserver");
-    let running = Gateway::start(&url);
+    let running = RunningGateway::start(&url);
     assert_becomes(&running, (200, 200));
     let sql = |statements: &str| mariadb.sql(&format!("use darkserver; {statements}"));
     sql("insert into schema_readers (version, oldest_reader) values (7, 1); \
          insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (7, 'x', true, 'x', 0); \
          alter table packages add column later int null");
-    let started = Gateway::start(&url);
+    let started = RunningGateway::start(&url);
     // Longer than between two probes of the schema.
     std::thread::sleep(Duration::from_secs(6));
     for gateway in [&running, &started] {
@@ -147,9 +147,9 @@ fn a_newer_schema_is_used_if_it_states_that_it_can_be() {
         assert_eq!(gateway.get(&program()).status, 200);
     }
     sql("update schema_readers set oldest_reader = 5");
-    let again = Gateway::start(&url);
-    let upstream = Odd::start(odd::knows_nothing);
-    let federated = Gateway::start_with(&url, "", &["--upstream", &upstream.url()]);
+    let again = RunningGateway::start(&url);
+    let upstream = FakeServer::start(fake_server::answer_absent);
+    let federated = RunningGateway::start_with(&url, "", &["--upstream", &upstream.url()]);
     for gateway in [&running, &started, &again] {
         let body = assert_becomes(gateway, (503, 503));
         assert!(has(&body["schema"], "expected schema version 1, found 7"), "{body}");

@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use compat_tests::compiled::{Program, Tree};
-use compat_tests::darkserver::Gateway;
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::RunningGateway;
+use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::process::run;
 use tempfile::{TempDir, tempdir};
 
@@ -14,13 +14,13 @@ use super::{expect, served};
 /// A package, and the -debug package beside it, with its sources.
 fn packages(program: &Program, folder: &TempDir, suffix: &str) {
     let name = program.name.as_str();
-    Tree::of(&[(&format!("/usr/bin/{name}"), &program.stripped())]).arch(
+    Tree::with_files(&[(&format!("/usr/bin/{name}"), &program.stripped())]).arch(
         folder.path(),
         (name, name, "1:2.12-1"),
         suffix,
     );
     let source = format!("/usr/src/debug/{name}/{name}.c");
-    let tree = Tree::of(&[(&program.debug_path(), &program.debug()), (&source, &program.source())]);
+    let tree = Tree::with_files(&[(&program.debug_path(), &program.debug()), (&source, &program.source())]);
     tree.arch(folder.path(), (&format!("{name}-debug"), name, "1:2.12-1"), suffix);
 }
 
@@ -38,7 +38,7 @@ fn packages_of_every_compression_give_executables_debuginfo_and_sources() {
         .collect();
     fs::write(folder.path().join("hello-1-1-x86_64.pkg.tar.zst.sig"), "a signature").unwrap();
     let (_index, gateway) = served(&folder, &[]);
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     for program in &programs {
         let (name, id) = (&program.name, &program.build_id);
         let suffix = name.strip_prefix("hello.").unwrap();
@@ -71,9 +71,9 @@ fn packages_of_every_compression_give_executables_debuginfo_and_sources() {
 fn gdb_shows_the_source_of_a_stripped_program() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("stepped", "/usr/src/debug/stepped"));
     packages(&program, &folder, "tar.zst");
-    let (_index, gateway): (_, Gateway) = served(&folder, &[]);
+    let (_index, gateway): (_, RunningGateway) = served(&folder, &[]);
     let mut command = Command::new("gdb");
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     client.environment(&mut command);
     command.args([
         "-nx",
@@ -97,7 +97,7 @@ fn gdb_shows_the_source_of_a_stripped_program() {
 fn relative_names_of_sources_are_found_below_usr_src_debug() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("relative", "./src"));
     let (source, text) = ("/usr/src/debug/relative/src/relative.c", program.source());
-    Tree::of(&[("/usr/bin/relative", &program.stripped())]).arch(
+    Tree::with_files(&[("/usr/bin/relative", &program.stripped())]).arch(
         folder.path(),
         ("relative", "relative", "1-1"),
         "tar.zst",
@@ -109,7 +109,7 @@ fn relative_names_of_sources_are_found_below_usr_src_debug() {
         ("/usr/src/debug/relative/b/twice.c", &text),
         ("/usr/share/src/relative.c", &text),
     ];
-    Tree::of(&files).arch(folder.path(), ("relative-debug", "relative", "1-1"), "tar.zst");
+    Tree::with_files(&files).arch(folder.path(), ("relative-debug", "relative", "1-1"), "tar.zst");
     let (_index, gateway) = served(&folder, &[]);
     let id = &program.build_id;
     for path in ["/src/relative.c", "/./src/relative.c", "/relative.c", "/../src/relative.c", "src/../src//relative.c"]
@@ -117,7 +117,7 @@ fn relative_names_of_sources_are_found_below_usr_src_debug() {
         let answer = gateway.get(&format!("/buildid/{id}/source/{path}"));
         expect(&answer, &text, source, Some("relative-debug-1-1-x86_64.pkg.tar.zst"));
     }
-    let found = Client::of(&gateway.url()).found(&["source", id, "/./src/relative.c"]);
+    let found = DebuginfodClient::new(&gateway.url()).found(&["source", id, "/./src/relative.c"]);
     assert!(found == fs::read(&text).unwrap());
     for path in ["/twice.c", "/elative.c", "/share/src/relative.c", "/missing.c"] {
         assert_eq!(gateway.get(&format!("/buildid/{id}/source{path}")).status, 404, "{path}");

@@ -14,14 +14,14 @@ fn every_format_is_answered_as_elfutils_answers() {
     let folder = tempdir().unwrap();
     let [deb, arch, tar, plain] =
         ["deb", "arch", "tarred", "plain"].map(|name| Program::compile(name, &format!("/usr/src/debug/{name}")));
-    Tree::of(&[("/usr/bin/deb", &deb.whole())]).deb(folder.path(), ("deb", "1-1", "deb"), "", "xz");
+    Tree::with_files(&[("/usr/bin/deb", &deb.whole())]).deb(folder.path(), ("deb", "1-1", "deb"), "", "xz");
     let source = |program: &Program| format!("/usr/src/debug/{0}/{0}.c", program.name);
-    Tree::of(&[("/usr/bin/arch", &arch.whole()), (&source(&arch), &arch.source())]).arch(
+    Tree::with_files(&[("/usr/bin/arch", &arch.whole()), (&source(&arch), &arch.source())]).arch(
         folder.path(),
         ("arch-debug", "arch", "1-1"),
         "tar.xz",
     );
-    Tree::of(&[("/opt/tarred", &tar.whole()), (&source(&tar), &tar.source())]).tar(
+    Tree::with_files(&[("/opt/tarred", &tar.whole()), (&source(&tar), &tar.source())]).tar(
         folder.path(),
         "tarred.tar.bz2",
         "tar",
@@ -47,8 +47,9 @@ fn every_format_is_answered_as_elfutils_answers() {
             }
             // Some of their versions say names instead of paths, and of archives theirs is a path on the server.
             for name in ["x-debuginfod-file", "x-debuginfod-archive"] {
-                let last =
-                    |answer: &http::Answer| answer.header(name).map(|path| path.rsplit('/').next().unwrap().to_owned());
+                let last = |answer: &http::Response| {
+                    answer.header(name).map(|path| path.rsplit('/').next().unwrap().to_owned())
+                };
                 assert_eq!(last(&ours), last(&theirs), "{path} of {}: {name}", program.name);
             }
             compared += 1;

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::thread;
 
 use compat_tests::compiled::{Program, Tree, succeed};
-use compat_tests::darkserver::{Gateway, Sqlite, import, import_ok};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite, import, import_ok};
+use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::files::FileServer;
 use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
@@ -20,10 +20,10 @@ use super::{expect, served};
 fn packages(program: &Program, folder: &TempDir, suffix: &str, compressor: &str) {
     let name = program.name.as_str();
     let path = format!("/usr/bin/{name}");
-    let tree = Tree::of(&[(&path, &program.stripped())]);
+    let tree = Tree::with_files(&[(&path, &program.stripped())]);
     std::os::unix::fs::symlink(name, tree.make(&format!("/usr/bin/{name}-link"))).unwrap();
     tree.deb(folder.path(), (name, "2:1.0-1", "deb"), "", compressor);
-    let tree = Tree::of(&[(&program.debug_path(), &program.debug())]);
+    let tree = Tree::with_files(&[(&program.debug_path(), &program.debug())]);
     let lines = format!("Source: {name} (2:1.0-1)\nBuild-Ids: {}\n", program.build_id);
     tree.deb(folder.path(), (&format!("{name}-dbgsym"), "2:1.0-1", suffix), &lines, compressor);
 }
@@ -40,7 +40,7 @@ fn debs_of_every_compression_and_ddebs_are_served_to_debuginfod_find() {
         })
         .collect();
     let (_index, gateway) = served(&folder, &[]);
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     for (program, suffix) in &programs {
         let (name, id) = (&program.name, &program.build_id);
         let executable = gateway.get(&format!("/buildid/{id}/executable"));
@@ -75,7 +75,7 @@ fn sources_come_out_of_src_packages_by_absolute_and_relative_names() {
         ("/usr/src/debug/sourced/1.0/lib/x.c", &text),
         ("/usr/src/debug/sourced/1.0/other/x.c", &text),
     ];
-    Tree::of(&files).deb(folder.path(), ("sourced-src", "2:1.0-1", "deb"), "Source: sourced (2:1.0-1)\n", "xz");
+    Tree::with_files(&files).deb(folder.path(), ("sourced-src", "2:1.0-1", "deb"), "Source: sourced (2:1.0-1)\n", "xz");
     let (_index, gateway) = served(&folder, &[]);
     for path in [source, "/src/sourced.c", "/./src/sourced.c", "/sourced.c"] {
         let answer = gateway.get(&format!("/buildid/{}/source{path}", program.build_id));
@@ -118,7 +118,7 @@ fn a_deb_of_a_store_that_is_elsewhere_is_fetched() {
     let files = FileServer::start(folder.path());
     let index = Sqlite::empty();
     index.add_store("mirror", "mirror", folder.path(), &files.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let answer = gateway.get(&format!("/buildid/{}/debuginfo", program.build_id));
     expect(&answer, &program.debug(), &program.debug_path(), Some("remote-dbgsym_1.0-1_amd64.deb"));
     fs::write(folder.path().join("remote_1.0-1_amd64.deb"), "!<arch>\nanother one").unwrap();
@@ -158,7 +158,7 @@ fn a_deb_that_is_replaced_or_removed_takes_its_build_ids_along() {
         (&2.into(), &2.into(), &2.into()),
         "{said}"
     );
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for word in ["executable", "debuginfo"] {
         assert_eq!(gateway.get(&format!("/buildid/{}/{word}", old.build_id)).status, 404, "{word}");
         assert_eq!(gateway.get(&format!("/buildid/{}/{word}", new.build_id)).status, 200, "{word}");
@@ -168,7 +168,7 @@ fn a_deb_that_is_replaced_or_removed_takes_its_build_ids_along() {
     assert_eq!(super::import(&index, &folder, &["--formats", "rpm"])["gone"], 0);
     let said = super::import(&index, &folder, &[]);
     assert_eq!((&said["unchanged"], &said["gone"]), (&1.into(), &1.into()), "{said}");
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", new.build_id)).status, 404);
     assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", new.build_id)).status, 200);
 }
@@ -178,7 +178,7 @@ fn sixty_four_clients_at_once_and_a_second_gateway_get_the_same() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("crowd", "/usr/src/x"));
     packages(&program, &folder, "deb", "zstd");
     let (index, gateway) = served(&folder, &[]);
-    let passive = Gateway::start(&index.url());
+    let passive = RunningGateway::start(&index.url());
     let expected = fs::read(program.debug()).unwrap();
     thread::scope(|scope| {
         for number in 0..64 {
@@ -207,7 +207,7 @@ fn debs_are_imported_into_mariadb_and_served_from_it() {
         let said: Value = serde_json::from_slice(&said.stdout).unwrap();
         assert_eq!((&said["found"], &said["imported"]), (&2.into(), &new.into()), "{said}");
     }
-    let gateway = Gateway::start(&database);
+    let gateway = RunningGateway::start(&database);
     let answer = gateway.get(&format!("/buildid/{}/debuginfo", program.build_id));
     expect(&answer, &program.debug(), &program.debug_path(), Some("married-dbgsym_1.0-1_amd64.ddeb"));
 }

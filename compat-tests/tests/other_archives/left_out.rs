@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::fixtures;
 
 use super::import;
@@ -27,7 +27,7 @@ fn globs_leave_out_and_re_admit() {
     let index = Sqlite::empty();
     let counts = import(&index, &folder, &["--exclude", "/old/*", "--include", "/old/kept/"]);
     assert_eq!((&counts["found"], &counts["excluded"]), (&2.into(), &1.into()), "{counts}");
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let statuses = [5, 6, 7].map(|release| gateway.get(&server(release).0).status);
     assert_eq!(statuses, [200, 404, 200]);
 }
@@ -56,7 +56,7 @@ fn links_to_directories_are_followed_within_the_store() {
         "{said}"
     );
     assert!(said.contains("1 archives found") && said.contains("1 links lead out"), "{said}");
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let answer = gateway.get(&server(5).0);
     assert!(answer.status == 200 && answer.body == fixtures::member(&fixtures::rpm(&format!("server/{name}")), FILE));
 }

@@ -14,8 +14,8 @@ mod zip;
 use std::fs;
 use std::path::Path;
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::http::Answer;
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::http::Response;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -26,16 +26,16 @@ fn import(index: &Sqlite, folder: &TempDir, options: &[&str]) -> Value {
 }
 
 /// A gateway for `folder`, imported with these options.
-fn served(folder: &TempDir, options: &[&str]) -> (Sqlite, Gateway) {
+fn served(folder: &TempDir, options: &[&str]) -> (Sqlite, RunningGateway) {
     let index = Sqlite::empty();
     import(&index, folder, options);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     (index, gateway)
 }
 
 /// Expects the bytes of `file`, under these names.
 #[track_caller]
-fn expect(answer: &Answer, file: &Path, member: &str, archive: Option<&str>) {
+fn expect(answer: &Response, file: &Path, member: &str, archive: Option<&str>) {
     assert_eq!(answer.status, 200, "{member}: {}", answer.text());
     assert!(answer.body == fs::read(file).unwrap(), "{member}: other bytes than {}", file.display());
     let size = answer.body.len().to_string();

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use compat_tests::compiled::{Program, build_id, succeed};
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::debuginfod::DebuginfodClient;
 use tempfile::tempdir;
 
 use super::{expect, import, served};
@@ -24,7 +24,7 @@ fn elf_files_of_a_tree_are_served_under_their_paths() {
     fs::write(root.join("bin/script"), "#!/bin/sh\necho not ELF, and long enough to be looked at\n").unwrap();
     fs::write(root.join("bin/damaged"), &fs::read(program.stripped()).unwrap()[..100]).unwrap();
     let (index, gateway) = served(&folder, &["--formats", "elf"]);
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     let id = &program.build_id;
     let executable = gateway.get(&format!("/buildid/{id}/executable"));
     expect(&executable, &program.stripped(), root.join("bin/a b+%$#^").to_str().unwrap(), None);
@@ -70,19 +70,19 @@ fn a_file_that_is_replaced_gets_its_new_build_id_and_the_old_one_is_gone() {
     }
     let said = import(&index, &folder, &["--formats", "elf"]);
     assert_eq!((&said["found"], &said["imported"]), (&1.into(), &1.into()), "{said}");
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", old.build_id)).status, 404);
     assert!(gateway.get(&format!("/buildid/{}/executable", new.build_id)).body == fs::read(new.whole()).unwrap());
     // The first one again: its package is known, and comes back.
     fs::write(&file, fs::read(old.whole()).unwrap()).unwrap();
     import(&index, &folder, &["--formats", "elf"]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", new.build_id)).status, 404);
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", old.build_id)).status, 200);
     // What is no ELF file any more is gone.
     fs::write(&file, "a text").unwrap();
     assert_eq!(import(&index, &folder, &["--formats", "elf"])["gone"], 1);
-    assert_eq!(Gateway::start(&index.url()).get(&format!("/buildid/{}/executable", old.build_id)).status, 404);
+    assert_eq!(RunningGateway::start(&index.url()).get(&format!("/buildid/{}/executable", old.build_id)).status, 404);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn links_lead_nowhere_else() {
     fs::File::options().write(true).open(outside.path().join("linked")).unwrap().set_modified(time).unwrap();
     fs::remove_file(folder.path().join("file")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("linked"), folder.path().join("file")).unwrap();
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let status = compat_tests::http::get(gateway.port, &format!("/buildid/{}/executable", program.build_id))
         .map(|answer| answer.status);
     assert!(!matches!(status, Ok(200)), "{status:?}");
@@ -139,7 +139,7 @@ fn a_file_that_is_there_twice_is_served_as_long_as_one_of_them_is() {
     let said = import(&index, &folder, &["--formats", "elf"]);
     assert_eq!((&said["found"], &said["imported"]), (&2.into(), &1.into()), "{said}");
     fs::remove_file(folder.path().join("one")).unwrap();
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", program.build_id)).status, 200);
 }
 
@@ -155,12 +155,12 @@ fn sources_of_a_build_tree_are_served_and_nothing_else_of_it() {
     }
     let index = Sqlite::empty();
     import_ok(&index.url(), &["dir", root.to_str().unwrap(), "--formats", "elf"]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let (id, source) = (&program.build_id, inner.join("treed.c"));
     let ask = |path: &str| gateway.get(&format!("/buildid/{id}/source{path}"));
     expect(&ask(source.to_str().unwrap()), &source, source.to_str().unwrap(), None);
     let raw = format!("{}/../build//./treed.c", inner.display());
-    let found = Client::of(&gateway.url()).found(&["source", id, &raw]);
+    let found = DebuginfodClient::new(&gateway.url()).found(&["source", id, &raw]);
     assert!(found == fs::read(&source).unwrap());
     assert_eq!(ask(source.to_str().unwrap()).header("content-length").unwrap(), found.len().to_string());
     // Neither what lies beside it, nor the program itself, nor what DWARF names elsewhere.
@@ -184,7 +184,7 @@ fn sources_of_a_build_tree_are_served_and_nothing_else_of_it() {
         .unwrap()
         .set_modified(SystemTime::now() + Duration::from_secs(60))
         .unwrap();
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{id}/source{}", source.display())).status, 404);
 }
 
@@ -202,7 +202,7 @@ fn dwarf_that_names_files_outside_of_its_tree_exposes_nothing() {
     // With a copy in that folder it is served: DWARF does name it.
     fs::copy(program.whole(), outside_path.join("doctored")).unwrap();
     import(&index, &outside, &["--formats", "elf"]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/source{source}", program.build_id)).status, 200);
 }
 
@@ -253,7 +253,11 @@ fn relative_names_are_relative_to_the_directory_of_the_elf_file() {
             let answer = gateway.get(&format!("/buildid/{}/source/{form}", program.build_id));
             expect(&answer, &program.source(), place.to_str().unwrap(), None);
         }
-        let found = Client::of(&gateway.url()).found(&["source", &program.build_id, &format!("/{sources}/{name}.c")]);
+        let found = DebuginfodClient::new(&gateway.url()).found(&[
+            "source",
+            &program.build_id,
+            &format!("/{sources}/{name}.c"),
+        ]);
         assert!(found == fs::read(program.source()).unwrap(), "{name}");
         // The DWARF of this program names none of these.
         for path in
@@ -294,7 +298,7 @@ fn relative_names_expose_nothing_above_the_store_and_nothing_newer_or_ambiguous(
     }
     let index = Sqlite::empty();
     import_ok(&index.url(), &["dir", root.to_str().unwrap(), "--formats", "elf"]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for (id, path) in [
         (&above.build_id, "/secret/above.c"),
         (&above.build_id, "/../../secret/above.c"),

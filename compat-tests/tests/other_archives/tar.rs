@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use compat_tests::compiled::{Program, Tree, succeed};
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
-use compat_tests::debuginfod::Client;
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::files::FileServer;
 use compat_tests::{http, wait_until};
 use tempfile::tempdir;
@@ -46,8 +46,11 @@ fn gnu_pax_ustar_and_v7_archives_with_long_names_links_and_holes() {
         let holey = with_a_hole(&sparse, "sparse");
         let has_long_names = !matches!(dialect, "ustar" | "v7");
         let far_path = if has_long_names { format!("{long}/far") } else { "/opt/far".into() };
-        let tree =
-            Tree::of(&[("/usr/bin/plain", &plain.whole()), (&far_path, &far.whole()), ("/z/last", &plain.source())]);
+        let tree = Tree::with_files(&[
+            ("/usr/bin/plain", &plain.whole()),
+            (&far_path, &far.whole()),
+            ("/z/last", &plain.source()),
+        ]);
         succeed(
             Command::new("cp").arg("--sparse=always").arg(holey.path()).arg(tree.make("/usr/lib/sparse")),
             "coreutils",
@@ -92,11 +95,12 @@ fn a_tar_archive_gives_its_own_sources_also_by_very_long_paths_and_odd_names() {
     let source = format!("{deep}/{}.c", program.name);
     assert!(source.len() > 500);
     let odd = format!("/odd/{}.c", program.name);
-    let tree = Tree::of(&[("/a.out", &program.whole()), (&source, &program.source()), (&odd, &program.source())]);
+    let tree =
+        Tree::with_files(&[("/a.out", &program.whole()), (&source, &program.source()), (&odd, &program.source())]);
     fs::write(tree.make(&format!("{deep}/empty.h")), "").unwrap();
     tree.tar(folder.path(), "bighello.tar", "tar", &[]);
     let (_index, gateway) = served(&folder, &["--formats", "tar"]);
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     let id = &program.build_id;
     expect(&gateway.get(&format!("/buildid/{id}/debuginfo")), &program.whole(), "/a.out", Some("bighello.tar"));
     assert!(client.found(&["executable", id]) == fs::read(program.whole()).unwrap());
@@ -115,7 +119,7 @@ fn an_elf_file_beyond_the_limit_leaves_its_archive_open_until_a_run_with_a_highe
     let (folder, programs) =
         (tempdir().unwrap(), ["small", "large"].map(|name| Program::compile(name, &format!("/s/{name}"))));
     let large = with_a_hole(&programs[1], "large");
-    Tree::of(&[("/usr/bin/large", large.path()), ("/usr/bin/small", &programs[0].whole())]).tar(
+    Tree::with_files(&[("/usr/bin/large", large.path()), ("/usr/bin/small", &programs[0].whole())]).tar(
         folder.path(),
         "two.tar",
         "tar",
@@ -138,7 +142,7 @@ fn an_elf_file_beyond_the_limit_leaves_its_archive_open_until_a_run_with_a_highe
         assert_eq!(counts, [imported, 1, 1, 0], "{said}");
     }
     let status = |program: &Program| {
-        Gateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status
+        RunningGateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status
     };
     assert_eq!(programs.each_ref().map(status), [200, 404]);
     let said = import(&index, &folder, &["--formats", "tar"]);
@@ -150,7 +154,7 @@ fn an_elf_file_beyond_the_limit_leaves_its_archive_open_until_a_run_with_a_highe
 #[test]
 fn tar_archives_are_read_only_when_they_are_asked_for() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("asked", "/s/asked"));
-    let tree = Tree::of(&[("/usr/bin/asked", &program.whole())]);
+    let tree = Tree::with_files(&[("/usr/bin/asked", &program.whole())]);
     tree.tar(folder.path(), "asked.tar.xz", "tar", &[]);
     fs::rename(tree.tar(folder.path(), "asked.tar.zst", "tar", &[]), folder.path().join("asked.tpkg")).unwrap();
     fs::write(folder.path().join("vmlinux"), fs::read(program.whole()).unwrap()).unwrap();
@@ -168,7 +172,7 @@ fn tar_archives_are_read_only_when_they_are_asked_for() {
         assert_eq!((&said["found"], &said["imported"]), (&found.into(), &found.into()), "{options:?}: {said}");
         let again = import(&index, &folder, options);
         assert_eq!((&again["unchanged"], &again["gone"]), (&found.into(), &0.into()), "{options:?}: {again}");
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         let status = gateway.get(&format!("/buildid/{}/executable", program.build_id)).status;
         assert_eq!(status, if found > 0 { 200 } else { 404 }, "{options:?}");
     }
@@ -178,13 +182,16 @@ fn tar_archives_are_read_only_when_they_are_asked_for() {
     // Single files are told by their names, too.
     let index = Sqlite::empty();
     import_ok(&index.url(), &["rpm", folder.path().join("asked.tar.xz").to_str().unwrap()]);
-    assert_eq!(Gateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status, 200);
+    assert_eq!(
+        RunningGateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status,
+        200
+    );
 }
 
 #[test]
 fn relative_names_of_sources_are_found_in_the_archive() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("relative", "."));
-    let tree = Tree::of(&[("/relative", &program.whole()), ("/relative.c", &program.source())]);
+    let tree = Tree::with_files(&[("/relative", &program.whole()), ("/relative.c", &program.source())]);
     tree.tar(folder.path(), "relative.tar", "tar", &[]);
     let (_index, gateway) = served(&folder, &["--formats", "tar"]);
     for path in ["/./relative.c", "/relative.c"] {
@@ -197,7 +204,7 @@ fn relative_names_of_sources_are_found_in_the_archive() {
 fn relative_names_of_sources_are_found_in_any_directory_of_the_archive() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("main", "example.com/mod@v1.2.3"));
     let (source, text) = ("/release-1.2.3/src/example.com/mod@v1.2.3/main.c", program.source());
-    let tree = Tree::of(&[
+    let tree = Tree::with_files(&[
         ("/release-1.2.3/bin/main", &program.whole()),
         (source, &text),
         ("/a/x.c", &text),
@@ -221,7 +228,7 @@ fn relative_names_of_sources_are_found_in_any_directory_of_the_archive() {
 #[test]
 fn sources_of_an_archive_that_was_damaged_in_its_store_are_unknown() {
     let (folder, program) = (tempdir().unwrap(), Program::compile("spoiled", "/usr/src/x"));
-    let tree = Tree::of(&[("/spoiled", &program.whole()), ("/usr/src/x/spoiled.c", &program.source())]);
+    let tree = Tree::with_files(&[("/spoiled", &program.whole()), ("/usr/src/x/spoiled.c", &program.source())]);
     tree.tar(folder.path(), "spoiled.tar", "tar", &[]);
     let files = FileServer::start(folder.path());
     let index = Sqlite::empty();
@@ -233,7 +240,7 @@ fn sources_of_an_archive_that_was_damaged_in_its_store_are_unknown() {
     let mut spoiled = whole.clone();
     spoiled[at] ^= 1;
     fs::write(&archive, spoiled).unwrap();
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let path = format!("/buildid/{}/source/usr/src/x/spoiled.c", program.build_id);
     let answer = http::get(gateway.port, &path);
     assert!(answer.is_err() || answer.as_ref().unwrap().status == 503, "{answer:?}");
@@ -251,7 +258,7 @@ fn archives_without_zeros_at_their_end_and_frames_before_the_first_are_read() {
         ["bare", "zstandard", "parallel", "named-gz"].map(|name| Program::compile(name, &format!("/s/{name}")));
     let made = programs.each_ref().map(|program| {
         let (binary, source) = (format!("/usr/bin/{}", program.name), format!("/s/{0}/{0}.c", program.name));
-        let tree = Tree::of(&[(&binary, &program.whole()), (&source, &program.source())]);
+        let tree = Tree::with_files(&[(&binary, &program.whole()), (&source, &program.source())]);
         let archive = tree.tar(folder.path(), &format!("{}.tar", program.name), "tar", &[]);
         let mut bytes = fs::read(&archive).unwrap();
         bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512));

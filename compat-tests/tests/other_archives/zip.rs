@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use compat_tests::compiled::{Program, Tree, succeed};
-use compat_tests::darkserver::{Gateway, Sqlite, import, import_ok};
-use compat_tests::debuginfod::{Client, Debuginfod};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import, import_ok};
+use compat_tests::debuginfod::{Debuginfod, DebuginfodClient};
 use compat_tests::files::FileServer;
 use compat_tests::http;
 use tempfile::{TempDir, tempdir};
@@ -16,7 +16,7 @@ use super::{expect, served};
 /// A program and its source, as trees for archives.
 fn tree(program: &Program) -> Tree {
     let (binary, source) = (format!("/lib/{}", program.name), format!("/s/{0}/{0}.c", program.name));
-    Tree::of(&[(&binary, &program.whole()), (&source, &program.source())])
+    Tree::with_files(&[(&binary, &program.whole()), (&source, &program.source())])
 }
 
 fn compiled(name: &str) -> Program {
@@ -67,7 +67,7 @@ fn ipk(tree: &Tree, into: &Path, name: &str) {
 }
 
 #[track_caller]
-fn expect_program(gateway: &Gateway, program: &Program, archive: &str) {
+fn expect_program(gateway: &RunningGateway, program: &Program, archive: &str) {
     let (id, name) = (&program.build_id, &program.name);
     let answer = gateway.get(&format!("/buildid/{id}/executable"));
     expect(&answer, &program.whole(), &format!("/lib/{name}"), Some(archive));
@@ -76,7 +76,7 @@ fn expect_program(gateway: &Gateway, program: &Program, archive: &str) {
 }
 
 #[track_caller]
-fn expect_source(gateway: &Gateway, program: &Program, archive: &str) {
+fn expect_source(gateway: &RunningGateway, program: &Program, archive: &str) {
     let source = format!("/s/{0}/{0}.c", program.name);
     let answer = gateway.get(&format!("/buildid/{}/source{source}", program.build_id));
     expect(&answer, &program.source(), &source, Some(archive));
@@ -142,7 +142,7 @@ fn zip_and_cpio_archives_of_every_program_give_executables_sections_and_sources(
     let folder = tempdir().unwrap();
     let programs = archives(&folder);
     let (index, gateway) = served(&folder, &["--formats", "zip,cpio"]);
-    let client = Client::of(&gateway.url());
+    let client = DebuginfodClient::new(&gateway.url());
     for (program, archive) in &programs {
         expect_program(&gateway, program, archive);
         expect_source(&gateway, program, archive);
@@ -167,13 +167,13 @@ fn zip_and_cpio_archives_of_a_store_that_is_elsewhere_are_fetched() {
     let index = Sqlite::empty();
     super::import(&index, &folder, &["--formats", "zip,cpio", "--store", "mirror", "--url", &files.url()]);
     import_ok(&index.url(), &["store", "add", "mirror", "--tier", "mirror", "--url", &files.url()]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for (program, archive) in &programs {
         expect_program(&gateway, program, archive);
         expect_source(&gateway, program, archive);
     }
     fs::copy(folder.path().join("wheel-1.0-cp311-cp311-linux_x86_64.whl"), folder.path().join("infozip.zip")).unwrap();
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let (program, _) = programs.iter().find(|(_, archive)| *archive == "infozip.zip").unwrap();
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", program.build_id)).status, 404);
 }

@@ -9,9 +9,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use compat_tests::compiled::{Program, Tree, succeed};
-use compat_tests::darkserver::{Gateway, Sqlite, import, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import, import_ok};
+use compat_tests::fake_server::FakeServer;
 use compat_tests::http;
-use compat_tests::odd::Odd;
 use compat_tests::rpmbuild;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -30,7 +30,7 @@ const XML: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>Ac
 
 /// A store whose answers a test changes.
 struct Store {
-    server: Odd,
+    server: FakeServer,
     answers: Arc<Mutex<Answers>>,
 }
 
@@ -38,7 +38,7 @@ impl Store {
     fn start() -> Self {
         let answers = Arc::new(Mutex::new(Answers::RedirectToLogin));
         let current = answers.clone();
-        let server = Odd::start(move |head, stream| {
+        let server = FakeServer::start(move |head, stream| {
             let answers = current.lock().unwrap().clone();
             match answers {
                 Answers::With(status, headers, body) => answer(stream, status, headers, &body),
@@ -74,8 +74,8 @@ fn archives(directory: &TempDir) -> Vec<Archive> {
     let (into, elsewhere) = (directory.path(), tempfile::tempdir().unwrap());
     let make = |name: &'static str, of: &dyn Fn(&Tree, PathBuf) -> PathBuf| {
         let program = Program::compile(name, &format!("/s/{name}"));
-        of(&Tree::of(&[(&format!("usr/bin/{name}"), &program.whole())]), into.to_owned());
-        let other = Tree::of(&[("usr/bin/other", &program.whole()), ("usr/bin/more", &program.stripped())]);
+        of(&Tree::with_files(&[(&format!("usr/bin/{name}"), &program.whole())]), into.to_owned());
+        let other = Tree::with_files(&[("usr/bin/other", &program.whole()), ("usr/bin/more", &program.stripped())]);
         (program.build_id.clone(), fs::read(of(&other, elsewhere.path().to_owned())).unwrap())
     };
     let (deb, other_deb) = make("deb", &|tree, into| tree.deb(&into, ("hello", "1.0-1", "deb"), "", "xz"));
@@ -117,7 +117,7 @@ fn index_at(directory: &TempDir, url: &str, options: &[&str]) -> Sqlite {
 }
 
 /// `404`, or `reset` where it could not be told.
-fn outcome(gateway: &Gateway, archive: &Archive) -> String {
+fn outcome(gateway: &RunningGateway, archive: &Archive) -> String {
     match http::get(gateway.port, &format!("/buildid/{}/executable", archive.build_id)) {
         Ok(answer) => answer.status.to_string(),
         Err(error) if error.kind() == ErrorKind::ConnectionReset => "reset".into(),
@@ -159,12 +159,12 @@ fn only_a_status_or_an_archive_with_other_contents_proves_absence() {
     ] {
         store.answers(answers);
         // What was unavailable stays so for a moment: each case has a gateway of its own.
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         for archive in &archives {
             assert_eq!(outcome(&gateway, archive), expected, "{what}: {}: {}", archive.format, gateway.log());
         }
     }
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for archive in &archives {
         store.answers(Answers::With("200 OK", "", archive.other.clone()));
         assert_eq!(outcome(&gateway, archive), "404", "another archive: {}: {}", archive.format, gateway.log());
@@ -190,7 +190,7 @@ fn an_operator_names_the_statuses_that_prove_absence() {
         ("410 Gone", "reset"),
     ] {
         store.answers(Answers::With(status, "", Vec::new()));
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         assert_eq!(outcome(&gateway, &archive), expected, "{status}: {}", gateway.log());
     }
 
@@ -222,7 +222,7 @@ fn an_operator_names_the_statuses_that_prove_absence() {
 fn archives_whose_compression_is_called_a_content_encoding_are_taken_as_they_are() {
     let (directory, store) = (tempfile::tempdir().unwrap(), Store::start());
     let program = Program::compile("hello", "/s/hello");
-    let tree = Tree::of(&[("usr/bin/hello", &program.whole())]);
+    let tree = Tree::with_files(&[("usr/bin/hello", &program.whole())]);
     let tar = fs::read(tree.tar(directory.path(), "hello.tar.gz", "tar", &[])).unwrap();
     let index = index_at(&directory, &store.server.url(), &[]);
     let gzip_twice = {
@@ -233,13 +233,13 @@ fn archives_whose_compression_is_called_a_content_encoding_are_taken_as_they_are
     };
     // What was encoded for the transfer has a length that says nothing of the archive's.
     store.answers(Answers::With("200 OK", "Content-Encoding: gzip\r\n", gzip_twice));
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let archive = Archive { format: "tar.gz", build_id: program.build_id.clone(), other: Vec::new() };
     assert_eq!(outcome(&gateway, &archive), "reset", "{}", gateway.log());
     for encoding in ["gzip", "x-gzip"] {
         let headers = if encoding == "gzip" { "Content-Encoding: gzip\r\n" } else { "Content-Encoding: x-gzip\r\n" };
         store.answers(Answers::With("200 OK", headers, tar.clone()));
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         let answer = gateway.get(&format!("/buildid/{}/executable", program.build_id));
         assert!(answer.body == fs::read(program.whole()).unwrap(), "{encoding}: {}", gateway.log());
     }

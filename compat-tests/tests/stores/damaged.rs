@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
-use compat_tests::odd::{self, Odd};
 use compat_tests::wait_until;
 
 use crate::{LARGE, cached, copy_of, expect_reset, extractions, index_of, large, path_of, server};
@@ -30,11 +30,11 @@ const DAMAGES: [usize; 4] = [1_000, 70_000, LARGE / 2, LARGE - 1_000_000];
 fn an_archive_damaged_after_its_import_is_never_served_whole() {
     let (folder, made) = large();
     let sound = std::fs::read(&made.rpm).unwrap();
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     for before_end in DAMAGES {
         std::fs::write(&made.rpm, &sound).unwrap();
         damage(&made.rpm, before_end);
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         for word in ["executable", "section/.text"] {
             match http::get(gateway.port, &format!("/buildid/{}/{word}", made.build_id)) {
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{before_end}: {error}"),
@@ -55,9 +55,9 @@ fn an_archive_damaged_after_its_import_is_never_served_whole() {
 #[test]
 fn a_small_member_of_a_damaged_archive_is_not_served_either() {
     let folder = copy_of("server");
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     damage(&folder.path().join("server-1.1-6.fc99.x86_64.rpm"), 1_000);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     expect_reset(&gateway, &server().0);
     assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
 }
@@ -68,13 +68,13 @@ fn instead_of_a_damaged_archive_the_next_location_is_used() {
     let files = tempfile::tempdir().unwrap();
     fixtures::copy(std::slice::from_ref(&made.rpm), files.path());
     let store = FileServer::start(files.path());
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     index.add_store("store", "archive", files.path(), &store.url());
     let sound = std::fs::read(&made.rpm).unwrap();
     for before_end in DAMAGES {
         std::fs::write(&made.rpm, &sound).unwrap();
         damage(&made.rpm, before_end);
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         // What was begun with bad bytes ends in a reset; the client asks again, and gets it from elsewhere. What nobody has seen yet is
         // made good before.
         let first = http::get(gateway.port, &path_of(&made));
@@ -88,12 +88,12 @@ fn instead_of_a_damaged_archive_the_next_location_is_used() {
     // A small member is known to be wrong before the first byte: the first request is answered.
     let (folder, files) = (copy_of("server"), copy_of("server"));
     let store = FileServer::start(files.path());
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     index.add_store("store", "archive", files.path(), &store.url());
     damage(&folder.path().join("server-1.1-6.fc99.x86_64.rpm"), 1_000);
     let (path, expected) = server();
     for path in [path.clone(), path.replace("executable", "section/.text")] {
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         let answer = gateway.get(&path);
         assert!(expected.windows(answer.body.len()).any(|bytes| bytes == answer.body), "{path}: other bytes");
     }
@@ -106,14 +106,14 @@ fn a_transfer_that_breaks_off_is_reset_and_not_kept() {
     for announced in ["all", "half"] {
         whole.store(false, Ordering::SeqCst);
         let (root, whole_now, announced) = (folder.path().to_owned(), whole.clone(), announced == "all");
-        let store = Odd::start(move |head, stream| {
-            let bytes = odd::file(&root, head);
+        let store = FakeServer::start(move |head, stream| {
+            let bytes = fake_server::file(&root, head);
             let sent = if whole_now.load(Ordering::SeqCst) { bytes.len() } else { bytes.len() / 2 };
-            odd::begin(stream, if announced { bytes.len() } else { sent });
+            fake_server::begin(stream, if announced { bytes.len() } else { sent });
             let _ = stream.write_all(&bytes[..sent]);
         });
         let index = index_of(folder.path(), "mirror", &store.url());
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         expect_reset(&gateway, &path_of(&made));
         assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
         assert_eq!((extractions(&gateway, "complete"), extractions(&gateway, "failed")), (0.0, 1.0));

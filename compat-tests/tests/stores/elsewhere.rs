@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, FakeServer, Gate};
 use compat_tests::files::FileServer;
 use compat_tests::http;
-use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::rpmbuild::{self, Made};
 use compat_tests::wait_until;
 
@@ -19,11 +19,11 @@ use crate::{LARGE, cached, expect_reset, extractions, large, path_of};
 const HELD_BACK: usize = 64 << 10;
 
 /// A store that sends the first `most` bytes of an archive, and then what `then` does.
-fn sends(most: usize, folder: &Path, then: impl Fn() + Send + Sync + 'static) -> Odd {
+fn sends(most: usize, folder: &Path, then: impl Fn() + Send + Sync + 'static) -> FakeServer {
     let folder = folder.to_owned();
-    Odd::start(move |head, stream| {
-        let bytes = odd::file(&folder, head);
-        odd::begin(stream, bytes.len());
+    FakeServer::start(move |head, stream| {
+        let bytes = fake_server::file(&folder, head);
+        fake_server::begin(stream, bytes.len());
         let _ = stream.write_all(&bytes[..most.min(bytes.len())]);
         then();
     })
@@ -46,7 +46,7 @@ fn at_all(folder: &Path, urls: &[String]) -> (Sqlite, Vec<tempfile::TempDir>) {
     (index, folders)
 }
 
-fn continued(gateway: &Gateway) -> f64 {
+fn continued(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_extraction_resumes_total")
 }
 
@@ -67,7 +67,7 @@ fn an_archive_that_breaks_off_at_any_byte_is_continued_from_another_location() {
     ] {
         let broken = sends(sent, folder.path(), || ());
         let (index, _folders) = at_all(folder.path(), &[broken.url(), sound.url()]);
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         assert!(gateway.get(&path_of(&made)).body == made.bytes, "{sent}: other bytes");
         assert_eq!((continued(&gateway), extractions(&gateway, "complete")), (continues, 1.0), "{sent}");
         assert_eq!((broken.connections(), cached(&gateway).len()), (1, 1), "{sent}");
@@ -81,7 +81,7 @@ fn every_client_in_the_middle_of_a_body_gets_the_rest_from_elsewhere() {
     let (opened, half) = (gate.clone(), LARGE / 2);
     let broken = sends(half, folder.path(), move || opened.pass());
     let (index, _folders) = at_all(folder.path(), &[broken.url(), sound.url()]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let bodies: Vec<_> = (0..20)
         .map(|number| {
             let (_, mut body) = http::begin(gateway.port, &path_of(&made)).unwrap();
@@ -110,7 +110,7 @@ fn a_store_that_stalls_at_any_byte_is_left_for_another_one() {
             scope.spawn(move || {
                 let stalls = sends(sent, folder, move || closed.pass());
                 let (index, _folders) = at_all(folder, &[stalls.url(), sound.url()]);
-                let gateway = Gateway::start(&index.url());
+                let gateway = RunningGateway::start(&index.url());
                 let asked = Instant::now();
                 assert!(gateway.get(&path_of(made)).body == made.bytes, "{sent}: other bytes");
                 assert!(asked.elapsed() < Duration::from_secs(60), "{sent}: {:?}", asked.elapsed());
@@ -128,8 +128,8 @@ fn a_store_that_sends_other_bytes_the_second_time_is_never_believed() {
     // The first time it breaks off; then a byte of the member is another one: before what was sent, or behind it.
     for changed in [LARGE / 4, LARGE / 2 + HELD_BACK * 2] {
         let (archive, asked) = (archive.clone(), AtomicUsize::new(0));
-        let changing = Odd::start(move |_, stream| {
-            odd::begin(stream, archive.len());
+        let changing = FakeServer::start(move |_, stream| {
+            fake_server::begin(stream, archive.len());
             let mut bytes = archive.clone();
             let most = match asked.fetch_add(1, Ordering::SeqCst) {
                 0 => LARGE / 2,
@@ -140,7 +140,7 @@ fn a_store_that_sends_other_bytes_the_second_time_is_never_believed() {
         });
         // Asked twice, by two locations.
         let (index, _folders) = at_all(folder.path(), &[changing.url(), changing.url()]);
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         expect_reset(&gateway, &path_of(&made));
         assert_eq!((extractions(&gateway, "complete"), cached(&gateway).len()), (0.0, 0), "{changed}");
         assert!(changing.connections() >= 2, "{changed}");
@@ -155,11 +155,11 @@ fn with_no_location_left_a_response_ends_in_a_reset() {
     let broken = || sends(LARGE / 2, folder.path(), || ());
     let elsewhere = FileServer::start(other.path());
     // Another package in the place of this one, another broken one, one that has it no more.
-    let (second, gone) = (broken(), Odd::start(odd::knows_nothing));
+    let (second, gone) = (broken(), FakeServer::start(fake_server::answer_absent));
     for (url, other_whole) in [(elsewhere.url(), None), (second.url(), Some(1.0)), (gone.url(), None)] {
         let first = broken();
         let (index, _folders) = at_all(folder.path(), &[first.url(), url]);
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         expect_reset(&gateway, &path_of(&made));
         assert_eq!((extractions(&gateway, "complete"), extractions(&gateway, "failed")), (0.0, 1.0));
         assert_eq!(continued(&gateway), other_whole.unwrap_or(0.0));
@@ -176,7 +176,7 @@ fn another_copy_with_other_bytes_than_were_sent_is_not_mixed_in() {
     std::fs::write(damaged.path().join(made.rpm.file_name().unwrap()), &bytes).unwrap();
     let (first, damaged) = (sends(LARGE / 2, folder.path(), || ()), FileServer::start(damaged.path()));
     let (index, _folders) = at_all(folder.path(), &[first.url(), damaged.url(), sound.url()]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
     assert_eq!((continued(&gateway), extractions(&gateway, "complete")), (2.0, 1.0));
     // What nobody has seen is written anew: here the damage comes first, and breaks off before anything leaves.
@@ -188,7 +188,7 @@ fn another_copy_with_other_bytes_than_were_sent_is_not_mixed_in() {
     std::fs::write(cut.path().join(made.rpm.file_name().unwrap()), &early).unwrap();
     let first = sends(at + 1_000, cut.path(), || ());
     let (index, _folders) = at_all(folder.path(), &[first.url(), sound.url()]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let answer = http::get(gateway.port, &path_of(&made)).or_else(|_| http::get(gateway.port, &path_of(&made)));
     assert!(answer.unwrap().body == made.bytes, "other bytes");
 }
@@ -199,9 +199,9 @@ fn an_extraction_that_nobody_waits_for_is_dropped_where_that_is_configured() {
     let (gate, folder_of_store) = (Gate::default(), folder.path().to_owned());
     let opened = gate.clone();
     // Slowly, so that the extraction looks whether it is wanted.
-    let store = Odd::start(move |head, stream| {
-        let bytes = odd::file(&folder_of_store, head);
-        odd::begin(stream, bytes.len());
+    let store = FakeServer::start(move |head, stream| {
+        let bytes = fake_server::file(&folder_of_store, head);
+        fake_server::begin(stream, bytes.len());
         for (number, piece) in bytes.chunks(100_000).enumerate() {
             if number > 20 && !opened.is_open() {
                 std::thread::sleep(Duration::from_millis(200));
@@ -212,7 +212,7 @@ fn an_extraction_that_nobody_waits_for_is_dropped_where_that_is_configured() {
         }
     });
     let (index, _folders) = at_all(folder.path(), &[store.url()]);
-    let gateway = Gateway::start_with(&index.url(), "[extraction]\nabandoned = \"cancel\"\n", &[]);
+    let gateway = RunningGateway::start_with(&index.url(), "[extraction]\nabandoned = \"cancel\"\n", &[]);
     let clients: Vec<_> = (0..200).map(|_| http::begin(gateway.port, &path_of(&made)).unwrap()).collect();
     drop(clients);
     wait_until("the end of the extraction", || extractions(&gateway, "cancelled") == 1.0);
@@ -236,7 +236,7 @@ fn a_program_without_the_note_that_its_package_promises_is_not_served() {
     let made: Made = rpmbuild::of_bytes(folder.path(), "silent", &bytes, &id);
     let index = Sqlite::empty();
     compat_tests::darkserver::import_ok(&index.url(), &["dir", folder.path().to_str().unwrap(), "--payload", "never"]);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     assert!(
         gateway.get(&format!("/buildids/{id}")).text().contains("silent-1.0-1.x86_64"),
         "expected an index that believes links"

@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use compat_tests::darkserver::Gateway;
+use compat_tests::darkserver::RunningGateway;
+use compat_tests::fake_server::Gate;
 use compat_tests::files::FileServer;
 use compat_tests::http;
-use compat_tests::odd::Gate;
 use compat_tests::wait_until;
 
 use crate::{LARGE, cached, extractions, index_of, large, names, path_of, sends_half_before};
@@ -19,7 +19,7 @@ fn the_first_bytes_leave_while_the_archive_is_still_coming() {
     let gate = Gate::default();
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let started = Instant::now();
     let (head, mut body) = http::begin(gateway.port, &path_of(&made)).unwrap();
     assert_eq!(head.header("content-length"), Some(&*made.bytes.len().to_string()));
@@ -52,7 +52,7 @@ fn a_client_that_disconnects_does_not_stop_the_others() {
     let gate = Gate::default();
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     // The one that started the extraction goes before it has anything, the next one with a part of it.
     drop(TcpStream::connect(("127.0.0.1", gateway.port)).map(|mut stream| {
         write!(stream, "GET {} HTTP/1.1\r\nHost: x\r\n\r\n", path_of(&made)).unwrap();
@@ -74,7 +74,7 @@ fn an_abandoned_extraction_is_finished_for_the_next_request() {
     let (folder, made) = large();
     let files = FileServer::start(folder.path());
     let index = index_of(folder.path(), "mirror", &files.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     drop(http::begin(gateway.port, &path_of(&made)).unwrap());
     wait_until("the extraction", || extractions(&gateway, "complete") == 1.0);
     assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
@@ -87,7 +87,7 @@ fn a_gateway_killed_in_the_middle_leaves_nothing_incomplete() {
     let gate = Gate::default();
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let mut gateway = Gateway::start(&index.url());
+    let mut gateway = RunningGateway::start(&index.url());
     let (_, mut body) = http::begin(gateway.port, &path_of(&made)).unwrap();
     body.read_exact(&mut vec![0; 1 << 20]).unwrap();
     gateway.process().kill();

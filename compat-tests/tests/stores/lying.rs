@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::fake_server::FakeServer;
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
-use compat_tests::odd::Odd;
 use compat_tests::rpmbuild::{self};
 use compat_tests::wait_until;
 
@@ -18,7 +18,7 @@ fn redirects_of_a_store_lead_only_where_the_configuration_allows() {
     let folder = copy_of("server");
     let files = FileServer::start(folder.path());
     let elsewhere = files.url();
-    let store = Odd::start(move |head, stream| {
+    let store = FakeServer::start(move |head, stream| {
         let path = head.split(' ').nth(1).unwrap_or_default();
         let _ = write!(
             stream,
@@ -28,11 +28,11 @@ fn redirects_of_a_store_lead_only_where_the_configuration_allows() {
     let index = index_of(folder.path(), "mirror", &store.url());
     let (path, expected) = server();
     for configuration in ["", "[stores]\nredirect_hosts = [\"other.example\"]\n"] {
-        let gateway = Gateway::start_with(&index.url(), configuration, &[]);
+        let gateway = RunningGateway::start_with(&index.url(), configuration, &[]);
         expect_reset(&gateway, &path);
         assert!(!files.log().contains("GET"), "{}", files.log());
     }
-    let gateway = Gateway::start_with(&index.url(), "[stores]\nredirect_hosts = [\"127.0.0.1\"]\n", &[]);
+    let gateway = RunningGateway::start_with(&index.url(), "[stores]\nredirect_hosts = [\"127.0.0.1\"]\n", &[]);
     assert!(gateway.get(&path).body == expected, "other bytes");
     assert!(files.log().contains("GET"), "{}", files.log());
 }
@@ -46,15 +46,15 @@ fn a_file_is_never_served_for_a_build_id_that_it_does_not_carry() {
         let made = rpmbuild::make(folder.path(), "lying", filler_bytes, &claimed);
         let index = Sqlite::empty();
         import_ok(&index.url(), &["dir", folder.path().to_str().unwrap(), "--payload", "never"]);
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         let known = gateway.get(&format!("/buildids/{claimed}")).text();
         assert!(known.contains("lying-1.0-1.x86_64"), "expected an index that believes the link, found {known}");
         for word in ["executable", "debuginfo", "section/.text"] {
             assert_eq!(gateway.get(&format!("/buildid/{claimed}/{word}")).status, 404, "{word}");
         }
         // An import that looks inside knows better.
-        let index = Sqlite::of(&[folder.path()]);
-        let gateway = Gateway::start(&index.url());
+        let index = Sqlite::with_packages(&[folder.path()]);
+        let gateway = RunningGateway::start(&index.url());
         assert_eq!(gateway.get(&format!("/buildid/{claimed}/executable")).status, 404);
         let answer = gateway.get(&format!("/buildid/{}/executable", rpmbuild::build_id()));
         assert!(answer.body == made.bytes, "other bytes");
@@ -66,9 +66,9 @@ fn another_package_at_the_same_path_is_not_taken_for_the_one_that_was_indexed() 
     let (path, expected) = server();
     let folder = copy_of("server");
     let files = FileServer::start(folder.path());
-    for index in [Sqlite::of(&[folder.path()]), index_of(folder.path(), "mirror", &files.url())] {
+    for index in [Sqlite::with_packages(&[folder.path()]), index_of(folder.path(), "mirror", &files.url())] {
         let rpm = folder.path().join("server-1.1-6.fc99.x86_64.rpm");
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         std::fs::copy(fixtures::package("server", "server-1.1-7.fc99.x86_64"), &rpm).unwrap();
         assert_eq!(gateway.get(&path).status, 404);
         std::fs::write(&rpm, "not an archive at all").unwrap();
@@ -85,8 +85,8 @@ fn links_that_lead_out_of_a_store_are_never_followed() {
     let (outside, folder) = (copy_of("server"), tempfile::tempdir().unwrap());
     let inside = folder.path().join("packages");
     fixtures::copy(&fixtures::rpms("server"), &inside);
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     let refused = || match http::get(gateway.port, &path) {
         Ok(answer) => assert_eq!(answer.status, 404),
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}"),
@@ -122,7 +122,7 @@ fn names_of_archives_are_escaped_on_their_way_to_a_store() {
     std::fs::copy(fixtures::package("server", "server-1.1-6.fc99.x86_64"), &odd_name).unwrap();
     let files = FileServer::start(folder.path());
     let index = index_of(folder.path(), "mirror", &files.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let (path, expected) = server();
     assert!(gateway.get(&path).body == expected, "other bytes");
     assert!(files.log().contains("/a%20b%23c%3Fd%252e%252e.rpm"), "{}", files.log());

@@ -18,11 +18,11 @@ mod xz_blocks_of_tars;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, FakeServer, Gate};
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
-use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::rpmbuild::{self, Made};
 use tempfile::TempDir;
 
@@ -51,11 +51,11 @@ fn large() -> (TempDir, Made) {
 }
 
 /// A store that sends half of an archive, and the rest when the gate is open.
-fn sends_half_before(gate: &Gate, folder: &Path) -> Odd {
+fn sends_half_before(gate: &Gate, folder: &Path) -> FakeServer {
     let (folder, gate) = (folder.to_owned(), gate.clone());
-    Odd::start(move |head, stream| {
-        let bytes = odd::file(&folder, head);
-        odd::begin(stream, bytes.len());
+    FakeServer::start(move |head, stream| {
+        let bytes = fake_server::file(&folder, head);
+        fake_server::begin(stream, bytes.len());
         let _ = stream.write_all(&bytes[..bytes.len() / 2]);
         gate.pass();
         let _ = stream.write_all(&bytes[bytes.len() / 2..]);
@@ -75,7 +75,7 @@ fn server() -> (String, Vec<u8>) {
 
 /// The question was not decided: a reset, never an orderly end and never a status.
 #[track_caller]
-fn expect_reset(gateway: &Gateway, path: &str) {
+fn expect_reset(gateway: &RunningGateway, path: &str) {
     match http::get(gateway.port, path) {
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
         Err(error) => panic!("{path}: expected a reset, found {error}"),
@@ -89,12 +89,12 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Names in the cache folder, when the disk has what clients have.
-fn cached(gateway: &Gateway) -> Vec<PathBuf> {
-    gateway.synced();
+fn cached(gateway: &RunningGateway) -> Vec<PathBuf> {
+    gateway.wait_until_synced();
     names(&gateway.cache())
 }
 
-fn extractions(gateway: &Gateway, result: &str) -> f64 {
+fn extractions(gateway: &RunningGateway, result: &str) -> f64 {
     gateway.metric(&format!("gateway_extractions_total{{result=\"{result}\"}}"))
 }
 
@@ -103,7 +103,7 @@ fn members_come_out_of_archives_in_a_store_and_only_they_are_kept() {
     for family in ["fedora-compat", "old-noclasses", "payloads", "v3", "v6", "largefile"] {
         let files = FileServer::start(&fixtures::family(family));
         let index = index_of(&fixtures::family(family), "mirror", &files.url());
-        let gateway = Gateway::start_with(&index.url(), "[prefetch]\nmax_bytes = \"0B\"\n", &[]);
+        let gateway = RunningGateway::start_with(&index.url(), "[prefetch]\nmax_bytes = \"0B\"\n", &[]);
         let truth = fixtures::truth_with_bytes(family);
         for (row, _) in &truth {
             for word in ["executable", "debuginfo"] {
@@ -140,7 +140,7 @@ fn members_come_out_of_archives_in_a_store_and_only_they_are_kept() {
 fn sources_come_out_of_the_debugsource_package_in_a_store() {
     let files = FileServer::start(&fixtures::family("server"));
     let index = index_of(&fixtures::family("server"), "koji", &files.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for release in 5..=7 {
         let nvra = format!("server-1.1-{release}.fc99.x86_64");
         let rpm = format!("server-debugsource-1.1-{release}.fc99.x86_64");

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use compat_tests::compiled::{Program, Tree};
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::http;
-use compat_tests::odd::{self, Odd};
 use compat_tests::rpmbuild;
 use serde_json::Value;
 
@@ -14,15 +14,15 @@ const RPM: &str = "libfoo++-1.0+git3~rc1^20-1.fc40.x86_64.rpm";
 const TAR: &str = "a+b^c;d=e&f@g!h'i(j)*k,l:m$n.tar.gz";
 
 /// An object store as strict as RFC 3986: 400 for what a path must not hold, `+` is a blank.
-fn strict(folder: &Path) -> Odd {
+fn strict(folder: &Path) -> FakeServer {
     let folder = folder.to_owned();
-    Odd::start(move |head, stream| {
+    FakeServer::start(move |head, stream| {
         let path = head.split(' ').nth(1).unwrap_or_default();
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte);
         let status = if path.bytes().all(is_allowed) { "404 Not Found" } else { "400 Bad Request" };
         match std::fs::read(folder.join(decode(&path.replace('+', " ")).trim_start_matches('/'))) {
             Ok(bytes) if status.starts_with("404") => {
-                odd::begin(stream, bytes.len());
+                fake_server::begin(stream, bytes.len());
                 let _ = stream.write_all(&bytes);
             }
             _ => {
@@ -43,7 +43,7 @@ fn decode(path: &str) -> String {
 }
 
 /// The URL of the package of a build-id, in the JSON API and in `/metadata`, which must be the same.
-fn published(gateway: &Gateway, build_id: &str) -> String {
+fn published(gateway: &RunningGateway, build_id: &str) -> String {
     let json = |path: &str| serde_json::from_slice::<Value>(&gateway.get(path).body).unwrap();
     let url = json(&format!("/buildids/{build_id}"))[0]["url"].as_str().unwrap().to_owned();
     let metadata = json(&format!("/metadata?key=buildid&value={build_id}"));
@@ -59,7 +59,7 @@ fn every_url_of_a_file_name_escapes_all_but_unreserved_characters() {
     let files = [("/usr/bin/foo", &*bytes), (&link, b"../../../../usr/bin/foo")];
     rpmbuild::build(folder.path(), "libfoo++", "1.0+git3~rc1^20", "1.fc40", &[("libfoo++", &files)]);
     std::fs::create_dir(folder.path().join("x+y")).unwrap();
-    let made = Tree::of(&[("usr/bin/bar", &program.whole())]).tar(folder.path(), "made.tar.gz", "tar", &[]);
+    let made = Tree::with_files(&[("usr/bin/bar", &program.whole())]).tar(folder.path(), "made.tar.gz", "tar", &[]);
     std::fs::rename(made, folder.path().join("x+y").join(TAR)).unwrap();
 
     let store = strict(folder.path());
@@ -68,10 +68,10 @@ fn every_url_of_a_file_name_escapes_all_but_unreserved_characters() {
     let formats = ["--formats", "rpm,tar"];
     import_ok(&index.url(), &[&["dir", directory, "--store", "store", "--url", &*store.url()], &formats[..]].concat());
     import_ok(&index.url(), &["store", "add", "store", "--tier", "mirror", "--url", &store.url()]);
-    let elsewhere = Gateway::start(&index.url());
+    let elsewhere = RunningGateway::start(&index.url());
     let index = Sqlite::empty();
     import_ok(&index.url(), &[&["dir", directory], &formats[..]].concat());
-    let here = Gateway::start(&index.url());
+    let here = RunningGateway::start(&index.url());
 
     let escaped_tar = "a%2Bb%5Ec%3Bd%3De%26f%40g%21h%27i%28j%29%2Ak%2Cl%3Am%24n.tar.gz";
     for (id, bytes, file, escaped) in [

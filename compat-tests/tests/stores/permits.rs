@@ -6,9 +6,9 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use compat_tests::darkserver::Gateway;
+use compat_tests::darkserver::RunningGateway;
+use compat_tests::fake_server::Gate;
 use compat_tests::http;
-use compat_tests::odd::Gate;
 use compat_tests::rpmbuild::{self, Made};
 use compat_tests::wait_until;
 
@@ -26,13 +26,13 @@ fn packages(into: &Path, count: u16) -> Vec<Made> {
 }
 
 /// Asks through a proxy, and comes back when there is an answer.
-fn ask(gateway: &Gateway, client: &'static str, made: &Made) -> JoinHandle<http::Answer> {
+fn ask(gateway: &RunningGateway, client: &'static str, made: &Made) -> JoinHandle<http::Response> {
     let (port, path) = (gateway.port, path_of(made));
     std::thread::spawn(move || http::request(port, "GET", &path, &[("X-Forwarded-For", client)]).unwrap())
 }
 
 /// Asks through a proxy, and comes back when the answer begins.
-fn begin(gateway: &Gateway, client: &'static str, made: &Made) -> TcpStream {
+fn begin(gateway: &RunningGateway, client: &'static str, made: &Made) -> TcpStream {
     let (head, body) = http::begin_with(gateway.port, &path_of(made), &[("X-Forwarded-For", client)]).unwrap();
     assert_eq!(head.status, 200);
     body
@@ -44,7 +44,7 @@ fn expect_all(mut body: TcpStream, made: &Made) {
     assert!(bytes == made.bytes, "other bytes");
 }
 
-fn waiting(gateway: &Gateway, turn: &str) -> f64 {
+fn waiting(gateway: &RunningGateway, turn: &str) -> f64 {
     gateway.metric(&format!("gateway_permits_waiting{{permit=\"{turn}\"}}"))
 }
 
@@ -54,7 +54,7 @@ fn extractions_queue_fairly_among_clients() {
     let made = packages(folder.path(), 5);
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
+    let gateway = RunningGateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let first = begin(&gateway, ONE, &made[0]);
     // There is one more turn, which is not for a client that has half of all.
     let of_one: Vec<_> = made[1..3].iter().map(|made| ask(&gateway, ONE, made)).collect();
@@ -88,7 +88,7 @@ fn queued_requests_for_one_member_share_one_extraction() {
     let made = packages(folder.path(), 3);
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
+    let gateway = RunningGateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let asked: Vec<_> = (0..20).map(|number| ask(&gateway, [ONE, OTHER, THIRD][number % 3], &made[2])).collect();
     wait_until("all who wait", || waiting(&gateway, "extraction") == 20.0);
@@ -108,7 +108,7 @@ fn requests_queue_fairly_among_clients() {
     let index = index_of(folder.path(), "mirror", &store.url());
     // An extraction takes one of two turns; who waits for it has not been answered, and keeps the turn for his request.
     let limits = format!("{TRUSTS}[request]\nmax_concurrent = 4\n[extraction]\nmax_concurrent = 2\n");
-    let gateway = Gateway::start_with(&index.url(), &limits, &[]);
+    let gateway = RunningGateway::start_with(&index.url(), &limits, &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let of_one: Vec<_> = (0..12).map(|number| ask(&gateway, ONE, &made[2 + number % 2])).collect();
     wait_until("requests that wait", || waiting(&gateway, "request") == 10.0);
@@ -147,7 +147,7 @@ fn a_disconnected_client_leaves_the_queue() {
     let made = packages(folder.path(), 3);
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
+    let gateway = RunningGateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let streams: Vec<TcpStream> = (0..200)
         .map(|_| http::send(gateway.port, "GET", &path_of(&made[2]), &[("X-Forwarded-For", THIRD)]).unwrap())

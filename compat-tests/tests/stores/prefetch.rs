@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::rpmbuild;
 use compat_tests::wait_until;
 
@@ -25,7 +25,7 @@ fn package(into: &Path) -> Vec<(String, Vec<u8>)> {
     sources.iter().map(|(path, bytes)| (format!("/buildid/{id}/source{path}"), bytes.to_vec())).collect()
 }
 
-fn kept(gateway: &Gateway) -> f64 {
+fn kept(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_prefetched_members_total")
 }
 
@@ -33,8 +33,8 @@ fn kept(gateway: &Gateway) -> f64 {
 fn one_extraction_prefetches_the_sources_of_a_package() {
     let folder = tempfile::tempdir().unwrap();
     let sources = package(folder.path());
-    let index = Sqlite::of(&[folder.path()]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[folder.path()]);
+    let gateway = RunningGateway::start(&index.url());
     let (path, bytes) = &sources[SOURCES / 2];
     assert!(gateway.get(path).body == *bytes, "other bytes");
     wait_until("the neighbours", || kept(&gateway) == SOURCES as f64 - 1.0);
@@ -43,7 +43,7 @@ fn one_extraction_prefetches_the_sources_of_a_package() {
     }
     assert_eq!(extractions(&gateway, "complete"), 1.0);
     assert_eq!(gateway.metric("gateway_prefetched_members_used_total"), SOURCES as f64 - 1.0);
-    let off = Gateway::start_with(&index.url(), "[prefetch]\nmax_bytes = \"0B\"\n", &[]);
+    let off = RunningGateway::start_with(&index.url(), "[prefetch]\nmax_bytes = \"0B\"\n", &[]);
     for (path, bytes) in &sources {
         assert!(off.get(path).body == *bytes, "{path}: other bytes");
     }
@@ -54,9 +54,9 @@ fn one_extraction_prefetches_the_sources_of_a_package() {
 fn the_nearest_members_are_prefetched_up_to_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let sources = package(folder.path());
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     let limits = format!("[prefetch]\nmax_bytes = \"{}B\"\n", SOURCE_BYTES * 8);
-    let gateway = Gateway::start_with(&index.url(), &limits, &[]);
+    let gateway = RunningGateway::start_with(&index.url(), &limits, &[]);
     let middle = SOURCES / 2;
     assert!(gateway.get(&sources[middle].0).body == sources[middle].1, "other bytes");
     wait_until("the neighbours", || kept(&gateway) == 8.0);
@@ -72,10 +72,10 @@ fn the_nearest_members_are_prefetched_up_to_the_limit() {
 fn prefetched_members_never_evict_requested_ones() {
     let folder = tempfile::tempdir().unwrap();
     let sources = package(folder.path());
-    let index = Sqlite::of(&[folder.path()]);
+    let index = Sqlite::with_packages(&[folder.path()]);
     // Room for ten files; two are asked for.
     let size = format!("{}B", SOURCE_BYTES.next_multiple_of(4096) * 10);
-    let gateway = Gateway::start_with(&index.url(), "", &["--cache-size", &size]);
+    let gateway = RunningGateway::start_with(&index.url(), "", &["--cache-size", &size]);
     for (path, bytes) in [&sources[0], &sources[SOURCES - 1]] {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
     }

@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, FakeServer, Gate};
 use compat_tests::fixtures;
 use compat_tests::http;
-use compat_tests::odd::{self, Gate, Odd};
 use compat_tests::process::free_port;
 use compat_tests::rpmbuild::{self, Made};
 
@@ -47,7 +47,7 @@ fn the_first_bytes_of_a_section_leave_as_soon_as_they_are_there() {
     let gate = Gate::default();
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let (head, mut body) = http::begin(gateway.port, &section_of(&made, ".comment")).unwrap();
     assert_eq!((head.status, head.header("content-length")), (200, Some(&*SECTION.to_string())));
     let mut bytes = vec![0; SECTION / 4];
@@ -67,12 +67,12 @@ fn nobody_gets_a_whole_section_of_a_wrong_file() {
     let mut rpm = std::fs::read(&made.rpm).unwrap();
     let at = rpm.len() - TAIL / 2;
     rpm[at] ^= 1;
-    let store = Odd::start(move |_, stream| {
-        odd::begin(stream, rpm.len());
+    let store = FakeServer::start(move |_, stream| {
+        fake_server::begin(stream, rpm.len());
         let _ = stream.write_all(&rpm);
     });
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     for _ in 0..2 {
         let answer = http::get(gateway.port, &section_of(&made, ".comment"));
         assert!(answer.is_err(), "{:?}", answer.map(|answer| (answer.status, answer.body.len())));
@@ -85,9 +85,9 @@ fn what_a_whole_file_said_is_known_when_the_file_is_gone() {
     let (folder, made) = large();
     let (gate, archives) = (Gate::default(), folder.path().to_owned());
     let (wait, connections) = (gate.clone(), AtomicUsize::new(0));
-    let store = Odd::start(move |head, stream| {
-        let bytes = odd::file(&archives, head);
-        odd::begin(stream, bytes.len());
+    let store = FakeServer::start(move |head, stream| {
+        let bytes = fake_server::file(&archives, head);
+        fake_server::begin(stream, bytes.len());
         let half = if connections.fetch_add(1, Ordering::SeqCst) == 0 { bytes.len() } else { bytes.len() / 2 };
         let _ = stream.write_all(&bytes[..half]);
         if half < bytes.len() {
@@ -96,7 +96,7 @@ fn what_a_whole_file_said_is_known_when_the_file_is_gone() {
         }
     });
     let index = index_of(folder.path(), "mirror", &store.url());
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     // objcopy put the table behind everything: the first time all of the file has to be there.
     let section = gateway.get(&section_of(&made, ".filler"));
     assert_eq!((section.status, section.body == rpmbuild::noise(section.body.len())), (200, true));
@@ -120,10 +120,10 @@ fn a_section_that_debuginfo_does_not_have_is_absent_whoever_is_away() {
         let nvra = format!("server{part}-1.1-6.fc99.x86_64");
         fixtures::copy(&[fixtures::package("server", &nvra)], folder.path());
     }
-    let index = Sqlite::of(&[debuginfo.path()]);
+    let index = Sqlite::with_packages(&[debuginfo.path()]);
     // Nobody is there.
     index.add_store("away", "mirror", program.path(), &format!("http://127.0.0.1:{}", free_port()));
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let id = fixtures::build_id("server/server-1.1-6.fc99.x86_64.rpm", "/usr/bin/server");
     let section = |name: &str| http::get(gateway.port, &format!("/buildid/{id}/section/{name}"));
     assert_eq!(section(".debug_info").unwrap().status, 200);

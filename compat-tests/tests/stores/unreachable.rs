@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
-use compat_tests::odd::{self, Odd};
 use compat_tests::wait_until;
 
 use crate::{cached, copy_of, expect_reset, index_of, server};
@@ -18,11 +18,11 @@ fn what_a_store_does_not_have_is_absent() {
     let folder = copy_of("server");
     let path = server().0;
     for status in [404, 410, 403] {
-        let store = Odd::start(move |_, stream| {
+        let store = FakeServer::start(move |_, stream| {
             let _ = write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         });
         let index = index_of(folder.path(), "mirror", &store.url());
-        let gateway = Gateway::start(&index.url());
+        let gateway = RunningGateway::start(&index.url());
         assert_eq!(gateway.get(&path).status, 404, "{status}");
         assert_eq!(gateway.get(&path.replace("executable", "section/.text")).status, 404, "{status}");
     }
@@ -33,10 +33,10 @@ fn a_store_that_cannot_be_asked_leaves_the_question_undecided_within_the_budget(
     let folder = copy_of("server");
     let path = server().0;
     let nobody = format!("http://127.0.0.1:{}", compat_tests::process::free_port());
-    let hangs = Odd::start(odd::hangs);
-    let fails = Odd::start(odd::fails);
-    let lies = Odd::start(odd::lies);
-    let closes = Odd::start(|_, _| {});
+    let hangs = FakeServer::start(fake_server::hang);
+    let fails = FakeServer::start(fake_server::fail);
+    let lies = FakeServer::start(fake_server::serve_html);
+    let closes = FakeServer::start(|_, _| {});
     for (url, within) in [
         (hangs.url(), Duration::from_secs(4)),
         (fails.url(), Duration::ZERO),
@@ -45,7 +45,7 @@ fn a_store_that_cannot_be_asked_leaves_the_question_undecided_within_the_budget(
         (nobody, Duration::ZERO),
     ] {
         let index = index_of(folder.path(), "mirror", &url);
-        let gateway = Gateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
+        let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
         let started = Instant::now();
         expect_reset(&gateway, &path);
         let took = started.elapsed();
@@ -64,10 +64,15 @@ fn another_store_answers_for_one_that_cannot() {
     let files = copy_of("server");
     let good = FileServer::start(files.path());
     let (path, expected) = server();
-    for bad in [Odd::start(odd::hangs), Odd::start(odd::fails), Odd::start(odd::lies), Odd::start(odd::knows_nothing)] {
+    for bad in [
+        FakeServer::start(fake_server::hang),
+        FakeServer::start(fake_server::fail),
+        FakeServer::start(fake_server::serve_html),
+        FakeServer::start(fake_server::answer_absent),
+    ] {
         let index = index_of(folder.path(), "mirror", &bad.url());
         index.add_store("good", "archive", files.path(), &good.url());
-        let gateway = Gateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
+        let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
         assert!(gateway.get(&path).body == expected, "other bytes");
         assert_eq!(bad.connections(), 1);
     }
@@ -80,8 +85,8 @@ fn a_folder_that_is_not_mounted_is_not_taken_for_an_empty_one() {
     let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
     std::fs::create_dir(&mounted).unwrap();
     fixtures::copy(&fixtures::rpms("server"), &mounted);
-    let index = Sqlite::of(&[&mounted]);
-    let gateway = Gateway::start(&index.url());
+    let index = Sqlite::with_packages(&[&mounted]);
+    let gateway = RunningGateway::start(&index.url());
     std::fs::rename(&mounted, &away).unwrap();
     expect_reset(&gateway, &path);
     let archive = gateway.get("/package/server-1.1-6.fc99.x86_64").text();
@@ -94,13 +99,13 @@ fn a_folder_that_is_not_mounted_is_not_taken_for_an_empty_one() {
 }
 
 /// A store that sends an archive up to somewhere behind its header, and then nothing for a minute.
-fn stalls(folder: PathBuf) -> Odd {
-    Odd::start(move |head, stream| {
-        let archive = odd::file(&folder, head);
+fn stalls(folder: PathBuf) -> FakeServer {
+    FakeServer::start(move |head, stream| {
+        let archive = fake_server::file(&folder, head);
         let payload = artifact::header::Header::parse(&archive).unwrap().range.end;
-        odd::begin(stream, archive.len());
+        fake_server::begin(stream, archive.len());
         let _ = stream.write_all(&archive[..usize::try_from(payload).unwrap() + 200]);
-        odd::hangs(head, stream);
+        fake_server::hang(head, stream);
     })
 }
 
@@ -113,7 +118,7 @@ fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
 
     // Nobody else has it: undecided, within a budget.
     let index = index_of(folder.path(), "mirror", &bad.url());
-    let gateway = Gateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
+    let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
     for path in [&path, &section] {
         let started = Instant::now();
         expect_reset(&gateway, path);
@@ -123,7 +128,7 @@ fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
     // Somebody else has it.
     let good = FileServer::start(folder.path());
     index.add_store("good", "archive", folder.path(), &good.url());
-    let gateway = Gateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
+    let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
     let started = Instant::now();
     assert!(gateway.get(&path).body == expected, "other bytes");
     assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());

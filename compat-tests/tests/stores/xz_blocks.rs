@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use compat_tests::darkserver::{Gateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::files::FileServer;
-use compat_tests::odd::{self, Odd};
 use compat_tests::rpmbuild;
 
 use crate::{extractions, index_of};
@@ -26,7 +26,7 @@ fn package(payload: &str, into: &Path) -> Members {
     programs.map(|(bytes, id)| (format!("/buildid/{id}/executable"), bytes))
 }
 
-pub(super) fn archive_bytes(gateway: &Gateway) -> f64 {
+pub(super) fn archive_bytes(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_archive_read_bytes_total")
 }
 
@@ -35,13 +35,13 @@ pub(super) fn honours_ranges(
     folder: &Path,
     longer: usize,
     lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
-) -> Odd {
+) -> FakeServer {
     let folder = folder.to_owned();
-    Odd::start(move |head, stream| {
-        let bytes = odd::file(&folder, head);
+    FakeServer::start(move |head, stream| {
+        let bytes = fake_server::file(&folder, head);
         let range = head.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
         let Some(range) = range else {
-            odd::begin(stream, bytes.len());
+            fake_server::begin(stream, bytes.len());
             let _ = stream.write_all(&bytes);
             return;
         };
@@ -59,14 +59,14 @@ pub(super) fn honours_ranges(
 pub(super) type Members = [(String, Vec<u8>); 2];
 
 /// Expects both members, the second one first, to come out as they are.
-pub(super) fn expect_members(name: &str, gateway: &Gateway, [first, second]: &Members) {
+pub(super) fn expect_members(name: &str, gateway: &RunningGateway, [first, second]: &Members) {
     for (path, bytes) in [second, first] {
         assert!(gateway.get(path).body == *bytes, "{name}: other bytes");
     }
 }
 
 /// Expects both members, with little of the 12 MiB before them read.
-pub(super) fn expect_entered(name: &str, gateway: &Gateway, members: &Members) {
+pub(super) fn expect_entered(name: &str, gateway: &RunningGateway, members: &Members) {
     expect_members(name, gateway, members);
     assert_eq!(extractions(gateway, "complete"), 2.0);
     let read = archive_bytes(gateway);
@@ -75,7 +75,7 @@ pub(super) fn expect_entered(name: &str, gateway: &Gateway, members: &Members) {
 }
 
 /// Expects both members, with the 12 MiB before them read for each.
-pub(super) fn expect_read_from_the_start(name: &str, gateway: &Gateway, members: &Members) {
+pub(super) fn expect_read_from_the_start(name: &str, gateway: &RunningGateway, members: &Members) {
     expect_members(name, gateway, members);
     assert!(archive_bytes(gateway) > 24e6, "{name}: {} bytes", archive_bytes(gateway));
 }
@@ -100,8 +100,8 @@ fn a_payload_of_several_xz_blocks_is_entered_at_the_right_one() {
         let folder = tempfile::tempdir().unwrap();
         let members = package(payload, folder.path());
         let store = honours_ranges(folder.path(), 0, |part| part);
-        for index in [Sqlite::of(&[folder.path()]), index_of(folder.path(), "mirror", &store.url())] {
-            expect_entered(payload, &Gateway::start(&index.url()), &members);
+        for index in [Sqlite::with_packages(&[folder.path()]), index_of(folder.path(), "mirror", &store.url())] {
+            expect_entered(payload, &RunningGateway::start(&index.url()), &members);
         }
     }
 }
@@ -112,9 +112,12 @@ fn a_payload_of_one_block_and_a_store_without_ranges_are_read_from_the_start() {
         let folder = tempfile::tempdir().unwrap();
         let members = package(payload, folder.path());
         let store = FileServer::start(folder.path());
-        let index =
-            if is_remote { index_of(folder.path(), "mirror", &store.url()) } else { Sqlite::of(&[folder.path()]) };
-        expect_read_from_the_start(payload, &Gateway::start(&index.url()), &members);
+        let index = if is_remote {
+            index_of(folder.path(), "mirror", &store.url())
+        } else {
+            Sqlite::with_packages(&[folder.path()])
+        };
+        expect_read_from_the_start(payload, &RunningGateway::start(&index.url()), &members);
     }
 }
 
@@ -125,7 +128,7 @@ fn a_store_that_sends_other_parts_changes_nothing() {
     for (number, lie) in LIES.into_iter().enumerate() {
         let store = honours_ranges(folder.path(), 0, lie);
         let index = index_of(folder.path(), "mirror", &store.url());
-        expect_members(&number.to_string(), &Gateway::start(&index.url()), &members);
+        expect_members(&number.to_string(), &RunningGateway::start(&index.url()), &members);
     }
 }
 
@@ -135,5 +138,5 @@ fn a_part_of_an_archive_that_was_replaced_is_not_taken() {
     let members = package("w0T4.xzdio", folder.path());
     let store = honours_ranges(folder.path(), 1, |part| part);
     let index = index_of(folder.path(), "mirror", &store.url());
-    expect_read_from_the_start("a replaced archive", &Gateway::start(&index.url()), &members);
+    expect_read_from_the_start("a replaced archive", &RunningGateway::start(&index.url()), &members);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use compat_tests::compiled::{Tree, succeed};
-use compat_tests::darkserver::{Gateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::files::FileServer;
 use compat_tests::rpmbuild;
 use tempfile::tempdir;
@@ -16,7 +16,7 @@ const MIB: usize = 1 << 20;
 
 /// Twelve MiB that do not compress, with two programs behind them: path for a client, and bytes.
 fn tree() -> (Tree, Members) {
-    let tree = Tree::of(&[]);
+    let tree = Tree::with_files(&[]);
     for (number, noise) in rpmbuild::noise(12 * MIB).chunks(MIB).enumerate() {
         std::fs::write(tree.make(&format!("/usr/lib/data/{number:02}")), noise).unwrap();
     }
@@ -71,7 +71,7 @@ fn debs_and_tars_of_several_xz_blocks_are_entered_at_the_right_one() {
         let store = honours_ranges(folder.path(), 0, |part| part);
         for url in [None, Some(&*store.url())] {
             let index = index_of(folder.path(), url);
-            expect_entered(name, &Gateway::start(&index.url()), &members);
+            expect_entered(name, &RunningGateway::start(&index.url()), &members);
         }
     }
 }
@@ -81,7 +81,7 @@ fn sources_in_a_tar_are_entered_once_its_files_are_listed() {
     let (folder, (tree, [(path, _), _])) = (tempdir().unwrap(), tree());
     tar(&tree, folder.path(), &["--block-size=1MiB"]);
     let index = index_of(folder.path(), None);
-    let gateway = Gateway::start(&index.url());
+    let gateway = RunningGateway::start(&index.url());
     let source = |number: u32| path.replace("/executable", &format!("/source/usr/lib/data/{number:02}"));
     let noise = rpmbuild::noise(12 * MIB);
     let mut read = 0.0;
@@ -106,7 +106,7 @@ fn debs_of_one_block_and_stores_without_ranges_are_read_from_the_start() {
         pack(&tree, folder.path());
         let store = FileServer::start(folder.path());
         let index = index_of(folder.path(), is_remote.then(|| store.url()).as_deref());
-        expect_read_from_the_start(name, &Gateway::start(&index.url()), &members);
+        expect_read_from_the_start(name, &RunningGateway::start(&index.url()), &members);
     }
 }
 
@@ -123,6 +123,6 @@ fn wrong_parts_of_a_deb_and_wrong_offsets_change_nothing() {
                           connection.execute('update artifacts set tar_offset = tar_offset - 512 * ordinal')";
             succeed(Command::new("python3").args(["-c", script]).arg(index.path()), "python3");
         }
-        expect_read_from_the_start(&number.to_string(), &Gateway::start(&index.url()), &members);
+        expect_read_from_the_start(&number.to_string(), &RunningGateway::start(&index.url()), &members);
     }
 }

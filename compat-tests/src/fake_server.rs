@@ -12,7 +12,7 @@ use std::time::Duration;
 pub type Behaviour = fn(head: &str, stream: &mut TcpStream);
 
 /// A running odd server.
-pub struct Odd {
+pub struct FakeServer {
     /// Its port.
     pub port: u16,
     accepted: Arc<AtomicUsize>,
@@ -20,7 +20,7 @@ pub struct Odd {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Odd {
+impl FakeServer {
     /// Starts one that does `behaviour` with a connection, once the request's head was read (and is given); every connection has
     /// a thread.
     pub fn start(behaviour: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
@@ -59,7 +59,7 @@ impl Odd {
     }
 }
 
-impl Drop for Odd {
+impl Drop for FakeServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         // Wakes the listener.
@@ -71,29 +71,29 @@ impl Drop for Odd {
 }
 
 /// Answers nothing for a minute.
-pub fn hangs(_: &str, _: &mut TcpStream) {
+pub fn hang(_: &str, _: &mut TcpStream) {
     std::thread::sleep(Duration::from_secs(60));
 }
 
 /// Answers 200 with a page of HTML.
-pub fn lies(_: &str, stream: &mut TcpStream) {
+pub fn serve_html(_: &str, stream: &mut TcpStream) {
     let _ = stream.write_all(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\nConnection: close\r\n\r\n<html></html>\n",
     );
 }
 
 /// Answers 500.
-pub fn fails(_: &str, stream: &mut TcpStream) {
+pub fn fail(_: &str, stream: &mut TcpStream) {
     let _ = stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
 }
 
 /// Answers 404.
-pub fn knows_nothing(_: &str, stream: &mut TcpStream) {
+pub fn answer_absent(_: &str, stream: &mut TcpStream) {
     let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
 }
 
 /// Answers 200 with the first bytes of an ELF file and debuginfod's headers.
-pub fn has_it(_: &str, stream: &mut TcpStream) {
+pub fn serve_elf(_: &str, stream: &mut TcpStream) {
     let _ = stream.write_all(
         b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 16\r\nX-DEBUGINFOD-SIZE: 16\r\n\
           X-DEBUGINFOD-FILE: /usr/bin/odd\r\nConnection: close\r\n\r\n\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0",
@@ -101,7 +101,7 @@ pub fn has_it(_: &str, stream: &mut TcpStream) {
 }
 
 /// Redirects to an address that no configuration allows.
-pub fn leads_astray(_: &str, stream: &mut TcpStream) {
+pub fn redirect_elsewhere(_: &str, stream: &mut TcpStream) {
     let _ = stream.write_all(
         b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/secret\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     );
@@ -113,13 +113,13 @@ pub fn begin(stream: &mut TcpStream, length: usize) {
     let _ = stream.write_all(head.as_bytes());
 }
 
-/// The bytes of the file below `folder` that a request asks for.
+/// The bytes of the file below `directory` that a request asks for.
 ///
 /// # Panics
 /// When it is not there: the test then sees a connection that breaks off.
-pub fn file(folder: &Path, head: &str) -> Vec<u8> {
+pub fn file(directory: &Path, head: &str) -> Vec<u8> {
     let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-    std::fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read(directory.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Closed at first; those who come to it wait until the test opens it.
