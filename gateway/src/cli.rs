@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::logging::LogFormat;
 
-/// Answers debuginfod clients (GDB, LLDB, perf, valgrind...) and the darkserver JSON API out of a build-id index.
+/// Serves debuginfod clients (GDB, LLDB, perf, valgrind...) and the darkserver JSON API from a build-id index.
 #[derive(Debug, Parser)]
 #[command(name = "darkserver", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -19,8 +19,8 @@ pub(crate) struct Cli {
 }
 
 const EXAMPLES: &str = "\
-Every option can also stand in the environment (as shown) or in the configuration file, which has a few more settings
-(trusted proxies, caching, federation): see docs/configuration.md.
+Every option can also be set in the environment (as shown) or in the configuration file. The file has further settings
+(trusted proxies, limits, caching, federation): see docs/configuration.md.
 Precedence: flag, environment, configuration file, the original darkserver's files, default.
 
 Examples:
@@ -30,39 +30,39 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve (also what happens without a subcommand).
+    /// Serve. This is the default without a subcommand.
     Serve(Box<Arguments>),
 }
 
-/// What can be said on the command line and in the environment.
+/// Options of the command line and the environment.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Arguments {
     /// The index: sqlite:PATH or `mysql://USER:PASSWORD@HOST[:PORT]/DATABASE` [default: sqlite:darkserver.db].
-    /// A password on a command line can be seen by other users: use the environment or a file.
-    // A string here, like the upstreams: an error of clap shows the value, and there may be a password in it.
+    /// Other users can see a password on a command line: use the environment or a file.
+    // A string, like the upstreams: clap's errors show the value, which can contain a password.
     #[arg(long, value_name = "URL", env = "DARKSERVER_DATABASE", hide_env_values = true)]
     pub(crate) database: Option<String>,
-    /// Where to listen: ADDRESS:PORT, NAME:PORT or *:PORT, with tls: before it for TLS, or unix:/PATH; repeatable
-    /// [default: 127.0.0.1:8002, or what systemd passes].
+    /// Address to listen on: ADDRESS:PORT, NAME:PORT or *:PORT, with the prefix tls: for TLS, or unix:/PATH; repeatable
+    /// [default: 127.0.0.1:8002, or the sockets that systemd passes].
     #[arg(long, value_name = "ADDRESS", env = "DARKSERVER_LISTEN", value_delimiter = ' ')]
     pub(crate) listen: Vec<String>,
-    /// Certificate for the addresses with `tls:`: a PEM file, the certificates that lead to a root behind it.
+    /// Certificate for the addresses with `tls:`: a PEM file, followed by its intermediate certificates.
     #[arg(long, value_name = "FILE", env = "DARKSERVER_TLS_CERTIFICATE")]
     pub(crate) tls_certificate: Option<PathBuf>,
-    /// Its private key: a PEM file.
+    /// Private key of the certificate: a PEM file.
     #[arg(long, value_name = "FILE", env = "DARKSERVER_TLS_KEY")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// URL under which clients reach this gateway, for links in JSON answers [default: taken from each request].
+    /// URL at which clients reach this gateway, for links in JSON answers [default: from each request].
     #[arg(long, value_name = "URL", env = "DARKSERVER_PUBLIC_URL")]
     pub(crate) public_url: Option<Url>,
-    /// Folder for extracted files [default: /var/cache/darkserver for root, else
+    /// Cache directory for extracted files; one gateway per directory [default: /var/cache/darkserver for root, else
     /// darkserver in $XDG_CACHE_HOME or ~/.cache].
     #[arg(long, value_name = "DIR", env = "DARKSERVER_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
-    /// Most bytes that extracted files may take [default: 10GiB].
+    /// Maximum disk space of the extracted files [default: 10GiB].
     #[arg(long, value_name = "SIZE", env = "DARKSERVER_CACHE_SIZE")]
     pub(crate) cache_size: Option<ByteSize>,
-    /// Another debuginfod server to ask for what the index does not have; repeatable [default: $DEBUGINFOD_URLS].
+    /// Another debuginfod server for build-ids that are not in the index; repeatable [default: $DEBUGINFOD_URLS].
     #[arg(
         long = "upstream",
         value_name = "URL",
@@ -71,20 +71,20 @@ pub(crate) struct Arguments {
         hide_env_values = true
     )]
     pub(crate) upstreams: Vec<String>,
-    /// Whether to keep a filter of all build-ids in memory, 9 bits each, which answers for absent ones without the
-    /// database [default: true].
+    /// Keep a filter of all build-ids in memory, 9 bits each, which answers for absent ones without the database
+    /// [default: true].
     #[arg(long, value_name = "BOOL", env = "DARKSERVER_INDEX_FILTER")]
     pub(crate) index_filter: Option<bool>,
-    /// Configuration file [default: /etc/darkserver/gateway.toml, if there].
+    /// Configuration file [default: /etc/darkserver/gateway.toml, if it exists].
     #[arg(long, value_name = "FILE", env = "DARKSERVER_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// How to log [default: text].
+    /// Format of the log [default: text].
     #[arg(long, value_enum, value_name = "FORMAT", env = "DARKSERVER_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 }
 
 impl Cli {
-    /// The arguments, given with or without the word `serve`.
+    /// Returns the arguments, given with or without the subcommand `serve`.
     pub(crate) fn arguments(self) -> Arguments {
         match self.command {
             Some(Command::Serve(arguments)) => *arguments,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn serve_may_be_said_or_left_out() {
+    fn serve_is_the_default_subcommand() {
         for line in
             [vec!["darkserver", "--listen", "127.0.0.1:1"], vec!["darkserver", "serve", "--listen", "127.0.0.1:1"]]
         {

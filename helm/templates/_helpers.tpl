@@ -138,7 +138,7 @@ capabilities:
     - ALL
 {{- end }}
 
-{{- /* What a schema cannot say: rules that span several values. */}}
+{{- /* Rules that span several values, which a schema cannot express. */}}
 {{- define "darkserver.validate" -}}
 {{- $db := .Values.database }}
 {{- if $db.existingSecret }}
@@ -165,7 +165,7 @@ capabilities:
 {{- end }}
 {{- end }}
 {{- if and (gt (len .Values.gateway.cors.origins) 1) (has "*" .Values.gateway.cors.origins) }}
-{{- fail "gateway.cors.origins: \"*\" stands for everybody, no other origin may stand beside it" }}
+{{- fail "gateway.cors.origins: \"*\" means every origin, no other origin may stand beside it" }}
 {{- end }}
 {{- if .Values.gateway.logFilter }}
 {{- range .Values.gateway.extraEnv }}
@@ -175,7 +175,12 @@ capabilities:
 {{- end }}
 {{- end }}
 {{- if and (eq .Values.cache.volume "claim") (gt (int .Values.replicaCount) 1) }}
-{{- fail "cache.volume=claim allows one replica only: two gateways must not share a cache directory; take cache.volume=ephemeral for one claim each" }}
+{{- fail "cache.volume=claim allows one replica only: a cache directory belongs to one gateway, which locks it; use cache.volume=ephemeral for one claim per pod" }}
+{{- end }}
+{{- range .Values.extraVolumeMounts }}
+{{- if hasPrefix "/var/cache/darkserver/" (printf "%s/" (clean .mountPath)) }}
+{{- fail "extraVolumeMounts: expected no mount in /var/cache/darkserver: each gateway needs a cache of its own, see cache.volume" }}
+{{- end }}
 {{- end }}
 {{- if and .Values.cache.existingClaim (ne .Values.cache.volume "claim") }}
 {{- fail "cache.existingClaim is set, but cache.volume is not claim" }}

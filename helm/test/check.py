@@ -26,6 +26,7 @@ VALUES = sorted((CHART / "test" / "values").glob("*.yaml"))
 READER = "mysql://reader:read-S3cret@mariadb.db.svc:3306/darkserver"
 WRITER = "mysql://writer:write-S3cret@mariadb.db.svc:3306/darkserver"
 PASSWORDS = ("read-S3cret", "write-S3cret")
+GATEWAY = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or CHART.parent / "target") / "debug" / "darkserver"
 
 
 def minor(version):
@@ -283,7 +284,8 @@ def common(label, text, found, values):
     tls = values["gateway"]["tls"]["secretName"]
     check(f"{label}: command", gateway["command"] == ["darkserver"])
     check(f"{label}: arguments",
-          gateway["args"] == ["serve", "--listen", "0.0.0.0:8002", *(["--listen", "tls:0.0.0.0:8443"] if tls else []), "--config", "/etc/darkserver/gateway.toml",
+          gateway["args"] == ["serve", "--listen", "0.0.0.0:8002", *(["--listen", "tls:0.0.0.0:8443"] if tls else []),
+                              "--config", "/etc/darkserver/gateway.toml",
                               "--cache-dir", "/var/cache/darkserver", "--cache-size", values["cache"]["size"] + "B",
                               "--log-format", "json"], gateway["args"])
     mounts = {mount["mountPath"]: mount for mount in gateway["volumeMounts"]}
@@ -298,7 +300,8 @@ def common(label, text, found, values):
     # Probes: the one that can kill must not depend on the database.
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         check(f"{label}: {probe}", gateway[probe]["httpGet"] == {"path": path, "port": "http"}, gateway[probe])
-    # /readyz asks nobody: who has no answer after a second hangs. The strict one would take all pods out with one upstream.
+    # /readyz answers from memory: no answer within a second means that the gateway hangs. /readyz?strict would take all pods
+    # out of service with one upstream.
     check(f"{label}: readiness within a second", gateway["readinessProbe"]["timeoutSeconds"] <= 1
           and gateway["livenessProbe"]["timeoutSeconds"] >= 2)
     ports = [("http", 8002, values["service"]["port"])] + ([("https", 8443, values["service"]["tlsPort"])] if tls else [])
@@ -433,7 +436,8 @@ def federation(found):
         "upstreams": ["https://debuginfod.example.org/", "https://mirror.example.net/debuginfod?a=1&b=<2>"],
         "prefer": "redirect", "unavailable": "503", "max_hops": 3,
         "redirect_hosts": ["cdn.example.net", "[2001:db8::1]"]}, config)
-    check("federation: index", config["index"] == {"found_ttl": "5m", "absent_ttl": "1500ms", "stale_ttl": "2d", "max_entries": 12000000, "filter": False}, config)
+    check("federation: index", config["index"] == {"found_ttl": "5m", "absent_ttl": "1500ms", "stale_ttl": "2d",
+                                                   "max_entries": 12000000, "filter": False}, config)
     check("federation: stores", config["stores"] == {"redirect_hosts": ["*"]}, config)
     check("federation: log filter", environment(found)["RUST_LOG"] == "info,access=warn", environment(found))
     check("federation: public URL", environment(found)["DARKSERVER_PUBLIC_URL"] == "https://symbols.example.org")
@@ -473,6 +477,68 @@ def tls(found):
 SPECIAL = {"default": default, "existing-secret": existing_secret, "ingress": ingress, "cache-claim": cache_claim,
            "federation": federation, "replicas": replicas, "tls": tls}
 
+# --- the gateway itself ----------------------------------------------------------------------------------------------
+
+# Values at the limits, by their path below `gateway`: accepted ones, then refused ones. Schema and gateway must agree.
+DURATION = (["100ms", "60s", "60000ms", "2500ms"], ["99ms", "61s", "60001ms", "90s", "1ms", "0s"])
+TIMEOUT = (["100ms", "1h", "60m", "3600s", "3600000ms"], ["1ms", "99ms", "2h", "61m", "3601s", "3600001ms", "0s"])
+TTL = (["0s", "1ms", "365d", "8760h"], ["366d", "8761h"])
+LIMITS = {
+    "request.budget": DURATION,
+    "metadata.budget": DURATION,
+    "connections.headTimeout": TIMEOUT,
+    "connections.idleTimeout": TIMEOUT,
+    "request.maxConcurrent": ([2, 1000000], [0, 1, 1000001]),
+    "extraction.maxConcurrent": ([2, 1024], [1, 1025]),
+    "extraction.abandoned": (["finish", "cancel"], ["drop"]),
+    "prefetch.maxBytes": (["0B", "256MiB", "262144KiB", "268435456B"],
+                          ["257MiB", "300MiB", "262145KiB", "268435457B"]),
+    "prefetch.timeout": (["0s", "10s", "10000ms"], ["11s", "10001ms"]),
+    "index.foundTtl": TTL,
+    "index.absentTtl": (["0s", "2s", "2000ms"], ["3s", "2001ms"]),
+    "index.staleTtl": TTL,
+    "index.maxEntries": ([0, 12000000], [-1]),
+    "federation.prefer": (["extract", "redirect"], ["none"]),
+    "federation.unavailable": (["auto", "reset", "503"], ["504"]),
+    "federation.maxHops": ([1, 100], [0]),
+    "metadata.maxResults": ([1, 100000], [0, 100001]),
+    "cors.origins": ([["*"], ["https://a.example.org", "http://[::1]:8080"]],
+                     [["https://a.example.org/"], ["a.example.org"], ["https://A.example.org"]]),
+    "trustedProxies": ([["0.0.0.0/0"], ["10.0.0.1/32"], ["::/0"], ["fd00::/8"], ["2001:db8::1/128"],
+                         ["::ffff:10.0.0.0/104"]],
+                       [["10.0.0.0/33"], ["10.0.0.256/8"], ["fd00::/129"], ["1::2::3/8"], ["10.0.0.1"], [":/8"]]),
+}
+
+
+def refusal(text, folder):
+    """What the gateway finds wrong with this file; empty if it takes it. The URL is checked last, after the whole file."""
+    file = pathlib.Path(folder) / "gateway.toml"
+    file.write_text(text)
+    command = [GATEWAY, "--config", file, "--database", "sqlite:/nonexistent.db", "--public-url", "ftp://last.example.org"]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=60, env={"DARKSERVER_ETC": folder})
+    return "" if "found scheme `ftp`" in done.stderr else done.stderr.strip() or "no message"
+
+
+def check_gateway(render, folder):
+    """The gateway reads what is rendered, and has the limits of the schema."""
+    if not check("the gateway is built (cargo build --package gateway)", GATEWAY.exists(), GATEWAY):
+        return
+    for file in VALUES:
+        wrong = refusal(only(objects(render(file)), "ConfigMap")["data"]["gateway.toml"], folder)
+        check(f"{file.name}: the gateway reads its gateway.toml", not wrong, wrong)
+    validator = jsonschema.Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
+    for path, (accepted, refused) in LIMITS.items():
+        table, _, key = path.rpartition(".")
+        for value in accepted + refused:
+            values = {key: value}
+            text = f"{next(iter(snake(values)))} = {json.dumps(value)}\n"
+            wrong = refusal(f"[{table}]\n{text}" if table else text, folder)
+            values = {"gateway": {table: values} if table else values}
+            valid = not list(validator.iter_errors(merged(values)))
+            check(f"limits: the gateway and {path} = {value}", (value in accepted) == (not wrong), wrong)
+            check(f"limits: the schema and {path} = {value}", (value in accepted) == valid)
+
+
 # --- what has to be refused ------------------------------------------------------------------------------------------
 
 # Values (over two good database URLs) that the templates refuse, and words of the message.
@@ -486,6 +552,9 @@ CONTRADICTIONS = [
     ({"ingress": {"enabled": True}, "gateway": {"trustedProxies": ["10.0.0.0/8"]}}, "ingress.hosts is empty"),
     ({"gateway": {"logFilter": "info", "extraEnv": [{"name": "RUST_LOG", "value": "debug"}]}}, "gateway.logFilter and RUST_LOG"),
     ({"cache": {"volume": "claim"}}, "one replica only"),
+    ({"cache": {"volume": "claim", "existingClaim": "mine"}}, "one replica only"),
+    ({"extraVolumeMounts": [{"name": "shared", "mountPath": "/var/cache/darkserver"}]}, "a cache of its own"),
+    ({"extraVolumeMounts": [{"name": "shared", "mountPath": "/var/cache/darkserver/files"}]}, "a cache of its own"),
     ({"cache": {"existingClaim": "mine"}}, "cache.volume is not claim"),
     ({"cache": {"size": "12Gi"}}, "cache.volumeSize must be larger"),
     ({"cache": {"size": "1Ti", "volumeSize": "1023Gi"}}, "cache.volumeSize must be larger"),
@@ -667,6 +736,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         extra = Extra(folder)
         check_schema()
+        check_gateway(renderers[0], folder)
         for render in renderers:
             check_with(render, extra)
 

@@ -51,7 +51,8 @@ impl ConfigFile {
     /// Reads the named file, or `gateway.toml` of the directory if it exists.
     ///
     /// # Errors
-    /// If the named file does not exist, or a file cannot be read, is no UTF-8 text in TOML, or has unknown keys or wrong values.
+    /// If the named file does not exist, or the file cannot be read, is no TOML in UTF-8, or has unknown keys or wrong
+    /// values.
     pub(super) fn read(named: Option<&Path>, directory: &Path) -> Result<Self> {
         let default = directory.join(NAME);
         let path = named.unwrap_or(&default);
@@ -79,6 +80,7 @@ impl ConfigFile {
         self.extraction.check()?;
         self.prefetch.check()?;
         self.index.check()?;
+        self.federation.check()?;
         self.metadata.check()
     }
 }

@@ -1,4 +1,4 @@
-//! The forms of values in the gateway's own file: each error states the form that is expected, and the value that was found.
+//! Forms of the values in `gateway.toml`. Each error states the expected form and the value found.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use url::Url;
 
 use super::http_url;
 
-/// Reads a name of an enum with the names that flags have.
+/// Reads a variant of an enum by the name that its flag uses.
 pub(super) fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<T, D::Error> {
     let names = T::value_variants().iter().filter_map(|variant| variant.to_possible_value());
     let names: Vec<String> = names.map(|value| format!("`{}`", value.get_name())).collect();
@@ -24,12 +24,12 @@ pub(super) fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<
     T::from_str(&text, false).map_err(|_| expected(&form, &text))
 }
 
-/// [`name`], where a default depends on others.
+/// [`name`] without a default.
 pub(super) fn optional_name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<Option<T>, D::Error> {
     name(value).map(Some)
 }
 
-/// Reads networks in CIDR notation. A single address is refused: `10.0.0.0` may be meant as a network or as a host.
+/// Reads networks in CIDR notation. A single address is refused: `10.0.0.0` could mean a network or a host.
 pub(super) fn networks<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<IpNet>, D::Error> {
     let network = |text: &String| {
         text.parse().map_err(|_| match text.parse() {
@@ -41,7 +41,7 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<IpNet>,
     texts(list, "10.0.0.0/8")?.iter().map(network).collect()
 }
 
-/// Reads names of hosts.
+/// Reads host names.
 pub(super) fn hosts<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<String>, D::Error> {
     texts(list, "mirror.example.org")
 }
@@ -51,13 +51,13 @@ pub(super) fn origins<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<String>,
     texts(list, "https://debugger.example.org")
 }
 
-/// Reads http or https URLs. An error does not show them: they can hold passwords.
+/// Reads http or https URLs. Errors never contain them: they can hold passwords.
 pub(super) fn urls<'de, D: Deserializer<'de>>(list: D) -> Result<Option<Vec<Url>>, D::Error> {
     let read = |text: &String| http_url(text).map_err(|error| D::Error::custom(format!("{error:#}")));
     texts(list, "https://debuginfod.example.org")?.iter().map(read).collect::<Result<_, _>>().map(Some)
 }
 
-/// Reads a list of texts like `example`.
+/// Reads a list of strings like `example`.
 fn texts<'de, D: Deserializer<'de>>(list: D, example: &'static str) -> Result<Vec<String>, D::Error> {
     list.deserialize_seq(Texts(example))
 }
@@ -71,7 +71,7 @@ impl<'de> Visitor<'de> for Texts {
         write!(f, "a list like [\"{}\"]", self.0)
     }
 
-    // It can hold a password.
+    // The string can contain a password.
     fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
         Err(E::custom(format!("expected {}, found a string", &self as &dyn serde::de::Expected)))
     }
@@ -127,7 +127,7 @@ impl<'de> Visitor<'de> for Addresses {
     }
 }
 
-/// Reads a duration in the words of humantime: `1m 30s`.
+/// Reads a duration in humantime's notation: `1m 30s`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
     let form = "a duration like 4s, 300ms or 1d";
     let text = value.deserialize_any(Scalar(form))?;
@@ -141,12 +141,12 @@ pub(super) fn bytes<'de, D: Deserializer<'de>>(value: D) -> Result<ByteSize, D::
     ByteSize::from_str(&text).map_err(|_| expected(form, &text))
 }
 
-/// [`bytes()`], where a default depends on others.
+/// [`bytes()`] without a default.
 pub(super) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<ByteSize>, D::Error> {
     bytes(value).map(Some)
 }
 
-/// Reads an http or https URL. An error does not show it: it can hold a password.
+/// Reads an http or https URL. Errors never contain it: it can hold a password.
 pub(super) fn url<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Url>, D::Error> {
     http_url(&String::deserialize(value)?).map(Some).map_err(|error| D::Error::custom(format!("{error:#}")))
 }
@@ -163,7 +163,7 @@ mod tests {
     use crate::logging::LogFormat;
 
     #[test]
-    fn values_of_another_form_are_told_with_the_form_that_is_wanted() {
+    fn wrong_values_are_refused_with_the_expected_form() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gateway.toml");
         for (text, key, said) in [

@@ -1,4 +1,5 @@
-//! Configuration of the gateway. Precedence: flag, environment, configuration file, the original darkserver's files, default.
+//! Configuration of the gateway. Precedence: flag, environment, configuration file, the original darkserver's files,
+//! default.
 //!
 //! - [`file`]: `gateway.toml`, read as a whole;
 //! - [`tables`]: its tables, their defaults and limits;
@@ -63,7 +64,8 @@ impl Config {
     /// Merges all sources of configuration.
     ///
     /// # Errors
-    /// If a file cannot be read, has an unknown key or a wrong value, or if the original's files name a database that is not MySQL.
+    /// If a file cannot be read, has an unknown key or a wrong value, or if the original's files name a database that
+    /// is not MySQL.
     pub(crate) fn load(arguments: Arguments) -> Result<Self> {
         let directory = env::var_os("DARKSERVER_ETC").map_or_else(|| PathBuf::from(DIRECTORY), PathBuf::from);
         let file = ConfigFile::read(arguments.config.as_deref(), &directory)?;
@@ -161,7 +163,8 @@ fn cache_dir() -> PathBuf {
     }
 }
 
-/// Parses `DEBUGINFOD_URLS`: separated by blanks, `http` without a scheme. `ima:` words concern signatures and are skipped.
+/// Parses `DEBUGINFOD_URLS`: separated by blanks, `http` without a scheme. `ima:` words concern signatures and are
+/// skipped.
 fn debuginfod_urls(text: &str) -> Result<Vec<Url>> {
     text.split_whitespace()
         .filter(|word| !word.starts_with("ima:") && !word.starts_with("file:"))
@@ -244,7 +247,8 @@ mod tests {
         for (text, expected) in [
             (
                 "listen = \"here\"",
-                "configuration key `listen`: expected ADDRESS:PORT, NAME:PORT, *:PORT, one of them behind `tls:`, or unix:/PATH, found `here`",
+                "configuration key `listen`: expected ADDRESS:PORT, NAME:PORT, *:PORT, one of them behind `tls:`, or \
+                 unix:/PATH, found `here`",
             ),
             ("unix_mode = \"0999\"", "unix_mode: expected permissions in octal, like 0660, found `0999`"),
             ("[tls]\nkey = \"/k\"", "expected tls.certificate beside tls.key, found none"),
@@ -288,6 +292,9 @@ mod tests {
             ("[prefetch]\nmax_bytes = \"300MiB\"", "prefetch.max_bytes: expected at most 256.0 MiB, found 300.0 MiB"),
             ("[prefetch]\ntimeout = \"11s\"", "prefetch.timeout: expected at most 10s, found 11s"),
             ("[index]\nabsent_ttl = \"3s\"", "index.absent_ttl: expected at most 2s, found 3s"),
+            ("[index]\nfound_ttl = \"2000y\"", "index.found_ttl: expected at most 365d, found 2000years"),
+            ("[index]\nstale_ttl = \"366d\"", "index.stale_ttl: expected at most 365d, found 1year 18h"),
+            ("[federation]\nmax_hops = 0", "federation.max_hops: expected at least 1, found 0"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();

@@ -1,4 +1,4 @@
-//! The tables of the gateway's own file, with their defaults and what their values have to be.
+//! The tables of `gateway.toml`, with the defaults and limits of their values.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -16,6 +16,8 @@ use super::forms;
 const BUDGETS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 /// Timeouts of connections.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// Longest time that a found build-id is answered from memory. The cache library panics from 1000 years on.
+const MAX_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Longest time that an absent build-id is answered from memory.
 const MAX_ABSENT_TTL: Duration = Duration::from_secs(2);
 /// Files in one answer of `/metadata`: 10,000 take about 4 MB.
@@ -41,7 +43,7 @@ pub(super) struct TlsSettings {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CorsSettings {
-    /// Whose pages may read answers: origins as browsers write them, or `*` alone for everybody's. Nobody's if empty.
+    /// Origins whose pages may read answers, as browsers write them, or `*` alone for every origin.
     #[serde(deserialize_with = "forms::origins")]
     pub(crate) origins: Vec<String>,
 }
@@ -50,13 +52,13 @@ pub(crate) struct CorsSettings {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ConnectionSettings {
-    /// How long the head of a request may take: from the connection on, later from its first byte on.
+    /// Longest time for the head of a request: from the connection on, later from the head's first byte on.
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) head_timeout: Duration,
-    /// How long a connection may go on without a request.
+    /// Longest time that a connection stays open without a request.
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) idle_timeout: Duration,
-    /// How many there may be at once; by default what the limit of descriptors allows.
+    /// Maximum of open connections; `None` derives it from the limit of descriptors.
     pub(crate) max_count: Option<usize>,
 }
 
@@ -108,18 +110,18 @@ pub(crate) struct PrefetchSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct IndexSettings {
-    /// How long a found build-id is answered from memory.
+    /// How long a found build-id is answered from memory; at most 365 days.
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) found_ttl: Duration,
-    /// How long an absent build-id is; at most 2 s.
+    /// How long an absent build-id is answered from memory; at most 2 s.
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) absent_ttl: Duration,
-    /// How long a found build-id is kept for times when the database is away.
+    /// How long a found build-id is kept in case the database becomes unavailable; at most 365 days.
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) stale_ttl: Duration,
-    /// How many build-ids are kept in memory.
+    /// Maximum of build-ids in memory.
     pub(crate) max_entries: u64,
-    /// Whether a filter of all build-ids is kept in memory, which answers for absent ones.
+    /// Whether a filter of all build-ids in memory answers for absent ones.
     pub(crate) filter: bool,
 }
 
@@ -136,16 +138,16 @@ pub(crate) struct StoreSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FederationSettings {
-    /// Other debuginfod servers.
+    /// Other debuginfod servers; `None` if the file names none.
     #[serde(deserialize_with = "forms::urls")]
     pub(crate) upstreams: Option<Vec<Url>>,
-    /// What to do with an id that could be extracted here as well.
+    /// Where a file comes from that an upstream has and the gateway could extract.
     #[serde(deserialize_with = "forms::name")]
     pub(crate) prefer: Prefer,
-    /// What to do with a question that could not be decided.
+    /// How a request is answered while a source is unavailable.
     #[serde(deserialize_with = "forms::name")]
     pub(crate) unavailable: OnUnavailable,
-    /// How many servers a question may have passed.
+    /// A request that passed this many servers is not forwarded.
     pub(crate) max_hops: usize,
     /// Hosts that an upstream may redirect to besides itself.
     #[serde(deserialize_with = "forms::hosts")]
@@ -156,32 +158,32 @@ pub(crate) struct FederationSettings {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MetadataSettings {
-    /// How long an answer may take.
+    /// Longest time until an answer.
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) budget: Duration,
     /// Maximum of files in an answer.
     pub(crate) max_results: usize,
 }
 
-/// What to do with an id that an upstream has and that could be extracted here as well.
+/// Where a file comes from that an upstream has and the gateway could extract.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Prefer {
-    /// Serve it from here.
+    /// The gateway extracts and serves it.
     #[default]
     Extract,
-    /// Send the client to the upstream.
+    /// The client is redirected to the upstream.
     Redirect,
 }
 
-/// How an undecided question on a debuginfod path is answered.
+/// How a request on a debuginfod path is answered while a source is unavailable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnUnavailable {
-    /// Reset on direct HTTP/1.1 and, where nobody else is hit, on direct HTTP/2 through TLS; else 503.
+    /// Resets direct HTTP/1.1 connections, and direct HTTP/2 connections through TLS without another request; else 503.
     #[default]
     Auto,
-    /// Always reset the connection (on HTTP/2 all streams of it).
+    /// Resets the connection, on HTTP/2 with all its streams.
     Reset,
-    /// Always 503.
+    /// Answers 503.
     #[value(name = "503")]
     Status,
 }
@@ -236,7 +238,7 @@ impl Default for MetadataSettings {
 }
 
 impl CorsSettings {
-    /// Origins have to be as browsers write them (RFC 6454, section 6.2): what differs would never match.
+    /// Refuses origins that differ from what browsers send (RFC 6454, section 6.2): they would never match.
     pub(super) fn check(&self) -> Result<()> {
         let is_origin = |text: &String| Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == *text);
         match self.origins.iter().find(|origin| !is_origin(origin) && *origin != "*") {
@@ -288,8 +290,22 @@ impl PrefetchSettings {
 
 impl IndexSettings {
     pub(super) fn check(&self) -> Result<()> {
+        for (key, ttl) in [("found_ttl", self.found_ttl), ("stale_ttl", self.stale_ttl)] {
+            if ttl > MAX_TTL {
+                bail!("index.{key}: expected at most 365d, found {}", humantime::format_duration(ttl));
+            }
+        }
         if self.absent_ttl > MAX_ABSENT_TTL {
             bail!("index.absent_ttl: expected at most 2s, found {}", humantime::format_duration(self.absent_ttl));
+        }
+        Ok(())
+    }
+}
+
+impl FederationSettings {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.max_hops == 0 {
+            bail!("federation.max_hops: expected at least 1, found 0");
         }
         Ok(())
     }
@@ -304,8 +320,8 @@ impl MetadataSettings {
 
 fn expect_time(key: &str, found: Duration, range: RangeInclusive<Duration>) -> Result<()> {
     if !range.contains(&found) {
-        let [least, max_count, found] = [*range.start(), *range.end(), found].map(humantime::format_duration);
-        bail!("{key}: expected {least} to {max_count}, found {found}");
+        let [min, max, found] = [*range.start(), *range.end(), found].map(humantime::format_duration);
+        bail!("{key}: expected {min} to {max}, found {found}");
     }
     Ok(())
 }
