@@ -1,23 +1,16 @@
-//! Log lines: on stderr, structured; `RUST_LOG` chooses what is said.
+//! Log lines on standard error, formatted by tracing-subscriber. `RUST_LOG` selects them.
 
 use std::env;
-use std::fmt::{self, Debug};
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
-use std::time::SystemTime;
 
-use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::writer::OptionalWriter;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
@@ -29,18 +22,18 @@ pub(crate) enum LogFormat {
 
 /// Starts logging for the whole process.
 pub(crate) fn start(format: LogFormat) {
-    let filter = filter();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(unlocked_stderr);
+    // An error of a write would be written to standard error again, and panic where that is closed.
+    let builder = tracing_subscriber::fmt().log_internal_errors(false);
+    let builder = builder.with_env_filter(filter()).with_writer(unlocked_stderr);
     match format {
-        LogFormat::Text if io::stderr().is_terminal() => builder.with_timer(Utc).init(),
-        LogFormat::Text => builder.with_timer(Utc).with_ansi(false).fmt_fields(PlainFields).init(),
-        LogFormat::Json => builder.with_timer(Utc).json().flatten_event(true).init(),
+        LogFormat::Text if io::stderr().is_terminal() => builder.init(),
+        LogFormat::Text => builder.with_ansi(false).with_writer(|| OneLine(unlocked_stderr())).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
     }
 }
 
-/// What of the libraries is logged unless `RUST_LOG` names them. What their other lines are about is logged by the gateway
-/// itself, once: sqlx writes one for each connection that is refused and for each slow statement, actix_http one for each
-/// client's malformed request.
+/// The levels of libraries that `RUST_LOG` does not name. The gateway logs the subjects of their other lines itself, once: sqlx logs
+/// each refused connection and each slow statement, actix_http each malformed request.
 const LIBRARIES: [(&str, LevelFilter); 6] = [
     ("sqlx", LevelFilter::WARN),
     ("sqlx::pool", LevelFilter::OFF),
@@ -50,8 +43,8 @@ const LIBRARIES: [(&str, LevelFilter); 6] = [
     ("actix_http", LevelFilter::OFF),
 ];
 
-/// What `RUST_LOG` lets through in addition to the default. The default alone holds without the variable, and, with a warning,
-/// where the variable cannot be read.
+/// Returns the default directives with those of `RUST_LOG` behind them. If the variable is malformed, a warning is written and the
+/// default is used.
 fn filter() -> EnvFilter {
     let given = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     EnvFilter::try_new(directives(&given)).unwrap_or_else(|error| {
@@ -62,8 +55,8 @@ fn filter() -> EnvFilter {
     })
 }
 
-/// The default directives with the `given` ones behind them. Left out are those of libraries that a given one names, whole or
-/// in part, and those that would let through more than a given level for everything.
+/// Returns the default directives with the `given` ones behind them. A default of a library is left out if a given directive names the
+/// library or a part of it, or if it would let through more than a given level for everything.
 fn directives(given: &str) -> String {
     let given_targets = || {
         let targets = given.split(',').filter_map(|directive| directive.split(['=', '[']).next()).map(str::trim);
@@ -71,111 +64,51 @@ fn directives(given: &str) -> String {
     };
     let level = given_targets().filter_map(|word| word.parse().ok()).next_back().unwrap_or(LevelFilter::INFO);
     let is_named = |library: &str| given_targets().any(|target| library.starts_with(target));
-    let libraries = LIBRARIES.iter().filter(|(library, most)| !is_named(library) && *most <= level);
+    let libraries = LIBRARIES.iter().filter(|(library, max_level)| !is_named(library) && *max_level <= level);
     let mut directives = LevelFilter::INFO.to_string();
-    for (library, most) in libraries {
-        directives += &format!(",{library}={most}");
+    for (library, max_level) in libraries {
+        directives += &format!(",{library}={max_level}");
     }
     if given.is_empty() { directives } else { directives + "," + given }
 }
 
-/// Standard error without its lock, for which the threads would queue up: a line is one write(2), and up to 4,096 bytes, which every
-/// request's line stays below, the kernel does not mix it with others (pipe(7), PIPE_BUF). Nothing, where it is closed.
+/// Standard error without its lock, which the threads would contend for. A line is one write(2), and the kernel does not mix lines of up
+/// to 4,096 bytes (pipe(7), PIPE_BUF). Where standard error is closed, lines are dropped.
 fn unlocked_stderr() -> OptionalWriter<&'static File> {
     static STDERR: LazyLock<Option<File>> =
         LazyLock::new(|| io::stderr().as_fd().try_clone_to_owned().ok().map(File::from));
     STDERR.as_ref().map_or_else(OptionalWriter::none, OptionalWriter::some)
 }
 
-/// The time as the subscriber writes it itself, `2026-11-25T18:51:04.123456Z`, at a fifth of the price.
-struct Utc;
+/// Writes each event as one line: control characters inside it are escaped. The subscriber escapes those of terminals alone, but a message
+/// may quote a line feed of a client or an upstream.
+struct OneLine<W>(W);
 
-impl FormatTime for Utc {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(writer, "{}", humantime::format_rfc3339_micros(SystemTime::now()))
-    }
-}
-
-/// Fields as the subscriber writes them itself, `name=value name="text"`, without looking for colours: every request is a line, and this
-/// was a tenth of what a request costs. Fractions are those of JSON, 0.000012 rather than 1.2e-5.
-struct PlainFields;
-
-impl<'w> FormatFields<'w> for PlainFields {
-    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut visitor = PlainVisitor { writer, is_first: true, result: Ok(()) };
-        fields.record(&mut visitor);
-        visitor.result
-    }
-}
-
-struct PlainVisitor<'w> {
-    writer: Writer<'w>,
-    is_first: bool,
-    result: fmt::Result,
-}
-
-impl PlainVisitor<'_> {
-    fn write(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        // Of events that came through the crate log, the subscriber has written these already.
-        if self.result.is_err() || field.name().starts_with("log.") {
-            return;
+impl<W: Write> Write for OneLine<W> {
+    /// Writes one event, which ends with a line feed: the subscriber formats it first.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = event.strip_suffix(b"\n").unwrap_or(event);
+        // Without an early exit the loop is vectorized.
+        if text.iter().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~')) {
+            self.0.write_all(event)?;
+            return Ok(event.len());
         }
-        let gap = if std::mem::take(&mut self.is_first) { "" } else { " " };
-        self.result = match field.name() {
-            MESSAGE => self.writer.write_str(gap),
-            name => [gap, name, "="].into_iter().try_for_each(|text| self.writer.write_str(text)),
-        };
-        self.result = self.result.and_then(|()| write(&mut self.writer));
-    }
-}
-
-/// The field that stands without its name.
-const MESSAGE: &str = "message";
-
-impl Visit for PlainVisitor<'_> {
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.write(field, |writer| writer.write_str(itoa::Buffer::new().format(value)));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.write(field, |writer| writer.write_str(if value { "true" } else { "false" }));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.write(field, |writer| writer.write_str(zmij::Buffer::new().format(value)));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        // To the end in any case: without a way out the loop takes many bytes at once.
-        let is_plain = value
-            .bytes()
-            .fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~' if byte != b'"' && byte != b'\\'));
-        match field.name() {
-            MESSAGE => self.record_debug(field, &format_args!("{value}")),
-            _ if is_plain => {
-                self.write(field, |writer| ["\"", value, "\""].into_iter().try_for_each(|text| writer.write_str(text)))
-            }
-            _ => self.record_debug(field, &value),
+        let mut line = String::with_capacity(event.len() + 16);
+        for c in String::from_utf8_lossy(text).chars() {
+            if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
         }
+        line.push('\n');
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
     }
 
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() != MESSAGE {
-            return self.write(field, |writer| write!(writer, "{value:?}"));
-        }
-        // A message may quote what somebody sent: no line ends in the middle of it, and no terminal is steered by it.
-        let text = format!("{value:?}");
-        self.write(field, |writer| {
-            text.chars().try_for_each(|c| {
-                if c.is_control() { write!(writer, "{}", c.escape_default()) } else { writer.write_char(c) }
-            })
-        });
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -188,14 +121,14 @@ mod tests {
             ("", default.to_owned()),
             ("info,access=warn", format!("{default},info,access=warn")),
             ("debug", format!("{default},debug")),
-            // Who names a library has all of it.
+            // A named library has no default.
             ("sqlx=debug", "info,actix_server=warn,actix_http=off,sqlx=debug".to_owned()),
             ("sqlx::query=debug", format!("{},sqlx::query=debug", default.replace(",sqlx::query=off", ""))),
             (
                 "actix_server=info, actix_http",
                 format!("{},actix_server=info, actix_http", &default[..default.find(",actix").unwrap()]),
             ),
-            // No library is louder than everything else.
+            // No library has a higher level than everything else.
             ("error", "info,sqlx::pool=off,sqlx::query=off,sqlx_core::pool=off,actix_http=off,error".to_owned()),
         ] {
             assert_eq!(directives(given), expected, "{given}");
@@ -205,74 +138,47 @@ mod tests {
         assert!(documented.contains(&format!("`{default}`")), "docs/configuration.md states another default");
     }
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    #[test]
+    fn an_event_is_one_line_with_its_fields() {
+        #[derive(Clone, Default)]
+        struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+        impl Write for Buffer {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
         }
 
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn said(builder: impl FnOnce(Lines) -> Box<dyn tracing::Subscriber + Send + Sync>) -> String {
-        let lines = Lines::default();
-        tracing::subscriber::with_default(builder(lines.clone()), || {
-            tracing::info!(path = "/buildid/ab/debuginfo", status = 200, seconds = 0.25, was_reset = false, "plain");
-            tracing::info!(status = 200_u16, whole = 1.0, tiny = 1.5e-9, none = f64::NAN, "numbers");
-            tracing::info!(path = "a \"quoted\"\n line", agent = ?"gdb", "two {}", 2);
-            tracing::warn!(cause = %"refused", "away");
+        let buffer = Buffer::default();
+        let lines = buffer.clone();
+        let builder = tracing_subscriber::fmt().without_time().with_ansi(false).with_target(false);
+        let subscriber = builder.with_writer(move || OneLine(lines.clone())).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(
+                path = "/buildid/ab/debuginfo",
+                status = 200_u16,
+                seconds = 0.25,
+                was_reset = false,
+                "plain"
+            );
+            tracing::info!(path = "a \"quoted\"\n line", "two {}", 2);
+            tracing::warn!(cause = %"refused\nforged", "unavailable");
+            tracing::info!("{}", "one\ntwo\r\u{1b}[31m \u{e9}");
         });
-        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
-    }
-
-    #[test]
-    fn lines_are_those_of_the_subscriber_itself() {
-        let ours = |lines: Lines| {
-            let builder = tracing_subscriber::fmt().without_time().with_ansi(false).fmt_fields(PlainFields);
-            Box::new(builder.with_writer(move || lines.clone()).finish()) as Box<dyn tracing::Subscriber + Send + Sync>
-        };
-        let usual = |lines: Lines| {
-            let builder = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || lines.clone());
-            Box::new(builder.finish()) as Box<dyn tracing::Subscriber + Send + Sync>
-        };
-        assert_eq!(said(ours), said(usual));
-        assert!(
-            said(ours).contains(r#"plain path="/buildid/ab/debuginfo" status=200 seconds=0.25 was_reset=false"#),
-            "{}",
-            said(ours)
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        assert_eq!(
+            lines,
+            [
+                r#"INFO plain path="/buildid/ab/debuginfo" status=200 seconds=0.25 was_reset=false"#,
+                r#"INFO two 2 path="a \"quoted\"\n line""#,
+                r"WARN unavailable cause=refused\nforged",
+                "INFO one\\ntwo\\r\\x1b[31m \u{e9}",
+            ]
         );
-    }
-
-    #[test]
-    fn a_time_is_that_of_the_subscriber_itself() {
-        let text = |timer: &dyn Fn(&mut Writer<'_>) -> fmt::Result| {
-            let mut text = String::new();
-            timer(&mut Writer::new(&mut text)).unwrap();
-            text
-        };
-        let usual = text(&|writer| tracing_subscriber::fmt::time::SystemTime.format_time(writer));
-        let ours = text(&|writer| Utc.format_time(writer));
-        let read = |text: &str| humantime::parse_rfc3339(text).unwrap();
-        assert_eq!(ours.len(), usual.len(), "{ours} {usual}");
-        assert!(
-            read(&ours).duration_since(read(&usual)).unwrap() < std::time::Duration::from_secs(5),
-            "{ours} {usual}"
-        );
-    }
-
-    #[test]
-    fn a_message_stays_on_its_line() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).fmt_fields(PlainFields);
-        tracing::subscriber::with_default(subscriber.with_writer(move || writer.clone()).finish(), || {
-            tracing::info!("{}", "one\ntwo\u{1b}[31m");
-        });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        assert!(text.ends_with("one\\ntwo\\u{1b}[31m\n") && text.lines().count() == 1, "{text:?}");
     }
 }
