@@ -27,6 +27,10 @@ evmctl ima-evm-utils ima-evm-utils
 rpm rpm rpm
 objcopy binutils binutils
 bsdtar libarchive-tools bsdtar
+nginx nginx-light nginx
+sqlite3 sqlite3 sqlite
+systemd-analyze systemd systemd
+systemd-sysusers systemd systemd
 dpkg-deb dpkg dpkg
 cpio cpio cpio
 zstd zstd zstd
@@ -37,7 +41,6 @@ chromium chromium chromium
 
 bench="$test
 wrk wrk wrk
-nginx nginx-light nginx
 "
 
 group=${1:?expected a group of programs: test, bench or mysql}
