@@ -127,7 +127,7 @@ pub(crate) struct Reader {
 impl Reader {
     /// Reads an archive unless it is known and unchanged. `buffer` is scratch space for its header.
     pub(crate) fn read(&self, candidate: &Candidate, buffer: &mut Vec<u8>) -> Outcome {
-        let path_hash = PathHash::of(&candidate.location);
+        let path_hash = PathHash::of_path(&candidate.location);
         match self.look(candidate, path_hash, buffer) {
             Ok(outcome) => outcome,
             Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Skipped,

@@ -166,7 +166,7 @@ async fn survives(whole: &Whole) {
         let known = index.known_locations(store.id).await.unwrap();
         for (number, change) in changes {
             let name = format!("m{number:06}");
-            let indexed = known.contains_key(&PathHash::of(&format!("{name}.rpm")));
+            let indexed = known.contains_key(&PathHash::of_path(&format!("{name}.rpm")));
             let error = errors.get(&*name);
             let came = match (indexed, error) {
                 (true, None) => "indexed",

@@ -36,37 +36,39 @@ macro_rules! both {
 }
 pub(crate) use both;
 
-/// [`both`] for queries that only read, on one connection: `asking!(&self.db, |connection, Backend| ...)`. The body may be dropped in
-/// the middle, see [`Lent`].
-macro_rules! asking {
+/// [`both`] for queries on one connection, so that one node answers all of them:
+/// `on_connection!(&self.db, |connection, Backend| ...)`. The body can be dropped before it ends, see
+/// [`LeasedConnection`].
+macro_rules! on_connection {
     ($db:expr, |$connection:ident, $backend:ident| $body:expr) => {
         match $db {
             $crate::connect::db::Db::Sqlite(pool) => {
                 type $backend = sqlx::Sqlite;
-                let $connection = &mut *pool.acquire().await?;
+                let mut held = pool.acquire().await?;
+                let $connection = &mut *held;
                 $body
             }
             $crate::connect::db::Db::MySql(pool) => {
                 type $backend = sqlx::MySql;
-                let mut lent = $crate::connect::db::Lent::from(pool).await?;
-                let $connection = &mut *lent;
+                let mut leased = $crate::connect::db::LeasedConnection::acquire(pool).await?;
+                let $connection = &mut *leased;
                 let result = $body;
-                lent.give_back();
+                leased.release();
                 result
             }
         }
     };
 }
-pub(crate) use asking;
+pub(crate) use on_connection;
 
 /// How long a writer waits for a database in trouble, unless [`Index::with_retry_timeout`] says otherwise.
-const WAIT: Duration = Duration::from_secs(300);
+const DEFAULT_RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long a server may take to close a connection that is not needed any more.
-const LEAVE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long [`Index::checkpoint`] waits for others.
-const SHORT_PATIENCE: &str = "pragma busy_timeout = 200";
+const CHECKPOINT_BUSY_TIMEOUT: &str = "pragma busy_timeout = 200";
 
 /// The index. Cheap to clone: clones share their connections.
 #[derive(Clone)]
@@ -76,9 +78,9 @@ pub struct Index {
     /// The SQLite file of a reader.
     file: Option<Arc<WatchedFile>>,
     /// For a connection.
-    pub(crate) patience: Duration,
+    pub(crate) acquire_timeout: Duration,
     /// For a database in trouble.
-    pub(crate) wait: Option<Duration>,
+    pub(crate) retry_timeout: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -90,7 +92,7 @@ pub(crate) enum Db {
 /// A transaction that writes. Dropped without [`Transaction::commit`], also in the middle, it leaves nothing behind.
 pub(crate) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
-    MySql(Lent),
+    MySql(LeasedConnection),
 }
 
 impl Index {
@@ -104,9 +106,11 @@ impl Index {
     /// # Errors
     /// [`Error::Url`] if an immutable file is opened to be written.
     pub fn open(url: &DatabaseUrl, access: Access) -> Result<Self> {
-        let (patience, wait) = match access {
+        let (acquire_timeout, retry_timeout) = match access {
             Access::ReadOnly => (Duration::from_millis(1500), None),
-            Access::ReadWrite => (Duration::from_secs(if url.is_sqlite() { 30 } else { 10 }), Some(WAIT)),
+            Access::ReadWrite => {
+                (Duration::from_secs(if url.is_sqlite() { 30 } else { 10 }), Some(DEFAULT_RETRY_TIMEOUT))
+            }
         };
         let (db, file) = match url.address() {
             Address::SqliteMemory => (Db::Sqlite(pools::memory()), None),
@@ -117,12 +121,12 @@ impl Index {
                 });
             }
             Address::Sqlite { path, immutable } => {
-                let (pool, file) = pools::sqlite(path, *immutable, access, patience);
+                let (pool, file) = pools::sqlite(path, *immutable, access, acquire_timeout);
                 (Db::Sqlite(pool), file)
             }
-            Address::MySql { options, .. } => (Db::MySql(pools::mysql(options, access, patience)), None),
+            Address::MySql { options, .. } => (Db::MySql(pools::mysql(options, access, acquire_timeout)), None),
         };
-        Ok(Self { db, name: url.to_string().into(), file, patience, wait })
+        Ok(Self { db, name: url.to_string().into(), file, acquire_timeout, retry_timeout })
     }
 
     /// Connects once, without the patience of the pool: a database that is down says so at once, and why. Wants to be called
@@ -131,13 +135,14 @@ impl Index {
     /// # Errors
     /// If no connection can be had within 10 s, or a writer may not write to its SQLite file.
     pub async fn check_connection(&self) -> Result<()> {
-        const WITHIN: Duration = Duration::from_secs(10);
+        const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
         if let Db::Sqlite(pool) = &self.db {
-            pools::may_open(pool, self.wait.is_some()).map_err(|source| self.error("opening", source.into()))?;
+            pools::check_can_open(pool, self.retry_timeout.is_some())
+                .map_err(|source| self.error("opening", source.into()))?;
         }
-        let reached = tokio::time::timeout(WITHIN, async {
-            if let (Db::Sqlite(pool), Some(_)) = (&self.db, self.wait) {
-                pools::refuse_malformed(pool).await?;
+        let reached = tokio::time::timeout(CONNECT_TIMEOUT, async {
+            if let (Db::Sqlite(pool), Some(_)) = (&self.db, self.retry_timeout) {
+                pools::check_not_malformed(pool).await?;
             }
             let begun = Instant::now();
             loop {
@@ -146,7 +151,7 @@ impl Index {
                     both!(Db, &self.db, |pool, Backend| pool.connect_options().connect().await?.close().await)
                 };
                 match connect.await {
-                    Err(error) if dialect::is_conflict(&error) && begun.elapsed() < WITHIN / 2 => {
+                    Err(error) if dialect::is_conflict(&error) && begun.elapsed() < CONNECT_TIMEOUT / 2 => {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                     connected => break connected,
@@ -155,7 +160,7 @@ impl Index {
         });
         match reached.await {
             Ok(reached) => reached.map_err(|source| self.error("connecting", source)),
-            Err(_) => Err(Error::Unreachable { database: self.name().into(), seconds: WITHIN.as_secs_f32() }),
+            Err(_) => Err(Error::Unreachable { database: self.name().into(), seconds: CONNECT_TIMEOUT.as_secs_f32() }),
         }
     }
 
@@ -163,7 +168,7 @@ impl Index {
         Ok(match &self.db {
             Db::Sqlite(pool) => Transaction::Sqlite(pool.begin_with(Sqlite::BEGIN).await?),
             Db::MySql(pool) => {
-                let mut connection = Lent::from(pool).await?;
+                let mut connection = LeasedConnection::acquire(pool).await?;
                 sqlx::raw_sql(MySql::BEGIN).execute(&mut *connection).await?;
                 Transaction::MySql(connection)
             }
@@ -177,7 +182,7 @@ impl Index {
         let settled = async {
             let mut connection = pool.acquire().await?;
             let patience: i64 = sqlx::query_scalar("pragma busy_timeout").fetch_one(&mut *connection).await?;
-            sqlx::query(SHORT_PATIENCE).execute(&mut *connection).await?;
+            sqlx::query(CHECKPOINT_BUSY_TIMEOUT).execute(&mut *connection).await?;
             let checkpoint = sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut *connection).await;
             let back = AssertSqlSafe(format!("pragma busy_timeout = {patience}"));
             sqlx::raw_sql(back).execute(&mut *connection).await.and(checkpoint)
@@ -193,23 +198,27 @@ impl Index {
     }
 
     /// Why an SQLite file that a writer met an error with cannot be written, if that is so: SQLite does not say.
-    fn unwritable(&self, source: &sqlx::Error) -> Option<io::Error> {
+    fn write_error(&self, source: &sqlx::Error) -> Option<io::Error> {
         let Db::Sqlite(pool) = &self.db else { return None };
-        if self.wait.is_none() || !dialect::is_input_output(source) { None } else { pools::may_write(pool).err() }
+        if self.retry_timeout.is_none() || !dialect::is_io_error(source) {
+            None
+        } else {
+            pools::check_can_write(pool).err()
+        }
     }
 
     /// True if a reader could not open its SQLite file because there is none. SQLite states only that it could not.
     fn is_missing(&self, source: &sqlx::Error) -> bool {
         let Db::Sqlite(pool) = &self.db else { return false };
-        self.wait.is_none() && dialect::is_cannot_open(source) && pools::is_missing(pool)
+        self.retry_timeout.is_none() && dialect::is_cannot_open(source) && pools::is_missing(pool)
     }
 
     /// What could be done about an SQLite file that a reader met an error with; the next connection is made as it is
     /// needed now.
     fn advice(&self, source: &sqlx::Error) -> Option<String> {
         let (Db::Sqlite(pool), Some(file)) = (&self.db, &self.file) else { return None };
-        let is_immutable = file.choose_mode(pool);
-        if is_immutable || !dialect::is_input_output(source) { None } else { file.advice() }
+        let is_immutable = file.update_mode(pool);
+        if is_immutable || !dialect::is_io_error(source) { None } else { file.advice() }
     }
 
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
@@ -222,16 +231,18 @@ impl Index {
         match source {
             sqlx::Error::PoolTimedOut => match self.file.as_ref().and_then(|file| file.check().err()) {
                 Some(reason) => Error::Unusable { database: self.name().into(), reason },
-                None => Error::Unreachable { database: self.name().into(), seconds: self.patience.as_secs_f32() },
+                None => {
+                    Error::Unreachable { database: self.name().into(), seconds: self.acquire_timeout.as_secs_f32() }
+                }
             },
             source
                 if dialect::is_malformed(&source)
                     && let Db::Sqlite(pool) = &self.db =>
             {
-                Error::Malformed { database: self.name().into(), doing, source, log: pools::log_of(pool) }
+                Error::Malformed { database: self.name().into(), doing, source, log: pools::log_path(pool) }
             }
             source if self.is_missing(&source) => Error::Missing { database: self.name().into() },
-            source => match self.unwritable(&source) {
+            source => match self.write_error(&source) {
                 Some(reason) => Error::Unwritable { database: self.name().into(), doing, source, reason },
                 None => Error::Database { database: self.name().into(), doing, source },
             },
@@ -251,34 +262,34 @@ impl Transaction {
             Self::Sqlite(transaction) => transaction.commit().await,
             Self::MySql(mut connection) => {
                 sqlx::raw_sql("commit").execute(&mut *connection).await?;
-                connection.give_back();
+                connection.release();
                 Ok(())
             }
         }
     }
 }
 
-/// A connection of MySQL while something is asked. Dropped before [`Lent::give_back`] it is closed, which ends its transaction:
+/// A connection of MySQL while something is asked. Dropped before [`LeasedConnection::release`] it is closed, which ends its transaction:
 /// sqlx would give it back to the pool, waiting for the answer of a host that may have vanished, and a statement that was being
 /// prepared would leave its answer to whoever asks next. Its place in the pool is free at once: to close it is to take leave of the
 /// server, and through TLS sqlx waits for the server to do so, too. An SQLite connection knows none of that.
-pub(crate) struct Lent {
+pub(crate) struct LeasedConnection {
     /// Until it is given back or dropped.
     connection: Option<PoolConnection<MySql>>,
 }
 
-impl Lent {
-    pub(crate) async fn from(pool: &MySqlPool) -> sqlx::Result<Self> {
+impl LeasedConnection {
+    pub(crate) async fn acquire(pool: &MySqlPool) -> sqlx::Result<Self> {
         Ok(Self { connection: Some(pool.acquire().await?) })
     }
 
     /// Every answer was read, and no transaction is open.
-    pub(crate) fn give_back(mut self) {
+    pub(crate) fn release(mut self) {
         self.connection = None;
     }
 }
 
-impl Deref for Lent {
+impl Deref for LeasedConnection {
     type Target = MySqlConnection;
 
     fn deref(&self) -> &MySqlConnection {
@@ -289,7 +300,7 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for LeasedConnection {
     fn deref_mut(&mut self) -> &mut MySqlConnection {
         match &mut self.connection {
             Some(connection) => connection,
@@ -298,12 +309,12 @@ impl DerefMut for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for LeasedConnection {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take().map(PoolConnection::detach) else { return };
         if let Ok(runtime) = Handle::try_current() {
             // The server would complain of one that is just gone.
-            runtime.spawn(tokio::time::timeout(LEAVE, connection.close()));
+            runtime.spawn(tokio::time::timeout(CLOSE_TIMEOUT, connection.close()));
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) trait Dialect {
     const FOR_UPDATE: &'static str;
     /// Behind a beginning of a text: what is not greater than any text with that beginning. MySQL compares a shorter text as if it were
     /// filled up with blanks, so that it is greater than one that goes on with a control character.
-    const BEFORE_ALL: &'static str;
+    const LOWEST_SUFFIX: &'static str;
     /// Locks packages against those who insert claims, until the end of the transaction; nothing where writers are alone.
     const LOCK_CLAIMS_SHARED: &'static str;
     /// The same for those who insert claims.
@@ -23,13 +23,13 @@ pub(crate) trait Dialect {
     /// Excludes others who pair kernel modules, until the end of the transaction; nothing where writers are alone.
     const LOCK_MODULES: &'static str;
     /// Ends the INSERT of a location. What the new row does not state stays as it was, as long as the size does.
-    const SEEN_AGAIN: &'static str;
+    const UPDATE_LOCATION: &'static str;
     /// The number that the last INSERT of this connection gave.
     const LAST_ID: &'static str;
     /// Ends the INSERT of a store.
-    const SAME_STORE: &'static str;
+    const UPDATE_STORE: &'static str;
     /// Ends the INSERT of a writer.
-    const SAME_WRITER: &'static str;
+    const COUNT_TRANSACTION: &'static str;
 }
 
 impl Dialect for Sqlite {
@@ -37,11 +37,11 @@ impl Dialect for Sqlite {
     const INSERT: &'static str = "insert or fail into ";
     const FOR_UPDATE: &'static str = "";
     const LAST_ID: &'static str = "select last_insert_rowid()";
-    const BEFORE_ALL: &'static str = "";
+    const LOWEST_SUFFIX: &'static str = "";
     const LOCK_CLAIMS_SHARED: &'static str = "";
     const LOCK_CLAIMS: &'static str = "";
     const LOCK_MODULES: &'static str = "";
-    const SEEN_AGAIN: &'static str = " on conflict (store_id, path_hash, package_id) do update set \
+    const UPDATE_LOCATION: &'static str = " on conflict (store_id, path_hash, package_id) do update set \
         mtime_ns = case when excluded.mtime_ns is null and size = excluded.size then mtime_ns else excluded.mtime_ns end, \
         header_start = case when excluded.header_start is null and size = excluded.size then header_start else excluded.header_start end, \
         header_end = case when excluded.header_end is null and size = excluded.size then header_end else excluded.header_end end, \
@@ -49,10 +49,10 @@ impl Dialect for Sqlite {
         checksum = case when excluded.checksum is null and size = excluded.size then checksum else excluded.checksum end, \
         signing_key = case when excluded.signing_key is null and size = excluded.size then signing_key else excluded.signing_key end, \
         size = excluded.size, last_seen = excluded.last_seen, gone_at = null";
-    const SAME_STORE: &'static str = " on conflict (name) do update set \
+    const UPDATE_STORE: &'static str = " on conflict (name) do update set \
         tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority, \
         absent_statuses = excluded.absent_statuses";
-    const SAME_WRITER: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
+    const COUNT_TRANSACTION: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
 }
 
 impl Dialect for MySql {
@@ -60,12 +60,12 @@ impl Dialect for MySql {
     const INSERT: &'static str = "insert into ";
     const FOR_UPDATE: &'static str = " for update";
     const LAST_ID: &'static str = "select cast(last_insert_id() as signed)";
-    const BEFORE_ALL: &'static str = "\u{1}";
+    const LOWEST_SUFFIX: &'static str = "\u{1}";
     const LOCK_CLAIMS_SHARED: &'static str = "select until from leases where name = 'claims' lock in share mode";
     const LOCK_CLAIMS: &'static str = "select until from leases where name = 'claims' for update";
     // An update, because Galera certifies what was written alone.
     const LOCK_MODULES: &'static str = "update leases set until = until + 1 where name = 'modules'";
-    const SEEN_AGAIN: &'static str = " on duplicate key update \
+    const UPDATE_LOCATION: &'static str = " on duplicate key update \
         mtime_ns = case when values(mtime_ns) is null and size = values(size) then mtime_ns else values(mtime_ns) end, \
         header_start = case when values(header_start) is null and size = values(size) then header_start else values(header_start) end, \
         header_end = case when values(header_end) is null and size = values(size) then header_end else values(header_end) end, \
@@ -73,10 +73,10 @@ impl Dialect for MySql {
         checksum = case when values(checksum) is null and size = values(size) then checksum else values(checksum) end, \
         signing_key = case when values(signing_key) is null and size = values(size) then signing_key else values(signing_key) end, \
         size = values(size), last_seen = values(last_seen), gone_at = null";
-    const SAME_STORE: &'static str = " on duplicate key update \
+    const UPDATE_STORE: &'static str = " on duplicate key update \
         tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority), \
         absent_statuses = values(absent_statuses)";
-    const SAME_WRITER: &'static str = " on duplicate key update sequence = sequence + 1";
+    const COUNT_TRANSACTION: &'static str = " on duplicate key update sequence = sequence + 1";
 }
 
 /// Set by a MySQL connection of a writer: a value that does not fit is an error and never shortened.
@@ -106,7 +106,7 @@ pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
 }
 
 /// Was the connection a dead one, left over from before the database restarted?
-pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
+pub(crate) fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
         sqlx::Error::Database(error) => {
@@ -120,8 +120,8 @@ pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
 }
 
 /// Is the database out of reach, perhaps for a moment? It is if a connection broke, if none can be had, or if it says so itself.
-pub(crate) fn is_away(error: &sqlx::Error) -> bool {
-    is_lost(error)
+pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
+    is_connection_lost(error)
         || match error {
             sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
             sqlx::Error::Database(error) => {
@@ -135,7 +135,7 @@ pub(crate) fn is_away(error: &sqlx::Error) -> bool {
 }
 
 /// Could SQLite not read or write its file?
-pub(crate) fn is_input_output(error: &sqlx::Error) -> bool {
+pub(crate) fn is_io_error(error: &sqlx::Error) -> bool {
     // 8 read-only, 10 input or output, 14 cannot be opened
     matches!(primary_code(error), Some(8 | 10 | 14))
 }

@@ -1,4 +1,4 @@
-//! Database settings out of the original darkserver's configuration files, which Python 2's ConfigParser read.
+//! Database file out of the original darkserver's configuration files, which Python 2's ConfigParser read.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use crate::{DatabaseUrl, Error, Result};
 ///
 /// # Errors
 /// If a file cannot be read, is half filled in or names PostgreSQL: the message says which file, what is there and what to do.
-pub fn gateway_database(folder: &Path) -> Result<Option<DatabaseUrl>> {
-    if let Some(settings) = Settings::read(folder.join("darkserverweb.conf"), "darkserverweb")?
-        && let Some(url) = settings.database("user", "database")?
+pub fn gateway_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
+    if let Some(file) = OriginalFile::read(directory.join("darkserverweb.conf"), "darkserverweb")?
+        && let Some(url) = file.database("user", "database")?
     {
         return Ok(Some(url));
     }
-    let Some(settings) = Settings::read(folder.join("darkweb.cfg"), "database")? else { return Ok(None) };
-    match settings.value("engine")?.as_str() {
+    let Some(file) = OriginalFile::read(directory.join("darkweb.cfg"), "database")? else { return Ok(None) };
+    match file.value("engine")?.as_str() {
         "" => Ok(None),
-        "mysql" => settings.database("username", "dbname"),
-        engine => Err(settings.refuse(
+        "mysql" => file.database("username", "dbname"),
+        engine => Err(file.refuse(
             "engine = mysql (the index is in MySQL, MariaDB or SQLite now: import what the old database holds, \
              then name the new one here, or take the file away)",
             format!("engine = {engine}"),
@@ -34,13 +34,13 @@ pub fn gateway_database(folder: &Path) -> Result<Option<DatabaseUrl>> {
 ///
 /// # Errors
 /// If a file cannot be read or is half filled in: the message says which file, what is there and what to do.
-pub fn indexer_database(folder: &Path) -> Result<Option<DatabaseUrl>> {
+pub fn indexer_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
     for file in ["darkserver.conf", "darkjobworker.conf"] {
-        let Some(settings) = Settings::read(folder.join(file), "darkserver")? else { continue };
-        if settings.value("user")? == "name" && settings.value("password")? == "password" {
+        let Some(file) = OriginalFile::read(directory.join(file), "darkserver")? else { continue };
+        if file.value("user")? == "name" && file.value("password")? == "password" {
             continue;
         }
-        if let Some(url) = settings.database("user", "database")? {
+        if let Some(url) = file.database("user", "database")? {
             return Ok(Some(url));
         }
     }
@@ -48,17 +48,17 @@ pub fn indexer_database(folder: &Path) -> Result<Option<DatabaseUrl>> {
 }
 
 /// One section of a file, with what `[DEFAULT]` gives it.
-struct Settings {
+struct OriginalFile {
     path: PathBuf,
     section: &'static str,
     values: HashMap<String, String>,
 }
 
-impl Settings {
+impl OriginalFile {
     /// `None` if there is no such file, or no such section in it.
     fn read(path: PathBuf, section: &'static str) -> Result<Option<Self>> {
         let Some(text) = configuration::read_file(&path)? else { return Ok(None) };
-        match parse(&text, section) {
+        match parse_section(&text, section) {
             Ok(values) => Ok(values.map(|values| Self { path, section, values })),
             Err(line) => Err(Error::Configuration {
                 path,
@@ -121,7 +121,7 @@ fn host_and_port(host: &str) -> Option<(&str, &str)> {
 }
 
 /// Reads one section. `Ok(None)` if it is not there; `Err` is the number of a line that is neither section, setting nor comment.
-fn parse(text: &str, wanted: &str) -> std::result::Result<Option<HashMap<String, String>>, usize> {
+fn parse_section(text: &str, wanted: &str) -> std::result::Result<Option<HashMap<String, String>>, usize> {
     let mut sections: HashMap<&str, HashMap<String, String>> = HashMap::new();
     let mut section = None;
     let mut last_key: Option<String> = None;
@@ -269,8 +269,8 @@ mod tests {
     fn values_are_read_as_configparser_read_them() {
         let text = "# comment\n; comment\nREM comment\n[DEFAULT]\nhost: fallback\nname = x%%y\n[other]\nuser=no\n[darkserver]\n\
                     User = me ; who\nPASSWORD: a;b%%c%(name)s=d:e\nempty = \"\"\nlong = one\n  two\n";
-        let values = parse(text, "darkserver").unwrap().unwrap();
-        let settings = Settings { path: "x".into(), section: "darkserver", values };
+        let values = parse_section(text, "darkserver").unwrap().unwrap();
+        let file = OriginalFile { path: "x".into(), section: "darkserver", values };
         for (key, value) in [
             ("host", "fallback"),
             ("user", "me"),
@@ -279,8 +279,8 @@ mod tests {
             ("long", "one\ntwo"),
             ("absent", ""),
         ] {
-            assert_eq!(settings.value(key).unwrap(), value, "{key}");
+            assert_eq!(file.value(key).unwrap(), value, "{key}");
         }
-        assert!(parse(text, "Darkserver").unwrap().is_none());
+        assert!(parse_section(text, "Darkserver").unwrap().is_none());
     }
 }

@@ -12,16 +12,16 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, MySqlConnection, MySqlPool, SqlitePool};
 
-use super::{dialect, media};
+use super::{dialect, sqlite_files};
 
 /// Connections of a reader: more only queue up inside the database.
-pub(crate) const READERS: u32 = 16;
+pub(crate) const MAX_READ_CONNECTIONS: u32 = 16;
 /// Connections of a writer to an SQLite file: while a transaction is written, those who read archives ask what the index holds.
-const SQLITE_WRITERS: u32 = 2;
+const MAX_SQLITE_WRITE_CONNECTIONS: u32 = 2;
 /// How long SQLite waits for another writer before it says that there is one.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an idle connection of a writer may take to show that it lives. One whose host vanished never would.
-const PING: Duration = Duration::from_secs(3);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What an [`Index`](crate::Index) is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,16 +42,16 @@ pub(crate) fn memory() -> SqlitePool {
         .connect_lazy_with(SqliteConnectOptions::new().in_memory(true))
 }
 
-/// A file, which a reader watches. It never changes if its URL says so (`promised`).
+/// A file, which a reader watches. It never changes if its URL says so (`declared_immutable`).
 pub(crate) fn sqlite(
     path: &Path,
-    promised: bool,
+    declared_immutable: bool,
     access: Access,
-    patience: Duration,
+    acquire_timeout: Duration,
 ) -> (SqlitePool, Option<Arc<WatchedFile>>) {
     // A writer's transaction is begun again: what it waits for is told in between.
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(patience.min(BUSY));
-    let pool = SqlitePoolOptions::new().acquire_timeout(patience).test_before_acquire(false);
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(acquire_timeout.min(BUSY_TIMEOUT));
+    let pool = SqlitePoolOptions::new().acquire_timeout(acquire_timeout).test_before_acquire(false);
     match access {
         Access::ReadWrite => {
             let options = options
@@ -60,10 +60,10 @@ pub(crate) fn sqlite(
                 .synchronous(SqliteSynchronous::Normal)
                 .pragma("cache_size", "-65536")
                 .disable_statement_logging();
-            (pool.max_connections(SQLITE_WRITERS).connect_lazy_with(options), None)
+            (pool.max_connections(MAX_SQLITE_WRITE_CONNECTIONS).connect_lazy_with(options), None)
         }
         Access::ReadOnly => {
-            let watched = Arc::new(WatchedFile::new(path, promised));
+            let watched = Arc::new(WatchedFile::new(path, declared_immutable));
             let (file, opened) = (watched.clone(), watched.clone());
             let pool = pool
                 .max_connections(4)
@@ -82,23 +82,25 @@ pub(crate) fn sqlite(
 }
 
 /// A server.
-pub(crate) fn mysql(options: &MySqlConnectOptions, access: Access, patience: Duration) -> MySqlPool {
+pub(crate) fn mysql(options: &MySqlConnectOptions, access: Access, acquire_timeout: Duration) -> MySqlPool {
     let options = options.clone();
-    let pool = MySqlPoolOptions::new().acquire_timeout(patience).acquire_slow_threshold(patience);
+    let pool = MySqlPoolOptions::new().acquire_timeout(acquire_timeout).acquire_slow_threshold(acquire_timeout);
     match access {
-        Access::ReadOnly => pool.max_connections(READERS).test_before_acquire(false).connect_lazy_with(options),
+        Access::ReadOnly => {
+            pool.max_connections(MAX_READ_CONNECTIONS).test_before_acquire(false).connect_lazy_with(options)
+        }
         Access::ReadWrite => {
             let options = options.disable_statement_logging();
-            let again = options.clone();
+            let reconnect = options.clone();
             pool.max_connections(4)
                 .test_before_acquire(false)
                 .before_acquire(move |connection, _| {
-                    let again = again.clone();
+                    let reconnect = reconnect.clone();
                     Box::pin(async move {
-                        if !matches!(tokio::time::timeout(PING, connection.ping()).await, Ok(Ok(()))) {
+                        if !matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(()))) {
                             // In its place, for what is dropped is cut off at once. Were it refused here, sqlx would take leave of it, and
                             // through TLS wait for an answer.
-                            *connection = again.connect().await?;
+                            *connection = reconnect.connect().await?;
                             prepare_to_write(connection).await?;
                         }
                         Ok(true)
@@ -139,7 +141,7 @@ async fn prepare_to_write(connection: &mut MySqlConnection) -> sqlx::Result<()> 
 
 /// May the pool's file be written, or read at least, or be made in its directory? SQLite would open a file that is read-only
 /// nevertheless, and leave read-only files beside it, which keep every later writer out.
-pub(crate) fn may_open(pool: &SqlitePool, writes: bool) -> io::Result<()> {
+pub(crate) fn check_can_open(pool: &SqlitePool, writes: bool) -> io::Result<()> {
     let options = pool.connect_options();
     let path = options.get_filename();
     match File::options().write(writes).read(true).open(path) {
@@ -163,7 +165,7 @@ pub(crate) fn may_open(pool: &SqlitePool, writes: bool) -> io::Result<()> {
 
 /// True if the pool's file does not exist.
 pub(crate) fn is_missing(pool: &SqlitePool) -> bool {
-    matches!(number(pool.connect_options().get_filename()), Ok(None))
+    matches!(file_id(pool.connect_options().get_filename()), Ok(None))
 }
 
 /// True if a directory is where the pool's file should be. SQLite states an input or output error.
@@ -172,20 +174,20 @@ pub(crate) fn is_directory(pool: &SqlitePool) -> bool {
 }
 
 /// The log beside the pool's file.
-pub(crate) fn log_of(pool: &SqlitePool) -> PathBuf {
-    media::beside(pool.connect_options().get_filename(), "-wal")
+pub(crate) fn log_path(pool: &SqlitePool) -> PathBuf {
+    sqlite_files::beside(pool.connect_options().get_filename(), "-wal")
 }
 
 /// Looks at the file with the log beside it without writing: when a writer leaves, what is in the log is written into the file, also
 /// where the log is of another one.
-pub(crate) async fn refuse_malformed(pool: &SqlitePool) -> sqlx::Result<()> {
+pub(crate) async fn check_not_malformed(pool: &SqlitePool) -> sqlx::Result<()> {
     let options = pool.connect_options();
     let path = options.get_filename();
-    if media::unmerged_bytes(path) == 0 {
+    if sqlite_files::unmerged_bytes(path) == 0 {
         return Ok(());
     }
     let looked = async {
-        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
         let mut connection = options.connect().await?;
         let looked =
             sqlx::raw_sql("select count(*) from stores; select max(id) from packages").execute(&mut connection).await;
@@ -197,10 +199,10 @@ pub(crate) async fn refuse_malformed(pool: &SqlitePool) -> sqlx::Result<()> {
 }
 
 /// May the pool's file and those beside it be written?
-pub(crate) fn may_write(pool: &SqlitePool) -> io::Result<()> {
+pub(crate) fn check_can_write(pool: &SqlitePool) -> io::Result<()> {
     let options = pool.connect_options();
     let path = options.get_filename();
-    for file in [path, &media::beside(path, "-wal"), &media::beside(path, "-shm")] {
+    for file in [path, &sqlite_files::beside(path, "-wal"), &sqlite_files::beside(path, "-shm")] {
         if let Err(error) = File::options().append(true).open(file) {
             return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display())));
         }
@@ -213,37 +215,43 @@ pub(crate) fn may_write(pool: &SqlitePool) -> io::Result<()> {
 pub(crate) struct WatchedFile {
     path: PathBuf,
     /// Its URL says that it never changes.
-    promised: bool,
+    declared_immutable: bool,
     /// New connections are told that it never changes: they look at no log, and need no shared memory.
     immutable: AtomicBool,
     /// `PATH-wal`, where SQLite keeps what is not in the file yet. It says nothing of the file that it belongs to.
     log: PathBuf,
-    seen: Mutex<Seen>,
+    state: Mutex<FileState>,
 }
 
 /// What stood there when it was last looked.
-struct Seen {
-    file: Option<Number>,
+struct FileState {
+    file: Option<FileId>,
     /// Its bytes and the time of its last change: of interest where it is believed never to change.
     contents: Option<(u64, i64, i64)>,
     /// Since when the file is the one that it is.
     since: Instant,
-    log: Option<Number>,
+    log: Option<FileId>,
     /// The file that stood there when the log came.
-    owner: Option<Number>,
+    log_owner: Option<FileId>,
 }
 
 /// Device and number of a file.
-type Number = (u64, u64);
+type FileId = (u64, u64);
 
 impl WatchedFile {
-    fn new(path: &Path, promised: bool) -> Self {
-        let (path, log) = (PathBuf::from(path), media::beside(path, "-wal"));
-        let file = number(&path).unwrap_or_default();
-        let contents = contents(&path);
-        let seen = Seen { file, contents, since: Instant::now(), log: number(&log).unwrap_or_default(), owner: file };
-        let immutable = AtomicBool::new(promised || is_immutable(&path));
-        Self { path, promised, immutable, log, seen: Mutex::new(seen) }
+    fn new(path: &Path, declared_immutable: bool) -> Self {
+        let (path, log) = (PathBuf::from(path), sqlite_files::beside(path, "-wal"));
+        let file = file_id(&path).unwrap_or_default();
+        let contents = size_and_mtime(&path);
+        let state = FileState {
+            file,
+            contents,
+            since: Instant::now(),
+            log: file_id(&log).unwrap_or_default(),
+            log_owner: file,
+        };
+        let immutable = AtomicBool::new(declared_immutable || is_immutable(&path));
+        Self { path, declared_immutable, immutable, log, state: Mutex::new(state) }
     }
 
     fn is_immutable(&self) -> bool {
@@ -252,10 +260,10 @@ impl WatchedFile {
 
     /// Looks again whether the file can change, as media may be mounted or exchanged, and makes the pool's next
     /// connections so. True if it cannot.
-    pub(crate) fn choose_mode(&self, pool: &SqlitePool) -> bool {
-        let immutable = self.promised || is_immutable(&self.path);
+    pub(crate) fn update_mode(&self, pool: &SqlitePool) -> bool {
+        let immutable = self.declared_immutable || is_immutable(&self.path);
         if self.immutable.swap(immutable, Ordering::Relaxed) != immutable {
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).since = Instant::now();
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).since = Instant::now();
             pool.set_connect_options(pool.connect_options().as_ref().clone().immutable(immutable));
         }
         immutable
@@ -264,7 +272,7 @@ impl WatchedFile {
     /// Refuses a new connection where it would not see the index as it is. The pool tries again until its patience ends, and
     /// does not state why.
     pub(crate) fn check(&self) -> io::Result<()> {
-        self.check_mode().and_then(|()| self.matches_its_log())
+        self.check_mode().and_then(|()| self.check_log())
     }
 
     /// Refuses a connection that was told that the file never changes, if it can change or is not the whole index.
@@ -272,7 +280,7 @@ impl WatchedFile {
         if !self.is_immutable() {
             return Ok(());
         }
-        let unmerged = media::unmerged_bytes(&self.path);
+        let unmerged = sqlite_files::unmerged_bytes(&self.path);
         if unmerged > 0 {
             return Err(io::Error::other(format!(
                 "{}: expected an index that never changes, found {unmerged} bytes in {} that are not merged into it: run \
@@ -281,7 +289,7 @@ impl WatchedFile {
                 self.log.display()
             )));
         }
-        if !self.promised && !media::is_read_only(&self.path) {
+        if !self.declared_immutable && !sqlite_files::is_read_only(&self.path) {
             return Err(io::Error::other(format!(
                 "{}: its file system is not read-only any more",
                 self.path.display()
@@ -292,36 +300,36 @@ impl WatchedFile {
 
     /// What a reader could do about the file.
     pub(crate) fn advice(&self) -> Option<String> {
-        media::advice(&self.path)
+        sqlite_files::advice(&self.path)
     }
 
-    fn look(&self) -> MutexGuard<'_, Seen> {
-        let (file, log) = (number(&self.path), number(&self.log));
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    fn refresh(&self) -> MutexGuard<'_, FileState> {
+        let (file, log) = (file_id(&self.path), file_id(&self.log));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // What cannot be looked at is not taken for another one.
-        let (Ok(file), Ok(log)) = (file, log) else { return seen };
-        let contents = self.is_immutable().then(|| contents(&self.path)).flatten();
-        if seen.file != file || (contents.is_some() && seen.contents != contents) {
-            (seen.file, seen.since) = (file, Instant::now());
+        let (Ok(file), Ok(log)) = (file, log) else { return state };
+        let contents = self.is_immutable().then(|| size_and_mtime(&self.path)).flatten();
+        if state.file != file || (contents.is_some() && state.contents != contents) {
+            (state.file, state.since) = (file, Instant::now());
         }
-        seen.contents = contents.or(seen.contents);
-        if file.is_some() && (seen.log != log || seen.owner.is_none()) {
-            (seen.log, seen.owner) = (log, file);
+        state.contents = contents.or(state.contents);
+        if file.is_some() && (state.log != log || state.log_owner.is_none()) {
+            (state.log, state.log_owner) = (log, file);
         }
-        seen
+        state
     }
 
     /// Is the file that stands there now the one that a connection of this age has open?
     fn is_unchanged_for(&self, connection_age: Duration) -> bool {
-        connection_age < self.look().since.elapsed()
+        connection_age < self.refresh().since.elapsed()
     }
 
     /// SQLite takes whatever log it finds for the file's own, and another file's pages for those of this one: what is in it would be
     /// absent.
-    fn matches_its_log(&self) -> io::Result<()> {
+    fn check_log(&self) -> io::Result<()> {
         let is_stale = {
-            let seen = self.look();
-            seen.file.is_some() && seen.log.is_some() && seen.owner != seen.file
+            let state = self.refresh();
+            state.file.is_some() && state.log.is_some() && state.log_owner != state.file
         };
         if is_stale && self.log.metadata().is_ok_and(|log| log.len() > 0) {
             let (path, log) = (self.path.display(), self.log.display());
@@ -336,16 +344,16 @@ impl WatchedFile {
 
 /// True if a file cannot change, and is the whole index.
 fn is_immutable(path: &Path) -> bool {
-    media::unmerged_bytes(path) == 0 && media::is_read_only(path)
+    sqlite_files::unmerged_bytes(path) == 0 && sqlite_files::is_read_only(path)
 }
 
 /// Bytes and time of the last change.
-fn contents(path: &Path) -> Option<(u64, i64, i64)> {
+fn size_and_mtime(path: &Path) -> Option<(u64, i64, i64)> {
     path.metadata().ok().map(|file| (file.size(), file.mtime(), file.mtime_nsec()))
 }
 
 /// `None` where there is no file.
-fn number(path: &Path) -> io::Result<Option<Number>> {
+fn file_id(path: &Path) -> io::Result<Option<FileId>> {
     match path.metadata() {
         Ok(file) => Ok(Some((file.dev(), file.ino()))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -367,26 +375,26 @@ mod tests {
             fs::write(file, "x").unwrap();
         }
         let watched = WatchedFile::new(&path, false);
-        assert!(watched.matches_its_log().is_ok());
+        assert!(watched.check_log().is_ok());
         // It goes and comes back.
         fs::rename(&path, &moved).unwrap();
-        assert!(watched.matches_its_log().is_ok());
+        assert!(watched.check_log().is_ok());
         fs::rename(&moved, &path).unwrap();
-        assert!(watched.matches_its_log().is_ok());
+        assert!(watched.check_log().is_ok());
         // Another one, and the first again.
         fs::rename(&path, &moved).unwrap();
         fs::rename(&other, &path).unwrap();
-        assert!(watched.matches_its_log().unwrap_err().to_string().contains("of the file that stood there before"));
+        assert!(watched.check_log().unwrap_err().to_string().contains("of the file that stood there before"));
         fs::rename(&path, &other).unwrap();
         fs::rename(&moved, &path).unwrap();
-        assert!(watched.matches_its_log().is_ok());
+        assert!(watched.check_log().is_ok());
         // Another one with a log of its own, or with none.
         fs::rename(&other, &path).unwrap();
-        assert!(watched.matches_its_log().is_err());
+        assert!(watched.check_log().is_err());
         fs::write(&moved, "y").unwrap();
         fs::rename(&moved, &log).unwrap();
-        assert!(watched.matches_its_log().is_ok());
+        assert!(watched.check_log().is_ok());
         fs::remove_file(&log).unwrap();
-        assert!(watched.matches_its_log().is_ok());
+        assert!(watched.check_log().is_ok());
     }
 }

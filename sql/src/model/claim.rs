@@ -2,8 +2,8 @@
 
 use artifact::{BuildId, Kind, Nevra};
 
-use super::import::{NewLocation, check_length, check_location, check_names, shown};
-use super::rows::State;
+use super::import::{NewLocation, check_length, check_location, check_names, truncate};
+use super::rows::PackageState;
 use crate::Result;
 
 /// A package that repository metadata or an old database names, with the build-ids that it is stated to have. Its header was not read:
@@ -48,10 +48,10 @@ pub enum Origin {
 
 impl Origin {
     /// The state of such a package.
-    pub(crate) fn state(self) -> State {
+    pub(crate) fn state(self) -> PackageState {
         match self {
-            Self::Repository => State::Claimed,
-            Self::Legacy => State::Legacy,
+            Self::Repository => PackageState::Claimed,
+            Self::Legacy => PackageState::Legacy,
         }
     }
 }
@@ -62,7 +62,7 @@ impl ClaimedPackage {
     /// # Errors
     /// [`crate::Error::TooLong`] names the package, the value and its limit.
     pub fn check(&self) -> Result<()> {
-        let subject = shown(&self.nevra.nvra());
+        let subject = truncate(&self.nevra.nvra());
         check_names(&subject, &self.nevra, self.source_rpm.as_deref(), &self.distro)?;
         for claim in &self.claims {
             check_length(&subject, "path of a link", 4096, claim.link_path.as_deref().unwrap_or_default().len())?;

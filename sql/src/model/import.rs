@@ -74,14 +74,14 @@ impl Import {
     pub fn check(&self) -> Result<()> {
         let nvra = self.package.nevra.nvra();
         let source_rpm = self.package.source_rpm.as_deref();
-        let subject = shown(&nvra);
+        let subject = truncate(&nvra);
         check_names(&subject, &self.package.nevra, source_rpm, self.distro.as_deref().unwrap_or_default())?;
         let artifacts = self.artifacts.iter().map(|artifact| (artifact.ordinal, &artifact.path));
         for (ordinal, path) in artifacts.chain(self.modules.iter().map(|module| (module.ordinal, &module.path))) {
             check_length(&subject, "path of a file", MAX_PATH_BYTES, path.len())?;
             check_length(&subject, "name of a file", MAX_FILE_NAME_BYTES, split_path(path).1.len())?;
             if path.contains('\0') {
-                return Err(Error::Value { what: "path of a file", expected: "no NUL", found: shown(path) });
+                return Err(Error::Value { what: "path of a file", expected: "no NUL", found: truncate(path) });
             }
             if ordinal >= 1 << 23 {
                 return Err(Error::Value { what: "ordinal", expected: "less than 2^23", found: ordinal.to_string() });
@@ -109,7 +109,7 @@ pub(crate) fn check_names(subject: &str, nevra: &Nevra, source_rpm: Option<&str>
 /// Checks where an archive is.
 pub(crate) fn check_location(subject: &str, location: &NewLocation) -> Result<()> {
     if location.path.is_empty() || location.path.ends_with('/') {
-        let found = shown(&location.path);
+        let found = truncate(&location.path);
         return Err(Error::Value { what: "path of the archive", expected: "the name of a file", found });
     }
     let check = |what, limit, length| check_length(subject, what, limit, length);
@@ -164,7 +164,7 @@ pub(crate) fn check_length(subject: &str, what: &'static str, expected: usize, f
 }
 
 /// A name that may be of any length, for a message.
-pub(crate) fn shown(name: &str) -> String {
+pub(crate) fn truncate(name: &str) -> String {
     name.chars().take(300).collect()
 }
 

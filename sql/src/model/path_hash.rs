@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-use super::rows::broken;
+use super::rows::decode_error;
 
 /// The first eight bytes of the SHA-256 of a location's path below its store, in the index as 16 hex digits: the key of a location,
 /// together with the store and the package. The path itself can be longer than a key of InnoDB.
@@ -14,7 +14,7 @@ pub struct PathHash([u8; 8]);
 
 impl PathHash {
     /// The hash of a path below its store.
-    pub fn of(path: &str) -> Self {
+    pub fn of_path(path: &str) -> Self {
         let digest: [u8; 32] = Sha256::digest(path).into();
         let mut hash = [0; 8];
         hash.copy_from_slice(&digest[..8]);
@@ -26,7 +26,7 @@ impl FromStr for PathHash {
     type Err = sqlx::Error;
 
     fn from_str(digits: &str) -> sqlx::Result<Self> {
-        faster_hex::hex_decode_array(digits.as_bytes()).map(Self).map_err(broken)
+        faster_hex::hex_decode_array(digits.as_bytes()).map(Self).map_err(decode_error)
     }
 }
 

@@ -13,9 +13,9 @@ use crate::{Location, Record, Store, StoredPackage};
 /// Lists are asked in pieces of these lengths, the last one filled up by repeating a value: so few statements are prepared.
 const LIST_LENGTHS: [usize; 4] = [1, 8, 64, 500];
 /// The most values asked for by one statement.
-pub(crate) const LIST: usize = 500;
+pub(crate) const MAX_LIST: usize = 500;
 
-/// Writes `column in (?, ...)`. `values` holds 1 to [`LIST`].
+/// Writes `column in (?, ...)`. `values` holds 1 to [`MAX_LIST`].
 pub(crate) fn push_list<'t, DB, T>(query: &mut QueryBuilder<DB>, column: &'static str, values: &[T])
 where
     DB: Database,
@@ -32,7 +32,7 @@ where
 
 /// `packages.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum PackageState {
     /// Named by repository metadata, header not read yet.
     Claimed,
     /// Named by an old database, header not read yet.
@@ -43,7 +43,7 @@ pub(crate) enum State {
     Complete,
 }
 
-impl State {
+impl PackageState {
     const ALL: [Self; 4] = [Self::Claimed, Self::Legacy, Self::Open, Self::Complete];
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -71,9 +71,10 @@ impl State {
         }
     }
 
-    pub(crate) fn of(word: &str) -> sqlx::Result<Self> {
+    /// Reads the word in the database.
+    pub(crate) fn parse(word: &str) -> sqlx::Result<Self> {
         let state = Self::ALL.into_iter().find(|state| state.as_str() == word);
-        state.ok_or_else(|| broken(format!("packages.state: expected one of {:?}, found {word:?}", Self::ALL)))
+        state.ok_or_else(|| decode_error(format!("packages.state: expected one of {:?}, found {word:?}", Self::ALL)))
     }
 }
 
@@ -182,7 +183,7 @@ pub(crate) fn to_records(artifacts: Vec<(i64, Artifact)>, packages: Vec<StoredPa
     for (package_id, artifact) in artifacts {
         let package = packages
             .get(&package_id)
-            .ok_or_else(|| broken(format!("an artifact of package {package_id}, which does not exist")))?;
+            .ok_or_else(|| decode_error(format!("an artifact of package {package_id}, which does not exist")))?;
         records.push(Record { package: package.clone(), artifact });
     }
     records.sort_by(|a, b| key(a).cmp(&key(b)));
@@ -201,7 +202,7 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
     let mut packages: BTreeMap<i64, StoredPackage> = BTreeMap::new();
     let mut stores: HashMap<i64, Arc<Store>> = HashMap::new();
     for row in rows {
-        let epoch = row.epoch.map(u32::try_from).transpose().map_err(broken)?;
+        let epoch = row.epoch.map(u32::try_from).transpose().map_err(decode_error)?;
         let nevra = Nevra { name: row.name, epoch, version: row.version, release: row.release, arch: row.arch };
         let location = match row.store.into_store()? {
             Some(store) => {
@@ -214,10 +215,10 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
             package.locations.extend(location);
             continue;
         }
-        let identity = row.identity.parse().map_err(broken)?;
+        let identity = row.identity.parse().map_err(decode_error)?;
         let format = to_format(&row.format)?;
         let package = Package { format, nevra, source_rpm: row.source_rpm, identity, built_at: row.built_at };
-        let open = State::of(&row.state)?.is_open();
+        let open = PackageState::parse(&row.state)?.is_open();
         packages.insert(
             row.id,
             StoredPackage { id: row.id, package, distro: row.distro, open, locations: location.into_iter().collect() },
@@ -241,17 +242,18 @@ impl ArtifactRow {
     pub(crate) fn into_artifact(self) -> sqlx::Result<(i64, Artifact)> {
         let contents = match (self.file_size, self.file_mtime, self.sha256) {
             (Some(size), Some(mtime), Some(digits)) => {
-                let sha256 = faster_hex::hex_decode_array(digits.as_bytes()).map_err(broken)?;
+                let sha256 = faster_hex::hex_decode_array(digits.as_bytes()).map_err(decode_error)?;
                 let tar_offset = self.tar_offset.map(to_unsigned).transpose()?;
                 Some(Contents { size: to_unsigned(size)?, mtime, sha256, tar_offset })
             }
             _ => None,
         };
-        let kind = Kind::of(&self.kind)
-            .ok_or_else(|| broken(format!("artifacts.kind: expected one of {:?}, found {:?}", Kind::ALL, self.kind)))?;
+        let kind = Kind::of(&self.kind).ok_or_else(|| {
+            decode_error(format!("artifacts.kind: expected one of {:?}, found {:?}", Kind::ALL, self.kind))
+        })?;
         let artifact = Artifact {
-            ordinal: self.ordinal.try_into().map_err(broken)?,
-            build_id: self.build_id.parse().map_err(broken)?,
+            ordinal: self.ordinal.try_into().map_err(decode_error)?,
+            build_id: self.build_id.parse().map_err(decode_error)?,
             kind,
             dwarf: self.has_dwarf,
             path: join_path(self.dir, &self.file_name),
@@ -292,15 +294,15 @@ impl StoreRow {
         Ok(Some(Store {
             id,
             name,
-            tier: tier.parse().map_err(broken)?,
+            tier: tier.parse().map_err(decode_error)?,
             base_url: self.base_url,
             root: self.root.map(Into::into),
-            priority: i32::try_from(priority).map_err(broken)?,
+            priority: i32::try_from(priority).map_err(decode_error)?,
             absent_statuses: self
                 .absent_statuses
                 .map(|text| text.parse())
                 .transpose()
-                .map_err(broken)?
+                .map_err(decode_error)?
                 .unwrap_or_default(),
         }))
     }
@@ -308,14 +310,14 @@ impl StoreRow {
 
 pub(crate) fn to_format(word: &str) -> sqlx::Result<Format> {
     Format::of(word)
-        .ok_or_else(|| broken(format!("packages.format: expected one of {:?}, found {word:?}", Format::ALL)))
+        .ok_or_else(|| decode_error(format!("packages.format: expected one of {:?}, found {word:?}", Format::ALL)))
 }
 
 pub(crate) fn to_unsigned(value: i64) -> sqlx::Result<u64> {
-    value.try_into().map_err(broken)
+    value.try_into().map_err(decode_error)
 }
 
 /// A row that this program cannot have written.
-pub(crate) fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+pub(crate) fn decode_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::Decode(error.into())
 }

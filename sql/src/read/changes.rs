@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use artifact::BuildId;
 
-use crate::connect::db::{Db, Lent};
-use crate::model::rows::broken;
+use crate::connect::db::on_connection;
+use crate::model::rows::decode_error;
 use crate::{Index, Result};
 
 /// Transactions of one writer in an answer: one has 2 MiB at most, and what takes longer than a reader waits would be asked for ever.
-const MOST_ROWS: i64 = 8;
+const MAX_ROWS: i64 = 8;
 
 /// The last transaction of a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,30 +53,6 @@ pub fn hash_build_id(build_id: &BuildId) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Runs a body with one connection, so that all of it is answered by one node. The body may be dropped in the middle, see [`Lent`].
-macro_rules! on_one_connection {
-    ($db:expr, |$connection:ident, $backend:ident| $body:expr) => {
-        match $db {
-            Db::Sqlite(pool) => {
-                type $backend = sqlx::Sqlite;
-                let mut held = pool.acquire().await?;
-                let $connection = &mut *held;
-                $body
-            }
-            Db::MySql(pool) => {
-                type $backend = sqlx::MySql;
-                let mut lent = Lent::from(pool).await?;
-                let $connection = &mut *lent;
-                let result = $body;
-                lent.give_back();
-                result
-            }
-        }
-    };
-}
-
-pub(crate) use on_one_connection;
-
 /// Reads [`Heads`].
 macro_rules! heads {
     ($connection:expr, $backend:ident) => {{
@@ -99,8 +75,8 @@ impl Index {
     /// # Errors
     /// If the database cannot be asked.
     pub async fn heads(&self) -> Result<Heads> {
-        self.reading("reading writers", || async {
-            on_one_connection!(&self.db, |connection, Backend| Ok(heads!(connection, Backend)))
+        self.retry_query("reading writers", || async {
+            on_connection!(&self.db, |connection, Backend| Ok(heads!(connection, Backend)))
         })
         .await
     }
@@ -110,11 +86,11 @@ impl Index {
     /// # Errors
     /// If the database cannot be asked.
     pub async fn changes(&self, known: &Heads) -> Result<Changes> {
-        self.reading("reading changes", || async {
-            on_one_connection!(&self.db, |connection, Backend| {
+        self.retry_query("reading changes", || async {
+            on_connection!(&self.db, |connection, Backend| {
                 let heads = heads!(connection, Backend);
                 let (mut followed, mut hashes) = (heads.clone(), Vec::new());
-                let mut found = compare(known, &heads);
+                let mut found = compare_heads(known, &heads);
                 for (writer, head) in &mut followed {
                     let since = known.get(writer).copied().unwrap_or(Head { sequence: 0, mark: None });
                     if found.is_some() || head.sequence == since.sequence {
@@ -129,13 +105,13 @@ impl Index {
                     .bind(writer.as_str())
                     .bind(since.sequence)
                     .bind(head.sequence)
-                    .bind(1 + MOST_ROWS)
+                    .bind(1 + MAX_ROWS)
                     .fetch_all(&mut *connection)
                     .await?;
-                    if let Some((sequence, mark, _)) = rows.last().filter(|_| rows.len() as i64 > MOST_ROWS) {
+                    if let Some((sequence, mark, _)) = rows.last().filter(|_| rows.len() as i64 > MAX_ROWS) {
                         *head = Head { sequence: *sequence, mark: Some(*mark) };
                     }
-                    found = collect(writer, since, *head, rows, &mut hashes)?;
+                    found = collect_hashes(writer, since, *head, rows, &mut hashes)?;
                 }
                 let is_complete = followed == heads;
                 Ok(found.unwrap_or(Changes::Since { heads: followed, hashes, is_complete }))
@@ -146,7 +122,7 @@ impl Index {
 }
 
 /// Is `heads` no later state than `known`, or of another index?
-fn compare(known: &Heads, heads: &Heads) -> Option<Changes> {
+fn compare_heads(known: &Heads, heads: &Heads) -> Option<Changes> {
     for (writer, known) in known {
         let found = heads.get(writer).map_or(0, |head| head.sequence);
         if found < known.sequence {
@@ -162,15 +138,15 @@ fn compare(known: &Heads, heads: &Heads) -> Option<Changes> {
     None
 }
 
-/// Adds the hashes of one writer's transactions after `since`, up to `head`; or says why not.
-fn collect(
+/// Adds the hashes of one writer's transactions after `since`, up to `head`; or says reason not.
+fn collect_hashes(
     writer: &str,
     since: Head,
     head: Head,
     mut rows: Vec<(i64, i64, Option<Vec<u8>>)>,
     hashes: &mut Vec<u64>,
 ) -> sqlx::Result<Option<Changes>> {
-    let lost = |why: &str| Ok(Some(Changes::Lost(format!("{writer}: {why}"))));
+    let lost = |reason: &str| Ok(Some(Changes::Lost(format!("{writer}: {reason}"))));
     if since.sequence > 0 {
         match rows.first() {
             Some((sequence, mark, _)) if *sequence == since.sequence && Some(*mark) == since.mark => {
@@ -190,11 +166,11 @@ fn collect(
         let Some(build_ids) = build_ids else {
             return lost(&format!("transaction {sequence} was too large to be noted"));
         };
-        let (pieces, rest) = build_ids.as_chunks::<8>();
+        let (hashes_le, rest) = build_ids.as_chunks::<8>();
         if !rest.is_empty() {
-            return Err(broken(format!("changes: expected a multiple of 8 bytes, found {}", build_ids.len())));
+            return Err(decode_error(format!("changes: expected a multiple of 8 bytes, found {}", build_ids.len())));
         }
-        hashes.extend(pieces.iter().map(|piece| u64::from_le_bytes(*piece)));
+        hashes.extend(hashes_le.iter().map(|hash_le| u64::from_le_bytes(*hash_le)));
         next += 1;
     }
     if next <= head.sequence {
@@ -224,18 +200,18 @@ mod tests {
         let (since, head) = (Head { sequence: 4, mark: Some(7) }, Head { sequence: 6, mark: Some(7) });
         let mut hashes = Vec::new();
         let rows = vec![row(4, None), row(5, Some(&[1, 2])), row(6, Some(&[]))];
-        assert_eq!(collect("w", since, head, rows, &mut hashes).unwrap(), None);
+        assert_eq!(collect_hashes("w", since, head, rows, &mut hashes).unwrap(), None);
         assert_eq!(hashes, [1, 2]);
-        let why = |since, rows| match collect("w", since, head, rows, &mut Vec::new()).unwrap() {
-            Some(Changes::Lost(why)) => format!("lost: {why}"),
-            Some(Changes::Behind(why)) => format!("behind: {why}"),
+        let reason = |since, rows| match collect_hashes("w", since, head, rows, &mut Vec::new()).unwrap() {
+            Some(Changes::Lost(reason)) => format!("lost: {reason}"),
+            Some(Changes::Behind(reason)) => format!("behind: {reason}"),
             other => panic!("{other:?}"),
         };
         let (a, b) = (row(5, Some(&[1])), row(6, Some(&[2])));
-        assert!(why(since, vec![a.clone(), b.clone()]).starts_with("lost: w: changes since transaction 4"));
-        assert!(why(since, vec![row(4, None), b.clone()]).starts_with("lost: w: the changes of transaction 5"));
-        assert!(why(since, vec![row(4, None), row(5, None), b.clone()]).contains("too large"));
-        assert!(why(since, vec![row(4, None), a.clone()]).starts_with("behind: w: transaction 6"));
-        assert!(why(Head { mark: Some(8), ..since }, vec![row(4, None), a, b]).contains("another one"));
+        assert!(reason(since, vec![a.clone(), b.clone()]).starts_with("lost: w: changes since transaction 4"));
+        assert!(reason(since, vec![row(4, None), b.clone()]).starts_with("lost: w: the changes of transaction 5"));
+        assert!(reason(since, vec![row(4, None), row(5, None), b.clone()]).contains("too large"));
+        assert!(reason(since, vec![row(4, None), a.clone()]).starts_with("behind: w: transaction 6"));
+        assert!(reason(Head { mark: Some(8), ..since }, vec![row(4, None), a, b]).contains("another one"));
     }
 }

@@ -8,11 +8,11 @@ pub(crate) struct Glob {
 
 enum Token {
     /// This character.
-    One(char),
+    Char(char),
     /// `?`
-    Any,
+    AnyChar,
     /// `*`
-    Many,
+    AnyChars,
     /// `[...]`
     Set { negated: bool, ranges: Vec<(char, char)> },
 }
@@ -30,10 +30,10 @@ impl Glob {
     }
 
     /// The literal beginning of the last component, and whether that is all of it: the name of a file, or what it begins with.
-    pub(crate) fn file_name(&self) -> (String, bool) {
+    pub(crate) fn literal_file_name(&self) -> (String, bool) {
         let tokens = self.parts.last().map_or(&[][..], Vec::as_slice);
         let literal = |token: &Token| match token {
-            Token::One(character) => Some(*character),
+            Token::Char(character) => Some(*character),
             _ => None,
         };
         let head: String = tokens.iter().map_while(literal).collect();
@@ -42,10 +42,10 @@ impl Glob {
 }
 
 impl Token {
-    fn takes(&self, character: char) -> bool {
+    fn matches_char(&self, character: char) -> bool {
         match self {
-            Self::One(one) => *one == character,
-            Self::Any | Self::Many => true,
+            Self::Char(one) => *one == character,
+            Self::AnyChar | Self::AnyChars => true,
             Self::Set { negated, ranges } => {
                 ranges.iter().any(|(first, last)| (*first..=*last).contains(&character)) != *negated
             }
@@ -58,19 +58,19 @@ fn tokens(part: &str) -> Vec<Token> {
     let mut rest = part.chars();
     while let Some(character) = rest.next() {
         tokens.push(match character {
-            '?' => Token::Any,
+            '?' => Token::AnyChar,
             // Several are one, and would only cost time.
-            '*' if matches!(tokens.last(), Some(Token::Many)) => continue,
-            '*' => Token::Many,
-            '\\' => Token::One(rest.next().unwrap_or('\\')),
+            '*' if matches!(tokens.last(), Some(Token::AnyChars)) => continue,
+            '*' => Token::AnyChars,
+            '\\' => Token::Char(rest.next().unwrap_or('\\')),
             '[' => match set(rest.as_str()) {
                 Some((set, behind)) => {
                     rest = behind.chars();
                     set
                 }
-                None => Token::One('['),
+                None => Token::Char('['),
             },
-            character => Token::One(character),
+            character => Token::Char(character),
         });
     }
     tokens
@@ -109,12 +109,12 @@ fn matches(tokens: &[Token], part: &str) -> bool {
     let mut star: Option<(usize, &str)> = None;
     loop {
         match (tokens.get(at), rest.chars().next()) {
-            (Some(Token::Many), _) => {
+            (Some(Token::AnyChars), _) => {
                 at += 1;
                 star = Some((at, rest));
                 continue;
             }
-            (Some(token), Some(character)) if token.takes(character) => {
+            (Some(token), Some(character)) if token.matches_char(character) => {
                 at += 1;
                 rest = &rest[character.len_utf8()..];
                 continue;
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_name_of_a_file_begins_as_the_last_component_does() {
-        let name = |pattern: &str| Glob::new(pattern).file_name();
+        let name = |pattern: &str| Glob::new(pattern).literal_file_name();
         let (whole, head) = (|text: &str| (text.to_owned(), true), |text: &str| (text.to_owned(), false));
         assert_eq!(name("/usr/bin/ls"), whole("ls"));
         assert_eq!(name("/*/ls*"), head("ls"));

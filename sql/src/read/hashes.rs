@@ -5,9 +5,9 @@ use std::str::FromStr;
 use artifact::BuildId;
 use tokio::sync::mpsc;
 
-use super::changes::{Heads, hash_build_id, heads, on_one_connection};
-use crate::connect::db::{Db, Lent};
-use crate::model::rows::broken;
+use super::changes::{Heads, hash_build_id, heads};
+use crate::connect::db::on_connection;
+use crate::model::rows::decode_error;
 use crate::{Index, Result};
 
 /// Build-ids of one page.
@@ -28,7 +28,7 @@ impl Index {
     /// If the database cannot be asked, or no longer.
     pub async fn send_hashes(&self, pages: mpsc::Sender<Vec<u64>>) -> Result<Heads> {
         let sent = async {
-            on_one_connection!(&self.db, |connection, Backend| {
+            on_connection!(&self.db, |connection, Backend| {
                 let heads = heads!(connection, Backend);
                 for select in PAGES {
                     let mut last = String::new();
@@ -43,7 +43,7 @@ impl Index {
                         let hashes = page
                             .iter()
                             .map(|digits| BuildId::from_str(digits).map(|build_id| hash_build_id(&build_id)));
-                        let mut hashes = hashes.collect::<artifact::Result<Vec<u64>>>().map_err(broken)?;
+                        let mut hashes = hashes.collect::<artifact::Result<Vec<u64>>>().map_err(decode_error)?;
                         hashes.sort_unstable();
                         if !hashes.is_empty() && pages.send(hashes).await.is_err() || is_last {
                             break;

@@ -2,7 +2,7 @@
 
 use sqlx::QueryBuilder;
 
-use crate::connect::db::asking;
+use crate::connect::db::on_connection;
 use crate::{Index, Result, StoredPackage};
 
 /// Most packages that are returned, newest first.
@@ -14,8 +14,8 @@ impl Index {
     /// # Errors
     /// If the database cannot be asked.
     pub async fn packages_by_include_dir(&self, place: &str) -> Result<Vec<StoredPackage>> {
-        self.reading("reading packages by include files", || async {
-            let ids: Vec<i64> = asking!(&self.db, |connection, Backend| {
+        self.retry_query("reading packages by include files", || async {
+            let ids: Vec<i64> = on_connection!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new("select package_id from includes where dir = ");
                 query.push_bind(place).push(" order by package_id desc limit ").push_bind(MAX_PACKAGES);
                 query.build_query_scalar().fetch_all(connection).await?

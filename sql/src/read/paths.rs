@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use sqlx::{MySql, QueryBuilder, Sqlite};
 
 use super::glob::Glob;
-use crate::connect::db::{Db, Lent};
+use crate::connect::db::{Db, LeasedConnection};
 use crate::connect::dialect::Dialect;
 use crate::model::import::split_path;
 use crate::model::rows::{ArtifactRow, artifact_columns, to_records};
@@ -44,9 +44,9 @@ pub struct PathMatches {
 }
 
 /// The rows that can match, as an index has them.
-enum Rows {
+enum NameRange {
     /// This name of a file.
-    Named(String),
+    Exact(String),
     /// Names from the first on, to the second exclusively, where there is one.
     Between(String, Option<String>),
     /// All.
@@ -55,20 +55,20 @@ enum Rows {
 
 /// PathQuery, ready to be compared.
 enum Pattern<'a> {
-    Is(&'a str),
-    Like(Glob),
+    Exact(&'a str),
+    Glob(Glob),
 }
 
 impl Pattern<'_> {
-    fn rows(&self) -> Rows {
+    fn name_range(&self) -> NameRange {
         match self {
-            Self::Is(path) => Rows::Named(split_path(path).1.to_owned()),
-            Self::Like(glob) => match glob.file_name() {
-                (name, true) => Rows::Named(name),
-                (head, false) if head.is_empty() => Rows::All,
+            Self::Exact(path) => NameRange::Exact(split_path(path).1.to_owned()),
+            Self::Glob(glob) => match glob.literal_file_name() {
+                (name, true) => NameRange::Exact(name),
+                (head, false) if head.is_empty() => NameRange::All,
                 (head, false) => {
                     let end = successor(&head);
-                    Rows::Between(head, end)
+                    NameRange::Between(head, end)
                 }
             },
         }
@@ -76,8 +76,8 @@ impl Pattern<'_> {
 
     fn matches(&self, path: &str) -> bool {
         match self {
-            Self::Is(wanted) => *wanted == path,
-            Self::Like(glob) => glob.matches(path),
+            Self::Exact(wanted) => *wanted == path,
+            Self::Glob(glob) => glob.matches(path),
         }
     }
 }
@@ -91,13 +91,13 @@ impl Index {
     /// If the database cannot be asked: then nothing is known, neither presence nor absence.
     pub async fn records_by_path(&self, paths: &PathQuery, max: usize, until: Instant) -> Result<PathMatches> {
         let pattern = match paths {
-            PathQuery::Exact(path) => Pattern::Is(path),
-            PathQuery::Glob(pattern) => Pattern::Like(Glob::new(pattern)),
+            PathQuery::Exact(path) => Pattern::Exact(path),
+            PathQuery::Glob(pattern) => Pattern::Glob(Glob::new(pattern)),
         };
-        self.reading("reading records by path", || async {
-            let (mut matches, mut complete) = match pattern.rows() {
+        self.retry_query("reading records by path", || async {
+            let (mut matches, mut complete) = match pattern.name_range() {
                 // A path that ends in a slash names no file.
-                Rows::Named(name) if name.is_empty() => (Vec::new(), true),
+                NameRange::Exact(name) if name.is_empty() => (Vec::new(), true),
                 rows => self.matches(&rows, &pattern, max, until).await?,
             };
             // Newest first; the order within a package stays.
@@ -120,27 +120,27 @@ impl Index {
     /// The artifacts among `rows` that match, in no order, and whether these are all.
     async fn matches(
         &self,
-        rows: &Rows,
+        rows: &NameRange,
         pattern: &Pattern<'_>,
         max: usize,
         until: Instant,
     ) -> sqlx::Result<(Vec<(i64, Artifact)>, bool)> {
         let mut matches = Vec::new();
         // All rows come newest first, so that more than `max` matches need no more rows.
-        let enough = if matches!(rows, Rows::All) { max } else { MAX_MATCHES };
+        let enough = if matches!(rows, NameRange::All) { max } else { MAX_MATCHES };
         macro_rules! read {
             ($connection:expr, $backend:ident) => {{
                 let mut query =
-                    QueryBuilder::<$backend>::new(if matches!(rows, Rows::All) { ALL } else { BY_FILE_NAME });
+                    QueryBuilder::<$backend>::new(if matches!(rows, NameRange::All) { ALL } else { BY_FILE_NAME });
                 match rows {
-                    Rows::Named(name) => drop(query.push("= ").push_bind(name.as_str())),
-                    Rows::Between(first, end) => {
-                        query.push(">= ").push_bind(format!("{first}{}", $backend::BEFORE_ALL));
+                    NameRange::Exact(name) => drop(query.push("= ").push_bind(name.as_str())),
+                    NameRange::Between(first, end) => {
+                        query.push(">= ").push_bind(format!("{first}{}", $backend::LOWEST_SUFFIX));
                         if let Some(end) = end {
                             query.push(" and a.file_name < ").push_bind(end.as_str());
                         }
                     }
-                    Rows::All => {}
+                    NameRange::All => {}
                 }
                 let mut rows = query.build_query_as::<ArtifactRow>().fetch($connection);
                 loop {
@@ -163,11 +163,11 @@ impl Index {
                 read!(&mut *connection, Sqlite)
             }
             Db::MySql(pool) => {
-                let mut lent = Lent::from(pool).await?;
-                let complete = read!(&mut *lent, MySql);
+                let mut leased = LeasedConnection::acquire(pool).await?;
+                let complete = read!(&mut *leased, MySql);
                 // With rows left to be read it is closed instead, which ends the query.
                 if complete {
-                    lent.give_back();
+                    leased.release();
                 }
                 complete
             }
@@ -180,8 +180,8 @@ impl ArtifactRow {
     /// False if the path of the row rules it out.
     fn may_match(&self, pattern: &Pattern<'_>) -> bool {
         match pattern {
-            Pattern::Is(path) => self.dir_and_file_name() == split_path(path),
-            Pattern::Like(_) => true,
+            Pattern::Exact(path) => self.dir_and_file_name() == split_path(path),
+            Pattern::Glob(_) => true,
         }
     }
 }

@@ -3,9 +3,9 @@
 use artifact::{BuildId, Identity};
 use sqlx::QueryBuilder;
 
-use crate::connect::db::asking;
+use crate::connect::db::on_connection;
 use crate::model::rows::{
-    ArtifactRow, LIST, PackageRow, RecordRow, artifact_columns, package_columns, package_locations, push_list,
+    ArtifactRow, MAX_LIST, PackageRow, RecordRow, artifact_columns, package_columns, package_locations, push_list,
     to_packages, to_records,
 };
 use crate::{Index, Record, Result, StoredPackage};
@@ -44,11 +44,11 @@ impl Index {
         digits.sort_unstable();
         digits.dedup();
         let digits: Vec<&str> = digits.iter().map(String::as_str).collect();
-        self.reading("reading records", || async {
+        self.retry_query("reading records", || async {
             let (mut artifacts, mut packages) = (Vec::new(), Vec::new());
             // A connection that goes back to its pool is asked whether it lives: one is enough.
-            asking!(&self.db, |connection, Backend| {
-                for digits in digits.chunks(LIST) {
+            on_connection!(&self.db, |connection, Backend| {
+                for digits in digits.chunks(MAX_LIST) {
                     let mut query = QueryBuilder::<Backend>::new(RECORDS);
                     push_list(&mut query, "a.build_id", digits);
                     for RecordRow { artifact, package } in query.build_query_as().fetch_all(&mut *connection).await? {
@@ -69,12 +69,12 @@ impl Index {
     /// # Errors
     /// If the database cannot be asked.
     pub async fn records_by_nvra(&self, nvra: &str) -> Result<Vec<Record>> {
-        self.reading("reading records of a package", || async {
+        self.retry_query("reading records of a package", || async {
             let packages = self.select_packages_by_nvra(nvra).await?;
             let ids: Vec<i64> = packages.iter().map(|package| package.id).collect();
             let mut artifacts = Vec::new();
-            for ids in ids.chunks(LIST) {
-                let rows: Vec<ArtifactRow> = asking!(&self.db, |connection, Backend| {
+            for ids in ids.chunks(MAX_LIST) {
+                let rows: Vec<ArtifactRow> = on_connection!(&self.db, |connection, Backend| {
                     let mut query = QueryBuilder::<Backend>::new(ARTIFACTS);
                     push_list(&mut query, "a.package_id", ids);
                     query.build_query_as().fetch_all(connection).await?
@@ -95,7 +95,7 @@ impl Index {
     /// # Errors
     /// If the database cannot be asked.
     pub async fn packages_by_nvra(&self, nvra: &str) -> Result<Vec<StoredPackage>> {
-        self.reading("reading packages", || self.select_packages_by_nvra(nvra)).await
+        self.retry_query("reading packages", || self.select_packages_by_nvra(nvra)).await
     }
 
     /// The package with this identity.
@@ -104,8 +104,8 @@ impl Index {
     /// If the database cannot be asked.
     pub async fn package_by_identity(&self, identity: &Identity) -> Result<Option<StoredPackage>> {
         let digits = identity.to_string();
-        self.reading("reading a package", || async {
-            let rows: Vec<PackageRow> = asking!(&self.db, |connection, Backend| {
+        self.retry_query("reading a package", || async {
+            let rows: Vec<PackageRow> = on_connection!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(PACKAGES);
                 query.push("p.identity = ").push_bind(digits.as_str());
                 query.build_query_as().fetch_all(connection).await?
@@ -123,8 +123,8 @@ impl Index {
         if arches.is_empty() {
             return Ok(Vec::new());
         }
-        self.reading("reading sibling packages", || async {
-            let rows: Vec<PackageRow> = asking!(&self.db, |connection, Backend| {
+        self.retry_query("reading sibling packages", || async {
+            let rows: Vec<PackageRow> = on_connection!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(PACKAGES);
                 query.push("p.source_rpm = ").push_bind(source_rpm).push(" and ");
                 push_list(&mut query, "p.arch", arches);
@@ -142,7 +142,7 @@ impl Index {
     }
 
     async fn select_packages_by_nvra(&self, nvra: &str) -> sqlx::Result<Vec<StoredPackage>> {
-        let rows: Vec<PackageRow> = asking!(&self.db, |connection, Backend| {
+        let rows: Vec<PackageRow> = on_connection!(&self.db, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new(PACKAGES);
             query.push("p.nvra = ").push_bind(nvra);
             query.build_query_as().fetch_all(connection).await?
@@ -155,8 +155,8 @@ impl Index {
 
     pub(crate) async fn packages_by_id(&self, ids: &[i64]) -> sqlx::Result<Vec<StoredPackage>> {
         let mut rows: Vec<PackageRow> = Vec::new();
-        for ids in ids.chunks(LIST) {
-            rows.extend(asking!(&self.db, |connection, Backend| {
+        for ids in ids.chunks(MAX_LIST) {
+            rows.extend(on_connection!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(PACKAGES);
                 push_list(&mut query, "p.id", ids);
                 query.build_query_as::<PackageRow>().fetch_all(connection).await?

@@ -1,6 +1,6 @@
 //! The query for stores.
 
-use crate::connect::db::asking;
+use crate::connect::db::on_connection;
 use crate::model::rows::StoreRow;
 use crate::{Index, Result, Store};
 
@@ -15,8 +15,8 @@ impl Index {
     /// If the database cannot be asked.
     pub async fn stores(&self) -> Result<Vec<Store>> {
         let mut stores = self
-            .reading("reading stores", || async {
-                let rows = asking!(&self.db, |connection, Backend| sqlx::query_as::<Backend, StoreRow>(STORES)
+            .retry_query("reading stores", || async {
+                let rows = on_connection!(&self.db, |connection, Backend| sqlx::query_as::<Backend, StoreRow>(STORES)
                     .fetch_all(connection)
                     .await?);
                 rows.into_iter().filter_map(|row| row.into_store().transpose()).collect::<sqlx::Result<Vec<Store>>>()

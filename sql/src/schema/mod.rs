@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, MigrationType, Migrator};
 use sqlx::{FromRow, SqlSafeStr};
 
-use crate::connect::db::{Db, asking, both};
+use crate::connect::db::{Db, both, on_connection};
 use crate::connect::dialect;
 use crate::{Error, Index, Result};
 
@@ -18,7 +18,7 @@ const MYSQL: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../../migratio
 const SQLITE: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../../migrations/sqlite/0001_schema.sql"))];
 
 /// The table in which sqlx keeps its books, as sqlx makes it.
-const BOOKS: &str = "create table if not exists _sqlx_migrations (
+const MIGRATIONS_TABLE: &str = "create table if not exists _sqlx_migrations (
     version BIGINT PRIMARY KEY,
     description TEXT NOT NULL,
     installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
@@ -32,9 +32,11 @@ const BOOKS: &str = "create table if not exists _sqlx_migrations (
 const OUTDATED: &str = "this program is older than its index: update it";
 
 /// How often, and with what pause, a migration waits for another process that is in the middle of the same.
-const OTHERS: (u32, Duration) = (50, Duration::from_millis(200));
+const MAX_TRIES: u32 = 50;
+/// Pause between two tries.
+const TRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A row of [`BOOKS`].
+/// A row of [`MIGRATIONS_TABLE`].
 #[derive(FromRow)]
 struct Version {
     version: i64,
@@ -66,7 +68,7 @@ impl Index {
             source => Error::Migration { database: self.name().into(), source },
         };
         let before = self.versions().await?;
-        self.refuse_foreign(&before)?;
+        self.refuse_other_schemas(&before)?;
         let migrator = self.migrator();
         let mut tries = 0;
         loop {
@@ -74,19 +76,19 @@ impl Index {
                 Ok(()) => break,
                 // Another process is in the middle of a migration before this one; sqlx passes over what has begun.
                 Err(MigrateError::ExecuteMigration(error, version))
-                    if dialect::is_missing_table(&error) && tries < OTHERS.0 && matches!(self.db, Db::MySql(_)) =>
+                    if dialect::is_missing_table(&error) && tries < MAX_TRIES && matches!(self.db, Db::MySql(_)) =>
                 {
                     tries += 1;
                     self.forget_unfinished(version).await?;
-                    tokio::time::sleep(OTHERS.1).await;
+                    tokio::time::sleep(TRY_INTERVAL).await;
                 }
                 // There is no lock to wait for (not all of MySQL's relatives have one), so another process shows like this.
-                Err(error) if is_met(&error) && tries < OTHERS.0 => {
+                Err(error) if is_concurrent_migration(&error) && tries < MAX_TRIES => {
                     tries += 1;
-                    tokio::time::sleep(OTHERS.1).await;
+                    tokio::time::sleep(TRY_INTERVAL).await;
                 }
                 // Nobody finished it: a process died in the middle, and on MySQL its statements can be repeated.
-                Err(MigrateError::Dirty(version)) if tries == OTHERS.0 => {
+                Err(MigrateError::Dirty(version)) if tries == MAX_TRIES => {
                     tries += 1;
                     self.forget_unfinished(version).await?;
                 }
@@ -108,8 +110,8 @@ impl Index {
     /// [`Error::Schema`] says the version found, the one expected, and what to do.
     pub async fn check_schema(&self) -> Result<()> {
         let versions = self.versions().await?;
-        self.refuse_foreign(&versions)?;
-        self.expect_own(&versions)
+        self.refuse_other_schemas(&versions)?;
+        self.check_own_version(&versions)
     }
 
     /// Checks that this program can read the schema: its own, or a newer one that states so. Needs SELECT alone.
@@ -119,8 +121,8 @@ impl Index {
     pub async fn check_readable(&self) -> Result<()> {
         let (own, newer): (Vec<_>, Vec<_>) =
             self.versions().await?.into_iter().partition(|version| version.version <= newest());
-        self.refuse_foreign(&own)?;
-        self.expect_own(&own)?;
+        self.refuse_other_schemas(&own)?;
+        self.check_own_version(&own)?;
         let Some(found) = newer.iter().map(|version| version.version).max() else { return Ok(()) };
         match self.oldest_reader(found).await? {
             Some(oldest) if oldest <= newest() => Ok(()),
@@ -131,7 +133,7 @@ impl Index {
     }
 
     /// Expects this program's version to be applied.
-    fn expect_own(&self, versions: &[Version]) -> Result<()> {
+    fn check_own_version(&self, versions: &[Version]) -> Result<()> {
         match versions.iter().filter(|version| version.success).map(|version| version.version).max() {
             Some(found) if found == newest() => Ok(()),
             found => {
@@ -144,8 +146,8 @@ impl Index {
     /// The schema version of the oldest program that can read a version of the schema, as the migration that made it recorded.
     async fn oldest_reader(&self, version: i64) -> Result<Option<i64>> {
         const OLDEST: &str = "select oldest_reader from schema_readers where version = ?";
-        self.reading("reading who can read the schema", || async {
-            let oldest = asking!(&self.db, |connection, Backend| {
+        self.retry_query("reading who can read the schema", || async {
+            let oldest = on_connection!(&self.db, |connection, Backend| {
                 sqlx::query_scalar::<Backend, i64>(OLDEST).bind(version).fetch_optional(connection).await
             });
             match oldest {
@@ -157,7 +159,7 @@ impl Index {
     }
 
     /// Refuses what no migration of this program made: a newer schema, or one of the same number that was made otherwise.
-    fn refuse_foreign(&self, versions: &[Version]) -> Result<()> {
+    fn refuse_other_schemas(&self, versions: &[Version]) -> Result<()> {
         let migrator = self.migrator();
         for Version { version: found, checksum, .. } in versions {
             match migrator.iter().find(|migration| migration.version == *found) {
@@ -186,8 +188,8 @@ impl Index {
     /// The versions that were applied or begun; none in a new database.
     async fn versions(&self) -> Result<Vec<Version>> {
         const VERSIONS: &str = "select version, checksum, success from _sqlx_migrations order by version";
-        self.reading("reading the schema's version", || async {
-            let versions = asking!(&self.db, |connection, Backend| {
+        self.retry_query("reading the schema's version", || async {
+            let versions = on_connection!(&self.db, |connection, Backend| {
                 sqlx::query_as::<Backend, Version>(VERSIONS).fetch_all(connection).await
             });
             match versions {
@@ -199,7 +201,7 @@ impl Index {
     }
 
     async fn forget_unfinished(&self, version: i64) -> Result<()> {
-        self.writing("repeating a migration", || async {
+        self.retry_transaction("repeating a migration", || async {
             both!(Db, &self.db, |pool, Backend| {
                 sqlx::query::<Backend>("delete from _sqlx_migrations where version = ? and not success")
                     .bind(version)
@@ -229,7 +231,7 @@ fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
 }
 
 /// Is another process at it? It has begun (dirty), or was faster by a statement.
-fn is_met(error: &MigrateError) -> bool {
+fn is_concurrent_migration(error: &MigrateError) -> bool {
     match error {
         MigrateError::Dirty(_) => true,
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
@@ -252,7 +254,7 @@ pub fn createtable() -> String {
          -- Made by `cargo run -p sql --example createtable`: change the migrations, not this file.\n\n\
          set names utf8mb4 collate utf8mb4_bin;\n\n",
     );
-    text.push_str(BOOKS);
+    text.push_str(MIGRATIONS_TABLE);
     for migration in migrator(MYSQL).iter() {
         // Writing to a String cannot fail.
         let _ = write!(

@@ -3,13 +3,13 @@
 use artifact::Artifact;
 use sqlx::QueryBuilder;
 
-use super::pieces;
+use super::chunks;
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::import::split_path;
 
 /// A row of `artifacts`.
-pub(super) struct Row<'a> {
+pub(super) struct NewArtifact<'a> {
     pub(super) package_id: i64,
     pub(super) ordinal: u32,
     pub(super) artifact: &'a Artifact,
@@ -17,18 +17,18 @@ pub(super) struct Row<'a> {
 
 /// Writes artifacts in the order of their key, so that the pages of the table are filled one after the other. Rows of RPMs have no
 /// contents: a statement of their own binds four values fewer for each.
-pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<Row<'_>>) -> sqlx::Result<u64> {
+pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<NewArtifact<'_>>) -> sqlx::Result<u64> {
     rows.sort_by(|a, b| key(a).cmp(&key(b)));
     rows.dedup_by(|a, b| key(a) == key(b));
-    let (with_contents, others): (Vec<Row<'_>>, Vec<Row<'_>>) =
+    let (with_contents, others): (Vec<NewArtifact<'_>>, Vec<NewArtifact<'_>>) =
         rows.into_iter().partition(|row| row.artifact.contents.is_some());
     both!(Transaction, transaction, |connection, Backend| {
         for (rows, has_contents) in [(&others, false), (&with_contents, true)] {
-            let statement = |rows: &[Row<'_>]| {
+            let statement = |rows: &[NewArtifact<'_>]| {
                 let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
                 query.push("artifacts (package_id, ordinal, build_id, kind, has_dwarf, dir, file_name");
                 query.push(if has_contents { ", size, mtime, sha256, tar_offset) " } else { ") " });
-                query.push_values(rows, |mut values, Row { package_id, ordinal, artifact }| {
+                query.push_values(rows, |mut values, NewArtifact { package_id, ordinal, artifact }| {
                     let (dir, file_name) = split_path(&artifact.path);
                     values
                         .push_bind(*package_id)
@@ -48,13 +48,13 @@ pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<Row<'_>>
                 });
                 query
             };
-            pieces::write(&mut **connection, rows, statement).await?;
+            chunks::write(&mut **connection, rows, statement).await?;
         }
     });
     Ok((others.len() + with_contents.len()) as u64)
 }
 
-fn key<'a>(row: &Row<'a>) -> (i64, u32, &'a [u8]) {
+fn key<'a>(row: &NewArtifact<'a>) -> (i64, u32, &'a [u8]) {
     (row.package_id, row.ordinal, row.artifact.build_id.as_bytes())
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn insert_includes(transaction: &mut Transaction, mut rows: Vec
             });
             query
         };
-        pieces::write(&mut **connection, &rows, statement).await?;
+        chunks::write(&mut **connection, &rows, statement).await?;
     });
     Ok(())
 }

@@ -13,14 +13,14 @@ use sqlx::{FromRow, QueryBuilder};
 
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::model::rows::{LIST, State, push_list};
+use crate::model::rows::{MAX_LIST, PackageState, push_list};
 use crate::{NewLocation, PathHash};
 
 /// Evidence that rows of one name-version-release.arch are one package.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Marks {
+pub(super) struct Evidence {
     /// Stores and hashes of paths that hold its archive now.
-    places: BTreeSet<(i64, String)>,
+    locations: BTreeSet<(i64, String)>,
     /// Kinds and hex digits of checksums of its archives, also of those that are gone.
     checksums: BTreeSet<(String, String)>,
     /// Hex digits.
@@ -33,12 +33,12 @@ pub(super) struct Marks {
 pub(super) struct Candidate {
     pub(super) id: i64,
     pub(super) nvra: String,
-    pub(super) state: State,
-    pub(super) marks: Marks,
+    pub(super) state: PackageState,
+    pub(super) evidence: Evidence,
 }
 
 #[derive(FromRow)]
-struct LocationRow {
+struct EvidenceRow {
     package_id: i64,
     store_id: i64,
     path_hash: String,
@@ -47,34 +47,34 @@ struct LocationRow {
     gone_at: Option<i64>,
 }
 
-/// Which rows of `packages` are read.
+/// Selection rows of `packages` are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum Selection {
     /// Those whose header was not read.
     Claimed,
     /// All.
     All,
 }
 
-impl Marks {
-    /// No marks; of a complete package if that `is_complete`.
+impl Evidence {
+    /// No evidence; of a complete package if that `is_complete`.
     pub(super) fn new(is_complete: bool) -> Self {
         Self { is_complete, ..Self::default() }
     }
 
     pub(super) fn add<'b>(&mut self, location: Option<&NewLocation>, build_ids: impl Iterator<Item = &'b BuildId>) {
         if let Some(location) = location {
-            self.places.insert((location.store_id, PathHash::of(&location.path).to_string()));
+            self.locations.insert((location.store_id, PathHash::of_path(&location.path).to_string()));
             let checksum = location.checksum.as_ref();
             self.checksums.extend(checksum.map(|(kind, bytes)| (kind.clone(), faster_hex::hex_string(bytes))));
         }
         self.build_ids.extend(build_ids.map(BuildId::to_string));
     }
 
-    /// True if both are marks of one package, their name-version-release.arch being the same. One that states nothing is any of them.
-    pub(super) fn are_of_one_package(&self, other: &Self) -> bool {
+    /// True if both are evidence of one package, their name-version-release.arch being the same. One that states nothing is any of them.
+    pub(super) fn is_same_package(&self, other: &Self) -> bool {
         let is_same_archive = !self.checksums.is_disjoint(&other.checksums);
-        let is_same_place = !self.places.is_disjoint(&other.places) && !self.have_other_checksums(other);
+        let is_same_place = !self.locations.is_disjoint(&other.locations) && !self.have_other_checksums(other);
         is_same_archive || is_same_place || self.share_build_ids(other) || self.is_empty() || other.is_empty()
     }
 
@@ -95,46 +95,46 @@ impl Marks {
     }
 
     fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.checksums.is_empty() && self.build_ids.is_empty()
+        self.locations.is_empty() && self.checksums.is_empty() && self.build_ids.is_empty()
     }
 }
 
-/// The packages with these names, with their marks, locked until the end of the transaction. In the order of their numbers.
-pub(super) async fn read(
+/// The packages with these names, with their evidence, locked until the end of the transaction. In the order of their numbers.
+pub(super) async fn read_candidates(
     transaction: &mut Transaction,
     nvras: &[String],
-    which: Which,
+    selection: Selection,
 ) -> sqlx::Result<Vec<Candidate>> {
     let mut candidates: BTreeMap<i64, Candidate> = BTreeMap::new();
-    for nvras in nvras.chunks(LIST) {
+    for nvras in nvras.chunks(MAX_LIST) {
         let nvras: Vec<&str> = nvras.iter().map(String::as_str).collect();
         let rows: Vec<(i64, String, String)> = both!(Transaction, transaction, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new("select id, nvra, state from packages where ");
             push_list(&mut query, "nvra", &nvras);
-            if which == Which::Claimed {
+            if selection == Selection::Claimed {
                 query.push(" and identity is null");
             }
             query.push(Backend::FOR_UPDATE);
             query.build_query_as().fetch_all(&mut **connection).await?
         });
         for (id, nvra, state) in rows {
-            let state = State::of(&state)?;
-            candidates.insert(id, Candidate { id, nvra, state, marks: Marks::new(state.is_complete()) });
+            let state = PackageState::parse(&state)?;
+            candidates.insert(id, Candidate { id, nvra, state, evidence: Evidence::new(state.is_complete()) });
         }
     }
     let ids: Vec<i64> = candidates.keys().copied().collect();
-    for ids in ids.chunks(LIST) {
+    for ids in ids.chunks(MAX_LIST) {
         both!(Transaction, transaction, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new(
                 "select package_id, store_id, path_hash, checksum_kind, checksum, gone_at from locations where ",
             );
             push_list(&mut query, "package_id", ids);
-            for row in query.build_query_as::<LocationRow>().fetch_all(&mut **connection).await? {
+            for row in query.build_query_as::<EvidenceRow>().fetch_all(&mut **connection).await? {
                 if let Some(candidate) = candidates.get_mut(&row.package_id) {
                     if row.gone_at.is_none() {
-                        candidate.marks.places.insert((row.store_id, row.path_hash));
+                        candidate.evidence.locations.insert((row.store_id, row.path_hash));
                     }
-                    candidate.marks.checksums.extend(row.checksum_kind.zip(row.checksum));
+                    candidate.evidence.checksums.extend(row.checksum_kind.zip(row.checksum));
                 }
             }
             for select in
@@ -145,7 +145,7 @@ pub(super) async fn read(
                 let rows: Vec<(i64, String)> = query.build_query_as().fetch_all(&mut **connection).await?;
                 for (id, build_id) in rows {
                     if let Some(candidate) = candidates.get_mut(&id) {
-                        candidate.marks.build_ids.insert(build_id);
+                        candidate.evidence.build_ids.insert(build_id);
                     }
                 }
             }
@@ -155,11 +155,11 @@ pub(super) async fn read(
 }
 
 /// Locks packages against transactions that insert claims, or for one that does: before anything is read.
-pub(super) async fn lock(transaction: &mut Transaction, which: Which) -> sqlx::Result<()> {
+pub(super) async fn lock_claims(transaction: &mut Transaction, selection: Selection) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let statement = match which {
-            Which::Claimed => Backend::LOCK_CLAIMS_SHARED,
-            Which::All => Backend::LOCK_CLAIMS,
+        let statement = match selection {
+            Selection::Claimed => Backend::LOCK_CLAIMS_SHARED,
+            Selection::All => Backend::LOCK_CLAIMS,
         };
         if !statement.is_empty() {
             sqlx::query::<Backend>(statement).execute(&mut **connection).await?;

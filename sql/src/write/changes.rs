@@ -8,22 +8,22 @@ use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 
 /// A writer keeps this many bytes of hashes for readers that were away,
-const KEPT_BYTES: i64 = 4 << 20;
+const MAX_BYTES: i64 = 4 << 20;
 /// and this many transactions.
-const KEPT_ROWS: i64 = 1000;
-/// Hashes of one transaction; of a larger one nothing is noted, and readers look through the index again.
+const MAX_ROWS: i64 = 1000;
+/// Hashes of one transaction; of a larger one nothing is recorded, and readers look through the index again.
 const MAX_HASHES: usize = 1 << 18;
 
 /// Counts up the writer's sequence, and notes the hashes of the build-ids that the transaction brought, which may be repeated.
-pub(crate) async fn note(transaction: &mut Transaction, writer: &str, mut hashes: Vec<u64>) -> sqlx::Result<()> {
+pub(crate) async fn record(transaction: &mut Transaction, writer: &str, mut hashes: Vec<u64>) -> sqlx::Result<()> {
     hashes.sort_unstable();
     hashes.dedup();
-    let noted =
+    let recorded =
         (hashes.len() <= MAX_HASHES).then(|| hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect::<Vec<u8>>());
-    let bytes = noted.as_ref().map_or(0, |noted| noted.len() as i64);
+    let bytes = recorded.as_ref().map_or(0, |recorded| recorded.len() as i64);
     both!(Transaction, transaction, |connection, Backend| {
         let mut query = QueryBuilder::<Backend>::new("insert into writers (writer, sequence) values (");
-        query.push_bind(writer).push(", 1)").push(Backend::SAME_WRITER);
+        query.push_bind(writer).push(", 1)").push(Backend::COUNT_TRANSACTION);
         query.build().execute(&mut **connection).await?;
         let sequence: i64 = sqlx::query_scalar::<Backend, _>("select sequence from writers where writer = ?")
             .bind(writer)
@@ -41,7 +41,7 @@ pub(crate) async fn note(transaction: &mut Transaction, writer: &str, mut hashes
             .bind(sequence)
             .bind(RandomState::new().hash_one(sequence).cast_signed())
             .bind(total)
-            .bind(noted.as_deref())
+            .bind(recorded.as_deref())
             .execute(&mut **connection)
             .await?;
         sqlx::query::<Backend>(
@@ -49,8 +49,8 @@ pub(crate) async fn note(transaction: &mut Transaction, writer: &str, mut hashes
         )
         .bind(writer)
         .bind(sequence)
-        .bind(sequence - KEPT_ROWS)
-        .bind(total - KEPT_BYTES)
+        .bind(sequence - MAX_ROWS)
+        .bind(total - MAX_BYTES)
         .execute(&mut **connection)
         .await?;
     });

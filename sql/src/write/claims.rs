@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use sqlx::QueryBuilder;
 
-use super::candidates::{self, Candidate, Marks, Which};
+use super::candidates::{self, Candidate, Evidence, Selection};
 use super::insert::now;
-use super::locations::{self, Place};
-use super::{changes, pieces};
+use super::locations::{self, PackageLocation};
+use super::{changes, chunks};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::{Claim, ClaimedPackage, Index, NewLocation, PathHash, Result, hash_build_id};
@@ -27,7 +27,7 @@ impl Index {
             return Ok(0);
         }
         batch.iter().try_for_each(ClaimedPackage::check)?;
-        self.writing("inserting claims", || async {
+        self.retry_transaction("inserting claims", || async {
             let mut transaction = self.begin().await?;
             let new = insert(&mut transaction, writer, batch, now()).await?;
             transaction.commit().await?;
@@ -38,26 +38,26 @@ impl Index {
 }
 
 async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPackage], now: i64) -> sqlx::Result<u64> {
-    candidates::lock(transaction, Which::All).await?;
+    candidates::lock_claims(transaction, Selection::All).await?;
     let nvras = candidates::nvras(batch.iter().map(|claimed| &claimed.nevra));
-    let mut known = candidates::read(transaction, &nvras, Which::All).await?;
+    let mut known = candidates::read_candidates(transaction, &nvras, Selection::All).await?;
     let (mut new, mut hashes) = (0, Vec::new());
     // One package is at a path.
     let mut places: BTreeMap<(i64, PathHash), (&NewLocation, i64)> = BTreeMap::new();
     for claimed in batch {
         let build_ids = || claimed.claims.iter().map(|claim| &claim.build_id);
-        let mut marks = Marks::new(false);
-        marks.add(claimed.location.as_ref(), build_ids());
+        let mut evidence = Evidence::new(false);
+        evidence.add(claimed.location.as_ref(), build_ids());
         let nvra = claimed.nevra.nvra();
-        let same = known.iter_mut().find(|known| known.nvra == nvra && known.marks.are_of_one_package(&marks));
+        let same = known.iter_mut().find(|known| known.nvra == nvra && known.evidence.is_same_package(&evidence));
         let (id, state) = match same {
             Some(same) => {
-                same.marks.add(claimed.location.as_ref(), build_ids());
+                same.evidence.add(claimed.location.as_ref(), build_ids());
                 (same.id, same.state)
             }
             None => {
                 let (id, state) = (insert_package(transaction, claimed, now).await?, claimed.origin.state());
-                known.push(Candidate { id, nvra, state, marks });
+                known.push(Candidate { id, nvra, state, evidence });
                 new += 1;
                 (id, state)
             }
@@ -70,16 +70,16 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
             insert_membership(transaction, id, repository_id, now).await?;
         }
         if let Some(location) = &claimed.location {
-            places.insert((location.store_id, PathHash::of(&location.path)), (location, id));
+            places.insert((location.store_id, PathHash::of_path(&location.path)), (location, id));
         }
     }
-    let places: Vec<Place<'_>> = places
+    let places: Vec<PackageLocation<'_>> = places
         .into_iter()
-        .map(|((_, path_hash), (location, package_id))| Place { package_id, path_hash, location })
+        .map(|((_, path_hash), (location, package_id))| PackageLocation { package_id, path_hash, location })
         .collect();
     locations::mark_replaced(transaction, &places, now).await?;
     locations::insert(transaction, &places, now).await?;
-    changes::note(transaction, writer, hashes).await?;
+    changes::record(transaction, writer, hashes).await?;
     Ok(new)
 }
 
@@ -129,7 +129,7 @@ async fn insert_claims(transaction: &mut Transaction, package_id: i64, claimed: 
             });
             query
         };
-        pieces::write(&mut **connection, &new, statement).await?;
+        chunks::write(&mut **connection, &new, statement).await?;
     });
     Ok(())
 }

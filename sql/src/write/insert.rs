@@ -6,14 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use artifact::{Artifact, Format, Identity};
 use sqlx::QueryBuilder;
 
-use super::artifacts::{self, Row};
-use super::candidates::{self, Which};
-use super::locations::{self, Place};
-use super::packages::{self, Held, NewPackage, Packages};
+use super::artifacts::{self, NewArtifact};
+use super::candidates::{self, Selection};
+use super::locations::{self, PackageLocation};
+use super::packages::{self, BatchPackages, ExistingPackage, NewPackage};
 use super::{changes, merge, modules};
 use crate::connect::db::{Transaction, both};
 use crate::model::import::join_path;
-use crate::model::rows::{LIST, broken, push_list};
+use crate::model::rows::{MAX_LIST, decode_error, push_list};
 use crate::{Import, Index, Inserted, PathHash, Result, hash_build_id};
 
 impl Index {
@@ -39,7 +39,7 @@ impl Index {
         }
         batch.iter().try_for_each(Import::check)?;
         let batch = Batch::new(batch);
-        self.writing("inserting", || async {
+        self.retry_transaction("inserting", || async {
             let now = now();
             let mut transaction = self.begin().await?;
             let inserted = batch.insert(&mut transaction, writer, now).await?;
@@ -79,20 +79,20 @@ impl<'a> Batch<'a> {
                 (package.import, package.open) = (import, false);
             }
             package.distro = distro.or(package.distro);
-            locations.insert((import.location.store_id, PathHash::of(&import.location.path)), import);
+            locations.insert((import.location.store_id, PathHash::of_path(&import.location.path)), import);
         }
         let files = imports.iter().filter(|import| import.package.format == Format::File).collect();
         Self { packages: packages.into_iter().collect(), locations, files }
     }
 
     async fn insert(&self, transaction: &mut Transaction, writer: &str, now: i64) -> sqlx::Result<Inserted> {
-        candidates::lock(transaction, Which::Claimed).await?;
-        if self.packages.iter().any(|(_, package)| modules::build(package.import).is_some()) {
-            modules::lock(transaction).await?;
+        candidates::lock_claims(transaction, Selection::Claimed).await?;
+        if self.packages.iter().any(|(_, package)| modules::source_and_arch(package.import).is_some()) {
+            modules::lock_modules(transaction).await?;
         }
         let packages = packages::insert(transaction, &self.packages, now).await?;
-        let refined = self.refine(transaction, &packages.held, now).await?;
-        self.change_distros(transaction, &packages.held).await?;
+        let refined = self.refine(transaction, &packages.existing, now).await?;
+        self.change_distros(transaction, &packages.existing).await?;
 
         let mut brought: Vec<(i64, &'a Import)> = Vec::new();
         for (identity, NewPackage { import, .. }) in &self.packages {
@@ -101,16 +101,17 @@ impl<'a> Batch<'a> {
             }
         }
         let rows = brought.iter().flat_map(|(package_id, import)| {
-            let row = |artifact: &'a Artifact| Row { package_id: *package_id, ordinal: artifact.ordinal, artifact };
+            let row =
+                |artifact: &'a Artifact| NewArtifact { package_id: *package_id, ordinal: artifact.ordinal, artifact };
             import.artifacts.iter().map(row)
         });
-        let mut rows: Vec<Row<'_>> = rows.collect();
+        let mut rows: Vec<NewArtifact<'_>> = rows.collect();
         self.add_names(transaction, &packages, &mut rows).await?;
         let mut hashes: Vec<u64> = rows.iter().map(|row| hash_build_id(&row.artifact.build_id)).collect();
         let mut artifacts = artifacts::insert(transaction, rows).await?;
         let listed = brought.iter().flat_map(|(id, import)| import.modules.iter().map(|module| (*id, module)));
         modules::insert(transaction, listed.collect()).await?;
-        let builds = brought.iter().filter_map(|(_, import)| modules::build(import)).collect();
+        let builds = brought.iter().filter_map(|(_, import)| modules::source_and_arch(import)).collect();
         let paired = modules::pair(transaction, builds).await?;
         artifacts += paired.len() as u64;
         hashes.extend(paired);
@@ -120,17 +121,17 @@ impl<'a> Batch<'a> {
         artifacts::insert_includes(transaction, includes).await?;
 
         let place = |((_, path_hash), import): (&(i64, PathHash), &&'a Import)| {
-            Ok(Place {
+            Ok(PackageLocation {
                 package_id: packages.id(&import.package.identity)?,
                 path_hash: *path_hash,
                 location: &import.location,
             })
         };
-        let locations = self.locations.iter().map(place).collect::<sqlx::Result<Vec<Place<'_>>>>()?;
+        let locations = self.locations.iter().map(place).collect::<sqlx::Result<Vec<PackageLocation<'_>>>>()?;
         self.merge_claimed(transaction, &packages).await?;
         locations::mark_replaced(transaction, &locations, now).await?;
         locations::insert(transaction, &locations, now).await?;
-        changes::note(transaction, writer, hashes).await?;
+        changes::record(transaction, writer, hashes).await?;
 
         Ok(Inserted {
             packages_new: packages.new.len() as u64,
@@ -144,27 +145,32 @@ impl<'a> Batch<'a> {
     async fn refine(
         &self,
         transaction: &mut Transaction,
-        held: &HashMap<Identity, Held>,
+        existing: &HashMap<Identity, ExistingPackage>,
         now: i64,
     ) -> sqlx::Result<BTreeSet<Identity>> {
         let is_refined = |(identity, package): &&(Identity, NewPackage<'_>)| {
-            !package.open && held.get(identity).is_some_and(|held| held.open)
+            !package.open && existing.get(identity).is_some_and(|existing| existing.open)
         };
         let refined: BTreeSet<Identity> =
             self.packages.iter().filter(is_refined).map(|(identity, _)| *identity).collect();
-        let mut ids: Vec<i64> = refined.iter().filter_map(|identity| held.get(identity)).map(|held| held.id).collect();
+        let mut ids: Vec<i64> =
+            refined.iter().filter_map(|identity| existing.get(identity)).map(|existing| existing.id).collect();
         ids.sort_unstable();
         packages::make_complete(transaction, &ids, now).await?;
         Ok(refined)
     }
 
     /// A distribution that the importer was told wins over the one that is stored.
-    async fn change_distros(&self, transaction: &mut Transaction, held: &HashMap<Identity, Held>) -> sqlx::Result<()> {
+    async fn change_distros(
+        &self,
+        transaction: &mut Transaction,
+        existing: &HashMap<Identity, ExistingPackage>,
+    ) -> sqlx::Result<()> {
         for (identity, package) in &self.packages {
-            if let (Some(distro), Some(held)) = (package.distro, held.get(identity))
-                && held.distro != distro
+            if let (Some(distro), Some(existing)) = (package.distro, existing.get(identity))
+                && existing.distro != distro
             {
-                packages::set_distro(transaction, held.id, distro).await?;
+                packages::set_distro(transaction, existing.id, distro).await?;
             }
         }
         Ok(())
@@ -175,13 +181,13 @@ impl<'a> Batch<'a> {
     async fn add_names(
         &self,
         transaction: &mut Transaction,
-        packages: &Packages,
-        rows: &mut Vec<Row<'a>>,
+        packages: &BatchPackages,
+        rows: &mut Vec<NewArtifact<'a>>,
     ) -> sqlx::Result<()> {
         if self.files.is_empty() {
             return Ok(());
         }
-        let mut names: HashMap<i64, Names> = HashMap::new();
+        let mut names: HashMap<i64, PlainFileNames> = HashMap::new();
         for row in rows.iter() {
             names.entry(row.package_id).or_default().add(
                 row.ordinal,
@@ -189,9 +195,9 @@ impl<'a> Batch<'a> {
                 &row.artifact.build_id.to_string(),
             );
         }
-        let held = self.files.iter().filter_map(|import| packages.held.get(&import.package.identity));
-        let held: BTreeSet<i64> = held.map(|held| held.id).collect();
-        for ids in held.into_iter().collect::<Vec<i64>>().chunks(LIST) {
+        let existing = self.files.iter().filter_map(|import| packages.existing.get(&import.package.identity));
+        let existing: BTreeSet<i64> = existing.map(|existing| existing.id).collect();
+        for ids in existing.into_iter().collect::<Vec<i64>>().chunks(MAX_LIST) {
             let stored: Vec<(i64, i64, String, String, String)> =
                 both!(Transaction, transaction, |connection, Backend| {
                     let mut query = QueryBuilder::<Backend>::new(
@@ -201,7 +207,7 @@ impl<'a> Batch<'a> {
                     query.build_query_as().fetch_all(&mut **connection).await?
                 });
             for (package_id, ordinal, dir, file_name, build_id) in stored {
-                let ordinal = u32::try_from(ordinal).map_err(broken)?;
+                let ordinal = u32::try_from(ordinal).map_err(decode_error)?;
                 names.entry(package_id).or_default().add(ordinal, &join_path(dir, &file_name), &build_id);
             }
         }
@@ -213,7 +219,7 @@ impl<'a> Batch<'a> {
                 if !names.has(path, &build_id) {
                     let ordinal = names.ordinal(path);
                     names.add(ordinal, path, &build_id);
-                    rows.push(Row { package_id, ordinal, artifact });
+                    rows.push(NewArtifact { package_id, ordinal, artifact });
                 }
             }
         }
@@ -221,29 +227,30 @@ impl<'a> Batch<'a> {
     }
 
     /// Merges rows of packages that were only claimed into those of the batch that they turn out to be.
-    async fn merge_claimed(&self, transaction: &mut Transaction, packages: &Packages) -> sqlx::Result<()> {
+    async fn merge_claimed(&self, transaction: &mut Transaction, packages: &BatchPackages) -> sqlx::Result<()> {
         if !candidates::has_claimed(transaction).await? {
             return Ok(());
         }
-        let mut seen: BTreeMap<i64, merge::Seen<'_>> = BTreeMap::new();
+        let mut seen: BTreeMap<i64, merge::ReadPackage<'_>> = BTreeMap::new();
         for import in self.locations.values() {
             let identity = &import.package.identity;
             let package_id = packages.id(identity)?;
-            let seen = seen.entry(package_id).or_insert_with(|| merge::Seen::new(&import.package.nevra, !import.open));
+            let seen =
+                seen.entry(package_id).or_insert_with(|| merge::ReadPackage::new(&import.package.nevra, !import.open));
             seen.add(&import.location, import.artifacts.iter().map(|artifact| &artifact.build_id));
         }
-        merge::merge(transaction, &seen).await
+        merge::merge_claimed(transaction, &seen).await
     }
 }
 
 /// The names of a plain file: a number for each, and the build-ids under it.
 #[derive(Default)]
-struct Names {
+struct PlainFileNames {
     by_path: HashMap<String, (u32, BTreeSet<String>)>,
     next: u32,
 }
 
-impl Names {
+impl PlainFileNames {
     fn add(&mut self, ordinal: u32, path: &str, build_id: &str) {
         self.next = self.next.max(ordinal + 1);
         self.by_path.entry(path.to_owned()).or_insert((ordinal, BTreeSet::new())).1.insert(build_id.to_owned());
@@ -259,10 +266,10 @@ impl Names {
     }
 }
 
-impl Packages {
+impl BatchPackages {
     /// The number of a package of the batch.
     fn id(&self, identity: &Identity) -> sqlx::Result<i64> {
-        let held = || self.held.get(identity).map(|held| held.id);
-        self.new.get(identity).copied().or_else(held).ok_or(sqlx::Error::RowNotFound)
+        let existing = || self.existing.get(identity).map(|existing| existing.id);
+        self.new.get(identity).copied().or_else(existing).ok_or(sqlx::Error::RowNotFound)
     }
 }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use sqlx::QueryBuilder;
 
-use super::pieces;
+use super::chunks;
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::model::rows::{LIST, push_list};
+use crate::model::rows::{MAX_LIST, push_list};
 use crate::{NewLocation, PathHash};
 
 /// Where a package is.
-pub(super) struct Place<'a> {
+pub(super) struct PackageLocation<'a> {
     pub(super) package_id: i64,
     pub(super) path_hash: PathHash,
     pub(super) location: &'a NewLocation,
@@ -20,11 +20,11 @@ pub(super) struct Place<'a> {
 /// Marks as gone what was at paths where another package is now. `locations` are sorted by store.
 pub(super) async fn mark_replaced(
     transaction: &mut Transaction,
-    locations: &[Place<'_>],
+    locations: &[PackageLocation<'_>],
     now: i64,
 ) -> sqlx::Result<()> {
-    let of_one_store = |a: &Place<'_>, b: &Place<'_>| a.location.store_id == b.location.store_id;
-    for locations in locations.chunk_by(of_one_store).flat_map(|locations| locations.chunks(LIST)) {
+    let of_one_store = |a: &PackageLocation<'_>, b: &PackageLocation<'_>| a.location.store_id == b.location.store_id;
+    for locations in locations.chunk_by(of_one_store).flat_map(|locations| locations.chunks(MAX_LIST)) {
         let store_id = locations[0].location.store_id;
         let packages: HashMap<String, i64> =
             locations.iter().map(|place| (place.path_hash.to_string(), place.package_id)).collect();
@@ -56,15 +56,19 @@ pub(super) async fn mark_replaced(
 }
 
 /// Writes locations, new ones or such as are there again.
-pub(super) async fn insert(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
+pub(super) async fn insert(
+    transaction: &mut Transaction,
+    locations: &[PackageLocation<'_>],
+    now: i64,
+) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let statement = |locations: &[Place<'_>]| {
+        let statement = |locations: &[PackageLocation<'_>]| {
             let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
             query.push(
                 "locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
                  checksum_kind, signing_key, first_seen, last_seen) ",
             );
-            query.push_values(locations, |mut row, Place { package_id, path_hash, location }| {
+            query.push_values(locations, |mut row, PackageLocation { package_id, path_hash, location }| {
                 let checksum = location.checksum.as_ref();
                 row.push_bind(location.store_id)
                     .push_bind(path_hash.to_string())
@@ -80,10 +84,10 @@ pub(super) async fn insert(transaction: &mut Transaction, locations: &[Place<'_>
                     .push_bind(now)
                     .push_bind(now);
             });
-            query.push(Backend::SEEN_AGAIN);
+            query.push(Backend::UPDATE_LOCATION);
             query
         };
-        pieces::write(&mut **connection, locations, statement).await?;
+        chunks::write(&mut **connection, locations, statement).await?;
     });
     Ok(())
 }

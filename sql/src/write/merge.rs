@@ -5,30 +5,30 @@ use std::collections::BTreeMap;
 use artifact::{BuildId, Nevra};
 use sqlx::{FromRow, QueryBuilder};
 
-use super::candidates::{self, Candidate, Marks, Which};
+use super::candidates::{self, Candidate, Evidence, Selection};
 use crate::NewLocation;
 use crate::connect::db::{Transaction, both};
-use crate::model::rows::State;
+use crate::model::rows::PackageState;
 
 /// A package whose header was read.
-pub(super) struct Seen<'a> {
+pub(super) struct ReadPackage<'a> {
     nevra: &'a Nevra,
-    marks: Marks,
+    evidence: Evidence,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> ReadPackage<'a> {
     pub(super) fn new(nevra: &'a Nevra, is_complete: bool) -> Self {
-        Self { nevra, marks: Marks::new(is_complete) }
+        Self { nevra, evidence: Evidence::new(is_complete) }
     }
 
     pub(super) fn add<'b>(&mut self, location: &NewLocation, build_ids: impl Iterator<Item = &'b BuildId>) {
-        self.marks.add(Some(location), build_ids);
+        self.evidence.add(Some(location), build_ids);
     }
 }
 
 /// When a package was at a place.
 #[derive(FromRow)]
-struct Sight {
+struct LocationTimes {
     store_id: i64,
     path_hash: String,
     first_seen: i64,
@@ -36,26 +36,30 @@ struct Sight {
     gone_at: Option<i64>,
 }
 
-const SIGHTS: &str = "select store_id, path_hash, first_seen, last_seen, gone_at from locations where package_id = ";
+const LOCATION_TIMES: &str =
+    "select store_id, path_hash, first_seen, last_seen, gone_at from locations where package_id = ";
 
 /// Merges every claimed row that is one of these packages into it, with its locations, memberships and claims.
-pub(super) async fn merge(transaction: &mut Transaction, seen: &BTreeMap<i64, Seen<'_>>) -> sqlx::Result<()> {
+pub(super) async fn merge_claimed(
+    transaction: &mut Transaction,
+    seen: &BTreeMap<i64, ReadPackage<'_>>,
+) -> sqlx::Result<()> {
     let nvras = candidates::nvras(seen.values().map(|seen| seen.nevra));
-    let claimed = candidates::read(transaction, &nvras, Which::Claimed).await?;
+    let claimed = candidates::read_candidates(transaction, &nvras, Selection::Claimed).await?;
     if claimed.is_empty() {
         return Ok(());
     }
-    let mut by_nvra: BTreeMap<String, Vec<(i64, &Seen<'_>)>> = BTreeMap::new();
+    let mut by_nvra: BTreeMap<String, Vec<(i64, &ReadPackage<'_>)>> = BTreeMap::new();
     for (id, seen) in seen {
         by_nvra.entry(seen.nevra.nvra()).or_default().push((*id, seen));
     }
-    for Candidate { id, nvra, marks, .. } in claimed {
+    for Candidate { id, nvra, evidence, .. } in claimed {
         let read = by_nvra.get(&nvra).into_iter().flatten();
-        if let Some((into, _)) = read.into_iter().find(|(_, seen)| marks.are_of_one_package(&seen.marks)) {
+        if let Some((into, _)) = read.into_iter().find(|(_, seen)| evidence.is_same_package(&seen.evidence)) {
             move_locations(transaction, id, *into).await?;
             move_memberships(transaction, id, *into).await?;
             move_claims(transaction, id, *into).await?;
-            remove(transaction, id, *into).await?;
+            remove_package(transaction, id, *into).await?;
         }
     }
     Ok(())
@@ -64,17 +68,17 @@ pub(super) async fn merge(transaction: &mut Transaction, seen: &BTreeMap<i64, Se
 /// Of two locations at one path of a store the one stays that is there, and has the earlier first sight.
 async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let mut query = QueryBuilder::<Backend>::new(SIGHTS);
+        let mut query = QueryBuilder::<Backend>::new(LOCATION_TIMES);
         query.push_bind(from);
-        let moved: Vec<Sight> = query.build_query_as().fetch_all(&mut **connection).await?;
+        let moved: Vec<LocationTimes> = query.build_query_as().fetch_all(&mut **connection).await?;
         for moved in moved {
             let of = |mut query: QueryBuilder<Backend>, package_id: i64| {
                 query.push_bind(package_id).push(" and store_id = ").push_bind(moved.store_id);
                 query.push(" and path_hash = ").push_bind(moved.path_hash.clone());
                 query
             };
-            let there: Option<Sight> =
-                of(QueryBuilder::new(SIGHTS), into).build_query_as().fetch_optional(&mut **connection).await?;
+            let there: Option<LocationTimes> =
+                of(QueryBuilder::new(LOCATION_TIMES), into).build_query_as().fetch_optional(&mut **connection).await?;
             let (mut kept, mut first_seen, mut last_seen) = (from, moved.first_seen, moved.last_seen);
             if let Some(there) = there {
                 let is_there = there.gone_at.is_none() || moved.gone_at.is_some();
@@ -144,7 +148,7 @@ async fn move_claims(transaction: &mut Transaction, from: i64, into: i64) -> sql
             .bind(into)
             .fetch_one(&mut **connection)
             .await?;
-        if State::of(&state)?.is_open() {
+        if PackageState::parse(&state)?.is_open() {
             let open: Vec<String> = sqlx::query_scalar::<Backend, _>(
                 "select c.build_id from claims c where c.package_id = ? \
                  and not exists (select 1 from artifacts a where a.package_id = ? and a.build_id = c.build_id) \
@@ -170,10 +174,10 @@ async fn move_claims(transaction: &mut Transaction, from: i64, into: i64) -> sql
 }
 
 /// Removes the claimed row; what it alone stated of the build goes to the other.
-async fn remove(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
-    type Build = (String, Option<String>, Option<i64>, Option<String>, Option<i64>);
+async fn remove_package(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
+    type KojiColumns = (String, Option<String>, Option<i64>, Option<String>, Option<i64>);
     both!(Transaction, transaction, |connection, Backend| {
-        let (distro, instance, build, volume, deleted_at): Build = sqlx::query_as::<Backend, _>(
+        let (distro, instance, build, volume, deleted_at): KojiColumns = sqlx::query_as::<Backend, _>(
             "select distro, koji_instance, koji_build, koji_volume, deleted_at from packages where id = ?",
         )
         .bind(from)

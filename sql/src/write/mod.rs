@@ -3,12 +3,12 @@
 mod artifacts;
 mod candidates;
 mod changes;
+mod chunks;
 mod claims;
 mod insert;
+pub(crate) mod known_locations;
 mod locations;
 mod merge;
 mod modules;
 mod packages;
-mod pieces;
-pub(crate) mod seen;
 mod stores;

@@ -10,12 +10,12 @@ use artifact::modules::{self, Module};
 use artifact::{Artifact, BuildId, Format, Kind};
 use sqlx::QueryBuilder;
 
-use super::artifacts::{self, Row};
-use super::pieces;
+use super::artifacts::{self, NewArtifact};
+use super::chunks;
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::import::{join_path, split_path};
-use crate::model::rows::broken;
+use crate::model::rows::decode_error;
 use crate::{Import, hash_build_id};
 
 /// A module has one build-id for each build under the name of its source package. More than so many, which only hostile
@@ -23,11 +23,11 @@ use crate::{Import, hash_build_id};
 const MAX_BUILD_IDS: usize = 16;
 
 /// A source package and an arch: what one build is known by.
-pub(super) type Build<'a> = (&'a str, &'a str);
+pub(super) type SourceAndArch<'a> = (&'a str, &'a str);
 
 /// The build of a package that has compressed modules without a build-id, or debug files of modules. `None` for all
 /// others.
-pub(super) fn build(import: &Import) -> Option<Build<'_>> {
+pub(super) fn source_and_arch(import: &Import) -> Option<SourceAndArch<'_>> {
     let package = &import.package;
     let has_debug_files = || import.artifacts.iter().any(|artifact| modules::described(&artifact.path).is_some());
     let is_paired = package.format == Format::Rpm && (!import.modules.is_empty() || has_debug_files());
@@ -37,7 +37,7 @@ pub(super) fn build(import: &Import) -> Option<Build<'_>> {
 /// Excludes other transactions that pair modules, until the end of this one: two that do not see each other would each
 /// miss the other's packages. Before anything is read. On Galera the row makes one of them fail at its commit, and it
 /// is tried again.
-pub(super) async fn lock(transaction: &mut Transaction) -> sqlx::Result<()> {
+pub(super) async fn lock_modules(transaction: &mut Transaction) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         if !Backend::LOCK_MODULES.is_empty() {
             sqlx::query::<Backend>(Backend::LOCK_MODULES).execute(&mut **connection).await?;
@@ -60,14 +60,14 @@ pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<(i64, &M
             });
             query
         };
-        pieces::write(&mut **connection, &rows, statement).await?;
+        chunks::write(&mut **connection, &rows, statement).await?;
     });
     Ok(())
 }
 
 /// Writes the artifacts of all modules of these builds whose debug files are there, but for those that are written.
 /// Returns the hashes of their build-ids.
-pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<Build<'_>>) -> sqlx::Result<Vec<u64>> {
+pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<SourceAndArch<'_>>) -> sqlx::Result<Vec<u64>> {
     let mut paired: Vec<(i64, Artifact)> = Vec::new();
     for build in builds {
         let listed = read_modules(transaction, build).await?;
@@ -80,7 +80,7 @@ pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<Build<'
             let build_ids = modules::installed(&path).and_then(|module| debug_files.get(module));
             for build_id in build_ids.into_iter().flatten() {
                 if !written.contains(&(package_id, ordinal, build_id.to_string())) {
-                    let ordinal = u32::try_from(ordinal).map_err(broken)?;
+                    let ordinal = u32::try_from(ordinal).map_err(decode_error)?;
                     let (build_id, path) = (build_id.clone(), path.clone());
                     let artifact =
                         Artifact { ordinal, build_id, kind: Kind::Executable, dwarf: None, path, contents: None };
@@ -89,7 +89,7 @@ pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<Build<'
             }
         }
     }
-    let rows = paired.iter().map(|(package_id, artifact)| Row {
+    let rows = paired.iter().map(|(package_id, artifact)| NewArtifact {
         package_id: *package_id,
         ordinal: artifact.ordinal,
         artifact,
@@ -99,7 +99,10 @@ pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<Build<'
 }
 
 /// The modules of a build: package, ordinal and path.
-async fn read_modules(transaction: &mut Transaction, build: Build<'_>) -> sqlx::Result<Vec<(i64, i64, String)>> {
+async fn read_modules(
+    transaction: &mut Transaction,
+    build: SourceAndArch<'_>,
+) -> sqlx::Result<Vec<(i64, i64, String)>> {
     let rows: Vec<(i64, i64, String, String)> = both!(Transaction, transaction, |connection, Backend| {
         sqlx::query_as::<Backend, _>(
             "select m.package_id, m.ordinal, m.dir, m.file_name from packages p join modules m on m.package_id = p.id \
@@ -117,7 +120,7 @@ async fn read_modules(transaction: &mut Transaction, build: Build<'_>) -> sqlx::
 /// The build-ids of a build's debug files, by the modules that they describe.
 async fn read_debug_files(
     transaction: &mut Transaction,
-    build: Build<'_>,
+    build: SourceAndArch<'_>,
 ) -> sqlx::Result<HashMap<String, BTreeSet<BuildId>>> {
     let rows: Vec<(String, String, String)> = both!(Transaction, transaction, |connection, Backend| {
         sqlx::query_as::<Backend, _>(
@@ -134,7 +137,7 @@ async fn read_debug_files(
         if let Some(module) = modules::described(&join_path(dir, &file_name)) {
             let build_ids = build_ids.entry(module.to_owned()).or_default();
             if build_ids.len() < MAX_BUILD_IDS {
-                build_ids.insert(build_id.parse().map_err(broken)?);
+                build_ids.insert(build_id.parse().map_err(decode_error)?);
             }
         }
     }
@@ -142,7 +145,10 @@ async fn read_debug_files(
 }
 
 /// The artifacts of a build's modules that are written already: package, ordinal and build-id.
-async fn read_written(transaction: &mut Transaction, build: Build<'_>) -> sqlx::Result<HashSet<(i64, i64, String)>> {
+async fn read_written(
+    transaction: &mut Transaction,
+    build: SourceAndArch<'_>,
+) -> sqlx::Result<HashSet<(i64, i64, String)>> {
     let rows: Vec<(i64, i64, String)> = both!(Transaction, transaction, |connection, Backend| {
         sqlx::query_as::<Backend, _>(
             "select a.package_id, a.ordinal, a.build_id from packages p join modules m on m.package_id = p.id \

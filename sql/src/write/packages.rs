@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use artifact::{Format, Identity};
 use sqlx::{FromRow, QueryBuilder};
 
-use super::pieces;
+use super::chunks;
 use crate::Import;
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::model::rows::{LIST, State, broken, push_list};
+use crate::model::rows::{MAX_LIST, PackageState, decode_error, push_list};
 
 /// A package to be written.
 pub(super) struct NewPackage<'a> {
@@ -19,22 +19,22 @@ pub(super) struct NewPackage<'a> {
 }
 
 /// A package that the index holds.
-pub(super) struct Held {
+pub(super) struct ExistingPackage {
     pub(super) id: i64,
     pub(super) open: bool,
     pub(super) distro: String,
 }
 
 /// The packages of a batch.
-pub(super) struct Packages {
-    /// What the index held of them.
-    pub(super) held: HashMap<Identity, Held>,
+pub(super) struct BatchPackages {
+    /// What the index existing of them.
+    pub(super) existing: HashMap<Identity, ExistingPackage>,
     /// Those that it did not hold, and the numbers that they have now.
     pub(super) new: HashMap<Identity, i64>,
 }
 
 #[derive(FromRow)]
-struct HeldRow {
+struct ExistingRow {
     id: i64,
     identity: String,
     state: String,
@@ -46,31 +46,34 @@ pub(super) async fn insert(
     transaction: &mut Transaction,
     packages: &[(Identity, NewPackage<'_>)],
     now: i64,
-) -> sqlx::Result<Packages> {
+) -> sqlx::Result<BatchPackages> {
     let identities: Vec<Identity> = packages.iter().map(|(identity, _)| *identity).collect();
     if let Transaction::Sqlite(connection) = transaction {
         // No other writer until the end of the transaction: numbers can be chosen here.
         let first: i64 =
             sqlx::query_scalar("select coalesce(max(id), 0) + 1 from packages").fetch_one(&mut **connection).await?;
         let all: Vec<_> = packages.iter().collect();
-        if push(transaction, &all, now, Some(first)).await? == packages.len() as u64 {
-            return Ok(Packages { held: HashMap::new(), new: identities.into_iter().zip(first..).collect() });
+        if write_packages(transaction, &all, now, Some(first)).await? == packages.len() as u64 {
+            return Ok(BatchPackages { existing: HashMap::new(), new: identities.into_iter().zip(first..).collect() });
         }
-        let (new, held): (HashMap<_, _>, HashMap<_, _>) =
-            read_held(transaction, &identities).await?.into_iter().partition(|(_, held)| held.id >= first);
-        return Ok(Packages { held, new: new.into_iter().map(|(identity, held)| (identity, held.id)).collect() });
+        let (new, existing): (HashMap<_, _>, HashMap<_, _>) =
+            read_existing(transaction, &identities).await?.into_iter().partition(|(_, existing)| existing.id >= first);
+        return Ok(BatchPackages {
+            existing,
+            new: new.into_iter().map(|(identity, existing)| (identity, existing.id)).collect(),
+        });
     }
-    let held = read_held(transaction, &identities).await?;
+    let existing = read_existing(transaction, &identities).await?;
     // Another writer may add one of these at the same time: then the unique key refuses ours, and the transaction is run again.
-    let new: Vec<_> = packages.iter().filter(|(identity, _)| !held.contains_key(identity)).collect();
-    push(transaction, &new, now, None).await?;
+    let new: Vec<_> = packages.iter().filter(|(identity, _)| !existing.contains_key(identity)).collect();
+    write_packages(transaction, &new, now, None).await?;
     let new: Vec<Identity> = new.iter().map(|(identity, _)| *identity).collect();
-    let ids = read_held(transaction, &new).await?;
-    Ok(Packages { held, new: ids.into_iter().map(|(identity, held)| (identity, held.id)).collect() })
+    let ids = read_existing(transaction, &new).await?;
+    Ok(BatchPackages { existing, new: ids.into_iter().map(|(identity, existing)| (identity, existing.id)).collect() })
 }
 
 /// Writes packages; with a first number those that are there already are left alone. Returns how many were written.
-async fn push(
+async fn write_packages(
     transaction: &mut Transaction,
     packages: &[&(Identity, NewPackage<'_>)],
     now: i64,
@@ -100,7 +103,7 @@ async fn push(
                     .push_bind(package.source_rpm.as_deref())
                     .push_bind(distro.unwrap_or_else(|| package.dist_tag()))
                     .push_bind(package.built_at)
-                    .push_bind(if *open { State::Open } else { State::Complete }.as_str())
+                    .push_bind(if *open { PackageState::Open } else { PackageState::Complete }.as_str())
                     .push_bind(now);
                 if let Some(id) = &mut next {
                     row.push_bind(*id);
@@ -112,35 +115,38 @@ async fn push(
             }
             query
         };
-        pieces::write(&mut **connection, packages, statement).await?.rows_affected()
+        chunks::write(&mut **connection, packages, statement).await?.rows_affected()
     });
     Ok(written)
 }
 
 /// What the index holds of these packages; locked until the end of the transaction.
-async fn read_held(transaction: &mut Transaction, identities: &[Identity]) -> sqlx::Result<HashMap<Identity, Held>> {
-    let mut held = HashMap::with_capacity(identities.len());
-    for identities in identities.chunks(LIST) {
+async fn read_existing(
+    transaction: &mut Transaction,
+    identities: &[Identity],
+) -> sqlx::Result<HashMap<Identity, ExistingPackage>> {
+    let mut existing = HashMap::with_capacity(identities.len());
+    for identities in identities.chunks(MAX_LIST) {
         let identities: Vec<String> = identities.iter().map(Identity::to_string).collect();
         let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
         let rows = both!(Transaction, transaction, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new("select id, identity, state, distro from packages where ");
             push_list(&mut query, "identity", &identities);
             query.push(Backend::FOR_UPDATE);
-            query.build_query_as::<HeldRow>().fetch_all(&mut **connection).await?
+            query.build_query_as::<ExistingRow>().fetch_all(&mut **connection).await?
         });
-        for HeldRow { id, identity, state, distro } in rows {
-            let open = State::of(&state)?.is_open();
-            held.insert(identity.parse().map_err(broken)?, Held { id, open, distro });
+        for ExistingRow { id, identity, state, distro } in rows {
+            let open = PackageState::parse(&state)?.is_open();
+            existing.insert(identity.parse().map_err(decode_error)?, ExistingPackage { id, open, distro });
         }
     }
-    Ok(held)
+    Ok(existing)
 }
 
 /// Makes packages complete that were open: their artifacts and modules are removed, to be written anew, and so are
 /// claims, which their contents answered.
 pub(super) async fn make_complete(transaction: &mut Transaction, ids: &[i64], now: i64) -> sqlx::Result<()> {
-    for ids in ids.chunks(LIST) {
+    for ids in ids.chunks(MAX_LIST) {
         both!(Transaction, transaction, |connection, Backend| {
             for delete in ["delete from artifacts where ", "delete from modules where ", "delete from claims where "] {
                 let mut query = QueryBuilder::<Backend>::new(delete);
@@ -148,7 +154,7 @@ pub(super) async fn make_complete(transaction: &mut Transaction, ids: &[i64], no
                 query.build().execute(&mut **connection).await?;
             }
             let mut query = QueryBuilder::<Backend>::new("update packages set state = ");
-            query.push_bind(State::Complete.as_str()).push(", indexed_at = ").push_bind(now).push(" where ");
+            query.push_bind(PackageState::Complete.as_str()).push(", indexed_at = ").push_bind(now).push(" where ");
             push_list(&mut query, "id", ids);
             query.build().execute(&mut **connection).await?;
         });

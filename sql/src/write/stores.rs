@@ -55,7 +55,7 @@ impl Index {
         {
             check_length(&format!("store {}", store.name), what, limit, value.unwrap_or_default().len())?;
         }
-        let written = self.writing("adding a store", || async {
+        let written = self.retry_transaction("adding a store", || async {
             let mut transaction = self.begin().await?;
             let row = both!(Transaction, &mut transaction, |connection, Backend| {
                 let before: Option<(i64, Option<String>)> =
@@ -85,7 +85,7 @@ impl Index {
                         .push_bind(store.priority)
                         .push_bind(store.absent_statuses.to_string());
                 });
-                query.push(Backend::SAME_STORE).build().execute(&mut **connection).await?;
+                query.push(Backend::UPDATE_STORE).build().execute(&mut **connection).await?;
                 let mut query = QueryBuilder::<Backend>::new(STORES);
                 query.push(" where name = ").push_bind(store.name.as_str());
                 query.build_query_as::<StoreRow>().fetch_one(&mut **connection).await?
@@ -101,7 +101,7 @@ impl Index {
     /// # Errors
     /// If the database refuses.
     pub async fn remove_store(&self, name: &str) -> Result<bool> {
-        self.writing("removing a store", || async {
+        self.retry_transaction("removing a store", || async {
             let mut transaction = self.begin().await?;
             let removed = both!(Transaction, &mut transaction, |connection, Backend| {
                 let id: Option<i64> = sqlx::query_scalar::<Backend, i64>("select id from stores where name = ?")

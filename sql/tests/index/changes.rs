@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use artifact::Kind;
 use sql::{Access, Changes, Heads, Index, Tier};
 
-use crate::makers::{artifact, build_id, import, simple, store};
+use crate::builders::{artifact, build_id, import, simple, store};
 use crate::{Fresh, on_both};
 
 /// What came, in order, and the state afterwards.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use artifact::{Kind, Nevra};
 use sql::{Changes, Claim, ClaimedPackage, Heads, Index, NewLocation, Origin, Store, Tier};
 
-use crate::makers::{artifact, build_id, identity, import, store};
+use crate::builders::{artifact, build_id, identity, import, store};
 use crate::{Fresh, on_both};
 
 fn location(store: &Store, path: &str, checksum: u8) -> NewLocation {
@@ -287,7 +287,7 @@ fn an_archive_that_went_and_is_listed_again_is_the_same_package() {
         let listed = |path: &str| claimed(P, &[], Some(location(&mirror, path, 1)), None);
         for _ in 0..3 {
             index.insert_claimed("repo", &[listed("p.rpm")]).await.unwrap();
-            index.mark_gone(mirror.id, &[sql::PathHash::of("p.rpm")], 5).await.unwrap();
+            index.mark_gone(mirror.id, &[sql::PathHash::of_path("p.rpm")], 5).await.unwrap();
         }
         assert_eq!(rows(&fresh).await[0].len(), 1);
         // Nothing but its name: whichever it is, it is known.
@@ -312,7 +312,7 @@ fn of_two_locations_at_one_path_the_one_that_is_there_stays() {
         let mut read = import(&mirror, P, vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
         read.location = location(&mirror, "q.rpm", 1);
         index.insert("test", &[read.clone()]).await.unwrap();
-        index.mark_gone(mirror.id, &[sql::PathHash::of("q.rpm")], 5).await.unwrap();
+        index.mark_gone(mirror.id, &[sql::PathHash::of_path("q.rpm")], 5).await.unwrap();
         // A listing without a checksum of it, and the same header elsewhere.
         let mut bare = location(&mirror, "q.rpm", 1);
         (bare.checksum, bare.size) = (None, 77);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sql::{Inserted, Tier};
 use sqlx::{Connection, MySqlConnection};
 
-use crate::makers::{build_id, simple, store};
+use crate::builders::{build_id, simple, store};
 use crate::{on_mariadb, sequences};
 
 #[test]

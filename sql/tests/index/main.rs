@@ -2,20 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
+mod builders;
 mod changes;
 mod claims;
 mod deadlock;
-mod inserting;
-mod makers;
+mod file_names;
+mod insert;
+mod lost_connections;
 mod modules;
-mod names;
+mod operator_queries;
 mod paths;
-mod reading;
+mod queries;
 mod schema;
 mod stores;
-mod vanished;
 mod views;
-mod written_out;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,9 +41,9 @@ enum Raw {
 
 impl Fresh {
     fn sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = DatabaseUrl::sqlite(folder.path().join("index.db"));
-        Self { url, raw: Raw::Sqlite(folder), database: String::new() }
+        let directory = tempfile::tempdir().unwrap();
+        let url = DatabaseUrl::sqlite(directory.path().join("index.db"));
+        Self { url, raw: Raw::Sqlite(directory), database: String::new() }
     }
 
     fn mariadb() -> Self {
@@ -91,8 +91,8 @@ impl Fresh {
             }};
         }
         match &self.raw {
-            Raw::Sqlite(folder) => {
-                rows!(sqlx::SqliteConnection, &format!("sqlite:{}", folder.path().join("index.db").display()))
+            Raw::Sqlite(directory) => {
+                rows!(sqlx::SqliteConnection, &format!("sqlite:{}", directory.path().join("index.db").display()))
             }
             Raw::MariaDb(server) => rows!(sqlx::MySqlConnection, &server.url(&self.database)),
         }
@@ -101,8 +101,8 @@ impl Fresh {
     /// Runs one statement beside the index, for its effect.
     async fn execute(&self, statement: &'static str) {
         match &self.raw {
-            Raw::Sqlite(folder) => {
-                let url = format!("sqlite:{}", folder.path().join("index.db").display());
+            Raw::Sqlite(directory) => {
+                let url = format!("sqlite:{}", directory.path().join("index.db").display());
                 let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
                 sqlx::query(statement).execute(&mut connection).await.unwrap();
             }

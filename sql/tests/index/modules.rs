@@ -4,7 +4,7 @@ use artifact::modules::Module;
 use artifact::{Format, Kind};
 use sql::{Access, Changes, Claim, ClaimedPackage, Heads, Import, Index, Origin, Store, Tier};
 
-use crate::makers::{artifact, build_id, import, store};
+use crate::builders::{artifact, build_id, import, store};
 use crate::{Fresh, on_both};
 
 const VERSION: &str = "6.5.6-300.fc39.x86_64";

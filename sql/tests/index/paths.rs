@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use artifact::Kind;
 use sql::{Access, Import, Index, PathMatches, PathQuery, Tier};
 
-use crate::makers::{artifact, import, simple, store};
+use crate::builders::{artifact, import, simple, store};
 use crate::{Fresh, on_both};
 
 const MOST: usize = 1000;

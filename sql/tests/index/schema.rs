@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sql::{Access, DatabaseUrl, Index, Tier};
 
-use crate::makers::{build_id, simple, store};
+use crate::builders::{build_id, simple, store};
 use crate::{Fresh, on_both, on_mariadb, run};
 
 const CREATETABLE: &str = include_str!("../../createtable.sql");
@@ -287,8 +287,8 @@ fn an_sqlite_file_is_noticed_when_it_appears_and_when_it_is_replaced() {
 #[test]
 fn a_path_that_is_no_file_is_told_with_what_to_do() {
     run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().display());
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().display());
         let expected =
             format!("{url}: expected an SQLite file, found a directory: name a file in it, like {url}/darkserver.db");
         for access in [Access::ReadOnly, Access::ReadWrite] {
@@ -305,10 +305,10 @@ fn a_path_that_is_no_file_is_told_with_what_to_do() {
 }
 
 /// Brings everything from the write-ahead log into the file.
-async fn sqlx_checkpoint(folder: &std::path::Path) {
+async fn sqlx_checkpoint(directory: &std::path::Path) {
     use sqlx::{Connection, SqliteConnection};
     let mut connection =
-        SqliteConnection::connect(&format!("sqlite:{}", folder.join("index.db").display())).await.unwrap();
+        SqliteConnection::connect(&format!("sqlite:{}", directory.join("index.db").display())).await.unwrap();
     sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use sql::{AbsentStatuses, NewStore, PathHash, Tier};
 
-use crate::makers::{simple, store};
+use crate::builders::{simple, store};
 use crate::on_both;
 
 #[test]
@@ -55,8 +55,8 @@ fn locations_are_seen_again_and_go() {
             vec![simple(&mirror, "a-1-1.x86_64"), simple(&mirror, "b-1-1.x86_64"), simple(&other, "a-1-1.x86_64")];
         batch[1].open = true;
         index.insert("test", &batch).await.unwrap();
-        let [a, b] = ["a-1-1.x86_64.rpm", "b-1-1.x86_64.rpm"].map(PathHash::of);
-        let nobody = PathHash::of("nobody");
+        let [a, b] = ["a-1-1.x86_64.rpm", "b-1-1.x86_64.rpm"].map(PathHash::of_path);
+        let nobody = PathHash::of_path("nobody");
 
         let known = index.known_locations(mirror.id).await.unwrap();
         assert_eq!(known.len(), 2);
@@ -94,7 +94,7 @@ fn thousands_of_locations_are_marked_at_once() {
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         let batch: Vec<_> = (0..1234).map(|number| simple(&mirror, &format!("p{number}-1-1.x86_64"))).collect();
         index.insert("test", &batch).await.unwrap();
-        let paths: Vec<PathHash> = batch.iter().map(|import| PathHash::of(&import.location.path)).collect();
+        let paths: Vec<PathHash> = batch.iter().map(|import| PathHash::of_path(&import.location.path)).collect();
         assert_eq!(index.mark_seen(mirror.id, &paths, 9).await.unwrap(), 1234);
         assert_eq!(index.mark_gone(mirror.id, &paths[..1001], 10).await.unwrap(), 1001);
         let known = index.known_locations(mirror.id).await.unwrap();
@@ -129,15 +129,15 @@ fn known_locations_of_one_folder_are_those_below_it() {
             })
             .collect();
         index.insert("test", &batch).await.unwrap();
-        for (folder, below) in
+        for (directory, below) in
             [("a", vec![0, 1, 8]), ("a/b", vec![1]), ("a%", vec![2]), ("ä", vec![7, 9]), ("nobody", vec![])]
         {
-            let known = index.known_locations_below(mirror.id, folder).await.unwrap();
+            let known = index.known_locations_below(mirror.id, directory).await.unwrap();
             let mut found: Vec<PathHash> = known.into_keys().collect();
-            let mut expected: Vec<PathHash> = below.into_iter().map(|at: usize| PathHash::of(paths[at])).collect();
+            let mut expected: Vec<PathHash> = below.into_iter().map(|at: usize| PathHash::of_path(paths[at])).collect();
             found.sort();
             expected.sort();
-            assert_eq!(found, expected, "{folder}");
+            assert_eq!(found, expected, "{directory}");
         }
     });
 }

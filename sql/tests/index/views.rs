@@ -3,7 +3,7 @@
 use artifact::Kind;
 use sql::{Access, Migration, PathHash, Tier};
 
-use crate::makers::{artifact, build_id, import, store};
+use crate::builders::{artifact, build_id, import, store};
 use crate::{Fresh, on_mariadb};
 
 #[test]
@@ -61,7 +61,7 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
         let columns = "elfname, instpath, build_id, rpm_name, distro, kojibuildid, koji_type, rpm_url";
         assert_eq!(view(columns, "buildid_gnubuildid"), new);
 
-        let gone = [PathHash::of(&format!("{rpm}.rpm"))];
+        let gone = [PathHash::of_path(&format!("{rpm}.rpm"))];
         index.mark_gone(near.id, &gone, 9).await.unwrap();
         assert_eq!(view(columns, "buildid_gnubuildid"), new.replace("near.example", "far.example"));
 

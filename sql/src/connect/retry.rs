@@ -5,36 +5,36 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::dialect;
-use super::pools::READERS;
+use super::pools::MAX_READ_CONNECTIONS;
 use crate::{Error, Index, Result};
 
 /// Waiting for other writers is no news before this.
-const NEWS: Duration = Duration::from_secs(4);
+const LOG_AFTER: Duration = Duration::from_secs(4);
 
 impl Index {
     /// The same index for somebody who waits this long for a database in trouble, unless it was opened read-only: one that is away,
     /// that gives no answer, or that other writers keep locked. A question is given up when it had no answer for this long, and
-    /// no question is asked again when the trouble has lasted this long, so that nothing takes more than twice the time. Waiting
+    /// no question is asked again when the outage has lasted this long, so that nothing takes more than twice the time. Waiting
     /// for a database that is away is a warning in the log, and so is its end.
     #[must_use]
     pub fn with_retry_timeout(mut self, wait: Duration) -> Self {
-        self.wait = self.wait.map(|_| wait);
+        self.retry_timeout = self.retry_timeout.map(|_| wait);
         self
     }
 
     /// Runs a query that only reads. A connection that died while it lay idle is replaced; each try uses up one of them. A
     /// database that is busy for a moment (an SQLite file just made, a Galera node changing its state) is asked again,
     /// for as long as this index has patience: then it says why.
-    pub(crate) async fn reading<T, F>(&self, doing: &'static str, query: impl Fn() -> F) -> Result<T>
+    pub(crate) async fn retry_query<T, F>(&self, doing: &'static str, query: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = sqlx::Result<T>>,
     {
         let ask = async || {
             let started = Instant::now();
-            for _ in 0..READERS {
+            for _ in 0..MAX_READ_CONNECTIONS {
                 match query().await {
-                    Err(error) if dialect::is_lost(&error) => {}
-                    Err(error) if dialect::is_conflict(&error) && started.elapsed() < self.patience => {
+                    Err(error) if dialect::is_connection_lost(&error) => {}
+                    Err(error) if dialect::is_conflict(&error) && started.elapsed() < self.acquire_timeout => {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                     result => return result,
@@ -42,22 +42,22 @@ impl Index {
             }
             query().await
         };
-        self.patiently(doing, ask).await
+        self.retry(doing, ask).await
     }
 
     /// Runs a whole transaction, again if it lost against another writer or its connection.
-    pub(crate) async fn writing<T, F>(&self, doing: &'static str, transaction: impl Fn() -> F) -> Result<T>
+    pub(crate) async fn retry_transaction<T, F>(&self, doing: &'static str, transaction: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = sqlx::Result<T>>,
     {
-        self.patiently(doing, transaction).await
+        self.retry(doing, transaction).await
     }
 
-    async fn patiently<T, F>(&self, doing: &'static str, attempt: impl Fn() -> F) -> Result<T>
+    async fn retry<T, F>(&self, doing: &'static str, attempt: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = sqlx::Result<T>>,
     {
-        let Some(wait) = self.wait else { return attempt().await.map_err(|source| self.error(doing, source)) };
+        let Some(wait) = self.retry_timeout else { return attempt().await.map_err(|source| self.error(doing, source)) };
         let mut pauses = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(Duration::from_millis(10))
@@ -65,29 +65,29 @@ impl Index {
             .without_max_times()
             .build();
         let began = Instant::now();
-        let mut trouble: Option<Trouble> = None;
+        let mut outage: Option<Outage> = None;
         loop {
-            let (error, is_away) = match tokio::time::timeout(wait, attempt()).await {
+            let (error, is_unavailable) = match tokio::time::timeout(wait, attempt()).await {
                 Ok(Ok(done)) => {
-                    if let Some(Trouble { told: true, .. }) = trouble {
+                    if let Some(Outage { logged: true, .. }) = outage {
                         tracing::warn!("{}: {doing} goes on after {:.1} s", self.name(), began.elapsed().as_secs_f32());
                     }
                     return Ok(done);
                 }
                 Ok(Err(source)) if dialect::is_conflict(&source) => (self.error(doing, source), false),
-                Ok(Err(source)) if dialect::is_away(&source) => (self.error(doing, source), true),
+                Ok(Err(source)) if dialect::is_unavailable(&source) => (self.error(doing, source), true),
                 Ok(Err(source)) => return Err(self.error(doing, source)),
                 Err(_) => {
                     (Error::QueryTimeout { database: self.name().into(), doing, seconds: wait.as_secs_f32() }, true)
                 }
             };
-            let Trouble { since, told } = trouble.get_or_insert(Trouble { since: Instant::now(), told: false });
+            let Outage { since, logged } = outage.get_or_insert(Outage { since: Instant::now(), logged: false });
             let lasted = since.elapsed();
             if lasted >= wait {
                 return Err(Error::RetryTimeout { error: Box::new(error), seconds: lasted.as_secs_f32() });
             }
-            if !*told && (is_away || began.elapsed() >= NEWS) {
-                *told = true;
+            if !*logged && (is_unavailable || began.elapsed() >= LOG_AFTER) {
+                *logged = true;
                 tracing::warn!("{error}; trying again for up to {} s", wait.as_secs());
             } else {
                 tracing::debug!("{error}; trying again");
@@ -98,8 +98,8 @@ impl Index {
 }
 
 /// What keeps a transaction or query from being done.
-struct Trouble {
+struct Outage {
     since: Instant,
     /// Is it in the log?
-    told: bool,
+    logged: bool,
 }

@@ -10,7 +10,7 @@ use sql::{Access, DatabaseUrl, Index, Tier};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use crate::makers::{build_id, simple, store};
+use crate::builders::{build_id, simple, store};
 use crate::run;
 
 /// More than a reader has connections.

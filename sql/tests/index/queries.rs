@@ -3,7 +3,7 @@
 use artifact::{BuildId, Contents, Kind};
 use sql::{Access, Import, Record, Tier};
 
-use crate::makers::{artifact, build_id, identity, import, simple, store};
+use crate::builders::{artifact, build_id, identity, import, simple, store};
 use crate::{on_both, sequences};
 
 #[test]
@@ -224,7 +224,7 @@ fn locations_come_best_first() {
         batch.push(second);
         index.insert("test", &batch).await.unwrap();
         let gone = batch[0].location.clone();
-        assert_eq!(index.mark_gone(gone.store_id, &[sql::PathHash::of(&gone.path)], 5).await.unwrap(), 1);
+        assert_eq!(index.mark_gone(gone.store_id, &[sql::PathHash::of_path(&gone.path)], 5).await.unwrap(), 1);
         let package = index.packages_by_nvra("p-1-1.x86_64").await.unwrap().remove(0);
         let order: Vec<_> =
             package.locations.iter().map(|location| (location.store.name.as_str(), location.path.as_str())).collect();

@@ -5,7 +5,7 @@ use artifact::{Artifact, Kind};
 use sql::{Import, PathHash, Tier};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row, SqliteConnection};
 
-use crate::makers::{artifact, build_id, import, store};
+use crate::builders::{artifact, build_id, import, store};
 use crate::{Fresh, Raw, on_both, on_mariadb};
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
@@ -49,7 +49,7 @@ async fn filled(fresh: &Fresh) {
     let mut copy = bash.clone();
     copy.location.store_id = far.id;
     index.insert("test", &[bash.clone(), copy]).await.unwrap();
-    index.mark_gone(near.id, &[PathHash::of(&bash.location.path)], 1_700_000_000).await.unwrap();
+    index.mark_gone(near.id, &[PathHash::of_path(&bash.location.path)], 1_700_000_000).await.unwrap();
     if fresh.has_server() {
         fresh.execute("analyze table packages, artifacts, modules, locations, stores").await;
     }

@@ -1,4 +1,4 @@
-//! Many rows, a piece at a time.
+//! Many rows, a chunk at a time.
 
 use futures::join;
 use sqlx::{Database, Executor, IntoArguments, QueryBuilder};
@@ -7,7 +7,7 @@ use sqlx::{Database, Executor, IntoArguments, QueryBuilder};
 /// a statement that is thrown away costs a MySQL connection 40 ms (two small packets in one direction: Nagle's algorithm).
 const ROWS: [usize; 6] = [1000, 200, 50, 10, 3, 1];
 
-/// Writes rows by INSERTs that `statement` makes of a piece each: the next one while the database works on the one before.
+/// Writes rows by INSERTs that `statement` makes of a chunk each: the next one while the database works on the one before.
 pub(crate) async fn write<DB, T>(
     connection: &mut DB::Connection,
     rows: &[T],
@@ -18,24 +18,24 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    let mut pieces = pieces(rows);
-    let (mut all, mut next) = (DB::QueryResult::default(), pieces.next().map(&mut statement));
+    let mut chunks = chunks(rows);
+    let (mut all, mut next) = (DB::QueryResult::default(), chunks.next().map(&mut statement));
     while let Some(mut query) = next {
         let (written, following) =
-            join!(query.build().execute(&mut *connection), async { pieces.next().map(&mut statement) });
+            join!(query.build().execute(&mut *connection), async { chunks.next().map(&mut statement) });
         all.extend([written?]);
         next = following;
     }
     Ok(all)
 }
 
-/// Cuts a list into pieces of the lengths in [`ROWS`].
-fn pieces<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
+/// Cuts a list into chunks of the lengths in [`ROWS`].
+fn chunks<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let length = ROWS.into_iter().find(|length| *length <= list.len())?;
-        let (piece, rest) = list.split_at(length);
+        let (chunk, rest) = list.split_at(length);
         list = rest;
-        Some(piece)
+        Some(chunk)
     })
 }
 
@@ -47,8 +47,8 @@ mod tests {
     fn pieces_are_of_few_lengths_and_lose_nothing() {
         for length in [0, 1, 2, 9, 999, 1000, 2476] {
             let list: Vec<usize> = (0..length).collect();
-            assert!(pieces(&list).all(|piece| ROWS.contains(&piece.len())));
-            assert_eq!(pieces(&list).flatten().copied().collect::<Vec<_>>(), list);
+            assert!(chunks(&list).all(|chunk| ROWS.contains(&chunk.len())));
+            assert_eq!(chunks(&list).flatten().copied().collect::<Vec<_>>(), list);
         }
     }
 }

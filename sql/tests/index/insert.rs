@@ -5,7 +5,7 @@ use std::time::Duration;
 use artifact::{Artifact, Kind};
 use sql::{Import, Inserted, PathHash, Tier};
 
-use crate::makers::{artifact, build_id, import, simple, store};
+use crate::builders::{artifact, build_id, import, simple, store};
 use crate::{on_both, sequences};
 
 fn executables(count: u32, salt: &str) -> Vec<Artifact> {
@@ -111,12 +111,12 @@ fn another_package_at_the_same_path_takes_its_place() {
             package.locations.iter().map(|location| (location.store.id, location.gone_at.is_some())).collect();
         assert_eq!(gone, [(other.id, false), (mirror.id, true)]);
         let known = index.known_locations(mirror.id).await.unwrap();
-        let known = known[&PathHash::of("latest.rpm")];
+        let known = known[&PathHash::of_path("latest.rpm")];
         assert_eq!((known.identity, known.size, known.gone), (Some(new.package.identity), 77, false));
 
         // The old one comes back.
         index.insert("test", &[old.clone()]).await.unwrap();
-        let known = index.known_locations(mirror.id).await.unwrap()[&PathHash::of("latest.rpm")];
+        let known = index.known_locations(mirror.id).await.unwrap()[&PathHash::of_path("latest.rpm")];
         assert_eq!((known.identity, known.size, known.gone), (Some(old.package.identity), 1000, false));
         assert!(index.packages_by_nvra("new-2-1.x86_64").await.unwrap()[0].locations[0].gone_at.is_some());
     });

@@ -6,8 +6,8 @@ use artifact::{Format, Identity};
 use futures::TryStreamExt;
 use sqlx::{FromRow, QueryBuilder};
 
-use crate::connect::db::{asking, both};
-use crate::model::rows::{LIST, State, broken, push_list, to_format, to_unsigned};
+use crate::connect::db::{both, on_connection};
+use crate::model::rows::{MAX_LIST, PackageState, decode_error, push_list, to_format, to_unsigned};
 use crate::{Index, PathHash, Result};
 
 /// What the index knows of a path in a store.
@@ -43,14 +43,18 @@ impl Index {
     ///
     /// # Errors
     /// If the database cannot be asked.
-    pub async fn known_locations_below(&self, store_id: i64, folder: &str) -> Result<HashMap<PathHash, KnownLocation>> {
-        self.known(store_id, Some(&format!("{folder}/"))).await
+    pub async fn known_locations_below(
+        &self,
+        store_id: i64,
+        directory: &str,
+    ) -> Result<HashMap<PathHash, KnownLocation>> {
+        self.known(store_id, Some(&format!("{directory}/"))).await
     }
 
     async fn known(&self, store_id: i64, beginning: Option<&str>) -> Result<HashMap<PathHash, KnownLocation>> {
-        self.reading("reading known locations", || async {
+        self.retry_query("reading known locations", || async {
             let mut known: HashMap<PathHash, (i64, KnownLocation)> = HashMap::new();
-            asking!(&self.db, |connection, Backend| {
+            on_connection!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(
                     "select l.path_hash, l.package_id, p.format, p.identity, l.size, l.mtime_ns, l.last_seen, l.gone_at, p.state \
                      from locations l join packages p on p.id = l.package_id where l.store_id = ",
@@ -62,7 +66,7 @@ impl Index {
                 }
                 let mut rows = query.build_query_as::<KnownRow>().fetch(connection);
                 while let Some(row) = rows.try_next().await? {
-                    let (path, last_seen, location) = row.read()?;
+                    let (path, last_seen, location) = row.into_location()?;
                     let rank = |gone: bool, last_seen: i64| (!gone, last_seen);
                     match known.get(&path) {
                         Some((other, held)) if rank(held.gone, *other) >= rank(location.gone, last_seen) => {}
@@ -98,10 +102,10 @@ impl Index {
         paths.sort_unstable();
         paths.dedup();
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        self.writing("marking locations", || async {
+        self.retry_transaction("marking locations", || async {
             let mut transaction = self.begin().await?;
             let mut marked = 0;
-            for paths in paths.chunks(LIST) {
+            for paths in paths.chunks(MAX_LIST) {
                 both!(Transaction, &mut transaction, |connection, Backend| {
                     let mut query = QueryBuilder::<Backend>::new(update);
                     query
@@ -134,16 +138,16 @@ struct KnownRow {
 }
 
 impl KnownRow {
-    fn read(self) -> sqlx::Result<(PathHash, i64, KnownLocation)> {
+    fn into_location(self) -> sqlx::Result<(PathHash, i64, KnownLocation)> {
         let path = self.path_hash.parse()?;
         let location = KnownLocation {
             package_id: self.package_id,
             format: to_format(&self.format)?,
-            identity: self.identity.map(|digits| digits.parse().map_err(broken)).transpose()?,
+            identity: self.identity.map(|digits| digits.parse().map_err(decode_error)).transpose()?,
             size: to_unsigned(self.size)?,
             mtime_ns: self.mtime_ns,
             gone: self.gone_at.is_some(),
-            open: State::of(&self.state)?.is_open(),
+            open: PackageState::parse(&self.state)?.is_open(),
         };
         Ok((path, self.last_seen, location))
     }

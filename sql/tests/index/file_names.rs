@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use artifact::{Artifact, Contents, Format, Kind};
 use sql::{AbsentStatuses, Import, Index, NewStore, PathHash, PathQuery, Store, Tier};
 
-use crate::makers::{artifact, build_id, import, store};
+use crate::builders::{artifact, build_id, import, store};
 use crate::on_both;
 
 /// A plain file, which is found at a path below `/srv/s`.
@@ -54,7 +54,7 @@ fn a_file_is_found_by_every_name_that_it_has_now_and_by_no_other() {
         }
         let (all, found) = paths(&index, "prog").await;
         assert_eq!((all.len(), found.len()), (3, 3));
-        let gone = [PathHash::of("a/prog")];
+        let gone = [PathHash::of_path("a/prog")];
         index.mark_gone(store.id, &gone, 5).await.unwrap();
         assert_eq!(
             paths(&index, "prog").await,
@@ -63,7 +63,7 @@ fn a_file_is_found_by_every_name_that_it_has_now_and_by_no_other() {
             })
         );
         // All gone: records by build-id still state what it was, and no path finds it.
-        index.mark_gone(store.id, &["prog", "b/copy"].map(PathHash::of), 6).await.unwrap();
+        index.mark_gone(store.id, &["prog", "b/copy"].map(PathHash::of_path), 6).await.unwrap();
         let (all, found) = paths(&index, "prog").await;
         assert_eq!((all.len(), found.len()), (3, 0));
         // One comes back.
@@ -109,7 +109,7 @@ fn the_same_name_in_another_store_is_another_name() {
         other.artifacts[0].path = "/srv/t/a/prog".into();
         index.insert("test", &[file(&s, "prog", "a/prog"), other]).await.unwrap();
         assert_eq!(paths(&index, "prog").await.0, ["/srv/s/a/prog", "/srv/t/a/prog"]);
-        index.mark_gone(s.id, &[PathHash::of("a/prog")], 5).await.unwrap();
+        index.mark_gone(s.id, &[PathHash::of_path("a/prog")], 5).await.unwrap();
         assert_eq!(paths(&index, "prog").await, (vec!["/srv/t/a/prog".to_owned()], vec![]));
         // The directory of a store is another one: so are the paths below it.
         let root = Some("/mnt/ä".into());
