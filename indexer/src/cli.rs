@@ -14,7 +14,7 @@ use crate::feeders::formats;
 
 const EXAMPLES: &str = "\
 Examples:
-  Index every package below a folder, into ./darkserver.db:
+  Index every package below a directory, into ./darkserver.db:
     darkserver-import dir /srv/mirror/fedora/40
 
   The same, known to gateways elsewhere as a URL, and into MariaDB:
@@ -22,7 +22,7 @@ Examples:
     darkserver-import migrate
     darkserver-import dir /srv/mirror --store mirror --url https://mirror.example.org/pub
 
-  Again, after the folder has changed: reads only what is new, and marks what is gone.
+  Again, after the directory has changed: reads only what is new, and marks what is gone.
     darkserver-import dir /srv/mirror
 
   Debian and Arch packages are found as well. Also plain ELF files, as in build trees and below /usr/lib/debug:
@@ -94,7 +94,7 @@ pub(crate) struct Common {
     /// Read this file instead of /etc/darkserver/indexer.toml
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// The folder of configuration files, for installations that are not in /etc
+    /// The directory of configuration files, for installations that are not in /etc
     #[arg(
         long,
         global = true,
@@ -117,7 +117,7 @@ pub(crate) struct Common {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Index every package below folders, and mark what is gone from them
+    /// Index every package below directories, and mark what is gone from them
     Dir(DirArgs),
     /// Index single RPM files, or others by the endings of their names
     Rpm(RpmArgs),
@@ -130,18 +130,18 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct DirArgs {
-    /// The folders
+    /// The directories
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Name of the store that is added for the folder [default: the folder's path]
+    /// Name of the store that is added for the directory [default: the directory's path]
     #[arg(long, value_name = "NAME")]
     pub(crate) store: Option<String>,
-    /// Where the folder can be downloaded
+    /// Where the directory can be downloaded
     #[arg(long, value_name = "BASE")]
     pub(crate) url: Option<String>,
-    /// What to look for; everything else below the folders is left as the index has it
+    /// What to look for; everything else below the directories is left as the index has it
     #[arg(long, value_name = "FORMAT,...", value_delimiter = ',', default_value = "rpm,deb,arch")]
-    pub(crate) formats: Vec<Wanted>,
+    pub(crate) formats: Vec<FormatOption>,
     /// A further ending of names of tar, cpio or zip archives, like .tpkg, which adds tar to the formats; may be given several times
     #[arg(long, value_name = "EXT", value_parser = formats::suffix)]
     pub(crate) suffix: Vec<String>,
@@ -161,7 +161,7 @@ pub(crate) struct DirArgs {
 
 /// What an import can look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Wanted {
+pub(crate) enum FormatOption {
     /// .rpm: RPM packages
     Rpm,
     /// .deb, .ddeb: Debian packages; .ipk: those of opkg
@@ -174,11 +174,11 @@ pub(crate) enum Wanted {
     Cpio,
     /// .zip, .whl, .nupkg, .snupkg: zip archives, Python wheels, NuGet packages
     Zip,
-    /// Plain ELF files; every other file is looked into. Their sources below the store's folder are served, too
+    /// Plain ELF files; every other file is looked into. Their sources below the store's directory are served, too
     Elf,
 }
 
-impl Wanted {
+impl FormatOption {
     /// In the words of the index.
     pub(crate) fn format(self) -> Format {
         match self {
@@ -214,7 +214,7 @@ pub(crate) struct ImportArgs {
     /// When to read what is inside an RPM; what has no header is always read whole
     #[arg(long, value_name = "WHEN", default_value = "open")]
     pub(crate) payload: Payload,
-    /// The largest ELF file that is copied to the temporary folder (TMPDIR) to be read, one for each archive read at a time
+    /// The largest ELF file that is copied to the temporary directory (TMPDIR) to be read, one for each archive read at a time
     #[arg(long, value_name = "SIZE", default_value_t = TEMP_LIMIT)]
     pub(crate) temp_limit: ByteSize,
 }
@@ -268,7 +268,7 @@ pub(crate) struct StoreArgs {
     /// Where its archives can be downloaded
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Its folder on this machine (tier local)
+    /// Its directory on this machine (tier local)
     #[arg(long, value_name = "DIR")]
     pub(crate) path: Option<PathBuf>,
     /// Among stores of one tier, lower is asked first

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 use cli::Cli;
-use report::failure::Failure;
+use report::failure::CommandFailure;
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
@@ -35,9 +35,9 @@ fn main() -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
-    let result = tokio::runtime::Runtime::new().map_err(Failure::local).and_then(|runtime| {
+    let result = tokio::runtime::Runtime::new().map_err(CommandFailure::local).and_then(|runtime| {
         let result = runtime.block_on(commands::run(cli));
-        // A folder of a dead file server cannot be left by asking; dropping the runtime would wait for it.
+        // A directory of a dead file server cannot be left by asking; dropping the runtime would wait for it.
         runtime.shutdown_background();
         result
     });

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use sql::DatabaseUrl;
 
 use crate::cli::Common;
-use crate::feeders::filter::Filter;
-use crate::report::failure::{Failure, Result};
+use crate::feeders::filter::PathFilter;
+use crate::report::failure::{CommandFailure, Result};
 
 /// Name of the configuration file.
 const FILE: &str = "indexer.toml";
@@ -47,13 +47,13 @@ pub(crate) fn configured_database(common: &Common) -> Result<Option<DatabaseUrl>
 }
 
 /// Returns the filter of `dir`: the globs of the configuration file and those of the command line.
-pub(crate) fn filter(common: &Common, excludes: &[String], includes: &[String]) -> Result<Filter> {
+pub(crate) fn filter(common: &Common, excludes: &[String], includes: &[String]) -> Result<PathFilter> {
     let (path, must_exist) = configuration_file(common);
     let settings = read(&path, must_exist)?.unwrap_or_default();
     // Those of the file first, so that an error names the file.
-    Filter::new(&settings.exclude, &settings.include)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
-    Filter::new(settings.exclude.iter().chain(excludes), settings.include.iter().chain(includes))
+    PathFilter::new(&settings.exclude, &settings.include)
+        .map_err(|error| CommandFailure::Usage(format!("{}: {error}", path.display())))?;
+    PathFilter::new(settings.exclude.iter().chain(excludes), settings.include.iter().chain(includes))
 }
 
 /// Returns the path of the configuration file, and whether the file must exist.
@@ -67,24 +67,27 @@ fn configuration_file(common: &Common) -> (PathBuf, bool) {
 fn read_database(path: &Path, must_exist: bool) -> Result<Option<DatabaseUrl>> {
     match read(path, must_exist)?.and_then(|settings| settings.database) {
         None => Ok(None),
-        Some(url) => {
-            url.parse().map(Some).map_err(|error: sql::Error| Failure::Usage(format!("{}: {error}", path.display())))
-        }
+        Some(url) => url
+            .parse()
+            .map(Some)
+            .map_err(|error: sql::Error| CommandFailure::Usage(format!("{}: {error}", path.display()))),
     }
 }
 
 /// Returns `None` if there is no file and none is required.
 fn read(path: &Path, must_exist: bool) -> Result<Option<ConfigurationFile>> {
     match sql::configuration::read_toml(path) {
-        Ok(None) if must_exist => Err(Failure::Usage(format!("{}: expected a file, found none", path.display()))),
+        Ok(None) if must_exist => {
+            Err(CommandFailure::Usage(format!("{}: expected a file, found none", path.display())))
+        }
         Ok(file) => Ok(file),
-        Err(error @ sql::Error::Toml { .. }) => Err(Failure::Usage(format!("{error}: expected {EXPECTED}"))),
+        Err(error @ sql::Error::Toml { .. }) => Err(CommandFailure::Usage(format!("{error}: expected {EXPECTED}"))),
         Err(error) => Err(refuse(&error, must_exist)),
     }
 }
 
 /// Adds what the operator can do.
-fn refuse(error: &sql::Error, must_exist: bool) -> Failure {
+fn refuse(error: &sql::Error, must_exist: bool) -> CommandFailure {
     let permission = match error {
         sql::Error::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             ": let the importer's user read it"
@@ -92,7 +95,7 @@ fn refuse(error: &sql::Error, must_exist: bool) -> Failure {
         _ => "",
     };
     let other_file = if must_exist { "" } else { ", or name another file with --config" };
-    Failure::Usage(format!("{error}{permission}{other_file}"))
+    CommandFailure::Usage(format!("{error}{permission}{other_file}"))
 }
 
 #[cfg(test)]
@@ -101,8 +104,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_told_without_its_password() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FILE);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
         for (text, said) in [
             ("database = \"mysql://u:secret@h/d", "line 1"),
             ("database = mysql://u:secret@h/d", "line 1"),
@@ -121,8 +124,8 @@ mod tests {
 
     #[test]
     fn a_file_need_not_be_there_unless_it_was_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FILE);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
         assert!(read_database(&path, false).unwrap().is_none());
         assert!(read_database(&path, true).unwrap_err().to_string().contains(FILE));
         std::fs::write(&path, "database = \"sqlite:x.db\"\n").unwrap();

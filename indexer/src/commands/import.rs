@@ -9,20 +9,20 @@ use std::time::Instant;
 use sql::{Index, KnownLocation, PathHash, Store};
 use tokio::runtime::Handle;
 
-use super::store_of as stores;
+use super::local_stores as stores;
 use crate::cli::{Common, DirArgs, ImportArgs, Payload};
-use crate::feeders::directory::{Counts, Walk};
+use crate::feeders::directory::{DirectoryWalk, WalkCounts};
 use crate::feeders::feed::{BATCH, Feed};
-use crate::feeders::filter::Filter;
+use crate::feeders::filter::PathFilter;
 use crate::feeders::formats::Formats;
-use crate::feeders::hints;
+use crate::feeders::other_formats;
 use crate::fetch::reader::{Candidate, Reader};
 use crate::pipeline::Pipeline;
 use crate::pipeline::stop::Stop;
 use crate::pipeline::writer::Writer;
-use crate::report::failure::{Failure, Result};
-use crate::report::progress::Progress;
-use crate::report::summary::Summary;
+use crate::report::failure::{CommandFailure, Result};
+use crate::report::progress::ImportProgress;
+use crate::report::summary::ImportSummary;
 
 /// What an import works with; made once for a command.
 pub(crate) struct Importer {
@@ -34,13 +34,13 @@ pub(crate) struct Importer {
     stop: Stop,
     started: Instant,
     /// What the operator sees.
-    pub(crate) progress: Progress,
+    pub(crate) progress: ImportProgress,
 }
 
 impl Importer {
     /// An import that begins now; the flag says whether a signal stopped it.
     pub(crate) fn new(index: &Index, args: &ImportArgs, common: &Common) -> (Self, Stop) {
-        let stop = Stop::at_signal();
+        let stop = Stop::on_signal();
         let importer = Self {
             index: index.clone(),
             distro: args.distro.clone().filter(|distro| !distro.is_empty()),
@@ -49,82 +49,82 @@ impl Importer {
             jobs: args.jobs(),
             stop: stop.clone(),
             started: Instant::now(),
-            progress: Progress::new(common.quiet),
+            progress: ImportProgress::new(common.quiet),
         };
         (importer, stop)
     }
 
     /// Ends the import: what was done.
-    pub(crate) async fn finish(self) -> Summary {
+    pub(crate) async fn finish(self) -> ImportSummary {
         self.index.checkpoint().await;
-        Summary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
+        ImportSummary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
     }
 
-    /// Imports folders, one after the other. Of several, those that cannot be imported are reported and keep no other from it.
-    pub(crate) async fn import_folders(&mut self, args: &DirArgs, filter: &Filter) -> Result<()> {
+    /// Imports directories, one after the other. Of several, those that cannot be imported are reported and keep no other from it.
+    pub(crate) async fn import_directories(&mut self, args: &DirArgs, filter: &PathFilter) -> Result<()> {
         if args.paths.len() > 1 && (args.store.is_some() || args.url.is_some()) {
-            return Err(Failure::Usage(
-                "--store and --url are for one folder: give one PATH, or leave them out".into(),
+            return Err(CommandFailure::Usage(
+                "--store and --url are for one directory: give one PATH, or leave them out".into(),
             ));
         }
         let is_one = args.paths.len() == 1;
-        let mut folders = Vec::new();
+        let mut directories = Vec::new();
         for path in &args.paths {
-            match folder(path) {
-                Ok(folder) => folders.push(folder),
+            match directory(path) {
+                Ok(directory) => directories.push(directory),
                 Err(failure) if is_one => return Err(failure),
-                Err(failure) => self.progress.refused(&failure),
+                Err(failure) => self.progress.report_refused(&failure),
             }
         }
         let formats = Formats::new(&args.formats, &args.suffix);
-        folders.sort();
-        folders.dedup_by(|inner, outer| inner.starts_with(outer));
-        for folder in folders {
+        directories.sort();
+        directories.dedup_by(|inner, outer| inner.starts_with(outer));
+        for directory in directories {
             if self.stop.is_set() {
                 break;
             }
-            match Box::pin(self.import_folder(folder, args, &formats, filter)).await {
-                Err(failure @ Failure::Usage(_)) if !is_one => self.progress.refused(&failure),
+            match Box::pin(self.import_directory(directory, args, &formats, filter)).await {
+                Err(failure @ CommandFailure::Usage(_)) if !is_one => self.progress.report_refused(&failure),
                 imported => imported?,
             }
         }
         Ok(())
     }
 
-    /// Imports a folder, and marks what is gone from it.
+    /// Imports a directory, and marks what is gone from it.
     ///
     /// # Errors
     /// Also if the operator's patterns leave nothing of it: then nothing is marked.
-    async fn import_folder(
+    async fn import_directory(
         &mut self,
-        folder: PathBuf,
+        directory: PathBuf,
         args: &DirArgs,
         formats: &Formats,
-        filter: &Filter,
+        filter: &PathFilter,
     ) -> Result<()> {
-        let store = &stores::of_folder(&self.index, &folder, args, filter).await?;
-        let walk = Arc::new(Walk {
+        let store = &stores::of_directory(&self.index, &directory, args, filter).await?;
+        let walk = Arc::new(DirectoryWalk {
             root: stores::canonical_root(store),
-            folder,
+            directory,
             formats: formats.clone(),
             filter: filter.clone(),
             follow_links: args.follow_links,
-            found: self.progress.found(),
-            counts: Counts::default(),
+            found: self.progress.found_counter(),
+            counts: WalkCounts::default(),
         });
-        let (root, folder) = (walk.root.clone(), walk.folder.clone());
-        let below = stores::below(store, &root, &folder)?;
-        if let Some(left_out) = walk.filter.left_out_directory(Path::new(&below)) {
-            return Err(Failure::Usage(format!(
+        let (root, directory) = (walk.root.clone(), walk.directory.clone());
+        let below = stores::below(store, &root, &directory)?;
+        if let Some(left_out) = walk.filter.excluded_directory(Path::new(&below)) {
+            return Err(CommandFailure::Usage(format!(
                 "{}: expected a directory that is not left out, found that --exclude or a default leaves out {}: give \
                  --include '/{}/'",
-                folder.display(),
+                directory.display(),
                 root.join(left_out).display(),
                 left_out.display(),
             )));
         }
-        self.progress.phase("reading the index");
-        // Before the walk: what is missing from a later look at the folder is gone, whatever other importers add meanwhile.
+        self.progress.set_phase("reading the index");
+        // Before the walk: what is missing from a later look at the directory is gone, whatever other importers add meanwhile.
         let known = match below.as_str() {
             "" => self.index.known_locations(store.id).await?,
             below => self.index.known_locations_below(store.id, below).await?,
@@ -132,33 +132,34 @@ impl Importer {
         let mut writer = Writer::new(self.index.clone(), store.id, &known, formats);
         let (walked, found_before) = (Arc::clone(&walk), self.progress.summary.found);
         self.run(self.reader(store, root, known), BATCH, move |feed| walk.run(feed), &mut writer).await?;
-        let count = |of: fn(&Counts) -> &AtomicU64| of(&walked.counts).load(Ordering::Relaxed);
+        let count = |of: fn(&WalkCounts) -> &AtomicU64| of(&walked.counts).load(Ordering::Relaxed);
         self.progress.summary.excluded += count(|counts| &counts.excluded);
         if !self.stop.is_set() {
             let by_pattern = count(|counts| &counts.excluded_by_pattern);
             if by_pattern > 0 && count(|counts| &counts.candidates) == 0 {
-                return Err(Failure::Usage(format!(
+                return Err(CommandFailure::Usage(format!(
                     "{}: expected patterns that leave something to import, found that --exclude (or \
                      `exclude` in the configuration) left out {by_pattern} files and directories and nothing remained: \
                      nothing is marked as gone",
-                    folder.display(),
+                    directory.display(),
                 )));
             }
             if self.progress.summary.found == found_before {
                 self.hint(walked).await?;
             }
-            self.progress.phase("marking what is gone");
+            self.progress.set_phase("marking what is gone");
             writer.mark_gone(&mut self.progress).await?;
         }
         Ok(())
     }
 
     /// Says what other formats would find in a directory in which nothing was found.
-    async fn hint(&mut self, walk: Arc<Walk>) -> Result<()> {
-        let folder = walk.folder.display().to_string();
-        let counts = tokio::task::spawn_blocking(move || hints::count(&walk)).await.map_err(Failure::local)?;
-        if let Some(text) = hints::text(&counts) {
-            self.progress.note(&folder, &text);
+    async fn hint(&mut self, walk: Arc<DirectoryWalk>) -> Result<()> {
+        let directory = walk.directory.display().to_string();
+        let counts =
+            tokio::task::spawn_blocking(move || other_formats::count(&walk)).await.map_err(CommandFailure::local)?;
+        if let Some(text) = other_formats::text(&counts) {
+            self.progress.report_note(&directory, &text);
         }
         for (format, count) in counts {
             *self.progress.summary.other_formats.entry(format).or_default() += count;
@@ -176,8 +177,10 @@ impl Importer {
                     let store = stores::of_file(&self.index, &mut known_stores, &path).await?;
                     by_store.entry(store.id).or_insert_with(|| (store, Vec::new())).1.push(path);
                 }
-                Ok(_) => self.progress.problem(&file.display().to_string(), "expected a file, found something else"),
-                Err(error) => self.progress.problem(&file.display().to_string(), &error.to_string()),
+                Ok(_) => self
+                    .progress
+                    .report_unreadable(&file.display().to_string(), "expected a file, found something else"),
+                Err(error) => self.progress.report_unreadable(&file.display().to_string(), &error.to_string()),
             }
         }
         for (store_id, (store, files)) in by_store {
@@ -185,17 +188,17 @@ impl Importer {
             // A single file is read always: asking for everything that the store holds would cost more.
             let reader = self.reader(&store, root.clone(), HashMap::new());
             let mut writer = Writer::new(self.index.clone(), store_id, &HashMap::new(), &formats);
-            let found = self.progress.found();
+            let found = self.progress.found_counter();
             let feeder = move |feed: &Feed| {
                 for file in files {
                     found.fetch_add(1, Ordering::Relaxed);
                     let name = file.file_name().unwrap_or_default();
                     let format = formats.of(name.as_encoded_bytes()).unwrap_or_default();
-                    let goes_on = match Candidate::new(&root, &file, false, format) {
-                        Ok(candidate) => feed.candidate(candidate),
-                        Err(outcome) => feed.outcome(outcome),
+                    let continues = match Candidate::new(&root, &file, false, format) {
+                        Ok(candidate) => feed.send_candidate(candidate),
+                        Err(outcome) => feed.send_outcome(outcome),
                     };
-                    if !goes_on {
+                    if !continues {
                         return;
                     }
                 }
@@ -213,7 +216,7 @@ impl Importer {
         feeder: impl FnOnce(&Feed) + Send + 'static,
         writer: &mut Writer,
     ) -> Result<()> {
-        // Reading whole archives takes long: a reader holds only the one that it reads.
+        // ReadArchive whole archives takes long: a reader holds only the one that it reads.
         let batch = if self.payload == Payload::Always { 1 } else { batch };
         let pipeline = Pipeline { reader, jobs: self.jobs, batch, stop: self.stop.clone() };
         pipeline.run(feeder, writer, &mut self.progress).await
@@ -236,9 +239,10 @@ impl Importer {
     }
 }
 
-/// A folder that is there.
-fn folder(path: &Path) -> Result<PathBuf> {
-    let refuse = |found: String| Failure::Usage(format!("{}: expected a folder, found {found}", path.display()));
-    let folder = path.canonicalize().map_err(|error| refuse(error.to_string()))?;
-    if folder.is_dir() { Ok(folder) } else { Err(refuse("something else".into())) }
+/// A directory that is there.
+fn directory(path: &Path) -> Result<PathBuf> {
+    let refuse =
+        |found: String| CommandFailure::Usage(format!("{}: expected a directory, found {found}", path.display()));
+    let directory = path.canonicalize().map_err(|error| refuse(error.to_string()))?;
+    if directory.is_dir() { Ok(directory) } else { Err(refuse("something else".into())) }
 }

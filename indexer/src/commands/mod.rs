@@ -6,24 +6,26 @@ use std::time::Duration;
 use sql::{Access, DatabaseUrl, Index};
 
 use crate::cli::{Cli, Command, Common, StoreCommand};
-use crate::report::failure::{Failure, Result};
-use crate::report::output::say;
+use crate::report::failure::{CommandFailure, Result};
+use crate::report::output::print_error;
 use crate::report::summary::finish;
 use crate::settings;
 use import::Importer;
-use original::Form;
+use original::OriginalArguments;
 
 mod import;
+mod local_stores;
 mod migrate;
 mod original;
 mod store;
-mod store_of;
 
 /// Runs the command of a command line.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let common = &cli.common;
     let Some(command) = cli.command else {
-        let Some(form) = Form::of(&cli.original)? else { return Err(Failure::Usage("no command, see --help".into())) };
+        let Some(form) = OriginalArguments::read(&cli.original)? else {
+            return Err(CommandFailure::Usage("no command, see --help".into()));
+        };
         let database = original::database(common)?;
         let index = open(common, &database).await?;
         return Box::pin(original::import(form, &index, common)).await;
@@ -33,7 +35,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             let filter = settings::filter(common, &args.exclude, &args.include)?;
             let index = open(common, &settings::database(common)?).await?;
             let (mut importer, stop) = Importer::new(&index, &args.import, common);
-            importer.import_folders(&args, &filter).await?;
+            importer.import_directories(&args, &filter).await?;
             finish(&importer.finish().await, common, stop.is_set())
         }
         Command::Rpm(args) => {
@@ -48,11 +50,11 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             let database = settings::database(common)?;
             let only_reads = matches!(command, StoreCommand::List) && database.is_sqlite();
             let index = if only_reads { open_to_read(&database).await? } else { open(common, &database).await? };
-            let done = store::run(&index, command, &filter, common).await;
+            let result = store::run(&index, command, &filter, common).await;
             if !only_reads {
                 index.checkpoint().await;
             }
-            done
+            result
         }
     }
 }
@@ -65,7 +67,7 @@ async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
     if database.is_sqlite() {
         let migration = index.migrate().await?;
         if !common.quiet && !migration.applied.is_empty() {
-            say(&format_args!("{database}: the schema is in place"));
+            print_error(&format_args!("{database}: the schema is in place"));
         }
     } else {
         index.check_schema().await?;

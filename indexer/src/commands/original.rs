@@ -7,27 +7,27 @@ use sql::{DatabaseUrl, Index};
 
 use super::import::Importer;
 use crate::cli::{Common, ImportArgs, Original};
-use crate::report::failure::{Failure, Result};
+use crate::report::failure::{CommandFailure, Result};
 use crate::report::summary;
 use crate::settings;
 
 /// Both options of the form.
-pub(crate) struct Form {
+pub(crate) struct OriginalArguments {
     rpm: PathBuf,
     distro: String,
 }
 
-impl Form {
+impl OriginalArguments {
     /// Reads the options, `None` if neither is there.
-    pub(crate) fn of(original: &Original) -> Result<Option<Self>> {
+    pub(crate) fn read(original: &Original) -> Result<Option<Self>> {
         if !original.is_given() {
             return Ok(None);
         }
-        let say = |sentence| Failure::Original { sentence, detail: None };
+        let refuse = |sentence| CommandFailure::Original { sentence, detail: None };
         let distro = original.distro.clone().filter(|distro| !distro.is_empty());
-        let distro = distro.ok_or_else(|| say("Please provide a distro name"))?;
+        let distro = distro.ok_or_else(|| refuse("Please provide a distro name"))?;
         let rpm = original.rpm.clone().filter(|rpm| rpm.is_file());
-        let rpm = rpm.ok_or_else(|| say("Please provide path to the rpm"))?;
+        let rpm = rpm.ok_or_else(|| refuse("Please provide path to the rpm"))?;
         Ok(Some(Self { rpm, distro }))
     }
 }
@@ -40,13 +40,13 @@ pub(crate) fn database(common: &Common) -> Result<DatabaseUrl> {
     let sentence = "Please setup the database config file first at /etc/darkserver";
     match sql::original::indexer_database(&common.etc) {
         Ok(Some(database)) => Ok(database),
-        Ok(None) => Err(Failure::Original { sentence, detail: None }),
-        Err(error) => Err(Failure::Original { sentence, detail: Some(error.to_string()) }),
+        Ok(None) => Err(CommandFailure::Original { sentence, detail: None }),
+        Err(error) => Err(CommandFailure::Original { sentence, detail: Some(error.to_string()) }),
     }
 }
 
 /// Imports the file. Like the original it says nothing when all is well.
-pub(crate) async fn import(form: Form, index: &Index, common: &Common) -> Result<ExitCode> {
+pub(crate) async fn import(form: OriginalArguments, index: &Index, common: &Common) -> Result<ExitCode> {
     let quiet = Common { quiet: true, ..common.clone() };
     let (mut importer, stop) = Importer::new(index, &ImportArgs::with_distro(form.distro), &quiet);
     importer.import_files(&[form.rpm]).await?;

@@ -5,14 +5,19 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use sql::{Index, NewStore, Store, Tier};
 
-use super::store_of::{base_url, place, refuse_nested, utf8};
+use super::local_stores::{base_url, place, refuse_nested, utf8};
 use crate::cli::{Common, StoreArgs, StoreCommand};
-use crate::feeders::filter::Filter;
-use crate::report::failure::{self, Failure, Result};
-use crate::report::output::{print, say};
+use crate::feeders::filter::PathFilter;
+use crate::report::failure::{self, CommandFailure, Result};
+use crate::report::output::{print, print_error};
 
 /// Runs `store add`, `list` or `remove`.
-pub(crate) async fn run(index: &Index, command: StoreCommand, filter: &Filter, common: &Common) -> Result<ExitCode> {
+pub(crate) async fn run(
+    index: &Index,
+    command: StoreCommand,
+    filter: &PathFilter,
+    common: &Common,
+) -> Result<ExitCode> {
     match command {
         StoreCommand::Add(args) => {
             let (stores, new) = (index.stores().await?, new_store(args)?);
@@ -50,7 +55,10 @@ async fn remove(index: &Index, name: &str, common: &Common) -> Result<ExitCode> 
     };
     if !index.remove_store(name).await? {
         let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
-        say(&format_args!("darkserver-import: expected the name of a store ({}), found {name}", names.join(", ")));
+        print_error(&format_args!(
+            "darkserver-import: expected the name of a store ({}), found {name}",
+            names.join(", ")
+        ));
         return Ok(ExitCode::from(failure::FAILED));
     }
     if common.json {
@@ -66,13 +74,13 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
     let base_url = args.url.as_deref().map(base_url).transpose()?;
     let root = match args.path {
         Some(_) if tier != Tier::Local => {
-            return Err(Failure::Usage(format!("--path is for tier local, found {tier}: give --url")));
+            return Err(CommandFailure::Usage(format!("--path is for tier local, found {tier}: give --url")));
         }
-        // The folder may be another machine's, or not mounted: then it stands as it was given.
+        // The directory may be another machine's, or not mounted: then it stands as it was given.
         Some(path) => match path.canonicalize() {
             Ok(path) => Some(path),
             Err(_) if path.is_absolute() => Some(path),
-            Err(error) => return Err(Failure::Usage(format!("--path {}: {error}", path.display()))),
+            Err(error) => return Err(CommandFailure::Usage(format!("--path {}: {error}", path.display()))),
         },
         None => None,
     };
@@ -80,12 +88,12 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
         utf8(root)?;
     }
     match (tier, &base_url, &root) {
-        (Tier::Local, None, None) => Err(Failure::Usage("a store of tier local needs --path or --url".into())),
+        (Tier::Local, None, None) => Err(CommandFailure::Usage("a store of tier local needs --path or --url".into())),
         (Tier::Local, ..) | (_, Some(_), _) => {
             let StoreArgs { name, priority, absent_statuses, .. } = args;
             Ok(NewStore { name, tier, base_url, root, priority, absent_statuses })
         }
-        (_, None, _) => Err(Failure::Usage(format!("a store of tier {tier} needs --url"))),
+        (_, None, _) => Err(CommandFailure::Usage(format!("a store of tier {tier} needs --url"))),
     }
 }
 

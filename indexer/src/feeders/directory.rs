@@ -1,4 +1,4 @@
-//! A feeder: the walk over a folder.
+//! A feeder: the walk over a directory.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -10,27 +10,27 @@ use artifact::Format;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::feeders::feed::Feed;
-use crate::feeders::filter::{Filter, LeftOut};
+use crate::feeders::filter::{Exclusion, PathFilter};
 use crate::feeders::formats::Formats;
-use crate::fetch::reader::{Candidate, Keeps, Outcome};
+use crate::fetch::reader::{Candidate, ReadOutcome, StillPresent};
 
-/// A walk over a folder of a store.
-pub(crate) struct Walk {
+/// A walk over a directory of a store.
+pub(crate) struct DirectoryWalk {
     /// Canonical, like the directory.
     pub(crate) root: PathBuf,
     /// The store's root, or a directory below it.
-    pub(crate) folder: PathBuf,
+    pub(crate) directory: PathBuf,
     pub(crate) formats: Formats,
-    pub(crate) filter: Filter,
+    pub(crate) filter: PathFilter,
     /// Whether directories that links lead to are walked over, too.
     pub(crate) follow_links: bool,
     pub(crate) found: Arc<AtomicU64>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: WalkCounts,
 }
 
 /// What a walk met besides candidates.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct WalkCounts {
     /// Files of formats that are looked for.
     pub(crate) candidates: AtomicU64,
     /// Files and directories that the filter left out.
@@ -39,41 +39,41 @@ pub(crate) struct Counts {
     pub(crate) excluded_by_pattern: AtomicU64,
 }
 
-impl Walk {
+impl DirectoryWalk {
     /// Walks, until all is done or nobody listens any more. Links to directories are followed on request alone, and only to
     /// directories below the store's root, each of which is walked over once: by its own path, under which a gateway finds
     /// its files, too.
     pub(crate) fn run(&self, feed: &Feed) {
-        let (mut walked, mut waiting) = (BTreeSet::new(), vec![self.folder.clone()]);
-        while let Some(folder) = waiting.pop() {
-            let is_walked = folder.ancestors().any(|above| walked.contains(above));
-            if !is_walked && !self.walk(&folder, &walked, feed, &mut waiting) {
+        let (mut walked, mut waiting) = (BTreeSet::new(), vec![self.directory.clone()]);
+        while let Some(directory) = waiting.pop() {
+            let is_walked = directory.ancestors().any(|above| walked.contains(above));
+            if !is_walked && !self.walk(&directory, &walked, feed, &mut waiting) {
                 return;
             }
-            walked.insert(folder);
+            walked.insert(directory);
         }
     }
 
     /// Walks over one directory, but not over those in it that were walked over before. `false` if nobody listens any
     /// more.
-    fn walk(&self, folder: &Path, walked: &BTreeSet<PathBuf>, feed: &Feed, linked: &mut Vec<PathBuf>) -> bool {
-        let mut entries = WalkDir::new(folder).into_iter();
+    fn walk(&self, directory: &Path, walked: &BTreeSet<PathBuf>, feed: &Feed, linked: &mut Vec<PathBuf>) -> bool {
+        let mut entries = WalkDir::new(directory).into_iter();
         while let Some(entry) = entries.next() {
-            let goes_on = match entry {
+            let continues = match entry {
                 Ok(entry) if entry.file_type().is_dir() && walked.contains(entry.path()) => {
                     entries.skip_current_dir();
                     !feed.is_stopped()
                 }
-                Ok(entry) if entry.depth() > 0 && self.is_left_out(&entry) => {
+                Ok(entry) if entry.depth() > 0 && self.count_if_excluded(&entry) => {
                     if entry.file_type().is_dir() {
                         entries.skip_current_dir();
                     }
                     !feed.is_stopped()
                 }
-                Ok(entry) => match self.format(&entry) {
+                Ok(entry) => match self.format_of(&entry) {
                     // A link to a directory has a name like an archive only by chance.
                     _ if self.follow_links && entry.path_is_symlink() && entry.path().is_dir() => {
-                        self.follow(&entry, linked).is_none_or(|outcome| feed.outcome(outcome))
+                        self.follow(&entry, linked).is_none_or(|outcome| feed.send_outcome(outcome))
                     }
                     Some(format) => {
                         self.counts.candidates.fetch_add(1, Ordering::Relaxed);
@@ -82,16 +82,16 @@ impl Walk {
                             self.found.fetch_add(1, Ordering::Relaxed);
                         }
                         match Candidate::new(&self.root, entry.path(), entry.path_is_symlink(), format) {
-                            Ok(candidate) => feed.candidate(candidate),
+                            Ok(candidate) => feed.send_candidate(candidate),
                             Err(_) if format == Format::File => !feed.is_stopped(),
-                            Err(outcome) => feed.outcome(outcome),
+                            Err(outcome) => feed.send_outcome(outcome),
                         }
                     }
                     None => !feed.is_stopped(),
                 },
-                Err(error) => self.unreadable(&error).is_none_or(|outcome| feed.outcome(outcome)),
+                Err(error) => self.unreadable(&error).is_none_or(|outcome| feed.send_outcome(outcome)),
             };
-            if !goes_on {
+            if !continues {
                 return false;
             }
         }
@@ -99,12 +99,12 @@ impl Walk {
     }
 
     /// Does the filter leave it out? It is counted then.
-    fn is_left_out(&self, entry: &DirEntry) -> bool {
+    fn count_if_excluded(&self, entry: &DirEntry) -> bool {
         let below = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
         let is_directory = entry.file_type().is_dir() || (entry.path_is_symlink() && entry.path().is_dir());
-        let Some(why) = self.filter.leaves_out(below, is_directory) else { return false };
+        let Some(exclusion) = self.filter.exclusion(below, is_directory) else { return false };
         self.counts.excluded.fetch_add(1, Ordering::Relaxed);
-        if why == LeftOut::ByPattern {
+        if exclusion == Exclusion::ByPattern {
             self.counts.excluded_by_pattern.fetch_add(1, Ordering::Relaxed);
         }
         true
@@ -112,24 +112,24 @@ impl Walk {
 
     /// Notes the directory that a link leads to. One that lies outside of the store's root is named: gateways open nothing
     /// there.
-    fn follow(&self, entry: &DirEntry, linked: &mut Vec<PathBuf>) -> Option<Outcome> {
+    fn follow(&self, entry: &DirEntry, linked: &mut Vec<PathBuf>) -> Option<ReadOutcome> {
         // A link that leads in a circle, or to nothing, is no directory.
         let target = entry.path().canonicalize().ok()?;
         match target.strip_prefix(&self.root) {
-            Ok(below) if self.filter.left_out_directory(below).is_none() => linked.push(target),
+            Ok(below) if self.filter.excluded_directory(below).is_none() => linked.push(target),
             Ok(_) => {
                 self.counts.excluded.fetch_add(1, Ordering::Relaxed);
             }
             Err(_) => {
                 let (path, target) = (entry.path().display().to_string(), target.display().to_string());
-                return Some(Outcome::LinkOut { path, target });
+                return Some(ReadOutcome::OutsideLink { path, target });
             }
         }
         None
     }
 
     /// What an entry is looked at as. Links to plain files are not: they are other names of files that are somewhere, too.
-    fn format(&self, entry: &DirEntry) -> Option<Format> {
+    fn format_of(&self, entry: &DirEntry) -> Option<Format> {
         let kind = entry.file_type();
         if !kind.is_file() && !kind.is_symlink() {
             return None;
@@ -138,22 +138,22 @@ impl Walk {
         format.filter(|format| kind.is_file() || *format != Format::File)
     }
 
-    fn unreadable(&self, error: &walkdir::Error) -> Option<Outcome> {
+    fn unreadable(&self, error: &walkdir::Error) -> Option<ReadOutcome> {
         let io = error.io_error();
         if error.depth() > 0 && io.is_some_and(|io| io.kind() == ErrorKind::NotFound) {
-            // It was removed since its folder was read.
+            // It was removed since its directory was read.
             return None;
         }
-        let path = error.path().unwrap_or(&self.folder);
+        let path = error.path().unwrap_or(&self.directory);
         let below = path.strip_prefix(&self.root).ok().filter(|_| error.depth() > 0 && error.path().is_some());
-        Some(Outcome::Unreadable {
+        Some(ReadOutcome::Unreadable {
             path: path.display().to_string(),
             wrong: io.map_or_else(|| error.to_string(), ToString::to_string),
-            keeps: match below.map(Path::to_str) {
-                Some(Some(folder)) => Keeps::Folder(folder.into()),
+            still_present: match below.map(Path::to_str) {
+                Some(Some(directory)) => StillPresent::Below(directory.into()),
                 // No location has a path that is no UTF-8.
-                Some(None) => Keeps::Nothing,
-                None => Keeps::Everything,
+                Some(None) => StillPresent::Nothing,
+                None => StillPresent::Everything,
             },
         })
     }

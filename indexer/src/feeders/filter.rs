@@ -4,7 +4,7 @@ use std::path::Path;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::report::failure::{Failure, Result};
+use crate::report::failure::{CommandFailure, Result};
 
 /// Directories that are left out by default: those of rsync's delayed updates and partial files, and those of
 /// snapshots.
@@ -14,7 +14,7 @@ const DIRECTORIES: [&str; 8] =
 /// Decides what is left out. A path is left out if an exclude or a default matches it and no include does; nothing
 /// below a directory that is left out is looked at.
 #[derive(Clone, Debug)]
-pub(crate) struct Filter {
+pub(crate) struct PathFilter {
     defaults: Globs,
     excludes: Globs,
     includes: Globs,
@@ -22,12 +22,12 @@ pub(crate) struct Filter {
 
 /// Why something is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LeftOut {
+pub(crate) enum Exclusion {
     ByDefault,
     ByPattern,
 }
 
-impl Filter {
+impl PathFilter {
     /// A filter with these globs besides the defaults.
     ///
     /// # Errors
@@ -44,21 +44,21 @@ impl Filter {
     }
 
     /// Whether a path below the store's directory is left out, not considering the directories that it lies in.
-    pub(crate) fn leaves_out(&self, below: &Path, is_directory: bool) -> Option<LeftOut> {
+    pub(crate) fn exclusion(&self, below: &Path, is_directory: bool) -> Option<Exclusion> {
         let is_default = || self.defaults.has(below, is_directory) || (!is_directory && is_temporary(below));
-        let why = match self.excludes.has(below, is_directory) {
-            true => LeftOut::ByPattern,
-            false if is_default() => LeftOut::ByDefault,
+        let exclusion = match self.excludes.has(below, is_directory) {
+            true => Exclusion::ByPattern,
+            false if is_default() => Exclusion::ByDefault,
             false => return None,
         };
-        (!self.includes.has(below, is_directory)).then_some(why)
+        (!self.includes.has(below, is_directory)).then_some(exclusion)
     }
 
     /// The nearest to the root of a directory and those that it lies in that is left out.
-    pub(crate) fn left_out_directory<'a>(&self, below: &'a Path) -> Option<&'a Path> {
+    pub(crate) fn excluded_directory<'a>(&self, below: &'a Path) -> Option<&'a Path> {
         let mut ancestors: Vec<&Path> = below.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         ancestors.reverse();
-        ancestors.into_iter().find(|path| self.leaves_out(path, true).is_some())
+        ancestors.into_iter().find(|path| self.exclusion(path, true).is_some())
     }
 }
 
@@ -76,7 +76,7 @@ impl Globs {
         for text in globs {
             let refuse = |found: &str| {
                 let form = "a glob of paths below the store's directory, like '*.tmp', 'old/' or '/fedora/**/debug/'";
-                Failure::Usage(format!("{what}: expected {form}, found {text:?}: {found}"))
+                CommandFailure::Usage(format!("{what}: expected {form}, found {text:?}: {found}"))
             };
             let (glob, set) = match text.strip_suffix('/') {
                 Some(glob) => (glob, &mut directories),
@@ -93,7 +93,8 @@ impl Globs {
             let built = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
             set.add(built.map_err(|error| refuse(&error.kind().to_string()))?);
         }
-        let build = |set: GlobSetBuilder| set.build().map_err(|error| Failure::Usage(format!("{what}: {error}")));
+        let build =
+            |set: GlobSetBuilder| set.build().map_err(|error| CommandFailure::Usage(format!("{what}: {error}")));
         Ok(Self { all: build(all)?, directories: build(directories)? })
     }
 
@@ -113,15 +114,15 @@ fn is_temporary(below: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn filter(excludes: &[&str], includes: &[&str]) -> Filter {
+    fn filter(excludes: &[&str], includes: &[&str]) -> PathFilter {
         let [excludes, includes] =
             [excludes, includes].map(|globs| globs.iter().map(|glob| glob.to_string()).collect::<Vec<_>>());
-        Filter::new(&excludes, &includes).unwrap()
+        PathFilter::new(&excludes, &includes).unwrap()
     }
 
-    fn leaves_out(filter: &Filter, path: &str) -> bool {
+    fn exclusion(filter: &PathFilter, path: &str) -> bool {
         let (path, is_directory) = path.strip_suffix('/').map_or((path, false), |path| (path, true));
-        filter.leaves_out(Path::new(path), is_directory).is_some()
+        filter.exclusion(Path::new(path), is_directory).is_some()
     }
 
     #[test]
@@ -144,8 +145,8 @@ mod tests {
             ("{a,b}?[0-9].rpm", ["ax1.rpm", "y/bx2.rpm", "ay3.rpm"], ["a1.rpm", "cx1.rpm", "ax/1.rpm"]),
         ] {
             let filter = filter(&[glob], &[]);
-            assert!(matched.iter().all(|path| leaves_out(&filter, path)), "{glob}");
-            assert!(!others.iter().any(|path| leaves_out(&filter, path)), "{glob}");
+            assert!(matched.iter().all(|path| exclusion(&filter, path)), "{glob}");
+            assert!(!others.iter().any(|path| exclusion(&filter, path)), "{glob}");
         }
     }
 
@@ -153,16 +154,16 @@ mod tests {
     fn includes_win_over_excludes_and_defaults() {
         let plain = filter(&[], &[]);
         for path in [".~tmp~/", "x/.snapshot/", ".zfs/", ".server-1.rpm.aB3dE6", "x/.libc.so.6.000000"] {
-            assert!(leaves_out(&plain, path), "{path}");
-            assert!(!leaves_out(&filter(&[], &[path]), path), "{path}");
+            assert!(exclusion(&plain, path), "{path}");
+            assert!(!exclusion(&filter(&[], &[path]), path), "{path}");
         }
         for path in [".snapshot", "server-1.rpm.aB3dE6", ".hidden", ".aB3dE6", ".a.config.d/", ".x.aB3d-6"] {
-            assert!(!leaves_out(&plain, path), "{path}");
+            assert!(!exclusion(&plain, path), "{path}");
         }
         let debug = filter(&["*.rpm"], &["*-debuginfo-*.rpm"]);
-        assert!(leaves_out(&debug, "x/a-1-1.rpm") && !leaves_out(&debug, "x/a-debuginfo-1-1.rpm"));
-        assert_eq!(debug.leaves_out(Path::new("a.rpm"), false), Some(LeftOut::ByPattern));
-        assert_eq!(debug.leaves_out(Path::new(".zfs"), true), Some(LeftOut::ByDefault));
+        assert!(exclusion(&debug, "x/a-1-1.rpm") && !exclusion(&debug, "x/a-debuginfo-1-1.rpm"));
+        assert_eq!(debug.exclusion(Path::new("a.rpm"), false), Some(Exclusion::ByPattern));
+        assert_eq!(debug.exclusion(Path::new(".zfs"), true), Some(Exclusion::ByDefault));
     }
 
     #[test]
@@ -171,14 +172,14 @@ mod tests {
         for (path, expected) in
             [("old/a/b", Some("old")), ("a/.snapshot/b", Some("a/.snapshot")), ("a/old", None), ("", None)]
         {
-            assert_eq!(filter.left_out_directory(Path::new(path)), expected.map(Path::new), "{path}");
+            assert_eq!(filter.excluded_directory(Path::new(path)), expected.map(Path::new), "{path}");
         }
     }
 
     #[test]
     fn what_is_no_glob_is_refused() {
         for glob in ["", "/", "//", "[a", "{a", "../x", "a/./b"] {
-            let error = Filter::new(&[glob.to_owned()], &[]).unwrap_err().to_string();
+            let error = PathFilter::new(&[glob.to_owned()], &[]).unwrap_err().to_string();
             assert!(error.starts_with("exclude: expected a glob"), "{glob}: {error}");
         }
     }

@@ -1,8 +1,8 @@
-//! Which files of a folder are looked at, and as what: their names tell, and for plain ELF files their first bytes.
+//! Which files of a directory are looked at, and as what: their names tell, and for plain ELF files their first bytes.
 
 use artifact::Format;
 
-use crate::cli::Wanted;
+use crate::cli::FormatOption;
 
 /// What a tar or cpio archive may be compressed with.
 const COMPRESSED: [&str; 6] = ["", ".zst", ".xz", ".gz", ".bz2", ".lzma"];
@@ -23,7 +23,7 @@ pub(crate) struct Formats {
 
 impl Formats {
     /// As the operator asked, with suffixes as [`suffix`] reads them.
-    pub(crate) fn new(wanted: &[Wanted], suffixes: &[String]) -> Self {
+    pub(crate) fn new(wanted: &[FormatOption], suffixes: &[String]) -> Self {
         let mut wanted: Vec<Format> = wanted.iter().map(|wanted| wanted.format()).collect();
         if !suffixes.is_empty() {
             wanted.push(Format::Tar);
@@ -102,8 +102,16 @@ mod tests {
 
     #[test]
     fn names_tell_what_is_looked_for() {
-        let usual = Formats::new(&[Wanted::Rpm, Wanted::Deb, Wanted::Arch], &[]);
-        let wanted = [Wanted::Rpm, Wanted::Deb, Wanted::Arch, Wanted::Tar, Wanted::Cpio, Wanted::Zip, Wanted::Elf];
+        let usual = Formats::new(&[FormatOption::Rpm, FormatOption::Deb, FormatOption::Arch], &[]);
+        let wanted = [
+            FormatOption::Rpm,
+            FormatOption::Deb,
+            FormatOption::Arch,
+            FormatOption::Tar,
+            FormatOption::Cpio,
+            FormatOption::Zip,
+            FormatOption::Elf,
+        ];
         let all = Formats::new(&wanted, &["jar", ".foo.x", "zst"].map(|text| suffix(text).unwrap()));
         for (name, as_usual, as_all) in [
             ("a-1-1.x86_64.rpm", Some(Format::Rpm), Format::Rpm),
@@ -137,7 +145,7 @@ mod tests {
         ] {
             assert_eq!((usual.of(name.as_bytes()), all.of(name.as_bytes())), (as_usual, Some(as_all)), "{name}");
         }
-        let only = Formats::new(&[Wanted::Rpm], &[suffix("tar.zst").unwrap()]);
+        let only = Formats::new(&[FormatOption::Rpm], &[suffix("tar.zst").unwrap()]);
         assert!(only.has(Format::Tar));
         assert_eq!((only.of(b"a.tar.zst"), only.of(b"a-1-1-x86_64.pkg.tar.zst")), (Some(Format::Tar), None));
     }

@@ -4,4 +4,4 @@ pub(crate) mod directory;
 pub(crate) mod feed;
 pub(crate) mod filter;
 pub(crate) mod formats;
-pub(crate) mod hints;
+pub(crate) mod other_formats;

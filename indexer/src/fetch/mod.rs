@@ -1,4 +1,4 @@
 //! Candidates are opened and read.
 
-pub(crate) mod archive_file;
+pub(crate) mod open_file;
 pub(crate) mod reader;

@@ -14,18 +14,18 @@ use sql::{Import, Index, KnownLocation, NewLocation, PathHash, mtime_ns};
 use tokio::runtime::Handle;
 
 use crate::cli::Payload;
-use crate::fetch::archive_file::{self, Source, is_same, settled};
+use crate::fetch::open_file::{self, ArchiveSource, is_unchanged_file, stable_metadata};
 use crate::pipeline::stop::Stop;
 
 /// What is read of a payload at once.
 const PAYLOAD_READ_BYTES: usize = 256 << 10;
 /// How often a file that changes while it is read is read.
-const READINGS: u32 = 3;
+const MAX_READS: u32 = 3;
 
 /// An ELF file is not believed if it is larger than its archive by more than this factor, and than the bytes below: some kilobytes of
-/// archive would fill the temporary folder with zeros. Real ones are smaller by a factor of 2 to 20; zstd, xz and bzip2 reach 10,000.
-const MOST_EXPANSION: u64 = 250;
-const LEAST_ELF_BYTES: u64 = 64 << 20;
+/// archive would fill the temporary directory with zeros. Real ones are smaller by a factor of 2 to 20; zstd, xz and bzip2 reach 10,000.
+const MAX_EXPANSION: u64 = 250;
+const MIN_ELF_LIMIT_BYTES: u64 = 64 << 20;
 
 /// An archive that a feeder found.
 pub(crate) struct Candidate {
@@ -36,18 +36,18 @@ pub(crate) struct Candidate {
     format: Format,
 }
 
-/// What came of a candidate, or of a folder.
-pub(crate) enum Outcome {
+/// What came of a candidate, or of a directory.
+pub(crate) enum ReadOutcome {
     /// Known and unchanged.
     Unchanged(PathHash, Format),
     /// Read.
-    Read(Box<Reading>),
+    Read(Box<ReadArchive>),
     /// No sound package.
     Broken { path: String, wrong: String },
-    /// The file or folder could not be read: nobody knows what is there.
-    Unreadable { path: String, wrong: String, keeps: Keeps },
+    /// The file or directory could not be read: nobody knows what is there.
+    Unreadable { path: String, wrong: String, still_present: StillPresent },
     /// A link that leads out of the store's directory: it is not followed.
-    LinkOut { path: String, target: String },
+    OutsideLink { path: String, target: String },
     /// Not there any more, or none of the store's archives.
     Skipped,
     /// The index could not be asked.
@@ -55,7 +55,7 @@ pub(crate) enum Outcome {
 }
 
 /// An archive that was read.
-pub(crate) struct Reading {
+pub(crate) struct ReadArchive {
     pub(crate) path_hash: PathHash,
     pub(crate) import: Import,
     pub(crate) header_bytes: u64,
@@ -66,16 +66,16 @@ pub(crate) struct Reading {
 }
 
 /// Which locations must not be marked as gone after something could not be read.
-pub(crate) enum Keeps {
+pub(crate) enum StillPresent {
     Archive(PathHash),
-    Folder(String),
+    Below(String),
     Everything,
     Nothing,
 }
 
-impl Outcome {
+impl ReadOutcome {
     /// Does it say something sound about an archive?
-    pub(crate) fn is_sound(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         match self {
             Self::Unchanged(..) => true,
             Self::Read(reading) => reading.broken.is_none(),
@@ -86,10 +86,10 @@ impl Outcome {
 
 impl Candidate {
     /// An archive at `path` below the root of its store.
-    pub(crate) fn new(root: &Path, path: &Path, is_symlink: bool, format: Format) -> Result<Self, Outcome> {
+    pub(crate) fn new(root: &Path, path: &Path, is_symlink: bool, format: Format) -> Result<Self, ReadOutcome> {
         match path.strip_prefix(root).unwrap_or(path).to_str() {
             Some(location) => Ok(Self { path: path.into(), location: location.into(), is_symlink, format }),
-            None => Err(Outcome::Broken {
+            None => Err(ReadOutcome::Broken {
                 path: path.display().to_string(),
                 wrong: "expected a path in UTF-8, found other bytes".into(),
             }),
@@ -99,7 +99,7 @@ impl Candidate {
 
 impl Candidate {
     /// Is it an archive that has to be read whole?
-    pub(crate) fn takes_long(&self) -> bool {
+    pub(crate) fn is_read_whole(&self) -> bool {
         !matches!(self.format, Format::Rpm | Format::File)
     }
 }
@@ -114,7 +114,7 @@ pub(crate) struct Reader {
     pub(crate) known: HashMap<PathHash, KnownLocation>,
     pub(crate) distro: Option<String>,
     pub(crate) payload: Payload,
-    /// Bytes of the largest ELF file that is copied to the temporary folder.
+    /// Bytes of the largest ELF file that is copied to the temporary directory.
     pub(crate) temp_limit: u64,
     pub(crate) index: Index,
     pub(crate) runtime: Handle,
@@ -126,53 +126,58 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Reads an archive unless it is known and unchanged. `buffer` is scratch space for its header.
-    pub(crate) fn read(&self, candidate: &Candidate, buffer: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn read(&self, candidate: &Candidate, buffer: &mut Vec<u8>) -> ReadOutcome {
         let path_hash = PathHash::of_path(&candidate.location);
-        match self.look(candidate, path_hash, buffer) {
+        match self.read_if_changed(candidate, path_hash, buffer) {
             Ok(outcome) => outcome,
-            Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Skipped,
-            Err(error) => Outcome::Unreadable {
+            Err(error) if error.kind() == ErrorKind::NotFound => ReadOutcome::Skipped,
+            Err(error) => ReadOutcome::Unreadable {
                 path: candidate.path.display().to_string(),
                 wrong: error.to_string(),
-                keeps: Keeps::Archive(path_hash),
+                still_present: StillPresent::Archive(path_hash),
             },
         }
     }
 
-    fn look(&self, candidate: &Candidate, path_hash: PathHash, buffer: &mut Vec<u8>) -> io::Result<Outcome> {
+    fn read_if_changed(
+        &self,
+        candidate: &Candidate,
+        path_hash: PathHash,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<ReadOutcome> {
         if candidate.is_symlink && !fs::canonicalize(&candidate.path)?.starts_with(&self.root) {
-            return Ok(Outcome::Skipped);
+            return Ok(ReadOutcome::Skipped);
         }
         // Of what is new the walk has just seen that it is a file, and it is looked at when it is open.
         let known = self.known.get(&path_hash);
         if candidate.is_symlink || known.is_some() {
             let metadata = fs::metadata(&candidate.path)?;
             if !metadata.is_file() {
-                return Ok(Outcome::Skipped);
+                return Ok(ReadOutcome::Skipped);
             }
             if known.is_some_and(|known| self.is_unchanged(known, &metadata, candidate.format)) {
-                return Ok(Outcome::Unchanged(path_hash, candidate.format));
+                return Ok(ReadOutcome::Unchanged(path_hash, candidate.format));
             }
         }
-        let file = archive_file::open(&candidate.path)?;
-        for _ in 0..READINGS {
+        let file = open_file::open(&candidate.path)?;
+        for _ in 0..MAX_READS {
             // Of the file that is open now: another one may have taken its place.
-            let metadata = settled(&file)?;
+            let metadata = stable_metadata(&file)?;
             if !metadata.is_file() {
-                return Ok(Outcome::Skipped);
+                return Ok(ReadOutcome::Skipped);
             }
             let outcome = self.read_file(candidate, path_hash, &metadata, &file, buffer)?;
-            if is_same(&metadata, &file.metadata()?) {
-                self.note_complete(&outcome);
+            if is_unchanged_file(&metadata, &file.metadata()?) {
+                self.remember_complete(&outcome);
                 return Ok(outcome);
             }
         }
-        Ok(Outcome::Unreadable {
+        Ok(ReadOutcome::Unreadable {
             path: candidate.path.display().to_string(),
             wrong:
                 "expected a file that stays as it is while it is read, found one that changes: the next run reads it"
                     .into(),
-            keeps: Keeps::Archive(path_hash),
+            still_present: StillPresent::Archive(path_hash),
         })
     }
 
@@ -192,9 +197,9 @@ impl Reader {
         metadata: &Metadata,
         mut file: &File,
         buffer: &mut Vec<u8>,
-    ) -> io::Result<Outcome> {
+    ) -> io::Result<ReadOutcome> {
         file.rewind()?;
-        let mut source = Source { file, bytes: 0, stop: &self.stop };
+        let mut source = ArchiveSource { file, bytes: 0, stop: &self.stop };
         if candidate.format != Format::Rpm {
             return self.read_other_format(candidate, path_hash, metadata, source);
         }
@@ -205,9 +210,9 @@ impl Reader {
         });
         let wrong = match whole {
             Ok(outline) => return self.read_package(candidate, path_hash, metadata, outline, source),
-            Err(error) => broken(error, "header", source.bytes)?,
+            Err(error) => describe_damage(error, "header", source.bytes)?,
         };
-        Ok(Outcome::Broken { path: candidate.path.display().to_string(), wrong })
+        Ok(ReadOutcome::Broken { path: candidate.path.display().to_string(), wrong })
     }
 
     fn read_package(
@@ -216,8 +221,8 @@ impl Reader {
         path_hash: PathHash,
         metadata: &Metadata,
         mut outline: Outline<'_>,
-        source: Source<'_>,
-    ) -> io::Result<Outcome> {
+        source: ArchiveSource<'_>,
+    ) -> io::Result<ReadOutcome> {
         let (mut found, includes) = (artifacts::of_outline(&outline), includes::of_outline(&outline));
         let ordinals = match self.payload {
             Payload::Always => {
@@ -245,10 +250,10 @@ impl Reader {
                     match header.and_then(|header| self.read_payload(source, &header, &ordinals, metadata.len())) {
                         Ok(artifacts) => scanned = Some(artifacts),
                         // What the header says is worth having; what the payload would add stays open.
-                        Err(error) => wrong = Some((path(), broken(error, "payload", metadata.size())?)),
+                        Err(error) => wrong = Some((path(), describe_damage(error, "payload", metadata.size())?)),
                     }
                 }
-                Err(error) => return Ok(Outcome::Failed(error)),
+                Err(error) => return Ok(ReadOutcome::Failed(error)),
             }
         }
         let import = Import {
@@ -273,8 +278,14 @@ impl Reader {
             },
         };
         Ok(match import.check() {
-            Ok(()) => Outcome::Read(Box::new(Reading { path_hash, import, header_bytes, payload_read, broken: wrong })),
-            Err(error) => Outcome::Broken { path: path(), wrong: error.to_string() },
+            Ok(()) => ReadOutcome::Read(Box::new(ReadArchive {
+                path_hash,
+                import,
+                header_bytes,
+                payload_read,
+                broken: wrong,
+            })),
+            Err(error) => ReadOutcome::Broken { path: path(), wrong: error.to_string() },
         })
     }
 
@@ -284,8 +295,8 @@ impl Reader {
         candidate: &Candidate,
         path_hash: PathHash,
         metadata: &Metadata,
-        mut source: Source<'_>,
-    ) -> io::Result<Outcome> {
+        mut source: ArchiveSource<'_>,
+    ) -> io::Result<ReadOutcome> {
         let Candidate { path, location, format, .. } = candidate;
         let shown = || path.display().to_string();
         let name = location.rsplit('/').next().unwrap_or(location);
@@ -297,20 +308,23 @@ impl Reader {
                     &mut source,
                     &about,
                     &path.display().to_string(),
-                    self.most_elf_bytes(metadata.len()),
+                    self.max_elf_bytes(metadata.len()),
                 )
             }
             _ => {
                 let archive = BufReader::with_capacity(PAYLOAD_READ_BYTES, &mut source);
-                formats::read_archive(ArchiveBytes::seekable(archive), &about, self.most_elf_bytes(metadata.len()))
+                formats::read_archive(ArchiveBytes::seekable(archive), &about, self.max_elf_bytes(metadata.len()))
                     .map(Some)
             }
         };
         let found = match read {
             Ok(Some(found)) => found,
-            Ok(None) => return Ok(Outcome::Skipped),
+            Ok(None) => return Ok(ReadOutcome::Skipped),
             Err(error) => {
-                return Ok(Outcome::Broken { path: shown(), wrong: broken(error, format.as_str(), source.bytes)? });
+                return Ok(ReadOutcome::Broken {
+                    path: shown(),
+                    wrong: describe_damage(error, format.as_str(), source.bytes)?,
+                });
             }
         };
         // The other files are worth having; a run with a higher limit completes them.
@@ -333,25 +347,25 @@ impl Reader {
             },
         };
         Ok(match import.check() {
-            Ok(()) => Outcome::Read(Box::new(Reading {
+            Ok(()) => ReadOutcome::Read(Box::new(ReadArchive {
                 path_hash,
                 import,
                 header_bytes: 0,
                 payload_read: true,
                 broken: too_large,
             })),
-            Err(error) => Outcome::Broken { path: shown(), wrong: error.to_string() },
+            Err(error) => ReadOutcome::Broken { path: shown(), wrong: error.to_string() },
         })
     }
 
     /// The largest ELF file that is believed in an archive of so many bytes.
-    fn most_elf_bytes(&self, bytes: u64) -> u64 {
-        self.temp_limit.min(bytes.saturating_mul(MOST_EXPANSION).max(LEAST_ELF_BYTES))
+    fn max_elf_bytes(&self, bytes: u64) -> u64 {
+        self.temp_limit.min(bytes.saturating_mul(MAX_EXPANSION).max(MIN_ELF_LIMIT_BYTES))
     }
 
     /// Notes a package whose payload was read, once it is sure that the file stayed as it was.
-    fn note_complete(&self, outcome: &Outcome) {
-        if let Outcome::Read(reading) = outcome
+    fn remember_complete(&self, outcome: &ReadOutcome) {
+        if let ReadOutcome::Read(reading) = outcome
             && reading.payload_read
             && reading.broken.is_none()
         {
@@ -361,14 +375,14 @@ impl Reader {
 
     fn read_payload(
         &self,
-        mut source: Source<'_>,
+        mut source: ArchiveSource<'_>,
         header: &Header,
         ordinals: &[u32],
         bytes: u64,
     ) -> Result<Vec<Artifact>, Error> {
         source.file.seek(SeekFrom::Start(header.range.end))?;
-        let most_bytes = self.most_elf_bytes(bytes);
-        scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals, most_bytes)
+        let max_bytes = self.max_elf_bytes(bytes);
+        scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals, max_bytes)
     }
 
     fn complete(&self) -> MutexGuard<'_, HashSet<Identity>> {
@@ -386,7 +400,7 @@ impl Reader {
 }
 
 /// What is wrong with an archive's bytes, or the error that reading them met.
-fn broken(error: Error, part: &str, bytes: u64) -> io::Result<String> {
+fn describe_damage(error: Error, part: &str, bytes: u64) -> io::Result<String> {
     match error {
         Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
             Ok(format!("{part}: expected more bytes, found the end of the file after {bytes}"))

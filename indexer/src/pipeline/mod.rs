@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::feeders::feed::Feed;
-use crate::fetch::reader::{Candidate, Outcome, Reader};
-use crate::report::failure::{Failure, Result};
-use crate::report::progress::Progress;
+use crate::fetch::reader::{Candidate, ReadOutcome, Reader};
+use crate::report::failure::{CommandFailure, Result};
+use crate::report::progress::ImportProgress;
 use stop::Stop;
 use writer::Writer;
 
@@ -38,7 +38,7 @@ impl Pipeline {
         self,
         feeder: impl FnOnce(&Feed) + Send + 'static,
         writer: &mut Writer,
-        progress: &mut Progress,
+        progress: &mut ImportProgress,
     ) -> Result<()> {
         let (candidates, waiting) = sync_channel(CHANNEL_BATCHES);
         let (outcomes, mut arriving) = mpsc::channel(CHANNEL_BATCHES);
@@ -46,7 +46,7 @@ impl Pipeline {
         let mut tasks = JoinSet::new();
         tasks.spawn_blocking(move || {
             feeder(&feed);
-            feed.end();
+            feed.flush();
         });
         let (reader, waiting) = (Arc::new(self.reader), Arc::new(Mutex::new(waiting)));
         for _ in 0..self.jobs {
@@ -55,7 +55,7 @@ impl Pipeline {
         }
         // The writer ends when the last sender is dropped. Feeder and readers end when the writer or the readers do.
         drop((outcomes, waiting, reader));
-        progress.phase("importing");
+        progress.set_phase("importing");
         let written = writer.drain(&mut arriving, progress).await;
         drop(arriving);
         if written.is_err() {
@@ -63,14 +63,18 @@ impl Pipeline {
         }
         let mut joined = Ok(());
         while let Some(task) = tasks.join_next().await {
-            joined = joined.and(task.map_err(Failure::local));
+            joined = joined.and(task.map_err(CommandFailure::local));
         }
         written.and(joined)
     }
 }
 
 /// Reads candidates, one after the other, until there are no more.
-fn read_candidates(reader: &Reader, waiting: &Mutex<Receiver<Vec<Candidate>>>, outcomes: &mpsc::Sender<Vec<Outcome>>) {
+fn read_candidates(
+    reader: &Reader,
+    waiting: &Mutex<Receiver<Vec<Candidate>>>,
+    outcomes: &mpsc::Sender<Vec<ReadOutcome>>,
+) {
     let mut buffer = Vec::new();
     loop {
         let batch = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -82,7 +86,7 @@ fn read_candidates(reader: &Reader, waiting: &Mutex<Receiver<Vec<Candidate>>>, o
             }
             let outcome = reader.read(&candidate, &mut buffer);
             // A read that was interrupted states nothing about the archive.
-            if reader.stop.is_set() && !outcome.is_sound() {
+            if reader.stop.is_set() && !outcome.is_valid() {
                 break;
             }
             done.push(outcome);

@@ -10,18 +10,18 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::feeders::formats::Formats;
-use crate::fetch::reader::{Keeps, Outcome};
-use crate::report::failure::{Failure, Result};
-use crate::report::progress::Progress;
+use crate::fetch::reader::{ReadOutcome, StillPresent};
+use crate::report::failure::{CommandFailure, Result};
+use crate::report::progress::ImportProgress;
 
 /// A batch is written when it has this many packages,
 const BATCH_PACKAGES: usize = 10_000;
 /// or this many artifacts (build-ids lie everywhere in an index, so that a transaction touches about as many pages as it has rows,
 /// and few large ones write a page less often),
 const BATCH_ARTIFACTS: usize = 60_000;
-/// The first batch is written at this part of that, each one after it at twice as much: something is being written while a small folder
+/// The first batch is written at this part of that, each one after it at twice as much: something is being written while a small directory
 /// is still being read.
-const FIRST_PART: usize = 32;
+const FIRST_FRACTION: usize = 32;
 /// A batch is also written when it is this old.
 const BATCH_AGE: Duration = Duration::from_secs(5);
 /// Paths that are noted as seen, or as gone, at once.
@@ -39,12 +39,12 @@ pub(crate) struct Writer {
     /// Locations that the index has as present and that nobody has met yet.
     missing: HashSet<PathHash>,
     /// Folders below which nothing is known to be gone; `None` if that is everywhere.
-    unreadable_folders: Option<Vec<String>>,
+    unreadable_directories: Option<Vec<String>>,
     batch: Vec<Import>,
     batch_artifacts: usize,
     batch_begun: Instant,
     /// A batch is full at one over this.
-    part: usize,
+    fraction: usize,
     /// The batch before, while it is written: archives are read meanwhile.
     writing: Option<JoinHandle<sql::Result<Inserted>>>,
     seen: Vec<PathHash>,
@@ -64,11 +64,11 @@ impl Writer {
             name: importer_name(),
             store_id,
             missing: known.iter().filter(|(_, known)| is_looked_for(known)).map(|(path_hash, _)| *path_hash).collect(),
-            unreadable_folders: Some(Vec::new()),
+            unreadable_directories: Some(Vec::new()),
             batch: Vec::new(),
             batch_artifacts: 0,
             batch_begun: Instant::now(),
-            part: FIRST_PART,
+            fraction: FIRST_FRACTION,
             writing: None,
             seen: Vec::new(),
         }
@@ -77,28 +77,32 @@ impl Writer {
     /// Takes outcomes until their senders are gone, and writes what they say.
     pub(crate) async fn drain(
         &mut self,
-        arriving: &mut mpsc::Receiver<Vec<Outcome>>,
-        progress: &mut Progress,
+        arriving: &mut mpsc::Receiver<Vec<ReadOutcome>>,
+        progress: &mut ImportProgress,
     ) -> Result<()> {
-        let drained = self.take_all(arriving, progress).await;
+        let drained = self.receive_outcomes(arriving, progress).await;
         // Also after an error: what is being written is sound.
-        let written = self.written(progress).await;
+        let written = self.finish_write(progress).await;
         drained.and(written)
     }
 
-    async fn take_all(&mut self, arriving: &mut mpsc::Receiver<Vec<Outcome>>, progress: &mut Progress) -> Result<()> {
+    async fn receive_outcomes(
+        &mut self,
+        arriving: &mut mpsc::Receiver<Vec<ReadOutcome>>,
+        progress: &mut ImportProgress,
+    ) -> Result<()> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 outcomes = arriving.recv() => match outcomes {
                     Some(outcomes) => for outcome in outcomes {
-                        self.take(outcome, progress).await?;
+                        self.apply(outcome, progress).await?;
                     },
                     None => break,
                 },
                 _ = tick.tick() => {
-                    progress.show();
+                    progress.update_display();
                     if !self.batch.is_empty() && self.batch_begun.elapsed() >= BATCH_AGE {
                         self.write_batch(progress).await?;
                     }
@@ -109,10 +113,10 @@ impl Writer {
         self.write_seen(progress).await
     }
 
-    async fn take(&mut self, outcome: Outcome, progress: &mut Progress) -> Result<()> {
+    async fn apply(&mut self, outcome: ReadOutcome, progress: &mut ImportProgress) -> Result<()> {
         let summary = &mut progress.summary;
         match outcome {
-            Outcome::Unchanged(path_hash, format) => {
+            ReadOutcome::Unchanged(path_hash, format) => {
                 summary.count(format);
                 summary.unchanged += 1;
                 self.missing.remove(&path_hash);
@@ -121,57 +125,58 @@ impl Writer {
                     self.write_seen(progress).await?;
                 }
             }
-            Outcome::Read(reading) => {
+            ReadOutcome::Read(reading) => {
                 summary.count(reading.import.package.format);
                 summary.header_bytes_read += reading.header_bytes;
                 summary.payloads_read += u64::from(reading.payload_read);
                 self.missing.remove(&reading.path_hash);
                 if let Some((path, wrong)) = &reading.broken {
-                    progress.broken(path, wrong);
+                    progress.report_broken(path, wrong);
                 }
                 if self.batch.is_empty() {
                     self.batch_begun = Instant::now();
                 }
                 self.batch_artifacts += reading.import.artifacts.len() + reading.import.modules.len();
                 self.batch.push(reading.import);
-                let is_full = |count: usize, most: usize| count * self.part >= most;
+                let is_full = |count: usize, max: usize| count * self.fraction >= max;
                 if is_full(self.batch.len(), BATCH_PACKAGES) || is_full(self.batch_artifacts, BATCH_ARTIFACTS) {
-                    self.part = (self.part / 2).max(1);
+                    self.fraction = (self.fraction / 2).max(1);
                     self.write_batch(progress).await?;
                 }
             }
-            Outcome::Broken { path, wrong } => {
+            ReadOutcome::Broken { path, wrong } => {
                 // What was at this path before is not there any more: it stays missing.
                 summary.found += 1;
-                progress.broken(&path, &wrong);
+                progress.report_broken(&path, &wrong);
             }
-            Outcome::Unreadable { path, wrong, keeps } => {
-                match keeps {
-                    Keeps::Archive(path_hash) => {
+            ReadOutcome::Unreadable { path, wrong, still_present } => {
+                match still_present {
+                    StillPresent::Archive(path_hash) => {
                         summary.found += 1;
                         self.missing.remove(&path_hash);
                     }
-                    Keeps::Folder(folder) => {
-                        self.unreadable_folders.iter_mut().for_each(|folders| folders.push(folder.clone()))
-                    }
-                    Keeps::Everything => self.unreadable_folders = None,
-                    Keeps::Nothing => {}
+                    StillPresent::Below(directory) => self
+                        .unreadable_directories
+                        .iter_mut()
+                        .for_each(|directories| directories.push(directory.clone())),
+                    StillPresent::Everything => self.unreadable_directories = None,
+                    StillPresent::Nothing => {}
                 }
-                progress.problem(&path, &wrong);
+                progress.report_unreadable(&path, &wrong);
             }
-            Outcome::LinkOut { path, target } => progress.link_out(&path, &target),
-            Outcome::Skipped => {}
-            Outcome::Failed(error) => return Err(error.into()),
+            ReadOutcome::OutsideLink { path, target } => progress.report_outside_link(&path, &target),
+            ReadOutcome::Skipped => {}
+            ReadOutcome::Failed(error) => return Err(error.into()),
         }
         Ok(())
     }
 
     /// Begins to write the batch, when the one before is written.
-    async fn write_batch(&mut self, progress: &mut Progress) -> Result<()> {
+    async fn write_batch(&mut self, progress: &mut ImportProgress) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.written(progress).await?;
+        self.finish_write(progress).await?;
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_artifacts = 0;
         // In one order for all importers, so that they wait for each other instead of colliding.
@@ -185,18 +190,18 @@ impl Writer {
     }
 
     /// Waits until what is being written is in the index.
-    async fn written(&mut self, progress: &mut Progress) -> Result<()> {
+    async fn finish_write(&mut self, progress: &mut ImportProgress) -> Result<()> {
         if let Some(writing) = self.writing.take() {
-            let inserted = writing.await.map_err(Failure::local)??;
+            let inserted = writing.await.map_err(CommandFailure::local)??;
             progress.summary.add(&inserted);
         }
         Ok(())
     }
 
-    async fn write_seen(&mut self, progress: &mut Progress) -> Result<()> {
+    async fn write_seen(&mut self, progress: &mut ImportProgress) -> Result<()> {
         if !self.seen.is_empty() {
             // An SQLite file has one writer: waiting for ourselves would look like a database in trouble.
-            self.written(progress).await?;
+            self.finish_write(progress).await?;
             self.seen.sort_unstable();
             self.index.mark_seen(self.store_id, &self.seen, now()).await?;
             self.seen.clear();
@@ -205,13 +210,13 @@ impl Writer {
     }
 
     /// Marks what the index has as present and the walk did not meet, except where the walk could not look.
-    pub(crate) async fn mark_gone(mut self, progress: &mut Progress) -> Result<()> {
-        let Some(unreadable_folders) = &self.unreadable_folders else { return Ok(()) };
-        for folder in unreadable_folders {
+    pub(crate) async fn mark_gone(mut self, progress: &mut ImportProgress) -> Result<()> {
+        let Some(unreadable_directories) = &self.unreadable_directories else { return Ok(()) };
+        for directory in unreadable_directories {
             if self.missing.is_empty() {
                 break;
             }
-            for path_hash in self.index.known_locations_below(self.store_id, folder).await?.keys() {
+            for path_hash in self.index.known_locations_below(self.store_id, directory).await?.keys() {
                 self.missing.remove(path_hash);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::report::output::{OutputError, print, say};
+use crate::report::output::{OutputError, print, print_error};
 
 /// Something was broken or could not be read, or the database failed.
 pub(crate) const FAILED: u8 = 1;
@@ -12,11 +12,11 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Short for results of commands.
-pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = CommandFailure> = std::result::Result<T, E>;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum CommandFailure {
     /// The command line or a configuration file is wrong.
     #[error("{0}")]
     Usage(String),
@@ -36,7 +36,7 @@ pub(crate) enum Failure {
     Local(anyhow::Error),
 }
 
-impl Failure {
+impl CommandFailure {
     /// A failure of this machine.
     pub(crate) fn local(error: impl Into<anyhow::Error>) -> Self {
         Self::Local(error.into())
@@ -46,12 +46,12 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         if let Self::Original { sentence, detail } = self {
             if let Some(detail) = detail {
-                say(&format_args!("darkserver-import: {detail}"));
+                print_error(&format_args!("darkserver-import: {detail}"));
             }
             // Nothing is left to be done about a closed standard output.
             let _ = print(sentence);
         } else {
-            say(&format_args!("darkserver-import: {self}"));
+            print_error(&format_args!("darkserver-import: {self}"));
         }
         ExitCode::from(match self {
             Self::Usage(_) | Self::Original { .. } => USAGE,
@@ -60,13 +60,13 @@ impl Failure {
     }
 }
 
-impl From<OutputError> for Failure {
+impl From<OutputError> for CommandFailure {
     fn from(error: OutputError) -> Self {
         Self::local(error)
     }
 }
 
-impl From<sql::Error> for Failure {
+impl From<sql::Error> for CommandFailure {
     fn from(error: sql::Error) -> Self {
         match error {
             sql::Error::Url { .. }

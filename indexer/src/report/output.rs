@@ -14,6 +14,6 @@ pub(crate) fn print(line: &dyn Display) -> Result<(), OutputError> {
 }
 
 /// Writes a line to standard error. An import goes on if nobody reads there: `eprintln!` would panic.
-pub(crate) fn say(line: &dyn Display) {
+pub(crate) fn print_error(line: &dyn Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use crate::report::failure::Failure;
-use crate::report::output::say;
-use crate::report::summary::Summary;
+use crate::report::failure::CommandFailure;
+use crate::report::output::print_error;
+use crate::report::summary::ImportSummary;
 
 /// How often a log gets a line.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Progress of one import.
-pub(crate) struct Progress {
+/// ImportProgress of one import.
+pub(crate) struct ImportProgress {
     /// What was done so far.
-    pub(crate) summary: Summary,
+    pub(crate) summary: ImportSummary,
     found: Arc<AtomicU64>,
     style: Style,
     phase: &'static str,
@@ -30,8 +30,8 @@ enum Style {
     Quiet,
 }
 
-impl Progress {
-    /// Progress of an import that begins now.
+impl ImportProgress {
+    /// ImportProgress of an import that begins now.
     pub(crate) fn new(quiet: bool) -> Self {
         let style = if quiet {
             Style::Quiet
@@ -52,16 +52,16 @@ impl Progress {
             let now = Instant::now();
             Style::Lines { started: now, last: now }
         };
-        Self { summary: Summary::default(), found: Arc::default(), style, phase: "starting" }
+        Self { summary: ImportSummary::default(), found: Arc::default(), style, phase: "starting" }
     }
 
     /// The counter of archives found, for a feeder.
-    pub(crate) fn found(&self) -> Arc<AtomicU64> {
+    pub(crate) fn found_counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.found)
     }
 
     /// Says what is being done now.
-    pub(crate) fn phase(&mut self, phase: &'static str) {
+    pub(crate) fn set_phase(&mut self, phase: &'static str) {
         self.phase = phase;
         if let Style::Bar(bar) = &self.style {
             bar.set_message(phase);
@@ -69,7 +69,7 @@ impl Progress {
     }
 
     /// Shows how many archives are done.
-    pub(crate) fn show(&mut self) {
+    pub(crate) fn update_display(&mut self) {
         let done = self.summary.found;
         let found = self.found.load(Ordering::Relaxed);
         match &mut self.style {
@@ -77,45 +77,45 @@ impl Progress {
                 bar.set_length(found);
                 bar.set_position(done);
             }
-            Style::Lines { started, last } if last.elapsed() >= LINE_EVERY => {
+            Style::Lines { started, last } if last.elapsed() >= LINE_INTERVAL => {
                 *last = Instant::now();
                 let seconds = started.elapsed().as_secs_f64();
                 let (phase, rate) = (self.phase, done as f64 / seconds);
-                say(&format_args!("{phase}: {done} of {found} archives found so far, {rate:.0} a second"));
+                print_error(&format_args!("{phase}: {done} of {found} archives found so far, {rate:.0} a second"));
             }
             Style::Lines { .. } | Style::Quiet => {}
         }
     }
 
-    /// Counts and reports an archive that is no sound package.
-    pub(crate) fn broken(&mut self, path: &str, wrong: &str) {
+    /// WalkCounts and reports an archive that is no sound package.
+    pub(crate) fn report_broken(&mut self, path: &str, wrong: &str) {
         self.summary.broken += 1;
         self.report(path, wrong);
     }
 
-    /// Counts and reports a file or folder that could not be read.
-    pub(crate) fn problem(&mut self, path: &str, wrong: &str) {
+    /// WalkCounts and reports a file or directory that could not be read.
+    pub(crate) fn report_unreadable(&mut self, path: &str, wrong: &str) {
         self.summary.problems += 1;
         self.report(path, wrong);
     }
 
-    /// Counts and reports a folder, one of several, that is not imported.
-    pub(crate) fn refused(&mut self, failure: &Failure) {
+    /// WalkCounts and reports a directory, one of several, that is not imported.
+    pub(crate) fn report_refused(&mut self, failure: &CommandFailure) {
         self.summary.refused += 1;
         self.report("darkserver-import", &failure.to_string());
     }
 
-    /// Counts a link that leads out of the store's directory, and reports it unless quiet.
-    pub(crate) fn link_out(&mut self, path: &str, target: &str) {
+    /// WalkCounts a link that leads out of the store's directory, and reports it unless quiet.
+    pub(crate) fn report_outside_link(&mut self, path: &str, target: &str) {
         self.summary.links_out += 1;
-        self.note(
+        self.report_note(
             path,
             &format!("leads out of the store's directory and is not followed: import it with `dir {target}`"),
         );
     }
 
     /// Says it once, unless quiet: nothing is wrong.
-    pub(crate) fn note(&self, path: &str, text: &str) {
+    pub(crate) fn report_note(&self, path: &str, text: &str) {
         if !matches!(self.style, Style::Quiet) {
             self.report(path, text);
         }
@@ -125,13 +125,13 @@ impl Progress {
     fn report(&self, path: &str, wrong: &str) {
         let line = format!("{}: {}", printable(path), printable(wrong));
         match &self.style {
-            Style::Bar(bar) => bar.suspend(|| say(&line)),
-            Style::Lines { .. } | Style::Quiet => say(&line),
+            Style::Bar(bar) => bar.suspend(|| print_error(&line)),
+            Style::Lines { .. } | Style::Quiet => print_error(&line),
         }
     }
 }
 
-impl Drop for Progress {
+impl Drop for ImportProgress {
     fn drop(&mut self) {
         if let Style::Bar(bar) = &self.style {
             bar.finish_and_clear();

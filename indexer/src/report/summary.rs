@@ -9,12 +9,12 @@ use serde::Serialize;
 use sql::Inserted;
 
 use crate::cli::Common;
-use crate::report::failure::{self, Failure, Result};
-use crate::report::output::{print, say};
+use crate::report::failure::{self, CommandFailure, Result};
+use crate::report::output::{print, print_error};
 
 /// What an import did: the object that `--json` prints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Summary {
+pub(crate) struct ImportSummary {
     /// Archives found.
     pub(crate) found: u64,
     /// Of these, sound ones by format.
@@ -35,7 +35,7 @@ pub(crate) struct Summary {
     pub(crate) other_formats: BTreeMap<&'static str, u64>,
     /// Archives that are no sound packages.
     pub(crate) broken: u64,
-    /// Files and folders that could not be read.
+    /// Files and directories that could not be read.
     pub(crate) problems: u64,
     /// Folders, of several, that were not imported: missing, or not to be imported like this.
     pub(crate) refused: u64,
@@ -49,14 +49,14 @@ pub(crate) struct Summary {
     pub(crate) seconds: f64,
 }
 
-impl Summary {
-    /// Counts a sound archive.
+impl ImportSummary {
+    /// WalkCounts a sound archive.
     pub(crate) fn count(&mut self, format: Format) {
         self.found += 1;
         *self.formats.entry(format.as_str()).or_default() += 1;
     }
 
-    /// Counts what an insert did.
+    /// WalkCounts what an insert did.
     pub(crate) fn add(&mut self, inserted: &Inserted) {
         self.imported += inserted.packages_new;
         self.refined += inserted.packages_refined;
@@ -69,7 +69,7 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -86,25 +86,25 @@ impl fmt::Display for Summary {
             write!(f, "; {} BROKEN, {} UNREADABLE", self.broken, self.problems)?;
         }
         if self.refused > 0 {
-            write!(f, "; {} folders NOT IMPORTED", self.refused)?;
+            write!(f, "; {} directories NOT IMPORTED", self.refused)?;
         }
         write!(f, "; {:.1} s", self.seconds)
     }
 }
 
 /// Tells what an import did, and its exit code.
-pub(crate) fn finish(summary: &Summary, common: &Common, interrupted: bool) -> Result<ExitCode> {
+pub(crate) fn finish(summary: &ImportSummary, common: &Common, interrupted: bool) -> Result<ExitCode> {
     if common.json {
-        print(&serde_json::to_string(summary).map_err(Failure::local)?)?;
+        print(&serde_json::to_string(summary).map_err(CommandFailure::local)?)?;
     } else if !common.quiet {
-        say(summary);
+        print_error(summary);
     }
     if interrupted {
-        say(&"interrupted: what was read is in the index; the same command goes on from there");
+        print_error(&"interrupted: what was read is in the index; the same command goes on from there");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
     Ok(match summary {
-        Summary { refused: 1.., .. } => ExitCode::from(failure::USAGE),
+        ImportSummary { refused: 1.., .. } => ExitCode::from(failure::USAGE),
         summary if summary.is_flawless() => ExitCode::SUCCESS,
         _ => ExitCode::from(failure::FAILED),
     })

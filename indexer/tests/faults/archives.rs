@@ -11,9 +11,9 @@ use std::{io, thread};
 
 use compat_tests::rpmbuild;
 
-use crate::index::{assert_same, dump};
-use crate::moments::Chance;
-use crate::running::{Running, command, run, run_ok};
+use crate::crash_points::Chance;
+use crate::import_process::{Running, command, run, run_ok};
+use crate::locked_index::{assert_same, dump};
 use crate::support::{Place, Said, many_packages};
 
 /// Starts an import and holds it when it is in the middle of a file's payload; `None` if it was done before.

@@ -13,16 +13,16 @@
 )]
 
 mod archives;
-mod index;
-mod killed;
-mod moments;
+mod crash_points;
+mod import_process;
+mod indexer_killed;
+mod locked_index;
 mod network;
+mod parallel_imports;
 mod proxy;
 mod refusals;
-mod running;
 mod server;
 mod server_killed;
 #[path = "../import/support.rs"]
 #[expect(dead_code, reason = "made for the tests beside these")]
 mod support;
-mod together;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use compat_tests::mariadb::MariaDb;
 
-use crate::index::{assert_same, dump};
-use crate::running::{Running, command, run, run_ok};
+use crate::import_process::{Running, command, run, run_ok};
+use crate::locked_index::{assert_same, dump};
 use crate::server::{Imported, assert_names_database};
 
 #[tokio::test]

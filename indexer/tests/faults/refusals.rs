@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use compat_tests::mariadb::MariaDb;
 
-use crate::index::{Kind, assert_same, dump, file, name};
-use crate::running::{Running, command, run, run_ok};
+use crate::import_process::{Running, command, run, run_ok};
+use crate::locked_index::{Kind, assert_same, dump, file, name};
 use crate::server::{Imported, assert_names_database};
 use crate::support::{Place, Said, many_packages, program};
 

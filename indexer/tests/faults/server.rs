@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use compat_tests::mariadb::MariaDb;
 
-use crate::index::{Kind, dump, name};
+use crate::import_process::run_ok;
+use crate::locked_index::{Kind, dump, name};
 use crate::proxy::Proxy;
-use crate::running::run_ok;
 use crate::support::{Place, Said, many_packages};
 
 const PACKAGES: usize = 300;

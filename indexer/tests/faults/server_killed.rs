@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use compat_tests::mariadb::MariaDb;
 
-use crate::index::{Kind, assert_same, dump};
-use crate::moments::Chance;
+use crate::crash_points::Chance;
+use crate::import_process::{Running, command, length, run, run_ok};
+use crate::locked_index::{Kind, assert_same, dump};
 use crate::proxy::Proxy;
-use crate::running::{Running, command, length, run, run_ok};
 use crate::support::{Place, many_packages};
 
 const PACKAGES: usize = 400;

@@ -10,13 +10,13 @@
     reason = "a failure of the support is a failed test, and says where"
 )]
 
-mod bombs;
-mod cut_off;
-mod lies;
+mod builders;
+mod decompression_bombs;
+mod false_headers;
 mod limits;
-mod made;
 mod members;
-mod mutants;
+mod mutations;
 #[path = "../import/support.rs"]
 #[expect(dead_code, reason = "the other tests use the rest of it")]
 mod support;
+mod truncated;

@@ -3,8 +3,8 @@
 
 use std::fs;
 
+use crate::builders::{Listed, Made, elf, file, newc, symlink};
 use crate::limits;
-use crate::made::{Listed, Made, elf, file, newc, symlink};
 use crate::support::Place;
 
 /// The artifacts' paths of a package, and what was said of it.

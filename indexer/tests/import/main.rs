@@ -12,9 +12,9 @@
 mod broken;
 mod changes;
 mod command;
+mod filters;
+mod fixtures;
 mod interrupted;
-mod left_out;
 mod mariadb;
 mod stores;
 mod support;
-mod truth;

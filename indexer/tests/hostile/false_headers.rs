@@ -7,8 +7,8 @@ use artifact::BuildId;
 use compat_tests::mariadb::MariaDb;
 use sql::Record;
 
+use crate::builders::{Listed, Made, elf, file, newc};
 use crate::limits;
-use crate::made::{Listed, Made, elf, file, newc};
 use crate::support::{Place, open};
 
 fn id(bytes: [u8; 20]) -> BuildId {

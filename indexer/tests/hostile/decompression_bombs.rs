@@ -8,8 +8,8 @@ use artifact::header::Header;
 use artifact::payload;
 use compat_tests::scale;
 
+use crate::builders::{Listed, Made, compress, elf, file, member};
 use crate::limits;
-use crate::made::{Listed, Made, compress, elf, file, member};
 use crate::support::{Place, Said};
 
 const COMPRESSORS: [Option<&str>; 6] = [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")];

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use crate::pipeline::stop::Stop;
 
 /// No local file system's clock ticks more slowly.
-const TICK: Duration = Duration::from_millis(20);
+const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 /// Opens what is believed to be a file: a pipe that took its place meanwhile must not be waited for.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
@@ -20,28 +20,28 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// What the file is now, at a moment from which on every change would show in its time: clocks of file systems have ticks.
-pub(crate) fn settled(file: &File) -> io::Result<Metadata> {
+pub(crate) fn stable_metadata(file: &File) -> io::Result<Metadata> {
     let metadata = file.metadata()?;
     if let Ok(age) = metadata.modified()?.elapsed() {
-        thread::sleep(TICK.saturating_sub(age));
+        thread::sleep(CLOCK_TICK.saturating_sub(age));
     }
     Ok(metadata)
 }
 
 /// Was the file left alone meanwhile? The time of its last modification alone could have been set back.
-pub(crate) fn is_same(before: &Metadata, after: &Metadata) -> bool {
+pub(crate) fn is_unchanged_file(before: &Metadata, after: &Metadata) -> bool {
     let state = |file: &Metadata| (file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
     state(before) == state(after)
 }
 
 /// An archive that counts what is read of it, and breaks off when the import shall stop.
-pub(crate) struct Source<'a> {
+pub(crate) struct ArchiveSource<'a> {
     pub(crate) file: &'a File,
     pub(crate) bytes: u64,
     pub(crate) stop: &'a Stop,
 }
 
-impl Read for Source<'_> {
+impl Read for ArchiveSource<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.stop.is_set() {
             // Not `Interrupted`, after which readers try again.
@@ -53,7 +53,7 @@ impl Read for Source<'_> {
     }
 }
 
-impl Seek for Source<'_> {
+impl Seek for ArchiveSource<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.file.seek(to)
     }

@@ -1,4 +1,4 @@
-//! The stores of the index: which one a folder belongs to.
+//! The stores of the index: which one a directory belongs to.
 
 use std::path::{Path, PathBuf};
 
@@ -6,43 +6,48 @@ use sql::{AbsentStatuses, Index, NewStore, Store, Tier};
 use url::Url;
 
 use crate::cli::DirArgs;
-use crate::feeders::filter::Filter;
-use crate::report::failure::{Failure, Result};
+use crate::feeders::filter::PathFilter;
+use crate::report::failure::{CommandFailure, Result};
 
-/// The store that a canonical folder belongs to: the local one whose root it is or lies below, else one that is added.
+/// The store that a canonical directory belongs to: the local one whose root it is or lies below, else one that is added.
 ///
 /// # Errors
 /// If the directory contains that of another store and the filter does not leave it out: its packages would be there
 /// twice.
-pub(crate) async fn of_folder(index: &Index, folder: &Path, args: &DirArgs, filter: &Filter) -> Result<Store> {
+pub(crate) async fn of_directory(
+    index: &Index,
+    directory: &Path,
+    args: &DirArgs,
+    filter: &PathFilter,
+) -> Result<Store> {
     let url = args.url.as_deref().map(base_url).transpose()?;
     let stores = index.stores().await?;
-    let Some(store) = local(&stores, folder) else {
+    let Some(store) = local(&stores, directory) else {
         let name = match &args.store {
             Some(name) => name.clone(),
-            None => utf8(folder)?.to_owned(),
+            None => utf8(directory)?.to_owned(),
         };
         if let Some(store) = stores.iter().find(|store| store.name == name) {
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "store {name} is another one ({}): give --store another name",
                 place(store)
             )));
         }
-        refuse_inner(&stores, folder, folder, filter)?;
-        return Ok(index.add_store(&new_local(name, folder, url)?).await?);
+        refuse_inner(&stores, directory, directory, filter)?;
+        return Ok(index.add_store(&new_local(name, directory, url)?).await?);
     };
     let root = canonical_root(store);
-    refuse_inner(&stores, &root, folder, filter)?;
+    refuse_inner(&stores, &root, directory, filter)?;
     if args.store.as_ref().is_some_and(|name| *name != store.name) {
-        let (folder, root, name) = (folder.display(), root.display(), &store.name);
-        return Err(Failure::Usage(format!(
-            "{folder} belongs to store {name} ({root}): leave out --store, or remove that store first"
+        let (directory, root, name) = (directory.display(), root.display(), &store.name);
+        return Err(CommandFailure::Usage(format!(
+            "{directory} belongs to store {name} ({root}): leave out --store, or remove that store first"
         )));
     }
     match url {
-        Some(url) if root != folder => Err(Failure::Usage(format!(
-            "--url {url} would be the address of {}, but the store {} is {}: give that folder, or leave out --url",
-            folder.display(),
+        Some(url) if root != directory => Err(CommandFailure::Usage(format!(
+            "--url {url} would be the address of {}, but the store {} is {}: give that directory, or leave out --url",
+            directory.display(),
             store.name,
             root.display()
         ))),
@@ -54,13 +59,13 @@ pub(crate) async fn of_folder(index: &Index, folder: &Path, args: &DirArgs, filt
     }
 }
 
-/// The store that a canonical file belongs to: the local one that it lies in, else one that is added for its folder.
+/// The store that a canonical file belongs to: the local one that it lies in, else one that is added for its directory.
 pub(crate) async fn of_file(index: &Index, stores: &mut Vec<Store>, file: &Path) -> Result<Store> {
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    if let Some(store) = local(stores, folder) {
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    if let Some(store) = local(stores, directory) {
         return Ok(store.clone());
     }
-    let store = index.add_store(&new_local(utf8(folder)?.to_owned(), folder, None)?).await?;
+    let store = index.add_store(&new_local(utf8(directory)?.to_owned(), directory, None)?).await?;
     stores.push(store.clone());
     Ok(store)
 }
@@ -73,16 +78,16 @@ pub(crate) fn canonical_root(store: &Store) -> PathBuf {
 
 /// Refuses to walk a directory of a store at `root` with the directory of another store in it, unless the filter leaves that
 /// out.
-fn refuse_inner(stores: &[Store], root: &Path, folder: &Path, filter: &Filter) -> Result<()> {
+fn refuse_inner(stores: &[Store], root: &Path, directory: &Path, filter: &PathFilter) -> Result<()> {
     for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some()) {
         let inner = canonical_root(store);
         let Ok(below) = inner.strip_prefix(root) else { continue };
-        if inner != root && inner.starts_with(folder) && filter.left_out_directory(below).is_none() {
+        if inner != root && inner.starts_with(directory) && filter.excluded_directory(below).is_none() {
             let (name, shown) = (&store.name, inner.display());
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "{} contains the directory of store {name} ({shown}), whose packages would be there twice: leave it out with \
                  --exclude '/{}/' and import it by itself with `dir {shown}`, or remove that store with `store remove {name}`",
-                folder.display(),
+                directory.display(),
                 below.display(),
             )));
         }
@@ -92,12 +97,12 @@ fn refuse_inner(stores: &[Store], root: &Path, folder: &Path, filter: &Filter) -
 
 /// Refuses a local store `name` at `root` that lies in another one's directory, or contains it, unless the filter of the
 /// configuration leaves the inner one out.
-pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &Filter) -> Result<()> {
+pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &PathFilter) -> Result<()> {
     for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some() && store.name != name) {
         let other = canonical_root(store);
         let (outer, inner) = if root.starts_with(&other) { (&*other, root) } else { (root, &*other) };
         let Ok(below) = inner.strip_prefix(outer) else { continue };
-        if filter.left_out_directory(below).is_some() {
+        if filter.excluded_directory(below).is_some() {
             continue;
         }
         let (relation, advice) = match (root == other, root == inner) {
@@ -108,7 +113,7 @@ pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &
             ),
             (false, false) => ("contains", format!("remove that store first with `store remove {}`", store.name)),
         };
-        return Err(Failure::Usage(format!(
+        return Err(CommandFailure::Usage(format!(
             "{} {relation} the directory of store {} ({}), and packages would be there twice: {advice}",
             root.display(),
             store.name,
@@ -118,10 +123,10 @@ pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &
     Ok(())
 }
 
-/// The local store whose root is nearest above a folder, or the folder itself.
-fn local<'a>(stores: &'a [Store], folder: &Path) -> Option<&'a Store> {
+/// The local store whose root is nearest above a directory, or the directory itself.
+fn local<'a>(stores: &'a [Store], directory: &Path) -> Option<&'a Store> {
     let above = stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some());
-    let above = above.filter(|store| folder.starts_with(canonical_root(store)));
+    let above = above.filter(|store| directory.starts_with(canonical_root(store)));
     above.max_by_key(|store| canonical_root(store).components().count())
 }
 
@@ -132,17 +137,18 @@ fn new_local(name: String, root: &Path, base_url: Option<String>) -> Result<NewS
 }
 
 pub(crate) fn utf8(path: &Path) -> Result<&str> {
-    path.to_str()
-        .ok_or_else(|| Failure::Usage(format!("{}: expected a path in UTF-8, found other bytes", path.display())))
+    path.to_str().ok_or_else(|| {
+        CommandFailure::Usage(format!("{}: expected a path in UTF-8, found other bytes", path.display()))
+    })
 }
 
-/// The path of a folder below the root of its store, as locations have it; empty for the root itself.
-pub(crate) fn below(store: &Store, root: &Path, folder: &Path) -> Result<String> {
-    let path = folder.strip_prefix(root).ok().and_then(Path::to_str);
+/// The path of a directory below the root of its store, as locations have it; empty for the root itself.
+pub(crate) fn below(store: &Store, root: &Path, directory: &Path) -> Result<String> {
+    let path = directory.strip_prefix(root).ok().and_then(Path::to_str);
     path.map(str::to_owned).ok_or_else(|| {
-        Failure::Usage(format!(
+        CommandFailure::Usage(format!(
             "{}: expected a path in UTF-8 below {} (store {})",
-            folder.display(),
+            directory.display(),
             root.display(),
             store.name
         ))
@@ -153,7 +159,7 @@ pub(crate) fn below(store: &Store, root: &Path, folder: &Path) -> Result<String>
 pub(crate) fn base_url(text: &str) -> Result<String> {
     // No refusal repeats the text: it may hold a password.
     let refuse = |found: &str| {
-        Failure::Usage(format!(
+        CommandFailure::Usage(format!(
             "--url: expected an http or https URL, as in https://mirror.example.org/pub, found {found}"
         ))
     };
@@ -218,8 +224,8 @@ mod tests {
             store(2, Tier::Local, "/none/a/b"),
             store(3, Tier::Mirror, "/none/a/b/c"),
         ];
-        for (folder, id) in [("/none/a", 1), ("/none/a/x", 1), ("/none/a/b", 2), ("/none/a/b/c/d", 2)] {
-            assert_eq!(local(&stores, Path::new(folder)).unwrap().id, id, "{folder}");
+        for (directory, id) in [("/none/a", 1), ("/none/a/x", 1), ("/none/a/b", 2), ("/none/a/b/c/d", 2)] {
+            assert_eq!(local(&stores, Path::new(directory)).unwrap().id, id, "{directory}");
         }
         assert!(local(&stores, Path::new("/none/ab")).is_none());
     }

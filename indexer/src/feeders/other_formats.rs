@@ -9,22 +9,22 @@ use std::time::{Duration, Instant};
 use artifact::{Format, elf};
 use walkdir::WalkDir;
 
-use crate::feeders::directory::Walk;
+use crate::feeders::directory::DirectoryWalk;
 use crate::feeders::formats::Formats;
 
 /// How long is looked, and how many files are looked at: a hint may be short of what there is.
 const MAX_DURATION: Duration = Duration::from_secs(5);
 const MAX_FILES: usize = 100_000;
 
-/// Counts files in the directory of a walk by the value of `--formats` that would find them.
-pub(crate) fn count(walk: &Walk) -> BTreeMap<&'static str, u64> {
+/// WalkCounts files in the directory of a walk by the value of `--formats` that would find them.
+pub(crate) fn count(walk: &DirectoryWalk) -> BTreeMap<&'static str, u64> {
     let (started, archives, mut counts) = (Instant::now(), Formats::archives(), BTreeMap::new());
     let is_read = |entry: &walkdir::DirEntry| {
         let below = entry.path().strip_prefix(&walk.root).unwrap_or(entry.path());
-        entry.depth() == 0 || walk.filter.leaves_out(below, entry.file_type().is_dir()).is_none()
+        entry.depth() == 0 || walk.filter.exclusion(below, entry.file_type().is_dir()).is_none()
     };
     // What cannot be read was reported by the import.
-    let entries = WalkDir::new(&walk.folder).into_iter().filter_entry(is_read).flatten();
+    let entries = WalkDir::new(&walk.directory).into_iter().filter_entry(is_read).flatten();
     for entry in entries.filter(|entry| entry.file_type().is_file()).take(MAX_FILES) {
         if started.elapsed() > MAX_DURATION {
             break;

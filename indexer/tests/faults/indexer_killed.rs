@@ -5,9 +5,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::index::{Kind, assert_same, dump};
-use crate::moments::Chance;
-use crate::running::{Running, command, length, run_ok};
+use crate::crash_points::Chance;
+use crate::import_process::{Running, command, length, run_ok};
+use crate::locked_index::{Kind, assert_same, dump};
 use crate::support::{Place, many_packages};
 
 /// Packages at first, and after the folder has changed.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use compat_tests::mariadb::MariaDb;
 use sqlx::{Connection, SqliteConnection};
 
-use crate::index::{Kind, assert_same, dump};
-use crate::running::{Running, command, run, run_ok};
+use crate::import_process::{Running, command, run, run_ok};
+use crate::locked_index::{Kind, assert_same, dump};
 use crate::support::{Place, many_packages};
 
 async fn together(kind: fn(&Path) -> Kind, packages: usize, rounds: u32) {

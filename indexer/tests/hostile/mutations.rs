@@ -13,8 +13,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use sql::{Index, PathHash};
 
+use crate::builders::{Made, elf, file, newc};
 use crate::limits;
-use crate::made::{Made, elf, file, newc};
 use crate::support::Place;
 
 /// What a byte is changed to.
