@@ -361,11 +361,11 @@ def configuration(found):
 
 
 def documented():
-    """The keys of the gateway's file that the chart sets there, with their defaults, as docs/configuration.md lists them: those that
-    have no flag, and those of [index] with one."""
+    """The keys of tables and `trusted_proxies`, with the defaults that docs/configuration.md states."""
     text = (CHART.parent / "docs" / "configuration.md").read_text()
-    return dict(re.findall(r"^\| +\| +\| `([a-z_.]+)`[^|]*\| `([^`|]*)` \|", text, re.MULTILINE)) | dict(
-        re.findall(r"^\|[^|]+\|[^|]+\| `(index\.[a-z_]+)` \| `([^`|]*)` \|", text, re.MULTILINE))
+    paragraphs = re.findall(r"^\*\*`([a-z_]+\.[a-z_]+|trusted_proxies)`\*\*(.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    defaults = {key: re.search(r"Default\s+`([^`]*)`", paragraph) for key, paragraph in paragraphs}
+    return {key: default[1] for key, default in defaults.items() if default}
 
 
 def default(found):
@@ -374,7 +374,8 @@ def default(found):
     given = {"trusted_proxies": config.pop("trusted_proxies")}
     given |= {f"{table}.{key}": value for table, keys in config.items() for key, value in keys.items()}
     check("default: gateway.toml has every key that belongs there, and the gateway's own defaults",
-          {key: json.dumps(value) if value is True else str(value) for key, value in given.items()} == documented(), (given, documented()))
+          {key: json.dumps(value) if value is True else str(value) for key, value in given.items()} == documented(),
+          (given, documented()))
     check("default: the gateway decides what is logged", "RUST_LOG" not in environment(found))
     volumes = only(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
     check("default: bounded cache", {"name": "cache", "emptyDir": {"sizeLimit": "12Gi"}} in volumes)

@@ -17,11 +17,11 @@ use rustix::process::Signal;
 
 use super::{lines, nobodys};
 
-/// The filters in backticks in the row of `RUST_LOG` of docs/configuration.md: the default first.
+/// The filters in backticks in the paragraph of `RUST_LOG` of docs/configuration.md: the default first.
 fn documented_filters() -> Vec<String> {
     let document = include_str!("../../../docs/configuration.md");
-    let row = document.lines().find(|line| line.contains("| `RUST_LOG` |")).unwrap();
-    let words = row.split('`').skip(1).step_by(2).filter(|word| word.contains("info"));
+    let paragraph = document.split("\n\n").find(|paragraph| paragraph.starts_with("**`RUST_LOG`**")).unwrap();
+    let words = paragraph.split('`').skip(1).step_by(2).filter(|word| word.contains("info"));
     words.map(str::to_owned).collect()
 }
 

@@ -5,6 +5,8 @@
 //! - [`tables`]: its tables, their defaults and limits;
 //! - [`forms`]: the forms of its values.
 
+#[cfg(test)]
+mod documentation;
 mod file;
 mod forms;
 mod tables;
