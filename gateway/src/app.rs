@@ -47,7 +47,7 @@ pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> 
     let readiness = gateway.readiness.clone();
     let on_stop = move || readiness.stop();
     serve_within(listeners, acceptor, limits, on_stop, move |app| {
-        app.app_data(gateway.clone()).configure(http::all);
+        app.app_data(gateway.clone()).configure(http::register);
     })
     .await
 }

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::{Format, Identity};
 use sql::StoredPackage;
 
-use super::{resource, tail};
+use super::tail;
 use crate::cache::Entry;
 use crate::http::deliver;
 use crate::http::error;
@@ -15,15 +15,14 @@ use crate::providers::archives::{expect_unchanged, open_below_root, published, u
 use crate::resolve::Gateway;
 use crate::resolve::outcome::Miss;
 
-pub(super) fn routes(app: &mut web::ServiceConfig) {
-    app.service(resource("/archive/{identity}/{name}", archive));
-}
-
-async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
-    let wanted = tail(&request, "/archive/").ok();
-    let wanted = wanted.as_deref().and_then(|tail| tail.split_once('/'));
-    let Some((Ok(identity), name)) = wanted.map(|(identity, name)| (identity.parse::<Identity>(), name.to_owned()))
-    else {
+/// Answers with the archive, or with where it is published.
+pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let segments: Vec<&str> = request.uri().path().split('/').collect();
+    let (["", "archive", _, _], Ok(tail)) = (&*segments, tail(&request, "/archive/")) else {
+        return error::unknown_path(request.uri().path());
+    };
+    let wanted = tail.split_once('/').and_then(|(identity, name)| Some((identity.parse::<Identity>().ok()?, name)));
+    let Some((identity, name)) = wanted else {
         return error::malformed(&"expected /archive/IDENTITY/NAME with 64 hex digits as IDENTITY");
     };
     let package = match gateway.lookup.query(|index| async move { index.package_by_identity(&identity).await }).await {
@@ -31,7 +30,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
         Ok(_) => return error::absent(),
         Err(cause) => {
             gateway.lookup.log_unavailable(&cause);
-            return error::undecided(false);
+            return error::unavailable(false);
         }
     };
     let elsewhere = published(&package);
@@ -43,7 +42,7 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
     let opened = tokio::time::timeout(gateway.config.request.budget, web::block(move || open(&package))).await;
     let Ok(opened) = opened else {
         tracing::warn!("an archive could not be opened within the budget");
-        return error::undecided(false);
+        return error::unavailable(false);
     };
     match opened {
         Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), &name, content_type),
@@ -56,11 +55,11 @@ async fn archive(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
         },
         Ok(Err(Miss::Failed(cause))) => {
             tracing::warn!(%cause, "an archive could not be opened");
-            error::undecided(false)
+            error::unavailable(false)
         }
         Err(error) => {
             tracing::warn!(%error, "an archive could not be opened");
-            error::undecided(false)
+            error::unavailable(false)
         }
     }
 }

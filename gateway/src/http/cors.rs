@@ -9,7 +9,7 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, web};
 
-use super::above_root;
+use super::routes::Route;
 use crate::resolve::Gateway;
 
 /// HEAD goes first: what comes behind it is what elfutils' server says, and somebody may look for.
@@ -36,9 +36,9 @@ pub(super) struct Rules {
 
 impl Rules {
     /// `None` where nothing is allowed to anybody, and on the paths for operators.
-    pub(super) fn of(request: &ServiceRequest) -> Option<Self> {
+    pub(super) fn of(request: &ServiceRequest, route: Option<&Route>) -> Option<Self> {
         let origins = &request.app_data::<web::Data<Gateway>>()?.config.cors.origins;
-        if origins.is_empty() || matches!(above_root(request.path()), "/metrics" | "/healthz" | "/readyz") {
+        if origins.is_empty() || route.is_some_and(|route| !route.cors) {
             return None;
         }
         if origins.iter().any(|origin| origin == "*") {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, VARY};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::BuildId;
 use bytes::Bytes;
@@ -13,25 +13,10 @@ use serde_json::json;
 use sql::Record;
 
 use super::links::Links;
-use super::{below, resource, tail};
+use super::tail;
 use crate::http::error;
 use crate::index::lookup::row_order;
 use crate::resolve::Gateway;
-
-pub(super) fn routes(app: &mut web::ServiceConfig) {
-    app.configure(api);
-    app.service(resource("/darkserver", to_folder));
-    app.service(web::scope("/darkserver").configure(api));
-}
-
-fn api(app: &mut web::ServiceConfig) {
-    app.service(below("/buildids", build_ids))
-        .service(resource("/", index))
-        .service(resource("/serverversion", server_version))
-        .service(resource("/serverversion/", server_version))
-        .service(resource("/rpm2buildids/{nvra:.+}", rpm_to_build_ids))
-        .service(resource("/package/{nvra:.+}", package));
-}
 
 /// One row of an answer; the original's keys, all strings.
 #[derive(Serialize)]
@@ -43,25 +28,14 @@ struct Row {
     url: String,
 }
 
-async fn to_folder() -> HttpResponse {
-    HttpResponse::Found().insert_header((LOCATION, "/darkserver/")).finish()
-}
-
-async fn index() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
-        .body(include_str!("index.html"))
-}
-
-async fn server_version() -> HttpResponse {
+/// `/serverversion`
+pub(super) async fn server_version() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "server-version": env!("CARGO_PKG_VERSION") }))
 }
 
 /// `/buildids/ID[,ID...]`. What is no build-id matches nothing.
-async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+pub(super) async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let ids: Vec<BuildId> = match tail(&request, "/buildids/") {
-        Ok(tail) if tail.is_empty() => return error::unknown_path(request.uri().path()),
         Ok(tail) => tail.split(',').filter_map(|id| id.trim_matches([' ', '/']).parse().ok()).collect(),
         Err(_) => Vec::new(),
     };
@@ -79,7 +53,7 @@ async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
 }
 
 /// `/rpm2buildids/NVRA[.rpm]`
-async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+pub(super) async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let links = Links::of(&request, &gateway);
     let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(&gateway, Ok(links.rows(&[]))) };
     let records = gateway.lookup.query(|index| async move { index.records_by_nvra(&nvra).await }).await;
@@ -87,7 +61,7 @@ async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> 
 }
 
 /// `/package/NVRA[.rpm]`: `{"url": ...}`, or `{}` for an unknown package as release 2.0 had it.
-async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+pub(super) async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let Some(nvra) = nvra(&request, "/package/") else { return HttpResponse::Ok().json(json!({})) };
     let packages = gateway.lookup.query(|index| async move { index.packages_by_nvra(&nvra).await }).await;
     match packages {
@@ -100,7 +74,7 @@ async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespo
                 .insert_header((VARY, HOST))
                 .json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
         }
-        Err(cause) => undecided(&gateway, &cause),
+        Err(cause) => unavailable(&gateway, &cause),
     }
 }
 
@@ -119,13 +93,13 @@ fn rows(gateway: &Gateway, json: Result<Bytes, String>) -> HttpResponse {
             response.headers_mut().insert(VARY, HOST);
             response
         }
-        Err(cause) => undecided(gateway, &cause),
+        Err(cause) => unavailable(gateway, &cause),
     }
 }
 
-fn undecided(gateway: &Gateway, cause: &str) -> HttpResponse {
+fn unavailable(gateway: &Gateway, cause: &str) -> HttpResponse {
     gateway.lookup.log_unavailable(cause);
-    error::undecided_json()
+    error::unavailable_json()
 }
 
 /// What the links of an answer follow: the Host that it was asked by.

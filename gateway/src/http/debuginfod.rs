@@ -2,24 +2,22 @@
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
-use super::{Asked, WasReset, below, tail};
+use super::routes::Endpoint;
+use super::{ResetMark, tail};
 use crate::http::{deliver, error};
 use crate::resolve::Gateway;
 use crate::resolve::answer::Answer;
 use crate::resolve::question::{Malformed, Question, What};
 use crate::server::{caller, reset_undecided};
 
-pub(super) fn routes(app: &mut web::ServiceConfig) {
-    app.service(below("/buildid", answer));
-}
-
-async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+/// Answers a question for bytes.
+pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let question = tail(&request, "/buildid/").map_err(|_| Malformed::Utf8).and_then(|tail| Question::parse(&tail));
     let question = match question {
         Ok(question) => question,
         Err(malformed) => return error::malformed(&malformed),
     };
-    request.extensions_mut().insert(Asked(question.what.name()));
+    request.extensions_mut().insert(Endpoint(question.what.name()));
     let caller = caller(&request, &gateway.config);
     match gateway.answer(&question, &caller).await {
         Ok(Some(Answer::File(found))) => Box::pin(deliver::file(&request, &gateway.files, &question.what, found)).await,
@@ -27,15 +25,59 @@ async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRespon
         // Absent for a question that went in a circle is not absent for everybody.
         Ok(None) if caller.hops >= gateway.config.federation.max_hops => error::absent_for_now(),
         Ok(None) => error::absent(),
-        Err(_) => undecided(&request, &gateway, matches!(question.what, What::Section(_))),
+        Err(_) => response_unavailable(&request, &gateway, matches!(question.what, What::Section(_))),
     }
 }
 
-/// A reset of the connection where that is right, else a status.
-pub(super) fn undecided(request: &HttpRequest, gateway: &Gateway, is_section: bool) -> HttpResponse {
-    let mut response = error::undecided(is_section);
+/// The response to a request that was not answered at all.
+pub(super) fn unavailable(request: &HttpRequest, gateway: &Gateway) -> HttpResponse {
+    response_unavailable(request, gateway, asks_for_section(request))
+}
+
+/// A reset of the connection where the configuration or the client asks for that, else a status.
+fn response_unavailable(request: &HttpRequest, gateway: &Gateway, is_section: bool) -> HttpResponse {
+    let mut response = error::unavailable(is_section);
     if reset_undecided(request, &gateway.config) {
-        response.extensions_mut().insert(WasReset);
+        response.extensions_mut().insert(ResetMark);
     }
     response
+}
+
+/// The label `endpoint` of a request that no handler has read: the kind of its question, or `malformed`.
+pub(super) fn endpoint(request: &HttpRequest) -> &'static str {
+    question(request).map_or("malformed", |question| question.what.name())
+}
+
+/// The question of a request; `None` if it is malformed.
+fn question(request: &HttpRequest) -> Option<Question> {
+    Question::parse(&tail(request, "/buildid/").ok()?).ok()
+}
+
+/// True if a request asks for a section. A source path may have a directory of that name.
+fn asks_for_section(request: &HttpRequest) -> bool {
+    question(request).is_some_and(|question| matches!(question.what, What::Section(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_section_is_told_from_a_source_below_a_directory_of_that_name() {
+        for (path, is_section) in [
+            ("/buildid/ab12/section/.text", true),
+            ("/buildid/ab12/section%2F.text", true),
+            ("/darkserver/buildid/ab12/section/.text", true),
+            ("/buildid/ab12//section/.text", true),
+            ("/buildid/ab12/source/usr/section/x.c", false),
+            ("/buildid/ab12/source/section/x.c", false),
+            ("/buildid/ab12/source%2Fsection%2Fx.c", false),
+            ("/buildid/ab12/debuginfo/section/x", false),
+            ("/buildid/section/.text", false),
+        ] {
+            assert_eq!(asks_for_section(&TestRequest::with_uri(path).to_http_request()), is_section, "{path}");
+        }
+    }
 }

@@ -53,17 +53,15 @@ pub(crate) fn too_large(size: u64, most: u64) -> HttpResponse {
 
 /// 503 (504 for a section, where 503 would mean "fetch the whole file instead") that nobody may remember. The reason stays in the
 /// log: it can name hosts.
-pub(crate) fn undecided(is_section: bool) -> HttpResponse {
+pub(crate) fn unavailable(is_section: bool) -> HttpResponse {
     let status = if is_section { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
-    no_store(&mut plain(status)).body(
-        "could not be decided now: the index, a store or an upstream could not be asked, or others asked too much\n",
-    )
+    no_store(&mut plain(status)).body("the index, a store or an upstream did not answer, or too many requests waited\n")
 }
 
 /// 503 for clients that parse JSON.
-pub(crate) fn undecided_json() -> HttpResponse {
+pub(crate) fn unavailable_json() -> HttpResponse {
     no_store(&mut HttpResponse::ServiceUnavailable())
-        .json(json!({ "error": "could not be decided now: the index could not be asked, or others asked too much" }))
+        .json(json!({ "error": "the index did not answer, or too many requests waited" }))
 }
 
 /// 405 with the methods that are served; 501 for what is no method that a server has to know (RFC 9110, section 9.1).

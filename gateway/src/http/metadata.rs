@@ -11,7 +11,6 @@ use sql::{Record, StoredPackage};
 use url::form_urlencoded;
 
 use super::links::Links;
-use super::resource;
 use crate::http::deliver;
 use crate::http::error;
 use crate::providers::archives;
@@ -25,27 +24,21 @@ const MOST_VALUE: usize = 4096;
 const LIFETIME: HeaderValue = HeaderValue::from_static("public, max-age=10");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-pub(super) fn routes(app: &mut web::ServiceConfig) {
-    // As with the reference server, what is behind it is ignored.
-    for path in ["/metadata", "/metadata/{rest:.*}"] {
-        app.service(resource(path, answer));
-    }
-}
-
 #[derive(Serialize)]
 struct Body {
     results: Vec<Entry>,
     complete: bool,
 }
 
-async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+/// Answers which files there are.
+pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let asked = match read(request.query_string()) {
         Ok(asked) => asked,
         Err(expected) => return error::malformed(&expected),
     };
     let found = match gateway.metadata(&asked, &caller(&request, &gateway.config)).await {
         Ok(found) => found,
-        Err(_) => return error::undecided_json(),
+        Err(_) => return error::unavailable_json(),
     };
     let links = Links::of(&request, &gateway);
     let mut places: HashMap<i64, Vec<Place>> = HashMap::new();

@@ -4,17 +4,11 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
 use url::form_urlencoded;
 
-use super::resource;
 use crate::metrics::METRICS;
 use crate::resolve::Gateway;
 
-pub(super) fn routes(app: &mut web::ServiceConfig) {
-    app.service(resource("/metrics", metrics))
-        .service(resource("/healthz", healthy))
-        .service(resource("/readyz", ready));
-}
-
-async fn metrics() -> HttpResponse {
+/// `/metrics`: every metric in the text format of Prometheus.
+pub(super) async fn metrics() -> HttpResponse {
     match METRICS.render() {
         Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
         Err(error) => HttpResponse::InternalServerError().body(format!("{error}\n")),
@@ -22,13 +16,13 @@ async fn metrics() -> HttpResponse {
 }
 
 /// The process answers; nothing else is asked.
-async fn healthy() -> HttpResponse {
+pub(super) async fn healthy() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("alive\n")
 }
 
 /// What background probes found of every part: `ok` or a reason. 200 if something useful can be answered; with `?strict` only if every
 /// part can be used.
-async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+pub(super) async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let is_strict = form_urlencoded::parse(request.query_string().as_bytes()).any(|(key, _)| key == "strict");
     let report = gateway.readiness.report();
     let is_ok = if is_strict { report.is_whole } else { report.is_ready };

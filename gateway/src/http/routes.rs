@@ -1,0 +1,356 @@
+//! The route table: every path that the gateway answers, with all that does not depend on one request.
+//!
+//! Dispatch, metrics, CORS, the form of errors, the access log, admission and the page at `/` read this table and nothing else. Every
+//! route answers GET and HEAD.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::http::Method;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+
+use super::{archive, darkserver, debuginfod, error, metadata, operations, page};
+use crate::resolve::Gateway;
+
+/// The response of a handler.
+type Response = Pin<Box<dyn Future<Output = HttpResponse>>>;
+
+/// One route.
+pub(super) struct Route {
+    pub(super) path: Path,
+    /// True if the same path below `/darkserver` is this route, too.
+    is_mirrored: bool,
+    /// The label `endpoint` of metrics; [`debuginfod::endpoint`] has a finer one for `buildid`.
+    pub(super) endpoint: &'static str,
+    pub(super) form: Form,
+    /// True if pages of other origins may read it where the configuration allows that.
+    pub(super) cors: bool,
+    pub(super) admission: Admission,
+    /// Calls and what they return, for the page at `/`.
+    pub(super) calls: &'static [(&'static str, &'static str)],
+    handler: fn(HttpRequest, web::Data<Gateway>) -> Response,
+}
+
+/// The paths of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    /// This path.
+    Is(&'static str),
+    /// Every path that begins with this one, which ends in a slash, and has more.
+    Below(&'static str),
+    /// Every path that begins with this one, which ends in a slash.
+    AtOrBelow(&'static str),
+}
+
+/// The clients of a route, and so the form of its errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Text. To libdebuginfod every status means "absent", so an unavailable answer may be a reset of the connection.
+    Debuginfod,
+    /// An object of JSON.
+    Json,
+    /// Text.
+    Download,
+    /// Text, for operators: neither in the access log nor with the state of the index in a header.
+    Operator,
+}
+
+/// Whether a request waits for a permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It waits for a permit of its client.
+    Permit,
+    /// It is answered at once, however many requests wait.
+    Immediate,
+}
+
+/// Every route. Those that are requested most come first.
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        path: Path::AtOrBelow("/buildid/"),
+        is_mirrored: false,
+        endpoint: "buildid",
+        form: Form::Debuginfod,
+        cors: true,
+        admission: Admission::Permit,
+        calls: &[
+            ("/buildid/ID/debuginfo", "the file with DWARF"),
+            ("/buildid/ID/executable", "the program or library"),
+            ("/buildid/ID/section/NAME", "the raw bytes of one ELF section"),
+            ("/buildid/ID/source/PATH", "one source file"),
+        ],
+        handler: |request, gateway| Box::pin(debuginfod::answer(request, gateway)),
+    },
+    Route {
+        path: Path::Below("/buildids/"),
+        is_mirrored: true,
+        endpoint: "buildids",
+        form: Form::Json,
+        cors: true,
+        admission: Admission::Permit,
+        calls: &[("/buildids/ID[,ID...]", "the packages and files with these build-ids")],
+        handler: |request, gateway| Box::pin(darkserver::build_ids(request, gateway)),
+    },
+    Route {
+        path: Path::Below("/rpm2buildids/"),
+        is_mirrored: true,
+        endpoint: "rpm2buildids",
+        form: Form::Json,
+        cors: true,
+        admission: Admission::Permit,
+        calls: &[("/rpm2buildids/NAME-VERSION-RELEASE.ARCH[.rpm]", "the build-ids in a package")],
+        handler: |request, gateway| Box::pin(darkserver::rpm_to_build_ids(request, gateway)),
+    },
+    Route {
+        path: Path::Below("/package/"),
+        is_mirrored: true,
+        endpoint: "package",
+        form: Form::Json,
+        cors: true,
+        admission: Admission::Permit,
+        calls: &[("/package/NAME-VERSION-RELEASE.ARCH[.rpm]", "the URL of a package")],
+        handler: |request, gateway| Box::pin(darkserver::package(request, gateway)),
+    },
+    METADATA,
+    // As with the reference server, what follows the word is ignored.
+    Route { path: Path::AtOrBelow("/metadata/"), calls: &[], ..METADATA },
+    Route {
+        path: Path::Below("/archive/"),
+        is_mirrored: false,
+        endpoint: "archive",
+        form: Form::Download,
+        cors: true,
+        admission: Admission::Permit,
+        calls: &[],
+        handler: |request, gateway| Box::pin(archive::answer(request, gateway)),
+    },
+    Route {
+        calls: &[("/serverversion", "the version of this server")],
+        handler: |_, _| Box::pin(darkserver::server_version()),
+        ..operator("/serverversion", true)
+    },
+    Route { handler: |_, _| Box::pin(darkserver::server_version()), ..operator("/serverversion/", true) },
+    Route { handler: |_, _| Box::pin(page::answer()), ..operator("/", true) },
+    Route { handler: |_, _| Box::pin(page::redirect()), is_mirrored: false, ..operator("/darkserver", true) },
+    Route {
+        calls: &[("/metrics", "figures for Prometheus")],
+        handler: |_, _| Box::pin(operations::metrics()),
+        ..operator("/metrics", false)
+    },
+    Route {
+        calls: &[("/healthz", "200 while the process runs")],
+        handler: |_, _| Box::pin(operations::healthy()),
+        ..operator("/healthz", false)
+    },
+    Route {
+        calls: &[("/readyz", "200 if something can be answered, with the state of every component")],
+        handler: |request, gateway| Box::pin(operations::ready(request, gateway)),
+        ..operator("/readyz", false)
+    },
+];
+
+const METADATA: Route = Route {
+    path: Path::Is("/metadata"),
+    is_mirrored: false,
+    endpoint: "metadata",
+    form: Form::Json,
+    cors: true,
+    admission: Admission::Permit,
+    calls: &[(
+        "/metadata?key=file|glob|buildid&value=VALUE",
+        "the files at a path, at paths that match a pattern, or with a build-id",
+    )],
+    handler: |request, gateway| Box::pin(metadata::answer(request, gateway)),
+};
+
+/// A route for operators; `is_public` for those that clients request, too.
+const fn operator(path: &'static str, is_public: bool) -> Route {
+    Route {
+        path: Path::Is(path),
+        is_mirrored: is_public,
+        endpoint: "operations",
+        form: Form::Operator,
+        cors: is_public,
+        admission: Admission::Immediate,
+        calls: &[],
+        handler: |request, _| Box::pin(async move { error::unknown_path(request.path()) }),
+    }
+}
+
+impl Path {
+    fn matches(self, path: &str) -> bool {
+        match self {
+            Self::Is(expected) => path == expected,
+            Self::Below(start) => path.len() > start.len() && path.starts_with(start),
+            Self::AtOrBelow(start) => path.starts_with(start),
+        }
+    }
+}
+
+impl Route {
+    /// The route of a path; `None` if there is none.
+    pub(super) fn of(path: &str) -> Option<&'static Self> {
+        let mirrored = path.strip_prefix("/darkserver").filter(|rest| rest.starts_with('/'));
+        ROUTES.iter().find(|route| match mirrored {
+            Some(path) => route.is_mirrored && route.path.matches(path),
+            None => route.path.matches(path),
+        })
+    }
+
+    /// The response to a request whose answer is unavailable.
+    pub(super) fn unavailable(&self, request: &HttpRequest, gateway: &Gateway) -> HttpResponse {
+        match self.form {
+            Form::Debuginfod => debuginfod::unavailable(request, gateway),
+            Form::Json => error::unavailable_json(),
+            Form::Download | Form::Operator => error::unavailable(false),
+        }
+    }
+}
+
+/// The endpoint that a handler found, where the path alone does not tell it.
+pub(super) struct Endpoint(pub(super) &'static str);
+
+/// The label `endpoint` of a request: one of a few words.
+pub(super) fn endpoint(request: &HttpRequest, route: Option<&Route>) -> &'static str {
+    match route {
+        None => "unknown",
+        Some(Route { form: Form::Debuginfod, .. }) => match request.extensions().get() {
+            Some(Endpoint(word)) => word,
+            None => debuginfod::endpoint(request),
+        },
+        Some(route) => route.endpoint,
+    }
+}
+
+/// Registers the table with actix: every request is dispatched by it.
+pub(crate) fn register(app: &mut web::ServiceConfig) {
+    app.default_service(web::to(dispatch));
+}
+
+async fn dispatch(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return error::wrong_method(request.method());
+    }
+    let path = request.uri().path();
+    match Route::of(path) {
+        Some(route) => (route.handler)(request, gateway).await,
+        None if path.starts_with('/') => error::unknown_path(path),
+        None => error::malformed(&"expected a path as the target of the request"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use actix_web::App;
+    use actix_web::body::MessageBody;
+    use actix_web::dev::{Service, ServiceResponse};
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_service, init_service};
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn paths_have_their_routes() {
+        for (path, expected) in [
+            ("/buildid/ab/debuginfo", Some("buildid")),
+            ("/buildid/", Some("buildid")),
+            ("/buildid", None),
+            ("/darkserver/buildid/ab/debuginfo", None),
+            ("/buildids/ab", Some("buildids")),
+            ("/darkserver/buildids/ab", Some("buildids")),
+            ("/buildids/", None),
+            ("/rpm2buildids/a", Some("rpm2buildids")),
+            ("/package/a", Some("package")),
+            ("/package/", None),
+            ("/metadata", Some("metadata")),
+            ("/metadata/x", Some("metadata")),
+            ("/metadatax", None),
+            ("/archive/a/b", Some("archive")),
+            ("/darkserver/archive/a/b", None),
+            ("/", Some("operations")),
+            ("/darkserver", Some("operations")),
+            ("/darkserver/", Some("operations")),
+            ("/darkserver/serverversion", Some("operations")),
+            ("/darkserverx", None),
+            ("/metrics", Some("operations")),
+            ("/darkserver/metrics", None),
+            ("", None),
+        ] {
+            assert_eq!(Route::of(path).map(|route| route.endpoint), expected, "{path}");
+        }
+    }
+
+    /// A path of the route.
+    fn path_of(route: &Route) -> String {
+        match route.path {
+            Path::Is(path) => path.to_owned(),
+            Path::Below(start) | Path::AtOrBelow(start) => format!("{start}x"),
+        }
+    }
+
+    #[test]
+    fn every_route_can_be_reached_and_operators_never_wait() {
+        for route in ROUTES {
+            let path = path_of(route);
+            let found = Route::of(&path).expect("a route");
+            assert!(std::ptr::eq(found, route), "{path}: another route stands before it");
+            assert_eq!(route.form == Form::Operator, route.admission == Admission::Immediate, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_route_answers_get_and_head_and_no_other_method() {
+        actix_web::rt::System::new().block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let app = app(directory.path()).await;
+            for route in ROUTES {
+                let path = path_of(route);
+                let mirrors = [Some(path.clone()), route.is_mirrored.then(|| format!("/darkserver{path}"))];
+                for path in mirrors.into_iter().flatten() {
+                    let mut found = Vec::new();
+                    for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST] {
+                        let request = TestRequest::with_uri(&path).method(method).insert_header(("Origin", "http://a"));
+                        let response = call_service(&app, request.to_request()).await;
+                        let readable = response.headers().contains_key("access-control-allow-origin");
+                        assert_eq!(readable, route.cors, "{path}");
+                        found.push(response.status().as_u16());
+                    }
+                    let [get, head, options, post] = found[..] else { panic!("{found:?}") };
+                    let expected: &[u16] = match route.form {
+                        // `x` is no build-id, no value, no identity.
+                        Form::Debuginfod => &[400],
+                        Form::Download => &[404],
+                        Form::Json if route.endpoint == "metadata" => &[400],
+                        // The database is empty, or not there yet.
+                        Form::Json => &[200, 503],
+                        Form::Operator => &[200, 302, 503],
+                    };
+                    assert!(expected.contains(&get), "{path}: expected one of {expected:?}, found {get}");
+                    assert_eq!((head, post), (get, 405), "{path}");
+                    assert_eq!(options, if route.cors { 200 } else { 405 }, "{path}");
+                }
+            }
+        });
+    }
+
+    /// The gateway as an application, with its files in `directory`.
+    async fn app(
+        directory: &std::path::Path,
+    ) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = actix_web::Error> {
+        // A second call finds the provider installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let file = directory.join("gateway.toml");
+        let shown = directory.display();
+        let text = format!(
+            "database = \"sqlite:{shown}/index.sqlite\"\ncache_dir = \"{shown}/cache\"\n[cors]\norigins = [\"*\"]\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let cli = crate::cli::Cli::parse_from([OsStr::new("darkserver"), OsStr::new("--config"), file.as_os_str()]);
+        let config = crate::config::Config::load(cli.arguments()).unwrap();
+        let gateway = web::Data::new(Gateway::new(config).await.unwrap());
+        init_service(App::new().wrap(from_fn(super::super::observe)).app_data(gateway).configure(register)).await
+    }
+}
