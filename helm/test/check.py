@@ -258,7 +258,8 @@ def common(label, text, found, values):
     if check(f"{label}: Job if wanted", len(jobs) == int(values["migrate"]["enabled"])) and jobs:
         job = jobs[0]
         container = job["spec"]["template"]["spec"]["containers"][0]
-        check(f"{label}: the Job migrates", container["command"] + container["args"] == ["darkserver-import", "migrate"])
+        check(f"{label}: the Job migrates",
+              container["command"] + container["args"] == ["darkserver-import", "migrate"])
         write = database_reference(container)
         check(f"{label}: the Job has the writing user", write[1] == values["database"]["writerKey"], write)
         hook = job["metadata"]["annotations"]
@@ -300,11 +301,12 @@ def common(label, text, found, values):
     # Probes: the one that can kill must not depend on the database.
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         check(f"{label}: {probe}", gateway[probe]["httpGet"] == {"path": path, "port": "http"}, gateway[probe])
-    # /readyz answers from memory: no answer within a second means that the gateway hangs. /readyz?strict would take all pods
-    # out of service with one upstream.
+    # /readyz answers from memory: no answer within a second means that the gateway hangs. /readyz?strict would take all
+    # pods out of service with one upstream.
     check(f"{label}: readiness within a second", gateway["readinessProbe"]["timeoutSeconds"] <= 1
           and gateway["livenessProbe"]["timeoutSeconds"] >= 2)
-    ports = [("http", 8002, values["service"]["port"])] + ([("https", 8443, values["service"]["tlsPort"])] if tls else [])
+    ports = [("http", 8002, values["service"]["port"])]
+    ports += [("https", 8443, values["service"]["tlsPort"])] if tls else []
     check(f"{label}: container ports", gateway["ports"] ==
           [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port, _ in ports], gateway["ports"])
     check(f"{label}: time to finish downloads", pod["spec"]["terminationGracePeriodSeconds"] >= 60)
@@ -385,7 +387,8 @@ def default(found):
     check("default: image", gateway_of(found)["image"] == "darkserver:0.1.0", gateway_of(found)["image"])
     check("default: no public URL to invent", "DARKSERVER_PUBLIC_URL" not in environment(found))
     strategy = only(found, "Deployment")["spec"]["strategy"]
-    check("default: never fewer gateways than wanted", strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1})
+    check("default: never fewer gateways than wanted",
+          strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1})
 
 
 def existing_secret(found):
@@ -450,7 +453,8 @@ def replicas(found):
     spec = deployment["spec"]["template"]["spec"]
     check("replicas: name", deployment["metadata"]["name"] == "symbols")
     check("replicas: count", deployment["spec"]["replicas"] == 12)
-    check("replicas: digest", spec["containers"][0]["image"] == "registry.example.org/darkserver@sha256:" + "0123456789abcdef" * 4)
+    check("replicas: digest",
+          spec["containers"][0]["image"] == "registry.example.org/darkserver@sha256:" + "0123456789abcdef" * 4)
     cache = [volume for volume in spec["volumes"] if volume["name"] == "cache"][0]
     check("replicas: a claim for each pod", cache["ephemeral"]["volumeClaimTemplate"]["spec"] == {
         "accessModes": ["ReadWriteOnce"], "storageClassName": "local", "resources": {"requests": {"storage": "12Gi"}}})
@@ -512,11 +516,11 @@ LIMITS = {
 
 
 def refusal(text, folder):
-    """What the gateway finds wrong with this file; empty if it takes it. The URL is checked last, after the whole file."""
+    """The gateway's error for this file; empty if the file is accepted. The URL is checked last, after the whole file."""
     file = pathlib.Path(folder) / "gateway.toml"
     file.write_text(text)
-    command = [GATEWAY, "--config", file, "--database", "sqlite:/nonexistent.db", "--public-url", "ftp://last.example.org"]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=60, env={"DARKSERVER_ETC": folder})
+    command = [str(GATEWAY), "--config", str(file), "--database", "sqlite:/nonexistent.db", "--public-url", "ftp://last"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"DARKSERVER_ETC": folder})
     return "" if "found scheme `ftp`" in done.stderr else done.stderr.strip() or "no message"
 
 
@@ -551,7 +555,8 @@ CONTRADICTIONS = [
     ({"database": {"existingSecret": "given"}}, "exclude each other"),
     ({"ingress": {"enabled": True, "hosts": ["a.example.org"]}}, "gateway.trustedProxies is empty"),
     ({"ingress": {"enabled": True}, "gateway": {"trustedProxies": ["10.0.0.0/8"]}}, "ingress.hosts is empty"),
-    ({"gateway": {"logFilter": "info", "extraEnv": [{"name": "RUST_LOG", "value": "debug"}]}}, "gateway.logFilter and RUST_LOG"),
+    ({"gateway": {"logFilter": "info", "extraEnv": [{"name": "RUST_LOG", "value": "debug"}]}},
+     "gateway.logFilter and RUST_LOG"),
     ({"cache": {"volume": "claim"}}, "one replica only"),
     ({"cache": {"volume": "claim", "existingClaim": "mine"}}, "one replica only"),
     ({"extraVolumeMounts": [{"name": "shared", "mountPath": "/var/cache/darkserver"}]}, "a cache of its own"),
@@ -674,7 +679,8 @@ def check_schema():
 
 def check_with(render, extra):
     check(f"{render.name}: every file of values has its checks", {file.stem for file in VALUES} == set(SPECIAL))
-    check(f"{render.name}: schemas of several versions, both sides of 1.30", {25, 29, 30} < {minor(v) for v in KUBERNETES})
+    check(f"{render.name}: schemas of several versions, both sides of 1.30",
+          {25, 29, 30} < {minor(v) for v in KUBERNETES})
     for file in VALUES:
         values = merged(yaml.safe_load(file.read_text()))
         for kube in KUBERNETES:
