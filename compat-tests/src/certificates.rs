@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::process::run;
 
-/// An authority that nobody else knows, and one certificate of it for `localhost` and 127.0.0.1.
+/// A private authority, and one certificate of it for `localhost` and 127.0.0.1.
 pub struct Certificates {
     directory: TempDir,
 }
@@ -25,7 +25,7 @@ impl Certificates {
         certificates
     }
 
-    /// A new certificate with a new key in place of the one before.
+    /// Replaces the certificate and its key by new ones.
     pub fn renew(&self) {
         let directory = self.directory.path();
         let sign = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
@@ -52,8 +52,8 @@ impl Certificates {
         self.directory.path().join("server.key")
     }
 
-    /// `program` in an environment where the system trusts this authority alone: libcurl with GnuTLS, as libdebuginfod has it on Debian,
-    /// takes no word about that from variables. Needs the right to mount: root's, or that to make a user namespace.
+    /// `program` in a mount namespace where the system trusts this authority alone. Debian's libcurl with GnuTLS reads
+    /// no environment variable for that. Needs the right to mount: root's, or that to make a user namespace.
     pub fn trusting(&self, program: &str) -> Command {
         let script = "for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt; do
             if [ -e $bundle ]; then mount --bind \"$1\" $(readlink -f $bundle) || exit 1; found=yes; fi

@@ -4,10 +4,10 @@ use std::process::Command;
 
 use crate::process::run;
 
-/// What Chromium made of a page: its document after everything was loaded, and what it complained about.
+/// Opens a page in Chromium. Returns its document after everything was loaded, and Chromium's messages.
 ///
 /// # Panics
-/// When it does not end well.
+/// If Chromium fails.
 pub fn browse(url: &str) -> (String, String) {
     let profile = tempfile::tempdir().expect("a temporary directory");
     // Debian's name of it, and Fedora's.
@@ -21,7 +21,7 @@ pub fn browse(url: &str) -> (String, String) {
             "--enable-logging=stderr",
             "--dump-dom",
         ])
-        // Scripts may wait for answers so long, in milliseconds of the page's own time.
+        // Maximum time that scripts may wait for answers, in milliseconds of the page's own time.
         .arg("--virtual-time-budget=20000")
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(url);

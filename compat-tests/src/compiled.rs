@@ -1,4 +1,4 @@
-//! Programs compiled for a test, whole and split as distributions split them, and the archives that they go into: made by `dpkg-deb`,
+//! Programs compiled for a test, whole and split as distributions split them, and archives of them made by `dpkg-deb`,
 //! `tar` and `bsdtar`.
 
 use std::fs;
@@ -14,17 +14,17 @@ pub struct Program {
     directory: TempDir,
     /// Its name, and that of its source file without `.c`.
     pub name: String,
-    /// What its note says.
+    /// The build-id in its note.
     pub build_id: String,
 }
 
 impl Program {
-    /// Compiles a program that is like no other: its DWARF names `SOURCES/NAME.c`.
+    /// Compiles a unique program whose DWARF names `SOURCES/NAME.c`.
     pub fn compile(name: &str, sources: &str) -> Self {
         Self::compile_and_split(name, sources, &[])
     }
 
-    /// The same as a shared library. It names no interpreter, so libmagic has one text for the library and its debug file.
+    /// Compiles a shared library. It names no interpreter, so libmagic has one text for the library and its debug file.
     pub fn compile_library(name: &str, sources: &str) -> Self {
         Self::compile_and_split(name, sources, &["-shared", "-fPIC"])
     }
@@ -51,8 +51,10 @@ impl Program {
     ) -> Self {
         let build = directory.path().join(in_directory);
         let text = format!(
-            "#include <stdlib.h>\nint twice_{0}(int number) {{\n    if (number < 0)\n        abort();\n    return 2 * number;\n}}\n\
-             int main(int count, char **words) {{\n    (void)words;\n    return twice_{0}(count) == 2 ? twice_{0}(-1) : 0;\n}}\n",
+            "#include <stdlib.h>\n\
+             int twice_{0}(int number) {{\n    if (number < 0)\n        abort();\n    return 2 * number;\n}}\n\
+             int main(int count, char **words) {{\n    (void)words;\n    \
+             return twice_{0}(count) == 2 ? twice_{0}(-1) : 0;\n}}\n",
             name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
         );
         fs::write(build.join(format!("{name}.c")), text).expect("write a source file");
@@ -111,13 +113,13 @@ pub fn build_id(elf: &Path) -> String {
     id.unwrap_or_else(|| panic!("{}: expected a build-id, found {text}", elf.display())).to_owned()
 }
 
-/// A directory that becomes an archive.
+/// A directory to make an archive of.
 pub struct Tree {
     directory: TempDir,
 }
 
 impl Tree {
-    /// A tree of copies: where each is to be, and what.
+    /// Makes a tree of copies: the path of each in the tree, and the file to copy.
     pub fn with_files(files: &[(&str, &Path)]) -> Self {
         let tree = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         for (path, file) in files {
@@ -126,7 +128,7 @@ impl Tree {
         tree
     }
 
-    /// Where a file is to be; its directory is made.
+    /// The path of a file in the tree; makes its directory.
     pub fn make(&self, path: &str) -> PathBuf {
         let path = self.path().join(path.trim_start_matches('/'));
         fs::create_dir_all(path.parent().expect("a directory")).expect("make a directory");
@@ -138,8 +140,8 @@ impl Tree {
         self.directory.path()
     }
 
-    /// Makes `NAME_VERSION_amd64.SUFFIX` of it by `dpkg-deb`, with further lines of `control`, compressed by `gzip`, `xz`, `zstd` or
-    /// `none`; options of `dpkg-deb` may follow it.
+    /// Makes `NAME_VERSION_amd64.SUFFIX` of it by `dpkg-deb`, with further lines of `control`, compressed by `gzip`,
+    /// `xz`, `zstd` or `none`; options of `dpkg-deb` may follow it.
     pub fn deb(
         &self,
         into: &Path,

@@ -8,13 +8,13 @@ use tempfile::TempDir;
 use crate::fixtures;
 use crate::process::run;
 
-/// A crash, with everything that it left in a directory of its own.
+/// A crashed program and its core dump, in a directory of their own.
 pub struct Crash {
     directory: TempDir,
 }
 
 impl Crash {
-    /// Installs `server-1.1-RELEASE` and lets it crash.
+    /// Installs `server-1.1-RELEASE` and runs it until it crashes.
     pub fn run_server(release: u32) -> Self {
         let crash = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         fixtures::unpack(&fixtures::package("server", &format!("server-1.1-{release}.fc99.x86_64")), &crash.root());
@@ -23,7 +23,7 @@ impl Crash {
         command.args(["-c", script, "sh"]).arg(crash.program()).current_dir(crash.directory.path());
         let output = run(&mut command, "a POSIX shell");
         assert!(!output.status.success(), "expected server-1.1-{release} to crash, found {}", output.status);
-        // /proc/sys/kernel/core_pattern says what a core is called, and may send it to a program instead (core(5)).
+        // /proc/sys/kernel/core_pattern names core files, or a program that gets the core instead (core(5)).
         let is_core = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core"));
         let files = std::fs::read_dir(crash.directory.path()).expect("a directory").map(|file| file.unwrap().path());
         match files.into_iter().find(is_core) {
@@ -48,7 +48,7 @@ impl Crash {
         self.directory.path()
     }
 
-    /// The modules of the core dump, as `eu-unstrip -n` lists them without asking anybody.
+    /// The modules of the core dump, as `eu-unstrip -n` lists them without a debuginfod server.
     pub fn modules(&self) -> String {
         let mut command = Command::new("eu-unstrip");
         command.env_remove("DEBUGINFOD_URLS").arg("-n").arg(format!("--core={}", self.core().display()));
@@ -61,7 +61,7 @@ impl Crash {
         self.directory.path().join("root")
     }
 
-    /// The same core by GDB's own hand.
+    /// Lets GDB write the core dump.
     fn dump(&self) {
         let mut command = Command::new("gdb");
         command.env_remove("DEBUGINFOD_URLS").args(["-nx", "-batch", "-ex", "run", "-ex"]);

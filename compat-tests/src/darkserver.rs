@@ -24,7 +24,7 @@ pub fn import_ok(database: &str, arguments: &[&str]) -> Output {
     output
 }
 
-/// `darkserver` that cannot start: its exit status and what it wrote, in an environment with these variables alone.
+/// Runs `darkserver` with these environment variables alone; it must fail to start. Returns its exit status and output.
 pub fn failed_start(environment: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(program("darkserver"));
     command.env_clear().envs(environment.iter().copied()).args(["--listen", "127.0.0.1:0"]).args(arguments);
@@ -54,7 +54,7 @@ pub struct RunningGateway {
     /// Its port on 127.0.0.1.
     pub port: u16,
     directory: TempDir,
-    /// A command that the gateway's own is given to.
+    /// A command that gets the gateway's command as its arguments.
     through: Vec<String>,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
@@ -71,17 +71,19 @@ impl RunningGateway {
         Self::start_in(&[("DARKSERVER_DATABASE", database)], configuration, arguments)
     }
 
-    /// Starts a gateway in an environment with these variables, with the text of a configuration file and further arguments.
+    /// Starts a gateway in an environment with these variables, with the text of a configuration file and further
+    /// arguments.
     pub fn start_in(environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
         Self::start_on(free_port(), environment, configuration, arguments)
     }
 
-    /// As [`RunningGateway::start_in`], on a port that others know already.
+    /// As [`RunningGateway::start_in`], on a given port.
     pub fn start_on(port: u16, environment: &[(&str, &str)], configuration: &str, arguments: &[&str]) -> Self {
         Self::launch(port, &[], environment, configuration, arguments)
     }
 
-    /// As [`RunningGateway::start_in`], by a command that ends in `exec "$@"`; `{cache}` in it is the configured cache directory.
+    /// As [`RunningGateway::start_in`], by a command that ends in `exec "$@"`. `{cache}` in it stands for the cache
+    /// directory.
     pub fn start_through(
         through: &[&str],
         environment: &[(&str, &str)],
@@ -110,7 +112,7 @@ impl RunningGateway {
         Self { process, port, directory, through, environment, arguments }
     }
 
-    /// Kills it as a power cut would, and starts it again on the same port with the same cache directory.
+    /// Kills it (SIGKILL), and starts it again on the same port with the same cache directory.
     pub fn restart(&mut self) {
         self.process.kill();
         self.process = launch(&self.directory, self.port, &self.through, &self.environment, &self.arguments);
@@ -126,7 +128,7 @@ impl RunningGateway {
         self.directory.path().join("cache").join("files")
     }
 
-    /// Waits until every file that was sent to its end is in the cache directory: clients do not wait for the disk.
+    /// Waits until every complete file is synced to the cache directory: clients get it before that.
     ///
     /// # Panics
     /// After 20 seconds.
@@ -137,7 +139,7 @@ impl RunningGateway {
     /// A GET request.
     ///
     /// # Panics
-    /// When the connection breaks; [`http::get`] says how.
+    /// If the connection breaks; [`http::get`] returns the error instead.
     pub fn get(&self, path: &str) -> http::Response {
         http::get(self.port, path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
@@ -149,7 +151,7 @@ impl RunningGateway {
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
-    /// What it logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         self.process.output()
     }
@@ -196,12 +198,12 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// An index that is not there yet.
+    /// A database file that does not exist yet.
     pub fn empty() -> Self {
         Self { directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// An index of these directories.
+    /// An index of the packages in these directories.
     pub fn with_packages(directories: &[&Path]) -> Self {
         let sqlite = Self::empty();
         import_ok(&sqlite.url(), &["migrate"]);
@@ -211,7 +213,7 @@ impl Sqlite {
         sqlite
     }
 
-    /// Imports `directory` as the store `name`, whose archives gateways get from `url` alone.
+    /// Imports `directory` as the store `name`. Gateways read its archives from `url` alone.
     pub fn add_store(&self, name: &str, tier: &str, directory: &Path, url: &str) {
         let directory = directory.to_str().expect("a UTF-8 path");
         import_ok(&self.url(), &["dir", directory, "--store", name, "--url", url]);

@@ -8,11 +8,11 @@ use tempfile::TempDir;
 use crate::http;
 use crate::process::{Process, free_port, run};
 
-/// One of elfutils' programs, of a version that asks for metadata by path, pattern and build-id (0.195): out of the directory that
-/// `make/debuginfod.sh` fills, else the distribution's.
+/// One of elfutils' programs with metadata by path, pattern and build-id (0.195 or newer). It is taken from the
+/// directory that `make/debuginfod.sh` fills, else from the distribution.
 ///
 /// # Panics
-/// When there is only an older one.
+/// If it is older.
 pub fn newest(program: &str) -> Command {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../var/debuginfod").join(program);
     let path = if ours.is_file() { ours } else { program.into() };
@@ -42,7 +42,7 @@ impl Debuginfod {
         Self::start_with(rpms, &["-R"])
     }
 
-    /// Starts one that looks for what these options say, and waits until it has scanned `archives`.
+    /// Starts one with these options, and waits until it has scanned `archives`.
     pub fn start_with(archives: &Path, options: &[&str]) -> Self {
         Self::start_as(Command::new("debuginfod"), "", archives, options)
     }
@@ -60,7 +60,7 @@ impl Debuginfod {
         command.args(options).args(["-t", "0", "-g", "0", "-d"]).arg(directory.path().join("index.sqlite"));
         command.args(["-p", &port.to_string()]).arg(archives);
         let mut process = Process::start(&mut command, &directory.path().join("log"));
-        // Two passes: a dwz reference may be met before the package that resolves it.
+        // Two passes: a dwz reference may be scanned before the package that resolves it.
         let done = |text: &str| {
             let value = |line: &str| text.lines().find_map(|row| row.strip_prefix(line)?.trim().parse::<f64>().ok());
             value("thread_work_total{role=\"traverse\"}").is_some_and(|passes| passes >= 1.0)
@@ -123,7 +123,7 @@ impl DebuginfodClient {
         )
     }
 
-    /// What the newest `debuginfod-find` says of metadata: JSON on its standard output.
+    /// Runs the newest `debuginfod-find` for metadata: JSON on its standard output.
     pub fn metadata(&self, key: &str, value: &str) -> Output {
         let mut command = newest("debuginfod-find");
         self.environment(&mut command);
@@ -133,7 +133,7 @@ impl DebuginfodClient {
     /// The bytes that `debuginfod-find` found.
     ///
     /// # Panics
-    /// When it found nothing, with what it said.
+    /// If it finds nothing, with its messages.
     pub fn found(&self, arguments: &[&str]) -> Vec<u8> {
         let output = self.find(arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! Servers that lie, hang or break off: no real server can be asked to.
+//! Servers that send wrong answers, hang or break off, which no real server does on demand.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// One of the behaviours below, for tables of them.
 pub type Behaviour = fn(head: &str, stream: &mut TcpStream);
 
-/// A running odd server.
+/// A running server with one behaviour.
 pub struct FakeServer {
     /// Its port.
     pub port: u16,
@@ -21,8 +21,7 @@ pub struct FakeServer {
 }
 
 impl FakeServer {
-    /// Starts one that does `behaviour` with a connection, once the request's head was read (and is given); every connection has
-    /// a thread.
+    /// Starts a server that runs `behaviour` for each connection in a thread of its own, with the head of the request.
     pub fn start(behaviour: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
         let behaviour = Arc::new(behaviour);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind to any port");
@@ -53,7 +52,7 @@ impl FakeServer {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// How many connections it had, without those of gateways that probe whether it answers (`GET /`).
+    /// Number of connections, without those of gateways that probe it (`GET /`).
     pub fn connections(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
@@ -70,7 +69,7 @@ impl Drop for FakeServer {
     }
 }
 
-/// Answers nothing for a minute.
+/// Sends nothing for a minute.
 pub fn hang(_: &str, _: &mut TcpStream) {
     std::thread::sleep(Duration::from_secs(60));
 }
@@ -107,7 +106,7 @@ pub fn redirect_elsewhere(_: &str, stream: &mut TcpStream) {
     );
 }
 
-/// Begins an answer 200 with a body of `length` bytes, of which the caller sends what it likes.
+/// Sends the head of an answer 200 with a body of `length` bytes. The caller sends the body or a part of it.
 pub fn begin(stream: &mut TcpStream, length: usize) {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     let _ = stream.write_all(head.as_bytes());
@@ -116,29 +115,29 @@ pub fn begin(stream: &mut TcpStream, length: usize) {
 /// The bytes of the file below `directory` that a request asks for.
 ///
 /// # Panics
-/// When it is not there: the test then sees a connection that breaks off.
+/// If it does not exist: the client then gets a connection that breaks off.
 pub fn file(directory: &Path, head: &str) -> Vec<u8> {
     let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
     std::fs::read(directory.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Closed at first; those who come to it wait until the test opens it.
+/// A barrier that is closed at first. Threads that pass it wait until the test opens it.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    /// Lets everybody pass from now on.
+    /// Opens it for all threads, for good.
     pub fn open(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
     }
 
-    /// Is it?
+    /// True once it is open.
     pub fn is_open(&self) -> bool {
         *self.0.0.lock().unwrap()
     }
 
-    /// Waits until it is open, at most a minute.
+    /// Waits until it is open, for at most a minute.
     pub fn pass(&self) {
         let closed = self.0.0.lock().unwrap();
         drop(self.0.1.wait_timeout_while(closed, Duration::from_secs(60), |open| !*open).unwrap());

@@ -1,4 +1,4 @@
-//! The committed RPMs (`fixtures/README.md`), and what the real tools say of them.
+//! The committed RPMs (`fixtures/README.md`), and their contents as read by the real tools.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,8 @@ use std::process::Command;
 
 use crate::process::run;
 
-/// One line of `truth.tsv`: an ELF file with a build-id inside a fixture, as `eu-readelf -n` reads it from the unpacked payload.
+/// One line of `truth.tsv`: an ELF file with a build-id inside a fixture, as `eu-readelf -n` reads it from the unpacked
+/// payload.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Truth {
     /// `FAMILY/FILE.rpm`
@@ -68,7 +69,7 @@ pub fn package(family: &str, nvra: &str) -> PathBuf {
     rpm(&format!("{family}/{nvra}.rpm"))
 }
 
-/// Copies RPMs into a directory, which is made if need be.
+/// Copies RPMs into a directory. Makes the directory if it is missing.
 pub fn copy(rpms: &[PathBuf], into: &Path) {
     std::fs::create_dir_all(into).expect("make a directory");
     for rpm in rpms {
@@ -76,7 +77,7 @@ pub fn copy(rpms: &[PathBuf], into: &Path) {
     }
 }
 
-/// What the real tools found in one family.
+/// The rows of `truth.tsv` of one family.
 pub fn truth(name: &str) -> Vec<Truth> {
     let text = std::fs::read_to_string(directory().join("truth.tsv")).expect("truth.tsv");
     let rows = text.lines().map(|line| {
@@ -103,7 +104,8 @@ pub fn unpack(rpm: &Path, into: &Path) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Path and bytes of every regular file of an RPM, by the fixtures' own reader: bsdtar does not know rpm's stripped archives.
+/// Path and bytes of every regular file of an RPM, by the fixtures' own reader: bsdtar does not know rpm's stripped
+/// archives.
 pub fn members(rpm: &Path) -> Vec<(String, Vec<u8>)> {
     const SCRIPT: &str = "
 import sys

@@ -1,7 +1,7 @@
 //! A Galera cluster of two MariaDB servers on this machine.
 //!
-//! A node that joins gets what it missed from the other one's memory (IST). The scripts that copy whole data directories are not
-//! needed: both nodes begin with the same data, and a stand-in for these scripts says so.
+//! A node that joins gets the transactions that it missed from the other node's memory (IST). Scripts that copy whole
+//! data directories (SST) are not needed: both nodes begin with the same data, and a fake script reports that.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use crate::mariadb::MariaDb;
 use crate::process::free_port;
 
-/// Galera calls this where it would copy data: the joiner says what it has, the donor that this is enough. `--bypass` is what Galera
-/// says when it is.
-const STAND_IN: &str = r#"#!/bin/sh
+/// Galera calls this script to copy data. The joiner reports its position, the donor that no copy is needed. Galera
+/// passes `--bypass` to the donor in that case.
+const FAKE_SST: &str = r#"#!/bin/sh
 for word in "$@"; do
   case $before in
     --role) role=$word ;;
@@ -33,7 +33,7 @@ esac
 
 /// Two nodes with one content. Both end when this is dropped.
 pub struct Galera {
-    /// The nodes; what is done to one of them by itself is seen by the other.
+    /// The nodes. A statement on one of them is replicated to the other.
     pub nodes: [MariaDb; 2],
     _programs: TempDir,
 }
@@ -45,19 +45,19 @@ impl Galera {
     /// If MariaDB or its library for Galera is not installed, or a node does not start.
     pub fn start() -> Self {
         let programs = tempfile::tempdir().expect("a directory");
-        let script = programs.path().join("wsrep_sst_stand_in");
-        fs::write(&script, STAND_IN).expect("write a script");
+        let script = programs.path().join("wsrep_sst_fake");
+        fs::write(&script, FAKE_SST).expect("write a script");
         for path in [programs.path(), &script] {
             fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("let others run it");
         }
-        // A port and the next one, for what a joiner missed.
+        // A port; the next one is for incremental state transfers.
         let ports = [free_port(), free_port()];
         let begins = options(ports[0], None);
         let mut first = MariaDb::start_with(&begins.iter().map(String::as_str).collect::<Vec<_>>());
         first.stop();
         let second = MariaDb::copy_of(&first);
         for left in ["galera.cache", "gvwstate.dat"] {
-            // It is there or not.
+            // It may be missing.
             let _ = fs::remove_file(second.data().join(left));
         }
         let mut this = Self { nodes: [first, second], _programs: programs };
@@ -72,7 +72,7 @@ impl Galera {
         this
     }
 
-    /// Starts a node that was stopped, or ends it before if it runs; waits until it has all that it missed.
+    /// Starts a node, after it was ended if it runs. Waits until it is synchronised.
     ///
     /// # Panics
     /// If it does not start.
@@ -93,9 +93,10 @@ fn options(port: u16, peer: Option<u16>) -> Vec<String> {
         "--wsrep-cluster-name=darkserver-test".into(),
         "--wsrep-node-address=127.0.0.1".into(),
         format!("--wsrep-node-name=node-{port}"),
-        "--wsrep-sst-method=stand_in".into(),
+        "--wsrep-sst-method=fake".into(),
         format!(
-            "--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:{port};base_port={port};ist.recv_addr=127.0.0.1:{};gcache.size=32M",
+            "--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:{port};base_port={port};\
+             ist.recv_addr=127.0.0.1:{};gcache.size=32M",
             port.checked_add(1).unwrap_or(port - 1)
         ),
     ];
@@ -106,7 +107,7 @@ fn options(port: u16, peer: Option<u16>) -> Vec<String> {
     options
 }
 
-/// What a stopped node says to have: `UUID:NUMBER`.
+/// The position of a stopped node: `UUID:NUMBER`.
 fn position(data: &Path) -> String {
     let state = fs::read_to_string(data.join("grastate.dat")).expect("the state of a stopped node");
     let value =

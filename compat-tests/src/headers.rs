@@ -1,4 +1,4 @@
-//! Headers of RPMs, as the fixtures' own tools read them, and rewrite them to state less of files.
+//! Headers of RPMs: reads the classes of files, and rewrites headers to state less, with the fixtures' own tools.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,12 +13,12 @@ pub enum FileClassFormat {
     Mime,
     /// Nothing.
     None,
-    /// Texts of libmagic before 5.33, which did not look for DWARF: `with debug_info` is missing.
+    /// Texts of libmagic before 5.33, which did not detect DWARF: `with debug_info` is missing.
     Old,
 }
 
 impl FileClassFormat {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 3] = [Self::Mime, Self::None, Self::Old];
 
     /// Rewrites the header of `rpm` to this form, and the digests of it. The payload must be compressed by zstd.

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes on a socket: a test sees exactly what came, and a reset as a reset.
+//! HTTP/1.1 as bytes on a socket: a test gets the exact bytes, and a reset as an error.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -27,15 +27,15 @@ impl Response {
     }
 }
 
-/// GET `path` from a port of this machine.
+/// Sends GET `path` to a port of this machine.
 ///
 /// # Errors
-/// As the socket gives them: `ConnectionReset` for a reset; `UnexpectedEof` where a body is shorter than its Content-Length.
+/// Errors of the socket: `ConnectionReset` for a reset; `UnexpectedEof` if a body is shorter than its Content-Length.
 pub fn get(port: u16, path: &str) -> io::Result<Response> {
     request(port, "GET", path, &[])
 }
 
-/// A request with further headers.
+/// Sends a request with further headers.
 ///
 /// # Errors
 /// As [`get`].
@@ -46,7 +46,7 @@ pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) ->
     parse(&bytes, method)
 }
 
-/// GET `path`, and come back as soon as the head of the response is there; its body is still in the stream.
+/// Sends GET `path`. Returns once the head of the response is complete; its body is still in the stream.
 ///
 /// # Errors
 /// As [`get`].
@@ -65,14 +65,14 @@ pub fn begin_with(port: u16, path: &str, headers: &[(&str, &str)]) -> io::Result
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
-    // A HEAD's answer: the length of the body is not compared.
+    // As for HEAD: the length of the body is not compared.
     Ok((parse(&head, "HEAD")?, stream))
 }
 
-/// Sends a request, and does not wait for its answer.
+/// Sends a request without waiting for its answer.
 ///
 /// # Errors
-/// As the socket gives them.
+/// Errors of the socket.
 pub fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;

@@ -61,7 +61,7 @@ impl Signer {
         succeed(command.arg(self.key()).arg(from).arg(to).arg(kind), "python3, zstd and ima-evm-utils");
     }
 
-    /// Does `evmctl` find that `signature` (hex) is this key's signature of a file with these bytes?
+    /// True if `evmctl` verifies `signature` (hex) as this key's signature of a file with these bytes.
     pub fn verifies(&self, bytes: &[u8], signature: &str) -> bool {
         let file = self.directory.path().join("file");
         std::fs::write(&file, bytes).expect("write a file");
@@ -72,7 +72,7 @@ impl Signer {
     }
 }
 
-/// What `rpm` shows as the signatures of a package's files: path and lowercase hex, `""` for what has none.
+/// The signatures of a package's files, as `rpm` prints them: path and lowercase hex, `""` without one.
 pub fn signatures(rpm: &Path) -> Vec<(String, String)> {
     let mut command = Command::new("rpm");
     command.args(["-qp", "--nosignature", "--qf", "[%{FILENAMES}\\t%{FILESIGNATURES}\\n]"]).arg(rpm);

@@ -1,23 +1,22 @@
-//! What the compatibility tests are made of: real processes, each started by the test that needs it and ended by its process id.
+//! Support of the compatibility tests: real processes, each started by its test and ended by its process id.
 //!
-//! - [`fixtures`]: the committed RPMs and what `eu-readelf` says of them; [`rpmbuild`]: larger and stranger ones, made for a test;
-//! - [`headers`]: what the headers of such packages state of files, and how to make them state less;
-//! - [`compiled`]: programs compiled for a test, and the Debian packages, Arch packages and tar archives that they go into;
-//! - [`crash`]: a fixture's program and the core dump that it leaves;
-//! - [`darkserver`]: our own three programs; [`mariadb`]: a MariaDB server; [`debuginfod`]: elfutils' server and client;
-//!   [`galera`]: a cluster of two; [`files`]: a directory over HTTP; [`fake_server`]: upstreams that lie, hang or break off; [`proxy`]: a way that can be disturbed;
-//! - [`ima`]: packages whose files are signed, and what checks the signatures;
-//! - [`small_disk`]: a gateway with a cache directory that gets full;
-//! - [`certificates`]: an authority that a test makes, and a client that trusts it; [`chromium`]: a browser;
-//! - [`http`]: requests as bytes on a socket, so that a test sees a reset as a reset;
-//! - [`process`]: the guard that all of them share.
+//! - packages: [`fixtures`], the committed RPMs and their contents; [`rpmbuild`], RPMs made for a test;
+//!   [`compiled`], programs, and Debian packages, Arch packages and tar archives of them; [`headers`], the file classes
+//!   in headers; [`ima`], packages with signed files; [`crash`], a program of the fixtures and its core dump;
+//! - servers: [`darkserver`], our three programs; [`programs`], which builds them; [`mariadb`] and [`galera`];
+//!   [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP;
+//! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`proxy`], connections that are slow,
+//!   stall or break; [`small_disk`], a cache directory that can be full or read-only;
+//! - clients: [`http`], requests as bytes on a socket; [`certificates`], an authority and clients that trust it;
+//!   [`chromium`], a browser;
+//! - [`process`], the guard of every process.
 //!
-//! A program that is missing fails the test with the name of the package to install: a test that could not run has not passed.
+//! A missing program fails the test with the package to install: a test that could not run has not passed.
 
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "test support: a failure here is a failed test, and says where"
+    reason = "test support: a failure here is a failed test, and shows where"
 )]
 
 use std::time::{Duration, Instant};

@@ -18,10 +18,10 @@ use crate::darkserver::import_ok;
 use crate::fixtures;
 
 const USER: &str = "darkserver";
-/// Special characters on purpose: they have to survive the way through a URL.
+/// Has special characters, which URLs escape.
 const PASSWORD: &str = "p@ss/w%rd";
 
-/// A MariaDB server with its own data, port and socket. It ends, and its data go, when this is dropped.
+/// A MariaDB server with its own data, port and socket. Dropping it ends the server and removes its data.
 #[derive(Debug)]
 pub struct MariaDb {
     server: Option<Child>,
@@ -78,7 +78,7 @@ impl MariaDb {
         panic!("mariadbd did not start:\n{}", started.log());
     }
 
-    /// The same with TLS, which sqlx takes where it is offered: MySQL offers it by itself, MariaDB from 11.4 on.
+    /// Starts a server with TLS, which sqlx uses if it is offered. MySQL offers it by default, MariaDB since 11.4.
     ///
     /// # Panics
     /// As [`MariaDb::start`].
@@ -127,12 +127,12 @@ impl MariaDb {
         self.directory.path().join("data")
     }
 
-    /// Programs that the server starts are looked for in this directory first.
+    /// Puts this directory first in the server's PATH.
     pub(crate) fn set_programs(&mut self, directory: &Path) {
         self.programs = Some(directory.to_owned());
     }
 
-    /// The server that the tests of one process share: it runs as long as one of them holds it.
+    /// The server that the tests of one process share. It ends when the last of them drops it.
     ///
     /// # Panics
     /// As [`MariaDb::start`].
@@ -190,7 +190,7 @@ impl MariaDb {
     /// Runs the real client as the server's root, with more arguments (later ones win) and an input.
     ///
     /// # Panics
-    /// If it cannot be run. What it says is in the result.
+    /// If it cannot be run. Its messages and exit status are in the result.
     pub fn client(&self, arguments: &[&str], input: &str) -> Output {
         let mut client = Command::new(find("mariadb"))
             .args(["--no-defaults", "--user=root", "--default-character-set=utf8mb4"])
@@ -222,8 +222,8 @@ impl MariaDb {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// The SQL that the real `mariadb-dump`, as the server's root, writes for a database, with more arguments. It is text: bytes
-    /// are written in hex.
+    /// The SQL that the real `mariadb-dump`, as the server's root, writes for a database, with more arguments. It is
+    /// text: bytes are written in hex.
     ///
     /// # Panics
     /// If it fails.
@@ -242,7 +242,7 @@ impl MariaDb {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Ends the server at once, as kill -9 or a power cut does.
+    /// Ends the server by SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             // An error means that it has ended by itself.
@@ -251,7 +251,7 @@ impl MariaDb {
         }
     }
 
-    /// Ends the server in good order.
+    /// Ends the server by SIGTERM and waits for it.
     ///
     /// # Panics
     /// If it cannot be told to end.
@@ -263,13 +263,13 @@ impl MariaDb {
         }
     }
 
-    /// Makes the server hang: it keeps its connections and answers none of them.
+    /// Stops the server by SIGSTOP: connections stay open and get no answer.
     ///
     /// # Panics
     /// If it does not run.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
-        // The signal is sent; each of its threads has to meet it (proc(5): the state behind the name).
+        // Waits until each thread has received the signal (proc(5): the state follows the name).
         let threads = format!("/proc/{}/task", self.server.as_ref().map_or(0, Child::id));
         let runs = |thread: std::fs::DirEntry| {
             let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
@@ -282,7 +282,7 @@ impl MariaDb {
         }
     }
 
-    /// Lets a paused server go on.
+    /// Continues a paused server.
     ///
     /// # Panics
     /// As [`MariaDb::pause`].
@@ -378,7 +378,7 @@ fn empty_directory() -> TempDir {
     directory
 }
 
-/// Whom the server runs as when the tests run as root: the server's packages make `mysql`, but not all of them do.
+/// The user of the server if the tests run as root. Most packages of the server make the user `mysql`.
 fn unprivileged_user() -> &'static str {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     if users.lines().any(|line| line.starts_with("mysql:")) { "mysql" } else { "nobody" }
@@ -392,7 +392,10 @@ fn find(program: &str) -> PathBuf {
         .map(|directory| directory.join(program))
         .find(|file| Path::is_file(file))
         .unwrap_or_else(|| {
-            panic!("{program} not found: install MariaDB's server and client (Debian: mariadb-server, Fedora: mariadb-server mariadb)")
+            panic!(
+                "expected {program}, found none: install MariaDB's server and client \
+                 (Debian: mariadb-server, Fedora: mariadb-server mariadb)"
+            )
         })
 }
 

@@ -1,4 +1,4 @@
-//! Processes that end with the test that started them.
+//! Processes that end with their test.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -8,13 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to answer its first connection.
+/// Maximum time until a server accepts its first connection.
 pub const START_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running process; dropping it ends it by its id and waits for it.
 pub struct Process {
     child: Child,
-    /// Where its output goes; shown when a test fails.
+    /// The file of its output, which a failed test prints.
     log: PathBuf,
 }
 
@@ -33,15 +33,15 @@ impl Process {
         self.child.id()
     }
 
-    /// What it wrote so far.
+    /// Its output so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until `ready` says yes.
+    /// Waits until `ready` returns true.
     ///
     /// # Panics
-    /// When the process ended, or after [`START_WITHIN`]; both with its output.
+    /// If the process ends, or after [`START_WITHIN`]; both with its output.
     pub fn wait_until(&mut self, what: &str, mut ready: impl FnMut() -> bool) {
         let started = Instant::now();
         while !ready() {
@@ -64,12 +64,12 @@ impl Process {
         rustix::process::kill_process(id, signal).expect("send a signal");
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn wait(&mut self) -> std::process::ExitStatus {
         self.child.wait().expect("wait for a child")
     }
 
-    /// Ends it at once.
+    /// Ends it by SIGKILL.
     pub fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
@@ -86,11 +86,11 @@ impl Drop for Process {
     }
 }
 
-/// A port of this machine that nobody uses now, and the one behind it: below those that systems give to outgoing connections (32768 and
-/// more on Linux), one of which could have it by the time that a server asks for it.
+/// An unused port of this machine, followed by another unused one. Both are below the ports of outgoing connections
+/// (32768 and more on Linux), one of which could take them before a server binds them.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Test programs run beside each other: each begins somewhere else.
+    // Test programs run at the same time: each starts at another port.
     let begin = RandomState::new().hash_one(std::process::id()) as u32;
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let _ = NEXT.compare_exchange(0, begin | 1, Ordering::Relaxed, Ordering::Relaxed);
@@ -100,10 +100,10 @@ pub fn free_port() -> u16 {
         .expect("a free port")
 }
 
-/// Runs a program to its end, with what it wrote.
+/// Runs a program to its end. Returns its exit status and output.
 ///
 /// # Panics
-/// When the program is missing, with the package to install.
+/// If the program is missing, with the package to install.
 pub fn run(command: &mut Command, package: &str) -> std::process::Output {
     command.output().unwrap_or_else(|error| panic!("run {command:?} (install {package}): {error}"))
 }

@@ -15,7 +15,8 @@ const OF_A_TEST: [&str; 7] =
 
 /// A program of this workspace, in the profile of the running test or program.
 ///
-/// The first call for a program compares it with its sources, and builds the workspace's programs if one of them is newer.
+/// The first call for a program compares it with its sources, and builds the workspace's programs if one of them is
+/// newer.
 ///
 /// # Panics
 /// If the build fails, or if the program is still older than a source afterwards.
@@ -33,7 +34,8 @@ pub fn program(name: &str) -> PathBuf {
     directory.join(name)
 }
 
-/// Builds the programs of `workspace` into `directory` (`target/PROFILE`) if the program `name` is missing or older than a source.
+/// Builds the programs of `workspace` into `directory` (`target/PROFILE`) if the program `name` is missing or older
+/// than a source.
 ///
 /// # Panics
 /// As [`program`].
@@ -66,7 +68,8 @@ fn build(workspace: &Path, directory: &Path) {
 /// When `program` was built. Fails with the reason if it is missing or older than a source.
 fn compare(program: &Path) -> Result<SystemTime, String> {
     let built = modified(program)?;
-    // Cargo lists every source of a program and of the workspace's crates in it, and what they include: a Makefile's rule.
+    // Cargo lists every source of a program and of the workspace's crates in it, and what they include: a Makefile's
+    // rule.
     let list = program.with_extension("d");
     let text = fs::read_to_string(&list).map_err(|error| format!("{}: {error}", list.display()))?;
     let (_, sources) = text.split_once(": ").ok_or_else(|| format!("{}: expected a rule", list.display()))?;

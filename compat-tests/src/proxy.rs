@@ -1,4 +1,4 @@
-//! A way to a server that can be disturbed: no real network can be asked to be slow.
+//! A TCP proxy that delays, stalls or breaks connections.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What is wrong with the way.
+/// A fault of the connections through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// Each piece of an answer comes so much later.
+    /// Delays each piece of an answer by this time.
     Slow(Duration),
-    /// Nothing passes, and no connection ends.
+    /// Passes nothing, and ends no connection.
     Stalls,
-    /// Every connection ends, new ones at once.
+    /// Ends every connection, and new ones at once.
     Breaks,
 }
 
@@ -60,7 +60,7 @@ impl Proxy {
         Self { port, shared, thread: Some(thread) }
     }
 
-    /// From now on, also for the connections that there are.
+    /// Sets the fault, also for open connections.
     pub fn set(&self, fault: Fault) {
         *self.shared.fault.lock().unwrap() = fault;
         if fault == Fault::Breaks {

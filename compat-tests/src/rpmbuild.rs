@@ -1,4 +1,4 @@
-//! Packages made for one test by `rpmbuild`, where the committed ones are too small or too honest.
+//! Packages made for one test by `rpmbuild`, where the committed ones are too small or too correct.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::process::run;
 pub struct Made {
     /// The RPM.
     pub rpm: PathBuf,
-    /// What its build-id link says.
+    /// The build-id of its link.
     pub build_id: String,
     /// `/usr/bin/NAME`
     pub member: String,
@@ -25,8 +25,8 @@ pub fn build_id() -> String {
     fixtures::truth("payloads").into_iter().find(|row| row.path == "/usr/bin/payload-none").expect("a row").build_id
 }
 
-/// Makes `NAME-1.0-1.x86_64.rpm` in `into`: a stripped program, so that its kind is certain, with its own build-id and a section of
-/// `filler_bytes` bytes that do not compress.
+/// Makes `NAME-1.0-1.x86_64.rpm` in `into`: a stripped program, so that its kind is certain, with its own build-id and
+/// a section of `filler_bytes` bytes that do not compress.
 pub fn large(into: &Path, name: &str, filler_bytes: usize) -> Made {
     make(into, name, filler_bytes, &build_id())
 }
@@ -37,7 +37,7 @@ pub fn numbered(into: &Path, name: &str, filler_bytes: usize, number: u16) -> Ma
     make_with_note(into, name, filler_bytes, &build_id, &build_id)
 }
 
-/// The same with a build-id link that names `build_id`, whatever the file says.
+/// As [`large`], with a build-id link that names `build_id`, which the note in the file need not have.
 pub fn make(into: &Path, name: &str, filler_bytes: usize, build_id: &str) -> Made {
     make_with_note(into, name, filler_bytes, build_id, &self::build_id())
 }
@@ -51,7 +51,7 @@ pub fn of_bytes(into: &Path, name: &str, bytes: &[u8], build_id: &str) -> Made {
     of_bytes_with("w1.gzdio", into, name, bytes, build_id)
 }
 
-/// The same with a payload as rpm's `_binary_payload` says it.
+/// The same with a payload compressed as by rpm's macro `_binary_payload`.
 pub fn of_bytes_with(payload: &str, into: &Path, name: &str, bytes: &[u8], build_id: &str) -> Made {
     let member = format!("/usr/bin/{name}");
     let link = link(build_id, "");
@@ -67,7 +67,8 @@ pub fn link(build_id: &str, debug: &str) -> String {
     format!("/usr/lib/{debug}.build-id/{first}/{rest}{}", if debug.is_empty() { "" } else { ".debug" })
 }
 
-/// A package: its name, and path and contents of its files; what lies below a `.build-id` is a symbolic link to what its contents say.
+/// A package: its name, and path and contents of its files. A path below `.build-id` becomes a symbolic link with the
+/// contents as its target.
 pub type PackageFiles<'p> = (&'p str, &'p [(&'p str, &'p [u8])]);
 
 /// Makes packages for x86_64 in `into`, all of one source package `name`.
@@ -75,7 +76,7 @@ pub fn build(into: &Path, name: &str, version: &str, release: &str, packages: &[
     build_with("w1.gzdio", into, name, version, release, packages);
 }
 
-/// The same with a payload as rpm's `_binary_payload` says it.
+/// The same with a payload compressed as by rpm's macro `_binary_payload`.
 pub fn build_with(payload: &str, into: &Path, name: &str, version: &str, release: &str, packages: &[PackageFiles<'_>]) {
     build_at(None, payload, into, name, version, release, packages);
 }
@@ -135,7 +136,7 @@ fn build_on(
                 std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode))
                     .expect("set a mode");
             }
-            // What rpm would take for a macro or a pattern, or cut in two.
+            // Escapes macros, patterns and blanks.
             spec += &format!("\"{}\"\n", path.replace('%', "%%"));
         }
     }

@@ -1,5 +1,5 @@
-//! A gateway whose cache directory is a small disk of its own: a tmpfs in a mount namespace, which goes with the process. It can really
-//! be full, and really be read-only, also for root.
+//! A gateway whose cache directory is a small disk of its own: a tmpfs in a mount namespace, which ends with the
+//! process. It can be full and read-only, also for root.
 //!
 //! Needs the right to mount: root's, or that to make a user namespace.
 
@@ -18,10 +18,10 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Starts a gateway on `database` with a cache directory of so many MiB.
+    /// Starts a gateway on `database` with a cache directory of `mib` MiB.
     ///
     /// # Panics
-    /// Where nothing can be mounted: a test that could not run has not passed.
+    /// If nothing can be mounted: a test that could not run has not passed.
     pub fn start(database: &str, mib: u32, configuration: &str, arguments: &[&str]) -> Self {
         let script =
             format!("mkdir -p \"$1\" && mount -t tmpfs -o size={mib}m,mode=0700 tmpfs \"$1\" && shift && exec \"$@\"");
@@ -47,9 +47,9 @@ impl SmallDisk {
         root.join(disk.strip_prefix("/").expect("an absolute path"))
     }
 
-    /// Takes all room that is left, until [`SmallDisk::empty`].
+    /// Fills the disk, until [`SmallDisk::empty`].
     pub fn fill(&mut self) {
-        let path = self.path().join("somebody-elses");
+        let path = self.path().join("filler");
         let mut command = Command::new("sh");
         command.args(["-c", "cat /dev/zero > \"$1\"", "sh"]).arg(path);
         let output = run(&mut command, "a POSIX shell");
@@ -59,12 +59,12 @@ impl SmallDisk {
 
     /// Undoes [`SmallDisk::fill`].
     pub fn empty(&mut self) {
-        std::fs::remove_file(self.path().join("somebody-elses")).expect("remove what fills the disk");
+        std::fs::remove_file(self.path().join("filler")).expect("remove what fills the disk");
     }
 
     /// Mounts it read-only (`ro`) or as before (`rw`).
     pub fn remount(&mut self, how: &str) {
-        // Not while something is written.
+        // No file may be open for writing.
         self.gateway.wait_until_synced();
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.gateway.process().id().to_string()).arg("--mount");

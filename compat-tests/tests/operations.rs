@@ -1,5 +1,5 @@
-//! What operators rely on: metrics, logs, an orderly end, and that a new package is found soon. Readiness and what is logged about
-//! parts that are away are in `operating`.
+//! What operators rely on: metrics, logs, an orderly end, and that a new package is found soon. Readiness and what is
+//! logged about parts that are away are in `operating`.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
@@ -205,8 +205,8 @@ fn log_lines_are_json_if_so_wanted() {
     assert!(lines.iter().any(|line| line["message"] == "undecided" && line["causes"].is_string()), "{log}");
 }
 
-/// A gateway on an archive of 64 MiB, more than fits into the buffers of a connection; a download of it that has begun, with what was
-/// received of it; the archive; and its folder and the index.
+/// A gateway on an archive of 64 MiB, more than fits into the buffers of a connection; a download of it that has begun,
+/// with what was received of it; the archive; and its folder and the index.
 fn with_a_download_in_flight() -> (RunningGateway, TcpStream, Vec<u8>, Vec<u8>, (tempfile::TempDir, Sqlite)) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("server-1.1-5.fc99.x86_64.rpm");
@@ -398,7 +398,8 @@ fn malformed_questions_say_what_was_expected() {
     assert_eq!((absent.status, absent.text().as_str()), (404, "not found\n"));
 }
 
-/// A directory in the place of a file, which no user can read; and where the tests do not run as root, a file of mode 0.
+/// A directory in the place of a file, which no user can read; and where the tests do not run as root, a file of mode
+/// 0.
 #[test]
 fn a_default_configuration_file_that_cannot_be_read_ends_every_program_with_status_2() {
     let is_root = rustix::process::geteuid().is_root();

@@ -1,4 +1,5 @@
-//! `X-DEBUGINFOD-IMASIGNATURE`: signatures of single files, checked by `evmctl`, and by a client that enforces them where there is one.
+//! `X-DEBUGINFOD-IMASIGNATURE`: signatures of single files, checked by `evmctl`, and by a client that enforces them
+//! where there is one.
 
 use std::io::Write;
 use std::net::TcpStream;

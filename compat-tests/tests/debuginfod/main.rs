@@ -1,5 +1,5 @@
-//! The debuginfod web API of the gateway, for archives on its own disk: `debuginfod-find` as a client, and requests as bytes on a
-//! socket for what no client does.
+//! The debuginfod web API of the gateway, for archives on its own disk: `debuginfod-find` as a client, and requests as
+//! bytes on a socket for what no client does.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 

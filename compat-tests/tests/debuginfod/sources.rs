@@ -29,7 +29,8 @@ fn sources_are_found_by_every_form_of_their_path() {
         assert_eq!(answer.header("x-debuginfod-file"), Some(&*format!("{SOURCES}/src/a.c")), "{path}");
         assert_eq!(answer.header("x-debuginfod-archive"), Some(&*format!("{debugsource}.rpm")), "{path}");
     }
-    // With the id of dwz's file, too: GDB asks so for units that came through it, and of a subpackage with a version of its own.
+    // With the id of dwz's file, too: GDB asks so for units that came through it, and of a subpackage with a version of
+    // its own.
     for path in ["/usr/lib/debug/.dwz/bidtest-1.2~rc1-4.fc99.x86_64", "/usr/libexec/asuid"] {
         let answer =
             gateway.get(&format!("/buildid/{}/source{SOURCES}/include/shapes.h", build_id("fedora-compat", path)));

@@ -1,4 +1,5 @@
-//! Archives that vanish, are cut off, damaged or become other packages between look-up, header, payload and the last byte.
+//! Archives that vanish, are cut off, damaged or become other packages between look-up, header, payload and the last
+//! byte.
 
 use std::fs::File;
 use std::io::{Read, Write};

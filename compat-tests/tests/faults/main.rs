@@ -1,6 +1,6 @@
-//! Faults while the gateway serves: of its database, of its cache directory, of the archives, and its own sudden end. Whatever happens,
-//! an answer is right, or it is none: nothing wrong is ever delivered whole, nothing is called absent that could not be looked up,
-//! and afterwards it goes on without a restart.
+//! Faults while the gateway serves: of its database, of its cache directory, of the archives, and its own sudden end.
+//! Whatever happens, an answer is right, or it is none: nothing wrong is ever delivered whole, nothing is called absent
+//! that could not be looked up, and afterwards it goes on without a restart.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure here is a failed test, and says where")]
 
@@ -21,7 +21,8 @@ use compat_tests::rpmbuild::{self, Made};
 
 /// The budget of a decision is 4 s; the rest is for a busy machine.
 const BUDGET: Duration = Duration::from_secs(8);
-/// How long a gateway may need to notice that something is back: a probe's time, a second, and that much again for a busy machine.
+/// How long a gateway may need to notice that something is back: a probe's time, a second, and that much again for a
+/// busy machine.
 const RECOVERY: Duration = Duration::from_secs(20);
 
 /// A path of the gateway with the right bytes.

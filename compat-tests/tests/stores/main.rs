@@ -1,4 +1,5 @@
-//! Archives in stores over HTTP, and archives that are broken, replaced, lying or slow: an answer is the right bytes or none.
+//! Archives in stores over HTTP, and archives that are broken, replaced, lying or slow: an answer is the right bytes or
+//! none.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 
