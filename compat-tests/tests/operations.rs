@@ -19,6 +19,7 @@ use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
 use compat_tests::process::{free_port, run};
 use compat_tests::programs::program;
+use compat_tests::wait_within;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -205,8 +206,8 @@ fn log_lines_are_json_if_so_wanted() {
     assert!(lines.iter().any(|line| line["message"] == "undecided" && line["causes"].is_string()), "{log}");
 }
 
-/// A gateway on an archive of 64 MiB, more than fits into the buffers of a connection; a download of it that has begun,
-/// with what was received of it; the archive; and its folder and the index.
+/// A gateway on an archive of 64 MiB, which exceeds the buffers of a connection. Returns it with a download in flight,
+/// the bytes received so far, the archive, and the directory and the index.
 fn with_a_download_in_flight() -> (RunningGateway, TcpStream, Vec<u8>, Vec<u8>, (tempfile::TempDir, Sqlite)) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("server-1.1-5.fc99.x86_64.rpm");
@@ -235,8 +236,8 @@ fn a_download_that_does_not_finish_in_time_is_cut_off_and_counted_in_the_log() {
     assert_eq!(gateway.process().wait().code(), Some(0), "{}", gateway.log());
     assert!((29..45).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     let log = gateway.log();
-    let is_said = |line: &str| ["WARN", "stopped", "cut off", "requests=1"].iter().all(|word| line.contains(word));
-    assert_eq!(log.lines().filter(|line| is_said(line)).count(), 1, "{log}");
+    let is_warning = |line: &str| ["WARN", "stopped", "cut off", "requests=1"].iter().all(|word| line.contains(word));
+    assert_eq!(log.lines().filter(|line| is_warning(line)).count(), 1, "{log}");
 }
 
 #[test]
@@ -247,13 +248,13 @@ fn requests_in_flight_are_finished_before_the_end() {
     gateway.process().wait_until("refuse connections", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
     let end = received.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
     let mut rest = vec![0; bytes.len() - (received.len() - end)];
-    // A slow line: three seconds more.
+    // A slow client needs three seconds more.
     for part in rest.chunks_mut(4 << 20) {
         std::thread::sleep(Duration::from_millis(200));
         stream.read_exact(part).unwrap();
     }
     received.extend(rest);
-    assert!(received[end..] == bytes, "the bytes of a download that went on over the end");
+    assert!(received[end..] == bytes, "expected the bytes of the archive");
     let status = gateway.process().wait();
     assert_eq!(status.code(), Some(0), "{}", gateway.log());
 }
@@ -285,13 +286,9 @@ fn a_new_package_is_found_two_seconds_after_it_was_imported() {
     fs::copy(fixtures::rpm(SERVER), folder.path().join("server-1.1-5.fc99.x86_64.rpm")).unwrap();
     assert!(!paths.iter().any(found));
     import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap()]);
-    // Asked all the time: a miss that is asked for does not live longer.
-    let started = Instant::now();
-    while !paths.iter().all(found) {
-        assert!(started.elapsed() < Duration::from_secs(8), "still a miss after {:?}", started.elapsed());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    // A hit costs the database nothing.
+    // Requests in between do not extend a cached absence.
+    wait_within(Duration::from_secs(8), "the new package", || paths.iter().all(found));
+    // A hit causes no query.
     let questions = || gateway.metric("gateway_index_lookups_total{result=\"database\"}");
     let before = questions();
     assert!(paths.iter().all(found));

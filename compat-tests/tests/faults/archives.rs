@@ -18,10 +18,10 @@ use compat_tests::{rpmbuild, scale};
 
 use crate::{Asked, Random, decided};
 
-/// Nothing is kept, so that every answer reads its archive.
+/// Nothing is cached, so that every answer reads its archive.
 const NO_CACHE: [&str; 2] = ["--cache-size", "1KiB"];
 
-/// An archive on a disk, that is disturbed.
+/// An archive in a directory, which the test damages.
 struct Victim {
     rpm: PathBuf,
     sound: Vec<u8>,
@@ -40,7 +40,7 @@ impl Victim {
         std::fs::rename(&beside, &self.rpm).unwrap();
     }
 
-    /// Does the bytes that are there some harm.
+    /// Damages the bytes of the file.
     fn damage(&self, random: &mut Random) {
         let file = File::options().write(true).open(&self.rpm).unwrap();
         let at = random.below(self.sound.len() as u64);
@@ -51,7 +51,7 @@ impl Victim {
         }
     }
 
-    /// Makes something else of it.
+    /// Removes, replaces or damages it.
     fn change(&self, random: &mut Random) {
         match random.below(4) {
             0 => std::fs::remove_file(&self.rpm).unwrap(),
@@ -61,7 +61,7 @@ impl Victim {
         }
     }
 
-    /// Makes it sound, in its place or as a new file.
+    /// Restores it, in place or as a new file.
     fn mend(&self, random: &mut Random) {
         if random.below(2) == 0 && self.rpm.exists() {
             let file = File::options().write(true).open(&self.rpm).unwrap();
@@ -74,8 +74,8 @@ impl Victim {
 }
 
 /// Two packages of one size; the second only lends its bytes.
-fn two(folder: &Path, bytes: usize) -> (Asked, Victim) {
-    let first = rpmbuild::numbered(folder, "first", bytes, 1);
+fn two(directory: &Path, bytes: usize) -> (Asked, Victim) {
+    let first = rpmbuild::numbered(directory, "first", bytes, 1);
     let other = tempfile::tempdir().unwrap();
     let second = rpmbuild::numbered(other.path(), "other", bytes, 2);
     let victim = Victim::of(&first.rpm, &second.rpm);
@@ -95,7 +95,7 @@ fn under_load(ask: impl Fn() -> bool + Sync, mut disturb: impl FnMut(&mut Random
             });
         }
         let mut random = Random(0x5eed_0004);
-        // Long enough, and until something was served in spite of it: a busy machine needs longer.
+        // At least this long, and until ten members were served.
         while started.elapsed() < least || (served.load(Ordering::SeqCst) < 10 && started.elapsed() < 10 * least) {
             disturb(&mut random);
         }
@@ -105,16 +105,16 @@ fn under_load(ask: impl Fn() -> bool + Sync, mut disturb: impl FnMut(&mut Random
 }
 
 #[test]
-fn an_archive_that_is_damaged_again_and_again_is_served_right_or_not_at_all() {
-    let folder = tempfile::tempdir().unwrap();
-    let (asked, victim) = two(folder.path(), 512 << 10);
-    let index = Sqlite::with_packages(&[folder.path()]);
-    // An undecided question stays so for three seconds: several gateways see more of the faults.
+fn a_repeatedly_damaged_archive_is_served_correctly_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let (asked, victim) = two(directory.path(), 512 << 10);
+    let index = Sqlite::with_packages(&[directory.path()]);
+    // A failure is remembered for three seconds: several gateways meet more of the faults.
     let gateways: Vec<RunningGateway> =
         (0..4).map(|_| RunningGateway::start_with(&index.url(), "", &NO_CACHE)).collect();
-    let turn = AtomicUsize::new(0);
+    let next = AtomicUsize::new(0);
     let served = under_load(
-        || asked.ask(gateways[turn.fetch_add(1, Ordering::SeqCst) % gateways.len()].port).is_some(),
+        || asked.ask(gateways[next.fetch_add(1, Ordering::SeqCst) % gateways.len()].port).is_some(),
         |random| {
             std::thread::sleep(Duration::from_millis(random.below(200)));
             victim.damage(random);
@@ -123,7 +123,7 @@ fn an_archive_that_is_damaged_again_and_again_is_served_right_or_not_at_all() {
         },
     );
     eprintln!("served {served} whole members");
-    assert!(served >= 10, "served {served} members: too few to mean anything");
+    assert!(served >= 10, "served {served} members: expected 10");
     victim.put(&victim.sound);
     for gateway in &gateways {
         asked.recovers(gateway);
@@ -131,18 +131,18 @@ fn an_archive_that_is_damaged_again_and_again_is_served_right_or_not_at_all() {
 }
 
 #[test]
-fn an_archive_that_becomes_another_one_again_and_again_is_had_from_elsewhere() {
-    let (folder, mirror) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (asked, victim) = two(folder.path(), 512 << 10);
+fn a_repeatedly_replaced_archive_is_read_from_another_store() {
+    let (directory, mirror) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (asked, victim) = two(directory.path(), 512 << 10);
     std::fs::copy(&victim.rpm, mirror.path().join(victim.rpm.file_name().unwrap())).unwrap();
     let files = FileServer::start(mirror.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     index.add_store("mirror", "mirror", mirror.path(), &files.url());
     let gateways: Vec<RunningGateway> =
         (0..4).map(|_| RunningGateway::start_with(&index.url(), "", &NO_CACHE)).collect();
-    let turn = AtomicUsize::new(0);
+    let next = AtomicUsize::new(0);
     let served = under_load(
-        || asked.ask(gateways[turn.fetch_add(1, Ordering::SeqCst) % gateways.len()].port).is_some(),
+        || asked.ask(gateways[next.fetch_add(1, Ordering::SeqCst) % gateways.len()].port).is_some(),
         |random| {
             std::thread::sleep(Duration::from_millis(random.below(200)));
             victim.change(random);
@@ -151,8 +151,8 @@ fn an_archive_that_becomes_another_one_again_and_again_is_had_from_elsewhere() {
         },
     );
     eprintln!("served {served} whole members");
-    assert!(served >= 10, "served {served} members: too few to mean anything");
-    // Nowhere else: absent, not unknown; and from the mirror alone if it is there.
+    assert!(served >= 10, "served {served} members: expected 10");
+    // From the mirror alone if it is there; without it absent, not unavailable.
     std::fs::remove_file(&victim.rpm).unwrap();
     asked.recovers(&gateways[0]);
     std::fs::remove_file(mirror.path().join(victim.rpm.file_name().unwrap())).unwrap();
@@ -160,10 +160,10 @@ fn an_archive_that_becomes_another_one_again_and_again_is_had_from_elsewhere() {
 }
 
 #[test]
-fn an_archive_itself_is_sent_as_it_was_opened_or_not_to_its_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let (asked, victim) = two(folder.path(), 24 << 20);
-    let index = Sqlite::with_packages(&[folder.path()]);
+fn a_download_of_an_archive_is_as_it_was_opened_or_ends_in_a_reset() {
+    let directory = tempfile::tempdir().unwrap();
+    let (asked, victim) = two(directory.path(), 24 << 20);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     let identity = Header::parse(&victim.sound).unwrap().package.identity;
     let path = format!("/archive/{identity}/first-1.0-1.x86_64.rpm");
@@ -175,10 +175,10 @@ fn an_archive_itself_is_sent_as_it_was_opened_or_not_to_its_end() {
         let file = File::options().write(true).open(&victim.rpm).unwrap();
         let mut rest = Vec::new();
         match number {
-            // Written into: what was sent before and what comes then are of two files.
+            // Overwritten: the bytes before and after are of two files.
             0 => file.write_all_at(&[0x5a; 64], victim.sound.len() as u64 / 2).unwrap(),
             1 => file.set_len(victim.sound.len() as u64 / 2).unwrap(),
-            // Removed or replaced: who opened it has it to the end.
+            // Removed or replaced: the open file is sent to its end.
             2 => std::fs::remove_file(&victim.rpm).unwrap(),
             _ => victim.put(&victim.other),
         }
@@ -194,23 +194,23 @@ fn an_archive_itself_is_sent_as_it_was_opened_or_not_to_its_end() {
 }
 
 #[test]
-fn an_archive_that_changes_at_a_given_moment() {
-    let folder = tempfile::tempdir().unwrap();
-    let (asked, victim) = two(folder.path(), 4 << 20);
+fn an_archive_that_changes_at_a_given_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let (asked, victim) = two(directory.path(), 4 << 20);
     let (sound, other) = (victim.sound.clone(), victim.other.clone());
     let payload = usize::try_from(Header::parse(&sound).unwrap().range.end).unwrap();
-    // What a store sends: so much of the sound archive, then the rest of the other one, or nothing.
+    // The store sends `at` bytes of the intact archive, then the rest of the other one, or nothing.
     for (at, rest, decision) in [
         (0, Some(&other), "absent"),
-        (payload / 2, Some(&other), "unknown"),
-        (payload, Some(&other), "unknown"),
-        (payload + 1000, Some(&other), "unknown"),
-        (sound.len() / 2, Some(&other), "unknown"),
-        (0, None, "unknown"),
-        (payload / 2, None, "unknown"),
-        (payload, None, "unknown"),
-        (sound.len() / 2, None, "unknown"),
-        (sound.len() - 100_000, None, "unknown"),
+        (payload / 2, Some(&other), "unavailable"),
+        (payload, Some(&other), "unavailable"),
+        (payload + 1000, Some(&other), "unavailable"),
+        (sound.len() / 2, Some(&other), "unavailable"),
+        (0, None, "unavailable"),
+        (payload / 2, None, "unavailable"),
+        (payload, None, "unavailable"),
+        (sound.len() / 2, None, "unavailable"),
+        (sound.len() - 100_000, None, "unavailable"),
     ]
     .into_iter()
     .step_by(scale(3, 1))
@@ -226,11 +226,11 @@ fn an_archive_that_changes_at_a_given_moment() {
             })
         };
         let index = Sqlite::empty();
-        index.add_store("first", "mirror", folder.path(), &store.url());
-        let elsewhere = FileServer::start(folder.path());
+        index.add_store("first", "mirror", directory.path(), &store.url());
+        let other_store = FileServer::start(directory.path());
         let both = Sqlite::empty();
-        both.add_store("first", "mirror", folder.path(), &store.url());
-        both.add_store("second", "archive", folder.path(), &elsewhere.url());
+        both.add_store("first", "mirror", directory.path(), &store.url());
+        both.add_store("second", "archive", directory.path(), &other_store.url());
         let (alone, with_another) = (RunningGateway::start(&index.url()), RunningGateway::start(&both.url()));
         std::thread::scope(|scope| {
             let ask = scope.spawn(|| decided(alone.port, &asked.path));
@@ -242,9 +242,9 @@ fn an_archive_that_changes_at_a_given_moment() {
                 "absent" => assert_eq!(answer.expect("an answer").status, 404, "{at}"),
                 _ => assert!(answer.is_none(), "{at}: expected a reset"),
             }
-            // What was begun ends in a reset; the client asks again, and gets it from elsewhere.
+            // An answer that was begun ends in a reset; the next request is answered from the other store.
             let answer = ask_both.join().unwrap().or_else(|| asked.ask(with_another.port));
-            assert!(answer.is_some(), "{at}: expected it from elsewhere");
+            assert!(answer.is_some(), "{at}: expected an answer from the other store");
         });
         assert_eq!(crate::names(&alone.cache()).len(), 0, "{at}");
     }

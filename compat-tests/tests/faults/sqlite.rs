@@ -1,4 +1,4 @@
-//! An SQLite file that vanishes, is replaced, cut off or locked while look-ups go on.
+//! An SQLite file that is removed, replaced, truncated or locked during look-ups.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -12,55 +12,55 @@ use compat_tests::{fixtures, scale};
 use crate::{Asked, decided};
 
 const SHORT: &str = "[index]\nfound_ttl = \"200ms\"\nabsent_ttl = \"100ms\"\n";
-const NOBODYS: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";
+const UNKNOWN: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";
 
 fn servers() -> Sqlite {
     Sqlite::with_packages(&[&fixtures::family("server")])
 }
 
-/// Puts a copy of `file` where `path` is, in one step.
+/// Replaces `path` by a copy of `file` atomically.
 fn replace(path: &Path, file: &Path) {
     let beside = path.with_extension("new");
     std::fs::copy(file, &beside).unwrap();
     std::fs::rename(&beside, path).unwrap();
 }
 
-/// What was found before is answered, the rest unknown, and the log names the file.
-fn assert_away(gateway: &RunningGateway, path: &Path, what: &str) {
+/// Records in memory are answered, other requests are unavailable, and the log names the file.
+fn assert_unavailable(gateway: &RunningGateway, path: &Path, what: &str) {
     wait_until(what, || gateway.metric("gateway_index_up") == 0.0);
-    std::thread::sleep(std::time::Duration::from_millis(250));
-    let answer = Asked::server(5).ask(gateway.port).unwrap_or_else(|| panic!("{what}: expected what was found before"));
-    assert!(
-        answer.header("x-darkserver-index").is_some_and(|value| value.starts_with("unavailable; since=")),
-        "{what}"
-    );
+    // Its entry in memory expires after `found_ttl`; it is answered before and afterwards.
+    wait_until(what, || {
+        let answer = Asked::server(5).ask(gateway.port);
+        let answer = answer.unwrap_or_else(|| panic!("{what}: expected the answer from memory"));
+        answer.header("x-darkserver-index").is_some_and(|value| value.starts_with("unavailable; since="))
+    });
     assert!(Asked::server(6).ask(gateway.port).is_none(), "{what}");
-    assert!(decided(gateway.port, NOBODYS).is_none(), "{what}");
+    assert!(decided(gateway.port, UNKNOWN).is_none(), "{what}");
     let log = gateway.log();
     let line = log.lines().find(|line| line.contains("the index is unavailable")).unwrap();
     assert!(line.contains(path.to_str().unwrap()), "{what}: no cause: {line}");
 }
 
 #[test]
-fn a_file_that_vanishes_or_becomes_another_one() {
+fn a_removed_or_replaced_file_is_unavailable_until_it_is_restored() {
     let (index, other) = (servers(), Sqlite::with_packages(&[&fixtures::family("payloads")]));
     let copy = index.path().with_extension("copy");
     std::fs::copy(index.path(), &copy).unwrap();
     let nonsense = index.path().with_extension("nonsense");
     std::fs::write(&nonsense, "not a database at all".repeat(1000)).unwrap();
-    for what in ["vanished", "nonsense"] {
+    for what in ["removed", "nonsense"] {
         let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
         Asked::server(5).ask(gateway.port).unwrap();
         match what {
-            "vanished" => std::fs::remove_file(index.path()).unwrap(),
+            "removed" => std::fs::remove_file(index.path()).unwrap(),
             _ => replace(&index.path(), &nonsense),
         }
-        assert_away(&gateway, &index.path(), what);
+        assert_unavailable(&gateway, &index.path(), what);
         replace(&index.path(), &copy);
         assert_eq!(Asked::server(6).recovers(&gateway).header("x-darkserver-index"), None, "{what}");
-        wait_until("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));
+        wait_until("absent again", || decided(gateway.port, UNKNOWN).is_some_and(|answer| answer.status == 404));
     }
-    // Another index is as good as the first, and the first is not remembered.
+    // Another index replaces the first, whose records expire.
     let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
     let (first, second) =
         (Asked::server(5), fixtures::build_id("payloads/payload-none-1.0-1.fc99.x86_64.rpm", "/usr/bin/payload-none"));
@@ -73,7 +73,7 @@ fn a_file_that_vanishes_or_becomes_another_one() {
 }
 
 #[test]
-fn a_file_beside_the_log_of_the_one_before() {
+fn a_file_is_not_read_with_the_log_of_the_file_before() {
     let index = servers();
     let copy = index.path().with_extension("copy");
     std::fs::copy(index.path(), &copy).unwrap();
@@ -83,9 +83,9 @@ fn a_file_beside_the_log_of_the_one_before() {
     wait_until("an absence", || {
         decided(gateway.port, &Asked::server(6).path).is_some_and(|answer| answer.status == 404)
     });
-    // The log says that there are no artifacts. SQLite would believe that of the file which has them.
+    // The log deletes all artifacts. SQLite would apply it to the file that has them.
     replace(&index.path(), &copy);
-    std::thread::sleep(std::time::Duration::from_millis(250));
+    wait_until("no answer from the file", || decided(gateway.port, &Asked::server(6).path).is_none());
     for release in [6, 7, 6, 7] {
         assert!(Asked::server(release).ask(gateway.port).is_none(), "expected a reset");
     }
@@ -98,7 +98,7 @@ fn a_file_beside_the_log_of_the_one_before() {
 }
 
 #[test]
-fn a_file_that_is_cut_off() {
+fn a_truncated_file_is_never_answered_as_absent() {
     let index = servers();
     let copy = index.path().with_extension("copy");
     std::fs::copy(index.path(), &copy).unwrap();
@@ -107,10 +107,11 @@ fn a_file_that_is_cut_off() {
         let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
         Asked::server(5).ask(gateway.port).unwrap();
         File::options().write(true).open(index.path()).unwrap().set_len(length).unwrap();
-        // Right or unknown, never absent: pages that were read before may still be in memory.
+        // Right or unavailable, never absent: pages that were read before may still be in memory. Three times
+        // `found_ttl`.
         for _ in 0..3 {
             std::thread::sleep(std::time::Duration::from_millis(250));
-            Asked::server(5).ask(gateway.port).unwrap_or_else(|| panic!("{length}: expected what was found before"));
+            Asked::server(5).ask(gateway.port).unwrap_or_else(|| panic!("{length}: expected the answer from memory"));
             Asked::server(6).ask(gateway.port);
             let json = decided(gateway.port, &format!("/buildids/{}", Asked::server(7).build_id())).unwrap();
             assert!(json.status == 503 || json.text().contains("server-1.1-7"), "{length}: {}", json.text());
@@ -120,7 +121,7 @@ fn a_file_that_is_cut_off() {
     }
 }
 
-/// Somebody else's connection to an SQLite file, which ran `statements` and holds what it locked until it is dropped.
+/// Another process' connection to an SQLite file. It runs `statements` and holds its locks until it is dropped.
 struct Session(Child);
 
 impl Session {
@@ -145,14 +146,14 @@ sys.stdin.read()
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Its input ends, and it with it: what it began is rolled back.
+        // Closing its input ends the process: SQLite rolls its transaction back.
         drop(self.0.stdin.take().map(|mut input| input.flush()));
         let _ = self.0.wait();
     }
 }
 
 #[test]
-fn a_writer_that_takes_long_keeps_nobody_from_reading() {
+fn a_long_transaction_of_a_writer_does_not_block_readers() {
     let index = servers();
     let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
     let writer = Session::start(
@@ -163,13 +164,13 @@ fn a_writer_that_takes_long_keeps_nobody_from_reading() {
         let answer = Asked::server(release).ask(gateway.port).expect("an answer");
         assert_eq!(answer.header("x-darkserver-index"), None);
     }
-    assert_eq!(decided(gateway.port, NOBODYS).unwrap().status, 404);
+    assert_eq!(decided(gateway.port, UNKNOWN).unwrap().status, 404);
     drop(writer);
     Asked::server(6).ask(gateway.port).expect("an answer");
 }
 
 #[test]
-fn a_file_that_somebody_locks_for_himself_is_away_until_he_lets_go() {
+fn an_exclusively_locked_file_is_unavailable_until_it_is_unlocked() {
     let index = servers();
     let session = Session::start(
         &index.path(),
@@ -177,13 +178,13 @@ fn a_file_that_somebody_locks_for_himself_is_away_until_he_lets_go() {
     );
     let gateway = RunningGateway::start_with(&index.url(), SHORT, &[]);
     assert!(Asked::server(6).ask(gateway.port).is_none());
-    assert!(decided(gateway.port, NOBODYS).is_none());
-    wait_until("away", || gateway.log().contains("the index is unavailable"));
+    assert!(decided(gateway.port, UNKNOWN).is_none());
+    wait_until("a message", || gateway.log().contains("the index is unavailable"));
     assert!(
         gateway.log().lines().any(|line| line.contains("the index is unavailable") && line.contains("darkserver.db")),
         "no cause"
     );
     drop(session);
     assert_eq!(Asked::server(6).recovers(&gateway).header("x-darkserver-index"), None);
-    wait_until("absent again", || decided(gateway.port, NOBODYS).is_some_and(|answer| answer.status == 404));
+    wait_until("absent again", || decided(gateway.port, UNKNOWN).is_some_and(|answer| answer.status == 404));
 }
