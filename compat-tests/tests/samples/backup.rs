@@ -1,8 +1,8 @@
-//! Back-up and restore of both databases, by the commands of docs/operations.md.
+//! Databases as docs/operations.md sets them up, backs them up and restores them.
 
 use std::os::unix::fs::PermissionsExt;
 
-use compat_tests::darkserver::{RunningGateway, Sqlite};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import, import_ok};
 use compat_tests::fixtures;
 use compat_tests::mariadb::MariaDb;
 
@@ -65,4 +65,37 @@ fn mariadb_is_dumped_without_views_and_migrate_makes_them_again() {
     let views = "select table_name from information_schema.views where table_schema = 'restored' order by table_name";
     assert_eq!(server.sql(views), "buildid_gnubuildid\ndark_gnubuildid\n");
     assert_ne!(server.sql("select count(*) from restored.dark_gnubuildid"), "0\n");
+}
+
+#[test]
+fn mariadb_has_one_user_for_the_indexer_and_one_for_gateways() {
+    let server = MariaDb::start();
+    server.sql(&block(&document("docs/operations.md"), "sql", "create user darkserver_reader"));
+    let [writer, reader] =
+        ["writer", "reader"].map(|role| server.url_of(&format!("darkserver_{role}"), "...", "darkserver"));
+    import_ok(&writer, &["migrate"]);
+    import_ok(&writer, &["dir", text(&fixtures::family("server"))]);
+    assert!(records(&reader).contains("/usr/bin/server"));
+    assert!(
+        !import(&reader, &["dir", text(&fixtures::family("v6"))]).status.success(),
+        "expected a reader that cannot write"
+    );
+}
+
+#[test]
+fn a_group_shares_sqlite_between_two_users() {
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let directory = sqlite.path().parent().unwrap().to_owned();
+    let commands = tempfile::tempdir().unwrap();
+    record_calls(commands.path(), "chgrp");
+    let sample = block(&document("docs/operations.md"), "sh", "chgrp");
+    let script = with(
+        &sample,
+        &[("/var/lib/darkserver/darkserver.db", text(&sqlite.path())), ("/var/lib/darkserver", text(&directory))],
+    );
+    shell_ok(&script, commands.path(), &[]);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&directory), mode(&sqlite.path())), (0o2775, 0o664));
+    let calls = std::fs::read_to_string(commands.path().join("chgrp.log")).unwrap();
+    assert_eq!(calls.trim(), format!("darkserver {} {}", text(&directory), text(&sqlite.path())));
 }

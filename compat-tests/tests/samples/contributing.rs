@@ -32,3 +32,24 @@ fn every_target_of_make_that_is_named_exists() {
         }
     }
 }
+
+#[test]
+fn every_test_that_is_named_exists() {
+    let guide = document("CONTRIBUTING.md");
+    let commands: Vec<&str> = guide.lines().filter(|line| line.starts_with("cargo test ")).collect();
+    assert!(commands.len() >= 4, "expected commands with cargo test, found {commands:?}");
+    for command in commands {
+        let words: Vec<&str> = command.split_whitespace().take_while(|word| *word != "#").collect();
+        let after = |option: &str| words.iter().skip_while(|word| **word != option).nth(1).copied();
+        let package = after("-p").unwrap();
+        let Some(suite) = after("--test") else {
+            assert!(words.contains(&"--lib") && root().join(package).join("src/lib.rs").is_file(), "{command}");
+            continue;
+        };
+        let directory = root().join(package).join("tests").join(suite);
+        assert!(directory.with_extension("rs").is_file() || directory.join("main.rs").is_file(), "{command}");
+        let filter = words.last().copied().filter(|word| *word != suite).map(|word| word.trim_end_matches("::"));
+        let is_module = filter.is_none_or(|module| directory.join(module).with_extension("rs").is_file());
+        assert!(is_module, "{command}: expected a module in {}", directory.display());
+    }
+}

@@ -59,6 +59,14 @@ impl Manager {
         self.start_gateway();
     }
 
+    /// Starts a new gateway while the one before still answers requests. The new one waits for its cache directory.
+    fn replace(&mut self) {
+        let mut predecessor = self.gateway.take().unwrap();
+        self.start_gateway();
+        kill_process(Pid::from_child(&predecessor), Signal::TERM).unwrap();
+        assert!(predecessor.wait().unwrap().success(), "{}", self.log());
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
@@ -150,4 +158,19 @@ fn an_upgrade_loses_no_request() {
         }
     });
     assert_eq!(manager.log().matches("listening address=").count(), 2, "{}", manager.log());
+}
+
+#[test]
+fn a_successor_that_starts_early_loses_no_request() {
+    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
+    let mut manager = Manager::start(&sqlite);
+    let nginx = Nginx::before_gateway(&manager.socket());
+    under_load(&nginx, |answers| {
+        more_answers(answers);
+        for _ in 0..3 {
+            manager.replace();
+            more_answers(answers);
+        }
+    });
+    assert_eq!(manager.log().matches("listening address=").count(), 4, "{}", manager.log());
 }
