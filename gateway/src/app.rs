@@ -18,8 +18,8 @@ use crate::server::tls::Certificate;
 /// Where the gateway listens if nobody says anything.
 const USUAL: ([u8; 4], u16) = ([127, 0, 0, 1], 8002);
 
-/// Serves until SIGINT or SIGTERM, then lets requests in flight finish. `inherited` are sockets to listen on besides those that the
-/// configuration names.
+/// Serves until SIGINT or SIGTERM, then lets requests in flight finish. `inherited` are sockets to listen on besides
+/// those that the configuration names.
 pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> {
     // A second call finds the provider installed; that is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -42,7 +42,7 @@ pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> 
     // The gateway serves what it can without its index; the first answer knows whether there is one.
     gateway.readiness.wait_for_first_probes().await;
     if let Some(certificate) = certificate {
-        tokio::spawn(certificate.follow());
+        tokio::spawn(certificate.keep_current());
     }
     let readiness = gateway.readiness.clone();
     let on_stop = move || readiness.stop();
@@ -62,8 +62,8 @@ fn listeners(config: &Config, inherited: Vec<Listener>) -> Result<Vec<Listener>>
     Ok(bound?.into_iter().flatten().chain(inherited).collect())
 }
 
-/// The HTTP service around any `routes`: what stands before every handler, and how connections are treated, with default limits. Ends
-/// at SIGINT or SIGTERM.
+/// The HTTP service around any `routes`: what stands before every handler, and how connections are treated, with
+/// default limits. Ends at SIGINT or SIGTERM.
 ///
 /// # Errors
 /// If `listen` cannot be bound.

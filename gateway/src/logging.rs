@@ -32,8 +32,8 @@ pub(crate) fn start(format: LogFormat) {
     }
 }
 
-/// The levels of libraries that `RUST_LOG` does not name. The gateway logs the subjects of their other lines itself, once: sqlx logs
-/// each refused connection and each slow statement, actix_http each malformed request.
+/// The levels of libraries that `RUST_LOG` does not name. The gateway logs the subjects of their other lines itself,
+/// once: sqlx logs each refused connection and each slow statement, actix_http each malformed request.
 const LIBRARIES: [(&str, LevelFilter); 6] = [
     ("sqlx", LevelFilter::WARN),
     ("sqlx::pool", LevelFilter::OFF),
@@ -43,8 +43,8 @@ const LIBRARIES: [(&str, LevelFilter); 6] = [
     ("actix_http", LevelFilter::OFF),
 ];
 
-/// Returns the default directives with those of `RUST_LOG` behind them. If the variable is malformed, a warning is written and the
-/// default is used.
+/// Returns the default directives with those of `RUST_LOG` behind them. If the variable is malformed, a warning is
+/// written and the default is used.
 fn filter() -> EnvFilter {
     let given = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     EnvFilter::try_new(directives(&given)).unwrap_or_else(|error| {
@@ -55,8 +55,8 @@ fn filter() -> EnvFilter {
     })
 }
 
-/// Returns the default directives with the `given` ones behind them. A default of a library is left out if a given directive names the
-/// library or a part of it, or if it would let through more than a given level for everything.
+/// Returns the default directives with the `given` ones behind them. A default of a library is left out if a given
+/// directive names the library or a part of it, or if it would let through more than a given level for everything.
 fn directives(given: &str) -> String {
     let given_targets = || {
         let targets = given.split(',').filter_map(|directive| directive.split(['=', '[']).next()).map(str::trim);
@@ -72,16 +72,16 @@ fn directives(given: &str) -> String {
     if given.is_empty() { directives } else { directives + "," + given }
 }
 
-/// Standard error without its lock, which the threads would contend for. A line is one write(2), and the kernel does not mix lines of up
-/// to 4,096 bytes (pipe(7), PIPE_BUF). Where standard error is closed, lines are dropped.
+/// Standard error without its lock, which the threads would contend for. A line is one write(2), and the kernel does
+/// not mix lines of up to 4,096 bytes (pipe(7), PIPE_BUF). Where standard error is closed, lines are dropped.
 fn unlocked_stderr() -> OptionalWriter<&'static File> {
     static STDERR: LazyLock<Option<File>> =
         LazyLock::new(|| io::stderr().as_fd().try_clone_to_owned().ok().map(File::from));
     STDERR.as_ref().map_or_else(OptionalWriter::none, OptionalWriter::some)
 }
 
-/// Writes each event as one line: control characters inside it are escaped. The subscriber escapes those of terminals alone, but a message
-/// may quote a line feed of a client or an upstream.
+/// Writes each event as one line: control characters inside it are escaped. The subscriber escapes those of terminals
+/// alone, but a message may quote a line feed of a client or an upstream.
 struct OneLine<W>(W);
 
 impl<W: Write> Write for OneLine<W> {

@@ -1,8 +1,9 @@
 //! Readiness of the gateway, from the results of background probes.
 //!
-//! Each component has a probe of its own: the index ([`crate::index::watch`]), its schema, the cache directory, and each upstream
-//! ([`crate::providers::federation`]). No probe waits for another, and `/readyz` reports their last results without waiting. The gateway
-//! is ready if it has a source of answers: the index, stale records of an unavailable index, or an upstream.
+//! Each component has a probe of its own: the index ([`crate::index::watch`]), its schema, the cache directory, and
+//! each upstream ([`crate::providers::federation`]). No probe waits for another, and `/readyz` reports their last
+//! results without waiting. The gateway is ready if it has a source of answers: the index, stale records of an
+//! unavailable index, or an upstream.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -45,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) listen: Option<Vec<Address>>,
     /// Permissions of socket files.
     pub(crate) unix_mode: u32,
-    pub(crate) tls: Option<tls::Files>,
+    pub(crate) tls: Option<tls::CertificateFiles>,
     pub(crate) cors: CorsSettings,
     pub(crate) public_url: Option<Url>,
     pub(crate) cache_dir: PathBuf,
@@ -90,7 +90,7 @@ impl Config {
         federation.upstreams = Some(upstreams);
         let listen = listen(&arguments.listen, &file.listen)?;
         let tls = match (arguments.tls_certificate.or(file.tls.certificate), arguments.tls_key.or(file.tls.key)) {
-            (Some(certificate), Some(key)) => Some(tls::Files { certificate, key }),
+            (Some(certificate), Some(key)) => Some(tls::CertificateFiles { certificate, key }),
             (None, None) => None,
             (Some(_), None) => bail!("expected tls.key beside tls.certificate, found none"),
             (None, Some(_)) => bail!("expected tls.certificate beside tls.key, found none"),

@@ -8,7 +8,7 @@ use crate::http::{deliver, error};
 use crate::resolve::Gateway;
 use crate::resolve::answer::Answer;
 use crate::resolve::question::{Malformed, Question, What};
-use crate::server::{caller, reset_undecided};
+use crate::server::{caller, reset_unavailable};
 
 /// Answers a question for bytes.
 pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
@@ -37,7 +37,7 @@ pub(super) fn unavailable(request: &HttpRequest, gateway: &Gateway) -> HttpRespo
 /// A reset of the connection where the configuration or the client asks for that, else a status.
 fn response_unavailable(request: &HttpRequest, gateway: &Gateway, is_section: bool) -> HttpResponse {
     let mut response = error::unavailable(is_section);
-    if reset_undecided(request, &gateway.config) {
+    if reset_unavailable(request, &gateway.config) {
         response.extensions_mut().insert(ResetMark);
     }
     response

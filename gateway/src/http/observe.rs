@@ -19,7 +19,7 @@ use crate::index::watch;
 use crate::metrics::METRICS;
 use crate::resolve::Gateway;
 use crate::resolve::deadline::REQUEST_PERMIT_TIMEOUT;
-use crate::server::{Busy, Connection, client, client_address, has_large_head};
+use crate::server::{Connection, RequestGuard, client, client_address, has_large_head};
 
 /// Counts and logs a request. Its connection counts as busy until the client has taken the response.
 pub(crate) async fn observe(
@@ -27,7 +27,7 @@ pub(crate) async fn observe(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<ObservedBody>, actix_web::Error> {
     let started = Instant::now();
-    let busy = Connection::of(request.request()).map(|connection| connection.begin());
+    let busy = Connection::of(request.request()).map(|connection| connection.begin_request());
     let route = Route::of(request.path());
     let cors = cors::Rules::of(&request, route);
     let mut response = if has_large_head(&request) {
@@ -39,9 +39,10 @@ pub(crate) async fn observe(
     } else {
         let answer = pin!(admitted(request, route, next));
         match &busy {
-            Some(busy) => {
-                busy.unless_gone(answer).await.unwrap_or_else(|| Err(ErrorServiceUnavailable("the client is gone")))?
-            }
+            Some(busy) => busy
+                .unless_disconnected(answer)
+                .await
+                .unwrap_or_else(|| Err(ErrorServiceUnavailable("the client is gone")))?,
             None => answer.await?,
         }
     };
@@ -64,7 +65,7 @@ pub(crate) async fn observe(
     METRICS.request_duration.with_label_values(&[endpoint]).observe(seconds);
     if is_for_clients {
         let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or("-");
-        let peer = busy.as_ref().map_or("-", Busy::peer);
+        let peer = busy.as_ref().map_or("-", RequestGuard::peer);
         let gateway = request.app_data::<web::Data<Gateway>>();
         let address =
             gateway.and_then(|gateway| client_address(request, &gateway.config)).map(|address| address.to_string());
@@ -114,7 +115,7 @@ fn has_sound_host(request: &ServiceRequest) -> bool {
 /// The body of a response. Its connection counts as busy until the body is dropped.
 pub(crate) struct ObservedBody {
     body: BoxBody,
-    busy: Option<Busy>,
+    busy: Option<RequestGuard>,
 }
 
 impl MessageBody for ObservedBody {
@@ -127,7 +128,7 @@ impl MessageBody for ObservedBody {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let next = Pin::new(&mut self.body).poll_next(context);
         if let (Poll::Ready(_), Some(busy)) = (&next, &self.busy) {
-            busy.progressed();
+            busy.record_progress();
         }
         next
     }

@@ -1,8 +1,8 @@
 //! Availability of the index.
 //!
-//! A probe runs on the main runtime, once a second and at once after a query that failed. So an index that became unavailable or
-//! available again is noticed without any request. While it is unavailable no request waits for it ([`crate::index::lookup`]), and
-//! every response has a header that states it ([`Watch::header`]).
+//! A probe runs on the main runtime, once a second and at once after a query that failed. So an index that became
+//! unavailable or available again is noticed without any request. While it is unavailable no request waits for it
+//! ([`crate::index::lookup`]), and every response has a header that states it ([`Watch::header`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,8 @@ pub(crate) struct Watch(Arc<WatchState>);
 
 #[derive(Default)]
 struct WatchState {
-    /// Seconds since 1970 at the first query that failed; 0 while queries succeed. Answers from memory read nothing else.
+    /// Seconds since 1970 at the first query that failed; 0 while queries succeed. Answers from memory read nothing
+    /// else.
     failing_since: AtomicU64,
     /// The reason of the last probe that failed; `None` after one that succeeded.
     unavailable: Mutex<Option<String>>,
@@ -83,8 +84,8 @@ impl Watch {
         self.0.failing_since.load(Ordering::Relaxed) == 0 && !self.0.is_unreadable.load(Ordering::Acquire)
     }
 
-    /// The reason why the index is unavailable, if it is: the last probe failed, or this program cannot read its schema. Rows of an
-    /// unreadable schema may mean something else than this program takes them for.
+    /// The reason why the index is unavailable, if it is: the last probe failed, or this program cannot read its
+    /// schema. Rows of an unreadable schema may mean something else than this program takes them for.
     pub(crate) fn unavailable(&self) -> Option<String> {
         locked(&self.0.unavailable).clone().or_else(|| locked(&self.0.unreadable).clone())
     }

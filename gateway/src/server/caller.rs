@@ -1,4 +1,4 @@
-//! Who asks: as upstreams are told, and as permits are shared.
+//! The client of a request: as upstreams are told, and as permits are shared.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,14 +8,15 @@ use crate::config::Config;
 use crate::permits::ClientAddress;
 use crate::resolve::question::Caller;
 
-/// Who asks, from a request's headers. Like the reference server: hops are the elements of X-Forwarded-For as received. What a client
-/// wrote there is passed on only as far as it can be an address, so that nobody can make an upstream refuse the question.
+/// Returns the caller, from the headers of a request. As in the reference server, hops are the received elements of
+/// X-Forwarded-For. Only elements that can be an address are passed on, so that no client can make an upstream refuse
+/// the request.
 pub(crate) fn caller(request: &HttpRequest, config: &Config) -> Caller {
-    const LONGEST_ELEMENT: usize = 64;
-    const MOST_ELEMENTS: usize = 16;
-    const LONGEST_AGENT: usize = 256;
+    const MAX_ELEMENT_BYTES: usize = 64;
+    const MAX_ELEMENTS: usize = 16;
+    const MAX_AGENT_CHARS: usize = 256;
     let client = client(request, config);
-    // Nobody is to be told.
+    // Without upstreams the addresses are not needed.
     if config.federation.upstreams.as_ref().is_none_or(Vec::is_empty) {
         let hops = forwarded_for(request).count();
         return Caller { client, hops, ..Caller::default() };
@@ -23,13 +24,13 @@ pub(crate) fn caller(request: &HttpRequest, config: &Config) -> Caller {
     let received: Vec<&str> = forwarded_for(request).collect();
     let hops = received.len();
     let is_address = |element: &&str| {
-        element.len() <= LONGEST_ELEMENT && element.chars().all(|c| c.is_ascii_alphanumeric() || ".:[]_-".contains(c))
+        element.len() <= MAX_ELEMENT_BYTES && element.chars().all(|c| c.is_ascii_alphanumeric() || ".:[]_-".contains(c))
     };
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
-    let addresses = received.into_iter().filter(is_address).take(MOST_ELEMENTS).map(str::to_owned);
+    let addresses = received.into_iter().filter(is_address).take(MAX_ELEMENTS).map(str::to_owned);
     let forwarded_for = addresses.chain(peer).collect::<Vec<_>>().join(", ");
     let user_agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok());
-    let user_agent = user_agent.map(|agent| agent.chars().take(LONGEST_AGENT).collect());
+    let user_agent = user_agent.map(|agent| agent.chars().take(MAX_AGENT_CHARS).collect());
     Caller { client, forwarded_for, hops, user_agent }
 }
 
@@ -38,24 +39,24 @@ pub(crate) fn client(request: &HttpRequest, config: &Config) -> ClientAddress {
     client_address(request, config).map(ClientAddress::at).unwrap_or_default()
 }
 
-/// The address of the client: the peer's, or what the trusted proxies that the request came through say of it. `None` on a Unix socket
-/// whose proxy says nothing.
+/// The address of the client: the peer's, or the one that trusted proxies state. `None` on a Unix socket whose proxy
+/// states none.
 pub(crate) fn client_address(request: &HttpRequest, config: &Config) -> Option<IpAddr> {
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
-    // Who may use a unix socket is trusted.
-    let mut asked = peer;
+    // Peers on a Unix socket are trusted.
+    let mut client = peer;
     if peer.is_none_or(|peer| config.trusts(peer)) {
         let elements: Vec<&str> = forwarded_for(request).collect();
-        // From the nearest: what stands before an address that is not trusted, or before what is none, is hearsay.
+        // From the nearest proxy: an element before one that is not trusted, or not an address, may be forged.
         for element in elements.into_iter().rev() {
             let Some(address) = address(element) else { break };
-            asked = Some(address);
+            client = Some(address);
             if !config.trusts(address) {
                 break;
             }
         }
     }
-    asked
+    client
 }
 
 /// The elements of X-Forwarded-For.
@@ -64,7 +65,7 @@ fn forwarded_for(request: &HttpRequest) -> impl Iterator<Item = &str> {
     headers.flat_map(|text| text.split(',')).map(str::trim).filter(|element| !element.is_empty())
 }
 
-/// An element of X-Forwarded-For, perhaps with a port.
+/// Parses an element of X-Forwarded-For, with or without a port.
 fn address(element: &str) -> Option<IpAddr> {
     let parsed = element.parse().or_else(|_| element.parse().map(|address: SocketAddr| address.ip()));
     parsed.ok().or_else(|| element.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
@@ -77,17 +78,17 @@ mod tests {
     use super::*;
     use crate::cli::Arguments;
 
-    /// One that trusts a network of proxies.
+    /// A configuration that trusts a network of proxies.
     fn config() -> Config {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("g.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("g.toml");
         let text = "trusted_proxies = [\"10.0.0.0/8\"]\n[federation]\nupstreams = [\"http://u.example\"]\n";
         std::fs::write(&path, text).unwrap();
         Config::load(Arguments { config: Some(path), ..Arguments::default() }).unwrap()
     }
 
     #[test]
-    fn hops_are_the_elements_received_and_the_peer_comes_behind() {
+    fn hops_are_the_received_elements_and_the_peer_is_appended() {
         let request = TestRequest::default()
             .insert_header(("X-Forwarded-For", "10.0.0.1, 10.0.0.2"))
             .peer_addr(([192, 0, 2, 7], 5).into())
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_an_address_counts_but_is_not_passed_on() {
+    fn an_element_that_is_not_an_address_counts_but_is_not_passed_on() {
         let request = TestRequest::default()
             .insert_header(("X-Forwarded-For", format!("{}, 10.0.0.1, <script>, [::1]", "a".repeat(9000))))
             .insert_header(("User-Agent", "x".repeat(9000)))
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_turns_is_who_asked_the_proxies_that_are_trusted() {
+    fn the_client_is_the_first_address_behind_trusted_proxies() {
         let config = config();
         let client_of = |peer: [u8; 4], forwarded: &'static str| {
             let request =

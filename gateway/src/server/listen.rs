@@ -1,4 +1,4 @@
-//! Where to listen: addresses as the configuration has them, sockets as the system manager hands them over.
+//! Addresses to listen on, and listening sockets: bound here or inherited from the system manager.
 
 use std::env;
 use std::fmt;
@@ -18,15 +18,15 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpSocket;
 
-/// How many connections may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
-/// The name that a socket of the system manager has for TLS (`FileDescriptorName=`, systemd.socket(5)).
+/// The name of the system manager's sockets for TLS (`FileDescriptorName=`, systemd.socket(5)).
 const TLS_NAME: &str = "tls";
 
-/// What an address to listen on has to be.
+/// The forms of an address to listen on, for errors.
 const FORMS: &str = "ADDRESS:PORT, NAME:PORT, *:PORT, one of them behind `tls:`, or unix:/PATH";
 
-/// The longest name (RFC 1035, section 3.1).
+/// Maximum length of a name (RFC 1035, section 3.1).
 const MAX_NAME_BYTES: usize = 253;
 
 /// An address to listen on: `ADDRESS:PORT`, `NAME:PORT` or `*:PORT`, with or without `tls:` before it, or `unix:/PATH`.
@@ -36,11 +36,11 @@ pub(crate) enum Address {
     Unix(PathBuf),
 }
 
-/// A port with one address or several.
+/// A port with one address or several ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Address(SocketAddr),
-    /// All addresses that the name has when the gateway starts.
+    /// All addresses of the name when the gateway starts.
     Name(String, u16),
     /// Every address of this machine, IPv4 and IPv6.
     Any(u16),
@@ -53,15 +53,15 @@ impl From<SocketAddr> for Address {
 }
 
 impl Endpoint {
-    /// `None` for what is none.
-    fn read(text: &str) -> Option<Self> {
+    /// Parses an endpoint; `None` if `text` is not one.
+    fn parse(text: &str) -> Option<Self> {
         if let Ok(address) = text.parse() {
             return Some(Self::Address(address));
         }
         let (host, port) = text.rsplit_once(':')?;
         let port = port.parse().ok()?;
         let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        // Numbers alone are an address with an error in it: resolvers take 127.1 for 127.0.0.1.
+        // Numbers alone are a malformed address: resolvers take 127.1 for 127.0.0.1.
         let has_letter = host.bytes().any(|byte| byte.is_ascii_alphabetic());
         match host {
             "*" => Some(Self::Any(port)),
@@ -93,7 +93,7 @@ impl FromStr for Address {
             return Ok(Self::Unix(path.into()));
         }
         let (address, is_tls) = text.strip_prefix("tls:").map_or((text, false), |address| (address, true));
-        let endpoint = Endpoint::read(address).with_context(|| format!("expected {FORMS}, found `{text}`"))?;
+        let endpoint = Endpoint::parse(address).with_context(|| format!("expected {FORMS}, found `{text}`"))?;
         Ok(Self::Tcp { endpoint, is_tls })
     }
 }
@@ -115,11 +115,11 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Listens on `address`: on all addresses of a name. A socket file gets the permissions `unix_mode`; one that nobody listens on any
-    /// more is replaced.
+    /// Listens on `address`: on all addresses of a name. A socket file gets the permissions `unix_mode`; one without a
+    /// listener is replaced.
     ///
     /// # Errors
-    /// If the address is in use or not this machine's; if a name has no address; if there is a file in a socket's place.
+    /// If the address is in use or not this machine's; if a name has no address; if the path is that of another file.
     pub(crate) fn bind(address: &Address, unix_mode: u32) -> Result<Vec<Self>> {
         match address {
             Address::Tcp { endpoint, is_tls } => {
@@ -136,11 +136,11 @@ impl Listener {
         .with_context(|| format!("listen on {address}"))
     }
 
-    /// The sockets that the system manager opened for this process (sd_listen_fds(3)); those named `tls` are for TLS. Nobody else may run
-    /// yet: the environment is changed so that no child takes them for its own.
+    /// The sockets that the system manager opened for this process (sd_listen_fds(3)); those named `tls` are for TLS.
+    /// No other thread may run yet: the variables are removed from the environment, so that no child process uses them.
     ///
     /// # Errors
-    /// If one of them is no stream socket that listens.
+    /// If one of them is not a listening stream socket.
     pub(crate) fn inherited() -> Result<Vec<Self>> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let names = names.split(':').map(Some).chain(iter::repeat(None));
@@ -159,7 +159,7 @@ impl Listener {
         (0..count).zip(names).map(take).collect()
     }
 
-    /// Only listening sockets can be accepted from.
+    /// True if the socket accepts connections.
     fn is_listening(&self) -> bool {
         let listens = match self {
             Self::Tcp { listener, .. } => sockopt::socket_acceptconn(listener),
@@ -168,7 +168,7 @@ impl Listener {
         listens.unwrap_or(false)
     }
 
-    /// Is TLS spoken there?
+    /// True if its connections use TLS.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tcp { is_tls: true, .. })
     }
@@ -208,7 +208,7 @@ fn bind_any(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Listens on all addresses that a name has, but for those of a protocol that this machine does not have.
+/// Listens on all addresses of a name, except those of a protocol that this machine does not have.
 fn bind_name(name: &str, port: u16) -> Result<Vec<TcpListener>> {
     let resolved = (name, port).to_socket_addrs();
     let mut addresses: Vec<SocketAddr> =
@@ -249,18 +249,18 @@ fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
         Ok(found) if !found.file_type().is_socket() => {
-            bail!("expected a socket or nothing, found another file: it is left alone")
+            bail!("expected a socket or no file, found another file")
         }
         Ok(_) if UnixStream::connect(path).is_ok() => {
-            bail!("expected a socket that nobody listens on, found one in use")
+            bail!("expected a socket without a listener, found one in use")
         }
-        // Left behind by a process that is gone.
+        // A process that ended left it behind.
         Ok(_) => fs::remove_file(path)?,
     }
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // On Linux the file gets the mode that the socket has when it is bound, less the umask: at no time it is open to more than it should.
+    // On Linux the file gets the mode of the socket, less the umask, when it is bound: it never has more permissions.
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
     rustix::net::bind(&socket, &address)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_they_are_shown() {
+    fn addresses_are_parsed_as_they_are_displayed() {
         for text in [
             "127.0.0.1:8002",
             "[::1]:80",
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_stands_for_all_its_addresses_and_a_star_for_all_of_the_machine() {
+    async fn a_name_is_all_its_addresses_and_a_star_all_of_the_machine() {
         let bind = |text: &str| Listener::bind(&text.parse().unwrap(), 0).map_err(|error| format!("{error:#}"));
         let shown = |listeners: Vec<Listener>| listeners.iter().map(ToString::to_string).collect::<Vec<_>>();
         let local = shown(bind("tls:localhost:0").unwrap());
@@ -342,9 +342,9 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_is_replaced_only_if_it_is_one_and_nobody_listens() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gateway.sock");
+    fn a_socket_file_is_replaced_only_without_a_listener() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway.sock");
         let address = Address::Unix(path.clone());
         let mode = || fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o7777;
         let first = Listener::bind(&address, 0o600).unwrap();

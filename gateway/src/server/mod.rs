@@ -1,56 +1,61 @@
-//! Connections: accepted, timed, answered, reset.
+//! Sockets, TLS, limits of connections, resets. Actix accepts connections and speaks HTTP (ADR 0028).
 //!
-//! - [`listen`]: where to listen; [`tls`]: with which certificate;
-//! - [`serve`]: from a listening socket to the HTTP service;
-//! - [`state`]: one connection, as its stream and its requests share it; what a request can do to it: reset it;
-//! - [`mod@http2`]: how much may be asked for at once on HTTP/2;
-//! - [`stream`]: the bytes of one connection as HTTP has them; [`wire`]: as they are on its [`socket`], and the clock that ends it;
-//! - [`mod@caller`]: who asks;
-//! - [`crowd`]: the connections of a worker, and who goes when they are too many; [`ending`]: how one of them comes to its end.
+//! - [`listen`]: addresses to listen on; [`tls`]: the certificate; [`signals`]: what stops the gateway.
+//! - [`serve`]: serves all listeners until a signal; [`service`]: the service of one listener.
+//! - [`mod@connection`]: the state that the stream and the requests of a connection share: deadline, reset.
+//! - [`stream`]: the byte stream that the HTTP service reads; [`timed_socket`]: the [`socket`] below it, with the
+//!   timer.
+//! - [`tracker`]: the connections of a worker, and the eviction of idle ones; [`close_reason`]: why a connection is
+//!   closed.
+//! - [`mod@http2`]: limits of an HTTP/2 connection; [`mod@caller`]: the client of a request, behind its proxies.
 //!
-//! To libdebuginfod every HTTP error means "absent for ten minutes", and so does a body that breaks off in an orderly way. A TCP
-//! reset is retried and remembered by nobody: the only honest answer to "cannot tell now" on a direct HTTP/1.1 connection. For the
-//! same reason a connection that takes too long is closed without a status.
+//! libdebuginfod caches every HTTP error as "absent" for ten minutes, and so a body that ends early. It retries after a
+//! TCP reset and caches nothing: a reset is the only correct answer for "unavailable" on a direct HTTP/1.1 connection.
+//! For the same reason a connection that exceeds a timeout is closed without a status.
 
 mod caller;
-mod crowd;
-mod ending;
+mod close_reason;
+mod connection;
 mod http2;
 pub(crate) mod listen;
 pub(crate) mod serve;
+mod service;
+mod signals;
 mod socket;
-mod state;
 mod stream;
+mod timed_socket;
 pub(crate) mod tls;
-mod wire;
+mod tracker;
 
 use actix_web::{HttpRequest, http};
 
 pub(crate) use self::caller::{caller, client, client_address};
+pub(crate) use self::connection::{Connection, RequestGuard};
 pub(crate) use self::http2::has_large_head;
-pub(crate) use self::state::{Busy, Connection};
 use crate::config::{Config, OnUnavailable};
 use crate::metrics::METRICS;
 
-/// Resets the connection of an undecided question if that is the right answer: always or never if configured so, else where the
-/// client itself is at the other end, so that nothing in between makes an error of it, and where no other request suffers: on HTTP/1,
-/// and on HTTP/2 through TLS, which is what every client speaks there, while the question is alone on its connection. It is counted
-/// before: a client that is reset may look at the metrics at once.
-pub(crate) fn reset_undecided(request: &HttpRequest, config: &Config) -> bool {
+/// Resets the connection of an unavailable answer, if `federation.unavailable` allows it. Returns true if it was reset.
+///
+/// With `auto` it is reset if the client is at the other end, not a proxy, and no other request is affected: on HTTP/1,
+/// and on HTTP/2 through TLS while the request is alone on its connection. The answer is counted before: the client may
+/// read the metrics at once.
+pub(crate) fn reset_unavailable(request: &HttpRequest, config: &Config) -> bool {
     let is_http1 = request.version() <= http::Version::HTTP_11;
-    let is_right = |connection: &Connection| match config.federation.unavailable {
+    let is_allowed = |connection: &Connection| match config.federation.unavailable {
         OnUnavailable::Auto => {
             !is_trusted(request, config) && (is_http1 || connection.is_tls() && connection.is_alone())
         }
         OnUnavailable::Reset => true,
         OnUnavailable::Status => false,
     };
-    let connection = Connection::of(request).filter(is_right);
+    let connection = Connection::of(request).filter(is_allowed);
     METRICS.unavailable.with_label_values(&[if connection.is_some() { "reset" } else { "status" }]).inc();
     connection.map(|connection| connection.reset()).is_some()
 }
 
-/// Comes the request through a proxy that is trusted? Who may use a unix socket is one: clients of debuginfod cannot.
+/// True if the request arrived through a trusted proxy. Peers on a Unix socket are trusted: clients of debuginfod
+/// cannot use one.
 pub(crate) fn is_trusted(request: &HttpRequest, config: &Config) -> bool {
     match request.peer_addr() {
         Some(peer) => config.trusts(peer.ip()),

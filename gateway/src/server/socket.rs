@@ -1,15 +1,20 @@
-//! The two kinds of socket that a client can be at the other end of.
+//! A connected socket: TCP or Unix.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_web::rt::net::{TcpStream, UnixStream};
 use rustix::net::{Shutdown, connect_unspec, shutdown, sockopt};
 use tokio::io::Interest;
+use tokio::time::timeout;
 
-/// How long a client may leave a response unread.
-const UNREAD_MILLISECONDS: u32 = 90_000;
+/// Maximum time for a client to read a response, milliseconds.
+const WRITE_TIMEOUT_MILLISECONDS: u32 = 90_000;
+
+/// How long a client may go on sending unread bytes after its answer.
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connected socket.
 pub(super) enum Socket {
@@ -39,20 +44,21 @@ impl AsFd for Socket {
 }
 
 impl Socket {
-    /// Sets what a connection needs. Head and body of a response are written one after the other: without TCP_NODELAY a small body would
-    /// wait 40 ms for the client's acknowledgement of the head (Nagle's algorithm, tcp(7)).
-    pub(super) fn prepare(&self) {
+    /// Sets the options of a connection. Head and body of a response are written one after the other: without
+    /// TCP_NODELAY a small body would wait 40 ms for the client's acknowledgement of the head (Nagle's algorithm,
+    /// tcp(7)).
+    pub(super) fn set_options(&self) {
         let Self::Tcp(tcp) = self else { return };
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was not set");
         }
-        // A client that takes nothing any more must not hold its response for ever (tcp(7), TCP_USER_TIMEOUT).
-        if let Err(error) = sockopt::set_tcp_user_timeout(tcp, UNREAD_MILLISECONDS) {
+        // A client that stops reading must not hold its response forever (tcp(7), TCP_USER_TIMEOUT).
+        if let Err(error) = sockopt::set_tcp_user_timeout(tcp, WRITE_TIMEOUT_MILLISECONDS) {
             tracing::debug!(%error, "TCP_USER_TIMEOUT was not set");
         }
     }
 
-    /// Where it comes from: an IP address, or `unix`; `-` where the client is gone already.
+    /// The peer: an IP address, or `unix`; `-` if the client has disconnected.
     pub(super) fn peer(&self) -> String {
         match self {
             Self::Tcp(tcp) => {
@@ -62,8 +68,9 @@ impl Socket {
         }
     }
 
-    /// Ends it so that the client takes nothing that came for an answer. Disconnecting a connected TCP socket (connect to AF_UNSPEC,
-    /// connect(2)) makes Linux send RST at once. A unix socket has nothing of that kind: it just ends, in both directions.
+    /// Resets the connection, so that the client takes no received bytes for an answer. Disconnecting a connected TCP
+    /// socket (connect to AF_UNSPEC, connect(2)) makes Linux send RST at once. A Unix socket has no reset: it is shut
+    /// down in both directions.
     pub(super) fn reset(&self) -> io::Result<()> {
         match self {
             Self::Tcp(tcp) => connect_unspec(tcp)?,
@@ -114,18 +121,37 @@ impl Socket {
         }
     }
 
-    /// Does `read`; where it says that there is nothing, the socket is not asked again before it is ready.
-    pub(super) fn try_reading(&self, read: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    /// Runs `read`. If it returns `WouldBlock`, the socket is marked as not ready.
+    pub(super) fn try_read_with(&self, read: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         match self {
             Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, read),
             Self::Unix(unix) => unix.try_io(Interest::READABLE, read),
         }
     }
 
-    /// Says that nothing more will be written. A connection that is gone already needs no goodbye.
-    pub(super) fn finish(&self) {
+    /// Ends the sending direction. An error is only logged: the client may have disconnected.
+    pub(super) fn shut_down_write(&self) {
         if let Err(error) = shutdown(self, Shutdown::Write) {
-            tracing::debug!(%error, "a connection could not be shut down");
+            tracing::debug!(%error, "the connection was not shut down");
         }
+    }
+
+    /// Ends the sending direction, and reads what the client still sends. Linux resets a connection that is closed with
+    /// unread bytes, and a reset would discard the answer at the client (RFC 9112, section 9.6).
+    pub(super) async fn linger(&self) {
+        self.shut_down_write();
+        let mut ignored = [0; 4096];
+        let rest = async {
+            loop {
+                self.readable().await?;
+                match self.try_read(&mut ignored) {
+                    Ok(0) => return io::Result::Ok(()),
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    _ => {}
+                }
+            }
+        };
+        // The end, a reset or the timeout.
+        let _ = timeout(LINGER_TIMEOUT, rest).await;
     }
 }

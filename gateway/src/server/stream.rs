@@ -1,128 +1,126 @@
-//! The bytes of one connection as HTTP has them: what is on the wire, or what TLS makes of it.
+//! The byte stream of a connection, plain or through TLS, that the HTTP service reads and writes.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use actix_http::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::ending::Ended;
+use super::close_reason::CloseReason;
+use super::connection::Connection;
 use super::http2;
-use super::state::Connection;
-use super::wire::Wire;
+use super::timed_socket::TimedSocket;
 use crate::http::error;
 
-/// How an HTTP/2 connection begins (RFC 9113, section 3.4), as far as it must be read to tell it from HTTP/1.
-const HTTP2: &[u8] = b"PRI * HTTP/2";
-/// How many bytes the service gets before it has to look at them.
-const AT_ONCE: usize = 32 << 10;
-/// How long a client may go on sending what nobody reads, after it was answered.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
+/// The beginning of the preface of HTTP/2 (RFC 9113, section 3.4) that tells it from HTTP/1.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2";
+/// Number of bytes after which a read yields, so that the HTTP service parses them.
+const MAX_READ_BYTES: usize = 32 << 10;
 
-/// What the HTTP service reads from and writes to.
+/// The stream that the HTTP service reads and writes.
 pub(super) struct Stream {
     connection: Connection,
-    bytes: Bytes,
-    /// The first bytes, read to know the protocol and not given to the service yet.
+    transport: Transport,
+    /// The first bytes, which were read to detect the protocol and not by the HTTP service yet.
     opening: Vec<u8>,
-    /// Bytes given since the service last had to wait.
-    given: usize,
-    /// On HTTP/2, nothing was written yet.
+    /// Number of bytes read since the last read that was pending.
+    read_bytes: usize,
+    /// True on HTTP/2 before the first write.
     is_first: bool,
-    /// Bytes in the place of those that the service wrote first, as far as they are not on the wire.
+    /// The unsent rest of the first HTTP/2 frame, with our limits.
     first: Vec<u8>,
 }
 
-/// Where they come from.
-enum Bytes {
-    Plain(Wire),
-    Tls(Box<TlsStream<Wire>>),
+/// The transport of a stream.
+enum Transport {
+    Plain(TimedSocket),
+    Tls(Box<TlsStream<TimedSocket>>),
 }
 
 impl Stream {
-    /// The stream of a connection, through TLS if there is an acceptor: then the handshake is done first, within the time that the head
-    /// of a request has.
+    /// Opens the stream of a connection. With an acceptor the TLS handshake is done first, within the timeout of the
+    /// first head.
     pub(super) async fn open(connection: &Connection, tls: Option<&TlsAcceptor>) -> io::Result<Self> {
-        let wire = Wire::new(connection.clone());
-        let bytes = match tls {
-            None => Bytes::Plain(wire),
-            Some(tls) => Bytes::Tls(Box::new(tls.accept(wire).await?)),
+        let socket = TimedSocket::new(connection.clone());
+        let transport = match tls {
+            None => Transport::Plain(socket),
+            Some(tls) => Transport::Tls(Box::new(tls.accept(socket).await?)),
         };
         let (opening, first) = (Vec::new(), Vec::new());
-        Ok(Self { connection: connection.clone(), bytes, opening, given: 0, is_first: false, first })
+        Ok(Self { connection: connection.clone(), transport, opening, read_bytes: 0, is_first: false, first })
     }
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Reads until it is clear which HTTP the client speaks. Only then the service and its buffers are needed. Through TLS it is what was
-    /// agreed by ALPN; a client that agreed on nothing may speak either.
-    pub(super) async fn protocol(&mut self) -> io::Result<Protocol> {
+    /// Reads until the protocol is known: the HTTP service allocates its buffers only then. Clients of TLS send the
+    /// preface of the protocol that ALPN selected.
+    pub(super) async fn detect_protocol(&mut self) -> io::Result<Protocol> {
         loop {
-            let mut bytes = [0; HTTP2.len()];
-            let wanted = HTTP2.len() - self.opening.len();
-            let mut buffer = ReadBuf::new(&mut bytes[..wanted]);
-            poll_fn(|context| self.poll_receive(context, &mut buffer)).await?;
-            let came = buffer.filled();
-            match (came, self.opening.is_empty()) {
+            let mut bytes = [0; HTTP2_PREFACE.len()];
+            let missing = HTTP2_PREFACE.len() - self.opening.len();
+            let mut buffer = ReadBuf::new(&mut bytes[..missing]);
+            poll_fn(|context| self.poll_read_transport(context, &mut buffer)).await?;
+            let read = buffer.filled();
+            match (read, self.opening.is_empty()) {
                 ([], true) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 ([], false) => return Ok(Protocol::Http1),
-                (came, _) => self.opening.extend_from_slice(came),
+                (read, _) => self.opening.extend_from_slice(read),
             }
-            if !HTTP2.starts_with(&self.opening) {
+            if !HTTP2_PREFACE.starts_with(&self.opening) {
                 return Ok(Protocol::Http1);
             }
-            if self.opening == HTTP2 {
-                self.connection.speaks_http2();
+            if self.opening == HTTP2_PREFACE {
+                self.connection.set_http2();
                 self.is_first = true;
                 return Ok(Protocol::Http2);
             }
         }
     }
 
-    /// Bytes from the client, or waits for them as long as the connection may go on.
-    fn poll_receive(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.connection.ending().check()?;
+    /// Reads bytes of the client, or waits for them until the deadline of the connection.
+    fn poll_read_transport(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.connection.closing().check()?;
         let before = buffer.filled().len();
-        let received = match &mut self.bytes {
-            Bytes::Plain(wire) if self.connection.withholds() => wire.poll_wait(context),
-            Bytes::Tls(tls) if self.connection.withholds() => tls.get_mut().0.poll_wait(context),
-            Bytes::Plain(wire) => Pin::new(wire).poll_read(context, buffer),
-            Bytes::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
+        let result = match &mut self.transport {
+            Transport::Plain(socket) if self.connection.pause_reading() => socket.poll_wait(context),
+            Transport::Tls(tls) if self.connection.pause_reading() => tls.get_mut().0.poll_wait(context),
+            Transport::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
+            Transport::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
         };
-        if received.is_pending() {
-            self.given = 0;
+        if result.is_pending() {
+            self.read_bytes = 0;
             return Poll::Pending;
         }
-        ready!(received)?;
-        let came = &buffer.filled()[before..];
-        self.connection.received(came);
-        self.given += came.len();
-        if self.connection.ending().why() == Some(Ended::Line) && !self.connection.ending().is_blocked() {
-            // The service was not given enough to answer it. What does not fit now is not waited for.
-            let _ = self.bytes.poll(|bytes| bytes.poll_write(context, error::LONG_LINE.as_bytes()));
+        ready!(result)?;
+        let read = &buffer.filled()[before..];
+        self.connection.record_read(read);
+        self.read_bytes += read.len();
+        if self.connection.closing().reason() == Some(CloseReason::LongRequestLine)
+            && !self.connection.closing().is_blocked()
+        {
+            // The HTTP service has not read enough to answer. What does not fit into the socket now is dropped.
+            let _ = self.transport.poll(|bytes| bytes.poll_write(context, error::LONG_LINE.as_bytes()));
         }
-        Poll::Ready(self.connection.ending().check())
+        Poll::Ready(self.connection.closing().check())
     }
 
-    /// Takes the first frame of HTTP/2, to write it with the limits: how much of `bytes` that was, or nothing.
+    /// Replaces the first HTTP/2 frame by one with our limits. Returns its length in `bytes`; `None` for later frames.
     fn take_first(&mut self, bytes: &[u8]) -> Option<usize> {
         let (first, length) = std::mem::take(&mut self.is_first).then(|| http2::with_limits(bytes)).flatten()?;
         self.first = first;
         Some(length)
     }
 
-    /// Writes what was taken.
+    /// Writes the rest of the first frame.
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.first.is_empty() {
-            let count = ready!(self.bytes.poll(|stream| stream.poll_write(context, &self.first)))?;
+            let count = ready!(self.transport.poll(|stream| stream.poll_write(context, &self.first)))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -132,12 +130,12 @@ impl Stream {
     }
 }
 
-impl Bytes {
+impl Transport {
     fn poll<T>(&mut self, act: impl FnOnce(Pin<&mut dyn AsyncWrite>) -> Poll<T>) -> Poll<T> {
         match self {
-            Self::Plain(wire) => {
-                let wire = Pin::new(wire);
-                act(wire)
+            Self::Plain(socket) => {
+                let socket = Pin::new(socket);
+                act(socket)
             }
             Self::Tls(tls) => {
                 let tls = Pin::new(tls);
@@ -156,12 +154,12 @@ impl AsyncRead for Stream {
             this.opening.drain(..count);
             return Poll::Ready(Ok(()));
         }
-        if this.given >= AT_ONCE {
-            this.given = 0;
+        if this.read_bytes >= MAX_READ_BYTES {
+            this.read_bytes = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        this.poll_receive(context, buffer)
+        this.poll_read_transport(context, buffer)
     }
 }
 
@@ -171,7 +169,7 @@ impl AsyncWrite for Stream {
         ready!(this.poll_first(context))?;
         match this.take_first(bytes) {
             Some(count) => Poll::Ready(Ok(count)),
-            None => this.bytes.poll(|stream| stream.poll_write(context, bytes)),
+            None => this.transport.poll(|stream| stream.poll_write(context, bytes)),
         }
     }
 
@@ -184,7 +182,7 @@ impl AsyncWrite for Stream {
         ready!(this.poll_first(context))?;
         match parts.first().and_then(|part| this.take_first(part)) {
             Some(count) => Poll::Ready(Ok(count)),
-            None => this.bytes.poll(|stream| stream.poll_write_vectored(context, parts)),
+            None => this.transport.poll(|stream| stream.poll_write_vectored(context, parts)),
         }
     }
 
@@ -195,38 +193,18 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_first(context))?;
-        this.bytes.poll(|stream| stream.poll_flush(context))
+        this.transport.poll(|stream| stream.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_first(context))?;
-        this.bytes.poll(|stream| stream.poll_shutdown(context))
+        this.transport.poll(|stream| stream.poll_shutdown(context))
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.connection.part();
+        self.connection.disconnect();
     }
-}
-
-/// Closes a connection whose client may still be sending: Linux resets a connection that is closed with unread bytes, and a reset
-/// would take the answer with it (RFC 9112, section 9.6).
-pub(super) async fn linger(connection: &Connection) {
-    let socket = connection.socket();
-    socket.finish();
-    let mut ignored = [0; 4096];
-    let rest = async {
-        loop {
-            socket.readable().await?;
-            match socket.try_read(&mut ignored) {
-                Ok(0) => return io::Result::Ok(()),
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                _ => {}
-            }
-        }
-    };
-    // Whichever comes first: the client's end, its reset, or the time.
-    let _ = timeout(LINGER, rest).await;
 }

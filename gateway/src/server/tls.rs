@@ -1,4 +1,4 @@
-//! TLS: the certificate that clients are shown, read again when it changes.
+//! TLS: the certificate of the gateway, reloaded when its files change.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -17,30 +17,30 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
-/// How often to look whether the files have changed.
-const LOOK: Duration = Duration::from_secs(10);
-/// What is spoken through TLS, what is liked most first (RFC 7301).
+/// Time between two checks of the files.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// The protocols of ALPN, the preferred one first (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// The files of a certificate, in PEM.
 #[derive(Clone, Debug)]
-pub(crate) struct Files {
-    /// The certificate, then those that lead to a root.
+pub(crate) struct CertificateFiles {
+    /// The certificate, followed by its chain.
     pub(crate) certificate: PathBuf,
     /// Its private key.
     pub(crate) key: PathBuf,
 }
 
-/// A certificate that follows its files.
+/// A certificate that is reloaded when its files change.
 pub(crate) struct Certificate {
-    files: Files,
+    files: CertificateFiles,
     current: Arc<Current>,
-    /// The files as they were last read.
-    read: [Option<Stamp>; 2],
+    /// The state of the files at the last reload.
+    stamps: [Option<Stamp>; 2],
     hangups: Signal,
 }
 
-/// When a file was written, how long it is, and which file it is.
+/// Modification time, length and inode of a file.
 type Stamp = (SystemTime, u64, u64);
 
 #[derive(Debug)]
@@ -53,21 +53,21 @@ impl ResolvesServerCert for Current {
 }
 
 impl Certificate {
-    /// Reads the files, and takes SIGHUP from now on.
+    /// Reads the files, and receives SIGHUP from now on.
     ///
     /// # Errors
-    /// If a file cannot be read or is not what it should be, or the key is not the certificate's.
-    pub(crate) fn read(files: Files) -> Result<Self> {
-        let read = files.stamps();
+    /// If a file cannot be read or parsed, or the key is not the certificate's.
+    pub(crate) fn read(files: CertificateFiles) -> Result<Self> {
+        let stamps = files.stamps();
         let current = Arc::new(Current(RwLock::new(Arc::new(files.read()?))));
         let hangups = signal(SignalKind::hangup()).context("SIGHUP")?;
-        Ok(Self { files, current, read, hangups })
+        Ok(Self { files, current, stamps, hangups })
     }
 
-    /// Speaks TLS with whatever the certificate is when a client comes.
+    /// Returns the acceptor of TLS connections. Each handshake uses the current certificate.
     ///
     /// # Errors
-    /// If no version of TLS can be spoken.
+    /// If no version of TLS is supported.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?;
@@ -76,23 +76,24 @@ impl Certificate {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Reads the files again at SIGHUP, and when they have changed, for ever. What cannot be read changes nothing.
-    pub(crate) async fn follow(mut self) {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Reloads the files at SIGHUP and when they have changed, as long as the process lives. If they are invalid, the
+    /// certificate stays.
+    pub(crate) async fn keep_current(mut self) {
+        let mut ticks = tokio::time::interval(CHECK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let told = tokio::select! {
+            let is_requested = tokio::select! {
                 Some(()) = self.hangups.recv() => true,
-                _ = look.tick() => false,
+                _ = ticks.tick() => false,
             };
             let files = self.files.clone();
-            let before = self.read;
-            let again = tokio::task::spawn_blocking(move || {
+            let before = self.stamps;
+            let reloaded = tokio::task::spawn_blocking(move || {
                 let stamps = files.stamps();
-                (told || stamps != before).then(|| (stamps, files.read()))
+                (is_requested || stamps != before).then(|| (stamps, files.read()))
             });
-            let Ok(Some((stamps, certificate))) = again.await else { continue };
-            self.read = stamps;
+            let Ok(Some((stamps, certificate))) = reloaded.await else { continue };
+            self.stamps = stamps;
             match certificate {
                 Ok(certificate) => {
                     *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
@@ -104,18 +105,19 @@ impl Certificate {
     }
 }
 
-impl Files {
-    /// Both, as one: a key that is not the certificate's is refused.
+impl CertificateFiles {
+    /// Reads both files. A key that is not the certificate's is refused.
     fn read(&self) -> Result<CertifiedKey> {
         let chain = CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let chain =
-            chain.map_err(|error| wrong(&error, "a chain of certificates")).and_then(|chain| match chain.as_slice() {
+        let chain = chain.map_err(|error| malformed(&error, "a chain of certificates")).and_then(|chain| {
+            match chain.as_slice() {
                 [] => bail!("expected a chain of certificates in PEM, found none"),
                 _ => Ok(chain),
-            });
+            }
+        });
         let chain = chain.with_context(|| format!("TLS certificate {}", self.certificate.display()))?;
         let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| wrong(&error, "a private key"))
+            .map_err(|error| malformed(&error, "a private key"))
             .with_context(|| format!("TLS key {}", self.key.display()))?;
         CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -139,8 +141,8 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((file.modified().ok()?, file.len(), file.ino()))
 }
 
-/// Says nothing of what is in the file: it may be a key.
-fn wrong(error: &pem::Error, expected: &str) -> anyhow::Error {
+/// An error without any content of the file, which may be a key.
+fn malformed(error: &pem::Error, expected: &str) -> anyhow::Error {
     match error {
         pem::Error::Io(error) => anyhow!("{error}"),
         pem::Error::NoItemsFound => anyhow!("expected {expected} in PEM, found none"),

@@ -1,7 +1,7 @@
 //! All build-ids of one moment, in nine bits each.
 //!
-//! A base has a binary fuse filter for each million of hashes ([`sql::hash_build_id`]) in their order, so that making it takes little memory
-//! beside the hashes themselves.
+//! A base has a binary fuse filter for each million of hashes ([`sql::hash_build_id`]) in their order, so that making
+//! it takes little memory beside the hashes themselves.
 
 use anyhow::{Result, anyhow};
 use xorf::{BinaryFuse8, Filter as _};

@@ -1,8 +1,8 @@
 //! The filter on disk: `filter` in the cache directory.
 //!
-//! The file has a first line with the version of its format, the state of the index that was followed, the base, the delta, and the
-//! SHA-256 of all that. Numbers are little-endian; a list begins with its length. The file is written under a temporary name and
-//! renamed. It may be removed while no gateway runs.
+//! The file has a first line with the version of its format, the state of the index that was followed, the base, the
+//! delta, and the SHA-256 of all that. Numbers are little-endian; a list begins with its length. The file is written
+//! under a temporary name and renamed. It may be removed while no gateway runs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};

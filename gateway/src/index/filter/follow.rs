@@ -1,8 +1,8 @@
 //! Follows the index: reads every second what changed ([`sql::Changes`]).
 //!
-//! Cached records of changed build-ids are invalidated ([`Invalidation`]), and the filter, if it is enabled, is kept up to date. A new
-//! base is made ([`super::rebuild`]) where the changes are not known (they were pruned, or the index is another one), and once the
-//! delta is large.
+//! Cached records of changed build-ids are invalidated ([`Invalidation`]), and the filter, if it is enabled, is kept up
+//! to date. A new base is made ([`super::rebuild`]) where the changes are not known (they were pruned, or the index is
+//! another one), and once the delta is large.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -139,7 +139,8 @@ impl Follower {
         }
     }
 
-    /// Reads changes of the index, and puts a base that is ready into use. Returns true if there are more changes to read.
+    /// Reads changes of the index, and puts a base that is ready into use. Returns true if there are more changes to
+    /// read.
     async fn follow(&mut self) -> Result<bool, String> {
         // Before the query: later changes may not be in its result.
         let now = Instant::now();
@@ -185,7 +186,8 @@ impl Follower {
         Ok(false)
     }
 
-    /// Adds hashes to the delta of the current base, of one that is being made and of one that is ready. The latter replaces the first.
+    /// Adds hashes to the delta of the current base, of one that is being made and of one that is ready. The latter
+    /// replaces the first.
     fn add_to_filter(&mut self, hashes: &[u64]) {
         if let Some(rebuild) = &mut self.rebuild {
             rebuild.delta.extend(hashes);
@@ -235,8 +237,8 @@ impl Follower {
         rebuild.finish(base)
     }
 
-    /// Begins to write the filter to disk if it differs from the file and [`MIN_SAVE_INTERVAL`] has passed. A disk that hangs does not
-    /// delay the follower.
+    /// Begins to write the filter to disk if it differs from the file and [`MIN_SAVE_INTERVAL`] has passed. A disk that
+    /// hangs does not delay the follower.
     fn save(&mut self) {
         let Some(heads) = self.heads.as_ref().filter(|_| self.saving.as_ref().is_none_or(JoinHandle::is_finished))
         else {

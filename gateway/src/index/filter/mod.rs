@@ -1,9 +1,11 @@
 //! Filter of the index: proves that a build-id is absent without a query.
 //!
-//! - [`Filter`] answers "absent" or "maybe" for a build-id. "Absent" is what the index would have answered at some moment of the last
-//!   [`MAX_AGE`].
-//! - [`base`]: an immutable filter of all build-ids at one moment. The delta beside it is the set of hashes that came since.
-//! - [`follow`]: reads the changes of the index once a second, also where there is no filter, and invalidates cached records by them.
+//! - [`Filter`] answers "absent" or "maybe" for a build-id. "Absent" is what the index would have answered at some
+//!   moment of the last [`MAX_AGE`].
+//! - [`base`]: an immutable filter of all build-ids at one moment. The delta beside it is the set of hashes that came
+//!   since.
+//! - [`follow`]: reads the changes of the index once a second, also where there is no filter, and invalidates cached
+//!   records by them.
 //! - [`rebuild`]: makes a new base of the whole index where the changes are not known.
 //! - [`mod@file`]: the filter on disk, for the next process.
 

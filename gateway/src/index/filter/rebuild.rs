@@ -1,7 +1,7 @@
 //! Makes a new base of the filter: reads all build-ids of the index in pages, on a connection of its own.
 //!
-//! Changes that come meanwhile are collected beside it, from a state of the index before the read. So a new base misses nothing. The
-//! old base, if there is one, stays in use until the new one is ready.
+//! Changes that come meanwhile are collected beside it, from a state of the index before the read. So a new base misses
+//! nothing. The old base, if there is one, stays in use until the new one is ready.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -45,7 +45,8 @@ impl Rebuild {
         Self { began: Instant::now(), heads, delta: HashSet::new(), base, task }
     }
 
-    /// Returns the new base and its delta; `None`, with a line in the log, if the base could not be made or misses changes.
+    /// Returns the new base and its delta; `None`, with a line in the log, if the base could not be made or misses
+    /// changes.
     pub(super) fn finish(mut self, base: Result<(Heads, Base)>) -> Option<(Base, HashSet<u64>)> {
         let (heads, base) = base.inspect_err(|error| tracing::warn!("no filter could be made: {error:#}")).ok()?;
         let is_behind = |(writer, head): (&String, &sql::Head)| {

@@ -1,7 +1,7 @@
 //! Batches of look-ups: those that arrive while queries run wait for one of them to end, and then share a query.
 //!
-//! A query costs a few changes of threads and, on MySQL, a round trip; another build-id in it costs microseconds. While fewer than
-//! [`MAX_QUERIES`] run, a look-up starts a query at once.
+//! A query costs a few changes of threads and, on MySQL, a round trip; another build-id in it costs microseconds. While
+//! fewer than [`MAX_QUERIES`] run, a look-up starts a query at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;

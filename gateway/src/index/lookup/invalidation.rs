@@ -1,8 +1,9 @@
 //! Invalidation of cached records: when each build-id was last named by a change of the index.
 //!
-//! A change names build-ids by their hashes ([`sql::hash_build_id`]), so it cannot be removed from a cache by key. Instead every change leaves
-//! its time in the slot of its hash, and a cached result is valid only if its query began after that. This has no race: the result of a query
-//! that began before the change was seen is never valid, whenever it is inserted. Hashes that share a slot cost a query, nothing else.
+//! A change names build-ids by their hashes ([`sql::hash_build_id`]), so it cannot be removed from a cache by key.
+//! Instead every change leaves its time in the slot of its hash, and a cached result is valid only if its query began
+//! after that. This has no race: the result of a query that began before the change was seen is never valid, whenever
+//! it is inserted. Hashes that share a slot cost a query, nothing else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,8 +53,8 @@ impl Invalidation {
         self.0.all.store(self.now(), Ordering::Release);
     }
 
-    /// True if a result of `build_id` is valid whose query began at `queried`. Within [`CLUSTER_LAG`] after a change it is valid for at
-    /// most `short_ttl`.
+    /// True if a result of `build_id` is valid whose query began at `queried`. Within [`CLUSTER_LAG`] after a change it
+    /// is valid for at most `short_ttl`.
     pub(crate) fn is_valid(&self, build_id: &BuildId, queried: u64, short_ttl: Duration) -> bool {
         let changed = self.slot(sql::hash_build_id(build_id)).load(Ordering::Acquire);
         if queried <= self.0.all.load(Ordering::Acquire) || queried <= changed {

@@ -1,10 +1,11 @@
 //! Cached reads of the index.
 //!
-//! - The filter answers for most absent build-ids without a query ([`crate::index::filter`]), while the index is healthy.
-//! - Results of queries are fresh for a short time ([`fresh`]), until a change names their build-id ([`invalidation`]). An error is never
-//!   cached.
-//! - What was found is stored for longer ([`stale`]), and is the answer while the index is unavailable ([`Known::unavailable`]). What is
-//!   absent from it is unknown then.
+//! - The filter answers for most absent build-ids without a query ([`crate::index::filter`]), while the index is
+//!   healthy.
+//! - Results of queries are fresh for a short time ([`fresh`]), until a change names their build-id ([`invalidation`]).
+//!   An error is never cached.
+//! - What was found is stored for longer ([`stale`]), and is the answer while the index is unavailable
+//!   ([`Known::unavailable`]). What is absent from it is unknown then.
 //! - Concurrent look-ups share queries ([`batches`]). Queries run on the main runtime with a time limit ([`queries`]).
 
 mod batches;
@@ -78,8 +79,8 @@ impl<T> Known<T> {
 }
 
 impl Lookup {
-    /// Puts filter and caches in front of `index`, and begins to watch it. A query may take `query_timeout`. The filter is stored in
-    /// `directory`.
+    /// Puts filter and caches in front of `index`, and begins to watch it. A query may take `query_timeout`. The filter
+    /// is stored in `directory`.
     pub(crate) fn new(index: Index, config: &config::IndexSettings, query_timeout: Duration, directory: &Path) -> Self {
         let (watch, runtime) = (Watch::default(), Handle::current());
         let probed = index.clone();
@@ -165,7 +166,8 @@ impl Lookup {
         }
     }
 
-    /// Returns the verdict of the filter: unavailable unless the index is healthy, since the filter proves absence only then.
+    /// Returns the verdict of the filter: unavailable unless the index is healthy, since the filter proves absence only
+    /// then.
     pub(crate) fn check_filter(&self, build_id: &BuildId) -> Verdict {
         if self.watch.is_healthy() { self.filter.check(build_id) } else { Verdict::Unavailable }
     }
@@ -185,7 +187,8 @@ impl Lookup {
         Ok(found)
     }
 
-    /// Returns the packages that were built from one source package for `arch` or another arch of its family, ordered by id.
+    /// Returns the packages that were built from one source package for `arch` or another arch of its family, ordered
+    /// by id.
     ///
     /// # Errors
     /// If the index could not be queried until `until`, and there is no stale result.
@@ -210,7 +213,8 @@ impl Lookup {
         }
     }
 
-    /// Returns up to `max_results` artifacts at some paths. They are not cached: the same paths are rarely asked for again.
+    /// Returns up to `max_results` artifacts at some paths. They are not cached: the same paths are rarely asked for
+    /// again.
     ///
     /// # Errors
     /// If the index could not be queried, or no permit was free until `until`.
@@ -254,8 +258,8 @@ impl Lookup {
         }
     }
 
-    /// Returns `Ok(Ok)` if this program can read the schema, `Ok(Err)` with the reason if it cannot. Runs even while the index is
-    /// unavailable.
+    /// Returns `Ok(Ok)` if this program can read the schema, `Ok(Err)` with the reason if it cannot. Runs even while
+    /// the index is unavailable.
     ///
     /// # Errors
     /// If the index could not be queried.

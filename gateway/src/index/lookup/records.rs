@@ -19,8 +19,8 @@ impl Records {
         Self { list, json: OnceLock::new() }
     }
 
-    /// Returns their JSON with links below `base`. It is cached for the base of the first request; without records there are no links,
-    /// and one JSON for all.
+    /// Returns their JSON with links below `base`. It is cached for the base of the first request; without records
+    /// there are no links, and one JSON for all.
     pub(crate) fn json(&self, base: &str, write: impl Fn() -> Bytes) -> Bytes {
         let (cached_base, json) = self.json.get_or_init(|| (base.to_owned(), write()));
         if cached_base == base || self.list.is_empty() { json.clone() } else { write() }

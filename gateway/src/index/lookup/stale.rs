@@ -10,7 +10,8 @@ use moka::policy::EvictionPolicy;
 use super::{Records, Siblings};
 use crate::config;
 
-/// What was found, for as long as `index.stale_ttl`. Look-ups are not counted here, so entries are in the order of their last query.
+/// What was found, for as long as `index.stale_ttl`. Look-ups are not counted here, so entries are in the order of
+/// their last query.
 #[derive(Clone)]
 pub(super) struct Stale {
     pub(super) records: Cache<BuildId, Arc<Records>>,

@@ -1,4 +1,4 @@
-//! The bytes of one connection as they are on the socket, and the clock that ends it.
+//! The socket of a connection with the timer of its deadline.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -10,41 +10,41 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::connection::Connection;
 use super::socket::Socket;
-use super::state::Connection;
 
-/// A connection's socket. Reading from it waits as long as the connection may go on.
-pub(super) struct Wire {
+/// The socket of a connection. Reads fail once its deadline has passed or its close was requested.
+pub(super) struct TimedSocket {
     connection: Connection,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Wire {
+impl TimedSocket {
     pub(super) fn new(connection: Connection) -> Self {
         let timer = Box::pin(sleep_until(connection.deadline().map_or_else(Instant::now, |(deadline, _)| deadline)));
         Self { connection, timer }
     }
 
-    /// Waits for somebody else to say something about the connection, or for its deadline.
+    /// Waits for the deadline of the connection, or for [`super::close_reason::Closing::wake`].
     pub(super) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.ending().wakes(context.waker());
-        self.poll_clock(context)
+        self.connection.closing().register(context.waker());
+        self.poll_deadline(context)
     }
 
-    /// Waits until the connection may not go on any more. The timer is set late rather than often: it may ring for a deadline that
-    /// was moved since, and is set anew then.
-    fn poll_clock(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        /// How often to look after a connection that has no deadline now.
-        const LOOK: Duration = Duration::from_secs(1);
+    /// Waits for the deadline. Progress moves the deadline without resetting the timer: when the timer expires early,
+    /// it is set again.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        /// Time until the next check of a connection without a deadline.
+        const CHECK_INTERVAL: Duration = Duration::from_secs(1);
         loop {
             let now = Instant::now();
             let deadline = match self.connection.deadline() {
-                Some((deadline, why)) if deadline <= now => {
-                    self.connection.ending().give_up(why);
-                    return Poll::Ready(self.connection.ending().check());
+                Some((deadline, reason)) if deadline <= now => {
+                    self.connection.closing().close(reason);
+                    return Poll::Ready(self.connection.closing().check());
                 }
                 Some((deadline, _)) => deadline,
-                None => now + LOOK,
+                None => now + CHECK_INTERVAL,
             };
             if self.timer.is_elapsed() || self.timer.deadline() > deadline {
                 self.timer.as_mut().reset(deadline);
@@ -60,7 +60,7 @@ impl Wire {
     ) -> Poll<io::Result<usize>> {
         loop {
             let is_ready = self.connection.socket().poll_write_ready(context);
-            self.connection.wrote(is_ready.is_pending());
+            self.connection.record_write(is_ready.is_pending());
             match is_ready {
                 Poll::Ready(is_ready) => is_ready?,
                 Poll::Pending if self.connection.is_unix() => {
@@ -77,10 +77,10 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for TimedSocket {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.connection.ending().check()?;
+        this.connection.closing().check()?;
         let socket = this.connection.socket();
         while let Poll::Ready(is_ready) = socket.poll_read_ready(context) {
             is_ready?;
@@ -93,7 +93,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for TimedSocket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.get_mut().poll_send(context, |socket| socket.try_write(bytes))
     }
@@ -111,31 +111,31 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Nothing is kept here.
+        // Nothing is buffered here.
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.socket().finish();
+        self.connection.socket().shut_down_write();
         Poll::Ready(Ok(()))
     }
 }
 
-/// What the socket has. Fewer bytes than there was room for are all: the socket is not ready any more then, and need not be asked in vain
-/// before it is waited for (epoll(7), as Tokio does it for streams of its own).
+/// Reads what the socket has. After a read of fewer bytes than there was room for, the socket is empty: it is marked as
+/// not ready, without another system call (epoll(7)). Tokio does the same for its own streams.
 fn receive(socket: &Socket, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
-    let mut all = None;
-    let result = socket.try_reading(|| {
-        // As long as most heads; the buffer itself may have a room of which every byte would have to be written first.
+    let mut is_empty = false;
+    let result = socket.try_read_with(|| {
+        // Longer than most heads. Uninitialized room of the buffer itself would have to be zeroed first.
         let mut bytes = [MaybeUninit::uninit(); 4096];
         let room = buffer.remaining().min(bytes.len());
-        let ((came, _), _) = recv(socket, &mut bytes[..room], RecvFlags::empty())?;
-        buffer.put_slice(came);
-        if came.is_empty() || came.len() == room {
+        let ((read, _), _) = recv(socket, &mut bytes[..room], RecvFlags::empty())?;
+        buffer.put_slice(read);
+        if read.is_empty() || read.len() == room {
             return Ok(());
         }
-        all = Some(());
+        is_empty = true;
         Err(io::ErrorKind::WouldBlock.into())
     });
-    all.map_or(result, Ok)
+    if is_empty { Ok(()) } else { result }
 }
