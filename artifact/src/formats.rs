@@ -171,7 +171,7 @@ pub fn extract_member(
         if member.ordinal < ordinal {
             return Ok(ControlFlow::Continue(()));
         }
-        expect(member, file)?;
+        expect_file(member, file)?;
         deliver(&mut contents, file, out)?;
         delivered = true;
         Ok(ControlFlow::Break(()))
@@ -180,7 +180,7 @@ pub fn extract_member(
 }
 
 /// Expects a member to be the one that `file` describes, but for its contents.
-fn expect(member: &Member, file: &File) -> Result<()> {
+fn expect_file(member: &Member, file: &File) -> Result<()> {
     if member.what == What::Regular && member.size == file.size && member.path == file.path {
         return Ok(());
     }
@@ -261,7 +261,9 @@ fn walk(
     let is_whole = hasher.is_some();
     let mut whole = Hashed { input: archive, hasher };
     let said = match format {
-        Format::Deb => deb::walk(ArchiveBytes::stream(&mut whole), Compression::of(start).is_none(), most_bytes, each)?,
+        Format::Deb => {
+            deb::walk(ArchiveBytes::stream(&mut whole), Compression::detect(start).is_none(), most_bytes, each)?
+        }
         Format::Arch | Format::Tar | Format::Cpio | Format::Zip => walk_stream(&mut whole, format, most_bytes, each)?,
         Format::Rpm | Format::File => return refuse("an archive of members", format.as_str()),
     };
@@ -278,7 +280,7 @@ fn walk_stream(archive: impl Read + Send, format: Format, most_bytes: u64, each:
     let mut start = [0; tar::BLOCK_BYTES];
     let filled = fill(&mut archive, &mut start)?;
     // A name at the start of a plain archive may look like the start of a compressed one.
-    let compression = if tar::is_start(&start) { None } else { Compression::of(&start[..filled]) };
+    let compression = if tar::is_start(&start) { None } else { Compression::detect(&start[..filled]) };
     let mut archive = payload::decompress_with(compression, Cursor::new(start).take(filled as u64).chain(archive))?;
     let filled = fill(&mut archive, &mut start)?;
     let begun = &start[..filled];
@@ -317,7 +319,7 @@ fn no_archive<T>(start: &[u8]) -> Result<T> {
 /// True if a tar archive, perhaps compressed, can begin with `start`: its first block, or all of a shorter one. The
 /// first header of one that is not compressed has to be sound.
 pub(crate) fn begins_tar(start: &[u8]) -> bool {
-    start.first_chunk().is_some_and(tar::is_start) || Compression::of(start).is_some()
+    start.first_chunk().is_some_and(tar::is_start) || Compression::detect(start).is_some()
 }
 
 /// True if a tar or cpio archive can begin with `start`, as [`begins_tar`].
@@ -333,12 +335,12 @@ pub(crate) fn begins_archive(start: &[u8]) -> bool {
 
 /// True if a plain file with a build-id can begin with `start`: ELF, or a compressed kernel module.
 pub(crate) fn begins_file(start: &[u8]) -> bool {
-    start.starts_with(&elf::MAGIC) || Compression::of(start).is_some()
+    start.starts_with(&elf::MAGIC) || Compression::detect(start).is_some()
 }
 
 /// True if a Debian package can begin with `start`, or one of opkg, which may be a compressed tar archive.
 pub(crate) fn begins_deb(start: &[u8]) -> bool {
-    start.starts_with(ar::MAGIC) || Compression::of(start).is_some()
+    start.starts_with(ar::MAGIC) || Compression::detect(start).is_some()
 }
 
 fn text(member: &Member, tar: &mut Tar<'_>) -> Result<String> {

@@ -151,7 +151,7 @@ impl Header {
     }
 
     /// The file with this ordinal.
-    pub fn by_ordinal(&self, ordinal: u32) -> Option<&File> {
+    pub fn file_by_ordinal(&self, ordinal: u32) -> Option<&File> {
         self.files.get(usize::try_from(ordinal).ok()?)
     }
 }

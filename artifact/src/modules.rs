@@ -114,9 +114,9 @@ pub(crate) fn read(
 
 /// The contents of a compressed file, told by its first bytes. `None` if it is not compressed.
 fn contents<'a>(mut compressed: impl Read + Send + 'a) -> Result<Option<Box<dyn Read + Send + 'a>>> {
-    let mut start = [0; Compression::TELLING_BYTES];
+    let mut start = [0; Compression::MAGIC_BYTES];
     let filled = fill(&mut compressed, &mut start)?;
-    let compression = Compression::of(&start[..filled]);
+    let compression = Compression::detect(&start[..filled]);
     if compression.is_none() {
         return Ok(None);
     }

@@ -64,7 +64,7 @@ pub fn matches_digest(file: &File, contents: &[u8]) -> bool {
 
 /// The file with this ordinal, which must be one with contents in the payload.
 pub(crate) fn regular_file(header: &Header, ordinal: u32) -> Result<&File> {
-    let Some(file) = header.by_ordinal(ordinal) else {
+    let Some(file) = header.file_by_ordinal(ordinal) else {
         return refuse(format!("a file number below {}", header.files.len()), ordinal.to_string());
     };
     if !file.is_regular() {

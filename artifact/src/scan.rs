@@ -26,7 +26,7 @@ const MEMORY_BYTES: usize = 1 << 20;
 /// # Errors
 /// As [`payload::extract_member`]; [`Error::Payload`] for an ELF file that is too large; [`Error::Io`] also where a temporary file cannot be written.
 pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes: u64) -> Result<Vec<Artifact>> {
-    let hard_links = HardLinks::of(&header.files);
+    let hard_links = HardLinks::find(&header.files);
     // By the first file of their group of hard links: one member carries the contents of all.
     let mut wanted: BTreeMap<u32, Vec<(u32, &File)>> = BTreeMap::new();
     for ordinal in open {

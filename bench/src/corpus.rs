@@ -51,7 +51,7 @@ pub(crate) fn members(archives: &[PathBuf]) -> Result<Vec<Member>> {
         let file = File::open(archive).with_context(|| archive.display().to_string())?;
         let header = Header::read(&mut BufReader::new(file)).with_context(|| archive.display().to_string())?;
         for found in artifacts::of(&header).artifacts {
-            let size = header.by_ordinal(found.ordinal).map_or(0, |file| file.size);
+            let size = header.file_by_ordinal(found.ordinal).map_or(0, |file| file.size);
             if met.insert((found.build_id.clone(), found.kind)) {
                 let (build_id, kind) = (found.build_id, found.kind);
                 members.push(Member { build_id, kind, size, path: found.path, archive: archive.clone() });

@@ -90,23 +90,23 @@ fn holds(file: &[u8], format: Format, found: &ParsedArchive) {
         )
         .expect("what was read before");
         assert_eq!((out.len() as u64, <[u8; 32]>::from(Sha256::digest(&out))), (contents.size, contents.sha256));
-        enter(file, format, artifact);
+        extract_by_block(file, format, artifact);
     }
 }
 
-/// An archive that is entered in the middle gives the contents that were read, or nothing.
-fn enter(file: &[u8], format: Format, artifact: &Artifact) {
+/// A member extracted by its block has the contents that were read, or nothing is written.
+fn extract_by_block(file: &[u8], format: Format, artifact: &Artifact) {
     let (Some(contents), Some(wanted)) = (artifact.contents, formats::file_entry(artifact)) else { return };
     let Some(tar_offset) = contents.tar_offset else { return };
-    let part = |range: Range<u64>| -> artifact::Result<Box<dyn Read + Send>> {
+    let read_range = |range: Range<u64>| -> artifact::Result<Box<dyn Read + Send>> {
         let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
         let part = range.and_then(|(start, end)| file.get(start..end));
         let cut_off = || Error::Io(io::ErrorKind::UnexpectedEof.into());
         Ok(Box::new(Cursor::new(part.ok_or_else(cut_off)?.to_vec())))
     };
-    let Ok(index) = TarBlockIndex::read(format, file.len() as u64, &part) else { return };
+    let Ok(index) = TarBlockIndex::read(format, file.len() as u64, &read_range) else { return };
     let mut out = Vec::new();
-    match index.extract_member((artifact.ordinal, tar_offset), &wanted, &part, &mut out) {
+    match index.extract_member((artifact.ordinal, tar_offset), &wanted, &read_range, &mut out) {
         Ok(true) => assert_eq!(<[u8; 32]>::from(Sha256::digest(&out)), contents.sha256),
         Ok(false) => assert!(out.is_empty()),
         Err(error) => super::is_short(&error),

@@ -128,7 +128,7 @@ pub fn is_sound(header: &Header, found: &Found) {
     for file in &header.files {
         assert!(file.path.starts_with('/') && !file.path.starts_with("//"), "{:?}", file.path);
     }
-    let regular = |ordinal: u32| header.by_ordinal(ordinal).filter(|file| file.is_regular());
+    let regular = |ordinal: u32| header.file_by_ordinal(ordinal).filter(|file| file.is_regular());
     for artifact in &found.artifacts {
         let file = regular(artifact.ordinal);
         assert!(file.is_some_and(|file| file.path == artifact.path), "{artifact:?}");

@@ -39,26 +39,25 @@ pub fn check(input: &[u8]) {
     let regular: Vec<u32> = (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
     for ordinal in regular.iter().take(MOST_EXTRACTED) {
         extract(&header, &payload, *ordinal, walk.get(ordinal), is_sound);
-        enter(&header, &payload, *ordinal);
+        extract_by_block(&header, &payload, *ordinal);
     }
     scan(&header, &payload, &regular, &walk, is_sound);
 }
 
-/// A payload that is entered in the middle gives what the header announced, or nothing. Which bytes these are is for the digest to say,
-/// which these headers do not have: a member may look like another one.
-fn enter(header: &Header, payload: &[u8], ordinal: u32) {
-    let part = |range: Range<u64>| -> artifact::Result<Box<dyn Read + Send>> {
+/// A member extracted by its block has the size that the header states, or nothing is written. These headers have no
+/// digests, so the bytes may be those of another member.
+fn extract_by_block(header: &Header, payload: &[u8], ordinal: u32) {
+    let read_range = |range: Range<u64>| -> artifact::Result<Box<dyn Read + Send>> {
         let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
         let part = range.and_then(|(start, end)| payload.get(start..end));
         let cut_off = || Error::Io(io::ErrorKind::UnexpectedEof.into());
         Ok(Box::new(Cursor::new(part.ok_or_else(cut_off)?.to_vec())))
     };
-    let bytes = payload.len() as u64;
-    let Ok(index) = BlockIndex::read(bytes, &part) else { return };
+    let Ok(index) = BlockIndex::read(payload.len() as u64, &read_range) else { return };
     let mut out = Vec::new();
-    match index.extract_member(header, ordinal, &part, bytes, &mut out) {
+    match index.extract_member(header, ordinal, &read_range, &mut out) {
         Ok(true) => {
-            let size = header.by_ordinal(ordinal).map(|file| file.size);
+            let size = header.file_by_ordinal(ordinal).map(|file| file.size);
             assert_eq!(Some(out.len() as u64), size);
         }
         Ok(false) => assert!(out.is_empty()),

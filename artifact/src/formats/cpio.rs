@@ -40,11 +40,11 @@ pub(super) fn walk<'a>(archive: Box<dyn Read + Send + 'a>, max_bytes: u64, each:
             return Ok(());
         }
         // Zeros fill up blocks. What follows them, as in an initramfs, may be compressed.
-        let mut start = [0; Compression::TELLING_BYTES];
+        let mut start = [0; Compression::MAGIC_BYTES];
         archive.skip_zeros()?;
         let filled = fill(&mut archive, &mut start)?;
         let start = &start[..filled];
-        if !is_start(start) && Compression::of(start).is_none() {
+        if !is_start(start) && Compression::detect(start).is_none() {
             // No archive. A decoder compares checks at the end.
             return io::copy(&mut archive, &mut io::sink()).map(drop).map_err(unwrap);
         }

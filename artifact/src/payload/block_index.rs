@@ -1,70 +1,61 @@
-//! Payloads that need not be read from their first byte: where a member is follows from the header, and some compressions can be entered
-//! in the middle.
+//! Members of a payload extracted without decompressing it from its first byte.
+//!
+//! The RPM header determines where a member begins in the unpacked archive, and the block index of an xz file where the
+//! block that holds it begins. Other compressions, and xz files of one block, have no such index.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use super::cpio::{Entry, LONG_BYTES, STRIPPED_BYTES, padding};
-use super::xz_blocks::Blocks;
-use super::{Compression, HardLinks, deliver, fill, refuse, regular_file};
+use super::xz_blocks::XzBlocks;
+use super::{Compression, HardLinks, deliver, fill, regular_file};
 use crate::header::{File, Header};
-use crate::{Result, path};
+use crate::{Error, Result, path};
 
-/// Reads some bytes of a payload, counted from its first.
+/// Reads a range of bytes of a payload or archive, counted from its first byte.
 pub type ReadRange<'p, 'a> = &'p dyn Fn(Range<u64>) -> Result<Box<dyn Read + Send + 'a>>;
 
-/// What is before the member has to be so much, unpacked, to be worth the questions.
-pub(crate) const WORTH_BYTES: u64 = 1 << 20;
+/// Members that begin before this offset in the unpacked archive are read from the first byte: an index saves too little.
+pub(crate) const MIN_SKIPPED_BYTES: u64 = 1 << 20;
 
-/// Where a payload can be entered.
+/// The xz block index of a payload; empty unless the payload is one xz stream of several blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockIndex(Kind);
+pub struct BlockIndex(Option<XzBlocks>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
-    /// At its first byte alone.
-    First,
-    /// At any byte: it is not compressed.
-    Any,
-    /// At the blocks of an xz file.
-    Blocks(Blocks),
-}
-
-/// How the members of an archive begin.
+/// The form of an archive's cpio headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum CpioForm {
     Long,
     Stripped,
 }
 
 impl BlockIndex {
-    /// Where a payload of `bytes` bytes can be entered: its first bytes tell how it is compressed. Of a broken one that is its first byte.
+    /// Reads the index of a payload of `payload_bytes` bytes. The index of a broken xz file is empty.
     ///
     /// # Errors
-    /// [`crate::Error::Io`] where a part cannot be read.
-    pub fn read(bytes: u64, part: ReadRange<'_, '_>) -> Result<Self> {
-        let mut start = [0; Compression::TELLING_BYTES];
-        let filled = fill(&mut part(0..bytes.min(start.len() as u64))?, &mut start)?;
-        Ok(Self(match Compression::of(&start[..filled]) {
-            None => Kind::Any,
-            Some(Compression::Xz) => match Blocks::read(bytes, part) {
-                Ok(blocks) if blocks.len() > 1 => Kind::Blocks(blocks),
-                Err(crate::Error::Io(error)) => return Err(error.into()),
-                _ => Kind::First,
-            },
-            Some(_) => Kind::First,
-        }))
+    /// [`Error::Io`] where a range cannot be read.
+    pub fn read(payload_bytes: u64, read_range: ReadRange<'_, '_>) -> Result<Self> {
+        let mut start = [0; Compression::MAGIC_BYTES];
+        let filled = fill(&mut read_range(0..payload_bytes.min(start.len() as u64))?, &mut start)?;
+        if Compression::detect(&start[..filled]) != Some(Compression::Xz) {
+            return Ok(Self(None));
+        }
+        match XzBlocks::read(payload_bytes, read_range) {
+            Ok(blocks) => Ok(Self(Some(blocks).filter(|blocks| blocks.len() > 1))),
+            Err(Error::Io(error)) => Err(error.into()),
+            Err(_) => Ok(Self(None)),
+        }
     }
 
-    /// True if it may be worth to read the block index, for this member: it lies far behind the first byte, and the header does not name a
-    /// compressor that has none.
+    /// True if reading the index may be worth its cost for this member: the payload is xz, and at least
+    /// 1 MiB of the unpacked archive precedes the member.
     pub fn may_help(header: &Header, ordinal: u32) -> bool {
-        let has_none = matches!(header.compressor.as_deref(), Some("gzip" | "bzip2" | "lzma" | "zstd"));
-        !has_none && offset(header, ordinal, Form::Stripped).is_some_and(|offset| offset >= WORTH_BYTES)
+        header.compressor.as_deref() == Some("xz")
+            && member_offset(header, ordinal, CpioForm::Stripped).is_some_and(|offset| offset >= MIN_SKIPPED_BYTES)
     }
 
-    /// Writes one member to `out`, as [`extract_member`](super::extract_member) does, without reading what comes before its block. `false`, and nothing is
-    /// written, where the payload cannot be entered or the member is not where it should be.
+    /// Writes one member to `out` as [`extract_member`](super::extract_member) does, but decompresses from the block
+    /// that holds it. Returns `false`, with nothing written, if the index is empty or the member is not at its offset.
     ///
     /// # Errors
     /// As [`extract_member`](super::extract_member).
@@ -72,103 +63,91 @@ impl BlockIndex {
         &self,
         header: &Header,
         ordinal: u32,
-        part: ReadRange<'_, '_>,
-        bytes: u64,
+        read_range: ReadRange<'_, '_>,
         out: &mut (impl Write + Send),
     ) -> Result<bool> {
         let file = regular_file(header, ordinal)?;
-        // Nearly all archives have the long form; which one it is would be known by their first bytes, which are far away.
-        for form in [Form::Long, Form::Stripped] {
-            let Some(offset) = offset(header, ordinal, form) else { return Ok(false) };
-            let Some(entrance) = self.entrance(offset) else { return Ok(false) };
-            if let Some(member) = self.member(header, ordinal, entrance..offset, part, bytes)? {
-                return deliver(&mut member.take(file.size), file, out).map(|()| true);
+        // Nearly all archives have the long form. Their first bytes tell the form, but cost another read.
+        for form in [CpioForm::Long, CpioForm::Stripped] {
+            let Some(offset) = member_offset(header, ordinal, form) else { return Ok(false) };
+            let Some(block) = self.block_start(offset) else { return Ok(false) };
+            if let Some(contents) = self.open_member(header, ordinal, block..offset, read_range)? {
+                return deliver(&mut contents.take(file.size), file, out).map(|()| true);
             }
         }
         Ok(false)
     }
 
-    /// The contents of a member whose cpio header is at the end of `before`, which begins at an entrance; `None` where it is not there.
-    fn member<'a>(
+    /// Returns the contents of the member whose cpio header is at the end of `skipped`, which begins where a block
+    /// begins; `None` if another header or none is there.
+    fn open_member<'a>(
         &self,
         header: &Header,
         ordinal: u32,
-        before: Range<u64>,
-        part: ReadRange<'_, 'a>,
-        bytes: u64,
+        skipped: Range<u64>,
+        read_range: ReadRange<'_, 'a>,
     ) -> Result<Option<impl Read + use<'a>>> {
-        if matches!(self.0, Kind::Any) && before.end > bytes {
+        let Some(mut archive) = self.open_block(skipped.start, read_range)? else { return Ok(None) };
+        let skipped_bytes = skipped.end - skipped.start;
+        if io::copy(&mut archive.by_ref().take(skipped_bytes), &mut io::sink()).map_err(super::unwrap)? < skipped_bytes
+        {
             return Ok(None);
         }
-        let mut archive = self.open(before.start, bytes, part)?;
-        let length = before.end - before.start;
-        if io::copy(&mut archive.by_ref().take(length), &mut io::sink()).map_err(super::unwrap)? < length {
-            return Ok(None);
-        }
-        let is_it = match (Entry::read(&mut archive), header.by_ordinal(ordinal)) {
+        let is_member = match (Entry::read(&mut archive), header.file_by_ordinal(ordinal)) {
             (Ok(Some(Entry::Named(named))), Some(file)) => {
                 path::absolute(&named.name) == file.path && u64::from(named.size) == file.size
             }
             (Ok(Some(Entry::Numbered(number))), _) => number == ordinal,
             _ => false,
         };
-        Ok(is_it.then_some(archive))
+        Ok(is_member.then_some(archive))
     }
 
-    /// The last entrance that is not behind `offset`, in bytes of the unpacked payload; `None` where the payload has to
-    /// be read from its first byte.
-    pub(crate) fn entrance(&self, offset: u64) -> Option<u64> {
-        match &self.0 {
-            Kind::First => None,
-            Kind::Any => Some(offset),
-            Kind::Blocks(blocks) => Some(blocks.entrance(offset)),
-        }
+    /// Returns where the block that holds the byte at `offset` begins, in bytes of the unpacked payload; `None` if the
+    /// index is empty.
+    pub(crate) fn block_start(&self, offset: u64) -> Option<u64> {
+        self.0.as_ref().map(|blocks| blocks.block_start(offset))
     }
 
-    /// The unpacked payload, of `bytes` bytes in the archive, from an entrance on.
+    /// Returns the unpacked payload from the block that begins at `start` on; `None` if the index is empty.
     ///
     /// # Errors
-    /// [`crate::Error::Payload`] where there is none; [`crate::Error::Io`] where a part cannot be read.
-    pub(crate) fn open<'a>(
+    /// [`Error::Payload`] where no block begins at `start`; [`Error::Io`] where a range cannot be read.
+    pub(crate) fn open_block<'a>(
         &self,
-        entrance: u64,
-        bytes: u64,
-        part: ReadRange<'_, 'a>,
-    ) -> Result<Box<dyn Read + Send + 'a>> {
-        match &self.0 {
-            Kind::Blocks(blocks) => blocks.open(entrance, part),
-            Kind::First | Kind::Any if entrance <= bytes => part(entrance..bytes),
-            Kind::First | Kind::Any => refuse(format!("{entrance} bytes of a payload"), bytes.to_string()),
-        }
+        start: u64,
+        read_range: ReadRange<'_, 'a>,
+    ) -> Result<Option<Box<dyn Read + Send + 'a>>> {
+        self.0.as_ref().map(|blocks| blocks.open_block(start, read_range)).transpose()
     }
 
-    /// Memory that they take, about.
+    /// Returns the memory that the index takes, in bytes, approximately.
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + if let Kind::Blocks(blocks) = &self.0 { blocks.len() * size_of::<[u64; 4]>() } else { 0 }
+        size_of::<Self>() + self.0.as_ref().map_or(0, XzBlocks::memory_bytes)
     }
 }
 
-/// Where the cpio header of a member begins: rpm writes members in the order of the header (lib/fsm.c, rpmPackageFilesArchive). `None`
-/// where hard links make that uncertain.
-fn offset(header: &Header, ordinal: u32, form: Form) -> Option<u64> {
-    let links = HardLinks::of(&header.files);
+/// Returns where the cpio header of a member begins in the unpacked archive: rpm writes members in the order of the
+/// header (lib/fsm.c, rpmPackageFilesArchive). `None` if hard links make the offset uncertain.
+fn member_offset(header: &Header, ordinal: u32, form: CpioForm) -> Option<u64> {
+    let links = HardLinks::find(&header.files);
     let padded = |bytes: u64| bytes.checked_add(padding(bytes) as u64);
     let mut offset = 0_u64;
     for (number, file) in (0..ordinal).zip(&header.files).filter(|(_, file)| !file.is_ghost()) {
         if links.is_linked(number) {
             return None;
         }
-        let head = match form {
-            Form::Stripped => STRIPPED_BYTES as u64 + 2,
-            // Behind a point and before a NUL.
-            Form::Long => padded(LONG_BYTES as u64 + file.path.len() as u64 + 2)?,
+        let header_bytes = match form {
+            CpioForm::Stripped => STRIPPED_BYTES as u64 + 2,
+            // The name begins with a dot and ends with a NUL.
+            CpioForm::Long => padded(LONG_BYTES as u64 + file.path.len() as u64 + 2)?,
         };
-        offset = offset.checked_add(head)?.checked_add(padded(contents_bytes(file))?)?;
+        offset = offset.checked_add(header_bytes)?.checked_add(padded(contents_bytes(file))?)?;
     }
     (!links.is_linked(ordinal)).then_some(offset)
 }
 
-/// What the archive has of a file that is no hard link.
+/// Returns how many bytes of contents the archive holds for a file that is no hard link.
 fn contents_bytes(file: &File) -> u64 {
     match &file.link_target {
         _ if file.is_regular() => file.size,
@@ -184,6 +163,7 @@ mod tests {
     use liblzma::write::XzEncoder;
 
     use super::super::archive::{compress, file, folder, hard_link, header, newc, stripped, symlink};
+    use super::super::refuse;
     use super::*;
 
     const LARGE: usize = 300_000;
@@ -192,7 +172,7 @@ mod tests {
         (0..LARGE as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ number as u8).collect()
     }
 
-    /// Nine large files with other things between them, and their archive in both forms.
+    /// A header of nine large files with others between them, and their archive in both forms.
     fn package(compressor: &str) -> (Header, [Vec<u8>; 2]) {
         let large: Vec<Vec<u8>> = (0..9).map(contents).collect();
         let mut files = vec![folder("/usr/src"), symlink("/usr/src/link", "somewhere/else")];
@@ -224,74 +204,73 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// What comes out, and how many bytes of the payload were asked for.
-    fn extracted(payload: &[u8], header: &Header, ordinal: u32) -> (Result<bool, String>, Vec<u8>, u64) {
-        let (bytes, asked) = (payload.len() as u64, Cell::new(0));
-        let part = |range: Range<u64>| -> Result<Box<dyn Read + Send>> {
-            asked.set(asked.get() + range.end - range.start);
+    /// The result, the contents written, and the number of payload bytes that were read.
+    fn extract(payload: &[u8], header: &Header, ordinal: u32) -> (Result<bool, String>, Vec<u8>, u64) {
+        let (bytes, bytes_read) = (payload.len() as u64, Cell::new(0));
+        let read_range = |range: Range<u64>| -> Result<Box<dyn Read + Send>> {
+            bytes_read.set(bytes_read.get() + range.end - range.start);
             match payload.get(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()) {
                 Some(part) => Ok(Box::new(io::Cursor::new(part.to_vec()))),
                 None => refuse("a part of the payload", "another one"),
             }
         };
         let mut out = Vec::new();
-        let index = BlockIndex::read(bytes, &part).unwrap();
-        let result = index.extract_member(header, ordinal, &part, bytes, &mut out).map_err(|error| error.to_string());
-        (result, out, asked.get())
+        let index = BlockIndex::read(bytes, &read_range).unwrap();
+        let result = index.extract_member(header, ordinal, &read_range, &mut out).map_err(|error| error.to_string());
+        (result, out, bytes_read.get())
     }
 
     #[test]
-    fn members_come_out_without_what_is_before_their_blocks() {
-        for (compressor, pack) in [("xz", xz as fn(&[u8]) -> Vec<u8>), ("none", |archive| archive.to_vec())] {
-            let (header, archives) = package(compressor);
-            for archive in archives {
-                let payload = pack(&archive);
-                for (number, ordinal) in [(0, 2), (4, 6), (5, 8), (8, 11)] {
-                    let (result, out, asked) = extracted(&payload, &header, ordinal);
-                    assert_eq!((result, out == contents(number)), (Ok(true), true), "{compressor}, {number}");
-                    let most =
-                        payload.len() as u64 * 2 + u64::from(9 - number) * (payload.len() as u64 / 9) + (64 << 10);
-                    assert!(asked <= most, "{compressor}, {number}: {asked} bytes asked for of {}", payload.len());
-                }
+    fn members_are_extracted_without_the_blocks_before_them() {
+        let (header, archives) = package("xz");
+        for archive in archives {
+            let payload = xz(&archive);
+            for (number, ordinal) in [(0, 2), (4, 6), (5, 8), (8, 11)] {
+                let (result, out, bytes_read) = extract(&payload, &header, ordinal);
+                assert_eq!((result, out == contents(number)), (Ok(true), true), "{number}");
+                let max = payload.len() as u64 * 2 + u64::from(9 - number) * (payload.len() as u64 / 9) + (64 << 10);
+                assert!(bytes_read <= max, "{number}: {bytes_read} bytes read of {}", payload.len());
             }
         }
     }
 
     #[test]
-    fn what_cannot_be_entered_is_said_to_be_so() {
-        for compressor in ["gzip", "zstd", "xz"] {
+    fn payloads_without_several_xz_blocks_are_not_entered() {
+        for compressor in ["none", "gzip", "zstd", "xz"] {
             let (header, [archive, _]) = package(compressor);
             let payload = compress(Some(compressor), &archive);
-            assert_eq!(extracted(&payload, &header, 11).0, Ok(false), "{compressor}");
+            let (result, out, _) = extract(&payload, &header, 11);
+            assert_eq!((result, out.len()), (Ok(false), 0), "{compressor}");
         }
-        let (header, _) = package("none");
+        let (header, _) = package("xz");
         assert!(BlockIndex::may_help(&header, 11) && !BlockIndex::may_help(&header, 2));
-        let (header, _) = package("zstd");
-        assert!(!BlockIndex::may_help(&header, 11));
+        for compressor in ["none", "zstd"] {
+            let (header, _) = package(compressor);
+            assert!(!BlockIndex::may_help(&header, 11), "{compressor}");
+        }
     }
 
     #[test]
-    fn a_member_that_is_not_where_it_should_be_is_not_written() {
-        let (mut header, [archive, _]) = package("none");
+    fn nothing_is_written_if_the_member_is_not_at_its_offset() {
+        let (mut header, [archive, _]) = package("xz");
         // The header lists a file more than the archive has.
         header.files.insert(3, file("/usr/src/a", b"more"));
-        let (result, out, _) = extracted(&archive, &header, 12);
+        let (result, out, _) = extract(&xz(&archive), &header, 12);
         assert_eq!((result, out.len()), (Ok(false), 0));
-        // Where hard links lie is rpm's affair.
-        let (mut header, [archive, _]) = package("none");
+        // Hard links make offsets uncertain.
+        let (mut header, [archive, _]) = package("xz");
         for at in [3, 4] {
             header.files[at] = hard_link(&header.files[at].path.clone(), b"same", 7);
         }
-        assert_eq!(extracted(&archive, &header, 11).0, Ok(false));
+        assert_eq!(extract(&xz(&archive), &header, 11).0, Ok(false));
     }
 
     #[test]
-    fn contents_that_are_others_are_an_error() {
-        let (header, [archive, _]) = package("none");
-        let mut payload = archive;
-        let last = payload.len() - 1_000;
-        payload[last] ^= 1;
-        let (result, out, _) = extracted(&payload, &header, 11);
+    fn contents_with_another_digest_are_an_error() {
+        let (header, [mut archive, _]) = package("xz");
+        let last = archive.len() - 1_000;
+        archive[last] ^= 1;
+        let (result, out, _) = extract(&xz(&archive), &header, 11);
         assert!(result.is_err_and(|error| error.contains("SHA-256")) && out.len() == LARGE);
     }
 }

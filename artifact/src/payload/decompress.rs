@@ -30,10 +30,10 @@ pub(crate) enum Compression {
 
 impl Compression {
     /// Bytes that tell it.
-    pub(crate) const TELLING_BYTES: usize = 13;
+    pub(crate) const MAGIC_BYTES: usize = 13;
 
-    /// What begins with these bytes, of which [`Self::TELLING_BYTES`] are enough, is compressed with.
-    pub(crate) fn of(start: &[u8]) -> Option<Self> {
+    /// What begins with these bytes, of which [`Self::MAGIC_BYTES`] are enough, is compressed with.
+    pub(crate) fn detect(start: &[u8]) -> Option<Self> {
         match start {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
@@ -68,9 +68,9 @@ fn is_lzma(start: &[u8]) -> bool {
 /// # Errors
 /// [`Error::Io`] where the first bytes cannot be read or a decoder cannot be set up.
 pub fn decompress<'a>(mut payload: impl Read + Send + 'a) -> Result<Box<dyn Read + Send + 'a>> {
-    let mut start = [0; Compression::TELLING_BYTES];
+    let mut start = [0; Compression::MAGIC_BYTES];
     let filled = fill(&mut payload, &mut start)?;
-    let compression = Compression::of(&start[..filled]);
+    let compression = Compression::detect(&start[..filled]);
     decompress_with(compression, Cursor::new(start).take(filled as u64).chain(payload))
 }
 
@@ -287,7 +287,7 @@ mod tests {
             let mut encoder = XzEncoder::new_stream(Vec::new(), Stream::new_lzma_encoder(&options).unwrap());
             encoder.write_all(b"small").unwrap();
             let file = encoder.finish().unwrap();
-            assert_eq!(Compression::of(&file), Some(Compression::Lzma), "{:02x?}", &file[..13]);
+            assert_eq!(Compression::detect(&file), Some(Compression::Lzma), "{:02x?}", &file[..13]);
         }
         for other in [
             "070701",
@@ -298,9 +298,9 @@ mod tests {
             "<html></html>",
             "!<arch>\naaaaa",
         ] {
-            assert_eq!(Compression::of(other.as_bytes()), None, "{other}");
+            assert_eq!(Compression::detect(other.as_bytes()), None, "{other}");
         }
-        assert_eq!(Compression::of(&[0; 13]), None);
+        assert_eq!(Compression::detect(&[0; 13]), None);
     }
 
     #[test]
@@ -343,7 +343,7 @@ mod tests {
             (0..2_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         for compressor in ["gzip", "bzip2", "xz", "lzma", "zstd"] {
             let compressed = compress(Some(compressor), &text);
-            for end in (Compression::TELLING_BYTES..compressed.len()).step_by(7) {
+            for end in (Compression::MAGIC_BYTES..compressed.len()).step_by(7) {
                 if let Ok(out) = decompressed(&compressed[..end]) {
                     panic!(
                         "{compressor}: {} bytes of {} from the first {end} of {}",

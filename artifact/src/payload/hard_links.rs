@@ -14,7 +14,7 @@ pub(crate) struct HardLinks {
 
 impl HardLinks {
     /// Finds them, in one pass.
-    pub(crate) fn of(files: &[File]) -> Self {
+    pub(crate) fn find(files: &[File]) -> Self {
         let mut groups = HashMap::new();
         let mut links = Self { first: Vec::with_capacity(files.len()), last: Vec::with_capacity(files.len()) };
         for (ordinal, file) in (0_u32..).zip(files) {

@@ -38,7 +38,7 @@ impl<'h, R: Read> Members<'h, R> {
         Self {
             archive: BufReader::with_capacity(SKIP_BYTES, archive),
             header,
-            hard_links: HardLinks::of(&header.files),
+            hard_links: HardLinks::find(&header.files),
             ordinals: None,
             seen: vec![false; header.files.len()],
             ordinal: 0,
@@ -68,7 +68,7 @@ impl<'h, R: Read> Members<'h, R> {
                 return refuse("a trailer at the archive's end", format!("the payload's end after {members} members"));
             }
         };
-        let Some(file) = self.header.by_ordinal(ordinal) else {
+        let Some(file) = self.header.file_by_ordinal(ordinal) else {
             return refuse(
                 format!("a file number below {} in a cpio header", self.header.files.len()),
                 ordinal.to_string(),
@@ -142,7 +142,7 @@ impl<'h, R: Read> Members<'h, R> {
 
     /// What to say when the archive ends within the current member.
     fn cut_off(&self) -> Error {
-        let path = self.header.by_ordinal(self.ordinal).map_or("a member", |file| &file.path);
+        let path = self.header.file_by_ordinal(self.ordinal).map_or("a member", |file| &file.path);
         Error::Payload {
             expected: format!("{} bytes of {path}", self.size),
             found: format!("the payload's end after {}", self.size - self.rest),

@@ -1,4 +1,4 @@
-//! Payloads that are entered in the middle: those of several xz blocks, as kernels' debuginfo has them, and those that are not compressed.
+//! RPMs whose payload is several xz blocks, as kernels' debuginfo: members are extracted without the blocks before them.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::{extractions, index_of};
 
 const MIB: usize = 1 << 20;
 
-/// A package of twelve MiB that do not compress, with a program behind them and one after it. Path, build-id and bytes of both.
+/// Builds a package of twelve MiB that do not compress, followed by two programs. Returns path and bytes of the programs.
 fn package(payload: &str, into: &Path) -> Members {
     let id = |number: u16| format!("{}{number:04x}", &rpmbuild::build_id()[..36]);
     let programs = [id(1), id(2)].map(|id| (rpmbuild::program(200_000, &id), id));
@@ -30,15 +30,15 @@ pub(super) fn archive_bytes(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_archive_read_bytes_total")
 }
 
-/// A store that honours Range, and says so of archives that are `longer` than they are. What `lie` says of a part is sent instead of it.
+/// Starts a store that honours Range and states archives to be `longer` bytes longer. It sends `lie(part)` for each part.
 pub(super) fn honours_ranges(
-    folder: &Path,
+    directory: &Path,
     longer: usize,
     lie: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
 ) -> FakeServer {
-    let folder = folder.to_owned();
+    let directory = directory.to_owned();
     FakeServer::start(move |head, stream| {
-        let bytes = fake_server::file(&folder, head);
+        let bytes = fake_server::file(&directory, head);
         let range = head.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
         let Some(range) = range else {
             fake_server::begin(stream, bytes.len());
@@ -55,17 +55,17 @@ pub(super) fn honours_ranges(
     })
 }
 
-/// Two members of an archive: path for a client, and bytes.
+/// Two members of an archive: request path and bytes.
 pub(super) type Members = [(String, Vec<u8>); 2];
 
-/// Expects both members, the second one first, to come out as they are.
+/// Requests both members, the second one first, and compares their bytes.
 pub(super) fn expect_members(name: &str, gateway: &RunningGateway, [first, second]: &Members) {
     for (path, bytes) in [second, first] {
         assert!(gateway.get(path).body == *bytes, "{name}: other bytes");
     }
 }
 
-/// Expects both members, with little of the 12 MiB before them read.
+/// Requests both members, and expects little of the 12 MiB before them to be read.
 pub(super) fn expect_entered(name: &str, gateway: &RunningGateway, members: &Members) {
     expect_members(name, gateway, members);
     assert_eq!(extractions(gateway, "complete"), 2.0);
@@ -74,13 +74,13 @@ pub(super) fn expect_entered(name: &str, gateway: &RunningGateway, members: &Mem
     eprintln!("{name}: {read} bytes of an archive of 12 MiB read for two members behind them");
 }
 
-/// Expects both members, with the 12 MiB before them read for each.
+/// Requests both members, and expects the 12 MiB before them to be read for each.
 pub(super) fn expect_read_from_the_start(name: &str, gateway: &RunningGateway, members: &Members) {
     expect_members(name, gateway, members);
     assert!(archive_bytes(gateway) > 24e6, "{name}: {} bytes", archive_bytes(gateway));
 }
 
-/// What a store that sends other parts makes of a part.
+/// Wrong parts that a store may send.
 pub(super) const LIES: [fn(Vec<u8>) -> Vec<u8>; 4] = [
     |part| part.iter().map(|byte| byte ^ 0x55).collect(),
     |part| part[..part.len() / 2].to_vec(),
@@ -96,26 +96,25 @@ pub(super) const LIES: [fn(Vec<u8>) -> Vec<u8>; 4] = [
 
 #[test]
 fn a_payload_of_several_xz_blocks_is_entered_at_the_right_one() {
-    for payload in ["w0T4.xzdio", "w.ufdio"] {
-        let folder = tempfile::tempdir().unwrap();
-        let members = package(payload, folder.path());
-        let store = honours_ranges(folder.path(), 0, |part| part);
-        for index in [Sqlite::with_packages(&[folder.path()]), index_of(folder.path(), "mirror", &store.url())] {
-            expect_entered(payload, &RunningGateway::start(&index.url()), &members);
-        }
+    let directory = tempfile::tempdir().unwrap();
+    let members = package("w0T4.xzdio", directory.path());
+    let store = honours_ranges(directory.path(), 0, |part| part);
+    for index in [Sqlite::with_packages(&[directory.path()]), index_of(directory.path(), "mirror", &store.url())] {
+        expect_entered("w0T4.xzdio", &RunningGateway::start(&index.url()), &members);
     }
 }
 
 #[test]
 fn a_payload_of_one_block_and_a_store_without_ranges_are_read_from_the_start() {
-    for (payload, is_remote) in [("w0.xzdio", false), ("w0.xzdio", true), ("w0T4.xzdio", true)] {
-        let folder = tempfile::tempdir().unwrap();
-        let members = package(payload, folder.path());
-        let store = FileServer::start(folder.path());
+    // The last one is not compressed: no distribution ships such packages (ADR 0018).
+    for (payload, is_remote) in [("w0.xzdio", false), ("w0.xzdio", true), ("w0T4.xzdio", true), ("w.ufdio", false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let members = package(payload, directory.path());
+        let store = FileServer::start(directory.path());
         let index = if is_remote {
-            index_of(folder.path(), "mirror", &store.url())
+            index_of(directory.path(), "mirror", &store.url())
         } else {
-            Sqlite::with_packages(&[folder.path()])
+            Sqlite::with_packages(&[directory.path()])
         };
         expect_read_from_the_start(payload, &RunningGateway::start(&index.url()), &members);
     }
@@ -123,20 +122,20 @@ fn a_payload_of_one_block_and_a_store_without_ranges_are_read_from_the_start() {
 
 #[test]
 fn a_store_that_sends_other_parts_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let members = package("w0T4.xzdio", folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let members = package("w0T4.xzdio", directory.path());
     for (number, lie) in LIES.into_iter().enumerate() {
-        let store = honours_ranges(folder.path(), 0, lie);
-        let index = index_of(folder.path(), "mirror", &store.url());
+        let store = honours_ranges(directory.path(), 0, lie);
+        let index = index_of(directory.path(), "mirror", &store.url());
         expect_members(&number.to_string(), &RunningGateway::start(&index.url()), &members);
     }
 }
 
 #[test]
-fn a_part_of_an_archive_that_was_replaced_is_not_taken() {
-    let folder = tempfile::tempdir().unwrap();
-    let members = package("w0T4.xzdio", folder.path());
-    let store = honours_ranges(folder.path(), 1, |part| part);
-    let index = index_of(folder.path(), "mirror", &store.url());
+fn a_part_of_a_replaced_archive_is_not_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let members = package("w0T4.xzdio", directory.path());
+    let store = honours_ranges(directory.path(), 1, |part| part);
+    let index = index_of(directory.path(), "mirror", &store.url());
     expect_read_from_the_start("a replaced archive", &RunningGateway::start(&index.url()), &members);
 }

@@ -210,7 +210,7 @@ impl Work {
             }
             neighbours.pass(header.package.identity, &mut member)?;
         }
-        let file = header.by_ordinal(self.ordinal);
+        let file = header.file_by_ordinal(self.ordinal);
         Err(file.map_or(
             artifact::Error::Payload { expected: self.path.clone(), found: "no such file".into() },
             payload::missing_member,

@@ -65,7 +65,7 @@ impl Neighbours {
         let (most, mut bytes) = (self.most_before(), 0);
         self.first = ordinal;
         while let Some(before) = self.first.checked_sub(1)
-            && let Some(file) = header.by_ordinal(before)
+            && let Some(file) = header.file_by_ordinal(before)
         {
             bytes += if self.wants(file, file.is_regular(), most) { file.size } else { 0 };
             if bytes > most {

@@ -1,4 +1,4 @@
-//! Archives that are entered at the block of a member.
+//! Members extracted from the xz block that holds them.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -64,27 +64,27 @@ fn xz(archive: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What comes out of the member, and how many bytes of the archive were asked for.
-fn entered(
+/// Extracts the member by its block: the result, the contents written, and the number of archive bytes that were read.
+fn extract_by_block(
     format: Format,
     archive: &[u8],
     artifact: &Artifact,
     tar_offset: u64,
 ) -> (Result<bool, String>, Vec<u8>, u64) {
-    let asked = Cell::new(0);
-    let part = |range: Range<u64>| -> Result<Box<dyn Read + Send + '_>> {
-        asked.set(asked.get() + range.end - range.start);
+    let bytes_read = Cell::new(0);
+    let read_range = |range: Range<u64>| -> Result<Box<dyn Read + Send + '_>> {
+        bytes_read.set(bytes_read.get() + range.end - range.start);
         match archive.get(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()) {
             Some(part) if !part.is_empty() => Ok(Box::new(part)),
             _ => refuse("a part of the archive", "another one"),
         }
     };
     let mut out = Vec::new();
-    let index = TarBlockIndex::read(format, archive.len() as u64, &part);
+    let index = TarBlockIndex::read(format, archive.len() as u64, &read_range);
     let result = index.and_then(|index| {
-        index.extract_member((artifact.ordinal, tar_offset), &file_entry(artifact).unwrap(), &part, &mut out)
+        index.extract_member((artifact.ordinal, tar_offset), &file_entry(artifact).unwrap(), &read_range, &mut out)
     });
-    (result.map_err(|error| error.to_string()), out, asked.get())
+    (result.map_err(|error| error.to_string()), out, bytes_read.get())
 }
 
 fn offset(artifact: &Artifact) -> u64 {
@@ -100,58 +100,55 @@ fn debs(data: &[u8]) -> [Vec<u8>; 2] {
 }
 
 #[test]
-fn members_come_out_of_tars_and_debs_without_what_is_before_their_blocks() {
+fn members_of_tars_and_debs_are_extracted_without_the_blocks_before_them() {
     let (plain, offsets) = plain();
-    for data in [xz(&plain), plain.clone()] {
-        let [deb, other] = debs(&data);
-        for (format, archive) in
-            [(Format::Tar, &data), (Format::Arch, &data), (Format::Deb, &deb), (Format::Deb, &other)]
-        {
-            let found = read_bytes(format, archive).unwrap();
-            assert_eq!(found.artifacts.iter().map(offset).collect::<Vec<_>>(), offsets, "{format:?}");
-            let identity = found.package.identity;
-            let catalog =
-                Catalog::read(ArchiveBytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
-            for artifact in &found.artifacts {
-                let listed = catalog.file(&artifact.path).unwrap();
-                assert_eq!((listed.ordinal, listed.tar_offset), (artifact.ordinal, Some(offset(artifact))));
-                let (result, out, asked) = entered(format, archive, artifact, offset(artifact));
-                if offset(artifact) < 1_100_000 {
-                    assert!(result == Ok(false) && out.is_empty(), "{format:?}, {}: {result:?}", artifact.path);
-                    continue;
-                }
-                assert_eq!(result, Ok(true), "{format:?}, {}", artifact.path);
-                assert_eq!(<[u8; 32]>::from(Sha256::digest(&out)), artifact.contents.unwrap().sha256);
-                // The parts from its block to the end, of which a member reads what it needs, and the index.
-                let most = plain.len() as u64 - offset(artifact) + 100_000 + (8 << 10);
-                assert!(asked < most, "{format:?}, {}: {asked} bytes, expected {most}", artifact.path);
+    let data = xz(&plain);
+    let [deb, other] = debs(&data);
+    for (format, archive) in [(Format::Tar, &data), (Format::Arch, &data), (Format::Deb, &deb), (Format::Deb, &other)] {
+        let found = read_bytes(format, archive).unwrap();
+        assert_eq!(found.artifacts.iter().map(offset).collect::<Vec<_>>(), offsets, "{format:?}");
+        let identity = found.package.identity;
+        let catalog =
+            Catalog::read(ArchiveBytes::stream(&archive[..]), format, archive.len() as u64, identity).unwrap();
+        for artifact in &found.artifacts {
+            let listed = catalog.file(&artifact.path).unwrap();
+            assert_eq!((listed.ordinal, listed.tar_offset), (artifact.ordinal, Some(offset(artifact))));
+            let (result, out, bytes_read) = extract_by_block(format, archive, artifact, offset(artifact));
+            if offset(artifact) < 1_100_000 {
+                assert!(result == Ok(false) && out.is_empty(), "{format:?}, {}: {result:?}", artifact.path);
+                continue;
             }
+            assert_eq!(result, Ok(true), "{format:?}, {}", artifact.path);
+            assert_eq!(<[u8; 32]>::from(Sha256::digest(&out)), artifact.contents.unwrap().sha256);
+            // The ranges from its block to the end, of which a member reads what it needs, and the index.
+            let max = plain.len() as u64 - offset(artifact) + 100_000 + (8 << 10);
+            assert!(bytes_read < max, "{format:?}, {}: {bytes_read} bytes, expected {max}", artifact.path);
         }
     }
 }
 
 #[test]
-fn packages_of_arch_are_entered() {
+fn members_of_arch_packages_are_extracted_by_block() {
     let (plain, _) = plain();
     let info = tar(&[(".PKGINFO", b"pkgname = p\npkgver = 1-1\narch = any\n")]);
     let archive = xz(&[&info[..info.len() - 1024], &plain].concat());
     let found = read_bytes(Format::Arch, &archive).unwrap();
     let last = found.artifacts.last().unwrap();
-    let (result, out, asked) = entered(Format::Arch, &archive, last, offset(last));
+    let (result, out, bytes_read) = extract_by_block(Format::Arch, &archive, last, offset(last));
     assert_eq!((result, <[u8; 32]>::from(Sha256::digest(&out))), (Ok(true), last.contents.unwrap().sha256));
-    assert!(asked < archive.len() as u64 / 4, "{asked} bytes of {}", archive.len());
+    assert!(bytes_read < archive.len() as u64 / 4, "{bytes_read} bytes of {}", archive.len());
 }
 
 #[test]
-fn archives_of_one_block_and_other_compressions_are_read_from_the_start() {
+fn archives_without_several_xz_blocks_are_not_entered() {
     let (plain, _) = plain();
-    for compressor in ["xz", "gzip", "zstd", "bzip2"] {
+    for compressor in ["none", "xz", "gzip", "zstd", "bzip2"] {
         let data = compress(Some(compressor), &plain);
         let [deb, _] = debs(&data);
         for (format, archive) in [(Format::Tar, &data), (Format::Deb, &deb)] {
             let found = read_bytes(format, archive).unwrap();
             let last = found.artifacts.last().unwrap();
-            let (result, out, _) = entered(format, archive, last, offset(last));
+            let (result, out, _) = extract_by_block(format, archive, last, offset(last));
             assert_eq!((result, out.len()), (Ok(false), 0), "{format:?}, {compressor}");
         }
     }
@@ -160,7 +157,7 @@ fn archives_of_one_block_and_other_compressions_are_read_from_the_start() {
     let archive = compress(Some("gzip"), &tar(&parts));
     let found = read_bytes(Format::Deb, &archive).unwrap();
     let last = found.artifacts.last().unwrap();
-    assert_eq!(entered(Format::Deb, &archive, last, offset(last)).0, Ok(false));
+    assert_eq!(extract_by_block(Format::Deb, &archive, last, offset(last)).0, Ok(false));
     for (format, tar_offset, helps) in [
         (Format::Tar, 1 << 20, true),
         (Format::Tar, (1 << 20) - 1, false),
@@ -174,23 +171,22 @@ fn archives_of_one_block_and_other_compressions_are_read_from_the_start() {
 #[test]
 fn nothing_is_written_where_another_member_or_none_begins() {
     let (plain, _) = plain();
-    for data in [xz(&plain), plain.clone()] {
-        let [deb, _] = debs(&data);
-        for (format, archive) in [(Format::Tar, &data), (Format::Deb, &deb)] {
-            let found = read_bytes(format, archive).unwrap();
-            let [.., before, _, last] = &found.artifacts[..] else { panic!("{found:?}") };
-            let at = offset(last);
-            let end = plain.len() as u64;
-            for wrong in [offset(before), at - 512, at + 512, at + 1, end - 512, end, end + 1, u64::MAX] {
-                let (result, out, _) = entered(format, archive, last, wrong);
-                assert!(result != Ok(true) && out.is_empty(), "{format:?}, {wrong}: {result:?}, {} bytes", out.len());
-            }
+    let data = xz(&plain);
+    let [deb, _] = debs(&data);
+    for (format, archive) in [(Format::Tar, &data), (Format::Deb, &deb)] {
+        let found = read_bytes(format, archive).unwrap();
+        let [.., before, _, last] = &found.artifacts[..] else { panic!("{found:?}") };
+        let at = offset(last);
+        let end = plain.len() as u64;
+        for wrong in [offset(before), at - 512, at + 512, at + 1, end - 512, end, end + 1, u64::MAX] {
+            let (result, out, _) = extract_by_block(format, archive, last, wrong);
+            assert!(result != Ok(true) && out.is_empty(), "{format:?}, {wrong}: {result:?}, {} bytes", out.len());
         }
     }
 }
 
 #[test]
-fn damage_of_the_archive_is_an_error_or_no_entrance() {
+fn a_damaged_archive_is_an_error_or_not_entered() {
     let (plain, _) = plain();
     let data = xz(&plain);
     let [deb, _] = debs(&data);
@@ -203,13 +199,13 @@ fn damage_of_the_archive_is_an_error_or_no_entrance() {
     {
         let mut damaged = deb.clone();
         damaged[at] ^= 0x55;
-        let (result, out, _) = entered(Format::Deb, &damaged, last, offset(last));
+        let (result, out, _) = extract_by_block(Format::Deb, &damaged, last, offset(last));
         let is_right = <[u8; 32]>::from(Sha256::digest(&out)) == last.contents.unwrap().sha256;
         assert!(result != Ok(true) || is_right, "{at}: {result:?}");
         assert!(result != Ok(false) || out.is_empty(), "{at}: {} bytes", out.len());
     }
     for length in (0..2_000).step_by(7).chain([deb.len() / 2, deb.len() - 100]) {
-        let (result, out, _) = entered(Format::Deb, &deb[..length], last, offset(last));
+        let (result, out, _) = extract_by_block(Format::Deb, &deb[..length], last, offset(last));
         assert!(result != Ok(true) && out.is_empty(), "{length} bytes: {result:?}");
     }
 }

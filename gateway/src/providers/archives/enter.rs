@@ -33,7 +33,7 @@ impl Archive {
                 let part = |range: Range<u64>| Ok(through(parts.read(start + range.start..start + range.end)?));
                 let bytes = parts.bytes().saturating_sub(start);
                 let index = archives.block_indexes(header, bytes, &part);
-                index.and_then(|index| index.extract_member(header, ordinal, &part, bytes, &mut begun))
+                index.and_then(|index| index.extract_member(header, ordinal, &part, &mut begun))
             }
             Inside::OtherFormat { format, file, tar_offset: Some(tar_offset), .. }
                 if formats::TarBlockIndex::may_help(*format, *tar_offset) =>

@@ -114,7 +114,7 @@ impl Inside {
     /// The file with this number, if it is a regular one.
     pub(crate) fn file(&self, ordinal: u32) -> Option<&header::File> {
         let file = match self {
-            Self::Rpm(header) => header.by_ordinal(ordinal),
+            Self::Rpm(header) => header.file_by_ordinal(ordinal),
             Self::OtherFormat { ordinal: wanted, file, .. } => Some(&**file).filter(|_| *wanted == ordinal),
         };
         file.filter(|file| file.is_regular())

@@ -169,7 +169,7 @@ impl Run<'_> {
         ordinal: u32,
         opened: Option<Archive>,
     ) -> Option<Found> {
-        let path = header.by_ordinal(ordinal)?.path.as_str();
+        let path = header.file_by_ordinal(ordinal)?.path.as_str();
         let entry =
             self.member(package, Wanted { ordinal, file: None, tar_offset: None }, None, Need::First, opened).await?;
         Some(found(entry.content(), path, package))
