@@ -9,47 +9,49 @@ const USAGE: &str = "darkclient [OPTIONS] -i ID... | -r NVRA | -p NVRA";
 
 const EXAMPLES: &str = "\
 Examples:
-  Which package does this build-id come from?
+  Find the package that a build-id comes from:
     darkclient -i 868357887701f51d867eacd0da6e5af6d8c70ce2
 
-  Which packages does this core dump need?
+  Find the packages that a core dump needs:
     eu-unstrip -n --core=core | darkclient -i -
 
-  Which build-ids are in this package, and where can it be downloaded?
+  List the build-ids of a package, and print its download URL:
     darkclient -r apr-1.4.5-1.fc16.x86_64
     darkclient -p apr-debuginfo-1.4.5-1.fc16.x86_64
 
-One question is asked: -i before -r before -p. Of several -i the last comes first.
+One query is sent: -i takes precedence over -r, and -r over -p. The ids of a later -i are sent first.
 
 Output:
   -i and -r print one line per ELF file: BUILDID RPM ELF. -p prints the URL alone.
-  Nothing is printed when the server knows nothing. Messages go to standard error.
+  Nothing is printed if the server has no data. Messages go to standard error.
 
 Exit codes:
   0  found
-  1  no data: the server knows nothing, or its answer is not what was expected
-  2  network error, HTTP status error, a configuration file that cannot be read, a word that is no
-     build-id (nothing is asked then), or wrong usage
+  1  no data, or an answer that is not the expected JSON
+  2  network error, HTTP error status, unreadable configuration file, invalid build-id (nothing is
+     sent then), or wrong usage
   4  none of -i, -r, -p given
   5  no server: no configuration file, or no URL in it
+  141  standard output was closed before all lines were written
 
 Configuration:
-  The server's URL is --server, or else the environment variable DARKSERVER_URL, or else the first
-  line of ./darkclient.conf, or else the first line of /etc/darkclient.conf.";
+  The server's URL is the first of: --server, the environment variable DARKSERVER_URL, the first
+  line of ./darkclient.conf, the first line of /etc/darkclient.conf.";
 
-/// Asks a darkserver which package a build-id comes from, and where that package is
+/// Looks up packages by build-id, and build-ids and download URLs by package, on a darkserver
 #[derive(Debug, Parser)]
-#[command(name = "darkclient", version, override_usage = USAGE, after_help = EXAMPLES, infer_long_args = true, max_term_width = 100)]
+#[command(name = "darkclient", version, override_usage = USAGE, after_help = EXAMPLES)]
+#[command(infer_long_args = true, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Build-ids to look for; "-" reads them from standard input: any number a line, or the output of eu-unstrip -n
+    /// Build-ids to look up; "-" reads them from standard input: any number per line, or the output of eu-unstrip -n
     #[arg(short, long, value_name = "ID", num_args = 1.., action = clap::ArgAction::Append)]
     ids: Vec<String>,
 
-    /// Package whose build-ids are listed: NAME-VERSION-RELEASE.ARCH, with or without .rpm
+    /// List the build-ids of this package: NAME-VERSION-RELEASE.ARCH, with or without .rpm
     #[arg(short, long, value_name = "NVRA", overrides_with = "rpm")]
     rpm: Option<String>,
 
-    /// Package whose download URL is printed: NAME-VERSION-RELEASE.ARCH, with or without .rpm
+    /// Print the download URL of this package: NAME-VERSION-RELEASE.ARCH, with or without .rpm
     #[arg(short, long, value_name = "NVRA", overrides_with = "package")]
     package: Option<String>,
 
@@ -57,28 +59,28 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Server to ask, for example `https://darkserver.example.org`
-    #[arg(long, value_name = "URL", value_parser = crate::config::base_url)]
+    /// URL of the server, for example `https://darkserver.example.org`
+    #[arg(long, value_name = "URL", value_parser = crate::config::parse_base_url)]
     pub(crate) server: Option<Url>,
 
-    /// Seconds until a request is given up; a connection has 5 of them
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    /// Timeout of a request in seconds; connecting times out after 5
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
     pub(crate) timeout: Duration,
 }
 
-/// What the server is asked.
+/// A query to the server.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Question {
-    /// Which packages hold these build-ids?
+pub(crate) enum Query {
+    /// The packages that hold these build-ids.
     Ids(Vec<String>),
-    /// Which build-ids does this package hold?
+    /// The build-ids that this package holds.
     Rpm(String),
-    /// Where can this package be downloaded?
+    /// The download URL of this package.
     Package(String),
 }
 
 impl Args {
-    /// Parses the command line; on wrong usage explains it and exits with 2.
+    /// Parses the command line. On wrong usage it prints a message and exits with 2.
     pub(crate) fn from_command_line() -> Args {
         let matches = Args::command().get_matches();
         Args::from_matches(&matches).unwrap_or_else(|error| error.exit())
@@ -94,17 +96,18 @@ impl Args {
         Ok(args)
     }
 
-    /// The one question that is asked: ids before rpm before package.
-    pub(crate) fn question(&self) -> Option<Question> {
+    /// Returns the query to send: ids take precedence over rpm, rpm over package. `None` if none of them was given.
+    pub(crate) fn query(&self) -> Option<Query> {
         if !self.ids.is_empty() {
-            return Some(Question::Ids(self.ids.clone()));
+            return Some(Query::Ids(self.ids.clone()));
         }
-        let rpm = self.rpm.clone().map(Question::Rpm);
-        rpm.or_else(|| self.package.clone().map(Question::Package))
+        let rpm = self.rpm.clone().map(Query::Rpm);
+        rpm.or_else(|| self.package.clone().map(Query::Package))
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// Parses a positive number of seconds.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
     let duration = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     duration
         .filter(|duration| !duration.is_zero())
@@ -119,12 +122,12 @@ mod tests {
         Args::from_matches(&Args::command().try_get_matches_from(line.split(' '))?)
     }
 
-    fn question(line: &str) -> Option<Question> {
-        parse(line).unwrap().question()
+    fn query(line: &str) -> Option<Query> {
+        parse(line).unwrap().query()
     }
 
-    fn ids(words: &[&str]) -> Option<Question> {
-        Some(Question::Ids(words.iter().map(|word| word.to_string()).collect()))
+    fn ids(words: &[&str]) -> Option<Query> {
+        Some(Query::Ids(words.iter().map(|word| word.to_string()).collect()))
     }
 
     #[test]
@@ -134,27 +137,27 @@ mod tests {
 
     #[test]
     fn ids_take_all_words_up_to_the_next_option() {
-        assert_eq!(question("darkclient --ids a b c --json"), ids(&["a", "b", "c"]));
-        assert_eq!(question("darkclient -i - --timeout 3"), ids(&["-"]));
+        assert_eq!(query("darkclient --ids a b c --json"), ids(&["a", "b", "c"]));
+        assert_eq!(query("darkclient -i - --timeout 3"), ids(&["-"]));
     }
 
     #[test]
     fn repeated_ids_come_before_earlier_ones() {
-        assert_eq!(question("darkclient -i a b -i c d -i e"), ids(&["e", "c", "d", "a", "b"]));
+        assert_eq!(query("darkclient -i a b -i c d -i e"), ids(&["e", "c", "d", "a", "b"]));
     }
 
     #[test]
-    fn ids_win_over_rpm_and_rpm_over_package() {
-        assert_eq!(question("darkclient -p p -r r -i a"), ids(&["a"]));
-        assert_eq!(question("darkclient -p p -r r"), Some(Question::Rpm("r".to_string())));
-        assert_eq!(question("darkclient -p p"), Some(Question::Package("p".to_string())));
-        assert_eq!(question("darkclient"), None);
+    fn ids_take_precedence_over_rpm_and_rpm_over_package() {
+        assert_eq!(query("darkclient -p p -r r -i a"), ids(&["a"]));
+        assert_eq!(query("darkclient -p p -r r"), Some(Query::Rpm("r".to_string())));
+        assert_eq!(query("darkclient -p p"), Some(Query::Package("p".to_string())));
+        assert_eq!(query("darkclient"), None);
     }
 
     #[test]
-    fn last_rpm_and_package_win() {
-        assert_eq!(question("darkclient -r a -r b"), Some(Question::Rpm("b".to_string())));
-        assert_eq!(question("darkclient -p a --pack b"), Some(Question::Package("b".to_string())));
+    fn the_last_rpm_and_package_take_precedence() {
+        assert_eq!(query("darkclient -r a -r b"), Some(Query::Rpm("b".to_string())));
+        assert_eq!(query("darkclient -p a --pack b"), Some(Query::Package("b".to_string())));
     }
 
     #[test]

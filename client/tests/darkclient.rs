@@ -1,6 +1,6 @@
-//! darkclient as a process against a server on 127.0.0.1: what it asks, what it prints, how it exits.
+//! Runs darkclient against a server on 127.0.0.1: its requests, output and exit codes.
 //!
-//! The server here answers canned bytes, because the client is what is looked at; both real programs meet in compat-tests.
+//! The server answers canned bytes. Tests with the real gateway are in compat-tests.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
 
@@ -29,14 +29,15 @@ const RECORD_LINES: &str = "\
 ";
 
 /// A server on a free port that records the heads of requests. Its thread ends with the test process.
-struct Server {
+struct CannedServer {
     url: String,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
-impl Server {
-    /// Answers every request with what `answer` makes of its path: the bytes of a whole response, or `None` to hang.
-    fn start(answer: impl Fn(&str) -> Option<String> + Send + 'static) -> Server {
+impl CannedServer {
+    /// Answers every request with the bytes that `answer` returns for its path; `None` leaves the request without
+    /// answer.
+    fn start(answer: impl Fn(&str) -> Option<String> + Send + 'static) -> CannedServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -55,12 +56,12 @@ impl Server {
                 }
             }
         });
-        Server { url, heads }
+        CannedServer { url, heads }
     }
 
-    fn answering(status: &str, body: &str) -> Server {
+    fn answering(status: &str, body: &str) -> CannedServer {
         let bytes = response(status, body);
-        Server::start(move |_| Some(bytes.clone()))
+        CannedServer::start(move |_| Some(bytes.clone()))
     }
 
     fn heads(&self) -> Vec<String> {
@@ -79,10 +80,10 @@ fn response(status: &str, body: &str) -> String {
     )
 }
 
-/// darkclient in an empty folder, without the caller's environment.
-fn darkclient(folder: &TempDir) -> Command {
+/// Returns a darkclient in an empty directory, without the environment of the caller.
+fn darkclient(directory: &TempDir) -> Command {
     let mut command = Command::cargo_bin("darkclient").unwrap();
-    command.env_clear().current_dir(folder.path()).timeout(Duration::from_secs(60));
+    command.env_clear().current_dir(directory.path()).timeout(Duration::from_secs(60));
     command
 }
 
@@ -99,13 +100,13 @@ fn run(command: &mut Command) -> Run {
 }
 
 /// Runs darkclient with `args` against `server`.
-fn ask(server: &Server, args: &[&str]) -> Run {
+fn ask(server: &CannedServer, args: &[&str]) -> Run {
     run(darkclient(&TempDir::new().unwrap()).args(["--server", &server.url]).args(args))
 }
 
 #[test]
 fn ids_are_printed_as_lines_in_the_servers_order() {
-    let server = Server::answering("200 OK", RECORDS);
+    let server = CannedServer::answering("200 OK", RECORDS);
     let run = ask(&server, &["-i", BASH, APR]);
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(0), RECORD_LINES, ""));
     assert_eq!(server.paths(), [format!("/buildids/{BASH},{APR}")]);
@@ -113,7 +114,7 @@ fn ids_are_printed_as_lines_in_the_servers_order() {
 
 #[test]
 fn rpm_is_printed_as_lines() {
-    let server = Server::answering("200 OK", RECORDS);
+    let server = CannedServer::answering("200 OK", RECORDS);
     let run = ask(&server, &["--rpm", "libstdc++-4.6.2-1.fc16.x86_64.rpm"]);
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(0), RECORD_LINES, ""));
     assert_eq!(server.paths(), ["/rpm2buildids/libstdc%2B%2B-4.6.2-1.fc16.x86_64.rpm"]);
@@ -121,7 +122,7 @@ fn rpm_is_printed_as_lines() {
 
 #[test]
 fn package_is_printed_as_its_url_alone() {
-    let server = Server::answering("200 OK", r#"{"url": "https://koji.example/apr.rpm"}"#);
+    let server = CannedServer::answering("200 OK", r#"{"url": "https://koji.example/apr.rpm"}"#);
     let run = ask(&server, &["-p", "apr-1.4.5-1.fc16.x86_64"]);
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(0), "https://koji.example/apr.rpm\n", ""));
     assert_eq!(server.paths(), ["/package/apr-1.4.5-1.fc16.x86_64"]);
@@ -129,34 +130,34 @@ fn package_is_printed_as_its_url_alone() {
 
 #[test]
 fn json_is_printed_whole() {
-    let server = Server::answering("200 OK", r#"{"url":"u","more":[1]}"#);
+    let server = CannedServer::answering("200 OK", r#"{"url":"u","more":[1]}"#);
     let run = ask(&server, &["--json", "-p", "apr"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "{\n  \"more\": [\n    1\n  ],\n  \"url\": \"u\"\n}\n"));
 }
 
 #[test]
 fn json_without_data_is_printed_too() {
-    let run = ask(&Server::answering("200 OK", "[]"), &["--json", "-i", APR]);
+    let run = ask(&CannedServer::answering("200 OK", "[]"), &["--json", "-i", APR]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), "[]\n"));
 }
 
 #[test]
 fn repeated_ids_are_asked_before_earlier_ones() {
-    let server = Server::answering("200 OK", RECORDS);
+    let server = CannedServer::answering("200 OK", RECORDS);
     ask(&server, &["-i", "aa", "bb", "-r", "ignored", "--ids", "cc", "dd"]);
     assert_eq!(server.paths(), ["/buildids/cc,dd,aa,bb"]);
 }
 
 #[test]
 fn ids_are_sent_as_typed() {
-    let server = Server::answering("200 OK", "[]");
+    let server = CannedServer::answering("200 OK", "[]");
     ask(&server, &["-i", "DEADBEEF", "deadbeef"]);
     assert_eq!(server.paths(), ["/buildids/DEADBEEF,deadbeef"]);
 }
 
 #[test]
 fn what_is_no_build_id_reaches_no_server() {
-    let server = Server::answering("200 OK", RECORDS);
+    let server = CannedServer::answering("200 OK", RECORDS);
     let passwords = format!("{APR}\nroot:x:0:0:root:/root:/bin/bash\n");
     for (args, input, said) in [
         (
@@ -167,8 +168,8 @@ fn what_is_no_build_id_reaches_no_server() {
         (&["-i", "-"], passwords.as_str(), "standard input, line 2: expected a build-id"),
         (&["-i", "-"], "0x400000+0x207000 secret@0x40024c /bin/a - a\n", "standard input, line 1: expected a build-id"),
     ] {
-        let folder = TempDir::new().unwrap();
-        let run = run(darkclient(&folder).args(["--server", &server.url]).args(args).write_stdin(input));
+        let directory = TempDir::new().unwrap();
+        let run = run(darkclient(&directory).args(["--server", &server.url]).args(args).write_stdin(input));
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{args:?}");
         assert!(run.stderr.starts_with(said), "{}", run.stderr);
     }
@@ -179,10 +180,11 @@ fn what_is_no_build_id_reaches_no_server() {
 fn an_error_status_comes_with_the_servers_reason() {
     let run_with = |content_type: &str, body: &str| {
         let bytes = format!(
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
             body.len()
         );
-        let run = ask(&Server::start(move |_| Some(bytes.clone())), &["-i", APR]);
+        let run = ask(&CannedServer::start(move |_| Some(bytes.clone())), &["-i", APR]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{body}");
         run.stderr
     };
@@ -204,8 +206,8 @@ fn an_error_status_comes_with_the_servers_reason() {
 }
 
 #[test]
-fn request_says_who_asks() {
-    let server = Server::answering("200 OK", "[]");
+fn a_request_names_the_client_and_its_version() {
+    let server = CannedServer::answering("200 OK", "[]");
     ask(&server, &["-i", APR]);
     let head = server.heads()[0].to_ascii_lowercase();
     assert!(head.contains(concat!("user-agent: darkclient/", env!("CARGO_PKG_VERSION"))), "{head}");
@@ -213,20 +215,20 @@ fn request_says_who_asks() {
 
 #[test]
 fn ids_come_from_standard_input() {
-    let server = Server::answering("200 OK", RECORDS);
+    let server = CannedServer::answering("200 OK", RECORDS);
     let input =
         format!("0x400000+0x207000 {APR}@0x40024c /bin/a - a\n0x7fff0000+0x1000 - . - linux-vdso.so.1\n{BASH} cc\n");
-    let folder = TempDir::new().unwrap();
-    let run = run(darkclient(&folder).args(["--server", &server.url, "-i", "-"]).write_stdin(input));
+    let directory = TempDir::new().unwrap();
+    let run = run(darkclient(&directory).args(["--server", &server.url, "-i", "-"]).write_stdin(input));
     assert_eq!(run.code, Some(0));
     assert_eq!(server.paths(), [format!("/buildids/{APR},{BASH},cc")]);
 }
 
 #[test]
 fn no_id_on_standard_input_is_no_data() {
-    let server = Server::answering("200 OK", RECORDS);
-    let folder = TempDir::new().unwrap();
-    let run = run(darkclient(&folder)
+    let server = CannedServer::answering("200 OK", RECORDS);
+    let directory = TempDir::new().unwrap();
+    let run = run(darkclient(&directory)
         .args(["--server", &server.url, "-i", "-"])
         .write_stdin("0+0x1000 - . - linux-vdso.so.1\n"));
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
@@ -236,14 +238,14 @@ fn no_id_on_standard_input_is_no_data() {
 #[test]
 fn many_ids_take_several_requests_that_servers_accept() {
     let record = |id: &str| format!(r#"{{"buildid":"{id}","rpm":"r","elf":"/e"}}"#);
-    let server = Server::start(move |path| {
+    let server = CannedServer::start(move |path| {
         let ids = path.strip_prefix("/darkserver/buildids/").unwrap();
         // The last id of each request, and one record that every request finds.
         Some(response("200 OK", &format!("[{},{}]", record(ids.rsplit(',').next().unwrap()), record("shared"))))
     });
     let ids: Vec<String> = (0..400).map(|number| format!("{number:040x}")).collect();
-    let folder = TempDir::new().unwrap();
-    let run = run(darkclient(&folder).args(["--server", &format!("{}/darkserver/", server.url), "-i"]).args(&ids));
+    let directory = TempDir::new().unwrap();
+    let run = run(darkclient(&directory).args(["--server", &format!("{}/darkserver/", server.url), "-i"]).args(&ids));
 
     assert_eq!(run.code, Some(0));
     let expected = format!("{} r /e\nshared r /e\n{} r /e\n{} r /e\n", ids[149], ids[299], ids[399]);
@@ -259,19 +261,19 @@ fn many_ids_take_several_requests_that_servers_accept() {
 
 #[test]
 fn one_failing_request_of_many_prints_nothing() {
-    let server = Server::start(|path| {
+    let server = CannedServer::start(|path| {
         let first = path.contains(&"0".repeat(40));
         Some(if first { response("200 OK", RECORDS) } else { response("500 Internal Server Error", "") })
     });
     let ids: Vec<String> = (0..151).map(|number| format!("{number:040x}")).collect();
-    let folder = TempDir::new().unwrap();
-    let run = run(darkclient(&folder).args(["--server", &server.url, "-i"]).args(&ids));
+    let directory = TempDir::new().unwrap();
+    let run = run(darkclient(&directory).args(["--server", &server.url, "-i"]).args(&ids));
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
 }
 
 #[test]
 fn redirect_is_followed() {
-    let server = Server::start(|path| {
+    let server = CannedServer::start(|path| {
         let moved =
             "HTTP/1.1 302 Found\r\nLocation: /darkserver/buildids/aa\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         Some(if path.starts_with("/darkserver") { response("200 OK", RECORDS) } else { moved.to_string() })
@@ -285,7 +287,7 @@ fn empty_list_or_object_exits_1_silently() {
     for (body, option) in
         [("[]", "-i"), ("{}", "-i"), ("[]", "-r"), ("{}", "-p"), (r#"{"error": "rpm not found"}"#, "-p")]
     {
-        let run = ask(&Server::answering("200 OK", body), &[option, "abcd"]);
+        let run = ask(&CannedServer::answering("200 OK", body), &[option, "abcd"]);
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(1), "", ""), "{option} {body}");
     }
 }
@@ -293,7 +295,7 @@ fn empty_list_or_object_exits_1_silently() {
 #[test]
 fn answer_that_is_not_json_exits_1_with_a_message() {
     for body in ["<html>login</html>", "", "[{"] {
-        let run = ask(&Server::answering("200 OK", body), &["-i", "abcd"]);
+        let run = ask(&CannedServer::answering("200 OK", body), &["-i", "abcd"]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{body}");
         assert!(run.stderr.contains("/buildids/abcd: expected JSON"), "{}", run.stderr);
     }
@@ -304,7 +306,7 @@ fn http_error_status_exits_2() {
     for status in
         ["400 Bad Request", "404 Not Found", "414 URI Too Long", "500 Internal Server Error", "304 Not Modified"]
     {
-        let run = ask(&Server::answering(status, "[]"), &["-i", "abcd"]);
+        let run = ask(&CannedServer::answering(status, "[]"), &["-i", "abcd"]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{status}");
         assert!(run.stderr.contains(&format!("expected 200 OK, found {}", &status[..3])), "{}", run.stderr);
     }
@@ -313,17 +315,17 @@ fn http_error_status_exits_2() {
 #[test]
 fn unreachable_server_exits_2() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let folder = TempDir::new().unwrap();
-    let run = run(darkclient(&folder).args(["--server", &format!("http://127.0.0.1:{port}"), "-i", "abcd"]));
+    let directory = TempDir::new().unwrap();
+    let run = run(darkclient(&directory).args(["--server", &format!("http://127.0.0.1:{port}"), "-i", "abcd"]));
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
     assert!(run.stderr.contains("Connection refused"), "{}", run.stderr);
 }
 
 #[test]
 fn http_server_is_asked_without_ca_certificates() {
-    let server = Server::answering("200 OK", RECORDS);
-    let folder = TempDir::new().unwrap();
-    let mut command = darkclient(&folder);
+    let server = CannedServer::answering("200 OK", RECORDS);
+    let directory = TempDir::new().unwrap();
+    let mut command = darkclient(&directory);
     command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
     let run = run(command.args(["--server", &server.url, "-i", APR]));
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(0), RECORD_LINES, ""));
@@ -331,15 +333,16 @@ fn http_server_is_asked_without_ca_certificates() {
 
 #[test]
 fn answer_that_breaks_off_exits_2() {
-    let server =
-        Server::start(|_| Some("HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n[]".to_string()));
+    let server = CannedServer::start(|_| {
+        Some("HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n[]".to_string())
+    });
     let run = ask(&server, &["-i", "abcd"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
 }
 
 #[test]
 fn server_that_hangs_exits_2_after_the_timeout() {
-    let server = Server::start(|_| None);
+    let server = CannedServer::start(|_| None);
     let start = Instant::now();
     let run = ask(&server, &["--timeout", "0.3", "-i", "abcd"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
@@ -368,7 +371,7 @@ fn no_question_exits_4() {
 #[test]
 fn no_configuration_file_exits_5() {
     if fs::exists("/etc/darkclient.conf").unwrap() {
-        // Cannot be looked at on a machine that has darkclient configured; config.rs covers the order of files.
+        // Not testable on a machine that has darkclient configured. config.rs tests the order of files.
         eprintln!("SKIPPED: /etc/darkclient.conf exists");
         assert!(std::env::var_os("CI").is_none(), "must not be skipped in CI");
         return;
@@ -379,12 +382,12 @@ fn no_configuration_file_exits_5() {
 }
 
 #[test]
-fn file_in_the_current_folder_names_the_server() {
-    let server = Server::answering("200 OK", RECORDS);
+fn a_file_in_the_current_directory_names_the_server() {
+    let server = CannedServer::answering("200 OK", RECORDS);
     for text in [server.url.clone(), format!("\u{feff} {}/ \r\nhttp://127.0.0.1:1/\n", server.url)] {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("darkclient.conf"), text).unwrap();
-        let run = run(darkclient(&folder).args(["-i", APR]));
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("darkclient.conf"), text).unwrap();
+        let run = run(darkclient(&directory).args(["-i", APR]));
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (Some(0), RECORD_LINES, ""));
     }
     assert_eq!(server.paths(), vec![format!("/buildids/{APR}"); 2]);
@@ -393,24 +396,24 @@ fn file_in_the_current_folder_names_the_server() {
 #[test]
 fn file_without_a_url_exits_5() {
     for text in ["", "\nhttp://second.example\n", "darkserver.example.org\n"] {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("darkclient.conf"), text).unwrap();
-        let run = run(darkclient(&folder).args(["-i", "abcd"]));
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("darkclient.conf"), text).unwrap();
+        let run = run(darkclient(&directory).args(["-i", "abcd"]));
         assert_eq!((run.code, run.stdout.as_str()), (Some(5), ""), "{text:?}");
         assert!(run.stderr.starts_with("first line of ./darkclient.conf: expected the server's URL"), "{}", run.stderr);
     }
 }
 
 #[test]
-fn option_wins_over_environment_and_environment_over_file() {
-    let servers = [(); 3].map(|()| Server::answering("200 OK", "[]"));
+fn the_option_precedes_the_environment_and_the_environment_the_file() {
+    let servers = [(); 3].map(|()| CannedServer::answering("200 OK", "[]"));
     let [option, environment, file] = &servers;
-    let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join("darkclient.conf"), &file.url).unwrap();
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("darkclient.conf"), &file.url).unwrap();
 
-    run(darkclient(&folder).env("DARKSERVER_URL", &environment.url).args(["--server", &option.url, "-i", "abcd"]));
-    run(darkclient(&folder).env("DARKSERVER_URL", &environment.url).args(["-i", "abcd"]));
-    run(darkclient(&folder).env("DARKSERVER_URL", "").args(["-i", "abcd"]));
+    run(darkclient(&directory).env("DARKSERVER_URL", &environment.url).args(["--server", &option.url, "-i", "abcd"]));
+    run(darkclient(&directory).env("DARKSERVER_URL", &environment.url).args(["-i", "abcd"]));
+    run(darkclient(&directory).env("DARKSERVER_URL", "").args(["-i", "abcd"]));
     assert_eq!(servers.each_ref().map(|server| server.paths().len()), [1, 1, 1]);
 }
 
@@ -421,14 +424,15 @@ fn environment_without_a_url_exits_5() {
     assert!(run.stderr.contains("DARKSERVER_URL"), "{}", run.stderr);
 }
 
+/// As with other tools that end by SIGPIPE, a shell reads 141. Nothing is printed.
 #[test]
-fn closed_pipe_is_quiet() {
+fn a_closed_pipe_exits_141_silently() {
     let record = format!(r#"{{"buildid":"{APR}","rpm":"r","elf":"/e"}}"#);
-    let server = Server::answering("200 OK", &format!("[{}]", vec![record; 20_000].join(",")));
-    let folder = TempDir::new().unwrap();
+    let server = CannedServer::answering("200 OK", &format!("[{}]", vec![record; 20_000].join(",")));
+    let directory = TempDir::new().unwrap();
     let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("darkclient"))
         .env_clear()
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .args(["--server", &server.url, "-i", APR])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
@@ -436,11 +440,28 @@ fn closed_pipe_is_quiet() {
         .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(141), ""));
 }
 
 #[test]
-fn help_teaches_with_examples() {
+fn a_full_disk_exits_2_with_a_message() {
+    let server = CannedServer::answering("200 OK", RECORDS);
+    let directory = TempDir::new().unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("darkclient"))
+        .env_clear()
+        .current_dir(directory.path())
+        .args(["--server", &server.url, "-i", APR])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("No space left on device"), "{stderr}");
+}
+
+#[test]
+fn help_has_examples_exit_codes_and_files() {
     for option in ["-h", "--help"] {
         let run = run(darkclient(&TempDir::new().unwrap()).arg(option));
         assert_eq!(run.code, Some(0));
