@@ -143,11 +143,11 @@ capabilities:
 {{- $db := .Values.database }}
 {{- if $db.existingSecret }}
 {{- if or $db.readerUrl $db.writerUrl }}
-{{- fail "database.existingSecret and database.readerUrl/writerUrl exclude each other: give one or the other" }}
+{{- fail "database.existingSecret and database.readerUrl/writerUrl exclude each other: set one of them" }}
 {{- end }}
 {{- else }}
 {{- if not $db.readerUrl }}
-{{- fail "database.readerUrl is missing: give mysql://USER:PASSWORD@HOST:3306/DATABASE of a user with SELECT, or name a Secret in database.existingSecret" }}
+{{- fail "database.readerUrl is missing: set mysql://USER:PASSWORD@HOST:3306/DATABASE of a user with SELECT, or name a Secret in database.existingSecret" }}
 {{- end }}
 {{- if and .Values.migrate.enabled (not $db.writerUrl) }}
 {{- fail "database.writerUrl is missing: the migration needs a user who may create and alter tables; or name a Secret in database.existingSecret, or set migrate.enabled=false" }}
@@ -161,7 +161,7 @@ capabilities:
 {{- fail "ingress.hosts is empty: name at least one host" }}
 {{- end }}
 {{- if not .Values.gateway.trustedProxies }}
-{{- fail "gateway.trustedProxies is empty: behind an Ingress the gateway must know the proxy's networks, or it resets connections where it has to answer 503" }}
+{{- fail "gateway.trustedProxies is empty: behind an Ingress the gateway must know the proxy's networks, or it resets connections instead of answering 503" }}
 {{- end }}
 {{- end }}
 {{- if and (gt (len .Values.gateway.cors.origins) 1) (has "*" .Values.gateway.cors.origins) }}
@@ -170,7 +170,7 @@ capabilities:
 {{- if .Values.gateway.logFilter }}
 {{- range .Values.gateway.extraEnv }}
 {{- if eq .name "RUST_LOG" }}
-{{- fail "gateway.logFilter and RUST_LOG in gateway.extraEnv exclude each other: give one or the other" }}
+{{- fail "gateway.logFilter and RUST_LOG in gateway.extraEnv exclude each other: set one of them" }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,4 +1,4 @@
-"""Checks the chart: everything that test/values renders to, and what it has to refuse. Started by run.sh."""
+"""Checks the chart: all objects rendered from test/values, and the values that it must refuse. Started by run.sh."""
 
 import base64
 import copy
@@ -83,7 +83,7 @@ class Helm:
 
 
 class Strict(yaml.SafeLoader):
-    """Refuses a key that stands twice in one map, as Kubernetes does."""
+    """Refuses duplicate keys in a map, as Kubernetes does."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -94,7 +94,7 @@ class Strict(yaml.SafeLoader):
 
 
 def objects(text):
-    """The objects of a rendered text by kind and name."""
+    """Returns the objects of a rendered text by kind and name."""
     result = {}
     for doc in yaml.load_all(text, Loader=Strict):
         if doc is None:
@@ -113,7 +113,7 @@ def only(found, kind):
 
 
 def merged(more):
-    """values.yaml with `more` laid over it, in Helm's way."""
+    """Returns values.yaml merged with `more` as Helm merges them."""
 
     def lay(below, above):
         for key, value in above.items():
@@ -129,7 +129,7 @@ def merged(more):
 
 
 class Extra:
-    """Values of a test as a file."""
+    """Writes values of a test to files."""
 
     def __init__(self, folder):
         self.folder, self.count = pathlib.Path(folder), 0
@@ -141,15 +141,15 @@ class Extra:
         return file
 
 
-# --- what every result has to fulfil ---------------------------------------------------------------------------------
+# --- requirements of every result ------------------------------------------------------------------------------------
 
 
 def validate(found, kube):
-    """Strictly against the schemas of one Kubernetes version. Returns what is wrong."""
+    """Validates strictly against the schemas of one Kubernetes version. Returns the errors."""
     wrong = []
     for (kind, name), doc in found.items():
         if doc["apiVersion"] == "monitoring.coreos.com/v1" and kind == "ServiceMonitor":
-            continue  # not of Kubernetes itself: looked at by ingress()
+            continue  # not of Kubernetes itself: checked by ingress()
         try:
             used = kubernetes_validate.validate(doc, kube, strict=True)
             if used != ".".join(kube.split(".")[:2]):
@@ -166,7 +166,7 @@ def pods(found):
 
 
 def restricted(pod):
-    """The rules of the "restricted" Pod Security Standard, and a read-only root. Returns what is wrong."""
+    """Checks the "restricted" Pod Security Standard and a read-only root. Returns the errors."""
     spec, wrong = pod["spec"], []
     allowed = {"configMap", "emptyDir", "secret", "persistentVolumeClaim", "ephemeral"}
     wrong += [f"{flag} is set" for flag in ("hostNetwork", "hostPID", "hostIPC") if spec.get(flag)]
@@ -204,7 +204,7 @@ def restricted(pod):
 
 
 def database_reference(container):
-    """The (Secret, key) that DARKSERVER_DATABASE comes from."""
+    """Returns the (Secret, key) of DARKSERVER_DATABASE."""
     these = [env for env in container["env"] if env["name"] == "DARKSERVER_DATABASE"]
     assert len(these) == 1 and "value" not in these[0]
     reference = these[0]["valueFrom"]["secretKeyRef"]
@@ -213,13 +213,13 @@ def database_reference(container):
 
 
 def leaks(text):
-    """Passwords outside Secrets, in clear or in base64, in arguments or anywhere else."""
+    """Returns the passwords in a text, in clear or in base64."""
     coded = [base64.b64encode(url.encode()).decode() for url in (READER, WRITER)]
     return [word for word in (*PASSWORDS, *coded) if word in text]
 
 
 def snake(values):
-    """The values of a map under the names that gateway.toml has for them."""
+    """Returns a map with its keys in the spelling of gateway.toml."""
     return {re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), key): value for key, value in values.items()}
 
 
@@ -237,7 +237,7 @@ def common(label, text, found, values):
     chart_comments = "\n".join(line for line in text.splitlines() if line.lstrip().startswith("#"))
     check(f"{label}: no password in comments", not leaks(chart_comments))
 
-    # Two users: the gateway has the reading one and no way to the other.
+    # Two users: the gateway has the reading one and no access to the other.
     secrets = {name: doc for (kind, name), doc in found.items() if kind == "Secret"}
     existing = values["database"].get("existingSecret")
     read = database_reference(gateway)
@@ -298,7 +298,7 @@ def common(label, text, found, values):
     claim = volumes["cache"].get("persistentVolumeClaim")
     check(f"{label}: the claim exists", not claim or ("PersistentVolumeClaim", claim["claimName"]) in found)
 
-    # Probes: the one that can kill must not depend on the database.
+    # Probes: the liveness probe must not depend on the database.
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         check(f"{label}: {probe}", gateway[probe]["httpGet"] == {"path": path, "port": "http"}, gateway[probe])
     # /readyz answers from memory: no answer within a second means that the gateway hangs. /readyz?strict would take all
@@ -347,15 +347,15 @@ def common(label, text, found, values):
     }, config)
 
 
-# --- what single files have to lead to -------------------------------------------------------------------------------
+# --- requirements of single files ------------------------------------------------------------------------------------
 
 
-def gateway_of(found):
+def gateway_container(found):
     return only(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]
 
 
 def environment(found):
-    return {env["name"]: env.get("value") for env in gateway_of(found)["env"]}
+    return {env["name"]: env.get("value") for env in gateway_container(found)["env"]}
 
 
 def configuration(found):
@@ -363,7 +363,7 @@ def configuration(found):
 
 
 def documented():
-    """The keys of tables and `trusted_proxies`, with the defaults that docs/configuration.md states."""
+    """Returns the keys of tables and `trusted_proxies`, with the defaults in docs/configuration.md."""
     text = (CHART.parent / "docs" / "configuration.md").read_text()
     paragraphs = re.findall(r"^\*\*`([a-z_]+\.[a-z_]+|trusted_proxies)`\*\*(.*?)\n\n", text, re.MULTILINE | re.DOTALL)
     defaults = {key: re.search(r"Default\s+`([^`]*)`", paragraph) for key, paragraph in paragraphs}
@@ -384,7 +384,7 @@ def default(found):
     check("default: nothing optional",
           sorted(kind for kind, _ in found) == sorted(["ConfigMap", "Deployment", "Job", "PodDisruptionBudget", "Secret",
                                                        "Secret", "Service", "ServiceAccount"]))
-    check("default: image", gateway_of(found)["image"] == "darkserver:0.1.0", gateway_of(found)["image"])
+    check("default: image", gateway_container(found)["image"] == "darkserver:0.1.0", gateway_container(found)["image"])
     check("default: no public URL to invent", "DARKSERVER_PUBLIC_URL" not in environment(found))
     strategy = only(found, "Deployment")["spec"]["strategy"]
     check("default: never fewer gateways than wanted",
@@ -392,7 +392,7 @@ def default(found):
 
 
 def existing_secret(found):
-    check("existing-secret: keys", database_reference(gateway_of(found)) == ("index-credentials", "gateway"))
+    check("existing-secret: keys", database_reference(gateway_container(found)) == ("index-credentials", "gateway"))
     for kind, template in pods(found):
         spec = template["spec"]
         check(f"existing-secret: {kind}: account", spec["serviceAccountName"] == "web")
@@ -415,7 +415,7 @@ def ingress(found):
     check("ingress: TLS", doc["spec"]["tls"][0]["secretName"] == "debuginfod-tls")
     check("ingress: public URL of the first host",
           environment(found)["DARKSERVER_PUBLIC_URL"] == "https://debuginfod.example.org")
-    # Kubernetes has no schema for this kind, so its few fields are looked at one by one.
+    # Kubernetes has no schema for this kind, so each of its few fields is checked.
     monitor = only(found, "ServiceMonitor")
     check("ingress: ServiceMonitor", set(monitor["spec"]) == {"selector", "endpoints"} and
           monitor["spec"]["endpoints"] == [{"port": "http", "path": "/metrics", "interval": "30s"}])
@@ -474,7 +474,7 @@ def tls(found):
     pod = only(found, "Deployment")["spec"]["template"]["spec"]
     check("tls: the Secret is mounted where the configuration looks for it",
           {"name": "tls", "secret": {"secretName": "darkserver-tls", "defaultMode": 0o440}} in pod["volumes"]
-          and {"name": "tls", "mountPath": "/etc/darkserver-tls", "readOnly": True} in gateway_of(found)["volumeMounts"])
+          and {"name": "tls", "mountPath": "/etc/darkserver-tls", "readOnly": True} in gateway_container(found)["volumeMounts"])
     check("tls: pages of one origin", configuration(found)["cors"] == {"origins": ["https://debugger.example.org"]})
     check("tls: service", [port["port"] for port in only(found, "Service")["spec"]["ports"]] == [80, 443])
 
@@ -516,7 +516,7 @@ LIMITS = {
 
 
 def refusal(text, folder):
-    """The gateway's error for this file; empty if the file is accepted. The URL is checked last, after the whole file."""
+    """Returns the gateway's error for this file, "" if it is accepted. The URL is checked last, after the whole file."""
     file = pathlib.Path(folder) / "gateway.toml"
     file.write_text(text)
     command = [str(GATEWAY), "--config", str(file), "--database", "sqlite:/nonexistent.db", "--public-url", "ftp://last"]
@@ -525,7 +525,7 @@ def refusal(text, folder):
 
 
 def check_gateway(render, folder):
-    """The gateway reads what is rendered, and has the limits of the schema."""
+    """Checks that the gateway reads each rendered file, and that its limits are those of the schema."""
     if not check("the gateway is built (cargo build --package gateway)", GATEWAY.exists(), GATEWAY):
         return
     for file in VALUES:
@@ -544,9 +544,9 @@ def check_gateway(render, folder):
             check(f"limits: the schema and {path} = {value}", (value in accepted) == valid)
 
 
-# --- what has to be refused ------------------------------------------------------------------------------------------
+# --- values that are refused -----------------------------------------------------------------------------------------
 
-# Values (over two good database URLs) that the templates refuse, and words of the message.
+# Values (with two valid database URLs) that the templates refuse, and words of the message.
 CONTRADICTIONS = [
     ({"gateway": {"cors": {"origins": ["*", "https://a.example"]}}}, "no other origin may stand beside it"),
     ({"database": {"readerUrl": ""}}, "database.readerUrl is missing"),
@@ -567,7 +567,7 @@ CONTRADICTIONS = [
     ({"preStopSeconds": 60}, "must be larger than preStopSeconds"),
 ]
 
-# Values that the schema refuses, and where.
+# Values that the schema refuses, and the path of the error.
 OUTSIDE_SCHEMA = [
     ({"replicas": 3}, ""),
     ({"database": {"password": "x"}}, "database"),
@@ -609,7 +609,7 @@ OUTSIDE_SCHEMA = [
 
 
 def schema_is_strict(schema, where="values"):
-    """Every object of the schema that names properties admits no others. Returns the ones that do."""
+    """Returns the objects of the schema that admit other properties than they name."""
     loose = []
     if isinstance(schema, dict):
         if "properties" in schema and isinstance(schema["properties"], dict) and "type" in schema \
@@ -621,7 +621,7 @@ def schema_is_strict(schema, where="values"):
 
 
 def leaves(values, prefix=""):
-    """Paths of all values: maps that have keys are walked into."""
+    """Yields the paths of all values. Maps with keys are descended into."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{key}.")
@@ -630,7 +630,7 @@ def leaves(values, prefix=""):
 
 
 def schema_paths(schema, node, prefix=""):
-    """Paths that the schema names, each with whether keys below it are free."""
+    """Yields the paths that the schema names, and whether keys below them are free."""
     for key, value in node.get("properties", {}).items():
         if "$ref" in value:
             value = schema["definitions"][value["$ref"].rsplit("/", 1)[1]]
@@ -693,7 +693,7 @@ def check_with(render, extra):
                 continue
             wrong = validate(found, kube)
             check(f"{label}: valid", not wrong, wrong)
-            sleeps = "lifecycle" in gateway_of(found)
+            sleeps = "lifecycle" in gateway_container(found)
             check(f"{label}: preStop where Kubernetes has it",
                   sleeps == (minor(kube) >= 30 and values["preStopSeconds"] > 0))
             if minor(kube) == 30:
@@ -716,7 +716,7 @@ def check_with(render, extra):
                    {"database": {"readerUrl": READER.replace("S3cret", "other")}}):
         check(f"{render.name}: checksum ignores {json.dumps(values)}", checksum(values) == before)
 
-    # The default values alone are not enough, and say so.
+    # The default values alone are refused with the missing value.
     try:
         render()
         check(f"{render.name}: the database is required", False)
@@ -776,7 +776,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except Exception as error:  # a broken chart can break a check; that is a failure, not a crash without a count
+    except Exception as error:  # a broken chart can break a check: a failure, not a crash without a count
         import traceback
 
         traceback.print_exc()

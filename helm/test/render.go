@@ -1,6 +1,6 @@
 // Renders the chart in the way Helm does, as far as this chart goes: for machines that have no Helm. It covers values
 // merging, the template functions of Helm over those of sprig, and the objects Values, Release, Chart, Capabilities and
-// Template. It knows nothing of dependencies, of Files, or of a cluster.
+// Template. It supports neither dependencies nor Files nor a cluster.
 //
 //	render -chart DIR [-f VALUES]... [-kube-version 1.30.0] [-release NAME] [-namespace NAME] [-numbers float|text]
 //	       [-print manifests|notes]
@@ -182,7 +182,7 @@ func merge(base, more object) {
 
 func functions(set *template.Template) template.FuncMap {
 	funcs := sprig.TxtFuncMap()
-	// Helm has neither: a chart must not depend on the machine that renders it.
+	// Helm has neither: charts do not depend on the machine that renders them.
 	delete(funcs, "env")
 	delete(funcs, "expandenv")
 	funcs["include"] = func(name string, data interface{}) (string, error) {

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Renders the chart with every file of test/values and checks the results; see check.py for what is checked.
 #
-#   VENV=DIR     directory of the Python virtual environment: used when it is there, else made and kept.
-#                Without it a temporary one is made, unless python3 has the modules already.
-#   GO_LIBS=DIR  where the distribution keeps the sources of its Go packages (default /usr/share/gocode)
+#   VENV=DIR     directory of the Python virtual environment, created if it does not exist, and kept.
+#                Without it, a temporary one is created, unless python3 has the modules.
+#   GO_LIBS=DIR  directory of the distribution's Go sources (default /usr/share/gocode)
 #
-# Where helm is installed, everything is rendered by it as well, and both results have to agree.
+# If helm is installed, it renders everything as well, and both results must agree.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +13,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/darkserver-chart.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 
-give_up() {
+fail() {
     echo "helm/test: $1" >&2
     echo "0 passed, 1 failed"
     exit 1
@@ -33,14 +33,14 @@ if command -v go >/dev/null 2>&1 && [ -d "$libs/src/github.com/Masterminds/sprig
     fi
     [ -n "${HOME:-}" ] || export GOCACHE="$tmp/go-cache"
     (cd "$tmp/render" && GO111MODULE=off GOFLAGS='' GOPATH="$libs" go build -o "$tmp/render/render" main.go) ||
-        give_up "render.go does not build"
+        fail "render.go does not build"
     renderer=$tmp/render/render
 elif ! command -v helm >/dev/null 2>&1; then
-    give_up "nothing to render the chart with: $install_hint"
+    fail "nothing to render the chart with: $install_hint"
 fi
 
 # --- Python with the modules of requirements.txt
-command -v python3 >/dev/null 2>&1 || give_up "python3 is missing: install python3 and python3-venv"
+command -v python3 >/dev/null 2>&1 || fail "python3 is missing: install python3 and python3-venv"
 has_modules() {
     "$1" -c 'import kubernetes_validate, jsonschema, yaml, sys
 if sys.version_info < (3, 11): import tomli' >/dev/null 2>&1
@@ -51,11 +51,11 @@ else
     venv=${VENV:-$tmp/venv}
     python=$venv/bin/python
     if ! [ -x "$python" ]; then
-        python3 -m venv "$venv" || give_up "cannot make a virtual environment: install python3-venv"
+        python3 -m venv "$venv" || fail "cannot make a virtual environment: install python3-venv"
     fi
     if ! has_modules "$python"; then
         "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt" ||
-            give_up "pip cannot install what requirements.txt names"
+            fail "pip cannot install what requirements.txt names"
     fi
 fi
 
