@@ -203,7 +203,10 @@ fn log_lines_are_json_if_so_wanted() {
     );
     assert_eq!(access(&format!("/buildid/{id}/debuginfo")).expect("an access line")["was_reset"], json!(true));
     assert_eq!(access(&format!("/buildids/{id}")).expect("an access line")["agent"], json!(id));
-    assert!(lines.iter().any(|line| line["message"] == "undecided" && line["causes"].is_string()), "{log}");
+    assert!(
+        lines.iter().any(|line| line["message"] == "an answer is unavailable" && line["causes"].is_string()),
+        "{log}"
+    );
 }
 
 /// A gateway on an archive of 64 MiB, which exceeds the buffers of a connection. Returns it with a download in flight,

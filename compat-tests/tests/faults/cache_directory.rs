@@ -40,7 +40,9 @@ fn huge(into: &Path) -> rpmbuild::Made {
 fn assert_cause(gateway: &RunningGateway, cause: &str) {
     let log = gateway.log();
     assert!(
-        log.lines().any(|line| line.contains("undecided") && line.contains("cache folder") && line.contains(cause)),
+        log.lines().any(|line| line.contains("an answer is unavailable")
+            && line.contains("cache folder")
+            && line.contains(cause)),
         "{log}"
     );
     // Whoever gave the archive is not to blame.

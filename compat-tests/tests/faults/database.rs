@@ -178,7 +178,7 @@ fn a_database_killed_under_load_is_missed_by_nobody_who_was_answered_before() {
             };
             stopping(&load, act);
         });
-        for line in gateway.log().lines().filter(|line| line.contains("undecided")) {
+        for line in gateway.log().lines().filter(|line| line.contains("an answer is unavailable")) {
             assert!(line.contains("index: ") && line.contains("127.0.0.1"), "no cause: {line}");
         }
         assert!(

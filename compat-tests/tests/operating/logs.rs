@@ -214,7 +214,7 @@ fn an_upstream_that_is_away_is_logged_once_when_it_goes_and_once_when_it_comes()
         }
         assert_eq!(lines(&gateway, &["WARN"]), warnings, "one line for each request: {}", gateway.log());
         assert!(
-            lines(&gateway, &["DEBUG", "undecided", &name]) >= 10,
+            lines(&gateway, &["DEBUG", "an answer is unavailable", &name]) >= 10,
             "the reasons, for who wants them: {}",
             gateway.log()
         );

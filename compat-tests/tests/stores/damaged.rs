@@ -47,7 +47,7 @@ fn an_archive_damaged_after_its_import_is_never_served_whole() {
         assert_eq!(extractions(&gateway, "complete"), 0.0, "{before_end}");
         // Repaired, it is served, and not one bad byte is left anywhere.
         std::fs::write(&made.rpm, &sound).unwrap();
-        wait_until("the end of the undecided time", || http::get(gateway.port, &path_of(&made)).is_ok());
+        wait_until("the end of UNAVAILABLE_TTL", || http::get(gateway.port, &path_of(&made)).is_ok());
         assert!(gateway.get(&path_of(&made)).body == made.bytes, "{before_end}: other bytes");
     }
 }

@@ -74,7 +74,7 @@ fn another_package_at_the_same_path_is_not_taken_for_the_one_that_was_indexed() 
         std::fs::write(&rpm, "not an archive at all").unwrap();
         expect_reset(&gateway, &path);
         std::fs::copy(fixtures::package("server", "server-1.1-6.fc99.x86_64"), &rpm).unwrap();
-        wait_until("the end of the undecided time", || http::get(gateway.port, &path).is_ok());
+        wait_until("the end of UNAVAILABLE_TTL", || http::get(gateway.port, &path).is_ok());
         assert!(gateway.get(&path).body == expected, "other bytes");
     }
 }
@@ -110,7 +110,7 @@ fn links_that_lead_out_of_a_store_are_never_followed() {
     std::fs::remove_file(&inside).unwrap();
     fixtures::copy(&fixtures::rpms("server"), &folder.path().join("real"));
     std::os::unix::fs::symlink("real", &inside).unwrap();
-    wait_until("the end of the undecided time", || {
+    wait_until("the end of UNAVAILABLE_TTL", || {
         http::get(gateway.port, &path).is_ok_and(|answer| answer.status == 200)
     });
 }

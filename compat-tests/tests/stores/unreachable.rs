@@ -29,7 +29,7 @@ fn what_a_store_does_not_have_is_absent() {
 }
 
 #[test]
-fn a_store_that_cannot_be_asked_leaves_the_question_undecided_within_the_budget() {
+fn the_answer_is_unavailable_within_the_budget_if_a_store_does_not_answer() {
     let folder = copy_of("server");
     let path = server().0;
     let nobody = format!("http://127.0.0.1:{}", compat_tests::process::free_port());
@@ -93,7 +93,7 @@ fn a_folder_that_is_not_mounted_is_not_taken_for_an_empty_one() {
     let archive = archive.split("/archive/").nth(1).and_then(|tail| tail.split('"').next()).unwrap().to_owned();
     assert_eq!(gateway.get(&format!("/archive/{archive}")).status, 503);
     std::fs::rename(&away, &mounted).unwrap();
-    wait_until("the end of the undecided time", || http::get(gateway.port, &path).is_ok());
+    wait_until("the end of UNAVAILABLE_TTL", || http::get(gateway.port, &path).is_ok());
     assert!(gateway.get(&path).body == expected, "other bytes");
     assert_eq!(gateway.get(&format!("/archive/{archive}")).status, 200);
 }
@@ -116,7 +116,7 @@ fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
     let (path, expected) = server();
     let section = path.replace("executable", "section/.text");
 
-    // Nobody else has it: undecided, within a budget.
+    // No other provider has it: unavailable, within a budget.
     let index = index_of(folder.path(), "mirror", &bad.url());
     let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
     for path in [&path, &section] {

@@ -20,7 +20,7 @@ use crate::resolve::Gateway;
 
 /// One row of an answer; the original's keys, all strings.
 #[derive(Serialize)]
-struct Row {
+struct JsonRow {
     buildid: String,
     elf: String,
     rpm: String,
@@ -110,7 +110,7 @@ impl Links {
     fn rows(&self, records: &[Record]) -> Bytes {
         let mut records: Vec<&Record> = records.iter().collect();
         records.dedup_by(|a, b| row_order(a) == row_order(b));
-        let row = |record: &&Record| Row {
+        let row = |record: &&Record| JsonRow {
             buildid: record.artifact.build_id.to_string(),
             elf: record.artifact.path.clone(),
             rpm: record.package.package.nevra.nvra(),

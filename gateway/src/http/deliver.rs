@@ -19,7 +19,7 @@ use percent_encoding::utf8_percent_encode;
 use crate::cache::{Content, Entry, Files};
 use crate::http::error;
 use crate::providers::http_client::ESCAPED;
-use crate::resolve::answer::{Found, Redirect};
+use crate::resolve::answer::{FoundFile, Redirect};
 use crate::resolve::question::What;
 use crate::server::Connection;
 
@@ -42,8 +42,8 @@ const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
 const IMA_SIGNATURE: HeaderName = HeaderName::from_static("x-debuginfod-imasignature");
 
 /// The bytes of what was asked for, or that the client has them already, or that they are too many.
-pub(crate) async fn file(request: &HttpRequest, files: &Files, what: &What, found: Found) -> HttpResponse {
-    let Found { content, member, archive, is_poor } = found;
+pub(crate) async fn file(request: &HttpRequest, files: &Files, what: &What, found: FoundFile) -> HttpResponse {
+    let FoundFile { content, member, archive, is_poor } = found;
     let size = content.len();
     if let Some(most) = most_bytes(request)
         && size > most

@@ -15,7 +15,7 @@ use crate::http::deliver;
 use crate::http::error;
 use crate::providers::archives;
 use crate::resolve::Gateway;
-use crate::resolve::metadata::{Asked, Entry, Key, Place, without_doubles};
+use crate::resolve::metadata::{MetadataEntry, MetadataKey, MetadataLocation, MetadataQuery, without_doubles};
 use crate::server::caller;
 
 /// The longest path or pattern, bytes.
@@ -25,8 +25,8 @@ const LIFETIME: HeaderValue = HeaderValue::from_static("public, max-age=10");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 #[derive(Serialize)]
-struct Body {
-    results: Vec<Entry>,
+struct MetadataBody {
+    results: Vec<MetadataEntry>,
     complete: bool,
 }
 
@@ -41,8 +41,8 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
         Err(_) => return error::unavailable_json(),
     };
     let links = Links::of(&request, &gateway);
-    let mut places: HashMap<i64, Vec<Place>> = HashMap::new();
-    let mut results: Vec<Entry> = Vec::with_capacity(found.records.len() + found.entries.len());
+    let mut places: HashMap<i64, Vec<MetadataLocation>> = HashMap::new();
+    let mut results: Vec<MetadataEntry> = Vec::with_capacity(found.records.len() + found.entries.len());
     for record in &found.records {
         let package = &record.package;
         let places = places.entry(package.id).or_insert_with(|| places_of(package, &links));
@@ -50,7 +50,7 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
     }
     results.extend(found.entries);
     without_doubles(&mut results);
-    let body = Body { results, complete: found.complete };
+    let body = MetadataBody { results, complete: found.complete };
     // Strings, numbers and a boolean: that cannot fail.
     let json = serde_json::to_vec(&body).unwrap_or_default();
     if let Some(most) = deliver::most_bytes(&request)
@@ -65,26 +65,26 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
         .body(json)
 }
 
-fn read(query: &str) -> Result<Asked, Cow<'static, str>> {
+fn read(query: &str) -> Result<MetadataQuery, Cow<'static, str>> {
     let value_of =
         |name: &str| form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value);
     let (Some(key), Some(value)) = (value_of("key"), value_of("value")) else {
         return Err("expected /metadata?key=KEY&value=VALUE, found no key or no value".into());
     };
-    let Some(key) = Key::read(&key) else {
+    let Some(key) = MetadataKey::read(&key) else {
         let found: String = key.chars().take(40).collect();
         return Err(format!("expected glob, file or buildid as key, found {found:?}").into());
     };
     if value.len() > MOST_VALUE {
         return Err(format!("expected a value of at most {MOST_VALUE} bytes, found {}", value.len()).into());
     }
-    Ok(Asked { key, value: value.into_owned() })
+    Ok(MetadataQuery { key, value: value.into_owned() })
 }
 
 /// An entry for each type of the file.
-fn entries<'r>(record: &'r Record, locations: &'r [Place]) -> impl Iterator<Item = Entry> + 'r {
+fn entries<'r>(record: &'r Record, locations: &'r [MetadataLocation]) -> impl Iterator<Item = MetadataEntry> + 'r {
     let (artifact, package) = (&record.artifact, &record.package.package);
-    artifact.listed_types().iter().map(move |wanted| Entry {
+    artifact.listed_types().iter().map(move |wanted| MetadataEntry {
         kind: wanted.as_str().into(),
         buildid: artifact.build_id.to_string(),
         certain: artifact.kind != Kind::Unknown,
@@ -105,11 +105,11 @@ fn nevra(nevra: &Nevra) -> String {
 }
 
 /// Nothing of this machine's paths.
-fn places_of(package: &StoredPackage, links: &Links) -> Vec<Place> {
+fn places_of(package: &StoredPackage, links: &Links) -> Vec<MetadataLocation> {
     let place = |location: &sql::Location| {
         let is_here = location.gone_at.is_none() && location.store.root.is_some();
         let url = archives::url(location).map(String::from).or_else(|| is_here.then(|| links.own(package)).flatten());
-        Place { tier: location.store.tier.to_string(), url, gone_at: location.gone_at }
+        MetadataLocation { tier: location.store.tier.to_string(), url, gone_at: location.gone_at }
     };
     package.locations.iter().map(place).collect()
 }
@@ -120,12 +120,12 @@ mod tests {
 
     #[test]
     fn questions_are_read_as_the_reference_server_reads_them() {
-        let asked = |key, value: &str| Ok(Asked { key, value: value.to_owned() });
+        let asked = |key, value: &str| Ok(MetadataQuery { key, value: value.to_owned() });
         for (query, expected) in [
-            ("key=file&value=/usr/bin/a+b", asked(Key::File, "/usr/bin/a b")),
-            ("value=%2Fusr%2Fbin%2Fa%2Bb&key=glob", asked(Key::Glob, "/usr/bin/a+b")),
-            ("key=buildid&value=&x=y", asked(Key::BuildId, "")),
-            ("key=file&key=glob&value=1&value=2", asked(Key::File, "1")),
+            ("key=file&value=/usr/bin/a+b", asked(MetadataKey::File, "/usr/bin/a b")),
+            ("value=%2Fusr%2Fbin%2Fa%2Bb&key=glob", asked(MetadataKey::Glob, "/usr/bin/a+b")),
+            ("key=buildid&value=&x=y", asked(MetadataKey::BuildId, "")),
+            ("key=file&key=glob&value=1&value=2", asked(MetadataKey::File, "1")),
         ] {
             assert_eq!(read(query), expected, "{query}");
         }

@@ -5,13 +5,13 @@ use crate::cache::Content;
 /// What a question resolved to.
 pub(crate) enum Answer {
     /// Bytes from here.
-    File(Found),
+    File(FoundFile),
     /// Somebody else has it.
     Redirect(Redirect),
 }
 
 /// Bytes, and what they are.
-pub(crate) struct Found {
+pub(crate) struct FoundFile {
     pub(crate) content: Content,
     /// Path of the member.
     pub(crate) member: String,

@@ -17,7 +17,7 @@ use crate::resolve::search::of_index;
 
 /// What is asked by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Key {
+pub(crate) enum MetadataKey {
     File,
     Glob,
     BuildId,
@@ -25,14 +25,14 @@ pub(crate) enum Key {
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
-    pub(crate) key: Key,
+pub(crate) struct MetadataQuery {
+    pub(crate) key: MetadataKey,
     pub(crate) value: String,
 }
 
 /// One file with a build-id. The first four keys are those of elfutils' server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub(crate) struct MetadataEntry {
     /// `executable` or `debuginfo`
     #[serde(rename = "type")]
     pub(crate) kind: String,
@@ -54,7 +54,7 @@ pub(crate) struct Entry {
     pub(crate) distro: Option<String>,
     /// Where the package is or was, best first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) locations: Vec<Place>,
+    pub(crate) locations: Vec<MetadataLocation>,
 }
 
 fn yes() -> bool {
@@ -67,7 +67,7 @@ fn is_true(value: &bool) -> bool {
 
 /// Where a package is or was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct MetadataLocation {
     /// `local`, `mirror`, `koji`, `archive` or `retrace`
     pub(crate) tier: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,15 +78,15 @@ pub(crate) struct Place {
 }
 
 /// An answer.
-pub(crate) struct Answer {
+pub(crate) struct MetadataAnswer {
     /// From the index; those of the packages that came last first.
     pub(crate) records: Vec<Record>,
     /// From upstreams.
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<MetadataEntry>,
     pub(crate) complete: bool,
 }
 
-impl Key {
+impl MetadataKey {
     /// The key that a client names.
     pub(crate) fn read(text: &str) -> Option<Self> {
         [Self::File, Self::Glob, Self::BuildId].into_iter().find(|key| key.as_str() == text)
@@ -107,7 +107,7 @@ impl Gateway {
     ///
     /// # Errors
     /// The index could not be asked, and nobody else had anything.
-    pub(crate) async fn metadata(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Unavailable> {
+    pub(crate) async fn metadata(&self, asked: &MetadataQuery, caller: &Caller) -> Result<MetadataAnswer, Unavailable> {
         let deadline = Deadline::after(after_hops(self.config.metadata.budget, caller.hops));
         let (local, upstreams) =
             futures::join!(self.metadata_of_index(asked, deadline), self.federation.metadata(asked, caller, deadline));
@@ -138,8 +138,8 @@ impl Gateway {
         complete &= entries.len() <= room;
         entries.truncate(room);
         let key = asked.key.as_str();
-        let is_undecided = is_away && entries.is_empty();
-        let answer = match (is_undecided, complete) {
+        let is_unavailable = is_away && entries.is_empty();
+        let answer = match (is_unavailable, complete) {
             (true, _) => "unavailable",
             (false, true) => "complete",
             (false, false) => "partial",
@@ -148,14 +148,14 @@ impl Gateway {
         if !causes.is_empty() {
             tracing::warn!(key, value = asked.value, causes = %Unavailable(causes.clone()), "metadata is not complete");
         }
-        if is_undecided { Err(Unavailable(causes)) } else { Ok(Answer { records, entries, complete }) }
+        if is_unavailable { Err(Unavailable(causes)) } else { Ok(MetadataAnswer { records, entries, complete }) }
     }
 
-    async fn metadata_of_index(&self, asked: &Asked, until: Deadline) -> Result<PathMatches, Cause> {
+    async fn metadata_of_index(&self, asked: &MetadataQuery, until: Deadline) -> Result<PathMatches, Cause> {
         let paths = match asked.key {
-            Key::File => PathQuery::Exact(asked.value.clone()),
-            Key::Glob => PathQuery::Glob(asked.value.clone()),
-            Key::BuildId => {
+            MetadataKey::File => PathQuery::Exact(asked.value.clone()),
+            MetadataKey::Glob => PathQuery::Glob(asked.value.clone()),
+            MetadataKey::BuildId => {
                 // What is none matches nothing, as the reference server has it.
                 let Ok(build_id) = asked.value.parse() else {
                     return Ok(PathMatches { records: Vec::new(), complete: true });
@@ -172,10 +172,10 @@ impl Gateway {
 }
 
 /// Entries, each once; what comes first stays.
-pub(crate) fn without_doubles(entries: &mut Vec<Entry>) {
+pub(crate) fn without_doubles(entries: &mut Vec<MetadataEntry>) {
     let mut seen = HashSet::new();
     entries.retain(|entry| {
-        let Entry { kind, buildid, file, archive, .. } = entry;
+        let MetadataEntry { kind, buildid, file, archive, .. } = entry;
         seen.insert((kind.clone(), buildid.clone(), file.clone(), archive.clone()))
     });
 }

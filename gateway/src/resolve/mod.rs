@@ -1,27 +1,32 @@
 //! The only place that decides the order in which an answer is looked for.
 //!
-//! 1. The same question was undecided a moment ago: undecided again, at once, so that a client's three tries take one budget.
+//! 1. The same question was unavailable a moment ago: unavailable again, at once, so that a client's three tries take one budget.
 //! 2. The index: records of the build-id; of each, the extracted file if it is here, else the package's locations in tier order.
 //! 3. The upstreams, all at once, whether the index had nothing or could not be asked.
 //! 4. Debuginfo alone: programs of the index of which only their contents can say whether they hold DWARF.
-//! 5. All said no: absent. One could not be asked: undecided.
+//! 5. All said no: absent. One could not be asked: unavailable.
 //!
 //! With `federation.prefer = "redirect"` 3 comes before 2. A decision takes at most the budget; bytes may take longer.
 
 pub(crate) mod answer;
+mod artifact;
+mod build_tree;
 pub(crate) mod deadline;
+mod include_file;
+mod kernel_module;
 mod line_tables;
+mod member;
 pub(crate) mod metadata;
+mod other_formats;
 pub(crate) mod outcome;
-mod plain;
 pub(crate) mod question;
-pub(crate) mod search;
+mod recent;
+mod search;
+mod section;
+mod source;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-use moka::future::Cache;
 
 use crate::cache::Files;
 use crate::config::{Config, Prefer};
@@ -32,11 +37,12 @@ use crate::providers::federation::Federation;
 use crate::providers::http_client;
 use crate::readiness::Readiness;
 use crate::resolve::answer::Answer;
-use crate::resolve::deadline::{Deadline, UNAVAILABLE_TTL};
+use crate::resolve::deadline::Deadline;
 use crate::resolve::line_tables::LineTables;
 use crate::resolve::outcome::{Cause, Provider, Unavailable};
 use crate::resolve::question::{Caller, Question, What};
-use crate::resolve::search::{Search, Sought};
+use crate::resolve::recent::Recent;
+use crate::resolve::search::{Search, SearchOutcome};
 
 /// Everything that answers are made from.
 #[derive(Clone)]
@@ -49,7 +55,7 @@ pub(crate) struct Gateway {
     /// For requests.
     pub(crate) permits: Permits,
     search: Search,
-    undecided: Recent,
+    recent: Recent,
 }
 
 /// A step of a decision.
@@ -61,15 +67,6 @@ enum Step {
     Upstreams,
     /// Files of the index that may be what is asked for.
     Unknown,
-}
-
-/// Questions that were undecided a moment ago. Mostly there are none, and then nobody looks.
-#[derive(Clone)]
-struct Recent {
-    questions: Cache<Question, Unavailable>,
-    began: Instant,
-    /// Until when there may be one, in milliseconds since `began`.
-    until: Arc<AtomicU64>,
 }
 
 impl Gateway {
@@ -97,7 +94,7 @@ impl Gateway {
             files,
             federation,
             permits: Permits::new(config.request.max_concurrent, "request"),
-            undecided: Recent::new(),
+            recent: Recent::new(),
             config: Arc::new(config),
         })
     }
@@ -111,7 +108,7 @@ impl Gateway {
             return Ok(None);
         }
         let now = Instant::now();
-        if let Some(causes) = self.undecided.find(question, now).await {
+        if let Some(causes) = self.recent.find(question, now).await {
             return Err(causes);
         }
         let deadline = Deadline::after(self.config.request.budget);
@@ -119,10 +116,10 @@ impl Gateway {
         if let Err(causes) = &answer {
             // That a part is away is logged once, not for each question.
             match self.is_logged(causes) {
-                true => tracing::debug!(%question, %causes, "undecided"),
-                false => tracing::warn!(%question, %causes, "undecided"),
+                true => tracing::debug!(%question, %causes, "an answer is unavailable"),
+                false => tracing::warn!(%question, %causes, "an answer is unavailable"),
             }
-            Box::pin(self.undecided.insert(question, causes)).await;
+            Box::pin(self.recent.insert(question, causes)).await;
         }
         answer
     }
@@ -158,51 +155,27 @@ impl Gateway {
                     deadline = deadline.extended_by(searched.examined);
                     searched.outcome
                 }
-                Step::Upstreams if self.federation.is_empty() => Ok(Sought::Absent),
+                Step::Upstreams if self.federation.is_empty() => Ok(SearchOutcome::Absent),
                 Step::Upstreams => {
                     // The other half is for the files that may hold debuginfo.
                     let until = if unknown.is_empty() { until } else { until.half() };
                     match Box::pin(self.federation.find(question, caller, until)).await {
                         Ok(Some(redirect)) => return Ok(Some(Answer::Redirect(redirect))),
-                        Ok(None) => Ok(Sought::Absent),
+                        Ok(None) => Ok(SearchOutcome::Absent),
                         Err(unavailable) => Err(unavailable),
                     }
                 }
-                Step::Unknown if unknown.is_empty() => Ok(Sought::Absent),
+                Step::Unknown if unknown.is_empty() => Ok(SearchOutcome::Absent),
                 Step::Unknown => Box::pin(self.search.run_unknown(&unknown, question, caller.client, until)).await,
             };
             match outcome {
-                Ok(Sought::Found(found)) => return Ok(Some(Answer::File(found))),
-                Ok(Sought::Settled) => return Ok(None),
-                Ok(Sought::Absent) => {}
+                Ok(SearchOutcome::Found(found)) => return Ok(Some(Answer::File(found))),
+                Ok(SearchOutcome::Settled) => return Ok(None),
+                Ok(SearchOutcome::Absent) => {}
                 Err(Unavailable(more)) => causes.extend(more),
             }
         }
         if causes.is_empty() { Ok(None) } else { Err(Unavailable(causes)) }
-    }
-}
-
-impl Recent {
-    fn new() -> Self {
-        let questions = Cache::builder().max_capacity(10_000).time_to_live(UNAVAILABLE_TTL).build();
-        Self { questions, began: Instant::now(), until: Arc::default() }
-    }
-
-    async fn find(&self, question: &Question, now: Instant) -> Option<Unavailable> {
-        if self.millis(now) > self.until.load(Ordering::Acquire) {
-            None
-        } else {
-            Box::pin(self.questions.get(question)).await
-        }
-    }
-
-    async fn insert(&self, question: &Question, causes: &Unavailable) {
-        self.questions.insert(question.clone(), causes.clone()).await;
-        self.until.fetch_max(self.millis(Instant::now() + UNAVAILABLE_TTL), Ordering::Release);
-    }
-
-    fn millis(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 }
 

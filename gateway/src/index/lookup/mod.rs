@@ -284,8 +284,8 @@ impl Lookup {
     /// Logs why a request got no answer: at debug while the log already states that the index is unavailable.
     pub(crate) fn log_unavailable(&self, cause: &str) {
         match self.watch.unavailable() {
-            Some(_) => tracing::debug!(cause, "undecided"),
-            None => tracing::warn!(cause, "undecided"),
+            Some(_) => tracing::debug!(cause, "an answer is unavailable"),
+            None => tracing::warn!(cause, "an answer is unavailable"),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::metrics::METRICS;
 use crate::providers::Fault;
 use crate::providers::http_client::ESCAPED;
 use crate::resolve::deadline::Deadline;
-use crate::resolve::metadata::{Asked, Entry};
+use crate::resolve::metadata::{MetadataEntry, MetadataQuery};
 use crate::resolve::outcome::{Cause, CauseKind, Provider};
 use crate::resolve::question::Caller;
 
@@ -24,23 +24,28 @@ const MOST_TEXT: usize = 8192;
 
 /// What upstreams said.
 #[derive(Default)]
-pub(crate) struct Said {
-    pub(crate) entries: Vec<Entry>,
+pub(crate) struct UpstreamMetadata {
+    pub(crate) entries: Vec<MetadataEntry>,
     /// Why there may be more: one for each upstream that did not say everything.
     pub(crate) causes: Vec<Cause>,
 }
 
 /// An upstream's answer.
 #[derive(Deserialize)]
-struct Body {
+struct UpstreamBody {
     results: Vec<Value>,
     complete: bool,
 }
 
 impl Federation {
     /// Asks all upstreams.
-    pub(crate) async fn metadata(&self, asked: &Asked, caller: &Caller, deadline: Deadline) -> Said {
-        let mut said = Said::default();
+    pub(crate) async fn metadata(
+        &self,
+        asked: &MetadataQuery,
+        caller: &Caller,
+        deadline: Deadline,
+    ) -> UpstreamMetadata {
+        let mut said = UpstreamMetadata::default();
         if self.is_empty() {
             return said;
         }
@@ -62,10 +67,10 @@ impl Federation {
     async fn ask_metadata(
         self,
         number: usize,
-        asked: Asked,
+        asked: MetadataQuery,
         caller: Caller,
         deadline: Deadline,
-    ) -> (Vec<Entry>, Option<Cause>) {
+    ) -> (Vec<MetadataEntry>, Option<Cause>) {
         let started = Instant::now();
         let name = self.upstreams[number].name.clone();
         let runtime = self.runtime.clone();
@@ -100,9 +105,9 @@ impl Upstream {
     async fn ask_metadata(
         &self,
         client: &reqwest::Client,
-        asked: &Asked,
+        asked: &MetadataQuery,
         caller: &Caller,
-    ) -> Result<(Vec<Entry>, bool), Fault> {
+    ) -> Result<(Vec<MetadataEntry>, bool), Fault> {
         let mut response = self.request(client, self.metadata_url(asked)?, caller).send().await?;
         if response.status().is_redirection() {
             let text = "redirects to a host that federation.redirect_hosts does not allow";
@@ -123,7 +128,7 @@ impl Upstream {
         read(&body)
     }
 
-    fn metadata_url(&self, asked: &Asked) -> Result<Url, Fault> {
+    fn metadata_url(&self, asked: &MetadataQuery) -> Result<Url, Fault> {
         let mut url = self.below("metadata")?;
         // Not as forms are encoded: not every server takes `+` for a blank.
         url.set_query(Some(&format!(
@@ -136,19 +141,19 @@ impl Upstream {
 }
 
 /// The entries of an answer, and whether these are all. An entry that is none is passed over, and then they are not.
-fn read(body: &[u8]) -> Result<(Vec<Entry>, bool), Fault> {
+fn read(body: &[u8]) -> Result<(Vec<MetadataEntry>, bool), Fault> {
     let unread =
         |error| Fault::new(CauseKind::Broken, format!("expected an object with results and complete: {error}"));
-    let Body { results, complete } = serde_json::from_slice(body).map_err(unread)?;
+    let UpstreamBody { results, complete } = serde_json::from_slice(body).map_err(unread)?;
     let expected = results.len();
-    let entries: Vec<Entry> =
+    let entries: Vec<MetadataEntry> =
         results.into_iter().filter_map(|result| serde_json::from_value(result).ok()).filter_map(checked).collect();
     let complete = complete && entries.len() == expected;
     Ok((entries, complete))
 }
 
 /// An entry of which nothing can mislead whoever reads it.
-fn checked(mut entry: Entry) -> Option<Entry> {
+fn checked(mut entry: MetadataEntry) -> Option<MetadataEntry> {
     let is_short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MOST_TEXT);
     let is_sound = matches!(entry.kind.as_str(), "executable" | "debuginfo")
         && entry.buildid.parse::<artifact::BuildId>().is_ok_and(|build_id| build_id.to_string() == entry.buildid)
@@ -166,7 +171,8 @@ mod tests {
     #[test]
     fn paths_are_escaped_in_questions() {
         let upstream = Upstream::new(Url::parse("http://me:secret@d.example/base/").unwrap());
-        let asked = Asked { key: crate::resolve::metadata::Key::Glob, value: "/usr/bin/a b+c^&=%20*".into() };
+        let asked =
+            MetadataQuery { key: crate::resolve::metadata::MetadataKey::Glob, value: "/usr/bin/a b+c^&=%20*".into() };
         let url = upstream.metadata_url(&asked).unwrap();
         assert!(
             url.as_str().ends_with("@d.example/base/metadata?key=glob&value=/usr/bin/a%20b%2Bc%5E%26%3D%2520%2A"),

@@ -8,12 +8,12 @@ use std::time::Instant;
 use artifact::BuildId;
 use sql::StoredPackage;
 
-use super::{MAX_RETRIES, Run, open_within};
+use super::deadline::{EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL, FIRST_BYTES_TIMEOUT};
+use super::outcome::{Cause, CauseKind, Miss};
+use super::search::{MAX_RETRIES, Run, open_within};
 use crate::cache::{Content, Entry, Key};
 use crate::permits::Permit;
 use crate::providers::archives::{Archive, Wanted};
-use crate::resolve::deadline::{EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL, FIRST_BYTES_TIMEOUT};
-use crate::resolve::outcome::{Cause, CauseKind, Miss};
 
 /// How something that has to be extracted begins.
 pub(super) enum Begin<T> {
@@ -37,13 +37,13 @@ pub(super) enum Need<'n> {
 }
 
 /// Why a member was not to be had.
-struct Trouble {
+struct MemberMiss {
     miss: Miss,
     /// Another location would not give it either.
     everywhere: bool,
 }
 
-impl From<Miss> for Trouble {
+impl From<Miss> for MemberMiss {
     fn from(miss: Miss) -> Self {
         let everywhere = miss.is_local();
         Self { miss, everywhere }
@@ -97,7 +97,7 @@ impl Run<'_> {
         let archives = self.search.archives.clone();
         let mut entry = match self.search.files.find(key).await {
             Some(entry) => {
-                self.met(need.clone(), key, build_id, entry).await.map_err(|trouble| self.failed(trouble.miss)).ok()
+                self.met(need.clone(), key, build_id, entry).await.map_err(|miss| self.failed(miss.miss)).ok()
             }
             None => None,
         };
@@ -107,9 +107,9 @@ impl Run<'_> {
             let filled = self.filled(need.clone(), key, build_id, |_| async { Ok(archive) });
             match Box::pin(filled).await {
                 Ok(filled) => entry = Some(filled),
-                Err(trouble) => {
-                    self.failed(trouble.miss);
-                    if trouble.everywhere {
+                Err(miss) => {
+                    self.failed(miss.miss);
+                    if miss.everywhere {
                         return None;
                     }
                 }
@@ -133,11 +133,11 @@ impl Run<'_> {
             };
             match Box::pin(self.filled(need.clone(), key, build_id, open)).await {
                 Ok(filled) => entry = Some(filled),
-                Err(Trouble { miss, everywhere: true }) => {
+                Err(MemberMiss { miss, everywhere: true }) => {
                     self.failed(miss);
                     break;
                 }
-                Err(Trouble { miss, everywhere: false }) => self.failed_at(location, miss).await,
+                Err(MemberMiss { miss, everywhere: false }) => self.failed_at(location, miss).await,
             }
         }
         entry
@@ -150,7 +150,7 @@ impl Run<'_> {
         key: Key,
         build_id: Option<&BuildId>,
         open: impl FnOnce(&Self) -> F,
-    ) -> Result<Arc<Entry>, Trouble>
+    ) -> Result<Arc<Entry>, MemberMiss>
     where
         F: Future<Output = Result<Archive, Miss>> + Send + 'static,
     {
@@ -194,7 +194,7 @@ impl Run<'_> {
         key: Key,
         build_id: Option<&BuildId>,
         entry: Arc<Entry>,
-    ) -> Result<Arc<Entry>, Trouble> {
+    ) -> Result<Arc<Entry>, MemberMiss> {
         let patience = self.deadline.stall_timeout(self.search.budget);
         let flowing = async {
             match need {
@@ -218,12 +218,12 @@ impl Run<'_> {
             Ok(Ok(())) => Ok(entry),
             Ok(Err(miss)) => {
                 self.search.files.forget(key, &entry).await;
-                Err(Trouble { miss, everywhere: entry.has_failed() })
+                Err(MemberMiss { miss, everywhere: entry.has_failed() })
             }
             // It goes on, for whoever asks again.
             Err(_) => {
                 let text = format!("expected enough of a member within {FIRST_BYTES_TIMEOUT:?}, found less");
-                Err(Trouble { miss: Miss::gateway(CauseKind::Timeout, text), everywhere: true })
+                Err(MemberMiss { miss: Miss::gateway(CauseKind::Timeout, text), everywhere: true })
             }
         }
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use artifact::{BuildId, modules};
 use sql::Record;
 
+use super::artifact::key;
 use super::member::{Begin, Need};
-use super::{Run, key};
+use super::outcome::{Cause, CauseKind};
+use super::search::Run;
 use crate::cache::Entry;
 use crate::providers::archives::Wanted;
-use crate::resolve::outcome::{Cause, CauseKind};
 
 impl Run<'_> {
     /// The file of a record, as soon as there is as much of it as `need` asks for. A compressed kernel module is

@@ -7,19 +7,20 @@ use artifact::sources::Sources;
 use artifact::{ArtifactType, includes};
 use sql::{Record, StoredPackage};
 
+use super::answer::FoundFile;
+use super::artifact::{Certainty, candidates, key};
+use super::deadline::{self, FIRST_BYTES_TIMEOUT};
 use super::member::Need;
-use super::{Certainty, Run, candidates, key, of_index};
+use super::outcome::{CauseKind, Miss};
+use super::search::{Run, of_index};
 use crate::cache::Entry;
-use crate::resolve::answer::Found;
-use crate::resolve::deadline::{self, FIRST_BYTES_TIMEOUT};
-use crate::resolve::outcome::{CauseKind, Miss};
 
 /// So many packages are looked into: each has its header read.
 const MOST_LOOKED_INTO: usize = 8;
 
 impl Run<'_> {
     /// The include file at `path`, if the DWARF of a file with the build-id names it.
-    pub(super) async fn include(&mut self, records: &[Record], path: &str) -> Option<Found> {
+    pub(super) async fn include(&mut self, records: &[Record], path: &str) -> Option<FoundFile> {
         let place = includes::place(path)?;
         let mut all = candidates(records, ArtifactType::Debuginfo, Certainty::Certain);
         let certain = all.len();

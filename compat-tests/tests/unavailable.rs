@@ -49,13 +49,13 @@ fn assert_reset(gateway: &RunningGateway, path: &str) {
 }
 
 /// A reset inside the budget, and for the next tries at once.
-fn assert_undecided(gateway: &RunningGateway, path: &str) {
+fn assert_unavailable(gateway: &RunningGateway, path: &str) {
     within(BUDGET, path, || assert_reset(gateway, path));
     within(AT_ONCE, path, || assert_reset(gateway, path));
     within(AT_ONCE, path, || assert_reset(gateway, path));
 }
 
-fn assert_undecided_json(gateway: &RunningGateway, path: &str) {
+fn assert_unavailable_json(gateway: &RunningGateway, path: &str) {
     let answer = within(BUDGET, path, || gateway.get(path));
     assert_eq!(answer.status, 503, "{path}: {}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
@@ -100,13 +100,13 @@ fn a_gateway_without_its_database_starts_and_says_that_it_does_not_know() {
     for path in
         ["/buildids/aa11", "/darkserver/buildids/aa11", "/rpm2buildids/bash-1-1.x86_64", "/package/bash-1-1.x86_64"]
     {
-        assert_undecided_json(&gateway, path);
+        assert_unavailable_json(&gateway, path);
     }
     // What needs no database is decided without it.
     assert_eq!(gateway.get("/buildids/nope").text(), "[]");
     assert_eq!(gateway.get("/buildid/nope/debuginfo").status, 400);
     for path in ["debuginfo", "executable", "section/.text", "source/usr/src/x.c"] {
-        assert_undecided(&gateway, &format!("/buildid/{UNKNOWN}/{path}"));
+        assert_unavailable(&gateway, &format!("/buildid/{UNKNOWN}/{path}"));
     }
     let archive = gateway.get(&format!("/archive/{}/a.rpm", "0".repeat(64)));
     assert_eq!((archive.status, archive.header("cache-control")), (503, Some("no-store")));
@@ -121,7 +121,7 @@ fn an_index_that_appears_later_is_used_without_a_restart() {
     let sqlite = Sqlite::empty();
     let gateway = RunningGateway::start(&sqlite.url());
     let id = server(5);
-    assert_undecided_json(&gateway, &format!("/buildids/{id}"));
+    assert_unavailable_json(&gateway, &format!("/buildids/{id}"));
     assert_reset(&gateway, &format!("/buildid/{id}/executable"));
     import_ok(&sqlite.url(), &["dir", fixtures::family("server").to_str().unwrap()]);
     recovers(&gateway, &format!("/buildids/{id}"));
@@ -139,11 +139,11 @@ fn a_database_that_dies_and_comes_back() {
 
     mariadb.kill();
     assert_alive(&gateway);
-    assert_undecided_json(&gateway, &format!("/buildids/{}", server(6)));
-    assert_undecided_json(&gateway, "/rpm2buildids/server-1.1-6.fc99.x86_64");
-    assert_undecided_json(&gateway, "/package/server-1.1-6.fc99.x86_64");
-    assert_undecided(&gateway, &format!("/buildid/{}/executable", server(6)));
-    assert_undecided(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
+    assert_unavailable_json(&gateway, &format!("/buildids/{}", server(6)));
+    assert_unavailable_json(&gateway, "/rpm2buildids/server-1.1-6.fc99.x86_64");
+    assert_unavailable_json(&gateway, "/package/server-1.1-6.fc99.x86_64");
+    assert_unavailable(&gateway, &format!("/buildid/{}/executable", server(6)));
+    assert_unavailable(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
     wait_until("the probe of a database that is away", || readiness(&gateway).0 == 503);
     assert_eq!(gateway.get("/readyz").status, 200, "what was found before is answered");
     // What was found a moment ago is still known.
@@ -173,14 +173,14 @@ fn a_database_that_hangs_and_goes_on() {
     mariadb.pause();
     assert_alive(&gateway);
     for _ in 0..2 {
-        assert_undecided_json(&for_ids, &format!("/buildids/{}", server(6)));
-        assert_undecided_json(&for_rpm, "/rpm2buildids/server-1.1-6.fc99.x86_64");
-        assert_undecided_json(&for_package, "/package/server-1.1-6.fc99.x86_64");
+        assert_unavailable_json(&for_ids, &format!("/buildids/{}", server(6)));
+        assert_unavailable_json(&for_rpm, "/rpm2buildids/server-1.1-6.fc99.x86_64");
+        assert_unavailable_json(&for_package, "/package/server-1.1-6.fc99.x86_64");
         let path = format!("/archive/{}/a.rpm", "0".repeat(64));
         assert_eq!(within(BUDGET, &path, || for_archive.get(&path)).status, 503);
     }
-    assert_undecided(&gateway, &format!("/buildid/{}/executable", server(6)));
-    assert_undecided(&gateway, &format!("/buildid/{UNKNOWN}/source/usr/src/x.c"));
+    assert_unavailable(&gateway, &format!("/buildid/{}/executable", server(6)));
+    assert_unavailable(&gateway, &format!("/buildid/{UNKNOWN}/source/usr/src/x.c"));
     wait_until("the probe of a database that is away", || readiness(&gateway).0 == 503);
     assert_eq!(gateway.get("/readyz").status, 200, "what was found before is answered");
     assert_eq!(within(AT_ONCE, "from memory", || gateway.get(&known)).status, 200);
@@ -193,7 +193,7 @@ fn a_database_that_hangs_and_goes_on() {
     );
     // A gateway can be started meanwhile.
     let late = within(Duration::from_secs(15), "a start", start);
-    assert_undecided_json(&late, &format!("/buildids/{}", server(6)));
+    assert_unavailable_json(&late, &format!("/buildids/{}", server(6)));
 
     mariadb.resume();
     for gateway in [&gateway, &for_ids, &for_rpm, &for_package, &late] {
@@ -321,7 +321,7 @@ fn a_store_that_cannot_be_asked_leaves_the_question_open() {
         let sqlite = servers_at(&store.url());
         let gateway = RunningGateway::start(&sqlite.url());
         within(BUDGET, name, || assert_reset(&gateway, &path));
-        assert!(gateway.log().contains("undecided"), "{name}: {}", gateway.log());
+        assert!(gateway.log().contains("an answer is unavailable"), "{name}: {}", gateway.log());
         // JSON is about the index, and that was asked.
         assert_eq!(gateway.get(&format!("/buildids/{}", server(5))).status, 200, "{name}");
     }
@@ -367,7 +367,7 @@ fn the_budget_can_be_set() {
 }
 
 #[test]
-fn what_was_undecided_is_decided_when_it_can_be() {
+fn an_unavailable_answer_is_given_once_it_can_be() {
     let port = free_port();
     let sqlite = Sqlite::with_packages(&[]);
     let upstream = format!("http://127.0.0.1:{port}");
@@ -382,7 +382,7 @@ fn what_was_undecided_is_decided_when_it_can_be() {
             Ok(answer) => break answer,
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
-        assert!(started.elapsed() < Duration::from_secs(6), "still undecided");
+        assert!(started.elapsed() < Duration::from_secs(6), "still unavailable");
         std::thread::sleep(Duration::from_millis(50));
     };
     assert_eq!((answer.status, answer.header("location")), (302, Some(format!("{}{path}", other.url()).as_str())));

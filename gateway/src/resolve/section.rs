@@ -7,14 +7,15 @@
 use artifact::{ArtifactType, BuildId};
 use sql::Record;
 
+use super::answer::FoundFile;
+use super::artifact::{Certainty, candidates, key};
 use super::member::Need;
-use super::{Certainty, Run, candidates, found, key};
+use super::search::{Run, found};
 use crate::cache::{Content, Place};
-use crate::resolve::answer::Found;
 
 impl Run<'_> {
     /// The section of the first candidate that has it.
-    pub(super) async fn section(&mut self, records: &[Record], build_id: &BuildId, name: &str) -> Option<Found> {
+    pub(super) async fn section(&mut self, records: &[Record], build_id: &BuildId, name: &str) -> Option<FoundFile> {
         // What may be one or the other stands between them.
         let mut steps = [
             (ArtifactType::Debuginfo, Certainty::Certain),

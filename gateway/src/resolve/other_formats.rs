@@ -6,18 +6,22 @@ use artifact::formats::{Catalog, Listed};
 use artifact::{ArtifactType, Format};
 use sql::{Record, StoredPackage};
 
+use super::answer::FoundFile;
+use super::build_tree;
+use super::deadline::FIRST_BYTES_TIMEOUT;
 use super::member::{Begin, Need};
+use super::outcome::{Cause, CauseKind, Miss};
+use super::search::{Run, found};
 use super::source::{DEBUGINFO, SOURCES};
-use super::{Run, found};
 use crate::providers::archives::Wanted;
-use crate::resolve::answer::Found;
-use crate::resolve::deadline::FIRST_BYTES_TIMEOUT;
-use crate::resolve::outcome::{Cause, CauseKind, Miss};
-use crate::resolve::plain;
 
 impl Run<'_> {
     /// The source file at a canonical path in an archive without a header.
-    pub(super) async fn source_in_other_format(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
+    pub(super) async fn source_in_other_format(
+        &mut self,
+        package: &Arc<StoredPackage>,
+        path: &str,
+    ) -> Option<FoundFile> {
         let catalog = self.catalog(package).await?;
         let file = catalog.file(path)?;
         self.source_at_other_format(package, file, path).await
@@ -29,7 +33,7 @@ impl Run<'_> {
         &mut self,
         package: &Arc<StoredPackage>,
         path: &str,
-    ) -> Option<Option<Found>> {
+    ) -> Option<Option<FoundFile>> {
         let catalog = self.catalog(package).await?;
         let Some((path, file)) = catalog.only_file(path, |path| is_source(package.package.format, path))? else {
             return Some(None);
@@ -42,7 +46,7 @@ impl Run<'_> {
         package: &Arc<StoredPackage>,
         Listed { ordinal, tar_offset, file }: &Listed,
         path: &str,
-    ) -> Option<Found> {
+    ) -> Option<FoundFile> {
         let wanted = Wanted { ordinal: *ordinal, file: Some(Arc::new(file.clone())), tar_offset: *tar_offset };
         let entry = self.member(package, wanted, None, Need::First, None).await?;
         Some(found(entry.content(), path, package))
@@ -85,7 +89,12 @@ impl Run<'_> {
     /// The source file of a plain ELF file, below the directory of its own store. `records` are all of the build-id: a
     /// relative name may also be relative to the directory of another of its files, as that of a program whose DWARF is
     /// in `.debug/` is.
-    pub(super) async fn source_of_plain(&mut self, records: &[Record], record: &Record, path: &str) -> Option<Found> {
+    pub(super) async fn source_of_plain(
+        &mut self,
+        records: &[Record],
+        record: &Record,
+        path: &str,
+    ) -> Option<FoundFile> {
         let Record { package, artifact } = record;
         if artifact.serves(ArtifactType::Debuginfo) != Some(true) || artifact.dwarf != Some(true) {
             return None;
@@ -96,7 +105,7 @@ impl Run<'_> {
         let others = records.iter().filter(|_| !name.starts_with('/')).filter(is_other);
         for location in package.present_locations().chain(others.flat_map(|other| other.package.present_locations())) {
             let (at, name, built_at) = (location.clone(), name.to_owned(), entry.mtime());
-            let opened = tokio::task::spawn_blocking(move || plain::open(&at, &name, built_at)).await;
+            let opened = tokio::task::spawn_blocking(move || build_tree::open(&at, &name, built_at)).await;
             match opened.unwrap_or_else(|error| Err(Miss::gateway(CauseKind::Broken, error.to_string()))) {
                 Ok((file, path)) => return Some(found(Arc::new(file).content(), &path, package)),
                 Err(failure) => self.failed(failure),

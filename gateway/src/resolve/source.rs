@@ -5,9 +5,9 @@
 //! 1. the file of that path in the packages with debug sources among those built from one source package;
 //! 2. the file of that path in the package that the path itself names: code of other packages that was linked in, the kernel's headers;
 //! 3. the only file whose path ends so, in the packages of 1: builds whose paths are relative;
-//! 4. an include file of another package ([`super::include`]).
+//! 4. an include file of another package ([`super::include_file`]).
 //!
-//! Plain files have no package: their sources are below the directory of their store ([`crate::resolve::plain`]).
+//! Plain files have no package: their sources are below the directory of their store ([`super::build_tree`]).
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use artifact::header::Header;
 use artifact::{Format, Nevra, arch};
 use sql::{Index, Record, StoredPackage};
 
+use super::answer::FoundFile;
 use super::member::Need;
-use super::{Run, found, of_index};
+use super::search::{Run, found, of_index};
 use crate::providers::archives::{Archive, Inside, Wanted};
-use crate::resolve::answer::Found;
 
 /// Where debug sources are installed.
 pub(super) const SOURCES: &str = "/usr/src/debug/";
@@ -31,7 +31,7 @@ const NAMES_AT_ONCE: usize = 2;
 
 impl Run<'_> {
     /// The source file at a canonical path.
-    pub(super) async fn source(&mut self, records: &[Record], path: &str) -> Option<Found> {
+    pub(super) async fn source(&mut self, records: &[Record], path: &str) -> Option<FoundFile> {
         if path.starts_with(DEBUGINFO) {
             return None;
         }
@@ -69,7 +69,12 @@ impl Run<'_> {
     }
 
     /// The source file in the package that its path names, unless that is one of those that were `tried`.
-    async fn source_in_named(&mut self, records: &[Record], path: &str, tried: &[Arc<StoredPackage>]) -> Option<Found> {
+    async fn source_in_named(
+        &mut self,
+        records: &[Record],
+        path: &str,
+        tried: &[Arc<StoredPackage>],
+    ) -> Option<FoundFile> {
         // An unknown build-id gives access to no package.
         if records.is_empty() {
             return None;
@@ -137,7 +142,7 @@ impl Run<'_> {
         siblings
     }
 
-    pub(super) async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Found> {
+    pub(super) async fn source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<FoundFile> {
         if package.package.format != Format::Rpm {
             return self.source_in_other_format(package, path).await;
         }
@@ -148,7 +153,7 @@ impl Run<'_> {
 
     /// The only debug source of the package whose path ends with `path`: `None` if there is none, `Some(None)` if there
     /// are several or it is not available.
-    async fn only_source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Option<Found>> {
+    async fn only_source_in(&mut self, package: &Arc<StoredPackage>, path: &str) -> Option<Option<FoundFile>> {
         if package.package.format != Format::Rpm {
             return self.only_source_in_other_format(package, path).await;
         }
@@ -168,7 +173,7 @@ impl Run<'_> {
         header: &Header,
         ordinal: u32,
         opened: Option<Archive>,
-    ) -> Option<Found> {
+    ) -> Option<FoundFile> {
         let path = header.file_by_ordinal(ordinal)?.path.as_str();
         let entry =
             self.member(package, Wanted { ordinal, file: None, tar_offset: None }, None, Need::First, opened).await?;
