@@ -75,10 +75,10 @@ cat << TEXT
 
 darkserver answers at $url. Three things to try in another terminal, in this directory:
 
-  curl $url/buildids/${id:-BUILD-ID}
-
   curl -so var/program $url/buildid/${id:-BUILD-ID}/executable && chmod +x var/program &&
   DEBUGINFOD_URLS=$url gdb -q -iex 'set debuginfod enabled on' -ex run -ex backtrace -ex list var/program
+
+  curl $url/buildids/${id:-BUILD-ID}
 
   curl $url/metrics
 
