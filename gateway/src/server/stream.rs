@@ -18,8 +18,6 @@ use crate::http::error;
 
 /// The beginning of the preface of HTTP/2 (RFC 9113, section 3.4) that tells it from HTTP/1.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2";
-/// Number of bytes after which a read yields, so that the HTTP service parses them.
-const MAX_READ_BYTES: usize = 32 << 10;
 
 /// The stream that the HTTP service reads and writes.
 pub(super) struct Stream {
@@ -27,8 +25,6 @@ pub(super) struct Stream {
     transport: Transport,
     /// The first bytes, which were read to detect the protocol and not by the HTTP service yet.
     opening: Vec<u8>,
-    /// Number of bytes read since the last read that was pending.
-    read_bytes: usize,
     /// True on HTTP/2 before the first write.
     is_first: bool,
     /// The unsent rest of the first HTTP/2 frame, with our limits.
@@ -51,7 +47,7 @@ impl Stream {
             Some(tls) => Transport::Tls(Box::new(tls.accept(socket).await?)),
         };
         let (opening, first) = (Vec::new(), Vec::new());
-        Ok(Self { connection: connection.clone(), transport, opening, read_bytes: 0, is_first: false, first })
+        Ok(Self { connection: connection.clone(), transport, opening, is_first: false, first })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -93,14 +89,9 @@ impl Stream {
             Transport::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
             Transport::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
         };
-        if result.is_pending() {
-            self.read_bytes = 0;
-            return Poll::Pending;
-        }
         ready!(result)?;
         let read = &buffer.filled()[before..];
         self.connection.record_read(read);
-        self.read_bytes += read.len();
         if self.connection.closing().reason() == Some(CloseReason::LongRequestLine)
             && !self.connection.closing().is_blocked()
         {
@@ -153,11 +144,6 @@ impl AsyncRead for Stream {
             buffer.put_slice(&this.opening[..count]);
             this.opening.drain(..count);
             return Poll::Ready(Ok(()));
-        }
-        if this.read_bytes >= MAX_READ_BYTES {
-            this.read_bytes = 0;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
         }
         this.poll_read_transport(context, buffer)
     }
