@@ -110,7 +110,8 @@ fn build_on(
     let directory = tempfile::tempdir().expect("a temporary directory");
     let root = directory.path().join("tree");
     let mut spec = format!(
-        "Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: made for a test\nLicense: none\nAutoReqProv: no\n\
+        "Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: made for a test\n\
+         License: none\nAutoReqProv: no\n\
          %global debug_package %{{nil}}\n%global __os_install_post %{{nil}}\n%global _build_id_links none\n\
          %global _binary_payload {payload}\n%description\nMade for a test.\n%install\n\
          mkdir -p %{{buildroot}}\ncp -a {}/. %{{buildroot}}\n",

@@ -1,6 +1,6 @@
-//! What ABRT does with a core dump: the build-ids of its modules, the packages that they come from, their RPMs.
+//! The requests of ABRT for a core dump: build-ids of its modules, their packages, the packages' RPMs.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and shows where")]
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ fn build_ids(modules: &str) -> Vec<String> {
     ids.filter(|id| id != "-").collect()
 }
 
-/// What `http://127.0.0.1:PORT/PATH` gives.
+/// Downloads `http://127.0.0.1:PORT/PATH`.
 fn download(url: &str) -> Vec<u8> {
     let (port, path) = url.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.split_once('/')).unwrap();
     let answer = http::get(port.parse().unwrap(), &format!("/{path}")).unwrap();
@@ -74,7 +74,7 @@ fn a_core_leads_to_the_rpm_on_the_gateways_own_disk() {
 }
 
 #[test]
-fn darkclient_reads_what_eu_unstrip_says() {
+fn darkclient_reads_the_output_of_eu_unstrip() {
     let index = Sqlite::with_packages(&[&fixtures::family("server")]);
     let gateway = RunningGateway::start(&index.url());
     let crash = Crash::run_server(6);

@@ -68,7 +68,7 @@ fn ids_are_answered_with_packages_and_paths() {
 }
 
 #[test]
-fn more_ids_than_one_request_holds_are_all_answered() {
+fn ids_of_several_requests_are_all_answered() {
     let (gateway, _index) = gateway();
     let mut ids: Vec<String> = (0..400).map(|number| format!("{number:040x}")).collect();
     let known: Vec<String> = fixtures::truth("server").into_iter().map(|row| row.build_id).collect();
@@ -98,7 +98,7 @@ fn a_package_is_answered_with_its_files() {
 }
 
 #[test]
-fn a_package_can_be_downloaded_where_darkclient_says() {
+fn a_package_can_be_downloaded_from_the_printed_url() {
     let (gateway, _index) = gateway();
     let found = lines(&darkclient(&gateway.url(), &["-p", "server-1.1-5.fc99.x86_64"]), 0);
     let [url] = found.as_slice() else { panic!("expected one URL, found {found:?}") };
@@ -108,7 +108,7 @@ fn a_package_can_be_downloaded_where_darkclient_says() {
 }
 
 #[test]
-fn what_failed_is_told_from_what_is_unknown() {
+fn failures_differ_from_absent_records() {
     // No database: not "no data".
     let gateway = RunningGateway::start(&format!("mysql://reader:geheim@127.0.0.1:{}/darkserver", free_port()));
     for arguments in [["-i", UNKNOWN], ["-r", "server-1.1-5.fc99.x86_64"], ["-p", "server-1.1-5.fc99.x86_64"]] {
@@ -117,8 +117,8 @@ fn what_failed_is_told_from_what_is_unknown() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("503 Service Unavailable: the index did not answer"), "{said}");
     }
-    let nobody = format!("http://127.0.0.1:{}", free_port());
-    assert!(lines(&darkclient(&nobody, &["-i", UNKNOWN]), 2).is_empty());
+    let unused = format!("http://127.0.0.1:{}", free_port());
+    assert!(lines(&darkclient(&unused, &["-i", UNKNOWN]), 2).is_empty());
     let failing = FakeServer::start(fake_server::fail);
     assert!(lines(&darkclient(&failing.url(), &["-i", UNKNOWN]), 2).is_empty());
     let hanging = FakeServer::start(fake_server::hang);

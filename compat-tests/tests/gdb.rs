@@ -1,4 +1,4 @@
-//! GDB on core dumps of stripped programs, with nothing but a gateway to ask.
+//! GDB on core dumps of stripped programs, with a gateway as its only source of debuginfo.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use compat_tests::fixtures;
 use compat_tests::process::run;
 use serde_json::Value;
 
-/// What GDB prints for these commands on these files, as a user with an empty cache sees it.
+/// GDB's output of these commands on these files, with an empty cache.
 fn gdb(client: &DebuginfodClient, commands: &[&str], files: &[&Path]) -> String {
     let mut command = Command::new("gdb");
     client.environment(&mut command);
@@ -56,14 +56,14 @@ fn without_a_gateway_gdb_shows_no_names() {
 
 /// The story that darkserver was founded on: a program crashes that the repositories no longer hold.
 #[test]
-fn a_core_of_a_package_that_left_the_repository_is_explained_from_the_archive() {
+fn a_core_of_a_package_removed_from_the_repository_is_debugged_from_the_archive() {
     let (repository, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fixtures::copy(&fixtures::rpms("server"), repository.path());
     let (mirror, koji) = (FileServer::start(repository.path()), FileServer::start(archive.path()));
     let index = Sqlite::empty();
-    let folder = |folder: &tempfile::TempDir| folder.path().to_str().unwrap().to_owned();
+    let directory = |directory: &tempfile::TempDir| directory.path().to_str().unwrap().to_owned();
     let mirror_again = || {
-        import_ok(&index.url(), &["dir", &folder(&repository), "--store", "mirror", "--url", &mirror.url()]);
+        import_ok(&index.url(), &["dir", &directory(&repository), "--store", "mirror", "--url", &mirror.url()]);
     };
     mirror_again();
     // 1.1-7 is released: the mirror drops 1.1-6, and only the build system keeps it.
@@ -114,7 +114,7 @@ fn a_core_alone_is_enough() {
 }
 
 #[test]
-fn debuginfo_that_dwz_shared_is_put_together_again() {
+fn debuginfo_shared_by_dwz_is_combined() {
     for (family, package, program, sources, source) in [
         (
             "fedora-compat",
@@ -133,13 +133,13 @@ fn debuginfo_that_dwz_shared_is_put_together_again() {
     ] {
         let index = Sqlite::with_packages(&[&fixtures::family(family)]);
         let gateway = RunningGateway::start(&index.url());
-        let folder = tempfile::tempdir().unwrap();
-        fixtures::unpack(&fixtures::package(family, &format!("{package}.x86_64")), folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        fixtures::unpack(&fixtures::package(family, &format!("{package}.x86_64")), directory.path());
         let list = format!("list {}:1,9", source.rsplit('/').next().unwrap());
         let said = gdb(
             &DebuginfodClient::new(&gateway.url()),
             &[&list, "ptype struct drawing"],
-            &[&folder.path().join(program)],
+            &[&directory.path().join(program)],
         );
         let rpm = fixtures::package(family, &format!("{sources}.x86_64"));
         let text = String::from_utf8(fixtures::member(&rpm, &format!("/usr/src/debug/{source}"))).unwrap();
@@ -149,7 +149,7 @@ fn debuginfo_that_dwz_shared_is_put_together_again() {
                 "expected line {number} of {source}, {line:?}, in:\n{said}"
             );
         }
-        // What all programs have in common is in dwz's file alone.
+        // Common types are in dwz's file alone.
         assert!(said.contains("type = struct drawing {"), "{family}: {said}");
         let dwz = fixtures::truth(family).into_iter().find(|row| row.path.contains("/.dwz/")).unwrap();
         assert!(

@@ -1,7 +1,6 @@
-//! What operators rely on: metrics, logs, an orderly end, and that a new package is found soon. Readiness and what is
-//! logged about parts that are away are in `operating`.
+//! Metrics, logs, shutdown and new packages. Readiness and logs about unavailable components are tested in `operating`.
 
-#![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and shows where")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -138,7 +137,7 @@ fn ask_everything(gateway: &RunningGateway, build_id: &str) {
 }
 
 #[test]
-fn metrics_are_what_a_scraper_wants_and_their_number_is_bounded() {
+fn metrics_are_valid_and_their_number_is_bounded() {
     let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
     let upstream = FakeServer::start(fake_server::answer_absent);
     let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &upstream.url()]);
@@ -182,10 +181,10 @@ fn metrics_are_what_a_scraper_wants_and_their_number_is_bounded() {
 }
 
 #[test]
-fn log_lines_are_json_if_so_wanted() {
+fn log_lines_are_json_if_configured() {
     let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
-    let nobody = format!("http://127.0.0.1:{}", free_port());
-    let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--log-format", "json", "--upstream", &nobody]);
+    let unused = format!("http://127.0.0.1:{}", free_port());
+    let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--log-format", "json", "--upstream", &unused]);
     let id = "00000000000000000000000000000000000000dd";
     ask_everything(&gateway, id);
     gateway.get(&format!("/buildid/{}/executable", server()));
@@ -212,14 +211,14 @@ fn log_lines_are_json_if_so_wanted() {
 /// A gateway on an archive of 64 MiB, which exceeds the buffers of a connection. Returns it with a download in flight,
 /// the bytes received so far, the archive, and the directory and the index.
 fn with_a_download_in_flight() -> (RunningGateway, TcpStream, Vec<u8>, Vec<u8>, (tempfile::TempDir, Sqlite)) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("server-1.1-5.fc99.x86_64.rpm");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("server-1.1-5.fc99.x86_64.rpm");
     let mut bytes = fs::read(fixtures::rpm(SERVER)).unwrap();
     bytes.resize(64 << 20, 0x5a);
     fs::write(&file, &bytes).unwrap();
     let identity = Header::read(&mut bytes.as_slice()).unwrap().package.identity;
     let sqlite = Sqlite::empty();
-    import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap()]);
+    import_ok(&sqlite.url(), &["dir", directory.path().to_str().unwrap()]);
     let gateway = RunningGateway::start(&sqlite.url());
 
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.port)).unwrap();
@@ -228,11 +227,11 @@ fn with_a_download_in_flight() -> (RunningGateway, TcpStream, Vec<u8>, Vec<u8>, 
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
     let mut received = vec![0; 1 << 20];
     stream.read_exact(&mut received).unwrap();
-    (gateway, stream, received, bytes, (folder, sqlite))
+    (gateway, stream, received, bytes, (directory, sqlite))
 }
 
 #[test]
-fn a_download_that_does_not_finish_in_time_is_cut_off_and_counted_in_the_log() {
+fn a_download_over_the_shutdown_timeout_is_aborted_and_logged() {
     let (mut gateway, _stream, _, _, _places) = with_a_download_in_flight();
     let began = Instant::now();
     gateway.process().signal(Signal::TERM);
@@ -244,7 +243,7 @@ fn a_download_that_does_not_finish_in_time_is_cut_off_and_counted_in_the_log() {
 }
 
 #[test]
-fn requests_in_flight_are_finished_before_the_end() {
+fn requests_in_flight_finish_before_the_gateway_ends() {
     let (mut gateway, mut stream, mut received, bytes, _places) = with_a_download_in_flight();
     let port = gateway.port;
     gateway.process().signal(Signal::TERM);
@@ -276,7 +275,7 @@ fn an_idle_gateway_ends_at_once() {
 }
 
 #[test]
-fn a_new_package_is_found_two_seconds_after_it_was_imported() {
+fn a_new_package_is_found_seconds_after_its_import() {
     let sqlite = Sqlite::with_packages(&[]);
     let gateway = RunningGateway::start(&sqlite.url());
     let paths = [format!("/buildid/{}/executable", server()), format!("/buildids/{}", server())];
@@ -284,11 +283,11 @@ fn a_new_package_is_found_two_seconds_after_it_was_imported() {
         let answer = gateway.get(path);
         answer.status == 200 && answer.text() != "[]"
     };
-    let folder = tempfile::tempdir().unwrap();
-    symlink(fixtures::rpm(SERVER), folder.path().join("ignored")).unwrap();
-    fs::copy(fixtures::rpm(SERVER), folder.path().join("server-1.1-5.fc99.x86_64.rpm")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    symlink(fixtures::rpm(SERVER), directory.path().join("ignored")).unwrap();
+    fs::copy(fixtures::rpm(SERVER), directory.path().join("server-1.1-5.fc99.x86_64.rpm")).unwrap();
     assert!(!paths.iter().any(found));
-    import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap()]);
+    import_ok(&sqlite.url(), &["dir", directory.path().to_str().unwrap()]);
     // Requests in between do not extend a cached absence.
     wait_within(Duration::from_secs(8), "the new package", || paths.iter().all(found));
     // A hit causes no query.
@@ -354,8 +353,8 @@ fn passwords_are_never_shown() {
         assert!(!said(&refused).contains("geheim"), "{name}: {}", said(&refused));
         assert!(said(&refused).contains("expected"), "{name}: what was expected: {}", said(&refused));
     }
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("gateway.toml");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
     for line in [
         "database = \"mysql://me:geheim@host:port/darkserver\"",
         "[federation]\nupstreams = [\"http://me:geheim@host:port/\"]",
@@ -373,7 +372,7 @@ fn passwords_are_never_shown() {
 }
 
 #[test]
-fn malformed_questions_say_what_was_expected() {
+fn malformed_requests_are_answered_with_the_expected_form() {
     let sqlite = Sqlite::with_packages(&[]);
     let gateway = RunningGateway::start(&sqlite.url());
     for (path, expected) in [

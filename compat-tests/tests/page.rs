@@ -4,7 +4,7 @@ use compat_tests::chromium::browse;
 use compat_tests::darkserver::{RunningGateway, Sqlite};
 
 #[test]
-fn the_page_explains_every_call_and_breaks_no_policy_of_its_own() {
+fn the_page_describes_every_call_and_obeys_its_content_security_policy() {
     let database = Sqlite::with_packages(&[]);
     let gateway = RunningGateway::start(&database.url());
     for path in ["/", "/darkserver", "/darkserver/"] {

@@ -14,26 +14,26 @@ use crate::{BIDTEST, build_id, gateway, member};
 
 /// A gateway for one build with these files as sources.
 fn gateway_for_sources(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Sqlite, RunningGateway, String) {
-    let (folder, build_id) = (tempfile::tempdir().unwrap(), rpmbuild::build_id());
+    let (directory, build_id) = (tempfile::tempdir().unwrap(), rpmbuild::build_id());
     let elf = member("payloads", "payload-none-1.0-1.fc99.x86_64", "/usr/bin/payload-none");
     let link = rpmbuild::link(&build_id, "");
     let program: [(&str, &[u8]); 2] = [("/usr/bin/named", &elf), (&link, b"../../../../usr/bin/named")];
-    rpmbuild::build(folder.path(), "named", "1.0", "1", &[("named", &program), ("named-debugsource", files)]);
-    let index = Sqlite::with_packages(&[folder.path()]);
+    rpmbuild::build(directory.path(), "named", "1.0", "1", &[("named", &program), ("named-debugsource", files)]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
-    (folder, index, gateway, build_id)
+    (directory, index, gateway, build_id)
 }
 
 #[test]
 fn a_source_may_have_a_long_path_and_any_name() {
-    let folder = "/usr/src/debug/named-1.0-1.x86_64";
-    let long = format!("{folder}/{}bighello.h", "a-folder-with-a-name-of-some-length/".repeat(14));
+    let directory = "/usr/src/debug/named-1.0-1.x86_64";
+    let long = format!("{directory}/{}bighello.h", "a-directory-with-a-name-of-some-length/".repeat(14));
     assert!(long.len() > 500);
     let names = ["a+b.c", "100%.c", "a$b.c", "a#b.c", "a^b.c", "a b.c", "a&b;c=d,e.c", "a@b:c!.c", "\u{e4}.c", "%41.c"]
-        .map(|name| format!("{folder}/{name}"));
+        .map(|name| format!("{directory}/{name}"));
     let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
     files.push((&long, b"long\n"));
-    let (_folder, _index, gateway, id) = gateway_for_sources(&files);
+    let (_directory, _index, gateway, id) = gateway_for_sources(&files);
     // The client of elfutils 0.188 makes a name of a path that no file system takes.
     assert_eq!(gateway.get(&format!("/buildid/{id}/source{long}")).text(), "long\n");
     for (path, contents) in files.into_iter().filter(|(path, _)| *path != long) {
@@ -43,7 +43,7 @@ fn a_source_may_have_a_long_path_and_any_name() {
 }
 
 #[test]
-fn a_client_that_fetched_a_file_has_it_with_its_own_time() {
+fn a_fetched_file_has_its_own_modification_time() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", "/usr/bin/b");
     let client = DebuginfodClient::new(&gateway.url());
@@ -74,7 +74,7 @@ fn libdwfl_finds_debuginfo_through_the_gateway() {
 }
 
 #[test]
-fn a_connection_goes_on_after_an_error() {
+fn a_connection_stays_usable_after_an_error() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", "/usr/bin/b");
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
@@ -103,7 +103,7 @@ fn a_connection_goes_on_after_an_error() {
 }
 
 #[test]
-fn what_is_not_found_is_logged_and_counted_by_kind_and_status() {
+fn absent_files_are_logged_and_counted_by_endpoint_and_status() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     for path in ["/badapi", "/buildid/00112233/debuginfo", "/buildid/00112233/nonsense"] {
         gateway.get(path);
@@ -122,7 +122,7 @@ fn what_is_not_found_is_logged_and_counted_by_kind_and_status() {
 }
 
 #[test]
-fn an_unknown_build_id_is_asked_for_once_in_ten_minutes() {
+fn a_client_requests_an_unknown_build_id_once_in_ten_minutes() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let client = DebuginfodClient::new(&gateway.url());
     for _ in 0..3 {
@@ -132,7 +132,7 @@ fn an_unknown_build_id_is_asked_for_once_in_ten_minutes() {
 }
 
 #[test]
-fn sixty_four_at_once_are_all_answered() {
+fn sixty_four_concurrent_requests_are_answered() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let path = format!("/buildid/{}/debuginfo", build_id("fedora-compat", "/usr/bin/b"));
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! What downloads are called: by `curl -OJ`, and for clients that read the whole of Content-Disposition (RFC 6266).
+//! File names of downloads: by `curl -OJ`, and for clients that read the whole of Content-Disposition (RFC 6266).
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,21 +13,21 @@ use crate::{BIDTEST, SOURCES, build_id, gateway};
 
 /// Downloads a path with `curl -OJ`; name and bytes of the file that it made.
 fn download(gateway: &RunningGateway, path: &str) -> (String, Vec<u8>) {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new("curl");
     command
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .args(["--silent", "--fail", "--show-error", "-OJ"])
         .arg(format!("{}{path}", gateway.url()));
     let output = run(&mut command, "curl");
     assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
-    let files: Vec<PathBuf> = folder.path().read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    let files: Vec<PathBuf> = directory.path().read_dir().unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(files.len(), 1, "{path}: {files:?}");
     (files[0].file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&files[0]).unwrap())
 }
 
 #[test]
-fn curl_names_files_sections_sources_and_archives_as_they_are_called() {
+fn curl_saves_files_sections_sources_and_archives_by_their_names() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", "/usr/bin/b");
     let version = BIDTEST.strip_prefix("bidtest-").unwrap();
@@ -51,16 +51,16 @@ fn curl_names_files_sections_sources_and_archives_as_they_are_called() {
 }
 
 #[test]
-fn odd_names_of_files_are_those_of_downloads_as_far_as_clients_can_take_them() {
+fn unusual_file_names_are_encoded_in_content_disposition() {
     const TAR: &str = "odd++ \u{e9}t\u{e9} %2B.tar.gz";
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| Program::compile(name, &format!("/s/{name}")));
     let tree =
         Tree::with_files(&[("usr/bin/na\u{ef}ve \"q\".so", &first.whole()), ("usr/bin/a;b=c++\n\\d", &second.whole())]);
-    let made = tree.tar(folder.path(), "made.tar.gz", "tar", &[]);
-    std::fs::rename(made, folder.path().join(TAR)).unwrap();
+    let made = tree.tar(directory.path(), "made.tar.gz", "tar", &[]);
+    std::fs::rename(made, directory.path().join(TAR)).unwrap();
     let index = Sqlite::empty();
-    import_ok(&index.url(), &["dir", folder.path().to_str().unwrap(), "--formats", "tar"]);
+    import_ok(&index.url(), &["dir", directory.path().to_str().unwrap(), "--formats", "tar"]);
     let gateway = RunningGateway::start(&index.url());
     let rows: Value = serde_json::from_slice(&gateway.get(&format!("/buildids/{}", first.build_id)).body).unwrap();
     let archive = rows[0]["url"].as_str().unwrap().strip_prefix(&gateway.url()).unwrap().to_owned();

@@ -23,13 +23,13 @@ fn signature(answer: &Response) -> Option<&str> {
 
 /// A gateway for the signed copies of a family.
 fn signed(signer: &Signer, family: &str) -> (tempfile::TempDir, Sqlite, RunningGateway) {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for rpm in fixtures::rpms(family) {
-        signer.sign(&rpm, folder.path());
+        signer.sign(&rpm, directory.path());
     }
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
-    (folder, index, gateway)
+    (directory, index, gateway)
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn every_file_of_a_signed_package_carries_its_signature() {
     // RSA as in Fedora 37 and RHEL, ECDSA as in later Fedoras; a package of format 6, too.
     for (kind, family) in [("ec", "fedora-compat"), ("rsa:2048", "server"), ("ec", "v6")] {
         let signer = Signer::make(kind);
-        let (folder, _index, gateway) = signed(&signer, family);
+        let (directory, _index, gateway) = signed(&signer, family);
         for row in fixtures::truth(family) {
             for word in ["executable", "debuginfo"] {
                 let answer = gateway.get(&format!("/buildid/{}/{word}", row.build_id));
@@ -47,7 +47,7 @@ fn every_file_of_a_signed_package_carries_its_signature() {
                 let found = signature(&answer).unwrap_or_else(|| panic!("{row:?}: no signature"));
                 assert!(signer.verifies(&answer.body, found), "{row:?}: {found}");
                 let (file, archive) = (answer.header("x-debuginfod-file"), answer.header("x-debuginfod-archive"));
-                let of_rpm = signatures(&folder.path().join(archive.unwrap()));
+                let of_rpm = signatures(&directory.path().join(archive.unwrap()));
                 assert!(
                     of_rpm.contains(&(file.unwrap().to_owned(), found.to_owned())),
                     "{row:?}: rpm shows other signatures"
@@ -68,7 +68,7 @@ fn every_file_of_a_signed_package_carries_its_signature() {
 #[test]
 fn sources_sections_and_parts_carry_the_signature_of_the_whole_file() {
     let signer = Signer::make("ec");
-    let (_folder, _index, mut gateway) = signed(&signer, "fedora-compat");
+    let (_directory, _index, mut gateway) = signed(&signer, "fedora-compat");
     let id = build_id("fedora-compat", DEBUG);
     let source = gateway.get(&format!("/buildid/{id}/source{SOURCES}/src/a.c"));
     assert!(signer.verifies(&source.body, signature(&source).unwrap()));
@@ -83,7 +83,7 @@ fn sources_sections_and_parts_carry_the_signature_of_the_whole_file() {
             assert_eq!(signature(answer), signature(&of_whole));
         }
     }
-    // Another process on the same cache folder: the archives are not opened again.
+    // Another process on the same cache directory: the archives are not opened again.
     gateway.wait_until_synced();
     gateway.restart();
     for path in ["debuginfo", "section/.debug_info", &format!("source{SOURCES}/src/a.c")] {
@@ -109,11 +109,11 @@ fn files_without_a_signature_have_no_header() {
 }
 
 #[test]
-fn signatures_that_are_none_do_not_make_a_package_unreadable() {
+fn invalid_signatures_do_not_make_a_package_unreadable() {
     let signer = Signer::make("ec");
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for rpm in fixtures::rpms("server") {
-        let signed = signer.sign(&rpm, folder.path());
+        let signed = signer.sign(&rpm, directory.path());
         // The first of them is no hex any more; its package is as readable as before, and the other files keep theirs.
         let mut bytes = std::fs::read(&signed).unwrap();
         let first = signatures(&signed).into_iter().find(|(_, signature)| !signature.is_empty()).unwrap().1;
@@ -121,26 +121,26 @@ fn signatures_that_are_none_do_not_make_a_package_unreadable() {
         bytes[at] = b'x';
         std::fs::write(&signed, bytes).unwrap();
     }
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     let answer = gateway.get(&format!("/buildid/{}/executable", build_id("server", "/usr/bin/server")));
     assert_eq!((answer.status, signature(&answer)), (200, None));
 }
 
 #[test]
-fn koji_keeps_signatures_beside_its_packages() {
-    let (signer, folder) = (Signer::make("ec"), tempfile::tempdir().unwrap());
-    let build = folder.path().join("packages/bidtest/1.2~rc1/4.fc99");
+fn signatures_that_koji_stores_beside_packages_are_sent() {
+    let (signer, directory) = (Signer::make("ec"), tempfile::tempdir().unwrap());
+    let build = directory.path().join("packages/bidtest/1.2~rc1/4.fc99");
     fixtures::copy(&fixtures::rpms("fedora-compat"), &build.join("x86_64"));
     let sigcache = |key: &str, nvra: &str| build.join(format!("data/sigcache/{key}/x86_64/{nvra}.rpm.sig"));
     let nvra = "bidtest-debuginfo-1.2~rc1-4.fc99.x86_64";
-    // One of another package, which the first key's folder names as ours; an empty one; the right one.
+    // One of another package, which the first key's directory names as ours; an empty one; the right one.
     let other = fixtures::package("fedora-compat", "bidtest-1.2~rc1-4.fc99.x86_64");
     signer.sign_header(&other, &sigcache("11111111", nvra));
     std::fs::create_dir_all(sigcache("22222222", nvra).parent().unwrap()).unwrap();
     std::fs::write(sigcache("22222222", nvra), "").unwrap();
     signer.sign_header(&fixtures::package("fedora-compat", nvra), &sigcache("33333333", nvra));
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     let id = build_id("fedora-compat", DEBUG);
     let answer = gateway.get(&format!("/buildid/{id}/debuginfo"));
@@ -151,9 +151,9 @@ fn koji_keeps_signatures_beside_its_packages() {
 }
 
 #[test]
-fn redirects_say_what_the_upstream_said() {
+fn redirects_carry_the_signature_of_the_upstream() {
     let signer = Signer::make("ec");
-    let (_folder, _index, upstream) = signed(&signer, "fedora-compat");
+    let (_directory, _index, upstream) = signed(&signer, "fedora-compat");
     let empty = Sqlite::with_packages(&[]);
     let gateway = RunningGateway::start_with(&empty.url(), "", &["--upstream", &upstream.url()]);
     let path = format!("/buildid/{}/debuginfo", build_id("fedora-compat", DEBUG));
@@ -170,7 +170,7 @@ fn redirects_say_what_the_upstream_said() {
 fn a_client_that_enforces_signatures_takes_signed_files_alone() {
     let program = std::env::var_os("DARKSERVER_IMA_CLIENT").expect("DARKSERVER_IMA_CLIENT: a debuginfod-find with IMA");
     let (signer, stranger) = (Signer::make("ec"), Signer::make("ec"));
-    let (_folder, _index, gateway) = signed(&signer, "fedora-compat");
+    let (_directory, _index, gateway) = signed(&signer, "fedora-compat");
     let (_plain_index, plain) = crate::gateway(&["fedora-compat"]);
     let empty = Sqlite::with_packages(&[]);
     let redirecting = RunningGateway::start_with(&empty.url(), "", &["--upstream", &gateway.url()]);
@@ -182,7 +182,7 @@ fn a_client_that_enforces_signatures_takes_signed_files_alone() {
         let client = DebuginfodClient::new(&format!("ima:enforcing {url}"));
         let mut command = Command::new(&program);
         client.environment(&mut command);
-        command.envs(certificates.map(|folder| ("DEBUGINFOD_IMA_CERT_PATH", folder)));
+        command.envs(certificates.map(|directory| ("DEBUGINFOD_IMA_CERT_PATH", directory)));
         let output = command.env("DEBUGINFOD_VERBOSE", "1").args(arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("IMA verification policy: enforcing"), "no client with IMA: {said}");
@@ -211,7 +211,7 @@ fn a_client_that_enforces_signatures_takes_signed_files_alone() {
     assert_eq!(gateway.metric("gateway_requests_total{endpoint=\"section\",status=\"200\"}"), 0.0);
 }
 
-/// What the gateway on `port` answers, with its last byte changed.
+/// Relays answers of the gateway on `port` with their last byte changed.
 fn corrupt(port: u16, head: &str, stream: &mut TcpStream) {
     let mut answer = http::get(port, head.split(' ').nth(1).unwrap()).unwrap();
     *answer.body.last_mut().unwrap() ^= 1;

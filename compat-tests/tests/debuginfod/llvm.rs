@@ -62,8 +62,9 @@ fn names_of_headers_are_capitalized_on_http_1() {
 
 /// The client, whose name has the release of LLVM in some distributions.
 fn client() -> PathBuf {
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let files = std::env::split_paths(&folders).filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+    let directories = std::env::var_os("PATH").unwrap_or_default();
+    let files =
+        std::env::split_paths(&directories).filter_map(|directory| directory.read_dir().ok()).flatten().flatten();
     let is_client = |name: &str| {
         let release = name.strip_prefix("llvm-debuginfod-find");
         release.is_some_and(|release| release.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()))

@@ -1,14 +1,14 @@
 //! The debuginfod web API of the gateway, for archives on its own disk: `debuginfod-find` as a client, and requests as
 //! bytes on a socket for what no client does.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and shows where")]
 
 mod cache;
 mod checklist;
 mod downloads;
-mod foreign_sources;
 mod ima;
 mod llvm;
+mod other_packages;
 mod responses;
 mod sections;
 mod sources;
@@ -22,15 +22,15 @@ use compat_tests::fixtures::{self, Truth};
 use compat_tests::http::Response;
 use compat_tests::process::run;
 
-/// Its `.debug` names dwz's file, its sources are in -debugsource.
+/// A package whose debuginfo refers to a file of dwz, and whose sources are in -debugsource.
 const BIDTEST: &str = "bidtest-1.2~rc1-4.fc99";
 
 const SOURCES: &str = "/usr/src/debug/bidtest-1.2~rc1-4.fc99.x86_64";
 
 /// A gateway for these families.
 fn gateway(families: &[&str]) -> (Sqlite, RunningGateway) {
-    let folders: Vec<_> = families.iter().map(|family| fixtures::family(family)).collect();
-    let index = Sqlite::with_packages(&folders.iter().map(|folder| folder.as_path()).collect::<Vec<_>>());
+    let directories: Vec<_> = families.iter().map(|family| fixtures::family(family)).collect();
+    let index = Sqlite::with_packages(&directories.iter().map(|directory| directory.as_path()).collect::<Vec<_>>());
     let gateway = RunningGateway::start(&index.url());
     (index, gateway)
 }
@@ -52,7 +52,7 @@ fn member_of(row: &Truth) -> Vec<u8> {
     fixtures::member(&fixtures::rpm(&row.rpm), &row.path)
 }
 
-/// What a file is good for: is it an executable, is it debuginfo? As binutils sees it.
+/// True, true if an ELF file is an executable, and if it is debuginfo, by binutils.
 fn kinds(elf: &[u8]) -> (bool, bool) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), elf).unwrap();
@@ -108,10 +108,10 @@ fn every_build_id_of_every_family_gives_its_members_by_kind() {
 }
 
 #[test]
-fn a_payload_that_was_read_tells_the_kinds_that_a_header_cannot() {
+fn reading_the_payload_determines_kinds_that_the_header_lacks() {
     let index = Sqlite::empty();
-    let folder = fixtures::family("v6");
-    import_ok(&index.url(), &["dir", folder.to_str().unwrap(), "--payload", "always"]);
+    let directory = fixtures::family("v6");
+    import_ok(&index.url(), &["dir", directory.to_str().unwrap(), "--payload", "always"]);
     let gateway = RunningGateway::start(&index.url());
     let (row, bytes) =
         fixtures::truth_with_bytes("v6").into_iter().find(|(row, _)| row.path == "/usr/bin/sixpack").unwrap();
@@ -167,7 +167,7 @@ fn debuginfod_find_gets_executables_debuginfo_and_sources_of_old_and_new_package
         let holder = if family.starts_with("old") { "-debuginfo-" } else { "-debugsource-" };
         let rpm = rpms.iter().find(|rpm| rpm.to_string_lossy().contains(holder)).unwrap();
         assert_eq!(client.found(&["source", &row.build_id, &source]), fixtures::member(rpm, &source), "{family}");
-        // The second time comes out of the client's cache.
+        // The second request is answered by the client's cache.
         let before = gateway.metric("gateway_requests_total{endpoint=\"debuginfo\",status=\"200\"}");
         assert!(
             client.found(&["debuginfo", &row.build_id]) == member_of(row),
@@ -178,7 +178,7 @@ fn debuginfod_find_gets_executables_debuginfo_and_sources_of_old_and_new_package
 }
 
 #[test]
-fn debuginfod_find_says_that_there_is_no_such_file() {
+fn debuginfod_find_reports_an_absent_file() {
     let (_index, gateway) = gateway(&["server"]);
     let output = DebuginfodClient::new(&gateway.url()).find(&["debuginfo", "00112233445566778899aabbccddeeff00112233"]);
     assert!(!output.status.success());
@@ -197,10 +197,10 @@ fn of_two_files_with_one_build_id_the_one_with_dwarf_is_the_debuginfo() {
 }
 
 #[test]
-fn a_file_that_may_have_no_dwarf_is_not_kept_for_long_for_one_that_has_may_come() {
-    let folder = tempfile::tempdir().unwrap();
-    fixtures::copy(&[fixtures::package("dwarf-twins", "twin-stripped-1.0-1.fc99.x86_64")], folder.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+fn a_file_without_certain_dwarf_may_be_cached_for_an_hour_only() {
+    let directory = tempfile::tempdir().unwrap();
+    fixtures::copy(&[fixtures::package("dwarf-twins", "twin-stripped-1.0-1.fc99.x86_64")], directory.path());
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     let id = build_id("dwarf-twins", "/usr/lib/debug/usr/bin/twin.debug");
     let answer = gateway.get(&format!("/buildid/{id}/debuginfo"));
@@ -231,9 +231,9 @@ fn dwz_files_are_found_by_the_id_that_gnu_debugaltlink_names() {
 
 #[test]
 fn a_set_uid_program_is_found_by_its_numbered_link() {
-    let folder = tempfile::tempdir().unwrap();
-    fixtures::copy(&[fixtures::package("fedora-compat", "bidtest-sub-9.9-4.fc99.x86_64")], folder.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    fixtures::copy(&[fixtures::package("fedora-compat", "bidtest-sub-9.9-4.fc99.x86_64")], directory.path());
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     let answer = gateway.get(&format!("/buildid/{}/executable", build_id("fedora-compat", "/usr/libexec/asuid")));
     assert_eq!((answer.status, answer.header("x-debuginfod-file")), (200, Some("/usr/libexec/asuid")));
@@ -244,15 +244,15 @@ fn a_set_uid_program_is_found_by_its_numbered_link() {
 }
 
 #[test]
-fn the_first_of_several_hard_links_has_the_bytes_that_the_last_carries() {
+fn the_first_hard_link_has_the_bytes_stored_with_the_last() {
     for (family, nvra, first) in [
         ("fedora-compat", "bidtest-1.2~rc1-4.fc99.x86_64", "/usr/bin/a"),
         ("v6", "sixpack-6.0-1.fc99.x86_64", "/usr/bin/sixpack"),
         ("largefile", "largefile-6.0-1.fc99.x86_64", "/usr/bin/largefile"),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        fixtures::copy(&[fixtures::package(family, nvra)], folder.path());
-        let index = Sqlite::with_packages(&[folder.path()]);
+        let directory = tempfile::tempdir().unwrap();
+        fixtures::copy(&[fixtures::package(family, nvra)], directory.path());
+        let index = Sqlite::with_packages(&[directory.path()]);
         let gateway = RunningGateway::start(&index.url());
         let answer = gateway.get(&format!("/buildid/{}/executable", build_id(family, first)));
         assert_eq!(answer.header("x-debuginfod-file"), Some(first), "{family}");
@@ -261,7 +261,7 @@ fn the_first_of_several_hard_links_has_the_bytes_that_the_last_carries() {
 }
 
 #[test]
-fn with_all_families_in_one_index_every_answer_is_a_right_one() {
+fn with_all_families_in_one_index_every_answer_is_correct() {
     let families = fixtures::families();
     let (_index, gateway) = gateway(&families.iter().map(String::as_str).collect::<Vec<_>>());
     let truth: Vec<_> = families.iter().flat_map(|family| fixtures::truth_with_bytes(family)).collect();

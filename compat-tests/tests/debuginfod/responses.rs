@@ -41,13 +41,13 @@ fn headers_name_the_member_its_time_its_digest_and_its_archive() {
     assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
     assert_eq!(answer.header("accept-ranges"), Some("bytes"));
     assert_eq!(answer.header("cache-control"), Some("public, max-age=604800, immutable"));
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (family, nvra, path) in [
         ("fedora-compat", "bidtest-1.2~rc1-4.fc99.x86_64", "/usr/bin/b"),
         ("v3", "ancient-1.0-1.x86_64", "/usr/bin/ancient"),
     ] {
-        fixtures::unpack(&fixtures::package(family, nvra), folder.path());
-        let file = folder.path().join(&path[1..]);
+        fixtures::unpack(&fixtures::package(family, nvra), directory.path());
+        let file = directory.path().join(&path[1..]);
         let output = run(
             Command::new("date").env("LC_ALL", "C").args(["-u", "+%a, %d %b %Y %H:%M:%S GMT", "-r"]).arg(file),
             "coreutils",
@@ -132,7 +132,7 @@ fn ranges_and_validators_follow_rfc_9110() {
 }
 
 #[test]
-fn a_file_beyond_what_the_client_wants_is_refused() {
+fn a_file_over_the_clients_maximum_size_is_refused() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let path = format!("/buildid/{}/executable", build_id("fedora-compat", "/usr/bin/b"));
     let size = gateway.get(&path).body.len();

@@ -14,8 +14,8 @@ const DEBUG: &str = "/usr/lib/debug/usr/bin/b-1.2~rc1-4.fc99.x86_64.debug";
 
 /// The bytes of a section, as binutils sees them.
 fn section(elf: &[u8], name: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let (file, out) = (folder.path().join("elf"), folder.path().join("section"));
+    let directory = tempfile::tempdir().unwrap();
+    let (file, out) = (directory.path().join("elf"), directory.path().join("section"));
     std::fs::write(&file, elf).unwrap();
     let mut command = Command::new("objcopy");
     command.arg("--dump-section").arg(format!("{name}={}", out.display())).arg(&file).arg("/dev/null");
@@ -25,7 +25,7 @@ fn section(elf: &[u8], name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn sections_equal_those_that_binutils_cuts_out() {
+fn sections_equal_those_of_binutils() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let debuginfo = "/usr/lib/debug/usr/bin/b-1.2~rc1-4.fc99.x86_64.debug";
     let id = build_id("fedora-compat", debuginfo);
@@ -59,8 +59,8 @@ fn sections_equal_those_that_binutils_cuts_out() {
 }
 
 /// A program with DWARF, made by the compiler and `objcopy` with these options.
-fn program(folder: &Path, options: &[&str]) -> Vec<u8> {
-    let (source, elf) = (folder.join("program.c"), folder.join("program"));
+fn program(directory: &Path, options: &[&str]) -> Vec<u8> {
+    let (source, elf) = (directory.join("program.c"), directory.join("program"));
     // Enough that something can be saved.
     let functions: String =
         (0..200).map(|number| format!("int function_number_{number}(int a) {{ return a + {number}; }}\n")).collect();
@@ -76,8 +76,8 @@ fn program(folder: &Path, options: &[&str]) -> Vec<u8> {
     std::fs::read(elf).unwrap()
 }
 
-/// Where `readelf` says that a section lies, and its flags.
-fn place(elf: &[u8], name: &str) -> (std::ops::Range<usize>, String) {
+/// Offset, size and flags of a section, from `readelf`.
+fn locate(elf: &[u8], name: &str) -> (std::ops::Range<usize>, String) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), elf).unwrap();
     let output = run(Command::new("readelf").arg("-SW").arg(file.path()), "binutils");
@@ -94,14 +94,14 @@ fn compressed_sections_keep_their_header() {
     for (options, prefix) in
         [(["--compress-debug-sections=zlib"], ".debug_"), (["--compress-debug-sections=zlib-gnu"], ".zdebug_")]
     {
-        let folder = tempfile::tempdir().unwrap();
-        let elf = program(folder.path(), &options);
+        let directory = tempfile::tempdir().unwrap();
+        let elf = program(directory.path(), &options);
         let rpms = tempfile::tempdir().unwrap();
         let made = rpmbuild::of_bytes(rpms.path(), "compressed", &elf, &rpmbuild::build_id());
         let index = Sqlite::with_packages(&[rpms.path()]);
         let gateway = RunningGateway::start(&index.url());
         for name in ["info", "str"].map(|name| format!("{prefix}{name}")) {
-            let (range, flags) = place(&elf, &name);
+            let (range, flags) = locate(&elf, &name);
             assert!(flags.contains('C') || elf[range.clone()].starts_with(b"ZLIB"), "{name}: not compressed");
             let answer = gateway.get(&format!("/buildid/{}/section/{name}", made.build_id));
             assert!(answer.status == 200 && answer.body == elf[range], "{name}: other bytes");
@@ -114,7 +114,7 @@ fn a_section_costs_one_extraction_of_the_file_that_has_it() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", DEBUG);
     let extractions = || gateway.metric("gateway_extractions_total{result=\"complete\"}");
-    // Only programs have data of .text: nobody unpacks debuginfo for it.
+    // Only programs have data of .text: no debuginfo is unpacked for it.
     let first = gateway.get(&format!("/buildid/{id}/section/.text"));
     assert_eq!((first.header("x-debuginfod-file"), extractions()), (Some("/usr/bin/b"), 1.0));
     let debug = gateway.get(&format!("/buildid/{id}/section/.debug_line"));
@@ -125,7 +125,7 @@ fn a_section_costs_one_extraction_of_the_file_that_has_it() {
             assert!(again.status == 200 && again.body == answer.body && etag(&again) == etag(answer), "{name}");
         }
     }
-    // Nowhere: said at once, without unpacking a program for DWARF that its debuginfo does not have.
+    // Absent, without unpacking a program for DWARF that its debuginfo does not have.
     for _ in 0..2 {
         assert_eq!(gateway.get(&format!("/buildid/{id}/section/.gdb_index")).status, 404);
     }
@@ -133,7 +133,7 @@ fn a_section_costs_one_extraction_of_the_file_that_has_it() {
 }
 
 #[test]
-fn what_is_no_elf_file_has_no_sections() {
+fn a_file_of_another_format_has_no_sections() {
     let rpms = tempfile::tempdir().unwrap();
     // As a compressed kernel module: its build-id link names what is inside.
     let made = rpmbuild::of_bytes(rpms.path(), "module", b"\xfd7zXZ\0 no more than that", &rpmbuild::build_id());

@@ -55,7 +55,7 @@ fn sources_never_come_from_outside_a_package() {
         "%2Fetc%2Fpasswd",
         "//etc/passwd",
         "/proc/self/environ",
-        // Members, but no sources: a folder, and files of packages without sources.
+        // Members, but no sources: a directory, and files of packages without sources.
         SOURCES,
         &format!("{SOURCES}/build"),
         "/usr/bin/a",
@@ -68,7 +68,7 @@ fn sources_never_come_from_outside_a_package() {
 }
 
 #[test]
-fn names_of_code_without_a_file_cost_nothing() {
+fn names_of_generated_code_open_no_archive() {
     let (_index, gateway) = gateway(&["fedora-compat"]);
     let id = build_id("fedora-compat", "/usr/bin/a");
     for name in ["<built-in>", "<unknown>", "<command-line>"].map(|name| name.replace('<', "%3C").replace('>', "%3E")) {

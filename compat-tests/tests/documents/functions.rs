@@ -63,7 +63,8 @@ fn has(attributes: &[Attribute], name: &str) -> bool {
 fn definitions_count_and_comments_and_texts_do_not() {
     let functions = Functions::parse(
         "// fn commented() {}\n/// fn documented() {}\nconst TEXT: &str = \"fn written() {}\";\n\
-         fn plain<T>() { fn inner() {} }\nstruct S;\nimpl S { async fn method(&self) {} }\ntrait T { fn required(&self); }\n\
+         fn plain<T>() { fn inner() {} }\nstruct S;\n\
+         impl S { async fn method(&self) {} }\ntrait T { fn required(&self); }\n\
          #[test]\nfn tested() {}\n#[tokio::test(flavor = \"multi_thread\")]\nasync fn tested_too() {}\n\
          #[cfg(test)]\nmod tests { fn helper() {} #[test] fn unit() {} }\n",
     );

@@ -2,7 +2,7 @@
 //! Whatever happens, an answer is right, or it is none: nothing wrong is ever delivered whole, nothing is called absent
 //! that could not be looked up, and afterwards it goes on without a restart.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure here is a failed test, and says where")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure here is a failed test, and shows where")]
 
 mod archives;
 mod cache_directory;
@@ -85,14 +85,16 @@ fn decided(port: u16, path: &str) -> Option<Response> {
     }
 }
 
-/// So many packages of `bytes` each, in `folder`.
-fn packages(folder: &Path, number: u16, bytes: usize) -> Vec<Asked> {
-    (0..number).map(|number| Asked::made(rpmbuild::numbered(folder, &format!("made{number}"), bytes, number))).collect()
+/// So many packages of `bytes` each, in `directory`.
+fn packages(directory: &Path, number: u16, bytes: usize) -> Vec<Asked> {
+    (0..number)
+        .map(|number| Asked::made(rpmbuild::numbered(directory, &format!("made{number}"), bytes, number)))
+        .collect()
 }
 
-/// Names in a folder; none where it is not there.
-fn names(folder: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(folder).map(|files| files.map(|file| file.unwrap().path()).collect()).unwrap_or_default()
+/// Names in a directory; none where it is not there.
+fn names(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory).map(|files| files.map(|file| file.unwrap().path()).collect()).unwrap_or_default()
 }
 
 /// Random numbers, the same every time (xorshift, Marsaglia 2003).

@@ -1,7 +1,7 @@
 //! Archives in stores over HTTP, and archives that are broken, replaced, lying or slow: an answer is the right bytes or
 //! none.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and shows where")]
 
 mod absence;
 mod damaged;
@@ -30,32 +30,32 @@ use tempfile::TempDir;
 /// Enough that a few responses do not fit into the buffers of a connection.
 const LARGE: usize = 16 << 20;
 
-/// A folder with copies of a family, which a test may change.
+/// A directory with copies of a family, which a test may change.
 fn copy_of(family: &str) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fixtures::copy(&fixtures::rpms(family), folder.path());
-    folder
+    let directory = tempfile::tempdir().unwrap();
+    fixtures::copy(&fixtures::rpms(family), directory.path());
+    directory
 }
 
-/// An index of a folder, that gateways get from `url`.
-fn index_of(folder: &Path, tier: &str, url: &str) -> Sqlite {
+/// An index of a directory, that gateways get from `url`.
+fn index_of(directory: &Path, tier: &str, url: &str) -> Sqlite {
     let index = Sqlite::empty();
-    index.add_store("store", tier, folder, url);
+    index.add_store("store", tier, directory, url);
     index
 }
 
-/// A folder with one large package.
+/// A directory with one large package.
 fn large() -> (TempDir, Made) {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rpmbuild::large(folder.path(), "large", LARGE);
-    (folder, made)
+    let directory = tempfile::tempdir().unwrap();
+    let made = rpmbuild::large(directory.path(), "large", LARGE);
+    (directory, made)
 }
 
 /// A store that sends half of an archive, and the rest when the gate is open.
-fn sends_half_before(gate: &Gate, folder: &Path) -> FakeServer {
-    let (folder, gate) = (folder.to_owned(), gate.clone());
+fn sends_half_before(gate: &Gate, directory: &Path) -> FakeServer {
+    let (directory, gate) = (directory.to_owned(), gate.clone());
     FakeServer::start(move |head, stream| {
-        let bytes = fake_server::file(&folder, head);
+        let bytes = fake_server::file(&directory, head);
         fake_server::begin(stream, bytes.len());
         let _ = stream.write_all(&bytes[..bytes.len() / 2]);
         gate.pass();
@@ -67,7 +67,7 @@ fn path_of(made: &Made) -> String {
     format!("/buildid/{}/executable", made.build_id)
 }
 
-/// `server` 1.1-6: what a folder with the family `server` is asked for.
+/// `server` 1.1-6: what a directory with the family `server` is asked for.
 fn server() -> (String, Vec<u8>) {
     const RPM: &str = "server/server-1.1-6.fc99.x86_64.rpm";
     let path = format!("/buildid/{}/executable", fixtures::build_id(RPM, "/usr/bin/server"));
@@ -84,12 +84,12 @@ fn expect_reset(gateway: &RunningGateway, path: &str) {
     }
 }
 
-/// Names in a folder.
-fn names(folder: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect()
+/// Names in a directory.
+fn names(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path()).collect()
 }
 
-/// Names in the cache folder, when the disk has what clients have.
+/// Names in the cache directory, when the disk has what clients have.
 fn cached(gateway: &RunningGateway) -> Vec<PathBuf> {
     gateway.wait_until_synced();
     names(&gateway.cache())

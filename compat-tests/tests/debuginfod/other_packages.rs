@@ -1,4 +1,4 @@
-//! Sources that are not in the build's own -debugsource under the path that was asked for.
+//! Sources that are not in the build's own -debugsource under the requested path.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,18 +17,18 @@ const DEEP: &str = "static inline int deep(int a) { volatile int b = a; return b
 const LIB: &str = "/* linked in */\nint lib(int a) { return a + 1; }\n";
 
 /// A program with DWARF whose files were at these paths: `MAIN`, `FS`, `DEEP`, `LIB`. Its build-id is `number`'s.
-fn program(number: u16, folders: [&str; 4]) -> (String, Vec<u8>) {
-    let folder = tempfile::tempdir().unwrap();
+fn program(number: u16, directories: [&str; 4]) -> (String, Vec<u8>) {
+    let directory = tempfile::tempdir().unwrap();
     let build_id = format!("{}{number:04x}", &rpmbuild::build_id()[..36]);
     let mut command = Command::new("cc");
     command
         .args(["-g", "-O1", "-nostdlib", "-static", "-o", "out"])
         .arg(format!("-Wl,--build-id=0x{build_id}"))
-        .current_dir(&folder);
+        .current_dir(&directory);
     for ((name, text), is_now) in
-        [("main.c", MAIN), ("fs.h", FS), ("deep.h", DEEP), ("lib.c", LIB)].into_iter().zip(folders)
+        [("main.c", MAIN), ("fs.h", FS), ("deep.h", DEEP), ("lib.c", LIB)].into_iter().zip(directories)
     {
-        let was = folder.path().join(name.replace('.', "_"));
+        let was = directory.path().join(name.replace('.', "_"));
         std::fs::create_dir(&was).unwrap();
         std::fs::write(was.join(name), text).unwrap();
         command.arg(format!("-fdebug-prefix-map={}={is_now}", was.display())).arg("-I").arg(&was);
@@ -38,16 +38,16 @@ fn program(number: u16, folders: [&str; 4]) -> (String, Vec<u8>) {
     }
     let output = run(&mut command, "gcc");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    (build_id, std::fs::read(folder.path().join("out")).unwrap())
+    (build_id, std::fs::read(directory.path().join("out")).unwrap())
 }
 
-/// A gateway for packages that `make` puts into a folder.
+/// A gateway for the packages that `make` writes to a directory.
 fn gateway(make: impl FnOnce(&Path)) -> (TempDir, Sqlite, RunningGateway) {
-    let folder = tempfile::tempdir().unwrap();
-    make(folder.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    make(directory.path());
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
-    (folder, index, gateway)
+    (directory, index, gateway)
 }
 
 #[track_caller]
@@ -63,7 +63,7 @@ fn expect_none(gateway: &RunningGateway, build_id: &str, path: &str) {
     assert_eq!(answer.status, 404, "{path}: {}", answer.text());
 }
 
-/// What GDB lists of a program, with nothing but the gateway to ask.
+/// GDB's listing of a program, with the gateway as its only source of files.
 fn gdb(gateway: &RunningGateway, program: &[u8], commands: &[&str]) -> String {
     let (client, file) = (DebuginfodClient::new(&gateway.url()), tempfile::NamedTempFile::new().unwrap());
     std::fs::write(file.path(), program).unwrap();
@@ -83,7 +83,7 @@ fn kernels_have_their_sources_in_debuginfo_common_and_their_headers_in_devel() {
     let headers = format!("/usr/src/kernels/{KERNEL}/include");
     let (build_id, vmlinux) = program(1, [&format!("{sources}/init"), &headers, &headers, &format!("{sources}/lib")]);
     let member = format!("/usr/lib/debug/lib/modules/{KERNEL}/vmlinux");
-    let (folder, _index, gateway) = gateway(|folder| {
+    let (directory, _index, gateway) = gateway(|directory| {
         let (link, target) = (rpmbuild::link(&build_id, "debug/"), format!("../../../../..{member}"));
         let (main, lib) = (format!("{sources}/init/main.c"), format!("{sources}/lib/lib.c"));
         let (fs, deep) = (format!("{headers}/fs.h"), format!("{headers}/deep.h"));
@@ -93,7 +93,7 @@ fn kernels_have_their_sources_in_debuginfo_common_and_their_headers_in_devel() {
             ("kernel-debuginfo-common-x86_64", &[(&main, MAIN.as_bytes()), (&lib, LIB.as_bytes())]),
             ("kernel-devel", &[(&fs, FS.as_bytes()), (&deep, DEEP.as_bytes())]),
         ];
-        rpmbuild::build(folder, "kernel", "6.5.6", "300.fc99", &packages);
+        rpmbuild::build(directory, "kernel", "6.5.6", "300.fc99", &packages);
     });
     expect_source(
         &gateway,
@@ -115,25 +115,25 @@ fn kernels_have_their_sources_in_debuginfo_common_and_their_headers_in_devel() {
     ] {
         expect_none(&gateway, &build_id, path);
     }
-    drop(folder);
+    drop(directory);
 }
 
 #[test]
-fn code_of_another_package_that_was_linked_in_comes_out_of_its_debugsource() {
+fn sources_of_a_linked_library_come_from_its_debugsource() {
     let (own, other) = ("/usr/src/debug/linked-1.0-1.x86_64", "/usr/src/debug/libother-2.3-4.fc99.x86_64");
     let (build_id, elf) = program(2, [own, own, own, other]);
-    let (folder, _index, gateway) = gateway(|folder| {
+    let (directory, _index, gateway) = gateway(|directory| {
         let (link, main, lib) = (rpmbuild::link(&build_id, ""), format!("{own}/main.c"), format!("{other}/lib.c"));
         let packages: [rpmbuild::PackageFiles<'_>; 2] = [
             ("linked", &[("/usr/bin/linked", &elf), (&link, b"../../../../usr/bin/linked")]),
             ("linked-debugsource", &[(&main, MAIN.as_bytes())]),
         ];
-        rpmbuild::build(folder, "linked", "1.0", "1", &packages);
+        rpmbuild::build(directory, "linked", "1.0", "1", &packages);
         let packages: [rpmbuild::PackageFiles<'_>; 2] = [
             ("libother", &[("/usr/lib64/libother.a", b"!<arch>\n")]),
             ("libother-debugsource", &[(&lib, LIB.as_bytes())]),
         ];
-        rpmbuild::build(folder, "libother", "2.3", "4.fc99", &packages);
+        rpmbuild::build(directory, "libother", "2.3", "4.fc99", &packages);
     });
     expect_source(&gateway, &build_id, &format!("{own}/main.c"), MAIN, "linked-debugsource-1.0-1.x86_64");
     expect_source(&gateway, &build_id, &format!("{other}/lib.c"), LIB, "libother-debugsource-2.3-4.fc99.x86_64");
@@ -141,16 +141,16 @@ fn code_of_another_package_that_was_linked_in_comes_out_of_its_debugsource() {
     assert!(said.contains("/* linked in */"), "{said}");
     expect_none(&gateway, &build_id, &other.replace("2.3-4", "2.3-5"));
     expect_none(&gateway, &build_id, &format!("{}/lib.c", other.replace("2.3-4", "2.3-5")));
-    // A build-id that nobody knows opens nothing.
+    // An unknown build-id opens no archive.
     expect_none(&gateway, "00112233445566778899aabbccddeeff00112233", &format!("{other}/lib.c"));
-    drop(folder);
+    drop(directory);
 }
 
 #[test]
-fn relative_names_are_found_where_one_source_alone_ends_so() {
+fn relative_names_are_found_if_one_source_alone_has_that_suffix() {
     let (build_id, elf) = program(3, ["./src", "include", "include", "src/lib"]);
     let sources = "/usr/src/debug/mapped-1.0-1.x86_64";
-    let (folder, _index, gateway) = gateway(|folder| {
+    let (directory, _index, gateway) = gateway(|directory| {
         let link = rpmbuild::link(&build_id, "");
         let files =
             ["src/main.c", "include/fs.h", "src/lib/lib.c", "src/other/lib.c"].map(|file| format!("{sources}/{file}"));
@@ -169,56 +169,56 @@ fn relative_names_are_found_where_one_source_alone_ends_so() {
                 &[(main, MAIN.as_bytes()), (fs, FS.as_bytes()), (lib, LIB.as_bytes()), (other, b"other\n")],
             ),
         ];
-        rpmbuild::build(folder, "mapped", "1.0", "1", &packages);
+        rpmbuild::build(directory, "mapped", "1.0", "1", &packages);
     });
     let archive = "mapped-debugsource-1.0-1.x86_64";
-    // libdebuginfod takes away one leading slash, or sends the name as it is.
+    // libdebuginfod removes one leading slash, or none.
     for path in ["/src/main.c", "/./src/main.c", "/main.c", "//src/../src/main.c", "/%2e/src%2Fmain.c"] {
         expect_source(&gateway, &build_id, path, MAIN, archive);
     }
     expect_source(&gateway, &build_id, "/include/fs.h", FS, archive);
     expect_source(&gateway, &build_id, "/lib/lib.c", LIB, archive);
-    // Two files end so; a part of a name is no name; a member of another package is no source.
+    // An ambiguous suffix; a part of a name; a member of another package.
     for path in ["/lib.c", "/ain.c", "/c", "/config.c", "/etc/src/config.c", "/usr/src/main.c", "/mapped-1.0-1.x86_64"]
     {
         expect_none(&gateway, &build_id, path);
     }
-    drop(folder);
+    drop(directory);
 }
 
 #[test]
-fn include_files_come_out_of_the_package_that_was_there_when_the_program_was_built() {
+fn include_files_come_from_the_package_of_the_time_of_the_build() {
     const YEAR: u32 = 31_536_000;
     let (own, widgets) = ("/usr/src/debug/user-1.0-1.x86_64", "/usr/include/widgets-2.0");
     let (build_id, elf) = program(3, [own, widgets, "/usr/include", own]);
-    let (in_folder, above, deep) = (format!("{widgets}/fs.h"), format!("{widgets}/unused.h"), "/usr/include/deep.h");
-    let (folder, _index, gateway) = gateway(|folder| {
+    let (in_directory, above, deep) = (format!("{widgets}/fs.h"), format!("{widgets}/unused.h"), "/usr/include/deep.h");
+    let (directory, _index, gateway) = gateway(|directory| {
         let link = rpmbuild::link(&build_id, "");
         let packages: [rpmbuild::PackageFiles<'_>; 1] =
             [("user", &[("/usr/bin/user", &elf), (&link, b"../../../../usr/bin/user")])];
-        rpmbuild::build_at(Some(40 * YEAR), "w1.gzdio", folder, "user", "1.0", "1", &packages);
+        rpmbuild::build_at(Some(40 * YEAR), "w1.gzdio", directory, "user", "1.0", "1", &packages);
         for (year, release, text) in [(37, "1", "long before\n"), (39, "2", FS), (41, "3", "later\n")] {
             let files: [(&str, &[u8]); 3] =
-                [(&in_folder, text.as_bytes()), (&above, b"unused\n"), (deep, DEEP.as_bytes())];
+                [(&in_directory, text.as_bytes()), (&above, b"unused\n"), (deep, DEEP.as_bytes())];
             let packages: [rpmbuild::PackageFiles<'_>; 2] =
                 [("widgets", &[("/usr/share/w", b"w\n")]), ("widgets-devel", &files)];
-            rpmbuild::build_at(Some(year * YEAR), "w1.gzdio", folder, "widgets", "2.0", release, &packages);
+            rpmbuild::build_at(Some(year * YEAR), "w1.gzdio", directory, "widgets", "2.0", release, &packages);
         }
     });
-    expect_source(&gateway, &build_id, &in_folder, FS, "widgets-devel-2.0-2.x86_64");
+    expect_source(&gateway, &build_id, &in_directory, FS, "widgets-devel-2.0-2.x86_64");
     expect_source(&gateway, &build_id, deep, DEEP, "widgets-devel-2.0-2.x86_64");
     let said = gdb(&gateway, &elf, &["list fs.h:1,1", "list deep.h:1,1"]);
     assert!(said.contains(FS.trim()) && said.contains(DEEP.trim()), "{said}");
-    // What its line tables do not name is none of its sources, and a build-id that nobody knows opens nothing.
+    // A file that its line tables do not name is none of its sources. An unknown build-id opens no archive.
     for path in [&above, &format!("{widgets}/missing.h"), "/usr/include/unused.h"] {
         expect_none(&gateway, &build_id, path);
     }
-    expect_none(&gateway, "00112233445566778899aabbccddeeff00112233", &in_folder);
-    drop(folder);
+    expect_none(&gateway, "00112233445566778899aabbccddeeff00112233", &in_directory);
+    drop(directory);
 }
 
 #[test]
-fn paths_with_rpms_base_arch_name_packages_of_every_arch_of_its_family() {
+fn paths_with_a_base_arch_match_packages_of_its_family_of_arches() {
     // A program's arch, its own sources, the package that was linked in, and its sources.
     for (number, (arch, own, other_arch, other)) in [
         ("i686", "linked-1.0-1.i386", "i686", "libother-2.3-4.fc99.i386"),
@@ -234,75 +234,75 @@ fn paths_with_rpms_base_arch_name_packages_of_every_arch_of_its_family() {
         let [own, other] = [own, other].map(|directory| format!("/usr/src/debug/{directory}"));
         let (build_id, elf) = program(u16::try_from(100 + number).unwrap(), [&own, &own, &own, &other]);
         let (main, lib) = (format!("{own}/main.c"), format!("{other}/lib.c"));
-        let (folder, _index, gateway) = gateway(|folder| {
+        let (directory, _index, gateway) = gateway(|directory| {
             let link = rpmbuild::link(&build_id, "");
             let packages: [rpmbuild::PackageFiles<'_>; 2] = [
                 ("linked", &[("/usr/bin/linked", &elf), (&link, b"../../../../usr/bin/linked")]),
                 ("linked-debugsource", &[(&main, MAIN.as_bytes())]),
             ];
-            rpmbuild::build_for(arch, folder, "linked", "1.0", "1", &packages);
+            rpmbuild::build_for(arch, directory, "linked", "1.0", "1", &packages);
             let packages: [rpmbuild::PackageFiles<'_>; 2] =
                 [("libother", &[("/usr/lib/x.a", b"!<arch>\n")]), ("libother-debugsource", &[(&lib, LIB.as_bytes())])];
-            rpmbuild::build_for(other_arch, folder, "libother", "2.3", "4.fc99", &packages);
-            // The sources of another family are others.
+            rpmbuild::build_for(other_arch, directory, "libother", "2.3", "4.fc99", &packages);
+            // The sources of another family differ.
             let packages: [rpmbuild::PackageFiles<'_>; 2] = [
                 ("libother", &[("/usr/lib/y.a", b"!<arch>\n")]),
                 ("libother-debugsource", &[(&lib, b"another family\n")]),
             ];
-            rpmbuild::build_for("s390x", folder, "libother", "2.3", "4.fc99", &packages);
+            rpmbuild::build_for("s390x", directory, "libother", "2.3", "4.fc99", &packages);
         });
         expect_source(&gateway, &build_id, &main, MAIN, &format!("linked-debugsource-1.0-1.{arch}"));
         expect_source(&gateway, &build_id, &lib, LIB, &format!("libother-debugsource-2.3-4.fc99.{other_arch}"));
         expect_none(&gateway, &build_id, &lib.replace("2.3-4", "2.3-5"));
         expect_none(&gateway, "00112233445566778899aabbccddeeff00112233", &lib);
-        drop(folder);
+        drop(directory);
     }
 }
 
 #[test]
-fn siblings_of_another_arch_of_the_family_have_sources_and_those_of_the_same_arch_precede_them() {
+fn sibling_packages_of_the_same_arch_precede_those_of_its_family() {
     let sources = "/usr/src/debug/kernel-2.6/linux-2.6.i386";
     let (build_id, elf) = program(110, [sources, sources, sources, sources]);
     let paths = ["main.c", "fs.h", "lib.c"].map(|name| format!("{sources}/{name}"));
     let [main, fs, lib] = &paths;
-    let (folder, _index, gateway) = gateway(|folder| {
+    let (directory, _index, gateway) = gateway(|directory| {
         let link = rpmbuild::link(&build_id, "");
         let packages: [rpmbuild::PackageFiles<'_>; 2] = [
             ("kernel", &[("/usr/bin/kernel", &elf), (&link, b"../../../../usr/bin/kernel")]),
             ("kernel-debuginfo", &[(fs, FS.as_bytes())]),
         ];
-        rpmbuild::build_for("i686", folder, "kernel", "2.6", "1", &packages);
+        rpmbuild::build_for("i686", directory, "kernel", "2.6", "1", &packages);
         for (arch, text) in [("i386", MAIN.as_bytes()), ("x86_64", b"another family\n")] {
             let files: [(&str, &[u8]); 3] =
                 [(main, text), (fs, b"another arch\n"), ("/usr/src/debug/lib.c", b"not relative\n")];
             let packages: [rpmbuild::PackageFiles<'_>; 2] =
                 [("kernel", &[("/etc/k", b"k\n")]), ("kernel-debuginfo-common", &files)];
-            rpmbuild::build_for(arch, folder, "kernel", "2.6", "1", &packages);
+            rpmbuild::build_for(arch, directory, "kernel", "2.6", "1", &packages);
         }
     });
     expect_source(&gateway, &build_id, main, MAIN, "kernel-debuginfo-common-2.6-1.i386");
     expect_source(&gateway, &build_id, fs, FS, "kernel-debuginfo-2.6-1.i686");
     expect_source(&gateway, &build_id, "/main.c", MAIN, "kernel-debuginfo-common-2.6-1.i386");
     expect_none(&gateway, &build_id, lib);
-    drop(folder);
+    drop(directory);
 }
 
 #[test]
-fn sources_come_out_of_src_packages_as_yocto_makes_them() {
+fn sources_come_from_src_packages_of_yocto() {
     let sources = "/usr/src/debug/yocto/1.0";
     let (build_id, elf) = program(120, [sources, sources, "./include", sources]);
     let (main, deep) = (format!("{sources}/main.c"), format!("{sources}/include/deep.h"));
-    let (folder, _index, gateway) = gateway(|folder| {
+    let (directory, _index, gateway) = gateway(|directory| {
         let (link, debug) = (rpmbuild::link(&build_id, ""), "/usr/bin/.debug/yocto");
         let packages: [rpmbuild::PackageFiles<'_>; 3] = [
             ("yocto", &[("/usr/bin/yocto", &elf), (&link, b"../../../../usr/bin/yocto")]),
             ("yocto-dbg", &[(debug, b"debug\n")]),
             ("yocto-src", &[(&main, MAIN.as_bytes()), (&deep, DEEP.as_bytes()), ("/usr/share/deep.h", b"no source\n")]),
         ];
-        rpmbuild::build(folder, "yocto", "1.0", "r0", &packages);
+        rpmbuild::build(directory, "yocto", "1.0", "r0", &packages);
     });
     expect_source(&gateway, &build_id, &main, MAIN, "yocto-src-1.0-r0.x86_64");
     expect_source(&gateway, &build_id, "/./include/deep.h", DEEP, "yocto-src-1.0-r0.x86_64");
     expect_none(&gateway, &build_id, &format!("{sources}/missing.c"));
-    drop(folder);
+    drop(directory);
 }
