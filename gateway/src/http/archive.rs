@@ -45,7 +45,7 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
         return error::unavailable(false);
     };
     match opened {
-        Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), &name, content_type),
+        Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), name, content_type),
         Ok(Err(Miss::Absent(_))) => match elsewhere {
             Some(url) => HttpResponse::Found()
                 .insert_header((LOCATION, url.as_str()))
