@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         .init();
     let result = tokio::runtime::Runtime::new().map_err(CommandFailure::local).and_then(|runtime| {
         let result = runtime.block_on(commands::run(cli));
-        // A directory of a dead file server cannot be left by asking; dropping the runtime would wait for it.
+        // Threads that hang on a dead file server cannot be stopped; dropping the runtime would wait for them.
         runtime.shutdown_background();
         result
     });

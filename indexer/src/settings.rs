@@ -20,10 +20,10 @@ const EXPECTED: &str = "`database = \"URL\"`, and `exclude` and `include` as lis
 #[serde(deny_unknown_fields)]
 struct ConfigurationFile {
     database: Option<String>,
-    /// Globs of what `dir` leaves out, in addition to those of the command line.
+    /// Globs that `dir` excludes, in addition to those of the command line.
     #[serde(default)]
     exclude: Vec<String>,
-    /// Globs of what `dir` reads although an exclude or a default matches.
+    /// Globs that `dir` includes although an exclude or a default matches.
     #[serde(default)]
     include: Vec<String>,
 }
@@ -36,8 +36,8 @@ pub(crate) fn database(common: &Common) -> Result<DatabaseUrl> {
     Ok(sql::original::indexer_database(&common.etc)?.unwrap_or_default())
 }
 
-/// Returns the database that the option, the environment (read by clap) or the configuration file names. An empty option
-/// or variable names none.
+/// Returns the database that the option, the environment (read by clap) or the configuration file names. An empty
+/// option or variable names none.
 pub(crate) fn configured_database(common: &Common) -> Result<Option<DatabaseUrl>> {
     if let Some(url) = common.database.as_deref().filter(|url| !url.is_empty()) {
         return Ok(Some(url.parse()?));
@@ -86,7 +86,7 @@ fn read(path: &Path, must_exist: bool) -> Result<Option<ConfigurationFile>> {
     }
 }
 
-/// Adds what the operator can do.
+/// Adds advice to an error.
 fn refuse(error: &sql::Error, must_exist: bool) -> CommandFailure {
     let permission = match error {
         sql::Error::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {

@@ -1,14 +1,15 @@
-//! The index: schema, migrations and every query, on SQLite and on MySQL/MariaDB. No other crate writes SQL.
+//! The index: schema, migrations and every query, on SQLite and on MySQL/MariaDB. No other crate contains SQL.
 //!
-//! - `connect`: [`DatabaseUrl`], where the index is, also out of the original darkserver's files ([`original`]); [`Index`], the
-//!   handle; connections, the few words in which the databases differ, and what is tried again;
-//! - `schema`: migrations, the check that a reader makes, `createtable.sql`, the original's tables as views;
-//! - `model`: what goes in ([`Import`], [`ClaimedPackage`]) and what comes out ([`Record`], [`StoredPackage`], [`Location`], [`Store`]);
-//!   `rows`, what the queries select;
-//! - `write`: the transaction of a batch (`insert`, with `artifacts`, `modules`, `locations`, `includes`, `changes`), claims of packages whose
-//!   header was not read (`claims`), which of them are one package (`candidates`, `merge`), what a store no longer holds (`seen`);
-//! - `read`: queries by build-id, package and source package (`records`), by path (`paths`, with `glob`), by include directory
-//!   (`includes`), what came since ([`Changes`]), and all build-ids for a filter (`hashes`).
+//! - `connect`: [`DatabaseUrl`], the address of the index; [`configuration`] files, also those of the original
+//!   darkserver ([`original`]); [`Index`], the handle; pools, the differences between the databases, and retries;
+//! - `schema`: migrations, the checks of readers and writers, `createtable.sql`, the original's tables as views;
+//! - `model`: the input ([`Import`], [`ClaimedPackage`]) and the results ([`Record`], [`StoredPackage`], [`Location`],
+//!   [`Store`]); `rows`, the rows of queries;
+//! - `write`: the transaction of a batch (`insert`, with `packages`, `artifacts`, `modules`, `locations`, `changes`),
+//!   packages whose header was not read (`claims`), which of them are one package (`candidates`, `merge`), locations
+//!   that are seen or gone (`known_locations`);
+//! - `read`: queries by build-id, package and source package (`records`), by path (`paths`, with `glob`), by include
+//!   directory (`includes`), changes since a state ([`Changes`]), and all build-ids for a filter (`hashes`).
 
 mod connect;
 mod model;

@@ -24,7 +24,7 @@ use crate::report::failure::{CommandFailure, Result};
 use crate::report::progress::ImportProgress;
 use crate::report::summary::ImportSummary;
 
-/// What an import works with; made once for a command.
+/// An import of one command.
 pub(crate) struct Importer {
     index: Index,
     distro: Option<String>,
@@ -33,12 +33,12 @@ pub(crate) struct Importer {
     jobs: usize,
     stop: Stop,
     started: Instant,
-    /// What the operator sees.
+    /// Progress and summary.
     pub(crate) progress: ImportProgress,
 }
 
 impl Importer {
-    /// An import that begins now; the flag says whether a signal stopped it.
+    /// Starts an import. The flag is set once a signal stops it.
     pub(crate) fn new(index: &Index, args: &ImportArgs, common: &Common) -> (Self, Stop) {
         let stop = Stop::on_signal();
         let importer = Self {
@@ -54,13 +54,14 @@ impl Importer {
         (importer, stop)
     }
 
-    /// Ends the import: what was done.
+    /// Ends the import and returns its summary.
     pub(crate) async fn finish(self) -> ImportSummary {
         self.index.checkpoint().await;
         ImportSummary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
     }
 
-    /// Imports directories, one after the other. Of several, those that cannot be imported are reported and keep no other from it.
+    /// Imports directories, one after the other. One of several that cannot be imported is reported and does not stop
+    /// the others.
     pub(crate) async fn import_directories(&mut self, args: &DirArgs, filter: &PathFilter) -> Result<()> {
         if args.paths.len() > 1 && (args.store.is_some() || args.url.is_some()) {
             return Err(CommandFailure::Usage(
@@ -91,10 +92,10 @@ impl Importer {
         Ok(())
     }
 
-    /// Imports a directory, and marks what is gone from it.
+    /// Imports a directory, and marks missing archives as gone.
     ///
     /// # Errors
-    /// Also if the operator's patterns leave nothing of it: then nothing is marked.
+    /// Also if the operator's patterns exclude everything: then nothing is marked.
     async fn import_directory(
         &mut self,
         directory: PathBuf,
@@ -124,7 +125,7 @@ impl Importer {
             )));
         }
         self.progress.set_phase("reading the index");
-        // Before the walk: what is missing from a later look at the directory is gone, whatever other importers add meanwhile.
+        // Read before the walk: locations that other importers add meanwhile are not marked as gone.
         let known = match below.as_str() {
             "" => self.index.known_locations(store.id).await?,
             below => self.index.known_locations_below(store.id, below).await?,
@@ -153,7 +154,7 @@ impl Importer {
         Ok(())
     }
 
-    /// Says what other formats would find in a directory in which nothing was found.
+    /// Reports files of other formats in a directory where nothing was found.
     async fn hint(&mut self, walk: Arc<DirectoryWalk>) -> Result<()> {
         let directory = walk.directory.display().to_string();
         let counts =
@@ -185,7 +186,7 @@ impl Importer {
         }
         for (store_id, (store, files)) in by_store {
             let (root, formats) = (stores::canonical_root(&store), Formats::archives());
-            // A single file is read always: asking for everything that the store holds would cost more.
+            // Single files are always read: to query all locations of the store would cost more.
             let reader = self.reader(&store, root.clone(), HashMap::new());
             let mut writer = Writer::new(self.index.clone(), store_id, &HashMap::new(), &formats);
             let found = self.progress.found_counter();
@@ -216,7 +217,7 @@ impl Importer {
         feeder: impl FnOnce(&Feed) + Send + 'static,
         writer: &mut Writer,
     ) -> Result<()> {
-        // ReadArchive whole archives takes long: a reader holds only the one that it reads.
+        // Whole archives take long: a reader holds only the one that it reads.
         let batch = if self.payload == Payload::Always { 1 } else { batch };
         let pipeline = Pipeline { reader, jobs: self.jobs, batch, stop: self.stop.clone() };
         pipeline.run(feeder, writer, &mut self.progress).await
@@ -239,7 +240,7 @@ impl Importer {
     }
 }
 
-/// A directory that is there.
+/// Returns the canonical path of an existing directory.
 fn directory(path: &Path) -> Result<PathBuf> {
     let refuse =
         |found: String| CommandFailure::Usage(format!("{}: expected a directory, found {found}", path.display()));

@@ -1,4 +1,4 @@
-//! The stores of the index: which one a directory belongs to.
+//! Stores for local directories and files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use crate::cli::DirArgs;
 use crate::feeders::filter::PathFilter;
 use crate::report::failure::{CommandFailure, Result};
 
-/// The store that a canonical directory belongs to: the local one whose root it is or lies below, else one that is added.
+/// Returns the store of a canonical directory: the local one whose root it is or is below, else a new one.
 ///
 /// # Errors
-/// If the directory contains that of another store and the filter does not leave it out: its packages would be there
+/// If the directory contains that of another store and the filter does not exclude it: its packages would be indexed
 /// twice.
 pub(crate) async fn of_directory(
     index: &Index,
@@ -59,7 +59,7 @@ pub(crate) async fn of_directory(
     }
 }
 
-/// The store that a canonical file belongs to: the local one that it lies in, else one that is added for its directory.
+/// Returns the store of a canonical file: the local one that contains it, else a new one for its directory.
 pub(crate) async fn of_file(index: &Index, stores: &mut Vec<Store>, file: &Path) -> Result<Store> {
     let directory = file.parent().unwrap_or(Path::new("/"));
     if let Some(store) = local(stores, directory) {
@@ -70,14 +70,14 @@ pub(crate) async fn of_file(index: &Index, stores: &mut Vec<Store>, file: &Path)
     Ok(store)
 }
 
-/// The canonical form of a local store's root; as it stands if it is not there.
+/// Returns the canonical path of a local store's root; the path as it is if it does not exist.
 pub(crate) fn canonical_root(store: &Store) -> PathBuf {
     let root = store.root.clone().unwrap_or_default();
     root.canonicalize().unwrap_or(root)
 }
 
-/// Refuses to walk a directory of a store at `root` with the directory of another store in it, unless the filter leaves that
-/// out.
+/// Refuses a directory of a store at `root` that contains the directory of another store, unless the filter excludes
+/// that one.
 fn refuse_inner(stores: &[Store], root: &Path, directory: &Path, filter: &PathFilter) -> Result<()> {
     for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some()) {
         let inner = canonical_root(store);
@@ -85,8 +85,10 @@ fn refuse_inner(stores: &[Store], root: &Path, directory: &Path, filter: &PathFi
         if inner != root && inner.starts_with(directory) && filter.excluded_directory(below).is_none() {
             let (name, shown) = (&store.name, inner.display());
             return Err(CommandFailure::Usage(format!(
-                "{} contains the directory of store {name} ({shown}), whose packages would be there twice: leave it out with \
-                 --exclude '/{}/' and import it by itself with `dir {shown}`, or remove that store with `store remove {name}`",
+                "{} contains the directory of store {name} ({shown}), whose packages would be there twice: leave it \
+                 out with \
+                 --exclude '/{}/' and import it by itself with `dir {shown}`, or remove that store with `store remove \
+                 {name}`",
                 directory.display(),
                 below.display(),
             )));
@@ -95,8 +97,8 @@ fn refuse_inner(stores: &[Store], root: &Path, directory: &Path, filter: &PathFi
     Ok(())
 }
 
-/// Refuses a local store `name` at `root` that lies in another one's directory, or contains it, unless the filter of the
-/// configuration leaves the inner one out.
+/// Refuses a local store `name` at `root` that is inside another one's directory, or contains it, unless the filter of
+/// the configuration excludes the inner one.
 pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &PathFilter) -> Result<()> {
     for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some() && store.name != name) {
         let other = canonical_root(store);
@@ -123,7 +125,7 @@ pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &
     Ok(())
 }
 
-/// The local store whose root is nearest above a directory, or the directory itself.
+/// Returns the local store with the deepest root that contains a directory.
 fn local<'a>(stores: &'a [Store], directory: &Path) -> Option<&'a Store> {
     let above = stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some());
     let above = above.filter(|store| directory.starts_with(canonical_root(store)));
@@ -142,7 +144,7 @@ pub(crate) fn utf8(path: &Path) -> Result<&str> {
     })
 }
 
-/// The path of a directory below the root of its store, as locations have it; empty for the root itself.
+/// Returns the path of a directory below the root of its store, as locations have it; empty for the root itself.
 pub(crate) fn below(store: &Store, root: &Path, directory: &Path) -> Result<String> {
     let path = directory.strip_prefix(root).ok().and_then(Path::to_str);
     path.map(str::to_owned).ok_or_else(|| {
@@ -155,9 +157,9 @@ pub(crate) fn below(store: &Store, root: &Path, directory: &Path) -> Result<Stri
     })
 }
 
-/// Reads a base URL; slashes at its end go.
+/// Reads a base URL; trailing slashes are removed.
 pub(crate) fn base_url(text: &str) -> Result<String> {
-    // No refusal repeats the text: it may hold a password.
+    // No message repeats the text: it can hold a password.
     let refuse = |found: &str| {
         CommandFailure::Usage(format!(
             "--url: expected an http or https URL, as in https://mirror.example.org/pub, found {found}"
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_local_store_above_a_folder_is_its_store() {
+    fn the_deepest_local_store_that_contains_a_directory_is_its_store() {
         let store = |id, tier, root: &str| Store {
             id,
             name: id.to_string(),

@@ -10,7 +10,7 @@ use crate::report::failure::Result;
 use crate::report::output::print;
 use crate::settings;
 
-/// Brings the schema up to date, and says what there was to do.
+/// Migrates the schema, and prints what was done.
 pub(crate) async fn run(common: &Common) -> Result<ExitCode> {
     let database = settings::database(common)?;
     let index = Index::open(&database, Access::ReadWrite)?.with_retry_timeout(Duration::from_secs(common.wait));
@@ -19,9 +19,8 @@ pub(crate) async fn run(common: &Common) -> Result<ExitCode> {
     index.checkpoint().await;
     if common.json {
         let sql::Migration { applied, views, notes } = &migration;
-        print(
-            &serde_json::json!({ "database": database.to_string(), "applied": applied, "views": views, "notes": notes }),
-        )?;
+        let database = database.to_string();
+        print(&serde_json::json!({ "database": database, "applied": applied, "views": views, "notes": notes }))?;
     } else {
         match (migration.applied.as_slice(), migration.views.as_slice()) {
             ([], []) => print(&format_args!("{database}: the schema is up to date"))?,

@@ -1,4 +1,4 @@
-//! The commands: opens the index, runs one command, and returns its exit status.
+//! The commands: each opens the index, runs, and returns its exit status.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,8 +59,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Opens an index with a schema of this program's version. The first command on an SQLite file shall just work; the schema of a
-/// database server is its administrator's, who runs `migrate`.
+/// Opens an index and checks that its schema has this program's version. An SQLite file is migrated; the schema of a
+/// database server is changed by `migrate` alone, which its administrator runs.
 async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
     let index = Index::open(database, Access::ReadWrite)?.with_retry_timeout(Duration::from_secs(common.wait));
     index.check_connection().await?;
@@ -75,7 +75,7 @@ async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
     Ok(index)
 }
 
-/// Opens an SQLite file as gateways do: it is neither made nor changed, and may be on read-only media.
+/// Opens an SQLite file as gateways do: it is neither created nor changed, and can be on read-only media.
 async fn open_to_read(database: &DatabaseUrl) -> Result<Index> {
     let index = Index::open(database, Access::ReadOnly)?;
     index.check_connection().await?;

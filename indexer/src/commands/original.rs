@@ -1,4 +1,4 @@
-//! The form of the original's command, `-r FILE -d DISTRO`: its three sentences, with exit codes that tell.
+//! The original's command, `-r FILE -d DISTRO`: its three sentences, with exit statuses.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,14 +11,14 @@ use crate::report::failure::{CommandFailure, Result};
 use crate::report::summary;
 use crate::settings;
 
-/// Both options of the form.
+/// The two options.
 pub(crate) struct OriginalArguments {
     rpm: PathBuf,
     distro: String,
 }
 
 impl OriginalArguments {
-    /// Reads the options, `None` if neither is there.
+    /// Reads the options, `None` if neither is given.
     pub(crate) fn read(original: &Original) -> Result<Option<Self>> {
         if !original.is_given() {
             return Ok(None);
@@ -32,7 +32,7 @@ impl OriginalArguments {
     }
 }
 
-/// The database. Unlike the commands this form has no default: the original asked for its file.
+/// Returns the database. There is no default: the original required its configuration file.
 pub(crate) fn database(common: &Common) -> Result<DatabaseUrl> {
     if let Some(database) = settings::configured_database(common)? {
         return Ok(database);
@@ -45,7 +45,7 @@ pub(crate) fn database(common: &Common) -> Result<DatabaseUrl> {
     }
 }
 
-/// Imports the file. Like the original it says nothing when all is well.
+/// Imports the file. Like the original it prints nothing on success.
 pub(crate) async fn import(form: OriginalArguments, index: &Index, common: &Common) -> Result<ExitCode> {
     let quiet = Common { quiet: true, ..common.clone() };
     let (mut importer, stop) = Importer::new(index, &ImportArgs::with_distro(form.distro), &quiet);

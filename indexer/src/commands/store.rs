@@ -76,7 +76,7 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
         Some(_) if tier != Tier::Local => {
             return Err(CommandFailure::Usage(format!("--path is for tier local, found {tier}: give --url")));
         }
-        // The directory may be another machine's, or not mounted: then it stands as it was given.
+        // A directory of another machine, or one that is not mounted, is stored as given.
         Some(path) => match path.canonicalize() {
             Ok(path) => Some(path),
             Err(_) if path.is_absolute() => Some(path),

@@ -1,4 +1,4 @@
-//! A feeder: the walk over a directory.
+//! The feeder of the command `dir`: a walk over a directory.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -16,33 +16,32 @@ use crate::fetch::reader::{Candidate, ReadOutcome, StillPresent};
 
 /// A walk over a directory of a store.
 pub(crate) struct DirectoryWalk {
-    /// Canonical, like the directory.
+    /// The store's root, canonical.
     pub(crate) root: PathBuf,
-    /// The store's root, or a directory below it.
+    /// The directory to walk over, canonical: the store's root or a directory below it.
     pub(crate) directory: PathBuf,
     pub(crate) formats: Formats,
     pub(crate) filter: PathFilter,
-    /// Whether directories that links lead to are walked over, too.
+    /// True if links to directories are followed.
     pub(crate) follow_links: bool,
     pub(crate) found: Arc<AtomicU64>,
     pub(crate) counts: WalkCounts,
 }
 
-/// What a walk met besides candidates.
+/// Counts of a walk.
 #[derive(Debug, Default)]
 pub(crate) struct WalkCounts {
-    /// Files of formats that are looked for.
+    /// Files of the wanted formats.
     pub(crate) candidates: AtomicU64,
-    /// Files and directories that the filter left out.
+    /// Files and directories that the filter excluded.
     pub(crate) excluded: AtomicU64,
-    /// Of these, those that a pattern of the operator left out.
+    /// Of these, those excluded by a pattern of the operator.
     pub(crate) excluded_by_pattern: AtomicU64,
 }
 
 impl DirectoryWalk {
-    /// Walks, until all is done or nobody listens any more. Links to directories are followed on request alone, and only to
-    /// directories below the store's root, each of which is walked over once: by its own path, under which a gateway finds
-    /// its files, too.
+    /// Walks until all is sent or the import is stopped. Links to directories are followed if requested, and only below
+    /// the store's root. Each directory is walked over once, by its own path, under which gateways find its files.
     pub(crate) fn run(&self, feed: &Feed) {
         let (mut walked, mut waiting) = (BTreeSet::new(), vec![self.directory.clone()]);
         while let Some(directory) = waiting.pop() {
@@ -54,8 +53,8 @@ impl DirectoryWalk {
         }
     }
 
-    /// Walks over one directory, but not over those in it that were walked over before. `false` if nobody listens any
-    /// more.
+    /// Walks over one directory, except those in it that were walked over before. Returns `false` once the import is
+    /// stopped.
     fn walk(&self, directory: &Path, walked: &BTreeSet<PathBuf>, feed: &Feed, linked: &mut Vec<PathBuf>) -> bool {
         let mut entries = WalkDir::new(directory).into_iter();
         while let Some(entry) = entries.next() {
@@ -71,13 +70,13 @@ impl DirectoryWalk {
                     !feed.is_stopped()
                 }
                 Ok(entry) => match self.format_of(&entry) {
-                    // A link to a directory has a name like an archive only by chance.
+                    // The name of a link to a directory does not tell a format.
                     _ if self.follow_links && entry.path_is_symlink() && entry.path().is_dir() => {
                         self.follow(&entry, linked).is_none_or(|outcome| feed.send_outcome(outcome))
                     }
                     Some(format) => {
                         self.counts.candidates.fetch_add(1, Ordering::Relaxed);
-                        // Of plain files nobody knows yet whether they are ELF.
+                        // Plain files are not known to be ELF files yet.
                         if format != Format::File {
                             self.found.fetch_add(1, Ordering::Relaxed);
                         }
@@ -98,7 +97,7 @@ impl DirectoryWalk {
         true
     }
 
-    /// Does the filter leave it out? It is counted then.
+    /// True if the filter excludes the entry, which is counted then.
     fn count_if_excluded(&self, entry: &DirEntry) -> bool {
         let below = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
         let is_directory = entry.file_type().is_dir() || (entry.path_is_symlink() && entry.path().is_dir());
@@ -110,10 +109,10 @@ impl DirectoryWalk {
         true
     }
 
-    /// Notes the directory that a link leads to. One that lies outside of the store's root is named: gateways open nothing
+    /// Queues the directory that a link leads to. One outside the store's root is reported: gateways open nothing
     /// there.
     fn follow(&self, entry: &DirEntry, linked: &mut Vec<PathBuf>) -> Option<ReadOutcome> {
-        // A link that leads in a circle, or to nothing, is no directory.
+        // A circular or dangling link is no directory.
         let target = entry.path().canonicalize().ok()?;
         match target.strip_prefix(&self.root) {
             Ok(below) if self.filter.excluded_directory(below).is_none() => linked.push(target),
@@ -128,7 +127,8 @@ impl DirectoryWalk {
         None
     }
 
-    /// What an entry is looked at as. Links to plain files are not: they are other names of files that are somewhere, too.
+    /// Returns the format of an entry. Links to plain files have none: they are other names of files that are found
+    /// elsewhere.
     fn format_of(&self, entry: &DirEntry) -> Option<Format> {
         let kind = entry.file_type();
         if !kind.is_file() && !kind.is_symlink() {
@@ -141,7 +141,7 @@ impl DirectoryWalk {
     fn unreadable(&self, error: &walkdir::Error) -> Option<ReadOutcome> {
         let io = error.io_error();
         if error.depth() > 0 && io.is_some_and(|io| io.kind() == ErrorKind::NotFound) {
-            // It was removed since its directory was read.
+            // The entry was removed after its directory was read.
             return None;
         }
         let path = error.path().unwrap_or(&self.directory);
@@ -151,7 +151,7 @@ impl DirectoryWalk {
             wrong: io.map_or_else(|| error.to_string(), ToString::to_string),
             still_present: match below.map(Path::to_str) {
                 Some(Some(directory)) => StillPresent::Below(directory.into()),
-                // No location has a path that is no UTF-8.
+                // The path of a location is always UTF-8.
                 Some(None) => StillPresent::Nothing,
                 None => StillPresent::Everything,
             },

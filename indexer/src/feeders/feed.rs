@@ -1,4 +1,4 @@
-//! What a feeder finds goes here.
+//! The channel from a feeder to the readers and the writer.
 
 use std::cell::RefCell;
 use std::sync::mpsc::SyncSender;
@@ -8,21 +8,21 @@ use tokio::sync::mpsc;
 use crate::fetch::reader::{Candidate, ReadOutcome};
 use crate::pipeline::stop::Stop;
 
-/// What goes from one thread to another at once: handing over a single archive would cost as much as reading its header.
+/// Maximum number of candidates in a batch between threads: to send one archive costs as much as to read its header.
 pub(crate) const BATCH: usize = 16;
 
-/// Where a feeder puts what it finds. Its methods are `false` when nobody wants more.
+/// The sending side for a feeder. Methods return `false` once the import is stopped.
 pub(crate) struct Feed {
     candidates: SyncSender<Vec<Candidate>>,
     outcomes: mpsc::Sender<Vec<ReadOutcome>>,
     stop: Stop,
     batch: RefCell<Vec<Candidate>>,
-    /// How many go at once.
+    /// Maximum number of candidates in a batch.
     max_batch: usize,
 }
 
 impl Feed {
-    /// A feed that hands over `most` candidates at once: [`BATCH`], or one where reading each takes long.
+    /// Returns a feed with batches of at most `max_batch` candidates: [`BATCH`], or one where each takes long to read.
     pub(crate) fn new(
         candidates: SyncSender<Vec<Candidate>>,
         outcomes: mpsc::Sender<Vec<ReadOutcome>>,
@@ -32,21 +32,21 @@ impl Feed {
         Self { candidates, outcomes, stop, batch: RefCell::default(), max_batch }
     }
 
-    /// An archive.
+    /// Sends an archive to the readers.
     pub(crate) fn send_candidate(&self, candidate: Candidate) -> bool {
         let mut batch = self.batch.borrow_mut();
-        // A whole archive takes long: nothing shall wait behind it in one reader's hand.
+        // An archive that is read as a whole takes long: it ends the batch, so that nothing waits behind it.
         let is_full = candidate.is_read_whole() || batch.len() + 1 >= self.max_batch;
         batch.push(candidate);
         if !is_full { !self.is_stopped() } else { self.send_batch(batch.drain(..).collect()) }
     }
 
-    /// Something that is not worth a reader.
+    /// Sends an outcome to the writer without a reader.
     pub(crate) fn send_outcome(&self, outcome: ReadOutcome) -> bool {
         !self.is_stopped() && self.outcomes.blocking_send(vec![outcome]).is_ok()
     }
 
-    /// There is nothing more.
+    /// Sends the rest.
     pub(crate) fn flush(self) {
         self.send_batch(self.batch.take());
     }
@@ -55,7 +55,7 @@ impl Feed {
         !self.is_stopped() && self.candidates.send(batch).is_ok()
     }
 
-    /// Shall the feeder end?
+    /// True once the import is stopped.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.is_set()
     }

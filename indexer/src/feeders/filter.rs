@@ -1,4 +1,4 @@
-//! Which files and directories below a store's directory are left out: globs of the operator, and defaults.
+//! Excludes files and directories below a store's directory: by globs of the operator, and by default.
 
 use std::path::Path;
 
@@ -6,13 +6,12 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::report::failure::{CommandFailure, Result};
 
-/// Directories that are left out by default: those of rsync's delayed updates and partial files, and those of
-/// snapshots.
+/// Directories that are excluded by default: rsync's delayed updates and partial files, and snapshots.
 const DIRECTORIES: [&str; 8] =
     [".~tmp~/", ".rsync-partial/", ".snapshot/", ".snapshots/", "~snapshot/", "#snapshot/", ".zfs/", "lost+found/"];
 
-/// Decides what is left out. A path is left out if an exclude or a default matches it and no include does; nothing
-/// below a directory that is left out is looked at.
+/// The globs of an import. A path is excluded if an exclude or a default matches it and no include does. Nothing below
+/// an excluded directory is read.
 #[derive(Clone, Debug)]
 pub(crate) struct PathFilter {
     defaults: Globs,
@@ -20,7 +19,7 @@ pub(crate) struct PathFilter {
     includes: Globs,
 }
 
-/// Why something is left out.
+/// The reason why a path is excluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exclusion {
     ByDefault,
@@ -28,10 +27,10 @@ pub(crate) enum Exclusion {
 }
 
 impl PathFilter {
-    /// A filter with these globs besides the defaults.
+    /// Returns a filter with these globs and the defaults.
     ///
     /// # Errors
-    /// If a glob is none.
+    /// If a glob is invalid.
     pub(crate) fn new<'a>(
         excludes: impl IntoIterator<Item = &'a String>,
         includes: impl IntoIterator<Item = &'a String>,
@@ -43,7 +42,7 @@ impl PathFilter {
         })
     }
 
-    /// Whether a path below the store's directory is left out, not considering the directories that it lies in.
+    /// Returns why a path below the store's directory is excluded, if it is. Parent directories are not considered.
     pub(crate) fn exclusion(&self, below: &Path, is_directory: bool) -> Option<Exclusion> {
         let is_default = || self.defaults.has(below, is_directory) || (!is_directory && is_temporary(below));
         let exclusion = match self.excludes.has(below, is_directory) {
@@ -54,7 +53,7 @@ impl PathFilter {
         (!self.includes.has(below, is_directory)).then_some(exclusion)
     }
 
-    /// The nearest to the root of a directory and those that it lies in that is left out.
+    /// Returns the topmost excluded directory among a directory and its parents.
     pub(crate) fn excluded_directory<'a>(&self, below: &'a Path) -> Option<&'a Path> {
         let mut ancestors: Vec<&Path> = below.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         ancestors.reverse();
@@ -62,11 +61,11 @@ impl PathFilter {
     }
 }
 
-/// Globs, compiled.
+/// Compiled globs.
 #[derive(Clone, Debug)]
 struct Globs {
     all: GlobSet,
-    /// Those with a slash at their end match directories alone.
+    /// Globs with a slash at the end: they match directories only.
     directories: GlobSet,
 }
 
@@ -103,7 +102,7 @@ impl Globs {
     }
 }
 
-/// True for names that rsync gives files while it writes them: `.NAME.XXXXXX`, six letters or digits.
+/// True for rsync's temporary names: `.NAME.XXXXXX`, six letters or digits.
 fn is_temporary(below: &Path) -> bool {
     let name = below.file_name().unwrap_or_default().as_encoded_bytes();
     let Some(at) = name.len().checked_sub(7) else { return false };

@@ -1,28 +1,28 @@
-//! Which files of a directory are looked at, and as what: their names tell, and for plain ELF files their first bytes.
+//! The formats of files: by name, and for plain ELF files by their first bytes.
 
 use artifact::Format;
 
 use crate::cli::FormatOption;
 
-/// What a tar or cpio archive may be compressed with.
+/// Suffixes of the compressions of tar and cpio archives.
 const COMPRESSED: [&str; 6] = ["", ".zst", ".xz", ".gz", ".bz2", ".lzma"];
-/// Names of Debian packages, and of those of opkg.
+/// Suffixes of Debian and opkg packages.
 const DEBIAN: [&str; 3] = [".deb", ".ddeb", ".ipk"];
-/// Names of zip archives: Python's wheels and NuGet's packages are some.
+/// Suffixes of zip archives, Python wheels and NuGet packages.
 const ZIP: [&str; 4] = [".zip", ".whl", ".nupkg", ".snupkg"];
-/// Other names of compressed tar archives, as GNU tar and others know them.
+/// Short suffixes of compressed tar archives, as GNU tar knows them.
 const SHORT: [&str; 9] = [".tgz", ".taz", ".tbz2", ".tbz", ".tb2", ".tz2", ".txz", ".tlz", ".tzst"];
 
-/// The formats that an import looks for.
+/// The wanted formats of an import.
 #[derive(Clone, Debug)]
 pub(crate) struct Formats {
     wanted: Vec<Format>,
-    /// Endings of further archives that the operator named, with their point.
+    /// Further suffixes of the operator, with their point.
     suffixes: Vec<String>,
 }
 
 impl Formats {
-    /// As the operator asked, with suffixes as [`suffix`] reads them.
+    /// Returns the formats of the command line; `suffixes` as [`suffix`] reads them.
     pub(crate) fn new(wanted: &[FormatOption], suffixes: &[String]) -> Self {
         let mut wanted: Vec<Format> = wanted.iter().map(|wanted| wanted.format()).collect();
         if !suffixes.is_empty() {
@@ -31,7 +31,7 @@ impl Formats {
         Self { wanted, suffixes: suffixes.to_vec() }
     }
 
-    /// Everything that is called like an archive.
+    /// Returns all formats that a name can tell.
     pub(crate) fn archives() -> Self {
         Self {
             wanted: vec![Format::Rpm, Format::Deb, Format::Arch, Format::Tar, Format::Cpio, Format::Zip],
@@ -39,16 +39,16 @@ impl Formats {
         }
     }
 
-    /// Is it looked for?
+    /// True if the format is wanted.
     pub(crate) fn has(&self, format: Format) -> bool {
         self.wanted.contains(&format)
     }
 
-    /// What a file with this name is looked at as.
+    /// Returns the format of a file with this name, `None` if it is not wanted.
     pub(crate) fn of(&self, name: &[u8]) -> Option<Format> {
         let has_suffix = || self.suffixes.iter().any(|suffix| name.ends_with(suffix.as_bytes()));
         let named = match named(name) {
-            // A suffix like .zst is that of some packages, too: read as archives, they would be broken or gone.
+            // Packages can have a suffix like .zst: read as tar archives they would be broken or gone.
             package @ Some(Format::Rpm | Format::Deb | Format::Arch) => package,
             _ if has_suffix() => Some(Format::Tar),
             named => named,
@@ -57,10 +57,10 @@ impl Formats {
     }
 }
 
-/// Reads a suffix, given with or without its point; the point is put before it.
+/// Reads a suffix, given with or without its point, and returns it with the point.
 ///
 /// # Errors
-/// If it is empty, can be of no file's name, or is that of packages.
+/// If it is empty, contains a slash, or is a suffix of packages.
 pub(crate) fn suffix(text: &str) -> Result<String, String> {
     let expected = "expected the ending of other archives' names, like .tpkg";
     let suffix = format!(".{}", text.trim_start_matches('.'));
@@ -74,7 +74,7 @@ pub(crate) fn suffix(text: &str) -> Result<String, String> {
     }
 }
 
-/// What a name says. Names of delta packages end in `.drpm`, which is none.
+/// Returns the format that a name tells. Delta packages (`.drpm`) have none.
 fn named(name: &[u8]) -> Option<Format> {
     let ends = |suffix: &str| name.ends_with(suffix.as_bytes());
     if ends(".rpm") {

@@ -1,4 +1,4 @@
-//! What a directory has for other formats than those that were looked for, where nothing was found.
+//! Files of other formats in a directory where nothing was found.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,18 +12,18 @@ use walkdir::WalkDir;
 use crate::feeders::directory::DirectoryWalk;
 use crate::feeders::formats::Formats;
 
-/// How long is looked, and how many files are looked at: a hint may be short of what there is.
+/// Limits of the search: the hint may be incomplete.
 const MAX_DURATION: Duration = Duration::from_secs(5);
 const MAX_FILES: usize = 100_000;
 
-/// WalkCounts files in the directory of a walk by the value of `--formats` that would find them.
+/// Counts files in the directory of a walk by the value of `--formats` that would find them.
 pub(crate) fn count(walk: &DirectoryWalk) -> BTreeMap<&'static str, u64> {
     let (started, archives, mut counts) = (Instant::now(), Formats::archives(), BTreeMap::new());
     let is_read = |entry: &walkdir::DirEntry| {
         let below = entry.path().strip_prefix(&walk.root).unwrap_or(entry.path());
         entry.depth() == 0 || walk.filter.exclusion(below, entry.file_type().is_dir()).is_none()
     };
-    // What cannot be read was reported by the import.
+    // The import reported what cannot be read.
     let entries = WalkDir::new(&walk.directory).into_iter().filter_entry(is_read).flatten();
     for entry in entries.filter(|entry| entry.file_type().is_file()).take(MAX_FILES) {
         if started.elapsed() > MAX_DURATION {
@@ -39,7 +39,7 @@ pub(crate) fn count(walk: &DirectoryWalk) -> BTreeMap<&'static str, u64> {
     counts
 }
 
-/// What an operator is told.
+/// Returns the hint for the operator, `None` without such files.
 pub(crate) fn text(counts: &BTreeMap<&'static str, u64>) -> Option<String> {
     if counts.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! Candidates are opened and read.
+//! Opens and reads candidates.
 
 pub(crate) mod open_file;
 pub(crate) mod reader;

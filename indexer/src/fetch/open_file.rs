@@ -1,4 +1,4 @@
-//! The file that an archive is in: opened, at rest, the same as before, read.
+//! An open archive file: its metadata, changes during a read, and a counting reader.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,15 +11,16 @@ use rustix::fs::OFlags;
 
 use crate::pipeline::stop::Stop;
 
-/// No local file system's clock ticks more slowly.
+/// Upper bound of the clock resolution of local file systems.
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
-/// Opens what is believed to be a file: a pipe that took its place meanwhile must not be waited for.
+/// Opens a file without blocking: a FIFO could have replaced it since the walk.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }
 
-/// What the file is now, at a moment from which on every change would show in its time: clocks of file systems have ticks.
+/// Returns the file's metadata once its modification time is older than a clock tick, so that every later change
+/// changes the time.
 pub(crate) fn stable_metadata(file: &File) -> io::Result<Metadata> {
     let metadata = file.metadata()?;
     if let Ok(age) = metadata.modified()?.elapsed() {
@@ -28,13 +29,13 @@ pub(crate) fn stable_metadata(file: &File) -> io::Result<Metadata> {
     Ok(metadata)
 }
 
-/// Was the file left alone meanwhile? The time of its last modification alone could have been set back.
+/// True if the file did not change. The change time is compared too, because the modification time can be set back.
 pub(crate) fn is_unchanged_file(before: &Metadata, after: &Metadata) -> bool {
     let state = |file: &Metadata| (file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
     state(before) == state(after)
 }
 
-/// An archive that counts what is read of it, and breaks off when the import shall stop.
+/// A reader that counts bytes, and fails once the import is stopped.
 pub(crate) struct ArchiveSource<'a> {
     pub(crate) file: &'a File,
     pub(crate) bytes: u64,
@@ -44,7 +45,7 @@ pub(crate) struct ArchiveSource<'a> {
 impl Read for ArchiveSource<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.stop.is_set() {
-            // Not `Interrupted`, after which readers try again.
+            // Not `Interrupted`: readers retry after that.
             return Err(io::Error::other("stopped"));
         }
         let read = self.file.read(buffer)?;

@@ -1,4 +1,4 @@
-//! One archive: is it known, what does its header say, and, where that is not enough or there is none, what is in it.
+//! Reads one archive: its header, and its payload where the header leaves files open or there is no header.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -17,40 +17,41 @@ use crate::cli::Payload;
 use crate::fetch::open_file::{self, ArchiveSource, is_unchanged_file, stable_metadata};
 use crate::pipeline::stop::Stop;
 
-/// What is read of a payload at once.
+/// Buffer size for payloads in bytes.
 const PAYLOAD_READ_BYTES: usize = 256 << 10;
-/// How often a file that changes while it is read is read.
+/// Maximum number of reads of a file that changes while it is read.
 const MAX_READS: u32 = 3;
 
-/// An ELF file is not believed if it is larger than its archive by more than this factor, and than the bytes below: some kilobytes of
-/// archive would fill the temporary directory with zeros. Real ones are smaller by a factor of 2 to 20; zstd, xz and bzip2 reach 10,000.
+/// Maximum ratio of an ELF file's size to its archive's. Larger ELF files are refused if they also exceed the limit
+/// below: a few kilobytes of archive could fill the temporary directory with zeros. Real ratios are 2 to 20; zstd, xz
+/// and bzip2 reach 10,000.
 const MAX_EXPANSION: u64 = 250;
 const MIN_ELF_LIMIT_BYTES: u64 = 64 << 20;
 
 /// An archive that a feeder found.
 pub(crate) struct Candidate {
     path: PathBuf,
-    /// Below the store's root.
+    /// Path below the store's root.
     location: String,
     is_symlink: bool,
     format: Format,
 }
 
-/// What came of a candidate, or of a directory.
+/// The outcome of reading a candidate or directory.
 pub(crate) enum ReadOutcome {
-    /// Known and unchanged.
+    /// Known and unchanged: not read.
     Unchanged(PathHash, Format),
     /// Read.
     Read(Box<ReadArchive>),
-    /// No sound package.
+    /// The archive is broken.
     Broken { path: String, wrong: String },
-    /// The file or directory could not be read: nobody knows what is there.
+    /// The file or directory could not be read: its contents are unknown.
     Unreadable { path: String, wrong: String, still_present: StillPresent },
-    /// A link that leads out of the store's directory: it is not followed.
+    /// A link to a directory outside the store's directory: it is not followed.
     OutsideLink { path: String, target: String },
-    /// Not there any more, or none of the store's archives.
+    /// The file was removed, or is none of the store's archives.
     Skipped,
-    /// The index could not be asked.
+    /// The query of the index failed.
     Failed(sql::Error),
 }
 
@@ -60,12 +61,12 @@ pub(crate) struct ReadArchive {
     pub(crate) import: Import,
     pub(crate) header_bytes: u64,
     pub(crate) payload_read: bool,
-    /// The header is sound and the payload is not, or an archive without a header holds ELF files that are too large to be
-    /// read: path, and what was expected and found.
+    /// Path and reason if the payload is broken although the header is valid, or if ELF files of an archive without a
+    /// header are too large.
     pub(crate) broken: Option<(String, String)>,
 }
 
-/// Which locations must not be marked as gone after something could not be read.
+/// Locations that must not be marked as gone because something could not be read.
 pub(crate) enum StillPresent {
     Archive(PathHash),
     Below(String),
@@ -74,7 +75,7 @@ pub(crate) enum StillPresent {
 }
 
 impl ReadOutcome {
-    /// Does it say something sound about an archive?
+    /// True if the archive is valid.
     pub(crate) fn is_valid(&self) -> bool {
         match self {
             Self::Unchanged(..) => true,
@@ -85,7 +86,7 @@ impl ReadOutcome {
 }
 
 impl Candidate {
-    /// An archive at `path` below the root of its store.
+    /// Returns the candidate at `path` below the root of its store.
     pub(crate) fn new(root: &Path, path: &Path, is_symlink: bool, format: Format) -> Result<Self, ReadOutcome> {
         match path.strip_prefix(root).unwrap_or(path).to_str() {
             Some(location) => Ok(Self { path: path.into(), location: location.into(), is_symlink, format }),
@@ -98,29 +99,28 @@ impl Candidate {
 }
 
 impl Candidate {
-    /// Is it an archive that has to be read whole?
+    /// True if the archive has no header and is read as a whole.
     pub(crate) fn is_read_whole(&self) -> bool {
         !matches!(self.format, Format::Rpm | Format::File)
     }
 }
 
-/// What all archives of one store are read with.
+/// The reader of one store's archives, shared by all jobs.
 pub(crate) struct Reader {
     pub(crate) store_id: i64,
-    /// Canonical.
+    /// The store's root, canonical.
     pub(crate) root: PathBuf,
-    /// As the index has it: paths of plain files begin so.
+    /// The store's root as the index has it: paths of plain files start with it.
     pub(crate) stored_root: PathBuf,
     pub(crate) known: HashMap<PathHash, KnownLocation>,
     pub(crate) distro: Option<String>,
     pub(crate) payload: Payload,
-    /// Bytes of the largest ELF file that is copied to the temporary directory.
+    /// Maximum size in bytes of an ELF file that is copied to the temporary directory.
     pub(crate) temp_limit: u64,
     pub(crate) index: Index,
     pub(crate) runtime: Handle,
     pub(crate) stop: Stop,
-    /// Packages whose payload was read in this run: it need not be read of a second copy that comes before the first is in the
-    /// index.
+    /// Packages whose payload this run has read. A second copy need not be read before the first is in the index.
     pub(crate) complete: Mutex<HashSet<Identity>>,
 }
 
@@ -148,7 +148,7 @@ impl Reader {
         if candidate.is_symlink && !fs::canonicalize(&candidate.path)?.starts_with(&self.root) {
             return Ok(ReadOutcome::Skipped);
         }
-        // Of what is new the walk has just seen that it is a file, and it is looked at when it is open.
+        // A new path was just seen as a file by the walk, and is checked again once it is open.
         let known = self.known.get(&path_hash);
         if candidate.is_symlink || known.is_some() {
             let metadata = fs::metadata(&candidate.path)?;
@@ -161,7 +161,7 @@ impl Reader {
         }
         let file = open_file::open(&candidate.path)?;
         for _ in 0..MAX_READS {
-            // Of the file that is open now: another one may have taken its place.
+            // Metadata of the open file: another file may have replaced the path.
             let metadata = stable_metadata(&file)?;
             if !metadata.is_file() {
                 return Ok(ReadOutcome::Skipped);
@@ -203,7 +203,7 @@ impl Reader {
         if candidate.format != Format::Rpm {
             return self.read_other_format(candidate, path_hash, metadata, source);
         }
-        // A file that is still being copied is cut off, too: it is no package yet, and the next run looks at it again.
+        // A file that is still being copied is truncated: no package yet; the next run reads it again.
         let whole = header::read_ahead(&mut source, buffer).and_then(Outline::of).and_then(|outline| {
             outline.check_archive_bytes(metadata.len())?;
             Ok(outline)
@@ -229,7 +229,7 @@ impl Reader {
                 (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect()
             }
             Payload::Open | Payload::Never if found.open.is_empty() => Vec::new(),
-            // A payload that is read anyway tells the build-ids of compressed modules, too.
+            // A payload that is read in any case also has the build-ids of compressed modules.
             Payload::Open | Payload::Never => {
                 let modules = found.modules.iter().map(|module| module.ordinal);
                 found.open.iter().copied().chain(modules).collect::<BTreeSet<u32>>().into_iter().collect()
@@ -242,14 +242,14 @@ impl Reader {
         let (mut payload_read, mut wrong, mut scanned) = (false, None, None);
         if self.payload != Payload::Never && !ordinals.is_empty() {
             match self.is_complete(&package.identity) {
-                // Another copy has told everything.
+                // Another copy was complete.
                 Ok(true) => {}
                 Ok(false) => {
                     payload_read = true;
                     let header = outline.into_header();
                     match header.and_then(|header| self.read_payload(source, &header, &ordinals, metadata.len())) {
                         Ok(artifacts) => scanned = Some(artifacts),
-                        // What the header says is worth having; what the payload would add stays open.
+                        // The header is imported; the files that need the payload stay open.
                         Err(error) => wrong = Some((path(), describe_damage(error, "payload", metadata.size())?)),
                     }
                 }
@@ -260,7 +260,7 @@ impl Reader {
             package,
             distro: self.distro.clone(),
             open: !found.open.is_empty() && scanned.is_none(),
-            // What the payload says of a module is certain.
+            // Modules are certain once the payload was read.
             modules: if scanned.is_some() { Vec::new() } else { std::mem::take(&mut found.modules) },
             artifacts: match scanned {
                 Some(scanned) => found.complete(scanned),
@@ -289,7 +289,7 @@ impl Reader {
         })
     }
 
-    /// What has no header is read whole.
+    /// Reads an archive without a header as a whole.
     fn read_other_format(
         &self,
         candidate: &Candidate,
@@ -327,7 +327,7 @@ impl Reader {
                 });
             }
         };
-        // The other files are worth having; a run with a higher limit completes them.
+        // The other files are imported; a run with a higher limit completes the package.
         let too_large = found.too_large.map(|wrong| (shown(), wrong));
         let import = Import {
             package: found.package,
@@ -358,12 +358,12 @@ impl Reader {
         })
     }
 
-    /// The largest ELF file that is believed in an archive of so many bytes.
+    /// Returns the maximum size of an ELF file in an archive of `bytes` bytes.
     fn max_elf_bytes(&self, bytes: u64) -> u64 {
         self.temp_limit.min(bytes.saturating_mul(MAX_EXPANSION).max(MIN_ELF_LIMIT_BYTES))
     }
 
-    /// Notes a package whose payload was read, once it is sure that the file stayed as it was.
+    /// Remembers a package whose payload was read, once the file is known to be unchanged.
     fn remember_complete(&self, outcome: &ReadOutcome) {
         if let ReadOutcome::Read(reading) = outcome
             && reading.payload_read
@@ -389,7 +389,7 @@ impl Reader {
         self.complete.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does the index know everything about this package, or will it in a moment?
+    /// True if the index has all build-ids of this package, or will have them after this run.
     fn is_complete(&self, identity: &Identity) -> sql::Result<bool> {
         if self.complete().contains(identity) {
             return Ok(true);
@@ -399,7 +399,7 @@ impl Reader {
     }
 }
 
-/// What is wrong with an archive's bytes, or the error that reading them met.
+/// Returns what is wrong with the archive's bytes, or the I/O error of reading them.
 fn describe_damage(error: Error, part: &str, bytes: u64) -> io::Result<String> {
     match error {
         Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {

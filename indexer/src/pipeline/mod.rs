@@ -1,4 +1,4 @@
-//! From feeders to the writer: a feeder finds candidates, readers work on them in parallel, the writer fills the index.
+//! The pipeline of an import: feeder, parallel readers, writer.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ const CHANNEL_BATCHES: usize = 32;
 /// Maximum time that an outcome waits for others to be sent with it.
 const MAX_DELAY: Duration = Duration::from_millis(200);
 
-/// The readers of one store, and the way from a feeder to its writer.
+/// The parallel readers of one store.
 pub(crate) struct Pipeline {
     pub(crate) reader: Reader,
     /// Number of readers in parallel.

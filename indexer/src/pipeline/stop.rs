@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Stops an import on SIGINT and SIGTERM.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,17 +9,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::report::failure;
 use crate::report::output::print_error;
 
-/// A signal that comes sooner after the first one is the same: timeout(1) signals its child, then the group that the child is
-/// in.
+/// Signals within this time of the first one count as one: timeout(1) signals its child, then the child's process
+/// group.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A flag that says: come to an end.
+/// A flag that asks an import to stop.
 #[derive(Clone, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// A flag that the first signal sets. A second one, 1 s later or more, ends the process, which is safe too: rows are written in
-    /// transactions.
+    /// Returns a flag that the first signal sets. A second signal, 1 s later or more, ends the process. That is safe:
+    /// rows are written in transactions.
     pub(crate) fn on_signal() -> Self {
         let stop = Self::default();
         let flag = stop.clone();
@@ -46,7 +46,7 @@ impl Stop {
 async fn wait_for_signal() {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        // Without handlers a signal ends the process at once.
+        // Without handlers the default action ends the process.
         return std::future::pending().await;
     };
     tokio::select! {

@@ -1,4 +1,4 @@
-//! The writer: batches into the index, and the marks of what is gone.
+//! The writer: inserts batches into the index, and marks locations as gone.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -14,21 +14,21 @@ use crate::fetch::reader::{ReadOutcome, StillPresent};
 use crate::report::failure::{CommandFailure, Result};
 use crate::report::progress::ImportProgress;
 
-/// A batch is written when it has this many packages,
+/// Packages at which a batch is written.
 const BATCH_PACKAGES: usize = 10_000;
-/// or this many artifacts (build-ids lie everywhere in an index, so that a transaction touches about as many pages as it has rows,
-/// and few large ones write a page less often),
+/// Artifacts at which a batch is written. Build-ids are spread over the whole index: a transaction touches about as
+/// many pages as it has rows, and a few large transactions write each page less often.
 const BATCH_ARTIFACTS: usize = 60_000;
-/// The first batch is written at this part of that, each one after it at twice as much: something is being written while a small directory
-/// is still being read.
+/// The first batch is written at this fraction of the limits, each following one at twice as much. The writer starts
+/// early, also for a small directory.
 const FIRST_FRACTION: usize = 32;
-/// A batch is also written when it is this old.
+/// Age at which a batch is written in any case.
 const BATCH_AGE: Duration = Duration::from_secs(5);
-/// Paths that are noted as seen, or as gone, at once.
+/// Maximum number of paths in one update of `last_seen` or `gone_at`.
 const BATCH_PATHS: usize = 5_000;
-/// Names of importers: each has a row in the index, and some MiB of what it brought last.
+/// Number of different names of importers. Each has a row in the index, and its last changes of up to a few MiB.
 const WRITERS: u32 = 64;
-/// How often the progress is shown and the age of the batch is looked at.
+/// Interval at which progress is displayed and the age of the batch is checked.
 const TICK: Duration = Duration::from_millis(200);
 
 /// The writer of one store.
@@ -36,22 +36,23 @@ pub(crate) struct Writer {
     index: Index,
     name: String,
     store_id: i64,
-    /// Locations that the index has as present and that nobody has met yet.
+    /// Locations that are present in the index and that the feeder has not found yet.
     missing: HashSet<PathHash>,
-    /// Folders below which nothing is known to be gone; `None` if that is everywhere.
+    /// Directories that could not be read: nothing below them is marked as gone. `None` if that is everywhere.
     unreadable_directories: Option<Vec<String>>,
     batch: Vec<Import>,
     batch_artifacts: usize,
     batch_begun: Instant,
-    /// A batch is full at one over this.
+    /// A batch is full at the limits divided by this.
     fraction: usize,
-    /// The batch before, while it is written: archives are read meanwhile.
+    /// The previous batch, written while archives are read.
     writing: Option<JoinHandle<sql::Result<Inserted>>>,
     seen: Vec<PathHash>,
 }
 
 impl Writer {
-    /// A writer into a store of which the index knows these locations. What is in a format that nobody looks for is never gone.
+    /// Returns a writer into a store with these known locations. Only locations of the wanted formats can be marked as
+    /// gone.
     pub(crate) fn new(
         index: Index,
         store_id: i64,
@@ -74,14 +75,14 @@ impl Writer {
         }
     }
 
-    /// Takes outcomes until their senders are gone, and writes what they say.
+    /// Receives outcomes until all senders are dropped, and writes them to the index.
     pub(crate) async fn drain(
         &mut self,
         arriving: &mut mpsc::Receiver<Vec<ReadOutcome>>,
         progress: &mut ImportProgress,
     ) -> Result<()> {
         let drained = self.receive_outcomes(arriving, progress).await;
-        // Also after an error: what is being written is sound.
+        // Also after an error: the batch that is being written is valid.
         let written = self.finish_write(progress).await;
         drained.and(written)
     }
@@ -145,7 +146,7 @@ impl Writer {
                 }
             }
             ReadOutcome::Broken { path, wrong } => {
-                // What was at this path before is not there any more: it stays missing.
+                // The former archive at this path does not exist any more: its location stays missing.
                 summary.found += 1;
                 progress.report_broken(&path, &wrong);
             }
@@ -171,7 +172,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins to write the batch, when the one before is written.
+    /// Starts to write the batch once the previous one is written.
     async fn write_batch(&mut self, progress: &mut ImportProgress) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
@@ -179,7 +180,7 @@ impl Writer {
         self.finish_write(progress).await?;
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_artifacts = 0;
-        // In one order for all importers, so that they wait for each other instead of colliding.
+        // In the same order in all importers, so that they wait for each other instead of deadlocking.
         batch.sort_by(|a, b| {
             let key = |import: &Import| import.package.identity;
             key(a).cmp(&key(b)).then_with(|| a.location.path.cmp(&b.location.path))
@@ -189,7 +190,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until what is being written is in the index.
+    /// Waits until the previous batch is in the index.
     async fn finish_write(&mut self, progress: &mut ImportProgress) -> Result<()> {
         if let Some(writing) = self.writing.take() {
             let inserted = writing.await.map_err(CommandFailure::local)??;
@@ -200,7 +201,7 @@ impl Writer {
 
     async fn write_seen(&mut self, progress: &mut ImportProgress) -> Result<()> {
         if !self.seen.is_empty() {
-            // An SQLite file has one writer: waiting for ourselves would look like a database in trouble.
+            // SQLite allows one writer: the batch in progress must end first.
             self.finish_write(progress).await?;
             self.seen.sort_unstable();
             self.index.mark_seen(self.store_id, &self.seen, now()).await?;
@@ -209,7 +210,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Marks what the index has as present and the walk did not meet, except where the walk could not look.
+    /// Marks missing locations as gone, except below directories that could not be read.
     pub(crate) async fn mark_gone(mut self, progress: &mut ImportProgress) -> Result<()> {
         let Some(unreadable_directories) = &self.unreadable_directories else { return Ok(()) };
         for directory in unreadable_directories {
@@ -229,15 +230,15 @@ impl Writer {
     }
 }
 
-/// This importer's name in the index: of a bounded number, because a pod has another host name in every run. Importers that share
-/// one wait for each other's commits, no more.
+/// Returns this importer's name in the index. The number of names is bounded, because a pod has a new host name in
+/// every run. Importers that share a name only wait for each other's commits.
 fn importer_name() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let hash = host.trim().bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     format!("import-{}", hash % WRITERS)
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
 }

@@ -1,20 +1,20 @@
-//! What ends a command, and the exit codes.
+//! Errors that end a command, and exit statuses.
 
 use std::process::ExitCode;
 
 use crate::report::output::{OutputError, print, print_error};
 
-/// Something was broken or could not be read, or the database failed.
+/// An archive was broken or unreadable, or the database failed.
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage or configuration; clap uses it too.
 pub(crate) const USAGE: u8 = 2;
 /// Ctrl-C or SIGTERM.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Short for results of commands.
+/// The result of a command.
 pub(crate) type Result<T, E = CommandFailure> = std::result::Result<T, E>;
 
-/// Why a command ended early.
+/// The reason why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandFailure {
     /// The command line or a configuration file is wrong.
@@ -23,9 +23,9 @@ pub(crate) enum CommandFailure {
     /// A sentence of the original's command.
     #[error("{sentence}")]
     Original {
-        /// The sentence, word by word.
+        /// The sentence, as the original printed it.
         sentence: &'static str,
-        /// What the original did not say.
+        /// The reason, which the original did not print.
         detail: Option<String>,
     },
     /// The index failed.
@@ -37,18 +37,19 @@ pub(crate) enum CommandFailure {
 }
 
 impl CommandFailure {
-    /// A failure of this machine.
+    /// Returns a failure of this machine.
     pub(crate) fn local(error: impl Into<anyhow::Error>) -> Self {
         Self::Local(error.into())
     }
 
-    /// Says it, and returns the exit code. The original's sentences go to standard output, as they did.
+    /// Prints the error and returns the exit status. The original's sentences are printed on standard output, as
+    /// before.
     pub(crate) fn report(&self) -> ExitCode {
         if let Self::Original { sentence, detail } = self {
             if let Some(detail) = detail {
                 print_error(&format_args!("darkserver-import: {detail}"));
             }
-            // Nothing is left to be done about a closed standard output.
+            // An error of standard output cannot be reported anywhere.
             let _ = print(sentence);
         } else {
             print_error(&format_args!("darkserver-import: {self}"));

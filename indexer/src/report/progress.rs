@@ -1,4 +1,4 @@
-//! What the operator sees while an import runs: a bar in a terminal, a line every few seconds elsewhere.
+//! Progress of an import: a bar in a terminal, else a line every few seconds.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -12,12 +12,12 @@ use crate::report::failure::CommandFailure;
 use crate::report::output::print_error;
 use crate::report::summary::ImportSummary;
 
-/// How often a log gets a line.
+/// Interval between two lines of progress in a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// ImportProgress of one import.
+/// Progress of one import.
 pub(crate) struct ImportProgress {
-    /// What was done so far.
+    /// The counts so far.
     pub(crate) summary: ImportSummary,
     found: Arc<AtomicU64>,
     style: Style,
@@ -31,7 +31,7 @@ enum Style {
 }
 
 impl ImportProgress {
-    /// ImportProgress of an import that begins now.
+    /// Returns the progress of an import that starts now.
     pub(crate) fn new(quiet: bool) -> Self {
         let style = if quiet {
             Style::Quiet
@@ -55,12 +55,12 @@ impl ImportProgress {
         Self { summary: ImportSummary::default(), found: Arc::default(), style, phase: "starting" }
     }
 
-    /// The counter of archives found, for a feeder.
+    /// Returns the counter of archives found, for a feeder.
     pub(crate) fn found_counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.found)
     }
 
-    /// Says what is being done now.
+    /// Sets the phase that is displayed.
     pub(crate) fn set_phase(&mut self, phase: &'static str) {
         self.phase = phase;
         if let Style::Bar(bar) = &self.style {
@@ -68,7 +68,7 @@ impl ImportProgress {
         }
     }
 
-    /// Shows how many archives are done.
+    /// Updates the bar, or prints a line if one is due.
     pub(crate) fn update_display(&mut self) {
         let done = self.summary.found;
         let found = self.found.load(Ordering::Relaxed);
@@ -87,25 +87,25 @@ impl ImportProgress {
         }
     }
 
-    /// WalkCounts and reports an archive that is no sound package.
+    /// Counts and reports a broken archive.
     pub(crate) fn report_broken(&mut self, path: &str, wrong: &str) {
         self.summary.broken += 1;
         self.report(path, wrong);
     }
 
-    /// WalkCounts and reports a file or directory that could not be read.
+    /// Counts and reports a file or directory that could not be read.
     pub(crate) fn report_unreadable(&mut self, path: &str, wrong: &str) {
         self.summary.problems += 1;
         self.report(path, wrong);
     }
 
-    /// WalkCounts and reports a directory, one of several, that is not imported.
+    /// Counts and reports a directory, one of several, that is not imported.
     pub(crate) fn report_refused(&mut self, failure: &CommandFailure) {
         self.summary.refused += 1;
         self.report("darkserver-import", &failure.to_string());
     }
 
-    /// WalkCounts a link that leads out of the store's directory, and reports it unless quiet.
+    /// Counts a link that leads out of the store's directory, and reports it unless quiet.
     pub(crate) fn report_outside_link(&mut self, path: &str, target: &str) {
         self.summary.links_out += 1;
         self.report_note(
@@ -114,14 +114,14 @@ impl ImportProgress {
         );
     }
 
-    /// Says it once, unless quiet: nothing is wrong.
+    /// Reports a note, unless quiet. A note is no error.
     pub(crate) fn report_note(&self, path: &str, text: &str) {
         if !matches!(self.style, Style::Quiet) {
             self.report(path, text);
         }
     }
 
-    /// Says it once, also when quiet.
+    /// Prints a line, also when quiet.
     fn report(&self, path: &str, wrong: &str) {
         let line = format!("{}: {}", printable(path), printable(wrong));
         match &self.style {
@@ -139,7 +139,7 @@ impl Drop for ImportProgress {
     }
 }
 
-/// Control characters of hostile names as `\n` or `\u{1b}`: a report stays one line and no terminal obeys it.
+/// Escapes control characters (`\n`, `\u{1b}`), so that a report stays one line and controls no terminal.
 fn printable(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
         if c.is_control() {

@@ -1,4 +1,4 @@
-//! What an import did, and how the operator is told.
+//! The summary of an import, and its exit status.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,58 +12,58 @@ use crate::cli::Common;
 use crate::report::failure::{self, CommandFailure, Result};
 use crate::report::output::{print, print_error};
 
-/// What an import did: the object that `--json` prints.
+/// The counts of an import: the object that `--json` prints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct ImportSummary {
     /// Archives found.
     pub(crate) found: u64,
-    /// Of these, sound ones by format.
+    /// Of these, valid ones by format.
     pub(crate) formats: BTreeMap<&'static str, u64>,
     /// Of these: known and unchanged, not read.
     pub(crate) unchanged: u64,
-    /// Packages that the index did not know.
+    /// Packages that are new in the index.
     pub(crate) imported: u64,
     /// Packages that were open and are complete now.
     pub(crate) refined: u64,
     /// Locations that are no longer there.
     pub(crate) gone: u64,
-    /// Files and directories that patterns and defaults left out.
+    /// Files and directories that patterns and defaults excluded.
     pub(crate) excluded: u64,
-    /// Links that lead out of the store's directory.
+    /// Links to directories outside the store's directory.
     pub(crate) links_out: u64,
-    /// Of a directory in which nothing was found: files by formats that were not looked for.
+    /// In directories where nothing was found: files of other formats, by the value of `--formats` that finds them.
     pub(crate) other_formats: BTreeMap<&'static str, u64>,
-    /// Archives that are no sound packages.
+    /// Broken archives.
     pub(crate) broken: u64,
     /// Files and directories that could not be read.
     pub(crate) problems: u64,
-    /// Folders, of several, that were not imported: missing, or not to be imported like this.
+    /// Directories, of several, that were not imported.
     pub(crate) refused: u64,
-    /// Archives whose payload was read, because they have no header, or one that could not say everything.
+    /// Archives whose payload was read: they have no header, or one that leaves files open.
     pub(crate) payloads_read: u64,
-    /// Bytes read of archives up to the end of their headers.
+    /// Bytes read from the start of archives to the end of their headers.
     pub(crate) header_bytes_read: u64,
     /// Artifacts written.
     pub(crate) artifacts: u64,
-    /// Time taken.
+    /// Duration in seconds.
     pub(crate) seconds: f64,
 }
 
 impl ImportSummary {
-    /// WalkCounts a sound archive.
+    /// Counts a valid archive.
     pub(crate) fn count(&mut self, format: Format) {
         self.found += 1;
         *self.formats.entry(format.as_str()).or_default() += 1;
     }
 
-    /// WalkCounts what an insert did.
+    /// Adds the counts of an insert.
     pub(crate) fn add(&mut self, inserted: &Inserted) {
         self.imported += inserted.packages_new;
         self.refined += inserted.packages_refined;
         self.artifacts += inserted.artifacts;
     }
 
-    /// Was everything readable and sound?
+    /// True if no archive was broken and everything could be read.
     pub(crate) fn is_flawless(&self) -> bool {
         self.broken == 0 && self.problems == 0
     }
@@ -73,14 +73,15 @@ impl fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} archives found, {} unchanged; {} packages imported with {} artifacts, {} completed, {} payloads read; {} gone",
+            "{} archives found, {} unchanged; {} packages imported with {} artifacts, {} completed, {} payloads read; \
+             {} gone",
             self.found, self.unchanged, self.imported, self.artifacts, self.refined, self.payloads_read, self.gone
         )?;
         if self.excluded > 0 {
             write!(f, "; {} excluded", self.excluded)?;
         }
         if self.links_out > 0 {
-            write!(f, "; {} links lead out and were not followed", self.links_out)?;
+            write!(f, "; {} links to other directories not followed", self.links_out)?;
         }
         if !self.is_flawless() {
             write!(f, "; {} BROKEN, {} UNREADABLE", self.broken, self.problems)?;
@@ -92,7 +93,7 @@ impl fmt::Display for ImportSummary {
     }
 }
 
-/// Tells what an import did, and its exit code.
+/// Prints the summary and returns the exit status.
 pub(crate) fn finish(summary: &ImportSummary, common: &Common, interrupted: bool) -> Result<ExitCode> {
     if common.json {
         print(&serde_json::to_string(summary).map_err(CommandFailure::local)?)?;
@@ -100,7 +101,7 @@ pub(crate) fn finish(summary: &ImportSummary, common: &Common, interrupted: bool
         print_error(summary);
     }
     if interrupted {
-        print_error(&"interrupted: what was read is in the index; the same command goes on from there");
+        print_error(&"interrupted: packages read so far are in the index; the same command continues");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
     Ok(match summary {

@@ -113,7 +113,8 @@ async fn an_archive_that_changes_under_the_reader_is_read_again() {
     }
 }
 
-/// Another file in its place, or none: the file that was open is read to its end, and the next run notes what became of it.
+/// Another file in its place, or none: the file that was open is read to its end, and the next run notes what became of
+/// it.
 #[tokio::test]
 async fn an_archive_that_is_replaced_or_removed_under_the_reader_is_followed_by_the_next_run() {
     for is_replaced in [true, false] {
@@ -137,8 +138,9 @@ async fn an_archive_that_is_replaced_or_removed_under_the_reader_is_followed_by_
 
 const PACKAGES: usize = 200;
 
-/// Sets the time of a file to one that no other file of a test has, as long as the number is its own: files that are written in the same
-/// tick of a file system's clock have the same time, and if one of them takes the place of another of the same size, nobody can tell.
+/// Sets the time of a file to one that no other file of a test has, as long as the number is its own: files that are
+/// written in the same tick of a file system's clock have the same time, and if one of them takes the place of another
+/// of the same size, nobody can tell.
 fn make_unique(path: &Path, modified: SystemTime, number: u32) -> io::Result<()> {
     let unique = modified + Duration::from_nanos(number.into());
     File::options().write(true).open(path)?.set_modified(unique)

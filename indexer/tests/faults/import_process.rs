@@ -31,7 +31,8 @@ pub(crate) fn run_ok(database: &str, args: &[&str]) -> Said {
     said
 }
 
-/// Runs the program, which must succeed, and says how much it read and wrote: the length of a run in terms of [`Running::progress`].
+/// Runs the program, which must succeed, and says how much it read and wrote: the length of a run in terms of
+/// [`Running::progress`].
 pub(crate) fn length(database: &str, args: &[&str]) -> u64 {
     let (mut running, mut length) = (Running::start(command(database, args)), 0);
     while let Some(progress) = running.progress() {
@@ -66,7 +67,8 @@ impl Running {
         self.child.as_ref().unwrap().id()
     }
 
-    /// How many bytes it has read and written so far: how far it is, however busy the machine is. `None` when it is done.
+    /// How many bytes it has read and written so far: how far it is, however busy the machine is. `None` when it is
+    /// done.
     pub(crate) fn progress(&mut self) -> Option<u64> {
         if self.is_done().is_some() {
             return None;

@@ -96,12 +96,14 @@ pub(crate) fn name(url: &str) -> &str {
 
 const SQLITE_COLUMNS: &str = "select m.name, c.name from sqlite_master m, pragma_table_info(m.name) c \
     where m.type = 'table' and m.name not like 'sqlite%' order by m.name, c.cid";
-const MYSQL_COLUMNS: &str = "select cast(table_name as char), cast(column_name as char) from information_schema.columns \
+const MYSQL_COLUMNS: &str = "select cast(table_name as char), cast(column_name as char) from \
+    information_schema.columns \
     join information_schema.tables using (table_schema, table_name) \
     where table_schema = database() and table_type = 'BASE TABLE' order by table_name, ordinal_position";
 
-/// Every row of every table, whatever tables there are: numbers of rows are replaced by what they stand for; times, the counters
-/// of writers and what they noted of their last transactions are left out. Equal for equal indexes. Nothing of a database that is not there.
+/// Every row of every table, whatever tables there are: numbers of rows are replaced by what they stand for; times, the
+/// counters of writers and what they noted of their last transactions are left out. Equal for equal indexes. Nothing of
+/// a database that is not there.
 pub(crate) async fn dump(url: &str) -> Vec<String> {
     macro_rules! dump {
         ($connection:ty, $columns:expr) => {{

@@ -1,9 +1,9 @@
-//! Faults at every moment of an import: the program dies, the database dies, hangs, refuses or fills up, archives change while they
-//! are read, others import at the same time. Afterwards the index equals that of an undisturbed run.
+//! Faults at every moment of an import: the program dies, the database dies, hangs, refuses or fills up, archives
+//! change while they are read, others import at the same time. Afterwards the index equals that of an undisturbed run.
 //!
-//! - [`support`] (of the tests beside these): the program and a folder of packages; [`index`]: databases, and all they hold as text;
-//!   [`moments`]: when a fault comes; [`running`]: a run of the program that cannot hang; [`server`]: an import into a server;
-//!   [`proxy`]: a network with faults;
+//! - [`support`] (of the tests beside these): the program and a folder of packages; [`index`]: databases, and all they
+//!   hold as text; [`moments`]: when a fault comes; [`running`]: a run of the program that cannot hang; [`server`]: an
+//!   import into a server; [`proxy`]: a network with faults;
 //! - the tests: [`killed`], [`server_killed`], [`network`], [`refusals`], [`archives`], [`together`].
 
 #![expect(

@@ -42,7 +42,7 @@ async fn connections_vanish(server: &Arc<MariaDb>) {
     if said.stderr.contains("trying again") {
         assert!(said.stderr.contains("expected an answer within 15 s"), "{said:?}");
         assert!(
-            said.stderr.contains("trying again for up to 15 s") && said.stderr.contains("goes on after"),
+            said.stderr.contains("trying again for up to 15 s") && said.stderr.contains("succeeded after"),
             "{said:?}"
         );
     } else {
@@ -67,7 +67,7 @@ async fn a_database_that_refuses_for_a_while_is_waited_for() {
     assert_eq!(said.code, Some(0), "{said:?}");
     // It is told when a question breaks off, or when it has had no connection for 10 s.
     if said.stderr.contains("trying again") {
-        assert!(said.stderr.contains("for up to 60 s") && said.stderr.contains("goes on after"), "{said:?}");
+        assert!(said.stderr.contains("for up to 60 s") && said.stderr.contains("succeeded after"), "{said:?}");
         assert_names_database(&said, &database);
     }
     assert_same(&dump(&database).await, &imported.expected, "refused for a while");

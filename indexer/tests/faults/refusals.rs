@@ -184,14 +184,15 @@ async fn a_file_that_becomes_read_only_in_the_middle_loses_nothing() {
     let expected = dump(&alone).await;
     run_ok(&database, &["migrate"]);
 
-    // Who has a file open may write to it whatever its mode becomes, unless it is made immutable, which only the superuser may, and
-    // not on every file system. Then the import fails, else it ends well.
+    // Who has a file open may write to it whatever its mode becomes, unless it is made immutable, which only the
+    // superuser may, and not on every file system. Then the import fails, else it ends well.
     let files = || fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
     let mode = |folder_mode: u32, file_mode: u32| {
         files().for_each(|file| fs::set_permissions(file, Permissions::from_mode(file_mode)).unwrap());
         fs::set_permissions(&folder, Permissions::from_mode(folder_mode)).unwrap();
     };
-    // Not the memory that SQLite shares in a file (-shm): the kernel ends a program that writes into what became immutable there.
+    // Not the memory that SQLite shares in a file (-shm): the kernel ends a program that writes into what became
+    // immutable there.
     let immutable = |sign: &str| {
         let files = files().filter(|file| !file.to_string_lossy().ends_with("-shm"));
         Command::new("chattr").arg(format!("{sign}i")).args(files).output()

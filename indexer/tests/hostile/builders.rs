@@ -156,8 +156,8 @@ pub(crate) fn member(name: &str, bytes: usize) -> Vec<u8> {
     head
 }
 
-/// Bytes, then so many zeros, compressed the way that a header names. All but lzma know archives of several streams, so that the zeros
-/// need be compressed only in part.
+/// Bytes, then so many zeros, compressed the way that a header names. All but lzma know archives of several streams, so
+/// that the zeros need be compressed only in part.
 pub(crate) fn compress(compressor: Option<&str>, bytes: &[u8], zeros: u64) -> Vec<u8> {
     const PART: u64 = 8 << 20;
     if matches!(compressor, None | Some("lzma")) {
@@ -204,7 +204,8 @@ fn pour<W: Write>(mut out: W, bytes: &[u8], zeros: u64) -> W {
     out
 }
 
-/// A stripped shared object of 64 bits with this build-id: 462 bytes with both tables, a note in a segment and a section, and code.
+/// A stripped shared object of 64 bits with this build-id: 462 bytes with both tables, a note in a segment and a
+/// section, and code.
 pub(crate) fn elf(build_id: [u8; 20]) -> Vec<u8> {
     const NAMES: &[u8] = b"\0.note.gnu.build-id\0.text\0.shstrtab\0\0\0\0\0\0";
     let mut note = Vec::new();

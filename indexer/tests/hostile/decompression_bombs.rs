@@ -19,7 +19,8 @@ fn zeros() -> u64 {
     scale(128 << 20, (4 << 30) - (1 << 20))
 }
 
-/// Imports a package of these files, whose archive is `head` and zeros. Without a compressor its file has a hole for them.
+/// Imports a package of these files, whose archive is `head` and zeros. Without a compressor its file has a hole for
+/// them.
 fn import(files: &[Listed], compressor: Option<&'static str>, head: &[u8], args: &[&str]) -> (Place, Said) {
     let place = Place::new();
     let path = place.packages().join("bomb.rpm");

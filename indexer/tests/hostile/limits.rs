@@ -5,14 +5,14 @@ use std::process::Command;
 
 use crate::support::{Place, Said, said};
 
-/// Address space of one run with two readers: 64 MiB, in which an honest run over all fixture packages fits, and 128 MiB for each reader,
-/// which is what a decoder may use for one payload (`artifact::payload::decompress`).
+/// Address space of one run with two readers: 64 MiB, in which an honest run over all fixture packages fits, and 128
+/// MiB for each reader, which is what a decoder may use for one payload (`artifact::payload::decompress`).
 const ADDRESS_SPACE: u64 = (64 + 2 * 128) << 20;
 /// The largest file that a run may write, the index and temporary copies of ELF files: less than any bomb.
 const FILE_BYTES: u64 = 96 << 20;
 
-/// Runs `dir` over all packages of a place. The system ends a run that allocates or writes too much: the program is not asked
-/// how much it used.
+/// Runs `dir` over all packages of a place. The system ends a run that allocates or writes too much: the program is not
+/// asked how much it used.
 pub(crate) fn import(place: &Place, args: &[&str]) -> Said {
     let inner = place.command(&["dir", place.packages().to_str().unwrap(), "--json", "--quiet", "--jobs", "2"]);
     let mut command = Command::new("prlimit");

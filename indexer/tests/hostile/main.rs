@@ -1,7 +1,7 @@
 //! Packages that try to break the indexer: the real program, as a process under limits of the system.
 //!
-//! - [`made`]: packages and ELF files made byte by byte, so that each can lie where a test wants it to; [`limits`]: the program under
-//!   limits; [`support`]: a folder of packages with an index beside it;
+//! - [`made`]: packages and ELF files made byte by byte, so that each can lie where a test wants it to; [`limits`]: the
+//!   program under limits; [`support`]: a folder of packages with an index beside it;
 //! - the tests: [`mutants`], [`bombs`], [`members`], [`lies`], [`cut_off`].
 
 #![expect(

@@ -1,5 +1,6 @@
-//! Every one-byte change and every truncation of small packages: each mutant is in the index or named in an error that says what
-//! was expected and found, and one that the index takes says what the whole package says, wherever a digest can tell.
+//! Every one-byte change and every truncation of small packages: each mutant is in the index or named in an error that
+//! says what was expected and found, and one that the index takes says what the whole package says, wherever a digest
+//! can tell.
 //!
 //! A seeded sample in `make test`, all of them in `make soak`.
 
@@ -30,8 +31,8 @@ type DigestHex = fn(&[u8]) -> String;
 /// A small package of which mutants are made.
 struct Whole {
     bytes: Vec<u8>,
-    /// Seven letters, so that each mutant can have a number there, and with it an identity of its own: the payload of a package that
-    /// the index knows already is not read again.
+    /// Seven letters, so that each mutant can have a number there, and with it an identity of its own: the payload of a
+    /// package that the index knows already is not read again.
     name: &'static str,
     release: &'static str,
     payload_start: usize,
@@ -216,17 +217,20 @@ database = sqlite3.connect(sys.argv[1])
 rows = database.execute('''
     select 'artifact', build_id, dir, file_name from artifacts a left join packages p on p.id = a.package_id
     where build_id glob '*[^0-9a-f]*' or length(build_id) % 2 <> 0 or build_id = '' or ordinal < 0 or p.id is null
-        or kind not in ('executable', 'debuginfo', 'both', 'unknown') or dir not like '/%' or file_name like '%/%' or size is not null
+        or kind not in ('executable', 'debuginfo', 'both', 'unknown') or dir not like '/%'
+        or file_name like '%/%' or size is not null
     union all
     select 'package', nvra, source_rpm, state from packages
-    where length(identity) <> 64 or identity glob '*[^0-9a-f]*' or name = '' or version = '' or arch = '' or name like '%/%'
+    where length(identity) <> 64 or identity glob '*[^0-9a-f]*' or name = '' or version = '' or arch = ''
+        or name like '%/%'
         or nvra <> name || '-' || version || '-' || `release` || '.' || arch or state not in ('open', 'complete')
         or identity_kind <> 'header'
     union all
     select 'location', path, size, path_hash from locations l left join packages p on p.id = l.package_id
     where length(path_hash) <> 16 or path like '/%' or header_start < 112 or header_end > size or p.id is null
     union all
-    select 'include', dir, package_id, null from includes where dir not like '/usr/%' or package_id not in (select id from packages)
+    select 'include', dir, package_id, null from includes
+    where dir not like '/usr/%' or package_id not in (select id from packages)
     union all
     select 'claim', build_id, package_id, null from claims''').fetchall()
 sys.exit(repr(rows[:5]) if rows else 0)

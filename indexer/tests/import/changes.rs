@@ -99,7 +99,10 @@ fn a_path_that_is_no_folder_is_refused_and_nothing_is_written() {
     for wrong in [place.folder.path().join("nowhere"), file] {
         let said = place.run(&["dir", wrong.to_str().unwrap()]);
         assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.stderr.contains(wrong.to_str().unwrap()) && said.stderr.contains("expected a folder"), "{said:?}");
+        assert!(
+            said.stderr.contains(wrong.to_str().unwrap()) && said.stderr.contains("expected a directory"),
+            "{said:?}"
+        );
     }
     place.import(&[]).counts(&[("gone", 1)]);
 }

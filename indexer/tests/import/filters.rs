@@ -1,5 +1,5 @@
-//! What `dir` leaves out, what it follows, and what it says of directories in which it finds nothing or whose packages are
-//! another store's.
+//! What `dir` leaves out, what it follows, and what it says of directories in which it finds nothing or whose packages
+//! are another store's.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -265,7 +265,7 @@ fn a_folder_that_cannot_be_imported_keeps_no_other_from_it() {
     said.counts(&[("found", 2), ("imported", 2), ("gone", 0), ("refused", 2), ("problems", 0)]);
     let lines: Vec<&str> = said.stderr.lines().filter(|line| line.starts_with("darkserver-import: ")).collect();
     let [first, second] = lines.as_slice() else { panic!("{said:?}") };
-    assert!(first.contains(missing) && first.contains("expected a folder"), "{first}");
+    assert!(first.contains(missing) && first.contains("expected a directory"), "{first}");
     assert!(second.contains(m1) && second.contains("nothing is marked as gone"), "{second}");
     place.run(&["dir", m1]).counts(&[("unchanged", 1), ("gone", 0)]);
     // In words, too; a folder of another store's is one more reason.
@@ -273,7 +273,7 @@ fn a_folder_that_cannot_be_imported_keeps_no_other_from_it() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(
-        stderr.contains("contains the directory of store") && stderr.contains("; 2 folders NOT IMPORTED;"),
+        stderr.contains("contains the directory of store") && stderr.contains("; 2 directories NOT IMPORTED;"),
         "{stderr}"
     );
 }

@@ -6,8 +6,8 @@ use compat_tests::fixtures;
 
 use crate::support::Place;
 
-/// The families with packages whose header cannot say everything, and how many these are: `nobid` in bidtest and the libraries
-/// without link in a MIME-typed v6 package, everything in el6 packages and in those of format 3.
+/// The families with packages whose header cannot say everything, and how many these are: `nobid` in bidtest and the
+/// libraries without link in a MIME-typed v6 package, everything in el6 packages and in those of format 3.
 const OPEN: [(&str, u64); 7] = [
     ("fedora-alldebug", 1),
     ("fedora-compat", 1),

@@ -159,8 +159,8 @@ pub(crate) async fn dump(index: &Index, nvras: &BTreeSet<String>) -> String {
     blocks.concat()
 }
 
-/// Many packages, each with an identity of its own: `oldtool` (complete by its classes and, every fourth, open) under other names.
-/// Its headers carry no SHA-256; their SHA-1 is made anew, so that a changed name is a sound package.
+/// Many packages, each with an identity of its own: `oldtool` (complete by its classes and, every fourth, open) under
+/// other names. Its headers carry no SHA-256; their SHA-1 is made anew, so that a changed name is a sound package.
 pub(crate) fn many_packages(folder: &Path, count: usize) {
     let complete = fs::read(fixtures::family("old-classes").join("oldtool-1.0-3.el7.x86_64.rpm")).unwrap();
     let open = fs::read(fixtures::family("old-noclasses").join("oldtool-1.0-3.el6.x86_64.rpm")).unwrap();

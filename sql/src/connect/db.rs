@@ -1,4 +1,4 @@
-//! The handle: one of two pools, and the macros that write a body once for both.
+//! The handle of the index: one of two pools, and the macros that expand a body for both.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use super::dialect::{self, Dialect};
 use super::pools::{self, Access, WatchedFile};
 use crate::{DatabaseUrl, Error, Result};
 
-/// Expands a body once per database. `both!(Db, &self.db, |pool, Backend| ...)` takes an enum with the variants `Sqlite` and
-/// `MySql`; in the body `pool` is what the variant holds and `Backend` is sqlx's type of the database.
+/// Expands a body once per database. `both!(Db, &self.db, |pool, Backend| ...)` takes an enum with the variants
+/// `Sqlite` and `MySql`. In the body `pool` is the content of the variant, and `Backend` is sqlx's type of the
+/// database.
 macro_rules! both {
     ($of:ident, $value:expr, |$inner:ident, $backend:ident| $body:expr) => {
         match $value {
@@ -61,13 +62,13 @@ macro_rules! on_connection {
 }
 pub(crate) use on_connection;
 
-/// How long a writer waits for a database in trouble, unless [`Index::with_retry_timeout`] says otherwise.
+/// Default of [`Index::with_retry_timeout`].
 const DEFAULT_RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long a server may take to close a connection that is not needed any more.
+/// Time that a server may take to close an abandoned connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long [`Index::checkpoint`] waits for others.
+/// Time that [`Index::checkpoint`] waits for other connections.
 const CHECKPOINT_BUSY_TIMEOUT: &str = "pragma busy_timeout = 200";
 
 /// The index. Cheap to clone: clones share their connections.
@@ -75,11 +76,11 @@ const CHECKPOINT_BUSY_TIMEOUT: &str = "pragma busy_timeout = 200";
 pub struct Index {
     pub(crate) db: Db,
     name: Arc<str>,
-    /// The SQLite file of a reader.
+    /// The watched SQLite file of a reader.
     file: Option<Arc<WatchedFile>>,
-    /// For a connection.
+    /// Timeout for a connection from the pool.
     pub(crate) acquire_timeout: Duration,
-    /// For a database in trouble.
+    /// Time that a writer retries during an outage; `None` for a reader.
     pub(crate) retry_timeout: Option<Duration>,
 }
 
@@ -89,19 +90,19 @@ pub(crate) enum Db {
     MySql(MySqlPool),
 }
 
-/// A transaction that writes. Dropped without [`Transaction::commit`], also in the middle, it leaves nothing behind.
+/// A transaction that writes. It is rolled back if it is dropped without [`Transaction::commit`].
 pub(crate) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
     MySql(LeasedConnection),
 }
 
 impl Index {
-    /// Opens an index. Connects only when something is asked, so it succeeds with the database down; what is asked then is an
-    /// error. Wants to be called inside a Tokio runtime.
+    /// Opens an index. Connections are made by queries, so this succeeds while the database is down. Must be called
+    /// inside a Tokio runtime.
     ///
-    /// An SQLite file is made only by a [`Access::ReadWrite`] that writes. A [`Access::ReadOnly`] notices when the file
-    /// appears or is replaced; its process needs the right to write in the file's directory, where SQLite keeps its shared
-    /// memory, unless the file cannot change: its file system is read-only, or the URL says `immutable=1`.
+    /// An SQLite file is created only by a write with [`Access::ReadWrite`]. [`Access::ReadOnly`] detects that the file
+    /// appears or is replaced. Its process needs write permission for the file's directory, where SQLite keeps its
+    /// shared memory, unless the file cannot change: its file system is read-only, or the URL has `immutable=1`.
     ///
     /// # Errors
     /// [`Error::Url`] if an immutable file is opened to be written.
@@ -129,11 +130,11 @@ impl Index {
         Ok(Self { db, name: url.to_string().into(), file, acquire_timeout, retry_timeout })
     }
 
-    /// Connects once, without the patience of the pool: a database that is down says so at once, and why. Wants to be called
-    /// before anything is asked.
+    /// Connects once, without the timeout of the pool: if the database is down, the reason is known at once. To be
+    /// called before the first query.
     ///
     /// # Errors
-    /// If no connection can be had within 10 s, or a writer may not write to its SQLite file.
+    /// If no connection is made within 10 s, or a writer has no permission to write its SQLite file.
     pub async fn check_connection(&self) -> Result<()> {
         const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
         if let Db::Sqlite(pool) = &self.db {
@@ -146,7 +147,7 @@ impl Index {
             }
             let begun = Instant::now();
             loop {
-                // An SQLite file is locked for a moment when another program closes it as the last one.
+                // An SQLite file is locked for a moment while another program closes its last connection.
                 let connect = async {
                     both!(Db, &self.db, |pool, Backend| pool.connect_options().connect().await?.close().await)
                 };
@@ -175,8 +176,8 @@ impl Index {
         })
     }
 
-    /// Empties the log beside an SQLite file into the file, unless somebody uses it in this moment: the file alone is the index then,
-    /// can be copied, and takes the least of the disk. What does not succeed now the next writer does. On a server there is nothing to do.
+    /// Merges the write-ahead log of an SQLite file into the file, unless it is in use: the file alone is the index
+    /// then and can be copied. If this fails, the next writer does it. Does nothing on a server.
     pub async fn checkpoint(&self) {
         let Db::Sqlite(pool) = &self.db else { return };
         let settled = async {
@@ -192,12 +193,12 @@ impl Index {
         }
     }
 
-    /// The database's URL, without a password.
+    /// The URL of the database, without a password.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Why an SQLite file that a writer met an error with cannot be written, if that is so: SQLite does not say.
+    /// Returns why a writer cannot write its SQLite file after an error; SQLite does not report it.
     fn write_error(&self, source: &sqlx::Error) -> Option<io::Error> {
         let Db::Sqlite(pool) = &self.db else { return None };
         if self.retry_timeout.is_none() || !dialect::is_io_error(source) {
@@ -207,14 +208,13 @@ impl Index {
         }
     }
 
-    /// True if a reader could not open its SQLite file because there is none. SQLite states only that it could not.
+    /// True if a reader could not open its SQLite file because it does not exist; SQLite reports only the failure.
     fn is_missing(&self, source: &sqlx::Error) -> bool {
         let Db::Sqlite(pool) = &self.db else { return false };
         self.retry_timeout.is_none() && dialect::is_cannot_open(source) && pools::is_missing(pool)
     }
 
-    /// What could be done about an SQLite file that a reader met an error with; the next connection is made as it is
-    /// needed now.
+    /// Returns advice about an SQLite file after an error of a reader, and updates the mode of the next connections.
     fn advice(&self, source: &sqlx::Error) -> Option<String> {
         let (Db::Sqlite(pool), Some(file)) = (&self.db, &self.file) else { return None };
         let is_immutable = file.update_mode(pool);
@@ -269,12 +269,12 @@ impl Transaction {
     }
 }
 
-/// A connection of MySQL while something is asked. Dropped before [`LeasedConnection::release`] it is closed, which ends its transaction:
-/// sqlx would give it back to the pool, waiting for the answer of a host that may have vanished, and a statement that was being
-/// prepared would leave its answer to whoever asks next. Its place in the pool is free at once: to close it is to take leave of the
-/// server, and through TLS sqlx waits for the server to do so, too. An SQLite connection knows none of that.
+/// A connection of MySQL during a query. If it is dropped before [`LeasedConnection::release`] it is closed, which ends
+/// its transaction. The pool's own guard would return it to the pool: it would wait for the answer of a host that may
+/// be dead, and the answer of a statement could reach the next user. The place in the pool is free at once, because
+/// closing through TLS can take long. An SQLite connection needs none of that.
 pub(crate) struct LeasedConnection {
-    /// Until it is given back or dropped.
+    /// `None` once it is released or dropped.
     connection: Option<PoolConnection<MySql>>,
 }
 
@@ -283,7 +283,7 @@ impl LeasedConnection {
         Ok(Self { connection: Some(pool.acquire().await?) })
     }
 
-    /// Every answer was read, and no transaction is open.
+    /// Returns the connection to the pool. All answers must have been read, and no transaction may be open.
     pub(crate) fn release(mut self) {
         self.connection = None;
     }
@@ -295,7 +295,7 @@ impl Deref for LeasedConnection {
     fn deref(&self) -> &MySqlConnection {
         match &self.connection {
             Some(connection) => connection,
-            None => unreachable!("who gives it back has it no more"),
+            None => unreachable!("a released connection is consumed"),
         }
     }
 }
@@ -304,7 +304,7 @@ impl DerefMut for LeasedConnection {
     fn deref_mut(&mut self) -> &mut MySqlConnection {
         match &mut self.connection {
             Some(connection) => connection,
-            None => unreachable!("who gives it back has it no more"),
+            None => unreachable!("a released connection is consumed"),
         }
     }
 }
@@ -313,7 +313,7 @@ impl Drop for LeasedConnection {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take().map(PoolConnection::detach) else { return };
         if let Ok(runtime) = Handle::try_current() {
-            // The server would complain of one that is just gone.
+            // A clean close, so that the server logs no aborted connection.
             runtime.spawn(tokio::time::timeout(CLOSE_TIMEOUT, connection.close()));
         }
     }

@@ -1,11 +1,11 @@
-//! What can go wrong with the index. Every message says where, what was expected and what was found; none holds a password.
+//! Errors of the index. Every message states where, what was expected and what was found; none contains a password.
 
 use std::path::PathBuf;
 
 /// A result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What can go wrong with the index.
+/// An error of the index.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A database URL that cannot be read.
@@ -44,9 +44,10 @@ pub enum Error {
         /// What is there, without a password.
         found: String,
     },
-    /// No connection could be had in time.
+    /// No connection within the timeout.
     #[error(
-        "{database}: expected a connection within {seconds} s, found none: the database is down, out of reach or has no free connection"
+        "{database}: expected a connection within {seconds} s, found none: the database is down, out of reach or has \
+         no free connection"
     )]
     Unreachable {
         /// The database, without a password.
@@ -74,19 +75,19 @@ pub enum Error {
         /// The reason.
         source: sqlx::migrate::MigrateError,
     },
-    /// A value that no column can hold.
+    /// A value that is too long for its column.
     #[error("{subject}: expected at most {expected} bytes of {what}, found {found}")]
     TooLong {
         /// The package or store.
         subject: String,
         /// Which value.
         what: &'static str,
-        /// The most bytes.
+        /// Maximum in bytes.
         expected: usize,
-        /// Its bytes.
+        /// Length in bytes.
         found: usize,
     },
-    /// A value that means nothing.
+    /// An invalid value.
     #[error("{what}: expected {expected}, found {found:?}")]
     Value {
         /// Which value.
@@ -96,7 +97,7 @@ pub enum Error {
         /// What is there.
         found: String,
     },
-    /// The database refused or broke off.
+    /// The database refused a statement, or the connection broke.
     #[error("{database}: {doing}: {source}")]
     Database {
         /// The database, without a password.
@@ -106,20 +107,20 @@ pub enum Error {
         /// The reason.
         source: sqlx::Error,
     },
-    /// There is no file of the database.
+    /// The SQLite file does not exist.
     #[error("{database}: no such file: run `darkserver-import --database {} dir FOLDER`", without_parameters(database))]
     Missing {
         /// The database.
         database: String,
     },
-    /// A directory is where the file of the database should be.
+    /// A directory is at the path of the SQLite file.
     #[error("{database}: expected an SQLite file, found a directory: name a file in it, like {}/darkserver.db",
         without_parameters(database).trim_end_matches('/'))]
     Directory {
         /// The database.
         database: String,
     },
-    /// The file of the database is there, and is not the whole index, or another one than the log beside it belongs to.
+    /// The SQLite file exists, and is not the whole index, or does not belong to the log beside it.
     #[error("{database}: {reason}")]
     Unusable {
         /// The database.
@@ -127,7 +128,7 @@ pub enum Error {
         /// What was expected and what was found.
         reason: std::io::Error,
     },
-    /// The file of the database cannot be written any more.
+    /// The SQLite file cannot be written any more.
     #[error("{database}: {doing}: {source}: the file, or the log beside it, cannot be written: {reason}")]
     Unwritable {
         /// The database.
@@ -139,7 +140,7 @@ pub enum Error {
         /// What the system says.
         reason: std::io::Error,
     },
-    /// The file of the database can be read, but not the files that SQLite keeps beside it.
+    /// The SQLite file can be read, but not the files that SQLite keeps beside it.
     #[error("{database}: {doing}: {source}: {advice}")]
     SharedMemory {
         /// The database.
@@ -151,10 +152,12 @@ pub enum Error {
         /// What can be done about it.
         advice: String,
     },
-    /// The file of the database is damaged, or read with a log that is not its own.
+    /// The SQLite file is damaged, or read with a log of another file.
     #[error(
-        "{database}: {doing}: {source}: the file is damaged, or {} is of the file that stood there before: stop who writes there, \
-         and remove it with its -shm; if that does not help, put a whole copy of the index there, or import into a new file",
+        "{database}: {doing}: {source}: the file is damaged, or {} is of the file that stood there before: stop who \
+         writes there, \
+         and remove it with its -shm; if that does not help, put a whole copy of the index there, or import into a new \
+         file",
         log.display()
     )]
     Malformed {
@@ -167,9 +170,10 @@ pub enum Error {
         /// The log beside the file.
         log: PathBuf,
     },
-    /// The database took a question and gave no answer.
+    /// The query got no answer within the timeout.
     #[error(
-        "{database}: {doing}: expected an answer within {seconds} s, found none: the database hangs, is out of reach or is locked"
+        "{database}: {doing}: expected an answer within {seconds} s, found none: the database hangs, is out of reach \
+         or is locked"
     )]
     QueryTimeout {
         /// The database, without a password.
@@ -179,17 +183,17 @@ pub enum Error {
         /// The time allowed.
         seconds: f32,
     },
-    /// The trouble did not pass.
+    /// The outage outlasted the retry timeout.
     #[error("{error} (gave up after {seconds:.0} s of trying again)")]
     RetryTimeout {
-        /// The last trouble.
+        /// The last error.
         error: Box<Error>,
-        /// How long it lasted.
+        /// Its duration in seconds.
         seconds: f32,
     },
 }
 
-/// The URL of an SQLite file as a writer wants it: `?immutable=1` is for readers.
+/// Returns an SQLite URL without `?immutable=1`, which is for readers only.
 fn without_parameters(url: &str) -> &str {
     url.split_once('?').map_or(url, |(url, _)| url)
 }

@@ -1,4 +1,4 @@
-//! How the database is reached: URLs, connections, the words in which databases differ, and what is tried again.
+//! Connections: URLs, pools, differences between databases, and retries.
 
 pub mod configuration;
 pub(crate) mod database_url;

@@ -1,4 +1,7 @@
-//! Database file out of the original darkserver's configuration files, which Python 2's ConfigParser read.
+//! Database settings from the original darkserver's configuration files, as Python 2's ConfigParser read them.
+//!
+//! The parser is our own: no crate reads this form of INI (`%(key)s`, `rem` comments, `:`, continued values, comments
+//! that start with ` ;` inside a value).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,11 +9,12 @@ use std::path::{Path, PathBuf};
 use super::configuration;
 use crate::{DatabaseUrl, Error, Result};
 
-/// The database of the original's web service: `darkserverweb.conf`, else `darkweb.cfg`. `None` if neither is there and filled in.
-/// The original kept them in `/etc/darkserver`.
+/// Returns the database of the original's web service: `darkserverweb.conf`, else `darkweb.cfg`, in `/etc/darkserver`.
+/// `None` if neither exists and is filled in.
 ///
 /// # Errors
-/// If a file cannot be read, is half filled in or names PostgreSQL: the message says which file, what is there and what to do.
+/// If a file cannot be read, is half filled in or names PostgreSQL: the message states the file, its contents and what
+/// to do.
 pub fn gateway_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
     if let Some(file) = OriginalFile::read(directory.join("darkserverweb.conf"), "darkserverweb")?
         && let Some(url) = file.database("user", "database")?
@@ -29,11 +33,11 @@ pub fn gateway_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
     }
 }
 
-/// The database of the original's importers: `darkserver.conf`, else `darkjobworker.conf`. `None` if neither is there and filled
-/// in; `darkjobworker.conf` as it was shipped (user `name`, password `password`) is not filled in.
+/// Returns the database of the original's importers: `darkserver.conf`, else `darkjobworker.conf`. `None` if neither
+/// exists and is filled in; `darkjobworker.conf` as shipped (user `name`, password `password`) is not.
 ///
 /// # Errors
-/// If a file cannot be read or is half filled in: the message says which file, what is there and what to do.
+/// If a file cannot be read or is half filled in: the message states the file, its contents and what to do.
 pub fn indexer_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
     for file in ["darkserver.conf", "darkjobworker.conf"] {
         let Some(file) = OriginalFile::read(directory.join(file), "darkserver")? else { continue };
@@ -47,7 +51,7 @@ pub fn indexer_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
     Ok(None)
 }
 
-/// One section of a file, with what `[DEFAULT]` gives it.
+/// One section of a file, with the values of `[DEFAULT]`.
 struct OriginalFile {
     path: PathBuf,
     section: &'static str,
@@ -55,7 +59,7 @@ struct OriginalFile {
 }
 
 impl OriginalFile {
-    /// `None` if there is no such file, or no such section in it.
+    /// Reads a section, `None` if there is no such file or section.
     fn read(path: PathBuf, section: &'static str) -> Result<Option<Self>> {
         let Some(text) = configuration::read_file(&path)? else { return Ok(None) };
         match parse_section(&text, section) {
@@ -68,7 +72,8 @@ impl OriginalFile {
         }
     }
 
-    /// The database, if any of host, user and database is filled in. An empty host is this machine, an empty port MySQL's.
+    /// Returns the database, `None` if host, user and database are all empty. An empty host is localhost, an empty port
+    /// 3306.
     fn database(&self, user: &'static str, database: &'static str) -> Result<Option<DatabaseUrl>> {
         let host = self.value("host")?;
         let names = [(user, self.value(user)?), (database, self.value(database)?)];
@@ -95,7 +100,7 @@ impl OriginalFile {
         Ok(Some(DatabaseUrl::mysql(host, user, &self.value("password")?, database, port)))
     }
 
-    /// A value with `%%` and `%(key)s` replaced; empty if it is not there.
+    /// Returns a value with `%%` and `%(key)s` replaced; empty if there is none.
     fn value(&self, key: &str) -> Result<String> {
         let raw = self.values.get(key).map(String::as_str).unwrap_or_default();
         interpolate(raw, &self.values, 10).ok_or_else(|| {
@@ -109,7 +114,7 @@ impl OriginalFile {
     }
 }
 
-/// The two parts of `host:port` and `[address]:port`; `None` for a name or an address alone.
+/// Splits `host:port` and `[address]:port`; `None` for a name or an address alone.
 fn host_and_port(host: &str) -> Option<(&str, &str)> {
     let (address, port) = host.rsplit_once(':')?;
     let address = match address.strip_prefix('[').and_then(|address| address.strip_suffix(']')) {
@@ -120,7 +125,8 @@ fn host_and_port(host: &str) -> Option<(&str, &str)> {
     Some((address, port))
 }
 
-/// Reads one section. `Ok(None)` if it is not there; `Err` is the number of a line that is neither section, setting nor comment.
+/// Reads one section. `Ok(None)` if it does not exist; `Err` is the number of a line that is neither section, value nor
+/// comment.
 fn parse_section(text: &str, wanted: &str) -> std::result::Result<Option<HashMap<String, String>>, usize> {
     let mut sections: HashMap<&str, HashMap<String, String>> = HashMap::new();
     let mut section = None;
@@ -130,7 +136,7 @@ fn parse_section(text: &str, wanted: &str) -> std::result::Result<Option<HashMap
             continue;
         }
         if let (true, Some(section), Some(key)) = (line.starts_with(char::is_whitespace), section, &last_key) {
-            // A value that goes on, in ConfigParser's way.
+            // A continued value.
             let value = sections.entry(section).or_default().entry(key.clone()).or_default();
             *value = format!("{value}\n{}", line.trim());
             continue;
@@ -160,12 +166,12 @@ fn parse_section(text: &str, wanted: &str) -> std::result::Result<Option<HashMap
     Ok(sections.remove(wanted).map(|values| defaults.into_iter().chain(values).collect()))
 }
 
-/// `rem` begins a comment too.
+/// True for a comment that starts with `rem`.
 fn is_rem(line: &str) -> bool {
     line.starts_with(['r', 'R']) && line.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("rem"))
 }
 
-/// `None` if a `%(key)s` has no end, names no key or names itself. A percent sign alone stays.
+/// Replaces `%%` and `%(key)s`. `None` if a `%(key)s` has no end, names no key or itself. A single percent sign stays.
 fn interpolate(text: &str, values: &HashMap<String, String>, depth: u32) -> Option<String> {
     let Some((before, rest)) = text.split_once('%') else { return Some(text.into()) };
     let mut result = before.to_owned();
@@ -207,7 +213,8 @@ mod tests {
         assert_eq!(read(&[], gateway_database), Ok(None));
         assert_eq!(read(&[("darkserverweb.conf", empty)], gateway_database), Ok(None));
         assert_eq!(read(&[("darkserver.conf", &empty.replace("web", ""))], indexer_database), Ok(None));
-        let shipped = "[darkserver]\ndatabase=darkserver\nuser=name\npassword=password\nhost=localhost\nport=3306\nunique=server1.ip\n";
+        let shipped = "[darkserver]\ndatabase=darkserver\nuser=name\npassword=password\nhost=localhost\nport=3306\n\
+                       unique=server1.ip\n";
         assert_eq!(read(&[("darkjobworker.conf", shipped)], indexer_database), Ok(None));
     }
 
@@ -242,7 +249,8 @@ mod tests {
             ("[darkserver]\nhost=h\nuser=u\npassword=secret\ndatabase=d\nport=x\n", "found port = x"),
             (
                 "[darkserver]\nhost=127.0.0.1:13306\nuser=u\npassword=secret\ndatabase=d\n",
-                "expected host = 127.0.0.1 and port = 13306: the port is a key of its own, found host = 127.0.0.1:13306",
+                "expected host = 127.0.0.1 and port = 13306: the port is a key of its own, found host = \
+                 127.0.0.1:13306",
             ),
             (
                 "[darkserver]\nhost=[::1]:13306\nuser=u\npassword=secret\ndatabase=d\n",
@@ -267,7 +275,8 @@ mod tests {
 
     #[test]
     fn values_are_read_as_configparser_read_them() {
-        let text = "# comment\n; comment\nREM comment\n[DEFAULT]\nhost: fallback\nname = x%%y\n[other]\nuser=no\n[darkserver]\n\
+        let text = "# comment\n; comment\nREM comment\n[DEFAULT]\nhost: fallback\nname = \
+            x%%y\n[other]\nuser=no\n[darkserver]\n\
                     User = me ; who\nPASSWORD: a;b%%c%(name)s=d:e\nempty = \"\"\nlong = one\n  two\n";
         let values = parse_section(text, "darkserver").unwrap().unwrap();
         let file = OriginalFile { path: "x".into(), section: "darkserver", values };

@@ -1,4 +1,4 @@
-//! The pools: how connections are made, and how an SQLite file is watched.
+//! The pools of connections, and the watch on a reader's SQLite file.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -14,27 +14,29 @@ use sqlx::{ConnectOptions, Connection, MySqlConnection, MySqlPool, SqlitePool};
 
 use super::{dialect, sqlite_files};
 
-/// Connections of a reader: more only queue up inside the database.
+/// Maximum connections of a reader: more would only queue up inside the database.
 pub(crate) const MAX_READ_CONNECTIONS: u32 = 16;
-/// Connections of a writer to an SQLite file: while a transaction is written, those who read archives ask what the index holds.
+/// Maximum connections of a writer to an SQLite file: readers of archives query the index while a transaction is
+/// written.
 const MAX_SQLITE_WRITE_CONNECTIONS: u32 = 2;
-/// How long SQLite waits for another writer before it says that there is one.
+/// Time that SQLite waits for another writer's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an idle connection of a writer may take to show that it lives. One whose host vanished never would.
+/// Time that an idle connection of a writer may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What an [`Index`](crate::Index) is opened for.
+/// The purpose that an [`Index`](crate::Index) is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// The gateway: SELECT alone, short waits.
+    /// For the gateway: SELECT only, short timeouts.
     ReadOnly,
-    /// The indexer: may create an SQLite file, and waits for a database that is away ([`Index::with_retry_timeout`](crate::Index::with_retry_timeout)).
+    /// For the indexer: may create an SQLite file, and retries while the database is unavailable
+    /// ([`Index::with_retry_timeout`](crate::Index::with_retry_timeout)).
     ReadWrite,
 }
 
-/// A database in memory.
+/// Returns the pool of a database in memory.
 pub(crate) fn memory() -> SqlitePool {
-    // Every connection would be a database of its own.
+    // Each further connection would have a database of its own.
     SqlitePoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
@@ -49,7 +51,7 @@ pub(crate) fn sqlite(
     access: Access,
     acquire_timeout: Duration,
 ) -> (SqlitePool, Option<Arc<WatchedFile>>) {
-    // A writer's transaction is begun again: what it waits for is told in between.
+    // Short, because a writer's transaction is retried and the wait is logged in between.
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(acquire_timeout.min(BUSY_TIMEOUT));
     let pool = SqlitePoolOptions::new().acquire_timeout(acquire_timeout).test_before_acquire(false);
     match access {
@@ -81,7 +83,7 @@ pub(crate) fn sqlite(
     }
 }
 
-/// A server.
+/// Returns the pool of a MySQL server.
 pub(crate) fn mysql(options: &MySqlConnectOptions, access: Access, acquire_timeout: Duration) -> MySqlPool {
     let options = options.clone();
     let pool = MySqlPoolOptions::new().acquire_timeout(acquire_timeout).acquire_slow_threshold(acquire_timeout);
@@ -98,8 +100,8 @@ pub(crate) fn mysql(options: &MySqlConnectOptions, access: Access, acquire_timeo
                     let reconnect = reconnect.clone();
                     Box::pin(async move {
                         if !matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(()))) {
-                            // In its place, for what is dropped is cut off at once. Were it refused here, sqlx would take leave of it, and
-                            // through TLS wait for an answer.
+                            // Replaced here, because a dropped connection is closed at once. If this hook refused it,
+                            // sqlx would send a farewell and, through TLS, wait for the answer.
                             *connection = reconnect.connect().await?;
                             prepare_to_write(connection).await?;
                         }
@@ -112,10 +114,11 @@ pub(crate) fn mysql(options: &MySqlConnectOptions, access: Access, acquire_timeo
     }
 }
 
-/// True if the server writes the statements of this connection into its binary log. A server that does not state it has no such log.
+/// True if the server writes this connection's statements into its binary log. A server without these variables has
+/// none.
 async fn writes_statement_log(connection: &mut MySqlConnection) -> sqlx::Result<bool> {
     const VARIABLES: &str = "show variables where variable_name in ('log_bin', 'sql_log_bin', 'binlog_format')";
-    // As bytes: some servers give the values as texts, others as binary strings.
+    // As bytes: servers return the values as text or as binary strings.
     let variables: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(VARIABLES).fetch_all(connection).await?;
     let is = |name: &str, value: &str| {
         let same = |found: &[u8], text: &str| found.eq_ignore_ascii_case(text.as_bytes());
@@ -124,7 +127,7 @@ async fn writes_statement_log(connection: &mut MySqlConnection) -> sqlx::Result<
     Ok(is("log_bin", "ON") && is("binlog_format", "STATEMENT") && !is("sql_log_bin", "OFF"))
 }
 
-/// What a new connection of a writer is told.
+/// Sets up a new connection of a writer.
 async fn prepare_to_write(connection: &mut MySqlConnection) -> sqlx::Result<()> {
     sqlx::raw_sql(dialect::MYSQL_STRICT).execute(&mut *connection).await?;
     let isolation = match writes_statement_log(connection).await? {
@@ -135,12 +138,12 @@ async fn prepare_to_write(connection: &mut MySqlConnection) -> sqlx::Result<()> 
     if sqlx::raw_sql(dialect::MARIADB_END_IDLE_TRANSACTIONS).execute(&mut *connection).await.is_err() {
         sqlx::raw_sql(dialect::MYSQL_END_IDLE_CONNECTIONS).execute(&mut *connection).await?;
     }
-    // Who may not say so is told what the server says when a table is made.
+    // Without the right to set either, the connection works all the same.
     Ok(())
 }
 
-/// May the pool's file be written, or read at least, or be made in its directory? SQLite would open a file that is read-only
-/// nevertheless, and leave read-only files beside it, which keep every later writer out.
+/// Checks that the pool's file can be opened, or created in its directory. SQLite would open a read-only file
+/// nevertheless, and create read-only files beside it, which keep every later writer out.
 pub(crate) fn check_can_open(pool: &SqlitePool, writes: bool) -> io::Result<()> {
     let options = pool.connect_options();
     let path = options.get_filename();
@@ -168,18 +171,18 @@ pub(crate) fn is_missing(pool: &SqlitePool) -> bool {
     matches!(file_id(pool.connect_options().get_filename()), Ok(None))
 }
 
-/// True if a directory is where the pool's file should be. SQLite states an input or output error.
+/// True if the path of the pool's file is a directory. SQLite reports an I/O error for that.
 pub(crate) fn is_directory(pool: &SqlitePool) -> bool {
     pool.connect_options().get_filename().is_dir()
 }
 
-/// The log beside the pool's file.
+/// Returns the path of the write-ahead log of the pool's file.
 pub(crate) fn log_path(pool: &SqlitePool) -> PathBuf {
     sqlite_files::beside(pool.connect_options().get_filename(), "-wal")
 }
 
-/// Looks at the file with the log beside it without writing: when a writer leaves, what is in the log is written into the file, also
-/// where the log is of another one.
+/// Reads the file and its write-ahead log without writing. When a writer closes the file, SQLite merges the log into
+/// it, even a log of another file.
 pub(crate) async fn check_not_malformed(pool: &SqlitePool) -> sqlx::Result<()> {
     let options = pool.connect_options();
     let path = options.get_filename();
@@ -194,7 +197,7 @@ pub(crate) async fn check_not_malformed(pool: &SqlitePool) -> sqlx::Result<()> {
         connection.close().await?;
         looked.map(drop)
     };
-    // Whatever else is wrong the writer meets.
+    // Other errors are reported by the writer's own queries.
     looked.await.or_else(|error| if dialect::is_malformed(&error) { Err(error) } else { Ok(()) })
 }
 
@@ -210,32 +213,32 @@ pub(crate) fn check_can_write(pool: &SqlitePool) -> io::Result<()> {
     Ok(())
 }
 
-/// Notices that another file stands where the pool's connections found theirs. While one of them is open its file's number is not
-/// given out again, so device and number tell files apart.
+/// Detects that the file was replaced after the pool's connections were opened. Device and inode tell files apart: an
+/// open file's inode number is not reused.
 pub(crate) struct WatchedFile {
     path: PathBuf,
-    /// Its URL says that it never changes.
+    /// True if the URL declares that the file never changes.
     declared_immutable: bool,
-    /// New connections are told that it never changes: they look at no log, and need no shared memory.
+    /// True if new connections are opened as immutable: they read no log and need no shared memory.
     immutable: AtomicBool,
-    /// `PATH-wal`, where SQLite keeps what is not in the file yet. It says nothing of the file that it belongs to.
+    /// `PATH-wal`, the write-ahead log. It does not tell which file it belongs to.
     log: PathBuf,
     state: Mutex<FileState>,
 }
 
-/// What stood there when it was last looked.
+/// The file and its log at the last check.
 struct FileState {
     file: Option<FileId>,
-    /// Its bytes and the time of its last change: of interest where it is believed never to change.
+    /// Size and modification time; checked for immutable files.
     contents: Option<(u64, i64, i64)>,
-    /// Since when the file is the one that it is.
+    /// The time since which this file is at the path.
     since: Instant,
     log: Option<FileId>,
-    /// The file that stood there when the log came.
+    /// The file that was at the path when the log appeared.
     log_owner: Option<FileId>,
 }
 
-/// Device and number of a file.
+/// Device and inode number.
 type FileId = (u64, u64);
 
 impl WatchedFile {
@@ -258,8 +261,8 @@ impl WatchedFile {
         self.immutable.load(Ordering::Relaxed)
     }
 
-    /// Looks again whether the file can change, as media may be mounted or exchanged, and makes the pool's next
-    /// connections so. True if it cannot.
+    /// Checks again if the file can change, as media can be mounted or exchanged, and sets the mode of the pool's next
+    /// connections. True if it cannot.
     pub(crate) fn update_mode(&self, pool: &SqlitePool) -> bool {
         let immutable = self.declared_immutable || is_immutable(&self.path);
         if self.immutable.swap(immutable, Ordering::Relaxed) != immutable {
@@ -269,13 +272,13 @@ impl WatchedFile {
         immutable
     }
 
-    /// Refuses a new connection where it would not see the index as it is. The pool tries again until its patience ends, and
-    /// does not state why.
+    /// Refuses a new connection that would not read the current index. The pool retries until its timeout, and does not
+    /// report this reason.
     pub(crate) fn check(&self) -> io::Result<()> {
         self.check_mode().and_then(|()| self.check_log())
     }
 
-    /// Refuses a connection that was told that the file never changes, if it can change or is not the whole index.
+    /// Refuses an immutable connection if the file can change, or is not the whole index.
     fn check_mode(&self) -> io::Result<()> {
         if !self.is_immutable() {
             return Ok(());
@@ -283,7 +286,8 @@ impl WatchedFile {
         let unmerged = sqlite_files::unmerged_bytes(&self.path);
         if unmerged > 0 {
             return Err(io::Error::other(format!(
-                "{}: expected an index that never changes, found {unmerged} bytes in {} that are not merged into it: run \
+                "{}: expected an index that never changes, found {unmerged} bytes in {} that are not merged into it: \
+                 run \
                  `darkserver-import migrate` where both can be written",
                 self.path.display(),
                 self.log.display()
@@ -298,7 +302,7 @@ impl WatchedFile {
         Ok(())
     }
 
-    /// What a reader could do about the file.
+    /// Returns advice about the file, if there is some.
     pub(crate) fn advice(&self) -> Option<String> {
         sqlite_files::advice(&self.path)
     }
@@ -306,7 +310,7 @@ impl WatchedFile {
     fn refresh(&self) -> MutexGuard<'_, FileState> {
         let (file, log) = (file_id(&self.path), file_id(&self.log));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // What cannot be looked at is not taken for another one.
+        // An unreadable file does not count as replaced.
         let (Ok(file), Ok(log)) = (file, log) else { return state };
         let contents = self.is_immutable().then(|| size_and_mtime(&self.path)).flatten();
         if state.file != file || (contents.is_some() && state.contents != contents) {
@@ -319,13 +323,12 @@ impl WatchedFile {
         state
     }
 
-    /// Is the file that stands there now the one that a connection of this age has open?
+    /// True if a connection of this age has the current file open.
     fn is_unchanged_for(&self, connection_age: Duration) -> bool {
         connection_age < self.refresh().since.elapsed()
     }
 
-    /// SQLite takes whatever log it finds for the file's own, and another file's pages for those of this one: what is in it would be
-    /// absent.
+    /// Refuses a log of another file: SQLite would take its pages for those of this file.
     fn check_log(&self) -> io::Result<()> {
         let is_stale = {
             let state = self.refresh();
@@ -334,7 +337,8 @@ impl WatchedFile {
         if is_stale && self.log.metadata().is_ok_and(|log| log.len() > 0) {
             let (path, log) = (self.path.display(), self.log.display());
             return Err(io::Error::other(format!(
-                "{path}: expected a log of its own beside it, found {log} of the file that stood there before: stop who writes there, and \
+                "{path}: expected a log of its own beside it, found {log} of the file that stood there before: stop \
+                 who writes there, and \
                  remove it with its -shm"
             )));
         }
@@ -342,17 +346,17 @@ impl WatchedFile {
     }
 }
 
-/// True if a file cannot change, and is the whole index.
+/// True if the file cannot change and is the whole index.
 fn is_immutable(path: &Path) -> bool {
     sqlite_files::unmerged_bytes(path) == 0 && sqlite_files::is_read_only(path)
 }
 
-/// Bytes and time of the last change.
+/// Returns size and modification time.
 fn size_and_mtime(path: &Path) -> Option<(u64, i64, i64)> {
     path.metadata().ok().map(|file| (file.size(), file.mtime(), file.mtime_nsec()))
 }
 
-/// `None` where there is no file.
+/// Returns `None` if there is no file.
 fn file_id(path: &Path) -> io::Result<Option<FileId>> {
     match path.metadata() {
         Ok(file) => Ok(Some((file.dev(), file.ino()))),
@@ -376,19 +380,19 @@ mod tests {
         }
         let watched = WatchedFile::new(&path, false);
         assert!(watched.check_log().is_ok());
-        // It goes and comes back.
+        // The file is moved away and back.
         fs::rename(&path, &moved).unwrap();
         assert!(watched.check_log().is_ok());
         fs::rename(&moved, &path).unwrap();
         assert!(watched.check_log().is_ok());
-        // Another one, and the first again.
+        // Another file, then the first one again.
         fs::rename(&path, &moved).unwrap();
         fs::rename(&other, &path).unwrap();
         assert!(watched.check_log().unwrap_err().to_string().contains("of the file that stood there before"));
         fs::rename(&path, &other).unwrap();
         fs::rename(&moved, &path).unwrap();
         assert!(watched.check_log().is_ok());
-        // Another one with a log of its own, or with none.
+        // Another file with a log of its own, or with none.
         fs::rename(&other, &path).unwrap();
         assert!(watched.check_log().is_err());
         fs::write(&moved, "y").unwrap();

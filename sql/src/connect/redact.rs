@@ -1,11 +1,12 @@
-//! Texts that may quote a password.
+//! Removal of passwords from texts.
 
-/// A text, such as an error that quotes a line of a configuration file, with `***` for the secrets of every URL in it: the password
-/// of `scheme://user:password@host`, all of `scheme://token@host`, and the rest of the line where a URL is cut off in its
-/// password.
+/// Returns a text, such as an error that quotes a line of a configuration file, with `***` for the secrets of every URL
+/// in it: the password of `scheme://user:password@host`, all of `scheme://token@host`, and the rest of the line where a
+/// URL ends inside its password.
 ///
-/// Passwords need not be escaped, so rather too much is hidden than too little: everything up to the last `@` before the next URL
-/// or the end of the line. Where a scheme lacks slashes (`mysql:user:password@host`) everything between its colon and the `@` goes.
+/// Passwords need not be escaped, so rather too much is hidden than too little: everything up to the last `@` before
+/// the next URL or the end of the line. Where a scheme lacks slashes (`mysql:user:password@host`) everything between
+/// its colon and the `@` is removed.
 pub fn redact_passwords(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
@@ -28,7 +29,7 @@ pub fn redact_passwords(text: &str) -> String {
     shown
 }
 
-/// Where what may be secret ends in a line's rest that starts behind `scheme://`; 0 if there is nothing.
+/// Returns the end of what may be secret in the rest of a line after `scheme://`; 0 if nothing is.
 fn end_of_secret(rest: &str) -> usize {
     let url = &rest[..next_url(rest).unwrap_or(rest.len())];
     match url.rfind('@') {
@@ -38,7 +39,7 @@ fn end_of_secret(rest: &str) -> usize {
     }
 }
 
-/// Where the next URL's scheme starts. Letters in the middle of something are no scheme.
+/// Returns the start of the next URL's scheme. Letters in the middle of a word are no scheme.
 fn next_url(rest: &str) -> Option<usize> {
     rest.match_indices("://").find_map(|(slashes, _)| {
         let before = rest[..slashes].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "+-.".contains(c));
@@ -47,7 +48,7 @@ fn next_url(rest: &str) -> Option<usize> {
     })
 }
 
-/// Does a URL without `@` start with a host and, if anything, a port? Else it is a user with a part of the password.
+/// True if a URL without `@` starts with a host and an optional port, not with a user and a part of the password.
 fn is_host(url: &str) -> bool {
     let end = url.find(|c: char| c.is_whitespace() || "/?#\"'`".contains(c)).unwrap_or(url.len());
     let host = &url[..end];

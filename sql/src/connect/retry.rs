@@ -1,4 +1,4 @@
-//! What is tried again, and for how long: dead connections, other writers, a database that is away.
+//! Retries: dead connections, conflicts with other writers, an unavailable database.
 
 use std::time::{Duration, Instant};
 
@@ -8,23 +8,22 @@ use super::dialect;
 use super::pools::MAX_READ_CONNECTIONS;
 use crate::{Error, Index, Result};
 
-/// Waiting for other writers is no news before this.
+/// Time after which waiting for other writers is logged as a warning.
 const LOG_AFTER: Duration = Duration::from_secs(4);
 
 impl Index {
-    /// The same index for somebody who waits this long for a database in trouble, unless it was opened read-only: one that is away,
-    /// that gives no answer, or that other writers keep locked. A question is given up when it had no answer for this long, and
-    /// no question is asked again when the outage has lasted this long, so that nothing takes more than twice the time. Waiting
-    /// for a database that is away is a warning in the log, and so is its end.
+    /// Sets the retry timeout of a writer: for a database that is unavailable, does not answer, or is locked by other
+    /// writers. Each try is aborted after this time, and no try starts once the outage has lasted as long, so that a
+    /// call takes at most twice the time. An outage and its end are logged as warnings.
     #[must_use]
     pub fn with_retry_timeout(mut self, wait: Duration) -> Self {
         self.retry_timeout = self.retry_timeout.map(|_| wait);
         self
     }
 
-    /// Runs a query that only reads. A connection that died while it lay idle is replaced; each try uses up one of them. A
-    /// database that is busy for a moment (an SQLite file just made, a Galera node changing its state) is asked again,
-    /// for as long as this index has patience: then it says why.
+    /// Runs a query that only reads. Dead idle connections are replaced; each try uses up one. While the database is
+    /// busy for a moment (a new SQLite file, a Galera node that changes its state) the query is retried until the
+    /// acquire timeout.
     pub(crate) async fn retry_query<T, F>(&self, doing: &'static str, query: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = sqlx::Result<T>>,
@@ -45,7 +44,7 @@ impl Index {
         self.retry(doing, ask).await
     }
 
-    /// Runs a whole transaction, again if it lost against another writer or its connection.
+    /// Runs a transaction, again if it lost against another writer or lost its connection.
     pub(crate) async fn retry_transaction<T, F>(&self, doing: &'static str, transaction: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = sqlx::Result<T>>,
@@ -70,7 +69,11 @@ impl Index {
             let (error, is_unavailable) = match tokio::time::timeout(wait, attempt()).await {
                 Ok(Ok(done)) => {
                     if let Some(Outage { logged: true, .. }) = outage {
-                        tracing::warn!("{}: {doing} goes on after {:.1} s", self.name(), began.elapsed().as_secs_f32());
+                        tracing::warn!(
+                            "{}: {doing} succeeded after {:.1} s",
+                            self.name(),
+                            began.elapsed().as_secs_f32()
+                        );
                     }
                     return Ok(done);
                 }
@@ -97,9 +100,9 @@ impl Index {
     }
 }
 
-/// What keeps a transaction or query from being done.
+/// A period in which a query or transaction fails.
 struct Outage {
     since: Instant,
-    /// Is it in the log?
+    /// True once it was logged.
     logged: bool,
 }

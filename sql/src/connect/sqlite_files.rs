@@ -1,5 +1,4 @@
-//! Whether an SQLite file lies on a file system that is read-only for everybody, and what keeps a reader from opening
-//! one.
+//! The files of an SQLite index: read-only file systems, and the files beside the database.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,8 +25,8 @@ const SHARED: [&str; 14] = [
     "virtiofs",
 ];
 
-/// True if nobody can change the file: its file system is mounted read-only as a whole, not only by a mount of a
-/// directory of one that is writable elsewhere (a read-only volume of a container), and is local to this machine.
+/// True if the file cannot be changed by anything: its file system is local and mounted read-only as a whole. A
+/// read-only mount of one directory of a writable file system (a read-only volume of a container) does not count.
 pub(crate) fn is_read_only(path: &Path) -> bool {
     let is_mounted_so = statvfs(path).is_ok_and(|status| status.f_flag.contains(StatVfsMountFlags::RDONLY));
     if !is_mounted_so {
@@ -38,8 +37,8 @@ pub(crate) fn is_read_only(path: &Path) -> bool {
     mounts.lines().any(|line| is_read_only_mount(line, &device))
 }
 
-/// True if a line of mountinfo (proc_pid_mountinfo(5)) is of a local file system on this device that is read-only as a
-/// whole.
+/// True if a line of mountinfo (proc_pid_mountinfo(5)) describes a local file system on this device that is read-only
+/// as a whole.
 fn is_read_only_mount(line: &str, device: &str) -> bool {
     let Some((mount, file_system)) = line.split_once(" - ") else { return false };
     if mount.split(' ').nth(2) != Some(device) {
@@ -51,20 +50,20 @@ fn is_read_only_mount(line: &str, device: &str) -> bool {
     !is_shared && words.nth(1).is_some_and(|options| options.split(',').any(|option| option == "ro"))
 }
 
-/// The file that SQLite keeps beside another one: `-wal` or `-shm`.
+/// Returns the path of the file with this suffix, `-wal` or `-shm`, that SQLite keeps beside another one.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);
     name.into()
 }
 
-/// How many bytes of the log beside an SQLite file are perhaps not in the file yet.
+/// Returns the size of the write-ahead log, whose contents may not be in the file yet.
 pub(crate) fn unmerged_bytes(path: &Path) -> u64 {
     beside(path, "-wal").metadata().map_or(0, |log| log.len())
 }
 
-/// What a reader could do about an SQLite file that it can read, and whose companions it can neither write nor make.
-/// `None` where something else is wrong.
+/// Returns advice about a readable SQLite file whose companion files can neither be written nor created. `None` if
+/// something else is wrong.
 pub(crate) fn advice(path: &Path) -> Option<String> {
     fs::File::open(path).ok()?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

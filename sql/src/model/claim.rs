@@ -1,4 +1,4 @@
-//! Packages that are known by name before their header was read.
+//! Packages that are known before their header was read.
 
 use artifact::{BuildId, Kind, Nevra};
 
@@ -6,21 +6,21 @@ use super::import::{NewLocation, check_length, check_location, check_names, trun
 use super::rows::PackageState;
 use crate::Result;
 
-/// A package that repository metadata or an old database names, with the build-ids that it is stated to have. Its header was not read:
-/// what [`crate::Index::insert_claimed`] takes.
+/// A package that repository metadata or an old database names, with its claimed build-ids. Its header was not read:
+/// the input of [`crate::Index::insert_claimed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedPackage {
-    /// Where the claim comes from.
+    /// The source of the claim.
     pub origin: Origin,
     /// Name, epoch, version, release, arch.
     pub nevra: Nevra,
-    /// File name of the source package, where it is known.
+    /// File name of the source package, if known.
     pub source_rpm: Option<String>,
     /// The distribution. Empty if unknown.
     pub distro: String,
-    /// Build-ids. None is fine: the package is known then, and its header waits to be read.
+    /// Claimed build-ids. Can be empty: then the package is known, and its header waits to be read.
     pub claims: Vec<Claim>,
-    /// Where the package is, where that is known.
+    /// The location of the package, if known.
     pub location: Option<NewLocation>,
     /// The repository (`repositories.id`) that lists it.
     pub repository_id: Option<i64>,
@@ -31,7 +31,7 @@ pub struct ClaimedPackage {
 pub struct Claim {
     /// The build-id.
     pub build_id: BuildId,
-    /// What the file is said to be.
+    /// The claimed kind of the file.
     pub kind: Kind,
     /// Path of the link or file that names it.
     pub link_path: Option<String>,

@@ -1,4 +1,4 @@
-//! What goes into the index.
+//! The input of the index.
 
 use std::fs::Metadata;
 use std::ops::Range;
@@ -14,27 +14,28 @@ const MAX_PATH_BYTES: usize = 4096;
 /// Longest name of a file, bytes: NAME_MAX of Linux. No longer one can be installed.
 const MAX_FILE_NAME_BYTES: usize = 255;
 
-/// A package as found in one archive: what [`crate::Index::insert`] takes.
+/// A package as found in one archive: the input of [`crate::Index::insert`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
-    /// What the header says.
+    /// The contents of the header.
     pub package: Package,
-    /// The distribution, if the importer was told: wins over a stored one. `None`: [`Package::dist_tag`], or what is stored.
+    /// The distribution that the operator gave: replaces a stored one. `None`: [`Package::dist_tag`], or the stored
+    /// one.
     pub distro: Option<String>,
     /// The files with a build-id.
     pub artifacts: Vec<Artifact>,
-    /// Of an RPM: compressed kernel modules whose build-ids are not among `artifacts`. Debug files of the same build
-    /// have them.
+    /// Of an RPM: compressed kernel modules without build-ids among `artifacts`. Debug files of the same build have
+    /// their build-ids.
     pub modules: Vec<Module>,
-    /// The places of its include files ([`artifact::includes`]).
+    /// The directories of its include files ([`artifact::includes`]).
     pub includes: Vec<String>,
-    /// True if the package may hold build-ids that are not among `artifacts`.
+    /// True if the package can have build-ids that are not among `artifacts`.
     pub open: bool,
-    /// Where the archive is.
+    /// The location of the archive.
     pub location: NewLocation,
 }
 
-/// Where an archive was found.
+/// The location of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewLocation {
     /// The store.
@@ -53,24 +54,25 @@ pub struct NewLocation {
     pub signing_key: Option<String>,
 }
 
-/// What one [`crate::Index::insert`] changed.
+/// The counts of one [`crate::Index::insert`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inserted {
-    /// Packages that the index did not know.
+    /// Packages that are new in the index.
     pub packages_new: u64,
     /// Packages that were open and are complete now.
     pub packages_refined: u64,
-    /// Artifacts written for these packages, and for modules whose debug files they have.
+    /// Artifacts written, including those of modules whose debug files these packages have.
     pub artifacts: u64,
-    /// Locations written, new or seen again.
+    /// Locations written, new or updated.
     pub locations: u64,
 }
 
 impl Import {
-    /// Checks that every value fits the schema. [`crate::Index::insert`] does so too, and refuses the whole batch then.
+    /// Checks that every value fits the schema. [`crate::Index::insert`] does so too, and refuses the whole batch on an
+    /// error.
     ///
     /// # Errors
-    /// [`Error::TooLong`] names the package, the value and its limit; [`Error::Value`] what a value means.
+    /// [`Error::TooLong`] states the package, the value and its limit; [`Error::Value`] an invalid value.
     pub fn check(&self) -> Result<()> {
         let nvra = self.package.nevra.nvra();
         let source_rpm = self.package.source_rpm.as_deref();
@@ -91,7 +93,7 @@ impl Import {
     }
 }
 
-/// Checks what a package is called.
+/// Checks the lengths of a package's names.
 pub(crate) fn check_names(subject: &str, nevra: &Nevra, source_rpm: Option<&str>, distro: &str) -> Result<()> {
     for (what, limit, text) in [
         ("name", 255, nevra.name.as_str()),
@@ -106,7 +108,7 @@ pub(crate) fn check_names(subject: &str, nevra: &Nevra, source_rpm: Option<&str>
     Ok(())
 }
 
-/// Checks where an archive is.
+/// Checks the location of an archive.
 pub(crate) fn check_location(subject: &str, location: &NewLocation) -> Result<()> {
     if location.path.is_empty() || location.path.ends_with('/') {
         let found = truncate(&location.path);
@@ -135,7 +137,8 @@ pub(crate) fn check_location(subject: &str, location: &NewLocation) -> Result<()
     Ok(())
 }
 
-/// A path as `dir` and `file_name` have it: `/usr/bin/bash` is `/usr/bin` and `bash`, `/x` is `/` and `x`, `x` is empty and `x`.
+/// Splits a path into `dir` and `file_name`: `/usr/bin/bash` is `/usr/bin` and `bash`, `/x` is `/` and `x`, `x` is
+/// empty and `x`.
 pub(crate) fn split_path(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
         Some(("", name)) => ("/", name),
@@ -144,7 +147,7 @@ pub(crate) fn split_path(path: &str) -> (&str, &str) {
     }
 }
 
-/// The path that [`split_path`] took apart.
+/// Joins what [`split_path`] split.
 pub(crate) fn join_path(dir: String, file_name: &str) -> String {
     let mut path = dir;
     if !path.is_empty() && path != "/" {
@@ -154,7 +157,7 @@ pub(crate) fn join_path(dir: String, file_name: &str) -> String {
     path
 }
 
-/// The time of an archive's last modification, as locations have it: nanoseconds since 1970. `None` if that is beyond what they can say.
+/// Returns the modification time of an archive in nanoseconds since 1970. `None` if it is out of range.
 pub fn mtime_ns(archive: &Metadata) -> Option<i64> {
     archive.mtime().checked_mul(1_000_000_000)?.checked_add(archive.mtime_nsec())
 }
@@ -163,7 +166,7 @@ pub(crate) fn check_length(subject: &str, what: &'static str, expected: usize, f
     if found > expected { Err(Error::TooLong { subject: subject.into(), what, expected, found }) } else { Ok(()) }
 }
 
-/// A name that may be of any length, for a message.
+/// Truncates a name for a message.
 pub(crate) fn truncate(name: &str) -> String {
     name.chars().take(300).collect()
 }

@@ -1,4 +1,4 @@
-//! What goes into the index, what comes out of it, and the rows in between.
+//! Input and results of the index, and the rows in between.
 
 pub(crate) mod claim;
 pub(crate) mod import;

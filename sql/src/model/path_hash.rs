@@ -7,13 +7,13 @@ use sha2::{Digest, Sha256};
 
 use super::rows::decode_error;
 
-/// The first eight bytes of the SHA-256 of a location's path below its store, in the index as 16 hex digits: the key of a location,
-/// together with the store and the package. The path itself can be longer than a key of InnoDB.
+/// The first eight bytes of the SHA-256 of a location's path below its store, in the index as 16 hex digits: the key of
+/// a location, together with the store and the package. The path itself can be longer than a key of InnoDB.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathHash([u8; 8]);
 
 impl PathHash {
-    /// The hash of a path below its store.
+    /// Returns the hash of a path below its store.
     pub fn of_path(path: &str) -> Self {
         let digest: [u8; 32] = Sha256::digest(path).into();
         let mut hash = [0; 8];

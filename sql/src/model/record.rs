@@ -1,4 +1,4 @@
-//! What comes out of the index: records, packages, locations.
+//! Results of the index: records, packages, locations.
 
 use std::ops::Range;
 use std::path::Path;
@@ -18,8 +18,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// True if the file is at its path now: a plain file, if one of its locations is there and has this path below the root of its store.
-    /// Always true for members of archives.
+    /// True if the file is at its path now: a plain file whose location is present, with this path below the root of
+    /// its store. Always true for members of archives.
     pub fn is_at_its_path(&self) -> bool {
         let is_here = |location: &Location| {
             let root = location.store.root.as_deref();
@@ -29,24 +29,26 @@ impl Record {
     }
 }
 
-/// A package with what the index knows beyond its header.
+/// A package with what the index stores beyond its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPackage {
-    /// Its number in this index. It grows with import on SQLite and on a single MySQL server, not across the nodes of a cluster.
-    /// Lists are ordered by it because it is stable.
+    /// Its id in this index. Ids grow with imports on SQLite and on a single MySQL server, not across the nodes of a
+    /// cluster. Lists are ordered by id because it is stable.
     pub id: i64,
-    /// What the header says.
+    /// The contents of the header.
     pub package: Package,
-    /// The distribution: what the importer was told, else [`Package::dist_tag`]. May be empty.
+    /// The distribution: the operator's, else [`Package::dist_tag`]. May be empty.
     pub distro: String,
-    /// True if it may hold build-ids that are not in `artifacts`.
+    /// True if it can have build-ids that are not in `artifacts`.
     pub open: bool,
-    /// Where it is or was, best first: present before gone, then by tier, priority (lower first), store name and path.
+    /// Its present and former locations, best first: present before gone, then by tier, priority (lower first), store
+    /// name and path.
     pub locations: Vec<Location>,
 }
 
 impl StoredPackage {
-    /// How its archive is called: an RPM by its NVRA, anything else as its best location has it. `None` for what is no archive.
+    /// Returns the file name of its archive: of an RPM its NVRA, of others that of the best location. `None` for plain
+    /// files.
     pub fn archive_name(&self) -> Option<String> {
         let by_location =
             || self.locations.first().and_then(|location| location.path.rsplit('/').next()).map(str::to_owned);
@@ -57,13 +59,13 @@ impl StoredPackage {
         }
     }
 
-    /// The locations that are not gone, best first.
+    /// Returns the locations that are not gone, best first.
     pub fn present_locations(&self) -> impl Iterator<Item = &Location> {
         self.locations.iter().filter(|location| location.gone_at.is_none())
     }
 }
 
-/// Where a package is or was.
+/// A present or former location of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     /// The store, shared between its locations.
@@ -82,6 +84,6 @@ pub struct Location {
     pub first_seen: i64,
     /// Seconds since 1970.
     pub last_seen: i64,
-    /// Since when it is no longer there, seconds since 1970. `None` while it is there.
+    /// Time since when it is gone, in seconds since 1970. `None` while it is present.
     pub gone_at: Option<i64>,
 }

@@ -1,4 +1,4 @@
-//! Rows: what the queries select, and how it becomes records, packages, locations and stores.
+//! Rows of queries, and their conversion to records, packages, locations and stores.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -10,12 +10,13 @@ use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 use super::import::join_path;
 use crate::{Location, Record, Store, StoredPackage};
 
-/// Lists are asked in pieces of these lengths, the last one filled up by repeating a value: so few statements are prepared.
+/// Lengths of lists in statements. A shorter list is filled up by repeating its last value, so that few statements are
+/// prepared.
 const LIST_LENGTHS: [usize; 4] = [1, 8, 64, 500];
-/// The most values asked for by one statement.
+/// Maximum number of values in the list of one statement.
 pub(crate) const MAX_LIST: usize = 500;
 
-/// Writes `column in (?, ...)`. `values` holds 1 to [`MAX_LIST`].
+/// Appends `column in (?, ...)`. `values` holds 1 to [`MAX_LIST`].
 pub(crate) fn push_list<'t, DB, T>(query: &mut QueryBuilder<DB>, column: &'static str, values: &[T])
 where
     DB: Database,
@@ -33,11 +34,11 @@ where
 /// `packages.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PackageState {
-    /// Named by repository metadata, header not read yet.
+    /// Named by repository metadata; the header was not read.
     Claimed,
-    /// Named by an old database, header not read yet.
+    /// Named by an old database; the header was not read.
     Legacy,
-    /// May hold build-ids that are not in `artifacts`.
+    /// The header was read; there can be build-ids that are not in `artifacts`.
     Open,
     /// All its build-ids are in `artifacts`.
     Complete,
@@ -55,7 +56,7 @@ impl PackageState {
         }
     }
 
-    /// True if a header was read, and only the payload can tell the rest.
+    /// True if the header was read, and the payload can have further build-ids.
     pub(crate) fn is_open(self) -> bool {
         match self {
             Self::Open => true,
@@ -94,16 +95,17 @@ pub(crate) struct ArtifactRow {
     tar_offset: Option<i64>,
 }
 
-/// What [`ArtifactRow`] is made of, of `artifacts a`.
+/// The columns of [`ArtifactRow`], of `artifacts a`.
 macro_rules! artifact_columns {
     () => {
-        "a.package_id, a.ordinal, a.build_id, a.kind, a.has_dwarf, a.dir, a.file_name, a.size as file_size, a.mtime as file_mtime, \
+        "a.package_id, a.ordinal, a.build_id, a.kind, a.has_dwarf, a.dir, a.file_name, a.size as file_size, a.mtime as \
+         file_mtime, \
          a.sha256, a.tar_offset"
     };
 }
 pub(crate) use artifact_columns;
 
-/// A package whose header was read, with one of its locations, or none.
+/// A package whose header was read, with one of its locations, if any.
 #[derive(FromRow)]
 pub(crate) struct PackageRow {
     id: i64,
@@ -124,17 +126,19 @@ pub(crate) struct PackageRow {
     store: StoreRow,
 }
 
-/// What [`PackageRow`] is made of, of `packages p`, `locations l` and `stores s`.
+/// The columns of [`PackageRow`], of `packages p`, `locations l` and `stores s`.
 macro_rules! package_columns {
     () => {
-        "p.id, p.format, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source_rpm, p.distro, p.built_at, p.state, \
-         l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, l.gone_at, \
+        "p.id, p.format, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source_rpm, p.distro, \
+         p.built_at, p.state, \
+         l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, \
+         l.gone_at, \
          s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority, s.absent_statuses"
     };
 }
 pub(crate) use package_columns;
 
-/// Where packages `p` are, for the same.
+/// The joins of [`PackageRow`].
 macro_rules! package_locations {
     () => {
         " left join locations l on l.package_id = p.id left join stores s on s.id = l.store_id"
@@ -142,7 +146,7 @@ macro_rules! package_locations {
 }
 pub(crate) use package_locations;
 
-/// An artifact and its package with one of the package's locations, or none.
+/// An artifact and its package with one of the package's locations, if any.
 #[derive(FromRow)]
 pub(crate) struct RecordRow {
     #[sqlx(flatten)]
@@ -175,7 +179,7 @@ pub(crate) struct StoreRow {
     absent_statuses: Option<String>,
 }
 
-/// Records, each once, by package id, ordinal and build-id.
+/// Returns records without duplicates, by package id, ordinal and build-id.
 pub(crate) fn to_records(artifacts: Vec<(i64, Artifact)>, packages: Vec<StoredPackage>) -> sqlx::Result<Vec<Record>> {
     let packages: HashMap<i64, Arc<StoredPackage>> =
         packages.into_iter().map(|package| (package.id, Arc::new(package))).collect();
@@ -187,17 +191,17 @@ pub(crate) fn to_records(artifacts: Vec<(i64, Artifact)>, packages: Vec<StoredPa
         records.push(Record { package: package.clone(), artifact });
     }
     records.sort_by(|a, b| key(a).cmp(&key(b)));
-    // A package at several locations comes in several rows.
+    // A package with several locations has several rows.
     records.dedup_by(|a, b| key(a) == key(b));
     Ok(records)
 }
 
-/// The primary key of `artifacts`.
+/// Returns the primary key in `artifacts`.
 fn key(record: &Record) -> (i64, u32, &BuildId) {
     (record.package.id, record.artifact.ordinal, &record.artifact.build_id)
 }
 
-/// Packages by id, each with all its locations, each once, best first.
+/// Returns packages by id, each with its locations without duplicates, best first.
 pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPackage>> {
     let mut packages: BTreeMap<i64, StoredPackage> = BTreeMap::new();
     let mut stores: HashMap<i64, Arc<Store>> = HashMap::new();
@@ -232,7 +236,7 @@ pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPacka
     Ok(packages)
 }
 
-/// The order in which locations are tried.
+/// Returns the key of the order in which locations are tried.
 fn best_first(location: &Location) -> impl Ord + '_ {
     let store = &location.store;
     (location.gone_at.is_some(), store.tier, store.priority, &store.name, &location.path)
@@ -317,7 +321,7 @@ pub(crate) fn to_unsigned(value: i64) -> sqlx::Result<u64> {
     value.try_into().map_err(decode_error)
 }
 
-/// A row that this program cannot have written.
+/// Returns the error of a row that this program cannot have written.
 pub(crate) fn decode_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::Decode(error.into())
 }

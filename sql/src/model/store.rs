@@ -9,30 +9,30 @@ use crate::{Error, Result};
 /// A place that holds archives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// Its number in this index.
+    /// Its id in this index.
     pub id: i64,
     /// Its name, unique.
     pub name: String,
-    /// What kind of place it is.
+    /// Its kind.
     pub tier: Tier,
-    /// Where its archives can be downloaded; no slash at its end. `None` if nowhere.
+    /// URL of its archives, without a slash at the end. `None` if they cannot be downloaded.
     pub base_url: Option<String>,
-    /// The local folder that its archives are in. `None` if they are elsewhere.
+    /// Local directory of its archives. `None` if they are elsewhere.
     pub root: Option<PathBuf>,
-    /// Among stores of one tier: lower is asked first.
+    /// Priority among stores of one tier: lower is asked first.
     pub priority: i32,
-    /// The HTTP statuses that prove that it does not have an archive.
+    /// HTTP statuses that prove that it does not have an archive.
     pub absent_statuses: AbsentStatuses,
 }
 
-/// A [`Store`] that is to be added, or changed.
+/// A [`Store`] to be added or changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewStore {
     /// See [`Store::name`].
     pub name: String,
     /// See [`Store::tier`].
     pub tier: Tier,
-    /// See [`Store::base_url`]; slashes at its end are taken off.
+    /// See [`Store::base_url`]; trailing slashes are removed.
     pub base_url: Option<String>,
     /// See [`Store::root`].
     pub root: Option<PathBuf>,
@@ -43,13 +43,13 @@ pub struct NewStore {
 }
 
 /// The HTTP statuses by which a store proves that it does not have an archive: client and server errors, sorted, at
-/// least one. The default is 403, 404 and 410: object stores answer 403 for what they do not have to everybody who may
-/// not list their contents.
+/// least one. The default is 403, 404 and 410: object stores answer 403 for missing objects to clients that may not
+/// list them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbsentStatuses(Vec<u16>);
 
 impl AbsentStatuses {
-    /// The most characters of their text, as the database has them.
+    /// Maximum length of the text in the database.
     pub(crate) const MAX_CHARS: usize = 255;
 
     /// True if this status is one of them.
@@ -102,10 +102,10 @@ impl FromStr for AbsentStatuses {
     }
 }
 
-/// What kind of place a store is, best first: the order in which stores are asked.
+/// Kinds of stores, in the order in which stores are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
-    /// A folder of this machine.
+    /// A directory of this machine.
     Local,
     /// A mirror of a distribution.
     Mirror,

@@ -1,8 +1,9 @@
-//! What came: which build-ids each transaction brought, for readers that keep a filter of the whole index.
+//! Changes: the build-ids that each transaction inserted, for readers that keep a filter of the whole index.
 //!
-//! A transaction that inserts counts up its writer's row in `writers` and leaves a row in `changes` with the hashes of its
-//! build-ids. It holds the writer's row until it ends, so that the next one of this writer gets its number only afterwards: who
-//! sees a number sees everything up to it, on whatever node. Neither clocks nor auto-increment values matter.
+//! A transaction that inserts increments the sequence of its writer in `writers`, and inserts a row into `changes` with
+//! the hashes of its build-ids. It holds the lock of the writer's row until its end, so that the writer's next
+//! transaction gets its number afterwards. A reader that sees a number therefore sees everything up to it, on every
+//! node. Neither clocks nor auto-increment values matter.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,8 @@ use crate::connect::db::on_connection;
 use crate::model::rows::decode_error;
 use crate::{Index, Result};
 
-/// Transactions of one writer in an answer: one has 2 MiB at most, and what takes longer than a reader waits would be asked for ever.
+/// Maximum number of transactions of one writer in an answer. One has up to 2 MiB, and an answer that outlasts the
+/// reader's timeout would be requested for ever.
 const MAX_ROWS: i64 = 8;
 
 /// The last transaction of a writer.
@@ -20,32 +22,33 @@ const MAX_ROWS: i64 = 8;
 pub struct Head {
     /// Its number, from 1.
     pub sequence: i64,
-    /// Random, so that two indexes with the same numbers differ. `None` if it was written by a program that noted no changes.
+    /// Random, so that indexes with the same numbers differ. `None` if the writer recorded no changes.
     pub mark: Option<i64>,
 }
 
 /// The last transaction of every writer: a state of the index.
 pub type Heads = BTreeMap<String, Head>;
 
-/// What came since a known state.
+/// The changes since a known state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changes {
-    /// The first of it, or all.
+    /// All changes, or the first of them.
     Since {
-        /// The state up to which that is.
+        /// The state up to these changes.
         heads: Heads,
-        /// The hashes ([`hash_build_id`]) of the build-ids that came.
+        /// The hashes ([`hash_build_id`]) of the inserted build-ids.
         hashes: Vec<u64>,
-        /// Is that the state now? If not, the rest can be asked for.
+        /// True if this is the current state. If not, the rest can be requested.
         is_complete: bool,
     },
-    /// Who answered does not have what is known: a node that lags, or an older copy of the index. Why.
+    /// The database is behind the known state: a lagging node, or an older copy of the index. With the reason.
     Behind(String),
-    /// It cannot be told: it was pruned, or this is another index. Why.
+    /// The changes cannot be told: they were pruned, or this is another index. With the reason.
     Lost(String),
 }
 
-/// What stands for a build-id in `changes` and in filters: FNV-1a with 64 bits. The same in every version: it is stored.
+/// Returns the hash of a build-id in `changes` and filters: FNV-1a with 64 bits. The same in every version, because it
+/// is stored.
 pub fn hash_build_id(build_id: &BuildId) -> u64 {
     build_id
         .as_bytes()
@@ -70,10 +73,7 @@ macro_rules! heads {
 pub(crate) use heads;
 
 impl Index {
-    /// The state of the index now.
-    ///
-    /// # Errors
-    /// If the database cannot be asked.
+    /// Returns the current state of the index.
     pub async fn heads(&self) -> Result<Heads> {
         self.retry_query("reading writers", || async {
             on_connection!(&self.db, |connection, Backend| Ok(heads!(connection, Backend)))
@@ -81,10 +81,7 @@ impl Index {
         .await
     }
 
-    /// What came into the index since it was in the state `known`; if that is much, the first of it.
-    ///
-    /// # Errors
-    /// If the database cannot be asked.
+    /// Returns the changes since the state `known`; if there are many, the first of them.
     pub async fn changes(&self, known: &Heads) -> Result<Changes> {
         self.retry_query("reading changes", || async {
             on_connection!(&self.db, |connection, Backend| {
@@ -96,7 +93,7 @@ impl Index {
                     if found.is_some() || head.sequence == since.sequence {
                         continue;
                     }
-                    // The known row comes along to be recognized, without its hashes.
+                    // The known row is selected to be recognized, without its hashes.
                     let rows: Vec<(i64, i64, Option<Vec<u8>>)> = sqlx::query_as::<Backend, _>(
                         "select sequence, mark, case when sequence > ? then build_ids end from changes \
                          where writer = ? and sequence between ? and ? order by sequence limit ?",
@@ -121,7 +118,7 @@ impl Index {
     }
 }
 
-/// Is `heads` no later state than `known`, or of another index?
+/// Returns the reason if `heads` is older than `known`, or of another index.
 fn compare_heads(known: &Heads, heads: &Heads) -> Option<Changes> {
     for (writer, known) in known {
         let found = heads.get(writer).map_or(0, |head| head.sequence);
@@ -138,7 +135,7 @@ fn compare_heads(known: &Heads, heads: &Heads) -> Option<Changes> {
     None
 }
 
-/// Adds the hashes of one writer's transactions after `since`, up to `head`; or says reason not.
+/// Adds the hashes of one writer's transactions after `since` up to `head`, or returns why it cannot.
 fn collect_hashes(
     writer: &str,
     since: Head,

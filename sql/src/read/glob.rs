@@ -1,8 +1,8 @@
-//! Patterns of paths, as fnmatch(3) has them with FNM_PATHNAME: `*`, `?` and `[...]` never stand for a slash.
+//! Patterns of paths, as in fnmatch(3) with FNM_PATHNAME: `*`, `?` and `[...]` never match a slash.
 
-/// A pattern, taken apart.
+/// A parsed pattern.
 pub(crate) struct Glob {
-    /// One for each part between slashes.
+    /// One list for each component between slashes.
     parts: Vec<Vec<Token>>,
 }
 
@@ -18,18 +18,18 @@ enum Token {
 }
 
 impl Glob {
-    /// Takes a pattern apart. There is no wrong one: a `[` without an end is a character like others.
+    /// Parses a pattern. Every pattern is valid: a `[` without an end is a literal character.
     pub(crate) fn new(pattern: &str) -> Self {
         Self { parts: pattern.split('/').map(tokens).collect() }
     }
 
-    /// Does the whole path match?
+    /// True if the whole path matches.
     pub(crate) fn matches(&self, path: &str) -> bool {
         let mut parts = path.split('/');
         self.parts.iter().all(|tokens| parts.next().is_some_and(|part| matches(tokens, part))) && parts.next().is_none()
     }
 
-    /// The literal beginning of the last component, and whether that is all of it: the name of a file, or what it begins with.
+    /// Returns the literal prefix of the last component, and true if that is the whole component.
     pub(crate) fn literal_file_name(&self) -> (String, bool) {
         let tokens = self.parts.last().map_or(&[][..], Vec::as_slice);
         let literal = |token: &Token| match token {
@@ -59,7 +59,7 @@ fn tokens(part: &str) -> Vec<Token> {
     while let Some(character) = rest.next() {
         tokens.push(match character {
             '?' => Token::AnyChar,
-            // Several are one, and would only cost time.
+            // Several stars in a row match the same as one.
             '*' if matches!(tokens.last(), Some(Token::AnyChars)) => continue,
             '*' => Token::AnyChars,
             '\\' => Token::Char(rest.next().unwrap_or('\\')),
@@ -76,7 +76,7 @@ fn tokens(part: &str) -> Vec<Token> {
     tokens
 }
 
-/// The set whose `[` stands before `text`, and what is behind its `]`.
+/// Parses the set after a `[`; returns it and the text after its `]`.
 fn set(text: &str) -> Option<(Token, &str)> {
     let (negated, text) = match text.strip_prefix(['!', '^']) {
         Some(text) => (true, text),
@@ -85,7 +85,7 @@ fn set(text: &str) -> Option<(Token, &str)> {
     let (mut ranges, mut rest) = (Vec::new(), text.chars());
     loop {
         let first = match rest.next()? {
-            // As the first it is a member.
+            // As the first character it is a member.
             ']' if !ranges.is_empty() => return Some((Token::Set { negated, ranges }, rest.as_str())),
             '\\' => rest.next()?,
             character => character,
@@ -103,7 +103,7 @@ fn set(text: &str) -> Option<(Token, &str)> {
     }
 }
 
-/// Goes back to the last `*` alone: an earlier one could take no more than that.
+/// True if a component matches. Backtracks to the last `*` only: an earlier one could match no more than that.
 fn matches(tokens: &[Token], part: &str) -> bool {
     let (mut at, mut rest) = (0, part);
     let mut star: Option<(usize, &str)> = None;

@@ -10,22 +10,22 @@ use crate::connect::db::on_connection;
 use crate::model::rows::decode_error;
 use crate::{Index, Result};
 
-/// Build-ids of one page.
+/// Number of build-ids in a page.
 const PAGE: i64 = 10_000;
 
-/// A page of each table that names build-ids, behind the last one, in the order of an index.
+/// Selects a page of each table with build-ids, after the last one, in the order of an index.
 const PAGES: [&str; 2] = [
     "select distinct build_id from artifacts where build_id > ? order by build_id limit ?",
     "select distinct build_id from claims where build_id > ? order by build_id limit ?",
 ];
 
 impl Index {
-    /// Sends the hashes ([`hash_build_id`]) of all build-ids of the index in pages, those of claims too, some of them more than once. What comes
-    /// back is the state from before: the pages have all that was in the index then, and perhaps something of what came later. One
-    /// connection is used, and no transaction is held. Ends early when the receiver is dropped.
+    /// Sends the hashes ([`hash_build_id`]) of all build-ids of the index in pages, including those of claims, some
+    /// more than once. Returns the state before the first page: the pages have everything of that state, and perhaps
+    /// later build-ids. Uses one connection and no transaction. Ends early when the receiver is dropped.
     ///
     /// # Errors
-    /// If the database cannot be asked, or no longer.
+    /// If a query of the database fails.
     pub async fn send_hashes(&self, pages: mpsc::Sender<Vec<u64>>) -> Result<Heads> {
         let sent = async {
             on_connection!(&self.db, |connection, Backend| {

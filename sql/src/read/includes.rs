@@ -5,14 +5,14 @@ use sqlx::QueryBuilder;
 use crate::connect::db::on_connection;
 use crate::{Index, Result, StoredPackage};
 
-/// Most packages that are returned, newest first.
+/// Maximum number of packages returned, newest first.
 const MAX_PACKAGES: i64 = 1000;
 
 impl Index {
-    /// The packages that have an include file at this place ([`artifact::includes::place`]), the last imported first.
+    /// Returns the packages that have an include file in this directory ([`artifact::includes::place`]), newest first.
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the query of the database fails.
     pub async fn packages_by_include_dir(&self, place: &str) -> Result<Vec<StoredPackage>> {
         self.retry_query("reading packages by include files", || async {
             let ids: Vec<i64> = on_connection!(&self.db, |connection, Backend| {

@@ -14,7 +14,7 @@ use crate::model::import::split_path;
 use crate::model::rows::{ArtifactRow, artifact_columns, to_records};
 use crate::{Index, Record, Result};
 
-/// Most matches that are held in memory while the newest are looked for.
+/// Maximum number of matches in memory while the newest are selected.
 const MAX_MATCHES: usize = 500_000;
 
 const BY_FILE_NAME: &str = concat!("select ", artifact_columns!(), " from artifacts a where a.file_name ");
@@ -25,35 +25,35 @@ const ALL: &str = concat!(
     " from artifacts a order by a.package_id desc, a.ordinal desc, a.build_id desc"
 );
 
-/// Which paths of files inside packages.
+/// A query for paths of files in packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathQuery {
-    /// This one.
+    /// This path.
     Exact(String),
-    /// Those that match a pattern: fnmatch(3) with FNM_PATHNAME.
+    /// Paths that match a pattern: fnmatch(3) with FNM_PATHNAME.
     Glob(String),
 }
 
-/// Artifacts by path.
+/// The result of a [`PathQuery`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathMatches {
-    /// The artifacts, those of the packages that came last first.
+    /// The artifacts, newest packages first.
     pub records: Vec<Record>,
-    /// Whether these are all. If not, there may be more: time or room was over.
+    /// True if these are all. If not, time or room was exhausted.
     pub complete: bool,
 }
 
-/// The rows that can match, as an index has them.
+/// The rows that can match, as a range of file names in the index.
 enum NameRange {
-    /// This name of a file.
+    /// This file name.
     Exact(String),
-    /// Names from the first on, to the second exclusively, where there is one.
+    /// Names from the first on, up to the second exclusively, if there is one.
     Between(String, Option<String>),
-    /// All.
+    /// All names.
     All,
 }
 
-/// PathQuery, ready to be compared.
+/// A query in a form that is compared with paths.
 enum Pattern<'a> {
     Exact(&'a str),
     Glob(Glob),
@@ -83,12 +83,12 @@ impl Pattern<'_> {
 }
 
 impl Index {
-    /// The artifacts at these paths, at most `max`, found until `until`. Exact paths and patterns whose last component begins with
-    /// literal characters are found by the index on `file_name`; for other patterns all rows are read, as far as time goes. Names that
-    /// a plain file had before are left out.
+    /// Returns the artifacts at these paths, at most `max`, found before `until`. Exact paths, and patterns whose last
+    /// component starts with literal characters, use the index on `file_name`. For other patterns all rows are read, as
+    /// far as time allows. Former names of plain files are omitted.
     ///
     /// # Errors
-    /// If the database cannot be asked: then nothing is known, neither presence nor absence.
+    /// If the query of the database fails: then neither presence nor absence is known.
     pub async fn records_by_path(&self, paths: &PathQuery, max: usize, until: Instant) -> Result<PathMatches> {
         let pattern = match paths {
             PathQuery::Exact(path) => Pattern::Exact(path),
@@ -96,7 +96,7 @@ impl Index {
         };
         self.retry_query("reading records by path", || async {
             let (mut matches, mut complete) = match pattern.name_range() {
-                // A path that ends in a slash names no file.
+                // A path with a trailing slash names no file.
                 NameRange::Exact(name) if name.is_empty() => (Vec::new(), true),
                 rows => self.matches(&rows, &pattern, max, until).await?,
             };
@@ -117,7 +117,7 @@ impl Index {
         .await
     }
 
-    /// The artifacts among `rows` that match, in no order, and whether these are all.
+    /// Returns the matching artifacts in the range, unordered, and true if these are all.
     async fn matches(
         &self,
         rows: &NameRange,
@@ -126,7 +126,7 @@ impl Index {
         until: Instant,
     ) -> sqlx::Result<(Vec<(i64, Artifact)>, bool)> {
         let mut matches = Vec::new();
-        // All rows come newest first, so that more than `max` matches need no more rows.
+        // All rows are read newest first, so that `max` matches and one more are enough.
         let enough = if matches!(rows, NameRange::All) { max } else { MAX_MATCHES };
         macro_rules! read {
             ($connection:expr, $backend:ident) => {{
@@ -165,7 +165,7 @@ impl Index {
             Db::MySql(pool) => {
                 let mut leased = LeasedConnection::acquire(pool).await?;
                 let complete = read!(&mut *leased, MySql);
-                // With rows left to be read it is closed instead, which ends the query.
+                // With unread rows it is closed instead, which ends the query.
                 if complete {
                     leased.release();
                 }
@@ -177,7 +177,7 @@ impl Index {
 }
 
 impl ArtifactRow {
-    /// False if the path of the row rules it out.
+    /// False if the path of the row cannot match.
     fn may_match(&self, pattern: &Pattern<'_>) -> bool {
         match pattern {
             Pattern::Exact(path) => self.dir_and_file_name() == split_path(path),
@@ -186,11 +186,11 @@ impl ArtifactRow {
     }
 }
 
-/// The first text behind all that begin with `head`, in the order of bytes. `None` if there is no such text.
+/// Returns the first text after all that start with `head`, in byte order. `None` if there is none.
 fn successor(head: &str) -> Option<String> {
     let mut characters: Vec<char> = head.chars().collect();
     while let Some(last) = characters.pop() {
-        // Surrogates are no characters.
+        // Surrogates are not characters.
         let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
         if let Some(next) = next {
             characters.push(next);

@@ -1,4 +1,4 @@
-//! The queries for records and packages.
+//! Queries for records and packages.
 
 use artifact::{BuildId, Identity};
 use sqlx::QueryBuilder;
@@ -34,11 +34,11 @@ const RECORDS: &str = concat!(
 const ARTIFACTS: &str = concat!("select ", artifact_columns!(), " from artifacts a where ");
 
 impl Index {
-    /// Every artifact with one of these build-ids, ordered by package id, ordinal and build-id. Each once, however often its
-    /// build-id is asked for. Of a plain file with several names those that are there, or all if none is.
+    /// Returns all artifacts with one of these build-ids, without duplicates, ordered by package id, ordinal and
+    /// build-id. Of a plain file with several names, those that exist, or all if none does.
     ///
     /// # Errors
-    /// If the database cannot be asked: then nothing is known, neither presence nor absence.
+    /// If the query of the database fails: then neither presence nor absence is known.
     pub async fn records_by_build_id(&self, build_ids: &[BuildId]) -> Result<Vec<Record>> {
         let mut digits: Vec<String> = build_ids.iter().map(BuildId::to_string).collect();
         digits.sort_unstable();
@@ -46,7 +46,7 @@ impl Index {
         let digits: Vec<&str> = digits.iter().map(String::as_str).collect();
         self.retry_query("reading records", || async {
             let (mut artifacts, mut packages) = (Vec::new(), Vec::new());
-            // A connection that goes back to its pool is asked whether it lives: one is enough.
+            // One connection for all, because each return to the pool costs a ping.
             on_connection!(&self.db, |connection, Backend| {
                 for digits in digits.chunks(MAX_LIST) {
                     let mut query = QueryBuilder::<Backend>::new(RECORDS);
@@ -64,10 +64,10 @@ impl Index {
         .await
     }
 
-    /// Every artifact of the packages with this name-version-release.arch, in the same order.
+    /// Returns all artifacts of the packages with this name-version-release.arch, in the same order.
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the query of the database fails.
     pub async fn records_by_nvra(&self, nvra: &str) -> Result<Vec<Record>> {
         self.retry_query("reading records of a package", || async {
             let packages = self.select_packages_by_nvra(nvra).await?;
@@ -90,18 +90,18 @@ impl Index {
         .await
     }
 
-    /// The packages with this name-version-release.arch, by id. Several if it was built more than once.
+    /// Returns the packages with this name-version-release.arch, by id. Several if it was built more than once.
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the query of the database fails.
     pub async fn packages_by_nvra(&self, nvra: &str) -> Result<Vec<StoredPackage>> {
         self.retry_query("reading packages", || self.select_packages_by_nvra(nvra)).await
     }
 
-    /// The package with this identity.
+    /// Returns the package with this identity.
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the query of the database fails.
     pub async fn package_by_identity(&self, identity: &Identity) -> Result<Option<StoredPackage>> {
         let digits = identity.to_string();
         self.retry_query("reading a package", || async {
@@ -115,10 +115,11 @@ impl Index {
         .await
     }
 
-    /// The packages of some arches that were built from one source package (`bash-4.2.10-5.fc16.src.rpm`), by id.
+    /// Returns the packages of some arches that were built from one source package (`bash-4.2.10-5.fc16.src.rpm`), by
+    /// id.
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the query of the database fails.
     pub async fn packages_by_source(&self, source_rpm: &str, arches: &[&str]) -> Result<Vec<StoredPackage>> {
         if arches.is_empty() {
             return Ok(Vec::new());
@@ -131,7 +132,7 @@ impl Index {
                 query.build_query_as().fetch_all(connection).await?
             });
             let mut packages = to_packages(rows)?;
-            // MySQL compares without blanks at the end.
+            // MySQL ignores trailing blanks in comparisons.
             packages.retain(|stored| {
                 let package = &stored.package;
                 package.source_rpm.as_deref() == Some(source_rpm) && arches.contains(&package.nevra.arch.as_str())
@@ -166,7 +167,7 @@ impl Index {
     }
 }
 
-/// Leaves out names that plain files had before, unless the file is at none of its names.
+/// Removes former names of plain files, unless the file is at none of its names.
 fn drop_former_names(records: &mut Vec<Record>) {
     let present: Vec<i64> =
         records.iter().filter(|record| record.is_at_its_path()).map(|record| record.package.id).collect();

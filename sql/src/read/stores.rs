@@ -4,15 +4,15 @@ use crate::connect::db::on_connection;
 use crate::model::rows::StoreRow;
 use crate::{Index, Result, Store};
 
-/// The columns of a store, named as [`StoreRow`] wants them.
+/// Selects the columns of [`StoreRow`].
 pub(crate) const STORES: &str =
     "select id as store_id, name as store_name, tier, base_url, root, priority, absent_statuses from stores";
 
 impl Index {
-    /// All stores, by name.
+    /// Returns all stores, by name.
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the query of the database fails.
     pub async fn stores(&self) -> Result<Vec<Store>> {
         let mut stores = self
             .retry_query("reading stores", || async {

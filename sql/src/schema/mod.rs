@@ -12,12 +12,13 @@ use crate::{Error, Index, Result};
 
 mod views;
 
-/// The migrations: number, name, SQL. From the first release on they are only ever added; the numbers of both databases match. The first
-/// statement of each records in `schema_readers` the schema version of the oldest program that can read the result.
+/// The migrations: number, name, SQL. After the first release they are only added; both databases have the same
+/// numbers. The first statement of each records in `schema_readers` the schema version of the oldest program that can
+/// read the result.
 const MYSQL: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../../migrations/mysql/0001_schema.sql"))];
 const SQLITE: &[(i64, &str, &str)] = &[(1, "schema", include_str!("../../migrations/sqlite/0001_schema.sql"))];
 
-/// The table in which sqlx keeps its books, as sqlx makes it.
+/// The table of sqlx's migrations, as sqlx creates it.
 const MIGRATIONS_TABLE: &str = "create table if not exists _sqlx_migrations (
     version BIGINT PRIMARY KEY,
     description TEXT NOT NULL,
@@ -28,10 +29,10 @@ const MIGRATIONS_TABLE: &str = "create table if not exists _sqlx_migrations (
 );
 ";
 
-/// What to do about a schema that this program is too old for.
+/// Advice about a schema that is newer than this program.
 const OUTDATED: &str = "this program is older than its index: update it";
 
-/// How often, and with what pause, a migration waits for another process that is in the middle of the same.
+/// Maximum number of tries while another process applies the same migration.
 const MAX_TRIES: u32 = 50;
 /// Pause between two tries.
 const TRY_INTERVAL: Duration = Duration::from_millis(200);
@@ -40,25 +41,25 @@ const TRY_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(FromRow)]
 struct Version {
     version: i64,
-    /// Of the SQL that made it.
+    /// Checksum of its SQL.
     checksum: Vec<u8>,
-    /// False while it is being applied, or if the process died in the middle.
+    /// False while it is applied, or if the process died during that.
     success: bool,
 }
 
-/// What [`Index::migrate`] did.
+/// The result of [`Index::migrate`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Migration {
     /// Versions of the schema that were applied, in order. Empty if there was nothing to do.
     pub applied: Vec<i64>,
-    /// Views that were made: they were missing, or had another definition.
+    /// Views that were created: they were missing, or had another definition.
     pub views: Vec<String>,
-    /// What the operator should know: a table that stands where a view would, a view that could not be made.
+    /// Notes for the operator: a table at the name of a view, a view that could not be created.
     pub notes: Vec<String>,
 }
 
 impl Index {
-    /// Brings the schema up to date, and on MySQL makes the original's tables as views. Several processes may do so at once.
+    /// Migrates the schema, and on MySQL creates the original's tables as views. Several processes may do so at once.
     ///
     /// # Errors
     /// If a migration fails, or the database's schema is newer than this program's.
@@ -74,7 +75,7 @@ impl Index {
         loop {
             match both!(Db, &self.db, |pool, Backend| migrator.run(pool).await) {
                 Ok(()) => break,
-                // Another process is in the middle of a migration before this one; sqlx passes over what has begun.
+                // Another process applies a migration before this one; sqlx skips migrations that were started.
                 Err(MigrateError::ExecuteMigration(error, version))
                     if dialect::is_missing_table(&error) && tries < MAX_TRIES && matches!(self.db, Db::MySql(_)) =>
                 {
@@ -82,12 +83,13 @@ impl Index {
                     self.forget_unfinished(version).await?;
                     tokio::time::sleep(TRY_INTERVAL).await;
                 }
-                // There is no lock to wait for (not all of MySQL's relatives have one), so another process shows like this.
+                // There is no lock, which not all databases of MySQL's family have: another process is detected by its
+                // effects.
                 Err(error) if is_concurrent_migration(&error) && tries < MAX_TRIES => {
                     tries += 1;
                     tokio::time::sleep(TRY_INTERVAL).await;
                 }
-                // Nobody finished it: a process died in the middle, and on MySQL its statements can be repeated.
+                // No process finished it: one died during the migration. On MySQL its statements can be repeated.
                 Err(MigrateError::Dirty(version)) if tries == MAX_TRIES => {
                     tries += 1;
                     self.forget_unfinished(version).await?;
@@ -104,20 +106,20 @@ impl Index {
         Ok(Migration { applied, views, notes })
     }
 
-    /// Checks that the schema is the one that this program was made for, as writers need it. Needs SELECT alone.
+    /// Checks that the schema has this program's version, as writers need it. Needs SELECT only.
     ///
     /// # Errors
-    /// [`Error::Schema`] says the version found, the one expected, and what to do.
+    /// [`Error::Schema`] states the version found, the one expected, and what to do.
     pub async fn check_schema(&self) -> Result<()> {
         let versions = self.versions().await?;
         self.refuse_other_schemas(&versions)?;
         self.check_own_version(&versions)
     }
 
-    /// Checks that this program can read the schema: its own, or a newer one that states so. Needs SELECT alone.
+    /// Checks that this program can read the schema: its own, or a newer one that declares so. Needs SELECT only.
     ///
     /// # Errors
-    /// [`Error::Schema`] says the version found, the one expected, and what to do.
+    /// [`Error::Schema`] states the version found, the one expected, and what to do.
     pub async fn check_readable(&self) -> Result<()> {
         let (own, newer): (Vec<_>, Vec<_>) =
             self.versions().await?.into_iter().partition(|version| version.version <= newest());
@@ -132,7 +134,7 @@ impl Index {
         }
     }
 
-    /// Expects this program's version to be applied.
+    /// Checks that this program's version is applied.
     fn check_own_version(&self, versions: &[Version]) -> Result<()> {
         match versions.iter().filter(|version| version.success).map(|version| version.version).max() {
             Some(found) if found == newest() => Ok(()),
@@ -143,7 +145,8 @@ impl Index {
         }
     }
 
-    /// The schema version of the oldest program that can read a version of the schema, as the migration that made it recorded.
+    /// Returns the schema version of the oldest program that can read a version of the schema, as its migration
+    /// recorded.
     async fn oldest_reader(&self, version: i64) -> Result<Option<i64>> {
         const OLDEST: &str = "select oldest_reader from schema_readers where version = ?";
         self.retry_query("reading who can read the schema", || async {
@@ -158,7 +161,7 @@ impl Index {
         .await
     }
 
-    /// Refuses what no migration of this program made: a newer schema, or one of the same number that was made otherwise.
+    /// Refuses a newer schema, and one of the same number with other tables.
     fn refuse_other_schemas(&self, versions: &[Version]) -> Result<()> {
         let migrator = self.migrator();
         for Version { version: found, checksum, .. } in versions {
@@ -167,7 +170,8 @@ impl Index {
                 Some(migration) if migration.checksum != checksum.as_slice() => {
                     return Err(self.schema_error(
                         format!("another version {found}, with other tables"),
-                        "it was made by a darkserver from before the first release and cannot be moved forward: import again into a \
+                        "it was made by a darkserver from before the first release and cannot be moved forward: import \
+                         again into a \
                          new database: `darkserver-import --database URL dir PATH`",
                     ));
                 }
@@ -185,7 +189,7 @@ impl Index {
         migrator(if matches!(self.db, Db::Sqlite(_)) { SQLITE } else { MYSQL })
     }
 
-    /// The versions that were applied or begun; none in a new database.
+    /// Returns the versions that were applied or started; none in a new database.
     async fn versions(&self) -> Result<Vec<Version>> {
         const VERSIONS: &str = "select version, checksum, success from _sqlx_migrations order by version";
         self.retry_query("reading the schema's version", || async {
@@ -230,7 +234,7 @@ fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
     migrator
 }
 
-/// Is another process at it? It has begun (dirty), or was faster by a statement.
+/// True if another process applies the same migration: it has started, or was faster by a statement.
 fn is_concurrent_migration(error: &MigrateError) -> bool {
     match error {
         MigrateError::Dirty(_) => true,
@@ -244,7 +248,7 @@ fn is_concurrent_migration(error: &MigrateError) -> bool {
     }
 }
 
-/// The text of `createtable.sql`: what [`Index::migrate`] does to a MySQL database, its books included, for
+/// Returns the text of `createtable.sql`: what [`Index::migrate`] does to a MySQL database, with sqlx's table, for
 /// `mysql -u user -p -D database < createtable.sql`. It can be repeated.
 pub fn createtable() -> String {
     let mut text = String::from(
@@ -259,7 +263,8 @@ pub fn createtable() -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n-- Version {version}\n\n{sql}\ninsert into _sqlx_migrations (version, description, success, checksum, execution_time)\n\
+            "\n-- Version {version}\n\n{sql}\ninsert into _sqlx_migrations (version, description, success, checksum, \
+             execution_time)\n\
              values ({version}, '{name}', true, x'{checksum}', 0)\non duplicate key update version = version;\n",
             version = migration.version,
             name = migration.description,

@@ -1,6 +1,7 @@
-//! The original darkserver's tables as views, for old SQL users: `dark_gnubuildid` (0.1-0.3) and `buildid_gnubuildid` (2.0).
+//! The original darkserver's tables as views, for old SQL users: `dark_gnubuildid` (0.1-0.3) and `buildid_gnubuildid`
+//! (2.0).
 //!
-//! A table of that name belongs to an old darkserver: it is left alone, because it can be imported.
+//! A table of that name belongs to an old darkserver: it is not changed, because it can be imported.
 
 use std::fmt::Write;
 
@@ -12,7 +13,7 @@ const VIEWS: [(&str, &str); 2] = [
     ("buildid_gnubuildid", include_str!("../../views/buildid_gnubuildid.sql")),
 ];
 
-/// What is said of a table that stands where a view would.
+/// Returns the note about a table at the name of a view.
 fn note(name: &str) -> String {
     format!(
         "table {name} exists and is left alone: it looks like an old darkserver's; \
@@ -20,7 +21,8 @@ fn note(name: &str) -> String {
     )
 }
 
-/// Makes the views, and returns those that were missing or had another definition, and notes on those that it did not make.
+/// Creates the views. Returns those that were missing or had another definition, and notes on those that it did not
+/// create.
 pub(crate) async fn make(pool: &MySqlPool) -> sqlx::Result<(Vec<String>, Vec<String>)> {
     let (mut made, mut notes) = (Vec::new(), Vec::new());
     for (name, sql) in VIEWS {
@@ -40,7 +42,7 @@ pub(crate) async fn make(pool: &MySqlPool) -> sqlx::Result<(Vec<String>, Vec<Str
         match replaced.await {
             Ok(true) => made.push(name.to_owned()),
             Ok(false) => {}
-            // A right or a feature that is missing: only old SQL users miss the view.
+            // A missing privilege or feature: only old SQL users need the view.
             Err(sqlx::Error::Database(error)) => notes.push(format!("view {name} could not be made: {error}")),
             Err(error) => return Err(error),
         }
@@ -48,7 +50,7 @@ pub(crate) async fn make(pool: &MySqlPool) -> sqlx::Result<(Vec<String>, Vec<Str
     Ok((made, notes))
 }
 
-/// True if a table has this name, and no view.
+/// True if a table, not a view, has this name.
 async fn is_table(pool: &MySqlPool, name: &str) -> sqlx::Result<bool> {
     let tables: i64 = sqlx::query_scalar(
         "select count(*) from information_schema.tables \
@@ -60,8 +62,8 @@ async fn is_table(pool: &MySqlPool, name: &str) -> sqlx::Result<bool> {
     Ok(tables > 0)
 }
 
-/// True if a table is what a dump makes in the place of a view until it comes to the view itself: every column is a `tinyint`, and no
-/// key is there. An old darkserver's table has texts and a primary key.
+/// True if a table is the placeholder that a dump creates for a view: every column is a `tinyint`, and there is no key.
+/// An old darkserver's table has texts and a primary key.
 async fn is_placeholder(pool: &MySqlPool, name: &str) -> sqlx::Result<bool> {
     let columns: i64 = sqlx::query_scalar(
         "select count(*) from information_schema.columns where table_schema = database() and table_name = ? \
@@ -73,7 +75,7 @@ async fn is_placeholder(pool: &MySqlPool, name: &str) -> sqlx::Result<bool> {
     Ok(columns == 0)
 }
 
-/// The definition of a view and whose rights it has; `None` if there is none.
+/// Returns the definition and security type of a view; `None` if there is none.
 async fn definition(pool: &MySqlPool, name: &str) -> sqlx::Result<Option<(Vec<u8>, Vec<u8>)>> {
     sqlx::query_as(
         "select view_definition, security_type from information_schema.views \
@@ -84,7 +86,7 @@ async fn definition(pool: &MySqlPool, name: &str) -> sqlx::Result<Option<(Vec<u8
     .await
 }
 
-/// The same in SQL, for `createtable.sql`.
+/// Returns the same in SQL, for `createtable.sql`.
 pub(crate) fn createtable() -> String {
     let mut text = String::from("\n-- The tables of the original darkserver, as views\n");
     for (name, sql) in VIEWS {

@@ -1,4 +1,4 @@
-//! The rows of artifacts and include directories.
+//! Rows of artifacts and include directories.
 
 use artifact::Artifact;
 use sqlx::QueryBuilder;
@@ -8,15 +8,15 @@ use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::import::split_path;
 
-/// A row of `artifacts`.
+/// A new row of `artifacts`.
 pub(super) struct NewArtifact<'a> {
     pub(super) package_id: i64,
     pub(super) ordinal: u32,
     pub(super) artifact: &'a Artifact,
 }
 
-/// Writes artifacts in the order of their key, so that the pages of the table are filled one after the other. Rows of RPMs have no
-/// contents: a statement of their own binds four values fewer for each.
+/// Inserts artifacts in the order of their key, so that the table's pages are filled one after the other. Rows of RPMs
+/// have no contents: their statement binds four values fewer per row.
 pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<NewArtifact<'_>>) -> sqlx::Result<u64> {
     rows.sort_by(|a, b| key(a).cmp(&key(b)));
     rows.dedup_by(|a, b| key(a) == key(b));
@@ -58,7 +58,7 @@ fn key<'a>(row: &NewArtifact<'a>) -> (i64, u32, &'a [u8]) {
     (row.package_id, row.ordinal, row.artifact.build_id.as_bytes())
 }
 
-/// Writes include directories: place and package.
+/// Inserts include directories: directory and package.
 pub(super) async fn insert_includes(transaction: &mut Transaction, mut rows: Vec<(&str, i64)>) -> sqlx::Result<()> {
     rows.sort_unstable();
     rows.dedup();

@@ -1,10 +1,12 @@
 //! Finds rows of `packages` that describe one package, before its header was read.
 //!
-//! Packages of one name-version-release.arch are the same if they have an archive in common (the same checksum, or the same path of a
-//! store), or if the build-ids of one are among those of the other. The name alone does not tell: it can be built twice.
+//! Packages of one name-version-release.arch are the same if they have an archive in common (the same checksum, or the
+//! same path of a store), or if the build-ids of one are among those of the other. The name alone does not tell: it can
+//! be built twice.
 //!
-//! Two transactions that do not see each other would each find nothing. Those that insert claims therefore exclude all others
-//! ([`lock`]). On Galera the lock holds on one node: writers prefer one, and the next header that is read merges what was doubled.
+//! Two transactions that do not see each other would each find nothing. Those that insert claims therefore exclude all
+//! others ([`lock_claims`]). On Galera the lock holds on one node: writers prefer one, and the next header that is read
+//! merges duplicates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +21,11 @@ use crate::{NewLocation, PathHash};
 /// Evidence that rows of one name-version-release.arch are one package.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Evidence {
-    /// Stores and hashes of paths that hold its archive now.
+    /// Stores and hashes of present paths of its archive.
     locations: BTreeSet<(i64, String)>,
-    /// Kinds and hex digits of checksums of its archives, also of those that are gone.
+    /// Kinds and hex digits of checksums of its archives, also of gone ones.
     checksums: BTreeSet<(String, String)>,
-    /// Hex digits.
+    /// Build-ids in hex digits.
     build_ids: BTreeSet<String>,
     /// True if it has no other build-ids.
     is_complete: bool,
@@ -47,17 +49,17 @@ struct EvidenceRow {
     gone_at: Option<i64>,
 }
 
-/// Selection rows of `packages` are read.
+/// The rows of `packages` to be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// Those whose header was not read.
+    /// Rows whose header was not read.
     Claimed,
     /// All.
     All,
 }
 
 impl Evidence {
-    /// No evidence; of a complete package if that `is_complete`.
+    /// Returns no evidence; of a complete package if `is_complete`.
     pub(super) fn new(is_complete: bool) -> Self {
         Self { is_complete, ..Self::default() }
     }
@@ -71,20 +73,20 @@ impl Evidence {
         self.build_ids.extend(build_ids.map(BuildId::to_string));
     }
 
-    /// True if both are evidence of one package, their name-version-release.arch being the same. One that states nothing is any of them.
+    /// True if both describe one package, given the same name-version-release.arch. Empty evidence matches any.
     pub(super) fn is_same_package(&self, other: &Self) -> bool {
         let is_same_archive = !self.checksums.is_disjoint(&other.checksums);
         let is_same_place = !self.locations.is_disjoint(&other.locations) && !self.have_other_checksums(other);
         is_same_archive || is_same_place || self.share_build_ids(other) || self.is_empty() || other.is_empty()
     }
 
-    /// True if they were different archives, as a place may have had one after the other.
+    /// True if the archives differ: a path can have had one after the other.
     fn have_other_checksums(&self, other: &Self) -> bool {
         let differs = |(kind, _): &(String, String)| other.checksums.iter().any(|(other_kind, _)| kind == other_kind);
         self.checksums.is_disjoint(&other.checksums) && self.checksums.iter().any(differs)
     }
 
-    /// True if one has all build-ids of the other; a complete package all that the other claims.
+    /// True if one has all build-ids of the other; for a complete package, all that the other claims.
     fn share_build_ids(&self, other: &Self) -> bool {
         let has_all = |all: &Self, some: &Self| !some.build_ids.is_empty() && some.build_ids.is_subset(&all.build_ids);
         match (self.is_complete, other.is_complete) {
@@ -99,7 +101,7 @@ impl Evidence {
     }
 }
 
-/// The packages with these names, with their evidence, locked until the end of the transaction. In the order of their numbers.
+/// Returns the packages with these names and their evidence, by id, locked until the end of the transaction.
 pub(super) async fn read_candidates(
     transaction: &mut Transaction,
     nvras: &[String],
@@ -154,7 +156,7 @@ pub(super) async fn read_candidates(
     Ok(candidates.into_values().collect())
 }
 
-/// Locks packages against transactions that insert claims, or for one that does: before anything is read.
+/// Locks packages against transactions that insert claims, or for one that does. To be called before anything is read.
 pub(super) async fn lock_claims(transaction: &mut Transaction, selection: Selection) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let statement = match selection {
@@ -168,7 +170,7 @@ pub(super) async fn lock_claims(transaction: &mut Transaction, selection: Select
     Ok(())
 }
 
-/// True if there are packages whose header was not read: mostly there are none, and importers need not look further.
+/// True if there are packages whose header was not read. There are usually none, which saves the search.
 pub(super) async fn has_claimed(transaction: &mut Transaction) -> sqlx::Result<bool> {
     both!(Transaction, transaction, |connection, Backend| {
         let first: Option<i64> =
@@ -179,7 +181,7 @@ pub(super) async fn has_claimed(transaction: &mut Transaction) -> sqlx::Result<b
     })
 }
 
-/// The names of packages, each once.
+/// Returns the names of packages without duplicates.
 pub(super) fn nvras<'n>(nevras: impl Iterator<Item = &'n Nevra>) -> Vec<String> {
     nevras.map(Nevra::nvra).collect::<BTreeSet<String>>().into_iter().collect()
 }

@@ -1,4 +1,4 @@
-//! What a transaction leaves for readers that keep a filter of the whole index ([`crate::Changes`]).
+//! The record of a transaction for readers that keep a filter of the whole index ([`crate::Changes`]).
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -7,14 +7,14 @@ use sqlx::QueryBuilder;
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 
-/// A writer keeps this many bytes of hashes for readers that were away,
+/// Maximum bytes of hashes of one writer that are retained for readers that were offline.
 const MAX_BYTES: i64 = 4 << 20;
-/// and this many transactions.
+/// Maximum number of transactions of one writer that are retained.
 const MAX_ROWS: i64 = 1000;
-/// Hashes of one transaction; of a larger one nothing is recorded, and readers look through the index again.
+/// Maximum number of hashes of one transaction. A larger one records none, and readers scan the index again.
 const MAX_HASHES: usize = 1 << 18;
 
-/// Counts up the writer's sequence, and notes the hashes of the build-ids that the transaction brought, which may be repeated.
+/// Increments the writer's sequence, and records the hashes of the inserted build-ids, which may be repeated.
 pub(crate) async fn record(transaction: &mut Transaction, writer: &str, mut hashes: Vec<u64>) -> sqlx::Result<()> {
     hashes.sort_unstable();
     hashes.dedup();

@@ -1,13 +1,15 @@
-//! Many rows, a chunk at a time.
+//! Inserts of many rows, in chunks.
 
 use futures::join;
 use sqlx::{Database, Executor, IntoArguments, QueryBuilder};
 
-/// Rows of one INSERT. What is left of a list goes into the next shorter ones, so that few statements are prepared, and each once:
-/// a statement that is thrown away costs a MySQL connection 40 ms (two small packets in one direction: Nagle's algorithm).
+/// Numbers of rows of one INSERT. The rest of a list is split into the next shorter ones, so that few statements are
+/// prepared, and each once: a statement that is discarded costs a MySQL connection 40 ms (two small packets in one
+/// direction: Nagle's algorithm).
 const ROWS: [usize; 6] = [1000, 200, 50, 10, 3, 1];
 
-/// Writes rows by INSERTs that `statement` makes of a chunk each: the next one while the database works on the one before.
+/// Inserts rows by statements that `statement` builds for a chunk each: the next one while the database executes the
+/// previous one.
 pub(crate) async fn write<DB, T>(
     connection: &mut DB::Connection,
     rows: &[T],
@@ -29,7 +31,7 @@ where
     Ok(all)
 }
 
-/// Cuts a list into chunks of the lengths in [`ROWS`].
+/// Splits a list into chunks of the lengths in [`ROWS`].
 fn chunks<T>(mut list: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let length = ROWS.into_iter().find(|length| *length <= list.len())?;

@@ -1,4 +1,4 @@
-//! Packages that are named by metadata or an old database, and not read yet.
+//! Packages that metadata or an old database names, and whose header was not read.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,15 +13,16 @@ use crate::connect::dialect::Dialect;
 use crate::{Claim, ClaimedPackage, Index, NewLocation, PathHash, Result, hash_build_id};
 
 impl Index {
-    /// Brings packages into the index whose header was not read, in one transaction: each with the build-ids that it is stated to have,
-    /// its location and its membership of a repository. Filters learn of these build-ids as of others.
+    /// Inserts packages whose header was not read, in one transaction: each with its claimed build-ids, its location
+    /// and its membership of a repository. Filters learn these build-ids like others.
     ///
-    /// A package that the index holds already, read or claimed, gets no second row: the same name-version-release.arch at the same
-    /// place, with the same checksum or with a build-id in common is the same package. Claims of a package that is complete are
-    /// dropped: its header answered them. Returns how many packages are new.
+    /// A package that the index has already, read or claimed, gets no second row: the same name-version-release.arch at
+    /// the same path, with the same checksum or with a build-id in common is the same package. Claims of a complete
+    /// package are dropped: its header answered them. Returns the number of new packages.
     ///
     /// # Errors
-    /// If a value does not fit ([`ClaimedPackage::check`]), or the database refuses. Nothing of the batch is in the index then.
+    /// If a value does not fit ([`ClaimedPackage::check`]), or the database refuses. Then nothing of the batch is in
+    /// the index.
     pub async fn insert_claimed(&self, writer: &str, batch: &[ClaimedPackage]) -> Result<u64> {
         if batch.is_empty() {
             return Ok(0);
@@ -42,7 +43,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
     let nvras = candidates::nvras(batch.iter().map(|claimed| &claimed.nevra));
     let mut known = candidates::read_candidates(transaction, &nvras, Selection::All).await?;
     let (mut new, mut hashes) = (0, Vec::new());
-    // One package is at a path.
+    // A path has one package.
     let mut places: BTreeMap<(i64, PathHash), (&NewLocation, i64)> = BTreeMap::new();
     for claimed in batch {
         let build_ids = || claimed.claims.iter().map(|claim| &claim.build_id);
@@ -87,7 +88,8 @@ async fn insert_package(transaction: &mut Transaction, claimed: &ClaimedPackage,
     let nevra = &claimed.nevra;
     both!(Transaction, transaction, |connection, Backend| {
         sqlx::query::<Backend>(
-            "insert into packages (format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, state, indexed_at) \
+            "insert into packages (format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, state, \
+             indexed_at) \
              values ('rpm', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(nevra.name.as_str())
@@ -106,11 +108,12 @@ async fn insert_package(transaction: &mut Transaction, claimed: &ClaimedPackage,
     })
 }
 
-/// Adds the claims that the package does not have, and that its artifacts do not answer.
+/// Inserts the claims that the package does not have, and that its artifacts do not answer.
 async fn insert_claims(transaction: &mut Transaction, package_id: i64, claimed: &ClaimedPackage) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let known: Vec<String> = sqlx::query_scalar::<Backend, _>(
-            "select build_id from claims where package_id = ? union select build_id from artifacts where package_id = ?",
+            "select build_id from claims where package_id = ? union select build_id from artifacts where package_id = \
+             ?",
         )
         .bind(package_id)
         .bind(package_id)

@@ -1,4 +1,4 @@
-//! The one transaction that brings packages, artifacts and locations into the index.
+//! The transaction that inserts packages, artifacts and locations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,22 +17,23 @@ use crate::model::rows::{MAX_LIST, decode_error, push_list};
 use crate::{Import, Index, Inserted, PathHash, Result, hash_build_id};
 
 impl Index {
-    /// Brings a batch into the index, in one transaction: all of it or nothing. The same batch again changes nothing but
-    /// `last_seen`. What loses against another writer, or its connection, is tried again: [`Index::with_retry_timeout`].
+    /// Inserts a batch in one transaction: all of it or nothing. The same batch again changes only `last_seen`. A
+    /// conflict with another writer and a lost connection are retried: [`Index::with_retry_timeout`].
     ///
-    /// - A package that the index does not hold is stored with its artifacts.
-    /// - One that was open and comes complete is refined: its artifacts become exactly the new ones.
-    /// - One that is complete stays as it is, also if it comes open; so does one that is open and comes open.
-    /// - Its location is there now; another package that was at the same path of the store is gone from there.
-    /// - A plain file that comes under another name gets that name, too.
-    /// - Compressed kernel modules of RPMs get the build-ids of their debug files, whichever package came first.
-    /// - Rows of packages that were only claimed, and turn out to be one of these, are merged into it.
+    /// - A new package is stored with its artifacts.
+    /// - An open package that becomes complete gets exactly the new artifacts.
+    /// - A complete package is not changed, nor is an open one that is still open.
+    /// - Its location is present; another package at the same path of the store is gone from there.
+    /// - A plain file under another name gets that name, too.
+    /// - Compressed kernel modules of RPMs get the build-ids of their debug files, whichever package is inserted first.
+    /// - Claimed rows that describe one of these packages are merged into it.
     ///
-    /// `writer` names this importer in the table `writers`, whose sequence is counted up in the same transaction.
+    /// `writer` is the name of this importer in the table `writers`, whose sequence is incremented in the same
+    /// transaction.
     ///
     /// # Errors
-    /// If a value does not fit ([`Import::check`]), or the database refuses. Nothing of the batch is in the index then, unless
-    /// the connection broke off in the very moment of the commit; inserting the batch again is right in any case.
+    /// If a value does not fit ([`Import::check`]), or the database refuses. Then nothing of the batch is in the index,
+    /// unless the connection broke during the commit. Inserting the batch again is right in any case.
     pub async fn insert(&self, writer: &str, batch: &[Import]) -> Result<Inserted> {
         if batch.is_empty() {
             return Ok(Inserted::default());
@@ -50,21 +51,22 @@ impl Index {
     }
 }
 
-/// The places of include files. MySQL takes texts for the same that differ in blanks at the end: none ends so.
+/// Returns the directories of include files. MySQL ignores trailing blanks in comparisons, so names with these are
+/// skipped.
 fn includes(import: &Import) -> impl Iterator<Item = &str> {
     import.includes.iter().map(String::as_str).filter(|place| !place.ends_with(' '))
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed())
 }
 
-/// A batch with each package and each location once, in the order of their keys: writers that meet take locks in one order.
+/// A batch without duplicate packages and locations, in the order of their keys: all writers take locks in one order.
 struct Batch<'a> {
     packages: Vec<(Identity, NewPackage<'a>)>,
     locations: BTreeMap<(i64, PathHash), &'a Import>,
-    /// Plain files, which can come under several names.
+    /// Plain files, which can have several names.
     files: Vec<&'a Import>,
 }
 
@@ -115,7 +117,7 @@ impl<'a> Batch<'a> {
         let paired = modules::pair(transaction, builds).await?;
         artifacts += paired.len() as u64;
         hashes.extend(paired);
-        // Includes come from the header, so those of a refined package are there.
+        // Include directories come from the header, so a package that became complete has them.
         let new = brought.iter().filter(|(_, import)| packages.new.contains_key(&import.package.identity));
         let includes = new.flat_map(|(id, import)| includes(import).map(|place| (place, *id))).collect();
         artifacts::insert_includes(transaction, includes).await?;
@@ -141,7 +143,7 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Makes packages complete that were open and come complete, without their artifacts.
+    /// Makes open packages complete that are complete in the batch, and removes their artifacts.
     async fn refine(
         &self,
         transaction: &mut Transaction,
@@ -160,7 +162,7 @@ impl<'a> Batch<'a> {
         Ok(refined)
     }
 
-    /// A distribution that the importer was told wins over the one that is stored.
+    /// Updates distributions that the operator gave.
     async fn change_distros(
         &self,
         transaction: &mut Transaction,
@@ -176,8 +178,8 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Adds rows for names of plain files that neither the index nor `rows` has: a copy of a file is the same package. Each name has a
-    /// number of its own.
+    /// Adds rows for new names of plain files: a copy of a file is the same package. Each name has an ordinal of its
+    /// own.
     async fn add_names(
         &self,
         transaction: &mut Transaction,
@@ -226,7 +228,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Merges rows of packages that were only claimed into those of the batch that they turn out to be.
+    /// Merges claimed rows into the packages of the batch that they describe.
     async fn merge_claimed(&self, transaction: &mut Transaction, packages: &BatchPackages) -> sqlx::Result<()> {
         if !candidates::has_claimed(transaction).await? {
             return Ok(());
@@ -243,7 +245,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The names of a plain file: a number for each, and the build-ids under it.
+/// The names of a plain file: an ordinal for each, and its build-ids.
 #[derive(Default)]
 struct PlainFileNames {
     by_path: HashMap<String, (u32, BTreeSet<String>)>,
@@ -260,14 +262,14 @@ impl PlainFileNames {
         self.by_path.get(path).is_some_and(|(_, build_ids)| build_ids.contains(build_id))
     }
 
-    /// The number of a name, a new one for a new name.
+    /// Returns the ordinal of a name, a new one for a new name.
     fn ordinal(&self, path: &str) -> u32 {
         self.by_path.get(path).map_or(self.next, |(ordinal, _)| *ordinal)
     }
 }
 
 impl BatchPackages {
-    /// The number of a package of the batch.
+    /// Returns the id of a package of the batch.
     fn id(&self, identity: &Identity) -> sqlx::Result<i64> {
         let existing = || self.existing.get(identity).map(|existing| existing.id);
         self.new.get(identity).copied().or_else(existing).ok_or(sqlx::Error::RowNotFound)

@@ -1,4 +1,4 @@
-//! What a store holds and no longer holds: known locations, seen again or gone.
+//! Known locations of a store, which are marked as seen or gone.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ use crate::connect::db::{both, on_connection};
 use crate::model::rows::{MAX_LIST, PackageState, decode_error, push_list, to_format, to_unsigned};
 use crate::{Index, PathHash, Result};
 
-/// What the index knows of a path in a store.
+/// The entry of a path of a store in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownLocation {
-    /// The package there, or last there.
+    /// The present or last package at the path.
     pub package_id: i64,
-    /// What it comes in.
+    /// The format of its archive.
     pub format: Format,
     /// Its identity. `None` if its header was not read yet.
     pub identity: Option<Identity>,
@@ -23,26 +23,26 @@ pub struct KnownLocation {
     pub size: u64,
     /// The archive's modification time, nanoseconds since 1970.
     pub mtime_ns: Option<i64>,
-    /// True if it is gone. One that is back has to be imported again: [`Index::mark_seen`] does not bring it back.
+    /// True if it is gone. A path that reappeared must be imported again: [`Index::mark_seen`] does not restore it.
     pub gone: bool,
     /// True if its package is open.
     pub open: bool,
 }
 
 impl Index {
-    /// Every path of a store that the index knows, also those that are gone. A path that has held several packages is told with
-    /// the one that is there, else with the one seen last.
+    /// Returns all paths of a store in the index, including gone ones. A path that had several packages has the present
+    /// one, else the one seen last.
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the query of the database fails.
     pub async fn known_locations(&self, store_id: i64) -> Result<HashMap<PathHash, KnownLocation>> {
         self.known(store_id, None).await
     }
 
-    /// The same for the paths below one folder of the store alone (`updates/40`, no slash at either end).
+    /// Returns the same for the paths below one directory of the store (`updates/40`, without slashes at the ends).
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the query of the database fails.
     pub async fn known_locations_below(
         &self,
         store_id: i64,
@@ -56,7 +56,8 @@ impl Index {
             let mut known: HashMap<PathHash, (i64, KnownLocation)> = HashMap::new();
             on_connection!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(
-                    "select l.path_hash, l.package_id, p.format, p.identity, l.size, l.mtime_ns, l.last_seen, l.gone_at, p.state \
+                    "select l.path_hash, l.package_id, p.format, p.identity, l.size, l.mtime_ns, l.last_seen, \
+                     l.gone_at, p.state \
                      from locations l join packages p on p.id = l.package_id where l.store_id = ",
                 );
                 query.push_bind(store_id);
@@ -79,8 +80,8 @@ impl Index {
         .await
     }
 
-    /// Notes that these paths of a store are still there, at a time in seconds since 1970. Paths unknown or gone stay as they
-    /// are. Returns how many locations were noted.
+    /// Sets `last_seen` of these paths of a store, in seconds since 1970. Unknown and gone paths are not changed.
+    /// Returns the number of locations changed.
     ///
     /// # Errors
     /// If the database refuses.
@@ -88,8 +89,8 @@ impl Index {
         self.mark("update locations set last_seen = ", store_id, paths, at).await
     }
 
-    /// Notes that these paths of a store are no longer there, since a time in seconds since 1970. Paths unknown or already gone
-    /// stay as they are. Returns how many locations went.
+    /// Sets `gone_at` of these paths of a store, in seconds since 1970. Unknown and gone paths are not changed. Returns
+    /// the number of locations changed.
     ///
     /// # Errors
     /// If the database refuses.

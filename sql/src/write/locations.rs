@@ -1,4 +1,4 @@
-//! Where the packages of a batch are.
+//! Locations of the packages of a batch.
 
 use std::collections::HashMap;
 
@@ -10,14 +10,14 @@ use crate::connect::dialect::Dialect;
 use crate::model::rows::{MAX_LIST, push_list};
 use crate::{NewLocation, PathHash};
 
-/// Where a package is.
+/// A location of a package.
 pub(super) struct PackageLocation<'a> {
     pub(super) package_id: i64,
     pub(super) path_hash: PathHash,
     pub(super) location: &'a NewLocation,
 }
 
-/// Marks as gone what was at paths where another package is now. `locations` are sorted by store.
+/// Marks other packages at these paths as gone. `locations` are sorted by store.
 pub(super) async fn mark_replaced(
     transaction: &mut Transaction,
     locations: &[PackageLocation<'_>],
@@ -55,7 +55,7 @@ pub(super) async fn mark_replaced(
     Ok(())
 }
 
-/// Writes locations, new ones or such as are there again.
+/// Inserts locations, or updates those that exist.
 pub(super) async fn insert(
     transaction: &mut Transaction,
     locations: &[PackageLocation<'_>],

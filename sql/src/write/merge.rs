@@ -1,4 +1,4 @@
-//! Rows of packages that were claimed, and that a header shows to be one package: they become one row.
+//! Merges claimed packages into packages whose header was read, if they are the same.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::NewLocation;
 use crate::connect::db::{Transaction, both};
 use crate::model::rows::PackageState;
 
-/// A package whose header was read.
+/// A package whose header was read, with its evidence.
 pub(super) struct ReadPackage<'a> {
     nevra: &'a Nevra,
     evidence: Evidence,
@@ -26,7 +26,7 @@ impl<'a> ReadPackage<'a> {
     }
 }
 
-/// When a package was at a place.
+/// The times of a location.
 #[derive(FromRow)]
 struct LocationTimes {
     store_id: i64,
@@ -39,7 +39,7 @@ struct LocationTimes {
 const LOCATION_TIMES: &str =
     "select store_id, path_hash, first_seen, last_seen, gone_at from locations where package_id = ";
 
-/// Merges every claimed row that is one of these packages into it, with its locations, memberships and claims.
+/// Merges every claimed row that describes one of these packages into it, with its locations, memberships and claims.
 pub(super) async fn merge_claimed(
     transaction: &mut Transaction,
     seen: &BTreeMap<i64, ReadPackage<'_>>,
@@ -65,7 +65,7 @@ pub(super) async fn merge_claimed(
     Ok(())
 }
 
-/// Of two locations at one path of a store the one stays that is there, and has the earlier first sight.
+/// Moves locations. Of two at one path of a store the present one stays, with the earlier first sight.
 async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let mut query = QueryBuilder::<Backend>::new(LOCATION_TIMES);
@@ -141,7 +141,7 @@ async fn move_memberships(transaction: &mut Transaction, from: i64, into: i64) -
     Ok(())
 }
 
-/// A complete package answers every claim. Of an open one those stay that its artifacts do not answer.
+/// Moves claims. A complete package answers every claim; an open one keeps those that its artifacts do not answer.
 async fn move_claims(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let state: String = sqlx::query_scalar::<Backend, _>("select state from packages where id = ?")
@@ -173,7 +173,7 @@ async fn move_claims(transaction: &mut Transaction, from: i64, into: i64) -> sql
     Ok(())
 }
 
-/// Removes the claimed row; what it alone stated of the build goes to the other.
+/// Removes the claimed row; its Koji build and distribution are copied where the other has none.
 async fn remove_package(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
     type KojiColumns = (String, Option<String>, Option<i64>, Option<String>, Option<i64>);
     both!(Transaction, transaction, |connection, Backend| {

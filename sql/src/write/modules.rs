@@ -18,15 +18,14 @@ use crate::model::import::{join_path, split_path};
 use crate::model::rows::decode_error;
 use crate::{Import, hash_build_id};
 
-/// A module has one build-id for each build under the name of its source package. More than so many, which only hostile
-/// packages have, are left out.
+/// Maximum number of build-ids of one module: one for each build under the name of its source package. Only hostile
+/// packages have more.
 const MAX_BUILD_IDS: usize = 16;
 
-/// A source package and an arch: what one build is known by.
+/// A source package and an arch: the key of a build.
 pub(super) type SourceAndArch<'a> = (&'a str, &'a str);
 
-/// The build of a package that has compressed modules without a build-id, or debug files of modules. `None` for all
-/// others.
+/// Returns the build of a package that has compressed modules without a build-id, or debug files of modules.
 pub(super) fn source_and_arch(import: &Import) -> Option<SourceAndArch<'_>> {
     let package = &import.package;
     let has_debug_files = || import.artifacts.iter().any(|artifact| modules::described(&artifact.path).is_some());
@@ -35,8 +34,8 @@ pub(super) fn source_and_arch(import: &Import) -> Option<SourceAndArch<'_>> {
 }
 
 /// Excludes other transactions that pair modules, until the end of this one: two that do not see each other would each
-/// miss the other's packages. Before anything is read. On Galera the row makes one of them fail at its commit, and it
-/// is tried again.
+/// miss the other's packages. To be called before anything is read. On Galera the row makes one of them fail at its
+/// commit, and it is retried.
 pub(super) async fn lock_modules(transaction: &mut Transaction) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         if !Backend::LOCK_MODULES.is_empty() {
@@ -46,7 +45,7 @@ pub(super) async fn lock_modules(transaction: &mut Transaction) -> sqlx::Result<
     Ok(())
 }
 
-/// Writes modules that have no build-id yet: package and module.
+/// Inserts modules that have no build-id yet: package and module.
 pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<(i64, &Module)>) -> sqlx::Result<()> {
     rows.sort_unstable();
     rows.dedup();
@@ -65,7 +64,7 @@ pub(super) async fn insert(transaction: &mut Transaction, mut rows: Vec<(i64, &M
     Ok(())
 }
 
-/// Writes the artifacts of all modules of these builds whose debug files are there, but for those that are written.
+/// Inserts the artifacts of all modules of these builds whose debug files are in the index, without those that exist.
 /// Returns the hashes of their build-ids.
 pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<SourceAndArch<'_>>) -> sqlx::Result<Vec<u64>> {
     let mut paired: Vec<(i64, Artifact)> = Vec::new();
@@ -98,7 +97,7 @@ pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<SourceA
     Ok(paired.iter().map(|(_, artifact)| hash_build_id(&artifact.build_id)).collect())
 }
 
-/// The modules of a build: package, ordinal and path.
+/// Returns the modules of a build: package, ordinal and path.
 async fn read_modules(
     transaction: &mut Transaction,
     build: SourceAndArch<'_>,
@@ -117,7 +116,7 @@ async fn read_modules(
     Ok(rows.into_iter().map(path).collect())
 }
 
-/// The build-ids of a build's debug files, by the modules that they describe.
+/// Returns the build-ids of a build's debug files, by the modules that they describe.
 async fn read_debug_files(
     transaction: &mut Transaction,
     build: SourceAndArch<'_>,
@@ -144,7 +143,7 @@ async fn read_debug_files(
     Ok(build_ids)
 }
 
-/// The artifacts of a build's modules that are written already: package, ordinal and build-id.
+/// Returns the existing artifacts of a build's modules: package, ordinal and build-id.
 async fn read_written(
     transaction: &mut Transaction,
     build: SourceAndArch<'_>,
@@ -152,7 +151,8 @@ async fn read_written(
     let rows: Vec<(i64, i64, String)> = both!(Transaction, transaction, |connection, Backend| {
         sqlx::query_as::<Backend, _>(
             "select a.package_id, a.ordinal, a.build_id from packages p join modules m on m.package_id = p.id \
-             join artifacts a on a.package_id = m.package_id and a.ordinal = m.ordinal where p.source_rpm = ? and p.arch = ?",
+             join artifacts a on a.package_id = m.package_id and a.ordinal = m.ordinal where p.source_rpm = ? and \
+             p.arch = ?",
         )
         .bind(build.0)
         .bind(build.1)

@@ -1,4 +1,4 @@
-//! The rows of packages.
+//! Rows of packages.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,14 @@ use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::rows::{MAX_LIST, PackageState, decode_error, push_list};
 
-/// A package to be written.
+/// A package of a batch.
 pub(super) struct NewPackage<'a> {
     pub(super) import: &'a Import,
     pub(super) distro: Option<&'a str>,
     pub(super) open: bool,
 }
 
-/// A package that the index holds.
+/// A package that the index has.
 pub(super) struct ExistingPackage {
     pub(super) id: i64,
     pub(super) open: bool,
@@ -27,9 +27,9 @@ pub(super) struct ExistingPackage {
 
 /// The packages of a batch.
 pub(super) struct BatchPackages {
-    /// What the index existing of them.
+    /// The existing packages.
     pub(super) existing: HashMap<Identity, ExistingPackage>,
-    /// Those that it did not hold, and the numbers that they have now.
+    /// The new packages, and their ids.
     pub(super) new: HashMap<Identity, i64>,
 }
 
@@ -41,7 +41,7 @@ struct ExistingRow {
     distro: String,
 }
 
-/// Inserts the packages that the index does not hold, and returns which these are and what it holds of the others.
+/// Inserts the new packages; returns these and the existing ones.
 pub(super) async fn insert(
     transaction: &mut Transaction,
     packages: &[(Identity, NewPackage<'_>)],
@@ -49,7 +49,7 @@ pub(super) async fn insert(
 ) -> sqlx::Result<BatchPackages> {
     let identities: Vec<Identity> = packages.iter().map(|(identity, _)| *identity).collect();
     if let Transaction::Sqlite(connection) = transaction {
-        // No other writer until the end of the transaction: numbers can be chosen here.
+        // No other writer can interfere until the end of the transaction: ids can be chosen here.
         let first: i64 =
             sqlx::query_scalar("select coalesce(max(id), 0) + 1 from packages").fetch_one(&mut **connection).await?;
         let all: Vec<_> = packages.iter().collect();
@@ -64,7 +64,8 @@ pub(super) async fn insert(
         });
     }
     let existing = read_existing(transaction, &identities).await?;
-    // Another writer may add one of these at the same time: then the unique key refuses ours, and the transaction is run again.
+    // If another writer inserts one of these at the same time, the unique key refuses ours, and the transaction is
+    // retried.
     let new: Vec<_> = packages.iter().filter(|(identity, _)| !existing.contains_key(identity)).collect();
     write_packages(transaction, &new, now, None).await?;
     let new: Vec<Identity> = new.iter().map(|(identity, _)| *identity).collect();
@@ -72,7 +73,7 @@ pub(super) async fn insert(
     Ok(BatchPackages { existing, new: ids.into_iter().map(|(identity, existing)| (identity, existing.id)).collect() })
 }
 
-/// Writes packages; with a first number those that are there already are left alone. Returns how many were written.
+/// Inserts packages. With a `first` id existing ones are skipped. Returns the number of rows inserted.
 async fn write_packages(
     transaction: &mut Transaction,
     packages: &[&(Identity, NewPackage<'_>)],
@@ -84,7 +85,8 @@ async fn write_packages(
         let statement = |packages: &[&(Identity, NewPackage<'_>)]| {
             let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
             query.push(
-                "packages (identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, \
+                "packages (identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, \
+                 distro, \
                  built_at, state, indexed_at",
             );
             query.push(if first.is_some() { ", id) " } else { ") " });
@@ -120,7 +122,7 @@ async fn write_packages(
     Ok(written)
 }
 
-/// What the index holds of these packages; locked until the end of the transaction.
+/// Returns which of these packages exist; locked until the end of the transaction.
 async fn read_existing(
     transaction: &mut Transaction,
     identities: &[Identity],
@@ -143,7 +145,7 @@ async fn read_existing(
     Ok(existing)
 }
 
-/// Makes packages complete that were open: their artifacts and modules are removed, to be written anew, and so are
+/// Makes open packages complete: their artifacts and modules are removed, to be inserted again, and so are their
 /// claims, which their contents answered.
 pub(super) async fn make_complete(transaction: &mut Transaction, ids: &[i64], now: i64) -> sqlx::Result<()> {
     for ids in ids.chunks(MAX_LIST) {
@@ -162,7 +164,7 @@ pub(super) async fn make_complete(transaction: &mut Transaction, ids: &[i64], no
     Ok(())
 }
 
-/// Changes a package's distribution.
+/// Changes the distribution of a package.
 pub(super) async fn set_distro(transaction: &mut Transaction, id: i64, distro: &str) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         sqlx::query::<Backend>("update packages set distro = ? where id = ?")

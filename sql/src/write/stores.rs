@@ -1,4 +1,4 @@
-//! Stores are added, changed and removed.
+//! Adds, changes and removes stores.
 
 use sqlx::QueryBuilder;
 
@@ -9,12 +9,14 @@ use crate::model::rows::StoreRow;
 use crate::read::stores::STORES;
 use crate::{Error, Index, NewStore, Result, Store};
 
-/// Plain files are known by their paths on this machine: when a store's directory is another one, so are their paths.
+/// Plain files are stored with their paths on this machine: if the directory of a store changes, so do their paths.
 macro_rules! move_plain_files {
     ($connection:expr, $backend:ident, $store_id:expr, $before:expr, $root:expr) => {
         sqlx::query::<$backend>(
-            "update artifacts set dir = concat(?, substr(dir, ?)) where (dir = ? or substr(dir, 1, ?) = ?) and package_id in \
-             (select l.package_id from locations l join packages p on p.id = l.package_id where l.store_id = ? and p.format = 'file')",
+            "update artifacts set dir = concat(?, substr(dir, ?)) where (dir = ? or substr(dir, 1, ?) = ?) and \
+             package_id in \
+             (select l.package_id from locations l join packages p on p.id = l.package_id where l.store_id = ? and \
+             p.format = 'file')",
         )
         .bind($root)
         .bind($before.chars().count() as i64 + 1)
@@ -28,10 +30,7 @@ macro_rules! move_plain_files {
 }
 
 impl Index {
-    /// Adds a store, or changes the one of that name.
-    ///
-    /// # Errors
-    /// If a value does not fit, or the database refuses.
+    /// Adds a store, or changes the one with that name.
     pub async fn add_store(&self, store: &NewStore) -> Result<Store> {
         let root = match &store.root {
             Some(root) => Some(root.to_str().ok_or_else(|| Error::Value {
@@ -42,7 +41,7 @@ impl Index {
             None => None,
         };
         if store.name.ends_with(' ') {
-            // MySQL would take it for the same without the blank.
+            // MySQL ignores trailing blanks in comparisons.
             return Err(Error::Value {
                 what: "name of a store",
                 expected: "no blank at its end",
@@ -96,10 +95,7 @@ impl Index {
         written.await
     }
 
-    /// Takes a store and its locations out of the index; the packages stay. `false` if there is none of that name.
-    ///
-    /// # Errors
-    /// If the database refuses.
+    /// Removes a store and its locations; the packages stay. Returns `false` if no store has that name.
     pub async fn remove_store(&self, name: &str) -> Result<bool> {
         self.retry_transaction("removing a store", || async {
             let mut transaction = self.begin().await?;
@@ -110,7 +106,8 @@ impl Index {
                     .await?;
                 if let Some(id) = id {
                     for statement in [
-                        "delete from memberships where repository_id in (select id from repositories where store_id = ?)",
+                        "delete from memberships where repository_id in (select id from repositories where store_id = \
+                         ?)",
                         "delete from repositories where store_id = ?",
                         "delete from locations where store_id = ?",
                         "delete from stores where id = ?",

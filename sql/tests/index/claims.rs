@@ -55,11 +55,17 @@ async fn rows(fresh: &Fresh) -> [Vec<String>; 4] {
         fresh.rows("select p.nvra, c.kind from claims c join packages p on p.id = c.package_id order by p.nvra").await,
         fresh
             .rows(
-                "select p.nvra, m.repository_id, m.first_seen from memberships m join packages p on p.id = m.package_id \
+                "select p.nvra, m.repository_id, m.first_seen from memberships m join packages p on p.id = \
+                 m.package_id \
                  order by p.nvra, m.repository_id",
             )
             .await,
-        fresh.rows("select p.nvra, l.path from locations l join packages p on p.id = l.package_id order by p.nvra, l.path").await,
+        fresh
+            .rows(
+                "select p.nvra, l.path from locations l join packages p on p.id = l.package_id order by p.nvra, \
+            l.path",
+            )
+            .await,
     ]
 }
 
@@ -99,7 +105,8 @@ fn a_header_merges_the_claimed_row_with_its_locations_memberships_and_claims() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let (mirror, koji) = (store(&index, "m", Tier::Mirror, 0).await, store(&index, "k", Tier::Koji, 0).await);
-        // Two rows that turn out to be one: two repositories list two copies, signed by different keys, with nothing in common.
+        // Two rows that turn out to be one: two repositories list two copies, signed by different keys, with nothing in
+        // common.
         let first = claimed(P, &["one"], Some(location(&mirror, "a/p.rpm", 1)), Some(1));
         let second = claimed(P, &[], Some(location(&koji, "b/p.rpm", 2)), Some(2));
         // Another build of the same name.

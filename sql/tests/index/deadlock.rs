@@ -22,11 +22,13 @@ fn a_writer_that_the_database_ends_to_break_a_deadlock_begins_again() {
         };
         let before = status();
 
-        // The other writer begins where ours ends, with `writers`, and has more to lose: it is ours that the database ends.
+        // The other writer begins where ours ends, with `writers`, and has more to lose: it is ours that the database
+        // ends.
         let mut other = MySqlConnection::connect(&fresh.server().url(&fresh.database)).await.unwrap();
         for statement in [
             "begin",
-            "insert into cursors (name, value, updated_at) with recursive n as (select 1 as i union all select i + 1 from n where i < 1000) \
+            "insert into cursors (name, value, updated_at) with recursive n as (select 1 as i union all select i + 1 \
+             from n where i < 1000) \
              select concat(a.i, ' ', b.i), 'x', 0 from n a join n b on b.i <= 5",
             "update writers set sequence = sequence + 100 where writer = 'test'",
         ] {

@@ -168,7 +168,8 @@ fn an_insert_cut_off_at_any_moment_leaves_all_or_nothing() {
         let (mut nothing, mut all) = (0, 0);
         for milliseconds in (0..200).step_by(8) {
             let cut = tokio::time::timeout(Duration::from_millis(milliseconds), index.insert("test", &batch)).await;
-            // Another connection looks; a rollback may still be under way, or a commit: between two statements of the dump.
+            // Another connection looks; a rollback may still be under way, or a commit: between two statements of the
+            // dump.
             let mut dump = fresh.dump().await;
             loop {
                 let again = fresh.dump().await;

@@ -95,7 +95,8 @@ fn host_vanishes(server: &MariaDb) {
     });
 }
 
-/// Relays connections to a server. When they vanish they are neither closed nor read any more; later ones are relayed again.
+/// Relays connections to a server. When they vanish they are neither closed nor read any more; later ones are relayed
+/// again.
 async fn relay(listener: TcpListener, port: u16, vanish: Arc<Notify>) {
     while let Ok((mut client, _)) = listener.accept().await {
         let vanish = vanish.clone();

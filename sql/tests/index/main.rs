@@ -114,7 +114,8 @@ impl Fresh {
     async fn dump(&self) -> Vec<String> {
         let mut dump = Vec::new();
         for statement in [
-            "select id, format, identity, identity_kind, name, epoch, version, `release`, arch, nvra, source_rpm, distro, \
+            "select id, format, identity, identity_kind, name, epoch, version, `release`, arch, nvra, source_rpm, \
+             distro, \
              koji_instance, koji_build, koji_volume, built_at, state, deleted_at from packages order by id",
             "select * from artifacts order by package_id, ordinal, build_id",
             "select * from modules order by package_id, ordinal",
@@ -122,7 +123,8 @@ impl Fresh {
             "select * from includes order by dir, package_id",
             "select * from stores order by id",
             "select package_id, repository_id from memberships order by package_id, repository_id",
-            "select store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, checksum_kind, \
+            "select store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
+             checksum_kind, \
              signing_key, gone_at from locations order by package_id, store_id, path_hash",
         ] {
             dump.extend(self.rows(statement).await);

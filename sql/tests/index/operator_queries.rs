@@ -1,4 +1,5 @@
-//! The questions that a person types: those of `docs/operations.md`, and the views, on 100,000 rows. Each is served by an index.
+//! The questions that a person types: those of `docs/operations.md`, and the views, on 100,000 rows. Each is served by
+//! an index.
 
 use artifact::modules::Module;
 use artifact::{Artifact, Kind};
@@ -60,7 +61,8 @@ impl Fresh {
         matches!(self.raw, Raw::MariaDb(_))
     }
 
-    /// How the database is going to answer: the type of access of each table, as MySQL's EXPLAIN has it, or a line of SQLite's plan.
+    /// How the database is going to answer: the type of access of each table, as MySQL's EXPLAIN has it, or a line of
+    /// SQLite's plan.
     async fn accesses(&self, statement: &str) -> Vec<String> {
         match &self.raw {
             Raw::Sqlite(directory) => {

@@ -83,7 +83,8 @@ fn a_newer_schema_is_read_if_it_states_that_it_can_be() {
             .await;
         let error = reader.check_readable().await.unwrap_err().to_string();
         let expected = format!(
-            "{}: expected schema version 1, found 3, which does not state who can read it: this program is older than its index: update it",
+            "{}: expected schema version 1, found 3, which does not state who can read it: this program is older than \
+             its index: update it",
             fresh.url
         );
         assert_eq!(error, expected);
@@ -109,7 +110,8 @@ fn a_schema_of_the_same_number_with_other_tables_is_refused_with_what_to_do() {
         let index = fresh.index().await;
         fresh.rows("update _sqlx_migrations set checksum = 'x'").await;
         let expected = format!(
-            "{}: expected schema version 1, found another version 1, with other tables: it was made by a darkserver from before the \
+            "{}: expected schema version 1, found another version 1, with other tables: it was made by a darkserver \
+             from before the \
              first release and cannot be moved forward: import again into a new database: \
              `darkserver-import --database URL dir PATH`",
             fresh.url
@@ -122,7 +124,8 @@ fn a_schema_of_the_same_number_with_other_tables_is_refused_with_what_to_do() {
 
 /// A database of the packed schema, as the programs before this one left it: some of its tables and its books.
 const PACKED: [&str; 6] = [
-    "create table _sqlx_migrations (version bigint primary key, description text not null, installed_on timestamp not null \
+    "create table _sqlx_migrations (version bigint primary key, description text not null, installed_on timestamp not \
+     null \
      default current_timestamp, success boolean not null, checksum blob not null, execution_time bigint not null)",
     "insert into _sqlx_migrations (version, description, success, checksum, execution_time) values \
      (1, 'schema', true, 'a', 0), (2, 'changes', true, 'b', 0), (3, 'file names', true, 'c', 0)",
@@ -217,7 +220,8 @@ fn an_old_darkservers_table_is_left_alone_and_named() {
         let piped = Fresh::mariadb();
         for fresh in [&fresh, &piped] {
             fresh.server().sql(&format!(
-                "use {}; create table dark_gnubuildid (id int, elfname varchar(255)); insert into dark_gnubuildid values (1, 'old')",
+                "use {}; create table dark_gnubuildid (id int, elfname varchar(255)); insert into dark_gnubuildid \
+                 values (1, 'old')",
                 fresh.database
             ));
         }
@@ -378,7 +382,13 @@ fn a_server_that_logs_statements_is_migrated_and_written_to() {
             ("40\n".into(), "40\n".into(), "40\n".into())
         );
         assert_eq!(server.sql("select sequence from logged.writers"), "32\n");
-        assert_eq!(server.sql("select count(*) from logged.changes c where total <> (select sum(length(build_ids)) from logged.changes d where d.sequence <= c.sequence)"), "0\n");
+        assert_eq!(
+            server.sql(
+                "select count(*) from logged.changes c where total <> (select sum(length(build_ids)) \
+            from logged.changes d where d.sequence <= c.sequence)"
+            ),
+            "0\n"
+        );
         index.remove_store("m").await.unwrap();
         assert_eq!(count("locations"), "0\n");
         // MySQL and MariaDB name it differently.

@@ -72,7 +72,8 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
             ("buildid_gnubuildid", "id elfname instpath build_id rpm_name distro kojibuildid koji_type rpm_url"),
         ] {
             let found = server.sql(&format!(
-                "select group_concat(column_name order by ordinal_position separator ' ') from information_schema.columns \
+                "select group_concat(column_name order by ordinal_position separator ' ') from \
+                 information_schema.columns \
                  where table_schema = '{}' and table_name = '{view}'",
                 fresh.database
             ));
@@ -94,7 +95,8 @@ fn views_that_a_restore_left_out_are_made_by_migrate() {
         let names = ["dark_gnubuildid", "buildid_gnubuildid"];
         let ignored = names.map(|name| format!("--ignore-table={}.{name}", fresh.database));
         let without_views = server.dump(&fresh.database, &[&ignored[0], &ignored[1]]);
-        let placeholders = "create table dark_gnubuildid (id tinyint not null, elfname tinyint not null) engine = MyISAM;\n\
+        let placeholders = "create table dark_gnubuildid (id tinyint not null, elfname tinyint not null) engine = \
+            MyISAM;\n\
                             create view buildid_gnubuildid as select 1 as id, 1 as elfname;\n";
         for (at, (dump, restores)) in
             [(dump.clone(), false), (without_views.clone(), true), (format!("{without_views}{placeholders}"), true)]
