@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::classes::{self, Verdict};
-use crate::header::{Class, File, Header, Outline, Row};
+use crate::header::{Class, File, FileRow, Header, Outline};
 use crate::links;
 use crate::modules::{self, Module};
 use crate::{Artifact, BuildId};
@@ -11,21 +11,21 @@ use crate::{Artifact, BuildId};
 /// Kernel packages have about 5,000 modules. Of more, which only a hostile header has, the rest is not listed.
 const MAX_MODULES: usize = 1 << 16;
 
-/// What a header says of the build-ids in its package.
+/// The artifacts that the header of a package names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct HeaderArtifacts {
     /// Sorted and without duplicates.
     pub artifacts: Vec<Artifact>,
-    /// Ordinals of the files that may carry a build-id which the header does not name: only the payload can say. Ascending.
+    /// Ordinals of the open files: they may have a build-id that only the payload tells. Ascending.
     pub open: Vec<u32>,
     /// Compressed kernel modules below `/lib/modules/` of which neither a link nor a class names the build-id. In
     /// order.
     pub modules: Vec<Module>,
 }
 
-impl Found {
-    /// All artifacts of the package, now that [`crate::scan::read`] has looked at the open files, and perhaps at more: what it found
-    /// of a file goes before what the header said of it. Sorted.
+impl HeaderArtifacts {
+    /// Returns all artifacts of the package, sorted. `scanned` are those that [`crate::scan::read`] found in the open
+    /// files and perhaps others; they replace the artifacts of the header for the same files.
     pub fn complete(self, scanned: Vec<Artifact>) -> Vec<Artifact> {
         let Self { mut artifacts, open, modules: _ } = self;
         let scanned_files: BTreeSet<u32> = scanned.iter().map(|artifact| artifact.ordinal).chain(open).collect();
@@ -41,23 +41,24 @@ impl Found {
 /// different things. Compressed kernel modules are not open, although libmagic looks into them and writes `ELF 64-bit
 /// LSB relocatable, ... (XZ compressed data)`: debug files of the same build have their build-ids.
 ///
-/// Where a package has class texts, a file without one is not ELF: rpmbuild leaves out what asks for no dependencies (headers, C
-/// sources, message catalogs), and says "directory" of every directory and "ELF" of every ELF file (rpmfc.c, since 4.4).
-pub fn of(header: &Header) -> Found {
+/// Where a package has class texts, a file without one is not ELF: rpmbuild leaves out what asks for no dependencies
+/// (headers, C sources, message catalogs), and says "directory" of every directory and "ELF" of every ELF file
+/// (rpmfc.c, since 4.4).
+pub fn from_header(header: &Header) -> HeaderArtifacts {
     of_rows(&header.files.iter().map(File::row).collect::<Vec<_>>())
 }
 
-/// As [`of`], without a header that owns what it says of files.
-pub fn of_outline(outline: &Outline<'_>) -> Found {
+/// As [`from_header`], without a header that owns what it says of files.
+pub fn from_outline(outline: &Outline<'_>) -> HeaderArtifacts {
     of_rows(&outline.files.rows().collect::<Vec<_>>())
 }
 
-fn of_rows(files: &[Row<'_>]) -> Found {
+fn of_rows(files: &[FileRow<'_>]) -> HeaderArtifacts {
     let mut links = links::of(files);
     links.sort_by_key(|link| link.ordinal);
     let mut links = &*links;
     let has_texts = files.iter().any(|file| matches!(file.class, Class::Text(_)));
-    let mut found = Found::default();
+    let mut found = HeaderArtifacts::default();
     for (ordinal, file) in (0_u32..).zip(files) {
         if !file.is_regular() {
             continue;
@@ -129,7 +130,7 @@ mod tests {
             module("/opt/d.ko.xz", Class::Text("XZ compressed data".into())),
             File { path: "/lib/modules/6/link.ko.xz".into(), ..link },
         ];
-        let found = of(&header);
+        let found = from_header(&header);
         let listed: Vec<_> = found.modules.iter().map(|module| (module.ordinal, module.path.as_str())).collect();
         let expected =
             [(0, "/lib/modules/6/a.ko.xz"), (1, "/usr/lib/modules/6/b.ko.zst"), (4, "/lib/modules/6/c.ko.gz")];
@@ -138,14 +139,14 @@ mod tests {
         // libmagic looks into what is compressed, and sees a build-id in it at best.
         let class = "ELF 64-bit LSB relocatable, x86-64, version 1 (SYSV) (XZ compressed data, checksum CRC32)";
         header.files[0].class = Class::Text(class.into());
-        assert_eq!((of(&header).modules.len(), of(&header).open), (3, Vec::new()));
+        assert_eq!((from_header(&header).modules.len(), from_header(&header).open), (3, Vec::new()));
         header.files[0].class = Class::Text(class.replace(" (XZ", ", BuildID[sha1]=0011223344556677 (XZ").into());
-        assert_eq!((of(&header).modules.len(), of(&header).artifacts.len()), (2, 2));
+        assert_eq!((from_header(&header).modules.len(), from_header(&header).artifacts.len()), (2, 2));
         header.files[0].class = Class::None;
         // In a package without texts, too.
         header.files[1].class = Class::None;
         header.files[5].class = Class::None;
-        assert_eq!((of(&header).modules.len(), of(&header).open), (3, vec![5]));
+        assert_eq!((from_header(&header).modules.len(), from_header(&header).open), (3, vec![5]));
     }
 
     #[test]
@@ -158,11 +159,11 @@ mod tests {
         let program = header.files.iter().find(|file| file.is_regular()).unwrap().clone();
         let class = Class::None;
         header.files.push(File { path: "/usr/include/a.h".into(), class, size: 1 << 20, ..program });
-        assert_eq!(of(&header).open, [], "rpmbuild says ELF of every ELF file");
+        assert_eq!(from_header(&header).open, [], "rpmbuild says ELF of every ELF file");
         for file in &mut header.files {
             file.class = Class::None;
         }
         let added = u32::try_from(header.files.len()).unwrap() - 1;
-        assert!(of(&header).open.contains(&added), "no link names it");
+        assert!(from_header(&header).open.contains(&added), "no link names it");
     }
 }

@@ -9,8 +9,8 @@ use crate::{Error, Result};
 
 /// A GNU build-id: 1 to 64 bytes inside, lowercase hex at the edges.
 ///
-/// Holding one means that it is valid. The bounds are those of libdebuginfod, which handles up to 128 hex digits; GNU ld makes
-/// 20 bytes (SHA-1) by default, 16 (MD5, UUID) and 8 (xxhash) occur.
+/// Holding one means that it is valid. The bounds are those of libdebuginfod, which handles up to 128 hex digits; GNU
+/// ld makes 20 bytes (SHA-1) by default, 16 (MD5, UUID) and 8 (xxhash) occur.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BuildId(Box<[u8]>);
 

@@ -1,23 +1,24 @@
-//! What libmagic's text on a file (tags 1141/1142) says of its build-id and kind.
+//! Build-id and kind of a file from the text of libmagic (tags 1141/1142).
 //!
-//! `ELF 64-bit LSB pie executable, x86-64, version 1 (SYSV), dynamically linked, ..., BuildID[sha1]=420e9e33..., stripped`
+//! `ELF 64-bit LSB pie executable, x86-64, version 1 (SYSV), dynamically linked, ..., BuildID[sha1]=420e9e33...,
+//! stripped`
 
-use crate::header::{Class, Row};
+use crate::header::{Class, FileRow};
 use crate::{BuildId, Kind};
 
-/// What a class says.
+/// The meaning of a file class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Not an ELF file.
     NotElf,
     /// An ELF file with this build-id.
     Named(BuildId),
-    /// An ELF file or possibly one, and no word on its build-id: only the payload can say.
+    /// An ELF file or possibly one, without a build-id in the text: only the payload tells.
     Silent,
 }
 
-/// What the class of a regular file says.
-pub fn verdict(file: &Row<'_>) -> Verdict {
+/// Interprets the class of a regular file.
+pub fn verdict(file: &FileRow<'_>) -> Verdict {
     match file.class {
         Class::Text(text) if is_elf(text) => build_id(text).map_or(Verdict::Silent, Verdict::Named),
         Class::Text(_) => Verdict::NotElf,
@@ -34,8 +35,9 @@ pub fn verdict(file: &Row<'_>) -> Verdict {
     }
 }
 
-/// What a class says of DWARF: libmagic writes `with debug_info, not stripped`, `not stripped` or `stripped`. A bare `not stripped`
-/// tells nothing, because libmagic before 5.33 (RHEL 7 and older) did not look for DWARF. `None` also where there is no text.
+/// What a class says of DWARF: libmagic writes `with debug_info, not stripped`, `not stripped` or `stripped`. A bare
+/// `not stripped` tells nothing, because libmagic before 5.33 (RHEL 7 and older) did not look for DWARF. `None` also
+/// where there is no text.
 pub fn dwarf(class: &Class<&str>) -> Option<bool> {
     match class {
         Class::Text(text) if is_elf(text) && text.contains("with debug_info") => Some(true),
@@ -46,12 +48,14 @@ pub fn dwarf(class: &Class<&str>) -> Option<bool> {
 
 /// The kind of a file with a build-id, from what the header says of it. `dwarf` is what [`dwarf`] says.
 ///
-/// 1. The name: debug files lie below `/lib/debug/` (Fedora, Debian, Flatpak's `/app/lib/debug/`) or in `.debug/` (Yocto), or end in
+/// 1. The name: debug files lie below `/lib/debug/` (Fedora, Debian, Flatpak's `/app/lib/debug/`) or in `.debug/`
+///    (Yocto), or end in
 ///    `.debug` or `.dbg`. vmlinux among them is a program with its DWARF, or a debug file.
-/// 2. A text that ends in `, stripped` is a program, and so is what is not ELF by itself (a compressed kernel module, whose link
+/// 2. A text that ends in `, stripped` is a program, and so is what is not ELF by itself (a compressed kernel
+///    module, whose link
 ///    names the build-id of what is inside).
 /// 3. The rest can be an unstripped program or a debug file: libmagic writes the same of both.
-pub fn kind(file: &Row<'_>, dwarf: Option<bool>) -> Kind {
+pub fn kind(file: &FileRow<'_>, dwarf: Option<bool>) -> Kind {
     if is_named_like_debug_file(file.path) {
         return if is_vmlinux(file.path) { Kind::Unknown } else { Kind::Debuginfo };
     }
@@ -91,7 +95,7 @@ fn build_id(text: &str) -> Option<BuildId> {
 
 /// Could a file without a class text be ELF? Not if it is smaller than an ELF header, and not among the sources that
 /// find-debuginfo collects.
-fn can_be_elf(file: &Row<'_>) -> bool {
+fn can_be_elf(file: &FileRow<'_>) -> bool {
     const ELF32_HEADER_BYTES: u64 = 52;
     file.size >= ELF32_HEADER_BYTES && !file.path.starts_with("/usr/src/debug/")
 }
@@ -144,7 +148,7 @@ mod tests {
             ("/usr/bin/foo", Class::None, Kind::Unknown),
             ("/usr/lib/debugger", Class::None, Kind::Unknown),
         ] {
-            let row = Row { path, class, mode: 0o100_755, flags: 0, size: 100, link_target: None };
+            let row = FileRow { path, class, mode: 0o100_755, flags: 0, size: 100, link_target: None };
             assert_eq!(kind(&row, dwarf(&row.class)), expected, "{path} {:?}", row.class);
         }
     }

@@ -127,7 +127,7 @@ impl FileDigest {
         Self { algorithm: Algorithm::Sha256, bytes: bytes.into() }
     }
 
-    /// Which algorithm made it.
+    /// Returns its algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

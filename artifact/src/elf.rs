@@ -1,8 +1,8 @@
 //! ELF files: build-id, kind and sections, of 32 and 64 bits and both byte orders.
 //!
-//! Only the ELF header, the two tables, the section names and the notes are read, never the contents: a library of 150 MB takes
-//! microseconds. (But for [`contents()`], for who reads DWARF.) Files come from anywhere, so every offset is checked against the file's length and
-//! everything that is read has an upper bound (`tables`, `notes`).
+//! Only the ELF header, the two tables, the section names and the notes are read, never the contents: a library of 150
+//! MB takes microseconds. (But for [`contents()`], for who reads DWARF.) Files come from anywhere, so every offset is
+//! checked against the file's length and everything that is read has an upper bound (`tables`, `notes`).
 
 mod contents;
 mod notes;
@@ -24,32 +24,37 @@ pub use notes::{Early, build_id_notes, early_build_id};
 /// The first bytes of every ELF file.
 pub const MAGIC: [u8; 4] = *b"\x7fELF";
 
-/// What an ELF file says of itself.
+/// Build-id, kind and DWARF of an ELF file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elf {
     /// From its GNU build-id note.
     pub build_id: Option<BuildId>,
     /// What it is, never [`Kind::Unknown`]. `None` if it is neither executable nor debuginfo.
     pub kind: Option<Kind>,
-    /// Does it hold DWARF?
+    /// True if it holds DWARF.
     pub dwarf: bool,
 }
 
 /// Reads an ELF file; `None` where the file does not begin with the ELF magic or is shorter than an ELF header.
 ///
-/// The **build-id** is that of the first GNU build-id note in a section; program headers are asked only where no section has
-/// one. elfutils does the same (dwelf_elf_gnu_build_id), for a good reason: a `.debug` file keeps the program headers of the
-/// program that it was split from, and their offsets need not fit its own contents, while its sections do.
+/// The **build-id** is that of the first GNU build-id note in a section; program headers are asked only where no
+/// section has one. elfutils does the same (dwelf_elf_gnu_build_id), for a good reason: a `.debug` file keeps the
+/// program headers of the program that it was split from, and their offsets need not fit its own contents, while its
+/// sections do.
 ///
 /// The **kind** follows debuginfod's two artifact types:
-/// - executable: a program or shared object with an allocated `PROGBITS` section, or without section headers and with an
-///   executable segment. Unlike debuginfod, a relocatable file with such a section counts too: a kernel module. In a module's
+/// - executable: a program or shared object with an allocated `PROGBITS` section, or without section headers and with
+///   an
+///   executable segment. Unlike debuginfod, a relocatable file with such a section counts too: a kernel module. In a
+/// module's
 ///   `.debug` file those sections are `NOBITS`;
-/// - debuginfo: a section `.debug_*` or `.zdebug_*`, or else a symbol table and no allocated section other than `NOBITS` and
-///   notes. Unlike debuginfod, an allocated `.debug_gdb_scripts` is not taken for DWARF: stripped Rust programs keep it.
+/// - debuginfo: a section `.debug_*` or `.zdebug_*`, or else a symbol table and no allocated section other than
+///   `NOBITS` and
+///   notes. Unlike debuginfod, an allocated `.debug_gdb_scripts` is not taken for DWARF: stripped Rust programs keep
+/// it.
 ///
-/// **DWARF** means `.debug_info` or `.zdebug_info` with data; in a file without code and without symbol table, which is what dwz
-/// makes, any debug section with data.
+/// **DWARF** means `.debug_info` or `.zdebug_info` with data; in a file without code and without symbol table, which is
+/// what dwz makes, any debug section with data.
 ///
 /// One table that is broken is treated as absent if the other one can be read.
 ///
@@ -70,13 +75,13 @@ pub fn read(file: &mut (impl Read + Seek)) -> Result<Option<Elf>> {
     Ok(Some(Elf { build_id, kind, dwarf: shape.has_dwarf }))
 }
 
-/// Where the contents of the first section with exactly this name lie: the bytes of the file as they are, so a section with
-/// `SHF_COMPRESSED` begins with its compression header. `None` where there is no such section, or it has no data in this file
-/// (`NOBITS`, or size 0).
+/// Where the contents of the first section with exactly this name lie: the bytes of the file as they are, so a section
+/// with `SHF_COMPRESSED` begins with its compression header. `None` where there is no such section, or it has no data
+/// in this file (`NOBITS`, or size 0).
 ///
 /// # Errors
-/// [`Error::Elf`] where the file is not ELF, its section headers cannot be read, or the section reaches beyond the file's end;
-/// [`Error::Io`] where reading fails.
+/// [`Error::Elf`] where the file is not ELF, its section headers cannot be read, or the section reaches beyond the
+/// file's end; [`Error::Io`] where reading fails.
 pub fn section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<Range<u64>>> {
     let Some(tables) = Tables::read(file)? else {
         return refuse("an ELF file", "other bytes");
@@ -120,7 +125,7 @@ pub fn machine(prefix: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// What the tables say of a file's use.
+/// The facts about a file's use in its tables.
 #[derive(Default)]
 struct Shape {
     is_executable: bool,

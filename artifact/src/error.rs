@@ -1,4 +1,4 @@
-//! What can be wrong with the bytes that this crate reads. Every message says what was expected and what was found.
+//! The error type of this crate. Every message states what was expected and what was found.
 
 use std::io;
 
@@ -32,9 +32,9 @@ pub enum Error {
     Header {
         /// `lead`, `signature header`, `main header`.
         part: &'static str,
-        /// What the format or the limit asks for.
+        /// The value that the format or the limit demands.
         expected: String,
-        /// What is there.
+        /// The value that was found.
         found: String,
     },
     /// The signature header has the digest of another main header: SHA-256 (tag 273), or SHA-1 (tag 269) in packages
@@ -48,7 +48,7 @@ pub enum Error {
         /// As computed, in hex.
         found: String,
     },
-    /// The archive ends before its header says so.
+    /// The archive is shorter than its header states.
     #[error("archive cut off: expected {expected} bytes, as its header says, found {found}")]
     CutOff {
         /// Bytes, from the header.
@@ -59,9 +59,9 @@ pub enum Error {
     /// The archive's payload is broken.
     #[error("payload: expected {expected}, found {found}")]
     Payload {
-        /// What the header or the format promised.
+        /// The value that the header or the format states.
         expected: String,
-        /// What is there.
+        /// The value that was found.
         found: String,
     },
     /// A member's bytes are not those that the header promised.
@@ -79,9 +79,9 @@ pub enum Error {
     /// An ELF file that cannot be read.
     #[error("ELF: expected {expected}, found {found}")]
     Elf {
-        /// What the format asks for.
+        /// The value that the format demands.
         expected: String,
-        /// What is there.
+        /// The value that was found.
         found: String,
     },
     /// Reading failed: the disk, the network, a truncated archive.

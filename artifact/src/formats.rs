@@ -1,14 +1,14 @@
-//! What holds ELF files and is no RPM: Debian packages, Arch packages, other tar, cpio and zip archives, plain files.
+//! Formats other than RPM: Debian packages, Arch packages, other tar, cpio and zip archives, plain files.
 //!
-//! None of them has a header that says what is in it, so an import reads them whole, once: their SHA-256 is their identity, and what
-//! an RPM's header would say of a file with a build-id (size, time, digest) becomes part of its [`Artifact`]. With that, a gateway
-//! serves it as it serves a member of an RPM, while it is unpacked. Other files (sources) are found by a [`Catalog`].
+//! None of them has a header that lists its files, so an import reads them whole, once. Their SHA-256 is their
+//! identity. Size, time and digest of a file with a build-id become part of its [`Artifact`]. A gateway serves the file
+//! as it serves a member of an RPM. A [`Catalog`] lists the other files (sources).
 //!
 //! - `ar`, `tar`, `extended`, `cpio`, `zip`, `deb`: walks over archives that bound what they keep;
 //! - [`TarBlockIndex`]: where the tar archive inside can be entered without reading it from its first byte;
 //! - `names`: package, version and arch out of `control`, `.PKGINFO` or the file's name.
 //!
-//! Nothing here looks at a disk by a name of an archive: members have paths, and these are labels.
+//! Paths of members are labels: none of them is opened on a disk.
 
 mod ar;
 mod bounded;
@@ -34,7 +34,7 @@ use crate::digest::FileDigest;
 use crate::header::{Class, File};
 use crate::payload::{self, Compression, deliver, fill, refuse, unwrap};
 use crate::{Artifact, Contents, Error, Format, Identity, Package, Result, elf, modules};
-use member::{Each, Member, What};
+use member::{ArchiveMember, Each, MemberKind};
 use tar::Tar;
 
 pub use bytes::{ArchiveBytes, Seekable};
@@ -43,57 +43,57 @@ pub use tar_block_index::TarBlockIndex;
 
 /// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
 const MEMORY_BYTES: usize = 1 << 20;
-/// `control` and `.PKGINFO` are not believed if they are longer.
-const MOST_TEXT_BYTES: u64 = 1 << 20;
-/// All paths of an archive that have to be kept take no more.
-const MOST_PATH_BYTES: usize = 64 << 20;
+/// The maximum size of `control` and `.PKGINFO`.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+/// The maximum size of all paths of an archive that are held in memory.
+const MAX_PATH_BYTES: usize = 64 << 20;
 /// An archive unfolds by no more than this factor, or to no more than so many bytes if that is more.
-const MOST_EXPANSION: u64 = 1000;
-const LEAST_UNPACKED_BYTES: u64 = 1 << 30;
+const MAX_EXPANSION: u64 = 1000;
+const MIN_UNPACKED_LIMIT_BYTES: u64 = 1 << 30;
 
-/// What an import knows of an archive before it reads it.
+/// The facts about an archive that are known before it is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ArchiveInfo<'a> {
     /// Not [`Format::Rpm`].
     pub format: Format,
     /// Name of the file.
     pub name: &'a str,
-    /// ArchiveBytes of the file.
+    /// Bytes of the file.
     pub size: u64,
     /// Seconds since 1970.
     pub mtime: i64,
 }
 
-/// What an archive holds.
+/// The package and the artifacts of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedArchive {
-    /// What it says of itself.
+    /// The package, as the archive describes itself.
     pub package: Package,
     /// Sorted.
     pub artifacts: Vec<Artifact>,
-    /// The message of the [`Error::Payload`] for the first of the ELF files that are larger than the limit. Their build-ids
-    /// are not known.
+    /// The message of the [`Error::Payload`] for the first of the ELF files that are larger than the limit. Their
+    /// build-ids are not known.
     pub too_large: Option<String>,
 }
 
-/// Reads an archive from its first byte to its last. ELF files of more than `most_elf_bytes` are not copied, and those
+/// Reads an archive from its first byte to its last. ELF files of more than `max_elf_bytes` are not copied, and those
 /// that cannot be read ([`Error::Elf`]) have no artifacts either.
 ///
 /// # Errors
-/// [`Error::Payload`] where the archive is broken, cut off or larger than believed; [`Error::Io`] where reading it, or writing a
-/// temporary file, fails.
-pub fn read_archive(archive: ArchiveBytes<'_>, about: &ArchiveInfo<'_>, most_elf_bytes: u64) -> Result<ParsedArchive> {
+/// [`Error::Payload`] where the archive is broken, cut off or larger than allowed; [`Error::Io`] where reading it, or
+/// writing a temporary file, fails.
+pub fn read_archive(archive: ArchiveBytes<'_>, about: &ArchiveInfo<'_>, max_elf_bytes: u64) -> Result<ParsedArchive> {
     let mut hasher = Sha256::new();
     let (mut artifacts, mut arch, mut path_bytes, mut too_large) = (Vec::<Artifact>::new(), None, 0, None);
     // By path, so that hard links are found: of a path that comes twice the last, as after unpacking.
     let mut by_path: HashMap<String, usize> = HashMap::new();
-    let said = walk(archive, about.format, about.size, Reading::Whole(&mut hasher), &mut |member, contents| {
-        let artifact = match &member.what {
-            What::HardLink(target) => {
+    let said = walk(archive, about.format, about.size, ReadMode::Whole(&mut hasher), &mut |member, contents| {
+        let artifact = match &member.kind {
+            MemberKind::HardLink(target) => {
                 let linked = by_path.get(target).map(|at| &artifacts[*at]);
                 linked.map(|linked| Artifact { ordinal: member.ordinal, path: member.path.clone(), ..linked.clone() })
             }
-            _ => read_member(member, contents, most_elf_bytes, &mut too_large)?.and_then(|elf| {
+            _ => read_member(member, contents, max_elf_bytes, &mut too_large)?.and_then(|elf| {
                 arch = arch.or(elf.machine);
                 elf.artifact(member.ordinal, &member.path)
             }),
@@ -103,8 +103,8 @@ pub fn read_archive(archive: ArchiveBytes<'_>, about: &ArchiveInfo<'_>, most_elf
             return Ok(ControlFlow::Continue(()));
         };
         path_bytes += member.path.len();
-        if path_bytes > MOST_PATH_BYTES {
-            return refuse(format!("at most {MOST_PATH_BYTES} bytes of paths in an archive"), "more");
+        if path_bytes > MAX_PATH_BYTES {
+            return refuse(format!("at most {MAX_PATH_BYTES} bytes of paths in an archive"), "more");
         }
         by_path.insert(member.path.clone(), artifacts.len());
         artifacts.push(artifact);
@@ -115,7 +115,8 @@ pub fn read_archive(archive: ArchiveBytes<'_>, about: &ArchiveInfo<'_>, most_elf
     Ok(ParsedArchive { package: names::package(about, &said, identity, arch)?, artifacts, too_large })
 }
 
-/// Reads a plain file, which clients see at `path`; `None` where it is not ELF, has no build-id or no use. Of a compressed kernel module the ELF file inside counts.
+/// Reads a plain file, which clients see at `path`; `None` where it is not ELF, has no build-id or no use. Of a
+/// compressed kernel module the ELF file inside counts.
 ///
 /// # Errors
 /// [`Error::Io`] where reading it fails; [`Error::Payload`] if the module in it has more than `max_elf_bytes`.
@@ -145,7 +146,7 @@ pub fn read_plain_file(
     let size = io::copy(&mut Hashed { input: file, hasher: Some(&mut hasher) }, &mut io::sink())?;
     let sha256 = hasher.finalize().into();
     let elf = ElfMember { elf, machine, contents: Contents { size, mtime: about.mtime, sha256, tar_offset: None } };
-    let package = names::package(about, &Said::default(), Identity::from_bytes(sha256), elf.machine)?;
+    let package = names::package(about, &PackageInfo::default(), Identity::from_bytes(sha256), elf.machine)?;
     Ok(Some(ParsedArchive { package, artifacts: elf.artifact(0, path).into_iter().collect(), too_large: None }))
 }
 
@@ -153,8 +154,8 @@ pub fn read_plain_file(
 /// [`payload::extract_member`], `out` sees all bytes before their digest is compared.
 ///
 /// # Errors
-/// [`Error::Payload`] where the archive is broken or its member is not the one that `file` describes; [`Error::FileDigest`] where the
-/// contents are others; [`Error::Io`] where reading `archive` or writing `out` fails.
+/// [`Error::Payload`] where the archive is broken or its member is not the one that `file` describes;
+/// [`Error::FileDigest`] where the contents are others; [`Error::Io`] where reading `archive` or writing `out` fails.
 pub fn extract_member(
     archive: ArchiveBytes<'_>,
     format: Format,
@@ -167,7 +168,7 @@ pub fn extract_member(
         return deliver(&mut archive.take(file.size), file, out);
     }
     let mut delivered = false;
-    walk(archive, format, archive_bytes, Reading::From(ordinal), &mut |member, mut contents| {
+    walk(archive, format, archive_bytes, ReadMode::From(ordinal), &mut |member, mut contents| {
         if member.ordinal < ordinal {
             return Ok(ControlFlow::Continue(()));
         }
@@ -180,11 +181,11 @@ pub fn extract_member(
 }
 
 /// Expects a member to be the one that `file` describes, but for its contents.
-fn expect_file(member: &Member, file: &File) -> Result<()> {
-    if member.what == What::Regular && member.size == file.size && member.path == file.path {
+fn expect_file(member: &ArchiveMember, file: &File) -> Result<()> {
+    if member.kind == MemberKind::Regular && member.size == file.size && member.path == file.path {
         return Ok(());
     }
-    let found = format!("{} bytes of {}, {:?}", member.size, member.path, member.what);
+    let found = format!("{} bytes of {}, {:?}", member.size, member.path, member.kind);
     refuse(format!("{} bytes of {}", file.size, file.path), found)
 }
 
@@ -208,17 +209,17 @@ fn regular(path: &str, contents: Contents) -> File {
     }
 }
 
-/// What an archive says of itself.
+/// The description that an archive has of itself.
 #[derive(Debug, Default)]
-struct Said {
+struct PackageInfo {
     /// `control` or `.PKGINFO`.
     text: Option<String>,
     /// Seconds since 1970.
     built_at: Option<i64>,
 }
 
-/// What of an archive is read.
-enum Reading<'h> {
+/// The part of an archive that is read.
+enum ReadMode<'h> {
     /// Every byte, which is hashed.
     Whole(&'h mut Sha256),
     /// Members from this number on, and what has to be read before them.
@@ -227,7 +228,7 @@ enum Reading<'h> {
 
 /// The most bytes that an archive of `archive_bytes` bytes may unfold to.
 fn max_unpacked_bytes(archive_bytes: u64) -> u64 {
-    archive_bytes.saturating_mul(MOST_EXPANSION).max(LEAST_UNPACKED_BYTES)
+    archive_bytes.saturating_mul(MAX_EXPANSION).max(MIN_UNPACKED_LIMIT_BYTES)
 }
 
 /// Calls `each` with the members of an archive until it has had enough.
@@ -235,16 +236,16 @@ fn walk(
     archive: ArchiveBytes<'_>,
     format: Format,
     archive_bytes: u64,
-    reading: Reading<'_>,
+    reading: ReadMode<'_>,
     each: &mut Each<'_>,
-) -> Result<Said> {
-    let most_bytes = max_unpacked_bytes(archive_bytes);
+) -> Result<PackageInfo> {
+    let max_bytes = max_unpacked_bytes(archive_bytes);
     let mut start = [0; tar::BLOCK_BYTES];
     let (filled, archive) = archive.peek(&mut start)?;
     let start = &start[..filled];
     let (mut hasher, first) = match reading {
-        Reading::Whole(hasher) => (Some(hasher), 0),
-        Reading::From(first) => (None, first),
+        ReadMode::Whole(hasher) => (Some(hasher), 0),
+        ReadMode::From(first) => (None, first),
     };
     let is_told = start.is_empty() || begins_stream(start) || cpio::other_form(start).is_some();
     if matches!(format, Format::Tar | Format::Cpio | Format::Zip) && (zip::is_start(start) || !is_told) {
@@ -256,26 +257,26 @@ fn walk(
         if let Some(hasher) = &mut hasher {
             io::copy(&mut Hashed { input: &mut archive, hasher: Some(hasher) }, &mut io::sink()).map_err(unwrap)?;
         }
-        return zip::walk(archive, archive_bytes, most_bytes, first, each).map(|()| Said::default());
+        return zip::walk(archive, archive_bytes, max_bytes, first, each).map(|()| PackageInfo::default());
     }
     let is_whole = hasher.is_some();
     let mut whole = Hashed { input: archive, hasher };
     let said = match format {
         Format::Deb => {
-            deb::walk(ArchiveBytes::stream(&mut whole), Compression::detect(start).is_none(), most_bytes, each)?
+            deb::walk(ArchiveBytes::stream(&mut whole), Compression::detect(start).is_none(), max_bytes, each)?
         }
-        Format::Arch | Format::Tar | Format::Cpio | Format::Zip => walk_stream(&mut whole, format, most_bytes, each)?,
+        Format::Arch | Format::Tar | Format::Cpio | Format::Zip => walk_stream(&mut whole, format, max_bytes, each)?,
         Format::Rpm | Format::File => return refuse("an archive of members", format.as_str()),
     };
     if is_whole {
-        // What stands behind the archive's end is part of the file.
+        // The bytes behind the end of the archive are part of the file.
         io::copy(&mut whole, &mut io::sink()).map_err(unwrap)?;
     }
     Ok(said)
 }
 
 /// A tar or cpio archive, which may be compressed.
-fn walk_stream(archive: impl Read + Send, format: Format, most_bytes: u64, each: &mut Each<'_>) -> Result<Said> {
+fn walk_stream(archive: impl Read + Send, format: Format, max_bytes: u64, each: &mut Each<'_>) -> Result<PackageInfo> {
     let mut archive = archive;
     let mut start = [0; tar::BLOCK_BYTES];
     let filled = fill(&mut archive, &mut start)?;
@@ -291,17 +292,21 @@ fn walk_stream(archive: impl Read + Send, format: Format, most_bytes: u64, each:
     let archive = Box::new(Cursor::new(begun.to_vec()).chain(archive));
     if format != Format::Arch && !is_tar {
         if cpio::is_start(begun) {
-            return cpio::walk(archive, most_bytes, each).map(|()| Said::default());
+            return cpio::walk(archive, max_bytes, each).map(|()| PackageInfo::default());
         }
         if let Some(form) = cpio::other_form(begun) {
             return refuse("a cpio archive of the form newc or crc", form);
         }
         return no_archive(begun);
     }
-    let mut tar = Tar::new(archive, most_bytes);
-    let mut said = Said::default();
+    let mut tar = Tar::new(archive, max_bytes);
+    let mut said = PackageInfo::default();
     while let Some(member) = tar.next()? {
-        if format == Format::Arch && member.path == "/.PKGINFO" && member.what == What::Regular && said.text.is_none() {
+        if format == Format::Arch
+            && member.path == "/.PKGINFO"
+            && member.kind == MemberKind::Regular
+            && said.text.is_none()
+        {
             said.text = Some(text(&member, &mut tar)?);
         } else if each(&member, &mut tar)?.is_break() {
             return Ok(said);
@@ -343,9 +348,9 @@ pub(crate) fn begins_deb(start: &[u8]) -> bool {
     start.starts_with(ar::MAGIC) || Compression::detect(start).is_some()
 }
 
-fn text(member: &Member, tar: &mut Tar<'_>) -> Result<String> {
-    if member.size > MOST_TEXT_BYTES {
-        return refuse(format!("at most {MOST_TEXT_BYTES} bytes of {}", member.path), member.size.to_string());
+fn text(member: &ArchiveMember, tar: &mut Tar<'_>) -> Result<String> {
+    if member.size > MAX_TEXT_BYTES {
+        return refuse(format!("at most {MAX_TEXT_BYTES} bytes of {}", member.path), member.size.to_string());
     }
     let mut text = Vec::new();
     tar.read_to_end(&mut text).map_err(unwrap)?;
@@ -373,24 +378,24 @@ impl ElfMember {
     }
 }
 
-/// What a member says of itself if it is an ELF file that can be read. The first that is larger than the limit is noted
-/// in `too_large`.
+/// Reads a member that is an ELF file; `None` if it is none or cannot be read. `too_large` gets the message for the
+/// first member that is larger than the limit.
 fn read_member(
-    member: &Member,
+    member: &ArchiveMember,
     mut contents: &mut dyn Read,
-    most_bytes: u64,
+    max_bytes: u64,
     too_large: &mut Option<String>,
 ) -> Result<Option<ElfMember>> {
     let mut start = [0; 20];
-    if member.what != What::Regular || fill(&mut contents, &mut start)? < start.len() {
+    if member.kind != MemberKind::Regular || fill(&mut contents, &mut start)? < start.len() {
         return Ok(None);
     }
     let is_module = modules::is_compressed(&member.path) && !start.starts_with(&elf::MAGIC);
     if !is_module && !start.starts_with(&elf::MAGIC) {
         return Ok(None);
     }
-    if member.size > most_bytes {
-        let expected = format!("ELF files of at most {most_bytes} bytes");
+    if member.size > max_bytes {
+        let expected = format!("ELF files of at most {max_bytes} bytes");
         let error = Error::Payload { expected, found: format!("{} bytes of {}", member.size, member.path) };
         too_large.get_or_insert_with(|| error.to_string());
         return Ok(None);
@@ -401,7 +406,7 @@ fn read_member(
         .map_err(unwrap)?;
     let contents = member.contents(hasher.finalize().into());
     if is_module {
-        return match modules::read(&mut copy, most_bytes.min(modules::max_bytes(member.size))) {
+        return match modules::read(&mut copy, max_bytes.min(modules::max_bytes(member.size))) {
             Err(Error::Payload { expected, found }) => {
                 let error = Error::Payload { expected, found: format!("{found} in {}", member.path) };
                 too_large.get_or_insert_with(|| error.to_string());
@@ -417,7 +422,7 @@ fn read_member(
     }
 }
 
-/// ArchiveBytes that are hashed as they are read, if they are to be.
+/// Bytes that are hashed as they are read, if they are to be.
 struct Hashed<'h, R> {
     input: R,
     hasher: Option<&'h mut Sha256>,

@@ -1,9 +1,10 @@
 //! Lead, signature header and main header of an RPM.
 //!
-//! An RPM begins with a 96-byte lead, the signature header (padded to a multiple of 8 bytes) and the main header; the payload
-//! follows. [`structure`] checks these parts against the limits of rpm before anything is allocated for them, because the `rpm`
-//! crate trusts counts and offsets. Then `tags` reads what the header says of the package, and the crate its signatures; what it says of
-//! files is a [`Table`], read where it lies. An import needs no more than such an [`Outline`]; a [`Header`] owns all it says.
+//! An RPM begins with a 96-byte lead, the signature header (padded to a multiple of 8 bytes) and the main header; the
+//! payload follows. [`structure`] checks these parts against the limits of rpm before anything is allocated for them,
+//! because the `rpm` crate trusts counts and offsets. Then `tags` reads what the header says of the package, and the
+//! crate its signatures; what it says of files is a [`FileTable`], read where it lies. An import needs no more than
+//! such an [`Outline`]; a [`Header`] owns all it says.
 
 mod columns;
 mod signatures;
@@ -24,29 +25,29 @@ use columns::Columns;
 
 pub(crate) use structure::LEAD_MAGIC;
 pub use structure::{Extent, PREFIX_BYTES};
-pub use table::{Row, Table};
+pub use table::{FileRow, FileTable};
 
-/// What the header of one RPM says.
+/// The header of one RPM.
 #[derive(Clone, Debug)]
 pub struct Header<Files = Vec<File>> {
-    /// Who it is.
+    /// The package.
     pub package: Package,
     /// Where the main header lies in the archive, in bytes; its end is where the payload begins.
     pub range: Range<u64>,
     /// Every file, in header order: a file's place here is its ordinal.
     pub files: Files,
-    /// Bytes of the whole archive, where the header says so: SIZE or LONGSIZE of the signature header, PAYLOADSIZE of the main header
-    /// in v6 packages, which lack the others.
+    /// Bytes of the whole archive, where the header says so: SIZE or LONGSIZE of the signature header, PAYLOADSIZE of
+    /// the main header in v6 packages, which lack the others.
     pub archive_bytes: Option<u64>,
-    /// What the header says: `gzip`, `xz`, `zstd`, `bzip2`, `lzma`; `None` for an uncompressed payload. The payload's first bytes
-    /// tell what it is.
+    /// What the header says: `gzip`, `xz`, `zstd`, `bzip2`, `lzma`; `None` for an uncompressed payload. The payload's
+    /// first bytes tell what it is.
     pub compressor: Option<String>,
     /// Last 16 hex digits of the key that signed the header, lowercase, where there is a signature that names one.
     pub signing_key: Option<String>,
 }
 
-/// The same without copies of what it says of files: enough to find artifacts with.
-pub type Outline<'b> = Header<Table<'b>>;
+/// A header that borrows the metadata of files: enough to find artifacts.
+pub type Outline<'b> = Header<FileTable<'b>>;
 
 /// One file of the header.
 #[derive(Clone, Debug)]
@@ -65,9 +66,9 @@ pub struct File {
     pub inode: u32,
     /// Digest of the contents; links, folders and ghosts have none.
     pub digest: Option<FileDigest>,
-    /// Where a symbolic link points to, as written.
+    /// The target of a symbolic link, as written.
     pub link_target: Option<String>,
-    /// What libmagic said of the file when it was packaged.
+    /// The text of libmagic for the file when it was packaged.
     pub class: Class,
     /// Its own signature as `security.ima` has it; few packages carry them, and their unsigned copies do not.
     pub signature: Option<Box<[u8]>>,
@@ -85,24 +86,24 @@ pub enum Class<Text = Arc<str>> {
 }
 
 impl File {
-    /// Is it a regular file whose contents are in the payload?
+    /// True for a regular file whose contents are in the payload.
     pub fn is_regular(&self) -> bool {
         is_regular(self.mode, self.flags)
     }
 
-    /// Is it listed without being in the payload?
+    /// True for a file that is listed but not in the payload.
     pub(crate) fn is_ghost(&self) -> bool {
         self.flags & GHOST != 0
     }
 
-    /// Is it a symbolic link?
+    /// True for a symbolic link.
     pub(crate) fn is_link(&self) -> bool {
         self.mode & TYPE == 0o120_000
     }
 
-    /// As one of a [`Table`]'s.
-    pub fn row(&self) -> Row<'_> {
-        Row {
+    /// As one of a [`FileTable`]'s.
+    pub fn row(&self) -> FileRow<'_> {
+        FileRow {
             path: &self.path,
             mode: self.mode,
             flags: self.flags,
@@ -130,10 +131,10 @@ impl Header {
     /// Reads a header from the first bytes of an archive; bytes beyond its end are ignored.
     ///
     /// # Errors
-    /// [`Error::Header`] where the structure is wrong or beyond rpm's limits, or `bytes` stop before the end of the main header;
-    /// [`Error::HeaderDigest`] where the signature header has the digest of other bytes.
+    /// [`Error::Header`] where the structure is wrong or beyond rpm's limits, or `bytes` stop before the end of the
+    /// main header; [`Error::HeaderDigest`] where the signature header has the digest of other bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        Outline::of(bytes)?.into_header()
+        Outline::from_bytes(bytes)?.into_header()
     }
 
     /// Reads a header from an archive that is read from its start, and stops exactly where the payload begins.
@@ -162,11 +163,12 @@ fn check_digest(algorithm: &'static str, expected: String, found: String) -> Res
 }
 
 impl<'b> Outline<'b> {
-    /// Reads an outline from the first bytes of an archive ([`read_ahead`]). What it accepts and refuses is what [`Header::parse`] does.
+    /// Reads an outline from the first bytes of an archive ([`read_ahead`]). What it accepts and refuses is what
+    /// [`Header::parse`] does.
     ///
     /// # Errors
     /// As [`Header::parse`].
-    pub fn of(bytes: &'b [u8]) -> Result<Self> {
+    pub fn from_bytes(bytes: &'b [u8]) -> Result<Self> {
         let checked = structure::check(bytes)?;
         let extent = checked.extent;
         // However much was read ahead, what is behind the header does not count.
@@ -184,7 +186,7 @@ impl<'b> Outline<'b> {
             package: tags::package(&main_tags, identity, lead_says_source(bytes))?,
             archive_bytes: tags::archive_bytes(&signature_tags, &main_tags, &range),
             range,
-            files: Table::read(&checked, main.len(), tags::file_digest_algorithm(&main_tags))?,
+            files: FileTable::read(&checked, main.len(), tags::file_digest_algorithm(&main_tags))?,
             compressor: tags::compressor(&main_tags),
             signing_key: tags::signing_key(bytes, &checked),
         })
@@ -218,14 +220,15 @@ fn lead_says_source(bytes: &[u8]) -> bool {
     bytes.get(6..8) == Some(&[0, 1])
 }
 
-/// Reads lead, signature header and main header of an archive that is read from its start, into `buffer`; what is returned may go on
-/// behind them. A buffer serves for one archive after the other.
+/// Reads lead, signature header and main header of an archive that is read from its start, into `buffer`; what is
+/// returned may go on behind them. A buffer serves for one archive after the other.
 ///
 /// # Errors
-/// [`Error::Header`] where sizes are wrong or beyond rpm's limits, and where the archive ends early; [`Error::Io`] where reading fails.
+/// [`Error::Header`] where sizes are wrong or beyond rpm's limits, and where the archive ends early; [`Error::Io`]
+/// where reading fails.
 pub fn read_ahead<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
     // What a large header left.
-    if buffer.len() > MOST_KEPT_BYTES {
+    if buffer.len() > MAX_KEPT_BYTES {
         *buffer = Vec::new();
     }
     read_bytes(archive, buffer, AHEAD_BYTES)
@@ -233,9 +236,10 @@ pub fn read_ahead<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>) -> Resul
 
 /// Most headers take one read or two.
 const AHEAD_BYTES: usize = 16 << 10;
-const MOST_KEPT_BYTES: usize = 1 << 20;
+const MAX_KEPT_BYTES: usize = 1 << 20;
 
-/// Reads `at_first` bytes if the archive has them ready, and then what is missing; each part's size is checked before it is read.
+/// Reads `at_first` bytes if the archive has them ready, and then what is missing; each part's size is checked before
+/// it is read.
 fn read_bytes<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>, at_first: usize) -> Result<&'b [u8]> {
     let (mut need, mut filled) = (PREFIX_BYTES, 0);
     // The first step learns where the main header starts, the second where it ends.
@@ -259,7 +263,7 @@ fn read_bytes<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>, at_first: us
                 Err(error) => return Err(error.into()),
             }
         }
-        need = match Extent::of(&buffer[..filled])? {
+        need = match Extent::from_prefix(&buffer[..filled])? {
             Ok(extent) => extent.end,
             Err(need) => need,
         };

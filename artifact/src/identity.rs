@@ -1,13 +1,13 @@
-//! What makes two copies of a package the same package.
+//! The identity of a package: equal for all its copies.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::{Error, Result};
 
-/// SHA-256 over the bytes of an RPM's main header: equal for unsigned, signed and IMA-signed copies of one package, because
-/// signing touches the signature header alone. rpm records it as tag 273 (SHA256HEADER) of the signature header. Of what is no
-/// RPM, SHA-256 over the whole file.
+/// SHA-256 over the bytes of an RPM's main header: equal for unsigned, signed and IMA-signed copies of one package,
+/// because signing touches the signature header alone. rpm records it as tag 273 (SHA256HEADER) of the signature
+/// header. Of what is no RPM, SHA-256 over the whole file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity([u8; 32]);
 

@@ -1,27 +1,28 @@
-//! Include files: what one package brings for others to be compiled with, and what their DWARF names then (`/usr/include/c++/13/vector`).
+//! Include files: what one package brings for others to be compiled with, and what their DWARF names then
+//! (`/usr/include/c++/13/vector`).
 //!
-//! They have no build-id, so the index would not know of them. It is told the folders that a package has include files in; which files
-//! these are, its header says when somebody asks.
+//! They have no build-id, so the index would not know of them. It is told the folders that a package has include files
+//! in; which files these are, its header says when somebody asks.
 
 use std::collections::BTreeSet;
 
 use crate::header::Outline;
 
-/// What a package may have.
-const MOST_PLACES: usize = 4096;
+/// The maximum number of places of one package.
+const MAX_PLACES: usize = 4096;
 
 /// Bytes of a place: longer ones are left out.
 const MAX_PLACE_BYTES: usize = 700;
 
-/// Where packages put include files of their own.
+/// The directories of include files.
 const INCLUDE: &str = "/usr/include";
 /// Go compiles its library into every program.
 const GO: &str = "/usr/lib/golang/src/";
 /// Below these are sources of other kinds, which are found in other ways, and examples.
 const OTHERS: [&str; 3] = ["/usr/src/", "/usr/lib/debug/", "/usr/share/"];
 
-/// What an include file at this canonical path is found by: its folder, or, right below `/usr/include`, where all packages meet, itself. `None`
-/// for other files.
+/// What an include file at this canonical path is found by: its folder, or, right below `/usr/include`, where all
+/// packages meet, itself. `None` for other files.
 pub fn place(path: &str) -> Option<&str> {
     let (folder, _) = path.rsplit_once('/')?;
     if folder == INCLUDE {
@@ -32,9 +33,9 @@ pub fn place(path: &str) -> Option<&str> {
     (is_include() && !is_other() || path.starts_with(GO)).then_some(folder)
 }
 
-/// The places of the include files of a package, sorted, each once; no more than 4096 of them, which is ten times what the largest real packages
-/// have.
-pub fn of_outline(outline: &Outline<'_>) -> Vec<String> {
+/// The places of the include files of a package, sorted, each once; no more than 4096 of them, which is ten times what
+/// the largest real packages have.
+pub fn from_outline(outline: &Outline<'_>) -> Vec<String> {
     let mut places = BTreeSet::new();
     // Files of one folder follow one another.
     let mut last = "";
@@ -46,7 +47,7 @@ pub fn of_outline(outline: &Outline<'_>) -> Vec<String> {
             places.insert(place);
             last = place;
         }
-        if places.len() == MOST_PLACES {
+        if places.len() == MAX_PLACES {
             break;
         }
     }

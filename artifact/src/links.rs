@@ -1,18 +1,19 @@
 //! Build-id links: the symbolic links under `.build-id/` that rpm's build leaves in a package, one a file.
 //!
 //! ```text
-//! /usr/lib/.build-id/xx/yyyy[.N]              -> the file                         main packages since Fedora 27, RHEL 8
-//! /usr/lib/debug/.build-id/xx/yyyy[.N].debug  -> the .debug file                  debuginfo packages of every age
-//! /usr/lib/debug/.build-id/xx/yyyy[.N]        -> the main file, or the main link  debuginfo packages, modes compat and alldebug
+//! /usr/lib/.build-id/xx/yyyy[.N]              -> the file                         main packages since Fedora 27, RHEL
+//! 8 /usr/lib/debug/.build-id/xx/yyyy[.N].debug  -> the .debug file                  debuginfo packages of every age
+//! /usr/lib/debug/.build-id/xx/yyyy[.N]        -> the main file, or the main link  debuginfo packages, modes compat and
+//! alldebug
 //! ```
 //!
-//! `xx` is the first byte of the build-id and `yyyy` the rest. A number stands for a duplicate; duplicates are counted over a whole
-//! build, so a subpackage may hold only `yyyy.3`. Targets are resolved lexically, because their depth differs between
-//! generations of find-debuginfo.
+//! `xx` is the first byte of the build-id and `yyyy` the rest. A number stands for a duplicate; duplicates are counted
+//! over a whole build, so a subpackage may hold only `yyyy.3`. Targets are resolved lexically, because their depth
+//! differs between generations of find-debuginfo.
 
 use std::collections::HashMap;
 
-use crate::header::Row;
+use crate::header::FileRow;
 use crate::{BuildId, path};
 
 /// A link that names a member of its own package.
@@ -24,9 +25,9 @@ pub struct Link {
     pub ordinal: u32,
 }
 
-/// The links of a package whose targets are regular files of the same package. Others are no artifact here: compat links of
-/// debuginfo packages name the main package's link or file, and vmlinux's compat link names nothing at all.
-pub fn of(files: &[Row<'_>]) -> Vec<Link> {
+/// The links of a package whose targets are regular files of the same package. Others are no artifact here: compat
+/// links of debuginfo packages name the main package's link or file, and vmlinux's compat link names nothing at all.
+pub fn of(files: &[FileRow<'_>]) -> Vec<Link> {
     let mut named: Vec<(String, BuildId)> = Vec::new();
     for file in files {
         if let Some(target) = file.link_target
@@ -38,8 +39,8 @@ pub fn of(files: &[Row<'_>]) -> Vec<Link> {
     if named.is_empty() {
         return Vec::new();
     }
-    // Looked up instead of one pass over the files for each link. Of several files with one path, which only a hostile header has,
-    // the first counts: there are never more artifacts than links.
+    // Looked up instead of one pass over the files for each link. Of several files with one path, which only a hostile
+    // header has, the first counts: there are never more artifacts than links.
     let mut ordinals: HashMap<&str, u32> = HashMap::with_capacity(files.len());
     for (ordinal, file) in (0_u32..).zip(files) {
         if file.is_regular() {
@@ -93,7 +94,7 @@ mod tests {
         let programs = (0..MANY).map(|_| file("/a".into(), 0o100_755, None));
         let link = |number| file(format!("/usr/lib/.build-id/aa/{number:08x}"), 0o120_777, Some("/a".into()));
         let files: Vec<File> = programs.chain((0..MANY).map(link)).collect();
-        let rows: Vec<Row<'_>> = files.iter().map(File::row).collect();
+        let rows: Vec<FileRow<'_>> = files.iter().map(File::row).collect();
         let started = Instant::now();
         let links = of(&rows);
         assert!(links.len() == MANY && links.iter().all(|link| link.ordinal == 0));

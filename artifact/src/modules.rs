@@ -19,7 +19,7 @@ const MEMORY_BYTES: usize = 1 << 20;
 const MAX_EXPANSION: u64 = 250;
 const MIN_LIMIT_BYTES: u64 = 64 << 20;
 const MAX_LIMIT_BYTES: u64 = 1 << 30;
-/// What is decompressed at once.
+/// The size of the buffer for decompressed bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 /// Enough to tell an ELF file and its machine.
 const START_BYTES: usize = 20;

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use crate::{Error, Result};
 
-/// `Name-[epoch:]version-release.arch`. [`fmt::Display`] writes the NVRA, the form without epoch that file names and the darkserver
-/// API use.
+/// `Name-[epoch:]version-release.arch`. [`fmt::Display`] writes the NVRA, the form without epoch that file names and
+/// the darkserver API use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nevra {
     /// `bash`
@@ -38,8 +38,9 @@ impl fmt::Display for Nevra {
 impl FromStr for Nevra {
     type Err = Error;
 
-    /// Reads `NAME-[EPOCH:]VERSION-RELEASE.ARCH`, with or without a final `.rpm`. What is read, printed and read again is the same
-    /// but for the epoch: a version with a colon and an arch `rpm` are refused, because the printed form would be read otherwise.
+    /// Reads `NAME-[EPOCH:]VERSION-RELEASE.ARCH`, with or without a final `.rpm`. What is read, printed and read again
+    /// is the same but for the epoch: a version with a colon and an arch `rpm` are refused, because the printed form
+    /// would be read otherwise.
     fn from_str(text: &str) -> Result<Self> {
         let refuse = || Error::Nevra { found: text.chars().take(300).collect() };
         let rest = text.strip_suffix(".rpm").unwrap_or(text);
@@ -62,12 +63,12 @@ impl FromStr for Nevra {
 }
 
 /// The most bytes of a part of a package's name.
-pub(crate) const MOST_PART_BYTES: usize = 255;
+pub(crate) const MAX_PART_BYTES: usize = 255;
 
-/// Can this be a part of a package's name? It ends up in URLs and file names, so it is neither empty nor with a slash or control
-/// character.
+/// Can this be a part of a package's name? It ends up in URLs and file names, so it is neither empty nor with a slash
+/// or control character.
 pub(crate) fn is_plain(part: &str) -> bool {
-    (1..=MOST_PART_BYTES).contains(&part.len()) && !part.contains(|c: char| c == '/' || c.is_control())
+    (1..=MAX_PART_BYTES).contains(&part.len()) && !part.contains(|c: char| c == '/' || c.is_control())
 }
 
 #[cfg(test)]

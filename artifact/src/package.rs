@@ -2,28 +2,28 @@
 
 use crate::{BuildId, Identity, Nevra, formats, header};
 
-/// What kind of archive a package comes in.
+/// The format of a package.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
-    /// An RPM: its header says what is in it.
+    /// An RPM, whose header lists its files.
     #[default]
     Rpm,
     /// A Debian package: `.deb`, `.ddeb`; one of opkg: `.ipk`.
     Deb,
     /// A package of Arch Linux: a tar archive with a `.PKGINFO`.
     Arch,
-    /// Any other tar archive. What an operator takes for one by its name may be a cpio or a zip archive: its first bytes tell.
+    /// Any other tar archive. An archive named like one may be a cpio or a zip archive: its first bytes decide.
     Tar,
     /// A cpio archive, of the forms newc and crc.
     Cpio,
     /// A zip archive: Python wheels, NuGet packages.
     Zip,
-    /// No archive: one ELF file in a folder.
+    /// No archive: one ELF file in a directory.
     File,
 }
 
 impl Format {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 7] = [Self::Rpm, Self::Deb, Self::Arch, Self::Tar, Self::Cpio, Self::Zip, Self::File];
 
     /// The word in the index.
@@ -63,12 +63,13 @@ impl Format {
 /// One package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
-    /// What it comes in.
+    /// The format of its archive.
     pub format: Format,
     /// Name, epoch, version, release, arch.
     pub nevra: Nevra,
-    /// File name of the source RPM (`NAME-VERSION-RELEASE.src.rpm`, no epoch). `None` for source packages themselves and for
-    /// debuginfo packages of rpm 4.20.0 alpha, which lacked it. Of Debian packages the `.dsc`, of Arch packages the `.src.tar.gz`.
+    /// File name of the source RPM (`NAME-VERSION-RELEASE.src.rpm`, no epoch). `None` for source packages themselves
+    /// and for debuginfo packages of rpm 4.20.0 alpha, which lacked it. Of Debian packages the `.dsc`, of Arch packages
+    /// the `.src.tar.gz`.
     pub source_rpm: Option<String>,
     /// SHA-256 of an RPM's main header, of any other archive whole.
     pub identity: Identity,
@@ -91,7 +92,7 @@ impl Package {
     }
 }
 
-/// What a debuginfod client asks for by build-id alone: the artifact types of debuginfod(8).
+/// The artifact types that a debuginfod client requests by build-id alone (debuginfod(8)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ArtifactType {
     /// Code and data that run: `/buildid/ID/executable`.
@@ -110,7 +111,8 @@ impl ArtifactType {
     }
 }
 
-/// What a file with a build-id is, as far as it is known. Also the values of the enums `artifacts.kind` and `claims.kind`.
+/// The kind of a file with a build-id, as far as it is known. Also the values of the enums `artifacts.kind` and
+/// `claims.kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A program, library or kernel module.
@@ -119,12 +121,12 @@ pub enum Kind {
     Debuginfo,
     /// Executable and debuginfo in one: an unstripped program, vmlinux.
     Both,
-    /// An executable, a debug file or both: only its contents can say.
+    /// An executable, a debug file or both: only the contents tell.
     Unknown,
 }
 
 impl Kind {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 4] = [Self::Executable, Self::Debuginfo, Self::Both, Self::Unknown];
 
     /// The word in the index.
@@ -146,12 +148,13 @@ impl Kind {
 /// A file with a build-id inside a package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Artifact {
-    /// The file's number in the header, from 0: a later look at the payload finds the same number, so it refines rows instead of
-    /// doubling them. Of a file that has several names in an archive without a header, each name has a number.
+    /// The file's number in the header, from 0: a later look at the payload finds the same number, so it refines rows
+    /// instead of doubling them. Of a file that has several names in an archive without a header, each name has a
+    /// number.
     pub ordinal: u32,
     /// The build-id.
     pub build_id: BuildId,
-    /// What the file is.
+    /// The kind of the file.
     pub kind: Kind,
     /// Whether it holds DWARF. `None` where nothing states it.
     pub dwarf: Option<bool>,
@@ -162,8 +165,8 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Whether the file can be served as this type. `None` where only its contents can say. DWARF makes debuginfo of whatever holds
-    /// it, be it a program or a debug file.
+    /// Whether the file can be served as this type. `None` where only its contents can say. DWARF makes debuginfo of
+    /// whatever holds it, be it a program or a debug file.
     pub fn serves(&self, wanted: ArtifactType) -> Option<bool> {
         match (self.kind, wanted) {
             (Kind::Both, _)
@@ -175,8 +178,8 @@ impl Artifact {
         }
     }
 
-    /// The types under which a listing names the file: those that it serves; for an unknown kind executable, and debuginfo where DWARF
-    /// is stated.
+    /// The types under which a listing names the file: those that it serves; for an unknown kind executable, and
+    /// debuginfo where DWARF is stated.
     pub fn listed_types(&self) -> &'static [ArtifactType] {
         const BOTH: &[ArtifactType] = &[ArtifactType::Executable, ArtifactType::Debuginfo];
         match self.kind {

@@ -1,14 +1,15 @@
-//! Paths inside packages: always absolute, always lexical; nothing here looks at a disk.
+//! Paths inside packages: always absolute and lexical; no disk is accessed.
 
-/// `path` with one leading slash and no `./` before it: archives write `./usr/bin/hello`, `usr/bin/hello` and `/usr/bin/hello`.
+/// `path` with one leading slash and no `./` before it: archives write `./usr/bin/hello`, `usr/bin/hello` and
+/// `/usr/bin/hello`.
 pub fn absolute(path: &str) -> String {
     format!("/{}", bare(path))
 }
 
-/// Appends the absolute form of `folder` and `name` to `paths`.
-pub(crate) fn push_absolute(paths: &mut String, folder: &str, name: &str) {
+/// Appends the absolute form of `directory` and `name` to `paths`.
+pub(crate) fn push_absolute(paths: &mut String, directory: &str, name: &str) {
     let start = paths.len();
-    paths.push_str(folder);
+    paths.push_str(directory);
     paths.push_str(name);
     let surplus = paths.len() - start - bare(&paths[start..]).len();
     // One surplus byte is the slash that nearly every path begins with.
@@ -26,15 +27,15 @@ fn bare(path: &str) -> &str {
     bare
 }
 
-/// The canonical form of a source path: dot segments removed (RFC 3986, section 5.2.4), `//` made `/`, rooted. Clients send what
-/// DWARF says, `/usr/src/debug/hello-1.0/foobar///./../hello.c`.
+/// The canonical form of a source path: dot segments removed (RFC 3986, section 5.2.4), `//` made `/`, rooted. Clients
+/// send what DWARF says, `/usr/src/debug/hello-1.0/foobar///./../hello.c`.
 pub fn canonical(path: &str) -> String {
     let mut canonical = String::with_capacity(path.len() + 1);
     push_canonical(&mut canonical, path);
     rooted(canonical)
 }
 
-/// Goes on from the folder `canonical` (rooted, the root itself empty) along `path`.
+/// Goes on from the directory `canonical` (rooted, the root itself empty) along `path`.
 fn push_canonical(canonical: &mut String, path: &str) {
     // Segments are short: searching for their ends in the ways for long texts costs more.
     let is_slash = |byte: u8| byte == b'/';
@@ -57,11 +58,11 @@ fn rooted(path: String) -> String {
     if path.is_empty() { "/".into() } else { path }
 }
 
-/// Where the symbolic link at `link` points to: `target` resolved lexically against the link's own folder.
+/// Where the symbolic link at `link` points to: `target` resolved lexically against the link's own directory.
 pub fn resolve(link: &str, target: &str) -> String {
     let mut resolved = String::with_capacity(link.len() + target.len() + 1);
     if !target.starts_with('/') {
-        push_canonical(&mut resolved, link.rsplit_once('/').map_or("", |(folder, _)| folder));
+        push_canonical(&mut resolved, link.rsplit_once('/').map_or("", |(directory, _)| directory));
     }
     push_canonical(&mut resolved, target);
     rooted(resolved)

@@ -13,19 +13,20 @@ use crate::{Artifact, Error, Result, modules};
 /// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
 const MEMORY_BYTES: usize = 1 << 20;
 
-/// The artifacts of the open files ([`crate::artifacts::Found::open`]), sorted: what the payload says where the header does not
-/// say enough.
+/// The artifacts of the open files ([`crate::artifacts::HeaderArtifacts::open`]), sorted: what the payload says where
+/// the header does not say enough.
 ///
 /// One pass over the payload, which stands at its first byte (`header.range.end` of the archive) and is still
 /// compressed; it ends with the last open file. An ELF file is copied to memory or a temporary file, because its
-/// tables may be anywhere in it, and one that is larger than `most_bytes` is refused before it is copied. Files that
+/// tables may be anywhere in it, and one that is larger than `max_bytes` is refused before it is copied. Files that
 /// are not ELF, ELF files without a build-id and ELF files that cannot be read ([`Error::Elf`]) have no artifacts: one
 /// strange file does not hide the others of its package. Digests are checked. Compressed kernel modules
 /// ([`modules::is_compressed`]) have the build-id of the ELF file inside, within the same limit.
 ///
 /// # Errors
-/// As [`payload::extract_member`]; [`Error::Payload`] for an ELF file that is too large; [`Error::Io`] also where a temporary file cannot be written.
-pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes: u64) -> Result<Vec<Artifact>> {
+/// As [`payload::extract_member`]; [`Error::Payload`] for an ELF file that is too large; [`Error::Io`] also where a
+/// temporary file cannot be written.
+pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], max_bytes: u64) -> Result<Vec<Artifact>> {
     let hard_links = HardLinks::find(&header.files);
     // By the first file of their group of hard links: one member carries the contents of all.
     let mut wanted: BTreeMap<u32, Vec<(u32, &File)>> = BTreeMap::new();
@@ -42,7 +43,7 @@ pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes
         let Some(mut member) = members.next()? else { break };
         if member.has_contents()
             && let Some(files) = wanted.remove(&member.group())
-            && let Some(elf) = read_member(&mut member, most_bytes)?
+            && let Some(elf) = read_member(&mut member, max_bytes)?
         {
             artifacts.extend(files.iter().filter_map(|(ordinal, file)| artifact_of(*ordinal, file, &elf)));
         }
@@ -55,8 +56,8 @@ pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], most_bytes
     Ok(artifacts)
 }
 
-/// What a member says of itself if it is an ELF file that can be read.
-fn read_member(member: &mut Member<'_, '_, impl Read>, most_bytes: u64) -> Result<Option<Elf>> {
+/// Reads a member that is an ELF file; `None` if it is none or cannot be read.
+fn read_member(member: &mut Member<'_, '_, impl Read>, max_bytes: u64) -> Result<Option<Elf>> {
     let mut start = [0; elf::MAGIC.len()];
     let filled = payload::fill(member, &mut start)?;
     let file = member.file();
@@ -66,11 +67,11 @@ fn read_member(member: &mut Member<'_, '_, impl Read>, most_bytes: u64) -> Resul
         payload::deliver(&mut Cursor::new(&start[..filled]).chain(member), file, &mut io::sink())?;
         return Ok(None);
     }
-    if member.size() > most_bytes {
-        let expected = format!("ELF files of at most {most_bytes} bytes");
+    if member.size() > max_bytes {
+        let expected = format!("ELF files of at most {max_bytes} bytes");
         return Err(Error::Payload { expected, found: format!("{} bytes of {}", member.size(), file.path) });
     }
-    let max_module_bytes = most_bytes.min(modules::max_bytes(member.size()));
+    let max_module_bytes = max_bytes.min(modules::max_bytes(member.size()));
     let mut copy = SpooledTempFile::new(MEMORY_BYTES);
     payload::deliver(&mut Cursor::new(&start[..filled]).chain(member), file, &mut copy)?;
     if is_module && let Some((elf, _)) = modules::read(&mut copy, max_module_bytes)? {

@@ -13,15 +13,18 @@ use gimli::{
 use crate::{Error, Result, elf, path};
 
 /// All sections that are read have no more bytes, unpacked.
-const MOST_BYTES: u64 = 256 << 20;
-/// The abbreviations of a unit have no more bytes, nor has the head of its line table: in memory a byte becomes a hundred.
-const MOST_TABLE_BYTES: usize = 1 << 20;
-/// Reading takes no longer. 100 MB of real DWARF take half a second; but millions of units may share one table, and each reads it anew.
+const MAX_BYTES: u64 = 256 << 20;
+/// The abbreviations of a unit have no more bytes, nor has the head of its line table: in memory a byte becomes a
+/// hundred.
+const MAX_TABLE_BYTES: usize = 1 << 20;
+/// Reading takes no longer. 100 MB of real DWARF take half a second; but millions of units may share one table, and
+/// each reads it anew.
 const WITHIN: Duration = Duration::from_secs(20);
-/// No path that can be asked for is longer (PATH_MAX, limits.h(0p)); each of the three parts that make one may be as long.
+/// No path that can be asked for is longer (PATH_MAX, limits.h(0p)); each of the three parts that make one may be as
+/// long.
 const LONGEST_PATH: usize = 4096;
 /// All names that are found have no more bytes.
-const MOST_NAME_BYTES: usize = 32 << 20;
+const MAX_NAME_BYTES: usize = 32 << 20;
 
 /// What is looked at: names of files stand in line tables, those of folders also in the units.
 const SECTIONS: [SectionId; 7] = [
@@ -47,17 +50,19 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads the line tables of a file. A unit that cannot be read has no sources. Relocatable files have none either: their tables are
-    /// put right by a linker or loader. Takes 20 s and 500 MiB of memory at most, whatever the file says.
+    /// Reads the line tables of a file. A unit that cannot be read has no sources. Relocatable files have none either:
+    /// their tables are put right by a linker or loader. Takes 20 s and 500 MiB of memory at most, whatever the file
+    /// says.
     ///
     /// # Errors
-    /// [`Error::Elf`] where the file is not ELF, or its DWARF is more than can be believed; [`Error::Io`] where reading fails.
+    /// [`Error::Elf`] where the file is not ELF, or its DWARF is more than can be believed; [`Error::Io`] where reading
+    /// fails.
     pub fn read(file: &mut (impl Read + Seek)) -> Result<Self> {
         Self::read_within(file, WITHIN)
     }
 
     fn read_within(file: &mut (impl Read + Seek), within: Duration) -> Result<Self> {
-        let mut rest = MOST_BYTES;
+        let mut rest = MAX_BYTES;
         let mut endian = RunTimeEndian::Little;
         let sections = DwarfSections::load(|id| {
             if !SECTIONS.contains(&id) {
@@ -110,8 +115,8 @@ impl Sources {
                 }
             }
             self.insert(&whole);
-            if self.bytes > MOST_NAME_BYTES {
-                return elf::refuse(format!("at most {MOST_NAME_BYTES} bytes of names of source files"), "more");
+            if self.bytes > MAX_NAME_BYTES {
+                return elf::refuse(format!("at most {MAX_NAME_BYTES} bytes of names of source files"), "more");
             }
         }
         Ok(())
@@ -175,14 +180,14 @@ impl Clock {
 fn unit<'a>(dwarf: &Dwarf<Slice<'a>>, header: UnitHeader<Slice<'a>>) -> gimli::Result<Option<Unit<Slice<'a>>>> {
     let mut table = *dwarf.debug_abbrev.reader();
     table.skip(header.debug_abbrev_offset().0)?;
-    table.truncate(table.len().min(MOST_TABLE_BYTES))?;
+    table.truncate(table.len().min(MAX_TABLE_BYTES))?;
     let abbreviations = DebugAbbrev::from(table).abbreviations(DebugAbbrevOffset(0))?;
     let mut entries = header.entries(&abbreviations);
     entries.next_dfs()?;
     // Whatever the attribute's name: of several with one name, any may be taken.
     for attribute in entries.current().map(|root| root.attrs()).unwrap_or_default() {
         if let AttributeValue::DebugLineRef(offset) = attribute.value()
-            && line_table_bytes(dwarf, offset)? > MOST_TABLE_BYTES
+            && line_table_bytes(dwarf, offset)? > MAX_TABLE_BYTES
         {
             return Ok(None);
         }
@@ -310,8 +315,8 @@ mod tests {
     fn tables_that_grow_a_hundredfold_in_memory_are_not_read() {
         let small = line_table(3);
         let lines = [&small[..], &line_table(200_000)].concat();
-        assert!(lines.len() > MOST_TABLE_BYTES);
-        for (flags, line, names) in [(0, 0, 3), (10, 0, 3), (MOST_TABLE_BYTES / 2, 0, 0), (0, small.len(), 0)] {
+        assert!(lines.len() > MAX_TABLE_BYTES);
+        for (flags, line, names) in [(0, 0, 3), (10, 0, 3), (MAX_TABLE_BYTES / 2, 0, 0), (0, small.len(), 0)] {
             let (abbreviation, info) = (abbreviation(flags), unit_at(line as u32));
             let mut file = dwarf(&[(".debug_info", &info), (".debug_abbrev", &abbreviation), (".debug_line", &lines)]);
             let sources = Sources::read(&mut file).unwrap();

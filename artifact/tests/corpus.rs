@@ -78,9 +78,7 @@ fn replay(target: &str, check: fn(&[u8])) {
 
 /// An input that asks for gigabytes ends the test: the decoders' own limits are 128 MiB, and seven threads run.
 fn limit_memory() {
-    const MOST_BYTES: u64 = 3 << 30;
+    const MAX_BYTES: u64 = 3 << 30;
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        setrlimit(Resource::As, Rlimit { current: Some(MOST_BYTES), maximum: Some(MOST_BYTES) }).unwrap()
-    });
+    ONCE.call_once(|| setrlimit(Resource::As, Rlimit { current: Some(MAX_BYTES), maximum: Some(MAX_BYTES) }).unwrap());
 }

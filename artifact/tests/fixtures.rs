@@ -1,5 +1,5 @@
-//! The real thing: every fixture package of `compat-tests/fixtures` (its README says what they hold) through headers, links,
-//! classes, payload and notes, compared with what other tools found in them.
+//! The real thing: every fixture package of `compat-tests/fixtures` (its README says what they hold) through headers,
+//! links, classes, payload and notes, compared with what other tools found in them.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
@@ -44,7 +44,7 @@ fn open(path: &Path) -> (Header, BufReader<File>) {
 /// What the indexer finds: the header's artifacts and those of the open files.
 fn all_artifacts(path: &Path) -> Vec<Artifact> {
     let (header, payload) = open(path);
-    let found = artifacts::of(&header);
+    let found = artifacts::from_header(&header);
     let mut all = scan::read(payload, &header, &found.open, u64::MAX)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     all.extend(found.artifacts);
@@ -94,7 +94,7 @@ fn the_payload_alone_names_every_build_id_and_no_other() {
 fn header_and_payload_agree_on_kinds_and_dwarf() {
     for (name, path) in packages() {
         let (header, payload) = open(&path);
-        let said = artifacts::of(&header).artifacts;
+        let said = artifacts::from_header(&header).artifacts;
         let ordinals: Vec<u32> = said.iter().map(|artifact| artifact.ordinal).collect();
         let seen = scan::read(payload, &header, &ordinals, u64::MAX).unwrap();
         assert_eq!(said.len(), seen.len(), "{name}: {said:#?}, {seen:#?}");
@@ -165,7 +165,8 @@ fn a_header_with_a_changed_byte_is_read_or_refused_and_quickly() {
         bytes.truncate(end);
         let start = Instant::now();
         let mut accepted = 0;
-        // A prime step touches every part of the header; the index is where harm is done, so every byte of its first entries.
+        // A prime step touches every part of the header; the index is where harm is done, so every byte of its first
+        // entries.
         let places = (0..600.min(end)).chain((600..end).step_by(compat_tests::scale(7, 1)));
         for (round, at) in places.enumerate() {
             let old = bytes[at];
@@ -175,7 +176,7 @@ fn a_header_with_a_changed_byte_is_read_or_refused_and_quickly() {
                 if let Ok(header) = Header::parse(&bytes) {
                     accepted += 1;
                     // What is accepted must be usable.
-                    let found = artifacts::of(&header);
+                    let found = artifacts::from_header(&header);
                     let _ = scan::read(io::empty(), &header, &found.open, u64::MAX);
                 }
             }

@@ -7,10 +7,10 @@ use artifact::Kind;
 use compat_tests::darkserver::{Sqlite, import_ok};
 use compat_tests::mariadb::MariaDb;
 
-use crate::corpus::Member;
+use crate::corpus::CorpusMember;
 use crate::load::{self, Paths};
-use crate::servers::Server;
-use crate::table::Table;
+use crate::servers::BenchServer;
+use crate::table::ResultTable;
 use crate::{Options, corpus, report};
 
 const COLUMNS: [&str; 4] = ["requests/s", "p50 ms at half", "p99 ms at half", "CPU us a request"];
@@ -35,7 +35,7 @@ struct Case<'a> {
     title: &'static str,
     paths: Paths,
     is_found: bool,
-    systems: Vec<(&'static str, &'a Server)>,
+    systems: Vec<(&'static str, &'a BenchServer)>,
     /// A path whose answer the constant handler gives.
     like: String,
     warm: bool,
@@ -49,13 +49,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let sqlite = Sqlite::with_packages(&folders);
     let mariadb = MariaDb::start();
     let on_mariadb = mariadb_index(&mariadb, &folders)?;
-    let gateway = Server::gateway(&sqlite.url(), "")?;
-    let uncached = [Server::gateway(&sqlite.url(), UNCACHED)?, Server::gateway(&on_mariadb, UNCACHED)?];
+    let gateway = BenchServer::gateway(&sqlite.url(), "")?;
+    let uncached = [BenchServer::gateway(&sqlite.url(), UNCACHED)?, BenchServer::gateway(&on_mariadb, UNCACHED)?];
     let scratch = tempfile::tempdir()?;
     println!("debuginfod scans");
-    let debuginfod = Server::debuginfod(&options.rpms, &scratch.path().join("index.sqlite"), 1800)?;
+    let debuginfod = BenchServer::debuginfod(&options.rpms, &scratch.path().join("index.sqlite"), 1800)?;
 
-    let mut files: Vec<&Member> =
+    let mut files: Vec<&CorpusMember> =
         real.iter().filter(|member| member.kind == Kind::Debuginfo && member.size < SMALL).collect();
     files.sort_by_key(|member| member.size);
     let small: Vec<String> = files.iter().map(|member| member.url_path()).take(MANY).collect();
@@ -136,12 +136,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report::publish(&options.results, "answer", "make bench-answer", &tables)
 }
 
-/// Questions for at most so many of these, in the order of their build-ids: in that of the archives, one question after the other would be
-/// for the same package.
-fn json(members: &[Member], most: usize) -> Vec<String> {
-    let every = (members.len() / most).max(1);
+/// Questions for at most so many of these, in the order of their build-ids: in that of the archives, one question after
+/// the other would be for the same package.
+fn json(members: &[CorpusMember], max: usize) -> Vec<String> {
+    let every = (members.len() / max).max(1);
     let mut paths: Vec<String> =
-        members.iter().step_by(every).take(most).map(|member| format!("/buildids/{}", member.build_id)).collect();
+        members.iter().step_by(every).take(max).map(|member| format!("/buildids/{}", member.build_id)).collect();
     paths.sort();
     paths
 }
@@ -150,15 +150,15 @@ fn mariadb_index(mariadb: &MariaDb, folders: &[&Path]) -> Result<String> {
     mariadb.create_database("bench");
     let database = mariadb.url("bench");
     import_ok(&database, &["migrate"]);
-    for folder in folders {
-        import_ok(&database, &["dir", folder.to_str().context("a UTF-8 path")?]);
+    for directory in folders {
+        import_ok(&database, &["dir", directory.to_str().context("a UTF-8 path")?]);
     }
     Ok(database)
 }
 
-fn measure(case: &Case<'_>, options: &Options) -> Result<Table> {
-    let mut table = Table::new(case.title, &COLUMNS, &[CONSTANT, DEBUGINFOD]);
-    let constant = Server::constant(case.systems[0].1, &case.like)?;
+fn measure(case: &Case<'_>, options: &Options) -> Result<ResultTable> {
+    let mut table = ResultTable::new(case.title, &COLUMNS, &[CONSTANT, DEBUGINFOD]);
+    let constant = BenchServer::constant(case.systems[0].1, &case.like)?;
     if let (true, Paths::Listed(paths)) = (case.warm, &case.paths) {
         for (_, server) in &case.systems {
             load::warm(server, paths)?;
@@ -193,21 +193,21 @@ fn measure(case: &Case<'_>, options: &Options) -> Result<Table> {
 }
 
 /// The cost of a request when the index is a quarter, a half and the whole of what it was.
-fn growth(options: &Options, all: &[Member]) -> Result<Option<Table>> {
+fn growth(options: &Options, all: &[CorpusMember]) -> Result<Option<ResultTable>> {
     const TITLE: &str = "Growth: /buildids/ on 1/4, 1/2 and 1 of the index, uncached";
     if !TITLE.contains(&options.only) {
         return Ok(None);
     }
     let archives = corpus::archives(&options.headers)?;
-    let scratch = tempfile::tempdir_in(options.headers.parent().context("a folder above the generated headers")?)?;
-    let mut table = Table::new(TITLE, &COLUMNS, &[]);
+    let scratch = tempfile::tempdir_in(options.headers.parent().context("a directory above the generated headers")?)?;
+    let mut table = ResultTable::new(TITLE, &COLUMNS, &[]);
     let mut parts = Vec::new();
     for (share, every) in [("1/4", 4), ("1/2", 2), ("1", 1)] {
-        let folder = scratch.path().join(share.replace('/', "-"));
-        corpus::part(&archives, every, &folder)?;
-        let sqlite = Sqlite::with_packages(&[&folder]);
-        let gateway = Server::gateway(&sqlite.url(), UNCACHED)?;
-        parts.push((share, sqlite, gateway, corpus::members(&corpus::archives(&folder)?)?));
+        let directory = scratch.path().join(share.replace('/', "-"));
+        corpus::part(&archives, every, &directory)?;
+        let sqlite = Sqlite::with_packages(&[&directory]);
+        let gateway = BenchServer::gateway(&sqlite.url(), UNCACHED)?;
+        parts.push((share, sqlite, gateway, corpus::members(&corpus::archives(&directory)?)?));
     }
     for round in 0..options.rounds {
         for (share, _index, gateway, members) in &parts {

@@ -53,7 +53,8 @@ impl Cost {
     }
 }
 
-/// The highest resident size, looked at every few milliseconds: what wait4(2) tells begins with that of the process which forked.
+/// The highest resident size, looked at every few milliseconds: what wait4(2) tells begins with that of the process
+/// which forked.
 fn watch_peak(pid: u32, is_over: &AtomicBool) -> f64 {
     let mut peak: f64 = 0.0;
     while !is_over.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! From a folder of RPMs to an index.
+//! From a directory of RPMs to an index.
 
 use std::fs::File;
 use std::io;
@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use crate::cost::{Cost, Usage};
 use crate::load::bytes_below;
-use crate::servers::Server;
-use crate::table::Table;
+use crate::servers::BenchServer;
+use crate::table::ResultTable;
 use crate::{Options, corpus, report};
 
 const COLUMNS: [&str; 7] =
@@ -24,12 +24,12 @@ const DEBUGINFOD: &str = "debuginfod";
 const SQLITE: &str = "darkserver, SQLite";
 const MARIADB: &str = "darkserver, MariaDB";
 /// How long debuginfod may scan.
-const MOST_SECONDS: u64 = 1800;
+const MAX_SECONDS: u64 = 1800;
 
 /// What is imported, counted.
-struct Work {
+struct ImportJob {
     name: String,
-    folder: PathBuf,
+    directory: PathBuf,
     packages: f64,
     artifacts: f64,
     build_ids: f64,
@@ -40,20 +40,20 @@ struct Work {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut tables = Vec::new();
     let mariadb = MariaDb::start();
-    let parts = tempfile::tempdir_in(options.headers.parent().context("a folder above the generated headers")?)?;
+    let parts = tempfile::tempdir_in(options.headers.parent().context("a directory above the generated headers")?)?;
     let mut works = Vec::new();
-    for (name, folder, has_payloads) in
+    for (name, directory, has_payloads) in
         [("real RPMs", &options.rpms, true), ("generated headers", &options.headers, false)]
     {
-        let archives = corpus::archives(folder)?;
+        let archives = corpus::archives(directory)?;
         for (share, every) in [("1/4", 4), ("1/2", 2), ("1", 1)] {
             let part = parts.path().join(name.replace(' ', "-")).join(share.replace('/', "-"));
             corpus::part(&archives, every, &part)?;
-            works.push(Work::new(format!("{name} x {share}"), part, has_payloads)?);
+            works.push(ImportJob::new(format!("{name} x {share}"), part, has_payloads)?);
         }
     }
-    let mut empty = Table::new("From empty", &COLUMNS, &[DEBUGINFOD, HEADERS_ONLY]);
-    let mut unchanged = Table::new("Nothing changed", &COLUMNS, &[DEBUGINFOD]);
+    let mut empty = ResultTable::new("From empty", &COLUMNS, &[DEBUGINFOD, HEADERS_ONLY]);
+    let mut unchanged = ResultTable::new("Nothing changed", &COLUMNS, &[DEBUGINFOD]);
     for round in 0..options.rounds {
         for work in &works {
             println!("round {}: {}", round + 1, work.name);
@@ -65,16 +65,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report::publish(&options.results, "index", "make bench-index", &tables)
 }
 
-impl Work {
-    fn new(name: String, folder: PathBuf, has_payloads: bool) -> Result<Self> {
-        let archives = corpus::archives(&folder)?;
+impl ImportJob {
+    fn new(name: String, directory: PathBuf, has_payloads: bool) -> Result<Self> {
+        let archives = corpus::archives(&directory)?;
         let members = corpus::members(&archives)?;
         let mut build_ids: Vec<_> = members.iter().map(|member| &member.build_id).collect();
         build_ids.sort();
         build_ids.dedup();
         let (build_ids, packages) = (build_ids.len() as f64, archives.len() as f64);
-        let (_, counted) = read_headers(&folder)?;
-        Ok(Self { name, folder, packages, artifacts: counted.artifacts, build_ids, has_payloads })
+        let (_, counted) = read_headers(&directory)?;
+        Ok(Self { name, directory, packages, artifacts: counted.artifacts, build_ids, has_payloads })
     }
 
     fn figures(&self, cost: Cost, index_bytes: Option<u64>) -> [Option<f64>; 7] {
@@ -90,18 +90,18 @@ impl Work {
     }
 }
 
-fn measure(work: &Work, mariadb: &MariaDb, empty: &mut Table, unchanged: &mut Table) -> Result<()> {
+fn measure(work: &ImportJob, mariadb: &MariaDb, empty: &mut ResultTable, unchanged: &mut ResultTable) -> Result<()> {
     let group = work.name.as_str();
     // Else whoever comes first pays for what the disk has, and the others do not.
-    read_all(&work.folder)?;
-    let (cost, _) = read_headers(&work.folder)?;
+    read_all(&work.directory)?;
+    let (cost, _) = read_headers(&work.directory)?;
     empty.add(group, HEADERS_ONLY, &work.figures(cost, None));
 
-    let folder = tempfile::tempdir()?;
-    let database = format!("sqlite:{}", folder.path().join("index.db").display());
+    let directory = tempfile::tempdir()?;
+    let database = format!("sqlite:{}", directory.path().join("index.db").display());
     for table in [&mut *empty, &mut *unchanged] {
-        let (cost, _) = Cost::of(&mut import(&database, &work.folder))?;
-        table.add(group, SQLITE, &work.figures(cost, Some(bytes_below(folder.path(), |_| true))));
+        let (cost, _) = Cost::of(&mut import(&database, &work.directory))?;
+        table.add(group, SQLITE, &work.figures(cost, Some(bytes_below(directory.path(), |_| true))));
     }
 
     mariadb.create_database("bench");
@@ -110,18 +110,18 @@ fn measure(work: &Work, mariadb: &MariaDb, empty: &mut Table, unchanged: &mut Ta
     let data = PathBuf::from(mariadb.sql("select @@datadir").trim()).join("bench");
     for table in [&mut *empty, &mut *unchanged] {
         let (server, before) = server_usage(mariadb)?;
-        let (mut cost, _) = Cost::of(&mut import(&database, &work.folder))?;
+        let (mut cost, _) = Cost::of(&mut import(&database, &work.directory))?;
         cost.cpu_seconds += Usage::of(server)?.cpu_seconds - before.cpu_seconds;
         table.add(group, MARIADB, &work.figures(cost, Some(bytes_below(&data, |_| true))));
     }
     mariadb.sql("drop database bench");
 
     if work.has_payloads {
-        let folder = tempfile::tempdir()?;
-        let database = folder.path().join("index.sqlite");
+        let directory = tempfile::tempdir()?;
+        let database = directory.path().join("index.sqlite");
         for table in [empty, unchanged] {
             let started = Instant::now();
-            let server = Server::debuginfod(&work.folder, &database, MOST_SECONDS)?;
+            let server = BenchServer::debuginfod(&work.directory, &database, MAX_SECONDS)?;
             let (seconds, usage) = (started.elapsed().as_secs_f64(), server.usage()?);
             drop(server);
             let cost = Cost {
@@ -130,23 +130,23 @@ fn measure(work: &Work, mariadb: &MariaDb, empty: &mut Table, unchanged: &mut Ta
                 peak_bytes: usage.peak_bytes,
                 read_bytes: usage.read_bytes,
             };
-            table.add(group, DEBUGINFOD, &work.figures(cost, Some(bytes_below(folder.path(), |_| true))));
+            table.add(group, DEBUGINFOD, &work.figures(cost, Some(bytes_below(directory.path(), |_| true))));
         }
     }
     Ok(())
 }
 
 /// Reads all archives, so that they lie in the page cache.
-fn read_all(folder: &Path) -> Result<()> {
-    for archive in corpus::archives(folder)? {
+fn read_all(directory: &Path) -> Result<()> {
+    for archive in corpus::archives(directory)? {
         io::copy(&mut File::open(archive)?, &mut io::sink())?;
     }
     Ok(())
 }
 
-fn import(database: &str, folder: &Path) -> Command {
+fn import(database: &str, directory: &Path) -> Command {
     let mut command = Command::new(program("darkserver-import"));
-    command.env("DARKSERVER_DATABASE", database).arg("dir").arg(folder);
+    command.env("DARKSERVER_DATABASE", database).arg("dir").arg(directory);
     command
 }
 
@@ -158,16 +158,16 @@ fn server_usage(mariadb: &MariaDb) -> Result<(u32, Usage)> {
 
 /// What `read-headers` says.
 #[derive(Deserialize)]
-struct Counted {
+struct IndexCounts {
     artifacts: f64,
 }
 
-fn read_headers(folder: &Path) -> Result<(Cost, Counted)> {
-    let (cost, text) = Cost::of(Command::new(program("read-headers")).arg(folder))?;
+fn read_headers(directory: &Path) -> Result<(Cost, IndexCounts)> {
+    let (cost, text) = Cost::of(Command::new(program("read-headers")).arg(directory))?;
     Ok((cost, serde_json::from_str(&text)?))
 }
 
-fn goals(works: &[Work], empty: &mut Table, unchanged: &mut Table) {
+fn goals(works: &[ImportJob], empty: &mut ResultTable, unchanged: &mut ResultTable) {
     for work in works.iter().filter(|work| work.name.ends_with("x 1")) {
         let group = work.name.as_str();
         if work.has_payloads {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use tempfile::NamedTempFile;
 
-use crate::servers::Server;
+use crate::servers::BenchServer;
 
 /// What is asked for.
 pub(crate) enum Paths {
@@ -23,7 +23,7 @@ pub(crate) enum Paths {
 const UNKNOWN: usize = 100_000;
 
 /// What a load found at its highest rate, and at half of it.
-pub(crate) struct Found {
+pub(crate) struct LoadResult {
     pub(crate) rate: f64,
     /// Milliseconds at half the rate.
     pub(crate) p50: f64,
@@ -34,18 +34,18 @@ pub(crate) struct Found {
 
 /// Asks `server` as fast as it answers over so many connections, then at half of that rate.
 pub(crate) fn run(
-    server: &Server,
+    server: &BenchServer,
     paths: &Paths,
     expect_2xx: bool,
     connections: usize,
     time: Duration,
-) -> Result<Found> {
+) -> Result<LoadResult> {
     let before = server.usage()?;
     let summary = highest(server, paths, expect_2xx, connections, time)?;
     let cpu_seconds = server.usage()?.cpu_seconds - before.cpu_seconds;
     let rate = summary.requests / (summary.microseconds / 1e6);
     let (p50, p99) = rated(server, paths, connections, time, rate / 2.0)?;
-    Ok(Found { rate, p50, p99, cpu: cpu_seconds * 1e6 / summary.requests })
+    Ok(LoadResult { rate, p50, p99, cpu: cpu_seconds * 1e6 / summary.requests })
 }
 
 /// What bench/load/paths.lua says.
@@ -57,7 +57,13 @@ struct Summary {
     not_2xx: f64,
 }
 
-fn highest(server: &Server, paths: &Paths, expect_2xx: bool, connections: usize, time: Duration) -> Result<Summary> {
+fn highest(
+    server: &BenchServer,
+    paths: &Paths,
+    expect_2xx: bool,
+    connections: usize,
+    time: Duration,
+) -> Result<Summary> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/load/paths.lua");
     let mut command = Command::new("wrk");
     command
@@ -92,7 +98,7 @@ fn highest(server: &Server, paths: &Paths, expect_2xx: bool, connections: usize,
 }
 
 /// p50 and p99, milliseconds, measured from when a request was due (no coordinated omission).
-fn rated(server: &Server, paths: &Paths, connections: usize, time: Duration, rate: f64) -> Result<(f64, f64)> {
+fn rated(server: &BenchServer, paths: &Paths, connections: usize, time: Duration, rate: f64) -> Result<(f64, f64)> {
     let urls = match paths {
         Paths::Listed(paths) => file_of(paths.iter().map(|path| format!("{}{path}", server.url())))?,
         Paths::Unknown(prefix, suffix) => {
@@ -149,7 +155,7 @@ fn said(command: &mut Command) -> Result<String> {
 }
 
 /// Asks for every path once, so that it is in the server's cache.
-pub(crate) fn warm(server: &Server, paths: &[String]) -> Result<()> {
+pub(crate) fn warm(server: &BenchServer, paths: &[String]) -> Result<()> {
     for path in paths {
         let answer = compat_tests::http::get(server.port, path).with_context(|| format!("GET {path}"))?;
         ensure!(answer.status == 200, "GET {path}: expected 200, found {}", answer.status);
@@ -157,8 +163,8 @@ pub(crate) fn warm(server: &Server, paths: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A folder's size on disk, bytes.
-pub(crate) fn bytes_below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> u64 {
-    let files = walkdir::WalkDir::new(folder).into_iter().flatten().filter(|entry| wanted(entry.path()));
+/// A directory's size on disk, bytes.
+pub(crate) fn bytes_below(directory: &Path, wanted: impl Fn(&Path) -> bool) -> u64 {
+    let files = walkdir::WalkDir::new(directory).into_iter().flatten().filter(|entry| wanted(entry.path()));
     files.filter_map(|entry| entry.metadata().ok()).filter(|file| file.is_file()).map(|file| file.len()).sum()
 }

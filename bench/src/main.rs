@@ -1,11 +1,13 @@
 //! darkserver-bench: darkserver, the distribution's debuginfod and the limits of the machine on the same work, in turn.
 //!
-//! - [`index`], [`answer`], [`serve`] (and in it [`sections`]), [`scale`]: the benches; each fills [`table`]s, which print medians and ratios;
-//! - [`servers`]: the processes under load, [`cost`]: what a process used, [`load`]: wrk and oha, [`corpus`]: what they work on;
+//! - [`index`], [`answer`], [`serve`] (and in it [`sections`]), [`scale`]: the benches; each fills [`table`]s, which
+//!   print medians and ratios;
+//! - [`servers`]: the processes under load, [`cost`]: what a process used, [`load`]: wrk and oha, [`corpus`]: what
+//!   they work on;
 //! - [`machine`]: where it ran, and with which versions; [`report`]: where the figures go.
 //!
-//! The peers are programs of this crate too: `constant` is the gateway's HTTP service around a handler that does nothing,
-//! `read-headers` reads an import's headers and writes them nowhere.
+//! The peers are programs of this crate too: `constant` is the gateway's HTTP service around a handler that does
+//! nothing, `read-headers` reads an import's headers and writes them nowhere.
 
 #![expect(clippy::print_stdout, reason = "tables are what this program is for")]
 
@@ -38,7 +40,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// From a folder of RPMs to an index: empty at first, and with nothing changed.
+    /// From a directory of RPMs to an index: empty at first, and with nothing changed.
     Index(Options),
     /// Requests per second, and latencies at half of the highest rate.
     Answer(Options),

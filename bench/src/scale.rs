@@ -1,4 +1,5 @@
-//! An index as large as a distribution's: millions of build-ids on MariaDB, and a gateway that answers for those that nobody knows.
+//! An index as large as a distribution's: millions of build-ids on MariaDB, and a gateway that answers for those that
+//! nobody knows.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +13,8 @@ use compat_tests::programs::program;
 
 use crate::cost::Cost;
 use crate::load::{self, Paths, bytes_below};
-use crate::servers::Server;
-use crate::table::Table;
+use crate::servers::BenchServer;
+use crate::table::ResultTable;
 use crate::{Options, report};
 
 /// Packages that are made, imported and removed at a time.
@@ -28,7 +29,7 @@ const COLUMNS: [&str; 4] = ["requests/s", "p50 ms at half", "p99 ms at half", "C
 /// Of [`COLUMNS`].
 const P99: usize = 2;
 /// How long a filter may take to be there.
-const MOST_TIME: Duration = Duration::from_secs(600);
+const MAX_TIME: Duration = Duration::from_secs(600);
 const MIB: f64 = 1024.0 * 1024.0;
 const BYTES: &str = "gateway_filter_bytes";
 const BUILD_IDS: &str = "gateway_filter_build_ids{layer=\"base\"}";
@@ -39,10 +40,13 @@ pub(crate) fn run(options: &Options, build_ids: u64) -> Result<()> {
     mariadb.create_database("bench");
     let database = mariadb.url("bench");
     import_ok(&database, &["migrate"]);
-    let mut filled =
-        Table::new("Filling the index", &["packages/s", "build-ids in it", "InnoDB bytes a build-id", "peak MiB"], &[]);
+    let mut filled = ResultTable::new(
+        "Filling the index",
+        &["packages/s", "build-ids in it", "InnoDB bytes a build-id", "peak MiB"],
+        &[],
+    );
     let data = PathBuf::from(mariadb.sql("select @@datadir").trim()).join("bench");
-    let scratch = options.headers.parent().context("a folder above the generated headers")?;
+    let scratch = options.headers.parent().context("a directory above the generated headers")?;
     let (mut packages, mut found) = (0, 0);
     while found < build_ids {
         let (cost, more) = fill(&database, scratch, packages)?;
@@ -58,11 +62,11 @@ pub(crate) fn run(options: &Options, build_ids: u64) -> Result<()> {
     let bytes_each = bytes_below(&data, |_| true) as f64 / found as f64;
     filled.at_most("InnoDB bytes a build-id", Some(bytes_each), 400.0);
 
-    let folder = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let columns = ["seconds until it answers", "bytes", "bytes for 10 million", "peak MiB of the gateway"];
-    let mut filter = Table::new("The filter", &columns, &[]);
+    let mut filter = ResultTable::new("The filter", &columns, &[]);
     for when in ["made from the index", "read after a restart"] {
-        let (started, server) = (Instant::now(), Server::gateway_on_cache(&database, folder.path())?);
+        let (started, server) = (Instant::now(), BenchServer::gateway_on_cache(&database, directory.path())?);
         let seconds = ready(&server, started)?;
         let (bytes, known) = (metric(&server, BYTES)?, metric(&server, BUILD_IDS)?);
         ensure!(known as u64 >= build_ids, "expected a filter of at least {build_ids} build-ids, found {known}");
@@ -70,9 +74,9 @@ pub(crate) fn run(options: &Options, build_ids: u64) -> Result<()> {
         filter.add(when, DARKSERVER, &[seconds, bytes, for_ten_million, server.usage()?.peak_bytes / MIB].map(Some));
         filter.at_most(&format!("{when}: MB for 10 million build-ids"), Some(for_ten_million / 1e6), 12.0);
         // It writes its filter a while after that is made.
-        wait_for(&folder.path().join("filter"))?;
+        wait_for(&directory.path().join("filter"))?;
     }
-    let gateway = Server::gateway_on_cache(&database, folder.path())?;
+    let gateway = BenchServer::gateway_on_cache(&database, directory.path())?;
     ready(&gateway, Instant::now())?;
     let mut tables = vec![filled, filter];
     for (prefix, suffix, is_found) in [("/buildid/", "/debuginfo", false), ("/buildids/", "", true)] {
@@ -83,24 +87,24 @@ pub(crate) fn run(options: &Options, build_ids: u64) -> Result<()> {
 
 /// Makes packages behind the first `after` of the series, imports and removes them; how many build-ids they have.
 fn fill(database: &str, scratch: &Path, after: u64) -> Result<(Cost, u64)> {
-    let folder = tempfile::tempdir_in(scratch)?;
+    let directory = tempfile::tempdir_in(scratch)?;
     let mut make = Command::new(program("headers"));
-    make.arg(folder.path()).args(["--packages", &AT_ONCE.to_string(), "--after", &after.to_string()]);
+    make.arg(directory.path()).args(["--packages", &AT_ONCE.to_string(), "--after", &after.to_string()]);
     let made = make.output().context("start headers")?;
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
     ensure!(made.status.success(), "headers: {said}");
     let files = said.split(", ").find_map(|part| part.strip_suffix(" ELF files")?.parse::<u64>().ok());
     let mut import = Command::new(program("darkserver-import"));
-    import.env("DARKSERVER_DATABASE", database).arg("dir").arg(folder.path());
+    import.env("DARKSERVER_DATABASE", database).arg("dir").arg(directory.path());
     let (cost, _) = Cost::of(&mut import)?;
     // A program and its debuginfo have one build-id.
     Ok((cost, files.with_context(|| format!("headers: expected a number of ELF files, found {said}"))? / 2))
 }
 
 /// Seconds from `started` until the filter answers.
-fn ready(server: &Server, started: Instant) -> Result<f64> {
+fn ready(server: &BenchServer, started: Instant) -> Result<f64> {
     while metric(server, BUILD_IDS)? == 0.0 || metric(server, CHECKED)? == 0.0 {
-        ensure!(started.elapsed() < MOST_TIME, "expected a filter within {MOST_TIME:?}, found none");
+        ensure!(started.elapsed() < MAX_TIME, "expected a filter within {MAX_TIME:?}, found none");
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(started.elapsed().as_secs_f64())
@@ -109,13 +113,13 @@ fn ready(server: &Server, started: Instant) -> Result<f64> {
 fn wait_for(file: &Path) -> Result<()> {
     let started = Instant::now();
     while !file.exists() {
-        ensure!(started.elapsed() < MOST_TIME, "expected {} within {MOST_TIME:?}, found nothing", file.display());
+        ensure!(started.elapsed() < MAX_TIME, "expected {} within {MAX_TIME:?}, found nothing", file.display());
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
 
-fn metric(server: &Server, line: &str) -> Result<f64> {
+fn metric(server: &BenchServer, line: &str) -> Result<f64> {
     let text = http::get(server.port, "/metrics").context("GET /metrics")?.text();
     let value = text.lines().find_map(|row| row.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
     Ok(value.unwrap_or(0.0))
@@ -123,13 +127,14 @@ fn metric(server: &Server, line: &str) -> Result<f64> {
 
 fn misses(
     options: &Options,
-    gateway: &Server,
+    gateway: &BenchServer,
     prefix: &'static str,
     suffix: &'static str,
     is_found: bool,
-) -> Result<Table> {
-    let mut table = Table::new(format!("{prefix}ID{suffix}, miss, all different"), &COLUMNS, &[CONSTANT]);
-    let constant = Server::constant(gateway, &format!("{prefix}00000000000000000000000000000000000000ff{suffix}"))?;
+) -> Result<ResultTable> {
+    let mut table = ResultTable::new(format!("{prefix}ID{suffix}, miss, all different"), &COLUMNS, &[CONSTANT]);
+    let constant =
+        BenchServer::constant(gateway, &format!("{prefix}00000000000000000000000000000000000000ff{suffix}"))?;
     for round in 0..options.rounds {
         for connections in CONNECTIONS {
             for (system, server) in [(DARKSERVER, gateway), (CONSTANT, &constant)] {

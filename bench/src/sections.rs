@@ -6,15 +6,15 @@ use anyhow::{Context, Result, ensure};
 use compat_tests::darkserver::Sqlite;
 use compat_tests::http;
 
-use crate::corpus::Member;
-use crate::servers::Server;
-use crate::table::Table;
+use crate::corpus::CorpusMember;
+use crate::servers::BenchServer;
+use crate::table::ResultTable;
 use crate::{Options, corpus};
 
 /// Asked for so often one after the other, once it is warm.
 const WARM: u32 = 20;
 /// Files that are tried for one with an index for GDB.
-const MOST_TRIED: usize = 60;
+const MAX_TRIED_FILES: usize = 60;
 
 /// Bytes of such a file at most.
 const MIDDLING: u64 = 2_100_000;
@@ -27,7 +27,7 @@ const DEBUGINFOD: &str = "debuginfod";
 
 /// What is asked for.
 struct Section<'m> {
-    member: &'m Member,
+    member: &'m CorpusMember,
     name: &'static str,
 }
 
@@ -42,11 +42,11 @@ impl Section<'_> {
 }
 
 /// The line tables of `works`, and the index for GDB of the largest file that has one, of those that are not large.
-pub(crate) fn run(options: &Options, works: &[&Member], members: &[Member]) -> Result<Table> {
+pub(crate) fn run(options: &Options, works: &[&CorpusMember], members: &[CorpusMember]) -> Result<ResultTable> {
     let mut wanted: Vec<Section<'_>> = works.iter().map(|member| Section { member, name: ".debug_line" }).collect();
     let index = Sqlite::with_packages(&[&options.rpms]);
-    let gateway = Server::gateway(&index.url(), "")?;
-    for member in members.iter().rev().filter(|member| member.size <= MIDDLING).take(MOST_TRIED) {
+    let gateway = BenchServer::gateway(&index.url(), "")?;
+    for member in members.iter().rev().filter(|member| member.size <= MIDDLING).take(MAX_TRIED_FILES) {
         let section = Section { member, name: ".gdb_index" };
         if http::get(gateway.port, &section.path()).context("GET")?.status == 200 {
             wanted.push(section);
@@ -54,18 +54,18 @@ pub(crate) fn run(options: &Options, works: &[&Member], members: &[Member]) -> R
         }
     }
     drop(gateway);
-    let scratch = tempfile::tempdir_in(options.rpms.parent().context("a folder above the RPMs")?)?;
-    let (folder, database) = (scratch.path().join("rpms"), scratch.path().join("debuginfod.sqlite"));
-    corpus::link(wanted.iter().map(|section| section.member), &folder)?;
-    let index = Sqlite::with_packages(&[&folder]);
-    drop(Server::debuginfod(&folder, &database, 1800)?);
-    let mut table = Table::new("Sections", &COLUMNS, &[DEBUGINFOD]);
+    let scratch = tempfile::tempdir_in(options.rpms.parent().context("a directory above the RPMs")?)?;
+    let (directory, database) = (scratch.path().join("rpms"), scratch.path().join("debuginfod.sqlite"));
+    corpus::link(wanted.iter().map(|section| section.member), &directory)?;
+    let index = Sqlite::with_packages(&[&directory]);
+    drop(BenchServer::debuginfod(&directory, &database, 1800)?);
+    let mut table = ResultTable::new("Sections", &COLUMNS, &[DEBUGINFOD]);
     for round in 0..options.rounds {
         for section in &wanted {
             println!("round {}: {}", round + 1, section.group());
             // Servers that know nothing yet.
-            let darkserver = Server::gateway(&index.url(), "")?;
-            measure(&mut table, section, &darkserver, &Server::debuginfod(&folder, &database, 1800)?)?;
+            let darkserver = BenchServer::gateway(&index.url(), "")?;
+            measure(&mut table, section, &darkserver, &BenchServer::debuginfod(&directory, &database, 1800)?)?;
         }
     }
     for section in &wanted {
@@ -80,7 +80,12 @@ pub(crate) fn run(options: &Options, works: &[&Member], members: &[Member]) -> R
 }
 
 /// Asks both the same, and expects the same bytes.
-fn measure(table: &mut Table, section: &Section<'_>, darkserver: &Server, debuginfod: &Server) -> Result<()> {
+fn measure(
+    table: &mut ResultTable,
+    section: &Section<'_>,
+    darkserver: &BenchServer,
+    debuginfod: &BenchServer,
+) -> Result<()> {
     let (path, mut bodies) = (section.path(), Vec::new());
     for (system, server) in [(DARKSERVER, darkserver), (DEBUGINFOD, debuginfod)] {
         let ask = || -> Result<(f64, Vec<u8>)> {

@@ -8,11 +8,11 @@ use anyhow::{Context, Result, ensure};
 use artifact::Kind;
 use compat_tests::darkserver::Sqlite;
 
-use crate::corpus::Member;
+use crate::corpus::CorpusMember;
 use crate::cost::{Cost, Usage};
 use crate::load::{self, Paths};
-use crate::servers::Server;
-use crate::table::Table;
+use crate::servers::BenchServer;
+use crate::table::ResultTable;
 use crate::{Options, corpus, report, sections};
 
 const COLUMNS: [&str; 6] = ["MB/s", "ms to the first byte", "ms in all", "CPU s a GB", "peak MiB of the server", "MB"];
@@ -34,29 +34,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     members.sort_by_key(|member| member.size);
     let largest = members.last().context("a debuginfo file")?.size;
     // The largest, and those nearest to a half, a quarter and a sixteenth of it.
-    let works: Vec<&Member> = [1, 2, 4, 16]
+    let works: Vec<&CorpusMember> = [1, 2, 4, 16]
         .into_iter()
         .filter_map(|part| members.iter().min_by_key(|member| member.size.abs_diff(largest / part)))
         .collect();
 
-    // Each in a folder of its own: debuginfod scans what it is given.
-    let scratch = tempfile::tempdir_in(options.rpms.parent().context("a folder above the RPMs")?)?;
-    let folder = scratch.path().join("rpms");
-    corpus::link(works.iter().copied(), &folder)?;
-    let index = Sqlite::with_packages(&[&folder]);
+    // Each in a directory of its own: debuginfod scans what it is given.
+    let scratch = tempfile::tempdir_in(options.rpms.parent().context("a directory above the RPMs")?)?;
+    let directory = scratch.path().join("rpms");
+    corpus::link(works.iter().copied(), &directory)?;
+    let index = Sqlite::with_packages(&[&directory]);
     let database = scratch.path().join("debuginfod.sqlite");
-    drop(Server::debuginfod(&folder, &database, 1800)?);
+    drop(BenchServer::debuginfod(&directory, &database, 1800)?);
 
-    let mut cold = Table::new("Cold members", &COLUMNS, &[DEBUGINFOD, BSDTAR]);
-    let mut warm = Table::new("Warm members", &COLUMNS, &[DEBUGINFOD, NGINX]);
+    let mut cold = ResultTable::new("Cold members", &COLUMNS, &[DEBUGINFOD, BSDTAR]);
+    let mut warm = ResultTable::new("Warm members", &COLUMNS, &[DEBUGINFOD, NGINX]);
     for round in 0..options.rounds {
         for member in &works {
             let group = format!("{} MB", member.size / 1_000_000);
             println!("round {}: {group}", round + 1);
             // Servers that know nothing yet: the first time is cold, the next are warm.
             for (system, server) in [
-                (DARKSERVER, Server::gateway(&index.url(), "")?),
-                (DEBUGINFOD, Server::debuginfod(&folder, &database, 1800)?),
+                (DARKSERVER, BenchServer::gateway(&index.url(), "")?),
+                (DEBUGINFOD, BenchServer::debuginfod(&directory, &database, 1800)?),
             ] {
                 fetch(&server, member, &mut cold, &group, system)?;
                 for _ in 0..3 {
@@ -65,14 +65,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             }
             let (extracted, cost) = extract(member, &scratch.path().join("plain"))?;
             cold.add(&group, BSDTAR, &figures(member.size, None, cost.seconds, cost.cpu_seconds, cost.peak_bytes));
-            let server = Server::files(extracted.parent().context("a folder")?)?;
+            let server = BenchServer::files(extracted.parent().context("a directory")?)?;
             for _ in 0..3 {
                 fetch_from(&server, "/plain", member, &mut warm, &group, NGINX)?;
             }
         }
     }
-    // What a gigabyte costs must not grow with the member it is a part of. (Cold, it depends on where in its archive a member lies.)
-    let group = |member: &Member| format!("{} MB", member.size / 1_000_000);
+    // What a gigabyte costs must not grow with the member it is a part of. (Cold, it depends on where in its archive a
+    // member lies.)
+    let group = |member: &CorpusMember| format!("{} MB", member.size / 1_000_000);
     if let [largest, _, quarter, ..] = works[..]
         && let (Some(large), Some(small)) = (
             warm.median(&group(largest), DARKSERVER, CPU_OF_A_GB),
@@ -99,17 +100,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// What a small file costs, cold and warm, when a quarter, a half and the whole of the files are in the cache.
-fn growth(options: &Options, members: &[Member]) -> Result<Table> {
+fn growth(options: &Options, members: &[CorpusMember]) -> Result<ResultTable> {
     let columns = ["requests/s", "p50 ms at half", "p99 ms at half", "CPU us a request"];
-    let mut table = Table::new("Growth: small files, 1/4, 1/2 and 1 of them in the cache", &columns, &[]);
-    let mut files: Vec<&Member> = members.iter().filter(|member| member.size < SMALL).collect();
+    let mut table = ResultTable::new("Growth: small files, 1/4, 1/2 and 1 of them in the cache", &columns, &[]);
+    let mut files: Vec<&CorpusMember> = members.iter().filter(|member| member.size < SMALL).collect();
     files.sort_by_key(|member| &member.build_id);
     let paths: Vec<String> = files.iter().map(|member| member.url_path()).take(FILES).collect();
     let index = Sqlite::with_packages(&[&options.rpms]);
     for round in 0..options.rounds {
         for (share, parts) in [("1/4", 4), ("1/2", 2), ("1", 1)] {
             println!("round {}: growth, {share} of {} files", round + 1, paths.len());
-            let (server, system) = (Server::gateway(&index.url(), "")?, format!("{share} of the files"));
+            let (server, system) = (BenchServer::gateway(&index.url(), "")?, format!("{share} of the files"));
             let part = &paths[..paths.len() / parts];
             let (before, started) = (server.usage()?, Instant::now());
             load::warm(&server, part)?;
@@ -127,16 +128,22 @@ fn growth(options: &Options, members: &[Member]) -> Result<Table> {
     Ok(table)
 }
 
-fn fetch(server: &Server, member: &Member, table: &mut Table, group: &str, system: &str) -> Result<()> {
+fn fetch(
+    server: &BenchServer,
+    member: &CorpusMember,
+    table: &mut ResultTable,
+    group: &str,
+    system: &str,
+) -> Result<()> {
     fetch_from(server, &member.url_path(), member, table, group, system)
 }
 
 /// One download by curl, of which nothing is kept.
 fn fetch_from(
-    server: &Server,
+    server: &BenchServer,
     path: &str,
-    member: &Member,
-    table: &mut Table,
+    member: &CorpusMember,
+    table: &mut ResultTable,
     group: &str,
     system: &str,
 ) -> Result<()> {
@@ -173,8 +180,9 @@ fn figures(size: u64, first: Option<f64>, total: f64, cpu_seconds: f64, peak_byt
     ]
 }
 
-/// What the machine itself needs: the archive's decompressor up to the member, into nothing; and the member as a plain file.
-fn extract(member: &Member, into: &Path) -> Result<(std::path::PathBuf, Cost)> {
+/// What the machine itself needs: the archive's decompressor up to the member, into nothing; and the member as a plain
+/// file.
+fn extract(member: &CorpusMember, into: &Path) -> Result<(std::path::PathBuf, Cost)> {
     let name = format!(".{}", member.path);
     let tar = |target: &str| {
         let mut command = Command::new("sh");

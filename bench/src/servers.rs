@@ -13,39 +13,39 @@ use tempfile::TempDir;
 use crate::cost::Usage;
 
 /// A server of HTTP on 127.0.0.1. It ends when it is dropped.
-pub(crate) struct Server {
+pub(crate) struct BenchServer {
     process: Process,
     pub(crate) port: u16,
     /// Its cache or settings.
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
-impl Server {
+impl BenchServer {
     /// Our gateway on `database`, with a cache of its own and, but for `configuration`, with defaults.
     pub(crate) fn gateway(database: &str, configuration: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let cache = folder.path().join("cache");
-        Self::gateway_in(folder, database, configuration, &cache)
+        let directory = tempfile::tempdir()?;
+        let cache = directory.path().join("cache");
+        Self::gateway_in(directory, database, configuration, &cache)
     }
 
-    /// Our gateway on `database`, with a cache folder that outlives it.
+    /// Our gateway on `database`, with a cache directory that outlives it.
     pub(crate) fn gateway_on_cache(database: &str, cache: &Path) -> Result<Self> {
         Self::gateway_in(tempfile::tempdir()?, database, "", cache)
     }
 
-    fn gateway_in(folder: TempDir, database: &str, configuration: &str, cache: &Path) -> Result<Self> {
-        let settings = folder.path().join("gateway.toml");
+    fn gateway_in(directory: TempDir, database: &str, configuration: &str, cache: &Path) -> Result<Self> {
+        let settings = directory.path().join("gateway.toml");
         std::fs::write(&settings, configuration)?;
         let mut command = Command::new(program("darkserver"));
         command.env("DARKSERVER_DATABASE", database).arg("--config").arg(settings).arg("--cache-dir").arg(cache);
-        Self::start(command, folder, "/healthz")
+        Self::start(command, directory, "/healthz")
     }
 
     /// The gateway's HTTP service with a handler that always gives the response that `like` gives for `path`.
     pub(crate) fn constant(like: &Self, path: &str) -> Result<Self> {
         let answer = http::get(like.port, path).with_context(|| format!("GET {path}"))?;
-        let folder = tempfile::tempdir()?;
-        let body = folder.path().join("body");
+        let directory = tempfile::tempdir()?;
+        let body = directory.path().join("body");
         std::fs::write(&body, &answer.body)?;
         let mut command = Command::new(program("constant"));
         command.arg("--body").arg(body).args(["--status", &answer.status.to_string()]);
@@ -54,57 +54,57 @@ impl Server {
                 command.arg("--header").arg(format!("{name}: {value}"));
             }
         }
-        Self::start(command, folder, path)
+        Self::start(command, directory, path)
     }
 
-    /// elfutils' server on a folder of RPMs; ready when it has scanned them.
+    /// elfutils' server on a directory of RPMs; ready when it has scanned them.
     pub(crate) fn debuginfod(rpms: &Path, database: &Path, most_seconds: u64) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let directory = tempfile::tempdir()?;
         let mut command = Command::new("debuginfod");
-        command.env("HOME", folder.path()).env("TMPDIR", folder.path());
+        command.env("HOME", directory.path()).env("TMPDIR", directory.path());
         command.args(["-R", "-t", "0", "-g", "0", "-d"]).arg(database);
         let port = free_port();
         command.args(["-p", &port.to_string()]).arg(rpms);
-        let mut this = Self { process: launch(command)?, port, _folder: folder };
+        let mut this = Self { process: launch(command)?, port, _directory: directory };
         this.wait(Duration::from_secs(most_seconds), || {
             http::get(port, "/metrics").is_ok_and(|answer| has_scanned(&answer.text()))
         })?;
         Ok(this)
     }
 
-    /// nginx on a folder of files, with sendfile; one process, whose CPU is counted.
+    /// nginx on a directory of files, with sendfile; one process, whose CPU is counted.
     pub(crate) fn files(files: &Path) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let directory = tempfile::tempdir()?;
         let port = free_port();
-        let own = folder.path().display();
+        let own = directory.path().display();
         let settings = format!(
             "daemon off; master_process off; pid {own}/pid; error_log stderr;\nevents {{}}\nhttp {{ sendfile on; tcp_nopush on; \
              access_log /dev/null; client_body_temp_path {own}/body; proxy_temp_path {own}/proxy; fastcgi_temp_path {own}/fastcgi; \
              uwsgi_temp_path {own}/uwsgi; scgi_temp_path {own}/scgi; server {{ listen 127.0.0.1:{port}; root {}; }} }}\n",
             files.display()
         );
-        std::fs::write(folder.path().join("nginx.conf"), format!("user root;\n{settings}"))?;
+        std::fs::write(directory.path().join("nginx.conf"), format!("user root;\n{settings}"))?;
         let mut command = Command::new("nginx");
-        command.arg("-c").arg(folder.path().join("nginx.conf")).arg("-p").arg(folder.path());
-        let mut this = Self { process: launch(command)?, port, _folder: folder };
+        command.arg("-c").arg(directory.path().join("nginx.conf")).arg("-p").arg(directory.path());
+        let mut this = Self { process: launch(command)?, port, _directory: directory };
         this.wait(Duration::from_secs(10), || http::get(port, "/").is_ok())?;
         Ok(this)
     }
 
     /// Starts a server that is told where to listen as ours are.
-    fn start(mut command: Command, folder: TempDir, ready: &str) -> Result<Self> {
+    fn start(mut command: Command, directory: TempDir, ready: &str) -> Result<Self> {
         let port = free_port();
         command.arg("--listen").arg(format!("127.0.0.1:{port}"));
-        let mut this = Self { process: launch(command)?, port, _folder: folder };
+        let mut this = Self { process: launch(command)?, port, _directory: directory };
         this.wait(Duration::from_secs(20), || http::get(port, ready).is_ok())?;
         Ok(this)
     }
 
-    fn wait(&mut self, most: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+    fn wait(&mut self, max: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
         let started = Instant::now();
         while !ready() {
-            if started.elapsed() > most {
-                bail!("process {}: expected it to be ready within {most:?}", self.process.id());
+            if started.elapsed() > max {
+                bail!("process {}: expected it to be ready within {max:?}", self.process.id());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

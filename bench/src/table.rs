@@ -4,17 +4,18 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-/// One table: systems in rows, figures in columns. Rows of one group did the same work and are compared with each other.
-pub(crate) struct Table {
+/// One table: systems in rows, figures in columns. Rows of one group did the same work and are compared with each
+/// other.
+pub(crate) struct ResultTable {
     pub(crate) title: String,
     columns: Vec<&'static str>,
     /// Systems that others are compared with, by the first column.
     peers: Vec<&'static str>,
-    rows: Vec<Row>,
+    rows: Vec<ResultRow>,
     goals: Vec<Goal>,
 }
 
-struct Row {
+struct ResultRow {
     group: String,
     system: String,
     /// One list of figures a round.
@@ -27,8 +28,9 @@ struct Goal {
     is_met: bool,
 }
 
-/// What a ratio tells is only as good as its first column: more must be better there (a rate), unless the title says otherwise.
-impl Table {
+/// What a ratio tells is only as good as its first column: more must be better there (a rate), unless the title says
+/// otherwise.
+impl ResultTable {
     pub(crate) fn new(title: impl Into<String>, columns: &[&'static str], peers: &[&'static str]) -> Self {
         Self {
             title: title.into(),
@@ -43,7 +45,7 @@ impl Table {
     pub(crate) fn add(&mut self, group: &str, system: &str, figures: &[Option<f64>]) {
         assert_eq!(figures.len(), self.columns.len(), "{}: a figure for each column", self.title);
         let at = self.rows.iter().position(|row| row.group == group && row.system == system).unwrap_or_else(|| {
-            self.rows.push(Row { group: group.into(), system: system.into(), rounds: Vec::new() });
+            self.rows.push(ResultRow { group: group.into(), system: system.into(), rounds: Vec::new() });
             self.rows.len() - 1
         });
         self.rows[at].rounds.push(figures.to_vec());
@@ -122,7 +124,7 @@ impl Table {
     }
 }
 
-impl Row {
+impl ResultRow {
     fn median(&self, column: usize) -> Option<f64> {
         let mut values: Vec<f64> = self.rounds.iter().filter_map(|round| round[column]).collect();
         values.sort_by(f64::total_cmp);
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn medians_and_ratios_are_of_the_rounds() {
-        let mut table = Table::new("rates", &["a second"], &["peer"]);
+        let mut table = ResultTable::new("rates", &["a second"], &["peer"]);
         for (ours, theirs) in [(10.0, 5.0), (30.0, 1.0), (20.0, 2.0)] {
             table.add("work", "ours", &[Some(ours)]);
             table.add("work", "peer", &[Some(theirs)]);

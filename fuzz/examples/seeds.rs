@@ -1,5 +1,5 @@
-//! Makes the inputs that fuzzing starts from, out of the fixture packages and out of thin air, into the folder that is named:
-//! `cargo run --example seeds FOLDER`.
+//! Makes the inputs that fuzzing starts from, out of the fixture packages and out of thin air, into the folder that is
+//! named: `cargo run --example seeds FOLDER`.
 
 use std::fs;
 use std::io::{Cursor, Read};
@@ -18,7 +18,7 @@ use image::{Image, any_note, note};
 mod image;
 
 /// Larger seeds make fuzzing slow.
-const MOST_BYTES: usize = 24 << 10;
+const MAX_BYTES: usize = 24 << 10;
 
 fn main() {
     let folder = PathBuf::from(std::env::args().nth(1).expect("expected a folder to write to"));
@@ -46,7 +46,7 @@ impl Seeds {
     fn add(&mut self, target: &str, bytes: &[u8]) {
         let folder = self.folder.join(target);
         fs::create_dir_all(&folder).expect("a folder for the seeds");
-        if bytes.len() <= MOST_BYTES {
+        if bytes.len() <= MAX_BYTES {
             self.count += 1;
             fs::write(folder.join(format!("seed-{:04}", self.count)), bytes).expect("a seed");
         }
@@ -140,7 +140,8 @@ fn files_with_dwarf() -> Vec<Vec<u8>> {
     files.into()
 }
 
-/// Archives in both forms, with every compressor, compressed already and yet to be compressed; and what is wrong with archives.
+/// Archives in both forms, with every compressor, compressed already and yet to be compressed; and what is wrong with
+/// archives.
 fn archives(seeds: &mut Seeds) {
     let elf = &elf_files()[1];
     let size = u16::try_from(elf.len()).expect("a small ELF file").to_le_bytes();

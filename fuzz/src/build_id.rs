@@ -40,7 +40,8 @@ fn is_sound(build_id: &BuildId) {
     assert_eq!(text.to_ascii_uppercase().parse::<BuildId>().as_ref().ok(), Some(build_id));
 }
 
-/// A program that libmagic described with this text, and a link of this name (absolute, or below the usual folder) to it.
+/// A program that libmagic described with this text, and a link of this name (absolute, or below the usual folder) to
+/// it.
 fn in_a_package(text: &str) {
     let link_name = if text.starts_with('/') { path::absolute(text) } else { format!("/usr/lib/.build-id/{text}") };
     let link = File { link_target: Some("/usr/bin/program".into()), ..file(&link_name, 0o120_777, Class::None) };
@@ -62,7 +63,7 @@ fn in_a_package(text: &str) {
         signing_key: None,
         archive_bytes: None,
     };
-    let found = artifacts::of(&header);
+    let found = artifacts::from_header(&header);
     super::header::is_sound(&header, &found);
     for artifact in &found.artifacts {
         let digits = artifact.build_id.to_string();

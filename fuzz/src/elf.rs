@@ -4,14 +4,15 @@ use std::io::{Cursor, Read, Result, Seek, SeekFrom};
 
 use artifact::{Error, Kind, elf};
 
-/// The answer does not depend on how the bytes arrive, names only what is in the file, and costs a bounded number of bytes read.
+/// The answer does not depend on how the bytes arrive, names only what is in the file, and costs a bounded number of
+/// bytes read.
 pub fn check(input: &[u8]) {
     let whole = elf::read(&mut Cursor::new(input));
     let mut slow = Slow { file: Cursor::new(input), read: 0 };
     let slowly = elf::read(&mut slow);
     // Both tables, section header 0, the names, and the notes of 2 x 64 places.
-    const MOST_READS_OF_ALL: usize = 4 + 2 * 64;
-    assert!(slow.read <= MOST_READS_OF_ALL * input.len(), "{} bytes read of {}", slow.read, input.len());
+    const MAX_TABLE_READS: usize = 4 + 2 * 64;
+    assert!(slow.read <= MAX_TABLE_READS * input.len(), "{} bytes read of {}", slow.read, input.len());
 
     let early = elf::early_build_id(input);
     let elf = match (whole, slowly) {
@@ -65,9 +66,9 @@ struct Slow<'a> {
 
 impl Read for Slow<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        const MOST_BYTES: usize = 61;
-        let most = buffer.len().min(MOST_BYTES);
-        let read = self.file.read(&mut buffer[..most])?;
+        const MAX_BYTES: usize = 61;
+        let max = buffer.len().min(MAX_BYTES);
+        let read = self.file.read(&mut buffer[..max])?;
         self.read += read;
         Ok(read)
     }

@@ -1,7 +1,8 @@
 //! Debian packages, tar archives and plain files: what has no header.
 //!
-//! An input is a byte for the format (modulo 8: a Debian package, an Arch package, a tar archive, a plain file, a tar archive that becomes
-//! the data of a Debian package here, so that changes reach it, a cpio archive, a zip archive, and a package of opkg), and then the file.
+//! An input is a byte for the format (modulo 8: a Debian package, an Arch package, a tar archive, a plain file, a tar
+//! archive that becomes the data of a Debian package here, so that changes reach it, a cpio archive, a zip archive, and
+//! a package of opkg), and then the file.
 
 use std::collections::HashSet;
 use std::io::{self, Cursor, Read};
@@ -13,9 +14,10 @@ use artifact::{Artifact, Error, Format, path};
 use sha2::{Digest, Sha256};
 
 /// ELF files are no larger here.
-const MOST_ELF_BYTES: u64 = 1 << 20;
+const MAX_ELF_BYTES: u64 = 1 << 20;
 
-/// What is found has the digests that it says, and comes out again, also of an archive that is entered; a catalog knows it; arriving in pieces changes nothing.
+/// What is found has the digests that it says, and comes out again, also of an archive that is entered; a catalog knows
+/// it; arriving in pieces changes nothing.
 pub fn check(input: &[u8]) {
     let Some((form, rest)) = input.split_first() else { return };
     let (format, file) = match form % 8 {
@@ -29,8 +31,8 @@ pub fn check(input: &[u8]) {
         _ => (Format::Deb, ipk(rest)),
     };
     let about = ArchiveInfo { format, name: "a.tar.zst", size: file.len() as u64, mtime: 1 };
-    let whole = formats::read_archive(ArchiveBytes::seekable(Cursor::new(&file[..])), &about, MOST_ELF_BYTES);
-    let slowly = formats::read_archive(ArchiveBytes::stream(Slow(&file)), &about, MOST_ELF_BYTES);
+    let whole = formats::read_archive(ArchiveBytes::seekable(Cursor::new(&file[..])), &about, MAX_ELF_BYTES);
+    let slowly = formats::read_archive(ArchiveBytes::stream(Slow(&file)), &about, MAX_ELF_BYTES);
     let found = match (whole, slowly) {
         (Ok(one), Ok(other)) => {
             assert_eq!(one, other);
@@ -54,7 +56,7 @@ pub fn check(input: &[u8]) {
 fn plain(file: &[u8]) {
     let about = ArchiveInfo { format: Format::File, name: "a", size: file.len() as u64, mtime: 1 };
     for path in ["/a", "/a.ko.xz"] {
-        if let Ok(Some(found)) = formats::read_plain_file(&mut Cursor::new(file), &about, path, MOST_ELF_BYTES) {
+        if let Ok(Some(found)) = formats::read_plain_file(&mut Cursor::new(file), &about, path, MAX_ELF_BYTES) {
             assert!(!found.artifacts.is_empty());
             holds(file, Format::File, &found);
         }
@@ -153,7 +155,7 @@ struct Slow<'a>(&'a [u8]);
 
 impl Read for Slow<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let most = buffer.len().min(7);
-        self.0.read(&mut buffer[..most])
+        let max = buffer.len().min(7);
+        self.0.read(&mut buffer[..max])
     }
 }

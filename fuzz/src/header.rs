@@ -2,12 +2,13 @@
 
 use std::io::Cursor;
 
-use artifact::artifacts::{self, Found};
+use artifact::artifacts::{self, HeaderArtifacts};
 use artifact::header::{self, Extent, File, Header, Outline, PREFIX_BYTES};
 use artifact::{Error, Result};
 use sha2::{Digest, Sha256};
 
-/// Reading from memory, from a stream and without copies agree, nothing beyond the header counts, and what a header says hangs together.
+/// Reading from memory, from a stream and without copies agree, nothing beyond the header counts, and what a header
+/// says hangs together.
 pub fn check(input: &[u8]) {
     two_steps_tell_the_extent(input);
     read_ahead(input);
@@ -41,16 +42,16 @@ pub fn check(input: &[u8]) {
     }
     assert!(Header::parse(&exact[..end - 1]).is_err());
     // A folder is written once, and unfolded for each of its files.
-    const MOST_PATH_BYTES: usize = 64;
+    const MAX_PATH_BYTES: usize = 64;
     let path_bytes: usize = header.files.iter().map(|file| file.path.len()).sum();
-    assert!(path_bytes <= MOST_PATH_BYTES * end, "{path_bytes} bytes of paths out of {end}");
+    assert!(path_bytes <= MAX_PATH_BYTES * end, "{path_bytes} bytes of paths out of {end}");
     let main = &exact[usize::try_from(header.range.start).unwrap_or(usize::MAX)..];
     assert_eq!(header.package.identity.as_bytes()[..], Sha256::digest(main)[..]);
-    let found = artifacts::of(&header);
+    let found = artifacts::from_header(&header);
     is_sound(&header, &found);
-    match Outline::of(&exact) {
+    match Outline::from_bytes(&exact) {
         Ok(outline) => {
-            assert_eq!(artifacts::of_outline(&outline), found);
+            assert_eq!(artifacts::from_outline(&outline), found);
             match outline.into_header() {
                 Ok(again) => is_same(&header, &again),
                 Err(error) => panic!("an outline without a header: {error}"),
@@ -63,8 +64,9 @@ pub fn check(input: &[u8]) {
 /// Reading ahead accepts and refuses what reading to the byte does, also with a buffer that was used before.
 fn read_ahead(input: &[u8]) {
     let mut buffer = vec![0xff; 100];
-    let ahead =
-        header::read_ahead(&mut &*input, &mut buffer).and_then(Outline::of).map(|outline| outline.package.identity);
+    let ahead = header::read_ahead(&mut &*input, &mut buffer)
+        .and_then(Outline::from_bytes)
+        .map(|outline| outline.package.identity);
     match (ahead, Header::read(&mut &*input)) {
         (Ok(identity), Ok(header)) => assert_eq!(identity, header.package.identity),
         (Err(error), Err(exact)) => assert_eq!(error.to_string(), exact.to_string()),
@@ -72,8 +74,8 @@ fn read_ahead(input: &[u8]) {
     }
 }
 
-/// The header that `bytes` begin with. A changed header never has the digest that its signature header names, so that is put
-/// right first: what lies behind that check is to be reached.
+/// The header that `bytes` begin with. A changed header never has the digest that its signature header names, so that
+/// is put right first: what lies behind that check is to be reached.
 pub fn parse(bytes: &mut [u8]) -> Result<Header> {
     let parsed = Header::parse(bytes);
     let Err(Error::HeaderDigest { expected, found, .. }) = &parsed else { return parsed };
@@ -86,12 +88,12 @@ pub fn parse(bytes: &mut [u8]) -> Result<Header> {
 /// "Two steps always suffice."
 fn two_steps_tell_the_extent(input: &[u8]) {
     let Some(prefix) = input.get(..PREFIX_BYTES) else {
-        assert!(Extent::of(input).is_err());
+        assert!(Extent::from_prefix(input).is_err());
         return;
     };
-    if let Ok(Err(need)) = Extent::of(prefix) {
+    if let Ok(Err(need)) = Extent::from_prefix(prefix) {
         assert!(need > PREFIX_BYTES);
-        let second = input.get(..need).map(Extent::of);
+        let second = input.get(..need).map(Extent::from_prefix);
         assert!(!matches!(second, Some(Ok(Err(_)))), "a third step after {need} bytes");
     }
 }
@@ -120,7 +122,7 @@ fn fields(file: &File) -> impl PartialEq {
 }
 
 /// A package that can be named, files with absolute paths, and artifacts that are files.
-pub fn is_sound(header: &Header, found: &Found) {
+pub fn is_sound(header: &Header, found: &HeaderArtifacts) {
     let nevra = &header.package.nevra;
     for part in [&nevra.name, &nevra.version, &nevra.release, &nevra.arch] {
         assert!(!part.is_empty() && !part.contains(|c: char| c == '/' || c.is_control()), "{nevra:?}");

@@ -1,5 +1,6 @@
-//! What must hold of every input, however broken: one module for each fuzz target, with one function that panics where it does
-//! not hold. libFuzzer calls them (`fuzz_targets/`), and `artifact/tests/corpus.rs` with the inputs that are kept.
+//! What must hold of every input, however broken: one module for each fuzz target, with one function that panics where
+//! it does not hold. libFuzzer calls them (`fuzz_targets/`), and `artifact/tests/corpus.rs` with the inputs that are
+//! kept.
 
 pub mod build_id;
 pub mod dwarf;
@@ -12,7 +13,7 @@ pub mod source_path;
 
 /// A message that names what was found must not carry all of it: it goes into logs and answers.
 pub fn is_short(error: &artifact::Error) {
-    const MOST_BYTES: usize = 4096;
+    const MAX_BYTES: usize = 4096;
     let message = error.to_string();
-    assert!(message.len() <= MOST_BYTES, "a message of {} bytes: {:.200}", message.len(), message);
+    assert!(message.len() <= MAX_BYTES, "a message of {} bytes: {:.200}", message.len(), message);
 }

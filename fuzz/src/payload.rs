@@ -3,7 +3,8 @@
 //! An input is a byte for the form, and then either a whole RPM or a small table of files with a payload behind:
 //!
 //! ```text
-//! form   0-5: compressed, by the number of COMPRESSORS; 6-11: an archive that is compressed here first, so that changes reach the
+//! form   0-5: compressed, by the number of COMPRESSORS; 6-11: an archive that is compressed here first, so that
+//! changes reach the
 //!        cpio reader behind checksums; 12: a whole RPM
 //! count  of files, modulo 16; then 4 bytes a file: how (see `file`), two bytes of size, inode number
 //! rest   the payload
@@ -24,20 +25,20 @@ pub const COMPRESSORS: [Option<&str>; 6] = [None, Some("gzip"), Some("bzip2"), S
 /// The number of the form "a whole RPM".
 pub const WHOLE_RPM: u8 = 12;
 /// More contents are not walked through, and no more is unpacked: fuzzing wants many inputs, not large ones.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 /// So many files of one input are extracted.
-const MOST_EXTRACTED: usize = 3;
+const MAX_EXTRACTED: usize = 3;
 
 /// A walk, an extraction of each file and a scan see the same bytes, and never more of them than the header announced.
 pub fn check(input: &[u8]) {
     let Some((header, payload)) = parse(input) else { return };
-    if header.files.iter().map(|file| file.size).fold(0, u64::saturating_add) > MOST_BYTES {
+    if header.files.iter().map(|file| file.size).fold(0, u64::saturating_add) > MAX_BYTES {
         return;
     }
     let walk = walk(&header, &payload);
     let is_sound = is_sound(&payload);
     let regular: Vec<u32> = (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
-    for ordinal in regular.iter().take(MOST_EXTRACTED) {
+    for ordinal in regular.iter().take(MAX_EXTRACTED) {
         extract(&header, &payload, *ordinal, walk.get(ordinal), is_sound);
         extract_by_block(&header, &payload, *ordinal);
     }
@@ -91,8 +92,8 @@ fn parse(input: &[u8]) -> Option<(Header, Vec<u8>)> {
     Some((Header { package, range: 0..0, files, compressor, signing_key: None, archive_bytes: None }, payload))
 }
 
-/// The file of one row: `/a`, `/b`, ... How: bits 0-2 what it is (4 folder, 5 link, 6 ghost, else regular), bits 3-5 by how much its
-/// size is shifted, bit 6 the name of the file before.
+/// The file of one row: `/a`, `/b`, ... How: bits 0-2 what it is (4 folder, 5 link, 6 ghost, else regular), bits 3-5 by
+/// how much its size is shifted, bit 6 the name of the file before.
 fn file(ordinal: u8, [how, low, high, inode]: [u8; 4]) -> File {
     let (mode, flags) = match how & 7 {
         4 => (0o040_755, 0),
@@ -139,11 +140,11 @@ pub fn compress(compressor: Option<&str>, archive: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Can it be decompressed to its end? Else decoders throw away what they made in the call that met the fault, and it depends on how
-/// much is asked for at once how many members come out whole.
+/// Can it be decompressed to its end? Else decoders throw away what they made in the call that met the fault, and it
+/// depends on how much is asked for at once how many members come out whole.
 fn is_sound(payload: &[u8]) -> bool {
     let Ok(archive) = payload::decompress(payload) else { return false };
-    io::copy(&mut archive.take(2 * MOST_BYTES), &mut io::sink()).is_ok_and(|bytes| bytes < 2 * MOST_BYTES)
+    io::copy(&mut archive.take(2 * MAX_BYTES), &mut io::sink()).is_ok_and(|bytes| bytes < 2 * MAX_BYTES)
 }
 
 /// By ordinal: the contents of each regular file that came whole in a walk over all members.
@@ -161,7 +162,7 @@ fn walk(header: &Header, payload: &[u8]) -> Walk {
     let mut archive = Counted { archive, bytes: 0 };
     // What the members and their headers may take, and what is read ahead.
     const HEADER_BYTES: u64 = 110 + (16 << 10) + 6;
-    let mut most_bytes = HEADER_BYTES + (64 << 10);
+    let mut max_bytes = HEADER_BYTES + (64 << 10);
     let mut seen = vec![false; header.files.len()];
     let mut members = Members::new(&mut archive, header);
     loop {
@@ -180,7 +181,7 @@ fn walk(header: &Header, payload: &[u8]) -> Walk {
         assert!(!std::mem::replace(&mut seen[ordinal as usize], true), "{} twice", file.path);
         let announced = if file.is_regular() { file.size } else { file.size.max(64 << 10) };
         assert!(size <= announced, "{}: {size} bytes, announced {announced}", file.path);
-        most_bytes += HEADER_BYTES + announced;
+        max_bytes += HEADER_BYTES + announced;
         let held: Vec<u32> = (0..).take(header.files.len()).filter(|ordinal| member.holds(*ordinal)).collect();
         assert!(held.iter().all(|ordinal| header.files[*ordinal as usize].size == size));
         let mut contents = Vec::new();
@@ -197,7 +198,7 @@ fn walk(header: &Header, payload: &[u8]) -> Walk {
         }
     }
     drop(members);
-    assert!(archive.bytes <= most_bytes, "{} bytes unpacked, announced {most_bytes}", archive.bytes);
+    assert!(archive.bytes <= max_bytes, "{} bytes unpacked, announced {max_bytes}", archive.bytes);
     walk
 }
 

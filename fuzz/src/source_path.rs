@@ -4,8 +4,8 @@ use std::path::{Component, Path};
 
 use artifact::path;
 
-/// A canonical path is what the standard library's components make of it, and never leads out of the root. The input is a path; a
-/// NUL separates a link and its target.
+/// A canonical path is what the standard library's components make of it, and never leads out of the root. The input is
+/// a path; a NUL separates a link and its target.
 pub fn check(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     let canonical = path::canonical(text);

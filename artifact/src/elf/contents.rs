@@ -13,12 +13,12 @@ use tables::Tables;
 const ELFCOMPRESS_ZLIB: u32 = 1;
 const ELFCOMPRESS_ZSTD: u32 = 2;
 
-/// The contents of a section as a program sees them: unpacked where they are compressed, in either of the two ways. Also whether the
-/// file's numbers begin with their lowest byte. `None` where [`section`] says so.
+/// The contents of a section as a program sees them: unpacked where they are compressed, in either of the two ways.
+/// Also whether the file's numbers begin with their lowest byte. `None` where [`section`] says so.
 ///
 /// # Errors
-/// As [`section`]; [`Error::Elf`] where they have more than `most_bytes` or cannot be unpacked.
-pub(crate) fn contents(file: &mut (impl Read + Seek), name: &str, most_bytes: u64) -> Result<Option<(Vec<u8>, bool)>> {
+/// As [`section`]; [`Error::Elf`] where they have more than `max_bytes` or cannot be unpacked.
+pub(crate) fn contents(file: &mut (impl Read + Seek), name: &str, max_bytes: u64) -> Result<Option<(Vec<u8>, bool)>> {
     let Some(tables) = Tables::read(file)? else {
         return refuse("an ELF file", "other bytes");
     };
@@ -37,8 +37,8 @@ pub(crate) fn contents(file: &mut (impl Read + Seek), name: &str, most_bytes: u6
         !is_old && named.is_some_and(|section| section.sh_flags & u64::from(SHF_COMPRESSED) != 0)
     });
     let stored = range.end - range.start;
-    if stored > most_bytes {
-        return refuse(format!("section {name} of at most {most_bytes} bytes"), stored.to_string());
+    if stored > max_bytes {
+        return refuse(format!("section {name} of at most {max_bytes} bytes"), stored.to_string());
     }
     file.seek(SeekFrom::Start(range.start))?;
     let mut input = file.by_ref().take(stored);
@@ -59,9 +59,9 @@ pub(crate) fn contents(file: &mut (impl Read + Seek), name: &str, most_bytes: u6
         ELFCOMPRESS_ZSTD => Box::new(zstd::Decoder::new(input).map_err(broken)?),
         other => return refuse("zlib or zstd as a section's compression", other.to_string()),
     };
-    unpacked.by_ref().take(most_bytes + 1).read_to_end(&mut bytes).map_err(broken)?;
-    if bytes.len() as u64 > most_bytes {
-        return refuse(format!("section {name} of at most {most_bytes} bytes"), "more");
+    unpacked.by_ref().take(max_bytes + 1).read_to_end(&mut bytes).map_err(broken)?;
+    if bytes.len() as u64 > max_bytes {
+        return refuse(format!("section {name} of at most {max_bytes} bytes"), "more");
     }
     Ok(Some((bytes, is_little)))
 }

@@ -10,15 +10,15 @@ pub(crate) struct Image {
     pub(crate) is_64: bool,
     pub(crate) is_little: bool,
     pub(crate) file_type: u16,
-    pub(crate) sections: Vec<Section>,
-    pub(crate) segments: Vec<Segment>,
+    pub(crate) sections: Vec<ImageSection>,
+    pub(crate) segments: Vec<ImageSegment>,
     /// Number of sections, of program headers and of the name section in section header 0.
     pub(crate) is_extended: bool,
 }
 
 /// A section: name, type, flags, contents.
 #[derive(Clone)]
-pub(crate) struct Section {
+pub(crate) struct ImageSection {
     pub(crate) name: &'static str,
     pub(crate) kind: u32,
     pub(crate) flags: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Section {
 
 /// A segment: type, flags, and its contents, which are written anew.
 #[derive(Clone)]
-pub(crate) struct Segment {
+pub(crate) struct ImageSegment {
     pub(crate) kind: u32,
     pub(crate) flags: u32,
     pub(crate) align: u64,
@@ -50,22 +50,22 @@ impl Image {
     }
 
     pub(crate) fn section(mut self, name: &'static str, kind: u32, flags: u32, contents: &[u8]) -> Self {
-        self.sections.push(Section { name, kind, flags, contents: contents.into() });
+        self.sections.push(ImageSection { name, kind, flags, contents: contents.into() });
         self
     }
 
     pub(crate) fn segment(mut self, kind: u32, flags: u32, align: u64, contents: &[u8]) -> Self {
-        self.segments.push(Segment { kind, flags, align, contents: contents.into() });
+        self.segments.push(ImageSegment { kind, flags, align, contents: contents.into() });
         self
     }
 
     /// The file: header, program headers, contents of segments and sections, section headers.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let (header_bytes, segment_bytes, section_bytes) = if self.is_64 { (64, 56, 64) } else { (52, 32, 40) };
-        let mut sections = vec![Section { name: "", kind: SHT_NULL, flags: 0, contents: Vec::new() }];
+        let mut sections = vec![ImageSection { name: "", kind: SHT_NULL, flags: 0, contents: Vec::new() }];
         sections.extend(self.sections.iter().cloned());
         if !self.sections.is_empty() {
-            sections.push(Section { name: ".shstrtab", kind: SHT_STRTAB, flags: 0, contents: Vec::new() });
+            sections.push(ImageSection { name: ".shstrtab", kind: SHT_STRTAB, flags: 0, contents: Vec::new() });
             let names: Vec<u8> =
                 sections.iter().flat_map(|section| [section.name.as_bytes(), b"\0"].concat()).collect();
             sections.last_mut().unwrap().contents = names;

@@ -1,8 +1,8 @@
 //! The GNU build-id note.
 //!
-//! A note is three words (bytes of name, bytes of description, type), the name and the description, each padded. Build-id notes
-//! are aligned to 4 bytes in files of either class. Sections and segments that say 8 hold `NT_GNU_PROPERTY` notes, but linkers
-//! have been seen to put both into one segment.
+//! A note is three words (bytes of name, bytes of description, type), the name and the description, each padded.
+//! Build-id notes are aligned to 4 bytes in files of either class. Sections and segments that say 8 hold
+//! `NT_GNU_PROPERTY` notes, but linkers have been seen to put both into one segment.
 
 use std::io::{Read, Seek};
 
@@ -12,25 +12,25 @@ use goblin::elf::note::NT_GNU_BUILD_ID;
 use goblin::elf::program_header::PT_NOTE;
 use goblin::elf::section_header::SHT_NOTE;
 
-use super::tables::{self, Source, Tables};
+use super::tables::{self, BoundedFile, Tables};
 use crate::{BuildId, Result};
 
-/// What is read of one section or segment of notes.
-const MOST_BYTES: u64 = 1 << 20;
-/// So many sections and segments of notes are looked at. Real files have a handful.
-const MOST_PLACES: usize = 64;
+/// The maximum read of one section or segment of notes.
+const MAX_BYTES: u64 = 1 << 20;
+/// The maximum number of sections and segments of notes that are read. Real files have a few.
+const MAX_PLACES: usize = 64;
 
 /// The build-id of a file: sections first, then segments ([`super::read`] says why).
 pub(super) fn build_id(file: &mut (impl Read + Seek), tables: &Tables) -> Result<Option<BuildId>> {
     let sections =
         tables.sections.iter().flat_map(|sections| sections.iter()).filter(|section| section.sh_type == SHT_NOTE);
     let segments = tables.segments.iter().flatten().filter(|segment| segment.p_type == PT_NOTE);
-    let sections = sections.map(|section| (section.sh_offset, section.sh_size, section.sh_addralign)).take(MOST_PLACES);
-    let segments = segments.map(|segment| (segment.p_offset, segment.p_filesz, segment.p_align)).take(MOST_PLACES);
-    let mut source = Source { file, bytes: tables.file_bytes };
+    let sections = sections.map(|section| (section.sh_offset, section.sh_size, section.sh_addralign)).take(MAX_PLACES);
+    let segments = segments.map(|segment| (segment.p_offset, segment.p_filesz, segment.p_align)).take(MAX_PLACES);
+    let mut source = BoundedFile { file, bytes: tables.file_bytes };
     for (offset, bytes, align) in sections.chain(segments) {
         // Notes may be cut off, or lie outside of a .debug file: then they are somewhere else.
-        let bytes = bytes.min(tables.file_bytes.saturating_sub(offset)).min(MOST_BYTES);
+        let bytes = bytes.min(tables.file_bytes.saturating_sub(offset)).min(MAX_BYTES);
         if bytes > 0
             && let Some(build_id) = find(&source.read(offset, bytes, "notes")?, align, tables.ctx)
         {
@@ -40,32 +40,33 @@ pub(super) fn build_id(file: &mut (impl Read + Seek), tables: &Tables) -> Result
     Ok(None)
 }
 
-/// What the first bytes of a file say of its build-id. A guess for [`super::read`] to confirm: it trusts program headers alone.
+/// What the first bytes of a file say of its build-id. A guess for [`super::read`] to confirm: it trusts program
+/// headers alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Early {
     /// This it is.
     Is(BuildId),
     /// So many bytes may say it.
     Behind(u64),
-    /// They do not tell: it is no ELF file, or one whose program headers are elsewhere or name no notes with a build-id. In a file of
-    /// debuginfo the notes may be where its sections say.
+    /// They do not tell: it is no ELF file, or one whose program headers are elsewhere or name no notes with a
+    /// build-id. In a file of debuginfo the notes may be where its sections say.
     Silent,
 }
 
-/// What the first bytes of a file say of its build-id: 4 KiB are enough for most programs, whose notes follow the program headers.
+/// What the first bytes of a file say of its build-id: 4 KiB are enough for most programs, whose notes follow the
+/// program headers.
 pub fn early_build_id(prefix: &[u8]) -> Early {
     let Some((segments, ctx)) = early_segments(prefix) else { return Early::Silent };
-    let notes =
-        || segments.iter().filter(|segment| segment.p_type == PT_NOTE && segment.p_filesz > 0).take(MOST_PLACES);
+    let notes = || segments.iter().filter(|segment| segment.p_type == PT_NOTE && segment.p_filesz > 0).take(MAX_PLACES);
     let found = notes().find_map(|segment| {
         let rest = prefix.get(usize::try_from(segment.p_offset).ok()?..)?;
-        let bytes = usize::try_from(segment.p_filesz.min(MOST_BYTES)).ok()?.min(rest.len());
+        let bytes = usize::try_from(segment.p_filesz.min(MAX_BYTES)).ok()?.min(rest.len());
         find(&rest[..bytes], segment.p_align, ctx)
     });
     if let Some(build_id) = found {
         return Early::Is(build_id);
     }
-    let ends = notes().map(|segment| segment.p_offset.saturating_add(segment.p_filesz.min(MOST_BYTES)));
+    let ends = notes().map(|segment| segment.p_offset.saturating_add(segment.p_filesz.min(MAX_BYTES)));
     ends.filter(|end| *end > prefix.len() as u64).min().map_or(Early::Silent, Early::Behind)
 }
 

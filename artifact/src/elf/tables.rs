@@ -14,12 +14,12 @@ use crate::{Error, Result};
 /// Bytes of a header: of 64-bit files, and of 32-bit files.
 const HEADER_BYTES: usize = 64;
 const HEADER_BYTES_32: usize = 52;
-/// More sections are not believed: 16 MiB of table. Object files with one section a function have tens of thousands.
-const MOST_SECTIONS: u64 = 1 << 18;
-/// More program headers are not believed.
-const MOST_SEGMENTS: u64 = 1 << 16;
-/// More bytes of section names are not believed.
-const MOST_NAME_BYTES: u64 = 16 << 20;
+/// The maximum number of sections: 16 MiB of table. Object files with one section a function have tens of thousands.
+const MAX_SECTIONS: u64 = 1 << 18;
+/// The maximum number of program headers.
+const MAX_SEGMENTS: u64 = 1 << 16;
+/// The maximum size of all section names.
+const MAX_NAME_BYTES: u64 = 16 << 20;
 /// `e_phnum` where the number of program headers is too large for it; section header 0 has it then (elf(5)).
 const PN_XNUM: u16 = 0xffff;
 
@@ -34,7 +34,7 @@ pub(super) struct Tables {
     /// The program headers.
     pub(super) segments: Result<Vec<ProgramHeader>>,
     /// The section headers.
-    pub(super) sections: Result<Sections>,
+    pub(super) sections: Result<SectionTable>,
 }
 
 impl Tables {
@@ -47,8 +47,8 @@ impl Tables {
         let Some((header, ctx)) = header(&bytes[..filled])? else {
             return Ok(None);
         };
-        let mut source = Source { file, bytes: file_bytes };
-        let sections = apart(Sections::read(&mut source, &header, ctx))?;
+        let mut source = BoundedFile { file, bytes: file_bytes };
+        let sections = apart(SectionTable::read(&mut source, &header, ctx))?;
         let first = sections.as_ref().ok().and_then(|sections| sections.headers.first());
         let segments = apart(segments(&mut source, &header, first, ctx))?;
         match (sections, segments) {
@@ -60,7 +60,8 @@ impl Tables {
     }
 }
 
-/// The ELF header that `bytes` begin with, with word size and byte order; `None` where they do not begin like one or are too few.
+/// The ELF header that `bytes` begin with, with word size and byte order; `None` where they do not begin like one or
+/// are too few.
 pub(super) fn header(bytes: &[u8]) -> Result<Option<(Header, Ctx)>> {
     const CLASS_32: u8 = 1;
     let need = if bytes.get(4) == Some(&CLASS_32) { HEADER_BYTES_32 } else { HEADER_BYTES };
@@ -81,11 +82,11 @@ pub(super) fn segment_table(header: &Header, first: Option<&SectionHeader>, ctx:
         (PN_XNUM, None) => return refuse("the number of program headers in section header 0", "no section headers"),
         (count, _) => u64::from(count),
     };
-    table_bytes("program headers", count, MOST_SEGMENTS, header.e_phentsize, if is_64(ctx) { 56 } else { 32 })
+    table_bytes("program headers", count, MAX_SEGMENTS, header.e_phentsize, if is_64(ctx) { 56 } else { 32 })
 }
 
 fn segments(
-    source: &mut Source<'_, impl Read + Seek>,
+    source: &mut BoundedFile<'_, impl Read + Seek>,
     header: &Header,
     first: Option<&SectionHeader>,
     ctx: Ctx,
@@ -99,20 +100,20 @@ fn segments(
 }
 
 /// The section headers of a file, with their names.
-pub(super) struct Sections {
+pub(super) struct SectionTable {
     headers: Vec<SectionHeader>,
     /// The contents of the section that holds the names; empty where they cannot be read.
     names: Vec<u8>,
 }
 
-impl Sections {
-    fn read(source: &mut Source<'_, impl Read + Seek>, header: &Header, ctx: Ctx) -> Result<Self> {
+impl SectionTable {
+    fn read(source: &mut BoundedFile<'_, impl Read + Seek>, header: &Header, ctx: Ctx) -> Result<Self> {
         let none = Self { headers: Vec::new(), names: Vec::new() };
         if header.e_shoff == 0 {
             return Ok(none);
         }
         let size_of = |count| {
-            table_bytes("section headers", count, MOST_SECTIONS, header.e_shentsize, if is_64(ctx) { 64 } else { 40 })
+            table_bytes("section headers", count, MAX_SECTIONS, header.e_shentsize, if is_64(ctx) { 64 } else { 40 })
         };
         let mut read = |count: u64| {
             let (count, bytes) = size_of(count)?;
@@ -133,7 +134,7 @@ impl Sections {
             index => index,
         };
         let names = match headers.get(names_at as usize) {
-            Some(section) if names_at != 0 && section.sh_type != SHT_NOBITS && section.sh_size <= MOST_NAME_BYTES => {
+            Some(section) if names_at != 0 && section.sh_type != SHT_NOBITS && section.sh_size <= MAX_NAME_BYTES => {
                 apart(source.read(section.sh_offset, section.sh_size, "section names"))?.unwrap_or_default()
             }
             _ => Vec::new(),
@@ -150,13 +151,13 @@ impl Sections {
         self.headers.is_empty()
     }
 
-    /// Is this the section's name?
+    /// True if the section has this name.
     pub(super) fn is_named(&self, section: &SectionHeader, name: &str) -> bool {
         let rest = self.name_and_rest(section).strip_prefix(name.as_bytes());
         !name.contains('\0') && rest.is_some_and(|rest| rest.first() == Some(&0))
     }
 
-    /// Does the section's name begin so?
+    /// True if the section's name begins with this prefix.
     pub(super) fn has_prefix(&self, section: &SectionHeader, prefix: &str) -> bool {
         self.name_and_rest(section).starts_with(prefix.as_bytes())
     }
@@ -168,12 +169,12 @@ impl Sections {
 }
 
 /// A file that is read in pieces, all of them within its length.
-pub(super) struct Source<'f, F> {
+pub(super) struct BoundedFile<'f, F> {
     pub(super) file: &'f mut F,
     pub(super) bytes: u64,
 }
 
-impl<F: Read + Seek> Source<'_, F> {
+impl<F: Read + Seek> BoundedFile<'_, F> {
     pub(super) fn read(&mut self, offset: u64, bytes: u64, what: &str) -> Result<Vec<u8>> {
         let place = || format!("{bytes} bytes at {offset}");
         if offset.checked_add(bytes).is_none_or(|end| end > self.bytes) {
@@ -187,13 +188,13 @@ impl<F: Read + Seek> Source<'_, F> {
 }
 
 /// Number of entries and bytes of a table, within the limits.
-fn table_bytes(what: &str, count: u64, most: u64, entry_bytes: u16, expected_bytes: u16) -> Result<(usize, usize)> {
+fn table_bytes(what: &str, count: u64, max: u64, entry_bytes: u16, expected_bytes: u16) -> Result<(usize, usize)> {
     if count > 0 && entry_bytes != expected_bytes {
         return refuse(format!("{what} of {expected_bytes} bytes"), entry_bytes.to_string());
     }
     match usize::try_from(count) {
-        Ok(entries) if count <= most => Ok((entries, entries * usize::from(entry_bytes))),
-        _ => refuse(format!("at most {most} {what}"), count.to_string()),
+        Ok(entries) if count <= max => Ok((entries, entries * usize::from(entry_bytes))),
+        _ => refuse(format!("at most {max} {what}"), count.to_string()),
     }
 }
 

@@ -8,11 +8,11 @@ use crate::{Error, Result};
 
 /// The first bytes of every ar archive.
 pub(super) const MAGIC: &[u8] = b"!<arch>\n";
-/// What packages of a format begin with that was given up in 1995.
+/// The start of packages of the format that ended in 1995.
 const OLD_START: &[u8; MAGIC.len()] = b"0.939000";
 pub(super) const HEADER_BYTES: usize = 60;
-/// More members are not believed: a package has three, and a signature or two.
-const MOST_MEMBERS: u32 = 64;
+/// The maximum number of members: a package has three, and a signature or two.
+const MAX_MEMBERS: u32 = 64;
 
 /// A walk. Reading it streams the contents of the current member.
 pub(super) struct Ar<R> {
@@ -23,24 +23,24 @@ pub(super) struct Ar<R> {
 }
 
 /// One member.
-pub(super) struct Member {
+pub(super) struct ArMember {
     pub(super) name: String,
     /// Seconds since 1970.
     pub(super) mtime: i64,
-    /// ArchiveBytes of its contents, without padding.
+    /// Bytes of its contents, without padding.
     pub(super) size: u64,
 }
 
-impl Member {
+impl ArMember {
     /// Reads the header of the member with this number, from 1.
     ///
     /// # Errors
     /// [`Error::Payload`] where it is no header, or there are too many members.
     pub(super) fn parse(header: &[u8; HEADER_BYTES], number: u32) -> Result<Self> {
-        if &header[58..] != b"`\n" || number > MOST_MEMBERS {
+        if &header[58..] != b"`\n" || number > MAX_MEMBERS {
             let found = header[..].escape_ascii().to_string();
             return refuse(
-                format!("one of at most {MOST_MEMBERS} ar headers, ending in a backquote and a newline"),
+                format!("one of at most {MAX_MEMBERS} ar headers, ending in a backquote and a newline"),
                 found,
             );
         }
@@ -76,7 +76,7 @@ impl<R: Read> Ar<R> {
     ///
     /// # Errors
     /// [`Error::Payload`] where the archive is broken or ends early.
-    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+    pub(super) fn next(&mut self) -> Result<Option<ArMember>> {
         // Filled up to an even number of bytes; behind the last member that may be missing.
         let rest = std::mem::take(&mut self.rest);
         let passed = io::copy(&mut self.archive.by_ref().take(rest), &mut io::sink()).map_err(unwrap)?;
@@ -93,7 +93,7 @@ impl<R: Read> Ar<R> {
             filled => return refuse(format!("{HEADER_BYTES} bytes of an ar header"), filled.to_string()),
         }
         self.members += 1;
-        let member = Member::parse(&header, self.members)?;
+        let member = ArMember::parse(&header, self.members)?;
         (self.size, self.rest) = (member.size, member.size);
         Ok(Some(member))
     }

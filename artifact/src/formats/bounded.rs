@@ -6,16 +6,16 @@ use crate::Error;
 use crate::payload::wrap;
 
 /// The archive. Reading more than the limit is [`Error::Payload`].
-pub(super) struct Bounded<'a> {
+pub(super) struct BoundedArchive<'a> {
     pub(super) input: BufReader<Box<dyn Read + Send + 'a>>,
-    /// ArchiveBytes that may still be read.
+    /// Bytes that may still be read.
     pub(super) rest: u64,
     pub(super) max_bytes: u64,
     /// The word for the archive's format in errors.
     format: &'static str,
 }
 
-impl<'a> Bounded<'a> {
+impl<'a> BoundedArchive<'a> {
     pub(super) fn new(format: &'static str, archive: Box<dyn Read + Send + 'a>, max_bytes: u64) -> Self {
         Self { input: BufReader::with_capacity(64 << 10, archive), rest: max_bytes, max_bytes, format }
     }
@@ -31,14 +31,14 @@ impl<'a> Bounded<'a> {
     }
 }
 
-impl Read for Bounded<'_> {
+impl Read for BoundedArchive<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest == 0 && !buffer.is_empty() {
             return Err(wrap(self.too_large()));
         }
-        let most = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
+        let max = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buffer.len());
         let read = loop {
-            match self.input.read(&mut buffer[..most]) {
+            match self.input.read(&mut buffer[..max]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 read => break read?,
             }

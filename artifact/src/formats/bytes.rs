@@ -8,7 +8,7 @@ use super::MEMORY_BYTES;
 use crate::Result;
 use crate::payload::{fill, refuse, unwrap};
 
-/// What can be read from anywhere.
+/// A reader that can seek and be sent to another thread.
 pub trait Seekable: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> Seekable for T {}
@@ -49,15 +49,15 @@ impl<'a> ArchiveBytes<'a> {
         })
     }
 
-    /// An archive of at most `most_bytes` bytes that can be read from anywhere: a copy, if it comes as a stream.
-    pub(super) fn into_seekable(self, most_bytes: u64) -> Result<Box<dyn Seekable + 'a>> {
+    /// An archive of at most `max_bytes` bytes that can be read from anywhere: a copy, if it comes as a stream.
+    pub(super) fn into_seekable(self, max_bytes: u64) -> Result<Box<dyn Seekable + 'a>> {
         match self {
             Self::Seekable(archive) => Ok(Box::new(BufReader::new(archive))),
             Self::Stream(archive) => {
                 let mut copy = SpooledTempFile::new(MEMORY_BYTES);
-                let copied = io::copy(&mut archive.take(most_bytes.saturating_add(1)), &mut copy).map_err(unwrap)?;
-                if copied > most_bytes {
-                    return refuse(format!("a zip archive of {most_bytes} bytes"), "more");
+                let copied = io::copy(&mut archive.take(max_bytes.saturating_add(1)), &mut copy).map_err(unwrap)?;
+                if copied > max_bytes {
+                    return refuse(format!("a zip archive of {max_bytes} bytes"), "more");
                 }
                 copy.rewind()?;
                 Ok(Box::new(copy))

@@ -1,4 +1,4 @@
-//! The files of an archive that nobody has a list of.
+//! A catalog of the files of an archive without a header.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,17 +6,17 @@ use std::ops::ControlFlow;
 
 use sha2::{Digest, Sha256};
 
-use super::member::What;
-use super::{ArchiveBytes, Hashed, MOST_PATH_BYTES, Reading, regular, walk};
+use super::member::MemberKind;
+use super::{ArchiveBytes, Hashed, MAX_PATH_BYTES, ReadMode, regular, walk};
 use crate::header::File;
 use crate::payload::{refuse, unwrap};
 use crate::{Contents, Error, Format, Identity, Result};
 
-/// More files are not listed.
-const MOST_FILES: usize = 1 << 19;
+/// The maximum number of files in a catalog.
+const MAX_FILES: usize = 1 << 19;
 
-/// Every regular file of an archive, by its canonical path. A path that comes twice is the file that came last, as it would be after
-/// unpacking; hard links are the file that they link to.
+/// Every regular file of an archive, by its canonical path. A path that comes twice is the file that came last, as it
+/// would be after unpacking; hard links are the file that they link to.
 #[derive(Debug, Default)]
 pub struct Catalog {
     files: HashMap<String, Listed>,
@@ -30,7 +30,7 @@ pub struct Listed {
     pub ordinal: u32,
     /// As [`Contents::tar_offset`](crate::Contents::tar_offset), of that member.
     pub tar_offset: Option<u64>,
-    /// What it is; the path is that of that member.
+    /// Its metadata; the path is that of the member.
     pub file: File,
 }
 
@@ -48,26 +48,24 @@ impl Catalog {
     pub fn read(archive: ArchiveBytes<'_>, format: Format, archive_bytes: u64, identity: Identity) -> Result<Self> {
         let mut hasher = Sha256::new();
         let mut catalog = Self::default();
-        walk(archive, format, archive_bytes, Reading::Whole(&mut hasher), &mut |member, contents| {
-            let found = match &member.what {
-                What::Regular => {
+        walk(archive, format, archive_bytes, ReadMode::Whole(&mut hasher), &mut |member, contents| {
+            let found = match &member.kind {
+                MemberKind::Regular => {
                     let mut hasher = Sha256::new();
                     io::copy(&mut Hashed { input: contents, hasher: Some(&mut hasher) }, &mut io::sink())
                         .map_err(unwrap)?;
                     Listed::new(member.ordinal, &member.path, member.contents(hasher.finalize().into()))
                 }
-                What::HardLink(target) => match catalog.files.get(target) {
+                MemberKind::HardLink(target) => match catalog.files.get(target) {
                     Some(found) => found.clone(),
                     None => return Ok(ControlFlow::Continue(())),
                 },
-                What::Other => return Ok(ControlFlow::Continue(())),
+                MemberKind::Other => return Ok(ControlFlow::Continue(())),
             };
             catalog.bytes += size_of_val(&found) + found.file.path.len() + member.path.len();
             catalog.files.insert(member.path.clone(), found);
-            if catalog.files.len() > MOST_FILES
-                || catalog.bytes > MOST_FILES * size_of::<Listed>() + 2 * MOST_PATH_BYTES
-            {
-                return refuse(format!("at most {MOST_FILES} files to list in an archive"), "more");
+            if catalog.files.len() > MAX_FILES || catalog.bytes > MAX_FILES * size_of::<Listed>() + 2 * MAX_PATH_BYTES {
+                return refuse(format!("at most {MAX_FILES} files to list in an archive"), "more");
             }
             Ok(ControlFlow::Continue(()))
         })?;

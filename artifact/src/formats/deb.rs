@@ -5,35 +5,35 @@ use std::io::Read;
 use std::ops::Range;
 
 use super::ar::{self, Ar};
-use super::member::{Each, What};
+use super::member::{Each, MemberKind};
 use super::tar::Tar;
-use super::{ArchiveBytes, Said, text};
+use super::{ArchiveBytes, PackageInfo, text};
 use crate::payload::{self, ReadRange, fill, refuse};
 use crate::{Error, Result};
 
 /// Calls `each` with the members of `data.tar`. The outer archive is one of ar, else a tar archive, which may be
 /// compressed.
-pub(super) fn walk(archive: ArchiveBytes<'_>, is_ar: bool, max_bytes: u64, each: &mut Each<'_>) -> Result<Said> {
-    let mut parts = Parts { said: Said::default(), has_data: false, is_broken_off: false, max_bytes };
+pub(super) fn walk(archive: ArchiveBytes<'_>, is_ar: bool, max_bytes: u64, each: &mut Each<'_>) -> Result<PackageInfo> {
+    let mut reader = DebReader { said: PackageInfo::default(), has_data: false, is_broken_off: false, max_bytes };
     if is_ar {
         let mut ar = Ar::new(archive)?;
         while let Some(member) = ar.next()? {
-            if parts.read(&member.name, member.mtime, &mut ar, each)? {
-                return Ok(parts.said);
+            if reader.read(&member.name, member.mtime, &mut ar, each)? {
+                return Ok(reader.said);
             }
         }
     } else {
         let mut tar = Tar::new(payload::decompress(archive)?, max_bytes);
         while let Some(member) = tar.next()? {
-            if member.what == What::Regular && parts.read(&member.path[1..], member.mtime, &mut tar, each)? {
+            if member.kind == MemberKind::Regular && reader.read(&member.path[1..], member.mtime, &mut tar, each)? {
                 break;
             }
         }
-        if !parts.is_broken_off {
+        if !reader.is_broken_off {
             tar.finish()?;
         }
     }
-    if parts.has_data { Ok(parts.said) } else { refuse("data.tar in a Debian package", "none") }
+    if reader.has_data { Ok(reader.said) } else { refuse("data.tar in a Debian package", "none") }
 }
 
 /// Where the contents of `data.tar`, which may be compressed, lie in a package of `bytes` bytes; `None` where the outer
@@ -65,7 +65,7 @@ pub(super) fn data_range(bytes: u64, part: ReadRange<'_, '_>) -> Result<Option<R
         let header =
             usize::try_from(at - window_at).ok().and_then(|at| window.get(at..)).and_then(|rest| rest.first_chunk());
         let Some(header) = header else { break };
-        let member = ar::Member::parse(header, number)?;
+        let member = ar::ArMember::parse(header, number)?;
         let Some(end) = start.checked_add(member.size).filter(|end| *end <= bytes) else { break };
         if is_part(&member.name, "data") {
             return Ok(Some(start..end));
@@ -75,14 +75,14 @@ pub(super) fn data_range(bytes: u64, part: ReadRange<'_, '_>) -> Result<Option<R
     refuse("data.tar in a Debian package", "none")
 }
 
-struct Parts {
-    said: Said,
+struct DebReader {
+    said: PackageInfo,
     has_data: bool,
     is_broken_off: bool,
     max_bytes: u64,
 }
 
-impl Parts {
+impl DebReader {
     /// Reads one member of the outer archive. True where no other can matter: after the data, and `control`, which
     /// opkg may put behind.
     fn read(&mut self, name: &str, mtime: i64, part: &mut (impl Read + Send), each: &mut Each<'_>) -> Result<bool> {
@@ -90,7 +90,7 @@ impl Parts {
         if is_part(name, "control") && self.said.text.is_none() {
             let mut tar = Tar::new(payload::decompress(part)?, self.max_bytes);
             while let Some(member) = tar.next()? {
-                if member.path == "/control" && member.what == What::Regular && self.said.text.is_none() {
+                if member.path == "/control" && member.kind == MemberKind::Regular && self.said.text.is_none() {
                     self.said.text = Some(text(&member, &mut tar)?);
                 }
             }

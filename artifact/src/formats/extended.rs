@@ -1,7 +1,7 @@
-//! What stands before a member of a tar archive: GNU's long names, pax's records, and the maps of sparse files in all their forms.
+//! The extension headers of a tar archive: long names of GNU tar, records of pax, and all forms of sparse maps.
 //!
-//! pax: `LENGTH KEY=VALUE` and a newline, LENGTH counting all of it (pax(1), "pax Extended Header"). Sparse files: GNU tar's manual,
-//! "Storing Sparse Files".
+//! pax: `LENGTH KEY=VALUE` and a newline, LENGTH counting all of it (pax(1), "pax Extended Header"). Sparse files: GNU
+//! tar's manual, "Storing Sparse Files".
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,22 +14,22 @@ use crate::{Error, Result};
 /// A tar archive is made of these.
 pub(super) const BLOCK_BYTES: usize = 512;
 
-/// More pieces of a sparse file are not believed.
-const MOST_SEGMENTS: usize = 1 << 16;
+/// The maximum number of segments of a sparse file.
+const MAX_SEGMENTS: usize = 1 << 16;
 
 /// A piece of a sparse file that is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(super) struct SparseSegment {
     pub(super) offset: u64,
     pub(super) bytes: u64,
 }
 
-/// What the extensions before a header say of its member.
+/// The values of the extension headers of one member.
 #[derive(Debug, Default)]
 pub(super) struct Extended {
     pub(super) name: Option<String>,
     pub(super) link: Option<String>,
-    /// ArchiveBytes in the archive.
+    /// Bytes in the archive.
     pub(super) size: Option<u64>,
     pub(super) mtime: Option<i64>,
     pub(super) sparse: Option<Sparse>,
@@ -38,10 +38,10 @@ pub(super) struct Extended {
 /// A sparse file of pax.
 #[derive(Debug, Default)]
 pub(super) struct Sparse {
-    /// ArchiveBytes with holes.
+    /// Bytes with holes.
     pub(super) size: u64,
     /// `None`: it stands before the contents.
-    pub(super) map: Option<VecDeque<Segment>>,
+    pub(super) map: Option<VecDeque<SparseSegment>>,
 }
 
 impl Extended {
@@ -74,7 +74,7 @@ impl Extended {
                 b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => numbers.push(number(value)?),
                 b"GNU.sparse.map" => {
                     let list = value.split(|byte| *byte == b',').filter(|text| !text.is_empty());
-                    numbers = list.take(2 * MOST_SEGMENTS + 1).map(number).collect::<Result<_>>()?;
+                    numbers = list.take(2 * MAX_SEGMENTS + 1).map(number).collect::<Result<_>>()?;
                 }
                 _ => {}
             }
@@ -118,35 +118,35 @@ fn number(text: &[u8]) -> Result<u64> {
 }
 
 /// Offset and length, offset and length...
-fn segments(numbers: &[u64]) -> Result<VecDeque<Segment>> {
-    if numbers.len() > 2 * MOST_SEGMENTS {
-        return refuse(format!("at most {MOST_SEGMENTS} pieces of a sparse file"), "more");
+fn segments(numbers: &[u64]) -> Result<VecDeque<SparseSegment>> {
+    if numbers.len() > 2 * MAX_SEGMENTS {
+        return refuse(format!("at most {MAX_SEGMENTS} pieces of a sparse file"), "more");
     }
-    Ok(numbers.as_chunks().0.iter().map(|[offset, bytes]| Segment { offset: *offset, bytes: *bytes }).collect())
+    Ok(numbers.as_chunks().0.iter().map(|[offset, bytes]| SparseSegment { offset: *offset, bytes: *bytes }).collect())
 }
 
 /// The map of GNU's own format: four pieces in the header, 21 in each of the blocks that may follow.
 pub(super) fn gnu_map(
     header: &GnuHeader,
     mut block: impl FnMut() -> Result<[u8; BLOCK_BYTES]>,
-) -> Result<VecDeque<Segment>> {
+) -> Result<VecDeque<SparseSegment>> {
     const ENTRY_BYTES: usize = 24;
     const ENTRIES: usize = 21;
     let mut map = VecDeque::new();
     for piece in header.sparse.iter().filter(|piece| !piece.is_empty()) {
         let offset = piece.offset().map_err(broken("the offset of a piece"))?;
-        map.push_back(Segment { offset, bytes: piece.length().map_err(broken("the length of a piece"))? });
+        map.push_back(SparseSegment { offset, bytes: piece.length().map_err(broken("the length of a piece"))? });
     }
     let mut goes_on = header.is_extended();
     while goes_on {
         let block = block()?;
         for entry in block.chunks_exact(ENTRY_BYTES).take(ENTRIES).filter(|entry| entry[0] != 0) {
             let (offset, bytes) = entry.split_at(ENTRY_BYTES / 2);
-            map.push_back(Segment { offset: field(offset)?, bytes: field(bytes)? });
+            map.push_back(SparseSegment { offset: field(offset)?, bytes: field(bytes)? });
         }
         goes_on = block[ENTRIES * ENTRY_BYTES] == 1;
-        if map.len() > MOST_SEGMENTS {
-            return refuse(format!("at most {MOST_SEGMENTS} pieces of a sparse file"), "more");
+        if map.len() > MAX_SEGMENTS {
+            return refuse(format!("at most {MAX_SEGMENTS} pieces of a sparse file"), "more");
         }
     }
     Ok(map)
@@ -169,9 +169,9 @@ fn field(text: &[u8]) -> Result<u64> {
     u64::from_str_radix(digits, 8).or_else(|_| wrong())
 }
 
-/// The map of pax's format 1.0, which stands before the contents: the number of pieces, then their numbers, each on a line; filled up
-/// to whole blocks.
-pub(super) fn stored_map(mut block: impl FnMut() -> Result<[u8; BLOCK_BYTES]>) -> Result<VecDeque<Segment>> {
+/// The map of pax's format 1.0, which stands before the contents: the number of pieces, then their numbers, each on a
+/// line; filled up to whole blocks.
+pub(super) fn stored_map(mut block: impl FnMut() -> Result<[u8; BLOCK_BYTES]>) -> Result<VecDeque<SparseSegment>> {
     let (mut numbers, mut digits, mut expected) = (Vec::new(), Vec::new(), None);
     loop {
         for byte in block()? {
@@ -187,8 +187,8 @@ pub(super) fn stored_map(mut block: impl FnMut() -> Result<[u8; BLOCK_BYTES]>) -
             }
             let number = number(&std::mem::take(&mut digits))?;
             match expected {
-                None if number > MOST_SEGMENTS as u64 => {
-                    return refuse(format!("at most {MOST_SEGMENTS} pieces of a sparse file"), number.to_string());
+                None if number > MAX_SEGMENTS as u64 => {
+                    return refuse(format!("at most {MAX_SEGMENTS} pieces of a sparse file"), number.to_string());
                 }
                 None => expected = Some(2 * usize::try_from(number).unwrap_or(usize::MAX)),
                 Some(_) => numbers.push(number),

@@ -6,26 +6,26 @@ use std::ops::ControlFlow;
 use crate::payload::wrap;
 use crate::{Contents, Error, Result};
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum MemberKind {
     /// A file with contents.
     Regular,
     /// The same file as the member with this path, which came before.
     HardLink(String),
-    /// A folder, a symbolic link, a device.
+    /// A directory, a symbolic link, a device.
     Other,
 }
 
 /// One member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct ArchiveMember {
     /// Its number among the archive's members, from 0.
     pub(super) ordinal: u32,
     /// Absolute and canonical.
     pub(super) path: String,
-    pub(super) what: What,
-    /// ArchiveBytes of its contents, holes included.
+    pub(super) kind: MemberKind,
+    /// Bytes of its contents, holes included.
     pub(super) size: u64,
     /// Seconds since 1970.
     pub(super) mtime: i64,
@@ -33,15 +33,15 @@ pub(super) struct Member {
     pub(super) tar_offset: Option<u64>,
 }
 
-impl Member {
-    /// What there is to say of its contents, once they were hashed.
+impl ArchiveMember {
+    /// Returns the metadata of its contents, whose SHA-256 is `sha256`.
     pub(super) fn contents(&self, sha256: [u8; 32]) -> Contents {
         Contents { size: self.size, mtime: self.mtime, sha256, tar_offset: self.tar_offset }
     }
 }
 
-/// What is called with each member and its contents, until it breaks the walk off.
-pub(super) type Each<'e> = dyn FnMut(&Member, &mut dyn Read) -> Result<ControlFlow<()>> + 'e;
+/// A callback for each member and its contents. `Break` ends the walk.
+pub(super) type Each<'e> = dyn FnMut(&ArchiveMember, &mut dyn Read) -> Result<ControlFlow<()>> + 'e;
 
 /// Reads a piece of the contents of a member, of which `rest` bytes are still in the archive; 0 behind the last.
 ///
@@ -53,11 +53,11 @@ pub(super) fn read_contents(
     buffer: &mut [u8],
     cut_off: impl FnOnce() -> Error,
 ) -> io::Result<usize> {
-    let most = usize::try_from(*rest).unwrap_or(usize::MAX).min(buffer.len());
-    if most == 0 {
+    let max = usize::try_from(*rest).unwrap_or(usize::MAX).min(buffer.len());
+    if max == 0 {
         return Ok(0);
     }
-    let read = archive.read(&mut buffer[..most])?;
+    let read = archive.read(&mut buffer[..max])?;
     if read == 0 {
         return Err(wrap(cut_off()));
     }

@@ -1,17 +1,17 @@
 //! Name, version and arch of a package that is no RPM.
 //!
-//! deb-control(5), deb-version(7): `Version: [EPOCH:]UPSTREAM[-REVISION]`; a version without a revision is one with revision 0. Arch's
-//! `.PKGINFO`: `pkgver = [EPOCH:]VERSION-RELEASE`. What has neither is called by the name of its file; its version is how its identity
-//! begins, so that another build is another version.
+//! deb-control(5), deb-version(7): `Version: [EPOCH:]UPSTREAM[-REVISION]`; a version without a revision is one with
+//! revision 0. Arch's `.PKGINFO`: `pkgver = [EPOCH:]VERSION-RELEASE`. What has neither is called by the name of its
+//! file; its version is how its identity begins, so that another build is another version.
 
-use super::{ArchiveInfo, Said};
+use super::{ArchiveInfo, PackageInfo};
 use crate::payload::refuse;
 use crate::{Format, Identity, Nevra, Package, Result, nevra};
 
-/// The package as it says itself, or as its file is called.
+/// Returns the package as it describes itself, else one named after its file.
 pub(super) fn package(
     about: &ArchiveInfo<'_>,
-    said: &Said,
+    said: &PackageInfo,
     identity: Identity,
     arch: Option<&'static str>,
 ) -> Result<Package> {
@@ -97,7 +97,7 @@ fn of_file(about: &ArchiveInfo<'_>, identity: Identity, arch: &str) -> Nevra {
         _ => about.name.find(".tar").map_or(about.name, |end| &about.name[..end]),
     };
     let name: String = name.chars().map(|c| if c.is_control() || c == '/' { '_' } else { c }).collect();
-    let name = &name[..name.floor_char_boundary(nevra::MOST_PART_BYTES)];
+    let name = &name[..name.floor_char_boundary(nevra::MAX_PART_BYTES)];
     Nevra {
         name: if name.is_empty() { "archive".into() } else { name.into() },
         epoch: None,

@@ -1,30 +1,30 @@
 //! A walk over the members of a tar archive: v7, ustar, GNU and pax, with their long names and sparse files.
 //!
-//! The `tar` crate reads the fields of a header. The walk is our own, because what a hostile archive makes us keep has to be bounded:
-//! names, extended headers and maps of sparse files have limits here, and contents are streamed.
+//! The `tar` crate reads the fields of a header. The walk is our own, because what a hostile archive makes us keep has
+//! to be bounded: names, extended headers and maps of sparse files have limits here, and contents are streamed.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use tar::Header;
 
-use super::bounded::Bounded;
+use super::bounded::BoundedArchive;
 pub(super) use super::extended::BLOCK_BYTES;
-use super::extended::{self, Extended, Segment, broken};
-use super::member::{Member, What};
+use super::extended::{self, Extended, SparseSegment, broken};
+use super::member::{ArchiveMember, MemberKind};
 use crate::payload::{fill, leading_zeros, refuse, starting_with, unwrap, wrap};
 use crate::{Error, Result, path};
 
-/// A longer name, of GNU's kind, is not believed. PATH_MAX is 4,096.
-const MOST_NAME_BYTES: u64 = 16 << 10;
-/// A longer extended header is not believed.
-const MOST_EXTENDED_BYTES: u64 = 1 << 20;
-/// More members are not believed: the index can number so many files.
-const MOST_MEMBERS: u32 = 1 << 23;
+/// The maximum size of a long name of GNU tar. PATH_MAX is 4,096.
+const MAX_NAME_BYTES: u64 = 16 << 10;
+/// The maximum size of an extended header.
+const MAX_EXTENDED_BYTES: u64 = 1 << 20;
+/// The maximum number of members that the index can number.
+const MAX_MEMBERS: u32 = 1 << 23;
 
 /// A walk. Reading it streams the contents of the current member.
 pub(super) struct Tar<'a> {
-    input: Bounded<'a>,
+    input: BoundedArchive<'a>,
     /// True once its first block was read.
     is_tar: bool,
     members: u32,
@@ -34,14 +34,14 @@ pub(super) struct Tar<'a> {
     /// Of the contents: how many were read, and how many there are.
     at: u64,
     size: u64,
-    /// What of a sparse file is stored; `None` where all is.
-    map: Option<VecDeque<Segment>>,
+    /// The stored segments of a sparse file; `None` if all of it is stored.
+    map: Option<VecDeque<SparseSegment>>,
 }
 
 impl<'a> Tar<'a> {
     /// The members of an archive that is unpacked already, of which at most so many bytes are looked at.
-    pub(super) fn new(archive: Box<dyn Read + Send + 'a>, most_bytes: u64) -> Self {
-        let input = Bounded::new("tar", archive, most_bytes);
+    pub(super) fn new(archive: Box<dyn Read + Send + 'a>, max_bytes: u64) -> Self {
+        let input = BoundedArchive::new("tar", archive, max_bytes);
         Self { input, is_tar: false, members: 0, stored: 0, padding: 0, at: 0, size: 0, map: None }
     }
 
@@ -51,12 +51,13 @@ impl<'a> Tar<'a> {
         Self { members: ordinal, ..Self::new(archive, max_bytes) }
     }
 
-    /// The next member; what was not read of the one before is skipped. `None` at a block of zeros, and where the archive ends
-    /// behind a member: not every program writes the blocks of zeros.
+    /// The next member; what was not read of the one before is skipped. `None` at a block of zeros, and where the
+    /// archive ends behind a member: not every program writes the blocks of zeros.
     ///
     /// # Errors
-    /// [`Error::Payload`] where the archive is broken, ends early, or is larger than allowed; [`Error::Io`] where reading it fails.
-    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+    /// [`Error::Payload`] where the archive is broken, ends early, or is larger than allowed; [`Error::Io`] where
+    /// reading it fails.
+    pub(super) fn next(&mut self) -> Result<Option<ArchiveMember>> {
         self.skip()?;
         let tar_offset = self.input.position();
         let (mut extended, mut is_extended) = (Extended::default(), false);
@@ -69,10 +70,10 @@ impl<'a> Tar<'a> {
             let kind = header.entry_type().as_byte();
             is_extended |= matches!(kind, b'L' | b'K' | b'x' | b'X');
             match kind {
-                b'L' => extended.name(&self.text(size, MOST_NAME_BYTES, "a name")?),
-                b'K' => extended.link(&self.text(size, MOST_NAME_BYTES, "the name of a link's target")?),
+                b'L' => extended.name(&self.text(size, MAX_NAME_BYTES, "a name")?),
+                b'K' => extended.link(&self.text(size, MAX_NAME_BYTES, "the name of a link's target")?),
                 // X: Solaris' form of it.
-                b'x' | b'X' => extended.read(&self.text(size, MOST_EXTENDED_BYTES, "extended headers")?)?,
+                b'x' | b'X' => extended.read(&self.text(size, MAX_EXTENDED_BYTES, "extended headers")?)?,
                 // For all members that follow: comments, in practice.
                 b'g' | b'V' => self.pass(size)?,
                 _ => return self.member(header, size, extended, tar_offset).map(Some),
@@ -80,8 +81,8 @@ impl<'a> Tar<'a> {
         }
     }
 
-    /// Reads on behind the last member to the end of what was compressed: the checks of its contents stand there, and a decoder
-    /// compares them only when it gets so far.
+    /// Reads on behind the last member to the end of what was compressed: the checks of its contents stand there, and a
+    /// decoder compares them only when it gets so far.
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -89,33 +90,33 @@ impl<'a> Tar<'a> {
         io::copy(&mut self.input, &mut io::sink()).map(drop).map_err(unwrap)
     }
 
-    fn member(&mut self, header: &Header, size: u64, extended: Extended, tar_offset: u64) -> Result<Member> {
+    fn member(&mut self, header: &Header, size: u64, extended: Extended, tar_offset: u64) -> Result<ArchiveMember> {
         let name = extended.name.unwrap_or_else(|| String::from_utf8_lossy(&header.path_bytes()).into_owned());
         let stored = extended.size.unwrap_or(size);
-        let kind = header.entry_type().as_byte();
-        let what = match kind {
+        let type_flag = header.entry_type().as_byte();
+        let kind = match type_flag {
             b'1' => {
                 let target =
                     extended.link.or_else(|| Some(String::from_utf8_lossy(&header.link_name_bytes()?).into_owned()));
-                What::HardLink(path::canonical(&target.unwrap_or_default()))
+                MemberKind::HardLink(path::canonical(&target.unwrap_or_default()))
             }
             // Links, devices, directories, FIFOs; those that only GNU tar, star and Solaris' tar have.
-            b'2'..=b'6' | b'A' | b'D' | b'E' | b'I' | b'M' | b'N' => What::Other,
+            b'2'..=b'6' | b'A' | b'D' | b'E' | b'I' | b'M' | b'N' => MemberKind::Other,
             // Before POSIX a directory was a file whose name ends so.
-            _ if name.ends_with('/') => What::Other,
+            _ if name.ends_with('/') => MemberKind::Other,
             // POSIX has types that are not known read as regular files.
-            _ => What::Regular,
+            _ => MemberKind::Regular,
         };
         let ordinal = self.members;
-        if ordinal >= MOST_MEMBERS {
-            return refuse(format!("at most {MOST_MEMBERS} members of a tar archive"), "more");
+        if ordinal >= MAX_MEMBERS {
+            return refuse(format!("at most {MAX_MEMBERS} members of a tar archive"), "more");
         }
         self.members += 1;
-        // What is no file has no contents, whatever it says of its size.
-        let stored = if matches!(kind, b'2'..=b'6') { 0 } else { stored };
+        // Only files have contents, whatever size a header states.
+        let stored = if matches!(type_flag, b'2'..=b'6') { 0 } else { stored };
         (self.stored, self.padding) = (stored, stored.wrapping_neg() % BLOCK_BYTES as u64);
         (self.at, self.size, self.map) = (0, stored, None);
-        if let (b'S', Some(gnu)) = (kind, header.as_gnu()) {
+        if let (b'S', Some(gnu)) = (type_flag, header.as_gnu()) {
             let blocks = || self.input.block();
             let map = extended::gnu_map(gnu, blocks)?;
             self.sparse(map, gnu.real_size().map_err(broken("the size of a sparse file"))?)?;
@@ -129,11 +130,11 @@ impl<'a> Tar<'a> {
         let mtime =
             extended.mtime.unwrap_or_else(|| header.mtime().map_or(0, |mtime| i64::try_from(mtime).unwrap_or(0)));
         let path = path::canonical(&name);
-        Ok(Member { ordinal, path, what, size: self.size, mtime, tar_offset: Some(tar_offset) })
+        Ok(ArchiveMember { ordinal, path, kind, size: self.size, mtime, tar_offset: Some(tar_offset) })
     }
 
     /// The current member is a sparse file of `size` bytes.
-    fn sparse(&mut self, map: VecDeque<Segment>, size: u64) -> Result<()> {
+    fn sparse(&mut self, map: VecDeque<SparseSegment>, size: u64) -> Result<()> {
         let mut end = 0;
         for segment in &map {
             let next = segment.offset.checked_add(segment.bytes).filter(|next| segment.offset >= end && *next <= size);
@@ -182,7 +183,8 @@ impl<'a> Tar<'a> {
         Ok(Some(block))
     }
 
-    /// Reads an archive that begins with a block of zeros to its end: it is empty, or none. An image of a disk begins so.
+    /// Reads an archive that begins with a block of zeros to its end: it is empty, or none. An image of a disk begins
+    /// so.
     fn only_zeros(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>> {
         let (mut block, mut passed) = ([0; BLOCK_BYTES], BLOCK_BYTES);
         loop {
@@ -198,11 +200,11 @@ impl<'a> Tar<'a> {
         }
     }
 
-    /// What stands behind a header of GNU's or POSIX's extensions.
-    fn text(&mut self, bytes: u64, most_bytes: u64, what: &str) -> Result<Vec<u8>> {
+    /// Reads the data of an extension header of GNU or POSIX.
+    fn text(&mut self, bytes: u64, max_bytes: u64, what: &str) -> Result<Vec<u8>> {
         let length = match usize::try_from(bytes) {
-            Ok(length) if bytes <= most_bytes => length,
-            _ => return refuse(format!("{what} of at most {most_bytes} bytes in a tar archive"), bytes.to_string()),
+            Ok(length) if bytes <= max_bytes => length,
+            _ => return refuse(format!("{what} of at most {max_bytes} bytes in a tar archive"), bytes.to_string()),
         };
         let mut text = vec![0; length.next_multiple_of(BLOCK_BYTES)];
         self.input.exactly(&mut text)?;
@@ -241,17 +243,17 @@ impl<'a> Tar<'a> {
 
 impl Read for Tar<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len());
+        let max = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len());
         let (stored, length) = match &mut self.map {
-            None => (true, most(self.size - self.at)),
+            None => (true, max(self.size - self.at)),
             Some(map) => {
                 while map.front().is_some_and(|segment| segment.offset + segment.bytes <= self.at) {
                     map.pop_front();
                 }
                 match map.front() {
-                    Some(segment) if segment.offset > self.at => (false, most(segment.offset - self.at)),
-                    Some(segment) => (true, most(segment.offset + segment.bytes - self.at)),
-                    None => (false, most(self.size - self.at)),
+                    Some(segment) if segment.offset > self.at => (false, max(segment.offset - self.at)),
+                    Some(segment) => (true, max(segment.offset + segment.bytes - self.at)),
+                    None => (false, max(self.size - self.at)),
                 }
             }
         };
@@ -271,7 +273,7 @@ impl Read for Tar<'_> {
     }
 }
 
-impl Bounded<'_> {
+impl BoundedArchive<'_> {
     fn block(&mut self) -> Result<[u8; BLOCK_BYTES]> {
         let mut block = [0; BLOCK_BYTES];
         self.exactly(&mut block)?;
@@ -284,7 +286,8 @@ impl Bounded<'_> {
     }
 }
 
-/// True if a tar archive can begin with this block: a header by its magic or its checksum, or the end of an empty archive.
+/// True if a tar archive can begin with this block: a header by its magic or its checksum, or the end of an empty
+/// archive.
 pub(super) fn is_start(block: &[u8; BLOCK_BYTES]) -> bool {
     // Of ustar, GNU and pax archives; older ones have none.
     let has_magic = block[257..262] == *b"ustar";

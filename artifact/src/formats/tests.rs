@@ -115,8 +115,8 @@ struct Dripping<'a>(&'a [u8], usize);
 
 impl Read for Dripping<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let most = buffer.len().min(self.1);
-        self.0.read(&mut buffer[..most])
+        let max = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..max])
     }
 }
 
@@ -144,12 +144,11 @@ fn damage_in_the_checks_behind_the_last_member_is_noticed_however_the_archive_is
         let control = tar(&[("./control", CONTROL)]);
         let in_deb = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), (data, &damaged)]);
         for (format, archive) in [(Format::Tar, &damaged), (Format::Deb, &in_deb)] {
-            for most in [1, 100, 4096, usize::MAX] {
-                let read =
-                    read_archive(ArchiveBytes::stream(Dripping(archive, most)), &about(format, archive), 1 << 20);
+            for max in [1, 100, 4096, usize::MAX] {
+                let read = read_archive(ArchiveBytes::stream(Dripping(archive, max)), &about(format, archive), 1 << 20);
                 assert!(
                     matches!(read, Err(Error::Payload { .. })),
-                    "{compressor}, {format:?}, {most} bytes at a time: {read:?}"
+                    "{compressor}, {format:?}, {max} bytes at a time: {read:?}"
                 );
             }
         }
@@ -450,8 +449,8 @@ fn a_plain_file_is_elf_with_a_build_id_or_nothing() {
 
 #[test]
 fn an_error_of_the_disk_stays_one() {
-    struct Broken;
-    impl Read for Broken {
+    struct BrokenOff;
+    impl Read for BrokenOff {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
             Err(io::Error::new(io::ErrorKind::ConnectionReset, "gone"))
         }
@@ -461,7 +460,7 @@ fn an_error_of_the_disk_stays_one() {
         [(Format::Tar, data.clone()), (Format::Tar, compress(Some("xz"), &data)), (Format::Deb, deb(&data))]
     {
         for at in [0, 100, archive.len() / 2] {
-            let broken = (&archive[..at]).chain(Broken);
+            let broken = (&archive[..at]).chain(BrokenOff);
             let error = read_archive(ArchiveBytes::stream(broken), &about(format, &archive), 1 << 20).unwrap_err();
             assert!(matches!(&error, Error::Io(error) if error.to_string() == "gone"), "{format:?} at {at}: {error}");
         }

@@ -16,20 +16,20 @@ use zip::result::ZipError;
 use zip::{CompressionMethod, DateTime, ExtraField, ZipArchive};
 
 use super::Seekable;
-use super::member::{Each, Member, What};
+use super::member::{ArchiveMember, Each, MemberKind};
 use crate::payload::{
-    Compression, Decoder, Source, decompress_with, fill, refuse, source_error, starting_with, unwrap, wrap,
+    Compression, Decoder, MarkedSource, decompress_with, fill, refuse, source_error, starting_with, unwrap, wrap,
 };
 use crate::{Error, Result, elf, path};
 
-/// What is read to find the members: the directory, 46 bytes and a name for each, and up to 64 KiB of a comment.
+/// The maximum read to find the members: the directory, 46 bytes and a name for each, and up to 64 KiB of a comment.
 const MAX_DIRECTORY_BYTES: u64 = 16 << 20;
-/// How many bytes the names of the types of files take in a Unix mode.
+/// The bits of the file type in a Unix mode.
 const TYPE_BITS: u32 = 0o170_000;
 /// Directory, symbolic link, character and block device. What Info-ZIP reads from standard input is a FIFO by its mode,
 /// and has contents.
 const OTHER_TYPES: [u32; 4] = [0o040_000, 0o120_000, 0o020_000, 0o060_000];
-/// What an archive of volumes begins with, also one that fits into the first.
+/// The start of a multi-volume archive, also of one that fits into the first volume.
 const SPANNING_MARKER: &[u8] = b"PK\x07\x08";
 const END_MAGIC: &[u8] = b"PK\x05\x06";
 /// The record at the archive's end, and the longest comment behind it.
@@ -40,8 +40,8 @@ pub(super) fn is_start(start: &[u8]) -> bool {
     [b"PK\x03\x04", END_MAGIC, SPANNING_MARKER].iter().any(|magic| start.starts_with(magic))
 }
 
-/// True if these bytes begin what is often put before the first member of a zip archive: a script's first line (Python's
-/// zipapp, executable jars), a program of Windows, an ELF file (archives that extract themselves).
+/// True if these bytes begin what is often put before the first member of a zip archive: a script's first line
+/// (Python's zipapp, executable jars), a program of Windows, an ELF file (archives that extract themselves).
 pub(super) fn is_prefix(start: &[u8]) -> bool {
     start.starts_with(b"#!") || start.starts_with(b"MZ") || start.starts_with(&elf::MAGIC)
 }
@@ -71,7 +71,7 @@ pub(super) fn walk(
     each: &mut Each<'_>,
 ) -> Result<()> {
     let budget = Arc::new(AtomicU64::new(MAX_DIRECTORY_BYTES));
-    let bounded = Bounded { archive: Source(archive), budget: budget.clone() };
+    let bounded = BoundedReads { archive: MarkedSource(archive), budget: budget.clone() };
     let mut zip = ZipArchive::new(bounded).map_err(broken)?;
     budget.store(u64::MAX, Ordering::Relaxed);
     let (mut stored, mut unfolded) = (0_u64, 0_u64);
@@ -91,14 +91,14 @@ pub(super) fn walk(
         let file = zip.by_index_raw(index).map_err(broken)?;
         let member = member(&file, ordinal);
         let method = Method::of(file.compression());
-        let mut contents = Contents {
+        let mut contents = ZipContents {
             size: member.size,
             read: 0,
             crc: Crc::new(),
             expected: file.crc32(),
             input: Box::new(io::empty()),
         };
-        if let (What::Regular, Some(method)) = (&member.what, method) {
+        if let (MemberKind::Regular, Some(method)) = (&member.kind, method) {
             contents.input = method.open(file)?;
         }
         if each(&member, &mut contents)?.is_break() {
@@ -108,7 +108,7 @@ pub(super) fn walk(
     Ok(())
 }
 
-fn member(file: &ZipFile<'_, impl Read>, ordinal: u32) -> Member {
+fn member(file: &ZipFile<'_, impl Read>, ordinal: u32) -> ArchiveMember {
     let name =
         file.name().map_or_else(|_| String::from_utf8_lossy(file.name_raw()).into_owned(), |name| name.into_owned());
     // Some programs of Windows write its own separator, against the specification.
@@ -116,14 +116,14 @@ fn member(file: &ZipFile<'_, impl Read>, ordinal: u32) -> Member {
     let is_regular =
         file.unix_mode().is_none_or(|mode| !OTHER_TYPES.contains(&(mode & TYPE_BITS))) && !name.ends_with('/');
     let is_readable = !file.encrypted() && Method::of(file.compression()).is_some();
-    let what = if is_regular && is_readable { What::Regular } else { What::Other };
+    let kind = if is_regular && is_readable { MemberKind::Regular } else { MemberKind::Other };
     let stamps = file.extra_data_fields().find_map(|field| match field {
         ExtraField::ExtendedTimestamp(times) => times.mod_time(),
         _ => None,
     });
     let mtime = stamps.map_or_else(|| file.last_modified().map_or(0, seconds), i64::from);
-    let size = if what == What::Regular { file.size() } else { 0 };
-    Member { ordinal, path: path::canonical(&name), what, size, mtime, tar_offset: None }
+    let size = if kind == MemberKind::Regular { file.size() } else { 0 };
+    ArchiveMember { ordinal, path: path::canonical(&name), kind, size, mtime, tar_offset: None }
 }
 
 /// A compression that is read.
@@ -159,7 +159,7 @@ impl Method {
     }
 }
 
-/// ArchiveBytes before the properties: version and length of them.
+/// Bytes before the properties: version and length of them.
 const LZMA_PREFIX: [u8; 2] = [5, 0];
 
 /// A member's LZMA stream (APPNOTE 5.8) as the `.lzma` file that a decoder reads: its header has the size of the
@@ -186,7 +186,7 @@ fn seconds(time: DateTime) -> i64 {
 }
 
 /// The contents of one member, compared with its size and its checksum when they end.
-struct Contents<'a> {
+struct ZipContents<'a> {
     input: Box<dyn Read + Send + 'a>,
     size: u64,
     read: u64,
@@ -194,11 +194,11 @@ struct Contents<'a> {
     expected: u32,
 }
 
-impl Read for Contents<'_> {
+impl Read for ZipContents<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.size - self.read).unwrap_or(usize::MAX).min(buffer.len());
-        if most > 0 {
-            let read = self.input.read(&mut buffer[..most])?;
+        let max = usize::try_from(self.size - self.read).unwrap_or(usize::MAX).min(buffer.len());
+        if max > 0 {
+            let read = self.input.read(&mut buffer[..max])?;
             if read == 0 {
                 return Err(mismatch(format!("{} bytes of a zip member", self.size), self.read.to_string()));
             }
@@ -224,12 +224,12 @@ fn mismatch(expected: String, found: String) -> io::Error {
 }
 
 /// An archive of which at most `budget` bytes may be read.
-struct Bounded<R> {
-    archive: Source<R>,
+struct BoundedReads<R> {
+    archive: MarkedSource<R>,
     budget: Arc<AtomicU64>,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for BoundedReads<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.archive.read(buffer)?;
         let left = self.budget.load(Ordering::Relaxed);
@@ -244,7 +244,7 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-impl<R: Seek> Seek for Bounded<R> {
+impl<R: Seek> Seek for BoundedReads<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.archive.0.seek(to)
     }

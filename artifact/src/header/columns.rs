@@ -1,23 +1,24 @@
-//! The columns of a main header: arrays with one row a file, and the dictionaries that some of them point into. They are most of a
-//! header's bytes, so they are read where they lie, as the `rpm` crate would read them; a test compares the two.
+//! The columns of a main header: arrays with one row a file, and the dictionaries that some of them point into. They
+//! are most of a header's bytes, so they are read where they lie, as the `rpm` crate would read them; a test compares
+//! the two.
 //!
-//! rpm takes a package for sound whatever its tags hold, and so does this: numbers may be of any width, a column may have fewer rows or
-//! more than there are files, text need not be UTF-8. What is of another type says nothing.
+//! rpm takes a package for sound whatever its tags hold, and so does this: numbers may be of any width, a column may
+//! have fewer rows or more than there are files, text need not be UTF-8. What is of another type says nothing.
 
 use std::borrow::Cow;
 
 use rpm::IndexTag;
 
-use super::structure::Entry;
+use super::structure::TagEntry;
 
 /// The entries of a header that is known to be sound in structure.
 pub(super) struct Columns<'e, 'b> {
-    entries: &'e [Entry<'b>],
+    entries: &'e [TagEntry<'b>],
 }
 
 /// A column of big-endian numbers, which may be empty.
 #[derive(Default)]
-pub(super) struct Numbers<'b> {
+pub(super) struct NumberColumn<'b> {
     data: &'b [u8],
     width: usize,
 }
@@ -31,7 +32,7 @@ pub(super) struct Strings<'b> {
 }
 
 impl<'e, 'b> Columns<'e, 'b> {
-    pub(super) fn new(entries: &'e [Entry<'b>]) -> Self {
+    pub(super) fn new(entries: &'e [TagEntry<'b>]) -> Self {
         Self { entries }
     }
 
@@ -40,7 +41,7 @@ impl<'e, 'b> Columns<'e, 'b> {
     }
 
     /// Any number of numbers.
-    pub(super) fn numbers(&self, tag: IndexTag) -> Numbers<'b> {
+    pub(super) fn numbers(&self, tag: IndexTag) -> NumberColumn<'b> {
         self.find(tag as u32).and_then(numbers).unwrap_or_default()
     }
 
@@ -65,13 +66,13 @@ impl<'e, 'b> Columns<'e, 'b> {
     }
 
     /// Of several entries with one tag the first counts.
-    fn find(&self, tag: u32) -> Option<&'e Entry<'b>> {
+    fn find(&self, tag: u32) -> Option<&'e TagEntry<'b>> {
         self.entries.iter().find(|entry| entry.tag == tag)
     }
 }
 
 /// The numbers of an entry.
-fn numbers<'b>(entry: &Entry<'b>) -> Option<Numbers<'b>> {
+fn numbers<'b>(entry: &TagEntry<'b>) -> Option<NumberColumn<'b>> {
     let width = match entry.kind {
         2 => 1,
         3 => 2,
@@ -79,10 +80,10 @@ fn numbers<'b>(entry: &Entry<'b>) -> Option<Numbers<'b>> {
         5 => 8,
         _ => return None,
     };
-    Some(Numbers { data: entry.data, width })
+    Some(NumberColumn { data: entry.data, width })
 }
 
-impl Numbers<'_> {
+impl NumberColumn<'_> {
     pub(super) fn at(&self, row: usize) -> Option<u64> {
         let start = row.checked_mul(self.width)?;
         let bytes = self.data.get(start..start.checked_add(self.width)?)?;
@@ -117,7 +118,7 @@ impl Strings<'_> {
 }
 
 /// The strings of an entry. What is no UTF-8 is replaced, also where the package says that all is.
-pub(super) fn dictionary<'b>(entry: &Entry<'b>) -> Option<Strings<'b>> {
+pub(super) fn dictionary<'b>(entry: &TagEntry<'b>) -> Option<Strings<'b>> {
     // A string, an array of them, an array of translations.
     if !matches!(entry.kind, 6 | 8 | 9) {
         return None;

@@ -1,5 +1,5 @@
-//! The structure of an RPM's first parts, checked before anything is allocated: magic numbers, counts, sizes, offsets, alignment
-//! and terminators, within the limits that rpm enforces (lib/header.c: hdrblobInit, hdrblobVerifyInfo).
+//! The structure of an RPM's first parts, checked before anything is allocated: magic numbers, counts, sizes, offsets,
+//! alignment and terminators, within the limits that rpm enforces (lib/header.c: hdrblobInit, hdrblobVerifyInfo).
 
 use crate::{Error, Result};
 
@@ -24,12 +24,12 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Where the main header of an archive that begins with `prefix` (at least [`PREFIX_BYTES`] bytes) lies: `Ok(Err(bytes))` when
-    /// that many bytes are needed to tell. Two steps always suffice.
+    /// Where the main header of an archive that begins with `prefix` (at least [`PREFIX_BYTES`] bytes) lies:
+    /// `Ok(Err(bytes))` when that many bytes are needed to tell. Two steps always suffice.
     ///
     /// # Errors
     /// [`Error::Header`] for wrong magic numbers and sizes beyond rpm's limits.
-    pub fn of(prefix: &[u8]) -> Result<std::result::Result<Self, usize>> {
+    pub fn from_prefix(prefix: &[u8]) -> Result<std::result::Result<Self, usize>> {
         let lead = at_least(prefix, LEAD, "lead")?;
         if lead[..4] != LEAD_MAGIC {
             return refuse(
@@ -52,14 +52,15 @@ impl Extent {
 pub(super) struct Checked<'b> {
     pub(super) extent: Extent,
     /// The entries of the signature header, in its order.
-    pub(super) signature: Vec<Entry<'b>>,
+    pub(super) signature: Vec<TagEntry<'b>>,
     /// The entries of the main header.
-    pub(super) main: Vec<Entry<'b>>,
+    pub(super) main: Vec<TagEntry<'b>>,
 }
 
-/// One entry of a header's index, with the data that it covers: numbers are complete, strings end with NUL and are as many as it says.
+/// One entry of a header's index, with the data that it covers: numbers are complete, strings end with NUL and are as
+/// many as it says.
 #[derive(Clone, Copy)]
-pub(super) struct Entry<'b> {
+pub(super) struct TagEntry<'b> {
     pub(super) tag: u32,
     /// 0 to 9, `RPM_*_TYPE`.
     pub(super) kind: u32,
@@ -69,7 +70,7 @@ pub(super) struct Entry<'b> {
 
 /// Checks both headers of an archive that begins with `bytes` whole.
 pub(super) fn check(bytes: &[u8]) -> Result<Checked<'_>> {
-    let extent = match Extent::of(bytes)? {
+    let extent = match Extent::from_prefix(bytes)? {
         Ok(extent) if extent.end <= bytes.len() => extent,
         Ok(Extent { end: need, .. }) | Err(need) => {
             return refuse("header", format!("{need} bytes"), format!("{} bytes", bytes.len()));
@@ -81,21 +82,21 @@ pub(super) fn check(bytes: &[u8]) -> Result<Checked<'_>> {
 }
 
 /// The entries of a signature header that stands alone; bytes behind it are ignored.
-pub(super) fn check_signature_header(bytes: &[u8]) -> Result<Vec<Entry<'_>>> {
+pub(super) fn check_signature_header(bytes: &[u8]) -> Result<Vec<TagEntry<'_>>> {
     let need = Sizes::read(bytes, 0, SIGNATURE)?.total();
     check_header(at_least(bytes, need, SIGNATURE.part)?, SIGNATURE)
 }
 
 /// What rpm allows in one of the two headers.
 #[derive(Clone, Copy)]
-struct Limits {
+struct HeaderLimits {
     part: &'static str,
     index: usize,
     data: usize,
 }
 
-const SIGNATURE: Limits = Limits { part: "signature header", index: 32, data: 64 << 20 };
-const MAIN: Limits = Limits { part: "main header", index: 65_535, data: (256 << 20) - 1 };
+const SIGNATURE: HeaderLimits = HeaderLimits { part: "signature header", index: 32, data: 64 << 20 };
+const MAIN: HeaderLimits = HeaderLimits { part: "main header", index: 65_535, data: (256 << 20) - 1 };
 /// Elements of one array.
 const MAX_COUNT: usize = 0xf_ffff;
 
@@ -106,7 +107,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn read(bytes: &[u8], start: usize, limits: Limits) -> Result<Self> {
+    fn read(bytes: &[u8], start: usize, limits: HeaderLimits) -> Result<Self> {
         let intro = at_least(bytes.get(start..).unwrap_or_default(), INTRO, limits.part)?;
         if intro[..4] != HEADER_MAGIC {
             return refuse(
@@ -131,7 +132,7 @@ impl Sizes {
 }
 
 /// Checks every index entry of one header: type, alignment, bounds, terminators.
-fn check_header(bytes: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>> {
+fn check_header(bytes: &[u8], limits: HeaderLimits) -> Result<Vec<TagEntry<'_>>> {
     let sizes = Sizes::read(bytes, 0, limits)?;
     let (index, data) = bytes[INTRO..sizes.total()].split_at(INTRO * sizes.index);
     let mut covered = 0;
@@ -146,7 +147,8 @@ fn check_header(bytes: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>> {
                 return refuse(limits.part, format!("tag {}: {expected}", be_u32(entry, 0)), found);
             }
         }
-        // Entries do not overlap in a header that rpm wrote. Thousands of arrays over the same bytes would cost gigabytes to read.
+        // Entries do not overlap in a header that rpm wrote. Thousands of arrays over the same bytes would cost
+        // gigabytes to read.
         if covered > 2 * data.len() {
             return refuse(
                 limits.part,
@@ -159,7 +161,7 @@ fn check_header(bytes: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>> {
 }
 
 /// Checks one index entry against the data. Or what was expected and found.
-fn check_entry<'b>(entry: &[u8], data: &'b [u8]) -> std::result::Result<Entry<'b>, (String, String)> {
+fn check_entry<'b>(entry: &[u8], data: &'b [u8]) -> std::result::Result<TagEntry<'b>, (String, String)> {
     let (kind, offset, count) = (be_u32(entry, 4), be_u32(entry, 8) as usize, be_u32(entry, 12) as usize);
     let bytes_per_element = match kind {
         0 | 1 | 2 | 6 | 7 | 8 | 9 => 1,
@@ -198,7 +200,7 @@ fn check_entry<'b>(entry: &[u8], data: &'b [u8]) -> std::result::Result<Entry<'b
     let Some(data) = rest.get(..bytes) else {
         return Err((format!("{bytes} bytes at offset {offset}"), format!("{} bytes", rest.len())));
     };
-    Ok(Entry { tag: be_u32(entry, 0), kind, count: be_u32(entry, 12), data })
+    Ok(TagEntry { tag: be_u32(entry, 0), kind, count: be_u32(entry, 12), data })
 }
 
 /// Where so many NUL-terminated strings end.

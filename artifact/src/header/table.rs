@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rpm::IndexTag;
 
-use super::columns::{Columns, Numbers, Strings};
+use super::columns::{Columns, NumberColumn, Strings};
 use super::structure::Checked;
 use super::{Class, File, file_digest_algorithm, is_regular, signatures};
 use crate::digest::{Algorithm, FileDigest};
@@ -12,14 +12,15 @@ use crate::{Error, Result, path};
 
 /// Every file of a header, in header order, as views into the header's bytes.
 ///
-/// What a column does not say of a file, or says in another type than rpm's, is left out of it or made up for, as rpm does without it.
-pub struct Table<'b> {
-    paths: Paths,
-    modes: Numbers<'b>,
-    flags: Numbers<'b>,
-    mtimes: Numbers<'b>,
-    inodes: Numbers<'b>,
-    sizes: Numbers<'b>,
+/// What a column does not say of a file, or says in another type than rpm's, is left out of it or made up for, as rpm
+/// does without it.
+pub struct FileTable<'b> {
+    paths: PathColumn,
+    modes: NumberColumn<'b>,
+    flags: NumberColumn<'b>,
+    mtimes: NumberColumn<'b>,
+    inodes: NumberColumn<'b>,
+    sizes: NumberColumn<'b>,
     digests: Strings<'b>,
     digest_algorithm: Option<Algorithm>,
     link_targets: Strings<'b>,
@@ -28,9 +29,9 @@ pub struct Table<'b> {
     signatures: Option<Strings<'b>>,
 }
 
-/// What artifacts are found by: a [`File`] without what only its contents are checked with.
+/// The metadata of a file that finds artifacts: a [`File`] without the fields that verify its contents.
 #[derive(Clone, Debug)]
-pub struct Row<'t> {
+pub struct FileRow<'t> {
     /// Absolute path, `/usr/bin/hello`.
     pub path: &'t str,
     /// `st_mode`, file type bits included.
@@ -39,24 +40,24 @@ pub struct Row<'t> {
     pub flags: u32,
     /// Bytes.
     pub size: u64,
-    /// Where a symbolic link points to, as written.
+    /// The target of a symbolic link, as written.
     pub link_target: Option<&'t str>,
-    /// What libmagic said of the file when it was packaged.
+    /// The text of libmagic for the file when it was packaged.
     pub class: Class<&'t str>,
 }
 
-impl Row<'_> {
-    /// Is it a regular file whose contents are in the payload?
+impl FileRow<'_> {
+    /// True for a regular file whose contents are in the payload.
     pub fn is_regular(&self) -> bool {
         is_regular(self.mode, self.flags)
     }
 }
 
-impl<'b> Table<'b> {
+impl<'b> FileTable<'b> {
     /// The files of an archive whose main header has so many bytes; `digest_algorithm` is its tag 5011.
     pub(super) fn read(checked: &Checked<'b>, header_bytes: usize, digest_algorithm: Option<u32>) -> Result<Self> {
         let columns = Columns::new(&checked.main);
-        let paths = Paths::read(&columns, MOST_PATH_BYTES.min(header_bytes * MOST_PATH_BYTES_OF_ONE))?;
+        let paths = PathColumn::read(&columns, MAX_PATH_BYTES.min(header_bytes * MAX_PATH_BYTES_PER_HEADER_BYTE))?;
         let count = paths.ends.len();
         Ok(Self {
             paths,
@@ -76,14 +77,14 @@ impl<'b> Table<'b> {
     }
 
     /// The rows, in header order: a file's place here is its ordinal.
-    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+    pub fn rows(&self) -> impl Iterator<Item = FileRow<'_>> {
         let texts: Vec<&str> = strings_of(self.texts.as_ref());
         let mimes: Vec<&str> = strings_of(self.mimes.as_ref());
         let (mut targets, mut digests) = (self.link_targets.iter(), self.digests.iter());
         self.paths.iter().enumerate().map(move |(at, path)| {
             let link_target = targets.next().filter(|target| !target.is_empty());
             let has_digest = digests.next().is_some_and(|hex| !hex.is_empty());
-            Row {
+            FileRow {
                 path,
                 mode: self.modes.u16_at(at).unwrap_or_else(|| likely_mode(link_target, has_digest)),
                 flags: self.flags.u32_at(at).unwrap_or(0),
@@ -147,26 +148,27 @@ fn likely_mode(link_target: Option<&str>, has_digest: bool) -> u16 {
 }
 
 /// Sizes in bytes: 32 bits, or 64 where a file has more than 4 GiB and in v6 packages.
-fn sizes<'b>(columns: &Columns<'_, 'b>) -> Numbers<'b> {
+fn sizes<'b>(columns: &Columns<'_, 'b>) -> NumberColumn<'b> {
     let has_long = columns.is_present(IndexTag::RPMTAG_LONGFILESIZES);
     columns.numbers(if has_long { IndexTag::RPMTAG_LONGFILESIZES } else { IndexTag::RPMTAG_FILESIZES })
 }
 
 /// Paths of one package, added up. The largest real packages (texlive, kernel-devel) stay below 10 MiB.
-pub(super) const MOST_PATH_BYTES: usize = 256 << 20;
-/// Paths of one package for each byte of its header. A real file takes 80 bytes of header and more, so real packages stay below 4.
-pub(super) const MOST_PATH_BYTES_OF_ONE: usize = 64;
+pub(super) const MAX_PATH_BYTES: usize = 256 << 20;
+/// Paths of one package for each byte of its header. A real file takes 80 bytes of header and more, so real packages
+/// stay below 4.
+pub(super) const MAX_PATH_BYTES_PER_HEADER_BYTE: usize = 64;
 
 /// Absolute paths, one after the other.
-struct Paths {
+struct PathColumn {
     text: String,
     /// Where each ends.
     ends: Vec<usize>,
 }
 
-impl Paths {
-    /// Folder + base name, or whole names in v3 packages. More than `most_bytes` of them are refused.
-    fn read(columns: &Columns<'_, '_>, most_bytes: usize) -> Result<Self> {
+impl PathColumn {
+    /// Folder + base name, or whole names in v3 packages. More than `max_bytes` of them are refused.
+    fn read(columns: &Columns<'_, '_>, max_bytes: usize) -> Result<Self> {
         if let Some(names) = columns.dictionary(IndexTag::RPMTAG_OLDFILENAMES) {
             let mut paths = Self::with_room(names.count(), names.bytes());
             names.iter().for_each(|name| paths.push("", name));
@@ -184,10 +186,10 @@ impl Paths {
             let folder = indexes.u32_at(at).and_then(|index| folders.get(index as usize)).copied().unwrap_or_default();
             paths.push(folder, name);
             // A million files in one folder of a megabyte would unfold to a terabyte.
-            if paths.text.len() > most_bytes {
+            if paths.text.len() > max_bytes {
                 return Err(Error::Header {
                     part: "main header",
-                    expected: format!("at most {most_bytes} bytes of paths"),
+                    expected: format!("at most {max_bytes} bytes of paths"),
                     found: "more".into(),
                 });
             }
@@ -198,8 +200,8 @@ impl Paths {
     /// None yet, with room for so many with names of so many bytes.
     fn with_room(count: usize, name_bytes: usize) -> Self {
         // Folders are longer than names, and most packages need no more.
-        const MOST_BYTES: usize = 1 << 20;
-        Self { text: String::with_capacity(MOST_BYTES.min(4 * name_bytes)), ends: Vec::with_capacity(count) }
+        const MAX_BYTES: usize = 1 << 20;
+        Self { text: String::with_capacity(MAX_BYTES.min(4 * name_bytes)), ends: Vec::with_capacity(count) }
     }
 
     fn push(&mut self, folder: &str, name: &str) {
@@ -216,7 +218,7 @@ impl Paths {
 /// Texts, and a column of numbers of them.
 struct Dictionary<'b> {
     strings: Strings<'b>,
-    numbers: Numbers<'b>,
+    numbers: NumberColumn<'b>,
 }
 
 impl<'b> Dictionary<'b> {

@@ -1,4 +1,5 @@
-//! The tags of a package, and its signatures, in a header that is known to be sound in structure. The `rpm` crate reads the signatures.
+//! The tags of a package, and its signatures, in a header that is known to be sound in structure. The `rpm` crate reads
+//! the signatures.
 //!
 //! A tag of another type than rpm writes says nothing, as if it were absent: rpm itself takes such packages.
 
@@ -7,17 +8,17 @@ use std::ops::Range;
 use rpm::{IndexSignatureTag, IndexTag, PackageMetadata};
 
 use super::columns::Columns;
-use super::structure::{Checked, Entry, HEADER_MAGIC, INTRO, LEAD};
+use super::structure::{Checked, HEADER_MAGIC, INTRO, LEAD, TagEntry};
 use crate::{Error, Format, Identity, Nevra, Package, Result, nevra};
 
 /// The signatures in a signature header.
 const SIGNATURE_TAGS: [IndexSignatureTag; 3] =
     [IndexSignatureTag::RPMSIGTAG_DSA, IndexSignatureTag::RPMSIGTAG_RSA, IndexSignatureTag::RPMSIGTAG_OPENPGP];
 
-/// Key id of the first signature that can be read. The `rpm` crate copies and decodes all of a header: it gets one with just the
-/// signatures.
+/// Key id of the first signature that can be read. The `rpm` crate copies and decodes all of a header: it gets one with
+/// just the signatures.
 pub(super) fn signing_key(bytes: &[u8], checked: &Checked<'_>) -> Option<String> {
-    let is_signature = |entry: &&Entry<'_>| SIGNATURE_TAGS.iter().any(|tag| *tag as u32 == entry.tag);
+    let is_signature = |entry: &&TagEntry<'_>| SIGNATURE_TAGS.iter().any(|tag| *tag as u32 == entry.tag);
     let signatures: Vec<_> = checked.signature.iter().filter(is_signature).collect();
     let data_bytes: usize = signatures.iter().map(|entry| entry.data.len()).sum();
     if signatures.is_empty() || data_bytes > bytes.len() {
@@ -29,13 +30,13 @@ pub(super) fn signing_key(bytes: &[u8], checked: &Checked<'_>) -> Option<String>
     // As after every signature header.
     reduced.resize(reduced.len().next_multiple_of(8), 0);
     const STRING: u32 = 6;
-    push_header(&mut reduced, &[&Entry { tag: IndexTag::RPMTAG_NAME as u32, kind: STRING, count: 1, data: b"n\0" }]);
+    push_header(&mut reduced, &[&TagEntry { tag: IndexTag::RPMTAG_NAME as u32, kind: STRING, count: 1, data: b"n\0" }]);
     let metadata = PackageMetadata::parse(&mut &*reduced).ok()?;
     metadata.raw_signatures().ok()?.iter().find_map(|packet| openpgp_issuer(packet))
 }
 
 /// Appends a header with these entries, whose data is less than 4 GiB.
-fn push_header(bytes: &mut Vec<u8>, entries: &[&Entry<'_>]) {
+fn push_header(bytes: &mut Vec<u8>, entries: &[&TagEntry<'_>]) {
     let mut push = |numbers: [usize; 4]| {
         for number in numbers {
             bytes.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
@@ -91,8 +92,8 @@ fn plain(text: String, tag: &'static str) -> Result<String> {
     }
     Err(Error::Header {
         part: "main header",
-        expected: format!("{tag} of 1 to {} bytes without slash and control characters", nevra::MOST_PART_BYTES),
-        found: format!("{:?}", text.chars().take(nevra::MOST_PART_BYTES).collect::<String>()),
+        expected: format!("{tag} of 1 to {} bytes without slash and control characters", nevra::MAX_PART_BYTES),
+        found: format!("{:?}", text.chars().take(nevra::MAX_PART_BYTES).collect::<String>()),
     })
 }
 
@@ -101,8 +102,8 @@ pub(super) fn compressor(main: &Columns<'_, '_>) -> Option<String> {
     main.text(IndexTag::RPMTAG_PAYLOADCOMPRESSOR as u32).filter(|name| !matches!(&**name, "" | "none" | "identity"))
 }
 
-/// How long the archive is of which the main header lies at `range`. SIZE and LONGSIZE count main header and payload; PAYLOADSIZE counts
-/// the payload, compressed.
+/// How long the archive is of which the main header lies at `range`. SIZE and LONGSIZE count main header and payload;
+/// PAYLOADSIZE counts the payload, compressed.
 pub(super) fn archive_bytes(signature: &Columns<'_, '_>, main: &Columns<'_, '_>, range: &Range<u64>) -> Option<u64> {
     let size = |tag: IndexSignatureTag| signature.number(tag as u32);
     if let Some(bytes) = size(IndexSignatureTag::RPMSIGTAG_LONGSIZE).or_else(|| size(IndexSignatureTag::RPMSIGTAG_SIZE))
@@ -122,8 +123,8 @@ pub(super) fn sha1_header(signature: &Columns<'_, '_>) -> Option<String> {
     signature.text(IndexSignatureTag::RPMSIGTAG_SHA1 as u32)
 }
 
-/// The key id (16 hex digits) that an OpenPGP signature packet names: version 3 has it at a fixed place, version 4 in the
-/// subpackets 16 (issuer) and 33 (issuer fingerprint) (RFC 9580, sections 4.2, 5.2.2 to 5.2.3).
+/// The key id (16 hex digits) that an OpenPGP signature packet names: version 3 has it at a fixed place, version 4 in
+/// the subpackets 16 (issuer) and 33 (issuer fingerprint) (RFC 9580, sections 4.2, 5.2.2 to 5.2.3).
 fn openpgp_issuer(packet: &[u8]) -> Option<String> {
     let (&tag, rest) = packet.split_first()?;
     let body = if tag & 0x40 != 0 {

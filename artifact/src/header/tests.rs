@@ -8,7 +8,7 @@ use rpm::{Header as RpmHeader, IndexSignatureTag, IndexTag, PackageMetadata};
 
 use compat_tests::ima::Signer;
 
-use super::table::{MOST_PATH_BYTES, MOST_PATH_BYTES_OF_ONE};
+use super::table::{MAX_PATH_BYTES, MAX_PATH_BYTES_PER_HEADER_BYTE};
 use super::*;
 use crate::digest::FileDigest;
 use crate::{Format, Nevra, artifacts, nevra, path};
@@ -101,8 +101,8 @@ fn changed_headers_are_read_as_the_rpm_crate_reads_them_whole() {
     }
 }
 
-/// rpm takes each of these packages (`rpm -qp`): one tag of the main header is missing, of another type, has fewer or more rows, or odd
-/// contents.
+/// rpm takes each of these packages (`rpm -qp`): one tag of the main header is missing, of another type, has fewer or
+/// more rows, or odd contents.
 #[test]
 fn a_package_that_rpm_accepts_is_not_refused_for_one_odd_tag() {
     let rpm = root().join("compat-tests/fixtures/rpms/fedora-compat/bidtest-1.2~rc1-4.fc99.x86_64.rpm");
@@ -126,10 +126,11 @@ fn a_package_that_rpm_accepts_is_not_refused_for_one_odd_tag() {
         let is_read = |header: &Header| !header.package.nevra.name.is_empty() && header.package.nevra.arch.len() > 2;
         let header = Header::parse(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(is_read(&header), "{name}: {:?}", header.package.nevra);
-        // What has nothing to do with build-ids changes nothing about them, and the payload is read whatever the header calls it.
+        // What has nothing to do with build-ids changes nothing about them, and the payload is read whatever the header
+        // calls it.
         let (tag, _) = name.split_once('-').unwrap();
         if !["1028", "1030", "1036", "1037", "1096", "1116", "1117", "1118", "1141", "1142"].contains(&tag) {
-            assert_eq!(artifacts::of(&header).artifacts, artifacts::of(&sound).artifacts, "{name}");
+            assert_eq!(artifacts::from_header(&header).artifacts, artifacts::from_header(&sound).artifacts, "{name}");
         }
         if tag == "1125" {
             let (ordinal, _) =
@@ -148,9 +149,9 @@ type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// Reads a header in both ways, which have to agree where the crate reads it. Was it accepted?
 fn compare(bytes: &[u8]) -> bool {
-    match (Outline::of(bytes), whole(bytes)) {
+    match (Outline::from_bytes(bytes), whole(bytes)) {
         (Ok(outline), Ok(whole)) => {
-            assert_eq!(artifacts::of_outline(&outline), artifacts::of(&whole));
+            assert_eq!(artifacts::from_outline(&outline), artifacts::from_header(&whole));
             assert!(
                 outline
                     .files
@@ -270,7 +271,7 @@ type Main = RpmHeader<IndexTag>;
 
 /// Every file of a main header of so many bytes, in header order.
 fn files(header: &Main, header_bytes: usize) -> Result<Vec<File>> {
-    let paths = paths(header, MOST_PATH_BYTES.min(header_bytes * MOST_PATH_BYTES_OF_ONE))?;
+    let paths = paths(header, MAX_PATH_BYTES.min(header_bytes * MAX_PATH_BYTES_PER_HEADER_BYTE))?;
     let count = paths.len();
     let column = |tag: IndexTag| Column::new(header.get_entry_data_as_u32_array(tag), tag, count);
     let modes =
@@ -308,8 +309,8 @@ fn files(header: &Main, header_bytes: usize) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// Absolute paths: folder + base name, or whole names in v3 packages. More than `most_bytes` of them are refused.
-fn paths(header: &Main, most_bytes: usize) -> Result<Vec<String>> {
+/// Absolute paths: folder + base name, or whole names in v3 packages. More than `max_bytes` of them are refused.
+fn paths(header: &Main, max_bytes: usize) -> Result<Vec<String>> {
     if let Some(names) = optional(header.get_entry_data_as_string_array(IndexTag::RPMTAG_OLDFILENAMES))? {
         return Ok(names.into_iter().map(path::absolute).collect());
     }
@@ -334,10 +335,10 @@ fn paths(header: &Main, most_bytes: usize) -> Result<Vec<String>> {
         let path = path::absolute(&format!("{folder}{name}"));
         // A million files in one folder of a megabyte would unfold to a terabyte.
         bytes += path.len();
-        if bytes > most_bytes {
+        if bytes > max_bytes {
             return Err(Error::Header {
                 part: "main header",
-                expected: format!("at most {most_bytes} bytes of paths"),
+                expected: format!("at most {max_bytes} bytes of paths"),
                 found: "more".into(),
             }
             .into());

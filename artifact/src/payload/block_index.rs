@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
-use super::cpio::{Entry, LONG_BYTES, STRIPPED_BYTES, padding};
+use super::cpio::{CpioEntry, LONG_BYTES, STRIPPED_BYTES, padding};
 use super::xz_blocks::XzBlocks;
 use super::{Compression, HardLinks, deliver, fill, regular_file};
 use crate::header::{File, Header};
@@ -15,7 +15,8 @@ use crate::{Error, Result, path};
 /// Reads a range of bytes of a payload or archive, counted from its first byte.
 pub type ReadRange<'p, 'a> = &'p dyn Fn(Range<u64>) -> Result<Box<dyn Read + Send + 'a>>;
 
-/// Members that begin before this offset in the unpacked archive are read from the first byte: an index saves too little.
+/// Members that begin before this offset in the unpacked archive are read from the first byte: an index saves too
+/// little.
 pub(crate) const MIN_SKIPPED_BYTES: u64 = 1 << 20;
 
 /// The xz block index of a payload; empty unless the payload is one xz stream of several blocks.
@@ -93,11 +94,11 @@ impl BlockIndex {
         {
             return Ok(None);
         }
-        let is_member = match (Entry::read(&mut archive), header.file_by_ordinal(ordinal)) {
-            (Ok(Some(Entry::Named(named))), Some(file)) => {
+        let is_member = match (CpioEntry::read(&mut archive), header.file_by_ordinal(ordinal)) {
+            (Ok(Some(CpioEntry::Named(named))), Some(file)) => {
                 path::absolute(&named.name) == file.path && u64::from(named.size) == file.size
             }
-            (Ok(Some(Entry::Numbered(number))), _) => number == ordinal,
+            (Ok(Some(CpioEntry::Numbered(number))), _) => number == ordinal,
             _ => false,
         };
         Ok(is_member.then_some(archive))

@@ -1,14 +1,16 @@
 //! The header of one cpio member, in the forms that rpm writes.
 //!
 //! ```text
-//! 070701, 070702   110 bytes: magic, 13 numbers of 8 hex digits (file size the 7th, name length the 12th), then the name with
+//! 070701, 070702   110 bytes: magic, 13 numbers of 8 hex digits (file size the 7th, name length the 12th), then the
+//! name with
 //!                  its NUL; padded to a multiple of 4, like the contents after it
-//! 07070X            14 bytes: magic, the file's number in the RPM's header as 8 hex digits; padded to 16. No name, no size:
+//! 07070X            14 bytes: magic, the file's number in the RPM's header as 8 hex digits; padded to 16. No name, no
+//! size:
 //!                  rpm 4.12 and later, for packages with files above 4 GiB and for all v6 packages
 //! ```
 //!
-//! Both end with a member of a long form named `TRAILER!!!`. In the payload of an RPM the checksum of 070702 is not looked at: the RPM's
-//! header has better ones.
+//! Both end with a member of a long form named `TRAILER!!!`. In the payload of an RPM the checksum of 070702 is not
+//! looked at: the RPM's header has better ones.
 
 use std::io::Read;
 
@@ -19,12 +21,12 @@ use crate::Result;
 pub(crate) const LONG_BYTES: usize = 110;
 /// Bytes of magic and number of the stripped form.
 pub(crate) const STRIPPED_BYTES: usize = 14;
-/// A longer name, NUL included, is not believed. PATH_MAX is 4,096.
-const MOST_NAME_BYTES: u32 = 16 << 10;
+/// The maximum size of a name, NUL included. PATH_MAX is 4,096.
+const MAX_NAME_BYTES: u32 = 16 << 10;
 
-/// What stands before the contents of a member.
+/// The header of a member.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum CpioEntry {
     /// One of the long forms.
     Named(Named),
     /// Number in the RPM's header.
@@ -33,14 +35,14 @@ pub(crate) enum Entry {
     Trailer,
 }
 
-/// What the long forms say of a member.
+/// The fields of the long forms.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Named {
     /// As written.
     pub(crate) name: String,
     /// `st_mode`, file type bits included.
     pub(crate) mode: u32,
-    /// How many names the file has.
+    /// The number of names of the file.
     pub(crate) links: u32,
     /// Seconds since 1970.
     pub(crate) mtime: u32,
@@ -52,7 +54,7 @@ pub(crate) struct Named {
     pub(crate) checksum: Option<u32>,
 }
 
-impl Entry {
+impl CpioEntry {
     /// Reads the next one, padding included; `None` where the archive ends without a byte of it.
     pub(crate) fn read(archive: &mut impl Read) -> Result<Option<Self>> {
         let mut bytes = [0; LONG_BYTES];
@@ -69,7 +71,8 @@ impl Entry {
         match &bytes[..6] {
             b"07070X" => {
                 exactly(archive, &mut [0; 2], "padding")?;
-                // rpm takes file number -1 for the end, though it writes a trailer with a name (lib/cpio.c, rpmcpioHeaderRead).
+                // rpm takes file number -1 for the end, though it writes a trailer with a name (lib/cpio.c,
+                // rpmcpioHeaderRead).
                 Ok(Some(match number(&bytes[6..14])? {
                     u32::MAX => Self::Trailer,
                     ordinal => Self::Numbered(ordinal),
@@ -83,7 +86,7 @@ impl Entry {
                 if name == "TRAILER!!!" {
                     return Ok(Some(Self::Trailer));
                 }
-                // What RPMs do not need: their headers have it.
+                // RPMs do not need these: their headers have them.
                 let [inode, mode, links, mtime, major, minor, checksum] =
                     [0, 1, 4, 5, 7, 8, 12].map(|at| field(at).unwrap_or_default());
                 let checksum = (bytes[5] == b'2').then_some(checksum);
@@ -99,8 +102,8 @@ impl Entry {
 
 /// The name after a header of the long forms, with its padding.
 fn name(archive: &mut impl Read, bytes: u32) -> Result<String> {
-    if bytes == 0 || bytes > MOST_NAME_BYTES {
-        return refuse(format!("a name of 1 to {MOST_NAME_BYTES} bytes in a cpio header"), bytes.to_string());
+    if bytes == 0 || bytes > MAX_NAME_BYTES {
+        return refuse(format!("a name of 1 to {MAX_NAME_BYTES} bytes in a cpio header"), bytes.to_string());
     }
     let mut name = vec![0; bytes as usize];
     exactly(archive, &mut name, "a member's name")?;
@@ -118,7 +121,7 @@ pub(crate) fn padding(bytes: u64) -> usize {
     (bytes.wrapping_neg() % 4) as usize
 }
 
-/// Fills `buffer`, or says what ended early.
+/// Fills `buffer`. Fails if the archive ends before; `what` names the bytes in the error.
 pub(crate) fn exactly(archive: &mut impl Read, buffer: &mut [u8], what: &str) -> Result<()> {
     let filled = fill(archive, buffer)?;
     if filled < buffer.len() {
@@ -141,8 +144,8 @@ fn number(digits: &[u8]) -> Result<u32> {
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Option<Entry>, String> {
-        Entry::read(&mut &*bytes).map_err(|error| error.to_string())
+    fn read(bytes: &[u8]) -> Result<Option<CpioEntry>, String> {
+        CpioEntry::read(&mut &*bytes).map_err(|error| error.to_string())
     }
 
     fn long(name_bytes: &str) -> Vec<u8> {
@@ -156,13 +159,13 @@ mod tests {
     #[test]
     fn the_three_forms_and_the_end_are_told_apart() {
         assert_eq!(read(b""), Ok(None));
-        assert_eq!(read(b"07070X0000001f\0\0"), Ok(Some(Entry::Numbered(31))));
-        assert_eq!(read(b"07070Xffffffff\0\0"), Ok(Some(Entry::Trailer)));
+        assert_eq!(read(b"07070X0000001f\0\0"), Ok(Some(CpioEntry::Numbered(31))));
+        assert_eq!(read(b"07070Xffffffff\0\0"), Ok(Some(CpioEntry::Trailer)));
         let mut bytes = long("00000004");
         bytes.extend_from_slice(b"./a\0\0\0");
         let named = |checksum| {
             let named = Named { name: "./a".into(), mode: 10, links: 10, mtime: 10, size: 10, file: [10; 3], checksum };
-            Ok(Some(Entry::Named(named)))
+            Ok(Some(CpioEntry::Named(named)))
         };
         assert_eq!(read(&bytes), named(None));
         bytes[5] = b'2';

@@ -11,14 +11,15 @@ use liblzma::stream::{CONCATENATED, Stream};
 use super::{fill, leading_zeros, wrap};
 use crate::{Error, Result};
 
-/// What an xz or lzma decoder may use. Level 9 needs 65 MiB; rpm itself allows 100 MiB.
+/// The memory limit of an xz or lzma decoder. Level 9 needs 65 MiB; rpm itself allows 100 MiB.
 const XZ_MEMORY_BYTES: u64 = 128 << 20;
-/// The largest window that a zstd frame may ask for, as a power of two: 128 MiB, zstd's own default and what `--long` makes.
+/// The largest window that a zstd frame may ask for, as a power of two: 128 MiB, zstd's own default and what `--long`
+/// makes.
 const ZSTD_WINDOW_LOG: u32 = 27;
-/// What is read of the compressed payload at once.
+/// The size of the buffer for compressed bytes.
 const INPUT_BYTES: usize = 64 << 10;
 
-/// How bytes are compressed.
+/// A compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compression {
     Gzip,
@@ -29,10 +30,10 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    /// Bytes that tell it.
+    /// The number of first bytes that identify every compression.
     pub(crate) const MAGIC_BYTES: usize = 13;
 
-    /// What begins with these bytes, of which [`Self::MAGIC_BYTES`] are enough, is compressed with.
+    /// Returns the compression of data that begins with `start`; [`Self::MAGIC_BYTES`] bytes are enough.
     pub(crate) fn detect(start: &[u8]) -> Option<Self> {
         match start {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
@@ -46,24 +47,25 @@ impl Compression {
     }
 }
 
-/// True for the header of an `.lzma` file, which has no magic: properties, the dictionary's size, the size of the contents. It is told as
-/// liblzma tells it.
+/// True for the header of an `.lzma` file, which has no magic: properties, the dictionary's size, the size of the
+/// contents. It is told as liblzma tells it.
 fn is_lzma(start: &[u8]) -> bool {
-    const MOST_BYTES: u64 = 1 << 38;
+    const MAX_BYTES: u64 = 1 << 38;
     let Some(([properties, dictionary @ ..], contents)) = start.split_first_chunk::<5>() else { return false };
     let Some(contents) = contents.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else { return false };
     let dictionary = u32::from_le_bytes(*dictionary);
     // A power of two, or one and a half of one.
     let is_usual =
         dictionary == u32::MAX || dictionary >= 4096 && (dictionary >> dictionary.trailing_zeros()) & !0b10 == 1;
-    *properties < 9 * 5 * 5 && is_usual && (contents == u64::MAX || contents < MOST_BYTES)
+    *properties < 9 * 5 * 5 && is_usual && (contents == u64::MAX || contents < MAX_BYTES)
 }
 
-/// The archive inside `payload`, whose first bytes tell what it is compressed with. What begins like nothing that is known here is taken as
-/// it is: the archive's own reader refuses it.
+/// The archive inside `payload`, whose first bytes tell what it is compressed with. What begins like nothing that is
+/// known here is taken as it is: the archive's own reader refuses it.
 ///
-/// Payloads of several gzip members, zstd frames, bzip2 streams, xz streams or xz blocks are read whole. Errors of `payload`
-/// itself come out of the reader as they are, those of the decoder as an [`io::Error`] around [`Error::Payload`].
+/// Payloads of several gzip members, zstd frames, bzip2 streams, xz streams or xz blocks are read whole. Errors of
+/// `payload` itself come out of the reader as they are, those of the decoder as an [`io::Error`] around
+/// [`Error::Payload`].
 ///
 /// # Errors
 /// [`Error::Io`] where the first bytes cannot be read or a decoder cannot be set up.
@@ -83,7 +85,7 @@ pub(crate) fn decompress_with<'a>(
     payload: impl Read + Send + 'a,
 ) -> Result<Box<dyn Read + Send + 'a>> {
     let Some(compression) = compression else { return Ok(Box::new(payload)) };
-    let input = BufReader::with_capacity(INPUT_BYTES, Source(payload));
+    let input = BufReader::with_capacity(INPUT_BYTES, MarkedSource(payload));
     let (format, inner): (_, Box<dyn Read + Send + 'a>) = match compression {
         Compression::Gzip => ("gzip", Box::new(Gzip::new(input))),
         Compression::Bzip2 => ("bzip2", Box::new(MultiBzDecoder::new(input))),
@@ -143,9 +145,9 @@ fn skip_zeros(input: &mut impl BufRead) -> io::Result<bool> {
 }
 
 /// Marks the errors of the compressed payload's own reader, so that they are not taken for those of a decoder.
-pub(crate) struct Source<R>(pub(crate) R);
+pub(crate) struct MarkedSource<R>(pub(crate) R);
 
-impl<R: Read> Read for Source<R> {
+impl<R: Read> Read for MarkedSource<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(buffer) {
@@ -169,7 +171,7 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-/// The error of a [`Source`]'s reader without its mark; any other error as it is.
+/// The error of a [`MarkedSource`]'s reader without its mark; any other error as it is.
 pub(crate) fn source_error(error: io::Error) -> std::result::Result<io::Error, io::Error> {
     error.downcast::<SourceError>().map(|SourceError(error)| error)
 }
@@ -181,7 +183,7 @@ pub(crate) struct Decoder<R> {
 }
 
 impl<R> Decoder<R> {
-    /// A decoder of this format, which reads a [`Source`].
+    /// A decoder of this format, which reads a [`MarkedSource`].
     pub(crate) fn new(format: &'static str, inner: R) -> Self {
         Self { format, inner }
     }
@@ -358,21 +360,21 @@ mod tests {
 
     #[test]
     fn an_error_of_the_source_stays_what_it_is() {
-        struct Broken;
-        impl Read for Broken {
+        struct AlwaysReset;
+        impl Read for AlwaysReset {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
                 Err(io::Error::new(ErrorKind::ConnectionReset, "gone"))
             }
         }
         for compressor in [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")] {
             let start = compress(compressor, b"It was the epoch of belief");
-            let error = decompress(start[..14].chain(Broken)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+            let error = decompress(start[..14].chain(AlwaysReset)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
             assert_eq!(
                 (error.kind(), error.to_string().as_str()),
                 (ErrorKind::ConnectionReset, "gone"),
                 "{compressor:?}"
             );
         }
-        assert!(matches!(decompress(Broken), Err(Error::Io(error)) if error.to_string() == "gone"));
+        assert!(matches!(decompress(AlwaysReset), Err(Error::Io(error)) if error.to_string() == "gone"));
     }
 }

@@ -1,4 +1,4 @@
-//! The contents of one member, compared with what the header says of them.
+//! Copies the contents of one member and verifies their size and digest.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc;
@@ -8,16 +8,17 @@ use super::{fill, refuse};
 use crate::header::File;
 use crate::{Error, Result};
 
-/// What `out` gets at once.
+/// The size of a chunk that is written to `out`.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// A file of so many bytes is written and hashed by a thread of its own: that takes as long as decompressing it, and clients wait for all.
+/// Files of at least this size are written and hashed by a thread of their own, in parallel to decompression.
 const LARGE_BYTES: u64 = 4 << 20;
 
-/// How many chunks that thread may be behind.
+/// The maximum number of chunks that wait for that thread.
 const CHUNKS_BEHIND: usize = 4;
 
-/// Copies the contents of `file` to `out` and compares their length with the header's, and their digest where it has one.
+/// Copies the contents of `file` to `out` and compares their length with the header's, and their digest where it has
+/// one.
 pub(crate) fn deliver(contents: &mut impl Read, file: &File, out: &mut (impl Write + Send)) -> Result<()> {
     let mut digest = file.digest.as_ref().map(|digest| (digest, digest.algorithm().hasher()));
     let mut take = |chunk: &[u8]| {
@@ -38,7 +39,7 @@ pub(crate) fn deliver(contents: &mut impl Read, file: &File, out: &mut (impl Wri
     digest.map_or(Ok(()), |(digest, hasher)| digest.check(hasher, &file.path))
 }
 
-/// Reads, and has each chunk taken by another thread meanwhile.
+/// Reads, while another thread takes each chunk.
 fn read_beside(contents: &mut impl Read, file: &File, mut take: impl FnMut(&[u8]) -> Result<()> + Send) -> Result<()> {
     thread::scope(|scope| {
         let (full, chunks) = mpsc::sync_channel::<Vec<u8>>(CHUNKS_BEHIND);
@@ -46,7 +47,7 @@ fn read_beside(contents: &mut impl Read, file: &File, mut take: impl FnMut(&[u8]
         let take_all = move || {
             for chunk in chunks {
                 take(&chunk)?;
-                // Nobody needs it once the last one is on its way.
+                // The receiver is dropped after the last chunk.
                 let _ = empty.send(chunk);
             }
             Ok(())
@@ -58,12 +59,12 @@ fn read_beside(contents: &mut impl Read, file: &File, mut take: impl FnMut(&[u8]
             Ok(spare.try_recv().unwrap_or_default())
         });
         drop(full);
-        // What that thread met ended this one, too.
+        // An error of that thread ended this one, too.
         taking.join().map_err(|_| ended())?.and(read)
     })
 }
 
-/// Reads, and gives each chunk away for another one.
+/// Reads chunks and passes each to `exchange`, which returns a buffer for the next.
 fn read(contents: &mut impl Read, file: &File, mut exchange: impl FnMut(Vec<u8>) -> Result<Vec<u8>>) -> Result<()> {
     let chunk_bytes = usize::try_from(file.size).map_or(CHUNK_BYTES, |size_bytes| size_bytes.clamp(1, CHUNK_BYTES));
     let mut chunk = Vec::new();
@@ -115,8 +116,8 @@ mod tests {
 
     #[test]
     fn what_came_before_the_end_of_an_archive_is_delivered() {
-        struct Broken<'a>(&'a [u8]);
-        impl Read for Broken<'_> {
+        struct EndsInError<'a>(&'a [u8]);
+        impl Read for EndsInError<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 if self.0.is_empty() { Err(io::Error::other("broken off")) } else { self.0.read(buffer) }
             }
@@ -130,7 +131,7 @@ mod tests {
             assert!(error.contains(&format!("expected {length} bytes of /f, found {}", length - 1)), "{error}");
             assert!(out == there);
             let mut out = Vec::new();
-            let error = deliver(&mut Broken(there), &whole, &mut out).unwrap_err().to_string();
+            let error = deliver(&mut EndsInError(there), &whole, &mut out).unwrap_err().to_string();
             assert!(error.contains("broken off"), "{error}");
             assert!(there.starts_with(&out) && there.len() - out.len() < CHUNK_BYTES);
         }

@@ -1,10 +1,11 @@
-//! Which files of a package are hard links of one another.
+//! The groups of hard links in a package.
 
 use std::collections::HashMap;
 
 use crate::header::File;
 
-/// The groups of hard links: regular files with one inode number, size and digest. A file without links is a group of its own.
+/// The groups of hard links: regular files with one inode number, size and digest. A file without links is a group of
+/// its own.
 pub(crate) struct HardLinks {
     /// For each ordinal, the first of its group.
     first: Vec<u32>,
@@ -30,7 +31,7 @@ impl HardLinks {
         links
     }
 
-    /// What stands for the group of `ordinal`: its first file.
+    /// Returns the first file of the group of `ordinal`.
     pub(crate) fn first(&self, ordinal: u32) -> u32 {
         self.first.get(ordinal as usize).copied().unwrap_or(ordinal)
     }
@@ -40,7 +41,7 @@ impl HardLinks {
         self.last.get(self.first(ordinal) as usize).copied().unwrap_or(ordinal)
     }
 
-    /// Does `ordinal` have links?
+    /// True if the group of `ordinal` has more than one file.
     pub(crate) fn is_linked(&self, ordinal: u32) -> bool {
         self.first(ordinal) != self.last(ordinal)
     }

@@ -3,21 +3,21 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 
-use super::cpio::{self, Entry};
+use super::cpio::{self, CpioEntry};
 use super::hard_links::HardLinks;
 use super::{deliver, refuse, unwrap, wrap};
 use crate::header::{File, Header};
 use crate::{Error, Result, path};
 
-/// What is skipped of the archive at once.
+/// The size of the buffer for skipped members.
 const SKIP_BYTES: usize = 64 << 10;
-/// What a member that is no regular file may carry: the target of a symbolic link.
-const MOST_TARGET_BYTES: u64 = 64 << 10;
+/// The maximum size of a member that is no regular file: the target of a symbolic link.
+const MAX_TARGET_BYTES: u64 = 64 << 10;
 
 /// The members of a decompressed archive, one after the other, each tied to its file in the header.
 ///
-/// A member that the header does not know, one that comes twice, and one whose size is not the header's are errors: the bytes
-/// that a walk can produce are those that the header announced.
+/// A member that the header does not know, one that comes twice, and one whose size is not the header's are errors: the
+/// bytes that a walk can produce are those that the header announced.
 pub struct Members<'h, R> {
     archive: BufReader<R>,
     header: &'h Header,
@@ -48,21 +48,22 @@ impl<'h, R: Read> Members<'h, R> {
         }
     }
 
-    /// The next member; what was not read of the one before is skipped. `None` after the archive's trailer, and after an error.
+    /// The next member; what was not read of the one before is skipped. `None` after the archive's trailer, and after
+    /// an error.
     ///
     /// # Errors
-    /// [`Error::Payload`] where the archive is broken, ends early or disagrees with the header; [`Error::Io`] where reading it
-    /// fails.
+    /// [`Error::Payload`] where the archive is broken, ends early or disagrees with the header; [`Error::Io`] where
+    /// reading it fails.
     #[expect(clippy::should_implement_trait, reason = "a member borrows the walk, which Iterator cannot say")]
     pub fn next(&mut self) -> Result<Option<Member<'_, 'h, R>>> {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(None);
         }
         self.skip()?;
-        let (ordinal, size) = match Entry::read(&mut self.archive)? {
-            Some(Entry::Trailer) => return Ok(None),
-            Some(Entry::Named(named)) => (self.find(&named.name)?, Some(u64::from(named.size))),
-            Some(Entry::Numbered(ordinal)) => (ordinal, None),
+        let (ordinal, size) = match CpioEntry::read(&mut self.archive)? {
+            Some(CpioEntry::Trailer) => return Ok(None),
+            Some(CpioEntry::Named(named)) => (self.find(&named.name)?, Some(u64::from(named.size))),
+            Some(CpioEntry::Numbered(ordinal)) => (ordinal, None),
             None => {
                 let members = self.seen.iter().filter(|seen| **seen).count();
                 return refuse("a trailer at the archive's end", format!("the payload's end after {members} members"));
@@ -104,7 +105,7 @@ impl<'h, R: Read> Members<'h, R> {
             size == file.size || size == 0 && self.hard_links.is_linked(ordinal)
         } else {
             // rpm leaves 4,096 in its header for folders, and nothing in the archive.
-            size <= file.size.max(MOST_TARGET_BYTES)
+            size <= file.size.max(MAX_TARGET_BYTES)
         };
         if is_expected {
             return Ok(size);
@@ -112,7 +113,7 @@ impl<'h, R: Read> Members<'h, R> {
         refuse(format!("{} bytes of {}", file.size, file.path), size.to_string())
     }
 
-    /// The size of a member that does not say it, as rpm reckons it (lib/rpmfi.c, iterReadArchiveNext).
+    /// Returns the size of a member without one, computed as rpm does (lib/rpmfi.c, iterReadArchiveNext).
     fn implied_size(&self, ordinal: u32, file: &File) -> u64 {
         if file.is_regular() {
             if self.hard_links.last(ordinal) == ordinal { file.size } else { 0 }
@@ -124,7 +125,7 @@ impl<'h, R: Read> Members<'h, R> {
         }
     }
 
-    /// Goes on to the end of the current member.
+    /// Skips to the end of the current member.
     fn skip(&mut self) -> Result<()> {
         while self.rest > 0 {
             let skipped = match self.archive.fill_buf() {
@@ -140,7 +141,7 @@ impl<'h, R: Read> Members<'h, R> {
         cpio::exactly(&mut self.archive, &mut [0; 3][..padding], "padding")
     }
 
-    /// What to say when the archive ends within the current member.
+    /// Returns the error for an archive that ends within the current member.
     fn cut_off(&self) -> Error {
         let path = self.header.file_by_ordinal(self.ordinal).map_or("a member", |file| &file.path);
         Error::Payload {
@@ -167,7 +168,8 @@ impl<'h, R> Member<'_, 'h, R> {
         self.file
     }
 
-    /// Bytes that the archive holds for it: none for all but one of a group of hard links, the target for a symbolic link.
+    /// Bytes that the archive holds for it: none for all but one of a group of hard links, the target for a symbolic
+    /// link.
     pub fn size(&self) -> u64 {
         self.members.size
     }
@@ -184,17 +186,17 @@ impl<'h, R> Member<'_, 'h, R> {
         deliver(self, file, out)
     }
 
-    /// Are its bytes the contents of this file? Those of a hard link are the contents of all its group.
+    /// True if it carries the contents of this file. A hard link carries the contents of all its group.
     pub fn holds(&self, ordinal: u32) -> bool {
         self.has_contents() && self.group() == self.members.hard_links.first(ordinal)
     }
 
-    /// Are its bytes all the contents of a regular file? Not if it is a hard link whose contents another member carries.
+    /// True if it carries the contents of a regular file. False for a hard link whose contents another member carries.
     pub fn has_contents(&self) -> bool {
         self.file.is_regular() && self.members.size == self.file.size
     }
 
-    /// What stands for its group of hard links: the first file of it.
+    /// Returns the first file of its group of hard links.
     pub(crate) fn group(&self) -> u32 {
         self.members.hard_links.first(self.members.ordinal)
     }
@@ -202,11 +204,11 @@ impl<'h, R> Member<'_, 'h, R> {
 
 impl<R: Read> Read for Member<'_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(usize::try_from(self.members.rest).unwrap_or(usize::MAX));
-        if most == 0 {
+        let max = buffer.len().min(usize::try_from(self.members.rest).unwrap_or(usize::MAX));
+        if max == 0 {
             return Ok(0);
         }
-        let read = self.members.archive.read(&mut buffer[..most])?;
+        let read = self.members.archive.read(&mut buffer[..max])?;
         if read == 0 {
             return Err(wrap(self.members.cut_off()));
         }

@@ -1,7 +1,7 @@
 //! The block index of an xz file ("The .xz File Format", 1.2.1): decompression can begin at any block.
 //!
-//! `xz -T`, and rpmbuild with a payload like `w6T0.xzdio`, write a block for every few megabytes. The index at the end of
-//! the file lists their sizes.
+//! `xz -T`, and rpmbuild with a payload like `w6T0.xzdio`, write a block for every few megabytes. The index at the end
+//! of the file lists their sizes.
 
 use std::io::{Cursor, Read};
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! The gateway's HTTP service, with its middleware and its treatment of connections, around a handler that answers everything with
-//! the same bytes: how fast any handler could be.
+//! The gateway's HTTP service, with its middleware and its treatment of connections, around a handler that answers
+//! everything with the same bytes: how fast any handler could be.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
-//! Writes packages for measurements at scale: each has a lead, a signature header, a main header with classes and build-id links, and
-//! a payload that is valid and empty. The same arguments give the same bytes.
+//! Writes packages for measurements at scale: each has a lead, a signature header, a main header with classes and
+//! build-id links, and a payload that is valid and empty. The same arguments give the same bytes.
 //!
-//! A name has ten packages: five releases of NAME and of NAME-debuginfo, whose build-ids agree. They lie in FOLDER/na/NAME/.
+//! A name has ten packages: five releases of NAME and of NAME-debuginfo, whose build-ids agree. They lie in
+//! FOLDER/na/NAME/.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -64,7 +65,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Writes the packages of the name with this place, behind those of `before` names; returns how many ELF files they name.
+/// Writes the packages of the name with this place, behind those of `before` names; returns how many ELF files they
+/// name.
 fn write_name(arguments: &Arguments, before: u64, place: u64) -> Result<u64> {
     let number = before + place;
     let name = name(number);

@@ -1,5 +1,5 @@
-//! Reads the headers of all archives below a folder as an import does, in as many threads, and writes them nowhere: how fast an
-//! import without a database would be. Prints `{"packages": N, "artifacts": N, "header_bytes": N}`.
+//! Reads the headers of all archives below a folder as an import does, in as many threads, and writes them nowhere: how
+//! fast an import without a database would be. Prints `{"packages": N, "artifacts": N, "header_bytes": N}`.
 
 #![expect(clippy::print_stdout, reason = "the answer")]
 
@@ -43,9 +43,9 @@ fn main() -> Result<()> {
                     for path in handful {
                         let mut file = Counting { file: File::open(&path)?, bytes: 0 };
                         let outline = header::read_ahead(&mut file, &mut buffer)
-                            .and_then(Outline::of)
+                            .and_then(Outline::from_bytes)
                             .with_context(|| path.display().to_string())?;
-                        found.fetch_add(artifacts::of_outline(&outline).artifacts.len() as u64, Ordering::Relaxed);
+                        found.fetch_add(artifacts::from_outline(&outline).artifacts.len() as u64, Ordering::Relaxed);
                         packages.fetch_add(1, Ordering::Relaxed);
                         bytes.fetch_add(file.bytes, Ordering::Relaxed);
                     }

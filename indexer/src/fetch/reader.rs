@@ -204,7 +204,7 @@ impl Reader {
             return self.read_other_format(candidate, path_hash, metadata, source);
         }
         // A file that is still being copied is truncated: no package yet; the next run reads it again.
-        let whole = header::read_ahead(&mut source, buffer).and_then(Outline::of).and_then(|outline| {
+        let whole = header::read_ahead(&mut source, buffer).and_then(Outline::from_bytes).and_then(|outline| {
             outline.check_archive_bytes(metadata.len())?;
             Ok(outline)
         });
@@ -223,7 +223,7 @@ impl Reader {
         mut outline: Outline<'_>,
         source: ArchiveSource<'_>,
     ) -> io::Result<ReadOutcome> {
-        let (mut found, includes) = (artifacts::of_outline(&outline), includes::of_outline(&outline));
+        let (mut found, includes) = (artifacts::from_outline(&outline), includes::from_outline(&outline));
         let ordinals = match self.payload {
             Payload::Always => {
                 (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect()

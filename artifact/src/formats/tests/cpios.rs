@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::*;
 
 /// A member of the newc form, or with checksum of the crc form.
-struct Entry<'e> {
+struct NewcEntry<'e> {
     name: &'e str,
     mode: u32,
     inode: u32,
@@ -13,7 +13,7 @@ struct Entry<'e> {
     contents: &'e [u8],
 }
 
-impl<'e> Entry<'e> {
+impl<'e> NewcEntry<'e> {
     fn file(name: &'e str, contents: &'e [u8]) -> Self {
         Self { name, mode: 0o100_755, inode: 0, links: 1, contents }
     }
@@ -33,8 +33,8 @@ impl<'e> Entry<'e> {
     }
 }
 
-fn cpio(magic: &str, entries: &[Entry<'_>]) -> Vec<u8> {
-    let trailer = Entry { mode: 0, ..Entry::file("TRAILER!!!", b"") };
+fn cpio(magic: &str, entries: &[NewcEntry<'_>]) -> Vec<u8> {
+    let trailer = NewcEntry { mode: 0, ..NewcEntry::file("TRAILER!!!", b"") };
     entries.iter().chain([&trailer]).flat_map(|entry| entry.bytes(magic)).collect()
 }
 
@@ -46,11 +46,11 @@ fn paths(found: &ParsedArchive) -> Vec<(u32, &str)> {
 fn both_forms_in_every_compression_are_read() {
     let elf = elf();
     let entries = [
-        Entry { mode: 0o040_755, ..Entry::file("usr", b"") },
-        Entry::file("a", b"text"),
-        Entry { mode: 0o120_777, ..Entry::file("link", b"usr/bin/p") },
-        Entry::file("./usr/bin/p", &elf),
-        Entry::file("../../usr/bin/q", &elf),
+        NewcEntry { mode: 0o040_755, ..NewcEntry::file("usr", b"") },
+        NewcEntry::file("a", b"text"),
+        NewcEntry { mode: 0o120_777, ..NewcEntry::file("link", b"usr/bin/p") },
+        NewcEntry::file("./usr/bin/p", &elf),
+        NewcEntry::file("../../usr/bin/q", &elf),
     ];
     for magic in ["070701", "070702"] {
         for compressor in [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")] {
@@ -80,9 +80,10 @@ fn both_forms_in_every_compression_are_read() {
 #[test]
 fn contents_of_hard_links_come_with_the_last_of_them() {
     let elf = elf();
-    let link = |name, contents| Entry { inode: 5, links: 3, ..Entry::file(name, contents) };
-    let empty = Entry { inode: 6, links: 2, ..Entry::file("empty", b"") };
-    let archive = cpio("070701", &[link("a", b""), Entry::file("x", b"text"), link("b", b""), empty, link("c", &elf)]);
+    let link = |name, contents| NewcEntry { inode: 5, links: 3, ..NewcEntry::file(name, contents) };
+    let empty = NewcEntry { inode: 6, links: 2, ..NewcEntry::file("empty", b"") };
+    let archive =
+        cpio("070701", &[link("a", b""), NewcEntry::file("x", b"text"), link("b", b""), empty, link("c", &elf)]);
     let found = read_bytes(Format::Cpio, &archive).unwrap();
     assert_eq!(paths(&found), [(1, "/c"), (2, "/a"), (3, "/b")]);
     assert!(found.artifacts.iter().all(|artifact| artifact.contents == found.artifacts[0].contents));
@@ -98,8 +99,8 @@ fn contents_of_hard_links_come_with_the_last_of_them() {
 #[test]
 fn archives_that_follow_each_other_as_in_an_initramfs_are_read() {
     let elf = elf();
-    let early = cpio("070701", &[Entry::file("kernel/microcode", b"code"), Entry::file("early", &elf)]);
-    let late = cpio("070701", &[Entry::file("usr/bin/p", &elf)]);
+    let early = cpio("070701", &[NewcEntry::file("kernel/microcode", b"code"), NewcEntry::file("early", &elf)]);
+    let late = cpio("070701", &[NewcEntry::file("usr/bin/p", &elf)]);
     for compressor in [None, Some("gzip"), Some("xz"), Some("zstd")] {
         let mut archive = early.clone();
         archive.resize(archive.len().next_multiple_of(512), 0);
@@ -122,7 +123,7 @@ fn other_forms_are_refused_by_their_names_and_damage_is_noticed() {
             assert!(said.contains("newc or crc, found the old") && said.contains(name), "{said}");
         }
     }
-    let whole = cpio("070702", &[Entry::file("a", &elf()), Entry::file("b", &[7; 1001])]);
+    let whole = cpio("070702", &[NewcEntry::file("a", &elf()), NewcEntry::file("b", &[7; 1001])]);
     for end in 0..whole.len() {
         assert!(read_bytes(Format::Cpio, &whole[..end]).is_err(), "{end} of {}", whole.len());
     }
@@ -143,6 +144,6 @@ fn other_forms_are_refused_by_their_names_and_damage_is_noticed() {
     assert!(error(Format::Cpio, &payload).contains("first bytes 303730373058"));
     // 100 GiB of zeros in some MiB.
     let zeros = compress(Some("zstd"), &vec![0; 64 << 20]);
-    let bomb = [compress(Some("zstd"), &cpio("070701", &[Entry::file("a", b"")])), zeros.repeat(100)].concat();
+    let bomb = [compress(Some("zstd"), &cpio("070701", &[NewcEntry::file("a", b"")])), zeros.repeat(100)].concat();
     assert!(error(Format::Cpio, &bomb).contains("at most 1073741824 bytes in a cpio archive"));
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use super::zips::{DEFLATED, Entry, STORED, zip};
+use super::zips::{DEFLATED, STORED, ZipEntry, zip};
 use super::*;
 
 fn run(command: &mut Command) {
@@ -89,7 +89,7 @@ fn zeros_alone_are_an_empty_tar_archive_and_zeros_before_anything_else_are_none(
 
 #[test]
 fn a_zip_archive_is_told_by_its_end_if_something_stands_before_its_first_member() {
-    let entries = [Entry::new("a", STORED, b"text"), Entry::new("usr/bin/p", DEFLATED, &elf())];
+    let entries = [ZipEntry::new("a", STORED, b"text"), ZipEntry::new("usr/bin/p", DEFLATED, &elf())];
     let plain = zip(&entries, b"");
     let mut archives: Vec<Vec<u8>> = Vec::new();
     for prefix in [&b"PK\x07\x08"[..], b"#!/bin/sh\nexec java -jar $0\n", b"MZ\x90\0", &elf(), b"some text"] {
@@ -130,7 +130,7 @@ fn a_zip_archive_is_told_by_its_end_if_something_stands_before_its_first_member(
 fn what_info_zip_reads_from_standard_input_is_a_file() {
     let elf = elf();
     let of = |mode: u32| {
-        let mut entry = Entry::new("-", DEFLATED, &elf);
+        let mut entry = ZipEntry::new("-", DEFLATED, &elf);
         entry.mode = mode;
         zip(&[entry], b"")
     };
@@ -167,7 +167,7 @@ fn elf_files_and_modules_beyond_the_limit_do_not_hide_the_others() {
         ),
     ] {
         let bytes = members.map(|(name, contents)| (name, contents.as_slice()));
-        let entries = members.map(|(name, contents)| Entry::new(name, DEFLATED, contents));
+        let entries = members.map(|(name, contents)| ZipEntry::new(name, DEFLATED, contents));
         for (format, archive) in
             [(Format::Tar, tar(&bytes)), (Format::Deb, deb(&tar(&bytes))), (Format::Zip, zip(&entries, b""))]
         {

@@ -6,7 +6,7 @@ use super::*;
 
 /// A member as it is stored.
 #[derive(Clone)]
-pub(super) struct Entry {
+pub(super) struct ZipEntry {
     name: Vec<u8>,
     method: u16,
     flags: u16,
@@ -22,7 +22,7 @@ pub(super) const DEFLATED: u16 = 8;
 const HAS_DESCRIPTOR: u16 = 1 << 3;
 const ENCRYPTED: u16 = 1;
 
-impl Entry {
+impl ZipEntry {
     pub(super) fn new(name: &str, method: u16, contents: &[u8]) -> Self {
         let mut crc = Crc::new();
         crc.update(contents);
@@ -60,7 +60,7 @@ impl Entry {
 }
 
 /// An archive behind `prefix`, with offsets from its first byte.
-pub(super) fn zip(entries: &[Entry], prefix: &[u8]) -> Vec<u8> {
+pub(super) fn zip(entries: &[ZipEntry], prefix: &[u8]) -> Vec<u8> {
     let (mut zip, mut directory) = (prefix.to_vec(), Vec::new());
     for entry in entries {
         let at = zip.len() as u32;
@@ -86,11 +86,11 @@ fn every_compression_of_a_member_is_read() {
     let elf = elf();
     for method in [STORED, DEFLATED, 12, 14, 93, 95] {
         for flags in [0, HAS_DESCRIPTOR] {
-            let entry = |name: &str, contents: &[u8]| Entry { flags, ..Entry::new(name, method, contents) };
-            let link = Entry { mode: 0o120_777, ..entry("link", b"usr/bin/p") };
+            let entry = |name: &str, contents: &[u8]| ZipEntry { flags, ..ZipEntry::new(name, method, contents) };
+            let link = ZipEntry { mode: 0o120_777, ..entry("link", b"usr/bin/p") };
             let names = ["usr/", "a", "usr/bin/p", "../../usr/bin/q", "/usr\\bin/r", "usr\\bin\\s"];
             let contents: [&[u8]; 6] = [b"", b"text", &elf, &elf, &elf, &elf];
-            let mut entries: Vec<Entry> =
+            let mut entries: Vec<ZipEntry> =
                 names.iter().zip(contents).map(|(name, contents)| entry(name, contents)).collect();
             entries.push(link);
             let archive = zip(&entries, b"");
@@ -124,12 +124,12 @@ fn every_compression_of_a_member_is_read() {
 #[test]
 fn of_a_name_that_comes_twice_the_last_counts_and_unreadable_ones_are_no_files() {
     let elf = elf();
-    let secret = Entry { flags: ENCRYPTED, ..Entry::new("secret", DEFLATED, &elf) };
+    let secret = ZipEntry { flags: ENCRYPTED, ..ZipEntry::new("secret", DEFLATED, &elf) };
     // Shrunk, imploded, Deflate64, PPMd, and what nobody has.
-    let others = [1, 6, 9, 98, 4711].map(|method| Entry::new("other", method, &elf));
-    let mut entries = vec![Entry::new("p", STORED, b"text"), secret, Entry::new("p", DEFLATED, &elf)];
+    let others = [1, 6, 9, 98, 4711].map(|method| ZipEntry::new("other", method, &elf));
+    let mut entries = vec![ZipEntry::new("p", STORED, b"text"), secret, ZipEntry::new("p", DEFLATED, &elf)];
     entries.extend(others);
-    entries.push(Entry::new("q", STORED, &elf));
+    entries.push(ZipEntry::new("q", STORED, &elf));
     let archive = zip(&entries, b"");
     let found = read_bytes(Format::Zip, &archive).unwrap();
     let paths: Vec<_> = found.artifacts.iter().map(|found| found.path.as_str()).collect();
@@ -140,8 +140,10 @@ fn of_a_name_that_comes_twice_the_last_counts_and_unreadable_ones_are_no_files()
 #[test]
 fn archives_that_are_cut_off_or_damaged_are_refused_or_give_the_right_bytes() {
     let elf = elf();
-    let archive =
-        zip(&[Entry::new("a", DEFLATED, &elf), Entry::new("b", STORED, &elf), Entry::new("c", 93, b"text")], b"");
+    let archive = zip(
+        &[ZipEntry::new("a", DEFLATED, &elf), ZipEntry::new("b", STORED, &elf), ZipEntry::new("c", 93, b"text")],
+        b"",
+    );
     for end in 0..archive.len() {
         assert!(read_bytes(Format::Zip, &archive[..end]).is_err(), "{end} of {}", archive.len());
     }
@@ -164,7 +166,7 @@ fn archives_that_are_cut_off_or_damaged_are_refused_or_give_the_right_bytes() {
 #[test]
 fn bombs_are_refused_before_they_are_unfolded() {
     // Members that share their bytes.
-    let mut shared = zip(&[Entry::new("a", DEFLATED, &vec![0; 1 << 20])], b"");
+    let mut shared = zip(&[ZipEntry::new("a", DEFLATED, &vec![0; 1 << 20])], b"");
     let directory = shared.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
     let (end, count) = (shared.len() - 22, 50_u16);
     let one = shared[directory..end].to_vec();
@@ -179,39 +181,39 @@ fn bombs_are_refused_before_they_are_unfolded() {
     shared.extend([b"PK\x05\x06", &[0; 4][..], &count.to_le_bytes(), &count.to_le_bytes(), &sizes, &[0; 2]].concat());
     assert!(error(Format::Zip, &shared).contains("members of at most"), "{}", error(Format::Zip, &shared));
     // Sizes that nobody has.
-    let large = Entry { size: u32::MAX - 1, ..Entry::new("a", DEFLATED, &elf()) };
+    let large = ZipEntry { size: u32::MAX - 1, ..ZipEntry::new("a", DEFLATED, &elf()) };
     assert!(error(Format::Zip, &zip(&[large], b"")).contains("at most 1073741824 bytes of contents"));
     for size in [0, 1, elf().len() as u32 - 1, elf().len() as u32 + 1] {
-        let lying = zip(&[Entry { size, ..Entry::new("a", DEFLATED, &elf()) }], b"");
+        let lying = zip(&[ZipEntry { size, ..ZipEntry::new("a", DEFLATED, &elf()) }], b"");
         match read_bytes(Format::Zip, &lying) {
             Ok(found) => assert!(found.artifacts.is_empty() && size < 20, "{size}"),
             Err(error) => assert!(error.to_string().contains("bytes of a zip member"), "{error}"),
         }
     }
     // A directory of many megabytes.
-    let names: Vec<Entry> =
-        (0..400).map(|number| Entry::new(&format!("{number}{}", "x".repeat(60_000)), STORED, b"")).collect();
+    let names: Vec<ZipEntry> =
+        (0..400).map(|number| ZipEntry::new(&format!("{number}{}", "x".repeat(60_000)), STORED, b"")).collect();
     assert!(error(Format::Zip, &zip(&names, b"")).contains("a directory of at most 16777216 bytes"));
 }
 
 #[test]
 fn an_error_of_the_disk_stays_one_in_zip_archives() {
-    struct Broken(Cursor<Vec<u8>>, u64);
-    impl Read for Broken {
+    struct BrokenFile(Cursor<Vec<u8>>, u64);
+    impl Read for BrokenFile {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.1 = self.1.checked_sub(1).ok_or_else(|| io::Error::new(io::ErrorKind::ConnectionReset, "gone"))?;
-            let most = buffer.len().min(100);
-            self.0.read(&mut buffer[..most])
+            let max = buffer.len().min(100);
+            self.0.read(&mut buffer[..max])
         }
     }
-    impl Seek for Broken {
+    impl Seek for BrokenFile {
         fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
             self.0.seek(to)
         }
     }
-    let archive = zip(&[Entry::new("a", DEFLATED, &elf()), Entry::new("b", STORED, &elf())], b"");
+    let archive = zip(&[ZipEntry::new("a", DEFLATED, &elf()), ZipEntry::new("b", STORED, &elf())], b"");
     for reads in 0..60 {
-        let broken = ArchiveBytes::seekable(Broken(Cursor::new(archive.clone()), reads));
+        let broken = ArchiveBytes::seekable(BrokenFile(Cursor::new(archive.clone()), reads));
         match read_archive(broken, &about(Format::Zip, &archive), 1 << 20) {
             Ok(found) => assert!(found.artifacts.len() == 2 && reads > 20),
             Err(error) => {
