@@ -1,4 +1,4 @@
-//! The gateway's filter of the index: misses without the database, and never a wrong one for long.
+//! The gateway's filter of the index: absent build-ids without the database, and new ones within its bound.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
@@ -14,25 +14,25 @@ use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
 use rustix::process::Signal;
 
-/// How long a "no" may count after the index was asked what came.
+/// How long "absent" may count after the changes of the index were read.
 const BOUND: Duration = Duration::from_secs(10);
 /// The filter asks once a second, and looks through an index every five at most; the rest is for a busy machine.
 const SOON: Duration = Duration::from_secs(8);
 
-/// What a gateway says of a build-id.
+/// The answer of a gateway for a build-id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Says {
+enum LookupResult {
     Found,
     Absent,
     Unknown,
 }
 
-fn says(gateway: &RunningGateway, build_id: &str) -> Says {
+fn lookup(gateway: &RunningGateway, build_id: &str) -> LookupResult {
     let answer = gateway.get(&format!("/buildids/{build_id}"));
     match (answer.status, answer.text().as_str()) {
-        (200, "[]") => Says::Absent,
-        (200, _) => Says::Found,
-        (503, _) => Says::Unknown,
+        (200, "[]") => LookupResult::Absent,
+        (200, _) => LookupResult::Found,
+        (503, _) => LookupResult::Unknown,
         other => panic!("{build_id}: {other:?}"),
     }
 }
@@ -53,19 +53,19 @@ fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// How often the filter said "no" so far.
-fn noes(gateway: &RunningGateway) -> f64 {
+/// The number of verdicts "absent" so far.
+fn absent_verdicts(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_filter_lookups_total{result=\"absent\"}")
 }
 
 /// Waits until the filter answers.
 fn ready(gateway: &RunningGateway) {
-    let before = noes(gateway);
+    let before = absent_verdicts(gateway);
     let mut number = 1 << 24;
     until("the filter", SOON, || {
         number += 1;
-        says(gateway, &unknown(number));
-        noes(gateway) > before
+        lookup(gateway, &unknown(number));
+        absent_verdicts(gateway) > before
     });
 }
 
@@ -102,31 +102,32 @@ fn misses_cost_no_query(reader: &str, writer: &str) {
     import(writer, folder.path());
     let gateway = RunningGateway::start(reader);
     ready(&gateway);
-    let (queries, before) = (gateway.metric("gateway_index_lookups_total{result=\"database\"}"), noes(&gateway));
+    let (queries, before) =
+        (gateway.metric("gateway_index_lookups_total{result=\"database\"}"), absent_verdicts(&gateway));
     for number in 0..500 {
-        assert_eq!(says(&gateway, &unknown(number)), Says::Absent);
+        assert_eq!(lookup(&gateway, &unknown(number)), LookupResult::Absent);
         assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", unknown(number))).status, 404);
     }
-    let said = noes(&gateway) - before;
+    let said = absent_verdicts(&gateway) - before;
     let queries = gateway.metric("gateway_index_lookups_total{result=\"database\"}") - queries;
     // One in 256, and asked twice at most.
     assert!(said > 950.0 && queries < 50.0, "{said} answers by the filter, {queries} by the database");
-    assert_eq!(says(&gateway, &server(5)), Says::Found);
+    assert_eq!(lookup(&gateway, &server(5)), LookupResult::Found);
 
-    assert_eq!(says(&gateway, &server(6)), Says::Absent);
+    assert_eq!(lookup(&gateway, &server(6)), LookupResult::Absent);
     add_server(folder.path(), 6);
     import(writer, folder.path());
-    until("what was imported", SOON, || says(&gateway, &server(6)) == Says::Found);
+    until("what was imported", SOON, || lookup(&gateway, &server(6)) == LookupResult::Found);
     for _ in 0..50 {
-        assert_eq!(says(&gateway, &server(6)), Says::Found);
+        assert_eq!(lookup(&gateway, &server(6)), LookupResult::Found);
         std::thread::sleep(Duration::from_millis(40));
     }
     assert_eq!(gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}"), 1.0);
     assert_eq!(gateway.metric("gateway_filter_build_ids{layer=\"delta\"}"), 1.0);
 
     let without = RunningGateway::start_with(reader, "[index]\nfilter = false\n", &[]);
-    assert_eq!(says(&without, &unknown(1)), Says::Absent);
-    assert_eq!(noes(&without), 0.0);
+    assert_eq!(lookup(&without, &unknown(1)), LookupResult::Absent);
+    assert_eq!(absent_verdicts(&without), 0.0);
     assert_eq!(without.metric("gateway_index_lookups_total{result=\"database\"}"), 1.0);
     let (flag, file) = (["--index-filter", "false"], "[index]\nfilter = true\n");
     assert_eq!(
@@ -148,16 +149,16 @@ fn misses_cost_no_query_on_mariadb() {
 }
 
 #[test]
-fn where_the_database_is_gone_or_hangs_no_becomes_unknown() {
+fn absent_becomes_unknown_when_the_database_stops_or_hangs() {
     let (mut mariadb, url) = mariadb();
     let folder = servers(&[5]);
     import(&url, folder.path());
     let gateway = RunningGateway::start(&url);
     ready(&gateway);
     mariadb.kill();
-    until("unknown", BOUND, || says(&gateway, &unknown(1)) == Says::Unknown);
+    until("unknown", BOUND, || lookup(&gateway, &unknown(1)) == LookupResult::Unknown);
     for number in 0..20 {
-        assert_eq!(says(&gateway, &unknown(100 + number)), Says::Unknown);
+        assert_eq!(lookup(&gateway, &unknown(100 + number)), LookupResult::Unknown);
     }
     mariadb.restart();
     ready(&gateway);
@@ -168,9 +169,9 @@ fn where_the_database_is_gone_or_hangs_no_becomes_unknown() {
     until("unknown", BOUND + SOON, || {
         number += 1;
         let asked = paused.elapsed();
-        let said = says(&gateway, &unknown(number));
-        assert!(said == Says::Unknown || asked < BOUND, "still {said:?} after {asked:?}");
-        said == Says::Unknown
+        let said = lookup(&gateway, &unknown(number));
+        assert!(said == LookupResult::Unknown || asked < BOUND, "still {said:?} after {asked:?}");
+        said == LookupResult::Unknown
     });
     mariadb.resume();
     ready(&gateway);
@@ -182,7 +183,7 @@ fn log_since(gateway: &RunningGateway, before: usize) -> String {
 }
 
 #[test]
-fn a_restart_takes_the_filter_over_and_refuses_one_that_is_not_right() {
+fn a_restart_uses_the_filter_on_disk_and_refuses_a_wrong_one() {
     let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
     let mut gateway = RunningGateway::start(&sqlite.url());
     ready(&gateway);
@@ -199,7 +200,7 @@ fn a_restart_takes_the_filter_over_and_refuses_one_that_is_not_right() {
     assert!(log_since(&gateway, before).contains("a filter of an earlier run was read"), "{}", gateway.log());
     assert_eq!(scans(&gateway), 0.0);
     for truth in [fixtures::truth("server"), fixtures::truth("fedora-separate")].concat() {
-        assert_eq!(says(&gateway, &truth.build_id), Says::Found, "{truth:?}");
+        assert_eq!(lookup(&gateway, &truth.build_id), LookupResult::Found, "{truth:?}");
     }
 
     let elsewhere = Sqlite::with_packages(&[&fixtures::family("payloads")]);
@@ -221,12 +222,12 @@ fn a_restart_takes_the_filter_over_and_refuses_one_that_is_not_right() {
         gateway.restart();
         ready(&gateway);
         assert!(log_since(&gateway, before).contains(line), "{line}: {}", log_since(&gateway, before));
-        assert_eq!(says(&gateway, &server(5)), Says::Found, "{line}");
+        assert_eq!(lookup(&gateway, &server(5)), LookupResult::Found, "{line}");
     }
 }
 
 #[test]
-fn a_filter_of_another_index_is_given_up() {
+fn a_filter_of_another_index_is_discarded() {
     let [one, other] = [&[5_u8][..], &[6, 7]].map(|releases| {
         let (sqlite, folder) = (Sqlite::with_packages(&[]), servers(releases));
         import(&sqlite.url(), folder.path());
@@ -243,10 +244,10 @@ fn a_filter_of_another_index_is_given_up() {
     gateway.restart();
     ready(&gateway);
     assert!(gateway.log().contains("the changes since the filter are unknown"), "{}", gateway.log());
-    assert_eq!(says(&gateway, &server(5)), Says::Found);
+    assert_eq!(lookup(&gateway, &server(5)), LookupResult::Found);
 
-    // Another file is put in the place of the index. Importers may leave what they wrote beside a file, which another one must not
-    // find there (docs/operations.md).
+    // Another file is put in the place of the index. Importers may leave what they wrote beside a file, which another
+    // one must not find there (docs/operations.md).
     drop(gone);
     let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('pragma wal_checkpoint(truncate)')";
     for path in [one.0.path(), other.0.path()] {
@@ -255,15 +256,15 @@ fn a_filter_of_another_index_is_given_up() {
     let replaced = Instant::now();
     fs::rename(other.0.path(), one.0.path()).unwrap();
     until("the new file", BOUND, || {
-        says(&gateway, &server(6)) == Says::Found && says(&gateway, &server(7)) == Says::Found
+        lookup(&gateway, &server(6)) == LookupResult::Found && lookup(&gateway, &server(7)) == LookupResult::Found
     });
     ready(&gateway);
     assert!(replaced.elapsed() < BOUND + SOON);
-    until("what was in the old file alone", BOUND, || says(&gateway, &server(5)) == Says::Absent);
+    until("what was in the old file alone", BOUND, || lookup(&gateway, &server(5)) == LookupResult::Absent);
 }
 
 #[test]
-fn changes_that_were_pruned_make_a_new_filter() {
+fn pruned_changes_cause_a_new_filter() {
     let (mariadb, url) = mariadb();
     let folder = servers(&[5]);
     import(&url, folder.path());
@@ -276,11 +277,13 @@ fn changes_that_were_pruned_make_a_new_filter() {
     }
     mariadb.sql("use darkserver; delete c from changes c join writers w using (writer) where c.sequence < w.sequence");
     gateway.process().signal(Signal::CONT);
-    until("what came", BOUND, || [6, 7].iter().all(|release| says(&gateway, &server(*release)) == Says::Found));
+    until("what came", BOUND, || {
+        [6, 7].iter().all(|release| lookup(&gateway, &server(*release)) == LookupResult::Found)
+    });
     until("a new filter", BOUND, || gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}") == 2.0);
     ready(&gateway);
     assert!(gateway.log().contains("are not kept any more"), "{}", gateway.log());
-    assert_eq!([5, 6, 7].map(|release| says(&gateway, &server(release))), [Says::Found; 3]);
+    assert_eq!([5, 6, 7].map(|release| lookup(&gateway, &server(release))), [LookupResult::Found; 3]);
 }
 
 #[test]
@@ -296,16 +299,16 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
 
     let mut inserted: Vec<(u8, Instant)> = Vec::new();
     for (number, release) in [5, 6, 7].into_iter().enumerate() {
-        assert_eq!(says(&gateway, &server(release)), Says::Absent);
+        assert_eq!(lookup(&gateway, &server(release)), LookupResult::Absent);
         add_server(folder.path(), release);
         import(&urls[number % 2], folder.path());
         inserted.push((release, Instant::now()));
         // Asked all the time, also those from before.
         for _ in 0..20 {
             for (release, when) in &inserted {
-                let (age, said) = (when.elapsed(), says(&gateway, &server(*release)));
+                let (age, said) = (when.elapsed(), lookup(&gateway, &server(*release)));
                 assert!(
-                    said == Says::Found || said == Says::Absent && age < BOUND,
+                    said == LookupResult::Found || said == LookupResult::Absent && age < BOUND,
                     "{release}: {said:?} after {age:?}"
                 );
             }
@@ -313,7 +316,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
         }
     }
     until("all of them", BOUND, || {
-        inserted.iter().all(|(release, _)| says(&gateway, &server(*release)) == Says::Found)
+        inserted.iter().all(|(release, _)| lookup(&gateway, &server(*release)) == LookupResult::Found)
     });
 
     // Two that insert at the same time, as one writer and on two nodes: one of them loses, and tries again.
@@ -332,7 +335,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
     };
     let ids: Vec<String> = rpms[..2].iter().flat_map(|rpm| of(rpm)).collect();
     assert!(!ids.is_empty());
-    until("both", BOUND, || ids.iter().all(|id| says(&gateway, id) == Says::Found));
+    until("both", BOUND, || ids.iter().all(|id| lookup(&gateway, id) == LookupResult::Found));
     assert_eq!(
         gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}"),
         1.0,
@@ -342,7 +345,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
 
     // The gateway's node goes, and something comes on the other one.
     galera.nodes[1].stop();
-    until("unknown", BOUND, || says(&gateway, &unknown(1)) == Says::Unknown);
+    until("unknown", BOUND, || lookup(&gateway, &unknown(1)) == LookupResult::Unknown);
     let late = rpms.iter().skip(2).find(|rpm| !of(rpm).is_empty()).unwrap();
     let third = servers(&[]);
     fs::copy(late, third.path().join("c.rpm")).unwrap();
@@ -350,7 +353,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
     let started = Instant::now();
     while started.elapsed() < BOUND + Duration::from_secs(2) {
         for id in of(late) {
-            assert_ne!(says(&gateway, &id), Says::Absent, "while the index cannot be asked");
+            assert_ne!(lookup(&gateway, &id), LookupResult::Absent, "while the index cannot be asked");
         }
         std::thread::sleep(Duration::from_millis(100));
     }

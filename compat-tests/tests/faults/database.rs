@@ -13,7 +13,7 @@ use compat_tests::{fixtures, scale};
 
 use crate::{Asked, Random, decided};
 
-/// Found build-ids have to be asked for again all the time, so that only what is kept can answer.
+/// Fresh records expire at once, so that stale ones answer during an outage.
 const SHORT: &str = "[index]\nfound_ttl = \"200ms\"\nabsent_ttl = \"100ms\"\n";
 
 fn mariadb() -> MariaDb {
@@ -25,7 +25,7 @@ fn mariadb() -> MariaDb {
 }
 
 /// Since when the index is unavailable, as an answer says.
-fn away(answer: &Response) -> Option<u64> {
+fn unavailable_since(answer: &Response) -> Option<u64> {
     let header = answer.header("x-darkserver-index")?;
     Some(header.strip_prefix("unavailable; since=").expect("a header that says since when").parse().expect("seconds"))
 }
@@ -34,7 +34,7 @@ fn is_up(gateway: &RunningGateway) -> bool {
     gateway.metric("gateway_index_up") == 1.0
 }
 
-fn kept(gateway: &RunningGateway) -> f64 {
+fn stale_lookups(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_index_lookups_total{result=\"stale\"}")
 }
 
@@ -54,7 +54,7 @@ fn source(release: u8) -> Asked {
 
 const UP: usize = 0;
 const CHANGING: usize = 1;
-const AWAY: usize = 2;
+const UNAVAILABLE: usize = 2;
 
 /// What clients do while a database dies and comes back, and what each answer has to be.
 struct Load {
@@ -83,20 +83,20 @@ impl Load {
                 let (phase, answer) = self.during(|| known.ask(self.gateway));
                 let answer = answer.unwrap_or_else(|| panic!("{}: known, but reset", known.path));
                 match phase {
-                    UP => assert_eq!(away(&answer), None, "{}", known.path),
-                    AWAY => assert!(away(&answer).is_some(), "{}: does not say so", known.path),
+                    UP => assert_eq!(unavailable_since(&answer), None, "{}", known.path),
+                    UNAVAILABLE => assert!(unavailable_since(&answer).is_some(), "{}: does not say so", known.path),
                     _ => {}
                 }
             }
             let path = format!("/buildids/{}", self.known[0].build_id());
             let (phase, answer) = self.during(|| decided(self.gateway, &path).unwrap());
             assert!(answer.status == 200 && answer.text().contains("server-1.1-5"), "{path}: {}", answer.text());
-            assert!(phase != AWAY || away(&answer).is_some(), "{path}: does not say so");
+            assert!(phase != UNAVAILABLE || unavailable_since(&answer).is_some(), "{path}: does not say so");
 
             let path = nobodys(self.number.fetch_add(1, Ordering::SeqCst));
             let (phase, answer) = self.during(|| decided(self.gateway, &path));
             match (phase, answer.map(|answer| answer.status)) {
-                (UP | CHANGING, Some(404)) | (CHANGING | AWAY, None) => {}
+                (UP | CHANGING, Some(404)) | (CHANGING | UNAVAILABLE, None) => {}
                 other => panic!("{path}: {other:?}"),
             }
         }
@@ -110,11 +110,11 @@ impl Load {
                 continue;
             }
             let (phase, answer) = self.during(|| self.unasked.ask(self.gateway));
-            assert!(phase != AWAY || answer.is_none(), "{}: out of an index that is away", self.unasked.path);
+            assert!(phase != UNAVAILABLE || answer.is_none(), "{}: from an unavailable index", self.unasked.path);
             let path = format!("/buildids/{}", self.unasked.build_id());
             let (phase, answer) = self.during(|| decided(self.gateway, &path).unwrap());
             match answer.status {
-                200 => assert!(phase != AWAY && answer.text().contains("server-1.1-7"), "{}", answer.text()),
+                200 => assert!(phase != UNAVAILABLE && answer.text().contains("server-1.1-7"), "{}", answer.text()),
                 status => assert_eq!(status, 503, "{path}"),
             }
         }
@@ -133,7 +133,7 @@ impl Load {
 }
 
 #[test]
-fn a_database_killed_under_load_is_missed_by_nobody_who_was_answered_before() {
+fn found_build_ids_are_answered_while_a_database_is_killed_under_load() {
     let mut mariadb = mariadb();
     let mut random = Random(0x5eed_0001);
     for round in 0..scale(2, 25) {
@@ -161,15 +161,15 @@ fn a_database_killed_under_load_is_missed_by_nobody_who_was_answered_before() {
                 std::thread::sleep(Duration::from_millis(100 + random.below(400)));
                 load.phase.store(CHANGING, Ordering::SeqCst);
                 mariadb.kill();
-                wait_until("away", || !is_up(&gateway));
-                load.phase.store(AWAY, Ordering::SeqCst);
-                let (answers, kept_before) = (load.answers.load(Ordering::SeqCst), kept(&gateway));
+                wait_until("unavailable", || !is_up(&gateway));
+                load.phase.store(UNAVAILABLE, Ordering::SeqCst);
+                let (answers, stale_before) = (load.answers.load(Ordering::SeqCst), stale_lookups(&gateway));
                 std::thread::sleep(Duration::from_millis(600 + random.below(400)));
                 wait_until("answers", || load.answers.load(Ordering::SeqCst) > answers + 50);
-                assert!(kept(&gateway) > kept_before, "expected answers out of what was kept");
+                assert!(stale_lookups(&gateway) > stale_before, "expected answers from stale records");
                 load.phase.store(CHANGING, Ordering::SeqCst);
                 mariadb.restart();
-                wait_until("back", || is_up(&gateway));
+                wait_until("available again", || is_up(&gateway));
                 load.unasked.recovers(&gateway);
                 // Its undecided time, and those of others, are over.
                 wait_until("nothing undecided", || decided(gateway.port, &nobodys(u64::MAX)).is_some());
@@ -205,29 +205,29 @@ fn stopping(load: &Load, act: impl FnOnce(&Load)) {
 }
 
 #[test]
-fn a_way_to_the_database_that_is_disturbed() {
+fn a_disturbed_connection_to_the_database() {
     let mariadb = mariadb();
     let proxy = Proxy::start(mariadb.port());
     let url = mariadb.url("darkserver").replace(&format!(":{}/", mariadb.port()), &format!(":{}/", proxy.port));
     for fault in [Fault::Slow(Duration::from_secs(10)), Fault::Stalls, Fault::Breaks] {
         let gateway = RunningGateway::start_with(&url, SHORT, &[]);
         let (known, unasked) = (Asked::server(5), Asked::server(6));
-        assert_eq!(away(&known.ask(gateway.port).unwrap()), None, "{fault:?}");
+        assert_eq!(unavailable_since(&known.ask(gateway.port).unwrap()), None, "{fault:?}");
         let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         proxy.set(fault);
         std::thread::sleep(Duration::from_millis(250));
         // Nobody noticed yet: the first look-up finds out, and is answered within the budget all the same.
-        assert!(away(&known.ask(gateway.port).unwrap()).is_some_and(|since| since >= before), "{fault:?}");
-        wait_until("away", || !is_up(&gateway));
+        assert!(unavailable_since(&known.ask(gateway.port).unwrap()).is_some_and(|since| since >= before), "{fault:?}");
+        wait_until("unavailable", || !is_up(&gateway));
         // From now on nobody waits for it.
         let started = Instant::now();
         for _ in 0..20 {
-            assert!(away(&known.ask(gateway.port).unwrap()).is_some(), "{fault:?}");
+            assert!(unavailable_since(&known.ask(gateway.port).unwrap()).is_some(), "{fault:?}");
         }
         assert!(unasked.ask(gateway.port).is_none(), "{fault:?}");
         let json = decided(gateway.port, &format!("/buildids/{}", unasked.build_id())).unwrap();
         assert_eq!((json.status, json.header("cache-control")), (503, Some("no-store")), "{fault:?}");
-        assert!(away(&json).is_some(), "{fault:?}");
+        assert!(unavailable_since(&json).is_some(), "{fault:?}");
         assert!(decided(gateway.port, &nobodys(1)).is_none(), "{fault:?}");
         assert!(started.elapsed() < Duration::from_secs(5), "{fault:?}: {:?}", started.elapsed());
         // What is known of both together is not known.
@@ -235,7 +235,7 @@ fn a_way_to_the_database_that_is_disturbed() {
         assert_eq!(decided(gateway.port, &path).unwrap().status, 503, "{fault:?}");
 
         proxy.set(Fault::None);
-        assert_eq!(away(&unasked.recovers(&gateway)), None, "{fault:?}");
+        assert_eq!(unavailable_since(&unasked.recovers(&gateway)), None, "{fault:?}");
         assert!(is_up(&gateway), "{fault:?}");
         wait_until("absent again", || decided(gateway.port, &nobodys(1)).is_some_and(|answer| answer.status == 404));
     }
@@ -244,14 +244,14 @@ fn a_way_to_the_database_that_is_disturbed() {
     wait_until("the first probe", || is_up(&gateway));
     proxy.set(Fault::Slow(Duration::from_millis(100)));
     for release in [5, 6, 7] {
-        assert_eq!(away(&Asked::server(release).ask(gateway.port).unwrap()), None);
+        assert_eq!(unavailable_since(&Asked::server(release).ask(gateway.port).unwrap()), None);
     }
     assert_eq!(decided(gateway.port, &nobodys(2)).unwrap().status, 404);
     assert!(is_up(&gateway));
 }
 
 #[test]
-fn what_is_not_in_an_answer_of_earlier_is_unknown() {
+fn what_stale_records_lack_is_unknown() {
     // Only the program was indexed: its debuginfo may come while the database is away.
     let folder = tempfile::tempdir().unwrap();
     fixtures::copy(&[fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm")], folder.path());
@@ -268,16 +268,16 @@ fn what_is_not_in_an_answer_of_earlier_is_unknown() {
     }
     let away_file = index.path().with_extension("away");
     std::fs::rename(index.path(), &away_file).unwrap();
-    wait_until("away", || !is_up(&gateway));
+    wait_until("unavailable", || !is_up(&gateway));
     std::thread::sleep(Duration::from_millis(350));
     for path in &others {
         assert!(decided(gateway.port, path).is_none(), "{path}");
     }
     if asked.elapsed() < Duration::from_secs(5) {
-        assert!(away(&known.ask(gateway.port).unwrap()).is_some());
+        assert!(unavailable_since(&known.ask(gateway.port).unwrap()).is_some());
     }
     // Not for ever.
-    wait_until("the end of what is kept", || known.ask(gateway.port).is_none());
+    wait_until("the end of stale records", || known.ask(gateway.port).is_none());
     assert!(asked.elapsed() > Duration::from_millis(5500), "{:?}", asked.elapsed());
     std::fs::rename(&away_file, index.path()).unwrap();
     known.recovers(&gateway);
@@ -302,12 +302,12 @@ fn a_read_only_database_is_all_that_a_gateway_needs() {
         wait_until("a server that is read-only", || mariadb.sql("select @@read_only").trim() == "1");
         while !locked.is_finished() {
             for release in [5, 6, 7] {
-                assert_eq!(away(&Asked::server(release).ask(gateway.port).unwrap()), None);
-                assert!(away(&source(release).ask(gateway.port).unwrap()).is_none());
+                assert_eq!(unavailable_since(&Asked::server(release).ask(gateway.port).unwrap()), None);
+                assert!(unavailable_since(&source(release).ask(gateway.port).unwrap()).is_none());
             }
             assert_eq!(decided(gateway.port, &nobodys(1)).unwrap().status, 404);
             assert_eq!(http::get(gateway.port, "/readyz").unwrap().status, 200);
         }
     });
-    assert!(is_up(&gateway) && kept(&gateway) == 0.0);
+    assert!(is_up(&gateway) && stale_lookups(&gateway) == 0.0);
 }

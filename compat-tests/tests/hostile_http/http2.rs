@@ -1,4 +1,4 @@
-//! HTTP/2 by hand, as no client speaks it: more than one may ask for, and answers that nobody takes.
+//! HTTP/2 frames that no client sends: more requests than announced, and responses that are never read.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -8,7 +8,10 @@ use std::{io, thread};
 use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::fixtures;
 
-use super::{HEALTH, Line, SERVER, closed, connections, others_are_served, processor_ticks, resident, wait_until};
+use super::{
+    Connection, HEALTH, SERVER, assert_others_are_served, closed, connections, processor_ticks, resident_bytes,
+    wait_until,
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Types of frames (RFC 9113, section 6) and their flags.
@@ -20,8 +23,8 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// Bytes that one connection may take at most.
-const MOST_MEMORY: f64 = 64e6;
+/// Maximum memory of one connection, bytes.
+const MAX_BYTES: f64 = 64e6;
 /// Settings that give the server no room for the body of a single response.
 const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
 
@@ -58,8 +61,8 @@ fn requests(first: usize, count: usize, method: &str, path: &str) -> Vec<u8> {
     (first..first + count).flat_map(request).collect()
 }
 
-fn open(gateway: &RunningGateway, settings: &[u8]) -> Line {
-    let mut line = Line::open(gateway.port);
+fn open(gateway: &RunningGateway, settings: &[u8]) -> Connection {
+    let mut line = Connection::open(gateway.port);
     line.send(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).unwrap();
     line
 }
@@ -75,7 +78,7 @@ fn next_frame(from: &mut impl Read) -> io::Result<(u8, u32, Vec<u8>)> {
 }
 
 #[test]
-fn broken_frames_end_their_connection_alone() {
+fn malformed_frames_close_only_their_connection() {
     let sqlite = Sqlite::with_packages(&[]);
     let gateway = RunningGateway::start(&sqlite.url());
     let settings = frame(SETTINGS, 0, 0, &[]);
@@ -86,32 +89,32 @@ fn broken_frames_end_their_connection_alone() {
         ("data on a stream that is not open", [PREFACE, &settings, &frame(DATA, 0, 1, &[0])].concat()),
         ("headers that are no HPACK", [PREFACE, &settings, &frame(HEADERS, 5, 1, &[0xff; 3])].concat()),
     ] {
-        let mut line = Line::open(gateway.port);
+        let mut line = Connection::open(gateway.port);
         line.send(&bytes).unwrap();
         let (_, took) = line.rest();
         assert!(took.as_secs() < 8, "{what}: ended after {took:?}");
-        others_are_served(&gateway);
+        assert_others_are_served(&gateway);
     }
 }
 
 #[test]
-fn a_client_is_told_how_much_it_may_ask_for_at_once_and_cut_off_far_above() {
+fn limits_are_announced_and_a_client_far_above_them_is_disconnected() {
     let sqlite = Sqlite::with_packages(&[]);
     let mut gateway = RunningGateway::start(&sqlite.url());
-    let before = resident(&mut gateway);
+    let before = resident_bytes(&mut gateway);
     let mut line = open(&gateway, &NO_WINDOW);
     let (kind, _, settings) = next_frame(&mut line.0).unwrap();
     assert_eq!(kind, SETTINGS);
     let told =
         |name: u8| settings.chunks(6).find(|setting| setting[..2] == [0, name]).map(|setting| setting[2..].to_vec());
     assert_eq!((told(3), told(6)), (Some(vec![0, 0, 1, 0]), Some(vec![0, 2, 0, 0])), "streams, bytes of a head");
-    // As many as it may; each is answered with a head, and its body waits.
+    // As many as announced; each is answered with a head, and its body waits.
     line.send(&requests(0, 256, "GET", "/healthz")).unwrap();
     let mut answered = 0;
     while answered < 256 {
         answered += usize::from(next_frame(&mut line.0).unwrap().0 == HEADERS);
     }
-    // A hundred thousand more are not taken in.
+    // A hundred thousand more are not accepted.
     for at in 0..200 {
         if line.send(&requests(256 + at * 500, 500, "GET", "/healthz")).is_err() {
             break;
@@ -119,34 +122,34 @@ fn a_client_is_told_how_much_it_may_ask_for_at_once_and_cut_off_far_above() {
     }
     line.rest();
     assert_eq!(closed(&gateway, "stream_limit"), 1.0);
-    let grown = resident(&mut gateway) - before;
-    assert!(grown < MOST_MEMORY, "expected less than {MOST_MEMORY} bytes for one connection, found {grown:.0} bytes");
-    others_are_served(&gateway);
+    let grown = resident_bytes(&mut gateway) - before;
+    assert!(grown < MAX_BYTES, "expected less than {MAX_BYTES} bytes for one connection, found {grown:.0} bytes");
+    assert_others_are_served(&gateway);
 }
 
 #[test]
-fn a_client_that_takes_no_answers_is_not_listened_to_and_gets_all_of_them_later() {
+fn requests_of_a_client_that_reads_nothing_wait_and_are_answered_later() {
     // Hundreds of megabytes, which flow control would allow.
     const COUNT: usize = 40_000;
     let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
     let mut gateway = RunningGateway::start(&sqlite.url());
     let path = format!("/buildid/{}/executable", fixtures::build_id(SERVER, "/usr/bin/server"));
     let length = gateway.get(&path).body.len();
-    let before = resident(&mut gateway);
+    let before = resident_bytes(&mut gateway);
     let mut line = open(&gateway, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
     line.send(&frame(WINDOW_UPDATE, 0, 0, &(i32::MAX - 65_535).to_be_bytes())).unwrap();
     let mut writes = line.0.get_ref().try_clone().unwrap();
     let asking = thread::spawn(move || writes.write_all(&requests(0, COUNT, "GET", &path)).unwrap());
-    // The processor is at rest when the gateway does no more for it.
+    // The gateway uses no processor time once it reads no more requests.
     let mut ticks = 0;
     wait_until("the gateway stops making answers", || {
         thread::sleep(Duration::from_millis(500));
         let now = processor_ticks(gateway.process());
         std::mem::replace(&mut ticks, now) == now
     });
-    others_are_served(&gateway);
-    let grown = resident(&mut gateway) - before;
-    assert!(grown < MOST_MEMORY, "expected less than {MOST_MEMORY} bytes for one connection, found {grown:.0} bytes");
+    assert_others_are_served(&gateway);
+    let grown = resident_bytes(&mut gateway) - before;
+    assert!(grown < MAX_BYTES, "expected less than {MAX_BYTES} bytes for one connection, found {grown:.0} bytes");
     let (mut heads, mut bytes) = (0, 0);
     while heads < COUNT || bytes < COUNT * length {
         match next_frame(&mut line.0).unwrap() {
@@ -161,7 +164,7 @@ fn a_client_that_takes_no_answers_is_not_listened_to_and_gets_all_of_them_later(
 }
 
 #[test]
-fn a_large_head_is_refused_and_the_connection_goes_on() {
+fn a_large_head_is_refused_and_the_connection_stays_open() {
     let sqlite = Sqlite::with_packages(&[]);
     let gateway = RunningGateway::start(&sqlite.url());
     let mut line = open(&gateway, &NO_WINDOW);
@@ -183,12 +186,12 @@ fn a_large_head_is_refused_and_the_connection_goes_on() {
     statuses.sort();
     assert_eq!(statuses, [(1, false), (3, true)], "stream, and whether its status is 200");
     assert_eq!(gateway.metric("gateway_requests_total{endpoint=\"operations\",status=\"431\"}"), 1.0);
-    others_are_served(&gateway);
+    assert_others_are_served(&gateway);
 }
 
 #[test]
-fn who_leaves_gives_up_the_turns_of_all_that_was_asked_for() {
-    // It takes connections and says nothing.
+fn a_disconnect_releases_the_permits_of_all_streams() {
+    // It accepts connections and never answers.
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let configuration = format!(
         "[federation]\nupstreams = [\"http://{}\"]\n[request]\nbudget = \"50s\"\nmax_concurrent = 2\n",
@@ -201,10 +204,10 @@ fn who_leaves_gives_up_the_turns_of_all_that_was_asked_for() {
     for at in 0..50 {
         line.send(&requests(at, 1, "GET", &format!("/buildid/{at:040x}/debuginfo"))).unwrap();
     }
-    wait_until("requests wait for their turn", || waiting() > 0.0);
+    wait_until("requests wait for their permits", || waiting() > 0.0);
     drop(line);
     let gone = std::time::Instant::now();
-    wait_until("nobody waits", || waiting() == 0.0 && connections(&gateway) == 0.0);
+    wait_until("no request waits", || waiting() == 0.0 && connections(&gateway) == 0.0);
     assert!(
         gone.elapsed() < Duration::from_secs(10),
         "they waited for {:?} after their client had left",

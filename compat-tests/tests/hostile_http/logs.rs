@@ -1,12 +1,12 @@
-//! Whatever a client writes, the log has one line for it.
+//! Log injection: each request has one line, whatever a client sends.
 
 use compat_tests::darkserver::{RunningGateway, Sqlite};
 use serde_json::Value;
 
-use super::Line;
+use super::Connection;
 
 #[test]
-fn nobody_writes_into_the_log() {
+fn clients_cannot_forge_log_lines() {
     let sqlite = Sqlite::with_packages(&[]);
     for format in ["text", "json"] {
         let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--log-format", format]);
@@ -25,7 +25,7 @@ fn nobody_writes_into_the_log() {
             "\u{1b}]0;title\u{7} / HTTP/1.1\r\n".to_owned(),
         ];
         for head in &heads {
-            let mut line = Line::open(gateway.port);
+            let mut line = Connection::open(gateway.port);
             line.send(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
             line.rest();
         }

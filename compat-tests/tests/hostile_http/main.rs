@@ -1,13 +1,13 @@
-//! HTTP that tries to break the gateway: requests that are none, connections that say nothing or too much, clients by the thousand.
-//! Each gets what the standard says, and everybody else is served meanwhile.
+//! Hostile HTTP: malformed requests, silent and slow connections, thousands of clients. Each gets the answer of the
+//! standard, and other clients are served meanwhile.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
-mod crowds;
 mod http2;
 mod logs;
+mod many_connections;
 mod requests;
-mod waiting;
+mod timeouts;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -23,17 +23,17 @@ use compat_tests::process::Process;
 use tempfile::TempDir;
 
 const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time for any condition.
+const TIMEOUT: Duration = Duration::from_secs(60);
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// A connection as a client has it.
-struct Line(BufReader<TcpStream>);
+/// The client's end of a connection.
+struct Connection(BufReader<TcpStream>);
 
-impl Line {
+impl Connection {
     fn open(port: u16) -> Self {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self(BufReader::new(stream))
     }
 
@@ -41,7 +41,7 @@ impl Line {
         self.0.get_mut().write_all(bytes)
     }
 
-    /// The next final answer.
+    /// Reads the next final response.
     fn answer(&mut self, has_body: bool) -> io::Result<Response> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -65,7 +65,7 @@ impl Line {
         Ok(answer)
     }
 
-    /// What still comes before the end, and how long that took. A reset is an end, too.
+    /// Reads until the end or a reset, and returns the bytes and the time.
     fn rest(&mut self) -> (Vec<u8>, Duration) {
         let started = Instant::now();
         let mut rest = Vec::new();
@@ -75,13 +75,13 @@ impl Line {
         }
     }
 
-    fn asks_on(&mut self) -> bool {
+    fn is_open(&mut self) -> bool {
         self.send(HEALTH).is_ok() && self.answer(true).is_ok_and(|answer| answer.status == 200)
     }
 }
 
-/// Somebody else, on a connection of their own.
-fn others_are_served(gateway: &RunningGateway) -> Duration {
+/// Asserts that another client is served, and returns its latency.
+fn assert_others_are_served(gateway: &RunningGateway) -> Duration {
     let started = Instant::now();
     assert_eq!(gateway.get("/healthz").status, 200);
     started.elapsed()
@@ -90,12 +90,12 @@ fn others_are_served(gateway: &RunningGateway) -> Duration {
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
-        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(started.elapsed() < TIMEOUT, "{what}: not within {TIMEOUT:?}");
         thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// An index of one archive that is longer than all buffers of a connection.
+/// An index of one archive that is larger than all buffers of a connection.
 struct Large {
     sqlite: Sqlite,
     path: String,
@@ -121,17 +121,17 @@ impl Large {
     }
 }
 
-/// The gauge of open connections, without the one that asks.
+/// The gauge of open connections, without the one that reads it.
 fn connections(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_connections") - 1.0
 }
 
-fn closed(gateway: &RunningGateway, why: &str) -> f64 {
-    gateway.metric(&format!("gateway_connections_closed_total{{reason=\"{why}\"}}"))
+fn closed(gateway: &RunningGateway, reason: &str) -> f64 {
+    gateway.metric(&format!("gateway_connections_closed_total{{reason=\"{reason}\"}}"))
 }
 
 /// Resident memory, bytes (proc(5), VmRSS).
-fn resident(gateway: &mut RunningGateway) -> f64 {
+fn resident_bytes(gateway: &mut RunningGateway) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process().id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0

@@ -1,11 +1,11 @@
-//! One request after the other, each on a connection of its own: its status, and whether the connection goes on.
+//! Requests on a connection of their own: the status, and whether the connection stays open.
 
 use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::fixtures;
 
-use super::{Line, SERVER, others_are_served};
+use super::{Connection, SERVER, assert_others_are_served};
 
-/// What becomes of the connection.
+/// The connection after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     /// The next request on it is answered.
@@ -259,7 +259,7 @@ fn strange_ranges() {
     ]);
 }
 
-/// Sends each row, looks at what comes back, and asks as somebody else.
+/// Sends each row, checks the answer, and asserts that other clients are served.
 fn run(rows: &[Row]) {
     let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
     let gateway = RunningGateway::start(&sqlite.url());
@@ -267,12 +267,12 @@ fn run(rows: &[Row]) {
     for Row { send, status, then, because } in rows {
         let shown = String::from_utf8_lossy(&send[..send.len().min(120)]).into_owned();
         let shown = format!("{shown:?} ({because})");
-        let mut line = Line::open(gateway.port);
+        let mut line = Connection::open(gateway.port);
         line.send(send).unwrap_or_else(|error| panic!("{shown}: {error}"));
         let answer = line.answer(true).unwrap_or_else(|error| panic!("{shown}: {error}"));
         assert_eq!(answer.status, *status, "{shown}: {}", answer.text());
         match then {
-            Kept => assert!(line.asks_on(), "{shown}: expected the connection to go on"),
+            Kept => assert!(line.is_open(), "{shown}: expected an open connection"),
             Closed => {
                 let (rest, took) = line.rest();
                 assert!(rest.is_empty(), "{shown}: behind the answer came {:?}", String::from_utf8_lossy(&rest));
@@ -291,7 +291,7 @@ fn run(rows: &[Row]) {
             let allow = answer.header("allow");
             assert_eq!(allow == Some("GET, HEAD"), matches!(answer.status, 405 | 501), "{shown}: {allow:?}");
         }
-        others_are_served(&gateway);
+        assert_others_are_served(&gateway);
     }
 }
 
@@ -299,7 +299,7 @@ fn run(rows: &[Row]) {
 fn a_thousand_pipelined_requests_are_answered_in_order() {
     let sqlite = Sqlite::with_packages(&[]);
     let gateway = RunningGateway::start(&sqlite.url());
-    let mut line = Line::open(gateway.port);
+    let mut line = Connection::open(gateway.port);
     let mut requests = Vec::new();
     for number in 0..1000 {
         // The longest are refused one by one, and some look into the index.
@@ -315,5 +315,5 @@ fn a_thousand_pipelined_requests_are_answered_in_order() {
             assert!(answer.text().contains(&format!("/nowhere-{number}\"")), "{number}: {}", answer.text());
         }
     }
-    assert!(line.asks_on());
+    assert!(line.is_open());
 }

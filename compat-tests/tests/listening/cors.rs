@@ -22,7 +22,7 @@ fn allowed(answer: &Response) -> Option<&str> {
 }
 
 #[test]
-fn without_being_allowed_nothing_is() {
+fn no_origin_is_allowed_by_default() {
     let (sqlite, file, _) = servers();
     let gateway = RunningGateway::start(&sqlite.url());
     let options = ask(&gateway, "OPTIONS", &file, &[ORIGIN]);
@@ -31,7 +31,7 @@ fn without_being_allowed_nothing_is() {
 }
 
 #[test]
-fn where_everybody_is_allowed_every_path_for_clients_says_so_errors_and_redirects_too() {
+fn with_any_origin_allowed_every_client_response_states_it() {
     let (sqlite, file, _) = servers();
     let upstream = FakeServer::start(|head, stream| {
         let status = if head.contains("00bb/") { "200 OK" } else { "404 Not Found" };
@@ -86,7 +86,7 @@ fn where_everybody_is_allowed_every_path_for_clients_says_so_errors_and_redirect
 }
 
 #[test]
-fn undecided_is_readable_too() {
+fn an_unavailable_answer_is_readable_by_allowed_origins() {
     let (sqlite, ..) = servers();
     let configuration = format!("{EVERYBODY}[federation]\nunavailable = \"503\"\n");
     let gateway = RunningGateway::start_with(&sqlite.url(), &configuration, &["--upstream", &nowhere()]);
@@ -95,7 +95,7 @@ fn undecided_is_readable_too() {
 }
 
 #[test]
-fn where_some_are_allowed_others_are_not_and_caches_know() {
+fn only_listed_origins_are_allowed_and_responses_vary_by_origin() {
     let (sqlite, file, _) = servers();
     let configuration = "[cors]\norigins = [\"https://debugger.example\", \"http://127.0.0.1:9000\"]\n";
     let gateway = RunningGateway::start_with(&sqlite.url(), configuration, &[]);
@@ -123,7 +123,7 @@ fn where_some_are_allowed_others_are_not_and_caches_know() {
 }
 
 #[test]
-fn a_browser_lets_a_page_read_file_and_headers_where_it_may() {
+fn a_browser_lets_an_allowed_page_read_file_and_headers() {
     let (sqlite, file, bytes) = servers();
     for (configuration, expected) in [(EVERYBODY, format!("206 {} 4", bytes.len())), ("", "blocked".to_owned())] {
         let gateway = RunningGateway::start_with(&sqlite.url(), configuration, &[]);

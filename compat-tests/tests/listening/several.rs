@@ -11,7 +11,7 @@ use compat_tests::process::free_port;
 use super::{PATIENCE, curl_says, refusal, text, wait_until};
 
 #[test]
-fn every_address_is_listened_on() {
+fn every_configured_address_is_listened_on() {
     let sqlite = Sqlite::with_packages(&[]);
     let second = free_port();
     let third = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
@@ -49,7 +49,7 @@ fn a_name_is_all_its_addresses_and_a_star_is_all_of_the_machine() {
 }
 
 #[test]
-fn an_address_that_cannot_be_had_is_named() {
+fn an_address_that_cannot_be_bound_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let said = refusal(&format!("listen = [\"127.0.0.1:0\", \"{address}\"]\n"), &[]);
@@ -59,7 +59,7 @@ fn an_address_that_cannot_be_had_is_named() {
 }
 
 #[test]
-fn connections_are_counted_together_whatever_they_came_through() {
+fn connections_of_all_listeners_are_counted_together() {
     let sqlite = Sqlite::with_packages(&[]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.sock");

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use super::{PATIENCE, curl_says, servers, text};
 
 #[test]
-fn sockets_of_systemd_are_used_and_one_named_tls_speaks_it() {
+fn sockets_of_systemd_are_used_and_one_named_tls_uses_tls() {
     let (sqlite, file, bytes) = servers();
     let folder = tempfile::tempdir().unwrap();
     let certificates = Certificates::make();
@@ -68,7 +68,7 @@ fn a_socket_that_does_not_listen_is_refused() {
 }
 
 #[test]
-fn the_manager_is_told_when_the_gateway_is_ready_and_when_it_stops() {
+fn the_system_manager_is_notified_of_ready_and_stopping() {
     let (sqlite, ..) = servers();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");

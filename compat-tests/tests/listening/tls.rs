@@ -68,7 +68,7 @@ impl Secure {
 }
 
 #[test]
-fn files_come_through_tls_on_http_1_and_2_as_alpn_agrees() {
+fn files_are_served_through_tls_on_http_1_and_2_by_alpn() {
     let (sqlite, file, bytes) = servers();
     let secure = Secure::start(&sqlite.url(), "", &[]);
     for (offer, version) in [("--http2", "2"), ("--http1.1", "1.1"), ("--no-alpn", "1.1")] {
@@ -95,7 +95,7 @@ fn files_come_through_tls_on_http_1_and_2_as_alpn_agrees() {
 }
 
 #[test]
-fn thousands_of_questions_share_a_connection_as_far_as_it_allows() {
+fn thousands_of_requests_share_an_http2_connection_within_its_limits() {
     let sqlite = Sqlite::with_packages(&[]);
     let secure = Secure::start(&sqlite.url(), "", &[]);
     let [option, authority] = secure.trust();
@@ -113,7 +113,7 @@ fn thousands_of_questions_share_a_connection_as_far_as_it_allows() {
 }
 
 #[test]
-fn debuginfod_find_finds_through_tls_and_forgets_what_is_undecided() {
+fn debuginfod_find_works_through_tls_and_caches_no_unavailable_answer() {
     let (sqlite, file, bytes) = servers();
     let secure = Secure::start(&sqlite.url(), "", &["--upstream", &nowhere()]);
     let client = DebuginfodClient::new(&secure.url(""));
@@ -137,7 +137,7 @@ fn debuginfod_find_finds_through_tls_and_forgets_what_is_undecided() {
 }
 
 #[test]
-fn a_response_that_breaks_off_ends_in_no_orderly_way() {
+fn a_response_that_cannot_be_finished_ends_in_a_reset() {
     let folder = tempfile::tempdir().unwrap();
     let made = rpmbuild::large(folder.path(), "large", 16 << 20);
     let root = folder.path().to_owned();
@@ -168,7 +168,7 @@ fn was_reset(output: &Output) -> bool {
 }
 
 #[test]
-fn an_undecided_question_is_a_reset_unless_it_hits_others() {
+fn an_unavailable_answer_is_a_reset_unless_other_requests_are_affected() {
     let sqlite = Sqlite::with_packages(&[]);
     let secure = Secure::start(&sqlite.url(), "", &["--upstream", &nowhere()]);
     let [option, authority] = secure.trust();
@@ -212,7 +212,7 @@ fn a_trusted_proxy_gets_a_status_through_tls() {
 }
 
 #[test]
-fn the_certificate_is_read_again_at_sighup_and_when_it_changes() {
+fn the_certificate_is_reloaded_at_sighup_and_on_change() {
     let sqlite = Sqlite::with_packages(&[]);
     let mut secure = Secure::start(&sqlite.url(), "", &[]);
     let first = secure.serial();
@@ -237,7 +237,7 @@ fn the_certificate_is_read_again_at_sighup_and_when_it_changes() {
 }
 
 #[test]
-fn a_certificate_or_key_that_cannot_be_used_is_named() {
+fn an_unusable_certificate_or_key_is_named() {
     let (certificates, other) = (Certificates::make(), Certificates::make());
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str, content: &str| {
@@ -273,7 +273,7 @@ fn a_certificate_or_key_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn deadlines_hold_through_tls_and_what_is_no_tls_is_told_so() {
+fn timeouts_apply_through_tls_and_plain_http_gets_an_alert() {
     let sqlite = Sqlite::with_packages(&[]);
     let short = "[connections]\nhead_timeout = \"2s\"\nidle_timeout = \"3s\"\n";
     let secure = Secure::start(&sqlite.url(), short, &[]);

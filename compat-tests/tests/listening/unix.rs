@@ -26,7 +26,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn files_come_through_a_unix_socket_on_http_1_and_2() {
+fn files_are_served_through_a_unix_socket_on_http_1_and_2() {
     let (sqlite, file, bytes) = servers();
     let (_folder, path, option) = place();
     let gateway = RunningGateway::start_with(&sqlite.url(), "", &[&option]);
@@ -41,7 +41,7 @@ fn files_come_through_a_unix_socket_on_http_1_and_2() {
 }
 
 #[test]
-fn a_socket_file_has_the_mode_that_is_configured_and_outlives_no_restart() {
+fn a_socket_file_has_the_configured_mode_and_is_replaced_at_a_restart() {
     let sqlite = Sqlite::with_packages(&[]);
     let (_folder, path, option) = place();
     let mut gateway = RunningGateway::start_with(&sqlite.url(), "", &[&option]);
@@ -58,7 +58,7 @@ fn a_socket_file_has_the_mode_that_is_configured_and_outlives_no_restart() {
 }
 
 #[test]
-fn what_is_no_socket_or_is_in_use_is_left_alone() {
+fn a_file_or_a_socket_in_use_is_not_replaced() {
     let (_folder, path, option) = place();
     fs::write(&path, "precious").unwrap();
     let said = refusal("", &[&option]);
@@ -73,7 +73,7 @@ fn what_is_no_socket_or_is_in_use_is_left_alone() {
 }
 
 #[test]
-fn who_asks_through_a_unix_socket_is_a_proxy_that_is_trusted() {
+fn the_peer_of_a_unix_socket_is_a_trusted_proxy() {
     let (sqlite, ..) = servers();
     let (_folder, path, option) = place();
     let gateway = RunningGateway::start_with(&sqlite.url(), "", &[&option, "--upstream", &nowhere()]);
@@ -101,7 +101,7 @@ fn who_asks_through_a_unix_socket_is_a_proxy_that_is_trusted() {
 }
 
 #[test]
-fn deadlines_hold_on_a_unix_socket() {
+fn timeouts_apply_on_a_unix_socket() {
     let sqlite = Sqlite::with_packages(&[]);
     let (_folder, path, option) = place();
     let short = "[connections]\nhead_timeout = \"2s\"\nidle_timeout = \"3s\"\n";

@@ -26,7 +26,7 @@ fn documented_filters() -> Vec<String> {
 }
 
 #[test]
-fn the_filters_that_are_documented_print_what_is_said_of_them() {
+fn documented_log_filters_print_what_the_document_states() {
     let sqlite = Sqlite::with_packages(&[]);
     let filters = documented_filters();
     assert_eq!(filters.len(), 3, "the default, one with less and one with more: {filters:?}");
@@ -117,7 +117,7 @@ fn with_a_request_in_flight(sqlite: &Sqlite, hanging: &FakeServer) -> (RunningGa
 }
 
 #[test]
-fn a_second_signal_ends_what_is_under_way_unless_it_comes_with_the_first() {
+fn a_second_signal_cuts_off_requests_unless_it_comes_with_the_first() {
     let (sqlite, hanging) = (Sqlite::with_packages(&[]), FakeServer::start(fake_server::hang));
     let (mut gateway, _stream) = with_a_request_in_flight(&sqlite, &hanging);
     // Two different ones: of one that is pending already the system keeps a single one.
@@ -135,7 +135,7 @@ fn a_second_signal_ends_what_is_under_way_unless_it_comes_with_the_first() {
 }
 
 #[test]
-fn what_libraries_say_of_a_database_that_is_away_is_not_logged_unless_it_is_asked_for() {
+fn lines_of_libraries_about_an_unavailable_database_are_logged_only_on_request() {
     let sqlite = Sqlite::with_packages(&[]);
     fs::write(sqlite.path().with_extension("db-wal"), "not merged").unwrap();
     let url = format!("{}?immutable=1", sqlite.url());
@@ -153,7 +153,7 @@ fn what_libraries_say_of_a_database_that_is_away_is_not_logged_unless_it_is_aske
 }
 
 #[test]
-fn a_start_that_fails_says_why_and_nothing_else() {
+fn a_failed_start_prints_only_its_reason() {
     let sqlite = Sqlite::with_packages(&[]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cache");
@@ -169,7 +169,7 @@ fn a_start_that_fails_says_why_and_nothing_else() {
 }
 
 #[test]
-fn an_index_file_that_is_missing_is_named_once_with_the_command_that_makes_it() {
+fn a_missing_index_file_is_named_once_with_the_command_that_makes_it() {
     let sqlite = Sqlite::empty();
     let gateway = RunningGateway::start(&sqlite.url());
     wait_until("the probe", || lines(&gateway, &["no such file"]) > 0);
@@ -184,7 +184,7 @@ fn an_index_file_that_is_missing_is_named_once_with_the_command_that_makes_it() 
 }
 
 #[test]
-fn an_upstream_that_is_away_is_logged_once_when_it_goes_and_once_when_it_comes() {
+fn an_upstream_is_logged_once_as_unavailable_and_once_as_available_again() {
     let sqlite = Sqlite::with_packages(&[]);
     let is_away = Arc::new(AtomicBool::new(true));
     let away = is_away.clone();

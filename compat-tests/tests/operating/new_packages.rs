@@ -67,7 +67,7 @@ fn documented_command(cache: &Path) -> String {
 }
 
 #[test]
-fn a_client_whose_memory_was_cleared_as_documented_asks_again() {
+fn a_client_whose_cache_was_cleared_as_documented_asks_again() {
     let (sqlite, folder) = (Sqlite::empty(), tempfile::tempdir().unwrap());
     import(&sqlite.url(), folder.path(), SERVER);
     let gateway = RunningGateway::start(&sqlite.url());

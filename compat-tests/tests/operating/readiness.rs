@@ -71,7 +71,7 @@ fn upstreams_that_hang_or_are_down_delay_nothing() {
 }
 
 #[test]
-fn a_cache_folder_that_cannot_be_written_is_reported() {
+fn a_cache_directory_that_cannot_be_written_is_reported() {
     let sqlite = Sqlite::with_packages(&[]);
     let gateway = RunningGateway::start(&sqlite.url());
     assert_becomes(&gateway, (200, 200));
@@ -87,7 +87,7 @@ fn a_cache_folder_that_cannot_be_written_is_reported() {
 }
 
 #[test]
-fn an_index_without_a_schema_is_none() {
+fn an_index_without_a_schema_is_unavailable() {
     let empty = Sqlite::empty();
     fs::write(empty.path(), "").unwrap();
     let gateway = RunningGateway::start(&empty.url());
@@ -104,7 +104,7 @@ fn an_index_without_a_schema_is_none() {
 }
 
 #[test]
-fn a_database_that_is_killed_takes_no_gateway_out_of_service_that_can_answer() {
+fn a_gateway_with_another_source_stays_ready_when_the_database_is_killed() {
     let mut mariadb = MariaDb::with_family("server");
     let url = mariadb.url("darkserver");
     let upstream = FakeServer::start(fake_server::answer_absent);

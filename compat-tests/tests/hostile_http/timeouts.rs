@@ -1,4 +1,4 @@
-//! Connections that wait: each has a deadline, and nobody else waits with them.
+//! Connections that wait: each has a deadline, and other clients are not delayed.
 
 use std::io::{Read, Write};
 use std::thread;
@@ -7,17 +7,20 @@ use std::time::{Duration, Instant};
 use compat_tests::darkserver::{RunningGateway, Sqlite};
 use rustix::net::connect_unspec;
 
-use super::{HEALTH, Large, Line, PATIENCE, closed, connections, others_are_served, processor_ticks, wait_until};
+use super::{
+    Connection, HEALTH, Large, TIMEOUT, assert_others_are_served, closed, connections, processor_ticks, wait_until,
+};
 
 const HEAD: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(4);
 const SHORT: &str = "[connections]\nhead_timeout = \"2s\"\nidle_timeout = \"4s\"\n";
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Says `first` at once and `then` byte by byte every 200 ms, and sees how long the connection lives and what came before its end.
+/// Sends `first` at once and `then` byte by byte every 200 ms. Returns how long the connection lived, and the bytes
+/// received.
 fn lifetime(port: u16, first: &[u8], then: &[u8]) -> (Duration, Vec<u8>) {
     let started = Instant::now();
-    let mut line = Line::open(port);
+    let mut line = Connection::open(port);
     line.send(first).unwrap();
     let mut came = Vec::new();
     if !then.is_empty() {
@@ -31,7 +34,7 @@ fn lifetime(port: u16, first: &[u8], then: &[u8]) -> (Duration, Vec<u8>) {
                 }
                 Err(_) => return (started.elapsed(), came),
             }
-            assert!(started.elapsed() < PATIENCE, "alive after {PATIENCE:?}");
+            assert!(started.elapsed() < TIMEOUT, "alive after {TIMEOUT:?}");
             // The end may be on its way.
             let _ = line.send(&[*byte]);
         }
@@ -40,11 +43,11 @@ fn lifetime(port: u16, first: &[u8], then: &[u8]) -> (Duration, Vec<u8>) {
     (started.elapsed(), came)
 }
 
-/// What it is, what it says at once and slowly, how many answers it gets, and how long it lives.
+/// A name, bytes sent at once and slowly, the number of answers, and the lifetime of the connection.
 type Case<'a> = (&'a str, &'a [u8], &'a [u8], usize, Duration);
 
 #[test]
-fn silent_half_sent_and_slow_requests_end_in_time() {
+fn silent_partial_and_slow_requests_time_out() {
     let sqlite = Sqlite::with_packages(&[]);
     let gateway = RunningGateway::start_with(&sqlite.url(), SHORT, &[]);
     let port = gateway.port;
@@ -58,7 +61,7 @@ fn silent_half_sent_and_slow_requests_end_in_time() {
         ("a slow header", b"GET /healthz HTTP/1.1\r\nX: ", b"a", 0, HEAD),
         ("slow empty lines", b"", b"\r\n", 0, HEAD),
         ("half a preface of HTTP/2", b"PRI * HT", b"", 0, HEAD),
-        // Nobody can tell it from half of nothing: the service has it, and no more comes.
+        // The HTTP service has read it with the first request, and no more bytes come.
         ("half a second request line with the first", &half, b"", 1, IDLE),
         ("half a second header with the first", &half_header, b"", 1, IDLE),
         ("a slow second request line", HEALTH, b"G", 1, HEAD),
@@ -74,18 +77,18 @@ fn silent_half_sent_and_slow_requests_end_in_time() {
             .into_iter()
             .collect();
         let http2 = scope.spawn(|| lifetime(port, HTTP2, b""));
-        // Everybody else is served at once, for as long as they wait.
+        // Other clients are served at once meanwhile.
         let started = Instant::now();
         while started.elapsed() < HEAD {
-            let took = others_are_served(&gateway);
-            assert!(took < HEAD, "somebody else waited {took:?}");
+            let took = assert_others_are_served(&gateway);
+            assert!(took < HEAD, "another client waited {took:?}");
         }
         for (what, answers, limit, waiting) in waiting {
             let (lived, came) = waiting.join().unwrap();
             eprintln!("{what}: closed after {lived:.2?}");
             let text = String::from_utf8_lossy(&came).into_owned();
             assert_eq!(text.matches("HTTP/1.1 200 OK").count(), answers, "{what}: {text}");
-            // An error would be remembered.
+            // A client would cache an error.
             assert_eq!(text.matches("HTTP/1.1").count(), answers, "{what}: {text}");
             assert!(
                 lived > limit - Duration::from_millis(200) && lived < limit + Duration::from_secs(15),
@@ -100,10 +103,10 @@ fn silent_half_sent_and_slow_requests_end_in_time() {
 }
 
 #[test]
-fn a_slow_reader_gets_all_of_it_and_pipelined_requests_wait_without_work() {
+fn a_slow_reader_gets_the_whole_response_and_pipelined_requests_wait_without_cpu_time() {
     let large = Large::make();
     let mut gateway = RunningGateway::start_with(&large.sqlite.url(), SHORT, &[]);
-    let mut line = Line::open(gateway.port);
+    let mut line = Connection::open(gateway.port);
     line.send(&large.request()).unwrap();
     // More requests than any buffer of the service holds.
     let requests = HEALTH.repeat(6000);
@@ -113,7 +116,7 @@ fn a_slow_reader_gets_all_of_it_and_pipelined_requests_wait_without_work() {
     thread::sleep(IDLE + HEAD);
     let spent = processor_ticks(gateway.process()) - before;
     assert!(spent < 60, "expected to wait for the client, found {spent} ticks of work in {:?}", IDLE + HEAD);
-    others_are_served(&gateway);
+    assert_others_are_served(&gateway);
     let answer = line.answer(true).unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, large.length));
     for number in 0..6000 {
@@ -123,7 +126,7 @@ fn a_slow_reader_gets_all_of_it_and_pipelined_requests_wait_without_work() {
 }
 
 #[test]
-fn clients_that_vanish_in_the_middle_leave_nothing_behind() {
+fn clients_that_disconnect_early_leave_no_descriptors() {
     let large = Large::make();
     let mut gateway = RunningGateway::start(&large.sqlite.url());
     let descriptors = |gateway: &mut RunningGateway| {
@@ -132,7 +135,7 @@ fn clients_that_vanish_in_the_middle_leave_nothing_behind() {
     };
     let vanish = |gateway: &RunningGateway| {
         for round in 0..50 {
-            let mut line = Line::open(gateway.port);
+            let mut line = Connection::open(gateway.port);
             line.send(&large.request()).unwrap();
             if round % 2 == 0 {
                 let mut some = vec![0; 100_000];
