@@ -24,7 +24,7 @@ fn mariadb() -> MariaDb {
     mariadb
 }
 
-/// Since when the index is unavailable, as an answer says.
+/// Since when the index is unavailable, from the header of an answer.
 fn unavailable_since(answer: &Response) -> Option<u64> {
     let header = answer.header("x-darkserver-index")?;
     Some(header.strip_prefix("unavailable; since=").expect("a header that says since when").parse().expect("seconds"))
