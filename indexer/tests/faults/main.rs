@@ -1,10 +1,10 @@
-//! Faults at every moment of an import: the program dies, the database dies, hangs, refuses or fills up, archives
-//! change while they are read, others import at the same time. Afterwards the index equals that of an undisturbed run.
+//! Faults at every moment of an import: the program or the database dies, hangs, refuses or is full, archives change
+//! while they are read, other imports run in parallel. Afterwards the index equals that of an undisturbed run.
 //!
-//! - [`support`] (of the tests beside these): the program and a folder of packages; [`index`]: databases, and all they
-//!   hold as text; [`moments`]: when a fault comes; [`running`]: a run of the program that cannot hang; [`server`]: an
-//!   import into a server; [`proxy`]: a network with faults;
-//! - the tests: [`killed`], [`server_killed`], [`network`], [`refusals`], [`archives`], [`together`].
+//! - [`support`] (of the tests beside these): the program and a directory of packages; [`locked_index`]: databases and
+//!   their contents as text; [`crash_points`]: the moments of faults; [`import_process`]: a run of the program with a
+//!   time limit; [`server`]: an import into a server; [`proxy`]: a network with faults;
+//! - the tests: [`indexer_killed`], [`server_killed`], [`network`], [`refusals`], [`archives`], [`parallel_imports`].
 
 #![expect(
     clippy::expect_used,

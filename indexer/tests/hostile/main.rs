@@ -1,8 +1,8 @@
-//! Packages that try to break the indexer: the real program, as a process under limits of the system.
+//! Packages that attack the indexer: the real program, as a process under limits of the system.
 //!
-//! - [`made`]: packages and ELF files made byte by byte, so that each can lie where a test wants it to; [`limits`]: the
-//!   program under limits; [`support`]: a folder of packages with an index beside it;
-//! - the tests: [`mutants`], [`bombs`], [`members`], [`lies`], [`cut_off`].
+//! - [`builders`]: packages and ELF files built byte by byte, so that each can be false where a test needs it;
+//!   [`limits`]: the program under limits; [`support`]: a directory of packages with an index beside it;
+//! - the tests: [`mutations`], [`decompression_bombs`], [`members`], [`false_headers`], [`truncated`].
 
 #![expect(
     clippy::expect_used,

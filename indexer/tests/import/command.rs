@@ -128,7 +128,7 @@ fn help_teaches_and_shows_no_password() {
         program().env("DARKSERVER_DATABASE", "mysql://writer:hidden@db/darkserver").arg("--help").output().unwrap();
     let help = stdout(&output);
     assert_eq!(output.status.code(), Some(0));
-    for word in ["Examples:", "Exit codes:", "darkserver-import -r ", "DARKSERVER_DATABASE", "sqlite:darkserver.db"] {
+    for word in ["Examples:", "Exit status:", "darkserver-import -r ", "DARKSERVER_DATABASE", "sqlite:darkserver.db"] {
         assert!(help.contains(word), "{word}");
     }
     assert!(!help.contains("hidden"));

@@ -1,7 +1,8 @@
 //! darkserver-import as its users see it: the real program, real packages, SQLite files and MariaDB.
 //!
-//! - [`support`]: a folder of packages with an index beside it, and the index as text;
-//! - the tests: [`truth`], [`changes`], [`interrupted`], [`broken`], [`command`], [`stores`], [`mariadb`].
+//! - [`support`]: a directory of packages with an index beside it, and the index as text;
+//! - the tests: [`fixtures`], [`changes`], [`filters`], [`interrupted`], [`broken`], [`command`], [`stores`],
+//!   [`mariadb`].
 
 #![expect(
     clippy::expect_used,
