@@ -216,12 +216,12 @@ impl Metrics {
             ),
             store_requests: counters(
                 "gateway_store_requests_total",
-                "Attempts to open an archive, by tier of its store and outcome: found, absent, failed.",
+                "Attempts to open an archive, by tier of its store and outcome (found, absent, failed).",
                 &["tier", "outcome"],
             ),
             upstream_requests: counters(
                 "gateway_upstream_requests_total",
-                "Requests to upstreams, by upstream and outcome: found, absent, failed.",
+                "Requests to upstreams, by upstream and outcome (found, absent, failed).",
                 &["upstream", "outcome"],
             ),
             upstream_request_duration: histograms(

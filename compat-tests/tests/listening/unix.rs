@@ -62,7 +62,7 @@ fn a_file_or_a_socket_in_use_is_not_replaced() {
     let (_folder, path, option) = place();
     fs::write(&path, "precious").unwrap();
     let said = refusal("", &[&option]);
-    assert!(said.contains(text(&path)) && said.contains("expected a socket or nothing, found another file"), "{said}");
+    assert!(said.contains(text(&path)) && said.contains("expected a socket or no file, found another file"), "{said}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     fs::remove_file(&path).unwrap();
     let theirs = UnixListener::bind(&path).unwrap();
