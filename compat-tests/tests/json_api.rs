@@ -1,5 +1,5 @@
-//! The JSON API of the original darkserver: what its clients rely on, at `/` and under `/darkserver/`, on both databases; and the
-//! archives that its links lead to.
+//! The JSON API of the original darkserver: what its clients rely on, at `/` and under `/darkserver/`, on both
+//! databases; and the archives that its links lead to.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
@@ -62,7 +62,8 @@ fn triple(truth: &Truth) -> (String, String, String) {
     (truth.build_id.clone(), truth.nvra().to_owned(), truth.path.clone())
 }
 
-/// The test vectors of the contract (its section 2.8) with fixtures in the place of apr and bash; every answer, to compare them.
+/// The test vectors of the contract (its section 2.8) with fixtures in the place of apr and bash; every answer, to
+/// compare them.
 fn test_vectors(database: &str) -> Vec<(String, String)> {
     import_in_order(database, &[SERVER, SERVER_DEBUGINFO, PAYLOAD]);
     let gateway = RunningGateway::start_with(database, "", &["--public-url", "http://darkserver.example/some/where/"]);

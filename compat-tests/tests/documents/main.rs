@@ -1,9 +1,10 @@
-//! The documents are true: functions and tests that they name exist.
+//! The documents are true: functions and tests that they name exist. Lines and cells of tables are short.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
 mod checklist;
 mod functions;
+mod lines;
 mod walkthroughs;
 
 use std::path::Path;

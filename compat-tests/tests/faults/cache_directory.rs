@@ -1,5 +1,5 @@
-//! A cache folder that is full, cannot be written or is removed while members are served, and a gateway that is killed while it
-//! writes there.
+//! A cache folder that is full, cannot be written or is removed while members are served, and a gateway that is killed
+//! while it writes there.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

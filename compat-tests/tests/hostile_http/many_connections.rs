@@ -52,7 +52,8 @@ fn thousands_of_idle_connections_cost_little() {
         let (median, longest) = latencies(&gateway);
         let each = (resident_bytes(&mut gateway) - before) / count as f64;
         eprintln!(
-            "{count} connections, {what}: {each:.0} bytes each; others wait {median:.2?}, at most {longest:.2?} (alone {:.2?}, {:.2?})",
+            "{count} connections, {what}: {each:.0} bytes each; others wait {median:.2?}, at most {longest:.2?} \
+             (alone {:.2?}, {:.2?})",
             alone.0, alone.1
         );
         assert!(each < max_bytes, "{what}: expected below {max_bytes} bytes for a connection, found {each:.0}");

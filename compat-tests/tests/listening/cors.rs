@@ -37,7 +37,8 @@ fn with_any_origin_allowed_every_client_response_states_it() {
         let status = if head.contains("00bb/") { "200 OK" } else { "404 Not Found" };
         let elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0";
         let head = format!(
-            "HTTP/1.1 {status}\r\nX-DEBUGINFOD-SIZE: 16\r\nContent-Length: 16\r\nETag: \"e\"\r\nConnection: close\r\n\r\n"
+            "HTTP/1.1 {status}\r\nX-DEBUGINFOD-SIZE: 16\r\nContent-Length: 16\r\nETag: \"e\"\r\n\
+             Connection: close\r\n\r\n"
         );
         let _ = std::io::Write::write_all(stream, &[head.as_bytes(), elf].concat());
     });
@@ -133,7 +134,10 @@ fn a_browser_lets_an_allowed_page_read_file_and_headers() {
             "<!DOCTYPE html><p id=said>waiting</p><script>
             const say = text => document.getElementById('said').textContent = `it is ${{text}}.`;
             fetch('{}{file}', {{ headers: {{ Range: 'bytes=0-3', 'X-DEBUGINFOD-MAXSIZE': '99999999' }} }})
-                .then(async answer => say(`${{answer.status}} ${{answer.headers.get('x-debuginfod-size')}} ${{(await answer.arrayBuffer()).byteLength}}`))
+                .then(async answer => {{
+                    const [size, body] = [answer.headers.get('x-debuginfod-size'), await answer.arrayBuffer()];
+                    say(`${{answer.status}} ${{size}} ${{body.byteLength}}`);
+                }})
                 .catch(() => say('blocked'));
             </script>",
             gateway.url()

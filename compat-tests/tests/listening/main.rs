@@ -1,5 +1,5 @@
-//! Where the gateway listens, and what every kind of listener has in common: addresses, unix sockets, TLS, sockets of systemd; what pages
-//! of other origins may read.
+//! Where the gateway listens, and what every kind of listener has in common: addresses, unix sockets, TLS, sockets of
+//! systemd; what pages of other origins may read.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 

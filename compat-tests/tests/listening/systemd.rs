@@ -40,7 +40,8 @@ fn sockets_of_systemd_are_used_and_one_named_tls_uses_tls() {
         .arg("--tls-key")
         .arg(certificates.key());
     let mut process = Process::start(&mut command, &folder.path().join("log"));
-    // The connection that starts it is answered by it. Nothing else is listened on: the usual address is for who has no other.
+    // The connection that starts it is answered by it. Nothing else is listened on: the usual address is for who has no
+    // other.
     process.wait_until("the gateway", || http::get(plain, "/healthz").is_ok_and(|answer| answer.status == 200));
     assert!(http::get(plain, &file).unwrap().body == bytes);
     let trust = ["--cacert", text(&certificates.authority()).to_owned().leak() as &str];

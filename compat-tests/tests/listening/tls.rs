@@ -123,7 +123,8 @@ fn debuginfod_find_works_through_tls_and_caches_no_unavailable_answer() {
     let found = String::from_utf8(output.stdout).unwrap();
     assert!(fs::read(found.trim()).unwrap() == bytes);
 
-    // It speaks HTTP/2 here. A reset is an error of the connection to it, is tried again, and leaves nothing in its cache.
+    // It speaks HTTP/2 here. A reset is an error of the connection to it, is tried again, and leaves nothing in its
+    // cache.
     let output = secure.find(&client, &["-vv", "debuginfo", UNKNOWN]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("Connection reset by peer"), "{said}");
@@ -161,8 +162,8 @@ fn a_response_that_cannot_be_finished_ends_in_a_reset() {
     assert_eq!(output.status.code(), Some(18), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Did curl fail to send to or to receive from the network (55, 56)? libdebuginfod takes both for a reset. An orderly end, an HTTP error or
-/// the reset of a stream would be 18, 52, 92 or a success.
+/// Did curl fail to send to or to receive from the network (55, 56)? libdebuginfod takes both for a reset. An orderly
+/// end, an HTTP error or the reset of a stream would be 18, 52, 92 or a success.
 fn was_reset(output: &Output) -> bool {
     matches!(output.status.code(), Some(55 | 56))
 }

@@ -137,7 +137,8 @@ fn a_newer_schema_is_used_if_it_states_that_it_can_be() {
     assert_becomes(&running, (200, 200));
     let sql = |statements: &str| mariadb.sql(&format!("use darkserver; {statements}"));
     sql("insert into schema_readers (version, oldest_reader) values (7, 1); \
-         insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (7, 'x', true, 'x', 0); \
+         insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+         values (7, 'x', true, 'x', 0); \
          alter table packages add column later int null");
     let started = RunningGateway::start(&url);
     // Longer than between two probes of the schema.

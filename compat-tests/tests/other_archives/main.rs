@@ -1,5 +1,5 @@
-//! Debian packages, Arch packages, other tar, zip and cpio archives and plain ELF files, from `dpkg-deb`, `tar` and `bsdtar` through an import and a
-//! gateway to `debuginfod-find` and GDB; and elfutils' own server beside ours.
+//! Debian packages, Arch packages, other tar, zip and cpio archives and plain ELF files, from `dpkg-deb`, `tar` and
+//! `bsdtar` through an import and a gateway to `debuginfod-find` and GDB; and elfutils' own server beside ours.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 

@@ -61,7 +61,8 @@ fn a_file_that_is_replaced_gets_its_new_build_id_and_the_old_one_is_gone() {
     let file = folder.path().join("swap");
     fs::copy(old.whole(), &file).unwrap();
     let (index, gateway) = served(&folder, &["--formats", "elf"]);
-    // The new one before anybody tells the index: neither is served, and no bytes of the new as the old. Its size may be the same.
+    // The new one before anybody tells the index: neither is served, and no bytes of the new as the old. Its size may
+    // be the same.
     fs::write(&file, fs::read(new.whole()).unwrap()).unwrap();
     for program in [&old, &new] {
         for word in ["executable", "debuginfo"] {

@@ -9,7 +9,8 @@ use compat_tests::process::free_port;
 use super::nginx::Nginx;
 use super::{block, document, server, shell_ok, text, with};
 
-/// The variable in the sample for systemd, and the file that the sample makes of the system's authorities and one's own.
+/// The variable in the sample for systemd, and the file that the sample makes of the system's authorities and one's
+/// own.
 fn trust(directory: &std::path::Path, authority: &std::path::Path) -> (String, String) {
     let operations = document("docs/operations.md");
     let unit = block(&operations, "ini", "Environment=");

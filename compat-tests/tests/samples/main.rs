@@ -1,4 +1,5 @@
-//! The samples of the documents work: units, the web server's configuration and commands, each read out of the file it stands in.
+//! The samples of the documents work: units, the web server's configuration and commands, each read out of the file it
+//! stands in.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
 
@@ -50,7 +51,8 @@ fn with(sample: &str, values: &[(&str, &str)]) -> String {
     })
 }
 
-/// Runs commands with `sh` in `directory`, with the programs in `directory/bin` and those of the workspace before all others.
+/// Runs commands with `sh` in `directory`, with the programs in `directory/bin` and those of the workspace before all
+/// others.
 fn shell(script: &str, directory: &Path, environment: &[(&str, &str)]) -> Output {
     let [programs, ..] = ["darkserver", "darkserver-import", "darkclient"].map(program);
     let path = std::env::var_os("PATH").unwrap_or_default();

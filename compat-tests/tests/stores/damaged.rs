@@ -22,8 +22,8 @@ fn damage(rpm: &Path, before_end: usize) {
     std::fs::write(rpm, bytes).unwrap();
 }
 
-/// Bytes before the end of a large archive: in the last bytes of its program, which three small members follow, in the middle, and
-/// near the start.
+/// Bytes before the end of a large archive: in the last bytes of its program, which three small members follow, in the
+/// middle, and near the start.
 const DAMAGES: [usize; 4] = [1_000, 70_000, LARGE / 2, LARGE - 1_000_000];
 
 #[test]
@@ -75,8 +75,8 @@ fn instead_of_a_damaged_archive_the_next_location_is_used() {
         std::fs::write(&made.rpm, &sound).unwrap();
         damage(&made.rpm, before_end);
         let gateway = RunningGateway::start(&index.url());
-        // What was begun with bad bytes ends in a reset; the client asks again, and gets it from elsewhere. What nobody has seen yet is
-        // made good before.
+        // What was begun with bad bytes ends in a reset; the client asks again, and gets it from elsewhere. What nobody
+        // has seen yet is made good before.
         let first = http::get(gateway.port, &path_of(&made));
         let resets = f64::from(u8::from(first.is_err()));
         let answer = first.or_else(|_| http::get(gateway.port, &path_of(&made)));

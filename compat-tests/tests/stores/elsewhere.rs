@@ -1,5 +1,5 @@
-//! An archive breaks off in the middle of a response: the extraction goes on from another location, and nobody notices but by a pause.
-//! Only where no location is left a response ends, in a reset.
+//! An archive breaks off in the middle of a response: the extraction goes on from another location, and nobody notices
+//! but by a pause. Only where no location is left a response ends, in a reset.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -103,7 +103,8 @@ fn a_store_that_stalls_at_any_byte_is_left_for_another_one() {
     let (folder, made) = large();
     let (gate, sound) = (Gate::default(), FileServer::start(folder.path()));
     let archive_bytes = std::fs::read(&made.rpm).unwrap().len();
-    // Within the header, right behind it, in the member, in what is held back, at the last byte: each waits as long as the others.
+    // Within the header, right behind it, in the member, in what is held back, at the last byte: each waits as long as
+    // the others.
     std::thread::scope(|scope| {
         for sent in [1_000, HELD_BACK / 2, LARGE / 2, archive_bytes - HELD_BACK / 2, archive_bytes - 1] {
             let (made, sound, folder, closed) = (&made, &sound, folder.path(), gate.clone());

@@ -1,4 +1,5 @@
-//! RPMs whose payload is several xz blocks, as kernels' debuginfo: members are extracted without the blocks before them.
+//! RPMs whose payload is several xz blocks, as kernels' debuginfo: members are extracted without the blocks before
+//! them.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +13,8 @@ use crate::{extractions, index_of};
 
 const MIB: usize = 1 << 20;
 
-/// Builds a package of twelve MiB that do not compress, followed by two programs. Returns path and bytes of the programs.
+/// Builds a package of twelve MiB that do not compress, followed by two programs. Returns path and bytes of the
+/// programs.
 fn package(payload: &str, into: &Path) -> Members {
     let id = |number: u16| format!("{}{number:04x}", &rpmbuild::build_id()[..36]);
     let programs = [id(1), id(2)].map(|id| (rpmbuild::program(200_000, &id), id));
@@ -30,7 +32,8 @@ pub(super) fn archive_bytes(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_archive_read_bytes_total")
 }
 
-/// Starts a store that honours Range and states archives to be `longer` bytes longer. It sends `lie(part)` for each part.
+/// Starts a store that honours Range and states archives to be `longer` bytes longer. It sends `lie(part)` for each
+/// part.
 pub(super) fn honours_ranges(
     directory: &Path,
     longer: usize,
