@@ -5,13 +5,13 @@
 //! - [`http`]: routes; requests become questions, answers become responses;
 //! - [`resolve`]: the order in which an answer is looked for;
 //! - [`index`]: cached database reads, the filter, the health of the database;
-//! - [`providers`]: who can give bytes: stores and upstreams;
+//! - [`providers`]: stores and upstreams;
 //! - [`cache`]: members on disk.
 //!
 //! Beside them: [`cli`] and [`config`], [`app`] (binds, wires, serves), [`readiness`], [`metrics`], [`logging`].
 //!
-//! The program is this library's [`main`]; [`serve`] stands alone so that `bench/` can measure the same application around a handler
-//! that does nothing.
+//! The program is this library's [`main`]; [`serve`] stands alone so that `bench/` can measure the same application
+//! around a handler that does nothing.
 
 #![cfg_attr(not(test), warn(clippy::print_stderr, reason = "it panics where standard error is closed"))]
 
@@ -58,8 +58,8 @@ pub fn main() -> ExitCode {
         }
     };
     logging::start(config.log_format);
-    // Copies of archives that cannot be read as they come are temporary files without names: the cache's disk has room. Only a second call
-    // could fail.
+    // Copies of archives that cannot be read as they come are temporary files without names: the cache's disk has
+    // room. Only a second call could fail.
     let _ = tempfile::env::override_temp_dir(&config.cache_dir);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -80,7 +80,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes a line to standard error before logging is started, or after it. Nothing happens if nobody reads there: `eprintln!` would panic.
+/// Writes a line to standard error before logging is started, or after it. Nothing happens if nobody reads there:
+/// `eprintln!` would panic.
 fn say(line: &dyn Display) {
     let _ = writeln!(io::stderr(), "darkserver: {line}");
 }

@@ -1,4 +1,5 @@
-//! `/archive/IDENTITY/NAME`: an archive from the gateway's own disk, for packages that are nowhere else. A plain file is none.
+//! `/archive/IDENTITY/NAME`: an archive from the gateway's own disk, for packages that are nowhere else. A plain file
+//! is none.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What pages of other origins may ask for and read in a browser (Fetch Standard, section 3.2), where the configuration allows it: every
-//! path for clients, errors and redirects too, without credentials.
+//! CORS (Fetch Standard, section 3.2): which requests of pages of other origins are allowed. The route table states
+//! for which paths; errors and redirects are included. Credentials are never allowed.
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{
@@ -12,30 +12,32 @@ use actix_web::{HttpResponse, web};
 use super::routes::Route;
 use crate::resolve::Gateway;
 
-/// HEAD goes first: what comes behind it is what elfutils' server says, and somebody may look for.
+/// HEAD comes first: the rest is the text of elfutils' server, which clients may search for.
 const METHODS: HeaderValue = HeaderValue::from_static("HEAD, GET, OPTIONS");
-/// What a page may send besides what it always may.
+/// Request headers that a page may send in addition to the safelisted ones.
 const SENT: HeaderValue = HeaderValue::from_static(
-    "cache-control, range, if-range, if-none-match, if-modified-since, if-match, if-unmodified-since, x-debuginfod-maxsize",
+    "cache-control, range, if-range, if-none-match, if-modified-since, if-match, if-unmodified-since, \
+     x-debuginfod-maxsize",
 );
-/// What a page may read besides what it always may.
+/// Response headers that a page may read in addition to the safelisted ones.
 const READ: HeaderValue = HeaderValue::from_static(
-    "X-DEBUGINFOD-SIZE, X-DEBUGINFOD-FILE, X-DEBUGINFOD-ARCHIVE, X-DEBUGINFOD-IMASIGNATURE, X-Darkserver-Index, Accept-Ranges, \
+    "X-DEBUGINFOD-SIZE, X-DEBUGINFOD-FILE, X-DEBUGINFOD-ARCHIVE, X-DEBUGINFOD-IMASIGNATURE, X-Darkserver-Index, \
+     Accept-Ranges, \
      Content-Disposition, Content-Length, Content-Range, ETag",
 );
-/// How long a browser may keep the answer to a preflight, seconds; none keeps it longer.
+/// How long a browser may cache the answer to a preflight, seconds.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
 
-/// What CORS says of a request.
+/// The rules of CORS for one request.
 pub(super) struct Rules {
-    /// The origin that may read the answer, as it is said to the browser.
+    /// The value of Access-Control-Allow-Origin, if the origin may read the answer.
     allowed: Option<HeaderValue>,
-    /// Others may get other answers.
+    /// True if the answer depends on the Origin of the request.
     varies: bool,
 }
 
 impl Rules {
-    /// `None` where nothing is allowed to anybody, and on the paths for operators.
+    /// Returns `None` if no origin is configured, or the route does not allow other origins.
     pub(super) fn of(request: &ServiceRequest, route: Option<&Route>) -> Option<Self> {
         let origins = &request.app_data::<web::Data<Gateway>>()?.config.cors.origins;
         if origins.is_empty() || route.is_some_and(|route| !route.cors) {
@@ -49,7 +51,7 @@ impl Rules {
         Some(Self { allowed, varies: true })
     }
 
-    /// The answer to OPTIONS. Any is answered, as elfutils' server does it, also one that no browser sent.
+    /// The answer to OPTIONS. As with elfutils' server, OPTIONS without the headers of a browser is answered, too.
     pub(super) fn preflight(&self, request: &ServiceRequest) -> Option<HttpResponse> {
         (request.method() == Method::OPTIONS).then(|| {
             let mut response = HttpResponse::Ok();
@@ -64,7 +66,7 @@ impl Rules {
         })
     }
 
-    /// Lets the page read the answer.
+    /// Adds the headers that let a page read the answer.
     pub(super) fn allow<B>(self, response: &mut HttpResponse<B>) {
         let is_405 = matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
         let headers = response.headers_mut();

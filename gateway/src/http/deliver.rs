@@ -23,25 +23,26 @@ use crate::resolve::answer::{FoundFile, Redirect};
 use crate::resolve::question::What;
 use crate::server::Connection;
 
-/// Whatever a build-id was answered with stays a right answer (docs/adr/0013).
+/// An answer to a build-id stays right (docs/adr/0013).
 const FILE_LIFETIME: &str = "public, max-age=604800, immutable";
 /// A better answer may come.
 const POOR_FILE_LIFETIME: &str = "public, max-age=3600";
 /// An archive may be signed anew.
 const ARCHIVE_LIFETIME: &str = "public, max-age=3600";
-/// Somebody else's answer may be gone soon.
+/// An upstream may lose the file soon.
 pub(crate) const REDIRECT_LIFETIME: &str = "public, max-age=60";
 
-/// The type of everything that is no more than bytes to us.
+/// The media type of files and sections.
 pub(crate) const BYTES: &str = "application/octet-stream";
 
 const SIZE: HeaderName = HeaderName::from_static("x-debuginfod-size");
 const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
 const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
-/// Of the whole file, with a section too. The manual of elfutils' server has another name; its code and its client have this one.
+/// Of the whole file, with a section too. The manual of elfutils' server has another name; its code and its client
+/// have this one.
 const IMA_SIGNATURE: HeaderName = HeaderName::from_static("x-debuginfod-imasignature");
 
-/// The bytes of what was asked for, or that the client has them already, or that they are too many.
+/// The response with the bytes of a file: 200, 206, 304, 416, or 406 if they are more than the client accepts.
 pub(crate) async fn file(request: &HttpRequest, files: &Files, what: &What, found: FoundFile) -> HttpResponse {
     let FoundFile { content, member, archive, is_poor } = found;
     let size = content.len();
@@ -146,8 +147,8 @@ fn bytes(
     response.body(SizedStream::new(length, stream))
 }
 
-/// What a download of a member is called: as the member, a compressed kernel module as the ELF file inside, a section as
-/// file and section: `bash.debug_info`.
+/// The file name of a download: that of the member, of a compressed kernel module that of the ELF file inside, of a
+/// section file and section: `bash.debug_info`.
 fn download_name<'m>(member: &'m str, what: &What) -> Cow<'m, str> {
     let name = member.rsplit('/').next().unwrap_or_default();
     let decompressed = modules::uncompressed(name).unwrap_or(name);
@@ -191,7 +192,7 @@ pub(crate) fn redirect(request: &HttpRequest, redirect: Redirect) -> HttpRespons
     response.finish()
 }
 
-/// What tells one content from another.
+/// The validators of a content.
 struct Validators {
     /// Strong: from the digest in the package's header.
     etag: Option<String>,
@@ -212,7 +213,8 @@ impl Validators {
         Self { etag, modified }
     }
 
-    /// Does the client have it already? If-None-Match goes before If-Modified-Since (RFC 9110, section 13.2.2).
+    /// True if the client has this content. If-None-Match takes precedence over If-Modified-Since (RFC 9110, section
+    /// 13.2.2).
     fn unchanged(&self, request: &HttpRequest) -> bool {
         if let Some(given) = header(request, &IF_NONE_MATCH) {
             let matches = |etag: &String| given.split(',').any(|one| one.trim().trim_start_matches("W/") == etag);
@@ -222,7 +224,7 @@ impl Validators {
         since.is_some_and(|since| self.modified <= since)
     }
 
-    /// May a range be served? Without If-Range always, else if it names this very content.
+    /// True if a range may be served: there is no If-Range, or it names this content.
     fn still_the_same(&self, request: &HttpRequest) -> bool {
         header(request, &IF_RANGE).is_none_or(|given| {
             let date = httpdate::parse_http_date(given).is_ok_and(|date| date == self.modified);

@@ -1,11 +1,11 @@
-//! What goes wrong, and the only table of statuses.
+//! Responses without an answer, and the only table of statuses.
 //!
 //! | outcome | `/buildid/...` | JSON API |
 //! |---|---|---|
 //! | malformed build-id, kind or path; `/metadata` without key or value | 400 | `200 []`, as the original |
 //! | absent | 404 | `200 []` or `{}` |
 //! | larger than `X-DEBUGINFOD-MAXSIZE` | 406 | |
-//! | unknown: nobody who could be asked has it, and somebody could not be asked | reset, or 503 `no-store`; `/section` never 503 but 504 | 503 |
+//! | unavailable: no provider has it, and one of them failed | reset, or 503 `no-store`; `/section` 504 instead of 503 | 503 |
 //! | `/metadata` while the index cannot be asked and no upstream has anything | | 503 |
 //! | unknown path | 404 | 404 |
 //! | a target that is no path; a Host that is none | 400 | 400 |
@@ -14,7 +14,7 @@
 //! | a request line above 64 KiB | 414 | 414 |
 //! | a head above 128 KiB on HTTP/2 | 431 | 431 |
 //!
-//! What is no HTTP at all is answered 400 (431: too large a head) by the HTTP service, and the connection closed.
+//! Bytes that are not HTTP are answered 400 (431: too large a head) by the HTTP service, which closes the connection.
 
 use std::fmt;
 
@@ -23,36 +23,36 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
-/// 400 with a text that says what was expected.
+/// 400 with a text that states what was expected.
 pub(crate) fn malformed(error: &impl fmt::Display) -> HttpResponse {
     plain(StatusCode::BAD_REQUEST).body(format!("{error}\n"))
 }
 
-/// 404, which shared caches may keep for a short while.
+/// 404, which shared caches may store for ten seconds.
 pub(crate) fn absent() -> HttpResponse {
     let lifetime = HeaderValue::from_static("public, max-age=10");
     plain(StatusCode::NOT_FOUND).insert_header((CACHE_CONTROL, lifetime)).body("not found\n")
 }
 
-/// 404 that nobody may remember.
+/// 404 that no cache may store.
 pub(crate) fn absent_for_now() -> HttpResponse {
     no_store(&mut plain(StatusCode::NOT_FOUND)).body("not found\n")
 }
 
-/// 404 for a path that this server does not know.
+/// 404 for a path that has no route.
 pub(crate) fn unknown_path(path: &str) -> HttpResponse {
     let shown: String = path.chars().take(200).collect();
     plain(StatusCode::NOT_FOUND).body(format!("expected a path described at /, found {shown:?}\n"))
 }
 
-/// 406, the one status that clients take for "too large" and do not remember.
+/// 406, the only status that clients take for "too large" and do not cache.
 pub(crate) fn too_large(size: u64, most: u64) -> HttpResponse {
     plain(StatusCode::NOT_ACCEPTABLE)
         .body(format!("expected at most {most} bytes (X-DEBUGINFOD-MAXSIZE), found {size}\n"))
 }
 
-/// 503 (504 for a section, where 503 would mean "fetch the whole file instead") that nobody may remember. The reason stays in the
-/// log: it can name hosts.
+/// 503 that no cache may store. For a section it is 504: there 503 would mean "fetch the whole file instead". The
+/// causes stay in the log: they can name hosts.
 pub(crate) fn unavailable(is_section: bool) -> HttpResponse {
     let status = if is_section { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
     no_store(&mut plain(status)).body("the index, a store or an upstream did not answer, or too many requests waited\n")
@@ -64,7 +64,7 @@ pub(crate) fn unavailable_json() -> HttpResponse {
         .json(json!({ "error": "the index did not answer, or too many requests waited" }))
 }
 
-/// 405 with the methods that are served; 501 for what is no method that a server has to know (RFC 9110, section 9.1).
+/// 405 with the methods that are served; 501 for a method that is not in RFC 9110 (section 9.1).
 pub(crate) fn wrong_method(method: &Method) -> HttpResponse {
     const KNOWN: [Method; 7] =
         [Method::POST, Method::PUT, Method::DELETE, Method::CONNECT, Method::OPTIONS, Method::TRACE, Method::PATCH];
@@ -72,7 +72,7 @@ pub(crate) fn wrong_method(method: &Method) -> HttpResponse {
     plain(status).insert_header(("Allow", "GET, HEAD")).body("expected GET or HEAD\n")
 }
 
-/// 431 without a body: nothing of the request is kept until a client takes it.
+/// 431 without a body, so that nothing of the request stays in memory.
 pub(crate) fn large_head() -> HttpResponse {
     HttpResponse::build(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).finish()
 }
@@ -87,7 +87,7 @@ pub(crate) const LONG_LINE: &str = "HTTP/1.1 414 URI Too Long\r\n\
 
 fn plain(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
-    // What a client sent may be quoted in it: nobody shall take it for HTML.
+    // The text may quote what a client sent: no browser may render it as HTML.
     response
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")))
         .insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));

@@ -42,8 +42,9 @@ impl Links {
     }
 }
 
-/// What this gateway is called: as the request's Host has it. Only a trusted proxy may say otherwise (X-Forwarded-Host and -Proto,
-/// Forwarded): with anybody's word in it an answer could lead the next reader of a shared cache astray.
+/// What this gateway is called: as the request's Host has it. Only a trusted proxy may say otherwise
+/// (X-Forwarded-Host and -Proto, Forwarded): with anybody's word in it an answer could lead the next reader of a
+/// shared cache astray.
 fn own_url(request: &HttpRequest, gateway: &Gateway) -> String {
     let connection = Connection::of(request);
     let scheme = if connection.as_ref().is_some_and(Connection::is_tls) { "https" } else { "http" };

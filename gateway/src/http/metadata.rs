@@ -1,4 +1,5 @@
-//! `/metadata?key=KEY&value=VALUE` (debuginfod(8), WEBAPI): which files are there at a path, at paths like a pattern, with a build-id?
+//! `/metadata?key=KEY&value=VALUE` (debuginfod(8), WEBAPI): which files are there at a path, at paths like a pattern,
+//! with a build-id?
 
 use std::borrow::Cow;
 use std::collections::HashMap;

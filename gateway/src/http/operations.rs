@@ -20,8 +20,8 @@ pub(super) async fn healthy() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("alive\n")
 }
 
-/// What background probes found of every part: `ok` or a reason. 200 if something useful can be answered; with `?strict` only if every
-/// part can be used.
+/// What background probes found of every part: `ok` or a reason. 200 if something useful can be answered; with
+/// `?strict` only if every part can be used.
 pub(super) async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let is_strict = form_urlencoded::parse(request.query_string().as_bytes()).any(|(key, _)| key == "strict");
     let report = gateway.readiness.report();

@@ -1,7 +1,7 @@
 //! The route table: every path that the gateway answers, with all that does not depend on one request.
 //!
-//! Dispatch, metrics, CORS, the form of errors, the access log, admission and the page at `/` read this table and nothing else. Every
-//! route answers GET and HEAD.
+//! Dispatch, metrics, CORS, the form of errors, the access log, admission and the page at `/` read this table and
+//! nothing else. Every route answers GET and HEAD.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! The one way out: every request to a store or an upstream goes through a client made here, with timeouts, our User-Agent and a
-//! redirect policy that never leaves what the configuration allows.
+//! The one way out: every request to a store or an upstream goes through a client made here, with timeouts, our
+//! User-Agent and a redirect policy that never leaves what the configuration allows.
 
 use std::io;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::resolve::outcome::CauseKind;
 /// Redirects that are followed within one request.
 const MOST_REDIRECTS: usize = 3;
 
-/// Makes a client that follows redirects only to the server asked and to `redirect_hosts` (`*` for everywhere); any other
-/// redirect comes back as the 3xx response that it is.
+/// Makes a client that follows redirects only to the server asked and to `redirect_hosts` (`*` for everywhere); any
+/// other redirect comes back as the 3xx response that it is.
 pub(crate) fn build(redirect_hosts: &[String]) -> Result<reqwest::Client> {
     finish(|| builder(redirect_hosts))
 }
 
-/// The same for stores, whose archives come as they are: many servers call a `.tar.gz` file a `.tar` file with the content
-/// encoding gzip, and decoded it would be another file.
+/// The same for stores, whose archives come as they are: many servers call a `.tar.gz` file a `.tar` file with the
+/// content encoding gzip, and decoded it would be another file.
 pub(crate) fn build_for_stores(redirect_hosts: &[String]) -> Result<reqwest::Client> {
     finish(|| builder(redirect_hosts).no_gzip())
 }
@@ -118,8 +118,8 @@ fn looks_like_html(start: &[u8]) -> bool {
     text.starts_with('<') && (!text.starts_with("<?xml") && !text.starts_with("<error") || text.contains("<html"))
 }
 
-/// True if a text is a page of HTML, as browsers tell it (WHATWG, MIME Sniffing, section 7.1): by its first tag, behind a byte
-/// order mark, blanks and comments. Of a comment that does not end here nothing is known.
+/// True if a text is a page of HTML, as browsers tell it (WHATWG, MIME Sniffing, section 7.1): by its first tag,
+/// behind a byte order mark, blanks and comments. Of a comment that does not end here nothing is known.
 pub(crate) fn begins_page(start: &[u8]) -> bool {
     const TAGS: [&str; 12] =
         ["!doctype html", "html", "head", "title", "body", "script", "style", "meta", "iframe", "h1", "div", "table"];

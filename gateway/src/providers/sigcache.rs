@@ -1,7 +1,7 @@
 //! Koji strips the signatures of files off the packages that it keeps, and has them beside: what stands in
 //! `NAME/VERSION/RELEASE/ARCH/NVRA.rpm` has the signature headers of its signed copies in
-//! `NAME/VERSION/RELEASE/data/sigcache/KEY/ARCH/NVRA.rpm.sig`. In a store that is a folder of this machine they are found; over HTTP
-//! nobody lists the keys.
+//! `NAME/VERSION/RELEASE/data/sigcache/KEY/ARCH/NVRA.rpm.sig`. In a store that is a folder of this machine they are
+//! found; over HTTP nobody lists the keys.
 
 use std::io::{self, Read};
 
@@ -16,7 +16,8 @@ const MOST_KEYS: usize = 16;
 /// What rpm takes as a signature header.
 const MOST_BYTES: u64 = (64 << 20) + 1024;
 
-/// Gives the files of a package that was read at `location` the signatures that are kept beside it, unless it has its own.
+/// Gives the files of a package that was read at `location` the signatures that are kept beside it, unless it has its
+/// own.
 pub(crate) fn complete(header: &mut Header, location: &Location) {
     if header.has_file_signatures() {
         return;

@@ -4,13 +4,13 @@ use crate::cache::Content;
 
 /// What a question resolved to.
 pub(crate) enum Answer {
-    /// Bytes from here.
+    /// Bytes that this gateway serves.
     File(FoundFile),
-    /// Somebody else has it.
+    /// An upstream has it.
     Redirect(Redirect),
 }
 
-/// Bytes, and what they are.
+/// Bytes of a file, and where they come from.
 pub(crate) struct FoundFile {
     pub(crate) content: Content,
     /// Path of the member.

@@ -81,8 +81,9 @@ pub(super) enum Certainty {
     Unknown,
 }
 
-/// The records that can answer for `wanted`, best first: files with DWARF before files that may have some and files that have none,
-/// then the newest build. Of files of one package with the same contents (hard links, copies) the first.
+/// The records that can answer for `wanted`, best first: files with DWARF before files that may have some and files
+/// that have none, then the newest build. Of files of one package with the same contents (hard links, copies) the
+/// first.
 pub(super) fn candidates(records: &[Record], wanted: ArtifactType, certainty: Certainty) -> Vec<&Record> {
     let serves = (certainty == Certainty::Certain).then_some(true);
     let mut seen = HashSet::new();

@@ -1,7 +1,7 @@
 //! Every budget, share and timeout that a request has, in one file.
 //!
-//! A request has one [`Deadline`]: the end of its budget (`request.budget`). What it asks for one after the other gets shares of what is
-//! left. Bytes of an archive may take longer than the budget, as long as they come.
+//! A request has one [`Deadline`]: the end of its budget (`request.budget`). What it asks for one after the other
+//! gets shares of what is left. Bytes of an archive may take longer than the budget, as long as they come.
 
 use std::time::{Duration, Instant};
 
@@ -83,8 +83,8 @@ impl Deadline {
         if others > 0 { self.half() } else { self }
     }
 
-    /// How long an archive may give no byte: half of `budget`, at most the time left. Archives that stall one after the other take one
-    /// budget together.
+    /// How long an archive may give no byte: half of `budget`, at most the time left. Archives that stall one after
+    /// the other take one budget together.
     pub(crate) fn stall_timeout(self, budget: Duration) -> Duration {
         stall_timeout(budget).min(self.remaining()).max(MIN_STALL_TIMEOUT)
     }

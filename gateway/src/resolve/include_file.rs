@@ -1,5 +1,6 @@
-//! Include files of other packages, which code was compiled with: `/usr/include/c++/13/vector`. The line tables of the asked file have to name
-//! them; of the packages that have such a file, the one that was most likely installed when it was built gives it.
+//! Include files of other packages, which code was compiled with: `/usr/include/c++/13/vector`. The line tables of
+//! the asked file have to name them; of the packages that have such a file, the one that was most likely installed
+//! when it was built gives it.
 
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ impl Run<'_> {
             }
             let Some((entry, sources)) = self.line_tables(record).await else { continue };
             if at >= certain {
-                // Remembered, so that a program without DWARF is extracted once. Where that fails it is extracted again.
+                // Remembered, so that a program without DWARF is extracted once. Where that fails it is extracted
+                // again.
                 let _ = self.search.files.contents(key(record), &entry).await;
             }
             if !sources.has(path) {
@@ -77,8 +79,8 @@ impl Run<'_> {
         }
     }
 
-    /// The packages that may have include files at `place`, the likeliest that `of` was built with first: of its arch or of none, of its
-    /// distribution, and the last that was there before it.
+    /// The packages that may have include files at `place`, the likeliest that `of` was built with first: of its arch
+    /// or of none, of its distribution, and the last that was there before it.
     async fn with_includes(&mut self, place: &str, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
         let asked = place.to_owned();
         let found = self.search.lookup.query(|index| async move { index.packages_by_include_dir(&asked).await }).await;

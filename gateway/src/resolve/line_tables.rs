@@ -1,5 +1,5 @@
-//! Which sources the DWARF of ELF files names, as far as somebody asked: who asks for a file that is not in a package of the same build has to be
-//! pointed there by the build-id's own line tables.
+//! Which sources the DWARF of ELF files names, as far as somebody asked: who asks for a file that is not in a package
+//! of the same build has to be pointed there by the build-id's own line tables.
 
 use std::sync::Arc;
 
@@ -44,7 +44,8 @@ impl LineTables {
                 Ok(Ok(sources)) => Ok(Arc::new(sources)),
                 // It stays as it is: no reading will find more.
                 Ok(Err(error @ artifact::Error::Elf { .. })) => {
-                    tracing::warn!(identity = %key.identity, ordinal = key.ordinal, %error, "a file's DWARF was not read");
+                    let (identity, ordinal) = (key.identity, key.ordinal);
+                    tracing::warn!(%identity, ordinal, %error, "a file's DWARF was not read");
                     Ok(Arc::new(Sources::default()))
                 }
                 Ok(Err(error)) => Err(Miss::gateway(CauseKind::Broken, error.to_string())),

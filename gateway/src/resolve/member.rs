@@ -67,7 +67,7 @@ impl Run<'_> {
                 Ok(true) => return Some(entry),
                 Ok(false) => {
                     let (nvra, ordinal) = (&package.package.nevra, wanted.ordinal);
-                    tracing::warn!(%nvra, ordinal, %build_id, "a file carries another build-id than its package's header says");
+                    tracing::warn!(%nvra, ordinal, %build_id, "a file has another build-id than its package's header");
                     return None;
                 }
                 // Another gateway removed it.
@@ -187,7 +187,8 @@ impl Run<'_> {
         begin
     }
 
-    /// Waits until enough of the member is there. An archive may be long; one that gives nothing for half a budget is given up.
+    /// Waits until enough of the member is there. An archive may be long; one that gives nothing for half a budget is
+    /// given up.
     async fn met(
         &self,
         need: Need<'_>,

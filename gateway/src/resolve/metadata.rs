@@ -1,7 +1,7 @@
 //! What is known of files by path, pattern or build-id: from the index and from all upstreams, put together.
 //!
-//! Clients keep an answer for an hour, whatever it says, and take every error for "nothing, and not all of it" (docs/adr/0014). So an
-//! answer is called complete only if everybody was asked and had the time to say everything.
+//! Clients keep an answer for an hour, whatever it says, and take every error for "nothing, and not all of it"
+//! (docs/adr/0014). So an answer is called complete only if everybody was asked and had the time to say everything.
 
 use std::collections::HashSet;
 

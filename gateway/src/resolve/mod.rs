@@ -1,7 +1,9 @@
 //! The only place that decides the order in which an answer is looked for.
 //!
-//! 1. The same question was unavailable a moment ago: unavailable again, at once, so that a client's three tries take one budget.
-//! 2. The index: records of the build-id; of each, the extracted file if it is here, else the package's locations in tier order.
+//! 1. The same question was unavailable a moment ago: unavailable again, at once, so that a client's three tries take
+//!    one budget.
+//! 2. The index: records of the build-id; of each, the extracted file if it is here, else the package's locations in
+//!    tier order.
 //! 3. The upstreams, all at once, whether the index had nothing or could not be asked.
 //! 4. Debuginfo alone: programs of the index of which only their contents can say whether they hold DWARF.
 //! 5. All said no: absent. One could not be asked: unavailable.

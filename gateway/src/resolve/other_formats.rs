@@ -1,4 +1,5 @@
-//! `/source/PATH` of what has no header: out of a catalog of the archive, or, for plain ELF files, out of the folder of their store.
+//! `/source/PATH` of what has no header: out of a catalog of the archive, or, for plain ELF files, out of the folder
+//! of their store.
 
 use std::sync::Arc;
 
@@ -52,8 +53,8 @@ impl Run<'_> {
         Some(found(entry.content(), path, package))
     }
 
-    /// What is in a package without a header, from the first of its locations that tells it. Like an extraction it may take longer than
-    /// the budget, as long as bytes come.
+    /// What is in a package without a header, from the first of its locations that tells it. Like an extraction it
+    /// may take longer than the budget, as long as bytes come.
     async fn catalog(&mut self, package: &StoredPackage) -> Option<Arc<Catalog>> {
         let archives = self.search.archives.clone();
         if let Some(catalog) = archives.known_catalog(package).await {

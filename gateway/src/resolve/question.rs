@@ -54,7 +54,8 @@ impl fmt::Display for Question {
 pub(crate) struct Caller {
     /// The client that acquires permits.
     pub(crate) client: ClientAddress,
-    /// The addresses that the question has passed, from X-Forwarded-For, with the peer's behind; empty where there are no upstreams.
+    /// The addresses that the question has passed, from X-Forwarded-For, with the peer's behind; empty where there
+    /// are no upstreams.
     pub(crate) forwarded_for: String,
     /// How many servers the question has passed.
     pub(crate) hops: usize,
@@ -83,8 +84,8 @@ pub(crate) enum Malformed {
 pub(crate) struct BuildIdText(String);
 
 impl Question {
-    /// Reads what follows `/buildid/`, percent-decoded. Additional segments and slashes after `debuginfo` and `executable` are
-    /// ignored, as the reference server does.
+    /// Reads what follows `/buildid/`, percent-decoded. Additional segments and slashes after `debuginfo` and
+    /// `executable` are ignored, as the reference server does.
     pub(crate) fn parse(tail: &str) -> Result<Self, Malformed> {
         let (build_id, rest) = tail.trim_start_matches('/').split_once('/').unwrap_or((tail, ""));
         let build_id = build_id

@@ -61,8 +61,8 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// Searches for what `question` of `client` asks for, among the files that are certainly it. Of an executable also among those
-    /// that may be it, behind the others.
+    /// Searches for what `question` of `client` asks for, among the files that are certainly it. Of an executable
+    /// also among those that may be it, behind the others.
     pub(crate) async fn run(&self, question: &Question, client: ClientAddress, deadline: Deadline) -> Searched {
         let verdict = self.lookup.check_filter(&question.build_id);
         // Absent build-ids are the common case: nothing is allocated for them.

@@ -1,8 +1,8 @@
 //! `/section/NAME`: the first candidate whose file has data of the section.
 //!
-//! Debuginfo goes before executables, as with elfutils' server, but for sections that only executables have data of: nobody has to
-//! extract a gigabyte of debuginfo to learn that its `.text` is empty. A debuginfo without the section settles the question: no
-//! upstream is asked. What cannot be read as ELF is no candidate.
+//! Debuginfo goes before executables, as with elfutils' server, but for sections that only executables have data of:
+//! nobody has to extract a gigabyte of debuginfo to learn that its `.text` is empty. A debuginfo without the section
+//! settles the question: no upstream is asked. What cannot be read as ELF is no candidate.
 
 use artifact::{ArtifactType, BuildId};
 use sql::Record;

@@ -1,9 +1,11 @@
 //! `/source/PATH`: out of the packages that were built together with the asked file's.
 //!
-//! The path is canonical ([`crate::resolve::question`]), so that all forms of it that clients send are one. In this order:
+//! The path is canonical ([`crate::resolve::question`]), so that all forms of it that clients send are one. In this
+//! order:
 //!
 //! 1. the file of that path in the packages with debug sources among those built from one source package;
-//! 2. the file of that path in the package that the path itself names: code of other packages that was linked in, the kernel's headers;
+//! 2. the file of that path in the package that the path itself names: code of other packages that was linked in, the
+//!    kernel's headers;
 //! 3. the only file whose path ends so, in the packages of 1: builds whose paths are relative;
 //! 4. an include file of another package ([`super::include_file`]).
 //!
@@ -110,7 +112,8 @@ impl Run<'_> {
 
     /// The packages of a build that can hold its sources, likeliest first: -debugsource since Fedora 27, the kernel's
     /// -debuginfo-common, Yocto's -src, and the -debuginfo packages of older releases; Arch's -debug; a tar, cpio
-    /// or zip archive itself. Of several builds of one source package those that are nearest in distribution, arch and time.
+    /// or zip archive itself. Of several builds of one source package those that are nearest in distribution, arch
+    /// and time.
     async fn source_packages(&mut self, of: &Arc<StoredPackage>) -> Vec<Arc<StoredPackage>> {
         let Some(source_rpm) = &of.package.source_rpm else {
             return source_rank(of)

@@ -48,8 +48,8 @@ pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), M
     Err(Miss::Absent(format!("{}: expected {size} bytes of {time:?}, found {found}", place(location))))
 }
 
-/// Opens the file of a local location; a path or link that leads out of the store's folder is refused by cap-std. A folder that is
-/// not there is a disk that is not mounted: unknown, not absent.
+/// Opens the file of a local location; a path or link that leads out of the store's folder is refused by cap-std. A
+/// folder that is not there is a disk that is not mounted: unknown, not absent.
 pub(crate) fn open_below_root(location: &Location) -> Result<File, Miss> {
     let root =
         location.store.root.as_deref().ok_or_else(|| Miss::Absent(format!("{}: not on a disk", place(location))))?;

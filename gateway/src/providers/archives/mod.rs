@@ -1,9 +1,9 @@
 //! An archive's bytes, from the gateway's own disk or from a store over HTTP.
 //!
-//! A local archive ([`local`]) is opened below its store's folder and nowhere else; a remote one ([`remote`]) is fetched below its
-//! store's URL and nowhere else. An RPM's header is read first and must be that of the package that the index knows. What has no
-//! header must have the size, and on a disk the time, that the index knows; what is in it is checked by the digests of its members.
-//! So a file that was replaced is absent, not wrong.
+//! A local archive ([`local`]) is opened below its store's folder and nowhere else; a remote one ([`remote`]) is
+//! fetched below its store's URL and nowhere else. An RPM's header is read first and must be that of the package that
+//! the index knows. What has no header must have the size, and on a disk the time, that the index knows; what is in
+//! it is checked by the digests of its members. So a file that was replaced is absent, not wrong.
 
 mod enter;
 mod local;
@@ -215,8 +215,9 @@ impl Archives {
         self.catalogs.get(&package.package.identity).await
     }
 
-    /// Makes the catalog of a package without a header out of the archive at `location`, which is read whole. Whoever asks meanwhile
-    /// waits for the same. `permit` is kept as long as it is read; `patience` is how long no byte may come.
+    /// Makes the catalog of a package without a header out of the archive at `location`, which is read whole. Whoever
+    /// asks meanwhile waits for the same. `permit` is kept as long as it is read; `patience` is how long no byte may
+    /// come.
     pub(crate) async fn catalog(
         &self,
         package: &StoredPackage,
@@ -250,7 +251,8 @@ impl Archives {
         self.catalogs.try_get_with(identity, make).await.map_err(|failure: Arc<Miss>| Miss::clone(&failure))
     }
 
-    /// Opens the file of `package` at `location`: of an RPM the header, and what follows it; of anything else all of it.
+    /// Opens the file of `package` at `location`: of an RPM the header, and what follows it; of anything else all of
+    /// it.
     async fn open_bytes(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Miss> {
         let opened = match (&location.store.root, &location.store.base_url) {
             (Some(_), None) => self.open_local(package, location).await,

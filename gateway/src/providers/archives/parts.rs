@@ -1,4 +1,5 @@
-//! Any part of an archive that was opened: of a file on a disk as it is; over HTTP by Range requests, which not every store honours.
+//! Any part of an archive that was opened: of a file on a disk as it is; over HTTP by Range requests, which not every
+//! store honours.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -64,7 +65,8 @@ impl Parts {
     }
 }
 
-/// Content-Range (RFC 9110, section 14.4) says of how many bytes a part is, or `*`; of others than before, the archive was replaced.
+/// Content-Range (RFC 9110, section 14.4) says of how many bytes a part is, or `*`; of others than before, the
+/// archive was replaced.
 async fn fetch(
     client: &reqwest::Client,
     url: Url,

@@ -22,7 +22,8 @@ impl Place {
         self.archives.runtime.block_on(self.archives.faulty.insert(self.location.clone(), ()));
     }
 
-    /// The same package at the next location that has it, each location once; one that fails is to blame. For threads that may block.
+    /// The same package at the next location that has it, each location once; one that fails is to blame. For threads
+    /// that may block.
     pub(crate) fn elsewhere(self) -> Option<Archive> {
         let Self { archives, package, wanted, location, mut tried } = self;
         tried.push(location);

@@ -74,8 +74,8 @@ impl Archives {
                 let read = body.by_ref().take(Format::START_BYTES as u64).read_to_end(&mut start);
                 read.map_err(|error| Miss::store(&store, CauseKind::of_io(&error), error.to_string()))?;
                 let other_length = length.filter(|found| *found != size);
-                // A page that is compressed begins like a compressed archive, and so does an archive that was compressed
-                // once more.
+                // A page that is compressed begins like a compressed archive, and so does an archive that was
+                // compressed once more.
                 if !format.can_begin_with(&start) || ((is_page || is_encoded) && other_length.is_some()) {
                     let (format, shown) = (format.as_str(), faster_hex::hex_string(&start[..start.len().min(8)]));
                     let found = match (is_page, is_encoded) {

@@ -1,5 +1,5 @@
-//! Whether an upstream answers, by a probe in the background and by the requests that clients cause. The log has one line when that
-//! changes, not one for each request.
+//! Whether an upstream answers, by a probe in the background and by the requests that clients cause. The log has one
+//! line when that changes, not one for each request.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
