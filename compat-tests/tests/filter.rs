@@ -239,6 +239,7 @@ fn a_filter_of_another_index_is_discarded() {
     ready(&gone);
     // The folder of a gateway on another index.
     let filter = |gateway: &RunningGateway| gateway.cache().parent().unwrap().join("filter");
+    until("the file of the filter", SOON, || filter(&gone).exists());
     gateway.process().kill();
     fs::copy(filter(&gone), filter(&gateway)).unwrap();
     gateway.restart();
