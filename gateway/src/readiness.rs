@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use crate::cache::Files;
+use crate::cache::MemberCache;
 use crate::index::lookup::Lookup;
 use crate::metrics::METRICS;
 use crate::providers::federation::Federation;
@@ -67,7 +67,7 @@ pub(crate) struct Report {
 
 impl Readiness {
     /// Begins to probe, on the current runtime, as long as the process lives.
-    pub(crate) fn start(lookup: Lookup, files: Files, federation: Federation) -> Self {
+    pub(crate) fn start(lookup: Lookup, cache: MemberCache, federation: Federation) -> Self {
         let this = Self(Arc::new(ReadinessState {
             began: Instant::now(),
             lookup,
@@ -78,7 +78,7 @@ impl Readiness {
             is_stopping: AtomicBool::new(false),
         }));
         tokio::spawn(this.clone().probe_schema());
-        tokio::spawn(this.clone().probe_cache(files));
+        tokio::spawn(this.clone().probe_cache(cache));
         tokio::spawn(this.clone().update());
         this
     }
@@ -179,10 +179,10 @@ impl Readiness {
         }
     }
 
-    async fn probe_cache(self, files: Files) {
+    async fn probe_cache(self, cache: MemberCache) {
         loop {
-            let files = files.clone();
-            let mut check = spawn_blocking(move || files.check());
+            let cache = cache.clone();
+            let mut check = spawn_blocking(move || cache.check());
             let checked = timeout(CACHE_TIMEOUT, &mut check).await;
             let is_running = checked.is_err();
             let checked = match checked {

@@ -36,12 +36,12 @@ fn huge(into: &Path) -> rpmbuild::Made {
     rpmbuild::of_bytes_with("w.ufdio", into, "huge", &bytes, &build_id)
 }
 
-/// The log says that the cache folder is why something was undecided.
+/// The log says that the cache directory is why something was undecided.
 fn assert_cause(gateway: &RunningGateway, cause: &str) {
     let log = gateway.log();
     assert!(
         log.lines().any(|line| line.contains("an answer is unavailable")
-            && line.contains("cache folder")
+            && line.contains("cache directory")
             && line.contains(cause)),
         "{log}"
     );
@@ -105,7 +105,7 @@ fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
         disk.gateway.wait_until_synced();
     }
     assert_eq!((refused(&disk.gateway, "disk_full"), refused(&disk.gateway, "error")), (0.0, 0.0));
-    assert!(disk.gateway.log().contains("the cache folder's disk is full before the cache is"));
+    assert!(disk.gateway.log().contains("the cache directory's disk is full before the cache is"));
     // Many at once: what others read cannot be removed, so not all of them can be served, but none wrongly.
     let served = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -144,7 +144,7 @@ fn a_write_that_fails_in_the_middle_of_a_member() {
     }
     assert!(refused(&gateway, "error") >= 1.0);
     assert!(
-        gateway.log().lines().any(|line| line.contains("cache folder") && line.contains("File too large")),
+        gateway.log().lines().any(|line| line.contains("cache directory") && line.contains("File too large")),
         "{}",
         gateway.log()
     );

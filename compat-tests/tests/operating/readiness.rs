@@ -80,7 +80,7 @@ fn a_cache_directory_that_cannot_be_written_is_reported() {
     fs::write(&configured, "no folder").unwrap();
     // Members are sent from memory meanwhile.
     let body = assert_becomes(&gateway, (200, 503));
-    assert!(has(&body["cache"], "cache folder"), "{body}");
+    assert!(has(&body["cache"], "cache directory"), "{body}");
     assert_eq!(gateway.metric("gateway_component_up{component=\"cache\"}"), 0.0);
     fs::remove_file(&configured).unwrap();
     assert_eq!(assert_becomes(&gateway, (200, 200))["cache"], "ok", "the folder is made anew");

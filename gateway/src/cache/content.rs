@@ -1,6 +1,5 @@
-//! The bytes of an entry that a response delivers, as they become available.
+//! The bytes of a file that a response sends, as they become available.
 
-use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -11,37 +10,37 @@ use futures::Stream;
 use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::spawn_blocking;
 
-use super::Entry;
+use super::Readable;
+use super::temporary_file::OpenFile;
 use crate::resolve::outcome::Miss;
 
 /// Bytes read at once.
-const CHUNK: u64 = 256 << 10;
+const CHUNK_BYTES: u64 = 256 << 10;
 
-/// The bytes of an entry that a response delivers.
+/// The bytes of a file that a response sends.
 #[derive(Clone)]
 pub(crate) struct Content {
-    pub(crate) entry: Arc<Entry>,
-    /// Within the entry.
+    pub(crate) file: Readable,
+    /// Within the file.
     pub(crate) range: Range<u64>,
-    /// Its end does not leave before the entry is whole: it is an answer of its own, that nobody shall have of a wrong file.
-    is_part: bool,
-    /// Of a whole file, once it is held.
-    file: Option<Arc<File>>,
+    /// True for a section. Its last bytes are held back until the file is complete: it is an answer of its own, which must not be complete
+    /// if the file is wrong.
+    is_section: bool,
 }
 
 impl Content {
-    /// All of an entry.
-    pub(crate) fn whole(entry: Arc<Entry>) -> Self {
-        let range = 0..entry.size();
-        Self { entry, range, is_part: false, file: None }
+    /// All of a file.
+    pub(super) fn whole(file: Readable) -> Self {
+        let range = 0..file.size();
+        Self { file, range, is_section: false }
     }
 
-    /// A section of an entry.
-    pub(crate) fn section(entry: Arc<Entry>, range: Range<u64>) -> Self {
-        Self { entry, range, is_part: true, file: None }
+    /// A section of a file.
+    pub(crate) fn section(file: Readable, range: Range<u64>) -> Self {
+        Self { file, range, is_section: true }
     }
 
-    /// How many bytes.
+    /// Bytes.
     pub(crate) fn len(&self) -> u64 {
         self.range.end - self.range.start
     }
@@ -49,36 +48,25 @@ impl Content {
     /// The part `range` of this content.
     pub(crate) fn part(&self, range: Range<u64>) -> Self {
         let range = self.range.start + range.start..self.range.start + range.end;
-        Self { entry: self.entry.clone(), range, is_part: self.is_part, file: self.file.clone() }
+        Self { file: self.file.clone(), range, is_section: self.is_section }
     }
 
-    /// Opens a file that is whole: from now on it can be read, also if another gateway on the folder removes it.
+    /// Waits until the first bytes may be sent, so that a response that is begun is likely to end.
     ///
     /// # Errors
-    /// It has been removed.
-    pub(super) fn hold(&mut self) -> io::Result<()> {
-        if self.entry.is_whole() {
-            self.file = Some(self.entry.file()?);
-        }
-        Ok(())
-    }
-
-    /// Waits until the first bytes may leave, so that a response that is begun is likely to end.
-    ///
-    /// # Errors
-    /// Why the extraction failed.
+    /// Why the bytes could not be had.
     pub(crate) async fn ready(&self) -> Result<(), Miss> {
-        let first = if self.is_part && self.len() <= CHUNK {
-            self.entry.size()
+        let first = if self.is_section && self.len() <= CHUNK_BYTES {
+            self.file.size()
         } else {
             (self.range.start + 1).min(self.range.end)
         };
-        self.entry.available(first).await.map(drop)
+        self.file.available(first).await.map(drop)
     }
 
     /// The bytes, as they become available.
     pub(crate) fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
-        let start = (self.file.clone(), self.range.start);
+        let start = (None, self.range.start);
         futures::stream::try_unfold(start, move |(file, at)| {
             let content = self.clone();
             async move {
@@ -86,22 +74,22 @@ impl Content {
                     return Ok(None);
                 }
                 let available =
-                    content.entry.available(at + 1).await.map_err(|failure| io::Error::other(failure.to_string()))?;
+                    content.file.available(at + 1).await.map_err(|failure| io::Error::other(failure.to_string()))?;
                 let available = available.min(content.range.end);
                 let file = match file {
                     Some(file) => file,
-                    None => content.entry.file()?,
+                    None => content.file.open()?,
                 };
-                let length = (available - at).min(CHUNK);
-                if content.is_part && at + length == content.range.end {
-                    let whole = content.entry.available(content.entry.size());
-                    whole.await.map_err(|failure| io::Error::other(failure.to_string()))?;
+                let length = (available - at).min(CHUNK_BYTES);
+                if content.is_section && at + length == content.range.end {
+                    let complete = content.file.available(content.file.size());
+                    complete.await.map_err(|failure| io::Error::other(failure.to_string()))?;
                 }
                 let bytes = read(&file, at, usize::try_from(length).unwrap_or(0)).await?;
                 let next = at + bytes.len() as u64;
-                // The last bytes do not leave unless all of them were of one file.
+                // The last bytes are sent only if all of them were of one file.
                 if next == content.range.end {
-                    content.entry.expect_as_opened(&file).await?;
+                    content.file.expect_unchanged().await?;
                 }
                 Ok(Some((bytes, (Some(file), next))))
             }
@@ -110,10 +98,10 @@ impl Content {
 }
 
 /// At least one byte from `at` on, at most `length`: at once where they are in memory, else by a thread that may wait for the disk.
-async fn read(file: &Arc<File>, at: u64, length: usize) -> io::Result<Bytes> {
+async fn read(file: &Arc<OpenFile>, at: u64, length: usize) -> io::Result<Bytes> {
     let mut bytes = vec![0; length];
     // Not every file system can tell whether it would wait.
-    if let Ok(found @ 1..) = preadv2(file, &mut [IoSliceMut::new(&mut bytes)], at, ReadWriteFlags::NOWAIT) {
+    if let Ok(found @ 1..) = preadv2(&***file, &mut [IoSliceMut::new(&mut bytes)], at, ReadWriteFlags::NOWAIT) {
         bytes.truncate(found);
         return Ok(bytes.into());
     }

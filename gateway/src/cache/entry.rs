@@ -1,431 +1,341 @@
-//! One extracted member, read while it grows.
+//! One member of the cache: its state, and its readers, who are counted.
+//!
+//! An entry begins as [`State::Filling`] and becomes [`State::Complete`], or [`State::Failed`]. A complete file is published under its name
+//! ([`State::Published`]) or kept for its present readers only ([`State::Removed`]); eviction removes a published one.
 
-use std::fs::{File, Metadata};
-use std::io::{self, BufReader};
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use artifact::{BuildId, Identity};
-use tokio::sync::watch;
+use artifact::BuildId;
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
-use super::Content;
-use super::cost::keep_cost;
-use super::note::Note;
-use super::sections::Begun;
-use super::signature::{self, Signature};
-use super::stand_in::Room;
-use crate::providers::archives::read_header;
+use super::build_id_note::BuildIdNote;
+use super::sections::PartialFile;
+use super::signature::Signature;
+use super::temporary_file::OpenFile;
+use super::{Content, Readable};
 use crate::providers::flow::Flow;
 use crate::resolve::outcome::{CauseKind, Miss, Provider};
 
-/// What is held back of a growing file until its digest is known to be right, so that a wrong file is never complete for anybody.
+/// Bytes at the end of a filling file that are held back until its digest is verified, so that no reader completes a wrong file.
 const HELD_BACK: u64 = 64 << 10;
 
-/// Of every file that is there already: a channel of its own takes 400 bytes, and a cache may have millions of small files.
-static KEPT: LazyLock<watch::Receiver<Progress>> = LazyLock::new(|| watch::channel(Progress::Kept).1);
-
-/// An extracted member.
+/// A member of the cache.
 pub(crate) struct Entry {
-    about: About,
-    /// The descriptor while the file has no name: while it grows, and when it was evicted; and a moment longer, for who asked for it.
-    /// Otherwise it is opened by its name, so that a full cache does not hold thousands.
-    held: Mutex<Option<Arc<File>>>,
-    /// By whoever gives the file its name or takes it away: a disk may take its time for that, and readers do not wait for it.
-    naming: Mutex<()>,
-    progress: watch::Receiver<Progress>,
-    /// What the file's own note says, once that was looked at.
-    note: OnceLock<Note>,
-    /// Put out of the cache: the file is to have no name.
-    evicted: AtomicBool,
-    /// Bytes read of the archive and written of the member.
-    flow: Flow,
-    /// When it was last asked for, seconds since 1970; 0 for never.
-    used: AtomicU64,
-    /// An archive as it was opened: others may write into it.
-    opened: Option<State>,
-    /// In memory, because the disk did not take it.
-    room: Option<Room>,
-    /// Kept before anybody asked for it.
-    unmet: AtomicBool,
+    info: MemberInfo,
+    life: Mutex<Life>,
+    /// Wakes waiting readers when the state changes.
+    changed: Notify,
 }
 
-/// What changes when somebody writes into a file: its size, and when it was written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct State {
-    size: u64,
-    mtime: (i64, i64),
+/// What changes in the life of an entry.
+struct Life {
+    state: State,
+    readers: u32,
+    /// The note of the file, once it was read.
+    note: Option<BuildIdNote>,
+}
+
+/// The state of an entry.
+enum State {
+    /// `received` bytes are written and not yet verified. `flow` counts what is read and written.
+    Filling { received: u64, file: Arc<OpenFile>, flow: Arc<Flow> },
+    /// All bytes are verified. The file has no name yet.
+    Complete { file: Arc<OpenFile> },
+    /// The file has its name in the cache directory. It stays open while it has readers.
+    Published { file: Option<Arc<OpenFile>> },
+    /// The file has no name any more. Its last readers keep it open.
+    Removed { file: Option<Arc<OpenFile>> },
+    /// The bytes could not be had.
+    Failed(Miss),
 }
 
 /// What is known of a member before its bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct About {
+pub(super) struct MemberInfo {
     /// Bytes.
-    pub(crate) size: u64,
+    pub(super) size: u64,
     /// Seconds since 1970.
-    pub(crate) mtime: i64,
-    /// Hex digest of the contents out of the package's header; `""` where it has none.
-    pub(crate) digest: String,
-    /// The file's own, where the package has one.
-    pub(crate) signature: Option<Signature>,
-    /// Where the whole file is or will be.
-    pub(crate) path: PathBuf,
-}
-
-/// How far an extraction is.
-#[derive(Clone, Debug)]
-pub(crate) enum Progress {
-    /// So many bytes are written, not yet verified.
-    Growing(u64),
-    /// All there and verified; the disk may not have it yet.
-    Whole,
-    /// All there, and the disk has it under its name, unless it was evicted.
-    Kept,
-    /// Ended: why.
-    Failed(Miss),
+    pub(super) mtime: i64,
+    /// Hex digest of the contents from the package's header; `""` if it has none.
+    pub(super) digest: String,
+    /// The file's IMA signature, if the package has one.
+    pub(super) signature: Option<Signature>,
+    /// Path of the published file.
+    pub(super) path: PathBuf,
 }
 
 impl Entry {
-    /// An entry that `progress` tells about.
-    pub(super) fn growing(
-        about: About,
-        file: Arc<File>,
-        room: Option<Room>,
-        progress: watch::Receiver<Progress>,
-    ) -> Self {
-        Self { room, ..Self::new(about, Some(file), progress) }
+    /// An entry whose bytes are written to `file`.
+    pub(super) fn filling(info: MemberInfo, file: Arc<OpenFile>, flow: Arc<Flow>) -> Self {
+        Self::new(info, State::Filling { received: 0, file, flow })
     }
 
-    /// An entry whose file is there.
-    pub(super) fn whole(about: About) -> Self {
-        Self::new(about, None, KEPT.clone())
+    /// An entry whose file is in the cache directory.
+    pub(super) fn published(info: MemberInfo) -> Self {
+        Self::new(info, State::Published { file: None })
     }
 
-    /// An entry whose file is there, open.
-    pub(super) fn open(about: About, file: File) -> Self {
-        Self::new(about, Some(Arc::new(file)), KEPT.clone())
-    }
-
-    /// An entry whose file is there, and that nobody asked for.
-    pub(super) fn unmet(about: About) -> Self {
-        Self { unmet: AtomicBool::new(true), ..Self::whole(about) }
-    }
-
-    /// The module of `size` bytes that the compressed kernel module `of` holds. A signature of the compressed file is
-    /// none of this one.
-    pub(super) fn decompressed(of: &Self, file: File, size: u64, room: Option<Room>) -> Self {
-        // One digest names one content.
-        let digest = if of.digest().is_empty() { String::new() } else { format!("{}-module", of.digest()) };
-        let about = About { size, mtime: of.mtime(), digest, signature: None, path: PathBuf::new() };
-        Self { room, ..Self::open(about, file) }
+    fn new(info: MemberInfo, state: State) -> Self {
+        Self { info, life: Mutex::new(Life { state, readers: 0, note: None }), changed: Notify::new() }
     }
 
     /// What is known of the member.
-    pub(super) fn about(&self) -> &About {
-        &self.about
-    }
-
-    /// Is it asked for the first time, having been kept before?
-    pub(super) fn is_met(&self) -> bool {
-        self.unmet.swap(false, Ordering::Relaxed)
-    }
-
-    /// A file that is no member of anything and in no cache: an archive itself.
-    ///
-    /// # Errors
-    /// Where its metadata cannot be read.
-    pub(crate) fn of(file: File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        let (size, mtime) = (metadata.len(), metadata.mtime());
-        let about = About { size, mtime, digest: String::new(), signature: None, path: PathBuf::new() };
-        Ok(Self { opened: Some(State::of(&metadata)), ..Self::open(about, file) })
-    }
-
-    /// Expects an archive to be as it was opened; of a member there is nothing to expect.
-    pub(super) async fn expect_as_opened(&self, file: &Arc<File>) -> io::Result<()> {
-        let Some(opened) = self.opened else { return Ok(()) };
-        let file = file.clone();
-        let found = spawn_blocking(move || file.metadata()).await.map_err(io::Error::other)??;
-        if State::of(&found) == opened {
-            return Ok(());
-        }
-        Err(io::Error::other("expected an archive that stays as it was opened, found it changed"))
-    }
-
-    /// Expects an archive to be the package `identity`.
-    ///
-    /// # Errors
-    /// It is another one, or cannot be read.
-    pub(crate) fn read_header(&self, identity: Identity, store: &str, place: &str) -> Result<(), Miss> {
-        let file =
-            self.file().map_err(|error| Miss::store(store, CauseKind::of_io(&error), format!("{place}: {error}")))?;
-        read_header(&mut BufReader::new(&*file), identity, store, place).map(drop)
-    }
-
-    fn new(about: About, held: Option<Arc<File>>, progress: watch::Receiver<Progress>) -> Self {
-        Self {
-            about,
-            held: Mutex::new(held),
-            naming: Mutex::new(()),
-            progress,
-            note: OnceLock::new(),
-            evicted: AtomicBool::new(false),
-            flow: Flow::default(),
-            used: AtomicU64::new(0),
-            opened: None,
-            room: None,
-            unmet: AtomicBool::new(false),
-        }
+    pub(super) fn info(&self) -> &MemberInfo {
+        &self.info
     }
 
     /// Bytes.
-    pub(crate) fn size(&self) -> u64 {
-        self.about.size
+    pub(super) fn size(&self) -> u64 {
+        self.info.size
     }
 
-    /// Seconds since 1970.
-    pub(crate) fn mtime(&self) -> i64 {
-        self.about.mtime
-    }
-
-    /// Hex digest of the contents; `""` where the package has none.
-    pub(crate) fn digest(&self) -> &str {
-        &self.about.digest
-    }
-
-    /// The signature of the whole file, where its package has one.
-    pub(crate) fn signature(&self) -> Option<&Signature> {
-        self.about.signature.as_ref()
-    }
-
-    /// Where the whole file is or will be; empty for what is no member.
+    /// Path of the published file.
     pub(super) fn path(&self) -> &Path {
-        &self.about.path
+        &self.info.path
     }
 
-    /// Is it a member, whose name says what it is?
-    pub(super) fn has_name(&self) -> bool {
-        !self.about.path.as_os_str().is_empty()
+    /// The number of readers.
+    pub(super) fn readers(&self) -> u32 {
+        self.life().readers
     }
 
-    /// All of it.
-    pub(crate) fn content(self: &Arc<Self>) -> Content {
-        Content::whole(self.clone())
+    /// True while bytes are received.
+    pub(super) fn is_filling(&self) -> bool {
+        matches!(self.life().state, State::Filling { .. })
     }
 
-    /// Has the disk not taken it?
-    pub(super) fn is_in_memory(&self) -> bool {
-        self.room.is_some()
+    /// True once all bytes are verified.
+    pub(super) fn is_complete(&self) -> bool {
+        !matches!(self.life().state, State::Filling { .. } | State::Failed(_))
     }
 
-    /// Neither failed nor lost.
-    pub(super) fn is_usable(&self) -> bool {
-        match &*self.progress.borrow() {
-            Progress::Growing(_) => true,
-            Progress::Whole | Progress::Kept if self.is_evicted() => false,
-            Progress::Whole => true,
-            Progress::Kept => std::fs::symlink_metadata(&self.about.path).is_ok_and(|found| found.len() == self.size()),
-            Progress::Failed(_) => false,
-        }
-    }
-
-    /// Is it all there?
-    pub(super) fn is_whole(&self) -> bool {
-        matches!(&*self.progress.borrow(), Progress::Whole | Progress::Kept)
-    }
-
-    /// Did its extraction fail, from every location?
+    /// True if the bytes could not be had from any location.
     pub(crate) fn has_failed(&self) -> bool {
-        matches!(&*self.progress.borrow(), Progress::Failed(_))
+        matches!(self.life().state, State::Failed(_))
     }
 
-    /// Comes when the extraction has ended and the disk has what it brought: did it fail? Holds no entry.
-    pub(super) fn failed(&self) -> impl Future<Output = bool> + use<> {
-        let mut progress = self.progress.clone();
-        async move {
-            let ended = progress.wait_for(|progress| matches!(progress, Progress::Kept | Progress::Failed(_))).await;
-            ended.is_ok_and(|progress| matches!(*progress, Progress::Failed(_)))
+    /// `bytes` are written. Nothing happens if the entry has failed meanwhile.
+    pub(super) fn receive(&self, bytes: u64) {
+        if let State::Filling { received, .. } = &mut self.life().state {
+            *received = bytes;
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// All bytes are verified. False if the entry has failed meanwhile.
+    pub(super) fn complete(&self) -> bool {
+        let mut life = self.life();
+        let State::Filling { file, .. } = &life.state else { return false };
+        life.state = State::Complete { file: file.clone() };
+        drop(life);
+        self.changed.notify_waiters();
+        true
+    }
+
+    /// The complete file has its name. Readers get a descriptor for reading alone: one that is open for writing keeps a disk from being
+    /// mounted read-only.
+    pub(super) fn publish(&self) {
+        let reopened = File::open(&self.info.path).map(|file| Arc::new(OpenFile::from(file)));
+        let mut life = self.life();
+        if let State::Complete { file } = &life.state {
+            let file = reopened.unwrap_or_else(|_| file.clone());
+            life.state = State::Published { file: (life.readers > 0).then_some(file) };
         }
     }
 
-    /// It is asked for: for the first time in this second?
-    pub(super) fn use_now(&self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        self.used.swap(now, Ordering::Relaxed) != now
+    /// The name of the file is about to be removed, or it gets none. Readers keep it open.
+    pub(super) fn remove(&self) {
+        let mut life = self.life();
+        let file = match &life.state {
+            State::Complete { file } => Some(file.clone()),
+            State::Published { file: None } if life.readers > 0 => {
+                File::open(&self.info.path).ok().map(|file| Arc::new(file.into()))
+            }
+            State::Published { file } => file.clone(),
+            State::Filling { .. } | State::Removed { .. } | State::Failed(_) => return,
+        };
+        life.state = State::Removed { file: file.filter(|_| life.readers > 0) };
     }
 
-    /// Keeps beside the file what it cost, for the next run.
-    pub(super) fn keep_cost(&self, cost: Duration) {
-        if let Err(error) = self.file().and_then(|file| keep_cost(&file, cost)) {
-            tracing::debug!(path = %self.about.path.display(), %error, "what a file cost will be guessed after a restart");
+    /// The bytes cannot be had, or are not on the disk as they were written.
+    pub(super) fn fail(&self, failure: Miss) {
+        let mut life = self.life();
+        if !matches!(life.state, State::Failed(_)) {
+            life.state = State::Failed(failure);
         }
+        drop(life);
+        self.changed.notify_waiters();
     }
 
-    /// Waits until the file is whole.
+    /// The open file. A published one is opened by its name if no reader has it open.
     ///
     /// # Errors
-    /// Why the extraction failed.
-    pub(crate) async fn whole_file(&self) -> Result<Arc<File>, Miss> {
+    /// The entry failed or was removed, or the published file cannot be opened or has another size.
+    pub(super) fn open(&self) -> io::Result<Arc<OpenFile>> {
+        match &self.life().state {
+            State::Filling { file, .. }
+            | State::Complete { file }
+            | State::Published { file: Some(file) }
+            | State::Removed { file: Some(file) } => return Ok(file.clone()),
+            State::Published { file: None } => {}
+            State::Removed { file: None } => return Err(io::ErrorKind::NotFound.into()),
+            State::Failed(failure) => return Err(io::Error::other(failure.to_string())),
+        }
+        let opened = File::open(&self.info.path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let mut life = self.life();
+        match (&mut life.state, opened) {
+            // Opened by its eviction meanwhile.
+            (State::Removed { file: Some(file) }, _) => Ok(file.clone()),
+            (State::Published { file }, Ok((size, opened))) if size == self.info.size => {
+                let opened = Arc::new(OpenFile::from(opened));
+                *file = Some(opened.clone());
+                Ok(opened)
+            }
+            (_, Ok((size, _))) => {
+                Err(io::Error::other(format!("expected a file of {} bytes, found {size}", self.info.size)))
+            }
+            (_, Err(error)) => Err(error),
+        }
+    }
+
+    /// Waits until the bytes up to `end` may be sent, and returns up to where they may.
+    ///
+    /// # Errors
+    /// Why the bytes could not be had.
+    pub(super) async fn available(&self, end: u64) -> Result<u64, Miss> {
+        loop {
+            let changed = self.changed.notified();
+            match &self.life().state {
+                State::Filling { received, .. } => {
+                    let sendable = sendable(*received, self.info.size);
+                    if sendable >= end {
+                        return Ok(sendable);
+                    }
+                }
+                State::Complete { .. } | State::Published { .. } | State::Removed { .. } => return Ok(self.info.size),
+                State::Failed(failure) => return Err(failure.clone()),
+            }
+            changed.await;
+        }
+    }
+
+    /// Records what the note of the file states.
+    pub(super) fn set_note(&self, note: BuildIdNote) {
+        self.life().note.get_or_insert(note);
+    }
+
+    /// True once the note of the file was read.
+    pub(super) fn has_note(&self) -> bool {
+        self.life().note.is_some()
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A counted reader of an entry, which keeps a published file open. Its drop counts it off.
+pub(crate) struct Reader(Arc<Entry>);
+
+impl Reader {
+    /// Counts a reader of `entry`.
+    pub(super) fn new(entry: Arc<Entry>) -> Self {
+        entry.life().readers += 1;
+        Self(entry)
+    }
+
+    /// The entry.
+    pub(super) fn entry(&self) -> &Arc<Entry> {
+        &self.0
+    }
+
+    /// All of its bytes.
+    pub(crate) fn content(&self) -> Content {
+        Readable::from(self.clone()).content()
+    }
+
+    /// Waits until the file is complete.
+    ///
+    /// # Errors
+    /// Why the bytes could not be had.
+    pub(crate) async fn complete_file(&self) -> Result<Arc<OpenFile>, Miss> {
         self.available(self.size()).await?;
-        let failed = |error| Miss::gateway(CauseKind::of_io(&error), format!("{}: {error}", self.about.path.display()));
-        self.file().map_err(failed)
+        let failed = |error| Miss::gateway(CauseKind::of_io(&error), format!("{}: {error}", self.path().display()));
+        self.open().map_err(failed)
     }
 
-    /// Waits for bytes of this entry as long as its extraction goes on, for at most `patience` without any byte.
+    /// Waits for `bytes` of this entry as long as it is filled, for at most `patience` without any byte.
     ///
     /// # Errors
-    /// What `bytes` says, or that it does not go on.
+    /// The error of `bytes`, or that no byte came.
     pub(crate) async fn while_it_flows<T>(
         &self,
         patience: Duration,
         bytes: impl Future<Output = Result<T, Miss>>,
     ) -> Result<T, Miss> {
-        self.flow.on(patience, Provider::Gateway, &self.about.path.display().to_string(), bytes).await
+        let flow = match &self.life().state {
+            State::Filling { flow, .. } => Some(flow.clone()),
+            _ => None,
+        };
+        match flow {
+            Some(flow) => flow.on(patience, Provider::Gateway, &self.path().display().to_string(), bytes).await,
+            None => bytes.await,
+        }
     }
 
-    /// How many bytes flowed so far.
-    pub(super) fn flowed(&self) -> u64 {
-        self.flow.bytes()
-    }
-
-    /// So many bytes were read or written.
-    pub(super) fn flows(&self, bytes: usize) {
-        self.flow.add(bytes);
-    }
-
-    /// Does the ELF file's own note say `expected`? What is no ELF file has no say, nor one that nobody looked at while it grows.
+    /// True unless the note of the ELF file states another build-id than `expected`. A file that is no ELF file has no note, nor has one
+    /// that is filled and whose note was not read yet.
     ///
     /// # Errors
-    /// Where the file cannot be read any more, or its extraction failed.
+    /// The file cannot be read.
     pub(crate) async fn carries(&self, expected: &BuildId) -> io::Result<bool> {
-        if self.note.get().is_none() && self.is_whole() {
-            // Others may read the same descriptor.
-            let mut file = Begun::whole(self.file()?, self.size());
-            let note = spawn_blocking(move || Note::of(&mut file)).await.map_err(io::Error::other)?;
-            self.note.get_or_init(|| note);
+        if !self.has_note() && self.is_complete() {
+            // Other readers use the same descriptor.
+            let mut file = PartialFile::complete(self.open()?, self.size());
+            let note = spawn_blocking(move || BuildIdNote::read(&mut file)).await.map_err(io::Error::other)?;
+            self.set_note(note);
         }
-        Ok(self.note.get().is_none_or(|note| note.allows(expected)))
+        Ok(self.life().note.as_ref().is_none_or(|note| note.allows(expected)))
     }
+}
 
-    /// This was found.
-    pub(super) fn note(&self, note: Note) {
-        self.note.get_or_init(|| note);
+impl Clone for Reader {
+    fn clone(&self) -> Self {
+        Self::new(self.0.clone())
     }
+}
 
-    /// Was the build-id looked at?
-    pub(super) fn is_noted(&self) -> bool {
-        self.note.get().is_some()
-    }
-
-    /// Was it put out of the cache?
-    pub(super) fn is_evicted(&self) -> bool {
-        self.evicted.load(Ordering::SeqCst)
-    }
-
-    /// Has `publish` give the file its name, unless it was evicted while it grew. From now on it is held open for reading alone: what is open
-    /// for writing keeps a disk from being mounted read-only.
-    pub(super) fn name(&self, publish: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_evicted() {
-            publish()?;
-            if let Ok(file) = File::open(&self.about.path) {
-                *self.held() = Some(Arc::new(file));
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets go of the descriptor: from now on the file is opened by its name, if it has one.
-    pub(super) fn let_go(&self) {
-        let mut held = self.held();
-        if !self.is_evicted() {
-            held.take();
-        }
-    }
-
-    fn held(&self) -> MutexGuard<'_, Option<Arc<File>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The file is whole and gets no name: who reads it goes on, and the next one has it extracted again.
-    pub(super) fn unnamed(&self) {
-        self.evicted.store(true, Ordering::SeqCst);
-    }
-
-    /// Takes the file's name away, once: later it is another one's. When this comes back, it is gone. Whoever still holds the entry has
-    /// a descriptor.
-    pub(super) fn evict(&self) {
-        let open = || File::open(&self.about.path).map(Arc::new).ok();
-        self.leave_folder(|held| *held = held.take().or_else(open));
-    }
-
-    /// The same without a descriptor: the disk has its room back when nobody has the file open.
-    pub(super) fn evict_for_room(&self) {
-        self.leave_folder(|held| *held = None);
-    }
-
-    fn leave_folder(&self, hold: impl FnOnce(&mut Option<Arc<File>>)) {
-        let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
-        // First, so that nobody lets go of what is held now.
-        if !self.evicted.swap(true, Ordering::SeqCst) {
-            hold(&mut self.held());
-            self.remove();
-        }
-    }
-
-    /// Takes its name away. Who has the file open goes on reading.
-    pub(super) fn remove(&self) {
-        let signature = self.about.signature.as_ref().map_or(Ok(()), |_| signature::remove(&self.about.path));
-        for removed in [std::fs::remove_file(&self.about.path), signature] {
-            if let Err(error) = removed
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(path = %self.about.path.display(), %error, "an evicted file could not be removed");
-            }
-        }
-    }
-
-    pub(super) fn file(&self) -> io::Result<Arc<File>> {
-        let held = || self.held().clone();
-        if let Some(file) = held() {
-            return Ok(file);
-        }
-        // Evicted just now: then the descriptor is held again.
-        File::open(&self.about.path).map(Arc::new).or_else(|error| held().ok_or(error))
-    }
-
-    /// Waits until the bytes up to `end` may leave, and says up to where they may.
-    pub(super) async fn available(&self, end: u64) -> Result<u64, Miss> {
-        let mut progress = self.progress.clone();
-        loop {
-            match &*progress.borrow_and_update() {
-                Progress::Whole | Progress::Kept => return Ok(self.size()),
-                Progress::Failed(failure) => return Err(failure.clone()),
-                Progress::Growing(written) => {
-                    let may_leave = may_leave(*written, self.size());
-                    if may_leave >= end {
-                        return Ok(may_leave);
-                    }
-                }
-            }
-            let ended = |_| Miss::gateway(CauseKind::Broken, "the extraction ended early");
-            progress.changed().await.map_err(ended)?;
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut life = self.0.life();
+        life.readers -= 1;
+        if life.readers == 0
+            && let State::Published { file } | State::Removed { file } = &mut life.state
+        {
+            let closed = file.take();
+            drop(life);
+            drop(closed);
         }
     }
 }
 
-/// How many bytes of a file of `size` may leave when `written` are there.
-pub(super) fn may_leave(written: u64, size: u64) -> u64 {
-    written.min(size.saturating_sub(HELD_BACK))
+impl Deref for Reader {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.0
+    }
 }
 
-impl State {
-    fn of(metadata: &Metadata) -> Self {
-        Self { size: metadata.len(), mtime: (metadata.mtime(), metadata.mtime_nsec()) }
-    }
+/// How many bytes of a file of `size` may be sent when `received` are written.
+pub(super) fn sendable(received: u64, size: u64) -> u64 {
+    received.min(size.saturating_sub(HELD_BACK))
 }
 
 #[cfg(test)]

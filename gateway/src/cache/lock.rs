@@ -3,7 +3,6 @@
 //! The lock is held by an open file (flock(2)), so that the kernel releases it when the process ends, whatever ends it.
 
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -30,8 +29,13 @@ impl DirectoryLock {
     /// Another process still has the lock after `timeout`, or the lock file cannot be written.
     pub(super) async fn acquire(directory: &Path, timeout: Duration) -> Result<Self> {
         let path = directory.join(FILE_NAME);
-        let open = || File::options().create(true).truncate(false).read(true).write(true).open(&path);
-        let mut file = open().with_context(|| path.display().to_string())?;
+        let open = |is_writable| {
+            let writable = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+            // A descriptor that is open for writing keeps a disk from being mounted read-only.
+            if is_writable { Ok(writable) } else { File::open(&path) }
+        };
+        let context = || path.display().to_string();
+        let mut file = open(false).with_context(context)?;
         let (began, mut is_reported) = (Instant::now(), false);
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -50,6 +54,8 @@ impl DirectoryLock {
                     holder(&path)
                 ),
                 Err(Errno::INTR) => {}
+                // NFS locks a file exclusively only if it is open for writing.
+                Err(Errno::BADF) => file = open(true).with_context(context)?,
                 Err(error @ (Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)) => {
                     tracing::warn!(
                         directory = %directory.display(),
@@ -61,15 +67,9 @@ impl DirectoryLock {
                 Err(error) => return Err(error).with_context(|| format!("lock {}", path.display())),
             }
         }
-        write_holder(&mut file).with_context(|| path.display().to_string())?;
+        std::fs::write(&path, format!("{}\n", std::process::id())).with_context(context)?;
         Ok(Self { _file: file })
     }
-}
-
-/// Replaces the contents of the lock file by the id of this process.
-fn write_holder(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())
 }
 
 /// The holder of a lock file as its contents name it.

@@ -1,362 +1,347 @@
-//! Members extracted from archives, on disk under a size limit.
+//! Members on disk under a size limit.
 //!
-//! - One [`Entry`] is one member: growing while it is extracted, whole afterwards. Concurrent questions for a member share one
-//!   entry, so it is extracted once; [`entry`] says how it is read while it grows.
-//! - [`content`]: the bytes of an entry that a response delivers.
-//! - [`extract`] fills an entry, from one location after the other; [`work`] is what it knows of it, [`growing`] what it writes to; the
-//!   file gets its name only when it is whole and its digest is right.
-//! - [`mod@note`]: the build-id that a file itself says it has.
-//! - [`neighbours`] keeps what an extraction passes on its way and is likely to be asked for next.
-//! - [`disk`] is the cache folder, and finds at start what an earlier run left; [`draft`] is a file without a name, which gets one when it is
-//!   whole.
-//! - [`stand_in`] is for what the disk does not take.
-//! - [`sections`] finds the sections of a file, and remembers where they are; [`kinds`] remembers what files turned out to be.
-//! - [`modules`] decompresses kernel modules.
-//! - [`memory`] keeps small files that were asked for; [`signature`] what a package says that IMA is to check of a file.
-//! - [`eviction`] says, by [`mod@cost`] and use, which file goes when the cache is full; it is unlinked, and responses in flight keep their descriptor.
+//! - [`Entry`]: one member and its state: filling, complete, published, removed, or failed. Concurrent requests for a member share the entry
+//!   that is being filled. A [`Reader`] is counted, and keeps the file open.
+//! - [`entries`]: the one list of what is cached, and the order of eviction by [`mod@cost`] and use.
+//! - [`fill`]: one fill of an entry: a [`temporary_file`], the received bytes ([`writer`]), the check of the build-id ([`build_id_note`]), and
+//!   the name once the file is complete. The bytes come from a [`Filler`]: an [`extraction`].
+//! - [`memory_fallback`]: members that cannot be written to the disk.
+//! - [`prefetch`]: members beside the requested one in an archive.
+//! - [`directory`]: the cache directory, and what an earlier run left in it; [`lock`]: one gateway per directory; [`signature`]: IMA signatures
+//!   of files.
+//! - [`readable`]: everything that responses read; [`content`]: its bytes in a response; [`small_contents`]: those that are cached in memory.
+//! - [`sections`], [`classification`]: what is remembered of files; [`modules`]: decompressed kernel modules.
 
+mod build_id_note;
+mod classification;
 mod content;
 mod cost;
-mod disk;
-mod draft;
+mod directory;
+mod entries;
 mod entry;
-mod eviction;
-mod extract;
-mod growing;
-mod kinds;
+mod extraction;
+mod fill;
 mod lock;
-mod memory;
+mod memory_fallback;
 mod modules;
-mod neighbours;
-mod note;
+mod prefetch;
+mod readable;
 mod sections;
 mod signature;
-mod stand_in;
-mod work;
+mod small_contents;
+mod temporary_file;
+mod writer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use artifact::{BuildId, Identity};
 use bytes::Bytes;
 use bytesize::ByteSize;
-use moka::future::Cache;
-use moka::ops::compute::{CompResult, Op};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use crate::config::{self, Abandoned};
 use crate::metrics::METRICS;
 use crate::permits::Permit;
-use crate::providers::archives::Archive;
 use crate::resolve::outcome::{CauseKind, Miss};
 
 pub(crate) use content::Content;
-use disk::Found;
-pub(crate) use entry::Entry;
-use eviction::{Eviction, room};
-pub(crate) use sections::Place;
+use directory::PublishedFile;
+use entries::{Entries, disk_bytes};
+pub(crate) use entry::{Entry, Reader};
+pub(crate) use fill::Filler;
+pub(crate) use readable::{ExternalFile, Readable};
+pub(crate) use sections::SectionPosition;
+use temporary_file::TemporaryFile;
 
-/// Which member: the package and the file's number in it.
+/// A member: its package, and its number among the files of the package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
+pub(crate) struct MemberKey {
     pub(crate) identity: Identity,
     pub(crate) ordinal: u32,
 }
 
-/// The extracted files.
+/// The opening of a member's source, which concurrent requests share.
+type Opening = Shared<BoxFuture<'static, Result<Reader, Miss>>>;
+
+/// The cache of members. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Files {
-    folder: Arc<disk::Folder>,
-    /// Held as long as anything may be written into the directory.
-    _lock: Arc<lock::DirectoryLock>,
-    /// Bytes.
-    most: u64,
-    cache: Cache<Key, Arc<Entry>>,
-    eviction: Arc<Mutex<Eviction>>,
-    memory: memory::Memory,
-    sections: sections::Sections,
-    kinds: kinds::Kinds,
+pub(crate) struct MemberCache {
+    directory: Arc<directory::Directory>,
+    /// Bytes of disk.
+    max_bytes: u64,
+    entries: Arc<Mutex<Entries>>,
+    small_contents: small_contents::SmallContents,
+    section_positions: sections::SectionPositions,
+    classifications: classification::Classifications,
     modules: modules::Modules,
     abandoned: Abandoned,
-    limits: config::PrefetchSettings,
-    stalled_after: Duration,
+    prefetch: config::PrefetchSettings,
+    stall_timeout: Duration,
     runtime: Handle,
 }
 
-/// How long an extraction may give no byte: a disk that spins up takes ten seconds, and clients leave after ninety.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
-
-/// A file that was just extracted, or found, is held open for so long: who asked for it has it, whatever another gateway on the folder
-/// evicts meanwhile.
-const HELD_FOR: Duration = Duration::from_secs(2);
+/// Fails a fill that receives no byte for this long. A disk that spins up takes 10 s; clients give up after 90 s.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a start waits for a predecessor on the same cache directory to end.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Files {
-    /// Opens the cache folder, makes it if need be, and takes over what an earlier run left there.
+impl MemberCache {
+    /// Locks and opens the cache directory, creates it if necessary, and lists the files of an earlier run.
+    ///
+    /// # Errors
+    /// Another gateway uses the directory, or it cannot be read or written.
     pub(crate) async fn open(
-        folder: &Path,
-        most: ByteSize,
+        directory: &Path,
+        max_bytes: ByteSize,
         abandoned: Abandoned,
-        limits: config::PrefetchSettings,
+        prefetch: config::PrefetchSettings,
     ) -> Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cache directory {}", folder.display()))?;
-        let lock = lock::DirectoryLock::acquire(folder, LOCK_TIMEOUT).await?;
-        let folder = Arc::new(disk::Folder::open(folder)?);
-        let files = Self {
-            folder,
-            _lock: Arc::new(lock),
-            most: most.as_u64(),
-            // Holds what `eviction` leaves.
-            cache: Cache::builder().build(),
-            eviction: Arc::new(Mutex::new(Eviction::new())),
-            memory: memory::Memory::new(),
-            sections: sections::Sections::new(),
-            kinds: kinds::Kinds::new(),
-            modules: modules::Modules::new(most.as_u64()),
+        std::fs::create_dir_all(directory).with_context(|| format!("cache directory {}", directory.display()))?;
+        let lock = lock::DirectoryLock::acquire(directory, LOCK_TIMEOUT).await?;
+        let cache = Self {
+            directory: Arc::new(directory::Directory::open(directory, lock)?),
+            max_bytes: max_bytes.as_u64(),
+            entries: Arc::new(Mutex::new(Entries::new())),
+            small_contents: small_contents::SmallContents::new(),
+            section_positions: sections::SectionPositions::new(),
+            classifications: classification::Classifications::new(),
+            modules: modules::Modules::new(max_bytes.as_u64()),
             abandoned,
-            limits,
-            stalled_after: STALLED_AFTER,
+            prefetch,
+            stall_timeout: STALL_TIMEOUT,
             runtime: Handle::current(),
         };
-        files.folder.remove_drafts()?;
-        files.look().await?;
-        Ok(files)
+        let opened = cache.clone();
+        spawn_blocking(move || opened.list_published()).await??;
+        Ok(cache)
     }
 
-    /// Takes over whole files that the folder has: of an earlier run, or of another gateway that uses it. Files that somebody removed are
-    /// forgotten.
-    async fn look(&self) -> Result<()> {
-        let (folder, cache) = (self.folder.clone(), self.cache.clone());
-        let look = move || {
-            let lost: Vec<_> = cache.iter().filter(|(_, entry)| entry.is_whole() && !entry.is_usable()).collect();
-            Ok::<_, anyhow::Error>((folder.whole_files(|key| cache.contains_key(key))?, lost))
-        };
-        let (found, lost) = tokio::task::spawn_blocking(look).await??;
-        for (key, entry) in lost {
-            if !self.memory.has(&entry) {
-                self.forget(*key, &entry).await;
-            }
+    /// Inserts the files that an earlier run published, and removes what it left incomplete.
+    fn list_published(&self) -> Result<()> {
+        self.directory.remove_temporary_files()?;
+        for PublishedFile { key, info, cost } in self.directory.published_files()? {
+            self.entries().insert_published(key, Arc::new(Entry::published(info)), cost, false);
         }
-        for Found { key, entry, cost } in found {
-            self.take_in(key, entry, cost).await;
-        }
-        self.evict().await;
+        self.evict();
         Ok(())
     }
 
-    /// The member if it is here, whole or growing.
-    pub(crate) async fn find(&self, key: Key) -> Option<Arc<Entry>> {
-        let entry = self.cache.get(&key).await?;
-        if entry.is_whole() && self.memory.has(&entry) || entry.is_usable() {
-            if entry.use_now() {
-                self.eviction().use_now(key);
-                if entry.is_met() {
-                    METRICS.prefetched_members_used.inc();
-                }
-            }
-            return Some(entry);
+    /// A reader of a member that is cached or being filled. A published file that was lost is noticed here.
+    pub(crate) async fn find(&self, key: MemberKey) -> Option<Reader> {
+        let reader = self.entries().read(key)?;
+        if self.small_contents.has(&reader) {
+            return Some(reader);
         }
-        // Failed, or unlinked by somebody else.
-        self.forget(key, &entry).await;
-        None
+        match reader.open() {
+            Ok(_) => Some(reader),
+            Err(error) => {
+                tracing::debug!(path = %reader.path().display(), %error, "a cached file was lost");
+                let (this, entry) = (self.clone(), reader.entry().clone());
+                let remove =
+                    move || this.remove(|entries| Vec::from_iter(entries.remove(key, &entry).then_some(entry)));
+                // Only a panic could fail it.
+                let _ = spawn_blocking(remove).await;
+                None
+            }
+        }
     }
 
-    /// The member, extracted from the archive that `open` opens unless it is here already. Comes back when the extraction began; an
-    /// ELF file's build-id note has to state `build_id`. The permit is released when the extraction ends, or is not needed.
+    /// A reader of a member, which `filler` fills unless it is cached. Returns when its bytes begin to come. An ELF file must state
+    /// `build_id`. The permit is released when the fill ends, or is not needed.
+    ///
+    /// # Errors
+    /// Why `filler` failed, or that the disk and the memory fallback have no space.
     pub(crate) async fn fill<F>(
         &self,
-        key: Key,
+        key: MemberKey,
         build_id: Option<&BuildId>,
         permit: Permit,
-        open: F,
-    ) -> Result<Arc<Entry>, Miss>
+        filler: F,
+    ) -> Result<Reader, Miss>
     where
-        F: Future<Output = Result<Archive, Miss>> + Send + 'static,
+        F: Future<Output = Result<Filler, Miss>> + Send + 'static,
     {
-        if let Some(entry) = self.find(key).await {
-            return Ok(entry);
-        }
-        let (this, build_id) = (self.clone(), build_id.cloned());
-        let fill = async move {
-            // On the main runtime: a client that goes away does not end an extraction that others wait for.
-            let runtime = this.runtime.clone();
-            let files = this.clone();
-            let begun = runtime.spawn(async move {
-                let archive = open.await?;
-                files.make_room(archive.inside.file(key.ordinal).map_or(0, |file| file.size)).await;
-                let entry = extract::start(&files, key, archive, build_id, permit)?;
-                files.see_through(key, &entry);
-                Ok(entry)
-            });
-            begun.await.unwrap_or_else(|error| {
-                Err(Miss::gateway(CauseKind::Broken, format!("extraction ended early: {error}")))
-            })
-        };
-        let filled = self.cache.try_get_with(key, fill).await;
-        filled.map_err(|failure: Arc<Miss>| Miss::clone(&failure))
-    }
-
-    /// Makes sure that an answer can be read to its end; no where its file has gone a moment ago, and has to be extracted again.
-    pub(crate) fn hold(&self, content: &mut Content) -> bool {
-        content.entry.has_name() && self.memory.has(&content.entry) || content.hold().is_ok()
-    }
-
-    /// The bytes of a small member that is whole, or of a small section of one.
-    pub(crate) async fn small(&self, content: &Content) -> Option<Bytes> {
-        self.memory.bytes(content).await
-    }
-
-    /// Forgets an entry that does not go on, so that the member can be had from elsewhere; who reads it goes on reading.
-    pub(crate) async fn forget(&self, key: Key, entry: &Arc<Entry>) {
-        let remove = |current: Option<moka::Entry<Key, Arc<Entry>>>| {
-            let found = current.is_some_and(|current| Arc::ptr_eq(current.value(), entry));
-            if found {
-                // Before the next entry of the member can come: it must not take this one's file for its own.
-                entry.evict();
-            }
-            std::future::ready(if found { Op::Remove } else { Op::Nop })
-        };
-        if let CompResult::Removed(_) = self.cache.entry(key).and_compute_with(remove).await {
-            self.eviction().remove(key);
-            self.show();
-        }
-    }
-
-    /// Has the cache a place for so many bytes?
-    fn fits(&self, bytes: u64) -> bool {
-        room(bytes) <= self.most
-    }
-
-    /// A file that grows has its room from now on; what it cost is known when it is whole, and one that fails takes no room any more.
-    fn see_through(&self, key: Key, entry: &Arc<Entry>) {
-        // One that is larger than the whole cache is not kept, and puts nothing out.
-        let fits = self.fits(entry.size());
-        self.eviction().begin(key, if fits { entry.size() } else { 0 });
-        self.show();
-        let (this, began, failed) = (self.clone(), Instant::now(), entry.failed());
-        // Another gateway extracted it, and knows what that took.
-        let cost = entry.is_whole().then(|| cost::cost(entry.path(), entry.size()));
-        let entry = Arc::downgrade(entry);
-        self.runtime.spawn(async move {
-            this.evict().await;
-            let failed = failed.await;
-            let (is_new, cost) = (cost.is_none(), cost.unwrap_or_else(|| began.elapsed()));
-            let ended = Instant::now();
-            // By then it is in the cache, if it gets there.
-            while this.cache.get(&key).await.is_none() && ended.elapsed() < Duration::from_secs(1) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            match (this.cache.get(&key).await, entry.upgrade()) {
-                (Some(current), Some(entry)) if Arc::ptr_eq(&current, &entry) => {
-                    if failed || !fits || entry.is_evicted() {
-                        this.forget(key, &entry).await;
-                    } else {
-                        if is_new {
-                            entry.keep_cost(cost);
-                        }
-                        this.settle(key, &entry, cost, 1);
-                    }
-                }
-                // Another one has its place.
-                (Some(_), _) => {}
-                (None, _) => this.eviction().remove(key),
-            }
-            this.evict().await;
-            tokio::time::sleep(HELD_FOR).await;
-            if let Some(entry) = entry.upgrade() {
-                entry.let_go();
-            }
-        });
-    }
-
-    /// A file is whole: from now on it may go.
-    fn settle(&self, key: Key, entry: &Entry, cost: Duration, uses: u32) {
-        self.eviction().settle(key, entry.size(), cost, uses);
-        self.show();
-    }
-
-    /// A file that nobody asked for yet: it is the first to go.
-    async fn keep(&self, key: Key, entry: Entry, cost: Duration) {
-        if !self.cache.contains_key(&key) {
-            entry.keep_cost(cost);
-            self.take_in(key, entry, cost).await;
-        }
-    }
-
-    /// A whole file of the folder that nobody asked for, unless the member has an entry already.
-    async fn take_in(&self, key: Key, entry: Entry, cost: Duration) {
-        let current = self.cache.entry(key).or_insert_with(async { Arc::new(entry) }).await;
-        if current.is_fresh() {
-            self.settle(key, current.value(), cost, 0);
-        }
-    }
-
-    /// Files go until the rest is no larger than the cache may be.
-    async fn evict(&self) {
         loop {
-            let next = {
-                let mut eviction = self.eviction();
-                if eviction.bytes() > self.most { eviction.next() } else { None }
+            if let Some(reader) = self.find(key).await {
+                return Ok(reader);
+            }
+            let opening = {
+                let mut entries = self.entries();
+                if let Some(opening) = entries.opening(key) {
+                    opening.clone()
+                } else if entries.contains(key) {
+                    // Inserted since `find`.
+                    continue;
+                } else {
+                    let opening = self.open_source(key, build_id.cloned(), permit, filler);
+                    entries.insert_opening(key, opening.clone());
+                    opening
+                }
             };
-            let Some((key, _)) = next else { break };
-            self.put_out(key, false).await;
+            return opening.await;
+        }
+    }
+
+    /// Opens the source of a member on the main runtime: a client that disconnects does not end what other requests wait for.
+    fn open_source<F>(&self, key: MemberKey, build_id: Option<BuildId>, permit: Permit, filler: F) -> Opening
+    where
+        F: Future<Output = Result<Filler, Miss>> + Send + 'static,
+    {
+        let this = self.clone();
+        let opening = self.runtime.spawn(async move {
+            let _ended = OpeningEnd { cache: this.clone(), key };
+            let filler = filler.await?;
+            let begin = move || fill::begin(&this, key, filler, build_id, permit);
+            spawn_blocking(begin).await.unwrap_or_else(|error| Err(ended_early(&error)))
+        });
+        opening.map(|opened| opened.unwrap_or_else(|error| Err(ended_early(&error)))).boxed().shared()
+    }
+
+    /// The bytes of small content of a complete member.
+    pub(crate) async fn small(&self, content: &Content) -> Option<Bytes> {
+        self.small_contents.bytes(content).await
+    }
+
+    /// Removes an entry that is being filled or failed, so that the next request has the member from elsewhere. Its readers read on.
+    pub(crate) fn detach(&self, key: MemberKey, reader: &Reader) {
+        self.detach_entry(key, reader.entry());
+    }
+
+    fn detach_entry(&self, key: MemberKey, entry: &Arc<Entry>) {
+        let mut entries = self.entries();
+        if entry.is_filling() || entry.has_failed() {
+            entries.remove(key, entry);
+        }
+        drop(entries);
+        self.show();
+    }
+
+    /// Expects that files can be written.
+    ///
+    /// # Errors
+    /// They cannot, with the reason.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.directory.check()
+    }
+
+    /// True if a file of `bytes` bytes is not larger than the whole cache.
+    fn fits(&self, bytes: u64) -> bool {
+        disk_bytes(bytes) <= self.max_bytes
+    }
+
+    /// A file for `size` bytes. If the disk has less free, files without readers are evicted. If that is not enough, the file is in memory.
+    /// For threads that may block.
+    fn temporary_file(&self, size: u64) -> Result<TemporaryFile, Miss> {
+        self.make_space(size);
+        self.directory.temporary_file(size).or_else(|error| {
+            let failure = self.directory.write_failure(&error);
+            let file = self.directory.memory_fallback(size);
+            let file = file.map_err(|second| Miss::local(format!("{failure}; {second}")))?;
+            tracing::warn!(%failure, bytes = size, "a member is sent from memory");
+            METRICS.cache_memory_fallbacks.inc();
+            Ok(file)
+        })
+    }
+
+    /// Gives the complete file of an entry its name, unless the entry was removed meanwhile. It took `cost` to extract. For threads that may
+    /// block.
+    fn publish(&self, key: MemberKey, entry: &Arc<Entry>, file: TemporaryFile, cost: Duration) -> std::io::Result<()> {
+        let _names = self.directory.lock_names();
+        if self.entries().has(key, entry) {
+            self.directory.publish(file, entry.info(), cost)?;
+            entry.publish();
+            self.entries().publish(key, cost);
+        } else {
+            entry.remove();
+        }
+        Ok(())
+    }
+
+    /// Publishes a prefetched member, unless it has an entry. For threads that may block.
+    fn publish_prefetched(&self, prefetched: PublishedFile, file: TemporaryFile) -> std::io::Result<()> {
+        let _names = self.directory.lock_names();
+        let PublishedFile { key, info, cost } = prefetched;
+        if !self.entries().contains(key) {
+            self.directory.publish(file, &info, cost)?;
+            self.entries().insert_published(key, Arc::new(Entry::published(info)), cost, true);
+            METRICS.prefetched_members.inc();
+        }
+        Ok(())
+    }
+
+    /// Evicts files until the cache is no larger than its limit. For threads that may block.
+    fn evict(&self) {
+        if self.entries().bytes() > self.max_bytes {
+            let evicted = self.remove(|entries| {
+                let next = || if entries.bytes() > self.max_bytes { entries.pop() } else { None };
+                std::iter::from_fn(next).collect()
+            });
+            METRICS.cache_evictions.inc_by(evicted);
         }
         self.show();
     }
 
-    /// On a disk with less room than the cache may take, files go as if the cache were full; none, where that would not be enough.
-    async fn make_room(&self, size: u64) {
-        // Where this cannot be told, the extraction tells why.
-        let missing = size.saturating_sub(self.folder.free().unwrap_or(u64::MAX));
+    /// Evicts files if the disk has less than `size` bytes free. None, if that would not be enough.
+    fn make_space(&self, size: u64) {
+        // If this cannot be told, writing the file tells why.
+        let missing = size.saturating_sub(self.directory.free().unwrap_or(u64::MAX));
         if missing == 0 {
             return;
         }
-        if self.eviction().removable() < missing {
-            return;
+        let evicted = self.remove(|entries| entries.pop_unread(missing));
+        if evicted > 0 {
+            METRICS.cache_evictions.inc_by(evicted);
+            tracing::warn!(
+                missing,
+                evicted,
+                "the cache directory's disk is full before the cache is: files were evicted early"
+            );
         }
-        let mut made = 0;
-        while made < missing {
-            let next = self.eviction().next();
-            let Some((key, bytes)) = next else { break };
-            self.put_out(key, true).await;
-            made += bytes;
+    }
+
+    /// Removes the entries that `select` removes from the list, with their files, and returns how many. For threads that may block.
+    fn remove(&self, select: impl FnOnce(&mut Entries) -> Vec<Arc<Entry>>) -> u64 {
+        let _names = self.directory.lock_names();
+        let removed = select(&mut self.entries());
+        for entry in &removed {
+            entry.remove();
+            self.directory.unlink(entry.info());
         }
         self.show();
-        tracing::warn!(
-            missing,
-            made,
-            "the cache folder's disk is full before the cache is: files went before their time"
-        );
+        removed.len() as u64
     }
 
-    /// A file goes; `for_room` at once, where a descriptor of ours would keep the disk from having its room back.
-    async fn put_out(&self, key: Key, for_room: bool) {
-        if let Some(entry) = self.cache.get(&key).await {
-            if for_room {
-                entry.evict_for_room();
-            }
-            self.forget(key, &entry).await;
-            METRICS.cache_evictions.inc();
-        }
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Can files be written?
-    pub(crate) fn check(&self) -> Result<()> {
-        self.folder.check()
-    }
-
-    fn eviction(&self) -> MutexGuard<'_, Eviction> {
-        self.eviction.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// In metrics.
+    /// Sets the metrics of the cache.
     fn show(&self) {
-        let eviction = self.eviction();
-        METRICS.cache_files.set(eviction.len().try_into().unwrap_or(i64::MAX));
-        METRICS.cache_bytes.set(eviction.bytes().try_into().unwrap_or(i64::MAX));
+        let entries = self.entries();
+        METRICS.cache_files.set(entries.len().try_into().unwrap_or(i64::MAX));
+        METRICS.cache_bytes.set(entries.bytes().try_into().unwrap_or(i64::MAX));
     }
+}
+
+/// Removes an opening from the list when its task ends, however it ends.
+struct OpeningEnd {
+    cache: MemberCache,
+    key: MemberKey,
+}
+
+impl Drop for OpeningEnd {
+    fn drop(&mut self) {
+        self.cache.entries().remove_opening(self.key);
+    }
+}
+
+fn ended_early(error: &tokio::task::JoinError) -> Miss {
+    Miss::gateway(CauseKind::Broken, format!("a fill ended early: {error}"))
 }

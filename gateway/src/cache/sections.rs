@@ -1,7 +1,6 @@
-//! Where sections lie in extracted files. While a file grows its tables are read as soon as they are there; what they say of a whole file
-//! is remembered, longer than the file is kept: clients ask for few names and for these again and again.
+//! Where sections are in members. The tables of a file that is being filled are read as soon as they are written. Positions in complete
+//! files are remembered longer than the files are cached: clients request few names, and these again and again.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -11,122 +10,130 @@ use artifact::{BuildId, Error, elf};
 use moka::future::Cache;
 use tokio::task::spawn_blocking;
 
-use super::{Entry, Files, Key};
+use super::temporary_file::OpenFile;
+use super::{MemberCache, MemberKey, Readable};
 use crate::resolve::outcome::{CauseKind, Miss};
 
-/// Sections that are remembered.
-const MOST: u64 = 20_000;
-/// Names of sections are short; others are read anew each time.
-const LONGEST_NAME: usize = 64;
-/// What is waited for at least, bytes beyond those that are there.
-const STEP: u64 = 64 << 10;
+/// Maximum of remembered sections.
+const MAX_SECTIONS: u64 = 20_000;
+/// Maximum length of a remembered name. Sections with longer names are looked up each time.
+const MAX_NAME_BYTES: usize = 64;
+/// Bytes that the first read of the tables waits for.
+const FIRST_BYTES: u64 = 64 << 10;
 
-/// Where a section lies in a file.
+/// Where a section is in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SectionPosition {
     /// Its bytes, compression header included.
     At(Range<u64>),
     /// The file has no such section, or no data of it.
-    Nowhere,
-    /// The file's sections cannot be read, and why: it is no ELF file, or a broken one.
+    Missing,
+    /// The file's sections cannot be read, with the reason: it is no ELF file, or a broken one.
     Unreadable(String),
 }
 
-/// What is known of sections, by member, build-id that was asked for, and name. Only of files that are whole and were checked.
+/// Positions of sections, by member, requested build-id, and name. Only of files that are complete and verified.
 #[derive(Clone)]
-pub(crate) struct Sections(Cache<(Key, BuildId, Arc<str>), Place>);
+pub(super) struct SectionPositions(Cache<(MemberKey, BuildId, Arc<str>), SectionPosition>);
 
-impl Sections {
+impl SectionPositions {
+    /// Nothing is remembered.
     pub(super) fn new() -> Self {
-        Self(Cache::new(MOST))
+        Self(Cache::new(MAX_SECTIONS))
     }
 }
 
-impl Files {
-    /// Where the section is, if that is known without its file.
-    pub(crate) async fn known_section(&self, key: Key, build_id: &BuildId, name: &str) -> Option<Place> {
-        if name.len() > LONGEST_NAME {
-            return None;
-        }
-        self.sections.0.get(&(key, build_id.clone(), name.into())).await
-    }
-
-    /// Where the section is, as soon as it can be told: what is nowhere in a file is so only when all of it is there.
-    ///
-    /// # Errors
-    /// Why the extraction failed, or that the file cannot be read.
-    pub(crate) async fn section(
+impl MemberCache {
+    /// Where a section is, if that is known without its file.
+    pub(crate) async fn known_section(
         &self,
-        key: Key,
-        entry: &Arc<Entry>,
+        key: MemberKey,
         build_id: &BuildId,
         name: &str,
-    ) -> Result<Place, Miss> {
+    ) -> Option<SectionPosition> {
+        if name.len() > MAX_NAME_BYTES {
+            return None;
+        }
+        self.section_positions.0.get(&(key, build_id.clone(), name.into())).await
+    }
+
+    /// Finds a section as soon as its file has enough bytes. A section is missing only if the complete file lacks it.
+    ///
+    /// # Errors
+    /// Why the bytes could not be had, or that the file cannot be read.
+    pub(crate) async fn find_section(
+        &self,
+        key: MemberKey,
+        file: &Readable,
+        build_id: &BuildId,
+        name: &str,
+    ) -> Result<SectionPosition, Miss> {
         if let Some(place) = self.known_section(key, build_id, name).await {
             return Ok(place);
         }
-        let mut available = entry.available(entry.size().min(STEP)).await?;
+        let mut available = file.available(file.size().min(FIRST_BYTES)).await?;
         loop {
-            let is_whole = available == entry.size();
-            let read = read(entry, available, name.to_owned());
-            let failed =
-                |error| Miss::gateway(CauseKind::of_io(&error), format!("{}: {error}", entry.path().display()));
+            let is_complete = available == file.size();
+            let read = read_position(file, available, name.to_owned());
+            let failed = |error| Miss::gateway(CauseKind::of_io(&error), format!("{}: {error}", file.name()));
             match read.await.map_err(failed)? {
-                Ok(place) if is_whole => {
-                    // A name of 64 KiB is nothing to keep thousands of.
-                    if name.len() <= LONGEST_NAME && entry.carries(build_id).await.unwrap_or(false) {
-                        self.sections.0.insert((key, build_id.clone(), name.into()), place.clone()).await;
+                Ok(place) if is_complete => {
+                    // Thousands of names of 64 KiB each would take too much memory.
+                    if name.len() <= MAX_NAME_BYTES && file.carries(build_id).await.unwrap_or(false) {
+                        self.section_positions.0.insert((key, build_id.clone(), name.into()), place.clone()).await;
                     }
                     return Ok(place);
                 }
-                Ok(place @ Place::At(_)) => return Ok(place),
-                Ok(Place::Nowhere | Place::Unreadable(_)) => available = entry.available(entry.size()).await?,
-                Err(need) => available = entry.available(need).await?,
+                Ok(place @ SectionPosition::At(_)) => return Ok(place),
+                Ok(SectionPosition::Missing | SectionPosition::Unreadable(_)) => {
+                    available = file.available(file.size()).await?
+                }
+                Err(need) => available = file.available(need).await?,
             }
         }
     }
 }
 
-/// Reads the tables of a file of which the first `available` bytes are there; up to where they would have to be, where that is too few.
-async fn read(entry: &Arc<Entry>, available: u64, name: String) -> io::Result<Result<Place, u64>> {
-    let (file, size) = (entry.file()?, entry.size());
+/// Reads the tables of a file whose first `available` bytes are written. The inner error is the number of bytes that it needs.
+async fn read_position(file: &Readable, available: u64, name: String) -> io::Result<Result<SectionPosition, u64>> {
+    let (file, size) = (file.open()?, file.size());
     let read = spawn_blocking(move || {
-        let mut begun = Begun { file, at: 0, available, size, need: None };
-        let section = elf::section(&mut begun, &name);
-        match (section, begun.need) {
-            (Ok(Some(range)), _) => Ok(Ok(Place::At(range))),
-            (Ok(None), _) => Ok(Ok(Place::Nowhere)),
+        let mut partial = PartialFile { file, at: 0, available, size, need: None };
+        let section = elf::section(&mut partial, &name);
+        match (section, partial.need) {
+            (Ok(Some(range)), _) => Ok(Ok(SectionPosition::At(range))),
+            (Ok(None), _) => Ok(Ok(SectionPosition::Missing)),
             (Err(Error::Io(_)), Some(need)) => Ok(Err(need)),
             (Err(Error::Io(error)), None) => Err(error),
-            (Err(error), _) => Ok(Ok(Place::Unreadable(error.to_string()))),
+            (Err(error), _) => Ok(Ok(SectionPosition::Unreadable(error.to_string()))),
         }
     });
     read.await.map_err(io::Error::other)?
 }
 
-/// The beginning of a file that grows, as if it were the file: what is not there yet is an error. It has a position of its own, so that
-/// several can read one descriptor.
-pub(super) struct Begun {
-    file: Arc<File>,
+/// The first bytes of a file that is being filled, read as if they were the file: a read beyond them is an error. It has a position of its
+/// own, so that several readers can use one descriptor.
+pub(super) struct PartialFile {
+    file: Arc<OpenFile>,
     at: u64,
     available: u64,
     size: u64,
-    /// Up to where it has to grow before what was asked for is there.
+    /// The number of bytes that the last read would have needed.
     need: Option<u64>,
 }
 
-impl Begun {
-    /// Of a file that is whole.
-    pub(super) fn whole(file: Arc<File>, size: u64) -> Self {
+impl PartialFile {
+    /// All bytes of a complete file.
+    pub(super) fn complete(file: Arc<OpenFile>, size: u64) -> Self {
         Self { file, at: 0, available: size, size, need: None }
     }
 }
 
-impl Read for Begun {
+impl Read for PartialFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let end = self.size.min(self.at.saturating_add(buffer.len() as u64));
         if end > self.available {
-            // Twice as much each time: few steps, however the file's parts lie.
+            // Twice as many each time, for few steps.
             self.need = Some(self.size.min(end.max(2 * self.available)));
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -137,7 +144,7 @@ impl Read for Begun {
     }
 }
 
-impl Seek for Begun {
+impl Seek for PartialFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let at = match to {
             SeekFrom::Start(at) => Some(at),

@@ -1,5 +1,5 @@
-//! The signature of an extracted file, kept beside it as `NAME.ima`: the archive that it came from may be gone when it is asked for
-//! again. It is written before the file gets its name, and removed after it.
+//! The IMA signature of a cached file, stored beside it as `NAME.ima`: its archive may be unavailable at the next request. It is written
+//! before the file gets its name, and removed after it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -7,27 +7,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How the names of signatures end.
-pub(super) const ENDING: &str = ".ima";
+pub(super) const SUFFIX: &str = ".ima";
 
-/// The value of `security.ima` that a package has for a file.
+/// The value of the extended attribute `security.ima` that a package has for a file.
 pub(crate) type Signature = Arc<[u8]>;
 
 fn path(file: &Path) -> PathBuf {
     let mut path = file.as_os_str().to_owned();
-    path.push(ENDING);
+    path.push(SUFFIX);
     path.into()
 }
 
-/// Keeps the signature of the file that will be at `file`; `draft` is a free name in the same folder.
-pub(super) fn keep(file: &Path, signature: &[u8], draft: &Path) -> io::Result<()> {
-    let mut written = File::create(draft)?;
-    let whole = written.write_all(signature).and_then(|()| written.sync_data());
-    // Nothing is done about a draft that stays: the next start removes it.
-    whole.and_then(|()| std::fs::rename(draft, path(file))).inspect_err(|_| drop(std::fs::remove_file(draft)))
+/// Writes the signature of the file that will be at `file`. `temporary` is a free name in the same directory.
+pub(super) fn write(file: &Path, signature: &[u8], temporary: &Path) -> io::Result<()> {
+    let mut written = File::create(temporary)?;
+    let synced = written.write_all(signature).and_then(|()| written.sync_data());
+    // The next start removes a temporary file that stays.
+    synced.and_then(|()| std::fs::rename(temporary, path(file))).inspect_err(|_| drop(std::fs::remove_file(temporary)))
 }
 
-/// The signature that is kept of a file.
-pub(super) fn kept(file: &Path) -> io::Result<Option<Signature>> {
+/// Reads the signature of a file; `None` if it has none.
+pub(super) fn read(file: &Path) -> io::Result<Option<Signature>> {
     match std::fs::read(path(file)) {
         Ok(bytes) => Ok(Some(bytes.into())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -35,7 +35,7 @@ pub(super) fn kept(file: &Path) -> io::Result<Option<Signature>> {
     }
 }
 
-/// Removes the signature that is kept of a file.
+/// Removes the signature of a file.
 pub(super) fn remove(file: &Path) -> io::Result<()> {
     std::fs::remove_file(path(file))
 }

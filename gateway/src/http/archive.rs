@@ -9,7 +9,7 @@ use artifact::{Format, Identity};
 use sql::StoredPackage;
 
 use super::tail;
-use crate::cache::Entry;
+use crate::cache::ExternalFile;
 use crate::http::deliver;
 use crate::http::error;
 use crate::providers::archives::{expect_unchanged, open_below_root, published, unreadable};
@@ -66,7 +66,7 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
 }
 
 /// The archive's file at the first location on this machine that still has this very package.
-fn open(package: &StoredPackage) -> Result<Entry, Miss> {
+fn open(package: &StoredPackage) -> Result<ExternalFile, Miss> {
     let mut failed = Miss::Absent("expected a location on this machine, found none".into());
     let locations = package.present_locations().filter(|location| location.store.root.is_some());
     for location in locations {
@@ -74,7 +74,7 @@ fn open(package: &StoredPackage) -> Result<Entry, Miss> {
             if package.package.format != Format::Rpm {
                 expect_unchanged(&file, location)?;
             }
-            let file = Entry::of(file).map_err(|error| unreadable(location, &error))?;
+            let file = ExternalFile::new(file).map_err(|error| unreadable(location, &error))?;
             if package.package.format == Format::Rpm {
                 file.read_header(package.package.identity, &location.store.name, &location.path)?;
             }

@@ -20,7 +20,7 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
     request.extensions_mut().insert(Endpoint(question.what.name()));
     let caller = caller(&request, &gateway.config);
     match gateway.answer(&question, &caller).await {
-        Ok(Some(Answer::File(found))) => Box::pin(deliver::file(&request, &gateway.files, &question.what, found)).await,
+        Ok(Some(Answer::File(found))) => Box::pin(deliver::file(&request, &gateway.cache, &question.what, found)).await,
         Ok(Some(Answer::Redirect(redirect))) => deliver::redirect(&request, redirect),
         // Absent for a question that went in a circle is not absent for everybody.
         Ok(None) if caller.hops >= gateway.config.federation.max_hops => error::absent_for_now(),

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use percent_encoding::utf8_percent_encode;
 
-use crate::cache::{Content, Entry, Files};
+use crate::cache::{Content, ExternalFile, MemberCache};
 use crate::http::error;
 use crate::providers::http_client::ESCAPED;
 use crate::resolve::answer::{FoundFile, Redirect};
@@ -43,7 +43,7 @@ const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
 const IMA_SIGNATURE: HeaderName = HeaderName::from_static("x-debuginfod-imasignature");
 
 /// The response with the bytes of a file: 200, 206, 304, 416, or 406 if they are more than the client accepts.
-pub(crate) async fn file(request: &HttpRequest, files: &Files, what: &What, found: FoundFile) -> HttpResponse {
+pub(crate) async fn file(request: &HttpRequest, cache: &MemberCache, what: &What, found: FoundFile) -> HttpResponse {
     let FoundFile { content, member, archive, is_poor } = found;
     let size = content.len();
     if let Some(most) = most_bytes(request)
@@ -63,15 +63,15 @@ pub(crate) async fn file(request: &HttpRequest, files: &Files, what: &What, foun
     headers.extend(archive.as_deref().map(|archive| (ARCHIVE, value(archive))));
     headers.extend(validators.etag.as_deref().map(|etag| (ETAG, value(etag))));
     headers
-        .extend(content.entry.signature().map(|signature| (IMA_SIGNATURE, value(&faster_hex::hex_string(signature)))));
-    let small = files.small(&content).await;
+        .extend(content.file.signature().map(|signature| (IMA_SIGNATURE, value(&faster_hex::hex_string(signature)))));
+    let small = cache.small(&content).await;
     bytes(request, content, small, &validators, headers, BYTES)
 }
 
 /// An archive itself, which is called `name`.
 pub(crate) fn archive(
     request: &HttpRequest,
-    archive: &Arc<Entry>,
+    archive: &Arc<ExternalFile>,
     name: &str,
     content_type: &'static str,
 ) -> HttpResponse {
@@ -201,14 +201,14 @@ struct Validators {
 
 impl Validators {
     fn of(content: &Content) -> Self {
-        let digest = content.entry.digest();
-        let whole = content.len() == content.entry.size();
+        let digest = content.file.digest();
+        let whole = content.len() == content.file.size();
         // A section is named by where it lies.
         let part = if whole { String::new() } else { format!("-{}-{}", content.range.start, content.range.end) };
         let etag = (!digest.is_empty()).then(|| format!("\"{digest}{part}\""));
         // An HTTP date ends with the year 9999.
         const LAST_SECOND: i64 = 253_402_300_799;
-        let modified = content.entry.mtime().clamp(0, LAST_SECOND);
+        let modified = content.file.mtime().clamp(0, LAST_SECOND);
         let modified = UNIX_EPOCH + Duration::from_secs(modified.unsigned_abs());
         Self { etag, modified }
     }

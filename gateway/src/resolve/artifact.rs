@@ -11,7 +11,7 @@ use super::answer::FoundFile;
 use super::deadline::FIRST_BYTES_TIMEOUT;
 use super::member::Need;
 use super::search::{Run, found};
-use crate::cache::Key;
+use crate::cache::MemberKey;
 
 impl Run<'_> {
     /// The first candidate that can be had and is what is wanted.
@@ -40,9 +40,9 @@ impl Run<'_> {
 
     /// The file of a record, unless its contents show that it is not what is wanted.
     async fn candidate(&mut self, record: &Record, wanted: ArtifactType, build_id: &BuildId) -> Option<FoundFile> {
-        let (artifact, key, files) = (&record.artifact, key(record), self.search.files.clone());
+        let (artifact, key, cache) = (&record.artifact, key(record), self.search.cache.clone());
         let is_certain = artifact.serves(wanted).is_some();
-        let known = if is_certain { None } else { files.known_contents(key).await };
+        let known = if is_certain { None } else { cache.known_classification(key).await };
         if known.is_some_and(|known| !known.serves(wanted)) {
             return None;
         }
@@ -51,7 +51,7 @@ impl Run<'_> {
         let entry = self.file(record, build_id, need).await?;
         let mut dwarf = artifact.dwarf;
         if !is_certain {
-            match files.contents(key, &entry).await {
+            match cache.classify(key, &entry).await {
                 Ok(contents) if contents.serves(wanted) => dwarf = Some(contents.dwarf),
                 Ok(_) => {
                     // It was had, wherever it was not.
@@ -105,6 +105,6 @@ pub(super) fn candidates(records: &[Record], wanted: ArtifactType, certainty: Ce
 }
 
 /// The member of a record.
-pub(super) fn key(record: &Record) -> Key {
-    Key { identity: record.package.package.identity, ordinal: record.artifact.ordinal }
+pub(super) fn key(record: &Record) -> MemberKey {
+    MemberKey { identity: record.package.package.identity, ordinal: record.artifact.ordinal }
 }

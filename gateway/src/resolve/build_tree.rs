@@ -13,7 +13,7 @@ use std::path::Path;
 use artifact::path;
 use sql::Location;
 
-use crate::cache::Entry;
+use crate::cache::ExternalFile;
 use crate::providers::archives::open_below_root;
 use crate::resolve::outcome::{CauseKind, Miss};
 
@@ -23,7 +23,7 @@ use crate::resolve::outcome::{CauseKind, Miss};
 ///
 /// # Errors
 /// It is not below the store's directory, not there, or newer.
-pub(crate) fn open(location: &Location, name: &str, built_at: i64) -> Result<(Entry, String), Miss> {
+pub(crate) fn open(location: &Location, name: &str, built_at: i64) -> Result<(ExternalFile, String), Miss> {
     let absent = |why: &str| Miss::Absent(format!("store {}: {name}: {why}", location.store.name));
     let root = location.store.root.as_deref().ok_or_else(|| absent("expected a directory of this machine"))?;
     let (path, below) = if name.starts_with('/') {
@@ -40,7 +40,7 @@ pub(crate) fn open(location: &Location, name: &str, built_at: i64) -> Result<(En
     if file.metadata().map_err(unknown)?.mtime() > built_at {
         return Err(absent("expected a file that is not newer than the ELF file"));
     }
-    Ok((Entry::of(file).map_err(unknown)?, path))
+    Ok((ExternalFile::new(file).map_err(unknown)?, path))
 }
 
 /// The part of an absolute path below the directory `root`, or below what that is a link to.

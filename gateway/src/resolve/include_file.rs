@@ -14,7 +14,7 @@ use super::deadline::{self, FIRST_BYTES_TIMEOUT};
 use super::member::Need;
 use super::outcome::{CauseKind, Miss};
 use super::search::{Run, of_index};
-use crate::cache::Entry;
+use crate::cache::Readable;
 
 /// So many packages are looked into: each has its header read.
 const MOST_LOOKED_INTO: usize = 8;
@@ -27,7 +27,7 @@ impl Run<'_> {
         let certain = all.len();
         all.extend(candidates(records, ArtifactType::Debuginfo, Certainty::Unknown));
         for (at, record) in all.into_iter().enumerate() {
-            let known = self.search.files.known_contents(key(record)).await;
+            let known = self.search.cache.known_classification(key(record)).await;
             if record.artifact.dwarf == Some(false) || known.is_some_and(|known| !known.dwarf) {
                 continue;
             }
@@ -35,7 +35,7 @@ impl Run<'_> {
             if at >= certain {
                 // Remembered, so that a program without DWARF is extracted once. Where that fails it is extracted
                 // again.
-                let _ = self.search.files.contents(key(record), &entry).await;
+                let _ = self.search.cache.classify(key(record), &entry).await;
             }
             if !sources.has(path) {
                 // One build-id, one DWARF: another copy would say the same. A program may have none.
@@ -55,13 +55,13 @@ impl Run<'_> {
     }
 
     /// The debuginfo of a record, whole, and the sources that its line tables name.
-    pub(super) async fn line_tables(&mut self, record: &Record) -> Option<(Arc<Entry>, Arc<Sources>)> {
+    pub(super) async fn line_tables(&mut self, record: &Record) -> Option<(Readable, Arc<Sources>)> {
         let entry = self.file(record, &record.artifact.build_id, Need::First).await?;
         let key = key(record);
         let read = async {
             entry
                 .while_it_flows(deadline::stall_timeout(self.search.budget), async {
-                    entry.whole_file().await.map(drop)
+                    entry.complete_file().await.map(drop)
                 })
                 .await?;
             self.search.line_tables.sources(key, &entry).await

@@ -8,7 +8,7 @@ use moka::future::Cache;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::cache::{Entry, Key};
+use crate::cache::{MemberKey, Readable};
 use crate::resolve::outcome::{CauseKind, Miss};
 
 /// Memory for names of sources.
@@ -19,27 +19,27 @@ const MOST_READINGS: usize = 2;
 /// The sources of files, by the file.
 #[derive(Clone)]
 pub(crate) struct LineTables {
-    sources: Cache<Key, Arc<Sources>>,
+    sources: Cache<MemberKey, Arc<Sources>>,
     readings: Arc<Semaphore>,
 }
 
 impl LineTables {
     /// Knows nothing yet.
     pub(crate) fn new() -> Self {
-        let weight = |_: &Key, sources: &Arc<Sources>| u32::try_from(sources.bytes()).unwrap_or(u32::MAX);
+        let weight = |_: &MemberKey, sources: &Arc<Sources>| u32::try_from(sources.bytes()).unwrap_or(u32::MAX);
         let sources = Cache::builder().weigher(weight).max_capacity(NAMES_BYTES).build();
         Self { sources, readings: Arc::new(Semaphore::new(MOST_READINGS)) }
     }
 
-    /// The sources of the ELF file `entry`, which is the member `key`.
+    /// The sources of the ELF file of the member `key`.
     ///
     /// # Errors
-    /// It cannot be read, or does not become whole.
-    pub(crate) async fn sources(&self, key: Key, entry: &Arc<Entry>) -> Result<Arc<Sources>, Miss> {
+    /// It cannot be read, or does not become complete.
+    pub(crate) async fn sources(&self, key: MemberKey, file: &Readable) -> Result<Arc<Sources>, Miss> {
         let read = async {
-            let file = entry.whole_file().await?;
+            let file = file.complete_file().await?;
             let _turn = self.readings.acquire().await;
-            let read = spawn_blocking(move || Sources::read(&mut &*file)).await;
+            let read = spawn_blocking(move || Sources::read(&mut &**file)).await;
             match read {
                 Ok(Ok(sources)) => Ok(Arc::new(sources)),
                 // It stays as it is: no reading will find more.

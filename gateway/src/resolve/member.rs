@@ -1,6 +1,5 @@
 //! A member of a package: from the cache, or extracted from the first of its locations that gives it.
 
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,8 +9,8 @@ use sql::StoredPackage;
 
 use super::deadline::{EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL, FIRST_BYTES_TIMEOUT};
 use super::outcome::{Cause, CauseKind, Miss};
-use super::search::{MAX_RETRIES, Run, open_within};
-use crate::cache::{Content, Entry, Key};
+use super::search::{Run, open_within};
+use crate::cache::{Content, Filler, MemberKey, Readable, Reader};
 use crate::permits::Permit;
 use crate::providers::archives::{Archive, Wanted};
 
@@ -58,29 +57,23 @@ impl Run<'_> {
         wanted: Wanted,
         build_id: Option<&BuildId>,
         need: Need<'_>,
-        mut opened: Option<Archive>,
-    ) -> Option<Arc<Entry>> {
-        let Some(build_id) = build_id else { return self.any_member(package, wanted, None, need, opened).await };
-        for _ in 0..MAX_RETRIES {
-            let entry = self.any_member(package, wanted.clone(), Some(build_id), need.clone(), opened.take()).await?;
-            match entry.carries(build_id).await {
-                Ok(true) => return Some(entry),
-                Ok(false) => {
-                    let (nvra, ordinal) = (&package.package.nevra, wanted.ordinal);
-                    tracing::warn!(%nvra, ordinal, %build_id, "a file has another build-id than its package's header");
-                    return None;
-                }
-                // Another gateway removed it.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => {
-                    self.causes.push(Cause::gateway(CauseKind::of_io(&error), error.to_string()));
-                    return None;
-                }
+        opened: Option<Archive>,
+    ) -> Option<Reader> {
+        let ordinal = wanted.ordinal;
+        let entry = self.any_member(package, wanted, build_id, need, opened).await?;
+        let Some(build_id) = build_id else { return Some(entry) };
+        match entry.carries(build_id).await {
+            Ok(true) => Some(entry),
+            Ok(false) => {
+                let nvra = &package.package.nevra;
+                tracing::warn!(%nvra, ordinal, %build_id, "a file carries another build-id than its package's header states");
+                None
+            }
+            Err(error) => {
+                self.causes.push(Cause::gateway(CauseKind::of_io(&error), error.to_string()));
+                None
             }
         }
-        let text = "expected a file that stays in the cache folder, found it removed again and again";
-        self.causes.push(Cause::gateway(CauseKind::Broken, text));
-        None
     }
 
     /// The same, whatever build-id it turns out to carry.
@@ -91,11 +84,11 @@ impl Run<'_> {
         build_id: Option<&BuildId>,
         need: Need<'_>,
         opened: Option<Archive>,
-    ) -> Option<Arc<Entry>> {
+    ) -> Option<Reader> {
         let ordinal = wanted.ordinal;
-        let key = Key { identity: package.package.identity, ordinal };
+        let key = MemberKey { identity: package.package.identity, ordinal };
         let archives = self.search.archives.clone();
-        let mut entry = match self.search.files.find(key).await {
+        let mut entry = match self.search.cache.find(key).await {
             Some(entry) => {
                 self.met(need.clone(), key, build_id, entry).await.map_err(|miss| self.failed(miss.miss)).ok()
             }
@@ -147,16 +140,20 @@ impl Run<'_> {
     async fn filled<F>(
         &mut self,
         need: Need<'_>,
-        key: Key,
+        key: MemberKey,
         build_id: Option<&BuildId>,
         open: impl FnOnce(&Self) -> F,
-    ) -> Result<Arc<Entry>, MemberMiss>
+    ) -> Result<Reader, MemberMiss>
     where
         F: Future<Output = Result<Archive, Miss>> + Send + 'static,
     {
-        let files = &self.search.files;
-        let entry = match self.permit(|| files.find(key)).await? {
-            Begin::Now(permit) => files.fill(key, build_id, permit, open(self)).await?,
+        let cache = &self.search.cache;
+        let entry = match self.permit(|| cache.find(key)).await? {
+            Begin::Now(permit) => {
+                let archive = open(self);
+                let filler = async { Ok(Filler::Extraction(Box::new(archive.await?))) };
+                cache.fill(key, build_id, permit, filler).await?
+            }
             Begin::Here(entry) => entry,
         };
         self.met(need, key, build_id, entry).await
@@ -192,23 +189,26 @@ impl Run<'_> {
     async fn met(
         &self,
         need: Need<'_>,
-        key: Key,
+        key: MemberKey,
         build_id: Option<&BuildId>,
-        entry: Arc<Entry>,
-    ) -> Result<Arc<Entry>, MemberMiss> {
+        entry: Reader,
+    ) -> Result<Reader, MemberMiss> {
         let patience = self.deadline.stall_timeout(self.search.budget);
         let flowing = async {
             match need {
                 Need::First => entry.while_it_flows(patience, entry.content().ready()).await,
                 Need::Part(range) => {
-                    entry.while_it_flows(patience, Content::section(entry.clone(), range).ready()).await
+                    entry.while_it_flows(patience, Content::section(entry.clone().into(), range).ready()).await
                 }
-                Need::Whole => entry.while_it_flows(patience, async { entry.whole_file().await.map(drop) }).await,
+                Need::Whole => entry.while_it_flows(patience, async { entry.complete_file().await.map(drop) }).await,
                 Need::Section(name) => {
                     let place = async {
                         match build_id {
-                            Some(build_id) => self.search.files.section(key, &entry, build_id, name).await.map(drop),
-                            None => entry.whole_file().await.map(drop),
+                            Some(build_id) => {
+                                let file = Readable::from(entry.clone());
+                                self.search.cache.find_section(key, &file, build_id, name).await.map(drop)
+                            }
+                            None => entry.complete_file().await.map(drop),
                         }
                     };
                     entry.while_it_flows(patience, Box::pin(place)).await
@@ -218,7 +218,7 @@ impl Run<'_> {
         match tokio::time::timeout(FIRST_BYTES_TIMEOUT, flowing).await {
             Ok(Ok(())) => Ok(entry),
             Ok(Err(miss)) => {
-                self.search.files.forget(key, &entry).await;
+                self.search.cache.detach(key, &entry);
                 Err(MemberMiss { miss, everywhere: entry.has_failed() })
             }
             // It goes on, for whoever asks again.

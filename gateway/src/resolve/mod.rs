@@ -30,7 +30,7 @@ mod source;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cache::Files;
+use crate::cache::MemberCache;
 use crate::config::{Config, Prefer};
 use crate::index::lookup::Lookup;
 use crate::permits::Permits;
@@ -51,7 +51,7 @@ use crate::resolve::search::{Search, SearchOutcome};
 pub(crate) struct Gateway {
     pub(crate) config: Arc<Config>,
     pub(crate) lookup: Lookup,
-    pub(crate) files: Files,
+    pub(crate) cache: MemberCache,
     pub(crate) federation: Federation,
     pub(crate) readiness: Readiness,
     /// For requests.
@@ -76,8 +76,9 @@ impl Gateway {
     pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
         let budget = config.request.budget;
         // What can fail comes before what goes on in the background.
-        let files =
-            Files::open(&config.cache_dir, config.cache_size, config.extraction.abandoned, config.prefetch).await?;
+        let cache =
+            MemberCache::open(&config.cache_dir, config.cache_size, config.extraction.abandoned, config.prefetch)
+                .await?;
         let archives = Archives::new(http_client::build_for_stores(&config.stores.redirect_hosts)?);
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         let federation = Federation::new(&config.federation)?;
@@ -85,15 +86,15 @@ impl Gateway {
         Ok(Self {
             search: Search {
                 lookup: lookup.clone(),
-                files: files.clone(),
+                cache: cache.clone(),
                 archives,
                 line_tables: LineTables::new(),
                 permits: Permits::new(config.extraction.max_concurrent, "extraction"),
                 budget,
             },
-            readiness: Readiness::start(lookup.clone(), files.clone(), federation.clone()),
+            readiness: Readiness::start(lookup.clone(), cache.clone(), federation.clone()),
             lookup,
-            files,
+            cache,
             federation,
             permits: Permits::new(config.request.max_concurrent, "request"),
             recent: Recent::new(),

@@ -12,7 +12,7 @@ use super::deadline::Deadline;
 use super::line_tables::LineTables;
 use super::outcome::{Cause, CauseKind, Miss, Unavailable};
 use super::question::{Question, What};
-use crate::cache::{Content, Files};
+use crate::cache::{Content, MemberCache};
 use crate::index::filter::Verdict;
 use crate::index::lookup::Lookup;
 use crate::permits::{ClientAddress, Permits};
@@ -44,14 +44,11 @@ impl Searched {
     }
 }
 
-/// Retries when another gateway on the cache directory evicted the file that was found.
-pub(super) const MAX_RETRIES: u32 = 3;
-
 /// What is searched: the index, the files that were extracted, the archives.
 #[derive(Clone)]
 pub(crate) struct Search {
     pub(crate) lookup: Lookup,
-    pub(crate) files: Files,
+    pub(crate) cache: MemberCache,
     pub(crate) archives: Archives,
     pub(crate) line_tables: LineTables,
     /// For extractions.
@@ -69,17 +66,7 @@ impl Search {
         if verdict == Verdict::Absent {
             return Searched::of(Ok(SearchOutcome::Absent));
         }
-        Box::pin(async move {
-            let mut searched = self.certain(verdict, question, client, deadline).await;
-            for _ in 0..MAX_RETRIES {
-                if self.is_held(&mut searched.outcome) {
-                    break;
-                }
-                searched = self.certain(verdict, question, client, deadline).await;
-            }
-            searched
-        })
-        .await
+        Box::pin(self.certain(verdict, question, client, deadline)).await
     }
 
     /// Searches for debuginfo among files that may hold it: what [`Self::run`] left open.
@@ -98,22 +85,7 @@ impl Search {
             let found = run.artifact(unknown, ArtifactType::Debuginfo, Certainty::Unknown, &question.build_id).await;
             run.outcome(found)
         };
-        let mut outcome = search().await;
-        for _ in 0..MAX_RETRIES {
-            if self.is_held(&mut outcome) {
-                break;
-            }
-            outcome = search().await;
-        }
-        outcome
-    }
-
-    /// True unless the file that was found was evicted by another gateway: then it has to be extracted again.
-    fn is_held(&self, outcome: &mut Result<SearchOutcome, Unavailable>) -> bool {
-        match outcome {
-            Ok(SearchOutcome::Found(found)) => self.files.hold(&mut found.content),
-            _ => true,
-        }
+        search().await
     }
 
     /// One look at what is certain, and at what is not.

@@ -11,7 +11,7 @@ use super::answer::FoundFile;
 use super::artifact::{Certainty, candidates, key};
 use super::member::Need;
 use super::search::{Run, found};
-use crate::cache::{Content, Place};
+use crate::cache::{Content, SectionPosition};
 
 impl Run<'_> {
     /// The section of the first candidate that has it.
@@ -43,18 +43,18 @@ impl Run<'_> {
     }
 
     async fn section_of(&mut self, record: &Record, build_id: &BuildId, name: &str) -> Option<Content> {
-        let (key, files) = (key(record), self.search.files.clone());
-        let known = files.known_section(key, build_id, name).await;
+        let (key, cache) = (key(record), self.search.cache.clone());
+        let known = cache.known_section(key, build_id, name).await;
         let (entry, place) = match known {
             // The file may have gone meanwhile: it is not needed to say no.
-            Some(place @ (Place::Nowhere | Place::Unreadable(_))) => (None, place),
+            Some(place @ (SectionPosition::Missing | SectionPosition::Unreadable(_))) => (None, place),
             known => {
                 let need = match known {
-                    Some(Place::At(range)) => Need::Part(range),
+                    Some(SectionPosition::At(range)) => Need::Part(range),
                     _ => Need::Section(name),
                 };
                 let entry = self.file(record, build_id, need).await?;
-                match files.section(key, &entry, build_id, name).await {
+                match cache.find_section(key, &entry, build_id, name).await {
                     Ok(place) => (Some(entry), place),
                     Err(failure) => {
                         self.failed(failure);
@@ -64,14 +64,14 @@ impl Run<'_> {
             }
         };
         match place {
-            Place::At(range) => entry.map(|entry| Content::section(entry, range)),
-            Place::Nowhere => {
+            SectionPosition::At(range) => entry.map(|entry| Content::section(entry, range)),
+            SectionPosition::Missing => {
                 // Symbols alone do not prove that there is no DWARF.
                 let has_dwarf = record.artifact.dwarf == Some(true) || !is_dwarf(name);
                 self.settled |= has_dwarf && record.artifact.serves(ArtifactType::Debuginfo) == Some(true);
                 None
             }
-            Place::Unreadable(why) => {
+            SectionPosition::Unreadable(why) => {
                 tracing::debug!(nvra = %record.package.package.nevra, path = record.artifact.path, why, "no sections");
                 None
             }

@@ -1,56 +1,95 @@
 use super::*;
 
-fn entry(folder: &Path, progress: Progress) -> (Entry, PathBuf) {
-    let path = folder.join("member");
+fn info(directory: &Path) -> MemberInfo {
+    MemberInfo { size: 5, mtime: 0, digest: String::new(), signature: None, path: directory.join("member") }
+}
+
+/// A published entry with its file.
+fn published(directory: &Path) -> Arc<Entry> {
+    let info = info(directory);
+    std::fs::write(&info.path, "bytes").unwrap();
+    Arc::new(Entry::published(info))
+}
+
+fn filling(directory: &Path) -> Arc<Entry> {
+    let path = directory.join("temporary");
     std::fs::write(&path, "bytes").unwrap();
-    let about = About { size: 5, mtime: 0, digest: String::new(), signature: None, path: path.clone() };
-    let file = Arc::new(File::open(&path).unwrap());
-    (Entry::growing(about, file, None, watch::channel(progress).1), path)
+    let file = Arc::new(OpenFile::from(File::open(&path).unwrap()));
+    Arc::new(Entry::filling(info(directory), file, Arc::default()))
+}
+
+fn is_open(entry: &Entry) -> bool {
+    matches!(entry.life().state, State::Published { file: Some(_) } | State::Removed { file: Some(_) })
+}
+
+fn text(reader: &Reader) -> String {
+    io::read_to_string(&***reader.open().as_ref().unwrap()).unwrap()
 }
 
 #[test]
-fn an_evicted_entry_never_takes_the_file_of_the_one_after_it() {
-    let folder = tempfile::tempdir().unwrap();
-    for evict in [Entry::evict, Entry::evict_for_room] {
-        let (first, path) = entry(folder.path(), Progress::Kept);
-        first.let_go();
-        evict(&first);
-        assert!(!path.exists(), "it is gone when the next one may come");
-        let (next, path) = entry(folder.path(), Progress::Kept);
-        first.evict();
-        first.evict_for_room();
-        assert!(path.exists() && next.is_usable());
-    }
+fn a_published_file_is_open_while_it_has_readers() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = published(directory.path());
+    let reader = Reader::new(entry.clone());
+    let other = reader.clone();
+    assert!(!is_open(&entry));
+    reader.open().unwrap();
+    drop(reader);
+    assert!(is_open(&entry) && entry.readers() == 1);
+    drop(other);
+    assert!(!is_open(&entry) && entry.readers() == 0);
 }
 
 #[test]
-fn who_holds_an_evicted_entry_can_read_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let (entry, path) = entry(folder.path(), Progress::Kept);
-    entry.let_go();
-    entry.evict();
-    assert!(!path.exists() && !entry.is_usable());
-    assert_eq!(std::io::read_to_string(&*entry.file().unwrap()).unwrap(), "bytes");
+fn readers_of_a_removed_entry_read_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = published(directory.path());
+    let reader = Reader::new(entry.clone());
+    entry.remove();
+    std::fs::remove_file(entry.path()).unwrap();
+    assert_eq!(text(&reader), "bytes");
+    drop(reader);
+    assert!(!is_open(&entry), "the disk has its space back");
+    assert!(entry.open().is_err());
 }
 
 #[test]
-fn who_asked_for_a_file_has_it_when_another_gateway_removes_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let (entry, path) = entry(folder.path(), Progress::Kept);
-    entry.name(|| Ok(())).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    assert!(entry.file().is_ok());
-    entry.let_go();
-    assert_eq!(entry.file().unwrap_err().kind(), io::ErrorKind::NotFound);
+fn an_entry_without_readers_is_removed_without_a_descriptor() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = published(directory.path());
+    entry.remove();
+    assert!(!is_open(&entry));
 }
 
 #[test]
-fn an_entry_that_was_evicted_while_it_grew_gets_no_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let (entry, path) = entry(folder.path(), Progress::Growing(3));
-    std::fs::remove_file(&path).unwrap();
-    entry.evict();
-    entry.name(|| std::fs::write(&path, "bytes")).unwrap();
-    assert!(!path.exists());
-    assert!(entry.file().is_ok(), "who reads it goes on");
+fn a_file_that_was_lost_or_cut_short_is_noticed_when_it_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = Reader::new(published(directory.path()));
+    std::fs::write(reader.path(), "byte").unwrap();
+    assert_eq!(reader.open().err().unwrap().to_string(), "expected a file of 5 bytes, found 4");
+    std::fs::remove_file(reader.path()).unwrap();
+    assert_eq!(reader.open().err().unwrap().kind(), io::ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_reader_of_a_filling_entry_waits_for_its_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = filling(directory.path());
+    let reader = Reader::new(entry.clone());
+    let waiting = tokio::spawn(async move { reader.complete_file().await.is_ok() });
+    entry.receive(5);
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "bytes that are not verified are held back");
+    assert!(entry.complete());
+    assert!(waiting.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_failed_entry_stays_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = filling(directory.path());
+    entry.fail(Miss::gateway(CauseKind::Broken, "no byte came"));
+    entry.receive(5);
+    assert!(!entry.complete() && entry.has_failed());
+    assert_eq!(entry.available(1).await.unwrap_err().to_string(), "no byte came");
 }

@@ -1,22 +1,23 @@
 use std::fs::File;
 use std::io::BufReader;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use artifact::header::Header;
 use bytesize::ByteSize;
 
+use super::super::{Filler, MemberCache, MemberKey};
 use super::*;
-use crate::config;
+use crate::config::{self, Abandoned};
 use crate::permits::{ClientAddress, Permits};
 
-/// A disk that is away: it gives a part of the payload, and the rest when somebody lets it.
-struct Away {
+/// A disk that becomes unavailable: it returns a part of the payload, and the rest when it is told to.
+struct Unavailable {
     payload: BufReader<File>,
     left: u64,
     back: mpsc::Receiver<()>,
 }
 
-impl Read for Away {
+impl Read for Unavailable {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 {
             self.back.recv().map_err(io::Error::other)?;
@@ -29,13 +30,13 @@ impl Read for Away {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_hangs_holds_neither_clients_nor_turns() {
-    // Another test may have been faster.
+async fn a_stalled_read_holds_neither_clients_nor_permits() {
+    // Another test may have installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let limits = config::PrefetchSettings { max_bytes: ByteSize(0), timeout: Duration::ZERO };
-    let mut files = Files::open(folder.path(), ByteSize::mib(64), Abandoned::Finish, limits).await.unwrap();
-    files.stalled_after = Duration::from_millis(600);
+    let mut cache = MemberCache::open(directory.path(), ByteSize::mib(64), Abandoned::Finish, limits).await.unwrap();
+    cache.stall_timeout = Duration::from_millis(600);
     let permits = Permits::new(1, "test stalled");
     let rpm = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -44,25 +45,25 @@ async fn a_read_that_hangs_holds_neither_clients_nor_turns() {
     let mut payload = BufReader::new(File::open(rpm).unwrap());
     let header = Arc::new(Header::read(&mut payload).unwrap());
     let (ordinal, _) = header.file("/usr/bin/payload-none").unwrap();
-    let key = Key { identity: header.package.identity, ordinal };
+    let key = MemberKey { identity: header.package.identity, ordinal };
     let (let_it, back) = mpsc::channel();
-    let archive = Archive::of_payload(header, Box::new(Away { payload, left: 1000, back }));
+    let archive = Archive::of_payload(header, Box::new(Unavailable { payload, left: 1000, back }));
     let permit = permits.acquire(ClientAddress::default()).await;
-    let entry = files.fill(key, None, permit, async { Ok(archive) }).await.unwrap();
-    let failure = entry.whole_file().await.unwrap_err();
+    let entry = cache.fill(key, None, permit, async { Ok(Filler::Extraction(Box::new(archive))) }).await.unwrap();
+    let failure = entry.complete_file().await.err().unwrap();
     assert!(
         matches!(&failure, Miss::Failed(cause) if cause.text.contains("expected bytes of the archive within 600ms")),
         "{failure}"
     );
     // The next one finds a permit, and nothing of the first.
     permits.acquire(ClientAddress::default()).await;
-    assert!(files.find(key).await.is_none());
-    // When the disk is back, what was given up is not taken up again.
+    assert!(cache.find(key).await.is_none());
+    // When the disk is available again, the failed fill is not continued.
     let began = Instant::now();
     while let_it.send(()).is_ok() {
         assert!(began.elapsed() < Duration::from_secs(20), "the thread goes on");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(entry.has_failed());
-    assert_eq!(std::fs::read_dir(folder.path().join("files")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(directory.path().join("files")).unwrap().count(), 0);
 }

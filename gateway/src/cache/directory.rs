@@ -1,0 +1,255 @@
+//! The cache directory: `files/IDENTITY-ORDINAL-SIZE-DIGEST` for every complete file, in a directory that only this user may enter. Files that
+//! are being filled are [temporary files](TemporaryFile).
+
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use artifact::header;
+use rustix::process::geteuid;
+
+use super::MemberKey;
+use super::cost::{cost, write_cost};
+use super::entry::MemberInfo;
+use super::lock::DirectoryLock;
+use super::memory_fallback::MemoryFallback;
+use super::signature;
+use super::temporary_file::{PREFIX, TemporaryFile, free};
+use crate::metrics::METRICS;
+use crate::resolve::outcome::Miss;
+
+/// The cache directory.
+pub(super) struct Directory {
+    path: PathBuf,
+    next_number: AtomicU64,
+    memory_fallback: MemoryFallback,
+    names: Mutex<()>,
+    /// Held as long as anything may be written.
+    _lock: DirectoryLock,
+}
+
+impl Directory {
+    /// Opens the directory `files` below `path`, and creates both if necessary.
+    ///
+    /// # Errors
+    /// It is not a directory of this user alone, or cannot be written.
+    pub(super) fn open(path: &Path, lock: DirectoryLock) -> Result<Self> {
+        let context = || format!("cache directory {}", path.display());
+        std::fs::create_dir_all(path).with_context(context)?;
+        let directory = Self {
+            path: path.canonicalize().with_context(context)?.join("files"),
+            next_number: AtomicU64::new(0),
+            memory_fallback: MemoryFallback::new(),
+            names: Mutex::new(()),
+            _lock: lock,
+        };
+        directory.create().with_context(context)?;
+        directory.check()?;
+        Ok(directory)
+    }
+
+    /// Creates the directory, and those above it, if necessary.
+    fn create(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        match std::fs::DirBuilder::new().mode(0o700).create(&self.path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let found = std::fs::symlink_metadata(&self.path)?;
+        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
+            let (shown, mode, user) = (self.path.display(), found.mode() & 0o7777, found.uid());
+            return Err(io::Error::other(format!(
+                "{shown}: expected a directory of this user with mode 0700, found one of user {user} with mode {mode:04o}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Expects that files can be written.
+    ///
+    /// # Errors
+    /// They cannot, with the reason.
+    pub(super) fn check(&self) -> Result<()> {
+        self.temporary_file(0)
+            .map(drop)
+            .with_context(|| format!("cache directory {}: expected to be able to write", self.path.display()))
+    }
+
+    /// Locks the names of files: they are given and removed under this lock, so that the removal of an entry's file never meets that of
+    /// the next entry of the same member. For threads that may block.
+    pub(super) fn lock_names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Path of the published file of a member.
+    fn published_path(&self, key: MemberKey, size: u64, digest: &str) -> PathBuf {
+        self.path.join(format!("{}-{}-{size}-{digest}", key.identity, key.ordinal))
+    }
+
+    /// What the header of its package states of a member.
+    pub(super) fn info(&self, key: MemberKey, file: &header::File) -> MemberInfo {
+        let digest = file.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+        let path = self.published_path(key, file.size, &digest);
+        let signature = file.signature.as_deref().map(Into::into);
+        MemberInfo { size: file.size, mtime: i64::from(file.mtime), digest, signature, path }
+    }
+
+    /// Gives a complete file its name, and before that its cost and its signature. The caller holds [`Self::lock_names`].
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub(super) fn publish(&self, mut file: TemporaryFile, info: &MemberInfo, cost: Duration) -> io::Result<()> {
+        if let Err(error) = write_cost(&file.file, cost) {
+            tracing::debug!(path = %info.path.display(), %error, "the cost of a file will be guessed after a restart");
+        }
+        self.with_directory(|| {
+            if let Some(signature) = &info.signature {
+                signature::write(&info.path, signature, &self.temporary_name())?;
+            }
+            file.publish(&info.path, info.mtime)
+        })
+    }
+
+    /// Removes the name of a file and its signature. Readers that have it open read on. The caller holds [`Self::lock_names`].
+    pub(super) fn unlink(&self, info: &MemberInfo) {
+        let signature = info.signature.as_ref().map_or(Ok(()), |_| signature::remove(&info.path));
+        for removed in [std::fs::remove_file(&info.path), signature] {
+            if let Err(error) = removed
+                && error.kind() != ErrorKind::NotFound
+            {
+                tracing::warn!(path = %info.path.display(), %error, "an evicted file could not be removed");
+            }
+        }
+    }
+
+    /// Writes everything to the disk.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(std::fs::File::open(&self.path)?)?)
+    }
+
+    /// A file in memory in the place of a [`Self::temporary_file`].
+    ///
+    /// # Errors
+    /// Less memory is free.
+    pub(super) fn memory_fallback(&self, size: u64) -> io::Result<TemporaryFile> {
+        self.memory_fallback.create(size)
+    }
+
+    /// A new file without a name, with space for `size` bytes.
+    ///
+    /// # Errors
+    /// The directory cannot be written, or the disk has less space.
+    pub(super) fn temporary_file(&self, size: u64) -> io::Result<TemporaryFile> {
+        let file = self.with_directory(|| TemporaryFile::create(&self.path, || self.temporary_name()))?;
+        file.reserve(size)?;
+        Ok(file)
+    }
+
+    /// Does something in the directory. If the directory was removed, in a new one.
+    fn with_directory<T>(&self, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match act() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.create()?;
+                act()
+            }
+            done => done,
+        }
+    }
+
+    /// Counts a failed write, and returns it as the failure of a request.
+    pub(super) fn write_failure(&self, error: &io::Error) -> Miss {
+        let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        METRICS.cache_write_failures.with_label_values(&[if is_full { "disk_full" } else { "error" }]).inc();
+        Miss::local(format!("cache directory {}: {error}", self.path.display()))
+    }
+
+    /// Bytes that the disk has free.
+    ///
+    /// # Errors
+    /// The directory was removed, or the disk fails.
+    pub(super) fn free(&self) -> io::Result<u64> {
+        Ok(free(rustix::fs::statvfs(&self.path)?))
+    }
+
+    fn temporary_name(&self) -> PathBuf {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!("{PREFIX}{number}"))
+    }
+
+    /// Removes temporary files of an earlier run, and signatures whose file is missing.
+    ///
+    /// # Errors
+    /// The directory cannot be read or written.
+    pub(super) fn remove_temporary_files(&self) -> Result<()> {
+        let context = || format!("cache directory {}", self.path.display());
+        for item in std::fs::read_dir(&self.path).with_context(context)? {
+            let path = item.with_context(context)?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            if name.starts_with(PREFIX) {
+                std::fs::remove_file(&path).with_context(context)?;
+            } else if let Some(file) = name.strip_suffix(signature::SUFFIX).filter(|name| parse_name(name).is_some()) {
+                let file = self.path.join(file);
+                if !file.exists() {
+                    signature::remove(&file).with_context(context)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the published files, the least recently read first: of files with the same cost these are evicted first. Files of the wrong
+    /// size are removed.
+    ///
+    /// # Errors
+    /// The directory cannot be read or written.
+    pub(super) fn published_files(&self) -> Result<Vec<PublishedFile>> {
+        let context = || format!("cache directory {}", self.path.display());
+        let mut found = Vec::new();
+        for item in std::fs::read_dir(&self.path).with_context(context)? {
+            let item = item.with_context(context)?;
+            let name = item.file_name();
+            let Some((key, size, digest)) = name.to_str().and_then(parse_name) else { continue };
+            // A link is not followed.
+            let metadata = item.metadata().with_context(context)?;
+            if !metadata.is_file() || metadata.len() != size {
+                tracing::warn!(path = %item.path().display(), "expected a file of {size} bytes: removed");
+                std::fs::remove_file(item.path()).with_context(context)?;
+                continue;
+            }
+            let (path, digest) = (item.path(), digest.to_owned());
+            let signature = signature::read(&path).with_context(context)?;
+            let cost = cost(&path, size);
+            let info = MemberInfo { size, mtime: metadata.mtime(), digest, signature, path };
+            found.push((metadata.accessed().ok(), PublishedFile { key, info, cost }));
+        }
+        found.sort_by_key(|(used, _)| *used);
+        Ok(found.into_iter().map(|(_, found)| found).collect())
+    }
+}
+
+/// A published file.
+pub(super) struct PublishedFile {
+    pub(super) key: MemberKey,
+    pub(super) info: MemberInfo,
+    /// How long its extraction took.
+    pub(super) cost: Duration,
+}
+
+fn parse_name(name: &str) -> Option<(MemberKey, u64, &str)> {
+    let mut parts = name.splitn(4, '-');
+    let identity = parts.next()?.parse().ok()?;
+    let ordinal = parts.next()?.parse().ok()?;
+    let size = parts.next()?.parse().ok()?;
+    let digest = parts.next().filter(|digest| digest.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    Some((MemberKey { identity, ordinal }, size, digest))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Writes the bytes of a member: the first ones are checked before any are sent, and when one source breaks off, the next one has to bring
+//! the same bytes before it continues.
+
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use artifact::elf::{self, Early};
+
+use super::build_id_note::BuildIdNote;
+use super::entry::sendable;
+use super::fill::{Fill, FillError};
+use super::temporary_file::{OpenFile, TemporaryFile};
+use crate::resolve::outcome::{CauseKind, Miss};
+
+/// Bytes of an ELF file that are checked before the first byte is sent, and the maximum if its notes are further behind.
+const FIRST_BYTES: u64 = 64 << 10;
+const MAX_FIRST_BYTES: u64 = 1 << 20;
+
+/// Readers are woken after so many bytes, or after this time: waking them costs as much as the bytes.
+const WAKE_BYTES: u64 = 512 << 10;
+const WAKE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Writes a member, from one source after the other, and counts the received bytes.
+pub(super) struct FillWriter<'a> {
+    fill: &'a Fill,
+    pub(super) file: Arc<OpenFile>,
+    /// `None` once it is complete.
+    pub(super) temporary: Option<TemporaryFile>,
+    /// Bytes in the file.
+    pub(super) written: u64,
+    /// Bytes that came from the present source.
+    position: u64,
+    /// Bytes that have to be written before any may be sent.
+    first: u64,
+    /// Bytes that readers know of, and since when.
+    announced: u64,
+    announced_at: Instant,
+    /// True once bytes were overwritten: a note that was read before may be wrong.
+    pub(super) is_overwritten: bool,
+    /// Why writing ended, if the source does not tell.
+    pub(super) error: Option<FillError>,
+}
+
+impl<'a> FillWriter<'a> {
+    /// Nothing is written.
+    pub(super) fn new(fill: &'a Fill, temporary: TemporaryFile) -> Self {
+        Self {
+            fill,
+            file: temporary.file.clone(),
+            temporary: Some(temporary),
+            written: 0,
+            position: 0,
+            first: fill.entry.size().min(FIRST_BYTES),
+            announced: 0,
+            announced_at: Instant::now(),
+            is_overwritten: false,
+            error: None,
+        }
+    }
+
+    /// The next source begins at the first byte.
+    pub(super) fn restart(&mut self) {
+        self.position = 0;
+    }
+
+    /// How many of `bytes` the file has already. If it has others, those that cannot have been sent are overwritten.
+    fn skip_written(&mut self, bytes: &[u8]) -> Result<usize, FillError> {
+        let known = bytes.len().min(usize::try_from(self.written - self.position).unwrap_or(usize::MAX));
+        let mut before = vec![0; known];
+        self.file.read_exact_at(&mut before, self.position).map_err(|error| self.fill.write_failed(&error))?;
+        let Some(same) = before.iter().zip(bytes).position(|(before, now)| before != now) else { return Ok(known) };
+        let differs = self.position + same as u64;
+        if differs < self.sent() {
+            let source = &self.fill.source;
+            let text = format!(
+                "{source}: expected the bytes of another copy of the archive, found others from byte {differs} on"
+            );
+            return Err(FillError::Differs(Miss::gateway(CauseKind::Wrong, text)));
+        }
+        (self.written, self.is_overwritten) = (differs, true);
+        Ok(same)
+    }
+
+    /// Bytes that readers may have seen.
+    fn sent(&self) -> u64 {
+        sendable(self.announced, self.fill.entry.size())
+    }
+
+    /// Announces the written bytes to readers, if the first ones are right.
+    fn announce(&mut self) -> Result<(), FillError> {
+        if self.written < self.first {
+            return Ok(());
+        }
+        if let (Some(expected), false) = (&self.fill.build_id, self.fill.entry.has_note()) {
+            let size = self.fill.entry.size();
+            let max = size.min(MAX_FIRST_BYTES);
+            // After bytes were sent, only the complete file is checked.
+            if self.sent() == 0 {
+                let mut first = vec![0; usize::try_from(self.written.min(max)).unwrap_or(0)];
+                self.file.read_exact_at(&mut first, 0).map_err(|error| self.fill.write_failed(&error))?;
+                match elf::early_build_id(&first) {
+                    Early::Is(found) => {
+                        let note = BuildIdNote::Elf(Some(found));
+                        self.fill.expect_build_id(expected, &note)?;
+                        self.fill.entry.set_note(note);
+                    }
+                    Early::Behind(needed) if needed <= max && needed > self.written => {
+                        self.first = needed;
+                        return Ok(());
+                    }
+                    // The complete file is checked soon: nothing is sent of a file without a note.
+                    Early::Silent if size <= MAX_FIRST_BYTES => {
+                        self.first = u64::MAX;
+                        return Ok(());
+                    }
+                    Early::Behind(_) | Early::Silent => {}
+                }
+            }
+        }
+        let unannounced = self.written.saturating_sub(self.announced);
+        if self.announced == 0 || unannounced >= WAKE_BYTES || self.announced_at.elapsed() >= WAKE_INTERVAL {
+            (self.announced, self.announced_at) = (self.announced.max(self.written), Instant::now());
+            self.fill.entry.receive(self.written);
+        }
+        Ok(())
+    }
+
+    fn write_new(&mut self, bytes: &[u8]) -> Result<(), FillError> {
+        let skipped = if self.position < self.written { self.skip_written(bytes)? } else { 0 };
+        let rest = &bytes[skipped..];
+        self.position += bytes.len() as u64;
+        self.fill.flow.add(bytes.len());
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(rest, self.written).map_err(|error| self.fill.write_failed(&error))?;
+        self.written += rest.len() as u64;
+        self.announce()
+    }
+}
+
+impl Write for FillWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.write_new(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                self.error = Some(error);
+                Err(io::Error::other("the fill ended"))
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
