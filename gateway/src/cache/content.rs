@@ -23,7 +23,8 @@ pub(crate) struct Content {
     pub(crate) file: Readable,
     /// Within the file.
     pub(crate) range: Range<u64>,
-    /// True for a section. Its last bytes are held back until the file is complete: it is an answer of its own, which must not be complete
+    /// True for a section. Its last bytes are held back until the file is complete: it is an answer of its own, which
+    /// must not be complete
     /// if the file is wrong.
     is_section: bool,
 }
@@ -97,7 +98,8 @@ impl Content {
     }
 }
 
-/// At least one byte from `at` on, at most `length`: at once where they are in memory, else by a thread that may wait for the disk.
+/// At least one byte from `at` on, at most `length`: at once where they are in memory, else by a thread that may wait
+/// for the disk.
 async fn read(file: &Arc<OpenFile>, at: u64, length: usize) -> io::Result<Bytes> {
     let mut bytes = vec![0; length];
     // Not every file system can tell whether it would wait.

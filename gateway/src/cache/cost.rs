@@ -1,4 +1,5 @@
-//! The extraction cost of a file: how long it took. It is stored in an extended attribute of the file, for eviction after a restart.
+//! The extraction cost of a file: how long it took. It is stored in an extended attribute of the file, for eviction
+//! after a restart.
 
 use std::fs::File;
 use std::io;

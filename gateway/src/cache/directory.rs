@@ -1,4 +1,5 @@
-//! The cache directory: `files/IDENTITY-ORDINAL-SIZE-DIGEST` for every complete file, in a directory that only this user may enter. Files that
+//! The cache directory: `files/IDENTITY-ORDINAL-SIZE-DIGEST` for every complete file, in a directory that only this
+//! user may enter. Files that
 //! are being filled are [temporary files](TemporaryFile).
 
 use std::io::{self, ErrorKind};
@@ -79,7 +80,8 @@ impl Directory {
             .with_context(|| format!("cache directory {}: expected to be able to write", self.path.display()))
     }
 
-    /// Locks the names of files: they are given and removed under this lock, so that the removal of an entry's file never meets that of
+    /// Locks the names of files: they are given and removed under this lock, so that the removal of an entry's file
+    /// never meets that of
     /// the next entry of the same member. For threads that may block.
     pub(super) fn lock_names(&self) -> MutexGuard<'_, ()> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
@@ -98,7 +100,8 @@ impl Directory {
         MemberInfo { size: file.size, mtime: i64::from(file.mtime), digest, signature, path }
     }
 
-    /// Gives a complete file its name, and before that its cost and its signature. The caller holds [`Self::lock_names`].
+    /// Gives a complete file its name, and before that its cost and its signature. The caller holds
+    /// [`Self::lock_names`].
     ///
     /// # Errors
     /// The directory cannot be written.
@@ -114,7 +117,8 @@ impl Directory {
         })
     }
 
-    /// Removes the name of a file and its signature. Readers that have it open read on. The caller holds [`Self::lock_names`].
+    /// Removes the name of a file and its signature. Readers that have it open read on. The caller holds
+    /// [`Self::lock_names`].
     pub(super) fn unlink(&self, info: &MemberInfo) {
         let signature = info.signature.as_ref().map_or(Ok(()), |_| signature::remove(&info.path));
         for removed in [std::fs::remove_file(&info.path), signature] {
@@ -204,7 +208,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Lists the published files, the least recently read first: of files with the same cost these are evicted first. Files of the wrong
+    /// Lists the published files, the least recently read first: of files with the same cost these are evicted first.
+    /// Files of the wrong
     /// size are removed.
     ///
     /// # Errors

@@ -1,9 +1,13 @@
 //! What is cached: the entries of all members, their sizes, costs and use, and the order in which they are evicted.
 //!
-//! Eviction weighs the cost of extracting a file again (GreedyDual-Size-Frequency: Cherkasova, "Improving WWW Proxies Performance with
-//! Greedy-Dual-Size-Frequency Caching Policy", 1998). The rank of a file is `clock + uses * seconds / bytes`: seconds of its extraction,
-//! and as clock the rank of the file that was evicted last. A file that is not requested any more is overtaken by newer ones. A library
-//! that took a minute to extract stays longer than sources that take a millisecond. docs/adr/0019 compares it with the least recently used.
+//! Eviction weighs the cost of extracting a file again (GreedyDual-Size-Frequency: Cherkasova, "Improving WWW Proxies
+//! Performance with
+//! Greedy-Dual-Size-Frequency Caching Policy", 1998). The rank of a file is `clock + uses * seconds / bytes`: seconds
+//! of its extraction,
+//! and as clock the rank of the file that was evicted last. A file that is not requested any more is overtaken by
+//! newer ones. A library
+//! that took a minute to extract stays longer than sources that take a millisecond. docs/adr/0019 compares it with the
+//! least recently used.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -123,7 +127,8 @@ impl Entries {
         self.insert(key, CachedFile { uses: 1, ..CachedFile::new(entry, bytes) });
     }
 
-    /// Inserts a published file that was not requested: of an earlier run, or a prefetched one. It took `cost` to extract.
+    /// Inserts a published file that was not requested: of an earlier run, or a prefetched one. It took `cost` to
+    /// extract.
     pub(super) fn insert_published(&mut self, key: MemberKey, entry: Arc<Entry>, cost: Duration, is_prefetched: bool) {
         let bytes = entry.size();
         self.insert(key, CachedFile { is_prefetched, ..CachedFile::new(entry, bytes) });
@@ -163,7 +168,8 @@ impl Entries {
         Some(self.take(key)?.entry)
     }
 
-    /// Removes the files that are evicted first until they take `bytes` bytes of disk, or none if all of them take less. Files with
+    /// Removes the files that are evicted first until they take `bytes` bytes of disk, or none if all of them take
+    /// less. Files with
     /// readers stay: the disk has their blocks back only when they are closed.
     pub(super) fn pop_unread(&mut self, bytes: u64) -> Vec<Arc<Entry>> {
         let (mut keys, mut found) = (Vec::new(), 0);

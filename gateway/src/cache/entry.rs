@@ -1,6 +1,7 @@
 //! One member of the cache: its state, and its readers, who are counted.
 //!
-//! An entry begins as [`State::Filling`] and becomes [`State::Complete`], or [`State::Failed`]. A complete file is published under its name
+//! An entry begins as [`State::Filling`] and becomes [`State::Complete`], or [`State::Failed`]. A complete file is
+//! published under its name
 //! ([`State::Published`]) or kept for its present readers only ([`State::Removed`]); eviction removes a published one.
 
 use std::fs::File;
@@ -22,7 +23,8 @@ use super::{Content, Readable};
 use crate::providers::flow::Flow;
 use crate::resolve::outcome::{CauseKind, Miss, Provider};
 
-/// Bytes at the end of a filling file that are held back until its digest is verified, so that no reader completes a wrong file.
+/// Bytes at the end of a filling file that are held back until its digest is verified, so that no reader completes a
+/// wrong file.
 const HELD_BACK: u64 = 64 << 10;
 
 /// A member of the cache.
@@ -138,7 +140,8 @@ impl Entry {
         true
     }
 
-    /// The complete file has its name. Readers get a descriptor for reading alone: one that is open for writing keeps a disk from being
+    /// The complete file has its name. Readers get a descriptor for reading alone: one that is open for writing keeps
+    /// a disk from being
     /// mounted read-only.
     pub(super) fn publish(&self) {
         let reopened = File::open(&self.info.path).map(|file| Arc::new(OpenFile::from(file)));
@@ -289,7 +292,8 @@ impl Reader {
         }
     }
 
-    /// True unless the note of the ELF file states another build-id than `expected`. A file that is no ELF file has no note, nor has one
+    /// True unless the note of the ELF file states another build-id than `expected`. A file that is no ELF file has no
+    /// note, nor has one
     /// that is filled and whose note was not read yet.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Fills an entry from an archive: decompresses it up to the member, and continues from another location if one breaks off.
+//! Fills an entry from an archive: decompresses it up to the member, and continues from another location if one breaks
+//! off.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,8 @@ use crate::resolve::outcome::{CauseKind, Miss};
 const MIN_BYTES_PER_SECOND: u64 = 100 << 10;
 const MIN_SPEED_AFTER: Duration = Duration::from_secs(90);
 
-/// Extracts the member of `fill` from `archive`. Prefetched members are written after readers have been told of the end.
+/// Extracts the member of `fill` from `archive`. Prefetched members are written after readers have been told of the
+/// end.
 pub(super) fn run(fill: &Fill, archive: Archive, file: TemporaryFile) {
     let (nvra, path) = (&fill.source, &fill.path);
     let mut prefetch = Prefetch::new(&fill.cache, path, fill.began);
@@ -53,7 +55,8 @@ impl Extraction<'_> {
         let mut writer = FillWriter::new(self.fill, file);
         while let Err(error) = self.extract_from(&mut archive, &mut writer, prefetch) {
             let (FillError::Source(failure) | FillError::Differs(failure)) = &error else { return Err(error) };
-            // Before readers are told, so that the next request has it from elsewhere. All copies of a package with wrong contents are alike.
+            // Before readers are told, so that the next request has it from elsewhere. All copies of a package with
+            // wrong contents are alike.
             if matches!(&error, FillError::Source(miss) if miss.is_of_provider()) {
                 archive.place.blame();
             }

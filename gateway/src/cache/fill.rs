@@ -1,4 +1,5 @@
-//! One fill of an entry. The cache does what is the same for all bytes, wherever they come from: the temporary file, the received bytes, the
+//! One fill of an entry. The cache does what is the same for all bytes, wherever they come from: the temporary file,
+//! the received bytes, the
 //! check of the build-id, the name of the complete file. A [`Filler`] brings the bytes.
 
 use std::io;
@@ -19,10 +20,12 @@ use crate::providers::archives::Archive;
 use crate::providers::flow::Flow;
 use crate::resolve::outcome::{CauseKind, Miss};
 
-/// How long a fill without readers continues before it is cancelled. A client that comes back within this time finds it.
+/// How long a fill without readers continues before it is cancelled. A client that comes back within this time finds
+/// it.
 const ABANDONED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the bytes of a member come from. A filler tells what is known of the member, then runs on a thread of its own: it writes the bytes to
+/// Where the bytes of a member come from. A filler tells what is known of the member, then runs on a thread of its
+/// own: it writes the bytes to
 /// a [`FillWriter`], and calls [`Fill::complete`] after the last one, or [`Fill::fail`].
 pub(crate) enum Filler {
     /// A member is extracted from an opened archive.
@@ -109,7 +112,8 @@ pub(super) fn begin(
     Ok(reader)
 }
 
-/// Fails a fill that receives no byte for the stall timeout. A read from a disk that is unavailable (NFS) cannot be ended: its thread ends when
+/// Fails a fill that receives no byte for the stall timeout. A read from a disk that is unavailable (NFS) cannot be
+/// ended: its thread ends when
 /// the read does.
 async fn fail_when_stalled(fill: Weak<Fill>) {
     let (mut flowed, mut since) = (0, Instant::now());
@@ -148,7 +152,8 @@ impl Fill {
         FillError::Final(self.cache.directory.write_failure(error))
     }
 
-    /// True if nothing needs more bytes: the entry has failed, or it has no readers and is not to be finished for later requests.
+    /// True if nothing needs more bytes: the entry has failed, or it has no readers and is not to be finished for
+    /// later requests.
     /// `abandoned_since` is when it was first seen without readers.
     pub(super) fn is_cancelled(&self, abandoned_since: &mut Option<Instant>) -> bool {
         if self.entry.has_failed() {
@@ -195,7 +200,8 @@ impl Fill {
         if is_complete { Ok(()) } else { Err(FillError::Cancelled) }
     }
 
-    /// Writes a complete file to the disk and publishes it. If that fails, its present readers read on, and the next request fills it anew.
+    /// Writes a complete file to the disk and publishes it. If that fails, its present readers read on, and the next
+    /// request fills it anew.
     fn publish(&self, file: TemporaryFile) {
         let (cache, key, entry) = (&self.cache, self.key, &self.entry);
         if file.file.is_in_memory() || !cache.fits(entry.size()) {

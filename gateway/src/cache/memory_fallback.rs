@@ -1,4 +1,5 @@
-//! Memory for members that cannot be written to the disk, because it is full or fails. They are sent from memory, within a limit, and not
+//! Memory for members that cannot be written to the disk, because it is full or fails. They are sent from memory,
+//! within a limit, and not
 //! cached.
 
 use std::io::{self, ErrorKind};

@@ -1,15 +1,19 @@
 //! Members on disk under a size limit.
 //!
-//! - [`Entry`]: one member and its state: filling, complete, published, removed, or failed. Concurrent requests for a member share the entry
+//! - [`Entry`]: one member and its state: filling, complete, published, removed, or failed. Concurrent requests for a
+//!   member share the entry
 //!   that is being filled. A [`Reader`] is counted, and keeps the file open.
 //! - [`entries`]: the one list of what is cached, and the order of eviction by [`mod@cost`] and use.
-//! - [`fill`]: one fill of an entry: a [`temporary_file`], the received bytes ([`writer`]), the check of the build-id ([`build_id_note`]), and
+//! - [`fill`]: one fill of an entry: a [`temporary_file`], the received bytes ([`writer`]), the check of the build-id
+//!   ([`build_id_note`]), and
 //!   the name once the file is complete. The bytes come from a [`Filler`]: an [`extraction`].
 //! - [`memory_fallback`]: members that cannot be written to the disk.
 //! - [`prefetch`]: members beside the requested one in an archive.
-//! - [`directory`]: the cache directory, and what an earlier run left in it; [`lock`]: one gateway per directory; [`signature`]: IMA signatures
+//! - [`directory`]: the cache directory, and what an earlier run left in it; [`lock`]: one gateway per directory;
+//!   [`signature`]: IMA signatures
 //!   of files.
-//! - [`readable`]: everything that responses read; [`content`]: its bytes in a response; [`small_contents`]: those that are cached in memory.
+//! - [`readable`]: everything that responses read; [`content`]: its bytes in a response; [`small_contents`]: those
+//!   that are cached in memory.
 //! - [`sections`], [`classification`]: what is remembered of files; [`modules`]: decompressed kernel modules.
 
 mod build_id_note;
@@ -153,7 +157,8 @@ impl MemberCache {
         }
     }
 
-    /// A reader of a member, which `filler` fills unless it is cached. Returns when its bytes begin to come. An ELF file must state
+    /// A reader of a member, which `filler` fills unless it is cached. Returns when its bytes begin to come. An ELF
+    /// file must state
     /// `build_id`. The permit is released when the fill ends, or is not needed.
     ///
     /// # Errors
@@ -189,7 +194,8 @@ impl MemberCache {
         }
     }
 
-    /// Opens the source of a member on the main runtime: a client that disconnects does not end what other requests wait for.
+    /// Opens the source of a member on the main runtime: a client that disconnects does not end what other requests
+    /// wait for.
     fn open_source<F>(&self, key: MemberKey, build_id: Option<BuildId>, permit: Permit, filler: F) -> Opening
     where
         F: Future<Output = Result<Filler, Miss>> + Send + 'static,
@@ -209,7 +215,8 @@ impl MemberCache {
         self.small_contents.bytes(content).await
     }
 
-    /// Removes an entry that is being filled or failed, so that the next request has the member from elsewhere. Its readers read on.
+    /// Removes an entry that is being filled or failed, so that the next request has the member from elsewhere. Its
+    /// readers read on.
     pub(crate) fn detach(&self, key: MemberKey, reader: &Reader) {
         self.detach_entry(key, reader.entry());
     }
@@ -236,7 +243,8 @@ impl MemberCache {
         disk_bytes(bytes) <= self.max_bytes
     }
 
-    /// A file for `size` bytes. If the disk has less free, files without readers are evicted. If that is not enough, the file is in memory.
+    /// A file for `size` bytes. If the disk has less free, files without readers are evicted. If that is not enough,
+    /// the file is in memory.
     /// For threads that may block.
     fn temporary_file(&self, size: u64) -> Result<TemporaryFile, Miss> {
         self.make_space(size);
@@ -250,7 +258,8 @@ impl MemberCache {
         })
     }
 
-    /// Gives the complete file of an entry its name, unless the entry was removed meanwhile. It took `cost` to extract. For threads that may
+    /// Gives the complete file of an entry its name, unless the entry was removed meanwhile. It took `cost` to
+    /// extract. For threads that may
     /// block.
     fn publish(&self, key: MemberKey, entry: &Arc<Entry>, file: TemporaryFile, cost: Duration) -> std::io::Result<()> {
         let _names = self.directory.lock_names();
@@ -306,7 +315,8 @@ impl MemberCache {
         }
     }
 
-    /// Removes the entries that `select` removes from the list, with their files, and returns how many. For threads that may block.
+    /// Removes the entries that `select` removes from the list, with their files, and returns how many. For threads
+    /// that may block.
     fn remove(&self, select: impl FnOnce(&mut Entries) -> Vec<Arc<Entry>>) -> u64 {
         let _names = self.directory.lock_names();
         let removed = select(&mut self.entries());

@@ -1,4 +1,5 @@
-//! Where sections are in members. The tables of a file that is being filled are read as soon as they are written. Positions in complete
+//! Where sections are in members. The tables of a file that is being filled are read as soon as they are written.
+//! Positions in complete
 //! files are remembered longer than the files are cached: clients request few names, and these again and again.
 
 use std::io::{self, Read, Seek, SeekFrom};
@@ -94,7 +95,8 @@ impl MemberCache {
     }
 }
 
-/// Reads the tables of a file whose first `available` bytes are written. The inner error is the number of bytes that it needs.
+/// Reads the tables of a file whose first `available` bytes are written. The inner error is the number of bytes that
+/// it needs.
 async fn read_position(file: &Readable, available: u64, name: String) -> io::Result<Result<SectionPosition, u64>> {
     let (file, size) = (file.open()?, file.size());
     let read = spawn_blocking(move || {
@@ -111,7 +113,8 @@ async fn read_position(file: &Readable, available: u64, name: String) -> io::Res
     read.await.map_err(io::Error::other)?
 }
 
-/// The first bytes of a file that is being filled, read as if they were the file: a read beyond them is an error. It has a position of its
+/// The first bytes of a file that is being filled, read as if they were the file: a read beyond them is an error. It
+/// has a position of its
 /// own, so that several readers can use one descriptor.
 pub(super) struct PartialFile {
     file: Arc<OpenFile>,

@@ -1,4 +1,5 @@
-//! Writes the bytes of a member: the first ones are checked before any are sent, and when one source breaks off, the next one has to bring
+//! Writes the bytes of a member: the first ones are checked before any are sent, and when one source breaks off, the
+//! next one has to bring
 //! the same bytes before it continues.
 
 use std::io::{self, Write};
@@ -14,7 +15,8 @@ use super::fill::{Fill, FillError};
 use super::temporary_file::{OpenFile, TemporaryFile};
 use crate::resolve::outcome::{CauseKind, Miss};
 
-/// Bytes of an ELF file that are checked before the first byte is sent, and the maximum if its notes are further behind.
+/// Bytes of an ELF file that are checked before the first byte is sent, and the maximum if its notes are further
+/// behind.
 const FIRST_BYTES: u64 = 64 << 10;
 const MAX_FIRST_BYTES: u64 = 1 << 20;
 

@@ -94,7 +94,8 @@ fn a_file_that_is_requested_no_more_is_evicted_at_last_whatever_its_cost() {
     panic!("it is still there");
 }
 
-/// Seconds of extraction that a cache of a twentieth of all bytes costs over a trace, with `victim` as the rule of eviction.
+/// Seconds of extraction that a cache of a twentieth of all bytes costs over a trace, with `victim` as the rule of
+/// eviction.
 fn trace(mut victim: impl FnMut(&mut Entries, &mut Vec<u32>) -> u32) -> f64 {
     const FILES: u32 = 3_000;
     let mut state = 7_u64;
