@@ -1,7 +1,7 @@
 //! Fair concurrency limiter: requests over the limit queue per client and are never rejected.
 //!
-//! A debuginfod client remembers any error as a miss for ten minutes, so waiting is the better answer. One client holds at most half of
-//! the permits. While none is free, released permits rotate among the clients with queued requests.
+//! A debuginfod client remembers any error as a miss for ten minutes, so waiting is the better answer. One client holds
+//! at most half of the permits. While none is free, released permits rotate among the clients with queued requests.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};

@@ -223,7 +223,9 @@ proptest! {
     #[test]
     fn changed_payloads_never_panic_and_never_pass_for_right(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
-        compressor in prop::sample::select(vec![None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")]),
+        compressor in prop::sample::select(
+            vec![None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")]
+        ),
         is_short in any::<bool>(),
     ) {
         let (header, long, short) = mixed(compressor);

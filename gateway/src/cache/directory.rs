@@ -64,7 +64,8 @@ impl Directory {
         if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
             let (shown, mode, user) = (self.path.display(), found.mode() & 0o7777, found.uid());
             return Err(io::Error::other(format!(
-                "{shown}: expected a directory of this user with mode 0700, found one of user {user} with mode {mode:04o}"
+                "{shown}: expected a directory of this user with mode 0700, \
+                 found one of user {user} with mode {mode:04o}"
             )));
         }
         Ok(())

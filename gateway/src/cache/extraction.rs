@@ -95,7 +95,7 @@ impl Extraction<'_> {
                 return Err(end(writer, error));
             }
             Err(error) => {
-                tracing::debug!(%error, nvra = self.fill.source, "a payload that was entered is read from its first byte");
+                tracing::debug!(%error, nvra = self.fill.source, "a payload is read again from its first byte");
                 writer.restart();
             }
         }

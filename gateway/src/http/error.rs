@@ -5,7 +5,7 @@
 //! | malformed build-id, kind or path; `/metadata` without key or value | 400 | `200 []`, as the original |
 //! | absent | 404 | `200 []` or `{}` |
 //! | larger than `X-DEBUGINFOD-MAXSIZE` | 406 | |
-//! | unavailable: no provider has it, and one of them failed | reset, or 503 `no-store`; `/section` 504 instead of 503 | 503 |
+//! | unavailable: no provider has it, and one of them failed | reset, or 503 (`/section`: 504), `no-store` | 503 |
 //! | `/metadata` while the index cannot be asked and no upstream has anything | | 503 |
 //! | unknown path | 404 | 404 |
 //! | a target that is no path; a Host that is none | 400 | 400 |

@@ -66,7 +66,7 @@ impl Run<'_> {
             Ok(true) => Some(entry),
             Ok(false) => {
                 let nvra = &package.package.nevra;
-                tracing::warn!(%nvra, ordinal, %build_id, "a file carries another build-id than its package's header states");
+                tracing::warn!(%nvra, ordinal, %build_id, "a file carries another build-id than its header states");
                 None
             }
             Err(error) => {

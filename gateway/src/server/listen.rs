@@ -153,7 +153,10 @@ impl Listener {
                 _ => sockets.take_unix_listener(number).ok().flatten().filter(|_| !is_tls).map(Self::Unix),
             };
             listener.filter(Self::is_listening).with_context(|| {
-                format!("socket {number} of LISTEN_FDS: expected a listening stream socket (TLS: of TCP), found another file")
+                format!(
+                    "socket {number} of LISTEN_FDS: expected a listening stream socket (TLS: of TCP), \
+                     found another file"
+                )
             })
         };
         (0..count).zip(names).map(take).collect()

@@ -97,7 +97,7 @@ impl Certificate {
             match certificate {
                 Ok(certificate) => {
                     *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
-                    tracing::info!(certificate = %self.files.certificate.display(), "the TLS certificate was read again");
+                    tracing::info!(certificate = %self.files.certificate.display(), "the TLS certificate was reloaded");
                 }
                 Err(error) => tracing::error!("the TLS certificate stays what it was: {error:#}"),
             }
