@@ -1,20 +1,25 @@
--- Every statement can be repeated: on MySQL a migration that broke off is simply run again.
--- Hashes and build-ids are lowercase hex, times are seconds since 1970. Prefix lengths of keys are written out: InnoDB's limit for a
--- key is 3,072 bytes, 4 a character; MySQL refuses a longer one, MariaDB cuts it silently.
+-- Every statement can be repeated, because MySQL cannot roll back an interrupted migration: it is applied again.
+-- Hashes and build-ids are lowercase hex, times are seconds since 1970.
+-- Keys have explicit prefix lengths: InnoDB limits a key to 3,072 bytes, at 4 bytes per character. MySQL refuses a
+-- longer key; MariaDB truncates it silently.
 
--- Which programs can read each version of the schema. A migration writes its row first: programs of the versions before
--- it look there whether they can go on.
+-- The oldest program that can read each version of the schema. A migration writes its row first, so that older
+-- programs know whether they can read the result.
 create table if not exists schema_readers (
-    version bigint not null primary key comment 'of the schema',
-    oldest_reader bigint not null comment 'schema version of the oldest program that can read it'
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'which programs can read each version of the schema';
+    version bigint not null primary key comment 'version of the schema',
+    oldest_reader bigint not null comment 'schema version of the oldest program that can read this version'
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
+    comment = 'oldest program that can read each version of the schema';
 insert into schema_readers (version, oldest_reader) values (1, 1) on duplicate key update oldest_reader = 1;
 
+-- Packages. A claimed package is known from repository metadata alone, a legacy one from the original's database alone.
+-- The artifacts of an open package may be incomplete; another import can complete it.
 create table if not exists packages (
     id int not null auto_increment primary key,
     format varchar(8) not null comment 'rpm, deb, arch, tar, cpio, zip, file',
-    identity char(64) character set ascii collate ascii_bin null comment 'SHA-256 of the main header, or of the file; null until one was read',
-    identity_kind varchar(8) null comment 'header, file',
+    identity char(64) character set ascii collate ascii_bin null
+        comment 'SHA-256 in hex of the main header or the file; null until one was read',
+    identity_kind varchar(8) null comment 'what identity is the digest of: header, file',
     name varchar(255) not null,
     epoch bigint null,
     version varchar(255) not null,
@@ -22,40 +27,43 @@ create table if not exists packages (
     arch varchar(64) not null,
     nvra varchar(832) not null comment 'NAME-VERSION-RELEASE.ARCH',
     source_rpm varchar(255) null comment 'file name of the source package',
-    distro varchar(255) not null comment 'fc40, or what the importer was told; empty if unknown',
+    distro varchar(255) not null comment 'distribution, like fc40, or the value of --distro; empty if unknown',
     koji_instance varchar(64) null,
     koji_build bigint null,
     koji_volume varchar(64) null,
     built_at bigint null,
-    state varchar(8) not null comment 'claimed (named by metadata), legacy (named by an old database): no header read yet; open: artifacts may be missing; complete',
-    deleted_at bigint null comment 'when its build was deleted; where it can be had is stated by locations',
-    indexed_at bigint not null comment 'when it was imported, or completed',
+    state varchar(8) not null comment 'claimed, legacy: header not read yet; open: artifacts may be missing; complete',
+    deleted_at bigint null comment 'when its build was deleted; locations state where the package still is',
+    indexed_at bigint not null comment 'when it was imported or became complete',
     unique key packages_identity (identity),
     key packages_nvra (nvra(255)),
     key packages_source_rpm (source_rpm(255), arch(64)),
     key packages_name (name(255), arch(64))
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'packages; those whose header was not read have no identity';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
+    comment = 'packages; identity is null while no header was read';
 
 -- Files with a build-id. Build-ids are not unique, and a file can have several.
 create table if not exists artifacts (
     package_id int not null,
     ordinal mediumint not null comment 'number of the file in the package, from 0',
     build_id varchar(128) character set ascii collate ascii_bin not null,
-    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null comment 'both: a program with its DWARF; unknown: only its contents can say',
-    has_dwarf tinyint null comment '1, 0; null where nothing states it',
-    dir varchar(4096) not null comment 'no slash at its end: /usr/bin',
+    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null
+        comment 'both: a program with its DWARF; unknown: nothing states it',
+    has_dwarf tinyint null comment '1 with DWARF, 0 without, null if unknown',
+    dir varchar(4096) not null comment 'directory without a slash at the end: /usr/bin',
     file_name varchar(255) not null,
-    size bigint null comment 'size, mtime and sha256: null for RPMs, whose headers have them',
+    size bigint null comment 'bytes; size, mtime and sha256 are null for RPMs, whose headers have them',
     mtime bigint null,
     sha256 char(64) character set ascii collate ascii_bin null,
-    tar_offset bigint null comment 'where the headers of the member begin in the unpacked tar archive, in bytes; null elsewhere',
+    tar_offset bigint null
+        comment 'offset of the member''s headers in the unpacked tar archive, bytes; null for other formats',
     primary key (package_id, ordinal, build_id),
     key artifacts_build_id (build_id),
     key artifacts_file_name (file_name(255))
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'files with a build-id inside packages';
 
--- Compressed kernel modules of RPMs whose headers name no build-id for them. Debug files of the same source_rpm and
--- arch have it; then the module is in artifacts, too.
+-- Compressed kernel modules of RPMs whose headers do not state the modules' build-ids. Once a debug package of the same
+-- source_rpm and arch states it, the module is in artifacts, too.
 create table if not exists modules (
     package_id int not null,
     ordinal mediumint not null comment 'as in artifacts',
@@ -64,56 +72,60 @@ create table if not exists modules (
     primary key (package_id, ordinal)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'compressed kernel modules of RPMs';
 
--- Build-ids that repository metadata or an old database names for packages whose header was not read yet.
+-- Build-ids that repository metadata or the original's database state for packages whose header was not read yet.
 create table if not exists claims (
     build_id varchar(128) character set ascii collate ascii_bin not null,
     package_id int not null,
-    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null comment 'as it is claimed',
-    link_path varchar(4096) null comment 'path of the link or file that names it',
+    kind enum('executable', 'debuginfo', 'both', 'unknown') character set ascii collate ascii_bin not null
+        comment 'the kind that the source states',
+    link_path varchar(4096) null comment 'path of the link or file with this build-id',
     primary key (build_id, package_id),
     key claims_package (package_id)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'build-ids claimed for packages whose header was not read yet';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
+    comment = 'build-ids claimed for packages whose header was not read yet';
 
--- Directories in which a package has include files; of a file right in /usr/include the file.
+-- Directories in which packages have include files. For a file directly in /usr/include, dir is the file's path.
 create table if not exists includes (
     dir varchar(700) not null,
     package_id int not null,
     primary key (dir, package_id),
     key includes_package (package_id)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'directories in which packages have include files';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
+    comment = 'directories in which packages have include files';
 
--- Places that hold archives. Nothing writes pattern, distros, redirect_hosts and allow_private yet.
+-- Stores: places that hold archives. No program writes pattern, distros, redirect_hosts and allow_private yet.
 create table if not exists stores (
     id int not null auto_increment primary key,
     name varchar(255) not null,
     tier varchar(8) not null comment 'local, mirror, koji, archive, retrace',
     base_url varchar(2048) null,
     root varchar(4096) null,
-    priority int not null comment 'lower is asked first',
-    pattern varchar(2048) null comment 'path of a package below base_url, by rule',
-    distros varchar(2048) null comment 'globs of distributions that the pattern holds for',
-    absent_statuses varchar(255) null comment 'HTTP statuses that prove absence, like 404,410; null: 403,404,410',
+    priority int not null comment 'within a tier, stores with a lower number are asked first',
+    pattern varchar(2048) null comment 'template of a package''s path below base_url',
+    distros varchar(2048) null comment 'globs of the distributions that pattern is valid for',
+    absent_statuses varchar(255) null comment 'HTTP statuses that prove absence, like 404,410; null means 403,404,410',
     redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to',
-    allow_private tinyint not null default 0 comment 'whether hosts that were not written out may have private addresses',
+    allow_private tinyint not null default 0 comment '1 if hosts named by redirects may have private addresses',
     unique key stores_name (name(255))
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'places that hold archives';
 
--- Listings of packages below a path of one store. Nothing writes this yet.
+-- Repositories: listings of packages below a path of one store. No program writes this table yet.
 create table if not exists repositories (
     id int not null auto_increment primary key,
     name varchar(255) not null,
     store_id int not null,
-    path varchar(4096) not null comment 'below the base_url or root of the store',
-    url varchar(2048) null comment 'of its metadata: repomd.xml, a metalink or a mirrorlist',
+    path varchar(4096) not null comment 'relative to the base_url or root of the store',
+    url varchar(2048) null comment 'URL of its metadata: repomd.xml, a metalink or a mirrorlist',
     distro varchar(255) null,
     revision varchar(255) null,
-    verified tinyint not null default 0 comment 'whether the last metadata were verified',
+    verified tinyint not null default 0 comment '1 if the signature of the last metadata was verified',
     refreshed_at bigint null,
     unique key repositories_name (name(255)),
     key repositories_store (store_id)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'listings of packages below a path of a store';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
+    comment = 'listings of packages below a path of a store';
 
--- Which repositories list a package, and when each was seen to.
+-- Packages that repositories list.
 create table if not exists memberships (
     package_id int not null,
     repository_id int not null,
@@ -121,36 +133,37 @@ create table if not exists memberships (
     last_seen bigint not null,
     primary key (package_id, repository_id),
     key memberships_repository (repository_id)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'which repositories list a package';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'packages that repositories list';
 
--- Where packages are and were.
+-- Present and past locations of packages.
 create table if not exists locations (
     store_id int not null,
-    path_hash char(16) character set ascii collate ascii_bin not null comment 'the first 16 hex digits of the SHA-256 of path',
+    path_hash char(16) character set ascii collate ascii_bin not null
+        comment 'first 16 hex digits of the SHA-256 of path',
     package_id int not null,
-    path varchar(4096) not null comment 'below the base_url or root of the store',
+    path varchar(4096) not null comment 'relative to the base_url or root of the store',
     size bigint not null comment 'bytes',
     mtime_ns bigint null comment 'nanoseconds since 1970',
-    header_start int null comment 'where the main header begins in the archive, and ends',
-    header_end int null,
-    checksum varchar(128) character set ascii collate ascii_bin null comment 'of the archive',
+    header_start int null comment 'offset of the main header in the archive, bytes',
+    header_end int null comment 'offset of its end',
+    checksum varchar(128) character set ascii collate ascii_bin null comment 'checksum of the archive, hex',
     checksum_kind varchar(8) null,
     signing_key varchar(16) null,
     first_seen bigint not null,
     last_seen bigint not null,
-    gone_at bigint null comment 'since when it is not there; null while it is',
+    gone_at bigint null comment 'since when the archive is gone; null while it is present',
     checked_at bigint null,
     check_result varchar(255) null,
     primary key (store_id, path_hash, package_id),
     key locations_package (package_id),
     key locations_checksum (checksum)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'where packages are and were';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'present and past locations of packages';
 
--- Work that waits to be done. Nothing writes this yet.
+-- Jobs. No program writes this table yet.
 create table if not exists jobs (
     id bigint not null auto_increment primary key,
     kind varchar(32) not null,
-    `key` varchar(255) not null comment 'the same work is there once',
+    `key` varchar(255) not null comment 'identifies the work: at most one row for the same work',
     payload mediumtext not null,
     attempts int not null default 0,
     next_try_at bigint not null,
@@ -159,45 +172,48 @@ create table if not exists jobs (
     last_error text null,
     unique key jobs_key (`key`(255)),
     key jobs_next_try (next_try_at)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'work that waits';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'jobs';
 
--- Messages that can never be processed. Nothing writes this yet.
+-- Messages that cannot be processed. No program writes this table yet.
 create table if not exists poison (
     id bigint not null auto_increment primary key,
-    source varchar(64) not null comment 'the queue or hook that it came from',
+    source varchar(64) not null comment 'queue or hook from which it came',
     payload mediumtext not null,
     reason text not null,
     received_at bigint not null
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'messages that can never be processed';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'messages that cannot be processed';
 
--- What only one process may do at a time. Transactions lock the row claims; nothing else uses this yet.
+-- Work that only one process may do at a time. Transactions lock the rows claims and modules.
 create table if not exists leases (
     name varchar(255) not null primary key,
     holder varchar(255) not null,
     until bigint not null
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what only one process may do at a time';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
+    comment = 'work that only one process may do at a time';
 
 insert ignore into leases (name, holder, until) values ('claims', '', 0), ('modules', '', 0);
 
--- How far each feeder has come. Nothing writes this yet.
+-- The position of each feeder in its source. No program writes this table yet.
 create table if not exists cursors (
     name varchar(255) not null primary key,
     value text not null,
     updated_at bigint not null
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'how far each feeder has come';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'position of each feeder in its source';
 
--- A counter for each importer.
+-- A transaction counter for each importer.
 create table if not exists writers (
     writer varchar(255) not null primary key,
-    sequence bigint not null comment 'counted up in every inserting transaction'
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'a counter for each importer';
+    sequence bigint not null comment 'incremented by every inserting transaction'
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'a transaction counter for each importer';
 
--- What the last transactions of each writer brought. A transaction leaves one row; its writer prunes the old ones.
+-- Build-ids that the last transactions of each writer inserted. Each transaction inserts a row and deletes old ones.
 create table if not exists changes (
     writer varchar(255) not null,
-    sequence bigint not null comment 'of the writer, in this transaction',
-    mark bigint not null comment 'random: tells a transaction from one of another index that has the same number',
-    total bigint not null comment 'bytes of build_ids, of this writer and up to this row',
-    build_ids mediumblob null comment '8 bytes for each build-id, its hash; null if there were too many',
+    sequence bigint not null comment 'value of writers.sequence in this transaction',
+    mark bigint not null comment 'random; differs between transactions of different indexes with the same sequence',
+    total bigint not null comment 'sum of the bytes of build_ids of this writer up to this row',
+    build_ids mediumblob null
+        comment 'hashes of the build-ids, 8 bytes each, little-endian; null if there were too many',
     primary key (writer, sequence)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'what the last transactions of each importer brought';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
+    comment = 'build-ids that the last transactions of each importer inserted';

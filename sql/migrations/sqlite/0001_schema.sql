@@ -1,18 +1,20 @@
 -- Hashes and build-ids are lowercase hex, times are seconds since 1970.
 
--- Which programs can read each version of the schema. A migration writes its row first: programs of the versions before
--- it look there whether they can go on.
+-- The oldest program that can read each version of the schema. A migration writes its row first, so that older
+-- programs know whether they can read the result.
 create table schema_readers (
-    version integer not null primary key, -- of the schema
-    oldest_reader integer not null -- schema version of the oldest program that can read it
+    version integer not null primary key, -- version of the schema
+    oldest_reader integer not null -- schema version of the oldest program that can read this version
 );
 insert into schema_readers (version, oldest_reader) values (1, 1);
 
+-- Packages. A claimed package is known from repository metadata alone, a legacy one from the original's database alone.
+-- The artifacts of an open package may be incomplete; another import can complete it.
 create table packages (
     id integer primary key,
     format text not null, -- rpm, deb, arch, tar, cpio, zip, file
-    identity text null, -- SHA-256 of the main header, or of the file; null until one was read
-    identity_kind text null, -- header, file
+    identity text null, -- SHA-256 in hex of the main header or the file; null until one was read
+    identity_kind text null, -- what identity is the digest of: header, file
     name text not null,
     epoch integer null,
     version text not null,
@@ -20,14 +22,14 @@ create table packages (
     arch text not null,
     nvra text not null, -- NAME-VERSION-RELEASE.ARCH
     source_rpm text null, -- file name of the source package
-    distro text not null, -- fc40, or what the importer was told; empty if unknown
+    distro text not null, -- distribution, like fc40, or the value of --distro; empty if unknown
     koji_instance text null,
     koji_build integer null,
     koji_volume text null,
     built_at integer null,
-    state text not null, -- claimed (named by metadata), legacy (named by an old database): no header read yet; open: artifacts may be missing; complete
-    deleted_at integer null, -- when its build was deleted; where it can be had is stated by locations
-    indexed_at integer not null -- when it was imported, or completed
+    state text not null, -- claimed, legacy: header not read yet; open: artifacts may be missing; complete
+    deleted_at integer null, -- when its build was deleted; locations state where the package still is
+    indexed_at integer not null -- when it was imported or became complete
 );
 create unique index packages_identity on packages (identity);
 create index packages_nvra on packages (nvra);
@@ -39,21 +41,22 @@ create table artifacts (
     package_id integer not null,
     ordinal integer not null, -- number of the file in the package, from 0
     build_id text not null,
-    kind text not null, -- executable, debuginfo, both, unknown; both: a program with its DWARF; unknown: only its contents can say
-    has_dwarf integer null, -- 1, 0; null where nothing states it
-    dir text not null, -- no slash at its end: /usr/bin
+    kind text not null, -- executable, debuginfo, both (a program with its DWARF), unknown (nothing states it)
+    has_dwarf integer null, -- 1 with DWARF, 0 without, null if unknown
+    dir text not null, -- directory without a slash at the end: /usr/bin
     file_name text not null,
-    size integer null, -- size, mtime and sha256: null for RPMs, whose headers have them
+    size integer null, -- bytes; size, mtime and sha256 are null for RPMs, whose headers have them
     mtime integer null,
     sha256 text null,
-    tar_offset integer null, -- where the headers of the member begin in the unpacked tar archive, in bytes; null elsewhere
+    -- offset of the member's headers in the unpacked tar archive, bytes; null for other formats
+    tar_offset integer null,
     primary key (package_id, ordinal, build_id)
 ) without rowid;
 create index artifacts_build_id on artifacts (build_id);
 create index artifacts_file_name on artifacts (file_name);
 
--- Compressed kernel modules of RPMs whose headers name no build-id for them. Debug files of the same source_rpm and
--- arch have it; then the module is in artifacts, too.
+-- Compressed kernel modules of RPMs whose headers do not state the modules' build-ids. Once a debug package of the same
+-- source_rpm and arch states it, the module is in artifacts, too.
 create table modules (
     package_id integer not null,
     ordinal integer not null, -- as in artifacts
@@ -62,17 +65,17 @@ create table modules (
     primary key (package_id, ordinal)
 ) without rowid;
 
--- Build-ids that repository metadata or an old database names for packages whose header was not read yet.
+-- Build-ids that repository metadata or the original's database state for packages whose header was not read yet.
 create table claims (
     build_id text not null,
     package_id integer not null,
-    kind text not null, -- executable, debuginfo, both, unknown; as it is claimed
-    link_path text null, -- path of the link or file that names it
+    kind text not null, -- executable, debuginfo, both, unknown: the kind that the source states
+    link_path text null, -- path of the link or file with this build-id
     primary key (build_id, package_id)
 ) without rowid;
 create index claims_package on claims (package_id);
 
--- Directories in which a package has include files; of a file right in /usr/include the file.
+-- Directories in which packages have include files. For a file directly in /usr/include, dir is the file's path.
 create table includes (
     dir text not null,
     package_id integer not null,
@@ -80,38 +83,38 @@ create table includes (
 ) without rowid;
 create index includes_package on includes (package_id);
 
--- Places that hold archives. Nothing writes pattern, distros, redirect_hosts and allow_private yet.
+-- Stores: places that hold archives. No program writes pattern, distros, redirect_hosts and allow_private yet.
 create table stores (
     id integer primary key,
     name text not null,
     tier text not null, -- local, mirror, koji, archive, retrace
     base_url text null,
     root text null,
-    priority integer not null, -- lower is asked first
-    pattern text null, -- path of a package below base_url, by rule
-    distros text null, -- globs of distributions that the pattern holds for
-    absent_statuses text null, -- HTTP statuses that prove absence, like 404,410; null: 403,404,410
+    priority integer not null, -- within a tier, stores with a lower number are asked first
+    pattern text null, -- template of a package's path below base_url
+    distros text null, -- globs of the distributions that pattern is valid for
+    absent_statuses text null, -- HTTP statuses that prove absence, like 404,410; null means 403,404,410
     redirect_hosts text null, -- hosts that redirects may lead to
-    allow_private integer not null default 0 -- whether hosts that were not written out may have private addresses
+    allow_private integer not null default 0 -- 1 if hosts named by redirects may have private addresses
 );
 create unique index stores_name on stores (name);
 
--- Listings of packages below a path of one store. Nothing writes this yet.
+-- Repositories: listings of packages below a path of one store. No program writes this table yet.
 create table repositories (
     id integer primary key,
     name text not null,
     store_id integer not null,
-    path text not null, -- below the base_url or root of the store
-    url text null, -- of its metadata: repomd.xml, a metalink or a mirrorlist
+    path text not null, -- relative to the base_url or root of the store
+    url text null, -- URL of its metadata: repomd.xml, a metalink or a mirrorlist
     distro text null,
     revision text null,
-    verified integer not null default 0, -- whether the last metadata were verified
+    verified integer not null default 0, -- 1 if the signature of the last metadata was verified
     refreshed_at integer null
 );
 create unique index repositories_name on repositories (name);
 create index repositories_store on repositories (store_id);
 
--- Which repositories list a package, and when each was seen to.
+-- Packages that repositories list.
 create table memberships (
     package_id integer not null,
     repository_id integer not null,
@@ -121,22 +124,22 @@ create table memberships (
 ) without rowid;
 create index memberships_repository on memberships (repository_id);
 
--- Where packages are and were.
+-- Present and past locations of packages.
 create table locations (
     store_id integer not null,
-    path_hash text not null, -- the first 16 hex digits of the SHA-256 of path
+    path_hash text not null, -- first 16 hex digits of the SHA-256 of path
     package_id integer not null,
-    path text not null, -- below the base_url or root of the store
+    path text not null, -- relative to the base_url or root of the store
     size integer not null, -- bytes
     mtime_ns integer null, -- nanoseconds since 1970
-    header_start integer null, -- where the main header begins in the archive, and ends
-    header_end integer null,
-    checksum text null, -- of the archive
+    header_start integer null, -- offset of the main header in the archive, bytes
+    header_end integer null, -- offset of its end
+    checksum text null, -- checksum of the archive, hex
     checksum_kind text null,
     signing_key text null,
     first_seen integer not null,
     last_seen integer not null,
-    gone_at integer null, -- since when it is not there; null while it is
+    gone_at integer null, -- since when the archive is gone; null while it is present
     checked_at integer null,
     check_result text null,
     primary key (store_id, path_hash, package_id)
@@ -144,11 +147,11 @@ create table locations (
 create index locations_package on locations (package_id);
 create index locations_checksum on locations (checksum);
 
--- Work that waits to be done. Nothing writes this yet.
+-- Jobs. No program writes this table yet.
 create table jobs (
     id integer primary key,
     kind text not null,
-    `key` text not null, -- the same work is there once
+    `key` text not null, -- identifies the work: at most one row for the same work
     payload text not null,
     attempts integer not null default 0,
     next_try_at integer not null,
@@ -159,41 +162,41 @@ create table jobs (
 create unique index jobs_key on jobs (`key`);
 create index jobs_next_try on jobs (next_try_at);
 
--- Messages that can never be processed. Nothing writes this yet.
+-- Messages that cannot be processed. No program writes this table yet.
 create table poison (
     id integer primary key,
-    source text not null, -- the queue or hook that it came from
+    source text not null, -- queue or hook from which it came
     payload text not null,
     reason text not null,
     received_at integer not null
 );
 
--- What only one process may do at a time. Nothing uses this yet.
+-- Work that only one process may do at a time. No program uses this table on SQLite.
 create table leases (
     name text not null primary key,
     holder text not null,
     until integer not null
 ) without rowid;
 
--- How far each feeder has come. Nothing writes this yet.
+-- The position of each feeder in its source. No program writes this table yet.
 create table cursors (
     name text not null primary key,
     value text not null,
     updated_at integer not null
 ) without rowid;
 
--- A counter for each importer.
+-- A transaction counter for each importer.
 create table writers (
     writer text not null primary key,
-    sequence integer not null -- counted up in every inserting transaction
+    sequence integer not null -- incremented by every inserting transaction
 ) without rowid;
 
--- What the last transactions of each writer brought. A transaction leaves one row; its writer prunes the old ones.
+-- Build-ids that the last transactions of each writer inserted. Each transaction inserts a row and deletes old ones.
 create table changes (
     writer text not null,
-    sequence integer not null, -- of the writer, in this transaction
-    mark integer not null, -- random: tells a transaction from one of another index that has the same number
-    total integer not null, -- bytes of build_ids, of this writer and up to this row
-    build_ids blob null, -- 8 bytes for each build-id, its hash; null if there were too many
+    sequence integer not null, -- value of writers.sequence in this transaction
+    mark integer not null, -- random; differs between transactions of different indexes with the same sequence
+    total integer not null, -- sum of the bytes of build_ids of this writer up to this row
+    build_ids blob null, -- hashes of the build-ids, 8 bytes each, little-endian; null if there were too many
     primary key (writer, sequence)
 );
