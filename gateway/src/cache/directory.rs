@@ -144,7 +144,8 @@ impl Directory {
     /// # Errors
     /// Less memory is free.
     pub(super) fn memory_fallback(&self, size: u64) -> io::Result<TemporaryFile> {
-        self.memory_fallback.create(size)
+        let (file, reservation) = self.memory_fallback.create(size)?;
+        Ok(TemporaryFile::in_memory(file, reservation))
     }
 
     /// A new file without a name, with space for `size` bytes.

@@ -148,12 +148,12 @@ impl Extraction<'_> {
 
     /// All bytes are written, with the digest of the header.
     fn complete(&self, writer: &mut FillWriter<'_>) -> Result<(), FillError> {
-        self.fill.verify(writer)?;
+        writer.verify()?;
         let (nvra, path, seconds) = (&self.fill.source, &self.fill.path, self.began.elapsed().as_secs_f64());
         METRICS.extraction_duration.observe(seconds);
         METRICS.extractions.with_label_values(&["complete"]).inc();
         tracing::debug!(%nvra, path, bytes = self.fill.entry.size(), seconds, "extracted");
-        self.fill.complete(writer)
+        writer.complete()
     }
 }
 

@@ -1,14 +1,12 @@
 //! Memory for members that cannot be written to the disk, because it is full or fails. They are sent from memory,
-//! within a limit, and not
-//! cached.
+//! within a limit, and not cached.
 
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{MemfdFlags, memfd_create};
-
-use super::temporary_file::TemporaryFile;
 
 /// Maximum of bytes of all members in memory together.
 const MAX_BYTES: u64 = 128 << 20;
@@ -31,11 +29,11 @@ impl MemoryFallback {
         Self { free: Arc::new(AtomicU64::new(MAX_BYTES)) }
     }
 
-    /// Creates a file for `bytes` bytes in memory (memfd_create(2)).
+    /// Creates a file for `bytes` bytes in memory (memfd_create(2)), and reserves them.
     ///
     /// # Errors
     /// Less memory is free, or the system has no such files.
-    pub(super) fn create(&self, bytes: u64) -> io::Result<TemporaryFile> {
+    pub(super) fn create(&self, bytes: u64) -> io::Result<(File, Reservation)> {
         let reserve = |free: u64| free.checked_sub(bytes);
         if let Err(free) = self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, reserve) {
             let text = format!("expected room for {bytes} bytes in memory, found {free} of {MAX_BYTES}");
@@ -43,7 +41,7 @@ impl MemoryFallback {
         }
         let reservation = Reservation { free: self.free.clone(), bytes };
         let file = memfd_create(c"darkserver-member", MemfdFlags::CLOEXEC)?;
-        Ok(TemporaryFile::in_memory(file.into(), reservation))
+        Ok((file.into(), reservation))
     }
 }
 
@@ -63,7 +61,7 @@ mod tests {
     fn memory_is_limited_and_released_with_its_file() {
         let memory = MemoryFallback::new();
         let large = memory.create(MAX_BYTES - 10).unwrap();
-        large.file.write_all_at(b"member", 5).unwrap();
+        large.0.write_all_at(b"member", 5).unwrap();
         let error = memory.create(11).err().unwrap();
         assert_eq!(error.to_string(), "expected room for 11 bytes in memory, found 10 of 134217728");
         let small = memory.create(10).unwrap();

@@ -1,17 +1,14 @@
 //! Members on disk under a size limit.
 //!
 //! - [`Entry`]: one member and its state: filling, complete, published, removed, or failed. Concurrent requests for a
-//!   member share the entry
-//!   that is being filled. A [`Reader`] is counted, and keeps the file open.
+//!   member share the entry that is being filled. A [`Reader`] is counted, and keeps the file open.
 //! - [`entries`]: the one list of what is cached, and the order of eviction by [`mod@cost`] and use.
-//! - [`fill`]: one fill of an entry: a [`temporary_file`], the received bytes ([`writer`]), the check of the build-id
-//!   ([`build_id_note`]), and
-//!   the name once the file is complete. The bytes come from a [`Filler`]: an [`extraction`].
+//! - [`Filler`]: where bytes come from: an [`extraction`]. It writes ([`writer`]) to a [`temporary_file`].
+//! - [`fill`]: what all fills do: the check of the build-id ([`build_id_note`]), the name of the complete file.
 //! - [`memory_fallback`]: members that cannot be written to the disk.
 //! - [`prefetch`]: members beside the requested one in an archive.
 //! - [`directory`]: the cache directory, and what an earlier run left in it; [`lock`]: one gateway per directory;
-//!   [`signature`]: IMA signatures
-//!   of files.
+//!   [`signature`]: IMA signatures of files.
 //! - [`readable`]: everything that responses read; [`content`]: its bytes in a response; [`small_contents`]: those
 //!   that are cached in memory.
 //! - [`sections`], [`classification`]: what is remembered of files; [`modules`]: decompressed kernel modules.
@@ -25,6 +22,7 @@ mod entries;
 mod entry;
 mod extraction;
 mod fill;
+mod filler;
 mod lock;
 mod memory_fallback;
 mod modules;
@@ -58,7 +56,7 @@ pub(crate) use content::Content;
 use directory::PublishedFile;
 use entries::{Entries, disk_bytes};
 pub(crate) use entry::{Entry, Reader};
-pub(crate) use fill::Filler;
+pub(crate) use filler::Filler;
 pub(crate) use readable::{ExternalFile, Readable};
 pub(crate) use sections::SectionPosition;
 use temporary_file::TemporaryFile;
@@ -204,7 +202,7 @@ impl MemberCache {
         let opening = self.runtime.spawn(async move {
             let _ended = OpeningEnd { cache: this.clone(), key };
             let filler = filler.await?;
-            let begin = move || fill::begin(&this, key, filler, build_id, permit);
+            let begin = move || filler.begin(&this, key, build_id, permit);
             spawn_blocking(begin).await.unwrap_or_else(|error| Err(ended_early(&error)))
         });
         opening.map(|opened| opened.unwrap_or_else(|error| Err(ended_early(&error)))).boxed().shared()

@@ -1,6 +1,5 @@
 //! Writes the bytes of a member: the first ones are checked before any are sent, and when one source breaks off, the
-//! next one has to bring
-//! the same bytes before it continues.
+//! next one has to bring the same bytes before it continues.
 
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -13,6 +12,7 @@ use super::build_id_note::BuildIdNote;
 use super::entry::sendable;
 use super::fill::{Fill, FillError};
 use super::temporary_file::{OpenFile, TemporaryFile};
+use crate::metrics::METRICS;
 use crate::resolve::outcome::{CauseKind, Miss};
 
 /// Bytes of an ELF file that are checked before the first byte is sent, and the maximum if its notes are further
@@ -27,9 +27,9 @@ const WAKE_INTERVAL: Duration = Duration::from_millis(20);
 /// Writes a member, from one source after the other, and counts the received bytes.
 pub(super) struct FillWriter<'a> {
     fill: &'a Fill,
-    pub(super) file: Arc<OpenFile>,
+    file: Arc<OpenFile>,
     /// `None` once it is complete.
-    pub(super) temporary: Option<TemporaryFile>,
+    temporary: Option<TemporaryFile>,
     /// Bytes in the file.
     pub(super) written: u64,
     /// Bytes that came from the present source.
@@ -40,7 +40,7 @@ pub(super) struct FillWriter<'a> {
     announced: u64,
     announced_at: Instant,
     /// True once bytes were overwritten: a note that was read before may be wrong.
-    pub(super) is_overwritten: bool,
+    is_overwritten: bool,
     /// Why writing ended, if the source does not tell.
     pub(super) error: Option<FillError>,
 }
@@ -65,6 +65,38 @@ impl<'a> FillWriter<'a> {
     /// The next source begins at the first byte.
     pub(super) fn restart(&mut self) {
         self.position = 0;
+    }
+
+    /// Checks the build-id of a file whose bytes are all written and have the right digest.
+    ///
+    /// # Errors
+    /// The file states another build-id.
+    pub(super) fn verify(&self) -> Result<(), FillError> {
+        if let Some(expected) = &self.fill.build_id
+            && (self.is_overwritten || !self.fill.entry.has_note())
+        {
+            let note = BuildIdNote::read(&mut &**self.file);
+            self.fill.expect_build_id(expected, &note)?;
+            self.fill.entry.set_note(note);
+        }
+        Ok(())
+    }
+
+    /// The verified file is complete: readers get its last bytes, then it is published and the permit released.
+    ///
+    /// # Errors
+    /// The entry has failed meanwhile.
+    pub(super) fn complete(&mut self) -> Result<(), FillError> {
+        METRICS.cache_unsynced_files.inc();
+        // Readers do not wait for the disk.
+        let is_complete = self.fill.entry.complete();
+        if is_complete && let Some(file) = self.temporary.take() {
+            self.fill.publish(file);
+        }
+        METRICS.cache_unsynced_files.dec();
+        // Not before: the disk has no more to write than concurrent fills may bring.
+        self.fill.release_permit();
+        if is_complete { Ok(()) } else { Err(FillError::Cancelled) }
     }
 
     /// How many of `bytes` the file has already. If it has others, those that cannot have been sent are overwritten.
