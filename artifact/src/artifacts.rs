@@ -24,7 +24,7 @@ pub struct HeaderArtifacts {
 }
 
 impl HeaderArtifacts {
-    /// Returns all artifacts of the package, sorted. `scanned` are those that [`crate::scan::read`] found in the open
+    /// Returns all artifacts of the package, sorted. `scanned` are those that [`crate::scan::scan_files`] found in the open
     /// files and perhaps others; they replace the artifacts of the header for the same files.
     pub fn complete(self, scanned: Vec<Artifact>) -> Vec<Artifact> {
         let Self { mut artifacts, open, modules: _ } = self;
@@ -54,7 +54,7 @@ pub fn from_outline(outline: &Outline<'_>) -> HeaderArtifacts {
 }
 
 fn of_rows(files: &[FileRow<'_>]) -> HeaderArtifacts {
-    let mut links = links::of(files);
+    let mut links = links::find_links(files);
     links.sort_by_key(|link| link.ordinal);
     let mut links = &*links;
     let has_texts = files.iter().any(|file| matches!(file.class, Class::Text(_)));
@@ -80,7 +80,10 @@ fn of_rows(files: &[FileRow<'_>]) -> HeaderArtifacts {
             add(&link.build_id);
         }
         let verdict = classes::verdict(file);
-        if linked.is_empty() && !matches!(verdict, Verdict::Named(_)) && modules::installed(file.path).is_some() {
+        if linked.is_empty()
+            && !matches!(verdict, Verdict::Named(_))
+            && modules::module_path_of_installed(file.path).is_some()
+        {
             if found.modules.len() < MAX_MODULES {
                 found.modules.push(Module { ordinal, path: file.path.to_owned() });
             }

@@ -60,12 +60,12 @@ pub struct Elf {
 ///
 /// # Errors
 /// [`Error::Elf`] where the file is ELF and neither table can be read; [`Error::Io`] where reading fails.
-pub fn read(file: &mut (impl Read + Seek)) -> Result<Option<Elf>> {
+pub fn read_elf(file: &mut (impl Read + Seek)) -> Result<Option<Elf>> {
     let Some(tables) = Tables::read(file)? else {
         return Ok(None);
     };
     let build_id = notes::build_id(file, &tables)?;
-    let shape = Shape::of(&tables);
+    let shape = Shape::from_tables(&tables);
     let kind = match (shape.is_executable, shape.is_debuginfo) {
         (true, true) => Some(Kind::Both),
         (true, false) => Some(Kind::Executable),
@@ -82,7 +82,7 @@ pub fn read(file: &mut (impl Read + Seek)) -> Result<Option<Elf>> {
 /// # Errors
 /// [`Error::Elf`] where the file is not ELF, its section headers cannot be read, or the section reaches beyond the
 /// file's end; [`Error::Io`] where reading fails.
-pub fn section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<Range<u64>>> {
+pub fn find_section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<Range<u64>>> {
     let Some(tables) = Tables::read(file)? else {
         return refuse("an ELF file", "other bytes");
     };
@@ -103,7 +103,7 @@ pub fn section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<Range
 }
 
 /// The machine that an ELF file is for, as RPM packages call it, as far as its first bytes tell: 20 are enough.
-pub fn machine(prefix: &[u8]) -> Option<&'static str> {
+pub fn rpm_arch(prefix: &[u8]) -> Option<&'static str> {
     use goblin::elf::header as elf;
     let (is_64, is_little) = (*prefix.get(4)? == 2, *prefix.get(5)? == 1);
     let bytes = prefix.strip_prefix(&MAGIC).and(prefix.get(18..20))?.try_into().ok()?;
@@ -134,7 +134,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(tables: &Tables) -> Self {
+    fn from_tables(tables: &Tables) -> Self {
         let Some(sections) = tables.sections.as_ref().ok().filter(|sections| !sections.is_empty()) else {
             let mut segments = tables.segments.iter().flatten();
             let runs = segments

@@ -130,12 +130,12 @@ pub fn read_plain_file(
     file.rewind()?;
     let is_elf = fill(file, &mut start)? == start.len() && start.starts_with(&elf::MAGIC);
     let read = if is_elf {
-        match elf::read(file) {
+        match elf::read_elf(file) {
             Err(Error::Elf { .. }) => None,
-            read => read?.map(|elf| (elf, elf::machine(&start))),
+            read => read?.map(|elf| (elf, elf::rpm_arch(&start))),
         }
     } else if modules::is_compressed(path) {
-        modules::read(file, max_elf_bytes.min(modules::max_bytes(about.size)))?
+        modules::read_module(file, max_elf_bytes.min(modules::max_bytes(about.size)))?
     } else {
         None
     };
@@ -406,7 +406,7 @@ fn read_member(
         .map_err(unwrap)?;
     let contents = member.contents(hasher.finalize().into());
     if is_module {
-        return match modules::read(&mut copy, max_bytes.min(modules::max_bytes(member.size))) {
+        return match modules::read_module(&mut copy, max_bytes.min(modules::max_bytes(member.size))) {
             Err(Error::Payload { expected, found }) => {
                 let error = Error::Payload { expected, found: format!("{found} in {}", member.path) };
                 too_large.get_or_insert_with(|| error.to_string());
@@ -415,10 +415,10 @@ fn read_member(
             read => Ok(read?.map(|(elf, machine)| ElfMember { elf, machine, contents })),
         };
     }
-    match elf::read(&mut copy) {
+    match elf::read_elf(&mut copy) {
         Err(Error::Elf { .. }) => Ok(None),
         Err(error) => Err(error),
-        Ok(elf) => Ok(elf.map(|elf| ElfMember { elf, machine: elf::machine(&start), contents })),
+        Ok(elf) => Ok(elf.map(|elf| ElfMember { elf, machine: elf::rpm_arch(&start), contents })),
     }
 }
 

@@ -1,57 +1,57 @@
-//! Include files: what one package brings for others to be compiled with, and what their DWARF names then
+//! Include files: headers that a package installs and that the DWARF of other packages names
 //! (`/usr/include/c++/13/vector`).
 //!
-//! They have no build-id, so the index would not know of them. It is told the folders that a package has include files
-//! in; which files these are, its header says when somebody asks.
+//! They have no build-id. The index stores the directories in which a package has include files. A request for one of
+//! them reads the header of each such package and searches it for the file.
 
 use std::collections::BTreeSet;
 
 use crate::header::Outline;
 
-/// The maximum number of places of one package.
-const MAX_PLACES: usize = 4096;
+/// The maximum number of include directories of one package.
+const MAX_DIRS: usize = 4096;
 
-/// Bytes of a place: longer ones are left out.
-const MAX_PLACE_BYTES: usize = 700;
+/// The maximum length of an include directory in bytes: longer ones are left out.
+const MAX_DIR_BYTES: usize = 700;
 
-/// The directories of include files.
+/// The directory in which every package may have include files.
 const INCLUDE: &str = "/usr/include";
-/// Go compiles its library into every program.
+/// The sources of Go's library, which is compiled into every Go program.
 const GO: &str = "/usr/lib/golang/src/";
-/// Below these are sources of other kinds, which are found in other ways, and examples.
+/// Directories with sources of other kinds, which are found in other ways, and with examples.
 const OTHERS: [&str; 3] = ["/usr/src/", "/usr/lib/debug/", "/usr/share/"];
 
-/// What an include file at this canonical path is found by: its folder, or, right below `/usr/include`, where all
-/// packages meet, itself. `None` for other files.
-pub fn place(path: &str) -> Option<&str> {
-    let (folder, _) = path.rsplit_once('/')?;
-    if folder == INCLUDE {
+/// Returns the key under which the index stores the include file at this canonical path: its directory. The key of a
+/// file in `/usr/include` itself, which all packages share, is its path. `None` for other files.
+pub fn include_dir(path: &str) -> Option<&str> {
+    let (dir, _) = path.rsplit_once('/')?;
+    if dir == INCLUDE {
         return Some(path);
     }
     let is_other = || OTHERS.iter().any(|other| path.starts_with(other));
     let is_include = || path.starts_with("/usr/") && path.contains("/include/");
-    (is_include() && !is_other() || path.starts_with(GO)).then_some(folder)
+    (is_include() && !is_other() || path.starts_with(GO)).then_some(dir)
 }
 
-/// The places of the include files of a package, sorted, each once; no more than 4096 of them, which is ten times what
-/// the largest real packages have.
-pub fn from_outline(outline: &Outline<'_>) -> Vec<String> {
-    let mut places = BTreeSet::new();
-    // Files of one folder follow one another.
+/// Returns the include directories of a package, sorted, each once. At most 4096, which is ten times what the largest
+/// real packages have.
+pub fn include_dirs(outline: &Outline<'_>) -> Vec<String> {
+    let mut dirs = BTreeSet::new();
+    // A header lists the files of one directory one after the other.
     let mut last = "";
     for file in outline.files.rows().filter(|file| file.is_regular()) {
-        if let Some(place) = place(file.path)
-            && place != last
-            && place.len() <= MAX_PLACE_BYTES
+        if let Some(dir) = include_dir(file.path)
+            && dir != last
+            && dir.len() <= MAX_DIR_BYTES
         {
-            places.insert(place);
-            last = place;
+            dirs.insert(dir);
+            last = dir;
         }
-        if places.len() == MAX_PLACES {
+        if dirs.len() == MAX_DIRS {
             break;
         }
     }
-    places.into_iter().map(str::to_owned).collect()
+    dirs.into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn include_files_have_places_and_others_none() {
+    fn include_files_have_directories_and_other_files_none() {
         for (path, expected) in [
             ("/usr/include/stdio.h", Some("/usr/include/stdio.h")),
             ("/usr/include/c++/13/vector", Some("/usr/include/c++/13")),
@@ -77,7 +77,7 @@ mod tests {
             ("/home/me/include/a.h", None),
             ("a.h", None),
         ] {
-            assert_eq!(place(path), expected, "{path}");
+            assert_eq!(include_dir(path), expected, "{path}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Link {
 
 /// The links of a package whose targets are regular files of the same package. Others are no artifact here: compat
 /// links of debuginfo packages name the main package's link or file, and vmlinux's compat link names nothing at all.
-pub fn of(files: &[FileRow<'_>]) -> Vec<Link> {
+pub fn find_links(files: &[FileRow<'_>]) -> Vec<Link> {
     let mut named: Vec<(String, BuildId)> = Vec::new();
     for file in files {
         if let Some(target) = file.link_target
@@ -96,7 +96,7 @@ mod tests {
         let files: Vec<File> = programs.chain((0..MANY).map(link)).collect();
         let rows: Vec<FileRow<'_>> = files.iter().map(File::row).collect();
         let started = Instant::now();
-        let links = of(&rows);
+        let links = find_links(&rows);
         assert!(links.len() == MANY && links.iter().all(|link| link.ordinal == 0));
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }

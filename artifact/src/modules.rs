@@ -2,7 +2,8 @@
 //!
 //! An RPM's header lists such a module as compressed data, and seldom has a build-id link for it. The debug file of
 //! the same build is at the path of the module with `/usr/lib/debug` before it and `.debug` behind it, and has the
-//! same build-id: [`installed`] and [`described`] reduce both paths to one, by which they are paired (docs/adr/0026).
+//! same build-id. [`module_path_of_installed`] and [`module_path_of_debug_file`] reduce both paths to one, by which
+//! they are paired (docs/adr/0026).
 
 use std::io::{Cursor, Read, Seek, Write};
 
@@ -21,7 +22,7 @@ const MIN_LIMIT_BYTES: u64 = 64 << 20;
 const MAX_LIMIT_BYTES: u64 = 1 << 30;
 /// The size of the buffer for decompressed bytes.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Enough to tell an ELF file and its machine.
+/// The bytes at the start of an ELF file that [`elf::rpm_arch`] needs.
 const START_BYTES: usize = 20;
 
 /// A compressed kernel module that a header lists without a build-id.
@@ -35,25 +36,25 @@ pub struct Module {
 
 /// True if a file with this name is a compressed kernel module.
 pub fn is_compressed(path: &str) -> bool {
-    uncompressed(path).is_some()
+    strip_compression_suffix(path).is_some()
 }
 
-/// The path of a compressed module without the ending of its compression. `None` for every other path.
-pub fn uncompressed(path: &str) -> Option<&str> {
+/// Returns the path of a compressed module without the suffix of its compression. `None` for every other path.
+pub fn strip_compression_suffix(path: &str) -> Option<&str> {
     let module = [".xz", ".zst", ".gz"].into_iter().find_map(|ending| path.strip_suffix(ending))?;
     (module.ends_with(".ko") && !module.ends_with("/.ko")).then_some(module)
 }
 
-/// The path of the module that is installed compressed at `path`, uncompressed and without a `/usr` before it:
+/// Returns the path of the module that is installed at `path`, without compression suffix and leading `/usr`:
 /// `/lib/modules/V/kernel/fs/x.ko` of `/usr/lib/modules/V/kernel/fs/x.ko.xz`. `None` for every other path.
-pub fn installed(path: &str) -> Option<&str> {
-    below_modules(uncompressed(path)?)
+pub fn module_path_of_installed(path: &str) -> Option<&str> {
+    below_modules(strip_compression_suffix(path)?)
 }
 
-/// The path, in the same form, of the module whose debug file is at `path`: `/lib/modules/V/kernel/fs/x.ko` of
+/// Returns the path, in the same form, of the module whose debug file is at `path`: `/lib/modules/V/kernel/fs/x.ko` of
 /// `/usr/lib/debug/lib/modules/V/kernel/fs/x.ko.debug`. Where debug files have unique names, it is
 /// `x.ko-VERSION-RELEASE.ARCH.debug` (find-debuginfo's `--unique-debug-suffix`). `None` for every other path.
-pub fn described(path: &str) -> Option<&str> {
+pub fn module_path_of_debug_file(path: &str) -> Option<&str> {
     let path = below_modules(path.strip_prefix("/usr/lib/debug")?)?.strip_suffix(".debug")?;
     let name_start = path.rfind('/')? + 1;
     let name = &path[name_start..];
@@ -66,13 +67,13 @@ fn below_modules(path: &str) -> Option<&str> {
     path.starts_with("/lib/modules/").then_some(path)
 }
 
-/// The most bytes that a module of `compressed_bytes` is decompressed to.
+/// Returns the maximum size, in bytes, to which a module of `compressed_bytes` is decompressed.
 pub fn max_bytes(compressed_bytes: u64) -> u64 {
     compressed_bytes.saturating_mul(MAX_EXPANSION).clamp(MIN_LIMIT_BYTES, MAX_LIMIT_BYTES)
 }
 
-/// Decompresses the file that `compressed` is, as its first bytes tell, to `out`. Returns false, and writes nothing,
-/// if it is not compressed.
+/// Decompresses `compressed` to `out`; its first bytes show the compression. Returns false, and writes nothing, if it
+/// is not compressed.
 ///
 /// # Errors
 /// [`Error::Payload`] if it cannot be decompressed, or has more than `max_bytes`; [`Error::Io`] if reading or writing
@@ -82,14 +83,14 @@ pub fn decompress(compressed: impl Read + Send, out: &mut impl Write, max_bytes:
     if copy(contents, out, max_bytes)? { Ok(true) } else { too_large(max_bytes) }
 }
 
-/// What the module in a compressed file states of itself, and its machine. `None` if the file is not compressed,
-/// cannot be decompressed, or holds no ELF file that can be read: one strange file does not hide the others of its
-/// package.
+/// Reads the ELF file in a compressed kernel module: its build-id, kind and DWARF, and the arch it is for. `None` if
+/// the file is not compressed, cannot be decompressed, or holds no ELF file that can be read. So one strange file does
+/// not hide the others of its package.
 ///
 /// # Errors
 /// [`Error::Payload`] if the module has more than `max_bytes`; [`Error::Io`] if reading `compressed` or writing a
 /// temporary file fails.
-pub(crate) fn read(
+pub(crate) fn read_module(
     compressed: &mut (impl Read + Seek + Send),
     max_bytes: u64,
 ) -> Result<Option<(Elf, Option<&'static str>)>> {
@@ -106,13 +107,13 @@ pub(crate) fn read(
         Some(false) => return too_large(max_bytes),
         None => return Ok(None),
     }
-    match elf::read(&mut module) {
+    match elf::read_elf(&mut module) {
         Err(Error::Elf { .. }) => Ok(None),
-        read => Ok(read?.map(|elf| (elf, elf::machine(&start)))),
+        read => Ok(read?.map(|elf| (elf, elf::rpm_arch(&start)))),
     }
 }
 
-/// The contents of a compressed file, told by its first bytes. `None` if it is not compressed.
+/// Returns a reader of the decompressed contents; the first bytes show the compression. `None` if it is not compressed.
 fn contents<'a>(mut compressed: impl Read + Send + 'a) -> Result<Option<Box<dyn Read + Send + 'a>>> {
     let mut start = [0; Compression::MAGIC_BYTES];
     let filled = fill(&mut compressed, &mut start)?;
@@ -176,14 +177,14 @@ mod tests {
     fn a_debug_file_and_its_module_have_one_path() {
         let path = "/lib/modules/6.5.6-300.fc39.x86_64/kernel/fs/x.ko";
         for installed_path in [format!("{path}.xz"), format!("/usr{path}.zst"), format!("{path}.gz")] {
-            assert_eq!(installed(&installed_path), Some(path), "{installed_path}");
+            assert_eq!(module_path_of_installed(&installed_path), Some(path), "{installed_path}");
         }
         for debug in [
             format!("/usr/lib/debug{path}.debug"),
             format!("/usr/lib/debug/usr{path}.debug"),
             format!("/usr/lib/debug{path}-6.5.6-300.fc39.x86_64.debug"),
         ] {
-            assert_eq!(described(&debug), Some(path), "{debug}");
+            assert_eq!(module_path_of_debug_file(&debug), Some(path), "{debug}");
         }
         for other in [
             "/usr/lib/debug/lib/modules/6.5/vmlinux.debug",
@@ -195,11 +196,11 @@ mod tests {
             "/lib/modules/6.5/x.ko.debug",
             "/usr/lib/debug",
         ] {
-            assert_eq!(described(other), None, "{other}");
+            assert_eq!(module_path_of_debug_file(other), None, "{other}");
         }
         for other in ["/opt/lib/modules/6.5/x.ko.xz", "/lib/modules/6.5/x.ko", "/usr/lib/debug/lib/modules/6.5/x.ko.xz"]
         {
-            assert_eq!(installed(other), None, "{other}");
+            assert_eq!(module_path_of_installed(other), None, "{other}");
         }
     }
 
@@ -208,22 +209,22 @@ mod tests {
         let module = Image::program(&ID).bytes();
         for compressor in ["xz", "zstd", "gzip"] {
             let compressed = compress(Some(compressor), &module);
-            let (elf, machine) = read(&mut Cursor::new(&compressed), 1 << 20).unwrap().unwrap();
+            let (elf, machine) = read_module(&mut Cursor::new(&compressed), 1 << 20).unwrap().unwrap();
             assert_eq!((elf.build_id.unwrap().as_bytes(), machine), (&ID[..], Some("x86_64")), "{compressor}");
             let mut out = Vec::new();
             assert!(decompress(&*compressed, &mut out, module.len() as u64).unwrap() && out == module, "{compressor}");
             for end in 0..compressed.len() {
                 let cut = &compressed[..end];
-                assert!(read(&mut Cursor::new(cut), 1 << 20).unwrap().is_none(), "{compressor}: {end} bytes");
+                assert!(read_module(&mut Cursor::new(cut), 1 << 20).unwrap().is_none(), "{compressor}: {end} bytes");
                 assert!(!matches!(decompress(cut, &mut io::sink(), 1 << 20), Ok(true)), "{compressor}: {end} bytes");
             }
         }
         for other in [&module[..], b"", b"\x1f", b"text, and more of it"] {
-            assert!(read(&mut Cursor::new(other), 1 << 20).unwrap().is_none());
+            assert!(read_module(&mut Cursor::new(other), 1 << 20).unwrap().is_none());
             assert!(!decompress(other, &mut io::sink(), 1 << 20).unwrap());
         }
         let text = compress(Some("xz"), &b"no module".repeat(10));
-        assert!(read(&mut Cursor::new(text), 1 << 20).unwrap().is_none());
+        assert!(read_module(&mut Cursor::new(text), 1 << 20).unwrap().is_none());
     }
 
     #[test]
@@ -232,7 +233,7 @@ mod tests {
         module.resize(3 << 20, 0);
         for compressor in ["xz", "zstd", "gzip"] {
             let compressed = compress(Some(compressor), &module);
-            let error = read(&mut Cursor::new(&compressed), 1 << 20).unwrap_err().to_string();
+            let error = read_module(&mut Cursor::new(&compressed), 1 << 20).unwrap_err().to_string();
             assert!(
                 error.contains("a kernel module of at most 1048576 bytes when it is decompressed, found more"),
                 "{error}"

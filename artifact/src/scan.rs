@@ -26,7 +26,7 @@ const MEMORY_BYTES: usize = 1 << 20;
 /// # Errors
 /// As [`payload::extract_member`]; [`Error::Payload`] for an ELF file that is too large; [`Error::Io`] also where a
 /// temporary file cannot be written.
-pub fn read(payload: impl Read + Send, header: &Header, open: &[u32], max_bytes: u64) -> Result<Vec<Artifact>> {
+pub fn scan_files(payload: impl Read + Send, header: &Header, open: &[u32], max_bytes: u64) -> Result<Vec<Artifact>> {
     let hard_links = HardLinks::find(&header.files);
     // By the first file of their group of hard links: one member carries the contents of all.
     let mut wanted: BTreeMap<u32, Vec<(u32, &File)>> = BTreeMap::new();
@@ -74,10 +74,10 @@ fn read_member(member: &mut Member<'_, '_, impl Read>, max_bytes: u64) -> Result
     let max_module_bytes = max_bytes.min(modules::max_bytes(member.size()));
     let mut copy = SpooledTempFile::new(MEMORY_BYTES);
     payload::deliver(&mut Cursor::new(&start[..filled]).chain(member), file, &mut copy)?;
-    if is_module && let Some((elf, _)) = modules::read(&mut copy, max_module_bytes)? {
+    if is_module && let Some((elf, _)) = modules::read_module(&mut copy, max_module_bytes)? {
         return Ok(Some(elf));
     }
-    match elf::read(&mut copy) {
+    match elf::read_elf(&mut copy) {
         Err(Error::Elf { .. }) => Ok(None),
         result => result,
     }

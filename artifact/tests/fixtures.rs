@@ -45,7 +45,7 @@ fn open(path: &Path) -> (Header, BufReader<File>) {
 fn all_artifacts(path: &Path) -> Vec<Artifact> {
     let (header, payload) = open(path);
     let found = artifacts::from_header(&header);
-    let mut all = scan::read(payload, &header, &found.open, u64::MAX)
+    let mut all = scan::scan_files(payload, &header, &found.open, u64::MAX)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     all.extend(found.artifacts);
     all
@@ -82,7 +82,8 @@ fn the_payload_alone_names_every_build_id_and_no_other() {
         let (header, payload) = open(&path);
         let every: Vec<u32> =
             (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
-        for artifact in scan::read(payload, &header, &every, u64::MAX).unwrap_or_else(|error| panic!("{name}: {error}"))
+        for artifact in
+            scan::scan_files(payload, &header, &every, u64::MAX).unwrap_or_else(|error| panic!("{name}: {error}"))
         {
             found.insert((name.clone(), artifact.build_id.to_string(), artifact.path));
         }
@@ -96,7 +97,7 @@ fn header_and_payload_agree_on_kinds_and_dwarf() {
         let (header, payload) = open(&path);
         let said = artifacts::from_header(&header).artifacts;
         let ordinals: Vec<u32> = said.iter().map(|artifact| artifact.ordinal).collect();
-        let seen = scan::read(payload, &header, &ordinals, u64::MAX).unwrap();
+        let seen = scan::scan_files(payload, &header, &ordinals, u64::MAX).unwrap();
         assert_eq!(said.len(), seen.len(), "{name}: {said:#?}, {seen:#?}");
         for (artifact, twin) in said.iter().zip(&seen) {
             let certain = Artifact { dwarf: twin.dwarf, kind: twin.kind, ..artifact.clone() };
@@ -138,11 +139,11 @@ fn sections_come_out_of_an_extracted_program() {
     let (ordinal, _) = header.file("/usr/bin/payload-xz").unwrap();
     let mut program = Cursor::new(Vec::new());
     payload::extract_member(archive, &header, ordinal, program.get_mut()).unwrap();
-    let elf = elf::read(&mut program).unwrap().unwrap();
+    let elf = elf::read_elf(&mut program).unwrap().unwrap();
     assert_eq!(elf.kind, Some(Kind::Both));
     let early = elf::early_build_id(&program.get_ref()[..4096.min(program.get_ref().len())]);
     assert_eq!(Some(early), elf.build_id.clone().map(elf::Early::Is));
-    let note = elf::section(&mut program, ".note.gnu.build-id").unwrap().unwrap();
+    let note = elf::find_section(&mut program, ".note.gnu.build-id").unwrap().unwrap();
     let note = &program.get_ref()[note.start as usize..note.end as usize];
     assert_eq!(&note[16..], elf.build_id.unwrap().as_bytes());
 }
@@ -177,7 +178,7 @@ fn a_header_with_a_changed_byte_is_read_or_refused_and_quickly() {
                     accepted += 1;
                     // What is accepted must be usable.
                     let found = artifacts::from_header(&header);
-                    let _ = scan::read(io::empty(), &header, &found.open, u64::MAX);
+                    let _ = scan::scan_files(io::empty(), &header, &found.open, u64::MAX);
                 }
             }
             bytes[at] = old;

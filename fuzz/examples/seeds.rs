@@ -415,7 +415,7 @@ fn packages(seeds: &mut Seeds) {
         while let Some(mut member) = members.next().expect("a sound payload") {
             let mut contents = Vec::new();
             member.read_to_end(&mut contents).expect("a sound member");
-            if artifact::elf::read(&mut Cursor::new(&contents)).expect("a sound ELF file").is_some() {
+            if artifact::elf::read_elf(&mut Cursor::new(&contents)).expect("a sound ELF file").is_some() {
                 seeds.add("elf", &contents);
             }
         }

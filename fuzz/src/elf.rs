@@ -7,9 +7,9 @@ use artifact::{Error, Kind, elf};
 /// The answer does not depend on how the bytes arrive, names only what is in the file, and costs a bounded number of
 /// bytes read.
 pub fn check(input: &[u8]) {
-    let whole = elf::read(&mut Cursor::new(input));
+    let whole = elf::read_elf(&mut Cursor::new(input));
     let mut slow = Slow { file: Cursor::new(input), read: 0 };
-    let slowly = elf::read(&mut slow);
+    let slowly = elf::read_elf(&mut slow);
     // Both tables, section header 0, the names, and the notes of 2 x 64 places.
     const MAX_TABLE_READS: usize = 4 + 2 * 64;
     assert!(slow.read <= MAX_TABLE_READS * input.len(), "{} bytes read of {}", slow.read, input.len());
@@ -42,7 +42,7 @@ pub fn check(input: &[u8]) {
     }
 
     for name in [".text", ".debug_info", ".gdb_index", ".note.gnu.build-id", ".shstrtab", "", "\0"] {
-        match elf::section(&mut Cursor::new(input), name) {
+        match elf::find_section(&mut Cursor::new(input), name) {
             Ok(Some(range)) => {
                 assert!(
                     range.start < range.end && range.end <= input.len() as u64,

@@ -218,12 +218,12 @@ fn extract(header: &Header, payload: &[u8], ordinal: u32, walked: Option<&Vec<u8
 
 /// The scan finds what `elf` finds in each of the contents.
 fn scan(header: &Header, payload: &[u8], regular: &[u32], walk: &Walk, is_sound: bool) {
-    match scan::read(payload, header, regular, u64::MAX) {
+    match scan::scan_files(payload, header, regular, u64::MAX) {
         Ok(found) if is_sound => {
             let mut expected = Vec::new();
             for ordinal in regular {
                 let Some(contents) = walk.get(ordinal) else { panic!("scanned, but never walked: {ordinal}") };
-                if let Ok(Some(elf)) = elf::read(&mut Cursor::new(contents))
+                if let Ok(Some(elf)) = elf::read_elf(&mut Cursor::new(contents))
                     && let (Some(build_id), Some(kind)) = (elf.build_id, elf.kind)
                 {
                     let path = header.files[*ordinal as usize].path.clone();

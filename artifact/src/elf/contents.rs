@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use goblin::container::Container;
 use goblin::elf::section_header::SHF_COMPRESSED;
 
-use super::{refuse, section, tables};
+use super::{find_section, refuse, tables};
 use crate::{Error, Result};
 use tables::Tables;
 
@@ -14,10 +14,10 @@ const ELFCOMPRESS_ZLIB: u32 = 1;
 const ELFCOMPRESS_ZSTD: u32 = 2;
 
 /// The contents of a section as a program sees them: unpacked where they are compressed, in either of the two ways.
-/// Also whether the file's numbers begin with their lowest byte. `None` where [`section`] says so.
+/// Also whether the file's numbers begin with their lowest byte. `None` where [`find_section`] says so.
 ///
 /// # Errors
-/// As [`section`]; [`Error::Elf`] where they have more than `max_bytes` or cannot be unpacked.
+/// As [`find_section`]; [`Error::Elf`] where they have more than `max_bytes` or cannot be unpacked.
 pub(crate) fn contents(file: &mut (impl Read + Seek), name: &str, max_bytes: u64) -> Result<Option<(Vec<u8>, bool)>> {
     let Some(tables) = Tables::read(file)? else {
         return refuse("an ELF file", "other bytes");
@@ -26,7 +26,7 @@ pub(crate) fn contents(file: &mut (impl Read + Seek), name: &str, max_bytes: u64
     let old_name = name.replacen(".debug_", ".zdebug_", 1);
     let mut found = None;
     for (name, is_old) in [(name, false), (&old_name, true)] {
-        if let Some(range) = section(file, name)? {
+        if let Some(range) = find_section(file, name)? {
             found = Some((range, is_old));
             break;
         }

@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// The maximum number of sections and segments of notes that are read. Real files have a few.
 const MAX_PLACES: usize = 64;
 
-/// The build-id of a file: sections first, then segments ([`super::read`] says why).
+/// The build-id of a file: sections first, then segments ([`super::read_elf`] says why).
 pub(super) fn build_id(file: &mut (impl Read + Seek), tables: &Tables) -> Result<Option<BuildId>> {
     let sections =
         tables.sections.iter().flat_map(|sections| sections.iter()).filter(|section| section.sh_type == SHT_NOTE);
@@ -40,7 +40,7 @@ pub(super) fn build_id(file: &mut (impl Read + Seek), tables: &Tables) -> Result
     Ok(None)
 }
 
-/// What the first bytes of a file say of its build-id. A guess for [`super::read`] to confirm: it trusts program
+/// What the first bytes of a file say of its build-id. A guess for [`super::read_elf`] to confirm: it trusts program
 /// headers alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Early {

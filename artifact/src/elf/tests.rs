@@ -11,7 +11,7 @@ const ID: [u8; 20] = *b"\x42\x0e\x9e\x33\x08\x97\x1f\x4b\x81\x7c\xc5\xbf\x83\x92
 const OTHER: [u8; 8] = [7; 8];
 
 fn parse(bytes: &[u8]) -> Result<Option<Elf>> {
-    read(&mut Cursor::new(bytes))
+    read_elf(&mut Cursor::new(bytes))
 }
 
 fn elf(image: &Image) -> Elf {
@@ -45,7 +45,7 @@ fn both_classes_and_both_byte_orders_are_read() {
         if !is_extended {
             assert_eq!(Some(early_build_id(&bytes)), id(&ID).map(Early::Is));
         }
-        let text = section(&mut Cursor::new(&bytes), ".text").unwrap().unwrap();
+        let text = find_section(&mut Cursor::new(&bytes), ".text").unwrap().unwrap();
         assert_eq!(&bytes[text.start as usize..text.end as usize], b"code");
         // One table is enough.
         image.sections.clear();
@@ -59,12 +59,12 @@ fn both_classes_and_both_byte_orders_are_read() {
 fn this_test_is_an_executable_with_dwarf() {
     let path = std::env::current_exe().unwrap();
     let mut file = std::fs::File::open(&path).unwrap();
-    let elf = read(&mut file).unwrap().unwrap();
+    let elf = read_elf(&mut file).unwrap().unwrap();
     assert_eq!(elf.kind, Some(Kind::Both));
     assert!(elf.dwarf);
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(Some(early_build_id(&bytes[..4096])), elf.build_id.clone().map(Early::Is));
-    match section(&mut file, ".note.gnu.build-id").unwrap() {
+    match find_section(&mut file, ".note.gnu.build-id").unwrap() {
         Some(range) => {
             let id = elf.build_id.unwrap();
             let note = &bytes[range.start as usize..range.end as usize];
@@ -72,10 +72,10 @@ fn this_test_is_an_executable_with_dwarf() {
         }
         None => assert_eq!(elf.build_id, None),
     }
-    assert_eq!(section(&mut file, ".bss").unwrap(), None);
-    assert_eq!(section(&mut file, ".debug_inf").unwrap(), None);
-    assert_eq!(section(&mut file, "").unwrap(), None);
-    let names = section(&mut file, ".shstrtab").unwrap().unwrap();
+    assert_eq!(find_section(&mut file, ".bss").unwrap(), None);
+    assert_eq!(find_section(&mut file, ".debug_inf").unwrap(), None);
+    assert_eq!(find_section(&mut file, "").unwrap(), None);
+    let names = find_section(&mut file, ".shstrtab").unwrap().unwrap();
     assert!(bytes[names.start as usize..names.end as usize].windows(11).any(|name| name == b".debug_info"));
 }
 
@@ -91,7 +91,7 @@ fn other_files_are_no_elf() {
     ] {
         assert_eq!(parse(bytes).unwrap(), None);
         assert_eq!(early_build_id(bytes), Early::Silent);
-        assert!(section(&mut Cursor::new(bytes), ".text").is_err());
+        assert!(find_section(&mut Cursor::new(bytes), ".text").is_err());
     }
 }
 
@@ -186,7 +186,7 @@ fn a_section_is_found_by_its_whole_name_and_the_first_one_counts() {
         .section(".empty", SHT_STRTAB, 0, b"");
     let bytes = image.bytes();
     let contents = |name: &str| {
-        let range = section(&mut Cursor::new(&bytes), name).unwrap()?;
+        let range = find_section(&mut Cursor::new(&bytes), name).unwrap()?;
         Some(bytes[range.start as usize..range.end as usize].to_vec())
     };
     assert_eq!(contents(".text").as_deref(), Some(&b"first"[..]));
@@ -201,7 +201,7 @@ fn a_section_beyond_the_end_of_the_file_is_an_error() {
     let mut bytes = Image::new(ET_EXEC).section(".text", SHT_PROGBITS, SHF_ALLOC, b"code").bytes();
     let headers = bytes.len() - 3 * 64;
     bytes[headers + 64 + 32..headers + 64 + 40].copy_from_slice(&u64::MAX.to_le_bytes());
-    let error = section(&mut Cursor::new(&bytes), ".text").unwrap_err().to_string();
+    let error = find_section(&mut Cursor::new(&bytes), ".text").unwrap_err().to_string();
     assert!(
         error.contains("expected section .text within 288 bytes of file, found 18446744073709551615 bytes"),
         "{error}"
@@ -214,7 +214,7 @@ fn a_broken_section_table_leaves_the_build_id_of_the_segments() {
     // Cut off before the section headers, which come last.
     let cut = &bytes[..bytes.len() - 10];
     assert_eq!(parse(cut).unwrap().unwrap(), Elf { build_id: id(&ID), kind: Some(Kind::Executable), dwarf: false });
-    assert!(section(&mut Cursor::new(cut), ".text").is_err());
+    assert!(find_section(&mut Cursor::new(cut), ".text").is_err());
     let alone = Image { segments: Vec::new(), ..Image::program(&ID) }.bytes();
     let error = parse(&alone[..alone.len() - 10]).unwrap_err().to_string();
     assert!(error.starts_with("ELF: expected section headers within "), "{error}");
@@ -246,7 +246,7 @@ fn a_file_cut_anywhere_gives_its_build_id_or_none() {
                 }
                 Early::Silent => {}
             }
-            let _ = section(&mut Cursor::new(&bytes[..end]), ".text");
+            let _ = find_section(&mut Cursor::new(&bytes[..end]), ".text");
         }
     }
 }
@@ -269,7 +269,7 @@ proptest! {
         let build_id = parse(&bytes).ok().flatten().and_then(|elf| elf.build_id);
         prop_assert!(build_id.is_none_or(|build_id| build_id_notes(&bytes).any(|found| found == build_id)));
         let _ = early_build_id(&bytes);
-        let _ = section(&mut Cursor::new(&bytes), ".text");
+        let _ = find_section(&mut Cursor::new(&bytes), ".text");
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) enum BuildIdNote {
 impl BuildIdNote {
     /// Reads the note of a complete file.
     pub(super) fn read(file: &mut (impl Read + Seek)) -> Self {
-        artifact::elf::read(file).ok().flatten().map_or(Self::NoElf, |elf| Self::Elf(elf.build_id))
+        artifact::elf::read_elf(file).ok().flatten().map_or(Self::NoElf, |elf| Self::Elf(elf.build_id))
     }
 
     /// True unless the note states another build-id, or none in an ELF file.

@@ -59,7 +59,8 @@ impl MemberCache {
         }
         let mut complete = PartialFile::complete(file.complete_file().await?, file.size());
         let failed = |error: String| Miss::gateway(CauseKind::Broken, format!("{}: {error}", file.name()));
-        let read = spawn_blocking(move || elf::read(&mut complete)).await.map_err(|error| failed(error.to_string()))?;
+        let read =
+            spawn_blocking(move || elf::read_elf(&mut complete)).await.map_err(|error| failed(error.to_string()))?;
         let classification = match read {
             Ok(Some(elf)) => Classification { kind: elf.kind, dwarf: elf.dwarf },
             // An ELF file without tables, or something else: as it is, it is no debug file.

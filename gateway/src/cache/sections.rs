@@ -101,7 +101,7 @@ async fn read_position(file: &Readable, available: u64, name: String) -> io::Res
     let (file, size) = (file.open()?, file.size());
     let read = spawn_blocking(move || {
         let mut partial = PartialFile { file, at: 0, available, size, need: None };
-        let section = elf::section(&mut partial, &name);
+        let section = elf::find_section(&mut partial, &name);
         match (section, partial.need) {
             (Ok(Some(range)), _) => Ok(Ok(SectionPosition::At(range))),
             (Ok(None), _) => Ok(Ok(SectionPosition::Missing)),

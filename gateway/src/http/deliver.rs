@@ -151,7 +151,7 @@ fn bytes(
 /// section file and section: `bash.debug_info`.
 fn download_name<'m>(member: &'m str, what: &What) -> Cow<'m, str> {
     let name = member.rsplit('/').next().unwrap_or_default();
-    let decompressed = modules::uncompressed(name).unwrap_or(name);
+    let decompressed = modules::strip_compression_suffix(name).unwrap_or(name);
     match what {
         What::Section(section) => {
             let name = decompressed;

@@ -22,7 +22,7 @@ const MOST_LOOKED_INTO: usize = 8;
 impl Run<'_> {
     /// The include file at `path`, if the DWARF of a file with the build-id names it.
     pub(super) async fn include(&mut self, records: &[Record], path: &str) -> Option<FoundFile> {
-        let place = includes::place(path)?;
+        let place = includes::include_dir(path)?;
         let mut all = candidates(records, ArtifactType::Debuginfo, Certainty::Certain);
         let certain = all.len();
         all.extend(candidates(records, ArtifactType::Debuginfo, Certainty::Unknown));

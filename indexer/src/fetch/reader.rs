@@ -223,7 +223,7 @@ impl Reader {
         mut outline: Outline<'_>,
         source: ArchiveSource<'_>,
     ) -> io::Result<ReadOutcome> {
-        let (mut found, includes) = (artifacts::from_outline(&outline), includes::from_outline(&outline));
+        let (mut found, includes) = (artifacts::from_outline(&outline), includes::include_dirs(&outline));
         let ordinals = match self.payload {
             Payload::Always => {
                 (0..).zip(outline.files.rows()).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect()
@@ -382,7 +382,7 @@ impl Reader {
     ) -> Result<Vec<Artifact>, Error> {
         source.file.seek(SeekFrom::Start(header.range.end))?;
         let max_bytes = self.max_elf_bytes(bytes);
-        scan::read(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals, max_bytes)
+        scan::scan_files(BufReader::with_capacity(PAYLOAD_READ_BYTES, source), header, ordinals, max_bytes)
     }
 
     fn complete(&self) -> MutexGuard<'_, HashSet<Identity>> {

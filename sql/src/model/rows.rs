@@ -252,7 +252,7 @@ impl ArtifactRow {
             }
             _ => None,
         };
-        let kind = Kind::of(&self.kind).ok_or_else(|| {
+        let kind = Kind::parse(&self.kind).ok_or_else(|| {
             decode_error(format!("artifacts.kind: expected one of {:?}, found {:?}", Kind::ALL, self.kind))
         })?;
         let artifact = Artifact {
@@ -313,7 +313,7 @@ impl StoreRow {
 }
 
 pub(crate) fn to_format(word: &str) -> sqlx::Result<Format> {
-    Format::of(word)
+    Format::parse(word)
         .ok_or_else(|| decode_error(format!("packages.format: expected one of {:?}, found {word:?}", Format::ALL)))
 }
 

@@ -1,7 +1,7 @@
 //! Build-ids of compressed kernel modules in RPMs: those of the debug files of the same build (docs/adr/0026).
 //!
 //! A module and its debug file are in packages of one source package and arch, and their paths reduce to one
-//! ([`modules::installed`], [`modules::described`]). Whichever package comes second, its transaction writes the
+//! ([`modules::module_path_of_installed`], [`modules::module_path_of_debug_file`]). Whichever package comes second, its transaction writes the
 //! artifacts of the modules.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -28,7 +28,8 @@ pub(super) type SourceAndArch<'a> = (&'a str, &'a str);
 /// Returns the build of a package that has compressed modules without a build-id, or debug files of modules.
 pub(super) fn source_and_arch(import: &Import) -> Option<SourceAndArch<'_>> {
     let package = &import.package;
-    let has_debug_files = || import.artifacts.iter().any(|artifact| modules::described(&artifact.path).is_some());
+    let has_debug_files =
+        || import.artifacts.iter().any(|artifact| modules::module_path_of_debug_file(&artifact.path).is_some());
     let is_paired = package.format == Format::Rpm && (!import.modules.is_empty() || has_debug_files());
     is_paired.then_some((package.source_rpm.as_deref()?, package.nevra.arch.as_str()))
 }
@@ -76,7 +77,7 @@ pub(super) async fn pair(transaction: &mut Transaction, builds: BTreeSet<SourceA
         let debug_files = read_debug_files(transaction, build).await?;
         let written = read_written(transaction, build).await?;
         for (package_id, ordinal, path) in listed {
-            let build_ids = modules::installed(&path).and_then(|module| debug_files.get(module));
+            let build_ids = modules::module_path_of_installed(&path).and_then(|module| debug_files.get(module));
             for build_id in build_ids.into_iter().flatten() {
                 if !written.contains(&(package_id, ordinal, build_id.to_string())) {
                     let ordinal = u32::try_from(ordinal).map_err(decode_error)?;
@@ -133,7 +134,7 @@ async fn read_debug_files(
     });
     let mut build_ids: HashMap<String, BTreeSet<BuildId>> = HashMap::new();
     for (build_id, dir, file_name) in rows {
-        if let Some(module) = modules::described(&join_path(dir, &file_name)) {
+        if let Some(module) = modules::module_path_of_debug_file(&join_path(dir, &file_name)) {
             let build_ids = build_ids.entry(module.to_owned()).or_default();
             if build_ids.len() < MAX_BUILD_IDS {
                 build_ids.insert(build_id.parse().map_err(decode_error)?);
