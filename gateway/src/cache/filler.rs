@@ -1,0 +1,74 @@
+//! Where the bytes of a member come from, and how a fill begins.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use artifact::BuildId;
+
+use super::entry::MemberInfo;
+use super::fill::{Fill, fail_when_stalled};
+use super::temporary_file::TemporaryFile;
+use super::{Entry, MemberCache, MemberKey, Reader, extraction};
+use crate::permits::Permit;
+use crate::providers::archives::Archive;
+use crate::providers::flow::Flow;
+use crate::resolve::outcome::Miss;
+
+/// Where the bytes of a member come from. A filler tells what is known of the member, then runs on a thread of its own:
+/// it writes the bytes to a [`FillWriter`](super::writer::FillWriter) and calls its `complete` after the last one, or
+/// [`Fill::fail`].
+pub(crate) enum Filler {
+    /// A member is extracted from an opened archive.
+    Extraction(Box<Archive>),
+}
+
+impl Filler {
+    /// Begins to fill a member on a thread of its own, and returns the first reader. For threads that may block.
+    ///
+    /// # Errors
+    /// The source does not have the member, or there is no space for it.
+    pub(super) fn begin(
+        self,
+        cache: &MemberCache,
+        key: MemberKey,
+        build_id: Option<BuildId>,
+        permit: Permit,
+    ) -> Result<Reader, Miss> {
+        let (info, source, path) = self.describe(cache, key)?;
+        let size = info.size;
+        let file = cache.temporary_file(size)?;
+        let flow = Arc::new(Flow::default());
+        let entry = Arc::new(Entry::filling(info, file.file.clone(), flow.clone()));
+        let reader = Reader::new(entry.clone());
+        // A file that is larger than the whole cache is not published, and evicts nothing.
+        cache.entries().insert_filling(key, entry.clone(), if cache.fits(size) { size } else { 0 });
+        cache.evict();
+        let (cache, began, permit) = (cache.clone(), Instant::now(), Mutex::new(Some(permit)));
+        let runtime = cache.runtime.clone();
+        let fill = Arc::new(Fill { cache, key, entry, source, path, build_id, flow, began, permit });
+        runtime.spawn(fail_when_stalled(Arc::downgrade(&fill)));
+        runtime.spawn_blocking(move || self.run(&fill, file));
+        Ok(reader)
+    }
+
+    /// What is known of the member before its bytes, the name of the source, and the path of the member in it.
+    fn describe(&self, cache: &MemberCache, key: MemberKey) -> Result<(MemberInfo, String, String), Miss> {
+        match self {
+            Self::Extraction(archive) => {
+                let nvra = archive.inside.nvra();
+                let Some(file) = archive.inside.file(key.ordinal) else {
+                    let ordinal = key.ordinal;
+                    let text = format!("{nvra}: expected a regular file with number {ordinal}, found none");
+                    return Err(Miss::Absent(text));
+                };
+                Ok((cache.directory.info(key, file), nvra, file.path.clone()))
+            }
+        }
+    }
+
+    fn run(self, fill: &Fill, file: TemporaryFile) {
+        match self {
+            Self::Extraction(archive) => extraction::run(fill, *archive, file),
+        }
+    }
+}
