@@ -8,10 +8,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::{Format, Identity};
 use sql::StoredPackage;
 
-use super::tail;
+use super::redirect::REDIRECT_LIFETIME;
+use super::{deliver, error, tail};
 use crate::cache::ExternalFile;
-use crate::http::deliver;
-use crate::http::error;
 use crate::providers::archives::{expect_unchanged, open_below_root, published, unreadable};
 use crate::resolve::Gateway;
 use crate::resolve::outcome::Miss;
@@ -19,7 +18,7 @@ use crate::resolve::outcome::Miss;
 /// Answers with the archive, or with where it is published.
 pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let segments: Vec<&str> = request.uri().path().split('/').collect();
-    let (["", "archive", _, _], Ok(tail)) = (&*segments, tail(&request, "/archive/")) else {
+    let (["", "archive", _, _], Ok(tail)) = (&*segments, tail(&request)) else {
         return error::unknown_path(request.uri().path());
     };
     let wanted = tail.split_once('/').and_then(|(identity, name)| Some((identity.parse::<Identity>().ok()?, name)));
@@ -50,7 +49,7 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
         Ok(Err(Miss::Absent(_))) => match elsewhere {
             Some(url) => HttpResponse::Found()
                 .insert_header((LOCATION, url.as_str()))
-                .insert_header((CACHE_CONTROL, deliver::REDIRECT_LIFETIME))
+                .insert_header((CACHE_CONTROL, REDIRECT_LIFETIME))
                 .finish(),
             None => error::absent(),
         },

@@ -13,8 +13,7 @@ use serde_json::json;
 use sql::Record;
 
 use super::links::Links;
-use super::tail;
-use crate::http::error;
+use super::{error, tail};
 use crate::index::lookup::row_order;
 use crate::resolve::Gateway;
 
@@ -35,14 +34,14 @@ pub(super) async fn server_version() -> HttpResponse {
 
 /// `/buildids/ID[,ID...]`. What is no build-id matches nothing.
 pub(super) async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
-    let ids: Vec<BuildId> = match tail(&request, "/buildids/") {
+    let ids: Vec<BuildId> = match tail(&request) {
         Ok(tail) => tail.split(',').filter_map(|id| id.trim_matches([' ', '/']).parse().ok()).collect(),
         Err(_) => Vec::new(),
     };
     let until = Instant::now() + gateway.config.request.budget;
     let links = Links::of(&request, &gateway);
     let json = match ids.as_slice() {
-        // What nearly everybody asks; the answer is kept as it goes out.
+        // Nearly all requests; the JSON is cached with the records.
         [id] => gateway.lookup.records(id, until).await.map(|known| {
             let records = known.value;
             records.json(&links.base, || links.rows(&records))
@@ -55,14 +54,14 @@ pub(super) async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>)
 /// `/rpm2buildids/NVRA[.rpm]`
 pub(super) async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let links = Links::of(&request, &gateway);
-    let Some(nvra) = nvra(&request, "/rpm2buildids/") else { return rows(&gateway, Ok(links.rows(&[]))) };
+    let Some(nvra) = nvra(&request) else { return rows(&gateway, Ok(links.rows(&[]))) };
     let records = gateway.lookup.query(|index| async move { index.records_by_nvra(&nvra).await }).await;
     rows(&gateway, records.map(|records| links.rows(&records)))
 }
 
 /// `/package/NVRA[.rpm]`: `{"url": ...}`, or `{}` for an unknown package as release 2.0 had it.
 pub(super) async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
-    let Some(nvra) = nvra(&request, "/package/") else { return HttpResponse::Ok().json(json!({})) };
+    let Some(nvra) = nvra(&request) else { return HttpResponse::Ok().json(json!({})) };
     let packages = gateway.lookup.query(|index| async move { index.packages_by_nvra(&nvra).await }).await;
     match packages {
         Ok(packages) => {
@@ -79,8 +78,8 @@ pub(super) async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -
 }
 
 /// One trailing `.rpm` is stripped, once; `+` stays `+`.
-fn nvra(request: &HttpRequest, prefix: &str) -> Option<String> {
-    let tail = tail(request, prefix).ok()?;
+fn nvra(request: &HttpRequest) -> Option<String> {
+    let tail = tail(request).ok()?;
     let nvra = tail.trim_matches('/');
     Some(nvra.strip_suffix(".rpm").unwrap_or(nvra).to_owned()).filter(|nvra| !nvra.is_empty())
 }

@@ -3,8 +3,7 @@
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
 use super::routes::Endpoint;
-use super::{ResetMark, tail};
-use crate::http::{deliver, error};
+use super::{ResetMark, deliver, error, redirect, tail};
 use crate::resolve::Gateway;
 use crate::resolve::answer::Answer;
 use crate::resolve::question::{Malformed, Question, What};
@@ -12,7 +11,7 @@ use crate::server::{caller, reset_unavailable};
 
 /// Answers a question for bytes.
 pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
-    let question = tail(&request, "/buildid/").map_err(|_| Malformed::Utf8).and_then(|tail| Question::parse(&tail));
+    let question = tail(&request).map_err(|_| Malformed::Utf8).and_then(|tail| Question::parse(&tail));
     let question = match question {
         Ok(question) => question,
         Err(malformed) => return error::malformed(&malformed),
@@ -21,8 +20,8 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
     let caller = caller(&request, &gateway.config);
     match gateway.answer(&question, &caller).await {
         Ok(Some(Answer::File(found))) => Box::pin(deliver::file(&request, &gateway.cache, &question.what, found)).await,
-        Ok(Some(Answer::Redirect(redirect))) => deliver::redirect(&request, redirect),
-        // Absent for a question that went in a circle is not absent for everybody.
+        Ok(Some(Answer::Redirect(to))) => redirect::response(&request, to),
+        // Absent for a question that passed too many servers may be found by another.
         Ok(None) if caller.hops >= gateway.config.federation.max_hops => error::absent_for_now(),
         Ok(None) => error::absent(),
         Err(_) => response_unavailable(&request, &gateway, matches!(question.what, What::Section(_))),
@@ -50,7 +49,7 @@ pub(super) fn endpoint(request: &HttpRequest) -> &'static str {
 
 /// The question of a request; `None` if it is malformed.
 fn question(request: &HttpRequest) -> Option<Question> {
-    Question::parse(&tail(request, "/buildid/").ok()?).ok()
+    Question::parse(&tail(request).ok()?).ok()
 }
 
 /// True if a request asks for a section. A source path may have a directory of that name.

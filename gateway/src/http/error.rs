@@ -46,9 +46,9 @@ pub(crate) fn unknown_path(path: &str) -> HttpResponse {
 }
 
 /// 406, the only status that clients take for "too large" and do not cache.
-pub(crate) fn too_large(size: u64, most: u64) -> HttpResponse {
+pub(crate) fn too_large(size: u64, max: u64) -> HttpResponse {
     plain(StatusCode::NOT_ACCEPTABLE)
-        .body(format!("expected at most {most} bytes (X-DEBUGINFOD-MAXSIZE), found {size}\n"))
+        .body(format!("expected at most {max} bytes (X-DEBUGINFOD-MAXSIZE), found {size}\n"))
 }
 
 /// 503 that no cache may store. For a section it is 504: there 503 would mean "fetch the whole file instead". The

@@ -1,5 +1,5 @@
-//! `/metadata?key=KEY&value=VALUE` (debuginfod(8), WEBAPI): which files are there at a path, at paths like a pattern,
-//! with a build-id?
+//! `/metadata?key=KEY&value=VALUE` (debuginfod(8), WEBAPI): the files at a path, at paths that match a
+//! pattern, or with a build-id.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,16 +12,15 @@ use sql::{Record, StoredPackage};
 use url::form_urlencoded;
 
 use super::links::Links;
-use crate::http::deliver;
-use crate::http::error;
+use super::{error, max_bytes};
 use crate::providers::archives;
 use crate::resolve::Gateway;
 use crate::resolve::metadata::{MetadataEntry, MetadataKey, MetadataLocation, MetadataQuery, without_doubles};
 use crate::server::caller;
 
 /// The longest path or pattern, bytes.
-const MOST_VALUE: usize = 4096;
-/// As long as shared caches may keep what is complete: a package may come.
+const MAX_VALUE_BYTES: usize = 4096;
+/// How long shared caches may store a complete answer: a package may be added.
 const LIFETIME: HeaderValue = HeaderValue::from_static("public, max-age=10");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -31,7 +30,7 @@ struct MetadataBody {
     complete: bool,
 }
 
-/// Answers which files there are.
+/// Answers with the files that match.
 pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let asked = match read(request.query_string()) {
         Ok(asked) => asked,
@@ -54,10 +53,10 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
     let body = MetadataBody { results, complete: found.complete };
     // Strings, numbers and a boolean: that cannot fail.
     let json = serde_json::to_vec(&body).unwrap_or_default();
-    if let Some(most) = deliver::most_bytes(&request)
-        && json.len() as u64 > most
+    if let Some(max) = max_bytes(&request)
+        && json.len() as u64 > max
     {
-        return error::too_large(json.len() as u64, most);
+        return error::too_large(json.len() as u64, max);
     }
     HttpResponse::Ok()
         .insert_header((VARY, "Host"))
@@ -76,8 +75,8 @@ fn read(query: &str) -> Result<MetadataQuery, Cow<'static, str>> {
         let found: String = key.chars().take(40).collect();
         return Err(format!("expected glob, file or buildid as key, found {found:?}").into());
     };
-    if value.len() > MOST_VALUE {
-        return Err(format!("expected a value of at most {MOST_VALUE} bytes, found {}", value.len()).into());
+    if value.len() > MAX_VALUE_BYTES {
+        return Err(format!("expected a value of at most {MAX_VALUE_BYTES} bytes, found {}", value.len()).into());
     }
     Ok(MetadataQuery { key, value: value.into_owned() })
 }
@@ -98,14 +97,14 @@ fn entries<'r>(record: &'r Record, locations: &'r [MetadataLocation]) -> impl It
     })
 }
 
-/// With the epoch where there is one.
+/// The NEVRA in text, with the epoch where there is one.
 fn nevra(nevra: &Nevra) -> String {
     let Nevra { name, epoch, version, release, arch } = nevra;
     let epoch = epoch.map(|epoch| format!("{epoch}:")).unwrap_or_default();
     format!("{name}-{epoch}{version}-{release}.{arch}")
 }
 
-/// Nothing of this machine's paths.
+/// The locations of a package, without paths of this machine.
 fn places_of(package: &StoredPackage, links: &Links) -> Vec<MetadataLocation> {
     let place = |location: &sql::Location| {
         let is_here = location.gone_at.is_none() && location.store.root.is_some();
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_is_told() {
+    fn an_epoch_is_written() {
         let with: Nevra = "a-1:2-3.x86_64".parse().unwrap();
         assert_eq!(
             (nevra(&with).as_str(), nevra(&"a-2-3.x86_64".parse().unwrap()).as_str()),

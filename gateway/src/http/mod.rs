@@ -2,19 +2,23 @@
 //!
 //! - [`routes`]: the table of all routes; [`observe`]: what happens around every handler; [`cors`];
 //! - [`debuginfod`], [`darkserver`], [`metadata`], [`archive`], [`operations`], [`page`]: the handlers;
-//! - [`deliver`]: an answer as a response; [`links`]: URLs in answers; [`mod@error`]: the table of statuses.
+//! - [`deliver`]: the response with a file, with [`conditional`] requests and the [`download_name`]; [`redirect`];
+//!   [`links`]: URLs in answers; [`mod@error`]: the table of statuses.
 
 mod archive;
+mod conditional;
 mod cors;
 mod darkserver;
 mod debuginfod;
-pub(crate) mod deliver;
+mod deliver;
+mod download_name;
 pub(crate) mod error;
 mod links;
 mod metadata;
 mod observe;
 mod operations;
 mod page;
+mod redirect;
 mod routes;
 
 use std::borrow::Cow;
@@ -23,16 +27,22 @@ use actix_web::HttpRequest;
 use percent_encoding::percent_decode_str;
 
 pub(crate) use observe::{ResetMark, observe};
+use routes::Route;
 pub(crate) use routes::register;
 
-/// The path after `prefix`, percent-decoded. The prefix may stand below `/darkserver`.
+/// The path after the name of its route, percent-decoded. The route may stand below `/darkserver`.
 ///
 /// # Errors
 /// The decoded bytes are not UTF-8.
-fn tail<'a>(request: &'a HttpRequest, prefix: &str) -> Result<Cow<'a, str>, std::str::Utf8Error> {
-    let path = request.uri().path();
-    let path = path.strip_prefix("/darkserver").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-    let tail = path.strip_prefix(prefix).unwrap_or_default();
+fn tail(request: &HttpRequest) -> Result<Cow<'_, str>, std::str::Utf8Error> {
+    // Both are `/ROUTE/...`; slashes are the same before and after decoding.
+    let segments = if Route::is_below_darkserver(request.match_info().as_str()) { 3 } else { 2 };
+    let tail = request.uri().path().splitn(segments + 1, '/').nth(segments).unwrap_or_default();
     // Nearly all have none, and searching for one byte takes a tenth of decoding.
     if tail.contains('%') { percent_decode_str(tail).decode_utf8() } else { Ok(Cow::Borrowed(tail)) }
+}
+
+/// `X-DEBUGINFOD-MAXSIZE`, bytes.
+fn max_bytes(request: &HttpRequest) -> Option<u64> {
+    request.headers().get("x-debuginfod-maxsize")?.to_str().ok()?.trim().parse().ok().filter(|max| *max > 0)
 }

@@ -1,4 +1,4 @@
-//! What happens around every handler: admission, CORS, metrics and the access log, by the columns of the route table.
+//! What happens around every handler: CORS, metrics and the access log, by the columns of the route table.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -13,13 +13,12 @@ use actix_web::middleware::Next;
 use actix_web::web;
 use bytes::Bytes;
 
-use super::routes::{self, Admission, Form, Route};
+use super::routes::{self, Form, Route};
 use super::{cors, error};
 use crate::index::watch;
 use crate::metrics::METRICS;
 use crate::resolve::Gateway;
-use crate::resolve::deadline::REQUEST_PERMIT_TIMEOUT;
-use crate::server::{Connection, RequestGuard, client, client_address, has_large_head};
+use crate::server::{Connection, RequestGuard, client_address, has_large_head};
 
 /// Counts and logs a request. Its connection counts as busy until the client has taken the response.
 pub(crate) async fn observe(
@@ -28,7 +27,7 @@ pub(crate) async fn observe(
 ) -> Result<ServiceResponse<ObservedBody>, actix_web::Error> {
     let started = Instant::now();
     let busy = Connection::of(request.request()).map(|connection| connection.begin_request());
-    let route = Route::of(request.path());
+    let route = Route::of(request.match_info().as_str());
     let cors = cors::Rules::of(&request, route);
     let mut response = if has_large_head(&request) {
         request.into_response(error::large_head())
@@ -37,12 +36,12 @@ pub(crate) async fn observe(
     } else if let Some(answer) = cors.as_ref().and_then(|cors| cors.preflight(&request)) {
         request.into_response(answer)
     } else {
-        let answer = pin!(admitted(request, route, next));
+        let answer = pin!(next.call(request));
         match &busy {
             Some(busy) => busy
                 .unless_disconnected(answer)
                 .await
-                .unwrap_or_else(|| Err(ErrorServiceUnavailable("the client is gone")))?,
+                .unwrap_or_else(|| Err(ErrorServiceUnavailable("the client has disconnected")))?,
             None => answer.await?,
         }
     };
@@ -54,9 +53,9 @@ pub(crate) async fn observe(
     let is_for_clients = route.is_none_or(|route| route.form != Form::Operator);
     if is_for_clients
         && let Some(gateway) = response.request().app_data::<web::Data<Gateway>>()
-        && let Some(away) = gateway.lookup.watch.header()
+        && let Some(unavailable) = gateway.lookup.watch.header()
     {
-        response.headers_mut().insert(watch::INDEX, away);
+        response.headers_mut().insert(watch::INDEX, unavailable);
     }
     let request = response.request();
     let status = response.status();
@@ -77,30 +76,6 @@ pub(crate) async fn observe(
         );
     }
     Ok(response.map_body(|_, body| ObservedBody { body, busy }))
-}
-
-/// The answer, once the client has a permit where its route needs one.
-async fn admitted(
-    request: ServiceRequest,
-    route: Option<&Route>,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let needs_permit = route.is_none_or(|route| route.admission == Admission::Permit);
-    let gateway = request.app_data::<web::Data<Gateway>>().filter(|_| needs_permit).cloned();
-    let Some(gateway) = gateway else { return next.call(request).await };
-    let client = client(request.request(), &gateway.config);
-    let permit = match gateway.permits.try_acquire(client) {
-        Some(permit) => Some(permit),
-        None => tokio::time::timeout(REQUEST_PERMIT_TIMEOUT, gateway.permits.acquire(client)).await.ok(),
-    };
-    if permit.is_some() {
-        return next.call(request).await;
-    }
-    let response = match route {
-        Some(route) => route.unavailable(request.request(), &gateway),
-        None => error::unavailable(false),
-    };
-    Ok(request.into_response(response))
 }
 
 /// True unless the request has a Host that is no host (RFC 9112, section 3.2). Links in answers are made of it.

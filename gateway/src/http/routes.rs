@@ -11,6 +11,11 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
 use super::{archive, darkserver, debuginfod, error, metadata, operations, page};
 use crate::resolve::Gateway;
+use crate::resolve::deadline::REQUEST_PERMIT_TIMEOUT;
+use crate::server::client;
+
+/// The directory of the original darkserver's API.
+const MIRROR: &str = "/darkserver";
 
 /// The response of a handler.
 type Response = Pin<Box<dyn Future<Output = HttpResponse>>>;
@@ -188,13 +193,16 @@ impl Path {
 }
 
 impl Route {
-    /// The route of a path; `None` if there is none.
+    /// The route of a path, percent-decoded but for slashes; `None` if there is none.
     pub(super) fn of(path: &str) -> Option<&'static Self> {
-        let mirrored = path.strip_prefix("/darkserver").filter(|rest| rest.starts_with('/'));
-        ROUTES.iter().find(|route| match mirrored {
-            Some(path) => route.is_mirrored && route.path.matches(path),
-            None => route.path.matches(path),
-        })
+        let is_mirrored = Self::is_below_darkserver(path);
+        let path = if is_mirrored { &path[MIRROR.len()..] } else { path };
+        ROUTES.iter().find(|route| route.path.matches(path) && (route.is_mirrored || !is_mirrored))
+    }
+
+    /// True if a decoded path is below `/darkserver`.
+    pub(super) fn is_below_darkserver(path: &str) -> bool {
+        path.strip_prefix(MIRROR).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// The response to a request whose answer is unavailable.
@@ -227,15 +235,29 @@ pub(crate) fn register(app: &mut web::ServiceConfig) {
     app.default_service(web::to(dispatch));
 }
 
+/// Calls the handler of the route, once the client has a permit where the route needs one.
 async fn dispatch(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return error::wrong_method(request.method());
     }
-    let path = request.uri().path();
-    match Route::of(path) {
-        Some(route) => (route.handler)(request, gateway).await,
-        None if path.starts_with('/') => error::unknown_path(path),
-        None => error::malformed(&"expected a path as the target of the request"),
+    let Some(route) = Route::of(request.match_info().as_str()) else {
+        return match request.uri().path() {
+            path if path.starts_with('/') => error::unknown_path(path),
+            _ => error::malformed(&"expected a path as the target of the request"),
+        };
+    };
+    if route.admission == Admission::Immediate {
+        return (route.handler)(request, gateway).await;
+    }
+    let client = client(&request, &gateway.config);
+    let permit = match gateway.permits.try_acquire(client) {
+        Some(permit) => Some(permit),
+        None => tokio::time::timeout(REQUEST_PERMIT_TIMEOUT, gateway.permits.acquire(client)).await.ok(),
+    };
+    match permit {
+        // Released once the handler has returned.
+        Some(_permit) => (route.handler)(request, gateway).await,
+        None => route.unavailable(&request, &gateway),
     }
 }
 
@@ -299,6 +321,31 @@ mod tests {
             assert!(std::ptr::eq(found, route), "{path}: another route stands before it");
             assert_eq!(route.form == Form::Operator, route.admission == Admission::Immediate, "{path}");
         }
+    }
+
+    #[test]
+    fn names_of_routes_are_percent_decoded_before_they_are_matched() {
+        actix_web::rt::System::new().block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let app = app(directory.path()).await;
+            for (path, expected) in [
+                ("/%72eadyz", [200, 503].as_slice()),
+                ("/server%76ersion", &[200]),
+                ("/darkserver/server%76ersion", &[200]),
+                ("/dark%73erver/serverversion", &[200]),
+                // `x` is no build-id, and the name does not become a part of it.
+                ("/buil%64id/x/debuginfo", &[400]),
+                ("/buil%64id/ab12%2Fnonsense", &[400]),
+                // An encoded slash does not separate the name of a route.
+                ("/buildid%2Fab12%2Fdebuginfo", &[404]),
+                ("/metrics%2F", &[404]),
+                ("/darkserver/met%72ics", &[404]),
+            ] {
+                let response = call_service(&app, TestRequest::with_uri(path).to_request()).await;
+                let found = response.status().as_u16();
+                assert!(expected.contains(&found), "{path}: expected one of {expected:?}, found {found}");
+            }
+        });
     }
 
     #[test]
