@@ -171,7 +171,7 @@ impl Readiness {
                         *schema = Schema { readable: Some(readable), failure: None };
                     }
                     // The watch logs that the index is unavailable.
-                    Err(cause) => schema.failure = Some(cause),
+                    Err(cause) => schema.failure = Some(cause.text),
                 }
             }
             let is_available = locked(&self.0.schema).failure.is_none();

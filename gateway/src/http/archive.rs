@@ -13,6 +13,7 @@ use super::{deliver, error, tail};
 use crate::cache::ExternalFile;
 use crate::providers::archives::{expect_unchanged, open_below_root, published, unreadable};
 use crate::resolve::Gateway;
+use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::Miss;
 
 /// Answers with the archive, or with where it is published.
@@ -39,7 +40,8 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
         Format::Zip => "application/zip",
         _ => deliver::BYTES,
     };
-    let opened = tokio::time::timeout(gateway.config.request.budget, web::block(move || open(&package))).await;
+    let deadline = Deadline::after(gateway.config.request.budget);
+    let opened = tokio::time::timeout_at(deadline.end().into(), web::block(move || open(&package))).await;
     let Ok(opened) = opened else {
         tracing::warn!("an archive could not be opened within the budget");
         return error::unavailable(false);

@@ -1,7 +1,5 @@
 //! The JSON API of the original darkserver, at `/` and under `/darkserver/`.
 
-use std::time::Instant;
-
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue, VARY};
@@ -16,6 +14,8 @@ use super::links::Links;
 use super::{error, tail};
 use crate::index::lookup::row_order;
 use crate::resolve::Gateway;
+use crate::resolve::deadline::Deadline;
+use crate::resolve::outcome::Cause;
 
 /// One row of an answer; the original's keys, all strings.
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ pub(super) async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>)
         Ok(tail) => tail.split(',').filter_map(|id| id.trim_matches([' ', '/']).parse().ok()).collect(),
         Err(_) => Vec::new(),
     };
-    let until = Instant::now() + gateway.config.request.budget;
+    let until = Deadline::after(gateway.config.request.budget).end();
     let links = Links::of(&request, &gateway);
     let json = match ids.as_slice() {
         // Nearly all requests; the JSON is cached with the records.
@@ -84,7 +84,7 @@ fn nvra(request: &HttpRequest) -> Option<String> {
     Some(nvra.strip_suffix(".rpm").unwrap_or(nvra).to_owned()).filter(|nvra| !nvra.is_empty())
 }
 
-fn rows(gateway: &Gateway, json: Result<Bytes, String>) -> HttpResponse {
+fn rows(gateway: &Gateway, json: Result<Bytes, Cause>) -> HttpResponse {
     match json {
         Ok(json) => {
             let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(json));
@@ -96,7 +96,7 @@ fn rows(gateway: &Gateway, json: Result<Bytes, String>) -> HttpResponse {
     }
 }
 
-fn unavailable(gateway: &Gateway, cause: &str) -> HttpResponse {
+fn unavailable(gateway: &Gateway, cause: &Cause) -> HttpResponse {
     gateway.lookup.log_unavailable(cause);
     error::unavailable_json()
 }

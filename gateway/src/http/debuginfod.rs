@@ -6,7 +6,7 @@ use super::routes::Endpoint;
 use super::{ResetMark, deliver, error, redirect, tail};
 use crate::resolve::Gateway;
 use crate::resolve::answer::Answer;
-use crate::resolve::question::{Malformed, Question, What};
+use crate::resolve::question::{Malformed, Question, Resource};
 use crate::server::{caller, reset_unavailable};
 
 /// Answers a question for bytes.
@@ -16,15 +16,17 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
         Ok(question) => question,
         Err(malformed) => return error::malformed(&malformed),
     };
-    request.extensions_mut().insert(Endpoint(question.what.name()));
+    request.extensions_mut().insert(Endpoint(question.resource.name()));
     let caller = caller(&request, &gateway.config);
     match gateway.answer(&question, &caller).await {
-        Ok(Some(Answer::File(found))) => Box::pin(deliver::file(&request, &gateway.cache, &question.what, found)).await,
+        Ok(Some(Answer::File(found))) => {
+            Box::pin(deliver::file(&request, &gateway.cache, &question.resource, found)).await
+        }
         Ok(Some(Answer::Redirect(to))) => redirect::response(&request, to),
         // Absent for a question that passed too many servers may be found by another.
         Ok(None) if caller.hops >= gateway.config.federation.max_hops => error::absent_for_now(),
         Ok(None) => error::absent(),
-        Err(_) => response_unavailable(&request, &gateway, matches!(question.what, What::Section(_))),
+        Err(_) => response_unavailable(&request, &gateway, matches!(question.resource, Resource::Section(_))),
     }
 }
 
@@ -44,7 +46,7 @@ fn response_unavailable(request: &HttpRequest, gateway: &Gateway, is_section: bo
 
 /// The label `endpoint` of a request that no handler has read: the kind of its question, or `malformed`.
 pub(super) fn endpoint(request: &HttpRequest) -> &'static str {
-    question(request).map_or("malformed", |question| question.what.name())
+    question(request).map_or("malformed", |question| question.resource.name())
 }
 
 /// The question of a request; `None` if it is malformed.
@@ -54,7 +56,7 @@ fn question(request: &HttpRequest) -> Option<Question> {
 
 /// True if a request asks for a section. A source path may have a directory of that name.
 fn asks_for_section(request: &HttpRequest) -> bool {
-    question(request).is_some_and(|question| matches!(question.what, What::Section(_)))
+    question(request).is_some_and(|question| matches!(question.resource, Resource::Section(_)))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::download_name::{attachment, download_name};
 use super::{error, max_bytes};
 use crate::cache::{Content, ExternalFile, MemberCache};
 use crate::resolve::answer::FoundFile;
-use crate::resolve::question::What;
+use crate::resolve::question::Resource;
 use crate::server::Connection;
 
 /// An answer to a build-id stays right (docs/adr/0013).
@@ -35,7 +35,12 @@ const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
 const IMA_SIGNATURE: HeaderName = HeaderName::from_static("x-debuginfod-imasignature");
 
 /// The response with the bytes of a file: 200, 206, 304, 416, or 406 if they are more than the client accepts.
-pub(super) async fn file(request: &HttpRequest, cache: &MemberCache, what: &What, found: FoundFile) -> HttpResponse {
+pub(super) async fn file(
+    request: &HttpRequest,
+    cache: &MemberCache,
+    resource: &Resource,
+    found: FoundFile,
+) -> HttpResponse {
     let FoundFile { content, member, archive, is_poor } = found;
     let size = content.len();
     if let Some(max) = max_bytes(request)
@@ -51,7 +56,7 @@ pub(super) async fn file(request: &HttpRequest, cache: &MemberCache, what: &What
             .insert_header((CACHE_CONTROL, lifetime))
             .insert_header((SIZE, size))
             .insert_header((FILE, value(&member)))
-            .insert_header(attachment(&download_name(&member, what)));
+            .insert_header(attachment(&download_name(&member, resource)));
         if let Some(archive) = archive {
             response.insert_header((ARCHIVE, value(&archive)));
         }

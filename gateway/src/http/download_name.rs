@@ -5,20 +5,20 @@ use std::borrow::Cow;
 use actix_web::http::header::{Charset, ContentDisposition, DispositionParam, DispositionType, ExtendedValue};
 use artifact::modules;
 
-use crate::resolve::question::What;
+use crate::resolve::question::Resource;
 
 /// The file name of a download: that of the member, of a compressed kernel module that of the ELF file inside, of a
 /// section file and section: `bash.debug_info`.
-pub(super) fn download_name<'m>(member: &'m str, what: &What) -> Cow<'m, str> {
+pub(super) fn download_name<'m>(member: &'m str, resource: &Resource) -> Cow<'m, str> {
     let name = member.rsplit('/').next().unwrap_or_default();
     let decompressed = modules::strip_compression_suffix(name).unwrap_or(name);
-    match what {
-        What::Section(section) => {
+    match resource {
+        Resource::Section(section) => {
             let name = decompressed;
             format!("{}.{}", name.strip_suffix(".debug").unwrap_or(name), section.trim_start_matches('.')).into()
         }
-        What::Artifact(_) => decompressed.into(),
-        What::Source(_) => name.into(),
+        Resource::Artifact(_) => decompressed.into(),
+        Resource::Source(_) => name.into(),
     }
 }
 
@@ -46,11 +46,11 @@ mod tests {
 
     #[test]
     fn downloads_are_called_as_their_files() {
-        let section = |name: &str| What::Section(name.to_owned());
+        let section = |name: &str| Resource::Section(name.to_owned());
         for (member, what, name) in [
-            ("/usr/bin/ls", What::Artifact(ArtifactType::Executable), "ls"),
-            ("/usr/lib/debug/usr/bin/ls.debug", What::Artifact(ArtifactType::Debuginfo), "ls.debug"),
-            ("/usr/src/debug/a-1/src/main.c", What::Source("/usr/src/debug/a-1/src/main.c".into()), "main.c"),
+            ("/usr/bin/ls", Resource::Artifact(ArtifactType::Executable), "ls"),
+            ("/usr/lib/debug/usr/bin/ls.debug", Resource::Artifact(ArtifactType::Debuginfo), "ls.debug"),
+            ("/usr/src/debug/a-1/src/main.c", Resource::Source("/usr/src/debug/a-1/src/main.c".into()), "main.c"),
             ("/usr/lib/debug/usr/bin/ls.debug", section(".debug_info"), "ls.debug_info"),
             ("/usr/bin/ls", section(".text"), "ls.text"),
             ("/usr/bin/ls", section("__ex_table"), "ls.__ex_table"),

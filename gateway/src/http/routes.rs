@@ -250,9 +250,9 @@ async fn dispatch(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResp
         return (route.handler)(request, gateway).await;
     }
     let client = client(&request, &gateway.config);
-    let permit = match gateway.permits.try_acquire(client) {
+    let permit = match gateway.request_permits.try_acquire(client) {
         Some(permit) => Some(permit),
-        None => tokio::time::timeout(REQUEST_PERMIT_TIMEOUT, gateway.permits.acquire(client)).await.ok(),
+        None => tokio::time::timeout(REQUEST_PERMIT_TIMEOUT, gateway.request_permits.acquire(client)).await.ok(),
     };
     match permit {
         // Released once the handler has returned.

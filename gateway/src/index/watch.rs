@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::metrics::METRICS;
+use crate::resolve::outcome::{Cause, CauseKind};
 
 /// Time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,13 +31,13 @@ struct WatchState {
     /// else.
     failing_since: AtomicU64,
     /// The reason of the last probe that failed; `None` after one that succeeded.
-    unavailable: Mutex<Option<String>>,
+    unavailable: Mutex<Option<Cause>>,
     /// Number of queries that succeeded.
     successes: AtomicU64,
     /// Asks for a probe at once.
     probe_request: Notify,
     /// The reason if this program cannot read the schema of the index, which answers otherwise.
-    unreadable: Mutex<Option<String>>,
+    unreadable: Mutex<Option<Cause>>,
     is_unreadable: AtomicBool,
     /// True once the first probe has ended.
     is_probed: AtomicBool,
@@ -46,7 +47,7 @@ impl Watch {
     /// Probes as long as the process lives. `probe` sends the index a query that always has an answer.
     pub(crate) fn start<F>(&self, runtime: &Handle, probe: impl Fn() -> F + Send + 'static)
     where
-        F: Future<Output = Result<(), String>> + Send,
+        F: Future<Output = Result<(), Cause>> + Send,
     {
         let this = self.clone();
         runtime.spawn(async move {
@@ -86,19 +87,20 @@ impl Watch {
 
     /// The reason why the index is unavailable, if it is: the last probe failed, or this program cannot read its
     /// schema. Rows of an unreadable schema may mean something else than this program takes them for.
-    pub(crate) fn unavailable(&self) -> Option<String> {
+    pub(crate) fn unavailable(&self) -> Option<Cause> {
         locked(&self.0.unavailable).clone().or_else(|| locked(&self.0.unreadable).clone())
     }
 
     /// Sets whether this program can read the schema of the index: `Err` with the reason if not.
     pub(crate) fn set_readable(&self, readable: Result<(), String>) {
         self.0.is_unreadable.store(readable.is_err(), Ordering::Release);
-        *locked(&self.0.unreadable) = readable.err();
+        *locked(&self.0.unreadable) = readable.err().map(|text| Cause::index(CauseKind::Wrong, text));
     }
 
     /// `Ok` if the last probe succeeded, the reason if it failed; `None` before the first probe has ended.
     pub(crate) fn state(&self) -> Option<Result<(), String>> {
-        self.0.is_probed.load(Ordering::Acquire).then(|| locked(&self.0.unavailable).clone().map_or(Ok(()), Err))
+        let state = || locked(&self.0.unavailable).as_ref().map_or(Ok(()), |cause| Err(cause.text.clone()));
+        self.0.is_probed.load(Ordering::Acquire).then(state)
     }
 
     /// `unavailable; since=SECONDS`, seconds since 1970, from the first query that failed until a probe succeeds.
@@ -113,13 +115,13 @@ impl Watch {
         let _ = self.0.failing_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn set_unavailable(&self, cause: String) {
+    fn set_unavailable(&self, cause: Cause) {
         self.set_failing();
         METRICS.index_up.set(0);
         let before = locked(&self.0.unavailable).replace(cause.clone());
         self.0.is_probed.store(true, Ordering::Release);
         if before.as_ref() != Some(&cause) {
-            tracing::warn!(cause, "the index is unavailable: stale records are answered from memory");
+            tracing::warn!(cause = cause.text, "the index is unavailable: stale records are answered from memory");
         }
     }
 
@@ -133,13 +135,17 @@ impl Watch {
     }
 }
 
-fn locked(reason: &Mutex<Option<String>>) -> MutexGuard<'_, Option<String>> {
+fn locked(reason: &Mutex<Option<Cause>>) -> MutexGuard<'_, Option<Cause>> {
     reason.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refused() -> Cause {
+        Cause::index(CauseKind::Refused, "refused")
+    }
 
     async fn until(what: &str, is_so: impl Fn() -> bool) {
         let waited = tokio::time::timeout(Duration::from_secs(20), async {
@@ -157,9 +163,9 @@ mod tests {
         let probed = up.clone();
         watch.start(&Handle::current(), move || {
             let up = probed.load(Ordering::SeqCst);
-            async move { if up { Ok(()) } else { Err("refused".to_owned()) } }
+            async move { if up { Ok(()) } else { Err(refused()) } }
         });
-        until("unavailable", || watch.unavailable().as_deref() == Some("refused")).await;
+        until("unavailable", || watch.unavailable() == Some(refused())).await;
         assert!(watch.header().unwrap().to_str().unwrap().starts_with("unavailable; since=1"));
         up.store(true, Ordering::SeqCst);
         until("available again", || watch.unavailable().is_none() && watch.header().is_none()).await;
@@ -181,7 +187,7 @@ mod tests {
         watch.record_failure();
         watch.start(&Handle::current(), move || {
             busy.record_success();
-            async { Err("no free connection".to_owned()) }
+            async { Err(Cause::index(CauseKind::Timeout, "no free connection")) }
         });
         until("cleared", || watch.header().is_none()).await;
         assert!(watch.unavailable().is_none());

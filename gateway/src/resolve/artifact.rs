@@ -10,10 +10,10 @@ use sql::Record;
 use super::answer::FoundFile;
 use super::deadline::FIRST_BYTES_TIMEOUT;
 use super::member::Need;
-use super::search::{Run, found};
+use super::search::{Search, found};
 use crate::cache::MemberKey;
 
-impl Run<'_> {
+impl Search<'_> {
     /// The first candidate that can be had and is what is wanted.
     pub(super) async fn artifact(
         &mut self,
@@ -26,58 +26,54 @@ impl Run<'_> {
         if (wanted, certainty) == (ArtifactType::Executable, Certainty::Certain) {
             all.extend(candidates(records, wanted, Certainty::Unknown));
         }
+        let cache = &self.gateway.cache;
         let mut poor = None;
         for record in all {
-            match self.candidate(record, wanted, build_id).await {
-                // Another one may hold DWARF.
-                Some(found) if found.is_poor && certainty == Certainty::Unknown => poor = poor.or(Some(found)),
-                Some(found) => return Some(found),
-                None => {}
+            let (artifact, key) = (&record.artifact, key(record));
+            let is_certain = artifact.serves(wanted).is_some();
+            let known = if is_certain { None } else { cache.known_classification(key).await };
+            if known.is_some_and(|known| !known.serves(wanted)) {
+                continue;
             }
+            let need = if is_certain || known.is_some() { Need::First } else { Need::Whole };
+            let (began, causes) = (Instant::now(), self.causes.len());
+            let Some(file) = self.file(record, build_id, need).await else { continue };
+            let mut dwarf = artifact.dwarf;
+            if !is_certain {
+                match cache.classify(key, &file).await {
+                    Ok(contents) if contents.serves(wanted) => dwarf = Some(contents.dwarf),
+                    Ok(_) => {
+                        // It could be had after all: no location of it makes the answer unavailable.
+                        self.causes.truncate(causes);
+                        let took = began.elapsed().min(FIRST_BYTES_TIMEOUT.saturating_sub(self.examined));
+                        self.deadline = self.deadline.extended_by(took);
+                        self.examined += took;
+                        continue;
+                    }
+                    Err(miss) => {
+                        self.failed(miss);
+                        continue;
+                    }
+                }
+            }
+            let is_poor = wanted == ArtifactType::Debuginfo && dwarf != Some(true);
+            let found = FoundFile { is_poor, ..found(file.content(), &artifact.path, &record.package) };
+            if !is_poor || certainty == Certainty::Certain {
+                return Some(found);
+            }
+            // Another one may hold DWARF.
+            poor = poor.or(Some(found));
         }
         poor
     }
-
-    /// The file of a record, unless its contents show that it is not what is wanted.
-    async fn candidate(&mut self, record: &Record, wanted: ArtifactType, build_id: &BuildId) -> Option<FoundFile> {
-        let (artifact, key, cache) = (&record.artifact, key(record), self.search.cache.clone());
-        let is_certain = artifact.serves(wanted).is_some();
-        let known = if is_certain { None } else { cache.known_classification(key).await };
-        if known.is_some_and(|known| !known.serves(wanted)) {
-            return None;
-        }
-        let need = if is_certain || known.is_some() { Need::First } else { Need::Whole };
-        let (began, causes) = (Instant::now(), self.causes.len());
-        let entry = self.file(record, build_id, need).await?;
-        let mut dwarf = artifact.dwarf;
-        if !is_certain {
-            match cache.classify(key, &entry).await {
-                Ok(contents) if contents.serves(wanted) => dwarf = Some(contents.dwarf),
-                Ok(_) => {
-                    // It was had, wherever it was not.
-                    self.causes.truncate(causes);
-                    let took = began.elapsed().min(FIRST_BYTES_TIMEOUT.saturating_sub(self.examined));
-                    self.deadline = self.deadline.extended_by(took);
-                    self.examined += took;
-                    return None;
-                }
-                Err(failure) => {
-                    self.failed(failure);
-                    return None;
-                }
-            }
-        }
-        let is_poor = wanted == ArtifactType::Debuginfo && dwarf != Some(true);
-        Some(FoundFile { is_poor, ..found(entry.content(), &artifact.path, &record.package) })
-    }
 }
 
-/// Which files are candidates.
+/// The files that are candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Certainty {
-    /// Those that are what is wanted.
+    /// Files that are what is wanted.
     Certain,
-    /// Those of which only the contents can say.
+    /// Files of which only the contents can tell.
     Unknown,
 }
 

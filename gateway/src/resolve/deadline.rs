@@ -83,6 +83,11 @@ impl Deadline {
         if others > 0 { self.half() } else { self }
     }
 
+    /// The deadline of the rows of a query by path: the last quarter of the time is for an index that does not answer.
+    pub(crate) fn of_rows(self) -> Self {
+        self.at_most(self.remaining() * 3 / 4)
+    }
+
     /// How long an archive may give no byte: half of `budget`, at most the time left. Archives that stall one after
     /// the other take one budget together.
     pub(crate) fn stall_timeout(self, budget: Duration) -> Duration {
@@ -124,6 +129,7 @@ mod tests {
         );
         assert!(near(whole.at_most(Duration::from_secs(5)), 5) && near(whole.at_most(budget * 2), 60));
         assert!(near(whole.of_location(0), 60) && near(whole.of_location(1), 30));
+        assert!(near(whole.of_rows(), 45));
         assert!(near(whole.extended_by(Duration::from_secs(3)), 63));
         let passed = Deadline::after(Duration::ZERO);
         assert!(passed.has_passed() && !whole.has_passed());

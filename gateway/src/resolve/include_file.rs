@@ -13,13 +13,13 @@ use super::artifact::{Certainty, candidates, key};
 use super::deadline::{self, FIRST_BYTES_TIMEOUT};
 use super::member::Need;
 use super::outcome::{CauseKind, Miss};
-use super::search::{Run, of_index};
+use super::search::Search;
 use crate::cache::Readable;
 
 /// So many packages are looked into: each has its header read.
 const MOST_LOOKED_INTO: usize = 8;
 
-impl Run<'_> {
+impl Search<'_> {
     /// The include file at `path`, if the DWARF of a file with the build-id names it.
     pub(super) async fn include(&mut self, records: &[Record], path: &str) -> Option<FoundFile> {
         let place = includes::include_dir(path)?;
@@ -27,7 +27,7 @@ impl Run<'_> {
         let certain = all.len();
         all.extend(candidates(records, ArtifactType::Debuginfo, Certainty::Unknown));
         for (at, record) in all.into_iter().enumerate() {
-            let known = self.search.cache.known_classification(key(record)).await;
+            let known = self.gateway.cache.known_classification(key(record)).await;
             if record.artifact.dwarf == Some(false) || known.is_some_and(|known| !known.dwarf) {
                 continue;
             }
@@ -35,7 +35,7 @@ impl Run<'_> {
             if at >= certain {
                 // Remembered, so that a program without DWARF is extracted once. Where that fails it is extracted
                 // again.
-                let _ = self.search.cache.classify(key(record), &entry).await;
+                let _ = self.gateway.cache.classify(key(record), &entry).await;
             }
             if !sources.has(path) {
                 // One build-id, one DWARF: another copy would say the same. A program may have none.
@@ -60,11 +60,11 @@ impl Run<'_> {
         let key = key(record);
         let read = async {
             entry
-                .while_it_flows(deadline::stall_timeout(self.search.budget), async {
+                .while_it_flows(deadline::stall_timeout(self.gateway.config.request.budget), async {
                     entry.complete_file().await.map(drop)
                 })
                 .await?;
-            self.search.line_tables.sources(key, &entry).await
+            self.gateway.line_tables.sources(key, &entry).await
         };
         let read = tokio::time::timeout(FIRST_BYTES_TIMEOUT, read).await.unwrap_or_else(|_| {
             let text = format!("expected the line tables of a member within {FIRST_BYTES_TIMEOUT:?}, found none");
@@ -83,9 +83,9 @@ impl Run<'_> {
     /// or of none, of its distribution, and the last that was there before it.
     async fn with_includes(&mut self, place: &str, of: &StoredPackage) -> Vec<Arc<StoredPackage>> {
         let asked = place.to_owned();
-        let found = self.search.lookup.query(|index| async move { index.packages_by_include_dir(&asked).await }).await;
+        let found = self.gateway.lookup.query(|index| async move { index.packages_by_include_dir(&asked).await }).await;
         let mut packages = found.unwrap_or_else(|cause| {
-            self.causes.push(of_index(cause));
+            self.causes.push(cause);
             Vec::new()
         });
         packages.retain(|package| {

@@ -1,7 +1,7 @@
-//! What is known of files by path, pattern or build-id: from the index and from all upstreams, put together.
+//! The files at a path, at paths that match a pattern, or with a build-id: from the index and from all upstreams.
 //!
-//! Clients keep an answer for an hour, whatever it says, and take every error for "nothing, and not all of it"
-//! (docs/adr/0014). So an answer is called complete only if everybody was asked and had the time to say everything.
+//! Clients cache an answer for an hour, whatever it is, and take every error for an incomplete answer without files
+//! (docs/adr/0014). So an answer is called complete only if the index and every upstream answered completely.
 
 use std::collections::HashSet;
 
@@ -13,9 +13,8 @@ use crate::resolve::Gateway;
 use crate::resolve::deadline::{Deadline, after_hops};
 use crate::resolve::outcome::{Cause, Unavailable};
 use crate::resolve::question::Caller;
-use crate::resolve::search::of_index;
 
-/// What is asked by.
+/// The property that files are asked for by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MetadataKey {
     File,
@@ -23,7 +22,7 @@ pub(crate) enum MetadataKey {
     BuildId,
 }
 
-/// A question.
+/// A question for files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MetadataQuery {
     pub(crate) key: MetadataKey,
@@ -42,7 +41,7 @@ pub(crate) struct MetadataEntry {
     pub(crate) certain: bool,
     /// Path inside the package; of an upstream's file that is in none, on its disk.
     pub(crate) file: String,
-    /// The package's file: `NVRA.rpm`; of an upstream, as it calls it.
+    /// The package's file: `NVRA.rpm`; of an upstream, the name that it gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) archive: Option<String>,
     /// With the epoch where there is one.
@@ -72,12 +71,12 @@ pub(crate) struct MetadataLocation {
     pub(crate) tier: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
-    /// Since when it is not there any more, seconds since 1970.
+    /// When its package was not found there any more, seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gone_at: Option<i64>,
 }
 
-/// An answer.
+/// An answer to a [`MetadataQuery`].
 pub(crate) struct MetadataAnswer {
     /// From the index; those of the packages that came last first.
     pub(crate) records: Vec<Record>,
@@ -103,17 +102,17 @@ impl MetadataKey {
 }
 
 impl Gateway {
-    /// Answers what is known of files.
+    /// Returns the files that match.
     ///
     /// # Errors
-    /// The index could not be asked, and nobody else had anything.
+    /// The index could not be asked, and no upstream had any.
     pub(crate) async fn metadata(&self, asked: &MetadataQuery, caller: &Caller) -> Result<MetadataAnswer, Unavailable> {
         let deadline = Deadline::after(after_hops(self.config.metadata.budget, caller.hops));
         let (local, upstreams) =
             futures::join!(self.metadata_of_index(asked, deadline), self.federation.metadata(asked, caller, deadline));
         let (mut entries, mut causes) = (upstreams.entries, upstreams.causes);
         let mut complete = causes.is_empty();
-        let is_away = local.is_err();
+        let is_index_unavailable = local.is_err();
         let mut records = match local {
             Ok(found) => {
                 complete &= found.complete;
@@ -138,7 +137,7 @@ impl Gateway {
         complete &= entries.len() <= room;
         entries.truncate(room);
         let key = asked.key.as_str();
-        let is_unavailable = is_away && entries.is_empty();
+        let is_unavailable = is_index_unavailable && entries.is_empty();
         let answer = match (is_unavailable, complete) {
             (true, _) => "unavailable",
             (false, true) => "complete",
@@ -151,27 +150,27 @@ impl Gateway {
         if is_unavailable { Err(Unavailable(causes)) } else { Ok(MetadataAnswer { records, entries, complete }) }
     }
 
-    async fn metadata_of_index(&self, asked: &MetadataQuery, until: Deadline) -> Result<PathMatches, Cause> {
+    async fn metadata_of_index(&self, asked: &MetadataQuery, deadline: Deadline) -> Result<PathMatches, Cause> {
         let paths = match asked.key {
             MetadataKey::File => PathQuery::Exact(asked.value.clone()),
             MetadataKey::Glob => PathQuery::Glob(asked.value.clone()),
             MetadataKey::BuildId => {
-                // What is none matches nothing, as the reference server has it.
+                // A value that is no build-id matches nothing, as with the reference server.
                 let Ok(build_id) = asked.value.parse() else {
                     return Ok(PathMatches { records: Vec::new(), complete: true });
                 };
-                let known = self.lookup.records(&build_id, until.end()).await.map_err(of_index)?;
-                let most = self.config.metadata.max_results;
+                let known = self.lookup.records(&build_id, deadline.end()).await?;
+                let max = self.config.metadata.max_results;
                 let mut present = known.value.iter().filter(|record| record.is_at_its_path());
-                let records: Vec<Record> = present.by_ref().take(most).cloned().collect();
+                let records: Vec<Record> = present.by_ref().take(max).cloned().collect();
                 return Ok(PathMatches { complete: known.unavailable.is_none() && present.next().is_none(), records });
             }
         };
-        self.lookup.records_at(paths, self.config.metadata.max_results, until.end()).await.map_err(of_index)
+        self.lookup.records_at(paths, self.config.metadata.max_results, deadline).await
     }
 }
 
-/// Entries, each once; what comes first stays.
+/// Removes entries that stand before with the same values.
 pub(crate) fn without_doubles(entries: &mut Vec<MetadataEntry>) {
     let mut seen = HashSet::new();
     entries.retain(|entry| {

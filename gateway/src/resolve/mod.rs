@@ -1,12 +1,11 @@
-//! The only place that decides the order in which an answer is looked for.
+//! The only place that decides the order of look-ups.
 //!
 //! 1. The same question was unavailable a moment ago: unavailable again, at once, so that a client's three tries take
 //!    one budget.
-//! 2. The index: records of the build-id; of each, the extracted file if it is here, else the package's locations in
-//!    tier order.
+//! 2. The index: records of the build-id; of each, the cached file, else the package's locations in tier order.
 //! 3. The upstreams, all at once, whether the index had nothing or could not be asked.
-//! 4. Debuginfo alone: programs of the index of which only their contents can say whether they hold DWARF.
-//! 5. All said no: absent. One could not be asked: unavailable.
+//! 4. Debuginfo alone: programs of the index of which only their contents can tell whether they hold DWARF.
+//! 5. All providers answered that they do not have it: absent. One of them failed: unavailable.
 //!
 //! With `federation.prefer = "redirect"` 3 comes before 2. A decision takes at most the budget; bytes may take longer.
 
@@ -14,8 +13,8 @@ pub(crate) mod answer;
 mod artifact;
 mod build_tree;
 pub(crate) mod deadline;
+mod file;
 mod include_file;
-mod kernel_module;
 mod line_tables;
 mod member;
 pub(crate) mod metadata;
@@ -32,6 +31,7 @@ use std::time::Instant;
 
 use crate::cache::MemberCache;
 use crate::config::{Config, Prefer};
+use crate::index::filter::Verdict;
 use crate::index::lookup::Lookup;
 use crate::permits::Permits;
 use crate::providers::archives::Archives;
@@ -42,9 +42,9 @@ use crate::resolve::answer::Answer;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::line_tables::LineTables;
 use crate::resolve::outcome::{Cause, Provider, Unavailable};
-use crate::resolve::question::{Caller, Question, What};
+use crate::resolve::question::{Caller, Question, Resource};
 use crate::resolve::recent::Recent;
-use crate::resolve::search::{Search, SearchOutcome};
+use crate::resolve::search::SearchOutcome;
 
 /// Everything that answers are made from.
 #[derive(Clone)]
@@ -54,9 +54,10 @@ pub(crate) struct Gateway {
     pub(crate) cache: MemberCache,
     pub(crate) federation: Federation,
     pub(crate) readiness: Readiness,
-    /// For requests.
-    pub(crate) permits: Permits,
-    search: Search,
+    pub(crate) request_permits: Permits,
+    archives: Archives,
+    line_tables: LineTables,
+    extraction_permits: Permits,
     recent: Recent,
 }
 
@@ -74,29 +75,23 @@ enum Step {
 impl Gateway {
     /// Wires the parts together.
     pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
-        let budget = config.request.budget;
-        // What can fail comes before what goes on in the background.
+        // Steps that can fail come before those that start background tasks.
         let cache =
             MemberCache::open(&config.cache_dir, config.cache_size, config.extraction.abandoned, config.prefetch)
                 .await?;
         let archives = Archives::new(http_client::build_for_stores(&config.stores.redirect_hosts)?);
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         let federation = Federation::new(&config.federation)?;
-        let lookup = Lookup::new(index, &config.index, budget, &config.cache_dir);
+        let lookup = Lookup::new(index, &config.index, config.request.budget, &config.cache_dir);
         Ok(Self {
-            search: Search {
-                lookup: lookup.clone(),
-                cache: cache.clone(),
-                archives,
-                line_tables: LineTables::new(),
-                permits: Permits::new(config.extraction.max_concurrent, "extraction"),
-                budget,
-            },
             readiness: Readiness::start(lookup.clone(), cache.clone(), federation.clone()),
             lookup,
             cache,
             federation,
-            permits: Permits::new(config.request.max_concurrent, "request"),
+            request_permits: Permits::new(config.request.max_concurrent, "request"),
+            archives,
+            line_tables: LineTables::new(),
+            extraction_permits: Permits::new(config.extraction.max_concurrent, "extraction"),
             recent: Recent::new(),
             config: Arc::new(config),
         })
@@ -105,7 +100,7 @@ impl Gateway {
     /// Answers a debuginfod question.
     ///
     /// # Errors
-    /// Nobody who could be asked has it, and somebody could not be asked.
+    /// No provider that answered has it, and one of them failed.
     pub(crate) async fn answer(&self, question: &Question, caller: &Caller) -> Result<Option<Answer>, Unavailable> {
         if is_junk(question) {
             return Ok(None);
@@ -117,7 +112,7 @@ impl Gateway {
         let deadline = Deadline::after(self.config.request.budget);
         let answer = self.decide(question, caller, deadline).await;
         if let Err(causes) = &answer {
-            // That a part is away is logged once, not for each question.
+            // That a component is unavailable is logged once, not for each question.
             match self.is_logged(causes) {
                 true => tracing::debug!(%question, %causes, "an answer is unavailable"),
                 false => tracing::warn!(%question, %causes, "an answer is unavailable"),
@@ -127,11 +122,11 @@ impl Gateway {
         answer
     }
 
-    /// True if all that could not be asked are parts of which the log says that they are away.
+    /// True if the log already has that every provider that failed is unavailable.
     fn is_logged(&self, causes: &Unavailable) -> bool {
-        let is_away = self.lookup.watch.unavailable().is_some();
+        let is_index_unavailable = self.lookup.watch.unavailable().is_some();
         let is_logged = |cause: &Cause| match &cause.provider {
-            Provider::Index => is_away,
+            Provider::Index => is_index_unavailable,
             provider => self.federation.is_logged(provider),
         };
         causes.0.iter().all(is_logged)
@@ -152,12 +147,16 @@ impl Gateway {
         for (at, step) in steps.into_iter().enumerate() {
             let until = if at == 0 { first } else { deadline };
             let outcome = match step {
-                Step::Index => {
-                    let searched = self.search.run(question, caller.client, until).await;
-                    unknown = searched.unknown;
-                    deadline = deadline.extended_by(searched.examined);
-                    searched.outcome
-                }
+                Step::Index => match self.lookup.check_filter(&question.build_id) {
+                    // Most requests: nothing is allocated for them.
+                    Verdict::Absent => Ok(SearchOutcome::Absent),
+                    verdict => {
+                        let searched = Box::pin(self.search_index(verdict, question, caller.client, until)).await;
+                        unknown = searched.unknown;
+                        deadline = deadline.extended_by(searched.examined);
+                        searched.outcome
+                    }
+                },
                 Step::Upstreams if self.federation.is_empty() => Ok(SearchOutcome::Absent),
                 Step::Upstreams => {
                     // The other half is for the files that may hold debuginfo.
@@ -169,7 +168,7 @@ impl Gateway {
                     }
                 }
                 Step::Unknown if unknown.is_empty() => Ok(SearchOutcome::Absent),
-                Step::Unknown => Box::pin(self.search.run_unknown(&unknown, question, caller.client, until)).await,
+                Step::Unknown => Box::pin(self.search_unknown(&unknown, question, caller.client, until)).await,
             };
             match outcome {
                 Ok(SearchOutcome::Found(found)) => return Ok(Some(Answer::File(found))),
@@ -184,8 +183,8 @@ impl Gateway {
 
 /// Names that DWARF has for code without a file; GDB asks for them.
 fn is_junk(question: &Question) -> bool {
-    match &question.what {
-        What::Source(path) => {
+    match &question.resource {
+        Resource::Source(path) => {
             path.ends_with("/<built-in>") || path.ends_with("/<unknown>") || path.ends_with("/<command-line>")
         }
         _ => false,

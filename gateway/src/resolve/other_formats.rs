@@ -12,11 +12,11 @@ use super::build_tree;
 use super::deadline::FIRST_BYTES_TIMEOUT;
 use super::member::{Begin, Need};
 use super::outcome::{Cause, CauseKind, Miss};
-use super::search::{Run, found};
+use super::search::{Search, found};
 use super::source::{DEBUGINFO, SOURCES};
-use crate::providers::archives::Wanted;
+use crate::providers::archives::WantedMember;
 
-impl Run<'_> {
+impl Search<'_> {
     /// The source file at a canonical path in an archive without a header.
     pub(super) async fn source_in_other_format(
         &mut self,
@@ -48,7 +48,7 @@ impl Run<'_> {
         Listed { ordinal, tar_offset, file }: &Listed,
         path: &str,
     ) -> Option<FoundFile> {
-        let wanted = Wanted { ordinal: *ordinal, file: Some(Arc::new(file.clone())), tar_offset: *tar_offset };
+        let wanted = WantedMember { ordinal: *ordinal, file: Some(Arc::new(file.clone())), tar_offset: *tar_offset };
         let entry = self.member(package, wanted, None, Need::First, None).await?;
         Some(found(entry.content(), path, package))
     }
@@ -56,13 +56,13 @@ impl Run<'_> {
     /// What is in a package without a header, from the first of its locations that tells it. Like an extraction it
     /// may take longer than the budget, as long as bytes come.
     async fn catalog(&mut self, package: &StoredPackage) -> Option<Arc<Catalog>> {
-        let archives = self.search.archives.clone();
+        let archives = self.gateway.archives.clone();
         if let Some(catalog) = archives.known_catalog(package).await {
             return Some(catalog);
         }
         let permit = match self.permit(|| archives.known_catalog(package)).await {
             Ok(Begin::Now(permit)) => permit,
-            Ok(Begin::Here(catalog)) => return Some(catalog),
+            Ok(Begin::Found(catalog)) => return Some(catalog),
             Err(failure) => {
                 self.failed(failure);
                 return None;
@@ -70,7 +70,7 @@ impl Run<'_> {
         };
         let permit = Arc::new(permit);
         for location in archives.locations(package) {
-            let patience = self.deadline.stall_timeout(self.search.budget);
+            let patience = self.deadline.stall_timeout(self.gateway.config.request.budget);
             let made =
                 tokio::time::timeout(FIRST_BYTES_TIMEOUT, archives.catalog(package, location, &permit, patience)).await;
             match made {

@@ -1,4 +1,4 @@
-//! What one provider of bytes or records came to: found, absent, or failed.
+//! The outcome of one provider of bytes or records: found, absent, or failed.
 
 use std::{fmt, io};
 

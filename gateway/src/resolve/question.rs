@@ -1,4 +1,4 @@
-//! What a debuginfod client asks, and who asks.
+//! The question of a debuginfod client, and its caller.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use crate::providers::http_client::ESCAPED;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Question {
     pub(crate) build_id: BuildId,
-    pub(crate) what: What,
+    pub(crate) resource: Resource,
 }
 
-/// What of the build-id is asked for.
+/// The resource of a build-id that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum What {
+pub(crate) enum Resource {
     /// The whole ELF file.
     Artifact(ArtifactType),
     /// The raw bytes of the section with this name.
@@ -26,7 +26,7 @@ pub(crate) enum What {
     Source(String),
 }
 
-impl What {
+impl Resource {
     /// The word in URLs and metrics: one of four.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -41,15 +41,17 @@ impl What {
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "buildid/{}/", self.build_id)?;
-        match &self.what {
-            What::Artifact(kind) => f.write_str(kind.as_str()),
-            What::Section(name) => write!(f, "section/{}", utf8_percent_encode(name, ESCAPED)),
-            What::Source(path) => write!(f, "source/{}", utf8_percent_encode(path.trim_start_matches('/'), ESCAPED)),
+        match &self.resource {
+            Resource::Artifact(kind) => f.write_str(kind.as_str()),
+            Resource::Section(name) => write!(f, "section/{}", utf8_percent_encode(name, ESCAPED)),
+            Resource::Source(path) => {
+                write!(f, "source/{}", utf8_percent_encode(path.trim_start_matches('/'), ESCAPED))
+            }
         }
     }
 }
 
-/// Who asks, and as upstreams are told.
+/// The client of a question, as upstreams are told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
     /// The client that acquires permits.
@@ -69,7 +71,7 @@ pub(crate) enum Malformed {
     #[error(transparent)]
     BuildId(Box<BuildIdText>),
     #[error("expected /buildid/ID/ followed by debuginfo, executable, section/NAME or source/PATH, found {0:?}")]
-    What(String),
+    Resource(String),
     #[error("expected a section name without dot segments after /section/, found {0:?}")]
     SectionName(String),
     #[error("expected an absolute path after /source, found none")]
@@ -93,23 +95,23 @@ impl Question {
             .map_err(|error| Malformed::BuildId(Box::new(BuildIdText(error.to_string()))))?;
         let rest = rest.trim_start_matches('/');
         let (word, suffix) = rest.split_once('/').unwrap_or((rest, ""));
-        let what = match word {
-            "debuginfo" => What::Artifact(ArtifactType::Debuginfo),
-            "executable" => What::Artifact(ArtifactType::Executable),
+        let resource = match word {
+            "debuginfo" => Resource::Artifact(ArtifactType::Debuginfo),
+            "executable" => Resource::Artifact(ArtifactType::Executable),
             "section" => match suffix.trim_matches('/') {
                 // Dot segments would lead an upstream's URL to another place.
                 name if name.is_empty() || name.split('/').any(|segment| matches!(segment, "." | "..")) => {
                     return Err(Malformed::SectionName(name.chars().take(80).collect()));
                 }
-                name => What::Section(name.to_owned()),
+                name => Resource::Section(name.to_owned()),
             },
             "source" => match artifact::path::canonical(suffix) {
                 path if path == "/" => return Err(Malformed::SourcePath),
-                path => What::Source(path),
+                path => Resource::Source(path),
             },
-            _ => return Err(Malformed::What(rest.chars().take(80).collect())),
+            _ => return Err(Malformed::Resource(rest.chars().take(80).collect())),
         };
-        Ok(Self { build_id, what })
+        Ok(Self { build_id, resource })
     }
 }
 
@@ -117,24 +119,24 @@ impl Question {
 mod tests {
     use super::*;
 
-    fn what(tail: &str) -> What {
-        Question::parse(tail).unwrap().what
+    fn resource(tail: &str) -> Resource {
+        Question::parse(tail).unwrap().resource
     }
 
     #[test]
     fn the_four_requests_are_read() {
-        assert_eq!(what("AB12/debuginfo"), What::Artifact(ArtifactType::Debuginfo));
-        assert_eq!(what("ab12/executable/whatever/else"), What::Artifact(ArtifactType::Executable));
-        assert_eq!(what("ab12/debuginfo/"), What::Artifact(ArtifactType::Debuginfo));
-        assert_eq!(what("ab12//section/.debug_info"), What::Section(".debug_info".into()));
+        assert_eq!(resource("AB12/debuginfo"), Resource::Artifact(ArtifactType::Debuginfo));
+        assert_eq!(resource("ab12/executable/whatever/else"), Resource::Artifact(ArtifactType::Executable));
+        assert_eq!(resource("ab12/debuginfo/"), Resource::Artifact(ArtifactType::Debuginfo));
+        assert_eq!(resource("ab12//section/.debug_info"), Resource::Section(".debug_info".into()));
         for path in ["ab12/source/usr/a//./x/../b.c", "ab12/source//usr/a/b.c", "ab12/source///usr/a/b.c"] {
-            assert_eq!(what(path), What::Source("/usr/a/b.c".into()));
+            assert_eq!(resource(path), Resource::Source("/usr/a/b.c".into()));
         }
         assert_eq!(Question::parse("AB12/debuginfo").unwrap().to_string(), "buildid/ab12/debuginfo");
     }
 
     #[test]
-    fn malformed_questions_say_what_was_expected() {
+    fn malformed_questions_state_what_was_expected() {
         for (tail, expected) in [
             ("xyz/debuginfo", "an even number of hex digits"),
             ("abc/debuginfo", "an even number of hex digits"),
@@ -158,7 +160,7 @@ mod tests {
         assert_eq!(question.to_string(), "buildid/ab12/source/a%20b/d%2B.c");
     }
     #[test]
-    fn what_fuzzing_kept_is_read_printed_and_read_again_and_leads_nowhere_else() {
+    fn inputs_of_fuzzing_are_read_printed_and_read_again() {
         let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
         let mut questions = 0;
         for folder in ["corpus/source_path", "corpus/build_id", "regressions/source_path"] {

@@ -10,10 +10,10 @@ use sql::Record;
 use super::answer::FoundFile;
 use super::artifact::{Certainty, candidates, key};
 use super::member::Need;
-use super::search::{Run, found};
+use super::search::{Search, found};
 use crate::cache::{Content, SectionPosition};
 
-impl Run<'_> {
+impl Search<'_> {
     /// The section of the first candidate that has it.
     pub(super) async fn section(&mut self, records: &[Record], build_id: &BuildId, name: &str) -> Option<FoundFile> {
         // What may be one or the other stands between them.
@@ -27,7 +27,10 @@ impl Run<'_> {
         }
         for (wanted, certainty) in steps {
             // Executables have no DWARF that their debuginfo lacks.
-            if (wanted, certainty) == (ArtifactType::Executable, Certainty::Certain) && self.settled && is_dwarf(name) {
+            if (wanted, certainty) == (ArtifactType::Executable, Certainty::Certain)
+                && self.is_settled
+                && is_dwarf(name)
+            {
                 continue;
             }
             let is_first = |record: &&Record| {
@@ -43,7 +46,7 @@ impl Run<'_> {
     }
 
     async fn section_of(&mut self, record: &Record, build_id: &BuildId, name: &str) -> Option<Content> {
-        let (key, cache) = (key(record), self.search.cache.clone());
+        let (key, cache) = (key(record), self.gateway.cache.clone());
         let known = cache.known_section(key, build_id, name).await;
         let (entry, place) = match known {
             // The file may have gone meanwhile: it is not needed to say no.
@@ -68,7 +71,7 @@ impl Run<'_> {
             SectionPosition::Missing => {
                 // Symbols alone do not prove that there is no DWARF.
                 let has_dwarf = record.artifact.dwarf == Some(true) || !is_dwarf(name);
-                self.settled |= has_dwarf && record.artifact.serves(ArtifactType::Debuginfo) == Some(true);
+                self.is_settled |= has_dwarf && record.artifact.serves(ArtifactType::Debuginfo) == Some(true);
                 None
             }
             SectionPosition::Unreadable(why) => {

@@ -19,8 +19,9 @@ use sql::{Index, Record, StoredPackage};
 
 use super::answer::FoundFile;
 use super::member::Need;
-use super::search::{Run, found, of_index};
-use crate::providers::archives::{Archive, Inside, Wanted};
+use super::outcome::{Cause, CauseKind};
+use super::search::{Search, found};
+use crate::providers::archives::{Archive, Inside, WantedMember};
 
 /// Where debug sources are installed.
 pub(super) const SOURCES: &str = "/usr/src/debug/";
@@ -31,7 +32,7 @@ const KERNELS: &str = "/usr/src/kernels/";
 /// Names of packages that the index is queried for concurrently. Nearly always the package has one of the first two.
 const NAMES_AT_ONCE: usize = 2;
 
-impl Run<'_> {
+impl Search<'_> {
     /// The source file at a canonical path.
     pub(super) async fn source(&mut self, records: &[Record], path: &str) -> Option<FoundFile> {
         if path.starts_with(DEBUGINFO) {
@@ -98,13 +99,14 @@ impl Run<'_> {
     async fn packages(&mut self, nvras: &[String]) -> Option<Vec<Arc<StoredPackage>>> {
         let queries = nvras.iter().cloned().map(|nvra| {
             let query = move |index: Index| async move { index.packages_by_nvra(&nvra).await };
-            self.search.lookup.query(query)
+            self.gateway.lookup.query(query)
         });
         let found = tokio::time::timeout_at(self.deadline.end().into(), futures::future::try_join_all(queries)).await;
-        match found.unwrap_or_else(|_| Err("index: expected packages within the budget, found none".into())) {
+        let timeout = |_| Cause::index(CauseKind::Timeout, "index: expected packages within the budget, found none");
+        match found.map_err(timeout).flatten() {
             Ok(packages) => Some(packages.into_iter().flatten().map(Arc::new).collect()),
             Err(cause) => {
-                self.causes.push(of_index(cause));
+                self.causes.push(cause);
                 None
             }
         }
@@ -122,14 +124,14 @@ impl Run<'_> {
                 .into_iter()
                 .collect();
         };
-        let known = self.search.lookup.siblings(source_rpm, &of.package.nevra.arch, self.deadline.half().end()).await;
+        let known = self.gateway.lookup.siblings(source_rpm, &of.package.nevra.arch, self.deadline.half().end()).await;
         let siblings = match known {
             Ok(known) => {
-                self.causes.extend(known.unavailable.map(of_index));
+                self.causes.extend(known.unavailable);
                 known.value
             }
             Err(cause) => {
-                self.causes.push(of_index(cause));
+                self.causes.push(cause);
                 return Vec::new();
             }
         };
@@ -178,8 +180,9 @@ impl Run<'_> {
         opened: Option<Archive>,
     ) -> Option<FoundFile> {
         let path = header.file_by_ordinal(ordinal)?.path.as_str();
-        let entry =
-            self.member(package, Wanted { ordinal, file: None, tar_offset: None }, None, Need::First, opened).await?;
+        let entry = self
+            .member(package, WantedMember { ordinal, file: None, tar_offset: None }, None, Need::First, opened)
+            .await?;
         Some(found(entry.content(), path, package))
     }
 
@@ -188,7 +191,7 @@ impl Run<'_> {
         if package.package.format != Format::Rpm {
             return None;
         }
-        if let Some(header) = self.search.archives.known_header(package).await {
+        if let Some(header) = self.gateway.archives.known_header(package).await {
             return Some((header, None));
         }
         let archive = self.open(package).await?;

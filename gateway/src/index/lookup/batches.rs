@@ -12,6 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Records;
+use super::queries::ended_early;
+use crate::resolve::outcome::Cause;
 
 /// Maximum number of concurrent queries: one that hangs must not delay the others.
 const MAX_QUERIES: usize = 4;
@@ -24,14 +26,14 @@ pub(super) struct Batches(mpsc::UnboundedSender<Waiting>);
 
 struct Waiting {
     build_id: BuildId,
-    answer: oneshot::Sender<Result<Arc<Records>, String>>,
+    answer: oneshot::Sender<Result<Arc<Records>, Cause>>,
 }
 
 impl Batches {
     /// Runs `query` for each batch, on `runtime`: a client that disconnects does not cancel a query that others share.
     pub(super) fn new<F>(runtime: &Handle, query: impl Fn(Vec<BuildId>) -> F + Clone + Send + 'static) -> Self
     where
-        F: Future<Output = Result<Vec<Record>, String>> + Send + 'static,
+        F: Future<Output = Result<Vec<Record>, Cause>> + Send + 'static,
     {
         let (sender, mut waiting) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(MAX_QUERIES));
@@ -57,17 +59,17 @@ impl Batches {
     ///
     /// # Errors
     /// If the query failed.
-    pub(super) async fn records(&self, build_id: &BuildId) -> Result<Arc<Records>, String> {
+    pub(super) async fn records(&self, build_id: &BuildId) -> Result<Arc<Records>, Cause> {
         let (answer, answered) = oneshot::channel();
         // Without a receiver the sender of the answer is dropped, which is an error below.
         let _ = self.0.send(Waiting { build_id: build_id.clone(), answer });
-        answered.await.unwrap_or_else(|_| Err("index: the query ended early".into()))
+        answered.await.unwrap_or_else(|_| Err(ended_early("it sent no answer")))
     }
 }
 
 async fn answer<F>(mut batch: Vec<Waiting>, query: impl Fn(Vec<BuildId>) -> F)
 where
-    F: Future<Output = Result<Vec<Record>, String>>,
+    F: Future<Output = Result<Vec<Record>, Cause>>,
 {
     batch.retain(|waiting| !waiting.answer.is_closed());
     if batch.is_empty() {
@@ -87,7 +89,7 @@ where
     for Waiting { build_id, answer } in batch {
         let found = found.as_ref().map(|found| found.get(&build_id).cloned().unwrap_or_default());
         // The client may have disconnected.
-        let _ = answer.send(found.map_err(String::clone));
+        let _ = answer.send(found.map_err(Cause::clone));
     }
 }
 
@@ -97,6 +99,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::resolve::outcome::CauseKind;
 
     fn build_id(number: u8) -> BuildId {
         BuildId::from_bytes(&[number; 20]).unwrap()
@@ -139,9 +142,10 @@ mod tests {
 
     #[tokio::test]
     async fn all_look_ups_of_a_batch_get_its_error() {
-        let batches = Batches::new(&Handle::current(), |_| async { Err("refused".to_owned()) });
+        let batches = Batches::new(&Handle::current(), |_| async { Err(Cause::index(CauseKind::Refused, "refused")) });
         let (one, other) = (build_id(1), build_id(2));
         let (one, other) = futures::join!(batches.records(&one), batches.records(&other));
-        assert_eq!((one.err().as_deref(), other.err().as_deref()), (Some("refused"), Some("refused")));
+        let refused = Some(Cause::index(CauseKind::Refused, "refused"));
+        assert_eq!((one.err(), other.err()), (refused.clone(), refused));
     }
 }

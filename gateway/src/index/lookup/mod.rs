@@ -29,6 +29,8 @@ use crate::config;
 use crate::index::filter::{Filter, Follower, Verdict};
 use crate::index::watch::Watch;
 use crate::metrics::METRICS;
+use crate::resolve::deadline::Deadline;
+use crate::resolve::outcome::{Cause, CauseKind};
 use batches::Batches;
 use fresh::Fresh;
 pub(crate) use invalidation::Invalidation;
@@ -61,7 +63,7 @@ pub(crate) struct Lookup {
 pub(crate) struct Known<T> {
     pub(crate) value: T,
     /// The reason why the index is unavailable. Then `value` is stale, and whatever it lacks is unknown.
-    pub(crate) unavailable: Option<String>,
+    pub(crate) unavailable: Option<Cause>,
 }
 
 impl<T> Known<T> {
@@ -70,7 +72,7 @@ impl<T> Known<T> {
     }
 
     /// A stale value, or the error where there is none.
-    fn stale(value: Option<T>, cause: String) -> Result<Self, String> {
+    fn stale(value: Option<T>, cause: Cause) -> Result<Self, Cause> {
         match value {
             Some(value) => Ok(Self { value, unavailable: Some(cause) }),
             None => Err(cause),
@@ -115,7 +117,7 @@ impl Lookup {
     ///
     /// # Errors
     /// If the index could not be queried, and there is no stale result.
-    pub(crate) async fn records(&self, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, String> {
+    pub(crate) async fn records(&self, build_id: &BuildId, until: Instant) -> Result<Known<Arc<Records>>, Cause> {
         match self.check_filter(build_id) {
             Verdict::Absent => Ok(Known::current(self.no_records.clone())),
             verdict => Box::pin(self.records_past_filter(verdict, build_id, until)).await,
@@ -131,7 +133,7 @@ impl Lookup {
         verdict: Verdict,
         build_id: &BuildId,
         until: Instant,
-    ) -> Result<Known<Arc<Records>>, String> {
+    ) -> Result<Known<Arc<Records>>, Cause> {
         match self.fresh.get(build_id).await {
             Some(records) => {
                 count("cache");
@@ -146,7 +148,7 @@ impl Lookup {
         verdict: Verdict,
         build_id: &BuildId,
         until: Instant,
-    ) -> Result<Known<Arc<Records>>, String> {
+    ) -> Result<Known<Arc<Records>>, Cause> {
         let queried = self.fresh.now();
         match self.wait_for(until, self.batches.records(build_id)).await {
             Ok(records) => {
@@ -176,7 +178,7 @@ impl Lookup {
     ///
     /// # Errors
     /// If the index could not be queried, and there is no stale result of one of them.
-    pub(crate) async fn records_of_all(&self, build_ids: &[BuildId], until: Instant) -> Result<Vec<Record>, String> {
+    pub(crate) async fn records_of_all(&self, build_ids: &[BuildId], until: Instant) -> Result<Vec<Record>, Cause> {
         let build_ids: BTreeSet<&BuildId> = build_ids.iter().collect();
         let lookups = build_ids.into_iter().map(|build_id| self.records(build_id, until));
         let mut found: Vec<Record> = Vec::new();
@@ -197,7 +199,7 @@ impl Lookup {
         source_rpm: &str,
         arch: &str,
         until: Instant,
-    ) -> Result<Known<Siblings>, String> {
+    ) -> Result<Known<Siblings>, Cause> {
         let key = (source_rpm.to_owned(), arch::base(arch).to_owned());
         let (index, (source_rpm, base)) = (self.index.clone(), key.clone());
         let query = self
@@ -217,24 +219,25 @@ impl Lookup {
     /// again.
     ///
     /// # Errors
-    /// If the index could not be queried, or no permit was free until `until`.
+    /// If the index could not be queried, or no permit was free until `deadline`.
     pub(crate) async fn records_at(
         &self,
         paths: PathQuery,
         max_results: usize,
-        until: Instant,
-    ) -> Result<PathMatches, String> {
+        deadline: Deadline,
+    ) -> Result<PathMatches, Cause> {
         if let Some(cause) = self.watch.unavailable() {
             return Err(cause);
         }
-        let permit = tokio::time::timeout_at(until.into(), self.path_permits.clone().acquire_owned()).await;
+        let permit = tokio::time::timeout_at(deadline.end().into(), self.path_permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
-            return Err("index: other queries by path took all the time".into());
+            let text = "index: expected one of the permits for queries by path within the budget, found none";
+            return Err(Cause::index(CauseKind::Timeout, text));
         };
-        let timeout = until.saturating_duration_since(Instant::now());
-        // Rows found by then are an answer. Only an index that hangs needs the rest of the time.
-        let enough = Instant::now() + timeout * 3 / 4;
-        let (index, queries) = (self.index.clone(), Queries { timeout, ..self.queries.clone() });
+        // Rows found by then are an answer.
+        let enough = deadline.of_rows().end();
+        let queries = Queries { timeout: deadline.remaining(), ..self.queries.clone() };
+        let index = self.index.clone();
         let query = async move {
             let found = index.records_by_path(&paths, max_results, enough).await;
             drop(permit);
@@ -247,7 +250,7 @@ impl Lookup {
     ///
     /// # Errors
     /// If the index could not be queried; at once while it is unavailable.
-    pub(crate) async fn query<T, F>(&self, query: impl FnOnce(Index) -> F) -> Result<T, String>
+    pub(crate) async fn query<T, F>(&self, query: impl FnOnce(Index) -> F) -> Result<T, Cause>
     where
         T: Send + 'static,
         F: Future<Output = sql::Result<T>> + Send + 'static,
@@ -263,7 +266,7 @@ impl Lookup {
     ///
     /// # Errors
     /// If the index could not be queried.
-    pub(crate) async fn check_schema(&self) -> Result<Result<(), String>, String> {
+    pub(crate) async fn check_schema(&self) -> Result<Result<(), String>, Cause> {
         let index = self.index.clone();
         let check = async move {
             match index.check_readable().await {
@@ -274,7 +277,7 @@ impl Lookup {
         // Not recorded in the watch: an index without tables answers this query alone.
         let timeout = self.queries.timeout;
         let checked = self.queries.runtime.spawn(async move { Box::pin(queries::within(timeout, check)).await }).await;
-        let checked = checked.unwrap_or_else(|error| Err(format!("index: the query ended early: {error}")));
+        let checked = checked.unwrap_or_else(|error| Err(queries::ended_early(&error.to_string())));
         if let Ok(readable) = &checked {
             self.watch.set_readable(readable.clone());
         }
@@ -282,10 +285,10 @@ impl Lookup {
     }
 
     /// Logs why a request got no answer: at debug while the log already states that the index is unavailable.
-    pub(crate) fn log_unavailable(&self, cause: &str) {
+    pub(crate) fn log_unavailable(&self, cause: &Cause) {
         match self.watch.unavailable() {
-            Some(_) => tracing::debug!(cause, "an answer is unavailable"),
-            None => tracing::warn!(cause, "an answer is unavailable"),
+            Some(_) => tracing::debug!(cause = cause.text, "an answer is unavailable"),
+            None => tracing::warn!(cause = cause.text, "an answer is unavailable"),
         }
     }
 
@@ -297,13 +300,14 @@ impl Lookup {
     }
 
     /// Returns the result of `query`, or an error if the index is unavailable or does not answer until `until`.
-    async fn wait_for<T>(&self, until: Instant, query: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    async fn wait_for<T>(&self, until: Instant, query: impl Future<Output = Result<T, Cause>>) -> Result<T, Cause> {
         if let Some(cause) = self.watch.unavailable() {
             return Err(cause);
         }
         tokio::time::timeout_at(until.into(), query).await.unwrap_or_else(|_| {
             self.watch.record_failure();
-            Err(format!("index: {}: expected an answer within the budget, found none", self.index.name()))
+            let text = format!("index: {}: expected an answer within the budget, found none", self.index.name());
+            Err(Cause::index(CauseKind::Timeout, text))
         })
     }
 }

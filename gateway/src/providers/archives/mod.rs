@@ -75,7 +75,7 @@ impl Archive {
         let archives = Archives::new(http_client::build(&[]).expect("a client"));
         let package = header.package.clone();
         let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
-        let wanted = Wanted { ordinal: 0, file: None, tar_offset: None };
+        let wanted = WantedMember { ordinal: 0, file: None, tar_offset: None };
         let place =
             Place { archives, package: Arc::new(stored), wanted, location: (1, String::new()), tried: Vec::new() };
         Self { inside: Inside::Rpm(header), payload: formats::ArchiveBytes::Stream(payload), parts: None, place }
@@ -123,7 +123,7 @@ impl Inside {
 
 /// A member that is wanted.
 #[derive(Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct WantedMember {
     pub(crate) ordinal: u32,
     /// What is known of it where its package has no header.
     pub(crate) file: Option<Arc<header::File>>,
@@ -131,7 +131,7 @@ pub(crate) struct Wanted {
     pub(crate) tar_offset: Option<u64>,
 }
 
-impl Wanted {
+impl WantedMember {
     /// A file with a build-id.
     pub(crate) fn of(artifact: &Artifact) -> Self {
         let tar_offset = artifact.contents.and_then(|contents| contents.tar_offset);
@@ -182,7 +182,7 @@ impl Archives {
         &self,
         package: &Arc<StoredPackage>,
         location: &Location,
-        wanted: &Wanted,
+        wanted: &WantedMember,
     ) -> Result<Archive, Miss> {
         let (archives, tried) = (self.clone(), Vec::new());
         let place =

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use sql::StoredPackage;
 
-use super::{Archive, Archives, Wanted, key};
+use super::{Archive, Archives, WantedMember, key};
 
 /// Where an archive was opened: what to blame when its payload is broken, and from where to go on.
 pub(crate) struct Place {
     pub(super) archives: Archives,
     pub(super) package: Arc<StoredPackage>,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: WantedMember,
     pub(super) location: (i64, String),
     /// Locations before this one.
     pub(super) tried: Vec<(i64, String)>,

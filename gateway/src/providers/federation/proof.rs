@@ -14,7 +14,7 @@ use crate::providers::Fault;
 use crate::providers::http_client::{begins_page, is_html};
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::CauseKind;
-use crate::resolve::question::{Question, What};
+use crate::resolve::question::{Question, Resource};
 
 /// The build-id note is searched for in so many bytes.
 const MAX_NOTE_BYTES: usize = 64 << 10;
@@ -33,16 +33,16 @@ pub(super) async fn check(
     note_deadline: Deadline,
 ) -> Result<(), Fault> {
     let has_headers = has_debuginfod_headers(response.headers());
-    match question.what {
-        What::Artifact(_) => {
+    match question.resource {
+        Resource::Artifact(_) => {
             let start = elf_start(response).await?;
             let searched =
                 timeout_at(note_deadline.end().into(), search_note(response, start, &question.build_id)).await;
             // Its bytes come too slowly to find the note in time.
             searched.unwrap_or(Ok(()))
         }
-        What::Section(_) | What::Source(_) if has_headers => read_start(response, 1).await.map(drop),
-        What::Section(_) | What::Source(_) => {
+        Resource::Section(_) | Resource::Source(_) if has_headers => read_start(response, 1).await.map(drop),
+        Resource::Section(_) | Resource::Source(_) => {
             if is_html(response.headers()) {
                 return Err(wrong("expected the bytes of a file, found a page of HTML"));
             }
