@@ -65,7 +65,7 @@ mod tests {
     const PLATFORMS: &str = "/usr/lib/rpm/platform";
 
     #[test]
-    fn an_arch_comes_before_the_others_of_its_family() {
+    fn an_arch_precedes_the_others_of_its_family() {
         assert_eq!(family("i386")[..3], ["i386", "i686", "i586"]);
         assert_eq!(family("i686")[..3], ["i686", "i386", "i586"]);
         assert_eq!(family("ppc64p7"), ["ppc64p7", "ppc64"]);

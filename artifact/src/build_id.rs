@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_case_goes_in_and_lower_case_comes_out() {
+    fn any_case_is_parsed_and_lowercase_is_printed() {
         let id: BuildId = "ABcdEF01".parse().unwrap();
         assert_eq!(id.to_string(), "abcdef01");
         assert_eq!(id.as_bytes(), [0xab, 0xcd, 0xef, 0x01]);

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_build_id_is_read_out_of_the_text() {
+    fn the_build_id_is_read_from_the_text() {
         let id = build_id(
             "ELF 64-bit LSB shared object, x86-64, BuildID[sha1]=420e9e3308971f4b817cc5bf83928b41a6909d88, stripped",
         );
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn only_newer_texts_tell_of_dwarf() {
+    fn only_newer_texts_state_dwarf() {
         let dwarf = |text: &str| dwarf(&Class::Text(text));
         assert_eq!(dwarf("ELF 64-bit LSB executable, with debug_info, not stripped"), Some(true));
         assert_eq!(dwarf("ELF 64-bit LSB executable, not stripped"), None);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn names_say_more_than_texts_and_texts_say_little() {
+    fn names_precede_texts_in_determining_the_kind() {
         let debug =
             "ELF 64-bit LSB pie executable, x86-64, BuildID[sha1]=0011223344556677, with debug_info, not stripped";
         let old = "ELF 64-bit LSB executable, x86-64, BuildID[sha1]=0011223344556677, not stripped";

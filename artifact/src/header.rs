@@ -64,7 +64,7 @@ pub struct File {
     pub mtime: u32,
     /// Equal numbers mark hard links of one file.
     pub inode: u32,
-    /// Digest of the contents; links, folders and ghosts have none.
+    /// Digest of the contents; links, directories and ghosts have none.
     pub digest: Option<FileDigest>,
     /// The target of a symbolic link, as written.
     pub link_target: Option<String>,

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn link_names_say_the_build_id() {
+    fn link_names_contain_the_build_id() {
         let id: BuildId = "420e9e3308".parse().unwrap();
         for link in [
             "/usr/lib/.build-id/42/0e9e3308",

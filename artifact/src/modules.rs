@@ -164,7 +164,7 @@ mod tests {
     const ID: [u8; 20] = [0x42; 20];
 
     #[test]
-    fn names_tell_compressed_modules() {
+    fn compressed_modules_are_recognized_by_name() {
         for path in ["/lib/modules/6.1/x.ko.xz", "x.ko.zst", "/a/x.y.ko.gz"] {
             assert!(is_compressed(path), "{path}");
         }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn first_bytes_tell_the_compression() {
+    fn the_compression_of_a_module_is_detected() {
         let module = Image::program(&ID).bytes();
         for compressor in ["xz", "zstd", "gzip"] {
             let compressed = compress(Some(compressor), &module);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_grows_beyond_its_limit_is_refused() {
+    fn a_module_larger_than_its_limit_is_refused() {
         let mut module = Image::program(&ID).bytes();
         module.resize(3 << 20, 0);
         for compressor in ["xz", "zstd", "gzip"] {

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_nevra_is_refused() {
+    fn invalid_nevras_are_refused() {
         for bad in [
             "",
             "bash",

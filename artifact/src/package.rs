@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bytes_show_the_format_and_pages_show_none() {
+    fn the_first_bytes_show_the_format_and_html_shows_none() {
         let mut header = tar::Header::new_gnu();
         header.set_path("usr/bin/hello").unwrap();
         header.set_size(5);

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_paths_become_short_and_keep_what_leads_above_their_start() {
+    fn relative_paths_are_shortened_and_keep_leading_dot_dot() {
         for (path, short) in [
             ("./x.c", "x.c"),
             ("x.c/", "x.c"),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_paths_resolve_below_a_root_only() {
+    fn relative_paths_never_resolve_above_the_root() {
         for (directory, path, below_root) in [
             ("", "x.c", Some("x.c")),
             ("out/bin", "../src/x.c", Some("out/src/x.c")),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn links_resolve_against_their_own_folder() {
+    fn links_resolve_against_their_own_directory() {
         assert_eq!(resolve("/usr/lib/.build-id/42/0e9e", "../../../../usr/local/bin/hello"), "/usr/local/bin/hello");
         assert_eq!(resolve("/usr/lib/debug/.build-id/d4/4d", "../../../../local/bin/hello"), "/usr/local/bin/hello");
         assert_eq!(resolve("/usr/bin/sym", "/usr/bin/a"), "/usr/bin/a");

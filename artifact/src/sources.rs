@@ -1,4 +1,5 @@
-//! Which source files the DWARF of an ELF file names: the files of its line tables, as debuginfod clients ask for them.
+//! The source files that the DWARF of an ELF file names: the files of its line tables. debuginfod clients request them
+//! by these names.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
@@ -12,21 +13,20 @@ use gimli::{
 
 use crate::{Error, Result, elf, path};
 
-/// All sections that are read have no more bytes, unpacked.
+/// The maximum size of all sections that are read, decompressed.
 const MAX_BYTES: u64 = 256 << 20;
-/// The abbreviations of a unit have no more bytes, nor has the head of its line table: in memory a byte becomes a
-/// hundred.
+/// The maximum size of the abbreviations of a unit, and of the header of its line table. One byte of them takes about
+/// 100 bytes of memory.
 const MAX_TABLE_BYTES: usize = 1 << 20;
-/// Reading takes no longer. 100 MB of real DWARF take half a second; but millions of units may share one table, and
-/// each reads it anew.
-const WITHIN: Duration = Duration::from_secs(20);
-/// No path that can be asked for is longer (PATH_MAX, limits.h(0p)); each of the three parts that make one may be as
-/// long.
-const LONGEST_PATH: usize = 4096;
-/// All names that are found have no more bytes.
+/// The maximum time of reading. 100 MB of real DWARF take half a second. Millions of units can share one table, which
+/// is read again for each of them.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// The maximum length of a path that can be requested (PATH_MAX, limits.h(0p)), and of each of its three parts.
+const MAX_PATH_BYTES: usize = 4096;
+/// The maximum size of all names.
 const MAX_NAME_BYTES: usize = 32 << 20;
 
-/// What is looked at: names of files stand in line tables, those of folders also in the units.
+/// The sections that are read. Line tables have the names of files and directories, units have directories too.
 const SECTIONS: [SectionId; 7] = [
     SectionId::DebugAbbrev,
     SectionId::DebugInfo,
@@ -51,17 +51,15 @@ pub struct Sources {
 
 impl Sources {
     /// Reads the line tables of a file. A unit that cannot be read has no sources. Relocatable files have none either:
-    /// their tables are put right by a linker or loader. Takes 20 s and 500 MiB of memory at most, whatever the file
-    /// says.
+    /// their tables need relocation first. Takes at most 20 s and 500 MiB of memory for any file.
     ///
     /// # Errors
-    /// [`Error::Elf`] where the file is not ELF, or its DWARF is more than can be believed; [`Error::Io`] where reading
-    /// fails.
+    /// [`Error::Elf`] if the file is not ELF, or its DWARF exceeds a limit; [`Error::Io`] if reading fails.
     pub fn read(file: &mut (impl Read + Seek)) -> Result<Self> {
-        Self::read_within(file, WITHIN)
+        Self::read_within(file, READ_TIMEOUT)
     }
 
-    fn read_within(file: &mut (impl Read + Seek), within: Duration) -> Result<Self> {
+    fn read_within(file: &mut (impl Read + Seek), max: Duration) -> Result<Self> {
         let mut rest = MAX_BYTES;
         let mut endian = RunTimeEndian::Little;
         let sections = DwarfSections::load(|id| {
@@ -79,33 +77,33 @@ impl Sources {
         })?;
         let dwarf = sections.borrow(|section| EndianSlice::new(section, endian));
         let (mut sources, mut units) = (Self::default(), dwarf.units());
-        let clock = Clock { began: Instant::now(), within };
+        let limit = TimeLimit { start: Instant::now(), max };
         while let Ok(Some(header)) = units.next() {
-            clock.check()?;
-            if let Ok(Some(unit)) = unit(&dwarf, header) {
-                sources.add(&dwarf, &unit, &clock)?;
+            limit.check()?;
+            if let Ok(Some(unit)) = read_unit(&dwarf, header) {
+                sources.add(&dwarf, &unit, &limit)?;
             }
         }
         Ok(sources)
     }
 
-    fn add<'a>(&mut self, dwarf: &Dwarf<Slice<'a>>, unit: &Unit<Slice<'a>>, clock: &Clock) -> Result<()> {
+    fn add<'a>(&mut self, dwarf: &Dwarf<Slice<'a>>, unit: &Unit<Slice<'a>>, limit: &TimeLimit) -> Result<()> {
         let Some(program) = &unit.line_program else { return Ok(()) };
         let table = program.header();
-        let readable = |text: &Slice<'a>| text.len() <= LONGEST_PATH;
+        let readable = |text: &Slice<'a>| text.len() <= MAX_PATH_BYTES;
         let text = |value: AttributeValue<Slice<'a>>| {
             dwarf.attr_string(unit, value).ok().filter(readable).map(|text| text.to_string_lossy())
         };
-        let folder = unit.comp_dir.filter(readable).map(|folder| folder.to_string_lossy()).unwrap_or_default();
+        let comp_dir = unit.comp_dir.filter(readable).map(|dir| dir.to_string_lossy()).unwrap_or_default();
         for file in table.file_names() {
-            clock.check()?;
+            limit.check()?;
             let Some(name) = text(file.path_name()) else { continue };
-            let within = file.directory(table).and_then(text).unwrap_or_default();
-            // The directory 0 is the unit's own (DWARF 5, section 6.2.4), which is no part of the name twice.
-            let is_own = file.directory_index() == 0 && within == folder;
-            // Each is relative to the one before, unless it is absolute.
+            let dir = file.directory(table).and_then(text).unwrap_or_default();
+            // Directory 0 is the compilation directory (DWARF 5, section 6.2.4). It is part of the name only once.
+            let is_comp_dir = file.directory_index() == 0 && dir == comp_dir;
+            // Each part is relative to the one before, unless it is absolute.
             let mut whole = String::new();
-            for part in [&*folder, if is_own { "" } else { &*within }, &*name] {
+            for part in [&*comp_dir, if is_comp_dir { "" } else { &*dir }, &*name] {
                 if part.starts_with('/') {
                     whole.clear();
                 }
@@ -142,49 +140,49 @@ impl Sources {
         }
     }
 
-    /// True if a file with this canonical path is one of them.
+    /// True if one of the source files has this canonical path.
     pub fn has(&self, path: &str) -> bool {
         self.absolute.contains(path) || self.relative.contains_key(path)
     }
 
-    /// The name with this canonical path: the path itself, or a relative name without a slash at its start, in its
-    /// shortest form (`x.c`, `../src/x.c`). An absolute name precedes relative ones. `None` if there is none, or
-    /// several relative ones.
+    /// Returns the name with this canonical path: the path itself, or a relative name in its shortest form (`x.c`,
+    /// `../src/x.c`). An absolute name precedes relative ones. `None` if there is none, or several relative ones.
     pub fn name(&self, path: &str) -> Option<&str> {
         let relative = || self.relative.get(path)?.as_deref();
         self.absolute.get(path).map(String::as_str).or_else(relative)
     }
 
-    /// Memory that it takes, about.
+    /// Returns the approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
-/// When a reading ends.
-struct Clock {
-    began: Instant,
-    within: Duration,
+/// The time limit of a read.
+struct TimeLimit {
+    start: Instant,
+    max: Duration,
 }
 
-impl Clock {
+impl TimeLimit {
+    /// Fails once the time is over.
     fn check(&self) -> Result<()> {
-        if self.began.elapsed() < self.within {
+        if self.start.elapsed() < self.max {
             return Ok(());
         }
-        elf::refuse(format!("DWARF that is read within {:?}", self.within), "more")
+        elf::refuse(format!("DWARF that is read within {:?}", self.max), "more")
     }
 }
 
-/// A unit, unless one of its tables is too large.
-fn unit<'a>(dwarf: &Dwarf<Slice<'a>>, header: UnitHeader<Slice<'a>>) -> gimli::Result<Option<Unit<Slice<'a>>>> {
+/// Reads a unit. `None` if one of its tables is too large.
+fn read_unit<'a>(dwarf: &Dwarf<Slice<'a>>, header: UnitHeader<Slice<'a>>) -> gimli::Result<Option<Unit<Slice<'a>>>> {
     let mut table = *dwarf.debug_abbrev.reader();
     table.skip(header.debug_abbrev_offset().0)?;
     table.truncate(table.len().min(MAX_TABLE_BYTES))?;
     let abbreviations = DebugAbbrev::from(table).abbreviations(DebugAbbrevOffset(0))?;
     let mut entries = header.entries(&abbreviations);
     entries.next_dfs()?;
-    // Whatever the attribute's name: of several with one name, any may be taken.
+    // The names of the attributes do not matter: of several with one name, gimli may use any.
     for attribute in entries.current().map(|root| root.attrs()).unwrap_or_default() {
         if let AttributeValue::DebugLineRef(offset) = attribute.value()
             && line_table_bytes(dwarf, offset)? > MAX_TABLE_BYTES
@@ -195,7 +193,7 @@ fn unit<'a>(dwarf: &Dwarf<Slice<'a>>, header: UnitHeader<Slice<'a>>) -> gimli::R
     Unit::new_with_abbreviations(dwarf, header, Arc::new(abbreviations)).map(Some)
 }
 
-/// Bytes of the head of a line table, without reading it (DWARF 5, section 6.2.4).
+/// Returns the size, in bytes, of the header of a line table, without reading it (DWARF 5, section 6.2.4).
 fn line_table_bytes(dwarf: &Dwarf<Slice<'_>>, offset: DebugLineOffset) -> gimli::Result<usize> {
     let mut table = *dwarf.debug_line.reader();
     table.skip(offset.0)?;
@@ -219,20 +217,20 @@ mod tests {
     use super::*;
     use crate::elf::image::Image;
 
-    fn compile(folder: &Path, options: &[&str]) -> Vec<u8> {
-        std::fs::create_dir_all(folder.join("sub")).unwrap();
-        std::fs::write(folder.join("sub/part.h"), "static int part(void) { return 0; }\n").unwrap();
-        std::fs::write(folder.join("main.c"), "#include \"sub/part.h\"\nint main(void) { return part(); }\n").unwrap();
+    fn compile(dir: &Path, options: &[&str]) -> Vec<u8> {
+        std::fs::create_dir_all(dir.join("sub")).unwrap();
+        std::fs::write(dir.join("sub/part.h"), "static int part(void) { return 0; }\n").unwrap();
+        std::fs::write(dir.join("main.c"), "#include \"sub/part.h\"\nint main(void) { return part(); }\n").unwrap();
         let mut command = Command::new("cc");
-        let output = command.args(["-g", "main.c", "-o", "main"]).args(options).current_dir(folder).output().unwrap();
+        let output = command.args(["-g", "main.c", "-o", "main"]).args(options).current_dir(dir).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        std::fs::read(folder.join("main")).unwrap()
+        std::fs::read(dir.join("main")).unwrap()
     }
 
     #[test]
     fn line_tables_of_every_version_and_compression_name_their_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
         let root = root.to_str().unwrap();
         let as_relative = format!("-ffile-prefix-map={root}=.");
         for (options, base) in [
@@ -243,7 +241,7 @@ mod tests {
             (&["-gdwarf-4", "-gz=zlib-gnu"], root),
             (&[&as_relative], ""),
         ] {
-            let elf = compile(folder.path(), options);
+            let elf = compile(dir.path(), options);
             let sources = Sources::read(&mut Cursor::new(elf)).unwrap();
             for name in ["main.c", "sub/part.h"] {
                 assert!(sources.has(&format!("{base}/{name}")), "{options:?}: {name} among {sources:?}");
@@ -253,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_names_stay_relative_to_where_they_were_and_ambiguous_ones_are_none() {
+    fn relative_names_are_kept_and_ambiguous_ones_are_none() {
         for (version, own, names) in [
             ("-gdwarf-4", ".", ["main.c", "sub/part.h"]),
             ("-gdwarf-5", ".", ["main.c", "sub/part.h"]),
@@ -263,9 +261,9 @@ mod tests {
             ("-gdwarf-5", "../../src", ["../../src/main.c", "../../src/sub/part.h"]),
             ("-gdwarf-5", "a.b/mod@v1.2.3", ["a.b/mod@v1.2.3/main.c", "a.b/mod@v1.2.3/sub/part.h"]),
         ] {
-            let folder = tempfile::tempdir().unwrap();
-            let root = folder.path().canonicalize().unwrap();
-            let elf = compile(folder.path(), &[version, &format!("-ffile-prefix-map={}={own}", root.display())]);
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path().canonicalize().unwrap();
+            let elf = compile(dir.path(), &[version, &format!("-ffile-prefix-map={}={own}", root.display())]);
             let sources = Sources::read(&mut Cursor::new(elf)).unwrap();
             for name in names {
                 let path = path::canonical(name);
@@ -283,7 +281,7 @@ mod tests {
         }
     }
 
-    /// An ELF file with these sections of DWARF.
+    /// Returns an ELF file with these DWARF sections.
     fn dwarf(sections: &[(&'static str, &[u8])]) -> Cursor<Vec<u8>> {
         let image = Image::new(ET_DYN);
         Cursor::new(
@@ -291,19 +289,19 @@ mod tests {
         )
     }
 
-    /// The abbreviation 1: a compile unit with so many flags, a folder and a line table, the latter twice.
+    /// The abbreviation 1: a compile unit with `flags` flags, a directory, and a line table, which is given twice.
     fn abbreviation(flags: usize) -> Vec<u8> {
         [&[1, 0x11, 0][..], &[0x3f, 0x19].repeat(flags), &[0x1b, 0x08, 0x10, 0x17, 0x10, 0x17, 0, 0, 0]].concat()
     }
 
-    /// A unit of DWARF 4 in `/src` with the abbreviations at 0 and the line table at `line`.
+    /// Returns a unit of DWARF 4 in `/src` with the abbreviations at 0 and the line table at `line`.
     fn unit_at(line: u32) -> Vec<u8> {
         let line = line.to_le_bytes();
         let body = [&[4, 0, 0, 0, 0, 0, 8, 1][..], b"/src\0", &[0; 4], &line].concat();
         [&(body.len() as u32).to_le_bytes()[..], &body].concat()
     }
 
-    /// A line table of DWARF 4 with so many files, `fN` of no folder.
+    /// A line table of DWARF 4 with so many files, `fN` of no dir.
     fn line_table(files: usize) -> Vec<u8> {
         let files: Vec<u8> = (0..files).flat_map(|file| [format!("f{file}").as_bytes(), &[0; 4]].concat()).collect();
         let head = [&[1, 1, 1, 0, 1, 1][..], &[0], &files, &[0]].concat();
@@ -312,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_grow_a_hundredfold_in_memory_are_not_read() {
+    fn large_tables_are_not_read() {
         let small = line_table(3);
         let lines = [&small[..], &line_table(200_000)].concat();
         assert!(lines.len() > MAX_TABLE_BYTES);
@@ -326,20 +324,20 @@ mod tests {
     }
 
     #[test]
-    fn units_that_share_a_large_table_do_not_take_for_ever() {
+    fn units_that_share_a_large_table_are_refused_after_a_time_limit() {
         let (abbreviation, info) = (abbreviation(500_000), unit_at(0).repeat(100_000));
         let mut file =
             dwarf(&[(".debug_info", &info), (".debug_abbrev", &abbreviation), (".debug_line", &line_table(1))]);
-        let began = Instant::now();
+        let start = Instant::now();
         let error = Sources::read_within(&mut file, Duration::from_millis(300)).unwrap_err().to_string();
         assert!(error.contains("expected DWARF that is read within 300ms, found more"), "{error}");
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 
     #[test]
-    fn damaged_dwarf_names_less_and_breaks_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let whole = compile(folder.path(), &[]);
+    fn damaged_dwarf_never_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = compile(dir.path(), &[]);
         assert!(Sources::read(&mut Cursor::new(&b"no ELF"[..])).is_err());
         for at in (0..whole.len()).step_by(17) {
             let mut damaged = whole.clone();

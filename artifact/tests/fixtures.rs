@@ -62,7 +62,7 @@ fn truth() -> BTreeSet<(String, String, String)> {
 }
 
 #[test]
-fn header_and_payload_together_name_every_build_id_and_no_other() {
+fn header_and_payload_together_give_every_build_id() {
     let mut found = BTreeSet::new();
     for (name, path) in packages() {
         let artifacts = all_artifacts(&path);
@@ -76,7 +76,7 @@ fn header_and_payload_together_name_every_build_id_and_no_other() {
 }
 
 #[test]
-fn the_payload_alone_names_every_build_id_and_no_other() {
+fn the_payload_alone_gives_every_build_id() {
     let mut found = BTreeSet::new();
     for (name, path) in packages() {
         let (header, payload) = open(&path);
@@ -133,7 +133,7 @@ fn every_regular_file_of_every_package_can_be_extracted_and_has_its_digest() {
 }
 
 #[test]
-fn sections_come_out_of_an_extracted_program() {
+fn sections_of_an_extracted_program_are_read() {
     let path = fixtures().join("rpms/payloads/payload-xz-1.0-1.fc99.x86_64.rpm");
     let (header, archive) = open(&path);
     let (ordinal, _) = header.file("/usr/bin/payload-xz").unwrap();
@@ -190,7 +190,7 @@ fn a_header_with_a_changed_byte_is_read_or_refused_and_quickly() {
 }
 
 #[test]
-fn a_header_cut_anywhere_is_refused() {
+fn a_truncated_header_is_refused() {
     for name in SHAPES {
         let bytes = fs::read(fixtures().join("rpms").join(name)).unwrap();
         let end = Header::parse(&bytes).unwrap().range.end as usize;
@@ -203,7 +203,7 @@ fn a_header_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn a_changed_payload_never_passes_for_the_right_one() {
+fn a_changed_payload_is_never_taken_for_the_right_one() {
     for name in ["payloads/payload-lzma-1.0-1.fc99.x86_64.rpm", "payloads/payload-none-1.0-1.fc99.x86_64.rpm"]
         .into_iter()
         .chain(SHAPES)

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_ids_come_before_earlier_ones() {
+    fn repeated_ids_precede_earlier_ones() {
         assert_eq!(query("darkclient -i a b -i c d -i e"), ids(&["e", "c", "d", "a", "b"]));
     }
 

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_split_at_commas_and_asked_once() {
+    fn words_are_split_at_commas_and_requested_once() {
         assert_eq!(parse_ids(strings(&["bb,aa,", "aa", "AA", ","])).unwrap(), ["bb", "aa", "AA"]);
     }
 
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_build_id_is_refused_with_its_place() {
+    fn invalid_build_ids_are_refused_with_their_line() {
         let longest = "ab".repeat(64);
         assert_eq!(parse_ids(strings(&[&longest])).unwrap(), std::slice::from_ref(&longest));
         for word in ["a", "abc", "xy", "../x", "a b", "é", "ab\u{1b}", &format!("{longest}00")] {

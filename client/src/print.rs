@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_data() {
+    fn empty_answers_are_no_data() {
         assert!(format_lines(&ids(), &json!([])).unwrap().is_empty());
         assert!(format_lines(&ids(), &json!({})).unwrap().is_empty());
         assert!(format_lines(&package(), &json!({})).unwrap().is_empty());

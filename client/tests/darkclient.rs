@@ -142,7 +142,7 @@ fn json_without_data_is_printed_too() {
 }
 
 #[test]
-fn repeated_ids_are_asked_before_earlier_ones() {
+fn repeated_ids_are_requested_before_earlier_ones() {
     let server = CannedServer::answering("200 OK", RECORDS);
     ask(&server, &["-i", "aa", "bb", "-r", "ignored", "--ids", "cc", "dd"]);
     assert_eq!(server.paths(), ["/buildids/cc,dd,aa,bb"]);
@@ -156,7 +156,7 @@ fn ids_are_sent_as_typed() {
 }
 
 #[test]
-fn what_is_no_build_id_reaches_no_server() {
+fn invalid_build_ids_are_not_sent() {
     let server = CannedServer::answering("200 OK", RECORDS);
     let passwords = format!("{APR}\nroot:x:0:0:root:/root:/bin/bash\n");
     for (args, input, said) in [
@@ -322,7 +322,7 @@ fn unreachable_server_exits_2() {
 }
 
 #[test]
-fn http_server_is_asked_without_ca_certificates() {
+fn http_needs_no_ca_certificates() {
     let server = CannedServer::answering("200 OK", RECORDS);
     let directory = TempDir::new().unwrap();
     let mut command = darkclient(&directory);
@@ -332,7 +332,7 @@ fn http_server_is_asked_without_ca_certificates() {
 }
 
 #[test]
-fn answer_that_breaks_off_exits_2() {
+fn truncated_answer_exits_2() {
     let server = CannedServer::start(|_| {
         Some("HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n[]".to_string())
     });

@@ -109,7 +109,7 @@ fn a_header_of_no_known_class_or_byte_order_is_an_error() {
 }
 
 #[test]
-fn sections_say_the_build_id_before_segments_do() {
+fn notes_in_sections_precede_notes_in_segments() {
     // The program headers of a .debug file point to where the program has its notes.
     let image = debug_file(ET_DYN).segment(PT_NOTE, 0, 4, &note(&OTHER, true));
     assert_eq!(elf(&image).build_id, id(&ID));
@@ -177,7 +177,7 @@ fn the_kind_follows_the_sections() {
 }
 
 #[test]
-fn a_section_is_found_by_its_whole_name_and_the_first_one_counts() {
+fn the_first_section_with_the_exact_name_is_found() {
     let image = Image::new(ET_EXEC)
         .section(".text.hot", SHT_PROGBITS, SHF_ALLOC, b"hot")
         .section(".text", SHT_PROGBITS, SHF_ALLOC, b"first")
@@ -209,7 +209,7 @@ fn a_section_beyond_the_end_of_the_file_is_an_error() {
 }
 
 #[test]
-fn a_broken_section_table_leaves_the_build_id_of_the_segments() {
+fn the_build_id_is_in_the_segments_if_the_section_table_is_broken() {
     let bytes = Image::program(&ID).bytes();
     // Cut off before the section headers, which come last.
     let cut = &bytes[..bytes.len() - 10];
@@ -230,7 +230,7 @@ fn tables_of_absurd_size_are_not_allocated() {
 }
 
 #[test]
-fn a_file_cut_anywhere_gives_its_build_id_or_none() {
+fn a_truncated_file_gives_its_build_id_or_none() {
     for image in [Image::program(&ID), debug_file(ET_DYN)] {
         let bytes = image.bytes();
         for end in 0..bytes.len() {
@@ -274,7 +274,7 @@ proptest! {
 }
 
 #[test]
-fn notes_are_found_by_their_bytes_in_both_orders_and_wherever_they_lie() {
+fn notes_are_found_in_both_byte_orders_and_at_any_offset() {
     let notes = |bytes: &[u8]| build_id_notes(bytes).collect::<Vec<_>>();
     let [little, big] = [true, false].map(|is_little| note(&ID, is_little));
     assert_eq!(notes(&little), [id(&ID).unwrap()]);

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_suffix_finds_the_only_file_that_ends_so() {
+    fn a_suffix_finds_the_only_file_with_it() {
         let contents = Contents { size: 0, mtime: 0, sha256: [0; 32], tar_offset: None };
         let paths = [("/s/a/x.c", 0), ("/s/b/x.c", 1), ("/s/c/y.c", 2), ("/s/b/y.c", 2), ("/t/z.c", 3), ("/s/z.c", 4)];
         let files = paths.map(|(path, ordinal)| (path.to_owned(), Listed::new(ordinal, path, contents)));

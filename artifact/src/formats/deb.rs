@@ -14,12 +14,12 @@ use crate::{Error, Result};
 /// Calls `each` with the members of `data.tar`. The outer archive is one of ar, else a tar archive, which may be
 /// compressed.
 pub(super) fn walk(archive: ArchiveBytes<'_>, is_ar: bool, max_bytes: u64, each: &mut Each<'_>) -> Result<PackageInfo> {
-    let mut reader = DebReader { said: PackageInfo::default(), has_data: false, is_broken_off: false, max_bytes };
+    let mut reader = DebReader { info: PackageInfo::default(), has_data: false, is_broken_off: false, max_bytes };
     if is_ar {
         let mut ar = Ar::new(archive)?;
         while let Some(member) = ar.next()? {
             if reader.read(&member.name, member.mtime, &mut ar, each)? {
-                return Ok(reader.said);
+                return Ok(reader.info);
             }
         }
     } else {
@@ -33,7 +33,7 @@ pub(super) fn walk(archive: ArchiveBytes<'_>, is_ar: bool, max_bytes: u64, each:
             tar.finish()?;
         }
     }
-    if reader.has_data { Ok(reader.said) } else { refuse("data.tar in a Debian package", "none") }
+    if reader.has_data { Ok(reader.info) } else { refuse("data.tar in a Debian package", "none") }
 }
 
 /// Where the contents of `data.tar`, which may be compressed, lie in a package of `bytes` bytes; `None` where the outer
@@ -76,7 +76,7 @@ pub(super) fn data_range(bytes: u64, part: ReadRange<'_, '_>) -> Result<Option<R
 }
 
 struct DebReader {
-    said: PackageInfo,
+    info: PackageInfo,
     has_data: bool,
     is_broken_off: bool,
     max_bytes: u64,
@@ -87,15 +87,15 @@ impl DebReader {
     /// opkg may put behind.
     fn read(&mut self, name: &str, mtime: i64, part: &mut (impl Read + Send), each: &mut Each<'_>) -> Result<bool> {
         // The name tells the part; its first bytes tell the compression, whatever the ending of the name states.
-        if is_part(name, "control") && self.said.text.is_none() {
+        if is_part(name, "control") && self.info.text.is_none() {
             let mut tar = Tar::new(payload::decompress(part)?, self.max_bytes);
             while let Some(member) = tar.next()? {
-                if member.path == "/control" && member.kind == MemberKind::Regular && self.said.text.is_none() {
-                    self.said.text = Some(text(&member, &mut tar)?);
+                if member.path == "/control" && member.kind == MemberKind::Regular && self.info.text.is_none() {
+                    self.info.text = Some(text(&member, &mut tar)?);
                 }
             }
             tar.finish()?;
-            self.said.built_at = Some(mtime).filter(|seconds| *seconds > 0);
+            self.info.built_at = Some(mtime).filter(|seconds| *seconds > 0);
         } else if is_part(name, "data") && !self.has_data {
             // A second one would begin to number its members anew.
             self.has_data = true;
@@ -108,7 +108,7 @@ impl DebReader {
             }
             tar.finish()?;
         }
-        Ok(self.has_data && self.said.text.is_some())
+        Ok(self.has_data && self.info.text.is_some())
     }
 }
 

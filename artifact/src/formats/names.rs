@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_called_by_its_name_and_its_contents() {
+    fn a_plain_file_is_named_by_its_file_name_and_digest() {
         let identity = Identity::from_bytes([0xab; 32]);
         for (format, name, expected) in [
             (Format::File, "lib a.so.1", "lib a.so.1-abababababab-0.noarch"),

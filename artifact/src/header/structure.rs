@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_end_where_the_last_of_them_does() {
+    fn end_of_strings_is_the_end_of_the_last_string() {
         // Every seventh byte a NUL, then a run of them over the edge of a chunk, then none.
         let mut data: Vec<u8> =
             (0..300).map(|at| if at % 7 == 6 || (180..200).contains(&at) { 0 } else { b'a' }).collect();

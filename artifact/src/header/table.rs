@@ -177,15 +177,15 @@ impl PathColumn {
         let Some(names) = columns.dictionary(IndexTag::RPMTAG_BASENAMES) else {
             return Ok(Self::with_room(0, 0));
         };
-        let folders = columns.strings(IndexTag::RPMTAG_DIRNAMES);
-        let folders: Vec<&str> = folders.iter().collect();
+        let dirs = columns.strings(IndexTag::RPMTAG_DIRNAMES);
+        let dirs: Vec<&str> = dirs.iter().collect();
         let indexes = columns.numbers(IndexTag::RPMTAG_DIRINDEXES);
         let mut paths = Self::with_room(names.count(), names.bytes());
         for (at, name) in names.iter().enumerate() {
-            // A file whose folder is not there has its name alone.
-            let folder = indexes.u32_at(at).and_then(|index| folders.get(index as usize)).copied().unwrap_or_default();
-            paths.push(folder, name);
-            // A million files in one folder of a megabyte would unfold to a terabyte.
+            // A file without a directory has its base name alone.
+            let dir = indexes.u32_at(at).and_then(|index| dirs.get(index as usize)).copied().unwrap_or_default();
+            paths.push(dir, name);
+            // A million files in one directory with a name of a megabyte would need a terabyte of paths.
             if paths.text.len() > max_bytes {
                 return Err(Error::Header {
                     part: "main header",
@@ -204,8 +204,8 @@ impl PathColumn {
         Self { text: String::with_capacity(MAX_BYTES.min(4 * name_bytes)), ends: Vec::with_capacity(count) }
     }
 
-    fn push(&mut self, folder: &str, name: &str) {
-        path::push_absolute(&mut self.text, folder, name);
+    fn push(&mut self, dir: &str, name: &str) {
+        path::push_absolute(&mut self.text, dir, name);
         self.ends.push(self.text.len());
     }
 

@@ -53,8 +53,8 @@ pub(crate) fn hard_link(path: &str, contents: &[u8], inode: u32) -> File {
     File { inode, ..file(path, contents) }
 }
 
-/// A folder, with the size that rpm leaves in the header.
-pub(crate) fn folder(path: &str) -> File {
+/// A directory, with the size that rpm writes to the header.
+pub(crate) fn directory(path: &str) -> File {
     File { mode: 0o040_755, size: 4096, digest: None, ..file(path, b"") }
 }
 

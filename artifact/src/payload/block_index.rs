@@ -163,7 +163,7 @@ mod tests {
 
     use liblzma::write::XzEncoder;
 
-    use super::super::archive::{compress, file, folder, hard_link, header, newc, stripped, symlink};
+    use super::super::archive::{compress, directory, file, hard_link, header, newc, stripped, symlink};
     use super::super::refuse;
     use super::*;
 
@@ -176,7 +176,7 @@ mod tests {
     /// A header of nine large files with others between them, and their archive in both forms.
     fn package(compressor: &str) -> (Header, [Vec<u8>; 2]) {
         let large: Vec<Vec<u8>> = (0..9).map(contents).collect();
-        let mut files = vec![folder("/usr/src"), symlink("/usr/src/link", "somewhere/else")];
+        let mut files = vec![directory("/usr/src"), symlink("/usr/src/link", "somewhere/else")];
         let ghost = File { flags: GHOST, ..file("/usr/src/ghost", b"what is not there") };
         let mut long: Vec<(String, &[u8])> =
             vec![("./usr/src".into(), b""), ("./usr/src/link".into(), b"somewhere/else")];
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_without_several_xz_blocks_are_not_entered() {
+    fn payloads_without_several_xz_blocks_have_no_index() {
         for compressor in ["none", "gzip", "zstd", "xz"] {
             let (header, [archive, _]) = package(compressor);
             let payload = compress(Some(compressor), &archive);

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_forms_and_the_end_are_told_apart() {
+    fn the_three_forms_and_the_trailer_are_distinguished() {
         assert_eq!(read(b""), Ok(None));
         assert_eq!(read(b"07070X0000001f\0\0"), Ok(Some(CpioEntry::Numbered(31))));
         assert_eq!(read(b"07070Xffffffff\0\0"), Ok(Some(CpioEntry::Trailer)));

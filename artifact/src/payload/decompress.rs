@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn several_streams_in_a_row_are_read_whole() {
+    fn concatenated_streams_are_read_whole() {
         for compressor in ["gzip", "bzip2", "xz", "zstd"] {
             let streams =
                 ["one ", "two ", "", "three"].map(|text| compress(Some(compressor), text.as_bytes())).concat();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_stand_before_and_behind_the_first_frame_is_no_obstacle() {
+    fn skippable_frames_and_padding_are_skipped() {
         let text = b"It was the age of wisdom. ".repeat(4000);
         let skippable = |number: u8, contents: &[u8]| {
             let length = u32::try_from(contents.len()).unwrap().to_le_bytes();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn lzma_files_are_told_by_their_headers() {
+    fn lzma_files_are_detected_by_their_headers() {
         for (preset, dictionary) in
             [(0, None), (6, None), (9, None), (1, Some(4096)), (1, Some(3 << 20)), (1, Some(100_000))]
         {
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_source_stays_what_it_is() {
+    fn an_error_of_the_source_is_passed_on() {
         struct AlwaysReset;
         impl Read for AlwaysReset {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn small_and_large_members_are_delivered_whole_and_compared() {
+    fn small_and_large_members_are_delivered_whole_and_verified() {
         for length in LENGTHS {
             let contents = contents(length);
             let (whole, mut out) = (file("/f", &contents), Vec::new());
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_the_end_of_an_archive_is_delivered() {
+    fn bytes_before_the_end_of_a_truncated_archive_are_delivered() {
         struct EndsInError<'a>(&'a [u8]);
         impl Read for EndsInError<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_more_is_read_when_nothing_more_can_be_written() {
+    fn reading_stops_when_writing_fails() {
         struct Full(usize);
         impl Write for Full {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -104,7 +104,7 @@ impl<'h, R: Read> Members<'h, R> {
             // Of hard links all but one are empty in the archive.
             size == file.size || size == 0 && self.hard_links.is_linked(ordinal)
         } else {
-            // rpm leaves 4,096 in its header for folders, and nothing in the archive.
+            // rpm writes 4,096 to its header for directories, and nothing to the archive.
             size <= file.size.max(MAX_TARGET_BYTES)
         };
         if is_expected {

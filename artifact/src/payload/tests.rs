@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::archive::{compress, file, folder, hard_link, header, newc, stripped, symlink};
+use super::archive::{compress, directory, file, hard_link, header, newc, stripped, symlink};
 use super::*;
 
 fn extracted(payload: &[u8], header: &Header, ordinal: u32) -> Result<Vec<u8>, String> {
@@ -13,7 +13,7 @@ fn extracted(payload: &[u8], header: &Header, ordinal: u32) -> Result<Vec<u8>, S
 /// A package with a bit of everything, and its archive in the long and in the stripped form.
 fn mixed(compressor: Option<&str>) -> (Header, Vec<u8>, Vec<u8>) {
     let files = vec![
-        folder("/usr/share/doc/a"),
+        directory("/usr/share/doc/a"),
         file("/usr/bin/a", b"program"),
         file("/usr/bin/empty", b""),
         symlink("/usr/bin/link", "../bin/a"),
@@ -39,7 +39,7 @@ fn mixed(compressor: Option<&str>) -> (Header, Vec<u8>, Vec<u8>) {
 const CONTENTS: [(u32, &[u8]); 5] = [(1, b"program"), (2, b""), (4, b"linked"), (5, b"linked"), (7, b"the last")];
 
 #[test]
-fn every_regular_file_comes_out_of_both_forms_and_every_compressor() {
+fn every_regular_file_is_extracted_from_both_forms_and_every_compressor() {
     for compressor in [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")] {
         let (header, long, short) = mixed(compressor);
         for payload in [long, short] {
@@ -59,7 +59,7 @@ fn names_with_and_without_leading_dot_and_slash_are_the_same() {
 }
 
 #[test]
-fn a_hard_link_delivers_the_contents_wherever_they_are() {
+fn a_hard_link_has_the_contents_whichever_member_holds_them() {
     let files = [1, 2, 3].map(|number| hard_link(&format!("/{number}"), b"data", 9)).to_vec();
     let header = header(files, None);
     for carrier in 0..3 {
@@ -95,7 +95,7 @@ fn the_payload_is_not_read_beyond_the_member() {
 }
 
 #[test]
-fn what_cannot_be_extracted_is_said() {
+fn errors_name_what_cannot_be_extracted() {
     let (header, payload, _) = mixed(None);
     for (ordinal, message) in [
         (8, "payload: expected a file number below 8, found 8"),
@@ -159,7 +159,7 @@ fn a_member_may_be_read_in_part() {
 }
 
 #[test]
-fn a_payload_cut_anywhere_gives_the_right_bytes_or_an_error() {
+fn a_truncated_payload_gives_the_right_bytes_or_an_error() {
     for compressor in [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")] {
         let (header, long, short) = mixed(compressor);
         for payload in [long, short] {
@@ -199,7 +199,7 @@ fn large_members_stream_in_large_chunks() {
 }
 
 #[test]
-fn sixteen_thousand_files_and_hard_links_take_no_square_of_time() {
+fn many_hard_links_are_found_in_linear_time() {
     let names: Vec<String> = (0..16_000).map(|number| format!("/usr/share/{number}")).collect();
     for inode in [0, 5] {
         let files = names.iter().map(|name| hard_link(name, b"data", inode)).collect();
@@ -221,7 +221,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn changed_payloads_never_panic_and_never_pass_for_right(
+    fn changed_payloads_never_panic_and_are_never_taken_for_the_right_ones(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         compressor in prop::sample::select(
             vec![None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")]

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use liblzma::write::XzEncoder;
 
+use super::tars::sparse_map;
 use super::*;
 
 const LARGE: usize = 200_000;
@@ -140,7 +141,7 @@ fn members_of_arch_packages_are_extracted_by_block() {
 }
 
 #[test]
-fn archives_without_several_xz_blocks_are_not_entered() {
+fn archives_without_several_xz_blocks_have_no_index() {
     let (plain, _) = plain();
     for compressor in ["none", "xz", "gzip", "zstd", "bzip2"] {
         let data = compress(Some(compressor), &plain);
@@ -169,7 +170,7 @@ fn archives_without_several_xz_blocks_are_not_entered() {
 }
 
 #[test]
-fn nothing_is_written_where_another_member_or_none_begins() {
+fn nothing_is_written_if_the_member_is_not_at_its_offset() {
     let (plain, _) = plain();
     let data = xz(&plain);
     let [deb, _] = debs(&data);
@@ -186,7 +187,7 @@ fn nothing_is_written_where_another_member_or_none_begins() {
 }
 
 #[test]
-fn a_damaged_archive_is_an_error_or_not_entered() {
+fn block_extraction_from_a_damaged_archive_fails_or_is_exact() {
     let (plain, _) = plain();
     let data = xz(&plain);
     let [deb, _] = debs(&data);

@@ -78,7 +78,7 @@ fn both_forms_in_every_compression_are_read() {
 }
 
 #[test]
-fn contents_of_hard_links_come_with_the_last_of_them() {
+fn contents_of_hard_links_are_with_the_last_of_them() {
     let elf = elf();
     let link = |name, contents| NewcEntry { inode: 5, links: 3, ..NewcEntry::file(name, contents) };
     let empty = NewcEntry { inode: 6, links: 2, ..NewcEntry::file("empty", b"") };
@@ -97,7 +97,7 @@ fn contents_of_hard_links_come_with_the_last_of_them() {
 }
 
 #[test]
-fn archives_that_follow_each_other_as_in_an_initramfs_are_read() {
+fn concatenated_archives_as_in_an_initramfs_are_read() {
     let elf = elf();
     let early = cpio("070701", &[NewcEntry::file("kernel/microcode", b"code"), NewcEntry::file("early", &elf)]);
     let late = cpio("070701", &[NewcEntry::file("usr/bin/p", &elf)]);
@@ -115,7 +115,7 @@ fn archives_that_follow_each_other_as_in_an_initramfs_are_read() {
 }
 
 #[test]
-fn other_forms_are_refused_by_their_names_and_damage_is_noticed() {
+fn other_cpio_forms_and_damaged_archives_are_refused() {
     for (start, name) in [(&b"070707000000"[..], "odc"), (b"\xc7\x71\0\0", "bin"), (b"\x71\xc7\0\0", "bin")] {
         let archive = [start, &[0; 600]].concat();
         for archive in [archive.clone(), compress(Some("gzip"), &archive)] {

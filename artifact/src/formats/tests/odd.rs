@@ -70,7 +70,7 @@ fn tar_members_of_unknown_types_are_regular_files() {
 }
 
 #[test]
-fn zeros_alone_are_an_empty_tar_archive_and_zeros_before_anything_else_are_none() {
+fn zeros_alone_are_an_empty_tar_archive_and_leading_zeros_are_refused() {
     for zeros in [512, 1024, 10_240, 32_768] {
         let empty = vec![0; zeros];
         assert!(read_bytes(Format::Tar, &empty).unwrap().artifacts.is_empty(), "{zeros}");
@@ -88,7 +88,7 @@ fn zeros_alone_are_an_empty_tar_archive_and_zeros_before_anything_else_are_none(
 }
 
 #[test]
-fn a_zip_archive_is_told_by_its_end_if_something_stands_before_its_first_member() {
+fn a_zip_archive_with_a_prefix_is_recognized_by_its_end() {
     let entries = [ZipEntry::new("a", STORED, b"text"), ZipEntry::new("usr/bin/p", DEFLATED, &elf())];
     let plain = zip(&entries, b"");
     let mut archives: Vec<Vec<u8>> = Vec::new();
@@ -127,7 +127,7 @@ fn a_zip_archive_is_told_by_its_end_if_something_stands_before_its_first_member(
 }
 
 #[test]
-fn what_info_zip_reads_from_standard_input_is_a_file() {
+fn a_member_that_info_zip_read_from_standard_input_is_a_file() {
     let elf = elf();
     let of = |mode: u32| {
         let mut entry = ZipEntry::new("-", DEFLATED, &elf);

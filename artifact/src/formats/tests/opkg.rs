@@ -31,7 +31,7 @@ fn packages_of_opkg_are_read_in_both_forms_and_in_any_order() {
 }
 
 #[test]
-fn a_package_of_opkg_that_is_cut_off_is_refused() {
+fn a_truncated_package_of_opkg_is_refused() {
     let parts: [(&str, &[u8]); 2] =
         [("control.tar", &tar(&[("control", CONTROL)])), ("data.tar", &tar(&[("p", &elf())]))];
     let whole = compress(Some("gzip"), &tar(&parts));

@@ -122,7 +122,7 @@ fn every_compression_of_a_member_is_read() {
 }
 
 #[test]
-fn of_a_name_that_comes_twice_the_last_counts_and_unreadable_ones_are_no_files() {
+fn the_last_of_several_equal_names_counts_and_unreadable_ones_are_no_files() {
     let elf = elf();
     let secret = ZipEntry { flags: ENCRYPTED, ..ZipEntry::new("secret", DEFLATED, &elf) };
     // Shrunk, imploded, Deflate64, PPMd, and what nobody has.
@@ -138,7 +138,7 @@ fn of_a_name_that_comes_twice_the_last_counts_and_unreadable_ones_are_no_files()
 }
 
 #[test]
-fn archives_that_are_cut_off_or_damaged_are_refused_or_give_the_right_bytes() {
+fn truncated_or_damaged_archives_are_refused_or_give_the_right_bytes() {
     let elf = elf();
     let archive = zip(
         &[ZipEntry::new("a", DEFLATED, &elf), ZipEntry::new("b", STORED, &elf), ZipEntry::new("c", 93, b"text")],
@@ -164,7 +164,7 @@ fn archives_that_are_cut_off_or_damaged_are_refused_or_give_the_right_bytes() {
 }
 
 #[test]
-fn bombs_are_refused_before_they_are_unfolded() {
+fn decompression_bombs_are_refused_before_they_are_unpacked() {
     // Members that share their bytes.
     let mut shared = zip(&[ZipEntry::new("a", DEFLATED, &vec![0; 1 << 20])], b"");
     let directory = shared.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
@@ -197,7 +197,7 @@ fn bombs_are_refused_before_they_are_unfolded() {
 }
 
 #[test]
-fn an_error_of_the_disk_stays_one_in_zip_archives() {
+fn a_read_error_in_a_zip_archive_stays_an_io_error() {
     struct BrokenFile(Cursor<Vec<u8>>, u64);
     impl Read for BrokenFile {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
