@@ -48,10 +48,11 @@ impl BlockIndex {
         }
     }
 
-    /// True if reading the index may be worth its cost for this member: the payload is xz, and at least
-    /// 1 MiB of the unpacked archive precedes the member.
+    /// True if reading the index may be worth its cost for this member. At least 1 MiB of the unpacked archive has to
+    /// precede it, and the header must not name another compressor than xz. If it names none, the first bytes of the
+    /// payload show the compression.
     pub fn may_help(header: &Header, ordinal: u32) -> bool {
-        header.compressor.as_deref() == Some("xz")
+        header.compressor.as_deref().is_none_or(|compressor| compressor == "xz")
             && member_offset(header, ordinal, CpioForm::Stripped).is_some_and(|offset| offset >= MIN_SKIPPED_BYTES)
     }
 
@@ -245,6 +246,8 @@ mod tests {
         }
         let (header, _) = package("xz");
         assert!(BlockIndex::may_help(&header, 11) && !BlockIndex::may_help(&header, 2));
+        let unnamed = Header { compressor: None, ..header };
+        assert!(BlockIndex::may_help(&unnamed, 11) && !BlockIndex::may_help(&unnamed, 2));
         for compressor in ["none", "zstd"] {
             let (header, _) = package(compressor);
             assert!(!BlockIndex::may_help(&header, 11), "{compressor}");
