@@ -1,7 +1,7 @@
 //! ELF files: build-id, kind and sections, of 32 and 64 bits and both byte orders.
 //!
-//! Only the ELF header, the two tables, the section names and the notes are read, never the contents: a library of 150
-//! MB takes microseconds. (But for [`contents()`], for who reads DWARF.) Files come from anywhere, so every offset is
+//! Only the ELF header, the two tables, the section names and the notes are read, so a library of 150 MB takes
+//! microseconds. [`section_contents`] alone reads contents, for DWARF. Files come from anywhere, so every offset is
 //! checked against the file's length and everything that is read has an upper bound (`tables`, `notes`).
 
 mod contents;
@@ -18,8 +18,8 @@ use goblin::elf::section_header::{SHT_NOBITS, SHT_NOTE, SHT_NULL, SHT_PROGBITS, 
 use crate::{BuildId, Error, Kind, Result};
 use tables::Tables;
 
-pub(crate) use contents::contents;
-pub use notes::{Early, build_id_notes, early_build_id};
+pub(crate) use contents::section_contents;
+pub use notes::{EarlyBuildId, build_id_notes, early_build_id};
 
 /// The first bytes of every ELF file.
 pub const MAGIC: [u8; 4] = *b"\x7fELF";
@@ -29,37 +29,33 @@ pub const MAGIC: [u8; 4] = *b"\x7fELF";
 pub struct Elf {
     /// From its GNU build-id note.
     pub build_id: Option<BuildId>,
-    /// What it is, never [`Kind::Unknown`]. `None` if it is neither executable nor debuginfo.
+    /// Its kind, never [`Kind::Unknown`]. `None` if it is neither executable nor debuginfo.
     pub kind: Option<Kind>,
     /// True if it holds DWARF.
     pub dwarf: bool,
 }
 
-/// Reads an ELF file; `None` where the file does not begin with the ELF magic or is shorter than an ELF header.
+/// Reads an ELF file. `None` if the file does not begin with the ELF magic or is shorter than an ELF header.
 ///
-/// The **build-id** is that of the first GNU build-id note in a section; program headers are asked only where no
-/// section has one. elfutils does the same (dwelf_elf_gnu_build_id), for a good reason: a `.debug` file keeps the
-/// program headers of the program that it was split from, and their offsets need not fit its own contents, while its
-/// sections do.
+/// The **build-id** is that of the first GNU build-id note in a section, or in a segment if no section has one. elfutils
+/// does the same (dwelf_elf_gnu_build_id): a `.debug` file keeps the program headers of the program that it was split
+/// from, and their offsets need not fit its own contents, while its sections do.
 ///
 /// The **kind** follows debuginfod's two artifact types:
 /// - executable: a program or shared object with an allocated `PROGBITS` section, or without section headers and with
-///   an
-///   executable segment. Unlike debuginfod, a relocatable file with such a section counts too: a kernel module. In a
-/// module's
-///   `.debug` file those sections are `NOBITS`;
+///   an executable segment. Unlike debuginfod, a relocatable file with such a section counts too: a kernel module. In
+///   a module's `.debug` file those sections are `NOBITS`;
 /// - debuginfo: a section `.debug_*` or `.zdebug_*`, or else a symbol table and no allocated section other than
-///   `NOBITS` and
-///   notes. Unlike debuginfod, an allocated `.debug_gdb_scripts` is not taken for DWARF: stripped Rust programs keep
-/// it.
+///   `NOBITS` and notes. Unlike debuginfod, an allocated `.debug_gdb_scripts` does not count as DWARF: stripped Rust
+///   programs keep it.
 ///
-/// **DWARF** means `.debug_info` or `.zdebug_info` with data; in a file without code and without symbol table, which is
-/// what dwz makes, any debug section with data.
+/// **DWARF** means `.debug_info` or `.zdebug_info` with data. In a file without code and symbol table, such as a dwz
+/// file, it means any debug section with data.
 ///
-/// One table that is broken is treated as absent if the other one can be read.
+/// One broken table counts as absent if the other one can be read.
 ///
 /// # Errors
-/// [`Error::Elf`] where the file is ELF and neither table can be read; [`Error::Io`] where reading fails.
+/// [`Error::Elf`] if the file is ELF and neither table can be read; [`Error::Io`] if reading fails.
 pub fn read_elf(file: &mut (impl Read + Seek)) -> Result<Option<Elf>> {
     let Some(tables) = Tables::read(file)? else {
         return Ok(None);
@@ -75,13 +71,13 @@ pub fn read_elf(file: &mut (impl Read + Seek)) -> Result<Option<Elf>> {
     Ok(Some(Elf { build_id, kind, dwarf: shape.has_dwarf }))
 }
 
-/// Where the contents of the first section with exactly this name lie: the bytes of the file as they are, so a section
-/// with `SHF_COMPRESSED` begins with its compression header. `None` where there is no such section, or it has no data
-/// in this file (`NOBITS`, or size 0).
+/// Returns the range, in the file, of the first section with exactly this name. A section with `SHF_COMPRESSED` begins
+/// with its compression header. `None` if there is no such section, or it has no data in this file (`NOBITS`, or size
+/// 0).
 ///
 /// # Errors
-/// [`Error::Elf`] where the file is not ELF, its section headers cannot be read, or the section reaches beyond the
-/// file's end; [`Error::Io`] where reading fails.
+/// [`Error::Elf`] if the file is not ELF, its section headers cannot be read, or the section extends beyond the end of
+/// the file; [`Error::Io`] if reading fails.
 pub fn find_section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<Range<u64>>> {
     let Some(tables) = Tables::read(file)? else {
         return refuse("an ELF file", "other bytes");
@@ -102,7 +98,8 @@ pub fn find_section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<
     }
 }
 
-/// The machine that an ELF file is for, as RPM packages call it, as far as its first bytes tell: 20 are enough.
+/// Returns rpm's name of the architecture that an ELF file is for. `prefix` are its first bytes, at least 20. `None` for
+/// other files and unknown machines.
 pub fn rpm_arch(prefix: &[u8]) -> Option<&'static str> {
     use goblin::elf::header as elf;
     let (is_64, is_little) = (*prefix.get(4)? == 2, *prefix.get(5)? == 1);
@@ -125,7 +122,7 @@ pub fn rpm_arch(prefix: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The facts about a file's use in its tables.
+/// The facts that the tables of a file state about its use.
 #[derive(Default)]
 struct Shape {
     is_executable: bool,

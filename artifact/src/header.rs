@@ -2,9 +2,9 @@
 //!
 //! An RPM begins with a 96-byte lead, the signature header (padded to a multiple of 8 bytes) and the main header; the
 //! payload follows. [`structure`] checks these parts against the limits of rpm before anything is allocated for them,
-//! because the `rpm` crate trusts counts and offsets. Then `tags` reads what the header says of the package, and the
-//! crate its signatures; what it says of files is a [`FileTable`], read where it lies. An import needs no more than
-//! such an [`Outline`]; a [`Header`] owns all it says.
+//! because the `rpm` crate trusts counts and offsets. Then `tags` reads the facts about the package, and the `rpm` crate
+//! its signatures. A [`FileTable`] reads the facts about files in place. An import needs such an [`Outline`] only; a
+//! [`Header`] owns all of its data.
 
 mod columns;
 mod signatures;
@@ -32,17 +32,17 @@ pub use table::{FileRow, FileTable};
 pub struct Header<Files = Vec<File>> {
     /// The package.
     pub package: Package,
-    /// Where the main header lies in the archive, in bytes; its end is where the payload begins.
+    /// The main header's range in the archive, in bytes. The payload begins at its end.
     pub range: Range<u64>,
-    /// Every file, in header order: a file's place here is its ordinal.
+    /// Every file, in header order: the index of a file is its ordinal.
     pub files: Files,
-    /// Bytes of the whole archive, where the header says so: SIZE or LONGSIZE of the signature header, PAYLOADSIZE of
-    /// the main header in v6 packages, which lack the others.
+    /// Size of the whole archive in bytes, if the header states it: SIZE or LONGSIZE of the signature header, or
+    /// PAYLOADSIZE of the main header in v6 packages, which lack the others.
     pub archive_bytes: Option<u64>,
-    /// What the header says: `gzip`, `xz`, `zstd`, `bzip2`, `lzma`; `None` for an uncompressed payload. The payload's
-    /// first bytes tell what it is.
+    /// The compressor that the header names: `gzip`, `xz`, `zstd`, `bzip2`, `lzma`. `None` for an uncompressed payload,
+    /// or if the header names none. The first bytes of the payload show what it really is.
     pub compressor: Option<String>,
-    /// Last 16 hex digits of the key that signed the header, lowercase, where there is a signature that names one.
+    /// Last 16 hex digits of the key that signed the header, lowercase. `None` without a signature that names one.
     pub signing_key: Option<String>,
 }
 
@@ -68,13 +68,13 @@ pub struct File {
     pub digest: Option<FileDigest>,
     /// The target of a symbolic link, as written.
     pub link_target: Option<String>,
-    /// The text of libmagic for the file when it was packaged.
+    /// The class of the file as libmagic determined it when it was packaged.
     pub class: Class,
-    /// Its own signature as `security.ima` has it; few packages carry them, and their unsigned copies do not.
+    /// Its signature, the value of `security.ima`. Few packages have them, and their unsigned copies have none.
     pub signature: Option<Box<[u8]>>,
 }
 
-/// libmagic's word on a file (tags 1141/1142; 5115/5116 in v6 packages).
+/// The class of a file as libmagic determined it (tags 1141/1142; 5115/5116 in v6 packages).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class<Text = Arc<str>> {
     /// Nothing recorded.
@@ -101,7 +101,7 @@ impl File {
         self.mode & TYPE == 0o120_000
     }
 
-    /// As one of a [`FileTable`]'s.
+    /// Returns the file in the form of a [`FileTable`]'s rows.
     pub fn row(&self) -> FileRow<'_> {
         FileRow {
             path: &self.path,
@@ -131,8 +131,8 @@ impl Header {
     /// Reads a header from the first bytes of an archive; bytes beyond its end are ignored.
     ///
     /// # Errors
-    /// [`Error::Header`] where the structure is wrong or beyond rpm's limits, or `bytes` stop before the end of the
-    /// main header; [`Error::HeaderDigest`] where the signature header has the digest of other bytes.
+    /// [`Error::Header`] if the structure is invalid or exceeds rpm's limits, or if `bytes` end before the main header
+    /// does; [`Error::HeaderDigest`] if the signature header has the digest of other bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Outline::from_bytes(bytes)?.into_header()
     }
@@ -140,38 +140,38 @@ impl Header {
     /// Reads a header from an archive that is read from its start, and stops exactly where the payload begins.
     ///
     /// # Errors
-    /// As [`Header::parse`], and [`Error::Io`] where reading fails or ends early.
+    /// As [`Header::parse`], and [`Error::Io`] if reading fails or ends early.
     pub fn read(archive: &mut impl Read) -> Result<Self> {
         Self::parse(read_bytes(archive, &mut Vec::with_capacity(AHEAD_BYTES), PREFIX_BYTES)?)
     }
 
-    /// The file at `path`, with its ordinal.
+    /// Returns the file at `path` and its ordinal.
     pub fn file(&self, path: &str) -> Option<(u32, &File)> {
         let ordinal = self.files.iter().position(|file| file.path == path)?;
         Some((u32::try_from(ordinal).ok()?, &self.files[ordinal]))
     }
 
-    /// The file with this ordinal.
+    /// Returns the file with this ordinal.
     pub fn file_by_ordinal(&self, ordinal: u32) -> Option<&File> {
         self.files.get(usize::try_from(ordinal).ok()?)
     }
 }
 
-/// Compares the digest of the main header with the recorded one: a damaged header is not another package.
+/// Fails unless the digest of the main header is the recorded one: a damaged header would count as another package.
 fn check_digest(algorithm: &'static str, expected: String, found: String) -> Result<()> {
     if expected.eq_ignore_ascii_case(&found) { Ok(()) } else { Err(Error::HeaderDigest { algorithm, expected, found }) }
 }
 
 impl<'b> Outline<'b> {
-    /// Reads an outline from the first bytes of an archive ([`read_ahead`]). What it accepts and refuses is what
-    /// [`Header::parse`] does.
+    /// Reads an outline from the first bytes of an archive ([`read_ahead`]). It accepts and refuses the same archives as
+    /// [`Header::parse`].
     ///
     /// # Errors
     /// As [`Header::parse`].
     pub fn from_bytes(bytes: &'b [u8]) -> Result<Self> {
         let checked = structure::check(bytes)?;
         let extent = checked.extent;
-        // However much was read ahead, what is behind the header does not count.
+        // Bytes after the header that were read ahead are ignored.
         let bytes = &bytes[..extent.end];
         let main = &bytes[extent.main_start..];
         let identity = Identity::from_bytes(Sha256::digest(main).into());
@@ -183,7 +183,7 @@ impl<'b> Outline<'b> {
         }
         let range = extent.main_start as u64..extent.end as u64;
         Ok(Self {
-            package: tags::package(&main_tags, identity, lead_says_source(bytes))?,
+            package: tags::package(&main_tags, identity, is_source_lead(bytes))?,
             archive_bytes: tags::archive_bytes(&signature_tags, &main_tags, &range),
             range,
             files: FileTable::read(&checked, main.len(), tags::file_digest_algorithm(&main_tags))?,
@@ -192,10 +192,10 @@ impl<'b> Outline<'b> {
         })
     }
 
-    /// Makes a header of it.
+    /// Converts the outline to a header.
     ///
     /// # Errors
-    /// None: whatever could be wrong with a file was found when the outline was read.
+    /// Never fails: invalid files were found when the outline was read.
     pub fn into_header(self) -> Result<Header> {
         let Self { package, range, files, archive_bytes, compressor, signing_key } = self;
         Ok(Header { package, range, files: files.files()?, archive_bytes, compressor, signing_key })
@@ -203,10 +203,10 @@ impl<'b> Outline<'b> {
 }
 
 impl<Files> Header<Files> {
-    /// Is an archive of `bytes` bytes as long as its header says? A longer one is taken, as rpm takes it.
+    /// Checks that an archive of `bytes` bytes has at least the size that its header states. rpm accepts larger ones too.
     ///
     /// # Errors
-    /// [`Error::CutOff`] where it is shorter: it was cut off, or is still being written.
+    /// [`Error::CutOff`] if it is smaller: it was truncated, or is still being written.
     pub fn check_archive_bytes(&self, bytes: u64) -> Result<()> {
         match self.archive_bytes {
             Some(expected) if bytes < expected => Err(Error::CutOff { expected, found: bytes }),
@@ -215,38 +215,37 @@ impl<Files> Header<Files> {
     }
 }
 
-/// The type in the lead, 1 for a source package: what tells old source packages, which lack tag 1106, from binary ones.
-fn lead_says_source(bytes: &[u8]) -> bool {
+/// True if the type in the lead is 1, a source package. Old source packages lack tag 1106.
+fn is_source_lead(bytes: &[u8]) -> bool {
     bytes.get(6..8) == Some(&[0, 1])
 }
 
-/// Reads lead, signature header and main header of an archive that is read from its start, into `buffer`; what is
-/// returned may go on behind them. A buffer serves for one archive after the other.
+/// Reads lead, signature header and main header of an archive, from its start, into `buffer`. The returned slice may
+/// contain bytes after them. A buffer can be used again for the next archive.
 ///
 /// # Errors
-/// [`Error::Header`] where sizes are wrong or beyond rpm's limits, and where the archive ends early; [`Error::Io`]
-/// where reading fails.
+/// [`Error::Header`] if sizes are invalid or exceed rpm's limits, or if the archive ends early; [`Error::Io`] if reading
+/// fails.
 pub fn read_ahead<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
-    // What a large header left.
-    if buffer.len() > MAX_KEPT_BYTES {
+    // A large buffer that an earlier header needed is freed.
+    if buffer.len() > MAX_BUFFER_BYTES {
         *buffer = Vec::new();
     }
     read_bytes(archive, buffer, AHEAD_BYTES)
 }
 
-/// Most headers take one read or two.
+/// The size of the first read. Most headers need one or two reads.
 const AHEAD_BYTES: usize = 16 << 10;
-const MAX_KEPT_BYTES: usize = 1 << 20;
+const MAX_BUFFER_BYTES: usize = 1 << 20;
 
-/// Reads `at_first` bytes if the archive has them ready, and then what is missing; each part's size is checked before
-/// it is read.
-fn read_bytes<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>, at_first: usize) -> Result<&'b [u8]> {
+/// Reads up to `first_bytes` bytes, and then the missing ones. The size of each part is checked before it is read.
+fn read_bytes<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>, first_bytes: usize) -> Result<&'b [u8]> {
     let (mut need, mut filled) = (PREFIX_BYTES, 0);
-    // The first step learns where the main header starts, the second where it ends.
+    // The first iteration finds the start of the main header, the second its end.
     loop {
         while filled < need {
-            // Grows with what really arrives: a header that promises 256 MiB and ends early costs what it holds.
-            let end = need.max(at_first).min(buffer.len().max(2 * filled).max(AHEAD_BYTES));
+            // The buffer grows with the bytes that arrive, so a short file that states 256 MiB takes little memory.
+            let end = need.max(first_bytes).min(buffer.len().max(2 * filled).max(AHEAD_BYTES));
             if buffer.len() < end {
                 buffer.resize(end, 0);
             }
@@ -273,7 +272,7 @@ fn read_bytes<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>, at_first: us
     }
 }
 
-/// The algorithm that tag 5011 names, MD5 where there is none; `None` for one that this crate does not know.
+/// Returns the algorithm with the number in tag 5011, MD5 without the tag. `None` for an unknown number.
 fn file_digest_algorithm(number: Option<u32>) -> Option<Algorithm> {
     number.map_or(Some(Algorithm::Md5), Algorithm::from_rpm)
 }

@@ -66,7 +66,7 @@ impl Sources {
             if !SECTIONS.contains(&id) {
                 return Ok(Vec::new());
             }
-            let section = elf::contents(file, id.name(), rest)?;
+            let section = elf::section_contents(file, id.name(), rest)?;
             let bytes = section.map(|(bytes, is_little)| {
                 endian = if is_little { RunTimeEndian::Little } else { RunTimeEndian::Big };
                 bytes

@@ -142,7 +142,7 @@ fn sections_of_an_extracted_program_are_read() {
     let elf = elf::read_elf(&mut program).unwrap().unwrap();
     assert_eq!(elf.kind, Some(Kind::Both));
     let early = elf::early_build_id(&program.get_ref()[..4096.min(program.get_ref().len())]);
-    assert_eq!(Some(early), elf.build_id.clone().map(elf::Early::Is));
+    assert_eq!(Some(early), elf.build_id.clone().map(elf::EarlyBuildId::Found));
     let note = elf::find_section(&mut program, ".note.gnu.build-id").unwrap().unwrap();
     let note = &program.get_ref()[note.start as usize..note.end as usize];
     assert_eq!(&note[16..], elf.build_id.unwrap().as_bytes());

@@ -27,7 +27,7 @@ pub fn check(input: &[u8]) {
         (one, other) => panic!("at once {one:?}, in pieces {other:?}"),
     };
     assert!(
-        !matches!(early, elf::Early::Is(_)) || elf.as_ref().is_some_and(|elf| elf.build_id.is_some()),
+        !matches!(early, elf::EarlyBuildId::Found(_)) || elf.as_ref().is_some_and(|elf| elf.build_id.is_some()),
         "early {early:?}, then {elf:?}"
     );
     if let Some(elf) = &elf {

@@ -1,4 +1,4 @@
-//! The contents of sections, unpacked.
+//! The contents of sections, decompressed.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -13,12 +13,16 @@ use tables::Tables;
 const ELFCOMPRESS_ZLIB: u32 = 1;
 const ELFCOMPRESS_ZSTD: u32 = 2;
 
-/// The contents of a section as a program sees them: unpacked where they are compressed, in either of the two ways.
-/// Also whether the file's numbers begin with their lowest byte. `None` where [`find_section`] says so.
+/// Reads the contents of a section, decompressed if they are compressed in either of the two ways. Also returns true if
+/// the file is little-endian. `None` if [`find_section`] returns `None`.
 ///
 /// # Errors
-/// As [`find_section`]; [`Error::Elf`] where they have more than `max_bytes` or cannot be unpacked.
-pub(crate) fn contents(file: &mut (impl Read + Seek), name: &str, max_bytes: u64) -> Result<Option<(Vec<u8>, bool)>> {
+/// As [`find_section`]; [`Error::Elf`] if the contents have more than `max_bytes` or cannot be decompressed.
+pub(crate) fn section_contents(
+    file: &mut (impl Read + Seek),
+    name: &str,
+    max_bytes: u64,
+) -> Result<Option<(Vec<u8>, bool)>> {
     let Some(tables) = Tables::read(file)? else {
         return refuse("an ELF file", "other bytes");
     };
@@ -54,12 +58,12 @@ pub(crate) fn contents(file: &mut (impl Read + Seek), name: &str, max_bytes: u64
     let header = &mut header[..if is_64 && !is_old { 24 } else { 12 }];
     input.read_exact(header).map_err(broken)?;
     let kind = if is_old { ELFCOMPRESS_ZLIB } else { tables::word(header, is_little) };
-    let mut unpacked: Box<dyn Read> = match kind {
+    let mut decompressed: Box<dyn Read> = match kind {
         ELFCOMPRESS_ZLIB => Box::new(flate2::read::ZlibDecoder::new(input)),
         ELFCOMPRESS_ZSTD => Box::new(zstd::Decoder::new(input).map_err(broken)?),
         other => return refuse("zlib or zstd as a section's compression", other.to_string()),
     };
-    unpacked.by_ref().take(max_bytes + 1).read_to_end(&mut bytes).map_err(broken)?;
+    decompressed.by_ref().take(max_bytes + 1).read_to_end(&mut bytes).map_err(broken)?;
     if bytes.len() as u64 > max_bytes {
         return refuse(format!("section {name} of at most {max_bytes} bytes"), "more");
     }

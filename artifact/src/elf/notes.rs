@@ -1,8 +1,8 @@
 //! The GNU build-id note.
 //!
 //! A note is three words (bytes of name, bytes of description, type), the name and the description, each padded.
-//! Build-id notes are aligned to 4 bytes in files of either class. Sections and segments that say 8 hold
-//! `NT_GNU_PROPERTY` notes, but linkers have been seen to put both into one segment.
+//! Build-id notes are aligned to 4 bytes in files of either class. Sections and segments with an alignment of 8 hold
+//! `NT_GNU_PROPERTY` notes, but some linkers put both into one segment.
 
 use std::io::{Read, Seek};
 
@@ -15,21 +15,22 @@ use goblin::elf::section_header::SHT_NOTE;
 use super::tables::{self, BoundedFile, Tables};
 use crate::{BuildId, Result};
 
-/// The maximum read of one section or segment of notes.
+/// The maximum number of bytes that are read of one section or segment of notes.
 const MAX_BYTES: u64 = 1 << 20;
 /// The maximum number of sections and segments of notes that are read. Real files have a few.
-const MAX_PLACES: usize = 64;
+const MAX_TABLE_NOTES: usize = 64;
 
-/// The build-id of a file: sections first, then segments ([`super::read_elf`] says why).
+/// Returns the build-id of a file, of its sections first, then of its segments ([`super::read_elf`]).
 pub(super) fn build_id(file: &mut (impl Read + Seek), tables: &Tables) -> Result<Option<BuildId>> {
     let sections =
         tables.sections.iter().flat_map(|sections| sections.iter()).filter(|section| section.sh_type == SHT_NOTE);
     let segments = tables.segments.iter().flatten().filter(|segment| segment.p_type == PT_NOTE);
-    let sections = sections.map(|section| (section.sh_offset, section.sh_size, section.sh_addralign)).take(MAX_PLACES);
-    let segments = segments.map(|segment| (segment.p_offset, segment.p_filesz, segment.p_align)).take(MAX_PLACES);
+    let sections =
+        sections.map(|section| (section.sh_offset, section.sh_size, section.sh_addralign)).take(MAX_TABLE_NOTES);
+    let segments = segments.map(|segment| (segment.p_offset, segment.p_filesz, segment.p_align)).take(MAX_TABLE_NOTES);
     let mut source = BoundedFile { file, bytes: tables.file_bytes };
     for (offset, bytes, align) in sections.chain(segments) {
-        // Notes may be cut off, or lie outside of a .debug file: then they are somewhere else.
+        // Notes may be truncated, or lie outside of a .debug file. Then other notes are tried.
         let bytes = bytes.min(tables.file_bytes.saturating_sub(offset)).min(MAX_BYTES);
         if bytes > 0
             && let Some(build_id) = find(&source.read(offset, bytes, "notes")?, align, tables.ctx)
@@ -40,39 +41,39 @@ pub(super) fn build_id(file: &mut (impl Read + Seek), tables: &Tables) -> Result
     Ok(None)
 }
 
-/// What the first bytes of a file say of its build-id. A guess for [`super::read_elf`] to confirm: it trusts program
-/// headers alone.
+/// The build-id that the first bytes of a file indicate. [`super::read_elf`] has to confirm it, because only program
+/// headers were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Early {
-    /// This it is.
-    Is(BuildId),
-    /// So many bytes may say it.
-    Behind(u64),
-    /// They do not tell: it is no ELF file, or one whose program headers are elsewhere or name no notes with a
-    /// build-id. In a file of debuginfo the notes may be where its sections say.
-    Silent,
+pub enum EarlyBuildId {
+    /// The build-id of the first note in a segment.
+    Found(BuildId),
+    /// The number of first bytes of the file that may contain the build-id.
+    NeedsBytes(u64),
+    /// The file is not ELF, or its program headers are elsewhere or list no notes with a build-id. In a
+    /// debug file the sections may have notes.
+    Unknown,
 }
 
-/// What the first bytes of a file say of its build-id: 4 KiB are enough for most programs, whose notes follow the
-/// program headers.
-pub fn early_build_id(prefix: &[u8]) -> Early {
-    let Some((segments, ctx)) = early_segments(prefix) else { return Early::Silent };
-    let notes = || segments.iter().filter(|segment| segment.p_type == PT_NOTE && segment.p_filesz > 0).take(MAX_PLACES);
+/// Finds the build-id in the first bytes of a file. 4 KiB are enough for most programs, whose notes follow the program
+/// headers.
+pub fn early_build_id(prefix: &[u8]) -> EarlyBuildId {
+    let Some((segments, ctx)) = early_segments(prefix) else { return EarlyBuildId::Unknown };
+    let notes =
+        || segments.iter().filter(|segment| segment.p_type == PT_NOTE && segment.p_filesz > 0).take(MAX_TABLE_NOTES);
     let found = notes().find_map(|segment| {
         let rest = prefix.get(usize::try_from(segment.p_offset).ok()?..)?;
         let bytes = usize::try_from(segment.p_filesz.min(MAX_BYTES)).ok()?.min(rest.len());
         find(&rest[..bytes], segment.p_align, ctx)
     });
     if let Some(build_id) = found {
-        return Early::Is(build_id);
+        return EarlyBuildId::Found(build_id);
     }
     let ends = notes().map(|segment| segment.p_offset.saturating_add(segment.p_filesz.min(MAX_BYTES)));
-    ends.filter(|end| *end > prefix.len() as u64).min().map_or(Early::Silent, Early::Behind)
+    ends.filter(|end| *end > prefix.len() as u64).min().map_or(EarlyBuildId::Unknown, EarlyBuildId::NeedsBytes)
 }
 
-/// The build-ids of all GNU build-id notes among `bytes`, found by their bytes alone, in both byte orders: for the
-/// start of a file whose program headers cannot be believed, as those of debug files. Notes of ELF files that are
-/// contained in the file are among them.
+/// Returns the build-ids of all GNU build-id notes in `bytes`, in both byte orders. For files whose program headers are
+/// wrong, as those of debug files are. Notes of ELF files that the file contains are among them.
 pub fn build_id_notes(bytes: &[u8]) -> impl Iterator<Item = BuildId> {
     const NAME: &[u8] = b"GNU\0";
     const HEADER: usize = 12;
@@ -96,7 +97,7 @@ fn early_segments(prefix: &[u8]) -> Option<(Vec<ProgramHeader>, Ctx)> {
     Some((segments, ctx))
 }
 
-/// The first build-id among these notes.
+/// Returns the first build-id among these notes.
 fn find(notes: &[u8], align: u64, ctx: Ctx) -> Option<BuildId> {
     let eight = if align == 8 { find_aligned(notes, 8, ctx) } else { None };
     eight.or_else(|| find_aligned(notes, 4, ctx))

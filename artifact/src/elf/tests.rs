@@ -43,7 +43,7 @@ fn both_classes_and_both_byte_orders_are_read() {
         assert_eq!(elf(&image), Elf { build_id: id(&ID), kind: Some(Kind::Executable), dwarf: false });
         let bytes = image.bytes();
         if !is_extended {
-            assert_eq!(Some(early_build_id(&bytes)), id(&ID).map(Early::Is));
+            assert_eq!(Some(early_build_id(&bytes)), id(&ID).map(EarlyBuildId::Found));
         }
         let text = find_section(&mut Cursor::new(&bytes), ".text").unwrap().unwrap();
         assert_eq!(&bytes[text.start as usize..text.end as usize], b"code");
@@ -63,7 +63,7 @@ fn this_test_is_an_executable_with_dwarf() {
     assert_eq!(elf.kind, Some(Kind::Both));
     assert!(elf.dwarf);
     let bytes = std::fs::read(&path).unwrap();
-    assert_eq!(Some(early_build_id(&bytes[..4096])), elf.build_id.clone().map(Early::Is));
+    assert_eq!(Some(early_build_id(&bytes[..4096])), elf.build_id.clone().map(EarlyBuildId::Found));
     match find_section(&mut file, ".note.gnu.build-id").unwrap() {
         Some(range) => {
             let id = elf.build_id.unwrap();
@@ -90,7 +90,7 @@ fn other_files_are_no_elf() {
         &bytes[..63],
     ] {
         assert_eq!(parse(bytes).unwrap(), None);
-        assert_eq!(early_build_id(bytes), Early::Silent);
+        assert_eq!(early_build_id(bytes), EarlyBuildId::Unknown);
         assert!(find_section(&mut Cursor::new(bytes), ".text").is_err());
     }
 }
@@ -238,13 +238,13 @@ fn a_truncated_file_gives_its_build_id_or_none() {
                 assert!(elf.build_id.is_none() || elf.build_id == id(&ID));
             }
             match early_build_id(&bytes[..end]) {
-                Early::Is(early) => assert_eq!(Some(early), id(&ID)),
+                EarlyBuildId::Found(early) => assert_eq!(Some(early), id(&ID)),
                 // So many bytes are enough, unless the notes there are others.
-                Early::Behind(needed) => {
+                EarlyBuildId::NeedsBytes(needed) => {
                     assert!(needed > end as u64 && needed <= bytes.len() as u64);
-                    assert_ne!(early_build_id(&bytes[..needed as usize]), Early::Behind(needed));
+                    assert_ne!(early_build_id(&bytes[..needed as usize]), EarlyBuildId::NeedsBytes(needed));
                 }
-                Early::Silent => {}
+                EarlyBuildId::Unknown => {}
             }
             let _ = find_section(&mut Cursor::new(&bytes[..end]), ".text");
         }

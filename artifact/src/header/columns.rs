@@ -1,9 +1,8 @@
-//! The columns of a main header: arrays with one row a file, and the dictionaries that some of them point into. They
-//! are most of a header's bytes, so they are read where they lie, as the `rpm` crate would read them; a test compares
-//! the two.
+//! The columns of a main header: arrays with one row per file, and the dictionaries that some of them index.
 //!
-//! rpm takes a package for sound whatever its tags hold, and so does this: numbers may be of any width, a column may
-//! have fewer rows or more than there are files, text need not be UTF-8. What is of another type says nothing.
+//! Columns are most of a header's bytes, so they are read in place. A test compares the results with those of the `rpm`
+//! crate. Like rpm, this module accepts numbers of any width, columns with fewer or more rows than files, and text that
+//! is not UTF-8. A tag of another type counts as absent.
 
 use std::borrow::Cow;
 
@@ -11,7 +10,7 @@ use rpm::IndexTag;
 
 use super::structure::TagEntry;
 
-/// The entries of a header that is known to be sound in structure.
+/// The entries of a header whose structure was checked.
 pub(super) struct Columns<'e, 'b> {
     entries: &'e [TagEntry<'b>],
 }
@@ -26,7 +25,7 @@ pub(super) struct NumberColumn<'b> {
 /// A column of strings, which may be empty.
 #[derive(Default)]
 pub(super) struct Strings<'b> {
-    /// One after the other, each with a NUL behind.
+    /// The strings, each followed by a NUL.
     text: Cow<'b, str>,
     count: usize,
 }
@@ -40,38 +39,38 @@ impl<'e, 'b> Columns<'e, 'b> {
         self.find(tag as u32).is_some()
     }
 
-    /// Any number of numbers.
+    /// Returns the numbers of a tag, empty without the tag.
     pub(super) fn numbers(&self, tag: IndexTag) -> NumberColumn<'b> {
         self.find(tag as u32).and_then(numbers).unwrap_or_default()
     }
 
-    /// Any number of strings; none of them without the tag.
+    /// Returns the strings of a tag, empty without the tag.
     pub(super) fn strings(&self, tag: IndexTag) -> Strings<'b> {
         self.dictionary(tag).unwrap_or_default()
     }
 
-    /// Any number of strings.
+    /// Returns the strings of a tag. `None` without the tag.
     pub(super) fn dictionary(&self, tag: IndexTag) -> Option<Strings<'b>> {
         self.find(tag as u32).and_then(dictionary)
     }
 
-    /// The only number, or the first of several.
+    /// Returns the first number of a tag.
     pub(super) fn number(&self, tag: u32) -> Option<u64> {
         numbers(self.find(tag)?)?.at(0)
     }
 
-    /// The only string, or the first of several.
+    /// Returns the first string of a tag.
     pub(super) fn text(&self, tag: u32) -> Option<String> {
         dictionary(self.find(tag)?)?.iter().next().map(str::to_owned)
     }
 
-    /// Of several entries with one tag the first counts.
+    /// Returns the first entry with this tag.
     fn find(&self, tag: u32) -> Option<&'e TagEntry<'b>> {
         self.entries.iter().find(|entry| entry.tag == tag)
     }
 }
 
-/// The numbers of an entry.
+/// Returns the numbers of an entry. `None` for an entry of another type.
 fn numbers<'b>(entry: &TagEntry<'b>) -> Option<NumberColumn<'b>> {
     let width = match entry.kind {
         2 => 1,
@@ -95,7 +94,7 @@ impl NumberColumn<'_> {
     }
 
     pub(super) fn u16_at(&self, row: usize) -> Option<u16> {
-        // rpm has modes in 16 bits; what is beyond them is a sign.
+        // rpm stores modes in 16 bits. Higher bits are an extension of the sign.
         self.at(row).map(|number| (number & u64::from(u16::MAX)) as u16)
     }
 }
@@ -105,7 +104,7 @@ impl Strings<'_> {
         self.count
     }
 
-    /// Of all of them.
+    /// Returns the size of all strings in bytes, NULs included.
     pub(super) fn bytes(&self) -> usize {
         self.text.len()
     }
@@ -117,12 +116,12 @@ impl Strings<'_> {
     }
 }
 
-/// The strings of an entry. What is no UTF-8 is replaced, also where the package says that all is.
+/// Returns the strings of an entry. `None` for an entry of another type. Bytes that are not UTF-8 are replaced.
 pub(super) fn dictionary<'b>(entry: &TagEntry<'b>) -> Option<Strings<'b>> {
-    // A string, an array of them, an array of translations.
+    // STRING, STRING_ARRAY and I18NSTRING.
     if !matches!(entry.kind, 6 | 8 | 9) {
         return None;
     }
-    // No character of several bytes has a NUL in it, so all strings together are what each of them is.
+    // No UTF-8 character of several bytes contains a NUL, so the strings can be converted all at once.
     Some(Strings { text: String::from_utf8_lossy(entry.data), count: entry.count as usize })
 }

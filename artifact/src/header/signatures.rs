@@ -1,9 +1,9 @@
-//! Signatures of single files, which IMA and clients of debuginfod check contents with.
+//! Signatures of single files. IMA and debuginfod clients verify the contents of files with them.
 //!
-//! `rpmsign --signfiles` puts one hex string a file into the signature header (tag 274, FILESIGNATURES), empty for what
-//! has no contents: the value that `security.ima` is to have, so 0x03, version 2, hash algorithm, key id and signature.
-//! Tag 275 has their length; those of one package may differ, so each is taken as long as it is. rpm shows the column
-//! as tag 5090.
+//! `rpmsign --signfiles` writes one hex string per file to the signature header (tag 274, FILESIGNATURES), an empty one
+//! for files without contents. It is the value of `security.ima`: 0x03, version 2, hash algorithm, key id, signature.
+//! Tag 275 has one length for all, but lengths differ within a package, so it is ignored. rpm shows the column as
+//! tag 5090.
 
 use rpm::IndexSignatureTag;
 
@@ -12,38 +12,38 @@ use super::structure::{self, TagEntry};
 use super::{File, Header};
 use crate::{Error, Identity, Result};
 
-/// RPMSIGTAG_FILESIGNATURES, and RPMTAG_FILESIGNATURES as rpm calls it in a header that it put together.
+/// RPMSIGTAG_FILESIGNATURES, and RPMTAG_FILESIGNATURES, its number after rpm has merged both headers.
 const TAGS: [u32; 2] = [274, 5090];
-/// A longer signature is none: the largest of those in use (ML-DSA-87) has 4.6 KiB, and a client takes 32 KiB of
-/// headers.
+/// The maximum size of a signature. The largest of those in use (ML-DSA-87) has 4.6 KiB, and debuginfod clients accept
+/// 32 KiB of response headers.
 const MAX_BYTES: usize = 8 << 10;
 
-/// The column, as it lies in the header; `None` where there is none with a row for each of `files` files. What is wrong
-/// with it does not make a package unreadable: it is about files that nobody may ask for.
+/// Returns the column of signatures. `None` unless it has a row for each of `files` files: an invalid column does not
+/// make the package unreadable.
 pub(super) fn column<'b>(entries: &[TagEntry<'b>], files: usize) -> Option<Strings<'b>> {
     let entry = entries.iter().find(|entry| TAGS.contains(&entry.tag))?;
     dictionary(entry).filter(|strings| strings.count() == files)
 }
 
-/// The bytes of one signature.
+/// Returns the bytes of one signature. `None` if it is empty, too long or not hex.
 pub(super) fn parse(hex: &str) -> Option<Box<[u8]>> {
-    let is_sound = !hex.is_empty() && hex.len() <= 2 * MAX_BYTES;
-    is_sound.then(|| faster_hex::hex_decode_vec(hex.as_bytes()).ok()).flatten().map(Vec::into_boxed_slice)
+    let is_valid = !hex.is_empty() && hex.len() <= 2 * MAX_BYTES;
+    is_valid.then(|| faster_hex::hex_decode_vec(hex.as_bytes()).ok()).flatten().map(Vec::into_boxed_slice)
 }
 
 impl Header {
-    /// Does a file of this package have a signature?
+    /// True if a file of this package has a signature.
     pub fn has_file_signatures(&self) -> bool {
         self.files.iter().any(|file| file.signature.is_some())
     }
 
-    /// Takes the signatures of files from a signature header of this package that lies elsewhere: Koji keeps those of
-    /// signed copies (`data/sigcache`). Says whether there were any.
+    /// Sets the signatures of files from a separate signature header of this package. Koji stores those of signed
+    /// copies (`data/sigcache`). Returns true if there were any.
     ///
     /// # Errors
-    /// [`Error::Header`] where its structure is wrong or beyond rpm's limits; [`Error::HeaderDigest`] where it does not
-    /// say that it belongs to this package (tag 273).
-    pub fn take_file_signatures(&mut self, signature_header: &[u8]) -> Result<bool> {
+    /// [`Error::Header`] if its structure is invalid or exceeds rpm's limits; [`Error::HeaderDigest`] unless its
+    /// SHA-256 (tag 273) is that of this package's main header.
+    pub fn set_file_signatures(&mut self, signature_header: &[u8]) -> Result<bool> {
         let entries = structure::check_signature_header(signature_header)?;
         let digest = entries.iter().find(|entry| entry.tag == IndexSignatureTag::RPMSIGTAG_SHA256 as u32);
         let recorded = digest.map(|entry| String::from_utf8_lossy(entry.data).trim_end_matches('\0').to_owned());

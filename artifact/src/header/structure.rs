@@ -7,28 +7,28 @@ use crate::{Error, Result};
 pub(super) const LEAD: usize = 96;
 /// Bytes of a header's intro: magic, reserved, index length, data length.
 pub(super) const INTRO: usize = 16;
-/// Lead and the intro of the signature header: the first bytes that any reader needs.
+/// Bytes of the lead and the intro of the signature header, which every reader needs first.
 pub const PREFIX_BYTES: usize = LEAD + INTRO;
 
 /// The first bytes of every RPM.
 pub(crate) const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
 pub(super) const HEADER_MAGIC: [u8; 4] = [0x8e, 0xad, 0xe8, 0x01];
 
-/// Where the main header lies, in bytes from the start of the archive.
+/// The range of the main header, in bytes from the start of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// First byte of the main header.
     pub main_start: usize,
-    /// One past its last byte: the payload's first.
+    /// First byte after the main header, the first of the payload.
     pub end: usize,
 }
 
 impl Extent {
-    /// Where the main header of an archive that begins with `prefix` (at least [`PREFIX_BYTES`] bytes) lies:
-    /// `Ok(Err(bytes))` when that many bytes are needed to tell. Two steps always suffice.
+    /// Returns the range of the main header of an archive that begins with `prefix`, which has at least
+    /// [`PREFIX_BYTES`] bytes. `Ok(Err(bytes))` if the first `bytes` bytes are needed. Two calls always suffice.
     ///
     /// # Errors
-    /// [`Error::Header`] for wrong magic numbers and sizes beyond rpm's limits.
+    /// [`Error::Header`] for wrong magic numbers and sizes that exceed rpm's limits.
     pub fn from_prefix(prefix: &[u8]) -> Result<std::result::Result<Self, usize>> {
         let lead = at_least(prefix, LEAD, "lead")?;
         if lead[..4] != LEAD_MAGIC {
@@ -48,7 +48,7 @@ impl Extent {
     }
 }
 
-/// An archive's first parts, which are sound.
+/// The headers of an archive after their structure was checked.
 pub(super) struct Checked<'b> {
     pub(super) extent: Extent,
     /// The entries of the signature header, in its order.
@@ -57,8 +57,7 @@ pub(super) struct Checked<'b> {
     pub(super) main: Vec<TagEntry<'b>>,
 }
 
-/// One entry of a header's index, with the data that it covers: numbers are complete, strings end with NUL and are as
-/// many as it says.
+/// One entry of a header's index, with its data. Numbers are complete, strings end with NUL, and `count` is right.
 #[derive(Clone, Copy)]
 pub(super) struct TagEntry<'b> {
     pub(super) tag: u32,
@@ -68,7 +67,7 @@ pub(super) struct TagEntry<'b> {
     pub(super) data: &'b [u8],
 }
 
-/// Checks both headers of an archive that begins with `bytes` whole.
+/// Checks both headers of an archive. `bytes` begin with both of them, complete.
 pub(super) fn check(bytes: &[u8]) -> Result<Checked<'_>> {
     let extent = match Extent::from_prefix(bytes)? {
         Ok(extent) if extent.end <= bytes.len() => extent,
@@ -81,13 +80,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<Checked<'_>> {
     Ok(Checked { extent, signature, main })
 }
 
-/// The entries of a signature header that stands alone; bytes behind it are ignored.
+/// Returns the entries of a separate signature header. Bytes after it are ignored.
 pub(super) fn check_signature_header(bytes: &[u8]) -> Result<Vec<TagEntry<'_>>> {
     let need = Sizes::read(bytes, 0, SIGNATURE)?.total();
     check_header(at_least(bytes, need, SIGNATURE.part)?, SIGNATURE)
 }
 
-/// What rpm allows in one of the two headers.
+/// The limits of rpm for one of the two headers.
 #[derive(Clone, Copy)]
 struct HeaderLimits {
     part: &'static str,
@@ -97,10 +96,10 @@ struct HeaderLimits {
 
 const SIGNATURE: HeaderLimits = HeaderLimits { part: "signature header", index: 32, data: 64 << 20 };
 const MAIN: HeaderLimits = HeaderLimits { part: "main header", index: 65_535, data: (256 << 20) - 1 };
-/// Elements of one array.
+/// The maximum number of elements of one array.
 const MAX_COUNT: usize = 0xf_ffff;
 
-/// Index entries and data bytes of one header, within its limits.
+/// The numbers of index entries and data bytes of one header, within its limits.
 struct Sizes {
     index: usize,
     data: usize,
@@ -147,8 +146,8 @@ fn check_header(bytes: &[u8], limits: HeaderLimits) -> Result<Vec<TagEntry<'_>>>
                 return refuse(limits.part, format!("tag {}: {expected}", be_u32(entry, 0)), found);
             }
         }
-        // Entries do not overlap in a header that rpm wrote. Thousands of arrays over the same bytes would cost
-        // gigabytes to read.
+        // Entries do not overlap in a header that rpm wrote. Thousands of arrays that share their bytes would take
+        // gigabytes of memory.
         if covered > 2 * data.len() {
             return refuse(
                 limits.part,
@@ -160,7 +159,7 @@ fn check_header(bytes: &[u8], limits: HeaderLimits) -> Result<Vec<TagEntry<'_>>>
     Ok(entries)
 }
 
-/// Checks one index entry against the data. Or what was expected and found.
+/// Checks one index entry against the data. The error is what was expected and what was found.
 fn check_entry<'b>(entry: &[u8], data: &'b [u8]) -> std::result::Result<TagEntry<'b>, (String, String)> {
     let (kind, offset, count) = (be_u32(entry, 4), be_u32(entry, 8) as usize, be_u32(entry, 12) as usize);
     let bytes_per_element = match kind {
@@ -203,9 +202,9 @@ fn check_entry<'b>(entry: &[u8], data: &'b [u8]) -> std::result::Result<TagEntry
     Ok(TagEntry { tag: be_u32(entry, 0), kind, count: be_u32(entry, 12), data })
 }
 
-/// Where so many NUL-terminated strings end.
+/// Returns the end of the first `count` NUL-terminated strings. `None` if there are fewer.
 fn end_of_strings(data: &[u8], count: usize) -> Option<usize> {
-    // Most strings are short and many: NULs are counted by the chunk, which the compiler does for many bytes at once.
+    // Headers have many short strings. NULs are counted per chunk, which the compiler vectorizes.
     const CHUNK: usize = 64;
     let mut missing = count;
     let chunks = data.as_chunks::<CHUNK>().0;

@@ -1,4 +1,4 @@
-//! The files of a header as a table: what [`File`]s are made of, without making them.
+//! The files of a header as a table, without a [`File`] for each.
 
 use std::sync::Arc;
 
@@ -12,8 +12,7 @@ use crate::{Error, Result, path};
 
 /// Every file of a header, in header order, as views into the header's bytes.
 ///
-/// What a column does not say of a file, or says in another type than rpm's, is left out of it or made up for, as rpm
-/// does without it.
+/// A value that is absent, or whose column has another type than rpm writes, has a default, as in rpm.
 pub struct FileTable<'b> {
     paths: PathColumn,
     modes: NumberColumn<'b>,
@@ -29,7 +28,7 @@ pub struct FileTable<'b> {
     signatures: Option<Strings<'b>>,
 }
 
-/// The metadata of a file that finds artifacts: a [`File`] without the fields that verify its contents.
+/// The metadata of a file that is needed to find artifacts: a [`File`] without the fields that verify its contents.
 #[derive(Clone, Debug)]
 pub struct FileRow<'t> {
     /// Absolute path, `/usr/bin/hello`.
@@ -42,7 +41,7 @@ pub struct FileRow<'t> {
     pub size: u64,
     /// The target of a symbolic link, as written.
     pub link_target: Option<&'t str>,
-    /// The text of libmagic for the file when it was packaged.
+    /// The class of the file as libmagic determined it when it was packaged.
     pub class: Class<&'t str>,
 }
 
@@ -54,7 +53,7 @@ impl FileRow<'_> {
 }
 
 impl<'b> FileTable<'b> {
-    /// The files of an archive whose main header has so many bytes; `digest_algorithm` is its tag 5011.
+    /// Reads the files of an archive whose main header has `header_bytes` bytes and `digest_algorithm` in tag 5011.
     pub(super) fn read(checked: &Checked<'b>, header_bytes: usize, digest_algorithm: Option<u32>) -> Result<Self> {
         let columns = Columns::new(&checked.main);
         let paths = PathColumn::read(&columns, MAX_PATH_BYTES.min(header_bytes * MAX_PATH_BYTES_PER_HEADER_BYTE))?;
@@ -76,10 +75,10 @@ impl<'b> FileTable<'b> {
         })
     }
 
-    /// The rows, in header order: a file's place here is its ordinal.
+    /// Returns the rows in header order: the index of a file is its ordinal.
     pub fn rows(&self) -> impl Iterator<Item = FileRow<'_>> {
-        let texts: Vec<&str> = strings_of(self.texts.as_ref());
-        let mimes: Vec<&str> = strings_of(self.mimes.as_ref());
+        let texts: Vec<&str> = dictionary_strings(self.texts.as_ref());
+        let mimes: Vec<&str> = dictionary_strings(self.mimes.as_ref());
         let (mut targets, mut digests) = (self.link_targets.iter(), self.digests.iter());
         self.paths.iter().enumerate().map(move |(at, path)| {
             let link_target = targets.next().filter(|target| !target.is_empty());
@@ -95,10 +94,10 @@ impl<'b> FileTable<'b> {
         })
     }
 
-    /// Makes a [`File`] of each row.
+    /// Returns a [`File`] for each row.
     pub(super) fn files(&self) -> Result<Vec<File>> {
-        let texts: Vec<Arc<str>> = strings_of(self.texts.as_ref());
-        let mimes: Vec<Arc<str>> = strings_of(self.mimes.as_ref());
+        let texts: Vec<Arc<str>> = dictionary_strings(self.texts.as_ref());
+        let mimes: Vec<Arc<str>> = dictionary_strings(self.mimes.as_ref());
         let mut digests = self.digests.iter();
         let mut signatures = self.signatures.iter().flat_map(Strings::iter);
         let mut files = Vec::with_capacity(self.paths.ends.len());
@@ -110,7 +109,7 @@ impl<'b> FileTable<'b> {
                 flags: row.flags,
                 size: row.size,
                 mtime: self.mtimes.u32_at(at).unwrap_or(0),
-                // Without inode numbers every file stands for itself; 0 is what rpm writes for "none".
+                // rpm writes 0 for a file without an inode number. Such a file has no hard links.
                 inode: self.inodes.u32_at(at).unwrap_or(0),
                 digest,
                 link_target: row.link_target.map(str::to_owned),
@@ -121,24 +120,24 @@ impl<'b> FileTable<'b> {
         Ok(files)
     }
 
-    /// libmagic's word on one file. Empty texts, and numbers beyond a dictionary, say nothing.
+    /// Returns the class of one file. Empty texts, and indexes beyond a dictionary, are ignored.
     fn class<Text: AsRef<str> + Clone>(&self, at: usize, texts: &[Text], mimes: &[Text]) -> Class<Text> {
         let text = |dictionary: Option<&Dictionary<'_>>, strings: &[Text]| {
-            let number = dictionary?.numbers.u32_at(at)?;
-            strings.get(number as usize).filter(|text| !text.as_ref().is_empty()).cloned()
+            let index = dictionary?.indexes.u32_at(at)?;
+            strings.get(index as usize).filter(|text| !text.as_ref().is_empty()).cloned()
         };
         let mime = || text(self.mimes.as_ref(), mimes);
         text(self.texts.as_ref(), texts).map(Class::Text).or_else(|| mime().map(Class::Mime)).unwrap_or(Class::None)
     }
 
-    /// A digest by the algorithm that the header names, else by its length; `None` of what is no digest.
+    /// Parses a digest of the algorithm that the header names, or else of the one that fits its length.
     fn digest(&self, hex: &str) -> Option<FileDigest> {
         let named = FileDigest::parse(self.digest_algorithm?, hex).ok();
         named.or_else(|| FileDigest::parse(Algorithm::of_digits(hex.len())?, hex).ok())
     }
 }
 
-/// The mode of a file that the header has none of: only regular files have digests, only links have targets.
+/// Returns the mode of a file without one in the header: only regular files have digests, only links have targets.
 fn likely_mode(link_target: Option<&str>, has_digest: bool) -> u16 {
     match (link_target, has_digest) {
         (Some(_), _) => 0o120_777,
@@ -147,40 +146,40 @@ fn likely_mode(link_target: Option<&str>, has_digest: bool) -> u16 {
     }
 }
 
-/// Sizes in bytes: 32 bits, or 64 where a file has more than 4 GiB and in v6 packages.
+/// Returns sizes in bytes. They have 64 bits if a file is larger than 4 GiB, and in v6 packages, else 32.
 fn sizes<'b>(columns: &Columns<'_, 'b>) -> NumberColumn<'b> {
     let has_long = columns.is_present(IndexTag::RPMTAG_LONGFILESIZES);
     columns.numbers(if has_long { IndexTag::RPMTAG_LONGFILESIZES } else { IndexTag::RPMTAG_FILESIZES })
 }
 
-/// Paths of one package, added up. The largest real packages (texlive, kernel-devel) stay below 10 MiB.
+/// The maximum size of all paths of a package. The largest real packages (texlive, kernel-devel) have less than 10 MiB.
 pub(super) const MAX_PATH_BYTES: usize = 256 << 20;
-/// Paths of one package for each byte of its header. A real file takes 80 bytes of header and more, so real packages
-/// stay below 4.
+/// The maximum size of all paths of a package per byte of its header. A real file takes at least 80 bytes of header, so
+/// real packages stay below 4.
 pub(super) const MAX_PATH_BYTES_PER_HEADER_BYTE: usize = 64;
 
-/// Absolute paths, one after the other.
+/// Absolute paths in one string.
 struct PathColumn {
     text: String,
-    /// Where each ends.
+    /// The end of each path.
     ends: Vec<usize>,
 }
 
 impl PathColumn {
-    /// Folder + base name, or whole names in v3 packages. More than `max_bytes` of them are refused.
+    /// Reads directories and base names, or whole names in v3 packages. More than `max_bytes` of paths are refused.
     fn read(columns: &Columns<'_, '_>, max_bytes: usize) -> Result<Self> {
         if let Some(names) = columns.dictionary(IndexTag::RPMTAG_OLDFILENAMES) {
-            let mut paths = Self::with_room(names.count(), names.bytes());
+            let mut paths = Self::with_capacity(names.count(), names.bytes());
             names.iter().for_each(|name| paths.push("", name));
             return Ok(paths);
         }
         let Some(names) = columns.dictionary(IndexTag::RPMTAG_BASENAMES) else {
-            return Ok(Self::with_room(0, 0));
+            return Ok(Self::with_capacity(0, 0));
         };
         let dirs = columns.strings(IndexTag::RPMTAG_DIRNAMES);
         let dirs: Vec<&str> = dirs.iter().collect();
         let indexes = columns.numbers(IndexTag::RPMTAG_DIRINDEXES);
-        let mut paths = Self::with_room(names.count(), names.bytes());
+        let mut paths = Self::with_capacity(names.count(), names.bytes());
         for (at, name) in names.iter().enumerate() {
             // A file without a directory has its base name alone.
             let dir = indexes.u32_at(at).and_then(|index| dirs.get(index as usize)).copied().unwrap_or_default();
@@ -197,9 +196,9 @@ impl PathColumn {
         Ok(paths)
     }
 
-    /// None yet, with room for so many with names of so many bytes.
-    fn with_room(count: usize, name_bytes: usize) -> Self {
-        // Folders are longer than names, and most packages need no more.
+    /// Returns an empty column with capacity for `count` paths whose base names have `name_bytes` bytes.
+    fn with_capacity(count: usize, name_bytes: usize) -> Self {
+        // Directories are longer than base names.
         const MAX_BYTES: usize = 1 << 20;
         Self { text: String::with_capacity(MAX_BYTES.min(4 * name_bytes)), ends: Vec::with_capacity(count) }
     }
@@ -215,18 +214,18 @@ impl PathColumn {
     }
 }
 
-/// Texts, and a column of numbers of them.
+/// Strings, and a column of indexes into them.
 struct Dictionary<'b> {
     strings: Strings<'b>,
-    numbers: NumberColumn<'b>,
+    indexes: NumberColumn<'b>,
 }
 
 impl<'b> Dictionary<'b> {
-    fn read(columns: &Columns<'_, 'b>, numbers: IndexTag, strings: IndexTag) -> Option<Self> {
-        Some(Self { strings: columns.dictionary(strings)?, numbers: columns.numbers(numbers) })
+    fn read(columns: &Columns<'_, 'b>, indexes: IndexTag, strings: IndexTag) -> Option<Self> {
+        Some(Self { strings: columns.dictionary(strings)?, indexes: columns.numbers(indexes) })
     }
 }
 
-fn strings_of<'t, Text: From<&'t str>>(dictionary: Option<&'t Dictionary<'_>>) -> Vec<Text> {
+fn dictionary_strings<'t, Text: From<&'t str>>(dictionary: Option<&'t Dictionary<'_>>) -> Vec<Text> {
     dictionary.map(|dictionary| dictionary.strings.iter().map(Text::from).collect()).unwrap_or_default()
 }

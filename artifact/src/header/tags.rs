@@ -1,7 +1,7 @@
-//! The tags of a package, and its signatures, in a header that is known to be sound in structure. The `rpm` crate reads
-//! the signatures.
+//! The tags of a package, and its signatures, in a header whose structure was checked. The `rpm` crate reads the
+//! signatures.
 //!
-//! A tag of another type than rpm writes says nothing, as if it were absent: rpm itself takes such packages.
+//! A tag of another type than rpm writes counts as absent: rpm itself accepts such packages.
 
 use std::ops::Range;
 
@@ -11,12 +11,12 @@ use super::columns::Columns;
 use super::structure::{Checked, HEADER_MAGIC, INTRO, LEAD, TagEntry};
 use crate::{Error, Format, Identity, Nevra, Package, Result, nevra};
 
-/// The signatures in a signature header.
+/// The tags of signatures in a signature header.
 const SIGNATURE_TAGS: [IndexSignatureTag; 3] =
     [IndexSignatureTag::RPMSIGTAG_DSA, IndexSignatureTag::RPMSIGTAG_RSA, IndexSignatureTag::RPMSIGTAG_OPENPGP];
 
-/// Key id of the first signature that can be read. The `rpm` crate copies and decodes all of a header: it gets one with
-/// just the signatures.
+/// Returns the key id of the first signature that can be read. The `rpm` crate copies and decodes a whole header, so it
+/// gets a reduced one with the signatures alone.
 pub(super) fn signing_key(bytes: &[u8], checked: &Checked<'_>) -> Option<String> {
     let is_signature = |entry: &&TagEntry<'_>| SIGNATURE_TAGS.iter().any(|tag| *tag as u32 == entry.tag);
     let signatures: Vec<_> = checked.signature.iter().filter(is_signature).collect();
@@ -27,7 +27,7 @@ pub(super) fn signing_key(bytes: &[u8], checked: &Checked<'_>) -> Option<String>
     let mut reduced = Vec::with_capacity(LEAD + INTRO * (3 + signatures.len()) + data_bytes + 8);
     reduced.extend_from_slice(&bytes[..LEAD]);
     push_header(&mut reduced, &signatures);
-    // As after every signature header.
+    // A signature header is padded to a multiple of 8 bytes.
     reduced.resize(reduced.len().next_multiple_of(8), 0);
     const STRING: u32 = 6;
     push_header(&mut reduced, &[&TagEntry { tag: IndexTag::RPMTAG_NAME as u32, kind: STRING, count: 1, data: b"n\0" }]);
@@ -52,22 +52,22 @@ fn push_header(bytes: &mut Vec<u8>, entries: &[&TagEntry<'_>]) {
     entries.iter().for_each(|entry| bytes.extend_from_slice(entry.data));
 }
 
-/// FILEDIGESTALGO.
+/// Returns FILEDIGESTALGO.
 pub(super) fn file_digest_algorithm(main: &Columns<'_, '_>) -> Option<u32> {
     u32::try_from(main.number(IndexTag::RPMTAG_FILEDIGESTALGO as u32)?).ok()
 }
 
-/// Who the package is. What its header does not say of its name is made up: rpm shows it as nothing.
+/// Reads the package. Parts of its name that the header lacks have default values; rpm shows them as empty.
 ///
 /// # Errors
 /// [`Error::Header`] where a part of the name has slashes, control characters or too many bytes.
-pub(super) fn package(main: &Columns<'_, '_>, identity: Identity, lead_says_source: bool) -> Result<Package> {
+pub(super) fn package(main: &Columns<'_, '_>, identity: Identity, is_source_lead: bool) -> Result<Package> {
     let text = |tag: IndexTag| main.text(tag as u32).filter(|text| !text.is_empty());
     let number = |tag: IndexTag| main.number(tag as u32);
     let source_rpm = text(IndexTag::RPMTAG_SOURCERPM);
-    // A source package's ARCH is the one it was built on; its file name says src or nosrc.
+    // The ARCH of a source package is the build host's. Its NEVRA has src or nosrc instead.
     let has_no_source = main.is_present(IndexTag::RPMTAG_NOSOURCE) || main.is_present(IndexTag::RPMTAG_NOPATCH);
-    let is_source = main.is_present(IndexTag::RPMTAG_SOURCEPACKAGE) || (source_rpm.is_none() && lead_says_source);
+    let is_source = main.is_present(IndexTag::RPMTAG_SOURCEPACKAGE) || (source_rpm.is_none() && is_source_lead);
     let arch = match (is_source, has_no_source) {
         (true, true) => Some("nosrc".into()),
         (true, false) => Some("src".into()),
@@ -85,7 +85,7 @@ pub(super) fn package(main: &Columns<'_, '_>, identity: Identity, lead_says_sour
     Ok(Package { format: Format::Rpm, nevra, source_rpm, identity, built_at })
 }
 
-/// A part of the package's name.
+/// Returns a part of the package's name. Fails if it is not plain.
 fn plain(text: String, tag: &'static str) -> Result<String> {
     if nevra::is_plain(&text) {
         return Ok(text);
@@ -97,13 +97,13 @@ fn plain(text: String, tag: &'static str) -> Result<String> {
     })
 }
 
-/// The payload's compressor as the header names it, `None` where it names none.
+/// Returns the payload's compressor as the header names it. `None` if the payload is uncompressed or the tag is absent.
 pub(super) fn compressor(main: &Columns<'_, '_>) -> Option<String> {
     main.text(IndexTag::RPMTAG_PAYLOADCOMPRESSOR as u32).filter(|name| !matches!(&**name, "" | "none" | "identity"))
 }
 
-/// How long the archive is of which the main header lies at `range`. SIZE and LONGSIZE count main header and payload;
-/// PAYLOADSIZE counts the payload, compressed.
+/// Returns the size, in bytes, of the archive whose main header is at `range`. SIZE and LONGSIZE are the sizes of main
+/// header and payload; PAYLOADSIZE is that of the compressed payload.
 pub(super) fn archive_bytes(signature: &Columns<'_, '_>, main: &Columns<'_, '_>, range: &Range<u64>) -> Option<u64> {
     let size = |tag: IndexSignatureTag| signature.number(tag as u32);
     if let Some(bytes) = size(IndexSignatureTag::RPMSIGTAG_LONGSIZE).or_else(|| size(IndexSignatureTag::RPMSIGTAG_SIZE))
@@ -113,17 +113,17 @@ pub(super) fn archive_bytes(signature: &Columns<'_, '_>, main: &Columns<'_, '_>,
     main.number(IndexTag::RPMTAG_PAYLOADSIZE as u32).map(|bytes| range.end.saturating_add(bytes))
 }
 
-/// SHA256HEADER of the signature header, hex.
+/// Returns SHA256HEADER of the signature header, in hex.
 pub(super) fn sha256_header(signature: &Columns<'_, '_>) -> Option<String> {
     signature.text(IndexSignatureTag::RPMSIGTAG_SHA256 as u32)
 }
 
-/// SHA1HEADER of the signature header, hex: all that packages before rpm 4.14 have.
+/// Returns SHA1HEADER of the signature header, in hex. Packages before rpm 4.14 have no other digest.
 pub(super) fn sha1_header(signature: &Columns<'_, '_>) -> Option<String> {
     signature.text(IndexSignatureTag::RPMSIGTAG_SHA1 as u32)
 }
 
-/// The key id (16 hex digits) that an OpenPGP signature packet names: version 3 has it at a fixed place, version 4 in
+/// Returns the key id (16 hex digits) in an OpenPGP signature packet: version 3 has it at a fixed offset, version 4 in
 /// the subpackets 16 (issuer) and 33 (issuer fingerprint) (RFC 9580, sections 4.2, 5.2.2 to 5.2.3).
 fn openpgp_issuer(packet: &[u8]) -> Option<String> {
     let (&tag, rest) = packet.split_first()?;

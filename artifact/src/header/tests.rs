@@ -47,17 +47,17 @@ fn signatures_of_files_are_read_as_the_rpm_crate_reads_them_whole() {
             signer.sign_header(&rpm, &apart);
             let apart = fs::read(apart).unwrap();
             let has_digest = family != "old-classes";
-            let taken = unsigned.take_file_signatures(&apart);
+            let taken = unsigned.set_file_signatures(&apart);
             assert!(
                 if has_digest { taken.unwrap() == header.has_file_signatures() } else { taken.is_err() },
                 "{rpm:?}"
             );
             assert_eq!(unsigned.has_file_signatures(), has_digest && header.has_file_signatures());
             for end in 0..apart.len() {
-                assert!(unsigned.take_file_signatures(&apart[..end]).is_err(), "{end}");
+                assert!(unsigned.set_file_signatures(&apart[..end]).is_err(), "{end}");
             }
             unsigned.package.identity = Identity::from_bytes([0; 32]);
-            assert!(unsigned.take_file_signatures(&apart).is_err());
+            assert!(unsigned.set_file_signatures(&apart).is_err());
         }
     }
 }

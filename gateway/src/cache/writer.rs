@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use artifact::elf::{self, Early};
+use artifact::elf::{self, EarlyBuildId};
 
 use super::build_id_note::BuildIdNote;
 use super::entry::sendable;
@@ -135,21 +135,21 @@ impl<'a> FillWriter<'a> {
                 let mut first = vec![0; usize::try_from(self.written.min(max)).unwrap_or(0)];
                 self.file.read_exact_at(&mut first, 0).map_err(|error| self.fill.write_failed(&error))?;
                 match elf::early_build_id(&first) {
-                    Early::Is(found) => {
+                    EarlyBuildId::Found(found) => {
                         let note = BuildIdNote::Elf(Some(found));
                         self.fill.expect_build_id(expected, &note)?;
                         self.fill.entry.set_note(note);
                     }
-                    Early::Behind(needed) if needed <= max && needed > self.written => {
+                    EarlyBuildId::NeedsBytes(needed) if needed <= max && needed > self.written => {
                         self.first = needed;
                         return Ok(());
                     }
                     // The complete file is checked soon: nothing is sent of a file without a note.
-                    Early::Silent if size <= MAX_FIRST_BYTES => {
+                    EarlyBuildId::Unknown if size <= MAX_FIRST_BYTES => {
                         self.first = u64::MAX;
                         return Ok(());
                     }
-                    Early::Behind(_) | Early::Silent => {}
+                    EarlyBuildId::NeedsBytes(_) | EarlyBuildId::Unknown => {}
                 }
             }
         }

@@ -37,7 +37,7 @@ pub(crate) fn complete(header: &mut Header, location: &Location) {
     let mut names: Vec<String> = names.collect();
     names.sort();
     for key in names {
-        let taken = read(&keys, &format!("{key}/{arch}/{file}.sig")).map(|bytes| header.take_file_signatures(&bytes));
+        let taken = read(&keys, &format!("{key}/{arch}/{file}.sig")).map(|bytes| header.set_file_signatures(&bytes));
         match taken {
             Ok(Ok(true)) => return,
             Ok(Ok(false)) => {}

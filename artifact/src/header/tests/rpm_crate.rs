@@ -47,7 +47,7 @@ fn whole(bytes: &[u8]) -> Result<Header> {
         check_digest("SHA-1", recorded, faster_hex::hex_string(&Sha1::digest(main)))?;
     }
     let range = extent.main_start as u64..extent.end as u64;
-    let package = package(&metadata.header, identity, lead_says_source(bytes))?;
+    let package = package(&metadata.header, identity, is_source_lead(bytes))?;
     let archive_bytes = archive_bytes(&metadata, &range)?;
     let mut files = files(&metadata.header, main.len())?;
     let signatures = metadata.signature.get_entry_data_as_string_array(IndexSignatureTag::RPMSIGTAG_FILESIGNATURES);
@@ -78,13 +78,12 @@ fn optional<T>(result: Result<T, rpm::Error>) -> Result<Option<T>> {
 }
 
 /// Reads the package. Fails if a part of its name is absent.
-fn package(header: &Main, identity: Identity, lead_says_source: bool) -> Result<Package> {
+fn package(header: &Main, identity: Identity, is_source_lead: bool) -> Result<Package> {
     let text = |tag| header.get_entry_data_as_string(tag).map(str::to_owned);
     let source_rpm = optional(text(IndexTag::RPMTAG_SOURCERPM))?.filter(|name| !name.is_empty());
     let has_no_source =
         header.entry_is_present(IndexTag::RPMTAG_NOSOURCE) || header.entry_is_present(IndexTag::RPMTAG_NOPATCH);
-    let is_source =
-        header.entry_is_present(IndexTag::RPMTAG_SOURCEPACKAGE) || (source_rpm.is_none() && lead_says_source);
+    let is_source = header.entry_is_present(IndexTag::RPMTAG_SOURCEPACKAGE) || (source_rpm.is_none() && is_source_lead);
     let arch = match (is_source, has_no_source) {
         (true, true) => "nosrc".into(),
         (true, false) => "src".into(),
