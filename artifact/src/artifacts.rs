@@ -24,8 +24,8 @@ pub struct HeaderArtifacts {
 }
 
 impl HeaderArtifacts {
-    /// Returns all artifacts of the package, sorted. `scanned` are those that [`crate::scan::scan_files`] found in the open
-    /// files and perhaps others; they replace the artifacts of the header for the same files.
+    /// Returns all artifacts of the package, sorted. `scanned` are those that [`crate::scan::scan_files`] found in the
+    /// open files and perhaps others; they replace the artifacts of the header for the same files.
     pub fn complete(self, scanned: Vec<Artifact>) -> Vec<Artifact> {
         let Self { mut artifacts, open, modules: _ } = self;
         let scanned_files: BTreeSet<u32> = scanned.iter().map(|artifact| artifact.ordinal).chain(open).collect();

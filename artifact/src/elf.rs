@@ -37,9 +37,9 @@ pub struct Elf {
 
 /// Reads an ELF file. `None` if the file does not begin with the ELF magic or is shorter than an ELF header.
 ///
-/// The **build-id** is that of the first GNU build-id note in a section, or in a segment if no section has one. elfutils
-/// does the same (dwelf_elf_gnu_build_id): a `.debug` file keeps the program headers of the program that it was split
-/// from, and their offsets need not fit its own contents, while its sections do.
+/// The **build-id** is that of the first GNU build-id note in a section, or in a segment if no section has one.
+/// elfutils does the same (dwelf_elf_gnu_build_id): a `.debug` file keeps the program headers of the program that it
+/// was split from, and their offsets need not fit its own contents, while its sections do.
 ///
 /// The **kind** follows debuginfod's two artifact types:
 /// - executable: a program or shared object with an allocated `PROGBITS` section, or without section headers and with
@@ -98,8 +98,8 @@ pub fn find_section(file: &mut (impl Read + Seek), name: &str) -> Result<Option<
     }
 }
 
-/// Returns rpm's name of the architecture that an ELF file is for. `prefix` are its first bytes, at least 20. `None` for
-/// other files and unknown machines.
+/// Returns rpm's name of the architecture that an ELF file is for. `prefix` are its first bytes, at least 20. `None`
+/// for other files and unknown machines.
 pub fn rpm_arch(prefix: &[u8]) -> Option<&'static str> {
     use goblin::elf::header as elf;
     let (is_64, is_little) = (*prefix.get(4)? == 2, *prefix.get(5)? == 1);

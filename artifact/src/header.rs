@@ -2,9 +2,9 @@
 //!
 //! An RPM begins with a 96-byte lead, the signature header (padded to a multiple of 8 bytes) and the main header; the
 //! payload follows. [`structure`] checks these parts against the limits of rpm before anything is allocated for them,
-//! because the `rpm` crate trusts counts and offsets. Then `tags` reads the facts about the package, and the `rpm` crate
-//! its signatures. A [`FileTable`] reads the facts about files in place. An import needs such an [`Outline`] only; a
-//! [`Header`] owns all of its data.
+//! because the `rpm` crate trusts counts and offsets. Then `tags` reads the facts about the package, and the `rpm`
+//! crate its signatures. A [`FileTable`] reads the facts about files in place. An import needs such an [`Outline`]
+//! only; a [`Header`] owns all of its data.
 
 mod columns;
 mod signatures;
@@ -163,8 +163,8 @@ fn check_digest(algorithm: &'static str, expected: String, found: String) -> Res
 }
 
 impl<'b> Outline<'b> {
-    /// Reads an outline from the first bytes of an archive ([`read_ahead`]). It accepts and refuses the same archives as
-    /// [`Header::parse`].
+    /// Reads an outline from the first bytes of an archive ([`read_ahead`]). It accepts and refuses the same archives
+    /// as [`Header::parse`].
     ///
     /// # Errors
     /// As [`Header::parse`].
@@ -203,7 +203,8 @@ impl<'b> Outline<'b> {
 }
 
 impl<Files> Header<Files> {
-    /// Checks that an archive of `bytes` bytes has at least the size that its header states. rpm accepts larger ones too.
+    /// Checks that an archive of `bytes` bytes has at least the size that its header states. rpm accepts larger ones
+    /// too.
     ///
     /// # Errors
     /// [`Error::CutOff`] if it is smaller: it was truncated, or is still being written.
@@ -224,8 +225,8 @@ fn is_source_lead(bytes: &[u8]) -> bool {
 /// contain bytes after them. A buffer can be used again for the next archive.
 ///
 /// # Errors
-/// [`Error::Header`] if sizes are invalid or exceed rpm's limits, or if the archive ends early; [`Error::Io`] if reading
-/// fails.
+/// [`Error::Header`] if sizes are invalid or exceed rpm's limits, or if the archive ends early; [`Error::Io`] if
+/// reading fails.
 pub fn read_ahead<'b>(archive: &mut impl Read, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
     // A large buffer that an earlier header needed is freed.
     if buffer.len() > MAX_BUFFER_BYTES {

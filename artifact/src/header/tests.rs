@@ -39,8 +39,8 @@ fn signatures_of_files_are_read_as_the_rpm_crate_reads_them_whole() {
             let hex = |file: &File| file.signature.as_deref().map(faster_hex::hex_string).unwrap_or_default();
             let found: Vec<_> = header.files.iter().map(|file| (file.path.clone(), hex(file))).collect();
             assert_eq!(found, compat_tests::ima::signatures(&signed), "rpm shows others");
-            // The unsigned package has the same identity. It takes the signatures from its own signature header, as Koji
-            // stores it, and refuses that of another package.
+            // The unsigned package has the same identity. It takes the signatures from its own signature header, as
+            // Koji stores it, and refuses that of another package.
             let mut unsigned = Header::parse(&fs::read(&rpm).unwrap()).unwrap();
             assert_eq!((unsigned.package.identity, unsigned.has_file_signatures()), (header.package.identity, false));
             let apart = dir.path().join("apart");
@@ -126,7 +126,8 @@ fn a_package_that_rpm_accepts_is_not_refused_for_one_odd_tag() {
         let is_read = |header: &Header| !header.package.nevra.name.is_empty() && header.package.nevra.arch.len() > 2;
         let header = Header::parse(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(is_read(&header), "{name}: {:?}", header.package.nevra);
-        // Tags that do not concern build-ids change no artifact. The payload is read whichever compressor the header names.
+        // Tags that do not concern build-ids change no artifact. The payload is read whichever compressor the header
+        // names.
         let (tag, _) = name.split_once('-').unwrap();
         if !["1028", "1030", "1036", "1037", "1096", "1116", "1117", "1118", "1141", "1142"].contains(&tag) {
             assert_eq!(artifacts::from_header(&header).artifacts, artifacts::from_header(&sound).artifacts, "{name}");
