@@ -58,7 +58,7 @@ impl Extraction<'_> {
             // Before readers are told, so that the next request has it from elsewhere. All copies of a package with
             // wrong contents are alike.
             if matches!(&error, FillError::Source(miss) if miss.is_of_provider()) {
-                archive.place.blame();
+                archive.place.mark_unhealthy();
             }
             let (nvra, path, written) = (&self.fill.source, &self.fill.path, writer.written);
             match archive.place.elsewhere() {
@@ -82,10 +82,13 @@ impl Extraction<'_> {
         prefetch.restart();
         let is_cancelled = AtomicBool::new(false);
         let watched = |payload| -> Box<dyn Read + Send> { Box::new(self.watched(payload, &is_cancelled)) };
+        let store = archive.place.store().to_owned();
         let end = |writer: &mut FillWriter<'_>, error: artifact::Error| {
             writer.error.take().unwrap_or_else(|| match is_cancelled.load(Ordering::Relaxed) {
                 true => FillError::Cancelled,
-                false => FillError::Source(Miss::gateway(CauseKind::Broken, format!("{}: {error}", self.fill.source))),
+                false => {
+                    FillError::Source(Miss::store(&store, CauseKind::Broken, format!("{}: {error}", self.fill.source)))
+                }
             })
         };
         match archive.enter(self.fill.key.ordinal, &watched, writer) {

@@ -13,6 +13,7 @@ use super::modules::Module;
 use super::signature::Signature;
 use super::temporary_file::OpenFile;
 use super::{Content, Reader};
+use crate::providers::StoreError;
 use crate::providers::archives::read_header;
 use crate::resolve::outcome::Miss;
 
@@ -192,8 +193,8 @@ impl ExternalFile {
     ///
     /// # Errors
     /// It is another package, or cannot be read.
-    pub(crate) fn read_header(&self, identity: Identity, store: &str, place: &str) -> Result<(), Miss> {
-        read_header(&mut BufReader::new(&**self.file), identity, store, place).map(drop)
+    pub(crate) fn read_header(&self, identity: Identity, place: &str) -> Result<(), StoreError> {
+        read_header(&mut BufReader::new(&**self.file), identity, place).map(drop)
     }
 
     async fn expect_unchanged(&self) -> io::Result<()> {

@@ -11,6 +11,7 @@ use sql::StoredPackage;
 use super::redirect::REDIRECT_LIFETIME;
 use super::{deliver, error, tail};
 use crate::cache::ExternalFile;
+use crate::providers::StoreError;
 use crate::providers::archives::{expect_unchanged, open_below_root, published, unreadable};
 use crate::resolve::Gateway;
 use crate::resolve::deadline::Deadline;
@@ -77,14 +78,14 @@ fn open(package: &StoredPackage) -> Result<ExternalFile, Miss> {
             }
             let file = ExternalFile::new(file).map_err(|error| unreadable(location, &error))?;
             if package.package.format == Format::Rpm {
-                file.read_header(package.package.identity, &location.store.name, &location.path)?;
+                file.read_header(package.package.identity, &location.path)?;
             }
             Ok(file)
         });
         match opened {
             Ok(file) => return Ok(file),
-            Err(Miss::Absent(_)) => {}
-            Err(failure) => failed = failure,
+            Err(StoreError::Absent(_)) => {}
+            Err(error) => failed = error.of_store(&location.store.name),
         }
     }
     Err(failed)

@@ -32,7 +32,7 @@ pub(super) async fn server_version() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "server-version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// `/buildids/ID[,ID...]`. What is no build-id matches nothing.
+/// `/buildids/ID[,ID...]`. A text that is no build-id matches nothing.
 pub(super) async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let ids: Vec<BuildId> = match tail(&request) {
         Ok(tail) => tail.split(',').filter_map(|id| id.trim_matches([' ', '/']).parse().ok()).collect(),
@@ -101,7 +101,7 @@ fn unavailable(gateway: &Gateway, cause: &Cause) -> HttpResponse {
     error::unavailable_json()
 }
 
-/// What the links of an answer follow: the Host that it was asked by.
+/// The value of Vary: links in an answer are made of the Host of its request.
 const HOST: HeaderValue = HeaderValue::from_static("Host");
 
 impl Links {

@@ -42,9 +42,9 @@ impl Links {
     }
 }
 
-/// What this gateway is called: as the request's Host has it. Only a trusted proxy may say otherwise
-/// (X-Forwarded-Host and -Proto, Forwarded): with anybody's word in it an answer could lead the next reader of a
-/// shared cache astray.
+/// The URL of this gateway, from the request's Host. Only a trusted proxy may name another
+/// (X-Forwarded-Host and -Proto, Forwarded): a name that any client may choose would lead the next
+/// reader of a shared cache to another host.
 fn own_url(request: &HttpRequest, gateway: &Gateway) -> String {
     let connection = Connection::of(request);
     let scheme = if connection.as_ref().is_some_and(Connection::is_tls) { "https" } else { "http" };
@@ -53,7 +53,7 @@ fn own_url(request: &HttpRequest, gateway: &Gateway) -> String {
         let tells = ["forwarded", "x-forwarded-proto"].iter().any(|name| request.headers().contains_key(*name));
         return format!("{}://{}", if tells { forwarded.scheme() } else { scheme }, forwarded.host());
     }
-    // An absolute target goes before Host (RFC 9112, section 3.2.2).
+    // An absolute target takes precedence over Host (RFC 9112, section 3.2.2).
     let target = request.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
     let host = target.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
     match host {

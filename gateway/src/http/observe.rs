@@ -1,4 +1,4 @@
-//! What happens around every handler: CORS, metrics and the access log, by the columns of the route table.
+//! The middleware around every handler: CORS, metrics and the access log, by the columns of the route table.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};

@@ -15,13 +15,13 @@ pub(super) async fn metrics() -> HttpResponse {
     }
 }
 
-/// The process answers; nothing else is asked.
+/// The process answers; nothing else is probed.
 pub(super) async fn healthy() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("alive\n")
 }
 
-/// What background probes found of every part: `ok` or a reason. 200 if something useful can be answered; with
-/// `?strict` only if every part can be used.
+/// The results of background probes, for every component: `ok` or a reason. 200 if something useful can be answered;
+/// with `?strict` only if every part can be used.
 pub(super) async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let is_strict = form_urlencoded::parse(request.query_string().as_bytes()).any(|(key, _)| key == "strict");
     let report = gateway.readiness.report();

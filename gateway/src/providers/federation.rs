@@ -1,9 +1,9 @@
-//! Other debuginfod servers: who of them has it?
+//! Upstreams: other debuginfod servers.
 //!
 //! All are asked at once, with GET (the reference server answers 400 to HEAD), and the first that proves to have it
-//! ([`proof`]) wins. The client is then sent there; not a byte is relayed. All say no: absent. Anything else: unknown,
-//! which is remembered nowhere. What they know of files is another question ([`metadata`]). Whether they answer at
-//! all is probed in the background ([`health`]).
+//! ([`proof`]) wins. The client is redirected there; no byte is relayed. All answer that they do not have it: absent.
+//! Anything else: unknown, which is not cached. `/metadata` is asked of all of them ([`metadata`]). Whether they answer
+//! is probed in the background ([`health`]).
 
 mod health;
 mod metadata;
@@ -34,7 +34,7 @@ use health::Health;
 pub(crate) struct Federation {
     upstreams: Arc<[Upstream]>,
     client: reqwest::Client,
-    most_hops: usize,
+    max_hops: usize,
     runtime: Handle,
 }
 
@@ -58,10 +58,10 @@ impl Federation {
             let (client, health, url) = (probing.clone(), upstream.health.clone(), upstream.url.clone());
             runtime.spawn(async move { health.keep_probing(&client, &url).await });
         }
-        Ok(Self { upstreams, client, most_hops: config.max_hops, runtime })
+        Ok(Self { upstreams, client, max_hops: config.max_hops, runtime })
     }
 
-    /// Is there nobody to ask?
+    /// True if no upstream is configured.
     pub(crate) fn is_empty(&self) -> bool {
         self.upstreams.is_empty()
     }
@@ -69,7 +69,7 @@ impl Federation {
     /// Asks all upstreams until one has it.
     ///
     /// # Errors
-    /// Nobody had it, and somebody could not tell before `deadline`.
+    /// No upstream had it, and one did not answer until `deadline`.
     pub(crate) async fn find(
         &self,
         question: &Question,
@@ -79,10 +79,10 @@ impl Federation {
         if self.is_empty() {
             return Ok(None);
         }
-        if caller.hops >= self.most_hops {
+        if caller.hops >= self.max_hops {
             tracing::info!(
                 hops = caller.hops,
-                most = self.most_hops,
+                max = self.max_hops,
                 "a question passed too many servers: not asked further"
             );
             return Ok(None);
@@ -169,7 +169,8 @@ impl Upstream {
         let mut response = self.request(client, url.clone(), caller).send().await?;
         match response.status() {
             StatusCode::OK => {}
-            // Object stores have no other answer for what they do not have, and who refuses this gateway sends a page.
+            // Object stores have no other answer for what they do not have, and a server that refuses this gateway
+            // sends a page.
             StatusCode::FORBIDDEN if is_page(&mut response).await => {
                 return Err(Fault::new(CauseKind::Refused, "found 403 with a page of HTML"));
             }
@@ -177,7 +178,7 @@ impl Upstream {
             StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::NOT_IMPLEMENTED => {
                 return Ok(None);
             }
-            // A redirect to where we may not look. Another gateway says by these headers that it did.
+            // A redirect to a host that is not allowed. With these headers another gateway has checked it.
             status if status.is_redirection() && response.headers().contains_key("x-debuginfod-size") => {
                 return Ok(Some(redirect(url, &response)));
             }
@@ -193,7 +194,7 @@ impl Upstream {
         Ok(Some(redirect(url, &response)))
     }
 
-    /// A request that says who asks.
+    /// A request that names the client.
     fn request(&self, client: &reqwest::Client, url: Url, caller: &Caller) -> reqwest::RequestBuilder {
         let mut request = client.get(url).header("Accept-Encoding", "identity");
         if !caller.forwarded_for.is_empty() {
@@ -214,7 +215,7 @@ impl Upstream {
 
 /// The redirect to `url`, which answered with `response`.
 fn redirect(mut url: Url, response: &Response) -> Redirect {
-    // What we log in with is ours.
+    // The credentials are those of this gateway.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     let mut headers = Vec::new();

@@ -1,4 +1,4 @@
-//! Does it go on? What comes of an archive may take long, as long as bytes come.
+//! Stall timeouts: reading an archive may take long, as long as bytes arrive.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use artifact::formats::ArchiveBytes;
 
 use crate::resolve::outcome::{Cause, CauseKind, Miss, Provider};
 
-/// How often is looked before it is given up.
-const LOOKS: u32 = 8;
+/// Number of checks within a stall timeout.
+const CHECKS: u32 = 8;
 
-/// Bytes that came so far.
+/// Counts bytes that arrived.
 #[derive(Default)]
 pub(crate) struct Flow(AtomicU64);
 
@@ -23,12 +23,12 @@ struct Counted<R> {
 }
 
 impl Flow {
-    /// So many more.
+    /// Adds `bytes`.
     pub(crate) fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// How many came.
+    /// Returns the count.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -41,13 +41,13 @@ impl Flow {
         }
     }
 
-    /// Waits for what comes of the archive `name` as long as it flows, for at most `patience` while it does not.
+    /// Waits for `future`, which reads the archive `name`.
     ///
     /// # Errors
-    /// What `future` says, or that it does not go on.
+    /// The error of `future`, or that no byte arrived for `stall_timeout`.
     pub(crate) async fn on<T>(
         &self,
-        patience: Duration,
+        stall_timeout: Duration,
         provider: Provider,
         name: &str,
         future: impl Future<Output = Result<T, Miss>>,
@@ -55,14 +55,14 @@ impl Flow {
         let mut future = std::pin::pin!(future);
         let (mut flowed, mut flowed_at) = (self.bytes(), Instant::now());
         loop {
-            if let Ok(done) = tokio::time::timeout(patience / LOOKS, &mut future).await {
+            if let Ok(done) = tokio::time::timeout(stall_timeout / CHECKS, &mut future).await {
                 return done;
             }
             let before = std::mem::replace(&mut flowed, self.bytes());
             if before != flowed {
                 flowed_at = Instant::now();
-            } else if flowed_at.elapsed() >= patience {
-                let text = format!("{name}: expected bytes of the archive within {patience:?}, found none");
+            } else if flowed_at.elapsed() >= stall_timeout {
+                let text = format!("{name}: expected bytes of the archive within {stall_timeout:?}, found none");
                 return Err(Cause { provider, kind: CauseKind::Timeout, text }.into());
             }
         }

@@ -1,4 +1,4 @@
-//! The one way out: every request to a store or an upstream goes through a client made here, with timeouts, our
+//! The HTTP clients: every request to a store or an upstream is sent by a client made here, with timeouts, our
 //! User-Agent and a redirect policy that never leaves what the configuration allows.
 
 use std::io;
@@ -46,7 +46,8 @@ fn builder(redirect_hosts: &[String]) -> ClientBuilder {
 
 fn finish(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client> {
     let client = builder().build().or_else(|error| {
-        // Small containers have no CA certificates, and there is no other way to build a client that trusts nobody.
+        // Small containers have no CA certificates, and a client without trusted certificates cannot be built
+        // otherwise.
         tracing::warn!(%error, "no CA certificates: stores and upstreams can be asked over http only");
         builder().tls_certs_only([]).build()
     });

@@ -1,4 +1,4 @@
-//! Who can give bytes: stores (directory, HTTP) and upstreams (other debuginfod servers).
+//! Providers of bytes: stores (directory, HTTP) and upstreams (other debuginfod servers).
 
 pub(crate) mod archives;
 pub(crate) mod federation;
@@ -6,11 +6,11 @@ pub(crate) mod flow;
 pub(crate) mod http_client;
 mod sigcache;
 
-use crate::resolve::outcome::{Cause, CauseKind, Provider};
+use crate::resolve::outcome::{Cause, CauseKind, Miss, Provider};
 
-/// What went wrong with a provider, before its name is known.
+/// The failure of a provider, without its name.
 #[derive(Debug, PartialEq, Eq)]
-struct Fault {
+pub(crate) struct Fault {
     kind: CauseKind,
     text: String,
 }
@@ -30,5 +30,30 @@ impl Fault {
 impl From<reqwest::Error> for Fault {
     fn from(error: reqwest::Error) -> Self {
         Self::new(http_client::cause_kind(&error), http_client::reason(&error))
+    }
+}
+
+/// Why a store did not give an archive, without the store's name.
+#[derive(Debug)]
+pub(crate) enum StoreError {
+    /// It definitely does not have it: what was expected and what was found.
+    Absent(String),
+    /// It could not be asked, or what it gave is not what was asked for.
+    Failed(Fault),
+}
+
+impl StoreError {
+    fn failed(kind: CauseKind, text: impl Into<String>) -> Self {
+        Self::Failed(Fault::new(kind, text))
+    }
+
+    /// The same as the outcome of the store `name`, whose text names it already.
+    pub(crate) fn of_store(self, name: &str) -> Miss {
+        match self {
+            Self::Absent(text) => Miss::Absent(text),
+            Self::Failed(Fault { kind, text }) => {
+                Cause { provider: Provider::Store(name.to_owned()), kind, text }.into()
+            }
+        }
     }
 }

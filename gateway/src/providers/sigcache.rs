@@ -1,7 +1,7 @@
 //! Koji strips the signatures of files off the packages that it keeps, and has them beside: what stands in
 //! `NAME/VERSION/RELEASE/ARCH/NVRA.rpm` has the signature headers of its signed copies in
 //! `NAME/VERSION/RELEASE/data/sigcache/KEY/ARCH/NVRA.rpm.sig`. In a store that is a folder of this machine they are
-//! found; over HTTP nobody lists the keys.
+//! found; over HTTP the keys are not listed.
 
 use std::io::{self, Read};
 
@@ -13,10 +13,10 @@ use sql::Location;
 
 /// A package is signed with a key or two; more are not tried.
 const MOST_KEYS: usize = 16;
-/// What rpm takes as a signature header.
+/// The start of a signature header, as rpm expects it.
 const MOST_BYTES: u64 = (64 << 20) + 1024;
 
-/// Gives the files of a package that was read at `location` the signatures that are kept beside it, unless it has its
+/// Gives the files of a package that was read at `location` the signatures that are stored beside it, unless it has its
 /// own.
 pub(crate) fn complete(header: &mut Header, location: &Location) {
     if header.has_file_signatures() {

@@ -24,7 +24,7 @@ use crate::resolve::outcome::{CauseKind, Miss};
 /// # Errors
 /// It is not below the store's directory, not there, or newer.
 pub(crate) fn open(location: &Location, name: &str, built_at: i64) -> Result<(ExternalFile, String), Miss> {
-    let absent = |why: &str| Miss::Absent(format!("store {}: {name}: {why}", location.store.name));
+    let absent = |expected: &str| Miss::Absent(format!("store {}: {name}: {expected}", location.store.name));
     let root = location.store.root.as_deref().ok_or_else(|| absent("expected a directory of this machine"))?;
     let (path, below) = if name.starts_with('/') {
         (name.to_owned(), below_root(root, name))
@@ -34,7 +34,8 @@ pub(crate) fn open(location: &Location, name: &str, built_at: i64) -> Result<(Ex
         (root.join(below.as_deref().unwrap_or(name)).to_string_lossy().into_owned(), below)
     };
     let below = below.ok_or_else(|| absent("expected a path below its directory"))?;
-    let file = open_below_root(&Location { path: below, ..location.clone() })?;
+    let file = open_below_root(&Location { path: below, ..location.clone() });
+    let file = file.map_err(|error| error.of_store(&location.store.name))?;
     let unknown =
         |error: std::io::Error| Miss::store(&location.store.name, CauseKind::of_io(&error), format!("{path}: {error}"));
     if file.metadata().map_err(unknown)?.mtime() > built_at {

@@ -1,6 +1,6 @@
 //! Include files of other packages, which code was compiled with: `/usr/include/c++/13/vector`. The line tables of
-//! the asked file have to name them; of the packages that have such a file, the one that was most likely installed
-//! when it was built gives it.
+//! the file with the build-id have to name them; of the packages that have such a file, the one that was most likely
+//! installed when it was built gives it.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use super::outcome::{CauseKind, Miss};
 use super::search::Search;
 use crate::cache::Readable;
 
-/// So many packages are looked into: each has its header read.
-const MOST_LOOKED_INTO: usize = 8;
+/// Maximum of packages that are tried: the header of each is read.
+const MAX_PACKAGES: usize = 8;
 
 impl Search<'_> {
     /// The include file at `path`, if the DWARF of a file with the build-id names it.
@@ -38,7 +38,7 @@ impl Search<'_> {
                 let _ = self.gateway.cache.classify(key(record), &entry).await;
             }
             if !sources.has(path) {
-                // One build-id, one DWARF: another copy would say the same. A program may have none.
+                // One build-id, one DWARF: another copy would have the same. A program may have none.
                 if at < certain {
                     return None;
                 }
@@ -98,6 +98,6 @@ impl Search<'_> {
             };
             (package.distro != of.distro, is_later, seconds_apart)
         });
-        packages.into_iter().take(MOST_LOOKED_INTO).map(Arc::new).collect()
+        packages.into_iter().take(MAX_PACKAGES).map(Arc::new).collect()
     }
 }

@@ -1,5 +1,5 @@
-//! Which sources the DWARF of ELF files names, as far as somebody asked: who asks for a file that is not in a package
-//! of the same build has to be pointed there by the build-id's own line tables.
+//! The sources that the DWARF of ELF files names. A file that is not in a package of the same build is served only if
+//! the line tables of the build-id name it.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use tokio::task::spawn_blocking;
 use crate::cache::{MemberKey, Readable};
 use crate::resolve::outcome::{CauseKind, Miss};
 
-/// Memory for names of sources.
+/// Maximum of bytes of names of sources in memory.
 const NAMES_BYTES: u64 = 64 << 20;
-/// Line tables read at once: each may take 500 MiB.
-const MOST_READINGS: usize = 2;
+/// Maximum of files whose line tables are read concurrently: each may take 500 MiB.
+const MAX_CONCURRENT_READS: usize = 2;
 
 /// The sources of files, by the file.
 #[derive(Clone)]
@@ -24,11 +24,11 @@ pub(crate) struct LineTables {
 }
 
 impl LineTables {
-    /// Knows nothing yet.
+    /// No sources yet.
     pub(crate) fn new() -> Self {
         let weight = |_: &MemberKey, sources: &Arc<Sources>| u32::try_from(sources.bytes()).unwrap_or(u32::MAX);
         let sources = Cache::builder().weigher(weight).max_capacity(NAMES_BYTES).build();
-        Self { sources, readings: Arc::new(Semaphore::new(MOST_READINGS)) }
+        Self { sources, readings: Arc::new(Semaphore::new(MAX_CONCURRENT_READS)) }
     }
 
     /// The sources of the ELF file of the member `key`.
@@ -38,11 +38,11 @@ impl LineTables {
     pub(crate) async fn sources(&self, key: MemberKey, file: &Readable) -> Result<Arc<Sources>, Miss> {
         let read = async {
             let file = file.complete_file().await?;
-            let _turn = self.readings.acquire().await;
+            let _permit = self.readings.acquire().await;
             let read = spawn_blocking(move || Sources::read(&mut &**file)).await;
             match read {
                 Ok(Ok(sources)) => Ok(Arc::new(sources)),
-                // It stays as it is: no reading will find more.
+                // The file does not change: another read would find the same.
                 Ok(Err(error @ artifact::Error::Elf { .. })) => {
                     let (identity, ordinal) = (key.identity, key.ordinal);
                     tracing::warn!(%identity, ordinal, %error, "a file's DWARF was not read");

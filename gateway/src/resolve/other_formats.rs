@@ -1,5 +1,5 @@
-//! `/source/PATH` of what has no header: out of a catalog of the archive, or, for plain ELF files, out of the folder
-//! of their store.
+//! `/source/PATH` of packages without a header: from the catalog of the archive, or, for plain ELF files, from the
+//! directory of their store.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ impl Search<'_> {
         Some(found(entry.content(), path, package))
     }
 
-    /// What is in a package without a header, from the first of its locations that tells it. Like an extraction it
+    /// The catalog of a package without a header, from the first of its locations that gives it. Like an extraction it
     /// may take longer than the budget, as long as bytes come.
     async fn catalog(&mut self, package: &StoredPackage) -> Option<Arc<Catalog>> {
         let archives = self.gateway.archives.clone();
@@ -70,15 +70,17 @@ impl Search<'_> {
         };
         let permit = Arc::new(permit);
         for location in archives.locations(package) {
-            let patience = self.deadline.stall_timeout(self.gateway.config.request.budget);
+            let stall_timeout = self.deadline.stall_timeout(self.gateway.config.request.budget);
             let made =
-                tokio::time::timeout(FIRST_BYTES_TIMEOUT, archives.catalog(package, location, &permit, patience)).await;
+                tokio::time::timeout(FIRST_BYTES_TIMEOUT, archives.catalog(package, location, &permit, stall_timeout))
+                    .await;
             match made {
                 Ok(Ok(catalog)) => return Some(catalog),
                 Ok(Err(failure)) => self.failed_at(location, failure).await,
                 Err(_) => {
                     let nvra = &package.package.nevra;
-                    let text = format!("{nvra}: expected to have read it within {FIRST_BYTES_TIMEOUT:?}, it goes on");
+                    let text =
+                        format!("{nvra}: expected its list of members within {FIRST_BYTES_TIMEOUT:?}, found none");
                     self.causes.push(Cause::store(&location.store.name, CauseKind::Timeout, text));
                     return None;
                 }

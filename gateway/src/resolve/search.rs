@@ -137,7 +137,7 @@ impl<'g> Search<'g> {
     /// Records that a location gave nothing. If it failed, others are tried before it for a while.
     pub(super) async fn failed_at(&mut self, location: &Location, miss: Miss) {
         if miss.is_of_provider() {
-            self.gateway.archives.blame(location).await;
+            self.gateway.archives.mark_unhealthy(location).await;
         }
         self.failed(miss);
     }

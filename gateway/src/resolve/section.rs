@@ -1,8 +1,8 @@
 //! `/section/NAME`: the first candidate whose file has data of the section.
 //!
-//! Debuginfo goes before executables, as with elfutils' server, but for sections that only executables have data of:
-//! nobody has to extract a gigabyte of debuginfo to learn that its `.text` is empty. A debuginfo without the section
-//! settles the question: no upstream is asked. What cannot be read as ELF is no candidate.
+//! Debuginfo is tried before executables, as with elfutils' server. Sections that only executables have data of are the
+//! exception: a gigabyte of debuginfo need not be extracted to learn that its `.text` is empty. Debuginfo without the
+//! section settles the question: no upstream is asked. A file that cannot be read as ELF is no candidate.
 
 use artifact::{ArtifactType, BuildId};
 use sql::Record;
@@ -16,7 +16,7 @@ use crate::cache::{Content, SectionPosition};
 impl Search<'_> {
     /// The section of the first candidate that has it.
     pub(super) async fn section(&mut self, records: &[Record], build_id: &BuildId, name: &str) -> Option<FoundFile> {
-        // What may be one or the other stands between them.
+        // Files that may be one or the other are tried between them.
         let mut steps = [
             (ArtifactType::Debuginfo, Certainty::Certain),
             (ArtifactType::Executable, Certainty::Unknown),
@@ -49,7 +49,7 @@ impl Search<'_> {
         let (key, cache) = (key(record), self.gateway.cache.clone());
         let known = cache.known_section(key, build_id, name).await;
         let (entry, place) = match known {
-            // The file may have gone meanwhile: it is not needed to say no.
+            // The file may have been evicted since: absence does not need it.
             Some(place @ (SectionPosition::Missing | SectionPosition::Unreadable(_))) => (None, place),
             known => {
                 let need = match known {
@@ -74,8 +74,8 @@ impl Search<'_> {
                 self.is_settled |= has_dwarf && record.artifact.serves(ArtifactType::Debuginfo) == Some(true);
                 None
             }
-            SectionPosition::Unreadable(why) => {
-                tracing::debug!(nvra = %record.package.package.nevra, path = record.artifact.path, why, "no sections");
+            SectionPosition::Unreadable(reason) => {
+                tracing::debug!(nvra = %record.package.package.nevra, path = record.artifact.path, reason, "no sections");
                 None
             }
         }

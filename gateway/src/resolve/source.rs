@@ -1,4 +1,4 @@
-//! `/source/PATH`: out of the packages that were built together with the asked file's.
+//! `/source/PATH`: from the packages that were built together with the package of the build-id.
 //!
 //! The path is canonical ([`crate::resolve::question`]), so that all forms of it that clients send are one. In this
 //! order:
@@ -220,7 +220,7 @@ fn named_packages(path: &str, archs: &[&str]) -> Vec<String> {
     kernel().into_iter().collect()
 }
 
-/// May a path be one that was relative? Compilers and distributions keep nothing of theirs relative to `/usr`.
+/// True if a path may have been relative. Paths of compilers and distributions below `/usr` are absolute.
 fn is_relative(path: &str) -> bool {
     !path.starts_with("/usr/")
 }
@@ -241,7 +241,7 @@ fn source_rank(package: &StoredPackage) -> Option<u8> {
         (Format::Tar | Format::Cpio | Format::Zip, _) => Some(0),
         (Format::File, _) => None,
         (Format::Arch, name) => name.ends_with("-debug").then_some(0),
-        // Nobody's but those of Yocto: Debian's packages have no sources.
+        // Yocto's. Debian's packages have no sources.
         (Format::Deb, name) => name.ends_with("-src").then_some(0),
         (Format::Rpm, name) => rank_of_rpm(name),
     }

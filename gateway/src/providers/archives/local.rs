@@ -1,4 +1,4 @@
-//! Archives on a disk of the gateway: opened below their store's folder and nowhere else, symbolic links included.
+//! Archives on a disk of the gateway: opened below their store's directory and nowhere else, symbolic links included.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -12,13 +12,13 @@ use sql::{Location, StoredPackage};
 
 use super::parts::Parts;
 use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header};
-use crate::providers::sigcache;
-use crate::resolve::outcome::{CauseKind, Miss};
+use crate::providers::{StoreError, sigcache};
+use crate::resolve::outcome::CauseKind;
 
 impl Archives {
-    pub(super) async fn open_local(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Miss> {
+    pub(super) async fn open_local(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, StoreError> {
         let (identity, format, location) = (package.package.identity, package.package.format, location.clone());
-        let open = move || -> Result<Bytes, Miss> {
+        let open = move || -> Result<Bytes, StoreError> {
             let file = open_below_root(&location)?;
             let file = Arc::new(file);
             let parts = Parts::of_file(file.clone()).map_err(|error| unreadable(&location, &error))?;
@@ -28,16 +28,16 @@ impl Archives {
                 return Ok(Bytes { header: None, rest: whole, parts: Some(parts) });
             }
             let mut file = BufReader::new(file);
-            let mut header = read_header(&mut file, identity, &location.store.name, &place(&location))?;
+            let mut header = read_header(&mut file, identity, &place(&location))?;
             sigcache::complete(Arc::make_mut(&mut header), &location);
             Ok(Bytes { header: Some(header), rest: formats::ArchiveBytes::Stream(Box::new(file)), parts: Some(parts) })
         };
-        self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(error)))
+        self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(&error)))
     }
 }
 
 /// Expects the file at a location to have the size and time that the index knows.
-pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), Miss> {
+pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), StoreError> {
     let metadata = file.metadata().map_err(|error| unreadable(location, &error))?;
     let mtime_ns = sql::mtime_ns(&metadata);
     if metadata.len() == location.size && (location.mtime_ns.is_none() || location.mtime_ns == mtime_ns) {
@@ -45,34 +45,37 @@ pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), M
     }
     let (size, time) = (location.size, location.mtime_ns);
     let found = format!("{} bytes of {mtime_ns:?}", metadata.len());
-    Err(Miss::Absent(format!("{}: expected {size} bytes of {time:?}, found {found}", place(location))))
+    Err(StoreError::Absent(format!("{}: expected {size} bytes of {time:?}, found {found}", place(location))))
 }
 
-/// Opens the file of a local location; a path or link that leads out of the store's folder is refused by cap-std. A
-/// folder that is not there is a disk that is not mounted: unknown, not absent.
-pub(crate) fn open_below_root(location: &Location) -> Result<File, Miss> {
-    let root =
-        location.store.root.as_deref().ok_or_else(|| Miss::Absent(format!("{}: not on a disk", place(location))))?;
-    let folder = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| {
+/// Opens the file of a local location; a path or link that leads out of the store's directory is refused by cap-std. A
+/// directory that is not there is a disk that is not mounted: unknown, not absent.
+pub(crate) fn open_below_root(location: &Location) -> Result<File, StoreError> {
+    let root = location
+        .store
+        .root
+        .as_deref()
+        .ok_or_else(|| StoreError::Absent(format!("{}: not on a disk", place(location))))?;
+    let directory = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| {
         let name = &location.store.name;
-        Miss::store(name, CauseKind::of_io(&error), format!("store {name}: {}: {error}", root.display()))
+        StoreError::failed(CauseKind::of_io(&error), format!("store {name}: {}: {error}", root.display()))
     })?;
     // A pipe in the place of an archive must not be waited for.
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     let file =
-        folder.open_with(location.path.trim_start_matches('/'), &options).map_err(|error| match error.kind() {
+        directory.open_with(location.path.trim_start_matches('/'), &options).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                Miss::Absent(format!("{}: {error}", place(location)))
+                StoreError::Absent(format!("{}: {error}", place(location)))
             }
             _ => unreadable(location, &error),
         })?;
     let file = file.into_std();
     let is_file = file.metadata().map_err(|error| unreadable(location, &error))?.is_file();
-    if is_file { Ok(file) } else { Err(Miss::Absent(format!("{}: expected a file", place(location)))) }
+    if is_file { Ok(file) } else { Err(StoreError::Absent(format!("{}: expected a file", place(location)))) }
 }
 
 /// The file at a location cannot be read.
-pub(crate) fn unreadable(location: &Location, error: &io::Error) -> Miss {
-    Miss::store(&location.store.name, CauseKind::of_io(error), format!("{}: {error}", place(location)))
+pub(crate) fn unreadable(location: &Location, error: &io::Error) -> StoreError {
+    StoreError::failed(CauseKind::of_io(error), format!("{}: {error}", place(location)))
 }

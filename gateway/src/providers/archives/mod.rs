@@ -1,6 +1,6 @@
 //! An archive's bytes, from the gateway's own disk or from a store over HTTP.
 //!
-//! A local archive ([`local`]) is opened below its store's folder and nowhere else; a remote one ([`remote`]) is
+//! A local archive ([`local`]) is opened below its store's directory and nowhere else; a remote one ([`remote`]) is
 //! fetched below its store's URL and nowhere else. An RPM's header is read first and must be that of the package that
 //! the index knows. What has no header must have the size, and on a disk the time, that the index knows; what is in
 //! it is checked by the digests of its members. So a file that was replaced is absent, not wrong.
@@ -28,7 +28,7 @@ use url::Url;
 use crate::metrics::METRICS;
 use crate::permits::Permit;
 use crate::providers::flow::Flow;
-use crate::providers::http_client;
+use crate::providers::{StoreError, http_client};
 use crate::resolve::outcome::{CauseKind, Miss, Provider, label};
 
 use parts::Parts;
@@ -43,7 +43,7 @@ const HEADERS_BYTES: u64 = 100 << 20;
 /// Memory for where RPMs can be entered, and as much for other archives.
 const BLOCK_INDEX_BYTES: u64 = 16 << 20;
 /// How long a location that failed is tried after all others.
-const FAULTY_FOR: Duration = Duration::from_secs(60);
+const UNHEALTHY_TTL: Duration = Duration::from_secs(60);
 
 /// Opens archives, and remembers their headers and which locations failed.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ pub(crate) struct Archives {
     block_indexes: Cache<Identity, Arc<BlockIndex>>,
     tar_block_indexes: Cache<Identity, Arc<formats::TarBlockIndex>>,
     /// Store and path.
-    faulty: Cache<(i64, String), ()>,
+    unhealthy: Cache<(i64, String), ()>,
     runtime: Handle,
 }
 
@@ -87,11 +87,11 @@ impl Archive {
     }
 }
 
-/// What is in an archive.
+/// The contents of an archive.
 pub(crate) enum Inside {
-    /// All that the header says.
+    /// An RPM, with its header.
     Rpm(Arc<Header>),
-    /// What has no header: the one member that is wanted.
+    /// A package without a header: the one member that is wanted.
     OtherFormat {
         format: Format,
         nvra: String,
@@ -156,20 +156,20 @@ impl Archives {
         let weight =
             |_: &Identity, index: &Arc<formats::TarBlockIndex>| u32::try_from(index.memory_bytes()).unwrap_or(u32::MAX);
         let tar_block_indexes = Cache::builder().weigher(weight).max_capacity(BLOCK_INDEX_BYTES).build();
-        let faulty = Cache::builder().max_capacity(10_000).time_to_live(FAULTY_FOR).build();
-        Self { client, headers, catalogs, block_indexes, tar_block_indexes, faulty, runtime: Handle::current() }
+        let unhealthy = Cache::builder().max_capacity(10_000).time_to_live(UNHEALTHY_TTL).build();
+        Self { client, headers, catalogs, block_indexes, tar_block_indexes, unhealthy, runtime: Handle::current() }
     }
 
     /// The present locations of a package, those that failed a moment ago behind the others.
     pub(crate) fn locations<'a>(&self, package: &'a StoredPackage) -> Vec<&'a Location> {
         let mut present: Vec<_> = package.present_locations().collect();
-        present.sort_by_key(|location| self.faulty.contains_key(&key(location)));
+        present.sort_by_key(|location| self.unhealthy.contains_key(&key(location)));
         present
     }
 
-    /// Other locations go before this one for a while.
-    pub(crate) async fn blame(&self, location: &Location) {
-        self.faulty.insert(key(location), ()).await;
+    /// Marks a location as unhealthy: others are tried before it for a while.
+    pub(crate) async fn mark_unhealthy(&self, location: &Location) {
+        self.unhealthy.insert(key(location), ()).await;
     }
 
     /// The header of a package, if it was read before.
@@ -215,38 +215,40 @@ impl Archives {
         self.catalogs.get(&package.package.identity).await
     }
 
-    /// Makes the catalog of a package without a header out of the archive at `location`, which is read whole. Whoever
-    /// asks meanwhile waits for the same. `permit` is kept as long as it is read; `patience` is how long no byte may
-    /// come.
+    /// Makes the catalog of a package without a header out of the archive at `location`, which is read whole.
+    /// Concurrent requests share one read. `permit` is held until its end; it fails when no byte arrived for
+    /// `stall_timeout`.
     pub(crate) async fn catalog(
         &self,
         package: &StoredPackage,
         location: &Location,
         permit: &Arc<Permit>,
-        patience: Duration,
+        stall_timeout: Duration,
     ) -> Result<Arc<Catalog>, Miss> {
         let (identity, format) = (package.package.identity, package.package.format);
         let (this, package, location, permit) = (self.clone(), package.clone(), location.clone(), permit.clone());
         let make = async move {
-            let (runtime, store, name) = (this.runtime.clone(), location.store.name.clone(), place(&location));
+            let (runtime, name, at) = (this.runtime.clone(), location.store.name.clone(), place(&location));
             let flow = Arc::new(Flow::default());
             let counted = flow.clone();
-            // It goes on when nobody waits any more, for whoever asks again.
+            // It continues after the last client has disconnected, for later requests.
             let made = runtime.spawn(async move {
                 let archive = this.open_bytes(&package, &location).await?.rest;
-                let (name, bytes) = (place(&location), location.size);
+                let (store, at, bytes) = (location.store.name.clone(), place(&location), location.size);
                 let archive = counted.of_archive(archive);
                 let read = move || {
                     let read = Catalog::read(archive, format, bytes, identity);
-                    read.map_err(|error| broken(&location, format!("{name}: {error}")))
+                    read.map_err(|error| broken(&location, format!("{at}: {error}")))
                 };
-                let catalog = Arc::new(spawn_blocking(read).await.unwrap_or_else(|error| Err(ended_early(error)))?);
+                let catalog = Arc::new(
+                    spawn_blocking(read).await.unwrap_or_else(|error| Err(ended_early(&error).of_store(&store)))?,
+                );
                 this.catalogs.insert(identity, catalog.clone()).await;
                 drop(permit);
                 Ok(catalog)
             });
-            let made = async { made.await.unwrap_or_else(|error| Err(ended_early(error))) };
-            flow.on(patience, Provider::Store(store), &name, made).await
+            let made = async { made.await.unwrap_or_else(|error| Err(ended_early(&error).of_store(&name))) };
+            flow.on(stall_timeout, Provider::Store(name.clone()), &at, made).await
         };
         self.catalogs.try_get_with(identity, make).await.map_err(|failure: Arc<Miss>| Miss::clone(&failure))
     }
@@ -257,16 +259,19 @@ impl Archives {
         let opened = match (&location.store.root, &location.store.base_url) {
             (Some(_), None) => self.open_local(package, location).await,
             (None, Some(_)) => self.open_remote(package, location).await,
-            // A folder that is also published: on this machine's disk if it can be had there, else by its URL.
+            // A directory that is also published: on this machine's disk if it can be had there, else by its URL.
             (Some(_), Some(_)) => match self.open_local(package, location).await {
                 Ok(archive) => Ok(archive),
                 Err(local) => match (self.open_remote(package, location).await, local) {
-                    (Err(Miss::Absent(_)), Miss::Failed(cause)) => Err(cause.into()),
+                    (Err(StoreError::Absent(_)), StoreError::Failed(fault)) => Err(StoreError::Failed(fault)),
                     (opened, _) => opened,
                 },
             },
-            (None, None) => Err(Miss::Absent(format!("store {} has neither folder nor URL", location.store.name))),
+            (None, None) => {
+                Err(StoreError::Absent(format!("store {} has neither directory nor URL", location.store.name)))
+            }
         };
+        let opened = opened.map_err(|error| error.of_store(&location.store.name));
         let outcome = label(&opened);
         METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), outcome]).inc();
         opened
@@ -289,17 +294,12 @@ fn key(location: &Location) -> (i64, String) {
 }
 
 /// The header of an archive that has to be the package `identity`.
-pub(crate) fn read_header(
-    archive: &mut impl Read,
-    identity: Identity,
-    store: &str,
-    place: &str,
-) -> Result<Arc<Header>, Miss> {
-    let failed = |error| Miss::store(store, CauseKind::Broken, format!("{place}: {error}"));
+pub(crate) fn read_header(archive: &mut impl Read, identity: Identity, place: &str) -> Result<Arc<Header>, StoreError> {
+    let failed = |error| StoreError::failed(CauseKind::Broken, format!("{place}: {error}"));
     let header = Header::read(archive).map_err(failed)?;
     if header.package.identity != identity {
         let found = header.package.identity;
-        return Err(Miss::Absent(format!("{place}: expected the package {identity}, found {found}")));
+        return Err(StoreError::Absent(format!("{place}: expected the package {identity}, found {found}")));
     }
     Ok(Arc::new(header))
 }
@@ -323,6 +323,6 @@ fn broken(location: &Location, text: String) -> Miss {
     Miss::store(&location.store.name, CauseKind::Broken, text)
 }
 
-fn ended_early(error: tokio::task::JoinError) -> Miss {
-    Miss::gateway(CauseKind::Broken, format!("the task ended early: {error}"))
+fn ended_early(error: &tokio::task::JoinError) -> StoreError {
+    StoreError::failed(CauseKind::Broken, format!("the task ended early: {error}"))
 }

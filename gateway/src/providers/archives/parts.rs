@@ -65,7 +65,7 @@ impl Parts {
     }
 }
 
-/// Content-Range (RFC 9110, section 14.4) says of how many bytes a part is, or `*`; of others than before, the
+/// Content-Range (RFC 9110, section 14.4) states the size of the whole, or `*`; if it is another than before, the
 /// archive was replaced.
 async fn fetch(
     client: &reqwest::Client,

@@ -1,4 +1,4 @@
-//! Where an archive was opened, and where it can be had besides.
+//! The location at which an archive was opened, and the other locations of its package.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use sql::StoredPackage;
 
 use super::{Archive, Archives, WantedMember, key};
 
-/// Where an archive was opened: what to blame when its payload is broken, and from where to go on.
+/// The location at which an archive was opened: it is marked unhealthy when its payload is broken.
 pub(crate) struct Place {
     pub(super) archives: Archives,
     pub(super) package: Arc<StoredPackage>,
@@ -17,13 +17,19 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Other locations go before this one for a while. For threads that may block.
-    pub(crate) fn blame(&self) {
-        self.archives.runtime.block_on(self.archives.faulty.insert(self.location.clone(), ()));
+    /// The name of its store.
+    pub(crate) fn store(&self) -> &str {
+        let mut locations = self.package.locations.iter();
+        locations.find(|location| key(location) == self.location).map_or("", |location| location.store.name.as_str())
     }
 
-    /// The same package at the next location that has it, each location once; one that fails is to blame. For threads
-    /// that may block.
+    /// Marks this location as unhealthy: others are tried before it for a while. For threads that may block.
+    pub(crate) fn mark_unhealthy(&self) {
+        self.archives.runtime.block_on(self.archives.unhealthy.insert(self.location.clone(), ()));
+    }
+
+    /// The same package at the next location that has it, each location once; one that fails is marked unhealthy. For
+    /// threads that may block.
     pub(crate) fn elsewhere(self) -> Option<Archive> {
         let Self { archives, package, wanted, location, mut tried } = self;
         tried.push(location);
@@ -37,9 +43,9 @@ impl Place {
                     return Some(archive);
                 }
                 Err(miss) => {
-                    tracing::debug!(failure = %miss, "not to be had elsewhere");
+                    tracing::debug!(failure = %miss, "another location gave nothing");
                     if miss.is_of_provider() {
-                        archives.runtime.block_on(archives.blame(location));
+                        archives.runtime.block_on(archives.mark_unhealthy(location));
                     }
                     tried.push(key(location));
                 }

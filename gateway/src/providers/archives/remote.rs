@@ -1,7 +1,7 @@
 //! Archives in a store over HTTP: fetched below the store's URL and nowhere else.
 //!
 //! Absence needs proof: one of the store's statuses for it, or an archive of the right format with other contents. A
-//! page of HTML, as those who are not logged in get it, proves nothing.
+//! page of HTML, as clients without a login get it, proves nothing.
 
 use std::io::{self, BufReader, Cursor, Read};
 use std::time::Duration;
@@ -16,39 +16,40 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::parts::Parts;
 use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header, url};
+use crate::providers::StoreError;
 use crate::providers::http_client::{cause_kind, is_html, is_page, reason};
-use crate::resolve::outcome::{CauseKind, Miss};
+use crate::resolve::outcome::CauseKind;
 
 /// An archive over HTTP has to begin within this time, an RPM's header to be there.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Archives {
-    pub(super) async fn open_remote(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Miss> {
+    pub(super) async fn open_remote(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, StoreError> {
         let (place, format, size) = (place(location), package.package.format, location.size);
         let absent_statuses = location.store.absent_statuses.clone();
         let Some(url) = url(location) else {
-            return Err(Miss::Absent(format!("{place}: not below the URL of its store")));
+            return Err(StoreError::Absent(format!("{place}: not below the URL of its store")));
         };
-        let (client, identity, store) = (self.client.clone(), package.package.identity, location.store.name.clone());
+        let (client, identity) = (self.client.clone(), package.package.identity);
         let fetch = async move {
             // The archive's own bytes: a compressed transfer would hide where the payload begins.
             let request = client.get(url.clone()).header("Accept-Encoding", "identity");
             let response = request
                 .send()
                 .await
-                .map_err(|error| Miss::store(&store, cause_kind(&error), format!("{place}: {}", reason(&error))))?;
+                .map_err(|error| StoreError::failed(cause_kind(&error), format!("{place}: {}", reason(&error))))?;
             match response.status() {
                 StatusCode::OK => {}
                 status if absent_statuses.contains(status.as_u16()) => {
-                    return Err(absence(response, &store, &place).await);
+                    return Err(absence(response, &place).await);
                 }
                 status if status.is_redirection() => {
                     let text = format!("{place}: redirects to a host that stores.redirect_hosts does not allow");
-                    return Err(Miss::store(&store, CauseKind::Refused, text));
+                    return Err(StoreError::failed(CauseKind::Refused, text));
                 }
                 status => {
                     let text = format!("{place}: expected 200, found {status}");
-                    return Err(Miss::store(&store, CauseKind::Refused, text));
+                    return Err(StoreError::failed(CauseKind::Refused, text));
                 }
             }
             let is_page = is_html(response.headers());
@@ -60,10 +61,10 @@ impl Archives {
             let body =
                 response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
             let body = SyncIoBridge::new(StreamReader::new(body));
-            spawn_blocking(move || -> Result<Bytes, Miss> {
+            spawn_blocking(move || -> Result<Bytes, StoreError> {
                 let mut body = BufReader::with_capacity(READ_BYTES, body);
                 if format == Format::Rpm {
-                    let header = Some(read_header(&mut body, identity, &store, &place)?);
+                    let header = Some(read_header(&mut body, identity, &place)?);
                     return Ok(Bytes {
                         header,
                         rest: formats::ArchiveBytes::Stream(Box::new(body)),
@@ -72,7 +73,7 @@ impl Archives {
                 }
                 let mut start = Vec::with_capacity(Format::START_BYTES);
                 let read = body.by_ref().take(Format::START_BYTES as u64).read_to_end(&mut start);
-                read.map_err(|error| Miss::store(&store, CauseKind::of_io(&error), error.to_string()))?;
+                read.map_err(|error| StoreError::failed(CauseKind::of_io(&error), error.to_string()))?;
                 let other_length = length.filter(|found| *found != size);
                 // A page that is compressed begins like a compressed archive, and so does an archive that was
                 // compressed once more.
@@ -84,10 +85,10 @@ impl Archives {
                         (false, false) => "other bytes",
                     };
                     let text = format!("{place}: expected an archive of format {format}, found {found} ({shown})");
-                    return Err(Miss::store(&store, CauseKind::Wrong, text));
+                    return Err(StoreError::failed(CauseKind::Wrong, text));
                 }
                 if let Some(found) = other_length {
-                    return Err(Miss::Absent(format!("{place}: expected {size} bytes, found {found}")));
+                    return Err(StoreError::Absent(format!("{place}: expected {size} bytes, found {found}")));
                 }
                 Ok(Bytes {
                     header: None,
@@ -96,7 +97,7 @@ impl Archives {
                 })
             })
             .await
-            .unwrap_or_else(|error| Err(ended_early(error)))
+            .unwrap_or_else(|error| Err(ended_early(&error)))
         };
         let timed = self.runtime.spawn(tokio::time::timeout(HEADER_TIMEOUT, fetch));
         match timed.await {
@@ -105,20 +106,20 @@ impl Archives {
                 let name = &location.store.name;
                 let text =
                     format!("store {name}: expected the start of an archive within {HEADER_TIMEOUT:?}, found none");
-                Err(Miss::store(name, CauseKind::Timeout, text))
+                Err(StoreError::failed(CauseKind::Timeout, text))
             }
-            Err(error) => Err(ended_early(error)),
+            Err(error) => Err(ended_early(&error)),
         }
     }
 }
 
 /// What a status that stands for absence proves. A 403 with a page of HTML is that of a server that refuses this
 /// gateway, not that of an object store without the archive: it proves nothing.
-async fn absence(mut response: Response, store: &str, place: &str) -> Miss {
+async fn absence(mut response: Response, place: &str) -> StoreError {
     let status = response.status();
     if status == StatusCode::FORBIDDEN && is_page(&mut response).await {
         let text = format!("{place}: expected an archive, found {status} with a page of HTML");
-        return Miss::store(store, CauseKind::Wrong, text);
+        return StoreError::failed(CauseKind::Wrong, text);
     }
-    Miss::Absent(format!("{place}: {status}"))
+    StoreError::Absent(format!("{place}: {status}"))
 }

@@ -25,7 +25,7 @@ const MAX_FAILURES: u32 = 3;
 /// How long failed requests count beside probes that are answered.
 const FAILURE_TTL: Duration = Duration::from_secs(30);
 
-/// What is known of one upstream.
+/// The health of one upstream.
 pub(super) struct Health {
     /// As metrics and logs name it.
     name: String,
@@ -44,7 +44,7 @@ struct State {
     failures: u32,
     request: Option<String>,
     failed_at: Option<Instant>,
-    /// True while the log says that it is unavailable.
+    /// True once the log has that it is unavailable.
     is_logged: bool,
     /// True if only an answered request takes that back: its probes were answered all the time.
     awaits_answer: bool,
@@ -80,7 +80,7 @@ impl Health {
     /// A probe has ended.
     fn probed(&self, result: Result<(), String>) {
         self.change(|state| {
-            // It was away for requests as it was for probes, or no request has failed for long.
+            // It was unavailable to requests and to probes, or no request has failed for long.
             let was_away = state.probe.is_some();
             if result.is_ok() && (was_away || state.failed_at.is_none_or(|failed| failed.elapsed() > FAILURE_TTL)) {
                 state.awaits_answer = !was_away && state.failures > 0;
@@ -181,7 +181,7 @@ mod tests {
             health.failed("refused");
         }
         probed(Ok(()));
-        assert_eq!(health.state(), Some(Ok(())), "it was away for both: no request is needed to know it");
+        assert_eq!(health.state(), Some(Ok(())), "it was unavailable to both: no request is needed");
         for _ in 0..MAX_FAILURES {
             health.failed("timed out");
         }

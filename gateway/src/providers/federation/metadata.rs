@@ -1,4 +1,4 @@
-//! Upstreams asked what they know of files: all of them, and all that they say counts.
+//! `/metadata` of upstreams: all of them are asked, and the answers are put together.
 
 use std::time::Instant;
 
@@ -22,11 +22,11 @@ const MOST_BYTES: usize = 8 << 20;
 /// The most bytes of one text in it.
 const MOST_TEXT: usize = 8192;
 
-/// What upstreams said.
+/// The answers of upstreams.
 #[derive(Default)]
 pub(crate) struct UpstreamMetadata {
     pub(crate) entries: Vec<MetadataEntry>,
-    /// Why there may be more: one for each upstream that did not say everything.
+    /// Why there may be more: one for each upstream whose answer was incomplete.
     pub(crate) causes: Vec<Cause>,
 }
 
@@ -49,7 +49,7 @@ impl Federation {
         if self.is_empty() {
             return said;
         }
-        if caller.hops >= self.most_hops {
+        if caller.hops >= self.max_hops {
             let text = format!("the question passed {} servers: not asked further", caller.hops);
             said.causes.push(Cause { provider: Provider::Gateway, kind: CauseKind::Refused, text });
             return said;
@@ -63,7 +63,7 @@ impl Federation {
         said
     }
 
-    /// Asks one upstream, on the main runtime, counted. What it said, and why there may be more.
+    /// Asks one upstream, on the main runtime, counted. Returns its files, and why there may be more.
     async fn ask_metadata(
         self,
         number: usize,
@@ -92,9 +92,11 @@ impl Federation {
         METRICS.upstream_requests.with_label_values(&[name.as_str(), result]).inc();
         METRICS.upstream_request_duration.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
         let (entries, fault) = match answer {
-            Ok((entries, complete)) => {
-                (entries, (!complete).then(|| Fault::new(CauseKind::Broken, "did not say everything")))
-            }
+            Ok((entries, complete)) => (
+                entries,
+                (!complete)
+                    .then(|| Fault::new(CauseKind::Broken, "expected a complete answer, found an incomplete one")),
+            ),
             Err(fault) => (Vec::new(), Some(fault)),
         };
         (entries, fault.map(|fault| fault.of_upstream(&name)))

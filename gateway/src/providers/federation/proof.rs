@@ -1,4 +1,4 @@
-//! What proves that an upstream has a file: a login page answers 200, too.
+//! The proof that an upstream has a file: a login page has status 200, too.
 //!
 //! An executable or debuginfo is an ELF file, and not one with another build-id. A source or section can be any bytes,
 //! so the answer must not be a page of HTML, and must come from where it was asked for, unless headers of debuginfod
