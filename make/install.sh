@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # make install: installs programs, units of systemd, the sample for nginx and the documents below DESTDIR/PREFIX.
+# Documents are where they are in the repository, so that their links to each other work.
 # Builds the programs first, unless Cargo is missing (as for root): then `make build` has to have built them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,12 +24,14 @@ done
 
 root=$DESTDIR$PREFIX
 documents=$root/share/doc/darkserver
-install -d "$root/bin" "$root/lib/systemd/system" "$root/lib/sysusers.d" "$documents/nginx"
+install -d "$root/bin" "$root/lib/systemd/system" "$root/lib/sysusers.d"
 for program in "${programs[@]}"; do install -m 755 "$built/$program" "$root/bin/"; done
 for unit in packaging/systemd/*.{service,socket,timer}; do
   sed "s|/usr/local/|$PREFIX/|g" "$unit" | install -m 644 /dev/stdin "$root/lib/systemd/system/${unit##*/}"
 done
 install -m 644 packaging/systemd/darkserver.sysusers "$root/lib/sysusers.d/darkserver.conf"
-install -m 644 packaging/nginx/darkserver.conf "$documents/nginx/"
-install -m 644 docs/*.md "$documents/"
-echo "installed ${programs[*]} below $root; $documents/operations.md describes the next steps"
+for file in docs/*.md docs/adr/*.md packaging/README.md packaging/nginx/*.conf helm/README.md bench/results/*.md \
+  sql/createtable.sql; do
+  install -D -m 644 "$file" "$documents/$file"
+done
+echo "installed ${programs[*]} below $root; $documents/docs/operations.md describes the next steps"

@@ -22,9 +22,17 @@ if grep -r /usr/local "$units"; then fail 'expected units without /usr/local'; f
 grep -q '^ExecStart=/opt/darkserver/bin/darkserver$' "$units/darkserver.service" ||
   fail 'expected the path of darkserver in its unit'
 documents=share/doc/darkserver
-for file in lib/sysusers.d/darkserver.conf "$documents"/{nginx/darkserver.conf,operations.md,configuration.md}; do
+for file in lib/sysusers.d/darkserver.conf "$documents"/{packaging/nginx/darkserver.conf,docs/configuration.md}; do
   [[ -s $root/$file ]] || fail "expected the file $file, found none"
 done
+sed -n 's|^Documentation=file:||p' "$units"/*.service | while read -r file; do
+  [[ -s $directory$file ]] || fail "expected the document $file of a unit, found none"
+done
+# Links to other documents lead to installed files.
+(cd "$root/$documents" && grep -roE --include='*.md' '\]\([^)#: ]+[)#]' .) | sed 's|:\](|\t|; s|[)#]$||' |
+  while IFS=$'\t' read -r document link; do
+    [[ -e $root/$documents/${document%/*}/$link ]] || fail "expected $link, to which $document links, found none"
+  done
 outside=$(find "$directory" -type f ! -path "$root/*" ! -name log)
 [[ -z $outside ]] || fail "expected no file outside of PREFIX, found $outside"
 
