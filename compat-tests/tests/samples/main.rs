@@ -5,7 +5,9 @@
 
 mod authorities;
 mod backup;
+mod configuration;
 mod contributing;
+mod drop_ins;
 mod nginx;
 mod requests;
 mod restart;
@@ -40,7 +42,9 @@ fn block(document: &str, language: &str, text: &str) -> String {
     let blocks = document.split(begin.as_str()).skip(1).filter_map(|block| block.split("```").next());
     let found: Vec<&str> = blocks.filter(|block| block.contains(text)).collect();
     assert_eq!(found.len(), 1, "expected one block of {language} with {text:?}, found {found:?}");
-    found[0].to_owned()
+    // A block in a list is indented as its last line, which has the closing backticks.
+    let indentation = found[0].rsplit('\n').next().unwrap();
+    found[0].lines().map(|line| format!("{}\n", line.strip_prefix(indentation).unwrap_or(line))).collect()
 }
 
 /// A sample with other values in the place of its own, each of which it must contain.

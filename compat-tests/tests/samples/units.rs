@@ -11,7 +11,7 @@ use super::{document, root, text, with};
 const SERVICES: [&str; 2] = ["darkserver", "darkserver-import"];
 
 /// The units with the programs of the workspace, as `make install` puts them below another prefix.
-fn units() -> TempDir {
+pub(crate) fn units() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let programs = program("darkserver").parent().unwrap().to_owned();
     for entry in std::fs::read_dir(root().join("packaging/systemd")).unwrap() {
@@ -25,7 +25,7 @@ fn units() -> TempDir {
     directory
 }
 
-fn systemd_analyze(arguments: &[&str]) -> String {
+pub(crate) fn systemd_analyze(arguments: &[&str]) -> String {
     let output = run(Command::new("systemd-analyze").args(["--no-pager"]).args(arguments), "systemd");
     let written = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "systemd-analyze {arguments:?}: {written}");
@@ -66,6 +66,7 @@ fn the_services_have_a_user_of_their_own() {
         users.lines().any(|line| line.starts_with("darkserver:") && line.contains(":/var/lib/darkserver:")),
         "{users}"
     );
+    assert!(users.lines().any(|line| line.starts_with("darkserver-import:")), "{users}");
     for service in SERVICES {
         let unit = document(&format!("packaging/systemd/{service}.service"));
         assert!(unit.lines().any(|line| line == "User=darkserver"), "{service}");
