@@ -1,11 +1,14 @@
 //! One member of the cache: its state, and its readers, who are counted.
 //!
 //! An entry begins as [`State::Filling`] and becomes [`State::Complete`], or [`State::Failed`]. A complete file is
-//! published under its name
-//! ([`State::Published`]) or kept for its present readers only ([`State::Removed`]); eviction removes a published one.
+//! published under its name ([`State::Published`]) or kept for its present readers only ([`State::Removed`]); eviction
+//! removes a published one. Readers need not distinguish complete from published: the one has no name to open it by.
+//!
+//! Methods named `set_*` and `fail_*` change the state under the lock of the entry. The list of the cache and the
+//! names of files have locks of their own.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,7 +115,7 @@ impl Entry {
         matches!(self.life().state, State::Filling { .. })
     }
 
-    /// True once all bytes are verified.
+    /// True once all bytes are verified, also of a removed entry: its readers read on.
     pub(super) fn is_complete(&self) -> bool {
         !matches!(self.life().state, State::Filling { .. } | State::Failed(_))
     }
@@ -131,7 +134,7 @@ impl Entry {
     }
 
     /// All bytes are verified. False if the entry has failed meanwhile.
-    pub(super) fn complete(&self) -> bool {
+    pub(super) fn set_complete(&self) -> bool {
         let mut life = self.life();
         let State::Filling { file, .. } = &life.state else { return false };
         life.state = State::Complete { file: file.clone() };
@@ -141,9 +144,8 @@ impl Entry {
     }
 
     /// The complete file has its name. Readers get a descriptor for reading alone: one that is open for writing keeps
-    /// a disk from being
-    /// mounted read-only.
-    pub(super) fn publish(&self) {
+    /// a disk from being mounted read-only.
+    pub(super) fn set_published(&self) {
         let reopened = File::open(&self.info.path).map(|file| Arc::new(OpenFile::from(file)));
         let mut life = self.life();
         if let State::Complete { file } = &life.state {
@@ -152,58 +154,90 @@ impl Entry {
         }
     }
 
-    /// The name of the file is about to be removed, or it gets none. Readers keep it open.
-    pub(super) fn remove(&self) {
+    /// The name of the published file is about to be removed. Present readers keep it open.
+    pub(super) fn set_removed(&self) {
         let mut life = self.life();
-        let file = match &life.state {
-            State::Complete { file } => Some(file.clone()),
-            State::Published { file: None } if life.readers > 0 => {
-                File::open(&self.info.path).ok().map(|file| Arc::new(file.into()))
+        if life.readers > 0 && matches!(life.state, State::Published { file: None }) {
+            // Not under the lock, for which readers wait.
+            drop(life);
+            if let Err(error) = self.open() {
+                tracing::warn!(path = %self.path().display(), %error, "readers of a removed file lose it");
             }
-            State::Published { file } => file.clone(),
-            State::Filling { .. } | State::Removed { .. } | State::Failed(_) => return,
-        };
-        life.state = State::Removed { file: file.filter(|_| life.readers > 0) };
+            life = self.life();
+        }
+        if let State::Published { file } = &mut life.state {
+            let file = file.take();
+            life.state = State::Removed { file: file.filter(|_| life.readers > 0) };
+        }
     }
 
-    /// The bytes cannot be had, or are not on the disk as they were written.
-    pub(super) fn fail(&self, failure: Miss) {
+    /// The complete file gets no name. Present readers keep it open. False if it has its name, or is not complete.
+    pub(super) fn discard(&self) -> bool {
         let mut life = self.life();
-        if !matches!(life.state, State::Failed(_)) {
+        let State::Complete { file } = &life.state else { return false };
+        life.state = State::Removed { file: Some(file.clone()).filter(|_| life.readers > 0) };
+        true
+    }
+
+    /// The bytes cannot be had. False if they are complete, or the entry has failed before.
+    pub(super) fn fail_filling(&self, failure: Miss) -> bool {
+        let mut life = self.life();
+        let is_filling = matches!(life.state, State::Filling { .. });
+        if is_filling {
             life.state = State::Failed(failure);
         }
         drop(life);
         self.changed.notify_waiters();
+        is_filling
+    }
+
+    /// The complete file is not on the disk as it was written.
+    pub(super) fn fail_complete(&self, failure: Miss) {
+        let mut life = self.life();
+        if matches!(life.state, State::Complete { .. }) {
+            life.state = State::Failed(failure);
+        }
     }
 
     /// The open file. A published one is opened by its name if no reader has it open.
     ///
     /// # Errors
-    /// The entry failed or was removed, or the published file cannot be opened or has another size.
+    /// The entry failed or was removed, or the published file cannot be opened or has another size. [`is_lost`] tells
+    /// which.
     pub(super) fn open(&self) -> io::Result<Arc<OpenFile>> {
+        if let Some(present) = self.present_file() {
+            return present;
+        }
+        let opened = File::open(&self.info.path).and_then(|file| {
+            let (expected, found) = (self.info.size, file.metadata()?.len());
+            if found == expected {
+                return Ok(Arc::new(OpenFile::from(file)));
+            }
+            let text = format!("expected a file of {expected} bytes, found {found}");
+            Err(io::Error::new(ErrorKind::InvalidData, text))
+        });
+        let mut life = self.life();
+        if let State::Published { file: file @ None } = &mut life.state {
+            return opened.inspect(|opened| *file = Some(opened.clone()));
+        }
+        drop(life);
+        // Opened by another reader or removed meanwhile.
+        self.present_file().unwrap_or(opened)
+    }
+
+    /// The file without opening it, or why there is none; `None` if it has to be opened by its name.
+    fn present_file(&self) -> Option<io::Result<Arc<OpenFile>>> {
         match &self.life().state {
             State::Filling { file, .. }
             | State::Complete { file }
             | State::Published { file: Some(file) }
-            | State::Removed { file: Some(file) } => return Ok(file.clone()),
-            State::Published { file: None } => {}
-            State::Removed { file: None } => return Err(io::ErrorKind::NotFound.into()),
-            State::Failed(failure) => return Err(io::Error::other(failure.to_string())),
-        }
-        let opened = File::open(&self.info.path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let mut life = self.life();
-        match (&mut life.state, opened) {
-            // Opened by its eviction meanwhile.
-            (State::Removed { file: Some(file) }, _) => Ok(file.clone()),
-            (State::Published { file }, Ok((size, opened))) if size == self.info.size => {
-                let opened = Arc::new(OpenFile::from(opened));
-                *file = Some(opened.clone());
-                Ok(opened)
+            | State::Removed { file: Some(file) } => Some(Ok(file.clone())),
+            State::Published { file: None } => None,
+            State::Removed { file: None } => {
+                let text = format!("{}: expected a file in the cache, found it removed", self.path().display());
+                Some(Err(io::Error::new(ErrorKind::NotFound, text)))
             }
-            (_, Ok((size, _))) => {
-                Err(io::Error::other(format!("expected a file of {} bytes, found {size}", self.info.size)))
-            }
-            (_, Err(error)) => Err(error),
+            State::Failed(failure) => Some(Err(io::Error::other(failure.to_string()))),
         }
     }
 
@@ -335,6 +369,12 @@ impl Deref for Reader {
     fn deref(&self) -> &Entry {
         &self.0
     }
+}
+
+/// True if `error` of opening a published file proves that the file was removed or replaced. Other errors may pass: too
+/// many files are open, or the disk fails.
+pub(super) fn is_lost(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidData)
 }
 
 /// How many bytes of a file of `size` may be sent when `received` are written.

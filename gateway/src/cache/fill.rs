@@ -116,7 +116,7 @@ impl Fill {
             tracing::warn!(nvra = self.source, cause = %failure, "a complete member could not be published");
             if !is_synced {
                 // Bytes that are read from now on may differ from those that were written.
-                entry.fail(failure);
+                entry.fail_complete(failure);
             }
             return self.remove();
         }
@@ -126,13 +126,13 @@ impl Fill {
     /// The file of the entry gets no name.
     fn remove(&self) {
         self.cache.entries().remove(self.key, &self.entry);
-        self.entry.remove();
+        self.entry.discard();
         self.cache.show();
     }
 
     /// The member could not be had from any source: readers are told, and the next request fills it anew.
     pub(super) fn fail(&self, failure: Miss) {
-        self.entry.fail(failure);
+        self.entry.fail_filling(failure);
         self.cache.detach_entry(self.key, &self.entry);
     }
 

@@ -55,6 +55,7 @@ use crate::resolve::outcome::{CauseKind, Miss};
 pub(crate) use content::Content;
 use directory::PublishedFile;
 use entries::{Entries, disk_bytes};
+use entry::is_lost;
 pub(crate) use entry::{Entry, Reader};
 pub(crate) use filler::Filler;
 pub(crate) use readable::{ExternalFile, Readable};
@@ -135,23 +136,37 @@ impl MemberCache {
         Ok(())
     }
 
-    /// A reader of a member that is cached or being filled. A published file that was lost is noticed here.
+    /// A reader of a member that is cached or being filled. `None` too if its file cannot be opened at present:
+    /// [`Self::fill`] returns why.
     pub(crate) async fn find(&self, key: MemberKey) -> Option<Reader> {
-        let reader = self.entries().read(key)?;
+        let opened = self.open_entry(key).await;
+        opened.inspect_err(|failure| tracing::warn!(%failure, "a cached file cannot be opened")).ok().flatten()
+    }
+
+    /// A reader of the present entry of a member, with its file open unless it is in memory. An entry whose file was
+    /// lost is removed.
+    ///
+    /// # Errors
+    /// The file cannot be opened, which proves nothing of the file.
+    async fn open_entry(&self, key: MemberKey) -> Result<Option<Reader>, Miss> {
+        let Some(reader) = self.entries().read(key) else { return Ok(None) };
         if self.small_contents.has(&reader) {
-            return Some(reader);
+            return Ok(Some(reader));
         }
+        let path = reader.path().display();
         match reader.open() {
-            Ok(_) => Some(reader),
-            Err(error) => {
-                tracing::debug!(path = %reader.path().display(), %error, "a cached file was lost");
+            Ok(_) => Ok(Some(reader)),
+            Err(_) if reader.has_failed() => Ok(None),
+            Err(error) if is_lost(&error) => {
+                tracing::debug!(%path, %error, "a cached file was lost");
                 let (this, entry) = (self.clone(), reader.entry().clone());
                 let remove =
-                    move || this.remove(|entries| Vec::from_iter(entries.remove(key, &entry).then_some(entry)));
+                    move || this.remove_files(|entries| Vec::from_iter(entries.remove(key, &entry).then_some(entry)));
                 // Only a panic could fail it.
                 let _ = spawn_blocking(remove).await;
-                None
+                Ok(None)
             }
+            Err(error) => Err(Miss::local(format!("{path}: {error}"))),
         }
     }
 
@@ -172,7 +187,7 @@ impl MemberCache {
         F: Future<Output = Result<Filler, Miss>> + Send + 'static,
     {
         loop {
-            if let Some(reader) = self.find(key).await {
+            if let Some(reader) = self.open_entry(key).await? {
                 return Ok(reader);
             }
             let opening = {
@@ -263,10 +278,10 @@ impl MemberCache {
         let _names = self.directory.lock_names();
         if self.entries().has(key, entry) {
             self.directory.publish(file, entry.info(), cost)?;
-            entry.publish();
+            entry.set_published();
             self.entries().publish(key, cost);
         } else {
-            entry.remove();
+            entry.discard();
         }
         Ok(())
     }
@@ -286,7 +301,7 @@ impl MemberCache {
     /// Evicts files until the cache is no larger than its limit. For threads that may block.
     fn evict(&self) {
         if self.entries().bytes() > self.max_bytes {
-            let evicted = self.remove(|entries| {
+            let evicted = self.remove_files(|entries| {
                 let next = || if entries.bytes() > self.max_bytes { entries.pop() } else { None };
                 std::iter::from_fn(next).collect()
             });
@@ -302,7 +317,7 @@ impl MemberCache {
         if missing == 0 {
             return;
         }
-        let evicted = self.remove(|entries| entries.pop_unread(missing));
+        let evicted = self.remove_files(|entries| entries.pop_unread(missing));
         if evicted > 0 {
             METRICS.cache_evictions.inc_by(evicted);
             tracing::warn!(
@@ -315,11 +330,11 @@ impl MemberCache {
 
     /// Removes the entries that `select` removes from the list, with their files, and returns how many. For threads
     /// that may block.
-    fn remove(&self, select: impl FnOnce(&mut Entries) -> Vec<Arc<Entry>>) -> u64 {
+    fn remove_files(&self, select: impl FnOnce(&mut Entries) -> Vec<Arc<Entry>>) -> u64 {
         let _names = self.directory.lock_names();
         let removed = select(&mut self.entries());
         for entry in &removed {
-            entry.remove();
+            entry.set_removed();
             self.directory.unlink(entry.info());
         }
         self.show();
@@ -353,3 +368,6 @@ impl Drop for OpeningEnd {
 fn ended_early(error: &tokio::task::JoinError) -> Miss {
     Miss::gateway(CauseKind::Broken, format!("a fill ended early: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,7 @@ impl<'a> FillWriter<'a> {
     pub(super) fn complete(&mut self) -> Result<(), FillError> {
         METRICS.cache_unsynced_files.inc();
         // Readers do not wait for the disk.
-        let is_complete = self.fill.entry.complete();
+        let is_complete = self.fill.entry.set_complete();
         if is_complete && let Some(file) = self.temporary.take() {
             self.fill.publish(file);
         }

@@ -45,7 +45,7 @@ fn readers_of_a_removed_entry_read_on() {
     let directory = tempfile::tempdir().unwrap();
     let entry = published(directory.path());
     let reader = Reader::new(entry.clone());
-    entry.remove();
+    entry.set_removed();
     std::fs::remove_file(entry.path()).unwrap();
     assert_eq!(text(&reader), "bytes");
     drop(reader);
@@ -57,7 +57,7 @@ fn readers_of_a_removed_entry_read_on() {
 fn an_entry_without_readers_is_removed_without_a_descriptor() {
     let directory = tempfile::tempdir().unwrap();
     let entry = published(directory.path());
-    entry.remove();
+    entry.set_removed();
     assert!(!is_open(&entry));
 }
 
@@ -80,7 +80,7 @@ async fn a_reader_of_a_filling_entry_waits_for_its_bytes() {
     entry.receive(5);
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished(), "bytes that are not verified are held back");
-    assert!(entry.complete());
+    assert!(entry.set_complete());
     assert!(waiting.await.unwrap());
 }
 
@@ -88,8 +88,46 @@ async fn a_reader_of_a_filling_entry_waits_for_its_bytes() {
 async fn a_failed_entry_stays_failed() {
     let directory = tempfile::tempdir().unwrap();
     let entry = filling(directory.path());
-    entry.fail(Miss::gateway(CauseKind::Broken, "no byte came"));
+    entry.fail_filling(Miss::gateway(CauseKind::Broken, "no byte came"));
     entry.receive(5);
-    assert!(!entry.complete() && entry.has_failed());
+    assert!(!entry.set_complete() && entry.has_failed());
     assert_eq!(entry.available(1).await.unwrap_err().to_string(), "no byte came");
+}
+
+#[test]
+fn a_complete_file_without_a_name_is_discarded_and_a_published_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = filling(directory.path());
+    assert!(!entry.discard(), "it is not complete");
+    let reader = Reader::new(entry.clone());
+    assert!(entry.set_complete() && entry.discard() && !entry.discard());
+    assert_eq!(text(&reader), "bytes");
+    let published = published(directory.path());
+    assert!(!published.discard() && published.open().is_ok());
+}
+
+#[test]
+fn only_a_filling_entry_is_failed_for_want_of_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = filling(directory.path());
+    assert!(entry.set_complete());
+    assert!(!entry.fail_filling(Miss::local("late")) && entry.is_complete(), "its bytes are verified");
+    let published = published(directory.path());
+    assert!(!published.fail_filling(Miss::local("late")));
+    published.fail_complete(Miss::local("late"));
+    assert!(published.is_complete());
+    entry.fail_complete(Miss::local("the disk failed"));
+    assert!(entry.has_failed());
+}
+
+#[test]
+fn a_removed_entry_without_a_file_is_an_error_that_tells_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = published(directory.path());
+    entry.set_removed();
+    let error = entry.open().err().unwrap();
+    assert!(
+        is_lost(&error) && error.to_string().ends_with("expected a file in the cache, found it removed"),
+        "{error}"
+    );
 }

@@ -1,0 +1,46 @@
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::PathBuf;
+
+use super::*;
+use crate::permits::{ClientAddress, Permits};
+
+fn key() -> MemberKey {
+    MemberKey { identity: Identity::from_bytes([7; 32]), ordinal: 3 }
+}
+
+/// A cache of `directory`, with a file of five bytes that an earlier run published, and its path.
+async fn cache_with_a_file(directory: &Path) -> (MemberCache, PathBuf) {
+    let files = directory.join("files");
+    std::fs::DirBuilder::new().mode(0o700).create(&files).unwrap();
+    let path = files.canonicalize().unwrap().join(format!("{}-{}-5-ab12", key().identity, key().ordinal));
+    std::fs::write(&path, "bytes").unwrap();
+    let prefetch = config::PrefetchSettings { max_bytes: ByteSize(0), timeout: Duration::ZERO };
+    let cache = MemberCache::open(directory, ByteSize::mib(64), Abandoned::Finish, prefetch).await.unwrap();
+    (cache, path)
+}
+
+/// Fills the member from a package that does not have it.
+async fn fill(cache: &MemberCache) -> Result<Reader, Miss> {
+    let permit = Permits::new(1, "test fill").acquire(ClientAddress::default()).await;
+    cache.fill(key(), None, permit, async { Err(Miss::Absent("no such file".into())) }).await
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_at_present_stays_and_a_lost_one_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cache, path) = cache_with_a_file(directory.path()).await;
+    let away = path.with_extension("away");
+    std::fs::rename(&path, &away).unwrap();
+    // An error that proves nothing, as that of too many open files.
+    symlink(&path, &path).unwrap();
+    assert!(cache.find(key()).await.is_none());
+    assert!(fill(&cache).await.err().unwrap().is_local());
+    assert!(std::fs::symlink_metadata(&path).is_ok() && cache.entries().len() == 1);
+    std::fs::rename(&away, &path).unwrap();
+    assert!(cache.find(key()).await.is_some());
+    // Of another size.
+    std::fs::write(&path, "byte").unwrap();
+    assert!(cache.find(key()).await.is_none());
+    assert!(!path.exists() && cache.entries().len() == 0);
+    assert_eq!(fill(&cache).await.err().unwrap().to_string(), "no such file");
+}
