@@ -30,7 +30,7 @@ pub(super) struct Directory {
     memory_fallback: MemoryFallback,
     names: Mutex<()>,
     /// Held as long as anything may be written.
-    _lock: DirectoryLock,
+    lock: DirectoryLock,
 }
 
 impl Directory {
@@ -46,7 +46,7 @@ impl Directory {
             next_number: AtomicU64::new(0),
             memory_fallback: MemoryFallback::new(),
             names: Mutex::new(()),
-            _lock: lock,
+            lock,
         };
         directory.create().with_context(context)?;
         directory.check()?;
@@ -71,14 +71,15 @@ impl Directory {
         Ok(())
     }
 
-    /// Expects that files can be written.
+    /// Expects that files can be written, and that no other gateway has locked the directory meanwhile.
     ///
     /// # Errors
-    /// They cannot, with the reason.
+    /// They cannot, with the reason; another gateway has.
     pub(super) fn check(&self) -> Result<()> {
         self.temporary_file(0)
             .map(drop)
-            .with_context(|| format!("cache directory {}: expected to be able to write", self.path.display()))
+            .with_context(|| format!("cache directory {}: expected to be able to write", self.path.display()))?;
+        self.lock.check()
     }
 
     /// Locks the names of files: they are given and removed under this lock, so that the removal of an entry's file
