@@ -122,19 +122,35 @@ impl Entries {
         self.openings.remove(&key);
     }
 
-    /// Inserts an entry that is being filled. From now on its file takes `bytes` bytes of the cache.
-    pub(super) fn insert_filling(&mut self, key: MemberKey, entry: Arc<Entry>, bytes: u64) {
-        self.insert(key, CachedFile { uses: 1, ..CachedFile::new(entry, bytes) });
+    /// Inserts an entry that is being filled, unless the member has one: returns a reader of that. From now on its file
+    /// takes `bytes` bytes of the cache.
+    pub(super) fn insert_filling(&mut self, key: MemberKey, entry: Arc<Entry>, bytes: u64) -> Option<Reader> {
+        let present = self.read(key);
+        if present.is_none() {
+            self.insert(key, CachedFile { uses: 1, ..CachedFile::new(entry, bytes) });
+        }
+        present
     }
 
     /// Inserts a published file that was not requested: of an earlier run, or a prefetched one. It took `cost` to
-    /// extract.
-    pub(super) fn insert_published(&mut self, key: MemberKey, entry: Arc<Entry>, cost: Duration, is_prefetched: bool) {
+    /// extract. False if the member has an entry.
+    pub(super) fn insert_published(
+        &mut self,
+        key: MemberKey,
+        entry: Arc<Entry>,
+        cost: Duration,
+        is_prefetched: bool,
+    ) -> bool {
+        if self.contains(key) {
+            return false;
+        }
         let bytes = entry.size();
         self.insert(key, CachedFile { is_prefetched, ..CachedFile::new(entry, bytes) });
-        self.publish(key, cost);
+        self.set_evictable(key, cost);
+        true
     }
 
+    /// Replaces at most a failed entry, which has no file.
     fn insert(&mut self, key: MemberKey, file: CachedFile) {
         self.take(key);
         self.bytes += file.bytes;
@@ -142,7 +158,7 @@ impl Entries {
     }
 
     /// The file of a member is published and took `cost` to extract. From now on it can be evicted.
-    pub(super) fn publish(&mut self, key: MemberKey, cost: Duration) {
+    pub(super) fn set_evictable(&mut self, key: MemberKey, cost: Duration) {
         let Some(file) = self.files.get_mut(&key) else { return };
         let nanoseconds = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
         file.cost = nanoseconds.saturating_mul(1 << 10) / file.bytes.max(1);
@@ -152,6 +168,15 @@ impl Entries {
     /// Removes an entry. False if the member has another one, or none.
     pub(super) fn remove(&mut self, key: MemberKey, entry: &Arc<Entry>) -> bool {
         self.has(key, entry) && self.take(key).is_some()
+    }
+
+    /// Removes an entry, if it is listed, unless it has readers: it gets none from now on. False if it has some.
+    pub(super) fn remove_unread(&mut self, key: MemberKey, entry: &Arc<Entry>) -> bool {
+        let is_unread = entry.readers() == 0;
+        if is_unread {
+            self.remove(key, entry);
+        }
+        is_unread
     }
 
     fn take(&mut self, key: MemberKey) -> Option<CachedFile> {
@@ -169,9 +194,11 @@ impl Entries {
     }
 
     /// Removes the files that are evicted first until they take `bytes` bytes of disk, or none if all of them take
-    /// less. Files with
-    /// readers stay: the disk has their blocks back only when they are closed.
+    /// less. Files with readers stay: the disk has their blocks back only when they are closed.
     pub(super) fn pop_unread(&mut self, bytes: u64) -> Vec<Arc<Entry>> {
+        if self.bytes < bytes {
+            return Vec::new();
+        }
         let (mut keys, mut found) = (Vec::new(), 0);
         for key in self.order.values() {
             if found >= bytes {

@@ -2,7 +2,7 @@
 //! off.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use artifact::formats;
@@ -80,11 +80,11 @@ impl Extraction<'_> {
     ) -> Result<(), FillError> {
         writer.restart();
         prefetch.restart();
-        let is_cancelled = AtomicBool::new(false);
-        let watched = |payload| -> Box<dyn Read + Send> { Box::new(self.watched(payload, &is_cancelled)) };
+        let watch = Watch::new(self.fill);
+        let watched = |payload| -> Box<dyn Read + Send> { Box::new(Watched { payload, watch: &watch }) };
         let store = archive.place.store().to_owned();
         let end = |writer: &mut FillWriter<'_>, error: artifact::Error| {
-            writer.error.take().unwrap_or_else(|| match is_cancelled.load(Ordering::Relaxed) {
+            writer.error.take().unwrap_or_else(|| match watch.is_cancelled() {
                 true => FillError::Cancelled,
                 false => {
                     FillError::Source(Miss::store(&store, CauseKind::Broken, format!("{}: {error}", self.fill.source)))
@@ -92,9 +92,9 @@ impl Extraction<'_> {
             })
         };
         match archive.enter(self.fill.key.ordinal, &watched, writer) {
-            Ok(true) => return self.complete(writer),
+            Ok(true) => return self.verify_and_complete(writer),
             Ok(false) => {}
-            Err(error) if writer.error.is_some() || is_cancelled.load(Ordering::Relaxed) => {
+            Err(error) if writer.error.is_some() || watch.is_cancelled() => {
                 return Err(end(writer, error));
             }
             Err(error) => {
@@ -103,32 +103,28 @@ impl Extraction<'_> {
             }
         }
         let payload = match archive.take() {
-            ArchiveBytes::Stream(payload) => ArchiveBytes::stream(self.watched(payload, &is_cancelled)),
-            ArchiveBytes::Seekable(payload) => ArchiveBytes::seekable(self.watched(payload, &is_cancelled)),
+            ArchiveBytes::Stream(payload) => ArchiveBytes::stream(Watched { payload, watch: &watch }),
+            ArchiveBytes::Seekable(payload) => ArchiveBytes::seekable(Watched { payload, watch: &watch }),
         };
         match &archive.inside {
             Inside::Rpm(header) => {
                 let archive = payload::decompress(payload).map_err(|error| end(writer, error))?;
                 let mut members = Members::new(archive, header);
-                self.find(header, &mut members, writer, prefetch).map_err(|error| end(writer, error))?;
-                self.complete(writer)?;
+                self.extract_member(header, &mut members, writer, prefetch).map_err(|error| end(writer, error))?;
+                self.verify_and_complete(writer)?;
                 prefetch.read_following(header.package.identity, &mut members);
             }
             Inside::OtherFormat { format, bytes, ordinal, file, .. } => {
                 let extracted = formats::extract_member(payload, *format, *bytes, *ordinal, file, writer);
                 extracted.map_err(|error| end(writer, error))?;
-                self.complete(writer)?;
+                self.verify_and_complete(writer)?;
             }
         }
         Ok(())
     }
 
-    fn watched<'a, P>(&'a self, payload: P, is_cancelled: &'a AtomicBool) -> Watched<'a, P> {
-        Watched { payload, fill: self.fill, bytes: 0, began: Instant::now(), abandoned_since: None, is_cancelled }
-    }
-
     /// Reads up to the member, and writes it.
-    fn find<R: Read>(
+    fn extract_member<R: Read>(
         &self,
         header: &Header,
         members: &mut Members<'_, R>,
@@ -150,7 +146,7 @@ impl Extraction<'_> {
     }
 
     /// All bytes are written, with the digest of the header.
-    fn complete(&self, writer: &mut FillWriter<'_>) -> Result<(), FillError> {
+    fn verify_and_complete(&self, writer: &mut FillWriter<'_>) -> Result<(), FillError> {
         writer.verify()?;
         let (nvra, path, seconds) = (&self.fill.source, &self.fill.path, self.began.elapsed().as_secs_f64());
         METRICS.extraction_duration.observe(seconds);
@@ -160,31 +156,59 @@ impl Extraction<'_> {
     }
 }
 
-/// An archive whose reads fail when the fill is cancelled, or when it is slower than clients accept.
-struct Watched<'a, P> {
-    payload: P,
-    fill: &'a Fill,
-    bytes: u64,
+/// The reads of one archive. An archive that is read in parts has one watch: neither its speed nor the time without
+/// readers begins anew with a part.
+struct Watch<'f> {
+    fill: &'f Fill,
     began: Instant,
-    abandoned_since: Option<Instant>,
-    is_cancelled: &'a AtomicBool,
+    bytes: AtomicU64,
+    is_cancelled: AtomicBool,
 }
 
-impl<P: Read> Read for Watched<'_, P> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.fill.is_cancelled(&mut self.abandoned_since) {
+impl<'f> Watch<'f> {
+    /// No byte was read.
+    fn new(fill: &'f Fill) -> Self {
+        Self { fill, began: Instant::now(), bytes: AtomicU64::new(0), is_cancelled: AtomicBool::new(false) }
+    }
+
+    /// True once a read failed because the fill is cancelled.
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Expects that the fill goes on.
+    ///
+    /// # Errors
+    /// It is cancelled, or slower than clients accept.
+    fn check(&self) -> io::Result<()> {
+        if self.fill.is_cancelled() {
             self.is_cancelled.store(true, Ordering::Relaxed);
             return Err(io::Error::other("the extraction is cancelled"));
         }
         let took = self.began.elapsed();
-        if took > MIN_SPEED_AFTER && self.bytes / took.as_secs() < MIN_BYTES_PER_SECOND {
-            let found = self.bytes / took.as_secs();
-            let text = format!("expected at least {MIN_BYTES_PER_SECOND} bytes of the archive a second, found {found}");
-            return Err(io::Error::other(text));
+        if took > MIN_SPEED_AFTER {
+            let found = self.bytes.load(Ordering::Relaxed) / took.as_secs();
+            if found < MIN_BYTES_PER_SECOND {
+                let expected = format!("expected at least {MIN_BYTES_PER_SECOND} bytes of the archive a second");
+                return Err(io::Error::other(format!("{expected}, found {found}")));
+            }
         }
+        Ok(())
+    }
+}
+
+/// An archive whose reads fail when the fill is cancelled, or when it is slower than clients accept.
+struct Watched<'a, P> {
+    payload: P,
+    watch: &'a Watch<'a>,
+}
+
+impl<P: Read> Read for Watched<'_, P> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.watch.check()?;
         let read = self.payload.read(bytes)?;
-        self.bytes += read as u64;
-        self.fill.flow.add(read);
+        self.watch.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        self.watch.fill.flow.add(read);
         METRICS.archive_read_bytes.inc_by(read as u64);
         Ok(read)
     }

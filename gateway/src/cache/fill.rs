@@ -31,6 +31,8 @@ pub(super) struct Fill {
     /// Counts bytes that are read and written.
     pub(super) flow: Arc<Flow>,
     pub(super) began: Instant,
+    /// When it was first seen without readers.
+    pub(super) abandoned_since: Mutex<Option<Instant>>,
     /// Released when the member is complete: other fills need not wait for prefetched members.
     pub(super) permit: Mutex<Option<Permit>>,
 }
@@ -87,19 +89,23 @@ impl Fill {
     }
 
     /// True if nothing needs more bytes: the entry has failed, or it has no readers and is not to be finished for
-    /// later requests.
-    /// `abandoned_since` is when it was first seen without readers.
-    pub(super) fn is_cancelled(&self, abandoned_since: &mut Option<Instant>) -> bool {
+    /// later requests. From then on no request finds it.
+    pub(super) fn is_cancelled(&self) -> bool {
         if self.entry.has_failed() {
             return true;
         }
+        let mut abandoned_since = self.abandoned_since.lock().unwrap_or_else(PoisonError::into_inner);
         if self.entry.readers() > 0 {
             *abandoned_since = None;
             return false;
         }
         let since = *abandoned_since.get_or_insert_with(Instant::now);
-        self.cache.abandoned == Abandoned::Cancel && since.elapsed() >= ABANDONED_TIMEOUT
-            || !self.cache.entries().has(self.key, &self.entry)
+        let mut entries = self.cache.entries();
+        if self.cache.abandoned == Abandoned::Cancel && since.elapsed() >= ABANDONED_TIMEOUT {
+            entries.remove_unread(self.key, &self.entry)
+        } else {
+            !entries.has(self.key, &self.entry)
+        }
     }
 
     /// Writes a complete file to the disk and publishes it. If that fails, its present readers read on, and the next
@@ -107,7 +113,7 @@ impl Fill {
     pub(super) fn publish(&self, file: TemporaryFile) {
         let (cache, key, entry) = (&self.cache, self.key, &self.entry);
         if file.file.is_in_memory() || !cache.fits(entry.size()) {
-            return self.remove();
+            return self.discard();
         }
         let synced = file.file.sync_data();
         let is_synced = synced.is_ok();
@@ -118,31 +124,39 @@ impl Fill {
                 // Bytes that are read from now on may differ from those that were written.
                 entry.fail_complete(failure);
             }
-            return self.remove();
+            return self.discard();
         }
         cache.evict();
     }
 
-    /// The file of the entry gets no name.
-    fn remove(&self) {
-        self.cache.entries().remove(self.key, &self.entry);
+    /// Removes the complete entry from the list. Its file gets no name, its present readers read on.
+    fn discard(&self) {
         self.entry.discard();
+        self.remove_entry();
+    }
+
+    /// Removes the entry from the list: the next request fills it anew.
+    fn remove_entry(&self) {
+        self.cache.entries().remove(self.key, &self.entry);
         self.cache.show();
     }
 
-    /// The member could not be had from any source: readers are told, and the next request fills it anew.
-    pub(super) fn fail(&self, failure: Miss) {
-        self.entry.fail_filling(failure);
-        self.cache.detach_entry(self.key, &self.entry);
+    /// Fails the entry, unless it is complete, and removes it from the list: the member could not be had from any
+    /// source. False if it is complete or has failed before.
+    pub(super) fn fail(&self, failure: Miss) -> bool {
+        let is_failed = self.entry.fail_filling(failure);
+        if is_failed {
+            self.remove_entry();
+        }
+        is_failed
     }
 
     /// No byte came for `timeout`. A complete entry stays so: only the disk is slow.
     fn stall(&self, timeout: Duration) {
-        if self.entry.is_filling() {
-            let (nvra, path) = (&self.source, &self.path);
+        let (nvra, path) = (&self.source, &self.path);
+        let text = format!("{nvra}: expected bytes of the archive within {timeout:?}, found none");
+        if self.fail(Miss::gateway(CauseKind::Timeout, text)) {
             tracing::warn!(%nvra, path, ?timeout, "a fill failed: no byte came");
-            let text = format!("{nvra}: expected bytes of the archive within {timeout:?}, found none");
-            self.fail(Miss::gateway(CauseKind::Timeout, text));
         }
         self.release_permit();
     }
@@ -154,8 +168,10 @@ impl Fill {
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        // After a panic.
-        if self.entry.is_filling() {
+        // After a panic. A fill that ended is published, discarded or failed.
+        if self.entry.discard() {
+            self.remove_entry();
+        } else {
             self.fail(Miss::gateway(CauseKind::Broken, format!("{}: the fill ended early", self.source)));
         }
     }

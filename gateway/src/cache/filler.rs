@@ -23,10 +23,11 @@ pub(crate) enum Filler {
 }
 
 impl Filler {
-    /// Begins to fill a member on a thread of its own, and returns the first reader. For threads that may block.
+    /// Begins to fill a member on a thread of its own, and returns the first reader. A member that has an entry
+    /// meanwhile is not filled again: it was prefetched. For threads that may block.
     ///
     /// # Errors
-    /// The source does not have the member, or there is no space for it.
+    /// The source does not have the member, there is no space for it, or a published file cannot be opened.
     pub(super) fn begin(
         self,
         cache: &MemberCache,
@@ -40,14 +41,31 @@ impl Filler {
         let flow = Arc::new(Flow::default());
         let entry = Arc::new(Entry::filling(info, file.file.clone(), flow.clone()));
         let reader = Reader::new(entry.clone());
+        // Before the entry is listed: whatever happens, its drop removes an entry that is not published.
+        let fill = Fill {
+            cache: cache.clone(),
+            key,
+            entry,
+            source,
+            path,
+            build_id,
+            flow,
+            began: Instant::now(),
+            abandoned_since: Mutex::new(None),
+            permit: Mutex::new(Some(permit)),
+        };
         // A file that is larger than the whole cache is not published, and evicts nothing.
-        cache.entries().insert_filling(key, entry.clone(), if cache.fits(size) { size } else { 0 });
+        let bytes = if cache.fits(size) { size } else { 0 };
+        let present = cache.entries().insert_filling(key, fill.entry.clone(), bytes);
+        if let Some(present) = present {
+            let opened = present.open();
+            opened.map_err(|error| Miss::local(format!("{}: {error}", present.path().display())))?;
+            return Ok(present);
+        }
         cache.evict();
-        let (cache, began, permit) = (cache.clone(), Instant::now(), Mutex::new(Some(permit)));
-        let runtime = cache.runtime.clone();
-        let fill = Arc::new(Fill { cache, key, entry, source, path, build_id, flow, began, permit });
-        runtime.spawn(fail_when_stalled(Arc::downgrade(&fill)));
-        runtime.spawn_blocking(move || self.run(&fill, file));
+        let fill = Arc::new(fill);
+        cache.runtime.spawn(fail_when_stalled(Arc::downgrade(&fill)));
+        cache.runtime.spawn_blocking(move || self.run(&fill, file));
         Ok(reader)
     }
 

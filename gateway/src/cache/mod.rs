@@ -130,7 +130,11 @@ impl MemberCache {
     fn list_published(&self) -> Result<()> {
         self.directory.remove_temporary_files()?;
         for PublishedFile { key, info, cost } in self.directory.published_files()? {
-            self.entries().insert_published(key, Arc::new(Entry::published(info)), cost, false);
+            let entry = Arc::new(Entry::published(info));
+            if !self.entries().insert_published(key, entry.clone(), cost, false) {
+                // The same member of another size or digest: one file of a member is listed.
+                self.directory.unlink(entry.info());
+            }
         }
         self.evict();
         Ok(())
@@ -279,7 +283,7 @@ impl MemberCache {
         if self.entries().has(key, entry) {
             self.directory.publish(file, entry.info(), cost)?;
             entry.set_published();
-            self.entries().publish(key, cost);
+            self.entries().set_evictable(key, cost);
         } else {
             entry.discard();
         }
@@ -292,8 +296,13 @@ impl MemberCache {
         let PublishedFile { key, info, cost } = prefetched;
         if !self.entries().contains(key) {
             self.directory.publish(file, &info, cost)?;
-            self.entries().insert_published(key, Arc::new(Entry::published(info)), cost, true);
-            METRICS.prefetched_members.inc();
+            let entry = Arc::new(Entry::published(info));
+            if self.entries().insert_published(key, entry.clone(), cost, true) {
+                METRICS.prefetched_members.inc();
+            } else {
+                // A fill of the member began meanwhile. It names its file after this one.
+                self.directory.unlink(entry.info());
+            }
         }
         Ok(())
     }

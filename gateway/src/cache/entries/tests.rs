@@ -23,8 +23,8 @@ fn number(entry: &Entry) -> u32 {
 
 /// Inserts a published file that was requested once.
 fn insert(entries: &mut Entries, ordinal: u32, bytes: u64, cost: Duration) {
-    entries.insert_filling(key(ordinal), entry(ordinal, bytes), bytes);
-    entries.publish(key(ordinal), cost);
+    assert!(entries.insert_filling(key(ordinal), entry(ordinal, bytes), bytes).is_none());
+    entries.set_evictable(key(ordinal), cost);
 }
 
 fn order(entries: &mut Entries) -> Vec<u32> {
@@ -47,10 +47,10 @@ fn cheap_large_unrequested_and_old_files_are_evicted_first() {
 #[test]
 fn a_filling_file_takes_space_and_is_not_evicted() {
     let mut entries = Entries::new();
-    entries.insert_filling(key(0), entry(0, 70), 70);
+    assert!(entries.insert_filling(key(0), entry(0, 70), 70).is_none());
     entries.count_use(key(0));
     assert!(entries.bytes() == BLOCK && entries.pop().is_none() && entries.pop_unread(1).is_empty());
-    entries.publish(key(0), SECOND);
+    entries.set_evictable(key(0), SECOND);
     assert_eq!(number(&entries.pop().unwrap()), 0);
 }
 
@@ -72,10 +72,32 @@ fn files_with_readers_make_no_space_on_the_disk() {
 fn only_the_present_entry_of_a_member_is_removed() {
     let mut entries = Entries::new();
     let (first, second) = (entry(0, 1), entry(1, 1));
-    entries.insert_filling(key(0), first.clone(), 1);
-    entries.insert_filling(key(0), second.clone(), 1);
+    assert!(entries.insert_filling(key(0), first.clone(), 1).is_none() && entries.remove(key(0), &first));
+    assert!(entries.insert_filling(key(0), second.clone(), 1).is_none());
     assert!(!entries.remove(key(0), &first) && entries.has(key(0), &second));
     assert!(entries.remove(key(0), &second) && entries.bytes() == 0);
+}
+
+#[test]
+fn an_entry_that_a_request_joins_is_not_removed_as_unread() {
+    let mut entries = Entries::new();
+    let first = entry(0, 1);
+    assert!(entries.insert_filling(key(0), first.clone(), 1).is_none());
+    let reader = entries.read(key(0)).unwrap();
+    assert!(!entries.remove_unread(key(0), &first) && entries.has(key(0), &first));
+    drop(reader);
+    assert!(entries.remove_unread(key(0), &first) && entries.read(key(0)).is_none());
+    assert!(entries.remove_unread(key(0), &first), "it was detached before");
+}
+
+#[test]
+fn an_entry_that_did_not_fail_is_never_replaced() {
+    let mut entries = Entries::new();
+    assert!(entries.insert_published(key(0), entry(0, 1), SECOND, true));
+    let present = entries.insert_filling(key(0), entry(1, 1), 1).unwrap();
+    assert_eq!(number(&present), 0);
+    assert!(!entries.insert_published(key(0), entry(2, 1), SECOND, true));
+    assert_eq!((entries.bytes(), entries.len()), (BLOCK, 1));
 }
 
 #[test]
