@@ -21,6 +21,10 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// States that the index is unavailable, and since when.
 pub(crate) const INDEX: HeaderName = HeaderName::from_static("x-darkserver-index");
 
+/// The number of recoveries when a query began.
+#[derive(Clone, Copy)]
+pub(crate) struct QueryStart(u64);
+
 /// The availability of the index. Cheap to clone: clones share their state.
 #[derive(Clone, Default)]
 pub(crate) struct Watch(Arc<WatchState>);
@@ -30,7 +34,9 @@ struct WatchState {
     /// Seconds since 1970 at the first query that failed; 0 while queries succeed. Answers from memory read nothing
     /// else.
     failing_since: AtomicU64,
-    /// The reason of the last probe that failed; `None` after one that succeeded.
+    /// Number of recoveries: of probes that succeeded after a query or a probe had failed.
+    recoveries: AtomicU64,
+    /// The reason of the last probe that failed; `None` after one that succeeded. Locked while `failing_since` changes.
     unavailable: Mutex<Option<Cause>>,
     /// Number of queries that succeeded.
     successes: AtomicU64,
@@ -69,14 +75,25 @@ impl Watch {
         });
     }
 
+    /// Records that a query begins.
+    pub(crate) fn begin_query(&self) -> QueryStart {
+        QueryStart(self.0.recoveries.load(Ordering::Relaxed))
+    }
+
     /// Records that a query succeeded.
     pub(crate) fn record_success(&self) {
         self.0.successes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Records that a query failed, and asks for a probe.
-    pub(crate) fn record_failure(&self) {
-        self.set_failing();
+    /// Records that a query failed, and asks for a probe. A query that began before the last recovery proves nothing
+    /// about the index as it is now: only the probe is asked for.
+    pub(crate) fn record_failure(&self, began: QueryStart) {
+        {
+            let _changing = locked(&self.0.unavailable);
+            if began.0 == self.0.recoveries.load(Ordering::Relaxed) {
+                self.set_failing();
+            }
+        }
         self.0.probe_request.notify_one();
     }
 
@@ -116,9 +133,12 @@ impl Watch {
     }
 
     fn set_unavailable(&self, cause: Cause) {
-        self.set_failing();
         METRICS.index_up.set(0);
-        let before = locked(&self.0.unavailable).replace(cause.clone());
+        let before = {
+            let mut unavailable = locked(&self.0.unavailable);
+            self.set_failing();
+            unavailable.replace(cause.clone())
+        };
         self.0.is_probed.store(true, Ordering::Release);
         if before.as_ref() != Some(&cause) {
             tracing::warn!(cause = cause.text, "the index is unavailable: stale records are answered from memory");
@@ -126,10 +146,16 @@ impl Watch {
     }
 
     fn set_available(&self) {
-        self.0.failing_since.store(0, Ordering::Relaxed);
+        let before = {
+            let mut unavailable = locked(&self.0.unavailable);
+            if self.0.failing_since.swap(0, Ordering::Relaxed) != 0 {
+                self.0.recoveries.fetch_add(1, Ordering::Relaxed);
+            }
+            unavailable.take()
+        };
         METRICS.index_up.set(1);
         self.0.is_probed.store(true, Ordering::Release);
-        if locked(&self.0.unavailable).take().is_some() {
+        if before.is_some() {
             tracing::info!("the index is available again");
         }
     }
@@ -174,17 +200,36 @@ mod tests {
     #[tokio::test]
     async fn a_failed_query_shows_at_once_until_a_probe_succeeds() {
         let watch = Watch::default();
-        watch.record_failure();
+        watch.record_failure(watch.begin_query());
         assert!(watch.header().is_some() && watch.unavailable().is_none());
         watch.start(&Handle::current(), || async { Ok(()) });
         until("cleared", || watch.header().is_none()).await;
     }
 
     #[tokio::test]
+    async fn a_query_that_began_before_a_recovery_and_fails_later_leaves_the_index_available() {
+        let (watch, probes) = (Watch::default(), Arc::new(AtomicU64::new(0)));
+        let late = watch.begin_query();
+        watch.record_failure(watch.begin_query());
+        let counted = probes.clone();
+        watch.start(&Handle::current(), move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Ok(()) }
+        });
+        until("recovered", || watch.header().is_none()).await;
+        watch.record_failure(late);
+        assert!(watch.header().is_none() && watch.is_healthy(), "marked by a query of before the recovery");
+        let before = probes.load(Ordering::SeqCst);
+        until("a probe at once", || probes.load(Ordering::SeqCst) > before).await;
+        watch.record_failure(watch.begin_query());
+        assert!(watch.header().is_some(), "a query of after the recovery marks the index");
+    }
+
+    #[tokio::test]
     async fn an_index_that_answers_other_queries_is_available() {
         let watch = Watch::default();
         let busy = watch.clone();
-        watch.record_failure();
+        watch.record_failure(watch.begin_query());
         watch.start(&Handle::current(), move || {
             busy.record_success();
             async { Err(Cause::index(CauseKind::Timeout, "no free connection")) }

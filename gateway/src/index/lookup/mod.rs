@@ -304,8 +304,9 @@ impl Lookup {
         if let Some(cause) = self.watch.unavailable() {
             return Err(cause);
         }
+        let began = self.watch.begin_query();
         tokio::time::timeout_at(until.into(), query).await.unwrap_or_else(|_| {
-            self.watch.record_failure();
+            self.watch.record_failure(began);
             let text = format!("index: {}: expected an answer within the budget, found none", self.index.name());
             Err(Cause::index(CauseKind::Timeout, text))
         })

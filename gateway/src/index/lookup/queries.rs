@@ -32,12 +32,12 @@ impl Queries {
 
     /// Runs a query on the current runtime.
     pub(super) async fn run<T>(&self, query: impl Future<Output = sql::Result<T>>) -> Result<T, Cause> {
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), self.watch.begin_query());
         let result = within(self.timeout, query).await;
         METRICS.index_query_duration.observe(started.elapsed().as_secs_f64());
         match &result {
             Ok(_) => self.watch.record_success(),
-            Err(_) => self.watch.record_failure(),
+            Err(_) => self.watch.record_failure(began),
         }
         result
     }
