@@ -39,8 +39,10 @@ struct Limiter {
     /// The maximum that one client holds.
     max_per_client: usize,
     queues: Mutex<Queues>,
-    waiting: IntGauge,
-    seconds: Histogram,
+    /// Number of queued requests.
+    queued_count: IntGauge,
+    /// Time that requests were queued for, seconds.
+    wait_seconds: Histogram,
 }
 
 #[derive(Default)]
@@ -56,7 +58,8 @@ struct Queues {
 #[derive(Default)]
 struct ClientQueue {
     held: usize,
-    waiting: VecDeque<(u64, oneshot::Sender<Permit>)>,
+    /// The number and the sender of each.
+    requests: VecDeque<(u64, oneshot::Sender<Permit>)>,
 }
 
 /// One permit, released when it is dropped.
@@ -76,9 +79,9 @@ impl Permits {
     /// `max` permits. `name` is their label in metrics.
     pub(crate) fn new(max: usize, name: &str) -> Self {
         let queues = Mutex::new(Queues { free: max, ..Queues::default() });
-        let waiting = METRICS.permits_waiting.with_label_values(&[name]);
-        let seconds = METRICS.permit_wait.with_label_values(&[name]);
-        Self(Arc::new(Limiter { max_per_client: max.div_ceil(2), queues, waiting, seconds }))
+        let queued_count = METRICS.permits_waiting.with_label_values(&[name]);
+        let wait_seconds = METRICS.permit_wait.with_label_values(&[name]);
+        Self(Arc::new(Limiter { max_per_client: max.div_ceil(2), queues, queued_count, wait_seconds }))
     }
 
     /// Acquires a permit without waiting. `None` if none is free for this client.
@@ -97,16 +100,16 @@ impl Permits {
             queues.next_number += 1;
             let (sender, permit) = oneshot::channel();
             let queue = queues.clients.entry(client).or_default();
-            queue.waiting.push_back((number, sender));
-            if queue.waiting.len() == 1 {
+            queue.requests.push_back((number, sender));
+            if queue.requests.len() == 1 {
                 queues.rotation.push_back(client);
             }
             (QueuedRequest { permits: self, client, number }, permit)
         };
-        self.0.waiting.inc();
+        self.0.queued_count.inc();
         let began = Instant::now();
         let permit = permit.await;
-        self.0.seconds.observe(began.elapsed().as_secs_f64());
+        self.0.wait_seconds.observe(began.elapsed().as_secs_f64());
         drop(queued);
         // A sender is dropped only together with its `QueuedRequest`, which was held until here.
         permit.unwrap_or(Permit { holder: None })
@@ -131,7 +134,7 @@ impl Permits {
         queues.free += 1;
         if let Some(queue) = queues.clients.get_mut(&client) {
             queue.held -= 1;
-            if queue.held == 0 && queue.waiting.is_empty() {
+            if queue.held == 0 && queue.requests.is_empty() {
                 queues.clients.remove(&client);
             }
         }
@@ -144,12 +147,12 @@ impl Permits {
             let Some(client) = queues.rotation.pop_front() else { break };
             if let Some(permit) = self.acquire_free(&mut queues, client)
                 && let Some(queue) = queues.clients.get_mut(&client)
-                && let Some((_, sender)) = queue.waiting.pop_front()
+                && let Some((_, sender)) = queue.requests.pop_front()
                 && let Err(permit) = sender.send(permit)
             {
                 refused.push(permit);
             }
-            if queues.clients.get(&client).is_some_and(|queue| !queue.waiting.is_empty()) {
+            if queues.clients.get(&client).is_some_and(|queue| !queue.requests.is_empty()) {
                 queues.rotation.push_back(client);
             }
         }
@@ -171,11 +174,11 @@ impl Drop for Permit {
 
 impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
-        self.permits.0.waiting.dec();
+        self.permits.0.queued_count.dec();
         let mut queues = self.permits.queues();
         let Some(queue) = queues.clients.get_mut(&self.client) else { return };
-        queue.waiting.retain(|(number, _)| *number != self.number);
-        let is_empty = queue.waiting.is_empty();
+        queue.requests.retain(|(number, _)| *number != self.number);
+        let is_empty = queue.requests.is_empty();
         if is_empty && queue.held == 0 {
             queues.clients.remove(&self.client);
         }
@@ -196,7 +199,7 @@ mod tests {
 
     fn is_empty(permits: &Permits) -> bool {
         let queues = permits.queues();
-        queues.clients.is_empty() && queues.rotation.is_empty() && permits.0.waiting.get() == 0
+        queues.clients.is_empty() && queues.rotation.is_empty() && permits.0.queued_count.get() == 0
     }
 
     #[tokio::test]
@@ -228,7 +231,7 @@ mod tests {
             tasks.push(ask(number));
             tokio::task::yield_now().await;
         }
-        assert_eq!(permits.0.waiting.get(), 6);
+        assert_eq!(permits.0.queued_count.get(), 6);
         drop(first);
         futures::future::join_all(tasks).await;
         assert_eq!(*order.lock().unwrap(), [1, 2, 3, 1, 2, 1]);
