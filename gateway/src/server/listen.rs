@@ -252,7 +252,7 @@ fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
         Ok(found) if !found.file_type().is_socket() => {
-            bail!("expected a socket or nothing, found another file")
+            bail!("expected a socket or no file, found another file")
         }
         Ok(_) if UnixStream::connect(path).is_ok() => {
             bail!("expected a socket without a listener, found one in use")
