@@ -1,4 +1,4 @@
-//! One member of the cache: its state, and its readers, who are counted.
+//! One member of the cache: its state, and its counted readers.
 //!
 //! An entry begins as [`State::Filling`] and becomes [`State::Complete`], or [`State::Failed`]. A complete file is
 //! published under its name ([`State::Published`]) or kept for its present readers only ([`State::Removed`]); eviction

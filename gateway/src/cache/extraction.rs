@@ -36,9 +36,9 @@ pub(super) fn run(fill: &Fill, archive: Archive, file: TemporaryFile) {
             fill.fail(failure);
         }
         Err(FillError::Cancelled) => {
-            tracing::debug!(%nvra, path, "extraction cancelled: the last reader has gone");
+            tracing::debug!(%nvra, path, "extraction cancelled: no reader is left");
             METRICS.extractions.with_label_values(&["cancelled"]).inc();
-            fill.fail(Miss::gateway(CauseKind::Broken, format!("{nvra}: cancelled after the last reader had gone")));
+            fill.fail(Miss::gateway(CauseKind::Broken, format!("{nvra}: cancelled, since no reader was left")));
         }
     }
     prefetch.write();

@@ -141,7 +141,7 @@ impl Readable {
         }
     }
 
-    /// Expects that nobody wrote into the file since it was opened. Only external files can be written by others.
+    /// Fails if the file was written since it was opened. Only external files can be written by others.
     ///
     /// # Errors
     /// The file has changed, or cannot be read.

@@ -74,7 +74,7 @@ async fn a_stalled_read_holds_neither_clients_nor_permits() {
     // When the disk is available again, the failed fill is not continued.
     let began = Instant::now();
     while let_it.send(()).is_ok() {
-        assert!(began.elapsed() < Duration::from_secs(20), "the thread goes on");
+        assert!(began.elapsed() < Duration::from_secs(20), "the thread is still running");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(entry.has_failed());
