@@ -64,7 +64,7 @@ impl<A> ListenerService<A> {
                 .on_connect_ext(|stream: &Stream, data| {
                     data.insert(stream.connection().clone());
                 })
-                .finish(map_config(with_capitalized_headers(app().into_factory()), |()| AppConfig::default()))
+                .finish(with_capitalized_headers(app().into_factory()))
                 .new_service(());
             let tls = tls.clone();
             async move {
@@ -82,7 +82,7 @@ impl<A> ListenerService<A> {
 /// in lower case.
 fn with_capitalized_headers<F, B>(
     app: F,
-) -> impl ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = HttpResponse, InitError = ()>
+) -> impl ServiceFactory<Request, Config = (), Response = ServiceResponse<B>, Error = HttpResponse, InitError = ()>
 where
     F: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error, InitError = ()>,
     B: 'static,
@@ -91,11 +91,12 @@ where
         response.response_mut().head_mut().set_camel_case_headers(true);
         response
     };
-    app.map(capitalized).map_err(|error| {
+    let app = app.map(capitalized).map_err(|error| {
         let mut response = error.error_response();
         response.head_mut().set_camel_case_headers(true);
         response
-    })
+    });
+    map_config(app, |()| AppConfig::default())
 }
 
 /// Serves one connection until it is closed.
