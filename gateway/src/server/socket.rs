@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use actix_web::rt::net::{TcpStream, UnixStream};
 use rustix::net::{Shutdown, connect_unspec, shutdown, sockopt};
-use tokio::io::Interest;
 use tokio::time::timeout;
 
 /// Maximum time for a client to read a response, milliseconds.
@@ -118,14 +117,6 @@ impl Socket {
         match self {
             Self::Tcp(tcp) => tcp.try_write_vectored(parts),
             Self::Unix(unix) => unix.try_write_vectored(parts),
-        }
-    }
-
-    /// Runs `read`. If it returns `WouldBlock`, the socket is marked as not ready.
-    pub(super) fn try_read_with(&self, read: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        match self {
-            Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, read),
-            Self::Unix(unix) => unix.try_io(Interest::READABLE, read),
         }
     }
 

@@ -1,12 +1,10 @@
 //! The socket of a connection with the timer of its deadline.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -84,9 +82,16 @@ impl AsyncRead for TimedSocket {
         let socket = this.connection.socket();
         while let Poll::Ready(is_ready) = socket.poll_read_ready(context) {
             is_ready?;
-            match receive(socket, buffer) {
+            // The limit of HTTP/2 streams is checked between reads: a longer one would begin too many requests.
+            let mut bytes = [0; 4096];
+            let room = buffer.remaining().min(bytes.len());
+            match socket.try_read(&mut bytes[..room]) {
+                Ok(count) => {
+                    buffer.put_slice(&bytes[..count]);
+                    return Poll::Ready(Ok(()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
         this.poll_wait(context)
@@ -119,23 +124,4 @@ impl AsyncWrite for TimedSocket {
         self.connection.socket().shut_down_write();
         Poll::Ready(Ok(()))
     }
-}
-
-/// Reads what the socket has. After a read of fewer bytes than there was room for, the socket is empty: it is marked as
-/// not ready, without another system call (epoll(7)). Tokio does the same for its own streams.
-fn receive(socket: &Socket, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
-    let mut is_empty = false;
-    let result = socket.try_read_with(|| {
-        // Longer than most heads. Uninitialized room of the buffer itself would have to be zeroed first.
-        let mut bytes = [MaybeUninit::uninit(); 4096];
-        let room = buffer.remaining().min(bytes.len());
-        let ((read, _), _) = recv(socket, &mut bytes[..room], RecvFlags::empty())?;
-        buffer.put_slice(read);
-        if read.is_empty() || read.len() == room {
-            return Ok(());
-        }
-        is_empty = true;
-        Err(io::ErrorKind::WouldBlock.into())
-    });
-    if is_empty { Ok(()) } else { result }
 }
