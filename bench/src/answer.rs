@@ -8,7 +8,7 @@ use compat_tests::darkserver::{Sqlite, import_ok};
 use compat_tests::mariadb::MariaDb;
 
 use crate::corpus::CorpusMember;
-use crate::load::{self, Paths};
+use crate::load::{self, LoadPaths};
 use crate::servers::BenchServer;
 use crate::table::ResultTable;
 use crate::{Options, corpus, report};
@@ -33,7 +33,7 @@ const UNCACHED_HITS: usize = 100_000;
 /// One question, and who is asked it.
 struct Case<'a> {
     title: &'static str,
-    paths: Paths,
+    paths: LoadPaths,
     is_found: bool,
     systems: Vec<(&'static str, &'a BenchServer)>,
     /// A path whose answer the constant handler gives.
@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case {
             title: "/buildids/, cached hit",
             like: one[0].clone(),
-            paths: Paths::Listed(json(&generated, CACHED)),
+            paths: LoadPaths::Listed(json(&generated, CACHED)),
             is_found: true,
             systems: vec![(SQLITE, &gateway)],
             warm: true,
@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case {
             title: "/buildids/, uncached hit",
             like: one[0].clone(),
-            paths: Paths::Listed(json(&generated, UNCACHED_HITS)),
+            paths: LoadPaths::Listed(json(&generated, UNCACHED_HITS)),
             is_found: true,
             systems: vec![(SQLITE, &uncached[0]), (MARIADB, &uncached[1])],
             warm: false,
@@ -82,7 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case {
             title: "/buildids/, miss, all different",
             like: format!("/buildids/{missing}"),
-            paths: Paths::Unknown("/buildids/", ""),
+            paths: LoadPaths::Unknown("/buildids/", ""),
             is_found: true,
             systems: vec![(SQLITE, &gateway), (MARIADB, &uncached[1])],
             warm: false,
@@ -90,7 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case {
             title: "/buildid/ID/debuginfo, one small warm file",
             like: middle.clone(),
-            paths: Paths::Listed(vec![middle]),
+            paths: LoadPaths::Listed(vec![middle]),
             is_found: true,
             systems: vec![(SQLITE, &gateway), (DEBUGINFOD, &debuginfod)],
             warm: true,
@@ -98,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case {
             title: "/buildid/ID/debuginfo, many small warm files",
             like: small[small.len() / 2].clone(),
-            paths: Paths::Listed(small),
+            paths: LoadPaths::Listed(small),
             is_found: true,
             systems: vec![(SQLITE, &gateway), (DEBUGINFOD, &debuginfod)],
             warm: true,
@@ -106,7 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case {
             title: "/buildid/ID/debuginfo, miss, all different",
             like: format!("/buildid/{missing}/debuginfo"),
-            paths: Paths::Unknown("/buildid/", "/debuginfo"),
+            paths: LoadPaths::Unknown("/buildid/", "/debuginfo"),
             is_found: false,
             systems: vec![(SQLITE, &gateway), (DEBUGINFOD, &debuginfod)],
             warm: false,
@@ -114,7 +114,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case {
             title: "/buildid/ID/debuginfo, miss, the same again",
             like: format!("/buildid/{missing}/debuginfo"),
-            paths: Paths::Listed(vec![format!("/buildid/{missing}/debuginfo")]),
+            paths: LoadPaths::Listed(vec![format!("/buildid/{missing}/debuginfo")]),
             is_found: false,
             systems: vec![(SQLITE, &gateway), (DEBUGINFOD, &debuginfod)],
             warm: false,
@@ -122,7 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case {
             title: "/metrics",
             like: "/metrics".into(),
-            paths: Paths::Listed(vec!["/metrics".into()]),
+            paths: LoadPaths::Listed(vec!["/metrics".into()]),
             is_found: true,
             systems: vec![(SQLITE, &gateway), (DEBUGINFOD, &debuginfod)],
             warm: false,
@@ -159,7 +159,7 @@ fn mariadb_index(mariadb: &MariaDb, folders: &[&Path]) -> Result<String> {
 fn measure(case: &Case<'_>, options: &Options) -> Result<ResultTable> {
     let mut table = ResultTable::new(case.title, &COLUMNS, &[CONSTANT, DEBUGINFOD]);
     let constant = BenchServer::constant(case.systems[0].1, &case.like)?;
-    if let (true, Paths::Listed(paths)) = (case.warm, &case.paths) {
+    if let (true, LoadPaths::Listed(paths)) = (case.warm, &case.paths) {
         for (_, server) in &case.systems {
             load::warm(server, paths)?;
         }
@@ -212,8 +212,8 @@ fn growth(options: &Options, all: &[CorpusMember]) -> Result<Option<ResultTable>
     for round in 0..options.rounds {
         for (share, _index, gateway, members) in &parts {
             println!("round {}: growth, {share} of {} build-ids and kinds", round + 1, all.len());
-            let hits = Paths::Listed(json(members, UNCACHED_HITS));
-            for (what, paths) in [("hit", &hits), ("miss", &Paths::Unknown("/buildids/", ""))] {
+            let hits = LoadPaths::Listed(json(members, UNCACHED_HITS));
+            for (what, paths) in [("hit", &hits), ("miss", &LoadPaths::Unknown("/buildids/", ""))] {
                 let found = load::run(gateway, paths, true, 16, options.load_time())?;
                 let figures = [found.rate, found.p50, found.p99, found.cpu].map(Some);
                 table.add(what, &format!("{share} of the index"), &figures);

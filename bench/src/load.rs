@@ -1,4 +1,4 @@
-//! Load by programs that people know: wrk for the highest rate, oha for latencies at a given one.
+//! Load by wrk, which measures the highest rate, and by oha, which measures latencies at a given rate.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,31 +11,32 @@ use tempfile::NamedTempFile;
 
 use crate::servers::BenchServer;
 
-/// What is asked for.
-pub(crate) enum Paths {
-    /// These, in turn.
+/// The paths that a load requests.
+pub(crate) enum LoadPaths {
+    /// These paths, in turn.
     Listed(Vec<String>),
-    /// Build-ids that nobody knows, between a prefix and a suffix.
+    /// LoadPaths of build-ids that no index has, between a prefix and a suffix.
     Unknown(&'static str, &'static str),
 }
 
-/// How many unknown build-ids a rated load chooses from.
-const UNKNOWN: usize = 100_000;
+/// The number of unknown build-ids from which a rated load chooses.
+const UNKNOWN_IDS: usize = 100_000;
 
-/// What a load found at its highest rate, and at half of it.
+/// The results of a load at its highest rate, and at half of it.
 pub(crate) struct LoadResult {
+    /// Requests per second.
     pub(crate) rate: f64,
     /// Milliseconds at half the rate.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// Server's CPU, microseconds a request at the highest rate.
+    /// CPU time of the server per request at the highest rate, in microseconds.
     pub(crate) cpu: f64,
 }
 
-/// Asks `server` as fast as it answers over so many connections, then at half of that rate.
+/// Sends requests to `server` over `connections` connections as fast as it answers, then at half of that rate.
 pub(crate) fn run(
     server: &BenchServer,
-    paths: &Paths,
+    paths: &LoadPaths,
     expect_2xx: bool,
     connections: usize,
     time: Duration,
@@ -48,9 +49,9 @@ pub(crate) fn run(
     Ok(LoadResult { rate, p50, p99, cpu: cpu_seconds * 1e6 / summary.requests })
 }
 
-/// What bench/load/paths.lua says.
+/// The summary that bench/load/paths.lua prints.
 #[derive(Deserialize)]
-struct Summary {
+struct WrkSummary {
     requests: f64,
     microseconds: f64,
     failed: f64,
@@ -59,33 +60,33 @@ struct Summary {
 
 fn highest(
     server: &BenchServer,
-    paths: &Paths,
+    paths: &LoadPaths,
     expect_2xx: bool,
     connections: usize,
     time: Duration,
-) -> Result<Summary> {
+) -> Result<WrkSummary> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/load/paths.lua");
     let mut command = Command::new("wrk");
     command
         .arg(format!("-t{}", connections.min(2)))
         .arg(format!("-c{connections}"))
         .arg(format!("-d{}s", time.as_secs()));
-    // Slow is no failure: debuginfod takes seconds for what many ask at once.
+    // A slow answer is no failure: debuginfod takes seconds for concurrent requests of one file.
     command.args(["--timeout", "60s", "-s", script, &server.url(), "--"]);
     let listed;
     match paths {
-        Paths::Listed(paths) => {
+        LoadPaths::Listed(paths) => {
             listed = file_of(paths.iter())?;
             command.arg(listed.path());
         }
-        Paths::Unknown(prefix, suffix) => drop(command.args(["random", prefix, suffix])),
+        LoadPaths::Unknown(prefix, suffix) => drop(command.args(["random", prefix, suffix])),
     }
-    let text = said(&mut command)?;
+    let text = output_text(&mut command)?;
     let line = text
         .lines()
         .rfind(|line| line.starts_with('{'))
         .with_context(|| format!("wrk: expected a summary, found {text}"))?;
-    let summary: Summary = serde_json::from_str(line)?;
+    let summary: WrkSummary = serde_json::from_str(line)?;
     let expected_not_2xx = if expect_2xx { 0.0 } else { summary.requests };
     ensure!(
         summary.failed == 0.0 && summary.not_2xx == expected_not_2xx,
@@ -97,15 +98,15 @@ fn highest(
     Ok(summary)
 }
 
-/// p50 and p99, milliseconds, measured from when a request was due (no coordinated omission).
-fn rated(server: &BenchServer, paths: &Paths, connections: usize, time: Duration, rate: f64) -> Result<(f64, f64)> {
+/// Returns p50 and p99 in milliseconds, measured from when a request was due (no coordinated omission).
+fn rated(server: &BenchServer, paths: &LoadPaths, connections: usize, time: Duration, rate: f64) -> Result<(f64, f64)> {
     let urls = match paths {
-        Paths::Listed(paths) => file_of(paths.iter().map(|path| format!("{}{path}", server.url())))?,
-        Paths::Unknown(prefix, suffix) => {
+        LoadPaths::Listed(paths) => file_of(paths.iter().map(|path| format!("{}{path}", server.url())))?,
+        LoadPaths::Unknown(prefix, suffix) => {
             let url = |number: u64| {
                 format!("{}{prefix}{:016x}{number:016x}{:08x}{suffix}", server.url(), scrambled(number), 7)
             };
-            file_of((0..UNKNOWN as u64).map(url))?
+            file_of((0..UNKNOWN_IDS as u64).map(url))?
         }
     };
     let mut command = Command::new("oha");
@@ -119,7 +120,7 @@ fn rated(server: &BenchServer, paths: &Paths, connections: usize, time: Duration
         &format!("{:.0}", rate.max(1.0)),
     ]);
     command.arg("--urls-from-file").arg(urls.path());
-    let values: serde_json::Value = serde_json::from_str(&said(&mut command)?).context("oha: expected JSON")?;
+    let values: serde_json::Value = serde_json::from_str(&output_text(&mut command)?).context("oha: expected JSON")?;
     let percentile = |name: &str| {
         let seconds = values["latencyPercentiles"][name].as_f64();
         seconds
@@ -129,7 +130,7 @@ fn rated(server: &BenchServer, paths: &Paths, connections: usize, time: Duration
     Ok((percentile("p50")?, percentile("p99")?))
 }
 
-/// Numbers that do not look alike (the finaliser of splitmix64).
+/// Returns a number whose bits are mixed (the finalizer of splitmix64).
 fn scrambled(number: u64) -> u64 {
     let mixed = (number.wrapping_add(0x9e37_79b9_7f4a_7c15) ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
@@ -146,7 +147,7 @@ fn file_of<T: AsRef<str>>(lines: impl Iterator<Item = T>) -> Result<NamedTempFil
     Ok(file)
 }
 
-fn said(command: &mut Command) -> Result<String> {
+fn output_text(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("start {command:?} (make bench installs it)"))?;
     if !output.status.success() {
         bail!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
@@ -154,7 +155,7 @@ fn said(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Asks for every path once, so that it is in the server's cache.
+/// Requests every path once, so that it is in the server's cache.
 pub(crate) fn warm(server: &BenchServer, paths: &[String]) -> Result<()> {
     for path in paths {
         let answer = compat_tests::http::get(server.port, path).with_context(|| format!("GET {path}"))?;
@@ -163,7 +164,7 @@ pub(crate) fn warm(server: &BenchServer, paths: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A directory's size on disk, bytes.
+/// Returns the size of the wanted files below a directory, in bytes.
 pub(crate) fn bytes_below(directory: &Path, wanted: impl Fn(&Path) -> bool) -> u64 {
     let files = walkdir::WalkDir::new(directory).into_iter().flatten().filter(|entry| wanted(entry.path()));
     files.filter_map(|entry| entry.metadata().ok()).filter(|file| file.is_file()).map(|file| file.len()).sum()

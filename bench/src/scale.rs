@@ -12,7 +12,7 @@ use compat_tests::mariadb::MariaDb;
 use compat_tests::programs::program;
 
 use crate::cost::Cost;
-use crate::load::{self, Paths, bytes_below};
+use crate::load::{self, LoadPaths, bytes_below};
 use crate::servers::BenchServer;
 use crate::table::ResultTable;
 use crate::{Options, report};
@@ -140,7 +140,7 @@ fn misses(
             for (system, server) in [(DARKSERVER, gateway), (CONSTANT, &constant)] {
                 println!("round {}: misses of {prefix}, {connections} connections, {system}", round + 1);
                 let found =
-                    load::run(server, &Paths::Unknown(prefix, suffix), is_found, connections, options.load_time())?;
+                    load::run(server, &LoadPaths::Unknown(prefix, suffix), is_found, connections, options.load_time())?;
                 let figures = [found.rate, found.p50, found.p99, found.cpu].map(Some);
                 table.add(&format!("{connections} connections"), system, &figures);
             }

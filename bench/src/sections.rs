@@ -1,4 +1,4 @@
-//! Sections of large and middling files: as GDB asks for `.gdb_index` before it asks for the whole file.
+//! Sections of large and medium files. GDB requests `.gdb_index` before it requests the whole file.
 
 use std::time::Instant;
 
@@ -11,27 +11,27 @@ use crate::servers::BenchServer;
 use crate::table::ResultTable;
 use crate::{Options, corpus};
 
-/// Asked for so often one after the other, once it is warm.
-const WARM: u32 = 20;
-/// Files that are tried for one with an index for GDB.
+/// The number of sequential requests after the first one.
+const WARM_REQUESTS: u32 = 20;
+/// The maximum number of files that are searched for one with an index for GDB.
 const MAX_TRIED_FILES: usize = 60;
 
-/// Bytes of such a file at most.
-const MIDDLING: u64 = 2_100_000;
+/// The maximum size of such a file.
+const MAX_INDEXED_BYTES: u64 = 2_100_000;
 
 const COLUMNS: [&str; 4] = ["sections/s, warm", "ms, cold", "ms, warm", "KB of the section"];
-/// Of [`COLUMNS`].
+/// The index in [`COLUMNS`].
 const MS_WARM: usize = 2;
 const DARKSERVER: &str = "darkserver";
 const DEBUGINFOD: &str = "debuginfod";
 
-/// What is asked for.
-struct Section<'m> {
+/// A section that is requested.
+struct RequestedSection<'m> {
     member: &'m CorpusMember,
     name: &'static str,
 }
 
-impl Section<'_> {
+impl RequestedSection<'_> {
     fn group(&self) -> String {
         format!("{} of {:.0} MB", self.name, self.member.size as f64 / 1e6)
     }
@@ -41,13 +41,14 @@ impl Section<'_> {
     }
 }
 
-/// The line tables of `works`, and the index for GDB of the largest file that has one, of those that are not large.
+/// Measures the line tables of `works`, and the index for GDB of the largest medium file that has one.
 pub(crate) fn run(options: &Options, works: &[&CorpusMember], members: &[CorpusMember]) -> Result<ResultTable> {
-    let mut wanted: Vec<Section<'_>> = works.iter().map(|member| Section { member, name: ".debug_line" }).collect();
+    let mut wanted: Vec<RequestedSection<'_>> =
+        works.iter().map(|member| RequestedSection { member, name: ".debug_line" }).collect();
     let index = Sqlite::with_packages(&[&options.rpms]);
     let gateway = BenchServer::gateway(&index.url(), "")?;
-    for member in members.iter().rev().filter(|member| member.size <= MIDDLING).take(MAX_TRIED_FILES) {
-        let section = Section { member, name: ".gdb_index" };
+    for member in members.iter().rev().filter(|member| member.size <= MAX_INDEXED_BYTES).take(MAX_TRIED_FILES) {
+        let section = RequestedSection { member, name: ".gdb_index" };
         if http::get(gateway.port, &section.path()).context("GET")?.status == 200 {
             wanted.push(section);
             break;
@@ -63,7 +64,7 @@ pub(crate) fn run(options: &Options, works: &[&CorpusMember], members: &[CorpusM
     for round in 0..options.rounds {
         for section in &wanted {
             println!("round {}: {}", round + 1, section.group());
-            // Servers that know nothing yet.
+            // Both servers start with empty caches.
             let darkserver = BenchServer::gateway(&index.url(), "")?;
             measure(&mut table, section, &darkserver, &BenchServer::debuginfod(&directory, &database, 1800)?)?;
         }
@@ -79,10 +80,10 @@ pub(crate) fn run(options: &Options, works: &[&CorpusMember], members: &[CorpusM
     Ok(table)
 }
 
-/// Asks both the same, and expects the same bytes.
+/// Sends the same requests to both servers and fails unless they give the same bytes.
 fn measure(
     table: &mut ResultTable,
-    section: &Section<'_>,
+    section: &RequestedSection<'_>,
     darkserver: &BenchServer,
     debuginfod: &BenchServer,
 ) -> Result<()> {
@@ -96,8 +97,8 @@ fn measure(
         };
         let (cold, body) = ask()?;
         let mut warm = 0.0;
-        for _ in 0..WARM {
-            warm += ask()?.0 / f64::from(WARM);
+        for _ in 0..WARM_REQUESTS {
+            warm += ask()?.0 / f64::from(WARM_REQUESTS);
         }
         table.add(&section.group(), system, &[1.0 / warm, cold * 1e3, warm * 1e3, body.len() as f64 / 1e3].map(Some));
         bodies.push(body);

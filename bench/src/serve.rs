@@ -10,7 +10,7 @@ use compat_tests::darkserver::Sqlite;
 
 use crate::corpus::CorpusMember;
 use crate::cost::{Cost, Usage};
-use crate::load::{self, Paths};
+use crate::load::{self, LoadPaths};
 use crate::servers::BenchServer;
 use crate::table::ResultTable;
 use crate::{Options, corpus, report, sections};
@@ -117,7 +117,7 @@ fn growth(options: &Options, members: &[CorpusMember]) -> Result<ResultTable> {
             let (seconds, count) = (started.elapsed().as_secs_f64(), part.len() as f64);
             let cpu = (server.usage()?.cpu_seconds - before.cpu_seconds) * 1e6 / count;
             table.add("cold, one after the other", &system, &[Some(count / seconds), None, None, Some(cpu)]);
-            let found = load::run(&server, &Paths::Listed(part.to_vec()), true, 16, options.load_time())?;
+            let found = load::run(&server, &LoadPaths::Listed(part.to_vec()), true, 16, options.load_time())?;
             table.add("warm, 16 connections", &system, &[found.rate, found.p50, found.p99, found.cpu].map(Some));
         }
     }

@@ -78,9 +78,11 @@ impl BenchServer {
         let port = free_port();
         let own = directory.path().display();
         let settings = format!(
-            "daemon off; master_process off; pid {own}/pid; error_log stderr;\nevents {{}}\nhttp {{ sendfile on; tcp_nopush on; \
-             access_log /dev/null; client_body_temp_path {own}/body; proxy_temp_path {own}/proxy; fastcgi_temp_path {own}/fastcgi; \
-             uwsgi_temp_path {own}/uwsgi; scgi_temp_path {own}/scgi; server {{ listen 127.0.0.1:{port}; root {}; }} }}\n",
+            "daemon off; master_process off; pid {own}/pid; error_log stderr;\nevents {{}}\n\
+             http {{ sendfile on; tcp_nopush on; access_log /dev/null; \
+             client_body_temp_path {own}/body; proxy_temp_path {own}/proxy; fastcgi_temp_path {own}/fastcgi; \
+             uwsgi_temp_path {own}/uwsgi; scgi_temp_path {own}/scgi; \
+             server {{ listen 127.0.0.1:{port}; root {}; }} }}\n",
             files.display()
         );
         std::fs::write(directory.path().join("nginx.conf"), format!("user root;\n{settings}"))?;

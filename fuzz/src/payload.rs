@@ -1,12 +1,12 @@
 //! Payloads: decompression, cpio members, extraction, the scan for ELF notes.
 //!
-//! An input is a byte for the form, and then either a whole RPM or a small table of files with a payload behind:
+//! An input is one byte for the form, followed by a whole RPM, or by a small table of files and a payload:
 //!
 //! ```text
-//! form   0-5: compressed, by the number of COMPRESSORS; 6-11: an archive that is compressed here first, so that
-//! changes reach the
-//!        cpio reader behind checksums; 12: a whole RPM
-//! count  of files, modulo 16; then 4 bytes a file: how (see `file`), two bytes of size, inode number
+//! form   0-5: a payload, compressed with the compressor of this index in COMPRESSORS
+//!        6-11: an archive that is compressed here first, so that changes reach the cpio reader despite checksums
+//!        12: a whole RPM
+//! count  number of files, modulo 16; then 4 bytes per file: flags (see `file`), two bytes of size, inode number
 //! rest   the payload
 //! ```
 
@@ -20,29 +20,29 @@ use artifact::{Artifact, Error, Format, Identity, Nevra, Package, elf, scan};
 use liblzma::stream::{LzmaOptions, Stream};
 use liblzma::write::XzEncoder;
 
-/// By their numbers in an input.
+/// The compressors, by their index in an input.
 pub const COMPRESSORS: [Option<&str>; 6] = [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")];
-/// The number of the form "a whole RPM".
+/// The form of an input that is a whole RPM.
 pub const WHOLE_RPM: u8 = 12;
-/// More contents are not walked through, and no more is unpacked: fuzzing wants many inputs, not large ones.
+/// The maximum size of all contents of an input, and of what is decompressed. Many small inputs find more than large ones.
 const MAX_BYTES: u64 = 1 << 20;
-/// So many files of one input are extracted.
+/// The maximum number of files of one input that are extracted.
 const MAX_EXTRACTED: usize = 3;
 
-/// A walk, an extraction of each file and a scan see the same bytes, and never more of them than the header announced.
+/// Panics unless a walk, an extraction of each file and a scan give the same bytes, at most as many as the header states.
 pub fn check(input: &[u8]) {
     let Some((header, payload)) = parse(input) else { return };
     if header.files.iter().map(|file| file.size).fold(0, u64::saturating_add) > MAX_BYTES {
         return;
     }
     let walk = walk(&header, &payload);
-    let is_sound = is_sound(&payload);
+    let is_valid = is_valid(&payload);
     let regular: Vec<u32> = (0..).zip(&header.files).filter(|(_, file)| file.is_regular()).map(|(at, _)| at).collect();
     for ordinal in regular.iter().take(MAX_EXTRACTED) {
-        extract(&header, &payload, *ordinal, walk.get(ordinal), is_sound);
+        extract(&header, &payload, *ordinal, walk.get(ordinal), is_valid);
         extract_by_block(&header, &payload, *ordinal);
     }
-    scan(&header, &payload, &regular, &walk, is_sound);
+    scan(&header, &payload, &regular, &walk, is_valid);
 }
 
 /// A member extracted by its block has the size that the header states, or nothing is written. These headers have no
@@ -92,31 +92,31 @@ fn parse(input: &[u8]) -> Option<(Header, Vec<u8>)> {
     Some((Header { package, range: 0..0, files, compressor, signing_key: None, archive_bytes: None }, payload))
 }
 
-/// The file of one row: `/a`, `/b`, ... How: bits 0-2 what it is (4 folder, 5 link, 6 ghost, else regular), bits 3-5 by
-/// how much its size is shifted, bit 6 the name of the file before.
-fn file(ordinal: u8, [how, low, high, inode]: [u8; 4]) -> File {
-    let (mode, flags) = match how & 7 {
+/// Returns the file of one row: `/a`, `/b`, ... Bits 0-2 of the flags are its type (4 directory, 5 link, 6 ghost, else
+/// regular), bits 3-5 a left shift of its size. With bit 6 it has the name of the file before it.
+fn file(ordinal: u8, [file_flags, low, high, inode]: [u8; 4]) -> File {
+    let (mode, flags) = match file_flags & 7 {
         4 => (0o040_755, 0),
         5 => (0o120_777, 0),
         6 => (0o100_644, 1 << 6),
         _ => (0o100_755, 0),
     };
-    let letter = char::from(b'a' + ordinal.saturating_sub((how >> 6) & 1));
+    let letter = char::from(b'a' + ordinal.saturating_sub((file_flags >> 6) & 1));
     File {
         path: format!("/{letter}"),
         mode,
         flags,
-        size: u64::from(u16::from_le_bytes([low, high])) << ((how >> 3) & 7),
+        size: u64::from(u16::from_le_bytes([low, high])) << ((file_flags >> 3) & 7),
         mtime: 0,
         inode: inode.into(),
         digest: None,
-        link_target: (how & 7 == 5).then(|| "target".into()),
+        link_target: (file_flags & 7 == 5).then(|| "target".into()),
         class: Class::None,
         signature: None,
     }
 }
 
-/// `archive` compressed, as fast as can be.
+/// Compresses `archive` at the fastest level. `None` without a compressor, or if it fails.
 pub fn compress(compressor: Option<&str>, archive: &[u8]) -> Option<Vec<u8>> {
     let xz = |stream: Stream| {
         let mut encoder = XzEncoder::new_stream(Vec::new(), stream);
@@ -140,18 +140,18 @@ pub fn compress(compressor: Option<&str>, archive: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Can it be decompressed to its end? Else decoders throw away what they made in the call that met the fault, and it
-/// depends on how much is asked for at once how many members come out whole.
-fn is_sound(payload: &[u8]) -> bool {
+/// True if the payload can be decompressed to its end. Otherwise decoders discard the output of the call that finds the
+/// fault, so the number of complete members depends on the size of the reads.
+fn is_valid(payload: &[u8]) -> bool {
     let Ok(archive) = payload::decompress(payload) else { return false };
     io::copy(&mut archive.take(2 * MAX_BYTES), &mut io::sink()).is_ok_and(|bytes| bytes < 2 * MAX_BYTES)
 }
 
-/// By ordinal: the contents of each regular file that came whole in a walk over all members.
-type Walk = BTreeMap<u32, Vec<u8>>;
+/// The contents of each regular file that a walk over all members read completely, by ordinal.
+type WalkedContents = BTreeMap<u32, Vec<u8>>;
 
-fn walk(header: &Header, payload: &[u8]) -> Walk {
-    let mut walk = Walk::new();
+fn walk(header: &Header, payload: &[u8]) -> WalkedContents {
+    let mut walk = WalkedContents::new();
     let archive = match payload::decompress(payload) {
         Ok(archive) => archive,
         Err(error) => {
@@ -159,8 +159,8 @@ fn walk(header: &Header, payload: &[u8]) -> Walk {
             return walk;
         }
     };
-    let mut archive = Counted { archive, bytes: 0 };
-    // What the members and their headers may take, and what is read ahead.
+    let mut archive = DecompressedBytes { archive, bytes: 0 };
+    // The maximum size of the members and their headers, and of what is read ahead.
     const HEADER_BYTES: u64 = 110 + (16 << 10) + 6;
     let mut max_bytes = HEADER_BYTES + (64 << 10);
     let mut seen = vec![false; header.files.len()];
@@ -171,7 +171,7 @@ fn walk(header: &Header, payload: &[u8]) -> Walk {
             Ok(None) => break,
             Err(error) => {
                 is_of_the_payload(&error);
-                assert!(matches!(members.next(), Ok(None)), "a walk goes on after an error");
+                assert!(matches!(members.next(), Ok(None)), "a walk continues after an error");
                 break;
             }
         };
@@ -179,9 +179,9 @@ fn walk(header: &Header, payload: &[u8]) -> Walk {
         let file = member.file();
         assert!(std::ptr::eq(file, &header.files[ordinal as usize]));
         assert!(!std::mem::replace(&mut seen[ordinal as usize], true), "{} twice", file.path);
-        let announced = if file.is_regular() { file.size } else { file.size.max(64 << 10) };
-        assert!(size <= announced, "{}: {size} bytes, announced {announced}", file.path);
-        max_bytes += HEADER_BYTES + announced;
+        let expected = if file.is_regular() { file.size } else { file.size.max(64 << 10) };
+        assert!(size <= expected, "{}: {size} bytes, expected {expected}", file.path);
+        max_bytes += HEADER_BYTES + expected;
         let held: Vec<u32> = (0..).take(header.files.len()).filter(|ordinal| member.holds(*ordinal)).collect();
         assert!(held.iter().all(|ordinal| header.files[*ordinal as usize].size == size));
         let mut contents = Vec::new();
@@ -198,28 +198,28 @@ fn walk(header: &Header, payload: &[u8]) -> Walk {
         }
     }
     drop(members);
-    assert!(archive.bytes <= max_bytes, "{} bytes unpacked, announced {max_bytes}", archive.bytes);
+    assert!(archive.bytes <= max_bytes, "{} bytes decompressed, expected {max_bytes}", archive.bytes);
     walk
 }
 
-fn extract(header: &Header, payload: &[u8], ordinal: u32, walked: Option<&Vec<u8>>, is_sound: bool) {
+fn extract(header: &Header, payload: &[u8], ordinal: u32, walked: Option<&Vec<u8>>, is_valid: bool) {
     let file = &header.files[ordinal as usize];
     let mut out = Vec::new();
     let result = payload::extract_member(payload, header, ordinal, &mut out);
-    assert!(out.len() as u64 <= file.size, "{} bytes of {}, announced {}", out.len(), file.path, file.size);
+    assert!(out.len() as u64 <= file.size, "{} bytes of {}, expected {}", out.len(), file.path, file.size);
     match (result, walked) {
         (Ok(()), Some(walked)) => assert!(*walked == out, "a walk and an extraction of {} differ", file.path),
         (Err(Error::FileDigest { .. }), Some(walked)) => assert!(file.digest.is_some() && *walked == out),
         (Err(error), None) => is_of_the_payload(&error),
-        (Ok(()), None) | (Err(Error::Payload { .. }), Some(_)) if !is_sound => {}
+        (Ok(()), None) | (Err(Error::Payload { .. }), Some(_)) if !is_valid => {}
         (result, walked) => panic!("{result:?} of {}, walked {:?}", file.path, walked.map(Vec::len)),
     }
 }
 
-/// The scan finds what `elf` finds in each of the contents.
-fn scan(header: &Header, payload: &[u8], regular: &[u32], walk: &Walk, is_sound: bool) {
+/// Panics unless the scan finds the same ELF files as `elf` finds in the walked contents.
+fn scan(header: &Header, payload: &[u8], regular: &[u32], walk: &WalkedContents, is_valid: bool) {
     match scan::scan_files(payload, header, regular, u64::MAX) {
-        Ok(found) if is_sound => {
+        Ok(found) if is_valid => {
             let mut expected = Vec::new();
             for ordinal in regular {
                 let Some(contents) = walk.get(ordinal) else { panic!("scanned, but never walked: {ordinal}") };
@@ -239,7 +239,7 @@ fn scan(header: &Header, payload: &[u8], regular: &[u32], walk: &Walk, is_sound:
         Err(error) => {
             is_of_the_payload(&error);
             let is_all_there = regular.iter().all(|ordinal| walk.contains_key(ordinal));
-            assert!(!is_sound || !is_all_there, "every file was walked through, but the scan says {error}");
+            assert!(!is_valid || !is_all_there, "every file was walked through, but the scan failed: {error}");
         }
     }
 }
@@ -249,13 +249,13 @@ fn is_of_the_payload(error: &Error) {
     super::is_short(error);
 }
 
-/// Counts what is unpacked.
-struct Counted<R> {
+/// A reader that counts the decompressed bytes.
+struct DecompressedBytes<R> {
     archive: R,
     bytes: u64,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for DecompressedBytes<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.archive.read(buffer)?;
         self.bytes += read as u64;
