@@ -21,6 +21,16 @@ fn every_file_that_is_named_exists() {
 }
 
 #[test]
+fn every_suite_is_in_the_list() {
+    let names = quoted(&document("CONTRIBUTING.md"));
+    for entry in std::fs::read_dir(root().join("compat-tests/tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let suite = path.file_stem().and_then(|name| name.to_str()).unwrap();
+        assert!(names.contains(suite), "expected the suite {suite} in CONTRIBUTING.md");
+    }
+}
+
+#[test]
 fn every_target_of_make_that_is_named_exists() {
     let makefile = document("Makefile");
     for file in ["CONTRIBUTING.md", "README.md", "docs/operations.md", "packaging/README.md"] {

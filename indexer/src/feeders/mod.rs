@@ -1,4 +1,12 @@
-//! Feeders: each yields candidates for an import.
+//! Feeders: each finds archives and sends them to an import. [`directory`] is the only feeder so far, and the one to
+//! copy; the other modules help it.
+//!
+//! A feeder is a function that `commands/import.rs` passes to the pipeline, which runs it on a thread of its own:
+//! - It sends each archive to read as a candidate ([`feed::Feed::send_candidate`]). Readers read them in any order.
+//! - It sends what cannot be read as an outcome ([`feed::Feed::send_outcome`]), with what may still be present there.
+//! - Both return `false` once the import is stopped: then the feeder returns.
+//!
+//! After a complete `dir`, known locations that the feeder neither sent nor reported as unreadable are marked as gone.
 
 pub(crate) mod directory;
 pub(crate) mod feed;
