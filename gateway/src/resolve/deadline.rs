@@ -1,4 +1,5 @@
-//! Every budget, share and timeout that a request has, in one file.
+//! The budget, shares and timeouts of a decision, in one file. Extractions and stores have further timeouts, in their
+//! own files.
 //!
 //! A request has one [`Deadline`]: the end of its budget (`request.budget`). What it asks for one after the other
 //! gets shares of what is left. Bytes of an archive may take longer than the budget, as long as they come.
