@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_database_may_stand_before_and_behind_the_command() {
+    fn the_database_option_is_accepted_before_and_after_the_command() {
         for line in ["darkserver-import --database sqlite:x migrate", "darkserver-import migrate --database sqlite:x"] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(cli.common.database.as_deref(), Some("sqlite:x"), "{line}");

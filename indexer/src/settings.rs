@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_cannot_be_read_is_told_without_its_password() {
+    fn an_invalid_file_is_reported_without_its_password() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
         for (text, said) in [
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_need_not_be_there_unless_it_was_named() {
+    fn a_file_must_exist_only_if_it_was_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
         assert!(read_database(&path, false).unwrap().is_none());

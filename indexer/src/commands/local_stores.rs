@@ -192,13 +192,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base_urls_lose_slashes_at_their_end() {
+    fn trailing_slashes_of_base_urls_are_removed() {
         assert_eq!(base_url("https://mirror.example.org/pub//").unwrap(), "https://mirror.example.org/pub");
         assert_eq!(base_url("http://mirror.example.org").unwrap(), "http://mirror.example.org");
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused_without_its_password() {
+    fn an_invalid_base_url_is_refused_without_its_password() {
         for bad in
             ["", "mirror", "ftp://h/", "file:///srv", "http://u:secret@h/", "http://h/?secret", "http://h/#secret"]
         {

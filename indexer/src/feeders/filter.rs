@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn includes_win_over_excludes_and_defaults() {
+    fn includes_override_excludes_and_defaults() {
         let plain = filter(&[], &[]);
         for path in [".~tmp~/", "x/.snapshot/", ".zfs/", ".server-1.rpm.aB3dE6", "x/.libc.so.6.000000"] {
             assert!(exclusion(&plain, path), "{path}");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_left_out_with_those_that_it_lies_in() {
+    fn a_directory_below_an_excluded_one_is_excluded() {
         let filter = filter(&["/old/"], &[]);
         for (path, expected) in
             [("old/a/b", Some("old")), ("a/.snapshot/b", Some("a/.snapshot")), ("a/old", None), ("", None)]
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_glob_is_refused() {
+    fn an_invalid_glob_is_refused() {
         for glob in ["", "/", "//", "[a", "{a", "../x", "a/./b"] {
             let error = PathFilter::new(&[glob.to_owned()], &[]).unwrap_err().to_string();
             assert!(error.starts_with("exclude: expected a glob"), "{glob}: {error}");

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_what_is_looked_for() {
+    fn file_names_determine_the_format() {
         let usual = Formats::new(&[FormatOption::Rpm, FormatOption::Deb, FormatOption::Arch], &[]);
         let wanted = [
             FormatOption::Rpm,
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn endings_of_packages_and_of_nothing_are_no_suffixes() {
+    fn suffixes_of_packages_and_empty_ones_are_refused() {
         for (text, said) in [
             ("rpm", "--formats rpm"),
             (".src.rpm", "--formats rpm"),

@@ -14,20 +14,20 @@ use compat_tests::rpmbuild;
 use crate::crash_points::Chance;
 use crate::import_process::{Running, command, run, run_ok};
 use crate::locked_index::{assert_same, dump};
-use crate::support::{Place, Said, many_packages};
+use crate::support::{ImportFixture, RunOutput, many_packages};
 
 /// Starts an import and holds it when it is in the middle of a file's payload; `None` if it was done before.
 fn hold_in_payload(database: &str, args: &[&str], file: &Path) -> Option<Running> {
     let mut importer = Running::start(command(database, args));
     while importer.is_done().is_none() {
         if position(importer.id(), file).is_some_and(|position| position > 1 << 20) {
-            importer.hold();
+            importer.pause();
             // It may have come to the end of the file before it was held.
             let size = fs::metadata(file).unwrap().len();
             if position(importer.id(), file).is_some_and(|position| position < size) {
                 return Some(importer);
             }
-            importer.go_on();
+            importer.resume();
         }
     }
     None
@@ -45,52 +45,52 @@ fn position(process: u32, file: &Path) -> Option<u64> {
     None
 }
 
-/// A folder with one archive, whose payload takes a while, and another archive beside the folder.
+/// A directory with one archive, whose payload takes a while, and another archive beside the directory.
 struct Two {
-    place: Place,
+    fixture: ImportFixture,
     archive: PathBuf,
     other: PathBuf,
 }
 
 impl Two {
     fn new() -> Self {
-        let place = Place::new();
-        let packages = place.packages().canonicalize().unwrap();
+        let fixture = ImportFixture::new();
+        let packages = fixture.packages().canonicalize().unwrap();
         let archive = rpmbuild::large(&packages, "first", 24 << 20).rpm;
-        let other = rpmbuild::large(place.folder.path(), "second", 2 << 20).rpm;
-        Self { place, archive, other }
+        let other = rpmbuild::large(fixture.directory.path(), "second", 2 << 20).rpm;
+        Self { fixture, archive, other }
     }
 
-    fn args<'a>(&self, folder: &'a str) -> [&'a str; 4] {
-        ["dir", folder, "--payload", "always"]
+    fn args<'a>(&self, directory: &'a str) -> [&'a str; 4] {
+        ["dir", directory, "--payload", "always"]
     }
 
     /// A run in whose middle `change` happens to the archive.
-    fn changed(&self, change: impl Fn(&Self)) -> Said {
-        let folder = self.place.packages();
-        let args = self.args(folder.to_str().unwrap());
+    fn changed(&self, change: impl Fn(&Self)) -> RunOutput {
+        let directory = self.fixture.packages();
+        let args = self.args(directory.to_str().unwrap());
         for _ in 0..20 {
-            match hold_in_payload(&self.place.database, &args, &self.archive) {
+            match hold_in_payload(&self.fixture.database, &args, &self.archive) {
                 Some(importer) => {
                     change(self);
-                    importer.go_on();
+                    importer.resume();
                     return importer.finish();
                 }
-                None => fs::remove_file(self.place.folder.path().join("index.db")).unwrap(),
+                None => fs::remove_file(self.fixture.directory.path().join("index.db")).unwrap(),
             }
         }
         panic!("no import was met in the middle of a payload");
     }
 
-    fn run(&self, database: &str) -> Said {
-        let folder = self.place.packages();
-        run(database, &self.args(folder.to_str().unwrap()))
+    fn run(&self, database: &str) -> RunOutput {
+        let directory = self.fixture.packages();
+        run(database, &self.args(directory.to_str().unwrap()))
     }
 }
 
-/// Written in place: nothing comes into the index of what is neither the one nor the other.
+/// A file that is overwritten while it is read: the index has one of the two states, and no mixture.
 #[tokio::test]
-async fn an_archive_that_changes_under_the_reader_is_read_again() {
+async fn an_archive_that_changes_during_a_read_is_read_again() {
     let second = |two: &Two| fs::read(&two.other).unwrap();
     let in_place = |two: &Two| File::options().write(true).open(&two.archive).unwrap();
     type Change<'a> = (&'a str, &'a dyn Fn(&Two));
@@ -103,25 +103,25 @@ async fn an_archive_that_changes_under_the_reader_is_read_again() {
     for (what, change) in changes {
         let two = Two::new();
         // What is there afterwards is sound, or broken in the way in which it is broken without a change.
-        let (said, alone) = (two.changed(change), two.place.other_database("alone.db"));
+        let (output, alone) = (two.changed(change), two.fixture.other_database("alone.db"));
         let expected = two.run(&alone);
-        assert_eq!(said.code, expected.code, "{what}: {said:?} {expected:?}");
+        assert_eq!(output.code, expected.code, "{what}: {output:?} {expected:?}");
         let expected = dump(&alone).await;
-        assert_same(&dump(&two.place.database).await, &expected, what);
-        two.run(&two.place.database);
-        assert_same(&dump(&two.place.database).await, &expected, what);
+        assert_same(&dump(&two.fixture.database).await, &expected, what);
+        two.run(&two.fixture.database);
+        assert_same(&dump(&two.fixture.database).await, &expected, what);
     }
 }
 
-/// Another file in its place, or none: the file that was open is read to its end, and the next run notes what became of
+/// A file that is replaced or removed: the file that was open is read to its end, and the next run notes what became of
 /// it.
 #[tokio::test]
-async fn an_archive_that_is_replaced_or_removed_under_the_reader_is_followed_by_the_next_run() {
+async fn the_next_run_indexes_an_archive_that_was_replaced_or_removed_during_a_read() {
     for is_replaced in [true, false] {
         let two = Two::new();
-        let earlier = two.place.other_database("earlier.db");
+        let earlier = two.fixture.other_database("earlier.db");
         assert_eq!(two.run(&earlier).code, Some(0));
-        let said = two.changed(|two| {
+        let output = two.changed(|two| {
             if is_replaced {
                 fs::copy(&two.other, two.archive.with_extension("new")).unwrap();
                 fs::rename(two.archive.with_extension("new"), &two.archive).unwrap();
@@ -129,30 +129,30 @@ async fn an_archive_that_is_replaced_or_removed_under_the_reader_is_followed_by_
                 fs::remove_file(&two.archive).unwrap();
             }
         });
-        assert_eq!((said.code, said.count("imported")), (Some(0), 1), "{said:?}");
-        let (said, expected) = (two.run(&two.place.database), two.run(&earlier));
-        assert_eq!((said.code, expected.code), (Some(0), Some(0)), "{said:?} {expected:?}");
-        assert_same(&dump(&two.place.database).await, &dump(&earlier).await, &format!("replaced {is_replaced}"));
+        assert_eq!((output.code, output.count("imported")), (Some(0), 1), "{output:?}");
+        let (output, expected) = (two.run(&two.fixture.database), two.run(&earlier));
+        assert_eq!((output.code, expected.code), (Some(0), Some(0)), "{output:?} {expected:?}");
+        assert_same(&dump(&two.fixture.database).await, &dump(&earlier).await, &format!("replaced {is_replaced}"));
     }
 }
 
 const PACKAGES: usize = 200;
 
 /// Sets the time of a file to one that no other file of a test has, as long as the number is its own: files that are
-/// written in the same tick of a file system's clock have the same time, and if one of them takes the place of another
+/// written in the same tick of a file system's clock have the same time, and if one of them replaces another
 /// of the same size, nobody can tell.
 fn make_unique(path: &Path, modified: SystemTime, number: u32) -> io::Result<()> {
     let unique = modified + Duration::from_nanos(number.into());
     File::options().write(true).open(path)?.set_modified(unique)
 }
 
-/// Does to a folder what careless mirrors, uploads and clean-ups do, with whole packages out of another folder.
-fn disturb(folder: &Path, from: &[PathBuf], seed: u64, done: &AtomicBool) -> io::Result<u32> {
+/// Does to a directory what careless mirrors, uploads and clean-ups do, with whole packages out of another directory.
+fn disturb(directory: &Path, from: &[PathBuf], seed: u64, done: &AtomicBool) -> io::Result<u32> {
     let mut chance = Chance::new(seed);
     let mut changes = 0;
     let any = |chance: &mut Chance| from[usize::try_from(chance.below(from.len() as u64)).unwrap()].clone();
     while !done.load(Ordering::SeqCst) {
-        let to = folder.join(format!("{}.rpm", chance.below(80)));
+        let to = directory.join(format!("{}.rpm", chance.below(80)));
         let bytes = fs::read(any(&mut chance))?;
         match chance.below(6) {
             0 => drop(fs::remove_file(&to)),
@@ -161,12 +161,12 @@ fn disturb(folder: &Path, from: &[PathBuf], seed: u64, done: &AtomicBool) -> io:
                 make_unique(&to.with_extension("part"), SystemTime::now(), changes)?;
                 fs::rename(to.with_extension("part"), &to)?;
             }
-            2 => drop(fs::rename(&to, folder.join(format!("{}.rpm", chance.below(80))))),
+            2 => drop(fs::rename(&to, directory.join(format!("{}.rpm", chance.below(80))))),
             3 => {
                 fs::write(&to, &bytes[..usize::try_from(chance.below(bytes.len() as u64)).unwrap()])?;
                 make_unique(&to, SystemTime::now(), changes)?;
             }
-            // In place, in pieces, and with the time set back, as rsync --inplace --times does.
+            // Into the same file, in pieces, and with the time set back, as rsync --inplace --times does.
             4 => {
                 let file = File::options().create(true).truncate(false).write(true).open(&to)?;
                 let modified = file.metadata()?.modified()?;
@@ -199,23 +199,23 @@ fn of_packages(dump: &[String]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn a_folder_that_never_rests_brings_no_wrong_rows() {
-    let place = Place::new();
-    let (folder, whole) = (place.packages(), place.folder.path().join("whole"));
+async fn a_directory_that_changes_all_the_time_leaves_no_wrong_rows() {
+    let fixture = ImportFixture::new();
+    let (directory, whole) = (fixture.packages(), fixture.directory.path().join("whole"));
     many_packages(&whole, PACKAGES);
     let files = walkdir::WalkDir::new(&whole).into_iter().map(Result::unwrap).filter(|file| file.file_type().is_file());
     let files: Vec<PathBuf> = files.map(|file| file.into_path()).collect();
-    let (all, import) = (place.other_database("all.db"), ["dir", folder.to_str().unwrap()]);
+    let (all, import) = (fixture.other_database("all.db"), ["dir", directory.to_str().unwrap()]);
     run_ok(&all, &["dir", whole.to_str().unwrap()]);
     let truth = of_packages(&dump(&all).await);
 
     let done = AtomicBool::new(false);
     let changes = thread::scope(|scope| {
-        let disturber = scope.spawn(|| disturb(&folder, &files, 5, &done));
+        let disturber = scope.spawn(|| disturb(&directory, &files, 5, &done));
         let until = Instant::now() + Duration::from_secs(compat_tests::scale(5, 120));
         while Instant::now() < until {
-            let said = run(&place.database, &import);
-            assert!(matches!(said.code, Some(0 | 1)) && said.json.is_object(), "{said:?}");
+            let output = run(&fixture.database, &import);
+            assert!(matches!(output.code, Some(0 | 1)) && output.json.is_object(), "{output:?}");
         }
         done.store(true, Ordering::SeqCst);
         disturber.join().unwrap().unwrap()
@@ -223,8 +223,8 @@ async fn a_folder_that_never_rests_brings_no_wrong_rows() {
     assert!(changes > 100, "only {changes} changes");
 
     // Peace: what is broken is reported, and everything else is right.
-    assert!(matches!(run(&place.database, &import).code, Some(0 | 1)));
-    let alone = place.other_database("alone.db");
+    assert!(matches!(run(&fixture.database, &import).code, Some(0 | 1)));
+    let alone = fixture.other_database("alone.db");
     run(&alone, &import);
     let locations = |dump: &[String]| {
         dump.iter()
@@ -232,14 +232,14 @@ async fn a_folder_that_never_rests_brings_no_wrong_rows() {
             .cloned()
             .collect::<Vec<_>>()
     };
-    let (found, expected) = (dump(&place.database).await, dump(&alone).await);
+    let (found, expected) = (dump(&fixture.database).await, dump(&alone).await);
     assert_same(&locations(&found), &locations(&expected), "present locations");
 
     // Packages of which there were only broken copies are open: whole ones complete them.
-    fs::rename(&whole, folder.join("whole")).unwrap();
-    let said = run(&place.database, &import);
-    assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
-    let found: Vec<String> = of_packages(&dump(&place.database).await).into_iter().collect();
+    fs::rename(&whole, directory.join("whole")).unwrap();
+    let output = run(&fixture.database, &import);
+    assert!(matches!(output.code, Some(0 | 1)), "{output:?}");
+    let found: Vec<String> = of_packages(&dump(&fixture.database).await).into_iter().collect();
     assert_same(&found, &truth.into_iter().collect::<Vec<_>>(), "packages, after all whole ones came");
     eprintln!("{changes} changes");
 }

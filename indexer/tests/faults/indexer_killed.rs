@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use crate::crash_points::Chance;
 use crate::import_process::{Running, command, length, run_ok};
 use crate::locked_index::{Kind, assert_same, dump};
-use crate::support::{Place, many_packages};
+use crate::support::{ImportFixture, many_packages};
 
-/// Packages at first, and after the folder has changed.
+/// Packages at first, and after the directory has changed.
 const PACKAGES: (usize, usize) = (200, 260);
 
-/// Every folder is a store with an import of its own, so that a run is a long row of transactions of every kind.
-fn folders(packages: &Path) -> Vec<String> {
+/// Every directory is a store with an import of its own, so that a run is a long row of transactions of every kind.
+fn directories(packages: &Path) -> Vec<String> {
     (0..20).map(|number| packages.join(format!("{number:02}")).display().to_string()).collect()
 }
 
-/// Removes some packages, puts others in the place of some, adds some.
+/// Removes, replaces and adds packages.
 fn change(packages: &Path) {
     let others = tempfile::tempdir().unwrap();
     many_packages(others.path(), PACKAGES.1);
@@ -36,9 +36,9 @@ fn change(packages: &Path) {
             _ => {}
         }
     }
-    for folder in folders(others.path()) {
+    for directory in directories(others.path()) {
         for file in
-            walkdir::WalkDir::new(&folder).into_iter().map(Result::unwrap).filter(|file| file.file_type().is_file())
+            walkdir::WalkDir::new(&directory).into_iter().map(Result::unwrap).filter(|file| file.file_type().is_file())
         {
             let to = packages.join(file.path().strip_prefix(others.path()).unwrap());
             let number: usize = file.file_name().to_str().unwrap()[1..7].parse().unwrap();
@@ -58,8 +58,8 @@ struct Met {
 }
 
 async fn killed_at(kind: &Kind, packages: &Path, old: &str, rounds: u32) -> Met {
-    let folders = folders(packages);
-    let import: Vec<&str> = ["dir"].into_iter().chain(folders.iter().map(String::as_str)).collect();
+    let directories = directories(packages);
+    let import: Vec<&str> = ["dir"].into_iter().chain(directories.iter().map(String::as_str)).collect();
     // From nothing, and from an old index.
     let start = |is_new: bool| {
         if !is_new {
@@ -120,15 +120,15 @@ fn kill(database: &str, args: &[&str], moment: u64, later: Duration) {
 }
 
 async fn killed(kind: fn(&Path) -> Kind) {
-    let place = Place::new();
-    let packages = place.packages();
-    let kind = kind(place.folder.path());
+    let fixture = ImportFixture::new();
+    let packages = fixture.packages();
+    let kind = kind(fixture.directory.path());
     many_packages(&packages, PACKAGES.0);
     let old = kind.empty();
     kind.first().iter().for_each(|args| drop(run_ok(&old, args)));
-    let folders = folders(&packages);
+    let directories = directories(&packages);
     let import: Vec<&str> =
-        ["dir", "--payload", "never"].into_iter().chain(folders.iter().map(String::as_str)).collect();
+        ["dir", "--payload", "never"].into_iter().chain(directories.iter().map(String::as_str)).collect();
     run_ok(&old, &import);
     change(&packages);
     let rounds = compat_tests::scale(8, 200);
@@ -138,19 +138,19 @@ async fn killed(kind: fn(&Path) -> Kind) {
 }
 
 #[tokio::test]
-async fn killed_at_any_moment_it_ends_with_the_same_index_on_sqlite() {
-    killed(|folder| Kind::Sqlite(folder.into())).await;
+async fn imports_killed_at_any_moment_end_with_the_same_index_on_sqlite() {
+    killed(|directory| Kind::Sqlite(directory.into())).await;
 }
 
 #[tokio::test]
-async fn killed_at_any_moment_it_ends_with_the_same_index_on_mariadb() {
+async fn imports_killed_at_any_moment_end_with_the_same_index_on_mariadb() {
     killed(|_| Kind::MariaDb(compat_tests::mariadb::MariaDb::shared())).await;
 }
 
 #[tokio::test]
 async fn a_migration_killed_at_any_moment_is_finished_by_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    for kind in [Kind::Sqlite(folder.path().into()), Kind::MariaDb(compat_tests::mariadb::MariaDb::shared())] {
+    let directory = tempfile::tempdir().unwrap();
+    for kind in [Kind::Sqlite(directory.path().into()), Kind::MariaDb(compat_tests::mariadb::MariaDb::shared())] {
         let (database, before) = (kind.empty(), Instant::now());
         run_ok(&database, &["migrate"]);
         let (whole, expected) = (before.elapsed(), dump(&database).await);

@@ -12,7 +12,7 @@ use sqlx::{Connection, MySqlConnection, SqliteConnection};
 
 /// Where databases are made.
 pub(crate) enum Kind {
-    /// As files in this folder.
+    /// As files in this directory.
     Sqlite(PathBuf),
     MariaDb(Arc<MariaDb>),
 }
@@ -31,7 +31,7 @@ impl Kind {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("faults{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         match self {
-            Self::Sqlite(folder) => format!("sqlite:{}", folder.join(name).with_extension("db").display()),
+            Self::Sqlite(directory) => format!("sqlite:{}", directory.join(name).with_extension("db").display()),
             Self::MariaDb(server) => {
                 server.create_database(&name);
                 server.url(&name)

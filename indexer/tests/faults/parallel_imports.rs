@@ -1,21 +1,20 @@
-//! Several importers of the same folders at once: the index of one.
+//! Several importers of the same directories at once: the index of one.
 
 use std::path::Path;
-use std::time::Duration;
 
 use compat_tests::mariadb::MariaDb;
 use sqlx::{Connection, SqliteConnection};
 
 use crate::import_process::{Running, command, run, run_ok};
 use crate::locked_index::{Kind, assert_same, dump};
-use crate::support::{Place, many_packages};
+use crate::support::{ImportFixture, many_packages};
 
 async fn together(kind: fn(&Path) -> Kind, packages: usize, rounds: u32) {
-    let place = Place::new();
-    let folder = place.packages();
-    many_packages(&folder, packages);
-    let kind = kind(place.folder.path());
-    let import = ["dir", folder.to_str().unwrap()];
+    let fixture = ImportFixture::new();
+    let directory = fixture.packages();
+    many_packages(&directory, packages);
+    let kind = kind(fixture.directory.path());
+    let import = ["dir", directory.to_str().unwrap()];
     let alone = kind.empty();
     kind.first().iter().for_each(|args| drop(run_ok(&alone, args)));
     run_ok(&alone, &import);
@@ -28,16 +27,16 @@ async fn together(kind: fn(&Path) -> Kind, packages: usize, rounds: u32) {
                 let running: Vec<_> = (0..importers).map(|_| Running::start(command(&database, args))).collect();
                 running.into_iter().map(Running::finish).collect::<Vec<_>>()
             };
-            for said in kind.first().iter().flat_map(|args| all(args)) {
-                assert_eq!(said.code, Some(0), "round {round}, {importers} together: {said:?}");
+            for output in kind.first().iter().flat_map(|args| all(args)) {
+                assert_eq!(output.code, Some(0), "round {round}, {importers} together: {output:?}");
             }
-            let said = all(&import);
-            for said in &said {
-                assert_eq!(said.code, Some(0), "round {round}, {importers} together: {said:?}");
-                said.counts(&[("found", packages as u64), ("gone", 0), ("broken", 0), ("problems", 0)]);
+            let output = all(&import);
+            for output in &output {
+                assert_eq!(output.code, Some(0), "round {round}, {importers} together: {output:?}");
+                output.counts(&[("found", packages as u64), ("gone", 0), ("broken", 0), ("problems", 0)]);
             }
-            let imported: u64 = said.iter().map(|said| said.count("imported")).sum();
-            assert_eq!(imported, packages as u64, "every package is new for one of them: {said:?}");
+            let imported: u64 = output.iter().map(|output| output.count("imported")).sum();
+            assert_eq!(imported, packages as u64, "every package is new for one of them: {output:?}");
             assert_same(&dump(&database).await, &expected, &format!("round {round}, {importers} together"));
             run_ok(&database, &import).counts(&[("unchanged", packages as u64), ("gone", 0)]);
             kind.remove(&database);
@@ -47,7 +46,8 @@ async fn together(kind: fn(&Path) -> Kind, packages: usize, rounds: u32) {
 
 #[tokio::test]
 async fn two_and_four_importers_make_the_index_of_one_on_sqlite() {
-    together(|folder| Kind::Sqlite(folder.into()), compat_tests::scale(500, 8_000), compat_tests::scale(2, 6)).await;
+    together(|directory| Kind::Sqlite(directory.into()), compat_tests::scale(500, 8_000), compat_tests::scale(2, 6))
+        .await;
 }
 
 #[tokio::test]
@@ -56,43 +56,43 @@ async fn two_and_four_importers_make_the_index_of_one_on_mariadb() {
 }
 
 #[tokio::test]
-async fn many_importers_that_make_one_file_at_once_all_succeed() {
-    let place = Place::new();
-    let folder = place.packages();
-    many_packages(&folder, 5);
+async fn importers_that_create_one_file_at_once_all_succeed() {
+    let fixture = ImportFixture::new();
+    let directory = fixture.packages();
+    many_packages(&directory, 5);
     for round in 0..compat_tests::scale(4, 60) {
-        let database = place.other_database(&format!("made{round}.db"));
-        let import = ["dir", folder.to_str().unwrap()];
+        let database = fixture.other_database(&format!("made{round}.db"));
+        let import = ["dir", directory.to_str().unwrap()];
         let running: Vec<_> = (0..8).map(|_| Running::start(command(&database, &import))).collect();
-        for said in running.into_iter().map(Running::finish) {
-            assert_eq!(said.code, Some(0), "round {round}: {said:?}");
+        for output in running.into_iter().map(Running::finish) {
+            assert_eq!(output.code, Some(0), "round {round}: {output:?}");
         }
     }
 }
 
-/// Longer than SQLite itself waits, in the long run.
+/// The file is locked for longer than SQLite itself waits.
 #[tokio::test]
-async fn a_file_that_another_program_keeps_locked_is_waited_for_in_time() {
-    let place = Place::new();
-    let folder = place.packages();
-    many_packages(&folder, 40);
-    let (database, alone) = (place.database.clone(), place.other_database("alone.db"));
-    let import = ["dir", folder.to_str().unwrap()];
+async fn an_import_retries_while_another_program_locks_the_file() {
+    let fixture = ImportFixture::new();
+    let directory = fixture.packages();
+    many_packages(&directory, 40);
+    let (database, alone) = (fixture.database.clone(), fixture.other_database("alone.db"));
+    let import = ["dir", directory.to_str().unwrap()];
     run_ok(&alone, &import);
     run_ok(&database, &["migrate"]);
     let mut writer = SqliteConnection::connect(&database).await.unwrap();
     sqlx::raw_sql("begin immediate").execute(&mut writer).await.unwrap();
 
-    let said = run(&database, &[&import[..], &["--wait", "7"]].concat());
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("is locked") && said.stderr.contains("gave up after"), "{said:?}");
-    assert!(said.stderr.contains(&database), "{said:?}");
+    let output = run(&database, &[&import[..], &["--wait", "7"]].concat());
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("is locked") && output.stderr.contains("gave up after"), "{output:?}");
+    assert!(output.stderr.contains(&database), "{output:?}");
 
     let importer = Running::start(command(&database, &import));
-    tokio::time::sleep(Duration::from_secs(compat_tests::scale(12, 70))).await;
+    importer.wait_for_stderr("trying again");
     sqlx::raw_sql("commit").execute(&mut writer).await.unwrap();
-    let said = importer.finish();
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stderr.contains("is locked") && said.stderr.contains("succeeded after"), "{said:?}");
+    let output = importer.finish();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stderr.contains("is locked") && output.stderr.contains("succeeded after"), "{output:?}");
     assert_same(&dump(&database).await, &dump(&alone).await, "after the lock");
 }

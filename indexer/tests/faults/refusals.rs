@@ -9,19 +9,20 @@ use std::thread;
 use std::time::Duration;
 
 use compat_tests::mariadb::MariaDb;
+use sqlx::{Connection, MySqlConnection};
 
 use crate::import_process::{Running, command, run, run_ok};
 use crate::locked_index::{Kind, assert_same, dump, file, name};
 use crate::server::{Imported, assert_names_database};
-use crate::support::{Place, Said, many_packages, program};
+use crate::support::{ImportFixture, RunOutput, many_packages, program};
 
-fn assert_failed(said: &Said, causes: &[&str]) {
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(causes.iter().any(|cause| said.stderr.contains(cause)), "expected one of {causes:?}: {said:?}");
+fn assert_failed(output: &RunOutput, causes: &[&str]) {
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(causes.iter().any(|cause| output.stderr.contains(cause)), "expected one of {causes:?}: {output:?}");
 }
 
 #[tokio::test]
-async fn a_server_that_becomes_read_only_says_so_and_the_next_run_goes_on() {
+async fn a_read_only_server_is_reported_and_the_next_run_continues() {
     let server = Arc::new(MariaDb::start());
     let imported = Imported::into_mariadb(&server).await;
     let database = name(&imported.database).to_owned();
@@ -33,9 +34,9 @@ async fn a_server_that_becomes_read_only_says_so_and_the_next_run_goes_on() {
     let importer = Running::start(command(&slow.url(&limited), &imported.dir()));
     imported.wait_for_its_middle(&imported.database);
     server.sql("set global read_only = on");
-    let said = importer.finish();
-    assert_failed(&said, &["--read-only option"]);
-    assert_names_database(&said, &slow.url(&limited));
+    let output = importer.finish();
+    assert_failed(&output, &["--read-only option"]);
+    assert_names_database(&output, &slow.url(&limited));
     assert_failed(&run(&limited, &imported.dir()), &["--read-only option"]);
     server.sql("set global read_only = off");
     run_ok(&limited, &imported.dir());
@@ -43,20 +44,20 @@ async fn a_server_that_becomes_read_only_says_so_and_the_next_run_goes_on() {
 }
 
 #[tokio::test]
-async fn a_server_without_room_says_so_and_the_next_run_goes_on_when_there_is_some() {
+async fn a_full_server_is_reported_and_the_next_run_continues_once_there_is_space() {
     // Everything in one file, which may not grow.
     let whole = ["--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:12M:autoextend"];
     let full = ["--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:12M:autoextend:max:14M"];
     let mut server = Arc::new(MariaDb::start_with(&full));
-    let place = Place::new();
-    let packages = place.packages();
+    let fixture = ImportFixture::new();
+    let packages = fixture.packages();
     many_packages(&packages, 6_000);
     let import = ["dir", packages.to_str().unwrap()];
     let database = Kind::MariaDb(server.clone()).empty();
     run_ok(&database, &["migrate"]);
-    let said = run(&database, &import);
-    assert_failed(&said, &["is full", "No space left"]);
-    assert_names_database(&said, &database);
+    let output = run(&database, &import);
+    assert_failed(&output, &["is full", "No space left"]);
+    assert_names_database(&output, &database);
     let the_server = Arc::get_mut(&mut server).unwrap();
     the_server.set_options(&whole);
     the_server.restart();
@@ -68,41 +69,36 @@ async fn a_server_without_room_says_so_and_the_next_run_goes_on_when_there_is_so
 }
 
 #[tokio::test]
-async fn locked_rows_are_waited_for_in_time() {
+async fn an_import_retries_while_rows_are_locked() {
     let server = Arc::new(MariaDb::start());
     server.sql("set global innodb_lock_wait_timeout = 1");
     let imported = Imported::into_mariadb(&server).await;
     let database = imported.database.clone();
     run_ok(&database, &imported.dir()[..2]);
-    let lock = |seconds: u32| {
-        let (server, database) = (server.clone(), name(&database).to_owned());
-        let locked = thread::spawn(move || {
-            server.sql(&format!(
-                "start transaction; select * from {database}.writers for update; select sleep({seconds})"
-            ))
-        });
-        thread::sleep(Duration::from_millis(500));
-        locked
-    };
-    let locked = lock(4);
-    let said = run_ok(&database, &imported.dir());
-    assert!(said.json["seconds"].as_f64().unwrap() > 2.0, "nothing was locked: {said:?}");
-    locked.join().unwrap();
+    let mut other = MySqlConnection::connect(&database).await.unwrap();
+    let lock = "start transaction; select * from writers for update";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    let importer = Running::start(command(&database, &imported.dir()));
+    importer.wait_for_stderr("trying again");
+    sqlx::raw_sql("commit").execute(&mut other).await.unwrap();
+    let output = importer.finish();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stderr.contains("succeeded after"), "{output:?}");
     assert_same(&dump(&database).await, &imported.expected, "locked for a while");
 
     fs::remove_file(walkdir::WalkDir::new(imported.dir()[1]).into_iter().last().unwrap().unwrap().path()).unwrap();
     many_packages(&imported.packages(), 310);
-    let locked = lock(12);
-    let said = run(&database, &[&imported.dir()[..], &["--wait", "3"]].concat());
-    assert_failed(&said, &["Lock wait timeout", "is locked"]);
-    assert!(said.stderr.contains("gave up after"), "{said:?}");
-    assert_names_database(&said, &database);
-    locked.join().unwrap();
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    let output = run(&database, &[&imported.dir()[..], &["--wait", "3"]].concat());
+    assert_failed(&output, &["Lock wait timeout", "is locked"]);
+    assert!(output.stderr.contains("gave up after"), "{output:?}");
+    assert_names_database(&output, &database);
+    sqlx::raw_sql("commit").execute(&mut other).await.unwrap();
     run_ok(&database, &imported.dir()).counts(&[("found", 310)]);
 }
 
 #[tokio::test]
-async fn connections_that_an_administrator_ends_are_replaced() {
+async fn connections_that_an_administrator_kills_are_replaced() {
     let server = MariaDb::shared();
     let imported = Imported::into_mariadb(&server).await;
     let (database, slow) = imported.behind_proxy();
@@ -122,33 +118,33 @@ async fn connections_that_an_administrator_ends_are_replaced() {
         thread::sleep(Duration::from_millis(50));
     }
     assert!(ended > 0, "no connection was ended");
-    let said = importer.finish();
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = importer.finish();
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_same(&dump(&database).await, &imported.expected, "ended connections");
 }
 
 #[tokio::test]
-async fn a_read_only_file_says_so_and_the_next_run_goes_on() {
-    let place = Place::new();
-    many_packages(&place.packages(), 50);
-    let folder = place.folder.path().join("index");
-    fs::create_dir(&folder).unwrap();
-    let (database, alone) = (format!("sqlite:{}/index.db", folder.display()), place.other_database("alone.db"));
-    let packages = place.packages();
+async fn a_read_only_file_is_reported_and_the_next_run_continues() {
+    let fixture = ImportFixture::new();
+    many_packages(&fixture.packages(), 50);
+    let directory = fixture.directory.path().join("index");
+    fs::create_dir(&directory).unwrap();
+    let (database, alone) = (format!("sqlite:{}/index.db", directory.display()), fixture.other_database("alone.db"));
+    let packages = fixture.packages();
     let import = ["dir", packages.to_str().unwrap()];
     run_ok(&alone, &import);
     run_ok(&database, &["migrate"]);
     // Nothing is read-only for the superuser: then the program runs as nobody, from where nobody can run it.
-    fs::set_permissions(place.folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let copy = place.folder.path().join("darkserver-import");
+    fs::set_permissions(fixture.directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let copy = fixture.directory.path().join("darkserver-import");
     fs::copy(program().get_program(), &copy).unwrap();
     let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if is_root {
-        chown(&folder, Some(65534), None).unwrap();
-        fs::read_dir(&folder).unwrap().for_each(|file| chown(file.unwrap().path(), Some(65534), None).unwrap());
+        chown(&directory, Some(65534), None).unwrap();
+        fs::read_dir(&directory).unwrap().for_each(|file| chown(file.unwrap().path(), Some(65534), None).unwrap());
     }
-    let mode = |folder_mode, file_mode| {
-        fs::set_permissions(&folder, Permissions::from_mode(folder_mode)).unwrap();
+    let mode = |directory_mode, file_mode| {
+        fs::set_permissions(&directory, Permissions::from_mode(directory_mode)).unwrap();
         fs::set_permissions(file(&database), Permissions::from_mode(file_mode)).unwrap();
     };
     let run = || {
@@ -159,26 +155,26 @@ async fn a_read_only_file_says_so_and_the_next_run_goes_on() {
         }
         Running::start(command).finish()
     };
-    for (folder_mode, file_mode) in [(0o555, 0o444), (0o755, 0o444)] {
-        mode(folder_mode, file_mode);
-        let said = run();
+    for (directory_mode, file_mode) in [(0o555, 0o444), (0o755, 0o444)] {
+        mode(directory_mode, file_mode);
+        let output = run();
         mode(0o755, 0o644);
-        assert_failed(&said, &["readonly database", "unable to open database file", "Permission denied"]);
-        assert!(said.stderr.contains(&database), "{folder_mode:o} {file_mode:o}: {said:?}");
+        assert_failed(&output, &["readonly database", "unable to open database file", "Permission denied"]);
+        assert!(output.stderr.contains(&database), "{directory_mode:o} {file_mode:o}: {output:?}");
     }
-    let said = run();
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = run();
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_same(&dump(&database).await, &dump(&alone).await, "writable again");
 }
 
 #[tokio::test]
-async fn a_file_that_becomes_read_only_in_the_middle_loses_nothing() {
-    let place = Place::new();
-    let packages = place.packages();
+async fn a_file_that_becomes_read_only_during_an_import_loses_nothing() {
+    let fixture = ImportFixture::new();
+    let packages = fixture.packages();
     many_packages(&packages, 6_000);
-    let folder = place.folder.path().join("index");
-    fs::create_dir(&folder).unwrap();
-    let (database, alone) = (format!("sqlite:{}/index.db", folder.display()), place.other_database("alone.db"));
+    let directory = fixture.directory.path().join("index");
+    fs::create_dir(&directory).unwrap();
+    let (database, alone) = (format!("sqlite:{}/index.db", directory.display()), fixture.other_database("alone.db"));
     let import = ["dir", packages.to_str().unwrap()];
     run_ok(&alone, &import);
     let expected = dump(&alone).await;
@@ -186,10 +182,10 @@ async fn a_file_that_becomes_read_only_in_the_middle_loses_nothing() {
 
     // Who has a file open may write to it whatever its mode becomes, unless it is made immutable, which only the
     // superuser may, and not on every file system. Then the import fails, else it ends well.
-    let files = || fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
-    let mode = |folder_mode: u32, file_mode: u32| {
+    let files = || fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path());
+    let mode = |directory_mode: u32, file_mode: u32| {
         files().for_each(|file| fs::set_permissions(file, Permissions::from_mode(file_mode)).unwrap());
-        fs::set_permissions(&folder, Permissions::from_mode(folder_mode)).unwrap();
+        fs::set_permissions(&directory, Permissions::from_mode(directory_mode)).unwrap();
     };
     // Not the memory that SQLite shares in a file (-shm): the kernel ends a program that writes into what became
     // immutable there.
@@ -198,35 +194,35 @@ async fn a_file_that_becomes_read_only_in_the_middle_loses_nothing() {
         Command::new("chattr").arg(format!("{sign}i")).args(files).output()
     };
     let mut importer = Running::start(command(&database, &import));
-    while !folder.join("index.db-wal").metadata().is_ok_and(|log| log.len() > 200_000) {
+    while !directory.join("index.db-wal").metadata().is_ok_and(|log| log.len() > 200_000) {
         assert!(importer.is_done().is_none(), "it was done before its middle");
         thread::sleep(Duration::from_millis(1));
     }
-    importer.hold();
+    importer.pause();
     mode(0o555, 0o444);
     let is_immutable = immutable("+").is_ok_and(|chattr| chattr.status.success());
-    importer.go_on();
-    let said = importer.finish();
+    importer.resume();
+    let output = importer.finish();
     // Where it was not possible, it is not there to be undone.
     let _ = immutable("-");
     mode(0o755, 0o644);
     if is_immutable {
-        assert_failed(&said, &["Operation not permitted"]);
-        assert!(said.stderr.contains(&database), "{said:?}");
+        assert_failed(&output, &["Operation not permitted"]);
+        assert!(output.stderr.contains(&database), "{output:?}");
         assert!(dump(&database).await.len() < expected.len(), "it was not in the middle");
     } else {
-        assert_eq!(said.code, Some(0), "{said:?}");
+        assert_eq!(output.code, Some(0), "{output:?}");
     }
     run_ok(&database, &import).counts(&[("found", 6_000), ("gone", 0)]);
     assert_same(&dump(&database).await, &expected, "writable again");
 }
 
 #[tokio::test]
-async fn a_full_disk_says_so_and_the_next_run_goes_on_when_there_is_room() {
-    let place = Place::new();
-    let packages = place.packages();
+async fn a_full_disk_is_reported_and_the_next_run_continues_once_there_is_space() {
+    let fixture = ImportFixture::new();
+    let packages = fixture.packages();
     many_packages(&packages, 6_000);
-    let (database, alone) = (place.database.clone(), place.other_database("alone.db"));
+    let (database, alone) = (fixture.database.clone(), fixture.other_database("alone.db"));
     let import = ["dir", packages.to_str().unwrap()];
     run_ok(&alone, &import);
     let expected = dump(&alone).await;
@@ -237,9 +233,9 @@ async fn a_full_disk_says_so_and_the_next_run_goes_on_when_there_is_room() {
     let script = "trap '' XFSZ; ulimit -f 2048; exec \"$@\"";
     limited.args(["-c", script, "sh"]).arg(program().get_program()).args(import);
     limited.env("DARKSERVER_DATABASE", &database).env("DARKSERVER_ETC", "/nonexistent/etc");
-    let said = Running::start(limited).finish();
-    assert_failed(&said, &["File too large", "disk I/O error", "disk is full"]);
-    assert!(said.stderr.contains(&database), "{said:?}");
+    let output = Running::start(limited).finish();
+    assert_failed(&output, &["File too large", "disk I/O error", "disk is full"]);
+    assert!(output.stderr.contains(&database), "{output:?}");
 
     run_ok(&database, &import).counts(&[("found", 6_000), ("gone", 0)]);
     assert_same(&dump(&database).await, &expected, "with room");

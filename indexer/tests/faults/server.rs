@@ -10,19 +10,19 @@ use compat_tests::mariadb::MariaDb;
 use crate::import_process::run_ok;
 use crate::locked_index::{Kind, dump, name};
 use crate::proxy::Proxy;
-use crate::support::{Place, Said, many_packages};
+use crate::support::{ImportFixture, RunOutput, many_packages};
 
 const PACKAGES: usize = 300;
 
-/// A folder, an undisturbed import of it, and an empty index for a disturbed one.
+/// A directory, an undisturbed import of it, and an empty index for a disturbed one.
 pub(crate) struct Imported {
     kind: Kind,
-    folders: Vec<String>,
+    directories: Vec<String>,
     /// The index of the undisturbed import.
     pub(crate) expected: Vec<String>,
     /// The empty index.
     pub(crate) database: String,
-    place: Place,
+    fixture: ImportFixture,
 }
 
 impl Imported {
@@ -31,28 +31,28 @@ impl Imported {
     }
 
     pub(crate) async fn into(kind: Kind) -> Self {
-        let place = Place::new();
-        let packages = place.packages();
+        let fixture = ImportFixture::new();
+        let packages = fixture.packages();
         many_packages(&packages, PACKAGES);
-        let folders = (0..20).map(|number| packages.join(format!("{number:02}")).display().to_string()).collect();
+        let directories = (0..20).map(|number| packages.join(format!("{number:02}")).display().to_string()).collect();
         let [alone, database] = [(); 2].map(|()| kind.empty());
         for database in [&alone, &database] {
             kind.first().iter().for_each(|args| drop(run_ok(database, args)));
         }
-        let mut imported = Self { kind, folders, expected: Vec::new(), database, place };
+        let mut imported = Self { kind, directories, expected: Vec::new(), database, fixture };
         run_ok(&alone, &imported.dir());
         imported.expected = dump(&alone).await;
         imported
     }
 
-    /// The arguments of the import: every folder is a store, so that it is a long row of transactions.
+    /// The arguments of the import: every directory is a store, so that it is a long row of transactions.
     pub(crate) fn dir(&self) -> Vec<&str> {
-        ["dir"].into_iter().chain(self.folders.iter().map(String::as_str)).collect()
+        ["dir"].into_iter().chain(self.directories.iter().map(String::as_str)).collect()
     }
 
-    /// The folder of all packages.
+    /// The directory of all packages.
     pub(crate) fn packages(&self) -> PathBuf {
-        self.place.packages()
+        self.fixture.packages()
     }
 
     /// The empty index behind a proxy.
@@ -79,10 +79,10 @@ impl Imported {
     }
 }
 
-/// What was said names the database and keeps the password.
-pub(crate) fn assert_names_database(said: &Said, url: &str) {
-    let (front, place) = url.rsplit_once('@').unwrap();
+/// Asserts that the output names the database, and that it does not contain the password.
+pub(crate) fn assert_names_database(output: &RunOutput, url: &str) {
+    let (front, address) = url.rsplit_once('@').unwrap();
     let user = front.strip_prefix("mysql://").unwrap().split(':').next().unwrap();
-    assert!(said.stderr.contains(&format!("mysql://{user}:***@{place}")), "{url}: {said:?}");
-    assert!(!said.stderr.contains("p@ss") && !said.stderr.contains("%70"), "{said:?}");
+    assert!(output.stderr.contains(&format!("mysql://{user}:***@{address}")), "{url}: {output:?}");
+    assert!(!output.stderr.contains("p@ss") && !output.stderr.contains("%70"), "{output:?}");
 }

@@ -146,7 +146,7 @@ pub(crate) fn member(name: &str, bytes: usize) -> Vec<u8> {
     for at in 0..13 {
         let number = [(6, bytes), (11, name.len() + 1)]
             .into_iter()
-            .find(|(place, _)| *place == at)
+            .find(|(fixture, _)| *fixture == at)
             .map_or(0, |(_, number)| number);
         write!(head, "{number:08x}").unwrap();
     }

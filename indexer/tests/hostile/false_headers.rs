@@ -9,7 +9,7 @@ use sql::Record;
 
 use crate::builders::{Listed, Made, elf, file, newc};
 use crate::limits;
-use crate::support::{Place, open};
+use crate::support::{ImportFixture, open};
 
 fn id(bytes: [u8; 20]) -> BuildId {
     BuildId::from_bytes(&bytes).unwrap()
@@ -24,25 +24,25 @@ fn liar(name: &str) -> Made {
 }
 
 #[tokio::test]
-async fn a_class_with_a_wrong_build_id_is_believed_until_the_payload_is_read() {
+async fn a_class_with_a_wrong_build_id_is_indexed_until_the_payload_is_read() {
     for (payload, right, wrong) in [("open", [0xaa; 20], [0xbb; 20]), ("always", [0xbb; 20], [0xaa; 20])] {
-        let place = Place::new();
-        fs::write(place.packages().join("liar.rpm"), liar("liar").bytes()).unwrap();
-        limits::import(&place, &["--payload", payload]).counts(&[("imported", 1), ("broken", 0)]);
-        let index = place.index().await;
+        let fixture = ImportFixture::new();
+        fs::write(fixture.packages().join("liar.rpm"), liar("liar").bytes()).unwrap();
+        limits::import(&fixture, &["--payload", payload]).counts(&[("imported", 1), ("broken", 0)]);
+        let index = fixture.index().await;
         assert_eq!(index.records_by_build_id(&[id(right)]).await.unwrap().len(), 1, "{payload}");
         assert_eq!(index.records_by_build_id(&[id(wrong)]).await.unwrap().len(), 0, "{payload}");
     }
 }
 
-/// A place on SQLite and one on MariaDB, each with the same packages; the server runs as long as it is held.
-fn on_both(database: &str, fill: impl Fn(&Place)) -> (Arc<MariaDb>, [Place; 2]) {
+/// Returns a fixture on SQLite and one on MariaDB, each with the same packages, and the server of the latter.
+fn on_both(database: &str, fill: impl Fn(&ImportFixture)) -> (Arc<MariaDb>, [ImportFixture; 2]) {
     let server = MariaDb::shared();
     server.create_database(database);
-    let places = [Place::new(), Place { database: server.url(database), ..Place::new() }];
-    assert_eq!(places[1].run(&["migrate"]).code, Some(0));
-    places.iter().for_each(fill);
-    (server, places)
+    let fixtures = [ImportFixture::new(), ImportFixture { database: server.url(database), ..ImportFixture::new() }];
+    assert_eq!(fixtures[1].run(&["migrate"]).code, Some(0));
+    fixtures.iter().for_each(fill);
+    (server, fixtures)
 }
 
 #[tokio::test]
@@ -54,13 +54,13 @@ async fn two_packages_of_one_nevra_are_two() {
     // Their headers differ, in a file that only one of them lists.
     let mut second = program(2);
     second.files.push(Listed { mode: 0o040_755, ..file("/usr/share/twin", 0) });
-    let (_server, places) = on_both("one_nevra", |place| {
-        fs::write(place.packages().join("a.rpm"), program(1).bytes()).unwrap();
-        fs::write(place.packages().join("b.rpm"), second.bytes()).unwrap();
+    let (_server, fixtures) = on_both("one_nevra", |fixture| {
+        fs::write(fixture.packages().join("a.rpm"), program(1).bytes()).unwrap();
+        fs::write(fixture.packages().join("b.rpm"), second.bytes()).unwrap();
     });
-    for place in places {
-        limits::import(&place, &[]).counts(&[("imported", 2), ("broken", 0)]);
-        let index = open(&place.database).await;
+    for fixture in fixtures {
+        limits::import(&fixture, &[]).counts(&[("imported", 2), ("broken", 0)]);
+        let index = open(&fixture.database).await;
         let packages = index.packages_by_nvra("twin-1.0-1.x86_64").await.unwrap();
         assert_eq!(packages.len(), 2);
         for (byte, path) in [(1, "a.rpm"), (2, "b.rpm")] {
@@ -75,15 +75,15 @@ async fn two_packages_of_one_nevra_are_two() {
 #[tokio::test]
 async fn a_build_id_in_a_thousand_packages_is_found_in_each_once_and_in_order() {
     const PACKAGES: usize = 1_000;
-    let (_server, places) = on_both("one_build_id", |place| {
+    let (_server, fixtures) = on_both("one_build_id", |fixture| {
         for number in 0..PACKAGES {
             let name = format!("liar{number:04}");
-            fs::write(place.packages().join(format!("{name}.rpm")), liar(&name).bytes()).unwrap();
+            fs::write(fixture.packages().join(format!("{name}.rpm")), liar(&name).bytes()).unwrap();
         }
     });
-    for place in places {
-        limits::import(&place, &[]).counts(&[("imported", PACKAGES as u64), ("broken", 0)]);
-        let index = open(&place.database).await;
+    for fixture in fixtures {
+        limits::import(&fixture, &[]).counts(&[("imported", PACKAGES as u64), ("broken", 0)]);
+        let index = open(&fixture.database).await;
         let records = index.records_by_build_id(&[id([0xaa; 20]), id([0xaa; 20])]).await.unwrap();
         assert_eq!(records.len(), PACKAGES);
         assert!(records.windows(2).all(|pair| pair[0].package.id < pair[1].package.id));

@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use crate::support::{Place, Said, said};
+use crate::support::{ImportFixture, RunOutput, run_output};
 
 /// Address space of one run with two readers: 64 MiB, in which an honest run over all fixture packages fits, and 128
 /// MiB for each reader, which is what a decoder may use for one payload (`artifact::payload::decompress`).
@@ -11,10 +11,10 @@ const ADDRESS_SPACE: u64 = (64 + 2 * 128) << 20;
 /// The largest file that a run may write, the index and temporary copies of ELF files: less than any bomb.
 const FILE_BYTES: u64 = 96 << 20;
 
-/// Runs `dir` over all packages of a place. The system ends a run that allocates or writes too much: the program is not
-/// asked how much it used.
-pub(crate) fn import(place: &Place, args: &[&str]) -> Said {
-    let inner = place.command(&["dir", place.packages().to_str().unwrap(), "--json", "--quiet", "--jobs", "2"]);
+/// Runs `dir` over all packages of a fixture. The system ends a run that allocates or writes too much: the program is
+/// not asked how much it used.
+pub(crate) fn import(fixture: &ImportFixture, args: &[&str]) -> RunOutput {
+    let inner = fixture.command(&["dir", fixture.packages().to_str().unwrap(), "--json", "--quiet", "--jobs", "2"]);
     let mut command = Command::new("prlimit");
     command.arg(format!("--as={ADDRESS_SPACE}")).arg(format!("--fsize={FILE_BYTES}")).arg("--core=0").arg("--");
     command.arg(inner.get_program()).args(inner.get_args()).args(args);
@@ -28,8 +28,8 @@ pub(crate) fn import(place: &Place, args: &[&str]) -> Said {
     command.env("MALLOC_ARENA_MAX", "1");
     let output = command.output().expect("prlimit (util-linux)");
     assert_eq!(output.status.signal(), None, "{}", String::from_utf8_lossy(&output.stderr));
-    let said = said(&output);
-    assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
-    assert!(said.json.is_object() && !said.stderr.contains("panicked"), "{said:?}");
-    said
+    let output = run_output(&output);
+    assert!(matches!(output.code, Some(0 | 1)), "{output:?}");
+    assert!(output.json.is_object() && !output.stderr.contains("panicked"), "{output:?}");
+    output
 }

@@ -5,22 +5,22 @@ use std::fs;
 
 use crate::builders::{Listed, Made, elf, file, newc, symlink};
 use crate::limits;
-use crate::support::Place;
+use crate::support::ImportFixture;
 
-/// The artifacts' paths of a package, and what was said of it.
+/// The artifacts' paths of a package, whether it is open, and standard error.
 async fn import(files: &[Listed], archive: Vec<u8>) -> (Vec<String>, bool, String) {
-    let place = Place::new();
-    fs::write(place.packages().join("members.rpm"), Made::new("members", files, archive).bytes()).unwrap();
-    let said = limits::import(&place, &["--payload", "always"]);
-    let index = place.index().await;
+    let fixture = ImportFixture::new();
+    fs::write(fixture.packages().join("members.rpm"), Made::new("members", files, archive).bytes()).unwrap();
+    let output = limits::import(&fixture, &["--payload", "always"]);
+    let index = fixture.index().await;
     let records = index.records_by_nvra("members-1.0-1.x86_64").await.unwrap();
     let packages = index.packages_by_nvra("members-1.0-1.x86_64").await.unwrap();
-    let mut folder: Vec<_> =
-        fs::read_dir(place.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    folder.retain(|name| !name.to_string_lossy().starts_with("index.db"));
-    assert_eq!(folder, ["packages"]);
+    let mut directory: Vec<_> =
+        fs::read_dir(fixture.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    directory.retain(|name| !name.to_string_lossy().starts_with("index.db"));
+    assert_eq!(directory, ["packages"]);
     let open = packages.first().is_some_and(|package| package.open);
-    (records.into_iter().map(|record| record.artifact.path).collect(), open, said.stderr)
+    (records.into_iter().map(|record| record.artifact.path).collect(), open, output.stderr)
 }
 
 async fn refused(files: &[Listed], archive: Vec<u8>, wrong: &str) {
@@ -41,7 +41,7 @@ async fn names_that_the_header_does_not_list_are_refused() {
 }
 
 #[tokio::test]
-async fn names_that_climb_in_header_and_archive_are_names_and_nothing_else() {
+async fn names_with_parent_components_in_header_and_archive_are_plain_names() {
     let elf = elf([2; 20]);
     for (listed, name) in [
         ("/../../etc/a", "./../../etc/a"),
@@ -75,7 +75,7 @@ async fn links_that_point_out_are_not_followed() {
 }
 
 #[tokio::test]
-async fn hard_links_to_absent_members_are_missed() {
+async fn hard_links_without_contents_are_refused() {
     let elf = elf([4; 20]);
     let link = |path: &str| Listed { inode: 7, ..file(path, elf.len()) };
     let files = [link("/usr/bin/a"), link("/usr/bin/b")];
@@ -116,7 +116,7 @@ async fn members_of_another_size_twice_or_missing_are_refused() {
 }
 
 #[tokio::test]
-async fn two_files_of_one_name_in_the_header_cannot_both_be_had() {
+async fn files_of_one_name_in_the_header_are_refused() {
     let elf = elf([6; 20]);
     let files = [file("/usr/bin/a", elf.len()), file("/usr/bin/a", elf.len())];
     for members in [&[("./usr/bin/a", &elf[..])][..], &[("./usr/bin/a", &elf[..]), ("./usr/bin/a", &elf[..])]] {

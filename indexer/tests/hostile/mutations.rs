@@ -16,7 +16,7 @@ use sql::{Index, PathHash};
 
 use crate::builders::{Made, elf, file, newc};
 use crate::limits;
-use crate::support::Place;
+use crate::support::ImportFixture;
 
 /// What a byte is changed to.
 const BYTES: [u8; 4] = [0x00, 0x7f, 0x80, 0xff];
@@ -49,7 +49,7 @@ impl Whole {
         let (main_start, payload_start) = (header.range.start as usize, header.range.end as usize);
         let digests: [DigestHex; 2] =
             [|main| faster_hex::hex_string(&Sha256::digest(main)), |main| faster_hex::hex_string(&Sha1::digest(main))];
-        let place = |digest: DigestHex| {
+        let fixture = |digest: DigestHex| {
             let hex = digest(&bytes[main_start..payload_start]);
             bytes[..main_start].windows(hex.len()).position(|window| window == hex.as_bytes()).map(|at| (at, digest))
         };
@@ -58,7 +58,7 @@ impl Whole {
             release,
             payload_start,
             main_start,
-            digests: digests.into_iter().filter_map(place).collect(),
+            digests: digests.into_iter().filter_map(fixture).collect(),
             has_file_digests: header.files.iter().any(|file| file.digest.is_some()),
             bytes,
         }
@@ -139,30 +139,30 @@ fn chosen(count: usize) -> Vec<usize> {
 async fn survives(whole: &Whole) {
     let mut tally: BTreeMap<(Change, &str), usize> = BTreeMap::new();
     let expected = {
-        let place = Place::new();
-        fs::write(place.packages().join("m000000.rpm"), whole.numbered(0)).unwrap();
-        limits::import(&place, &["--payload", "always"]).counts(&[("imported", 1), ("broken", 0)]);
-        artifacts(&place.index().await, &nvra(whole, 0)).await
+        let fixture = ImportFixture::new();
+        fs::write(fixture.packages().join("m000000.rpm"), whole.numbered(0)).unwrap();
+        limits::import(&fixture, &["--payload", "always"]).counts(&[("imported", 1), ("broken", 0)]);
+        artifacts(&fixture.index().await, &nvra(whole, 0)).await
     };
     assert!(!expected.is_empty());
     for batch in chosen(whole.mutants()).chunks(BATCH) {
-        let place = Place::new();
+        let fixture = ImportFixture::new();
         let mut changes = Vec::new();
         for number in batch {
             let (change, bytes) = whole.mutant(*number);
-            fs::write(place.packages().join(format!("m{number:06}.rpm")), bytes).unwrap();
+            fs::write(fixture.packages().join(format!("m{number:06}.rpm")), bytes).unwrap();
             changes.push((*number, change));
         }
-        let said = limits::import(&place, &["--payload", "always"]);
-        said.counts(&[("found", changes.len() as u64), ("problems", 0), ("gone", 0)]);
+        let output = limits::import(&fixture, &["--payload", "always"]);
+        output.counts(&[("found", changes.len() as u64), ("problems", 0), ("gone", 0)]);
         let mut errors: BTreeMap<&str, &str> = BTreeMap::new();
-        for line in said.stderr.lines() {
+        for line in output.stderr.lines() {
             let (path, wrong) =
                 line.split_once(".rpm: ").unwrap_or_else(|| panic!("expected PATH: WHAT, found {line}"));
             assert!(wrong.contains("expected") && wrong.contains("found"), "{line}");
             assert!(errors.insert(&path[path.len() - 7..], wrong).is_none(), "{line}: twice");
         }
-        let index = place.index().await;
+        let index = fixture.index().await;
         let store = index.stores().await.unwrap().remove(0);
         let known = index.known_locations(store.id).await.unwrap();
         for (number, change) in changes {
@@ -190,7 +190,7 @@ async fn survives(whole: &Whole) {
             }
             *tally.entry((change, came)).or_default() += 1;
         }
-        no_strange_rows(&place);
+        no_strange_rows(&fixture);
     }
     eprintln!("{} {}: {} bytes, {tally:?}", whole.name, whole.release, whole.bytes.len());
     // A test that refused everything, or took everything, would have looked at nothing.
@@ -210,7 +210,7 @@ async fn artifacts(index: &Index, nvra: &str) -> Vec<String> {
 }
 
 /// Asks the database itself, not the code that wrote it.
-fn no_strange_rows(place: &Place) {
+fn no_strange_rows(fixture: &ImportFixture) {
     const SCRIPT: &str = "
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
@@ -235,7 +235,7 @@ rows = database.execute('''
     select 'claim', build_id, package_id, null from claims''').fetchall()
 sys.exit(repr(rows[:5]) if rows else 0)
 ";
-    let file = place.folder.path().join("index.db");
+    let file = fixture.directory.path().join("index.db");
     let output = Command::new("python3").args(["-c", SCRIPT]).arg(file).output().expect("python3");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use compat_tests::fixtures;
 
-use crate::support::Place;
+use crate::support::ImportFixture;
 
 /// What is cut off of each: less than its payload, which nobody reads.
 const SHAPES: [(&str, &str); 4] = [
@@ -15,50 +15,50 @@ const SHAPES: [(&str, &str); 4] = [
 ];
 
 #[tokio::test]
-async fn an_archive_that_is_still_being_copied_is_named_and_comes_with_the_next_run() {
+async fn an_archive_that_is_still_being_copied_is_reported_and_imported_by_the_next_run() {
     for (family, name) in SHAPES {
-        let place = Place::new();
+        let fixture = ImportFixture::new();
         let whole = fs::read(fixtures::package(family, name)).unwrap();
-        let file = place.packages().join(format!("{name}.rpm"));
+        let file = fixture.packages().join(format!("{name}.rpm"));
         fs::write(&file, &whole[..whole.len() - 1]).unwrap();
-        let said = place.import(&["--payload", "never"]);
-        assert_eq!(said.code, Some(1), "{said:?}");
-        said.counts(&[("found", 1), ("imported", 0), ("broken", 1)]);
+        let output = fixture.import(&["--payload", "never"]);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        output.counts(&[("found", 1), ("imported", 0), ("broken", 1)]);
         let wrong =
             format!("archive cut off: expected {} bytes, as its header says, found {}\n", whole.len(), whole.len() - 1);
-        assert!(said.stderr.ends_with(&wrong), "{said:?}");
-        assert_eq!(place.index().await.packages_by_nvra(name).await.unwrap(), []);
+        assert!(output.stderr.ends_with(&wrong), "{output:?}");
+        assert_eq!(fixture.index().await.packages_by_nvra(name).await.unwrap(), []);
 
         fs::write(&file, &whole).unwrap();
-        let said = place.import(&["--payload", "never"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
-        said.counts(&[("imported", 1), ("broken", 0)]);
+        let output = fixture.import(&["--payload", "never"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        output.counts(&[("imported", 1), ("broken", 0)]);
     }
 }
 
 #[tokio::test]
-async fn an_archive_that_was_cut_off_is_gone_until_it_is_whole_again() {
+async fn a_truncated_archive_is_gone_until_it_is_whole_again() {
     let (family, name) = SHAPES[1];
-    let place = Place::new();
+    let fixture = ImportFixture::new();
     let whole = fs::read(fixtures::package(family, name)).unwrap();
-    let file = place.packages().join(format!("{name}.rpm"));
+    let file = fixture.packages().join(format!("{name}.rpm"));
     fs::write(&file, &whole).unwrap();
-    place.import(&[]).counts(&[("imported", 1)]);
+    fixture.import(&[]).counts(&[("imported", 1)]);
     fs::write(&file, &whole[..whole.len() / 2 + 2_000]).unwrap();
-    place.import(&[]).counts(&[("broken", 1), ("gone", 1)]);
-    let gone = async || place.index().await.packages_by_nvra(name).await.unwrap()[0].locations[0].gone_at.is_some();
+    fixture.import(&[]).counts(&[("broken", 1), ("gone", 1)]);
+    let gone = async || fixture.index().await.packages_by_nvra(name).await.unwrap()[0].locations[0].gone_at.is_some();
     assert!(gone().await);
     fs::write(&file, &whole).unwrap();
-    place.import(&[]).counts(&[("broken", 0), ("imported", 0), ("gone", 0)]);
+    fixture.import(&[]).counts(&[("broken", 0), ("imported", 0), ("gone", 0)]);
     assert!(!gone().await);
 }
 
 #[test]
-fn a_longer_archive_is_taken_as_rpm_takes_it() {
+fn an_archive_with_trailing_bytes_is_accepted_as_rpm_does() {
     let (family, name) = SHAPES[0];
-    let place = Place::new();
+    let fixture = ImportFixture::new();
     let mut bytes = fs::read(fixtures::package(family, name)).unwrap();
     bytes.extend_from_slice(b"left behind");
-    fs::write(place.packages().join("a.rpm"), bytes).unwrap();
-    place.import(&[]).counts(&[("imported", 1), ("broken", 0)]);
+    fs::write(fixture.packages().join("a.rpm"), bytes).unwrap();
+    fixture.import(&[]).counts(&[("imported", 1), ("broken", 0)]);
 }

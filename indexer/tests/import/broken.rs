@@ -6,16 +6,16 @@ use std::process::Stdio;
 
 use compat_tests::fixtures;
 
-use crate::support::Place;
+use crate::support::ImportFixture;
 
 #[tokio::test]
 async fn broken_packages_are_reported_and_the_rest_is_imported() {
-    let place = Place::with_fixtures();
-    let sound = place.import(&[]).count("found");
-    let expected = place.dump().await;
-    let place = Place { database: place.other_database("second.db"), ..place };
+    let fixture = ImportFixture::with_fixtures();
+    let sound = fixture.import(&[]).count("found");
+    let expected = fixture.dump().await;
+    let fixture = ImportFixture { database: fixture.other_database("second.db"), ..fixture };
 
-    let broken = place.packages().join("broken");
+    let broken = fixture.packages().join("broken");
     fs::create_dir(&broken).unwrap();
     let whole = fs::read(fixtures::family("fedora-compat").join("bidtest-1.2~rc1-4.fc99.x86_64.rpm")).unwrap();
     let mut names = Vec::new();
@@ -35,82 +35,82 @@ async fn broken_packages_are_reported_and_the_rest_is_imported() {
     write("flipped.rpm", &flipped);
     let broken_names = names.len() as u64;
 
-    let said = place.import(&[]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    said.counts(&[("found", sound + broken_names), ("broken", broken_names), ("problems", 0), ("gone", 0)]);
+    let output = fixture.import(&[]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    output.counts(&[("found", sound + broken_names), ("broken", broken_names), ("problems", 0), ("gone", 0)]);
     for name in &names {
-        let lines: Vec<_> = said.stderr.lines().filter(|line| line.starts_with(&format!("{name}: "))).collect();
+        let lines: Vec<_> = output.stderr.lines().filter(|line| line.starts_with(&format!("{name}: "))).collect();
         let [line] = lines.as_slice() else { panic!("{name}: {lines:?}") };
         assert!(line.contains("expected") && line.contains("found"), "{line}");
     }
-    assert_eq!(place.dump().await, expected);
-    place.import(&[]).counts(&[("unchanged", sound), ("broken", broken_names), ("gone", 0)]);
+    assert_eq!(fixture.dump().await, expected);
+    fixture.import(&[]).counts(&[("unchanged", sound), ("broken", broken_names), ("gone", 0)]);
 }
 
 #[tokio::test]
-async fn a_broken_payload_leaves_what_the_header_says_and_is_made_good_by_a_whole_copy() {
-    let place = Place::new();
+async fn a_package_with_a_broken_payload_is_open_until_a_whole_copy_is_imported() {
+    let fixture = ImportFixture::new();
     let name = "oldtool-1.0-3.el6.x86_64";
     let whole = fs::read(fixtures::family("old-noclasses").join(format!("{name}.rpm"))).unwrap();
-    let file = place.packages().join(format!("{name}.rpm"));
+    let file = fixture.packages().join(format!("{name}.rpm"));
     let mut changed = whole.clone();
     changed[whole.len() - 500] ^= 0xff;
     fs::write(&file, changed).unwrap();
-    let said = place.import(&[]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    said.counts(&[("found", 1), ("imported", 1), ("broken", 1)]);
-    assert!(said.stderr.contains("payload") && said.stderr.contains("expected"), "{said:?}");
-    assert!(place.index().await.packages_by_nvra(name).await.unwrap()[0].open);
+    let output = fixture.import(&[]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    output.counts(&[("found", 1), ("imported", 1), ("broken", 1)]);
+    assert!(output.stderr.contains("payload") && output.stderr.contains("expected"), "{output:?}");
+    assert!(fixture.index().await.packages_by_nvra(name).await.unwrap()[0].open);
 
     fs::write(&file, &whole).unwrap();
-    let said = place.import(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    said.counts(&[("refined", 1), ("broken", 0)]);
-    assert!(!place.index().await.packages_by_nvra(name).await.unwrap()[0].open);
+    let output = fixture.import(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    output.counts(&[("refined", 1), ("broken", 0)]);
+    assert!(!fixture.index().await.packages_by_nvra(name).await.unwrap()[0].open);
 }
 
 #[tokio::test]
 async fn a_package_replaced_by_garbage_is_gone_from_there() {
-    let place = Place::new();
-    place.copy_family("v3");
-    place.import(&[]);
-    let file = fs::read_dir(place.packages().join("v3")).unwrap().next().unwrap().unwrap().path();
+    let fixture = ImportFixture::new();
+    fixture.copy_family("v3");
+    fixture.import(&[]);
+    let file = fs::read_dir(fixture.packages().join("v3")).unwrap().next().unwrap().unwrap().path();
     fs::File::create(&file).unwrap().write_all(b"half an upload").unwrap();
-    place.import(&[]).counts(&[("found", 1), ("broken", 1), ("gone", 1)]);
+    fixture.import(&[]).counts(&[("found", 1), ("broken", 1), ("gone", 1)]);
 }
 
 #[test]
 fn a_hostile_name_is_one_line_of_the_report() {
-    let place = Place::new();
-    fs::write(place.packages().join("a\n\u{1b}[31mb.rpm"), b"nothing").unwrap();
-    let said = place.run(&["dir", place.packages().to_str().unwrap(), "--quiet"]);
-    assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
-    assert!(said.stderr.contains("a\\n\\u{1b}[31mb.rpm: "), "{said:?}");
+    let fixture = ImportFixture::new();
+    fs::write(fixture.packages().join("a\n\u{1b}[31mb.rpm"), b"nothing").unwrap();
+    let output = fixture.run(&["dir", fixture.packages().to_str().unwrap(), "--quiet"]);
+    assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+    assert!(output.stderr.contains("a\\n\\u{1b}[31mb.rpm: "), "{output:?}");
 }
 
 #[tokio::test]
-async fn complaints_that_nobody_reads_stop_nothing() {
-    let place = Place::new();
-    place.copy_family("dwarf-twins");
-    let sound = crate::support::nvras(&place.packages()).len() as u64;
+async fn a_closed_standard_error_does_not_stop_an_import() {
+    let fixture = ImportFixture::new();
+    fixture.copy_family("dwarf-twins");
+    let sound = crate::support::nvras(&fixture.packages()).len() as u64;
     for number in 0..20 {
-        fs::write(place.packages().join(format!("broken{number}.rpm")), "bad").unwrap();
+        fs::write(fixture.packages().join(format!("broken{number}.rpm")), "bad").unwrap();
     }
-    let packages = place.packages();
+    let packages = fixture.packages();
     let run = |args: &[&str]| {
         // A pipe whose reader has gone, as after `2>&1 | head -1`.
         let (reader, writer) = pipe().unwrap();
         drop(reader);
-        crate::support::said(&place.command(args).stderr(Stdio::from(writer)).output().unwrap())
+        crate::support::run_output(&fixture.command(args).stderr(Stdio::from(writer)).output().unwrap())
     };
     let dir = ["dir", packages.to_str().unwrap(), "--json"];
     for (args, imported) in [(&dir[..], sound), (&["--wait", "5", "dir", dir[1], "--json"], 0)] {
-        let said = run(args);
-        assert_eq!(said.code, Some(1), "{said:?}");
-        said.counts(&[("found", sound + 20), ("imported", imported), ("broken", 20)]);
+        let output = run(args);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        output.counts(&[("found", sound + 20), ("imported", imported), ("broken", 20)]);
     }
     // The words before and after an import, and the log.
-    let other = place.other_database("other.db");
+    let other = fixture.other_database("other.db");
     assert_eq!(run(&["dir", dir[1], "--database", &other]).code, Some(1));
     assert_eq!(run(&["dir", "/nonexistent"]).code, Some(2));
     assert_eq!(run(&["store", "remove", "nobody"]).code, Some(1));

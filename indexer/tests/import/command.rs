@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use compat_tests::fixtures;
 
-use crate::support::{Place, program, said};
+use crate::support::{ImportFixture, program, run_output};
 
 const RPM: &str = "twin-full-1.0-1.fc99.x86_64";
 
@@ -24,7 +24,7 @@ fn original(etc: &Path, args: &[&str]) -> Output {
 }
 
 #[test]
-fn the_originals_messages_come_with_exit_codes_that_tell() {
+fn the_originals_messages_have_exit_statuses() {
     let etc = tempfile::tempdir().unwrap();
     let rpm = rpm();
     for (args, message) in [
@@ -59,38 +59,38 @@ fn a_database_of_the_original_that_is_down_fails_without_showing_its_password() 
 }
 
 #[tokio::test]
-async fn the_originals_form_imports_one_package_and_says_nothing() {
-    let place = Place::new();
-    let output = place.command(&["migrate"]).output().unwrap();
+async fn the_originals_form_imports_one_package_and_prints_nothing() {
+    let fixture = ImportFixture::new();
+    let output = fixture.command(&["migrate"]).output().unwrap();
     assert!(output.status.success());
     for _ in 0..2 {
-        let output = place.command(&["-r", &rpm(), "-d", "fedora-15-x86_64"]).output().unwrap();
+        let output = fixture.command(&["-r", &rpm(), "-d", "fedora-15-x86_64"]).output().unwrap();
         assert_eq!((output.status.code(), stdout(&output).as_str(), output.stderr.as_slice()), (Some(0), "", &b""[..]));
     }
-    let packages = place.index().await.packages_by_nvra(RPM).await.unwrap();
+    let packages = fixture.index().await.packages_by_nvra(RPM).await.unwrap();
     assert_eq!(packages[0].distro, "fedora-15-x86_64");
     assert_eq!(packages[0].locations.len(), 1);
 
-    let broken = place.folder.path().join("broken.rpm");
+    let broken = fixture.directory.path().join("broken.rpm");
     fs::write(&broken, "broken").unwrap();
-    let output = place.command(&["-r", broken.to_str().unwrap(), "-d", "x"]).output().unwrap();
+    let output = fixture.command(&["-r", broken.to_str().unwrap(), "-d", "x"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("broken.rpm: "));
 }
 
 #[tokio::test]
-async fn single_files_never_make_others_gone() {
-    let place = Place::new();
-    place.copy_family("dwarf-twins");
-    place.import(&[]);
-    let file = place.packages().join("dwarf-twins/twin-stripped-1.0-1.fc99.x86_64.rpm");
-    fs::remove_file(place.packages().join(format!("dwarf-twins/{RPM}.rpm"))).unwrap();
+async fn importing_single_files_marks_no_others_as_gone() {
+    let fixture = ImportFixture::new();
+    fixture.copy_family("dwarf-twins");
+    fixture.import(&[]);
+    let file = fixture.packages().join("dwarf-twins/twin-stripped-1.0-1.fc99.x86_64.rpm");
+    fs::remove_file(fixture.packages().join(format!("dwarf-twins/{RPM}.rpm"))).unwrap();
     let args = ["rpm", file.to_str().unwrap(), "nowhere.rpm", "--distro", "mine"];
-    let said = place.run(&args);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    said.counts(&[("found", 1), ("imported", 0), ("gone", 0), ("problems", 1)]);
-    assert!(said.stderr.contains("nowhere.rpm: "), "{said:?}");
-    let index = place.index().await;
+    let output = fixture.run(&args);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    output.counts(&[("found", 1), ("imported", 0), ("gone", 0), ("problems", 1)]);
+    assert!(output.stderr.contains("nowhere.rpm: "), "{output:?}");
+    let index = fixture.index().await;
     assert_eq!(index.stores().await.unwrap().len(), 1);
     let packages = index.packages_by_nvra("twin-stripped-1.0-1.fc99.x86_64").await.unwrap();
     assert_eq!(packages[0].distro, "mine");
@@ -98,32 +98,36 @@ async fn single_files_never_make_others_gone() {
 
 #[test]
 fn the_database_is_the_first_that_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+    let directory = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("sqlite:{}", directory.path().join(name).display());
     let toml = |name: &str| format!("database = \"{}\"\n", url(name));
-    fs::write(folder.path().join("indexer.toml"), toml("etc.db")).unwrap();
-    fs::write(folder.path().join("other.toml"), toml("config.db")).unwrap();
-    let other = folder.path().join("other.toml");
+    fs::write(directory.path().join("indexer.toml"), toml("etc.db")).unwrap();
+    fs::write(directory.path().join("other.toml"), toml("config.db")).unwrap();
+    let other = directory.path().join("other.toml");
     let migrate = |with: &[&str], environment: Option<&str>| {
         let mut command = program();
-        command.env("DARKSERVER_ETC", folder.path()).current_dir(folder.path()).args(with).args(["migrate", "--json"]);
+        command
+            .env("DARKSERVER_ETC", directory.path())
+            .current_dir(directory.path())
+            .args(with)
+            .args(["migrate", "--json"]);
         if let Some(environment) = environment {
             command.env("DARKSERVER_DATABASE", environment);
         }
-        said(&command.output().unwrap()).json["database"].as_str().unwrap().to_owned()
+        run_output(&command.output().unwrap()).json["database"].as_str().unwrap().to_owned()
     };
     let config = ["--config", other.to_str().unwrap()];
     assert_eq!(migrate(&["--database", &url("flag.db")], Some(&url("environment.db"))), url("flag.db"));
     assert_eq!(migrate(&config, Some(&url("environment.db"))), url("environment.db"));
     assert_eq!(migrate(&config, Some("")), url("config.db"));
     assert_eq!(migrate(&[], None), url("etc.db"));
-    fs::remove_file(folder.path().join("indexer.toml")).unwrap();
+    fs::remove_file(directory.path().join("indexer.toml")).unwrap();
     assert_eq!(migrate(&[], None), "sqlite:darkserver.db");
-    assert!(folder.path().join("darkserver.db").is_file());
+    assert!(directory.path().join("darkserver.db").is_file());
 }
 
 #[test]
-fn help_teaches_and_shows_no_password() {
+fn help_has_examples_and_no_password() {
     let output =
         program().env("DARKSERVER_DATABASE", "mysql://writer:hidden@db/darkserver").arg("--help").output().unwrap();
     let help = stdout(&output);
@@ -136,21 +140,21 @@ fn help_teaches_and_shows_no_password() {
 
 #[test]
 fn wrong_usage_ends_with_2() {
-    let place = Place::new();
-    let folder = place.packages();
-    let folder = folder.to_str().unwrap();
+    let fixture = ImportFixture::new();
+    let directory = fixture.packages();
+    let directory = directory.to_str().unwrap();
     for args in [
         vec![],
         vec!["dir"],
-        vec!["dir", folder, folder, "--store", "x"],
-        vec!["dir", folder, "--url", "ftp://mirror.example.org"],
-        vec!["dir", folder, "--jobs", "0"],
+        vec!["dir", directory, directory, "--store", "x"],
+        vec!["dir", directory, "--url", "ftp://mirror.example.org"],
+        vec!["dir", directory, "--jobs", "0"],
         vec!["-d", "x", "migrate"],
         vec!["--config", "/nonexistent", "migrate", "--database", ""],
         vec!["--database", "postgres://u:hidden@h/d", "migrate"],
         vec!["--database", "hidden", "migrate"],
     ] {
-        let output = place.command(&args).output().unwrap();
+        let output = fixture.command(&args).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         assert!(!stderr.is_empty() && !stderr.contains("hidden"), "{args:?}: {stderr}");
@@ -158,7 +162,7 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_is_named_with_its_fault() {
+fn a_configuration_that_cannot_be_read_is_named_with_the_error() {
     let etc = tempfile::tempdir().unwrap();
     let [own, other] = ["indexer.toml", "darkserver.conf"].map(|name| etc.path().join(name));
     let migrate = |args: &[&str]| {
@@ -169,7 +173,7 @@ fn a_configuration_that_cannot_be_read_is_named_with_its_fault() {
             .arg(program().get_program())
             .env_remove("DARKSERVER_DATABASE")
             .env("DARKSERVER_ETC", etc.path());
-        said(&command.args(args).arg("migrate").current_dir(etc.path()).output().unwrap())
+        run_output(&command.args(args).arg("migrate").current_dir(etc.path()).output().unwrap())
     };
     let fifo = |path: &Path| rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR).unwrap();
     type Make<'a> = &'a dyn Fn(&Path);
@@ -188,21 +192,24 @@ fn a_configuration_that_cannot_be_read_is_named_with_its_fault() {
     for (make, expected) in make {
         make(&own);
         for args in [&[][..], &["--config", own.to_str().unwrap()]] {
-            let said = migrate(args);
-            assert_eq!(said.code, Some(2), "{expected}: {said:?}");
-            assert!(said.stderr.contains("indexer.toml") && said.stderr.contains(expected), "{expected}: {said:?}");
-            assert!(!said.stderr.contains("let the importer's user read it"), "{expected}: {said:?}");
+            let output = migrate(args);
+            assert_eq!(output.code, Some(2), "{expected}: {output:?}");
+            assert!(
+                output.stderr.contains("indexer.toml") && output.stderr.contains(expected),
+                "{expected}: {output:?}"
+            );
+            assert!(!output.stderr.contains("let the importer's user read it"), "{expected}: {output:?}");
             assert_eq!(
-                said.stderr.contains("name another file with --config"),
+                output.stderr.contains("name another file with --config"),
                 args.is_empty(),
-                "{expected}: {said:?}"
+                "{expected}: {output:?}"
             );
         }
         if own.is_dir() { fs::remove_dir(&own).unwrap() } else { fs::remove_file(&own).unwrap() }
     }
     // The original's, too.
     fifo(&other);
-    let said = migrate(&[]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.stderr.contains("darkserver.conf: expected a regular file"), "{said:?}");
+    let output = migrate(&[]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("darkserver.conf: expected a regular file"), "{output:?}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use compat_tests::fixtures;
 
-use crate::support::Place;
+use crate::support::ImportFixture;
 
 /// The families with packages whose header cannot say everything, and how many these are: `nobid` in bidtest and the
 /// libraries without link in a MIME-typed v6 package, everything in el6 packages and in those of format 3.
@@ -21,20 +21,20 @@ const OPEN: [(&str, u64); 7] = [
 #[tokio::test]
 async fn every_family_is_indexed_as_the_real_tools_read_it() {
     for family in fixtures::families() {
-        let place = Place::new();
-        place.copy_family(&family);
-        let said = place.import(&[]);
-        assert_eq!(said.code, Some(0), "{family}: {said:?}");
+        let fixture = ImportFixture::new();
+        fixture.copy_family(&family);
+        let output = fixture.import(&[]);
+        assert_eq!(output.code, Some(0), "{family}: {output:?}");
         let open = OPEN.iter().find(|(name, _)| *name == family).map_or(0, |(_, open)| *open);
         let rpms = fixtures::rpms(&family);
-        said.counts(&[
+        output.counts(&[
             ("found", rpms.len() as u64),
             ("imported", rpms.len() as u64),
             ("payloads_read", open),
             ("broken", 0),
         ]);
 
-        let index = place.index().await;
+        let index = fixture.index().await;
         let mut found = BTreeSet::new();
         for rpm in &rpms {
             let name = rpm.file_name().unwrap().to_str().unwrap();
@@ -57,11 +57,11 @@ async fn every_family_is_indexed_as_the_real_tools_read_it() {
 
 #[tokio::test]
 async fn reading_every_payload_finds_the_same_files() {
-    let place = Place::with_fixtures();
-    let said = place.import(&["--payload", "always"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.count("payloads_read") >= 30, "{said:?}");
-    let index = place.index().await;
+    let fixture = ImportFixture::with_fixtures();
+    let output = fixture.import(&["--payload", "always"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.count("payloads_read") >= 30, "{output:?}");
+    let index = fixture.index().await;
     for family in fixtures::families() {
         for rpm in fixtures::rpms(&family) {
             let nvra = rpm.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -77,26 +77,26 @@ async fn reading_every_payload_finds_the_same_files() {
 }
 
 #[tokio::test]
-async fn packages_left_open_are_completed_later_and_end_as_if_read_at_once() {
-    let place = Place::with_fixtures();
-    let said = place.import(&["--payload", "never"]);
-    said.counts(&[("payloads_read", 0), ("broken", 0)]);
-    let imported = said.count("imported");
+async fn open_packages_are_completed_later_with_the_same_result() {
+    let fixture = ImportFixture::with_fixtures();
+    let output = fixture.import(&["--payload", "never"]);
+    output.counts(&[("payloads_read", 0), ("broken", 0)]);
+    let imported = output.count("imported");
 
     // Open packages are no reason to read anything as long as payloads are not wanted.
-    place.import(&["--payload", "never"]).counts(&[("unchanged", said.count("found")), ("header_bytes_read", 0)]);
+    fixture.import(&["--payload", "never"]).counts(&[("unchanged", output.count("found")), ("header_bytes_read", 0)]);
 
-    let said = place.import(&[]);
+    let output = fixture.import(&[]);
     let open: u64 = OPEN.iter().map(|(_, open)| open).sum();
     // Two of the families share their main package.
-    said.counts(&[("imported", 0), ("refined", open - 2), ("broken", 0)]);
-    assert!((open - 2..=open).contains(&said.count("payloads_read")), "{said:?}");
-    assert_eq!(said.code, Some(0));
+    output.counts(&[("imported", 0), ("refined", open - 2), ("broken", 0)]);
+    assert!((open - 2..=open).contains(&output.count("payloads_read")), "{output:?}");
+    assert_eq!(output.code, Some(0));
 
-    let at_once = Place { database: place.other_database("at-once.db"), ..place };
+    let at_once = ImportFixture { database: fixture.other_database("at-once.db"), ..fixture };
     at_once.import(&[]).counts(&[("imported", imported)]);
-    let later = Place { database: at_once.other_database("index.db"), folder: at_once.folder };
+    let later = ImportFixture { database: at_once.other_database("index.db"), directory: at_once.directory };
     let dump = later.dump().await;
-    assert_eq!(dump, Place { database: later.other_database("at-once.db"), ..later }.dump().await);
+    assert_eq!(dump, ImportFixture { database: later.other_database("at-once.db"), ..later }.dump().await);
     assert!(!dump.contains("open true"));
 }

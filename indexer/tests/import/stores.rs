@@ -5,12 +5,12 @@ use std::process::Command;
 
 use rustix::process::geteuid;
 
-use crate::support::{Place, program, said};
+use crate::support::{ImportFixture, program, run_output};
 
 #[test]
 fn stores_are_added_changed_listed_and_removed() {
-    let place = Place::new();
-    let run = |args: &[&str]| place.run(&[&["store"], args].concat());
+    let fixture = ImportFixture::new();
+    let run = |args: &[&str]| fixture.run(&[&["store"], args].concat());
     assert_eq!(
         run(&["add", "kojipkgs", "--tier", "koji", "--url", "https://koji.example.org/packages/"]).code,
         Some(0)
@@ -19,7 +19,7 @@ fn stores_are_added_changed_listed_and_removed() {
         run(&["add", "old", "--tier", "archive", "--url", "https://old.example.org", "--priority", "-3"]).code,
         Some(0)
     );
-    assert_eq!(run(&["add", "here", "--tier", "local", "--path", place.packages().to_str().unwrap()]).code, Some(0));
+    assert_eq!(run(&["add", "here", "--tier", "local", "--path", fixture.packages().to_str().unwrap()]).code, Some(0));
     assert_eq!(run(&["add", "old", "--tier", "mirror", "--url", "http://older.example.org"]).code, Some(0));
     let stores = run(&["list"]).json;
     let names: Vec<&str> = stores.as_array().unwrap().iter().map(|store| store["name"].as_str().unwrap()).collect();
@@ -27,24 +27,24 @@ fn stores_are_added_changed_listed_and_removed() {
     assert_eq!(stores[1]["url"], "https://koji.example.org/packages");
     assert_eq!((&stores[2]["tier"], &stores[2]["priority"]), (&"mirror".into(), &0.into()));
 
-    let output = place.command(&["store", "list"]).output().unwrap();
+    let output = fixture.command(&["store", "list"]).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 4, "{table}");
     assert_eq!(lines[0].find("TIER"), lines[1].find("local"), "{table}");
 
-    place.copy_family("payloads");
-    place.import(&[]);
-    let said = run(&["remove", "here"]);
-    assert_eq!((said.code, said.count("locations")), (Some(0), 6));
-    let said = run(&["remove", "here"]);
-    assert_eq!(said.code, Some(1));
-    assert!(said.stderr.contains("kojipkgs, old"), "{said:?}");
+    fixture.copy_family("payloads");
+    fixture.import(&[]);
+    let output = run(&["remove", "here"]);
+    assert_eq!((output.code, output.count("locations")), (Some(0), 6));
+    let output = run(&["remove", "here"]);
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("kojipkgs, old"), "{output:?}");
 }
 
 #[test]
 fn stores_that_make_no_sense_are_refused() {
-    let place = Place::new();
+    let fixture = ImportFixture::new();
     for args in [
         vec!["add", "x", "--tier", "elsewhere", "--url", "http://h"],
         vec!["add", "x", "--tier", "mirror"],
@@ -54,80 +54,86 @@ fn stores_that_make_no_sense_are_refused() {
         vec!["add", "x", "--tier", "mirror", "--url", "http://user:secret@h"],
         vec!["add", "x", "--tier", "local", "--path", "relative/and/nowhere"],
     ] {
-        let said = place.run(&[&["store"], args.as_slice()].concat());
-        assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
+        let output = fixture.run(&[&["store"], args.as_slice()].concat());
+        assert_eq!(output.code, Some(2), "{args:?}: {output:?}");
     }
-    assert_eq!(place.run(&["store", "list"]).json, serde_json::json!([]));
+    assert_eq!(fixture.run(&["store", "list"]).json, serde_json::json!([]));
 }
 
 #[tokio::test]
-async fn a_folder_has_one_store_and_its_url_can_be_changed() {
-    let place = Place::new();
-    place.copy_family("payloads");
-    let folder = place.packages();
-    let inner = folder.join("payloads");
-    let (folder, inner) = (folder.to_str().unwrap(), inner.to_str().unwrap());
-    let said = place.run(&["dir", folder, "--store", "mine", "--url", "https://mirror.example.org/pub/"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    said.counts(&[("imported", 6)]);
-    place.run(&["dir", inner]).counts(&[("unchanged", 6)]);
-    place.run(&["dir", folder, inner, inner]).counts(&[("found", 6), ("unchanged", 6)]);
-    assert_eq!(place.run(&["dir", folder, "--store", "mine", "--url", "https://other.example.org"]).code, Some(0));
+async fn a_directory_has_one_store_and_its_url_can_be_changed() {
+    let fixture = ImportFixture::new();
+    fixture.copy_family("payloads");
+    let directory = fixture.packages();
+    let inner = directory.join("payloads");
+    let (directory, inner) = (directory.to_str().unwrap(), inner.to_str().unwrap());
+    let output = fixture.run(&["dir", directory, "--store", "mine", "--url", "https://mirror.example.org/pub/"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    output.counts(&[("imported", 6)]);
+    fixture.run(&["dir", inner]).counts(&[("unchanged", 6)]);
+    fixture.run(&["dir", directory, inner, inner]).counts(&[("found", 6), ("unchanged", 6)]);
+    assert_eq!(fixture.run(&["dir", directory, "--store", "mine", "--url", "https://other.example.org"]).code, Some(0));
     for wrong in
-        [vec!["dir", folder, "--store", "other"], vec!["dir", inner, "--url", "https://other.example.org/payloads"]]
+        [vec!["dir", directory, "--store", "other"], vec!["dir", inner, "--url", "https://other.example.org/payloads"]]
     {
-        let said = place.run(&wrong);
-        assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.stderr.contains("mine"), "{said:?}");
+        let output = fixture.run(&wrong);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains("mine"), "{output:?}");
     }
-    let stores = place.index().await.stores().await.unwrap();
+    let stores = fixture.index().await.stores().await.unwrap();
     let [store] = stores.as_slice() else { panic!("{stores:?}") };
     assert_eq!((store.name.as_str(), store.base_url.as_deref()), ("mine", Some("https://other.example.org")));
 
-    // A name that is taken by another folder is not taken over.
+    // A name that is taken by another directory is not taken over.
     let other = tempfile::tempdir().unwrap();
-    let said = place.run(&["dir", other.path().to_str().unwrap(), "--store", "mine"]);
-    assert_eq!(said.code, Some(2), "{said:?}");
+    let output = fixture.run(&["dir", other.path().to_str().unwrap(), "--store", "mine"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
 }
 
 #[test]
 fn stores_are_listed_from_files_that_cannot_be_written() {
-    let place = Place::new();
-    assert_eq!(place.run(&["store", "add", "k", "--tier", "koji", "--url", "https://koji.example.org"]).code, Some(0));
-    let index = place.folder.path().join("index.db");
+    let fixture = ImportFixture::new();
+    assert_eq!(
+        fixture.run(&["store", "add", "k", "--tier", "koji", "--url", "https://koji.example.org"]).code,
+        Some(0)
+    );
+    let index = fixture.directory.path().join("index.db");
     for ending in ["-wal", "-shm"] {
         // It may be there, and is empty.
         let _ = fs::remove_file(format!("{}{ending}", index.display()));
     }
-    let media = place.folder.path().join("media");
+    let media = fixture.directory.path().join("media");
     fs::create_dir(&media).unwrap();
     let copy =
         format!("mount -t tmpfs tmpfs \"$1\" && cp {} \"$1/index.db\" && mount -o remount,ro \"$1\"", index.display());
     let read_only_mount = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"";
-    let list = |database: &str, script: &str, folder: &std::path::Path| {
+    let list = |database: &str, script: &str, directory: &std::path::Path| {
         let mut command = Command::new("unshare");
         command.arg("--mount");
         if !geteuid().is_root() {
             command.args(["--user", "--map-root-user"]);
         }
-        command.args(["sh", "-c", &format!("{script} && shift && exec \"$@\""), "sh"]).arg(folder);
+        command.args(["sh", "-c", &format!("{script} && shift && exec \"$@\""), "sh"]).arg(directory);
         command.arg(program().get_program()).args(["store", "list", "--json", "--database", database]);
-        said(&command.env("DARKSERVER_ETC", "/nonexistent/etc").output().unwrap())
+        run_output(&command.env("DARKSERVER_ETC", "/nonexistent/etc").output().unwrap())
     };
     let on_media = list(&format!("sqlite:{}/index.db", media.display()), &copy, &media);
-    let promised = list(&format!("{}?immutable=1", place.database), read_only_mount, place.folder.path());
-    for said in [on_media, promised] {
-        assert_eq!((said.code, &said.json[0]["name"]), (Some(0), &"k".into()), "{said:?}");
+    let promised = list(&format!("{}?immutable=1", fixture.database), read_only_mount, fixture.directory.path());
+    for output in [on_media, promised] {
+        assert_eq!((output.code, &output.json[0]["name"]), (Some(0), &"k".into()), "{output:?}");
     }
     // Others may write there: what is to be done is named.
-    let said = list(&place.database, read_only_mount, place.folder.path());
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("?immutable=1"), "{said:?}");
+    let output = list(&fixture.database, read_only_mount, fixture.directory.path());
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("?immutable=1"), "{output:?}");
     // What is not there is not made, and what is written never is immutable.
-    let missing = place.other_database("missing.db");
-    let said = place.run(&["store", "list", "--database", &missing]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("no such file") && !place.folder.path().join("missing.db").exists(), "{said:?}");
-    let said = place.run(&["store", "remove", "k", "--database", &format!("{}?immutable=1", place.database)]);
-    assert_eq!(said.code, Some(2), "{said:?}");
+    let missing = fixture.other_database("missing.db");
+    let output = fixture.run(&["store", "list", "--database", &missing]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(
+        output.stderr.contains("no such file") && !fixture.directory.path().join("missing.db").exists(),
+        "{output:?}"
+    );
+    let output = fixture.run(&["store", "remove", "k", "--database", &format!("{}?immutable=1", fixture.database)]);
+    assert_eq!(output.code, Some(2), "{output:?}");
 }

@@ -1,4 +1,4 @@
-//! A folder of packages with an index beside it.
+//! A directory of packages with an index beside it, and runs of the program on them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,21 +19,21 @@ pub(crate) fn program() -> Command {
     command
 }
 
-/// A folder `packages`, and an index.
-pub(crate) struct Place {
-    pub(crate) folder: TempDir,
+/// A temporary directory with a directory `packages` and an index.
+pub(crate) struct ImportFixture {
+    pub(crate) directory: TempDir,
     pub(crate) database: String,
 }
 
-/// What a run said.
+/// Exit status and output of a run with `--json`.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct RunOutput {
     pub(crate) code: Option<i32>,
     pub(crate) json: Value,
     pub(crate) stderr: String,
 }
 
-impl Said {
+impl RunOutput {
     pub(crate) fn count(&self, what: &str) -> u64 {
         self.json[what].as_u64().unwrap_or_else(|| panic!("{what}: {self:?}"))
     }
@@ -45,42 +45,42 @@ impl Said {
     }
 }
 
-impl Place {
-    /// An empty folder, and an SQLite file that is not there yet.
+impl ImportFixture {
+    /// Creates the directory; the index does not exist yet.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let database = format!("sqlite:{}", folder.path().join("index.db").display());
-        fs::create_dir(folder.path().join("packages")).unwrap();
-        Self { folder, database }
+        let directory = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", directory.path().join("index.db").display());
+        fs::create_dir(directory.path().join("packages")).unwrap();
+        Self { directory, database }
     }
 
-    /// A place with copies of all families, each in a folder of its name.
+    /// A directory with copies of all families, each in a directory of its name.
     pub(crate) fn with_fixtures() -> Self {
-        let place = Self::new();
+        let fixture = Self::new();
         for family in fixtures::families() {
-            place.copy_family(&family);
+            fixture.copy_family(&family);
         }
-        place
+        fixture
     }
 
-    /// Another index for the same packages.
+    /// Returns the URL of another index for the same packages.
     pub(crate) fn other_database(&self, name: &str) -> String {
-        format!("sqlite:{}", self.folder.path().join(name).display())
+        format!("sqlite:{}", self.directory.path().join(name).display())
     }
 
     pub(crate) fn packages(&self) -> PathBuf {
-        self.folder.path().join("packages")
+        self.directory.path().join("packages")
     }
 
     pub(crate) fn copy_family(&self, family: &str) {
-        let folder = self.packages().join(family);
-        fs::create_dir_all(&folder).unwrap();
+        let directory = self.packages().join(family);
+        fs::create_dir_all(&directory).unwrap();
         for rpm in fixtures::rpms(family) {
-            fs::copy(&rpm, folder.join(rpm.file_name().unwrap())).unwrap();
+            fs::copy(&rpm, directory.join(rpm.file_name().unwrap())).unwrap();
         }
     }
 
-    /// A run of the program on this index.
+    /// Returns a command that runs the program on this index.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = program();
         command.env("DARKSERVER_DATABASE", &self.database).args(args);
@@ -88,12 +88,12 @@ impl Place {
     }
 
     /// Runs the program with `--json`.
-    pub(crate) fn run(&self, args: &[&str]) -> Said {
-        said(&self.command(args).arg("--json").output().unwrap())
+    pub(crate) fn run(&self, args: &[&str]) -> RunOutput {
+        run_output(&self.command(args).arg("--json").output().unwrap())
     }
 
     /// Runs `dir` over all packages.
-    pub(crate) fn import(&self, args: &[&str]) -> Said {
+    pub(crate) fn import(&self, args: &[&str]) -> RunOutput {
         self.run(&[&["dir", self.packages().to_str().unwrap()], args].concat())
     }
 
@@ -106,9 +106,10 @@ impl Place {
     }
 }
 
-pub(crate) fn said(output: &Output) -> Said {
+/// Reads the output of a finished run.
+pub(crate) fn run_output(output: &Output) -> RunOutput {
     let stdout = String::from_utf8_lossy(&output.stdout);
-    Said {
+    RunOutput {
         code: output.status.code(),
         json: serde_json::from_str(&stdout).unwrap_or(Value::Null),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -119,10 +120,10 @@ pub(crate) async fn open(database: &str) -> Index {
     Index::open(&database.parse::<DatabaseUrl>().unwrap(), Access::ReadOnly).unwrap()
 }
 
-/// The names of all packages below a folder, as their file names tell them.
-pub(crate) fn nvras(folder: &Path) -> BTreeSet<String> {
+/// Returns the names of all packages below a directory, from their file names.
+pub(crate) fn nvras(directory: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             names.extend(nvras(&path));
@@ -133,7 +134,7 @@ pub(crate) fn nvras(folder: &Path) -> BTreeSet<String> {
     names
 }
 
-/// What the index holds of these packages, but for row numbers and times: equal for equal indexes.
+/// Returns these packages as the index has them, without row ids and times: equal for equal indexes.
 pub(crate) async fn dump(index: &Index, nvras: &BTreeSet<String>) -> String {
     let mut blocks = Vec::new();
     for nvra in nvras {
@@ -159,9 +160,10 @@ pub(crate) async fn dump(index: &Index, nvras: &BTreeSet<String>) -> String {
     blocks.concat()
 }
 
-/// Many packages, each with an identity of its own: `oldtool` (complete by its classes and, every fourth, open) under
-/// other names. Its headers carry no SHA-256; their SHA-1 is made anew, so that a changed name is a sound package.
-pub(crate) fn many_packages(folder: &Path, count: usize) {
+/// Writes packages, each with an identity of its own: `oldtool` (complete by its classes and, every fourth, open) under
+/// other names. Its headers carry no SHA-256; their SHA-1 is computed again, so that a package with a changed name is
+/// valid.
+pub(crate) fn many_packages(directory: &Path, count: usize) {
     let complete = fs::read(fixtures::family("old-classes").join("oldtool-1.0-3.el7.x86_64.rpm")).unwrap();
     let open = fs::read(fixtures::family("old-noclasses").join("oldtool-1.0-3.el6.x86_64.rpm")).unwrap();
     for number in 0..count {
@@ -175,17 +177,17 @@ pub(crate) fn many_packages(folder: &Path, count: usize) {
             let changed = sha1_of_header(&bytes);
             bytes[at..at + 40].copy_from_slice(changed.as_bytes());
         }
-        let below = folder.join(format!("{:02}", number % 20));
+        let below = directory.join(format!("{:02}", number % 20));
         fs::create_dir_all(&below).unwrap();
         fs::write(below.join(format!("{name}-1.0-{release}.x86_64.rpm")), bytes).unwrap();
     }
 }
 
-/// The SHA-1 of an RPM's main header, as its signature header has it.
+/// Returns the SHA-1 of an RPM's main header, as its signature header states it.
 fn sha1_of_header(rpm: &[u8]) -> String {
     let number = |at: usize| u32::from_be_bytes(rpm[at..at + 4].try_into().unwrap()) as usize;
     let end = |start: usize| start + 16 + 16 * number(start + 8) + number(start + 12);
-    // Behind the lead; the main header begins at a multiple of 8 bytes.
+    // After the lead; the main header begins at a multiple of 8 bytes.
     let main = end(96).next_multiple_of(8);
     faster_hex::hex_string(&Sha1::digest(&rpm[main..end(main)]))
 }

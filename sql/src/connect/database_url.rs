@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_a_file_here() {
+    fn the_default_is_a_file_in_the_working_directory() {
         assert_eq!(DatabaseUrl::default().to_string(), "sqlite:darkserver.db");
         for (text, is_sqlite) in
             [("sqlite:x.db", true), ("sqlite::memory:", true), ("mysql://sqlite:x@sqlite/sqlite", false)]
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_what_was_written_in_hex_digits() {
+    fn passwords_are_percent_decoded() {
         let url: DatabaseUrl = "mysql://user:a%40b%2F%25%23%C3%A9@host/db".parse().unwrap();
         let Address::MySql { options, .. } = url.address() else { panic!("{url}") };
         // sqlx writes it again as it read it.
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_was_expected_and_never_the_password() {
+    fn errors_state_what_was_expected_and_never_the_password() {
         for (text, said) in [
             ("", "no scheme"),
             ("secret", "no scheme"),

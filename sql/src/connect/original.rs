@@ -197,11 +197,11 @@ mod tests {
     type Read = fn(&Path) -> Result<Option<DatabaseUrl>>;
 
     fn read(files: &[(&str, &str)], read: Read) -> std::result::Result<Option<String>, String> {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).unwrap();
+            std::fs::write(directory.path().join(name), text).unwrap();
         }
-        match read(folder.path()) {
+        match read(directory.path()) {
             Ok(url) => Ok(url.map(|url| url.to_string())),
             Err(error) => Err(error.to_string()),
         }
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn postgresql_is_refused_with_the_file_what_it_says_and_what_to_do() {
+    fn postgresql_is_refused_with_file_value_and_advice() {
         let cfg = "[database]\nengine = postgres\nusername = u\npassword = secret\nhost = h\ndbname = d\n";
         let error = read(&[("darkweb.cfg", cfg)], gateway_database).unwrap_err();
         for part in ["darkweb.cfg", "found engine = postgres", "engine = mysql", "import what the old database holds"] {

@@ -372,9 +372,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_belongs_to_the_file_that_it_came_to() {
-        let folder = tempfile::tempdir().unwrap();
-        let [path, log, other, moved] = ["i", "i-wal", "o", "m"].map(|name| folder.path().join(name));
+    fn a_log_belongs_to_the_file_at_which_it_appeared() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, log, other, moved] = ["i", "i-wal", "o", "m"].map(|name| directory.path().join(name));
         for file in [&path, &log, &other] {
             fs::write(file, "x").unwrap();
         }

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_hidden_wherever_they_stand() {
+    fn secrets_are_hidden_at_any_position() {
         for (text, shown) in [
             ("database = \"mysql://u:SECRET@h/d\"", "database = \"mysql://u:***@h/d\""),
             ("database = \"mysql://u:SECRET@h/d", "database = \"mysql://u:***@h/d"),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_left() {
+    fn text_without_secrets_is_unchanged() {
         for text in [
             "",
             "\n\n",

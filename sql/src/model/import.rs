@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_was_taken_apart_is_whole_again() {
+    fn a_split_path_is_joined_unchanged() {
         for (path, dir, name) in [
             ("/usr/bin/bash", "/usr/bin", "bash"),
             ("/x", "/", "x"),

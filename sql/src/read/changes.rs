@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writers_changes_are_taken_without_a_gap_or_not_at_all() {
+    fn a_writers_changes_are_returned_without_a_gap_or_not_at_all() {
         let (since, head) = (Head { sequence: 4, mark: Some(7) }, Head { sequence: 6, mark: Some(7) });
         let mut hashes = Vec::new();
         let rows = vec![row(4, None), row(5, Some(&[1, 2])), row(6, Some(&[]))];

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_text_with_a_beginning_is_before_its_successor_and_no_other_is_between() {
+    fn a_prefix_range_holds_all_texts_with_the_prefix_and_no_other() {
         for (head, end) in [
             ("ba", Some("bb")),
             ("b\u{7f}", Some("b\u{80}")),

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn every_migration_records_who_can_read_its_schema() {
+    fn every_migration_records_the_oldest_reader_of_its_schema() {
         for (version, _, sql) in MYSQL.iter().chain(SQLITE) {
             let record = format!("insert into schema_readers (version, oldest_reader) values ({version}, ");
             assert!(sql.contains(&record), "version {version}: expected `{record}`");

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_of_few_lengths_and_lose_nothing() {
+    fn chunks_have_few_lengths_and_lose_nothing() {
         for length in [0, 1, 2, 9, 999, 1000, 2476] {
             let list: Vec<usize> = (0..length).collect();
             assert!(chunks(&list).all(|chunk| ROWS.contains(&chunk.len())));

@@ -26,7 +26,7 @@ fn hashes(names: &[&str]) -> Vec<u64> {
 }
 
 #[test]
-fn a_reader_hears_of_every_build_id_whoever_inserted_it() {
+fn a_reader_gets_the_build_ids_that_any_writer_inserts() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -62,7 +62,7 @@ fn a_reader_hears_of_every_build_id_whoever_inserted_it() {
 }
 
 #[test]
-fn much_that_came_is_told_a_part_at_a_time() {
+fn many_changes_are_returned_in_parts() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -153,7 +153,7 @@ fn a_writer_keeps_a_bounded_number_of_changes() {
 }
 
 #[test]
-fn another_index_and_an_older_copy_are_told_from_this_one() {
+fn another_index_and_an_older_copy_are_recognized() {
     let other = |fresh: fn() -> Fresh| async move {
         let (one, other) = (fresh(), fresh());
         let mut states = Vec::new();

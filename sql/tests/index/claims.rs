@@ -72,7 +72,7 @@ async fn rows(fresh: &Fresh) -> [Vec<String>; 4] {
 const P: &str = "p-1-1.x86_64";
 
 #[test]
-fn a_filter_hears_of_claims_in_base_and_delta() {
+fn a_filter_gets_claims_in_base_and_delta() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -199,7 +199,7 @@ fn one_archive_that_two_repositories_list_is_one_row() {
 }
 
 #[test]
-fn of_two_packages_at_one_path_in_a_batch_the_last_is_there() {
+fn of_two_packages_at_one_path_in_a_batch_the_last_is_present() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -287,7 +287,7 @@ fn another_build_with_one_of_the_build_ids_stays_another() {
 }
 
 #[test]
-fn an_archive_that_went_and_is_listed_again_is_the_same_package() {
+fn a_gone_archive_that_is_listed_again_is_the_same_package() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -312,7 +312,7 @@ fn an_archive_that_went_and_is_listed_again_is_the_same_package() {
 }
 
 #[test]
-fn of_two_locations_at_one_path_the_one_that_is_there_stays() {
+fn of_two_locations_at_one_path_the_present_one_stays() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -336,7 +336,7 @@ fn of_two_locations_at_one_path_the_one_that_is_there_stays() {
 }
 
 #[test]
-fn an_open_package_gets_the_claims_that_its_artifacts_do_not_answer() {
+fn an_open_package_gets_the_claims_that_its_artifacts_lack() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;

@@ -78,7 +78,7 @@ fn a_file_is_found_by_every_name_that_it_has_now_and_by_no_other() {
 }
 
 #[test]
-fn importers_that_find_copies_at_the_same_time_lose_and_double_no_name() {
+fn importers_that_find_copies_at_the_same_time_neither_lose_nor_repeat_names() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let store = store(&index, "s", Tier::Local, 0).await;

@@ -52,7 +52,7 @@ fn a_package_found_twice_in_one_batch_is_stored_once_with_both_locations() {
 }
 
 #[test]
-fn an_open_package_that_comes_complete_is_refined_and_never_reopened() {
+fn an_open_package_that_is_inserted_complete_is_completed_and_never_reopened() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -78,7 +78,7 @@ fn an_open_package_that_comes_complete_is_refined_and_never_reopened() {
 }
 
 #[test]
-fn the_distro_comes_from_the_release_unless_the_importer_was_told() {
+fn the_distro_is_that_of_the_release_unless_the_import_states_one() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -92,7 +92,7 @@ fn the_distro_comes_from_the_release_unless_the_importer_was_told() {
 }
 
 #[test]
-fn another_package_at_the_same_path_takes_its_place() {
+fn another_package_at_the_same_path_replaces_the_former() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let (mirror, other) = (store(&index, "m", Tier::Mirror, 0).await, store(&index, "o", Tier::Mirror, 0).await);
@@ -157,7 +157,7 @@ fn a_value_that_does_not_fit_is_refused_by_name_and_nothing_of_the_batch_stays()
 }
 
 #[test]
-fn an_insert_cut_off_at_any_moment_leaves_all_or_nothing() {
+fn an_insert_aborted_at_any_moment_leaves_all_or_nothing() {
     // Package, artifacts, location.
     const ALL: usize = 1 + 20_000 + 1;
     on_both(async |fresh| {
@@ -195,7 +195,7 @@ fn an_insert_cut_off_at_any_moment_leaves_all_or_nothing() {
 }
 
 #[test]
-fn parallel_writers_of_overlapping_batches_lose_and_double_nothing() {
+fn parallel_writers_of_overlapping_batches_neither_lose_nor_repeat_rows() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;

@@ -109,7 +109,7 @@ impl Fresh {
 }
 
 #[test]
-fn every_question_of_the_document_has_an_answer_by_an_index() {
+fn every_query_of_the_document_uses_a_key() {
     let questions = questions();
     assert!(questions.len() >= 5, "{questions:?}");
     on_both(async |fresh| {
@@ -126,7 +126,7 @@ fn every_question_of_the_document_has_an_answer_by_an_index() {
 }
 
 #[test]
-fn the_views_find_a_build_id_by_an_index() {
+fn the_views_find_a_build_id_by_a_key() {
     on_mariadb(async |fresh| {
         filled(&fresh).await;
         for (view, column) in [("dark_gnubuildid", "buildid"), ("buildid_gnubuildid", "build_id")] {

@@ -99,7 +99,7 @@ fn artifacts_are_found_by_path() {
 }
 
 #[test]
-fn a_refined_package_is_found_by_its_new_paths_alone() {
+fn a_completed_package_is_found_by_its_new_paths_alone() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -117,7 +117,7 @@ fn a_refined_package_is_found_by_its_new_paths_alone() {
 }
 
 #[test]
-fn what_time_or_room_leaves_out_is_told() {
+fn results_cut_off_by_time_or_size_are_marked_incomplete() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -146,7 +146,7 @@ fn what_time_or_room_leaves_out_is_told() {
 }
 
 #[test]
-fn packages_are_found_by_the_places_of_their_include_files() {
+fn packages_are_found_by_the_directories_of_their_include_files() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -177,7 +177,7 @@ fn packages_are_found_by_the_places_of_their_include_files() {
 }
 
 #[test]
-fn control_characters_and_blanks_at_the_end_are_characters_like_others() {
+fn trailing_control_characters_and_blanks_are_significant() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;

@@ -7,7 +7,7 @@ use crate::builders::{artifact, build_id, identity, import, simple, store};
 use crate::{on_both, sequences};
 
 #[test]
-fn every_field_comes_back_as_it_went_in() {
+fn every_field_is_read_as_it_was_written() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "mirror", Tier::Mirror, 3).await;
@@ -63,7 +63,7 @@ fn every_field_comes_back_as_it_went_in() {
 }
 
 #[test]
-fn names_and_paths_are_told_apart_by_case_and_by_blanks_at_their_end() {
+fn names_and_paths_differ_by_case_and_by_trailing_blanks() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -94,7 +94,7 @@ fn unknown_build_ids_have_no_records() {
 }
 
 #[test]
-fn a_thousand_build_ids_are_answered_in_order_and_each_once() {
+fn a_thousand_build_ids_are_returned_in_order_each_once() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
@@ -147,7 +147,7 @@ fn one_build_id_in_several_packages_and_several_times_in_one_is_ordered() {
 }
 
 #[test]
-fn a_package_full_of_one_build_id_in_two_places_is_told_with_each_file_and_each_place_once() {
+fn a_package_with_many_files_of_one_build_id_and_two_locations_has_each_once() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let near = store(&index, "near", Tier::Mirror, 0).await;

@@ -34,7 +34,7 @@ fn pipe(fresh: &Fresh, text: &str) -> String {
 }
 
 #[test]
-fn a_database_that_is_not_migrated_is_named_with_what_to_do() {
+fn a_database_that_is_not_migrated_is_named_with_advice() {
     on_both(async |fresh| {
         // The file has to exist for a reader.
         fresh.open(Access::ReadWrite).check_schema().await.unwrap_err();
@@ -105,7 +105,7 @@ fn a_newer_schema_is_read_if_it_states_that_it_can_be() {
 }
 
 #[test]
-fn a_schema_of_the_same_number_with_other_tables_is_refused_with_what_to_do() {
+fn a_schema_of_the_same_number_with_other_tables_is_refused_with_advice() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         fresh.rows("update _sqlx_migrations set checksum = 'x'").await;
@@ -180,7 +180,7 @@ fn processes_that_migrate_at_once_all_succeed() {
 }
 
 #[test]
-fn a_migration_that_died_in_the_middle_is_finished() {
+fn an_interrupted_migration_is_finished() {
     on_mariadb(async |fresh| {
         fresh.index().await;
         let expected = description(&fresh);
@@ -262,12 +262,12 @@ fn a_user_with_select_alone_can_read_and_check_but_not_insert() {
 }
 
 #[test]
-fn an_sqlite_file_is_noticed_when_it_appears_and_when_it_is_replaced() {
+fn an_sqlite_file_that_appears_or_is_replaced_is_opened_again() {
     run(async {
         let fresh = Fresh::sqlite();
         let reader = fresh.open(Access::ReadOnly);
         let error = reader.records_by_build_id(&[build_id("x")]).await.unwrap_err().to_string();
-        assert_eq!(error, format!("{0}: no such file: run `darkserver-import --database {0} dir FOLDER`", fresh.url));
+        assert_eq!(error, format!("{0}: no such file: run `darkserver-import --database {0} dir PATH`", fresh.url));
         assert!(reader.check_schema().await.is_err(), "and it was not made");
 
         fresh.index().await;
@@ -289,7 +289,7 @@ fn an_sqlite_file_is_noticed_when_it_appears_and_when_it_is_replaced() {
 }
 
 #[test]
-fn a_path_that_is_no_file_is_told_with_what_to_do() {
+fn a_path_that_is_no_file_is_refused_with_advice() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().display());
@@ -303,7 +303,7 @@ fn a_path_that_is_no_file_is_told_with_what_to_do() {
         let missing = format!("{url}/index.db");
         let reader = Index::open(&format!("{missing}?immutable=1").parse().unwrap(), Access::ReadOnly).unwrap();
         let error = reader.records_by_build_id(&[build_id("x")]).await.unwrap_err().to_string();
-        let command = format!("darkserver-import --database {missing} dir FOLDER");
+        let command = format!("darkserver-import --database {missing} dir PATH");
         assert_eq!(error, format!("{missing}?immutable=1: no such file: run `{command}`"));
     });
 }
@@ -329,7 +329,7 @@ fn a_database_in_memory_can_be_used() {
 }
 
 #[test]
-fn a_database_that_is_down_is_an_error_within_the_time_of_a_reader_and_works_when_it_is_back() {
+fn a_database_that_is_down_is_an_error_within_the_timeout_and_works_once_it_is_up() {
     let mut server = compat_tests::mariadb::MariaDb::start();
     server.create_database("index1");
     run(async {

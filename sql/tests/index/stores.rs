@@ -47,7 +47,7 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
 }
 
 #[test]
-fn locations_are_seen_again_and_go() {
+fn locations_are_marked_as_seen_and_gone() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let (mirror, other) = (store(&index, "m", Tier::Mirror, 0).await, store(&index, "o", Tier::Mirror, 0).await);
@@ -103,7 +103,7 @@ fn thousands_of_locations_are_marked_at_once() {
 }
 
 #[test]
-fn known_locations_of_one_folder_are_those_below_it() {
+fn known_locations_of_one_directory_are_those_below_it() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;

@@ -84,7 +84,7 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
 
 /// A dump names the user who made a view as its definer, which another user may not.
 #[test]
-fn views_that_a_restore_left_out_are_made_by_migrate() {
+fn views_missing_after_a_restore_are_created_by_migrate() {
     on_mariadb(async |fresh| {
         let index = fresh.index().await;
         let server = fresh.server();
