@@ -49,7 +49,7 @@ pub enum Error {
         found: String,
     },
     /// The archive is shorter than its header states.
-    #[error("archive cut off: expected {expected} bytes, as its header says, found {found}")]
+    #[error("archive cut off: expected {expected} bytes, as its header states, found {found}")]
     CutOff {
         /// Bytes, from the header.
         expected: u64,

@@ -86,14 +86,18 @@ impl Original {
     }
 }
 
+/// Heading of the options of every command.
+const COMMON: &str = "Options of every command";
+
 /// Options of every command.
 #[derive(Args, Clone)]
 pub(crate) struct Common {
     /// The index: sqlite:PATH or mysql://USER:PASSWORD@HOST:PORT/DATABASE
-    #[arg(long, global = true, value_name = "URL", env = "DARKSERVER_DATABASE", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "URL")]
+    #[arg(env = "DARKSERVER_DATABASE", hide_env_values = true)]
     pub(crate) database: Option<String>,
     /// Read this file instead of /etc/darkserver/indexer.toml
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The directory of configuration files, for installations outside /etc
     #[arg(
@@ -106,14 +110,14 @@ pub(crate) struct Common {
     )]
     pub(crate) etc: PathBuf,
     /// Seconds to retry while the database is unavailable, does not answer or is locked
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "SECONDS", default_value_t = 300)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) wait: u64,
     /// Print errors only
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = COMMON)]
     pub(crate) quiet: bool,
     /// Print the result on standard output as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) json: bool,
 }
 
@@ -121,7 +125,7 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Index all packages below directories, and mark removed ones as gone
     Dir(DirArgs),
-    /// Index single RPM files, or other archives by the endings of their names
+    /// Index single RPM files, or other archives by their file name suffixes
     Rpm(RpmArgs),
     /// Migrate the database schema
     Migrate,
@@ -132,7 +136,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct DirArgs {
-    /// The directories
+    /// Directories to import
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Name of the store to add for the directory [default: the directory's path]
@@ -197,7 +201,7 @@ impl FormatOption {
 
 #[derive(Args)]
 pub(crate) struct RpmArgs {
-    /// The files
+    /// Files to import
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
@@ -207,7 +211,7 @@ pub(crate) struct RpmArgs {
 /// Options of imports.
 #[derive(Args)]
 pub(crate) struct ImportArgs {
-    /// Distribution of the packages [default: from their releases, like fc40]
+    /// Distribution of the packages [default: their dist tags, like fc40]
     #[arg(short, long, value_name = "NAME")]
     pub(crate) distro: Option<String>,
     /// Number of archives to read in parallel [default: number of processors]
@@ -221,7 +225,7 @@ pub(crate) struct ImportArgs {
     pub(crate) temp_limit: ByteSize,
 }
 
-/// Only debuginfo of browsers with all their DWARF is larger.
+/// Default of `--temp-limit`. Only debuginfo of browsers with all their DWARF is larger.
 const TEMP_LIMIT: ByteSize = ByteSize::gib(4);
 
 /// When the payload of an archive is read.
@@ -255,14 +259,14 @@ pub(crate) enum StoreCommand {
     List,
     /// Remove a store and its locations from the index; the packages stay
     Remove {
-        /// Its name
+        /// Name of the store
         name: String,
     },
 }
 
 #[derive(Args)]
 pub(crate) struct StoreArgs {
-    /// Its name
+    /// Name of the store
     pub(crate) name: String,
     /// Kind of store, in the order in which stores are asked
     #[arg(long, value_parser = ["local", "mirror", "koji", "archive", "retrace"])]
@@ -290,7 +294,7 @@ impl Cli {
             Self::command()
                 .error(
                     ErrorKind::ArgumentConflict,
-                    "-r and -d belong to the original's command: put options behind the command",
+                    "-r and -d belong to the original's command: put options after the command",
                 )
                 .exit();
         }

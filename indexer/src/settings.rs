@@ -106,7 +106,7 @@ mod tests {
     fn an_invalid_file_is_reported_without_its_password() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
-        for (text, said) in [
+        for (text, expected) in [
             ("database = \"mysql://u:secret@h/d", "line 1"),
             ("database = mysql://u:secret@h/d", "line 1"),
             ("databases = \"mysql://u:secret@h/d\"", "databases"),
@@ -117,7 +117,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let Err(failure) = read_database(&path, false) else { panic!("{text}") };
             let message = failure.to_string();
-            assert!(message.contains(said) && message.contains(FILE), "{text}: {message}");
+            assert!(message.contains(expected) && message.contains(FILE), "{text}: {message}");
             assert!(!message.contains("secret"), "{text}: {message}");
         }
     }

@@ -89,7 +89,7 @@ fn a_file_is_not_read_with_the_log_of_the_file_before() {
     for release in [6, 7, 6, 7] {
         assert!(Asked::server(release).ask(gateway.port).is_none(), "expected a reset");
     }
-    wait_until("a reason", || gateway.log().contains("of the file that stood there before"));
+    wait_until("a reason", || gateway.log().contains("which belongs to a former file"));
     drop(session);
     for suffix in ["-wal", "-shm"] {
         std::fs::remove_file(format!("{}{suffix}", index.path().display())).unwrap();

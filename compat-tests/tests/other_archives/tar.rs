@@ -146,7 +146,7 @@ fn an_elf_file_beyond_the_limit_leaves_its_archive_open_until_a_run_with_a_highe
     };
     assert_eq!(programs.each_ref().map(status), [200, 404]);
     let said = import(&index, &folder, &["--formats", "tar"]);
-    assert_eq!((&said["refined"], &said["broken"]), (&1.into(), &0.into()), "{said}");
+    assert_eq!((&said["completed"], &said["broken"]), (&1.into(), &0.into()), "{said}");
     assert_eq!(programs.each_ref().map(status), [200, 200]);
     assert_eq!(import(&index, &folder, &["--formats", "tar"])["unchanged"], 1);
 }

@@ -38,7 +38,7 @@ pub(crate) struct Importer {
 }
 
 impl Importer {
-    /// Starts an import. The flag is set once a signal stops it.
+    /// Returns an import, and the flag that a signal sets to stop it.
     pub(crate) fn new(index: &Index, args: &ImportArgs, common: &Common) -> (Self, Stop) {
         let stop = Stop::on_signal();
         let importer = Self {
@@ -65,13 +65,13 @@ impl Importer {
     pub(crate) async fn import_directories(&mut self, args: &DirArgs, filter: &PathFilter) -> Result<()> {
         if args.paths.len() > 1 && (args.store.is_some() || args.url.is_some()) {
             return Err(CommandFailure::Usage(
-                "--store and --url are for one directory: give one PATH, or leave them out".into(),
+                "--store and --url are for one directory: give one PATH, or omit them".into(),
             ));
         }
         let is_one = args.paths.len() == 1;
         let mut directories = Vec::new();
         for path in &args.paths {
-            match directory(path) {
+            match canonical_directory(path) {
                 Ok(directory) => directories.push(directory),
                 Err(failure) if is_one => return Err(failure),
                 Err(failure) => self.progress.report_refused(&failure),
@@ -95,7 +95,7 @@ impl Importer {
     /// Imports a directory, and marks missing archives as gone.
     ///
     /// # Errors
-    /// Also if the operator's patterns exclude everything: then nothing is marked.
+    /// If the operator's globs exclude everything: then nothing is marked.
     async fn import_directory(
         &mut self,
         directory: PathBuf,
@@ -115,13 +115,13 @@ impl Importer {
         });
         let (root, directory) = (walk.root.clone(), walk.directory.clone());
         let below = stores::below(store, &root, &directory)?;
-        if let Some(left_out) = walk.filter.excluded_directory(Path::new(&below)) {
+        if let Some(excluded) = walk.filter.excluded_directory(Path::new(&below)) {
             return Err(CommandFailure::Usage(format!(
-                "{}: expected a directory that is not left out, found that --exclude or a default leaves out {}: give \
+                "{}: expected a directory that is not excluded, found that --exclude or a default excludes {}: give \
                  --include '/{}/'",
                 directory.display(),
-                root.join(left_out).display(),
-                left_out.display(),
+                root.join(excluded).display(),
+                excluded.display(),
             )));
         }
         self.progress.set_phase("reading the index");
@@ -139,23 +139,23 @@ impl Importer {
             let by_pattern = count(|counts| &counts.excluded_by_pattern);
             if by_pattern > 0 && count(|counts| &counts.candidates) == 0 {
                 return Err(CommandFailure::Usage(format!(
-                    "{}: expected patterns that leave something to import, found that --exclude (or \
-                     `exclude` in the configuration) left out {by_pattern} files and directories and nothing remained: \
-                     nothing is marked as gone",
+                    "{}: expected globs that leave something to import, found that --exclude (or `exclude` \
+                     in the configuration) excludes {by_pattern} files and directories and nothing remains: nothing is \
+                     marked as gone",
                     directory.display(),
                 )));
             }
             if self.progress.summary.found == found_before {
-                self.hint(walked).await?;
+                self.report_other_formats(walked).await?;
             }
-            self.progress.set_phase("marking what is gone");
+            self.progress.set_phase("marking locations as gone");
             writer.mark_gone(&mut self.progress).await?;
         }
         Ok(())
     }
 
     /// Reports files of other formats in a directory where nothing was found.
-    async fn hint(&mut self, walk: Arc<DirectoryWalk>) -> Result<()> {
+    async fn report_other_formats(&mut self, walk: Arc<DirectoryWalk>) -> Result<()> {
         let directory = walk.directory.display().to_string();
         let counts =
             tokio::task::spawn_blocking(move || other_formats::count(&walk)).await.map_err(CommandFailure::local)?;
@@ -204,7 +204,7 @@ impl Importer {
                     }
                 }
             };
-            self.run(reader, 1, feeder, &mut writer).await?;
+            Box::pin(self.run(reader, 1, feeder, &mut writer)).await?;
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Importer {
         feeder: impl FnOnce(&Feed) + Send + 'static,
         writer: &mut Writer,
     ) -> Result<()> {
-        // Whole archives take long: a reader holds only the one that it reads.
+        // Reading whole archives is slow: a reader holds only the one that it reads.
         let batch = if self.payload == Payload::Always { 1 } else { batch };
         let pipeline = Pipeline { reader, jobs: self.jobs, batch, stop: self.stop.clone() };
         pipeline.run(feeder, writer, &mut self.progress).await
@@ -241,7 +241,7 @@ impl Importer {
 }
 
 /// Returns the canonical path of an existing directory.
-fn directory(path: &Path) -> Result<PathBuf> {
+fn canonical_directory(path: &Path) -> Result<PathBuf> {
     let refuse =
         |found: String| CommandFailure::Usage(format!("{}: expected a directory, found {found}", path.display()));
     let directory = path.canonicalize().map_err(|error| refuse(error.to_string()))?;

@@ -9,7 +9,7 @@ use crate::cli::DirArgs;
 use crate::feeders::filter::PathFilter;
 use crate::report::failure::{CommandFailure, Result};
 
-/// Returns the store of a canonical directory: the local one whose root it is or is below, else a new one.
+/// Returns the store of a canonical directory: the local store whose root is or contains it, else a new one.
 ///
 /// # Errors
 /// If the directory contains that of another store and the filter does not exclude it: its packages would be indexed
@@ -30,7 +30,7 @@ pub(crate) async fn of_directory(
         if let Some(store) = stores.iter().find(|store| store.name == name) {
             return Err(CommandFailure::Usage(format!(
                 "store {name} is another one ({}): give --store another name",
-                place(store)
+                describe_addresses(store)
             )));
         }
         refuse_inner(&stores, directory, directory, filter)?;
@@ -41,12 +41,12 @@ pub(crate) async fn of_directory(
     if args.store.as_ref().is_some_and(|name| *name != store.name) {
         let (directory, root, name) = (directory.display(), root.display(), &store.name);
         return Err(CommandFailure::Usage(format!(
-            "{directory} belongs to store {name} ({root}): leave out --store, or remove that store first"
+            "{directory} belongs to store {name} ({root}): omit --store, or remove that store first"
         )));
     }
     match url {
         Some(url) if root != directory => Err(CommandFailure::Usage(format!(
-            "--url {url} would be the address of {}, but the store {} is {}: give that directory, or leave out --url",
+            "--url {url} would be the address of {}, but the store {} is {}: give that directory, or omit --url",
             directory.display(),
             store.name,
             root.display()
@@ -85,10 +85,9 @@ fn refuse_inner(stores: &[Store], root: &Path, directory: &Path, filter: &PathFi
         if inner != root && inner.starts_with(directory) && filter.excluded_directory(below).is_none() {
             let (name, shown) = (&store.name, inner.display());
             return Err(CommandFailure::Usage(format!(
-                "{} contains the directory of store {name} ({shown}), whose packages would be there twice: leave it \
-                 out with \
-                 --exclude '/{}/' and import it by itself with `dir {shown}`, or remove that store with `store remove \
-                 {name}`",
+                "{} contains the directory of store {name} ({shown}), whose packages would be indexed twice: \
+                 exclude it with --exclude '/{}/' and import it by itself with `dir {shown}`, or remove that store \
+                 with `store remove {name}`",
                 directory.display(),
                 below.display(),
             )));
@@ -110,13 +109,13 @@ pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &
         let (relation, advice) = match (root == other, root == inner) {
             (true, _) => ("is", format!("change that store, or import it with `dir {}`", root.display())),
             (false, true) => (
-                "lies in",
+                "is inside",
                 format!("import below that store with `dir {}`, which needs no store of its own", root.display()),
             ),
             (false, false) => ("contains", format!("remove that store first with `store remove {}`", store.name)),
         };
         return Err(CommandFailure::Usage(format!(
-            "{} {relation} the directory of store {} ({}), and packages would be there twice: {advice}",
+            "{} {relation} the directory of store {} ({}), and packages would be indexed twice: {advice}",
             root.display(),
             store.name,
             other.display(),
@@ -173,17 +172,18 @@ pub(crate) fn base_url(text: &str) -> Result<String> {
         return Err(refuse("a user or password, which every client would be shown"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("a query or fragment, behind which no path can stand"));
+        return Err(refuse("a query or fragment, after which no path can follow"));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-pub(crate) fn place(store: &Store) -> String {
+/// Returns the directory and the URL of a store, for messages.
+pub(crate) fn describe_addresses(store: &Store) -> String {
     match (&store.root, &store.base_url) {
         (Some(root), Some(url)) => format!("{}, {url}", root.display()),
         (Some(root), None) => root.display().to_string(),
         (None, Some(url)) => url.clone(),
-        (None, None) => "nowhere".into(),
+        (None, None) => "without directory and URL".into(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use sql::{Index, NewStore, Store, Tier};
 
-use super::local_stores::{base_url, place, refuse_nested, utf8};
+use super::local_stores::{base_url, describe_addresses, refuse_nested, utf8};
 use crate::cli::{Common, StoreArgs, StoreCommand};
 use crate::feeders::filter::PathFilter;
 use crate::report::failure::{self, CommandFailure, Result};
@@ -30,7 +30,7 @@ pub(crate) async fn run(
                 print(&as_json(&store))?;
             } else if !common.quiet {
                 let verb = if is_new { "added" } else { "changed" };
-                print(&format_args!("{verb} store {} ({}, {})", store.name, store.tier, place(&store)))?;
+                print(&format_args!("{verb} store {} ({}, {})", store.name, store.tier, describe_addresses(&store)))?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -39,7 +39,7 @@ pub(crate) async fn run(
             if common.json {
                 print(&Value::Array(stores.iter().map(as_json).collect()))?;
             } else {
-                table(&stores)?;
+                print_table(&stores)?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -47,6 +47,7 @@ pub(crate) async fn run(
     }
 }
 
+/// Removes a store; exit status 1 if there is none with that name.
 async fn remove(index: &Index, name: &str, common: &Common) -> Result<ExitCode> {
     let stores = index.stores().await?;
     let locations = match stores.iter().find(|store| store.name == name) {
@@ -69,6 +70,7 @@ async fn remove(index: &Index, name: &str, common: &Common) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// Checks the arguments of `store add`.
 fn new_store(args: StoreArgs) -> Result<NewStore> {
     let tier: Tier = args.tier.parse()?;
     let base_url = args.url.as_deref().map(base_url).transpose()?;
@@ -97,7 +99,8 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
     }
 }
 
-fn table(stores: &[Store]) -> Result<()> {
+/// Prints stores as a table.
+fn print_table(stores: &[Store]) -> Result<()> {
     let columns = |store: &Store| {
         let root = store.root.as_ref().map_or_else(|| "-".into(), |root| root.display().to_string());
         let url = store.base_url.clone().unwrap_or_else(|| "-".into());

@@ -70,7 +70,7 @@ impl DirectoryWalk {
                     !feed.is_stopped()
                 }
                 Ok(entry) => match self.format_of(&entry) {
-                    // The name of a link to a directory does not tell a format.
+                    // The name of a link to a directory does not determine a format.
                     _ if self.follow_links && entry.path_is_symlink() && entry.path().is_dir() => {
                         self.follow(&entry, linked).is_none_or(|outcome| feed.send_outcome(outcome))
                     }
@@ -148,7 +148,7 @@ impl DirectoryWalk {
         let below = path.strip_prefix(&self.root).ok().filter(|_| error.depth() > 0 && error.path().is_some());
         Some(ReadOutcome::Unreadable {
             path: path.display().to_string(),
-            wrong: io.map_or_else(|| error.to_string(), ToString::to_string),
+            reason: io.map_or_else(|| error.to_string(), ToString::to_string),
             still_present: match below.map(Path::to_str) {
                 Some(Some(directory)) => StillPresent::Below(directory.into()),
                 // The path of a location is always UTF-8.

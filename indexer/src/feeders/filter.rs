@@ -42,7 +42,8 @@ impl PathFilter {
         })
     }
 
-    /// Returns why a path below the store's directory is excluded, if it is. Parent directories are not considered.
+    /// Returns the reason why a path below the store's directory is excluded, `None` if it is not. Parent directories
+    /// are not considered.
     pub(crate) fn exclusion(&self, below: &Path, is_directory: bool) -> Option<Exclusion> {
         let is_default = || self.defaults.has(below, is_directory) || (!is_directory && is_temporary(below));
         let exclusion = match self.excludes.has(below, is_directory) {

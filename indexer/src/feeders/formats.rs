@@ -17,7 +17,7 @@ const SHORT: [&str; 9] = [".tgz", ".taz", ".tbz2", ".tbz", ".tb2", ".tz2", ".txz
 #[derive(Clone, Debug)]
 pub(crate) struct Formats {
     wanted: Vec<Format>,
-    /// Further suffixes of the operator, with their point.
+    /// Further suffixes of the operator, with their dot.
     suffixes: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ impl Formats {
         Self { wanted, suffixes: suffixes.to_vec() }
     }
 
-    /// Returns all formats that a name can tell.
+    /// Returns all formats that a file name determines.
     pub(crate) fn archives() -> Self {
         Self {
             wanted: vec![Format::Rpm, Format::Deb, Format::Arch, Format::Tar, Format::Cpio, Format::Zip],
@@ -47,7 +47,7 @@ impl Formats {
     /// Returns the format of a file with this name, `None` if it is not wanted.
     pub(crate) fn of(&self, name: &[u8]) -> Option<Format> {
         let has_suffix = || self.suffixes.iter().any(|suffix| name.ends_with(suffix.as_bytes()));
-        let named = match named(name) {
+        let named = match format_by_name(name) {
             // Packages can have a suffix like .zst: read as tar archives they would be broken or gone.
             package @ Some(Format::Rpm | Format::Deb | Format::Arch) => package,
             _ if has_suffix() => Some(Format::Tar),
@@ -57,25 +57,25 @@ impl Formats {
     }
 }
 
-/// Reads a suffix, given with or without its point, and returns it with the point.
+/// Reads a suffix, given with or without its dot, and returns it with the dot.
 ///
 /// # Errors
 /// If it is empty, contains a slash, or is a suffix of packages.
 pub(crate) fn suffix(text: &str) -> Result<String, String> {
-    let expected = "expected the ending of other archives' names, like .tpkg";
+    let expected = "expected a file name suffix of other archives, like .tpkg";
     let suffix = format!(".{}", text.trim_start_matches('.'));
-    match named(suffix.as_bytes()) {
+    match format_by_name(suffix.as_bytes()) {
         _ if suffix == "." => Err(format!("{expected}, found none")),
-        _ if suffix.contains('/') => Err(format!("{expected}, found one with a slash, which no name has")),
+        _ if suffix.contains('/') => Err(format!("{expected}, found one with a slash")),
         Some(format @ (Format::Rpm | Format::Deb | Format::Arch)) => {
-            Err(format!("{expected}, found an ending of packages, which --formats {} finds", format.as_str()))
+            Err(format!("{expected}, found a suffix of packages, which --formats {} imports", format.as_str()))
         }
         _ => Ok(suffix),
     }
 }
 
-/// Returns the format that a name tells. Delta packages (`.drpm`) have none.
-fn named(name: &[u8]) -> Option<Format> {
+/// Returns the format of a file name. Delta packages (`.drpm`) have none.
+fn format_by_name(name: &[u8]) -> Option<Format> {
     let ends = |suffix: &str| name.ends_with(suffix.as_bytes());
     if ends(".rpm") {
         return Some(Format::Rpm);
@@ -86,7 +86,7 @@ fn named(name: &[u8]) -> Option<Format> {
     if ZIP.iter().any(|suffix| ends(suffix)) {
         return Some(Format::Zip);
     }
-    let is_compressed = |archive: &str| COMPRESSED.iter().any(|ending| ends(&format!("{archive}{ending}")));
+    let is_compressed = |archive: &str| COMPRESSED.iter().any(|suffix| ends(&format!("{archive}{suffix}")));
     if is_compressed(".pkg.tar") {
         return Some(Format::Arch);
     }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn suffixes_of_packages_and_empty_ones_are_refused() {
-        for (text, said) in [
+        for (text, expected) in [
             ("rpm", "--formats rpm"),
             (".src.rpm", "--formats rpm"),
             ("deb", "--formats deb"),
@@ -165,7 +165,7 @@ mod tests {
             ("a/b", "slash"),
         ] {
             let refused = suffix(text).unwrap_err();
-            assert!(refused.contains("expected") && refused.contains(said), "{text}: {refused}");
+            assert!(refused.contains("expected") && refused.contains(expected), "{text}: {refused}");
         }
         for text in ["tpkg", ".tpkg", "tar", "zip", "drpm"] {
             assert_eq!(suffix(text).unwrap(), format!(".{}", text.trim_start_matches('.')));

@@ -44,9 +44,9 @@ pub(crate) enum ReadOutcome {
     /// Read.
     Read(Box<ReadArchive>),
     /// The archive is broken.
-    Broken { path: String, wrong: String },
+    Broken { path: String, reason: String },
     /// The file or directory could not be read: its contents are unknown.
-    Unreadable { path: String, wrong: String, still_present: StillPresent },
+    Unreadable { path: String, reason: String, still_present: StillPresent },
     /// A link to a directory outside the store's directory: it is not followed.
     OutsideLink { path: String, target: String },
     /// The file was removed, or is none of the store's archives.
@@ -92,7 +92,7 @@ impl Candidate {
             Some(location) => Ok(Self { path: path.into(), location: location.into(), is_symlink, format }),
             None => Err(ReadOutcome::Broken {
                 path: path.display().to_string(),
-                wrong: "expected a path in UTF-8, found other bytes".into(),
+                reason: "expected a path in UTF-8, found other bytes".into(),
             }),
         }
     }
@@ -133,7 +133,7 @@ impl Reader {
             Err(error) if error.kind() == ErrorKind::NotFound => ReadOutcome::Skipped,
             Err(error) => ReadOutcome::Unreadable {
                 path: candidate.path.display().to_string(),
-                wrong: error.to_string(),
+                reason: error.to_string(),
                 still_present: StillPresent::Archive(path_hash),
             },
         }
@@ -174,7 +174,7 @@ impl Reader {
         }
         Ok(ReadOutcome::Unreadable {
             path: candidate.path.display().to_string(),
-            wrong:
+            reason:
                 "expected a file that stays as it is while it is read, found one that changes: the next run reads it"
                     .into(),
             still_present: StillPresent::Archive(path_hash),
@@ -208,11 +208,11 @@ impl Reader {
             outline.check_archive_bytes(metadata.len())?;
             Ok(outline)
         });
-        let wrong = match whole {
+        let reason = match whole {
             Ok(outline) => return self.read_package(candidate, path_hash, metadata, outline, source),
             Err(error) => describe_damage(error, "header", source.bytes)?,
         };
-        Ok(ReadOutcome::Broken { path: candidate.path.display().to_string(), wrong })
+        Ok(ReadOutcome::Broken { path: candidate.path.display().to_string(), reason })
     }
 
     fn read_package(
@@ -239,7 +239,7 @@ impl Reader {
             (outline.package.clone(), outline.range.clone(), outline.signing_key.take());
         let header_bytes = source.bytes;
         let path = || candidate.path.display().to_string();
-        let (mut payload_read, mut wrong, mut scanned) = (false, None, None);
+        let (mut payload_read, mut reason, mut scanned) = (false, None, None);
         if self.payload != Payload::Never && !ordinals.is_empty() {
             match self.is_complete(&package.identity) {
                 // Another copy was complete.
@@ -250,7 +250,7 @@ impl Reader {
                     match header.and_then(|header| self.read_payload(source, &header, &ordinals, metadata.len())) {
                         Ok(artifacts) => scanned = Some(artifacts),
                         // The header is imported; the files that need the payload stay open.
-                        Err(error) => wrong = Some((path(), describe_damage(error, "payload", metadata.size())?)),
+                        Err(error) => reason = Some((path(), describe_damage(error, "payload", metadata.size())?)),
                     }
                 }
                 Err(error) => return Ok(ReadOutcome::Failed(error)),
@@ -283,9 +283,9 @@ impl Reader {
                 import,
                 header_bytes,
                 payload_read,
-                broken: wrong,
+                broken: reason,
             })),
-            Err(error) => ReadOutcome::Broken { path: path(), wrong: error.to_string() },
+            Err(error) => ReadOutcome::Broken { path: path(), reason: error.to_string() },
         })
     }
 
@@ -323,12 +323,12 @@ impl Reader {
             Err(error) => {
                 return Ok(ReadOutcome::Broken {
                     path: shown(),
-                    wrong: describe_damage(error, format.as_str(), source.bytes)?,
+                    reason: describe_damage(error, format.as_str(), source.bytes)?,
                 });
             }
         };
         // The other files are imported; a run with a higher limit completes the package.
-        let too_large = found.too_large.map(|wrong| (shown(), wrong));
+        let too_large = found.too_large.map(|reason| (shown(), reason));
         let import = Import {
             package: found.package,
             distro: self.distro.clone(),
@@ -354,7 +354,7 @@ impl Reader {
                 payload_read: true,
                 broken: too_large,
             })),
-            Err(error) => ReadOutcome::Broken { path: shown(), wrong: error.to_string() },
+            Err(error) => ReadOutcome::Broken { path: shown(), reason: error.to_string() },
         })
     }
 
@@ -399,14 +399,14 @@ impl Reader {
     }
 }
 
-/// Returns what is wrong with the archive's bytes, or the I/O error of reading them.
+/// Describes the damage of an archive's bytes, or returns the I/O error of reading them.
 fn describe_damage(error: Error, part: &str, bytes: u64) -> io::Result<String> {
     match error {
         Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
             Ok(format!("{part}: expected more bytes, found the end of the file after {bytes}"))
         }
         Error::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) => {
-            Ok(format!("{part}: expected sound data, found {error}"))
+            Ok(format!("{part}: expected valid data, found {error}"))
         }
         Error::Io(error) => Err(error),
         error => Ok(error.to_string()),

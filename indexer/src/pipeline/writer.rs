@@ -59,12 +59,12 @@ impl Writer {
         known: &HashMap<PathHash, KnownLocation>,
         formats: &Formats,
     ) -> Self {
-        let is_looked_for = |known: &KnownLocation| !known.gone && formats.has(known.format);
+        let is_wanted = |known: &KnownLocation| !known.gone && formats.has(known.format);
         Self {
             index,
             name: importer_name(),
             store_id,
-            missing: known.iter().filter(|(_, known)| is_looked_for(known)).map(|(path_hash, _)| *path_hash).collect(),
+            missing: known.iter().filter(|(_, known)| is_wanted(known)).map(|(path_hash, _)| *path_hash).collect(),
             unreadable_directories: Some(Vec::new()),
             batch: Vec::new(),
             batch_artifacts: 0,
@@ -131,8 +131,8 @@ impl Writer {
                 summary.header_bytes_read += reading.header_bytes;
                 summary.payloads_read += u64::from(reading.payload_read);
                 self.missing.remove(&reading.path_hash);
-                if let Some((path, wrong)) = &reading.broken {
-                    progress.report_broken(path, wrong);
+                if let Some((path, reason)) = &reading.broken {
+                    progress.report_broken(path, reason);
                 }
                 if self.batch.is_empty() {
                     self.batch_begun = Instant::now();
@@ -145,12 +145,12 @@ impl Writer {
                     self.write_batch(progress).await?;
                 }
             }
-            ReadOutcome::Broken { path, wrong } => {
+            ReadOutcome::Broken { path, reason } => {
                 // The former archive at this path does not exist any more: its location stays missing.
                 summary.found += 1;
-                progress.report_broken(&path, &wrong);
+                progress.report_broken(&path, &reason);
             }
-            ReadOutcome::Unreadable { path, wrong, still_present } => {
+            ReadOutcome::Unreadable { path, reason, still_present } => {
                 match still_present {
                     StillPresent::Archive(path_hash) => {
                         summary.found += 1;
@@ -163,7 +163,7 @@ impl Writer {
                     StillPresent::Everything => self.unreadable_directories = None,
                     StillPresent::Nothing => {}
                 }
-                progress.report_unreadable(&path, &wrong);
+                progress.report_unreadable(&path, &reason);
             }
             ReadOutcome::OutsideLink { path, target } => progress.report_outside_link(&path, &target),
             ReadOutcome::Skipped => {}

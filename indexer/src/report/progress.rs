@@ -88,15 +88,15 @@ impl ImportProgress {
     }
 
     /// Counts and reports a broken archive.
-    pub(crate) fn report_broken(&mut self, path: &str, wrong: &str) {
+    pub(crate) fn report_broken(&mut self, path: &str, reason: &str) {
         self.summary.broken += 1;
-        self.report(path, wrong);
+        self.report(path, reason);
     }
 
     /// Counts and reports a file or directory that could not be read.
-    pub(crate) fn report_unreadable(&mut self, path: &str, wrong: &str) {
-        self.summary.problems += 1;
-        self.report(path, wrong);
+    pub(crate) fn report_unreadable(&mut self, path: &str, reason: &str) {
+        self.summary.unreadable += 1;
+        self.report(path, reason);
     }
 
     /// Counts and reports a directory, one of several, that is not imported.
@@ -107,7 +107,7 @@ impl ImportProgress {
 
     /// Counts a link that leads out of the store's directory, and reports it unless quiet.
     pub(crate) fn report_outside_link(&mut self, path: &str, target: &str) {
-        self.summary.links_out += 1;
+        self.summary.outside_links += 1;
         self.report_note(
             path,
             &format!("leads out of the store's directory and is not followed: import it with `dir {target}`"),
@@ -122,8 +122,8 @@ impl ImportProgress {
     }
 
     /// Prints a line, also when quiet.
-    fn report(&self, path: &str, wrong: &str) {
-        let line = format!("{}: {}", printable(path), printable(wrong));
+    fn report(&self, path: &str, reason: &str) {
+        let line = format!("{}: {}", printable(path), printable(reason));
         match &self.style {
             Style::Bar(bar) => bar.suspend(|| print_error(&line)),
             Style::Lines { .. } | Style::Quiet => print_error(&line),

@@ -24,19 +24,19 @@ pub(crate) struct ImportSummary {
     /// Packages that are new in the index.
     pub(crate) imported: u64,
     /// Packages that were open and are complete now.
-    pub(crate) refined: u64,
+    pub(crate) completed: u64,
     /// Locations that are no longer there.
     pub(crate) gone: u64,
     /// Files and directories that patterns and defaults excluded.
     pub(crate) excluded: u64,
     /// Links to directories outside the store's directory.
-    pub(crate) links_out: u64,
+    pub(crate) outside_links: u64,
     /// In directories where nothing was found: files of other formats, by the value of `--formats` that finds them.
     pub(crate) other_formats: BTreeMap<&'static str, u64>,
     /// Broken archives.
     pub(crate) broken: u64,
     /// Files and directories that could not be read.
-    pub(crate) problems: u64,
+    pub(crate) unreadable: u64,
     /// Directories, of several, that were not imported.
     pub(crate) refused: u64,
     /// Archives whose payload was read: they have no header, or one that leaves files open.
@@ -59,13 +59,13 @@ impl ImportSummary {
     /// Adds the counts of an insert.
     pub(crate) fn add(&mut self, inserted: &Inserted) {
         self.imported += inserted.packages_new;
-        self.refined += inserted.packages_refined;
+        self.completed += inserted.packages_completed;
         self.artifacts += inserted.artifacts;
     }
 
     /// True if no archive was broken and everything could be read.
     pub(crate) fn is_flawless(&self) -> bool {
-        self.broken == 0 && self.problems == 0
+        self.broken == 0 && self.unreadable == 0
     }
 }
 
@@ -75,16 +75,16 @@ impl fmt::Display for ImportSummary {
             f,
             "{} archives found, {} unchanged; {} packages imported with {} artifacts, {} completed, {} payloads read; \
              {} gone",
-            self.found, self.unchanged, self.imported, self.artifacts, self.refined, self.payloads_read, self.gone
+            self.found, self.unchanged, self.imported, self.artifacts, self.completed, self.payloads_read, self.gone
         )?;
         if self.excluded > 0 {
             write!(f, "; {} excluded", self.excluded)?;
         }
-        if self.links_out > 0 {
-            write!(f, "; {} links to other directories not followed", self.links_out)?;
+        if self.outside_links > 0 {
+            write!(f, "; {} links to other directories not followed", self.outside_links)?;
         }
         if !self.is_flawless() {
-            write!(f, "; {} BROKEN, {} UNREADABLE", self.broken, self.problems)?;
+            write!(f, "; {} BROKEN, {} UNREADABLE", self.broken, self.unreadable)?;
         }
         if self.refused > 0 {
             write!(f, "; {} directories NOT IMPORTED", self.refused)?;

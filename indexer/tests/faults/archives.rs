@@ -1,4 +1,4 @@
-//! Archives that vanish, are replaced, grow or are cut off while they are looked at.
+//! Archives that are removed, replaced, extended or truncated while they are read.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -45,7 +45,7 @@ fn position(process: u32, file: &Path) -> Option<u64> {
     None
 }
 
-/// A directory with one archive, whose payload takes a while, and another archive beside the directory.
+/// A directory with one archive, whose payload is slow to read, and another archive beside the directory.
 struct Two {
     fixture: ImportFixture,
     archive: PathBuf,
@@ -102,7 +102,7 @@ async fn an_archive_that_changes_during_a_read_is_read_again() {
     ];
     for (what, change) in changes {
         let two = Two::new();
-        // What is there afterwards is sound, or broken in the way in which it is broken without a change.
+        // Afterwards the archive is valid, or broken in the same way as without a change.
         let (output, alone) = (two.changed(change), two.fixture.other_database("alone.db"));
         let expected = two.run(&alone);
         assert_eq!(output.code, expected.code, "{what}: {output:?} {expected:?}");
@@ -113,8 +113,8 @@ async fn an_archive_that_changes_during_a_read_is_read_again() {
     }
 }
 
-/// A file that is replaced or removed: the file that was open is read to its end, and the next run notes what became of
-/// it.
+/// A file that is replaced or removed: the file that was open is read to its end, and the next run indexes the new
+/// state.
 #[tokio::test]
 async fn the_next_run_indexes_an_archive_that_was_replaced_or_removed_during_a_read() {
     for is_replaced in [true, false] {
@@ -140,13 +140,13 @@ const PACKAGES: usize = 200;
 
 /// Sets the time of a file to one that no other file of a test has, as long as the number is its own: files that are
 /// written in the same tick of a file system's clock have the same time, and if one of them replaces another
-/// of the same size, nobody can tell.
+/// of the same size, the change cannot be detected.
 fn make_unique(path: &Path, modified: SystemTime, number: u32) -> io::Result<()> {
     let unique = modified + Duration::from_nanos(number.into());
     File::options().write(true).open(path)?.set_modified(unique)
 }
 
-/// Does to a directory what careless mirrors, uploads and clean-ups do, with whole packages out of another directory.
+/// Changes a directory as mirrors, uploads and clean-ups do, with whole packages from another directory.
 fn disturb(directory: &Path, from: &[PathBuf], seed: u64, done: &AtomicBool) -> io::Result<u32> {
     let mut chance = Chance::new(seed);
     let mut changes = 0;
@@ -193,7 +193,7 @@ fn disturb(directory: &Path, from: &[PathBuf], seed: u64, done: &AtomicBool) -> 
     Ok(changes)
 }
 
-/// Everything in an index but locations and stores: packages with what is in them.
+/// Returns the dump without locations and stores: packages and their artifacts.
 fn of_packages(dump: &[String]) -> BTreeSet<String> {
     dump.iter().filter(|line| !line.starts_with("locations:") && !line.starts_with("stores:")).cloned().collect()
 }
@@ -222,7 +222,7 @@ async fn a_directory_that_changes_all_the_time_leaves_no_wrong_rows() {
     });
     assert!(changes > 100, "only {changes} changes");
 
-    // Peace: what is broken is reported, and everything else is right.
+    // Without further changes broken archives are reported, and all others are indexed.
     assert!(matches!(run(&fixture.database, &import).code, Some(0 | 1)));
     let alone = fixture.other_database("alone.db");
     run(&alone, &import);

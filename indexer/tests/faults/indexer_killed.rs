@@ -49,15 +49,15 @@ fn change(packages: &Path) {
     }
 }
 
-/// What kills met.
+/// Counts of kills by the state in which they left the index.
 #[derive(Debug, Default)]
-struct Met {
+struct KillCounts {
     nothing_written: u32,
     middle: u32,
     everything_written: u32,
 }
 
-async fn killed_at(kind: &Kind, packages: &Path, old: &str, rounds: u32) -> Met {
+async fn killed_at(kind: &Kind, packages: &Path, old: &str, rounds: u32) -> KillCounts {
     let directories = directories(packages);
     let import: Vec<&str> = ["dir"].into_iter().chain(directories.iter().map(String::as_str)).collect();
     // From nothing, and from an old index.
@@ -66,7 +66,7 @@ async fn killed_at(kind: &Kind, packages: &Path, old: &str, rounds: u32) -> Met 
             return kind.copy(old);
         }
         let database = kind.empty();
-        kind.first().iter().for_each(|args| drop(run_ok(&database, args)));
+        kind.setup_commands().iter().for_each(|args| drop(run_ok(&database, args)));
         database
     };
     let mut undisturbed = Vec::new();
@@ -78,14 +78,14 @@ async fn killed_at(kind: &Kind, packages: &Path, old: &str, rounds: u32) -> Met 
         kind.remove(&database);
     }
 
-    let (mut chance, mut met) = (Chance::new(u64::from(rounds)), Met::default());
+    let (mut chance, mut met) = (Chance::new(u64::from(rounds)), KillCounts::default());
     for round in 0..rounds {
         let is_new = round % 2 == 0;
         let database = start(is_new);
         let (begun, whole, expected) = &undisturbed[usize::from(!is_new)];
         let moment = chance.moment(*whole, round, rounds);
         kill(&database, &import, moment, chance.time(Duration::from_millis(8)));
-        let seen = kind.as_it_is(&database);
+        let seen = kind.unchanged_copy(&database);
         match dump(&seen).await {
             found if found == *expected => met.everything_written += 1,
             found if found == *begun => met.nothing_written += 1,
@@ -95,7 +95,7 @@ async fn killed_at(kind: &Kind, packages: &Path, old: &str, rounds: u32) -> Met 
             kind.remove(&seen);
         }
         if round % 4 >= 2 {
-            // Once more, on the way through what is left.
+            // Once more, while the rest is imported.
             kill(&database, &import, chance.below(*whole), Duration::ZERO);
         }
         run_ok(&database, &import);
@@ -125,7 +125,7 @@ async fn killed(kind: fn(&Path) -> Kind) {
     let kind = kind(fixture.directory.path());
     many_packages(&packages, PACKAGES.0);
     let old = kind.empty();
-    kind.first().iter().for_each(|args| drop(run_ok(&old, args)));
+    kind.setup_commands().iter().for_each(|args| drop(run_ok(&old, args)));
     let directories = directories(&packages);
     let import: Vec<&str> =
         ["dir", "--payload", "never"].into_iter().chain(directories.iter().map(String::as_str)).collect();

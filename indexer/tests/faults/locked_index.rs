@@ -18,8 +18,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What has to be run for an index from nothing, before anything is imported.
-    pub(crate) fn first(&self) -> &'static [&'static [&'static str]] {
+    /// Returns the commands that create a new index, before the first import.
+    pub(crate) fn setup_commands(&self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Sqlite(_) => &[],
             Self::MariaDb(_) => &[&["migrate"]],
@@ -65,8 +65,8 @@ impl Kind {
         to
     }
 
-    /// Where a database can be looked at without a change: who opens an SQLite file recovers it.
-    pub(crate) fn as_it_is(&self, url: &str) -> String {
+    /// Returns the URL of a copy that can be read without changing the database: opening an SQLite file recovers it.
+    pub(crate) fn unchanged_copy(&self, url: &str) -> String {
         match self {
             Self::Sqlite(_) => self.copy(url),
             Self::MariaDb(_) => url.into(),
@@ -101,9 +101,8 @@ const MYSQL_COLUMNS: &str = "select cast(table_name as char), cast(column_name a
     join information_schema.tables using (table_schema, table_name) \
     where table_schema = database() and table_type = 'BASE TABLE' order by table_name, ordinal_position";
 
-/// Every row of every table, whatever tables there are: numbers of rows are replaced by what they stand for; times, the
-/// counters of writers and what they noted of their last transactions are left out. Equal for equal indexes. Nothing of
-/// a database that is not there.
+/// Returns every row of every table: ids are replaced by the names of their rows; times, the counters of writers and
+/// the records of their last transactions are omitted. Equal for equal indexes; empty if the database does not exist.
 pub(crate) async fn dump(url: &str) -> Vec<String> {
     macro_rules! dump {
         ($connection:ty, $columns:expr) => {{

@@ -1,4 +1,4 @@
-//! A network between the program and a database, with the faults of networks.
+//! A relay between the program and a database, with faults of networks.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How often everybody looks whether something has changed.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval at which threads check for changes.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Relays connections to a port of this machine.
 pub(crate) struct Proxy {
@@ -20,7 +20,7 @@ pub(crate) struct Proxy {
 
 #[derive(Default)]
 struct State {
-    /// Before every piece that is relayed.
+    /// Delay of every relayed chunk.
     delay_ms: AtomicU32,
     /// Connections begun before this count was raised are dead: open, and never read again.
     vanished: AtomicU32,
@@ -44,27 +44,27 @@ impl Proxy {
         format!("{}:{}/{database}", front.rsplit_once(':').unwrap().0, self.port)
     }
 
-    /// How many connections there were.
+    /// Returns the number of accepted connections.
     pub(crate) fn connections(&self) -> u32 {
         self.state.accepted.load(Ordering::SeqCst)
     }
 
-    /// Every piece takes this long from now on.
+    /// Delays every relayed chunk by this time.
     pub(crate) fn delay(&self, milliseconds: u32) {
         self.state.delay_ms.store(milliseconds, Ordering::SeqCst);
     }
 
-    /// All connections there are become dead, as if their host had vanished; new ones are relayed.
+    /// Makes the present connections dead, as if their host had lost power. New ones are relayed.
     pub(crate) fn vanish(&self) {
         self.state.vanished.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Nothing is relayed any more, also of new connections.
+    /// Stops or continues relaying, also for new connections.
     pub(crate) fn silence(&self, is_silent: bool) {
         self.state.is_silent.store(is_silent, Ordering::SeqCst);
     }
 
-    /// All connections break, and new ones are refused.
+    /// Closes all connections, and refuses new ones.
     pub(crate) fn close(&self) {
         self.state.is_closed.store(true, Ordering::SeqCst);
         if let Some(listening) = self.listening.lock().unwrap().take() {
@@ -72,7 +72,7 @@ impl Proxy {
         }
     }
 
-    /// Connections to `server` are possible again.
+    /// Accepts connections to `server` again.
     pub(crate) fn open(&self, server: u16) {
         self.state.is_closed.store(false, Ordering::SeqCst);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).unwrap();
@@ -91,7 +91,7 @@ fn listen(listener: TcpListener, server: u16, state: Arc<State>) -> JoinHandle<(
     thread::spawn(move || {
         while !state.is_closed.load(Ordering::SeqCst) {
             let Ok((client, _)) = listener.accept() else {
-                thread::sleep(LOOK);
+                thread::sleep(CHECK_INTERVAL);
                 continue;
             };
             state.accepted.fetch_add(1, Ordering::SeqCst);
@@ -108,10 +108,10 @@ fn listen(listener: TcpListener, server: u16, state: Arc<State>) -> JoinHandle<(
 
 fn relay(mut from: TcpStream, mut to: TcpStream, state: &State, begun: u32) {
     let mut piece = [0; 64 << 10];
-    from.set_read_timeout(Some(LOOK)).unwrap();
+    from.set_read_timeout(Some(CHECK_INTERVAL)).unwrap();
     while !state.is_closed.load(Ordering::SeqCst) {
         if state.is_silent.load(Ordering::SeqCst) || state.vanished.load(Ordering::SeqCst) != begun {
-            thread::sleep(LOOK);
+            thread::sleep(CHECK_INTERVAL);
             continue;
         }
         match from.read(&mut piece) {

@@ -26,7 +26,7 @@ async fn a_read_only_server_is_reported_and_the_next_run_continues() {
     let server = Arc::new(MariaDb::start());
     let imported = Imported::into_mariadb(&server).await;
     let database = name(&imported.database).to_owned();
-    // Who may administer the server may write to it nevertheless.
+    // An administrator could write to a read-only server.
     server.create_user("writer", "p@ssed on", &format!("all on {database}.*"));
     let limited = server.url_of("writer", "p@ssed on", &database);
     let slow = crate::proxy::Proxy::to(server.port());
@@ -134,7 +134,7 @@ async fn a_read_only_file_is_reported_and_the_next_run_continues() {
     let import = ["dir", packages.to_str().unwrap()];
     run_ok(&alone, &import);
     run_ok(&database, &["migrate"]);
-    // Nothing is read-only for the superuser: then the program runs as nobody, from where nobody can run it.
+    // The superuser can write to read-only files: then the program runs as `nobody`, from a directory that it can read.
     fs::set_permissions(fixture.directory.path(), Permissions::from_mode(0o755)).unwrap();
     let copy = fixture.directory.path().join("darkserver-import");
     fs::copy(program().get_program(), &copy).unwrap();
@@ -180,15 +180,15 @@ async fn a_file_that_becomes_read_only_during_an_import_loses_nothing() {
     let expected = dump(&alone).await;
     run_ok(&database, &["migrate"]);
 
-    // Who has a file open may write to it whatever its mode becomes, unless it is made immutable, which only the
-    // superuser may, and not on every file system. Then the import fails, else it ends well.
+    // A process can write to an open file after its mode changed, unless the file becomes immutable. Only the superuser
+    // can set that, and not on every file system. With it the import fails, without it the import succeeds.
     let files = || fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path());
     let mode = |directory_mode: u32, file_mode: u32| {
         files().for_each(|file| fs::set_permissions(file, Permissions::from_mode(file_mode)).unwrap());
         fs::set_permissions(&directory, Permissions::from_mode(directory_mode)).unwrap();
     };
-    // Not the memory that SQLite shares in a file (-shm): the kernel ends a program that writes into what became
-    // immutable there.
+    // Without SQLite's shared memory (-shm): the kernel kills a program that writes to a mapped file that became
+    // immutable.
     let immutable = |sign: &str| {
         let files = files().filter(|file| !file.to_string_lossy().ends_with("-shm"));
         Command::new("chattr").arg(format!("{sign}i")).args(files).output()

@@ -1,4 +1,4 @@
-//! An import into a database server: what it should end with, and when it is in its middle.
+//! An import into a database server, with the expected index.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Imported {
         let directories = (0..20).map(|number| packages.join(format!("{number:02}")).display().to_string()).collect();
         let [alone, database] = [(); 2].map(|()| kind.empty());
         for database in [&alone, &database] {
-            kind.first().iter().for_each(|args| drop(run_ok(database, args)));
+            kind.setup_commands().iter().for_each(|args| drop(run_ok(database, args)));
         }
         let mut imported = Self { kind, directories, expected: Vec::new(), database, fixture };
         run_ok(&alone, &imported.dir());

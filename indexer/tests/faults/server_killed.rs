@@ -35,7 +35,7 @@ async fn an_import_retries_while_its_server_is_down_and_ends_with_the_same_index
     for round in 0..rounds {
         let database = Kind::MariaDb(server.clone()).empty();
         run_ok(&database, &["migrate"]);
-        // A network that is not the fastest: the import shall not be over before the server is dead.
+        // A slow network: the import must not end before the server is killed.
         let proxy = Proxy::to(server.port());
         proxy.delay(3);
         let mut importer = Running::start(command(&proxy.url(&database), &import));

@@ -1,11 +1,11 @@
-//! Packages and ELF files made byte by byte.
+//! Builders of packages and ELF files.
 
 use std::io::Write;
 
 use liblzma::stream::{LzmaOptions, Stream};
 use liblzma::write::XzEncoder;
 
-/// One file of a header, and so what the header promises of it.
+/// One file of a header, as the header describes it.
 #[derive(Clone)]
 pub(crate) struct Listed {
     pub(crate) path: String,
@@ -13,11 +13,11 @@ pub(crate) struct Listed {
     pub(crate) size: u64,
     pub(crate) inode: u32,
     pub(crate) link: String,
-    /// libmagic's word.
+    /// File class of libmagic.
     pub(crate) class: String,
 }
 
-/// A regular file of this size, of which the header does not say what it is: the indexer has to look.
+/// Returns a regular file of this size without a file class: the indexer must read it.
 pub(crate) fn file(path: &str, size: usize) -> Listed {
     Listed {
         path: path.into(),
@@ -68,7 +68,7 @@ impl Made {
         let column = |number: fn(&Listed) -> u32| self.files.iter().map(number).collect::<Vec<u32>>();
         let texts = |text: fn(&Listed) -> &str| self.files.iter().map(text).collect::<Vec<&str>>();
         let mut header = Header::default();
-        // Before the name stands a NUL, as in headers that rpm wrote.
+        // A NUL precedes the name, as in headers that rpm wrote.
         header.texts(100, 8, &["C"]);
         for (tag, text) in
             [(1000, &*self.name), (1001, "1.0"), (1002, "1"), (1022, "x86_64"), (1044, "made-1.0-1.src.rpm")]
@@ -140,7 +140,7 @@ pub(crate) fn newc(members: &[(&str, &[u8])]) -> Vec<u8> {
     archive
 }
 
-/// What stands before the contents of a member that has so many bytes.
+/// Returns the header of a cpio member of this size.
 pub(crate) fn member(name: &str, bytes: usize) -> Vec<u8> {
     let mut head = b"070701".to_vec();
     for at in 0..13 {

@@ -1,4 +1,4 @@
-//! Small archives that unfold to gigabytes, in every compressor.
+//! Small archives that decompress to gigabytes, in every compression.
 
 use std::fs;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::support::{ImportFixture, RunOutput};
 
 const COMPRESSORS: [Option<&str>; 6] = [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")];
 
-/// Zeros in a bomb: as many as one member of a newc archive can have, but for some that the ELF file before them takes.
+/// Returns the number of zeros in a bomb: the maximum of a member of a newc archive, without the ELF file before them.
 fn zeros() -> u64 {
     scale(128 << 20, (4 << 30) - (1 << 20))
 }
@@ -64,7 +64,7 @@ async fn zeros_behind_the_requested_member_are_not_decompressed() {
 
 #[tokio::test]
 async fn zeros_before_the_requested_member_are_skipped() {
-    // What a header announces is taken, in the time that it takes: it is neither kept in memory nor on disk.
+    // Members of the size that the header states are skipped, and stored neither in memory nor on disk.
     let elf = elf([2; 20]);
     for compressor in [Some("gzip"), Some("zstd")] {
         let fixture = ImportFixture::new();
@@ -102,7 +102,7 @@ async fn an_elf_file_of_zeros_is_refused_before_it_fills_the_temporary_directory
     for compressor in COMPRESSORS {
         let mut head = member("./usr/bin/a", bytes);
         head.extend_from_slice(&elf);
-        // A hole is as large as what it is read as, so that only the limit for all stands before it.
+        // The size of a hole equals that of its contents, so that only `--temp-limit` refuses it.
         let args: &[&str] = if compressor.is_some() { &[] } else { &["--temp-limit", "64MiB"] };
         let (fixture, output) = import(&[file("/usr/bin/a", bytes)], compressor, &head, args);
         output.counts(&[("imported", 1), ("broken", 1)]);

@@ -1,4 +1,4 @@
-//! Packages that are sound and lie: the index keeps to what it was told, and tells the lies apart.
+//! Valid packages with false statements: the index has what their headers state, and distinguishes the packages.
 
 use std::fs;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Members that lie about where they are, what they are and how many they are. Nothing is ever written under a member's
-//! name: names only find the file of the header that a member stands for.
+//! Members with false paths, types and counts. Nothing is written under a member's name: names only select the file of
+//! the header.
 
 use std::fs;
 

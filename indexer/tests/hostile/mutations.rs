@@ -1,6 +1,6 @@
-//! Every one-byte change and every truncation of small packages: each mutant is in the index or named in an error that
-//! says what was expected and found, and one that the index takes says what the whole package says, wherever a digest
-//! can tell.
+//! Every one-byte change and every truncation of small packages. Each mutant is in the index, or named in an error that
+//! states what was expected and found. The index has the same of an accepted mutant as of the whole package, where a
+//! digest protects it.
 //!
 //! A seeded sample in `make test`, all of them in `make soak`.
 
@@ -18,14 +18,14 @@ use crate::builders::{Made, elf, file, newc};
 use crate::limits;
 use crate::support::ImportFixture;
 
-/// What a byte is changed to.
+/// Values that a byte is changed to.
 const BYTES: [u8; 4] = [0x00, 0x7f, 0x80, 0xff];
 /// Mutants in one run of the program.
 const BATCH: usize = 4_000;
 /// Mutants of one package in `make test`.
 const SAMPLE: usize = 1_200;
 
-/// Makes the digest of bytes, in hex.
+/// Returns the digest of bytes, in hex.
 type DigestHex = fn(&[u8]) -> String;
 
 /// A small package of which mutants are made.
@@ -37,9 +37,9 @@ struct Whole {
     release: &'static str,
     payload_start: usize,
     main_start: usize,
-    /// Where the signature header has digests of the main header, and what makes them.
+    /// Offsets of digests of the main header in the signature header, with their functions.
     digests: Vec<(usize, DigestHex)>,
-    /// Do the files have digests?
+    /// True if the files have digests.
     has_file_digests: bool,
 }
 
@@ -49,7 +49,7 @@ impl Whole {
         let (main_start, payload_start) = (header.range.start as usize, header.range.end as usize);
         let digests: [DigestHex; 2] =
             [|main| faster_hex::hex_string(&Sha256::digest(main)), |main| faster_hex::hex_string(&Sha1::digest(main))];
-        let fixture = |digest: DigestHex| {
+        let position = |digest: DigestHex| {
             let hex = digest(&bytes[main_start..payload_start]);
             bytes[..main_start].windows(hex.len()).position(|window| window == hex.as_bytes()).map(|at| (at, digest))
         };
@@ -58,7 +58,7 @@ impl Whole {
             release,
             payload_start,
             main_start,
-            digests: digests.into_iter().filter_map(fixture).collect(),
+            digests: digests.into_iter().filter_map(position).collect(),
             has_file_digests: header.files.iter().any(|file| file.digest.is_some()),
             bytes,
         }
@@ -154,7 +154,7 @@ async fn survives(whole: &Whole) {
             changes.push((*number, change));
         }
         let output = limits::import(&fixture, &["--payload", "always"]);
-        output.counts(&[("found", changes.len() as u64), ("problems", 0), ("gone", 0)]);
+        output.counts(&[("found", changes.len() as u64), ("unreadable", 0), ("gone", 0)]);
         let mut errors: BTreeMap<&str, &str> = BTreeMap::new();
         for line in output.stderr.lines() {
             let (path, wrong) =
@@ -255,7 +255,7 @@ async fn a_package_of_format_6() {
     survives(&Whole::fixture("v6/sixpack-6.0-1.fc99.x86_64.rpm", "sixpack", "6.0-1.fc99")).await;
 }
 
-/// Neither compressed nor with a digest: every change of the ELF file reaches what reads it.
+/// Neither compressed nor with a digest: the reader gets every change of the ELF file.
 #[tokio::test]
 async fn an_elf_file() {
     let elf = elf([0x42; 20]);

@@ -1,4 +1,4 @@
-//! Archives that end before their headers say so.
+//! Archives that are shorter than their headers state.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use compat_tests::fixtures;
 
 use crate::support::ImportFixture;
 
-/// What is cut off of each: less than its payload, which nobody reads.
+/// Families and names of packages that are truncated inside their payloads, which are not read.
 const SHAPES: [(&str, &str); 4] = [
     ("v3", "ancient-1.0-1.x86_64"),
     ("dwarf-twins", "twin-full-1.0-1.fc99.x86_64"),
@@ -24,8 +24,11 @@ async fn an_archive_that_is_still_being_copied_is_reported_and_imported_by_the_n
         let output = fixture.import(&["--payload", "never"]);
         assert_eq!(output.code, Some(1), "{output:?}");
         output.counts(&[("found", 1), ("imported", 0), ("broken", 1)]);
-        let wrong =
-            format!("archive cut off: expected {} bytes, as its header says, found {}\n", whole.len(), whole.len() - 1);
+        let wrong = format!(
+            "archive cut off: expected {} bytes, as its header states, found {}\n",
+            whole.len(),
+            whole.len() - 1
+        );
         assert!(output.stderr.ends_with(&wrong), "{output:?}");
         assert_eq!(fixture.index().await.packages_by_nvra(name).await.unwrap(), []);
 

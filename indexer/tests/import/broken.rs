@@ -37,7 +37,7 @@ async fn broken_packages_are_reported_and_the_rest_is_imported() {
 
     let output = fixture.import(&[]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    output.counts(&[("found", sound + broken_names), ("broken", broken_names), ("problems", 0), ("gone", 0)]);
+    output.counts(&[("found", sound + broken_names), ("broken", broken_names), ("unreadable", 0), ("gone", 0)]);
     for name in &names {
         let lines: Vec<_> = output.stderr.lines().filter(|line| line.starts_with(&format!("{name}: "))).collect();
         let [line] = lines.as_slice() else { panic!("{name}: {lines:?}") };
@@ -65,7 +65,7 @@ async fn a_package_with_a_broken_payload_is_open_until_a_whole_copy_is_imported(
     fs::write(&file, &whole).unwrap();
     let output = fixture.import(&[]);
     assert_eq!(output.code, Some(0), "{output:?}");
-    output.counts(&[("refined", 1), ("broken", 0)]);
+    output.counts(&[("completed", 1), ("broken", 0)]);
     assert!(!fixture.index().await.packages_by_nvra(name).await.unwrap()[0].open);
 }
 

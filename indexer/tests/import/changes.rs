@@ -125,7 +125,7 @@ async fn only_links_to_files_inside_the_directory_are_followed() {
     symlink("v3", packages.join("directory.rpm")).unwrap();
     let output = fixture.import(&[]);
     assert_eq!(output.code, Some(0), "{output:?}");
-    output.counts(&[("found", 2), ("imported", 1), ("broken", 0), ("problems", 0)]);
+    output.counts(&[("found", 2), ("imported", 1), ("broken", 0), ("unreadable", 0)]);
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn an_unreadable_directory_is_reported_and_its_packages_stay() {
     let fixture = ImportFixture::with_fixtures();
     let hidden = fixture.packages().join("payloads");
     fs::set_permissions(fixture.directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    // Nothing is unreadable for the superuser: then the program runs as nobody, from where nobody can run it.
+    // The superuser can read everything: then the program runs as `nobody`, from a directory that it can read.
     let program = fixture.directory.path().join("darkserver-import");
     fs::copy(env!("CARGO_BIN_EXE_darkserver-import"), &program).unwrap();
     let is_root = fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).unwrap() == 0;
@@ -159,7 +159,7 @@ async fn an_unreadable_directory_is_reported_and_its_packages_stay() {
     let output = run();
     mode(0o755);
     assert_eq!(output.code, Some(1), "{output:?}");
-    output.counts(&[("found", found - 7), ("gone", 1), ("problems", 1), ("broken", 0)]);
+    output.counts(&[("found", found - 7), ("gone", 1), ("unreadable", 1), ("broken", 0)]);
     assert!(output.stderr.contains(hidden.to_str().unwrap()), "{output:?}");
     let output = run();
     assert_eq!(output.code, Some(0), "{output:?}");
@@ -226,7 +226,7 @@ async fn a_log_of_a_former_file_is_named() {
     for args in [&["dir", packages.to_str().unwrap()][..], &["migrate"], &["store", "list"]] {
         let output = fixture.run(args);
         assert_eq!(output.code, Some(1), "{args:?}: {output:?}");
-        let cure = format!("{} is of the file that stood there before", stale.display());
+        let cure = format!("{} belongs to a former file", stale.display());
         assert!(output.stderr.contains("malformed") && output.stderr.contains(&cure), "{args:?}: {output:?}");
         assert!(fs::read(&index).unwrap() == before, "{args:?} changed the file");
     }

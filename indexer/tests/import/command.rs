@@ -88,7 +88,7 @@ async fn importing_single_files_marks_no_others_as_gone() {
     let args = ["rpm", file.to_str().unwrap(), "nowhere.rpm", "--distro", "mine"];
     let output = fixture.run(&args);
     assert_eq!(output.code, Some(1), "{output:?}");
-    output.counts(&[("found", 1), ("imported", 0), ("gone", 0), ("problems", 1)]);
+    output.counts(&[("found", 1), ("imported", 0), ("gone", 0), ("unreadable", 1)]);
     assert!(output.stderr.contains("nowhere.rpm: "), "{output:?}");
     let index = fixture.index().await;
     assert_eq!(index.stores().await.unwrap().len(), 1);

@@ -1,5 +1,4 @@
-//! What `dir` leaves out, what it follows, and what it says of directories in which it finds nothing or whose packages
-//! are another store's.
+//! Exclusion, links, and messages of `dir` about directories without packages and directories of other stores.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -30,7 +29,7 @@ fn temporary_files_of_rsync_and_snapshots_are_excluded_by_default() {
     assert_eq!(fixture.run(&["migrate"]).code, Some(0));
     let output = fixture.import(&[]);
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
-    output.counts(&[("found", 1), ("imported", 1), ("broken", 0), ("problems", 0), ("excluded", 5)]);
+    output.counts(&[("found", 1), ("imported", 1), ("broken", 0), ("unreadable", 0), ("excluded", 5)]);
     // In words, too.
     let output = fixture.command(&["dir", fixture.packages().to_str().unwrap()]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("; 5 excluded;"), "{output:?}");
@@ -75,13 +74,13 @@ fn patterns_that_leave_nothing_are_an_error_and_nothing_is_gone() {
     for patterns in [&["--exclude", "*.rpm"][..], &["--exclude", "*"], &["--exclude", "os/"]] {
         let output = fixture.import(patterns);
         assert_eq!(output.code, Some(2), "{output:?}");
-        assert!(output.stderr.contains("nothing remained: nothing is marked as gone"), "{output:?}");
+        assert!(output.stderr.contains("nothing remains: nothing is marked as gone"), "{output:?}");
     }
     let output = fixture.import(&["--exclude", "[a"]);
     assert_eq!(output.code, Some(2), "{output:?}");
     assert!(output.stderr.contains("exclude: expected a glob of paths below the store's directory"), "{output:?}");
     fixture.import(&[]).counts(&[("unchanged", 1), ("gone", 0)]);
-    // A directory that is empty but for what defaults leave out is one whose packages are gone.
+    // In a directory that has only files excluded by default, all packages are gone.
     put(&fixture, 6, ".snapshot");
     fs::remove_dir_all(fixture.packages().join("os")).unwrap();
     fixture.import(&[]).counts(&[("found", 0), ("gone", 1), ("excluded", 1)]);
@@ -137,7 +136,7 @@ fn links_are_followed_on_request_within_the_store() {
         fixture.run(&["store", "add", "all", "--tier", "local", "--path", fixture.packages().to_str().unwrap()]).code,
         Some(0)
     );
-    fixture.run(&["dir", current]).counts(&[("found", 1), ("links_out", 0), ("problems", 0)]);
+    fixture.run(&["dir", current]).counts(&[("found", 1), ("outside_links", 0), ("unreadable", 0)]);
     let output = fixture.command(&["dir", current, "--follow-links"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
@@ -147,7 +146,14 @@ fn links_are_followed_on_request_within_the_store() {
     );
     assert!(stderr.contains(&format!("{current}/out: {expected}")), "{stderr}");
     let output = fixture.run(&["dir", current, "--follow-links", "--exclude", "up"]);
-    output.counts(&[("found", 2), ("imported", 0), ("links_out", 1), ("problems", 0), ("broken", 0), ("gone", 0)]);
+    output.counts(&[
+        ("found", 2),
+        ("imported", 0),
+        ("outside_links", 1),
+        ("unreadable", 0),
+        ("broken", 0),
+        ("gone", 0),
+    ]);
     fixture.import(&["--follow-links"]).counts(&[("found", 2), ("unchanged", 2), ("gone", 0)]);
 }
 
@@ -201,7 +207,7 @@ fn directories_of_other_stores_are_not_imported_twice() {
     fixture.run(&["dir", inner]).counts(&[("found", 1), ("unchanged", 1)]);
 
     assert_eq!(fixture.run(&["store", "remove", "in"]).code, Some(0));
-    for (path, expected) in [(inner, "lies in the directory of store"), (outer, "is the directory of store")] {
+    for (path, expected) in [(inner, "is inside the directory of store"), (outer, "is the directory of store")] {
         let output = fixture.run(&["store", "add", "new", "--tier", "local", "--path", path]);
         assert_eq!(output.code, Some(2), "{output:?}");
         assert!(output.stderr.contains(expected) && output.stderr.contains(&format!("`dir {path}`")), "{output:?}");
@@ -262,7 +268,7 @@ fn a_directory_that_cannot_be_imported_does_not_stop_the_others() {
     fixture.run(&["dir", m1]).counts(&[("imported", 1)]);
     let output = fixture.run(&["dir", m2, missing, m1, m3, "--exclude", "old/"]);
     assert_eq!(output.code, Some(2), "{output:?}");
-    output.counts(&[("found", 2), ("imported", 2), ("gone", 0), ("refused", 2), ("problems", 0)]);
+    output.counts(&[("found", 2), ("imported", 2), ("gone", 0), ("refused", 2), ("unreadable", 0)]);
     let lines: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("darkserver-import: ")).collect();
     let [first, second] = lines.as_slice() else { panic!("{output:?}") };
     assert!(first.contains(missing) && first.contains("expected a directory"), "{first}");

@@ -89,7 +89,7 @@ async fn open_packages_are_completed_later_with_the_same_result() {
     let output = fixture.import(&[]);
     let open: u64 = OPEN.iter().map(|(_, open)| open).sum();
     // Two of the families share their main package.
-    output.counts(&[("imported", 0), ("refined", open - 2), ("broken", 0)]);
+    output.counts(&[("imported", 0), ("completed", open - 2), ("broken", 0)]);
     assert!((open - 2..=open).contains(&output.count("payloads_read")), "{output:?}");
     assert_eq!(output.code, Some(0));
 

@@ -84,7 +84,7 @@ async fn a_directory_has_one_store_and_its_url_can_be_changed() {
     let [store] = stores.as_slice() else { panic!("{stores:?}") };
     assert_eq!((store.name.as_str(), store.base_url.as_deref()), ("mine", Some("https://other.example.org")));
 
-    // A name that is taken by another directory is not taken over.
+    // The name of another directory's store is refused.
     let other = tempfile::tempdir().unwrap();
     let output = fixture.run(&["dir", other.path().to_str().unwrap(), "--store", "mine"]);
     assert_eq!(output.code, Some(2), "{output:?}");
@@ -122,11 +122,11 @@ fn stores_are_listed_from_files_that_cannot_be_written() {
     for output in [on_media, promised] {
         assert_eq!((output.code, &output.json[0]["name"]), (Some(0), &"k".into()), "{output:?}");
     }
-    // Others may write there: what is to be done is named.
+    // A file that others can write is refused with advice.
     let output = list(&fixture.database, read_only_mount, fixture.directory.path());
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stderr.contains("?immutable=1"), "{output:?}");
-    // What is not there is not made, and what is written never is immutable.
+    // A missing file is not created, and writers refuse immutable files.
     let missing = fixture.other_database("missing.db");
     let output = fixture.run(&["store", "list", "--database", &missing]);
     assert_eq!(output.code, Some(1), "{output:?}");

@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn errors_state_what_was_expected_and_never_the_password() {
-        for (text, said) in [
+        for (text, expected) in [
             ("", "no scheme"),
             ("secret", "no scheme"),
             ("sec:ret", "another scheme"),
@@ -235,7 +235,7 @@ mod tests {
             ("mysql://user:secret@host:99999/db", "port"),
         ] {
             let error = text.parse::<DatabaseUrl>().unwrap_err().to_string();
-            assert!(error.contains(said), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
             assert!(!error.contains("sec") && !error.contains("ret"), "{text}: {error}");
         }
     }

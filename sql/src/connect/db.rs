@@ -75,7 +75,7 @@ const CHECKPOINT_BUSY_TIMEOUT: &str = "pragma busy_timeout = 200";
 #[derive(Clone)]
 pub struct Index {
     pub(crate) db: Db,
-    name: Arc<str>,
+    redacted_url: Arc<str>,
     /// The watched SQLite file of a reader.
     file: Option<Arc<WatchedFile>>,
     /// Timeout for a connection from the pool.
@@ -127,7 +127,7 @@ impl Index {
             }
             Address::MySql { options, .. } => (Db::MySql(pools::mysql(options, access, acquire_timeout)), None),
         };
-        Ok(Self { db, name: url.to_string().into(), file, acquire_timeout, retry_timeout })
+        Ok(Self { db, redacted_url: url.to_string().into(), file, acquire_timeout, retry_timeout })
     }
 
     /// Connects once, without the timeout of the pool: if the database is down, the reason is known at once. To be
@@ -161,7 +161,9 @@ impl Index {
         });
         match reached.await {
             Ok(reached) => reached.map_err(|source| self.error("connecting", source)),
-            Err(_) => Err(Error::Unreachable { database: self.name().into(), seconds: CONNECT_TIMEOUT.as_secs_f32() }),
+            Err(_) => {
+                Err(Error::Unreachable { database: self.redacted_url().into(), seconds: CONNECT_TIMEOUT.as_secs_f32() })
+            }
         }
     }
 
@@ -180,25 +182,25 @@ impl Index {
     /// then and can be copied. If this fails, the next writer does it. Does nothing on a server.
     pub async fn checkpoint(&self) {
         let Db::Sqlite(pool) = &self.db else { return };
-        let settled = async {
+        let merged = async {
             let mut connection = pool.acquire().await?;
-            let patience: i64 = sqlx::query_scalar("pragma busy_timeout").fetch_one(&mut *connection).await?;
+            let busy_timeout: i64 = sqlx::query_scalar("pragma busy_timeout").fetch_one(&mut *connection).await?;
             sqlx::query(CHECKPOINT_BUSY_TIMEOUT).execute(&mut *connection).await?;
             let checkpoint = sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut *connection).await;
-            let back = AssertSqlSafe(format!("pragma busy_timeout = {patience}"));
-            sqlx::raw_sql(back).execute(&mut *connection).await.and(checkpoint)
+            let restore = AssertSqlSafe(format!("pragma busy_timeout = {busy_timeout}"));
+            sqlx::raw_sql(restore).execute(&mut *connection).await.and(checkpoint)
         };
-        if let Err(error) = settled.await {
-            tracing::debug!(%error, "the log beside the index stays");
+        if let Err(error) = merged.await {
+            tracing::debug!(%error, "the write-ahead log was not merged into the index");
         }
     }
 
-    /// The URL of the database, without a password.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Returns the URL of the database without its password.
+    pub fn redacted_url(&self) -> &str {
+        &self.redacted_url
     }
 
-    /// Returns why a writer cannot write its SQLite file after an error; SQLite does not report it.
+    /// Returns the I/O error of writing an SQLite file after an error of a writer. SQLite does not report it.
     fn write_error(&self, source: &sqlx::Error) -> Option<io::Error> {
         let Db::Sqlite(pool) = &self.db else { return None };
         if self.retry_timeout.is_none() || !dialect::is_io_error(source) {
@@ -223,28 +225,29 @@ impl Index {
 
     pub(crate) fn error(&self, doing: &'static str, source: sqlx::Error) -> Error {
         if matches!(&self.db, Db::Sqlite(pool) if pools::is_directory(pool)) {
-            return Error::Directory { database: self.name().into() };
+            return Error::Directory { database: self.redacted_url().into() };
         }
         if let Some(advice) = self.advice(&source) {
-            return Error::SharedMemory { database: self.name().into(), doing, source, advice };
+            return Error::SharedMemory { database: self.redacted_url().into(), doing, source, advice };
         }
         match source {
             sqlx::Error::PoolTimedOut => match self.file.as_ref().and_then(|file| file.check().err()) {
-                Some(reason) => Error::Unusable { database: self.name().into(), reason },
-                None => {
-                    Error::Unreachable { database: self.name().into(), seconds: self.acquire_timeout.as_secs_f32() }
-                }
+                Some(reason) => Error::Unusable { database: self.redacted_url().into(), reason },
+                None => Error::Unreachable {
+                    database: self.redacted_url().into(),
+                    seconds: self.acquire_timeout.as_secs_f32(),
+                },
             },
             source
                 if dialect::is_malformed(&source)
                     && let Db::Sqlite(pool) = &self.db =>
             {
-                Error::Malformed { database: self.name().into(), doing, source, log: pools::log_path(pool) }
+                Error::Malformed { database: self.redacted_url().into(), doing, source, log: pools::log_path(pool) }
             }
-            source if self.is_missing(&source) => Error::Missing { database: self.name().into() },
+            source if self.is_missing(&source) => Error::Missing { database: self.redacted_url().into() },
             source => match self.write_error(&source) {
-                Some(reason) => Error::Unwritable { database: self.name().into(), doing, source, reason },
-                None => Error::Database { database: self.name().into(), doing, source },
+                Some(reason) => Error::Unwritable { database: self.redacted_url().into(), doing, source, reason },
+                None => Error::Database { database: self.redacted_url().into(), doing, source },
             },
         }
     }
@@ -252,7 +255,7 @@ impl Index {
 
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Index({})", self.name)
+        write!(f, "Index({})", self.redacted_url)
     }
 }
 
@@ -271,8 +274,8 @@ impl Transaction {
 
 /// A connection of MySQL during a query. If it is dropped before [`LeasedConnection::release`] it is closed, which ends
 /// its transaction. The pool's own guard would return it to the pool: it would wait for the answer of a host that may
-/// be dead, and the answer of a statement could reach the next user. The place in the pool is free at once, because
-/// closing through TLS can take long. An SQLite connection needs none of that.
+/// be dead, and the result of a statement could reach the next user. The place in the pool is free at once, because
+/// closing through TLS can take long. SQLite connections have neither problem.
 pub(crate) struct LeasedConnection {
     /// `None` once it is released or dropped.
     connection: Option<PoolConnection<MySql>>,
@@ -283,7 +286,7 @@ impl LeasedConnection {
         Ok(Self { connection: Some(pool.acquire().await?) })
     }
 
-    /// Returns the connection to the pool. All answers must have been read, and no transaction may be open.
+    /// Returns the connection to the pool. All results must have been read, and no transaction may be open.
     pub(crate) fn release(mut self) {
         self.connection = None;
     }

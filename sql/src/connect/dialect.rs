@@ -97,11 +97,11 @@ pub(crate) const MYSQL_STRICT: &str = "set session sql_mode = concat(@@session.s
 pub(crate) const MYSQL_READ_COMMITTED: &str = "set session transaction isolation level read committed";
 /// Isolation of a writer where `binlog_format` is `STATEMENT`: InnoDB refuses to write there under `READ COMMITTED`
 /// (error 1665). Transactions rely on reading the last commits of others, which `REPEATABLE READ` does not show; here
-/// their reads take locks.
+/// their reads acquire locks.
 pub(crate) const MYSQL_SERIALIZABLE: &str = "set session transaction isolation level serializable";
 
 /// Ends idle transactions on MariaDB. If a writer's connection breaks in the middle of a transaction, the server would
-/// keep its locks for hours, and the writer's next connection would wait for them. MySQL does not know this setting.
+/// hold its locks for hours, and the writer's next connection would wait for them. MySQL does not know this setting.
 pub(crate) const MARIADB_END_IDLE_TRANSACTIONS: &str = "set session idle_transaction_timeout = 5";
 /// Ends idle connections on MySQL, which cannot end idle transactions. A writer outside of a transaction reconnects.
 pub(crate) const MYSQL_END_IDLE_CONNECTIONS: &str = "set session wait_timeout = 60";

@@ -11,9 +11,9 @@ pub enum Error {
     /// A database URL that cannot be read.
     #[error("database url: expected {expected}, found {found}")]
     Url {
-        /// What would have been right.
+        /// The expected value.
         expected: &'static str,
-        /// What is there, without a password.
+        /// The value found, without a password.
         found: String,
     },
     /// A configuration file of the original darkserver that cannot be used.
@@ -21,9 +21,9 @@ pub enum Error {
     Configuration {
         /// The file.
         path: PathBuf,
-        /// What would have been right.
+        /// The expected value.
         expected: String,
-        /// What is there, without a password.
+        /// The value found, without a password.
         found: String,
     },
     /// A configuration file that exists and cannot be read.
@@ -41,7 +41,7 @@ pub enum Error {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is there, without a password.
+        /// The value found, without a password.
         found: String,
     },
     /// No connection within the timeout.
@@ -52,7 +52,7 @@ pub enum Error {
     Unreachable {
         /// The database, without a password.
         database: String,
-        /// The time allowed.
+        /// The timeout in seconds.
         seconds: f32,
     },
     /// The schema is not the one that this program was made for.
@@ -64,7 +64,7 @@ pub enum Error {
         expected: i64,
         /// The database's.
         found: String,
-        /// What to do.
+        /// Advice.
         advice: &'static str,
     },
     /// A migration failed.
@@ -80,7 +80,7 @@ pub enum Error {
     TooLong {
         /// The package or store.
         subject: String,
-        /// Which value.
+        /// Name of the value.
         what: &'static str,
         /// Maximum in bytes.
         expected: usize,
@@ -90,11 +90,11 @@ pub enum Error {
     /// An invalid value.
     #[error("{what}: expected {expected}, found {found:?}")]
     Value {
-        /// Which value.
+        /// Name of the value.
         what: &'static str,
-        /// What would have been right.
+        /// The expected value.
         expected: &'static str,
-        /// What is there.
+        /// The value found.
         found: String,
     },
     /// The database refused a statement, or the connection broke.
@@ -102,7 +102,7 @@ pub enum Error {
     Database {
         /// The database, without a password.
         database: String,
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
         /// The reason.
         source: sqlx::Error,
@@ -125,7 +125,7 @@ pub enum Error {
     Unusable {
         /// The database.
         database: String,
-        /// What was expected and what was found.
+        /// The expected and the found state.
         reason: std::io::Error,
     },
     /// The SQLite file cannot be written any more.
@@ -133,39 +133,38 @@ pub enum Error {
     Unwritable {
         /// The database.
         database: String,
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
-        /// What the database says.
+        /// The error of the database.
         source: sqlx::Error,
-        /// What the system says.
+        /// The error of the system.
         reason: std::io::Error,
     },
-    /// The SQLite file can be read, but not the files that SQLite keeps beside it.
+    /// The SQLite file can be read, but its `-wal` and `-shm` files cannot be written.
     #[error("{database}: {doing}: {source}: {advice}")]
     SharedMemory {
         /// The database.
         database: String,
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
-        /// What the database says.
+        /// The error of the database.
         source: sqlx::Error,
-        /// What can be done about it.
+        /// Advice.
         advice: String,
     },
     /// The SQLite file is damaged, or read with a log of another file.
     #[error(
-        "{database}: {doing}: {source}: the file is damaged, or {} is of the file that stood there before: stop who \
-         writes there, \
-         and remove it with its -shm; if that does not help, put a whole copy of the index there, or import into a new \
-         file",
+        "{database}: {doing}: {source}: the file is damaged, or {} belongs to a former file: stop the programs that \
+         write to it, and remove the log with its -shm; if that does not help, restore a whole copy of the index, or \
+         import into a new file",
         log.display()
     )]
     Malformed {
         /// The database.
         database: String,
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
-        /// What the database says.
+        /// The error of the database.
         source: sqlx::Error,
         /// The log beside the file.
         log: PathBuf,
@@ -178,9 +177,9 @@ pub enum Error {
     QueryTimeout {
         /// The database, without a password.
         database: String,
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
-        /// The time allowed.
+        /// The timeout in seconds.
         seconds: f32,
     },
     /// The outage outlasted the retry timeout.

@@ -27,7 +27,7 @@ pub fn gateway_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
         "mysql" => file.database("username", "dbname"),
         engine => Err(file.refuse(
             "engine = mysql (the index is in MySQL, MariaDB or SQLite now: import what the old database holds, \
-             then name the new one here, or take the file away)",
+             then name the new one here, or remove the file)",
             format!("engine = {engine}"),
         )),
     }
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn half_filled_and_broken_files_are_named_without_their_secrets() {
-        for (text, said) in [
+        for (text, expected) in [
             ("[darkserver]\nhost=h\nuser=\npassword=secret\ndatabase=d\n", "a value for user in [darkserver]"),
             ("[darkserver]\nhost=h\nuser=u\npassword=secret\ndatabase=d\nport=x\n", "found port = x"),
             (
@@ -268,7 +268,7 @@ mod tests {
             ),
         ] {
             let error = read(&[("darkserver.conf", text)], indexer_database).unwrap_err();
-            assert!(error.contains("darkserver.conf") && error.contains(said), "{error}");
+            assert!(error.contains("darkserver.conf") && error.contains(expected), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
     }

@@ -24,7 +24,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that an idle connection of a writer may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The purpose that an [`Index`](crate::Index) is opened for.
+/// The access for which an [`Index`](crate::Index) is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// For the gateway: SELECT only, short timeouts.
@@ -44,7 +44,8 @@ pub(crate) fn memory() -> SqlitePool {
         .connect_lazy_with(SqliteConnectOptions::new().in_memory(true))
 }
 
-/// A file, which a reader watches. It never changes if its URL says so (`declared_immutable`).
+/// Returns the pool of a file, and for a reader the watch on it. `declared_immutable`: the URL states that the file
+/// never changes.
 pub(crate) fn sqlite(
     path: &Path,
     declared_immutable: bool,
@@ -101,7 +102,7 @@ pub(crate) fn mysql(options: &MySqlConnectOptions, access: Access, acquire_timeo
                     Box::pin(async move {
                         if !matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(()))) {
                             // Replaced here, because a dropped connection is closed at once. If this hook refused it,
-                            // sqlx would send a farewell and, through TLS, wait for the answer.
+                            // sqlx would close it with a message and, through TLS, wait for the answer.
                             *connection = reconnect.connect().await?;
                             prepare_to_write(connection).await?;
                         }
@@ -138,7 +139,7 @@ async fn prepare_to_write(connection: &mut MySqlConnection) -> sqlx::Result<()> 
     if sqlx::raw_sql(dialect::MARIADB_END_IDLE_TRANSACTIONS).execute(&mut *connection).await.is_err() {
         sqlx::raw_sql(dialect::MYSQL_END_IDLE_CONNECTIONS).execute(&mut *connection).await?;
     }
-    // Without the right to set either, the connection works all the same.
+    // Without the privilege to set either, the connection still works.
     Ok(())
 }
 
@@ -189,19 +190,19 @@ pub(crate) async fn check_not_malformed(pool: &SqlitePool) -> sqlx::Result<()> {
     if sqlite_files::unmerged_bytes(path) == 0 {
         return Ok(());
     }
-    let looked = async {
+    let checked = async {
         let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
         let mut connection = options.connect().await?;
-        let looked =
+        let result =
             sqlx::raw_sql("select count(*) from stores; select max(id) from packages").execute(&mut connection).await;
         connection.close().await?;
-        looked.map(drop)
+        result.map(drop)
     };
     // Other errors are reported by the writer's own queries.
-    looked.await.or_else(|error| if dialect::is_malformed(&error) { Err(error) } else { Ok(()) })
+    checked.await.or_else(|error| if dialect::is_malformed(&error) { Err(error) } else { Ok(()) })
 }
 
-/// May the pool's file and those beside it be written?
+/// Checks that the pool's file and its companion files can be written.
 pub(crate) fn check_can_write(pool: &SqlitePool) -> io::Result<()> {
     let options = pool.connect_options();
     let path = options.get_filename();
@@ -287,8 +288,7 @@ impl WatchedFile {
         if unmerged > 0 {
             return Err(io::Error::other(format!(
                 "{}: expected an index that never changes, found {unmerged} bytes in {} that are not merged into it: \
-                 run \
-                 `darkserver-import migrate` where both can be written",
+                 run `darkserver-import migrate` where both can be written",
                 self.path.display(),
                 self.log.display()
             )));
@@ -328,7 +328,7 @@ impl WatchedFile {
         connection_age < self.refresh().since.elapsed()
     }
 
-    /// Refuses a log of another file: SQLite would take its pages for those of this file.
+    /// Refuses a log of another file: SQLite would use its pages as pages of this file.
     fn check_log(&self) -> io::Result<()> {
         let is_stale = {
             let state = self.refresh();
@@ -337,9 +337,8 @@ impl WatchedFile {
         if is_stale && self.log.metadata().is_ok_and(|log| log.len() > 0) {
             let (path, log) = (self.path.display(), self.log.display());
             return Err(io::Error::other(format!(
-                "{path}: expected a log of its own beside it, found {log} of the file that stood there before: stop \
-                 who writes there, and \
-                 remove it with its -shm"
+                "{path}: expected its own log beside it, found {log}, which belongs to a former file: stop the \
+                 programs that write to it, and remove the log with its -shm"
             )));
         }
         Ok(())
@@ -388,7 +387,7 @@ mod tests {
         // Another file, then the first one again.
         fs::rename(&path, &moved).unwrap();
         fs::rename(&other, &path).unwrap();
-        assert!(watched.check_log().unwrap_err().to_string().contains("of the file that stood there before"));
+        assert!(watched.check_log().unwrap_err().to_string().contains("which belongs to a former file"));
         fs::rename(&path, &other).unwrap();
         fs::rename(&moved, &path).unwrap();
         assert!(watched.check_log().is_ok());

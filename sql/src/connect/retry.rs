@@ -71,7 +71,7 @@ impl Index {
                     if let Some(Outage { logged: true, .. }) = outage {
                         tracing::warn!(
                             "{}: {doing} succeeded after {:.1} s",
-                            self.name(),
+                            self.redacted_url(),
                             began.elapsed().as_secs_f32()
                         );
                     }
@@ -80,9 +80,10 @@ impl Index {
                 Ok(Err(source)) if dialect::is_conflict(&source) => (self.error(doing, source), false),
                 Ok(Err(source)) if dialect::is_unavailable(&source) => (self.error(doing, source), true),
                 Ok(Err(source)) => return Err(self.error(doing, source)),
-                Err(_) => {
-                    (Error::QueryTimeout { database: self.name().into(), doing, seconds: wait.as_secs_f32() }, true)
-                }
+                Err(_) => (
+                    Error::QueryTimeout { database: self.redacted_url().into(), doing, seconds: wait.as_secs_f32() },
+                    true,
+                ),
             };
             let Outage { since, logged } = outage.get_or_insert(Outage { since: Instant::now(), logged: false });
             let lasted = since.elapsed();

@@ -50,7 +50,7 @@ fn is_read_only_mount(line: &str, device: &str) -> bool {
     !is_shared && words.nth(1).is_some_and(|options| options.split(',').any(|option| option == "ro"))
 }
 
-/// Returns the path of the file with this suffix, `-wal` or `-shm`, that SQLite keeps beside another one.
+/// Returns the path of the file with this suffix, `-wal` or `-shm`, that SQLite creates beside a database.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);
@@ -82,7 +82,7 @@ pub(crate) fn advice(path: &Path) -> Option<String> {
         ));
     }
     Some(format!(
-        "SQLite keeps its -wal and -shm files beside the index, and they cannot be written: let the gateway's user or \
+        "SQLite needs its -wal and -shm files beside the index, and they cannot be written: let the gateway's user or \
          group write to {} and these files, or, if the index never changes, open it as sqlite:{}?immutable=1",
         directory.display(),
         path.display()

@@ -6,8 +6,8 @@ use super::import::{NewLocation, check_length, check_location, check_names, trun
 use super::rows::PackageState;
 use crate::Result;
 
-/// A package that repository metadata or an old database names, with its claimed build-ids. Its header was not read:
-/// the input of [`crate::Index::insert_claimed`].
+/// A package that is known from repository metadata or the original's database, with its claimed build-ids. Its header
+/// was not read: the input of [`crate::Index::insert_claimed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedPackage {
     /// The source of the claim.
@@ -26,14 +26,14 @@ pub struct ClaimedPackage {
     pub repository_id: Option<i64>,
 }
 
-/// One build-id of a [`ClaimedPackage`] package.
+/// One build-id of a [`ClaimedPackage`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The build-id.
     pub build_id: BuildId,
     /// The claimed kind of the file.
     pub kind: Kind,
-    /// Path of the link or file that names it.
+    /// Path of the link or file with this build-id.
     pub link_path: Option<String>,
 }
 

@@ -9,9 +9,9 @@ use artifact::{Artifact, Nevra, Package};
 
 use crate::{Error, Result};
 
-/// Longest path, bytes: PATH_MAX of Linux.
+/// Maximum length of a path in bytes: PATH_MAX of Linux.
 const MAX_PATH_BYTES: usize = 4096;
-/// Longest name of a file, bytes: NAME_MAX of Linux. No longer one can be installed.
+/// Maximum length of a file name in bytes: NAME_MAX of Linux. A file with a longer one cannot be installed.
 const MAX_FILE_NAME_BYTES: usize = 255;
 
 /// A package as found in one archive: the input of [`crate::Index::insert`].
@@ -60,7 +60,7 @@ pub struct Inserted {
     /// Packages that are new in the index.
     pub packages_new: u64,
     /// Packages that were open and are complete now.
-    pub packages_refined: u64,
+    pub packages_completed: u64,
     /// Artifacts written, including those of modules whose debug files these packages have.
     pub artifacts: u64,
     /// Locations written, new or updated.

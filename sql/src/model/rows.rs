@@ -34,9 +34,9 @@ where
 /// `packages.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PackageState {
-    /// Named by repository metadata; the header was not read.
+    /// Known from repository metadata; the header was not read.
     Claimed,
-    /// Named by an old database; the header was not read.
+    /// Known from the original's database; the header was not read.
     Legacy,
     /// The header was read; there can be build-ids that are not in `artifacts`.
     Open,
@@ -99,8 +99,7 @@ pub(crate) struct ArtifactRow {
 macro_rules! artifact_columns {
     () => {
         "a.package_id, a.ordinal, a.build_id, a.kind, a.has_dwarf, a.dir, a.file_name, a.size as file_size, a.mtime as \
-         file_mtime, \
-         a.sha256, a.tar_offset"
+         file_mtime, a.sha256, a.tar_offset"
     };
 }
 pub(crate) use artifact_columns;

@@ -17,7 +17,7 @@ pub struct Store {
     pub tier: Tier,
     /// URL of its archives, without a slash at the end. `None` if they cannot be downloaded.
     pub base_url: Option<String>,
-    /// Local directory of its archives. `None` if they are elsewhere.
+    /// Local directory of its archives. `None` if they are not on this machine.
     pub root: Option<PathBuf>,
     /// Priority among stores of one tier: lower is asked first.
     pub priority: i32,

@@ -1,4 +1,4 @@
-//! Changes: the build-ids that each transaction inserted, for readers that keep a filter of the whole index.
+//! Changes: the build-ids that each transaction inserted, for readers with a filter of the whole index.
 //!
 //! A transaction that inserts increments the sequence of its writer in `writers`, and inserts a row into `changes` with
 //! the hashes of its build-ids. It holds the lock of the writer's row until its end, so that the writer's next
@@ -14,7 +14,7 @@ use crate::model::rows::decode_error;
 use crate::{Index, Result};
 
 /// Maximum number of transactions of one writer in an answer. One has up to 2 MiB, and an answer that outlasts the
-/// reader's timeout would be requested for ever.
+/// reader's timeout would be requested again without end.
 const MAX_ROWS: i64 = 8;
 
 /// The last transaction of a writer.
@@ -41,10 +41,10 @@ pub enum Changes {
         /// True if this is the current state. If not, the rest can be requested.
         is_complete: bool,
     },
-    /// The database is behind the known state: a lagging node, or an older copy of the index. With the reason.
-    Behind(String),
-    /// The changes cannot be told: they were pruned, or this is another index. With the reason.
-    Lost(String),
+    /// The database is older than the known state: a lagging node, or an older copy of the index. With the reason.
+    Lagging(String),
+    /// The changes are unavailable: they were pruned, or this is another index. With the reason.
+    Unavailable(String),
 }
 
 /// Returns the hash of a build-id in `changes` and filters: FNV-1a with 64 bits. The same in every version, because it
@@ -123,19 +123,22 @@ fn compare_heads(known: &Heads, heads: &Heads) -> Option<Changes> {
     for (writer, known) in known {
         let found = heads.get(writer).map_or(0, |head| head.sequence);
         if found < known.sequence {
-            return Some(Changes::Behind(format!(
+            return Some(Changes::Lagging(format!(
                 "{writer}: expected transaction {} or later, found {found}",
                 known.sequence
             )));
         }
         if heads.get(writer).is_some_and(|head| head.sequence == known.sequence && head.mark != known.mark) {
-            return Some(Changes::Lost(format!("{writer}: transaction {} is another one than it was", known.sequence)));
+            return Some(Changes::Unavailable(format!(
+                "{writer}: transaction {} differs from the known one",
+                known.sequence
+            )));
         }
     }
     None
 }
 
-/// Adds the hashes of one writer's transactions after `since` up to `head`, or returns why it cannot.
+/// Adds the hashes of one writer's transactions after `since` up to `head`, or returns the reason why it cannot.
 fn collect_hashes(
     writer: &str,
     since: Head,
@@ -143,25 +146,25 @@ fn collect_hashes(
     mut rows: Vec<(i64, i64, Option<Vec<u8>>)>,
     hashes: &mut Vec<u64>,
 ) -> sqlx::Result<Option<Changes>> {
-    let lost = |reason: &str| Ok(Some(Changes::Lost(format!("{writer}: {reason}"))));
+    let unavailable = |reason: &str| Ok(Some(Changes::Unavailable(format!("{writer}: {reason}"))));
     if since.sequence > 0 {
         match rows.first() {
             Some((sequence, mark, _)) if *sequence == since.sequence && Some(*mark) == since.mark => {
                 drop(rows.remove(0))
             }
             Some((sequence, ..)) if *sequence == since.sequence => {
-                return lost(&format!("transaction {sequence} is another one than it was"));
+                return unavailable(&format!("transaction {sequence} differs from the known one"));
             }
-            _ => return lost(&format!("changes since transaction {} are not kept any more", since.sequence)),
+            _ => return unavailable(&format!("changes since transaction {} were pruned", since.sequence)),
         }
     }
     let mut next = since.sequence + 1;
     for (sequence, _, build_ids) in rows {
         if sequence != next {
-            return lost(&format!("the changes of transaction {next} are not kept any more"));
+            return unavailable(&format!("the changes of transaction {next} were pruned"));
         }
         let Some(build_ids) = build_ids else {
-            return lost(&format!("transaction {sequence} was too large to be noted"));
+            return unavailable(&format!("transaction {sequence} was too large to be recorded"));
         };
         let (hashes_le, rest) = build_ids.as_chunks::<8>();
         if !rest.is_empty() {
@@ -171,7 +174,7 @@ fn collect_hashes(
         next += 1;
     }
     if next <= head.sequence {
-        return Ok(Some(Changes::Behind(format!("{writer}: transaction {next} is not there yet"))));
+        return Ok(Some(Changes::Lagging(format!("{writer}: transaction {next} is missing"))));
     }
     Ok(None)
 }
@@ -200,15 +203,17 @@ mod tests {
         assert_eq!(collect_hashes("w", since, head, rows, &mut hashes).unwrap(), None);
         assert_eq!(hashes, [1, 2]);
         let reason = |since, rows| match collect_hashes("w", since, head, rows, &mut Vec::new()).unwrap() {
-            Some(Changes::Lost(reason)) => format!("lost: {reason}"),
-            Some(Changes::Behind(reason)) => format!("behind: {reason}"),
+            Some(Changes::Unavailable(reason)) => format!("unavailable: {reason}"),
+            Some(Changes::Lagging(reason)) => format!("lagging: {reason}"),
             other => panic!("{other:?}"),
         };
         let (a, b) = (row(5, Some(&[1])), row(6, Some(&[2])));
-        assert!(reason(since, vec![a.clone(), b.clone()]).starts_with("lost: w: changes since transaction 4"));
-        assert!(reason(since, vec![row(4, None), b.clone()]).starts_with("lost: w: the changes of transaction 5"));
+        assert!(reason(since, vec![a.clone(), b.clone()]).starts_with("unavailable: w: changes since transaction 4"));
+        assert!(
+            reason(since, vec![row(4, None), b.clone()]).starts_with("unavailable: w: the changes of transaction 5")
+        );
         assert!(reason(since, vec![row(4, None), row(5, None), b.clone()]).contains("too large"));
-        assert!(reason(since, vec![row(4, None), a.clone()]).starts_with("behind: w: transaction 6"));
-        assert!(reason(Head { mark: Some(8), ..since }, vec![row(4, None), a, b]).contains("another one"));
+        assert!(reason(since, vec![row(4, None), a.clone()]).starts_with("lagging: w: transaction 6"));
+        assert!(reason(Head { mark: Some(8), ..since }, vec![row(4, None), a, b]).contains("differs"));
     }
 }

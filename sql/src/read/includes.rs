@@ -9,7 +9,8 @@ use crate::{Index, Result, StoredPackage};
 const MAX_PACKAGES: i64 = 1000;
 
 impl Index {
-    /// Returns the packages that have an include file in this directory ([`artifact::includes::include_dir`]), newest first.
+    /// Returns the packages that have an include file in this directory ([`artifact::includes::include_dir`]), newest
+    /// first.
     ///
     /// # Errors
     /// If the query of the database fails.

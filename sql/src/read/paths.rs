@@ -39,7 +39,7 @@ pub enum PathQuery {
 pub struct PathMatches {
     /// The artifacts, newest packages first.
     pub records: Vec<Record>,
-    /// True if these are all. If not, time or room was exhausted.
+    /// True if these are all. If not, the time or the maximum of matches was exhausted.
     pub complete: bool,
 }
 

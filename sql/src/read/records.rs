@@ -149,7 +149,7 @@ impl Index {
             query.build_query_as().fetch_all(connection).await?
         });
         let mut packages = to_packages(rows)?;
-        // MySQL compares without blanks at the end.
+        // MySQL ignores trailing blanks in comparisons.
         packages.retain(|stored| stored.package.nevra.nvra() == nvra);
         Ok(packages)
     }

@@ -66,7 +66,7 @@ impl Index {
     pub async fn migrate(&self) -> Result<Migration> {
         let failed = |source| match source {
             MigrateError::Execute(source) if dialect::is_malformed(&source) => self.error("migration", source),
-            source => Error::Migration { database: self.name().into(), source },
+            source => Error::Migration { database: self.redacted_url().into(), source },
         };
         let before = self.versions().await?;
         self.refuse_other_schemas(&before)?;
@@ -130,7 +130,9 @@ impl Index {
             Some(oldest) if oldest <= newest() => Ok(()),
             Some(oldest) => Err(self
                 .schema_error(format!("{found}, which programs from schema version {oldest} on can read"), OUTDATED)),
-            None => Err(self.schema_error(format!("{found}, which does not state who can read it"), OUTDATED)),
+            None => {
+                Err(self.schema_error(format!("{found}, which does not state which programs can read it"), OUTDATED))
+            }
         }
     }
 
@@ -149,7 +151,7 @@ impl Index {
     /// recorded.
     async fn oldest_reader(&self, version: i64) -> Result<Option<i64>> {
         const OLDEST: &str = "select oldest_reader from schema_readers where version = ?";
-        self.retry_query("reading who can read the schema", || async {
+        self.retry_query("reading schema_readers", || async {
             let oldest = on_connection!(&self.db, |connection, Backend| {
                 sqlx::query_scalar::<Backend, i64>(OLDEST).bind(version).fetch_optional(connection).await
             });
@@ -171,8 +173,7 @@ impl Index {
                     return Err(self.schema_error(
                         format!("another version {found}, with other tables"),
                         "it was made by a darkserver from before the first release and cannot be moved forward: import \
-                         again into a \
-                         new database: `darkserver-import --database URL dir PATH`",
+                         again into a new database: `darkserver-import --database URL dir PATH`",
                     ));
                 }
                 Some(_) => {}
@@ -182,7 +183,7 @@ impl Index {
     }
 
     fn schema_error(&self, found: String, advice: &'static str) -> Error {
-        Error::Schema { database: self.name().into(), expected: newest(), found, advice }
+        Error::Schema { database: self.redacted_url().into(), expected: newest(), found, advice }
     }
 
     fn migrator(&self) -> Migrator {
@@ -204,6 +205,7 @@ impl Index {
         .await
     }
 
+    /// Removes the record of an interrupted migration, so that it is applied again.
     async fn forget_unfinished(&self, version: i64) -> Result<()> {
         self.retry_transaction("repeating a migration", || async {
             both!(Db, &self.db, |pool, Backend| {

@@ -1,4 +1,4 @@
-//! The record of a transaction for readers that keep a filter of the whole index ([`crate::Changes`]).
+//! The record of a transaction for readers with a filter of the whole index ([`crate::Changes`]).
 
 use std::hash::{BuildHasher, RandomState};
 

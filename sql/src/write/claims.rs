@@ -1,4 +1,4 @@
-//! Packages that metadata or an old database names, and whose header was not read.
+//! Inserts packages that are known from metadata or from the original's database, and whose header was not read.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -62,7 +62,8 @@ pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed())
 }
 
-/// A batch without duplicate packages and locations, in the order of their keys: all writers take locks in one order.
+/// A batch without duplicate packages and locations, in the order of their keys: all writers acquire locks in one
+/// order.
 struct Batch<'a> {
     packages: Vec<(Identity, NewPackage<'a>)>,
     locations: BTreeMap<(i64, PathHash), &'a Import>,
@@ -93,16 +94,16 @@ impl<'a> Batch<'a> {
             modules::lock_modules(transaction).await?;
         }
         let packages = packages::insert(transaction, &self.packages, now).await?;
-        let refined = self.refine(transaction, &packages.existing, now).await?;
+        let completed = self.complete_open_packages(transaction, &packages.existing, now).await?;
         self.change_distros(transaction, &packages.existing).await?;
 
-        let mut brought: Vec<(i64, &'a Import)> = Vec::new();
+        let mut inserted_imports: Vec<(i64, &'a Import)> = Vec::new();
         for (identity, NewPackage { import, .. }) in &self.packages {
-            if packages.new.contains_key(identity) || refined.contains(identity) {
-                brought.push((packages.id(identity)?, import));
+            if packages.new.contains_key(identity) || completed.contains(identity) {
+                inserted_imports.push((packages.id(identity)?, import));
             }
         }
-        let rows = brought.iter().flat_map(|(package_id, import)| {
+        let rows = inserted_imports.iter().flat_map(|(package_id, import)| {
             let row =
                 |artifact: &'a Artifact| NewArtifact { package_id: *package_id, ordinal: artifact.ordinal, artifact };
             import.artifacts.iter().map(row)
@@ -111,14 +112,14 @@ impl<'a> Batch<'a> {
         self.add_names(transaction, &packages, &mut rows).await?;
         let mut hashes: Vec<u64> = rows.iter().map(|row| hash_build_id(&row.artifact.build_id)).collect();
         let mut artifacts = artifacts::insert(transaction, rows).await?;
-        let listed = brought.iter().flat_map(|(id, import)| import.modules.iter().map(|module| (*id, module)));
+        let listed = inserted_imports.iter().flat_map(|(id, import)| import.modules.iter().map(|module| (*id, module)));
         modules::insert(transaction, listed.collect()).await?;
-        let builds = brought.iter().filter_map(|(_, import)| modules::source_and_arch(import)).collect();
+        let builds = inserted_imports.iter().filter_map(|(_, import)| modules::source_and_arch(import)).collect();
         let paired = modules::pair(transaction, builds).await?;
         artifacts += paired.len() as u64;
         hashes.extend(paired);
         // Include directories come from the header, so a package that became complete has them.
-        let new = brought.iter().filter(|(_, import)| packages.new.contains_key(&import.package.identity));
+        let new = inserted_imports.iter().filter(|(_, import)| packages.new.contains_key(&import.package.identity));
         let includes = new.flat_map(|(id, import)| includes(import).map(|place| (place, *id))).collect();
         artifacts::insert_includes(transaction, includes).await?;
 
@@ -137,29 +138,29 @@ impl<'a> Batch<'a> {
 
         Ok(Inserted {
             packages_new: packages.new.len() as u64,
-            packages_refined: refined.len() as u64,
+            packages_completed: completed.len() as u64,
             artifacts,
             locations: locations.len() as u64,
         })
     }
 
     /// Makes open packages complete that are complete in the batch, and removes their artifacts.
-    async fn refine(
+    async fn complete_open_packages(
         &self,
         transaction: &mut Transaction,
         existing: &HashMap<Identity, ExistingPackage>,
         now: i64,
     ) -> sqlx::Result<BTreeSet<Identity>> {
-        let is_refined = |(identity, package): &&(Identity, NewPackage<'_>)| {
+        let is_completed = |(identity, package): &&(Identity, NewPackage<'_>)| {
             !package.open && existing.get(identity).is_some_and(|existing| existing.open)
         };
-        let refined: BTreeSet<Identity> =
-            self.packages.iter().filter(is_refined).map(|(identity, _)| *identity).collect();
+        let completed: BTreeSet<Identity> =
+            self.packages.iter().filter(is_completed).map(|(identity, _)| *identity).collect();
         let mut ids: Vec<i64> =
-            refined.iter().filter_map(|identity| existing.get(identity)).map(|existing| existing.id).collect();
+            completed.iter().filter_map(|identity| existing.get(identity)).map(|existing| existing.id).collect();
         ids.sort_unstable();
         packages::make_complete(transaction, &ids, now).await?;
-        Ok(refined)
+        Ok(completed)
     }
 
     /// Updates distributions that the operator gave.

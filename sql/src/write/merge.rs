@@ -79,10 +79,10 @@ async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> 
             };
             let there: Option<LocationTimes> =
                 of(QueryBuilder::new(LOCATION_TIMES), into).build_query_as().fetch_optional(&mut **connection).await?;
-            let (mut kept, mut first_seen, mut last_seen) = (from, moved.first_seen, moved.last_seen);
+            let (mut updated, mut first_seen, mut last_seen) = (from, moved.first_seen, moved.last_seen);
             if let Some(there) = there {
                 let is_there = there.gone_at.is_none() || moved.gone_at.is_some();
-                kept = if is_there { into } else { from };
+                updated = if is_there { into } else { from };
                 first_seen = first_seen.min(there.first_seen);
                 last_seen = last_seen.max(there.last_seen);
                 let removed = if is_there { from } else { into };
@@ -97,7 +97,7 @@ async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> 
                 .push(", last_seen = ")
                 .push_bind(last_seen);
             update.push(" where package_id = ");
-            of(update, kept).build().execute(&mut **connection).await?;
+            of(update, updated).build().execute(&mut **connection).await?;
         }
     });
     Ok(())
@@ -141,7 +141,8 @@ async fn move_memberships(transaction: &mut Transaction, from: i64, into: i64) -
     Ok(())
 }
 
-/// Moves claims. A complete package answers every claim; an open one keeps those that its artifacts do not answer.
+/// Moves claims. A complete package answers every claim; of an open one, those that its artifacts do not have are
+/// moved.
 async fn move_claims(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let state: String = sqlx::query_scalar::<Backend, _>("select state from packages where id = ?")

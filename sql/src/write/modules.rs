@@ -1,8 +1,8 @@
 //! Build-ids of compressed kernel modules in RPMs: those of the debug files of the same build (docs/adr/0026).
 //!
 //! A module and its debug file are in packages of one source package and arch, and their paths reduce to one
-//! ([`modules::module_path_of_installed`], [`modules::module_path_of_debug_file`]). Whichever package comes second, its transaction writes the
-//! artifacts of the modules.
+//! ([`modules::module_path_of_installed`], [`modules::module_path_of_debug_file`]). Whichever package comes second, its
+//! transaction writes the artifacts of the modules.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

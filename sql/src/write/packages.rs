@@ -86,8 +86,7 @@ async fn write_packages(
             let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
             query.push(
                 "packages (identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, \
-                 distro, \
-                 built_at, state, indexed_at",
+                 distro, built_at, state, indexed_at",
             );
             query.push(if first.is_some() { ", id) " } else { ") " });
             query.push_values(packages, |mut row, (identity, NewPackage { import, distro, open })| {

@@ -1,4 +1,4 @@
-//! What came since a known state: all of it, or the admission that it cannot be told.
+//! Changes since a known state: all of them, or none with the reason.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use sql::{Access, Changes, Heads, Index, Tier};
 use crate::builders::{artifact, build_id, import, simple, store};
 use crate::{Fresh, on_both};
 
-/// What came, in order, and the state afterwards.
+/// Returns the hashes of the changes, sorted, and the state after them.
 async fn since(reader: &Index, known: &Heads) -> (Vec<u64>, Heads) {
     match reader.changes(known).await.unwrap() {
         Changes::Since { heads, mut hashes, is_complete: true } => {
@@ -48,7 +48,7 @@ fn a_reader_gets_the_build_ids_that_any_writer_inserts() {
         // From the beginning, too.
         assert_eq!(since(&reader, &Heads::new()).await.0, hashes(&["p-1-1.x86_64", "q-1-1.x86_64", "r-1-1.x86_64"]));
 
-        // An insert that brings nothing is followed; what refines an open package is heard of.
+        // An insert without new build-ids is a change; so is one that completes an open package.
         let mut open = import(&mirror, "open-1-1.x86_64", vec![artifact(1, "seen", Kind::Executable, "/usr/bin/seen")]);
         open.open = true;
         index.insert("a", &[simple(&mirror, "p-1-1.x86_64"), open]).await.unwrap();
@@ -121,7 +121,7 @@ fn the_hashes_of_all_build_ids_are_sent() {
         let (found, heads) = sent(&fresh.open(Access::ReadOnly)).await;
         assert!(found == expected, "{} of {}", found.len(), expected.len());
         assert_eq!(heads, index.heads().await.unwrap());
-        // Nobody takes them: no error.
+        // A receiver that is dropped is no error.
         let (sender, pages) = tokio::sync::mpsc::channel(1);
         drop(pages);
         index.send_hashes(sender).await.unwrap();
@@ -141,8 +141,8 @@ fn a_writer_keeps_a_bounded_number_of_changes() {
             index.insert("a", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
         }
         assert_eq!(fresh.rows("select count(*) as n from changes").await, ["n=Some(1000)"]);
-        let Changes::Lost(why) = index.changes(&early).await.unwrap() else { panic!("expected a loss") };
-        assert_eq!(why, "a: changes since transaction 1 are not kept any more");
+        let Changes::Unavailable(reason) = index.changes(&early).await.unwrap() else { panic!("expected no changes") };
+        assert_eq!(reason, "a: changes since transaction 1 were pruned");
         let before = index.heads().await.unwrap();
         // As if each of the last ten had brought half a MiB.
         fresh.execute("update changes set total = (sequence - 990) * 524288 where sequence > 990").await;
@@ -164,13 +164,19 @@ fn another_index_and_an_older_copy_are_recognized() {
             states.push((index.heads().await.unwrap(), index, mirror));
         }
         let [(known, ..), (_, other, mirror)] = states.as_slice() else { panic!("two") };
-        assert!(matches!(other.changes(known).await.unwrap(), Changes::Lost(_)), "the same numbers, of another index");
+        assert!(
+            matches!(other.changes(known).await.unwrap(), Changes::Unavailable(_)),
+            "the same numbers, of another index"
+        );
         other.insert("a", &[simple(mirror, "q-1-1.x86_64")]).await.unwrap();
-        assert!(matches!(other.changes(known).await.unwrap(), Changes::Lost(_)), "later numbers of another index");
+        assert!(
+            matches!(other.changes(known).await.unwrap(), Changes::Unavailable(_)),
+            "later numbers of another index"
+        );
         let later = other.heads().await.unwrap();
-        assert!(matches!(states[0].1.changes(&later).await.unwrap(), Changes::Behind(_)), "an older one");
+        assert!(matches!(states[0].1.changes(&later).await.unwrap(), Changes::Lagging(_)), "an older one");
         let (empty, unknown) = (fresh(), states[0].0.clone());
-        assert!(matches!(empty.index().await.changes(&unknown).await.unwrap(), Changes::Behind(_)), "an empty one");
+        assert!(matches!(empty.index().await.changes(&unknown).await.unwrap(), Changes::Lagging(_)), "an empty one");
     };
     crate::run(other(Fresh::sqlite));
     crate::run(other(Fresh::mariadb));

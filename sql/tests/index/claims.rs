@@ -145,7 +145,7 @@ fn a_header_merges_the_claimed_row_with_its_locations_memberships_and_claims() {
         index.insert("test", &[read]).await.unwrap();
         assert_eq!(fresh.dump().await, dump, "again, nothing changes");
 
-        // What is listed again is the package that was read, by its place; the other build stays another.
+        // A path that is listed again is the package that was read; the other build stays another.
         let again = claimed(P, &["one"], Some(location(&mirror, "a/p.rpm", 1)), Some(3));
         assert_eq!(index.insert_claimed("repo", &[again]).await.unwrap(), 0);
         assert_eq!(rows(&fresh).await[1].len(), 1, "no claim of a complete package");
@@ -302,7 +302,7 @@ fn a_gone_archive_that_is_listed_again_is_the_same_package() {
             index.insert_claimed("legacy", &[claimed(P, &[], None, None)]).await.unwrap();
         }
         assert_eq!(rows(&fresh).await[0].len(), 1);
-        // Another kind of checksum tells nothing of an archive at the same place.
+        // Another kind of checksum states nothing about an archive at the same path.
         index.insert_claimed("repo", &[listed("p.rpm")]).await.unwrap();
         let mut other = location(&mirror, "p.rpm", 9);
         other.checksum = Some(("sha".into(), vec![9; 20]));

@@ -57,7 +57,7 @@ fn a_writer_that_loses_a_deadlock_retries() {
         sqlx::raw_sql("commit").execute(&mut other).await.unwrap();
 
         let inserted = inserting.await.unwrap().unwrap();
-        assert_eq!(inserted, Inserted { packages_new: 1, packages_refined: 0, artifacts: 1, locations: 2 });
+        assert_eq!(inserted, Inserted { packages_new: 1, packages_completed: 0, artifacts: 1, locations: 2 });
         assert_eq!(sequences(&index).await["test"], 102);
         for nvra in ["known-1-1.x86_64", "new-1-1.x86_64"] {
             assert_eq!(index.records_by_build_id(&[build_id(nvra)]).await.unwrap().len(), 1);

@@ -69,7 +69,7 @@ fn a_file_is_found_by_every_name_that_it_has_now_and_by_no_other() {
         // One comes back.
         index.insert("test", &[at("a/prog")]).await.unwrap();
         assert_eq!(paths(&index, "prog").await, both(&["a/prog"]));
-        // Another file takes its place.
+        // Another file replaces it.
         index.insert("test", &[file(&store, "other", "a/prog")]).await.unwrap();
         assert_eq!(paths(&index, "other").await.0, ["/srv/s/a/prog"]);
         let (all, found) = paths(&index, "prog").await;

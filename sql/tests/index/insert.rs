@@ -24,11 +24,11 @@ fn the_same_batch_again_changes_nothing() {
             import(&mirror, "b-1-1.x86_64", executables(700, "b")),
         ];
         let first = index.insert("test", &batch).await.unwrap();
-        assert_eq!(first, Inserted { packages_new: 2, packages_refined: 0, artifacts: 2200, locations: 2 });
+        assert_eq!(first, Inserted { packages_new: 2, packages_completed: 0, artifacts: 2200, locations: 2 });
         let dump = fresh.dump().await;
         assert_eq!(dump.len(), 2 + 2200 + 1 + 2);
         let second = index.insert("test", &batch).await.unwrap();
-        assert_eq!(second, Inserted { packages_new: 0, packages_refined: 0, artifacts: 0, locations: 2 });
+        assert_eq!(second, Inserted { packages_new: 0, packages_completed: 0, artifacts: 0, locations: 2 });
         assert_eq!(fresh.dump().await, dump);
         assert_eq!(sequences(&index).await, [("test".into(), 2)].into());
     });
@@ -45,7 +45,7 @@ fn a_package_found_twice_in_one_batch_is_stored_once_with_both_locations() {
         complete.artifacts.push(complete.artifacts[0].clone());
         complete.location.path = "other/p.rpm".into();
         let inserted = index.insert("test", &[open.clone(), complete, open]).await.unwrap();
-        assert_eq!(inserted, Inserted { packages_new: 1, packages_refined: 0, artifacts: 2, locations: 2 });
+        assert_eq!(inserted, Inserted { packages_new: 1, packages_completed: 0, artifacts: 2, locations: 2 });
         let package = index.packages_by_nvra("p-1-1.x86_64").await.unwrap().remove(0);
         assert_eq!((package.open, package.locations.len()), (false, 2));
     });
@@ -62,7 +62,7 @@ fn an_open_package_that_is_inserted_complete_is_completed_and_never_reopened() {
         index.insert("test", &[open.clone(), simple(&mirror, "bystander-1-1.x86_64")]).await.unwrap();
         let complete = import(&mirror, "p-1-1.x86_64", executables(3, "p"));
         let inserted = index.insert("test", &[complete]).await.unwrap();
-        assert_eq!(inserted, Inserted { packages_new: 0, packages_refined: 1, artifacts: 3, locations: 1 });
+        assert_eq!(inserted, Inserted { packages_new: 0, packages_completed: 1, artifacts: 3, locations: 1 });
         for _ in 0..2 {
             let records = index.records_by_nvra("p-1-1.x86_64").await.unwrap();
             let artifacts: Vec<Artifact> = records.iter().map(|record| record.artifact.clone()).collect();
@@ -168,7 +168,7 @@ fn an_insert_aborted_at_any_moment_leaves_all_or_nothing() {
         let (mut nothing, mut all) = (0, 0);
         for milliseconds in (0..200).step_by(8) {
             let cut = tokio::time::timeout(Duration::from_millis(milliseconds), index.insert("test", &batch)).await;
-            // Another connection looks; a rollback may still be under way, or a commit: between two statements of the
+            // Read by another connection. A rollback or commit may still be in progress between two statements of the
             // dump.
             let mut dump = fresh.dump().await;
             loop {

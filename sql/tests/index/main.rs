@@ -110,7 +110,7 @@ impl Fresh {
         }
     }
 
-    /// Everything in the index but the writers' sequences and what depends on the clock.
+    /// Returns all rows without the writers' sequences and the columns that depend on the clock.
     async fn dump(&self) -> Vec<String> {
         let mut dump = Vec::new();
         for statement in [

@@ -1,5 +1,4 @@
-//! The questions that a person types: those of `docs/operations.md`, and the views, on 100,000 rows. Each is served by
-//! an index.
+//! The queries of `docs/operations.md` and the views, on 100,000 rows: each uses a key.
 
 use artifact::modules::Module;
 use artifact::{Artifact, Kind};
@@ -10,7 +9,7 @@ use crate::builders::{artifact, build_id, import, store};
 use crate::{Fresh, Raw, on_both, on_mariadb};
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
-/// What the document asks for.
+/// The package in the document's queries.
 const NVRA: &str = "bash-5.2.26-3.fc40.x86_64";
 
 /// The statements of the document's section.

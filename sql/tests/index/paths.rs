@@ -8,15 +8,15 @@ use sql::{Access, Import, Index, PathMatches, PathQuery, Tier};
 use crate::builders::{artifact, import, simple, store};
 use crate::{Fresh, on_both};
 
-const MOST: usize = 1000;
+const MAX: usize = 1000;
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-/// NAME KIND PATH of what is at these paths, in order, and whether it is all.
+/// Returns `NAME KIND PATH` of the artifacts at these paths, in order, and true if these are all.
 async fn at(index: &Index, paths: PathQuery) -> (Vec<String>, bool) {
-    let PathMatches { records, complete } = index.records_by_path(&paths, MOST, soon()).await.unwrap();
+    let PathMatches { records, complete } = index.records_by_path(&paths, MAX, soon()).await.unwrap();
     let row = |record: &sql::Record| {
         format!("{} {} {}", record.package.package.nevra.name, record.artifact.kind.as_str(), record.artifact.path)
     };
@@ -51,7 +51,7 @@ async fn filled(fresh: &Fresh) -> Index {
     index
 }
 
-/// What every way to look must answer.
+/// Asserts the results of every kind of path query.
 async fn check(index: &Index) {
     let bash = ["new both /usr/bin/bash", "bash executable /usr/bin/bash"];
     let static_bash = "bash-static executable /usr/bin/bash-static-program";
@@ -139,7 +139,7 @@ fn results_cut_off_by_time_or_size_are_marked_incomplete() {
             let none = index.records_by_path(&paths, 300, Instant::now()).await.unwrap();
             assert_eq!((none.records.len(), none.complete), (0, false), "{paths:?}");
         }
-        // Nothing to look into needs no time.
+        // A query without candidates needs no time.
         let none = index.records_by_path(&is("/bin/absent"), 300, Instant::now()).await.unwrap();
         assert_eq!((none.records.len(), none.complete), (0, true));
     });
@@ -171,7 +171,7 @@ fn packages_are_found_by_the_directories_of_their_include_files() {
         assert_eq!(with("/usr/include/x.h").await, ["a"]);
         assert_eq!(with("/usr/include/c").await, ["c"]);
         assert_eq!(with("/usr/include").await, [""; 0]);
-        // They are in nobody's way who asks by name.
+        // They do not affect queries by name.
         assert_eq!(at(&reader, like("/usr/bin/[a-z]*")).await.0.len(), 3);
     });
 }

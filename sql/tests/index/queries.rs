@@ -1,4 +1,4 @@
-//! What went in comes out, complete and in order.
+//! Queries return what was inserted, complete and in order.
 
 use artifact::{BuildId, Contents, Kind};
 use sql::{Access, Import, Record, Tier};

@@ -83,8 +83,8 @@ fn a_newer_schema_is_read_if_it_states_that_it_can_be() {
             .await;
         let error = reader.check_readable().await.unwrap_err().to_string();
         let expected = format!(
-            "{}: expected schema version 1, found 3, which does not state who can read it: this program is older than \
-             its index: update it",
+            "{}: expected schema version 1, found 3, which does not state which programs can read it: this program is \
+             older than its index: update it",
             fresh.url
         );
         assert_eq!(error, expected);
@@ -139,7 +139,7 @@ const PACKED: [&str; 6] = [
 fn an_index_of_the_packed_schema_is_refused_unchanged_with_the_command_that_helps() {
     on_both(async |fresh| {
         let index = fresh.open(Access::ReadWrite);
-        // The file is made by whoever asks first.
+        // The first query creates the file.
         index.check_schema().await.unwrap_err();
         for statement in PACKED {
             fresh.execute(statement).await;

@@ -1,4 +1,4 @@
-//! Stores, and what they hold.
+//! Stores and their locations.
 
 use sql::{AbsentStatuses, NewStore, PathHash, Tier};
 

@@ -1,4 +1,4 @@
-//! What old SQL users find.
+//! The views for SQL users of the original's tables.
 
 use artifact::Kind;
 use sql::{Access, Migration, PathHash, Tier};
@@ -82,7 +82,7 @@ fn the_views_have_the_originals_columns_and_one_row_per_file_and_package() {
     });
 }
 
-/// A dump names the user who made a view as its definer, which another user may not.
+/// A dump names the user that created a view as its definer, which needs a privilege of other users.
 #[test]
 fn views_missing_after_a_restore_are_created_by_migrate() {
     on_mariadb(async |fresh| {

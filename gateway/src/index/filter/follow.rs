@@ -172,7 +172,7 @@ impl Follower {
                     _ => {}
                 }
             }
-            Changes::Behind(cause) => {
+            Changes::Lagging(cause) => {
                 // A node that lags catches up; an index that was restored to an earlier state does not.
                 let since = *self.behind_since.get_or_insert(now);
                 if now.saturating_duration_since(since) < MAX_AGE {
@@ -181,7 +181,7 @@ impl Follower {
                     self.start_over(&cause);
                 }
             }
-            Changes::Lost(cause) => self.start_over(&cause),
+            Changes::Unavailable(cause) => self.start_over(&cause),
         }
         Ok(false)
     }

@@ -307,7 +307,8 @@ impl Lookup {
         let began = self.watch.begin_query();
         tokio::time::timeout_at(until.into(), query).await.unwrap_or_else(|_| {
             self.watch.record_failure(began);
-            let text = format!("index: {}: expected an answer within the budget, found none", self.index.name());
+            let text =
+                format!("index: {}: expected an answer within the budget, found none", self.index.redacted_url());
             Err(Cause::index(CauseKind::Timeout, text))
         })
     }
