@@ -8,11 +8,14 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result, redact_passwords};
 
+/// Maximum size of a configuration file.
+const MAX_BYTES: u64 = 1024 * 1024;
+
 /// Returns the text of a configuration file, `None` if nothing has this path.
 ///
 /// # Errors
 /// [`Error::File`] if it cannot be read, or is a link to a missing file; [`Error::Configuration`] if it is no regular
-/// file, or no text in UTF-8.
+/// file, larger than 1 MiB, or no text in UTF-8.
 pub fn read_file(path: &Path) -> Result<Option<String>> {
     let refuse = |expected: &str, found: String| {
         Err(Error::Configuration { path: path.into(), expected: expected.into(), found })
@@ -32,6 +35,9 @@ pub fn read_file(path: &Path) -> Result<Option<String>> {
     if !metadata.is_file() {
         let found = if metadata.is_dir() { "a directory" } else { "a pipe, a device or a socket" };
         return refuse("a regular file", format!("{found}: write the configuration to a file"));
+    }
+    if metadata.len() > MAX_BYTES {
+        return refuse("at most 1 MiB", format!("{} bytes", metadata.len()));
     }
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -74,6 +80,7 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         fs::write(path("text"), "é").unwrap();
         fs::write(path("binary"), b"a\xff").unwrap();
+        fs::File::create(path("large")).unwrap().set_len(MAX_BYTES + 1).unwrap();
         symlink("nowhere", path("dangling")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), rustix::fs::Mode::RUSR).unwrap();
         assert_eq!(read_file(&path("missing")).unwrap(), None);
@@ -82,6 +89,7 @@ mod tests {
             (".", "expected a regular file, found a directory"),
             ("fifo", "expected a regular file, found a pipe"),
             ("dangling", "expected a file, found a link to nowhere"),
+            ("large", "expected at most 1 MiB, found 1048577 bytes"),
             ("binary", "expected text in UTF-8, found other bytes from byte 1 on"),
         ] {
             let message = read_file(&path(name)).unwrap_err().to_string();
