@@ -92,6 +92,11 @@ impl FromStr for DatabaseUrl {
 
 /// Reads what follows `sqlite:`. Not by sqlx, whose options do not tell whether the file is immutable.
 fn read_sqlite(rest: &str) -> Result<Address> {
+    // Paths are shown in messages. The URL of another database with `sqlite` in the place of its scheme has a password.
+    if rest.contains('@') && (rest.contains("://") || rest.starts_with("//") && !rest.starts_with("///")) {
+        let form = "sqlite:PATH, without // before a relative path that contains @";
+        return Err(refuse(form, "a user and a host".into()));
+    }
     let path = rest.strip_prefix("//").unwrap_or(rest);
     let (path, immutable) = match path.split_once('?') {
         None => (path, false),
@@ -181,6 +186,8 @@ mod tests {
             ("sqlite://relative/index.db", "sqlite:relative/index.db"),
             ("sqlite:/media/index.db?immutable=1", "sqlite:/media/index.db?immutable=1"),
             ("sqlite::memory:", "sqlite::memory:"),
+            ("sqlite:///srv/a@b/index.db", "sqlite:/srv/a@b/index.db"),
+            ("sqlite:a@b/index.db", "sqlite:a@b/index.db"),
             ("mysql://user:secret@host/db", "mysql://user:***@host/db"),
             ("mariadb://us%40er:se%2Fcr%40et@host:3307/db?ssl-mode=required", "mysql://us@er:***@host:3307/db"),
             ("mysql://user@[::1]:1/db", "mysql://user@[::1]:1/db"),
@@ -224,6 +231,9 @@ mod tests {
             ("sqlite:x.db?mode=ro", "expected sqlite:PATH, or sqlite:PATH?immutable=1, found sqlite:x.db?mode=ro"),
             ("sqlite:?immutable=1", "no path"),
             ("sqlite::memory:?immutable=1", "expected sqlite:PATH"),
+            ("sqlite://user:secret@host/db", "found a user and a host"),
+            ("sqlite://user:sec?ret@host/db", "found a user and a host"),
+            ("sqlite:mysql://user:secret@host/db", "found a user and a host"),
             ("postgres://user:secret@host/db", "PostgreSQL is not supported"),
             ("postgresql://user:secret@host/db", "PostgreSQL is not supported"),
             ("mysql://user:secret@host", "no name of a database"),
