@@ -27,16 +27,7 @@ pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> 
     let limits = config.connections;
     tracing::info!(database = %config.database, cache = %config.cache_dir.display(), "starting");
     let listeners = listeners(&config, inherited)?;
-    let certificate = match (&config.tls, listeners.iter().any(Listener::is_tls)) {
-        (Some(files), true) => Some(Certificate::read(files.clone())?),
-        (None, false) => None,
-        (None, true) => {
-            bail!("expected tls.certificate and tls.key for the addresses that begin with `tls:`, found neither")
-        }
-        (Some(_), false) => {
-            bail!("tls.certificate and tls.key: expected an address to listen on that begins with `tls:`, found none")
-        }
-    };
+    let certificate = config.tls.clone().map(Certificate::read).transpose()?;
     let acceptor = certificate.as_ref().map(Certificate::acceptor).transpose()?;
     let gateway = web::Data::new(Gateway::new(config).await?);
     // The gateway serves what it can without its index; the first answer knows whether there is one.
@@ -50,6 +41,24 @@ pub(crate) async fn run(config: Config, inherited: Vec<Listener>) -> Result<()> 
         app.app_data(gateway.clone()).configure(http::register);
     })
     .await
+}
+
+/// Checks that there are a certificate and an address for TLS, or neither.
+///
+/// # Errors
+/// If one of them is missing.
+pub(crate) fn check_certificate(config: &Config, inherited: &[Listener]) -> Result<()> {
+    let is_tls = |address: &Address| matches!(address, Address::Tcp { is_tls: true, .. });
+    let has_address = config.listen.iter().flatten().any(is_tls) || inherited.iter().any(Listener::is_tls);
+    match (&config.tls, has_address) {
+        (None, true) => {
+            bail!("expected tls.certificate and tls.key for the addresses that begin with `tls:`, found neither")
+        }
+        (Some(_), false) => {
+            bail!("tls.certificate and tls.key: expected an address to listen on that begins with `tls:`, found none")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The sockets that are configured, and those that were inherited; the usual one if there are none.

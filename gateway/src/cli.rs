@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
+use sql::redact_passwords;
 use url::Url;
 
 use crate::logging::LogFormat;
@@ -44,23 +45,23 @@ pub(crate) struct Arguments {
     pub(crate) database: Option<String>,
     /// Address to listen on: ADDRESS:PORT, NAME:PORT or *:PORT, with the prefix tls: for TLS, or unix:/PATH; repeatable
     /// [default: 127.0.0.1:8002, or the sockets that systemd passes].
-    #[arg(long, value_name = "ADDRESS", env = "DARKSERVER_LISTEN", value_delimiter = ' ')]
+    #[arg(long, value_name = "ADDRESS", env = "DARKSERVER_LISTEN", value_delimiter = ' ', hide_env_values = true)]
     pub(crate) listen: Vec<String>,
     /// Certificate for the addresses with `tls:`: a PEM file, followed by its intermediate certificates.
-    #[arg(long, value_name = "FILE", env = "DARKSERVER_TLS_CERTIFICATE")]
+    #[arg(long, value_name = "FILE", env = "DARKSERVER_TLS_CERTIFICATE", hide_env_values = true)]
     pub(crate) tls_certificate: Option<PathBuf>,
     /// Private key of the certificate: a PEM file.
-    #[arg(long, value_name = "FILE", env = "DARKSERVER_TLS_KEY")]
+    #[arg(long, value_name = "FILE", env = "DARKSERVER_TLS_KEY", hide_env_values = true)]
     pub(crate) tls_key: Option<PathBuf>,
     /// URL at which clients reach this gateway, for links in JSON answers [default: from each request].
-    #[arg(long, value_name = "URL", env = "DARKSERVER_PUBLIC_URL")]
+    #[arg(long, value_name = "URL", env = "DARKSERVER_PUBLIC_URL", hide_env_values = true)]
     pub(crate) public_url: Option<Url>,
     /// Cache directory for extracted files; one gateway per directory [default: /var/cache/darkserver for root, else
     /// darkserver in $XDG_CACHE_HOME or ~/.cache].
-    #[arg(long, value_name = "DIR", env = "DARKSERVER_CACHE_DIR")]
+    #[arg(long, value_name = "DIR", env = "DARKSERVER_CACHE_DIR", hide_env_values = true)]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Maximum disk space of the extracted files [default: 10GiB].
-    #[arg(long, value_name = "SIZE", env = "DARKSERVER_CACHE_SIZE")]
+    #[arg(long, value_name = "SIZE", env = "DARKSERVER_CACHE_SIZE", hide_env_values = true)]
     pub(crate) cache_size: Option<ByteSize>,
     /// Another debuginfod server for build-ids that are not in the index; repeatable [default: $DEBUGINFOD_URLS].
     #[arg(
@@ -73,17 +74,25 @@ pub(crate) struct Arguments {
     pub(crate) upstreams: Vec<String>,
     /// Keep a filter of all build-ids in memory, 9 bits each, which answers for absent ones without the database
     /// [default: true].
-    #[arg(long, value_name = "BOOL", env = "DARKSERVER_INDEX_FILTER")]
+    #[arg(long, value_name = "BOOL", env = "DARKSERVER_INDEX_FILTER", hide_env_values = true)]
     pub(crate) index_filter: Option<bool>,
     /// Configuration file [default: /etc/darkserver/gateway.toml, if it exists].
-    #[arg(long, value_name = "FILE", env = "DARKSERVER_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "DARKSERVER_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
     /// Format of the log [default: text].
-    #[arg(long, value_enum, value_name = "FORMAT", env = "DARKSERVER_LOG_FORMAT")]
+    #[arg(long, value_enum, value_name = "FORMAT", env = "DARKSERVER_LOG_FORMAT", hide_env_values = true)]
     pub(crate) log_format: Option<LogFormat>,
 }
 
 impl Cli {
+    /// Reads the command line and the environment. Help and the version are printed, and end the process.
+    ///
+    /// # Errors
+    /// If an argument or a variable is wrong: the text for standard error, without passwords.
+    pub(crate) fn read() -> Result<Self, String> {
+        Self::try_parse().map_err(|error| if error.use_stderr() { refusal(&error) } else { error.exit() })
+    }
+
     /// Returns the arguments, given with or without the subcommand `serve`.
     pub(crate) fn arguments(self) -> Arguments {
         match self.command {
@@ -91,6 +100,11 @@ impl Cli {
             None => self.arguments,
         }
     }
+}
+
+/// Returns the text of an error without the passwords of URLs: clap quotes the wrong argument.
+fn refusal(error: &clap::Error) -> String {
+    redact_passwords(&error.to_string())
 }
 
 #[cfg(test)]
@@ -111,6 +125,24 @@ mod tests {
         {
             let arguments = Cli::parse_from(line).arguments();
             assert_eq!(arguments.listen, ["127.0.0.1:1"]);
+        }
+    }
+
+    #[test]
+    fn errors_have_no_passwords() {
+        for arguments in [
+            ["--cache-size", "mysql://u:secret@h"].as_slice(),
+            &["--log-format", "mysql://u:secret@h"],
+            &["--index-filter", "mysql://u:secret@h"],
+            &["--public-url", "https://u:secret@x:y"],
+            &["serve", "--public-url=https://u:secret@x:y"],
+            &["mysql://u:secret@h"],
+            &["serve", "mysql://u:secret@h"],
+            &["--mysql://u:secret@h"],
+        ] {
+            let line = ["darkserver"].iter().chain(arguments);
+            let refusal = refusal(&Cli::try_parse_from(line).unwrap_err());
+            assert!(refusal.contains("u:***@") && !refusal.contains("secret"), "{refusal}");
         }
     }
 }

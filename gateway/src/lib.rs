@@ -36,8 +36,6 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-
 /// How long threads may go on after the last request.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
@@ -48,10 +46,21 @@ pub fn start_logging() {
 
 /// The program `darkserver`: reads its command line and serves until a signal.
 pub fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::read() {
+        Ok(cli) => cli,
+        Err(text) => {
+            let _ = io::stderr().write_all(text.as_bytes());
+            return ExitCode::from(2);
+        }
+    };
     let inherited = server::listen::Listener::inherited();
-    let (config, inherited) = match config::Config::load(cli.arguments()).and_then(|config| Ok((config, inherited?))) {
-        Ok(told) => told,
+    let loaded = config::Config::load(cli.arguments()).and_then(|config| {
+        let inherited = inherited?;
+        app::check_certificate(&config, &inherited)?;
+        Ok((config, inherited))
+    });
+    let (config, inherited) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => {
             say(&format_args!("{error:#}"));
             return ExitCode::from(2);

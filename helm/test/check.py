@@ -488,6 +488,8 @@ SPECIAL = {"default": default, "existing-secret": existing_secret, "ingress": in
 DURATION = (["100ms", "60s", "60000ms", "2500ms"], ["99ms", "61s", "60001ms", "90s", "1ms", "0s"])
 TIMEOUT = (["100ms", "1h", "60m", "3600s", "3600000ms"], ["1ms", "99ms", "2h", "61m", "3601s", "3600001ms", "0s"])
 TTL = (["0s", "1ms", "365d", "8760h"], ["366d", "8761h"])
+HOSTS = ([["*"], ["mirror.example.org"], ["192.0.2.1"], ["[2001:db8::1]"]],
+         [["a:80"], ["https://u:p@h"], ["a/b"], [""], ["*.example.org"]])
 LIMITS = {
     "request.budget": DURATION,
     "metadata.budget": DURATION,
@@ -506,6 +508,8 @@ LIMITS = {
     "federation.prefer": (["extract", "redirect"], ["none"]),
     "federation.unavailable": (["auto", "reset", "503"], ["504"]),
     "federation.maxHops": ([1, 100], [0]),
+    "stores.redirectHosts": HOSTS,
+    "federation.redirectHosts": HOSTS,
     "metadata.maxResults": ([1, 100000], [0, 100001]),
     "cors.origins": ([["*"], ["https://a.example.org", "http://[::1]:8080"]],
                      [["https://a.example.org/"], ["a.example.org"], ["https://A.example.org"]]),
@@ -586,6 +590,7 @@ OUTSIDE_SCHEMA = [
     ({"gateway": {"stores": {"redirectHosts": ["*.example.org"]}}}, "gateway.stores.redirectHosts.0"),
     ({"gateway": {"stores": {"redirectHosts": ["a.example.org:443"]}}}, "gateway.stores.redirectHosts.0"),
     ({"gateway": {"stores": {"redirect_hosts": []}}}, "gateway.stores"),
+    ({"gateway": {"publicUrl": "https://a.example.org/?q"}}, "gateway.publicUrl"),
     ({"gateway": {"index": {"ttl": "1s"}}}, "gateway.index"),
     ({"gateway": {"index": {"foundTtl": 60}}}, "gateway.index.foundTtl"),
     ({"gateway": {"index": {"foundTtl": None}}}, "gateway.index"),

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::Deserialize;
+use sql::DatabaseUrl;
 use url::Url;
 
 use super::forms;
@@ -14,6 +15,7 @@ use super::tables::{
     PrefetchSettings, RequestSettings, StoreSettings, TlsSettings,
 };
 use crate::logging::LogFormat;
+use crate::server::listen::Address;
 
 /// Name of the file in the configuration directory.
 const NAME: &str = "gateway.toml";
@@ -22,12 +24,15 @@ const NAME: &str = "gateway.toml";
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConfigFile {
-    pub(super) database: Option<String>,
+    #[serde(deserialize_with = "forms::database")]
+    pub(super) database: Option<DatabaseUrl>,
     #[serde(deserialize_with = "forms::addresses")]
-    pub(super) listen: Vec<String>,
-    pub(super) unix_mode: Option<String>,
-    #[serde(deserialize_with = "forms::url")]
+    pub(super) listen: Vec<Address>,
+    #[serde(deserialize_with = "forms::permissions")]
+    pub(super) unix_mode: Option<u32>,
+    #[serde(deserialize_with = "forms::own_url")]
     pub(super) public_url: Option<Url>,
+    #[serde(deserialize_with = "forms::path")]
     pub(super) cache_dir: Option<PathBuf>,
     #[serde(deserialize_with = "forms::size")]
     pub(super) cache_size: Option<ByteSize>,
@@ -51,13 +56,16 @@ impl ConfigFile {
     /// Reads the named file, or `gateway.toml` of the directory if it exists.
     ///
     /// # Errors
-    /// If the named file does not exist, or the file cannot be read, is no TOML in UTF-8, or has unknown keys or wrong
-    /// values.
+    /// If the named file does not exist, or the file cannot be read, is no TOML in UTF-8, or has unknown keys, wrong
+    /// values or values outside their limits.
     pub(super) fn read(named: Option<&Path>, directory: &Path) -> Result<Self> {
         let default = directory.join(NAME);
         let path = named.unwrap_or(&default);
-        match (sql::configuration::read_toml(path), named) {
-            (Ok(Some(file)), _) => Ok(file),
+        match (sql::configuration::read_toml::<Self>(path), named) {
+            (Ok(Some(file)), _) => {
+                file.check().with_context(|| format!("configuration file {}", path.display()))?;
+                Ok(file)
+            }
             (Ok(None), None) => Ok(Self::default()),
             (Ok(None), Some(_)) => Err(anyhow!("configuration file {}: expected a file, found none", path.display())),
             (Err(error @ sql::Error::Toml { .. }), _) | (Err(error), Some(_)) => {
@@ -69,12 +77,8 @@ impl ConfigFile {
         }
     }
 
-    /// Checks the values of all tables.
-    ///
-    /// # Errors
-    /// If a value is outside its limits: the message names its key.
-    pub(super) fn check(&self) -> Result<()> {
-        self.cors.check()?;
+    /// Checks the limits of numbers, sizes and times. Errors name the key.
+    fn check(&self) -> Result<()> {
         self.connections.check()?;
         self.request.check()?;
         self.extraction.check()?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,7 +13,10 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::http_url;
+use sql::DatabaseUrl;
+
+use super::{http_url, public_url};
+use crate::server::listen::Address;
 
 /// Reads a variant of an enum by the name that its flag uses.
 pub(super) fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<T, D::Error> {
@@ -41,14 +45,31 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<IpNet>,
     texts(list, "10.0.0.0/8")?.iter().map(network).collect()
 }
 
-/// Reads host names.
+/// Reads hosts as they stand in URLs, without port; `*` permits every host. Others would never match.
 pub(super) fn hosts<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<String>, D::Error> {
-    texts(list, "mirror.example.org")
+    let is_host = |text: &String| {
+        let url = Url::parse(&format!("http://{text}/")).ok();
+        let host = url.as_ref().and_then(Url::host_str);
+        text == "*" || !text.contains('*') && host.is_some_and(|host| host.eq_ignore_ascii_case(text))
+    };
+    let hosts = texts(list, "mirror.example.org")?;
+    match hosts.iter().find(|host| !is_host(host)) {
+        Some(wrong) => Err(expected("a host without port like mirror.example.org, 192.0.2.1 or [2001:db8::1]", wrong)),
+        None => Ok(hosts),
+    }
 }
 
-/// Reads origins of web pages.
+/// Reads origins of web pages, as browsers send them (RFC 6454, section 6.2), or `*` alone. Others would never match.
 pub(super) fn origins<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<String>, D::Error> {
-    texts(list, "https://debugger.example.org")
+    let is_origin = |text: &String| Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == *text);
+    let origins = texts(list, "https://debugger.example.org")?;
+    match origins.iter().find(|origin| !is_origin(origin) && *origin != "*") {
+        Some(wrong) => Err(expected("`*` or an origin like https://example.org", wrong)),
+        None if origins.len() > 1 && origins.iter().any(|origin| origin == "*") => {
+            Err(D::Error::custom("expected `*` alone, found other origins beside it"))
+        }
+        None => Ok(origins),
+    }
 }
 
 /// Reads http or https URLs. Errors never contain them: they can hold passwords.
@@ -104,9 +125,11 @@ impl Visitor<'_> for Scalar<'_> {
     }
 }
 
-/// Reads one address to listen on, or a list of them.
-pub(super) fn addresses<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
-    value.deserialize_any(Addresses)
+/// Reads one address to listen on, or a list of them. Empty ones are left out.
+pub(super) fn addresses<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<Address>, D::Error> {
+    let texts = value.deserialize_any(Addresses)?;
+    let given = texts.iter().filter(|text| !text.is_empty());
+    given.map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
 struct Addresses;
@@ -146,9 +169,30 @@ pub(super) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<ByteSiz
     bytes(value).map(Some)
 }
 
-/// Reads an http or https URL. Errors never contain it: it can hold a password.
-pub(super) fn url<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Url>, D::Error> {
-    http_url(&String::deserialize(value)?).map(Some).map_err(|error| D::Error::custom(format!("{error:#}")))
+/// Reads the gateway's own URL. Errors never contain it: it can hold a password.
+pub(super) fn own_url<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Url>, D::Error> {
+    let url = http_url(&String::deserialize(value)?).and_then(public_url);
+    url.map(Some).map_err(|error| D::Error::custom(format!("{error:#}")))
+}
+
+/// Reads the URL of a database. Errors never contain it: it can hold a password.
+pub(super) fn database<'de, D: Deserializer<'de>>(value: D) -> Result<Option<DatabaseUrl>, D::Error> {
+    String::deserialize(value)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+/// Reads a path, which is not empty.
+pub(super) fn path<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
+    match PathBuf::deserialize(value)? {
+        path if path.as_os_str().is_empty() => Err(D::Error::custom("expected a path, found an empty string")),
+        path => Ok(Some(path)),
+    }
+}
+
+/// Reads permissions in octal, as chmod(1) does.
+pub(super) fn permissions<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
+    let text = String::deserialize(value)?;
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.map(Some).ok_or_else(|| expected("permissions in octal, like 0660", &text))
 }
 
 fn expected<E: Error>(form: &str, found: &str) -> E {
@@ -203,6 +247,18 @@ mod tests {
                 "origins",
                 "expected a list like [\"https://debugger.example.org\"], found a string",
             ),
+            ("[stores]\nredirect_hosts = [\"a:80\"]", "redirect_hosts", "expected a host without port like"),
+            ("[stores]\nredirect_hosts = [\"a/b\"]", "redirect_hosts", "found `a/b`"),
+            ("[stores]\nredirect_hosts = [\"*.a\"]", "redirect_hosts", "found `*.a`"),
+            ("[federation]\nredirect_hosts = [\"\"]", "redirect_hosts", "found ``"),
+            (
+                "[federation]\nredirect_hosts = [\"https://u:p@h\"]",
+                "redirect_hosts",
+                "like mirror.example.org, 192.0.2.1 or [2001:db8::1], found `https://u:***@h`",
+            ),
+            ("cache_dir = \"\"", "cache_dir", "expected a path, found an empty string"),
+            ("database = \"postgres://h\"", "database", ", line 1: "),
+            ("public_url = \"https://h/?q\"", "public_url", "found a query"),
             ("log_format = \"JSON\"", "log_format", "expected `text` or `json`, found `JSON`"),
             ("[federation]\nunavailable = \"504\"", "unavailable", "expected `auto`, `reset` or `503`, found `504`"),
             ("[federation]\nprefer = \"none\"", "prefer", "expected `extract` or `redirect`, found `none`"),
@@ -217,11 +273,13 @@ mod tests {
             assert!(error.contains(said) && error.contains(key), "{text}: {error}");
         }
         let text = "trusted_proxies = [\"10.0.0.1/32\", \"fd00::/8\"]\nlog_format = \"json\"\ncache_size = 5000\n\
-                    [federation]\nunavailable = 503\n[index]\nfound_ttl = \"1m 30s\"";
+                    [federation]\nunavailable = 503\n[index]\nfound_ttl = \"1m 30s\"\n\
+                    [stores]\nredirect_hosts = [\"*\", \"Mirror.example.org\", \"127.0.0.1\", \"[::1]\"]";
         std::fs::write(&path, text).unwrap();
         let file = ConfigFile::read(Some(&path), directory.path()).unwrap();
         assert_eq!((file.trusted_proxies.len(), file.log_format), (2, Some(LogFormat::Json)));
         assert_eq!((file.cache_size, file.federation.unavailable), (Some(ByteSize(5000)), OnUnavailable::Status));
         assert_eq!(file.index.found_ttl, Duration::from_secs(90));
+        assert_eq!(file.stores.redirect_hosts.len(), 4);
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
 use ipnet::IpNet;
-use sql::DatabaseUrl;
+use sql::{DatabaseUrl, redact_passwords};
 use url::Url;
 
 use crate::cli::Arguments;
@@ -67,14 +67,17 @@ impl Config {
     ///
     /// # Errors
     /// If a file cannot be read, has an unknown key or a wrong value, or if the original's files name a database that
-    /// is not MySQL.
+    /// is not MySQL. The message has no passwords, wherever a URL stands.
     pub(crate) fn load(arguments: Arguments) -> Result<Self> {
+        Self::merge(arguments).map_err(|error| anyhow!(redact_passwords(&format!("{error:#}"))))
+    }
+
+    fn merge(arguments: Arguments) -> Result<Self> {
         let directory = env::var_os("DARKSERVER_ETC").map_or_else(|| PathBuf::from(DIRECTORY), PathBuf::from);
         let file = ConfigFile::read(arguments.config.as_deref(), &directory)?;
-        file.check()?;
         let database = match (arguments.database.filter(|url| !url.is_empty()), file.database) {
             (Some(url), _) => url.parse().context("--database or DARKSERVER_DATABASE")?,
-            (None, Some(url)) => url.parse().context("configuration key `database`")?,
+            (None, Some(url)) => url,
             (None, None) => original_database(&directory)?.unwrap_or_default(),
         };
         let mut federation = file.federation;
@@ -88,21 +91,21 @@ impl Config {
             }
         };
         federation.upstreams = Some(upstreams);
-        let listen = listen(&arguments.listen, &file.listen)?;
+        let listen = listen(&arguments.listen, file.listen)?;
         let tls = match (arguments.tls_certificate.or(file.tls.certificate), arguments.tls_key.or(file.tls.key)) {
             (Some(certificate), Some(key)) => Some(tls::CertificateFiles { certificate, key }),
             (None, None) => None,
             (Some(_), None) => bail!("expected tls.key beside tls.certificate, found none"),
             (None, Some(_)) => bail!("expected tls.certificate beside tls.key, found none"),
         };
-        let public_url = arguments.public_url.or(file.public_url);
-        if let Some(url) = &public_url {
-            expect_http(url)?;
-        }
+        let public_url = match arguments.public_url {
+            Some(url) => Some(public_url(url).context("--public-url or DARKSERVER_PUBLIC_URL")?),
+            None => file.public_url,
+        };
         Ok(Self {
             database,
             listen,
-            unix_mode: file.unix_mode.as_deref().map_or(Ok(UNIX_MODE), permissions)?,
+            unix_mode: file.unix_mode.unwrap_or(UNIX_MODE),
             tls,
             cors: file.cors,
             public_url,
@@ -140,19 +143,11 @@ fn original_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
 }
 
 /// Addresses of the command line, else those of the file, else none.
-fn listen(arguments: &[String], file: &[String]) -> Result<Option<Vec<Address>>> {
-    let parse = |list: &[String]| {
-        list.iter().filter(|text| !text.is_empty()).map(|text| text.parse()).collect::<Result<Vec<_>>>()
-    };
-    let given = parse(arguments).context("--listen or DARKSERVER_LISTEN")?;
-    let addresses = if given.is_empty() { parse(file).context("configuration key `listen`")? } else { given };
+fn listen(arguments: &[String], file: Vec<Address>) -> Result<Option<Vec<Address>>> {
+    let given = arguments.iter().filter(|text| !text.is_empty()).map(|text| text.parse());
+    let given = given.collect::<Result<Vec<_>>>().context("--listen or DARKSERVER_LISTEN")?;
+    let addresses = if given.is_empty() { file } else { given };
     Ok(Some(addresses).filter(|addresses| !addresses.is_empty()))
-}
-
-/// Parses permissions in octal, as chmod(1) does.
-fn permissions(text: &str) -> Result<u32> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-    mode.with_context(|| format!("unix_mode: expected permissions in octal, like 0660, found `{text}`"))
 }
 
 /// Default cache directory. Other users cannot create it first, except in the last case.
@@ -182,6 +177,18 @@ fn http_url(text: &str) -> Result<Url> {
     let url = Url::parse(text).map_err(|error| anyhow!("expected an http or https URL, found none: {error}"))?;
     expect_http(&url)?;
     Ok(url)
+}
+
+/// Checks the gateway's own URL, which every client receives in links.
+fn public_url(url: Url) -> Result<Url> {
+    expect_http(&url)?;
+    let found = match &url {
+        url if !url.username().is_empty() || url.password().is_some() => "a user or password",
+        url if url.query().is_some() => "a query",
+        url if url.fragment().is_some() => "a fragment",
+        _ => return Ok(url),
+    };
+    bail!("expected an http or https URL of host, port and path alone, found {found}")
 }
 
 fn expect_http(url: &Url) -> Result<()> {
@@ -249,21 +256,26 @@ mod tests {
         for (text, expected) in [
             (
                 "listen = \"here\"",
-                "configuration key `listen`: expected ADDRESS:PORT, NAME:PORT, *:PORT, one of them behind `tls:`, or \
-                 unix:/PATH, found `here`",
+                "FILE, line 1: expected ADDRESS:PORT, NAME:PORT, *:PORT, one of them behind `tls:`, or unix:/PATH, \
+                 found `here` in `listen`",
             ),
-            ("unix_mode = \"0999\"", "unix_mode: expected permissions in octal, like 0660, found `0999`"),
+            (
+                "\nunix_mode = \"0999\"",
+                "FILE, line 2: expected permissions in octal, like 0660, found `0999` in `unix_mode`",
+            ),
             ("[tls]\nkey = \"/k\"", "expected tls.certificate beside tls.key, found none"),
             ("[tls]\ncertificate = \"/c\"", "expected tls.key beside tls.certificate, found none"),
             (
                 "[cors]\norigins = [\"https://a.example/\"]",
-                "cors.origins: expected `*` or an origin like https://example.org, found `https://a.example/`",
+                "FILE, line 2: expected `*` or an origin like https://example.org, found `https://a.example/` in \
+                 `cors.origins`",
             ),
             (
                 "[cors]\norigins = [\"*\", \"https://a.example\"]",
-                "cors.origins: expected `*` alone, found other origins beside it",
+                "FILE, line 2: expected `*` alone, found other origins beside it in `cors.origins`",
             ),
         ] {
+            let expected = expected.replace("FILE", &format!("configuration file {}", path.display()));
             assert_eq!(load(text).unwrap_err(), expected);
         }
     }
@@ -275,11 +287,15 @@ mod tests {
         for (text, expected) in [
             ("head_timeout = \"0s\"", "connections.head_timeout: expected 100ms to 1h, found 0s"),
             ("idle_timeout = \"2h\"", "connections.idle_timeout: expected 100ms to 1h, found 2h"),
-            ("max_count = 0", "connections.max_count: expected a number of connections, found 0"),
+            ("max_count = 0", "connections.max_count: expected 1 to 1000000, found 0"),
+            (
+                "max_count = 18446744073709551615",
+                "connections.max_count: expected 1 to 1000000, found 18446744073709551615",
+            ),
         ] {
             std::fs::write(&path, format!("[connections]\n{text}\n")).unwrap();
             let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
-            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.to_string(), format!("configuration file {}: {expected}", path.display()));
         }
     }
 
@@ -292,6 +308,10 @@ mod tests {
             ("[request]\nbudget = \"90s\"", "request.budget: expected 100ms to 1m, found 1m 30s"),
             ("[extraction]\nmax_concurrent = 2000", "extraction.max_concurrent: expected 2 to 1024, found 2000"),
             ("[prefetch]\nmax_bytes = \"300MiB\"", "prefetch.max_bytes: expected at most 256.0 MiB, found 300.0 MiB"),
+            (
+                "[prefetch]\nmax_bytes = 268435457",
+                "prefetch.max_bytes: expected at most 268435456 B, found 268435457 B",
+            ),
             ("[prefetch]\ntimeout = \"11s\"", "prefetch.timeout: expected at most 10s, found 11s"),
             ("[index]\nabsent_ttl = \"3s\"", "index.absent_ttl: expected at most 2s, found 3s"),
             ("[index]\nfound_ttl = \"2000y\"", "index.found_ttl: expected at most 365d, found 2000years"),
@@ -300,7 +320,7 @@ mod tests {
         ] {
             std::fs::write(&path, text).unwrap();
             let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
-            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.to_string(), format!("configuration file {}: {expected}", path.display()));
         }
     }
 
@@ -319,7 +339,56 @@ mod tests {
             ("budget = \"0s\"", "metadata.budget: expected 100ms to 1m, found 0s"),
             ("max_results = 0", "metadata.max_results: expected 1 to 100000, found 0"),
         ] {
-            assert_eq!(load(text).unwrap_err(), expected);
+            assert_eq!(load(text).unwrap_err(), format!("configuration file {}: {expected}", path.display()));
+        }
+    }
+
+    #[test]
+    fn errors_have_no_passwords() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("g.toml");
+        let from_file = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Arguments { config: Some(path.clone()), ..Arguments::default() }
+        };
+        for arguments in [
+            from_file("listen = \"mysql://u:secret@h/d\""),
+            from_file("listen = [\"tls:https://u:secret@h\"]"),
+            from_file("unix_mode = \"mysql://u:secret@h/d\""),
+            from_file("cache_size = \"mysql://u:secret@h/d\""),
+            from_file("public_url = \"https://u:secret@h/\""),
+            from_file("[cors]\norigins = [\"https://u:secret@a\"]"),
+            from_file("[stores]\nredirect_hosts = [\"https://u:secret@a\"]"),
+            Arguments { listen: vec!["mysql://u:secret@h/d".into()], ..Arguments::default() },
+            Arguments { listen: vec!["unix:mysql://u:secret@h/d".into()], ..Arguments::default() },
+            Arguments { config: Some("mysql://u:secret@h/d".into()), ..Arguments::default() },
+            Arguments { public_url: Some("https://u:secret@h/".parse().unwrap()), ..Arguments::default() },
+        ] {
+            let error = format!("{:#}", Config::load(arguments).unwrap_err());
+            assert!(error.contains("expected") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_public_url_is_host_port_and_path_alone() {
+        let load = |url: &str| {
+            let public_url = Some(url.parse().unwrap());
+            Config::load(Arguments { public_url, ..Arguments::default() }).map_err(|error| error.to_string())
+        };
+        assert_eq!(load("https://h:1/a").unwrap().public_url.unwrap().as_str(), "https://h:1/a");
+        for (url, found) in [
+            ("https://u@h/", "a user or password"),
+            ("https://:p@h/", "a user or password"),
+            ("https://h/?q", "a query"),
+            ("https://h/#f", "a fragment"),
+        ] {
+            assert_eq!(
+                load(url).unwrap_err(),
+                format!(
+                    "--public-url or DARKSERVER_PUBLIC_URL: expected an http or https URL of host, port and path \
+                     alone, found {found}"
+                )
+            );
         }
     }
 

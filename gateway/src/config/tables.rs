@@ -16,6 +16,8 @@ use super::forms;
 const BUDGETS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 /// Timeouts of connections.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// Open connections. Each can take some 30 KB of memory.
+const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 /// Longest time that a found build-id is answered from memory. The cache library panics from 1000 years on.
 const MAX_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Longest time that an absent build-id is answered from memory.
@@ -237,29 +239,12 @@ impl Default for MetadataSettings {
     }
 }
 
-impl CorsSettings {
-    /// Refuses origins that differ from what browsers send (RFC 6454, section 6.2): they would never match.
-    pub(super) fn check(&self) -> Result<()> {
-        let is_origin = |text: &String| Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == *text);
-        match self.origins.iter().find(|origin| !is_origin(origin) && *origin != "*") {
-            Some(wrong) => bail!("cors.origins: expected `*` or an origin like https://example.org, found `{wrong}`"),
-            None if self.origins.len() > 1 && self.origins.iter().any(|origin| origin == "*") => {
-                bail!("cors.origins: expected `*` alone, found other origins beside it")
-            }
-            None => Ok(()),
-        }
-    }
-}
-
 impl ConnectionSettings {
     pub(super) fn check(&self) -> Result<()> {
         for (key, timeout) in [("head_timeout", self.head_timeout), ("idle_timeout", self.idle_timeout)] {
             expect_time(&format!("connections.{key}"), timeout, TIMEOUTS)?;
         }
-        if self.max_count == Some(0) {
-            bail!("connections.max_count: expected a number of connections, found 0");
-        }
-        Ok(())
+        self.max_count.map_or(Ok(()), |count| expect_number("connections.max_count", count, CONNECTIONS))
     }
 }
 
@@ -279,7 +264,11 @@ impl ExtractionSettings {
 impl PrefetchSettings {
     pub(super) fn check(&self) -> Result<()> {
         if self.max_bytes > MAX_PREFETCH {
-            bail!("prefetch.max_bytes: expected at most {MAX_PREFETCH}, found {}", self.max_bytes);
+            let (max, found) = (MAX_PREFETCH.to_string(), self.max_bytes.to_string());
+            if max == found {
+                bail!("prefetch.max_bytes: expected at most {} B, found {} B", MAX_PREFETCH.0, self.max_bytes.0);
+            }
+            bail!("prefetch.max_bytes: expected at most {max}, found {found}");
         }
         if self.timeout > MAX_PREFETCH_TIMEOUT {
             bail!("prefetch.timeout: expected at most 10s, found {}", humantime::format_duration(self.timeout));
