@@ -24,12 +24,14 @@ use liblzma::write::XzEncoder;
 pub const COMPRESSORS: [Option<&str>; 6] = [None, Some("gzip"), Some("bzip2"), Some("xz"), Some("lzma"), Some("zstd")];
 /// The form of an input that is a whole RPM.
 pub const WHOLE_RPM: u8 = 12;
-/// The maximum size of all contents of an input, and of what is decompressed. Many small inputs find more than large ones.
+/// The maximum size of all contents of an input, and of what is decompressed. Many small inputs find more than large
+/// ones.
 const MAX_BYTES: u64 = 1 << 20;
 /// The maximum number of files of one input that are extracted.
 const MAX_EXTRACTED: usize = 3;
 
-/// Panics unless a walk, an extraction of each file and a scan give the same bytes, at most as many as the header states.
+/// Panics unless a walk, an extraction of each file and a scan give the same bytes, at most as many as the header
+/// states.
 pub fn check(input: &[u8]) {
     let Some((header, payload)) = parse(input) else { return };
     if header.files.iter().map(|file| file.size).fold(0, u64::saturating_add) > MAX_BYTES {

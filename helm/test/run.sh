@@ -21,13 +21,16 @@ fail() {
 
 # --- the renderer: Go and two of its libraries, as the distribution packages them
 libs=${GO_LIBS:-/usr/share/gocode}
-install_hint="install golang-go, golang-github-masterminds-sprig-dev and golang-k8s-sigs-yaml-dev (Debian, Ubuntu), or on other systems helm"
+install_hint="install golang-go, golang-github-masterminds-sprig-dev and golang-k8s-sigs-yaml-dev (Debian, Ubuntu)"
+install_hint="$install_hint, or on other systems helm"
 renderer=
-if command -v go >/dev/null 2>&1 && [ -d "$libs/src/github.com/Masterminds/sprig" ] && [ -d "$libs/src/sigs.k8s.io/yaml" ]; then
+if command -v go >/dev/null 2>&1 &&
+    [ -d "$libs/src/github.com/Masterminds/sprig" ] && [ -d "$libs/src/sigs.k8s.io/yaml" ]; then
     mkdir "$tmp/render"
     # Some distributions keep sprig under its major version.
     if [ -d "$libs/src/github.com/Masterminds/sprig/v3" ]; then
-        sed 's|"github.com/Masterminds/sprig"|"github.com/Masterminds/sprig/v3"|' "$here/render.go" >"$tmp/render/main.go"
+        sed 's|"github.com/Masterminds/sprig"|"github.com/Masterminds/sprig/v3"|' "$here/render.go" \
+            >"$tmp/render/main.go"
     else
         cp "$here/render.go" "$tmp/render/main.go"
     fi

@@ -75,7 +75,8 @@ impl Search<'_> {
                 None
             }
             SectionPosition::Unreadable(reason) => {
-                tracing::debug!(nvra = %record.package.package.nevra, path = record.artifact.path, reason, "no sections");
+                let package = &record.package.package;
+                tracing::debug!(nvra = %package.nevra, path = record.artifact.path, reason, "no sections");
                 None
             }
         }

@@ -56,8 +56,8 @@ impl HeaderBuilder {
         self.texts(1142, 8, known);
     }
 
-    /// Returns the bytes of the header with its region. The tag of the region is 62 in the signature header and 63 in the
-    /// main header.
+    /// Returns the bytes of the header with its region. The tag of the region is 62 in the signature header and 63 in
+    /// the main header.
     pub(crate) fn bytes(&self, region: u32) -> Vec<u8> {
         let mut data = Vec::new();
         let mut index = Vec::new();
