@@ -16,7 +16,7 @@ use compat_tests::http;
 use compat_tests::wait_until;
 use compat_tests::{rpmbuild, scale};
 
-use crate::{Asked, Random, decided};
+use crate::{ExpectedFile, Random, answer_or_reset};
 
 /// Nothing is cached, so that every answer reads its archive.
 const NO_CACHE: [&str; 2] = ["--cache-size", "1KiB"];
@@ -74,12 +74,12 @@ impl Victim {
 }
 
 /// Two packages of one size; the second only lends its bytes.
-fn two(directory: &Path, bytes: usize) -> (Asked, Victim) {
+fn two(directory: &Path, bytes: usize) -> (ExpectedFile, Victim) {
     let first = rpmbuild::numbered(directory, "first", bytes, 1);
     let other = tempfile::tempdir().unwrap();
     let second = rpmbuild::numbered(other.path(), "other", bytes, 2);
     let victim = Victim::of(&first.rpm, &second.rpm);
-    (Asked::made(first), victim)
+    (ExpectedFile::made(first), victim)
 }
 
 /// Clients that ask while `disturb` does something again and again; how many answers were whole.
@@ -156,7 +156,7 @@ fn a_repeatedly_replaced_archive_is_read_from_another_store() {
     std::fs::remove_file(&victim.rpm).unwrap();
     asked.recovers(&gateways[0]);
     std::fs::remove_file(mirror.path().join(victim.rpm.file_name().unwrap())).unwrap();
-    wait_until("absent", || decided(gateways[1].port, &asked.path).is_some_and(|answer| answer.status == 404));
+    wait_until("absent", || answer_or_reset(gateways[1].port, &asked.path).is_some_and(|answer| answer.status == 404));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_download_of_an_archive_is_as_it_was_opened_or_ends_in_a_reset() {
     let gateway = RunningGateway::start(&index.url());
     let identity = Header::parse(&victim.sound).unwrap().package.identity;
     let path = format!("/archive/{identity}/first-1.0-1.x86_64.rpm");
-    assert!(decided(gateway.port, &path).unwrap().body == victim.sound);
+    assert!(answer_or_reset(gateway.port, &path).unwrap().body == victim.sound);
     for number in 0..4 {
         let (head, mut body) = http::begin(gateway.port, &path).unwrap();
         assert_eq!(head.header("content-length"), Some(&*victim.sound.len().to_string()));
@@ -233,7 +233,7 @@ fn an_archive_that_changes_at_a_given_byte() {
         both.add_store("second", "archive", directory.path(), &other_store.url());
         let (alone, with_another) = (RunningGateway::start(&index.url()), RunningGateway::start(&both.url()));
         std::thread::scope(|scope| {
-            let ask = scope.spawn(|| decided(alone.port, &asked.path));
+            let ask = scope.spawn(|| answer_or_reset(alone.port, &asked.path));
             let ask_both = scope.spawn(|| asked.ask(with_another.port));
             wait_until("two questions", || store.connections() == 2);
             gate.open();

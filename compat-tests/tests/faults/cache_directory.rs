@@ -18,7 +18,7 @@ use compat_tests::small_disk::SmallDisk;
 use compat_tests::wait_until;
 use rustix::process::Signal;
 
-use crate::{Asked, Random, decided, names, packages};
+use crate::{ExpectedFile, Random, answer_or_reset, names, packages};
 
 fn refused(gateway: &RunningGateway, reason: &str) -> f64 {
     gateway.metric(&format!("gateway_cache_write_failures_total{{reason=\"{reason}\"}}"))
@@ -36,7 +36,7 @@ fn huge(into: &Path) -> rpmbuild::Made {
     rpmbuild::of_bytes_with("w.ufdio", into, "huge", &bytes, &build_id)
 }
 
-/// The log says that the cache directory is why something was undecided.
+/// Asserts that the log names the cache directory as the cause of an unavailable answer.
 fn assert_cause(gateway: &RunningGateway, cause: &str) {
     let log = gateway.log();
     assert!(
@@ -50,7 +50,7 @@ fn assert_cause(gateway: &RunningGateway, cause: &str) {
 }
 
 /// Whole members, and nothing else, are in the folder.
-fn assert_whole(folder: &Path, members: &[Asked]) {
+fn assert_whole(folder: &Path, members: &[ExpectedFile]) {
     for file in names(folder) {
         let bytes = std::fs::read(&file).unwrap();
         assert!(members.iter().any(|member| member.bytes == bytes), "{}: no whole member", file.display());
@@ -60,9 +60,9 @@ fn assert_whole(folder: &Path, members: &[Asked]) {
 #[test]
 fn a_disk_filled_by_other_programs() {
     let folder = tempfile::tempdir().unwrap();
-    let small = Asked::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
-    let large = Asked::made(rpmbuild::numbered(folder.path(), "large", 2 << 20, 2));
-    let huge = Asked::made(huge(folder.path()));
+    let small = ExpectedFile::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
+    let large = ExpectedFile::made(rpmbuild::numbered(folder.path(), "large", 2 << 20, 2));
+    let huge = ExpectedFile::made(huge(folder.path()));
     let index = Sqlite::with_packages(&[folder.path()]);
     let mut disk = SmallDisk::start(&index.url(), 6, "", &[]);
     let gateway = &disk.gateway;
@@ -82,7 +82,8 @@ fn a_disk_filled_by_other_programs() {
     small.ask(gateway.port).expect("what is there is served");
     let port = gateway.port;
     assert!(
-        decided(port, &small.path.replace("executable", "section/.text")).is_some_and(|answer| answer.status == 200)
+        answer_or_reset(port, &small.path.replace("executable", "section/.text"))
+            .is_some_and(|answer| answer.status == 200)
     );
     disk.empty();
     large.recovers(&disk.gateway);
@@ -131,15 +132,15 @@ fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
 #[test]
 fn a_write_that_fails_in_the_middle_of_a_member() {
     let folder = tempfile::tempdir().unwrap();
-    let small = Asked::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
-    let large = Asked::made(rpmbuild::numbered(folder.path(), "large", 3 << 20, 2));
+    let small = ExpectedFile::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
+    let large = ExpectedFile::made(rpmbuild::numbered(folder.path(), "large", 3 << 20, 2));
     let index = Sqlite::with_packages(&[folder.path()]);
     // No file may be larger than 1 or 2 MiB, by the unit of the shell.
     let limit = ["sh", "-c", "trap '' XFSZ; ulimit -f 2048; exec \"$@\"", "sh"];
     let gateway = RunningGateway::start_through(&limit, &[("DARKSERVER_DATABASE", &index.url())], "", &[]);
     for _ in 0..2 {
         assert!(large.ask(gateway.port).is_none(), "a member that cannot be whole");
-        assert!(decided(gateway.port, &large.path.replace("executable", "section/.text")).is_none());
+        assert!(answer_or_reset(gateway.port, &large.path.replace("executable", "section/.text")).is_none());
         small.ask(gateway.port).expect("an answer");
     }
     assert!(refused(&gateway, "error") >= 1.0);
@@ -156,7 +157,7 @@ fn a_write_that_fails_in_the_middle_of_a_member() {
 fn a_disk_that_becomes_read_only() {
     let folder = tempfile::tempdir().unwrap();
     let members = packages(folder.path(), 2, 256 << 10);
-    let huge = Asked::made(huge(folder.path()));
+    let huge = ExpectedFile::made(huge(folder.path()));
     let index = Sqlite::with_packages(&[folder.path()]);
     let mut disk = SmallDisk::start(&index.url(), 8, "", &[]);
     let port = disk.gateway.port;

@@ -11,7 +11,7 @@ use compat_tests::proxy::{Fault, Proxy};
 use compat_tests::wait_until;
 use compat_tests::{fixtures, scale};
 
-use crate::{Asked, Random, decided};
+use crate::{ExpectedFile, Random, answer_or_reset};
 
 /// Fresh records expire at once, so that stale ones answer during an outage.
 const SHORT: &str = "[index]\nfound_ttl = \"200ms\"\nabsent_ttl = \"100ms\"\n";
@@ -27,7 +27,13 @@ fn mariadb() -> MariaDb {
 /// Since when the index is unavailable, from the header of an answer.
 fn unavailable_since(answer: &Response) -> Option<u64> {
     let header = answer.header("x-darkserver-index")?;
-    Some(header.strip_prefix("unavailable; since=").expect("a header that says since when").parse().expect("seconds"))
+    Some(
+        header
+            .strip_prefix("unavailable; since=")
+            .expect("a header with the time of the first failure")
+            .parse()
+            .expect("seconds"),
+    )
 }
 
 fn is_up(gateway: &RunningGateway) -> bool {
@@ -38,18 +44,18 @@ fn stale_lookups(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_index_lookups_total{result=\"stale\"}")
 }
 
-/// A build-id that nothing has.
-fn nobodys(number: u64) -> String {
+/// A path with an absent build-id.
+fn absent_path(number: u64) -> String {
     format!("/buildid/{number:040x}/debuginfo")
 }
 
 /// A source of a release, which needs two questions to the index.
-fn source(release: u8) -> Asked {
+fn source(release: u8) -> ExpectedFile {
     let nvra = format!("server-1.1-{release}.fc99.x86_64");
     let path = format!("/usr/src/debug/{nvra}/worker/crash.c");
     let rpm = fixtures::package("server", &format!("server-debugsource-1.1-{release}.fc99.x86_64"));
-    let server = Asked::server(release);
-    Asked { path: format!("/buildid/{}/source{path}", server.build_id()), bytes: fixtures::member(&rpm, &path) }
+    let server = ExpectedFile::server(release);
+    ExpectedFile { path: format!("/buildid/{}/source{path}", server.build_id()), bytes: fixtures::member(&rpm, &path) }
 }
 
 const UP: usize = 0;
@@ -63,8 +69,8 @@ struct Load {
     number: AtomicU64,
     stop: AtomicBool,
     answers: AtomicUsize,
-    known: [Asked; 3],
-    unasked: Asked,
+    known: [ExpectedFile; 3],
+    unasked: ExpectedFile,
 }
 
 impl Load {
@@ -84,17 +90,17 @@ impl Load {
                 let answer = answer.unwrap_or_else(|| panic!("{}: known, but reset", known.path));
                 match phase {
                     UP => assert_eq!(unavailable_since(&answer), None, "{}", known.path),
-                    UNAVAILABLE => assert!(unavailable_since(&answer).is_some(), "{}: does not say so", known.path),
+                    UNAVAILABLE => assert!(unavailable_since(&answer).is_some(), "{}: expected the header", known.path),
                     _ => {}
                 }
             }
             let path = format!("/buildids/{}", self.known[0].build_id());
-            let (phase, answer) = self.during(|| decided(self.gateway, &path).unwrap());
+            let (phase, answer) = self.during(|| answer_or_reset(self.gateway, &path).unwrap());
             assert!(answer.status == 200 && answer.text().contains("server-1.1-5"), "{path}: {}", answer.text());
-            assert!(phase != UNAVAILABLE || unavailable_since(&answer).is_some(), "{path}: does not say so");
+            assert!(phase != UNAVAILABLE || unavailable_since(&answer).is_some(), "{path}: expected the header");
 
-            let path = nobodys(self.number.fetch_add(1, Ordering::SeqCst));
-            let (phase, answer) = self.during(|| decided(self.gateway, &path));
+            let path = absent_path(self.number.fetch_add(1, Ordering::SeqCst));
+            let (phase, answer) = self.during(|| answer_or_reset(self.gateway, &path));
             match (phase, answer.map(|answer| answer.status)) {
                 (UP | CHANGING, Some(404)) | (CHANGING | UNAVAILABLE, None) => {}
                 other => panic!("{path}: {other:?}"),
@@ -112,7 +118,7 @@ impl Load {
             let (phase, answer) = self.during(|| self.unasked.ask(self.gateway));
             assert!(phase != UNAVAILABLE || answer.is_none(), "{}: from an unavailable index", self.unasked.path);
             let path = format!("/buildids/{}", self.unasked.build_id());
-            let (phase, answer) = self.during(|| decided(self.gateway, &path).unwrap());
+            let (phase, answer) = self.during(|| answer_or_reset(self.gateway, &path).unwrap());
             match answer.status {
                 200 => assert!(phase != UNAVAILABLE && answer.text().contains("server-1.1-7"), "{}", answer.text()),
                 status => assert_eq!(status, 503, "{path}"),
@@ -145,8 +151,8 @@ fn found_build_ids_are_answered_while_a_database_is_killed_under_load() {
             number: AtomicU64::new(round << 32),
             stop: AtomicBool::new(false),
             answers: AtomicUsize::new(0),
-            known: [Asked::server(5), Asked::server(6), source(5)],
-            unasked: Asked::server(7),
+            known: [ExpectedFile::server(5), ExpectedFile::server(6), source(5)],
+            unasked: ExpectedFile::server(7),
         };
         for known in &load.known {
             known.ask(gateway.port).unwrap();
@@ -171,8 +177,8 @@ fn found_build_ids_are_answered_while_a_database_is_killed_under_load() {
                 mariadb.restart();
                 wait_until("available again", || is_up(&gateway));
                 load.unasked.recovers(&gateway);
-                // Its undecided time, and those of others, are over.
-                wait_until("nothing undecided", || decided(gateway.port, &nobodys(u64::MAX)).is_some());
+                // Unavailable answers, which are cached for a moment, have expired.
+                wait_until("no unavailable answer", || answer_or_reset(gateway.port, &absent_path(u64::MAX)).is_some());
                 load.phase.store(UP, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(200));
             };
@@ -211,67 +217,69 @@ fn a_disturbed_connection_to_the_database() {
     let url = mariadb.url("darkserver").replace(&format!(":{}/", mariadb.port()), &format!(":{}/", proxy.port));
     for fault in [Fault::Slow(Duration::from_secs(10)), Fault::Stalls, Fault::Breaks] {
         let gateway = RunningGateway::start_with(&url, SHORT, &[]);
-        let (known, unasked) = (Asked::server(5), Asked::server(6));
+        let (known, unasked) = (ExpectedFile::server(5), ExpectedFile::server(6));
         assert_eq!(unavailable_since(&known.ask(gateway.port).unwrap()), None, "{fault:?}");
         let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         proxy.set(fault);
         std::thread::sleep(Duration::from_millis(250));
-        // Nobody noticed yet: the first look-up finds out, and is answered within the budget all the same.
+        // The first look-up notices the fault, and is answered within the budget all the same.
         assert!(unavailable_since(&known.ask(gateway.port).unwrap()).is_some_and(|since| since >= before), "{fault:?}");
         wait_until("unavailable", || !is_up(&gateway));
-        // From now on nobody waits for it.
+        // No later look-up waits for it.
         let started = Instant::now();
         for _ in 0..20 {
             assert!(unavailable_since(&known.ask(gateway.port).unwrap()).is_some(), "{fault:?}");
         }
         assert!(unasked.ask(gateway.port).is_none(), "{fault:?}");
-        let json = decided(gateway.port, &format!("/buildids/{}", unasked.build_id())).unwrap();
+        let json = answer_or_reset(gateway.port, &format!("/buildids/{}", unasked.build_id())).unwrap();
         assert_eq!((json.status, json.header("cache-control")), (503, Some("no-store")), "{fault:?}");
         assert!(unavailable_since(&json).is_some(), "{fault:?}");
-        assert!(decided(gateway.port, &nobodys(1)).is_none(), "{fault:?}");
+        assert!(answer_or_reset(gateway.port, &absent_path(1)).is_none(), "{fault:?}");
         assert!(started.elapsed() < Duration::from_secs(5), "{fault:?}: {:?}", started.elapsed());
         // What is known of both together is not known.
         let path = format!("/buildids/{},{}", known.build_id(), unasked.build_id());
-        assert_eq!(decided(gateway.port, &path).unwrap().status, 503, "{fault:?}");
+        assert_eq!(answer_or_reset(gateway.port, &path).unwrap().status, 503, "{fault:?}");
 
         proxy.set(Fault::None);
         assert_eq!(unavailable_since(&unasked.recovers(&gateway)), None, "{fault:?}");
         assert!(is_up(&gateway), "{fault:?}");
-        wait_until("absent again", || decided(gateway.port, &nobodys(1)).is_some_and(|answer| answer.status == 404));
+        wait_until("absent again", || {
+            answer_or_reset(gateway.port, &absent_path(1)).is_some_and(|answer| answer.status == 404)
+        });
     }
     // Slow, but not too slow: every answer is right.
     let gateway = RunningGateway::start_with(&url, SHORT, &[]);
     wait_until("the first probe", || is_up(&gateway));
     proxy.set(Fault::Slow(Duration::from_millis(100)));
     for release in [5, 6, 7] {
-        assert_eq!(unavailable_since(&Asked::server(release).ask(gateway.port).unwrap()), None);
+        assert_eq!(unavailable_since(&ExpectedFile::server(release).ask(gateway.port).unwrap()), None);
     }
-    assert_eq!(decided(gateway.port, &nobodys(2)).unwrap().status, 404);
+    assert_eq!(answer_or_reset(gateway.port, &absent_path(2)).unwrap().status, 404);
     assert!(is_up(&gateway));
 }
 
 #[test]
 fn what_stale_records_lack_is_unknown() {
-    // Only the program was indexed: its debuginfo may come while the database is away.
+    // Only the program was indexed: its debuginfo may come while the database is unavailable.
     let folder = tempfile::tempdir().unwrap();
     fixtures::copy(&[fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm")], folder.path());
     let index = Sqlite::with_packages(&[folder.path()]);
     let configuration = "[index]\nfound_ttl = \"300ms\"\nstale_ttl = \"6s\"\n";
     let gateway = RunningGateway::start_with(&index.url(), configuration, &[]);
-    let known = Asked::server(5);
+    let known = ExpectedFile::server(5);
     let others =
         ["debuginfo", "section/.nonsense", "source/usr/src/x.c"].map(|what| known.path.replace("executable", what));
     let asked = Instant::now();
     known.ask(gateway.port).unwrap();
     for path in &others {
-        assert_eq!(decided(gateway.port, path).unwrap().status, 404, "{path}");
+        assert_eq!(answer_or_reset(gateway.port, path).unwrap().status, 404, "{path}");
     }
     let away_file = index.path().with_extension("away");
     std::fs::rename(index.path(), &away_file).unwrap();
     wait_until("unavailable", || !is_up(&gateway));
     std::thread::sleep(Duration::from_millis(350));
     for path in &others {
-        assert!(decided(gateway.port, path).is_none(), "{path}");
+        assert!(answer_or_reset(gateway.port, path).is_none(), "{path}");
     }
     if asked.elapsed() < Duration::from_secs(5) {
         assert!(unavailable_since(&known.ask(gateway.port).unwrap()).is_some());
@@ -281,7 +289,7 @@ fn what_stale_records_lack_is_unknown() {
     assert!(asked.elapsed() > Duration::from_millis(5500), "{:?}", asked.elapsed());
     std::fs::rename(&away_file, index.path()).unwrap();
     known.recovers(&gateway);
-    wait_until("absent again", || decided(gateway.port, &others[0]).is_some_and(|answer| answer.status == 404));
+    wait_until("absent again", || answer_or_reset(gateway.port, &others[0]).is_some_and(|answer| answer.status == 404));
 }
 
 #[test]
@@ -296,16 +304,16 @@ fn a_read_only_database_is_all_that_a_gateway_needs() {
     assert!(!refused.status.success(), "expected a user that cannot write");
     let gateway = RunningGateway::start_with(&url, SHORT, &[]);
     std::thread::scope(|scope| {
-        // Nobody may write as long as this session is there.
+        // No other session can write while this one exists.
         let locked =
             scope.spawn(|| mariadb.sql("set global read_only = 1; flush tables with read lock; select sleep(4)"));
         wait_until("a server that is read-only", || mariadb.sql("select @@read_only").trim() == "1");
         while !locked.is_finished() {
             for release in [5, 6, 7] {
-                assert_eq!(unavailable_since(&Asked::server(release).ask(gateway.port).unwrap()), None);
+                assert_eq!(unavailable_since(&ExpectedFile::server(release).ask(gateway.port).unwrap()), None);
                 assert!(unavailable_since(&source(release).ask(gateway.port).unwrap()).is_none());
             }
-            assert_eq!(decided(gateway.port, &nobodys(1)).unwrap().status, 404);
+            assert_eq!(answer_or_reset(gateway.port, &absent_path(1)).unwrap().status, 404);
             assert_eq!(http::get(gateway.port, "/readyz").unwrap().status, 200);
         }
     });

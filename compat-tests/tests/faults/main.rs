@@ -28,12 +28,12 @@ const RECOVERY: Duration = Duration::from_secs(20);
 
 /// A path of the gateway with the right bytes.
 #[derive(Clone)]
-struct Asked {
+struct ExpectedFile {
     path: String,
     bytes: Vec<u8>,
 }
 
-impl Asked {
+impl ExpectedFile {
     /// `/usr/bin/server` of a release of the family `server`.
     fn server(release: u8) -> Self {
         let rpm = format!("server/server-1.1-{release}.fc99.x86_64.rpm");
@@ -52,7 +52,7 @@ impl Asked {
     /// The right bytes, or a reset.
     #[track_caller]
     fn ask(&self, gateway: u16) -> Option<Response> {
-        let answer = decided(gateway, &self.path)?;
+        let answer = answer_or_reset(gateway, &self.path)?;
         assert_eq!(answer.status, 200, "{}: {}", self.path, answer.text());
         assert!(answer.body == self.bytes, "{}: other bytes", self.path);
         Some(answer)
@@ -70,9 +70,9 @@ impl Asked {
     }
 }
 
-/// What was decided within a budget; `None` for a reset.
+/// The answer within the budget; `None` for a reset.
 #[track_caller]
-fn decided(port: u16, path: &str) -> Option<Response> {
+fn answer_or_reset(port: u16, path: &str) -> Option<Response> {
     let started = Instant::now();
     let answer = http::get(port, path);
     assert!(started.elapsed() < BUDGET, "{path}: took {:?}", started.elapsed());
@@ -86,9 +86,9 @@ fn decided(port: u16, path: &str) -> Option<Response> {
 }
 
 /// So many packages of `bytes` each, in `directory`.
-fn packages(directory: &Path, number: u16, bytes: usize) -> Vec<Asked> {
+fn packages(directory: &Path, number: u16, bytes: usize) -> Vec<ExpectedFile> {
     (0..number)
-        .map(|number| Asked::made(rpmbuild::numbered(directory, &format!("made{number}"), bytes, number)))
+        .map(|number| ExpectedFile::made(rpmbuild::numbered(directory, &format!("made{number}"), bytes, number)))
         .collect()
 }
 

@@ -9,7 +9,7 @@ use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::{fixtures, wait_until};
 use rustix::process::{geteuid, getgid};
 
-use crate::{Asked, decided};
+use crate::{ExpectedFile, answer_or_reset};
 
 const UNKNOWN: &str = "/buildid/00000000000000000000000000000000000000aa/debuginfo";
 /// Records expire soon.
@@ -48,8 +48,8 @@ fn a_finished_index_on_read_only_media_is_answered_from() {
     );
     let directory = tempfile::tempdir().unwrap();
     let gateway = media(&index.path(), directory.path(), false);
-    Asked::server(5).ask(gateway.port).expect("an answer");
-    assert_eq!(decided(gateway.port, UNKNOWN).unwrap().status, 404);
+    ExpectedFile::server(5).ask(gateway.port).expect("an answer");
+    assert_eq!(answer_or_reset(gateway.port, UNKNOWN).unwrap().status, 404);
     assert_eq!(gateway.metric("gateway_index_up"), 1.0);
 }
 
@@ -60,7 +60,7 @@ fn an_index_on_read_only_media_is_not_read_without_its_unmerged_log() {
     let directory = tempfile::tempdir().unwrap();
     let gateway = media(&index.path(), directory.path(), true);
     wait_until("a reason", || gateway.log().contains("run `darkserver-import migrate` where both can be written"));
-    assert!(decided(gateway.port, UNKNOWN).is_none());
+    assert!(answer_or_reset(gateway.port, UNKNOWN).is_none());
 }
 
 /// As a read-only volume of a container: others may write to it.
@@ -74,15 +74,15 @@ fn an_index_in_a_read_only_mount_needs_the_option_immutable() {
     }
     let mount = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"";
     let refused = gateway(&index.url(), mount, &directory);
-    assert!(decided(refused.port, UNKNOWN).is_none());
+    assert!(answer_or_reset(refused.port, UNKNOWN).is_none());
     wait_until("both remedies", || {
         let log = refused.log();
         log.contains("let the gateway's user or group write to") && log.contains("darkserver.db?immutable=1")
     });
     drop(refused);
     let immutable = gateway(&format!("{}?immutable=1", index.url()), mount, &directory);
-    Asked::server(5).ask(immutable.port).expect("an answer");
-    assert_eq!(decided(immutable.port, UNKNOWN).unwrap().status, 404);
+    ExpectedFile::server(5).ask(immutable.port).expect("an answer");
+    assert_eq!(answer_or_reset(immutable.port, UNKNOWN).unwrap().status, 404);
 }
 
 /// Another user owns the directory and imports while the gateway answers. The gateway never assumes that the index is
@@ -113,7 +113,7 @@ fn another_user_imports_while_a_gateway_answers() {
         &["env"]
     };
     let gateway = RunningGateway::start_through(through, &[("DARKSERVER_DATABASE", &index.url())], SHORT, &[]);
-    assert!(decided(gateway.port, UNKNOWN).is_none());
+    assert!(answer_or_reset(gateway.port, UNKNOWN).is_none());
     wait_until("both remedies", || {
         gateway.log().contains("?immutable=1") && gateway.log().contains("user or group write to")
     });
@@ -125,16 +125,17 @@ fn another_user_imports_while_a_gateway_answers() {
     }
     fs::set_permissions(index.path(), fs::Permissions::from_mode(0o664)).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o2775)).unwrap();
-    Asked::server(5).recovers(&gateway);
-    assert_eq!(decided(gateway.port, &Asked::server(6).path).unwrap().status, 404);
+    ExpectedFile::server(5).recovers(&gateway);
+    assert_eq!(answer_or_reset(gateway.port, &ExpectedFile::server(6).path).unwrap().status, 404);
     for release in [6, 7] {
         put(release);
         import_ok(&index.url(), &["dir", packages.path().to_str().unwrap()]);
         wait_until("the new package", || {
-            decided(gateway.port, &Asked::server(release).path).is_some_and(|answer| answer.status == 200)
+            answer_or_reset(gateway.port, &ExpectedFile::server(release).path)
+                .is_some_and(|answer| answer.status == 200)
         });
-        Asked::server(5).ask(gateway.port).expect("an answer");
-        Asked::server(release).ask(gateway.port).expect("an answer");
+        ExpectedFile::server(5).ask(gateway.port).expect("an answer");
+        ExpectedFile::server(release).ask(gateway.port).expect("an answer");
     }
 }
 

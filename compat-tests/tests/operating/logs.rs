@@ -1,4 +1,4 @@
-//! What the log says: what the documents promise, who asked, why something failed, and everything once.
+//! The log: what the documents promise, the client of each request, the reason of each failure, each once.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use compat_tests::process::free_port;
 use compat_tests::wait_until;
 use rustix::process::Signal;
 
-use super::{lines, nobodys};
+use super::{absent_path, lines};
 
 /// The filters in backticks in the paragraph of `RUST_LOG` of docs/configuration.md: the default first.
 fn documented_filters() -> Vec<String> {
@@ -111,7 +111,7 @@ fn with_a_request_in_flight(sqlite: &Sqlite, hanging: &FakeServer) -> (RunningGa
     let slow = "[request]\nbudget = \"60s\"\n";
     let gateway = RunningGateway::start_with(&sqlite.url(), slow, &["--upstream", &hanging.url()]);
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
-    stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", nobodys(1)).as_bytes()).unwrap();
+    stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", absent_path(1)).as_bytes()).unwrap();
     wait_until("a question to the upstream", || hanging.connections() == 1);
     (gateway, stream)
 }
@@ -143,7 +143,7 @@ fn lines_of_libraries_about_an_unavailable_database_are_logged_only_on_request()
         let gateway = RunningGateway::start_in(&[("DARKSERVER_DATABASE", &url), ("RUST_LOG", filter)], "", &[]);
         wait_until("the cause", || lines(&gateway, &["WARN gateway", "that are not merged into it"]) > 0);
         for number in 0..5 {
-            let _ = http::get(gateway.port, &nobodys(number));
+            let _ = http::get(gateway.port, &absent_path(number));
         }
         std::thread::sleep(Duration::from_secs(3));
         assert_eq!(lines(&gateway, &["WARN gateway", "that are not merged into it"]), 1, "{filter}: {}", gateway.log());
@@ -203,24 +203,24 @@ fn an_upstream_is_logged_once_as_unavailable_and_once_as_available_again() {
         wait_until("a warning", || {
             // In the first round the first probe tells, in the second a request that fails does.
             if round == 2 && !asked.swap(true, Ordering::SeqCst) {
-                let _ = http::get(gateway.port, &nobodys(1000));
+                let _ = http::get(gateway.port, &absent_path(1000));
             }
             unavailable() == round
         });
         let warnings = lines(&gateway, &["WARN"]);
         for number in 0..10 {
-            let answer = http::get(gateway.port, &nobodys(number + 100 * round as u32));
+            let answer = http::get(gateway.port, &absent_path(number + 100 * round as u32));
             assert!(answer.is_err(), "{answer:?}");
         }
         assert_eq!(lines(&gateway, &["WARN"]), warnings, "one line for each request: {}", gateway.log());
         assert!(
             lines(&gateway, &["DEBUG", "an answer is unavailable", &name]) >= 10,
-            "the reasons, for who wants them: {}",
+            "the reasons at debug: {}",
             gateway.log()
         );
         is_away.store(false, Ordering::SeqCst);
         wait_until("that it is back", || available() == round);
-        assert_eq!(http::get(gateway.port, &nobodys(77 + round as u32)).unwrap().status, 404);
+        assert_eq!(http::get(gateway.port, &absent_path(77 + round as u32)).unwrap().status, 404);
     }
     assert_eq!((unavailable(), available()), (2, 2), "{}", gateway.log());
     let nobody =

@@ -16,8 +16,8 @@ fn program() -> String {
     format!("/buildid/{}/executable", fixtures::build_id(SERVER, "/usr/bin/server"))
 }
 
-/// A path with a build-id that nothing has.
-fn nobodys(number: u32) -> String {
+/// A path with an absent build-id.
+fn absent_path(number: u32) -> String {
     format!("/buildid/{number:040x}/debuginfo")
 }
 

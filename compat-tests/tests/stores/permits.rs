@@ -1,4 +1,4 @@
-//! Many questions at once: they wait for their turns, and one client's do not hold up another's.
+//! Many requests at once: they queue for permits, and those of one client do not delay those of another.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -44,8 +44,8 @@ fn expect_all(mut body: TcpStream, made: &Made) {
     assert!(bytes == made.bytes, "other bytes");
 }
 
-fn waiting(gateway: &RunningGateway, turn: &str) -> f64 {
-    gateway.metric(&format!("gateway_permits_waiting{{permit=\"{turn}\"}}"))
+fn waiting(gateway: &RunningGateway, permit: &str) -> f64 {
+    gateway.metric(&format!("gateway_permits_waiting{{permit=\"{permit}\"}}"))
 }
 
 #[test]
@@ -56,18 +56,18 @@ fn extractions_queue_fairly_among_clients() {
     let index = index_of(folder.path(), "mirror", &store.url());
     let gateway = RunningGateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let first = begin(&gateway, ONE, &made[0]);
-    // There is one more turn, which is not for a client that has half of all.
+    // One more permit is free, but not for a client that holds half of all.
     let of_one: Vec<_> = made[1..3].iter().map(|made| ask(&gateway, ONE, made)).collect();
-    wait_until("two who wait", || waiting(&gateway, "extraction") == 2.0);
+    wait_until("two queued requests", || waiting(&gateway, "extraction") == 2.0);
     let asked = Instant::now();
     let second = begin(&gateway, OTHER, &made[3]);
     eprintln!("another client's first byte after {:?}", asked.elapsed());
     let of_third = ask(&gateway, THIRD, &made[4]);
-    wait_until("three who wait", || waiting(&gateway, "extraction") == 3.0);
+    wait_until("three queued requests", || waiting(&gateway, "extraction") == 3.0);
     assert_eq!(store.connections(), 2);
-    // Who asks for what is under way needs no turn.
+    // A request for a member that is being extracted needs no permit.
     let joined = begin(&gateway, THIRD, &made[0]);
-    // A budget goes by, which is not theirs as long as they wait.
+    // Longer than the budget, which does not run while a request is queued.
     std::thread::sleep(std::time::Duration::from_millis(4500));
     assert_eq!(waiting(&gateway, "extraction"), 3.0);
     gate.open();
@@ -91,7 +91,7 @@ fn queued_requests_for_one_member_share_one_extraction() {
     let gateway = RunningGateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let asked: Vec<_> = (0..20).map(|number| ask(&gateway, [ONE, OTHER, THIRD][number % 3], &made[2])).collect();
-    wait_until("all who wait", || waiting(&gateway, "extraction") == 20.0);
+    wait_until("all requests are queued", || waiting(&gateway, "extraction") == 20.0);
     gate.open();
     for asked in asked {
         assert!(asked.join().unwrap().body == made[2].bytes, "other bytes");
@@ -106,12 +106,12 @@ fn requests_queue_fairly_among_clients() {
     let made = packages(folder.path(), 4);
     let store = sends_half_before(&gate, folder.path());
     let index = index_of(folder.path(), "mirror", &store.url());
-    // An extraction takes one of two turns; who waits for it has not been answered, and keeps the turn for his request.
+    // An extraction holds one of two permits. A request that waits for it is not answered yet, and holds its own.
     let limits = format!("{TRUSTS}[request]\nmax_concurrent = 4\n[extraction]\nmax_concurrent = 2\n");
     let gateway = RunningGateway::start_with(&index.url(), &limits, &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let of_one: Vec<_> = (0..12).map(|number| ask(&gateway, ONE, &made[2 + number % 2])).collect();
-    wait_until("requests that wait", || waiting(&gateway, "request") == 10.0);
+    wait_until("queued requests", || waiting(&gateway, "request") == 10.0);
     assert_eq!(waiting(&gateway, "extraction"), 2.0);
     let asked = Instant::now();
     let absent = http::request(gateway.port, "GET", "/buildids/00112233", &[("X-Forwarded-For", OTHER)]).unwrap();
@@ -119,13 +119,13 @@ fn requests_queue_fairly_among_clients() {
     eprintln!("another client is answered after {:?}", asked.elapsed());
     // Two of another client take what is left.
     let of_other: Vec<_> = (0..2).map(|number| ask(&gateway, OTHER, &made[2 + number])).collect();
-    wait_until("extractions that wait", || waiting(&gateway, "extraction") == 4.0);
+    wait_until("queued extractions", || waiting(&gateway, "extraction") == 4.0);
     let third = std::thread::spawn({
         let port = gateway.port;
         move || http::request(port, "GET", "/buildids/00112233", &[("X-Forwarded-For", THIRD)]).unwrap()
     });
-    wait_until("a third client that waits", || waiting(&gateway, "request") == 11.0);
-    // Who looks after the gateway needs no turn.
+    wait_until("a queued request of a third client", || waiting(&gateway, "request") == 11.0);
+    // Endpoints of operators need no permit.
     for path in ["/healthz", "/readyz", "/metrics", "/"] {
         assert_eq!(gateway.get(path).status, 200, "{path}");
     }
@@ -152,7 +152,7 @@ fn a_disconnected_client_leaves_the_queue() {
     let streams: Vec<TcpStream> = (0..200)
         .map(|_| http::send(gateway.port, "GET", &path_of(&made[2]), &[("X-Forwarded-For", THIRD)]).unwrap())
         .collect();
-    wait_until("all who wait", || waiting(&gateway, "extraction") == 200.0);
+    wait_until("all requests are queued", || waiting(&gateway, "extraction") == 200.0);
     drop(streams);
     wait_until("nobody who waits", || waiting(&gateway, "extraction") == 0.0);
     gate.open();
