@@ -87,7 +87,7 @@ fn prefetched_members_never_evict_requested_ones() {
         assert!(gateway.get(path).body == *bytes, "{path}: other bytes");
     }
     assert_eq!(extractions(&gateway, "complete"), before);
-    let sizes: Vec<u64> =
-        cached(&gateway).iter().map(PathBuf::as_path).map(|file| file.metadata().unwrap().len()).collect();
-    assert!(sizes.iter().all(|size| *size == SOURCE_BYTES as u64), "{sizes:?}");
+    // A file may be evicted after it was listed.
+    let sizes: Vec<u64> = cached(&gateway).iter().filter_map(|file| Some(file.metadata().ok()?.len())).collect();
+    assert!(!sizes.is_empty() && sizes.iter().all(|size| *size == SOURCE_BYTES as u64), "{sizes:?}");
 }

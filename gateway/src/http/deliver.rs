@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT_RANGES, CACHE_CONTROL, ContentRange, ContentRangeSpec, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, ContentRange, ContentRangeSpec, HeaderName, HeaderValue,
+};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
 use super::conditional::{RequestedRange, Validators};
 use super::download_name::{attachment, download_name};
-use super::{error, max_bytes};
+use super::{error, max_bytes, value};
 use crate::cache::{Content, ExternalFile, MemberCache};
 use crate::resolve::answer::FoundFile;
 use crate::resolve::question::Resource;
@@ -56,7 +58,7 @@ pub(super) async fn file(
             .insert_header((CACHE_CONTROL, lifetime))
             .insert_header((SIZE, size))
             .insert_header((FILE, value(&member)))
-            .insert_header(attachment(&download_name(&member, resource)));
+            .insert_header((CONTENT_DISPOSITION, attachment(&download_name(&member, resource))));
         if let Some(archive) = archive {
             response.insert_header((ARCHIVE, value(&archive)));
         }
@@ -74,7 +76,9 @@ pub(super) fn archive(
     content_type: &'static str,
 ) -> HttpResponse {
     bytes(request, archive.content(), None, content_type, |response| {
-        response.insert_header((CACHE_CONTROL, ARCHIVE_LIFETIME)).insert_header(attachment(name));
+        response
+            .insert_header((CACHE_CONTROL, ARCHIVE_LIFETIME))
+            .insert_header((CONTENT_DISPOSITION, attachment(name)));
     })
 }
 
@@ -137,10 +141,4 @@ fn bytes(
 /// The value of Content-Range: the first and the last byte, or that a range is not satisfiable.
 fn content_range(range: Option<(u64, u64)>, size: u64) -> ContentRange {
     ContentRange(ContentRangeSpec::Bytes { range, instance_length: Some(size) })
-}
-
-/// A header value of any text; what a header cannot have is left out.
-fn value(text: &str) -> HeaderValue {
-    let bytes: Vec<u8> = text.bytes().filter(|byte| *byte >= 0x20 && *byte != 0x7f).collect();
-    HeaderValue::from_bytes(&bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
-use actix_web::http::header::{Charset, ContentDisposition, DispositionParam, DispositionType, ExtendedValue};
+use actix_web::http::header::HeaderValue;
 use artifact::modules;
+use percent_encoding::utf8_percent_encode;
 
+use super::value;
+use crate::providers::http_client::ESCAPED;
 use crate::resolve::question::Resource;
 
 /// The file name of a download: that of the member, of a compressed kernel module that of the ELF file inside, of a
@@ -24,18 +27,18 @@ pub(super) fn download_name<'m>(member: &'m str, resource: &Resource) -> Cow<'m,
 
 /// Content-Disposition (RFC 6266) for a file with this name. `filename` is in ASCII, with `_` for characters that
 /// clients take for parts of a path, for quoting or for control; `filename*` is added where it has more.
-pub(super) fn attachment(name: &str) -> ContentDisposition {
+///
+/// `actix_web::http::header::ContentDisposition` is not used: it leaves `+` in `filename*`, which some clients decode
+/// to a space.
+pub(super) fn attachment(name: &str) -> HeaderValue {
     let is_unsafe = |c: char| c.is_control() || matches!(c, '/' | '\\');
     let safe: String = name.chars().map(|c| if is_unsafe(c) { '_' } else { c }).collect();
     let ascii: String = safe.chars().map(|c| if c.is_ascii() && c != '"' { c } else { '_' }).collect();
     // Some clients decode what is escaped in `filename`, too.
-    let is_complete = ascii == safe && !safe.contains('%');
-    let mut parameters = vec![DispositionParam::Filename(ascii)];
-    if !is_complete {
-        let (charset, value) = (Charset::Ext("UTF-8".to_owned()), safe.into_bytes());
-        parameters.push(DispositionParam::FilenameExt(ExtendedValue { charset, language_tag: None, value }));
+    if ascii == safe && !safe.contains('%') {
+        return value(&format!("attachment; filename=\"{ascii}\""));
     }
-    ContentDisposition { disposition: DispositionType::Attachment, parameters }
+    value(&format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", utf8_percent_encode(&safe, ESCAPED)))
 }
 
 #[cfg(test)]
@@ -61,11 +64,12 @@ mod tests {
             ("main.c", "filename=\"main.c\""),
             ("a b;c+d.rpm", "filename=\"a b;c+d.rpm\""),
             ("na\u{ef}ve.c", "filename=\"na_ve.c\"; filename*=UTF-8''na%C3%AFve.c"),
+            ("\u{e9}+.c", "filename=\"_+.c\"; filename*=UTF-8''%C3%A9%2B.c"),
             ("a\"b.c", "filename=\"a_b.c\"; filename*=UTF-8''a%22b.c"),
             ("100%25.c", "filename=\"100%25.c\"; filename*=UTF-8''100%2525.c"),
             ("a\r\nb\\c/d\u{7f}\u{85}", "filename=\"a__b_c_d__\""),
         ] {
-            assert_eq!(attachment(name).to_string(), format!("attachment; {expected}"));
+            assert_eq!(attachment(name), format!("attachment; {expected}"));
         }
     }
 }

@@ -24,6 +24,7 @@ mod routes;
 use std::borrow::Cow;
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HeaderValue;
 use percent_encoding::percent_decode_str;
 
 pub(crate) use observe::{ResetMark, observe};
@@ -45,4 +46,10 @@ fn tail(request: &HttpRequest) -> Result<Cow<'_, str>, std::str::Utf8Error> {
 /// `X-DEBUGINFOD-MAXSIZE`, bytes.
 fn max_bytes(request: &HttpRequest) -> Option<u64> {
     request.headers().get("x-debuginfod-maxsize")?.to_str().ok()?.trim().parse().ok().filter(|max| *max > 0)
+}
+
+/// A header value of any text; what a header cannot have is left out.
+fn value(text: &str) -> HeaderValue {
+    let bytes: Vec<u8> = text.bytes().filter(|byte| *byte >= 0x20 && *byte != 0x7f).collect();
+    HeaderValue::from_bytes(&bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
