@@ -1,6 +1,6 @@
 //! What an extraction passes is kept for whoever asks next, as far as it is likely, right, and there is room.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::rpmbuild;
