@@ -117,6 +117,10 @@ impl Directory {
             }
             file.publish(&info.path, info.mtime)
         })
+        .inspect_err(|_| {
+            // The next start removes it if this fails.
+            let _ = info.signature.as_ref().map(|_| signature::remove(&info.path));
+        })
     }
 
     /// Removes the name of a file and its signature. Readers that have it open read on. The caller holds

@@ -110,11 +110,6 @@ impl Entry {
         self.life().readers
     }
 
-    /// True while bytes are received.
-    pub(super) fn is_filling(&self) -> bool {
-        matches!(self.life().state, State::Filling { .. })
-    }
-
     /// True once all bytes are verified, also of a removed entry: its readers read on.
     pub(super) fn is_complete(&self) -> bool {
         !matches!(self.life().state, State::Filling { .. } | State::Failed(_))
@@ -123,6 +118,14 @@ impl Entry {
     /// True if the bytes could not be had from any location.
     pub(crate) fn has_failed(&self) -> bool {
         matches!(self.life().state, State::Failed(_))
+    }
+
+    /// How long ago its fill received the last bytes; `None` if it is not being filled.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        match &self.life().state {
+            State::Filling { flow, .. } => Some(flow.silence()),
+            _ => None,
+        }
     }
 
     /// `bytes` are written. Nothing happens if the entry has failed meanwhile.

@@ -232,19 +232,19 @@ impl MemberCache {
         self.small_contents.bytes(content).await
     }
 
-    /// Removes an entry that is being filled or failed, so that the next request has the member from elsewhere. Its
-    /// readers read on.
-    pub(crate) fn detach(&self, key: MemberKey, reader: &Reader) {
-        self.detach_entry(key, reader.entry());
-    }
-
-    fn detach_entry(&self, key: MemberKey, entry: &Arc<Entry>) {
+    /// Removes an entry whose fill has stalled, so that the next request has the member from elsewhere. Its readers
+    /// read on. A fill has stalled if it received no byte for half of `stall_timeout`: a request that has less time
+    /// left than that does not end what others share. False if the fill goes on.
+    pub(crate) fn detach(&self, key: MemberKey, reader: &Reader, stall_timeout: Duration) -> bool {
         let mut entries = self.entries();
-        if entry.is_filling() || entry.has_failed() {
-            entries.remove(key, entry);
+        let silence = reader.silence();
+        let goes_on = silence.is_some_and(|silence| silence < stall_timeout / 2) && entries.has(key, reader.entry());
+        if silence.is_some() && !goes_on {
+            entries.remove(key, reader.entry());
         }
         drop(entries);
         self.show();
+        !goes_on
     }
 
     /// Expects that files can be written.

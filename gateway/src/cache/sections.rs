@@ -76,38 +76,51 @@ impl MemberCache {
         loop {
             let is_complete = available == file.size();
             let read = read_position(file, available, name.to_owned());
-            let failed = |error| Miss::gateway(CauseKind::of_io(&error), format!("{}: {error}", file.name()));
-            match read.await.map_err(failed)? {
-                Ok(place) if is_complete => {
+            let read = match read.await {
+                Ok(read) => read,
+                Err(error) => {
+                    self.small_contents.forget(file).await;
+                    return Err(Miss::gateway(CauseKind::of_io(&error), format!("{}: {error}", file.name())));
+                }
+            };
+            match read {
+                TableRead::Position(place) if is_complete => {
                     // Thousands of names of 64 KiB each would take too much memory.
                     if name.len() <= MAX_NAME_BYTES && file.carries(build_id).await.unwrap_or(false) {
                         self.section_positions.0.insert((key, build_id.clone(), name.into()), place.clone()).await;
                     }
                     return Ok(place);
                 }
-                Ok(place @ SectionPosition::At(_)) => return Ok(place),
-                Ok(SectionPosition::Missing | SectionPosition::Unreadable(_)) => {
+                TableRead::Position(place @ SectionPosition::At(_)) => return Ok(place),
+                TableRead::Position(SectionPosition::Missing | SectionPosition::Unreadable(_)) => {
                     available = file.available(file.size()).await?
                 }
-                Err(need) => available = file.available(need).await?,
+                TableRead::Needs(need) => available = file.available(need).await?,
             }
         }
     }
 }
 
-/// Reads the tables of a file whose first `available` bytes are written. The inner error is the number of bytes that
-/// it needs.
-async fn read_position(file: &Readable, available: u64, name: String) -> io::Result<Result<SectionPosition, u64>> {
+/// What the first bytes of a file tell of a section.
+enum TableRead {
+    /// Where it is.
+    Position(SectionPosition),
+    /// The tables need so many bytes of the file.
+    Needs(u64),
+}
+
+/// Reads the tables of a file whose first `available` bytes are written.
+async fn read_position(file: &Readable, available: u64, name: String) -> io::Result<TableRead> {
     let (file, size) = (file.open()?, file.size());
     let read = spawn_blocking(move || {
         let mut partial = PartialFile { file, at: 0, available, size, need: None };
         let section = elf::find_section(&mut partial, &name);
         match (section, partial.need) {
-            (Ok(Some(range)), _) => Ok(Ok(SectionPosition::At(range))),
-            (Ok(None), _) => Ok(Ok(SectionPosition::Missing)),
-            (Err(Error::Io(_)), Some(need)) => Ok(Err(need)),
+            (Ok(Some(range)), _) => Ok(TableRead::Position(SectionPosition::At(range))),
+            (Ok(None), _) => Ok(TableRead::Position(SectionPosition::Missing)),
+            (Err(Error::Io(_)), Some(need)) => Ok(TableRead::Needs(need)),
             (Err(Error::Io(error)), None) => Err(error),
-            (Err(error), _) => Ok(Ok(SectionPosition::Unreadable(error.to_string()))),
+            (Err(error), _) => Ok(TableRead::Position(SectionPosition::Unreadable(error.to_string()))),
         }
     });
     read.await.map_err(io::Error::other)?

@@ -41,7 +41,18 @@ impl SmallContents {
             });
             read.await.ok()?.ok()
         };
-        self.0.optionally_get_with((reader.path().to_owned(), content.range.clone()), read).await
+        let found = self.0.optionally_get_with((reader.path().to_owned(), content.range.clone()), read).await;
+        if found.is_none() {
+            self.forget(&content.file).await;
+        }
+        found
+    }
+
+    /// Forgets the contents of a whole file that cannot be read, so that the next request notices that it was lost.
+    pub(super) async fn forget(&self, file: &Readable) {
+        if let Readable::Member(reader) = file {
+            self.0.invalidate(&(reader.path().to_owned(), 0..reader.size())).await;
+        }
     }
 
     /// True if the whole file is cached.

@@ -6,16 +6,24 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
+use tokio::runtime::Handle;
 
 use super::memory_fallback::Reservation;
 
 /// How temporary names begin.
 pub(super) const PREFIX: &str = ".temporary-";
+
+/// Bytes of a block of stat(2).
+const BLOCK_BYTES: u64 = 512;
+
+/// Minimum of bytes that take long to free.
+const MIN_SLOW_BYTES: u64 = 1 << 20;
 
 /// An open file, with the memory that is reserved for it if it is in memory.
 pub(crate) struct OpenFile {
@@ -34,6 +42,24 @@ impl From<File> for OpenFile {
     fn from(file: File) -> Self {
         Self { file, reservation: None }
     }
+}
+
+impl Drop for OpenFile {
+    /// Closes a large file without a name on a thread that may block: its blocks are freed then.
+    fn drop(&mut self) {
+        if let Ok(runtime) = Handle::try_current()
+            && is_freed_slowly(&self.file)
+            && let Ok(last) = self.file.try_clone()
+        {
+            let reservation = self.reservation.take();
+            runtime.spawn_blocking(move || drop((last, reservation)));
+        }
+    }
+}
+
+/// True if the last descriptor of the file frees many blocks.
+fn is_freed_slowly(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.nlink() == 0 && found.blocks() * BLOCK_BYTES >= MIN_SLOW_BYTES)
 }
 
 impl Deref for OpenFile {
@@ -132,4 +158,34 @@ impl Drop for TemporaryFile {
 /// Bytes that a disk has free for this user.
 pub(super) fn free(disk: StatVfs) -> u64 {
     disk.f_bavail.saturating_mul(disk.f_frsize)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_large_files_without_a_name_are_freed_slowly() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: u64| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, vec![1; usize::try_from(bytes).unwrap()]).unwrap();
+            (File::open(&path).unwrap(), path)
+        };
+        let (large, path) = write("large", MIN_SLOW_BYTES);
+        assert!(!is_freed_slowly(&large));
+        std::fs::remove_file(path).unwrap();
+        assert!(is_freed_slowly(&large));
+        let (small, path) = write("small", 4096);
+        std::fs::remove_file(path).unwrap();
+        assert!(!is_freed_slowly(&small));
+        // Its last descriptor is another one.
+        let descriptor = large.try_clone().unwrap();
+        drop(OpenFile::from(large));
+        let mut first = [0];
+        descriptor.read_exact_at(&mut first, 0).unwrap();
+        assert_eq!(first, [1]);
+    }
 }

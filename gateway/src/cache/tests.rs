@@ -44,3 +44,34 @@ async fn a_file_that_cannot_be_opened_at_present_stays_and_a_lost_one_is_removed
     assert!(!path.exists() && cache.entries().len() == 0);
     assert_eq!(fill(&cache).await.err().unwrap().to_string(), "no such file");
 }
+
+#[tokio::test]
+async fn a_lost_small_file_in_memory_is_noticed_when_a_section_of_it_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cache, path) = cache_with_a_file(directory.path()).await;
+    let reader = cache.find(key()).await.unwrap();
+    assert_eq!(cache.small(&reader.content()).await.unwrap(), "bytes");
+    drop(reader);
+    std::fs::remove_file(path).unwrap();
+    let reader = cache.find(key()).await.expect("it is in memory");
+    let build_id: BuildId = "aa".repeat(20).parse().unwrap();
+    assert!(cache.find_section(key(), &reader.into(), &build_id, ".text").await.is_err());
+    assert!(cache.find(key()).await.is_none() && cache.entries().len() == 0);
+}
+
+#[tokio::test]
+async fn a_fill_is_detached_only_if_it_has_stalled_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cache, path) = cache_with_a_file(directory.path()).await;
+    let reader = cache.find(key()).await.unwrap();
+    assert!(cache.detach(key(), &reader, Duration::ZERO) && cache.find(key()).await.is_some(), "it is complete");
+    let other = MemberKey { ordinal: 4, ..key() };
+    let info = entry::MemberInfo { path: path.with_extension("other"), ..reader.info().clone() };
+    let file = cache.directory.temporary_file(5).unwrap();
+    let filling = Arc::new(Entry::filling(info, file.file.clone(), Arc::default()));
+    assert!(cache.entries().insert_filling(other, filling.clone(), 5).is_none());
+    let reader = Reader::new(filling);
+    assert!(!cache.detach(other, &reader, Duration::from_secs(3600)) && cache.find(other).await.is_some());
+    assert!(cache.detach(other, &reader, Duration::ZERO) && cache.find(other).await.is_none());
+    assert!(reader.silence().is_some(), "its readers read on");
+}

@@ -1,8 +1,8 @@
 //! Stall timeouts: reading an archive may take long, as long as bytes arrive.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use artifact::formats::ArchiveBytes;
@@ -13,8 +13,18 @@ use crate::resolve::outcome::{Cause, CauseKind, Miss, Provider};
 const CHECKS: u32 = 8;
 
 /// Counts bytes that arrived.
-#[derive(Default)]
-pub(crate) struct Flow(AtomicU64);
+pub(crate) struct Flow {
+    bytes: AtomicU64,
+    /// When the last ones arrived, in nanoseconds since [`START`].
+    last_at: AtomicU64,
+}
+
+/// Instants are counted from this one.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn now() -> u64 {
+    u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// Bytes that are counted as they are read.
 struct Counted<R> {
@@ -25,12 +35,19 @@ struct Counted<R> {
 impl Flow {
     /// Adds `bytes`.
     pub(crate) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        // The time before the bytes: a task that counts the bytes knows of their time.
+        self.last_at.store(now(), Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Release);
     }
 
     /// Returns the count.
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// Returns how long ago the last bytes arrived, or the count began.
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_nanos(now().saturating_sub(self.last_at.load(Ordering::Relaxed)))
     }
 
     /// Counts what is read of an archive.
@@ -66,6 +83,12 @@ impl Flow {
                 return Err(Cause { provider, kind: CauseKind::Timeout, text }.into());
             }
         }
+    }
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self { bytes: AtomicU64::new(0), last_at: AtomicU64::new(now()) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use artifact::BuildId;
 use sql::StoredPackage;
 
-use super::deadline::{Deadline, EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL, FIRST_BYTES_TIMEOUT};
+use super::deadline::{self, Deadline, EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL, FIRST_BYTES_TIMEOUT};
 use super::outcome::{Cause, CauseKind, Miss};
 use super::search::{Search, open_within};
 use crate::cache::{Content, Filler, MemberKey, Readable, Reader};
@@ -178,8 +178,10 @@ impl Search<'_> {
         match tokio::time::timeout(FIRST_BYTES_TIMEOUT, flowing).await {
             Ok(Ok(())) => Ok(reader),
             Ok(Err(miss)) => {
-                self.gateway.cache.detach(key, &reader);
-                Err(MemberMiss { miss, is_everywhere: reader.has_failed() })
+                // A fill that goes on is that of every location.
+                let stall_timeout = deadline::stall_timeout(self.gateway.config.request.budget);
+                let goes_on = !self.gateway.cache.detach(key, &reader, stall_timeout);
+                Err(MemberMiss { miss, is_everywhere: goes_on || reader.has_failed() })
             }
             // It is filled further, for the next request.
             Err(_) => {
