@@ -1,7 +1,9 @@
 //! The command line.
 
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process;
 use std::thread::available_parallelism;
 
 use artifact::Format;
@@ -288,7 +290,14 @@ pub(crate) struct StoreArgs {
 impl Cli {
     /// Reads the command line; on wrong usage prints the error and exits with 2.
     pub(crate) fn from_command_line() -> Self {
-        let cli = Self::parse();
+        let cli = Self::try_parse().unwrap_or_else(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            // clap quotes the wrong argument.
+            let _ = write!(io::stderr(), "{}", sql::redact_passwords(&error.to_string()));
+            process::exit(2);
+        });
         // `args_conflicts_with_subcommands` would also refuse --database before a command.
         if cli.command.is_some() && cli.original.is_given() {
             Self::command()
