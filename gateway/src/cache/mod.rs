@@ -50,6 +50,7 @@ use tokio::task::spawn_blocking;
 use crate::config::{self, Abandoned};
 use crate::metrics::METRICS;
 use crate::permits::Permit;
+use crate::providers::archives::LocationKey;
 use crate::resolve::outcome::{CauseKind, Miss};
 
 pub(crate) use content::Content;
@@ -69,8 +70,13 @@ pub(crate) struct MemberKey {
     pub(crate) ordinal: u32,
 }
 
-/// The opening of a member's source, which concurrent requests share.
-type Opening = Shared<BoxFuture<'static, Result<Reader, Miss>>>;
+/// The opening of a member's source at `location`, which concurrent requests share.
+struct Opening {
+    location: LocationKey,
+    reader: SharedReader,
+}
+
+type SharedReader = Shared<BoxFuture<'static, Result<Reader, Miss>>>;
 
 /// The cache of members. Clones share it.
 #[derive(Clone)]
@@ -174,15 +180,16 @@ impl MemberCache {
         }
     }
 
-    /// A reader of a member, which `filler` fills unless it is cached. Returns when its bytes begin to come. An ELF
-    /// file must state
-    /// `build_id`. The permit is released when the fill ends, or is not needed.
+    /// A reader of a member, which `filler` fills from the archive at `location` unless it is cached or being filled.
+    /// Returns when its bytes begin to come. An ELF file must state `build_id`. The permit is released when the fill
+    /// ends, or is not needed.
     ///
     /// # Errors
     /// Why `filler` failed, or that the disk and the memory fallback have no space.
     pub(crate) async fn fill<F>(
         &self,
         key: MemberKey,
+        location: LocationKey,
         build_id: Option<&BuildId>,
         permit: Permit,
         filler: F,
@@ -190,30 +197,35 @@ impl MemberCache {
     where
         F: Future<Output = Result<Filler, Miss>> + Send + 'static,
     {
-        loop {
+        let own = loop {
             if let Some(reader) = self.open_entry(key).await? {
                 return Ok(reader);
             }
-            let opening = {
+            let (opening, is_same) = {
                 let mut entries = self.entries();
-                if let Some(opening) = entries.opening(key) {
-                    opening.clone()
-                } else if entries.contains(key) {
-                    // Inserted since `find`.
-                    continue;
-                } else {
-                    let opening = self.open_source(key, build_id.cloned(), permit, filler);
-                    entries.insert_opening(key, opening.clone());
-                    opening
+                match entries.opening(key) {
+                    Some(opening) => (opening.reader.clone(), opening.location == location),
+                    // Inserted since `open_entry`.
+                    None if entries.contains(key) => continue,
+                    None => {
+                        let reader = self.open_source(key, build_id.cloned(), permit, filler);
+                        entries.insert_opening(key, Opening { location, reader: reader.clone() });
+                        break reader;
+                    }
                 }
             };
-            return opening.await;
-        }
+            match opening.await {
+                // The failure of another location tells nothing of this one.
+                Err(_) if !is_same => {}
+                opened => return opened,
+            }
+        };
+        own.await
     }
 
     /// Opens the source of a member on the main runtime: a client that disconnects does not end what other requests
     /// wait for.
-    fn open_source<F>(&self, key: MemberKey, build_id: Option<BuildId>, permit: Permit, filler: F) -> Opening
+    fn open_source<F>(&self, key: MemberKey, build_id: Option<BuildId>, permit: Permit, filler: F) -> SharedReader
     where
         F: Future<Output = Result<Filler, Miss>> + Send + 'static,
     {

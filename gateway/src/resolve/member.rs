@@ -12,7 +12,7 @@ use super::outcome::{Cause, CauseKind, Miss};
 use super::search::{Search, open_within};
 use crate::cache::{Content, Filler, MemberKey, Readable, Reader};
 use crate::permits::Permit;
-use crate::providers::archives::{Archive, WantedMember};
+use crate::providers::archives::{Archive, LocationKey, WantedMember, location_key};
 
 /// How something begins that has to be extracted.
 pub(super) enum Begin<T> {
@@ -68,7 +68,8 @@ impl Search<'_> {
             }
         }
         if let Some(archive) = opened {
-            match Box::pin(self.fill(need.clone(), key, build_id, |_| async { Ok(archive) })).await {
+            let at = archive.place.location();
+            match Box::pin(self.fill(need.clone(), key, at, build_id, |_| async { Ok(archive) })).await {
                 Ok(reader) => return Some(reader),
                 Err(MemberMiss { miss, is_everywhere }) => {
                     self.failed(miss);
@@ -92,7 +93,7 @@ impl Search<'_> {
                 let deadline = deadline.of_location(others);
                 async move { open_within(&archives, &package, &at, &wanted, deadline).await }
             };
-            match Box::pin(self.fill(need.clone(), key, build_id, open)).await {
+            match Box::pin(self.fill(need.clone(), key, location_key(location), build_id, open)).await {
                 Ok(reader) => return Some(reader),
                 Err(MemberMiss { miss, is_everywhere: false }) => self.failed_at(location, miss).await,
                 Err(MemberMiss { miss, is_everywhere: true }) => {
@@ -104,12 +105,13 @@ impl Search<'_> {
         None
     }
 
-    /// Fills a member from the archive that `open` opens until a deadline, once the client has a permit. Returns when
+    /// Fills a member from the archive at `location`, which `open` opens until a deadline, once the client has a permit. Returns when
     /// enough of it is there.
     async fn fill<F>(
         &mut self,
         need: Need<'_>,
         key: MemberKey,
+        location: LocationKey,
         build_id: Option<&BuildId>,
         open: impl FnOnce(Deadline) -> F,
     ) -> Result<Reader, MemberMiss>
@@ -121,7 +123,7 @@ impl Search<'_> {
             Begin::Now(permit) => {
                 let archive = open(self.deadline);
                 let filler = async { Ok(Filler::Extraction(Box::new(archive.await?))) };
-                cache.fill(key, build_id, permit, filler).await?
+                cache.fill(key, location, build_id, permit, filler).await?
             }
             Begin::Found(reader) => reader,
         };

@@ -62,7 +62,10 @@ async fn a_stalled_read_holds_neither_clients_nor_permits() {
     let (let_it, back) = mpsc::channel();
     let archive = Archive::of_payload(header, Box::new(Unavailable { payload, left: 1000, back }));
     let permit = permits.acquire(ClientAddress::default()).await;
-    let entry = cache.fill(key, None, permit, async { Ok(Filler::Extraction(Box::new(archive))) }).await.unwrap();
+    let entry = cache
+        .fill(key, (1, "p.rpm".into()), None, permit, async { Ok(Filler::Extraction(Box::new(archive))) })
+        .await
+        .unwrap();
     let failure = entry.complete_file().await.err().unwrap();
     assert!(
         matches!(&failure, Miss::Failed(cause) if cause.text.contains("expected bytes of the archive within 600ms")),
@@ -97,7 +100,10 @@ async fn a_member_that_is_prefetched_while_its_source_is_opened_is_not_extracted
         let archive = Archive::of_payload(header, Box::new(payload));
         Ok(Filler::Extraction(Box::new(archive)))
     };
-    let reader = cache.fill(key, None, permits.acquire(ClientAddress::default()).await, opened).await.unwrap();
+    let reader = cache
+        .fill(key, (1, "p.rpm".into()), None, permits.acquire(ClientAddress::default()).await, opened)
+        .await
+        .unwrap();
     assert!(reader.is_complete() && reader.path() == path, "the prefetched file");
     assert_eq!(std::fs::read(&path).unwrap(), vec![0; usize::try_from(size).unwrap()], "it was not extracted");
     permits.acquire(ClientAddress::default()).await;

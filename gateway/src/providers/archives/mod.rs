@@ -45,6 +45,9 @@ const BLOCK_INDEX_BYTES: u64 = 16 << 20;
 /// How long a location that failed is tried after all others.
 const UNHEALTHY_TTL: Duration = Duration::from_secs(60);
 
+/// A location of a package: the id of its store, and the path in it.
+pub(crate) type LocationKey = (i64, String);
+
 /// Opens archives, and remembers their headers and which locations failed.
 #[derive(Clone)]
 pub(crate) struct Archives {
@@ -163,13 +166,13 @@ impl Archives {
     /// The present locations of a package, those that failed a moment ago behind the others.
     pub(crate) fn locations<'a>(&self, package: &'a StoredPackage) -> Vec<&'a Location> {
         let mut present: Vec<_> = package.present_locations().collect();
-        present.sort_by_key(|location| self.unhealthy.contains_key(&key(location)));
+        present.sort_by_key(|location| self.unhealthy.contains_key(&location_key(location)));
         present
     }
 
     /// Marks a location as unhealthy: others are tried before it for a while.
     pub(crate) async fn mark_unhealthy(&self, location: &Location) {
-        self.unhealthy.insert(key(location), ()).await;
+        self.unhealthy.insert(location_key(location), ()).await;
     }
 
     /// The header of a package, if it was read before.
@@ -185,8 +188,13 @@ impl Archives {
         wanted: &WantedMember,
     ) -> Result<Archive, Miss> {
         let (archives, tried) = (self.clone(), Vec::new());
-        let place =
-            Place { archives, package: package.clone(), wanted: wanted.clone(), location: key(location), tried };
+        let place = Place {
+            archives,
+            package: package.clone(),
+            wanted: wanted.clone(),
+            location: location_key(location),
+            tried,
+        };
         if package.package.format == Format::Rpm {
             let Bytes { header, rest: payload, parts } = self.open_bytes(package, location).await?;
             let header =
@@ -289,7 +297,8 @@ struct Bytes {
 }
 
 /// A location among all.
-fn key(location: &Location) -> (i64, String) {
+/// The key of a location.
+pub(crate) fn location_key(location: &Location) -> LocationKey {
     (location.store.id, location.path.clone())
 }
 

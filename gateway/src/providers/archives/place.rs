@@ -4,23 +4,30 @@ use std::sync::Arc;
 
 use sql::StoredPackage;
 
-use super::{Archive, Archives, WantedMember, key};
+use super::{Archive, Archives, LocationKey, WantedMember, location_key};
 
 /// The location at which an archive was opened: it is marked unhealthy when its payload is broken.
 pub(crate) struct Place {
     pub(super) archives: Archives,
     pub(super) package: Arc<StoredPackage>,
     pub(super) wanted: WantedMember,
-    pub(super) location: (i64, String),
+    pub(super) location: LocationKey,
     /// Locations before this one.
-    pub(super) tried: Vec<(i64, String)>,
+    pub(super) tried: Vec<LocationKey>,
 }
 
 impl Place {
     /// The name of its store.
     pub(crate) fn store(&self) -> &str {
         let mut locations = self.package.locations.iter();
-        locations.find(|location| key(location) == self.location).map_or("", |location| location.store.name.as_str())
+        locations
+            .find(|location| location_key(location) == self.location)
+            .map_or("", |location| location.store.name.as_str())
+    }
+
+    /// The key of this location.
+    pub(crate) fn location(&self) -> LocationKey {
+        self.location.clone()
     }
 
     /// Marks this location as unhealthy: others are tried before it for a while. For threads that may block.
@@ -34,7 +41,7 @@ impl Place {
         let Self { archives, package, wanted, location, mut tried } = self;
         tried.push(location);
         for location in archives.locations(&package) {
-            if tried.contains(&key(location)) {
+            if tried.contains(&location_key(location)) {
                 continue;
             }
             match archives.runtime.block_on(archives.open(&package, location, &wanted)) {
@@ -47,7 +54,7 @@ impl Place {
                     if miss.is_of_provider() {
                         archives.runtime.block_on(archives.mark_unhealthy(location));
                     }
-                    tried.push(key(location));
+                    tried.push(location_key(location));
                 }
             }
         }
