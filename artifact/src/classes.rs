@@ -49,11 +49,9 @@ pub fn dwarf(class: &Class<&str>) -> Option<bool> {
 /// The kind of a file with a build-id, from what the header says of it. `dwarf` is what [`dwarf`] says.
 ///
 /// 1. The name: debug files lie below `/lib/debug/` (Fedora, Debian, Flatpak's `/app/lib/debug/`) or in `.debug/`
-///    (Yocto), or end in
-///    `.debug` or `.dbg`. vmlinux among them is a program with its DWARF, or a debug file.
-/// 2. A text that ends in `, stripped` is a program, and so is what is not ELF by itself (a compressed kernel
-///    module, whose link
-///    names the build-id of what is inside).
+///    (Yocto), or end in `.debug` or `.dbg`. vmlinux among them is a program with its DWARF, or a debug file.
+/// 2. A text that ends in `, stripped` is a program, and so is what is not ELF by itself (a compressed kernel module,
+///    whose link names the build-id of what is inside).
 /// 3. The rest can be an unstripped program or a debug file: libmagic writes the same of both.
 pub fn kind(file: &FileRow<'_>, dwarf: Option<bool>) -> Kind {
     if is_named_like_debug_file(file.path) {

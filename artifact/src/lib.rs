@@ -4,8 +4,7 @@
 //! - [`BuildId`], [`Nevra`], [`Identity`], [`Package`], [`Artifact`], [`Kind`], [`ArtifactType`]: the words themselves;
 //! - [`header`]: lead, signature header and main header of an RPM, bounded, into a [`header::Header`];
 //! - [`links`] and [`classes`]: the two places of a header that name build-ids; [`artifacts`] puts them together and
-//!   says which
-//!   files stay *open*;
+//!   says which files stay *open*;
 //! - [`payload`]: one member out of an archive, streamed; [`digest`]: is it the file that the header promised;
 //! - [`elf`]: build-id, kind and sections of an ELF file; [`scan`]: the ELF notes of a package's open files;
 //! - [`modules`]: compressed kernel modules, and the debug files that have their build-ids;

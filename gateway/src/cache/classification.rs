@@ -1,6 +1,5 @@
 //! What extracted files are, where no header tells: executables, debuginfo or both. It is remembered longer than the
-//! file is cached, so
-//! that a file that is not what a request asks for is not extracted again.
+//! file is cached, so that a file that is not what a request asks for is not extracted again.
 
 use artifact::{ArtifactType, Kind, elf};
 use moka::future::Cache;

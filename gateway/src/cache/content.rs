@@ -24,8 +24,7 @@ pub(crate) struct Content {
     /// Within the file.
     pub(crate) range: Range<u64>,
     /// True for a section. Its last bytes are held back until the file is complete: it is an answer of its own, which
-    /// must not be complete
-    /// if the file is wrong.
+    /// must not be complete if the file is wrong.
     is_section: bool,
 }
 

@@ -1,6 +1,5 @@
 //! The cache directory: `files/IDENTITY-ORDINAL-SIZE-DIGEST` for every complete file, in a directory that only this
-//! user may enter. Files that
-//! are being filled are [temporary files](TemporaryFile).
+//! user may enter. Files that are being filled are [temporary files](TemporaryFile).
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -83,8 +82,7 @@ impl Directory {
     }
 
     /// Locks the names of files: they are given and removed under this lock, so that the removal of an entry's file
-    /// never meets that of
-    /// the next entry of the same member. For threads that may block.
+    /// never meets that of the next entry of the same member. For threads that may block.
     pub(super) fn lock_names(&self) -> MutexGuard<'_, ()> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -216,8 +214,7 @@ impl Directory {
     }
 
     /// Lists the published files, the least recently read first: of files with the same cost these are evicted first.
-    /// Files of the wrong
-    /// size are removed.
+    /// Files of the wrong size are removed.
     ///
     /// # Errors
     /// The directory cannot be read or written.

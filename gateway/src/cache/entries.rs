@@ -1,13 +1,10 @@
 //! What is cached: the entries of all members, their sizes, costs and use, and the order in which they are evicted.
 //!
 //! Eviction weighs the cost of extracting a file again (GreedyDual-Size-Frequency: Cherkasova, "Improving WWW Proxies
-//! Performance with
-//! Greedy-Dual-Size-Frequency Caching Policy", 1998). The rank of a file is `clock + uses * seconds / bytes`: seconds
-//! of its extraction,
-//! and as clock the rank of the file that was evicted last. A file that is not requested any more is overtaken by
-//! newer ones. A library
-//! that took a minute to extract stays longer than sources that take a millisecond. docs/adr/0019 compares it with the
-//! least recently used.
+//! Performance with Greedy-Dual-Size-Frequency Caching Policy", 1998). The rank of a file is
+//! `clock + uses * seconds / bytes`: seconds of its extraction, and as clock the rank of the file that was evicted
+//! last. A file that is not requested any more is overtaken by newer ones. A library that took a minute to extract
+//! stays longer than sources that take a millisecond. docs/adr/0019 compares it with the least recently used.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -330,8 +330,7 @@ impl Reader {
     }
 
     /// True unless the note of the ELF file states another build-id than `expected`. A file that is no ELF file has no
-    /// note, nor has one
-    /// that is filled and whose note was not read yet.
+    /// note, nor has one that is filled and whose note was not read yet.
     ///
     /// # Errors
     /// The file cannot be read.

@@ -273,8 +273,7 @@ impl MemberCache {
     }
 
     /// A file for `size` bytes. If the disk has less free, files without readers are evicted. If that is not enough,
-    /// the file is in memory.
-    /// For threads that may block.
+    /// the file is in memory. For threads that may block.
     fn temporary_file(&self, size: u64) -> Result<TemporaryFile, Miss> {
         self.make_space(size);
         self.directory.temporary_file(size).or_else(|error| {
@@ -287,9 +286,8 @@ impl MemberCache {
         })
     }
 
-    /// Gives the complete file of an entry its name, unless the entry was removed meanwhile. It took `cost` to
-    /// extract. For threads that may
-    /// block.
+    /// Gives the complete file of an entry its name, unless the entry was removed meanwhile. It took `cost` to extract.
+    /// For threads that may block.
     fn publish(&self, key: MemberKey, entry: &Arc<Entry>, file: TemporaryFile, cost: Duration) -> std::io::Result<()> {
         let _names = self.directory.lock_names();
         if self.entries().has(key, entry) {

@@ -1,8 +1,7 @@
 //! Kernel modules, decompressed: archives have them compressed, and clients want the ELF file inside.
 //!
 //! The compressed file is a member like any other. The decompressed one is a file without a name, which is kept for a
-//! while: decompressing a
-//! module takes a fraction of the time that extracting it takes.
+//! while: decompressing a module takes a fraction of the time that extracting it takes.
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -58,9 +57,8 @@ impl MemberCache {
         self.modules.0.get(&key).await.map(Readable::Module)
     }
 
-    /// The decompressed module in the complete member `compressed`. A file that is not compressed is returned as it
-    /// is. The permit is
-    /// released when the module is decompressed.
+    /// The decompressed module in the complete member `compressed`. A file that is not compressed is returned as it is.
+    /// The permit is released when the module is decompressed.
     ///
     /// # Errors
     /// Absent if there is no ELF file in it, or more than a module may have; otherwise why it could not be

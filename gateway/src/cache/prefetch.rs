@@ -1,11 +1,9 @@
-//! Prefetched members: files beside the requested one in an archive, which its extraction decompresses anyway. A
-//! client that reads one source
-//! file reads others of its package; a client that reads the debuginfo of one library needs the file that dwz moved
-//! its types to.
+//! Prefetched members: files beside the requested one in an archive, which its extraction decompresses anyway. A client
+//! that reads one source file reads others of its package; a client that reads the debuginfo of one library needs the
+//! file that dwz moved its types to.
 //!
-//! They stay in memory until the requested member is complete. Then their digests are verified, and they are
-//! published. They were not
-//! requested, so they are evicted first.
+//! They stay in memory until the requested member is complete. Then their digests are verified, and they are published.
+//! They were not requested, so they are evicted first.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -62,8 +60,7 @@ impl Prefetch {
     }
 
     /// Finds the first file near enough to the one with number `ordinal`. Archives have their files in the header's
-    /// order, almost always:
-    /// files that nearer ones would replace are not read at all.
+    /// order, almost always: files that nearer ones would replace are not read at all.
     pub(super) fn expect(&mut self, header: &Header, ordinal: u32) {
         let (max, mut bytes) = (self.max_preceding_bytes(), 0);
         self.first = ordinal;

@@ -1,6 +1,6 @@
 //! Where sections are in members. The tables of a file that is being filled are read as soon as they are written.
-//! Positions in complete
-//! files are remembered longer than the files are cached: clients request few names, and these again and again.
+//! Positions in complete files are remembered longer than the files are cached: clients request few names, and these
+//! again and again.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -127,8 +127,7 @@ async fn read_position(file: &Readable, available: u64, name: String) -> io::Res
 }
 
 /// The first bytes of a file that is being filled, read as if they were the file: a read beyond them is an error. It
-/// has a position of its
-/// own, so that several readers can use one descriptor.
+/// has a position of its own, so that several readers can use one descriptor.
 pub(super) struct PartialFile {
     file: Arc<OpenFile>,
     at: u64,

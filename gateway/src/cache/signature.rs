@@ -1,6 +1,5 @@
 //! The IMA signature of a cached file, stored beside it as `NAME.ima`: its archive may be unavailable at the next
-//! request. It is written
-//! before the file gets its name, and removed after it.
+//! request. It is written before the file gets its name, and removed after it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};

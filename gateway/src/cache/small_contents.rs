@@ -1,6 +1,5 @@
 //! Small files and small sections, cached in memory once they were requested: for them a system call or a change of
-//! threads costs more than
-//! the bytes.
+//! threads costs more than the bytes.
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;

@@ -1,6 +1,5 @@
 //! A file that is being written, without a name (O_TMPFILE, open(2)). Where the file system cannot do that, it has a
-//! name that begins with
-//! a dot, and is removed at the next start.
+//! name that begins with a dot, and is removed at the next start.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -118,8 +117,7 @@ impl TemporaryFile {
     }
 
     /// Gives the file its name, in one step, with the member's own time. Its bytes must be on the disk before: a name
-    /// that is found after
-    /// a crash must have them.
+    /// that is found after a crash must have them.
     ///
     /// # Errors
     /// The file system refuses the name or the time.

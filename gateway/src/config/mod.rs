@@ -1,7 +1,7 @@
 //! Configuration of the gateway. Precedence: flag, environment, configuration file, the original darkserver's files,
 //! default.
 //!
-//! - [`file`]: `gateway.toml`, read as a whole;
+//! - [`mod@file`]: `gateway.toml`, read as a whole;
 //! - [`tables`]: its tables, their defaults and limits;
 //! - [`forms`]: the forms of its values.
 

@@ -1,6 +1,6 @@
 //! HTTP: requests become questions, answers become responses.
 //!
-//! - [`routes`]: the table of all routes; [`observe`]: the middleware around every handler; [`cors`];
+//! - [`routes`]: the table of all routes; [`mod@observe`]: the middleware around every handler; [`cors`];
 //! - [`debuginfod`], [`darkserver`], [`metadata`], [`archive`], [`operations`], [`page`]: the handlers;
 //! - [`deliver`]: the response with a file, with [`conditional`] requests and the [`download_name`]; [`redirect`];
 //!   [`links`]: URLs in answers; [`mod@error`]: the table of statuses.

@@ -105,8 +105,8 @@ impl Search<'_> {
         None
     }
 
-    /// Fills a member from the archive at `location`, which `open` opens until a deadline, once the client has a permit. Returns when
-    /// enough of it is there.
+    /// Fills a member from the archive at `location`, which `open` opens until a deadline, once the client has a
+    /// permit. Returns when enough of it is there.
     async fn fill<F>(
         &mut self,
         need: Need<'_>,

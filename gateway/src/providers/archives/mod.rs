@@ -296,8 +296,7 @@ struct Bytes {
     parts: Option<Parts>,
 }
 
-/// A location among all.
-/// The key of a location.
+/// A location among all. The key of a location.
 pub(crate) fn location_key(location: &Location) -> LocationKey {
     (location.store.id, location.path.clone())
 }
