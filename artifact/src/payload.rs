@@ -1,6 +1,6 @@
 //! The payload of an archive: a compressed cpio archive with one member a file.
 //!
-//! - [`decompress`]: compressed bytes in, archive out, within a memory limit; the first bytes tell the compression;
+//! - [`mod@decompress`]: compressed bytes in, archive out, within a memory limit; the first bytes tell the compression;
 //! - `cpio`: the header of one member, in the three forms that rpm writes;
 //! - [`Members`]: a walk over the members, each tied to its file in the RPM's header;
 //! - [`BlockIndex`]: the xz block index, to extract a member without what precedes its block (`xz_blocks`: the format);

@@ -46,7 +46,7 @@ impl<'a> Tar<'a> {
     }
 
     /// The members of an archive from number `ordinal` on, with whose headers `archive` begins. Their
-    /// [`Member::tar_offset`] counts from there.
+    /// [`ArchiveMember::tar_offset`](super::ArchiveMember::tar_offset) counts from there.
     pub(super) fn from_member(archive: Box<dyn Read + Send + 'a>, max_bytes: u64, ordinal: u32) -> Self {
         Self { members: ordinal, ..Self::new(archive, max_bytes) }
     }
