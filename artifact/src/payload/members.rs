@@ -33,7 +33,8 @@ pub struct Members<'h, R> {
 }
 
 impl<'h, R: Read> Members<'h, R> {
-    /// The members of `archive`, which [`decompress`](super::decompress()) decompressed, of the package with this header.
+    /// The members of `archive`, which [`decompress`](super::decompress()) decompressed, of the package with this
+    /// header.
     pub fn new(archive: R, header: &'h Header) -> Self {
         Self {
             archive: BufReader::with_capacity(SKIP_BYTES, archive),
