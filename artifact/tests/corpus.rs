@@ -59,11 +59,11 @@ fn replay(target: &str, check: fn(&[u8])) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
     let mut inputs = 0;
     let mut failed = Vec::new();
-    let mut folders = vec![root.join("corpus").join(target)];
+    let mut directories = vec![root.join("corpus").join(target)];
     // Only some targets have broken something.
-    folders.extend(Some(root.join("regressions").join(target)).filter(|folder| folder.is_dir()));
-    for folder in folders {
-        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+    directories.extend(Some(root.join("regressions").join(target)).filter(|directory| directory.is_dir()));
+    for directory in directories {
+        for entry in fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display())) {
             let path = entry.unwrap().path();
             let input = fs::read(&path).unwrap();
             if catch_unwind(|| check(&input)).is_err() {

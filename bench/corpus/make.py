@@ -26,7 +26,7 @@ TOOLS = ["rpmbuild", "find-debuginfo", "dwz", "gdb-add-index", "eu-elfcompress",
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("size", choices=SIZES)
-    parser.add_argument("--out", type=Path, help="folder of the packages (default: var/corpus/SIZE)")
+    parser.add_argument("--out", type=Path, help="directory of the packages (default: var/corpus/SIZE)")
     parser.add_argument("--cache", type=Path, default=Path("var/corpus/cache"), help="what is fetched and compiled (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="families at a time (default: %(default)s)")
     parser.add_argument("--level", type=int, default=3, choices=range(1, 20), metavar="1-19", help="zstd level of the big families (default: %(default)s); of the others it is 19")
@@ -97,7 +97,7 @@ class Maker:
         scratch.mkdir(parents=True)
         packages = 0
         if row.kind == "source":
-            builds = source.builds_folder(self.cache)
+            builds = source.builds_directory(self.cache)
             version, tree, stage = source.compile_source(row, self.inputs, builds, recipe)
             for release in wanted:
                 made = source.package(row, release, version, tree, stage, scratch)

@@ -45,10 +45,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let real = corpus::members(&corpus::archives(&options.rpms)?)?;
     let generated = corpus::members(&corpus::archives(&options.headers)?)?;
     println!("importing {} build-ids and kinds", real.len() + generated.len());
-    let folders = [options.rpms.as_path(), options.headers.as_path()];
-    let sqlite = Sqlite::with_packages(&folders);
+    let directories = [options.rpms.as_path(), options.headers.as_path()];
+    let sqlite = Sqlite::with_packages(&directories);
     let mariadb = MariaDb::start();
-    let on_mariadb = mariadb_index(&mariadb, &folders)?;
+    let on_mariadb = mariadb_index(&mariadb, &directories)?;
     let gateway = BenchServer::gateway(&sqlite.url(), "")?;
     let uncached = [BenchServer::gateway(&sqlite.url(), UNCACHED)?, BenchServer::gateway(&on_mariadb, UNCACHED)?];
     let scratch = tempfile::tempdir()?;
@@ -146,11 +146,11 @@ fn json(members: &[CorpusMember], max: usize) -> Vec<String> {
     paths
 }
 
-fn mariadb_index(mariadb: &MariaDb, folders: &[&Path]) -> Result<String> {
+fn mariadb_index(mariadb: &MariaDb, directories: &[&Path]) -> Result<String> {
     mariadb.create_database("bench");
     let database = mariadb.url("bench");
     import_ok(&database, &["migrate"]);
-    for directory in folders {
+    for directory in directories {
         import_ok(&database, &["dir", directory.to_str().context("a UTF-8 path")?]);
     }
     Ok(database)

@@ -59,10 +59,10 @@ enum Bench {
 /// What all benches take.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Folder of real RPMs (see bench/corpus/README.md).
+    /// Directory of real RPMs (see bench/corpus/README.md).
     #[arg(long, value_name = "DIR")]
     rpms: PathBuf,
-    /// Folder of archives with generated headers.
+    /// Directory of archives with generated headers.
     #[arg(long, value_name = "DIR")]
     headers: PathBuf,
     /// How often everything is done; figures are medians.

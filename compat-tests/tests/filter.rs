@@ -69,22 +69,22 @@ fn ready(gateway: &RunningGateway) {
     });
 }
 
-/// A folder with the server of these releases.
+/// A directory with the server of these releases.
 fn servers(releases: &[u8]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for release in releases {
-        add_server(folder.path(), *release);
+        add_server(directory.path(), *release);
     }
-    folder
+    directory
 }
 
-fn add_server(folder: &Path, release: u8) {
+fn add_server(directory: &Path, release: u8) {
     let name = format!("server-1.1-{release}.fc99.x86_64.rpm");
-    fs::copy(fixtures::rpm(&format!("server/{name}")), folder.join(name)).unwrap();
+    fs::copy(fixtures::rpm(&format!("server/{name}")), directory.join(name)).unwrap();
 }
 
-fn import(database: &str, folder: &Path) {
-    import_ok(database, &["dir", folder.to_str().unwrap()]);
+fn import(database: &str, directory: &Path) {
+    import_ok(database, &["dir", directory.to_str().unwrap()]);
 }
 
 fn mariadb() -> (MariaDb, String) {
@@ -98,8 +98,8 @@ fn mariadb() -> (MariaDb, String) {
 
 /// A gateway answers for absent build-ids without the database, and for new ones soon after they came.
 fn misses_cost_no_query(reader: &str, writer: &str) {
-    let folder = servers(&[5]);
-    import(writer, folder.path());
+    let directory = servers(&[5]);
+    import(writer, directory.path());
     let gateway = RunningGateway::start(reader);
     ready(&gateway);
     let (queries, before) =
@@ -115,8 +115,8 @@ fn misses_cost_no_query(reader: &str, writer: &str) {
     assert_eq!(lookup(&gateway, &server(5)), LookupResult::Found);
 
     assert_eq!(lookup(&gateway, &server(6)), LookupResult::Absent);
-    add_server(folder.path(), 6);
-    import(writer, folder.path());
+    add_server(directory.path(), 6);
+    import(writer, directory.path());
     until("what was imported", SOON, || lookup(&gateway, &server(6)) == LookupResult::Found);
     for _ in 0..50 {
         assert_eq!(lookup(&gateway, &server(6)), LookupResult::Found);
@@ -151,8 +151,8 @@ fn misses_cost_no_query_on_mariadb() {
 #[test]
 fn absent_becomes_unknown_when_the_database_stops_or_hangs() {
     let (mut mariadb, url) = mariadb();
-    let folder = servers(&[5]);
-    import(&url, folder.path());
+    let directory = servers(&[5]);
+    import(&url, directory.path());
     let gateway = RunningGateway::start(&url);
     ready(&gateway);
     mariadb.kill();
@@ -229,15 +229,15 @@ fn a_restart_uses_the_filter_on_disk_and_refuses_a_wrong_one() {
 #[test]
 fn a_filter_of_another_index_is_discarded() {
     let [one, other] = [&[5_u8][..], &[6, 7]].map(|releases| {
-        let (sqlite, folder) = (Sqlite::with_packages(&[]), servers(releases));
-        import(&sqlite.url(), folder.path());
-        (sqlite, folder)
+        let (sqlite, directory) = (Sqlite::with_packages(&[]), servers(releases));
+        import(&sqlite.url(), directory.path());
+        (sqlite, directory)
     });
     let mut gateway = RunningGateway::start(&one.0.url());
     ready(&gateway);
     let gone = RunningGateway::start(&other.0.url());
     ready(&gone);
-    // The folder of a gateway on another index.
+    // The directory of a gateway on another index.
     let filter = |gateway: &RunningGateway| gateway.cache().parent().unwrap().join("filter");
     until("the file of the filter", SOON, || filter(&gone).exists());
     gateway.process().kill();
@@ -267,14 +267,14 @@ fn a_filter_of_another_index_is_discarded() {
 #[test]
 fn pruned_changes_cause_a_new_filter() {
     let (mariadb, url) = mariadb();
-    let folder = servers(&[5]);
-    import(&url, folder.path());
+    let directory = servers(&[5]);
+    import(&url, directory.path());
     let mut gateway = RunningGateway::start(&url);
     ready(&gateway);
     gateway.process().signal(Signal::STOP);
     for release in [6, 7] {
-        add_server(folder.path(), release);
-        import(&url, folder.path());
+        add_server(directory.path(), release);
+        import(&url, directory.path());
     }
     mariadb.sql("use darkserver; delete c from changes c join writers w using (writer) where c.sequence < w.sequence");
     gateway.process().signal(Signal::CONT);
@@ -293,16 +293,16 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
     galera.nodes[0].create_database("darkserver");
     let urls = [galera.nodes[0].url("darkserver"), galera.nodes[1].url("darkserver")];
     import_ok(&urls[0], &["migrate"]);
-    let folder = servers(&[]);
-    import(&urls[0], folder.path());
+    let directory = servers(&[]);
+    import(&urls[0], directory.path());
     let gateway = RunningGateway::start(&urls[1]);
     ready(&gateway);
 
     let mut inserted: Vec<(u8, Instant)> = Vec::new();
     for (number, release) in [5, 6, 7].into_iter().enumerate() {
         assert_eq!(lookup(&gateway, &server(release)), LookupResult::Absent);
-        add_server(folder.path(), release);
-        import(&urls[number % 2], folder.path());
+        add_server(directory.path(), release);
+        import(&urls[number % 2], directory.path());
         inserted.push((release, Instant::now()));
         // Asked all the time, also those from before.
         for _ in 0..20 {

@@ -33,14 +33,14 @@ fn import_in_order(database: &str, rpms: &[&str]) {
     }
 }
 
-/// A folder with copies of fixtures.
-fn folder_of(rpms: &[&str]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+/// A directory with copies of fixtures.
+fn directory_with(rpms: &[&str]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
     for rpm in rpms {
         let rpm = fixtures::rpm(rpm);
-        fs::copy(&rpm, folder.path().join(rpm.file_name().unwrap())).unwrap();
+        fs::copy(&rpm, directory.path().join(rpm.file_name().unwrap())).unwrap();
     }
-    folder
+    directory
 }
 
 /// The rows of a 200 answer.
@@ -126,8 +126,8 @@ fn the_contracts_test_vectors_hold_on_both_databases() {
 #[test]
 fn every_file_of_a_package_is_a_row_as_the_real_tools_see_it() {
     let families = ["server", "payloads", "dwarf-twins", "old-classes", "fedora-compat", "v6", "v3"];
-    let folders = families.map(fixtures::family);
-    let sqlite = Sqlite::with_packages(&folders.each_ref().map(PathBuf::as_path));
+    let directories = families.map(fixtures::family);
+    let sqlite = Sqlite::with_packages(&directories.each_ref().map(PathBuf::as_path));
     let gateway = RunningGateway::start(&sqlite.url());
     let mut all = 0;
     for family in families {
@@ -221,9 +221,9 @@ fn order_and_rows_do_not_depend_on_what_was_asked_before() {
 
 #[test]
 fn a_plus_is_a_plus() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rpmbuild::large(folder.path(), "libsg++", 0);
-    let sqlite = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let made = rpmbuild::large(directory.path(), "libsg++", 0);
+    let sqlite = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&sqlite.url());
     for name in ["libsg++-1.0-1.x86_64", "libsg%2B%2B-1.0-1.x86_64.rpm", "libsg+%2b-1.0-1.x86_64"] {
         let found = triples(&gateway.get(&format!("/rpm2buildids/{name}")));
@@ -323,12 +323,12 @@ fn get_and_head_are_answered_alike_and_other_methods_refused() {
 
 #[test]
 fn a_published_store_is_what_url_names() {
-    let folder = folder_of(&[SERVER, SERVER_DEBUGINFO]);
-    fs::create_dir(folder.path().join("a b#c")).unwrap();
-    fs::copy(fixtures::rpm(PAYLOAD), folder.path().join("a b#c/payload-zstd-1.0-1.fc99.x86_64.rpm")).unwrap();
-    let mirror = FileServer::start(folder.path());
+    let directory = directory_with(&[SERVER, SERVER_DEBUGINFO]);
+    fs::create_dir(directory.path().join("a b#c")).unwrap();
+    fs::copy(fixtures::rpm(PAYLOAD), directory.path().join("a b#c/payload-zstd-1.0-1.fc99.x86_64.rpm")).unwrap();
+    let mirror = FileServer::start(directory.path());
     let sqlite = Sqlite::empty();
-    import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap(), "--url", &format!("{}/", mirror.url())]);
+    import_ok(&sqlite.url(), &["dir", directory.path().to_str().unwrap(), "--url", &format!("{}/", mirror.url())]);
     let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--public-url", "http://unused.example"]);
     for nvra in ["server-1.1-5.fc99.x86_64", "server-debuginfo-1.1-5.fc99.x86_64"] {
         let url = format!("{}/{nvra}.rpm", mirror.url());
@@ -336,7 +336,7 @@ fn a_published_store_is_what_url_names() {
         assert_eq!(gateway.get(&format!("/package/{nvra}")).text(), json!({"url": url}).to_string());
         assert_eq!(
             http::get(mirror.port, &format!("/{nvra}.rpm")).unwrap().body,
-            fs::read(folder.path().join(format!("{nvra}.rpm"))).unwrap()
+            fs::read(directory.path().join(format!("{nvra}.rpm"))).unwrap()
         );
     }
     let url = rows(&gateway.get("/rpm2buildids/payload-zstd-1.0-1.fc99.x86_64"))[0]["url"].clone();
@@ -396,8 +396,8 @@ fn only_a_trusted_proxy_may_say_what_the_gateway_is_called() {
 
 #[test]
 fn the_archive_route_gives_nothing_but_the_package_named() {
-    let folder = folder_of(&[SERVER, SERVER_DEBUGINFO, PAYLOAD]);
-    let sqlite = Sqlite::with_packages(&[folder.path()]);
+    let directory = directory_with(&[SERVER, SERVER_DEBUGINFO, PAYLOAD]);
+    let sqlite = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&sqlite.url());
     let path = |rpm: &str| format!("/archive/{}/{}", identity(&fixtures::rpm(rpm)), rpm.split('/').nth(1).unwrap());
     for rpm in [SERVER, SERVER_DEBUGINFO, PAYLOAD] {
@@ -420,11 +420,11 @@ fn the_archive_route_gives_nothing_but_the_package_named() {
     }
 
     // Another package under the name of this one.
-    let at = |rpm: &str| folder.path().join(rpm.split('/').nth(1).unwrap());
+    let at = |rpm: &str| directory.path().join(rpm.split('/').nth(1).unwrap());
     fs::copy(fixtures::rpm("server/server-1.1-6.fc99.x86_64.rpm"), at(SERVER)).unwrap();
     assert_eq!(gateway.get(&path(SERVER)).status, 404, "a replaced file");
-    // The very package, but by a link that leads out of the store's folder.
-    let outside = folder_of(&[SERVER_DEBUGINFO]);
+    // The very package, but by a link that leads out of the store's directory.
+    let outside = directory_with(&[SERVER_DEBUGINFO]);
     fs::remove_file(at(SERVER_DEBUGINFO)).unwrap();
     std::os::unix::fs::symlink(outside.path().join(at(SERVER_DEBUGINFO).file_name().unwrap()), at(SERVER_DEBUGINFO))
         .unwrap();

@@ -23,11 +23,11 @@ const WITHIN: Duration = Duration::from_secs(5);
 type File = (String, String, String);
 
 fn packages(families: &[&str]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for family in families {
-        fixtures::copy(&fixtures::rpms(family), folder.path());
+        fixtures::copy(&fixtures::rpms(family), directory.path());
     }
-    folder
+    directory
 }
 
 fn path_of(key: &str, value: &str) -> String {
@@ -70,12 +70,12 @@ fn said_by_client(client: &DebuginfodClient, key: &str, value: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn mariadb_index(folder: &Path) -> String {
+fn mariadb_index(directory: &Path) -> String {
     let mariadb = MariaDb::shared();
     mariadb.create_database("metadata");
     let url = mariadb.url("metadata");
     import_ok(&url, &["migrate"]);
-    import_ok(&url, &["dir", folder.to_str().unwrap()]);
+    import_ok(&url, &["dir", directory.to_str().unwrap()]);
     // The server lives as long as the process.
     url
 }
@@ -83,11 +83,11 @@ fn mariadb_index(folder: &Path) -> String {
 #[test]
 fn answers_are_those_of_elfutils_server() {
     // Without hard links, of which libarchive gives elfutils' server one name alone.
-    let folder = packages(&["server", "payloads", "dwarf-twins"]);
-    let theirs = Debuginfod::start_newest("", folder.path());
-    let sqlite = Sqlite::with_packages(&[folder.path()]);
+    let directory = packages(&["server", "payloads", "dwarf-twins"]);
+    let theirs = Debuginfod::start_newest("", directory.path());
+    let sqlite = Sqlite::with_packages(&[directory.path()]);
     let mariadb = MariaDb::shared();
-    let gateways = [RunningGateway::start(&sqlite.url()), RunningGateway::start(&mariadb_index(folder.path()))];
+    let gateways = [RunningGateway::start(&sqlite.url()), RunningGateway::start(&mariadb_index(directory.path()))];
     let one = servers().first().unwrap().1.clone();
     let debug_file = "/usr/lib/debug/usr/bin/server-1.1-6.fc99.x86_64.debug";
     let mut found = 0;
@@ -155,11 +155,11 @@ fn the_newest_client_asks_by_path_pattern_and_build_id_and_keeps_what_it_was_tol
 
 #[test]
 fn an_entry_says_which_package_and_where() {
-    let folder = packages(&["server"]);
+    let directory = packages(&["server"]);
     let sqlite = Sqlite::empty();
     let url = "https://mirror.example/fedora/";
     let import =
-        || import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap(), "--store", "published", "--url", url]);
+        || import_ok(&sqlite.url(), &["dir", directory.path().to_str().unwrap(), "--store", "published", "--url", url]);
     import();
     let gateway = RunningGateway::start(&sqlite.url());
     let said = ask(gateway.port, "file", "/usr/bin/server");
@@ -180,7 +180,7 @@ fn an_entry_says_which_package_and_where() {
         })
     );
     // What is gone is told, and since when.
-    std::fs::remove_file(folder.path().join(rpm)).unwrap();
+    std::fs::remove_file(directory.path().join(rpm)).unwrap();
     import();
     let started = Instant::now();
     loop {

@@ -35,12 +35,12 @@ struct Module {
 
 impl Module {
     fn compile(name: &'static str, ending: &'static str) -> Self {
-        let folder = tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
+        let directory = tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
         let text = format!("int twice_{name}(int number) {{\n    return 2 * number;\n}}\n");
         fs::write(path("x.c"), text).unwrap();
         let options = ["-g", "-O1", "-r", "-nostdlib", "-Wl,--build-id=sha1", "-o", "x.ko", "x.c"];
-        succeed(Command::new("cc").args(options).current_dir(folder.path()), "gcc");
+        succeed(Command::new("cc").args(options).current_dir(directory.path()), "gcc");
         succeed(Command::new("objcopy").arg("--only-keep-debug").args([path("x.ko"), path("x.ko.debug")]), "binutils");
         succeed(Command::new("objcopy").arg("--strip-debug").arg(path("x.ko")), "binutils");
         let stripped = fs::read(path("x.ko")).unwrap();
@@ -153,10 +153,10 @@ fn rows(gateway: &RunningGateway, build_id: &str) -> Vec<(String, String)> {
     rows
 }
 
-/// A gateway for the archives of a folder, and what the import printed.
-fn served(folder: &TempDir, formats: &str) -> (Sqlite, RunningGateway, Value) {
+/// A gateway for the archives of a directory, and what the import printed.
+fn served(directory: &TempDir, formats: &str) -> (Sqlite, RunningGateway, Value) {
     let index = Sqlite::empty();
-    let arguments = ["dir", folder.path().to_str().unwrap(), "--formats", formats, "--json"];
+    let arguments = ["dir", directory.path().to_str().unwrap(), "--formats", formats, "--json"];
     let summary = serde_json::from_slice(&import_ok(&index.url(), &arguments).stdout).unwrap();
     let gateway = RunningGateway::start(&index.url());
     (index, gateway, summary)
@@ -164,8 +164,8 @@ fn served(folder: &TempDir, formats: &str) -> (Sqlite, RunningGateway, Value) {
 
 #[test]
 fn modules_of_rpms_are_served_whichever_package_came_first() {
-    let (folder, modules) = (tempdir().unwrap(), Module::all());
-    let rpms = kernel(&folder, &modules);
+    let (directory, modules) = (tempdir().unwrap(), Module::all());
+    let rpms = kernel(&directory, &modules);
     let text = class(&rpms[0], &modules[0].path());
     assert!(text.starts_with("ELF ") && text.contains("(XZ compressed data"), "{text}");
     let server = MariaDb::shared();
@@ -203,8 +203,8 @@ fn modules_of_rpms_are_served_whichever_package_came_first() {
 
 #[test]
 fn a_module_is_found_by_a_gateway_that_runs_when_its_package_comes() {
-    let (folder, modules) = (tempdir().unwrap(), [Module::compile("late", "zst")]);
-    let [installed, debuginfo] = kernel(&folder, &modules);
+    let (directory, modules) = (tempdir().unwrap(), [Module::compile("late", "zst")]);
+    let [installed, debuginfo] = kernel(&directory, &modules);
     let index = Sqlite::empty();
     import_rpm(&index.url(), &debuginfo, &[]);
     let gateway = RunningGateway::start(&index.url());
@@ -215,19 +215,19 @@ fn a_module_is_found_by_a_gateway_that_runs_when_its_package_comes() {
 
 #[test]
 fn a_module_that_a_link_names_has_one_row_and_is_decompressed() {
-    let (folder, module) = (tempdir().unwrap(), Module::compile("linked", "xz"));
+    let (directory, module) = (tempdir().unwrap(), Module::compile("linked", "xz"));
     let (path, debug_path) = (module.path(), module.debug_path());
     let (link, target) = (rpmbuild::link(&module.build_id, ""), format!("../../../..{path}"));
     let installed: [(&str, &[u8]); 2] = [(&path, &module.compressed), (&link, target.as_bytes())];
     let debug: [(&str, &[u8]); 1] = [(&debug_path, &module.debug)];
     rpmbuild::build(
-        folder.path(),
+        directory.path(),
         "kernel",
         "1.0",
         "1",
         &[("kernel-modules", &installed), ("kernel-debuginfo", &debug)],
     );
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     module.expect_executable(&gateway, &path);
     assert_eq!(rows(&gateway, &module.build_id), [(DEBUGINFO.to_owned(), debug_path), (MODULES.to_owned(), path)]);
@@ -235,11 +235,11 @@ fn a_module_that_a_link_names_has_one_row_and_is_decompressed() {
 
 #[test]
 fn a_debug_file_of_another_build_has_no_executable() {
-    let (folder, [mut module, other, third]) = (tempdir().unwrap(), Module::all());
+    let (directory, [mut module, other, third]) = (tempdir().unwrap(), Module::all());
     module.compressed = other.compressed;
     let modules = [module, third];
-    kernel(&folder, &modules);
-    let index = Sqlite::with_packages(&[folder.path()]);
+    kernel(&directory, &modules);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     for word in ["executable", "section/.text"] {
         let answer = modules[0].ask(&gateway, word);
@@ -252,9 +252,9 @@ fn a_debug_file_of_another_build_has_no_executable() {
 #[test]
 fn a_payload_that_is_read_anyway_tells_the_build_ids_of_its_modules() {
     for (form, options) in [(None, &["--payload", "always"][..]), (Some(FileClassFormat::None), &[])] {
-        let (folder, modules) = (tempdir().unwrap(), Module::all());
+        let (directory, modules) = (tempdir().unwrap(), Module::all());
         let program = rpmbuild::program(100, &rpmbuild::build_id());
-        let [installed, debuginfo] = kernel_with(&folder, &modules, Some(&program));
+        let [installed, debuginfo] = kernel_with(&directory, &modules, Some(&program));
         if let Some(form) = form {
             form.apply(&installed);
         }
@@ -281,18 +281,18 @@ fn modules_of_debs_tars_arch_packages_and_trees_are_served_decompressed() {
     fs::write(tree.make("/usr/lib/modules/broken.ko.xz"), &modules[0].compressed[..100]).unwrap();
     fs::write(tree.make("/usr/lib/modules/text.ko.gz"), "no module, whatever its name").unwrap();
     for format in ["deb", "tar", "arch", "elf"] {
-        let folder = tempdir().unwrap();
+        let directory = tempdir().unwrap();
         match format {
-            "deb" => drop(tree.deb(folder.path(), ("linux-modules", "1.0-1", "deb"), "Source: linux\n", "zstd")),
-            "tar" => drop(tree.tar(folder.path(), "modules.tar.xz", "tar", &[])),
-            "arch" => drop(tree.arch(folder.path(), ("linux", "linux", "1.0-1"), "tar.zst")),
-            _ => succeed(Command::new("cp").arg("-a").arg(tree.path().join("usr")).arg(folder.path()), "coreutils"),
+            "deb" => drop(tree.deb(directory.path(), ("linux-modules", "1.0-1", "deb"), "Source: linux\n", "zstd")),
+            "tar" => drop(tree.tar(directory.path(), "modules.tar.xz", "tar", &[])),
+            "arch" => drop(tree.arch(directory.path(), ("linux", "linux", "1.0-1"), "tar.zst")),
+            _ => succeed(Command::new("cp").arg("-a").arg(tree.path().join("usr")).arg(directory.path()), "coreutils"),
         }
-        let (_index, gateway, summary) = served(&folder, format);
+        let (_index, gateway, summary) = served(&directory, format);
         assert_eq!(summary["artifacts"], 3, "{format}: {summary}");
         for module in &modules {
             let root = if format == "elf" {
-                fs::canonicalize(folder.path()).unwrap().display().to_string()
+                fs::canonicalize(directory.path()).unwrap().display().to_string()
             } else {
                 String::new()
             };
@@ -305,8 +305,8 @@ fn modules_of_debs_tars_arch_packages_and_trees_are_served_decompressed() {
 #[test]
 fn a_module_that_would_fill_the_disk_is_refused() {
     let mut module = Module::compile("bomb", "xz");
-    let folder = tempdir().unwrap();
-    let file = folder.path().join("bomb.ko");
+    let directory = tempdir().unwrap();
+    let file = directory.path().join("bomb.ko");
     let mut bytes = module.stripped.clone();
     bytes.resize(80 << 20, 0);
     fs::write(&file, bytes).unwrap();

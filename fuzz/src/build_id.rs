@@ -40,8 +40,8 @@ fn is_sound(build_id: &BuildId) {
     assert_eq!(text.to_ascii_uppercase().parse::<BuildId>().as_ref().ok(), Some(build_id));
 }
 
-/// A program that libmagic described with this text, and a link of this name (absolute, or below the usual folder) to
-/// it.
+/// A program that libmagic described with this text, and a link of this name (absolute, or below the usual directory)
+/// to it.
 fn in_a_package(text: &str) {
     let link_name = if text.starts_with('/') { path::absolute(text) } else { format!("/usr/lib/.build-id/{text}") };
     let link = File { link_target: Some("/usr/bin/program".into()), ..file(&link_name, 0o120_777, Class::None) };

@@ -41,7 +41,7 @@ pub fn check(input: &[u8]) {
         Err(error) => panic!("without the payload: {error}"),
     }
     assert!(Header::parse(&exact[..end - 1]).is_err());
-    // A folder is written once, and unfolded for each of its files.
+    // A directory is written once, and unfolded for each of its files.
     const MAX_PATH_BYTES: usize = 64;
     let path_bytes: usize = header.files.iter().map(|file| file.path.len()).sum();
     assert!(path_bytes <= MAX_PATH_BYTES * end, "{path_bytes} bytes of paths out of {end}");

@@ -21,9 +21,9 @@ pub fn check(input: &[u8]) {
     let (link, target) = text.split_once('\0').unwrap_or(("/usr/lib/.build-id/ab/cd", text));
     let resolved = path::resolve(link, target);
     is_canonical(&resolved);
-    let folder = Path::new(link).parent().unwrap_or(Path::new(""));
+    let directory = Path::new(link).parent().unwrap_or(Path::new(""));
     if !link.ends_with(['/', '.']) {
-        assert_eq!(resolved, model(&folder.join(target).to_string_lossy()), "{link:?} -> {target:?}");
+        assert_eq!(resolved, model(&directory.join(target).to_string_lossy()), "{link:?} -> {target:?}");
     }
 }
 

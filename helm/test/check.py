@@ -131,12 +131,12 @@ def merged(more):
 class Extra:
     """Writes values of a test to files."""
 
-    def __init__(self, folder):
-        self.folder, self.count = pathlib.Path(folder), 0
+    def __init__(self, directory):
+        self.directory, self.count = pathlib.Path(directory), 0
 
     def __call__(self, values):
         self.count += 1
-        file = self.folder / f"{self.count}.yaml"
+        file = self.directory / f"{self.count}.yaml"
         file.write_text(yaml.safe_dump(values))
         return file
 
@@ -519,21 +519,21 @@ LIMITS = {
 }
 
 
-def refusal(text, folder):
+def refusal(text, directory):
     """Returns the gateway's error for this file, "" if it is accepted. The URL is checked last, after the whole file."""
-    file = pathlib.Path(folder) / "gateway.toml"
+    file = pathlib.Path(directory) / "gateway.toml"
     file.write_text(text)
     command = [str(GATEWAY), "--config", str(file), "--database", "sqlite:/nonexistent.db", "--public-url", "ftp://last"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"DARKSERVER_ETC": folder})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"DARKSERVER_ETC": directory})
     return "" if "found scheme `ftp`" in done.stderr else done.stderr.strip() or "no message"
 
 
-def check_gateway(render, folder):
+def check_gateway(render, directory):
     """Checks that the gateway reads each rendered file, and that its limits are those of the schema."""
     if not check("the gateway is built (cargo build --package gateway)", GATEWAY.exists(), GATEWAY):
         return
     for file in VALUES:
-        wrong = refusal(only(objects(render(file)), "ConfigMap")["data"]["gateway.toml"], folder)
+        wrong = refusal(only(objects(render(file)), "ConfigMap")["data"]["gateway.toml"], directory)
         check(f"{file.name}: the gateway reads its gateway.toml", not wrong, wrong)
     validator = jsonschema.Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
     for path, (accepted, refused) in LIMITS.items():
@@ -541,7 +541,7 @@ def check_gateway(render, folder):
         for value in accepted + refused:
             values = {key: value}
             text = f"{next(iter(snake(values)))} = {json.dumps(value)}\n"
-            wrong = refusal(f"[{table}]\n{text}" if table else text, folder)
+            wrong = refusal(f"[{table}]\n{text}" if table else text, directory)
             values = {"gateway": {table: values} if table else values}
             valid = not list(validator.iter_errors(merged(values)))
             check(f"limits: the gateway and {path} = {value}", (value in accepted) == (not wrong), wrong)
@@ -745,10 +745,10 @@ def main():
         renderers.append(Helm())
     check("something renders the chart", renderers)
 
-    with tempfile.TemporaryDirectory() as folder:
-        extra = Extra(folder)
+    with tempfile.TemporaryDirectory() as directory:
+        extra = Extra(directory)
         check_schema()
-        check_gateway(renderers[0], folder)
+        check_gateway(renderers[0], directory)
         for render in renderers:
             check_with(render, extra)
 

@@ -101,9 +101,9 @@ class Inputs:
 
     def _depends(self, package, any_version):
         """`Depends: libkrb5-3 (= 1.20) | libk5crypto3 (= 1.20)`; recorded, because apt forgets old versions."""
-        folder = self.cache / "depends"
-        folder.mkdir(exist_ok=True)
-        kept = folder / package
+        directory = self.cache / "depends"
+        directory.mkdir(exist_ok=True)
+        kept = directory / package
         if not kept.exists():
             version = stanza(package, "Version")
             fields = " ".join(stanza(package, field) for field in ("Depends", "Recommends", "Suggests"))
@@ -119,38 +119,38 @@ class Inputs:
         if version is None:
             shown = run(["apt-cache", *options, "showsrc", "--only-source", name]).decode()
             versions = newest_first(set(re.findall(r"^Version: (.*)$", shown, re.M)))
-        folder = self.files / f"source-{name}"
+        directory = self.files / f"source-{name}"
         for version in versions:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
             try:
-                run(["apt-get", *options, "source", "--download-only", "--tar-only", "--only-source", "-qq", "-o", "APT::Sandbox::User=root", f"{name}={version}"], cwd=folder)
+                run(["apt-get", *options, "source", "--download-only", "--tar-only", "--only-source", "-qq", "-o", "APT::Sandbox::User=root", f"{name}={version}"], cwd=directory)
             except Failed as failure:
                 # The list of a suite can be ahead of the mirror: the next older version then.
                 reason = failure
                 continue
-            tars = sorted(file for file in os.listdir(folder) if re.search(r"\.orig\.tar\.\w+$", file))
-            tars = tars or sorted(file for file in os.listdir(folder) if re.search(r"(?<!debian)\.tar\.\w+$", file))
+            tars = sorted(file for file in os.listdir(directory) if re.search(r"\.orig\.tar\.\w+$", file))
+            tars = tars or sorted(file for file in os.listdir(directory) if re.search(r"(?<!debian)\.tar\.\w+$", file))
             if not tars:
-                raise Failed(f"source package {name} {version}: expected an upstream tar file, found {sorted(os.listdir(folder))}")
+                raise Failed(f"source package {name} {version}: expected an upstream tar file, found {sorted(os.listdir(directory))}")
             return version, f"source-{name}/{tars[-1]}"
         raise Absent(f"source package {name}: no version of {versions} can be fetched\n{reason if versions else ''}")
 
     def _source_options(self):
         """apt's options for the sources of the suites that this machine's own apt uses."""
-        folder = self.cache / "apt"
+        directory = self.cache / "apt"
         options = []
-        for option in (f"Dir::Etc::sourcelist={folder}/corpus.sources", "Dir::Etc::sourceparts=/nonexistent",
-                       f"Dir::State::lists={folder}/lists", "Dir::Cache::srcpkgcache=", "Dir::Cache::pkgcache="):
+        for option in (f"Dir::Etc::sourcelist={directory}/corpus.sources", "Dir::Etc::sourceparts=/nonexistent",
+                       f"Dir::State::lists={directory}/lists", "Dir::Cache::srcpkgcache=", "Dir::Cache::pkgcache="):
             options += ["-o", option]
-        if not (folder / "lists" / "partial").exists():
-            (folder / "lists").mkdir(parents=True, exist_ok=True)
-            write_source_list(folder)
+        if not (directory / "lists" / "partial").exists():
+            (directory / "lists").mkdir(parents=True, exist_ok=True)
+            write_source_list(directory)
             run(["apt-get", *options, "-o", "APT::Sandbox::User=root", "update", "-qq"])
         return options
 
 
-def write_source_list(folder):
+def write_source_list(directory):
     """`deb` becomes `deb-src`, in both formats that apt knows. Only lists of the distribution: those with a `main`."""
     stanzas = []
     for place in SOURCE_LISTS:
@@ -167,7 +167,7 @@ def write_source_list(folder):
     if not stanzas:
         raise Failed(f"expected apt's lists of packages in {SOURCE_LISTS}, found none with a component `main`")
     text = "\n\n".join(re.sub(r"^Types:.*$", "Types: deb-src", part.strip(), flags=re.M) for part in stanzas)
-    (folder / "corpus.sources").write_text(text + "\n")
+    (directory / "corpus.sources").write_text(text + "\n")
 
 
 def newest_first(versions):

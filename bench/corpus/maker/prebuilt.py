@@ -44,7 +44,7 @@ class Family:
 
 
 def package(row, inputs, scratch):
-    """Name, version, release of a family and the folder with its packages."""
+    """Name, version, release of a family and the directory with its packages."""
     package_with_debug, mains = inputs.with_debug(row)
     name = row.options["as"] if row.kind == "kernel" else row.name.removesuffix("-dbg")
     mains = {name if row.kind == "kernel" else main: main for main in mains}
@@ -67,10 +67,10 @@ def package(row, inputs, scratch):
     return name, family.version, family.release, made
 
 
-def unpack(deb, folder):
-    folder.mkdir(parents=True)
-    run(["dpkg-deb", "-x", deb, folder])
-    return folder
+def unpack(deb, directory):
+    directory.mkdir(parents=True)
+    run(["dpkg-deb", "-x", deb, directory])
+    return directory
 
 
 def programs(family, mains, debug):
@@ -81,9 +81,9 @@ def programs(family, mains, debug):
             multifiles.append(path)
         elif identity := elf.build_id(path):
             found.setdefault(identity, path)
-    for name, folder in sorted(mains.items()):
-        for path in files(folder):
-            place = moved(str(path.relative_to(folder)))
+    for name, directory in sorted(mains.items()):
+        for path in files(directory):
+            place = moved(str(path.relative_to(directory)))
             identity = None if path.is_symlink() else elf.build_id(path)
             family.take(path, place, name, identity is not None)
             if identity in found:
@@ -118,13 +118,13 @@ def kernel(family, mains, debug):
 
 
 def debugsource(family, inputs, name):
-    """The upstream sources, whole or some folders of them: those of C and C++."""
-    source, _, folders = family.row.options["sources"].partition(":")
+    """The upstream sources, whole or some directories of them: those of C and C++."""
+    source, _, directories = family.row.options["sources"].partition(":")
     tar = inputs.source(source)[1]
     place = f"usr/src/debug/{name}-{family.nvra}"
     target = family.root / place
     target.mkdir(parents=True)
-    patterns = [f"*/{folder}/{pattern}" for folder in folders.split("+") for pattern in SOURCES] if folders else SOURCES
+    patterns = [f"*/{directory}/{pattern}" for directory in directories.split("+") for pattern in SOURCES] if directories else SOURCES
     # tar fails for a pattern without a file.
     listing = run(["tar", "-tf", tar]).decode(errors="replace").splitlines()
     patterns = [pattern for pattern in patterns if fnmatch.filter(listing, pattern)]
@@ -149,12 +149,12 @@ def spec(family, name):
     return text + f"%install\nrm -rf %{{buildroot}}\nmkdir -p $(dirname %{{buildroot}})\nmv {family.root} %{{buildroot}}\n"
 
 
-def files(folder):
+def files(directory):
     """All files and symlinks below, in the order of their names."""
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names + [one for one in folders if os.path.islink(os.path.join(parent, one))]):
-            yield type(folder)(parent) / name
+    for parent, directories, names in os.walk(directory):
+        directories.sort()
+        for name in sorted(names + [one for one in directories if os.path.islink(os.path.join(parent, one))]):
+            yield type(directory)(parent) / name
 
 
 def moved(place):

@@ -13,11 +13,11 @@ DIST = ".fc99"
 
 
 def build(spec, scratch, builddir):
-    """Builds the text of a spec; the packages are then in the folder that is returned."""
+    """Builds the text of a spec; the packages are then in the directory that is returned."""
     top, made = scratch / "top", scratch / "rpms"
-    for folder in (top, made):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    for directory in (top, made):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
     file = scratch / "package.spec"
     # Loaded by the spec itself: --target makes rpmbuild forget what --load read.
     file.write_text(f"%{{load:{MACROS}}}\n{spec}")

@@ -12,22 +12,22 @@ FLAGS = "-O2 -g -grecord-gcc-switches -fexceptions -fstack-protector-strong -fas
 CONFIGURE = "./configure --prefix=/usr --libdir=/usr/lib64 --sysconfdir=/etc --disable-nls --disable-dependency-tracking $OPTIONS"
 
 
-# Of the folder that sources are compiled in: debugedit leaves the length of its path, though not its name, in the debug files.
+# Of the directory that sources are compiled in: debugedit leaves the length of its path, though not its name, in the debug files.
 PATH_BYTES = 128
 
 
-def builds_folder(cache):
-    """The folder below the cache that sources are compiled in, made if it is not there."""
-    folder = os.path.join(cache, "builds")
-    if len(folder) > PATH_BYTES:
+def builds_directory(cache):
+    """The directory below the cache that sources are compiled in, made if it is not there."""
+    directory = os.path.join(cache, "builds")
+    if len(directory) > PATH_BYTES:
         raise Failed(f"{cache}: expected a path of at most {PATH_BYTES - len('/builds')} bytes, found {len(str(cache))}")
-    folder = Path(folder.ljust(PATH_BYTES, "-"))
-    folder.mkdir(exist_ok=True)
-    return folder
+    directory = Path(directory.ljust(PATH_BYTES, "-"))
+    directory.mkdir(exist_ok=True)
+    return directory
 
 
 def compile_source(row, inputs, builds, recipe):
-    """The version, the build tree (below `builds`) and the folder with what is installed."""
+    """The version, the build tree (below `builds`) and the directory with what is installed."""
     version, tar = inputs.source(row.name)
     version = rpms.upstream(version)[1]
     tree = builds / f"{row.name}-{version}"
@@ -36,9 +36,9 @@ def compile_source(row, inputs, builds, recipe):
     wanted = repr((tar.name, recipe, FLAGS))
     if done.exists() and done.read_text() == wanted:
         return version, tree, stage
-    for folder in (tree, stage):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    for directory in (tree, stage):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
     done.unlink(missing_ok=True)
     run(["tar", "-xf", tar, "-C", tree, "--strip-components=1", "--no-same-owner"])
     env = environment(builds) | {"DESTDIR": str(stage), "CC": "gcc", "CXX": "g++", "CFLAGS": FLAGS, "CXXFLAGS": FLAGS,
@@ -66,7 +66,7 @@ def tidy(stage):
 
 
 def package(row, release, version, tree, stage, scratch):
-    """One release; the folder with its packages."""
+    """One release; the directory with its packages."""
     parts = split(stage)
     if not any(parts.values()):
         raise Failed(f"{row.name}: nothing was installed")
@@ -86,9 +86,9 @@ def package(row, release, version, tree, stage, scratch):
 def split(stage):
     """What Fedora puts into NAME, NAME-libs and NAME-devel; a library alone is NAME itself."""
     parts = {"main": [], "libs": [], "devel": []}
-    for folder, _, files in os.walk(stage):
+    for directory, _, files in os.walk(stage):
         for file in files:
-            path = os.path.relpath(os.path.join(folder, file), stage)
+            path = os.path.relpath(os.path.join(directory, file), stage)
             if not rpms.can_be_listed(path):
                 continue
             if re.search(r"\.so\.[0-9.]+$", path):

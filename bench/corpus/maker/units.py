@@ -24,22 +24,22 @@ class Units:
         if not stamp.exists():
             return False
         kept = json.loads(stamp.read_text())
-        return kept["key"] == self._key(row, release, recipe) and (self.out / kept["folder"]).is_dir()
+        return kept["key"] == self._key(row, release, recipe) and (self.out / kept["directory"]).is_dir()
 
     def finish(self, row, release, recipe, made, nvr):
         """Moves the packages to packages/NAME/VERSION/RELEASE and says that they are there; returns their number."""
-        folder = self.out / "packages" / nvr[0] / nvr[1] / nvr[2]
+        directory = self.out / "packages" / nvr[0] / nvr[1] / nvr[2]
         self._remove(self._stamp(row, release))
-        shutil.rmtree(folder, ignore_errors=True)
-        described = [[f"{folder.relative_to(self.out)}/{rpm.name}", *rpms.describe(rpm), row.name] for rpm in sorted(made.iterdir())]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staged = folder.with_name(folder.name + ".part")
+        shutil.rmtree(directory, ignore_errors=True)
+        described = [[f"{directory.relative_to(self.out)}/{rpm.name}", *rpms.describe(rpm), row.name] for rpm in sorted(made.iterdir())]
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staged = directory.with_name(directory.name + ".part")
         shutil.rmtree(staged, ignore_errors=True)
         shutil.move(made, staged)
-        staged.rename(folder)
+        staged.rename(directory)
         stamp = self._stamp(row, release)
         part = stamp.with_suffix(".part")
-        part.write_text(json.dumps({"key": self._key(row, release, recipe), "folder": str(folder.relative_to(self.out)), "packages": described}))
+        part.write_text(json.dumps({"key": self._key(row, release, recipe), "directory": str(directory.relative_to(self.out)), "packages": described}))
         part.rename(stamp)
         return len(described)
 
@@ -63,7 +63,7 @@ class Units:
 
     def _remove(self, stamp):
         if stamp.exists():
-            shutil.rmtree(self.out / json.loads(stamp.read_text())["folder"], ignore_errors=True)
+            shutil.rmtree(self.out / json.loads(stamp.read_text())["directory"], ignore_errors=True)
             stamp.unlink()
 
     def _stamp(self, row, release):

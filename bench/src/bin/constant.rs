@@ -47,8 +47,8 @@ fn main() -> Result<()> {
     };
     let routes = move |app: &mut web::ServiceConfig| {
         // Matched as the gateway does it.
-        for folder in ["/buildid", "/buildids"] {
-            app.service(web::scope(folder).default_service(web::to(answer)));
+        for directory in ["/buildid", "/buildids"] {
+            app.service(web::scope(directory).default_service(web::to(answer)));
         }
         for path in ["/metrics", "/healthz"] {
             app.route(path, web::to(answer));

@@ -1,5 +1,5 @@
-//! Reads the headers of all archives below a folder as an import does, in as many threads, and writes them nowhere: how
-//! fast an import without a database would be. Prints `{"packages": N, "artifacts": N, "header_bytes": N}`.
+//! Reads the headers of all archives below a directory as an import does, in as many threads, and writes them nowhere:
+//! how fast an import without a database would be. Prints `{"packages": N, "artifacts": N, "header_bytes": N}`.
 
 #![expect(clippy::print_stdout, reason = "the answer")]
 
@@ -19,7 +19,7 @@ use walkdir::WalkDir;
 /// Reads headers and does nothing with them.
 #[derive(Parser)]
 struct Cli {
-    folder: PathBuf,
+    directory: PathBuf,
     #[arg(long, default_value_t = thread::available_parallelism().map_or(1, usize::from))]
     jobs: usize,
 }
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
             }));
         }
         let mut handful = Vec::new();
-        for entry in WalkDir::new(&cli.folder) {
+        for entry in WalkDir::new(&cli.directory) {
             let entry = entry?;
             if entry.file_type().is_file() && entry.path().extension().is_some_and(|ending| ending == "rpm") {
                 handful.push(entry.into_path());

@@ -51,9 +51,9 @@ fn a_new_gateway_keeps_the_files_of_its_predecessor() {
 
 #[test]
 fn a_removed_cached_file_is_extracted_again_unless_it_is_small() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rpmbuild::large(folder.path(), "removed", 200 << 10);
-    let index = Sqlite::with_packages(&[folder.path(), &fixtures::family("payloads")]);
+    let directory = tempfile::tempdir().unwrap();
+    let made = rpmbuild::large(directory.path(), "removed", 200 << 10);
+    let index = Sqlite::with_packages(&[directory.path(), &fixtures::family("payloads")]);
     let gateway = RunningGateway::start(&index.url());
     // Of all packages with this build-id the one that was built last.
     let large = format!("/buildid/{}/executable", rpmbuild::build_id());
@@ -71,9 +71,9 @@ fn a_removed_cached_file_is_extracted_again_unless_it_is_small() {
     }
 }
 
-/// Bytes of disk that the files of a folder take (stat(2): blocks are of 512 bytes).
-fn bytes_in(folder: &Path) -> u64 {
-    let files = std::fs::read_dir(folder).unwrap();
+/// Bytes of disk that the files of a directory take (stat(2): blocks are of 512 bytes).
+fn bytes_in(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory).unwrap();
     // A file may be evicted between the two looks.
     files.filter_map(|file| Some(file.unwrap().metadata().ok()?.blocks() * 512)).sum()
 }
@@ -81,8 +81,8 @@ fn bytes_in(folder: &Path) -> u64 {
 #[test]
 fn the_cache_stays_below_its_size_and_answers_stay_right() {
     const LIMIT: u64 = 48 << 10;
-    let folders = ["payloads", "fedora-compat", "server"].map(fixtures::family);
-    let index = Sqlite::with_packages(&folders.each_ref().map(|folder| folder.as_path()));
+    let directories = ["payloads", "fedora-compat", "server"].map(fixtures::family);
+    let index = Sqlite::with_packages(&directories.each_ref().map(|directory| directory.as_path()));
     let gateway = RunningGateway::start_with(&index.url(), "", &["--cache-size", "48KiB"]);
     let rows = ["payloads", "server"].iter().flat_map(|family| fixtures::truth_with_bytes(family));
     let path = |(row, bytes): (Truth, Vec<u8>)| {

@@ -1,5 +1,5 @@
-//! A cache folder that is full, cannot be written or is removed while members are served, and a gateway that is killed
-//! while it writes there.
+//! A cache directory that is full, cannot be written or is removed while members are served, and a gateway that is
+//! killed while it writes there.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -49,9 +49,9 @@ fn assert_cause(gateway: &RunningGateway, cause: &str) {
     assert_eq!(gateway.metric("gateway_store_requests_total{outcome=\"failed\",tier=\"local\"}"), 0.0);
 }
 
-/// Whole members, and nothing else, are in the folder.
-fn assert_whole(folder: &Path, members: &[ExpectedFile]) {
-    for file in names(folder) {
+/// Whole members, and nothing else, are in the directory.
+fn assert_whole(directory: &Path, members: &[ExpectedFile]) {
+    for file in names(directory) {
         let bytes = std::fs::read(&file).unwrap();
         assert!(members.iter().any(|member| member.bytes == bytes), "{}: no whole member", file.display());
     }
@@ -59,11 +59,11 @@ fn assert_whole(folder: &Path, members: &[ExpectedFile]) {
 
 #[test]
 fn a_disk_filled_by_other_programs() {
-    let folder = tempfile::tempdir().unwrap();
-    let small = ExpectedFile::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
-    let large = ExpectedFile::made(rpmbuild::numbered(folder.path(), "large", 2 << 20, 2));
-    let huge = ExpectedFile::made(huge(folder.path()));
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let small = ExpectedFile::made(rpmbuild::numbered(directory.path(), "small", 64 << 10, 1));
+    let large = ExpectedFile::made(rpmbuild::numbered(directory.path(), "large", 2 << 20, 2));
+    let huge = ExpectedFile::made(huge(directory.path()));
+    let index = Sqlite::with_packages(&[directory.path()]);
     let mut disk = SmallDisk::start(&index.url(), 6, "", &[]);
     let gateway = &disk.gateway;
     small.ask(gateway.port).expect("an answer");
@@ -95,9 +95,9 @@ fn a_disk_filled_by_other_programs() {
 
 #[test]
 fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
-    let folder = tempfile::tempdir().unwrap();
-    let members = packages(folder.path(), 5, 1 << 20);
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let members = packages(directory.path(), 5, 1 << 20);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let mut disk = SmallDisk::start(&index.url(), 4, "", &[]);
     let port = disk.gateway.port;
     for member in members.iter().chain(&members) {
@@ -131,10 +131,10 @@ fn a_disk_smaller_than_the_cache_holds_what_was_used_last() {
 
 #[test]
 fn a_write_that_fails_in_the_middle_of_a_member() {
-    let folder = tempfile::tempdir().unwrap();
-    let small = ExpectedFile::made(rpmbuild::numbered(folder.path(), "small", 64 << 10, 1));
-    let large = ExpectedFile::made(rpmbuild::numbered(folder.path(), "large", 3 << 20, 2));
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let small = ExpectedFile::made(rpmbuild::numbered(directory.path(), "small", 64 << 10, 1));
+    let large = ExpectedFile::made(rpmbuild::numbered(directory.path(), "large", 3 << 20, 2));
+    let index = Sqlite::with_packages(&[directory.path()]);
     // No file may be larger than 1 or 2 MiB, by the unit of the shell.
     let limit = ["sh", "-c", "trap '' XFSZ; ulimit -f 2048; exec \"$@\"", "sh"];
     let gateway = RunningGateway::start_through(&limit, &[("DARKSERVER_DATABASE", &index.url())], "", &[]);
@@ -155,10 +155,10 @@ fn a_write_that_fails_in_the_middle_of_a_member() {
 
 #[test]
 fn a_disk_that_becomes_read_only() {
-    let folder = tempfile::tempdir().unwrap();
-    let members = packages(folder.path(), 2, 256 << 10);
-    let huge = ExpectedFile::made(huge(folder.path()));
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let members = packages(directory.path(), 2, 256 << 10);
+    let huge = ExpectedFile::made(huge(directory.path()));
+    let index = Sqlite::with_packages(&[directory.path()]);
     let mut disk = SmallDisk::start(&index.url(), 8, "", &[]);
     let port = disk.gateway.port;
     members[0].ask(port).expect("an answer");
@@ -171,18 +171,18 @@ fn a_disk_that_becomes_read_only() {
     );
     assert!(huge.ask(port).is_none());
     assert_cause(&disk.gateway, "Read-only file system");
-    wait_until("the probe of the folder", || disk.gateway.get("/readyz?strict").text().contains("Read-only"));
+    wait_until("the probe of the directory", || disk.gateway.get("/readyz?strict").text().contains("Read-only"));
     assert_eq!((disk.gateway.get("/readyz?strict").status, disk.gateway.get("/readyz").status), (503, 200));
     disk.remount("rw");
     members[1].recovers(&disk.gateway);
-    wait_until("the probe of the folder", || disk.gateway.get("/readyz?strict").status == 200);
+    wait_until("the probe of the directory", || disk.gateway.get("/readyz?strict").status == 200);
 }
 
 #[test]
 fn a_directory_removed_while_twenty_clients_download() {
-    let folder = tempfile::tempdir().unwrap();
-    let members = packages(folder.path(), 4, 1 << 20);
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let members = packages(directory.path(), 4, 1 << 20);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     let (files, cache) = (gateway.cache(), gateway.cache().parent().unwrap().to_owned());
     let (stop, served, removed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -207,7 +207,8 @@ fn a_directory_removed_while_twenty_clients_download() {
                 1 => std::fs::remove_dir_all(&files).is_ok(),
                 2 => {
                     let away = cache.with_extension("away");
-                    let renamed = std::fs::rename(&cache, &away).is_ok() && std::fs::write(&cache, "no folder").is_ok();
+                    let renamed =
+                        std::fs::rename(&cache, &away).is_ok() && std::fs::write(&cache, "no directory").is_ok();
                     std::thread::sleep(Duration::from_millis(random.below(50)));
                     if renamed {
                         std::fs::remove_file(&cache).unwrap();
@@ -227,7 +228,7 @@ fn a_directory_removed_while_twenty_clients_download() {
     for member in &members {
         member.recovers(&gateway);
     }
-    wait_until("the probe of the folder", || gateway.get("/readyz?strict").status == 200);
+    wait_until("the probe of the directory", || gateway.get("/readyz?strict").status == 200);
     wait_until("all files", || names(&files).len() == members.len());
     assert_whole(&files, &members);
     use std::os::unix::fs::PermissionsExt;
@@ -236,9 +237,9 @@ fn a_directory_removed_while_twenty_clients_download() {
 
 #[test]
 fn a_gateway_killed_while_filling_leaves_complete_files_or_none() {
-    let folder = tempfile::tempdir().unwrap();
-    let members = packages(folder.path(), 3, 6 << 20);
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let members = packages(directory.path(), 3, 6 << 20);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let mut gateway = RunningGateway::start(&index.url());
     let mut random = Random(0x5eed_0003);
     let mut left = 0;
@@ -274,10 +275,10 @@ fn a_gateway_killed_while_filling_leaves_complete_files_or_none() {
 #[test]
 fn a_gateway_killed_while_filling_fifty_files_leaves_none_of_them() {
     const FILES: u16 = 50;
-    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
-    let members = packages(folder.path(), FILES, 300 << 10);
+    let (directory, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let members = packages(directory.path(), FILES, 300 << 10);
     // Each archive stops in the middle, so that all files grow at once.
-    let (root, opened) = (folder.path().to_owned(), gate.clone());
+    let (root, opened) = (directory.path().to_owned(), gate.clone());
     let store = FakeServer::start(move |head, stream| {
         let bytes = fake_server::file(&root, head);
         fake_server::begin(stream, bytes.len());
@@ -286,7 +287,7 @@ fn a_gateway_killed_while_filling_fifty_files_leaves_none_of_them() {
         let _ = stream.write_all(&bytes[bytes.len() / 2..]);
     });
     let index = Sqlite::empty();
-    index.add_store("store", "mirror", folder.path(), &store.url());
+    index.add_store("store", "mirror", directory.path(), &store.url());
     let mut gateway = RunningGateway::start_with(&index.url(), "[extraction]\nmax_concurrent = 128\n", &[]);
     let bodies: Vec<_> = members.iter().map(|member| http::begin(gateway.port, &member.path).unwrap().1).collect();
     assert_eq!((store.connections(), gateway.metric("gateway_cache_files")), (usize::from(FILES), f64::from(FILES)));
@@ -339,9 +340,9 @@ fn a_second_gateway_on_a_cache_directory_is_refused_with_the_id_of_the_first() {
 
 #[test]
 fn a_gateway_succeeds_a_predecessor_that_stops_or_is_killed() {
-    let (shared, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let member = packages(folder.path(), 1, 256 << 10).pop().unwrap();
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let (shared, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let member = packages(directory.path(), 1, 256 << 10).pop().unwrap();
+    let index = Sqlite::with_packages(&[directory.path()]);
     let directories: [_; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
     let (mut first, port) = launch_on(shared.path(), &index, directories[0].path());
     first.wait_until("the first gateway", || is_ready(port));

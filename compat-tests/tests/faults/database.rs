@@ -261,9 +261,9 @@ fn a_disturbed_connection_to_the_database() {
 #[test]
 fn what_stale_records_lack_is_unknown() {
     // Only the program was indexed: its debuginfo may come while the database is unavailable.
-    let folder = tempfile::tempdir().unwrap();
-    fixtures::copy(&[fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm")], folder.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    fixtures::copy(&[fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm")], directory.path());
+    let index = Sqlite::with_packages(&[directory.path()]);
     let configuration = "[index]\nfound_ttl = \"300ms\"\nstale_ttl = \"6s\"\n";
     let gateway = RunningGateway::start_with(&index.url(), configuration, &[]);
     let known = ExpectedFile::server(5);

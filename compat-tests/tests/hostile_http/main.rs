@@ -100,20 +100,20 @@ struct Large {
     sqlite: Sqlite,
     path: String,
     length: usize,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Large {
     fn make() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut bytes = fs::read(fixtures::rpm(SERVER)).unwrap();
         bytes.resize(48 << 20, 0x5a);
-        fs::write(folder.path().join("server-1.1-5.fc99.x86_64.rpm"), &bytes).unwrap();
+        fs::write(directory.path().join("server-1.1-5.fc99.x86_64.rpm"), &bytes).unwrap();
         let identity = Header::read(&mut bytes.as_slice()).unwrap().package.identity;
         let sqlite = Sqlite::empty();
-        import_ok(&sqlite.url(), &["dir", folder.path().to_str().unwrap()]);
+        import_ok(&sqlite.url(), &["dir", directory.path().to_str().unwrap()]);
         let path = format!("/archive/{identity}/server-1.1-5.fc99.x86_64.rpm");
-        Self { sqlite, path, length: bytes.len(), _folder: folder }
+        Self { sqlite, path, length: bytes.len(), _directory: directory }
     }
 
     fn request(&self) -> Vec<u8> {

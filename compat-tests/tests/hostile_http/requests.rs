@@ -263,7 +263,7 @@ fn strange_ranges() {
 fn run(rows: &[Row]) {
     let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
     let gateway = RunningGateway::start(&sqlite.url());
-    let folder = gateway.cache().ancestors().nth(2).unwrap().to_str().unwrap().to_owned();
+    let directory = gateway.cache().ancestors().nth(2).unwrap().to_str().unwrap().to_owned();
     for Row { send, status, then, because } in rows {
         let shown = String::from_utf8_lossy(&send[..send.len().min(120)]).into_owned();
         let shown = format!("{shown:?} ({because})");
@@ -281,7 +281,7 @@ fn run(rows: &[Row]) {
         }
         if answer.status >= 400 {
             let text = answer.text();
-            assert!(!text.contains(&folder), "{shown}: {text}");
+            assert!(!text.contains(&directory), "{shown}: {text}");
             assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{shown}: {text:?}");
             let is_plain = answer.header("content-type") == Some("text/plain; charset=utf-8");
             assert!(

@@ -130,8 +130,8 @@ fn clients_that_disconnect_early_leave_no_descriptors() {
     let large = Large::make();
     let mut gateway = RunningGateway::start(&large.sqlite.url());
     let descriptors = |gateway: &mut RunningGateway| {
-        let folder = format!("/proc/{}/fd", gateway.process().id());
-        std::fs::read_dir(folder).unwrap().count()
+        let directory = format!("/proc/{}/fd", gateway.process().id());
+        std::fs::read_dir(directory).unwrap().count()
     };
     let vanish = |gateway: &RunningGateway| {
         for round in 0..50 {

@@ -30,10 +30,10 @@ fn expect_links(listing: &mut Command) {
     assert_eq!(text.lines().filter(|line| line.contains(" link to ")).count(), 2, "{text}");
 }
 
-/// Imports `folder`, and expects every name once, and the program.
-fn expect_names(folder: &Path, program: &Program, formats: &str) {
+/// Imports `directory`, and expects every name once, and the program.
+fn expect_names(directory: &Path, program: &Program, formats: &str) {
     let index = Sqlite::empty();
-    import_ok(&index.url(), &["dir", folder.to_str().unwrap(), "--formats", formats]);
+    import_ok(&index.url(), &["dir", directory.to_str().unwrap(), "--formats", formats]);
     let gateway = RunningGateway::start(&index.url());
     for word in ["executable", "debuginfo"] {
         let answer = gateway.get(&path(&program.build_id, word));
@@ -60,26 +60,26 @@ fn types(names: &[&str]) -> BTreeMap<(String, String), bool> {
 
 #[test]
 fn of_a_debian_package() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("prog", "/s/prog"));
-    let deb = tree(&program).deb(folder.path(), ("prog", "1.0-1", "deb"), "", "xz");
+    let (directory, program) = (tempdir().unwrap(), Program::compile("prog", "/s/prog"));
+    let deb = tree(&program).deb(directory.path(), ("prog", "1.0-1", "deb"), "", "xz");
     expect_links(Command::new("dpkg-deb").arg("--contents").arg(deb));
-    expect_names(folder.path(), &program, "deb");
+    expect_names(directory.path(), &program, "deb");
 }
 
 #[test]
 fn of_an_arch_package() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("prog", "/s/prog"));
-    let package = tree(&program).arch(folder.path(), ("prog", "prog", "1.0-1"), "tar.zst");
+    let (directory, program) = (tempdir().unwrap(), Program::compile("prog", "/s/prog"));
+    let package = tree(&program).arch(directory.path(), ("prog", "prog", "1.0-1"), "tar.zst");
     expect_links(Command::new("bsdtar").arg("-tvf").arg(package));
-    expect_names(folder.path(), &program, "arch");
+    expect_names(directory.path(), &program, "arch");
 }
 
 #[test]
 fn of_a_tar_archive() {
     for (tar, options) in [("tar", &["--format=gnu"][..]), ("tar", &["--format=posix"]), ("bsdtar", &[])] {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("prog", "/s/prog"));
-        let archive = tree(&program).tar(folder.path(), "prog.tar.gz", tar, options);
+        let (directory, program) = (tempdir().unwrap(), Program::compile("prog", "/s/prog"));
+        let archive = tree(&program).tar(directory.path(), "prog.tar.gz", tar, options);
         expect_links(Command::new("bsdtar").arg("-tvf").arg(archive));
-        expect_names(folder.path(), &program, "tar");
+        expect_names(directory.path(), &program, "tar");
     }
 }

@@ -12,7 +12,7 @@ use crate::{expect_file, path, told};
 
 /// A tree with a program that is no RPM's, and an index of it.
 struct Tree {
-    _folder: TempDir,
+    _directory: TempDir,
     root: PathBuf,
     program: Program,
     database: String,
@@ -20,13 +20,13 @@ struct Tree {
 
 impl Tree {
     fn on(database: &str) -> Self {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("prog", "/s/prog"));
-        let root = folder.path().canonicalize().unwrap();
+        let (directory, program) = (tempdir().unwrap(), Program::compile("prog", "/s/prog"));
+        let root = directory.path().canonicalize().unwrap();
         for inner in ["a", "b"] {
             fs::create_dir(root.join(inner)).unwrap();
         }
         import_ok(database, &["migrate"]);
-        Self { _folder: folder, root, program, database: database.to_owned() }
+        Self { _directory: directory, root, program, database: database.to_owned() }
     }
 
     fn add(&self, file: &str) {

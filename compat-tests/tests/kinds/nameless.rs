@@ -17,15 +17,15 @@ const PROGRAM: &str = "/opt/v/bin/foo";
 
 /// A package with one file.
 fn package(file: &Path, at: &str) -> (TempDir, PathBuf) {
-    let folder = tempdir().unwrap();
-    let rpms = build(folder.path(), &[("foo", &[(at, &*fs::read(file).unwrap())])]);
-    (folder, rpms[0].clone())
+    let directory = tempdir().unwrap();
+    let rpms = build(directory.path(), &[("foo", &[(at, &*fs::read(file).unwrap())])]);
+    (directory, rpms[0].clone())
 }
 
 #[test]
 fn a_debug_file_under_a_name_that_tells_nothing_is_no_executable() {
     for program in [Program::compile("foo", "/s/foo"), Program::compile_library("foo", "/s/foo")] {
-        let (_folder, rpm) = package(&program.debug(), SYMBOLS);
+        let (_directory, rpm) = package(&program.debug(), SYMBOLS);
         assert!(class(&rpm, SYMBOLS).ends_with(", with debug_info, not stripped"));
         let id = &program.build_id;
         // Either comes first once: what one answer told must not make the other wrong.
@@ -45,9 +45,9 @@ fn a_debug_file_under_a_name_that_tells_nothing_is_no_executable() {
 
 #[test]
 fn the_program_beside_such_a_debug_file_is_the_executable() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile_library("foo", "/s/foo"));
+    let (directory, program) = (tempdir().unwrap(), Program::compile_library("foo", "/s/foo"));
     let [stripped, debug] = [program.stripped(), program.debug()].map(|file| fs::read(file).unwrap());
-    let rpms = build(folder.path(), &[("foo", &[(PROGRAM, &*stripped)]), ("foo-symbols", &[(SYMBOLS, &*debug)])]);
+    let rpms = build(directory.path(), &[("foo", &[(PROGRAM, &*stripped)]), ("foo-symbols", &[(SYMBOLS, &*debug)])]);
     let id = &program.build_id;
     for rpms in [[&*rpms[0], &*rpms[1]], [&*rpms[1], &*rpms[0]]] {
         let (_index, gateway) = served(&rpms);
@@ -61,7 +61,7 @@ fn the_program_beside_such_a_debug_file_is_the_executable() {
 #[test]
 fn an_unstripped_program_is_both() {
     for program in [Program::compile("foo", "/s/foo"), Program::compile_library("foo", "/s/foo")] {
-        let (_folder, rpm) = package(&program.whole(), PROGRAM);
+        let (_directory, rpm) = package(&program.whole(), PROGRAM);
         assert!(class(&rpm, PROGRAM).ends_with(", with debug_info, not stripped"));
         let (_index, gateway) = served(&[&rpm]);
         for word in ["executable", "debuginfo"] {
@@ -74,7 +74,7 @@ fn an_unstripped_program_is_both() {
 #[test]
 fn a_stripped_program_is_an_executable_alone() {
     let program = Program::compile("foo", "/s/foo");
-    let (_folder, rpm) = package(&program.stripped(), PROGRAM);
+    let (_directory, rpm) = package(&program.stripped(), PROGRAM);
     assert!(class(&rpm, PROGRAM).ends_with(", stripped"));
     let (_index, gateway) = served(&[&rpm]);
     expect_file(&gateway, &program.build_id, "executable", &program.stripped(), PROGRAM);
@@ -88,7 +88,7 @@ fn metadata_tells_both_types_and_that_they_are_not_certain() {
     let library = Program::compile_library("foo", "/s/foo");
     let mut classes = Vec::new();
     for (file, at) in [(library.debug(), SYMBOLS), (library.whole(), PROGRAM)] {
-        let (_folder, rpm) = package(&file, at);
+        let (_directory, rpm) = package(&file, at);
         classes.push(class(&rpm, at));
         let (_index, gateway) = served(&[&rpm]);
         expect_types(&gateway, &library.build_id, at, &["debuginfo", "executable"], false);
@@ -99,7 +99,7 @@ fn metadata_tells_both_types_and_that_they_are_not_certain() {
 #[test]
 fn upstreams_answer_for_the_program_of_such_a_debug_file() {
     let program = Program::compile_library("foo", "/s/foo");
-    let (_folder, rpm) = package(&program.debug(), SYMBOLS);
+    let (_directory, rpm) = package(&program.debug(), SYMBOLS);
     let (index, id) = (index(&[&rpm]), &program.build_id);
     let with = |upstream: &FakeServer| {
         RunningGateway::start_with(&index.url(), "[request]\nbudget = \"2s\"\n", &["--upstream", &upstream.url()])
@@ -122,7 +122,7 @@ fn a_payload_that_was_read_at_import_makes_types_certain() {
     for (file, at, types) in
         [(library.debug(), SYMBOLS, &["debuginfo"][..]), (library.whole(), PROGRAM, &["debuginfo", "executable"])]
     {
-        let (_folder, rpm) = package(&file, at);
+        let (_directory, rpm) = package(&file, at);
         let index = index(&[]);
         import_ok(&index.url(), &["rpm", rpm.to_str().unwrap(), "--payload", "always"]);
         expect_types(&RunningGateway::start(&index.url()), &library.build_id, at, types, true);

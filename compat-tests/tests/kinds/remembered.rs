@@ -34,8 +34,8 @@ fn expect_one_extraction(gateway: &RunningGateway, build_id: &str, word: &str) {
 #[test]
 fn a_program_without_dwarf_is_extracted_once() {
     for form in [FileClassFormat::Mime, FileClassFormat::None] {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-        let (index, id) = (index(&[&linked(folder.path(), &program, &program.stripped(), form)]), &program.build_id);
+        let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+        let (index, id) = (index(&[&linked(directory.path(), &program, &program.stripped(), form)]), &program.build_id);
         let gateway = RunningGateway::start_with(&index.url(), "", &NO_CACHE);
         expect_one_extraction(&gateway, id, "debuginfo");
         // The file itself is not kept: the next request extracts it again, or one a moment later.
@@ -52,9 +52,9 @@ fn a_program_without_dwarf_is_extracted_once() {
 
 #[test]
 fn a_debug_file_under_a_name_that_tells_nothing_is_extracted_once() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile_library("foo", "/s/foo"));
+    let (directory, program) = (tempdir().unwrap(), Program::compile_library("foo", "/s/foo"));
     let debug = std::fs::read(program.debug()).unwrap();
-    let rpms = build(folder.path(), &[("foo", &[("/opt/v/symbols/foo", &*debug)])]);
+    let rpms = build(directory.path(), &[("foo", &[("/opt/v/symbols/foo", &*debug)])]);
     let index = index(&[&rpms[0]]);
     let gateway = RunningGateway::start_with(&index.url(), "", &NO_CACHE);
     expect_one_extraction(&gateway, &program.build_id, "executable");

@@ -28,8 +28,8 @@ fn debuginfo(into: &Path, file: &Path) -> PathBuf {
 
 #[test]
 fn a_program_that_holds_dwarf_is_found_also_where_nothing_of_the_index_is_remembered() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-    let index = index(&[&linked(folder.path(), &program, &program.whole(), FileClassFormat::Mime)]);
+    let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+    let index = index(&[&linked(directory.path(), &program, &program.whole(), FileClassFormat::Mime)]);
     let nothing = FakeServer::start(fake_server::answer_absent);
     for settings in ["found_ttl = \"0s\"\nstale_ttl = \"0s\"\n", "max_entries = 0\n"] {
         for upstreams in [&[][..], &["--upstream", &nothing.url()]] {
@@ -43,8 +43,8 @@ fn a_program_that_holds_dwarf_is_found_also_where_nothing_of_the_index_is_rememb
 
 #[test]
 fn a_store_that_hangs_with_the_debug_file_leaves_time_for_the_program() {
-    let (folder, elsewhere, program) = (tempdir().unwrap(), tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-    let rpm = linked(folder.path(), &program, &program.whole(), FileClassFormat::Mime);
+    let (directory, elsewhere, program) = (tempdir().unwrap(), tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+    let rpm = linked(directory.path(), &program, &program.whole(), FileClassFormat::Mime);
     debuginfo(elsewhere.path(), &program.debug());
     let hanging = FakeServer::start(fake_server::hang);
     let index = index(&[&rpm]);
@@ -62,11 +62,12 @@ fn a_store_that_hangs_with_the_debug_file_leaves_time_for_the_program() {
 
 #[test]
 fn upstreams_have_their_time_after_a_file_was_examined_that_is_something_else() {
-    let (folder, theirs, program) = (tempdir().unwrap(), tempdir().unwrap(), Program::compile_library("foo", "/s/foo"));
+    let (directory, theirs, program) =
+        (tempdir().unwrap(), tempdir().unwrap(), Program::compile_library("foo", "/s/foo"));
     let bytes = fs::read(program.debug()).unwrap();
-    let package = build(folder.path(), &[("foo", &[("/opt/v/symbols/foo", &*bytes)])]).remove(0);
+    let package = build(directory.path(), &[("foo", &[("/opt/v/symbols/foo", &*bytes)])]).remove(0);
     // The archive takes longer than a decision may.
-    let root = folder.path().to_owned();
+    let root = directory.path().to_owned();
     let slow = FakeServer::start(move |head, stream| {
         let archive = fake_server::file(&root, head);
         fake_server::begin(stream, archive.len());
@@ -76,7 +77,7 @@ fn upstreams_have_their_time_after_a_file_was_examined_that_is_something_else() 
         }
     });
     let ours = Sqlite::empty();
-    ours.add_store("slow", "mirror", folder.path(), &slow.url());
+    ours.add_store("slow", "mirror", directory.path(), &slow.url());
     let theirs_rpm = linked(theirs.path(), &program, &program.stripped(), FileClassFormat::Old);
     let their_index = index(&[&theirs_rpm]);
     let upstream = RunningGateway::start(&their_index.url());
@@ -89,8 +90,8 @@ fn upstreams_have_their_time_after_a_file_was_examined_that_is_something_else() 
 
 #[test]
 fn of_two_programs_the_one_that_holds_dwarf_is_the_debuginfo() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-    let poor = folder.path().join("poor");
+    let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+    let poor = directory.path().join("poor");
     objcopy(&["--remove-section=.debug_info", "--remove-section=.debug_abbrev"], &program.whole(), &poor);
     let (one, other) = (tempdir().unwrap(), tempdir().unwrap());
     let whole = linked(one.path(), &program, &program.whole(), FileClassFormat::Mime);
@@ -106,11 +107,11 @@ fn of_two_programs_the_one_that_holds_dwarf_is_the_debuginfo() {
 
 #[test]
 fn symbols_alone_do_not_prove_that_there_is_no_dwarf() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-    let symbols = folder.path().join("symbols");
+    let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+    let symbols = directory.path().join("symbols");
     objcopy(&["--strip-debug"], &program.debug(), &symbols);
-    let symbols = debuginfo(folder.path(), &symbols);
-    let whole = linked(folder.path(), &program, &program.whole(), FileClassFormat::Mime);
+    let symbols = debuginfo(directory.path(), &symbols);
+    let whole = linked(directory.path(), &program, &program.whole(), FileClassFormat::Mime);
     let index = index(&[&whole, &symbols]);
     let gateway = RunningGateway::start(&index.url());
     for section in [".debug_info", ".debug_line"] {
@@ -128,8 +129,8 @@ fn the_debug_file_of_a_kernel_is_no_kernel() {
         ("/boot/.debug/vmlinux-5.4", &debug, false),
         ("/usr/lib/debug/lib/modules/5.4/vmlinux", &whole, true),
     ] {
-        let folder = tempdir().unwrap();
-        let index = index(&[&build(folder.path(), &[("foo", &[(member, &**bytes)])]).remove(0)]);
+        let directory = tempdir().unwrap();
+        let index = index(&[&build(directory.path(), &[("foo", &[(member, &**bytes)])]).remove(0)]);
         let gateway = RunningGateway::start(&index.url());
         let file = if runs { program.whole() } else { program.debug() };
         expect_file(&gateway, &program.build_id, "debuginfo", &file, member);
@@ -143,12 +144,12 @@ fn the_debug_file_of_a_kernel_is_no_kernel() {
 
 #[test]
 fn a_location_that_failed_does_not_make_unknown_what_another_one_told() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-    linked(folder.path(), &program, &program.stripped(), FileClassFormat::Mime);
+    let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+    linked(directory.path(), &program, &program.stripped(), FileClassFormat::Mime);
     let failing = FakeServer::start(fake_server::fail);
     let index = Sqlite::empty();
-    index.add_store("fails", "local", folder.path(), &failing.url());
-    import_ok(&index.url(), &["dir", folder.path().to_str().unwrap(), "--store", "good"]);
+    index.add_store("fails", "local", directory.path(), &failing.url());
+    import_ok(&index.url(), &["dir", directory.path().to_str().unwrap(), "--store", "good"]);
     let gateway = RunningGateway::start(&index.url());
     expect_absent(&gateway, &program.build_id, "debuginfo");
     assert!(failing.connections() > 0);

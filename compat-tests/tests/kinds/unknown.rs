@@ -21,8 +21,8 @@ fn expect_class(class: &str, form: FileClassFormat, end: &str) {
 #[test]
 fn an_unstripped_program_is_its_own_debuginfo() {
     for form in FileClassFormat::ALL {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-        let rpm = linked(folder.path(), &program, &program.whole(), form);
+        let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+        let rpm = linked(directory.path(), &program, &program.whole(), form);
         expect_class(&class(&rpm, "/usr/bin/foo"), form, ", not stripped");
         let id = &program.build_id;
         let (_index, gateway) = served(&[&rpm]);
@@ -39,8 +39,8 @@ fn an_unstripped_program_is_its_own_debuginfo() {
 #[test]
 fn debuginfo_is_answered_before_anybody_asked_for_the_program() {
     for form in FileClassFormat::ALL {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-        let (_index, gateway) = served(&[&linked(folder.path(), &program, &program.whole(), form)]);
+        let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+        let (_index, gateway) = served(&[&linked(directory.path(), &program, &program.whole(), form)]);
         for word in ["debuginfo", "executable"] {
             expect_file(&gateway, &program.build_id, word, &program.whole(), "/usr/bin/foo");
         }
@@ -50,8 +50,8 @@ fn debuginfo_is_answered_before_anybody_asked_for_the_program() {
 #[test]
 fn a_stripped_program_has_no_debuginfo() {
     for form in FileClassFormat::ALL {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-        let rpm = linked(folder.path(), &program, &program.stripped(), form);
+        let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+        let rpm = linked(directory.path(), &program, &program.stripped(), form);
         expect_class(&class(&rpm, "/usr/bin/foo"), form, ", stripped");
         let (_index, gateway) = served(&[&rpm]);
         for _ in 0..2 {
@@ -64,8 +64,8 @@ fn a_stripped_program_has_no_debuginfo() {
 #[test]
 fn metadata_tells_the_executable_alone_and_that_it_is_not_certain() {
     for form in FileClassFormat::ALL {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-        let (_index, gateway) = served(&[&linked(folder.path(), &program, &program.whole(), form)]);
+        let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+        let (_index, gateway) = served(&[&linked(directory.path(), &program, &program.whole(), form)]);
         expect_types(&gateway, &program.build_id, "/usr/bin/foo", &["executable"], false);
     }
 }
@@ -73,11 +73,11 @@ fn metadata_tells_the_executable_alone_and_that_it_is_not_certain() {
 #[test]
 fn a_debug_file_goes_before_a_program_that_may_have_dwarf() {
     for form in [FileClassFormat::Mime, FileClassFormat::None] {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+        let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
         let debug = "/usr/lib/debug/usr/bin/foo.debug";
         let bytes = fs::read(program.debug()).unwrap();
-        let debuginfo = build(folder.path(), &[("foo-debuginfo", &[(debug, &*bytes)])]).remove(0);
-        let main = linked(folder.path(), &program, &program.whole(), form);
+        let debuginfo = build(directory.path(), &[("foo-debuginfo", &[(debug, &*bytes)])]).remove(0);
+        let main = linked(directory.path(), &program, &program.whole(), form);
         let (_index, gateway) = served(&[&debuginfo, &main]);
         expect_file(&gateway, &program.build_id, "debuginfo", &program.debug(), debug);
         expect_file(&gateway, &program.build_id, "executable", &program.whole(), "/usr/bin/foo");

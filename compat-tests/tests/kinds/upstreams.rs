@@ -21,7 +21,7 @@ const WITHIN: Duration = Duration::from_secs(6);
 
 /// A program whose package has MIME types.
 struct Fixture {
-    folder: TempDir,
+    directory: TempDir,
     program: Program,
     rpm: PathBuf,
 }
@@ -36,9 +36,9 @@ impl Fixture {
     }
 
     fn make(file: fn(&Program) -> PathBuf) -> Self {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
-        let rpm = linked(folder.path(), &program, &file(&program), FileClassFormat::Mime);
-        Self { folder, program, rpm }
+        let (directory, program) = (tempdir().unwrap(), Program::compile("foo", "/s/foo"));
+        let rpm = linked(directory.path(), &program, &file(&program), FileClassFormat::Mime);
+        Self { directory, program, rpm }
     }
 
     fn index(&self) -> Sqlite {
@@ -48,7 +48,7 @@ impl Fixture {
     /// The package of its debug file, where a distribution has it.
     fn debuginfo(&self) -> PathBuf {
         let bytes = fs::read(self.program.debug()).unwrap();
-        build(self.folder.path(), &[("foo-debuginfo", &[("/usr/lib/debug/usr/bin/foo.debug", &*bytes)])]).remove(0)
+        build(self.directory.path(), &[("foo-debuginfo", &[("/usr/lib/debug/usr/bin/foo.debug", &*bytes)])]).remove(0)
     }
 }
 

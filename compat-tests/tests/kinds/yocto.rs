@@ -15,7 +15,7 @@ const SOURCE: &str = "/usr/src/debug/foo/1.0/main.c";
 
 /// The packages of one build, as Yocto splits it.
 struct Build {
-    _folder: TempDir,
+    _directory: TempDir,
     program: Program,
     main: PathBuf,
     dbg: PathBuf,
@@ -24,7 +24,7 @@ struct Build {
 
 impl Build {
     fn make() -> Self {
-        let (folder, program) = (tempdir().unwrap(), Program::compile("main", "/usr/src/debug/foo/1.0"));
+        let (directory, program) = (tempdir().unwrap(), Program::compile("main", "/usr/src/debug/foo/1.0"));
         let [stripped, debug, source] =
             [program.stripped(), program.debug(), program.source()].map(|file| fs::read(file).unwrap());
         let packages = [
@@ -32,13 +32,13 @@ impl Build {
             ("foo-dbg", &[(DEBUG, &*debug)][..]),
             ("foo-src", &[(SOURCE, &*source)][..]),
         ];
-        let [main, dbg, src] = build(folder.path(), &packages).try_into().unwrap();
+        let [main, dbg, src] = build(directory.path(), &packages).try_into().unwrap();
         let named = format!("BuildID[sha1]={}", program.build_id);
         for (rpm, file, end) in [(&main, PROGRAM, ", stripped"), (&dbg, DEBUG, ", with debug_info, not stripped")] {
             let class = class(rpm, file);
             assert!(class.starts_with("ELF ") && class.contains(&named) && class.ends_with(end), "{class}");
         }
-        Self { _folder: folder, program, main, dbg, src }
+        Self { _directory: directory, program, main, dbg, src }
     }
 }
 
@@ -97,8 +97,8 @@ fn paths_of_debug_files_tell_what_they_are() {
     let programs: Vec<Program> = paths.iter().map(|path| Program::compile("foo", path)).collect();
     let bytes: Vec<Vec<u8>> = programs.iter().map(|program| fs::read(program.debug()).unwrap()).collect();
     let files: Vec<(&str, &[u8])> = paths.iter().zip(&bytes).map(|(path, bytes)| (*path, &**bytes)).collect();
-    let folder = tempdir().unwrap();
-    let rpms = build(folder.path(), &[("foo", &files)]);
+    let directory = tempdir().unwrap();
+    let rpms = build(directory.path(), &[("foo", &files)]);
     let (_index, gateway) = served(&[&rpms[0]]);
     for (path, program) in paths.iter().zip(&programs) {
         let class = class(&rpms[0], path);

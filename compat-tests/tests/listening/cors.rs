@@ -128,7 +128,7 @@ fn a_browser_lets_an_allowed_page_read_file_and_headers() {
     let (sqlite, file, bytes) = servers();
     for (configuration, expected) in [(EVERYBODY, format!("206 {} 4", bytes.len())), ("", "blocked".to_owned())] {
         let gateway = RunningGateway::start_with(&sqlite.url(), configuration, &[]);
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         // The header makes the browser ask by OPTIONS first.
         let page = format!(
             "<!DOCTYPE html><p id=said>waiting</p><script>
@@ -142,8 +142,8 @@ fn a_browser_lets_an_allowed_page_read_file_and_headers() {
             </script>",
             gateway.url()
         );
-        fs::write(folder.path().join("page.html"), page).unwrap();
-        let files = FileServer::start(folder.path());
+        fs::write(directory.path().join("page.html"), page).unwrap();
+        let files = FileServer::start(directory.path());
         let (document, said) = browse(&format!("{}/page.html", files.url()));
         assert!(document.contains(&format!("it is {expected}.")), "{document}\n{said}");
         assert!(gateway.log().contains("method=\"OPTIONS\""), "{}", gateway.log());

@@ -53,11 +53,11 @@ fn curl_says(format: &str, arguments: &[&str]) -> String {
 
 /// Why a gateway does not start with this configuration.
 fn refusal(configuration: &str, arguments: &[&str]) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("gateway.toml");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.toml");
     std::fs::write(&path, configuration).unwrap();
     let mut command = Command::new(program("darkserver"));
-    command.arg("--config").arg(path).arg("--cache-dir").arg(folder.path().join("cache")).args(arguments);
+    command.arg("--config").arg(path).arg("--cache-dir").arg(directory.path().join("cache")).args(arguments);
     let output = run(command.env("DARKSERVER_DATABASE", "sqlite:/nonexistent.db"), "the workspace");
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()

@@ -61,8 +61,8 @@ fn an_address_that_cannot_be_bound_is_named() {
 #[test]
 fn connections_of_all_listeners_are_counted_together() {
     let sqlite = Sqlite::with_packages(&[]);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("gateway.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.sock");
     let limits = "[connections]\nmax_count = 1\nhead_timeout = \"10m\"\nidle_timeout = \"10m\"\n";
     let gateway = RunningGateway::start_with(&sqlite.url(), limits, &["--listen", &format!("unix:{}", text(&path))]);
     let workers = std::thread::available_parallelism().unwrap().get();

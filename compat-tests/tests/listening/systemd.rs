@@ -16,9 +16,9 @@ use super::{PATIENCE, curl_says, servers, text};
 #[test]
 fn sockets_of_systemd_are_used_and_one_named_tls_uses_tls() {
     let (sqlite, file, bytes) = servers();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let certificates = Certificates::make();
-    let (plain, secure, socket) = (free_port(), free_port(), folder.path().join("gateway.sock"));
+    let (plain, secure, socket) = (free_port(), free_port(), directory.path().join("gateway.sock"));
     let mut command = Command::new("systemd-socket-activate");
     command
         .args([
@@ -31,15 +31,15 @@ fn sockets_of_systemd_are_used_and_one_named_tls_uses_tls() {
             &format!("--setenv=DARKSERVER_DATABASE={}", sqlite.url()),
             "--setenv=RUST_LOG=info",
         ])
-        .arg(format!("--setenv=DARKSERVER_ETC={}", folder.path().display()))
+        .arg(format!("--setenv=DARKSERVER_ETC={}", directory.path().display()))
         .arg(program("darkserver"))
         .arg("--cache-dir")
-        .arg(folder.path().join("cache"))
+        .arg(directory.path().join("cache"))
         .arg("--tls-certificate")
         .arg(certificates.certificate())
         .arg("--tls-key")
         .arg(certificates.key());
-    let mut process = Process::start(&mut command, &folder.path().join("log"));
+    let mut process = Process::start(&mut command, &directory.path().join("log"));
     // The connection that starts it is answered by it. Nothing else is listened on: the usual address is for who has no
     // other.
     process.wait_until("the gateway", || http::get(plain, "/healthz").is_ok_and(|answer| answer.status == 200));
@@ -55,12 +55,12 @@ fn sockets_of_systemd_are_used_and_one_named_tls_uses_tls() {
 
 #[test]
 fn a_socket_that_does_not_listen_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
     // The shell's process becomes the gateway's: its id is the one that is meant.
     let script = "exec 3< /dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
-    command.args(["-c", script, "sh"]).arg(program("darkserver")).env("DARKSERVER_ETC", folder.path());
-    let output = run(command.arg("--cache-dir").arg(folder.path()), "a POSIX shell");
+    command.args(["-c", script, "sh"]).arg(program("darkserver")).env("DARKSERVER_ETC", directory.path());
+    let output = run(command.arg("--cache-dir").arg(directory.path()), "a POSIX shell");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         !output.status.success() && said.contains("socket 0 of LISTEN_FDS: expected a listening stream socket"),
@@ -71,8 +71,8 @@ fn a_socket_that_does_not_listen_is_refused() {
 #[test]
 fn the_system_manager_is_notified_of_ready_and_stopping() {
     let (sqlite, ..) = servers();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("notify");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let environment = [("DARKSERVER_DATABASE", sqlite.url()), ("NOTIFY_SOCKET", text(&path).to_owned())];

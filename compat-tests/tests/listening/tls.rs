@@ -139,17 +139,17 @@ fn debuginfod_find_works_through_tls_and_caches_no_unavailable_answer() {
 
 #[test]
 fn a_response_that_cannot_be_finished_ends_in_a_reset() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rpmbuild::large(folder.path(), "large", 16 << 20);
-    let root = folder.path().to_owned();
+    let directory = tempfile::tempdir().unwrap();
+    let made = rpmbuild::large(directory.path(), "large", 16 << 20);
+    let root = directory.path().to_owned();
     let store = FakeServer::start(move |head, stream| {
         let bytes = fake_server::file(&root, head);
         fake_server::begin(stream, bytes.len());
         let _ = stream.write_all(&bytes[..bytes.len() / 2]);
     });
     let index = Sqlite::empty();
-    index.add_store("store", "mirror", folder.path(), &store.url());
-    let socket = folder.path().join("gateway.sock");
+    index.add_store("store", "mirror", directory.path(), &store.url());
+    let socket = directory.path().join("gateway.sock");
     let secure = Secure::start(&index.url(), "", &["--listen", &format!("unix:{}", text(&socket))]);
     let path = format!("/buildid/{}/executable", made.build_id);
     let [option, authority] = secure.trust();
@@ -240,14 +240,14 @@ fn the_certificate_is_reloaded_at_sighup_and_on_change() {
 #[test]
 fn an_unusable_certificate_or_key_is_named() {
     let (certificates, other) = (Certificates::make(), Certificates::make());
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let path = |name: &str, content: &str| {
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         fs::write(&path, content).unwrap();
         path
     };
     let (certificate, key) = (certificates.certificate(), certificates.key());
-    let nothing = folder.path().join("nothing.pem");
+    let nothing = directory.path().join("nothing.pem");
     let empty = path("empty.pem", "not PEM at all\n");
     let broken = path("broken.pem", "-----BEGIN PRIVATE KEY-----\nsecret");
     for (certificate, key, named, expected) in [

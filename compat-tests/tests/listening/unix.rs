@@ -15,10 +15,10 @@ use super::{PATIENCE, UNKNOWN, curl, curl_says, nowhere, refusal, servers, text}
 
 /// A place for a socket, and the option that listens there.
 fn place() -> (TempDir, PathBuf, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("gateway.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.sock");
     let option = format!("--listen=unix:{}", path.display());
-    (folder, path, option)
+    (directory, path, option)
 }
 
 fn mode(path: &Path) -> u32 {
@@ -28,7 +28,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn files_are_served_through_a_unix_socket_on_http_1_and_2() {
     let (sqlite, file, bytes) = servers();
-    let (_folder, path, option) = place();
+    let (_directory, path, option) = place();
     let gateway = RunningGateway::start_with(&sqlite.url(), "", &[&option]);
     let url = format!("http://localhost{file}");
     for version in ["--http1.1", "--http2-prior-knowledge"] {
@@ -43,7 +43,7 @@ fn files_are_served_through_a_unix_socket_on_http_1_and_2() {
 #[test]
 fn a_socket_file_has_the_configured_mode_and_is_replaced_at_a_restart() {
     let sqlite = Sqlite::with_packages(&[]);
-    let (_folder, path, option) = place();
+    let (_directory, path, option) = place();
     let mut gateway = RunningGateway::start_with(&sqlite.url(), "", &[&option]);
     assert_eq!(mode(&path), 0o660, "by default for the group");
     let asks = || curl_says("%{http_code}", &["--unix-socket", text(&path), "http://localhost/healthz"]);
@@ -59,7 +59,7 @@ fn a_socket_file_has_the_configured_mode_and_is_replaced_at_a_restart() {
 
 #[test]
 fn a_file_or_a_socket_in_use_is_not_replaced() {
-    let (_folder, path, option) = place();
+    let (_directory, path, option) = place();
     fs::write(&path, "precious").unwrap();
     let said = refusal("", &[&option]);
     assert!(said.contains(text(&path)) && said.contains("expected a socket or no file, found another file"), "{said}");
@@ -75,7 +75,7 @@ fn a_file_or_a_socket_in_use_is_not_replaced() {
 #[test]
 fn the_peer_of_a_unix_socket_is_a_trusted_proxy() {
     let (sqlite, ..) = servers();
-    let (_folder, path, option) = place();
+    let (_directory, path, option) = place();
     let gateway = RunningGateway::start_with(&sqlite.url(), "", &[&option, "--upstream", &nowhere()]);
     let socket = ["--unix-socket", text(&path)];
     // An undecided question has a status: a reset would become an error of the proxy's.
@@ -103,7 +103,7 @@ fn the_peer_of_a_unix_socket_is_a_trusted_proxy() {
 #[test]
 fn timeouts_apply_on_a_unix_socket() {
     let sqlite = Sqlite::with_packages(&[]);
-    let (_folder, path, option) = place();
+    let (_directory, path, option) = place();
     let short = "[connections]\nhead_timeout = \"2s\"\nidle_timeout = \"3s\"\n";
     let gateway = RunningGateway::start_with(&sqlite.url(), short, &[&option]);
     let lifetime = |says: &[u8]| {

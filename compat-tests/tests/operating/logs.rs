@@ -58,8 +58,8 @@ fn documented_log_filters_print_what_the_document_states() {
 #[test]
 fn the_client_behind_a_trusted_proxy_is_named_beside_it() {
     let sqlite = Sqlite::with_packages(&[]);
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("gateway.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("gateway.sock");
     let listen = format!("--listen=unix:{}", socket.display());
     let trusting = RunningGateway::start_with(&sqlite.url(), "trusted_proxies = [\"127.0.0.0/8\"]\n", &[&listen]);
     let other = RunningGateway::start(&sqlite.url());
@@ -155,9 +155,9 @@ fn lines_of_libraries_about_an_unavailable_database_are_logged_only_on_request()
 #[test]
 fn a_failed_start_prints_only_its_reason() {
     let sqlite = Sqlite::with_packages(&[]);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("cache");
-    fs::write(&file, "no folder").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cache");
+    fs::write(&file, "no directory").unwrap();
     // What goes on in the background meanwhile differs from one time to the other.
     for _ in 0..5 {
         let url = sqlite.url();

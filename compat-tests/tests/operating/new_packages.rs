@@ -16,15 +16,15 @@ use super::SERVER;
 /// Two seconds, and the rest for a busy machine. What was found is cached for a minute.
 const SOON: Duration = Duration::from_secs(10);
 
-fn import(database: &str, folder: &Path, rpm: &str) {
-    fixtures::copy(&[fixtures::rpm(rpm)], folder);
-    import_ok(database, &["dir", folder.to_str().unwrap()]);
+fn import(database: &str, directory: &Path, rpm: &str) {
+    fixtures::copy(&[fixtures::rpm(rpm)], directory);
+    import_ok(database, &["dir", directory.to_str().unwrap()]);
 }
 
 fn is_seen_soon(database: &str, configuration: &str) {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     import_ok(database, &["migrate"]);
-    import(database, folder.path(), SERVER);
+    import(database, directory.path(), SERVER);
     let gateway = RunningGateway::start_with(database, configuration, &[]);
     let build_id = fixtures::build_id(SERVER, "/usr/bin/server");
     let path = |what: &str| format!("/buildid/{build_id}/{what}");
@@ -41,7 +41,7 @@ fn is_seen_soon(database: &str, configuration: &str) {
         assert!(began.elapsed() < SOON, "the program is not answered from memory");
         std::thread::sleep(Duration::from_millis(100));
     }
-    import(database, folder.path(), "server/server-debuginfo-1.1-5.fc99.x86_64.rpm");
+    import(database, directory.path(), "server/server-debuginfo-1.1-5.fc99.x86_64.rpm");
     let began = Instant::now();
     // Asked all the time: what is cached would stay so.
     while gateway.get(&path("debuginfo")).status != 200 {
@@ -68,14 +68,14 @@ fn documented_command(cache: &Path) -> String {
 
 #[test]
 fn a_client_whose_cache_was_cleared_as_documented_asks_again() {
-    let (sqlite, folder) = (Sqlite::empty(), tempfile::tempdir().unwrap());
-    import(&sqlite.url(), folder.path(), SERVER);
+    let (sqlite, directory) = (Sqlite::empty(), tempfile::tempdir().unwrap());
+    import(&sqlite.url(), directory.path(), SERVER);
     let gateway = RunningGateway::start(&sqlite.url());
     let client = DebuginfodClient::new(&gateway.url());
     let build_id = fixtures::build_id(SERVER, "/usr/bin/server");
     let finds = |what: &str| client.find(&[what, &build_id]).status.success();
     assert!(finds("executable") && !finds("debuginfo"));
-    import(&sqlite.url(), folder.path(), "server/server-debuginfo-1.1-5.fc99.x86_64.rpm");
+    import(&sqlite.url(), directory.path(), "server/server-debuginfo-1.1-5.fc99.x86_64.rpm");
     wait_until("the debuginfo", || gateway.get(&format!("/buildid/{build_id}/debuginfo")).status == 200);
     assert!(!finds("debuginfo"), "expected that the client remembers");
     let cleared = run(Command::new("sh").arg("-c").arg(documented_command(&client.cache())), "a shell");

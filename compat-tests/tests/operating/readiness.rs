@@ -77,13 +77,13 @@ fn a_cache_directory_that_cannot_be_written_is_reported() {
     assert_becomes(&gateway, (200, 200));
     let configured = gateway.cache().parent().unwrap().to_owned();
     fs::remove_dir_all(&configured).unwrap();
-    fs::write(&configured, "no folder").unwrap();
+    fs::write(&configured, "no directory").unwrap();
     // Members are sent from memory meanwhile.
     let body = assert_becomes(&gateway, (200, 503));
     assert!(has(&body["cache"], "cache directory"), "{body}");
     assert_eq!(gateway.metric("gateway_component_up{component=\"cache\"}"), 0.0);
     fs::remove_file(&configured).unwrap();
-    assert_eq!(assert_becomes(&gateway, (200, 200))["cache"], "ok", "the folder is made anew");
+    assert_eq!(assert_becomes(&gateway, (200, 200))["cache"], "ok", "the directory is made anew");
 }
 
 #[test]

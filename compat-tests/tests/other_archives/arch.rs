@@ -12,32 +12,32 @@ use tempfile::{TempDir, tempdir};
 use super::{expect, served};
 
 /// A package, and the -debug package beside it, with its sources.
-fn packages(program: &Program, folder: &TempDir, suffix: &str) {
+fn packages(program: &Program, directory: &TempDir, suffix: &str) {
     let name = program.name.as_str();
     Tree::with_files(&[(&format!("/usr/bin/{name}"), &program.stripped())]).arch(
-        folder.path(),
+        directory.path(),
         (name, name, "1:2.12-1"),
         suffix,
     );
     let source = format!("/usr/src/debug/{name}/{name}.c");
     let tree = Tree::with_files(&[(&program.debug_path(), &program.debug()), (&source, &program.source())]);
-    tree.arch(folder.path(), (&format!("{name}-debug"), name, "1:2.12-1"), suffix);
+    tree.arch(directory.path(), (&format!("{name}-debug"), name, "1:2.12-1"), suffix);
 }
 
 #[test]
 fn packages_of_every_compression_give_executables_debuginfo_and_sources() {
-    let folder = tempdir().unwrap();
+    let directory = tempdir().unwrap();
     let programs: Vec<Program> = ["tar.zst", "tar.xz", "tar.bz2", "tar.gz", "tar"]
         .into_iter()
         .map(|suffix| {
             let name = format!("hello.{suffix}");
             let program = Program::compile(&name, &format!("/usr/src/debug/{name}"));
-            packages(&program, &folder, suffix);
+            packages(&program, &directory, suffix);
             program
         })
         .collect();
-    fs::write(folder.path().join("hello-1-1-x86_64.pkg.tar.zst.sig"), "a signature").unwrap();
-    let (_index, gateway) = served(&folder, &[]);
+    fs::write(directory.path().join("hello-1-1-x86_64.pkg.tar.zst.sig"), "a signature").unwrap();
+    let (_index, gateway) = served(&directory, &[]);
     let client = DebuginfodClient::new(&gateway.url());
     for program in &programs {
         let (name, id) = (&program.name, &program.build_id);
@@ -69,9 +69,9 @@ fn packages_of_every_compression_give_executables_debuginfo_and_sources() {
 
 #[test]
 fn gdb_shows_the_source_of_a_stripped_program() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("stepped", "/usr/src/debug/stepped"));
-    packages(&program, &folder, "tar.zst");
-    let (_index, gateway): (_, RunningGateway) = served(&folder, &[]);
+    let (directory, program) = (tempdir().unwrap(), Program::compile("stepped", "/usr/src/debug/stepped"));
+    packages(&program, &directory, "tar.zst");
+    let (_index, gateway): (_, RunningGateway) = served(&directory, &[]);
     let mut command = Command::new("gdb");
     let client = DebuginfodClient::new(&gateway.url());
     client.environment(&mut command);
@@ -95,10 +95,10 @@ fn gdb_shows_the_source_of_a_stripped_program() {
 
 #[test]
 fn relative_names_of_sources_are_found_below_usr_src_debug() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("relative", "./src"));
+    let (directory, program) = (tempdir().unwrap(), Program::compile("relative", "./src"));
     let (source, text) = ("/usr/src/debug/relative/src/relative.c", program.source());
     Tree::with_files(&[("/usr/bin/relative", &program.stripped())]).arch(
-        folder.path(),
+        directory.path(),
         ("relative", "relative", "1-1"),
         "tar.zst",
     );
@@ -109,8 +109,8 @@ fn relative_names_of_sources_are_found_below_usr_src_debug() {
         ("/usr/src/debug/relative/b/twice.c", &text),
         ("/usr/share/src/relative.c", &text),
     ];
-    Tree::with_files(&files).arch(folder.path(), ("relative-debug", "relative", "1-1"), "tar.zst");
-    let (_index, gateway) = served(&folder, &[]);
+    Tree::with_files(&files).arch(directory.path(), ("relative-debug", "relative", "1-1"), "tar.zst");
+    let (_index, gateway) = served(&directory, &[]);
     let id = &program.build_id;
     for path in ["/src/relative.c", "/./src/relative.c", "/relative.c", "/../src/relative.c", "src/../src//relative.c"]
     {

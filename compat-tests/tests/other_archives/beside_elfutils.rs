@@ -1,4 +1,4 @@
-//! elfutils' server on the same folder gives the same bytes under the same names.
+//! elfutils' server on the same directory gives the same bytes under the same names.
 
 use std::fs;
 
@@ -11,25 +11,25 @@ use super::served;
 
 #[test]
 fn every_format_is_answered_as_elfutils_answers() {
-    let folder = tempdir().unwrap();
+    let directory = tempdir().unwrap();
     let [deb, arch, tar, plain] =
         ["deb", "arch", "tarred", "plain"].map(|name| Program::compile(name, &format!("/usr/src/debug/{name}")));
-    Tree::with_files(&[("/usr/bin/deb", &deb.whole())]).deb(folder.path(), ("deb", "1-1", "deb"), "", "xz");
+    Tree::with_files(&[("/usr/bin/deb", &deb.whole())]).deb(directory.path(), ("deb", "1-1", "deb"), "", "xz");
     let source = |program: &Program| format!("/usr/src/debug/{0}/{0}.c", program.name);
     Tree::with_files(&[("/usr/bin/arch", &arch.whole()), (&source(&arch), &arch.source())]).arch(
-        folder.path(),
+        directory.path(),
         ("arch-debug", "arch", "1-1"),
         "tar.xz",
     );
     Tree::with_files(&[("/opt/tarred", &tar.whole()), (&source(&tar), &tar.source())]).tar(
-        folder.path(),
+        directory.path(),
         "tarred.tar.bz2",
         "tar",
         &[],
     );
-    fs::copy(plain.whole(), folder.path().join("plain")).unwrap();
-    let theirs = Debuginfod::start_with(folder.path(), &["-F", "-U", "-Z", ".tar.xz", "-Z", ".tar.bz2"]);
-    let (_index, ours) = served(&folder, &["--formats", "rpm,deb,arch,tar,elf"]);
+    fs::copy(plain.whole(), directory.path().join("plain")).unwrap();
+    let theirs = Debuginfod::start_with(directory.path(), &["-F", "-U", "-Z", ".tar.xz", "-Z", ".tar.bz2"]);
+    let (_index, ours) = served(&directory, &["--formats", "rpm,deb,arch,tar,elf"]);
     let mut compared = 0;
     for program in [&deb, &arch, &tar, &plain] {
         let id = &program.build_id;

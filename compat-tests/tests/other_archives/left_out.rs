@@ -18,14 +18,14 @@ fn server(release: u8) -> (String, String) {
 
 #[test]
 fn globs_leave_out_and_re_admit() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (release, below) in [(5, "os"), (6, "old"), (7, "old/kept")] {
         let name = server(release).1;
-        fs::create_dir_all(folder.path().join(below)).unwrap();
-        fs::copy(fixtures::rpm(&format!("server/{name}")), folder.path().join(below).join(name)).unwrap();
+        fs::create_dir_all(directory.path().join(below)).unwrap();
+        fs::copy(fixtures::rpm(&format!("server/{name}")), directory.path().join(below).join(name)).unwrap();
     }
     let index = Sqlite::empty();
-    let counts = import(&index, &folder, &["--exclude", "/old/*", "--include", "/old/kept/"]);
+    let counts = import(&index, &directory, &["--exclude", "/old/*", "--include", "/old/kept/"]);
     assert_eq!((&counts["found"], &counts["excluded"]), (&2.into(), &1.into()), "{counts}");
     let gateway = RunningGateway::start(&index.url());
     let statuses = [5, 6, 7].map(|release| gateway.get(&server(release).0).status);
@@ -34,18 +34,18 @@ fn globs_leave_out_and_re_admit() {
 
 #[test]
 fn links_to_directories_are_followed_within_the_store() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let name = server(5).1;
     for below in ["releases/40", "current"] {
-        fs::create_dir_all(folder.path().join(below)).unwrap();
+        fs::create_dir_all(directory.path().join(below)).unwrap();
     }
-    fs::copy(fixtures::rpm(&format!("server/{name}")), folder.path().join("releases/40").join(&name)).unwrap();
+    fs::copy(fixtures::rpm(&format!("server/{name}")), directory.path().join("releases/40").join(&name)).unwrap();
     // An absolute link, which a gateway could not open below the store's directory.
-    symlink(folder.path().join("releases/40"), folder.path().join("current/latest")).unwrap();
-    symlink("../..", folder.path().join("releases/40/circle")).unwrap();
-    symlink("/usr/bin", folder.path().join("current/out")).unwrap();
+    symlink(directory.path().join("releases/40"), directory.path().join("current/latest")).unwrap();
+    symlink("../..", directory.path().join("releases/40/circle")).unwrap();
+    symlink("/usr/bin", directory.path().join("current/out")).unwrap();
     let index = Sqlite::empty();
-    let (root, current) = (folder.path().to_str().unwrap(), folder.path().join("current"));
+    let (root, current) = (directory.path().to_str().unwrap(), directory.path().join("current"));
     import_ok(&index.url(), &["store", "add", "all", "--tier", "local", "--path", root]);
     let output = import_ok(&index.url(), &["dir", current.to_str().unwrap(), "--follow-links", "--formats", "rpm"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -19,16 +19,16 @@ use compat_tests::http::Response;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Imports `folder` with these options, and says what was done.
-fn import(index: &Sqlite, folder: &TempDir, options: &[&str]) -> Value {
-    let said = import_ok(&index.url(), &[&["dir", folder.path().to_str().unwrap(), "--json"], options].concat());
+/// Imports `directory` with these options, and says what was done.
+fn import(index: &Sqlite, directory: &TempDir, options: &[&str]) -> Value {
+    let said = import_ok(&index.url(), &[&["dir", directory.path().to_str().unwrap(), "--json"], options].concat());
     serde_json::from_slice(&said.stdout).unwrap()
 }
 
-/// A gateway for `folder`, imported with these options.
-fn served(folder: &TempDir, options: &[&str]) -> (Sqlite, RunningGateway) {
+/// A gateway for `directory`, imported with these options.
+fn served(directory: &TempDir, options: &[&str]) -> (Sqlite, RunningGateway) {
     let index = Sqlite::empty();
-    import(&index, folder, options);
+    import(&index, directory, options);
     let gateway = RunningGateway::start(&index.url());
     (index, gateway)
 }

@@ -1,4 +1,4 @@
-//! Plain ELF files in folders.
+//! Plain ELF files in directories.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use super::{expect, import, served};
 
 #[test]
 fn elf_files_of_a_tree_are_served_under_their_paths() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("planted", "/s/planted"));
-    let root = folder.path().canonicalize().unwrap();
+    let (directory, program) = (tempdir().unwrap(), Program::compile("planted", "/s/planted"));
+    let root = directory.path().canonicalize().unwrap();
     let debug = root.join(program.debug_path().trim_start_matches('/'));
     fs::create_dir_all(debug.parent().unwrap()).unwrap();
     fs::copy(program.debug(), &debug).unwrap();
@@ -23,7 +23,7 @@ fn elf_files_of_a_tree_are_served_under_their_paths() {
     fs::copy(program.stripped(), root.join("bin/a b+%$#^")).unwrap();
     fs::write(root.join("bin/script"), "#!/bin/sh\necho not ELF, and long enough to be looked at\n").unwrap();
     fs::write(root.join("bin/damaged"), &fs::read(program.stripped()).unwrap()[..100]).unwrap();
-    let (index, gateway) = served(&folder, &["--formats", "elf"]);
+    let (index, gateway) = served(&directory, &["--formats", "elf"]);
     let client = DebuginfodClient::new(&gateway.url());
     let id = &program.build_id;
     let executable = gateway.get(&format!("/buildid/{id}/executable"));
@@ -31,7 +31,7 @@ fn elf_files_of_a_tree_are_served_under_their_paths() {
     expect(&gateway.get(&format!("/buildid/{id}/debuginfo")), &program.debug(), debug.to_str().unwrap(), None);
     assert!(client.found(&["debuginfo", id]) == fs::read(program.debug()).unwrap());
     for (name, file) in [(".text", program.stripped()), (".debug_info", program.debug())] {
-        let out = folder.path().join("section");
+        let out = directory.path().join("section");
         let dumped = Command::new("objcopy")
             .arg("--dump-section")
             .arg(format!("{name}={}", out.display()))
@@ -47,7 +47,7 @@ fn elf_files_of_a_tree_are_served_under_their_paths() {
     }
     let rows = gateway.get(&format!("/buildids/{id}")).text();
     assert!(rows.contains("\"url\":\"\"") && !rows.contains("/archive/"), "{rows}");
-    let said = import(&index, &folder, &["--formats", "elf"]);
+    let said = import(&index, &directory, &["--formats", "elf"]);
     assert_eq!(
         (&said["found"], &said["unchanged"], &said["formats"]["file"]),
         (&2.into(), &2.into(), &2.into()),
@@ -57,10 +57,11 @@ fn elf_files_of_a_tree_are_served_under_their_paths() {
 
 #[test]
 fn a_file_that_is_replaced_gets_its_new_build_id_and_the_old_one_is_gone() {
-    let (folder, old, new) = (tempdir().unwrap(), Program::compile("swap", "/s/a"), Program::compile("swap", "/s/b"));
-    let file = folder.path().join("swap");
+    let (directory, old, new) =
+        (tempdir().unwrap(), Program::compile("swap", "/s/a"), Program::compile("swap", "/s/b"));
+    let file = directory.path().join("swap");
     fs::copy(old.whole(), &file).unwrap();
-    let (index, gateway) = served(&folder, &["--formats", "elf"]);
+    let (index, gateway) = served(&directory, &["--formats", "elf"]);
     // The new one before anybody tells the index: neither is served, and no bytes of the new as the old. Its size may
     // be the same.
     fs::write(&file, fs::read(new.whole()).unwrap()).unwrap();
@@ -69,35 +70,35 @@ fn a_file_that_is_replaced_gets_its_new_build_id_and_the_old_one_is_gone() {
             assert_eq!(gateway.get(&format!("/buildid/{}/{word}", program.build_id)).status, 404, "{word}");
         }
     }
-    let said = import(&index, &folder, &["--formats", "elf"]);
+    let said = import(&index, &directory, &["--formats", "elf"]);
     assert_eq!((&said["found"], &said["imported"]), (&1.into(), &1.into()), "{said}");
     let gateway = RunningGateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", old.build_id)).status, 404);
     assert!(gateway.get(&format!("/buildid/{}/executable", new.build_id)).body == fs::read(new.whole()).unwrap());
     // The first one again: its package is known, and comes back.
     fs::write(&file, fs::read(old.whole()).unwrap()).unwrap();
-    import(&index, &folder, &["--formats", "elf"]);
+    import(&index, &directory, &["--formats", "elf"]);
     let gateway = RunningGateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", new.build_id)).status, 404);
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", old.build_id)).status, 200);
     // What is no ELF file any more is gone.
     fs::write(&file, "a text").unwrap();
-    assert_eq!(import(&index, &folder, &["--formats", "elf"])["gone"], 1);
+    assert_eq!(import(&index, &directory, &["--formats", "elf"])["gone"], 1);
     assert_eq!(RunningGateway::start(&index.url()).get(&format!("/buildid/{}/executable", old.build_id)).status, 404);
 }
 
 #[test]
 fn a_file_with_another_build_id_under_an_old_size_and_time_is_not_served() {
-    let (folder, old, new) =
+    let (directory, old, new) =
         (tempdir().unwrap(), Program::compile("forged", "/s/a"), Program::compile("forged", "/s/b"));
-    let (file, time) = (folder.path().join("forged"), SystemTime::now() - Duration::from_secs(1000));
+    let (file, time) = (directory.path().join("forged"), SystemTime::now() - Duration::from_secs(1000));
     let write = |bytes: &[u8]| {
         fs::write(&file, bytes).unwrap();
         fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
     };
     let mut bytes = fs::read(old.whole()).unwrap();
     write(&bytes);
-    let (_index, gateway) = served(&folder, &["--formats", "elf"]);
+    let (_index, gateway) = served(&directory, &["--formats", "elf"]);
     let note: Vec<u8> = (0..20).map(|at| u8::from_str_radix(&old.build_id[2 * at..2 * at + 2], 16).unwrap()).collect();
     let at = bytes.windows(20).position(|window| window == note).unwrap();
     bytes[at..at + 20].copy_from_slice(&[0xab; 20]);
@@ -110,20 +111,21 @@ fn a_file_with_another_build_id_under_an_old_size_and_time_is_not_served() {
 
 #[test]
 fn links_lead_nowhere_else() {
-    let (folder, outside, program) = (tempdir().unwrap(), tempdir().unwrap(), Program::compile("linked", "/s/linked"));
+    let (directory, outside, program) =
+        (tempdir().unwrap(), tempdir().unwrap(), Program::compile("linked", "/s/linked"));
     fs::copy(program.whole(), outside.path().join("linked")).unwrap();
-    std::os::unix::fs::symlink(outside.path().join("linked"), folder.path().join("link")).unwrap();
-    std::os::unix::fs::symlink(outside.path(), folder.path().join("folder")).unwrap();
-    let (index, gateway) = served(&folder, &["--formats", "elf"]);
+    std::os::unix::fs::symlink(outside.path().join("linked"), directory.path().join("link")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), directory.path().join("directory")).unwrap();
+    let (index, gateway) = served(&directory, &["--formats", "elf"]);
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", program.build_id)).status, 404);
     // A file that becomes a link after it was imported, with the size and time of what it links to.
-    fs::remove_file(folder.path().join("link")).unwrap();
-    fs::copy(program.whole(), folder.path().join("file")).unwrap();
-    import(&index, &folder, &["--formats", "elf"]);
-    let time = fs::metadata(folder.path().join("file")).unwrap().modified().unwrap();
+    fs::remove_file(directory.path().join("link")).unwrap();
+    fs::copy(program.whole(), directory.path().join("file")).unwrap();
+    import(&index, &directory, &["--formats", "elf"]);
+    let time = fs::metadata(directory.path().join("file")).unwrap().modified().unwrap();
     fs::File::options().write(true).open(outside.path().join("linked")).unwrap().set_modified(time).unwrap();
-    fs::remove_file(folder.path().join("file")).unwrap();
-    std::os::unix::fs::symlink(outside.path().join("linked"), folder.path().join("file")).unwrap();
+    fs::remove_file(directory.path().join("file")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("linked"), directory.path().join("file")).unwrap();
     let gateway = RunningGateway::start(&index.url());
     let status = compat_tests::http::get(gateway.port, &format!("/buildid/{}/executable", program.build_id))
         .map(|answer| answer.status);
@@ -132,24 +134,24 @@ fn links_lead_nowhere_else() {
 
 #[test]
 fn a_file_that_is_there_twice_is_served_as_long_as_one_of_them_is() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("twice", "/s/twice"));
+    let (directory, program) = (tempdir().unwrap(), Program::compile("twice", "/s/twice"));
     for name in ["one", "two"] {
-        fs::copy(program.whole(), folder.path().join(name)).unwrap();
+        fs::copy(program.whole(), directory.path().join(name)).unwrap();
     }
     let index = Sqlite::empty();
-    let said = import(&index, &folder, &["--formats", "elf"]);
+    let said = import(&index, &directory, &["--formats", "elf"]);
     assert_eq!((&said["found"], &said["imported"]), (&2.into(), &1.into()), "{said}");
-    fs::remove_file(folder.path().join("one")).unwrap();
+    fs::remove_file(directory.path().join("one")).unwrap();
     let gateway = RunningGateway::start(&index.url());
     assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", program.build_id)).status, 200);
 }
 
 #[test]
 fn sources_of_a_build_tree_are_served_and_nothing_else_of_it() {
-    let folder = tempdir().unwrap();
-    let root = folder.path().canonicalize().unwrap();
+    let directory = tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
     fs::create_dir_all(root.join("src/build")).unwrap();
-    let program = Program::compile_in(folder, "treed", "src/build", None);
+    let program = Program::compile_in(directory, "treed", "src/build", None);
     let inner = root.join("src/build");
     for name in ["secret.c", "treed.c.orig"] {
         fs::write(inner.join(name), "what nobody names").unwrap();
@@ -191,16 +193,16 @@ fn sources_of_a_build_tree_are_served_and_nothing_else_of_it() {
 
 #[test]
 fn dwarf_that_names_files_outside_of_its_tree_exposes_nothing() {
-    let (folder, outside) = (tempdir().unwrap(), tempdir().unwrap());
+    let (directory, outside) = (tempdir().unwrap(), tempdir().unwrap());
     let outside_path = outside.path().canonicalize().unwrap();
     let program = Program::compile("doctored", outside_path.to_str().unwrap());
     fs::copy(program.source(), outside_path.join("doctored.c")).unwrap();
-    fs::copy(program.whole(), folder.path().join("doctored")).unwrap();
-    let (index, gateway) = served(&folder, &["--formats", "elf"]);
+    fs::copy(program.whole(), directory.path().join("doctored")).unwrap();
+    let (index, gateway) = served(&directory, &["--formats", "elf"]);
     assert_eq!(gateway.get(&format!("/buildid/{}/debuginfo", program.build_id)).status, 200);
     let source = format!("{}/doctored.c", outside_path.display());
     assert_eq!(gateway.get(&format!("/buildid/{}/source{source}", program.build_id)).status, 404);
-    // With a copy in that folder it is served: DWARF does name it.
+    // With a copy in that directory it is served: DWARF does name it.
     fs::copy(program.whole(), outside_path.join("doctored")).unwrap();
     import(&index, &outside, &["--formats", "elf"]);
     let gateway = RunningGateway::start(&index.url());
@@ -226,10 +228,10 @@ fn put(source: &Path, to: &Path) {
 
 #[test]
 fn relative_names_are_relative_to_the_directory_of_the_elf_file() {
-    let folder = tempdir().unwrap();
-    let root = folder.path().canonicalize().unwrap();
+    let directory = tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
     // The directory of the program, the directory of its source in DWARF, and where the source is.
-    for (number, (directory, sources, place)) in [
+    for (number, (bin, sources, place)) in [
         ("", ".", ""),
         ("one/bin", ".", "one/bin"),
         ("two/bin", "./src/lib", "two/bin/src/lib"),
@@ -241,13 +243,13 @@ fn relative_names_are_relative_to_the_directory_of_the_elf_file() {
     .enumerate()
     {
         let name = format!("rel{number}");
-        let (program, _) = relative_program(&root, directory, &name, sources);
+        let (program, _) = relative_program(&root, bin, &name, sources);
         let place = root.join(place).join(format!("{name}.c"));
         put(&program.source(), &place);
         // Another file of the same name in another directory.
         fs::create_dir_all(root.join("elsewhere")).unwrap();
         fs::write(root.join(format!("elsewhere/{name}.c")), "not this one").unwrap();
-        let (_index, gateway) = served(&folder, &["--formats", "elf"]);
+        let (_index, gateway) = served(&directory, &["--formats", "elf"]);
         for form in
             [format!("/{sources}/{name}.c"), format!("/{sources}/./y/..//{name}.c"), format!("{sources}/{name}.c")]
         {
@@ -271,8 +273,8 @@ fn relative_names_are_relative_to_the_directory_of_the_elf_file() {
 
 #[test]
 fn relative_names_expose_nothing_above_the_store_and_nothing_newer_or_ambiguous() {
-    let folder = tempdir().unwrap();
-    let outside = folder.path().canonicalize().unwrap();
+    let directory = tempdir().unwrap();
+    let outside = directory.path().canonicalize().unwrap();
     let root = outside.join("store");
     let (above, _) = relative_program(&root, "bin", "above", "../../secret");
     put(&above.source(), &outside.join("secret/above.c"));
@@ -318,14 +320,14 @@ fn relative_names_expose_nothing_above_the_store_and_nothing_newer_or_ambiguous(
 
 #[test]
 fn relative_names_are_also_relative_to_the_program_whose_dwarf_is_elsewhere() {
-    let folder = tempdir().unwrap();
-    let root = folder.path().canonicalize().unwrap();
+    let directory = tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
     let program = Program::compile("split", ".");
     fs::create_dir_all(root.join("bin/.debug")).unwrap();
     fs::copy(program.stripped(), root.join("bin/split")).unwrap();
     fs::copy(program.debug(), root.join("bin/.debug/split.debug")).unwrap();
     put(&program.source(), &root.join("bin/split.c"));
-    let (_index, gateway) = served(&folder, &["--formats", "elf"]);
+    let (_index, gateway) = served(&directory, &["--formats", "elf"]);
     let answer = gateway.get(&format!("/buildid/{}/source/./split.c", program.build_id));
     expect(&answer, &program.source(), root.join("bin/split.c").to_str().unwrap(), None);
 }

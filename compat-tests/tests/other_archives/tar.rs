@@ -37,7 +37,7 @@ fn gnu_pax_ustar_and_v7_archives_with_long_names_links_and_holes() {
         ("bsdtar", "bsdtar", &[]),
     ];
     for (dialect, program, options) in dialects {
-        let folder = tempdir().unwrap();
+        let directory = tempdir().unwrap();
         let (plain, sparse, far) = (
             Program::compile("plain", "/s/plain"),
             Program::compile("sparse", "/s/sparse"),
@@ -60,11 +60,11 @@ fn gnu_pax_ustar_and_v7_archives_with_long_names_links_and_holes() {
         fs::hard_link(tree.make("/usr/bin/plain"), tree.make("/usr/bin/again")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", tree.make("/usr/bin/link")).unwrap();
         let archive = format!("{dialect}.tar.gz");
-        let made = tree.tar(folder.path(), &archive, program, options);
+        let made = tree.tar(directory.path(), &archive, program, options);
         if options.contains(&"-S") {
             assert!(fs::metadata(&made).unwrap().len() < 200_000);
         }
-        let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+        let (_index, gateway) = served(&directory, &["--formats", "tar"]);
         for (program, path, file) in
             [(&far, far_path.as_str(), far.whole()), (&sparse, "/usr/lib/sparse", holey.path().to_owned())]
         {
@@ -86,7 +86,7 @@ fn gnu_pax_ustar_and_v7_archives_with_long_names_links_and_holes() {
 
 #[test]
 fn a_tar_archive_gives_its_own_sources_also_by_very_long_paths_and_odd_names() {
-    let folder = tempdir().unwrap();
+    let directory = tempdir().unwrap();
     let deep = format!(
         "/{}",
         ["d".repeat(80), "e".repeat(80), "f".repeat(80), "g".repeat(80), "h".repeat(80), "i".repeat(80)].join("/")
@@ -98,8 +98,8 @@ fn a_tar_archive_gives_its_own_sources_also_by_very_long_paths_and_odd_names() {
     let tree =
         Tree::with_files(&[("/a.out", &program.whole()), (&source, &program.source()), (&odd, &program.source())]);
     fs::write(tree.make(&format!("{deep}/empty.h")), "").unwrap();
-    tree.tar(folder.path(), "bighello.tar", "tar", &[]);
-    let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+    tree.tar(directory.path(), "bighello.tar", "tar", &[]);
+    let (_index, gateway) = served(&directory, &["--formats", "tar"]);
     let client = DebuginfodClient::new(&gateway.url());
     let id = &program.build_id;
     expect(&gateway.get(&format!("/buildid/{id}/debuginfo")), &program.whole(), "/a.out", Some("bighello.tar"));
@@ -116,17 +116,17 @@ fn a_tar_archive_gives_its_own_sources_also_by_very_long_paths_and_odd_names() {
 
 #[test]
 fn an_elf_file_beyond_the_limit_leaves_its_archive_open_until_a_run_with_a_higher_limit() {
-    let (folder, programs) =
+    let (directory, programs) =
         (tempdir().unwrap(), ["small", "large"].map(|name| Program::compile(name, &format!("/s/{name}"))));
     let large = with_a_hole(&programs[1], "large");
     Tree::with_files(&[("/usr/bin/large", large.path()), ("/usr/bin/small", &programs[0].whole())]).tar(
-        folder.path(),
+        directory.path(),
         "two.tar",
         "tar",
         &[],
     );
     let index = Sqlite::empty();
-    let path = folder.path().to_str().unwrap();
+    let path = directory.path().to_str().unwrap();
     // A later run tries it again.
     for imported in [1, 0] {
         let args = ["dir", path, "--formats", "tar", "--temp-limit", "1MiB", "--json"];
@@ -145,19 +145,19 @@ fn an_elf_file_beyond_the_limit_leaves_its_archive_open_until_a_run_with_a_highe
         RunningGateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status
     };
     assert_eq!(programs.each_ref().map(status), [200, 404]);
-    let said = import(&index, &folder, &["--formats", "tar"]);
+    let said = import(&index, &directory, &["--formats", "tar"]);
     assert_eq!((&said["completed"], &said["broken"]), (&1.into(), &0.into()), "{said}");
     assert_eq!(programs.each_ref().map(status), [200, 200]);
-    assert_eq!(import(&index, &folder, &["--formats", "tar"])["unchanged"], 1);
+    assert_eq!(import(&index, &directory, &["--formats", "tar"])["unchanged"], 1);
 }
 
 #[test]
 fn tar_archives_are_read_only_when_they_are_asked_for() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("asked", "/s/asked"));
+    let (directory, program) = (tempdir().unwrap(), Program::compile("asked", "/s/asked"));
     let tree = Tree::with_files(&[("/usr/bin/asked", &program.whole())]);
-    tree.tar(folder.path(), "asked.tar.xz", "tar", &[]);
-    fs::rename(tree.tar(folder.path(), "asked.tar.zst", "tar", &[]), folder.path().join("asked.tpkg")).unwrap();
-    fs::write(folder.path().join("vmlinux"), fs::read(program.whole()).unwrap()).unwrap();
+    tree.tar(directory.path(), "asked.tar.xz", "tar", &[]);
+    fs::rename(tree.tar(directory.path(), "asked.tar.zst", "tar", &[]), directory.path().join("asked.tpkg")).unwrap();
+    fs::write(directory.path().join("vmlinux"), fs::read(program.whole()).unwrap()).unwrap();
     for (options, found) in [
         (&[][..], 0),
         (&["--formats", "rpm,deb"], 0),
@@ -168,20 +168,20 @@ fn tar_archives_are_read_only_when_they_are_asked_for() {
         (&["--formats", "rpm,deb,arch,tar,elf", "--suffix", "tpkg"], 3),
     ] {
         let index = Sqlite::empty();
-        let said = import(&index, &folder, options);
+        let said = import(&index, &directory, options);
         assert_eq!((&said["found"], &said["imported"]), (&found.into(), &found.into()), "{options:?}: {said}");
-        let again = import(&index, &folder, options);
+        let again = import(&index, &directory, options);
         assert_eq!((&again["unchanged"], &again["gone"]), (&found.into(), &0.into()), "{options:?}: {again}");
         let gateway = RunningGateway::start(&index.url());
         let status = gateway.get(&format!("/buildid/{}/executable", program.build_id)).status;
         assert_eq!(status, if found > 0 { 200 } else { 404 }, "{options:?}");
     }
     let index = Sqlite::empty();
-    let said = import(&index, &folder, &["--formats", "rpm,deb,arch,tar,elf"]);
+    let said = import(&index, &directory, &["--formats", "rpm,deb,arch,tar,elf"]);
     assert_eq!(said["formats"], serde_json::json!({"tar": 1, "file": 1}), "{said}");
     // Single files are told by their names, too.
     let index = Sqlite::empty();
-    import_ok(&index.url(), &["rpm", folder.path().join("asked.tar.xz").to_str().unwrap()]);
+    import_ok(&index.url(), &["rpm", directory.path().join("asked.tar.xz").to_str().unwrap()]);
     assert_eq!(
         RunningGateway::start(&index.url()).get(&format!("/buildid/{}/executable", program.build_id)).status,
         200
@@ -190,10 +190,10 @@ fn tar_archives_are_read_only_when_they_are_asked_for() {
 
 #[test]
 fn relative_names_of_sources_are_found_in_the_archive() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("relative", "."));
+    let (directory, program) = (tempdir().unwrap(), Program::compile("relative", "."));
     let tree = Tree::with_files(&[("/relative", &program.whole()), ("/relative.c", &program.source())]);
-    tree.tar(folder.path(), "relative.tar", "tar", &[]);
-    let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+    tree.tar(directory.path(), "relative.tar", "tar", &[]);
+    let (_index, gateway) = served(&directory, &["--formats", "tar"]);
     for path in ["/./relative.c", "/relative.c"] {
         let answer = gateway.get(&format!("/buildid/{}/source{path}", program.build_id));
         expect(&answer, &program.source(), "/relative.c", Some("relative.tar"));
@@ -202,7 +202,7 @@ fn relative_names_of_sources_are_found_in_the_archive() {
 
 #[test]
 fn relative_names_of_sources_are_found_in_any_directory_of_the_archive() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("main", "example.com/mod@v1.2.3"));
+    let (directory, program) = (tempdir().unwrap(), Program::compile("main", "example.com/mod@v1.2.3"));
     let (source, text) = ("/release-1.2.3/src/example.com/mod@v1.2.3/main.c", program.source());
     let tree = Tree::with_files(&[
         ("/release-1.2.3/bin/main", &program.whole()),
@@ -212,8 +212,8 @@ fn relative_names_of_sources_are_found_in_any_directory_of_the_archive() {
     ]);
     fs::hard_link(tree.make("/a/x.c"), tree.make("/a/y.c")).unwrap();
     fs::hard_link(tree.make("/a/x.c"), tree.make("/c/y.c")).unwrap();
-    tree.tar(folder.path(), "release.tar.gz", "tar", &[]);
-    let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+    tree.tar(directory.path(), "release.tar.gz", "tar", &[]);
+    let (_index, gateway) = served(&directory, &["--formats", "tar"]);
     let ask = |path: &str| gateway.get(&format!("/buildid/{}/source{path}", program.build_id));
     for path in ["/example.com/mod@v1.2.3/main.c", "/./example.com/x/../mod@v1.2.3/main.c", "/../mod@v1.2.3/main.c"] {
         expect(&ask(path), &text, source, Some("release.tar.gz"));
@@ -227,14 +227,14 @@ fn relative_names_of_sources_are_found_in_any_directory_of_the_archive() {
 
 #[test]
 fn sources_of_an_archive_that_was_damaged_in_its_store_are_unknown() {
-    let (folder, program) = (tempdir().unwrap(), Program::compile("spoiled", "/usr/src/x"));
+    let (directory, program) = (tempdir().unwrap(), Program::compile("spoiled", "/usr/src/x"));
     let tree = Tree::with_files(&[("/spoiled", &program.whole()), ("/usr/src/x/spoiled.c", &program.source())]);
-    tree.tar(folder.path(), "spoiled.tar", "tar", &[]);
-    let files = FileServer::start(folder.path());
+    tree.tar(directory.path(), "spoiled.tar", "tar", &[]);
+    let files = FileServer::start(directory.path());
     let index = Sqlite::empty();
-    import(&index, &folder, &["--formats", "tar", "--store", "mirror", "--url", &files.url()]);
+    import(&index, &directory, &["--formats", "tar", "--store", "mirror", "--url", &files.url()]);
     import_ok(&index.url(), &["store", "add", "mirror", "--tier", "mirror", "--url", &files.url()]);
-    let archive = folder.path().join("spoiled.tar");
+    let archive = directory.path().join("spoiled.tar");
     let (whole, source) = (fs::read(&archive).unwrap(), fs::read(program.source()).unwrap());
     let at = whole.windows(source.len()).position(|window| window == source).unwrap();
     let mut spoiled = whole.clone();
@@ -253,13 +253,13 @@ fn sources_of_an_archive_that_was_damaged_in_its_store_are_unknown() {
 
 #[test]
 fn archives_without_zeros_at_their_end_and_frames_before_the_first_are_read() {
-    let folder = tempdir().unwrap();
+    let directory = tempdir().unwrap();
     let programs =
         ["bare", "zstandard", "parallel", "named-gz"].map(|name| Program::compile(name, &format!("/s/{name}")));
     let made = programs.each_ref().map(|program| {
         let (binary, source) = (format!("/usr/bin/{}", program.name), format!("/s/{0}/{0}.c", program.name));
         let tree = Tree::with_files(&[(&binary, &program.whole()), (&source, &program.source())]);
-        let archive = tree.tar(folder.path(), &format!("{}.tar", program.name), "tar", &[]);
+        let archive = tree.tar(directory.path(), &format!("{}.tar", program.name), "tar", &[]);
         let mut bytes = fs::read(&archive).unwrap();
         bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512));
         fs::write(&archive, bytes).unwrap();
@@ -269,11 +269,11 @@ fn archives_without_zeros_at_their_end_and_frames_before_the_first_are_read() {
     succeed(Command::new("zstd").args(["-q", "--rm"]).arg(&made[1]), "zstd");
     // A frame to be skipped comes first.
     succeed(Command::new("pzstd").args(["-q", "--rm"]).arg(&made[2]), "zstd");
-    let skippable = fs::read(folder.path().join("parallel.tar.zst")).unwrap();
+    let skippable = fs::read(directory.path().join("parallel.tar.zst")).unwrap();
     assert_eq!(skippable[1..4], [0x2a, 0x4d, 0x18]);
     // Compressed by another program than its name says.
     succeed(Command::new("xz").arg("--suffix=.gz").arg(&made[3]), "xz-utils");
-    let (_index, gateway) = served(&folder, &["--formats", "tar"]);
+    let (_index, gateway) = served(&directory, &["--formats", "tar"]);
     for (program, archive) in
         programs.iter().zip(["bare.tar", "zstandard.tar.zst", "parallel.tar.zst", "named-gz.tar.gz"])
     {
@@ -291,12 +291,14 @@ fn archives_without_zeros_at_their_end_and_frames_before_the_first_are_read() {
 
 #[test]
 fn what_is_no_archive_is_refused_with_its_first_bytes() {
-    let folder = tempdir().unwrap();
-    fs::write(folder.path().join("login.tar.zst"), "<!DOCTYPE html>\n<title>Log in</title>\n").unwrap();
-    fs::write(folder.path().join("empty.tar"), "").unwrap();
+    let directory = tempdir().unwrap();
+    fs::write(directory.path().join("login.tar.zst"), "<!DOCTYPE html>\n<title>Log in</title>\n").unwrap();
+    fs::write(directory.path().join("empty.tar"), "").unwrap();
     let index = Sqlite::empty();
-    let said =
-        compat_tests::darkserver::import(&index.url(), &["dir", folder.path().to_str().unwrap(), "--formats", "tar"]);
+    let said = compat_tests::darkserver::import(
+        &index.url(),
+        &["dir", directory.path().to_str().unwrap(), "--formats", "tar"],
+    );
     let text = String::from_utf8_lossy(&said.stderr).into_owned();
     assert_eq!(said.status.code(), Some(1), "{text}");
     let expected =

@@ -29,9 +29,9 @@ fn python_zip(tree: &Tree, archive: &Path, method: &str) {
 import os, sys, zipfile
 top, name, method = sys.argv[1:]
 with zipfile.ZipFile(name, 'w', getattr(zipfile, method)) as archive:
-    for folder, _, files in os.walk(top):
+    for directory, _, files in os.walk(top):
         for file in files:
-            path = os.path.join(folder, file)
+            path = os.path.join(directory, file)
             archive.write(path, os.path.relpath(path, top))
 ";
     succeed(Command::new("python3").args(["-c", SCRIPT]).arg(tree.path()).arg(archive).arg(method), "python3");
@@ -57,8 +57,8 @@ fn ipk(tree: &Tree, into: &Path, name: &str) {
         format!("Package: {name}\nVersion: 1.0-1\nArchitecture: mips\nMaintainer: a test\nDescription: a test\n");
     fs::write(parts.path().join("control"), control).unwrap();
     fs::write(parts.path().join("debian-binary"), "2.0\n").unwrap();
-    let tar = |archive: &Path, folder: &Path, names: &[&str]| {
-        succeed(Command::new("tar").arg("-czf").arg(archive).arg("-C").arg(folder).args(names), "tar");
+    let tar = |archive: &Path, directory: &Path, names: &[&str]| {
+        succeed(Command::new("tar").arg("-czf").arg(archive).arg("-C").arg(directory).args(names), "tar");
     };
     tar(&parts.path().join("control.tar.gz"), parts.path(), &["./control"]);
     tar(&parts.path().join("data.tar.gz"), tree.path(), &["."]);
@@ -83,8 +83,8 @@ fn expect_source(gateway: &RunningGateway, program: &Program, archive: &str) {
 }
 
 /// Archives of one program each.
-fn archives(folder: &TempDir) -> Vec<(Program, &'static str)> {
-    let into = |name: &str| folder.path().join(name);
+fn archives(directory: &TempDir) -> Vec<(Program, &'static str)> {
+    let into = |name: &str| directory.path().join(name);
     let names = [
         "stored.zip",
         "wheel-1.0-cp311-cp311-linux_x86_64.whl",
@@ -139,9 +139,9 @@ fn archives(folder: &TempDir) -> Vec<(Program, &'static str)> {
 
 #[test]
 fn zip_and_cpio_archives_of_every_program_give_executables_sections_and_sources() {
-    let folder = tempdir().unwrap();
-    let programs = archives(&folder);
-    let (index, gateway) = served(&folder, &["--formats", "zip,cpio"]);
+    let directory = tempdir().unwrap();
+    let programs = archives(&directory);
+    let (index, gateway) = served(&directory, &["--formats", "zip,cpio"]);
     let client = DebuginfodClient::new(&gateway.url());
     for (program, archive) in &programs {
         expect_program(&gateway, program, archive);
@@ -151,8 +151,8 @@ fn zip_and_cpio_archives_of_every_program_give_executables_sections_and_sources(
     let rows = gateway.get(&format!("/buildids/{}", programs[1].0.build_id)).text();
     assert!(rows.contains("\"rpm\":\"wheel-1.0-cp311-cp311-linux_x86_64-") && rows.contains("-0.x86_64\""), "{rows}");
     // Unchanged ones are not read again; one that was removed is gone.
-    let path = folder.path().to_str().unwrap();
-    fs::remove_file(folder.path().join("stored.zip")).unwrap();
+    let path = directory.path().to_str().unwrap();
+    fs::remove_file(directory.path().join("stored.zip")).unwrap();
     let said = import_ok(&index.url(), &["dir", path, "--formats", "zip,cpio", "--json"]);
     let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
     assert_eq!((&said["unchanged"], &said["imported"], &said["gone"]), (&10.into(), &0.into(), &1.into()), "{said}");
@@ -161,18 +161,19 @@ fn zip_and_cpio_archives_of_every_program_give_executables_sections_and_sources(
 
 #[test]
 fn zip_and_cpio_archives_of_a_store_that_is_elsewhere_are_fetched() {
-    let folder = tempdir().unwrap();
-    let programs = archives(&folder);
-    let files = FileServer::start(folder.path());
+    let directory = tempdir().unwrap();
+    let programs = archives(&directory);
+    let files = FileServer::start(directory.path());
     let index = Sqlite::empty();
-    super::import(&index, &folder, &["--formats", "zip,cpio", "--store", "mirror", "--url", &files.url()]);
+    super::import(&index, &directory, &["--formats", "zip,cpio", "--store", "mirror", "--url", &files.url()]);
     import_ok(&index.url(), &["store", "add", "mirror", "--tier", "mirror", "--url", &files.url()]);
     let gateway = RunningGateway::start(&index.url());
     for (program, archive) in &programs {
         expect_program(&gateway, program, archive);
         expect_source(&gateway, program, archive);
     }
-    fs::copy(folder.path().join("wheel-1.0-cp311-cp311-linux_x86_64.whl"), folder.path().join("infozip.zip")).unwrap();
+    fs::copy(directory.path().join("wheel-1.0-cp311-cp311-linux_x86_64.whl"), directory.path().join("infozip.zip"))
+        .unwrap();
     let gateway = RunningGateway::start(&index.url());
     let (program, _) = programs.iter().find(|(_, archive)| *archive == "infozip.zip").unwrap();
     assert_eq!(gateway.get(&format!("/buildid/{}/executable", program.build_id)).status, 404);
@@ -180,30 +181,31 @@ fn zip_and_cpio_archives_of_a_store_that_is_elsewhere_are_fetched() {
 
 #[test]
 fn what_an_archive_is_first_bytes_tell_not_its_name() {
-    let folder = tempdir().unwrap();
+    let directory = tempdir().unwrap();
     let programs = ["jar", "not-a-zip", "not-a-tar"].map(compiled);
-    python_zip(&tree(&programs[0]), &folder.path().join("a.jar"), "ZIP_DEFLATED");
-    fs::rename(tree(&programs[1]).tar(folder.path(), "t.tar.gz", "tar", &[]), folder.path().join("a.zip")).unwrap();
-    cpio(&tree(&programs[2]), &folder.path().join("a.tar"), "newc");
-    let (index, gateway) = served(&folder, &["--formats", "tar,zip", "--suffix", "jar"]);
+    python_zip(&tree(&programs[0]), &directory.path().join("a.jar"), "ZIP_DEFLATED");
+    fs::rename(tree(&programs[1]).tar(directory.path(), "t.tar.gz", "tar", &[]), directory.path().join("a.zip"))
+        .unwrap();
+    cpio(&tree(&programs[2]), &directory.path().join("a.tar"), "newc");
+    let (index, gateway) = served(&directory, &["--formats", "tar,zip", "--suffix", "jar"]);
     for (program, archive) in programs.iter().zip(["a.jar", "a.zip", "a.tar"]) {
         expect_program(&gateway, program, archive);
         expect_source(&gateway, program, archive);
     }
     // What --suffix found is looked for by --suffix.
-    fs::remove_file(folder.path().join("a.jar")).unwrap();
-    let said = import_ok(&index.url(), &["dir", folder.path().to_str().unwrap(), "--suffix", "jar", "--json"]);
+    fs::remove_file(directory.path().join("a.jar")).unwrap();
+    let said = import_ok(&index.url(), &["dir", directory.path().to_str().unwrap(), "--suffix", "jar", "--json"]);
     let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
     assert_eq!((&said["unchanged"], &said["gone"]), (&1.into(), &1.into()), "{said}");
 }
 
 #[test]
 fn packages_of_opkg_are_served_as_debian_packages_are() {
-    let (folder, program, old) = (tempdir().unwrap(), compiled("routed"), compiled("olden"));
-    ipk(&tree(&program), folder.path(), &program.name);
-    let deb = tree(&old).deb(folder.path(), (&old.name, "1.0-1", "deb"), "", "gzip");
-    fs::rename(deb, folder.path().join("olden_1.0-1_mips.ipk")).unwrap();
-    let (_index, gateway) = served(&folder, &[]);
+    let (directory, program, old) = (tempdir().unwrap(), compiled("routed"), compiled("olden"));
+    ipk(&tree(&program), directory.path(), &program.name);
+    let deb = tree(&old).deb(directory.path(), (&old.name, "1.0-1", "deb"), "", "gzip");
+    fs::rename(deb, directory.path().join("olden_1.0-1_mips.ipk")).unwrap();
+    let (_index, gateway) = served(&directory, &[]);
     expect_program(&gateway, &program, "routed_1.0-1_mips.ipk");
     expect_program(&gateway, &old, "olden_1.0-1_mips.ipk");
     let rows = gateway.get(&format!("/buildids/{}", program.build_id)).text();
@@ -212,15 +214,15 @@ fn packages_of_opkg_are_served_as_debian_packages_are() {
 
 #[test]
 fn what_cannot_be_read_is_refused_by_name() {
-    let (folder, program) = (tempdir().unwrap(), compiled("odd"));
+    let (directory, program) = (tempdir().unwrap(), compiled("odd"));
     for form in ["odc", "bin"] {
-        cpio(&tree(&program), &folder.path().join(format!("{form}.cpio")), form);
+        cpio(&tree(&program), &directory.path().join(format!("{form}.cpio")), form);
     }
-    python_zip(&tree(&program), &folder.path().join("cut.zip"), "ZIP_DEFLATED");
-    let whole = fs::read(folder.path().join("cut.zip")).unwrap();
-    fs::write(folder.path().join("cut.zip"), &whole[..whole.len() - 30]).unwrap();
+    python_zip(&tree(&program), &directory.path().join("cut.zip"), "ZIP_DEFLATED");
+    let whole = fs::read(directory.path().join("cut.zip")).unwrap();
+    fs::write(directory.path().join("cut.zip"), &whole[..whole.len() - 30]).unwrap();
     let index = Sqlite::empty();
-    let said = import(&index.url(), &["dir", folder.path().to_str().unwrap(), "--formats", "zip,cpio"]);
+    let said = import(&index.url(), &["dir", directory.path().to_str().unwrap(), "--formats", "zip,cpio"]);
     let text = String::from_utf8_lossy(&said.stderr).into_owned();
     assert_eq!(said.status.code(), Some(1), "{text}");
     for expected in
@@ -232,13 +234,13 @@ fn what_cannot_be_read_is_refused_by_name() {
 
 #[test]
 fn elfutils_gives_the_same_bytes() {
-    let folder = tempdir().unwrap();
-    let programs = archives(&folder);
+    let directory = tempdir().unwrap();
+    let programs = archives(&directory);
     let theirs = Debuginfod::start_with(
-        folder.path(),
+        directory.path(),
         &["-Z", ".zip", "-Z", ".whl", "-Z", ".nupkg", "-Z", ".cpio", "-Z", ".cpio.gz"],
     );
-    let (_index, ours) = served(&folder, &["--formats", "zip,cpio"]);
+    let (_index, ours) = served(&directory, &["--formats", "zip,cpio"]);
     let mut compared = 0;
     for (program, archive) in &programs {
         let path = format!("/buildid/{}/executable", program.build_id);

@@ -28,9 +28,9 @@ const DAMAGES: [usize; 4] = [1_000, 70_000, LARGE / 2, LARGE - 1_000_000];
 
 #[test]
 fn an_archive_damaged_after_its_import_is_never_served_whole() {
-    let (folder, made) = large();
+    let (directory, made) = large();
     let sound = std::fs::read(&made.rpm).unwrap();
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     for before_end in DAMAGES {
         std::fs::write(&made.rpm, &sound).unwrap();
         damage(&made.rpm, before_end);
@@ -54,9 +54,9 @@ fn an_archive_damaged_after_its_import_is_never_served_whole() {
 
 #[test]
 fn a_small_member_of_a_damaged_archive_is_not_served_either() {
-    let folder = copy_of("server");
-    let index = Sqlite::with_packages(&[folder.path()]);
-    damage(&folder.path().join("server-1.1-6.fc99.x86_64.rpm"), 1_000);
+    let directory = copy_of("server");
+    let index = Sqlite::with_packages(&[directory.path()]);
+    damage(&directory.path().join("server-1.1-6.fc99.x86_64.rpm"), 1_000);
     let gateway = RunningGateway::start(&index.url());
     expect_reset(&gateway, &server().0);
     assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
@@ -64,11 +64,11 @@ fn a_small_member_of_a_damaged_archive_is_not_served_either() {
 
 #[test]
 fn instead_of_a_damaged_archive_the_next_location_is_used() {
-    let (folder, made) = large();
+    let (directory, made) = large();
     let files = tempfile::tempdir().unwrap();
     fixtures::copy(std::slice::from_ref(&made.rpm), files.path());
     let store = FileServer::start(files.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     index.add_store("store", "archive", files.path(), &store.url());
     let sound = std::fs::read(&made.rpm).unwrap();
     for before_end in DAMAGES {
@@ -86,11 +86,11 @@ fn instead_of_a_damaged_archive_the_next_location_is_used() {
         eprintln!("damaged {before_end} bytes before the end: {resets} resets");
     }
     // A small member is known to be wrong before the first byte: the first request is answered.
-    let (folder, files) = (copy_of("server"), copy_of("server"));
+    let (directory, files) = (copy_of("server"), copy_of("server"));
     let store = FileServer::start(files.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     index.add_store("store", "archive", files.path(), &store.url());
-    damage(&folder.path().join("server-1.1-6.fc99.x86_64.rpm"), 1_000);
+    damage(&directory.path().join("server-1.1-6.fc99.x86_64.rpm"), 1_000);
     let (path, expected) = server();
     for path in [path.clone(), path.replace("executable", "section/.text")] {
         let gateway = RunningGateway::start(&index.url());
@@ -101,18 +101,18 @@ fn instead_of_a_damaged_archive_the_next_location_is_used() {
 
 #[test]
 fn a_transfer_that_breaks_off_is_reset_and_not_kept() {
-    let (folder, made) = large();
+    let (directory, made) = large();
     let whole = Arc::new(AtomicBool::new(false));
     for announced in ["all", "half"] {
         whole.store(false, Ordering::SeqCst);
-        let (root, whole_now, announced) = (folder.path().to_owned(), whole.clone(), announced == "all");
+        let (root, whole_now, announced) = (directory.path().to_owned(), whole.clone(), announced == "all");
         let store = FakeServer::start(move |head, stream| {
             let bytes = fake_server::file(&root, head);
             let sent = if whole_now.load(Ordering::SeqCst) { bytes.len() } else { bytes.len() / 2 };
             fake_server::begin(stream, if announced { bytes.len() } else { sent });
             let _ = stream.write_all(&bytes[..sent]);
         });
-        let index = index_of(folder.path(), "mirror", &store.url());
+        let index = index_of(directory.path(), "mirror", &store.url());
         let gateway = RunningGateway::start(&index.url());
         expect_reset(&gateway, &path_of(&made));
         assert_eq!(cached(&gateway), Vec::<PathBuf>::new());

@@ -19,31 +19,31 @@ use crate::{LARGE, cached, expect_reset, extractions, large, path_of};
 const HELD_BACK: usize = 64 << 10;
 
 /// A store that sends the first `most` bytes of an archive, and then what `then` does.
-fn sends(most: usize, folder: &Path, then: impl Fn() + Send + Sync + 'static) -> FakeServer {
-    let folder = folder.to_owned();
+fn sends(most: usize, directory: &Path, then: impl Fn() + Send + Sync + 'static) -> FakeServer {
+    let directory = directory.to_owned();
     FakeServer::start(move |head, stream| {
-        let bytes = fake_server::file(&folder, head);
+        let bytes = fake_server::file(&directory, head);
         fake_server::begin(stream, bytes.len());
         let _ = stream.write_all(&bytes[..most.min(bytes.len())]);
         then();
     })
 }
 
-/// An index that has the packages of a folder at each of these URLs, asked in this order.
-fn at_all(folder: &Path, urls: &[String]) -> (Sqlite, Vec<tempfile::TempDir>) {
+/// An index that has the packages of a directory at each of these URLs, asked in this order.
+fn at_all(directory: &Path, urls: &[String]) -> (Sqlite, Vec<tempfile::TempDir>) {
     let index = Sqlite::empty();
-    let mut folders = Vec::new();
+    let mut directories = Vec::new();
     for (number, url) in urls.iter().enumerate() {
-        // A store is known by its folder.
+        // A store is known by its directory.
         let copy = tempfile::tempdir().unwrap();
-        for file in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        for file in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
             std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
         }
         let tier = ["mirror", "koji", "archive"][number];
         index.add_store(&format!("store{number}"), tier, copy.path(), url);
-        folders.push(copy);
+        directories.push(copy);
     }
-    (index, folders)
+    (index, directories)
 }
 
 fn continued(gateway: &RunningGateway) -> f64 {
@@ -52,9 +52,9 @@ fn continued(gateway: &RunningGateway) -> f64 {
 
 #[test]
 fn an_archive_that_breaks_off_at_any_byte_is_continued_from_another_location() {
-    let (folder, made) = large();
+    let (directory, made) = large();
     let archive_bytes = std::fs::read(&made.rpm).unwrap().len();
-    let sound = FileServer::start(folder.path());
+    let sound = FileServer::start(directory.path());
     // Within lead and header, before the member, in it, in what is held back, behind it.
     for (sent, continues) in [
         (40, 0.0),
@@ -65,8 +65,8 @@ fn an_archive_that_breaks_off_at_any_byte_is_continued_from_another_location() {
         (archive_bytes - HELD_BACK - 5_000, 1.0),
         (archive_bytes - HELD_BACK / 2, 1.0),
     ] {
-        let broken = sends(sent, folder.path(), || ());
-        let (index, _folders) = at_all(folder.path(), &[broken.url(), sound.url()]);
+        let broken = sends(sent, directory.path(), || ());
+        let (index, _directories) = at_all(directory.path(), &[broken.url(), sound.url()]);
         let gateway = RunningGateway::start(&index.url());
         assert!(gateway.get(&path_of(&made)).body == made.bytes, "{sent}: other bytes");
         assert_eq!((continued(&gateway), extractions(&gateway, "complete")), (continues, 1.0), "{sent}");
@@ -76,11 +76,11 @@ fn an_archive_that_breaks_off_at_any_byte_is_continued_from_another_location() {
 
 #[test]
 fn every_client_in_the_middle_of_a_body_gets_the_rest_from_elsewhere() {
-    let (folder, made) = large();
-    let (gate, sound) = (Gate::default(), FileServer::start(folder.path()));
+    let (directory, made) = large();
+    let (gate, sound) = (Gate::default(), FileServer::start(directory.path()));
     let (opened, half) = (gate.clone(), LARGE / 2);
-    let broken = sends(half, folder.path(), move || opened.pass());
-    let (index, _folders) = at_all(folder.path(), &[broken.url(), sound.url()]);
+    let broken = sends(half, directory.path(), move || opened.pass());
+    let (index, _directories) = at_all(directory.path(), &[broken.url(), sound.url()]);
     let gateway = RunningGateway::start(&index.url());
     let bodies: Vec<_> = (0..20)
         .map(|number| {
@@ -100,17 +100,17 @@ fn every_client_in_the_middle_of_a_body_gets_the_rest_from_elsewhere() {
 
 #[test]
 fn a_store_that_stalls_at_any_byte_is_left_for_another_one() {
-    let (folder, made) = large();
-    let (gate, sound) = (Gate::default(), FileServer::start(folder.path()));
+    let (directory, made) = large();
+    let (gate, sound) = (Gate::default(), FileServer::start(directory.path()));
     let archive_bytes = std::fs::read(&made.rpm).unwrap().len();
     // Within the header, right behind it, in the member, in what is held back, at the last byte: each waits as long as
     // the others.
     std::thread::scope(|scope| {
         for sent in [1_000, HELD_BACK / 2, LARGE / 2, archive_bytes - HELD_BACK / 2, archive_bytes - 1] {
-            let (made, sound, folder, closed) = (&made, &sound, folder.path(), gate.clone());
+            let (made, sound, directory, closed) = (&made, &sound, directory.path(), gate.clone());
             scope.spawn(move || {
-                let stalls = sends(sent, folder, move || closed.pass());
-                let (index, _folders) = at_all(folder, &[stalls.url(), sound.url()]);
+                let stalls = sends(sent, directory, move || closed.pass());
+                let (index, _directories) = at_all(directory, &[stalls.url(), sound.url()]);
                 let gateway = RunningGateway::start(&index.url());
                 let asked = Instant::now();
                 assert!(gateway.get(&path_of(made)).body == made.bytes, "{sent}: other bytes");
@@ -124,7 +124,7 @@ fn a_store_that_stalls_at_any_byte_is_left_for_another_one() {
 
 #[test]
 fn a_store_that_sends_other_bytes_the_second_time_is_never_believed() {
-    let (folder, made) = large();
+    let (directory, made) = large();
     let archive = std::fs::read(&made.rpm).unwrap();
     // The first time it breaks off; then a byte of the member is another one: before what was sent, or behind it.
     for changed in [LARGE / 4, LARGE / 2 + HELD_BACK * 2] {
@@ -140,7 +140,7 @@ fn a_store_that_sends_other_bytes_the_second_time_is_never_believed() {
             let _ = stream.write_all(&bytes[..most]);
         });
         // Asked twice, by two locations.
-        let (index, _folders) = at_all(folder.path(), &[changing.url(), changing.url()]);
+        let (index, _directories) = at_all(directory.path(), &[changing.url(), changing.url()]);
         let gateway = RunningGateway::start(&index.url());
         expect_reset(&gateway, &path_of(&made));
         assert_eq!((extractions(&gateway, "complete"), cached(&gateway).len()), (0.0, 0), "{changed}");
@@ -150,16 +150,16 @@ fn a_store_that_sends_other_bytes_the_second_time_is_never_believed() {
 
 #[test]
 fn with_no_location_left_a_response_ends_in_a_reset() {
-    let (folder, made) = large();
+    let (directory, made) = large();
     let other = tempfile::tempdir().unwrap();
     rpmbuild::of_bytes(other.path(), "large", b"another package with this name", &made.build_id);
-    let broken = || sends(LARGE / 2, folder.path(), || ());
+    let broken = || sends(LARGE / 2, directory.path(), || ());
     let elsewhere = FileServer::start(other.path());
     // Another package in the place of this one, another broken one, one that has it no more.
     let (second, gone) = (broken(), FakeServer::start(fake_server::answer_absent));
     for (url, other_whole) in [(elsewhere.url(), None), (second.url(), Some(1.0)), (gone.url(), None)] {
         let first = broken();
-        let (index, _folders) = at_all(folder.path(), &[first.url(), url]);
+        let (index, _directories) = at_all(directory.path(), &[first.url(), url]);
         let gateway = RunningGateway::start(&index.url());
         expect_reset(&gateway, &path_of(&made));
         assert_eq!((extractions(&gateway, "complete"), extractions(&gateway, "failed")), (0.0, 1.0));
@@ -170,13 +170,13 @@ fn with_no_location_left_a_response_ends_in_a_reset() {
 
 #[test]
 fn another_copy_with_other_bytes_than_were_sent_is_not_mixed_in() {
-    let (folder, made) = large();
-    let (damaged, sound) = (tempfile::tempdir().unwrap(), FileServer::start(folder.path()));
+    let (directory, made) = large();
+    let (damaged, sound) = (tempfile::tempdir().unwrap(), FileServer::start(directory.path()));
     let mut bytes = std::fs::read(&made.rpm).unwrap();
     bytes[1_000_000] ^= 0x55;
     std::fs::write(damaged.path().join(made.rpm.file_name().unwrap()), &bytes).unwrap();
-    let (first, damaged) = (sends(LARGE / 2, folder.path(), || ()), FileServer::start(damaged.path()));
-    let (index, _folders) = at_all(folder.path(), &[first.url(), damaged.url(), sound.url()]);
+    let (first, damaged) = (sends(LARGE / 2, directory.path(), || ()), FileServer::start(damaged.path()));
+    let (index, _directories) = at_all(directory.path(), &[first.url(), damaged.url(), sound.url()]);
     let gateway = RunningGateway::start(&index.url());
     assert!(gateway.get(&path_of(&made)).body == made.bytes, "other bytes");
     assert_eq!((continued(&gateway), extractions(&gateway, "complete")), (2.0, 1.0));
@@ -188,7 +188,7 @@ fn another_copy_with_other_bytes_than_were_sent_is_not_mixed_in() {
     let cut = tempfile::tempdir().unwrap();
     std::fs::write(cut.path().join(made.rpm.file_name().unwrap()), &early).unwrap();
     let first = sends(at + 1_000, cut.path(), || ());
-    let (index, _folders) = at_all(folder.path(), &[first.url(), sound.url()]);
+    let (index, _directories) = at_all(directory.path(), &[first.url(), sound.url()]);
     let gateway = RunningGateway::start(&index.url());
     let answer = http::get(gateway.port, &path_of(&made)).or_else(|_| http::get(gateway.port, &path_of(&made)));
     assert!(answer.unwrap().body == made.bytes, "other bytes");
@@ -196,12 +196,12 @@ fn another_copy_with_other_bytes_than_were_sent_is_not_mixed_in() {
 
 #[test]
 fn an_extraction_that_nobody_waits_for_is_dropped_where_that_is_configured() {
-    let (folder, made) = large();
-    let (gate, folder_of_store) = (Gate::default(), folder.path().to_owned());
+    let (directory, made) = large();
+    let (gate, store_directory) = (Gate::default(), directory.path().to_owned());
     let opened = gate.clone();
     // Slowly, so that the extraction looks whether it is wanted.
     let store = FakeServer::start(move |head, stream| {
-        let bytes = fake_server::file(&folder_of_store, head);
+        let bytes = fake_server::file(&store_directory, head);
         fake_server::begin(stream, bytes.len());
         for (number, piece) in bytes.chunks(100_000).enumerate() {
             if number > 20 && !opened.is_open() {
@@ -212,7 +212,7 @@ fn an_extraction_that_nobody_waits_for_is_dropped_where_that_is_configured() {
             }
         }
     });
-    let (index, _folders) = at_all(folder.path(), &[store.url()]);
+    let (index, _directories) = at_all(directory.path(), &[store.url()]);
     let gateway = RunningGateway::start_with(&index.url(), "[extraction]\nabandoned = \"cancel\"\n", &[]);
     let clients: Vec<_> = (0..200).map(|_| http::begin(gateway.port, &path_of(&made)).unwrap()).collect();
     drop(clients);
@@ -226,17 +226,20 @@ fn an_extraction_that_nobody_waits_for_is_dropped_where_that_is_configured() {
 
 #[test]
 fn a_program_without_the_note_that_its_package_promises_is_not_served() {
-    let folder = tempfile::tempdir().unwrap();
-    let whole = rpmbuild::large(folder.path(), "whole", 200_000);
+    let directory = tempfile::tempdir().unwrap();
+    let whole = rpmbuild::large(directory.path(), "whole", 200_000);
     let note = hex_bytes(&whole.build_id);
     let at = whole.bytes.windows(note.len()).position(|bytes| bytes == note).unwrap();
     let mut bytes = whole.bytes.clone();
     // Another type of note: the program has no build-id any more.
     bytes[at - 8..at - 4].copy_from_slice(&77_u32.to_ne_bytes());
     let id = "00".repeat(20);
-    let made: Made = rpmbuild::of_bytes(folder.path(), "silent", &bytes, &id);
+    let made: Made = rpmbuild::of_bytes(directory.path(), "silent", &bytes, &id);
     let index = Sqlite::empty();
-    compat_tests::darkserver::import_ok(&index.url(), &["dir", folder.path().to_str().unwrap(), "--payload", "never"]);
+    compat_tests::darkserver::import_ok(
+        &index.url(),
+        &["dir", directory.path().to_str().unwrap(), "--payload", "never"],
+    );
     let gateway = RunningGateway::start(&index.url());
     assert!(
         gateway.get(&format!("/buildids/{id}")).text().contains("silent-1.0-1.x86_64"),

@@ -15,10 +15,10 @@ use crate::{LARGE, cached, extractions, index_of, large, names, path_of, sends_h
 
 #[test]
 fn the_first_bytes_leave_while_the_archive_is_still_coming() {
-    let (folder, made) = large();
+    let (directory, made) = large();
     let gate = Gate::default();
-    let store = sends_half_before(&gate, folder.path());
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let store = sends_half_before(&gate, directory.path());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let gateway = RunningGateway::start(&index.url());
     let started = Instant::now();
     let (head, mut body) = http::begin(gateway.port, &path_of(&made)).unwrap();
@@ -48,10 +48,10 @@ fn the_first_bytes_leave_while_the_archive_is_still_coming() {
 
 #[test]
 fn a_client_that_disconnects_does_not_stop_the_others() {
-    let (folder, made) = large();
+    let (directory, made) = large();
     let gate = Gate::default();
-    let store = sends_half_before(&gate, folder.path());
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let store = sends_half_before(&gate, directory.path());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let gateway = RunningGateway::start(&index.url());
     // The one that started the extraction goes before it has anything, the next one with a part of it.
     drop(TcpStream::connect(("127.0.0.1", gateway.port)).map(|mut stream| {
@@ -71,9 +71,9 @@ fn a_client_that_disconnects_does_not_stop_the_others() {
 
 #[test]
 fn an_abandoned_extraction_is_finished_for_the_next_request() {
-    let (folder, made) = large();
-    let files = FileServer::start(folder.path());
-    let index = index_of(folder.path(), "mirror", &files.url());
+    let (directory, made) = large();
+    let files = FileServer::start(directory.path());
+    let index = index_of(directory.path(), "mirror", &files.url());
     let gateway = RunningGateway::start(&index.url());
     drop(http::begin(gateway.port, &path_of(&made)).unwrap());
     wait_until("the extraction", || extractions(&gateway, "complete") == 1.0);
@@ -83,10 +83,10 @@ fn an_abandoned_extraction_is_finished_for_the_next_request() {
 
 #[test]
 fn a_gateway_killed_in_the_middle_leaves_nothing_incomplete() {
-    let (folder, made) = large();
+    let (directory, made) = large();
     let gate = Gate::default();
-    let store = sends_half_before(&gate, folder.path());
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let store = sends_half_before(&gate, directory.path());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let mut gateway = RunningGateway::start(&index.url());
     let (_, mut body) = http::begin(gateway.port, &path_of(&made)).unwrap();
     body.read_exact(&mut vec![0; 1 << 20]).unwrap();

@@ -15,8 +15,8 @@ use crate::{copy_of, expect_reset, extractions, index_of, server};
 
 #[test]
 fn redirects_of_a_store_lead_only_where_the_configuration_allows() {
-    let folder = copy_of("server");
-    let files = FileServer::start(folder.path());
+    let directory = copy_of("server");
+    let files = FileServer::start(directory.path());
     let elsewhere = files.url();
     let store = FakeServer::start(move |head, stream| {
         let path = head.split(' ').nth(1).unwrap_or_default();
@@ -25,7 +25,7 @@ fn redirects_of_a_store_lead_only_where_the_configuration_allows() {
             "HTTP/1.1 302 Found\r\nLocation: {elsewhere}{path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
     });
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let (path, expected) = server();
     for configuration in ["", "[stores]\nredirect_hosts = [\"other.example\"]\n"] {
         let gateway = RunningGateway::start_with(&index.url(), configuration, &[]);
@@ -42,10 +42,10 @@ fn a_file_is_never_served_for_a_build_id_that_it_does_not_carry() {
     const CLAIMED: &str = "c1a1med0c1a1med0c1a1med0c1a1med0c1a1med0";
     let claimed = CLAIMED.replace('l', "1").replace('m', "3");
     for filler_bytes in [0, 1 << 20] {
-        let folder = tempfile::tempdir().unwrap();
-        let made = rpmbuild::make(folder.path(), "lying", filler_bytes, &claimed);
+        let directory = tempfile::tempdir().unwrap();
+        let made = rpmbuild::make(directory.path(), "lying", filler_bytes, &claimed);
         let index = Sqlite::empty();
-        import_ok(&index.url(), &["dir", folder.path().to_str().unwrap(), "--payload", "never"]);
+        import_ok(&index.url(), &["dir", directory.path().to_str().unwrap(), "--payload", "never"]);
         let gateway = RunningGateway::start(&index.url());
         let known = gateway.get(&format!("/buildids/{claimed}")).text();
         assert!(known.contains("lying-1.0-1.x86_64"), "expected an index that believes the link, found {known}");
@@ -53,7 +53,7 @@ fn a_file_is_never_served_for_a_build_id_that_it_does_not_carry() {
             assert_eq!(gateway.get(&format!("/buildid/{claimed}/{word}")).status, 404, "{word}");
         }
         // An import that looks inside knows better.
-        let index = Sqlite::with_packages(&[folder.path()]);
+        let index = Sqlite::with_packages(&[directory.path()]);
         let gateway = RunningGateway::start(&index.url());
         assert_eq!(gateway.get(&format!("/buildid/{claimed}/executable")).status, 404);
         let answer = gateway.get(&format!("/buildid/{}/executable", rpmbuild::build_id()));
@@ -64,10 +64,10 @@ fn a_file_is_never_served_for_a_build_id_that_it_does_not_carry() {
 #[test]
 fn another_package_at_the_same_path_is_not_taken_for_the_one_that_was_indexed() {
     let (path, expected) = server();
-    let folder = copy_of("server");
-    let files = FileServer::start(folder.path());
-    for index in [Sqlite::with_packages(&[folder.path()]), index_of(folder.path(), "mirror", &files.url())] {
-        let rpm = folder.path().join("server-1.1-6.fc99.x86_64.rpm");
+    let directory = copy_of("server");
+    let files = FileServer::start(directory.path());
+    for index in [Sqlite::with_packages(&[directory.path()]), index_of(directory.path(), "mirror", &files.url())] {
+        let rpm = directory.path().join("server-1.1-6.fc99.x86_64.rpm");
         let gateway = RunningGateway::start(&index.url());
         std::fs::copy(fixtures::package("server", "server-1.1-7.fc99.x86_64"), &rpm).unwrap();
         assert_eq!(gateway.get(&path).status, 404);
@@ -82,16 +82,16 @@ fn another_package_at_the_same_path_is_not_taken_for_the_one_that_was_indexed() 
 #[test]
 fn links_that_lead_out_of_a_store_are_never_followed() {
     let (path, _) = server();
-    let (outside, folder) = (copy_of("server"), tempfile::tempdir().unwrap());
-    let inside = folder.path().join("packages");
+    let (outside, directory) = (copy_of("server"), tempfile::tempdir().unwrap());
+    let inside = directory.path().join("packages");
     fixtures::copy(&fixtures::rpms("server"), &inside);
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     let refused = || match http::get(gateway.port, &path) {
         Ok(answer) => assert_eq!(answer.status, 404),
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}"),
     };
-    // The very same package, by a link to the file, absolute and relative, and by a link to its folder.
+    // The very same package, by a link to the file, absolute and relative, and by a link to its directory.
     let rpm = inside.join("server-1.1-6.fc99.x86_64.rpm");
     let other = outside.path().join("server-1.1-6.fc99.x86_64.rpm");
     let relative = Path::new("../..").join(outside.path().file_name().unwrap()).join(other.file_name().unwrap());
@@ -101,14 +101,14 @@ fn links_that_lead_out_of_a_store_are_never_followed() {
         assert!(rpm.is_file(), "expected a link that leads somewhere: {}", target.display());
         refused();
     }
-    std::fs::rename(&inside, folder.path().join("gone")).unwrap();
+    std::fs::rename(&inside, directory.path().join("gone")).unwrap();
     std::os::unix::fs::symlink(outside.path(), &inside).unwrap();
     assert!(rpm.is_file());
     refused();
     assert_eq!(extractions(&gateway, "complete"), 0.0);
     // A link that stays inside is no danger.
     std::fs::remove_file(&inside).unwrap();
-    fixtures::copy(&fixtures::rpms("server"), &folder.path().join("real"));
+    fixtures::copy(&fixtures::rpms("server"), &directory.path().join("real"));
     std::os::unix::fs::symlink("real", &inside).unwrap();
     wait_until("the end of UNAVAILABLE_TTL", || {
         http::get(gateway.port, &path).is_ok_and(|answer| answer.status == 200)
@@ -117,11 +117,11 @@ fn links_that_lead_out_of_a_store_are_never_followed() {
 
 #[test]
 fn names_of_archives_are_escaped_on_their_way_to_a_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let odd_name = folder.path().join("a b#c?d%2e%2e.rpm");
+    let directory = tempfile::tempdir().unwrap();
+    let odd_name = directory.path().join("a b#c?d%2e%2e.rpm");
     std::fs::copy(fixtures::package("server", "server-1.1-6.fc99.x86_64"), &odd_name).unwrap();
-    let files = FileServer::start(folder.path());
-    let index = index_of(folder.path(), "mirror", &files.url());
+    let files = FileServer::start(directory.path());
+    let index = index_of(directory.path(), "mirror", &files.url());
     let gateway = RunningGateway::start(&index.url());
     let (path, expected) = server();
     assert!(gateway.get(&path).body == expected, "other bytes");

@@ -14,13 +14,13 @@ const RPM: &str = "libfoo++-1.0+git3~rc1^20-1.fc40.x86_64.rpm";
 const TAR: &str = "a+b^c;d=e&f@g!h'i(j)*k,l:m$n.tar.gz";
 
 /// An object store as strict as RFC 3986: 400 for what a path must not hold, `+` is a blank.
-fn strict(folder: &Path) -> FakeServer {
-    let folder = folder.to_owned();
+fn strict(directory: &Path) -> FakeServer {
+    let directory = directory.to_owned();
     FakeServer::start(move |head, stream| {
         let path = head.split(' ').nth(1).unwrap_or_default();
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte);
         let status = if path.bytes().all(is_allowed) { "404 Not Found" } else { "400 Bad Request" };
-        match std::fs::read(folder.join(decode(&path.replace('+', " ")).trim_start_matches('/'))) {
+        match std::fs::read(directory.join(decode(&path.replace('+', " ")).trim_start_matches('/'))) {
             Ok(bytes) if status.starts_with("404") => {
                 fake_server::begin(stream, bytes.len());
                 let _ = stream.write_all(&bytes);
@@ -53,24 +53,24 @@ fn published(gateway: &RunningGateway, build_id: &str) -> String {
 
 #[test]
 fn every_url_of_a_file_name_escapes_all_but_unreserved_characters() {
-    let (folder, program) = (tempfile::tempdir().unwrap(), Program::compile("bar", "/s/bar"));
+    let (directory, program) = (tempfile::tempdir().unwrap(), Program::compile("bar", "/s/bar"));
     let id = rpmbuild::build_id();
     let (bytes, link) = (rpmbuild::program(0, &id), rpmbuild::link(&id, ""));
     let files = [("/usr/bin/foo", &*bytes), (&link, b"../../../../usr/bin/foo")];
-    rpmbuild::build(folder.path(), "libfoo++", "1.0+git3~rc1^20", "1.fc40", &[("libfoo++", &files)]);
-    std::fs::create_dir(folder.path().join("x+y")).unwrap();
-    let made = Tree::with_files(&[("usr/bin/bar", &program.whole())]).tar(folder.path(), "made.tar.gz", "tar", &[]);
-    std::fs::rename(made, folder.path().join("x+y").join(TAR)).unwrap();
+    rpmbuild::build(directory.path(), "libfoo++", "1.0+git3~rc1^20", "1.fc40", &[("libfoo++", &files)]);
+    std::fs::create_dir(directory.path().join("x+y")).unwrap();
+    let made = Tree::with_files(&[("usr/bin/bar", &program.whole())]).tar(directory.path(), "made.tar.gz", "tar", &[]);
+    std::fs::rename(made, directory.path().join("x+y").join(TAR)).unwrap();
 
-    let store = strict(folder.path());
+    let store = strict(directory.path());
     let index = Sqlite::empty();
-    let directory = folder.path().to_str().unwrap();
+    let path = directory.path().to_str().unwrap();
     let formats = ["--formats", "rpm,tar"];
-    import_ok(&index.url(), &[&["dir", directory, "--store", "store", "--url", &*store.url()], &formats[..]].concat());
+    import_ok(&index.url(), &[&["dir", path, "--store", "store", "--url", &*store.url()], &formats[..]].concat());
     import_ok(&index.url(), &["store", "add", "store", "--tier", "mirror", "--url", &store.url()]);
     let elsewhere = RunningGateway::start(&index.url());
     let index = Sqlite::empty();
-    import_ok(&index.url(), &[&["dir", directory], &formats[..]].concat());
+    import_ok(&index.url(), &[&["dir", path], &formats[..]].concat());
     let here = RunningGateway::start(&index.url());
 
     let escaped_tar = "a%2Bb%5Ec%3Bd%3De%26f%40g%21h%27i%28j%29%2Ak%2Cl%3Am%24n.tar.gz";
@@ -83,7 +83,7 @@ fn every_url_of_a_file_name_escapes_all_but_unreserved_characters() {
             format!("x%2By/{escaped_tar}"),
         ),
     ] {
-        let archive = std::fs::read(folder.path().join(&file)).unwrap();
+        let archive = std::fs::read(directory.path().join(&file)).unwrap();
         let url = published(&elsewhere, id);
         assert_eq!(url, format!("{}/{escaped}", store.url()));
         assert!(http::get(store.port, &url[store.url().len()..]).unwrap().body == archive, "{file}: other bytes");

@@ -50,10 +50,10 @@ fn waiting(gateway: &RunningGateway, permit: &str) -> f64 {
 
 #[test]
 fn extractions_queue_fairly_among_clients() {
-    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
-    let made = packages(folder.path(), 5);
-    let store = sends_half_before(&gate, folder.path());
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let (directory, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let made = packages(directory.path(), 5);
+    let store = sends_half_before(&gate, directory.path());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let gateway = RunningGateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let first = begin(&gateway, ONE, &made[0]);
     // One more permit is free, but not for a client that holds half of all.
@@ -84,10 +84,10 @@ fn extractions_queue_fairly_among_clients() {
 
 #[test]
 fn queued_requests_for_one_member_share_one_extraction() {
-    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
-    let made = packages(folder.path(), 3);
-    let store = sends_half_before(&gate, folder.path());
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let (directory, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let made = packages(directory.path(), 3);
+    let store = sends_half_before(&gate, directory.path());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let gateway = RunningGateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let asked: Vec<_> = (0..20).map(|number| ask(&gateway, [ONE, OTHER, THIRD][number % 3], &made[2])).collect();
@@ -102,10 +102,10 @@ fn queued_requests_for_one_member_share_one_extraction() {
 
 #[test]
 fn requests_queue_fairly_among_clients() {
-    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
-    let made = packages(folder.path(), 4);
-    let store = sends_half_before(&gate, folder.path());
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let (directory, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let made = packages(directory.path(), 4);
+    let store = sends_half_before(&gate, directory.path());
+    let index = index_of(directory.path(), "mirror", &store.url());
     // An extraction holds one of two permits. A request that waits for it is not answered yet, and holds its own.
     let limits = format!("{TRUSTS}[request]\nmax_concurrent = 4\n[extraction]\nmax_concurrent = 2\n");
     let gateway = RunningGateway::start_with(&index.url(), &limits, &[]);
@@ -143,10 +143,10 @@ fn requests_queue_fairly_among_clients() {
 
 #[test]
 fn a_disconnected_client_leaves_the_queue() {
-    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::default());
-    let made = packages(folder.path(), 3);
-    let store = sends_half_before(&gate, folder.path());
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let (directory, gate) = (tempfile::tempdir().unwrap(), Gate::default());
+    let made = packages(directory.path(), 3);
+    let store = sends_half_before(&gate, directory.path());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let gateway = RunningGateway::start_with(&index.url(), &format!("{TRUSTS}[extraction]\nmax_concurrent = 2\n"), &[]);
     let under_way = [begin(&gateway, ONE, &made[0]), begin(&gateway, OTHER, &made[1])];
     let streams: Vec<TcpStream> = (0..200)

@@ -31,9 +31,9 @@ fn kept(gateway: &RunningGateway) -> f64 {
 
 #[test]
 fn one_extraction_prefetches_the_sources_of_a_package() {
-    let folder = tempfile::tempdir().unwrap();
-    let sources = package(folder.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let sources = package(directory.path());
+    let index = Sqlite::with_packages(&[directory.path()]);
     let gateway = RunningGateway::start(&index.url());
     let (path, bytes) = &sources[SOURCES / 2];
     assert!(gateway.get(path).body == *bytes, "other bytes");
@@ -52,9 +52,9 @@ fn one_extraction_prefetches_the_sources_of_a_package() {
 
 #[test]
 fn the_nearest_members_are_prefetched_up_to_the_limit() {
-    let folder = tempfile::tempdir().unwrap();
-    let sources = package(folder.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let sources = package(directory.path());
+    let index = Sqlite::with_packages(&[directory.path()]);
     let limits = format!("[prefetch]\nmax_bytes = \"{}B\"\n", SOURCE_BYTES * 8);
     let gateway = RunningGateway::start_with(&index.url(), &limits, &[]);
     let middle = SOURCES / 2;
@@ -70,9 +70,9 @@ fn the_nearest_members_are_prefetched_up_to_the_limit() {
 
 #[test]
 fn prefetched_members_never_evict_requested_ones() {
-    let folder = tempfile::tempdir().unwrap();
-    let sources = package(folder.path());
-    let index = Sqlite::with_packages(&[folder.path()]);
+    let directory = tempfile::tempdir().unwrap();
+    let sources = package(directory.path());
+    let index = Sqlite::with_packages(&[directory.path()]);
     // Room for ten files; two are asked for.
     let size = format!("{}B", SOURCE_BYTES.next_multiple_of(4096) * 10);
     let gateway = RunningGateway::start_with(&index.url(), "", &["--cache-size", &size]);

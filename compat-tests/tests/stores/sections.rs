@@ -42,11 +42,11 @@ fn section_of(made: &Made, name: &str) -> String {
 
 #[test]
 fn the_first_bytes_of_a_section_leave_as_soon_as_they_are_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let (made, section) = tables_first(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let (made, section) = tables_first(directory.path());
     let gate = Gate::default();
-    let store = sends_half_before(&gate, folder.path());
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let store = sends_half_before(&gate, directory.path());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let gateway = RunningGateway::start(&index.url());
     let (head, mut body) = http::begin(gateway.port, &section_of(&made, ".comment")).unwrap();
     assert_eq!((head.status, head.header("content-length")), (200, Some(&*SECTION.to_string())));
@@ -61,8 +61,8 @@ fn the_first_bytes_of_a_section_leave_as_soon_as_they_are_there() {
 
 #[test]
 fn nobody_gets_a_whole_section_of_a_wrong_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let (made, _) = tables_first(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let (made, _) = tables_first(directory.path());
     // Far behind the section a byte is another.
     let mut rpm = std::fs::read(&made.rpm).unwrap();
     let at = rpm.len() - TAIL / 2;
@@ -71,7 +71,7 @@ fn nobody_gets_a_whole_section_of_a_wrong_file() {
         fake_server::begin(stream, rpm.len());
         let _ = stream.write_all(&rpm);
     });
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let gateway = RunningGateway::start(&index.url());
     for _ in 0..2 {
         let answer = http::get(gateway.port, &section_of(&made, ".comment"));
@@ -82,8 +82,8 @@ fn nobody_gets_a_whole_section_of_a_wrong_file() {
 
 #[test]
 fn what_a_whole_file_said_is_known_when_the_file_is_gone() {
-    let (folder, made) = large();
-    let (gate, archives) = (Gate::default(), folder.path().to_owned());
+    let (directory, made) = large();
+    let (gate, archives) = (Gate::default(), directory.path().to_owned());
     let (wait, connections) = (gate.clone(), AtomicUsize::new(0));
     let store = FakeServer::start(move |head, stream| {
         let bytes = fake_server::file(&archives, head);
@@ -95,7 +95,7 @@ fn what_a_whole_file_said_is_known_when_the_file_is_gone() {
             let _ = stream.write_all(&bytes[half..]);
         }
     });
-    let index = index_of(folder.path(), "mirror", &store.url());
+    let index = index_of(directory.path(), "mirror", &store.url());
     let gateway = RunningGateway::start(&index.url());
     // objcopy put the table behind everything: the first time all of the file has to be there.
     let section = gateway.get(&section_of(&made, ".filler"));
@@ -116,9 +116,9 @@ fn what_a_whole_file_said_is_known_when_the_file_is_gone() {
 #[test]
 fn a_section_that_debuginfo_does_not_have_is_absent_whoever_is_away() {
     let (debuginfo, program) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    for (part, folder) in [("-debuginfo", &debuginfo), ("", &program)] {
+    for (part, directory) in [("-debuginfo", &debuginfo), ("", &program)] {
         let nvra = format!("server{part}-1.1-6.fc99.x86_64");
-        fixtures::copy(&[fixtures::package("server", &nvra)], folder.path());
+        fixtures::copy(&[fixtures::package("server", &nvra)], directory.path());
     }
     let index = Sqlite::with_packages(&[debuginfo.path()]);
     // Nobody is there.

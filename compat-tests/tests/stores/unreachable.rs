@@ -15,13 +15,13 @@ use crate::{cached, copy_of, expect_reset, index_of, server};
 
 #[test]
 fn what_a_store_does_not_have_is_absent() {
-    let folder = copy_of("server");
+    let directory = copy_of("server");
     let path = server().0;
     for status in [404, 410, 403] {
         let store = FakeServer::start(move |_, stream| {
             let _ = write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         });
-        let index = index_of(folder.path(), "mirror", &store.url());
+        let index = index_of(directory.path(), "mirror", &store.url());
         let gateway = RunningGateway::start(&index.url());
         assert_eq!(gateway.get(&path).status, 404, "{status}");
         assert_eq!(gateway.get(&path.replace("executable", "section/.text")).status, 404, "{status}");
@@ -30,7 +30,7 @@ fn what_a_store_does_not_have_is_absent() {
 
 #[test]
 fn the_answer_is_unavailable_within_the_budget_if_a_store_does_not_answer() {
-    let folder = copy_of("server");
+    let directory = copy_of("server");
     let path = server().0;
     let nobody = format!("http://127.0.0.1:{}", compat_tests::process::free_port());
     let hangs = FakeServer::start(fake_server::hang);
@@ -44,7 +44,7 @@ fn the_answer_is_unavailable_within_the_budget_if_a_store_does_not_answer() {
         (closes.url(), Duration::ZERO),
         (nobody, Duration::ZERO),
     ] {
-        let index = index_of(folder.path(), "mirror", &url);
+        let index = index_of(directory.path(), "mirror", &url);
         let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
         let started = Instant::now();
         expect_reset(&gateway, &path);
@@ -60,7 +60,7 @@ fn the_answer_is_unavailable_within_the_budget_if_a_store_does_not_answer() {
 
 #[test]
 fn another_store_answers_for_one_that_cannot() {
-    let folder = copy_of("server");
+    let directory = copy_of("server");
     let files = copy_of("server");
     let good = FileServer::start(files.path());
     let (path, expected) = server();
@@ -70,7 +70,7 @@ fn another_store_answers_for_one_that_cannot() {
         FakeServer::start(fake_server::serve_html),
         FakeServer::start(fake_server::answer_absent),
     ] {
-        let index = index_of(folder.path(), "mirror", &bad.url());
+        let index = index_of(directory.path(), "mirror", &bad.url());
         index.add_store("good", "archive", files.path(), &good.url());
         let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
         assert!(gateway.get(&path).body == expected, "other bytes");
@@ -79,7 +79,7 @@ fn another_store_answers_for_one_that_cannot() {
 }
 
 #[test]
-fn a_folder_that_is_not_mounted_is_not_taken_for_an_empty_one() {
+fn a_directory_that_is_not_mounted_is_not_taken_for_an_empty_one() {
     let (path, expected) = server();
     let place = tempfile::tempdir().unwrap();
     let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
@@ -99,9 +99,9 @@ fn a_folder_that_is_not_mounted_is_not_taken_for_an_empty_one() {
 }
 
 /// A store that sends an archive up to somewhere behind its header, and then nothing for a minute.
-fn stalls(folder: PathBuf) -> FakeServer {
+fn stalls(directory: PathBuf) -> FakeServer {
     FakeServer::start(move |head, stream| {
-        let archive = fake_server::file(&folder, head);
+        let archive = fake_server::file(&directory, head);
         let payload = artifact::header::Header::parse(&archive).unwrap().range.end;
         fake_server::begin(stream, archive.len());
         let _ = stream.write_all(&archive[..usize::try_from(payload).unwrap() + 200]);
@@ -111,13 +111,13 @@ fn stalls(folder: PathBuf) -> FakeServer {
 
 #[test]
 fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
-    let folder = copy_of("server");
-    let bad = stalls(folder.path().to_owned());
+    let directory = copy_of("server");
+    let bad = stalls(directory.path().to_owned());
     let (path, expected) = server();
     let section = path.replace("executable", "section/.text");
 
     // No other provider has it: unavailable, within a budget.
-    let index = index_of(folder.path(), "mirror", &bad.url());
+    let index = index_of(directory.path(), "mirror", &bad.url());
     let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
     for path in [&path, &section] {
         let started = Instant::now();
@@ -126,8 +126,8 @@ fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
     }
 
     // Somebody else has it.
-    let good = FileServer::start(folder.path());
-    index.add_store("good", "archive", folder.path(), &good.url());
+    let good = FileServer::start(directory.path());
+    index.add_store("good", "archive", directory.path(), &good.url());
     let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
     let started = Instant::now();
     assert!(gateway.get(&path).body == expected, "other bytes");

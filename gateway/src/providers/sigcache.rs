@@ -1,6 +1,6 @@
 //! Koji strips the signatures of files off the packages that it keeps, and has them beside: what stands in
 //! `NAME/VERSION/RELEASE/ARCH/NVRA.rpm` has the signature headers of its signed copies in
-//! `NAME/VERSION/RELEASE/data/sigcache/KEY/ARCH/NVRA.rpm.sig`. In a store that is a folder of this machine they are
+//! `NAME/VERSION/RELEASE/data/sigcache/KEY/ARCH/NVRA.rpm.sig`. In a store that is a directory of this machine they are
 //! found; over HTTP the keys are not listed.
 
 use std::io::{self, Read};

@@ -163,8 +163,8 @@ mod tests {
     fn inputs_of_fuzzing_are_read_printed_and_read_again() {
         let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
         let mut questions = 0;
-        for folder in ["corpus/source_path", "corpus/build_id", "regressions/source_path"] {
-            for entry in std::fs::read_dir(fuzz.join(folder)).unwrap() {
+        for directory in ["corpus/source_path", "corpus/build_id", "regressions/source_path"] {
+            for entry in std::fs::read_dir(fuzz.join(directory)).unwrap() {
                 let Ok(text) = String::from_utf8(std::fs::read(entry.unwrap().path()).unwrap()) else { continue };
                 for tail in [text.clone(), format!("ab12/section/{text}"), format!("ab12/source/{text}")] {
                     let Ok(question) = Question::parse(&tail) else { continue };
