@@ -175,7 +175,7 @@ fn a_missing_index_file_is_named_once_with_the_command_that_makes_it() {
     wait_until("the probe", || lines(&gateway, &["no such file"]) > 0);
     assert_eq!(gateway.get("/buildids/aa11").status, 503);
     std::thread::sleep(Duration::from_secs(5));
-    let command = format!("{0}: no such file: run `darkserver-import --database {0} dir FOLDER`", sqlite.url());
+    let command = format!("{0}: no such file: run `darkserver-import --database {0} dir PATH`", sqlite.url());
     assert_eq!(lines(&gateway, &["WARN"]), 1, "{}", gateway.log());
     assert_eq!(lines(&gateway, &["WARN", &command]), 1, "{}", gateway.log());
     import_ok(&sqlite.url(), &["migrate"]);
