@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use std::process;
 use std::thread::available_parallelism;
 
-use artifact::Format;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sql::AbsentStatuses;
 
-use crate::feeders::formats;
+use crate::feeders::formats::{self, FormatOption};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -165,40 +164,6 @@ pub(crate) struct DirArgs {
     pub(crate) follow_links: bool,
     #[command(flatten)]
     pub(crate) import: ImportArgs,
-}
-
-/// Formats of `--formats`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FormatOption {
-    /// .rpm: RPM packages
-    Rpm,
-    /// .deb, .ddeb: Debian packages; .ipk: those of opkg
-    Deb,
-    /// .pkg.tar and .pkg.tar.*: packages of Arch Linux
-    Arch,
-    /// .tar, .tar.*, .tgz...: other tar archives, each read as a whole
-    Tar,
-    /// .cpio, .cpio.*: cpio archives in the formats newc and crc
-    Cpio,
-    /// .zip, .whl, .nupkg, .snupkg: zip archives, Python wheels, NuGet packages
-    Zip,
-    /// Plain ELF files; every other file is opened. Their sources below the store's directory are served, too
-    Elf,
-}
-
-impl FormatOption {
-    /// Returns the format in the index.
-    pub(crate) fn format(self) -> Format {
-        match self {
-            Self::Rpm => Format::Rpm,
-            Self::Deb => Format::Deb,
-            Self::Arch => Format::Arch,
-            Self::Tar => Format::Tar,
-            Self::Cpio => Format::Cpio,
-            Self::Zip => Format::Zip,
-            Self::Elf => Format::File,
-        }
-    }
 }
 
 #[derive(Args)]

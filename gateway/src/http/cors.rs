@@ -9,7 +9,7 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, web};
 
-use super::routes::Route;
+use super::route::Route;
 use crate::resolve::Gateway;
 
 /// HEAD comes first: the rest is the text of elfutils' server, which clients may search for.

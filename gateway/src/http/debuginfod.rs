@@ -2,7 +2,7 @@
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
-use super::routes::Endpoint;
+use super::route::Endpoint;
 use super::{ResetMark, deliver, error, redirect, tail};
 use crate::resolve::Gateway;
 use crate::resolve::answer::Answer;

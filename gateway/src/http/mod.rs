@@ -19,6 +19,7 @@ mod observe;
 mod operations;
 mod page;
 mod redirect;
+mod route;
 mod routes;
 
 use std::borrow::Cow;
@@ -28,7 +29,7 @@ use actix_web::http::header::HeaderValue;
 use percent_encoding::percent_decode_str;
 
 pub(crate) use observe::{ResetMark, observe};
-use routes::Route;
+use route::Route;
 pub(crate) use routes::register;
 
 /// The path after the name of its route, percent-decoded. The route may stand below `/darkserver`.

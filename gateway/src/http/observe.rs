@@ -13,7 +13,8 @@ use actix_web::middleware::Next;
 use actix_web::web;
 use bytes::Bytes;
 
-use super::routes::{self, Form, Route};
+use super::route::{Form, Route};
+use super::routes;
 use super::{cors, error};
 use crate::index::watch;
 use crate::metrics::METRICS;

@@ -1,33 +1,33 @@
 //! The page at `/`: every call of the route table.
 
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 
-use super::routes::{Form, ROUTES};
+use super::route::{Form, Route};
 
-/// The page with the calls of each form in its place.
-static PAGE: LazyLock<String> = LazyLock::new(|| {
-    include_str!("index.html")
-        .replace("<!-- debuginfod -->", &rows(|route| route.form == Form::Debuginfod || route.endpoint == "metadata"))
-        .replace(
-            "<!-- json -->",
-            &rows(|route| {
-                (route.form == Form::Json && route.endpoint != "metadata")
-                    || (route.form == Form::Operator && route.cors)
-            }),
-        )
-        .replace("<!-- operators -->", &rows(|route| route.form == Form::Operator && !route.cors))
-});
-
-/// The page.
-pub(super) async fn answer() -> HttpResponse {
+/// The page, with the calls of `routes`.
+pub(super) async fn answer(routes: &'static [Route]) -> HttpResponse {
+    static PAGE: OnceLock<String> = OnceLock::new();
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
         .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
-        .body(PAGE.as_str())
+        .body(PAGE.get_or_init(|| page(routes)).as_str())
+}
+
+/// The page with the calls of each form in its place.
+fn page(routes: &[Route]) -> String {
+    let is_of_debuginfod = |route: &Route| route.form == Form::Debuginfod || route.endpoint == "metadata";
+    let is_for_operators = |route: &Route| route.form == Form::Operator && !route.cors;
+    let is_json = |route: &Route| {
+        !is_of_debuginfod(route) && (route.form == Form::Json || route.form == Form::Operator && route.cors)
+    };
+    include_str!("index.html")
+        .replace("<!-- debuginfod -->", &rows(routes, is_of_debuginfod))
+        .replace("<!-- json -->", &rows(routes, is_json))
+        .replace("<!-- operators -->", &rows(routes, is_for_operators))
 }
 
 /// Sends `/darkserver` to the page.
@@ -36,9 +36,9 @@ pub(super) async fn redirect() -> HttpResponse {
 }
 
 /// Rows of a table with the calls of some routes.
-fn rows(is_wanted: impl Fn(&super::routes::Route) -> bool) -> String {
+fn rows(routes: &[Route], is_wanted: impl Fn(&Route) -> bool) -> String {
     let mut rows = String::new();
-    for (call, returns) in ROUTES.iter().filter(|route| is_wanted(route)).flat_map(|route| route.calls) {
+    for (call, returns) in routes.iter().filter(|route| is_wanted(route)).flat_map(|route| route.calls) {
         let call = call.replace('&', "&amp;");
         // Writing to a string cannot fail.
         let _ = writeln!(rows, "<tr><td><code>{call}</code></td><td>{returns}</td></tr>");
@@ -48,14 +48,16 @@ fn rows(is_wanted: impl Fn(&super::routes::Route) -> bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes::ROUTES;
     use super::*;
 
     #[test]
     fn every_call_is_on_the_page_once() {
+        let page = page(ROUTES);
         for (call, _) in ROUTES.iter().flat_map(|route| route.calls) {
             let shown = format!("<code>{}</code>", call.replace('&', "&amp;"));
-            assert_eq!(PAGE.matches(&shown).count(), 1, "{call}");
+            assert_eq!(page.matches(&shown).count(), 1, "{call}");
         }
-        assert!(!PAGE.contains("<!--"));
+        assert!(!page.contains("<!--"));
     }
 }

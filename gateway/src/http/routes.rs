@@ -3,12 +3,10 @@
 //! Dispatch, metrics, CORS, the form of errors, the access log, admission and the page at `/` read this table and
 //! nothing else. Every route answers GET and HEAD.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use actix_web::http::Method;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
+use super::route::{Admission, Endpoint, Form, Path, Route};
 use super::{archive, darkserver, debuginfod, error, metadata, operations, page};
 use crate::resolve::Gateway;
 use crate::resolve::deadline::REQUEST_PERMIT_TIMEOUT;
@@ -16,58 +14,6 @@ use crate::server::client;
 
 /// The directory of the original darkserver's API.
 const MIRROR: &str = "/darkserver";
-
-/// The response of a handler.
-type Response = Pin<Box<dyn Future<Output = HttpResponse>>>;
-
-/// One route.
-pub(super) struct Route {
-    pub(super) path: Path,
-    /// True if the same path below `/darkserver` is this route, too.
-    is_mirrored: bool,
-    /// The label `endpoint` of metrics; [`debuginfod::endpoint`] has a finer one for `buildid`.
-    pub(super) endpoint: &'static str,
-    pub(super) form: Form,
-    /// True if pages of other origins may read it where the configuration allows that.
-    pub(super) cors: bool,
-    pub(super) admission: Admission,
-    /// Calls and what they return, for the page at `/`.
-    pub(super) calls: &'static [(&'static str, &'static str)],
-    handler: fn(HttpRequest, web::Data<Gateway>) -> Response,
-}
-
-/// The paths of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Path {
-    /// This path.
-    Is(&'static str),
-    /// Every path that begins with this one, which ends in a slash, and has more.
-    Below(&'static str),
-    /// Every path that begins with this one, which ends in a slash.
-    AtOrBelow(&'static str),
-}
-
-/// The clients of a route, and so the form of its errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Text. To libdebuginfod every status means "absent", so an unavailable answer may be a reset of the connection.
-    Debuginfod,
-    /// An object of JSON.
-    Json,
-    /// Text.
-    Download,
-    /// Text, for operators: neither in the access log nor with the state of the index in a header.
-    Operator,
-}
-
-/// Whether a request waits for a permit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
-    /// It waits for a permit of its client.
-    Permit,
-    /// It is answered at once, however many requests wait.
-    Immediate,
-}
 
 /// Every route. Those that are requested most come first.
 pub(super) static ROUTES: &[Route] = &[
@@ -135,7 +81,7 @@ pub(super) static ROUTES: &[Route] = &[
         ..operator("/serverversion", true)
     },
     Route { handler: |_, _| Box::pin(darkserver::server_version()), ..operator("/serverversion/", true) },
-    Route { handler: |_, _| Box::pin(page::answer()), ..operator("/", true) },
+    Route { handler: |_, _| Box::pin(page::answer(ROUTES)), ..operator("/", true) },
     Route { handler: |_, _| Box::pin(page::redirect()), is_mirrored: false, ..operator("/darkserver", true) },
     Route {
         calls: &[("/metrics", "figures for Prometheus")],
@@ -182,16 +128,6 @@ const fn operator(path: &'static str, is_public: bool) -> Route {
     }
 }
 
-impl Path {
-    fn matches(self, path: &str) -> bool {
-        match self {
-            Self::Is(expected) => path == expected,
-            Self::Below(start) => path.len() > start.len() && path.starts_with(start),
-            Self::AtOrBelow(start) => path.starts_with(start),
-        }
-    }
-}
-
 impl Route {
     /// The route of a path, percent-decoded but for slashes; `None` if there is none.
     pub(super) fn of(path: &str) -> Option<&'static Self> {
@@ -214,9 +150,6 @@ impl Route {
         }
     }
 }
-
-/// The endpoint that a handler found, where the path alone does not tell it.
-pub(super) struct Endpoint(pub(super) &'static str);
 
 /// The label `endpoint` of a request: one of a few words.
 pub(super) fn endpoint(request: &HttpRequest, route: Option<&Route>) -> &'static str {

@@ -23,6 +23,7 @@ pub(crate) mod outcome;
 pub(crate) mod question;
 mod recent;
 mod search;
+mod search_index;
 mod section;
 mod source;
 

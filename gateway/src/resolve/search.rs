@@ -1,19 +1,15 @@
-//! One search through what the index has: a record's file, from one of its locations.
+//! One search through records of the index: its state, and what its steps share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifact::ArtifactType;
-use sql::{Location, Record, StoredPackage};
+use sql::{Location, StoredPackage};
 
 use super::Gateway;
 use super::answer::FoundFile;
-use super::artifact::{Certainty, candidates};
 use super::deadline::Deadline;
 use super::outcome::{Cause, CauseKind, Miss, Unavailable};
-use super::question::{Question, Resource};
 use crate::cache::Content;
-use crate::index::filter::Verdict;
 use crate::permits::ClientAddress;
 use crate::providers::archives::{Archive, Archives, WantedMember};
 
@@ -27,73 +23,6 @@ pub(super) enum SearchOutcome {
     Settled,
 }
 
-/// What a search found, and what it left open.
-pub(super) struct SearchResult {
-    /// Unavailable if nothing was found, and the index or a store could not be asked.
-    pub(super) outcome: Result<SearchOutcome, Unavailable>,
-    /// Files that may be the debuginfo that was asked for, if it was not found: only their contents can tell.
-    pub(super) unknown: Vec<Record>,
-    /// Time in which files were extracted that turned out to be something else.
-    pub(super) examined: Duration,
-}
-
-impl Gateway {
-    /// Searches for what `question` of `client` asks for, among the files that are certainly it. Of an executable
-    /// also among those that may be it, after the others. `verdict` is that of the filter.
-    pub(super) async fn search_index(
-        &self,
-        verdict: Verdict,
-        question: &Question,
-        client: ClientAddress,
-        deadline: Deadline,
-    ) -> SearchResult {
-        let known = match self.lookup.records_past_filter(verdict, &question.build_id, deadline.half().end()).await {
-            Ok(known) => known,
-            Err(cause) => {
-                return SearchResult { outcome: Err(cause.into()), unknown: Vec::new(), examined: Duration::ZERO };
-            }
-        };
-        let records = known.value;
-        let mut search = Search::new(self, client, deadline);
-        let mut unknown = Vec::new();
-        let found = match &question.resource {
-            Resource::Artifact(wanted) => {
-                if *wanted == ArtifactType::Debuginfo {
-                    unknown = candidates(&records, *wanted, Certainty::Unknown).into_iter().cloned().collect();
-                }
-                if !unknown.is_empty() {
-                    // A store that hangs leaves time for these.
-                    search.deadline = deadline.half();
-                }
-                search.artifact(&records, *wanted, Certainty::Certain, &question.build_id).await
-            }
-            Resource::Section(name) => search.section(&records, &question.build_id, name).await,
-            Resource::Source(path) => search.source(&records, path).await,
-        };
-        // Stale records prove presence, not absence.
-        if !search.is_settled {
-            search.causes.extend(known.unavailable);
-        }
-        SearchResult { examined: search.examined, outcome: search.outcome(found), unknown }
-    }
-
-    /// Searches for debuginfo among files that may hold it: those that [`Self::search_index`] left open.
-    ///
-    /// # Errors
-    /// Not found, and a store could not be asked.
-    pub(super) async fn search_unknown(
-        &self,
-        unknown: &[Record],
-        question: &Question,
-        client: ClientAddress,
-        deadline: Deadline,
-    ) -> Result<SearchOutcome, Unavailable> {
-        let mut search = Search::new(self, client, deadline);
-        let found = search.artifact(unknown, ArtifactType::Debuginfo, Certainty::Unknown, &question.build_id).await;
-        search.outcome(found)
-    }
-}
-
 /// One search through records. It collects the causes of what could not be had.
 pub(super) struct Search<'g> {
     pub(super) gateway: &'g Gateway,
@@ -102,16 +31,20 @@ pub(super) struct Search<'g> {
     pub(super) causes: Vec<Cause>,
     /// True once a debuginfo file was read that does not have the section.
     pub(super) is_settled: bool,
-    /// See [`SearchResult::examined`].
+    /// Time in which files were extracted that turned out to be something else.
     pub(super) examined: Duration,
 }
 
 impl<'g> Search<'g> {
-    fn new(gateway: &'g Gateway, client: ClientAddress, deadline: Deadline) -> Self {
+    pub(super) fn new(gateway: &'g Gateway, client: ClientAddress, deadline: Deadline) -> Self {
         Self { gateway, client, deadline, causes: Vec::new(), is_settled: false, examined: Duration::ZERO }
     }
 
-    fn outcome(self, found: Option<FoundFile>) -> Result<SearchOutcome, Unavailable> {
+    /// The outcome of a search that found `found`.
+    ///
+    /// # Errors
+    /// Nothing was found, and a store could not be asked.
+    pub(super) fn outcome(self, found: Option<FoundFile>) -> Result<SearchOutcome, Unavailable> {
         match found {
             Some(found) => Ok(SearchOutcome::Found(found)),
             None if !self.causes.is_empty() => Err(Unavailable(self.causes)),

@@ -1,8 +1,7 @@
 //! The formats of files: by name, and for plain ELF files by their first bytes.
 
 use artifact::Format;
-
-use crate::cli::FormatOption;
+use clap::ValueEnum;
 
 /// Suffixes of the compressions of tar and cpio archives.
 const COMPRESSED: [&str; 6] = ["", ".zst", ".xz", ".gz", ".bz2", ".lzma"];
@@ -12,6 +11,40 @@ const DEBIAN: [&str; 3] = [".deb", ".ddeb", ".ipk"];
 const ZIP: [&str; 4] = [".zip", ".whl", ".nupkg", ".snupkg"];
 /// Short suffixes of compressed tar archives, as GNU tar knows them.
 const SHORT: [&str; 9] = [".tgz", ".taz", ".tbz2", ".tbz", ".tb2", ".tz2", ".txz", ".tlz", ".tzst"];
+
+/// Formats of `--formats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatOption {
+    /// .rpm: RPM packages
+    Rpm,
+    /// .deb, .ddeb: Debian packages; .ipk: those of opkg
+    Deb,
+    /// .pkg.tar and .pkg.tar.*: packages of Arch Linux
+    Arch,
+    /// .tar, .tar.*, .tgz...: other tar archives, each read as a whole
+    Tar,
+    /// .cpio, .cpio.*: cpio archives in the formats newc and crc
+    Cpio,
+    /// .zip, .whl, .nupkg, .snupkg: zip archives, Python wheels, NuGet packages
+    Zip,
+    /// Plain ELF files; every other file is opened. Their sources below the store's directory are served, too
+    Elf,
+}
+
+impl FormatOption {
+    /// Returns the format in the index.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Rpm => Format::Rpm,
+            Self::Deb => Format::Deb,
+            Self::Arch => Format::Arch,
+            Self::Tar => Format::Tar,
+            Self::Cpio => Format::Cpio,
+            Self::Zip => Format::Zip,
+            Self::Elf => Format::File,
+        }
+    }
+}
 
 /// The wanted formats of an import.
 #[derive(Clone, Debug)]
