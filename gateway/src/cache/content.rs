@@ -66,9 +66,8 @@ impl Content {
 
     /// The bytes, as they become available.
     pub(crate) fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
-        let start = (None, self.range.start);
-        futures::stream::try_unfold(start, move |(file, at)| {
-            let content = self.clone();
+        let at = self.range.start;
+        futures::stream::try_unfold((self, None, at), |(content, file, at)| {
             async move {
                 if at >= content.range.end {
                     return Ok(None);
@@ -91,7 +90,7 @@ impl Content {
                 if next == content.range.end {
                     content.file.expect_unchanged().await?;
                 }
-                Ok(Some((bytes, (Some(file), next))))
+                Ok(Some((bytes, (content, Some(file), next))))
             }
         })
     }

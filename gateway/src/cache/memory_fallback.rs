@@ -11,8 +11,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 /// Maximum of bytes of all members in memory together.
 const MAX_BYTES: u64 = 128 << 20;
 
-/// Memory in the place of the disk. Clones share it.
-#[derive(Clone)]
+/// Memory in the place of the disk.
 pub(super) struct MemoryFallback {
     free: Arc<AtomicU64>,
 }

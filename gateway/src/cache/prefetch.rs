@@ -64,6 +64,9 @@ impl Prefetch {
     pub(super) fn expect(&mut self, header: &Header, ordinal: u32) {
         let (max, mut bytes) = (self.max_preceding_bytes(), 0);
         self.first = ordinal;
+        if self.directory.is_none() {
+            return;
+        }
         while let Some(before) = self.first.checked_sub(1)
             && let Some(file) = header.file_by_ordinal(before)
         {

@@ -186,7 +186,7 @@ impl ExternalFile {
 
     /// All of its bytes.
     pub(crate) fn content(self: &Arc<Self>) -> Content {
-        Readable::External(self.clone()).content()
+        Content::whole(Readable::External(self.clone()))
     }
 
     /// Expects an archive to be the package `identity`. `place` names it in errors.
