@@ -21,6 +21,7 @@ mod cli;
 mod config;
 mod http;
 mod index;
+mod locked;
 mod logging;
 mod metrics;
 mod permits;

@@ -5,13 +5,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use prometheus::{Histogram, IntGauge};
 use tokio::sync::oneshot;
 
+use crate::locked::locked;
 use crate::metrics::METRICS;
 
 /// The address that permits are shared by: of IPv6 the network of a site (64 bits), `None` for a Unix socket.
@@ -160,7 +161,7 @@ impl Permits {
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
-        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.queues)
     }
 }
 

@@ -6,7 +6,7 @@
 //! unavailable index, or an upstream.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::cache::MemberCache;
 use crate::index::lookup::Lookup;
+use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::providers::federation::Federation;
 
@@ -219,8 +220,4 @@ fn log_change(component: &str, before: Option<&Result<(), String>>, now: &Result
         (None | Some(Ok(())), Err(cause)) => tracing::warn!(component, cause, "a component is unavailable"),
         _ => {}
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,6 +19,7 @@ use super::lock::DirectoryLock;
 use super::memory_fallback::MemoryFallback;
 use super::signature;
 use super::temporary_file::{PREFIX, TemporaryFile, free};
+use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::resolve::outcome::Miss;
 
@@ -39,7 +40,6 @@ impl Directory {
     /// It is not a directory of this user alone, or cannot be written.
     pub(super) fn open(path: &Path, lock: DirectoryLock) -> Result<Self> {
         let context = || format!("cache directory {}", path.display());
-        std::fs::create_dir_all(path).with_context(context)?;
         let directory = Self {
             path: path.canonicalize().with_context(context)?.join("files"),
             next_number: AtomicU64::new(0),
@@ -84,7 +84,7 @@ impl Directory {
     /// Locks the names of files: they are given and removed under this lock, so that the removal of an entry's file
     /// never meets that of the next entry of the same member. For threads that may block.
     pub(super) fn lock_names(&self) -> MutexGuard<'_, ()> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.names)
     }
 
     /// Path of the published file of a member.

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use artifact::BuildId;
@@ -23,6 +23,7 @@ use super::sections::PartialFile;
 use super::signature::Signature;
 use super::temporary_file::OpenFile;
 use super::{Content, Readable};
+use crate::locked::locked;
 use crate::providers::flow::Flow;
 use crate::resolve::outcome::{CauseKind, Miss, Provider};
 
@@ -276,7 +277,7 @@ impl Entry {
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.life)
     }
 }
 
@@ -297,7 +298,7 @@ impl Reader {
 
     /// All of its bytes.
     pub(crate) fn content(&self) -> Content {
-        Readable::from(self.clone()).content()
+        Content::whole(Readable::Member(self.clone()))
     }
 
     /// Waits until the file is complete.

@@ -1,7 +1,7 @@
 //! One fill of an entry: what is the same for all bytes, wherever they come from.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use artifact::BuildId;
@@ -10,6 +10,7 @@ use super::build_id_note::BuildIdNote;
 use super::temporary_file::TemporaryFile;
 use super::{Entry, MemberCache, MemberKey};
 use crate::config::Abandoned;
+use crate::locked::locked;
 use crate::permits::Permit;
 use crate::providers::flow::Flow;
 use crate::resolve::outcome::{CauseKind, Miss};
@@ -94,7 +95,7 @@ impl Fill {
         if self.entry.has_failed() {
             return true;
         }
-        let mut abandoned_since = self.abandoned_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut abandoned_since = locked(&self.abandoned_since);
         if self.entry.readers() > 0 {
             *abandoned_since = None;
             return false;
@@ -162,7 +163,7 @@ impl Fill {
     }
 
     pub(super) fn release_permit(&self) {
-        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        locked(&self.permit).take();
     }
 }
 

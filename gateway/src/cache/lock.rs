@@ -6,13 +6,15 @@ use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
+
+use crate::locked::locked;
 
 /// Name of the lock file. It contains the process id of its holder.
 const FILE_NAME: &str = "lock";
@@ -80,7 +82,7 @@ impl DirectoryLock {
     /// # Errors
     /// Another process has locked it meanwhile, or the lock file cannot be created.
     pub(super) fn check(&self) -> Result<()> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = locked(&self.held);
         if held.as_ref().is_none_or(|file| is_current(file, &self.path)) {
             return Ok(());
         }

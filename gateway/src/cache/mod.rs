@@ -35,7 +35,7 @@ mod temporary_file;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -48,6 +48,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use crate::config::{self, Abandoned};
+use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::permits::Permit;
 use crate::providers::archives::LocationKey;
@@ -319,14 +320,14 @@ impl MemberCache {
 
     /// Evicts files until the cache is no larger than its limit. For threads that may block.
     fn evict(&self) {
-        if self.entries().bytes() > self.max_bytes {
-            let evicted = self.remove_files(|entries| {
-                let next = || if entries.bytes() > self.max_bytes { entries.pop() } else { None };
-                std::iter::from_fn(next).collect()
-            });
-            METRICS.cache_evictions.inc_by(evicted);
+        if self.entries().bytes() <= self.max_bytes {
+            return self.show();
         }
-        self.show();
+        let evicted = self.remove_files(|entries| {
+            let next = || if entries.bytes() > self.max_bytes { entries.pop() } else { None };
+            std::iter::from_fn(next).collect()
+        });
+        METRICS.cache_evictions.inc_by(evicted);
     }
 
     /// Evicts files if the disk has less than `size` bytes free. None, if that would not be enough.
@@ -361,7 +362,7 @@ impl MemberCache {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.entries)
     }
 
     /// Sets the metrics of the cache.

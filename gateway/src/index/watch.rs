@@ -5,13 +5,14 @@
 //! ([`crate::index::lookup`]), and every response has a header that states it ([`Watch::header`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::resolve::outcome::{Cause, CauseKind};
 
@@ -159,10 +160,6 @@ impl Watch {
             tracing::info!("the index is available again");
         }
     }
-}
-
-fn locked(reason: &Mutex<Option<Cause>>) -> MutexGuard<'_, Option<Cause>> {
-    reason.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Whether an upstream answers, by a probe in the background and by the requests that clients cause. The log has one
 //! line when that changes, not one for each request.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
+use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::providers::http_client::reason;
 
@@ -109,7 +110,7 @@ impl Health {
 
     /// `Ok` if it answers, the reason if it does not; `None` before the first probe.
     pub(super) fn state(&self) -> Option<Result<(), String>> {
-        let state = self.locked();
+        let state = locked(&self.state);
         match state.cause() {
             Some(cause) => Some(Err(cause.to_owned())),
             None => state.is_probed.then_some(Ok(())),
@@ -117,7 +118,7 @@ impl Health {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.locked();
+        let mut state = locked(&self.state);
         change(&mut state);
         let cause = state.cause().map(str::to_owned);
         self.up.set(i64::from(cause.is_none() && (state.is_probed || state.failures == 0)));
@@ -130,10 +131,6 @@ impl Health {
             None if is_told => tracing::info!(upstream = self.name, "an upstream is available again"),
             _ => {}
         }
-    }
-
-    fn locked(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
