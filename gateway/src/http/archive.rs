@@ -3,13 +3,11 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::{CACHE_CONTROL, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::{Format, Identity};
 use sql::StoredPackage;
 
-use super::redirect::REDIRECT_LIFETIME;
-use super::{deliver, error, tail};
+use super::{deliver, error, redirect, tail};
 use crate::cache::ExternalFile;
 use crate::providers::StoreError;
 use crate::providers::archives::{expect_unchanged, open_below_root, published, unreadable};
@@ -50,10 +48,7 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
     match opened {
         Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), name, content_type),
         Ok(Err(Miss::Absent(_))) => match elsewhere {
-            Some(url) => HttpResponse::Found()
-                .insert_header((LOCATION, url.as_str()))
-                .insert_header((CACHE_CONTROL, REDIRECT_LIFETIME))
-                .finish(),
+            Some(url) => redirect::to(url.as_str()).finish(),
             None => error::absent(),
         },
         Ok(Err(Miss::Failed(cause))) => {

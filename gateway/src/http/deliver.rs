@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 
 use super::conditional::{RequestedRange, Validators};
 use super::download_name::{attachment, download_name};
-use super::{error, max_bytes, value};
+use super::{too_large, value};
 use crate::cache::{Content, ExternalFile, MemberCache};
 use crate::resolve::answer::FoundFile;
 use crate::resolve::question::Resource;
@@ -45,10 +45,8 @@ pub(super) async fn file(
 ) -> HttpResponse {
     let FoundFile { content, member, archive, is_poor } = found;
     let size = content.len();
-    if let Some(max) = max_bytes(request)
-        && size > max
-    {
-        return error::too_large(size, max);
+    if let Some(response) = too_large(request, size) {
+        return response;
     }
     let small = cache.small(&content).await;
     let signature = content.file.signature().map(|signature| faster_hex::hex_string(signature));

@@ -12,7 +12,7 @@ use sql::{Record, StoredPackage};
 use url::form_urlencoded;
 
 use super::links::Links;
-use super::{error, max_bytes};
+use super::{error, too_large};
 use crate::providers::archives;
 use crate::resolve::Gateway;
 use crate::resolve::metadata::{MetadataEntry, MetadataKey, MetadataLocation, MetadataQuery, without_doubles};
@@ -53,10 +53,8 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
     let body = MetadataBody { results, complete: found.complete };
     // Strings, numbers and a boolean: that cannot fail.
     let json = serde_json::to_vec(&body).unwrap_or_default();
-    if let Some(max) = max_bytes(&request)
-        && json.len() as u64 > max
-    {
-        return error::too_large(json.len() as u64, max);
+    if let Some(response) = too_large(&request, json.len() as u64) {
+        return response;
     }
     HttpResponse::Ok()
         .insert_header((VARY, "Host"))

@@ -24,8 +24,8 @@ mod routes;
 
 use std::borrow::Cow;
 
-use actix_web::HttpRequest;
 use actix_web::http::header::HeaderValue;
+use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::percent_decode_str;
 
 pub(crate) use observe::{ResetMark, observe};
@@ -44,9 +44,10 @@ fn tail(request: &HttpRequest) -> Result<Cow<'_, str>, std::str::Utf8Error> {
     if tail.contains('%') { percent_decode_str(tail).decode_utf8() } else { Ok(Cow::Borrowed(tail)) }
 }
 
-/// `X-DEBUGINFOD-MAXSIZE`, bytes.
-fn max_bytes(request: &HttpRequest) -> Option<u64> {
-    request.headers().get("x-debuginfod-maxsize")?.to_str().ok()?.trim().parse().ok().filter(|max| *max > 0)
+/// 406 if the client accepts fewer than `size` bytes (`X-DEBUGINFOD-MAXSIZE`).
+fn too_large(request: &HttpRequest, size: u64) -> Option<HttpResponse> {
+    let max: u64 = request.headers().get("x-debuginfod-maxsize")?.to_str().ok()?.trim().parse().ok()?;
+    (max > 0 && size > max).then(|| error::too_large(size, max))
 }
 
 /// A header value of any text; what a header cannot have is left out.

@@ -10,6 +10,9 @@ use crate::resolve::Gateway;
 /// The response of a handler.
 pub(super) type Response = Pin<Box<dyn Future<Output = HttpResponse>>>;
 
+/// The handler of a route.
+pub(super) type Handler = fn(HttpRequest, web::Data<Gateway>) -> Response;
+
 /// One route.
 pub(super) struct Route {
     pub(super) path: Path,
@@ -23,7 +26,7 @@ pub(super) struct Route {
     pub(super) admission: Admission,
     /// Calls and what they return, for the page at `/`.
     pub(super) calls: &'static [(&'static str, &'static str)],
-    pub(super) handler: fn(HttpRequest, web::Data<Gateway>) -> Response,
+    pub(super) handler: Handler,
 }
 
 /// The paths of a route.

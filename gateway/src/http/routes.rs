@@ -6,7 +6,7 @@
 use actix_web::http::Method;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
-use super::route::{Admission, Endpoint, Form, Path, Route};
+use super::route::{Admission, Endpoint, Form, Handler, Path, Route};
 use super::{archive, darkserver, debuginfod, error, metadata, operations, page};
 use crate::resolve::Gateway;
 use crate::resolve::deadline::REQUEST_PERMIT_TIMEOUT;
@@ -77,26 +77,22 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         calls: &[("/serverversion", "the version of this server")],
-        handler: |_, _| Box::pin(darkserver::server_version()),
-        ..operator("/serverversion", true)
+        ..operator("/serverversion", true, |_, _| Box::pin(darkserver::server_version()))
     },
-    Route { handler: |_, _| Box::pin(darkserver::server_version()), ..operator("/serverversion/", true) },
-    Route { handler: |_, _| Box::pin(page::answer(ROUTES)), ..operator("/", true) },
-    Route { handler: |_, _| Box::pin(page::redirect()), is_mirrored: false, ..operator("/darkserver", true) },
+    operator("/serverversion/", true, |_, _| Box::pin(darkserver::server_version())),
+    operator("/", true, |_, _| Box::pin(page::answer(ROUTES))),
+    Route { is_mirrored: false, ..operator("/darkserver", true, |_, _| Box::pin(page::redirect())) },
     Route {
         calls: &[("/metrics", "figures for Prometheus")],
-        handler: |_, _| Box::pin(operations::metrics()),
-        ..operator("/metrics", false)
+        ..operator("/metrics", false, |_, _| Box::pin(operations::metrics()))
     },
     Route {
         calls: &[("/healthz", "200 while the process runs")],
-        handler: |_, _| Box::pin(operations::healthy()),
-        ..operator("/healthz", false)
+        ..operator("/healthz", false, |_, _| Box::pin(operations::healthy()))
     },
     Route {
         calls: &[("/readyz", "200 if something can be answered, with the state of every component")],
-        handler: |request, gateway| Box::pin(operations::ready(request, gateway)),
-        ..operator("/readyz", false)
+        ..operator("/readyz", false, |request, gateway| Box::pin(operations::ready(request, gateway)))
     },
 ];
 
@@ -115,7 +111,7 @@ const METADATA: Route = Route {
 };
 
 /// A route for operators; `is_public` for those that clients request, too.
-const fn operator(path: &'static str, is_public: bool) -> Route {
+const fn operator(path: &'static str, is_public: bool, handler: Handler) -> Route {
     Route {
         path: Path::Is(path),
         is_mirrored: is_public,
@@ -124,7 +120,7 @@ const fn operator(path: &'static str, is_public: bool) -> Route {
         cors: is_public,
         admission: Admission::Immediate,
         calls: &[],
-        handler: |request, _| Box::pin(async move { error::unknown_path(request.path()) }),
+        handler,
     }
 }
 

@@ -68,8 +68,9 @@ pub(crate) struct Caller {
 /// Why a path under `/buildid/` is no question: what was expected and what was found.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
-    #[error(transparent)]
-    BuildId(Box<BuildIdText>),
+    /// The text of [`artifact::Error::BuildId`].
+    #[error("{0}")]
+    BuildId(String),
     #[error("expected /buildid/ID/ followed by debuginfo, executable, section/NAME or source/PATH, found {0:?}")]
     Resource(String),
     #[error("expected a section name without dot segments after /section/, found {0:?}")]
@@ -80,19 +81,12 @@ pub(crate) enum Malformed {
     Utf8,
 }
 
-/// The text of [`artifact::Error::BuildId`].
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct BuildIdText(String);
-
 impl Question {
     /// Reads what follows `/buildid/`, percent-decoded. Additional segments and slashes after `debuginfo` and
     /// `executable` are ignored, as the reference server does.
     pub(crate) fn parse(tail: &str) -> Result<Self, Malformed> {
         let (build_id, rest) = tail.trim_start_matches('/').split_once('/').unwrap_or((tail, ""));
-        let build_id = build_id
-            .parse::<BuildId>()
-            .map_err(|error| Malformed::BuildId(Box::new(BuildIdText(error.to_string()))))?;
+        let build_id = build_id.parse::<BuildId>().map_err(|error| Malformed::BuildId(error.to_string()))?;
         let rest = rest.trim_start_matches('/');
         let (word, suffix) = rest.split_once('/').unwrap_or((rest, ""));
         let resource = match word {

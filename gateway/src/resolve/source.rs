@@ -153,7 +153,7 @@ impl Search<'_> {
         }
         let (header, opened) = self.header(package).await?;
         let (ordinal, _) = header.file(path).filter(|(_, file)| file.is_regular())?;
-        self.source_at(package, &header, ordinal, opened).await
+        self.source_at(package, ordinal, path, opened).await
     }
 
     /// The only debug source of the package whose path ends with `path`: `None` if there is none, `Some(None)` if there
@@ -165,9 +165,9 @@ impl Search<'_> {
         let (header, opened) = self.header(package).await?;
         let is_it = |path_of_file: &str| path_of_file.starts_with(SOURCES) && path_of_file.ends_with(path);
         let mut files = (0..).zip(&header.files).filter(|(_, file)| file.is_regular() && is_it(&file.path));
-        let (ordinal, _) = files.next()?;
+        let (ordinal, file) = files.next()?;
         match files.next() {
-            None => Some(self.source_at(package, &header, ordinal, opened).await),
+            None => Some(self.source_at(package, ordinal, &file.path, opened).await),
             Some(_) => Some(None),
         }
     }
@@ -175,11 +175,10 @@ impl Search<'_> {
     async fn source_at(
         &mut self,
         package: &Arc<StoredPackage>,
-        header: &Header,
         ordinal: u32,
+        path: &str,
         opened: Option<Archive>,
     ) -> Option<FoundFile> {
-        let path = header.file_by_ordinal(ordinal)?.path.as_str();
         let entry = self
             .member(package, WantedMember { ordinal, file: None, tar_offset: None }, None, Need::First, opened)
             .await?;
@@ -188,9 +187,6 @@ impl Search<'_> {
 
     /// The header of an RPM, and the archive, if that was opened for it.
     async fn header(&mut self, package: &Arc<StoredPackage>) -> Option<(Arc<Header>, Option<Archive>)> {
-        if package.package.format != Format::Rpm {
-            return None;
-        }
         if let Some(header) = self.gateway.archives.known_header(package).await {
             return Some((header, None));
         }
