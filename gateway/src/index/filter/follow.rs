@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sql::{Changes, Heads, Index};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::base::Base;
 use super::file::{self, SavedFilter};
 use super::rebuild::{self, Rebuild};
 use super::{Filter, MAX_AGE};
-use crate::index::lookup::Invalidation;
+use crate::index::lookup::{Invalidation, within};
 use crate::index::watch::Watch;
 use crate::metrics::METRICS;
 
@@ -201,10 +201,7 @@ impl Follower {
     }
 
     async fn query<T>(&self, query: impl Future<Output = sql::Result<T>>) -> Result<T, String> {
-        match timeout(self.query_timeout, query).await {
-            Ok(result) => result.map_err(|error| format!("index: {error}")),
-            Err(_) => Err(format!("index: expected an answer within {:?}, found none", self.query_timeout)),
-        }
+        within(self.query_timeout, query).await.map_err(|cause| cause.text)
     }
 
     /// Discards the filter and all cached records, since the changes of the index are not known.
@@ -325,7 +322,7 @@ mod tests {
     }
 
     async fn until(what: &str, is_so: impl Fn() -> bool) {
-        let waited = timeout(Duration::from_secs(30), async {
+        let waited = tokio::time::timeout(Duration::from_secs(30), async {
             while !is_so() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

@@ -35,6 +35,7 @@ use batches::Batches;
 use fresh::Fresh;
 pub(crate) use invalidation::Invalidation;
 use queries::Queries;
+pub(super) use queries::within;
 pub(crate) use records::Records;
 use stale::Stale;
 
@@ -88,7 +89,7 @@ impl Lookup {
         let probed = index.clone();
         watch.start(&runtime, move || {
             let index = probed.clone();
-            async move { queries::within(query_timeout, Box::pin(probe(index))).await }
+            async move { within(query_timeout, Box::pin(probe(index))).await }
         });
         let queries = Queries { runtime: runtime.clone(), timeout: query_timeout, watch: watch.clone() };
         let (batched, batch_queries) = (index.clone(), queries.clone());

@@ -44,7 +44,10 @@ impl Queries {
 }
 
 /// Runs `query` for at most `timeout`.
-pub(super) async fn within<T>(timeout: Duration, query: impl Future<Output = sql::Result<T>>) -> Result<T, Cause> {
+pub(in crate::index) async fn within<T>(
+    timeout: Duration,
+    query: impl Future<Output = sql::Result<T>>,
+) -> Result<T, Cause> {
     match tokio::time::timeout(timeout, query).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(cause(&error)),
