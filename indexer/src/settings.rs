@@ -49,7 +49,7 @@ pub(crate) fn configured_database(common: &Common) -> Result<Option<DatabaseUrl>
 /// Returns the filter of `dir`: the globs of the configuration file and those of the command line.
 pub(crate) fn filter(common: &Common, excludes: &[String], includes: &[String]) -> Result<PathFilter> {
     let (path, must_exist) = configuration_file(common);
-    let settings = read(&path, must_exist)?.unwrap_or_default();
+    let settings = read(&path, must_exist)?;
     // Those of the file first, so that an error names the file.
     PathFilter::new(&settings.exclude, &settings.include)
         .map_err(|error| CommandFailure::Usage(format!("{}: {error}", path.display())))?;
@@ -65,7 +65,7 @@ fn configuration_file(common: &Common) -> (PathBuf, bool) {
 }
 
 fn read_database(path: &Path, must_exist: bool) -> Result<Option<DatabaseUrl>> {
-    match read(path, must_exist)?.and_then(|settings| settings.database) {
+    match read(path, must_exist)?.database {
         None => Ok(None),
         Some(url) => url
             .parse()
@@ -74,12 +74,8 @@ fn read_database(path: &Path, must_exist: bool) -> Result<Option<DatabaseUrl>> {
     }
 }
 
-/// Returns `None` if there is no file and none is required.
-fn read(path: &Path, must_exist: bool) -> Result<Option<ConfigurationFile>> {
-    match sql::configuration::read_toml(path) {
-        Ok(None) if must_exist => {
-            Err(CommandFailure::Usage(format!("{}: expected a file, found none", path.display())))
-        }
+fn read(path: &Path, must_exist: bool) -> Result<ConfigurationFile> {
+    match sql::configuration::read_toml(path, must_exist) {
         Ok(file) => Ok(file),
         Err(error @ sql::Error::Toml { .. }) => Err(CommandFailure::Usage(format!("{error}: expected {EXPECTED}"))),
         Err(error) => Err(refuse(&error, must_exist)),

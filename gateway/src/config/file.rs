@@ -61,13 +61,11 @@ impl ConfigFile {
     pub(super) fn read(named: Option<&Path>, directory: &Path) -> Result<Self> {
         let default = directory.join(NAME);
         let path = named.unwrap_or(&default);
-        match (sql::configuration::read_toml::<Self>(path), named) {
-            (Ok(Some(file)), _) => {
+        match (sql::configuration::read_toml::<Self>(path, named.is_some()), named) {
+            (Ok(file), _) => {
                 file.check().with_context(|| format!("configuration file {}", path.display()))?;
                 Ok(file)
             }
-            (Ok(None), None) => Ok(Self::default()),
-            (Ok(None), Some(_)) => Err(anyhow!("configuration file {}: expected a file, found none", path.display())),
             (Err(error @ sql::Error::Toml { .. }), _) | (Err(error), Some(_)) => {
                 Err(anyhow!("configuration file {error}"))
             }

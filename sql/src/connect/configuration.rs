@@ -52,13 +52,19 @@ pub fn read_file(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Reads a configuration file in TOML, `None` if nothing has this path.
+/// Reads a configuration file in TOML; the default if nothing has this path and it need not exist.
 ///
 /// # Errors
-/// Those of [`read_file`], and [`Error::Toml`] if its text is no TOML or holds other keys or values than a `T`.
-pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let Some(text) = read_file(path)? else { return Ok(None) };
-    toml::from_str(&text).map(Some).map_err(|mut error| {
+/// Those of [`read_file`]; [`Error::Configuration`] if it does not exist and must; [`Error::Toml`] if its text is no
+/// TOML or holds other keys or values than a `T`.
+pub fn read_toml<T: DeserializeOwned + Default>(path: &Path, must_exist: bool) -> Result<T> {
+    let Some(text) = read_file(path)? else {
+        if !must_exist {
+            return Ok(T::default());
+        }
+        return Err(Error::Configuration { path: path.into(), expected: "a file".into(), found: "none".into() });
+    };
+    toml::from_str(&text).map_err(|mut error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);
         // The message would quote the line, which can hold a password.
