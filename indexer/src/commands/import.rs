@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -22,7 +23,7 @@ use crate::pipeline::stop::Stop;
 use crate::pipeline::writer::Writer;
 use crate::report::failure::{CommandFailure, Result};
 use crate::report::progress::ImportProgress;
-use crate::report::summary::ImportSummary;
+use crate::report::summary::{self, ImportSummary};
 
 /// An import of one command.
 pub(crate) struct Importer {
@@ -38,26 +39,28 @@ pub(crate) struct Importer {
 }
 
 impl Importer {
-    /// Returns an import, and the flag that a signal sets to stop it.
-    pub(crate) fn new(index: &Index, args: &ImportArgs, common: &Common) -> (Self, Stop) {
-        let stop = Stop::on_signal();
-        let importer = Self {
+    /// Returns an import, which a signal stops.
+    pub(crate) fn new(index: &Index, args: &ImportArgs, common: &Common) -> Self {
+        Self {
             index: index.clone(),
             distro: args.distro.clone().filter(|distro| !distro.is_empty()),
             payload: args.payload,
             temp_limit: args.temp_limit.as_u64(),
             jobs: args.jobs(),
-            stop: stop.clone(),
+            stop: Stop::on_signal(),
             started: Instant::now(),
             progress: ImportProgress::new(common.quiet),
-        };
-        (importer, stop)
+        }
     }
 
-    /// Ends the import and returns its summary.
-    pub(crate) async fn finish(self) -> ImportSummary {
+    /// Ends the import, prints its summary and returns its exit status.
+    pub(crate) async fn finish(self, common: &Common) -> Result<ExitCode> {
         self.index.checkpoint().await;
-        ImportSummary { seconds: self.started.elapsed().as_secs_f64(), ..self.progress.summary.clone() }
+        let seconds = self.started.elapsed().as_secs_f64();
+        let summary = ImportSummary { seconds, ..self.progress.summary.clone() };
+        // Clears the progress bar before the summary is printed.
+        drop(self.progress);
+        summary::finish(&summary, common, self.stop.is_set())
     }
 
     /// Imports directories, one after the other. One of several that cannot be imported is reported and does not stop

@@ -76,11 +76,16 @@ pub(crate) fn canonical_root(store: &Store) -> PathBuf {
     root.canonicalize().unwrap_or(root)
 }
 
+/// Returns the local stores, with their canonical roots.
+fn local_roots(stores: &[Store]) -> impl Iterator<Item = (&Store, PathBuf)> {
+    let local = stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some());
+    local.map(|store| (store, canonical_root(store)))
+}
+
 /// Refuses a directory of a store at `root` that contains the directory of another store, unless the filter excludes
 /// that one.
 fn refuse_inner(stores: &[Store], root: &Path, directory: &Path, filter: &PathFilter) -> Result<()> {
-    for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some()) {
-        let inner = canonical_root(store);
+    for (store, inner) in local_roots(stores) {
         let Ok(below) = inner.strip_prefix(root) else { continue };
         if inner != root && inner.starts_with(directory) && filter.excluded_directory(below).is_none() {
             let (name, shown) = (&store.name, inner.display());
@@ -99,8 +104,7 @@ fn refuse_inner(stores: &[Store], root: &Path, directory: &Path, filter: &PathFi
 /// Refuses a local store `name` at `root` that is inside another one's directory, or contains it, unless the filter of
 /// the configuration excludes the inner one.
 pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &PathFilter) -> Result<()> {
-    for store in stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some() && store.name != name) {
-        let other = canonical_root(store);
+    for (store, other) in local_roots(stores).filter(|(store, _)| store.name != name) {
         let (outer, inner) = if root.starts_with(&other) { (&*other, root) } else { (root, &*other) };
         let Ok(below) = inner.strip_prefix(outer) else { continue };
         if filter.excluded_directory(below).is_some() {
@@ -126,9 +130,8 @@ pub(crate) fn refuse_nested(stores: &[Store], name: &str, root: &Path, filter: &
 
 /// Returns the local store with the deepest root that contains a directory.
 fn local<'a>(stores: &'a [Store], directory: &Path) -> Option<&'a Store> {
-    let above = stores.iter().filter(|store| store.tier == Tier::Local && store.root.is_some());
-    let above = above.filter(|store| directory.starts_with(canonical_root(store)));
-    above.max_by_key(|store| canonical_root(store).components().count())
+    let above = local_roots(stores).filter(|(_, root)| directory.starts_with(root));
+    above.max_by_key(|(_, root)| root.components().count()).map(|(store, _)| store)
 }
 
 fn new_local(name: String, root: &Path, base_url: Option<String>) -> Result<NewStore> {

@@ -1,9 +1,6 @@
 //! The command `migrate`.
 
 use std::process::ExitCode;
-use std::time::Duration;
-
-use sql::{Access, Index};
 
 use crate::cli::Common;
 use crate::report::failure::Result;
@@ -13,8 +10,7 @@ use crate::settings;
 /// Migrates the schema, and prints what was done.
 pub(crate) async fn run(common: &Common) -> Result<ExitCode> {
     let database = settings::database(common)?;
-    let index = Index::open(&database, Access::ReadWrite)?.with_retry_timeout(Duration::from_secs(common.wait));
-    index.check_connection().await?;
+    let index = super::connect(common, &database).await?;
     let migration = index.migrate().await?;
     index.checkpoint().await;
     if common.json {

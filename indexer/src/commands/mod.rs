@@ -8,7 +8,6 @@ use sql::{Access, DatabaseUrl, Index};
 use crate::cli::{Cli, Command, Common, StoreCommand};
 use crate::report::failure::{CommandFailure, Result};
 use crate::report::output::print_error;
-use crate::report::summary::finish;
 use crate::settings;
 use import::Importer;
 use original::OriginalArguments;
@@ -34,15 +33,15 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Dir(args) => {
             let filter = settings::filter(common, &args.exclude, &args.include)?;
             let index = open(common, &settings::database(common)?).await?;
-            let (mut importer, stop) = Importer::new(&index, &args.import, common);
+            let mut importer = Importer::new(&index, &args.import, common);
             importer.import_directories(&args, &filter).await?;
-            finish(&importer.finish().await, common, stop.is_set())
+            importer.finish(common).await
         }
         Command::Rpm(args) => {
             let index = open(common, &settings::database(common)?).await?;
-            let (mut importer, stop) = Importer::new(&index, &args.import, common);
+            let mut importer = Importer::new(&index, &args.import, common);
             importer.import_files(&args.files).await?;
-            finish(&importer.finish().await, common, stop.is_set())
+            importer.finish(common).await
         }
         Command::Migrate => migrate::run(common).await,
         Command::Store(command) => {
@@ -62,8 +61,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 /// Opens an index and checks that its schema has this program's version. An SQLite file is migrated; the schema of a
 /// database server is changed by `migrate` alone, which its administrator runs.
 async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
-    let index = Index::open(database, Access::ReadWrite)?.with_retry_timeout(Duration::from_secs(common.wait));
-    index.check_connection().await?;
+    let index = connect(common, database).await?;
     if database.is_sqlite() {
         let migration = index.migrate().await?;
         if !common.quiet && !migration.applied.is_empty() {
@@ -72,6 +70,13 @@ async fn open(common: &Common, database: &DatabaseUrl) -> Result<Index> {
     } else {
         index.check_schema().await?;
     }
+    Ok(index)
+}
+
+/// Opens an index to write it, whatever its schema, and checks the connection.
+async fn connect(common: &Common, database: &DatabaseUrl) -> Result<Index> {
+    let index = Index::open(database, Access::ReadWrite)?.with_retry_timeout(Duration::from_secs(common.wait));
+    index.check_connection().await?;
     Ok(index)
 }
 

@@ -8,7 +8,6 @@ use sql::{DatabaseUrl, Index};
 use super::import::Importer;
 use crate::cli::{Common, ImportArgs, Original};
 use crate::report::failure::{CommandFailure, Result};
-use crate::report::summary;
 use crate::settings;
 
 /// The two options.
@@ -48,7 +47,7 @@ pub(crate) fn database(common: &Common) -> Result<DatabaseUrl> {
 /// Imports the file. Like the original it prints nothing on success.
 pub(crate) async fn import(form: OriginalArguments, index: &Index, common: &Common) -> Result<ExitCode> {
     let quiet = Common { quiet: true, ..common.clone() };
-    let (mut importer, stop) = Importer::new(index, &ImportArgs::with_distro(form.distro), &quiet);
+    let mut importer = Importer::new(index, &ImportArgs::with_distro(form.distro), &quiet);
     importer.import_files(&[form.rpm]).await?;
-    summary::finish(&importer.finish().await, &quiet, stop.is_set())
+    importer.finish(&quiet).await
 }

@@ -172,13 +172,9 @@ impl Reader {
                 return Ok(outcome);
             }
         }
-        Ok(ReadOutcome::Unreadable {
-            path: candidate.path.display().to_string(),
-            reason:
-                "expected a file that stays as it is while it is read, found one that changes: the next run reads it"
-                    .into(),
-            still_present: StillPresent::Archive(path_hash),
-        })
+        Err(io::Error::other(
+            "expected a file that stays as it is while it is read, found one that changes: the next run reads it",
+        ))
     }
 
     fn is_unchanged(&self, known: &KnownLocation, metadata: &Metadata, format: Format) -> bool {
