@@ -53,7 +53,7 @@ lint: ## Format and lint
 	cargo clippy --workspace --all-targets -- -D warnings
 
 chart: ## Render and validate the Helm chart
-	cargo build --locked --package gateway
+	cargo build --workspace --bins --locked
 	VENV=var/chart-venv helm/test/run.sh
 
 fixtures: ## Rebuild the fixture RPMs into compat-tests/fixtures/rpms (needs rpmbuild)

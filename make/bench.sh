@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make bench: bench.sh index|answer|serve|scale... Makes the packages (SIZE, HEADERS), builds and measures.
-# Results are written to bench/results. The first run takes about 90 minutes, half of it for the packages.
+# Results are written to bench/results. The first run takes about 70 minutes, 40 of them for the packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/sbin:$PWD/var/tools/bin

@@ -1,5 +1,6 @@
 //! Our own programs, as processes.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -142,6 +143,21 @@ impl RunningGateway {
     /// If the connection breaks; [`http::get`] returns the error instead.
     pub fn get(&self, path: &str) -> http::Response {
         http::get(self.port, path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// Expects that the connection of a request is reset: the answer is unavailable.
+    ///
+    /// # Panics
+    /// If it ends in an orderly way, or with a status.
+    #[track_caller]
+    pub fn expect_reset(&self, path: &str) {
+        match http::get(self.port, path) {
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("GET {path}: expected a reset, found {error}"),
+            Ok(answer) => {
+                panic!("GET {path}: expected a reset, found {} with {} bytes", answer.status, answer.body.len())
+            }
+        }
     }
 
     /// The value of a metric with exactly these labels as written, 0 if it is not there.

@@ -12,6 +12,7 @@ use compat_tests::fixtures;
 use compat_tests::galera::Galera;
 use compat_tests::http;
 use compat_tests::mariadb::MariaDb;
+use compat_tests::wait_within;
 use rustix::process::Signal;
 
 /// How long "absent" may count after the changes of the index were read.
@@ -45,14 +46,6 @@ fn unknown(number: u32) -> String {
     format!("{number:08x}00000000000000000000000000000000")
 }
 
-fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// The number of verdicts "absent" so far.
 fn absent_verdicts(gateway: &RunningGateway) -> f64 {
     gateway.metric("gateway_filter_lookups_total{result=\"absent\"}")
@@ -62,7 +55,7 @@ fn absent_verdicts(gateway: &RunningGateway) -> f64 {
 fn ready(gateway: &RunningGateway) {
     let before = absent_verdicts(gateway);
     let mut number = 1 << 24;
-    until("the filter", SOON, || {
+    wait_within(SOON, "the filter", || {
         number += 1;
         lookup(gateway, &unknown(number));
         absent_verdicts(gateway) > before
@@ -117,7 +110,7 @@ fn misses_cost_no_query(reader: &str, writer: &str) {
     assert_eq!(lookup(&gateway, &server(6)), LookupResult::Absent);
     add_server(directory.path(), 6);
     import(writer, directory.path());
-    until("what was imported", SOON, || lookup(&gateway, &server(6)) == LookupResult::Found);
+    wait_within(SOON, "what was imported", || lookup(&gateway, &server(6)) == LookupResult::Found);
     for _ in 0..50 {
         assert_eq!(lookup(&gateway, &server(6)), LookupResult::Found);
         std::thread::sleep(Duration::from_millis(40));
@@ -156,7 +149,7 @@ fn absent_becomes_unknown_when_the_database_stops_or_hangs() {
     let gateway = RunningGateway::start(&url);
     ready(&gateway);
     mariadb.kill();
-    until("unknown", BOUND, || lookup(&gateway, &unknown(1)) == LookupResult::Unknown);
+    wait_within(BOUND, "unknown", || lookup(&gateway, &unknown(1)) == LookupResult::Unknown);
     for number in 0..20 {
         assert_eq!(lookup(&gateway, &unknown(100 + number)), LookupResult::Unknown);
     }
@@ -166,7 +159,7 @@ fn absent_becomes_unknown_when_the_database_stops_or_hangs() {
     mariadb.pause();
     let paused = Instant::now();
     let mut number = 1000;
-    until("unknown", BOUND + SOON, || {
+    wait_within(BOUND + SOON, "unknown", || {
         number += 1;
         let asked = paused.elapsed();
         let said = lookup(&gateway, &unknown(number));
@@ -239,7 +232,7 @@ fn a_filter_of_another_index_is_discarded() {
     ready(&gone);
     // The directory of a gateway on another index.
     let filter = |gateway: &RunningGateway| gateway.cache().parent().unwrap().join("filter");
-    until("the file of the filter", SOON, || filter(&gone).exists());
+    wait_within(SOON, "the file of the filter", || filter(&gone).exists());
     gateway.process().kill();
     fs::copy(filter(&gone), filter(&gateway)).unwrap();
     gateway.restart();
@@ -256,12 +249,12 @@ fn a_filter_of_another_index_is_discarded() {
     }
     let replaced = Instant::now();
     fs::rename(other.0.path(), one.0.path()).unwrap();
-    until("the new file", BOUND, || {
+    wait_within(BOUND, "the new file", || {
         lookup(&gateway, &server(6)) == LookupResult::Found && lookup(&gateway, &server(7)) == LookupResult::Found
     });
     ready(&gateway);
     assert!(replaced.elapsed() < BOUND + SOON);
-    until("what was in the old file alone", BOUND, || lookup(&gateway, &server(5)) == LookupResult::Absent);
+    wait_within(BOUND, "what was in the old file alone", || lookup(&gateway, &server(5)) == LookupResult::Absent);
 }
 
 #[test]
@@ -278,10 +271,10 @@ fn pruned_changes_cause_a_new_filter() {
     }
     mariadb.sql("use darkserver; delete c from changes c join writers w using (writer) where c.sequence < w.sequence");
     gateway.process().signal(Signal::CONT);
-    until("what came", BOUND, || {
+    wait_within(BOUND, "what came", || {
         [6, 7].iter().all(|release| lookup(&gateway, &server(*release)) == LookupResult::Found)
     });
-    until("a new filter", BOUND, || gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}") == 2.0);
+    wait_within(BOUND, "a new filter", || gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}") == 2.0);
     ready(&gateway);
     assert!(gateway.log().contains("were pruned"), "{}", gateway.log());
     assert_eq!([5, 6, 7].map(|release| lookup(&gateway, &server(release))), [LookupResult::Found; 3]);
@@ -316,7 +309,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-    until("all of them", BOUND, || {
+    wait_within(BOUND, "all of them", || {
         inserted.iter().all(|(release, _)| lookup(&gateway, &server(*release)) == LookupResult::Found)
     });
 
@@ -336,7 +329,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
     };
     let ids: Vec<String> = rpms[..2].iter().flat_map(|rpm| of(rpm)).collect();
     assert!(!ids.is_empty());
-    until("both", BOUND, || ids.iter().all(|id| lookup(&gateway, id) == LookupResult::Found));
+    wait_within(BOUND, "both", || ids.iter().all(|id| lookup(&gateway, id) == LookupResult::Found));
     assert_eq!(
         gateway.metric("gateway_filter_rebuilds_total{reason=\"start\"}"),
         1.0,
@@ -346,7 +339,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
 
     // The gateway's node goes, and something comes on the other one.
     galera.nodes[1].stop();
-    until("unknown", BOUND, || lookup(&gateway, &unknown(1)) == LookupResult::Unknown);
+    wait_within(BOUND, "unknown", || lookup(&gateway, &unknown(1)) == LookupResult::Unknown);
     let late = rpms.iter().skip(2).find(|rpm| !of(rpm).is_empty()).unwrap();
     let third = servers(&[]);
     fs::copy(late, third.path().join("c.rpm")).unwrap();
@@ -359,7 +352,7 @@ fn two_indexers_on_two_nodes_of_a_galera_cluster() {
         std::thread::sleep(Duration::from_millis(100));
     }
     galera.restart(1);
-    until("what came", BOUND, || {
+    wait_within(BOUND, "what came", || {
         of(late).iter().all(|id| match http::get(gateway.port, &format!("/buildids/{id}")) {
             Ok(answer) => answer.status == 200 && answer.text() != "[]",
             Err(error) => panic!("{error}"),

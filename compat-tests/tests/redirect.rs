@@ -1,6 +1,6 @@
 //! Upstreams: who is asked, what is believed, and where clients are sent.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::fixtures;
 use compat_tests::http::{self, Response};
 use compat_tests::process::free_port;
+use compat_tests::wait_within;
 use serde_json::Value;
 
 const SERVER: &str = "server/server-1.1-6.fc99.x86_64.rpm";
@@ -40,13 +41,6 @@ fn assert_redirects(answer: &Response, to: &str) {
     assert_eq!((answer.status, answer.header("location")), (302, Some(to)), "{}", answer.text());
     let lifetime = answer.header("cache-control").unwrap_or_default();
     assert!(lifetime.split(", ").any(|word| word == "max-age=60"), "{lifetime}");
-}
-
-fn assert_reset(gateway: &RunningGateway, path: &str) {
-    match http::get(gateway.port, path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        other => panic!("GET {path}: expected a reset, found {other:?}"),
-    }
 }
 
 #[test]
@@ -107,11 +101,7 @@ fn a_question_passes_seven_servers_and_no_eighth_is_asked() {
     let seven = eight[..7].join(", ");
     assert_redirects(&ask(&seven), &format!("{}{path}", debuginfod.url()));
     // It logs a request when it has forgotten about it.
-    let started = Instant::now();
-    while asked() == 0 {
-        assert!(started.elapsed() < Duration::from_secs(10), "{}", debuginfod.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_within(Duration::from_secs(10), "a line of debuginfod's log", || asked() > 0);
     assert_eq!(asked(), 1, "{}", debuginfod.log());
     let log = debuginfod.log();
     let line = log.lines().find(|line| line.contains("hopcounter/7")).unwrap();
@@ -163,7 +153,7 @@ fn one_upstream_that_has_it_outweighs_all_that_do_not() {
 
     let (gateway, _index) = ignorant("", &all[..6]);
     let started = Instant::now();
-    assert_reset(&gateway, &path);
+    gateway.expect_reset(&path);
     assert!(started.elapsed() < BUDGET, "{:?}", started.elapsed());
     for (upstream, cause) in [
         (&hanging, "expected an answer within the budget"),
@@ -200,7 +190,7 @@ fn what_all_upstreams_deny_is_absent_and_any_one_fault_leaves_it_open() {
     ] {
         let faulty = FakeServer::start(behaviour);
         let (gateway, _index) = ignorant("", &[no[0].url(), faulty.url()]);
-        assert_reset(&gateway, &path);
+        gateway.expect_reset(&path);
     }
 }
 
@@ -230,7 +220,7 @@ fn sources_and_sections_of_upstreams_need_not_be_elf_files() {
         assert_redirects(&answer, &format!("{}/some/path/buildid/{UNKNOWN}/{what}", upstream.url()));
         assert_eq!(answer.header("x-debuginfod-size"), Some("12"));
     }
-    assert_reset(&gateway, &format!("/buildid/{UNKNOWN}/executable"));
+    gateway.expect_reset(&format!("/buildid/{UNKNOWN}/executable"));
 }
 
 #[test]
@@ -247,7 +237,7 @@ fn a_redirect_of_an_upstream_is_followed_only_where_the_configuration_allows() {
     let upstream = FakeServer::start(redirects);
     let path = format!("/buildid/{UNKNOWN}/debuginfo");
     let (gateway, _index) = ignorant("", &[upstream.url()]);
-    assert_reset(&gateway, &path);
+    gateway.expect_reset(&path);
     assert_eq!(target.connections(), 0, "a place that is not allowed was asked");
     let (gateway, _index) = ignorant("[federation]\nredirect_hosts = [\"localhost\"]\n", &[upstream.url()]);
     // The client goes the same way itself.
@@ -328,7 +318,7 @@ fn what_the_gateway_logs_in_with_stays_with_the_gateway() {
     let answer = gateway.get(&path);
     assert_redirects(&answer, &format!("{}{path}", upstream.url()));
     let (failing, _index) = ignorant("", &[with_login(down)]);
-    assert_reset(&failing, &path);
+    failing.expect_reset(&path);
     for gateway in [&gateway, &failing] {
         let ready = gateway.get("/readyz");
         for text in [ready.text(), gateway.get("/metrics").text(), gateway.log(), format!("{answer:?}")] {

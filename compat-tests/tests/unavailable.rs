@@ -42,18 +42,11 @@ fn within<T>(limit: Duration, what: &str, act: impl FnOnce() -> T) -> T {
     result
 }
 
-fn assert_reset(gateway: &RunningGateway, path: &str) {
-    match http::get(gateway.port, path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        other => panic!("GET {path}: expected a reset, found {other:?}"),
-    }
-}
-
 /// A reset inside the budget, and for the next tries at once.
 fn assert_unavailable(gateway: &RunningGateway, path: &str) {
-    within(BUDGET, path, || assert_reset(gateway, path));
-    within(AT_ONCE, path, || assert_reset(gateway, path));
-    within(AT_ONCE, path, || assert_reset(gateway, path));
+    within(BUDGET, path, || gateway.expect_reset(path));
+    within(AT_ONCE, path, || gateway.expect_reset(path));
+    within(AT_ONCE, path, || gateway.expect_reset(path));
 }
 
 fn assert_unavailable_json(gateway: &RunningGateway, path: &str) {
@@ -123,7 +116,7 @@ fn an_index_that_appears_later_is_used_without_a_restart() {
     let gateway = RunningGateway::start(&sqlite.url());
     let id = server(5);
     assert_unavailable_json(&gateway, &format!("/buildids/{id}"));
-    assert_reset(&gateway, &format!("/buildid/{id}/executable"));
+    gateway.expect_reset(&format!("/buildid/{id}/executable"));
     import_ok(&sqlite.url(), &["dir", fixtures::family("server").to_str().unwrap()]);
     recovers(&gateway, &format!("/buildids/{id}"));
     let member = fixtures::member(&fixtures::rpm("server/server-1.1-5.fc99.x86_64.rpm"), "/usr/bin/server");
@@ -275,7 +268,7 @@ fn who_would_make_an_error_of_a_reset_gets_a_status_that_nobody_may_remember() {
 
     let direct = RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &upstream]);
     for what in ["debuginfo", "executable", "source/usr/src/x.c", "section/.text"] {
-        assert_reset(&direct, &question(what));
+        direct.expect_reset(&question(what));
     }
     // What is decided is answered as ever.
     assert_eq!(direct.get(&question("nonsense")).status, 400);
@@ -288,17 +281,15 @@ fn who_would_make_an_error_of_a_reset_gets_a_status_that_nobody_may_remember() {
     let behind = "trusted_proxies = [\"127.0.0.0/8\"]\n";
     assert_status(&RunningGateway::start_with(&sqlite.url(), behind, &["--upstream", &upstream]));
     let other_proxy = "trusted_proxies = [\"192.0.2.0/24\", \"::/0\"]\n";
-    assert_reset(
-        &RunningGateway::start_with(&sqlite.url(), other_proxy, &["--upstream", &upstream]),
-        &question("debuginfo"),
-    );
+    let gateway = RunningGateway::start_with(&sqlite.url(), other_proxy, &["--upstream", &upstream]);
+    gateway.expect_reset(&question("debuginfo"));
 
     let always_status = "[federation]\nunavailable = \"503\"\n";
     assert_status(&RunningGateway::start_with(&sqlite.url(), always_status, &["--upstream", &upstream]));
     let always_reset = format!("{behind}[federation]\nunavailable = \"reset\"\n");
     let gateway = RunningGateway::start_with(&sqlite.url(), &always_reset, &["--upstream", &upstream]);
     for what in ["debuginfo", "executable", "source/usr/src/x.c", "section/.text"] {
-        assert_reset(&gateway, &question(what));
+        gateway.expect_reset(&question(what));
     }
 }
 
@@ -321,7 +312,7 @@ fn a_store_that_cannot_be_asked_leaves_the_question_open() {
         let store = FakeServer::start(behaviour);
         let sqlite = servers_at(&store.url());
         let gateway = RunningGateway::start(&sqlite.url());
-        within(BUDGET, name, || assert_reset(&gateway, &path));
+        within(BUDGET, name, || gateway.expect_reset(&path));
         assert!(gateway.log().contains("an answer is unavailable"), "{name}: {}", gateway.log());
         // JSON is about the index, and that was asked.
         assert_eq!(gateway.get(&format!("/buildids/{}", server(5))).status, 200, "{name}");
@@ -359,7 +350,7 @@ fn the_budget_can_be_set() {
     let gateway =
         RunningGateway::start_with(&sqlite.url(), "[request]\nbudget = \"1s\"\n", &["--upstream", &hanging.url()]);
     let started = Instant::now();
-    assert_reset(&gateway, &format!("/buildid/{UNKNOWN}/debuginfo"));
+    gateway.expect_reset(&format!("/buildid/{UNKNOWN}/debuginfo"));
     assert!(
         (Duration::from_millis(900)..Duration::from_secs(4)).contains(&started.elapsed()),
         "{:?}",
@@ -374,7 +365,7 @@ fn an_unavailable_answer_is_given_once_it_can_be() {
     let upstream = format!("http://127.0.0.1:{port}");
     let gateway = RunningGateway::start_with(&sqlite.url(), "", &["--upstream", &upstream]);
     let path = format!("/buildid/{}/executable", server(5));
-    assert_reset(&gateway, &path);
+    gateway.expect_reset(&path);
     let index = Sqlite::with_packages(&[&fixtures::family("server")]);
     let other = RunningGateway::start_on(port, &[("DARKSERVER_DATABASE", &index.url())], "", &[]);
     let started = Instant::now();

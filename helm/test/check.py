@@ -530,7 +530,7 @@ def refusal(text, directory):
 
 def check_gateway(render, directory):
     """Checks that the gateway reads each rendered file, and that its limits are those of the schema."""
-    if not check("the gateway is built (cargo build --package gateway)", GATEWAY.exists(), GATEWAY):
+    if not check("the gateway is built (cargo build --workspace --bins)", GATEWAY.exists(), GATEWAY):
         return
     for file in VALUES:
         wrong = refusal(only(objects(render(file)), "ConfigMap")["data"]["gateway.toml"], directory)

@@ -12,7 +12,6 @@ mod timeouts;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use artifact::header::Header;
@@ -20,6 +19,7 @@ use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::fixtures;
 use compat_tests::http::Response;
 use compat_tests::process::Process;
+use compat_tests::wait_within;
 use tempfile::TempDir;
 
 const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
@@ -87,12 +87,9 @@ fn assert_others_are_served(gateway: &RunningGateway) -> Duration {
     started.elapsed()
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < TIMEOUT, "{what}: not within {TIMEOUT:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
+#[track_caller]
+fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_within(TIMEOUT, what, holds);
 }
 
 /// An index of one archive that is larger than all buffers of a connection.

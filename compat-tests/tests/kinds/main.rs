@@ -14,13 +14,12 @@ mod yocto;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use compat_tests::compiled::Program;
 use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::headers::FileClassFormat;
-use compat_tests::http::{self, Response};
+use compat_tests::http::Response;
 use compat_tests::rpmbuild;
 use serde_json::{Value, json};
 
@@ -79,11 +78,7 @@ fn expect_absent(gateway: &RunningGateway, build_id: &str, word: &str) {
 /// Expects that the connection is reset: the answer is unavailable.
 #[track_caller]
 fn expect_unavailable(gateway: &RunningGateway, build_id: &str, word: &str) {
-    match http::get(gateway.port, &path(build_id, word)) {
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("{word}: expected a reset, found {error}"),
-        Ok(answer) => panic!("{word}: expected a reset, found {} with {}", answer.status, said(&answer)),
-    }
+    gateway.expect_reset(&path(build_id, word));
 }
 
 /// The files of an answer of `/metadata`: path and type, and whether the type is certain. Each is told once.

@@ -11,12 +11,13 @@ mod unix;
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use compat_tests::darkserver::Sqlite;
 use compat_tests::fixtures;
 use compat_tests::process::{free_port, run};
 use compat_tests::programs::program;
+use compat_tests::wait_within;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,12 +64,9 @@ fn refusal(configuration: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+#[track_caller]
+fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, holds);
 }
 
 fn text(path: &Path) -> &str {

@@ -115,25 +115,30 @@ fn under_load(nginx: &Nginx, mut operation: impl FnMut(&dyn Fn() -> usize)) {
     assert!(wrong.is_empty(), "expected {expected}found {}", wrong.join("and "));
 }
 
-/// Waits until so many more requests were answered.
+/// Waits until 200 more requests were answered.
 fn more_answers(answers: &dyn Fn() -> usize) {
     let before = answers();
     wait_until("answers", || answers() >= before + 200);
 }
 
-#[test]
-fn a_restart_loses_no_request() {
+/// Does the same to the gateway three times under load: each time another process answers, and no request is lost.
+fn lose_no_request(operation: fn(&mut Manager)) {
     let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
     let mut manager = Manager::start(&sqlite);
     let nginx = Nginx::before_gateway(&manager.socket());
     under_load(&nginx, |answers| {
         more_answers(answers);
         for _ in 0..3 {
-            manager.restart();
+            operation(&mut manager);
             more_answers(answers);
         }
     });
     assert_eq!(manager.log().matches("listening address=").count(), 4, "{}", manager.log());
+}
+
+#[test]
+fn a_restart_loses_no_request() {
+    lose_no_request(Manager::restart);
 }
 
 #[test]
@@ -168,15 +173,5 @@ fn an_upgrade_loses_no_request() {
 
 #[test]
 fn a_successor_that_starts_early_loses_no_request() {
-    let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
-    let mut manager = Manager::start(&sqlite);
-    let nginx = Nginx::before_gateway(&manager.socket());
-    under_load(&nginx, |answers| {
-        more_answers(answers);
-        for _ in 0..3 {
-            manager.replace();
-            more_answers(answers);
-        }
-    });
-    assert_eq!(manager.log().matches("listening address=").count(), 4, "{}", manager.log());
+    lose_no_request(Manager::replace);
 }

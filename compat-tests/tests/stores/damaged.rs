@@ -12,7 +12,7 @@ use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::wait_until;
 
-use crate::{LARGE, cached, copy_of, expect_reset, extractions, index_of, large, path_of, server};
+use crate::{LARGE, cached, copy_of, extractions, index_of, large, path_of, server};
 
 /// Changes one byte of an archive's payload, so many bytes before its end.
 fn damage(rpm: &Path, before_end: usize) {
@@ -58,7 +58,7 @@ fn a_small_member_of_a_damaged_archive_is_not_served_either() {
     let index = Sqlite::with_packages(&[directory.path()]);
     damage(&directory.path().join("server-1.1-6.fc99.x86_64.rpm"), 1_000);
     let gateway = RunningGateway::start(&index.url());
-    expect_reset(&gateway, &server().0);
+    gateway.expect_reset(&server().0);
     assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
 }
 
@@ -114,7 +114,7 @@ fn a_transfer_that_breaks_off_is_reset_and_not_kept() {
         });
         let index = index_of(directory.path(), "mirror", &store.url());
         let gateway = RunningGateway::start(&index.url());
-        expect_reset(&gateway, &path_of(&made));
+        gateway.expect_reset(&path_of(&made));
         assert_eq!(cached(&gateway), Vec::<PathBuf>::new());
         assert_eq!((extractions(&gateway, "complete"), extractions(&gateway, "failed")), (0.0, 1.0));
         whole.store(true, Ordering::SeqCst);

@@ -13,7 +13,7 @@ use compat_tests::http;
 use compat_tests::rpmbuild::{self, Made};
 use compat_tests::wait_until;
 
-use crate::{LARGE, cached, expect_reset, extractions, large, path_of};
+use crate::{LARGE, cached, extractions, large, path_of};
 
 /// What the gateway holds back until the whole is right.
 const HELD_BACK: usize = 64 << 10;
@@ -142,7 +142,7 @@ fn a_store_that_sends_other_bytes_the_second_time_is_never_believed() {
         // Asked twice, by two locations.
         let (index, _directories) = at_all(directory.path(), &[changing.url(), changing.url()]);
         let gateway = RunningGateway::start(&index.url());
-        expect_reset(&gateway, &path_of(&made));
+        gateway.expect_reset(&path_of(&made));
         assert_eq!((extractions(&gateway, "complete"), cached(&gateway).len()), (0.0, 0), "{changed}");
         assert!(changing.connections() >= 2, "{changed}");
     }
@@ -161,7 +161,7 @@ fn with_no_location_left_a_response_ends_in_a_reset() {
         let first = broken();
         let (index, _directories) = at_all(directory.path(), &[first.url(), url]);
         let gateway = RunningGateway::start(&index.url());
-        expect_reset(&gateway, &path_of(&made));
+        gateway.expect_reset(&path_of(&made));
         assert_eq!((extractions(&gateway, "complete"), extractions(&gateway, "failed")), (0.0, 1.0));
         assert_eq!(continued(&gateway), other_whole.unwrap_or(0.0));
         assert_eq!(cached(&gateway), Vec::<PathBuf>::new());

@@ -11,7 +11,7 @@ use compat_tests::http;
 use compat_tests::rpmbuild::{self};
 use compat_tests::wait_until;
 
-use crate::{copy_of, expect_reset, extractions, index_of, server};
+use crate::{copy_of, extractions, index_of, server};
 
 #[test]
 fn redirects_of_a_store_lead_only_where_the_configuration_allows() {
@@ -29,7 +29,7 @@ fn redirects_of_a_store_lead_only_where_the_configuration_allows() {
     let (path, expected) = server();
     for configuration in ["", "[stores]\nredirect_hosts = [\"other.example\"]\n"] {
         let gateway = RunningGateway::start_with(&index.url(), configuration, &[]);
-        expect_reset(&gateway, &path);
+        gateway.expect_reset(&path);
         assert!(!files.log().contains("GET"), "{}", files.log());
     }
     let gateway = RunningGateway::start_with(&index.url(), "[stores]\nredirect_hosts = [\"127.0.0.1\"]\n", &[]);
@@ -72,7 +72,7 @@ fn another_package_at_the_same_path_is_not_taken_for_the_one_that_was_indexed() 
         std::fs::copy(fixtures::package("server", "server-1.1-7.fc99.x86_64"), &rpm).unwrap();
         assert_eq!(gateway.get(&path).status, 404);
         std::fs::write(&rpm, "not an archive at all").unwrap();
-        expect_reset(&gateway, &path);
+        gateway.expect_reset(&path);
         std::fs::copy(fixtures::package("server", "server-1.1-6.fc99.x86_64"), &rpm).unwrap();
         wait_until("the end of UNAVAILABLE_TTL", || http::get(gateway.port, &path).is_ok());
         assert!(gateway.get(&path).body == expected, "other bytes");

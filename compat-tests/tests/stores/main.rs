@@ -23,7 +23,6 @@ use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::fake_server::{self, FakeServer, Gate};
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
-use compat_tests::http;
 use compat_tests::rpmbuild::{self, Made};
 use tempfile::TempDir;
 
@@ -72,16 +71,6 @@ fn server() -> (String, Vec<u8>) {
     const RPM: &str = "server/server-1.1-6.fc99.x86_64.rpm";
     let path = format!("/buildid/{}/executable", fixtures::build_id(RPM, "/usr/bin/server"));
     (path, fixtures::member(&fixtures::rpm(RPM), "/usr/bin/server"))
-}
-
-/// The question was not decided: a reset, never an orderly end and never a status.
-#[track_caller]
-fn expect_reset(gateway: &RunningGateway, path: &str) {
-    match http::get(gateway.port, path) {
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("{path}: expected a reset, found {error}"),
-        Ok(answer) => panic!("{path}: expected a reset, found {} with {} bytes", answer.status, answer.body.len()),
-    }
 }
 
 /// Names in a directory.

@@ -11,7 +11,7 @@ use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::wait_until;
 
-use crate::{cached, copy_of, expect_reset, index_of, server};
+use crate::{cached, copy_of, index_of, server};
 
 #[test]
 fn what_a_store_does_not_have_is_absent() {
@@ -47,12 +47,12 @@ fn the_answer_is_unavailable_within_the_budget_if_a_store_does_not_answer() {
         let index = index_of(directory.path(), "mirror", &url);
         let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
         let started = Instant::now();
-        expect_reset(&gateway, &path);
+        gateway.expect_reset(&path);
         let took = started.elapsed();
         assert!(took < within + Duration::from_millis(2500), "{url}: {took:?}");
         // The client's next tries are answered at once.
         let started = Instant::now();
-        expect_reset(&gateway, &path);
+        gateway.expect_reset(&path);
         assert!(started.elapsed() < Duration::from_secs(2), "{url}: {:?}", started.elapsed());
         wait_until("two resets", || gateway.metric("gateway_unavailable_total{result=\"reset\"}") == 2.0);
     }
@@ -88,7 +88,7 @@ fn a_directory_that_is_not_mounted_is_not_taken_for_an_empty_one() {
     let index = Sqlite::with_packages(&[&mounted]);
     let gateway = RunningGateway::start(&index.url());
     std::fs::rename(&mounted, &away).unwrap();
-    expect_reset(&gateway, &path);
+    gateway.expect_reset(&path);
     let archive = gateway.get("/package/server-1.1-6.fc99.x86_64").text();
     let archive = archive.split("/archive/").nth(1).and_then(|tail| tail.split('"').next()).unwrap().to_owned();
     assert_eq!(gateway.get(&format!("/archive/{archive}")).status, 503);
@@ -121,7 +121,7 @@ fn a_store_that_stalls_behind_the_header_is_given_up_for_the_next_one() {
     let gateway = RunningGateway::start_with(&index.url(), "[request]\nbudget = \"4s\"\n", &[]);
     for path in [&path, &section] {
         let started = Instant::now();
-        expect_reset(&gateway, path);
+        gateway.expect_reset(path);
         assert!(started.elapsed() < Duration::from_secs(7), "{path}: {:?}", started.elapsed());
     }
 

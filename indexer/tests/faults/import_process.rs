@@ -111,9 +111,8 @@ impl Running {
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
         let state = format!("/proc/{}/stat", self.id());
-        while !fs::read_to_string(&state).unwrap().rsplit(')').next().unwrap().starts_with(" T") {
-            thread::sleep(Duration::from_micros(200));
-        }
+        let is_stopped = || fs::read_to_string(&state).unwrap().rsplit(')').next().unwrap().starts_with(" T");
+        wait_until("the import stops", is_stopped);
     }
 
     /// Resumes it.
