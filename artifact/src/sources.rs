@@ -301,7 +301,7 @@ mod tests {
         [&(body.len() as u32).to_le_bytes()[..], &body].concat()
     }
 
-    /// A line table of DWARF 4 with so many files, `fN` of no dir.
+    /// A line table of DWARF 4 with `files` files, `fN`, none of which has a directory.
     fn line_table(files: usize) -> Vec<u8> {
         let files: Vec<u8> = (0..files).flat_map(|file| [format!("f{file}").as_bytes(), &[0; 4]].concat()).collect();
         let head = [&[1, 1, 1, 0, 1, 1][..], &[0], &files, &[0]].concat();

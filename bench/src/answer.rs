@@ -136,8 +136,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report::publish(&options.results, "answer", "make bench-answer", &tables)
 }
 
-/// Questions for at most so many of these, in the order of their build-ids: in that of the archives, one question after
-/// the other would be for the same package.
+/// Questions for at most `max` members, in the order of their build-ids: in that of the archives, consecutive questions
+/// would be for the same package.
 fn json(members: &[CorpusMember], max: usize) -> Vec<String> {
     let every = (members.len() / max).max(1);
     let mut paths: Vec<String> =

@@ -1,5 +1,5 @@
-//! An index as large as a distribution's: millions of build-ids on MariaDB, and a gateway that answers for those that
-//! nobody knows.
+//! An index as large as a distribution's: millions of build-ids on MariaDB, and a gateway that is asked for
+//! absent ones.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Questions that cannot be decided: somebody could not be asked, and nobody else had it. Nobody may take that for
+//! Unavailable answers: one provider could not be asked, and no other had the file. No client may take that for
 //! "absent".
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]

@@ -75,8 +75,8 @@ fn instead_of_a_damaged_archive_the_next_location_is_used() {
         std::fs::write(&made.rpm, &sound).unwrap();
         damage(&made.rpm, before_end);
         let gateway = RunningGateway::start(&index.url());
-        // What was begun with bad bytes ends in a reset; the client asks again, and gets it from elsewhere. What nobody
-        // has seen yet is made good before.
+        // A response that sent bad bytes ends in a reset; the next request is answered from another location. Bytes
+        // that no client has seen yet are replaced.
         let first = http::get(gateway.port, &path_of(&made));
         let resets = f64::from(u8::from(first.is_err()));
         let answer = first.or_else(|_| http::get(gateway.port, &path_of(&made)));

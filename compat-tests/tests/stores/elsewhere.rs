@@ -1,5 +1,5 @@
-//! An archive breaks off in the middle of a response: the extraction goes on from another location, and nobody notices
-//! but by a pause. Only where no location is left a response ends, in a reset.
+//! An archive breaks off in the middle of a response: the extraction continues from another location, and clients
+//! notice a pause only. If no location is left, the response ends in a reset.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

@@ -105,7 +105,7 @@ impl MemberCache {
 enum TableRead {
     /// Where it is.
     Position(SectionPosition),
-    /// The tables need so many bytes of the file.
+    /// The number of bytes from the start of the file that the tables need.
     Needs(u64),
 }
 
