@@ -1,10 +1,13 @@
 //! Providers of bytes: stores (directory, HTTP) and upstreams (other debuginfod servers).
 
 pub(crate) mod archives;
+pub(crate) mod breaker;
 pub(crate) mod federation;
 pub(crate) mod flow;
 pub(crate) mod http_client;
+pub(crate) mod latency;
 mod sigcache;
+pub(crate) mod walk;
 
 use crate::resolve::outcome::{Cause, CauseKind, Miss, Provider};
 
