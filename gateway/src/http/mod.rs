@@ -32,6 +32,8 @@ pub(crate) use observe::{ResetMark, observe};
 use route::Route;
 pub(crate) use routes::register;
 
+use crate::server::max_size;
+
 /// The path after the name of its route, percent-decoded. The route may stand below `/darkserver`.
 ///
 /// # Errors
@@ -46,8 +48,8 @@ fn tail(request: &HttpRequest) -> Result<Cow<'_, str>, std::str::Utf8Error> {
 
 /// 406 if the client accepts fewer than `size` bytes (`X-DEBUGINFOD-MAXSIZE`).
 fn too_large(request: &HttpRequest, size: u64) -> Option<HttpResponse> {
-    let max: u64 = request.headers().get("x-debuginfod-maxsize")?.to_str().ok()?.trim().parse().ok()?;
-    (max > 0 && size > max).then(|| error::too_large(size, max))
+    let max = max_size(request)?;
+    (size > max).then(|| error::too_large(size, max))
 }
 
 /// A header value of any text; what a header cannot have is left out.

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use reqwest::header::ACCEPT_ENCODING;
 use reqwest::{Response, StatusCode};
 use tokio::runtime::Handle;
 use tokio::time::timeout_at;
@@ -22,7 +23,8 @@ use url::Url;
 use crate::config;
 use crate::metrics::METRICS;
 use crate::providers::Fault;
-use crate::providers::http_client::{self, is_page};
+use crate::providers::http_client::{self, Client, ClientPolicy, Request, is_page, refused_redirect};
+use crate::providers::identity::Identity;
 use crate::resolve::answer::Redirect;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::{Cause, CauseKind, Provider, Unavailable};
@@ -33,7 +35,7 @@ use health::Health;
 #[derive(Clone)]
 pub(crate) struct Federation {
     upstreams: Arc<[Upstream]>,
-    client: reqwest::Client,
+    client: Client,
     max_hops: usize,
     runtime: Handle,
 }
@@ -44,16 +46,19 @@ struct Upstream {
     /// Host, port and path: how metrics and logs name it. The URL may hold credentials.
     name: String,
     health: Arc<Health>,
+    identity: Identity,
 }
 
 impl Federation {
     /// Knows the upstreams of the configuration, and begins to probe them.
-    pub(crate) fn new(config: &config::FederationSettings) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &config::FederationSettings, identity: &Identity) -> anyhow::Result<Self> {
         let upstreams: Arc<[Upstream]> =
-            config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone())).collect();
-        let (client, runtime) = (http_client::build(&config.redirect_hosts)?, Handle::current());
+            config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone(), identity.clone())).collect();
+        let policy =
+            ClientPolicy { redirect_hosts: config.redirect_hosts.clone(), gzip: true, ..ClientPolicy::default() };
+        let (client, runtime) = (http_client::build(&policy, identity.user_agent())?, Handle::current());
         // A redirect to another host is an answer.
-        let probing = http_client::build(&[])?;
+        let probing = http_client::build(&ClientPolicy::default(), identity.probe_user_agent())?;
         for upstream in upstreams.iter() {
             let (client, health, url) = (probing.clone(), upstream.health.clone(), upstream.url.clone());
             runtime.spawn(async move { health.keep_probing(&client, &url).await });
@@ -79,7 +84,7 @@ impl Federation {
         if self.is_empty() {
             return Ok(None);
         }
-        if caller.hops >= self.max_hops {
+        if caller.hops >= self.max_hops || self.upstreams.iter().any(|upstream| upstream.identity.has_passed(caller)) {
             tracing::info!(
                 hops = caller.hops,
                 max = self.max_hops,
@@ -150,17 +155,17 @@ impl Federation {
 }
 
 impl Upstream {
-    fn new(url: Url) -> Self {
+    fn new(url: Url, identity: Identity) -> Self {
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         // The path tells servers behind one host apart.
         let name = format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path().trim_end_matches('/'));
         let health = Arc::new(Health::new(&name));
-        Self { url, name, health }
+        Self { url, name, health, identity }
     }
 
     async fn ask(
         &self,
-        client: &reqwest::Client,
+        client: &Client,
         question: &Question,
         caller: &Caller,
         deadline: Deadline,
@@ -183,8 +188,7 @@ impl Upstream {
                 return Ok(Some(redirect(url, &response)));
             }
             status if status.is_redirection() => {
-                let text = "redirects to a host that federation.redirect_hosts does not allow";
-                return Err(Fault::new(CauseKind::Refused, text));
+                return Err(Fault::new(CauseKind::Refused, refused_redirect(&response)));
             }
             status => {
                 return Err(Fault::new(CauseKind::Refused, format!("expected 200 or 404, found {status}")));
@@ -195,15 +199,8 @@ impl Upstream {
     }
 
     /// A request that names the client.
-    fn request(&self, client: &reqwest::Client, url: Url, caller: &Caller) -> reqwest::RequestBuilder {
-        let mut request = client.get(url).header("Accept-Encoding", "identity");
-        if !caller.forwarded_for.is_empty() {
-            request = request.header("X-Forwarded-For", &caller.forwarded_for);
-        }
-        if let Some(user_agent) = &caller.user_agent {
-            request = request.header("User-Agent", user_agent);
-        }
-        request
+    fn request(&self, client: &Client, url: Url, caller: &Caller) -> Request {
+        self.identity.apply(client.get(url).header(ACCEPT_ENCODING, "identity"), caller)
     }
 
     /// The upstream's own URL for a question, which is a path.

@@ -1,137 +1,159 @@
 //! The HTTP clients: every request to a store or an upstream is sent by a client made here, with timeouts, our
-//! User-Agent and a redirect policy that never leaves what the configuration allows.
+//! User-Agent and redirects that never leave what the configuration allows.
+//!
+//! A [`Client`] belongs to one provider. It follows redirects itself ([`redirects`]) and not by reqwest's policy, for
+//! two reasons. reqwest takes only Authorization and Cookie away from a request that goes to another host, and the
+//! headers that an operator configured are secret, too. And a host that only `*` allows is connected to at public
+//! addresses alone ([`addresses`]), which needs a client of its own: names are resolved per client, not per request.
+
+mod addresses;
+mod pages;
+mod redirects;
+mod tls;
+mod urls;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::ClientBuilder;
-use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::redirect::{Attempt, Policy};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{ClientBuilder, Response};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::resolve::outcome::CauseKind;
+use addresses::PublicAddresses;
+use redirects::{Reach, Route};
 
-/// Redirects that are followed within one request.
-const MOST_REDIRECTS: usize = 3;
+pub(crate) use pages::{begins_page, is_html, is_page};
+pub(crate) use redirects::refused_redirect;
+pub(crate) use tls::UpstreamTls;
+pub(crate) use urls::{ESCAPED, below};
 
-/// Makes a client that follows redirects only to the server asked and to `redirect_hosts` (`*` for everywhere); any
-/// other redirect comes back as the 3xx response that it is.
-pub(crate) fn build(redirect_hosts: &[String]) -> Result<reqwest::Client> {
-    finish(|| builder(redirect_hosts))
+/// What a client may do, and how it identifies itself to its provider.
+#[derive(Clone, Default)]
+pub(crate) struct ClientPolicy {
+    /// Hosts that the provider may redirect to besides itself; `*` for all.
+    pub(crate) redirect_hosts: Vec<String>,
+    /// True if hosts that only `*` allows may have private addresses.
+    pub(crate) allow_private: bool,
+    /// Secret headers: only the origin that is asked gets them, never the target of a redirect to another one.
+    pub(crate) headers: HeaderMap,
+    /// Certificates.
+    pub(crate) tls: UpstreamTls,
+    /// True if bodies that were compressed for the transfer are decoded. Archives come as they are: many servers call
+    /// a `.tar.gz` file a `.tar` file with the content encoding gzip, and decoded it would be another file.
+    pub(crate) gzip: bool,
 }
 
-/// The same for stores, whose archives come as they are: many servers call a `.tar.gz` file a `.tar` file with the
-/// content encoding gzip, and decoded it would be another file.
-pub(crate) fn build_for_stores(redirect_hosts: &[String]) -> Result<reqwest::Client> {
-    finish(|| builder(redirect_hosts).no_gzip())
+/// An HTTP client of one provider. Clones share their connections.
+#[derive(Clone)]
+pub(crate) struct Client(Arc<Shared>);
+
+struct Shared {
+    client: reqwest::Client,
+    /// For hosts that only `*` allows. `None` if there are none, or private addresses are allowed.
+    public: Option<reqwest::Client>,
+    policy: ClientPolicy,
 }
 
-fn builder(redirect_hosts: &[String]) -> ClientBuilder {
-    let hosts = redirect_hosts.to_vec();
-    let policy = Policy::custom(move |attempt: Attempt<'_>| {
-        let allowed = attempt.previous().first().is_some_and(|first| may_follow(first, attempt.url(), &hosts));
-        if allowed && attempt.previous().len() <= MOST_REDIRECTS { attempt.follow() } else { attempt.stop() }
-    });
-    reqwest::Client::builder()
-        .user_agent(concat!("darkserver/", env!("CARGO_PKG_VERSION")))
-        .redirect(policy)
-        .referer(false)
-        .connect_timeout(Duration::from_secs(2))
-        .read_timeout(Duration::from_secs(10))
-        .pool_idle_timeout(Duration::from_secs(30))
+/// A GET request.
+pub(crate) struct Request {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    timeout: Option<Duration>,
 }
 
-fn finish(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client> {
-    let client = builder().build().or_else(|error| {
+/// Makes a client with this policy, which identifies itself as `user_agent`.
+///
+/// # Errors
+/// A certificate or key cannot be read or used.
+pub(crate) fn build(policy: &ClientPolicy, user_agent: &str) -> Result<Client> {
+    let certificates = tls::Certificates::read(&policy.tls)?;
+    let builder = || {
+        let builder = reqwest::Client::builder()
+            .user_agent(user_agent)
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(Duration::from_secs(2))
+            .read_timeout(Duration::from_secs(10))
+            .pool_idle_timeout(Duration::from_secs(30));
+        certificates.add_identity(if policy.gzip { builder } else { builder.no_gzip() })
+    };
+    let public = redirects::needs_public_addresses(policy)
+        .then(|| finish(&certificates, || builder().dns_resolver(PublicAddresses::new())));
+    let shared =
+        Shared { client: finish(&certificates, builder)?, public: public.transpose()?, policy: policy.clone() };
+    Ok(Client(Arc::new(shared)))
+}
+
+fn finish(certificates: &tls::Certificates, builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client> {
+    let client = builder().tls_certs_merge(certificates.authorities()).build().or_else(|error| {
         // Small containers have no CA certificates, and a client without trusted certificates cannot be built
         // otherwise.
-        tracing::warn!(%error, "no CA certificates: stores and upstreams can be asked over http only");
-        builder().tls_certs_only([]).build()
+        let client = builder().tls_certs_only(certificates.authorities()).build()?;
+        tracing::warn!(
+            error = reason(&error),
+            "no CA certificates: stores and upstreams can be asked over http, or by a tls.ca of their own, only"
+        );
+        Ok::<_, reqwest::Error>(client)
     });
-    client.context("HTTP client")
+    client.with_context(|| certificates.describe())
 }
 
-/// Is a redirect from `from` to `to` within what is allowed?
-fn may_follow(from: &Url, to: &Url, hosts: &[String]) -> bool {
-    let http = matches!(to.scheme(), "http" | "https");
-    let upgraded = from.host() == to.host() && from.scheme() == "http" && to.scheme() == "https";
-    let named = to
-        .host_str()
-        .is_some_and(|host| hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host)));
-    http && (from.origin() == to.origin() || upgraded || named)
+impl Client {
+    /// A GET request to `url`.
+    pub(crate) fn get(&self, url: Url) -> Request {
+        Request { client: self.clone(), url, headers: HeaderMap::new(), timeout: None }
+    }
 }
 
-/// What a file name in a URL is escaped to: everything but unreserved characters (RFC 3986, section 2.3) and `/`.
-/// Object stores take a literal `+` for a blank, and strict servers refuse `^`.
-pub(crate) const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-
-/// The URL of the file `path` below `base`. `path` is not escaped yet. `None` if `base` is no http URL, or the path has
-/// dot segments, which would lead elsewhere.
-pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
-    let mut url = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    let mut joined = url.path().trim_end_matches('/').to_owned();
-    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-        if matches!(segment, "." | "..") {
-            return None;
+impl Request {
+    /// Sets a header. It is sent to targets of redirects, too: secret ones belong to [`ClientPolicy::headers`]. A
+    /// value that no header can have is left out.
+    pub(crate) fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        if let Ok(value) = value.try_into() {
+            self.headers.insert(name, value);
         }
-        joined.push('/');
-        joined.extend(utf8_percent_encode(segment, ESCAPED));
+        self
     }
-    url.set_path(&joined);
-    Some(url)
-}
 
-/// True if a body is a page for people, by its content type.
-pub(crate) fn is_html(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    ["text/html", "application/xhtml+xml"].iter().any(|page| media_type.eq_ignore_ascii_case(page))
-}
+    /// Sets the longest time until the end of the body, over all redirects.
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
 
-/// True if the body is HTML, by its content type or, where that is none or of plain text, by its first bytes.
-pub(crate) async fn is_page(response: &mut Response) -> bool {
-    const ENOUGH_BYTES: usize = 512;
-    if is_html(response.headers()) {
-        return true;
-    }
-    let content_type = response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
-    if content_type.is_some_and(|content_type| !content_type.is_empty() && !content_type.starts_with(b"text/plain")) {
-        return false;
-    }
-    let mut start = Vec::new();
-    while start.len() < ENOUGH_BYTES {
-        match response.chunk().await {
-            Ok(Some(chunk)) => start.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
+    /// Sends it, and follows redirects as far as they are allowed. The first that is not comes back as the response
+    /// that it is, and [`refused_redirect`] tells why.
+    ///
+    /// # Errors
+    /// No response came, or the name of a host leads to private addresses only and may not.
+    pub(crate) async fn send(self) -> reqwest::Result<Response> {
+        let Shared { client, public, policy } = &*self.client.0;
+        let end = self.timeout.map(|timeout| Instant::now() + timeout);
+        let mut route = Route::new(self.url);
+        loop {
+            let client = match route.reach {
+                Reach::Any => client,
+                Reach::Public => public.as_ref().unwrap_or(client),
+            };
+            let mut request = client.get(route.url.clone()).headers(self.headers.clone());
+            if route.is_at_origin {
+                request = request.headers(policy.headers.clone());
+            }
+            if let Some(end) = end {
+                request = request.timeout(end.saturating_duration_since(Instant::now()));
+            }
+            let mut response = request.send().await?;
+            if !route.follow(&mut response, policy) {
+                return Ok(response);
+            }
         }
     }
-    looks_like_html(&start)
-}
-
-/// True if bytes begin like HTML: with `<`, but for XML without `<html`, which object stores answer errors with.
-fn looks_like_html(start: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(start).to_ascii_lowercase();
-    let text = text.trim_start_matches('\u{feff}').trim_start();
-    text.starts_with('<') && (!text.starts_with("<?xml") && !text.starts_with("<error") || text.contains("<html"))
-}
-
-/// True if a text is a page of HTML, as browsers tell it (WHATWG, MIME Sniffing, section 7.1): by its first tag,
-/// behind a byte order mark, blanks and comments. Of a comment that does not end here nothing is known.
-pub(crate) fn begins_page(start: &[u8]) -> bool {
-    const TAGS: [&str; 12] =
-        ["!doctype html", "html", "head", "title", "body", "script", "style", "meta", "iframe", "h1", "div", "table"];
-    let text = String::from_utf8_lossy(start).to_ascii_lowercase();
-    let mut text = text.trim_start_matches('\u{feff}').trim_start();
-    while let Some((_, rest)) = text.strip_prefix("<!--").and_then(|comment| comment.split_once("-->")) {
-        text = rest.trim_start();
-    }
-    let Some(tag) = text.strip_prefix('<') else { return false };
-    let is_end = |rest: &str| rest.starts_with([' ', '>', '\t', '\n', '\r', '\u{c}']) || rest.is_empty();
-    TAGS.iter().any(|name| tag.strip_prefix(name).is_some_and(is_end))
 }
 
 /// Classifies an HTTP error.
@@ -160,96 +182,4 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
         below = error.source();
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn url(text: &str) -> Url {
-        Url::parse(text).unwrap()
-    }
-
-    #[test]
-    fn redirects_stay_where_the_configuration_allows() {
-        let store = url("http://mirror.example/pub/");
-        let named = ["other.example".to_owned()];
-        assert!(may_follow(&store, &url("http://mirror.example/else"), &[]));
-        assert!(may_follow(&store, &url("https://mirror.example/else"), &[]));
-        assert!(may_follow(&store, &url("https://OTHER.example/x"), &named));
-        assert!(!may_follow(&store, &url("http://169.254.169.254/latest"), &named));
-        assert!(!may_follow(&store, &url("http://mirror.example:8080/"), &[]));
-        assert!(!may_follow(&store, &url("file:///etc/passwd"), &["*".to_owned()]));
-    }
-
-    #[test]
-    fn a_path_never_leaves_its_base() {
-        assert_eq!(
-            below("http://m.example/pub", "a/b c#?.rpm").unwrap().as_str(),
-            "http://m.example/pub/a/b%20c%23%3F.rpm"
-        );
-        assert_eq!(
-            below("http://m.example/pub/", "/libstdc++-1.rpm").unwrap().as_str(),
-            "http://m.example/pub/libstdc%2B%2B-1.rpm"
-        );
-        assert_eq!(
-            below("http://m.example", "a^b~c\\d:e.rpm").unwrap().as_str(),
-            "http://m.example/a%5Eb~c%5Cd%3Ae.rpm"
-        );
-        assert_eq!(
-            below("http://m.example/a%2Fb+c/", "%2e%2e/é").unwrap().as_str(),
-            "http://m.example/a%2Fb+c/%252e%252e/%C3%A9"
-        );
-        assert_eq!(below("http://m.example/pub/", "a/../../x"), None);
-        assert_eq!(below("file:///etc/", "passwd"), None);
-    }
-
-    #[test]
-    fn pages_of_html_are_told_by_their_type_or_their_start() {
-        let of_type = |text: &str| is_html(&HeaderMap::from_iter([(CONTENT_TYPE, text.parse().unwrap())]));
-        for page in ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml ;q=1"] {
-            assert!(of_type(page), "{page}");
-        }
-        for other in ["", "application/xml", "text/plain", "text/htmlx", "application/octet-stream"] {
-            assert!(!of_type(other), "{other}");
-        }
-        assert!(!is_html(&HeaderMap::new()));
-        for page in
-            ["<html>", "\r\n \t<!doctype HTML>", "\u{feff}<!-- x --><p>", "<?xml version=\"1.0\"?>\n<html xmlns=\"x\">"]
-        {
-            assert!(looks_like_html(page.as_bytes()), "{page}");
-        }
-        for page in [
-            "<!DOCTYPE html>",
-            "\u{feff}<!doctype HTML public>",
-            " \n<!-- a comment -->\n<!-- another -->\n<html lang=x>",
-            "<head><title>Sign in",
-            "<script>location = '/login'</script>",
-        ] {
-            assert!(begins_page(page.as_bytes()), "{page}");
-        }
-        for source in [
-            "",
-            "<",
-            "<!-- a licence",
-            "<?xml version=\"1.0\"?>",
-            "<header.h>",
-            "<node>",
-            "#include <html>",
-            "{}",
-            "int x;",
-        ] {
-            assert!(!begins_page(source.as_bytes()), "{source}");
-        }
-        for other in [
-            "",
-            "Forbidden",
-            "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
-            "<Error>",
-            "{}",
-            "\u{1f}\u{8b}",
-        ] {
-            assert!(!looks_like_html(other.as_bytes()), "{other}");
-        }
-    }
 }

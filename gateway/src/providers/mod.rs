@@ -5,6 +5,7 @@ pub(crate) mod breaker;
 pub(crate) mod federation;
 pub(crate) mod flow;
 pub(crate) mod http_client;
+pub(crate) mod identity;
 pub(crate) mod latency;
 mod sigcache;
 pub(crate) mod walk;

@@ -37,7 +37,8 @@ use crate::index::lookup::Lookup;
 use crate::permits::Permits;
 use crate::providers::archives::Archives;
 use crate::providers::federation::Federation;
-use crate::providers::http_client;
+use crate::providers::http_client::{self, ClientPolicy};
+use crate::providers::identity::Identity;
 use crate::readiness::Readiness;
 use crate::resolve::answer::Answer;
 use crate::resolve::deadline::Deadline;
@@ -80,9 +81,12 @@ impl Gateway {
         let cache =
             MemberCache::open(&config.cache_dir, config.cache_size, config.extraction.abandoned, config.prefetch)
                 .await?;
-        let archives = Archives::new(http_client::build_for_stores(&config.stores.redirect_hosts)?);
+        let identity = Identity::new(None, None, false);
+        let redirect_hosts = config.stores.redirect_hosts.clone();
+        let policy = ClientPolicy { redirect_hosts, ..ClientPolicy::default() };
+        let archives = Archives::new(http_client::build(&policy, identity.user_agent())?);
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
-        let federation = Federation::new(&config.federation)?;
+        let federation = Federation::new(&config.federation, &identity)?;
         let lookup = Lookup::new(index, &config.index, config.request.budget, &config.cache_dir);
         Ok(Self {
             readiness: Readiness::start(lookup.clone(), cache.clone(), federation.clone()),

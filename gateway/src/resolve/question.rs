@@ -56,13 +56,17 @@ impl fmt::Display for Question {
 pub(crate) struct Caller {
     /// The client that acquires permits.
     pub(crate) client: ClientAddress,
-    /// The addresses that the question has passed, from X-Forwarded-For, with the peer's behind; empty where there
-    /// are no upstreams.
+    /// X-Forwarded-For for upstreams: an element for each that was received, and one for the peer. Empty where no
+    /// upstream is asked.
     pub(crate) forwarded_for: String,
     /// How many servers the question has passed.
     pub(crate) hops: usize,
-    /// As sent; upstreams log it.
+    /// Via as received: its last elements.
+    pub(crate) via: String,
+    /// As sent, for upstreams that are told.
     pub(crate) user_agent: Option<String>,
+    /// The most bytes that the client accepts (X-DEBUGINFOD-MAXSIZE).
+    pub(crate) max_size: Option<u64>,
 }
 
 /// Why a path under `/buildid/` is no question: what was expected and what was found.

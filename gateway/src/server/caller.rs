@@ -8,30 +8,55 @@ use crate::config::Config;
 use crate::permits::ClientAddress;
 use crate::resolve::question::Caller;
 
+/// What stands in X-Forwarded-For for an address that is not told (RFC 7239, section 6.2).
+const FORWARD_CLIENT: bool = false;
+const UNKNOWN: &str = "unknown";
+
 /// Returns the caller, from the headers of a request. As in the reference server, hops are the received elements of
-/// X-Forwarded-For. Only elements that can be an address are passed on, so that no client can make an upstream refuse
-/// the request.
+/// X-Forwarded-For. Upstreams get as many, and one for the peer, but addresses only with `federation.forward_client`,
+/// and of those only what can be an address, so that no client can make an upstream refuse the request.
 pub(crate) fn caller(request: &HttpRequest, config: &Config) -> Caller {
-    const MAX_ELEMENT_BYTES: usize = 64;
-    const MAX_ELEMENTS: usize = 16;
-    const MAX_AGENT_CHARS: usize = 256;
-    let client = client(request, config);
-    // Without upstreams the addresses are not needed.
-    if config.federation.upstreams.as_ref().is_none_or(Vec::is_empty) {
-        let hops = forwarded_for(request).count();
-        return Caller { client, hops, ..Caller::default() };
+    let (client, max_size, hops) = (client(request, config), max_size(request), forwarded_for(request).count());
+    // No upstream is asked.
+    if config.federation.upstreams.as_ref().is_none_or(Vec::is_empty) || hops >= config.federation.max_hops {
+        return Caller { client, hops, max_size, ..Caller::default() };
     }
-    let received: Vec<&str> = forwarded_for(request).collect();
-    let hops = received.len();
-    let is_address = |element: &&str| {
+    let (forwarded_for, user_agent) = match FORWARD_CLIENT {
+        true => (addresses(request), user_agent(request)),
+        false => (vec![UNKNOWN; hops + 1].join(", "), None),
+    };
+    Caller { client, forwarded_for, hops, via: via(request), user_agent, max_size }
+}
+
+/// The most bytes that the client accepts. As in the reference server, 0 and what is no number mean nothing.
+pub(crate) fn max_size(request: &HttpRequest) -> Option<u64> {
+    let max: u64 = request.headers().get("x-debuginfod-maxsize")?.to_str().ok()?.trim().parse().ok()?;
+    (max > 0).then_some(max)
+}
+
+/// The addresses that the question has passed, with the peer's behind.
+fn addresses(request: &HttpRequest) -> String {
+    const MAX_ELEMENT_BYTES: usize = 64;
+    let is_address = |element: &str| {
         element.len() <= MAX_ELEMENT_BYTES && element.chars().all(|c| c.is_ascii_alphanumeric() || ".:[]_-".contains(c))
     };
+    let received = forwarded_for(request).map(|element| if is_address(element) { element } else { UNKNOWN });
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
-    let addresses = received.into_iter().filter(is_address).take(MAX_ELEMENTS).map(str::to_owned);
-    let forwarded_for = addresses.chain(peer).collect::<Vec<_>>().join(", ");
-    let user_agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok());
-    let user_agent = user_agent.map(|agent| agent.chars().take(MAX_AGENT_CHARS).collect());
-    Caller { client, forwarded_for, hops, user_agent }
+    received.chain([peer.as_deref().unwrap_or(UNKNOWN)]).collect::<Vec<_>>().join(", ")
+}
+
+fn user_agent(request: &HttpRequest) -> Option<String> {
+    const MAX_CHARS: usize = 256;
+    let user_agent = request.headers().get("user-agent")?.to_str().ok()?;
+    Some(user_agent.chars().take(MAX_CHARS).collect())
+}
+
+/// The last elements of Via: a question that comes back has passed its servers not long ago.
+fn via(request: &HttpRequest) -> String {
+    const MAX_ELEMENT_BYTES: usize = 128;
+    const MAX_ELEMENTS: usize = 16;
+    let elements: Vec<_> = elements(request, "via").filter(|element| element.len() <= MAX_ELEMENT_BYTES).collect();
+    elements[elements.len().saturating_sub(MAX_ELEMENTS)..].join(", ")
 }
 
 /// The client that acquires permits: the one at [`client_address`].
@@ -61,7 +86,12 @@ pub(crate) fn client_address(request: &HttpRequest, config: &Config) -> Option<I
 
 /// The elements of X-Forwarded-For.
 fn forwarded_for(request: &HttpRequest) -> impl Iterator<Item = &str> {
-    let headers = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    elements(request, "x-forwarded-for")
+}
+
+/// The elements of a header that is a list, which may stand in several lines.
+fn elements<'a>(request: &'a HttpRequest, name: &'static str) -> impl Iterator<Item = &'a str> {
+    let headers = request.headers().get_all(name).filter_map(|value| value.to_str().ok());
     headers.flat_map(|text| text.split(',')).map(str::trim).filter(|element| !element.is_empty())
 }
 

@@ -29,7 +29,7 @@ mod tracker;
 
 use actix_web::{HttpRequest, http};
 
-pub(crate) use self::caller::{caller, client, client_address};
+pub(crate) use self::caller::{caller, client, client_address, max_size};
 pub(crate) use self::connection::{Connection, RequestGuard};
 pub(crate) use self::http2::has_large_head;
 use crate::config::{Config, OnUnavailable};

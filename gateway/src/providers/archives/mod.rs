@@ -51,7 +51,7 @@ pub(crate) type LocationKey = (i64, String);
 /// Opens archives, and remembers their headers and which locations failed.
 #[derive(Clone)]
 pub(crate) struct Archives {
-    client: reqwest::Client,
+    client: http_client::Client,
     headers: Cache<Identity, Arc<Header>>,
     catalogs: Cache<Identity, Arc<Catalog>>,
     block_indexes: Cache<Identity, Arc<BlockIndex>>,
@@ -75,7 +75,8 @@ impl Archive {
     /// An RPM that is nowhere else, by its payload.
     #[cfg(test)]
     pub(crate) fn of_payload(header: Arc<Header>, payload: Box<dyn Read + Send>) -> Self {
-        let archives = Archives::new(http_client::build(&[]).expect("a client"));
+        let archives =
+            Archives::new(http_client::build(&http_client::ClientPolicy::default(), "test").expect("a client"));
         let package = header.package.clone();
         let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
         let wanted = WantedMember { ordinal: 0, file: None, tar_offset: None };
@@ -144,7 +145,7 @@ impl WantedMember {
 
 impl Archives {
     /// Starts with an empty memory of headers.
-    pub(crate) fn new(client: reqwest::Client) -> Self {
+    pub(crate) fn new(client: http_client::Client) -> Self {
         let weight = |_: &Identity, header: &Arc<Header>| {
             let signature = |file: &header::File| file.signature.as_ref().map_or(0, |signature| signature.len());
             let bytes: usize =

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
 use tokio::runtime::Handle;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use url::Url;
 
-use crate::providers::http_client::reason;
+use crate::providers::http_client::{Client, reason};
 
 /// Parts of an archive.
 pub(crate) struct Parts {
@@ -26,7 +26,7 @@ pub(crate) struct Parts {
 
 enum Archive {
     File(Arc<File>),
-    Url { client: reqwest::Client, url: Url, runtime: Handle },
+    Url { client: Client, url: Url, runtime: Handle },
 }
 
 /// A part over HTTP has to begin within this time.
@@ -40,7 +40,7 @@ impl Parts {
     }
 
     /// Of what a URL has, of which `bytes` were said to be there.
-    pub(super) fn of_url(client: reqwest::Client, url: Url, bytes: u64) -> Self {
+    pub(super) fn of_url(client: Client, url: Url, bytes: u64) -> Self {
         Self { archive: Archive::Url { client, url, runtime: Handle::current() }, bytes }
     }
 
@@ -67,14 +67,9 @@ impl Parts {
 
 /// Content-Range (RFC 9110, section 14.4) states the size of the whole, or `*`; if it is another than before, the
 /// archive was replaced.
-async fn fetch(
-    client: &reqwest::Client,
-    url: Url,
-    range: &Range<u64>,
-    bytes: u64,
-) -> io::Result<impl Read + Send + use<>> {
+async fn fetch(client: &Client, url: Url, range: &Range<u64>, bytes: u64) -> io::Result<impl Read + Send + use<>> {
     let (first, last) = (range.start, range.end.saturating_sub(1));
-    let request = client.get(url).header("Accept-Encoding", "identity").header(RANGE, format!("bytes={first}-{last}"));
+    let request = client.get(url).header(ACCEPT_ENCODING, "identity").header(RANGE, format!("bytes={first}-{last}"));
     let response = tokio::time::timeout(TIMEOUT, request.send()).await;
     let response = response.map_err(io::Error::other)?.map_err(|error| io::Error::other(reason(&error)))?;
     let found = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use artifact::{Format, formats};
 use futures::TryStreamExt;
-use reqwest::header::CONTENT_ENCODING;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use reqwest::{Response, StatusCode};
 use sql::{Location, StoredPackage};
 use tokio::task::spawn_blocking;
@@ -17,7 +17,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::parts::Parts;
 use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header, url};
 use crate::providers::StoreError;
-use crate::providers::http_client::{cause_kind, is_html, is_page, reason};
+use crate::providers::http_client::{cause_kind, is_html, is_page, reason, refused_redirect};
 use crate::resolve::outcome::CauseKind;
 
 /// An archive over HTTP has to begin within this time, an RPM's header to be there.
@@ -33,7 +33,7 @@ impl Archives {
         let (client, identity) = (self.client.clone(), package.package.identity);
         let fetch = async move {
             // The archive's own bytes: a compressed transfer would hide where the payload begins.
-            let request = client.get(url.clone()).header("Accept-Encoding", "identity");
+            let request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
             let response = request
                 .send()
                 .await
@@ -44,7 +44,7 @@ impl Archives {
                     return Err(absence(response, &place).await);
                 }
                 status if status.is_redirection() => {
-                    let text = format!("{place}: redirects to a host that stores.redirect_hosts does not allow");
+                    let text = format!("{place}: {}", refused_redirect(&response));
                     return Err(StoreError::failed(CauseKind::Refused, text));
                 }
                 status => {

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::locked::locked;
 use crate::metrics::METRICS;
-use crate::providers::http_client::reason;
+use crate::providers::http_client::{Client, reason};
 
 /// Between two probes of an upstream that answers, and of one that does not.
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
@@ -59,7 +59,7 @@ impl Health {
     }
 
     /// Probes the upstream at `url` as long as the process lives.
-    pub(super) async fn keep_probing(&self, client: &reqwest::Client, url: &Url) {
+    pub(super) async fn keep_probing(&self, client: &Client, url: &Url) {
         loop {
             let result = match client.get(url.clone()).timeout(PROBE_TIMEOUT).send().await {
                 // It fails whatever is asked, or a proxy in front of it answers.

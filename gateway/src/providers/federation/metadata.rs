@@ -11,7 +11,7 @@ use url::Url;
 use super::{Federation, Upstream};
 use crate::metrics::METRICS;
 use crate::providers::Fault;
-use crate::providers::http_client::ESCAPED;
+use crate::providers::http_client::{Client, ESCAPED, refused_redirect};
 use crate::resolve::deadline::Deadline;
 use crate::resolve::metadata::{MetadataEntry, MetadataQuery};
 use crate::resolve::outcome::{Cause, CauseKind, Provider};
@@ -106,14 +106,13 @@ impl Federation {
 impl Upstream {
     async fn ask_metadata(
         &self,
-        client: &reqwest::Client,
+        client: &Client,
         asked: &MetadataQuery,
         caller: &Caller,
     ) -> Result<(Vec<MetadataEntry>, bool), Fault> {
         let mut response = self.request(client, self.metadata_url(asked)?, caller).send().await?;
         if response.status().is_redirection() {
-            let text = "redirects to a host that federation.redirect_hosts does not allow";
-            return Err(Fault::new(CauseKind::Refused, text));
+            return Err(Fault::new(CauseKind::Refused, refused_redirect(&response)));
         }
         if !response.status().is_success() {
             let text = format!("expected 200, found {}", response.status());
@@ -169,10 +168,12 @@ fn checked(mut entry: MetadataEntry) -> Option<MetadataEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::providers::identity::Identity;
 
     #[test]
     fn paths_are_escaped_in_questions() {
-        let upstream = Upstream::new(Url::parse("http://me:secret@d.example/base/").unwrap());
+        let upstream =
+            Upstream::new(Url::parse("http://me:secret@d.example/base/").unwrap(), Identity::new(None, None, false));
         let asked =
             MetadataQuery { key: crate::resolve::metadata::MetadataKey::Glob, value: "/usr/bin/a b+c^&=%20*".into() };
         let url = upstream.metadata_url(&asked).unwrap();

@@ -1,0 +1,136 @@
+//! Which redirects are followed.
+
+use std::sync::LazyLock;
+
+use reqwest::header::LOCATION;
+use reqwest::{Response, StatusCode};
+use url::{Host, Url};
+
+use super::ClientPolicy;
+use super::addresses::{expected_public, is_public, proxy_hosts};
+
+/// Redirects that are followed within one request.
+const MAX_REDIRECTS: usize = 3;
+/// Characters of a foreign host in a message.
+const MAX_SHOWN: usize = 100;
+
+/// The hosts of proxies, once for all.
+static PROXIES: LazyLock<Vec<String>> = LazyLock::new(proxy_hosts);
+
+/// The addresses that a host may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// All of them.
+    Any,
+    /// Those of the public internet.
+    Public,
+}
+
+/// Where a request stands.
+pub(super) struct Route {
+    first: Url,
+    /// The URL that is asked next.
+    pub(super) url: Url,
+    pub(super) reach: Reach,
+    /// True as long as no redirect led to another origin (RFC 6454). Only then the request may have credentials.
+    pub(super) is_at_origin: bool,
+    redirects: usize,
+}
+
+/// Why a redirect was not followed. Stands in the extensions of its response.
+#[derive(Clone)]
+struct Refusal(String);
+
+/// Why the redirect that `response` is was not followed.
+pub(crate) fn refused_redirect(response: &Response) -> String {
+    match response.extensions().get::<Refusal>() {
+        Some(Refusal(text)) => text.clone(),
+        None => format!("expected a redirect with a location, found {}", response.status()),
+    }
+}
+
+/// True if the policy allows hosts that must have public addresses.
+pub(super) fn needs_public_addresses(policy: &ClientPolicy) -> bool {
+    !policy.allow_private && policy.redirect_hosts.iter().any(|host| host == "*")
+}
+
+impl Route {
+    pub(super) fn new(first: Url) -> Self {
+        Self { url: first.clone(), first, reach: Reach::Any, is_at_origin: true, redirects: 0 }
+    }
+
+    /// Goes on to where `response` redirects to. False if it is no redirect, or is not followed.
+    pub(super) fn follow(&mut self, response: &mut Response, policy: &ClientPolicy) -> bool {
+        let is_redirect = matches!(
+            response.status(),
+            StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT
+        );
+        let Some(location) = response.headers().get(LOCATION).filter(|_| is_redirect) else { return false };
+        match self.go(location.as_bytes(), policy) {
+            Ok(()) => true,
+            Err(text) => {
+                response.extensions_mut().insert(Refusal(text));
+                false
+            }
+        }
+    }
+
+    /// # Errors
+    /// Why the redirect is not followed.
+    fn go(&mut self, location: &[u8], policy: &ClientPolicy) -> Result<(), String> {
+        let target = str::from_utf8(location).ok().and_then(|text| self.url.join(text).ok());
+        let mut target = target.ok_or("redirects to what is no URL")?;
+        self.reach = reach(&self.first, &target, policy)?;
+        if self.redirects == MAX_REDIRECTS {
+            return Err(format!("redirects more than {MAX_REDIRECTS} times"));
+        }
+        self.redirects += 1;
+        self.is_at_origin &= self.first.origin() == target.origin();
+        // Those of the gateway are sent to its own choice alone, and those that a server invents to nobody.
+        let (user, password) = match self.is_at_origin {
+            true => (self.first.username(), self.first.password()),
+            false => ("", None),
+        };
+        // They fail for URLs without a host, which no http URL is.
+        let _ = target.set_username(user);
+        let _ = target.set_password(password);
+        self.url = target;
+        Ok(())
+    }
+}
+
+/// The addresses that `to` may have, where the provider at `from` redirects to it.
+///
+/// # Errors
+/// Why the redirect is not followed.
+fn reach(from: &Url, to: &Url, policy: &ClientPolicy) -> Result<Reach, String> {
+    if !matches!(to.scheme(), "http" | "https") {
+        return Err("redirects to a URL that is neither http nor https".to_owned());
+    }
+    let host = to.host_str().unwrap_or_default();
+    let is_own = from.host() == to.host();
+    let is_named = policy.redirect_hosts.iter().any(|named| named.eq_ignore_ascii_case(host));
+    let is_upgraded = is_own && from.scheme() == "http" && to.scheme() == "https";
+    if from.origin() == to.origin() || is_upgraded || is_named {
+        return Ok(Reach::Any);
+    }
+    let shown = || host.chars().take(MAX_SHOWN).collect::<String>();
+    if !policy.redirect_hosts.iter().any(|host| host == "*") {
+        return Err(format!("redirects to a host that redirect_hosts does not allow: {}", shown()));
+    }
+    if is_own || policy.allow_private {
+        return Ok(Reach::Any);
+    }
+    let found = match to.host() {
+        Some(Host::Ipv4(address)) if !is_public(address.into()) => address.to_string(),
+        Some(Host::Ipv6(address)) if !is_public(address.into()) => address.to_string(),
+        // Its addresses are not checked, because it has to be connected to.
+        Some(Host::Domain(name)) if PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name)) => "a proxy".into(),
+        _ => return Ok(Reach::Public),
+    };
+    Err(format!("redirects elsewhere: {}", expected_public(&shown(), &found)))
+}

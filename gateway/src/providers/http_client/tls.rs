@@ -1,0 +1,84 @@
+//! Certificates towards one provider.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use reqwest::{Certificate, ClientBuilder, Identity};
+
+/// The files of one provider's TLS, each in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UpstreamTls {
+    /// Certificates of authorities that are trusted besides the system's.
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate that the gateway shows, with those between it and its authority.
+    pub(crate) certificate: Option<PathBuf>,
+    /// The key of that certificate.
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// What the files hold.
+pub(super) struct Certificates {
+    authorities: Vec<Certificate>,
+    identity: Option<Identity>,
+    /// The files, for messages.
+    files: String,
+}
+
+impl Certificates {
+    /// # Errors
+    /// A file cannot be read, or does not hold what it should; a certificate stands without a key, or a key without a
+    /// certificate.
+    pub(super) fn read(tls: &UpstreamTls) -> Result<Self> {
+        let authorities = match &tls.ca {
+            Some(path) => authorities(path).with_context(|| format!("tls.ca {}", path.display()))?,
+            None => Vec::new(),
+        };
+        let identity = match (&tls.certificate, &tls.key) {
+            (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
+            (None, None) => None,
+            (Some(_), None) => bail!("expected tls.key beside tls.certificate, found none"),
+            (None, Some(_)) => bail!("expected tls.certificate beside tls.key, found none"),
+        };
+        let files = [&tls.ca, &tls.certificate, &tls.key].into_iter().flatten();
+        let files = files.map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        Ok(Self { authorities, identity, files })
+    }
+
+    pub(super) fn authorities(&self) -> Vec<Certificate> {
+        self.authorities.clone()
+    }
+
+    pub(super) fn add_identity(&self, builder: ClientBuilder) -> ClientBuilder {
+        match &self.identity {
+            Some(identity) => builder.identity(identity.clone()),
+            None => builder,
+        }
+    }
+
+    /// What a message about a client that cannot be built begins with.
+    pub(super) fn describe(&self) -> String {
+        match self.files.as_str() {
+            "" => "HTTP client".to_owned(),
+            files => format!("HTTP client with {files}"),
+        }
+    }
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate>> {
+    let found = Certificate::from_pem_bundle(&fs::read(path)?)?;
+    if found.is_empty() {
+        bail!("expected certificates in PEM, found none");
+    }
+    Ok(found)
+}
+
+fn identity(certificate: &Path, key: &Path) -> Result<Identity> {
+    let read = |name: &str, path: &Path| fs::read(path).with_context(|| format!("{name} {}", path.display()));
+    let mut pem = read("tls.certificate", certificate)?;
+    pem.push(b'\n');
+    pem.extend(read("tls.key", key)?);
+    Identity::from_pem(&pem).with_context(|| {
+        format!("expected a certificate in {} and its key in {}, in PEM", certificate.display(), key.display())
+    })
+}

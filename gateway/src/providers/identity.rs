@@ -1,0 +1,88 @@
+//! How the gateway identifies itself to stores and upstreams, and what it tells them of its clients.
+//!
+//! Every request has our User-Agent. Of the client it has the number of servers that the question has passed, by
+//! X-Forwarded-For, which elfutils' server counts, and the names of those that state theirs, by Via (RFC 9110, section
+//! 7.6.3). Addresses and the client's User-Agent travel on only with `federation.forward_client`.
+
+use std::hash::{BuildHasher, RandomState};
+
+use reqwest::header::{HeaderName, USER_AGENT, VIA};
+
+use super::http_client::Request;
+use crate::resolve::question::Caller;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_DEBUGINFOD_MAXSIZE: HeaderName = HeaderName::from_static("x-debuginfod-maxsize");
+
+/// The gateway's identity.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    user_agent: String,
+    probe_user_agent: String,
+    instance: String,
+    forward_client: bool,
+}
+
+impl Identity {
+    /// With the contact, a URL, and the name of this instance in Via, which defaults to a random one.
+    pub(crate) fn new(contact: Option<&str>, instance: Option<&str>, forward_client: bool) -> Self {
+        const PRODUCT: &str = concat!("darkserver/", env!("CARGO_PKG_VERSION"));
+        let contact = contact.map(|contact| format!("+{contact}"));
+        Self {
+            user_agent: contact.as_ref().map_or(PRODUCT.to_owned(), |contact| format!("{PRODUCT} ({contact})")),
+            probe_user_agent: match &contact {
+                Some(contact) => format!("{PRODUCT} (probe; {contact})"),
+                None => format!("{PRODUCT} (probe)"),
+            },
+            instance: instance.map_or_else(random_instance, str::to_owned),
+            forward_client,
+        }
+    }
+
+    /// The User-Agent of every request that is no probe.
+    pub(crate) fn user_agent(&self) -> &str {
+        &self.user_agent
+    }
+
+    /// The User-Agent of a probe, by which the operator of a server can tell it from a client's question.
+    pub(crate) fn probe_user_agent(&self) -> &str {
+        &self.probe_user_agent
+    }
+
+    /// Adds what a server is told of the caller: X-Forwarded-For, Via, X-DEBUGINFOD-MAXSIZE, and its User-Agent where
+    /// that is configured.
+    pub(crate) fn apply(&self, request: Request, caller: &Caller) -> Request {
+        let mut request = request.header(VIA, self.via(&caller.via));
+        if !caller.forwarded_for.is_empty() {
+            request = request.header(X_FORWARDED_FOR, &caller.forwarded_for);
+        }
+        if let Some(size) = caller.max_size {
+            request = request.header(X_DEBUGINFOD_MAXSIZE, size.to_string());
+        }
+        match &caller.user_agent {
+            Some(user_agent) if self.forward_client => request.header(USER_AGENT, user_agent),
+            _ => request,
+        }
+    }
+
+    /// True if the question has passed this gateway before.
+    pub(crate) fn has_passed(&self, caller: &Caller) -> bool {
+        let names = caller.via.split(',').filter_map(|element| element.split_ascii_whitespace().nth(1));
+        names.into_iter().any(|name| name.eq_ignore_ascii_case(&self.instance))
+    }
+
+    /// The received Via with this gateway behind.
+    fn via(&self, received: &str) -> String {
+        match received {
+            "" => format!("1.1 {}", self.instance),
+            received => format!("{received}, 1.1 {}", self.instance),
+        }
+    }
+}
+
+/// A name that no other gateway has: it tells only whether a question comes back here.
+fn random_instance() -> String {
+    // Its keys are random.
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("darkserver-{:08x}", random as u32)
+}
