@@ -111,7 +111,7 @@ create table if not exists includes (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
     comment = 'directories in which packages have include files';
 
--- Stores: places that hold archives. No program writes pattern, distros, redirect_hosts and allow_private yet.
+-- Stores: places that hold archives. No program writes pattern and distros yet.
 create table if not exists stores (
     id int not null auto_increment primary key,
     name varchar(255) not null,
@@ -122,8 +122,8 @@ create table if not exists stores (
     pattern varchar(2048) null comment 'template of a package''s path below base_url',
     distros varchar(2048) null comment 'globs of the distributions that pattern is valid for',
     absent_statuses varchar(255) null comment 'HTTP statuses that prove absence, like 404,410; null means 403,404,410',
-    redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to',
-    allow_private tinyint not null default 0 comment '1 if hosts named by redirects may have private addresses',
+    redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to, like a.example,b.example; * for all',
+    allow_private tinyint not null default 0 comment '1 if hosts allowed by * may have private addresses',
     unique key stores_name (name(255))
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'places that hold archives';
 
@@ -237,7 +237,7 @@ create table if not exists changes (
     comment = 'build-ids that the last transactions of each importer inserted';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'9196d6cedb44299d4f8630b3d2afec53fca5ac91841731c93da808d1fc2ef785a87c7965ba259135edf78934dbdd4799', 0)
+values (1, 'schema', true, x'66c901d344560ec3bf4b289765ce43d3ea2b33f466e7a0311c712ca3527113bbaf2ed686b601a7240cc8ca9d252977b3', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

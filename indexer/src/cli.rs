@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use sql::AbsentStatuses;
+use sql::{AbsentStatuses, RedirectHosts};
 
 use crate::feeders::formats::{self, FormatOption};
 
@@ -250,6 +250,12 @@ pub(crate) struct StoreArgs {
     /// HTTP statuses that prove that the store does not have an archive
     #[arg(long, value_name = "STATUS,...", default_value_t)]
     pub(crate) absent_statuses: AbsentStatuses,
+    /// Hosts that the store may redirect to besides itself, without port; * for every host
+    #[arg(long, value_name = "HOST,...")]
+    pub(crate) redirect_hosts: Option<RedirectHosts>,
+    /// Follow redirects to private addresses too, where * allows the host
+    #[arg(long)]
+    pub(crate) allow_private: bool,
 }
 
 impl Cli {

@@ -27,7 +27,7 @@ pub use model::claim::{Claim, ClaimedPackage, Origin};
 pub use model::import::{Import, Inserted, NewLocation, mtime_ns};
 pub use model::path_hash::PathHash;
 pub use model::record::{Location, Record, StoredPackage};
-pub use model::store::{AbsentStatuses, NewStore, Store, Tier};
+pub use model::store::{AbsentStatuses, NewStore, RedirectHosts, Store, Tier};
 pub use read::changes::{Changes, Head, Heads, hash_build_id};
 pub use read::paths::{PathMatches, PathQuery};
 pub use schema::{Migration, createtable};

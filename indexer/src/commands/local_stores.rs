@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sql::{AbsentStatuses, Index, NewStore, Store, Tier};
+use sql::{AbsentStatuses, Index, NewStore, RedirectHosts, Store, Tier};
 use url::Url;
 
 use crate::cli::DirArgs;
@@ -52,8 +52,12 @@ pub(crate) async fn of_directory(
             root.display()
         ))),
         Some(url) if store.base_url.as_ref() != Some(&url) => {
-            let Store { name, tier, root, priority, absent_statuses, .. } = store.clone();
-            Ok(index.add_store(&NewStore { name, tier, base_url: Some(url), root, priority, absent_statuses }).await?)
+            let Store { name, tier, root, priority, absent_statuses, redirect_hosts, allow_private, .. } =
+                store.clone();
+            let base_url = Some(url);
+            let changed =
+                NewStore { name, tier, base_url, root, priority, absent_statuses, redirect_hosts, allow_private };
+            Ok(index.add_store(&changed).await?)
         }
         _ => Ok(store.clone()),
     }
@@ -136,8 +140,16 @@ fn local<'a>(stores: &'a [Store], directory: &Path) -> Option<&'a Store> {
 
 fn new_local(name: String, root: &Path, base_url: Option<String>) -> Result<NewStore> {
     utf8(root)?;
-    let absent_statuses = AbsentStatuses::default();
-    Ok(NewStore { name, tier: Tier::Local, base_url, root: Some(root.into()), priority: 0, absent_statuses })
+    Ok(NewStore {
+        name,
+        tier: Tier::Local,
+        base_url,
+        root: Some(root.into()),
+        priority: 0,
+        absent_statuses: AbsentStatuses::default(),
+        redirect_hosts: RedirectHosts::default(),
+        allow_private: false,
+    })
 }
 
 pub(crate) fn utf8(path: &Path) -> Result<&str> {
@@ -223,6 +235,8 @@ mod tests {
             root: Some(root.into()),
             priority: 0,
             absent_statuses: AbsentStatuses::default(),
+            redirect_hosts: RedirectHosts::default(),
+            allow_private: false,
         };
         let stores = [
             store(1, Tier::Local, "/none/a"),

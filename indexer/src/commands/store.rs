@@ -92,8 +92,9 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
     match (tier, &base_url, &root) {
         (Tier::Local, None, None) => Err(CommandFailure::Usage("a store of tier local needs --path or --url".into())),
         (Tier::Local, ..) | (_, Some(_), _) => {
-            let StoreArgs { name, priority, absent_statuses, .. } = args;
-            Ok(NewStore { name, tier, base_url, root, priority, absent_statuses })
+            let StoreArgs { name, priority, absent_statuses, allow_private, .. } = args;
+            let redirect_hosts = args.redirect_hosts.unwrap_or_default();
+            Ok(NewStore { name, tier, base_url, root, priority, absent_statuses, redirect_hosts, allow_private })
         }
         (_, None, _) => Err(CommandFailure::Usage(format!("a store of tier {tier} needs --url"))),
     }
@@ -105,13 +106,13 @@ fn print_table(stores: &[Store]) -> Result<()> {
         let root = store.root.as_ref().map_or_else(|| "-".into(), |root| root.display().to_string());
         let url = store.base_url.clone().unwrap_or_else(|| "-".into());
         let [tier, priority] = [store.tier.to_string(), store.priority.to_string()];
-        [store.name.clone(), tier, priority, store.absent_statuses.to_string(), url, root]
+        [store.name.clone(), tier, priority, store.absent_statuses.to_string(), redirects(store), url, root]
     };
-    let rows: Vec<[String; 6]> =
-        std::iter::once(["NAME", "TIER", "PRIORITY", "ABSENT", "URL", "PATH"].map(str::to_owned))
+    let rows: Vec<[String; 7]> =
+        std::iter::once(["NAME", "TIER", "PRIORITY", "ABSENT", "REDIRECTS", "URL", "PATH"].map(str::to_owned))
             .chain(stores.iter().map(columns))
             .collect();
-    let widths: [usize; 6] =
+    let widths: [usize; 7] =
         std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
     for row in &rows {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
@@ -120,12 +121,24 @@ fn print_table(stores: &[Store]) -> Result<()> {
     Ok(())
 }
 
+/// Returns the hosts that a store may redirect to.
+fn redirects(store: &Store) -> String {
+    let hosts = store.redirect_hosts.to_string();
+    match (hosts.is_empty(), store.allow_private) {
+        (true, _) => "-".to_owned(),
+        (false, true) => format!("{hosts} (private)"),
+        (false, false) => hosts,
+    }
+}
+
 fn as_json(store: &Store) -> Value {
     json!({
         "name": store.name,
         "tier": store.tier.as_str(),
         "priority": store.priority,
         "absent_statuses": store.absent_statuses.as_slice(),
+        "redirect_hosts": store.redirect_hosts.as_slice(),
+        "allow_private": store.allow_private,
         "url": store.base_url,
         "path": store.root,
     })

@@ -93,7 +93,7 @@ create table if not exists includes (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
     comment = 'directories in which packages have include files';
 
--- Stores: places that hold archives. No program writes pattern, distros, redirect_hosts and allow_private yet.
+-- Stores: places that hold archives. No program writes pattern and distros yet.
 create table if not exists stores (
     id int not null auto_increment primary key,
     name varchar(255) not null,
@@ -104,8 +104,8 @@ create table if not exists stores (
     pattern varchar(2048) null comment 'template of a package''s path below base_url',
     distros varchar(2048) null comment 'globs of the distributions that pattern is valid for',
     absent_statuses varchar(255) null comment 'HTTP statuses that prove absence, like 404,410; null means 403,404,410',
-    redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to',
-    allow_private tinyint not null default 0 comment '1 if hosts named by redirects may have private addresses',
+    redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to, like a.example,b.example; * for all',
+    allow_private tinyint not null default 0 comment '1 if hosts allowed by * may have private addresses',
     unique key stores_name (name(255))
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'places that hold archives';
 

@@ -83,7 +83,7 @@ create table includes (
 ) without rowid;
 create index includes_package on includes (package_id);
 
--- Stores: places that hold archives. No program writes pattern, distros, redirect_hosts and allow_private yet.
+-- Stores: places that hold archives. No program writes pattern and distros yet.
 create table stores (
     id integer primary key,
     name text not null,
@@ -94,8 +94,8 @@ create table stores (
     pattern text null, -- template of a package's path below base_url
     distros text null, -- globs of the distributions that pattern is valid for
     absent_statuses text null, -- HTTP statuses that prove absence, like 404,410; null means 403,404,410
-    redirect_hosts text null, -- hosts that redirects may lead to
-    allow_private integer not null default 0 -- 1 if hosts named by redirects may have private addresses
+    redirect_hosts text null, -- hosts that redirects may lead to, like a.example,b.example; * for all
+    allow_private integer not null default 0 -- 1 if hosts allowed by * may have private addresses
 );
 create unique index stores_name on stores (name);
 

@@ -59,7 +59,8 @@ impl Dialect for Sqlite {
         size = excluded.size, last_seen = excluded.last_seen, gone_at = null";
     const UPDATE_STORE: &'static str = " on conflict (name) do update set \
         tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority, \
-        absent_statuses = excluded.absent_statuses";
+        absent_statuses = excluded.absent_statuses, redirect_hosts = excluded.redirect_hosts, \
+        allow_private = excluded.allow_private";
     const COUNT_TRANSACTION: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
 }
 
@@ -87,7 +88,8 @@ impl Dialect for MySql {
         size = values(size), last_seen = values(last_seen), gone_at = null";
     const UPDATE_STORE: &'static str = " on duplicate key update \
         tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority), \
-        absent_statuses = values(absent_statuses)";
+        absent_statuses = values(absent_statuses), redirect_hosts = values(redirect_hosts), \
+        allow_private = values(allow_private)";
     const COUNT_TRANSACTION: &'static str = " on duplicate key update sequence = sequence + 1";
 }
 

@@ -132,7 +132,8 @@ macro_rules! package_columns {
          p.built_at, p.state, \
          l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, \
          l.gone_at, \
-         s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority, s.absent_statuses"
+         s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority, s.absent_statuses, \
+         s.redirect_hosts, s.allow_private"
     };
 }
 pub(crate) use package_columns;
@@ -176,6 +177,8 @@ pub(crate) struct StoreRow {
     root: Option<String>,
     priority: Option<i64>,
     absent_statuses: Option<String>,
+    redirect_hosts: Option<String>,
+    allow_private: Option<bool>,
 }
 
 /// Returns records without duplicates, by package id, ordinal and build-id.
@@ -307,6 +310,13 @@ impl StoreRow {
                 .transpose()
                 .map_err(decode_error)?
                 .unwrap_or_default(),
+            redirect_hosts: self
+                .redirect_hosts
+                .map(|text| text.parse())
+                .transpose()
+                .map_err(decode_error)?
+                .unwrap_or_default(),
+            allow_private: self.allow_private == Some(true),
         }))
     }
 }

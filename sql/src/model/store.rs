@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use url::Url;
+
 use crate::{Error, Result};
 
 /// A place that holds archives.
@@ -23,6 +25,10 @@ pub struct Store {
     pub priority: i32,
     /// HTTP statuses that prove that it does not have an archive.
     pub absent_statuses: AbsentStatuses,
+    /// Hosts that it may redirect to besides itself.
+    pub redirect_hosts: RedirectHosts,
+    /// True if redirects to hosts that `*` alone allows may lead to private addresses.
+    pub allow_private: bool,
 }
 
 /// A [`Store`] to be added or changed.
@@ -40,6 +46,10 @@ pub struct NewStore {
     pub priority: i32,
     /// See [`Store::absent_statuses`].
     pub absent_statuses: AbsentStatuses,
+    /// See [`Store::redirect_hosts`].
+    pub redirect_hosts: RedirectHosts,
+    /// See [`Store::allow_private`].
+    pub allow_private: bool,
 }
 
 /// The HTTP statuses by which a store proves that it does not have an archive: client and server errors, sorted, at
@@ -99,6 +109,55 @@ impl FromStr for AbsentStatuses {
             return Err(refused(&format!("{} statuses, which are too many", statuses.0.len())));
         }
         Ok(statuses)
+    }
+}
+
+/// The hosts that a store may redirect to besides itself: lowercase names or addresses as they stand in URLs, without
+/// port, sorted. `*` stands for every host. The default is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedirectHosts(Vec<String>);
+
+impl RedirectHosts {
+    /// Maximum length of the text in the database.
+    pub(crate) const MAX_CHARS: usize = 2048;
+
+    /// The hosts, ascending.
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for RedirectHosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+impl FromStr for RedirectHosts {
+    type Err = Error;
+
+    /// Reads hosts separated by commas, without blanks.
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = |found: &str| Error::Value {
+            what: "redirect hosts",
+            expected: "hosts without port separated by commas, like mirror.example.org,192.0.2.1,[2001:db8::1], or *",
+            found: found.chars().take(80).collect(),
+        };
+        let is_host = |host: &str| {
+            let url = Url::parse(&format!("http://{host}/")).ok();
+            host == "*" || !host.contains('*') && url.is_some_and(|url| url.host_str() == Some(host))
+        };
+        let mut hosts: Vec<String> = text.split(',').map(str::to_ascii_lowercase).collect();
+        if let Some(wrong) = hosts.iter().find(|host| !is_host(host)) {
+            return Err(refused(wrong));
+        }
+        hosts.sort_unstable();
+        hosts.dedup();
+        let hosts = Self(hosts);
+        if hosts.to_string().len() > Self::MAX_CHARS {
+            return Err(refused(&format!("{} hosts, which are too many", hosts.0.len())));
+        }
+        Ok(hosts)
     }
 }
 
@@ -173,5 +232,25 @@ mod tests {
         }
         let many: Vec<String> = (400..500).map(|status| status.to_string()).collect();
         assert!(read(&many[..64].join(",")).is_ok() && read(&many[..65].join(",")).is_err());
+    }
+
+    #[test]
+    fn redirect_hosts_are_hosts_without_port_separated_by_commas() {
+        let read = |text: &str| text.parse::<RedirectHosts>().map(|hosts| hosts.to_string());
+        for (text, sorted) in [
+            ("*", "*"),
+            ("Mirror.example.org,a.example,a.example", "a.example,mirror.example.org"),
+            ("192.0.2.1,[2001:db8::1]", "192.0.2.1,[2001:db8::1]"),
+        ] {
+            assert_eq!(read(text).unwrap(), sorted);
+        }
+        for bad in
+            ["", ",", "a,", "a, b", "a:80", "a/b", "*.a", "http://a", "u:secret@a", "[2001:db8::1", "2001:db8::1"]
+        {
+            let message = read(bad).unwrap_err().to_string();
+            assert!(message.starts_with("redirect hosts: expected hosts without port separated"), "{bad}: {message}");
+        }
+        let many: Vec<String> = (100..612).map(|number| format!("h{number}")).collect();
+        assert!(read(&many[..409].join(",")).is_ok() && read(&many[..410].join(",")).is_err());
     }
 }

@@ -5,8 +5,8 @@ use crate::model::rows::StoreRow;
 use crate::{Index, Result, Store};
 
 /// Selects the columns of [`StoreRow`].
-pub(crate) const STORES: &str =
-    "select id as store_id, name as store_name, tier, base_url, root, priority, absent_statuses from stores";
+pub(crate) const STORES: &str = "select id as store_id, name as store_name, tier, base_url, root, priority, \
+     absent_statuses, redirect_hosts, allow_private from stores";
 
 impl Index {
     /// Returns all stores, by name.

@@ -54,6 +54,8 @@ impl Index {
         {
             check_length(&format!("store {}", store.name), what, limit, value.unwrap_or_default().len())?;
         }
+        let hosts = &store.redirect_hosts;
+        let redirect_hosts = (!hosts.as_slice().is_empty()).then(|| hosts.to_string());
         let written = self.retry_transaction("adding a store", || async {
             let mut transaction = self.begin().await?;
             let row = both!(Transaction, &mut transaction, |connection, Backend| {
@@ -74,7 +76,8 @@ impl Index {
                     );
                 }
                 let mut query = QueryBuilder::<Backend>::new(
-                    "insert into stores (name, tier, base_url, root, priority, absent_statuses) ",
+                    "insert into stores (name, tier, base_url, root, priority, absent_statuses, redirect_hosts, \
+                     allow_private) ",
                 );
                 query.push_values([store], |mut row, store| {
                     row.push_bind(store.name.as_str())
@@ -82,7 +85,9 @@ impl Index {
                         .push_bind(base_url)
                         .push_bind(root)
                         .push_bind(store.priority)
-                        .push_bind(store.absent_statuses.to_string());
+                        .push_bind(store.absent_statuses.to_string())
+                        .push_bind(redirect_hosts.as_deref())
+                        .push_bind(store.allow_private);
                 });
                 query.push(Backend::UPDATE_STORE).build().execute(&mut **connection).await?;
                 let mut query = QueryBuilder::<Backend>::new(STORES);

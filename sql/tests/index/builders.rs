@@ -2,7 +2,7 @@
 
 use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
 use sha2::{Digest, Sha256};
-use sql::{AbsentStatuses, Import, Index, NewLocation, NewStore, Store, Tier};
+use sql::{AbsentStatuses, Import, Index, NewLocation, NewStore, RedirectHosts, Store, Tier};
 
 pub(crate) fn identity(text: &str) -> Identity {
     Identity::from_bytes(Sha256::digest(text).into())
@@ -52,6 +52,15 @@ pub(crate) fn simple(store: &Store, nevra: &str) -> Import {
 pub(crate) async fn store(index: &Index, name: &str, tier: Tier, priority: i32) -> Store {
     let base_url = (tier != Tier::Local).then(|| format!("https://{name}.example/packages/"));
     let root = (tier == Tier::Local).then(|| format!("/srv/{name}").into());
-    let absent_statuses = AbsentStatuses::default();
-    index.add_store(&NewStore { name: name.into(), tier, base_url, root, priority, absent_statuses }).await.unwrap()
+    let new = NewStore {
+        name: name.into(),
+        tier,
+        base_url,
+        root,
+        priority,
+        absent_statuses: AbsentStatuses::default(),
+        redirect_hosts: RedirectHosts::default(),
+        allow_private: false,
+    };
+    index.add_store(&new).await.unwrap()
 }

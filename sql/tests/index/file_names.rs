@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use artifact::{Artifact, Contents, Format, Kind};
-use sql::{AbsentStatuses, Import, Index, NewStore, PathHash, PathQuery, Store, Tier};
+use sql::{AbsentStatuses, Import, Index, NewStore, PathHash, PathQuery, RedirectHosts, Store, Tier};
 
 use crate::builders::{artifact, build_id, import, store};
 use crate::on_both;
@@ -113,9 +113,16 @@ fn the_same_name_in_another_store_is_another_name() {
         assert_eq!(paths(&index, "prog").await, (vec!["/srv/t/a/prog".to_owned()], vec![]));
         // The directory of a store is another one: so are the paths below it.
         let root = Some("/mnt/ä".into());
-        let absent_statuses = AbsentStatuses::default();
-        let moved =
-            NewStore { name: "t".into(), tier: Tier::Local, base_url: None, root, priority: 0, absent_statuses };
+        let moved = NewStore {
+            name: "t".into(),
+            tier: Tier::Local,
+            base_url: None,
+            root,
+            priority: 0,
+            absent_statuses: AbsentStatuses::default(),
+            redirect_hosts: RedirectHosts::default(),
+            allow_private: false,
+        };
         index.add_store(&moved).await.unwrap();
         assert_eq!(paths(&index, "prog").await.0, ["/mnt/ä/a/prog"]);
         index.remove_store("t").await.unwrap();

@@ -1,6 +1,6 @@
 //! Stores and their locations.
 
-use sql::{AbsentStatuses, NewStore, PathHash, Tier};
+use sql::{AbsentStatuses, NewStore, PathHash, RedirectHosts, Tier};
 
 use crate::builders::{simple, store};
 use crate::on_both;
@@ -17,8 +17,23 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
 
         let absent_statuses: AbsentStatuses = "401,404".parse().unwrap();
         let (name, tier) = ("first".into(), Tier::Archive);
-        let changed = NewStore { name, tier, base_url: None, root: None, priority: 8, absent_statuses };
+        let redirect_hosts: RedirectHosts = "*,cdn.example".parse().unwrap();
+        let changed = NewStore {
+            name,
+            tier,
+            base_url: None,
+            root: None,
+            priority: 8,
+            absent_statuses,
+            redirect_hosts,
+            allow_private: true,
+        };
+        let new = changed.clone();
         let changed = index.add_store(&changed).await.unwrap();
+        assert_eq!((&first.redirect_hosts, first.allow_private), (&RedirectHosts::default(), false));
+        assert_eq!((&changed.redirect_hosts, changed.allow_private), (&new.redirect_hosts, true));
+        let row = fresh.rows("select redirect_hosts, allow_private from stores where name = 'first'").await;
+        assert_eq!(row, ["redirect_hosts=Some(\"*,cdn.example\") allow_private=Some(1)"]);
         assert_eq!(
             (changed.absent_statuses.as_slice(), first.absent_statuses.as_slice()),
             (&[401, 404][..], &[403, 404, 410][..])
@@ -40,7 +55,7 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
         assert!(fresh.rows("select * from locations").await.is_empty());
         let absent_statuses = AbsentStatuses::default();
         let (name, tier) = ("first ".into(), Tier::Local);
-        let blank = NewStore { name, tier, base_url: None, root: None, priority: 0, absent_statuses };
+        let blank = NewStore { name, tier, absent_statuses, allow_private: false, ..new };
         let error = index.add_store(&blank).await.unwrap_err().to_string();
         assert_eq!(error, "name of a store: expected no blank at its end, found \"first \"");
     });

@@ -259,7 +259,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
-    use sql::{AbsentStatuses, Access, DatabaseUrl, Import, NewLocation, NewStore, Tier};
+    use sql::{AbsentStatuses, Access, DatabaseUrl, Import, NewLocation, NewStore, RedirectHosts, Tier};
 
     use super::super::Verdict;
     use super::*;
@@ -277,6 +277,8 @@ mod tests {
             root: None,
             priority: 0,
             absent_statuses: AbsentStatuses::default(),
+            redirect_hosts: RedirectHosts::default(),
+            allow_private: false,
         };
         let store_id = index.add_store(&store).await.unwrap().id;
         let mut identity = [0; 32];
