@@ -84,7 +84,7 @@ impl RunningGateway {
     }
 
     /// As [`RunningGateway::start_in`], by a command that ends in `exec "$@"`. `{cache}` in it stands for the cache
-    /// directory.
+    /// directory, `{port}` for the port.
     pub fn start_through(
         through: &[&str],
         environment: &[(&str, &str)],
@@ -107,8 +107,9 @@ impl RunningGateway {
             environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let arguments: Vec<String> = arguments.iter().map(|argument| argument.to_string()).collect();
         let cache = directory.path().join("cache");
+        let cache = cache.to_str().expect("a UTF-8 path");
         let through: Vec<String> =
-            through.iter().map(|word| word.replace("{cache}", cache.to_str().expect("a UTF-8 path"))).collect();
+            through.iter().map(|word| word.replace("{cache}", cache).replace("{port}", &port.to_string())).collect();
         let process = launch(&directory, port, &through, &environment, &arguments);
         Self { process, port, directory, through, environment, arguments }
     }

@@ -6,16 +6,42 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One of the behaviours below, for tables of them.
 pub type Behaviour = fn(head: &str, stream: &mut TcpStream);
+
+/// A request that a server got.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its path with its query.
+    pub path: String,
+    /// Its request line and headers.
+    pub head: String,
+    /// When its head was complete.
+    pub at: Instant,
+}
+
+impl Request {
+    /// True if a gateway sent it in the background, to learn whether the server answers.
+    pub fn is_probe(&self) -> bool {
+        self.path == "/" || self.head.contains("(probe")
+    }
+
+    /// The value of the first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        let mut values = headers.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+        values.next()
+    }
+}
 
 /// A running server with one behaviour.
 pub struct FakeServer {
     /// Its port.
     pub port: u16,
     accepted: Arc<AtomicUsize>,
+    requests: Arc<Mutex<Vec<Request>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -23,28 +49,37 @@ pub struct FakeServer {
 impl FakeServer {
     /// Starts a server that runs `behaviour` for each connection in a thread of its own, with the head of the request.
     pub fn start(behaviour: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
-        let behaviour = Arc::new(behaviour);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind to any port");
+        Self::start_at(listener, behaviour)
+    }
+
+    /// As [`FakeServer::start`], for the connections of `listener`.
+    pub fn start_at(listener: TcpListener, behaviour: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
+        let behaviour = Arc::new(behaviour);
         let port = listener.local_addr().expect("the address of a listener").port();
         let (accepted, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (count, stopped) = (accepted.clone(), stop.clone());
+        let requests = Arc::<Mutex<Vec<Request>>>::default();
+        let (count, stopped, log) = (accepted.clone(), stop.clone(), requests.clone());
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 let Ok(mut stream) = stream else { continue };
-                let (behaviour, count) = (behaviour.clone(), count.clone());
+                let (behaviour, count, log) = (behaviour.clone(), count.clone(), log.clone());
                 std::thread::spawn(move || {
                     let head = head(&mut stream);
-                    if !head.starts_with("GET / ") {
+                    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                    let request = Request { path, head, at: Instant::now() };
+                    if !request.is_probe() {
                         count.fetch_add(1, Ordering::SeqCst);
                     }
-                    behaviour(&head, &mut stream);
+                    log.lock().unwrap().push(request.clone());
+                    behaviour(&request.head, &mut stream);
                 });
             }
         });
-        Self { port, accepted, stop, thread: Some(thread) }
+        Self { port, accepted, requests, stop, thread: Some(thread) }
     }
 
     /// `http://127.0.0.1:PORT`
@@ -52,9 +87,24 @@ impl FakeServer {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Number of connections, without those of gateways that probe it (`GET /`).
+    /// Number of connections, without those of gateways that probe it.
     pub fn connections(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// The requests, without those of gateways that probe it, in the order of their arrival.
+    pub fn requests(&self) -> Vec<Request> {
+        self.all_requests().into_iter().filter(|request| !request.is_probe()).collect()
+    }
+
+    /// The requests and the probes.
+    pub fn all_requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// Number of requests for what has this build-id.
+    pub fn requests_for(&self, build_id: &str) -> usize {
+        self.requests().iter().filter(|request| request.path.contains(&format!("/buildid/{build_id}/"))).count()
     }
 }
 

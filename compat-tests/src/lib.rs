@@ -5,7 +5,8 @@
 //!   in headers; [`ima`], packages with signed files; [`crash`], a program of the fixtures and its core dump;
 //! - servers: [`darkserver`], our three programs; [`programs`], which builds them; [`mariadb`] and [`galera`];
 //!   [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP;
-//! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`proxy`], connections that are slow,
+//! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`upstreams`], debuginfod servers with
+//!   faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are slow,
 //!   stall or break; [`small_disk`], a cache directory that can be full or read-only;
 //! - clients: [`http`], requests as bytes on a socket; [`certificates`], an authority and clients that trust it;
 //!   [`chromium`], a browser;
@@ -35,11 +36,13 @@ pub mod headers;
 pub mod http;
 pub mod ima;
 pub mod mariadb;
+pub mod namespaces;
 pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod rpmbuild;
 pub mod small_disk;
+pub mod upstreams;
 
 /// Waits until `condition` holds.
 ///

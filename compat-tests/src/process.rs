@@ -33,6 +33,11 @@ impl Process {
         self.child.id()
     }
 
+    /// The file of its output.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Its output so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
