@@ -127,6 +127,12 @@ impl Request {
         self
     }
 
+    /// The headers that were set.
+    #[cfg(test)]
+    pub(crate) fn into_headers(self) -> HeaderMap {
+        self.headers
+    }
+
     /// Sends it, and follows redirects as far as they are allowed. The first that is not comes back as the response
     /// that it is, and [`refused_redirect`] tells why.
     ///
@@ -183,3 +189,6 @@ pub(crate) fn reason(error: &reqwest::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,3 +86,75 @@ fn random_instance() -> String {
     let random = RandomState::new().hash_one(std::process::id());
     format!("darkserver-{:08x}", random as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+    use crate::providers::http_client::{self, ClientPolicy};
+
+    fn identity(forward_client: bool) -> Identity {
+        Identity::new(Some("mailto:me@example.org"), Some("gateway-a"), forward_client)
+    }
+
+    fn caller(via: &str) -> Caller {
+        let (user_agent, forwarded_for) = (Some("gdb/1".to_owned()), "unknown, unknown".to_owned());
+        Caller { via: via.to_owned(), user_agent, forwarded_for, max_size: Some(7), hops: 1, ..Caller::default() }
+    }
+
+    #[test]
+    fn the_user_agent_has_version_and_contact() {
+        let version = env!("CARGO_PKG_VERSION");
+        let named = identity(false);
+        assert_eq!(named.user_agent(), format!("darkserver/{version} (+mailto:me@example.org)"));
+        assert_eq!(named.probe_user_agent(), format!("darkserver/{version} (probe; +mailto:me@example.org)"));
+        let nameless = Identity::new(None, None, false);
+        assert_eq!(nameless.user_agent(), format!("darkserver/{version}"));
+        assert_eq!(nameless.probe_user_agent(), format!("darkserver/{version} (probe)"));
+    }
+
+    #[test]
+    fn an_instance_without_a_name_gets_a_random_one() {
+        let [first, second] = [(); 2].map(|()| Identity::new(None, None, false).instance);
+        assert_ne!(first, second);
+        let digits = first.strip_prefix("darkserver-").unwrap();
+        assert!(digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");
+    }
+
+    #[test]
+    fn a_loop_is_found_by_the_name_in_via() {
+        let own = identity(false);
+        for (via, has_passed) in [
+            ("", false),
+            ("1.1 gateway-b", false),
+            ("1.1 gateway-a", true),
+            ("1.1 gateway-b, HTTP/2 GATEWAY-A (a comment),1.1 c", true),
+            ("1.1 gateway-a2, 1.1 b-gateway-a", false),
+            ("gateway-a", false),
+        ] {
+            assert_eq!(own.has_passed(&caller(via)), has_passed, "{via}");
+        }
+        assert_eq!(own.via("1.1 b"), "1.1 b, 1.1 gateway-a");
+        assert!(own.has_passed(&caller(&own.via(""))));
+    }
+
+    #[test]
+    fn the_client_is_named_only_where_that_is_configured() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = http_client::build(&ClientPolicy::default(), "own/1").unwrap();
+        let headers = |identity: Identity, caller: &Caller| {
+            identity.apply(client.get(Url::parse("http://u.example/").unwrap()), caller).into_headers()
+        };
+        let told = headers(identity(false), &caller("1.1 b"));
+        let value = |name: &str| told.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(value("via"), Some("1.1 b, 1.1 gateway-a"));
+        assert_eq!(value("x-forwarded-for"), Some("unknown, unknown"));
+        assert_eq!(value("x-debuginfod-maxsize"), Some("7"));
+        assert_eq!(value("user-agent"), None, "the client's own is set for all requests");
+        let told = headers(identity(true), &caller(""));
+        assert_eq!(told.get("user-agent").unwrap(), "gdb/1");
+        let told = headers(identity(true), &Caller::default());
+        assert_eq!(told.keys().collect::<Vec<_>>(), ["via"]);
+    }
+}

@@ -124,10 +124,10 @@ mod tests {
             .peer_addr(([192, 0, 2, 7], 5).into())
             .to_http_request();
         let caller = caller(&request, &config());
-        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (2, "10.0.0.1, 10.0.0.2, 192.0.2.7"));
+        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (2, "unknown, unknown, unknown"));
         let direct = TestRequest::default().peer_addr(([192, 0, 2, 7], 5).into()).to_http_request();
         let caller = super::caller(&direct, &config());
-        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (0, "192.0.2.7"));
+        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (0, "unknown"));
     }
 
     #[test]
@@ -137,8 +137,8 @@ mod tests {
             .insert_header(("User-Agent", "x".repeat(9000)))
             .to_http_request();
         let caller = super::caller(&request, &config());
-        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (4, "10.0.0.1, [::1]"));
-        assert_eq!(caller.user_agent.unwrap().len(), 256);
+        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (4, "unknown, unknown, unknown, unknown, unknown"));
+        assert_eq!(caller.user_agent, None);
     }
 
     #[test]

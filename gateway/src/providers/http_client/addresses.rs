@@ -125,3 +125,85 @@ fn proxy_host(proxy: &str) -> Option<String> {
     let url = if proxy.contains("://") { Url::parse(proxy) } else { Url::parse(&format!("http://{proxy}")) };
     url.ok()?.host_str().map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_addresses_are_told_from_others() {
+        for public in ["1.1.1.1", "100.63.0.1", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.3.1", "223.1.1.1"]
+            .into_iter()
+            .chain(["2606:4700::1111", "2a01:4f8::1", "::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::1"])
+        {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for other in [
+            "0.0.0.0",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.255.255.255",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.168.0.1",
+            "198.19.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.255.255.255",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:a00:1::1",
+            "3fff::1",
+            "fc00::1",
+            "fd12:3456::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!is_public(other.parse().unwrap()), "{other}");
+        }
+    }
+
+    #[test]
+    fn of_the_addresses_of_a_name_the_public_ones_are_used() {
+        let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
+        let mixed = [at("10.0.0.1"), at("1.1.1.1"), at("::1"), at("2606:4700::1111")];
+        assert_eq!(keep_public("h.example", &mixed).unwrap(), [at("1.1.1.1"), at("2606:4700::1111")]);
+        for (found, shown) in [(&[at("10.0.0.1"), at("::1")][..], "10.0.0.1"), (&[], "none")] {
+            assert_eq!(
+                keep_public("h.example", found).unwrap_err().to_string(),
+                format!(
+                    "expected a public address of h.example, found {shown}; name the host in redirect_hosts, or set \
+                     allow_private"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn the_host_of_a_proxy_is_read_as_clients_read_it() {
+        for (proxy, host) in [
+            ("http://proxy.example:3128", Some("proxy.example")),
+            ("http://me:secret@proxy.example", Some("proxy.example")),
+            (" proxy.example:3128 ", Some("proxy.example")),
+            ("10.0.0.1:3128", Some("10.0.0.1")),
+            ("", None),
+        ] {
+            assert_eq!(proxy_host(proxy).as_deref(), host, "{proxy}");
+        }
+    }
+}

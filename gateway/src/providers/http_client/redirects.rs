@@ -134,3 +134,109 @@ fn reach(from: &Url, to: &Url, policy: &ClientPolicy) -> Result<Reach, String> {
     };
     Err(format!("redirects elsewhere: {}", expected_public(&shown(), &found)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    fn policy(hosts: &[&str], allow_private: bool) -> ClientPolicy {
+        let redirect_hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        ClientPolicy { redirect_hosts, allow_private, ..ClientPolicy::default() }
+    }
+
+    #[test]
+    fn redirects_stay_where_the_configuration_allows() {
+        let store = url("http://mirror.example/pub/");
+        let (none, named) = (policy(&[], false), policy(&["other.example", "10.0.0.1", "[fd00::1]"], false));
+        for (to, policy) in [
+            ("http://mirror.example/else", &none),
+            ("https://mirror.example/else", &none),
+            ("https://OTHER.example/x", &named),
+            ("http://other.example:8080/x", &named),
+            ("http://10.0.0.1/x", &named),
+            ("http://[fd00::1]/x", &named),
+        ] {
+            assert_eq!(reach(&store, &url(to), policy), Ok(Reach::Any), "{to}");
+        }
+        for (from, to) in [
+            ("http://mirror.example/", "http://169.254.169.254/latest"),
+            ("http://mirror.example/", "http://mirror.example:8080/"),
+            ("http://mirror.example:81/", "http://mirror.example/"),
+            ("https://mirror.example/", "http://mirror.example/"),
+            ("http://mirror.example/", "http://mirror.example.evil.example/"),
+        ] {
+            let refusal = reach(&url(from), &url(to), &named).unwrap_err();
+            assert!(refusal.starts_with("redirects to a host that redirect_hosts does not allow: "), "{refusal}");
+        }
+        for scheme in ["file:///etc/passwd", "ftp://mirror.example/", "data:,x"] {
+            let refusal = reach(&store, &url(scheme), &policy(&["*"], true)).unwrap_err();
+            assert_eq!(refusal, "redirects to a URL that is neither http nor https");
+        }
+    }
+
+    #[test]
+    fn hosts_that_only_the_star_allows_are_public_ones() {
+        let upstream = url("http://10.1.2.3:8002/");
+        let all = policy(&["*", "192.168.7.7"], false);
+        for (to, expected) in [
+            ("http://cdn.example/x", Reach::Public),
+            ("http://1.1.1.1/x", Reach::Public),
+            ("http://[2606:4700::1111]/x", Reach::Public),
+            ("http://192.168.7.7/x", Reach::Any),
+            // Its own host, whatever the port.
+            ("http://10.1.2.3:9000/x", Reach::Any),
+            // A name, whose addresses are checked when it is connected to.
+            ("http://localhost/x", Reach::Public),
+        ] {
+            assert_eq!(reach(&upstream, &url(to), &all), Ok(expected), "{to}");
+        }
+        for (to, found) in [
+            ("http://127.0.0.1/", "127.0.0.1"),
+            ("http://0x7f.1/", "127.0.0.1"),
+            ("http://2130706433/", "127.0.0.1"),
+            ("http://[::ffff:169.254.169.254]/", "::ffff:169.254.169.254"),
+            ("http://[fe80::1]/", "fe80::1"),
+        ] {
+            let refusal = reach(&upstream, &url(to), &all).unwrap_err();
+            assert!(refusal.contains(&format!("found {found}; name the host in redirect_hosts, or set")), "{refusal}");
+            assert_eq!(reach(&upstream, &url(to), &policy(&["*"], true)), Ok(Reach::Any), "{to}");
+        }
+    }
+
+    #[test]
+    fn credentials_stay_with_the_origin_that_is_asked() {
+        let all = policy(&["*"], true);
+        let mut route = Route::new(url("http://me:secret@a.example/x/y"));
+        route.go(b"../z", &all).unwrap();
+        assert_eq!((route.url.as_str(), route.is_at_origin), ("http://me:secret@a.example/z", true));
+        route.go(b"http://a.example/w", &all).unwrap();
+        assert_eq!((route.url.as_str(), route.is_at_origin), ("http://me:secret@a.example/w", true));
+        route.go(b"http://you:too@b.example/", &all).unwrap();
+        assert_eq!((route.url.as_str(), route.is_at_origin), ("http://b.example/", false));
+        let mut route = Route::new(url("http://me:secret@a.example/"));
+        route.go(b"//b.example/", &all).unwrap();
+        // What another server chose is not asked with them.
+        route.go(b"http://a.example/chosen", &all).unwrap();
+        assert_eq!((route.url.as_str(), route.is_at_origin), ("http://a.example/chosen", false));
+        let mut route = Route::new(url("http://me:secret@a.example/"));
+        route.go(b"https://a.example/", &all).unwrap();
+        assert_eq!((route.url.as_str(), route.is_at_origin), ("https://a.example/", false));
+    }
+
+    #[test]
+    fn three_redirects_are_followed_and_no_fourth() {
+        let mut route = Route::new(url("http://a.example/"));
+        for _ in 0..MAX_REDIRECTS {
+            route.go(b"/again", &ClientPolicy::default()).unwrap();
+        }
+        assert_eq!(route.go(b"/again", &ClientPolicy::default()), Err("redirects more than 3 times".into()));
+        for wrong in [&b"http://"[..], b"http://a b/", b"\xff\xfe"] {
+            let mut route = Route::new(url("http://a.example/"));
+            assert_eq!(route.go(wrong, &ClientPolicy::default()), Err("redirects to what is no URL".into()));
+        }
+    }
+}

@@ -82,3 +82,36 @@ fn identity(certificate: &Path, key: &Path) -> Result<Identity> {
         format!("expected a certificate in {} and its key in {}, in PEM", certificate.display(), key.display())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use compat_tests::certificates::Certificates as Files;
+
+    use super::*;
+
+    #[test]
+    fn errors_name_the_file() {
+        let files = Files::make();
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let missing = PathBuf::from("/nonexistent/x.pem");
+        let ca = Some(files.authority());
+        let (certificate, key) = (Some(files.certificate()), Some(files.key()));
+        let sound = UpstreamTls { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
+        assert!(Certificates::read(&sound).is_ok_and(|read| read.authorities.len() == 1 && read.identity.is_some()));
+        assert!(Certificates::read(&UpstreamTls::default()).is_ok_and(|read| read.identity.is_none()));
+        let empty = Some(empty.path().to_owned());
+        let shown = empty.as_ref().unwrap().display().to_string();
+        for (tls, expected) in [
+            (UpstreamTls { ca: Some(missing.clone()), ..sound.clone() }, "tls.ca /nonexistent/x.pem: "),
+            (UpstreamTls { ca: empty.clone(), ..sound.clone() }, "expected certificates in PEM, found none"),
+            (UpstreamTls { certificate: Some(missing.clone()), ..sound.clone() }, "tls.certificate /nonexistent/x.pem"),
+            (UpstreamTls { key: Some(missing), ..sound.clone() }, "tls.key /nonexistent/x.pem"),
+            (UpstreamTls { key: empty, ..sound.clone() }, &*shown),
+            (UpstreamTls { key: None, ..sound.clone() }, "expected tls.key beside tls.certificate, found none"),
+            (UpstreamTls { certificate: None, ..sound.clone() }, "expected tls.certificate beside tls.key, found none"),
+        ] {
+            let error = Certificates::read(&tls).err().unwrap();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+    }
+}
