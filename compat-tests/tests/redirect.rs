@@ -159,7 +159,7 @@ fn one_upstream_that_has_it_outweighs_all_that_do_not() {
         (&hanging, "expected an answer within the budget"),
         (&failing, "found 500"),
         (&lying, "expected the bytes of an ELF file"),
-        (&astray, "redirects to a host that federation.redirect_hosts does not allow"),
+        (&astray, "redirects to a host that redirect_hosts does not allow"),
     ] {
         let cause = format!("upstream 127.0.0.1:{}: {cause}", upstream.port);
         let log = gateway.log();

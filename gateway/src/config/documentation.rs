@@ -68,8 +68,9 @@ fn keys() -> BTreeSet<String> {
         ("extraction", fields::<ExtractionSettings>()),
         ("prefetch", fields::<PrefetchSettings>()),
         ("index", fields::<IndexSettings>()),
-        ("stores", fields::<StoreSettings>()),
         ("federation", fields::<FederationSettings>()),
+        ("relay", fields::<RelaySettings>()),
+        ("upstream", fields::<UpstreamSettings>()),
         ("metadata", fields::<MetadataSettings>()),
     ];
     let mut keys: BTreeSet<String> = fields::<ConfigFile>().into_iter().map(str::to_owned).collect();
@@ -164,5 +165,5 @@ fn the_example_is_read() {
     assert!(config.listen.is_none(), "{:?}", config.listen);
     assert!(config.trusts([10, 0, 0, 1].into()) && !config.trusts([10, 0, 0, 2].into()));
     assert_eq!((config.cache_size, config.extraction.max_concurrent), (ByteSize::gib(200), 32));
-    assert_eq!(config.stores.redirect_hosts, ["mirror.example.org"]);
+    assert_eq!(config.upstreams[0].redirect_hosts, ["mirror.example.org"]);
 }

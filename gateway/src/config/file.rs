@@ -9,11 +9,12 @@ use serde::Deserialize;
 use sql::DatabaseUrl;
 use url::Url;
 
-use super::forms;
 use super::tables::{
     ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings, MetadataSettings,
-    PrefetchSettings, RequestSettings, StoreSettings, TlsSettings,
+    PrefetchSettings, RelaySettings, RequestSettings, TlsSettings,
 };
+use super::upstreams::UpstreamSettings;
+use super::{forms, upstreams};
 use crate::logging::LogFormat;
 use crate::server::listen::Address;
 
@@ -40,6 +41,9 @@ pub(super) struct ConfigFile {
     pub(super) trusted_proxies: Vec<IpNet>,
     #[serde(deserialize_with = "forms::optional_name")]
     pub(super) log_format: Option<LogFormat>,
+    /// `None` if the file names none; an empty list means none at all.
+    #[serde(deserialize_with = "upstreams::list")]
+    pub(super) upstream: Option<Vec<UpstreamSettings>>,
     pub(super) tls: TlsSettings,
     pub(super) cors: CorsSettings,
     pub(super) connections: ConnectionSettings,
@@ -47,8 +51,8 @@ pub(super) struct ConfigFile {
     pub(super) extraction: ExtractionSettings,
     pub(super) prefetch: PrefetchSettings,
     pub(super) index: IndexSettings,
-    pub(super) stores: StoreSettings,
     pub(super) federation: FederationSettings,
+    pub(super) relay: RelaySettings,
     pub(super) metadata: MetadataSettings,
 }
 
@@ -83,6 +87,8 @@ impl ConfigFile {
         self.prefetch.check()?;
         self.index.check()?;
         self.federation.check()?;
+        self.relay.check()?;
+        upstreams::check(self.upstream.as_deref().unwrap_or_default())?;
         self.metadata.check()
     }
 }
@@ -124,8 +130,10 @@ mod tests {
         let path = directory.path().join("gateway.toml");
         for text in [
             "database = \"mysql://u:secret@h/d",
-            "[federation]\nupstreams = \"https://u:secret@h\"",
-            "[federation]\nupstreams = [\"https://u:secret@h:x\"]",
+            "upstream = \"https://u:secret@h\"",
+            "upstream = [\"https://u:secret@h\"]",
+            "[[upstream]]\nname = \"a\"\nurl = \"https://u:secret@h:x\"",
+            "[[upstream]]\nname = \"https://u:secret@h\"\nurl = \"https://h\"",
         ] {
             fs::write(&path, text).unwrap();
             let error = format!("{:#}", ConfigFile::read(Some(&path), directory.path()).unwrap_err());
@@ -163,7 +171,8 @@ mod tests {
             ),
             ("listen = 8002\n", ", line 1: invalid type: integer `8002`, expected an address like 0.0.0.0:8002"),
             ("[limits]\nrequests = 5\n", ", line 1: unknown field `limits`, expected one of `database`, `listen`"),
-            ("[stores]\n\n\nhosts = []\n", ", line 4: unknown field `hosts`, expected `redirect_hosts` in `stores"),
+            ("[cors]\n\n\nhosts = []\n", ", line 4: unknown field `hosts`, expected `origins` in `cors"),
+            ("[stores]\nredirect_hosts = []\n", ", line 1: unknown field `stores`, expected one of"),
             ("database = \"a\"\ndatabase = \"b\"\n", ", line 2: duplicate key"),
             (
                 "database = [\"mysql://u:secret@h/d\"]",

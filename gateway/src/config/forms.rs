@@ -20,10 +20,7 @@ use crate::server::listen::Address;
 
 /// Reads a variant of an enum by the name that its flag uses.
 pub(super) fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<T, D::Error> {
-    let names = T::value_variants().iter().filter_map(|variant| variant.to_possible_value());
-    let names: Vec<String> = names.map(|value| format!("`{}`", value.get_name())).collect();
-    let (last, others) = names.split_last().map_or(("", [].as_slice()), |(last, others)| (last, others));
-    let form = format!("{} or {last}", others.join(", "));
+    let form = form_of::<T>();
     let text = value.deserialize_any(Scalar(&form))?;
     T::from_str(&text, false).map_err(|_| expected(&form, &text))
 }
@@ -31,6 +28,28 @@ pub(super) fn name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<
 /// [`name`] without a default.
 pub(super) fn optional_name<'de, D: Deserializer<'de>, T: ValueEnum>(value: D) -> Result<Option<T>, D::Error> {
     name(value).map(Some)
+}
+
+/// Reads a list of at least one variant, each by its name and once.
+pub(super) fn names<'de, D: Deserializer<'de>, T: ValueEnum + PartialEq>(list: D) -> Result<Vec<T>, D::Error> {
+    let form = form_of::<T>();
+    let mut found: Vec<T> = Vec::new();
+    for text in texts(list, "NAME")? {
+        let variant = T::from_str(&text, false).map_err(|_| expected(&form, &text))?;
+        if found.contains(&variant) {
+            return Err(D::Error::custom(format!("expected each name once, found `{text}` twice")));
+        }
+        found.push(variant);
+    }
+    if found.is_empty() { Err(D::Error::custom(format!("expected {form}, found an empty list"))) } else { Ok(found) }
+}
+
+/// The names of all variants.
+fn form_of<T: ValueEnum>() -> String {
+    let names = T::value_variants().iter().filter_map(|variant| variant.to_possible_value());
+    let names: Vec<String> = names.map(|value| format!("`{}`", value.get_name())).collect();
+    let (last, others) = names.split_last().map_or(("", [].as_slice()), |(last, others)| (last, others));
+    format!("{} or {last}", others.join(", "))
 }
 
 /// Reads networks in CIDR notation. A single address is refused: `10.0.0.0` could mean a network or a host.
@@ -70,12 +89,6 @@ pub(super) fn origins<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<String>,
         }
         None => Ok(origins),
     }
-}
-
-/// Reads http or https URLs. Errors never contain them: they can hold passwords.
-pub(super) fn urls<'de, D: Deserializer<'de>>(list: D) -> Result<Option<Vec<Url>>, D::Error> {
-    let read = |text: &String| http_url(text).map_err(|error| D::Error::custom(format!("{error:#}")));
-    texts(list, "https://debuginfod.example.org")?.iter().map(read).collect::<Result<_, _>>().map(Some)
 }
 
 /// Reads a list of strings like `example`.
@@ -157,6 +170,38 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, 
     humantime::parse_duration(&text).map_err(|_| expected(form, &text))
 }
 
+/// [`duration`] without a default.
+pub(super) fn optional_duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+    duration(value).map(Some)
+}
+
+/// Reads where somebody is reached: a URL with http, https or mailto. It becomes a comment of a header, which cannot
+/// contain parentheses, backslashes and blanks.
+pub(super) fn contact<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    const MAX_BYTES: usize = 200;
+    let text = String::deserialize(value)?;
+    let is_contact = Url::parse(&text).is_ok_and(|url| match url.scheme() {
+        "mailto" => url.path().contains('@'),
+        "http" | "https" => url.username().is_empty() && url.password().is_none(),
+        _ => false,
+    });
+    if !is_contact || text.len() > MAX_BYTES || !text.chars().all(|c| c.is_ascii_graphic() && !"()\\".contains(c)) {
+        return Err(expected("a URL like mailto:admin@example.org or https://example.org", &text));
+    }
+    Ok(Some(text))
+}
+
+/// Reads a name that can stand in a header: a token (RFC 9110, section 5.6.2).
+pub(super) fn token<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    const MAX_CHARS: usize = 64;
+    let text = String::deserialize(value)?;
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if !(1..=MAX_CHARS).contains(&text.len()) || !text.chars().all(is_allowed) {
+        return Err(expected("a name of 1 to 64 letters, digits and !#$%&'*+-.^_`|~", &text));
+    }
+    Ok(Some(text))
+}
+
 /// Reads a number of bytes with or without a unit.
 pub(super) fn bytes<'de, D: Deserializer<'de>>(value: D) -> Result<ByteSize, D::Error> {
     let form = "a size like 10GiB or 500MB";
@@ -195,7 +240,7 @@ pub(super) fn permissions<'de, D: Deserializer<'de>>(value: D) -> Result<Option<
     mode.map(Some).ok_or_else(|| expected("permissions in octal, like 0660", &text))
 }
 
-fn expected<E: Error>(form: &str, found: &str) -> E {
+pub(super) fn expected<E: Error>(form: &str, found: &str) -> E {
     E::custom(format!("expected {form}, found `{}`", found.chars().take(200).collect::<String>()))
 }
 
@@ -231,28 +276,24 @@ mod tests {
                 "trusted_proxies",
                 "expected a list like [\"10.0.0.0/8\"], found a string",
             ),
+            ("upstream = \"http://x\"", "upstream", "expected tables [[upstream]], or [] for none, found a string"),
             (
-                "[federation]\nupstreams = \"http://x\"",
-                "upstreams",
-                "expected a list like [\"https://debuginfod.example.org\"], found a string",
-            ),
-            (
-                "[federation]\nredirect_hosts = \"x\"",
+                "[[upstream]]\nredirect_hosts = \"x\"",
                 "redirect_hosts",
                 "expected a list like [\"mirror.example.org\"], found",
             ),
-            ("[stores]\nredirect_hosts = 5", "redirect_hosts", "expected a list like [\"mirror.example.org\"]"),
+            ("[[upstream]]\nredirect_hosts = 5", "redirect_hosts", "expected a list like [\"mirror.example.org\"]"),
             (
                 "[cors]\norigins = \"*\"",
                 "origins",
                 "expected a list like [\"https://debugger.example.org\"], found a string",
             ),
-            ("[stores]\nredirect_hosts = [\"a:80\"]", "redirect_hosts", "expected a host without port like"),
-            ("[stores]\nredirect_hosts = [\"a/b\"]", "redirect_hosts", "found `a/b`"),
-            ("[stores]\nredirect_hosts = [\"*.a\"]", "redirect_hosts", "found `*.a`"),
-            ("[federation]\nredirect_hosts = [\"\"]", "redirect_hosts", "found ``"),
+            ("[[upstream]]\nredirect_hosts = [\"a:80\"]", "redirect_hosts", "expected a host without port like"),
+            ("[[upstream]]\nredirect_hosts = [\"a/b\"]", "redirect_hosts", "found `a/b`"),
+            ("[[upstream]]\nredirect_hosts = [\"*.a\"]", "redirect_hosts", "found `*.a`"),
+            ("[[upstream]]\nredirect_hosts = [\"\"]", "redirect_hosts", "found ``"),
             (
-                "[federation]\nredirect_hosts = [\"https://u:p@h\"]",
+                "[[upstream]]\nredirect_hosts = [\"https://u:p@h\"]",
                 "redirect_hosts",
                 "like mirror.example.org, 192.0.2.1 or [2001:db8::1], found `https://u:***@h`",
             ),
@@ -274,12 +315,12 @@ mod tests {
         }
         let text = "trusted_proxies = [\"10.0.0.1/32\", \"fd00::/8\"]\nlog_format = \"json\"\ncache_size = 5000\n\
                     [federation]\nunavailable = 503\n[index]\nfound_ttl = \"1m 30s\"\n\
-                    [stores]\nredirect_hosts = [\"*\", \"Mirror.example.org\", \"127.0.0.1\", \"[::1]\"]";
+                    [[upstream]]\nname = \"a\"\nurl = \"http://h\"\nredirect_hosts = [\"*\", \"Mirror.example.org\", \"127.0.0.1\", \"[::1]\"]";
         std::fs::write(&path, text).unwrap();
         let file = ConfigFile::read(Some(&path), directory.path()).unwrap();
         assert_eq!((file.trusted_proxies.len(), file.log_format), (2, Some(LogFormat::Json)));
         assert_eq!((file.cache_size, file.federation.unavailable), (Some(ByteSize(5000)), OnUnavailable::Status));
         assert_eq!(file.index.found_ttl, Duration::from_secs(90));
-        assert_eq!(file.stores.redirect_hosts.len(), 4);
+        assert_eq!(file.upstream.unwrap()[0].redirect_hosts.len(), 4);
     }
 }

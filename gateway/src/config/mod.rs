@@ -3,6 +3,7 @@
 //!
 //! - [`mod@file`]: `gateway.toml`, read as a whole;
 //! - [`tables`]: its tables, their defaults and limits;
+//! - [`upstreams`]: its tables `[[upstream]]`, and the upstreams of flags and variables;
 //! - [`forms`]: the forms of its values.
 
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod documentation;
 mod file;
 mod forms;
 mod tables;
+mod upstreams;
 
 use std::env;
 use std::net::IpAddr;
@@ -27,10 +29,13 @@ use crate::server::listen::Address;
 use crate::server::tls;
 
 use file::ConfigFile;
+#[allow(unused_imports, reason = "the federation does not use every setting yet")]
 pub(crate) use tables::{
-    Abandoned, ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings,
-    MetadataSettings, OnUnavailable, Prefer, PrefetchSettings, RequestSettings, StoreSettings,
+    Abandoned, AbsentQuorum, ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings,
+    MetadataSettings, OnUnavailable, Prefer, PrefetchSettings, RelaySettings, RequestSettings,
 };
+#[allow(unused_imports, reason = "the federation does not use every setting yet")]
+pub(crate) use upstreams::{Mode, Service, Shape, UpstreamSettings, UpstreamTls};
 
 /// Default permissions of socket files: the proxy's user is in the gateway's group.
 const UNIX_MODE: u32 = 0o660;
@@ -57,8 +62,11 @@ pub(crate) struct Config {
     pub(crate) extraction: ExtractionSettings,
     pub(crate) prefetch: PrefetchSettings,
     pub(crate) index: IndexSettings,
-    pub(crate) stores: StoreSettings,
+    /// The upstreams, also those that are not enabled.
+    pub(crate) upstreams: Vec<UpstreamSettings>,
     pub(crate) federation: FederationSettings,
+    #[allow(dead_code, reason = "the federation does not use every setting yet")]
+    pub(crate) relay: RelaySettings,
     pub(crate) metadata: MetadataSettings,
 }
 
@@ -80,17 +88,17 @@ impl Config {
             (None, Some(url)) => url,
             (None, None) => original_database(&directory)?.unwrap_or_default(),
         };
-        let mut federation = file.federation;
-        let upstreams = match (arguments.upstreams, federation.upstreams.take()) {
-            (given, None) if given.is_empty() => debuginfod_urls(&env::var("DEBUGINFOD_URLS").unwrap_or_default())?,
+        let upstreams = match (arguments.upstreams, file.upstream) {
+            (given, None) if given.is_empty() => {
+                upstreams::of_urls(debuginfod_urls(&env::var("DEBUGINFOD_URLS").unwrap_or_default())?)
+            }
             (given, Some(configured)) if given.is_empty() => configured,
             (given, _) => {
                 let urls: Result<Vec<Url>> =
                     given.iter().filter(|url| !url.is_empty()).map(|url| http_url(url)).collect();
-                urls.context("--upstream or DARKSERVER_UPSTREAMS")?
+                upstreams::of_urls(urls.context("--upstream or DARKSERVER_UPSTREAMS")?)
             }
         };
-        federation.upstreams = Some(upstreams);
         let listen = listen(&arguments.listen, file.listen)?;
         let tls = match (arguments.tls_certificate.or(file.tls.certificate), arguments.tls_key.or(file.tls.key)) {
             (Some(certificate), Some(key)) => Some(tls::CertificateFiles { certificate, key }),
@@ -118,10 +126,16 @@ impl Config {
             extraction: file.extraction,
             prefetch: file.prefetch,
             index: IndexSettings { filter: arguments.index_filter.unwrap_or(file.index.filter), ..file.index },
-            stores: file.stores,
-            federation,
+            upstreams,
+            federation: file.federation,
+            relay: file.relay,
             metadata: file.metadata,
         })
+    }
+
+    /// True if an upstream is enabled.
+    pub(crate) fn has_upstreams(&self) -> bool {
+        self.upstreams.iter().any(|upstream| upstream.enabled)
     }
 
     /// True if the peer is in `trusted_proxies`.
@@ -227,7 +241,8 @@ mod tests {
         std::fs::write(
             &path,
             "listen = \"127.0.0.1:1\"\ncache_size = \"1 GiB\"\ndatabase = \"sqlite:file.db\"\n\
-             [request]\nbudget = \"2s\"\n[federation]\nunavailable = \"503\"\nupstreams = [\"http://u.example\"]\n",
+             [request]\nbudget = \"2s\"\n[federation]\nunavailable = \"503\"\n\
+             [[upstream]]\nname = \"u\"\nurl = \"http://u.example\"\n",
         )
         .unwrap();
         let arguments = Arguments { config: Some(path), listen: vec!["127.0.0.1:2".into()], ..Arguments::default() };
@@ -236,7 +251,7 @@ mod tests {
         assert_eq!(config.cache_size, ByteSize::gib(1));
         assert_eq!(config.federation.unavailable, OnUnavailable::Status);
         assert_eq!(config.request.budget, Duration::from_secs(2));
-        assert_eq!(config.federation.upstreams.unwrap()[0].as_str(), "http://u.example/");
+        assert_eq!(config.upstreams[0].url.as_str(), "http://u.example/");
         assert_eq!(config.federation.max_hops, 8);
     }
 
@@ -358,7 +373,7 @@ mod tests {
             from_file("cache_size = \"mysql://u:secret@h/d\""),
             from_file("public_url = \"https://u:secret@h/\""),
             from_file("[cors]\norigins = [\"https://u:secret@a\"]"),
-            from_file("[stores]\nredirect_hosts = [\"https://u:secret@a\"]"),
+            from_file("[[upstream]]\nredirect_hosts = [\"https://u:secret@a\"]"),
             Arguments { listen: vec!["mysql://u:secret@h/d".into()], ..Arguments::default() },
             Arguments { listen: vec!["unix:mysql://u:secret@h/d".into()], ..Arguments::default() },
             Arguments { config: Some("mysql://u:secret@h/d".into()), ..Arguments::default() },

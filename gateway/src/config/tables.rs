@@ -8,7 +8,6 @@ use anyhow::{Result, bail};
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use serde::Deserialize;
-use url::Url;
 
 use super::forms;
 
@@ -32,6 +31,16 @@ const CONCURRENT_EXTRACTIONS: RangeInclusive<usize> = 2..=1024;
 const MAX_PREFETCH: ByteSize = ByteSize::mib(256);
 /// Longest time that an extraction continues behind its member: it holds its permit meanwhile.
 const MAX_PREFETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Times after which an unreachable upstream leaves the quorum.
+const UNREACHABLE_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+/// Times of a request in the background.
+const WARM_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 60);
+/// Requests in the background at once.
+const WARM_REQUESTS: RangeInclusive<usize> = 0..=1024;
+/// Largest source that is relayed in either mode.
+const MAX_SOURCE: ByteSize = ByteSize::gib(1);
+/// Relays at once.
+const RELAYS: RangeInclusive<usize> = 1..=1024;
 
 /// `[tls]`
 #[derive(Debug, Default, Deserialize)]
@@ -127,33 +136,62 @@ pub(crate) struct IndexSettings {
     pub(crate) filter: bool,
 }
 
-/// `[stores]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct StoreSettings {
-    /// Hosts that a store may redirect to besides itself.
-    #[serde(deserialize_with = "forms::hosts")]
-    pub(crate) redirect_hosts: Vec<String>,
-}
-
 /// `[federation]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[allow(dead_code, reason = "the federation does not use every setting yet")]
 pub(crate) struct FederationSettings {
-    /// Other debuginfod servers; `None` if the file names none.
-    #[serde(deserialize_with = "forms::urls")]
-    pub(crate) upstreams: Option<Vec<Url>>,
-    /// Where a file comes from that an upstream has and the gateway could extract.
+    /// The upstreams whose word is needed for an absence.
     #[serde(deserialize_with = "forms::name")]
-    pub(crate) prefer: Prefer,
+    pub(crate) absent: AbsentQuorum,
     /// How a request is answered while a source is unavailable.
     #[serde(deserialize_with = "forms::name")]
     pub(crate) unavailable: OnUnavailable,
+    /// Where a file comes from that an upstream has and the gateway could extract.
+    #[serde(deserialize_with = "forms::name")]
+    pub(crate) prefer: Prefer,
+    /// Where operators of upstreams reach the operator of this gateway: a part of the User-Agent.
+    #[serde(deserialize_with = "forms::contact")]
+    pub(crate) contact: Option<String>,
     /// A request that passed this many servers is not forwarded.
     pub(crate) max_hops: usize,
-    /// Hosts that an upstream may redirect to besides itself.
-    #[serde(deserialize_with = "forms::hosts")]
-    pub(crate) redirect_hosts: Vec<String>,
+    /// How long an upstream's breaker is open until the upstream leaves the quorum.
+    #[serde(deserialize_with = "forms::duration")]
+    pub(crate) unreachable_after: Duration,
+    /// How long a request that was too slow continues in the background.
+    #[serde(deserialize_with = "forms::duration")]
+    pub(crate) warm_timeout: Duration,
+    /// Maximum of requests that continue in the background.
+    pub(crate) max_warm: usize,
+    /// True if upstreams are told the client's address and User-Agent.
+    pub(crate) forward_client: bool,
+    /// Name of this gateway in `Via`; `None` makes one at the start.
+    #[serde(deserialize_with = "forms::token")]
+    pub(crate) instance: Option<String>,
+    /// True if answers have the header X-Darkserver-Trace.
+    pub(crate) trace: bool,
+}
+
+/// The upstreams whose word is needed for an absence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AbsentQuorum {
+    /// Those that were reachable lately.
+    #[default]
+    Reachable,
+    /// All that serve what is asked for.
+    All,
+}
+
+/// `[relay]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(dead_code, reason = "the federation does not use every setting yet")]
+pub(crate) struct RelaySettings {
+    /// Maximum size of a source that is relayed in either mode.
+    #[serde(deserialize_with = "forms::bytes")]
+    pub(crate) max_source: ByteSize,
+    /// Maximum of files that are relayed at once.
+    pub(crate) max_concurrent: usize,
 }
 
 /// `[metadata]`
@@ -224,12 +262,24 @@ impl Default for IndexSettings {
 impl Default for FederationSettings {
     fn default() -> Self {
         Self {
-            upstreams: None,
-            prefer: Prefer::default(),
+            absent: AbsentQuorum::default(),
             unavailable: OnUnavailable::default(),
+            prefer: Prefer::default(),
+            contact: None,
             max_hops: 8,
-            redirect_hosts: Vec::new(),
+            unreachable_after: Duration::from_secs(5 * 60),
+            warm_timeout: Duration::from_secs(75),
+            max_warm: 16,
+            forward_client: false,
+            instance: None,
+            trace: false,
         }
+    }
+}
+
+impl Default for RelaySettings {
+    fn default() -> Self {
+        Self { max_source: ByteSize::mib(16), max_concurrent: 64 }
     }
 }
 
@@ -263,13 +313,7 @@ impl ExtractionSettings {
 
 impl PrefetchSettings {
     pub(super) fn check(&self) -> Result<()> {
-        if self.max_bytes > MAX_PREFETCH {
-            let (max, found) = (MAX_PREFETCH.to_string(), self.max_bytes.to_string());
-            if max == found {
-                bail!("prefetch.max_bytes: expected at most {} B, found {} B", MAX_PREFETCH.0, self.max_bytes.0);
-            }
-            bail!("prefetch.max_bytes: expected at most {max}, found {found}");
-        }
+        expect_at_most("prefetch.max_bytes", self.max_bytes, MAX_PREFETCH)?;
         if self.timeout > MAX_PREFETCH_TIMEOUT {
             bail!("prefetch.timeout: expected at most 10s, found {}", humantime::format_duration(self.timeout));
         }
@@ -296,7 +340,16 @@ impl FederationSettings {
         if self.max_hops == 0 {
             bail!("federation.max_hops: expected at least 1, found 0");
         }
-        Ok(())
+        expect_time("federation.unreachable_after", self.unreachable_after, UNREACHABLE_TIMES)?;
+        expect_time("federation.warm_timeout", self.warm_timeout, WARM_TIMEOUTS)?;
+        expect_number("federation.max_warm", self.max_warm, WARM_REQUESTS)
+    }
+}
+
+impl RelaySettings {
+    pub(super) fn check(&self) -> Result<()> {
+        expect_at_most("relay.max_source", self.max_source, MAX_SOURCE)?;
+        expect_number("relay.max_concurrent", self.max_concurrent, RELAYS)
     }
 }
 
@@ -307,7 +360,18 @@ impl MetadataSettings {
     }
 }
 
-fn expect_time(key: &str, found: Duration, range: RangeInclusive<Duration>) -> Result<()> {
+fn expect_at_most(key: &str, found: ByteSize, max: ByteSize) -> Result<()> {
+    if found > max {
+        let [max_text, found_text] = [max, found].map(|size| size.to_string());
+        if max_text == found_text {
+            bail!("{key}: expected at most {} B, found {} B", max.0, found.0);
+        }
+        bail!("{key}: expected at most {max_text}, found {found_text}");
+    }
+    Ok(())
+}
+
+pub(super) fn expect_time(key: &str, found: Duration, range: RangeInclusive<Duration>) -> Result<()> {
     if !range.contains(&found) {
         let [min, max, found] = [*range.start(), *range.end(), found].map(humantime::format_duration);
         bail!("{key}: expected {min} to {max}, found {found}");
@@ -315,7 +379,7 @@ fn expect_time(key: &str, found: Duration, range: RangeInclusive<Duration>) -> R
     Ok(())
 }
 
-fn expect_number(key: &str, found: usize, range: RangeInclusive<usize>) -> Result<()> {
+pub(super) fn expect_number(key: &str, found: usize, range: RangeInclusive<usize>) -> Result<()> {
     if !range.contains(&found) {
         bail!("{key}: expected {} to {}, found {found}", range.start(), range.end());
     }

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 use url::Url;
 
-use crate::config;
+use crate::config::{Config, UpstreamSettings};
 use crate::metrics::METRICS;
 use crate::providers::Fault;
 use crate::providers::http_client::{self, Client, ClientPolicy, Request, is_page, refused_redirect};
@@ -35,7 +35,6 @@ use health::Health;
 #[derive(Clone)]
 pub(crate) struct Federation {
     upstreams: Arc<[Upstream]>,
-    client: Client,
     max_hops: usize,
     runtime: Handle,
 }
@@ -43,27 +42,27 @@ pub(crate) struct Federation {
 /// One other debuginfod server.
 struct Upstream {
     url: Url,
-    /// Host, port and path: how metrics and logs name it. The URL may hold credentials.
+    /// How metrics and logs name it. The URL may hold credentials.
     name: String,
+    client: Client,
     health: Arc<Health>,
     identity: Identity,
 }
 
 impl Federation {
     /// Knows the upstreams of the configuration, and begins to probe them.
-    pub(crate) fn new(config: &config::FederationSettings, identity: &Identity) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, identity: &Identity) -> anyhow::Result<Self> {
+        let enabled = config.upstreams.iter().filter(|settings| settings.enabled);
         let upstreams: Arc<[Upstream]> =
-            config.upstreams.iter().flatten().map(|url| Upstream::new(url.clone(), identity.clone())).collect();
-        let policy =
-            ClientPolicy { redirect_hosts: config.redirect_hosts.clone(), gzip: true, ..ClientPolicy::default() };
-        let (client, runtime) = (http_client::build(&policy, identity.user_agent())?, Handle::current());
+            enabled.map(|settings| Upstream::new(settings, identity.clone())).collect::<anyhow::Result<_>>()?;
+        let runtime = Handle::current();
         // A redirect to another host is an answer.
         let probing = http_client::build(&ClientPolicy::default(), identity.probe_user_agent())?;
         for upstream in upstreams.iter() {
             let (client, health, url) = (probing.clone(), upstream.health.clone(), upstream.url.clone());
             runtime.spawn(async move { health.keep_probing(&client, &url).await });
         }
-        Ok(Self { upstreams, client, max_hops: config.max_hops, runtime })
+        Ok(Self { upstreams, max_hops: config.federation.max_hops, runtime })
     }
 
     /// True if no upstream is configured.
@@ -120,7 +119,7 @@ impl Federation {
         let health = self.upstreams[number].health.clone();
         let ask = runtime.spawn(async move {
             let upstream = &self.upstreams[number];
-            let asked = timeout_at(deadline.end().into(), upstream.ask(&self.client, &question, &caller, deadline));
+            let asked = timeout_at(deadline.end().into(), upstream.ask(&question, &caller, deadline));
             asked.await.unwrap_or_else(|_| {
                 Err(Fault::new(CauseKind::Timeout, "expected an answer within the budget, found none"))
             })
@@ -155,23 +154,22 @@ impl Federation {
 }
 
 impl Upstream {
-    fn new(url: Url, identity: Identity) -> Self {
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        // The path tells servers behind one host apart.
-        let name = format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path().trim_end_matches('/'));
-        let health = Arc::new(Health::new(&name));
-        Self { url, name, health, identity }
+    fn new(settings: &UpstreamSettings, identity: Identity) -> anyhow::Result<Self> {
+        let policy = ClientPolicy {
+            redirect_hosts: settings.redirect_hosts.clone(),
+            allow_private: settings.allow_private,
+            headers: settings.headers.clone(),
+            tls: settings.tls.clone(),
+            gzip: true,
+        };
+        let name = settings.name.clone();
+        let (client, health) = (http_client::build(&policy, identity.user_agent())?, Arc::new(Health::new(&name)));
+        Ok(Self { url: settings.url.clone(), name, client, health, identity })
     }
 
-    async fn ask(
-        &self,
-        client: &Client,
-        question: &Question,
-        caller: &Caller,
-        deadline: Deadline,
-    ) -> Result<Option<Redirect>, Fault> {
+    async fn ask(&self, question: &Question, caller: &Caller, deadline: Deadline) -> Result<Option<Redirect>, Fault> {
         let url = self.below(&question.to_string())?;
-        let mut response = self.request(client, url.clone(), caller).send().await?;
+        let mut response = self.request(url.clone(), caller).send().await?;
         match response.status() {
             StatusCode::OK => {}
             // Object stores have no other answer for what they do not have, and a server that refuses this gateway
@@ -199,8 +197,8 @@ impl Upstream {
     }
 
     /// A request that names the client.
-    fn request(&self, client: &Client, url: Url, caller: &Caller) -> Request {
-        self.identity.apply(client.get(url).header(ACCEPT_ENCODING, "identity"), caller)
+    fn request(&self, url: Url, caller: &Caller) -> Request {
+        self.identity.apply(self.client.get(url).header(ACCEPT_ENCODING, "identity"), caller)
     }
 
     /// The upstream's own URL for a question, which is a path.

@@ -23,13 +23,13 @@ use reqwest::{ClientBuilder, Response};
 use tokio::time::Instant;
 use url::Url;
 
+use crate::config::UpstreamTls;
 use crate::resolve::outcome::CauseKind;
 use addresses::PublicAddresses;
 use redirects::{Reach, Route};
 
 pub(crate) use pages::{begins_page, is_html, is_page};
 pub(crate) use redirects::refused_redirect;
-pub(crate) use tls::UpstreamTls;
 pub(crate) use urls::{ESCAPED, below};
 
 /// What a client may do, and how it identifies itself to its provider.

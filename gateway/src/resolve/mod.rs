@@ -81,12 +81,12 @@ impl Gateway {
         let cache =
             MemberCache::open(&config.cache_dir, config.cache_size, config.extraction.abandoned, config.prefetch)
                 .await?;
-        let identity = Identity::new(None, None, false);
-        let redirect_hosts = config.stores.redirect_hosts.clone();
-        let policy = ClientPolicy { redirect_hosts, ..ClientPolicy::default() };
-        let archives = Archives::new(http_client::build(&policy, identity.user_agent())?);
+        let settings = &config.federation;
+        let identity =
+            Identity::new(settings.contact.as_deref(), settings.instance.as_deref(), settings.forward_client);
+        let archives = Archives::new(http_client::build(&ClientPolicy::default(), identity.user_agent())?);
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
-        let federation = Federation::new(&config.federation, &identity)?;
+        let federation = Federation::new(&config, &identity)?;
         let lookup = Lookup::new(index, &config.index, config.request.budget, &config.cache_dir);
         Ok(Self {
             readiness: Readiness::start(lookup.clone(), cache.clone(), federation.clone()),

@@ -9,7 +9,6 @@ use crate::permits::ClientAddress;
 use crate::resolve::question::Caller;
 
 /// What stands in X-Forwarded-For for an address that is not told (RFC 7239, section 6.2).
-const FORWARD_CLIENT: bool = false;
 const UNKNOWN: &str = "unknown";
 
 /// Returns the caller, from the headers of a request. As in the reference server, hops are the received elements of
@@ -18,10 +17,10 @@ const UNKNOWN: &str = "unknown";
 pub(crate) fn caller(request: &HttpRequest, config: &Config) -> Caller {
     let (client, max_size, hops) = (client(request, config), max_size(request), forwarded_for(request).count());
     // No upstream is asked.
-    if config.federation.upstreams.as_ref().is_none_or(Vec::is_empty) || hops >= config.federation.max_hops {
+    if !config.has_upstreams() || hops >= config.federation.max_hops {
         return Caller { client, hops, max_size, ..Caller::default() };
     }
-    let (forwarded_for, user_agent) = match FORWARD_CLIENT {
+    let (forwarded_for, user_agent) = match config.federation.forward_client {
         true => (addresses(request), user_agent(request)),
         false => (vec![UNKNOWN; hops + 1].join(", "), None),
     };

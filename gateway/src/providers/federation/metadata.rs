@@ -11,7 +11,7 @@ use url::Url;
 use super::{Federation, Upstream};
 use crate::metrics::METRICS;
 use crate::providers::Fault;
-use crate::providers::http_client::{Client, ESCAPED, refused_redirect};
+use crate::providers::http_client::{ESCAPED, refused_redirect};
 use crate::resolve::deadline::Deadline;
 use crate::resolve::metadata::{MetadataEntry, MetadataQuery};
 use crate::resolve::outcome::{Cause, CauseKind, Provider};
@@ -75,8 +75,7 @@ impl Federation {
         let name = self.upstreams[number].name.clone();
         let runtime = self.runtime.clone();
         let ask = runtime.spawn(async move {
-            let asked =
-                timeout_at(deadline.end().into(), self.upstreams[number].ask_metadata(&self.client, &asked, &caller));
+            let asked = timeout_at(deadline.end().into(), self.upstreams[number].ask_metadata(&asked, &caller));
             asked.await.unwrap_or_else(|_| {
                 Err(Fault::new(CauseKind::Timeout, "expected an answer within the budget, found none"))
             })
@@ -104,13 +103,8 @@ impl Federation {
 }
 
 impl Upstream {
-    async fn ask_metadata(
-        &self,
-        client: &Client,
-        asked: &MetadataQuery,
-        caller: &Caller,
-    ) -> Result<(Vec<MetadataEntry>, bool), Fault> {
-        let mut response = self.request(client, self.metadata_url(asked)?, caller).send().await?;
+    async fn ask_metadata(&self, asked: &MetadataQuery, caller: &Caller) -> Result<(Vec<MetadataEntry>, bool), Fault> {
+        let mut response = self.request(self.metadata_url(asked)?, caller).send().await?;
         if response.status().is_redirection() {
             return Err(Fault::new(CauseKind::Refused, refused_redirect(&response)));
         }
@@ -168,12 +162,14 @@ fn checked(mut entry: MetadataEntry) -> Option<MetadataEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::UpstreamSettings;
     use crate::providers::identity::Identity;
 
     #[test]
     fn paths_are_escaped_in_questions() {
+        let url = Url::parse("http://me:secret@d.example/base/").unwrap();
         let upstream =
-            Upstream::new(Url::parse("http://me:secret@d.example/base/").unwrap(), Identity::new(None, None, false));
+            Upstream::new(&UpstreamSettings::new("d".into(), url), Identity::new(None, None, false)).unwrap();
         let asked =
             MetadataQuery { key: crate::resolve::metadata::MetadataKey::Glob, value: "/usr/bin/a b+c^&=%20*".into() };
         let url = upstream.metadata_url(&asked).unwrap();

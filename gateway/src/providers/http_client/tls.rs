@@ -1,21 +1,12 @@
 //! Certificates towards one provider.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use reqwest::{Certificate, ClientBuilder, Identity};
 
-/// The files of one provider's TLS, each in PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct UpstreamTls {
-    /// Certificates of authorities that are trusted besides the system's.
-    pub(crate) ca: Option<PathBuf>,
-    /// The certificate that the gateway shows, with those between it and its authority.
-    pub(crate) certificate: Option<PathBuf>,
-    /// The key of that certificate.
-    pub(crate) key: Option<PathBuf>,
-}
+use crate::config::UpstreamTls;
 
 /// What the files hold.
 pub(super) struct Certificates {
