@@ -47,6 +47,16 @@ pub(crate) struct Metrics {
     pub(crate) upstream_requests: IntCounterVec,
     pub(crate) upstream_request_duration: HistogramVec,
     pub(crate) upstream_up: IntGaugeVec,
+    pub(crate) upstream_breaker: IntGaugeVec,
+    pub(crate) upstream_probes: IntCounterVec,
+    pub(crate) upstream_hedges: IntCounterVec,
+    pub(crate) upstream_junk: IntCounterVec,
+    pub(crate) upstream_resumes: IntCounterVec,
+    pub(crate) upstream_received_bytes: IntCounterVec,
+    pub(crate) federation_answers: IntCounterVec,
+    pub(crate) federation_requests_per_miss: Histogram,
+    pub(crate) federation_warm: IntGauge,
+    pub(crate) relays: IntCounterVec,
     pub(crate) unavailable: IntCounterVec,
 }
 
@@ -74,12 +84,13 @@ impl Metrics {
             registry.register(Box::new(histograms.clone())).expect("a name registered once");
             histograms
         };
-        let histogram = |name: &str, help: &str| {
-            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let histogram_of = |name: &str, help: &str, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             let histogram = Histogram::with_opts(options).expect("a sound histogram");
             registry.register(Box::new(histogram.clone())).expect("a name registered once");
             histogram
         };
+        let histogram = |name: &str, help: &str| histogram_of(name, help, &SECONDS);
         let gauge = |name: &str, help: &str| {
             let gauge = IntGauge::new(name, help).expect("a sound gauge");
             registry.register(Box::new(gauge.clone())).expect("a name registered once");
@@ -114,7 +125,7 @@ impl Metrics {
             ),
             permits_waiting: gauges(
                 "gateway_permits_waiting",
-                "Requests that wait for a permit, by permit: request or extraction.",
+                "Requests that wait for a permit, by permit: request, extraction or relay.",
                 &["permit"],
             ),
             permit_wait: histograms(
@@ -221,7 +232,7 @@ impl Metrics {
             ),
             upstream_requests: counters(
                 "gateway_upstream_requests_total",
-                "Requests to upstreams, by upstream and outcome (found, absent, failed).",
+                "Requests to upstreams, by upstream and outcome (found, absent, failed, too_large).",
                 &["upstream", "outcome"],
             ),
             upstream_request_duration: histograms(
@@ -233,6 +244,55 @@ impl Metrics {
                 "gateway_upstream_up",
                 "1 if an upstream answers probes and requests; 0 if not, or before its first probe.",
                 &["upstream"],
+            ),
+            upstream_breaker: gauges(
+                "gateway_upstream_breaker",
+                "1 for the present state of an upstream's breaker (closed, open, half_open), else 0.",
+                &["upstream", "state"],
+            ),
+            upstream_probes: counters(
+                "gateway_upstream_probes_total",
+                "Probes of upstreams, by upstream and outcome (answered, failed).",
+                &["upstream", "outcome"],
+            ),
+            upstream_hedges: counters(
+                "gateway_upstream_hedges_total",
+                "Requests to an upstream because another one took longer than usual, by upstream.",
+                &["upstream"],
+            ),
+            upstream_junk: counters(
+                "gateway_upstream_junk_total",
+                "Answers of upstreams with status 200 that are not what was asked for, by upstream.",
+                &["upstream"],
+            ),
+            upstream_resumes: counters(
+                "gateway_upstream_resumes_total",
+                "Relays that were resumed from an upstream after one had broken off, by upstream.",
+                &["upstream"],
+            ),
+            upstream_received_bytes: counters(
+                "gateway_upstream_received_bytes_total",
+                "Bytes of files that relays received, by upstream.",
+                &["upstream"],
+            ),
+            federation_answers: counters(
+                "gateway_federation_answers_total",
+                "Searches among upstreams, by result: found, absent, provisional, unavailable, too_large.",
+                &["result"],
+            ),
+            federation_requests_per_miss: histogram_of(
+                "gateway_federation_requests_per_miss",
+                "Requests to upstreams for one search that found nothing.",
+                &[0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
+            ),
+            federation_warm: gauge(
+                "gateway_federation_warm",
+                "Requests to upstreams that were too slow for their client and continue in the background.",
+            ),
+            relays: counters(
+                "gateway_relays_total",
+                "Files relayed from upstreams, by result: complete, failed, cancelled.",
+                &["result"],
             ),
             unavailable: counters(
                 "gateway_unavailable_total",
@@ -257,7 +317,7 @@ impl Metrics {
         ] {
             self.connections_closed.with_label_values(&[reason]);
         }
-        for permit in ["request", "extraction"] {
+        for permit in ["request", "extraction", "relay"] {
             self.permits_waiting.with_label_values(&[permit]);
             self.permit_wait.with_label_values(&[permit]);
         }
@@ -278,6 +338,12 @@ impl Metrics {
         }
         for result in ["complete", "failed", "cancelled"] {
             self.extractions.with_label_values(&[result]);
+        }
+        for result in ["found", "absent", "provisional", "unavailable", "too_large"] {
+            self.federation_answers.with_label_values(&[result]);
+        }
+        for result in ["complete", "failed", "cancelled"] {
+            self.relays.with_label_values(&[result]);
         }
         for reason in ["disk_full", "error"] {
             self.cache_write_failures.with_label_values(&[reason]);
@@ -315,6 +381,16 @@ mod tests {
         METRICS.upstream_requests.with_label_values(&["u.example", "found"]).inc();
         METRICS.upstream_request_duration.with_label_values(&["u.example"]).observe(0.1);
         METRICS.upstream_up.with_label_values(&["u.example"]).set(1);
+        METRICS.upstream_breaker.with_label_values(&["u.example", "closed"]).set(1);
+        METRICS.upstream_probes.with_label_values(&["u.example", "answered"]).inc();
+        for counters in [
+            &METRICS.upstream_hedges,
+            &METRICS.upstream_junk,
+            &METRICS.upstream_resumes,
+            &METRICS.upstream_received_bytes,
+        ] {
+            counters.with_label_values(&["u.example"]).inc();
+        }
     }
 
     #[test]

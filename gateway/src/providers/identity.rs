@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use reqwest::header::{HeaderName, USER_AGENT, VIA};
 
 use super::http_client::Request;
+use crate::config::FederationSettings;
 use crate::resolve::question::Caller;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -24,18 +25,18 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// With the contact, a URL, and the name of this instance in Via, which defaults to a random one.
-    pub(crate) fn new(contact: Option<&str>, instance: Option<&str>, forward_client: bool) -> Self {
+    /// With the contact and the name in Via of the configuration; the name defaults to a random one.
+    pub(crate) fn new(settings: &FederationSettings) -> Self {
         const PRODUCT: &str = concat!("darkserver/", env!("CARGO_PKG_VERSION"));
-        let contact = contact.map(|contact| format!("+{contact}"));
+        let contact = settings.contact.as_ref().map(|contact| format!("+{contact}"));
         Self {
             user_agent: contact.as_ref().map_or(PRODUCT.to_owned(), |contact| format!("{PRODUCT} ({contact})")),
             probe_user_agent: match &contact {
                 Some(contact) => format!("{PRODUCT} (probe; {contact})"),
                 None => format!("{PRODUCT} (probe)"),
             },
-            instance: instance.map_or_else(random_instance, str::to_owned),
-            forward_client,
+            instance: settings.instance.clone().unwrap_or_else(random_instance),
+            forward_client: settings.forward_client,
         }
     }
 
@@ -95,7 +96,12 @@ mod tests {
     use crate::providers::http_client::{self, ClientPolicy};
 
     fn identity(forward_client: bool) -> Identity {
-        Identity::new(Some("mailto:me@example.org"), Some("gateway-a"), forward_client)
+        Identity::new(&FederationSettings {
+            contact: Some("mailto:me@example.org".into()),
+            instance: Some("gateway-a".into()),
+            forward_client,
+            ..FederationSettings::default()
+        })
     }
 
     fn caller(via: &str) -> Caller {
@@ -109,14 +115,14 @@ mod tests {
         let named = identity(false);
         assert_eq!(named.user_agent(), format!("darkserver/{version} (+mailto:me@example.org)"));
         assert_eq!(named.probe_user_agent(), format!("darkserver/{version} (probe; +mailto:me@example.org)"));
-        let nameless = Identity::new(None, None, false);
+        let nameless = Identity::new(&FederationSettings::default());
         assert_eq!(nameless.user_agent(), format!("darkserver/{version}"));
         assert_eq!(nameless.probe_user_agent(), format!("darkserver/{version} (probe)"));
     }
 
     #[test]
     fn an_instance_without_a_name_gets_a_random_one() {
-        let [first, second] = [(); 2].map(|()| Identity::new(None, None, false).instance);
+        let [first, second] = [(); 2].map(|()| Identity::new(&FederationSettings::default()).instance);
         assert_ne!(first, second);
         let digits = first.strip_prefix("darkserver-").unwrap();
         assert!(digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");

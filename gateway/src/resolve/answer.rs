@@ -3,6 +3,7 @@
 use crate::cache::Content;
 
 /// What a question resolved to.
+#[derive(Clone)]
 pub(crate) enum Answer {
     /// Bytes that this gateway serves.
     File(FoundFile),
@@ -11,6 +12,7 @@ pub(crate) enum Answer {
 }
 
 /// Bytes of a file, and where they come from.
+#[derive(Clone)]
 pub(crate) struct FoundFile {
     pub(crate) content: Content,
     /// Path of the member.

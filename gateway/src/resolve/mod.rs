@@ -36,7 +36,8 @@ use crate::index::filter::Verdict;
 use crate::index::lookup::Lookup;
 use crate::permits::Permits;
 use crate::providers::archives::Archives;
-use crate::providers::federation::Federation;
+use crate::providers::federation::verdict::Whole;
+use crate::providers::federation::{Asked, Federation};
 use crate::providers::http_client::{self, ClientPolicy};
 use crate::providers::identity::Identity;
 use crate::readiness::Readiness;
@@ -81,12 +82,10 @@ impl Gateway {
         let cache =
             MemberCache::open(&config.cache_dir, config.cache_size, config.extraction.abandoned, config.prefetch)
                 .await?;
-        let settings = &config.federation;
-        let identity =
-            Identity::new(settings.contact.as_deref(), settings.instance.as_deref(), settings.forward_client);
+        let identity = Identity::new(&config.federation);
         let archives = Archives::new(http_client::build(&ClientPolicy::default(), identity.user_agent())?);
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
-        let federation = Federation::new(&config, &identity)?;
+        let federation = Federation::new(&config, identity, cache.clone())?;
         let lookup = Lookup::new(index, &config.index, config.request.budget, &config.cache_dir);
         Ok(Self {
             readiness: Readiness::start(lookup.clone(), cache.clone(), federation.clone()),
@@ -166,10 +165,11 @@ impl Gateway {
                 Step::Upstreams => {
                     // The other half is for the files that may hold debuginfo.
                     let until = if unknown.is_empty() { until } else { until.half() };
-                    match Box::pin(self.federation.find(question, caller, until)).await {
-                        Ok(Some(redirect)) => return Ok(Some(Answer::Redirect(redirect))),
-                        Ok(None) => Ok(SearchOutcome::Absent),
-                        Err(unavailable) => Err(unavailable),
+                    let asked = Asked { question: question.clone(), caller: caller.clone(), exists: false };
+                    match Box::pin(self.federation.find(asked, until)).await.whole {
+                        Whole::Found(answer) => return Ok(Some(answer)),
+                        Whole::TooLarge(_) | Whole::Absent(_) => Ok(SearchOutcome::Absent),
+                        Whole::Unavailable(unavailable) => Err(unavailable),
                     }
                 }
                 Step::Unknown if unknown.is_empty() => Ok(SearchOutcome::Absent),

@@ -1,189 +1,236 @@
-//! Whether an upstream answers, by a probe in the background and by the requests that clients cause. The log has one
-//! line when that changes, not one for each request.
+//! Whether an upstream answers: its breaker, and the probes that open and close it.
+//!
+//! A probe asks for a random build-id. It is sent when the breaker is open and one is due, when a request takes longer
+//! than it should, and when nothing was heard of the upstream for a while. The log has one line when the state of an
+//! upstream changes, not one for each request.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use prometheus::IntGauge;
 use reqwest::StatusCode;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
-use url::Url;
+use tokio::time::timeout;
 
+use super::changes::Changes;
 use crate::locked::locked;
 use crate::metrics::METRICS;
-use crate::providers::http_client::{Client, reason};
+use crate::providers::breaker::{Breaker, Change, Opening};
+use crate::providers::http_client::{is_page, reason};
+use crate::providers::latency::Latency;
 
-/// Between two probes of an upstream that answers, and of one that does not.
-const PROBE_INTERVAL: Duration = Duration::from_secs(15);
+/// An upstream of which nothing was heard for so long is probed.
+const IDLE_INTERVAL: Duration = Duration::from_secs(30);
+/// After a failed probe of an upstream whose breaker is closed, the next one.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// Between two probes at least, however many requests fail.
-const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two probes at least, however many requests are slow.
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// So many requests in a row have to fail before an upstream that answers probes counts as unavailable.
-const MAX_FAILURES: u32 = 3;
-/// How long failed requests count beside probes that are answered.
-const FAILURE_TTL: Duration = Duration::from_secs(30);
+/// So many failed probes in a row open the breaker of an upstream of which nothing else is known.
+const MAX_FAILED_PROBES: u32 = 2;
 
 /// The health of one upstream.
 pub(super) struct Health {
     /// As metrics and logs name it.
     name: String,
-    state: Mutex<State>,
-    /// A request failed.
+    pub(super) breaker: Breaker,
+    pub(super) latency: Latency,
+    probes: Mutex<Probes>,
+    /// A request takes longer than it should.
     suspected: Notify,
-    up: IntGauge,
+    changes: Arc<Changes>,
 }
 
+/// The outcomes of probes.
 #[derive(Default)]
-struct State {
-    is_probed: bool,
-    /// Why the last probe failed, if it did.
-    probe: Option<String>,
-    /// Requests that failed since the last one that did not, and why the last one did.
+struct Probes {
+    /// True once anything is known of the upstream.
+    is_known: bool,
+    /// Failed probes since the last answer, and why the last one failed.
     failures: u32,
-    request: Option<String>,
-    failed_at: Option<Instant>,
-    /// True once the log has that it is unavailable.
+    cause: Option<String>,
+    /// True once the log has that the upstream is unavailable.
     is_logged: bool,
-    /// True if only an answered request takes that back: its probes were answered all the time.
-    awaits_answer: bool,
 }
 
 impl Health {
     /// Nothing is known yet.
-    pub(super) fn new(name: &str) -> Self {
-        let up = METRICS.upstream_up.with_label_values(&[name]);
-        Self { name: name.to_owned(), state: Mutex::default(), suspected: Notify::new(), up }
+    pub(super) fn new(name: &str, changes: Arc<Changes>) -> Self {
+        let health = Self {
+            name: name.to_owned(),
+            breaker: Breaker::default(),
+            latency: Latency::default(),
+            probes: Mutex::default(),
+            suspected: Notify::new(),
+            changes,
+        };
+        health.show(Change::None);
+        health
     }
 
-    /// Probes the upstream at `url` as long as the process lives.
-    pub(super) async fn keep_probing(&self, client: &Client, url: &Url) {
-        loop {
-            let result = match client.get(url.clone()).timeout(PROBE_TIMEOUT).send().await {
-                // It fails whatever is asked, or a proxy in front of it answers.
-                Ok(response) if is_failure(response.status()) => {
-                    Err(format!("expected an answer of the server, found {}", response.status()))
-                }
-                Ok(_) => Ok(()),
-                Err(error) => Err(reason(&error)),
-            };
-            let is_up = result.is_ok();
-            self.probed(result);
-            sleep(MIN_INTERVAL).await;
-            let pause = if is_up { PROBE_INTERVAL } else { RETRY_INTERVAL };
-            // Suspected or not: it is probed again.
-            let _ = timeout(pause - MIN_INTERVAL, self.suspected.notified()).await;
+    /// A request was answered after `took`, by whatever.
+    pub(super) fn answered(&self, took: Duration) {
+        self.latency.add(took);
+        self.breaker.answered();
+        {
+            let mut probes = locked(&self.probes);
+            (probes.is_known, probes.failures, probes.cause) = (true, 0, None);
+        }
+        self.show(Change::None);
+        if self.breaker.opening().is_some() {
+            // It may be well again.
+            self.suspect();
         }
     }
 
-    /// A probe has ended.
-    fn probed(&self, result: Result<(), String>) {
-        self.change(|state| {
-            // It was unavailable to requests and to probes, or no request has failed for long.
-            let was_away = state.probe.is_some();
-            if result.is_ok() && (was_away || state.failed_at.is_none_or(|failed| failed.elapsed() > FAILURE_TTL)) {
-                state.awaits_answer = !was_away && state.failures > 0;
-                state.forget_failures();
-            }
-            (state.is_probed, state.probe) = (true, result.err());
-        });
-    }
-
-    /// A request was answered, by whatever.
-    pub(super) fn answered(&self) {
-        self.change(|state| {
-            state.forget_failures();
-            state.awaits_answer = false;
-        });
-    }
-
-    /// A request failed.
+    /// A request failed at once: refused, broken off, or answered by junk.
     pub(super) fn failed(&self, cause: &str) {
-        self.change(|state| {
-            state.failures = state.failures.saturating_add(1);
-            (state.request, state.failed_at) = (Some(cause.to_owned()), Some(Instant::now()));
-        });
+        self.show(self.breaker.failed(cause));
+    }
+
+    /// A request that began at `began` takes longer than it should: a probe tells whether the upstream hangs.
+    pub(super) fn suspect(&self) {
         self.suspected.notify_one();
     }
 
-    /// `Ok` if it answers, the reason if it does not; `None` before the first probe.
-    pub(super) fn state(&self) -> Option<Result<(), String>> {
-        let state = locked(&self.state);
-        match state.cause() {
-            Some(cause) => Some(Err(cause.to_owned())),
-            None => state.is_probed.then_some(Ok(())),
+    /// A request that began at `began` was given up. If nothing else came from the upstream since, it hangs; else it is
+    /// slow for what was asked.
+    pub(super) fn timed_out(&self, began: Instant, cause: &str) {
+        if self.breaker.has_answered_since(began) {
+            self.suspect();
+        } else {
+            self.show(self.breaker.open(cause));
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = locked(&self.state);
-        change(&mut state);
-        let cause = state.cause().map(str::to_owned);
-        self.up.set(i64::from(cause.is_none() && (state.is_probed || state.failures == 0)));
-        let was_logged = state.is_logged;
-        state.is_logged = cause.is_some() || was_logged && state.awaits_answer;
-        let is_told = state.is_logged != was_logged;
-        drop(state);
-        match cause {
-            Some(cause) if is_told => tracing::warn!(upstream = self.name, cause, "an upstream is unavailable"),
-            None if is_told => tracing::info!(upstream = self.name, "an upstream is available again"),
+    /// When and why its breaker was opened; `None` while it is closed.
+    pub(super) fn opening(&self) -> Option<Opening> {
+        self.breaker.opening()
+    }
+
+    /// `Ok` if it answers, the reason if it does not; `None` before the first answer or probe.
+    pub(super) fn state(&self) -> Option<Result<(), String>> {
+        let probes = locked(&self.probes);
+        match self.breaker.opening() {
+            Some(opening) => Some(Err(opening.cause)),
+            None => match &probes.cause {
+                Some(cause) => Some(Err(cause.clone())),
+                None => probes.is_known.then_some(Ok(())),
+            },
+        }
+    }
+
+    /// Probes the upstream by `send` as long as the process lives.
+    pub(super) async fn keep_probing<F>(&self, send: impl Fn() -> F)
+    where
+        F: Future<Output = reqwest::Result<reqwest::Response>>,
+    {
+        loop {
+            let is_suspected = self.wait_until_due().await;
+            let is_half_open = self.breaker.begin_probe();
+            if self.breaker.opening().is_some() && !is_half_open {
+                // Not due yet: `wait_until_due` was woken by an answer.
+                continue;
+            }
+            let began = Instant::now();
+            let probed = timeout(PROBE_TIMEOUT, async { judge(send().await).await }).await;
+            let probed = probed
+                .unwrap_or_else(|_| Err(format!("expected an answer to a probe within {PROBE_TIMEOUT:?}, found none")));
+            self.probed(probed, is_suspected, began);
+            tokio::time::sleep(MIN_INTERVAL).await;
+        }
+    }
+
+    /// Waits until a probe is due. True if a request takes longer than it should.
+    async fn wait_until_due(&self) -> bool {
+        loop {
+            let pause = match self.breaker.retry_at() {
+                Some(retry_at) => retry_at.saturating_duration_since(Instant::now()),
+                None => {
+                    let probes = locked(&self.probes);
+                    match (probes.failures, self.breaker.silence()) {
+                        (1.., _) => RETRY_INTERVAL,
+                        (0, Some(silence)) => IDLE_INTERVAL.saturating_sub(silence),
+                        (0, None) => Duration::ZERO,
+                    }
+                }
+            };
+            if pause.is_zero() {
+                return false;
+            }
+            let is_open = self.breaker.opening().is_some();
+            match timeout(pause, self.suspected.notified()).await {
+                Ok(()) if is_open => {}
+                Ok(()) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// A probe that began at `began` has ended.
+    fn probed(&self, result: Result<(), String>, is_suspected: bool, began: Instant) {
+        let outcome = if result.is_ok() { "answered" } else { "failed" };
+        METRICS.upstream_probes.with_label_values(&[self.name.as_str(), outcome]).inc();
+        let failures = {
+            let mut probes = locked(&self.probes);
+            probes.is_known = true;
+            probes.failures = if result.is_ok() { 0 } else { probes.failures.saturating_add(1) };
+            probes.cause = result.as_ref().err().cloned();
+            probes.failures
+        };
+        let change = match result {
+            Ok(()) => self.breaker.probe_answered(),
+            Err(cause) => {
+                self.breaker.probe_failed();
+                let is_silent = !self.breaker.has_answered_since(began);
+                if is_silent && (is_suspected || failures >= MAX_FAILED_PROBES) {
+                    self.breaker.open(&cause)
+                } else {
+                    Change::None
+                }
+            }
+        };
+        self.show(change);
+    }
+
+    /// Sets the metrics, and logs a change of the state.
+    fn show(&self, change: Change) {
+        if change != Change::None {
+            // Before others see the new state.
+            self.changes.changed();
+        }
+        let state = self.state();
+        METRICS.upstream_up.with_label_values(&[self.name.as_str()]).set(i64::from(matches!(state, Some(Ok(())))));
+        let present = self.breaker.state();
+        for name in ["closed", "open", "half_open"] {
+            let is_present = i64::from(name == present);
+            METRICS.upstream_breaker.with_label_values(&[self.name.as_str(), name]).set(is_present);
+        }
+        let Some(state) = state else { return };
+        let was_logged = {
+            let mut probes = locked(&self.probes);
+            std::mem::replace(&mut probes.is_logged, state.is_err())
+        };
+        match state {
+            Err(cause) if !was_logged => tracing::warn!(upstream = self.name, cause, "an upstream is unavailable"),
+            Ok(()) if was_logged => tracing::info!(upstream = self.name, "an upstream is available again"),
             _ => {}
         }
     }
 }
 
-/// True for a status that shows that a server does not work. Older releases of elfutils' server answer `GET /` by 503.
-fn is_failure(status: StatusCode) -> bool {
-    matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
-}
-
-impl State {
-    fn forget_failures(&mut self) {
-        (self.failures, self.request, self.failed_at) = (0, None, None);
-    }
-
-    /// Why it counts as unavailable, if it does.
-    fn cause(&self) -> Option<&str> {
-        let request = self.request.as_deref().filter(|_| self.failures >= MAX_FAILURES);
-        self.probe.as_deref().or(request)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_and_probes_have_to_agree_that_it_answers() {
-        let health = Health::new("health.example");
-        assert!(health.state().is_none(), "nothing is known");
-        let probed = |result| health.probed(result);
-        probed(Ok(()));
-        assert_eq!(health.state(), Some(Ok(())));
-        for _ in 1..MAX_FAILURES {
-            health.failed("timed out");
-            assert_eq!(health.state(), Some(Ok(())), "a request may fail");
+/// Whether the answer to a probe shows that the upstream works.
+async fn judge(answer: reqwest::Result<reqwest::Response>) -> Result<(), String> {
+    let mut response = answer.map_err(|error| reason(&error))?;
+    match response.status() {
+        // It fails whatever is asked, or a proxy in front of it answers.
+        status @ (StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
+            Err(format!("expected an answer of the server to a probe, found {status}"))
         }
-        health.failed("timed out");
-        assert_eq!(health.state(), Some(Err("timed out".into())));
-        probed(Ok(()));
-        assert_eq!(health.state(), Some(Err("timed out".into())), "it answers probes alone");
-        health.answered();
-        assert_eq!(health.state(), Some(Ok(())));
-        probed(Err("refused".into()));
-        assert_eq!(health.state(), Some(Err("refused".into())));
-        for _ in 0..MAX_FAILURES {
-            health.failed("refused");
+        // The parking page of a domain that lapsed.
+        StatusCode::OK if is_page(&mut response).await => {
+            Err("expected 404 to a probe for a random build-id, found 200 with a page of HTML".into())
         }
-        probed(Ok(()));
-        assert_eq!(health.state(), Some(Ok(())), "it was unavailable to both: no request is needed");
-        for _ in 0..MAX_FAILURES {
-            health.failed("timed out");
-        }
-        health.change(|state| state.failed_at = Instant::now().checked_sub(2 * FAILURE_TTL));
-        probed(Ok(()));
-        assert_eq!(health.state(), Some(Ok(())), "no request has failed for long");
+        _ => Ok(()),
     }
 }

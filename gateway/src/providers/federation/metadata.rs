@@ -1,15 +1,18 @@
 //! `/metadata` of upstreams: all of them are asked, and the answers are put together.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use super::{Federation, Upstream};
-use crate::metrics::METRICS;
+use super::upstream::Upstream;
+use super::{Federation, Shared};
+use crate::config::Service;
 use crate::providers::Fault;
 use crate::providers::http_client::{ESCAPED, refused_redirect};
 use crate::resolve::deadline::Deadline;
@@ -17,10 +20,10 @@ use crate::resolve::metadata::{MetadataEntry, MetadataQuery};
 use crate::resolve::outcome::{Cause, CauseKind, Provider};
 use crate::resolve::question::Caller;
 
-/// The most bytes of an answer: ten thousand entries and more.
-const MOST_BYTES: usize = 8 << 20;
-/// The most bytes of one text in it.
-const MOST_TEXT: usize = 8192;
+/// Maximum of bytes of an answer: ten thousand entries and more.
+const MAX_BYTES: usize = 8 << 20;
+/// Maximum of bytes of one text in it.
+const MAX_TEXT: usize = 8192;
 
 /// The answers of upstreams.
 #[derive(Default)]
@@ -38,73 +41,91 @@ struct UpstreamBody {
 }
 
 impl Federation {
-    /// Asks all upstreams.
+    /// Asks all upstreams that serve metadata, at once.
     pub(crate) async fn metadata(
         &self,
         asked: &MetadataQuery,
         caller: &Caller,
         deadline: Deadline,
     ) -> UpstreamMetadata {
-        let mut said = UpstreamMetadata::default();
-        if self.is_empty() {
-            return said;
+        let mut answers = UpstreamMetadata::default();
+        let serving: Vec<_> = self.0.upstreams.iter().filter(|upstream| upstream.serves_metadata()).collect();
+        if serving.is_empty() {
+            return answers;
         }
-        if caller.hops >= self.max_hops {
-            let text = format!("the question passed {} servers: not asked further", caller.hops);
-            said.causes.push(Cause { provider: Provider::Gateway, kind: CauseKind::Refused, text });
-            return said;
+        if let Some(text) = self.reason_not_to_ask(caller) {
+            answers.causes.push(Cause { provider: Provider::Gateway, kind: CauseKind::Refused, text });
+            return answers;
         }
-        let questions = (0..self.upstreams.len())
-            .map(|number| self.clone().ask_metadata(number, asked.clone(), caller.clone(), deadline));
-        for (entries, cause) in futures::future::join_all(questions).await {
-            said.entries.extend(entries);
-            said.causes.extend(cause);
+        let queries = serving.into_iter().map(|upstream| ask(&self.0, upstream, asked, caller, deadline));
+        for (name, answer) in futures::future::join_all(queries).await {
+            match answer {
+                Ok((entries, complete)) => {
+                    answers.entries.extend(entries);
+                    if !complete {
+                        let text = "expected a complete answer, found an incomplete one";
+                        answers.causes.push(Fault::new(CauseKind::Broken, text).of_upstream(name));
+                    }
+                }
+                Err(fault) => answers.causes.push(fault.of_upstream(name)),
+            }
         }
-        said
-    }
-
-    /// Asks one upstream, on the main runtime, counted. Returns its files, and why there may be more.
-    async fn ask_metadata(
-        self,
-        number: usize,
-        asked: MetadataQuery,
-        caller: Caller,
-        deadline: Deadline,
-    ) -> (Vec<MetadataEntry>, Option<Cause>) {
-        let started = Instant::now();
-        let name = self.upstreams[number].name.clone();
-        let runtime = self.runtime.clone();
-        let ask = runtime.spawn(async move {
-            let asked = timeout_at(deadline.end().into(), self.upstreams[number].ask_metadata(&asked, &caller));
-            asked.await.unwrap_or_else(|_| {
-                Err(Fault::new(CauseKind::Timeout, "expected an answer within the budget, found none"))
-            })
-        });
-        let answer = ask
-            .await
-            .unwrap_or_else(|error| Err(Fault::new(CauseKind::Broken, format!("the task ended early: {error}"))));
-        let result = match &answer {
-            Ok((entries, _)) if entries.is_empty() => "absent",
-            Ok(_) => "found",
-            Err(_) => "failed",
-        };
-        METRICS.upstream_requests.with_label_values(&[name.as_str(), result]).inc();
-        METRICS.upstream_request_duration.with_label_values(&[name.as_str()]).observe(started.elapsed().as_secs_f64());
-        let (entries, fault) = match answer {
-            Ok((entries, complete)) => (
-                entries,
-                (!complete)
-                    .then(|| Fault::new(CauseKind::Broken, "expected a complete answer, found an incomplete one")),
-            ),
-            Err(fault) => (Vec::new(), Some(fault)),
-        };
-        (entries, fault.map(|fault| fault.of_upstream(&name)))
+        answers
     }
 }
 
+/// Asks one upstream, on the main runtime, until `deadline`. Returns its name, its files, and whether these are all.
+async fn ask<'u>(
+    shared: &Arc<Shared>,
+    upstream: &'u Arc<Upstream>,
+    asked: &MetadataQuery,
+    caller: &Caller,
+    deadline: Deadline,
+) -> (&'u str, Result<(Vec<MetadataEntry>, bool), Fault>) {
+    let name = upstream.name();
+    if let Some(opening) = upstream.health.opening() {
+        return (name, Err(Fault::new(CauseKind::Refused, format!("its breaker is open: {}", opening.cause))));
+    }
+    let began = Instant::now();
+    let query = {
+        let (shared, upstream, asked, caller) = (shared.clone(), upstream.clone(), asked.clone(), caller.clone());
+        async move { upstream.metadata(&shared, &asked, &caller).await }
+    };
+    let mut task = AbortOnDropHandle::new(shared.runtime.spawn(query));
+    let answer = match timeout_at(deadline.end().into(), &mut task).await {
+        Ok(ended) => {
+            ended.unwrap_or_else(|error| Err(Fault::new(CauseKind::Broken, format!("the task ended early: {error}"))))
+        }
+        Err(_) => {
+            // Searching many paths may take long: that alone does not open the breaker.
+            upstream.health.suspect();
+            Err(Fault::new(CauseKind::Timeout, "expected an answer within the budget, found none"))
+        }
+    };
+    let outcome = match &answer {
+        Ok((entries, _)) if entries.is_empty() => "absent",
+        Ok(_) => "found",
+        Err(_) => "failed",
+    };
+    upstream.count(outcome, began.elapsed());
+    (name, answer)
+}
+
 impl Upstream {
-    async fn ask_metadata(&self, asked: &MetadataQuery, caller: &Caller) -> Result<(Vec<MetadataEntry>, bool), Fault> {
-        let mut response = self.request(self.metadata_url(asked)?, caller).send().await?;
+    /// True if `/metadata` is asked of the upstream.
+    fn serves_metadata(&self) -> bool {
+        self.settings.serves.contains(&Service::Metadata)
+    }
+
+    async fn metadata(
+        &self,
+        shared: &Shared,
+        asked: &MetadataQuery,
+        caller: &Caller,
+    ) -> Result<(Vec<MetadataEntry>, bool), Fault> {
+        let url = self.metadata_url(asked)?;
+        let _permit = self.acquire().await;
+        let mut response = self.request(&shared.identity, url, caller).send().await?;
         if response.status().is_redirection() {
             return Err(Fault::new(CauseKind::Refused, refused_redirect(&response)));
         }
@@ -114,8 +135,8 @@ impl Upstream {
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > MOST_BYTES {
-                let text = format!("expected at most {MOST_BYTES} bytes, found more");
+            if body.len() + chunk.len() > MAX_BYTES {
+                let text = format!("expected at most {MAX_BYTES} bytes, found more");
                 return Err(Fault::new(CauseKind::Broken, text));
             }
             body.extend_from_slice(&chunk);
@@ -149,10 +170,10 @@ fn read(body: &[u8]) -> Result<(Vec<MetadataEntry>, bool), Fault> {
 
 /// An entry of which nothing can mislead whoever reads it.
 fn checked(mut entry: MetadataEntry) -> Option<MetadataEntry> {
-    let is_short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MOST_TEXT);
+    let is_short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MAX_TEXT);
     let is_sound = matches!(entry.kind.as_str(), "executable" | "debuginfo")
         && entry.buildid.parse::<artifact::BuildId>().is_ok_and(|build_id| build_id.to_string() == entry.buildid)
-        && entry.file.len() <= MOST_TEXT
+        && entry.file.len() <= MAX_TEXT
         && [&entry.archive, &entry.nevra, &entry.source_rpm, &entry.distro].into_iter().all(is_short);
     let is_http = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     entry.locations.retain(|place| place.url.as_ref().is_none_or(is_http));
@@ -162,17 +183,12 @@ fn checked(mut entry: MetadataEntry) -> Option<MetadataEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::UpstreamSettings;
-    use crate::providers::identity::Identity;
 
     #[test]
     fn paths_are_escaped_in_questions() {
-        let url = Url::parse("http://me:secret@d.example/base/").unwrap();
-        let upstream =
-            Upstream::new(&UpstreamSettings::new("d".into(), url), Identity::new(None, None, false)).unwrap();
         let asked =
             MetadataQuery { key: crate::resolve::metadata::MetadataKey::Glob, value: "/usr/bin/a b+c^&=%20*".into() };
-        let url = upstream.metadata_url(&asked).unwrap();
+        let url = Upstream::of_url("http://me:secret@d.example/base/").metadata_url(&asked).unwrap();
         assert!(
             url.as_str().ends_with("@d.example/base/metadata?key=glob&value=/usr/bin/a%20b%2Bc%5E%26%3D%2520%2A"),
             "{url}"

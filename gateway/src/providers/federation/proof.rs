@@ -21,27 +21,46 @@ const MAX_NOTE_BYTES: usize = 64 << 10;
 /// An HTML page shows itself in so many bytes.
 const PAGE_BYTES: usize = 512;
 
-/// Reads as much of a response with status 200 as tells whether it is what was asked for at `asked`. The note of a file
-/// whose bytes come slowly is searched for until `note_deadline`.
+/// What the first bytes and the headers of an answer prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// The ELF file states the build-id.
+    Note,
+    /// An ELF file without a note near its start, with headers of debuginfod.
+    Headers,
+    /// Bytes of a section or a source, from where they were asked for or with headers of debuginfod.
+    Place,
+    /// A redirect that another gateway has checked.
+    Redirected,
+    /// An ELF file without a note near its start and without headers: only all of it can prove something.
+    None,
+}
+
+/// Reads as much of a response with status 200 as tells whether it is what was asked for at `asked`, and returns the
+/// bytes that were read. The note of a file whose bytes come slowly is searched for until `note_deadline`.
 ///
 /// # Errors
-/// The answer proves nothing: what was expected and what was found.
-pub(super) async fn check(
+/// The answer is something else than was asked for: what was expected and what was found.
+pub(super) async fn read(
     response: &mut Response,
     asked: &Url,
     question: &Question,
     note_deadline: Deadline,
-) -> Result<(), Fault> {
+) -> Result<(Vec<u8>, Proof), Fault> {
     let has_headers = has_debuginfod_headers(response.headers());
     match question.resource {
         Resource::Artifact(_) => {
-            let start = elf_start(response).await?;
-            let searched =
-                timeout_at(note_deadline.end().into(), search_note(response, start, &question.build_id)).await;
-            // Its bytes come too slowly to find the note in time.
-            searched.unwrap_or(Ok(()))
+            let mut start = elf_start(response).await?;
+            let searched = search_note(response, &mut start, &question.build_id);
+            let proof = match timeout_at(note_deadline.end().into(), searched).await {
+                Ok(found) => found?.then_some(Proof::Note),
+                // Its bytes come too slowly to find the note in time.
+                Err(_) => None,
+            };
+            let without_note = if has_headers { Proof::Headers } else { Proof::None };
+            Ok((start, proof.unwrap_or(without_note)))
         }
-        Resource::Section(_) | Resource::Source(_) if has_headers => read_start(response, 1).await.map(drop),
+        Resource::Section(_) | Resource::Source(_) if has_headers => Ok((read_start(response, 1).await?, Proof::Place)),
         Resource::Section(_) | Resource::Source(_) => {
             if is_html(response.headers()) {
                 return Err(wrong("expected the bytes of a file, found a page of HTML"));
@@ -49,10 +68,11 @@ pub(super) async fn check(
             if !is_same_place(response.url(), asked) {
                 return Err(wrong("expected the headers of debuginfod where a redirect leads, found none"));
             }
-            if begins_page(&read_start(response, PAGE_BYTES).await?) {
+            let start = read_start(response, PAGE_BYTES).await?;
+            if begins_page(&start) {
                 return Err(wrong("expected the bytes of a file, found those of a page of HTML"));
             }
-            Ok(())
+            Ok((start, Proof::Place))
         }
     }
 }
@@ -93,16 +113,19 @@ async fn elf_start(response: &mut Response) -> Result<Vec<u8>, Fault> {
     Ok(start)
 }
 
-/// Searches for the note with `build_id`. Notes with other build-ids and none with this one are an error; no note at
-/// all is none: it may stand further behind.
-async fn search_note(response: &mut Response, mut bytes: Vec<u8>, build_id: &BuildId) -> Result<(), Fault> {
+/// Searches for the note with `build_id` in `bytes`, which grow by what is read. False if there is no note at all: it may
+/// stand further behind.
+///
+/// # Errors
+/// There are notes with other build-ids, and none with this one.
+async fn search_note(response: &mut Response, bytes: &mut Vec<u8>, build_id: &BuildId) -> Result<bool, Fault> {
     /// Of a note: words, name, the longest build-id.
     const NOTE_BYTES: usize = 16 + BuildId::MAX_BYTES;
     let (mut searched, mut other) = (0, None);
     loop {
         for found in elf::build_id_notes(&bytes[searched..]) {
             if found == *build_id {
-                return Ok(());
+                return Ok(true);
             }
             other = other.or(Some(found));
         }
@@ -115,7 +138,7 @@ async fn search_note(response: &mut Response, mut bytes: Vec<u8>, build_id: &Bui
             None => break,
         }
     }
-    other.map_or(Ok(()), |other| {
+    other.map_or(Ok(false), |other| {
         Err(wrong(format!("expected an ELF file with build-id {build_id}, found one with {other}")))
     })
 }

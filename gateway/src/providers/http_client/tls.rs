@@ -84,7 +84,7 @@ mod tests {
     fn errors_name_the_file() {
         let files = Files::make();
         let empty = tempfile::NamedTempFile::new().unwrap();
-        let missing = PathBuf::from("/nonexistent/x.pem");
+        let missing = std::path::PathBuf::from("/nonexistent/x.pem");
         let ca = Some(files.authority());
         let (certificate, key) = (Some(files.certificate()), Some(files.key()));
         let sound = UpstreamTls { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };

@@ -1,0 +1,113 @@
+//! One request to one upstream, and what its answer proves.
+
+use reqwest::{Response, StatusCode};
+use url::Url;
+
+use super::proof::{self, Proof};
+use crate::providers::Fault;
+use crate::providers::http_client::{is_page, refused_redirect};
+use crate::resolve::answer::Redirect;
+use crate::resolve::deadline::Deadline;
+use crate::resolve::outcome::CauseKind;
+use crate::resolve::question::Question;
+
+/// The longest header of an upstream that is passed on, bytes.
+const MAX_HEADER_BYTES: usize = 8192;
+
+/// What one upstream answered.
+pub(super) enum Reply {
+    /// It has it, and its first bytes are what was asked for.
+    Found(Box<Begun>),
+    /// It has it, and it is larger than the client accepts: its size in bytes, if the upstream told.
+    TooLarge(Option<u64>),
+    /// It does not have it.
+    Absent,
+}
+
+/// An answer with bytes that has begun.
+pub(crate) struct Begun {
+    /// The URL that was asked, before redirects; it can contain credentials.
+    pub(super) url: Url,
+    /// What follows `start`.
+    pub(super) response: Response,
+    /// The first bytes of the body.
+    pub(super) start: Vec<u8>,
+    pub(super) proof: Proof,
+    /// Size in bytes, if the upstream told.
+    pub(super) size: Option<u64>,
+}
+
+impl Begun {
+    /// True if a client can be sent to where this answer came from: something proves that it is the right one.
+    pub(super) fn can_be_redirected_to(&self) -> bool {
+        self.proof != Proof::None
+    }
+
+    /// The redirect of a client to where this answer came from, with its `X-DEBUGINFOD-*` headers and without
+    /// credentials.
+    pub(super) fn redirect(&self) -> Redirect {
+        let mut url = self.url.clone();
+        // The credentials are those of this gateway.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        let mut headers = Vec::new();
+        for (name, value) in self.response.headers() {
+            if name.as_str().starts_with("x-debuginfod-") && value.len() <= MAX_HEADER_BYTES {
+                headers.push((name.to_string(), value.as_bytes().to_vec()));
+            }
+        }
+        if let (false, Some(size)) = (self.response.headers().contains_key("x-debuginfod-size"), self.size) {
+            headers.push(("x-debuginfod-size".into(), size.to_string().into_bytes()));
+        }
+        Redirect { location: url.into(), headers, size: self.size }
+    }
+}
+
+/// Reads what an upstream answered to `question`, which was asked at `url`. The build-id note of a file whose bytes come
+/// slowly is searched for until half of the time to `deadline` has passed.
+///
+/// # Errors
+/// The answer is neither a file nor an absence: whether the upstream has it is unknown.
+pub(super) async fn read(
+    mut response: Response,
+    url: Url,
+    question: &Question,
+    absent_statuses: &[u16],
+    deadline: Deadline,
+) -> Result<Reply, Fault> {
+    let status = response.status();
+    let refused = |text: String| Err(Fault::new(CauseKind::Refused, text));
+    match status {
+        StatusCode::OK => {}
+        StatusCode::NOT_ACCEPTABLE => return Ok(Reply::TooLarge(number(&response, "x-debuginfod-size"))),
+        // A server that refuses this gateway sends a page, also where its status stands for absence.
+        StatusCode::FORBIDDEN if is_page(&mut response).await => {
+            return refused("found 403 with a page of HTML".into());
+        }
+        status if absent_statuses.contains(&status.as_u16()) => return Ok(Reply::Absent),
+        // A redirect to a host that is not allowed. With these headers another gateway has checked it.
+        status if status.is_redirection() && response.headers().contains_key("x-debuginfod-size") => {
+            let size = number(&response, "x-debuginfod-size");
+            return Ok(Reply::Found(Box::new(Begun {
+                url,
+                response,
+                start: Vec::new(),
+                proof: Proof::Redirected,
+                size,
+            })));
+        }
+        status if status.is_redirection() => {
+            return refused(refused_redirect(&response));
+        }
+        status => return refused(format!("expected 200 or 404, found {status}")),
+    }
+    let (start, proof) = proof::read(&mut response, &url, question, deadline.half()).await?;
+    // Not `Response::content_length`: it counts what is left of the body.
+    let size = number(&response, "content-length").or_else(|| number(&response, "x-debuginfod-size"));
+    Ok(Reply::Found(Box::new(Begun { url, response, start, proof, size })))
+}
+
+/// The number in a header.
+fn number(response: &Response, name: &str) -> Option<u64> {
+    response.headers().get(name)?.to_str().ok()?.trim().parse().ok()
+}

@@ -1,0 +1,246 @@
+//! One search among all upstreams for what a question asks for.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::relay;
+use super::reply::{Begun, Reply};
+use super::upstream::Upstream;
+use super::verdict::{self, Absence, Attempt, Standing, Verdict, Whole, Word};
+use super::{Asked, Shared};
+use crate::config::Mode;
+use crate::locked::locked;
+use crate::metrics::METRICS;
+use crate::providers::Fault;
+use crate::providers::walk::{self, Candidate, Turn, Walked};
+use crate::resolve::answer::Answer;
+use crate::resolve::deadline::Deadline;
+use crate::resolve::outcome::{CauseKind, Miss, Outcome};
+use crate::resolve::question::Resource;
+
+/// One search.
+pub(super) struct Search {
+    pub(super) shared: Arc<Shared>,
+    pub(super) asked: Asked,
+    pub(super) deadline: Deadline,
+    /// Requests to upstreams.
+    requests: AtomicU32,
+    attempts: Mutex<Vec<Attempt>>,
+}
+
+/// What an upstream that has it gave.
+pub(super) enum Given {
+    Answer(Answer),
+    TooLarge(Option<u64>),
+}
+
+impl Search {
+    /// Nothing is asked yet.
+    pub(super) fn new(shared: Arc<Shared>, asked: Asked, deadline: Deadline) -> Self {
+        Self { shared, asked, deadline, requests: AtomicU32::new(0), attempts: Mutex::default() }
+    }
+
+    /// Asks the upstreams that can have it until one has it.
+    pub(super) async fn run(self) -> Verdict {
+        let (mut standings, candidates) = self.candidates().await;
+        let this = Arc::new(self);
+        let walked = walk::walk(candidates, |number, turn| this.clone().attempt(*number, turn)).await;
+        let Walked { found, misses } = walked;
+        let whole = match found {
+            Some((_, Given::Answer(answer))) => Whole::Found(answer),
+            Some((_, Given::TooLarge(size))) => Whole::TooLarge(size),
+            None => {
+                for (number, miss) in misses {
+                    standings.push((number, this.word_of(number, miss).await));
+                }
+                this.decide(standings).await
+            }
+        };
+        let requests = this.requests.load(Ordering::Relaxed);
+        let result = match &whole {
+            Whole::Found(_) => "found",
+            Whole::TooLarge(_) => "too_large",
+            Whole::Absent(Absence::Certain) => "absent",
+            Whole::Absent(Absence::Provisional(_)) => "provisional",
+            Whole::Unavailable(_) => "unavailable",
+        };
+        METRICS.federation_answers.with_label_values(&[result]).inc();
+        if !matches!(whole, Whole::Found(_) | Whole::TooLarge(_)) {
+            METRICS.federation_requests_per_miss.observe(f64::from(requests));
+        }
+        let attempts = std::mem::take(&mut *locked(&this.attempts)).into();
+        Verdict { whole, attempts }
+    }
+
+    /// What is known of upstreams without asking them, and those that are to be asked. Of the latter those that gave a
+    /// file of this build-id before come first.
+    async fn candidates(&self) -> (Vec<(usize, Word)>, Vec<Candidate<usize>>) {
+        let question = &self.asked.question;
+        let owners = self.shared.knowledge.owners(&question.build_id).await;
+        let (mut words, mut candidates) = (Vec::new(), Vec::new());
+        for (number, upstream) in self.shared.serving(question) {
+            let epoch = upstream.health.breaker.epoch();
+            if let Some(opening) = upstream.health.opening() {
+                let since = opening.since.elapsed();
+                self.note(upstream, "open", None, &opening.cause);
+                let text = format!("its breaker is open since {} s: {}", since.as_secs(), opening.cause);
+                let cause = Fault::new(CauseKind::Refused, text).of_upstream(upstream.name());
+                words.push((number, Word::Away { since, cause }));
+            } else if self.shared.knowledge.is_absent(number, question, epoch).await {
+                self.note(upstream, "remembered", None, "");
+                words.push((number, Word::Absent { is_late: false }));
+            } else {
+                let tier = if owners.contains(&number) { i32::MIN } else { upstream.settings.priority };
+                let hedge_after = upstream.hedge_after(self.deadline);
+                candidates.push(Candidate { provider: number, tier, hedge_after });
+            }
+        }
+        (words, candidates)
+    }
+
+    /// Asks one upstream, until its deadline. A request that takes longer continues in the background.
+    async fn attempt(self: Arc<Self>, number: usize, turn: Turn) -> Outcome<Given> {
+        let upstream = self.shared.upstreams[number].clone();
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if turn == Turn::Hedge {
+            METRICS.upstream_hedges.with_label_values(&[upstream.name()]).inc();
+        }
+        let deadline = upstream.deadline(self.deadline);
+        let mut pending =
+            Pending { upstream: upstream.clone(), began: Instant::now(), usual: upstream.hedge_after(deadline) };
+        let mut task = AbortOnDropHandle::new(tokio::spawn(self.clone().request(number, deadline)));
+        let mut ended = timeout_at(deadline.half().end().into(), &mut task).await;
+        if ended.is_err() {
+            upstream.health.suspect();
+            ended = timeout_at(deadline.end().into(), &mut task).await;
+        }
+        let took = pending.end();
+        let outcome = match ended {
+            Ok(joined) => joined.unwrap_or_else(|error| {
+                let fault = Fault::new(CauseKind::Broken, format!("the task ended early: {error}"));
+                Err(fault.of_upstream(upstream.name()).into())
+            }),
+            Err(_) => {
+                let text = "expected an answer within the budget, found none";
+                upstream.health.timed_out(pending.began, text);
+                self.shared.warm.go_on(&self.shared, task);
+                Err(Fault::new(CauseKind::Timeout, text).of_upstream(upstream.name()).into())
+            }
+        };
+        let (word, detail) = match &outcome {
+            Ok(Given::Answer(_)) => ("found", ""),
+            Ok(Given::TooLarge(_)) => ("too_large", ""),
+            Err(Miss::Absent(_)) => ("absent", ""),
+            Err(Miss::Failed(cause)) => ("failed", cause.text.as_str()),
+        };
+        upstream.count(word, took);
+        self.note(&upstream, word, Some(took), detail);
+        outcome
+    }
+
+    /// Asks one upstream, remembers what it stated, and makes an answer of what it gave.
+    async fn request(self: Arc<Self>, number: usize, deadline: Deadline) -> Outcome<Given> {
+        let (shared, asked) = (&self.shared, &self.asked);
+        let upstream = &shared.upstreams[number];
+        let epoch = upstream.health.breaker.epoch();
+        let reply = upstream.ask(&shared.identity, &asked.question, &asked.caller, deadline).await;
+        match reply.map_err(|fault| fault.of_upstream(upstream.name()))? {
+            Reply::Found(begun) => {
+                let answer = self.answer(number, *begun).await?;
+                shared.knowledge.found(number, &asked.question).await;
+                Ok(Given::Answer(answer))
+            }
+            // Too large for nobody who said what is too large.
+            Reply::TooLarge(_) if asked.caller.max_size.is_none() => {
+                let text = "expected 200 or 404, found 406 without X-DEBUGINFOD-MAXSIZE in the request";
+                Err(Fault::new(CauseKind::Refused, text).of_upstream(upstream.name()).into())
+            }
+            Reply::TooLarge(size) => {
+                shared.knowledge.found(number, &asked.question).await;
+                Ok(Given::TooLarge(size))
+            }
+            Reply::Absent => {
+                if self.late_window(number).await.is_none() {
+                    shared.knowledge.absent(number, &asked.question, epoch, upstream.settings.absent_ttl).await;
+                }
+                Err(Miss::Absent(format!("upstream {}: absent", upstream.name())))
+            }
+        }
+    }
+
+    /// A redirect, or a relay: of what cannot be redirected to since nothing proves it yet, and of sources, with whose
+    /// time debuggers compare that of the program.
+    async fn answer(&self, number: usize, begun: Begun) -> Outcome<Answer> {
+        let upstream = &self.shared.upstreams[number];
+        let is_small = begun.size.is_some_and(|size| size <= self.shared.relay.max_source.as_u64());
+        let is_source = matches!(self.asked.question.resource, Resource::Source(_));
+        if upstream.settings.mode == Mode::Redirect && begun.can_be_redirected_to() && !(is_source && is_small) {
+            return Ok(Answer::Redirect(begun.redirect()));
+        }
+        let file = relay::begin(&self.shared, &self.asked, number, begun).await?;
+        Ok(Answer::File(file))
+    }
+
+    /// The word of an upstream that was asked.
+    async fn word_of(&self, number: usize, miss: Miss) -> Word {
+        match miss {
+            Miss::Absent(_) => Word::Absent { is_late: self.late_window(number).await.is_some() },
+            Miss::Failed(cause) => Word::Failed(cause),
+        }
+    }
+
+    /// The window in which an absence of the upstream is provisional, if that has not passed.
+    async fn late_window(&self, number: usize) -> Option<Duration> {
+        let window = self.shared.upstreams[number].settings.late_absent_ttl?;
+        let is_late = self.shared.knowledge.is_late(number, &self.asked.question.build_id, window).await;
+        is_late.then_some(window)
+    }
+
+    async fn decide(&self, words: Vec<(usize, Word)>) -> Whole {
+        let owners = self.shared.knowledge.owners(&self.asked.question.build_id).await;
+        let standing = |(number, word): (usize, Word)| Standing {
+            name: self.shared.upstreams[number].name().to_owned(),
+            word,
+            is_known_to_have_it: owners.contains(&number),
+        };
+        let settings = &self.shared.settings;
+        let standings = words.into_iter().map(standing).collect();
+        match verdict::decide(standings, settings.absent, settings.unreachable_after, self.asked.exists) {
+            Ok(absence) => Whole::Absent(absence),
+            Err(unavailable) => Whole::Unavailable(unavailable),
+        }
+    }
+
+    fn note(&self, upstream: &Upstream, outcome: &'static str, took: Option<Duration>, detail: &str) {
+        let upstream = upstream.name().to_owned();
+        locked(&self.attempts).push(Attempt { upstream, outcome, took, detail: detail.to_owned() });
+    }
+}
+
+/// A request that is under way. If it is dropped because another upstream has the file, and takes longer than usual, a
+/// probe tells whether its upstream hangs.
+struct Pending {
+    upstream: Arc<Upstream>,
+    began: Instant,
+    usual: Duration,
+}
+
+impl Pending {
+    /// The request ended: how long it took.
+    fn end(&mut self) -> Duration {
+        self.usual = Duration::MAX;
+        self.began.elapsed()
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.began.elapsed() > self.usual {
+            self.upstream.health.suspect();
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One upstream: another debuginfod server, with everything that is known of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use artifact::ArtifactType;
+use reqwest::header::{ACCEPT_ENCODING, USER_AGENT};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use url::Url;
+
+use super::changes::Changes;
+use super::health::Health;
+use super::reply::{self, Reply};
+use crate::config::{Service, Shape, UpstreamSettings};
+use crate::metrics::METRICS;
+use crate::providers::Fault;
+use crate::providers::http_client::{self, Client, ClientPolicy, Request};
+use crate::providers::identity::Identity;
+use crate::resolve::deadline::Deadline;
+use crate::resolve::outcome::CauseKind;
+use crate::resolve::question::{Caller, Question, Resource};
+
+/// The shortest deadline that is derived from measured latencies is this share of the budget: a hang costs one request
+/// alone, and a file that has to be extracted first takes longer than an absence.
+const MIN_SHARE: u32 = 2;
+/// A request may take so many times as long as 99 of 100 before.
+const PATIENCE: u32 = 4;
+
+/// One other debuginfod server.
+pub(super) struct Upstream {
+    pub(super) settings: UpstreamSettings,
+    pub(super) health: Health,
+    client: Client,
+    permits: Semaphore,
+}
+
+impl Upstream {
+    /// Nothing is known yet.
+    ///
+    /// # Errors
+    /// A certificate or key cannot be read.
+    pub(super) fn new(settings: UpstreamSettings, identity: &Identity, changes: Arc<Changes>) -> anyhow::Result<Self> {
+        let policy = ClientPolicy {
+            redirect_hosts: settings.redirect_hosts.clone(),
+            allow_private: settings.allow_private,
+            headers: settings.headers.clone(),
+            tls: settings.tls.clone(),
+            gzip: true,
+        };
+        let client = http_client::build(&policy, identity.user_agent())?;
+        let health = Health::new(&settings.name, changes);
+        Ok(Self { health, client, permits: Semaphore::new(settings.max_concurrent), settings })
+    }
+
+    /// The name in metrics and logs.
+    pub(super) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// True if the upstream can have what is asked for: it serves the kind, and build-ids of this shape.
+    pub(super) fn serves(&self, question: &Question) -> bool {
+        let service = match question.resource {
+            Resource::Artifact(ArtifactType::Debuginfo) => Service::Debuginfo,
+            Resource::Artifact(ArtifactType::Executable) => Service::Executable,
+            Resource::Section(_) => Service::Section,
+            Resource::Source(_) => Service::Source,
+        };
+        self.settings.serves.contains(&service) && self.settings.build_ids.contains(&Shape::of(&question.build_id))
+    }
+
+    /// Until when the upstream may take to answer: as configured, else some times as long as it usually takes, at least
+    /// half of the time left.
+    pub(super) fn deadline(&self, deadline: Deadline) -> Deadline {
+        let configured = self.settings.deadline;
+        let measured = || {
+            let usual = self.health.latency.quantile(0.99)?;
+            Some((usual * PATIENCE).max(deadline.remaining() / MIN_SHARE))
+        };
+        configured.or_else(measured).map_or(deadline, |limit| deadline.at_most(limit))
+    }
+
+    /// How long a rival waits for the upstream before it is asked, too.
+    pub(super) fn hedge_after(&self, deadline: Deadline) -> Duration {
+        let most = deadline.remaining() / 4;
+        self.health.latency.usual().map_or(most, |usual| usual.min(most))
+    }
+
+    /// Asks, and records what that tells of the upstream. It takes as long as the upstream does: the caller gives up.
+    ///
+    /// # Errors
+    /// Whether the upstream has it is unknown.
+    pub(super) async fn ask(
+        &self,
+        identity: &Identity,
+        question: &Question,
+        caller: &Caller,
+        deadline: Deadline,
+    ) -> Result<Reply, Fault> {
+        let began = Instant::now();
+        let reply = async {
+            let url = self.below(&question.to_string())?;
+            let _permit = self.acquire().await;
+            let response = self.request(identity, url.clone(), caller).send().await?;
+            reply::read(response, url, question, &self.settings.absent_statuses, deadline).await
+        };
+        let reply = reply.await;
+        self.record(began.elapsed(), &reply);
+        reply
+    }
+
+    /// The permit of one request, once fewer than `max_concurrent` are under way.
+    pub(super) async fn acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.permits.acquire().await
+    }
+
+    /// Records what an answer that came after `took` tells of the upstream.
+    fn record(&self, took: Duration, reply: &Result<Reply, Fault>) {
+        match reply {
+            Ok(_) => self.health.answered(took),
+            Err(fault) => {
+                if fault.kind == CauseKind::Wrong {
+                    METRICS.upstream_junk.with_label_values(&[self.name()]).inc();
+                }
+                self.health.failed(&fault.text);
+            }
+        }
+    }
+
+    /// Counts a request that ended with `outcome` after `took`.
+    pub(super) fn count(&self, outcome: &str, took: Duration) {
+        METRICS.upstream_requests.with_label_values(&[self.name(), outcome]).inc();
+        METRICS.upstream_request_duration.with_label_values(&[self.name()]).observe(took.as_secs_f64());
+    }
+
+    /// A request for a client's question.
+    pub(super) fn request(&self, identity: &Identity, url: Url, caller: &Caller) -> Request {
+        identity.apply(self.client.get(url).header(ACCEPT_ENCODING, "identity"), caller)
+    }
+
+    /// Probes the upstream as long as the process lives: asks for a random build-id.
+    pub(super) async fn keep_probing(&self, identity: &Identity) {
+        let probe = || self.client.get(self.probe_url()).header(USER_AGENT, identity.probe_user_agent());
+        self.health.keep_probing(|| probe().send()).await;
+    }
+
+    /// The URL of something that cannot exist.
+    fn probe_url(&self) -> Url {
+        let build_id = random_build_id();
+        let what = match self.settings.serves.first() {
+            Some(Service::Executable) => format!("buildid/{build_id}/executable"),
+            Some(Service::Source) => format!("buildid/{build_id}/source/probe"),
+            Some(Service::Section) => format!("buildid/{build_id}/section/.probe"),
+            Some(Service::Metadata) => format!("metadata?key=buildid&value={build_id}"),
+            Some(Service::Debuginfo) | None => format!("buildid/{build_id}/debuginfo"),
+        };
+        // The URL of an upstream and hex digits make a URL.
+        self.below(&what).unwrap_or_else(|_| self.settings.url.clone())
+    }
+
+    /// The upstream's own URL for a path without a slash before it.
+    ///
+    /// # Errors
+    /// They do not make a URL.
+    pub(super) fn below(&self, path: &str) -> Result<Url, Fault> {
+        let base = self.settings.url.as_str().split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        Url::parse(&format!("{base}/{path}")).map_err(|error| Fault::new(CauseKind::Wrong, error.to_string()))
+    }
+}
+
+/// A build-id of 20 bytes that no file has.
+fn random_build_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    // Every `RandomState` has other keys.
+    let word = |number: u64| RandomState::new().hash_one(number);
+    format!("{:016x}{:016x}{:08x}", word(0), word(1), word(2) >> 32)
+}
+
+#[cfg(test)]
+impl Upstream {
+    /// An upstream with default settings.
+    pub(super) fn of_url(url: &str) -> Self {
+        let settings = UpstreamSettings::new("u".into(), Url::parse(url).unwrap());
+        let identity = Identity::new(&crate::config::FederationSettings::default());
+        Self::new(settings, &identity, Arc::default()).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_build_ids_have_twenty_bytes_and_differ() {
+        let [a, b] = [random_build_id(), random_build_id()];
+        assert_ne!(a, b);
+        assert_eq!(a.parse::<artifact::BuildId>().unwrap().to_string(), a);
+        assert_eq!(a.len(), 40);
+    }
+}
