@@ -29,12 +29,10 @@ use crate::server::listen::Address;
 use crate::server::tls;
 
 use file::ConfigFile;
-#[allow(unused_imports, reason = "the federation does not use every setting yet")]
 pub(crate) use tables::{
     Abandoned, AbsentQuorum, ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings,
     MetadataSettings, OnUnavailable, Prefer, PrefetchSettings, RelaySettings, RequestSettings,
 };
-#[allow(unused_imports, reason = "the federation does not use every setting yet")]
 pub(crate) use upstreams::{Mode, Service, Shape, UpstreamSettings, UpstreamTls};
 
 /// Default permissions of socket files: the proxy's user is in the gateway's group.
@@ -65,7 +63,6 @@ pub(crate) struct Config {
     /// The upstreams, also those that are not enabled.
     pub(crate) upstreams: Vec<UpstreamSettings>,
     pub(crate) federation: FederationSettings,
-    #[allow(dead_code, reason = "the federation does not use every setting yet")]
     pub(crate) relay: RelaySettings,
     pub(crate) metadata: MetadataSettings,
 }

@@ -139,7 +139,6 @@ pub(crate) struct IndexSettings {
 /// `[federation]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[allow(dead_code, reason = "the federation does not use every setting yet")]
 pub(crate) struct FederationSettings {
     /// The upstreams whose word is needed for an absence.
     #[serde(deserialize_with = "forms::name")]
@@ -185,7 +184,6 @@ pub(crate) enum AbsentQuorum {
 /// `[relay]`
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[allow(dead_code, reason = "the federation does not use every setting yet")]
 pub(crate) struct RelaySettings {
     /// Maximum size of a source that is relayed in either mode.
     #[serde(deserialize_with = "forms::bytes")]

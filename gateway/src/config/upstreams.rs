@@ -53,7 +53,6 @@ const OWN_HEADERS: [&str; 14] = [
 /// `[[upstream]]`: another debuginfod server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table [[upstream]]")]
-#[allow(dead_code, reason = "the federation does not use every setting yet")]
 pub(crate) struct UpstreamSettings {
     /// Unique name: the label `upstream` of metrics, and how logs name it.
     #[serde(deserialize_with = "unique_name")]
@@ -108,7 +107,6 @@ pub(crate) struct UpstreamSettings {
 /// `upstream.tls`: PEM files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table like { ca = \"/etc/ssl/ca.pem\" }")]
-#[allow(dead_code, reason = "the federation does not use every setting yet")]
 pub(crate) struct UpstreamTls {
     /// Certificates of the authorities that are trusted, beside those of the system.
     #[serde(deserialize_with = "forms::path")]
@@ -158,7 +156,6 @@ pub(crate) enum Shape {
 
 impl Shape {
     /// Returns the shape of a build-id.
-    #[allow(dead_code, reason = "the federation does not use every setting yet")]
     pub(crate) fn of(build_id: &BuildId) -> Self {
         match build_id.as_bytes() {
             bytes if bytes.len() == 20 => Self::Gnu,
