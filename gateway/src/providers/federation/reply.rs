@@ -1,5 +1,8 @@
 //! One request to one upstream, and what its answer proves.
 
+use std::time::Duration;
+
+use reqwest::header::{CACHE_CONTROL, HeaderMap};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
@@ -20,8 +23,11 @@ pub(super) enum Reply {
     Found(Box<Begun>),
     /// It has it, and it is larger than the client accepts: its size in bytes, if the upstream told.
     TooLarge(Option<u64>),
-    /// It does not have it.
-    Absent,
+    /// It does not have it, for at most so long if it told ([RFC 9111], section 5.2.2): zero if it forbids that this is
+    /// stored.
+    ///
+    /// [RFC 9111]: https://www.rfc-editor.org/rfc/rfc9111
+    Absent { max_age: Option<Duration> },
 }
 
 /// An answer with bytes that has begun.
@@ -84,7 +90,9 @@ pub(super) async fn read(
         StatusCode::FORBIDDEN if is_page(&mut response).await => {
             return refused("found 403 with a page of HTML".into());
         }
-        status if absent_statuses.contains(&status.as_u16()) => return Ok(Reply::Absent),
+        status if absent_statuses.contains(&status.as_u16()) => {
+            return Ok(Reply::Absent { max_age: max_age(response.headers()) });
+        }
         // A redirect to a host that is not allowed. With these headers another gateway has checked it.
         status if status.is_redirection() && response.headers().contains_key("x-debuginfod-size") => {
             let size = number(&response, "x-debuginfod-size");
@@ -107,7 +115,43 @@ pub(super) async fn read(
     Ok(Reply::Found(Box::new(Begun { url, response, start, proof, size })))
 }
 
+/// How long an answer may be stored, by its Cache-Control.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all(CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
+    let directives = values.flat_map(|value| value.split(',')).map(|directive| directive.trim().to_ascii_lowercase());
+    let age = |directive: String| match directive.as_str() {
+        "no-store" | "no-cache" => Some(Duration::ZERO),
+        directive => directive.strip_prefix("max-age=")?.trim_matches('"').parse().ok().map(Duration::from_secs),
+    };
+    directives.filter_map(age).min()
+}
+
 /// The number in a header.
 fn number(response: &Response, name: &str) -> Option<u64> {
     response.headers().get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absence_may_be_stored_as_long_as_the_upstream_allows() {
+        let seconds = |text: &'static str| {
+            let headers = HeaderMap::from_iter([(CACHE_CONTROL, text.parse().unwrap())]);
+            max_age(&headers).map(|age| age.as_secs())
+        };
+        for (text, expected) in [
+            ("", None),
+            ("public", None),
+            ("public, max-age=10", Some(10)),
+            ("No-Store", Some(0)),
+            ("no-cache, max-age=60", Some(0)),
+            ("max-age=x", None),
+            ("max-age=\"5\",public", Some(5)),
+        ] {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+        assert_eq!(max_age(&HeaderMap::new()), None);
+    }
 }

@@ -30,6 +30,8 @@ pub(super) struct Search {
     /// Requests to upstreams.
     requests: AtomicU32,
     attempts: Mutex<Vec<Attempt>>,
+    /// Upstreams whose absence is provisional.
+    late: Mutex<Vec<usize>>,
 }
 
 /// What an upstream that has it gave.
@@ -41,7 +43,14 @@ pub(super) enum Given {
 impl Search {
     /// Nothing is asked yet.
     pub(super) fn new(shared: Arc<Shared>, asked: Asked, deadline: Deadline) -> Self {
-        Self { shared, asked, deadline, requests: AtomicU32::new(0), attempts: Mutex::default() }
+        Self {
+            shared,
+            asked,
+            deadline,
+            requests: AtomicU32::new(0),
+            attempts: Mutex::default(),
+            late: Mutex::default(),
+        }
     }
 
     /// Asks the upstreams that can have it until one has it.
@@ -55,7 +64,7 @@ impl Search {
             Some((_, Given::TooLarge(size))) => Whole::TooLarge(size),
             None => {
                 for (number, miss) in misses {
-                    standings.push((number, this.word_of(number, miss).await));
+                    standings.push((number, this.word_of(number, miss)));
                 }
                 this.decide(standings).await
             }
@@ -163,9 +172,12 @@ impl Search {
                 shared.knowledge.found(number, &asked.question).await;
                 Ok(Given::TooLarge(size))
             }
-            Reply::Absent => {
-                if self.late_window(number).await.is_none() {
-                    shared.knowledge.absent(number, &asked.question, epoch, upstream.settings.absent_ttl).await;
+            Reply::Absent { max_age } => {
+                let ttl = upstream.settings.absent_ttl.min(max_age.unwrap_or(Duration::MAX));
+                let is_late = max_age == Some(Duration::ZERO) || self.is_late(number).await;
+                match is_late {
+                    true => locked(&self.late).push(number),
+                    false => shared.knowledge.absent(number, &asked.question, epoch, ttl).await,
                 }
                 Err(Miss::Absent(format!("upstream {}: absent", upstream.name())))
             }
@@ -186,18 +198,19 @@ impl Search {
     }
 
     /// The word of an upstream that was asked.
-    async fn word_of(&self, number: usize, miss: Miss) -> Word {
+    fn word_of(&self, number: usize, miss: Miss) -> Word {
         match miss {
-            Miss::Absent(_) => Word::Absent { is_late: self.late_window(number).await.is_some() },
+            Miss::Absent(_) => Word::Absent { is_late: locked(&self.late).contains(&number) },
             Miss::Failed(cause) => Word::Failed(cause),
         }
     }
 
-    /// The window in which an absence of the upstream is provisional, if that has not passed.
-    async fn late_window(&self, number: usize) -> Option<Duration> {
-        let window = self.shared.upstreams[number].settings.late_absent_ttl?;
-        let is_late = self.shared.knowledge.is_late(number, &self.asked.question.build_id, window).await;
-        is_late.then_some(window)
+    /// True if the upstream is one that may have the file some minutes after it had not.
+    async fn is_late(&self, number: usize) -> bool {
+        match self.shared.upstreams[number].settings.late_absent_ttl {
+            Some(window) => self.shared.knowledge.is_late(number, &self.asked.question.build_id, window).await,
+            None => false,
+        }
     }
 
     async fn decide(&self, words: Vec<(usize, Word)>) -> Whole {
