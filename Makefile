@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 600
 export RPMS PORT DATABASE PROFILE MYSQLD FUZZ_SECONDS TARGETS SIZE HEADERS ROUNDS SECONDS_EACH ONLY PREFIX DESTDIR
 
 .PHONY: help run build install test test-fast test-mysql soak lint chart fuzz fuzz-corpus fixtures fixtures-check
-.PHONY: bench bench-index bench-answer bench-serve bench-scale corpus install-tools clean
+.PHONY: bench bench-index bench-answer bench-serve bench-scale bench-federate corpus install-tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ bench-serve: ## Only large members
 
 bench-scale: ## Ten million build-ids on MariaDB (BUILD_IDS=10000000): not part of bench
 	@make/bench.sh scale
+
+bench-federate: ## Federation: our gateway beside debuginfod, with upstreams that hang (SIZE=small, medium or large)
+	@make/bench.sh federate
 
 corpus: ## Make the packages for the benchmarks in var/corpus (SIZE=small, medium or large)
 	@bench/corpus/make.py $(or $(SIZE),small)

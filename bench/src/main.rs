@@ -1,9 +1,9 @@
 //! darkserver-bench: darkserver, the distribution's debuginfod and the limits of the machine on the same work, in turn.
 //!
-//! - [`index`], [`answer`], [`serve`] (and in it [`sections`]), [`scale`]: the benches; each fills [`table`]s, which
-//!   print medians and ratios;
-//! - [`servers`]: the processes under load, [`cost`]: what a process used, [`load`]: wrk and oha, [`corpus`]: what
-//!   they work on;
+//! - [`index`], [`answer`], [`serve`] (and in it [`sections`]), [`scale`], [`federate`]: the benches; each fills
+//!   [`table`]s, which print medians and ratios;
+//! - [`servers`]: the processes under load, [`cost`]: what a process used, [`load`]: wrk and oha, [`download`]: curl,
+//!   [`corpus`]: what they work on;
 //! - [`machine`]: where it ran, and with which versions; [`report`]: where the figures go.
 //!
 //! The peers are programs of this crate too: `constant` is the gateway's HTTP service around a handler that does
@@ -14,6 +14,8 @@
 mod answer;
 mod corpus;
 mod cost;
+mod download;
+mod federate;
 mod index;
 mod load;
 mod machine;
@@ -29,6 +31,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+
+use crate::federate::FederateOptions;
 
 /// Measures darkserver beside debuginfod and beside the limits of the machine, in one run.
 #[derive(Parser)]
@@ -54,6 +58,8 @@ enum Bench {
         #[arg(long, default_value_t = 10_000_000, value_name = "NUMBER")]
         build_ids: u64,
     },
+    /// Federation: the same upstreams behind our gateway and behind debuginfod, healthy and hanging.
+    Federate(FederateOptions),
 }
 
 /// What all benches take.
@@ -91,5 +97,6 @@ fn main() -> Result<()> {
         Bench::Answer(options) => answer::run(&options),
         Bench::Serve(options) => serve::run(&options),
         Bench::Scale { options, build_ids } => scale::run(&options, build_ids),
+        Bench::Federate(options) => federate::run(&options),
     }
 }

@@ -4,20 +4,18 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use artifact::Kind;
 use compat_tests::darkserver::Sqlite;
 
 use crate::corpus::CorpusMember;
-use crate::cost::{Cost, Usage};
+use crate::cost::Cost;
+use crate::download::{COLUMNS, CPU_OF_A_GB, Download};
 use crate::load::{self, LoadPaths};
 use crate::servers::BenchServer;
 use crate::table::ResultTable;
 use crate::{Options, corpus, report, sections};
 
-const COLUMNS: [&str; 6] = ["MB/s", "ms to the first byte", "ms in all", "CPU s a GB", "peak MiB of the server", "MB"];
-/// Of [`COLUMNS`].
-const CPU_OF_A_GB: usize = 3;
 /// Bytes of a small file.
 const SMALL: u64 = 64 << 10;
 /// How many small files are asked for at most.
@@ -64,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 }
             }
             let (extracted, cost) = extract(member, &scratch.path().join("plain"))?;
-            cold.add(&group, BSDTAR, &figures(member.size, None, cost.seconds, cost.cpu_seconds, cost.peak_bytes));
+            cold.add(&group, BSDTAR, &Download::of_a_program(member.size, &cost).figures());
             let server = BenchServer::files(extracted.parent().context("a directory")?)?;
             for _ in 0..3 {
                 fetch_from(&server, "/plain", member, &mut warm, &group, NGINX)?;
@@ -147,37 +145,9 @@ fn fetch_from(
     group: &str,
     system: &str,
 ) -> Result<()> {
-    let before = server.usage()?;
-    let output = Command::new("curl")
-        .args(["-sS", "-o", "/dev/null", "-w", "%{http_code} %{size_download} %{time_starttransfer} %{time_total}"])
-        .arg(format!("{}{path}", server.url()))
-        .output()
-        .context("start curl")?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let Usage { cpu_seconds, peak_bytes, .. } = server.usage()?;
-    let words: Vec<f64> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let [status, bytes, first, total] = words[..] else {
-        anyhow::bail!("curl {path}: expected four numbers, found {said}")
-    };
-    ensure!(
-        status == 200.0 && bytes == member.size as f64,
-        "{system} {path}: expected {} bytes, found {said}",
-        member.size
-    );
-    table.add(group, system, &figures(member.size, Some(first), total, cpu_seconds - before.cpu_seconds, peak_bytes));
+    let fetched = Download::fetch(server, path, member.size)?;
+    table.add(group, system, &fetched.figures());
     Ok(())
-}
-
-fn figures(size: u64, first: Option<f64>, total: f64, cpu_seconds: f64, peak_bytes: f64) -> [Option<f64>; 6] {
-    let bytes = size as f64;
-    [
-        Some(bytes / 1e6 / total),
-        first.map(|seconds| seconds * 1e3),
-        Some(total * 1e3),
-        Some(cpu_seconds / (bytes / 1e9)),
-        Some(peak_bytes / (1024.0 * 1024.0)),
-        Some(bytes / 1e6),
-    ]
 }
 
 /// What the machine itself needs: the archive's decompressor up to the member, into nothing; and the member as a plain

@@ -1,5 +1,6 @@
 //! The servers under load. Their logs go nowhere, but are written: every one of them logs each request by default.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ impl BenchServer {
     fn gateway_in(directory: TempDir, database: &str, configuration: &str, cache: &Path) -> Result<Self> {
         let settings = directory.path().join("gateway.toml");
         std::fs::write(&settings, configuration)?;
-        let mut command = Command::new(program("darkserver"));
+        let mut command = bare(program("darkserver"));
         command.env("DARKSERVER_DATABASE", database).arg("--config").arg(settings).arg("--cache-dir").arg(cache);
         Self::start(command, directory, "/healthz")
     }
@@ -47,7 +48,7 @@ impl BenchServer {
         let directory = tempfile::tempdir()?;
         let body = directory.path().join("body");
         std::fs::write(&body, &answer.body)?;
-        let mut command = Command::new(program("constant"));
+        let mut command = bare(program("constant"));
         command.arg("--body").arg(body).args(["--status", &answer.status.to_string()]);
         for (name, value) in &answer.headers {
             if !["content-length", "date", "connection", "transfer-encoding"].contains(&name.to_lowercase().as_str()) {
@@ -58,15 +59,28 @@ impl BenchServer {
     }
 
     /// elfutils' server on a directory of RPMs; ready when it has scanned them.
-    pub(crate) fn debuginfod(rpms: &Path, database: &Path, most_seconds: u64) -> Result<Self> {
+    pub(crate) fn debuginfod(rpms: &Path, database: &Path, max_seconds: u64) -> Result<Self> {
+        Self::debuginfod_with(&[], "-R", rpms, database, max_seconds)
+    }
+
+    /// elfutils' server on a directory of ELF files (`scan` is `-F`) or RPMs (`-R`), in an environment with these
+    /// variables; ready when it has scanned the directory.
+    pub(crate) fn debuginfod_with(
+        environment: &[(&str, &str)],
+        scan: &str,
+        files: &Path,
+        database: &Path,
+        max_seconds: u64,
+    ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let mut command = Command::new("debuginfod");
-        command.env("HOME", directory.path()).env("TMPDIR", directory.path());
-        command.args(["-R", "-t", "0", "-g", "0", "-d"]).arg(database);
+        let mut command = bare("debuginfod");
+        command.env("HOME", directory.path()).env_remove("XDG_CACHE_HOME").env("TMPDIR", directory.path());
+        command.envs(environment.iter().copied());
+        command.args([scan, "-t", "0", "-g", "0", "-d"]).arg(database);
         let port = free_port();
-        command.args(["-p", &port.to_string()]).arg(rpms);
-        let mut this = Self { process: launch(command)?, port, _directory: directory };
-        this.wait(Duration::from_secs(most_seconds), || {
+        command.args(["-p", &port.to_string()]).arg(files);
+        let mut this = Self { process: launch(command), port, _directory: directory };
+        this.wait(Duration::from_secs(max_seconds), || {
             http::get(port, "/metrics").is_ok_and(|answer| has_scanned(&answer.text()))
         })?;
         Ok(this)
@@ -86,9 +100,9 @@ impl BenchServer {
             files.display()
         );
         std::fs::write(directory.path().join("nginx.conf"), format!("user root;\n{settings}"))?;
-        let mut command = Command::new("nginx");
+        let mut command = bare("nginx");
         command.arg("-c").arg(directory.path().join("nginx.conf")).arg("-p").arg(directory.path());
-        let mut this = Self { process: launch(command)?, port, _directory: directory };
+        let mut this = Self { process: launch(command), port, _directory: directory };
         this.wait(Duration::from_secs(10), || http::get(port, "/").is_ok())?;
         Ok(this)
     }
@@ -97,7 +111,7 @@ impl BenchServer {
     fn start(mut command: Command, directory: TempDir, ready: &str) -> Result<Self> {
         let port = free_port();
         command.arg("--listen").arg(format!("127.0.0.1:{port}"));
-        let mut this = Self { process: launch(command)?, port, _directory: directory };
+        let mut this = Self { process: launch(command), port, _directory: directory };
         this.wait(Duration::from_secs(20), || http::get(port, ready).is_ok())?;
         Ok(this)
     }
@@ -124,14 +138,19 @@ impl BenchServer {
     }
 }
 
-fn launch(mut command: Command) -> Result<Process> {
+/// A command in an environment without settings of ours or of debuginfod.
+fn bare(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars() {
-        let is_ours = name.starts_with("DARKSERVER_") && name != "DARKSERVER_DATABASE";
-        if is_ours || name.starts_with("DEBUGINFOD_") || name == "RUST_LOG" {
+        if name.starts_with("DARKSERVER_") || name.starts_with("DEBUGINFOD_") || name == "RUST_LOG" {
             command.env_remove(name);
         }
     }
-    Ok(Process::start(&mut command, Path::new("/dev/null")))
+    command
+}
+
+fn launch(mut command: Command) -> Process {
+    Process::start(&mut command, Path::new("/dev/null"))
 }
 
 /// One traversal is over and nothing waits to be scanned.
