@@ -157,6 +157,7 @@ fn launch(mut command: Command) -> Process {
 fn has_scanned(metrics: &str) -> bool {
     let value = |line: &str| metrics.lines().find_map(|row| row.strip_prefix(line)?.trim().parse::<f64>().ok());
     value("thread_work_total{role=\"traverse\"}").is_some_and(|passes| passes >= 1.0)
-        && value("thread_work_pending{role=\"scan\"}") == Some(0.0)
+        // Missing if the directory has no files.
+        && value("thread_work_pending{role=\"scan\"}").unwrap_or(0.0) == 0.0
         && value("thread_busy{role=\"scan\"}") == Some(0.0)
 }
