@@ -52,6 +52,11 @@ impl Debuginfod {
         Self::start_as(newest("debuginfod"), upstreams, rpms, &["-R"])
     }
 
+    /// As [`Debuginfod::start`], with these upstreams, separated by blanks.
+    pub fn start_federated(upstreams: &str, rpms: &Path) -> Self {
+        Self::start_as(Command::new("debuginfod"), upstreams, rpms, &["-R"])
+    }
+
     fn start_as(mut command: Command, upstreams: &str, archives: &Path, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
