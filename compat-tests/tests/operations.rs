@@ -357,8 +357,8 @@ fn passwords_are_never_shown() {
     let file = directory.path().join("gateway.toml");
     for line in [
         "database = \"mysql://me:geheim@host:port/darkserver\"",
-        "[federation]\nupstreams = [\"http://me:geheim@host:port/\"]",
-        "[federation]\nupstreams = [\"ftp://me:geheim@host/\"]",
+        "[[upstream]]\nname = \"a\"\nurl = \"http://me:geheim@host:port/\"",
+        "[[upstream]]\nname = \"a\"\nurl = \"ftp://me:geheim@host/\"",
     ] {
         fs::write(&file, line).unwrap();
         let refused = darkserver(("DARKSERVER_CONFIG", file.to_str().unwrap()), &["--listen", "127.0.0.1:0"]);

@@ -89,7 +89,7 @@ fn a_client_gets_through_two_gateways_what_the_distributions_debuginfod_has() {
 #[test]
 fn a_question_passes_seven_servers_and_no_eighth_is_asked() {
     let debuginfod = Debuginfod::start(&fixtures::family("server"));
-    let (gateway, _index) = ignorant("", &[debuginfod.url()]);
+    let (gateway, _index) = ignorant("[federation]\nforward_client = true\n", &[debuginfod.url()]);
     let path = format!("/buildid/{}/executable", server());
     let ask = |forwarded: &str| {
         let headers = [("X-Forwarded-For", forwarded), ("User-Agent", "hopcounter/7")];
@@ -115,6 +115,23 @@ fn a_question_passes_seven_servers_and_no_eighth_is_asked() {
     let (strict, _index) = ignorant("[federation]\nmax_hops = 1\n", &[debuginfod.url()]);
     assert_eq!(strict.get(&path).status, 302);
     assert_eq!(http::request(strict.port, "GET", &path, &[("X-Forwarded-For", "192.0.2.1")]).unwrap().status, 404);
+}
+
+#[test]
+fn an_upstream_learns_how_many_servers_a_question_passed_and_not_who_asked() {
+    let upstream = FakeServer::start(fake_server::answer_absent);
+    let (gateway, _index) = ignorant("[federation]\ncontact = \"mailto:admin@example.org\"\n", &[upstream.url()]);
+    let path = format!("/buildid/{UNKNOWN}/debuginfo");
+    let headers =
+        [("X-Forwarded-For", "192.0.2.1, 192.0.2.2"), ("User-Agent", "elfutils/0.192,Linux/x86_64,fedora/43")];
+    assert_eq!(http::request(gateway.port, "GET", &path, &headers).unwrap().status, 404);
+    let requests = upstream.requests();
+    let request = requests.iter().find(|request| request.path == path).unwrap();
+    assert_eq!(request.header("x-forwarded-for"), Some("unknown, unknown, unknown"), "{}", request.head);
+    let agent = request.header("user-agent").unwrap();
+    let expected = format!("darkserver/{} (+mailto:admin@example.org)", env!("CARGO_PKG_VERSION"));
+    assert_eq!(agent, expected);
+    assert!(!request.head.contains("192.0.2.") && !request.head.contains("fedora"), "{}", request.head);
 }
 
 #[test]
@@ -215,11 +232,16 @@ fn has_a_source(_: &str, stream: &mut TcpStream) {
 fn sources_and_sections_of_upstreams_need_not_be_elf_files() {
     let upstream = FakeServer::start(has_a_source);
     let (gateway, _index) = ignorant("", &[format!("{}/some/path/", upstream.url())]);
-    for what in ["source/usr/src/a%20b/d%2B%2B.c", "section/.debug_str"] {
-        let answer = gateway.get(&format!("/buildid/{UNKNOWN}/{what}"));
-        assert_redirects(&answer, &format!("{}/some/path/buildid/{UNKNOWN}/{what}", upstream.url()));
-        assert_eq!(answer.header("x-debuginfod-size"), Some("12"));
-    }
+    let path = format!("/buildid/{UNKNOWN}/section/.debug_str");
+    let answer = gateway.get(&path);
+    assert_redirects(&answer, &format!("{}/some/path{path}", upstream.url()));
+    assert_eq!(answer.header("x-debuginfod-size"), Some("12"));
+    // A source is relayed: GDB compares its time.
+    let path = format!("/buildid/{UNKNOWN}/source/usr/src/a%20b/d%2B%2B.c");
+    let answer = gateway.get(&path);
+    assert_eq!((answer.status, answer.text().as_str()), (200, "int main(){}"));
+    assert_eq!(answer.header("x-debuginfod-size"), Some("12"));
+    assert!(upstream.requests().iter().any(|request| request.path == format!("/some/path{path}")));
     gateway.expect_reset(&format!("/buildid/{UNKNOWN}/executable"));
 }
 
@@ -239,7 +261,9 @@ fn a_redirect_of_an_upstream_is_followed_only_where_the_configuration_allows() {
     let (gateway, _index) = ignorant("", &[upstream.url()]);
     gateway.expect_reset(&path);
     assert_eq!(target.connections(), 0, "a place that is not allowed was asked");
-    let (gateway, _index) = ignorant("[federation]\nredirect_hosts = [\"localhost\"]\n", &[upstream.url()]);
+    let allowed =
+        format!("[[upstream]]\nname = \"allowed\"\nurl = \"{}\"\nredirect_hosts = [\"localhost\"]\n", upstream.url());
+    let (gateway, _index) = ignorant(&allowed, &[]);
     // The client goes the same way itself.
     assert_redirects(&gateway.get(&path), &format!("{}{path}", upstream.url()));
     assert_eq!(target.connections(), 1);
@@ -342,9 +366,9 @@ fn debuginfod_urls_are_the_default_and_flags_win() {
     assert_redirects(&by_default.get(&path), &format!("{}{path}", first.url()));
     let by_flag = RunningGateway::start_in(&environment, "", &["--upstream", &second.url()]);
     assert_redirects(&by_flag.get(&path), &format!("{}{path}", second.url()));
-    let by_file = format!("[federation]\nupstreams = [\"{}\"]\n", second.url());
+    let by_file = format!("[[upstream]]\nname = \"second\"\nurl = \"{}\"\n", second.url());
     let by_file = RunningGateway::start_in(&environment, &by_file, &[]);
     assert_redirects(&by_file.get(&path), &format!("{}{path}", second.url()));
-    let none = RunningGateway::start_in(&environment, "[federation]\nupstreams = []\n", &[]);
+    let none = RunningGateway::start_in(&environment, "upstream = []\n", &[]);
     assert_eq!(none.get(&path).status, 404);
 }

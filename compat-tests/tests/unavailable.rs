@@ -208,7 +208,7 @@ fn a_real_client_tries_three_times_near_one_budget_and_remembers_nothing() {
     assert!(!output.status.success());
     let tries = gateway.log().matches(&format!("/buildid/{UNKNOWN}/debuginfo")).count();
     assert_eq!(access_lines(&gateway, UNKNOWN), 3, "{tries}: {}", gateway.log());
-    assert_eq!(hanging.connections(), 1, "one question, asked once");
+    assert_eq!(hanging.requests_for(UNKNOWN), 1, "one question, asked once");
     assert_eq!(remembered(&client, UNKNOWN), Vec::<String>::new());
     assert!(gateway.metric("gateway_unavailable_total{result=\"reset\"}") >= 3.0);
 

@@ -64,6 +64,13 @@ fn expect_redirect(what: &str, gateway: &RunningGateway, path: &str, to: &FakeSe
 }
 
 #[track_caller]
+fn expect_bytes(what: &str, gateway: &RunningGateway, path: &str, bytes: &[u8]) {
+    let answer =
+        http::get(gateway.port, path).unwrap_or_else(|error| panic!("{what}: {path}: {error}: {}", gateway.log()));
+    assert_eq!((answer.status, &*answer.body), (200, bytes), "{what}: {}", gateway.log());
+}
+
+#[track_caller]
 fn expect_unavailable(what: &str, gateway: &RunningGateway, path: &str) {
     match http::get(gateway.port, path) {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
@@ -85,8 +92,11 @@ fn a_page_is_no_section_and_no_source() {
     ] {
         let (both, _index) = gateway(&[&lying, &having]);
         let (alone, _index) = gateway(&[&lying]);
+        let [section, source] = &paths;
+        expect_redirect(what, &both, section, &having);
+        // Sources are relayed.
+        expect_bytes(what, &both, source, SOURCE);
         for path in &paths {
-            expect_redirect(what, &both, path, &having);
             expect_unavailable(what, &alone, path);
         }
     }
@@ -95,22 +105,27 @@ fn a_page_is_no_section_and_no_source() {
 #[test]
 fn headers_of_debuginfod_prove_a_source_that_is_html_and_one_behind_a_redirect() {
     let page = "Content-Type: text/html\r\nX-DEBUGINFOD-SIZE: 57\r\nX-DEBUGINFOD-FILE: /usr/share/doc/x.html\r\n";
-    for (what, upstream) in [
-        ("a page", answers("200 OK", page, PAGE)),
-        ("behind a redirect", redirects("X-DEBUGINFOD-FILE: /usr/src/a.c\r\n", SOURCE)),
-        ("an object store without the file beside it", answers("200 OK", "", SOURCE)),
+    for (what, upstream, bytes) in [
+        ("a page", answers("200 OK", page, PAGE), PAGE),
+        ("behind a redirect", redirects("X-DEBUGINFOD-FILE: /usr/src/a.c\r\n", SOURCE), SOURCE),
+        ("an object store without the file beside it", answers("200 OK", "", SOURCE), SOURCE),
     ] {
         let nothing = answers("403 Forbidden", "Content-Type: application/xml\r\n", b"<?xml version=\"1.0\"?><Error/>");
         let (gateway, _index) = gateway(&[&upstream, &nothing]);
-        for path in
-            ["section/.debug_str", "source/usr/share/doc/x.html"].map(|what| format!("/buildid/{UNKNOWN}/{what}"))
-        {
-            expect_redirect(what, &gateway, &path, &upstream);
-        }
+        expect_redirect(what, &gateway, &format!("/buildid/{UNKNOWN}/section/.debug_str"), &upstream);
+        expect_bytes(what, &gateway, &format!("/buildid/{UNKNOWN}/source/usr/share/doc/x.html"), bytes);
     }
+}
+
+#[test]
+fn what_is_forbidden_is_unknown_unless_the_upstream_is_an_object_store() {
     let nothing = answers("403 Forbidden", "Content-Type: application/xml\r\n", b"<?xml version=\"1.0\"?><Error/>");
-    let (gateway, _index) = gateway(&[&nothing]);
-    assert_eq!(gateway.get(&format!("/buildid/{UNKNOWN}/source/a.c")).status, 404);
+    let path = format!("/buildid/{UNKNOWN}/source/a.c");
+    let (by_default, _index) = gateway(&[&nothing]);
+    expect_unavailable("403", &by_default, &path);
+    let store = format!("[[upstream]]\nname = \"store\"\nurl = \"{}\"\nabsent_statuses = [403, 404]\n", nothing.url());
+    let sqlite = Sqlite::with_packages(&[]);
+    assert_eq!(RunningGateway::start_with(&sqlite.url(), &store, &[]).get(&path).status, 404);
 }
 
 #[test]
@@ -138,16 +153,22 @@ fn a_file_with_another_build_id_is_no_debuginfo_and_no_executable() {
 }
 
 #[test]
-fn a_file_without_a_note_near_its_start_is_believed_and_a_slow_one_is_not_waited_for_long() {
+fn a_file_without_a_note_near_its_start_needs_headers_and_a_slow_one_is_not_waited_for_long() {
     let path = format!("/buildid/{UNKNOWN}/debuginfo");
     let far = [&b"\x7fELF"[..], &vec![0; 200_000]].concat();
-    let upstream = answers("200 OK", "", &far);
+    let upstream = answers("200 OK", "X-DEBUGINFOD-SIZE: 200004\r\n", &far);
     let (searched, _index) = gateway(&[&upstream]);
     expect_redirect("no note", &searched, &path, &upstream);
+    // It is relayed, and has no build-id at its end either.
+    let upstream = answers("200 OK", "", &far);
+    let (relaying, _index) = gateway(&[&upstream]);
+    expect_unavailable("no note and no headers", &relaying, &path);
 
     let upstream = FakeServer::start(|_, stream| {
-        let _ = stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nConnection: close\r\n\r\n\x7fELF\x02\x01\x01\0");
+        let _ = stream.write_all(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nX-DEBUGINFOD-SIZE: 200000\r\nConnection: close\r\n\r\n\
+              \x7fELF\x02\x01\x01\0",
+        );
         std::thread::sleep(Duration::from_secs(30));
     });
     let (gateway, _index) = gateway(&[&upstream]);

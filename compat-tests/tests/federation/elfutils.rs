@@ -56,8 +56,8 @@ fn expect_all(what: &str, gateway: &RunningGateway) {
 #[test]
 fn clients_get_what_the_upstream_of_a_debuginfod_has() {
     let having = Debuginfod::start(&fixtures::family("server"));
-    let empty = tempfile::tempdir().unwrap();
-    let federating = Debuginfod::start_federated(&having.url(), empty.path());
+    // It is ready once it has scanned something.
+    let federating = Debuginfod::start_federated(&having.url(), &fixtures::family("old-classes"));
     let index = Sqlite::with_packages(&[]);
     for mode in Mode::BOTH {
         let gateway = gateway(&index, mode, &federating.url());

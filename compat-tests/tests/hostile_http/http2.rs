@@ -194,7 +194,7 @@ fn a_disconnect_releases_the_permits_of_all_streams() {
     // It accepts connections and never answers.
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let configuration = format!(
-        "[federation]\nupstreams = [\"http://{}\"]\n[request]\nbudget = \"50s\"\nmax_concurrent = 2\n",
+        "[[upstream]]\nname = \"a\"\nurl = \"http://{}\"\n[request]\nbudget = \"50s\"\nmax_concurrent = 2\n",
         upstream.local_addr().unwrap()
     );
     let sqlite = Sqlite::with_packages(&[]);
