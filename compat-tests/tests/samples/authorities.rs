@@ -45,7 +45,7 @@ fn upstreams_of_a_private_authority_are_asked() {
     let address = format!("tls:127.0.0.1:{port}");
     let _upstream = RunningGateway::start_with(&indexed.url(), &tls, &["--listen", &address]);
     let empty = Sqlite::with_packages(&[]);
-    let configuration = format!("[federation]\nupstreams = [\"https://localhost:{port}\"]\n");
+    let configuration = format!("[[upstream]]\nname = \"u\"\nurl = \"https://localhost:{port}\"\n");
     let (name, bundle) = trust(directory.path(), &certificates.authority());
     let (path, _) = server();
     for (value, status) in [(bundle.as_str(), Some(302)), ("/nonexistent", None)] {

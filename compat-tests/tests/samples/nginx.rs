@@ -137,7 +137,8 @@ fn files_sections_and_ranges_come_through_nginx() {
 fn what_is_unavailable_is_503_behind_nginx_and_never_stored() {
     let upstream = format!("http://127.0.0.1:{}", free_port());
     let sqlite = Sqlite::with_packages(&[]);
-    let (_gateway, nginx, _directory) = behind_nginx(&sqlite, &format!("[federation]\nupstreams = [\"{upstream}\"]\n"));
+    let configuration = format!("[[upstream]]\nname = \"u\"\nurl = \"{upstream}\"\n");
+    let (_gateway, nginx, _directory) = behind_nginx(&sqlite, &configuration);
     for (what, status) in [("debuginfo", "503"), ("section/.text", "504")] {
         let url = format!("{}/buildid/{UNKNOWN}/{what}", nginx.url());
         for version in ["--http1.1", "--http2"] {

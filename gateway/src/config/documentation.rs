@@ -14,17 +14,26 @@ use super::*;
 use crate::cli::{Arguments, Cli};
 
 const DOCUMENT: &str = include_str!("../../../docs/configuration.md");
+const PUBLIC_SERVERS: &str = include_str!("../../../docs/upstreams.toml");
 
 /// Keys without a default that could be written into the file.
-const WITHOUT_DEFAULT: [&str; 7] = [
+const WITHOUT_DEFAULT: [&str; 13] = [
     "cache_dir",
     "connections.max_count",
-    "federation.upstreams",
+    "federation.contact",
+    "federation.instance",
     "listen",
     "public_url",
     "tls.certificate",
     "tls.key",
+    "upstream.deadline",
+    "upstream.late_absent_ttl",
+    "upstream.name",
+    "upstream.tls",
+    "upstream.url",
 ];
+/// An upstream with defaults alone.
+const UPSTREAM: &str = "[[upstream]]\nname = \"a\"\nurl = \"http://h\"\n";
 
 /// Deserializer that records the field names of a struct, and fails.
 struct Recorder<'a>(&'a mut Vec<&'static str>);
@@ -117,7 +126,11 @@ fn every_key_is_documented_in_its_section() {
     assert_eq!(documented.iter().map(|(_, key, _)| (*key).to_owned()).collect::<BTreeSet<_>>(), keys());
     assert_eq!(documented.len(), keys().len(), "each key once");
     for (section, key, _) in documented {
-        let expected = key.split_once('.').map_or("Top level".to_owned(), |(table, _)| format!("[{table}]"));
+        let expected = match key.split_once('.') {
+            None => "Top level".to_owned(),
+            Some(("upstream", _)) => "[[upstream]]".to_owned(),
+            Some((table, _)) => format!("[{table}]"),
+        };
         assert_eq!(section, expected, "{key}");
     }
 }
@@ -134,16 +147,20 @@ fn documented_defaults_are_the_real_ones() {
         };
         let (own, name) = key.split_once('.').unwrap_or(("", key));
         if own != table {
-            writeln!(text, "[{own}]").unwrap();
+            text.push_str(&if own == "upstream" { UPSTREAM.to_owned() } else { format!("[{own}]\n") });
             table = own;
         }
-        let is_bare =
-            value.starts_with('[') || value == "true" || name.starts_with("max_") && value.parse::<u64>().is_ok();
+        let is_number = (name.starts_with("max_") || name == "priority") && value.parse::<u64>().is_ok();
+        let is_bare = value.starts_with(['[', '{']) || matches!(value, "true" | "false") || is_number;
         writeln!(text, "{name} = {}", if is_bare { value.to_owned() } else { format!("\"{value}\"") }).unwrap();
     }
     without.sort_unstable();
     assert_eq!(without, WITHOUT_DEFAULT);
-    assert_eq!(format!("{:#?}", load(directory.path(), &text)), format!("{:#?}", load(directory.path(), "")), "{text}");
+    assert_eq!(
+        format!("{:#?}", load(directory.path(), &text)),
+        format!("{:#?}", load(directory.path(), UPSTREAM)),
+        "{text}"
+    );
 }
 
 #[test]
@@ -154,6 +171,20 @@ fn every_flag_and_variable_is_documented() {
             assert!(DOCUMENT.contains(&name), "{name} is missing");
         }
     }
+}
+
+#[test]
+fn the_file_of_public_servers_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = load(directory.path(), PUBLIC_SERVERS);
+    let server = |name: &str| config.upstreams.iter().find(|upstream| upstream.name == name).unwrap();
+    assert!(config.upstreams.len() > 10 && server("fedora").enabled && !server("ubuntu").enabled);
+    assert!(server("opensuse").late_absent_ttl.is_some() && !server("debian").serves.contains(&Service::Source));
+    assert_eq!(server("objects").absent_statuses, [403, 404]);
+    // What is commented out is also valid.
+    let all: Vec<&str> = PUBLIC_SERVERS.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect();
+    let all = all.join("\n").replace("COMPANY_DEBUGINFOD_TOKEN", "PATH");
+    assert!(load(directory.path(), &all).upstreams.len() > config.upstreams.len());
 }
 
 #[test]

@@ -186,7 +186,7 @@ pub(super) fn contact<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Stri
         _ => false,
     });
     if !is_contact || text.len() > MAX_BYTES || !text.chars().all(|c| c.is_ascii_graphic() && !"()\\".contains(c)) {
-        return Err(expected("a URL like mailto:admin@example.org or https://example.org", &text));
+        return Err(expected("a URL of the scheme mailto, https or http", &text));
     }
     Ok(Some(text))
 }
@@ -303,6 +303,18 @@ mod tests {
             ("log_format = \"JSON\"", "log_format", "expected `text` or `json`, found `JSON`"),
             ("[federation]\nunavailable = \"504\"", "unavailable", "expected `auto`, `reset` or `503`, found `504`"),
             ("[federation]\nprefer = \"none\"", "prefer", "expected `extract` or `redirect`, found `none`"),
+            ("[federation]\nabsent = \"any\"", "absent", "expected `reachable` or `all`, found `any`"),
+            (
+                "[federation]\ncontact = \"admin@example.org\"",
+                "contact",
+                "expected a URL of the scheme mailto, https or http, found `admin@example.org`",
+            ),
+            ("[federation]\ncontact = \"https://example.org/(me)\"", "contact", "found `https://example.org/(me)`"),
+            (
+                "[federation]\ninstance = \"a b\"",
+                "instance",
+                "expected a name of 1 to 64 letters, digits and !#$%&'*+-.^_`|~, found `a b`",
+            ),
             ("[extraction]\nabandoned = \"keep\"", "abandoned", "expected `finish` or `cancel`, found `keep`"),
             ("[request]\nbudget = \"4\"", "budget", "expected a duration like 4s, 300ms or 1d, found `4`"),
             ("cache_size = \"ten\"", "cache_size", "expected a size like 10GiB or 500MB, found `ten`"),

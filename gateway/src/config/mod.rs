@@ -329,6 +329,14 @@ mod tests {
             ("[index]\nfound_ttl = \"2000y\"", "index.found_ttl: expected at most 365d, found 2000years"),
             ("[index]\nstale_ttl = \"366d\"", "index.stale_ttl: expected at most 365d, found 1year 18h"),
             ("[federation]\nmax_hops = 0", "federation.max_hops: expected at least 1, found 0"),
+            (
+                "[federation]\nunreachable_after = \"2d\"",
+                "federation.unreachable_after: expected 1s to 1day, found 2days",
+            ),
+            ("[federation]\nwarm_timeout = \"0s\"", "federation.warm_timeout: expected 1s to 10m, found 0s"),
+            ("[federation]\nmax_warm = 2000", "federation.max_warm: expected 0 to 1024, found 2000"),
+            ("[relay]\nmax_source = \"2GiB\"", "relay.max_source: expected at most 1.0 GiB, found 2.0 GiB"),
+            ("[relay]\nmax_concurrent = 0", "relay.max_concurrent: expected 1 to 1024, found 0"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = Config::load(Arguments { config: Some(path.clone()), ..Arguments::default() }).unwrap_err();
