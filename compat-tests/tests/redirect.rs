@@ -261,15 +261,9 @@ fn a_redirect_of_an_upstream_is_followed_only_where_the_configuration_allows() {
     let (gateway, _index) = ignorant("", &[upstream.url()]);
     gateway.expect_reset(&path);
     assert_eq!(target.connections(), 0, "a place that is not allowed was asked");
-<<<<<<< HEAD
     let allowed =
         format!("[[upstream]]\nname = \"allowed\"\nurl = \"{}\"\nredirect_hosts = [\"localhost\"]\n", upstream.url());
     let (gateway, _index) = ignorant(&allowed, &[]);
-=======
-    let configuration =
-        format!("[[upstream]]\nname = \"u\"\nurl = \"{}\"\nredirect_hosts = [\"localhost\"]\n", upstream.url());
-    let (gateway, _index) = ignorant(&configuration, &[]);
->>>>>>> 98d9126 (docs: document each key of upstreams, and list the public servers)
     // The client goes the same way itself.
     assert_redirects(&gateway.get(&path), &format!("{}{path}", upstream.url()));
     assert_eq!(target.connections(), 1);
@@ -372,11 +366,7 @@ fn debuginfod_urls_are_the_default_and_flags_win() {
     assert_redirects(&by_default.get(&path), &format!("{}{path}", first.url()));
     let by_flag = RunningGateway::start_in(&environment, "", &["--upstream", &second.url()]);
     assert_redirects(&by_flag.get(&path), &format!("{}{path}", second.url()));
-<<<<<<< HEAD
     let by_file = format!("[[upstream]]\nname = \"second\"\nurl = \"{}\"\n", second.url());
-=======
-    let by_file = format!("[[upstream]]\nname = \"u\"\nurl = \"{}\"\n", second.url());
->>>>>>> 98d9126 (docs: document each key of upstreams, and list the public servers)
     let by_file = RunningGateway::start_in(&environment, &by_file, &[]);
     assert_redirects(&by_file.get(&path), &format!("{}{path}", second.url()));
     let none = RunningGateway::start_in(&environment, "upstream = []\n", &[]);
