@@ -28,6 +28,8 @@ const MIN_INTERVAL: Duration = Duration::from_millis(500);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many failed probes in a row open the breaker of an upstream of which nothing else is known.
 const MAX_FAILED_PROBES: u32 = 2;
+/// After so many answers in a row that are errors or junk a probe is sent.
+const MAX_REFUSALS: u32 = 3;
 
 /// The health of one upstream.
 pub(super) struct Health {
@@ -49,6 +51,8 @@ struct Probes {
     /// Failed probes since the last answer, and why the last one failed.
     failures: u32,
     cause: Option<String>,
+    /// Requests that were answered by errors or junk since the last sound answer.
+    refusals: u32,
     /// True once the log has that the upstream is unavailable.
     is_logged: bool,
 }
@@ -74,18 +78,27 @@ impl Health {
         self.breaker.answered();
         {
             let mut probes = locked(&self.probes);
-            (probes.is_known, probes.failures, probes.cause) = (true, 0, None);
+            *probes = Probes { is_known: true, is_logged: probes.is_logged, ..Probes::default() };
         }
         self.show(Change::None);
-        if self.breaker.opening().is_some() {
-            // It may be well again.
-            self.suspect();
-        }
     }
 
-    /// A request failed at once: refused, broken off, or answered by junk.
+    /// No answer came: the connection was refused, or broke off.
     pub(super) fn failed(&self, cause: &str) {
         self.show(self.breaker.failed(cause));
+    }
+
+    /// It answered by an error or by something else than was asked for. That may be so for this question alone: after
+    /// several in a row a probe tells.
+    pub(super) fn refused(&self) {
+        let refusals = {
+            let mut probes = locked(&self.probes);
+            probes.refusals = probes.refusals.saturating_add(1);
+            probes.refusals
+        };
+        if refusals >= MAX_REFUSALS {
+            self.suspect();
+        }
     }
 
     /// A request that began at `began` takes longer than it should: a probe tells whether the upstream hangs.
@@ -121,7 +134,7 @@ impl Health {
     }
 
     /// Probes the upstream by `send` as long as the process lives.
-    pub(super) async fn keep_probing<F>(&self, send: impl Fn() -> F)
+    pub(super) async fn keep_probing<F>(&self, absent_statuses: &[u16], send: impl Fn() -> F)
     where
         F: Future<Output = reqwest::Result<reqwest::Response>>,
     {
@@ -133,7 +146,7 @@ impl Health {
                 continue;
             }
             let began = Instant::now();
-            let probed = timeout(PROBE_TIMEOUT, async { judge(send().await).await }).await;
+            let probed = timeout(PROBE_TIMEOUT, async { judge(send().await, absent_statuses).await }).await;
             let probed = probed
                 .unwrap_or_else(|_| Err(format!("expected an answer to a probe within {PROBE_TIMEOUT:?}, found none")));
             self.probed(probed, is_suspected, began);
@@ -219,18 +232,19 @@ impl Health {
     }
 }
 
-/// Whether the answer to a probe shows that the upstream works.
-async fn judge(answer: reqwest::Result<reqwest::Response>) -> Result<(), String> {
+/// Whether the answer to a probe shows that the upstream works: it states that it does not have what cannot exist.
+async fn judge(answer: reqwest::Result<reqwest::Response>, absent_statuses: &[u16]) -> Result<(), String> {
     let mut response = answer.map_err(|error| reason(&error))?;
     match response.status() {
-        // It fails whatever is asked, or a proxy in front of it answers.
-        status @ (StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
-            Err(format!("expected an answer of the server to a probe, found {status}"))
-        }
         // The parking page of a domain that lapsed.
         StatusCode::OK if is_page(&mut response).await => {
             Err("expected 404 to a probe for a random build-id, found 200 with a page of HTML".into())
         }
-        _ => Ok(()),
+        StatusCode::OK => Ok(()),
+        StatusCode::FORBIDDEN if is_page(&mut response).await => {
+            Err("expected 404 to a probe for a random build-id, found 403 with a page of HTML".into())
+        }
+        status if absent_statuses.contains(&status.as_u16()) => Ok(()),
+        status => Err(format!("expected 404 to a probe for a random build-id, found {status}")),
     }
 }

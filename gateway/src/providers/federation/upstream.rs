@@ -97,14 +97,25 @@ impl Upstream {
         deadline: Deadline,
     ) -> Result<Reply, Fault> {
         let began = Instant::now();
+        let mut is_answered = false;
         let reply = async {
             let url = self.below(&question.to_string())?;
             let _permit = self.acquire().await;
             let response = self.request(identity, url.clone(), caller).send().await?;
+            is_answered = true;
             reply::read(response, url, question, &self.settings.absent_statuses, deadline).await
         };
         let reply = reply.await;
-        self.record(began.elapsed(), &reply);
+        match &reply {
+            Ok(_) => self.health.answered(began.elapsed()),
+            Err(fault) if is_answered && matches!(fault.kind, CauseKind::Refused | CauseKind::Wrong) => {
+                if fault.kind == CauseKind::Wrong {
+                    METRICS.upstream_junk.with_label_values(&[self.name()]).inc();
+                }
+                self.health.refused();
+            }
+            Err(fault) => self.health.failed(&fault.text),
+        }
         reply
     }
 
@@ -140,7 +151,7 @@ impl Upstream {
     /// Probes the upstream as long as the process lives: asks for a random build-id.
     pub(super) async fn keep_probing(&self, identity: &Identity) {
         let probe = || self.client.get(self.probe_url()).header(USER_AGENT, identity.probe_user_agent());
-        self.health.keep_probing(|| probe().send()).await;
+        self.health.keep_probing(&self.settings.absent_statuses, || probe().send()).await;
     }
 
     /// The URL of something that cannot exist.

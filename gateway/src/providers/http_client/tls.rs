@@ -76,7 +76,6 @@ fn identity(certificate: &Path, key: &Path) -> Result<Identity> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
 
     use compat_tests::certificates::Certificates as Files;
 
