@@ -1,13 +1,19 @@
 //! The debuginfod web API (debuginfod(8), WEBAPI): `/buildid/ID/{debuginfo,executable,section/NAME,source/PATH}`.
 
+use actix_web::http::header::HeaderName;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
 use super::route::Endpoint;
-use super::{ResetMark, deliver, error, redirect, tail};
+use super::{ResetMark, deliver, error, redirect, tail, value};
+use crate::providers::federation::verdict::Absence;
 use crate::resolve::Gateway;
 use crate::resolve::answer::Answer;
+use crate::resolve::decision::NoAnswer;
 use crate::resolve::question::{Malformed, Question, Resource};
 use crate::server::{caller, reset_unavailable};
+
+/// Why an answer was what it was, by `federation.trace`.
+pub(super) const TRACE: HeaderName = HeaderName::from_static("x-darkserver-trace");
 
 /// Answers a question for bytes.
 pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
@@ -18,16 +24,24 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
     };
     request.extensions_mut().insert(Endpoint(question.resource.name()));
     let caller = caller(&request, &gateway.config);
-    match gateway.answer(&question, &caller).await {
-        Ok(Some(Answer::File(found))) => {
+    let decision = gateway.answer(&question, &caller).await;
+    let trace = gateway.config.federation.trace.then(|| value(&decision.to_string()));
+    let mut response = match decision.answer {
+        Ok(Answer::File(found)) => {
             Box::pin(deliver::file(&request, &gateway.cache, &question.resource, found)).await
         }
-        Ok(Some(Answer::Redirect(to))) => redirect::response(&request, to),
-        // Absent for a question that passed too many servers may be found by another.
-        Ok(None) if caller.hops >= gateway.config.federation.max_hops => error::absent_for_now(),
-        Ok(None) => error::absent(),
-        Err(_) => response_unavailable(&request, &gateway, matches!(question.resource, Resource::Section(_))),
+        Ok(Answer::Redirect(to)) => redirect::response(&request, to),
+        Err(NoAnswer::Absent(Absence::Certain)) => error::absent(),
+        Err(NoAnswer::Absent(Absence::Provisional(_))) => error::absent_for_now(),
+        Err(NoAnswer::TooLarge(size)) => error::too_large(size, caller.max_size),
+        Err(NoAnswer::Unavailable(_)) => {
+            response_unavailable(&request, &gateway, matches!(question.resource, Resource::Section(_)))
+        }
+    };
+    if let Some(trace) = trace {
+        response.headers_mut().insert(TRACE, trace);
     }
+    response
 }
 
 /// The response to a request that was not answered at all.

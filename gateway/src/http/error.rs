@@ -3,8 +3,9 @@
 //! | outcome | `/buildid/...` | JSON API |
 //! |---|---|---|
 //! | malformed build-id, kind or path; `/metadata` without key or value | 400 | `200 []`, as the original |
-//! | absent | 404 | `200 []` or `{}` |
-//! | larger than `X-DEBUGINFOD-MAXSIZE` | 406 | |
+//! | absent | 404, `public, max-age=10` | `200 []` or `{}` |
+//! | absent without an upstream that is away or late, or after too many servers | 404, `no-store` | |
+//! | larger than `X-DEBUGINFOD-MAXSIZE`, here or at an upstream | 406 | |
 //! | unavailable: no provider has it, and one of them failed | reset, or 503 (`/section`: 504), `no-store` | 503 |
 //! | `/metadata` while the index cannot be asked and no upstream has anything | | 503 |
 //! | unknown path | 404 | 404 |
@@ -23,6 +24,8 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
+use super::deliver::SIZE;
+
 /// 400 with a text that states what was expected.
 pub(crate) fn malformed(error: &impl fmt::Display) -> HttpResponse {
     plain(StatusCode::BAD_REQUEST).body(format!("{error}\n"))
@@ -34,7 +37,7 @@ pub(crate) fn absent() -> HttpResponse {
     plain(StatusCode::NOT_FOUND).insert_header((CACHE_CONTROL, lifetime)).body("not found\n")
 }
 
-/// 404 that no cache may store.
+/// 404 that no cache may store: another server, or this one later, may have it.
 pub(crate) fn absent_for_now() -> HttpResponse {
     no_store(&mut plain(StatusCode::NOT_FOUND)).body("not found\n")
 }
@@ -45,10 +48,18 @@ pub(crate) fn unknown_path(path: &str) -> HttpResponse {
     plain(StatusCode::NOT_FOUND).body(format!("expected a path described at /, found {shown:?}\n"))
 }
 
-/// 406, the only status that clients take for "too large" and do not cache.
-pub(crate) fn too_large(size: u64, max: u64) -> HttpResponse {
-    plain(StatusCode::NOT_ACCEPTABLE)
-        .body(format!("expected at most {max} bytes (X-DEBUGINFOD-MAXSIZE), found {size}\n"))
+/// 406, the only status that clients take for "too large" and do not cache. `size` in bytes is told if it is known;
+/// `max` is what the client accepts.
+pub(crate) fn too_large(size: Option<u64>, max: Option<u64>) -> HttpResponse {
+    let expected = max.map_or("a smaller file".to_owned(), |max| format!("at most {max} bytes (X-DEBUGINFOD-MAXSIZE)"));
+    let mut response = plain(StatusCode::NOT_ACCEPTABLE);
+    match size {
+        Some(size) => {
+            response.insert_header((SIZE, size));
+            response.body(format!("expected {expected}, found {size}\n"))
+        }
+        None => response.body(format!("expected {expected}, found more\n")),
+    }
 }
 
 /// 503 that no cache may store. For a section it is 504: there 503 would mean "fetch the whole file instead". The

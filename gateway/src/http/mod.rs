@@ -49,7 +49,7 @@ fn tail(request: &HttpRequest) -> Result<Cow<'_, str>, std::str::Utf8Error> {
 /// 406 if the client accepts fewer than `size` bytes (`X-DEBUGINFOD-MAXSIZE`).
 fn too_large(request: &HttpRequest, size: u64) -> Option<HttpResponse> {
     let max = max_size(request)?;
-    (size > max).then(|| error::too_large(size, max))
+    (size > max).then(|| error::too_large(Some(size), Some(max)))
 }
 
 /// A header value of any text; what a header cannot have is left out.

@@ -13,6 +13,7 @@ use actix_web::middleware::Next;
 use actix_web::web;
 use bytes::Bytes;
 
+use super::debuginfod::TRACE;
 use super::route::{Form, Route};
 use super::routes;
 use super::{cors, error};
@@ -71,9 +72,10 @@ pub(crate) async fn observe(
             gateway.and_then(|gateway| client_address(request, &gateway.config)).map(|address| address.to_string());
         // Without X-Forwarded-For the client of a unix socket has no address.
         let client = address.as_deref().unwrap_or(peer);
+        let trace = response.headers().get(TRACE).and_then(|trace| trace.to_str().ok());
         tracing::info!(
             target: "access", method = start(request.method().as_str()), path = start(request.uri().path()),
-            status = status.as_u16(), was_reset, seconds, client, peer, agent = start(agent)
+            status = status.as_u16(), was_reset, seconds, client, peer, agent = start(agent), trace
         );
     }
     Ok(response.map_body(|_, body| ObservedBody { body, busy }))

@@ -1,8 +1,8 @@
-//! What a question resolves to. `Ok(Some(answer))`, `Ok(None)` and `Err(unavailable)` are found, absent and unknown.
+//! What was found: bytes, or a place where the client is sent. Everything else is a [`NoAnswer`](super::decision).
 
 use crate::cache::Content;
 
-/// What a question resolved to.
+/// What was found.
 #[derive(Clone)]
 pub(crate) enum Answer {
     /// Bytes that this gateway serves.

@@ -111,6 +111,8 @@ impl Gateway {
         let (local, upstreams) =
             futures::join!(self.metadata_of_index(asked, deadline), self.federation.metadata(asked, caller, deadline));
         let (mut entries, mut causes) = (upstreams.entries, upstreams.causes);
+        // Before they are counted: several upstreams have the same files.
+        without_doubles(&mut entries);
         let mut complete = causes.is_empty();
         let is_index_unavailable = local.is_err();
         let mut records = match local {

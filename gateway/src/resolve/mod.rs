@@ -1,9 +1,10 @@
 //! The only place that decides the order of look-ups.
 //!
-//! 1. The same question was unavailable a moment ago: unavailable again, at once, so that a client's three tries take
-//!    one budget.
+//! 1. The same question was unavailable a moment ago, and nothing has changed since: unavailable again, at once, so that
+//!    a client's three tries take one budget.
 //! 2. The index: records of the build-id; of each, the cached file, else the package's locations in tier order.
-//! 3. The upstreams, all at once, whether the index had nothing or could not be asked.
+//! 3. What was relayed before or is being relayed, then the upstreams, all at once, whether the index had nothing or
+//!    could not be asked.
 //! 4. Debuginfo alone: programs of the index of which only their contents can tell whether they hold DWARF.
 //! 5. All providers answered that they do not have it: absent. One of them failed: unavailable.
 //!
@@ -13,6 +14,7 @@ pub(crate) mod answer;
 mod artifact;
 mod build_tree;
 pub(crate) mod deadline;
+pub(crate) mod decision;
 mod file;
 mod include_file;
 mod line_tables;
@@ -22,10 +24,12 @@ mod other_formats;
 pub(crate) mod outcome;
 pub(crate) mod question;
 mod recent;
+mod relayed;
 mod search;
 mod search_index;
 mod section;
 mod source;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,18 +40,17 @@ use crate::index::filter::Verdict;
 use crate::index::lookup::Lookup;
 use crate::permits::Permits;
 use crate::providers::archives::Archives;
-use crate::providers::federation::verdict::Whole;
 use crate::providers::federation::{Asked, Federation};
 use crate::providers::http_client::{self, ClientPolicy};
 use crate::providers::identity::Identity;
 use crate::readiness::Readiness;
 use crate::resolve::answer::Answer;
 use crate::resolve::deadline::Deadline;
+use crate::resolve::decision::{Course, Decision, NoAnswer};
 use crate::resolve::line_tables::LineTables;
 use crate::resolve::outcome::{Cause, Provider, Unavailable};
 use crate::resolve::question::{Caller, Question, Resource};
 use crate::resolve::recent::Recent;
-use crate::resolve::search::SearchOutcome;
 
 /// Everything that answers are made from.
 #[derive(Clone)]
@@ -65,10 +68,12 @@ pub(crate) struct Gateway {
 }
 
 /// A step of a decision.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// Files of the index that are what is asked for.
     Index,
+    /// What was relayed before.
+    Relayed,
     /// All upstreams.
     Upstreams,
     /// Files of the index that may be what is asked for.
@@ -101,29 +106,30 @@ impl Gateway {
         })
     }
 
-    /// Answers a debuginfod question.
-    ///
-    /// # Errors
-    /// No provider that answered has it, and one of them failed.
-    pub(crate) async fn answer(&self, question: &Question, caller: &Caller) -> Result<Option<Answer>, Unavailable> {
+    /// Decides a debuginfod question, and logs and remembers that an answer is unavailable.
+    pub(crate) async fn answer(&self, question: &Question, caller: &Caller) -> Decision {
         if is_junk(question) {
-            return Ok(None);
+            return Decision::absent();
         }
-        let now = Instant::now();
-        if let Some(causes) = self.recent.find(question, now).await {
-            return Err(causes);
+        if let Some(causes) = self.recent.find(question, Instant::now(), self.federation.changes()).await {
+            return Decision::unavailable_again(causes);
         }
-        let deadline = Deadline::after(self.config.request.budget);
-        let answer = self.decide(question, caller, deadline).await;
-        if let Err(causes) = &answer {
-            // That a component is unavailable is logged once, not for each question.
-            match self.is_logged(causes) {
-                true => tracing::debug!(%question, %causes, "an answer is unavailable"),
-                false => tracing::warn!(%question, %causes, "an answer is unavailable"),
+        let decision = self.decide(question, caller, Deadline::after(self.config.request.budget)).await;
+        match &decision.answer {
+            Err(NoAnswer::Unavailable(causes)) => {
+                // That a component is unavailable is logged once, not for each question.
+                match self.is_logged(causes) {
+                    true => tracing::debug!(%question, %causes, trace = %decision, "an answer is unavailable"),
+                    false => tracing::warn!(%question, %causes, trace = %decision, "an answer is unavailable"),
+                }
+                // For a larger file, or at a server that it has passed less often, the question has another answer.
+                if caller.max_size.is_none() && self.federation.reason_not_to_ask(caller).is_none() {
+                    Box::pin(self.recent.insert(question, causes, self.federation.changes())).await;
+                }
             }
-            Box::pin(self.recent.insert(question, causes)).await;
+            _ => tracing::debug!(%question, trace = %decision, "decided"),
         }
-        answer
+        decision
     }
 
     /// True if the log already has that every provider that failed is unavailable.
@@ -136,53 +142,87 @@ impl Gateway {
         causes.0.iter().all(is_logged)
     }
 
-    async fn decide(
+    async fn decide(&self, question: &Question, caller: &Caller, whole: Deadline) -> Decision {
+        let has_upstreams = !self.federation.is_empty();
+        let first = if has_upstreams { whole.of_first_step() } else { whole };
+        let steps = match self.config.federation.prefer {
+            Prefer::Extract => {
+                [(Step::Index, first), (Step::Relayed, whole), (Step::Upstreams, whole), (Step::Unknown, whole)]
+            }
+            Prefer::Redirect => {
+                [(Step::Relayed, first), (Step::Upstreams, first), (Step::Index, whole), (Step::Unknown, whole)]
+            }
+        };
+        let mut course = Course::new();
+        for (step, until) in steps {
+            let until = until.extended_by(course.examined);
+            let end = match step {
+                Step::Index => {
+                    let verdict = self.lookup.check_filter(&question.build_id);
+                    course.trace.filter = Some(verdict);
+                    match verdict {
+                        // Most requests: nothing is allocated for them.
+                        Verdict::Absent => None,
+                        verdict => Box::pin(self.ask_index(verdict, question, caller, until, &mut course)).await,
+                    }
+                }
+                Step::Relayed | Step::Upstreams if !has_upstreams => None,
+                Step::Relayed => course.take(Ok(Box::pin(self.search_relayed(question, until)).await)),
+                Step::Upstreams => Box::pin(self.ask_upstreams(question, caller, until, &mut course)).await,
+                Step::Unknown if course.unknown.is_empty() => None,
+                Step::Unknown => Box::pin(self.examine(question, caller, until, &mut course)).await,
+            };
+            if let Some(answer) = end {
+                return course.end(step, answer);
+            }
+        }
+        course.conclude()
+    }
+
+    /// Asks the index, of which the filter has this `verdict`, and the stores.
+    async fn ask_index(
+        &self,
+        verdict: Verdict,
+        question: &Question,
+        caller: &Caller,
+        until: Deadline,
+        course: &mut Course,
+    ) -> Option<Result<Answer, NoAnswer>> {
+        let searched = self.search_index(verdict, question, caller.client, until).await;
+        course.trace.records = Some(searched.records);
+        (course.unknown, course.exists, course.examined) = (searched.unknown, searched.exists, searched.examined);
+        let end = course.take(searched.outcome);
+        if end.is_none() && course.exists && self.federation.reason_not_to_ask(caller).is_none() {
+            course.distrust_absence();
+        }
+        end
+    }
+
+    /// Asks the upstreams.
+    async fn ask_upstreams(
         &self,
         question: &Question,
         caller: &Caller,
-        mut deadline: Deadline,
-    ) -> Result<Option<Answer>, Unavailable> {
-        let first = if self.federation.is_empty() { deadline } else { deadline.of_first_step() };
-        let (mut causes, mut unknown) = (Vec::new(), Vec::new());
-        let steps = match self.config.federation.prefer {
-            Prefer::Extract => [Step::Index, Step::Upstreams, Step::Unknown],
-            Prefer::Redirect => [Step::Upstreams, Step::Index, Step::Unknown],
-        };
-        for (at, step) in steps.into_iter().enumerate() {
-            let until = if at == 0 { first } else { deadline };
-            let outcome = match step {
-                Step::Index => match self.lookup.check_filter(&question.build_id) {
-                    // Most requests: nothing is allocated for them.
-                    Verdict::Absent => Ok(SearchOutcome::Absent),
-                    verdict => {
-                        let searched = Box::pin(self.search_index(verdict, question, caller.client, until)).await;
-                        unknown = searched.unknown;
-                        deadline = deadline.extended_by(searched.examined);
-                        searched.outcome
-                    }
-                },
-                Step::Upstreams if self.federation.is_empty() => Ok(SearchOutcome::Absent),
-                Step::Upstreams => {
-                    // The other half is for the files that may hold debuginfo.
-                    let until = if unknown.is_empty() { until } else { until.half() };
-                    let asked = Asked { question: question.clone(), caller: caller.clone(), exists: false };
-                    match Box::pin(self.federation.find(asked, until)).await.whole {
-                        Whole::Found(answer) => return Ok(Some(answer)),
-                        Whole::TooLarge(_) | Whole::Absent(_) => Ok(SearchOutcome::Absent),
-                        Whole::Unavailable(unavailable) => Err(unavailable),
-                    }
-                }
-                Step::Unknown if unknown.is_empty() => Ok(SearchOutcome::Absent),
-                Step::Unknown => Box::pin(self.search_unknown(&unknown, question, caller.client, until)).await,
-            };
-            match outcome {
-                Ok(SearchOutcome::Found(found)) => return Ok(Some(Answer::File(found))),
-                Ok(SearchOutcome::Settled) => return Ok(None),
-                Ok(SearchOutcome::Absent) => {}
-                Err(Unavailable(more)) => causes.extend(more),
-            }
-        }
-        if causes.is_empty() { Ok(None) } else { Err(Unavailable(causes)) }
+        until: Deadline,
+        course: &mut Course,
+    ) -> Option<Result<Answer, NoAnswer>> {
+        // The other half is for the files that may hold debuginfo.
+        let until = if course.unknown.is_empty() { until } else { until.half() };
+        let asked = Asked { question: question.clone(), caller: caller.clone(), exists: course.exists };
+        course.take_verdict(self.federation.find(asked, until).await)
+    }
+
+    /// Examines the files of which only the contents can tell whether they are what is asked for.
+    async fn examine(
+        &self,
+        question: &Question,
+        caller: &Caller,
+        until: Deadline,
+        course: &mut Course,
+    ) -> Option<Result<Answer, NoAnswer>> {
+        course.trace.examined = Some(course.unknown.len());
+        let outcome = self.search_unknown(&course.unknown, question, caller.client, until).await;
+        course.take(outcome)
     }
 }
 

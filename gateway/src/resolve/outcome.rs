@@ -110,6 +110,18 @@ impl Cause {
 }
 
 impl CauseKind {
+    /// One word, for people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Broken => "broken",
+            Self::Wrong => "wrong",
+            Self::Local => "local",
+        }
+    }
+
     /// Classifies an error of reading or writing.
     pub(crate) fn of_io(error: &io::Error) -> Self {
         match error.kind() {

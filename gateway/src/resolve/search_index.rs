@@ -20,6 +20,10 @@ pub(super) struct SearchResult {
     pub(super) outcome: Result<SearchOutcome, Unavailable>,
     /// Files that may be the debuginfo that was asked for, if it was not found: only their contents can tell.
     pub(super) unknown: Vec<Record>,
+    /// The number of records of the build-id.
+    pub(super) records: usize,
+    /// True if a record states that there is a file of the kind that is asked for, wherever it may be had.
+    pub(super) exists: bool,
     /// Time in which files were extracted that turned out to be something else.
     pub(super) examined: Duration,
 }
@@ -37,7 +41,13 @@ impl Gateway {
         let known = match self.lookup.records_past_filter(verdict, &question.build_id, deadline.half().end()).await {
             Ok(known) => known,
             Err(cause) => {
-                return SearchResult { outcome: Err(cause.into()), unknown: Vec::new(), examined: Duration::ZERO };
+                return SearchResult {
+                    outcome: Err(cause.into()),
+                    unknown: Vec::new(),
+                    records: 0,
+                    exists: false,
+                    examined: Duration::ZERO,
+                };
             }
         };
         let records = known.value;
@@ -61,7 +71,13 @@ impl Gateway {
         if !search.is_settled {
             search.causes.extend(known.unavailable);
         }
-        SearchResult { examined: search.examined, outcome: search.outcome(found), unknown }
+        let exists = match &question.resource {
+            Resource::Artifact(wanted) => records.iter().any(|record| record.artifact.serves(*wanted) == Some(true)),
+            // A file proves neither a section of it nor a source.
+            Resource::Section(_) | Resource::Source(_) => false,
+        };
+        let (examined, outcome) = (search.examined, search.outcome(found));
+        SearchResult { outcome, unknown, records: records.len(), exists, examined }
     }
 
     /// Searches for debuginfo among files that may hold it: those that [`Self::search_index`] left open.

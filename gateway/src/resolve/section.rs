@@ -2,7 +2,8 @@
 //!
 //! Debuginfo is tried before executables, as with elfutils' server. Sections that only executables have data of are the
 //! exception: a gigabyte of debuginfo need not be extracted to learn that its `.text` is empty. Debuginfo without the
-//! section settles the question: no upstream is asked. A file that cannot be read as ELF is no candidate.
+//! section settles the question: no upstream is asked. A file that cannot be read as ELF is no candidate. Files that were
+//! relayed are searched by [`super::relayed`].
 
 use artifact::{ArtifactType, BuildId};
 use sql::Record;
@@ -84,7 +85,7 @@ impl Search<'_> {
 }
 
 /// Sections that are loaded when a program runs. Debuginfo that was split off has them without data.
-fn is_of_executables(name: &str) -> bool {
+pub(super) fn is_of_executables(name: &str) -> bool {
     const NAMES: [&str; 32] = [
         ".ctors",
         ".data",
@@ -123,7 +124,7 @@ fn is_of_executables(name: &str) -> bool {
 }
 
 /// Sections that debuginfo is split off for. Programs keep `.debug_gdb_scripts`.
-fn is_dwarf(name: &str) -> bool {
+pub(super) fn is_dwarf(name: &str) -> bool {
     let begins = |prefix| name.starts_with(prefix);
     begins(".debug_") && name != ".debug_gdb_scripts"
         || begins(".zdebug_")

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
-use crate::cache::MemberCache;
+use crate::cache::{MemberCache, MemberKey};
 use crate::config::{Config, FederationSettings, RelaySettings};
 use crate::permits::Permits;
 use crate::providers::identity::Identity;
@@ -132,8 +132,13 @@ impl Federation {
         relay::cached(&self.0.cache, question).await
     }
 
+    /// The key in the cache of what is relayed for `question`.
+    pub(crate) fn relay_key(&self, question: &Question) -> MemberKey {
+        relay::key(question)
+    }
+
     /// Why a question is not asked further: it passed too many servers, or this one.
-    fn reason_not_to_ask(&self, caller: &Caller) -> Option<String> {
+    pub(crate) fn reason_not_to_ask(&self, caller: &Caller) -> Option<String> {
         let (hops, max) = (caller.hops, self.0.settings.max_hops);
         if hops >= max {
             return Some(format!("the question passed {hops} servers, at most {max} are allowed"));

@@ -1,0 +1,181 @@
+//! What a question was decided to: an answer or why there is none, and how that came about.
+
+use std::time::Duration;
+
+use sql::Record;
+
+use super::Step;
+use super::answer::Answer;
+use super::outcome::{Cause, CauseKind, Unavailable};
+use super::search::SearchOutcome;
+use super::trace::Trace;
+use crate::providers::federation::verdict::{Absence, Verdict, Whole};
+
+/// The decision on a question.
+pub(crate) struct Decision {
+    pub(crate) answer: Result<Answer, NoAnswer>,
+    pub(crate) trace: Trace,
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug)]
+pub(crate) enum NoAnswer {
+    /// Nobody has it.
+    Absent(Absence),
+    /// An upstream has it, and it is larger than the client accepts: its size in bytes, if that was told.
+    TooLarge(Option<u64>),
+    /// Nobody that answered has it, and somebody failed.
+    Unavailable(Unavailable),
+}
+
+impl Decision {
+    /// Absent, whoever would be asked.
+    pub(super) fn absent() -> Self {
+        Self { answer: Err(NoAnswer::Absent(Absence::Certain)), trace: Trace::default() }
+    }
+
+    /// Unavailable again, as a moment ago.
+    pub(super) fn unavailable_again(causes: Unavailable) -> Self {
+        Self { answer: Err(NoAnswer::Unavailable(causes)), trace: Trace::of_memory() }
+    }
+}
+
+/// The course of a decision: what its steps have found so far. None of them has ended it.
+pub(super) struct Course {
+    /// Files of the index that may be what is asked for.
+    pub(super) unknown: Vec<Record>,
+    /// True if the index states that there is such a file.
+    pub(super) exists: bool,
+    /// Time in which files were extracted that turned out to be something else.
+    pub(super) examined: Duration,
+    pub(super) trace: Trace,
+    causes: Vec<Cause>,
+    absence: Absence,
+}
+
+impl Course {
+    /// Nothing is found yet.
+    pub(super) fn new() -> Self {
+        Self {
+            unknown: Vec::new(),
+            exists: false,
+            examined: Duration::ZERO,
+            trace: Trace::default(),
+            causes: Vec::new(),
+            absence: Absence::Certain,
+        }
+    }
+
+    /// Takes the outcome of a search here. Returns what it decides.
+    pub(super) fn take(&mut self, outcome: Result<SearchOutcome, Unavailable>) -> Option<Result<Answer, NoAnswer>> {
+        match outcome {
+            Ok(SearchOutcome::Found(found)) => Some(Ok(Answer::File(found))),
+            Ok(SearchOutcome::Settled) => Some(Err(NoAnswer::Absent(Absence::Certain))),
+            Ok(SearchOutcome::Absent) => None,
+            Err(Unavailable(causes)) => {
+                self.causes.extend(causes);
+                None
+            }
+        }
+    }
+
+    /// Takes the verdict of the upstreams. Returns what it decides.
+    pub(super) fn take_verdict(&mut self, verdict: Verdict) -> Option<Result<Answer, NoAnswer>> {
+        self.trace.attempts = Some(verdict.attempts);
+        match verdict.whole {
+            Whole::Found(answer) => Some(Ok(answer)),
+            Whole::TooLarge(size) => Some(Err(NoAnswer::TooLarge(size))),
+            Whole::Absent(absence) => {
+                self.absence = absence;
+                None
+            }
+            Whole::Unavailable(Unavailable(causes)) => {
+                self.causes.extend(causes);
+                None
+            }
+        }
+    }
+
+    /// The index has a record of what the upstreams, which were asked before, do not have. An absence that is
+    /// provisional, since one of them is away, is none then.
+    pub(super) fn distrust_absence(&mut self) {
+        if let Absence::Provisional(text) = &self.absence {
+            let text = format!("the index has a record of it, the upstreams have nothing {text}");
+            self.causes.push(Cause::gateway(CauseKind::Refused, text));
+        }
+    }
+
+    /// The decision, once `step` has ended it by `answer`.
+    pub(super) fn end(self, step: Step, answer: Result<Answer, NoAnswer>) -> Decision {
+        Decision { answer, trace: Trace { ended_by: Some(step), failures: self.causes, ..self.trace } }
+    }
+
+    /// The decision, once all steps are made and none has ended it.
+    pub(super) fn conclude(self) -> Decision {
+        let no_answer = if self.causes.is_empty() {
+            NoAnswer::Absent(self.absence)
+        } else {
+            NoAnswer::Unavailable(Unavailable(self.causes))
+        };
+        Decision { answer: Err(no_answer), trace: self.trace }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(whole: Whole) -> Verdict {
+        Verdict { whole, attempts: [].into() }
+    }
+
+    fn cause() -> Cause {
+        Cause::store("s", CauseKind::Timeout, "store s: slow")
+    }
+
+    #[test]
+    fn all_that_have_nothing_make_an_absence_as_certain_as_the_upstreams_are() {
+        let mut course = Course::new();
+        assert!(course.take(Ok(SearchOutcome::Absent)).is_none());
+        assert!(matches!(course.conclude().answer, Err(NoAnswer::Absent(Absence::Certain))));
+        let mut course = Course::new();
+        assert!(course.take_verdict(verdict(Whole::Absent(Absence::Provisional("without b".into())))).is_none());
+        assert!(matches!(course.conclude().answer, Err(NoAnswer::Absent(Absence::Provisional(_)))));
+    }
+
+    #[test]
+    fn one_that_failed_makes_it_unavailable_unless_another_has_it() {
+        let failed = || {
+            let mut course = Course::new();
+            assert!(course.take(Err(cause().into())).is_none());
+            course
+        };
+        let mut course = failed();
+        assert!(course.take_verdict(verdict(Whole::Absent(Absence::Certain))).is_none());
+        assert!(matches!(course.conclude().answer, Err(NoAnswer::Unavailable(causes)) if causes.0 == [cause()]));
+        let mut course = failed();
+        let end = course.take_verdict(verdict(Whole::TooLarge(Some(7)))).unwrap();
+        let decision = course.end(Step::Upstreams, end);
+        assert!(matches!(decision.answer, Err(NoAnswer::TooLarge(Some(7)))));
+        assert_eq!(decision.trace.failures, [cause()]);
+    }
+
+    #[test]
+    fn a_file_that_settles_the_question_ends_it() {
+        let mut course = Course::new();
+        let end = course.take(Ok(SearchOutcome::Settled));
+        assert!(matches!(end, Some(Err(NoAnswer::Absent(Absence::Certain)))));
+    }
+
+    #[test]
+    fn what_the_index_knows_is_not_absent_while_an_upstream_is_away() {
+        let mut course = Course::new();
+        course.take_verdict(verdict(Whole::Absent(Absence::Provisional("without b".into()))));
+        course.distrust_absence();
+        assert!(matches!(course.conclude().answer, Err(NoAnswer::Unavailable(_))));
+        let mut course = Course::new();
+        course.take_verdict(verdict(Whole::Absent(Absence::Certain)));
+        course.distrust_absence();
+        assert!(matches!(course.conclude().answer, Err(NoAnswer::Absent(Absence::Certain))));
+    }
+}
