@@ -29,7 +29,7 @@ const ARCHIVE_LIFETIME: HeaderValue = HeaderValue::from_static("public, max-age=
 /// The media type of files and sections.
 pub(super) const BYTES: &str = "application/octet-stream";
 
-pub(super) const SIZE: HeaderName = HeaderName::from_static("x-debuginfod-size");
+const SIZE: HeaderName = HeaderName::from_static("x-debuginfod-size");
 const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
 const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
 /// Of the whole file, with a section too. The manual of elfutils' server has another name; its code and its client

@@ -24,8 +24,6 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
-use super::deliver::SIZE;
-
 /// 400 with a text that states what was expected.
 pub(crate) fn malformed(error: &impl fmt::Display) -> HttpResponse {
     plain(StatusCode::BAD_REQUEST).body(format!("{error}\n"))
@@ -49,17 +47,11 @@ pub(crate) fn unknown_path(path: &str) -> HttpResponse {
 }
 
 /// 406, the only status that clients take for "too large" and do not cache. `size` in bytes is told if it is known;
-/// `max` is what the client accepts.
+/// `max` is what the client accepts. Without headers of debuginfod: clients print those as the file's.
 pub(crate) fn too_large(size: Option<u64>, max: Option<u64>) -> HttpResponse {
     let expected = max.map_or("a smaller file".to_owned(), |max| format!("at most {max} bytes (X-DEBUGINFOD-MAXSIZE)"));
-    let mut response = plain(StatusCode::NOT_ACCEPTABLE);
-    match size {
-        Some(size) => {
-            response.insert_header((SIZE, size));
-            response.body(format!("expected {expected}, found {size}\n"))
-        }
-        None => response.body(format!("expected {expected}, found more\n")),
-    }
+    let found = size.map_or("more".to_owned(), |size| size.to_string());
+    plain(StatusCode::NOT_ACCEPTABLE).body(format!("expected {expected}, found {found}\n"))
 }
 
 /// 503 that no cache may store. For a section it is 504: there 503 would mean "fetch the whole file instead". The
