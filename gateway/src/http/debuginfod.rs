@@ -27,9 +27,7 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
     let decision = gateway.answer(&question, &caller).await;
     let trace = gateway.config.federation.trace.then(|| value(&decision.to_string()));
     let mut response = match decision.answer {
-        Ok(Answer::File(found)) => {
-            Box::pin(deliver::file(&request, &gateway.cache, &question.resource, found)).await
-        }
+        Ok(Answer::File(found)) => Box::pin(deliver::file(&request, &gateway.cache, &question.resource, found)).await,
         Ok(Answer::Redirect(to)) => redirect::response(&request, to),
         Err(NoAnswer::Absent(Absence::Certain)) => error::absent(),
         Err(NoAnswer::Absent(Absence::Provisional(_))) => error::absent_for_now(),

@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     /// True if the answer was unavailable a moment ago, and nothing was asked this time.
-    is_remembered: bool,
+    pub(super) is_remembered: bool,
     /// The filter's verdict, if the index was asked.
     pub(super) filter: Option<filter::Verdict>,
     /// The number of records of the build-id, if they were read.
@@ -141,11 +141,8 @@ mod tests {
     #[test]
     fn a_text_names_what_was_asked_and_what_it_answered() {
         let attempts = [attempt("fedora", "absent", Some(12)), attempt("ubuntu", "open", None)];
-        let trace = Trace {
-            filter: Some(filter::Verdict::Absent),
-            attempts: Some(attempts.into()),
-            ..Trace::default()
-        };
+        let trace =
+            Trace { filter: Some(filter::Verdict::Absent), attempts: Some(attempts.into()), ..Trace::default() };
         let answer = Err(NoAnswer::Absent(Absence::Provisional("without ubuntu".into())));
         assert_eq!(
             Decision { answer, trace }.to_string(),
