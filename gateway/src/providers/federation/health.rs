@@ -28,6 +28,8 @@ const MIN_INTERVAL: Duration = Duration::from_millis(500);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many failed probes in a row open the breaker of an upstream of which nothing else is known.
 const MAX_FAILED_PROBES: u32 = 2;
+/// A request that was given up before this tells nothing of the upstream.
+const MIN_PATIENCE: Duration = Duration::from_millis(200);
 /// After so many answers in a row that are errors or junk a probe is sent.
 const MAX_REFUSALS: u32 = 3;
 
@@ -107,12 +109,14 @@ impl Health {
     }
 
     /// A request that began at `began` was given up. If nothing else came from the upstream since, it hangs; else it is
-    /// slow for what was asked.
+    /// slow for what was asked. One that had less time than an answer usually takes tells nothing: a probe does.
     pub(super) fn timed_out(&self, began: Instant, cause: &str) {
-        if self.breaker.has_answered_since(began) {
-            self.suspect();
-        } else {
+        let usual = self.latency.usual().unwrap_or_default();
+        let had_time = began.elapsed() >= MIN_PATIENCE.max(usual * 2);
+        if had_time && !self.breaker.has_answered_since(began) {
             self.show(self.breaker.open(cause));
+        } else {
+            self.suspect();
         }
     }
 

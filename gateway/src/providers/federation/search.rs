@@ -114,6 +114,10 @@ impl Search {
     /// Asks one upstream, until its deadline. A request that takes longer continues in the background.
     async fn attempt(self: Arc<Self>, number: usize, turn: Turn) -> Outcome<Given> {
         let upstream = self.shared.upstreams[number].clone();
+        if self.deadline.has_passed() {
+            let fault = Fault::new(CauseKind::Timeout, "not asked, the budget was used up before");
+            return Err(fault.of_upstream(upstream.name()).into());
+        }
         self.requests.fetch_add(1, Ordering::Relaxed);
         if turn == Turn::Hedge {
             METRICS.upstream_hedges.with_label_values(&[upstream.name()]).inc();
