@@ -1,18 +1,21 @@
 //! The gateway's metrics, each declared once. `docs/metrics.md` repeats their HELP texts word for word.
 
+mod families;
+#[cfg(test)]
+mod tests;
+
 use std::sync::LazyLock;
 
-use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+
+use families::Families;
 
 /// The process's metrics.
 pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new().with_known_labels());
 
 /// All metrics of the gateway. Label values are bounded: none comes from a client.
 pub(crate) struct Metrics {
-    registry: Registry,
+    families: Families,
     pub(crate) connections: IntGauge,
     pub(crate) connections_closed: IntCounterVec,
     pub(crate) requests: IntCounterVec,
@@ -65,47 +68,15 @@ const SECONDS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 4.0, 15.0, 60.0];
 
 impl Metrics {
-    #[expect(clippy::expect_used, reason = "names and labels are literals; the tests make them all once")]
     fn new() -> Self {
-        let registry = Registry::new();
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help).expect("a sound counter");
-            registry.register(Box::new(counter.clone())).expect("a name registered once");
-            counter
-        };
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels).expect("a sound counter");
-            registry.register(Box::new(counters.clone())).expect("a name registered once");
-            counters
-        };
-        let histograms = |name: &str, help: &str, labels: &[&str]| {
-            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-            let histograms = HistogramVec::new(options, labels).expect("a sound histogram");
-            registry.register(Box::new(histograms.clone())).expect("a name registered once");
-            histograms
-        };
-        let histogram_of = |name: &str, help: &str, buckets: &[f64]| {
-            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            let histogram = Histogram::with_opts(options).expect("a sound histogram");
-            registry.register(Box::new(histogram.clone())).expect("a name registered once");
-            histogram
-        };
-        let histogram = |name: &str, help: &str| histogram_of(name, help, &SECONDS);
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help).expect("a sound gauge");
-            registry.register(Box::new(gauge.clone())).expect("a name registered once");
-            gauge
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect("a sound gauge");
-            registry.register(Box::new(gauges.clone())).expect("a name registered once");
-            gauges
-        };
-        let version = Opts::new("gateway_build_info", "Version of the running gateway as a label; always 1.");
-        let build_info =
-            IntGauge::with_opts(version.const_label("version", env!("CARGO_PKG_VERSION"))).expect("a sound gauge");
-        build_info.set(1);
-        registry.register(Box::new(build_info)).expect("a name registered once");
+        let families = Families::default();
+        let counter = |name, help| families.counter(name, help);
+        let counters = |name, help, labels: &[&str]| families.counters(name, help, labels);
+        let gauge = |name, help| families.gauge(name, help);
+        let gauges = |name, help, labels: &[&str]| families.gauges(name, help, labels);
+        let histogram = |name, help| families.histogram(name, help, &SECONDS);
+        let histograms = |name, help, labels: &[&str]| families.histograms(name, help, labels, &SECONDS);
+        families.build_info();
         Self {
             connections: gauge("gateway_connections", "Open connections."),
             connections_closed: counters(
@@ -280,7 +251,7 @@ impl Metrics {
                 "Searches among upstreams, by result: found, absent, provisional, unavailable, too_large.",
                 &["result"],
             ),
-            federation_requests_per_miss: histogram_of(
+            federation_requests_per_miss: families.histogram(
                 "gateway_federation_requests_per_miss",
                 "Requests to upstreams for one search that found nothing.",
                 &[0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
@@ -299,7 +270,7 @@ impl Metrics {
                 "Requests without an answer because a source was unavailable, by result: reset or status.",
                 &["result"],
             ),
-            registry,
+            families,
         }
     }
 
@@ -362,79 +333,7 @@ impl Metrics {
     /// Renders all metrics in Prometheus' text format.
     pub(crate) fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&self.families.gather(), &mut text)?;
         Ok(text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    /// Creates a series of each family: a family without one is not gathered.
-    fn create_series() {
-        METRICS.requests.with_label_values(&["debuginfo", "200"]).inc();
-        METRICS.request_duration.with_label_values(&["debuginfo"]).observe(0.1);
-        METRICS.store_requests.with_label_values(&["local", "found"]).inc();
-        METRICS.upstream_requests.with_label_values(&["u.example", "found"]).inc();
-        METRICS.upstream_request_duration.with_label_values(&["u.example"]).observe(0.1);
-        METRICS.upstream_up.with_label_values(&["u.example"]).set(1);
-        METRICS.upstream_breaker.with_label_values(&["u.example", "closed"]).set(1);
-        METRICS.upstream_probes.with_label_values(&["u.example", "answered"]).inc();
-        for counters in [
-            &METRICS.upstream_hedges,
-            &METRICS.upstream_junk,
-            &METRICS.upstream_resumes,
-            &METRICS.upstream_received_bytes,
-        ] {
-            counters.with_label_values(&["u.example"]).inc();
-        }
-    }
-
-    #[test]
-    fn metrics_are_rendered_with_type_and_help() {
-        METRICS.requests.with_label_values(&["debuginfo", "200"]).inc();
-        let text = String::from_utf8(METRICS.render().unwrap()).unwrap();
-        assert!(text.contains("# TYPE gateway_requests_total counter"), "{text}");
-        assert!(text.contains("# HELP gateway_build_info Version"), "{text}");
-        assert!(text.contains("# TYPE gateway_index_query_duration_seconds histogram"), "{text}");
-    }
-
-    #[test]
-    fn every_metric_is_documented() {
-        let docs = include_str!("../../docs/metrics.md");
-        create_series();
-        assert_eq!(METRICS.registry.gather().len(), docs.matches("| `gateway_").count(), "as many families as rows");
-        for family in METRICS.registry.gather() {
-            assert!(docs.contains(&format!("`{}`", family.name())), "{} is missing in docs/metrics.md", family.name());
-            assert!(docs.contains(family.help()), "HELP of {} differs from docs/metrics.md", family.name());
-        }
-    }
-
-    /// A name in a document is a family, perhaps with a suffix of a histogram; its labels in braces are the family's.
-    #[test]
-    fn documents_name_existing_metrics_and_labels() {
-        create_series();
-        let families = METRICS.registry.gather();
-        let labels: HashMap<&str, Vec<&str>> = families
-            .iter()
-            .map(|family| (family.name(), family.get_metric()[0].get_label().iter().map(|pair| pair.name()).collect()))
-            .collect();
-        for document in [include_str!("../../docs/metrics.md"), include_str!("../../docs/operations.md")] {
-            for (start, _) in document.match_indices("gateway_") {
-                let rest = &document[start..];
-                let end = rest.find(|character: char| !character.is_ascii_lowercase() && character != '_').unwrap();
-                let (name, rest) = rest.split_at(end);
-                let family = ["_bucket", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
-                let labels = labels.get(family).unwrap_or_else(|| panic!("{name} is no metric"));
-                let selector = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-                for matcher in selector.into_iter().flat_map(|(matchers, _)| matchers.split(',')) {
-                    let label = matcher.split(['=', '!']).next().unwrap();
-                    assert!(labels.contains(&label), "{name} has no label {label}");
-                }
-            }
-        }
     }
 }
