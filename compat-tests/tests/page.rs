@@ -16,6 +16,7 @@ fn the_page_describes_every_call_and_obeys_its_content_security_policy() {
             "/serverversion",
             "/buildid/ID/debuginfo",
             "/metrics",
+            "/upstreams",
             "/readyz",
         ] {
             assert!(document.contains(call), "{path}: expected {call} on the page, found {document}");

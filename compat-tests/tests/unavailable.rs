@@ -60,7 +60,9 @@ fn assert_unavailable_json(gateway: &RunningGateway, path: &str) {
 
 /// What has to work whatever happened to the database.
 fn assert_alive(gateway: &RunningGateway) {
-    for path in ["/", "/darkserver/", "/serverversion", "/darkserver/serverversion", "/healthz", "/metrics"] {
+    for path in
+        ["/", "/darkserver/", "/serverversion", "/darkserver/serverversion", "/healthz", "/metrics", "/upstreams"]
+    {
         assert_eq!(within(AT_ONCE, path, || gateway.get(path)).status, 200, "{path}");
     }
 }

@@ -80,7 +80,7 @@ fn with_any_origin_allowed_every_client_response_states_it() {
     assert_eq!((redirect.header("cache-control"), redirect.header("etag")), (Some("public, max-age=60"), None));
     assert_eq!(redirect.header("x-debuginfod-size"), Some("16"));
     assert_eq!(ask(&gateway, "POST", &file, &[]).header("allow"), Some("HEAD, GET, OPTIONS"));
-    for path in ["/metrics", "/healthz", "/readyz"] {
+    for path in ["/metrics", "/healthz", "/readyz", "/upstreams"] {
         assert_eq!(ask(&gateway, "OPTIONS", path, &[ORIGIN]).status, 405, "{path}");
         assert_eq!(allowed(&ask(&gateway, "GET", path, &[ORIGIN])), None, "{path}");
     }

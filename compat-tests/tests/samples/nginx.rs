@@ -197,7 +197,7 @@ fn large_files_are_not_copied_to_the_disk_of_nginx() {
 fn metrics_are_for_operators_alone() {
     let sqlite = Sqlite::with_packages(&[]);
     let (_gateway, nginx, _directory) = behind_nginx(&sqlite, "");
-    for path in ["/metrics", "/readyz", "//metrics"] {
+    for path in ["/metrics", "/readyz", "/upstreams", "//metrics", "//upstreams"] {
         let url = format!("{}{path}", nginx.url());
         assert_eq!(nginx.curl("%{http_code}", &[&url]), "200", "{path}");
         assert_eq!(nginx.curl("%{http_code}", &["--interface", "127.0.0.2", &url]), "403", "{path}");

@@ -144,7 +144,7 @@ fn requests_queue_fairly_among_clients() {
     });
     wait_until("a queued request of a third client", || waiting(gateway, "request") == 11.0);
     // Endpoints of operators need no permit.
-    for path in ["/healthz", "/readyz", "/metrics", "/"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/upstreams", "/"] {
         assert_eq!(gateway.get(path).status, 200, "{path}");
     }
     gate.open();

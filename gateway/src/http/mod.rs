@@ -1,7 +1,8 @@
 //! HTTP: requests become questions, answers become responses.
 //!
 //! - [`routes`]: the table of all routes; [`mod@observe`]: the middleware around every handler; [`cors`];
-//! - [`debuginfod`], [`darkserver`], [`metadata`], [`archive`], [`operations`], [`page`]: the handlers;
+//! - [`debuginfod`], [`darkserver`], [`metadata`], [`archive`], [`operations`], [`upstreams`], [`page`]: the
+//!   handlers;
 //! - [`deliver`]: the response with a file, with [`conditional`] requests and the [`download_name`]; [`redirect`];
 //!   [`links`]: URLs in answers; [`mod@error`]: the table of statuses.
 
@@ -21,6 +22,7 @@ mod page;
 mod redirect;
 mod route;
 mod routes;
+mod upstreams;
 
 use std::borrow::Cow;
 

@@ -4,16 +4,19 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 use actix_web::HttpResponse;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
 
 use super::route::{Form, Route};
+
+/// The policy of pages: they load nothing and run nothing.
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The page, with the calls of `routes`.
 pub(super) async fn answer(routes: &'static [Route]) -> HttpResponse {
     static PAGE: OnceLock<String> = OnceLock::new();
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
-        .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .body(PAGE.get_or_init(|| page(routes)).as_str())
 }
 

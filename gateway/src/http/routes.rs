@@ -7,7 +7,7 @@ use actix_web::http::Method;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
 use super::route::{Admission, Endpoint, Form, Handler, Path, Route};
-use super::{archive, darkserver, debuginfod, error, metadata, operations, page};
+use super::{archive, darkserver, debuginfod, error, metadata, operations, page, upstreams};
 use crate::resolve::Gateway;
 use crate::resolve::deadline::REQUEST_PERMIT_TIMEOUT;
 use crate::server::client;
@@ -85,6 +85,10 @@ pub(super) static ROUTES: &[Route] = &[
     Route {
         calls: &[("/metrics", "figures for Prometheus")],
         ..operator("/metrics", false, |_, _| Box::pin(operations::metrics()))
+    },
+    Route {
+        calls: &[("/upstreams", "the state and the last day of every upstream, as a page or as JSON")],
+        ..operator("/upstreams", false, |request, gateway| Box::pin(upstreams::answer(request, gateway)))
     },
     Route {
         calls: &[("/healthz", "200 while the process runs")],
@@ -228,6 +232,8 @@ mod tests {
             ("/darkserverx", None),
             ("/metrics", Some("operations")),
             ("/darkserver/metrics", None),
+            ("/upstreams", Some("operations")),
+            ("/darkserver/upstreams", None),
             ("", None),
         ] {
             assert_eq!(Route::of(path).map(|route| route.endpoint), expected, "{path}");

@@ -5,13 +5,14 @@
 //! upstream changes, not one for each request.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::StatusCode;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::changes::Changes;
+use super::history::History;
 use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::providers::breaker::{Breaker, Change, Opening};
@@ -39,6 +40,7 @@ pub(super) struct Health {
     name: String,
     pub(super) breaker: Breaker,
     pub(super) latency: Latency,
+    pub(super) history: History,
     probes: Mutex<Probes>,
     /// A request takes longer than it should.
     suspected: Notify,
@@ -66,6 +68,7 @@ impl Health {
             name: name.to_owned(),
             breaker: Breaker::default(),
             latency: Latency::default(),
+            history: History::new(),
             probes: Mutex::default(),
             suspected: Notify::new(),
             changes,
@@ -87,12 +90,14 @@ impl Health {
 
     /// No answer came: the connection was refused, or broke off.
     pub(super) fn failed(&self, cause: &str) {
+        self.history.failed(SystemTime::now(), cause);
         self.show(self.breaker.failed(cause));
     }
 
     /// It answered by an error or by something else than was asked for. That may be so for this question alone: after
     /// several in a row a probe tells.
-    pub(super) fn refused(&self) {
+    pub(super) fn refused(&self, cause: &str) {
+        self.history.failed(SystemTime::now(), cause);
         let refusals = {
             let mut probes = locked(&self.probes);
             probes.refusals = probes.refusals.saturating_add(1);
@@ -111,6 +116,7 @@ impl Health {
     /// A request that began at `began` was given up. If nothing else came from the upstream since, it hangs; else it is
     /// slow for what was asked. One that had less time than an answer usually takes tells nothing: a probe does.
     pub(super) fn timed_out(&self, began: Instant, cause: &str) {
+        self.history.failed(SystemTime::now(), cause);
         let usual = self.latency.usual().unwrap_or_default();
         let had_time = began.elapsed() >= MIN_PATIENCE.max(usual * 2);
         if had_time && !self.breaker.has_answered_since(began) {
@@ -198,6 +204,7 @@ impl Health {
         let change = match result {
             Ok(()) => self.breaker.probe_answered(),
             Err(cause) => {
+                self.history.failed(SystemTime::now(), &cause);
                 self.breaker.probe_failed();
                 let is_silent = !self.breaker.has_answered_since(began);
                 if is_silent && (is_suspected || failures >= MAX_FAILED_PROBES) {
@@ -212,6 +219,14 @@ impl Health {
 
     /// Sets the metrics, and logs a change of the state.
     fn show(&self, change: Change) {
+        let now = SystemTime::now();
+        match change {
+            Change::None => {}
+            Change::Opened => {
+                self.history.opened(now, &self.opening().map(|opening| opening.cause).unwrap_or_default())
+            }
+            Change::Closed => self.history.closed(now),
+        }
         if change != Change::None {
             // Before others see the new state.
             self.changes.changed();

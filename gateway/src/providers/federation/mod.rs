@@ -5,16 +5,19 @@
 //!   are one ([`coalesce`]); what is too slow goes on in the background ([`warm`]);
 //! - [`reply`]: what an answer is; [`proof`]: what its first bytes prove; [`relay`]: its bytes through this gateway;
 //! - [`verdict`]: found, absent or unavailable, from the words of all;
-//! - [`metadata`]: `/metadata` of all of them.
+//! - [`metadata`]: `/metadata` of all of them;
+//! - [`history`]: the last day of one upstream; [`report`]: the state of all of them.
 
 mod changes;
 mod coalesce;
 mod health;
+mod history;
 mod knowledge;
 mod metadata;
 mod proof;
 mod relay;
 mod reply;
+pub(crate) mod report;
 mod search;
 mod upstream;
 pub(crate) mod verdict;

@@ -120,7 +120,7 @@ impl Search {
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
         if turn == Turn::Hedge {
-            METRICS.upstream_hedges.with_label_values(&[upstream.name()]).inc();
+            upstream.hedged();
         }
         let deadline = upstream.deadline(self.deadline);
         let mut pending =

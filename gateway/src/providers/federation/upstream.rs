@@ -1,7 +1,7 @@
 //! One upstream: another debuginfod server, with everything that is known of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use artifact::ArtifactType;
 use reqwest::header::{ACCEPT_ENCODING, USER_AGENT};
@@ -111,8 +111,9 @@ impl Upstream {
             Err(fault) if is_answered && matches!(fault.kind, CauseKind::Refused | CauseKind::Wrong) => {
                 if fault.kind == CauseKind::Wrong {
                     METRICS.upstream_junk.with_label_values(&[self.name()]).inc();
+                    self.health.history.junk(SystemTime::now());
                 }
-                self.health.refused();
+                self.health.refused(&fault.text);
             }
             Err(fault) => self.health.failed(&fault.text),
         }
@@ -124,23 +125,23 @@ impl Upstream {
         self.permits.acquire().await
     }
 
-    /// Records what an answer that came after `took` tells of the upstream.
-    fn record(&self, took: Duration, reply: &Result<Reply, Fault>) {
-        match reply {
-            Ok(_) => self.health.answered(took),
-            Err(fault) => {
-                if fault.kind == CauseKind::Wrong {
-                    METRICS.upstream_junk.with_label_values(&[self.name()]).inc();
-                }
-                self.health.failed(&fault.text);
-            }
-        }
-    }
-
     /// Counts a request that ended with `outcome` after `took`.
     pub(super) fn count(&self, outcome: &str, took: Duration) {
         METRICS.upstream_requests.with_label_values(&[self.name(), outcome]).inc();
         METRICS.upstream_request_duration.with_label_values(&[self.name()]).observe(took.as_secs_f64());
+        self.health.history.ended(SystemTime::now(), outcome, took);
+    }
+
+    /// Counts a request that was sent because another upstream took longer than usual.
+    pub(super) fn hedged(&self) {
+        METRICS.upstream_hedges.with_label_values(&[self.name()]).inc();
+        self.health.history.hedged(SystemTime::now());
+    }
+
+    /// Counts bytes of a file that a relay received.
+    pub(super) fn received(&self, bytes: u64) {
+        METRICS.upstream_received_bytes.with_label_values(&[self.name()]).inc_by(bytes);
+        self.health.history.received(SystemTime::now(), bytes);
     }
 
     /// A request for a client's question.
