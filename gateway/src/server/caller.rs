@@ -107,25 +107,52 @@ mod tests {
     use super::*;
     use crate::cli::Arguments;
 
-    /// A configuration that trusts a network of proxies.
+    /// A configuration that trusts a network of proxies, and has an upstream.
     fn config() -> Config {
+        with_settings("")
+    }
+
+    fn with_settings(federation: &str) -> Config {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("g.toml");
-        let text = "trusted_proxies = [\"10.0.0.0/8\"]\n[federation]\nupstreams = [\"http://u.example\"]\n";
+        let text = format!(
+            "trusted_proxies = [\"10.0.0.0/8\"]\n[federation]\n{federation}\n[[upstream]]\nname = \"u\"\n\
+             url = \"http://u.example\"\n"
+        );
         std::fs::write(&path, text).unwrap();
         Config::load(Arguments { config: Some(path), ..Arguments::default() }).unwrap()
     }
 
+    fn peer() -> SocketAddr {
+        ([192, 0, 2, 7], 5).into()
+    }
+
     #[test]
-    fn hops_are_the_received_elements_and_the_peer_is_appended() {
+    fn hops_are_the_received_elements_and_each_is_unknown() {
         let request = TestRequest::default()
             .insert_header(("X-Forwarded-For", "10.0.0.1, 10.0.0.2"))
-            .peer_addr(([192, 0, 2, 7], 5).into())
-            .to_http_request();
-        let caller = caller(&request, &config());
+            .insert_header(("User-Agent", "gdb/1"))
+            .peer_addr(peer());
+        let caller = caller(&request.to_http_request(), &config());
         assert_eq!((caller.hops, caller.forwarded_for.as_str()), (2, "unknown, unknown, unknown"));
-        let direct = TestRequest::default().peer_addr(([192, 0, 2, 7], 5).into()).to_http_request();
+        assert_eq!(caller.user_agent, None);
+        let direct = TestRequest::default().peer_addr(peer()).to_http_request();
         let caller = super::caller(&direct, &config());
+        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (0, "unknown"));
+    }
+
+    #[test]
+    fn addresses_and_the_user_agent_travel_only_where_that_is_configured() {
+        let config = with_settings("forward_client = true");
+        let request = TestRequest::default()
+            .insert_header(("X-Forwarded-For", "10.0.0.1, 10.0.0.2"))
+            .insert_header(("User-Agent", "gdb/1"))
+            .peer_addr(peer());
+        let caller = caller(&request.to_http_request(), &config);
+        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (2, "10.0.0.1, 10.0.0.2, 192.0.2.7"));
+        assert_eq!(caller.user_agent.as_deref(), Some("gdb/1"));
+        // On a Unix socket.
+        let caller = super::caller(&TestRequest::default().to_http_request(), &config);
         assert_eq!((caller.hops, caller.forwarded_for.as_str()), (0, "unknown"));
     }
 
@@ -134,10 +161,47 @@ mod tests {
         let request = TestRequest::default()
             .insert_header(("X-Forwarded-For", format!("{}, 10.0.0.1, <script>, [::1]", "a".repeat(9000))))
             .insert_header(("User-Agent", "x".repeat(9000)))
+            .peer_addr(peer())
+            .to_http_request();
+        let caller = super::caller(&request, &with_settings("forward_client = true"));
+        let expected = "unknown, 10.0.0.1, unknown, [::1], 192.0.2.7";
+        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (4, expected));
+        assert_eq!(caller.user_agent.unwrap().len(), 256);
+    }
+
+    #[test]
+    fn a_question_that_passed_too_many_servers_needs_no_header() {
+        let forwarded = ["192.0.2.1"; 8].join(",");
+        let request = TestRequest::default()
+            .insert_header(("X-Forwarded-For", forwarded))
+            .insert_header(("X-DEBUGINFOD-MAXSIZE", "7"))
             .to_http_request();
         let caller = super::caller(&request, &config());
-        assert_eq!((caller.hops, caller.forwarded_for.as_str()), (4, "unknown, unknown, unknown, unknown, unknown"));
-        assert_eq!(caller.user_agent, None);
+        assert_eq!((caller.hops, caller.forwarded_for.as_str(), caller.max_size), (8, "", Some(7)));
+    }
+
+    #[test]
+    fn the_last_elements_of_via_are_kept() {
+        let via = |values: &[String]| {
+            let mut request = TestRequest::default();
+            for value in values {
+                request = request.append_header(("Via", value.as_str()));
+            }
+            super::caller(&request.to_http_request(), &config()).via
+        };
+        assert_eq!(via(&[]), "");
+        assert_eq!(via(&["1.1 a,HTTP/2 b (x)".into(), "1.0 c".into()]), "1.1 a, HTTP/2 b (x), 1.0 c");
+        let many: Vec<String> = (0..40).map(|number| format!("1.1 g{number}")).collect();
+        assert_eq!(via(&[many.join(", ")]), many[24..].join(", "));
+        assert_eq!(via(&[format!("1.1 a, 1.1 {}, 1.1 b", "x".repeat(9000))]), "1.1 a, 1.1 b");
+    }
+
+    #[test]
+    fn the_most_bytes_that_a_client_accepts_are_a_number_above_0() {
+        for (text, expected) in [("7", Some(7)), (" 7 ", Some(7)), ("0", None), ("-1", None), ("x", None), ("", None)] {
+            let request = TestRequest::default().insert_header(("X-DEBUGINFOD-MAXSIZE", text)).to_http_request();
+            assert_eq!(max_size(&request), expected, "{text}");
+        }
     }
 
     #[test]
