@@ -57,6 +57,10 @@ app.kubernetes.io/component: gateway
 
 {{- /* gateway.toml. A JSON string or list of strings is also a TOML one. Top-level keys stand before the first table. */}}
 {{- define "darkserver.config" -}}
+{{- if not .Values.gateway.upstreams }}
+# None, whatever DEBUGINFOD_URLS is.
+upstream = []
+{{- end }}
 trusted_proxies = {{ toRawJson .Values.gateway.trustedProxies }}
 {{- if .Values.gateway.tls.secretName }}
 
@@ -91,20 +95,66 @@ stale_ttl = {{ toRawJson .Values.gateway.index.staleTtl }}
 max_entries = {{ int64 .Values.gateway.index.maxEntries }}
 filter = {{ .Values.gateway.index.filter }}
 
-[stores]
-redirect_hosts = {{ toRawJson .Values.gateway.stores.redirectHosts }}
-
 [federation]
-upstreams = {{ toRawJson .Values.gateway.federation.upstreams }}
-prefer = {{ toRawJson .Values.gateway.federation.prefer }}
+absent = {{ toRawJson .Values.gateway.federation.absent }}
 unavailable = {{ toString .Values.gateway.federation.unavailable | toRawJson }}
+prefer = {{ toRawJson .Values.gateway.federation.prefer }}
+{{- with .Values.gateway.federation.contact }}
+contact = {{ toRawJson . }}
+{{- end }}
 max_hops = {{ int64 .Values.gateway.federation.maxHops }}
-redirect_hosts = {{ toRawJson .Values.gateway.federation.redirectHosts }}
+unreachable_after = {{ toRawJson .Values.gateway.federation.unreachableAfter }}
+warm_timeout = {{ toRawJson .Values.gateway.federation.warmTimeout }}
+max_warm = {{ int64 .Values.gateway.federation.maxWarm }}
+forward_client = {{ .Values.gateway.federation.forwardClient }}
+trace = {{ .Values.gateway.federation.trace }}
+
+[relay]
+max_source = {{ toRawJson .Values.gateway.relay.maxSource }}
+max_concurrent = {{ int64 .Values.gateway.relay.maxConcurrent }}
 
 [metadata]
 budget = {{ toRawJson .Values.gateway.metadata.budget }}
 max_results = {{ int64 .Values.gateway.metadata.maxResults }}
+{{ range $number, $upstream := .Values.gateway.upstreams }}
+[[upstream]]
+name = {{ toRawJson .name }}
+url = {{ toRawJson .url }}
+{{- /* Keys that are not given keep the gateway's own defaults. */}}
+{{- range $key, $name := dict "mode" "mode" "deadline" "deadline" "serves" "serves" "buildIds" "build_ids" "absentTtl" "absent_ttl" "lateAbsentTtl" "late_absent_ttl" "redirectHosts" "redirect_hosts" }}
+{{- if hasKey $upstream $key }}
+{{ $name }} = {{ get $upstream $key | toRawJson }}
+{{- end }}
+{{- end }}
+{{- range $key, $name := dict "priority" "priority" "maxConcurrent" "max_concurrent" }}
+{{- if hasKey $upstream $key }}
+{{ $name }} = {{ get $upstream $key | int64 }}
+{{- end }}
+{{- end }}
+{{- range $key, $name := dict "enabled" "enabled" "allowPrivate" "allow_private" }}
+{{- if hasKey $upstream $key }}
+{{ $name }} = {{ get $upstream $key }}
+{{- end }}
+{{- end }}
+{{- with .absentStatuses }}
+absent_statuses = [{{ range $at, $status := . }}{{ if $at }}, {{ end }}{{ int64 $status }}{{ end }}]
+{{- end }}
+{{- with .headers }}
+{{- $headers := list }}
+{{- range $at, $header := . }}
+{{- $headers = printf "%s = { env = \"UPSTREAM_HEADER_%d_%d\" }" (toRawJson .name) $number $at | append $headers }}
+{{- end }}
+headers = { {{ join ", " $headers }} }
+{{- end }}
+{{- with .tls }}
+{{- $files := list }}
+{{- range $key, $path := . }}
+{{- $files = printf "%s = %s" $key (toRawJson $path) | append $files }}
+{{- end }}
+tls = { {{ join ", " $files }} }
+{{- end }}
 {{ end }}
+{{- end }}
 
 {{- /* "10Gi" as a number of MiB. */}}
 {{- define "darkserver.mebibytes" -}}
@@ -166,6 +216,13 @@ capabilities:
 {{- end }}
 {{- if and (gt (len .Values.gateway.cors.origins) 1) (has "*" .Values.gateway.cors.origins) }}
 {{- fail "gateway.cors.origins: \"*\" means every origin, no other origin may stand beside it" }}
+{{- end }}
+{{- $names := dict }}
+{{- range .Values.gateway.upstreams }}
+{{- if hasKey $names .name }}
+{{- fail (printf "gateway.upstreams: expected a unique name for each, found %s twice" .name) }}
+{{- end }}
+{{- $_ := set $names .name true }}
 {{- end }}
 {{- if .Values.gateway.logFilter }}
 {{- range .Values.gateway.extraEnv }}

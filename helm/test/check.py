@@ -223,6 +223,13 @@ def snake(values):
     return {re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), key): value for key, value in values.items()}
 
 
+def upstream(number, values):
+    """Returns an upstream as it stands in gateway.toml: its secret headers are those of variables."""
+    headers = {header["name"]: {"env": f"UPSTREAM_HEADER_{number}_{at}"}
+               for at, header in enumerate(values.get("headers", []))}
+    return {**snake(values), **({"headers": headers} if headers else {})}
+
+
 def common(label, text, found, values):
     deployment = only(found, "Deployment")
     pod = deployment["spec"]["template"]
@@ -341,8 +348,10 @@ def common(label, text, found, values):
         "extraction": snake(gateway["extraction"]),
         "prefetch": snake(gateway["prefetch"]),
         "index": snake(gateway["index"]),
-        "stores": snake(gateway["stores"]),
-        "federation": {**snake(gateway["federation"]), "unavailable": str(gateway["federation"]["unavailable"])},
+        "federation": {key: str(value) if key == "unavailable" else value
+                       for key, value in snake(gateway["federation"]).items() if value != ""},
+        "relay": snake(gateway["relay"]),
+        "upstream": [upstream(number, values) for number, values in enumerate(gateway["upstreams"])],
         "metadata": snake(gateway["metadata"]),
     }, config)
 
@@ -367,16 +376,16 @@ def documented():
     text = (CHART.parent / "docs" / "configuration.md").read_text()
     paragraphs = re.findall(r"^\*\*`([a-z_]+\.[a-z_]+|trusted_proxies)`\*\*(.*?)\n\n", text, re.MULTILINE | re.DOTALL)
     defaults = {key: re.search(r"Default\s+`([^`]*)`", paragraph) for key, paragraph in paragraphs}
-    return {key: default[1] for key, default in defaults.items() if default}
+    return {key: default[1] for key, default in defaults.items() if default and not key.startswith("upstream.")}
 
 
 def default(found):
     config = configuration(found)
-    check("default: no upstreams", config["federation"].pop("upstreams") == [])
+    check("default: no upstreams", config.pop("upstream") == [])
     given = {"trusted_proxies": config.pop("trusted_proxies")}
     given |= {f"{table}.{key}": value for table, keys in config.items() for key, value in keys.items()}
     check("default: gateway.toml has every key that belongs there, and the gateway's own defaults",
-          {key: json.dumps(value) if value is True else str(value) for key, value in given.items()} == documented(),
+          {key: json.dumps(value) if isinstance(value, bool) else str(value) for key, value in given.items()} == documented(),
           (given, documented()))
     check("default: the gateway decides what is logged", "RUST_LOG" not in environment(found))
     volumes = only(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
@@ -437,12 +446,28 @@ def cache_claim(found):
 def federation(found):
     config = configuration(found)
     check("federation: configuration", config["federation"] == {
-        "upstreams": ["https://debuginfod.example.org/", "https://mirror.example.net/debuginfod?a=1&b=<2>"],
-        "prefer": "redirect", "unavailable": "503", "max_hops": 3,
-        "redirect_hosts": ["cdn.example.net", "[2001:db8::1]"]}, config)
+        "absent": "all", "unavailable": "503", "prefer": "redirect", "contact": "mailto:symbols@example.org",
+        "max_hops": 3, "unreachable_after": "1h", "warm_timeout": "2m", "max_warm": 0, "forward_client": True,
+        "trace": True}, config)
+    company, objects_store = config["upstream"]
+    check("federation: one upstream", company == {
+        "name": "company", "url": "https://debuginfod.example.org/", "mode": "relay", "priority": -10,
+        "deadline": "500ms", "max_concurrent": 4, "tls": {"ca": "/etc/upstream/ca.pem"},
+        "headers": {"X-Token": {"env": "UPSTREAM_HEADER_0_0"}, "Authorization": {"env": "UPSTREAM_HEADER_0_1"}}},
+        company)
+    check("federation: another upstream", objects_store == {
+        "name": "objects", "url": "https://mirror.example.net/debuginfod", "enabled": False,
+        "serves": ["debuginfo", "source"], "build_ids": ["gnu"], "absent_statuses": [403, 404], "absent_ttl": "10m",
+        "late_absent_ttl": "30m", "redirect_hosts": ["cdn.example.net", "[2001:db8::1]"], "allow_private": True},
+        objects_store)
+    references = {env["name"]: env["valueFrom"]["secretKeyRef"] for env in gateway_container(found)["env"]
+                  if env["name"].startswith("UPSTREAM_HEADER")}
+    check("federation: headers come from Secrets", references == {
+        "UPSTREAM_HEADER_0_0": {"name": "upstream-tokens", "key": "company"},
+        "UPSTREAM_HEADER_0_1": {"name": "upstream-tokens", "key": "company-basic"}}, references)
     check("federation: index", config["index"] == {"found_ttl": "5m", "absent_ttl": "1500ms", "stale_ttl": "2d",
                                                    "max_entries": 12000000, "filter": False}, config)
-    check("federation: stores", config["stores"] == {"redirect_hosts": ["*"]}, config)
+    check("federation: relay", config["relay"] == {"max_source": "1MiB", "max_concurrent": 8}, config)
     check("federation: log filter", environment(found)["RUST_LOG"] == "info,access=warn", environment(found))
     check("federation: public URL", environment(found)["DARKSERVER_PUBLIC_URL"] == "https://symbols.example.org")
     check("federation: service", only(found, "Service")["spec"]["type"] == "LoadBalancer")
@@ -508,8 +533,32 @@ LIMITS = {
     "federation.prefer": (["extract", "redirect"], ["none"]),
     "federation.unavailable": (["auto", "reset", "503"], ["504"]),
     "federation.maxHops": ([1, 100], [0]),
-    "stores.redirectHosts": HOSTS,
-    "federation.redirectHosts": HOSTS,
+    "federation.absent": (["reachable", "all"], ["any"]),
+    "federation.contact": (["mailto:a@example.org", "https://example.org/contact", "http://h"],
+                           ["a@example.org", "mailto:nobody", "https://u:p@example.org", "ftp://h", "https://h/(x)"]),
+    "federation.unreachableAfter": (["1s", "1000ms", "24h", "1440m", "86400s"], ["999ms", "0s", "25h", "86401s"]),
+    "federation.warmTimeout": (["1s", "10m", "600s", "600000ms"], ["999ms", "0s", "11m", "601s"]),
+    "federation.maxWarm": ([0, 1024], [-1, 1025]),
+    "federation.forwardClient": ([True, False], ["no"]),
+    "federation.trace": ([True, False], ["no"]),
+    "relay.maxSource": (["0B", "1GiB", "1024MiB", "1048576KiB", "1073741824B"], ["2GiB", "1025MiB", "1073741825B"]),
+    "relay.maxConcurrent": ([1, 1024], [0, 1025]),
+    "upstreams.name": (["fedora", "h:8002/a_b-c.d", "a" * 64], ["", "a b", "a" * 65, "[::1]"]),
+    "upstreams.url": (["https://h/", "http://h:8002/path"], ["file:///h", "h", "https://h/?q=1", "https://h/#f"]),
+    "upstreams.enabled": ([True, False], ["no"]),
+    "upstreams.mode": (["redirect", "relay"], ["proxy"]),
+    "upstreams.priority": ([-2147483648, 0, 2147483647], ["first", 2147483648]),
+    "upstreams.deadline": (["50ms", "60s", "60000ms"], ["49ms", "0s", "61s", "60001ms"]),
+    "upstreams.serves": ([["metadata"], ["debuginfo", "executable", "source", "section"]],
+                         [[], ["log"], ["source", "source"]]),
+    "upstreams.buildIds": ([["gnu"], ["uuid", "short", "go", "other"]], [[], ["sha1"]]),
+    "upstreams.absentStatuses": ([[404], [403, 404], [400, 599]], [[], [200], [302], [399], [406], [600]]),
+    "upstreams.absentTtl": (["0s", "1h", "60m", "3600s"], ["2h", "61m", "3601s"]),
+    "upstreams.lateAbsentTtl": (["1s", "24h"], ["0s", "999ms", "25h"]),
+    "upstreams.maxConcurrent": ([1, 10000], [0, 10001]),
+    "upstreams.tls": ([{"ca": "/a"}, {"certificate": "/c", "key": "/k"}], [{"key": "/k"}, {"ca": ""}, {"cas": "/a"}]),
+    "upstreams.redirectHosts": HOSTS,
+    "upstreams.allowPrivate": ([True, False], ["no"]),
     "metadata.maxResults": ([1, 100000], [0, 100001]),
     "cors.origins": ([["*"], ["https://a.example.org", "http://[::1]:8080"]],
                      [["https://a.example.org/"], ["a.example.org"], ["https://A.example.org"]]),
@@ -524,8 +573,18 @@ def refusal(text, directory):
     file = pathlib.Path(directory) / "gateway.toml"
     file.write_text(text)
     command = [str(GATEWAY), "--config", str(file), "--database", "sqlite:/nonexistent.db", "--public-url", "ftp://last"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"DARKSERVER_ETC": directory})
+    # The chart sets these variables from Secrets.
+    variables = {name: "secret" for name in re.findall(r'env = "(UPSTREAM_HEADER_\d+_\d+)"', text)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60,
+                          env={"DARKSERVER_ETC": directory} | variables)
     return "" if "found scheme `ftp`" in done.stderr else done.stderr.strip() or "no message"
+
+
+def inline(value):
+    """Returns a value as TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {inline(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
 
 
 def check_gateway(render, directory):
@@ -540,8 +599,12 @@ def check_gateway(render, directory):
         table, _, key = path.rpartition(".")
         for value in accepted + refused:
             values = {key: value}
-            text = f"{next(iter(snake(values)))} = {json.dumps(value)}\n"
-            wrong = refusal(f"[{table}]\n{text}" if table else text, directory)
+            if table == "upstreams":
+                values = {"name": "a", "url": "https://h"} | values
+            text = "".join(f"{name} = {inline(value)}\n" for name, value in snake(values).items())
+            head = {"": "", "upstreams": "[[upstream]]\n"}.get(table, f"[{table}]\n")
+            wrong = refusal(head + text, directory)
+            values = [values] if table == "upstreams" else values
             values = {"gateway": {table: values} if table else values}
             valid = not list(validator.iter_errors(merged(values)))
             check(f"limits: the gateway and {path} = {value}", (value in accepted) == (not wrong), wrong)
@@ -552,6 +615,8 @@ def check_gateway(render, directory):
 
 # Values (with two valid database URLs) that the templates refuse, and words of the message.
 CONTRADICTIONS = [
+    ({"gateway": {"upstreams": [{"name": "a", "url": "https://a"}, {"name": "a", "url": "https://b"}]}},
+     "a unique name for each, found a twice"),
     ({"gateway": {"cors": {"origins": ["*", "https://a.example"]}}}, "no other origin may stand beside it"),
     ({"database": {"readerUrl": ""}}, "database.readerUrl is missing"),
     ({"database": {"writerUrl": ""}}, "database.writerUrl is missing"),
@@ -577,19 +642,23 @@ OUTSIDE_SCHEMA = [
     ({"database": {"password": "x"}}, "database"),
     ({"database": {"readerUrl": "postgres://u:p@h/d"}}, "database.readerUrl"),
     ({"database": {"readerUrl": "mysql://host/db"}}, "database.readerUrl"),
-    ({"gateway": {"upstreams": []}}, "gateway"),
-    ({"gateway": {"federation": {"upstream": []}}}, "gateway.federation"),
-    ({"gateway": {"federation": {"upstreams": "https://a.example.org"}}}, "gateway.federation.upstreams"),
-    ({"gateway": {"federation": {"upstreams": ["https://user:pass@a.example.org"]}}}, "gateway.federation.upstreams.0"),
-    ({"gateway": {"federation": {"upstreams": ["ftp://a.example.org"]}}}, "gateway.federation.upstreams.0"),
+    ({"gateway": {"upstream": []}}, "gateway"),
+    ({"gateway": {"federation": {"upstreams": []}}}, "gateway.federation"),
+    ({"gateway": {"upstreams": "https://a.example.org"}}, "gateway.upstreams"),
+    ({"gateway": {"upstreams": ["https://a.example.org"]}}, "gateway.upstreams.0"),
+    ({"gateway": {"upstreams": [{"url": "https://a.example.org"}]}}, "gateway.upstreams.0"),
+    ({"gateway": {"upstreams": [{"name": "a", "url": "https://user:pass@a.example.org"}]}},
+     "gateway.upstreams.0.url"),
+    ({"gateway": {"upstreams": [{"name": "a", "url": "https://a.example.org", "headers": {"X-Token": "t"}}]}},
+     "gateway.upstreams.0.headers"),
+    ({"gateway": {"upstreams": [{"name": "a", "url": "https://a.example.org", "headers": [{"name": "X-Token"}]}]}},
+     "gateway.upstreams.0.headers.0"),
     ({"gateway": {"federation": {"prefer": "proxy"}}}, "gateway.federation.prefer"),
     ({"gateway": {"federation": {"unavailable": 404}}}, "gateway.federation.unavailable"),
     ({"gateway": {"request": {"budget": "4"}}}, "gateway.request.budget"),
     ({"gateway": {"federation": {"maxHops": 0}}}, "gateway.federation.maxHops"),
-    ({"gateway": {"federation": {"redirectHosts": ["https://a.example.org"]}}}, "gateway.federation.redirectHosts.0"),
-    ({"gateway": {"stores": {"redirectHosts": ["*.example.org"]}}}, "gateway.stores.redirectHosts.0"),
-    ({"gateway": {"stores": {"redirectHosts": ["a.example.org:443"]}}}, "gateway.stores.redirectHosts.0"),
-    ({"gateway": {"stores": {"redirect_hosts": []}}}, "gateway.stores"),
+    ({"gateway": {"federation": {"redirectHosts": ["a.example.org"]}}}, "gateway.federation"),
+    ({"gateway": {"stores": {"redirectHosts": []}}}, "gateway"),
     ({"gateway": {"publicUrl": "https://a.example.org/?q"}}, "gateway.publicUrl"),
     ({"gateway": {"index": {"ttl": "1s"}}}, "gateway.index"),
     ({"gateway": {"index": {"foundTtl": 60}}}, "gateway.index.foundTtl"),
@@ -713,9 +782,9 @@ def check_with(render, extra):
         return only(found, "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
 
     before = checksum({})
-    for values in ({"gateway": {"federation": {"upstreams": ["https://a.example.org"]}}},
+    for values in ({"gateway": {"upstreams": [{"name": "a", "url": "https://a.example.org"}]}},
                    {"gateway": {"trustedProxies": ["10.0.0.0/8"]}}, {"gateway": {"request": {"budget": "3s"}}},
-                   {"gateway": {"index": {"foundTtl": "1s"}}}, {"gateway": {"stores": {"redirectHosts": ["*"]}}}):
+                   {"gateway": {"index": {"foundTtl": "1s"}}}, {"gateway": {"relay": {"maxConcurrent": 2}}}):
         check(f"{render.name}: checksum follows {json.dumps(values)}", checksum(values) != before)
     for values in ({"replicaCount": 5}, {"service": {"port": 80}},
                    {"database": {"readerUrl": READER.replace("S3cret", "other")}}):
