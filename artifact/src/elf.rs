@@ -11,6 +11,7 @@ mod tables;
 use std::io::{Read, Seek};
 use std::ops::Range;
 
+use goblin::elf::SectionHeader;
 use goblin::elf::header::{ET_DYN, ET_EXEC, ET_REL};
 use goblin::elf::program_header::{PF_X, PT_LOAD};
 use goblin::elf::section_header::{SHT_NOBITS, SHT_NOTE, SHT_NULL, SHT_PROGBITS, SHT_SYMTAB};
@@ -69,6 +70,21 @@ pub fn read_elf(file: &mut (impl Read + Seek)) -> Result<Option<Elf>> {
         (false, false) => None,
     };
     Ok(Some(Elf { build_id, kind, dwarf: shape.has_dwarf }))
+}
+
+/// True if the section headers and the contents of all sections lie within the file: no part was cut off. False for a
+/// file without section headers, of which that cannot be told.
+///
+/// # Errors
+/// [`Error::Elf`] if the file is ELF and neither of its tables can be read; [`Error::Io`] if reading fails.
+pub fn is_complete(file: &mut (impl Read + Seek)) -> Result<bool> {
+    let Some(tables) = Tables::read(file)? else { return Ok(false) };
+    let Ok(sections) = tables.sections else { return Ok(false) };
+    let is_inside = |section: &SectionHeader| {
+        let end = section.sh_offset.checked_add(section.sh_size);
+        section.sh_type == SHT_NOBITS || end.is_some_and(|end| end <= tables.file_bytes)
+    };
+    Ok(!sections.is_empty() && sections.iter().all(is_inside))
 }
 
 /// Returns the range, in the file, of the first section with exactly this name. A section with `SHF_COMPRESSED` begins

@@ -9,15 +9,17 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use artifact::digest::{Algorithm, FileDigest};
 use artifact::header;
 use rustix::process::geteuid;
+use tempfile::SpooledTempFile;
 
 use super::MemberKey;
 use super::cost::{cost, write_cost};
 use super::entry::MemberInfo;
 use super::lock::DirectoryLock;
 use super::memory_fallback::MemoryFallback;
-use super::signature;
+use super::sidecar::{self, Told};
 use super::temporary_file::{PREFIX, TemporaryFile, free};
 use crate::locked::locked;
 use crate::metrics::METRICS;
@@ -94,13 +96,23 @@ impl Directory {
 
     /// What the header of its package states of a member.
     pub(super) fn info(&self, key: MemberKey, file: &header::File) -> MemberInfo {
-        let digest = file.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+        // Digests are told apart by their lengths, and one of SHA3-256 is as long as one of SHA-256.
+        let named = |digest: &&FileDigest| digest.algorithm() != Algorithm::Sha3_256;
+        let digest = file.digest.as_ref().filter(named).map(ToString::to_string).unwrap_or_default();
         let path = self.published_path(key, file.size, &digest);
         let signature = file.signature.as_deref().map(Into::into);
-        MemberInfo { size: file.size, mtime: i64::from(file.mtime), digest, signature, path }
+        MemberInfo { size: file.size, mtime: i64::from(file.mtime), digest, signature, origin: None, path }
     }
 
-    /// Gives a complete file its name, and before that its cost and its signature. The caller holds
+    /// What an upstream told of a file that is relayed from it.
+    pub(super) fn relayed_info(&self, key: MemberKey, told: &Told) -> MemberInfo {
+        let digest = told.sha256.map(|sha256| faster_hex::hex_string(&sha256)).unwrap_or_default();
+        let path = self.published_path(key, told.size, &digest);
+        let (signature, origin) = (told.signature.clone(), Some(told.origin.clone()));
+        MemberInfo { size: told.size, mtime: told.mtime, digest, signature, origin, path }
+    }
+
+    /// Gives a complete file its name, and before that its cost and its sidecars. The caller holds
     /// [`Self::lock_names`].
     ///
     /// # Errors
@@ -110,22 +122,22 @@ impl Directory {
             tracing::debug!(path = %info.path.display(), %error, "the cost of a file will be guessed after a restart");
         }
         self.with_directory(|| {
-            if let Some(signature) = &info.signature {
-                signature::write(&info.path, signature, &self.temporary_name())?;
-            }
+            sidecar::write(&info.path, info.signature.as_ref(), info.origin.as_ref(), || self.temporary_name())?;
             file.publish(&info.path, info.mtime)
         })
         .inspect_err(|_| {
-            // The next start removes it if this fails.
-            let _ = info.signature.as_ref().map(|_| signature::remove(&info.path));
+            // The next start removes them if this fails.
+            let _ = info.has_sidecars().then(|| sidecar::remove(&info.path));
         })
     }
 
-    /// Removes the name of a file and its signature. Readers that have it open read on. The caller holds
+    /// Removes the name of a file and its sidecars. Readers that have it open read on. The caller holds
     /// [`Self::lock_names`].
     pub(super) fn unlink(&self, info: &MemberInfo) {
-        let signature = info.signature.as_ref().map_or(Ok(()), |_| signature::remove(&info.path));
-        for removed in [std::fs::remove_file(&info.path), signature] {
+        // The file first: the next start removes sidecars without one.
+        let removed_file = std::fs::remove_file(&info.path);
+        let removed_sidecars = if info.has_sidecars() { sidecar::remove(&info.path) } else { Ok(()) };
+        for removed in [removed_file, removed_sidecars] {
             if let Err(error) = removed
                 && error.kind() != ErrorKind::NotFound
             {
@@ -149,6 +161,11 @@ impl Directory {
     pub(super) fn memory_fallback(&self, size: u64) -> io::Result<TemporaryFile> {
         let (file, reservation) = self.memory_fallback.create(size)?;
         Ok(TemporaryFile::in_memory(file, reservation))
+    }
+
+    /// A file without a name that no member has yet, which is in memory up to `memory_bytes`.
+    pub(super) fn scratch_file(&self, memory_bytes: usize) -> SpooledTempFile {
+        tempfile::spooled_tempfile_in(memory_bytes, &self.path)
     }
 
     /// A new file without a name, with space for `size` bytes.
@@ -192,7 +209,7 @@ impl Directory {
         self.path.join(format!("{PREFIX}{number}"))
     }
 
-    /// Removes temporary files of an earlier run, and signatures whose file is missing.
+    /// Removes temporary files of an earlier run, and sidecars whose file is missing.
     ///
     /// # Errors
     /// The directory cannot be read or written.
@@ -203,10 +220,10 @@ impl Directory {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             if name.starts_with(PREFIX) {
                 std::fs::remove_file(&path).with_context(context)?;
-            } else if let Some(file) = name.strip_suffix(signature::SUFFIX).filter(|name| parse_name(name).is_some()) {
+            } else if let Some(file) = sidecar::owner(name).filter(|name| parse_name(name).is_some()) {
                 let file = self.path.join(file);
                 if !file.exists() {
-                    signature::remove(&file).with_context(context)?;
+                    sidecar::remove(&file).with_context(context)?;
                 }
             }
         }
@@ -233,9 +250,10 @@ impl Directory {
                 continue;
             }
             let (path, digest) = (item.path(), digest.to_owned());
-            let signature = signature::read(&path).with_context(context)?;
+            let signature = sidecar::read_signature(&path).with_context(context)?;
+            let origin = sidecar::read_origin(&path).with_context(context)?;
             let cost = cost(&path, size);
-            let info = MemberInfo { size, mtime: metadata.mtime(), digest, signature, path };
+            let info = MemberInfo { size, mtime: metadata.mtime(), digest, signature, origin, path };
             found.push((metadata.accessed().ok(), PublishedFile { key, info, cost }));
         }
         found.sort_by_key(|(used, _)| *used);

@@ -20,7 +20,7 @@ use tokio::task::spawn_blocking;
 
 use super::build_id_note::BuildIdNote;
 use super::sections::PartialFile;
-use super::signature::Signature;
+use super::sidecar::{Origin, Signature};
 use super::temporary_file::OpenFile;
 use super::{Content, Readable};
 use crate::locked::locked;
@@ -68,12 +68,22 @@ pub(super) struct MemberInfo {
     pub(super) size: u64,
     /// Seconds since 1970.
     pub(super) mtime: i64,
-    /// Hex digest of the contents from the package's header; `""` if it has none.
+    /// Hex digest of the contents, as the package's header or the upstream states it; `""` if none is known. One of 64
+    /// digits is that of SHA-256.
     pub(super) digest: String,
     /// The file's IMA signature, if the package has one.
     pub(super) signature: Option<Signature>,
+    /// Where a relayed file comes from; `None` for the member of a package.
+    pub(super) origin: Option<Origin>,
     /// Path of the published file.
     pub(super) path: PathBuf,
+}
+
+impl MemberInfo {
+    /// True if something is stored beside the file.
+    pub(super) fn has_sidecars(&self) -> bool {
+        self.signature.is_some() || self.origin.is_some()
+    }
 }
 
 impl Entry {

@@ -29,6 +29,10 @@ pub(super) struct Fill {
     /// Path of the member in the source.
     pub(super) path: String,
     pub(super) build_id: Option<BuildId>,
+    /// True if the file must be an ELF file. A member may be a compressed kernel module.
+    pub(super) must_be_elf: bool,
+    /// Of the contents, if the complete file has to be compared with it.
+    pub(super) sha256: Option<[u8; 32]>,
     /// Counts bytes that are read and written.
     pub(super) flow: Arc<Flow>,
     pub(super) began: Instant,
@@ -76,6 +80,7 @@ impl Fill {
     pub(super) fn expect_build_id(&self, expected: &BuildId, note: &BuildIdNote) -> Result<(), FillError> {
         let source = &self.source;
         let found = match note {
+            BuildIdNote::NoElf if self.must_be_elf => "none in an ELF file that can be read".to_owned(),
             note if note.allows(expected) => return Ok(()),
             BuildIdNote::Elf(Some(found)) => found.to_string(),
             _ => "none".to_owned(),
@@ -155,7 +160,7 @@ impl Fill {
     /// No byte came for `timeout`. A complete entry stays so: only the disk is slow.
     fn stall(&self, timeout: Duration) {
         let (nvra, path) = (&self.source, &self.path);
-        let text = format!("{nvra}: expected bytes of the archive within {timeout:?}, found none");
+        let text = format!("{nvra}: expected bytes within {timeout:?}, found none");
         if self.fail(Miss::gateway(CauseKind::Timeout, text)) {
             tracing::warn!(%nvra, path, ?timeout, "a fill failed: no byte came");
         }

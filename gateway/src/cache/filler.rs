@@ -8,9 +8,10 @@ use artifact::BuildId;
 use super::entry::MemberInfo;
 use super::fill::{Fill, fail_when_stalled};
 use super::temporary_file::TemporaryFile;
-use super::{Entry, MemberCache, MemberKey, Reader, extraction};
+use super::{Entry, MemberCache, MemberKey, Reader, extraction, relay};
 use crate::permits::Permit;
 use crate::providers::archives::Archive;
+use crate::providers::federation::source::Source;
 use crate::providers::flow::Flow;
 use crate::resolve::outcome::Miss;
 
@@ -20,6 +21,8 @@ use crate::resolve::outcome::Miss;
 pub(crate) enum Filler {
     /// A member is extracted from an opened archive.
     Extraction(Box<Archive>),
+    /// A file of upstreams.
+    Relay(Box<Source>),
 }
 
 impl Filler {
@@ -49,6 +52,8 @@ impl Filler {
             source,
             path,
             build_id,
+            must_be_elf: matches!(self, Self::Relay(_)),
+            sha256: self.sha256(),
             flow,
             began: Instant::now(),
             abandoned_since: Mutex::new(None),
@@ -81,12 +86,26 @@ impl Filler {
                 };
                 Ok((cache.directory.info(key, file), nvra, file.path.clone()))
             }
+            Self::Relay(source) => {
+                let told = source.told();
+                let name = format!("upstream {}", told.origin.upstream);
+                Ok((cache.directory.relayed_info(key, told), name, told.origin.question.clone()))
+            }
+        }
+    }
+
+    /// Of the contents, if the bytes are not compared with a digest as they come.
+    fn sha256(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Extraction(_) => None,
+            Self::Relay(source) => source.told().sha256,
         }
     }
 
     fn run(self, fill: &Fill, file: TemporaryFile) {
         match self {
             Self::Extraction(archive) => extraction::run(fill, *archive, file),
+            Self::Relay(source) => relay::run(fill, *source, file),
         }
     }
 }

@@ -3,12 +3,12 @@
 //! - [`Entry`]: one member and its state: filling, complete, published, removed, or failed. Concurrent requests for a
 //!   member share the entry that is being filled. A [`Reader`] is counted, and keeps the file open.
 //! - [`entries`]: the one list of what is cached, and the order of eviction by [`mod@cost`] and use.
-//! - [`Filler`]: where bytes come from: an [`extraction`]. It writes ([`writer`]) to a [`temporary_file`].
+//! - [`Filler`]: where bytes come from: an [`extraction`] or a [`relay`]. It writes ([`writer`]) to a [`temporary_file`].
 //! - [`fill`]: what all fills do: the check of the build-id ([`build_id_note`]), the name of the complete file.
 //! - [`memory_fallback`]: members that cannot be written to the disk.
 //! - [`prefetch`]: members beside the requested one in an archive.
 //! - [`directory`]: the cache directory, and what an earlier run left in it; [`lock`]: one gateway per directory;
-//!   [`signature`]: IMA signatures of files.
+//!   [`sidecar`]: IMA signatures of files, and where relayed ones come from.
 //! - [`readable`]: everything that responses read; [`content`]: its bytes in a response; [`small_contents`]: those
 //!   that are cached in memory.
 //! - [`sections`], [`classification`]: what is remembered of files; [`modules`]: decompressed kernel modules.
@@ -28,8 +28,9 @@ mod memory_fallback;
 mod modules;
 mod prefetch;
 mod readable;
+mod relay;
 mod sections;
-mod signature;
+mod sidecar;
 mod small_contents;
 mod temporary_file;
 mod writer;
@@ -44,6 +45,8 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use sha2::{Digest, Sha256};
+use tempfile::SpooledTempFile;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
@@ -62,13 +65,22 @@ pub(crate) use entry::{Entry, Reader};
 pub(crate) use filler::Filler;
 pub(crate) use readable::{ExternalFile, Readable};
 pub(crate) use sections::SectionPosition;
+pub(crate) use sidecar::{Origin, Told};
 use temporary_file::TemporaryFile;
 
-/// A member: its package, and its number among the files of the package.
+/// A member: its package, and its number among the files of the package. A file of upstreams has no package: its
+/// identity is the digest of the path by which it is asked for ([`Self::relayed`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MemberKey {
     pub(crate) identity: Identity,
     pub(crate) ordinal: u32,
+}
+
+impl MemberKey {
+    /// The file that upstreams have at this path: `buildid/ID/debuginfo`.
+    pub(crate) fn relayed(path: &str) -> Self {
+        Self { identity: Identity::from_bytes(Sha256::digest(path).into()), ordinal: 0 }
+    }
 }
 
 /// The opening of a member's source at `location`, which concurrent requests share.
@@ -258,6 +270,16 @@ impl MemberCache {
         drop(entries);
         self.show();
         !goes_on
+    }
+
+    /// A file without a name and with space for whatever fits, which is in memory up to `memory_bytes`.
+    pub(crate) fn scratch_file(&self, memory_bytes: usize) -> SpooledTempFile {
+        self.directory.scratch_file(memory_bytes)
+    }
+
+    /// The size of the whole cache, bytes.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     /// Expects that files can be written.

@@ -10,12 +10,15 @@ use artifact::{BuildId, Identity};
 use tokio::task::spawn_blocking;
 
 use super::modules::Module;
-use super::signature::Signature;
+use super::sidecar::{Origin, Signature};
 use super::temporary_file::OpenFile;
 use super::{Content, Reader};
 use crate::providers::StoreError;
 use crate::providers::archives::read_header;
 use crate::resolve::outcome::Miss;
+
+/// Digits of SHA-256 in hex.
+const SHA256_DIGITS: usize = 64;
 
 /// A file that responses read. Clones share it.
 #[derive(Clone)]
@@ -53,6 +56,22 @@ impl Readable {
             Self::Member(reader) => &reader.info().digest,
             Self::Module(module) => &module.digest,
             Self::External(_) => "",
+        }
+    }
+
+    /// SHA-256 of the contents in hex, if it is known.
+    pub(crate) fn sha256(&self) -> Option<&str> {
+        match self {
+            Self::Member(reader) => Some(reader.info().digest.as_str()).filter(|digest| digest.len() == SHA256_DIGITS),
+            Self::Module(_) | Self::External(_) => None,
+        }
+    }
+
+    /// Where a relayed file comes from; `None` for all others.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Member(reader) => reader.info().origin.as_ref(),
+            Self::Module(_) | Self::External(_) => None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifact::elf::{self, EarlyBuildId};
+use sha2::{Digest, Sha256};
 
 use super::build_id_note::BuildIdNote;
 use super::entry::sendable;
@@ -20,6 +21,9 @@ use crate::resolve::outcome::{CauseKind, Miss};
 const FIRST_BYTES: u64 = 64 << 10;
 const MAX_FIRST_BYTES: u64 = 1 << 20;
 
+/// Bytes that are read at once for their digest.
+const HASHED_BYTES: usize = 256 << 10;
+
 /// Readers are woken after so many bytes, or after this time: waking them costs as much as the bytes.
 const WAKE_BYTES: u64 = 512 << 10;
 const WAKE_INTERVAL: Duration = Duration::from_millis(20);
@@ -32,8 +36,10 @@ pub(super) struct FillWriter<'a> {
     temporary: Option<TemporaryFile>,
     /// Bytes in the file.
     pub(super) written: u64,
-    /// Bytes that came from the present source.
+    /// Up to where bytes came from the present source.
     position: u64,
+    /// True if the present source did not begin at the first byte.
+    is_part: bool,
     /// Bytes that have to be written before any may be sent.
     first: u64,
     /// Bytes that readers know of, and since when.
@@ -41,6 +47,8 @@ pub(super) struct FillWriter<'a> {
     announced_at: Instant,
     /// True once bytes were overwritten: a note that was read before may be wrong.
     is_overwritten: bool,
+    /// Of the bytes in the file; `None` if no digest is known, or bytes were overwritten.
+    hasher: Option<Sha256>,
     /// Why writing ended, if the source does not tell.
     pub(super) error: Option<FillError>,
 }
@@ -54,24 +62,45 @@ impl<'a> FillWriter<'a> {
             temporary: Some(temporary),
             written: 0,
             position: 0,
+            is_part: false,
             first: fill.entry.size().min(FIRST_BYTES),
             announced: 0,
             announced_at: Instant::now(),
             is_overwritten: false,
+            hasher: fill.sha256.map(|_| Sha256::new()),
             error: None,
         }
     }
 
-    /// The next source begins at the first byte.
-    pub(super) fn restart(&mut self) {
-        self.position = 0;
+    /// Up to where bytes came from the present source.
+    pub(super) fn position(&self) -> u64 {
+        self.position
     }
 
-    /// Checks the build-id of a file whose bytes are all written and have the right digest.
+    /// The next source begins at the first byte.
+    pub(super) fn restart(&mut self) {
+        self.restart_at(0);
+    }
+
+    /// The next source begins at the byte `position`, which was written before or is the next one.
+    pub(super) fn restart_at(&mut self, position: u64) {
+        (self.position, self.is_part) = (position.min(self.written), position > 0);
+    }
+
+    /// Checks the digest and the build-id of a file whose bytes are all written. Bytes of members had their digest
+    /// checked as they came.
     ///
     /// # Errors
-    /// The file states another build-id.
-    pub(super) fn verify(&self) -> Result<(), FillError> {
+    /// The file has another digest, or states another build-id.
+    pub(super) fn verify(&mut self) -> Result<(), FillError> {
+        if let Some(expected) = self.fill.sha256 {
+            let found = self.sha256()?;
+            if found != expected {
+                let [expected, found] = [expected, found].map(|digest| faster_hex::hex_string(&digest));
+                let text = format!("{}: expected a file with SHA-256 {expected}, found {found}", self.fill.source);
+                return Err(FillError::Source(Miss::gateway(CauseKind::Wrong, text)));
+            }
+        }
         if let Some(expected) = &self.fill.build_id
             && (self.is_overwritten || !self.fill.entry.has_note())
         {
@@ -106,15 +135,30 @@ impl<'a> FillWriter<'a> {
         self.file.read_exact_at(&mut before, self.position).map_err(|error| self.fill.write_failed(&error))?;
         let Some(same) = before.iter().zip(bytes).position(|(before, now)| before != now) else { return Ok(known) };
         let differs = self.position + same as u64;
-        if differs < self.sent() {
+        // What a source without the first bytes brings belongs to the bytes before, or to another file.
+        if differs < self.sent() || self.is_part {
             let source = &self.fill.source;
-            let text = format!(
-                "{source}: expected the bytes of another copy of the archive, found others from byte {differs} on"
-            );
+            let text = format!("{source}: expected the same bytes as before, found others from byte {differs} on");
             return Err(FillError::Differs(Miss::gateway(CauseKind::Wrong, text)));
         }
-        (self.written, self.is_overwritten) = (differs, true);
+        (self.written, self.is_overwritten, self.hasher) = (differs, true, None);
         Ok(same)
+    }
+
+    /// The digest of the complete file.
+    fn sha256(&mut self) -> Result<[u8; 32], FillError> {
+        if let Some(hasher) = self.hasher.take() {
+            return Ok(hasher.finalize().into());
+        }
+        let (mut hasher, mut bytes, mut at) = (Sha256::new(), vec![0; HASHED_BYTES], 0);
+        while at < self.written {
+            let length = bytes.len().min(usize::try_from(self.written - at).unwrap_or(usize::MAX));
+            let read = self.file.read_exact_at(&mut bytes[..length], at);
+            read.map_err(|error| self.fill.write_failed(&error))?;
+            hasher.update(&bytes[..length]);
+            at += length as u64;
+        }
+        Ok(hasher.finalize().into())
     }
 
     /// Bytes that readers may have seen.
@@ -171,6 +215,9 @@ impl<'a> FillWriter<'a> {
         }
         self.file.write_all_at(rest, self.written).map_err(|error| self.fill.write_failed(&error))?;
         self.written += rest.len() as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(rest);
+        }
         self.announce()
     }
 }

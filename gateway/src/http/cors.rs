@@ -22,7 +22,7 @@ const SENT: HeaderValue = HeaderValue::from_static(
 /// Response headers that a page may read in addition to the safelisted ones.
 const READ: HeaderValue = HeaderValue::from_static(
     "X-DEBUGINFOD-SIZE, X-DEBUGINFOD-FILE, X-DEBUGINFOD-ARCHIVE, X-DEBUGINFOD-IMASIGNATURE, X-Darkserver-Index, \
-     X-Darkserver-Trace, Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag",
+     X-Darkserver-Trace, Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Repr-Digest",
 );
 /// How long a browser may cache the answer to a preflight, seconds.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");

@@ -8,6 +8,8 @@ use actix_web::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, ContentRange, ContentRangeSpec, HeaderName, HeaderValue,
 };
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::TryStreamExt;
 
@@ -29,6 +31,8 @@ const ARCHIVE_LIFETIME: HeaderValue = HeaderValue::from_static("public, max-age=
 /// The media type of files and sections.
 pub(super) const BYTES: &str = "application/octet-stream";
 
+/// RFC 9530.
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const SIZE: HeaderName = HeaderName::from_static("x-debuginfod-size");
 const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
 const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
@@ -49,14 +53,20 @@ pub(super) async fn file(
         return response;
     }
     let small = cache.small(&content).await;
+    let digest = repr_digest(&content);
     let signature = content.file.signature().map(|signature| faster_hex::hex_string(signature));
     bytes(request, content, small, BYTES, |response| {
         let lifetime = if is_poor { POOR_FILE_LIFETIME } else { FILE_LIFETIME };
-        response
-            .insert_header((CACHE_CONTROL, lifetime))
-            .insert_header((SIZE, size))
-            .insert_header((FILE, value(&member)))
-            .insert_header((CONTENT_DISPOSITION, attachment(&download_name(&member, resource))));
+        response.insert_header((CACHE_CONTROL, lifetime)).insert_header((SIZE, size));
+        // Some upstreams do not tell the name of a file.
+        if !member.is_empty() {
+            response
+                .insert_header((FILE, value(&member)))
+                .insert_header((CONTENT_DISPOSITION, attachment(&download_name(&member, resource))));
+        }
+        if let Some(digest) = digest {
+            response.insert_header((REPR_DIGEST, value(&digest)));
+        }
         if let Some(archive) = archive {
             response.insert_header((ARCHIVE, value(&archive)));
         }
@@ -64,6 +74,14 @@ pub(super) async fn file(
             response.insert_header((IMA_SIGNATURE, value(&signature)));
         }
     })
+}
+
+/// The value of Repr-Digest: SHA-256 of a whole file, if it is known.
+fn repr_digest(content: &Content) -> Option<String> {
+    let is_whole = content.len() == content.file.size();
+    let mut sha256 = [0; 32];
+    faster_hex::hex_decode(content.file.sha256().filter(|_| is_whole)?.as_bytes(), &mut sha256).ok()?;
+    Some(format!("sha-256=:{}:", STANDARD.encode(sha256)))
 }
 
 /// The response with an archive itself, which is called `name`: 200, 206, 304 or 416.

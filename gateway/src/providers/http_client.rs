@@ -32,6 +32,9 @@ pub(crate) use pages::{begins_page, is_html, is_page};
 pub(crate) use redirects::refused_redirect;
 pub(crate) use urls::{ESCAPED, below};
 
+/// The longest time without a byte, unless a client is patient.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What a client may do, and how it identifies itself to its provider.
 #[derive(Clone, Default)]
 pub(crate) struct ClientPolicy {
@@ -46,6 +49,8 @@ pub(crate) struct ClientPolicy {
     /// True if bodies that were compressed for the transfer are decoded. Archives come as they are: many servers call
     /// a `.tar.gz` file a `.tar` file with the content encoding gzip, and decoded it would be another file.
     pub(crate) gzip: bool,
+    /// True if the provider may take long between two bytes: the caller limits that itself.
+    pub(crate) is_patient: bool,
 }
 
 /// An HTTP client of one provider. Clones share their connections.
@@ -79,8 +84,8 @@ pub(crate) fn build(policy: &ClientPolicy, user_agent: &str) -> Result<Client> {
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(Duration::from_secs(2))
-            .read_timeout(Duration::from_secs(10))
             .pool_idle_timeout(Duration::from_secs(30));
+        let builder = if policy.is_patient { builder } else { builder.read_timeout(READ_TIMEOUT) };
         certificates.add_identity(if policy.gzip { builder } else { builder.no_gzip() })
     };
     let public = redirects::needs_public_addresses(policy)

@@ -54,7 +54,9 @@ impl Gateway {
                 Err(miss) => tracing::debug!(%whole, %miss, "a relay broke off"),
             }
         }
-        SearchOutcome::Absent
+        // A section that was relayed by itself.
+        let section = Question { build_id: build_id.clone(), resource: Resource::Section(name.to_owned()) };
+        self.federation.relayed(&section).await.map_or(SearchOutcome::Absent, SearchOutcome::Found)
     }
 
     /// True if a relayed file without the section `name` proves that there is none: debuginfo with DWARF does. What is

@@ -16,7 +16,14 @@ async fn a_file_has_a_name_only_when_it_is_published() {
     let temporary = tempfile::tempdir().unwrap();
     let directory = open(temporary.path()).await.unwrap();
     let path = directory.published_path(key(), 5, "ab12");
-    let info = MemberInfo { size: 5, mtime: 1_000_000_000, digest: "ab12".into(), signature: None, path: path.clone() };
+    let info = MemberInfo {
+        size: 5,
+        mtime: 1_000_000_000,
+        digest: "ab12".into(),
+        signature: None,
+        origin: None,
+        path: path.clone(),
+    };
     let file = directory.temporary_file(5).unwrap();
     (&**file.file).write_all(b"hello").unwrap();
     assert!(!path.exists());
@@ -44,7 +51,9 @@ async fn a_signature_is_removed_with_its_file() {
     let lost = directory.published_path(MemberKey { ordinal: 4, ..key() }, 5, "ab12");
     std::fs::write(&path, b"hello").unwrap();
     let write = |file: &Path| {
-        directory.with_directory(|| signature::write(file, &[3, 2, 4], &directory.temporary_name())).unwrap();
+        directory
+            .with_directory(|| sidecar::write(file, Some(&[3, 2, 4].into()), None, || directory.temporary_name()))
+            .unwrap();
     };
     write(&path);
     write(&lost);

@@ -14,7 +14,14 @@ fn key(ordinal: u32) -> MemberKey {
 /// An entry of `size` bytes, whose path is its number.
 fn entry(number: u32, size: u64) -> Arc<Entry> {
     let path = PathBuf::from(number.to_string());
-    Arc::new(Entry::published(MemberInfo { size, mtime: 0, digest: String::new(), signature: None, path }))
+    Arc::new(Entry::published(MemberInfo {
+        size,
+        mtime: 0,
+        digest: String::new(),
+        signature: None,
+        origin: None,
+        path,
+    }))
 }
 
 fn number(entry: &Entry) -> u32 {

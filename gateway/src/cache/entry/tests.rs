@@ -1,7 +1,14 @@
 use super::*;
 
 fn info(directory: &Path) -> MemberInfo {
-    MemberInfo { size: 5, mtime: 0, digest: String::new(), signature: None, path: directory.join("member") }
+    MemberInfo {
+        size: 5,
+        mtime: 0,
+        digest: String::new(),
+        signature: None,
+        origin: None,
+        path: directory.join("member"),
+    }
 }
 
 /// A published entry with its file.

@@ -3,7 +3,9 @@
 //! - [`upstream`]: one upstream; [`health`]: its breaker and probes; [`knowledge`]: what it has and what not;
 //! - [`search`]: all that can have it are asked, by [one walk](crate::providers::walk); concurrent searches for the same
 //!   are one ([`coalesce`]); what is too slow goes on in the background ([`warm`]);
-//! - [`reply`]: what an answer is; [`proof`]: what its first bytes prove; [`relay`]: its bytes through this gateway;
+//! - [`reply`]: what an answer is; [`proof`]: what its first bytes prove;
+//! - [`relay`]: its bytes through this gateway; [`source`]: where they come from; [`relayed_headers`]: what is told of
+//!   them; [`spool`]: those of unknown number;
 //! - [`verdict`]: found, absent or unavailable, from the words of all;
 //! - [`metadata`]: `/metadata` of all of them;
 //! - [`history`]: the last day of one upstream; [`report`]: the state of all of them.
@@ -16,9 +18,12 @@ mod knowledge;
 mod metadata;
 mod proof;
 mod relay;
+mod relayed_headers;
 mod reply;
 pub(crate) mod report;
 mod search;
+pub(crate) mod source;
+mod spool;
 mod upstream;
 pub(crate) mod verdict;
 mod warm;

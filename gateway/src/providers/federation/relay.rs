@@ -1,31 +1,131 @@
 //! Relays: the bytes of an upstream through this gateway, into the same cache entries as extractions.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use artifact::Identity;
-use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
+use super::relayed_headers::{length, told};
 use super::reply::Begun;
+use super::source::{Body, Source};
+use super::spool::spool;
 use super::{Asked, Shared};
-use crate::cache::{MemberCache, MemberKey};
+use crate::cache::{Content, Filler, MemberCache, MemberKey, Reader};
+use crate::permits::Permit;
+use crate::providers::Fault;
 use crate::resolve::answer::FoundFile;
-use crate::resolve::outcome::{Miss, Outcome};
-use crate::resolve::question::Question;
+use crate::resolve::deadline::{EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL};
+use crate::resolve::outcome::{CauseKind, Miss, Outcome};
+use crate::resolve::question::{Question, Resource};
 
-/// The key in the cache of what is relayed for `question`.
-pub(super) fn key(question: &Question) -> MemberKey {
-    MemberKey { identity: Identity::from_bytes(Sha256::digest(format!("/{question}")).into()), ordinal: 0 }
-}
+/// A relay that has no first bytes and receives none for so long does not keep another upstream's answer waiting.
+const QUIET_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A file that was relayed before, or is being relayed, once its first bytes may be sent.
-pub(super) async fn cached(_cache: &MemberCache, _question: &Question) -> Option<FoundFile> {
-    None
+pub(super) async fn cached(cache: &MemberCache, question: &Question) -> Option<FoundFile> {
+    let reader = cache.find(key(question)).await?;
+    reader.content().ready().await.ok()?;
+    Some(found(reader.content()))
 }
 
 /// Begins to relay what the upstream `number` sends. Returns when the first bytes may be sent.
 ///
 /// # Errors
 /// The upstream broke off, or the bytes are not what was asked for.
-pub(super) async fn begin(_shared: &Arc<Shared>, _asked: &Asked, _number: usize, _begun: Begun) -> Outcome<FoundFile> {
-    Err(Miss::local("relays are not there yet"))
+pub(super) async fn begin(shared: &Arc<Shared>, asked: &Asked, number: usize, begun: Begun) -> Outcome<FoundFile> {
+    let (cache, question, upstream) = (&shared.cache, &asked.question, &shared.upstreams[number]);
+    if !begun.can_be_relayed() {
+        let text = "redirects to a host that its redirect_hosts does not allow";
+        return Err(Fault::new(CauseKind::Refused, text).of_upstream(upstream.name()).into());
+    }
+    let key = key(question);
+    let permit = match permit(shared, asked, key).await? {
+        Begin::Now(permit) => permit,
+        Begin::Found(reader) => return Ok(found(reader.content())),
+    };
+    let build_id = matches!(question.resource, Resource::Artifact(_)).then_some(&question.build_id);
+    // Locations of stores have the numbers of their stores, which are not negative.
+    let location = (-1 - i64::try_from(number).unwrap_or(i64::MAX - 1), begun.url.path().to_owned());
+    let filler = filler(shared.clone(), asked.clone(), number, begun);
+    let reader = cache.fill(key, location, build_id, permit, filler).await?;
+    reader.content().ready().await?;
+    Ok(found(reader.content()))
+}
+
+/// The bytes of an answer as the filler of an entry. An answer whose size is not told is taken whole before.
+///
+/// # Errors
+/// The upstream broke off, or the bytes are not what was asked for.
+async fn filler(shared: Arc<Shared>, asked: Asked, number: usize, begun: Begun) -> Outcome<Filler> {
+    let (question, upstream) = (&asked.question, &shared.upstreams[number]);
+    let Begun { url, response, start, .. } = begun;
+    let headers = response.headers().clone();
+    let start = start.into();
+    let (size, body) = match length(&headers, question) {
+        Some(size) => (size, Body::Response(start, response)),
+        None => match spool(&shared.cache, question, upstream.name(), start, response).await {
+            Ok((size, file)) => (size, Body::File(file)),
+            Err(Miss::Failed(cause)) if cause.kind != CauseKind::Local => {
+                upstream.health.failed(&cause.text);
+                return Err(cause.into());
+            }
+            Err(miss) => return Err(miss),
+        },
+    };
+    let told = told(&headers, question, upstream.name(), size);
+    let upstreams = shared.serving(question).map(|(_, upstream)| upstream.clone());
+    let identity = shared.identity.clone();
+    let asked = (question.clone(), asked.caller.clone());
+    Ok(Filler::Relay(Box::new(Source::new(told, asked, identity, upstreams, url, &headers, body))))
+}
+
+/// How a relay begins.
+enum Begin {
+    /// With this permit.
+    Now(Permit),
+    /// Not at all: another request relays it.
+    Found(Reader),
+}
+
+/// Waits for a permit, or for the first bytes of a relay of the same file.
+async fn permit(shared: &Shared, asked: &Asked, key: MemberKey) -> Result<Begin, Miss> {
+    let began = Instant::now();
+    let mut permit = std::pin::pin!(shared.relay_permits.acquire(asked.caller.client));
+    loop {
+        if let Some(reader) = being_relayed(&shared.cache, key).await {
+            return Ok(Begin::Found(reader));
+        }
+        if let Ok(permit) = timeout(EXTRACTION_POLL_INTERVAL, &mut permit).await {
+            return Ok(Begin::Now(permit));
+        }
+        if began.elapsed() >= EXTRACTION_PERMIT_TIMEOUT {
+            let text = format!("expected a permit to relay within {EXTRACTION_PERMIT_TIMEOUT:?}, found none");
+            return Err(Miss::local(text));
+        }
+    }
+}
+
+/// A reader of a file that is relayed, once its first bytes may be sent; `None` if there is none, or it receives nothing.
+async fn being_relayed(cache: &MemberCache, key: MemberKey) -> Option<Reader> {
+    let reader = cache.find(key).await?;
+    loop {
+        match timeout(EXTRACTION_POLL_INTERVAL, reader.content().ready()).await {
+            Ok(ready) => return ready.is_ok().then_some(reader),
+            Err(_) if cache.detach(key, &reader, QUIET_TIMEOUT * 2) => return None,
+            Err(_) => {}
+        }
+    }
+}
+
+/// The key in the cache of what is relayed for `question`.
+pub(super) fn key(question: &Question) -> MemberKey {
+    MemberKey::relayed(&question.to_string())
+}
+
+/// The bytes with what the upstream told of them.
+fn found(content: Content) -> FoundFile {
+    let origin = content.file.origin();
+    let member = origin.and_then(|origin| origin.file.clone()).unwrap_or_default();
+    let archive = origin.and_then(|origin| origin.archive.clone());
+    FoundFile { content, member, archive, is_poor: false }
 }

@@ -49,6 +49,11 @@ impl Begun {
         self.proof != Proof::None
     }
 
+    /// True if it has the bytes, and does not only tell where they are.
+    pub(super) fn can_be_relayed(&self) -> bool {
+        self.proof != Proof::Redirected
+    }
+
     /// The redirect of a client to where this answer came from, with its `X-DEBUGINFOD-*` headers and without
     /// credentials.
     pub(super) fn redirect(&self) -> Redirect {

@@ -103,7 +103,11 @@ impl Search {
                 self.note(upstream, "remembered", None, "");
                 words.push((number, Word::Absent { is_late: false }));
             } else {
-                let tier = if owners.contains(&number) { i32::MIN } else { upstream.settings.priority };
+                let tier = match owners.contains(&number) {
+                    _ if upstream.is_marked_wrong(question) => i32::MAX,
+                    true => i32::MIN,
+                    false => upstream.settings.priority,
+                };
                 let hedge_after = upstream.hedge_after(self.deadline);
                 candidates.push(Candidate { provider: number, tier, hedge_after });
             }
@@ -194,7 +198,10 @@ impl Search {
         let upstream = &self.shared.upstreams[number];
         let is_small = begun.size.is_some_and(|size| size <= self.shared.relay.max_source.as_u64());
         let is_source = matches!(self.asked.question.resource, Resource::Source(_));
-        if upstream.settings.mode == Mode::Redirect && begun.can_be_redirected_to() && !(is_source && is_small) {
+        if upstream.settings.mode == Mode::Redirect
+            && begun.can_be_redirected_to()
+            && !(is_source && is_small && begun.can_be_relayed())
+        {
             return Ok(Answer::Redirect(begun.redirect()));
         }
         let file = relay::begin(&self.shared, &self.asked, number, begun).await?;

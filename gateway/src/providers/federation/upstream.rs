@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use artifact::ArtifactType;
+use moka::future::Cache;
 use reqwest::header::{ACCEPT_ENCODING, USER_AGENT};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use url::Url;
@@ -26,12 +27,18 @@ const MIN_SHARE: u32 = 2;
 /// A request may take so many times as long as 99 of 100 before.
 const PATIENCE: u32 = 4;
 
+/// Maximum number of questions to which an upstream gave another file, and how long they are remembered.
+const MAX_WRONG_ANSWERS: u64 = 10_000;
+const WRONG_TTL: Duration = Duration::from_secs(600);
+
 /// One other debuginfod server.
 pub(super) struct Upstream {
     pub(super) settings: UpstreamSettings,
     pub(super) health: Health,
     client: Client,
     permits: Semaphore,
+    /// Questions to which it gave another file than was asked for.
+    wrong_answers: Cache<Question, ()>,
 }
 
 impl Upstream {
@@ -46,15 +53,27 @@ impl Upstream {
             headers: settings.headers.clone(),
             tls: settings.tls.clone(),
             gzip: true,
+            is_patient: true,
         };
         let client = http_client::build(&policy, identity.user_agent())?;
         let health = Health::new(&settings.name, changes);
-        Ok(Self { health, client, permits: Semaphore::new(settings.max_concurrent), settings })
+        let wrong_answers = Cache::builder().max_capacity(MAX_WRONG_ANSWERS).time_to_live(WRONG_TTL).build();
+        Ok(Self { health, client, permits: Semaphore::new(settings.max_concurrent), wrong_answers, settings })
     }
 
     /// The name in metrics and logs.
     pub(super) fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// Records that the upstream gave another file than was asked for: others are asked first for a while.
+    pub(super) async fn mark_wrong(&self, question: &Question) {
+        self.wrong_answers.insert(question.clone(), ()).await;
+    }
+
+    /// True if the upstream gave another file than was asked for a while ago.
+    pub(super) fn is_marked_wrong(&self, question: &Question) -> bool {
+        self.wrong_answers.contains_key(question)
     }
 
     /// True if the upstream can have what is asked for: it serves the kind, and build-ids of this shape.
