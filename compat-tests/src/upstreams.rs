@@ -1,6 +1,6 @@
 //! Debuginfod servers with some files and one fault, which a test can change at any time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
@@ -37,8 +37,9 @@ pub enum Fault {
     RedirectLoop,
     /// 200 with a page of HTML to every request.
     Page,
-    /// Sends its files only after this time, and 404 at once for all else.
-    SlowIfFound(Duration),
+    /// Sends a file only after this time when it is asked for first, and at once later, as a server that has to unpack
+    /// it first and keeps it; 404 at once for all else.
+    SlowAtFirst(Duration),
     /// Sends another ELF file, with another build-id, in place of each of its files.
     Other,
     /// 200 without a byte in place of each of its files.
@@ -57,8 +58,6 @@ pub enum Fault {
     EndsChunksAt(usize),
     /// Resets the connection after so many bytes of a file.
     ResetsAt(usize),
-    /// Sends a file of the right length in which one byte was changed, this far before its end.
-    Damages(usize),
 }
 
 /// A file of an upstream, with the headers that it sends.
@@ -148,12 +147,19 @@ struct Shared {
     files: Mutex<HashMap<String, UpstreamFile>>,
     /// An ELF file that nobody asks for.
     other: Mutex<Arc<Vec<u8>>>,
+    /// Paths of files that are sent without a delay.
+    unpacked: Mutex<HashSet<String>>,
 }
 
 impl Upstream {
     /// Starts one that has no file yet.
     pub fn start(fault: Fault) -> Self {
-        let shared = Arc::new(Shared { fault: Mutex::new(fault), files: Mutex::default(), other: Mutex::default() });
+        let shared = Arc::new(Shared {
+            fault: Mutex::new(fault),
+            files: Mutex::default(),
+            other: Mutex::default(),
+            unpacked: Mutex::default(),
+        });
         let answering = shared.clone();
         let mut upstream = Self { url: String::new(), shared, server: None, _hole: None };
         upstream.url = match fault {
@@ -306,13 +312,12 @@ impl Shared {
                 std::thread::sleep(Duration::from_millis(50));
                 reset(stream);
             }
-            Fault::Damages(before_end) => {
-                let mut damaged = bytes.to_vec();
-                damaged[length - before_end] ^= 0x55;
-                send(stream, &ok, &damaged);
-            }
-            Fault::SlowIfFound(delay) => {
-                self.wait(fault, stream, delay);
+            Fault::SlowAtFirst(delay) => {
+                let path = head.split(' ').nth(1).unwrap_or_default();
+                if !self.unpacked.lock().unwrap().contains(path) {
+                    self.wait(fault, stream, delay);
+                    self.unpacked.lock().unwrap().insert(path.to_owned());
+                }
                 send_range(stream, head, &ok, bytes);
             }
             _ => send_range(stream, head, &ok, bytes),

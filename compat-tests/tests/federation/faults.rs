@@ -63,7 +63,7 @@ const OF_FILES: [(Fault, Tells); 14] = [
     (Fault::EndsAt(2), Tells::Unknown),
     (Fault::EndsChunksAt(2), Tells::Unknown),
     (Fault::ResetsAt(2), Tells::Unknown),
-    (Fault::SlowIfFound(Duration::from_secs(3)), Tells::Unknown),
+    (Fault::SlowAtFirst(Duration::from_secs(3)), Tells::Unknown),
     (Fault::Stalls(AT), Tells::Found),
     (Fault::Drips(AT), Tells::Found),
     (Fault::EndsAt(AT), Tells::Found),
@@ -256,7 +256,7 @@ fn a_file_that_comes_late_is_found_by_a_later_request() {
     let index = Sqlite::with_packages(&[]);
     let files = Files::new(4);
     for mode in Mode::BOTH {
-        let slow = files.faulty(Fault::SlowIfFound(BUDGET * 4));
+        let slow = files.faulty(Fault::SlowAtFirst(BUDGET * 4));
         let others = [Upstream::start(Fault::None), Upstream::start(Fault::None)];
         let gateway = federated(&index, mode, "", &[&slow, &others[0], &others[1]]);
         let (path, file) = &files.lonely;

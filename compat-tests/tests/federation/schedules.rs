@@ -125,7 +125,7 @@ impl Schedule {
             Fault::HugeHead,
             Fault::RedirectLoop,
             Fault::Page,
-            Fault::SlowIfFound(BUDGET * 2),
+            Fault::SlowAtFirst(BUDGET * 2),
             Fault::Other,
             Fault::Empty,
             Fault::Partial,
