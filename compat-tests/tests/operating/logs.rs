@@ -199,11 +199,12 @@ fn an_upstream_is_logged_once_as_unavailable_and_once_as_available_again() {
     let available = || lines(&gateway, &["INFO", "an upstream is available again", &name]);
     for round in 1..=2 {
         is_away.store(true, Ordering::SeqCst);
-        let asked = AtomicBool::new(false);
+        let mut asked = 1000;
         wait_until("a warning", || {
-            // In the first round the first probe tells, in the second a request that fails does.
-            if round == 2 && !asked.swap(true, Ordering::SeqCst) {
-                let _ = http::get(gateway.port, &absent_path(1000));
+            // In the first round probes tell, in the second three requests that fail do.
+            if round == 2 && asked < 1003 {
+                let _ = http::get(gateway.port, &absent_path(asked));
+                asked += 1;
             }
             unavailable() == round
         });

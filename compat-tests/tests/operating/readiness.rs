@@ -55,7 +55,7 @@ fn upstreams_that_hang_or_are_down_delay_nothing() {
         assert_eq!(status, 200, "an upstream's outage is no reason to take a gateway out of service: {body}");
         let upstreams = &body["upstreams"];
         upstreams[name(up.port)] == "ok"
-            && has(&upstreams[name(hanging.port)], "timed out")
+            && has(&upstreams[name(hanging.port)], "to a probe within 5s, found none")
             && has(&upstreams[name(down)], "refused")
     });
     let (_, strict, body) = ready(&gateway);

@@ -126,7 +126,8 @@ impl Federation {
             hops: asked.caller.hops,
             exists: asked.exists,
         };
-        let search = Search::new(shared.clone(), asked, deadline);
+        // It ends a little earlier than the wait for it, so that its verdict names the upstreams that did not answer.
+        let search = Search::new(shared.clone(), asked, deadline.at_most(deadline.remaining() * 19 / 20));
         let verdict = shared.searches.join(&shared.runtime, key, search.run());
         // The search ends in time; that of another request may have begun later.
         timeout_at(deadline.end().into(), verdict).await.unwrap_or_else(|_| {
