@@ -8,6 +8,7 @@ mod elfutils;
 mod faults;
 mod founding_case;
 mod hanging;
+mod identity;
 mod proof;
 mod schedules;
 mod too_large;
