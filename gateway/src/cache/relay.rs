@@ -208,7 +208,7 @@ impl Relay<'_> {
             Miss::Failed(cause) if cause.kind == CauseKind::Local => return FillError::Final(cause.into()),
             failure => self.source.cause(CauseKind::Wrong, failure.to_string()),
         };
-        self.fill.cache.runtime.block_on(self.source.mark_wrong());
+        self.fill.cache.runtime.block_on(self.source.mark_wrong(&cause));
         FillError::Final(cause.into())
     }
 }
