@@ -1,7 +1,7 @@
 //! The only place that decides the order of look-ups.
 //!
-//! 1. The same question was unavailable a moment ago, and nothing has changed since: unavailable again, at once, so that
-//!    a client's three tries take one budget.
+//! 1. The same question was unavailable a moment ago, and nothing has changed since: unavailable again, at once, so
+//!    that a client's three tries take one budget.
 //! 2. The index: records of the build-id; of each, the cached file, else the package's locations in tier order.
 //! 3. What was relayed before or is being relayed, then the upstreams, all at once, whether the index had nothing or
 //!    could not be asked.

@@ -15,8 +15,8 @@ use super::section::{is_dwarf, is_of_executables};
 use crate::cache::{Content, MemberKey, Readable, SectionPosition};
 
 impl Gateway {
-    /// Searches what was relayed or is being relayed. A file whose bytes come too slowly counts as absent: the upstreams
-    /// have the other half of the time.
+    /// Searches what was relayed or is being relayed. A file whose bytes come too slowly counts as absent: the
+    /// upstreams have the other half of the time.
     pub(super) async fn search_relayed(&self, question: &Question, deadline: Deadline) -> SearchOutcome {
         let search = async {
             match &question.resource {

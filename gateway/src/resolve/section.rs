@@ -2,8 +2,8 @@
 //!
 //! Debuginfo is tried before executables, as with elfutils' server. Sections that only executables have data of are the
 //! exception: a gigabyte of debuginfo need not be extracted to learn that its `.text` is empty. Debuginfo without the
-//! section settles the question: no upstream is asked. A file that cannot be read as ELF is no candidate. Files that were
-//! relayed are searched by [`super::relayed`].
+//! section settles the question: no upstream is asked. A file that cannot be read as ELF is no candidate. Relayed
+//! files are searched by [`super::relayed`].
 
 use artifact::{ArtifactType, BuildId};
 use sql::Record;

@@ -50,8 +50,8 @@ use upstream::Upstream;
 use verdict::{Absence, Verdict, Whole};
 use warm::Warm;
 
-/// How long after its deadline the verdict of a search is waited for: it ends by the same clock, and tells more than that
-/// it took too long.
+/// How long after its deadline the verdict of a search is waited for: it ends by the same clock, and tells more than
+/// that it took too long.
 const VERDICT_GRACE: Duration = Duration::from_millis(50);
 
 /// The upstreams. Clones share them.
