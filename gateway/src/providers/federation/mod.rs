@@ -29,7 +29,6 @@ pub(crate) mod verdict;
 mod warm;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::timeout_at;
@@ -49,10 +48,6 @@ use search::Search;
 use upstream::Upstream;
 use verdict::{Absence, Verdict, Whole};
 use warm::Warm;
-
-/// How long after its deadline the verdict of a search is waited for: it ends by the same clock, and tells more than
-/// that it took too long.
-const VERDICT_GRACE: Duration = Duration::from_millis(50);
 
 /// The upstreams. Clones share them.
 #[derive(Clone)]
@@ -135,8 +130,7 @@ impl Federation {
         let search = Search::new(shared.clone(), asked, deadline.at_most(deadline.remaining() * 19 / 20));
         let verdict = shared.searches.join(&shared.runtime, key, search.run());
         // The search ends in time; that of another request may have begun later.
-        let end = deadline.extended_by(VERDICT_GRACE).end();
-        timeout_at(end.into(), verdict).await.unwrap_or_else(|_| {
+        timeout_at(deadline.end().into(), verdict).await.unwrap_or_else(|_| {
             let text = "the upstreams: expected a verdict within the budget, found none";
             Verdict::unavailable(Cause::gateway(CauseKind::Timeout, text))
         })
