@@ -3,21 +3,22 @@
 use std::io::Write;
 use std::path::Path;
 
-use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::darkserver::{RunningGateway, Sqlite, import, import_ok};
 use compat_tests::fake_server::FakeServer;
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use compat_tests::http;
 use compat_tests::rpmbuild::{self};
 use compat_tests::wait_until;
+use serde_json::json;
 
 use crate::{copy_of, extractions, index_of, server};
 
 #[test]
-fn redirects_of_a_store_lead_only_where_the_configuration_allows() {
+fn redirects_of_a_store_lead_only_where_its_redirect_hosts_allow() {
     let directory = copy_of("server");
     let files = FileServer::start(directory.path());
-    let elsewhere = files.url();
+    let elsewhere = files.url().replace("127.0.0.1", "localhost");
     let store = FakeServer::start(move |head, stream| {
         let path = head.split(' ').nth(1).unwrap_or_default();
         let _ = write!(
@@ -27,14 +28,40 @@ fn redirects_of_a_store_lead_only_where_the_configuration_allows() {
     });
     let index = index_of(directory.path(), "mirror", &store.url());
     let (path, expected) = server();
-    for configuration in ["", "[stores]\nredirect_hosts = [\"other.example\"]\n"] {
-        let gateway = RunningGateway::start_with(&index.url(), configuration, &[]);
+    let url = store.url();
+    let add = |options: &[&str]| {
+        let store = ["store", "add", "store", "--tier", "mirror", "--url", &url];
+        import_ok(&index.url(), &[&store[..], options].concat());
+    };
+    for (options, expected) in [
+        (&[][..], "store store: server-1.1-6.fc99.x86_64.rpm: redirects to a host"),
+        (&["--redirect-hosts", "other.example"], "redirect_hosts does not allow: localhost"),
+        // Its addresses are private, and only * allows it.
+        (&["--redirect-hosts", "*,other.example"], "localhost"),
+        (&["--allow-private"], "redirect_hosts does not allow: localhost"),
+    ] {
+        add(options);
+        let gateway = RunningGateway::start(&index.url());
         gateway.expect_reset(&path);
         assert!(!files.log().contains("GET"), "{}", files.log());
+        assert!(gateway.log().contains(expected), "{options:?}: {}", gateway.log());
     }
-    let gateway = RunningGateway::start_with(&index.url(), "[stores]\nredirect_hosts = [\"127.0.0.1\"]\n", &[]);
-    assert!(gateway.get(&path).body == expected, "other bytes");
-    assert!(files.log().contains("GET"), "{}", files.log());
+    let listed = import_ok(&index.url(), &["store", "list", "--json"]).stdout;
+    let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+    assert_eq!((&listed[0]["redirect_hosts"], &listed[0]["allow_private"]), (&json!([]), &json!(true)), "{listed}");
+    for options in [&["--redirect-hosts", "localhost"][..], &["--redirect-hosts", "*", "--allow-private"]] {
+        add(options);
+        let gateway = RunningGateway::start(&index.url());
+        let before = files.log().matches("GET").count();
+        assert!(gateway.get(&path).body == expected, "other bytes");
+        assert!(files.log().matches("GET").count() > before, "{}", files.log());
+    }
+    let table = String::from_utf8(import_ok(&index.url(), &["store", "list"]).stdout).unwrap();
+    assert!(table.contains("REDIRECTS") && table.contains("* (private)"), "{table}");
+    let refused =
+        import(&index.url(), &["store", "add", "x", "--tier", "mirror", "--url", &url, "--redirect-hosts", "a:1"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("expected hosts without port"), "{said}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod absence;
 mod damaged;
 mod elsewhere;
 mod growing;
+mod hanging;
 mod lying;
 mod names;
 mod permits;

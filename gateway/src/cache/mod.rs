@@ -83,9 +83,9 @@ impl MemberKey {
     }
 }
 
-/// The opening of a member's source at `location`, which concurrent requests share.
+/// The opening of a member's source at one of `locations`, which concurrent requests share.
 struct Opening {
-    location: LocationKey,
+    locations: Vec<LocationKey>,
     reader: SharedReader,
 }
 
@@ -193,16 +193,16 @@ impl MemberCache {
         }
     }
 
-    /// A reader of a member, which `filler` fills from the archive at `location` unless it is cached or being filled.
-    /// Returns when its bytes begin to come. An ELF file must state `build_id`. The permit is released when the fill
-    /// ends, or is not needed.
+    /// A reader of a member, which `filler` fills from the archive at one of `locations` unless it is cached or being
+    /// filled. Returns when its bytes begin to come. An ELF file must state `build_id`. The permit is released when the
+    /// fill ends, or is not needed.
     ///
     /// # Errors
     /// Why `filler` failed, or that the disk and the memory fallback have no space.
     pub(crate) async fn fill<F>(
         &self,
         key: MemberKey,
-        location: LocationKey,
+        locations: Vec<LocationKey>,
         build_id: Option<&BuildId>,
         permit: Permit,
         filler: F,
@@ -217,18 +217,20 @@ impl MemberCache {
             let (opening, is_same) = {
                 let mut entries = self.entries();
                 match entries.opening(key) {
-                    Some(opening) => (opening.reader.clone(), opening.location == location),
+                    Some(opening) => {
+                        (opening.reader.clone(), locations.iter().all(|location| opening.locations.contains(location)))
+                    }
                     // Inserted since `open_entry`.
                     None if entries.contains(key) => continue,
                     None => {
                         let reader = self.open_source(key, build_id.cloned(), permit, filler);
-                        entries.insert_opening(key, Opening { location, reader: reader.clone() });
+                        entries.insert_opening(key, Opening { locations, reader: reader.clone() });
                         break reader;
                     }
                 }
             };
             match opening.await {
-                // The failure of another location tells nothing of this one.
+                // The failure of other locations tells nothing of these.
                 Err(_) if !is_same => {}
                 opened => return opened,
             }

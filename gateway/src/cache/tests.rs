@@ -22,7 +22,7 @@ async fn cache_with_a_file(directory: &Path) -> (MemberCache, PathBuf) {
 /// Fills the member from a package that does not have it.
 async fn fill(cache: &MemberCache) -> Result<Reader, Miss> {
     let permit = Permits::new(1, "test fill").acquire(ClientAddress::default()).await;
-    cache.fill(key(), (1, "p.rpm".into()), None, permit, async { Err(Miss::Absent("no such file".into())) }).await
+    cache.fill(key(), vec![(1, "p.rpm".into())], None, permit, async { Err(Miss::Absent("no such file".into())) }).await
 }
 
 #[tokio::test]
@@ -90,14 +90,14 @@ async fn a_failure_at_one_location_is_not_the_answer_of_another() {
         failed.await.unwrap();
         Err(Miss::Absent("not at the first".into()))
     };
-    let first = cache.fill(key(), (1, "p.rpm".into()), None, permit().await, first);
+    let first = cache.fill(key(), vec![(1, "p.rpm".into())], None, permit().await, first);
     let mut first = Box::pin(first);
     assert!(tokio::time::timeout(Duration::ZERO, &mut first).await.is_err());
     has_begun.await.unwrap();
     // Both join the opening; the first location's failure is the answer for the first location alone.
-    let same = cache.fill(key(), (1, "p.rpm".into()), None, permit().await, async { unreachable!() });
+    let same = cache.fill(key(), vec![(1, "p.rpm".into())], None, permit().await, async { unreachable!() });
     let other = async { Err(Miss::Absent("not at the second".into())) };
-    let other = cache.fill(key(), (2, "p.rpm".into()), None, permit().await, other);
+    let other = cache.fill(key(), vec![(2, "p.rpm".into())], None, permit().await, other);
     let (same, other, ()) = tokio::join!(same, other, async { fail.send(()).unwrap() });
     assert_eq!(first.await.err().unwrap().to_string(), "not at the first");
     assert_eq!(same.err().unwrap().to_string(), "not at the first");

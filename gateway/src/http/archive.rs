@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use artifact::{Format, Identity};
-use sql::StoredPackage;
+use sql::Location;
 
 use super::{deliver, error, redirect, tail};
 use crate::cache::ExternalFile;
-use crate::providers::StoreError;
 use crate::providers::archives::{expect_unchanged, open_below_root, published, unreadable};
 use crate::resolve::Gateway;
 use crate::resolve::deadline::Deadline;
@@ -40,48 +39,34 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
         _ => deliver::BYTES,
     };
     let deadline = Deadline::after(gateway.config.request.budget);
-    let opened = tokio::time::timeout_at(deadline.end().into(), web::block(move || open(&package))).await;
-    let Ok(opened) = opened else {
-        tracing::warn!("an archive could not be opened within the budget");
-        return error::unavailable(false);
-    };
-    match opened {
-        Ok(Ok(file)) => deliver::archive(&request, &Arc::new(file), name, content_type),
-        Ok(Err(Miss::Absent(_))) => match elsewhere {
-            Some(url) => redirect::to(url.as_str()).finish(),
-            None => error::absent(),
-        },
-        Ok(Err(Miss::Failed(cause))) => {
+    let locations = package.present_locations().filter(|location| location.store.root.is_some());
+    let (archives, identity, format) = (&gateway.archives, package.package.identity, package.package.format);
+    let open = move |location: &Location| open(location, identity, format);
+    let walked = archives.open_on_disk(archives.in_order(locations), deadline, open).await;
+    if let Some((_, file)) = walked.found {
+        return deliver::archive(&request, &Arc::new(file), name, content_type);
+    }
+    match (Miss::of_all(walked.misses.into_iter().map(|(_, miss)| miss)), elsewhere) {
+        (Miss::Absent(_), Some(url)) => redirect::to(url.as_str()).finish(),
+        (Miss::Absent(_), None) => error::absent(),
+        (Miss::Failed(cause), _) => {
             tracing::warn!(%cause, "an archive could not be opened");
-            error::unavailable(false)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "an archive could not be opened");
             error::unavailable(false)
         }
     }
 }
 
-/// The archive's file at the first location on this machine that still has this very package.
-fn open(package: &StoredPackage) -> Result<ExternalFile, Miss> {
-    let mut failed = Miss::Absent("expected a location on this machine, found none".into());
-    let locations = package.present_locations().filter(|location| location.store.root.is_some());
-    for location in locations {
-        let opened = open_below_root(location).and_then(|file| {
-            if package.package.format != Format::Rpm {
-                expect_unchanged(&file, location)?;
-            }
-            let file = ExternalFile::new(file).map_err(|error| unreadable(location, &error))?;
-            if package.package.format == Format::Rpm {
-                file.read_header(package.package.identity, &location.path)?;
-            }
-            Ok(file)
-        });
-        match opened {
-            Ok(file) => return Ok(file),
-            Err(StoreError::Absent(_)) => {}
-            Err(error) => failed = error.of_store(&location.store.name),
+/// The archive's file at a location on this machine, if that still has this very package. For threads that may block.
+fn open(location: &Location, identity: Identity, format: Format) -> Result<ExternalFile, Miss> {
+    let opened = open_below_root(location).and_then(|file| {
+        if format != Format::Rpm {
+            expect_unchanged(&file, location)?;
         }
-    }
-    Err(failed)
+        let file = ExternalFile::new(file).map_err(|error| unreadable(location, &error))?;
+        if format == Format::Rpm {
+            file.read_header(identity, &location.path)?;
+        }
+        Ok(file)
+    });
+    opened.map_err(|error| error.of_store(&location.store.name))
 }

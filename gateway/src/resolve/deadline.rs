@@ -79,11 +79,6 @@ impl Deadline {
         self.at_most(self.remaining() * 2 / 3)
     }
 
-    /// The deadline of one location of a package: half the time left if there are `others` behind it.
-    pub(crate) fn of_location(self, others: usize) -> Self {
-        if others > 0 { self.half() } else { self }
-    }
-
     /// The deadline of the rows of a query by path: the last quarter of the time is for an index that does not answer.
     pub(crate) fn of_rows(self) -> Self {
         self.at_most(self.remaining() * 3 / 4)
@@ -129,7 +124,6 @@ mod tests {
             near(whole, 60) && near(whole.half(), 30) && near(whole.split(3), 20) && near(whole.of_first_step(), 40)
         );
         assert!(near(whole.at_most(Duration::from_secs(5)), 5) && near(whole.at_most(budget * 2), 60));
-        assert!(near(whole.of_location(0), 60) && near(whole.of_location(1), 30));
         assert!(near(whole.of_rows(), 45));
         assert!(near(whole.extended_by(Duration::from_secs(3)), 63));
         let passed = Deadline::after(Duration::ZERO);

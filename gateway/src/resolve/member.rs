@@ -1,7 +1,7 @@
 //! A member of a package: from the cache, or extracted from the first location that gives it.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use artifact::BuildId;
@@ -9,10 +9,12 @@ use sql::StoredPackage;
 
 use super::deadline::{self, Deadline, EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL, FIRST_BYTES_TIMEOUT};
 use super::outcome::{Cause, CauseKind, Miss};
-use super::search::{Search, open_within};
+use super::search::Search;
 use crate::cache::{Content, Filler, MemberKey, Readable, Reader};
+use crate::locked::locked;
 use crate::permits::Permit;
 use crate::providers::archives::{Archive, LocationKey, WantedMember, location_key};
+use crate::providers::walk::Walked;
 
 /// How something begins that has to be extracted.
 pub(super) enum Begin<T> {
@@ -67,9 +69,11 @@ impl Search<'_> {
                 Err(MemberMiss { miss, .. }) => self.failed(miss),
             }
         }
+        let mut tried = Vec::new();
         if let Some(archive) = opened {
             let at = archive.place.location();
-            match Box::pin(self.fill(need.clone(), key, at, build_id, |_| async { Ok(archive) })).await {
+            tried.push(at.clone());
+            match Box::pin(self.fill(need.clone(), key, vec![at], build_id, |_| async { Ok(archive) })).await {
                 Ok(reader) => return Some(reader),
                 Err(MemberMiss { miss, is_everywhere }) => {
                     self.failed(miss);
@@ -79,39 +83,60 @@ impl Search<'_> {
                 }
             }
         }
-        let mut rest = archives.locations(package).into_iter();
-        while let Some(location) = rest.next() {
+        // Each location opens at most once. One that opened and then stalled is followed by the others.
+        for _ in 0..package.locations.len() {
+            let mut locations = archives.locations(package);
+            locations.retain(|location| !tried.contains(&location_key(location)));
+            let Some(first) = locations.first() else { break };
             if self.deadline.has_passed() {
-                let name = &location.store.name;
+                let name = &first.store.name;
                 let text = format!("store {name}: not asked, the budget was used up before");
                 self.causes.push(Cause::store(name, CauseKind::Timeout, text));
                 return None;
             }
-            let others = rest.len();
-            let (archives, package, at, wanted) = (archives.clone(), package.clone(), location.clone(), wanted.clone());
-            let open = move |deadline: Deadline| {
-                let deadline = deadline.of_location(others);
-                async move { open_within(&archives, &package, &at, &wanted, deadline).await }
+            let keys = locations.iter().map(location_key).collect();
+            let walked = Arc::new(Mutex::new(Vec::new()));
+            let open = {
+                let (archives, package, wanted) = (archives.clone(), package.clone(), wanted.clone());
+                let walked = walked.clone();
+                move |deadline: Deadline| async move {
+                    let Walked { found, misses } = archives.open_first(&package, locations, &wanted, deadline).await;
+                    let found_at = found.as_ref().map(|(location, _)| location);
+                    locked(&walked).extend(misses.iter().map(|(location, _)| location).chain(found_at).cloned());
+                    found
+                        .map(|(_, archive)| archive)
+                        .ok_or_else(|| Miss::of_all(misses.into_iter().map(|(_, miss)| miss)))
+                }
             };
-            match Box::pin(self.fill(need.clone(), key, location_key(location), build_id, open)).await {
+            match Box::pin(self.fill(need.clone(), key, keys, build_id, open)).await {
                 Ok(reader) => return Some(reader),
-                Err(MemberMiss { miss, is_everywhere: false }) => self.failed_at(location, miss).await,
                 Err(MemberMiss { miss, is_everywhere: true }) => {
                     self.failed(miss);
                     return None;
+                }
+                Err(MemberMiss { miss, is_everywhere: false }) => {
+                    let walked = std::mem::take(&mut *locked(&walked));
+                    // The last one is that which opened.
+                    if let Some(stalled) = walked.last()
+                        && miss.is_of_provider()
+                    {
+                        archives.mark_unhealthy(stalled).await;
+                    }
+                    tried.extend(walked.iter().map(location_key));
+                    self.failed(miss);
                 }
             }
         }
         None
     }
 
-    /// Fills a member from the archive at `location`, which `open` opens until a deadline, once the client has a
+    /// Fills a member from the archive at one of `locations`, which `open` opens until a deadline, once the client has a
     /// permit. Returns when enough of it is there.
     async fn fill<F>(
         &mut self,
         need: Need<'_>,
         key: MemberKey,
-        location: LocationKey,
+        locations: Vec<LocationKey>,
         build_id: Option<&BuildId>,
         open: impl FnOnce(Deadline) -> F,
     ) -> Result<Reader, MemberMiss>
@@ -123,7 +148,9 @@ impl Search<'_> {
             Begin::Now(permit) => {
                 let archive = open(self.deadline);
                 let filler = async { Ok(Filler::Extraction(Box::new(archive.await?))) };
-                cache.fill(key, location, build_id, permit, filler).await?
+                let filled = cache.fill(key, locations, build_id, permit, filler).await;
+                // All locations were tried, or this machine failed.
+                filled.map_err(|miss| MemberMiss { miss, is_everywhere: true })?
             }
             Begin::Found(reader) => reader,
         };

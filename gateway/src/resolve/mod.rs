@@ -41,7 +41,6 @@ use crate::index::lookup::Lookup;
 use crate::permits::Permits;
 use crate::providers::archives::Archives;
 use crate::providers::federation::{Asked, Federation};
-use crate::providers::http_client::{self, ClientPolicy};
 use crate::providers::identity::Identity;
 use crate::readiness::Readiness;
 use crate::resolve::answer::Answer;
@@ -61,7 +60,7 @@ pub(crate) struct Gateway {
     pub(crate) federation: Federation,
     pub(crate) readiness: Readiness,
     pub(crate) request_permits: Permits,
-    archives: Archives,
+    pub(crate) archives: Archives,
     line_tables: LineTables,
     extraction_permits: Permits,
     recent: Recent,
@@ -88,7 +87,7 @@ impl Gateway {
             MemberCache::open(&config.cache_dir, config.cache_size, config.extraction.abandoned, config.prefetch)
                 .await?;
         let identity = Identity::new(&config.federation);
-        let archives = Archives::new(http_client::build(&ClientPolicy::default(), identity.user_agent())?);
+        let archives = Archives::new(identity.user_agent());
         let index = sql::Index::open(&config.database, sql::Access::ReadOnly)?;
         let federation = Federation::new(&config, identity, cache.clone())?;
         let lookup = Lookup::new(index, &config.index, config.request.budget, &config.cache_dir);

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use artifact::formats::{Catalog, Listed};
 use artifact::{ArtifactType, Format};
-use sql::{Record, StoredPackage};
+use sql::{Location, Record, StoredPackage};
 
 use super::answer::FoundFile;
 use super::build_tree;
 use super::deadline::FIRST_BYTES_TIMEOUT;
 use super::member::{Begin, Need};
-use super::outcome::{Cause, CauseKind, Miss};
+use super::outcome::{Cause, CauseKind};
 use super::search::{Search, found};
 use super::source::{DEBUGINFO, SOURCES};
 use crate::providers::archives::WantedMember;
@@ -69,24 +69,18 @@ impl Search<'_> {
             }
         };
         let permit = Arc::new(permit);
-        for location in archives.locations(package) {
-            let stall_timeout = self.deadline.stall_timeout(self.gateway.config.request.budget);
-            let made =
-                tokio::time::timeout(FIRST_BYTES_TIMEOUT, archives.catalog(package, location, &permit, stall_timeout))
-                    .await;
-            match made {
-                Ok(Ok(catalog)) => return Some(catalog),
-                Ok(Err(failure)) => self.failed_at(location, failure).await,
-                Err(_) => {
-                    let nvra = &package.package.nevra;
-                    let text =
-                        format!("{nvra}: expected its list of members within {FIRST_BYTES_TIMEOUT:?}, found none");
-                    self.causes.push(Cause::store(&location.store.name, CauseKind::Timeout, text));
-                    return None;
-                }
+        let locations = archives.locations(package);
+        let (deadline, budget) = (self.deadline, self.gateway.config.request.budget);
+        let walked = archives.catalog_of_first(package, locations, &permit, || deadline.stall_timeout(budget));
+        match tokio::time::timeout(FIRST_BYTES_TIMEOUT, walked).await {
+            Ok(walked) => self.found_by(walked),
+            Err(_) => {
+                let nvra = &package.package.nevra;
+                let text = format!("{nvra}: expected its list of members within {FIRST_BYTES_TIMEOUT:?}, found none");
+                self.causes.push(Cause::gateway(CauseKind::Timeout, text));
+                None
             }
         }
-        None
     }
 
     /// The source file of a plain ELF file, below the directory of its own store. `records` are all of the build-id: a
@@ -106,15 +100,12 @@ impl Search<'_> {
         let name = sources.name(path)?;
         let is_other = |other: &&Record| other.package.package.format == Format::File && other.package.id != package.id;
         let others = records.iter().filter(|_| !name.starts_with('/')).filter(is_other);
-        for location in package.present_locations().chain(others.flat_map(|other| other.package.present_locations())) {
-            let (at, name, built_at) = (location.clone(), name.to_owned(), entry.mtime());
-            let opened = tokio::task::spawn_blocking(move || build_tree::open(&at, &name, built_at)).await;
-            match opened.unwrap_or_else(|error| Err(Miss::gateway(CauseKind::Broken, error.to_string()))) {
-                Ok((file, path)) => return Some(found(Arc::new(file).content(), &path, package)),
-                Err(failure) => self.failed(failure),
-            }
-        }
-        None
+        let locations = package.present_locations().chain(others.flat_map(|other| other.package.present_locations()));
+        let (name, built_at, archives) = (name.to_owned(), entry.mtime(), &self.gateway.archives);
+        let open = move |at: &Location| build_tree::open(at, &name, built_at);
+        let walked = archives.open_on_disk(archives.in_order(locations), self.deadline, open).await;
+        let (file, path) = self.found_by(walked)?;
+        Some(found(Arc::new(file).content(), &path, package))
     }
 }
 

@@ -32,6 +32,24 @@ impl Miss {
         Self::gateway(CauseKind::Local, text)
     }
 
+    /// The outcome of several providers of the same: absent if it is at none, else a failure with the texts of all
+    /// failures. That of this machine counts before others.
+    pub(crate) fn of_all(misses: impl IntoIterator<Item = Self>) -> Self {
+        let (mut absent, mut failed) = (Vec::new(), Unavailable::default());
+        for miss in misses {
+            match miss {
+                Self::Absent(text) => absent.push(text),
+                Self::Failed(cause) => failed.0.push(cause),
+            }
+        }
+        let text = failed.to_string();
+        let first = failed.0.iter().position(|cause| cause.kind == CauseKind::Local).unwrap_or(0);
+        match failed.0.into_iter().nth(first) {
+            Some(cause) => Self::Failed(Cause { text, ..cause }),
+            None => Self::Absent(absent.join("; ")),
+        }
+    }
+
     /// True if another provider of the same may succeed.
     pub(crate) fn is_of_provider(&self) -> bool {
         matches!(self, Self::Failed(cause) if cause.kind != CauseKind::Local)
@@ -153,5 +171,24 @@ impl fmt::Display for Unavailable {
 impl From<Cause> for Unavailable {
     fn from(cause: Cause) -> Self {
         Self(vec![cause])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_counts_before_absence_and_one_of_this_machine_before_others() {
+        let absent = || Miss::Absent("no such file".into());
+        let hangs = || Miss::store("a", CauseKind::Timeout, "store a: hangs");
+        let full = || Miss::local("the disk is full");
+        assert!(
+            matches!(Miss::of_all([absent(), absent()]), Miss::Absent(text) if text == "no such file; no such file")
+        );
+        let failed = Miss::of_all([absent(), hangs()]);
+        assert!(failed.is_of_provider() && failed.to_string() == "store a: hangs", "{failed}");
+        let local = Miss::of_all([hangs(), full()]);
+        assert!(local.is_local() && local.to_string() == "store a: hangs; the disk is full", "{local}");
     }
 }

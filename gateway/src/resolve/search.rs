@@ -8,10 +8,11 @@ use sql::{Location, StoredPackage};
 use super::Gateway;
 use super::answer::FoundFile;
 use super::deadline::Deadline;
-use super::outcome::{Cause, CauseKind, Miss, Unavailable};
+use super::outcome::{Cause, Miss, Unavailable};
 use crate::cache::Content;
 use crate::permits::ClientAddress;
-use crate::providers::archives::{Archive, Archives, WantedMember};
+use crate::providers::archives::{Archive, WantedMember};
+use crate::providers::walk::Walked;
 
 /// What a search found.
 pub(super) enum SearchOutcome {
@@ -56,23 +57,17 @@ impl<'g> Search<'g> {
     /// Opens a package at the first of its locations that has it.
     pub(super) async fn open(&mut self, package: &Arc<StoredPackage>) -> Option<Archive> {
         let archives = &self.gateway.archives;
-        let mut rest = archives.locations(package).into_iter();
-        while let Some(location) = rest.next() {
-            let any = WantedMember { ordinal: 0, file: None, tar_offset: None };
-            match open_within(archives, package, location, &any, self.deadline.of_location(rest.len())).await {
-                Ok(archive) => return Some(archive),
-                Err(miss) => self.failed_at(location, miss).await,
-            }
-        }
-        None
+        let any = WantedMember { ordinal: 0, file: None, tar_offset: None };
+        let walked = archives.open_first(package, archives.locations(package), &any, self.deadline).await;
+        self.found_by(walked)
     }
 
-    /// Records that a location gave nothing. If it failed, others are tried before it for a while.
-    pub(super) async fn failed_at(&mut self, location: &Location, miss: Miss) {
-        if miss.is_of_provider() {
-            self.gateway.archives.mark_unhealthy(location).await;
+    /// What a walk found. The misses are recorded.
+    pub(super) fn found_by<T>(&mut self, walked: Walked<Location, T>) -> Option<T> {
+        for (_, miss) in walked.misses {
+            self.failed(miss);
         }
-        self.failed(miss);
+        walked.found.map(|(_, found)| found)
     }
 
     /// Records why something could not be had.
@@ -82,25 +77,6 @@ impl<'g> Search<'g> {
             Miss::Failed(cause) => self.causes.push(cause),
         }
     }
-}
-
-/// Opens an archive.
-///
-/// # Errors
-/// The location does not have it, or failed, or did not answer until `deadline`.
-pub(super) async fn open_within(
-    archives: &Archives,
-    package: &Arc<StoredPackage>,
-    location: &Location,
-    wanted: &WantedMember,
-    deadline: Deadline,
-) -> Result<Archive, Miss> {
-    let opened = tokio::time::timeout_at(deadline.end().into(), archives.open(package, location, wanted)).await;
-    opened.unwrap_or_else(|_| {
-        let name = &location.store.name;
-        let text = format!("store {name}: expected an answer within the budget, found none");
-        Err(Miss::store(name, CauseKind::Timeout, text))
-    })
 }
 
 /// The content of a member as an answer.

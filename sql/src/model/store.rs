@@ -114,7 +114,7 @@ impl FromStr for AbsentStatuses {
 
 /// The hosts that a store may redirect to besides itself: lowercase names or addresses as they stand in URLs, without
 /// port, sorted. `*` stands for every host. The default is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RedirectHosts(Vec<String>);
 
 impl RedirectHosts {

@@ -1,38 +1,146 @@
 //! Archives on a disk of the gateway: opened below their store's directory and nowhere else, symbolic links included.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use artifact::{Format, formats};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
-use sql::{Location, StoredPackage};
+use sql::{Location, Store, StoredPackage};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::health::MAX_BLOCKED_THREADS;
 use super::parts::Parts;
 use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header};
 use crate::providers::{StoreError, sigcache};
 use crate::resolve::outcome::CauseKind;
 
+/// The longest wait for a directory that is also published.
+const DIRECTORY_TIMEOUT: Duration = Duration::from_millis(500);
+/// The longest wait of a read while others block all threads that a store may block.
+const READ_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl Archives {
     pub(super) async fn open_local(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, StoreError> {
         let (identity, format, location) = (package.package.identity, package.package.format, location.clone());
+        let gate = Gate { threads: self.stores.of(&location.store).threads.clone(), runtime: self.runtime.clone() };
+        let store = location.store.clone();
         let open = move || -> Result<Bytes, StoreError> {
-            let file = open_below_root(&location)?;
-            let file = Arc::new(file);
-            let parts = Parts::of_file(file.clone()).map_err(|error| unreadable(&location, &error))?;
+            let file = Arc::new(open_below_root(&location)?);
+            let gated = LocalFile { file: file.clone(), gate: Some(gate) };
+            let parts = Parts::of_file(gated.clone()).map_err(|error| unreadable(&location, &error))?;
             if format != Format::Rpm {
                 expect_unchanged(&file, &location)?;
-                let whole = formats::ArchiveBytes::Seekable(Box::new(BufReader::with_capacity(READ_BYTES, file)));
+                let whole = formats::ArchiveBytes::Seekable(Box::new(BufReader::with_capacity(READ_BYTES, gated)));
                 return Ok(Bytes { header: None, rest: whole, parts: Some(parts) });
             }
-            let mut file = BufReader::new(file);
+            // This thread has its permit already.
+            let mut file = BufReader::new(LocalFile { file, gate: None });
             let mut header = read_header(&mut file, identity, &place(&location))?;
             sigcache::complete(Arc::make_mut(&mut header), &location);
+            file.get_mut().gate = gated.gate;
             Ok(Bytes { header: Some(header), rest: formats::ArchiveBytes::Stream(Box::new(file)), parts: Some(parts) })
         };
-        self.runtime.spawn_blocking(open).await.unwrap_or_else(|error| Err(ended_early(&error)))
+        self.on_disk(&store, open).await.flatten()
+    }
+
+    /// The same of a directory that is also published: one that hangs is given up for its URL.
+    pub(super) async fn open_local_soon(
+        &self,
+        package: &StoredPackage,
+        location: &Location,
+    ) -> Result<Bytes, StoreError> {
+        let opened = tokio::time::timeout(DIRECTORY_TIMEOUT, self.open_local(package, location)).await;
+        opened.unwrap_or_else(|_| {
+            let text = format!("{}: expected it within {DIRECTORY_TIMEOUT:?}, found nothing", place(location));
+            Err(StoreError::failed(CauseKind::Timeout, text))
+        })
+    }
+
+    /// Runs `read`, which reads the directory of a local store, on a thread that may block. A directory that hangs blocks
+    /// at most [`MAX_BLOCKED_THREADS`]: the permit of a thread is released when `read` ends, however long the caller
+    /// waited.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        store: &Store,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = self.stores.of(store).threads.clone().acquire_owned().await;
+        let read = move || {
+            let done = read();
+            drop(permit);
+            done
+        };
+        self.runtime.spawn_blocking(read).await.map_err(|error| ended_early(&error))
+    }
+}
+
+/// A file of a local store. Each read of it blocks one of the threads that the store may block.
+#[derive(Clone)]
+pub(super) struct LocalFile {
+    file: Arc<File>,
+    /// `None` on a thread that has its permit already.
+    gate: Option<Gate>,
+}
+
+/// Where reads of a local store's files wait for a permit.
+#[derive(Clone)]
+struct Gate {
+    threads: Arc<Semaphore>,
+    runtime: Handle,
+}
+
+impl Gate {
+    /// Waits until one more thread may read.
+    ///
+    /// # Errors
+    /// All threads that the store may block are blocked, and stay so.
+    fn pass(&self) -> io::Result<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.threads.try_acquire() {
+            return Ok(permit);
+        }
+        let waiting = async { tokio::time::timeout(READ_PERMIT_TIMEOUT, self.threads.acquire()).await };
+        match self.runtime.block_on(waiting) {
+            Ok(permit) => permit.map_err(io::Error::other),
+            Err(_) => {
+                let text = format!("the directory of its store hangs: {MAX_BLOCKED_THREADS} threads read it");
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            }
+        }
+    }
+}
+
+impl LocalFile {
+    /// Reads bytes from some byte on.
+    pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+        let _permit = self.gate.as_ref().map(Gate::pass).transpose()?;
+        self.file.read_at(bytes, at)
+    }
+
+    /// Its size in bytes. For threads that have their permit.
+    pub(super) fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}
+
+impl Read for LocalFile {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let _permit = self.gate.as_ref().map(Gate::pass).transpose()?;
+        (&*self.file).read(bytes)
+    }
+}
+
+impl Seek for LocalFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        (&*self.file).seek(to)
     }
 }
 

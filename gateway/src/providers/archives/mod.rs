@@ -5,8 +5,11 @@
 //! the index knows. What has no header must have the size, and on a disk the time, that the index knows; what is in
 //! it is checked by the digests of its members. So a file that was replaced is absent, not wrong.
 
+mod clients;
 mod enter;
+mod health;
 mod local;
+mod locations;
 mod parts;
 mod place;
 mod remote;
@@ -31,6 +34,8 @@ use crate::providers::flow::Flow;
 use crate::providers::{StoreError, http_client};
 use crate::resolve::outcome::{CauseKind, Miss, Provider, label};
 
+use clients::StoreClients;
+use health::Stores;
 use parts::Parts;
 use place::Place;
 
@@ -51,7 +56,8 @@ pub(crate) type LocationKey = (i64, String);
 /// Opens archives, and remembers their headers and which locations failed.
 #[derive(Clone)]
 pub(crate) struct Archives {
-    client: http_client::Client,
+    clients: StoreClients,
+    stores: Stores,
     headers: Cache<Identity, Arc<Header>>,
     catalogs: Cache<Identity, Arc<Catalog>>,
     block_indexes: Cache<Identity, Arc<BlockIndex>>,
@@ -75,8 +81,7 @@ impl Archive {
     /// An RPM that is nowhere else, by its payload.
     #[cfg(test)]
     pub(crate) fn of_payload(header: Arc<Header>, payload: Box<dyn Read + Send>) -> Self {
-        let archives =
-            Archives::new(http_client::build(&http_client::ClientPolicy::default(), "test").expect("a client"));
+        let archives = Archives::new("test");
         let package = header.package.clone();
         let stored = StoredPackage { id: 1, package, distro: String::new(), open: false, locations: Vec::new() };
         let wanted = WantedMember { ordinal: 0, file: None, tar_offset: None };
@@ -144,8 +149,8 @@ impl WantedMember {
 }
 
 impl Archives {
-    /// Starts with an empty memory of headers.
-    pub(crate) fn new(client: http_client::Client) -> Self {
+    /// Starts with an empty memory of headers. Requests to stores have this User-Agent.
+    pub(crate) fn new(user_agent: &str) -> Self {
         let weight = |_: &Identity, header: &Arc<Header>| {
             let signature = |file: &header::File| file.signature.as_ref().map_or(0, |signature| signature.len());
             let bytes: usize =
@@ -161,19 +166,16 @@ impl Archives {
             |_: &Identity, index: &Arc<formats::TarBlockIndex>| u32::try_from(index.memory_bytes()).unwrap_or(u32::MAX);
         let tar_block_indexes = Cache::builder().weigher(weight).max_capacity(BLOCK_INDEX_BYTES).build();
         let unhealthy = Cache::builder().max_capacity(10_000).time_to_live(UNHEALTHY_TTL).build();
-        Self { client, headers, catalogs, block_indexes, tar_block_indexes, unhealthy, runtime: Handle::current() }
-    }
-
-    /// The present locations of a package, those that failed a moment ago behind the others.
-    pub(crate) fn locations<'a>(&self, package: &'a StoredPackage) -> Vec<&'a Location> {
-        let mut present: Vec<_> = package.present_locations().collect();
-        present.sort_by_key(|location| self.unhealthy.contains_key(&location_key(location)));
-        present
-    }
-
-    /// Marks a location as unhealthy: others are tried before it for a while.
-    pub(crate) async fn mark_unhealthy(&self, location: &Location) {
-        self.unhealthy.insert(location_key(location), ()).await;
+        Self {
+            clients: StoreClients::new(user_agent),
+            stores: Stores::default(),
+            headers,
+            catalogs,
+            block_indexes,
+            tar_block_indexes,
+            unhealthy,
+            runtime: Handle::current(),
+        }
     }
 
     /// The header of a package, if it was read before.
@@ -182,7 +184,7 @@ impl Archives {
     }
 
     /// Opens the archive of `package` at `location`.
-    pub(crate) async fn open(
+    async fn open(
         &self,
         package: &Arc<StoredPackage>,
         location: &Location,
@@ -227,7 +229,7 @@ impl Archives {
     /// Makes the catalog of a package without a header out of the archive at `location`, which is read whole.
     /// Concurrent requests share one read. `permit` is held until its end; it fails when no byte arrived for
     /// `stall_timeout`.
-    pub(crate) async fn catalog(
+    async fn catalog(
         &self,
         package: &StoredPackage,
         location: &Location,
@@ -269,7 +271,7 @@ impl Archives {
             (Some(_), None) => self.open_local(package, location).await,
             (None, Some(_)) => self.open_remote(package, location).await,
             // A directory that is also published: on this machine's disk if it can be had there, else by its URL.
-            (Some(_), Some(_)) => match self.open_local(package, location).await {
+            (Some(_), Some(_)) => match self.open_local_soon(package, location).await {
                 Ok(archive) => Ok(archive),
                 Err(local) => match (self.open_remote(package, location).await, local) {
                     (Err(StoreError::Absent(_)), StoreError::Failed(fault)) => Err(StoreError::Failed(fault)),

@@ -1,11 +1,8 @@
 //! Any part of an archive that was opened: of a file on a disk as it is; over HTTP by Range requests, which not every
 //! store honours.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -15,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use url::Url;
 
+use super::local::LocalFile;
 use crate::providers::http_client::{Client, reason};
 
 /// Parts of an archive.
@@ -25,7 +23,7 @@ pub(crate) struct Parts {
 }
 
 enum Archive {
-    File(Arc<File>),
+    File(LocalFile),
     Url { client: Client, url: Url, runtime: Handle },
 }
 
@@ -34,8 +32,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Parts {
     /// Of a file that is open.
-    pub(super) fn of_file(file: Arc<File>) -> io::Result<Self> {
-        let bytes = file.metadata()?.len();
+    pub(super) fn of_file(file: LocalFile) -> io::Result<Self> {
+        let bytes = file.size()?;
         Ok(Self { archive: Archive::File(file), bytes })
     }
 
@@ -85,7 +83,7 @@ async fn fetch(client: &Client, url: Url, range: &Range<u64>, bytes: u64) -> io:
 
 /// A file from some byte on.
 struct FilePart {
-    file: Arc<File>,
+    file: LocalFile,
     at: u64,
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use sql::StoredPackage;
 
+use super::locations::ELSEWHERE_TIMEOUT;
 use super::{Archive, Archives, LocationKey, WantedMember, location_key};
+use crate::providers::walk::Walked;
+use crate::resolve::deadline::Deadline;
 
 /// The location at which an archive was opened: it is marked unhealthy when its payload is broken.
 pub(crate) struct Place {
@@ -40,24 +43,17 @@ impl Place {
     pub(crate) fn elsewhere(self) -> Option<Archive> {
         let Self { archives, package, wanted, location, mut tried } = self;
         tried.push(location);
-        for location in archives.locations(&package) {
-            if tried.contains(&location_key(location)) {
-                continue;
-            }
-            match archives.runtime.block_on(archives.open(&package, location, &wanted)) {
-                Ok(mut archive) => {
-                    archive.place.tried = tried;
-                    return Some(archive);
-                }
-                Err(miss) => {
-                    tracing::debug!(failure = %miss, "another location gave nothing");
-                    if miss.is_of_provider() {
-                        archives.runtime.block_on(archives.mark_unhealthy(location));
-                    }
-                    tried.push(location_key(location));
-                }
-            }
+        let mut locations = archives.locations(&package);
+        locations.retain(|location| !tried.contains(&location_key(location)));
+        let deadline = Deadline::after(ELSEWHERE_TIMEOUT);
+        let opening = archives.open_first(&package, locations, &wanted, deadline);
+        let Walked { found, misses } = archives.runtime.block_on(opening);
+        for (location, miss) in misses {
+            tracing::debug!(failure = %miss, "another location gave nothing");
+            tried.push(location_key(&location));
         }
-        None
+        let (_, mut archive) = found?;
+        archive.place.tried = tried;
+        Some(archive)
     }
 }

@@ -30,7 +30,7 @@ impl Archives {
         let Some(url) = url(location) else {
             return Err(StoreError::Absent(format!("{place}: not below the URL of its store")));
         };
-        let (client, identity) = (self.client.clone(), package.package.identity);
+        let (client, identity) = (self.clients.of(&location.store)?, package.package.identity);
         let fetch = async move {
             // The archive's own bytes: a compressed transfer would hide where the payload begins.
             let request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");

@@ -47,7 +47,7 @@ pub(super) async fn begin(shared: &Arc<Shared>, asked: &Asked, number: usize, be
     // Locations of stores have the numbers of their stores, which are not negative.
     let location = (-1 - i64::try_from(number).unwrap_or(i64::MAX - 1), begun.url.path().to_owned());
     let filler = filler(shared.clone(), asked.clone(), number, begun);
-    let reader = cache.fill(key, location, build_id, permit, filler).await?;
+    let reader = cache.fill(key, vec![location], build_id, permit, filler).await?;
     reader.content().ready().await?;
     Ok(found(reader.content()))
 }
