@@ -1,10 +1,10 @@
-//! What clients wait for while none, one and five of ten upstreams hang: the first requests, and those after the
-//! breakers opened.
+//! What clients wait for while none, one and five of ten upstreams hang: the first requests, those after the breakers
+//! opened, and those after `unreachable_after`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use compat_tests::darkserver::Sqlite;
 
 use super::client::{Answers, Verdict, ask};
@@ -24,14 +24,15 @@ const UPSTREAMS: usize = 10;
 const DECIDED_WITHIN: Duration = Duration::from_secs(1);
 const BUDGET_BUCKET: &str = "le=\"1\"";
 const DURATION: &str = "gateway_request_duration_seconds";
-/// A silent upstream is soon left out of the quorum, so that the second phase has absent answers.
-const SETTINGS: &str = "[request]\nbudget = \"800ms\"\n[federation]\nunreachable_after = \"1s\"\n";
+/// A silent upstream is soon left out of the quorum, so that the last phase has absent answers.
+const SETTINGS: &str = "[request]\nbudget = \"800ms\"\n[federation]\nunreachable_after = \"5s\"\n";
 /// What debuginfod's client allows that is nearest to our budget.
 const TIMEOUT_SECONDS: u32 = 1;
 /// Requests at once to a server that was just started.
 const FIRST: usize = 8;
-/// Requests at once afterwards, and how many in all.
+/// Requests at once afterwards, and how many in all; fewer while misses are unavailable, which soon ends.
 const AT_ONCE: usize = 4;
+const OPEN: usize = 100;
 const LATER: usize = 400;
 /// debuginfod takes seconds for each while an upstream hangs.
 const LATER_SLOW: usize = 8;
@@ -61,7 +62,12 @@ pub(super) fn run(options: &FederateOptions) -> Result<ResultTable> {
                     let first = take(build_ids, FIRST);
                     table.add(&group("first"), system, &measured(&server, &first, FIRST, is_ours)?);
                     if is_ours {
-                        settle(&server, hanging)?;
+                        wait_until_open(&server, hanging)?;
+                    }
+                    if is_ours && what == "absent" && hanging > 0 {
+                        let open = take(build_ids, OPEN);
+                        table.add(&group("breakers open"), system, &measured(&server, &open, AT_ONCE, is_ours)?);
+                        wait_until_absent(&server)?;
                     }
                     let is_slow = !is_ours && what == "absent" && hanging > 0;
                     let later = take(build_ids, if is_slow { LATER_SLOW } else { LATER });
@@ -126,18 +132,26 @@ fn measured(
     ])
 }
 
-/// Waits until the breakers of the hanging upstreams are open and a miss is absent again.
-fn settle(server: &BenchServer, hanging: usize) -> Result<()> {
+/// Waits until the breakers of the hanging upstreams are open.
+fn wait_until_open(server: &BenchServer, hanging: usize) -> Result<()> {
+    wait(&format!("{hanging} open breakers"), || {
+        Ok(federating::metric(server, "gateway_upstream_breaker", &["state=\"open\""])? >= hanging as f64)
+    })
+}
+
+/// Waits until misses are absent without the word of the hanging upstreams.
+fn wait_until_absent(server: &BenchServer) -> Result<()> {
+    let mut build_ids = numbered(0xaa, 1000).into_iter();
+    wait("an absent miss", || {
+        let path = url_path(&build_ids.next().context("another build-id")?);
+        Ok(ask(server.port, &path)?.verdict == Verdict::Absent)
+    })
+}
+
+fn wait(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
     let started = Instant::now();
-    for build_id in numbered(0xaa, 1000) {
-        let open = federating::metric(server, "gateway_upstream_breaker", &["state=\"open\""])?;
-        if open >= hanging as f64 && ask(server.port, &url_path(&build_id))?.verdict == Verdict::Absent {
-            return Ok(());
-        }
-        ensure!(
-            started.elapsed() < SETTLED_WITHIN,
-            "expected {hanging} open breakers and an absent miss, found {open}"
-        );
+    while !condition()? {
+        ensure!(started.elapsed() < SETTLED_WITHIN, "{what}: expected within {SETTLED_WITHIN:?}, still not so");
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())

@@ -115,7 +115,8 @@ impl Stream {
         let packaged = corpus::members(&corpus::archives(&fixtures::directory())?)?;
         let mut packaged: Vec<(String, String)> =
             packaged.iter().map(|member| (member.build_id.to_string(), member.url_path())).collect();
-        packaged.retain(|(build_id, _)| build_id.len() == 40);
+        // Every upstream serves debuginfo of these.
+        packaged.retain(|(build_id, path)| build_id.len() == 40 && path.ends_with("/debuginfo"));
         packaged.truncate(20);
         let elsewhere = (0..packaged.len()).map(|number| format!("ee{number:038x}"));
         let mut found: Vec<(String, String)> =
