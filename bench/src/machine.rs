@@ -36,6 +36,7 @@ impl Machine {
             ("darkserver", first_line(&ours, &["--version"])),
             ("commit", first_line("git", &["describe", "--always", "--dirty"])),
             ("debuginfod", first_line("debuginfod", &["--version"])),
+            ("gdb", first_line("gdb", &["--version"])),
             ("mariadb", first_line("mariadbd", &["--version"])),
             ("nginx", first_line("nginx", &["-v"])),
             ("wrk", first_line("wrk", &["-v"])),
