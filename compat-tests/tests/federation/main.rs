@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 
+mod answers;
 mod client;
 mod cut_off;
 mod elfutils;
