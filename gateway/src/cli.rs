@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
@@ -27,12 +28,44 @@ Precedence: flag, environment, configuration file, the original darkserver's fil
 Examples:
   darkserver --database sqlite:darkserver.db
   darkserver serve --listen 0.0.0.0:8002 --upstream https://debuginfod.example.org
+  darkserver upstream check
   DEBUGINFOD_URLS=http://127.0.0.1:8002 gdb ./program core";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve. This is the default without a subcommand.
     Serve(Box<Arguments>),
+    /// Other debuginfod servers that this gateway asks.
+    #[command(subcommand)]
+    Upstream(UpstreamCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum UpstreamCommand {
+    /// Try the configured upstreams one by one, and state what to configure. Exits with 0 if all answer as debuginfod
+    /// servers do, with 1 if one does not, and with 2 if the configuration or the command line is wrong.
+    Check(Box<CheckArguments>),
+}
+
+/// Options of `upstream check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Names of upstreams, also of those that are not enabled [default: all that are enabled].
+    pub(crate) names: Vec<String>,
+    /// Print an array of JSON objects.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Longest time for each answer.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) arguments: Arguments,
+}
+
+/// What the command line asks for.
+pub(crate) enum Task {
+    Serve(Arguments),
+    CheckUpstreams(CheckArguments),
 }
 
 /// Options of the command line and the environment.
@@ -93,11 +126,12 @@ impl Cli {
         Self::try_parse().map_err(|error| if error.use_stderr() { refusal(&error) } else { error.exit() })
     }
 
-    /// Returns the arguments, given with or without the subcommand `serve`.
-    pub(crate) fn arguments(self) -> Arguments {
+    /// Returns what to do, with the arguments. Without a subcommand, that is to serve.
+    pub(crate) fn task(self) -> Task {
         match self.command {
-            Some(Command::Serve(arguments)) => *arguments,
-            None => self.arguments,
+            Some(Command::Serve(arguments)) => Task::Serve(*arguments),
+            Some(Command::Upstream(UpstreamCommand::Check(arguments))) => Task::CheckUpstreams(*arguments),
+            None => Task::Serve(self.arguments),
         }
     }
 }
@@ -123,7 +157,7 @@ mod tests {
         for line in
             [vec!["darkserver", "--listen", "127.0.0.1:1"], vec!["darkserver", "serve", "--listen", "127.0.0.1:1"]]
         {
-            let arguments = Cli::parse_from(line).arguments();
+            let Task::Serve(arguments) = Cli::parse_from(line).task() else { panic!("expected to serve") };
             assert_eq!(arguments.listen, ["127.0.0.1:1"]);
         }
     }

@@ -9,6 +9,7 @@
 //! - [`cache`]: members on disk.
 //!
 //! Beside them: [`cli`] and [`config`], [`app`] (binds, wires, serves), [`readiness`], [`metrics`], [`logging`].
+//! [`upstream_check`] is a command of its own.
 //!
 //! The program is this library's [`main`]; [`serve`] stands alone so that `bench/` can measure the same application
 //! around a handler that does nothing.
@@ -29,6 +30,7 @@ mod providers;
 mod readiness;
 mod resolve;
 mod server;
+mod upstream_check;
 
 pub use app::serve;
 
@@ -54,8 +56,17 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let arguments = match cli.task() {
+        cli::Task::Serve(arguments) => arguments,
+        cli::Task::CheckUpstreams(arguments) => {
+            return upstream_check::run(arguments).unwrap_or_else(|error| {
+                say(&format_args!("{error:#}"));
+                ExitCode::from(2)
+            });
+        }
+    };
     let inherited = server::listen::Listener::inherited();
-    let loaded = config::Config::load(cli.arguments()).and_then(|config| {
+    let loaded = config::Config::load(arguments).and_then(|config| {
         let inherited = inherited?;
         app::check_certificate(&config, &inherited)?;
         Ok((config, inherited))

@@ -331,7 +331,8 @@ mod tests {
         );
         std::fs::write(&file, text).unwrap();
         let cli = crate::cli::Cli::parse_from([OsStr::new("darkserver"), OsStr::new("--config"), file.as_os_str()]);
-        let config = crate::config::Config::load(cli.arguments()).unwrap();
+        let crate::cli::Task::Serve(arguments) = cli.task() else { panic!("expected to serve") };
+        let config = crate::config::Config::load(arguments).unwrap();
         let gateway = web::Data::new(Gateway::new(config).await.unwrap());
         init_service(App::new().wrap(from_fn(super::super::observe)).app_data(gateway).configure(register)).await
     }

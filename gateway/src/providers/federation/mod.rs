@@ -28,6 +28,8 @@ mod upstream;
 pub(crate) mod verdict;
 mod warm;
 
+pub(crate) use upstream::{client_of, random_build_id};
+
 use std::sync::Arc;
 
 use tokio::runtime::Handle;

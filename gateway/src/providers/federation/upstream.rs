@@ -47,15 +47,7 @@ impl Upstream {
     /// # Errors
     /// A certificate or key cannot be read.
     pub(super) fn new(settings: UpstreamSettings, identity: &Identity, changes: Arc<Changes>) -> anyhow::Result<Self> {
-        let policy = ClientPolicy {
-            redirect_hosts: settings.redirect_hosts.clone(),
-            allow_private: settings.allow_private,
-            headers: settings.headers.clone(),
-            tls: settings.tls.clone(),
-            gzip: true,
-            is_patient: true,
-        };
-        let client = http_client::build(&policy, identity.user_agent())?;
+        let client = client_of(&settings, identity.user_agent())?;
         let health = Health::new(&settings.name, changes);
         let wrong_answers = Cache::builder().max_capacity(MAX_WRONG_ANSWERS).time_to_live(WRONG_TTL).build();
         Ok(Self { health, client, permits: Semaphore::new(settings.max_concurrent), wrong_answers, settings })
@@ -198,8 +190,24 @@ impl Upstream {
     }
 }
 
+/// The client of an upstream with these settings.
+///
+/// # Errors
+/// A certificate or key cannot be read.
+pub(crate) fn client_of(settings: &UpstreamSettings, user_agent: &str) -> anyhow::Result<Client> {
+    let policy = ClientPolicy {
+        redirect_hosts: settings.redirect_hosts.clone(),
+        allow_private: settings.allow_private,
+        headers: settings.headers.clone(),
+        tls: settings.tls.clone(),
+        gzip: true,
+        is_patient: true,
+    };
+    http_client::build(&policy, user_agent)
+}
+
 /// A build-id of 20 bytes that no file has.
-fn random_build_id() -> String {
+pub(crate) fn random_build_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     // Every `RandomState` has other keys.
     let word = |number: u64| RandomState::new().hash_one(number);
