@@ -125,7 +125,9 @@ fn names_choose_and_secrets_stay_secret() {
     assert_eq!(output.status.code(), Some(0), "{report}{}", text(&output.stderr));
     assert!(report.starts_with(&format!("first  {}/\n", absent.url())) && report.contains("404: absent"), "{report}");
     assert!(!report.contains("geheim") && !report.contains("second") && output.stderr.is_empty(), "{report}");
-    assert!(absent.all_requests().iter().all(|request| request.header("x-token") == Some("geheim")));
+    // A connection without a request measures the time of a connection.
+    let requests = absent.all_requests().into_iter().filter(|request| !request.head.is_empty());
+    assert!(requests.into_iter().all(|request| request.header("x-token") == Some("geheim")));
     let output = check(directory.path(), &configuration, &["second", "first"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
     assert!(text(&output.stdout).contains("timed out"), "{}", text(&output.stdout));

@@ -249,8 +249,8 @@ impl Asker<'_> {
                 }
                 Meaning::Refused { is_page }
             }
-            // The endpoint itself is absent: metadata without results is 200.
-            (status, Some(Service::Metadata)) if status.is_client_error() => Meaning::NotServed,
+            // The endpoint itself is absent: metadata without results is 200. elfutils 0.188 answers 503.
+            (_, Some(Service::Metadata)) => Meaning::NotServed,
             (status, _) if self.settings.absent_statuses.contains(&status.as_u16()) => Meaning::Sound("absent"),
             _ => Meaning::Failed,
         }
