@@ -1,4 +1,4 @@
-//! The walk over the providers that may have something: those of one tier at once, the next tier when the first has
+//! The walk over the providers that may have something: those of one rank at once, the next rank when the first has
 //! nothing or takes longer than usual. The first that has it ends the walk.
 //!
 //! Stores and upstreams are walked alike. An attempt has its own deadline, and states its outcome as a [`Miss`] that
@@ -15,9 +15,9 @@ use crate::resolve::outcome::{Miss, Outcome};
 /// A provider that may have what is wanted.
 pub(crate) struct Candidate<C> {
     pub(crate) provider: C,
-    /// Candidates of a lower tier are tried first, those of one tier at once.
-    pub(crate) tier: i32,
-    /// The next tier is tried, too, if this candidate has no outcome after so long.
+    /// Candidates of a lower rank are tried first, those of one rank at once.
+    pub(crate) rank: i32,
+    /// The next rank is tried, too, if this candidate has no outcome after so long.
     pub(crate) hedge_after: Duration,
 }
 
@@ -47,20 +47,20 @@ pub(crate) async fn walk<C, T, F>(
 where
     F: Future<Output = Outcome<T>>,
 {
-    candidates.sort_by_key(|candidate| candidate.tier);
+    candidates.sort_by_key(|candidate| candidate.rank);
     let mut waiting = candidates.into_iter().peekable();
     let mut running = FuturesUnordered::new();
     let mut misses = Vec::new();
-    // When the next tier is tried beside those that are running.
+    // When the next rank is tried beside those that are running.
     let mut hedge_at: Option<Instant> = None;
     loop {
         let is_hedge = hedge_at.is_some_and(|at| at <= Instant::now());
         if (running.is_empty() || is_hedge)
-            && let Some(tier) = waiting.peek().map(|candidate| candidate.tier)
+            && let Some(rank) = waiting.peek().map(|candidate| candidate.rank)
         {
             let turn = if running.is_empty() { Turn::Regular } else { Turn::Hedge };
             let mut hedge_after = Duration::ZERO;
-            while let Some(candidate) = waiting.next_if(|candidate| candidate.tier == tier) {
+            while let Some(candidate) = waiting.next_if(|candidate| candidate.rank == rank) {
                 hedge_after = hedge_after.max(candidate.hedge_after);
                 let tried = attempt(&candidate.provider, turn);
                 running.push(async move { (candidate.provider, tried.await) });
@@ -97,8 +97,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn candidate(provider: &'static str, tier: i32, hedge_after: Duration) -> Candidate<&'static str> {
-        Candidate { provider, tier, hedge_after }
+    fn candidate(provider: &'static str, rank: i32, hedge_after: Duration) -> Candidate<&'static str> {
+        Candidate { provider, rank, hedge_after }
     }
 
     fn absent() -> Outcome<()> {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tiers_are_tried_one_after_the_other_and_each_at_once() {
+    async fn ranks_are_tried_one_after_the_other_and_each_at_once() {
         let tried = Mutex::new(Vec::new());
         let candidates = vec![candidate("c", 1, LONG), candidate("a", 0, LONG), candidate("b", 0, LONG)];
         let walked = walk(candidates, |provider, turn| {
@@ -121,12 +121,12 @@ mod tests {
         let walked = walked.await;
         assert_eq!(walked.found, Some(("c", ())));
         assert_eq!(walked.misses.len(), 2);
-        assert!(began.elapsed() >= Duration::from_millis(200), "one tier after the other: {:?}", began.elapsed());
+        assert!(began.elapsed() >= Duration::from_millis(200), "one rank after the other: {:?}", began.elapsed());
         assert_eq!(*tried.lock().unwrap(), [("a", Turn::Regular), ("b", Turn::Regular), ("c", Turn::Regular)]);
     }
 
     #[tokio::test]
-    async fn a_silent_tier_is_hedged_by_the_next() {
+    async fn a_silent_rank_is_hedged_by_the_next() {
         let candidates = vec![candidate("silent", 0, Duration::from_millis(20)), candidate("other", 1, LONG)];
         let walked = walk(candidates, |provider, turn| {
             let provider = *provider;

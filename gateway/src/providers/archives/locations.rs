@@ -75,7 +75,7 @@ impl Archives {
         permit: &Arc<Permit>,
         stall_timeout: impl Fn() -> Duration,
     ) -> Walked<Location, Arc<Catalog>> {
-        let candidate = |(tier, provider): (i32, Location)| Candidate { provider, tier, hedge_after: Duration::MAX };
+        let candidate = |(rank, provider): (i32, Location)| Candidate { provider, rank, hedge_after: Duration::MAX };
         let walked = walk((0..).zip(locations).map(candidate).collect(), |location: &Location, _| {
             let (location, stall_timeout) = (location.clone(), stall_timeout());
             async move { self.catalog(package, &location, permit, stall_timeout).await }
@@ -100,9 +100,9 @@ impl Archives {
     {
         // All are asked by the middle of the time, so that each has as much.
         let share = deadline.half().remaining() / u32::try_from(locations.len()).unwrap_or(u32::MAX).max(1);
-        let candidate = |(tier, location): (i32, Location)| {
+        let candidate = |(rank, location): (i32, Location)| {
             let hedge_after = self.stores.of(&location.store).hedge_after(share);
-            Candidate { provider: location, tier, hedge_after }
+            Candidate { provider: location, rank, hedge_after }
         };
         let candidates = (0..).zip(locations).map(candidate).collect();
         let walked = walk(candidates, |location: &Location, _| {

@@ -103,13 +103,13 @@ impl Search {
                 self.note(upstream, "remembered", None, "");
                 words.push((number, Word::Absent { is_late: false }));
             } else {
-                let tier = match owners.contains(&number) {
+                let rank = match owners.contains(&number) {
                     _ if upstream.is_marked_wrong(question) => i32::MAX,
                     true => i32::MIN,
                     false => upstream.settings.priority,
                 };
                 let hedge_after = upstream.hedge_after(self.deadline);
-                candidates.push(Candidate { provider: number, tier, hedge_after });
+                candidates.push(Candidate { provider: number, rank, hedge_after });
             }
         }
         (words, candidates)
