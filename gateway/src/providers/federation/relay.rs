@@ -63,7 +63,7 @@ async fn filler(shared: Arc<Shared>, asked: Asked, number: usize, begun: Begun) 
     let start = start.into();
     let (size, body) = match length(&headers, question) {
         Some(size) => (size, Body::Response(start, response)),
-        None => match spool(&shared.cache, question, upstream.name(), start, response).await {
+        None => match spool(&shared.cache, question, upstream, start, response).await {
             Ok((size, file)) => (size, Body::File(file)),
             Err(Miss::Failed(cause)) if cause.kind != CauseKind::Local => {
                 upstream.health.failed(&cause.text);

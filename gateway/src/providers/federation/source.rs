@@ -125,12 +125,12 @@ impl Source {
     /// # Errors
     /// The upstream broke off.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Cause> {
-        let name = self.candidates[self.present].upstream.name();
+        let upstream = &self.candidates[self.present].upstream;
         match &mut self.body {
-            Body::Response(start, _) if !start.is_empty() => Ok(Some(received(name, std::mem::take(start)))),
+            Body::Response(start, _) if !start.is_empty() => Ok(Some(upstream.received(std::mem::take(start)))),
             Body::Response(_, response) => {
-                let chunk = response.chunk().await.map_err(|error| Fault::from(error).of_upstream(name))?;
-                Ok(chunk.map(|bytes| received(name, bytes)))
+                let chunk = response.chunk().await.map_err(|error| Fault::from(error).of_upstream(upstream.name()))?;
+                Ok(chunk.map(|bytes| upstream.received(bytes)))
             }
             Body::File(file) => {
                 let mut bytes = vec![0; CHUNK_BYTES];
@@ -279,10 +279,4 @@ impl Told {
         };
         begun.response.status() == StatusCode::OK && length(headers, question) == Some(self.size) && is_same_digest
     }
-}
-
-/// Counts bytes of an upstream.
-pub(super) fn received(upstream: &str, bytes: Bytes) -> Bytes {
-    METRICS.upstream_received_bytes.with_label_values(&[upstream]).inc_by(bytes.len() as u64);
-    bytes
 }

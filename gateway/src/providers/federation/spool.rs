@@ -12,7 +12,7 @@ use tempfile::SpooledTempFile;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::source::received;
+use super::upstream::Upstream;
 use crate::cache::MemberCache;
 use crate::providers::Fault;
 use crate::resolve::outcome::{CauseKind, Miss};
@@ -31,14 +31,14 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn spool(
     cache: &MemberCache,
     question: &Question,
-    upstream: &str,
+    upstream: &Upstream,
     start: Bytes,
     mut response: Response,
 ) -> Result<(u64, SpooledTempFile), Miss> {
-    let failed = |kind, text: String| Miss::Failed(Fault::new(kind, text).of_upstream(upstream));
+    let failed = |kind, text: String| Miss::Failed(Fault::new(kind, text).of_upstream(upstream.name()));
     let (end, max_bytes, has_end) = (Instant::now() + TIMEOUT, cache.max_bytes(), tells_its_end(&response));
     let (mut file, mut size) = (cache.scratch_file(MEMORY_BYTES), 0);
-    let mut chunk = Some(received(upstream, start));
+    let mut chunk = Some(upstream.received(start));
     while let Some(bytes) = chunk {
         size += bytes.len() as u64;
         if size > max_bytes {
@@ -50,7 +50,9 @@ pub(super) async fn spool(
             let text = format!("expected an answer without a stated size to end in time, found {size} bytes of it");
             return Err(failed(CauseKind::Timeout, text));
         };
-        chunk = next.map_err(|error| Fault::from(error).of_upstream(upstream))?.map(|bytes| received(upstream, bytes));
+        chunk = next
+            .map_err(|error| Fault::from(error).of_upstream(upstream.name()))?
+            .map(|bytes| upstream.received(bytes));
     }
     let is_artifact = matches!(question.resource, Resource::Artifact(_));
     if !has_end && !(is_artifact && is_complete_elf(&mut file)) {

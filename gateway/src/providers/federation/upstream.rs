@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use artifact::ArtifactType;
+use bytes::Bytes;
 use moka::future::Cache;
 use reqwest::header::{ACCEPT_ENCODING, USER_AGENT};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
@@ -150,9 +151,11 @@ impl Upstream {
     }
 
     /// Counts bytes of a file that a relay received.
-    pub(super) fn received(&self, bytes: u64) {
-        METRICS.upstream_received_bytes.with_label_values(&[self.name()]).inc_by(bytes);
-        self.health.history.received(SystemTime::now(), bytes);
+    pub(super) fn received(&self, bytes: Bytes) -> Bytes {
+        let length = bytes.len() as u64;
+        METRICS.upstream_received_bytes.with_label_values(&[self.name()]).inc_by(length);
+        self.health.history.received(SystemTime::now(), length);
+        bytes
     }
 
     /// A request for a client's question.
