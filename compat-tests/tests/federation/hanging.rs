@@ -126,3 +126,26 @@ fn with_absent_all_nothing_is_absent_without_the_word_of_each() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+#[test]
+fn an_upstream_that_refused_some_requests_is_back_seconds_after_it_works_again() {
+    let index = Sqlite::with_packages(&[]);
+    let mut random = Random::new(22);
+    for fault in [Fault::Resets, Fault::Closes, Fault::Status(500), Fault::Page] {
+        let upstream = Upstream::start(Fault::None);
+        let gateway = federated(&index, Mode::Redirect, "", &[&upstream]);
+        let mut ask = || ask(&gateway, &debuginfo(&random.build_id())).ended;
+        assert!(matches!(ask(), Ended::Absent(_)), "{fault:?}");
+        upstream.set(fault);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(1500) {
+            assert_eq!(ask(), Ended::Unavailable, "{fault:?}");
+        }
+        upstream.set(Fault::None);
+        let back = Instant::now();
+        while !matches!(ask(), Ended::Absent(_)) {
+            assert!(back.elapsed() < Duration::from_secs(10), "{fault:?}: not back: {}", gateway.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}

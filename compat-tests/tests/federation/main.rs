@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and says where")]
 
+mod absence;
 mod answers;
 mod client;
 mod cut_off;
@@ -11,6 +12,7 @@ mod founding_case;
 mod hanging;
 mod identity;
 mod proof;
+mod relaying;
 mod schedules;
 mod too_large;
 

@@ -223,7 +223,9 @@ impl Health {
         match change {
             Change::None => {}
             Change::Opened => {
-                self.history.opened(now, &self.opening().map(|opening| opening.cause).unwrap_or_default())
+                self.history.opened(now, &self.opening().map(|opening| opening.cause).unwrap_or_default());
+                // The task that probes may be waiting for an idle upstream's next probe.
+                self.suspected.notify_one();
             }
             Change::Closed => self.history.closed(now),
         }
