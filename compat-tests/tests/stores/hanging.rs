@@ -59,8 +59,8 @@ fn a_store_that_hangs_delays_one_request_until_it_answers_again() {
     assert_eq!(gateway.metric(metric), 1.0, "it is asked first again");
 }
 
-/// Starts a gateway in a mount namespace of its own, where `directory` is a file system that never answers: FUSE without
-/// a server.
+/// Starts a gateway in a mount namespace of its own, where `directory` is a file system that never answers: FUSE
+/// without a server.
 fn with_hanging(directory: &Path, database: &str, configuration: &str) -> RunningGateway {
     const SCRIPT: &str = "exec 9<>/dev/fuse && \
         mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0,allow_other hangs \"$1\" && shift && exec \"$@\"";

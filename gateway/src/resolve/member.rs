@@ -62,7 +62,6 @@ impl Search<'_> {
         opened: Option<Archive>,
     ) -> Option<Reader> {
         let key = MemberKey { identity: package.package.identity, ordinal: wanted.ordinal };
-        let archives = &self.gateway.archives;
         if let Some(reader) = self.gateway.cache.find(key).await {
             match self.wait_for(need.clone(), key, build_id, reader).await {
                 Ok(reader) => return Some(reader),
@@ -83,7 +82,21 @@ impl Search<'_> {
                 }
             }
         }
-        // Each location opens at most once. One that opened and then stalled is followed by the others.
+        self.member_of_location(package, &wanted, build_id, need, key, tried).await
+    }
+
+    /// The member from the first location that gives it, but for those that were `tried`. Each opens at most once: one
+    /// that opened and then stalled is followed by the others.
+    async fn member_of_location(
+        &mut self,
+        package: &Arc<StoredPackage>,
+        wanted: &WantedMember,
+        build_id: Option<&BuildId>,
+        need: Need<'_>,
+        key: MemberKey,
+        mut tried: Vec<LocationKey>,
+    ) -> Option<Reader> {
+        let archives = &self.gateway.archives;
         for _ in 0..package.locations.len() {
             let mut locations = archives.locations(package);
             locations.retain(|location| !tried.contains(&location_key(location)));
@@ -130,8 +143,8 @@ impl Search<'_> {
         None
     }
 
-    /// Fills a member from the archive at one of `locations`, which `open` opens until a deadline, once the client has a
-    /// permit. Returns when enough of it is there.
+    /// Fills a member from the archive at one of `locations`, which `open` opens until a deadline, once the client has
+    /// a permit. Returns when enough of it is there.
     async fn fill<F>(
         &mut self,
         need: Need<'_>,

@@ -65,9 +65,9 @@ impl Archives {
         self.walk(locations, deadline, open).await
     }
 
-    /// The catalog of `package` from the first of `locations` that gives it. Like an extraction it may take long, as long
-    /// as bytes come: each location has a stall timeout. The next one is not tried beside one that is read: all requests
-    /// for a catalog share one read of an archive.
+    /// The catalog of `package` from the first of `locations` that gives it. Like an extraction it may take long, as
+    /// long as bytes come: each location has a stall timeout. The next one is not tried beside one that is read: all
+    /// requests for a catalog share one read of an archive.
     pub(crate) async fn catalog_of_first(
         &self,
         package: &StoredPackage,
