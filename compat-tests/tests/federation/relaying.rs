@@ -66,7 +66,7 @@ fn a_relay_sends_what_came_and_continues_by_a_range_where_it_broke_off() {
 fn many_clients_of_one_file_are_one_request() {
     let index = Sqlite::with_packages(&[]);
     let (build_id, path, file) = held(71);
-    let upstream = Upstream::with_files(Fault::Drips(50_000), [(&*path, &file)]);
+    let upstream = Upstream::with_files(Fault::Drips(100_000), [(&*path, &file)]);
     let gateway = federated(&index, Mode::Relay, "", &[&upstream]);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| ask(&gateway, &path))).collect();

@@ -138,6 +138,7 @@ impl Relay<'_> {
                 }
                 Ok(Err(cause)) => return Err(Stop::BrokeOff(cause)),
                 Err(_) => {
+                    self.writer.announce_rest();
                     let (silence, since) = (self.received_at.elapsed(), self.asked_at.elapsed());
                     if silence >= STALL_TIMEOUT || silence.min(since) >= SILENCE_TIMEOUT {
                         let text = format!("expected bytes within {SILENCE_TIMEOUT:?}, found none");

@@ -205,6 +205,14 @@ impl<'a> FillWriter<'a> {
         Ok(())
     }
 
+    /// Tells readers of the bytes that they do not know of yet, when no further ones come for a while.
+    pub(super) fn announce_rest(&mut self) {
+        if self.announced > 0 && self.written > self.announced {
+            (self.announced, self.announced_at) = (self.written, Instant::now());
+            self.fill.entry.receive(self.written);
+        }
+    }
+
     fn write_new(&mut self, bytes: &[u8]) -> Result<(), FillError> {
         let skipped = if self.position < self.written { self.skip_written(bytes)? } else { 0 };
         let rest = &bytes[skipped..];
