@@ -71,6 +71,9 @@ fn every_upstream_is_reported_without_its_secrets() {
     let (gateway, _sqlite) = gateway(&configuration);
     let mut random = Random::new(1);
     (0..4).for_each(|_| ask(&gateway, &mut random));
+    // After several errors a probe decides.
+    let is_open = || upstream(&report(&gateway), "refusing")["state"]["breaker"]["state"] == "open";
+    wait_within(Duration::from_secs(10), "an open breaker", is_open);
     let found = report(&gateway);
     assert_eq!(found["upstreams"].as_array().unwrap().len(), 4, "{found}");
     assert!(found["time"].as_u64().unwrap() > 1_700_000_000 && found["bucket_seconds"] == 300, "{found}");

@@ -153,7 +153,7 @@ impl Source {
     /// Records that the present upstream gave another file than was asked for.
     pub(crate) async fn mark_wrong(&self, cause: &Cause) {
         let upstream = self.upstream();
-        METRICS.upstream_junk.with_label_values(&[upstream.name()]).inc();
+        upstream.junk();
         upstream.health.refused(&cause.text);
         upstream.mark_wrong(&self.question).await;
     }

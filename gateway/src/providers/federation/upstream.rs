@@ -122,8 +122,7 @@ impl Upstream {
             Ok(_) => self.health.answered(began.elapsed()),
             Err(fault) if is_answered && matches!(fault.kind, CauseKind::Refused | CauseKind::Wrong) => {
                 if fault.kind == CauseKind::Wrong {
-                    METRICS.upstream_junk.with_label_values(&[self.name()]).inc();
-                    self.health.history.junk(SystemTime::now());
+                    self.junk();
                 }
                 self.health.refused(&fault.text);
             }
@@ -148,6 +147,12 @@ impl Upstream {
     pub(super) fn hedged(&self) {
         METRICS.upstream_hedges.with_label_values(&[self.name()]).inc();
         self.health.history.hedged(SystemTime::now());
+    }
+
+    /// Counts an answer that was not what was asked for.
+    pub(super) fn junk(&self) {
+        METRICS.upstream_junk.with_label_values(&[self.name()]).inc();
+        self.health.history.junk(SystemTime::now());
     }
 
     /// Counts bytes of a file that a relay received.
