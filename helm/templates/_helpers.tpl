@@ -55,6 +55,12 @@ app.kubernetes.io/component: gateway
 {{- end }}
 {{- end }}
 
+{{- /* The name in Via: the same for all replicas. Gateways of other installations can ask this one, so it differs. */}}
+{{- define "darkserver.instance" -}}
+{{- $id := printf "%s/%s/%s" .Release.Namespace (include "darkserver.fullname" .) (include "darkserver.publicUrl" .) }}
+{{- printf "darkserver-%s" (sha256sum $id | trunc 8) }}
+{{- end }}
+
 {{- /* gateway.toml. A JSON string or list of strings is also a TOML one. Top-level keys stand before the first table. */}}
 {{- define "darkserver.config" -}}
 {{- if not .Values.gateway.upstreams }}
@@ -107,6 +113,7 @@ unreachable_after = {{ toRawJson .Values.gateway.federation.unreachableAfter }}
 warm_timeout = {{ toRawJson .Values.gateway.federation.warmTimeout }}
 max_warm = {{ int64 .Values.gateway.federation.maxWarm }}
 forward_client = {{ .Values.gateway.federation.forwardClient }}
+instance = {{ .Values.gateway.federation.instance | default (include "darkserver.instance" .) | toRawJson }}
 trace = {{ .Values.gateway.federation.trace }}
 
 [relay]

@@ -339,6 +339,9 @@ def common(label, text, found, values):
     # gateway.toml.
     config = tomllib.loads(only(found, "ConfigMap")["data"]["gateway.toml"])
     gateway = values["gateway"]
+    instance, given = config["federation"].pop("instance"), gateway["federation"].pop("instance")
+    check(f"{label}: one name in Via for all replicas",
+          instance == given if given else re.fullmatch("darkserver-[0-9a-f]{8}", instance), instance)
     check(f"{label}: gateway.toml", config == {
         "trusted_proxies": gateway["trustedProxies"],
         **({"tls": {"certificate": "/etc/darkserver-tls/tls.crt", "key": "/etc/darkserver-tls/tls.key"}} if tls else {}),
@@ -382,6 +385,7 @@ def documented():
 def default(found):
     config = configuration(found)
     check("default: no upstreams", config.pop("upstream") == [])
+    config["federation"].pop("instance")
     given = {"trusted_proxies": config.pop("trusted_proxies")}
     given |= {f"{table}.{key}": value for table, keys in config.items() for key, value in keys.items()}
     check("default: gateway.toml has every key that belongs there, and the gateway's own defaults",
@@ -448,7 +452,7 @@ def federation(found):
     check("federation: configuration", config["federation"] == {
         "absent": "all", "unavailable": "503", "prefer": "redirect", "contact": "mailto:symbols@example.org",
         "max_hops": 3, "unreachable_after": "1h", "warm_timeout": "2m", "max_warm": 0, "forward_client": True,
-        "trace": True}, config)
+        "instance": "symbols.example.org", "trace": True}, config)
     company, objects_store = config["upstream"]
     check("federation: one upstream", company == {
         "name": "company", "url": "https://debuginfod.example.org/", "mode": "relay", "priority": -10,
@@ -539,6 +543,8 @@ LIMITS = {
     "federation.unreachableAfter": (["1s", "1000ms", "24h", "1440m", "86400s"], ["999ms", "0s", "25h", "86401s"]),
     "federation.warmTimeout": (["1s", "10m", "600s", "600000ms"], ["999ms", "0s", "11m", "601s"]),
     "federation.maxWarm": ([0, 1024], [-1, 1025]),
+    "federation.instance": (["gateway-a", "a.example.org", "!#$%&'*+-.^_`|~", "a" * 64],
+                            ["a b", "a" * 65, "h:8002", "ä", "[::1]"]),
     "federation.forwardClient": ([True, False], ["no"]),
     "federation.trace": ([True, False], ["no"]),
     "relay.maxSource": (["0B", "1GiB", "1024MiB", "1048576KiB", "1073741824B"], ["2GiB", "1025MiB", "1073741825B"]),
