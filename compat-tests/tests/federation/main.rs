@@ -13,6 +13,7 @@ mod hanging;
 mod identity;
 mod proof;
 mod relaying;
+mod resuming;
 mod schedules;
 mod too_large;
 
