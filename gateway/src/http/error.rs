@@ -24,6 +24,8 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
+use crate::providers::federation::UNAVAILABLE;
+
 /// 400 with a text that states what was expected.
 pub(crate) fn malformed(error: &impl fmt::Display) -> HttpResponse {
     plain(StatusCode::BAD_REQUEST).body(format!("{error}\n"))
@@ -58,7 +60,9 @@ pub(crate) fn too_large(size: Option<u64>, max: Option<u64>) -> HttpResponse {
 /// causes stay in the log: they can name hosts.
 pub(crate) fn unavailable(is_section: bool) -> HttpResponse {
     let status = if is_section { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
-    no_store(&mut plain(status)).body("the index, a store or an upstream did not answer, or too many requests waited\n")
+    no_store(&mut plain(status))
+        .insert_header((UNAVAILABLE, "1"))
+        .body("the index, a store or an upstream did not answer, or too many requests waited\n")
 }
 
 /// 503 for clients that parse JSON.

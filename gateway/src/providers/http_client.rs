@@ -29,7 +29,7 @@ use addresses::PublicAddresses;
 use redirects::{Reach, Route};
 
 pub(crate) use pages::{begins_page, is_html, is_page};
-pub(crate) use redirects::refused_redirect;
+pub(crate) use redirects::{is_refused_host, refused_redirect};
 pub(crate) use urls::{ESCAPED, below};
 
 /// The longest time without a byte, unless a client is patient.

@@ -29,9 +29,9 @@ pub(crate) struct Walked<C, T> {
     pub(crate) misses: Vec<(C, Miss)>,
 }
 
-/// How a candidate came to be tried.
+/// Why a candidate is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Trigger {
     /// All candidates before it had nothing, or there were none.
     Regular,
     /// A candidate before it takes longer than usual.
@@ -42,7 +42,7 @@ pub(crate) enum Turn {
 /// machine ends the walk: no other provider would help.
 pub(crate) async fn walk<C, T, F>(
     mut candidates: Vec<Candidate<C>>,
-    mut attempt: impl FnMut(&C, Turn) -> F,
+    mut attempt: impl FnMut(&C, Trigger) -> F,
 ) -> Walked<C, T>
 where
     F: Future<Output = Outcome<T>>,
@@ -58,11 +58,11 @@ where
         if (running.is_empty() || is_hedge)
             && let Some(rank) = waiting.peek().map(|candidate| candidate.rank)
         {
-            let turn = if running.is_empty() { Turn::Regular } else { Turn::Hedge };
+            let trigger = if running.is_empty() { Trigger::Regular } else { Trigger::Hedge };
             let mut hedge_after = Duration::ZERO;
             while let Some(candidate) = waiting.next_if(|candidate| candidate.rank == rank) {
                 hedge_after = hedge_after.max(candidate.hedge_after);
-                let tried = attempt(&candidate.provider, turn);
+                let tried = attempt(&candidate.provider, trigger);
                 running.push(async move { (candidate.provider, tried.await) });
             }
             hedge_at = waiting.peek().and_then(|_| Instant::now().checked_add(hedge_after));
@@ -109,8 +109,8 @@ mod tests {
     async fn ranks_are_tried_one_after_the_other_and_each_at_once() {
         let tried = Mutex::new(Vec::new());
         let candidates = vec![candidate("c", 1, LONG), candidate("a", 0, LONG), candidate("b", 0, LONG)];
-        let walked = walk(candidates, |provider, turn| {
-            tried.lock().unwrap().push((*provider, turn));
+        let walked = walk(candidates, |provider, trigger| {
+            tried.lock().unwrap().push((*provider, trigger));
             let provider = *provider;
             async move {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -122,19 +122,19 @@ mod tests {
         assert_eq!(walked.found, Some(("c", ())));
         assert_eq!(walked.misses.len(), 2);
         assert!(began.elapsed() >= Duration::from_millis(200), "one rank after the other: {:?}", began.elapsed());
-        assert_eq!(*tried.lock().unwrap(), [("a", Turn::Regular), ("b", Turn::Regular), ("c", Turn::Regular)]);
+        assert_eq!(*tried.lock().unwrap(), [("a", Trigger::Regular), ("b", Trigger::Regular), ("c", Trigger::Regular)]);
     }
 
     #[tokio::test]
     async fn a_silent_rank_is_hedged_by_the_next() {
         let candidates = vec![candidate("silent", 0, Duration::from_millis(20)), candidate("other", 1, LONG)];
-        let walked = walk(candidates, |provider, turn| {
+        let walked = walk(candidates, |provider, trigger| {
             let provider = *provider;
             async move {
                 if provider == "silent" {
                     tokio::time::sleep(LONG).await;
                 }
-                if turn == Turn::Hedge { Ok(()) } else { absent() }
+                if trigger == Trigger::Hedge { Ok(()) } else { absent() }
             }
         });
         assert_eq!(walked.await.found, Some(("other", ())));

@@ -44,7 +44,7 @@ use crate::providers::federation::{Asked, Federation};
 use crate::providers::identity::Identity;
 use crate::readiness::Readiness;
 use crate::resolve::answer::Answer;
-use crate::resolve::deadline::Deadline;
+use crate::resolve::deadline::{Deadline, after_hops};
 use crate::resolve::decision::{Course, Decision, NoAnswer};
 use crate::resolve::line_tables::LineTables;
 use crate::resolve::outcome::{Cause, Provider, Unavailable};
@@ -110,10 +110,15 @@ impl Gateway {
         if is_junk(question) {
             return Decision::absent();
         }
-        if let Some(causes) = self.recent.find(question, Instant::now(), self.federation.changes()).await {
+        // For a larger file, or at a server that it has passed less often, the question has another answer.
+        let is_like_others = caller.max_size.is_none() && self.federation.reason_not_to_ask(caller).is_none();
+        // Before the decision: what changes in its course may change it.
+        let changes = self.federation.changes();
+        if is_like_others && let Some(causes) = self.recent.find(question, Instant::now(), changes).await {
             return Decision::unavailable_again(causes);
         }
-        let decision = self.decide(question, caller, Deadline::after(self.config.request.budget)).await;
+        let budget = after_hops(self.config.request.budget, caller.hops);
+        let decision = self.decide(question, caller, Deadline::after(budget)).await;
         match &decision.answer {
             Err(NoAnswer::Unavailable(causes)) => {
                 // That a component is unavailable is logged once, not for each question.
@@ -121,9 +126,8 @@ impl Gateway {
                     true => tracing::debug!(%question, %causes, trace = %decision, "an answer is unavailable"),
                     false => tracing::warn!(%question, %causes, trace = %decision, "an answer is unavailable"),
                 }
-                // For a larger file, or at a server that it has passed less often, the question has another answer.
-                if caller.max_size.is_none() && self.federation.reason_not_to_ask(caller).is_none() {
-                    Box::pin(self.recent.insert(question, causes, self.federation.changes())).await;
+                if is_like_others {
+                    Box::pin(self.recent.insert(question, causes, changes)).await;
                 }
             }
             _ => tracing::debug!(%question, trace = %decision, "decided"),

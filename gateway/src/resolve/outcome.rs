@@ -55,6 +55,17 @@ impl Miss {
         matches!(self, Self::Failed(cause) if cause.kind != CauseKind::Local)
     }
 
+    /// The same as a failure of one provider alone: this machine could not take what that one gave, and may take what
+    /// another one gives.
+    pub(crate) fn of_one_provider(self) -> Self {
+        match self {
+            Self::Failed(cause) if cause.kind == CauseKind::Local => {
+                Self::Failed(Cause { kind: CauseKind::Broken, ..cause })
+            }
+            miss => miss,
+        }
+    }
+
     /// True if this machine could not take what a provider gave.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self, Self::Failed(cause) if cause.kind == CauseKind::Local)

@@ -37,6 +37,16 @@ impl Resource {
     }
 }
 
+impl Question {
+    /// Bytes of its text, about.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match &self.resource {
+            Resource::Artifact(_) => 0,
+            Resource::Section(text) | Resource::Source(text) => text.len(),
+        }
+    }
+}
+
 /// Writes the path of a URL, escaped as libdebuginfod does, without a slash before: `buildid/ID/source/usr/src/x.c`.
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,7 @@ use super::answer::Answer;
 use super::decision::{Decision, NoAnswer};
 use super::outcome::{Cause, Provider, Unavailable};
 use crate::index::filter;
-use crate::providers::federation::verdict::{Absence, Attempt};
+use crate::providers::federation::verdict::{Absence, UpstreamAttempt};
 
 /// The longest text, bytes: it is a header.
 const MAX_BYTES: usize = 1024;
@@ -30,7 +30,7 @@ pub(crate) struct Trace {
     /// The number of files of which only the contents can tell, if they were examined.
     pub(super) examined: Option<usize>,
     /// The upstreams, if they were asked.
-    pub(super) attempts: Option<Arc<[Attempt]>>,
+    pub(super) attempts: Option<Arc<[UpstreamAttempt]>>,
     /// The step that ended the decision; `None` if all were made.
     pub(super) ended_by: Option<Step>,
     /// What failed, although another one had an answer.
@@ -133,9 +133,9 @@ mod tests {
     use super::*;
     use crate::resolve::outcome::CauseKind;
 
-    fn attempt(upstream: &str, outcome: &'static str, took: Option<u64>) -> Attempt {
+    fn attempt(upstream: &str, outcome: &'static str, took: Option<u64>) -> UpstreamAttempt {
         let detail = "http://me:secret@private.example".to_owned();
-        Attempt { upstream: upstream.into(), outcome, took: took.map(Duration::from_millis), detail }
+        UpstreamAttempt { upstream: upstream.into(), outcome, took: took.map(Duration::from_millis), detail }
     }
 
     #[test]

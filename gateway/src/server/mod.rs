@@ -37,14 +37,16 @@ use crate::metrics::METRICS;
 
 /// Resets the connection of an unavailable answer, if `federation.unavailable` allows it. Returns true if it was reset.
 ///
-/// With `auto` it is reset if the client is at the other end, not a proxy, and no other request is affected: on HTTP/1,
-/// and on HTTP/2 through TLS while the request is alone on its connection. The answer is counted before: the client may
-/// read the metrics at once.
+/// With `auto` it is reset if the client is at the other end, not a proxy or gateway, and no other request is affected:
+/// on HTTP/1, and on HTTP/2 through TLS while the request is alone on its connection. The answer is counted before: the
+/// client may read the metrics at once.
 pub(crate) fn reset_unavailable(request: &HttpRequest, config: &Config) -> bool {
     let is_http1 = request.version() <= http::Version::HTTP_11;
     let is_allowed = |connection: &Connection| match config.federation.unavailable {
         OnUnavailable::Auto => {
-            !is_trusted(request, config) && (is_http1 || connection.is_tls() && connection.is_alone())
+            !is_trusted(request, config)
+                && !has_passed_servers(request)
+                && (is_http1 || connection.is_tls() && connection.is_alone())
         }
         OnUnavailable::Reset => true,
         OnUnavailable::Status => false,
@@ -52,6 +54,11 @@ pub(crate) fn reset_unavailable(request: &HttpRequest, config: &Config) -> bool 
     let connection = Connection::of(request).filter(is_allowed);
     METRICS.unavailable.with_label_values(&[if connection.is_some() { "reset" } else { "status" }]).inc();
     connection.map(|connection| connection.reset()).is_some()
+}
+
+/// True if the request states by Via that it passed another server: a proxy or a gateway, which understands a status.
+fn has_passed_servers(request: &HttpRequest) -> bool {
+    request.headers().contains_key(http::header::VIA)
 }
 
 /// True if the request arrived through a trusted proxy. Peers on a Unix socket are trusted: clients of debuginfod

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::changes::Changes;
 use super::history::History;
+use super::reply::UNAVAILABLE;
 use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::providers::breaker::{Breaker, Change, Opening};
@@ -27,11 +28,13 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// So many failed probes in a row open the breaker of an upstream of which nothing else is known.
+/// Maximum number of failed probes in a row before the breaker of an upstream opens of which nothing else is known.
 const MAX_FAILED_PROBES: u32 = 2;
-/// A request that was given up before this tells nothing of the upstream.
-const MIN_PATIENCE: Duration = Duration::from_millis(200);
-/// After so many answers in a row that are errors or junk a probe is sent.
+/// A request that was given up before this tells nothing of the upstream, nor does one that was given up before twice
+/// the usual time of an answer, but for an upstream that usually takes longer than the second limit.
+const MIN_TIMEOUT: Duration = Duration::from_millis(200);
+const MAX_MIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Number of answers in a row that are errors or junk after which a probe is sent.
 const MAX_REFUSALS: u32 = 3;
 
 /// The health of one upstream.
@@ -108,7 +111,7 @@ impl Health {
         }
     }
 
-    /// A request that began at `began` takes longer than it should: a probe tells whether the upstream hangs.
+    /// Requests a probe, since a request takes longer than it should.
     pub(super) fn suspect(&self) {
         self.suspected.notify_one();
     }
@@ -118,7 +121,7 @@ impl Health {
     pub(super) fn timed_out(&self, began: Instant, cause: &str) {
         self.history.failed(SystemTime::now(), cause);
         let usual = self.latency.usual().unwrap_or_default();
-        let had_time = began.elapsed() >= MIN_PATIENCE.max(usual * 2);
+        let had_time = began.elapsed() >= (usual * 2).clamp(MIN_TIMEOUT, MAX_MIN_TIMEOUT);
         if had_time && !self.breaker.has_answered_since(began) {
             self.show(self.breaker.open(cause));
         } else {
@@ -266,6 +269,8 @@ async fn judge(answer: reqwest::Result<reqwest::Response>, absent_statuses: &[u1
             Err("expected 404 to a probe for a random build-id, found 403 with a page of HTML".into())
         }
         status if absent_statuses.contains(&status.as_u16()) => Ok(()),
+        // A gateway: one of its own upstreams is away.
+        _ if response.headers().contains_key(UNAVAILABLE) => Ok(()),
         status => Err(format!("expected 404 to a probe for a random build-id, found {status}")),
     }
 }

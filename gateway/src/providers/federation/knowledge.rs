@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifact::BuildId;
+use moka::Entry;
 use moka::future::Cache;
 
 use crate::resolve::question::Question;
@@ -12,8 +13,10 @@ use crate::resolve::question::Question;
 const MAX_OWNED: u64 = 200_000;
 /// How long that is known after the last answer.
 const OWNED_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Maximum number of absences that are remembered, of all upstreams together.
-const MAX_ABSENCES: u64 = 500_000;
+/// Memory for absences of all upstreams together, bytes: some hundred thousand of build-ids.
+const MAX_ABSENCE_BYTES: u64 = 64 << 20;
+/// Memory of one absence besides the text of its question, bytes.
+const ABSENCE_BYTES: usize = 160;
 /// The longest time that one is remembered.
 const MAX_ABSENT_TTL: Duration = Duration::from_secs(60 * 60);
 
@@ -21,14 +24,14 @@ const MAX_ABSENT_TTL: Duration = Duration::from_secs(60 * 60);
 pub(super) struct Knowledge {
     /// The upstreams that gave a file of the build-id.
     owners: Cache<BuildId, Arc<[usize]>>,
-    absences: Cache<(usize, Question), Absence>,
+    absences: Cache<(usize, Question), RememberedAbsence>,
     /// When an upstream first had nothing of a build-id.
     first_absences: Cache<(usize, BuildId), Instant>,
 }
 
 /// An upstream's word that it does not have something.
 #[derive(Clone)]
-struct Absence {
+struct RememberedAbsence {
     /// The epoch of the upstream in which it was given.
     epoch: u64,
     until: Instant,
@@ -39,7 +42,13 @@ impl Knowledge {
     pub(super) fn new() -> Self {
         Self {
             owners: Cache::builder().max_capacity(MAX_OWNED).time_to_live(OWNED_TTL).build(),
-            absences: Cache::builder().max_capacity(MAX_ABSENCES).time_to_live(MAX_ABSENT_TTL).build(),
+            absences: Cache::builder()
+                .weigher(|(_, question): &(usize, Question), _: &RememberedAbsence| {
+                    u32::try_from(ABSENCE_BYTES + question.text_bytes()).unwrap_or(u32::MAX)
+                })
+                .max_capacity(MAX_ABSENCE_BYTES)
+                .time_to_live(MAX_ABSENT_TTL)
+                .build(),
             first_absences: Cache::builder().max_capacity(MAX_OWNED).time_to_live(OWNED_TTL).build(),
         }
     }
@@ -51,20 +60,30 @@ impl Knowledge {
 
     /// The upstream `number` has what was asked for.
     pub(super) async fn found(&self, number: usize, question: &Question) {
-        let owners = self.owners(&question.build_id).await;
-        if !owners.contains(&number) {
-            let owners = owners.iter().copied().chain([number]).collect();
-            self.owners.insert(question.build_id.clone(), owners).await;
-        }
+        let add = |entry: Option<Entry<BuildId, Arc<[usize]>>>| {
+            let owners = entry.map(Entry::into_value).unwrap_or_default();
+            let others = owners.iter().copied().filter(|owner| *owner != number);
+            std::future::ready(others.chain([number]).collect())
+        };
+        self.owners.entry_by_ref(&question.build_id).and_upsert_with(add).await;
         self.absences.invalidate(&(number, question.clone())).await;
         self.first_absences.invalidate(&(number, question.build_id.clone())).await;
+    }
+
+    /// The upstream `number` gave another file for the build-id: it does not count as one that has it.
+    pub(super) async fn disown(&self, number: usize, build_id: &BuildId) {
+        let owners = self.owners(build_id).await;
+        if owners.contains(&number) {
+            let others = owners.iter().copied().filter(|owner| *owner != number).collect();
+            self.owners.insert(build_id.clone(), others).await;
+        }
     }
 
     /// The upstream `number` does not have what was asked for, which is remembered for `ttl` of its present `epoch`.
     pub(super) async fn absent(&self, number: usize, question: &Question, epoch: u64, ttl: Duration) {
         if ttl > Duration::ZERO {
             let until = Instant::now() + ttl.min(MAX_ABSENT_TTL);
-            self.absences.insert((number, question.clone()), Absence { epoch, until }).await;
+            self.absences.insert((number, question.clone()), RememberedAbsence { epoch, until }).await;
         }
     }
 
@@ -74,11 +93,9 @@ impl Knowledge {
         absence.is_some_and(|absence| absence.epoch == epoch && absence.until > Instant::now())
     }
 
-    /// True if the upstream `number` first had nothing of the build-id less than `window` ago, or has nothing of it now
-    /// for the first time.
-    pub(super) async fn is_late(&self, number: usize, build_id: &BuildId, window: Duration) -> bool {
-        let first = self.first_absences.get_with((number, build_id.clone()), async { Instant::now() }).await;
-        first.elapsed() < window
+    /// Returns when the upstream `number` first had nothing of the build-id: now, if that is not known.
+    pub(super) async fn record_first_absence(&self, number: usize, build_id: &BuildId) -> Instant {
+        self.first_absences.get_with((number, build_id.clone()), async { Instant::now() }).await
     }
 }
 
@@ -109,15 +126,17 @@ mod tests {
         for number in [2, 0, 2] {
             knowledge.found(number, &question).await;
         }
-        assert_eq!(*knowledge.owners(&question.build_id).await, [2, 0]);
+        assert_eq!(*knowledge.owners(&question.build_id).await, [0, 2]);
+        knowledge.disown(0, &question.build_id).await;
+        assert_eq!(*knowledge.owners(&question.build_id).await, [2]);
     }
 
     #[tokio::test]
-    async fn an_absence_is_late_for_a_while_after_the_first() {
+    async fn the_first_absence_is_remembered_until_the_file_is_found() {
         let (knowledge, question) = (Knowledge::new(), question());
-        assert!(knowledge.is_late(0, &question.build_id, Duration::from_secs(60)).await);
-        assert!(knowledge.is_late(0, &question.build_id, Duration::from_secs(60)).await);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(!knowledge.is_late(0, &question.build_id, Duration::from_millis(10)).await);
+        let first = knowledge.record_first_absence(0, &question.build_id).await;
+        assert_eq!(knowledge.record_first_absence(0, &question.build_id).await, first);
+        knowledge.found(0, &question).await;
+        assert!(knowledge.record_first_absence(0, &question.build_id).await > first);
     }
 }

@@ -43,6 +43,8 @@ use crate::resolve::answer::FoundFile;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::{Cause, CauseKind, Provider};
 use crate::resolve::question::{Caller, Question};
+pub(crate) use reply::UNAVAILABLE;
+
 use changes::Changes;
 use coalesce::{SearchKey, Searches};
 use knowledge::Knowledge;
@@ -98,7 +100,7 @@ impl Federation {
             cache,
             knowledge: Knowledge::new(),
             searches: Searches::default(),
-            warm: Warm::new(config.federation.max_warm, config.federation.warm_timeout),
+            warm: Warm::new(config.federation.max_warm, config.federation.warm_timeout, changes.clone()),
             changes,
             relay_permits: Permits::new(config.relay.max_concurrent, "relay"),
             runtime: Handle::current(),

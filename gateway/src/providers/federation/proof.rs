@@ -6,7 +6,7 @@
 
 use artifact::{BuildId, elf};
 use reqwest::Response;
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_LENGTH, HeaderMap};
 use tokio::time::timeout_at;
 use url::Url;
 
@@ -60,6 +60,8 @@ pub(super) async fn read(
             let without_note = if has_headers { Proof::Headers } else { Proof::None };
             Ok((start, proof.unwrap_or(without_note)))
         }
+        // A source can be empty; a server that states so, and has its headers, did not send it by mistake.
+        Resource::Source(_) if has_headers && is_empty(response.headers()) => Ok((Vec::new(), Proof::Place)),
         Resource::Section(_) | Resource::Source(_) if has_headers => Ok((read_start(response, 1).await?, Proof::Place)),
         Resource::Section(_) | Resource::Source(_) => {
             if is_html(response.headers()) {
@@ -80,6 +82,11 @@ pub(super) async fn read(
 /// True if a response has a header by which debuginfod servers tell of files.
 fn has_debuginfod_headers(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with("x-debuginfod-"))
+}
+
+/// True if a response states that its body has no byte.
+fn is_empty(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0")
 }
 
 /// True if a response came from the URL that was asked, or from the same place by https.

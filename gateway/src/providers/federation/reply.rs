@@ -8,11 +8,14 @@ use url::Url;
 
 use super::proof::{self, Proof};
 use crate::providers::Fault;
-use crate::providers::http_client::{is_page, refused_redirect};
+use crate::providers::http_client::{is_page, is_refused_host, refused_redirect};
 use crate::resolve::answer::Redirect;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::CauseKind;
 use crate::resolve::question::Question;
+
+/// A header of answers that a gateway of ours cannot give at present.
+pub(crate) const UNAVAILABLE: &str = "x-darkserver-unavailable";
 
 /// The longest header of an upstream that is passed on, bytes.
 const MAX_HEADER_BYTES: usize = 8192;
@@ -99,7 +102,7 @@ pub(super) async fn read(
             return Ok(Reply::Absent { max_age: max_age(response.headers()) });
         }
         // A redirect to a host that is not allowed. With these headers another gateway has checked it.
-        status if status.is_redirection() && response.headers().contains_key("x-debuginfod-size") => {
+        _ if is_refused_host(&response) && response.headers().contains_key("x-debuginfod-size") => {
             let size = number(&response, "x-debuginfod-size");
             return Ok(Reply::Found(Box::new(Begun {
                 url,

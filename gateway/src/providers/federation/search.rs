@@ -10,13 +10,14 @@ use tokio_util::task::AbortOnDropHandle;
 use super::relay;
 use super::reply::{Begun, Reply};
 use super::upstream::Upstream;
-use super::verdict::{self, Absence, Attempt, Standing, Verdict, Whole, Word};
+use super::verdict::{self, Absence, MemberState, QuorumMember, UpstreamAttempt, Verdict, Whole};
+use super::warm::RequestKey;
 use super::{Asked, Shared};
 use crate::config::Mode;
 use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::providers::Fault;
-use crate::providers::walk::{self, Candidate, Turn, Walked};
+use crate::providers::walk::{self, Candidate, Trigger, Walked};
 use crate::resolve::answer::Answer;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::{CauseKind, Miss, Outcome};
@@ -29,12 +30,13 @@ pub(super) struct Search {
     pub(super) deadline: Deadline,
     /// Requests to upstreams.
     requests: AtomicU32,
-    attempts: Mutex<Vec<Attempt>>,
+    attempts: Mutex<Vec<UpstreamAttempt>>,
     /// Upstreams whose absence is provisional.
     late: Mutex<Vec<usize>>,
 }
 
 /// What an upstream that has it gave.
+#[derive(Clone)]
 pub(super) enum Given {
     Answer(Answer),
     TooLarge(Option<u64>),
@@ -55,18 +57,18 @@ impl Search {
 
     /// Asks the upstreams that can have it until one has it.
     pub(super) async fn run(self) -> Verdict {
-        let (mut standings, candidates) = self.candidates().await;
+        let (mut states, candidates) = self.candidates().await;
         let this = Arc::new(self);
-        let walked = walk::walk(candidates, |number, turn| this.clone().attempt(*number, turn)).await;
+        let walked = walk::walk(candidates, |number, trigger| this.clone().attempt(*number, trigger)).await;
         let Walked { found, misses } = walked;
         let whole = match found {
             Some((_, Given::Answer(answer))) => Whole::Found(answer),
             Some((_, Given::TooLarge(size))) => Whole::TooLarge(size),
             None => {
                 for (number, miss) in misses {
-                    standings.push((number, this.word_of(number, miss)));
+                    states.push((number, this.state_of(number, miss)));
                 }
-                this.decide(standings).await
+                this.decide(states).await
             }
         };
         let requests = this.requests.load(Ordering::Relaxed);
@@ -87,21 +89,23 @@ impl Search {
 
     /// What is known of upstreams without asking them, and those that are to be asked. Of the latter those that gave a
     /// file of this build-id before come first.
-    async fn candidates(&self) -> (Vec<(usize, Word)>, Vec<Candidate<usize>>) {
+    async fn candidates(&self) -> (Vec<(usize, MemberState)>, Vec<Candidate<usize>>) {
         let question = &self.asked.question;
         let owners = self.shared.knowledge.owners(&question.build_id).await;
-        let (mut words, mut candidates) = (Vec::new(), Vec::new());
+        let (mut states, mut candidates) = (Vec::new(), Vec::new());
+        // While one is away, the others decide alone: what they stated before is asked again.
+        let is_one_away = self.shared.serving(question).any(|(_, upstream)| upstream.health.opening().is_some());
         for (number, upstream) in self.shared.serving(question) {
             let epoch = upstream.health.breaker.epoch();
             if let Some(opening) = upstream.health.opening() {
                 let since = opening.since.elapsed();
-                self.note(upstream, "open", None, &opening.cause);
+                self.record_attempt(upstream, "open", None, &opening.cause);
                 let text = format!("its breaker is open since {} s: {}", since.as_secs(), opening.cause);
                 let cause = Fault::new(CauseKind::Refused, text).of_upstream(upstream.name());
-                words.push((number, Word::Away { since, cause }));
-            } else if self.shared.knowledge.is_absent(number, question, epoch).await {
-                self.note(upstream, "remembered", None, "");
-                words.push((number, Word::Absent { is_late: false }));
+                states.push((number, MemberState::Away { since, cause }));
+            } else if !is_one_away && self.shared.knowledge.is_absent(number, question, epoch).await {
+                self.record_attempt(upstream, "remembered", None, "");
+                states.push((number, MemberState::Absent { is_late: false }));
             } else {
                 let rank = match owners.contains(&number) {
                     _ if upstream.is_marked_wrong(question) => i32::MAX,
@@ -112,24 +116,56 @@ impl Search {
                 candidates.push(Candidate { provider: number, rank, hedge_after });
             }
         }
-        (words, candidates)
+        (states, candidates)
     }
 
     /// Asks one upstream, until its deadline. A request that takes longer continues in the background.
-    async fn attempt(self: Arc<Self>, number: usize, turn: Turn) -> Outcome<Given> {
+    async fn attempt(self: Arc<Self>, number: usize, trigger: Trigger) -> Outcome<Given> {
         let upstream = self.shared.upstreams[number].clone();
-        if self.deadline.has_passed() {
-            let fault = Fault::new(CauseKind::Timeout, "not asked, the budget was used up before");
-            return Err(fault.of_upstream(upstream.name()).into());
-        }
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        if turn == Turn::Hedge {
-            upstream.hedged();
-        }
+        let key = (number, self.asked.question.clone(), self.asked.caller.max_size);
         let deadline = upstream.deadline(self.deadline);
+        if let Some(given) = self.shared.warm.given(&key).await {
+            self.record_attempt(&upstream, "found", None, "by a request that continued in the background");
+            return Ok(given);
+        }
+        let outcome = match self.shared.warm.running(&key) {
+            Some(continued) => {
+                let ended = timeout_at(deadline.end().into(), continued).await.ok().flatten();
+                let outcome = ended.unwrap_or_else(|| {
+                    let text = "an earlier request for the same has no answer yet";
+                    Err(Fault::new(CauseKind::Timeout, text).of_upstream(upstream.name()).into())
+                });
+                self.record_attempt(&upstream, word(&outcome), None, "by a request that continued in the background");
+                outcome
+            }
+            None => {
+                if trigger == Trigger::Hedge {
+                    upstream.hedged();
+                }
+                self.clone().send(key, &upstream, deadline).await
+            }
+        };
+        outcome.map_err(|miss| miss.of_one_provider())
+    }
+
+    /// Sends a request to one upstream.
+    async fn send(self: Arc<Self>, key: RequestKey, upstream: &Arc<Upstream>, deadline: Deadline) -> Outcome<Given> {
+        let failed = |kind, text: String| Err(Fault::new(kind, text).of_upstream(upstream.name()).into());
+        if deadline.has_passed() {
+            return failed(CauseKind::Timeout, "not asked, the budget was used up before".into());
+        }
+        let Ok(permit) = timeout_at(deadline.half().end().into(), upstream.acquire()).await else {
+            let max = upstream.settings.max_concurrent;
+            return failed(CauseKind::Refused, format!("not asked, {max} requests to it are under way"));
+        };
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let mut pending =
             Pending { upstream: upstream.clone(), began: Instant::now(), usual: upstream.hedge_after(deadline) };
-        let mut task = AbortOnDropHandle::new(tokio::spawn(self.clone().request(number, deadline)));
+        let request = self.clone().request(key.0, deadline);
+        let mut task = AbortOnDropHandle::new(tokio::spawn(async move {
+            let _permit = permit;
+            request.await
+        }));
         let mut ended = timeout_at(deadline.half().end().into(), &mut task).await;
         if ended.is_err() {
             upstream.health.suspect();
@@ -137,25 +173,25 @@ impl Search {
         }
         let took = pending.end();
         let outcome = match ended {
-            Ok(joined) => joined.unwrap_or_else(|error| {
-                let fault = Fault::new(CauseKind::Broken, format!("the task ended early: {error}"));
-                Err(fault.of_upstream(upstream.name()).into())
-            }),
+            Ok(joined) => {
+                joined.unwrap_or_else(|error| failed(CauseKind::Broken, format!("the task ended early: {error}")))
+            }
             Err(_) => {
                 let text = "expected an answer within the budget, found none";
                 upstream.health.timed_out(pending.began, text);
-                self.shared.warm.go_on(&self.shared, task);
-                Err(Fault::new(CauseKind::Timeout, text).of_upstream(upstream.name()).into())
+                // One that hangs is not slow for this question.
+                if upstream.health.opening().is_none() {
+                    self.shared.warm.continue_in_background(key, task);
+                }
+                failed(CauseKind::Timeout, text.into())
             }
         };
-        let (word, detail) = match &outcome {
-            Ok(Given::Answer(_)) => ("found", ""),
-            Ok(Given::TooLarge(_)) => ("too_large", ""),
-            Err(Miss::Absent(_)) => ("absent", ""),
-            Err(Miss::Failed(cause)) => ("failed", cause.text.as_str()),
+        upstream.count(word(&outcome), took);
+        let detail = match &outcome {
+            Err(Miss::Failed(cause)) => cause.text.as_str(),
+            _ => "",
         };
-        upstream.count(word, took);
-        self.note(&upstream, word, Some(took), detail);
+        self.record_attempt(upstream, word(&outcome), Some(took), detail);
         outcome
     }
 
@@ -171,7 +207,7 @@ impl Search {
                 shared.knowledge.found(number, &asked.question).await;
                 Ok(Given::Answer(answer))
             }
-            // Too large for nobody who said what is too large.
+            // The client stated no maximum.
             Reply::TooLarge(_) if asked.caller.max_size.is_none() => {
                 let text = "expected 200 or 404, found 406 without X-DEBUGINFOD-MAXSIZE in the request";
                 Err(Fault::new(CauseKind::Refused, text).of_upstream(upstream.name()).into())
@@ -208,40 +244,49 @@ impl Search {
         Ok(Answer::File(file))
     }
 
-    /// The word of an upstream that was asked.
-    fn word_of(&self, number: usize, miss: Miss) -> Word {
+    /// The state of an upstream that was asked.
+    fn state_of(&self, number: usize, miss: Miss) -> MemberState {
         match miss {
-            Miss::Absent(_) => Word::Absent { is_late: locked(&self.late).contains(&number) },
-            Miss::Failed(cause) => Word::Failed(cause),
+            Miss::Absent(_) => MemberState::Absent { is_late: locked(&self.late).contains(&number) },
+            Miss::Failed(cause) => MemberState::Failed(cause),
         }
     }
 
     /// True if the upstream is one that may have the file some minutes after it had not.
     async fn is_late(&self, number: usize) -> bool {
-        match self.shared.upstreams[number].settings.late_absent_ttl {
-            Some(window) => self.shared.knowledge.is_late(number, &self.asked.question.build_id, window).await,
-            None => false,
-        }
+        let Some(window) = self.shared.upstreams[number].settings.late_absent_ttl else { return false };
+        let first = self.shared.knowledge.record_first_absence(number, &self.asked.question.build_id).await;
+        first.elapsed() < window
     }
 
-    async fn decide(&self, words: Vec<(usize, Word)>) -> Whole {
+    async fn decide(&self, states: Vec<(usize, MemberState)>) -> Whole {
         let owners = self.shared.knowledge.owners(&self.asked.question.build_id).await;
-        let standing = |(number, word): (usize, Word)| Standing {
+        let member = |(number, state): (usize, MemberState)| QuorumMember {
             name: self.shared.upstreams[number].name().to_owned(),
-            word,
+            state,
             is_known_to_have_it: owners.contains(&number),
         };
         let settings = &self.shared.settings;
-        let standings = words.into_iter().map(standing).collect();
-        match verdict::decide(standings, settings.absent, settings.unreachable_after, self.asked.exists) {
+        let members = states.into_iter().map(member).collect();
+        match verdict::decide(members, settings.absent, settings.unreachable_after, self.asked.exists) {
             Ok(absence) => Whole::Absent(absence),
             Err(unavailable) => Whole::Unavailable(unavailable),
         }
     }
 
-    fn note(&self, upstream: &Upstream, outcome: &'static str, took: Option<Duration>, detail: &str) {
+    fn record_attempt(&self, upstream: &Upstream, outcome: &'static str, took: Option<Duration>, detail: &str) {
         let upstream = upstream.name().to_owned();
-        locked(&self.attempts).push(Attempt { upstream, outcome, took, detail: detail.to_owned() });
+        locked(&self.attempts).push(UpstreamAttempt { upstream, outcome, took, detail: detail.to_owned() });
+    }
+}
+
+/// The word for the outcome of a request: the label `outcome` of metrics.
+fn word(outcome: &Outcome<Given>) -> &'static str {
+    match outcome {
+        Ok(Given::Answer(_)) => "found",
+        Ok(Given::TooLarge(_)) => "too_large",
+        Err(Miss::Absent(_)) => "absent",
+        Err(Miss::Failed(_)) => "failed",
     }
 }
 

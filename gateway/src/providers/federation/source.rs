@@ -242,7 +242,10 @@ impl Source {
                 candidate.request_count += 1;
                 let (upstream, identity) = (candidate.upstream.clone(), &self.identity);
                 let (question, caller) = (&self.question, &self.caller);
-                asked.push(async move { (number, upstream.ask(identity, question, caller, deadline).await) });
+                asked.push(async move {
+                    let _permit = upstream.acquire().await;
+                    (number, upstream.ask(identity, question, caller, deadline).await)
+                });
             }
         }
         let found = timeout(limit, async {

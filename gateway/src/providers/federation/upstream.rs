@@ -7,7 +7,7 @@ use artifact::ArtifactType;
 use bytes::Bytes;
 use moka::future::Cache;
 use reqwest::header::{ACCEPT_ENCODING, USER_AGENT};
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::changes::Changes;
@@ -22,11 +22,8 @@ use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::CauseKind;
 use crate::resolve::question::{Caller, Question, Resource};
 
-/// The shortest deadline that is derived from measured latencies is this share of the budget: a hang costs one request
-/// alone, and a file that has to be extracted first takes longer than an absence.
-const MIN_SHARE: u32 = 2;
-/// A request may take so many times as long as 99 of 100 before.
-const PATIENCE: u32 = 4;
+/// A request may take this many times as long as 99 of 100 answers took.
+const DEADLINE_FACTOR: u32 = 4;
 
 /// Maximum number of questions to which an upstream gave another file, and how long they are remembered.
 const MAX_WRONG_ANSWERS: u64 = 10_000;
@@ -37,7 +34,7 @@ pub(super) struct Upstream {
     pub(super) settings: UpstreamSettings,
     pub(super) health: Health,
     client: Client,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     /// Questions to which it gave another file than was asked for.
     wrong_answers: Cache<Question, ()>,
 }
@@ -51,7 +48,7 @@ impl Upstream {
         let client = client_of(&settings, identity.user_agent())?;
         let health = Health::new(&settings.name, changes);
         let wrong_answers = Cache::builder().max_capacity(MAX_WRONG_ANSWERS).time_to_live(WRONG_TTL).build();
-        Ok(Self { health, client, permits: Semaphore::new(settings.max_concurrent), wrong_answers, settings })
+        Ok(Self { health, client, permits: Arc::new(Semaphore::new(settings.max_concurrent)), wrong_answers, settings })
     }
 
     /// The name in metrics and logs.
@@ -81,23 +78,25 @@ impl Upstream {
     }
 
     /// Until when the upstream may take to answer: as configured, else some times as long as it usually takes, at least
-    /// half of the time left.
+    /// half of the time left: a hang costs one request alone, and a file that is extracted first takes longer than an
+    /// absence.
     pub(super) fn deadline(&self, deadline: Deadline) -> Deadline {
         let configured = self.settings.deadline;
         let measured = || {
             let usual = self.health.latency.quantile(0.99)?;
-            Some((usual * PATIENCE).max(deadline.remaining() / MIN_SHARE))
+            Some((usual * DEADLINE_FACTOR).max(deadline.half().remaining()))
         };
         configured.or_else(measured).map_or(deadline, |limit| deadline.at_most(limit))
     }
 
     /// How long a rival waits for the upstream before it is asked, too.
     pub(super) fn hedge_after(&self, deadline: Deadline) -> Duration {
-        let most = deadline.remaining() / 4;
-        self.health.latency.usual().map_or(most, |usual| usual.min(most))
+        let max = deadline.split(4).remaining();
+        self.health.latency.usual().map_or(max, |usual| usual.min(max))
     }
 
-    /// Asks, and records what that tells of the upstream. It takes as long as the upstream does: the caller gives up.
+    /// Asks, and records what that tells of the upstream. It takes as long as the upstream does: the caller gives up, and
+    /// holds a permit meanwhile.
     ///
     /// # Errors
     /// Whether the upstream has it is unknown.
@@ -112,7 +111,6 @@ impl Upstream {
         let mut is_answered = false;
         let reply = async {
             let url = self.below(&question.to_string())?;
-            let _permit = self.acquire().await;
             let response = self.request(identity, url.clone(), caller).send().await?;
             is_answered = true;
             reply::read(response, url, question, &self.settings.absent_statuses, deadline).await
@@ -126,14 +124,18 @@ impl Upstream {
                 }
                 self.health.refused(&fault.text);
             }
+            // It takes connections, or drops their packets.
+            Err(fault) if !is_answered && fault.kind == CauseKind::Timeout => {
+                self.health.timed_out(began, &fault.text);
+            }
             Err(fault) => self.health.failed(&fault.text),
         }
         reply
     }
 
     /// The permit of one request, once fewer than `max_concurrent` are under way.
-    pub(super) async fn acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.permits.acquire().await
+    pub(super) async fn acquire(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.permits.clone().acquire_owned().await
     }
 
     /// Counts a request that ended with `outcome` after `took`.
@@ -170,7 +172,11 @@ impl Upstream {
 
     /// Probes the upstream as long as the process lives: asks for a random build-id.
     pub(super) async fn keep_probing(&self, identity: &Identity) {
-        let probe = || self.client.get(self.probe_url()).header(USER_AGENT, identity.probe_user_agent());
+        // With our name in Via: another gateway answers us by a status where it would reset the connection of a client.
+        let probe = || {
+            let request = identity.apply(self.client.get(self.probe_url()), &Caller::default());
+            request.header(USER_AGENT, identity.probe_user_agent())
+        };
         self.health.keep_probing(&self.settings.absent_statuses, || probe().send()).await;
     }
 

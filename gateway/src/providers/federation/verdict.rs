@@ -13,7 +13,7 @@ use crate::resolve::outcome::{Cause, Unavailable};
 pub(crate) struct Verdict {
     pub(crate) whole: Whole,
     /// In the order of their outcomes.
-    pub(crate) attempts: Arc<[Attempt]>,
+    pub(crate) attempts: Arc<[UpstreamAttempt]>,
 }
 
 impl Verdict {
@@ -37,14 +37,14 @@ pub(crate) enum Whole {
     TooLarge(Option<u64>),
     /// None of them has it.
     Absent(Absence),
-    /// None of those that could be asked has it, and the word of another is needed.
+    /// None of those that answered has it, and the answer of another one is needed.
     Unavailable(Unavailable),
 }
 
 /// How far an absence may be relied on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Absence {
-    /// Everybody whose word is needed answered.
+    /// All of the quorum answered.
     Certain,
     /// It may be had later: from an upstream that is not reached at present, or that needs time. It is not remembered.
     /// The text names the upstreams and why.
@@ -53,7 +53,7 @@ pub(crate) enum Absence {
 
 /// What one upstream answered, for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Attempt {
+pub(crate) struct UpstreamAttempt {
     /// The name of the upstream.
     pub(crate) upstream: String,
     /// One of a few words: `found`, `too_large`, `absent`, `remembered`, `failed`, `open`.
@@ -64,7 +64,7 @@ pub(crate) struct Attempt {
     pub(crate) detail: String,
 }
 
-impl fmt::Display for Attempt {
+impl fmt::Display for UpstreamAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.upstream, self.outcome)?;
         self.took.map_or(Ok(()), |took| write!(f, " {} ms", took.as_millis()))
@@ -72,16 +72,16 @@ impl fmt::Display for Attempt {
 }
 
 /// What is known of one upstream that serves what was asked for, when all others had nothing.
-pub(super) struct Standing {
+pub(super) struct QuorumMember {
     /// The name of the upstream.
     pub(super) name: String,
-    pub(super) word: Word,
+    pub(super) state: MemberState,
     /// True if the upstream gave a file of this build-id before.
     pub(super) is_known_to_have_it: bool,
 }
 
-/// The word of one upstream.
-pub(super) enum Word {
+/// What one upstream stated.
+pub(super) enum MemberState {
     /// It does not have it. `is_late` if it may have it some minutes later.
     Absent { is_late: bool },
     /// It was asked and gave no answer.
@@ -95,19 +95,19 @@ pub(super) enum Word {
 /// An upstream whose breaker was open for `unreachable_after` leaves the quorum, unless the word of all is needed, it is
 /// known to have the file, `exists` states that there is such a file, or no other upstream answered.
 pub(super) fn decide(
-    standings: Vec<Standing>,
+    members: Vec<QuorumMember>,
     quorum: AbsentQuorum,
     unreachable_after: Duration,
     exists: bool,
 ) -> Result<Absence, Unavailable> {
-    let has_answer = standings.iter().any(|standing| matches!(standing.word, Word::Absent { .. }));
+    let has_answer = members.iter().any(|member| matches!(member.state, MemberState::Absent { .. }));
     let (mut causes, mut away, mut late) = (Vec::new(), Vec::new(), Vec::new());
-    for Standing { name, word, is_known_to_have_it } in standings {
-        match word {
-            Word::Absent { is_late: false } => {}
-            Word::Absent { is_late: true } => late.push(name),
-            Word::Failed(cause) => causes.push(cause),
-            Word::Away { since, cause } => {
+    for QuorumMember { name, state, is_known_to_have_it } in members {
+        match state {
+            MemberState::Absent { is_late: false } => {}
+            MemberState::Absent { is_late: true } => late.push(name),
+            MemberState::Failed(cause) => causes.push(cause),
+            MemberState::Away { since, cause } => {
                 let may_leave = quorum == AbsentQuorum::Reachable
                     && since >= unreachable_after
                     && has_answer
@@ -136,20 +136,20 @@ mod tests {
 
     const AFTER: Duration = Duration::from_secs(300);
 
-    fn standing(name: &str, word: Word) -> Standing {
-        Standing { name: name.into(), word, is_known_to_have_it: false }
+    fn member(name: &str, state: MemberState) -> QuorumMember {
+        QuorumMember { name: name.into(), state, is_known_to_have_it: false }
     }
 
     fn cause(name: &str) -> Cause {
         Cause { provider: Provider::Upstream(name.into()), kind: CauseKind::Timeout, text: name.into() }
     }
 
-    fn absent(name: &str) -> Standing {
-        standing(name, Word::Absent { is_late: false })
+    fn absent(name: &str) -> QuorumMember {
+        member(name, MemberState::Absent { is_late: false })
     }
 
-    fn away(name: &str, seconds: u64) -> Standing {
-        standing(name, Word::Away { since: Duration::from_secs(seconds), cause: cause(name) })
+    fn away(name: &str, seconds: u64) -> QuorumMember {
+        member(name, MemberState::Away { since: Duration::from_secs(seconds), cause: cause(name) })
     }
 
     fn names(decided: &Result<Absence, Unavailable>) -> Vec<&str> {
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn one_that_failed_leaves_it_open() {
-        let failed = || standing("b", Word::Failed(cause("b")));
+        let failed = || member("b", MemberState::Failed(cause("b")));
         for quorum in [AbsentQuorum::Reachable, AbsentQuorum::All] {
             assert_eq!(names(&decide(vec![absent("a"), failed()], quorum, AFTER, false)), ["b"]);
         }
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn one_that_is_away_for_long_leaves_the_quorum_while_another_answers() {
-        let reachable = |standings| decide(standings, AbsentQuorum::Reachable, AFTER, false);
+        let reachable = |members| decide(members, AbsentQuorum::Reachable, AFTER, false);
         assert_eq!(names(&reachable(vec![absent("a"), away("b", 299)])), ["b"]);
         let provisional = reachable(vec![absent("a"), away("b", 300), away("c", 9000)]).unwrap();
         assert_eq!(provisional, Absence::Provisional("without b, c".into()));
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_is_known_to_exist_is_never_absent_while_one_is_away() {
-        let known = Standing { is_known_to_have_it: true, ..away("b", 9000) };
+        let known = QuorumMember { is_known_to_have_it: true, ..away("b", 9000) };
         assert_eq!(names(&decide(vec![absent("a"), known], AbsentQuorum::Reachable, AFTER, false)), ["b"]);
         let exists = decide(vec![absent("a"), away("b", 9000)], AbsentQuorum::Reachable, AFTER, true);
         assert_eq!(names(&exists), ["b"]);
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn one_that_is_late_makes_an_absence_provisional() {
-        let late = standing("suse", Word::Absent { is_late: true });
+        let late = member("suse", MemberState::Absent { is_late: true });
         let decided = decide(vec![absent("a"), late], AbsentQuorum::All, AFTER, false).unwrap();
         assert_eq!(decided, Absence::Provisional("may come later from suse".into()));
     }

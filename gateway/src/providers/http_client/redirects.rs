@@ -38,20 +38,35 @@ pub(super) struct Route {
 }
 
 /// Why a redirect was not followed. Stands in the extensions of its response.
-#[derive(Clone)]
-struct Refusal(String);
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    text: String,
+    /// True if it leads to a host that the configuration does not name, and nothing else is wrong with it.
+    is_of_host: bool,
+}
 
 /// Why the redirect that `response` is was not followed.
 pub(crate) fn refused_redirect(response: &Response) -> String {
     match response.extensions().get::<Refusal>() {
-        Some(Refusal(text)) => text.clone(),
+        Some(Refusal { text, .. }) => text.clone(),
         None => format!("expected a redirect with a location, found {}", response.status()),
     }
+}
+
+/// True if `response` is a redirect that was not followed because the configuration does not name its host.
+pub(crate) fn is_refused_host(response: &Response) -> bool {
+    response.extensions().get::<Refusal>().is_some_and(|refusal| refusal.is_of_host)
 }
 
 /// True if the policy allows hosts that must have public addresses.
 pub(super) fn needs_public_addresses(policy: &ClientPolicy) -> bool {
     !policy.allow_private && policy.redirect_hosts.iter().any(|host| host == "*")
+}
+
+impl Refusal {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_of_host: false }
+    }
 }
 
 impl Route {
@@ -72,8 +87,8 @@ impl Route {
         let Some(location) = response.headers().get(LOCATION).filter(|_| is_redirect) else { return false };
         match self.go(location.as_bytes(), policy) {
             Ok(()) => true,
-            Err(text) => {
-                response.extensions_mut().insert(Refusal(text));
+            Err(refusal) => {
+                response.extensions_mut().insert(refusal);
                 false
             }
         }
@@ -81,12 +96,12 @@ impl Route {
 
     /// # Errors
     /// Why the redirect is not followed.
-    fn go(&mut self, location: &[u8], policy: &ClientPolicy) -> Result<(), String> {
+    fn go(&mut self, location: &[u8], policy: &ClientPolicy) -> Result<(), Refusal> {
         let target = str::from_utf8(location).ok().and_then(|text| self.url.join(text).ok());
-        let mut target = target.ok_or("redirects to what is no URL")?;
+        let mut target = target.ok_or_else(|| Refusal::new("redirects to what is no URL"))?;
         self.reach = reach(&self.first, &target, policy)?;
         if self.redirects == MAX_REDIRECTS {
-            return Err(format!("redirects more than {MAX_REDIRECTS} times"));
+            return Err(Refusal::new(format!("redirects more than {MAX_REDIRECTS} times")));
         }
         self.redirects += 1;
         self.is_at_origin &= self.first.origin() == target.origin();
@@ -107,9 +122,9 @@ impl Route {
 ///
 /// # Errors
 /// Why the redirect is not followed.
-fn reach(from: &Url, to: &Url, policy: &ClientPolicy) -> Result<Reach, String> {
+fn reach(from: &Url, to: &Url, policy: &ClientPolicy) -> Result<Reach, Refusal> {
     if !matches!(to.scheme(), "http" | "https") {
-        return Err("redirects to a URL that is neither http nor https".to_owned());
+        return Err(Refusal::new("redirects to a URL that is neither http nor https"));
     }
     let host = to.host_str().unwrap_or_default();
     let is_own = from.host() == to.host();
@@ -120,7 +135,8 @@ fn reach(from: &Url, to: &Url, policy: &ClientPolicy) -> Result<Reach, String> {
     }
     let shown = || host.chars().take(MAX_SHOWN).collect::<String>();
     if !policy.redirect_hosts.iter().any(|host| host == "*") {
-        return Err(format!("redirects to a host that redirect_hosts does not allow: {}", shown()));
+        let text = format!("redirects to a host that redirect_hosts does not allow: {}", shown());
+        return Err(Refusal { text, is_of_host: true });
     }
     if is_own || policy.allow_private {
         return Ok(Reach::Any);
@@ -132,7 +148,7 @@ fn reach(from: &Url, to: &Url, policy: &ClientPolicy) -> Result<Reach, String> {
         Some(Host::Domain(name)) if PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name)) => "a proxy".into(),
         _ => return Ok(Reach::Public),
     };
-    Err(format!("redirects elsewhere: {}", expected_public(&shown(), &found)))
+    Err(Refusal::new(format!("redirects elsewhere: {}", expected_public(&shown(), &found))))
 }
 
 #[cfg(test)]
@@ -170,11 +186,14 @@ mod tests {
             ("http://mirror.example/", "http://mirror.example.evil.example/"),
         ] {
             let refusal = reach(&url(from), &url(to), &named).unwrap_err();
-            assert!(refusal.starts_with("redirects to a host that redirect_hosts does not allow: "), "{refusal}");
+            assert!(
+                refusal.text.starts_with("redirects to a host that redirect_hosts does not allow: "),
+                "{refusal:?}"
+            );
         }
         for scheme in ["file:///etc/passwd", "ftp://mirror.example/", "data:,x"] {
             let refusal = reach(&store, &url(scheme), &policy(&["*"], true)).unwrap_err();
-            assert_eq!(refusal, "redirects to a URL that is neither http nor https");
+            assert_eq!(refusal.text, "redirects to a URL that is neither http nor https");
         }
     }
 
@@ -202,7 +221,10 @@ mod tests {
             ("http://[fe80::1]/", "fe80::1"),
         ] {
             let refusal = reach(&upstream, &url(to), &all).unwrap_err();
-            assert!(refusal.contains(&format!("found {found}; name the host in redirect_hosts, or set")), "{refusal}");
+            assert!(
+                refusal.text.contains(&format!("found {found}; name the host in redirect_hosts, or set")),
+                "{refusal:?}"
+            );
             assert_eq!(reach(&upstream, &url(to), &policy(&["*"], true)), Ok(Reach::Any), "{to}");
         }
     }
@@ -233,10 +255,10 @@ mod tests {
         for _ in 0..MAX_REDIRECTS {
             route.go(b"/again", &ClientPolicy::default()).unwrap();
         }
-        assert_eq!(route.go(b"/again", &ClientPolicy::default()), Err("redirects more than 3 times".into()));
+        assert_eq!(route.go(b"/again", &ClientPolicy::default()), Err(Refusal::new("redirects more than 3 times")));
         for wrong in [&b"http://"[..], b"http://a b/", b"\xff\xfe"] {
             let mut route = Route::new(url("http://a.example/"));
-            assert_eq!(route.go(wrong, &ClientPolicy::default()), Err("redirects to what is no URL".into()));
+            assert_eq!(route.go(wrong, &ClientPolicy::default()), Err(Refusal::new("redirects to what is no URL")));
         }
     }
 }
