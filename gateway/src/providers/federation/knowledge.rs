@@ -70,15 +70,6 @@ impl Knowledge {
         self.first_absences.invalidate(&(number, question.build_id.clone())).await;
     }
 
-    /// The upstream `number` gave another file for the build-id: it does not count as one that has it.
-    pub(super) async fn disown(&self, number: usize, build_id: &BuildId) {
-        let owners = self.owners(build_id).await;
-        if owners.contains(&number) {
-            let others = owners.iter().copied().filter(|owner| *owner != number).collect();
-            self.owners.insert(build_id.clone(), others).await;
-        }
-    }
-
     /// The upstream `number` does not have what was asked for, which is remembered for `ttl` of its present `epoch`.
     pub(super) async fn absent(&self, number: usize, question: &Question, epoch: u64, ttl: Duration) {
         if ttl > Duration::ZERO {
@@ -127,8 +118,6 @@ mod tests {
             knowledge.found(number, &question).await;
         }
         assert_eq!(*knowledge.owners(&question.build_id).await, [0, 2]);
-        knowledge.disown(0, &question.build_id).await;
-        assert_eq!(*knowledge.owners(&question.build_id).await, [2]);
     }
 
     #[tokio::test]

@@ -261,10 +261,10 @@ impl Search {
 
     async fn decide(&self, states: Vec<(usize, MemberState)>) -> Whole {
         let owners = self.shared.knowledge.owners(&self.asked.question.build_id).await;
-        let member = |(number, state): (usize, MemberState)| QuorumMember {
-            name: self.shared.upstreams[number].name().to_owned(),
-            state,
-            is_known_to_have_it: owners.contains(&number),
+        let member = |(number, state): (usize, MemberState)| {
+            let upstream = &self.shared.upstreams[number];
+            let is_known_to_have_it = owners.contains(&number) && !upstream.is_marked_wrong(&self.asked.question);
+            QuorumMember { name: upstream.name().to_owned(), state, is_known_to_have_it }
         };
         let settings = &self.shared.settings;
         let members = states.into_iter().map(member).collect();
