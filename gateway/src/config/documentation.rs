@@ -196,5 +196,5 @@ fn the_example_is_read() {
     assert!(config.listen.is_none(), "{:?}", config.listen);
     assert!(config.trusts([10, 0, 0, 1].into()) && !config.trusts([10, 0, 0, 2].into()));
     assert_eq!((config.cache_size, config.extraction.max_concurrent), (ByteSize::gib(200), 32));
-    assert_eq!(config.upstreams[0].redirect_hosts, ["mirror.example.org"]);
+    assert_eq!(config.upstreams[0].name, "fedora");
 }
