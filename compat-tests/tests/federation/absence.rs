@@ -8,11 +8,11 @@ use compat_tests::http;
 use compat_tests::upstreams::{Fault, Random, Upstream};
 
 use crate::client::{Ended, ask};
-use crate::{Mode, configuration, debug_file_with_headers, debuginfo};
+use crate::{Mode, configuration, debug_file_with_headers, debuginfo, patient};
 
 /// A gateway that knows nothing itself, with one upstream and these keys of its table.
 fn with_keys(index: &Sqlite, upstream: &Upstream, keys: &str) -> RunningGateway {
-    let text = format!("{}{keys}\n", configuration("", &[(Mode::Redirect, upstream.url())]));
+    let text = format!("{}{keys}\n", patient("", &[(Mode::Redirect, upstream.url())]));
     RunningGateway::start_with(&index.url(), &text, &[])
 }
 
@@ -100,7 +100,7 @@ fn questions_for_the_same_thing_are_one_request() {
         std::thread::sleep(Duration::from_millis(150));
         fake_server::answer_absent(head, stream);
     });
-    let gateway = RunningGateway::start_with(&index.url(), &configuration("", &[(Mode::Redirect, &slow.url())]), &[]);
+    let gateway = RunningGateway::start_with(&index.url(), &patient("", &[(Mode::Redirect, &slow.url())]), &[]);
     let build_id = Random::new(83).build_id();
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..10).map(|_| scope.spawn(|| ask(&gateway, &debuginfo(&build_id)))).collect();
@@ -120,7 +120,7 @@ fn tiers_are_asked_one_after_the_other_and_a_hang_in_the_first_does_not_hide_the
     for fault in [Fault::None, Fault::Hangs, Fault::Status(500)] {
         let first = Upstream::with_files(fault, [(&*path, &file)]);
         let second = Upstream::with_files(Fault::None, [(&*path, &file)]);
-        let mut text = configuration("", &[(Mode::Redirect, first.url())]);
+        let mut text = patient("", &[(Mode::Redirect, first.url())]);
         let table = format!("[[upstream]]\nname = \"second\"\nurl = \"{}\"\npriority = 10\n", second.url());
         text.push_str(&table);
         let gateway = RunningGateway::start_with(&index.url(), &text, &[]);

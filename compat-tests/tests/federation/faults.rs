@@ -1,6 +1,6 @@
 //! Each fault alone, beside a healthy upstream, and as nine of ten.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use compat_tests::darkserver::{RunningGateway, Sqlite};
@@ -150,16 +150,31 @@ fn expect_believed(
     }
 }
 
-fn alone(mode: Mode, faults: impl IntoIterator<Item = (Fault, Tells)>) {
+/// Calls `check` with each item, in some threads: most of their time they wait.
+fn for_each<T: Send>(items: Vec<T>, check: impl Fn(T) + Sync) {
+    let items = Mutex::new(items);
+    let next = || items.lock().unwrap().pop();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while let Some(item) = next() {
+                    check(item);
+                }
+            });
+        }
+    });
+}
+
+fn alone(mode: Mode, faults: Vec<(Fault, Tells)>) {
     let index = Sqlite::with_packages(&[]);
     let files = Files::new(1);
-    for (fault, tells) in faults {
+    for_each(faults, |(fault, tells)| {
         let upstream = files.faulty(fault);
         let gateway = federated(&index, mode, "", &[&upstream]);
         let what = format!("{fault:?} alone, {mode:?}");
         let (path, file) = &files.lonely;
         expect_believed(&what, tells, fault, mode, &gateway, path, (&upstream, file));
-    }
+    });
 }
 
 #[test]
@@ -169,14 +184,14 @@ fn a_faulty_upstream_alone_is_redirected_to_only_if_it_proves_that_it_has_the_fi
 
 #[test]
 fn a_faulty_upstream_alone_is_relayed_only_as_far_as_its_bytes_are_right() {
-    alone(Mode::Relay, OF_FILES);
+    alone(Mode::Relay, OF_FILES.into());
 }
 
 /// Beside an upstream that has the one file, and says 404 to the other.
 fn in_pairs(mode: Mode) {
     let index = Sqlite::with_packages(&[]);
     let files = Files::new(2);
-    for (fault, tells) in all() {
+    for_each(all(), |(fault, tells)| {
         let (faulty, healthy) = (files.faulty(fault), files.healthy());
         let gateway = federated(&index, mode, "", &[&faulty, &healthy]);
         let what = format!("{fault:?} beside one that has it, {mode:?}");
@@ -201,7 +216,7 @@ fn in_pairs(mode: Mode) {
         let what = format!("{fault:?} beside one that says 404, {mode:?}");
         let (path, file) = &files.lonely;
         expect_believed(&what, tells, fault, mode, &gateway, path, (&faulty, file));
-    }
+    });
 }
 
 fn shorten(ended: &Ended) -> String {

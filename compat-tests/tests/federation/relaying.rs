@@ -9,12 +9,18 @@ use compat_tests::http;
 use compat_tests::upstreams::{Fault, Random, Upstream, UpstreamFile};
 
 use crate::client::{Ended, ask};
-use crate::{Mode, configuration, debug_file, debug_file_with_headers, debuginfo, federated};
+use crate::{Mode, debug_file, debug_file_with_headers, debuginfo, patient};
 
 /// Bytes behind a debug file: more than a relay holds back.
 const TAIL: usize = 400_000;
 /// A relay holds back so many bytes at most.
 const HELD_BACK: usize = 64 << 10;
+
+/// A gateway that relays what these upstreams have.
+fn relaying(index: &Sqlite, upstreams: &[&Upstream]) -> RunningGateway {
+    let upstreams: Vec<_> = upstreams.iter().map(|upstream| (Mode::Relay, upstream.url())).collect();
+    RunningGateway::start_with(&index.url(), &patient("", &upstreams), &[])
+}
 
 fn held(seed: u64) -> (String, String, UpstreamFile) {
     let build_id = Random::new(seed).build_id();
@@ -28,7 +34,7 @@ fn a_relay_sends_what_came_and_continues_by_a_range_where_it_broke_off() {
     let (build_id, path, file) = held(70);
     let stops_at = 300_000;
     let upstream = Upstream::with_files(Fault::Stalls(stops_at), [(&*path, &file)]);
-    let gateway = federated(&index, Mode::Relay, "", &[&upstream]);
+    let gateway = relaying(&index, &[&upstream]);
     let (head, mut stream) = http::begin(gateway.port, &path).unwrap();
     assert_eq!(head.status, 200, "{}", gateway.log());
     for (name, value) in
@@ -67,7 +73,7 @@ fn many_clients_of_one_file_are_one_request() {
     let index = Sqlite::with_packages(&[]);
     let (build_id, path, file) = held(71);
     let upstream = Upstream::with_files(Fault::Drips(100_000), [(&*path, &file)]);
-    let gateway = federated(&index, Mode::Relay, "", &[&upstream]);
+    let gateway = relaying(&index, &[&upstream]);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| ask(&gateway, &path))).collect();
         for client in clients {
@@ -97,7 +103,7 @@ fn no_answer_is_joined_from_two_different_files() {
             let second = UpstreamFile::new(bytes);
             let breaking = Upstream::with_files(Fault::ResetsAt(200_000), [(&*path, &first)]);
             let rival = Upstream::with_files(Fault::None, [(&*path, &second)]);
-            let gateway = federated(&index, Mode::Relay, "", &[&breaking, &rival]);
+            let gateway = relaying(&index, &[&breaking, &rival]);
             for _ in 0..3 {
                 match ask(&gateway, &path).ended {
                     // The second one alone: where they differ behind what was sent, the prefix is the same.
@@ -121,7 +127,7 @@ fn sources_are_relayed_up_to_a_size_and_redirected_to_beyond_it() {
     let small = UpstreamFile::bare(b"int small;\n".repeat(20));
     let large = UpstreamFile::bare(b"int large;\n".repeat(2000));
     let upstream = Upstream::with_files(Fault::None, [(&*path("small.c"), &small), (&*path("large.c"), &large)]);
-    let text = configuration("[relay]\nmax_source = \"1KiB\"", &[(Mode::Redirect, upstream.url())]);
+    let text = patient("[relay]\nmax_source = \"1KiB\"", &[(Mode::Redirect, upstream.url())]);
     let gateway = RunningGateway::start_with(&index.url(), &text, &[]);
     for _ in 0..2 {
         assert_eq!(ask(&gateway, &path("small.c")).ended, Ended::File(small.bytes.to_vec()));
@@ -129,9 +135,9 @@ fn sources_are_relayed_up_to_a_size_and_redirected_to_beyond_it() {
     assert_eq!(upstream.requests_for(&build_id), 1, "expected that the cache has it");
     let to = format!("{}{}", upstream.url(), path("large.c"));
     assert_eq!(ask(&gateway, &path("large.c")).ended, Ended::Redirect(to));
-    let text = configuration("", &[(Mode::Relay, upstream.url())]);
-    let relaying = RunningGateway::start_with(&index.url(), &text, &[]);
-    assert_eq!(ask(&relaying, &path("large.c")).ended, Ended::File(large.bytes.to_vec()));
+    let text = patient("", &[(Mode::Relay, upstream.url())]);
+    let gateway = RunningGateway::start_with(&index.url(), &text, &[]);
+    assert_eq!(ask(&gateway, &path("large.c")).ended, Ended::File(large.bytes.to_vec()));
 }
 
 #[test]
@@ -144,7 +150,7 @@ fn a_section_is_a_slice_of_a_cached_file_and_never_a_reason_to_get_a_whole_one()
     for mode in Mode::BOTH {
         let upstream =
             Upstream::with_files(Fault::None, [(&*file, &UpstreamFile::new(bytes.clone())), (&*section, &theirs)]);
-        let gateway = federated(&index, mode, "", &[&upstream]);
+        let gateway = RunningGateway::start_with(&index.url(), &patient("", &[(mode, upstream.url())]), &[]);
         match ask(&gateway, &section).ended {
             Ended::Redirect(to) if mode == Mode::Redirect => assert_eq!(to, format!("{}{section}", upstream.url())),
             Ended::File(bytes) if mode == Mode::Relay => assert_eq!(bytes, *theirs.bytes),
@@ -155,7 +161,7 @@ fn a_section_is_a_slice_of_a_cached_file_and_never_a_reason_to_get_a_whole_one()
     }
     // Of a file in the cache.
     let upstream = Upstream::with_files(Fault::None, [(&*file, &UpstreamFile::new(bytes.clone()))]);
-    let gateway = federated(&index, Mode::Relay, "", &[&upstream]);
+    let gateway = relaying(&index, &[&upstream]);
     assert_eq!(ask(&gateway, &file).ended, Ended::File(bytes.clone()));
     let Ended::File(slice) = ask(&gateway, &section).ended else { panic!("{}", gateway.log()) };
     assert!(!slice.is_empty() && bytes.windows(slice.len()).any(|window| window == slice), "{} bytes", slice.len());
@@ -182,7 +188,7 @@ fn a_file_without_a_stated_size_is_relayed_whole() {
         }
         let _ = stream.write_all(b"0\r\n\r\n");
     });
-    let text = configuration("", &[(Mode::Relay, &chunked.url())]);
+    let text = patient("", &[(Mode::Relay, &chunked.url())]);
     let gateway = RunningGateway::start_with(&index.url(), &text, &[]);
     for _ in 0..2 {
         assert!(ask(&gateway, &path).has_right_bytes("chunked", &bytes));
