@@ -139,7 +139,7 @@ fn a_question_that_comes_back_gets_the_local_answer_alone() {
     let text = configuration("instance = \"gw-1\"", &upstream.url(), "");
     let gateway = RunningGateway::start_with(&index.url(), &text, &[]);
     let path = format!("/buildid/{}/executable", fixtures::build_id(RPM, "/usr/bin/server"));
-    let many = vec!["192.0.2.1"; 8].join(", ");
+    let many = ["192.0.2.1"; 8].join(", ");
     for headers in [("Via", "1.1 other, 1.1 gw-1, 1.1 third"), ("X-Forwarded-For", &*many)] {
         let found = http::request(gateway.port, "GET", &path, &[headers]).unwrap();
         assert!(found.body == fixtures::member(&fixtures::rpm(RPM), "/usr/bin/server"), "other bytes");
