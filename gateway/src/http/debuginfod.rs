@@ -32,6 +32,7 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
         Err(NoAnswer::Absent(Absence::Certain)) => error::absent(),
         Err(NoAnswer::Absent(Absence::Provisional(_))) => error::absent_for_now(),
         Err(NoAnswer::TooLarge(size)) => error::too_large(size, caller.max_size),
+        Err(NoAnswer::SectionNotServed) => error::section_not_served(),
         Err(NoAnswer::Unavailable(_)) => {
             response_unavailable(&request, &gateway, matches!(question.resource, Resource::Section(_)))
         }

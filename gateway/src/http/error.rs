@@ -5,6 +5,7 @@
 //! | malformed build-id, kind or path; `/metadata` without key or value | 400 | `200 []`, as the original |
 //! | absent | 404, `public, max-age=10` | `200 []` or `{}` |
 //! | absent without an upstream that is away or late, or after too many servers | 404, `no-store` | |
+//! | a section that nobody has, of a file that upstreams may have that serve no sections | 503, `no-store` | |
 //! | larger than `X-DEBUGINFOD-MAXSIZE`, here or at an upstream | 406 | |
 //! | unavailable: no provider has it, and one of them failed | reset, or 503 (`/section`: 504), `no-store` | 503 |
 //! | `/metadata` while the index cannot be asked and no upstream has anything | | 503 |
@@ -63,6 +64,12 @@ pub(crate) fn unavailable(is_section: bool) -> HttpResponse {
     no_store(&mut plain(status))
         .insert_header((UNAVAILABLE, "1"))
         .body("the index, a store or an upstream did not answer, or too many requests waited\n")
+}
+
+/// 503 for a section, by which clients fetch the whole file instead.
+pub(crate) fn section_not_served() -> HttpResponse {
+    no_store(&mut plain(StatusCode::SERVICE_UNAVAILABLE))
+        .body("an upstream that serves no sections may have the file\n")
 }
 
 /// 503 for clients that parse JSON.

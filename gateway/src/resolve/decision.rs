@@ -20,11 +20,13 @@ pub(crate) struct Decision {
 /// Why a question has no answer.
 #[derive(Clone, Debug)]
 pub(crate) enum NoAnswer {
-    /// Nobody has it.
+    /// No provider has it.
     Absent(Absence),
     /// An upstream has it, and it is larger than the client accepts: its size in bytes, if that was told.
     TooLarge(Option<u64>),
-    /// Nobody that answered has it, and somebody failed.
+    /// No provider has the section, and an upstream may have the file and serves whole files alone.
+    SectionNotServed,
+    /// No provider that answered has it, and one of them failed.
     Unavailable(Unavailable),
 }
 
@@ -51,6 +53,8 @@ pub(super) struct Course {
     pub(super) trace: Trace,
     causes: Vec<Cause>,
     absence: Absence,
+    /// True if an upstream may have the file of a section, and serves whole files alone.
+    needs_whole_file: bool,
 }
 
 impl Course {
@@ -63,11 +67,15 @@ impl Course {
             trace: Trace::default(),
             causes: Vec::new(),
             absence: Absence::Certain,
+            needs_whole_file: false,
         }
     }
 
-    /// Takes the outcome of a search here. Returns what it decides.
-    pub(super) fn take(&mut self, outcome: Result<SearchOutcome, Unavailable>) -> Option<Result<Answer, NoAnswer>> {
+    /// Adds the outcome of a search here. Returns what it decides.
+    pub(super) fn add_outcome(
+        &mut self,
+        outcome: Result<SearchOutcome, Unavailable>,
+    ) -> Option<Result<Answer, NoAnswer>> {
         match outcome {
             Ok(SearchOutcome::Found(found)) => Some(Ok(Answer::File(found))),
             Ok(SearchOutcome::Settled) => Some(Err(NoAnswer::Absent(Absence::Certain))),
@@ -79,12 +87,16 @@ impl Course {
         }
     }
 
-    /// Takes the verdict of the upstreams. Returns what it decides.
-    pub(super) fn take_verdict(&mut self, verdict: Verdict) -> Option<Result<Answer, NoAnswer>> {
+    /// Adds the verdict of the upstreams. Returns what it decides.
+    pub(super) fn add_verdict(&mut self, verdict: Verdict) -> Option<Result<Answer, NoAnswer>> {
         self.trace.attempts = Some(verdict.attempts);
         match verdict.whole {
             Whole::Found(answer) => Some(Ok(answer)),
             Whole::TooLarge(size) => Some(Err(NoAnswer::TooLarge(size))),
+            Whole::SectionsNotServed => {
+                self.needs_whole_file = true;
+                None
+            }
             Whole::Absent(absence) => {
                 self.absence = absence;
                 None
@@ -112,10 +124,10 @@ impl Course {
 
     /// The decision, once all steps are made and none has ended it.
     pub(super) fn conclude(self) -> Decision {
-        let no_answer = if self.causes.is_empty() {
-            NoAnswer::Absent(self.absence)
-        } else {
-            NoAnswer::Unavailable(Unavailable(self.causes))
+        let no_answer = match (self.causes.is_empty(), self.needs_whole_file) {
+            (true, true) => NoAnswer::SectionNotServed,
+            (true, false) => NoAnswer::Absent(self.absence),
+            (false, _) => NoAnswer::Unavailable(Unavailable(self.causes)),
         };
         Decision { answer: Err(no_answer), trace: self.trace }
     }
@@ -136,10 +148,10 @@ mod tests {
     #[test]
     fn all_that_have_nothing_make_an_absence_as_certain_as_the_upstreams_are() {
         let mut course = Course::new();
-        assert!(course.take(Ok(SearchOutcome::Absent)).is_none());
+        assert!(course.add_outcome(Ok(SearchOutcome::Absent)).is_none());
         assert!(matches!(course.conclude().answer, Err(NoAnswer::Absent(Absence::Certain))));
         let mut course = Course::new();
-        assert!(course.take_verdict(verdict(Whole::Absent(Absence::Provisional("without b".into())))).is_none());
+        assert!(course.add_verdict(verdict(Whole::Absent(Absence::Provisional("without b".into())))).is_none());
         assert!(matches!(course.conclude().answer, Err(NoAnswer::Absent(Absence::Provisional(_)))));
     }
 
@@ -147,14 +159,14 @@ mod tests {
     fn one_that_failed_makes_it_unavailable_unless_another_has_it() {
         let failed = || {
             let mut course = Course::new();
-            assert!(course.take(Err(cause().into())).is_none());
+            assert!(course.add_outcome(Err(cause().into())).is_none());
             course
         };
         let mut course = failed();
-        assert!(course.take_verdict(verdict(Whole::Absent(Absence::Certain))).is_none());
+        assert!(course.add_verdict(verdict(Whole::Absent(Absence::Certain))).is_none());
         assert!(matches!(course.conclude().answer, Err(NoAnswer::Unavailable(causes)) if causes.0 == [cause()]));
         let mut course = failed();
-        let end = course.take_verdict(verdict(Whole::TooLarge(Some(7)))).unwrap();
+        let end = course.add_verdict(verdict(Whole::TooLarge(Some(7)))).unwrap();
         let decision = course.end(Step::Upstreams, end);
         assert!(matches!(decision.answer, Err(NoAnswer::TooLarge(Some(7)))));
         assert_eq!(decision.trace.failures, [cause()]);
@@ -163,18 +175,18 @@ mod tests {
     #[test]
     fn a_file_that_settles_the_question_ends_it() {
         let mut course = Course::new();
-        let end = course.take(Ok(SearchOutcome::Settled));
+        let end = course.add_outcome(Ok(SearchOutcome::Settled));
         assert!(matches!(end, Some(Err(NoAnswer::Absent(Absence::Certain)))));
     }
 
     #[test]
     fn what_the_index_knows_is_not_absent_while_an_upstream_is_away() {
         let mut course = Course::new();
-        course.take_verdict(verdict(Whole::Absent(Absence::Provisional("without b".into()))));
+        course.add_verdict(verdict(Whole::Absent(Absence::Provisional("without b".into()))));
         course.distrust_absence();
         assert!(matches!(course.conclude().answer, Err(NoAnswer::Unavailable(_))));
         let mut course = Course::new();
-        course.take_verdict(verdict(Whole::Absent(Absence::Certain)));
+        course.add_verdict(verdict(Whole::Absent(Absence::Certain)));
         course.distrust_absence();
         assert!(matches!(course.conclude().answer, Err(NoAnswer::Absent(Absence::Certain))));
     }

@@ -170,7 +170,7 @@ impl Gateway {
                     }
                 }
                 Step::Relayed | Step::Upstreams if !has_upstreams => None,
-                Step::Relayed => course.take(Ok(Box::pin(self.search_relayed(question, until)).await)),
+                Step::Relayed => course.add_outcome(Ok(Box::pin(self.search_relayed(question, until)).await)),
                 Step::Upstreams => Box::pin(self.ask_upstreams(question, caller, until, &mut course)).await,
                 Step::Unknown if course.unknown.is_empty() => None,
                 Step::Unknown => Box::pin(self.examine(question, caller, until, &mut course)).await,
@@ -194,7 +194,7 @@ impl Gateway {
         let searched = self.search_index(verdict, question, caller.client, until).await;
         course.trace.records = Some(searched.records);
         (course.unknown, course.exists, course.examined) = (searched.unknown, searched.exists, searched.examined);
-        let end = course.take(searched.outcome);
+        let end = course.add_outcome(searched.outcome);
         if end.is_none() && course.exists && self.federation.reason_not_to_ask(caller).is_none() {
             course.distrust_absence();
         }
@@ -212,7 +212,7 @@ impl Gateway {
         // The other half is for the files that may hold debuginfo.
         let until = if course.unknown.is_empty() { until } else { until.half() };
         let asked = Asked { question: question.clone(), caller: caller.clone(), exists: course.exists };
-        course.take_verdict(self.federation.find(asked, until).await)
+        course.add_verdict(self.federation.find(asked, until).await)
     }
 
     /// Examines the files of which only the contents can tell whether they are what is asked for.
@@ -225,7 +225,7 @@ impl Gateway {
     ) -> Option<Result<Answer, NoAnswer>> {
         course.trace.examined = Some(course.unknown.len());
         let outcome = self.search_unknown(&course.unknown, question, caller.client, until).await;
-        course.take(outcome)
+        course.add_outcome(outcome)
     }
 }
 

@@ -109,6 +109,7 @@ impl Decision {
             Err(NoAnswer::Absent(Absence::Provisional(text))) => format!("provisional absence {text}"),
             Err(NoAnswer::TooLarge(Some(size))) => format!("too large, {size} bytes"),
             Err(NoAnswer::TooLarge(None)) => "too large".into(),
+            Err(NoAnswer::SectionNotServed) => "section not served".into(),
             Err(NoAnswer::Unavailable(_)) => "unavailable".into(),
         }
     }

@@ -12,7 +12,7 @@ use crate::providers::http_client::{is_page, is_refused_host, refused_redirect};
 use crate::resolve::answer::Redirect;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::CauseKind;
-use crate::resolve::question::Question;
+use crate::resolve::question::{Question, Resource};
 
 /// A header of answers that a gateway of ours cannot give at present.
 pub(crate) const UNAVAILABLE: &str = "x-darkserver-unavailable";
@@ -26,6 +26,8 @@ pub(super) enum Reply {
     Found(Box<Begun>),
     /// It has it, and it is larger than the client accepts: its size in bytes, if the upstream told.
     TooLarge(Option<u64>),
+    /// It serves no sections, as servers state by 503: the client is to fetch the whole file.
+    SectionsNotServed,
     /// It does not have it, for at most so long if it told ([RFC 9111], section 5.2.2): zero if it forbids that this is
     /// stored.
     ///
@@ -114,6 +116,11 @@ pub(super) async fn read(
         }
         status if status.is_redirection() => {
             return refused(refused_redirect(&response));
+        }
+        StatusCode::SERVICE_UNAVAILABLE
+            if matches!(question.resource, Resource::Section(_)) && !response.headers().contains_key(UNAVAILABLE) =>
+        {
+            return Ok(Reply::SectionsNotServed);
         }
         status => return refused(format!("expected 200 or 404, found {status}")),
     }

@@ -31,6 +31,8 @@ pub(super) struct Search {
     /// Requests to upstreams.
     requests: AtomicU32,
     attempts: Mutex<Vec<UpstreamAttempt>>,
+    /// Upstreams that serve no sections.
+    without_sections: Mutex<Vec<usize>>,
     /// Upstreams whose absence is provisional.
     late: Mutex<Vec<usize>>,
 }
@@ -51,6 +53,7 @@ impl Search {
             deadline,
             requests: AtomicU32::new(0),
             attempts: Mutex::default(),
+            without_sections: Mutex::default(),
             late: Mutex::default(),
         }
     }
@@ -75,7 +78,7 @@ impl Search {
         let result = match &whole {
             Whole::Found(_) => "found",
             Whole::TooLarge(_) => "too_large",
-            Whole::Absent(Absence::Certain) => "absent",
+            Whole::Absent(Absence::Certain) | Whole::SectionsNotServed => "absent",
             Whole::Absent(Absence::Provisional(_)) => "provisional",
             Whole::Unavailable(_) => "unavailable",
         };
@@ -216,6 +219,10 @@ impl Search {
                 shared.knowledge.found(number, &asked.question).await;
                 Ok(Given::TooLarge(size))
             }
+            Reply::SectionsNotServed => {
+                locked(&self.without_sections).push(number);
+                Err(Miss::Absent(format!("upstream {}: serves no sections", upstream.name())))
+            }
             Reply::Absent { max_age } => {
                 let ttl = upstream.settings.absent_ttl.min(max_age.unwrap_or(Duration::MAX));
                 let is_late = max_age == Some(Duration::ZERO) || self.is_late(number).await;
@@ -269,9 +276,18 @@ impl Search {
         let settings = &self.shared.settings;
         let members = states.into_iter().map(member).collect();
         match verdict::decide(members, settings.absent, settings.unreachable_after, self.asked.exists) {
+            Ok(_) if self.needs_the_whole_file() => Whole::SectionsNotServed,
             Ok(absence) => Whole::Absent(absence),
             Err(unavailable) => Whole::Unavailable(unavailable),
         }
+    }
+
+    /// True if a section was asked for, and an upstream may have the file and serves no sections.
+    fn needs_the_whole_file(&self) -> bool {
+        let question = &self.asked.question;
+        matches!(question.resource, Resource::Section(_))
+            && (!locked(&self.without_sections).is_empty()
+                || self.shared.upstreams.iter().any(|upstream| upstream.serves_whole_files_alone(question)))
     }
 
     fn record_attempt(&self, upstream: &Upstream, outcome: &'static str, took: Option<Duration>, detail: &str) {

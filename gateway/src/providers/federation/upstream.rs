@@ -77,6 +77,14 @@ impl Upstream {
         self.settings.serves.contains(&service) && self.settings.build_ids.contains(&Shape::of(&question.build_id))
     }
 
+    /// True if the upstream serves files with the build-id of a question, and no sections of them.
+    pub(super) fn serves_whole_files_alone(&self, question: &Question) -> bool {
+        let serves = |service| self.settings.serves.contains(&service);
+        !serves(Service::Section)
+            && (serves(Service::Debuginfo) || serves(Service::Executable))
+            && self.settings.build_ids.contains(&Shape::of(&question.build_id))
+    }
+
     /// Until when the upstream may take to answer: as configured, else some times as long as it usually takes, at least
     /// half of the time left: a hang costs one request alone, and a file that is extracted first takes longer than an
     /// absence.

@@ -37,6 +37,9 @@ pub(crate) enum Whole {
     TooLarge(Option<u64>),
     /// None of them has it.
     Absent(Absence),
+    /// None of them has it, and some of them serve whole files alone: what was asked for is a section, which a client
+    /// can read from the whole file.
+    SectionsNotServed,
     /// None of those that answered has it, and the answer of another one is needed.
     Unavailable(Unavailable),
 }
