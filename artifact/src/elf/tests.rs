@@ -294,3 +294,13 @@ fn notes_are_found_in_both_byte_orders_and_at_any_offset() {
         assert!(notes(no_note).is_empty(), "{no_note:?}");
     }
 }
+
+#[test]
+fn a_part_of_a_file_is_not_complete() {
+    let bytes = debug_file(ET_EXEC).bytes();
+    let is_whole = |bytes: &[u8]| is_complete(&mut Cursor::new(bytes)).unwrap_or(false);
+    assert!(is_whole(&bytes));
+    for length in 0..bytes.len() {
+        assert!(!is_whole(&bytes[..length]), "{length} of {} bytes", bytes.len());
+    }
+}

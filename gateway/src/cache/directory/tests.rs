@@ -102,3 +102,30 @@ async fn a_directory_that_others_may_enter_is_refused() {
     let error = format!("{:#}", open(temporary.path()).await.err().unwrap());
     assert!(error.contains("expected a directory of this user with mode 0700, found"), "{error}");
 }
+
+#[tokio::test]
+async fn what_an_upstream_told_of_a_file_is_found_after_a_restart() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = open(temporary.path()).await.unwrap();
+    let origin = sidecar::Origin {
+        question: "buildid/ab12/debuginfo".into(),
+        upstream: "u".into(),
+        file: Some("/usr/bin/x".into()),
+        archive: None,
+    };
+    let signature = Some([3, 2, 4][..].into());
+    let told = Told { size: 5, mtime: 1_000_000_000, sha256: Some([0xab; 32]), signature, origin: origin.clone() };
+    let info = directory.relayed_info(MemberKey::relayed(&origin.question), &told);
+    assert_eq!(info.digest, "ab".repeat(32));
+    let file = directory.temporary_file(5).unwrap();
+    (&**file.file).write_all(b"hello").unwrap();
+    directory.publish(file, &info, Duration::ZERO).unwrap();
+    let PublishedFile { key, info: read, .. } = directory.published_files().unwrap().pop().unwrap();
+    assert_eq!(key, MemberKey::relayed("buildid/ab12/debuginfo"));
+    assert_eq!(
+        (read.mtime, read.origin, read.signature.as_deref()),
+        (1_000_000_000, Some(origin), Some(&[3, 2, 4][..]))
+    );
+    directory.unlink(&info);
+    assert_eq!(std::fs::read_dir(&directory.path).unwrap().count(), 0);
+}

@@ -55,7 +55,8 @@ pub(super) async fn spool(
             .map(|bytes| upstream.received(bytes));
     }
     let is_artifact = matches!(question.resource, Resource::Artifact(_));
-    if !has_end && !(is_artifact && is_complete_elf(&mut file)) {
+    let is_whole = has_end || is_artifact && is_complete_elf(&mut file);
+    if !is_whole {
         let text = format!("expected a body that tells its end, found {size} bytes and a closed connection");
         return Err(failed(CauseKind::Broken, text));
     }
