@@ -3,7 +3,8 @@
 //! - [`Entry`]: one member and its state: filling, complete, published, removed, or failed. Concurrent requests for a
 //!   member share the entry that is being filled. A [`Reader`] is counted, and keeps the file open.
 //! - [`entries`]: the one list of what is cached, and the order of eviction by [`mod@cost`] and use.
-//! - [`Filler`]: where bytes come from: an [`extraction`] or a [`relay`]. It writes ([`writer`]) to a [`temporary_file`].
+//! - [`Filler`]: where bytes come from: an [`extraction`] or a [`relay`]. It writes ([`writer`]) to a
+//!   [`temporary_file`].
 //! - [`fill`]: what all fills do: the check of the build-id ([`build_id_note`]), the name of the complete file.
 //! - [`memory_fallback`]: members that cannot be written to the disk.
 //! - [`prefetch`]: members beside the requested one in an archive.

@@ -105,7 +105,8 @@ async fn permit(shared: &Shared, asked: &Asked, key: MemberKey) -> Result<Begin,
     }
 }
 
-/// A reader of a file that is relayed, once its first bytes may be sent; `None` if there is none, or it receives nothing.
+/// A reader of a file that is relayed, once its first bytes may be sent; `None` if there is none, or it receives
+/// nothing.
 async fn being_relayed(cache: &MemberCache, key: MemberKey) -> Option<Reader> {
     let reader = cache.find(key).await?;
     loop {
