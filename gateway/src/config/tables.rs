@@ -19,8 +19,8 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration
 const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 /// Longest time that a found build-id is answered from memory. The cache library panics from 1000 years on.
 const MAX_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// Longest time that an absent build-id is answered from memory.
-const MAX_ABSENT_TTL: Duration = Duration::from_secs(2);
+/// Longest time that a build-id which the index does not have is answered from memory.
+const MAX_INDEX_ABSENT_TTL: Duration = Duration::from_secs(2);
 /// Files in one answer of `/metadata`: 10,000 take about 4 MB.
 const RESULTS: RangeInclusive<usize> = 1..=100_000;
 /// Requests at once. One client may have half of them.
@@ -326,7 +326,7 @@ impl IndexSettings {
                 bail!("index.{key}: expected at most 365d, found {}", humantime::format_duration(ttl));
             }
         }
-        if self.absent_ttl > MAX_ABSENT_TTL {
+        if self.absent_ttl > MAX_INDEX_ABSENT_TTL {
             bail!("index.absent_ttl: expected at most 2s, found {}", humantime::format_duration(self.absent_ttl));
         }
         Ok(())

@@ -7,6 +7,7 @@ use artifact::BuildId;
 use moka::Entry;
 use moka::future::Cache;
 
+use crate::config::MAX_UPSTREAM_ABSENT_TTL;
 use crate::resolve::question::Question;
 
 /// Maximum number of build-ids of which it is known who has them.
@@ -17,8 +18,6 @@ const OWNED_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_ABSENCE_BYTES: u64 = 64 << 20;
 /// Memory of one absence besides the text of its question, bytes.
 const ABSENCE_BYTES: usize = 160;
-/// The longest time that one is remembered.
-const MAX_ABSENT_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// What is remembered of the answers of upstreams, by their numbers. Nothing of it outlives the process.
 pub(super) struct Knowledge {
@@ -47,7 +46,7 @@ impl Knowledge {
                     u32::try_from(ABSENCE_BYTES + question.text_bytes()).unwrap_or(u32::MAX)
                 })
                 .max_capacity(MAX_ABSENCE_BYTES)
-                .time_to_live(MAX_ABSENT_TTL)
+                .time_to_live(MAX_UPSTREAM_ABSENT_TTL)
                 .build(),
             first_absences: Cache::builder().max_capacity(MAX_OWNED).time_to_live(OWNED_TTL).build(),
         }
@@ -73,7 +72,7 @@ impl Knowledge {
     /// The upstream `number` does not have what was asked for, which is remembered for `ttl` of its present `epoch`.
     pub(super) async fn absent(&self, number: usize, question: &Question, epoch: u64, ttl: Duration) {
         if ttl > Duration::ZERO {
-            let until = Instant::now() + ttl.min(MAX_ABSENT_TTL);
+            let until = Instant::now() + ttl.min(MAX_UPSTREAM_ABSENT_TTL);
             self.absences.insert((number, question.clone()), RememberedAbsence { epoch, until }).await;
         }
     }
