@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use url::Url;
 
 use super::too_large;
+use crate::providers::http_client::without_credentials;
 use crate::resolve::answer::Redirect;
 
 /// An upstream, or another location, may lose the file soon.
@@ -35,20 +36,15 @@ pub(super) fn response(request: &HttpRequest, redirect: Redirect) -> HttpRespons
 /// 302 to a location.
 pub(super) fn to(location: &str) -> HttpResponseBuilder {
     let mut response = HttpResponse::Found();
-    let location = without_credentials(location);
+    let location = location_for_clients(location);
     response.insert_header((LOCATION, &*location)).insert_header((CACHE_CONTROL, REDIRECT_LIFETIME));
     response
 }
 
-/// A URL without the user and password that it may have.
-fn without_credentials(location: &str) -> Cow<'_, str> {
-    let Some(mut url) = location.contains('@').then(|| Url::parse(location).ok()).flatten() else {
-        return Cow::Borrowed(location);
-    };
-    // They fail for URLs without a host, which can have neither.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    Cow::Owned(url.into())
+/// A location without the user and password that it may have.
+fn location_for_clients(location: &str) -> Cow<'_, str> {
+    let url = location.contains('@').then(|| Url::parse(location).ok()).flatten();
+    url.map_or(Cow::Borrowed(location), |url| Cow::Owned(without_credentials(&url).into()))
 }
 
 #[cfg(test)]

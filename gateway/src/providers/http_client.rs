@@ -30,7 +30,7 @@ use redirects::{Reach, Route};
 
 pub(crate) use pages::{begins_page, is_html, is_page};
 pub(crate) use redirects::{is_refused_host, refused_redirect};
-pub(crate) use urls::{ESCAPED, below};
+pub(crate) use urls::{ESCAPED, below, below_escaped, without_credentials, without_secrets};
 
 /// The longest time without a byte, unless a client is patient.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);

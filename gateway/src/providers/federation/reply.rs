@@ -8,7 +8,7 @@ use url::Url;
 
 use super::proof::{self, Proof};
 use crate::providers::Fault;
-use crate::providers::http_client::{is_page, is_refused_host, refused_redirect};
+use crate::providers::http_client::{is_page, is_refused_host, refused_redirect, without_credentials};
 use crate::resolve::answer::Redirect;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::CauseKind;
@@ -62,10 +62,8 @@ impl Begun {
     /// The redirect of a client to where this answer came from, with its `X-DEBUGINFOD-*` headers and without
     /// credentials.
     pub(super) fn redirect(&self) -> Redirect {
-        let mut url = self.url.clone();
         // The credentials are those of this gateway.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
+        let location = without_credentials(&self.url).into();
         let mut headers = Vec::new();
         for (name, value) in self.response.headers() {
             if name.as_str().starts_with("x-debuginfod-") && value.len() <= MAX_HEADER_BYTES {
@@ -75,7 +73,7 @@ impl Begun {
         if let (false, Some(size)) = (self.response.headers().contains_key("x-debuginfod-size"), self.size) {
             headers.push(("x-debuginfod-size".into(), size.to_string().into_bytes()));
         }
-        Redirect { location: url.into(), headers, size: self.size }
+        Redirect { location, headers, size: self.size }
     }
 }
 

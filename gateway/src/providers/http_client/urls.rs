@@ -1,7 +1,7 @@
-//! URLs of files below the URL of a server.
+//! URLs of files below the URL of a server, and URLs without secrets.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use url::Url;
+use url::{ParseError, Url};
 
 /// What a file name in a URL is escaped to: everything but unreserved characters (RFC 3986, section 2.3) and `/`.
 /// Object stores take a literal `+` for a blank, and strict servers refuse `^`.
@@ -22,6 +22,32 @@ pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
     }
     url.set_path(&joined);
     Some(url)
+}
+
+/// The URL of `path` below `base`, which has neither query nor fragment. `path` is escaped already, has no slash before
+/// it, and can have a query.
+///
+/// # Errors
+/// They do not make a URL.
+pub(crate) fn below_escaped(base: &Url, path: &str) -> Result<Url, ParseError> {
+    Url::parse(&format!("{}/{path}", base.as_str().trim_end_matches('/')))
+}
+
+/// A URL without user and password.
+pub(crate) fn without_credentials(url: &Url) -> Url {
+    let mut url = url.clone();
+    // These fail for URLs without a host alone, which have neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
+}
+
+/// A URL without what may be secret: user, password, query and fragment.
+pub(crate) fn without_secrets(url: &Url) -> Url {
+    let mut url = without_credentials(url);
+    url.set_query(None);
+    url.set_fragment(None);
+    url
 }
 
 #[cfg(test)]
@@ -48,5 +74,35 @@ mod tests {
         );
         assert_eq!(below("http://m.example/pub/", "a/../../x"), None);
         assert_eq!(below("file:///etc/", "passwd"), None);
+    }
+
+    #[test]
+    fn an_escaped_path_is_taken_as_it_is() {
+        for (base, path, expected) in [
+            ("http://m.example", "buildid/ab/source/a%2Bb", "http://m.example/buildid/ab/source/a%2Bb"),
+            (
+                "http://m.example:1/pub/",
+                "metadata?key=file&value=/a",
+                "http://m.example:1/pub/metadata?key=file&value=/a",
+            ),
+        ] {
+            assert_eq!(below_escaped(&Url::parse(base).unwrap(), path).unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn urls_are_shown_without_what_may_be_secret() {
+        for (url, without_login, shown) in [
+            (
+                "https://me:geheim@d.example/base/?token=geheim#geheim",
+                "https://d.example/base/?token=geheim#geheim",
+                "https://d.example/base/",
+            ),
+            ("http://d.example:8002/a@b", "http://d.example:8002/a@b", "http://d.example:8002/a@b"),
+        ] {
+            let url = Url::parse(url).unwrap();
+            assert_eq!(without_credentials(&url).as_str(), without_login);
+            assert_eq!(without_secrets(&url).as_str(), shown);
+        }
     }
 }
