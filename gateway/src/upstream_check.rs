@@ -16,12 +16,12 @@ use reqwest::header::{ACCEPT_ENCODING, LOCATION};
 use reqwest::{Response, StatusCode};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
-use url::Url;
+use url::{ParseError, Url};
 
 use crate::cli::CheckArguments;
 use crate::config::{Config, Service, UpstreamSettings};
-use crate::providers::federation::{client_of, random_build_id};
-use crate::providers::http_client::{Client, below, is_page, reason, refused_redirect};
+use crate::providers::federation::{absent_path, client_of, probed_service, random_build_id};
+use crate::providers::http_client::{Client, below_escaped, is_page, reason, refused_redirect, without_secrets};
 use crate::providers::identity::Identity;
 
 /// Requests whose time is measured.
@@ -38,6 +38,8 @@ const SERVICES: [(Service, &str); 5] = [
 /// What was found out about one upstream.
 struct Check {
     settings: UpstreamSettings,
+    /// `request.budget`.
+    budget: Duration,
     /// The addresses of its host, or why there are none.
     addresses: Result<Vec<SocketAddr>, String>,
     /// The time of a connection to the first address, or why there is none.
@@ -45,13 +47,13 @@ struct Check {
     /// Times of answers to random build-ids, sorted, or why one did not come.
     times: Result<Vec<Duration>, String>,
     /// Answers to random build-ids by what was asked for.
-    services: Vec<(Service, &'static str, Result<Answer, String>)>,
+    services: Vec<(Service, &'static str, Result<CheckedAnswer, String>)>,
     /// The answer to `GET /`.
-    root: Result<Answer, String>,
+    root: Result<CheckedAnswer, String>,
 }
 
 /// One answer.
-struct Answer {
+struct CheckedAnswer {
     status: StatusCode,
     meaning: Meaning,
     /// Headers by which servers and proxies can be told.
@@ -94,7 +96,7 @@ pub(crate) fn run(arguments: CheckArguments) -> Result<ExitCode> {
             let _ = writeln!(io::stderr(), "{line}");
         }
         let client = client_of(settings, identity.probe_user_agent())?;
-        let check = runtime.block_on(check(settings, &client, timeout));
+        let check = runtime.block_on(check(settings, config.request.budget, &client, timeout));
         if !json {
             let _ = io::stdout().write_all(report::text(&check).as_bytes());
         }
@@ -131,7 +133,7 @@ fn choose<'a>(upstreams: &'a [UpstreamSettings], names: &[String]) -> Result<Vec
     Ok(chosen)
 }
 
-async fn check(settings: &UpstreamSettings, client: &Client, limit: Duration) -> Check {
+async fn check(settings: &UpstreamSettings, budget: Duration, client: &Client, limit: Duration) -> Check {
     let asker = Asker { settings, client, limit };
     let addresses = addresses(&settings.url, limit).await;
     let connected = match &addresses {
@@ -147,7 +149,7 @@ async fn check(settings: &UpstreamSettings, client: &Client, limit: Duration) ->
         }
         root = asker.ask(None).await;
     }
-    Check { settings: settings.clone(), addresses, connected, times, services, root }
+    Check { settings: settings.clone(), budget, addresses, connected, times, services, root }
 }
 
 async fn addresses(url: &Url, limit: Duration) -> Result<Vec<SocketAddr>, String> {
@@ -186,7 +188,7 @@ impl Asker<'_> {
         let mut times = Vec::new();
         for _ in 0..TRIES {
             let started = Instant::now();
-            self.send(Some(Service::Debuginfo)).await?;
+            self.send(Some(probed_service(&self.settings.serves))).await?;
             times.push(started.elapsed());
         }
         times.sort_unstable();
@@ -197,36 +199,23 @@ impl Asker<'_> {
     ///
     /// # Errors
     /// Why none came.
-    async fn ask(&self, service: Option<Service>) -> Result<Answer, String> {
+    async fn ask(&self, service: Option<Service>) -> Result<CheckedAnswer, String> {
         let mut response = self.send(service).await?;
         let status = response.status();
         let headers = telling_headers(&response);
         let read = timeout(self.limit, self.meaning(service, &mut response)).await;
-        Ok(Answer { status, meaning: read.unwrap_or(Meaning::Failed), headers })
+        Ok(CheckedAnswer { status, meaning: read.unwrap_or(Meaning::Failed), headers })
     }
 
     async fn send(&self, service: Option<Service>) -> Result<Response, String> {
-        let url = self.url(service).ok_or("expected a URL that paths can be added to")?;
+        let url = self.url(service).map_err(|error| error.to_string())?;
         let request = self.client.get(url).header(ACCEPT_ENCODING, "identity").timeout(self.limit);
         request.send().await.map_err(|error| reason(&error))
     }
 
-    fn url(&self, service: Option<Service>) -> Option<Url> {
-        let id = random_build_id();
-        let path = match service {
-            None => return Some(self.settings.url.clone()),
-            Some(Service::Debuginfo) => format!("buildid/{id}/debuginfo"),
-            Some(Service::Executable) => format!("buildid/{id}/executable"),
-            Some(Service::Source) => format!("buildid/{id}/source/usr/src/check.c"),
-            Some(Service::Section) => format!("buildid/{id}/section/.text"),
-            Some(Service::Metadata) => "metadata".to_owned(),
-        };
-        let mut url = below(self.settings.url.as_str(), &path)?;
-        if service == Some(Service::Metadata) {
-            // Every version of elfutils' server knows this key.
-            url.set_query(Some(&format!("key=file&value=/{id}")));
-        }
-        Some(url)
+    fn url(&self, service: Option<Service>) -> Result<Url, ParseError> {
+        let Some(service) = service else { return Ok(self.settings.url.clone()) };
+        below_escaped(&self.settings.url, &absent_path(service, &random_build_id()))
     }
 
     async fn meaning(&self, service: Option<Service>, response: &mut Response) -> Meaning {
@@ -293,18 +282,14 @@ impl Check {
     /// True if everything that the upstream is asked for by its settings is answered as debuginfod servers answer.
     fn is_sound(&self) -> bool {
         let asked = self.services.iter().filter(|(service, ..)| self.settings.serves.contains(service));
-        let is_sound = |answer: &Result<Answer, String>| {
-            matches!(answer, Ok(Answer { meaning: Meaning::Sound(_) | Meaning::NotServed, .. }))
+        let is_sound = |answer: &Result<CheckedAnswer, String>| {
+            matches!(answer, Ok(CheckedAnswer { meaning: Meaning::Sound(_) | Meaning::NotServed, .. }))
         };
         self.times.is_ok() && asked.map(|(_, _, answer)| answer).all(is_sound)
     }
 
-    /// The URL without credentials.
+    /// The URL without what may be secret.
     fn shown_url(&self) -> Url {
-        let mut url = self.settings.url.clone();
-        // They fail for URLs without a host, which no http URL is.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        url
+        without_secrets(&self.settings.url)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Check, Meaning, TRIES, advice};
+use super::{Check, CheckedAnswer, Meaning, TRIES, advice};
 
 /// The report for a person.
 pub(super) fn text(check: &Check) -> String {
@@ -70,18 +70,18 @@ fn entry(check: &Check) -> Value {
     })
 }
 
-fn answer_json(answer: &Result<Answer, String>) -> Value {
+fn answer_json(answer: &Result<CheckedAnswer, String>) -> Value {
     match answer {
-        Ok(Answer { status, meaning, .. }) => {
+        Ok(CheckedAnswer { status, meaning, .. }) => {
             json!({ "status": status.as_u16(), "meaning": describe_meaning(meaning) })
         }
         Err(error) => json!({ "status": null, "meaning": error }),
     }
 }
 
-fn describe(answer: &Result<Answer, String>) -> String {
+fn describe(answer: &Result<CheckedAnswer, String>) -> String {
     match answer {
-        Ok(Answer { status, meaning, .. }) => format!("{}: {}", status.as_u16(), describe_meaning(meaning)),
+        Ok(CheckedAnswer { status, meaning, .. }) => format!("{}: {}", status.as_u16(), describe_meaning(meaning)),
         Err(error) => format!("none: {error}"),
     }
 }

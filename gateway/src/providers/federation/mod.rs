@@ -6,10 +6,12 @@
 //! - [`reply`]: what an answer is; [`proof`]: what its first bytes prove;
 //! - [`relay`]: its bytes through this gateway; [`source`]: where they come from; [`relayed_headers`]: what is told of
 //!   them; [`spool`]: those of unknown number;
+//! - [`absent`]: what none of them can have, for probes;
 //! - [`verdict`]: found, absent or unavailable, from the words of all;
 //! - [`metadata`]: `/metadata` of all of them;
 //! - [`history`]: the last day of one upstream; [`report`]: the state of all of them.
 
+mod absent;
 mod changes;
 mod coalesce;
 mod health;
@@ -28,7 +30,8 @@ mod upstream;
 pub(crate) mod verdict;
 mod warm;
 
-pub(crate) use upstream::{client_of, random_build_id};
+pub(crate) use absent::{absent_path, probed_service, random_build_id};
+pub(crate) use upstream::client_of;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use reqwest::header::{ACCEPT_ENCODING, USER_AGENT};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
+use super::absent::{absent_path, probed_service, random_build_id};
 use super::changes::Changes;
 use super::health::Health;
 use super::reply::{self, Reply};
@@ -190,16 +191,9 @@ impl Upstream {
 
     /// The URL of something that cannot exist.
     fn probe_url(&self) -> Url {
-        let build_id = random_build_id();
-        let what = match self.settings.serves.first() {
-            Some(Service::Executable) => format!("buildid/{build_id}/executable"),
-            Some(Service::Source) => format!("buildid/{build_id}/source/probe"),
-            Some(Service::Section) => format!("buildid/{build_id}/section/.probe"),
-            Some(Service::Metadata) => format!("metadata?key=buildid&value={build_id}"),
-            Some(Service::Debuginfo) | None => format!("buildid/{build_id}/debuginfo"),
-        };
+        let path = absent_path(probed_service(&self.settings.serves), &random_build_id());
         // The URL of an upstream and hex digits make a URL.
-        self.below(&what).unwrap_or_else(|_| self.settings.url.clone())
+        self.below(&path).unwrap_or_else(|_| self.settings.url.clone())
     }
 
     /// The upstream's own URL for a path without a slash before it.
@@ -207,8 +201,8 @@ impl Upstream {
     /// # Errors
     /// They do not make a URL.
     pub(super) fn below(&self, path: &str) -> Result<Url, Fault> {
-        let base = self.settings.url.as_str().split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
-        Url::parse(&format!("{base}/{path}")).map_err(|error| Fault::new(CauseKind::Wrong, error.to_string()))
+        let url = http_client::below_escaped(&self.settings.url, path);
+        url.map_err(|error| Fault::new(CauseKind::Wrong, error.to_string()))
     }
 }
 
@@ -228,14 +222,6 @@ pub(crate) fn client_of(settings: &UpstreamSettings, user_agent: &str) -> anyhow
     http_client::build(&policy, user_agent)
 }
 
-/// A build-id of 20 bytes that no file has.
-pub(crate) fn random_build_id() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    // Every `RandomState` has other keys.
-    let word = |number: u64| RandomState::new().hash_one(number);
-    format!("{:016x}{:016x}{:08x}", word(0), word(1), word(2) >> 32)
-}
-
 #[cfg(test)]
 impl Upstream {
     /// An upstream with default settings.
@@ -243,18 +229,5 @@ impl Upstream {
         let settings = UpstreamSettings::new("u".into(), Url::parse(url).unwrap());
         let identity = Identity::new(&crate::config::FederationSettings::default());
         Self::new(settings, &identity, Arc::default()).unwrap()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn random_build_ids_have_twenty_bytes_and_differ() {
-        let [a, b] = [random_build_id(), random_build_id()];
-        assert_ne!(a, b);
-        assert_eq!(a.parse::<artifact::BuildId>().unwrap().to_string(), a);
-        assert_eq!(a.len(), 40);
     }
 }
