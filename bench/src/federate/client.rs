@@ -13,7 +13,7 @@ use compat_tests::http;
 pub(super) enum Verdict {
     Found,
     Absent,
-    /// A reset connection or a 503.
+    /// A 503, or a connection that was reset or closed before the whole answer came.
     Unavailable,
 }
 
@@ -90,7 +90,9 @@ pub(super) fn ask(port: u16, path: &str) -> Result<Timed> {
 
 fn ask_following(port: u16, path: &str) -> Result<Verdict> {
     let answer = match http::get(port, path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(Verdict::Unavailable),
+        Err(error) if [ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof].contains(&error.kind()) => {
+            return Ok(Verdict::Unavailable);
+        }
         answer => answer.with_context(|| format!("GET {path}"))?,
     };
     match answer.status {

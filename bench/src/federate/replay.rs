@@ -80,9 +80,10 @@ fn replay(
     is_ours: bool,
 ) -> Result<[Option<f64>; COLUMNS.len()]> {
     let answers = Answers::of(server.port, &stream.paths, AT_ONCE)?;
-    let misses = answers.count(Verdict::Absent);
-    ensure!(misses == stream.misses, "expected {} absent answers, found {misses}", stream.misses);
-    let (misses, requests) = (misses as f64, upstreams.absent_requests() as f64);
+    let absent = answers.count(Verdict::Absent);
+    // A debuginfod under load closes some connections without an answer.
+    ensure!(absent == stream.misses || !is_ours, "expected {} absent answers, found {absent}", stream.misses);
+    let (misses, requests) = (stream.misses as f64, upstreams.absent_requests() as f64);
     let by_metric = if is_ours {
         let sum = |what: &str| federating::metric(server, &format!("gateway_federation_requests_per_miss_{what}"), &[]);
         Some(sum("sum")? / sum("count")?)
