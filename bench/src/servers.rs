@@ -60,23 +60,24 @@ impl BenchServer {
 
     /// elfutils' server on a directory of RPMs; ready when it has scanned them.
     pub(crate) fn debuginfod(rpms: &Path, database: &Path, max_seconds: u64) -> Result<Self> {
-        Self::debuginfod_with(&[], "-R", rpms, database, max_seconds)
+        Self::debuginfod_with(&[], "-R", rpms, Some(database), max_seconds)
     }
 
     /// elfutils' server on a directory of ELF files (`scan` is `-F`) or RPMs (`-R`), in an environment with these
-    /// variables; ready when it has scanned the directory.
+    /// variables; ready when it has scanned the directory. Without `database` it has one of its own.
     pub(crate) fn debuginfod_with(
         environment: &[(&str, &str)],
         scan: &str,
         files: &Path,
-        database: &Path,
+        database: Option<&Path>,
         max_seconds: u64,
     ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut command = bare("debuginfod");
         command.env("HOME", directory.path()).env_remove("XDG_CACHE_HOME").env("TMPDIR", directory.path());
         command.envs(environment.iter().copied());
-        command.args([scan, "-t", "0", "-g", "0", "-d"]).arg(database);
+        let own_database = directory.path().join("index.sqlite");
+        command.args([scan, "-t", "0", "-g", "0", "-d"]).arg(database.unwrap_or(&own_database));
         let port = free_port();
         command.args(["-p", &port.to_string()]).arg(files);
         let mut this = Self { process: launch(command), port, _directory: directory };

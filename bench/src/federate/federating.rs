@@ -29,7 +29,7 @@ pub(super) fn gateway_with(database: &str, settings: &str, upstreams: &[(&str, &
 /// seconds without a byte. `scan` is the option for the files in a directory.
 pub(super) fn debuginfod(urls: &[String], timeout_seconds: u32, (scan, files): (&str, &Path)) -> Result<BenchServer> {
     let environment = [("DEBUGINFOD_URLS", &*urls.join(" ")), ("DEBUGINFOD_TIMEOUT", &timeout_seconds.to_string())];
-    BenchServer::debuginfod_with(&environment, scan, files, Path::new(":memory:"), 60)
+    BenchServer::debuginfod_with(&environment, scan, files, None, 60)
 }
 
 /// The sum of a metric's series whose labels contain each of `labels`; 0 if there is none.

@@ -27,7 +27,7 @@ pub(super) fn run(options: &FederateOptions) -> Result<ResultTable> {
     let database = no_files.path().join("upstream.sqlite");
     let upstreams = [
         ("a darkserver has it", BenchServer::gateway(&index.url(), "")?),
-        ("a debuginfod has it", BenchServer::debuginfod_with(&[], "-F", file.directory.path(), &database, 600)?),
+        ("a debuginfod has it", BenchServer::debuginfod_with(&[], "-F", file.directory.path(), Some(&database), 600)?),
     ];
     let mut table = ResultTable::new(TITLE, &COLUMNS, &[DIRECT, DEBUGINFOD]);
     let url_path = format!("/buildid/{}/debuginfo", file.build_id);
