@@ -5,9 +5,9 @@
 //!   in headers; [`ima`], packages with signed files; [`crash`], a program of the fixtures and its core dump;
 //! - servers: [`darkserver`], our three programs; [`programs`], which builds them; [`mariadb`] and [`galera`];
 //!   [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP;
-//! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`upstreams`], debuginfod servers with
-//!   faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are slow,
-//!   stall or break; [`small_disk`], a cache directory that can be full or read-only;
+//! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`upstreams`], debuginfod servers
+//!   with faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are
+//!   slow, stall or break; [`small_disk`], a cache directory that can be full or read-only;
 //! - clients: [`http`], requests as bytes on a socket; [`certificates`], an authority and clients that trust it;
 //!   [`chromium`], a browser;
 //! - [`process`], the guard of every process.

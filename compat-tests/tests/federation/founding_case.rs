@@ -1,5 +1,5 @@
-//! What the federation is for: GDB on a program with 30 shared libraries that nobody knows, while one of three upstreams
-//! hangs.
+//! What the federation is for: GDB on a program with 30 shared libraries that nobody knows, while one of three
+//! upstreams hangs.
 
 use std::fs;
 use std::path::PathBuf;
@@ -36,8 +36,8 @@ impl Linked {
         let declared: String = numbers.iter().map(|number| format!("int from_{number}(int);\n")).collect();
         let called: String = numbers.iter().map(|number| format!("    sum = from_{number}(sum);\n")).collect();
         let text = format!(
-            "#include <stdlib.h>\n{declared}int main(void) {{\n    int sum = 0;\n{called}    if (sum)\n        abort();\n    \
-             return sum;\n}}\n"
+            "#include <stdlib.h>\n{declared}int main(void) {{\n    int sum = 0;\n{called}\
+             \x20   if (sum)\n        abort();\n    return sum;\n}}\n"
         );
         fs::write(directory.path().join("main.c"), text).unwrap();
         let mut command = Command::new("cc");

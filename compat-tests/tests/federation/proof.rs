@@ -31,24 +31,28 @@ fn make() -> Made {
         succeed(Command::new("sh").args(["-ec", script]).current_dir(&directory), "binutils, gcc and elfutils")
     };
     shell(
-        "cc -g -shared -fPIC -nostdlib -Wl,--build-id=sha1 -o by-eu-strip x.c && eu-strip -f by-eu-strip.debug by-eu-strip",
+        "cc -g -shared -fPIC -nostdlib -Wl,--build-id=sha1 -o by-eu-strip x.c && \
+         eu-strip -f by-eu-strip.debug by-eu-strip",
     );
     shell(
-        "cc -g -O1 -shared -fPIC -nostdlib -Wl,--build-id=sha1 -o by-objcopy x.c && objcopy --only-keep-debug by-objcopy by-objcopy.debug",
+        "cc -g -O1 -shared -fPIC -nostdlib -Wl,--build-id=sha1 -o by-objcopy x.c && \
+         objcopy --only-keep-debug by-objcopy by-objcopy.debug",
     );
     // As the kernel links modules.
     shell(
-        "cc -g -c -ffunction-sections x.c && ld -r --build-id=sha1 -o x.ko x.o && objcopy --only-keep-debug x.ko x.ko.debug",
+        "cc -g -c -ffunction-sections x.c && ld -r --build-id=sha1 -o x.ko x.o && \
+         objcopy --only-keep-debug x.ko x.ko.debug",
     );
     // As vmlinux: at a high address, with a note beside the build-id's.
     fs::write(
         at("notes.s"),
-        ".section .note.Xen,\"a\",@note\n.long 4, 4, 6\n.asciz \"Xen\"\n.long 42\n.section .note.GNU-stack,\"\",@progbits\n",
+        ".section .note.Xen,\"a\",@note\n.long 4, 4, 6\n.asciz \"Xen\"\n.long 42\n\
+         .section .note.GNU-stack,\"\",@progbits\n",
     )
     .unwrap();
     shell(
-        "cc -g -O2 -static -nostdlib -no-pie -fno-pic -mcmodel=kernel -Wl,-Ttext-segment=0xffffffff81000000 -Wl,--build-id=sha1 \
-         -o vmlinux x.c notes.s",
+        "cc -g -O2 -static -nostdlib -no-pie -fno-pic -mcmodel=kernel -Wl,-Ttext-segment=0xffffffff81000000 \
+         -Wl,--build-id=sha1 -o vmlinux x.c notes.s",
     );
     let mut random = Random::new(50);
     let filler: Vec<u8> = (0..IN_FRONT).map(|_| random.number() as u8).collect();
@@ -58,7 +62,8 @@ fn make() -> Made {
          objcopy -O binary --only-section=.note.gnu.build-id late note && \
          objcopy --only-keep-debug --remove-section=.note.gnu.build-id late late.part && \
          objcopy --add-section .filler=filler late.part late.filled && \
-         objcopy --add-section .note.gnu.build-id=note --set-section-alignment .note.gnu.build-id=4 late.filled late.debug",
+         objcopy --add-section .note.gnu.build-id=note --set-section-alignment .note.gnu.build-id=4 \
+         late.filled late.debug",
     );
     let files = [
         ("a debug file of eu-strip", "by-eu-strip.debug", true),

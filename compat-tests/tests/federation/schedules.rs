@@ -1,4 +1,5 @@
-//! Random schedules of faults. Each follows from its seed, which a failed test prints; `DARKSERVER_SEED` runs one alone.
+//! Random schedules of faults. Each follows from its seed, which a failed test prints; `DARKSERVER_SEED` runs one
+//! alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -75,7 +75,8 @@ impl Breaker {
         }
     }
 
-    /// Changes whenever it is opened or closed. What is known of the provider from another epoch is not to be relied on.
+    /// Changes whenever it is opened or closed. What is known of the provider from another epoch is not to be relied
+    /// on.
     pub(crate) fn epoch(&self) -> u64 {
         locked(&self.0).epoch
     }

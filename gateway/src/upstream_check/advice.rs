@@ -12,8 +12,8 @@ const DEADLINE_FACTOR: u32 = 3;
 /// The longest time that `request.budget` and `upstream.deadline` can have.
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Lines for the upstream's table in gateway.toml, each a key and a value, with the reason in a comment. What belongs to
-/// another table is a comment.
+/// Lines for the upstream's table in gateway.toml, each a key and a value, with the reason in a comment. What belongs
+/// to another table is a comment.
 pub(super) fn lines(check: &Check) -> Vec<String> {
     if let Some(line) = disable(check) {
         return vec![line];

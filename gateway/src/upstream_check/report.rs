@@ -54,13 +54,14 @@ fn entry(check: &Check) -> Value {
     }
     let headers: Map<String, Value> = headers(check).into_iter().map(|(name, value)| (name, value.into())).collect();
     let error = check.times.as_ref().err().or(check.connected.as_ref().err().filter(|_| check.times.is_err()));
+    let addresses: Vec<_> = check.addresses.iter().flatten().map(SocketAddr::ip).collect();
     json!({
         "name": check.settings.name,
         "url": check.shown_url().as_str(),
         "enabled": check.settings.enabled,
         "ok": check.is_sound(),
         "error": error,
-        "addresses": check.addresses.as_ref().map(|found| found.iter().map(|address| address.ip()).collect()).unwrap_or(vec![]),
+        "addresses": addresses,
         "connect_seconds": check.connected.as_ref().ok().map(Duration::as_secs_f64),
         "answer_seconds": check.usual_time().as_ref().map(Duration::as_secs_f64),
         "services": services,

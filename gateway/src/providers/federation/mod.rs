@@ -1,8 +1,8 @@
 //! Upstreams: other debuginfod servers, asked for what the index does not have.
 //!
 //! - [`upstream`]: one upstream; [`health`]: its breaker and probes; [`knowledge`]: what it has and what not;
-//! - [`search`]: all that can have it are asked, by [one walk](crate::providers::walk); concurrent searches for the same
-//!   are one ([`coalesce`]); what is too slow goes on in the background ([`warm`]);
+//! - [`search`]: all that can have it are asked, by [one walk](crate::providers::walk); concurrent searches for the
+//!   same are one ([`coalesce`]); what is too slow goes on in the background ([`warm`]);
 //! - [`reply`]: what an answer is; [`proof`]: what its first bytes prove;
 //! - [`relay`]: its bytes through this gateway; [`source`]: where they come from; [`relayed_headers`]: what is told of
 //!   them; [`spool`]: those of unknown number;

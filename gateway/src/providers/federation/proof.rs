@@ -120,8 +120,8 @@ async fn elf_start(response: &mut Response) -> Result<Vec<u8>, Fault> {
     Ok(start)
 }
 
-/// Searches for the note with `build_id` in `bytes`, which grow by what is read. False if there is no note at all: it may
-/// stand further behind.
+/// Searches for the note with `build_id` in `bytes`, which grow by what is read. False if there is no note at all: it
+/// may stand further behind.
 ///
 /// # Errors
 /// There are notes with other build-ids, and none with this one.

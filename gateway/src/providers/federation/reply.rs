@@ -77,8 +77,8 @@ impl Begun {
     }
 }
 
-/// Reads what an upstream answered to `question`, which was asked at `url`. The build-id note of a file whose bytes come
-/// slowly is searched for until half of the time to `deadline` has passed.
+/// Reads what an upstream answered to `question`, which was asked at `url`. The build-id note of a file whose bytes
+/// come slowly is searched for until half of the time to `deadline` has passed.
 ///
 /// # Errors
 /// The answer is neither a file nor an absence: whether the upstream has it is unknown.

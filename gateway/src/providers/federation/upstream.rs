@@ -104,8 +104,8 @@ impl Upstream {
         self.health.latency.usual().map_or(max, |usual| usual.min(max))
     }
 
-    /// Asks, and records what that tells of the upstream. It takes as long as the upstream does: the caller gives up, and
-    /// holds a permit meanwhile.
+    /// Asks, and records what that tells of the upstream. It takes as long as the upstream does: the caller gives up,
+    /// and holds a permit meanwhile.
     ///
     /// # Errors
     /// Whether the upstream has it is unknown.

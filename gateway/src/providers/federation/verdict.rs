@@ -95,8 +95,8 @@ pub(super) enum MemberState {
 
 /// Decides from the words of all upstreams that serve what was asked for, none of which found it.
 ///
-/// An upstream whose breaker was open for `unreachable_after` leaves the quorum, unless the word of all is needed, it is
-/// known to have the file, `exists` states that there is such a file, or no other upstream answered.
+/// An upstream whose breaker was open for `unreachable_after` leaves the quorum, unless the word of all is needed, it
+/// is known to have the file, `exists` states that there is such a file, or no other upstream answered.
 pub(super) fn decide(
     members: Vec<QuorumMember>,
     quorum: AbsentQuorum,
