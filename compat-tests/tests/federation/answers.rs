@@ -110,7 +110,9 @@ fn a_trace_states_why_an_answer_is_what_it_is() {
     let having = Upstream::with_files(Fault::None, [(&*path, &file)]);
     let text = configuration("trace = true", &[(Mode::Redirect, having.url())]);
     let gateway = RunningGateway::start_with(&index.url(), &text, &[]);
-    gateway.wait_until_synced();
+    let other = debuginfo(&Random::new(75).build_id());
+    let has_filter = || trace(&gateway, &other).is_some_and(|trace| trace.starts_with("filter=absent"));
+    wait_within(NOTICED, "the filter of the index", has_filter);
     let found = trace(&gateway, &path).unwrap();
     assert!(found.starts_with("filter=absent; u0=found ") && found.ends_with("; answer=redirect"), "{found}");
     let unknown = debuginfo(&Random::new(74).build_id());

@@ -25,7 +25,7 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(30);
 /// After a failed probe of an upstream whose breaker is closed, the next one.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two probes at least, however many requests are slow.
-const MIN_INTERVAL: Duration = Duration::from_millis(500);
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of failed probes in a row before the breaker of an upstream opens of which nothing else is known.
