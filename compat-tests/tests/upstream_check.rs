@@ -1,5 +1,7 @@
 //! `darkserver upstream check` against elfutils' debuginfod and against servers with faults.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
+
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;

@@ -247,8 +247,12 @@ impl Search {
         {
             return Ok(Answer::Redirect(begun.redirect()));
         }
-        let file = relay::begin(&self.shared, &self.asked, number, begun).await?;
-        Ok(Answer::File(file))
+        match relay::begin(&self.shared, &self.asked, number, begun).await {
+            Ok(file) => Ok(Answer::File(file)),
+            // It has stated that it has the file: whatever became of the bytes, that is no absence.
+            Err(Miss::Absent(text)) => Err(Fault::new(CauseKind::Wrong, text).of_upstream(upstream.name()).into()),
+            Err(failed) => Err(failed),
+        }
     }
 
     /// The state of an upstream that was asked.
