@@ -1,5 +1,7 @@
 //! `/upstreams`: the state of every upstream and its last day, as JSON and as a page in a real browser.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and says where")]
+
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;

@@ -124,7 +124,7 @@ impl Federation {
     pub(crate) async fn find(&self, asked: Asked, deadline: Deadline) -> Verdict {
         let shared = &self.0;
         if let Some(reason) = self.reason_not_to_ask(&asked.caller) {
-            tracing::info!(question = %asked.question, reason, "upstreams are not asked");
+            tracing::debug!(question = %asked.question, reason, "upstreams are not asked");
             return Verdict::without_attempts(Whole::Absent(Absence::Provisional(reason)));
         }
         let key = SearchKey {
@@ -157,9 +157,9 @@ impl Federation {
     pub(crate) fn reason_not_to_ask(&self, caller: &Caller) -> Option<String> {
         let (hops, max) = (caller.hops, self.0.settings.max_hops);
         if hops >= max {
-            return Some(format!("the question passed {hops} servers, at most {max} are allowed"));
+            return Some(format!("because the question passed {hops} servers, at most {max} are allowed"));
         }
-        self.0.identity.has_passed(caller).then(|| "the question passed this server before".to_owned())
+        self.0.identity.has_passed(caller).then(|| "because the question passed this server before".to_owned())
     }
 
     /// Changes whenever an answer that was unavailable may be another one now.
