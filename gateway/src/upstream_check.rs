@@ -21,7 +21,9 @@ use url::{ParseError, Url};
 use crate::cli::CheckArguments;
 use crate::config::{Config, Service, UpstreamSettings};
 use crate::providers::federation::{absent_path, client_of, probed_service, random_build_id};
-use crate::providers::http_client::{Client, below_escaped, is_page, reason, refused_redirect, without_secrets};
+use crate::providers::http_client::{
+    Client, below_escaped, is_page, is_refused_host, reason, refused_redirect, without_secrets,
+};
 use crate::providers::identity::Identity;
 
 /// Requests whose time is measured.
@@ -71,7 +73,7 @@ enum Meaning {
     Refused { is_page: bool },
     /// It has what cannot exist.
     Junk,
-    /// A redirect that is not followed, with the host and the reason.
+    /// A redirect that is not followed, with the reason, and with the host if `redirect_hosts` could allow it.
     Redirect { host: Option<String>, reason: String },
     /// Anything else.
     Failed,
@@ -224,8 +226,9 @@ impl Asker<'_> {
             (StatusCode::NOT_IMPLEMENTED, _) => Meaning::NotServed,
             (status, _) if status.is_redirection() => {
                 let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-                let host = location.and_then(|text| self.settings.url.join(text).ok());
-                let host = host.and_then(|url| url.host_str().map(str::to_owned));
+                let target = location.and_then(|text| response.url().join(text).ok());
+                let host = target.and_then(|url| url.host_str().map(str::to_owned));
+                let host = host.filter(|_| is_refused_host(response));
                 Meaning::Redirect { host, reason: refused_redirect(response) }
             }
             (_, None) => Meaning::Sound("answered"),
