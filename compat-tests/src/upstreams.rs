@@ -1,5 +1,7 @@
 //! Debuginfod servers with some files and one fault, which a test can change at any time.
 
+mod random;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::fake_server::{FakeServer, Request};
 use crate::process::free_port;
+
+pub use random::Random;
 
 /// What is wrong with an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,34 +107,6 @@ pub fn elf_with(program: &Path, old_id: &str, new_id: &str, tail: usize) -> Vec<
 fn bytes_of(hex: &str) -> Vec<u8> {
     let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
     (0..hex.len()).step_by(2).map(digits).collect()
-}
-
-/// A small reproducible generator of numbers (SplitMix64).
-pub struct Random(u64);
-
-impl Random {
-    /// The same seed yields the same numbers.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.number() % limit as u64) as usize
-    }
-
-    /// A build-id of 20 bytes.
-    pub fn build_id(&mut self) -> String {
-        (0..20).map(|_| format!("{:02x}", self.number() as u8)).collect()
-    }
 }
 
 /// A running upstream.
