@@ -1,5 +1,6 @@
 //! What extracted files are, where no header tells: executables, debuginfo or both. It is remembered longer than the
-//! file is cached, so that a file that is not what a request asks for is not extracted again.
+//! file is cached, so that a file that is not what a request asks for is not extracted again. Of relayed files nothing is
+//! remembered: the next one with the same key may have other bytes.
 
 use artifact::{ArtifactType, Kind, elf};
 use moka::future::Cache;
@@ -53,7 +54,8 @@ impl MemberCache {
     /// # Errors
     /// Why the bytes could not be had, or that the file cannot be read.
     pub(crate) async fn classify(&self, key: MemberKey, file: &Readable) -> Result<Classification, Miss> {
-        if let Some(known) = self.known_classification(key).await {
+        let is_remembered = file.origin().is_none();
+        if is_remembered && let Some(known) = self.known_classification(key).await {
             return Ok(known);
         }
         let mut complete = PartialFile::complete(file.complete_file().await?, file.size());
@@ -68,7 +70,9 @@ impl MemberCache {
             }
             Err(error) => return Err(failed(error.to_string())),
         };
-        self.classifications.0.insert(key, classification).await;
+        if is_remembered {
+            self.classifications.0.insert(key, classification).await;
+        }
         Ok(classification)
     }
 }

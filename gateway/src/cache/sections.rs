@@ -1,6 +1,6 @@
 //! Where sections are in members. The tables of a file that is being filled are read as soon as they are written.
 //! Positions in complete files are remembered longer than the files are cached: clients request few names, and these
-//! again and again.
+//! again and again. Of relayed files nothing is remembered: the next one with the same key may have other bytes.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -69,7 +69,8 @@ impl MemberCache {
         build_id: &BuildId,
         name: &str,
     ) -> Result<SectionPosition, Miss> {
-        if let Some(place) = self.known_section(key, build_id, name).await {
+        let is_remembered = file.origin().is_none() && name.len() <= MAX_NAME_BYTES;
+        if is_remembered && let Some(place) = self.known_section(key, build_id, name).await {
             return Ok(place);
         }
         let mut available = file.available(file.size().min(FIRST_BYTES)).await?;
@@ -86,7 +87,7 @@ impl MemberCache {
             match read {
                 TableRead::Position(place) if is_complete => {
                     // Thousands of names of 64 KiB each would take too much memory.
-                    if name.len() <= MAX_NAME_BYTES && file.carries(build_id).await.unwrap_or(false) {
+                    if is_remembered && file.carries(build_id).await.unwrap_or(false) {
                         self.section_positions.0.insert((key, build_id.clone(), name.into()), place.clone()).await;
                     }
                     return Ok(place);

@@ -26,10 +26,11 @@ impl SmallContents {
         Self(Cache::builder().weigher(weight).max_capacity(MAX_BYTES).build())
     }
 
-    /// Small content of a complete member. `None` for other content, and if it cannot be read.
+    /// Small content of a complete member. `None` for other content, if it cannot be read, and of a relayed file without a
+    /// digest: only a digest tells its path from that of another file with the same key and size.
     pub(super) async fn bytes(&self, content: &Content) -> Option<Bytes> {
         let Readable::Member(reader) = &content.file else { return None };
-        if content.len() > MAX_CONTENT_BYTES || !reader.is_complete() {
+        if content.len() > MAX_CONTENT_BYTES || !reader.is_complete() || !is_identified(reader) {
             return None;
         }
         let read = async {
@@ -58,6 +59,11 @@ impl SmallContents {
     pub(super) fn has(&self, entry: &Entry) -> bool {
         entry.size() <= MAX_CONTENT_BYTES && self.0.contains_key(&(entry.path().to_owned(), 0..entry.size()))
     }
+}
+
+/// True if the path of a file identifies its bytes.
+fn is_identified(entry: &Entry) -> bool {
+    entry.info().origin.is_none() || !entry.info().digest.is_empty()
 }
 
 #[cfg(test)]

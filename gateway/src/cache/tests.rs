@@ -103,3 +103,34 @@ async fn a_failure_at_one_location_is_not_the_answer_of_another() {
     assert_eq!(same.err().unwrap().to_string(), "not at the first");
     assert_eq!(other.err().unwrap().to_string(), "not at the second");
 }
+
+/// A complete file that was relayed, without a digest, as if it were the present one of `key`.
+fn relayed(cache: &MemberCache, bytes: &[u8]) -> Readable {
+    let origin = Origin { question: "buildid/aa/debuginfo".into(), upstream: "u".into(), file: None, archive: None };
+    let (size, key) = (bytes.len() as u64, MemberKey::relayed(&origin.question));
+    let told = Told { size, mtime: 0, sha256: None, signature: None, origin };
+    let info = cache.directory.relayed_info(key, &told);
+    std::fs::write(&info.path, bytes).unwrap();
+    Reader::new(Arc::new(Entry::published(info))).into()
+}
+
+#[tokio::test]
+async fn nothing_of_a_relayed_file_is_taken_for_that_of_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cache, _) = cache_with_a_file(directory.path()).await;
+    let (key, build_id) = (MemberKey::relayed("buildid/aa/debuginfo"), "aa".repeat(20).parse().unwrap());
+    let first = relayed(&cache, b"first");
+    let position = cache.find_section(key, &first, &build_id, ".text").await.unwrap();
+    assert!(matches!(position, SectionPosition::Unreadable(_)));
+    let first_class = cache.classify(key, &first).await.unwrap();
+    cache.small(&first.content()).await;
+    drop(first);
+
+    let second = relayed(&cache, b"other");
+    assert!(cache.small(&second.content()).await.is_none_or(|bytes| bytes == "other"));
+    // This program is an ELF file with DWARF.
+    let program = relayed(&cache, &std::fs::read(std::env::current_exe().unwrap()).unwrap());
+    let position = cache.find_section(key, &program, &build_id, ".text").await.unwrap();
+    assert!(matches!(position, SectionPosition::At(_)), "{position:?}");
+    assert_ne!(cache.classify(key, &program).await.unwrap(), first_class);
+}
