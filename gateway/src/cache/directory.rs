@@ -1,5 +1,6 @@
 //! The cache directory: `files/IDENTITY-ORDINAL-SIZE-DIGEST` for every complete file, in a directory that only this
-//! user may enter. Files that are being filled are [temporary files](TemporaryFile).
+//! user may enter. Algorithms of digests are told apart by the number of digits; one of SHA3-256 begins with `sha3.`.
+//! Files that are being filled are [temporary files](TemporaryFile).
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -9,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use artifact::digest::{Algorithm, FileDigest};
+use artifact::digest::Algorithm;
 use artifact::header;
 use rustix::process::geteuid;
 use tempfile::SpooledTempFile;
@@ -24,6 +25,9 @@ use super::temporary_file::{PREFIX, TemporaryFile, free};
 use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::resolve::outcome::Miss;
+
+/// Before the digits of SHA3-256 in names of files: it has as many as SHA-256.
+const SHA3_256: &str = "sha3.";
 
 /// The cache directory.
 pub(super) struct Directory {
@@ -90,18 +94,19 @@ impl Directory {
     }
 
     /// Path of the published file of a member.
-    fn published_path(&self, key: MemberKey, size: u64, digest: &str) -> PathBuf {
-        self.path.join(format!("{}-{}-{size}-{digest}", key.identity, key.ordinal))
+    fn published_path(&self, key: MemberKey, size: u64, digest_name: &str) -> PathBuf {
+        self.path.join(format!("{}-{}-{size}-{digest_name}", key.identity, key.ordinal))
     }
 
     /// What the header of its package states of a member.
     pub(super) fn info(&self, key: MemberKey, file: &header::File) -> MemberInfo {
-        // Digests are told apart by their lengths, and one of SHA3-256 is as long as one of SHA-256.
-        let named = |digest: &&FileDigest| digest.algorithm() != Algorithm::Sha3_256;
-        let digest = file.digest.as_ref().filter(named).map(ToString::to_string).unwrap_or_default();
-        let path = self.published_path(key, file.size, &digest);
+        let digest = file.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+        let is_sha3 = file.digest.as_ref().is_some_and(|digest| digest.algorithm() == Algorithm::Sha3_256);
+        let name = format!("{}{digest}", if is_sha3 { SHA3_256 } else { "" });
+        let path = self.published_path(key, file.size, &name);
         let signature = file.signature.as_deref().map(Into::into);
-        MemberInfo { size: file.size, mtime: i64::from(file.mtime), digest, signature, origin: None, path }
+        let (size, mtime) = (file.size, i64::from(file.mtime));
+        MemberInfo { size, mtime, sha256: sha256(&name), digest, signature, origin: None, path }
     }
 
     /// What an upstream told of a file that is relayed from it.
@@ -109,7 +114,7 @@ impl Directory {
         let digest = told.sha256.map(|sha256| faster_hex::hex_string(&sha256)).unwrap_or_default();
         let path = self.published_path(key, told.size, &digest);
         let (signature, origin) = (told.signature.clone(), Some(told.origin.clone()));
-        MemberInfo { size: told.size, mtime: told.mtime, digest, signature, origin, path }
+        MemberInfo { size: told.size, mtime: told.mtime, digest, sha256: told.sha256, signature, origin, path }
     }
 
     /// Gives a complete file its name, and before that its cost and its sidecars. The caller holds
@@ -241,7 +246,7 @@ impl Directory {
         for item in std::fs::read_dir(&self.path).with_context(context)? {
             let item = item.with_context(context)?;
             let name = item.file_name();
-            let Some((key, size, digest)) = name.to_str().and_then(parse_name) else { continue };
+            let Some((key, size, digest_name)) = name.to_str().and_then(parse_name) else { continue };
             // A link is not followed.
             let metadata = item.metadata().with_context(context)?;
             if !metadata.is_file() || metadata.len() != size {
@@ -249,11 +254,12 @@ impl Directory {
                 std::fs::remove_file(item.path()).with_context(context)?;
                 continue;
             }
-            let (path, digest) = (item.path(), digest.to_owned());
+            let (path, digest) = (item.path(), hex_digits(digest_name).to_owned());
             let signature = sidecar::read_signature(&path).with_context(context)?;
             let origin = sidecar::read_origin(&path).with_context(context)?;
             let cost = cost(&path, size);
-            let info = MemberInfo { size, mtime: metadata.mtime(), digest, signature, origin, path };
+            let (mtime, sha256) = (metadata.mtime(), sha256(digest_name));
+            let info = MemberInfo { size, mtime, digest, sha256, signature, origin, path };
             found.push((metadata.accessed().ok(), PublishedFile { key, info, cost }));
         }
         found.sort_by_key(|(used, _)| *used);
@@ -269,13 +275,27 @@ pub(super) struct PublishedFile {
     pub(super) cost: Duration,
 }
 
+/// The member, its size, and the name of its digest.
 fn parse_name(name: &str) -> Option<(MemberKey, u64, &str)> {
     let mut parts = name.splitn(4, '-');
     let identity = parts.next()?.parse().ok()?;
     let ordinal = parts.next()?.parse().ok()?;
     let size = parts.next()?.parse().ok()?;
-    let digest = parts.next().filter(|digest| digest.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    Some((MemberKey { identity, ordinal }, size, digest))
+    let digest_name = parts.next().filter(|name| hex_digits(name).bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    Some((MemberKey { identity, ordinal }, size, digest_name))
+}
+
+/// The digits of a digest with this name.
+fn hex_digits(digest_name: &str) -> &str {
+    digest_name.strip_prefix(SHA3_256).unwrap_or(digest_name)
+}
+
+/// The digest with this name, if it is SHA-256.
+fn sha256(digest_name: &str) -> Option<[u8; 32]> {
+    let mut sha256 = [0; 32];
+    let is_decoded =
+        digest_name.len() == 2 * sha256.len() && faster_hex::hex_decode(digest_name.as_bytes(), &mut sha256).is_ok();
+    is_decoded.then_some(sha256)
 }
 
 #[cfg(test)]

@@ -68,9 +68,10 @@ pub(super) struct MemberInfo {
     pub(super) size: u64,
     /// Seconds since 1970.
     pub(super) mtime: i64,
-    /// Hex digest of the contents, as the package's header or the upstream states it; `""` if none is known. One of 64
-    /// digits is that of SHA-256.
+    /// Hex digest of the contents, as the package's header or the upstream states it; `""` if none is known.
     pub(super) digest: String,
+    /// That digest, if it is SHA-256.
+    pub(super) sha256: Option<[u8; 32]>,
     /// The file's IMA signature, if the package has one.
     pub(super) signature: Option<Signature>,
     /// Where a relayed file comes from; `None` for the member of a package.

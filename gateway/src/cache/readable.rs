@@ -17,9 +17,6 @@ use crate::providers::StoreError;
 use crate::providers::archives::read_header;
 use crate::resolve::outcome::Miss;
 
-/// Digits of SHA-256 in hex.
-const SHA256_DIGITS: usize = 64;
-
 /// A file that responses read. Clones share it.
 #[derive(Clone)]
 pub(crate) enum Readable {
@@ -59,10 +56,10 @@ impl Readable {
         }
     }
 
-    /// SHA-256 of the contents in hex, if it is known.
-    pub(crate) fn sha256(&self) -> Option<&str> {
+    /// SHA-256 of the contents, if it is known.
+    pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
         match self {
-            Self::Member(reader) => Some(reader.info().digest.as_str()).filter(|digest| digest.len() == SHA256_DIGITS),
+            Self::Member(reader) => reader.info().sha256,
             Self::Module(_) | Self::External(_) => None,
         }
     }

@@ -80,7 +80,8 @@ mod tests {
         let reader = |name: &str, size: u64| {
             let path = directory.path().join(name);
             std::fs::write(&path, vec![7; usize::try_from(size).unwrap()]).unwrap();
-            let info = MemberInfo { size, mtime: 0, digest: String::new(), signature: None, origin: None, path };
+            let info =
+                MemberInfo { size, mtime: 0, digest: String::new(), sha256: None, signature: None, origin: None, path };
             Reader::new(Arc::new(Entry::published(info)))
         };
         let (small, large) = (reader("small", MAX_CONTENT_BYTES), reader("large", MAX_CONTENT_BYTES + 1));

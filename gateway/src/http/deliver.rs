@@ -79,8 +79,7 @@ pub(super) async fn file(
 /// The value of Repr-Digest: SHA-256 of a whole file, if it is known.
 fn repr_digest(content: &Content) -> Option<String> {
     let is_whole = content.len() == content.file.size();
-    let mut sha256 = [0; 32];
-    faster_hex::hex_decode(content.file.sha256().filter(|_| is_whole)?.as_bytes(), &mut sha256).ok()?;
+    let sha256 = content.file.sha256().filter(|_| is_whole)?;
     Some(format!("sha-256=:{}:", STANDARD.encode(sha256)))
 }
 

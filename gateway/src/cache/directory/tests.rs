@@ -1,5 +1,7 @@
 use std::io::Write;
 
+use artifact::digest::FileDigest;
+
 use super::super::cost::{guessed_cost, read_cost};
 use super::*;
 
@@ -20,6 +22,7 @@ async fn a_file_has_a_name_only_when_it_is_published() {
         size: 5,
         mtime: 1_000_000_000,
         digest: "ab12".into(),
+        sha256: None,
         signature: None,
         origin: None,
         path: path.clone(),
@@ -128,4 +131,39 @@ async fn what_an_upstream_told_of_a_file_is_found_after_a_restart() {
     );
     directory.unlink(&info);
     assert_eq!(std::fs::read_dir(&directory.path).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn only_sha_256_is_taken_for_sha_256() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = open(temporary.path()).await.unwrap();
+    let hex = "ab".repeat(32);
+    for (algorithm, digits, expected) in [
+        (Algorithm::Sha256, &*hex, Some([0xab; 32])),
+        (Algorithm::Sha3_256, &hex, None),
+        (Algorithm::Md5, &hex[..32], None),
+    ] {
+        let digest = FileDigest::parse(algorithm, digits).unwrap();
+        let file = header::File {
+            path: "/usr/bin/x".into(),
+            mode: 0o100_644,
+            flags: 0,
+            size: 0,
+            mtime: 1_000_000_000,
+            inode: 1,
+            digest: Some(digest),
+            link_target: None,
+            class: header::Class::None,
+            signature: None,
+        };
+        let info = directory.info(key(), &file);
+        let file = directory.temporary_file(info.size).unwrap();
+        directory.publish(file, &info, Duration::ZERO).unwrap();
+        let PublishedFile { info: read, .. } = directory.published_files().unwrap().pop().unwrap();
+        for info in [&info, &read] {
+            assert_eq!((&*info.digest, info.sha256), (digits, expected), "{algorithm:?}");
+        }
+        directory.unlink(&read);
+        assert_eq!(std::fs::read_dir(&directory.path).unwrap().count(), 0);
+    }
 }

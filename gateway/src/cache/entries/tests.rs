@@ -18,6 +18,7 @@ fn entry(number: u32, size: u64) -> Arc<Entry> {
         size,
         mtime: 0,
         digest: String::new(),
+        sha256: None,
         signature: None,
         origin: None,
         path,

@@ -5,6 +5,7 @@ fn info(directory: &Path) -> MemberInfo {
         size: 5,
         mtime: 0,
         digest: String::new(),
+        sha256: None,
         signature: None,
         origin: None,
         path: directory.join("member"),
