@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::locked::locked;
 
-/// So many failures in a row open a breaker.
+/// Number of failures in a row that open a breaker.
 const MAX_FAILURES: u32 = 3;
 /// Time from the opening to the first probe, and between two probes after several failed ones.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
@@ -18,10 +18,10 @@ const FAST_PROBES: u32 = 5;
 
 /// Whether a provider is asked.
 #[derive(Default)]
-pub(crate) struct Breaker(Mutex<Life>);
+pub(crate) struct Breaker(Mutex<BreakerLife>);
 
 #[derive(Default)]
-struct Life {
+struct BreakerLife {
     state: State,
     /// Failures since the last answer.
     failures: u32,
@@ -35,14 +35,14 @@ enum State {
     #[default]
     Closed,
     /// Nothing is asked before `retry_at`.
-    Open { opening: Opening, retry_at: Instant, failed_probes: u32 },
+    Open { opening: BreakerOpening, retry_at: Instant, failed_probes: u32 },
     /// One probe is under way.
-    HalfOpen { opening: Opening, failed_probes: u32 },
+    HalfOpen { opening: BreakerOpening, failed_probes: u32 },
 }
 
 /// When and why a breaker was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Opening {
+pub(crate) struct BreakerOpening {
     pub(crate) since: Instant,
     /// What was expected and what was found.
     pub(crate) cause: String,
@@ -59,7 +59,7 @@ pub(crate) enum Change {
 
 impl Breaker {
     /// When and why it was opened; `None` while it is closed.
-    pub(crate) fn opening(&self) -> Option<Opening> {
+    pub(crate) fn opening(&self) -> Option<BreakerOpening> {
         match &locked(&self.0).state {
             State::Closed => None,
             State::Open { opening, .. } | State::HalfOpen { opening, .. } => Some(opening.clone()),
@@ -151,13 +151,13 @@ impl Breaker {
     }
 }
 
-impl Life {
+impl BreakerLife {
     fn open(&mut self, cause: &str) -> Change {
         if !matches!(self.state, State::Closed) {
             return Change::None;
         }
         let now = Instant::now();
-        let opening = Opening { since: now, cause: cause.to_owned() };
+        let opening = BreakerOpening { since: now, cause: cause.to_owned() };
         self.state = State::Open { opening, retry_at: now + FIRST_RETRY, failed_probes: 0 };
         self.epoch += 1;
         Change::Opened

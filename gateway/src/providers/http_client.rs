@@ -55,9 +55,9 @@ pub(crate) struct ClientPolicy {
 
 /// An HTTP client of one provider. Clones share their connections.
 #[derive(Clone)]
-pub(crate) struct Client(Arc<Shared>);
+pub(crate) struct Client(Arc<ClientState>);
 
-struct Shared {
+struct ClientState {
     client: reqwest::Client,
     /// For hosts that only `*` allows. `None` if there are none, or private addresses are allowed.
     public: Option<reqwest::Client>,
@@ -91,7 +91,7 @@ pub(crate) fn build(policy: &ClientPolicy, user_agent: &str) -> Result<Client> {
     let public = redirects::needs_public_addresses(policy)
         .then(|| finish(&certificates, || builder().dns_resolver(PublicAddresses::new())));
     let shared =
-        Shared { client: finish(&certificates, builder)?, public: public.transpose()?, policy: policy.clone() };
+        ClientState { client: finish(&certificates, builder)?, public: public.transpose()?, policy: policy.clone() };
     Ok(Client(Arc::new(shared)))
 }
 
@@ -144,7 +144,7 @@ impl Request {
     /// # Errors
     /// No response came, or the name of a host leads to private addresses only and may not.
     pub(crate) async fn send(self) -> reqwest::Result<Response> {
-        let Shared { client, public, policy } = &*self.client.0;
+        let ClientState { client, public, policy } = &*self.client.0;
         let end = self.timeout.map(|timeout| Instant::now() + timeout);
         let mut route = Route::new(self.url);
         loop {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::locked::locked;
 
-/// So many of the last answers are remembered.
+/// Maximum number of answers that are remembered: the last ones.
 const MAX_SAMPLES: usize = 128;
-/// Fewer than this tell nothing.
+/// Minimum number of answers: fewer tell nothing.
 const MIN_SAMPLES: usize = 8;
 /// A hedge is not sent before this, however fast a provider is.
 const MIN_USUAL: Duration = Duration::from_millis(20);

@@ -1,5 +1,6 @@
 //! What a question was decided to: an answer or why there is none, and how that came about.
 
+use std::fmt;
 use std::time::Duration;
 
 use sql::Record;
@@ -8,8 +9,8 @@ use super::Step;
 use super::answer::Answer;
 use super::outcome::{Cause, CauseKind, Unavailable};
 use super::search::SearchOutcome;
-use super::trace::Trace;
-use crate::providers::federation::verdict::{Absence, Verdict, Whole};
+use super::trace::{MAX_BYTES, Trace, ascii};
+use crate::providers::federation::verdict::{Absence, UpstreamVerdict, Whole};
 
 /// The decision on a question.
 pub(crate) struct Decision {
@@ -39,6 +40,43 @@ impl Decision {
     /// Unavailable again, as a moment ago.
     pub(super) fn unavailable_again(causes: Unavailable) -> Self {
         Self { answer: Err(NoAnswer::Unavailable(causes)), trace: Trace::of_memory() }
+    }
+}
+
+/// Writes the text: ASCII, bounded, without the texts of causes, which can name hosts.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let causes = match &self.answer {
+            Err(NoAnswer::Unavailable(Unavailable(causes))) => causes,
+            _ => &self.trace.failures,
+        };
+        let mut steps = String::new();
+        self.trace.write_steps(causes, &mut steps)?;
+        let answer = ascii(&format!("answer={}", self.name_of_answer()), MAX_BYTES / 2);
+        let steps = ascii(&steps, MAX_BYTES - answer.len());
+        write!(f, "{steps}{answer}")
+    }
+}
+
+impl Decision {
+    fn name_of_answer(&self) -> String {
+        match &self.answer {
+            Ok(Answer::Redirect(_)) => "redirect".into(),
+            Ok(Answer::File(_)) => match self.trace.ended_by {
+                Some(Step::Relayed) => "file that was relayed before".into(),
+                Some(Step::Upstreams) => "file that is relayed".into(),
+                Some(Step::Index | Step::Unknown) | None => "file of the index".into(),
+            },
+            Err(NoAnswer::Absent(Absence::Certain)) if self.trace.ended_by.is_some() => {
+                "absence, the file has no such section".into()
+            }
+            Err(NoAnswer::Absent(Absence::Certain)) => "absence".into(),
+            Err(NoAnswer::Absent(Absence::Provisional(text))) => format!("provisional absence {text}"),
+            Err(NoAnswer::TooLarge(Some(size))) => format!("too large, {size} bytes"),
+            Err(NoAnswer::TooLarge(None)) => "too large".into(),
+            Err(NoAnswer::SectionNotServed) => "section not served".into(),
+            Err(NoAnswer::Unavailable(_)) => "unavailable".into(),
+        }
     }
 }
 
@@ -88,7 +126,7 @@ impl Course {
     }
 
     /// Adds the verdict of the upstreams. Returns what it decides.
-    pub(super) fn add_verdict(&mut self, verdict: Verdict) -> Option<Result<Answer, NoAnswer>> {
+    pub(super) fn add_verdict(&mut self, verdict: UpstreamVerdict) -> Option<Result<Answer, NoAnswer>> {
         self.trace.attempts = Some(verdict.attempts);
         match verdict.whole {
             Whole::Found(answer) => Some(Ok(answer)),
@@ -136,9 +174,12 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::filter;
+    use crate::providers::federation::verdict::UpstreamAttempt;
+    use crate::resolve::outcome::Provider;
 
-    fn verdict(whole: Whole) -> Verdict {
-        Verdict { whole, attempts: [].into() }
+    fn verdict(whole: Whole) -> UpstreamVerdict {
+        UpstreamVerdict { whole, attempts: [].into() }
     }
 
     fn cause() -> Cause {
@@ -189,5 +230,50 @@ mod tests {
         course.add_verdict(verdict(Whole::Absent(Absence::Certain)));
         course.distrust_absence();
         assert!(matches!(course.conclude().answer, Err(NoAnswer::Absent(Absence::Certain))));
+    }
+
+    fn attempt(upstream: &str, outcome: &'static str, took: Option<u64>) -> UpstreamAttempt {
+        let detail = "http://me:secret@private.example".to_owned();
+        UpstreamAttempt { upstream: upstream.into(), outcome, took: took.map(Duration::from_millis), detail }
+    }
+
+    #[test]
+    fn a_text_names_what_was_asked_and_what_it_answered() {
+        let attempts = [attempt("fedora", "absent", Some(12)), attempt("ubuntu", "open", None)];
+        let trace =
+            Trace { filter: Some(filter::Verdict::Absent), attempts: Some(attempts.into()), ..Trace::default() };
+        let answer = Err(NoAnswer::Absent(Absence::Provisional("without ubuntu".into())));
+        assert_eq!(
+            Decision { answer, trace }.to_string(),
+            "filter=absent; fedora=absent 12 ms; ubuntu=open; answer=provisional absence without ubuntu"
+        );
+        assert_eq!(Decision::absent().to_string(), "answer=absence");
+    }
+
+    #[test]
+    fn causes_are_named_by_provider_and_kind_alone() {
+        let causes = vec![
+            Cause::index(CauseKind::Timeout, "index: mysql://me:secret@db"),
+            Cause::store("köji", CauseKind::Reset, "http://me:secret@koji"),
+            Cause { provider: Provider::Upstream("suse".into()), kind: CauseKind::Wrong, text: "secret".into() },
+        ];
+        let again = Decision::unavailable_again(Unavailable(causes.clone())).to_string();
+        assert_eq!(again, "memory=unavailable; index=timeout; store k?ji=reset; suse=wrong; answer=unavailable");
+        let attempts = [attempt("suse", "failed", Some(3))];
+        let trace = Trace { records: Some(2), attempts: Some(attempts.into()), failures: causes, ..Trace::default() };
+        let decision = Decision { answer: Err(NoAnswer::TooLarge(Some(9))), trace };
+        assert_eq!(
+            decision.to_string(),
+            "records=2; index=timeout; store k?ji=reset; suse=failed 3 ms; answer=too large, 9 bytes"
+        );
+    }
+
+    #[test]
+    fn a_text_is_bounded_and_keeps_its_answer() {
+        let attempts: Vec<_> = (0..99).map(|n| attempt(&format!("upstream-{n}"), "absent", Some(1))).collect();
+        let trace = Trace { attempts: Some(attempts.into()), ..Trace::default() };
+        let away = format!("without {}", "b, ".repeat(999));
+        let text = Decision { answer: Err(NoAnswer::Absent(Absence::Provisional(away))), trace }.to_string();
+        assert!(text.len() <= MAX_BYTES && text.contains("...; answer=provisional absence without b"), "{text}");
     }
 }

@@ -14,14 +14,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep_until, timeout};
 
 use super::local::open_below_root;
+use super::local_file::MAX_BLOCKED_THREADS;
 use super::{Archives, url};
 use crate::locked::locked;
 use crate::providers::breaker::{Breaker, Change};
 use crate::providers::latency::Latency;
 use crate::resolve::outcome::{CauseKind, Miss, Outcome};
 
-/// Threads that one local store may block: tokio has 512 in all.
-pub(super) const MAX_BLOCKED_THREADS: usize = 64;
 /// A store hangs if nothing at all came from it for so long while it was asked.
 const HANG_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest time that an attempt goes on, also behind the request that began it.

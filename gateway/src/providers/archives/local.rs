@@ -1,8 +1,7 @@
 //! Archives on a disk of the gateway: opened below their store's directory and nowhere else, symbolic links included.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::io::{self, BufReader};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +10,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 use sql::{Location, Store, StoredPackage};
-use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::health::MAX_BLOCKED_THREADS;
+use super::local_file::{Gate, LocalFile};
 use super::parts::Parts;
 use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header};
 use crate::providers::{StoreError, sigcache};
@@ -22,8 +19,6 @@ use crate::resolve::outcome::CauseKind;
 
 /// The longest wait for a directory that is also published.
 const DIRECTORY_TIMEOUT: Duration = Duration::from_millis(500);
-/// The longest wait of a read while others block all threads that a store may block.
-const READ_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Archives {
     pub(super) async fn open_local(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, StoreError> {
@@ -63,7 +58,7 @@ impl Archives {
     }
 
     /// Runs `read`, which reads the directory of a local store, on a thread that may block. A directory that hangs
-    /// blocks at most [`MAX_BLOCKED_THREADS`]: the permit of a thread is released when `read` ends, however long the
+    /// blocks at most [`MAX_BLOCKED_THREADS`](super::local_file::MAX_BLOCKED_THREADS): the permit of a thread is released when `read` ends, however long the
     /// caller waited.
     ///
     /// # Errors
@@ -80,67 +75,6 @@ impl Archives {
             done
         };
         self.runtime.spawn_blocking(read).await.map_err(|error| ended_early(&error))
-    }
-}
-
-/// A file of a local store. Each read of it blocks one of the threads that the store may block.
-#[derive(Clone)]
-pub(super) struct LocalFile {
-    file: Arc<File>,
-    /// `None` on a thread that has its permit already.
-    gate: Option<Gate>,
-}
-
-/// Where reads of a local store's files wait for a permit.
-#[derive(Clone)]
-struct Gate {
-    threads: Arc<Semaphore>,
-    runtime: Handle,
-}
-
-impl Gate {
-    /// Waits until one more thread may read.
-    ///
-    /// # Errors
-    /// All threads that the store may block are blocked, and stay so.
-    fn pass(&self) -> io::Result<SemaphorePermit<'_>> {
-        if let Ok(permit) = self.threads.try_acquire() {
-            return Ok(permit);
-        }
-        let waiting = async { tokio::time::timeout(READ_PERMIT_TIMEOUT, self.threads.acquire()).await };
-        match self.runtime.block_on(waiting) {
-            Ok(permit) => permit.map_err(io::Error::other),
-            Err(_) => {
-                let text = format!("the directory of its store hangs: {MAX_BLOCKED_THREADS} threads read it");
-                Err(io::Error::new(io::ErrorKind::TimedOut, text))
-            }
-        }
-    }
-}
-
-impl LocalFile {
-    /// Reads bytes from some byte on.
-    pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-        let _permit = self.gate.as_ref().map(Gate::pass).transpose()?;
-        self.file.read_at(bytes, at)
-    }
-
-    /// Its size in bytes. For threads that have their permit.
-    pub(super) fn size(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
-    }
-}
-
-impl Read for LocalFile {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let _permit = self.gate.as_ref().map(Gate::pass).transpose()?;
-        (&*self.file).read(bytes)
-    }
-}
-
-impl Seek for LocalFile {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        (&*self.file).seek(to)
     }
 }
 

@@ -9,6 +9,7 @@ mod clients;
 mod enter;
 mod health;
 mod local;
+mod local_file;
 mod locations;
 mod parts;
 mod place;

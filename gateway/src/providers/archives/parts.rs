@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use url::Url;
 
-use super::local::LocalFile;
+use super::local_file::LocalFile;
 use crate::providers::http_client::{Client, reason};
 
 /// Parts of an archive.

@@ -7,13 +7,13 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
 
-use super::verdict::Verdict;
+use super::verdict::UpstreamVerdict;
 use crate::locked::locked;
 use crate::resolve::outcome::{Cause, CauseKind};
 use crate::resolve::question::Question;
 
-/// What makes two searches the same. One with a maximum size is not one without: it can end with "too large". One that
-/// passed more servers is not one that passed fewer: the latter may be waiting for it.
+/// What makes two searches the same. One with a maximum size is kept apart, since it can end with "too large". One with
+/// more hops is kept apart, since the other one may wait for it through another server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SearchKey {
     pub(super) question: Question,
@@ -23,7 +23,7 @@ pub(super) struct SearchKey {
     pub(super) exists: bool,
 }
 
-type SharedVerdict = Shared<BoxFuture<'static, Verdict>>;
+type SharedVerdict = Shared<BoxFuture<'static, UpstreamVerdict>>;
 
 /// The searches that are under way.
 #[derive(Clone, Default)]
@@ -32,9 +32,9 @@ pub(super) struct Searches(Arc<Mutex<HashMap<SearchKey, SharedVerdict>>>);
 impl Searches {
     /// The verdict of the search `key` that is under way, else that of `search`, which begins now on `runtime`. It goes
     /// on when its first client disconnects.
-    pub(super) async fn join<F>(&self, runtime: &Handle, key: SearchKey, search: F) -> Verdict
+    pub(super) async fn join<F>(&self, runtime: &Handle, key: SearchKey, search: F) -> UpstreamVerdict
     where
-        F: Future<Output = Verdict> + Send + 'static,
+        F: Future<Output = UpstreamVerdict> + Send + 'static,
     {
         let verdict = {
             let mut searches = locked(&self.0);
@@ -56,8 +56,11 @@ impl Searches {
     }
 }
 
-fn ended_early(error: &tokio::task::JoinError) -> Verdict {
-    Verdict::unavailable(Cause::gateway(CauseKind::Broken, format!("a search of the upstreams ended early: {error}")))
+fn ended_early(error: &tokio::task::JoinError) -> UpstreamVerdict {
+    UpstreamVerdict::unavailable(Cause::gateway(
+        CauseKind::Broken,
+        format!("a search of the upstreams ended early: {error}"),
+    ))
 }
 
 /// Removes a search from the list when its task ends, however it ends.
@@ -90,7 +93,7 @@ mod tests {
             let search = async move {
                 begun.fetch_add(1, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                Verdict { whole: Whole::Absent(Absence::Certain), attempts: [].into() }
+                UpstreamVerdict { whole: Whole::Absent(Absence::Certain), attempts: [].into() }
             };
             let (searches, key) = (searches.clone(), key(hops));
             async move { searches.join(&Handle::current(), key, search).await }

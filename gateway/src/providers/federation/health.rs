@@ -16,7 +16,7 @@ use super::history::History;
 use super::reply::UNAVAILABLE;
 use crate::locked::locked;
 use crate::metrics::METRICS;
-use crate::providers::breaker::{Breaker, Change, Opening};
+use crate::providers::breaker::{Breaker, BreakerOpening, Change};
 use crate::providers::http_client::{is_page, reason};
 use crate::providers::latency::Latency;
 
@@ -80,9 +80,14 @@ impl Health {
         health
     }
 
-    /// A request was answered after `took`, by whatever.
+    /// A question for a file was answered after `took`, by whatever.
     pub(super) fn answered(&self, took: Duration) {
         self.latency.add(took);
+        self.heard();
+    }
+
+    /// Any request was answered.
+    pub(super) fn heard(&self) {
         self.breaker.answered();
         {
             let mut probes = locked(&self.probes);
@@ -130,7 +135,7 @@ impl Health {
     }
 
     /// When and why its breaker was opened; `None` while it is closed.
-    pub(super) fn opening(&self) -> Option<Opening> {
+    pub(super) fn opening(&self) -> Option<BreakerOpening> {
         self.breaker.opening()
     }
 

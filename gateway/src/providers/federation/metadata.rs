@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::upstream::Upstream;
-use super::{Federation, Shared};
+use super::{Federation, FederationState};
 use crate::config::Service;
 use crate::providers::Fault;
 use crate::providers::http_client::{ESCAPED, refused_redirect};
@@ -76,7 +76,7 @@ impl Federation {
 
 /// Asks one upstream, on the main runtime, until `deadline`. Returns its name, its files, and whether these are all.
 async fn ask<'u>(
-    shared: &Arc<Shared>,
+    shared: &Arc<FederationState>,
     upstream: &'u Arc<Upstream>,
     asked: &MetadataQuery,
     caller: &Caller,
@@ -102,6 +102,11 @@ async fn ask<'u>(
             Err(Fault::new(CauseKind::Timeout, "expected an answer within the budget, found none"))
         }
     };
+    match &answer {
+        Ok(_) => upstream.health.heard(),
+        Err(fault) if fault.kind == CauseKind::Timeout => {}
+        Err(fault) => upstream.health.refused(&fault.text),
+    }
     let outcome = match &answer {
         Ok((entries, _)) if entries.is_empty() => "absent",
         Ok(_) => "found",
@@ -119,7 +124,7 @@ impl Upstream {
 
     async fn metadata(
         &self,
-        shared: &Shared,
+        shared: &FederationState,
         asked: &MetadataQuery,
         caller: &Caller,
     ) -> Result<(Vec<MetadataEntry>, bool), Fault> {
@@ -168,7 +173,7 @@ fn read(body: &[u8]) -> Result<(Vec<MetadataEntry>, bool), Fault> {
     Ok((entries, complete))
 }
 
-/// An entry of which nothing can mislead whoever reads it.
+/// Returns the entry if its kind, build-id and lengths are valid, without links that are not http.
 fn checked(mut entry: MetadataEntry) -> Option<MetadataEntry> {
     let is_short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MAX_TEXT);
     let is_sound = matches!(entry.kind.as_str(), "executable" | "debuginfo")

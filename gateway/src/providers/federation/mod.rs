@@ -51,17 +51,17 @@ pub(crate) use reply::UNAVAILABLE;
 use changes::Changes;
 use coalesce::{SearchKey, Searches};
 use knowledge::Knowledge;
-use search::Search;
+use search::UpstreamSearch;
 use upstream::Upstream;
-use verdict::{Absence, Verdict, Whole};
+use verdict::{Absence, UpstreamVerdict, Whole};
 use warm::Warm;
 
 /// The upstreams. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Federation(Arc<Shared>);
+pub(crate) struct Federation(Arc<FederationState>);
 
 /// What all searches share.
-struct Shared {
+struct FederationState {
     /// Those that are enabled.
     upstreams: Vec<Arc<Upstream>>,
     settings: FederationSettings,
@@ -95,7 +95,7 @@ impl Federation {
         let enabled = config.upstreams.iter().filter(|settings| settings.enabled);
         let upstreams =
             enabled.map(|settings| Upstream::new(settings.clone(), &identity, changes.clone()).map(Arc::new));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(FederationState {
             upstreams: upstreams.collect::<anyhow::Result<_>>()?,
             settings: config.federation.clone(),
             relay: config.relay,
@@ -121,11 +121,11 @@ impl Federation {
     }
 
     /// What the upstreams that can have it answer together, until `deadline`.
-    pub(crate) async fn find(&self, asked: Asked, deadline: Deadline) -> Verdict {
+    pub(crate) async fn find(&self, asked: Asked, deadline: Deadline) -> UpstreamVerdict {
         let shared = &self.0;
         if let Some(reason) = self.reason_not_to_ask(&asked.caller) {
             tracing::debug!(question = %asked.question, reason, "upstreams are not asked");
-            return Verdict::without_attempts(Whole::Absent(Absence::Provisional(reason)));
+            return UpstreamVerdict::without_attempts(Whole::Absent(Absence::Provisional(reason)));
         }
         let key = SearchKey {
             question: asked.question.clone(),
@@ -134,12 +134,12 @@ impl Federation {
             exists: asked.exists,
         };
         // It ends a little earlier than the wait for it, so that its verdict names the upstreams that did not answer.
-        let search = Search::new(shared.clone(), asked, deadline.at_most(deadline.remaining() * 19 / 20));
+        let search = UpstreamSearch::new(shared.clone(), asked, deadline.at_most(deadline.remaining() * 19 / 20));
         let verdict = shared.searches.join(&shared.runtime, key, search.run());
         // The search ends in time; that of another request may have begun later.
         timeout_at(deadline.end().into(), verdict).await.unwrap_or_else(|_| {
             let text = "the upstreams: expected a verdict within the budget, found none";
-            Verdict::unavailable(Cause::gateway(CauseKind::Timeout, text))
+            UpstreamVerdict::unavailable(Cause::gateway(CauseKind::Timeout, text))
         })
     }
 
@@ -179,7 +179,7 @@ impl Federation {
     }
 }
 
-impl Shared {
+impl FederationState {
     /// The upstreams that can have what is asked for, with their numbers.
     fn serving<'a>(&'a self, question: &'a Question) -> impl Iterator<Item = (usize, &'a Arc<Upstream>)> {
         self.upstreams.iter().enumerate().filter(|(_, upstream)| upstream.serves(question))

@@ -24,16 +24,13 @@ const PAGE_BYTES: usize = 512;
 /// What the first bytes and the headers of an answer prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// The ELF file states the build-id.
-    Note,
-    /// An ELF file without a note near its start, with headers of debuginfod.
-    Headers,
-    /// Bytes of a section or a source, from where they were asked for or with headers of debuginfod.
-    Place,
-    /// A redirect that another gateway has checked.
+    /// It is what was asked for: the ELF file states the build-id, or headers of debuginfod come with it, or a source or
+    /// section comes from where it was asked for.
+    Given,
+    /// It is a redirect that another gateway has checked, and has no bytes.
     Redirected,
     /// An ELF file without a note near its start and without headers: only all of it can prove something.
-    None,
+    Pending,
 }
 
 /// Reads as much of a response with status 200 as tells whether it is what was asked for at `asked`, and returns the
@@ -52,17 +49,17 @@ pub(super) async fn read(
         Resource::Artifact(_) => {
             let mut start = elf_start(response).await?;
             let searched = search_note(response, &mut start, &question.build_id);
-            let proof = match timeout_at(note_deadline.end().into(), searched).await {
-                Ok(found) => found?.then_some(Proof::Note),
+            let has_note = match timeout_at(note_deadline.end().into(), searched).await {
+                Ok(found) => found?,
                 // Its bytes come too slowly to find the note in time.
-                Err(_) => None,
+                Err(_) => false,
             };
-            let without_note = if has_headers { Proof::Headers } else { Proof::None };
-            Ok((start, proof.unwrap_or(without_note)))
+            let proof = if has_note || has_headers { Proof::Given } else { Proof::Pending };
+            Ok((start, proof))
         }
         // A source can be empty; a server that states so, and has its headers, did not send it by mistake.
-        Resource::Source(_) if has_headers && is_empty(response.headers()) => Ok((Vec::new(), Proof::Place)),
-        Resource::Section(_) | Resource::Source(_) if has_headers => Ok((read_start(response, 1).await?, Proof::Place)),
+        Resource::Source(_) if has_headers && is_empty(response.headers()) => Ok((Vec::new(), Proof::Given)),
+        Resource::Section(_) | Resource::Source(_) if has_headers => Ok((read_start(response, 1).await?, Proof::Given)),
         Resource::Section(_) | Resource::Source(_) => {
             if is_html(response.headers()) {
                 return Err(wrong("expected the bytes of a file, found a page of HTML"));
@@ -74,7 +71,7 @@ pub(super) async fn read(
             if begins_page(&start) {
                 return Err(wrong("expected the bytes of a file, found those of a page of HTML"));
             }
-            Ok((start, Proof::Place))
+            Ok((start, Proof::Given))
         }
     }
 }

@@ -9,7 +9,7 @@ use super::relayed_headers::{length, told};
 use super::reply::Begun;
 use super::source::{Body, Source};
 use super::spool::spool;
-use super::{Asked, Shared};
+use super::{Asked, FederationState};
 use crate::cache::{Content, Filler, MemberCache, MemberKey, Reader};
 use crate::permits::Permit;
 use crate::providers::Fault;
@@ -32,7 +32,12 @@ pub(super) async fn cached(cache: &MemberCache, question: &Question) -> Option<F
 ///
 /// # Errors
 /// The upstream broke off, or the bytes are not what was asked for.
-pub(super) async fn begin(shared: &Arc<Shared>, asked: &Asked, number: usize, begun: Begun) -> Outcome<FoundFile> {
+pub(super) async fn begin(
+    shared: &Arc<FederationState>,
+    asked: &Asked,
+    number: usize,
+    begun: Begun,
+) -> Outcome<FoundFile> {
     let (cache, question, upstream) = (&shared.cache, &asked.question, &shared.upstreams[number]);
     if !begun.can_be_relayed() {
         let text = "redirects to a host that its redirect_hosts does not allow";
@@ -56,7 +61,7 @@ pub(super) async fn begin(shared: &Arc<Shared>, asked: &Asked, number: usize, be
 ///
 /// # Errors
 /// The upstream broke off, or the bytes are not what was asked for.
-async fn filler(shared: Arc<Shared>, asked: Asked, number: usize, begun: Begun) -> Outcome<Filler> {
+async fn filler(shared: Arc<FederationState>, asked: Asked, number: usize, begun: Begun) -> Outcome<Filler> {
     let (question, upstream) = (&asked.question, &shared.upstreams[number]);
     let Begun { url, response, start, .. } = begun;
     let headers = response.headers().clone();
@@ -88,7 +93,7 @@ enum Begin {
 }
 
 /// Waits for a permit, or for the first bytes of a relay of the same file.
-async fn permit(shared: &Shared, asked: &Asked, key: MemberKey) -> Result<Begin, Miss> {
+async fn permit(shared: &FederationState, asked: &Asked, key: MemberKey) -> Result<Begin, Miss> {
     let began = Instant::now();
     let mut permit = std::pin::pin!(shared.relay_permits.acquire(asked.caller.client));
     loop {

@@ -51,7 +51,7 @@ pub(crate) struct Begun {
 impl Begun {
     /// True if a client can be sent to where this answer came from: something proves that it is the right one.
     pub(super) fn can_be_redirected_to(&self) -> bool {
-        self.proof != Proof::None
+        self.proof != Proof::Pending
     }
 
     /// True if it has the bytes, and does not only tell where they are.

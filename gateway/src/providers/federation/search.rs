@@ -10,9 +10,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::relay;
 use super::reply::{Begun, Reply};
 use super::upstream::Upstream;
-use super::verdict::{self, Absence, MemberState, QuorumMember, UpstreamAttempt, Verdict, Whole};
+use super::verdict::{self, Absence, MemberState, QuorumMember, UpstreamAttempt, UpstreamVerdict, Whole};
 use super::warm::RequestKey;
-use super::{Asked, Shared};
+use super::{Asked, FederationState};
 use crate::config::Mode;
 use crate::locked::locked;
 use crate::metrics::METRICS;
@@ -24,8 +24,8 @@ use crate::resolve::outcome::{CauseKind, Miss, Outcome};
 use crate::resolve::question::Resource;
 
 /// One search.
-pub(super) struct Search {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct UpstreamSearch {
+    pub(super) shared: Arc<FederationState>,
     pub(super) asked: Asked,
     pub(super) deadline: Deadline,
     /// Requests to upstreams.
@@ -44,9 +44,9 @@ pub(super) enum Given {
     TooLarge(Option<u64>),
 }
 
-impl Search {
+impl UpstreamSearch {
     /// Nothing is asked yet.
-    pub(super) fn new(shared: Arc<Shared>, asked: Asked, deadline: Deadline) -> Self {
+    pub(super) fn new(shared: Arc<FederationState>, asked: Asked, deadline: Deadline) -> Self {
         Self {
             shared,
             asked,
@@ -59,7 +59,7 @@ impl Search {
     }
 
     /// Asks the upstreams that can have it until one has it.
-    pub(super) async fn run(self) -> Verdict {
+    pub(super) async fn run(self) -> UpstreamVerdict {
         let (mut states, candidates) = self.candidates().await;
         let this = Arc::new(self);
         let walked = walk::walk(candidates, |number, trigger| this.clone().attempt(*number, trigger)).await;
@@ -87,7 +87,7 @@ impl Search {
             METRICS.federation_requests_per_miss.observe(f64::from(requests));
         }
         let attempts = std::mem::take(&mut *locked(&this.attempts)).into();
-        Verdict { whole, attempts }
+        UpstreamVerdict { whole, attempts }
     }
 
     /// What is known of upstreams without asking them, and those that are to be asked. Of the latter those that gave a

@@ -10,13 +10,13 @@ use crate::resolve::outcome::{Cause, Unavailable};
 
 /// What the upstreams answered together, and each of them.
 #[derive(Clone)]
-pub(crate) struct Verdict {
+pub(crate) struct UpstreamVerdict {
     pub(crate) whole: Whole,
     /// In the order of their outcomes.
     pub(crate) attempts: Arc<[UpstreamAttempt]>,
 }
 
-impl Verdict {
+impl UpstreamVerdict {
     /// Nobody was asked.
     pub(super) fn without_attempts(whole: Whole) -> Self {
         Self { whole, attempts: [].into() }
