@@ -27,7 +27,7 @@ const HANG_TIMEOUT: Duration = Duration::from_secs(2);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The second location is not asked before this time, however fast the first store usually is.
 const MIN_HEDGE: Duration = Duration::from_millis(500);
-/// So many times the usual time of an answer is unusual.
+/// An answer that takes this many times the usual time is late.
 const HEDGE_FACTOR: u32 = 3;
 
 /// The health of one store.

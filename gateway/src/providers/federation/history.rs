@@ -19,7 +19,7 @@ pub(crate) const HOUR: usize = 12;
 pub(crate) const OUTCOMES: [&str; 4] = ["found", "absent", "failed", "too_large"];
 /// Upper bounds of latencies, in milliseconds; longer ones count as the last.
 const BOUNDS: [u32; 16] = [1, 2, 5, 10, 20, 50, 100, 200, 350, 500, 1_000, 2_000, 4_000, 10_000, 30_000, 100_000];
-/// So many changes of the breaker are remembered.
+/// Maximum number of changes of the breaker that are remembered.
 const MAX_TRANSITIONS: usize = 50;
 
 /// What happened to one upstream in the last day.

@@ -17,12 +17,12 @@ pub(crate) struct UpstreamVerdict {
 }
 
 impl UpstreamVerdict {
-    /// Nobody was asked.
+    /// No upstream was asked.
     pub(super) fn without_attempts(whole: Whole) -> Self {
         Self { whole, attempts: [].into() }
     }
 
-    /// Nobody could be asked.
+    /// No upstream could be asked.
     pub(super) fn unavailable(cause: Cause) -> Self {
         Self::without_attempts(Whole::Unavailable(cause.into()))
     }

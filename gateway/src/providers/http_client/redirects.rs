@@ -105,7 +105,7 @@ impl Route {
         }
         self.redirects += 1;
         self.is_at_origin &= self.first.origin() == target.origin();
-        // Those of the gateway are sent to its own choice alone, and those that a server invents to nobody.
+        // Credentials of the configuration are sent to the configured origin alone, those of a redirect nowhere.
         let (user, password) = match self.is_at_origin {
             true => (self.first.username(), self.first.password()),
             false => ("", None),
