@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::relay;
 use super::reply::{Begun, Reply};
 use super::upstream::Upstream;
-use super::verdict::{self, Absence, MemberState, QuorumMember, UpstreamAttempt, UpstreamVerdict, Whole};
+use super::verdict::{self, Absence, Given, MemberState, QuorumMember, UpstreamAttempt, UpstreamVerdict, Whole};
 use super::warm::RequestKey;
 use super::{Asked, FederationState};
 use crate::config::Mode;
@@ -35,13 +35,6 @@ pub(super) struct UpstreamSearch {
     without_sections: Mutex<Vec<usize>>,
     /// Upstreams whose absence is provisional.
     late: Mutex<Vec<usize>>,
-}
-
-/// What an upstream that has it gave.
-#[derive(Clone)]
-pub(super) enum Given {
-    Answer(Answer),
-    TooLarge(Option<u64>),
 }
 
 impl UpstreamSearch {

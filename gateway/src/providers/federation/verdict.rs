@@ -54,6 +54,13 @@ pub(crate) enum Absence {
     Provisional(String),
 }
 
+/// What an upstream that has it gave.
+#[derive(Clone)]
+pub(super) enum Given {
+    Answer(Answer),
+    TooLarge(Option<u64>),
+}
+
 /// What one upstream answered, for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UpstreamAttempt {

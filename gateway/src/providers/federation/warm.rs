@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::changes::Changes;
-use super::search::Given;
+use super::verdict::Given;
 use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::resolve::outcome::{Miss, Outcome};
