@@ -24,7 +24,7 @@ const PAGE_BYTES: usize = 512;
 /// What the first bytes and the headers of an answer prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// It is what was asked for: the ELF file states the build-id, or headers of debuginfod come with it, or a source or
+    /// It is what was asked for: the ELF file states the build-id, headers of debuginfod come with it, or a source or
     /// section comes from where it was asked for.
     Given,
     /// It is a redirect that another gateway has checked, and has no bytes.
