@@ -201,12 +201,57 @@ fn another_upstream_continues_only_with_the_same_bytes() {
             }
             wait_until("the end of a relay", || relays(&gateway, if is_same { "complete" } else { "failed" }) == 1.0);
             assert_eq!(gateway.metric("gateway_cache_files"), if is_same { 1.0 } else { 0.0 }, "{what}");
+            let counted = |outcome| {
+                gateway.metric(&format!("gateway_upstream_requests_total{{outcome=\"{outcome}\",upstream=\"u1\"}}"))
+            };
+            let counted = counted("found") + counted("failed");
+            assert_eq!(counted, healthy.requests().len() as f64, "{what}: {}", gateway.log());
             if is_same {
                 assert_eq!(resumes(&gateway, "u1"), 1.0, "{what}");
             }
             assert!(breaking.requests().len() <= 2 && healthy.requests().len() <= 2, "{what}");
         }
     }
+}
+
+/// Bytes of the other upstream that the reader has already are no progress for the reader.
+#[test]
+fn a_reader_waits_no_longer_than_a_stall_for_the_same_bytes_again() {
+    let index = Sqlite::with_packages(&[]);
+    let build_id = Random::new(16).build_id();
+    let (path, file) = (debuginfo(&build_id), UpstreamFile::new(debug_file(&build_id, 8_000_000)));
+    let breaking = Upstream::with_files(Fault::Stalls(6_000_000), [(&*path, &file)]);
+    let bytes = file.bytes.to_vec();
+    let slow = serving(&path, move |_, _, stream| {
+        send(stream, "200 OK", &format!("Content-Length: {}\r\n", bytes.len()), &[]);
+        for chunk in bytes.chunks(20_000) {
+            if stream.write_all(chunk).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let gateway = relaying(&index, &[breaking.url(), &slow.url()]);
+    let reply = ask(&gateway, &path);
+    assert!(!reply.has_right_bytes("stalled", &file.bytes), "{}", gateway.log());
+    assert!(matches!(reply.ended, Ended::BrokenOff(_)), "{}", gateway.log());
+    assert!(reply.longest_gap < Duration::from_secs(12), "a gap of {:?}", reply.longest_gap);
+    wait_until("the end of a relay", || relays(&gateway, "failed") == 1.0);
+}
+
+#[test]
+fn an_empty_source_is_an_answer_of_no_bytes() {
+    let index = Sqlite::with_packages(&[]);
+    let path = format!("/buildid/{}/source/usr/src/empty.c", Random::new(17).build_id());
+    let upstream = Upstream::with_files(Fault::None, [(&*path, &UpstreamFile::new(Vec::new()))]);
+    let gateway = relaying(&index, &[upstream.url()]);
+    for _ in 0..2 {
+        let answer = gateway.get(&path);
+        assert_eq!((answer.status, answer.header("content-length")), (200, Some("0")), "{}", gateway.log());
+        assert!(answer.body.is_empty());
+        wait_until("a complete relay", || relays(&gateway, "complete") == 1.0);
+    }
+    assert_eq!(upstream.requests().iter().filter(|request| request.path == path).count(), 1);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::metrics::METRICS;
 use crate::providers::federation::source::Source;
 use crate::resolve::outcome::{Cause, CauseKind, Miss};
 
-/// Readers are reset when no byte came for this long.
+/// Readers are reset when no byte that they lack came for this long. Another upstream repeats what was sent before.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// An upstream is left when it sent no byte for this long.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,7 +27,8 @@ const TICK: Duration = Duration::from_millis(250);
 pub(super) fn run(fill: &Fill, source: Source, file: TemporaryFile) {
     let now = Instant::now();
     let writer = FillWriter::new(fill, file);
-    let mut relay = Relay { fill, source, writer, received_at: now, asked_at: now, may_be_slow: false };
+    let mut relay =
+        Relay { fill, source, writer, received_at: now, grown_at: now, grown: 0, asked_at: now, may_be_slow: false };
     let (name, path) = (&fill.source, &fill.path);
     let result = match relay.run() {
         Ok(()) => {
@@ -56,6 +57,9 @@ struct Relay<'f> {
     writer: FillWriter<'f>,
     /// When the last byte came.
     received_at: Instant,
+    /// When the last byte came that readers lacked, and how many bytes the file had then.
+    grown_at: Instant,
+    grown: u64,
     /// When the present upstream began to answer.
     asked_at: Instant,
     /// True once no other upstream could take over from a slow one.
@@ -130,6 +134,7 @@ impl Relay<'_> {
                         return Err(Stop::Wrong(self.source.cause(CauseKind::Wrong, text).into()));
                     }
                     self.write(&bytes)?;
+                    self.expect_growth()?;
                 }
                 Ok(Ok(None)) if self.writer.position() == size => return Ok(()),
                 Ok(Ok(None)) => {
@@ -139,8 +144,8 @@ impl Relay<'_> {
                 Ok(Err(cause)) => return Err(Stop::BrokeOff(cause)),
                 Err(_) => {
                     self.writer.announce_rest();
-                    let (silence, since) = (self.received_at.elapsed(), self.asked_at.elapsed());
-                    if silence >= STALL_TIMEOUT || silence.min(since) >= SILENCE_TIMEOUT {
+                    self.expect_growth()?;
+                    if self.received_at.max(self.asked_at).elapsed() >= SILENCE_TIMEOUT {
                         let text = format!("expected bytes within {SILENCE_TIMEOUT:?}, found none");
                         return Err(Stop::Silent(self.source.cause(CauseKind::Timeout, text)));
                     }
@@ -154,6 +159,22 @@ impl Relay<'_> {
                 (speed_since, bytes_since) = (Instant::now(), 0);
             }
         }
+    }
+
+    /// Expects that the file has grown within the stall timeout.
+    fn expect_growth(&mut self) -> Result<(), Stop> {
+        if self.writer.written != self.grown {
+            // Bytes that differ from those that were not sent yet begin anew: readers still wait for the same ones.
+            if self.writer.written > self.grown {
+                self.grown_at = Instant::now();
+            }
+            self.grown = self.writer.written;
+        }
+        if self.grown_at.elapsed() < STALL_TIMEOUT {
+            return Ok(());
+        }
+        let text = format!("expected further bytes within {STALL_TIMEOUT:?}, found those before again, or none");
+        Err(Stop::Final(FillError::Final(self.source.cause(CauseKind::Timeout, text).into())))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {
@@ -184,7 +205,7 @@ impl Relay<'_> {
     }
 
     fn resume_timeout(&self) -> Duration {
-        STALL_TIMEOUT.saturating_sub(self.received_at.elapsed()).min(RESUME_TIMEOUT)
+        STALL_TIMEOUT.saturating_sub(self.grown_at.elapsed()).min(RESUME_TIMEOUT)
     }
 
     fn continue_at(&mut self, position: u64) {
