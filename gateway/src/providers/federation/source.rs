@@ -241,24 +241,28 @@ impl Source {
             if number != self.present && candidate.request_count < MAX_REQUESTS && !is_open {
                 candidate.request_count += 1;
                 let (upstream, identity) = (candidate.upstream.clone(), &self.identity);
-                let (question, caller) = (&self.question, &self.caller);
+                let (told, question, caller) = (&self.told, &self.question, &self.caller);
                 asked.push(async move {
-                    let _permit = upstream.acquire().await;
-                    (number, upstream.ask(identity, question, caller, deadline).await)
+                    let began = Instant::now();
+                    let reply = timeout(limit, async {
+                        let _permit = upstream.acquire().await;
+                        upstream.ask(identity, question, caller, deadline).await
+                    });
+                    let (outcome, found) = match reply.await {
+                        Ok(Ok(Reply::Found(begun))) if told.is_of(&begun, question) => ("found", Some(begun)),
+                        Ok(Ok(Reply::Absent { .. })) => ("absent", None),
+                        Ok(Ok(Reply::TooLarge(_))) => ("too_large", None),
+                        Ok(Ok(Reply::Found(_) | Reply::SectionsNotServed) | Err(_)) | Err(_) => ("failed", None),
+                    };
+                    upstream.count(outcome, began.elapsed());
+                    Some((number, found?))
                 });
             }
         }
-        let found = timeout(limit, async {
-            while let Some((number, reply)) = asked.next().await {
-                if let Ok(Reply::Found(begun)) = reply
-                    && self.told.is_of(&begun, &self.question)
-                {
-                    return Some((number, begun));
-                }
-            }
-            None
-        });
-        let found = found.await.ok().flatten();
+        let mut found = None;
+        while let (None, Some(ended)) = (&found, asked.next().await) {
+            found = ended;
+        }
         drop(asked);
         let Some((number, begun)) = found else {
             return Err(self.cause(CauseKind::Refused, "no other upstream has a file of the same size"));
