@@ -3,6 +3,7 @@
 //! - [`Entry`]: one member and its state: filling, complete, published, removed, or failed. Concurrent requests for a
 //!   member share the entry that is being filled. A [`Reader`] is counted, and keeps the file open.
 //! - [`entries`]: the one list of what is cached, and the order of eviction by [`mod@cost`] and use.
+//! - [`eviction`]: names of files in the cache directory, and space for them.
 //! - [`Filler`]: where bytes come from: an [`extraction`] or a [`relay`]. It writes ([`writer`]) to a
 //!   [`temporary_file`].
 //! - [`fill`]: what all fills do: the check of the build-id ([`build_id_note`]), the name of the complete file.
@@ -21,6 +22,7 @@ mod cost;
 mod directory;
 mod entries;
 mod entry;
+mod eviction;
 mod extraction;
 mod fill;
 mod filler;
@@ -84,9 +86,18 @@ impl MemberKey {
     }
 }
 
-/// The opening of a member's source at one of `locations`, which concurrent requests share.
+/// A place that a member can be had from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MemberPlace {
+    /// An archive.
+    Location(LocationKey),
+    /// The upstream with this number.
+    Upstream(usize),
+}
+
+/// The opening of a member's source at one of `places`, which concurrent requests share.
 struct Opening {
-    locations: Vec<LocationKey>,
+    places: Vec<MemberPlace>,
     reader: SharedReader,
 }
 
@@ -194,7 +205,7 @@ impl MemberCache {
         }
     }
 
-    /// A reader of a member, which `filler` fills from the archive at one of `locations` unless it is cached or being
+    /// A reader of a member, which `filler` fills from one of `places` unless it is cached or being
     /// filled. Returns when its bytes begin to come. An ELF file must state `build_id`. The permit is released when the
     /// fill ends, or is not needed.
     ///
@@ -203,7 +214,7 @@ impl MemberCache {
     pub(crate) async fn fill<F>(
         &self,
         key: MemberKey,
-        locations: Vec<LocationKey>,
+        places: Vec<MemberPlace>,
         build_id: Option<&BuildId>,
         permit: Permit,
         filler: F,
@@ -219,19 +230,19 @@ impl MemberCache {
                 let mut entries = self.entries();
                 match entries.opening(key) {
                     Some(opening) => {
-                        (opening.reader.clone(), locations.iter().all(|location| opening.locations.contains(location)))
+                        (opening.reader.clone(), places.iter().all(|place| opening.places.contains(place)))
                     }
                     // Inserted since `open_entry`.
                     None if entries.contains(key) => continue,
                     None => {
                         let reader = self.open_source(key, build_id.cloned(), permit, filler);
-                        entries.insert_opening(key, Opening { locations, reader: reader.clone() });
+                        entries.insert_opening(key, Opening { places, reader: reader.clone() });
                         break reader;
                     }
                 }
             };
             match opening.await {
-                // The failure of other locations tells nothing of these.
+                // The failure of other places tells nothing of these.
                 Err(_) if !is_same => {}
                 opened => return opened,
             }
@@ -255,18 +266,22 @@ impl MemberCache {
         opening.map(|opened| opened.unwrap_or_else(|error| Err(ended_early(&error)))).boxed().shared()
     }
 
+    /// True if a request waits for the opening of a member's source. The list has the other reference to it.
+    pub(crate) fn is_opening_awaited(&self, key: MemberKey) -> bool {
+        self.entries().opening(key).and_then(|opening| opening.reader.strong_count()).is_some_and(|count| count > 1)
+    }
+
     /// The bytes of small content of a complete member.
     pub(crate) async fn small(&self, content: &Content) -> Option<Bytes> {
         self.small_contents.bytes(content).await
     }
 
     /// Removes an entry whose fill has stalled, so that the next request has the member from elsewhere. Its readers
-    /// read on. A fill has stalled if it received no byte for half of `stall_timeout`: a request that has less time
-    /// left than that does not end what others share. False if the fill goes on.
-    pub(crate) fn detach(&self, key: MemberKey, reader: &Reader, stall_timeout: Duration) -> bool {
+    /// read on. A fill has stalled if it received no byte for `max_silence`. False if the fill goes on.
+    pub(crate) fn detach(&self, key: MemberKey, reader: &Reader, max_silence: Duration) -> bool {
         let mut entries = self.entries();
         let silence = reader.silence();
-        let goes_on = silence.is_some_and(|silence| silence < stall_timeout / 2) && entries.has(key, reader.entry());
+        let goes_on = silence.is_some_and(|silence| silence < max_silence) && entries.has(key, reader.entry());
         if silence.is_some() && !goes_on {
             entries.remove(key, reader.entry());
         }
@@ -310,80 +325,6 @@ impl MemberCache {
             METRICS.cache_memory_fallbacks.inc();
             Ok(file)
         })
-    }
-
-    /// Gives the complete file of an entry its name, unless the entry was removed meanwhile. It took `cost` to extract.
-    /// For threads that may block.
-    fn publish(&self, key: MemberKey, entry: &Arc<Entry>, file: TemporaryFile, cost: Duration) -> std::io::Result<()> {
-        let _names = self.directory.lock_names();
-        if self.entries().has(key, entry) {
-            self.directory.publish(file, entry.info(), cost)?;
-            entry.set_published();
-            self.entries().set_evictable(key, cost);
-        } else {
-            entry.discard();
-        }
-        Ok(())
-    }
-
-    /// Publishes a prefetched member, unless it has an entry. For threads that may block.
-    fn publish_prefetched(&self, prefetched: PublishedFile, file: TemporaryFile) -> std::io::Result<()> {
-        let _names = self.directory.lock_names();
-        let PublishedFile { key, info, cost } = prefetched;
-        if !self.entries().contains(key) {
-            self.directory.publish(file, &info, cost)?;
-            let entry = Arc::new(Entry::published(info));
-            if self.entries().insert_published(key, entry.clone(), cost, true) {
-                METRICS.prefetched_members.inc();
-            } else {
-                // A fill of the member began meanwhile. It names its file after this one.
-                self.directory.unlink(entry.info());
-            }
-        }
-        Ok(())
-    }
-
-    /// Evicts files until the cache is no larger than its limit. For threads that may block.
-    fn evict(&self) {
-        if self.entries().bytes() <= self.max_bytes {
-            return self.show();
-        }
-        let evicted = self.remove_files(|entries| {
-            let next = || if entries.bytes() > self.max_bytes { entries.pop() } else { None };
-            std::iter::from_fn(next).collect()
-        });
-        METRICS.cache_evictions.inc_by(evicted);
-    }
-
-    /// Evicts files if the disk has less than `size` bytes free. None, if that would not be enough.
-    fn make_space(&self, size: u64) {
-        // If this cannot be told, writing the file tells why.
-        let missing = size.saturating_sub(self.directory.free().unwrap_or(u64::MAX));
-        if missing == 0 {
-            return;
-        }
-        let evicted = self.remove_files(|entries| entries.pop_unread(missing));
-        if evicted > 0 {
-            METRICS.cache_evictions.inc_by(evicted);
-            tracing::warn!(
-                missing,
-                evicted,
-                "the cache directory's disk is full before the cache is: files were evicted early"
-            );
-        }
-    }
-
-    /// Removes the entries that `select` removes from the list, with their files, and returns how many. For threads
-    /// that may block.
-    fn remove_files(&self, select: impl FnOnce(&mut Entries) -> Vec<Arc<Entry>>) -> u64 {
-        let _names = self.directory.lock_names();
-        let removed = select(&mut self.entries());
-        for entry in &removed {
-            entry.set_removed();
-            self.directory.unlink(entry.info());
-        }
-        self.show();
-        removed.len() as u64
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {

@@ -19,10 +19,15 @@ async fn cache_with_a_file(directory: &Path) -> (MemberCache, PathBuf) {
     (cache, path)
 }
 
+/// The package at the store `number`.
+fn location(number: i64) -> MemberPlace {
+    MemberPlace::Location((number, "p.rpm".into()))
+}
+
 /// Fills the member from a package that does not have it.
 async fn fill(cache: &MemberCache) -> Result<Reader, Miss> {
     let permit = Permits::new(1, "test fill").acquire(ClientAddress::default()).await;
-    cache.fill(key(), vec![(1, "p.rpm".into())], None, permit, async { Err(Miss::Absent("no such file".into())) }).await
+    cache.fill(key(), vec![location(1)], None, permit, async { Err(Miss::Absent("no such file".into())) }).await
 }
 
 #[tokio::test]
@@ -90,14 +95,14 @@ async fn a_failure_at_one_location_is_not_the_answer_of_another() {
         failed.await.unwrap();
         Err(Miss::Absent("not at the first".into()))
     };
-    let first = cache.fill(key(), vec![(1, "p.rpm".into())], None, permit().await, first);
+    let first = cache.fill(key(), vec![location(1)], None, permit().await, first);
     let mut first = Box::pin(first);
     assert!(tokio::time::timeout(Duration::ZERO, &mut first).await.is_err());
     has_begun.await.unwrap();
     // Both join the opening; the first location's failure is the answer for the first location alone.
-    let same = cache.fill(key(), vec![(1, "p.rpm".into())], None, permit().await, async { unreachable!() });
+    let same = cache.fill(key(), vec![location(1)], None, permit().await, async { unreachable!() });
     let other = async { Err(Miss::Absent("not at the second".into())) };
-    let other = cache.fill(key(), vec![(2, "p.rpm".into())], None, permit().await, other);
+    let other = cache.fill(key(), vec![location(2)], None, permit().await, other);
     let (same, other, ()) = tokio::join!(same, other, async { fail.send(()).unwrap() });
     assert_eq!(first.await.err().unwrap().to_string(), "not at the first");
     assert_eq!(same.err().unwrap().to_string(), "not at the first");
@@ -133,4 +138,34 @@ async fn nothing_of_a_relayed_file_is_taken_for_that_of_the_next_one() {
     let position = cache.find_section(key, &program, &build_id, ".text").await.unwrap();
     assert!(matches!(position, SectionPosition::At(_)), "{position:?}");
     assert_ne!(cache.classify(key, &program).await.unwrap(), first_class);
+}
+
+#[tokio::test]
+async fn an_opening_tells_whether_a_request_waits_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cache, path) = cache_with_a_file(directory.path()).await;
+    std::fs::remove_file(path).unwrap();
+    let permits = Permits::new(8, "test openings");
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let opening = async move {
+        let _ = ended.await;
+        Err(Miss::Absent("ended".into()))
+    };
+    let fill = async |filler| {
+        let permit = permits.acquire(ClientAddress::default()).await;
+        cache.fill(key(), vec![location(1)], None, permit, filler).await.err().unwrap().to_string()
+    };
+    assert!(!cache.is_opening_awaited(key()));
+    let mut first = Box::pin(fill(opening.boxed()));
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut first).await.is_err());
+    assert!(cache.is_opening_awaited(key()));
+    let mut second = Box::pin(fill(async { unreachable!() }.boxed()));
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut second).await.is_err());
+    drop(first);
+    assert!(cache.is_opening_awaited(key()));
+    drop(second);
+    assert!(!cache.is_opening_awaited(key()), "it goes on without requests");
+    let third = fill(async { unreachable!() }.boxed());
+    let (third, ()) = tokio::join!(third, async { end.send(()).unwrap() });
+    assert_eq!(third, "ended");
 }

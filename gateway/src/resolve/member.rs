@@ -10,7 +10,7 @@ use sql::StoredPackage;
 use super::deadline::{self, Deadline, EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL, FIRST_BYTES_TIMEOUT};
 use super::outcome::{Cause, CauseKind, Miss};
 use super::search::Search;
-use crate::cache::{Content, Filler, MemberKey, Readable, Reader};
+use crate::cache::{Content, Filler, MemberKey, MemberPlace, Readable, Reader};
 use crate::locked::locked;
 use crate::permits::Permit;
 use crate::providers::archives::{Archive, LocationKey, WantedMember, location_key};
@@ -161,7 +161,8 @@ impl Search<'_> {
             Begin::Now(permit) => {
                 let archive = open(self.deadline);
                 let filler = async { Ok(Filler::Extraction(Box::new(archive.await?))) };
-                let filled = cache.fill(key, locations, build_id, permit, filler).await;
+                let places = locations.into_iter().map(MemberPlace::Location).collect();
+                let filled = cache.fill(key, places, build_id, permit, filler).await;
                 // All locations were tried, or this machine failed.
                 filled.map_err(|miss| MemberMiss { miss, is_everywhere: true })?
             }
@@ -220,9 +221,10 @@ impl Search<'_> {
         match tokio::time::timeout(FIRST_BYTES_TIMEOUT, flowing).await {
             Ok(Ok(())) => Ok(reader),
             Ok(Err(miss)) => {
-                // A fill that goes on is that of every location.
-                let stall_timeout = deadline::stall_timeout(self.gateway.config.request.budget);
-                let goes_on = !self.gateway.cache.detach(key, &reader, stall_timeout);
+                // A fill that goes on is that of every location. A request that has less time left than half of the
+                // whole timeout does not end what others share.
+                let max_silence = deadline::stall_timeout(self.gateway.config.request.budget) / 2;
+                let goes_on = !self.gateway.cache.detach(key, &reader, max_silence);
                 Err(MemberMiss { miss, is_everywhere: goes_on || reader.has_failed() })
             }
             // It is filled further, for the next request.

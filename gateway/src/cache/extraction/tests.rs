@@ -7,7 +7,7 @@ use artifact::header::Header;
 use bytesize::ByteSize;
 
 use super::super::directory::PublishedFile;
-use super::super::{Filler, MemberCache, MemberKey};
+use super::super::{Filler, MemberCache, MemberKey, MemberPlace};
 use super::*;
 use crate::config::{self, Abandoned};
 use crate::permits::{ClientAddress, Permits};
@@ -63,7 +63,9 @@ async fn a_stalled_read_holds_neither_clients_nor_permits() {
     let archive = Archive::of_payload(header, Box::new(Unavailable { payload, left: 1000, back }));
     let permit = permits.acquire(ClientAddress::default()).await;
     let entry = cache
-        .fill(key, vec![(1, "p.rpm".into())], None, permit, async { Ok(Filler::Extraction(Box::new(archive))) })
+        .fill(key, vec![MemberPlace::Location((1, "p.rpm".into()))], None, permit, async {
+            Ok(Filler::Extraction(Box::new(archive)))
+        })
         .await
         .unwrap();
     let failure = entry.complete_file().await.err().unwrap();
@@ -98,7 +100,13 @@ async fn a_member_that_is_prefetched_while_its_source_is_opened_is_not_extracted
         Ok(Filler::Extraction(Box::new(archive)))
     };
     let reader = cache
-        .fill(key, vec![(1, "p.rpm".into())], None, permits.acquire(ClientAddress::default()).await, opened)
+        .fill(
+            key,
+            vec![MemberPlace::Location((1, "p.rpm".into()))],
+            None,
+            permits.acquire(ClientAddress::default()).await,
+            opened,
+        )
         .await
         .unwrap();
     assert!(reader.is_complete() && reader.path() == path, "the prefetched file");

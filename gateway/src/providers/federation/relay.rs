@@ -10,7 +10,7 @@ use super::reply::Begun;
 use super::source::{Body, Source};
 use super::spool::spool;
 use super::{Asked, FederationState};
-use crate::cache::{Content, Filler, MemberCache, MemberKey, Reader};
+use crate::cache::{Content, Filler, MemberCache, MemberKey, MemberPlace, Reader};
 use crate::permits::Permit;
 use crate::providers::Fault;
 use crate::resolve::answer::FoundFile;
@@ -49,10 +49,8 @@ pub(super) async fn begin(
         Begin::Found(reader) => return Ok(found(reader.content())),
     };
     let build_id = matches!(question.resource, Resource::Artifact(_)).then_some(&question.build_id);
-    // Locations of stores have the numbers of their stores, which are not negative.
-    let location = (-1 - i64::try_from(number).unwrap_or(i64::MAX - 1), begun.url.path().to_owned());
     let filler = filler(shared.clone(), asked.clone(), number, begun);
-    let reader = cache.fill(key, vec![location], build_id, permit, filler).await?;
+    let reader = cache.fill(key, vec![MemberPlace::Upstream(number)], build_id, permit, filler).await?;
     reader.content().ready().await?;
     Ok(found(reader.content()))
 }
@@ -68,7 +66,7 @@ async fn filler(shared: Arc<FederationState>, asked: Asked, number: usize, begun
     let start = start.into();
     let (size, body) = match length(&headers, question) {
         Some(size) => (size, Body::Response(start, response)),
-        None => match spool(&shared.cache, question, upstream, start, response).await {
+        None => match spool(&shared.cache, key(question), question, upstream, start, response).await {
             Ok((size, file)) => (size, Body::File(file)),
             Err(Miss::Failed(cause)) if cause.kind != CauseKind::Local => {
                 upstream.health.failed(&cause.text);
@@ -117,7 +115,7 @@ async fn being_relayed(cache: &MemberCache, key: MemberKey) -> Option<Reader> {
     loop {
         match timeout(EXTRACTION_POLL_INTERVAL, reader.content().ready()).await {
             Ok(ready) => return ready.is_ok().then_some(reader),
-            Err(_) if cache.detach(key, &reader, QUIET_TIMEOUT * 2) => return None,
+            Err(_) if cache.detach(key, &reader, QUIET_TIMEOUT) => return None,
             Err(_) => {}
         }
     }
