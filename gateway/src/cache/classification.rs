@@ -1,6 +1,6 @@
 //! What extracted files are, where no header tells: executables, debuginfo or both. It is remembered longer than the
-//! file is cached, so that a file that is not what a request asks for is not extracted again. Of relayed files nothing is
-//! remembered: the next one with the same key may have other bytes.
+//! file is cached, so that a file that is not what a request asks for is not extracted again. Of relayed files nothing
+//! is remembered: the next one with the same key may have other bytes.
 
 use artifact::{ArtifactType, Kind, elf};
 use moka::future::Cache;

@@ -11,7 +11,7 @@ use super::temporary_file::TemporaryFile;
 use super::{Entry, MemberCache, MemberKey, Reader, extraction, relay};
 use crate::permits::Permit;
 use crate::providers::archives::Archive;
-use crate::providers::federation::source::Source;
+use crate::providers::federation::relay_input::RelayInput;
 use crate::providers::flow::Flow;
 use crate::resolve::outcome::Miss;
 
@@ -22,7 +22,7 @@ pub(crate) enum Filler {
     /// A member is extracted from an opened archive.
     Extraction(Box<Archive>),
     /// A file of upstreams.
-    Relay(Box<Source>),
+    Relay(Box<RelayInput>),
 }
 
 impl Filler {
@@ -86,8 +86,8 @@ impl Filler {
                 };
                 Ok((cache.directory.info(key, file), nvra, file.path.clone()))
             }
-            Self::Relay(source) => {
-                let told = source.told();
+            Self::Relay(input) => {
+                let told = input.told();
                 let name = format!("upstream {}", told.origin.upstream);
                 Ok((cache.directory.relayed_info(key, told), name, told.origin.question.clone()))
             }
@@ -98,14 +98,14 @@ impl Filler {
     fn sha256(&self) -> Option<[u8; 32]> {
         match self {
             Self::Extraction(_) => None,
-            Self::Relay(source) => source.told().sha256,
+            Self::Relay(input) => input.told().sha256,
         }
     }
 
     fn run(self, fill: &Fill, file: TemporaryFile) {
         match self {
             Self::Extraction(archive) => extraction::run(fill, *archive, file),
-            Self::Relay(source) => relay::run(fill, *source, file),
+            Self::Relay(input) => relay::run(fill, *input, file),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::fill::{Fill, FillError};
 use super::temporary_file::TemporaryFile;
 use super::writer::FillWriter;
 use crate::metrics::METRICS;
-use crate::providers::federation::source::Source;
+use crate::providers::federation::relay_input::RelayInput;
 use crate::resolve::outcome::{Cause, CauseKind, Miss};
 
 /// Readers are reset when no byte that they lack came for this long. Another upstream repeats what was sent before.
@@ -23,12 +23,12 @@ const SPEED_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a relay without bytes checks whether it is still wanted.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Relays the file of `fill` from `source`.
-pub(super) fn run(fill: &Fill, source: Source, file: TemporaryFile) {
+/// Relays the file of `fill` from `input`.
+pub(super) fn run(fill: &Fill, input: RelayInput, file: TemporaryFile) {
     let now = Instant::now();
     let writer = FillWriter::new(fill, file);
     let mut relay =
-        Relay { fill, source, writer, received_at: now, grown_at: now, grown: 0, asked_at: now, may_be_slow: false };
+        Relay { fill, input, writer, received_at: now, grown_at: now, grown: 0, asked_at: now, may_be_slow: false };
     let (name, path) = (&fill.source, &fill.path);
     let result = match relay.run() {
         Ok(()) => {
@@ -53,7 +53,7 @@ pub(super) fn run(fill: &Fill, source: Source, file: TemporaryFile) {
 /// One relay.
 struct Relay<'f> {
     fill: &'f Fill,
-    source: Source,
+    input: RelayInput,
     writer: FillWriter<'f>,
     /// When the last byte came.
     received_at: Instant,
@@ -88,14 +88,14 @@ impl Relay<'_> {
             let Err(stop) = self.copy() else { return self.verify_and_complete() };
             match stop {
                 Stop::BrokeOff(cause) => {
-                    self.source.failed(&cause);
+                    self.input.failed(&cause);
                     self.log(&cause);
                     self.resume_here()
                         .or_else(|_| self.resume_elsewhere())
                         .map_err(|_| FillError::Final(cause.into()))?;
                 }
                 Stop::Silent(cause) => {
-                    self.source.failed(&cause);
+                    self.input.failed(&cause);
                     self.log(&cause);
                     self.resume_elsewhere()
                         .or_else(|_| self.resume_here())
@@ -125,13 +125,13 @@ impl Relay<'_> {
             if self.fill.is_cancelled() {
                 return Err(Stop::Final(FillError::Cancelled));
             }
-            match runtime.block_on(async { tokio::time::timeout(TICK, self.source.chunk()).await }) {
+            match runtime.block_on(async { tokio::time::timeout(TICK, self.input.chunk()).await }) {
                 Ok(Ok(Some(bytes))) => {
                     self.received_at = Instant::now();
                     bytes_since += bytes.len() as u64;
                     if self.writer.position() + bytes.len() as u64 > size {
                         let text = format!("expected {size} bytes, found more");
-                        return Err(Stop::Wrong(self.source.cause(CauseKind::Wrong, text).into()));
+                        return Err(Stop::Wrong(self.input.cause(CauseKind::Wrong, text).into()));
                     }
                     self.write(&bytes)?;
                     self.expect_growth()?;
@@ -139,7 +139,7 @@ impl Relay<'_> {
                 Ok(Ok(None)) if self.writer.position() == size => return Ok(()),
                 Ok(Ok(None)) => {
                     let text = format!("expected {size} bytes, found {}", self.writer.position());
-                    return Err(Stop::BrokeOff(self.source.cause(CauseKind::Reset, text)));
+                    return Err(Stop::BrokeOff(self.input.cause(CauseKind::Reset, text)));
                 }
                 Ok(Err(cause)) => return Err(Stop::BrokeOff(cause)),
                 Err(_) => {
@@ -147,7 +147,7 @@ impl Relay<'_> {
                     self.expect_growth()?;
                     if self.received_at.max(self.asked_at).elapsed() >= SILENCE_TIMEOUT {
                         let text = format!("expected bytes within {SILENCE_TIMEOUT:?}, found none");
-                        return Err(Stop::Silent(self.source.cause(CauseKind::Timeout, text)));
+                        return Err(Stop::Silent(self.input.cause(CauseKind::Timeout, text)));
                     }
                 }
             }
@@ -174,7 +174,7 @@ impl Relay<'_> {
             return Ok(());
         }
         let text = format!("expected further bytes within {STALL_TIMEOUT:?}, found those before again, or none");
-        Err(Stop::Final(FillError::Final(self.source.cause(CauseKind::Timeout, text).into())))
+        Err(Stop::Final(FillError::Final(self.input.cause(CauseKind::Timeout, text).into())))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {
@@ -189,7 +189,7 @@ impl Relay<'_> {
     /// Asks the present upstream for the rest.
     fn resume_here(&mut self) -> Result<(), ()> {
         let (written, timeout) = (self.writer.written, self.resume_timeout());
-        let resumed = self.fill.cache.runtime.block_on(self.source.resume_here(written, timeout));
+        let resumed = self.fill.cache.runtime.block_on(self.input.resume_here(written, timeout));
         let position = resumed.map_err(|cause| self.log(&cause))?;
         self.continue_at(position);
         Ok(())
@@ -198,7 +198,7 @@ impl Relay<'_> {
     /// Asks the other upstreams for the whole file.
     fn resume_elsewhere(&mut self) -> Result<(), ()> {
         let timeout = self.resume_timeout();
-        let resumed = self.fill.cache.runtime.block_on(self.source.resume_elsewhere(timeout));
+        let resumed = self.fill.cache.runtime.block_on(self.input.resume_elsewhere(timeout));
         resumed.map_err(|cause| self.log(&cause))?;
         self.continue_at(0);
         Ok(())
@@ -211,7 +211,7 @@ impl Relay<'_> {
     fn continue_at(&mut self, position: u64) {
         self.writer.restart_at(position);
         self.asked_at = Instant::now();
-        let (path, upstream, written) = (&self.fill.path, self.source.name(), self.writer.written);
+        let (path, upstream, written) = (&self.fill.path, self.input.name(), self.writer.written);
         tracing::info!(path, upstream, written, position, "a relay continues");
     }
 
@@ -228,9 +228,9 @@ impl Relay<'_> {
     fn refuse(&mut self, failure: Miss) -> FillError {
         let cause = match failure {
             Miss::Failed(cause) if cause.kind == CauseKind::Local => return FillError::Final(cause.into()),
-            failure => self.source.cause(CauseKind::Wrong, failure.to_string()),
+            failure => self.input.cause(CauseKind::Wrong, failure.to_string()),
         };
-        self.fill.cache.runtime.block_on(self.source.mark_wrong(&cause));
+        self.fill.cache.runtime.block_on(self.input.mark_wrong(&cause));
         FillError::Final(cause.into())
     }
 }

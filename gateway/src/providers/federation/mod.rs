@@ -4,8 +4,8 @@
 //! - [`search`]: all that can have it are asked, by [one walk](crate::providers::walk); concurrent searches for the
 //!   same are one ([`coalesce`]); what is too slow goes on in the background ([`warm`]);
 //! - [`reply`]: what an answer is; [`proof`]: what its first bytes prove;
-//! - [`relay`]: its bytes through this gateway; [`source`]: where they come from; [`relayed_headers`]: what is told of
-//!   them; [`spool`]: those of unknown number;
+//! - [`relay`]: its bytes through this gateway; [`relay_input`]: where they come from; [`relayed_headers`]: what is
+//!   told of them; [`spool`]: those of unknown number;
 //! - [`absent`]: what none of them can have, for probes;
 //! - [`verdict`]: found, absent or unavailable, from the words of all;
 //! - [`metadata`]: `/metadata` of all of them;
@@ -20,11 +20,11 @@ mod knowledge;
 mod metadata;
 mod proof;
 mod relay;
+pub(crate) mod relay_input;
 mod relayed_headers;
 mod reply;
 pub(crate) mod report;
 mod search;
-pub(crate) mod source;
 mod spool;
 mod upstream;
 pub(crate) mod verdict;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
+use super::relay_input::{Body, RelayInput};
 use super::relayed_headers::{length, told};
-use super::reply::Begun;
-use super::source::{Body, Source};
+use super::reply::StartedReply;
 use super::spool::spool;
 use super::{Asked, FederationState};
 use crate::cache::{Content, Filler, MemberCache, MemberKey, MemberPlace, Reader};
@@ -36,7 +36,7 @@ pub(super) async fn begin(
     shared: &Arc<FederationState>,
     asked: &Asked,
     number: usize,
-    begun: Begun,
+    begun: StartedReply,
 ) -> Outcome<FoundFile> {
     let (cache, question, upstream) = (&shared.cache, &asked.question, &shared.upstreams[number]);
     if !begun.can_be_relayed() {
@@ -45,8 +45,8 @@ pub(super) async fn begin(
     }
     let key = key(question);
     let permit = match permit(shared, asked, key).await? {
-        Begin::Now(permit) => permit,
-        Begin::Found(reader) => return Ok(found(reader.content())),
+        PermitOrReader::Now(permit) => permit,
+        PermitOrReader::Found(reader) => return Ok(found(reader.content())),
     };
     let build_id = matches!(question.resource, Resource::Artifact(_)).then_some(&question.build_id);
     let filler = filler(shared.clone(), asked.clone(), number, begun);
@@ -59,9 +59,9 @@ pub(super) async fn begin(
 ///
 /// # Errors
 /// The upstream broke off, or the bytes are not what was asked for.
-async fn filler(shared: Arc<FederationState>, asked: Asked, number: usize, begun: Begun) -> Outcome<Filler> {
+async fn filler(shared: Arc<FederationState>, asked: Asked, number: usize, begun: StartedReply) -> Outcome<Filler> {
     let (question, upstream) = (&asked.question, &shared.upstreams[number]);
-    let Begun { url, response, start, .. } = begun;
+    let StartedReply { url, response, start, .. } = begun;
     let headers = response.headers().clone();
     let start = start.into();
     let (size, body) = match length(&headers, question) {
@@ -79,11 +79,11 @@ async fn filler(shared: Arc<FederationState>, asked: Asked, number: usize, begun
     let upstreams = shared.serving(question).map(|(_, upstream)| upstream.clone());
     let identity = shared.identity.clone();
     let asked = (question.clone(), asked.caller.clone());
-    Ok(Filler::Relay(Box::new(Source::new(told, asked, identity, upstreams, url, &headers, body))))
+    Ok(Filler::Relay(Box::new(RelayInput::new(told, asked, identity, upstreams, url, &headers, body))))
 }
 
 /// How a relay begins.
-enum Begin {
+enum PermitOrReader {
     /// With this permit.
     Now(Permit),
     /// Not at all: another request relays it.
@@ -91,15 +91,15 @@ enum Begin {
 }
 
 /// Waits for a permit, or for the first bytes of a relay of the same file.
-async fn permit(shared: &FederationState, asked: &Asked, key: MemberKey) -> Result<Begin, Miss> {
+async fn permit(shared: &FederationState, asked: &Asked, key: MemberKey) -> Result<PermitOrReader, Miss> {
     let began = Instant::now();
     let mut permit = std::pin::pin!(shared.relay_permits.acquire(asked.caller.client));
     loop {
         if let Some(reader) = being_relayed(&shared.cache, key).await {
-            return Ok(Begin::Found(reader));
+            return Ok(PermitOrReader::Found(reader));
         }
         if let Ok(permit) = timeout(EXTRACTION_POLL_INTERVAL, &mut permit).await {
-            return Ok(Begin::Now(permit));
+            return Ok(PermitOrReader::Now(permit));
         }
         if began.elapsed() >= EXTRACTION_PERMIT_TIMEOUT {
             let text = format!("expected a permit to relay within {EXTRACTION_PERMIT_TIMEOUT:?}, found none");

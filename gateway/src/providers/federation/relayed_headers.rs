@@ -11,7 +11,7 @@ use crate::cache::{Origin, Told};
 use crate::resolve::question::{Question, Resource};
 
 /// The longest header that is passed on, bytes.
-const MAX_HEADER_BYTES: usize = 8192;
+pub(super) const MAX_HEADER_BYTES: usize = 8192;
 
 /// What the answer of the upstream `name` to `question` tells of a file of `size` bytes.
 pub(super) fn told(headers: &HeaderMap, question: &Question, name: &str, size: u64) -> Told {
@@ -32,13 +32,12 @@ pub(super) fn told(headers: &HeaderMap, question: &Question, name: &str, size: u
 
 /// Size in bytes of what a response brings, if its headers tell.
 pub(super) fn length(headers: &HeaderMap, question: &Question) -> Option<u64> {
-    let number = |name: &str| text(headers, name)?.parse().ok();
     // With a section, some servers send the size of the whole file.
     let of_file = || match question.resource {
         Resource::Section(_) => None,
-        Resource::Artifact(_) | Resource::Source(_) => number("x-debuginfod-size"),
+        Resource::Artifact(_) | Resource::Source(_) => number(headers, "x-debuginfod-size"),
     };
-    number(CONTENT_LENGTH.as_str()).or_else(of_file)
+    number(headers, CONTENT_LENGTH.as_str()).or_else(of_file)
 }
 
 /// SHA-256 of the contents from Repr-Digest (RFC 9530), if the response has it. A body that was compressed for the
@@ -55,6 +54,11 @@ fn modified(headers: &HeaderMap) -> i64 {
     let told = || text(headers, LAST_MODIFIED.as_str())?.parse::<HttpDate>().ok();
     let time = told().map_or_else(SystemTime::now, SystemTime::from);
     time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// The number in a header.
+pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    text(headers, name)?.parse().ok()
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

@@ -7,6 +7,7 @@ use reqwest::{Response, StatusCode};
 use url::Url;
 
 use super::proof::{self, Proof};
+use super::relayed_headers::{MAX_HEADER_BYTES, number};
 use crate::providers::Fault;
 use crate::providers::http_client::{is_page, is_refused_host, refused_redirect, without_credentials};
 use crate::resolve::answer::Redirect;
@@ -17,13 +18,10 @@ use crate::resolve::question::{Question, Resource};
 /// A header of answers that a gateway of ours cannot give at present.
 pub(crate) const UNAVAILABLE: &str = "x-darkserver-unavailable";
 
-/// The longest header of an upstream that is passed on, bytes.
-const MAX_HEADER_BYTES: usize = 8192;
-
 /// What one upstream answered.
 pub(super) enum Reply {
     /// It has it, and its first bytes are what was asked for.
-    Found(Box<Begun>),
+    Found(Box<StartedReply>),
     /// It has it, and it is larger than the client accepts: its size in bytes, if the upstream told.
     TooLarge(Option<u64>),
     /// It serves no sections, as servers state by 503: the client is to fetch the whole file.
@@ -36,7 +34,7 @@ pub(super) enum Reply {
 }
 
 /// An answer with bytes that has begun.
-pub(crate) struct Begun {
+pub(crate) struct StartedReply {
     /// The URL that was asked, before redirects; it can contain credentials.
     pub(super) url: Url,
     /// What follows `start`.
@@ -48,7 +46,7 @@ pub(crate) struct Begun {
     pub(super) size: Option<u64>,
 }
 
-impl Begun {
+impl StartedReply {
     /// True if a client can be sent to where this answer came from: something proves that it is the right one.
     pub(super) fn can_be_redirected_to(&self) -> bool {
         self.proof != Proof::Pending
@@ -93,7 +91,7 @@ pub(super) async fn read(
     let refused = |text: String| Err(Fault::new(CauseKind::Refused, text));
     match status {
         StatusCode::OK => {}
-        StatusCode::NOT_ACCEPTABLE => return Ok(Reply::TooLarge(number(&response, "x-debuginfod-size"))),
+        StatusCode::NOT_ACCEPTABLE => return Ok(Reply::TooLarge(number(response.headers(), "x-debuginfod-size"))),
         // A server that refuses this gateway sends a page, also where its status stands for absence.
         StatusCode::FORBIDDEN if is_page(&mut response).await => {
             return refused("found 403 with a page of HTML".into());
@@ -103,8 +101,8 @@ pub(super) async fn read(
         }
         // A redirect to a host that is not allowed. With these headers another gateway has checked it.
         _ if is_refused_host(&response) && response.headers().contains_key("x-debuginfod-size") => {
-            let size = number(&response, "x-debuginfod-size");
-            return Ok(Reply::Found(Box::new(Begun {
+            let size = number(response.headers(), "x-debuginfod-size");
+            return Ok(Reply::Found(Box::new(StartedReply {
                 url,
                 response,
                 start: Vec::new(),
@@ -124,8 +122,8 @@ pub(super) async fn read(
     }
     let (start, proof) = proof::read(&mut response, &url, question, deadline.half()).await?;
     // Not `Response::content_length`: it counts what is left of the body.
-    let size = number(&response, "content-length").or_else(|| number(&response, "x-debuginfod-size"));
-    Ok(Reply::Found(Box::new(Begun { url, response, start, proof, size })))
+    let size = number(response.headers(), "content-length").or_else(|| number(response.headers(), "x-debuginfod-size"));
+    Ok(Reply::Found(Box::new(StartedReply { url, response, start, proof, size })))
 }
 
 /// How long an answer may be stored, by its Cache-Control.
@@ -137,11 +135,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
         directive => directive.strip_prefix("max-age=")?.trim_matches('"').parse().ok().map(Duration::from_secs),
     };
     directives.filter_map(age).min()
-}
-
-/// The number in a header.
-fn number(response: &Response, name: &str) -> Option<u64> {
-    response.headers().get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::relay;
-use super::reply::{Begun, Reply};
+use super::reply::{Reply, StartedReply};
 use super::upstream::Upstream;
 use super::verdict::{self, Absence, Given, MemberState, QuorumMember, UpstreamAttempt, UpstreamVerdict, Whole};
 use super::warm::RequestKey;
@@ -230,7 +230,7 @@ impl UpstreamSearch {
 
     /// A redirect, or a relay: of what cannot be redirected to since nothing proves it yet, and of sources, with whose
     /// time debuggers compare that of the program.
-    async fn answer(&self, number: usize, begun: Begun) -> Outcome<Answer> {
+    async fn answer(&self, number: usize, begun: StartedReply) -> Outcome<Answer> {
         let upstream = &self.shared.upstreams[number];
         let is_small = begun.size.is_some_and(|size| size <= self.shared.relay.max_source.as_u64());
         let is_source = matches!(self.asked.question.resource, Resource::Source(_));

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::relayed_headers::{length, sha256};
-use super::reply::{Begun, Reply};
+use super::reply::{Reply, StartedReply};
 use super::upstream::Upstream;
 use crate::cache::Told;
 use crate::metrics::METRICS;
@@ -32,7 +32,7 @@ const OVERLAP_BYTES: u64 = 64 << 10;
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// Where the bytes of one relay come from.
-pub(crate) struct Source {
+pub(crate) struct RelayInput {
     told: Told,
     question: Question,
     caller: Caller,
@@ -42,7 +42,7 @@ pub(crate) struct Source {
     present: usize,
     body: Body,
     /// Of the answer of the present one.
-    validators: Validators,
+    validators: ResumeValidators,
 }
 
 /// An upstream that can have the file.
@@ -61,7 +61,7 @@ pub(super) enum Body {
 }
 
 /// What tells whether the rest of a file is of the same file.
-struct Validators {
+struct ResumeValidators {
     /// The URL that was asked.
     url: Url,
     /// Value of If-Range: a strong ETag, else the time of modification.
@@ -69,7 +69,7 @@ struct Validators {
     etag: Option<HeaderValue>,
 }
 
-impl Validators {
+impl ResumeValidators {
     fn of(url: Url, headers: &HeaderMap) -> Self {
         let etag = headers.get(ETAG).cloned();
         let strong = etag.clone().filter(|etag| !etag.as_bytes().starts_with(b"W/"));
@@ -77,7 +77,7 @@ impl Validators {
     }
 }
 
-impl Source {
+impl RelayInput {
     /// The answer of the upstream `present` of those that can have the file. `body` has its bytes, and `headers` are
     /// its headers.
     pub(super) fn new(
@@ -97,7 +97,7 @@ impl Source {
         };
         let candidates: Vec<_> = upstreams.into_iter().map(candidate).collect();
         let present = candidates.iter().position(|candidate| candidate.request_count > 0).unwrap_or_default();
-        let validators = Validators::of(url, headers);
+        let validators = ResumeValidators::of(url, headers);
         Self { told, question, caller, identity, candidates, present, body, validators }
     }
 
@@ -249,7 +249,7 @@ impl Source {
                         upstream.ask(identity, question, caller, deadline).await
                     });
                     let (outcome, found) = match reply.await {
-                        Ok(Ok(Reply::Found(begun))) if told.is_of(&begun, question) => ("found", Some(begun)),
+                        Ok(Ok(Reply::Found(begun))) if is_same_file(told, &begun, question) => ("found", Some(begun)),
                         Ok(Ok(Reply::Absent { .. })) => ("absent", None),
                         Ok(Ok(Reply::TooLarge(_))) => ("too_large", None),
                         Ok(Ok(Reply::Found(_) | Reply::SectionsNotServed) | Err(_)) | Err(_) => ("failed", None),
@@ -267,8 +267,8 @@ impl Source {
         let Some((number, begun)) = found else {
             return Err(self.cause(CauseKind::Refused, "no other upstream has a file of the same size"));
         };
-        let Begun { url, response, start, .. } = *begun;
-        self.validators = Validators::of(url, response.headers());
+        let StartedReply { url, response, start, .. } = *begun;
+        self.validators = ResumeValidators::of(url, response.headers());
         self.body = Body::Response(start.into(), response);
         self.present = number;
         METRICS.upstream_resumes.with_label_values(&[self.name()]).inc();
@@ -276,14 +276,12 @@ impl Source {
     }
 }
 
-impl Told {
-    /// True unless an answer is one with another file.
-    fn is_of(&self, begun: &Begun, question: &Question) -> bool {
-        let headers = begun.response.headers();
-        let is_same_digest = match (self.sha256, sha256(headers)) {
-            (Some(expected), Some(found)) => expected == found,
-            _ => true,
-        };
-        begun.response.status() == StatusCode::OK && length(headers, question) == Some(self.size) && is_same_digest
-    }
+/// True unless an answer is one with another file than an upstream told of before.
+fn is_same_file(told: &Told, begun: &StartedReply, question: &Question) -> bool {
+    let headers = begun.response.headers();
+    let is_same_digest = match (told.sha256, sha256(headers)) {
+        (Some(expected), Some(found)) => expected == found,
+        _ => true,
+    };
+    begun.response.status() == StatusCode::OK && length(headers, question) == Some(told.size) && is_same_digest
 }
