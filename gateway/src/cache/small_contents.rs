@@ -26,8 +26,8 @@ impl SmallContents {
         Self(Cache::builder().weigher(weight).max_capacity(MAX_BYTES).build())
     }
 
-    /// Small content of a complete member. `None` for other content, if it cannot be read, and of a relayed file without
-    /// a digest: only a digest tells its path from that of another file with the same key and size.
+    /// Small content of a complete member. `None` for other content, if it cannot be read, and of a relayed file
+    /// without a digest: only a digest tells its path from that of another file with the same key and size.
     pub(super) async fn bytes(&self, content: &Content) -> Option<Bytes> {
         let Readable::Member(reader) = &content.file else { return None };
         if content.len() > MAX_CONTENT_BYTES || !reader.is_complete() || !is_identified(reader) {

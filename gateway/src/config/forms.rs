@@ -327,7 +327,8 @@ mod tests {
         }
         let text = "trusted_proxies = [\"10.0.0.1/32\", \"fd00::/8\"]\nlog_format = \"json\"\ncache_size = 5000\n\
                     [federation]\nunavailable = 503\n[index]\nfound_ttl = \"1m 30s\"\n\
-                    [[upstream]]\nname = \"a\"\nurl = \"http://h\"\nredirect_hosts = [\"*\", \"Mirror.example.org\", \"127.0.0.1\", \"[::1]\"]";
+                    [[upstream]]\nname = \"a\"\nurl = \"http://h\"\n\
+                    redirect_hosts = [\"*\", \"Mirror.example.org\", \"127.0.0.1\", \"[::1]\"]";
         std::fs::write(&path, text).unwrap();
         let file = ConfigFile::read(Some(&path), directory.path()).unwrap();
         assert_eq!((file.trusted_proxies.len(), file.log_format), (2, Some(LogFormat::Json)));

@@ -57,9 +57,9 @@ impl Archives {
         })
     }
 
-    /// Runs `read`, which reads the directory of a local store, on a thread that may block. A directory that hangs blocks
-    /// at most [`MAX_BLOCKED_THREADS`](super::local_file::MAX_BLOCKED_THREADS): the permit of a thread is released when
-    /// `read` ends, however long the caller waited.
+    /// Runs `read`, which reads the directory of a local store, on a thread that may block. A directory that hangs
+    /// blocks at most [`MAX_BLOCKED_THREADS`](super::local_file::MAX_BLOCKED_THREADS): the permit of a thread is
+    /// released when `read` ends, however long the caller waited.
     ///
     /// # Errors
     /// It panicked.
