@@ -15,7 +15,7 @@ pub(super) fn gateway(database: &str, settings: &str, urls: &[String], each: &st
     gateway_with(database, settings, &upstreams)
 }
 
-/// As [`gateway`], with the settings of each upstream.
+/// As [`gateway()`], with the settings of each upstream.
 pub(super) fn gateway_with(database: &str, settings: &str, upstreams: &[(&str, &str)]) -> Result<BenchServer> {
     let mut text = settings.to_owned();
     for (at, (url, each)) in upstreams.iter().enumerate() {
