@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use prometheus::{Histogram, IntGauge};
@@ -14,6 +14,9 @@ use tokio::sync::oneshot;
 
 use crate::locked::locked;
 use crate::metrics::METRICS;
+
+/// Pause between two checks whether another request already did the work.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The address that permits are shared by: of IPv6 the network of a site (64 bits), `None` for a Unix socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -69,6 +72,12 @@ pub(crate) struct Permit {
     holder: Option<(Permits, ClientAddress)>,
 }
 
+/// A permit, or what another request found meanwhile, so that none is needed.
+pub(crate) enum PermitOr<T> {
+    Permit(Permit),
+    Found(T),
+}
+
 /// A queued request, removed from its queue when it is dropped.
 struct QueuedRequest<'p> {
     permits: &'p Permits,
@@ -114,6 +123,30 @@ impl Permits {
         drop(queued);
         // A sender is dropped only together with its `QueuedRequest`, which was held until here.
         permit.unwrap_or(Permit { holder: None })
+    }
+
+    /// Acquires a permit in the fair queue within `timeout`, unless `found` returns something meanwhile: another
+    /// request may do the same work. `None` if neither happens.
+    pub(crate) async fn acquire_unless<T, F>(
+        &self,
+        client: ClientAddress,
+        timeout: Duration,
+        found: impl Fn() -> F,
+    ) -> Option<PermitOr<T>>
+    where
+        F: Future<Output = Option<T>>,
+    {
+        let began = Instant::now();
+        let mut permit = std::pin::pin!(self.acquire(client));
+        while began.elapsed() < timeout {
+            if let Ok(permit) = tokio::time::timeout(POLL_INTERVAL, &mut permit).await {
+                return Some(PermitOr::Permit(permit));
+            }
+            if let Some(found) = found().await {
+                return Some(PermitOr::Found(found));
+            }
+        }
+        None
     }
 
     fn acquire_free(&self, queues: &mut Queues, client: ClientAddress) -> Option<Permit> {

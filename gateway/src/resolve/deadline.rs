@@ -15,9 +15,6 @@ pub(crate) const REQUEST_PERMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest wait for a permit to extract.
 pub(crate) const EXTRACTION_PERMIT_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Pause between two checks whether another request already had the same extracted.
-pub(crate) const EXTRACTION_POLL_INTERVAL: Duration = Duration::from_millis(100);
-
 /// The longest wait for as many bytes of a member as an answer needs: clients give up after 90 s without a byte.
 pub(crate) const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(75);
 

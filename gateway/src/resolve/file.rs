@@ -4,10 +4,11 @@ use artifact::{BuildId, modules};
 use sql::Record;
 
 use super::artifact::key;
-use super::member::{Begin, Need};
+use super::member::Need;
 use super::outcome::{Cause, CauseKind};
 use super::search::Search;
 use crate::cache::{Readable, Reader};
+use crate::permits::PermitOr;
 use crate::providers::archives::WantedMember;
 
 impl Search<'_> {
@@ -43,8 +44,8 @@ impl Search<'_> {
     async fn decompress(&mut self, record: &Record, compressed: &Reader) -> Option<Readable> {
         let (key, cache) = (key(record), &self.gateway.cache);
         let module = match self.permit(|| cache.known_module(key)).await {
-            Ok(Begin::Now(permit)) => cache.module(key, compressed, permit).await,
-            Ok(Begin::Found(module)) => Ok(module),
+            Ok(PermitOr::Permit(permit)) => cache.module(key, compressed, permit).await,
+            Ok(PermitOr::Found(module)) => Ok(module),
             Err(miss) => Err(miss),
         };
         module.map_err(|miss| self.failed(miss)).ok()

@@ -7,22 +7,14 @@ use std::time::Instant;
 use artifact::BuildId;
 use sql::StoredPackage;
 
-use super::deadline::{self, Deadline, EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL, FIRST_BYTES_TIMEOUT};
+use super::deadline::{self, Deadline, EXTRACTION_PERMIT_TIMEOUT, FIRST_BYTES_TIMEOUT};
 use super::outcome::{Cause, CauseKind, Miss};
 use super::search::Search;
 use crate::cache::{Content, Filler, MemberKey, MemberPlace, Readable, Reader};
 use crate::locked::locked;
-use crate::permits::Permit;
+use crate::permits::PermitOr;
 use crate::providers::archives::{Archive, LocationKey, WantedMember, location_key};
 use crate::providers::walk::Walked;
-
-/// How something begins that has to be extracted.
-pub(super) enum Begin<T> {
-    /// With this permit.
-    Now(Permit),
-    /// Not at all: another request extracted it meanwhile.
-    Found(T),
-}
 
 /// How much of a member has to be there before it is an answer.
 #[derive(Clone)]
@@ -158,7 +150,7 @@ impl Search<'_> {
     {
         let cache = &self.gateway.cache;
         let reader = match self.permit(|| cache.find(key)).await? {
-            Begin::Now(permit) => {
+            PermitOr::Permit(permit) => {
                 let archive = open(self.deadline);
                 let filler = async { Ok(Filler::Extraction(Box::new(archive.await?))) };
                 let places = locations.into_iter().map(MemberPlace::Location).collect();
@@ -166,34 +158,24 @@ impl Search<'_> {
                 // All locations were tried, or this machine failed.
                 filled.map_err(|miss| MemberMiss { miss, is_everywhere: true })?
             }
-            Begin::Found(reader) => reader,
+            PermitOr::Found(reader) => reader,
         };
         self.wait_for(need, key, build_id, reader).await
     }
 
     /// Waits for a permit to extract, or until `found` returns something. The deadline is extended by the wait: no
     /// provider was asked meanwhile.
-    pub(super) async fn permit<T, F>(&mut self, found: impl Fn() -> F) -> Result<Begin<T>, Miss>
+    pub(super) async fn permit<T, F>(&mut self, found: impl Fn() -> F) -> Result<PermitOr<T>, Miss>
     where
         F: Future<Output = Option<T>>,
     {
         let began = Instant::now();
-        let mut permit = std::pin::pin!(self.gateway.extraction_permits.acquire(self.client));
-        let begin = loop {
-            if let Ok(permit) = tokio::time::timeout(EXTRACTION_POLL_INTERVAL, &mut permit).await {
-                break Ok(Begin::Now(permit));
-            }
-            if let Some(found) = found().await {
-                break Ok(Begin::Found(found));
-            }
-            if began.elapsed() >= EXTRACTION_PERMIT_TIMEOUT {
-                break Err(Miss::local(format!(
-                    "expected a permit to extract within {EXTRACTION_PERMIT_TIMEOUT:?}, found none"
-                )));
-            }
-        };
+        let permits = &self.gateway.extraction_permits;
+        let permit = permits.acquire_unless(self.client, EXTRACTION_PERMIT_TIMEOUT, found).await;
         self.deadline = self.deadline.extended_by(began.elapsed());
-        begin
+        permit.ok_or_else(|| {
+            Miss::local(format!("expected a permit to extract within {EXTRACTION_PERMIT_TIMEOUT:?}, found none"))
+        })
     }
 
     /// Waits until enough of the member is there. An archive may be long; one that gives no byte for the stall timeout

@@ -10,10 +10,11 @@ use sql::{Location, Record, StoredPackage};
 use super::answer::FoundFile;
 use super::build_tree;
 use super::deadline::FIRST_BYTES_TIMEOUT;
-use super::member::{Begin, Need};
+use super::member::Need;
 use super::outcome::{Cause, CauseKind};
 use super::search::{Search, found};
 use super::source::{DEBUGINFO, SOURCES};
+use crate::permits::PermitOr;
 use crate::providers::archives::WantedMember;
 
 impl Search<'_> {
@@ -61,8 +62,8 @@ impl Search<'_> {
             return Some(catalog);
         }
         let permit = match self.permit(|| archives.known_catalog(package)).await {
-            Ok(Begin::Now(permit)) => permit,
-            Ok(Begin::Found(catalog)) => return Some(catalog),
+            Ok(PermitOr::Permit(permit)) => permit,
+            Ok(PermitOr::Found(catalog)) => return Some(catalog),
             Err(failure) => {
                 self.failed(failure);
                 return None;

@@ -1,7 +1,7 @@
 //! Relays: the bytes of an upstream through this gateway, into the same cache entries as extractions.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -11,10 +11,10 @@ use super::reply::StartedReply;
 use super::spool::spool;
 use super::{Asked, FederationState};
 use crate::cache::{Content, Filler, MemberCache, MemberKey, MemberPlace, Reader};
-use crate::permits::Permit;
+use crate::permits::{POLL_INTERVAL, PermitOr};
 use crate::providers::Fault;
 use crate::resolve::answer::FoundFile;
-use crate::resolve::deadline::{EXTRACTION_PERMIT_TIMEOUT, EXTRACTION_POLL_INTERVAL};
+use crate::resolve::deadline::EXTRACTION_PERMIT_TIMEOUT;
 use crate::resolve::outcome::{CauseKind, Miss, Outcome};
 use crate::resolve::question::{Question, Resource};
 
@@ -45,8 +45,8 @@ pub(super) async fn begin(
     }
     let key = key(question);
     let permit = match permit(shared, asked, key).await? {
-        PermitOrReader::Now(permit) => permit,
-        PermitOrReader::Found(reader) => return Ok(found(reader.content())),
+        PermitOr::Permit(permit) => permit,
+        PermitOr::Found(reader) => return Ok(found(reader.content())),
     };
     let build_id = matches!(question.resource, Resource::Artifact(_)).then_some(&question.build_id);
     let filler = filler(shared.clone(), asked.clone(), number, begun);
@@ -82,30 +82,16 @@ async fn filler(shared: Arc<FederationState>, asked: Asked, number: usize, begun
     Ok(Filler::Relay(Box::new(RelayInput::new(told, asked, identity, upstreams, url, &headers, body))))
 }
 
-/// How a relay begins.
-enum PermitOrReader {
-    /// With this permit.
-    Now(Permit),
-    /// Not at all: another request relays it.
-    Found(Reader),
-}
-
 /// Waits for a permit, or for the first bytes of a relay of the same file.
-async fn permit(shared: &FederationState, asked: &Asked, key: MemberKey) -> Result<PermitOrReader, Miss> {
-    let began = Instant::now();
-    let mut permit = std::pin::pin!(shared.relay_permits.acquire(asked.caller.client));
-    loop {
-        if let Some(reader) = being_relayed(&shared.cache, key).await {
-            return Ok(PermitOrReader::Found(reader));
-        }
-        if let Ok(permit) = timeout(EXTRACTION_POLL_INTERVAL, &mut permit).await {
-            return Ok(PermitOrReader::Now(permit));
-        }
-        if began.elapsed() >= EXTRACTION_PERMIT_TIMEOUT {
-            let text = format!("expected a permit to relay within {EXTRACTION_PERMIT_TIMEOUT:?}, found none");
-            return Err(Miss::local(text));
-        }
+async fn permit(shared: &FederationState, asked: &Asked, key: MemberKey) -> Result<PermitOr<Reader>, Miss> {
+    let relayed = || being_relayed(&shared.cache, key);
+    if let Some(reader) = relayed().await {
+        return Ok(PermitOr::Found(reader));
     }
+    let permit = shared.relay_permits.acquire_unless(asked.caller.client, EXTRACTION_PERMIT_TIMEOUT, relayed).await;
+    permit.ok_or_else(|| {
+        Miss::local(format!("expected a permit to relay within {EXTRACTION_PERMIT_TIMEOUT:?}, found none"))
+    })
 }
 
 /// A reader of a file that is relayed, once its first bytes may be sent; `None` if there is none, or it receives
@@ -113,7 +99,7 @@ async fn permit(shared: &FederationState, asked: &Asked, key: MemberKey) -> Resu
 async fn being_relayed(cache: &MemberCache, key: MemberKey) -> Option<Reader> {
     let reader = cache.find(key).await?;
     loop {
-        match timeout(EXTRACTION_POLL_INTERVAL, reader.content().ready()).await {
+        match timeout(POLL_INTERVAL, reader.content().ready()).await {
             Ok(ready) => return ready.is_ok().then_some(reader),
             Err(_) if cache.detach(key, &reader, QUIET_TIMEOUT) => return None,
             Err(_) => {}
