@@ -13,6 +13,7 @@ use super::{Asked, FederationState};
 use crate::cache::{Content, Filler, MemberCache, MemberKey, MemberPlace, Reader};
 use crate::permits::{POLL_INTERVAL, PermitOr};
 use crate::providers::Fault;
+use crate::providers::http_client::refused_redirect;
 use crate::resolve::answer::FoundFile;
 use crate::resolve::deadline::EXTRACTION_PERMIT_TIMEOUT;
 use crate::resolve::outcome::{CauseKind, Miss, Outcome};
@@ -40,8 +41,8 @@ pub(super) async fn begin(
 ) -> Outcome<FoundFile> {
     let (cache, question, upstream) = (&shared.cache, &asked.question, &shared.upstreams[number]);
     if !begun.can_be_relayed() {
-        let text = "redirects to a host that its redirect_hosts does not allow";
-        return Err(Fault::new(CauseKind::Refused, text).of_upstream(upstream.name()).into());
+        let fault = Fault::new(CauseKind::Refused, refused_redirect(&begun.response));
+        return Err(fault.of_upstream(upstream.name()).into());
     }
     let key = key(question);
     let permit = match permit(shared, asked, key).await? {
