@@ -89,11 +89,15 @@ impl Health {
     /// Any request was answered.
     pub(super) fn heard(&self) {
         self.breaker.answered();
-        {
+        let was_shown = {
             let mut probes = locked(&self.probes);
+            let was_sound = probes.is_known && probes.cause.is_none();
             *probes = Probes { is_known: true, is_logged: probes.is_logged, ..Probes::default() };
+            was_sound && self.opening().is_none()
+        };
+        if !was_shown {
+            self.show(Change::None);
         }
-        self.show(Change::None);
     }
 
     /// No answer came: the connection was refused, or broke off.
