@@ -17,7 +17,6 @@ use super::relayed_headers::{length, sha256};
 use super::reply::{Reply, StartedReply};
 use super::upstream::Upstream;
 use crate::cache::Told;
-use crate::metrics::METRICS;
 use crate::providers::Fault;
 use crate::providers::identity::Identity;
 use crate::resolve::deadline::Deadline;
@@ -181,7 +180,7 @@ impl RelayInput {
         match resumed {
             Ok((position, response)) => {
                 upstream.health.answered(began.elapsed());
-                METRICS.upstream_resumes.with_label_values(&[upstream.name()]).inc();
+                upstream.resumed();
                 self.body = Body::Response(Bytes::new(), response);
                 Ok(position)
             }
@@ -271,7 +270,7 @@ impl RelayInput {
         self.validators = ResumeValidators::of(url, response.headers());
         self.body = Body::Response(start.into(), response);
         self.present = number;
-        METRICS.upstream_resumes.with_label_values(&[self.name()]).inc();
+        self.upstream().resumed();
         Ok(())
     }
 }

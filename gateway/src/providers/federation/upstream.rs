@@ -166,6 +166,11 @@ impl Upstream {
         self.health.history.junk(SystemTime::now());
     }
 
+    /// Counts a relay that this upstream continued after it broke off.
+    pub(super) fn resumed(&self) {
+        METRICS.upstream_resumes.with_label_values(&[self.name()]).inc();
+    }
+
     /// Counts bytes of a file that a relay received.
     pub(super) fn received(&self, bytes: Bytes) -> Bytes {
         let length = bytes.len() as u64;
