@@ -48,19 +48,19 @@ pub enum Fault {
     Other,
     /// 200 without a byte in place of each of its files.
     Empty,
-    /// 206 with its files although nobody asked for a range.
+    /// 206 with its files although no range was asked for.
     Partial,
     /// Sends its files, and then zeros for ever, without Content-Length.
     Endless,
-    /// Sends so many bytes of a file, and then nothing more on an open connection.
+    /// Sends this number of bytes of a file, and then nothing more on an open connection.
     Stalls(usize),
-    /// Sends so many bytes of a file and then 20 to 50 KB/s: below the speed at which clients give up.
+    /// Sends this number of bytes of a file and then 20 to 50 KB/s: below the speed at which clients give up.
     Drips(usize),
-    /// Ends the connection in good order after so many bytes of a file, although Content-Length states more.
+    /// Ends the connection in good order after this number of bytes of a file, although Content-Length states more.
     EndsAt(usize),
     /// As `EndsAt`, of a chunked body without its last chunk.
     EndsChunksAt(usize),
-    /// Resets the connection after so many bytes of a file.
+    /// Resets the connection after this number of bytes of a file.
     ResetsAt(usize),
 }
 
@@ -121,7 +121,7 @@ struct Shared {
     fault: Mutex<Fault>,
     /// By path: `/buildid/ID/debuginfo`.
     files: Mutex<HashMap<String, UpstreamFile>>,
-    /// An ELF file that nobody asks for.
+    /// An ELF file that no test asks for.
     other: Mutex<Arc<Vec<u8>>>,
     /// Paths of files that are sent without a delay.
     unpacked: Mutex<HashSet<String>>,

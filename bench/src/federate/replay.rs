@@ -1,5 +1,5 @@
-//! A stream of requests of which 94 % are for what nobody has, as public servers see it: what upstreams are asked for
-//! one miss of a client.
+//! A stream of requests of which 94 % are for what no upstream has, as public servers see it: what upstreams are
+//! asked for one miss of a client.
 
 use std::collections::HashSet;
 

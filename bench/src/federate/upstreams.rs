@@ -72,7 +72,7 @@ impl Upstreams {
 
 impl Drop for Upstreams {
     fn drop(&mut self) {
-        // The server stops although nobody awaits that.
+        // The server stops although nothing awaits that.
         drop(self.handle.stop(false));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
