@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use anyhow::{Result, ensure};
 use compat_tests::darkserver::Sqlite;
 use compat_tests::fixtures;
+use compat_tests::upstreams::Random;
 
 use super::client::{Answers, Verdict};
 use super::upstreams::Upstreams;
@@ -33,11 +34,11 @@ const PARTIAL: &str = "serves = [\"debuginfo\", \"source\", \"section\"]\nbuild_
 const TIMEOUT_SECONDS: u32 = 2;
 const AT_ONCE: usize = 4;
 const SEED: u64 = 16;
-const PERCENT_MISSES: u64 = 94;
+const PERCENT_MISSES: usize = 94;
 /// Of the misses: requests for executables, for build-ids of 16 bytes and of 8 bytes.
-const PERCENT_EXECUTABLES: u64 = 20;
-const PERCENT_UUID: u64 = 10;
-const PERCENT_SHORT: u64 = 5;
+const PERCENT_EXECUTABLES: usize = 20;
+const PERCENT_UUID: usize = 10;
+const PERCENT_SHORT: usize = 5;
 
 pub(super) fn run(options: &FederateOptions) -> Result<ResultTable> {
     let stream = Stream::make(options.size.replayed())?;
@@ -123,13 +124,13 @@ impl Stream {
         let mut found: Vec<(String, String)> =
             elsewhere.map(|build_id| (build_id.clone(), format!("/buildid/{build_id}/debuginfo"))).collect();
         found.extend(packaged);
-        let mut random = Random(SEED);
+        let mut random = Random::new(SEED);
         let unknown: Vec<String> = (0..count / 4).map(|_| unknown_path(&mut random)).collect();
         let (unknown_ranks, found_ranks) = (Zipf::new(unknown.len()), Zipf::new(found.len()));
         let (mut paths, mut missed) = (Vec::new(), HashSet::new());
         let mut misses = 0;
         for _ in 0..count {
-            if random.percent() < PERCENT_MISSES {
+            if random.below(100) < PERCENT_MISSES {
                 let path = &unknown[unknown_ranks.draw(&mut random)];
                 misses += 1;
                 missed.insert(path.clone());
@@ -144,13 +145,13 @@ impl Stream {
 }
 
 fn unknown_path(random: &mut Random) -> String {
-    let bytes = match random.percent() {
+    let bytes = match random.below(100) {
         percent if percent < PERCENT_SHORT => 8,
         percent if percent < PERCENT_SHORT + PERCENT_UUID => 16,
         _ => 20,
     };
-    let kind = if random.percent() < PERCENT_EXECUTABLES { "executable" } else { "debuginfo" };
-    let digits = format!("{:016x}{:016x}{:016x}", random.next(), random.next(), random.next());
+    let kind = if random.below(100) < PERCENT_EXECUTABLES { "executable" } else { "debuginfo" };
+    let digits = format!("{:016x}{:016x}{:016x}", random.number(), random.number(), random.number());
     format!("/buildid/{}/{kind}", &digits[..2 * bytes])
 }
 
@@ -174,25 +175,8 @@ impl Zipf {
     }
 
     fn draw(&self, random: &mut Random) -> usize {
-        let point = random.next() as f64 / u64::MAX as f64 * self.sums.last().copied().unwrap_or_default();
+        let point = random.number() as f64 / u64::MAX as f64 * self.sums.last().copied().unwrap_or_default();
         self.sums.partition_point(|sum| *sum < point).min(self.sums.len() - 1)
-    }
-}
-
-/// splitmix64: the same numbers for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// From 0 to 99.
-    fn percent(&mut self) -> u64 {
-        self.next() % 100
     }
 }
 
@@ -202,7 +186,7 @@ mod tests {
 
     #[test]
     fn low_ranks_are_drawn_often_and_all_are_in_range() {
-        let (zipf, mut random) = (Zipf::new(100), Random(1));
+        let (zipf, mut random) = (Zipf::new(100), Random::new(1));
         let mut counts = [0; 100];
         (0..10_000).for_each(|_| counts[zipf.draw(&mut random)] += 1);
         assert!(counts[0] > 1500 && counts[0] > 5 * counts[9] && counts[50..].iter().sum::<i32>() > 500, "{counts:?}");
