@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::process::run;
+use crate::unshare::{command, unshare};
 
 /// A private authority, and one certificate of it for `localhost` and 127.0.0.1.
 pub struct Certificates {
@@ -59,11 +59,7 @@ impl Certificates {
             if [ -e $bundle ]; then mount --bind \"$1\" $(readlink -f $bundle) || exit 1; found=yes; fi
         done
         [ -n \"$found\" ] && shift && exec \"$@\"";
-        let mut command = Command::new("unshare");
-        command.arg("--mount");
-        if !geteuid().is_root() {
-            command.args(["--user", "--map-root-user"]);
-        }
+        let mut command = command(&unshare("--mount"));
         command.args(["sh", "-c", script, "sh"]).arg(self.authority()).arg(program);
         command
     }

@@ -8,6 +8,7 @@
 //! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`upstreams`], debuginfod servers
 //!   with faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are
 //!   slow, stall or break; [`small_disk`], a cache directory that can be full or read-only;
+//!   [`unshare`], command lines in namespaces of their own;
 //! - clients: [`http`], requests as bytes on a socket; [`certificates`], an authority and clients that trust it;
 //!   [`chromium`], a browser;
 //! - [`process`], the guard of every process.
@@ -42,6 +43,7 @@ pub mod programs;
 pub mod proxy;
 pub mod rpmbuild;
 pub mod small_disk;
+pub mod unshare;
 pub mod upstreams;
 
 /// Waits until `condition` holds.

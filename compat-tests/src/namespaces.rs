@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::darkserver::RunningGateway;
 use crate::process::{Process, run};
+use crate::unshare::{command, nsenter, unshare};
 
 /// The address of upstreams.
 const THERE: &str = "198.18.0.2";
@@ -36,12 +36,8 @@ impl Namespaces {
         let directory = tempfile::tempdir().expect("a temporary directory");
         // A process that does nothing holds a namespace open. Two namespaces of one user namespace can be linked.
         let script = "ip link set lo up && echo up && exec sleep 3600";
-        let mut command = Command::new("unshare");
-        if !geteuid().is_root() {
-            command.args(["--user", "--map-root-user"]);
-        }
         let log = directory.path().join("near.log");
-        let mut near = Process::start(command.args(["--net", "sh", "-c", script]), &log);
+        let mut near = Process::start(command(&unshare("--net")).args(["sh", "-c", script]), &log);
         wait_for_lo(&mut near);
         let mut command = enter(&near, &[]);
         let log = directory.path().join("far.log");
@@ -78,10 +74,8 @@ impl Namespaces {
         let (database, near) = (format!("--setenv=DARKSERVER_DATABASE={database}"), self.near.id().to_string());
         let mut through =
             vec!["systemd-socket-activate", "--listen=127.0.0.1:{port}", "--setenv=RUST_LOG=info,gateway=debug"];
-        through.extend([&*database, "nsenter", "--target", &near, "--net"]);
-        if !geteuid().is_root() {
-            through.extend(["--user", "--preserve-credentials"]);
-        }
+        through.push(&database);
+        through.extend(nsenter(&near, "--net"));
         RunningGateway::start_through(&through, &[], configuration, &[])
     }
 
@@ -121,14 +115,10 @@ fn wait_for_lo(holder: &mut Process) {
 }
 
 /// A command in the network namespace of a process.
-fn enter(holder: &Process, command: &[&str]) -> Command {
-    let mut nsenter = Command::new("nsenter");
-    nsenter.args(["--target", &holder.id().to_string(), "--net"]);
-    if !geteuid().is_root() {
-        nsenter.args(["--user", "--preserve-credentials"]);
-    }
-    nsenter.args(command);
-    nsenter
+fn enter(holder: &Process, words: &[&str]) -> Command {
+    let mut command = command(&nsenter(&holder.id().to_string(), "--net"));
+    command.args(words);
+    command
 }
 
 fn succeed(holder: &Process, command: &[&str]) {

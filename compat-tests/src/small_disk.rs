@@ -6,10 +6,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::process::geteuid;
-
 use crate::darkserver::RunningGateway;
 use crate::process::run;
+use crate::unshare::{command, nsenter, unshare};
 
 /// A gateway, and its disk.
 pub struct SmallDisk {
@@ -25,10 +24,7 @@ impl SmallDisk {
     pub fn start(database: &str, mib: u32, configuration: &str, arguments: &[&str]) -> Self {
         let script =
             format!("mkdir -p \"$1\" && mount -t tmpfs -o size={mib}m,mode=0700 tmpfs \"$1\" && shift && exec \"$@\"");
-        let mut through = vec!["unshare", "--mount"];
-        if !geteuid().is_root() {
-            through.extend(["--user", "--map-root-user"]);
-        }
+        let mut through = unshare("--mount");
         through.extend(["sh", "-c", &script, "sh", "{cache}"]);
         Self {
             gateway: RunningGateway::start_through(
@@ -66,11 +62,8 @@ impl SmallDisk {
     pub fn remount(&mut self, how: &str) {
         // No file may be open for writing.
         self.gateway.wait_until_synced();
-        let mut command = Command::new("nsenter");
-        command.arg("--target").arg(self.gateway.process().id().to_string()).arg("--mount");
-        if !geteuid().is_root() {
-            command.args(["--user", "--preserve-credentials"]);
-        }
+        let id = self.gateway.process().id().to_string();
+        let mut command = command(&nsenter(&id, "--mount"));
         let disk = self.gateway.cache().parent().expect("the cache directory").to_owned();
         command.args(["mount", "-o", &format!("remount,{how}")]).arg(disk);
         let output = run(&mut command, "util-linux");

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::unshare::unshare;
 use compat_tests::{fixtures, wait_until};
 use rustix::process::{geteuid, getgid};
 
@@ -20,10 +21,7 @@ const OTHER: u32 = 61_234;
 /// Starts a gateway on `database` behind a shell script in a mount namespace of its own; `$1` in it is `directory`.
 fn gateway(database: &str, script: &str, directory: &Path) -> RunningGateway {
     let script = format!("{script} && shift && exec \"$@\"");
-    let mut through = vec!["unshare", "--mount"];
-    if !geteuid().is_root() {
-        through.extend(["--user", "--map-root-user"]);
-    }
+    let mut through = unshare("--mount");
     through.extend(["sh", "-c", &script, "sh", directory.to_str().unwrap()]);
     RunningGateway::start_through(&through, &[("DARKSERVER_DATABASE", database)], SHORT, &[])
 }

@@ -8,8 +8,8 @@ use compat_tests::fake_server::{self, FakeServer, Gate};
 use compat_tests::files::FileServer;
 use compat_tests::http;
 use compat_tests::rpmbuild;
+use compat_tests::unshare::unshare;
 use compat_tests::{fixtures, wait_until};
-use rustix::process::geteuid;
 
 use crate::{copy_of, index_of, path_of};
 
@@ -64,10 +64,7 @@ fn a_store_that_hangs_delays_one_request_until_it_answers_again() {
 fn with_hanging(directory: &Path, database: &str, configuration: &str) -> RunningGateway {
     const SCRIPT: &str = "exec 9<>/dev/fuse && \
         mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0,allow_other hangs \"$1\" && shift && exec \"$@\"";
-    let mut through = vec!["unshare", "--mount"];
-    if !geteuid().is_root() {
-        through.extend(["--user", "--map-root-user"]);
-    }
+    let mut through = unshare("--mount");
     through.extend(["sh", "-c", SCRIPT, "sh", directory.to_str().unwrap()]);
     RunningGateway::start_through(&through, &[("DARKSERVER_DATABASE", database)], configuration, &[])
 }
