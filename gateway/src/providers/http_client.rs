@@ -28,7 +28,7 @@ use crate::resolve::outcome::CauseKind;
 use addresses::PublicAddresses;
 use redirects::{Reach, Route};
 
-pub(crate) use pages::{begins_page, is_html, is_page};
+pub(crate) use pages::{begins_page, is_html, is_page, is_refusal};
 pub(crate) use redirects::{is_refused_host, refused_redirect};
 pub(crate) use urls::{ESCAPED, below, below_escaped, without_credentials, without_secrets};
 

@@ -17,7 +17,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::parts::Parts;
 use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header, url};
 use crate::providers::StoreError;
-use crate::providers::http_client::{cause_kind, is_html, is_page, reason, refused_redirect};
+use crate::providers::http_client::{cause_kind, is_html, is_refusal, reason, refused_redirect};
 use crate::resolve::outcome::CauseKind;
 
 /// An archive over HTTP has to begin within this time, an RPM's header to be there.
@@ -113,11 +113,10 @@ impl Archives {
     }
 }
 
-/// What a status that stands for absence proves. A 403 with a page of HTML is that of a server that refuses this
-/// gateway, not that of an object store without the archive: it proves nothing.
+/// What a status that stands for absence proves.
 async fn absence(mut response: Response, place: &str) -> StoreError {
     let status = response.status();
-    if status == StatusCode::FORBIDDEN && is_page(&mut response).await {
+    if is_refusal(&mut response).await {
         let text = format!("{place}: expected an archive, found {status} with a page of HTML");
         return StoreError::failed(CauseKind::Wrong, text);
     }

@@ -17,7 +17,7 @@ use super::reply::UNAVAILABLE;
 use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::providers::breaker::{Breaker, BreakerOpening, Change};
-use crate::providers::http_client::{is_page, reason};
+use crate::providers::http_client::{is_page, is_refusal, reason};
 use crate::providers::latency::Latency;
 
 /// An upstream of which nothing was heard for so long is probed.
@@ -274,7 +274,7 @@ async fn judge(answer: reqwest::Result<reqwest::Response>, absent_statuses: &[u1
             Err("expected 404 to a probe for a random build-id, found 200 with a page of HTML".into())
         }
         StatusCode::OK => Ok(()),
-        StatusCode::FORBIDDEN if is_page(&mut response).await => {
+        _ if is_refusal(&mut response).await => {
             Err("expected 404 to a probe for a random build-id, found 403 with a page of HTML".into())
         }
         status if absent_statuses.contains(&status.as_u16()) => Ok(()),

@@ -9,7 +9,7 @@ use url::Url;
 use super::proof::{self, Proof};
 use super::relayed_headers::{MAX_HEADER_BYTES, number};
 use crate::providers::Fault;
-use crate::providers::http_client::{is_page, is_refused_host, refused_redirect, without_credentials};
+use crate::providers::http_client::{is_refusal, is_refused_host, refused_redirect, without_credentials};
 use crate::resolve::answer::Redirect;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::CauseKind;
@@ -92,10 +92,7 @@ pub(super) async fn read(
     match status {
         StatusCode::OK => {}
         StatusCode::NOT_ACCEPTABLE => return Ok(Reply::TooLarge(number(response.headers(), "x-debuginfod-size"))),
-        // A server that refuses this gateway sends a page, also where its status stands for absence.
-        StatusCode::FORBIDDEN if is_page(&mut response).await => {
-            return refused("found 403 with a page of HTML".into());
-        }
+        _ if is_refusal(&mut response).await => return refused("found 403 with a page of HTML".into()),
         status if absent_statuses.contains(&status.as_u16()) => {
             return Ok(Reply::Absent { max_age: max_age(response.headers()) });
         }

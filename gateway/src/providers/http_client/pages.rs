@@ -1,7 +1,7 @@
 //! Whether a body is a page for people, by its content type or its first bytes.
 
-use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Response, StatusCode};
 
 /// True if a body is a page for people, by its content type.
 pub(crate) fn is_html(headers: &HeaderMap) -> bool {
@@ -28,6 +28,12 @@ pub(crate) async fn is_page(response: &mut Response) -> bool {
         }
     }
     looks_like_html(&start)
+}
+
+/// True of a 403 with a page of HTML: the server refuses this gateway, also where 403 stands for absence, as it does at
+/// object stores. It proves nothing of what was asked for.
+pub(crate) async fn is_refusal(response: &mut Response) -> bool {
+    response.status() == StatusCode::FORBIDDEN && is_page(response).await
 }
 
 /// True if bytes begin like HTML: with `<`, but for XML without `<html`, which object stores answer errors with.
