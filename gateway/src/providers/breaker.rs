@@ -149,6 +149,14 @@ impl Breaker {
             life.state = State::Open { opening, retry_at: Instant::now() + pause, failed_probes };
         }
     }
+
+    /// Makes the probe of an open breaker due.
+    #[cfg(test)]
+    pub(crate) fn make_due(&self) {
+        if let State::Open { retry_at, .. } = &mut locked(&self.0).state {
+            *retry_at = Instant::now();
+        }
+    }
 }
 
 impl BreakerLife {
@@ -167,13 +175,6 @@ impl BreakerLife {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Makes the probe of an open breaker due.
-    fn make_due(breaker: &Breaker) {
-        if let State::Open { retry_at, .. } = &mut locked(&breaker.0).state {
-            *retry_at = Instant::now();
-        }
-    }
 
     #[test]
     fn failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
@@ -199,14 +200,14 @@ mod tests {
         assert_eq!(breaker.open("hangs"), Change::Opened);
         let opened_at = breaker.opening().unwrap().since;
         assert!(!breaker.begin_probe(), "no probe is due at once");
-        make_due(&breaker);
+        breaker.make_due();
         assert!(breaker.begin_probe() && !breaker.begin_probe(), "one probe at a time");
         assert_eq!(breaker.state(), "half_open");
         breaker.probe_failed();
         assert_eq!((breaker.state(), breaker.opening().unwrap().since), ("open", opened_at));
         breaker.answered();
         assert_eq!(breaker.state(), "open", "an answer that was under way does not close it");
-        make_due(&breaker);
+        breaker.make_due();
         assert!(breaker.begin_probe());
         assert_eq!((breaker.probe_answered(), breaker.state()), (Change::Closed, "closed"));
         assert_eq!(breaker.epoch(), before + 2);

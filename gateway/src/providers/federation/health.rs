@@ -167,6 +167,9 @@ impl Health {
                 // Not due yet: `wait_until_due` was woken by an answer.
                 continue;
             }
+            if is_half_open {
+                self.show(Change::None);
+            }
             let began = Instant::now();
             let probed = timeout(PROBE_TIMEOUT, async { judge(send().await, absent_statuses).await }).await;
             let probed = probed
@@ -281,5 +284,29 @@ async fn judge(answer: reqwest::Result<reqwest::Response>, absent_statuses: &[u1
         // A gateway: one of its own upstreams is away.
         _ if response.headers().contains_key(UNAVAILABLE) => Ok(()),
         status => Err(format!("expected 404 to a probe for a random build-id, found {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_metric_shows_half_open_while_a_probe_of_an_open_breaker_is_under_way() {
+        let health = Health::new("half-open", Arc::default());
+        let shown = |state| METRICS.upstream_breaker.with_label_values(&["half-open", state]).get();
+        health.show(health.breaker.open("hangs"));
+        assert_eq!((shown("closed"), shown("open"), shown("half_open")), (0, 1, 0));
+        health.breaker.make_due();
+        let is_sent = Notify::new();
+        let send = || {
+            is_sent.notify_one();
+            std::future::pending()
+        };
+        tokio::select! {
+            () = health.keep_probing(&[404], send) => {}
+            () = is_sent.notified() => {}
+        }
+        assert_eq!((shown("closed"), shown("open"), shown("half_open")), (0, 0, 1));
     }
 }
