@@ -185,7 +185,7 @@ pub(crate) struct ImportArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
     /// When to read the payload of an RPM; other archives are always read as a whole
-    #[arg(long, value_name = "WHEN", default_value = "open")]
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
     pub(crate) payload: Payload,
     /// Maximum size of an ELF file that is copied to the temporary directory (TMPDIR), once per job
     #[arg(long, value_name = "SIZE", default_value_t = TEMP_LIMIT)]
@@ -201,7 +201,8 @@ pub(crate) enum Payload {
     /// Never: packages whose header leaves files open stay open
     Never,
     /// Only for packages whose header leaves files open
-    Open,
+    #[value(alias = "open")]
+    Missing,
     /// For every new package
     Always,
 }
@@ -209,7 +210,7 @@ pub(crate) enum Payload {
 impl ImportArgs {
     /// Returns the options of the original's command.
     pub(crate) fn with_distro(distro: String) -> Self {
-        Self { distro: Some(distro), jobs: None, payload: Payload::Open, temp_limit: TEMP_LIMIT }
+        Self { distro: Some(distro), jobs: None, payload: Payload::Missing, temp_limit: TEMP_LIMIT }
     }
 
     /// Returns the number of parallel readers.

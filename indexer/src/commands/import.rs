@@ -17,7 +17,9 @@ use crate::feeders::feed::{BATCH, Feed};
 use crate::feeders::filter::PathFilter;
 use crate::feeders::formats::Formats;
 use crate::feeders::other_formats;
-use crate::fetch::reader::{Candidate, Reader};
+use crate::fetch::local::{LocalCandidate, LocalReader};
+use crate::fetch::package::PackageReader;
+use crate::fetch::reader::Reader;
 use crate::pipeline::Pipeline;
 use crate::pipeline::stop::Stop;
 use crate::pipeline::writer::Writer;
@@ -198,7 +200,7 @@ impl Importer {
                     found.fetch_add(1, Ordering::Relaxed);
                     let name = file.file_name().unwrap_or_default();
                     let format = formats.of(name.as_encoded_bytes()).unwrap_or_default();
-                    let continues = match Candidate::new(&root, &file, false, format) {
+                    let continues = match LocalCandidate::at(&root, &file, false, format) {
                         Ok(candidate) => feed.send_candidate(candidate),
                         Err(outcome) => feed.send_outcome(outcome),
                     };
@@ -227,11 +229,8 @@ impl Importer {
     }
 
     fn reader(&self, store: &Store, root: PathBuf, known: HashMap<PathHash, KnownLocation>) -> Reader {
-        Reader {
+        let package = PackageReader {
             store_id: store.id,
-            stored_root: store.root.clone().unwrap_or_else(|| root.clone()),
-            root,
-            known,
             distro: self.distro.clone(),
             payload: self.payload,
             temp_limit: self.temp_limit,
@@ -239,7 +238,9 @@ impl Importer {
             runtime: Handle::current(),
             stop: self.stop.clone(),
             complete: Mutex::default(),
-        }
+        };
+        let stored_root = store.root.clone().unwrap_or_else(|| root.clone());
+        Reader::Local(LocalReader { package, root, stored_root, known })
     }
 }
 

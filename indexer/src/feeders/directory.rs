@@ -12,7 +12,8 @@ use walkdir::{DirEntry, WalkDir};
 use crate::feeders::feed::Feed;
 use crate::feeders::filter::{Exclusion, PathFilter};
 use crate::feeders::formats::Formats;
-use crate::fetch::reader::{Candidate, ReadOutcome, StillPresent};
+use crate::fetch::local::LocalCandidate;
+use crate::fetch::reader::{ReadOutcome, StillPresent};
 
 /// A walk over a directory of a store.
 pub(crate) struct DirectoryWalk {
@@ -80,7 +81,7 @@ impl DirectoryWalk {
                         if format != Format::File {
                             self.found.fetch_add(1, Ordering::Relaxed);
                         }
-                        match Candidate::new(&self.root, entry.path(), entry.path_is_symlink(), format) {
+                        match LocalCandidate::at(&self.root, entry.path(), entry.path_is_symlink(), format) {
                             Ok(candidate) => feed.send_candidate(candidate),
                             Err(_) if format == Format::File => !feed.is_stopped(),
                             Err(outcome) => feed.send_outcome(outcome),

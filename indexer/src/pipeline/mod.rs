@@ -81,12 +81,12 @@ fn read_candidates(
         let Ok(batch) = batch else { return };
         let (mut done, mut begun) = (Vec::with_capacity(batch.len()), Instant::now());
         for candidate in batch {
-            if reader.stop.is_set() {
+            if reader.stop().is_set() {
                 break;
             }
             let outcome = reader.read(&candidate, &mut buffer);
             // A read that was interrupted states nothing about the archive.
-            if reader.stop.is_set() && !outcome.is_valid() {
+            if reader.stop().is_set() && !outcome.is_valid() {
                 break;
             }
             done.push(outcome);
@@ -97,7 +97,7 @@ fn read_candidates(
                 }
             }
         }
-        if outcomes.blocking_send(done).is_err() || reader.stop.is_set() {
+        if outcomes.blocking_send(done).is_err() || reader.stop().is_set() {
             return;
         }
     }
