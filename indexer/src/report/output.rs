@@ -17,3 +17,25 @@ pub(crate) fn print(line: &dyn Display) -> Result<(), OutputError> {
 pub(crate) fn print_error(line: &dyn Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
+
+/// Escapes control characters (`\n`, `\u{1b}`), so that a report stays one line and controls no terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        if c.is_control() {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
+        }
+        line
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_one_line_without_control_characters() {
+        assert_eq!(printable("a\nb\u{1b}[31mé"), "a\\nb\\u{1b}[31mé");
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::report::failure::CommandFailure;
-use crate::report::output::print_error;
+use crate::report::output::{print_error, printable};
 use crate::report::summary::ImportSummary;
 
 /// Interval between two lines of progress in a log.
@@ -136,27 +136,5 @@ impl Drop for ImportProgress {
         if let Style::Bar(bar) = &self.style {
             bar.finish_and_clear();
         }
-    }
-}
-
-/// Escapes control characters (`\n`, `\u{1b}`), so that a report stays one line and controls no terminal.
-fn printable(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
-        if c.is_control() {
-            line.extend(c.escape_default())
-        } else {
-            line.push(c)
-        }
-        line
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_is_one_line_without_control_characters() {
-        assert_eq!(printable("a\nb\u{1b}[31mé"), "a\\nb\\u{1b}[31mé");
     }
 }
