@@ -8,10 +8,11 @@ SIZE ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 600
-export RPMS PORT DATABASE PROFILE MYSQLD FUZZ_SECONDS TARGETS SIZE HEADERS ROUNDS SECONDS_EACH ONLY PREFIX DESTDIR
+export RPMS PORT DATABASE PROFILE MYSQLD FUZZ_SECONDS TARGETS SIZE HEADERS PACKAGES ROUNDS SECONDS_EACH ONLY PREFIX
+export DESTDIR
 
 .PHONY: help run build install test test-fast test-mysql soak lint chart fuzz fuzz-corpus fixtures fixtures-check
-.PHONY: bench bench-index bench-answer bench-serve bench-scale bench-federate corpus install-tools clean
+.PHONY: bench bench-index bench-answer bench-serve bench-scale bench-federate bench-repository corpus install-tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +80,9 @@ bench-scale: ## Ten million build-ids on MariaDB (BUILD_IDS=10000000): not part 
 
 bench-federate: ## Federation: our gateway beside debuginfod, with upstreams that hang (SIZE=small, medium or large)
 	@make/bench.sh federate
+
+bench-repository: ## A generated repository behind a local HTTP server, beside dnf (SIZE=small, medium or large)
+	@make/bench.sh repository
 
 corpus: ## Make the packages for the benchmarks in var/corpus (SIZE=small, medium or large)
 	@bench/corpus/make.py $(or $(SIZE),small)

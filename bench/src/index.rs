@@ -150,7 +150,8 @@ fn import(database: &str, directory: &Path) -> Command {
     command
 }
 
-fn server_usage(mariadb: &MariaDb) -> Result<(u32, Usage)> {
+/// The process id of a database server, and what it used so far.
+pub(crate) fn server_usage(mariadb: &MariaDb) -> Result<(u32, Usage)> {
     let pid_file = mariadb.sql("select @@pid_file");
     let pid = std::fs::read_to_string(pid_file.trim())?.trim().parse()?;
     Ok((pid, Usage::of(pid)?))

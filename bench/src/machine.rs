@@ -39,6 +39,7 @@ impl Machine {
             ("gdb", first_line("gdb", &["--version"])),
             ("mariadb", first_line("mariadbd", &["--version"])),
             ("nginx", first_line("nginx", &["-v"])),
+            ("dnf", first_line("dnf", &["--version"])),
             ("wrk", first_line("wrk", &["-v"])),
             ("oha", first_line("oha", &["--version"])),
         ];

@@ -1,7 +1,7 @@
 //! darkserver-bench: darkserver, the distribution's debuginfod and the limits of the machine on the same work, in turn.
 //!
-//! - [`index`], [`answer`], [`serve`] (and in it [`sections`]), [`scale`], [`federate`]: the benches; each fills
-//!   [`table`]s, which print medians and ratios;
+//! - [`index`], [`answer`], [`serve`] (and in it [`sections`]), [`scale`], [`federate`], [`repository`]: the benches;
+//!   each fills [`table`]s, which print medians and ratios;
 //! - [`servers`]: the processes under load, [`cost`]: what a process used, [`load`]: wrk and oha, [`download`]: curl,
 //!   [`corpus`]: what they work on;
 //! - [`machine`]: where it ran, and with which versions; [`report`]: where the figures go.
@@ -20,6 +20,7 @@ mod index;
 mod load;
 mod machine;
 mod report;
+mod repository;
 mod scale;
 mod sections;
 mod serve;
@@ -33,6 +34,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::federate::FederateOptions;
+use crate::repository::RepositoryOptions;
 
 /// Measures darkserver beside debuginfod and beside the limits of the machine, in one run.
 #[derive(Parser)]
@@ -60,6 +62,8 @@ enum Bench {
     },
     /// Federation: the same upstreams behind our gateway and behind debuginfod, healthy and hanging.
     Federate(FederateOptions),
+    /// From a generated repository behind a local HTTP server to an index, and one question beside dnf.
+    Repository(RepositoryOptions),
 }
 
 /// What all benches take.
@@ -98,5 +102,6 @@ fn main() -> Result<()> {
         Bench::Serve(options) => serve::run(&options),
         Bench::Scale { options, build_ids } => scale::run(&options, build_ids),
         Bench::Federate(options) => federate::run(&options),
+        Bench::Repository(options) => repository::run(&options),
     }
 }

@@ -13,12 +13,29 @@ use tempfile::TempDir;
 
 use crate::cost::Usage;
 
+/// The file with the sizes of the bodies that nginx sent, in its directory.
+const SENT: &str = "sent.log";
+
 /// A server of HTTP on 127.0.0.1. It ends when it is dropped.
 pub(crate) struct BenchServer {
     process: Process,
     pub(crate) port: u16,
-    /// Its cache or settings.
-    _directory: TempDir,
+    /// Its cache, settings or log.
+    directory: TempDir,
+}
+
+/// The bodies that a server of files sent.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sent {
+    pub(crate) bytes: f64,
+    pub(crate) requests: f64,
+}
+
+impl Sent {
+    /// What was sent after `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { bytes: self.bytes - before.bytes, requests: self.requests - before.requests }
+    }
 }
 
 impl BenchServer {
@@ -80,7 +97,7 @@ impl BenchServer {
         command.args([scan, "-t", "0", "-g", "0", "-d"]).arg(database.unwrap_or(&own_database));
         let port = free_port();
         command.args(["-p", &port.to_string()]).arg(files);
-        let mut this = Self { process: launch(command), port, _directory: directory };
+        let mut this = Self { process: launch(command), port, directory };
         this.wait(Duration::from_secs(max_seconds), || {
             http::get(port, "/metrics").is_ok_and(|answer| has_scanned(&answer.text()))
         })?;
@@ -89,12 +106,21 @@ impl BenchServer {
 
     /// nginx on a directory of files, with sendfile; one process, whose CPU is counted.
     pub(crate) fn files(files: &Path) -> Result<Self> {
+        Self::nginx(files, "access_log /dev/null")
+    }
+
+    /// As [`Self::files`], and [`Self::sent`] states what it sent.
+    pub(crate) fn files_counted(files: &Path) -> Result<Self> {
+        Self::nginx(files, &format!("log_format sent $body_bytes_sent; access_log {SENT} sent"))
+    }
+
+    fn nginx(files: &Path, log: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let port = free_port();
         let own = directory.path().display();
         let settings = format!(
             "daemon off; master_process off; pid {own}/pid; error_log stderr;\nevents {{}}\n\
-             http {{ sendfile on; tcp_nopush on; access_log /dev/null; \
+             http {{ sendfile on; tcp_nopush on; {log}; \
              client_body_temp_path {own}/body; proxy_temp_path {own}/proxy; fastcgi_temp_path {own}/fastcgi; \
              uwsgi_temp_path {own}/uwsgi; scgi_temp_path {own}/scgi; \
              server {{ listen 127.0.0.1:{port}; root {}; }} }}\n",
@@ -103,7 +129,7 @@ impl BenchServer {
         std::fs::write(directory.path().join("nginx.conf"), format!("user root;\n{settings}"))?;
         let mut command = bare("nginx");
         command.arg("-c").arg(directory.path().join("nginx.conf")).arg("-p").arg(directory.path());
-        let mut this = Self { process: launch(command), port, _directory: directory };
+        let mut this = Self { process: launch(command), port, directory };
         this.wait(Duration::from_secs(10), || http::get(port, "/").is_ok())?;
         Ok(this)
     }
@@ -112,7 +138,7 @@ impl BenchServer {
     fn start(mut command: Command, directory: TempDir, ready: &str) -> Result<Self> {
         let port = free_port();
         command.arg("--listen").arg(format!("127.0.0.1:{port}"));
-        let mut this = Self { process: launch(command), port, _directory: directory };
+        let mut this = Self { process: launch(command), port, directory };
         this.wait(Duration::from_secs(20), || http::get(port, ready).is_ok())?;
         Ok(this)
     }
@@ -131,6 +157,17 @@ impl BenchServer {
     /// `http://127.0.0.1:PORT`
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What [`Self::files_counted`] sent so far.
+    pub(crate) fn sent(&self) -> Result<Sent> {
+        let log = std::fs::read_to_string(self.directory.path().join(SENT)).context("read nginx' log")?;
+        let mut sent = Sent::default();
+        for line in log.lines() {
+            sent.bytes += line.parse::<f64>().with_context(|| format!("expected a number of bytes, found {line}"))?;
+            sent.requests += 1.0;
+        }
+        Ok(sent)
     }
 
     /// What it used so far.

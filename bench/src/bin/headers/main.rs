@@ -2,10 +2,12 @@
 //! build-id links, and a payload that is valid and empty. The same arguments give the same bytes.
 //!
 //! A name has ten packages: five releases of NAME and of NAME-debuginfo, with equal build-ids. They are written to
-//! DIRECTORY/na/NAME/.
+//! DIRECTORY/na/NAME/. A [`repository`] has one release of each name.
 
 mod header;
 mod package;
+mod repodata;
+mod repository;
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +15,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use package::GeneratedPackage;
+use package::{GeneratedPackage, PackageNumber};
 
 /// The number of releases of a package and of its -debuginfo.
 const RELEASES: u64 = 5;
@@ -33,10 +35,19 @@ struct Arguments {
     /// The seed of the build-ids
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Write a repository with metadata instead, and two others that list the first quarter and half of its packages
+    #[arg(long, conflicts_with = "after")]
+    repository: bool,
+    /// How many times the usual number of build-ids a package has, which is 5.3 on average
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    times: u64,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if arguments.repository {
+        return repository::write(&arguments);
+    }
     let start = Instant::now();
     let names = arguments.packages.div_ceil(PACKAGES_PER_NAME);
     let before = arguments.after / PACKAGES_PER_NAME;
@@ -72,10 +83,13 @@ fn write_name(arguments: &Arguments, before: u64, index: u64) -> Result<u64> {
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let mut artifacts = 0;
     for index in 0..PACKAGES_PER_NAME.min(arguments.packages - index * PACKAGES_PER_NAME) {
-        let package = GeneratedPackage::new(arguments.seed, number, name.clone(), index / 2 + 1, index % 2 == 1);
+        let (release, is_debuginfo) = (index / 2 + 1, index % 2 == 1);
+        let (seed, times) = (arguments.seed, arguments.times);
+        let package =
+            GeneratedPackage::new(PackageNumber { seed, name: number, release, times, is_debuginfo }, name.clone());
         artifacts += package.programs.len() as u64;
         let file = dir.join(package.file_name());
-        fs::write(&file, package.bytes()).with_context(|| format!("write {}", file.display()))?;
+        fs::write(&file, package.write().bytes).with_context(|| format!("write {}", file.display()))?;
     }
     Ok(artifacts)
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
 use crate::header::{HeaderBuilder, hex, lead, payload};
 
 /// The build time of every package: 2024-01-01, in seconds since 1970.
-const BUILT_AT: u32 = 1_704_067_200;
+pub(crate) const BUILT_AT: u32 = 1_704_067_200;
 
 /// One package and its programs.
 pub(crate) struct GeneratedPackage {
@@ -21,8 +22,38 @@ pub(crate) struct GeneratedPackage {
     numbers: RandomNumbers,
 }
 
+/// The bytes of a package, and what metadata of a repository states of it.
+pub(crate) struct WrittenPackage {
+    pub(crate) bytes: Vec<u8>,
+    /// The main header in `bytes`.
+    pub(crate) header: Range<usize>,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) release: String,
+    pub(crate) source_rpm: String,
+    pub(crate) is_debuginfo: bool,
+    /// Path and build-id of each program.
+    pub(crate) programs: Vec<(String, String)>,
+    /// The files by path.
+    pub(crate) entries: BTreeMap<String, FileEntry>,
+}
+
+/// Which package of a series is generated.
+#[derive(Clone, Copy)]
+pub(crate) struct PackageNumber {
+    /// The seed of the build-ids.
+    pub(crate) seed: u64,
+    /// The number of the name.
+    pub(crate) name: u64,
+    pub(crate) release: u64,
+    /// How many times the usual number of programs it has: 5.3 on average.
+    pub(crate) times: u64,
+    pub(crate) is_debuginfo: bool,
+}
+
 impl GeneratedPackage {
-    pub(crate) fn new(seed: u64, number: u64, name: String, release: u64, is_debuginfo: bool) -> Self {
+    pub(crate) fn new(number: PackageNumber, name: String) -> Self {
+        let PackageNumber { seed, name: number, release, times, is_debuginfo } = number;
         // Both packages of a release have the same programs.
         let mut numbers = RandomNumbers::new(seed, number, release);
         let mut shape = RandomNumbers::new(seed, number, 0);
@@ -34,6 +65,7 @@ impl GeneratedPackage {
             13..15 => 8 + shape.next() % 9,
             _ => 17 + shape.next() % 14,
         };
+        let count = count * times;
         let stem = name.rsplit('-').next().unwrap_or(&name).to_owned();
         let programs = (0..count)
             .map(|index| {
@@ -117,8 +149,12 @@ impl GeneratedPackage {
         entries
     }
 
-    /// Returns the bytes of the whole package.
-    pub(crate) fn bytes(mut self) -> Vec<u8> {
+    fn source_rpm(&self) -> String {
+        format!("{}-{}-{}.src.rpm", self.name, self.version, self.release)
+    }
+
+    /// Returns the whole package.
+    pub(crate) fn write(mut self) -> WrittenPackage {
         let payload = payload();
         let entries = self.entries();
         let main = self.header(&entries, &payload).bytes(63);
@@ -128,9 +164,12 @@ impl GeneratedPackage {
         let mut bytes = lead(&format!("{}-{}-{}", self.full_name(), self.version, self.release));
         bytes.extend(signature.bytes(62));
         bytes.resize(bytes.len().next_multiple_of(8), 0);
+        let header = bytes.len()..bytes.len() + main.len();
         bytes.extend(main);
         bytes.extend(payload);
-        bytes
+        let (name, source_rpm) = (self.full_name(), self.source_rpm());
+        let Self { version, release, is_debuginfo, programs, .. } = self;
+        WrittenPackage { bytes, header, name, version, release, source_rpm, is_debuginfo, programs, entries }
     }
 
     fn header(&self, entries: &BTreeMap<String, FileEntry>, payload: &[u8]) -> HeaderBuilder {
@@ -160,7 +199,7 @@ impl GeneratedPackage {
         header.int32(1037, each().map(|_| 0));
         header.texts(1039, 8, each().map(|_| "root"));
         header.texts(1040, 8, each().map(|_| "root"));
-        header.text(1044, &format!("{}-{}-{}.src.rpm", self.name, self.version, self.release));
+        header.text(1044, &self.source_rpm());
         header.int32(1045, each().map(|_| u32::MAX));
         header.texts(1047, 8, [name.as_str()]);
         header.text(1064, "4.18.0");
@@ -184,15 +223,19 @@ impl GeneratedPackage {
 }
 
 /// A file in the header.
-struct FileEntry {
+pub(crate) struct FileEntry {
     mode: u16,
-    size: u32,
+    pub(crate) size: u32,
     digest: String,
     link: String,
     class: String,
 }
 
 impl FileEntry {
+    pub(crate) fn is_directory(&self) -> bool {
+        self.mode & 0o170_000 == 0o040_000
+    }
+
     fn plain(mode: u16, class: &str) -> Self {
         Self { mode, size: 0, digest: String::new(), link: String::new(), class: class.to_owned() }
     }
