@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use http_client::{Client, below_escaped, is_page, is_refused_host, reason, refused_redirect, without_secrets};
 use reqwest::header::{ACCEPT_ENCODING, LOCATION};
 use reqwest::{Response, StatusCode};
 use tokio::net::{TcpStream, lookup_host};
@@ -21,9 +22,6 @@ use url::{ParseError, Url};
 use crate::cli::CheckArguments;
 use crate::config::{Config, Service, UpstreamSettings};
 use crate::providers::federation::{absent_path, client_of, probed_service, random_build_id};
-use crate::providers::http_client::{
-    Client, below_escaped, is_page, is_refused_host, reason, refused_redirect, without_secrets,
-};
 use crate::providers::identity::Identity;
 
 /// Requests whose time is measured.

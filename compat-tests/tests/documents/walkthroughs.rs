@@ -8,7 +8,7 @@ use crate::{quoted_functions, read};
 /// The source file that a walkthrough means by `name`: of the gateway, if it names no other crate.
 fn source_file(name: &str) -> PathBuf {
     let path = match name.split_once('/') {
-        Some((crate_name @ ("artifact" | "sql" | "indexer"), module)) => {
+        Some((crate_name @ ("artifact" | "sql" | "http-client" | "indexer"), module)) => {
             PathBuf::from(crate_name).join("src").join(module)
         }
         _ => PathBuf::from("gateway/src").join(name),

@@ -33,7 +33,7 @@ pub(crate) use tables::{
     Abandoned, AbsentQuorum, ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings,
     MetadataSettings, OnUnavailable, Prefer, PrefetchSettings, RelaySettings, RequestSettings,
 };
-pub(crate) use upstreams::{MAX_UPSTREAM_ABSENT_TTL, Mode, Service, Shape, UpstreamSettings, UpstreamTls};
+pub(crate) use upstreams::{MAX_UPSTREAM_ABSENT_TTL, Mode, Service, Shape, UpstreamSettings};
 
 /// Default permissions of socket files: the proxy's user is in the gateway's group.
 const UNIX_MODE: u32 = 0o660;

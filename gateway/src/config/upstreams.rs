@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use artifact::BuildId;
 use clap::ValueEnum;
+use http_client::TlsFiles;
 use reqwest::header::HeaderMap;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -78,8 +79,8 @@ pub(crate) struct UpstreamSettings {
     #[serde(default = "max_concurrent")]
     pub(crate) max_concurrent: usize,
     /// Certificates for connections to it.
-    #[serde(default)]
-    pub(crate) tls: UpstreamTls,
+    #[serde(default, deserialize_with = "TlsForm::deserialize")]
+    pub(crate) tls: TlsFiles,
     /// Hosts that it may redirect to besides itself; `*` permits every host.
     #[serde(default, deserialize_with = "forms::hosts")]
     pub(crate) redirect_hosts: Vec<String>,
@@ -88,19 +89,16 @@ pub(crate) struct UpstreamSettings {
     pub(crate) allow_private: bool,
 }
 
-/// `upstream.tls`: PEM files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table like { ca = \"/etc/ssl/ca.pem\" }")]
-pub(crate) struct UpstreamTls {
-    /// Certificates of the authorities that are trusted, beside those of the system.
+/// The form of `upstream.tls`.
+#[derive(Default, Deserialize)]
+#[serde(remote = "TlsFiles", default, deny_unknown_fields, expecting = "a table like { ca = \"/etc/ssl/ca.pem\" }")]
+struct TlsForm {
     #[serde(deserialize_with = "forms::path")]
-    pub(crate) ca: Option<PathBuf>,
-    /// Certificate of this gateway, followed by its intermediate certificates.
+    ca: Option<PathBuf>,
     #[serde(deserialize_with = "forms::path")]
-    pub(crate) certificate: Option<PathBuf>,
-    /// Private key of the certificate.
+    certificate: Option<PathBuf>,
     #[serde(deserialize_with = "forms::path")]
-    pub(crate) key: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 /// How a client receives a file that an upstream has.
@@ -168,7 +166,7 @@ impl UpstreamSettings {
             late_absent_ttl: None,
             headers: HeaderMap::new(),
             max_concurrent: max_concurrent(),
-            tls: UpstreamTls::default(),
+            tls: TlsFiles::default(),
             redirect_hosts: Vec::new(),
             allow_private: false,
         }

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use actix_web::http::header::HeaderValue;
 use artifact::modules;
+use http_client::ESCAPED;
 use percent_encoding::utf8_percent_encode;
 
 use super::value;
-use crate::providers::http_client::ESCAPED;
 use crate::resolve::question::Resource;
 
 /// The file name of a download: that of the member, of a compressed kernel module that of the ELF file inside, of a

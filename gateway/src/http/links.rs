@@ -5,7 +5,6 @@ use actix_web::http::header::HOST;
 use sql::StoredPackage;
 
 use crate::providers::archives::published;
-use crate::providers::http_client;
 use crate::resolve::Gateway;
 use crate::server::{Connection, is_trusted};
 

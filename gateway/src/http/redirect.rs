@@ -7,10 +7,10 @@ use std::borrow::Cow;
 
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use http_client::without_credentials;
 use url::Url;
 
 use super::too_large;
-use crate::providers::http_client::without_credentials;
 use crate::resolve::answer::Redirect;
 
 /// An upstream, or another location, may lose the file soon.

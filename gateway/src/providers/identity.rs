@@ -6,9 +6,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use http_client::Request;
 use reqwest::header::{HeaderName, USER_AGENT, VIA};
 
-use super::http_client::Request;
 use crate::config::FederationSettings;
 use crate::resolve::question::Caller;
 
@@ -28,11 +28,11 @@ impl Identity {
     /// With the contact and the name in Via of the configuration; the name defaults to a random one.
     pub(crate) fn new(settings: &FederationSettings) -> Self {
         const PRODUCT: &str = concat!("darkserver/", env!("CARGO_PKG_VERSION"));
-        let contact = settings.contact.as_ref().map(|contact| format!("+{contact}"));
+        let contact = settings.contact.as_deref();
         Self {
-            user_agent: contact.as_ref().map_or(PRODUCT.to_owned(), |contact| format!("{PRODUCT} ({contact})")),
-            probe_user_agent: match &contact {
-                Some(contact) => format!("{PRODUCT} (probe; {contact})"),
+            user_agent: http_client::user_agent(PRODUCT, contact),
+            probe_user_agent: match contact {
+                Some(contact) => format!("{PRODUCT} (probe; +{contact})"),
                 None => format!("{PRODUCT} (probe)"),
             },
             instance: settings.instance.clone().unwrap_or_else(random_instance),
@@ -90,10 +90,10 @@ fn random_instance() -> String {
 
 #[cfg(test)]
 mod tests {
+    use http_client::ClientPolicy;
     use url::Url;
 
     use super::*;
-    use crate::providers::http_client::{self, ClientPolicy};
 
     fn identity(forward_client: bool) -> Identity {
         Identity::new(&FederationSettings {
@@ -150,7 +150,7 @@ mod tests {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = http_client::build(&ClientPolicy::default(), "own/1").unwrap();
         let headers = |identity: Identity, caller: &Caller| {
-            identity.apply(client.get(Url::parse("http://u.example/").unwrap()), caller).into_headers()
+            identity.apply(client.get(Url::parse("http://u.example/").unwrap()), caller).headers().clone()
         };
         let told = headers(identity(false), &caller("1.1 b"));
         let value = |name: &str| told.get(name).map(|value| value.to_str().unwrap());

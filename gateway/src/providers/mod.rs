@@ -4,7 +4,6 @@ pub(crate) mod archives;
 pub(crate) mod breaker;
 pub(crate) mod federation;
 pub(crate) mod flow;
-pub(crate) mod http_client;
 pub(crate) mod identity;
 pub(crate) mod latency;
 mod sigcache;
@@ -33,7 +32,7 @@ impl Fault {
 
 impl From<reqwest::Error> for Fault {
     fn from(error: reqwest::Error) -> Self {
-        Self::new(http_client::cause_kind(&error), http_client::reason(&error))
+        Self::new(CauseKind::of_http(&error), http_client::reason(&error))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use http_client::FailureKind;
+
 /// `Ok` if a provider has what was asked for, else why it gave nothing.
 pub(crate) type Outcome<T> = Result<T, Miss>;
 
@@ -153,14 +155,22 @@ impl CauseKind {
 
     /// Classifies an error of reading or writing.
     pub(crate) fn of_io(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::TimedOut => Self::Timeout,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ConnectionRefused => Self::Refused,
-            io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof => Self::Reset,
-            _ => Self::Broken,
+        FailureKind::of_io(error).into()
+    }
+
+    /// Classifies an HTTP error.
+    pub(crate) fn of_http(error: &reqwest::Error) -> Self {
+        FailureKind::of(error).into()
+    }
+}
+
+impl From<FailureKind> for CauseKind {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Timeout => Self::Timeout,
+            FailureKind::Refused => Self::Refused,
+            FailureKind::Reset => Self::Reset,
+            FailureKind::Broken => Self::Broken,
         }
     }
 }

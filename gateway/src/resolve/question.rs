@@ -3,10 +3,10 @@
 use std::fmt;
 
 use artifact::{ArtifactType, BuildId};
+use http_client::ESCAPED;
 use percent_encoding::utf8_percent_encode;
 
 use crate::permits::ClientAddress;
-use crate::providers::http_client::ESCAPED;
 
 /// A question on a debuginfod path; holding one means that it is well formed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -127,8 +127,9 @@ mod tests {
     use reqwest::header::{HeaderMap, HeaderValue};
     use url::Url;
 
+    use http_client::TlsFiles;
+
     use super::*;
-    use crate::config::UpstreamTls;
 
     /// A check of an upstream that usually answers after `usual`.
     fn check(usual: Duration, change: impl FnOnce(&mut UpstreamSettings)) -> Check {
@@ -158,7 +159,7 @@ mod tests {
         assert_eq!(
             fast(|settings| {
                 settings.url = Url::parse("https://me@u.example/").unwrap();
-                settings.tls = UpstreamTls { certificate: Some("/c".into()), ..UpstreamTls::default() };
+                settings.tls = TlsFiles { certificate: Some("/c".into()), ..TlsFiles::default() };
             }),
             relayed("user and password, certificate")
         );

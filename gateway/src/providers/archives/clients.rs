@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use http_client::{Client, ClientPolicy};
 use sql::{RedirectHosts, Store};
 
 use crate::locked::locked;
 use crate::providers::StoreError;
-use crate::providers::http_client::{self, Client, ClientPolicy};
 use crate::resolve::outcome::CauseKind;
 
 /// Redirect hosts, and whether those that `*` alone allows may be private.

@@ -31,8 +31,8 @@ use url::Url;
 
 use crate::metrics::METRICS;
 use crate::permits::Permit;
+use crate::providers::StoreError;
 use crate::providers::flow::Flow;
-use crate::providers::{StoreError, http_client};
 use crate::resolve::outcome::{CauseKind, Miss, Provider, label};
 
 use clients::StoreClients;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use http_client::{Client, reason};
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
 use tokio::runtime::Handle;
@@ -13,7 +14,6 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use url::Url;
 
 use super::local_file::LocalFile;
-use crate::providers::http_client::{Client, reason};
 
 /// Parts of an archive.
 pub(crate) struct Parts {

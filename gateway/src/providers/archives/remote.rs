@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use artifact::{Format, formats};
 use futures::TryStreamExt;
+use http_client::{is_html, is_refusal, reason, refused_redirect};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use reqwest::{Response, StatusCode};
 use sql::{Location, StoredPackage};
@@ -17,7 +18,6 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::parts::Parts;
 use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header, url};
 use crate::providers::StoreError;
-use crate::providers::http_client::{cause_kind, is_html, is_refusal, reason, refused_redirect};
 use crate::resolve::outcome::CauseKind;
 
 /// An archive over HTTP has to begin within this time, an RPM's header to be there.
@@ -34,10 +34,9 @@ impl Archives {
         let fetch = async move {
             // The archive's own bytes: a compressed transfer would hide where the payload begins.
             let request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-            let response = request
-                .send()
-                .await
-                .map_err(|error| StoreError::failed(cause_kind(&error), format!("{place}: {}", reason(&error))))?;
+            let response = request.send().await.map_err(|error| {
+                StoreError::failed(CauseKind::of_http(&error), format!("{place}: {}", reason(&error)))
+            })?;
             match response.status() {
                 StatusCode::OK => {}
                 status if absent_statuses.contains(status.as_u16()) => {

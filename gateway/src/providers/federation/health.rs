@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use http_client::{is_page, is_refusal, reason};
 use reqwest::StatusCode;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -17,7 +18,6 @@ use super::reply::UNAVAILABLE;
 use crate::locked::locked;
 use crate::metrics::METRICS;
 use crate::providers::breaker::{Breaker, BreakerOpening, Change};
-use crate::providers::http_client::{is_page, is_refusal, reason};
 use crate::providers::latency::Latency;
 
 /// An upstream of which nothing was heard for so long is probed.

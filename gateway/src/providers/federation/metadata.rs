@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http_client::{ESCAPED, refused_redirect};
 use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +15,6 @@ use super::upstream::Upstream;
 use super::{Federation, FederationState};
 use crate::config::Service;
 use crate::providers::Fault;
-use crate::providers::http_client::{ESCAPED, refused_redirect};
 use crate::resolve::deadline::Deadline;
 use crate::resolve::metadata::{MetadataEntry, MetadataQuery};
 use crate::resolve::outcome::{Cause, CauseKind, Provider};

@@ -5,13 +5,13 @@
 //! come with it.
 
 use artifact::{BuildId, elf};
+use http_client::{begins_page, is_html};
 use reqwest::Response;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap};
 use tokio::time::timeout_at;
 use url::Url;
 
 use crate::providers::Fault;
-use crate::providers::http_client::{begins_page, is_html};
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::CauseKind;
 use crate::resolve::question::{Question, Resource};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_client::refused_redirect;
 use tokio::time::timeout;
 
 use super::relay_input::{Body, RelayInput};
@@ -13,7 +14,6 @@ use super::{Asked, FederationState};
 use crate::cache::{Content, Filler, MemberCache, MemberKey, MemberPlace, Reader};
 use crate::permits::{POLL_INTERVAL, PermitOr};
 use crate::providers::Fault;
-use crate::providers::http_client::refused_redirect;
 use crate::resolve::answer::FoundFile;
 use crate::resolve::deadline::EXTRACTION_PERMIT_TIMEOUT;
 use crate::resolve::outcome::{CauseKind, Miss, Outcome};

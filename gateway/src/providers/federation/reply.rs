@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http_client::{is_refusal, is_refused_host, refused_redirect, without_credentials};
 use reqwest::header::{CACHE_CONTROL, HeaderMap};
 use reqwest::{Response, StatusCode};
 use url::Url;
@@ -9,7 +10,6 @@ use url::Url;
 use super::proof::{self, Proof};
 use super::relayed_headers::{MAX_HEADER_BYTES, number};
 use crate::providers::Fault;
-use crate::providers::http_client::{is_refusal, is_refused_host, refused_redirect, without_credentials};
 use crate::resolve::answer::Redirect;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::CauseKind;

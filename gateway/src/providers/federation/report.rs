@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
+use http_client::without_secrets;
 use serde::Serialize;
 
 use super::Federation;
 use super::history::{BUCKET, Bucket, DAY, Day, HOUR};
 use super::upstream::Upstream;
 use crate::config::UpstreamSettings;
-use crate::providers::http_client::without_secrets;
 
 /// The time of one entry of `history`.
 pub(crate) const BUCKET_SECONDS: u64 = BUCKET.as_secs();

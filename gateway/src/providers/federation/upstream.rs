@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use artifact::ArtifactType;
 use bytes::Bytes;
+use http_client::{Client, ClientPolicy, Request};
 use moka::future::Cache;
 use reqwest::header::{ACCEPT_ENCODING, USER_AGENT};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -17,7 +18,6 @@ use super::reply::{self, Reply};
 use crate::config::{Service, Shape, UpstreamSettings};
 use crate::metrics::METRICS;
 use crate::providers::Fault;
-use crate::providers::http_client::{self, Client, ClientPolicy, Request};
 use crate::providers::identity::Identity;
 use crate::resolve::deadline::Deadline;
 use crate::resolve::outcome::CauseKind;
@@ -223,6 +223,7 @@ pub(crate) fn client_of(settings: &UpstreamSettings, user_agent: &str) -> anyhow
         tls: settings.tls.clone(),
         gzip: true,
         is_patient: true,
+        ..ClientPolicy::default()
     };
     http_client::build(&policy, user_agent)
 }

@@ -4,14 +4,14 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, StatusCode};
 
 /// True if a body is a page for people, by its content type.
-pub(crate) fn is_html(headers: &HeaderMap) -> bool {
+pub fn is_html(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     ["text/html", "application/xhtml+xml"].iter().any(|page| media_type.eq_ignore_ascii_case(page))
 }
 
 /// True if the body is HTML, by its content type or, where that is none or of plain text, by its first bytes.
-pub(crate) async fn is_page(response: &mut Response) -> bool {
+pub async fn is_page(response: &mut Response) -> bool {
     const ENOUGH_BYTES: usize = 512;
     if is_html(response.headers()) {
         return true;
@@ -32,7 +32,7 @@ pub(crate) async fn is_page(response: &mut Response) -> bool {
 
 /// True of a 403 with a page of HTML: the server refuses this gateway, also where 403 stands for absence, as it does at
 /// object stores. It proves nothing of what was asked for.
-pub(crate) async fn is_refusal(response: &mut Response) -> bool {
+pub async fn is_refusal(response: &mut Response) -> bool {
     response.status() == StatusCode::FORBIDDEN && is_page(response).await
 }
 
@@ -45,7 +45,7 @@ fn looks_like_html(start: &[u8]) -> bool {
 
 /// True if a text is a page of HTML, as browsers tell it (WHATWG, MIME Sniffing, section 7.1): by its first tag,
 /// behind a byte order mark, blanks and comments. Of a comment that does not end here nothing is known.
-pub(crate) fn begins_page(start: &[u8]) -> bool {
+pub fn begins_page(start: &[u8]) -> bool {
     const TAGS: [&str; 12] =
         ["!doctype html", "html", "head", "title", "body", "script", "style", "meta", "iframe", "h1", "div", "table"];
     let text = String::from_utf8_lossy(start).to_ascii_lowercase();

@@ -1,12 +1,21 @@
 //! Certificates towards one provider.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use reqwest::{Certificate, ClientBuilder, Identity};
 
-use crate::config::UpstreamTls;
+/// PEM files for connections to one server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates of the authorities that are trusted, beside those of the system.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate, followed by its intermediate certificates.
+    pub certificate: Option<PathBuf>,
+    /// Private key of the certificate.
+    pub key: Option<PathBuf>,
+}
 
 /// What the files hold.
 pub(super) struct Certificates {
@@ -20,7 +29,7 @@ impl Certificates {
     /// # Errors
     /// A file cannot be read, or does not hold what it should; a certificate stands without a key, or a key without a
     /// certificate.
-    pub(super) fn read(tls: &UpstreamTls) -> Result<Self> {
+    pub(super) fn read(tls: &TlsFiles) -> Result<Self> {
         let authorities = match &tls.ca {
             Some(path) => authorities(path).with_context(|| format!("tls.ca {}", path.display()))?,
             None => Vec::new(),
@@ -88,19 +97,19 @@ mod tests {
         let missing = std::path::PathBuf::from("/nonexistent/x.pem");
         let ca = Some(files.authority());
         let (certificate, key) = (Some(files.certificate()), Some(files.key()));
-        let sound = UpstreamTls { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
+        let sound = TlsFiles { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
         assert!(Certificates::read(&sound).is_ok_and(|read| read.authorities.len() == 1 && read.identity.is_some()));
-        assert!(Certificates::read(&UpstreamTls::default()).is_ok_and(|read| read.identity.is_none()));
+        assert!(Certificates::read(&TlsFiles::default()).is_ok_and(|read| read.identity.is_none()));
         let empty = Some(empty.path().to_owned());
         let shown = empty.as_ref().unwrap().display().to_string();
         for (tls, expected) in [
-            (UpstreamTls { ca: Some(missing.clone()), ..sound.clone() }, "tls.ca /nonexistent/x.pem: "),
-            (UpstreamTls { ca: empty.clone(), ..sound.clone() }, "expected certificates in PEM, found none"),
-            (UpstreamTls { certificate: Some(missing.clone()), ..sound.clone() }, "tls.certificate /nonexistent/x.pem"),
-            (UpstreamTls { key: Some(missing), ..sound.clone() }, "tls.key /nonexistent/x.pem"),
-            (UpstreamTls { key: empty, ..sound.clone() }, &*shown),
-            (UpstreamTls { key: None, ..sound.clone() }, "expected tls.key beside tls.certificate, found none"),
-            (UpstreamTls { certificate: None, ..sound.clone() }, "expected tls.certificate beside tls.key, found none"),
+            (TlsFiles { ca: Some(missing.clone()), ..sound.clone() }, "tls.ca /nonexistent/x.pem: "),
+            (TlsFiles { ca: empty.clone(), ..sound.clone() }, "expected certificates in PEM, found none"),
+            (TlsFiles { certificate: Some(missing.clone()), ..sound.clone() }, "tls.certificate /nonexistent/x.pem"),
+            (TlsFiles { key: Some(missing), ..sound.clone() }, "tls.key /nonexistent/x.pem"),
+            (TlsFiles { key: empty, ..sound.clone() }, &*shown),
+            (TlsFiles { key: None, ..sound.clone() }, "expected tls.key beside tls.certificate, found none"),
+            (TlsFiles { certificate: None, ..sound.clone() }, "expected tls.certificate beside tls.key, found none"),
         ] {
             let error = Certificates::read(&tls).err().unwrap();
             assert!(format!("{error:#}").contains(expected), "{error:#}");

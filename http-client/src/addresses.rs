@@ -1,8 +1,8 @@
 //! Addresses of the public internet, and a resolver of names that knows no others.
 //!
-//! A host that only `*` in `redirect_hosts` allows is chosen by the provider. It must not be one of this network:
-//! loopback, a router, a cloud's metadata service. The addresses are checked where the connection is made, so that a
-//! name cannot have others by then.
+//! A host that the operator did not write down is chosen by another party: by the provider that redirects, or by its
+//! list of mirrors. It must not be one of this network: loopback, a router, a cloud's metadata service. The addresses
+//! are checked where the connection is made, so that a name cannot have others by then.
 
 use std::env;
 use std::io;
@@ -70,9 +70,22 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// The message about a host with no public address.
-pub(super) fn expected_public(host: &str, found: &str) -> String {
-    format!("expected a public address of {host}, found {found}; name the host in redirect_hosts, or set allow_private")
+/// A host that must have a public address has none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a public address of {host}, found {found}; name the host in redirect_hosts, or set allow_private")]
+pub struct NotPublic {
+    pub(super) host: String,
+    /// What was found instead: an address, `none` or `a proxy`.
+    pub(super) found: String,
+}
+
+impl NotPublic {
+    /// Characters of a foreign host in a message.
+    pub(super) const MAX_SHOWN: usize = 100;
+
+    pub(super) fn new(host: &str, found: impl Into<String>) -> Self {
+        Self { host: host.chars().take(Self::MAX_SHOWN).collect(), found: found.into() }
+    }
 }
 
 /// Resolves names as the system does, to their public addresses alone. The proxies of the environment may have any:
@@ -107,8 +120,8 @@ impl Resolve for PublicAddresses {
 fn keep_public(host: &str, found: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
     let public: Vec<_> = found.iter().copied().filter(|address| is_public(address.ip())).collect();
     match found.first() {
-        Some(first) if public.is_empty() => Err(io::Error::other(expected_public(host, &first.ip().to_string()))),
-        None => Err(io::Error::other(expected_public(host, "none"))),
+        Some(first) if public.is_empty() => Err(io::Error::other(NotPublic::new(host, first.ip().to_string()))),
+        None => Err(io::Error::other(NotPublic::new(host, "none"))),
         Some(_) => Ok(public),
     }
 }

@@ -5,12 +5,12 @@ use url::{ParseError, Url};
 
 /// What a file name in a URL is escaped to: everything but unreserved characters (RFC 3986, section 2.3) and `/`.
 /// Object stores take a literal `+` for a blank, and strict servers refuse `^`.
-pub(crate) const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+pub const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The URL of the file `path` below `base`. `path` is not escaped yet. `None` if `base` is no http URL, or the path has
-/// dot segments, which would lead elsewhere.
-pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
+/// dot segments, which would lead elsewhere. The query of `base` stays (signed URLs of object stores), its fragment does
+/// not.
+pub fn below(base: &str, path: &str) -> Option<Url> {
     let mut url = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let mut joined = url.path().trim_end_matches('/').to_owned();
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -21,6 +21,7 @@ pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
         joined.extend(utf8_percent_encode(segment, ESCAPED));
     }
     url.set_path(&joined);
+    url.set_fragment(None);
     Some(url)
 }
 
@@ -29,12 +30,12 @@ pub(crate) fn below(base: &str, path: &str) -> Option<Url> {
 ///
 /// # Errors
 /// They do not make a URL.
-pub(crate) fn below_escaped(base: &Url, path: &str) -> Result<Url, ParseError> {
+pub fn below_escaped(base: &Url, path: &str) -> Result<Url, ParseError> {
     Url::parse(&format!("{}/{path}", base.as_str().trim_end_matches('/')))
 }
 
 /// A URL without user and password.
-pub(crate) fn without_credentials(url: &Url) -> Url {
+pub fn without_credentials(url: &Url) -> Url {
     let mut url = url.clone();
     // These fail for URLs without a host alone, which have neither.
     let _ = url.set_username("");
@@ -43,7 +44,7 @@ pub(crate) fn without_credentials(url: &Url) -> Url {
 }
 
 /// A URL without what may be secret: user, password, query and fragment.
-pub(crate) fn without_secrets(url: &Url) -> Url {
+pub fn without_secrets(url: &Url) -> Url {
     let mut url = without_credentials(url);
     url.set_query(None);
     url.set_fragment(None);
@@ -71,6 +72,10 @@ mod tests {
         assert_eq!(
             below("http://m.example/a%2Fb+c/", "%2e%2e/é").unwrap().as_str(),
             "http://m.example/a%2Fb+c/%252e%252e/%C3%A9"
+        );
+        assert_eq!(
+            below("https://m.example/pub/?token=a%2Fb&x=1#y", "c?d/e.rpm").unwrap().as_str(),
+            "https://m.example/pub/c%3Fd/e.rpm?token=a%2Fb&x=1"
         );
         assert_eq!(below("http://m.example/pub/", "a/../../x"), None);
         assert_eq!(below("file:///etc/", "passwd"), None);

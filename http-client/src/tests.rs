@@ -1,9 +1,13 @@
 //! The client against servers that redirect.
 
 use std::io::Write;
+use std::time::Duration;
 
 use compat_tests::fake_server::{self, FakeServer};
-use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Response, StatusCode};
+use tokio::time::Instant;
+use url::Url;
 
 use super::*;
 
@@ -23,7 +27,6 @@ fn having() -> FakeServer {
 }
 
 fn client(hosts: &[&str], allow_private: bool) -> Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut headers = HeaderMap::new();
     headers.insert("x-token", HeaderValue::from_static("t0ken"));
     let redirect_hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
@@ -107,10 +110,42 @@ async fn the_time_of_a_request_is_that_of_all_its_redirects() {
 
 #[test]
 fn a_key_that_is_not_the_certificates_is_refused_with_the_files() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let [own, other] = [(); 2].map(|()| compat_tests::certificates::Certificates::make());
-    let tls = UpstreamTls { ca: None, certificate: Some(own.certificate()), key: Some(other.key()) };
+    let tls = TlsFiles { ca: None, certificate: Some(own.certificate()), key: Some(other.key()) };
     let error = build(&ClientPolicy { tls, ..ClientPolicy::default() }, "tests/1").err().unwrap();
     let files = format!("HTTP client with {}, {}", own.certificate().display(), other.key().display());
     assert!(error.to_string().starts_with(&files), "{error:#}");
+}
+
+#[tokio::test]
+async fn a_host_that_another_party_chose_is_asked_at_public_addresses() {
+    let server = having();
+    for host in ["127.0.0.1", "localhost"] {
+        let url = Url::parse(&server.url().replace("127.0.0.1", host)).unwrap();
+        let refused = match client(&[], false).get(url.clone()).public_only() {
+            Ok(request) => reason(&request.send().await.unwrap_err()),
+            Err(error) => error.to_string(),
+        };
+        assert!(
+            refused.contains(&format!("expected a public address of {host}, found 127.0.0.1; name the host")),
+            "{refused}"
+        );
+        assert_eq!(server.connections(), 0, "a private address was asked");
+    }
+    for (hosts, allow_private) in [(&["127.0.0.1"][..], false), (&[], true)] {
+        let request = client(hosts, allow_private).get(Url::parse(&server.url()).unwrap()).public_only().unwrap();
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    }
+    assert!(server.requests().iter().all(|request| request.header("x-token").is_none()), "{:?}", server.requests());
+}
+
+#[tokio::test]
+async fn a_head_request_stays_one_over_redirects() {
+    let target = having();
+    let server = redirecting(&format!("{}/x", target.url()));
+    let url = Url::parse(&server.url()).unwrap().join("/asked").unwrap();
+    assert_eq!(client(&["127.0.0.1"], false).head(url).send().await.unwrap().status(), StatusCode::OK);
+    for request in [&server, &target].map(|server| server.requests().remove(0)) {
+        assert!(request.head.starts_with("HEAD /"), "{request:?}");
+    }
 }

@@ -6,13 +6,11 @@ use reqwest::header::LOCATION;
 use reqwest::{Response, StatusCode};
 use url::{Host, Url};
 
-use super::ClientPolicy;
-use super::addresses::{expected_public, is_public, proxy_hosts};
+use crate::ClientPolicy;
+use crate::addresses::{NotPublic, is_public, proxy_hosts};
 
 /// Redirects that are followed within one request.
 const MAX_REDIRECTS: usize = 3;
-/// Characters of a foreign host in a message.
-const MAX_SHOWN: usize = 100;
 
 /// The hosts of proxies, once for all.
 static PROXIES: LazyLock<Vec<String>> = LazyLock::new(proxy_hosts);
@@ -29,6 +27,8 @@ pub(super) enum Reach {
 /// Where a request stands.
 pub(super) struct Route {
     first: Url,
+    /// The addresses that the host of the first URL may have.
+    first_reach: Reach,
     /// The URL that is asked next.
     pub(super) url: Url,
     pub(super) reach: Reach,
@@ -46,7 +46,7 @@ struct Refusal {
 }
 
 /// Why the redirect that `response` is was not followed.
-pub(crate) fn refused_redirect(response: &Response) -> String {
+pub fn refused_redirect(response: &Response) -> String {
     match response.extensions().get::<Refusal>() {
         Some(Refusal { text, .. }) => text.clone(),
         None => format!("expected a redirect with a location, found {}", response.status()),
@@ -54,13 +54,8 @@ pub(crate) fn refused_redirect(response: &Response) -> String {
 }
 
 /// True if `response` is a redirect that was not followed because the configuration does not name its host.
-pub(crate) fn is_refused_host(response: &Response) -> bool {
+pub fn is_refused_host(response: &Response) -> bool {
     response.extensions().get::<Refusal>().is_some_and(|refusal| refusal.is_of_host)
-}
-
-/// True if the policy allows hosts that must have public addresses.
-pub(super) fn needs_public_addresses(policy: &ClientPolicy) -> bool {
-    !policy.allow_private && policy.redirect_hosts.iter().any(|host| host == "*")
 }
 
 impl Refusal {
@@ -70,8 +65,16 @@ impl Refusal {
 }
 
 impl Route {
+    /// From a URL whose host the operator wrote down.
     pub(super) fn new(first: Url) -> Self {
-        Self { url: first.clone(), first, reach: Reach::Any, is_at_origin: true, redirects: 0 }
+        let reach = Reach::Any;
+        Self { url: first.clone(), first, first_reach: reach, reach, is_at_origin: true, redirects: 0 }
+    }
+
+    /// From a URL that another party chose, and that [`foreign_reach`] does not refuse. Secret headers are not sent.
+    pub(super) fn foreign(first: Url, policy: &ClientPolicy) -> Self {
+        let reach = foreign_reach(&first, policy).unwrap_or(Reach::Public);
+        Self { first_reach: reach, reach, is_at_origin: false, ..Self::new(first) }
     }
 
     /// Goes on to where `response` redirects to. False if it is no redirect, or is not followed.
@@ -99,7 +102,7 @@ impl Route {
     fn go(&mut self, location: &[u8], policy: &ClientPolicy) -> Result<(), Refusal> {
         let target = str::from_utf8(location).ok().and_then(|text| self.url.join(text).ok());
         let mut target = target.ok_or_else(|| Refusal::new("redirects to what is no URL"))?;
-        self.reach = reach(&self.first, &target, policy)?;
+        self.reach = reach(&self.first, self.first_reach, &target, policy)?;
         if self.redirects == MAX_REDIRECTS {
             return Err(Refusal::new(format!("redirects more than {MAX_REDIRECTS} times")));
         }
@@ -118,27 +121,46 @@ impl Route {
     }
 }
 
-/// The addresses that `to` may have, where the provider at `from` redirects to it.
+/// The addresses that `to` may have, where the provider at `from`, which may have those of `from_reach`, redirects to
+/// it.
 ///
 /// # Errors
 /// Why the redirect is not followed.
-fn reach(from: &Url, to: &Url, policy: &ClientPolicy) -> Result<Reach, Refusal> {
+fn reach(from: &Url, from_reach: Reach, to: &Url, policy: &ClientPolicy) -> Result<Reach, Refusal> {
     if !matches!(to.scheme(), "http" | "https") {
         return Err(Refusal::new("redirects to a URL that is neither http nor https"));
     }
     let host = to.host_str().unwrap_or_default();
     let is_own = from.host() == to.host();
-    let is_named = policy.redirect_hosts.iter().any(|named| named.eq_ignore_ascii_case(host));
     let is_upgraded = is_own && from.scheme() == "http" && to.scheme() == "https";
-    if from.origin() == to.origin() || is_upgraded || is_named {
+    if is_named(&policy.redirect_hosts, host) {
         return Ok(Reach::Any);
     }
-    let shown = || host.chars().take(MAX_SHOWN).collect::<String>();
-    if !policy.redirect_hosts.iter().any(|host| host == "*") {
-        let text = format!("redirects to a host that redirect_hosts does not allow: {}", shown());
+    if from.origin() == to.origin() || is_upgraded {
+        return Ok(from_reach);
+    }
+    if !policy.redirect_hosts.iter().any(|host| host == "*") && !is_named(&policy.foreign_hosts, host) {
+        let shown: String = host.chars().take(NotPublic::MAX_SHOWN).collect();
+        let text = format!("redirects to a host that redirect_hosts does not allow: {shown}");
         return Err(Refusal { text, is_of_host: true });
     }
-    if is_own || policy.allow_private {
+    if is_own {
+        return Ok(from_reach);
+    }
+    foreign_reach(to, policy).map_err(|error| Refusal::new(format!("redirects elsewhere: {error}")))
+}
+
+fn is_named(hosts: &[String], host: &str) -> bool {
+    hosts.iter().any(|named| named.eq_ignore_ascii_case(host))
+}
+
+/// The addresses that the host of `to` may have, where another party chose it.
+///
+/// # Errors
+/// It is a private address or a proxy, and may not be.
+pub(super) fn foreign_reach(to: &Url, policy: &ClientPolicy) -> Result<Reach, NotPublic> {
+    let host = to.host_str().unwrap_or_default();
+    if policy.allow_private || is_named(&policy.redirect_hosts, host) {
         return Ok(Reach::Any);
     }
     let found = match to.host() {
@@ -148,7 +170,7 @@ fn reach(from: &Url, to: &Url, policy: &ClientPolicy) -> Result<Reach, Refusal> 
         Some(Host::Domain(name)) if PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name)) => "a proxy".into(),
         _ => return Ok(Reach::Public),
     };
-    Err(Refusal::new(format!("redirects elsewhere: {}", expected_public(&shown(), &found))))
+    Err(NotPublic::new(host, found))
 }
 
 #[cfg(test)]
@@ -176,7 +198,7 @@ mod tests {
             ("http://10.0.0.1/x", &named),
             ("http://[fd00::1]/x", &named),
         ] {
-            assert_eq!(reach(&store, &url(to), policy), Ok(Reach::Any), "{to}");
+            assert_eq!(reach(&store, Reach::Any, &url(to), policy), Ok(Reach::Any), "{to}");
         }
         for (from, to) in [
             ("http://mirror.example/", "http://169.254.169.254/latest"),
@@ -185,14 +207,14 @@ mod tests {
             ("https://mirror.example/", "http://mirror.example/"),
             ("http://mirror.example/", "http://mirror.example.evil.example/"),
         ] {
-            let refusal = reach(&url(from), &url(to), &named).unwrap_err();
+            let refusal = reach(&url(from), Reach::Any, &url(to), &named).unwrap_err();
             assert!(
                 refusal.text.starts_with("redirects to a host that redirect_hosts does not allow: "),
                 "{refusal:?}"
             );
         }
         for scheme in ["file:///etc/passwd", "ftp://mirror.example/", "data:,x"] {
-            let refusal = reach(&store, &url(scheme), &policy(&["*"], true)).unwrap_err();
+            let refusal = reach(&store, Reach::Any, &url(scheme), &policy(&["*"], true)).unwrap_err();
             assert_eq!(refusal.text, "redirects to a URL that is neither http nor https");
         }
     }
@@ -211,7 +233,7 @@ mod tests {
             // A name, whose addresses are checked when it is connected to.
             ("http://localhost/x", Reach::Public),
         ] {
-            assert_eq!(reach(&upstream, &url(to), &all), Ok(expected), "{to}");
+            assert_eq!(reach(&upstream, Reach::Any, &url(to), &all), Ok(expected), "{to}");
         }
         for (to, found) in [
             ("http://127.0.0.1/", "127.0.0.1"),
@@ -220,12 +242,12 @@ mod tests {
             ("http://[::ffff:169.254.169.254]/", "::ffff:169.254.169.254"),
             ("http://[fe80::1]/", "fe80::1"),
         ] {
-            let refusal = reach(&upstream, &url(to), &all).unwrap_err();
+            let refusal = reach(&upstream, Reach::Any, &url(to), &all).unwrap_err();
             assert!(
                 refusal.text.contains(&format!("found {found}; name the host in redirect_hosts, or set")),
                 "{refusal:?}"
             );
-            assert_eq!(reach(&upstream, &url(to), &policy(&["*"], true)), Ok(Reach::Any), "{to}");
+            assert_eq!(reach(&upstream, Reach::Any, &url(to), &policy(&["*"], true)), Ok(Reach::Any), "{to}");
         }
     }
 
@@ -260,5 +282,32 @@ mod tests {
             let mut route = Route::new(url("http://a.example/"));
             assert_eq!(route.go(wrong, &ClientPolicy::default()), Err(Refusal::new("redirects to what is no URL")));
         }
+    }
+
+    #[test]
+    fn hosts_that_another_party_chose_are_public_ones_unless_the_operator_names_them() {
+        let hosts = |allow_private| ClientPolicy {
+            foreign_hosts: vec!["m.example".into(), "10.0.0.2".into()],
+            ..policy(&["10.0.0.1"], allow_private)
+        };
+        for (to, expected) in [
+            ("http://m.example/", Ok(Reach::Public)),
+            ("http://10.0.0.1/", Ok(Reach::Any)),
+            ("http://10.0.0.2/", Err(NotPublic::new("10.0.0.2", "10.0.0.2"))),
+        ] {
+            assert_eq!(foreign_reach(&url(to), &hosts(false)), expected, "{to}");
+            assert_eq!(foreign_reach(&url(to), &hosts(true)), Ok(Reach::Any), "{to}");
+        }
+        let store = url("http://store.example/");
+        assert_eq!(reach(&store, Reach::Any, &url("http://m.example/"), &hosts(false)), Ok(Reach::Public));
+        let private = reach(&store, Reach::Any, &url("http://10.0.0.2/"), &hosts(false)).unwrap_err();
+        assert!(private.text.contains("expected a public address of 10.0.0.2"), "{private:?}");
+        assert!(reach(&store, Reach::Any, &url("http://n.example/"), &hosts(true)).unwrap_err().is_of_host);
+        let mut route = Route::foreign(url("http://m.example/a"), &hosts(false));
+        assert_eq!((route.reach, route.is_at_origin), (Reach::Public, false));
+        route.go(b"https://m.example/b", &hosts(false)).unwrap();
+        assert_eq!(route.reach, Reach::Public, "its own host stays one that another party chose");
+        route.go(b"http://10.0.0.1/", &hosts(false)).unwrap();
+        assert_eq!((route.reach, route.is_at_origin), (Reach::Any, false));
     }
 }
