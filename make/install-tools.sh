@@ -36,6 +36,12 @@ cpio cpio cpio
 zstd zstd zstd
 xz xz-utils xz
 bzip2 bzip2 bzip2
+createrepo_c createrepo-c createrepo_c
+dnf dnf dnf
+rpmsign rpm rpm-sign
+gpg gpg gnupg2
+gpgv gpgv gnupg2
+dpkg-scanpackages dpkg-dev dpkg-dev
 chromium chromium chromium
 "
 

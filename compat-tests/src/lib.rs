@@ -1,10 +1,11 @@
 //! Support of the compatibility tests: real processes, each started by its test and ended by its process id.
 //!
-//! - packages: [`fixtures`], the committed RPMs and their contents; [`rpmbuild`], RPMs made for a test;
+//! - packages: [`fixtures`], the committed RPMs and their contents; [`repository`], repositories of them; [`rpmbuild`], RPMs made for a test;
 //!   [`compiled`], programs, and Debian packages, Arch packages and tar archives of them; [`headers`], the file classes
 //!   in headers; [`ima`], packages with signed files; [`crash`], a program of the fixtures and its core dump;
 //! - servers: [`darkserver`], our three programs; [`programs`], which builds them; [`mariadb`] and [`galera`];
-//!   [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP;
+//!   [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP; [`static_server`], one that counts
+//!   what it sends, and lies;
 //! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`upstreams`], debuginfod servers
 //!   with faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are
 //!   slow, stall or break; [`small_disk`], a cache directory that can be full or read-only;
@@ -41,8 +42,10 @@ pub mod namespaces;
 pub mod process;
 pub mod programs;
 pub mod proxy;
+pub mod repository;
 pub mod rpmbuild;
 pub mod small_disk;
+pub mod static_server;
 pub mod unshare;
 pub mod upstreams;
 
