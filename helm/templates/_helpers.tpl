@@ -163,6 +163,51 @@ tls = { {{ join ", " $files }} }
 {{ end }}
 {{- end }}
 
+{{- /* A CronJob's name has at most 52 characters. */}}
+{{- define "darkserver.importName" -}}
+{{- printf "%s-import" (include "darkserver.fullname" . | trunc 45 | trimSuffix "-") }}
+{{- end }}
+
+{{- /* indexer.toml. Keys that are not given keep the indexer's own defaults. */}}
+{{- define "darkserver.indexerConfig" -}}
+{{- with .Values.import.contact }}
+contact = {{ toRawJson . }}
+{{- end }}
+
+[check]
+budget = {{ toRawJson .Values.import.check.budget }}
+{{ range .Values.import.stores }}
+[[store]]
+{{- $store := . }}
+{{- range $key, $name := dict "name" "name" "tier" "tier" "url" "url" "path" "path" "pattern" "pattern" "redirectHosts" "redirect_hosts" "distros" "distros" }}
+{{- if hasKey $store $key }}
+{{ $name }} = {{ get $store $key | toRawJson }}
+{{- end }}
+{{- end }}
+{{- if hasKey . "priority" }}
+priority = {{ int64 .priority }}
+{{- end }}
+{{- if hasKey . "allowPrivate" }}
+allow_private = {{ .allowPrivate }}
+{{- end }}
+{{- with .absentStatuses }}
+absent_statuses = [{{ range $at, $status := . }}{{ if $at }}, {{ end }}{{ int64 $status }}{{ end }}]
+{{- end }}
+{{ end }}
+{{- range .Values.import.repositories }}
+[[repository]]
+{{- $repository := . }}
+{{- range $key := list "name" "store" "path" "url" "format" "distro" "keys" "payload" }}
+{{- if hasKey $repository $key }}
+{{ $key }} = {{ get $repository $key | toRawJson }}
+{{- end }}
+{{- end }}
+{{- if hasKey . "metadataOnly" }}
+metadata_only = {{ .metadataOnly }}
+{{- end }}
+{{ end }}
+{{- end }}
+
 {{- /* "10Gi" as a number of MiB. */}}
 {{- define "darkserver.mebibytes" -}}
 {{- if hasSuffix "Ti" . }}{{ mul (trimSuffix "Ti" . | int64) 1048576 }}
@@ -230,6 +275,27 @@ capabilities:
 {{- fail (printf "gateway.upstreams: expected a unique name for each, found %s twice" .name) }}
 {{- end }}
 {{- $_ := set $names .name true }}
+{{- end }}
+{{- $import := .Values.import }}
+{{- if $import.enabled }}
+{{- if not (or $db.existingSecret $db.writerUrl) }}
+{{- fail "database.writerUrl is missing: the import needs a user who may write; or name a Secret in database.existingSecret, or set import.enabled=false" }}
+{{- end }}
+{{- if and $import.existingSecret (or $import.stores $import.repositories $import.keys) }}
+{{- fail "import.existingSecret and import.stores, repositories and keys exclude each other: set one of them" }}
+{{- end }}
+{{- if not (or $import.existingSecret $import.repositories) }}
+{{- fail "import.repositories is empty: name at least one repository, or a Secret with indexer.toml in import.existingSecret" }}
+{{- end }}
+{{- range $list := list "stores" "repositories" }}
+{{- $names := dict }}
+{{- range get $import $list }}
+{{- if hasKey $names .name }}
+{{- fail (printf "import.%s: expected a unique name for each, found %s twice" $list .name) }}
+{{- end }}
+{{- $_ := set $names .name true }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if .Values.gateway.logFilter }}
 {{- range .Values.gateway.extraEnv }}

@@ -162,7 +162,10 @@ def validate(found, kube):
 
 
 def pods(found):
-    return [(kind, doc["spec"]["template"]) for (kind, _), doc in found.items() if kind in ("Deployment", "Job")]
+    jobs = [(kind, doc["spec"]["jobTemplate"]["spec"]["template"]) for (kind, _), doc in found.items()
+            if kind == "CronJob"]
+    return jobs + [(kind, doc["spec"]["template"]) for (kind, _), doc in found.items()
+                   if kind in ("Deployment", "Job")]
 
 
 def restricted(pod):
@@ -230,6 +233,42 @@ def upstream(number, values):
     return {**snake(values), **({"headers": headers} if headers else {})}
 
 
+def cron_job(label, cron, secrets, values, image):
+    wanted, spec = values["import"], cron["spec"]
+    check(f"{label}: the CronJob's name has at most 52 characters", len(cron["metadata"]["name"]) <= 52)
+    check(f"{label}: one run at a time", spec["concurrencyPolicy"] == "Forbid")
+    check(f"{label}: schedule and history", {key: spec[key] for key in (
+        "schedule", "suspend", "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")}
+        == {key: wanted[key] for key in (
+            "schedule", "suspend", "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")})
+    pod = spec["jobTemplate"]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    check(f"{label}: the CronJob refreshes all repositories", container["command"] + container["args"] ==
+          ["darkserver-import", "repo", "--all", "--config", "/etc/darkserver/indexer.toml"])
+    check(f"{label}: the import runs the gateway's image", container["image"] == image)
+    write = database_reference(container)
+    check(f"{label}: the import has the writing user", write[1] == values["database"]["writerKey"], write)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    secret = volumes[mounts["/etc/darkserver"]["name"]]["secret"]["secretName"]
+    if not values["database"].get("existingSecret"):
+        check(f"{label}: the import's Secret has the writing user alone, and stays",
+              {k: base64.b64decode(v).decode() for k, v in secrets[write[0]]["data"].items()} == {write[1]: WRITER}
+              and "annotations" not in secrets[write[0]]["metadata"])
+    if wanted["existingSecret"]:
+        check(f"{label}: the import takes the existing Secret", secret == wanted["existingSecret"])
+        return
+    files = {name: base64.b64decode(data).decode() for name, data in secrets[secret]["data"].items()}
+    config = tomllib.loads(files.pop("indexer.toml"))
+    check(f"{label}: files of keys", files == wanted["keys"], list(files))
+    check(f"{label}: indexer.toml", config == {
+        **({"contact": wanted["contact"]} if wanted["contact"] else {}),
+        "check": snake(wanted["check"]),
+        "store": [snake(store) for store in wanted["stores"]],
+        "repository": [snake(repository) for repository in wanted["repositories"]],
+    }, config)
+
+
 def common(label, text, found, values):
     deployment = only(found, "Deployment")
     pod = deployment["spec"]["template"]
@@ -285,8 +324,12 @@ def common(label, text, found, values):
         check(f"{label}: the Job needs no account of the release",
               ("ServiceAccount", account) not in found, account)
         check(f"{label}: both run the same image", container["image"] == gateway["image"])
-    elif not existing:
+    elif not existing and not values["import"]["enabled"]:
         check(f"{label}: no writing user without a migration", len(secrets) == 1, list(secrets))
+
+    crons = [doc for (kind, _), doc in found.items() if kind == "CronJob"]
+    if check(f"{label}: CronJob if wanted", len(crons) == int(values["import"]["enabled"])) and crons:
+        cron_job(label, crons[0], secrets, values, gateway["image"])
 
     # The command line.
     tls = values["gateway"]["tls"]["secretName"]
@@ -328,8 +371,8 @@ def common(label, text, found, values):
         return selector.items() <= template["metadata"]["labels"].items()
 
     check(f"{label}: selectors find the gateway", all(selects(s, pod) for s in selectors))
-    check(f"{label}: selectors leave the Job out",
-          not any(selects(s, template) for s in selectors for kind, template in pods(found) if kind == "Job"))
+    check(f"{label}: selectors leave Job and CronJob out",
+          not any(selects(s, template) for s in selectors for kind, template in pods(found) if kind != "Deployment"))
     check(f"{label}: service ports", service["spec"]["ports"] ==
           [{"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, _, port in ports])
     check(f"{label}: disruption budget with several replicas only", len(disruption) == int(values["replicaCount"] > 1))
@@ -508,7 +551,15 @@ def tls(found):
     check("tls: service", [port["port"] for port in only(found, "Service")["spec"]["ports"]] == [80, 443])
 
 
-SPECIAL = {"default": default, "existing-secret": existing_secret, "ingress": ingress, "cache-claim": cache_claim,
+def imports(found):
+    name = only(found, "CronJob")["metadata"]["name"]
+    check("import: the name is cut", name == "debugging-symbols-of-all-our-distributions-an-import", name)
+    pod = dict(pods(found))["CronJob"]["spec"]
+    check("import: environment", {"name": "HTTPS_PROXY", "value": "http://proxy.example.org:3128"}
+          in pod["containers"][0]["env"])
+
+
+SPECIAL = {"default": default, "import": imports, "existing-secret": existing_secret, "ingress": ingress, "cache-claim": cache_claim,
            "federation": federation, "replicas": replicas, "tls": tls}
 
 # --- the gateway itself ----------------------------------------------------------------------------------------------
@@ -632,6 +683,12 @@ CONTRADICTIONS = [
     ({"ingress": {"enabled": True}, "gateway": {"trustedProxies": ["10.0.0.0/8"]}}, "ingress.hosts is empty"),
     ({"gateway": {"logFilter": "info", "extraEnv": [{"name": "RUST_LOG", "value": "debug"}]}},
      "gateway.logFilter and RUST_LOG"),
+    ({"import": {"enabled": True}}, "import.repositories is empty"),
+    ({"migrate": {"enabled": False}, "database": {"writerUrl": ""},
+      "import": {"enabled": True, "existingSecret": "mine"}}, "the import needs a user who may write"),
+    ({"import": {"enabled": True, "existingSecret": "mine", "repositories": [{"name": "a"}]}}, "exclude each other"),
+    ({"import": {"enabled": True, "repositories": [{"name": "a"}, {"name": "a"}]}},
+     "a unique name for each, found a twice"),
     ({"cache": {"volume": "claim"}}, "one replica only"),
     ({"cache": {"volume": "claim", "existingClaim": "mine"}}, "one replica only"),
     ({"extraVolumeMounts": [{"name": "shared", "mountPath": "/var/cache/darkserver"}]}, "a cache of its own"),
@@ -675,6 +732,12 @@ OUTSIDE_SCHEMA = [
     ({"gateway": {"index": {"filter": "no"}}}, "gateway.index.filter"),
     ({"gateway": {"trustedProxies": ["10.0.0.1"]}}, "gateway.trustedProxies.0"),
     ({"gateway": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "gateway.extraEnv.0.name"),
+    ({"import": {"check": {"budget": "10"}}}, "import.check.budget"),
+    ({"import": {"stores": [{"name": "a", "tier": "mirror"}]}}, "import.stores.0"),
+    ({"import": {"stores": [{"name": "a", "tier": "cloud", "url": "https://h"}]}}, "import.stores.0.tier"),
+    ({"import": {"repositories": [{"name": "a", "url": "ftp://h"}]}}, "import.repositories.0.url"),
+    ({"import": {"keys": {"indexer.toml": "x"}}}, "import.keys"),
+    ({"import": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "import.extraEnv.0.name"),
     ({"cache": {"size": "10GB"}}, "cache.size"),
     ({"cache": {"volume": "hostPath"}}, "cache.volume"),
     ({"replicaCount": "2"}, "replicaCount"),
