@@ -23,11 +23,22 @@ pub use connect::error::{Error, Result};
 pub use connect::pools::Access;
 pub use connect::redact::redact_passwords;
 pub use connect::{configuration, original};
+pub use model::checksum::Checksum;
 pub use model::claim::{Claim, ClaimedPackage, Origin};
 pub use model::import::{Import, Inserted, NewLocation, mtime_ns};
+pub use model::life::{History, HistoryFile, Life, Membership, Successor};
 pub use model::path_hash::PathHash;
+pub use model::pattern::{Distros, PlacePattern};
+pub use model::place::{CheckResult, DuePlace, PlaceCheck};
 pub use model::record::{Location, Record, StoredPackage};
+pub use model::repository::{
+    CompleteListing, KnownListed, KnownListing, KnownPackage, ListingEnd, NewRepository, PackageLocation, Repository,
+    Verified,
+};
+pub use model::state::PackageState;
+pub use model::status::{Cursor, JobStatus, RepositoryStatus, Status, StoreStatus};
 pub use model::store::{AbsentStatuses, NewStore, RedirectHosts, Store, Tier};
+pub use model::unread::{ClaimRecord, Packages, Records, UnreadPackage};
 pub use read::changes::{Changes, Head, Heads, hash_build_id};
 pub use read::paths::{PathMatches, PathQuery};
 pub use schema::{Migration, createtable};

@@ -56,7 +56,7 @@ pub(super) async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Ga
     let links = Links::of(&request, &gateway);
     let Some(nvra) = nvra(&request) else { return rows(&gateway, Ok(links.rows(&[]))) };
     let records = gateway.lookup.query(|index| async move { index.records_by_nvra(&nvra).await }).await;
-    rows(&gateway, records.map(|records| links.rows(&records)))
+    rows(&gateway, records.map(|found| links.rows(&found.records)))
 }
 
 /// `/package/NVRA[.rpm]`: `{"url": ...}`, or `{}` for an unknown package as release 2.0 had it.
@@ -66,7 +66,7 @@ pub(super) async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -
     match packages {
         Ok(packages) => {
             let links = Links::of(&request, &gateway);
-            let mut urls = packages.iter().map(|package| links.url(package));
+            let mut urls = packages.read.iter().map(|package| links.url(package));
             // Several packages can have one NVRA; the newest import that can be had wins, as the last row did.
             let url = urls.rfind(|url| !url.is_empty());
             HttpResponse::Ok()

@@ -104,7 +104,7 @@ impl Search<'_> {
         let found = tokio::time::timeout_at(self.deadline.end().into(), futures::future::try_join_all(queries)).await;
         let timeout = |_| Cause::index(CauseKind::Timeout, "index: expected packages within the budget, found none");
         match found.map_err(timeout).flatten() {
-            Ok(packages) => Some(packages.into_iter().flatten().map(Arc::new).collect()),
+            Ok(packages) => Some(packages.into_iter().flat_map(|packages| packages.read).map(Arc::new).collect()),
             Err(cause) => {
                 self.causes.push(cause);
                 None

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sql::{AbsentStatuses, Index, NewStore, RedirectHosts, Store, Tier};
+use sql::{AbsentStatuses, Distros, Index, NewStore, RedirectHosts, Store, Tier};
 use url::Url;
 
 use crate::cli::DirArgs;
@@ -52,11 +52,7 @@ pub(crate) async fn of_directory(
             root.display()
         ))),
         Some(url) if store.base_url.as_ref() != Some(&url) => {
-            let Store { name, tier, root, priority, absent_statuses, redirect_hosts, allow_private, .. } =
-                store.clone();
-            let base_url = Some(url);
-            let changed =
-                NewStore { name, tier, base_url, root, priority, absent_statuses, redirect_hosts, allow_private };
+            let changed = NewStore { base_url: Some(url), ..NewStore::from(store.clone()) };
             Ok(index.add_store(&changed).await?)
         }
         _ => Ok(store.clone()),
@@ -146,6 +142,8 @@ fn new_local(name: String, root: &Path, base_url: Option<String>) -> Result<NewS
         base_url,
         root: Some(root.into()),
         priority: 0,
+        pattern: None,
+        distros: Distros::default(),
         absent_statuses: AbsentStatuses::default(),
         redirect_hosts: RedirectHosts::default(),
         allow_private: false,
@@ -234,6 +232,8 @@ mod tests {
             base_url: None,
             root: Some(root.into()),
             priority: 0,
+            pattern: None,
+            distros: Distros::default(),
             absent_statuses: AbsentStatuses::default(),
             redirect_hosts: RedirectHosts::default(),
             allow_private: false,

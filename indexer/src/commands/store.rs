@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use sql::{Index, NewStore, Store, Tier};
+use sql::{Distros, Index, NewStore, Store, Tier};
 
 use super::local_stores::{base_url, describe_addresses, refuse_nested, utf8};
 use crate::cli::{Common, StoreArgs, StoreCommand};
@@ -94,7 +94,18 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
         (Tier::Local, ..) | (_, Some(_), _) => {
             let StoreArgs { name, priority, absent_statuses, allow_private, .. } = args;
             let redirect_hosts = args.redirect_hosts.unwrap_or_default();
-            Ok(NewStore { name, tier, base_url, root, priority, absent_statuses, redirect_hosts, allow_private })
+            Ok(NewStore {
+                name,
+                tier,
+                base_url,
+                root,
+                priority,
+                pattern: None,
+                distros: Distros::default(),
+                absent_statuses,
+                redirect_hosts,
+                allow_private,
+            })
         }
         (_, None, _) => Err(CommandFailure::Usage(format!("a store of tier {tier} needs --url"))),
     }

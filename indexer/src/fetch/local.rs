@@ -115,7 +115,7 @@ impl LocalReader {
         known.identity.is_some()
             && !known.gone
             && known.format == format
-            && known.size == metadata.size()
+            && known.size == Some(metadata.size())
             && known.mtime_ns == mtime_ns(metadata)
             && (!known.open || self.package.payload == Payload::Never)
     }
@@ -215,6 +215,7 @@ impl LocalReader {
         let import = Import {
             package: found.package,
             distro: self.package.distro.clone(),
+            repository_id: None,
             artifacts: found.artifacts,
             modules: Vec::new(),
             includes: Vec::new(),

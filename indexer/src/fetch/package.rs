@@ -48,7 +48,7 @@ pub(crate) struct Archive<'a> {
     /// Its modification time in nanoseconds since 1970, if known.
     pub(crate) mtime_ns: Option<i64>,
     /// Its checksum, as (name of the algorithm, bytes), if known.
-    pub(crate) checksum: Option<(String, Vec<u8>)>,
+    pub(crate) checksum: Option<sql::Checksum>,
     /// Bytes that were read for its header.
     pub(crate) header_bytes: u64,
 }
@@ -106,6 +106,7 @@ impl PackageReader {
         let import = Import {
             package,
             distro: self.distro.clone(),
+            repository_id: None,
             open: !found.open.is_empty() && scanned.is_none(),
             // Modules are certain once the payload was read.
             modules: if scanned.is_some() { Vec::new() } else { std::mem::take(&mut found.modules) },

@@ -49,7 +49,7 @@ fn honest(elf: &[u8]) -> Vec<u8> {
 }
 
 async fn artifacts(fixture: &ImportFixture) -> usize {
-    fixture.index().await.records_by_nvra("bomb-1.0-1.x86_64").await.unwrap().len()
+    fixture.index().await.records_by_nvra("bomb-1.0-1.x86_64").await.unwrap().records.len()
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn an_elf_file_of_zeros_is_refused_before_it_fills_the_temporary_directory
         output.counts(&[("imported", 1), ("broken", 1)]);
         assert!(output.stderr.contains("expected ELF files of at most "), "{compressor:?}: {output:?}");
         assert!(output.stderr.contains(&format!("found {bytes} bytes of /usr/bin/a")), "{compressor:?}: {output:?}");
-        let packages = fixture.index().await.packages_by_nvra("bomb-1.0-1.x86_64").await.unwrap();
+        let packages = fixture.index().await.packages_by_nvra("bomb-1.0-1.x86_64").await.unwrap().read;
         assert!(packages[0].open && packages[0].locations[0].gone_at.is_none(), "{compressor:?}: {packages:?}");
     }
 }

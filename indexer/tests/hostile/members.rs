@@ -13,8 +13,8 @@ async fn import(files: &[Listed], archive: Vec<u8>) -> (Vec<String>, bool, Strin
     fs::write(fixture.packages().join("members.rpm"), Made::new("members", files, archive).bytes()).unwrap();
     let output = limits::import(&fixture, &["--payload", "always"]);
     let index = fixture.index().await;
-    let records = index.records_by_nvra("members-1.0-1.x86_64").await.unwrap();
-    let packages = index.packages_by_nvra("members-1.0-1.x86_64").await.unwrap();
+    let records = index.records_by_nvra("members-1.0-1.x86_64").await.unwrap().records;
+    let packages = index.packages_by_nvra("members-1.0-1.x86_64").await.unwrap().read;
     let mut directory: Vec<_> =
         fs::read_dir(fixture.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     directory.retain(|name| !name.to_string_lossy().starts_with("index.db"));

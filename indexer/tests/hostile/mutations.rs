@@ -205,7 +205,7 @@ fn nvra(whole: &Whole, number: usize) -> String {
 }
 
 async fn artifacts(index: &Index, nvra: &str) -> Vec<String> {
-    let records = index.records_by_nvra(nvra).await.unwrap();
+    let records = index.records_by_nvra(nvra).await.unwrap().records;
     records.iter().map(|record| format!("{:?}", record.artifact)).collect()
 }
 

@@ -30,7 +30,7 @@ async fn an_archive_that_is_still_being_copied_is_reported_and_imported_by_the_n
             whole.len() - 1
         );
         assert!(output.stderr.ends_with(&wrong), "{output:?}");
-        assert_eq!(fixture.index().await.packages_by_nvra(name).await.unwrap(), []);
+        assert_eq!(fixture.index().await.packages_by_nvra(name).await.unwrap().read, []);
 
         fs::write(&file, &whole).unwrap();
         let output = fixture.import(&["--payload", "never"]);
@@ -49,7 +49,8 @@ async fn a_truncated_archive_is_gone_until_it_is_whole_again() {
     fixture.import(&[]).counts(&[("imported", 1)]);
     fs::write(&file, &whole[..whole.len() / 2 + 2_000]).unwrap();
     fixture.import(&[]).counts(&[("broken", 1), ("gone", 1)]);
-    let gone = async || fixture.index().await.packages_by_nvra(name).await.unwrap()[0].locations[0].gone_at.is_some();
+    let gone =
+        async || fixture.index().await.packages_by_nvra(name).await.unwrap().read[0].locations[0].gone_at.is_some();
     assert!(gone().await);
     fs::write(&file, &whole).unwrap();
     fixture.import(&[]).counts(&[("broken", 0), ("imported", 0), ("gone", 0)]);

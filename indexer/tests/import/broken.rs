@@ -60,13 +60,13 @@ async fn a_package_with_a_broken_payload_is_open_until_a_whole_copy_is_imported(
     assert_eq!(output.code, Some(1), "{output:?}");
     output.counts(&[("found", 1), ("imported", 1), ("broken", 1)]);
     assert!(output.stderr.contains("payload") && output.stderr.contains("expected"), "{output:?}");
-    assert!(fixture.index().await.packages_by_nvra(name).await.unwrap()[0].open);
+    assert!(fixture.index().await.packages_by_nvra(name).await.unwrap().read[0].open);
 
     fs::write(&file, &whole).unwrap();
     let output = fixture.import(&[]);
     assert_eq!(output.code, Some(0), "{output:?}");
     output.counts(&[("completed", 1), ("broken", 0)]);
-    assert!(!fixture.index().await.packages_by_nvra(name).await.unwrap()[0].open);
+    assert!(!fixture.index().await.packages_by_nvra(name).await.unwrap().read[0].open);
 }
 
 #[tokio::test]

@@ -31,13 +31,13 @@ async fn a_removed_package_is_gone_until_it_is_restored() {
     fixture.import(&[]).counts(&[("found", 1), ("unchanged", 1), ("gone", 1)]);
     fixture.import(&[]).counts(&[("gone", 0)]);
     let index = fixture.index().await;
-    let packages = index.packages_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap();
+    let packages = index.packages_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap().read;
     assert!(packages[0].locations[0].gone_at.is_some());
-    assert!(!index.records_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap().is_empty());
+    assert!(!index.records_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap().records.is_empty());
 
     fs::rename(&aside, &file).unwrap();
     fixture.import(&[]).counts(&[("found", 2), ("unchanged", 1), ("imported", 0), ("gone", 0)]);
-    let packages = fixture.index().await.packages_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap();
+    let packages = fixture.index().await.packages_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap().read;
     assert!(packages[0].locations[0].gone_at.is_none());
 }
 
@@ -62,7 +62,7 @@ async fn touched_renamed_and_replaced_files_are_indexed_again() {
 
     let index = fixture.index().await;
     let paths = async |name: &str| {
-        let packages = index.packages_by_nvra(&format!("payload-{name}-1.0-1.fc99.x86_64")).await.unwrap();
+        let packages = index.packages_by_nvra(&format!("payload-{name}-1.0-1.fc99.x86_64")).await.unwrap().read;
         let mut paths: Vec<_> =
             packages[0].locations.iter().map(|at| (at.path.clone(), at.gone_at.is_some())).collect();
         paths.sort();

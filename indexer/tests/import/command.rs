@@ -67,7 +67,7 @@ async fn the_originals_form_imports_one_package_and_prints_nothing() {
         let output = fixture.command(&["-r", &rpm(), "-d", "fedora-15-x86_64"]).output().unwrap();
         assert_eq!((output.status.code(), stdout(&output).as_str(), output.stderr.as_slice()), (Some(0), "", &b""[..]));
     }
-    let packages = fixture.index().await.packages_by_nvra(RPM).await.unwrap();
+    let packages = fixture.index().await.packages_by_nvra(RPM).await.unwrap().read;
     assert_eq!(packages[0].distro, "fedora-15-x86_64");
     assert_eq!(packages[0].locations.len(), 1);
 
@@ -92,7 +92,7 @@ async fn importing_single_files_marks_no_others_as_gone() {
     assert!(output.stderr.contains("nowhere.rpm: "), "{output:?}");
     let index = fixture.index().await;
     assert_eq!(index.stores().await.unwrap().len(), 1);
-    let packages = index.packages_by_nvra("twin-stripped-1.0-1.fc99.x86_64").await.unwrap();
+    let packages = index.packages_by_nvra("twin-stripped-1.0-1.fc99.x86_64").await.unwrap().read;
     assert_eq!(packages[0].distro, "mine");
 }
 

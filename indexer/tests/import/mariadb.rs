@@ -75,6 +75,6 @@ async fn the_originals_form_uses_the_database_of_the_originals_file() {
     let output =
         program().env("DARKSERVER_ETC", etc.path()).arg("-r").arg(&rpm).args(["-d", "fedora-99"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let packages = fixture.index().await.packages_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap();
+    let packages = fixture.index().await.packages_by_nvra("twin-full-1.0-1.fc99.x86_64").await.unwrap().read;
     assert_eq!(packages[0].distro, "fedora-99");
 }

@@ -138,8 +138,8 @@ pub(crate) fn nvras(directory: &Path) -> BTreeSet<String> {
 pub(crate) async fn dump(index: &Index, nvras: &BTreeSet<String>) -> String {
     let mut blocks = Vec::new();
     for nvra in nvras {
-        let records = index.records_by_nvra(nvra).await.unwrap();
-        for stored in index.packages_by_nvra(nvra).await.unwrap() {
+        let records = index.records_by_nvra(nvra).await.unwrap().records;
+        for stored in index.packages_by_nvra(nvra).await.unwrap().read {
             let mut block = format!("{nvra} {:?} {:?} open {}\n", stored.package, stored.distro, stored.open);
             for record in records.iter().filter(|record| record.package.id == stored.id) {
                 writeln!(block, "  {:?}", record.artifact).unwrap();
@@ -148,7 +148,14 @@ pub(crate) async fn dump(index: &Index, nvras: &BTreeSet<String>) -> String {
                 .locations
                 .iter()
                 .map(|at| {
-                    format!("{} {} {} {:?} gone {}", at.store.name, at.path, at.size, at.mtime_ns, at.gone_at.is_some())
+                    format!(
+                        "{} {} {:?} {:?} gone {}",
+                        at.store.name,
+                        at.path,
+                        at.size,
+                        at.mtime_ns,
+                        at.gone_at.is_some()
+                    )
                 })
                 .collect();
             locations.sort();

@@ -93,7 +93,7 @@ create table if not exists includes (
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
     comment = 'directories in which packages have include files';
 
--- Stores: places that hold archives. No program writes pattern and distros yet.
+-- Stores: places that hold archives.
 create table if not exists stores (
     id int not null auto_increment primary key,
     name varchar(255) not null,
@@ -101,36 +101,46 @@ create table if not exists stores (
     base_url varchar(2048) null,
     root varchar(4096) null,
     priority int not null comment 'within a tier, stores with a lower number are asked first',
-    pattern varchar(2048) null comment 'template of a package''s path below base_url',
-    distros varchar(2048) null comment 'globs of the distributions that pattern is valid for',
+    pattern varchar(2048) null
+        comment 'template of a package''s path below base_url, like packages/{name}/{version}/{nvra}.rpm',
+    distros varchar(2048) null comment 'globs of the distributions that pattern is valid for, like fc*,el9*',
     absent_statuses varchar(255) null comment 'HTTP statuses that prove absence, like 404,410; null means 403,404,410',
     redirect_hosts varchar(2048) null comment 'hosts that redirects may lead to, like a.example,b.example; * for all',
     allow_private tinyint not null default 0 comment '1 if hosts allowed by * may have private addresses',
     unique key stores_name (name(255))
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'places that hold archives';
 
--- Repositories: listings of packages below a path of one store. No program writes this table yet.
+-- Repositories: listings of packages below a path of one store.
 create table if not exists repositories (
     id int not null auto_increment primary key,
     name varchar(255) not null,
     store_id int not null,
-    path varchar(4096) not null comment 'relative to the base_url or root of the store',
-    url varchar(2048) null comment 'URL of its metadata: repomd.xml, a metalink or a mirrorlist',
-    distro varchar(255) null,
-    revision varchar(255) null,
-    verified tinyint not null default 0 comment '1 if the signature of the last metadata was verified',
-    refreshed_at bigint null,
+    path varchar(4096) not null
+        comment 'relative to the base_url or root of the store, without slashes at the ends; may be empty',
+    url varchar(2048) null
+        comment 'base URL, metalink or mirrorlist of its metadata; null: path below the base_url of the store',
+    format varchar(8) not null comment 'rpm, deb, arch',
+    distro varchar(255) null comment 'distribution of its packages, if given by the operator',
+    revision varchar(255) null comment 'of the metadata that was imported last',
+    metadata_checksum char(64) character set ascii collate ascii_bin null
+        comment 'SHA-256 in hex of the metadata that was imported completely; null if none was',
+    verified varchar(16) not null default 'no' comment 'metalink, signature, no: how that metadata was verified',
+    package_count bigint null comment 'packages that it lists',
+    refreshed_at bigint null comment 'last complete listing, or when it was found unchanged',
+    attempted_at bigint null,
+    error varchar(2048) null comment 'why the last attempt failed; null if it did not',
     unique key repositories_name (name(255)),
     key repositories_store (store_id)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
     comment = 'listings of packages below a path of a store';
 
--- Packages that repositories list.
+-- Packages that repositories list. While one is listed, it was last seen at refreshed_at of the repository.
 create table if not exists memberships (
     package_id int not null,
     repository_id int not null,
     first_seen bigint not null,
     last_seen bigint not null,
+    ended_at bigint null comment 'since when it is not listed; null while it is',
     primary key (package_id, repository_id),
     key memberships_repository (repository_id)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'packages that repositories list';
@@ -142,21 +152,23 @@ create table if not exists locations (
         comment 'first 16 hex digits of the SHA-256 of path',
     package_id int not null,
     path varchar(4096) not null comment 'relative to the base_url or root of the store',
-    size bigint not null comment 'bytes',
+    size bigint null comment 'bytes; null if unknown',
     mtime_ns bigint null comment 'nanoseconds since 1970',
     header_start int null comment 'offset of the main header in the archive, bytes',
     header_end int null comment 'offset of its end',
     checksum varchar(128) character set ascii collate ascii_bin null comment 'checksum of the archive, hex',
-    checksum_kind varchar(8) null,
+    checksum_kind varchar(8) null comment 'md5, sha1, sha224, sha256, sha384, sha512',
     signing_key varchar(16) null,
-    first_seen bigint not null,
-    last_seen bigint not null,
+    first_seen bigint null comment 'null if the archive was never seen',
+    last_seen bigint null,
     gone_at bigint null comment 'since when the archive is gone; null while it is present',
-    checked_at bigint null,
-    check_result varchar(255) null,
+    checked_at bigint null comment 'when it was looked for last; null if never',
+    check_result varchar(255) null comment 'of that check: present, gone, or failed: REASON',
+    derived tinyint not null default 0 comment '1 if a check wrote it after the pattern of the store',
     primary key (store_id, path_hash, package_id),
     key locations_package (package_id),
-    key locations_checksum (checksum)
+    key locations_checksum (checksum),
+    key locations_checked (store_id, checked_at)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'present and past locations of packages';
 
 -- Jobs. No program writes this table yet.
@@ -193,7 +205,7 @@ create table if not exists leases (
 
 insert ignore into leases (name, holder, until) values ('claims', '', 0), ('modules', '', 0);
 
--- The position of each feeder in its source. No program writes this table yet.
+-- The position of each feeder in its source, and of checks in a store's derived places.
 create table if not exists cursors (
     name varchar(255) not null primary key,
     value text not null,

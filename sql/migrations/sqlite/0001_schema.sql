@@ -83,7 +83,7 @@ create table includes (
 ) without rowid;
 create index includes_package on includes (package_id);
 
--- Stores: places that hold archives. No program writes pattern and distros yet.
+-- Stores: places that hold archives.
 create table stores (
     id integer primary key,
     name text not null,
@@ -91,35 +91,41 @@ create table stores (
     base_url text null,
     root text null,
     priority integer not null, -- within a tier, stores with a lower number are asked first
-    pattern text null, -- template of a package's path below base_url
-    distros text null, -- globs of the distributions that pattern is valid for
+    pattern text null, -- template of a package's path below base_url, like packages/{name}/{version}/{nvra}.rpm
+    distros text null, -- globs of the distributions that pattern is valid for, like fc*,el9*
     absent_statuses text null, -- HTTP statuses that prove absence, like 404,410; null means 403,404,410
     redirect_hosts text null, -- hosts that redirects may lead to, like a.example,b.example; * for all
     allow_private integer not null default 0 -- 1 if hosts allowed by * may have private addresses
 );
 create unique index stores_name on stores (name);
 
--- Repositories: listings of packages below a path of one store. No program writes this table yet.
+-- Repositories: listings of packages below a path of one store.
 create table repositories (
     id integer primary key,
     name text not null,
     store_id integer not null,
-    path text not null, -- relative to the base_url or root of the store
-    url text null, -- URL of its metadata: repomd.xml, a metalink or a mirrorlist
-    distro text null,
-    revision text null,
-    verified integer not null default 0, -- 1 if the signature of the last metadata was verified
-    refreshed_at integer null
+    path text not null, -- relative to the base_url or root of the store, without slashes at the ends; may be empty
+    url text null, -- base URL, metalink or mirrorlist of its metadata; null: path below the base_url of the store
+    format text not null, -- rpm, deb, arch
+    distro text null, -- distribution of its packages, if given by the operator
+    revision text null, -- of the metadata that was imported last
+    metadata_checksum text null, -- SHA-256 in hex of the metadata that was imported completely; null if none was
+    verified text not null default 'no', -- metalink, signature, no: how that metadata was verified
+    package_count integer null, -- packages that it lists
+    refreshed_at integer null, -- last complete listing, or when it was found unchanged
+    attempted_at integer null,
+    error text null -- why the last attempt failed; null if it did not
 );
 create unique index repositories_name on repositories (name);
 create index repositories_store on repositories (store_id);
 
--- Packages that repositories list.
+-- Packages that repositories list. While one is listed, it was last seen at refreshed_at of the repository.
 create table memberships (
     package_id integer not null,
     repository_id integer not null,
     first_seen integer not null,
     last_seen integer not null,
+    ended_at integer null, -- since when it is not listed; null while it is
     primary key (package_id, repository_id)
 ) without rowid;
 create index memberships_repository on memberships (repository_id);
@@ -130,22 +136,24 @@ create table locations (
     path_hash text not null, -- first 16 hex digits of the SHA-256 of path
     package_id integer not null,
     path text not null, -- relative to the base_url or root of the store
-    size integer not null, -- bytes
+    size integer null, -- bytes; null if unknown
     mtime_ns integer null, -- nanoseconds since 1970
     header_start integer null, -- offset of the main header in the archive, bytes
     header_end integer null, -- offset of its end
     checksum text null, -- checksum of the archive, hex
-    checksum_kind text null,
+    checksum_kind text null, -- md5, sha1, sha224, sha256, sha384, sha512
     signing_key text null,
-    first_seen integer not null,
-    last_seen integer not null,
+    first_seen integer null, -- null if the archive was never seen
+    last_seen integer null,
     gone_at integer null, -- since when the archive is gone; null while it is present
-    checked_at integer null,
-    check_result text null,
+    checked_at integer null, -- when it was looked for last; null if never
+    check_result text null, -- of that check: present, gone, or failed: REASON
+    derived integer not null default 0, -- 1 if a check wrote it after the pattern of the store
     primary key (store_id, path_hash, package_id)
 ) without rowid;
 create index locations_package on locations (package_id);
 create index locations_checksum on locations (checksum);
+create index locations_checked on locations (store_id, checked_at);
 
 -- Jobs. No program writes this table yet.
 create table jobs (
@@ -178,7 +186,7 @@ create table leases (
     until integer not null
 ) without rowid;
 
--- The position of each feeder in its source. No program writes this table yet.
+-- The position of each feeder in its source, and of checks in a store's derived places.
 create table cursors (
     name text not null primary key,
     value text not null,

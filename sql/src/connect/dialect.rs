@@ -56,9 +56,12 @@ impl Dialect for Sqlite {
         end, \
         signing_key = case when excluded.signing_key is null and size = excluded.size then signing_key else \
         excluded.signing_key end, \
-        size = excluded.size, last_seen = excluded.last_seen, gone_at = null";
+        size = excluded.size, \
+        first_seen = coalesce(first_seen, excluded.first_seen), last_seen = excluded.last_seen, gone_at = null, \
+        derived = 0";
     const UPDATE_STORE: &'static str = " on conflict (name) do update set \
         tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority, \
+        pattern = excluded.pattern, distros = excluded.distros, \
         absent_statuses = excluded.absent_statuses, redirect_hosts = excluded.redirect_hosts, \
         allow_private = excluded.allow_private";
     const COUNT_TRANSACTION: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
@@ -85,9 +88,12 @@ impl Dialect for MySql {
         checksum = case when values(checksum) is null and size = values(size) then checksum else values(checksum) end, \
         signing_key = case when values(signing_key) is null and size = values(size) then signing_key else \
         values(signing_key) end, \
-        size = values(size), last_seen = values(last_seen), gone_at = null";
+        size = values(size), \
+        first_seen = coalesce(first_seen, values(first_seen)), last_seen = values(last_seen), gone_at = null, \
+        derived = 0";
     const UPDATE_STORE: &'static str = " on duplicate key update \
         tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority), \
+        pattern = values(pattern), distros = values(distros), \
         absent_statuses = values(absent_statuses), redirect_hosts = values(redirect_hosts), \
         allow_private = values(allow_private)";
     const COUNT_TRANSACTION: &'static str = " on duplicate key update sequence = sequence + 1";

@@ -1,10 +1,9 @@
 //! Packages that are known before their header was read.
 
-use artifact::{BuildId, Kind, Nevra};
+use artifact::{BuildId, Format, Kind, Nevra};
 
 use super::import::{NewLocation, check_length, check_location, check_names, truncate};
-use super::rows::PackageState;
-use crate::Result;
+use crate::{PackageState, Result};
 
 /// A package that is known from repository metadata or the original's database, with its claimed build-ids. Its header
 /// was not read: the input of [`crate::Index::insert_claimed`].
@@ -12,6 +11,8 @@ use crate::Result;
 pub struct ClaimedPackage {
     /// The source of the claim.
     pub origin: Origin,
+    /// The format of its archive.
+    pub format: Format,
     /// Name, epoch, version, release, arch.
     pub nevra: Nevra,
     /// File name of the source package, if known.
@@ -22,7 +23,7 @@ pub struct ClaimedPackage {
     pub claims: Vec<Claim>,
     /// The location of the package, if known.
     pub location: Option<NewLocation>,
-    /// The repository (`repositories.id`) that lists it.
+    /// The repository ([`crate::Repository::id`]) that lists it.
     pub repository_id: Option<i64>,
 }
 

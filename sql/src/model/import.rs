@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use artifact::modules::Module;
 use artifact::{Artifact, Nevra, Package};
 
-use crate::{Error, Result};
+use crate::{Checksum, Error, Result};
 
 /// Maximum length of a path in bytes: PATH_MAX of Linux.
 const MAX_PATH_BYTES: usize = 4096;
@@ -33,6 +33,8 @@ pub struct Import {
     pub open: bool,
     /// The location of the archive.
     pub location: NewLocation,
+    /// The repository ([`crate::Repository::id`]) that lists it there.
+    pub repository_id: Option<i64>,
 }
 
 /// The location of an archive.
@@ -48,8 +50,8 @@ pub struct NewLocation {
     pub mtime_ns: Option<i64>,
     /// The main header's bytes inside the archive.
     pub header: Option<Range<u64>>,
-    /// A checksum of the archive, as (name of the algorithm, bytes): `("sha256", ...)`.
-    pub checksum: Option<(String, Vec<u8>)>,
+    /// A checksum of the archive.
+    pub checksum: Option<Checksum>,
     /// Key id of the archive's signature, lower-case hex.
     pub signing_key: Option<String>,
 }
@@ -117,7 +119,7 @@ pub(crate) fn check_location(subject: &str, location: &NewLocation) -> Result<()
     let check = |what, limit, length| check_length(subject, what, limit, length);
     check("path of the archive", MAX_PATH_BYTES, location.path.len())?;
     check("signing key", 16, location.signing_key.as_deref().unwrap_or_default().len())?;
-    if let Some((kind, bytes)) = &location.checksum {
+    if let Some(Checksum { kind, bytes }) = &location.checksum {
         check("name of the checksum", 8, kind.len())?;
         check("checksum", 64, bytes.len())?;
     }

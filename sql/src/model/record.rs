@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use artifact::{Artifact, Format, Package};
 
-use crate::Store;
+use crate::{Checksum, Store};
 
 /// An artifact with its package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub struct StoredPackage {
     /// True if it can have build-ids that are not in `artifacts`.
     pub open: bool,
     /// Its present and former locations, best first: present before gone, then by tier, priority (lower first), store
-    /// name and path.
+    /// name and path. Places that follow from the pattern of a store are among them, behind the others of their tier
+    /// until they were seen.
     pub locations: Vec<Location>,
 }
 
@@ -72,18 +73,26 @@ pub struct Location {
     pub store: Arc<Store>,
     /// The archive's path below the store's base URL or root; no slash at its start.
     pub path: String,
-    /// Size of the archive in bytes.
-    pub size: u64,
+    /// Size of the archive in bytes. `None` if unknown.
+    pub size: Option<u64>,
     /// The archive's modification time, nanoseconds since 1970.
     pub mtime_ns: Option<i64>,
     /// The main header's bytes inside the archive.
     pub header: Option<Range<u64>>,
+    /// A checksum of the archive, if a repository stated one.
+    pub checksum: Option<Checksum>,
     /// Key id of the archive's signature.
     pub signing_key: Option<String>,
-    /// Seconds since 1970.
-    pub first_seen: i64,
-    /// Seconds since 1970.
-    pub last_seen: i64,
+    /// Seconds since 1970. `None` if it was never seen.
+    pub first_seen: Option<i64>,
+    /// Seconds since 1970. `None` if it was never seen.
+    pub last_seen: Option<i64>,
     /// Time since when it is gone, in seconds since 1970. `None` while it is present.
     pub gone_at: Option<i64>,
+    /// Time of the last check, in seconds since 1970. `None` if it was never checked.
+    pub checked_at: Option<i64>,
+    /// The result of that check: `present`, `gone` or `failed: REASON`.
+    pub check_result: Option<String>,
+    /// True if it follows from the pattern of its store. Then it may never have been seen.
+    pub derived: bool,
 }

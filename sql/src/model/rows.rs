@@ -8,7 +8,7 @@ use artifact::{Artifact, BuildId, Contents, Format, Kind, Nevra, Package};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
 use super::import::join_path;
-use crate::{Location, Record, Store, StoredPackage};
+use crate::{Checksum, Location, PackageState, Record, Store, StoredPackage};
 
 /// Lengths of lists in statements. A shorter list is filled up by repeating its last value, so that few statements are
 /// prepared.
@@ -29,54 +29,6 @@ where
         list.push_bind(*value);
     }
     query.push(")");
-}
-
-/// `packages.state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PackageState {
-    /// Known from repository metadata; the header was not read.
-    Claimed,
-    /// Known from the original's database; the header was not read.
-    Legacy,
-    /// The header was read; there can be build-ids that are not in `artifacts`.
-    Open,
-    /// All its build-ids are in `artifacts`.
-    Complete,
-}
-
-impl PackageState {
-    const ALL: [Self; 4] = [Self::Claimed, Self::Legacy, Self::Open, Self::Complete];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Claimed => "claimed",
-            Self::Legacy => "legacy",
-            Self::Open => "open",
-            Self::Complete => "complete",
-        }
-    }
-
-    /// True if the header was read, and the payload can have further build-ids.
-    pub(crate) fn is_open(self) -> bool {
-        match self {
-            Self::Open => true,
-            Self::Claimed | Self::Legacy | Self::Complete => false,
-        }
-    }
-
-    /// True if all build-ids of the package are known.
-    pub(crate) fn is_complete(self) -> bool {
-        match self {
-            Self::Complete => true,
-            Self::Claimed | Self::Legacy | Self::Open => false,
-        }
-    }
-
-    /// Reads the word in the database.
-    pub(crate) fn parse(word: &str) -> sqlx::Result<Self> {
-        let state = Self::ALL.into_iter().find(|state| state.as_str() == word);
-        state.ok_or_else(|| decode_error(format!("packages.state: expected one of {:?}, found {word:?}", Self::ALL)))
-    }
 }
 
 /// An artifact.
@@ -130,10 +82,10 @@ macro_rules! package_columns {
     () => {
         "p.id, p.format, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source_rpm, p.distro, \
          p.built_at, p.state, \
-         l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.signing_key, l.first_seen, l.last_seen, \
-         l.gone_at, \
-         s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority, s.absent_statuses, \
-         s.redirect_hosts, s.allow_private"
+         l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.checksum, l.checksum_kind, l.signing_key, \
+         l.first_seen, l.last_seen, l.gone_at, l.checked_at, l.check_result, l.derived, \
+         s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority, s.pattern, s.distros, \
+         s.absent_statuses, s.redirect_hosts, s.allow_private"
     };
 }
 pub(crate) use package_columns;
@@ -162,10 +114,15 @@ struct LocationRow {
     mtime_ns: Option<i64>,
     header_start: Option<i64>,
     header_end: Option<i64>,
+    checksum: Option<String>,
+    checksum_kind: Option<String>,
     signing_key: Option<String>,
     first_seen: Option<i64>,
     last_seen: Option<i64>,
     gone_at: Option<i64>,
+    checked_at: Option<i64>,
+    check_result: Option<String>,
+    derived: Option<bool>,
 }
 
 #[derive(FromRow)]
@@ -176,6 +133,8 @@ pub(crate) struct StoreRow {
     base_url: Option<String>,
     root: Option<String>,
     priority: Option<i64>,
+    pattern: Option<String>,
+    distros: Option<String>,
     absent_statuses: Option<String>,
     redirect_hosts: Option<String>,
     allow_private: Option<bool>,
@@ -275,19 +234,37 @@ impl ArtifactRow {
 
 impl LocationRow {
     fn into_location(self, store: Arc<Store>) -> sqlx::Result<Option<Location>> {
-        let (Some(path), Some(size), Some(first_seen), Some(last_seen)) =
-            (self.path, self.size, self.first_seen, self.last_seen)
-        else {
-            return Ok(None);
-        };
+        let Some(path) = self.path else { return Ok(None) };
         let header = match (self.header_start, self.header_end) {
             (Some(start), Some(end)) => Some(Range { start: to_unsigned(start)?, end: to_unsigned(end)? }),
             _ => None,
         };
-        let Self { mtime_ns, signing_key, gone_at, .. } = self;
-        let size = to_unsigned(size)?;
-        Ok(Some(Location { store, path, size, mtime_ns, header, signing_key, first_seen, last_seen, gone_at }))
+        let checksum = to_checksum(self.checksum_kind, self.checksum)?;
+        let size = self.size.map(to_unsigned).transpose()?;
+        let derived = self.derived == Some(true);
+        let Self { mtime_ns, signing_key, first_seen, last_seen, gone_at, checked_at, check_result, .. } = self;
+        Ok(Some(Location {
+            store,
+            path,
+            size,
+            mtime_ns,
+            header,
+            checksum,
+            signing_key,
+            first_seen,
+            last_seen,
+            gone_at,
+            checked_at,
+            check_result,
+            derived,
+        }))
     }
+}
+
+/// Returns the checksum of a location.
+pub(crate) fn to_checksum(kind: Option<String>, digits: Option<String>) -> sqlx::Result<Option<Checksum>> {
+    let checksum = kind.zip(digits).map(|(kind, digits)| Checksum::parse(&kind, &digits));
+    checksum.transpose().map_err(decode_error)
 }
 
 impl StoreRow {
@@ -304,6 +281,8 @@ impl StoreRow {
             base_url: self.base_url,
             root: self.root.map(Into::into),
             priority: i32::try_from(priority).map_err(decode_error)?,
+            pattern: self.pattern.map(|text| text.parse()).transpose().map_err(decode_error)?,
+            distros: self.distros.map(|text| text.parse()).transpose().map_err(decode_error)?.unwrap_or_default(),
             absent_statuses: self
                 .absent_statuses
                 .map(|text| text.parse())

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use crate::{Error, Result};
+use crate::{Distros, Error, PlacePattern, Result};
 
 /// A place that holds archives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub struct Store {
     pub root: Option<PathBuf>,
     /// Priority among stores of one tier: lower is asked first.
     pub priority: i32,
+    /// Template of the paths of packages below it. `None` if they follow no rule.
+    pub pattern: Option<PlacePattern>,
+    /// Distributions whose packages `pattern` is valid for.
+    pub distros: Distros,
     /// HTTP statuses that prove that it does not have an archive.
     pub absent_statuses: AbsentStatuses,
     /// Hosts that it may redirect to besides itself.
@@ -44,12 +48,25 @@ pub struct NewStore {
     pub root: Option<PathBuf>,
     /// See [`Store::priority`].
     pub priority: i32,
+    /// See [`Store::pattern`].
+    pub pattern: Option<PlacePattern>,
+    /// See [`Store::distros`].
+    pub distros: Distros,
     /// See [`Store::absent_statuses`].
     pub absent_statuses: AbsentStatuses,
     /// See [`Store::redirect_hosts`].
     pub redirect_hosts: RedirectHosts,
     /// See [`Store::allow_private`].
     pub allow_private: bool,
+}
+
+impl From<Store> for NewStore {
+    /// The store as it is, to be changed.
+    fn from(store: Store) -> Self {
+        let Store { name, tier, base_url, root, priority, pattern, distros, .. } = store;
+        let Store { absent_statuses, redirect_hosts, allow_private, .. } = store;
+        Self { name, tier, base_url, root, priority, pattern, distros, absent_statuses, redirect_hosts, allow_private }
+    }
 }
 
 /// The HTTP statuses by which a store proves that it does not have an archive: client and server errors, sorted, at

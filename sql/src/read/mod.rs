@@ -1,7 +1,7 @@
 //! Queries that need SELECT alone.
 
 pub(crate) mod changes;
-mod glob;
+pub(crate) mod glob;
 mod hashes;
 mod includes;
 pub(crate) mod paths;

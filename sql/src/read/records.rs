@@ -8,7 +8,7 @@ use crate::model::rows::{
     ArtifactRow, MAX_LIST, PackageRow, RecordRow, artifact_columns, package_columns, package_locations, push_list,
     to_packages, to_records,
 };
-use crate::{Index, Record, Result, StoredPackage};
+use crate::{Index, Packages, Record, Records, Result, StoredPackage};
 
 /// A row for each location of a package whose header was read.
 const PACKAGES: &str = concat!(
@@ -39,7 +39,7 @@ impl Index {
     ///
     /// # Errors
     /// If the query of the database fails: then neither presence nor absence is known.
-    pub async fn records_by_build_id(&self, build_ids: &[BuildId]) -> Result<Vec<Record>> {
+    pub async fn records_by_build_id(&self, build_ids: &[BuildId]) -> Result<Records> {
         let mut digits: Vec<String> = build_ids.iter().map(BuildId::to_string).collect();
         digits.sort_unstable();
         digits.dedup();
@@ -59,7 +59,7 @@ impl Index {
             });
             let mut records = to_records(artifacts, to_packages(packages)?)?;
             drop_former_names(&mut records);
-            Ok(records)
+            Ok(Records { records, claims: Vec::new() })
         })
         .await
     }
@@ -68,7 +68,7 @@ impl Index {
     ///
     /// # Errors
     /// If the query of the database fails.
-    pub async fn records_by_nvra(&self, nvra: &str) -> Result<Vec<Record>> {
+    pub async fn records_by_nvra(&self, nvra: &str) -> Result<Records> {
         self.retry_query("reading records of a package", || async {
             let packages = self.select_packages_by_nvra(nvra).await?;
             let ids: Vec<i64> = packages.iter().map(|package| package.id).collect();
@@ -85,7 +85,7 @@ impl Index {
             }
             let mut records = to_records(artifacts, packages)?;
             drop_former_names(&mut records);
-            Ok(records)
+            Ok(Records { records, claims: Vec::new() })
         })
         .await
     }
@@ -94,8 +94,9 @@ impl Index {
     ///
     /// # Errors
     /// If the query of the database fails.
-    pub async fn packages_by_nvra(&self, nvra: &str) -> Result<Vec<StoredPackage>> {
-        self.retry_query("reading packages", || self.select_packages_by_nvra(nvra)).await
+    pub async fn packages_by_nvra(&self, nvra: &str) -> Result<Packages> {
+        let read = self.retry_query("reading packages", || self.select_packages_by_nvra(nvra)).await?;
+        Ok(Packages { read, unread: Vec::new() })
     }
 
     /// Returns the package with this identity.

@@ -6,7 +6,7 @@ use crate::{Index, Result, Store};
 
 /// Selects the columns of [`StoreRow`].
 pub(crate) const STORES: &str = "select id as store_id, name as store_name, tier, base_url, root, priority, \
-     absent_statuses, redirect_hosts, allow_private from stores";
+     pattern, distros, absent_statuses, redirect_hosts, allow_private from stores";
 
 impl Index {
     /// Returns all stores, by name.

@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use artifact::{BuildId, Nevra};
 use sqlx::{FromRow, QueryBuilder};
 
+use crate::PackageState;
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::model::rows::{MAX_LIST, PackageState, push_list};
+use crate::model::rows::{MAX_LIST, push_list};
 use crate::{NewLocation, PathHash};
 
 /// Evidence that rows of one name-version-release.arch are one package.
@@ -68,7 +69,7 @@ impl Evidence {
         if let Some(location) = location {
             self.locations.insert((location.store_id, PathHash::of_path(&location.path).to_string()));
             let checksum = location.checksum.as_ref();
-            self.checksums.extend(checksum.map(|(kind, bytes)| (kind.clone(), faster_hex::hex_string(bytes))));
+            self.checksums.extend(checksum.map(|checksum| (checksum.kind.clone(), checksum.digits())));
         }
         self.build_ids.extend(build_ids.map(BuildId::to_string));
     }

@@ -90,8 +90,9 @@ async fn insert_package(transaction: &mut Transaction, claimed: &ClaimedPackage,
         sqlx::query::<Backend>(
             "insert into packages (format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, state, \
              indexed_at) \
-             values ('rpm', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
+        .bind(claimed.format.as_str())
         .bind(nevra.name.as_str())
         .bind(nevra.epoch.map(i64::from))
         .bind(nevra.version.as_str())

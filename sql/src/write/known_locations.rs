@@ -6,8 +6,9 @@ use artifact::{Format, Identity};
 use futures::TryStreamExt;
 use sqlx::{FromRow, QueryBuilder};
 
+use crate::PackageState;
 use crate::connect::db::{both, on_connection};
-use crate::model::rows::{MAX_LIST, PackageState, decode_error, push_list, to_format, to_unsigned};
+use crate::model::rows::{MAX_LIST, decode_error, push_list, to_format, to_unsigned};
 use crate::{Index, PathHash, Result};
 
 /// The entry of a path of a store in the index.
@@ -19,8 +20,8 @@ pub struct KnownLocation {
     pub format: Format,
     /// Its identity. `None` if its header was not read yet.
     pub identity: Option<Identity>,
-    /// Size of the archive in bytes.
-    pub size: u64,
+    /// Size of the archive in bytes. `None` if unknown.
+    pub size: Option<u64>,
     /// The archive's modification time, nanoseconds since 1970.
     pub mtime_ns: Option<i64>,
     /// True if it is gone. A path that reappeared must be imported again: [`Index::mark_seen`] does not restore it.
@@ -53,7 +54,7 @@ impl Index {
 
     async fn known(&self, store_id: i64, beginning: Option<&str>) -> Result<HashMap<PathHash, KnownLocation>> {
         self.retry_query("reading known locations", || async {
-            let mut known: HashMap<PathHash, (i64, KnownLocation)> = HashMap::new();
+            let mut known: HashMap<PathHash, (Option<i64>, KnownLocation)> = HashMap::new();
             on_connection!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(
                     "select l.path_hash, l.package_id, p.format, p.identity, l.size, l.mtime_ns, l.last_seen, \
@@ -68,7 +69,7 @@ impl Index {
                 let mut rows = query.build_query_as::<KnownRow>().fetch(connection);
                 while let Some(row) = rows.try_next().await? {
                     let (path, last_seen, location) = row.into_location()?;
-                    let rank = |gone: bool, last_seen: i64| (!gone, last_seen);
+                    let rank = |gone: bool, last_seen: Option<i64>| (!gone, last_seen);
                     match known.get(&path) {
                         Some((other, held)) if rank(held.gone, *other) >= rank(location.gone, last_seen) => {}
                         _ => drop(known.insert(path, (last_seen, location))),
@@ -131,21 +132,21 @@ struct KnownRow {
     package_id: i64,
     format: String,
     identity: Option<String>,
-    size: i64,
+    size: Option<i64>,
     mtime_ns: Option<i64>,
-    last_seen: i64,
+    last_seen: Option<i64>,
     gone_at: Option<i64>,
     state: String,
 }
 
 impl KnownRow {
-    fn into_location(self) -> sqlx::Result<(PathHash, i64, KnownLocation)> {
+    fn into_location(self) -> sqlx::Result<(PathHash, Option<i64>, KnownLocation)> {
         let path = self.path_hash.parse()?;
         let location = KnownLocation {
             package_id: self.package_id,
             format: to_format(&self.format)?,
             identity: self.identity.map(|digits| digits.parse().map_err(decode_error)).transpose()?,
-            size: to_unsigned(self.size)?,
+            size: self.size.map(to_unsigned).transpose()?,
             mtime_ns: self.mtime_ns,
             gone: self.gone_at.is_some(),
             open: PackageState::parse(&self.state)?.is_open(),

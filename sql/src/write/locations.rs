@@ -8,7 +8,7 @@ use super::chunks;
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::rows::{MAX_LIST, push_list};
-use crate::{NewLocation, PathHash};
+use crate::{Checksum, NewLocation, PathHash};
 
 /// A location of a package.
 pub(super) struct PackageLocation<'a> {
@@ -78,8 +78,8 @@ pub(super) async fn insert(
                     .push_bind(location.mtime_ns)
                     .push_bind(location.header.as_ref().map(|header| header.start.cast_signed()))
                     .push_bind(location.header.as_ref().map(|header| header.end.cast_signed()))
-                    .push_bind(checksum.map(|(_, bytes)| faster_hex::hex_string(bytes)))
-                    .push_bind(checksum.map(|(kind, _)| kind.as_str()))
+                    .push_bind(checksum.map(Checksum::digits))
+                    .push_bind(checksum.map(|checksum| checksum.kind.as_str()))
                     .push_bind(location.signing_key.as_deref())
                     .push_bind(now)
                     .push_bind(now);

@@ -7,8 +7,8 @@ use sqlx::{FromRow, QueryBuilder};
 
 use super::candidates::{self, Candidate, Evidence, Selection};
 use crate::NewLocation;
+use crate::PackageState;
 use crate::connect::db::{Transaction, both};
-use crate::model::rows::PackageState;
 
 /// A package whose header was read, with its evidence.
 pub(super) struct ReadPackage<'a> {
@@ -31,8 +31,8 @@ impl<'a> ReadPackage<'a> {
 struct LocationTimes {
     store_id: i64,
     path_hash: String,
-    first_seen: i64,
-    last_seen: i64,
+    first_seen: Option<i64>,
+    last_seen: Option<i64>,
     gone_at: Option<i64>,
 }
 
@@ -83,7 +83,7 @@ async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> 
             if let Some(there) = there {
                 let is_there = there.gone_at.is_none() || moved.gone_at.is_some();
                 updated = if is_there { into } else { from };
-                first_seen = first_seen.min(there.first_seen);
+                first_seen = first_seen.into_iter().chain(there.first_seen).min();
                 last_seen = last_seen.max(there.last_seen);
                 let removed = if is_there { from } else { into };
                 let mut delete = of(QueryBuilder::new("delete from locations where package_id = "), removed);

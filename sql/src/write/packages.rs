@@ -7,9 +7,10 @@ use sqlx::{FromRow, QueryBuilder};
 
 use super::chunks;
 use crate::Import;
+use crate::PackageState;
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::model::rows::{MAX_LIST, PackageState, decode_error, push_list};
+use crate::model::rows::{MAX_LIST, decode_error, push_list};
 
 /// A package of a batch.
 pub(super) struct NewPackage<'a> {

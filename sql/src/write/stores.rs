@@ -7,7 +7,7 @@ use crate::connect::dialect::Dialect;
 use crate::model::import::check_length;
 use crate::model::rows::StoreRow;
 use crate::read::stores::STORES;
-use crate::{Error, Index, NewStore, Result, Store};
+use crate::{Error, Index, NewStore, PlacePattern, Result, Store};
 
 /// Plain files are stored with their paths on this machine: if the directory of a store changes, so do their paths.
 macro_rules! move_plain_files {
@@ -54,6 +54,8 @@ impl Index {
         {
             check_length(&format!("store {}", store.name), what, limit, value.unwrap_or_default().len())?;
         }
+        let pattern = store.pattern.as_ref().map(PlacePattern::to_string);
+        let distros = (!store.distros.as_slice().is_empty()).then(|| store.distros.to_string());
         let hosts = &store.redirect_hosts;
         let redirect_hosts = (!hosts.as_slice().is_empty()).then(|| hosts.to_string());
         let written = self.retry_transaction("adding a store", || async {
@@ -76,8 +78,8 @@ impl Index {
                     );
                 }
                 let mut query = QueryBuilder::<Backend>::new(
-                    "insert into stores (name, tier, base_url, root, priority, absent_statuses, redirect_hosts, \
-                     allow_private) ",
+                    "insert into stores (name, tier, base_url, root, priority, pattern, distros, absent_statuses, \
+                     redirect_hosts, allow_private) ",
                 );
                 query.push_values([store], |mut row, store| {
                     row.push_bind(store.name.as_str())
@@ -85,6 +87,8 @@ impl Index {
                         .push_bind(base_url)
                         .push_bind(root)
                         .push_bind(store.priority)
+                        .push_bind(pattern.as_deref())
+                        .push_bind(distros.as_deref())
                         .push_bind(store.absent_statuses.to_string())
                         .push_bind(redirect_hosts.as_deref())
                         .push_bind(store.allow_private);

@@ -2,7 +2,7 @@
 
 use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
 use sha2::{Digest, Sha256};
-use sql::{AbsentStatuses, Import, Index, NewLocation, NewStore, RedirectHosts, Store, Tier};
+use sql::{AbsentStatuses, Checksum, Distros, Import, Index, NewLocation, NewStore, RedirectHosts, Store, Tier};
 
 pub(crate) fn identity(text: &str) -> Identity {
     Identity::from_bytes(Sha256::digest(text).into())
@@ -38,10 +38,19 @@ pub(crate) fn import(store: &Store, nevra: &str, artifacts: Vec<Artifact>) -> Im
         size: 1000,
         mtime_ns: Some(1_320_000_000_123_456_789),
         header: Some(440..9_999),
-        checksum: Some(("sha256".into(), vec![7; 32])),
+        checksum: Some(Checksum { kind: "sha256".into(), bytes: vec![7; 32] }),
         signing_key: Some("a82ba4b7".into()),
     };
-    Import { package, distro: None, artifacts, modules: Vec::new(), includes: Vec::new(), open: false, location }
+    Import {
+        package,
+        distro: None,
+        artifacts,
+        modules: Vec::new(),
+        includes: Vec::new(),
+        open: false,
+        location,
+        repository_id: None,
+    }
 }
 
 /// An import with one executable, for tests that need only that.
@@ -58,6 +67,8 @@ pub(crate) async fn store(index: &Index, name: &str, tier: Tier, priority: i32) 
         base_url,
         root,
         priority,
+        pattern: None,
+        distros: Distros::default(),
         absent_statuses: AbsentStatuses::default(),
         redirect_hosts: RedirectHosts::default(),
         allow_private: false,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use artifact::{Kind, Nevra};
-use sql::{Changes, Claim, ClaimedPackage, Heads, Index, NewLocation, Origin, Store, Tier};
+use artifact::{Format, Kind, Nevra};
+use sql::{Changes, Checksum, Claim, ClaimedPackage, Heads, Index, NewLocation, Origin, Store, Tier};
 
 use crate::builders::{artifact, build_id, identity, import, store};
 use crate::{Fresh, on_both};
@@ -11,7 +11,7 @@ use crate::{Fresh, on_both};
 fn location(store: &Store, path: &str, checksum: u8) -> NewLocation {
     let mut location = import(store, "x-1-1.x86_64", Vec::new()).location;
     location.path = path.into();
-    location.checksum = Some(("sha256".into(), vec![checksum; 32]));
+    location.checksum = Some(Checksum { kind: "sha256".into(), bytes: vec![checksum; 32] });
     (location.mtime_ns, location.header, location.signing_key) = (None, None, None);
     location
 }
@@ -26,6 +26,7 @@ fn claimed(nevra: &str, ids: &[&str], location: Option<NewLocation>, repository_
     };
     ClaimedPackage {
         origin: if location.is_some() { Origin::Repository } else { Origin::Legacy },
+        format: Format::Rpm,
         source_rpm: None,
         distro: "fc40".into(),
         claims: ids.iter().map(claim).collect(),
@@ -89,8 +90,8 @@ fn a_filter_gets_claims_in_base_and_delta() {
         };
         assert_eq!(hashes.into_iter().collect::<BTreeSet<u64>>(), expected);
         // They are no records until a header was read.
-        assert!(index.records_by_build_id(&[build_id("one"), build_id("old")]).await.unwrap().is_empty());
-        assert!(index.packages_by_nvra(P).await.unwrap().is_empty());
+        assert!(index.records_by_build_id(&[build_id("one"), build_id("old")]).await.unwrap().records.is_empty());
+        assert!(index.packages_by_nvra(P).await.unwrap().read.is_empty());
         let known = index.known_locations(mirror.id).await.unwrap();
         assert_eq!(known.values().map(|known| known.identity).collect::<Vec<_>>(), [None], "its header has to be read");
         // Again: nothing new.
@@ -122,7 +123,7 @@ fn a_header_merges_the_claimed_row_with_its_locations_memberships_and_claims() {
         let state = |state: &str| format!("nvra=Some({P:?}) state=Some({state:?})");
         assert_eq!(packages, [state("claimed"), state("claimed"), state("complete")]);
         assert_eq!((claims.len(), memberships.len(), locations.len()), (1, 3, 3), "the header answered the claim");
-        let package = index.packages_by_nvra(P).await.unwrap().remove(0);
+        let package = index.packages_by_nvra(P).await.unwrap().read.remove(0);
         assert_eq!(package.locations.iter().map(|location| location.path.as_str()).collect::<Vec<_>>(), ["a/p.rpm"]);
         assert_eq!(
             fresh.rows("select koji_build, koji_volume from packages where identity is not null").await,
@@ -138,7 +139,7 @@ fn a_header_merges_the_claimed_row_with_its_locations_memberships_and_claims() {
         let of = fresh.rows("select package_id from memberships where repository_id = 2").await;
         assert_eq!(of, fresh.rows("select id as package_id from packages where identity is not null").await);
         assert!(memberships.iter().all(|row| row.ends_with("first_seen=Some(5)")), "{memberships:?}");
-        let package = index.packages_by_nvra(P).await.unwrap().remove(0);
+        let package = index.packages_by_nvra(P).await.unwrap().read.remove(0);
         let paths: Vec<_> = package.locations.iter().map(|location| location.path.as_str()).collect();
         assert_eq!(paths, ["a/p.rpm", "b/p.rpm"]);
         let dump = fresh.dump().await;
@@ -149,9 +150,9 @@ fn a_header_merges_the_claimed_row_with_its_locations_memberships_and_claims() {
         let again = claimed(P, &["one"], Some(location(&mirror, "a/p.rpm", 1)), Some(3));
         assert_eq!(index.insert_claimed("repo", &[again]).await.unwrap(), 0);
         assert_eq!(rows(&fresh).await[1].len(), 1, "no claim of a complete package");
-        let records = index.records_by_build_id(&[build_id("one")]).await.unwrap();
+        let records = index.records_by_build_id(&[build_id("one")]).await.unwrap().records;
         assert_eq!(records.len(), 1);
-        assert!(index.records_by_build_id(&[build_id("elsewhere")]).await.unwrap().is_empty());
+        assert!(index.records_by_build_id(&[build_id("elsewhere")]).await.unwrap().records.is_empty());
     });
 }
 
@@ -305,7 +306,7 @@ fn a_gone_archive_that_is_listed_again_is_the_same_package() {
         // Another kind of checksum states nothing about an archive at the same path.
         index.insert_claimed("repo", &[listed("p.rpm")]).await.unwrap();
         let mut other = location(&mirror, "p.rpm", 9);
-        other.checksum = Some(("sha".into(), vec![9; 20]));
+        other.checksum = Some(Checksum { kind: "sha1".into(), bytes: vec![9; 20] });
         index.insert_claimed("repo", &[claimed(P, &[], Some(other), None)]).await.unwrap();
         assert_eq!(rows(&fresh).await[0].len(), 1);
     });

@@ -60,9 +60,9 @@ fn a_writer_that_loses_a_deadlock_retries() {
         assert_eq!(inserted, Inserted { packages_new: 1, packages_completed: 0, artifacts: 1, locations: 2 });
         assert_eq!(sequences(&index).await["test"], 102);
         for nvra in ["known-1-1.x86_64", "new-1-1.x86_64"] {
-            assert_eq!(index.records_by_build_id(&[build_id(nvra)]).await.unwrap().len(), 1);
+            assert_eq!(index.records_by_build_id(&[build_id(nvra)]).await.unwrap().records.len(), 1);
         }
-        assert_eq!(index.packages_by_nvra("known-1-1.x86_64").await.unwrap()[0].distro, "theirs");
+        assert_eq!(index.packages_by_nvra("known-1-1.x86_64").await.unwrap().read[0].distro, "theirs");
         assert_eq!(fresh.rows("select id from packages").await.len(), 2);
     });
 }

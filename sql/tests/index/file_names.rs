@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use artifact::{Artifact, Contents, Format, Kind};
-use sql::{AbsentStatuses, Import, Index, NewStore, PathHash, PathQuery, RedirectHosts, Store, Tier};
+use sql::{Import, Index, NewStore, PathHash, PathQuery, Store, Tier};
 
 use crate::builders::{artifact, build_id, import, store};
 use crate::on_both;
@@ -21,7 +21,7 @@ fn file(store: &Store, contents: &str, path: &str) -> Import {
 
 /// Paths of all files with the build-id, and of those, which are found by their path.
 async fn paths(index: &Index, name: &str) -> (Vec<String>, Vec<String>) {
-    let records = index.records_by_build_id(&[build_id(name)]).await.unwrap();
+    let records = index.records_by_build_id(&[build_id(name)]).await.unwrap().records;
     let all: Vec<String> = records.iter().map(|record| record.artifact.path.clone()).collect();
     let mut found = Vec::new();
     for path in ["/srv/s/a/prog", "/srv/s/b/copy", "/srv/s/prog", "/srv/s/c/copy"] {
@@ -92,7 +92,7 @@ fn importers_that_find_copies_at_the_same_time_neither_lose_nor_repeat_names() {
             }
         };
         tokio::join!(writer("a"), writer("b"), writer("c"));
-        let records = index.records_by_build_id(&[build_id("prog")]).await.unwrap();
+        let records = index.records_by_build_id(&[build_id("prog")]).await.unwrap().records;
         let mut found: Vec<&str> = records.iter().map(|record| record.artifact.path.as_str()).collect();
         found.sort_unstable();
         found.dedup();
@@ -113,16 +113,7 @@ fn the_same_name_in_another_store_is_another_name() {
         assert_eq!(paths(&index, "prog").await, (vec!["/srv/t/a/prog".to_owned()], vec![]));
         // The directory of a store is another one: so are the paths below it.
         let root = Some("/mnt/ä".into());
-        let moved = NewStore {
-            name: "t".into(),
-            tier: Tier::Local,
-            base_url: None,
-            root,
-            priority: 0,
-            absent_statuses: AbsentStatuses::default(),
-            redirect_hosts: RedirectHosts::default(),
-            allow_private: false,
-        };
+        let moved = NewStore { root, ..NewStore::from(t.clone()) };
         index.add_store(&moved).await.unwrap();
         assert_eq!(paths(&index, "prog").await.0, ["/mnt/ä/a/prog"]);
         index.remove_store("t").await.unwrap();

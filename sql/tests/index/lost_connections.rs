@@ -47,7 +47,7 @@ async fn assert_all_time_out(reader: &Index, names: &[String]) {
 /// Queries every package at once, and asserts that each query returns its package in time.
 async fn assert_all_succeed(reader: &Index, names: &[String]) {
     let queries = join_all(names.iter().map(async |name| {
-        let records = reader.records_by_build_id(&[build_id(name)]).await.unwrap();
+        let records = reader.records_by_build_id(&[build_id(name)]).await.unwrap().records;
         let found: Vec<String> = records.iter().map(|record| record.package.package.nevra.nvra()).collect();
         assert_eq!(found, [name.as_str()]);
     }));

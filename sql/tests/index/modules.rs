@@ -33,7 +33,7 @@ fn debuginfo(store: &Store, source: &str, version: &str, names: &[&str]) -> Impo
 
 /// The packages that have a file with a build-id, and its path and kind there.
 async fn found(index: &Index, name: &str) -> Vec<(String, String, Kind)> {
-    let records = index.records_by_build_id(&[build_id(name)]).await.unwrap();
+    let records = index.records_by_build_id(&[build_id(name)]).await.unwrap().records;
     let of = |record: &sql::Record| {
         (record.package.package.nevra.name.clone(), record.artifact.path.clone(), record.artifact.kind)
     };
@@ -76,7 +76,7 @@ fn modules_get_the_build_ids_of_their_debug_files_whichever_package_comes_first(
             for name in ["fs/a", "fs/b"] {
                 assert!(hashes.contains(&sql::hash_build_id(&build_id(name))), "{order:?}: {name}");
             }
-            let records = index.records_by_nvra("kernel-modules-1-1.x86_64").await.unwrap();
+            let records = index.records_by_nvra("kernel-modules-1-1.x86_64").await.unwrap().records;
             assert_eq!(records.len(), 2, "{order:?}");
             // The same again, and in the other order, changes nothing.
             let before = fresh.dump().await;
@@ -142,6 +142,7 @@ fn a_claimed_package_whose_header_is_read_keeps_the_build_ids_of_its_modules() {
         let import = modules(&mirror, "kernel", VERSION, &["a"]);
         let claim = Claim { build_id: build_id("a"), kind: Kind::Unknown, link_path: None };
         let claimed = ClaimedPackage {
+            format: Format::Rpm,
             nevra: import.package.nevra.clone(),
             source_rpm: import.package.source_rpm.clone(),
             distro: String::new(),

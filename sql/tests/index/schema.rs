@@ -210,7 +210,7 @@ fn createtable_through_the_real_client_makes_the_schema_of_the_migrations() {
         assert_eq!(description(&piped), description(&fresh));
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
-        assert_eq!(index.records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+        assert_eq!(index.records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().records.len(), 1);
     });
 }
 
@@ -254,7 +254,7 @@ fn a_user_with_select_alone_can_read_and_check_but_not_insert() {
         let url: DatabaseUrl = fresh.server().url_of(&name, "s3cret/@", &fresh.database).parse().unwrap();
         let reader = Index::open(&url, Access::ReadOnly).unwrap();
         reader.check_schema().await.unwrap();
-        assert_eq!(reader.records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+        assert_eq!(reader.records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().records.len(), 1);
         assert_eq!(reader.stores().await.unwrap().len(), 1);
         let error = reader.insert("test", &[simple(&mirror, "q-1-1.x86_64")]).await.unwrap_err().to_string();
         assert!(error.contains("denied") && !error.contains("s3cret"), "{error}");
@@ -324,7 +324,7 @@ fn a_database_in_memory_can_be_used() {
         index.migrate().await.unwrap();
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         index.insert("test", &[simple(&mirror, "p-1-1.x86_64")]).await.unwrap();
-        assert_eq!(index.clone().records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().len(), 1);
+        assert_eq!(index.clone().records_by_build_id(&[build_id("p-1-1.x86_64")]).await.unwrap().records.len(), 1);
     });
 }
 
@@ -345,7 +345,7 @@ fn a_database_that_is_down_is_an_error_within_the_timeout_and_works_once_it_is_u
         assert!(began.elapsed().as_secs_f32() < 2.5, "{:?}", began.elapsed());
         assert!(error.contains("mysql://darkserver:***@127.0.0.1") && !error.contains("p@ss"), "{error}");
         server.restart();
-        assert!(reader.records_by_build_id(&[build_id("x")]).await.unwrap().is_empty());
+        assert!(reader.records_by_build_id(&[build_id("x")]).await.unwrap().records.is_empty());
         server.stop();
         server.restart();
         reader.check_schema().await.unwrap();

@@ -24,6 +24,8 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
             base_url: None,
             root: None,
             priority: 8,
+            pattern: Some("{arch}/{nvra}.rpm".parse().unwrap()),
+            distros: "fc*,el9*".parse().unwrap(),
             absent_statuses,
             redirect_hosts,
             allow_private: true,
@@ -31,6 +33,7 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
         let new = changed.clone();
         let changed = index.add_store(&changed).await.unwrap();
         assert_eq!((&first.redirect_hosts, first.allow_private), (&RedirectHosts::default(), false));
+        assert_eq!((&changed.pattern, &changed.distros), (&new.pattern, &new.distros));
         assert_eq!((&changed.redirect_hosts, changed.allow_private), (&new.redirect_hosts, true));
         let row = fresh.rows("select redirect_hosts, allow_private from stores where name = 'first'").await;
         assert_eq!(row, ["redirect_hosts=Some(\"*,cdn.example\") allow_private=Some(1)"]);
@@ -49,9 +52,9 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
         assert_eq!(fresh.rows("select count(*) as n from memberships").await, ["n=Some(1)"]);
         assert!(!index.remove_store("second").await.unwrap());
         assert_eq!(index.stores().await.unwrap(), [changed]);
-        let package = index.packages_by_nvra("p-1-1.x86_64").await.unwrap().remove(0);
+        let package = index.packages_by_nvra("p-1-1.x86_64").await.unwrap().read.remove(0);
         assert!(package.locations.is_empty());
-        assert_eq!(index.records_by_nvra("p-1-1.x86_64").await.unwrap().len(), 1);
+        assert_eq!(index.records_by_nvra("p-1-1.x86_64").await.unwrap().records.len(), 1);
         assert!(fresh.rows("select * from locations").await.is_empty());
         let absent_statuses = AbsentStatuses::default();
         let (name, tier) = ("first ".into(), Tier::Local);
@@ -76,7 +79,7 @@ fn locations_are_marked_as_seen_and_gone() {
         let known = index.known_locations(mirror.id).await.unwrap();
         assert_eq!(known.len(), 2);
         assert_eq!((known[&a].open, known[&b].open, known[&a].gone), (false, true, false));
-        assert_eq!((known[&a].size, known[&a].mtime_ns), (1000, Some(1_320_000_000_123_456_789)));
+        assert_eq!((known[&a].size, known[&a].mtime_ns), (Some(1000), Some(1_320_000_000_123_456_789)));
         assert_eq!(known[&a].identity, Some(batch[0].package.identity));
 
         let later = 4_000_000_000;
@@ -89,15 +92,15 @@ fn locations_are_marked_as_seen_and_gone() {
             "what is gone has to be imported again"
         );
         assert_eq!(index.mark_seen(mirror.id, &[], later).await.unwrap(), 0);
-        let package = index.packages_by_nvra("a-1-1.x86_64").await.unwrap().remove(0);
-        let seen: Vec<_> = package.locations.iter().map(|location| location.last_seen == later).collect();
+        let package = index.packages_by_nvra("a-1-1.x86_64").await.unwrap().read.remove(0);
+        let seen: Vec<_> = package.locations.iter().map(|location| location.last_seen == Some(later)).collect();
         assert_eq!(seen, [true, false], "only in one store");
-        let gone = index.packages_by_nvra("b-1-1.x86_64").await.unwrap().remove(0).locations.remove(0);
+        let gone = index.packages_by_nvra("b-1-1.x86_64").await.unwrap().read.remove(0).locations.remove(0);
         assert_eq!((gone.gone_at, gone.last_seen), (Some(later + 1), gone.first_seen));
         assert!(index.known_locations(mirror.id).await.unwrap()[&b].gone);
 
         index.insert("test", &[batch[1].clone()]).await.unwrap();
-        let back = index.packages_by_nvra("b-1-1.x86_64").await.unwrap().remove(0).locations.remove(0);
+        let back = index.packages_by_nvra("b-1-1.x86_64").await.unwrap().read.remove(0).locations.remove(0);
         assert_eq!((back.gone_at, back.first_seen), (None, gone.first_seen));
     });
 }

@@ -259,7 +259,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use artifact::{Artifact, BuildId, Format, Identity, Kind, Package};
-    use sql::{AbsentStatuses, Access, DatabaseUrl, Import, NewLocation, NewStore, RedirectHosts, Tier};
+    use sql::{AbsentStatuses, Access, DatabaseUrl, Distros, Import, NewLocation, NewStore, RedirectHosts, Tier};
 
     use super::super::Verdict;
     use super::*;
@@ -276,6 +276,8 @@ mod tests {
             base_url: Some("https://m.example/".into()),
             root: None,
             priority: 0,
+            pattern: None,
+            distros: Distros::default(),
             absent_statuses: AbsentStatuses::default(),
             redirect_hosts: RedirectHosts::default(),
             allow_private: false,
@@ -317,6 +319,7 @@ mod tests {
                     includes: Vec::new(),
                     open: false,
                     location,
+                    repository_id: None,
                 }],
             )
             .await

@@ -95,7 +95,9 @@ impl Lookup {
         let (batched, batch_queries) = (index.clone(), queries.clone());
         let batches = Batches::new(&runtime, move |build_ids| {
             let (index, queries) = (batched.clone(), batch_queries.clone());
-            async move { queries.run(Box::pin(async move { index.records_by_build_id(&build_ids).await })).await }
+            async move {
+                queries.run(Box::pin(async move { Ok(index.records_by_build_id(&build_ids).await?.records) })).await
+            }
         });
         let (filter, invalidation) = (Filter::off(), Invalidation::new());
         let fresh = Fresh::new(config, invalidation.clone());

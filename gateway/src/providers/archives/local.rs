@@ -82,10 +82,11 @@ impl Archives {
 pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), StoreError> {
     let metadata = file.metadata().map_err(|error| unreadable(location, &error))?;
     let mtime_ns = sql::mtime_ns(&metadata);
-    if metadata.len() == location.size && (location.mtime_ns.is_none() || location.mtime_ns == mtime_ns) {
+    let has_size = location.size.is_none_or(|size| metadata.len() == size);
+    if has_size && (location.mtime_ns.is_none() || location.mtime_ns == mtime_ns) {
         return Ok(());
     }
-    let (size, time) = (location.size, location.mtime_ns);
+    let (size, time) = (location.size.unwrap_or_default(), location.mtime_ns);
     let found = format!("{} bytes of {mtime_ns:?}", metadata.len());
     Err(StoreError::Absent(format!("{}: expected {size} bytes of {time:?}, found {found}", place(location))))
 }

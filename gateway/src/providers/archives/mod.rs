@@ -214,7 +214,7 @@ impl Archives {
         let inside = Inside::OtherFormat {
             format,
             nvra,
-            bytes: location.size,
+            bytes: known_size(location)?,
             ordinal: wanted.ordinal,
             file,
             tar_offset: wanted.tar_offset,
@@ -246,7 +246,7 @@ impl Archives {
             // It continues after the last client has disconnected, for later requests.
             let made = runtime.spawn(async move {
                 let archive = this.open_bytes(&package, &location).await?.rest;
-                let (store, at, bytes) = (location.store.name.clone(), place(&location), location.size);
+                let (store, at, bytes) = (location.store.name.clone(), place(&location), known_size(&location)?);
                 let archive = counted.of_archive(archive);
                 let read = move || {
                     let read = Catalog::read(archive, format, bytes, identity);
@@ -288,6 +288,12 @@ impl Archives {
         METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), outcome]).inc();
         opened
     }
+}
+
+/// The size of an archive without a header.
+fn known_size(location: &Location) -> Result<u64, Miss> {
+    let unknown = || Miss::Absent(format!("{}: expected to know the size of the archive, found none", place(location)));
+    location.size.ok_or_else(unknown)
 }
 
 /// The bytes of an archive.

@@ -55,7 +55,8 @@ impl Archives {
             // The length of what was encoded for the transfer is not that of the archive (RFC 9110, section 8.6).
             let is_encoded = response.headers().contains_key(CONTENT_ENCODING);
             let length = response.content_length();
-            let parts = Parts::of_url(client, url, length.filter(|_| !is_encoded).unwrap_or(size));
+            let bytes = length.filter(|_| !is_encoded).or(size);
+            let parts = bytes.map(|bytes| Parts::of_url(client, url, bytes));
             let from = place.clone();
             let body =
                 response.bytes_stream().map_err(move |error| io::Error::other(format!("{from}: {}", reason(&error))));
@@ -64,16 +65,12 @@ impl Archives {
                 let mut body = BufReader::with_capacity(READ_BYTES, body);
                 if format == Format::Rpm {
                     let header = Some(read_header(&mut body, identity, &place)?);
-                    return Ok(Bytes {
-                        header,
-                        rest: formats::ArchiveBytes::Stream(Box::new(body)),
-                        parts: Some(parts),
-                    });
+                    return Ok(Bytes { header, rest: formats::ArchiveBytes::Stream(Box::new(body)), parts });
                 }
                 let mut start = Vec::with_capacity(Format::START_BYTES);
                 let read = body.by_ref().take(Format::START_BYTES as u64).read_to_end(&mut start);
                 read.map_err(|error| StoreError::failed(CauseKind::of_io(&error), error.to_string()))?;
-                let other_length = length.filter(|found| *found != size);
+                let other_length = length.zip(size).filter(|(found, size)| found != size);
                 // A page that is compressed begins like a compressed archive, and so does an archive that was
                 // compressed once more.
                 if !format.can_begin_with(&start) || ((is_page || is_encoded) && other_length.is_some()) {
@@ -86,13 +83,13 @@ impl Archives {
                     let text = format!("{place}: expected an archive of format {format}, found {found} ({shown})");
                     return Err(StoreError::failed(CauseKind::Wrong, text));
                 }
-                if let Some(found) = other_length {
+                if let Some((found, size)) = other_length {
                     return Err(StoreError::Absent(format!("{place}: expected {size} bytes, found {found}")));
                 }
                 Ok(Bytes {
                     header: None,
                     rest: formats::ArchiveBytes::Stream(Box::new(Cursor::new(start).chain(body))),
-                    parts: Some(parts),
+                    parts,
                 })
             })
             .await
