@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 
 use crate::header::FileRow;
-use crate::{BuildId, path};
+use crate::{BuildId, Kind, path};
 
 /// A link that names a member of its own package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +31,9 @@ pub fn find_links(files: &[FileRow<'_>]) -> Vec<Link> {
     let mut named: Vec<(String, BuildId)> = Vec::new();
     for file in files {
         if let Some(target) = file.link_target
-            && let Some(build_id) = parse(file.path)
+            && let Some(name) = LinkName::parse(file.path)
         {
-            named.push((path::resolve(file.path, target), build_id));
+            named.push((path::resolve(file.path, target), name.build_id));
         }
     }
     if named.is_empty() {
@@ -52,21 +52,43 @@ pub fn find_links(files: &[FileRow<'_>]) -> Vec<Link> {
     named.into_iter().filter_map(link).collect()
 }
 
-/// The build-id in the path of a build-id link; `None` for every other path.
-fn parse(link: &str) -> Option<BuildId> {
-    let rest = link.strip_prefix("/usr/lib/")?;
-    let (in_debug, rest) = match rest.strip_prefix("debug/") {
-        Some(rest) => (true, rest),
-        None => (false, rest),
-    };
-    let (first, rest) = rest.strip_prefix(".build-id/")?.split_once('/')?;
-    let rest = if in_debug { rest.strip_suffix(".debug").unwrap_or(rest) } else { rest };
-    let rest = match rest.split_once('.') {
-        Some((rest, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => rest,
-        Some(_) => return None,
-        None => rest,
-    };
-    if first.len() == 2 { BuildId::from_digits(&[first, rest]) } else { None }
+/// What the path of a build-id link tells without its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkName {
+    /// The build-id in it.
+    pub build_id: BuildId,
+    /// The kind of file that a package with this path claims to have.
+    ///
+    /// A link below `/usr/lib/.build-id` names an executable of the same package, and `.debug` below
+    /// `/usr/lib/debug/.build-id` a debug file. `None` without `.debug` there: such a link of modes compat and
+    /// alldebug names a file, or the link, of the main package, which may not even exist.
+    pub claims: Option<Kind>,
+}
+
+impl LinkName {
+    /// Parses the path of a build-id link; `None` for every other path.
+    pub fn parse(path: &str) -> Option<Self> {
+        let rest = path.strip_prefix("/usr/lib/")?;
+        let (in_debug, rest) = match rest.strip_prefix("debug/") {
+            Some(rest) => (true, rest),
+            None => (false, rest),
+        };
+        let (first, rest) = rest.strip_prefix(".build-id/")?.split_once('/')?;
+        let (rest, claims) = match (in_debug, rest.strip_suffix(".debug")) {
+            (true, Some(rest)) => (rest, Some(Kind::Debuginfo)),
+            (true, None) => (rest, None),
+            (false, _) => (rest, Some(Kind::Executable)),
+        };
+        let rest = match rest.split_once('.') {
+            Some((rest, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+            Some(_) => return None,
+            None => rest,
+        };
+        if first.len() != 2 {
+            return None;
+        }
+        Some(Self { build_id: BuildId::from_digits(&[first, rest])?, claims })
+    }
 }
 
 #[cfg(test)]
@@ -104,15 +126,15 @@ mod tests {
     #[test]
     fn link_names_contain_the_build_id() {
         let id: BuildId = "420e9e3308".parse().unwrap();
-        for link in [
-            "/usr/lib/.build-id/42/0e9e3308",
-            "/usr/lib/.build-id/42/0e9e3308.3",
-            "/usr/lib/debug/.build-id/42/0e9e3308",
-            "/usr/lib/debug/.build-id/42/0e9e3308.1",
-            "/usr/lib/debug/.build-id/42/0e9e3308.debug",
-            "/usr/lib/debug/.build-id/42/0e9e3308.12.debug",
+        for (link, claims) in [
+            ("/usr/lib/.build-id/42/0e9e3308", Some(Kind::Executable)),
+            ("/usr/lib/.build-id/42/0e9e3308.3", Some(Kind::Executable)),
+            ("/usr/lib/debug/.build-id/42/0e9e3308", None),
+            ("/usr/lib/debug/.build-id/42/0e9e3308.1", None),
+            ("/usr/lib/debug/.build-id/42/0e9e3308.debug", Some(Kind::Debuginfo)),
+            ("/usr/lib/debug/.build-id/42/0e9e3308.12.debug", Some(Kind::Debuginfo)),
         ] {
-            assert_eq!(parse(link).as_ref(), Some(&id), "{link}");
+            assert_eq!(LinkName::parse(link), Some(LinkName { build_id: id.clone(), claims }), "{link}");
         }
     }
 
@@ -127,7 +149,7 @@ mod tests {
             "/opt/.build-id/42/0e9e3308",
             "/usr/lib/.build-id/42/0e9e.debug",
         ] {
-            assert_eq!(parse(link), None, "{link}");
+            assert_eq!(LinkName::parse(link), None, "{link}");
         }
     }
 }

@@ -22,6 +22,20 @@ pub struct Nevra {
 }
 
 impl Nevra {
+    /// The name of a package from its parts, as a listing has them one by one.
+    ///
+    /// # Errors
+    /// [`Error::Nevra`] where a part is empty, is longer than 255 bytes or has a slash or control character, and where
+    /// the printed form would be read otherwise: a `-` or `:` in version or release, a `.` in the arch.
+    pub fn from_parts(name: &str, epoch: Option<u32>, version: &str, release: &str, arch: &str) -> Result<Self> {
+        let nevra =
+            Self { name: name.into(), epoch, version: version.into(), release: release.into(), arch: arch.into() };
+        match nevra.nvra().parse::<Self>() {
+            Ok(parsed) if (Self { epoch, ..parsed.clone() }) == nevra && parsed.epoch.is_none() => Ok(nevra),
+            _ => Err(Error::Nevra { found: nevra.nvra().chars().take(300).collect() }),
+        }
+    }
+
     /// Name-version-release.arch, no epoch.
     pub fn nvra(&self) -> String {
         self.to_string()
@@ -87,6 +101,26 @@ mod tests {
         }
         let nevra: Nevra = "bidtest-3:1.2~rc1-4.fc99.x86_64".parse().unwrap();
         assert_eq!((nevra.epoch, nevra.version.as_str()), (Some(3), "1.2~rc1"));
+    }
+
+    #[test]
+    fn parts_make_the_nevra_that_their_text_is_read_as() {
+        let nevra = Nevra::from_parts("bidtest", Some(3), "1.2~rc1", "4.fc99", "x86_64").unwrap();
+        assert_eq!("bidtest-3:1.2~rc1-4.fc99.x86_64".parse::<Nevra>().unwrap(), nevra);
+        for (name, version, release, arch) in [
+            ("", "1", "1", "noarch"),
+            ("a", "1-2", "1", "noarch"),
+            ("a", "1", "2-1", "noarch"),
+            ("a", "1", "1", "x.y"),
+            ("a", "3:1", "1", "noarch"),
+            ("a/b", "1", "1", "noarch"),
+            ("a", "1", "1", "rpm"),
+        ] {
+            assert!(
+                Nevra::from_parts(name, None, version, release, arch).is_err(),
+                "{name} {version} {release} {arch}"
+            );
+        }
     }
 
     #[test]

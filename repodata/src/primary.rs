@@ -1,0 +1,238 @@
+//! `primary.xml`: the packages of a repository.
+
+use std::io::Read;
+use std::ops::{ControlFlow, Range};
+
+use artifact::{BuildId, Nevra};
+
+use crate::error::shown;
+use crate::href::Href;
+use crate::repomd::read_checksum;
+use crate::xml::Document;
+use crate::{Checksum, Result};
+
+/// The minimum size of a build-id in a listing. Shorter ones are rubbish: rpm itself makes links of 16 bytes or more,
+/// and the shortest that linkers make have 8.
+pub const MIN_BUILD_ID_BYTES: usize = 8;
+/// The maximum number of build-ids of one package.
+const MAX_BUILD_IDS: usize = 1 << 20;
+
+/// A package as its repository lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedPackage {
+    /// Name, epoch, version, release and arch. Listings write epoch 0 for none, so it is `None` here.
+    pub nevra: Nevra,
+    /// Of the package as published, which is the signed copy. Filelists name the package by it (`pkgid`).
+    pub checksum: Checksum,
+    /// Where it is.
+    pub href: Href,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+    /// When it was built, seconds since 1970.
+    pub built_at: Option<i64>,
+    /// File name of its source package; `None` for source packages.
+    pub source_rpm: Option<String>,
+    /// The bytes of its main header. Lead and signature header stand before it.
+    pub header_range: Option<Range<u64>>,
+    /// What it provides as `debuginfo(build-id)`, sorted, each once.
+    pub build_ids: Vec<BuildId>,
+    /// The number of `debuginfo(build-id)` provides that are no build-id, like `nilnil`.
+    pub rubbish_count: u32,
+}
+
+/// One package of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// A package with all that is needed.
+    Package(Box<ListedPackage>),
+    /// A package that is refused.
+    Refused(RefusedPackage),
+}
+
+/// A package without name, version, checksum or location, or with one that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedPackage {
+    /// Its NVRA, or what there is of it.
+    pub name: String,
+    /// What was expected and what was found.
+    pub reason: String,
+}
+
+/// What a listing had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListingSummary {
+    /// The number of packages, refused ones included.
+    pub package_count: u64,
+    /// The number of packages that were refused.
+    pub refused_count: u64,
+    /// The number of packages that the listing states (`packages="N"`); some writers state 0 or a wrong number.
+    pub stated_count: Option<u64>,
+}
+
+/// Calls `each` with every package of a `primary.xml` that is unpacked already, until it breaks off.
+///
+/// # Errors
+/// [`Error::Document`](crate::Error::Document) where the document is broken, ends early or is beyond a limit; the
+/// errors of `input`'s own reader. Packages before were listed already.
+pub fn read(input: impl Read, mut each: impl FnMut(Listed) -> ControlFlow<()>) -> Result<ListingSummary> {
+    let mut document = Document::open("primary.xml", input, "metadata")?;
+    let stated_count = document.attribute("packages")?.and_then(|count| count.trim().parse().ok());
+    let mut summary = ListingSummary { stated_count, ..ListingSummary::default() };
+    while document.next_child()? {
+        let is_rpm = document.tag_name() == "package" && document.attribute("type")?.is_none_or(|kind| kind == "rpm");
+        if !is_rpm {
+            document.skip()?;
+            continue;
+        }
+        let listed = read_package(&mut document)?;
+        summary.package_count += 1;
+        summary.refused_count += u64::from(matches!(listed, Listed::Refused(_)));
+        if each(listed).is_break() {
+            return Ok(summary);
+        }
+    }
+    document.finish()?;
+    Ok(summary)
+}
+
+/// The texts of a package before they are checked.
+#[derive(Default)]
+struct Draft {
+    name: String,
+    arch: String,
+    epoch: String,
+    version: String,
+    release: String,
+    checksum: Option<Result<Checksum>>,
+    href: Option<Href>,
+    size: Option<u64>,
+    built_at: Option<i64>,
+    source_rpm: Option<String>,
+    header_range: Option<Range<u64>>,
+    build_ids: Vec<BuildId>,
+    rubbish_count: u32,
+}
+
+fn read_package<R: Read>(document: &mut Document<R>) -> Result<Listed> {
+    let mut draft = Draft::default();
+    while document.next_child()? {
+        match document.tag_name() {
+            "name" => draft.name = document.read_text()?,
+            "arch" => draft.arch = document.read_text()?,
+            "version" => {
+                for (name, value) in
+                    [("epoch", &mut draft.epoch), ("ver", &mut draft.version), ("rel", &mut draft.release)]
+                {
+                    *value = document.attribute(name)?.map(|value| value.trim().to_owned()).unwrap_or_default();
+                }
+                document.skip()?;
+            }
+            "checksum" => draft.checksum = Some(read_checksum(document)?),
+            "time" => {
+                draft.built_at = number(document, "build")?;
+                document.skip()?;
+            }
+            "size" => {
+                draft.size = number(document, "package")?;
+                document.skip()?;
+            }
+            "location" => {
+                draft.href = Href::from_tag(document)?;
+                document.skip()?;
+            }
+            "format" => read_format(document, &mut draft)?,
+            _ => document.skip()?,
+        }
+    }
+    Ok(draft.finish())
+}
+
+fn read_format<R: Read>(document: &mut Document<R>, draft: &mut Draft) -> Result<()> {
+    while document.next_child()? {
+        match document.tag_name() {
+            "sourcerpm" => draft.source_rpm = Some(document.read_text()?).filter(|name| !name.is_empty()),
+            "header-range" => {
+                if let (Some(start), Some(end)) = (number(document, "start")?, number(document, "end")?) {
+                    draft.header_range = Some(start..end).filter(|range: &Range<u64>| range.start < range.end);
+                }
+                document.skip()?;
+            }
+            "provides" => {
+                while document.next_child()? {
+                    if document.attribute("name")?.is_some_and(|name| name == "debuginfo(build-id)") {
+                        let id = document.attribute("ver")?.and_then(|text| build_id(&text));
+                        match id {
+                            Some(id) if draft.build_ids.len() < MAX_BUILD_IDS => draft.build_ids.push(id),
+                            Some(_) => {
+                                return document.refuse(format!("at most {MAX_BUILD_IDS} build-ids"), "more");
+                            }
+                            None => draft.rubbish_count = draft.rubbish_count.saturating_add(1),
+                        }
+                    }
+                    document.skip()?;
+                }
+            }
+            _ => document.skip()?,
+        }
+    }
+    Ok(())
+}
+
+/// A build-id that a listing can name; `None` for rubbish.
+pub(crate) fn build_id(text: &str) -> Option<BuildId> {
+    text.parse().ok().filter(|id: &BuildId| id.as_bytes().len() >= MIN_BUILD_ID_BYTES)
+}
+
+/// An attribute as a number; `None` where it is none.
+fn number<R: Read, N: std::str::FromStr>(document: &Document<R>, name: &str) -> Result<Option<N>> {
+    Ok(document.attribute(name)?.and_then(|text| text.trim().parse().ok()))
+}
+
+impl Draft {
+    fn finish(mut self) -> Listed {
+        match self.check() {
+            Ok((nevra, checksum, href)) => {
+                self.build_ids.sort_unstable();
+                self.build_ids.dedup();
+                Listed::Package(Box::new(ListedPackage {
+                    nevra,
+                    checksum,
+                    href,
+                    size: self.size,
+                    built_at: self.built_at,
+                    source_rpm: self.source_rpm,
+                    header_range: self.header_range,
+                    build_ids: self.build_ids,
+                    rubbish_count: self.rubbish_count,
+                }))
+            }
+            Err(reason) => {
+                let Self { name, version, release, arch, .. } = &self;
+                let name = if version.is_empty() { name.clone() } else { format!("{name}-{version}-{release}.{arch}") };
+                Listed::Refused(RefusedPackage { name: shown(&name), reason })
+            }
+        }
+    }
+
+    /// The parts that have to be there, or the reason why the package is refused.
+    fn check(&mut self) -> Result<(Nevra, Checksum, Href), String> {
+        let epoch = match self.epoch.as_str() {
+            "" | "0" => None,
+            epoch => match epoch.parse::<u32>() {
+                Ok(epoch) => Some(epoch),
+                Err(_) => return Err(format!("expected a number as epoch, found {:?}", shown(epoch))),
+            },
+        };
+        let nevra = Nevra::from_parts(&self.name, epoch, &self.version, &self.release, &self.arch)
+            .map_err(|error| error.to_string())?;
+        let checksum = match self.checksum.take() {
+            Some(checksum) => checksum.map_err(|error| error.to_string())?,
+            None => return Err("expected a checksum, found none".into()),
+        };
+        let href = self.href.take().ok_or("expected a location, found none")?;
+        Ok((nevra, checksum, href))
+    }
+}
+
+#[cfg(test)]
+mod tests;
