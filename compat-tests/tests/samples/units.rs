@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{document, root, text, with};
 
-const SERVICES: [&str; 2] = ["darkserver", "darkserver-import"];
+const SERVICES: [&str; 3] = ["darkserver", "darkserver-import", "darkserver-repositories"];
 
 /// The units with the programs of the workspace, as `make install` puts them below another prefix.
 pub(crate) fn units() -> TempDir {
@@ -35,8 +35,10 @@ pub(crate) fn systemd_analyze(arguments: &[&str]) -> String {
 #[test]
 fn systemd_has_nothing_to_say_about_the_units() {
     let directory = units();
-    for unit in ["darkserver.service", "darkserver.socket", "darkserver-import.service", "darkserver-import.timer"] {
-        let written = systemd_analyze(&["verify", "--man=no", text(&directory.path().join(unit))]);
+    let services = SERVICES.map(|service| format!("{service}.service"));
+    let others = ["darkserver.socket", "darkserver-import.timer", "darkserver-repositories.timer"].map(str::to_owned);
+    for unit in services.into_iter().chain(others) {
+        let written = systemd_analyze(&["verify", "--man=no", text(&directory.path().join(&unit))]);
         let ours: Vec<&str> = written.lines().filter(|line| line.contains("darkserver")).collect();
         assert!(ours.is_empty(), "{unit}: {written}");
     }
