@@ -8,8 +8,8 @@ use url::{ParseError, Url};
 pub const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The URL of the file `path` below `base`. `path` is not escaped yet. `None` if `base` is no http URL, or the path has
-/// dot segments, which would lead elsewhere. The query of `base` stays (signed URLs of object stores), its fragment does
-/// not.
+/// dot segments, which would lead elsewhere. The query of `base` stays (signed URLs of object stores), its fragment
+/// does not.
 pub fn below(base: &str, path: &str) -> Option<Url> {
     let mut url = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let mut joined = url.path().trim_end_matches('/').to_owned();

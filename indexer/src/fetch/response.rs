@@ -1,0 +1,257 @@
+//! Requests to one mirror, and what the heads and bodies of its responses are worth.
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_client::{FailureKind as HttpFailure, is_html, is_refusal, reason, refused_redirect, without_secrets};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use crate::fetch::failure::{Failure, FailureKind};
+use crate::fetch::mirrors::{Mirror, Mirrors};
+use crate::fetch::network::{Meter, NetworkLimits};
+
+/// The bytes of a file that are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// All, without a Range request.
+    Whole,
+    /// From this byte on.
+    From(u64),
+    /// From the first to the last byte.
+    Part(RangeInclusive<u64>),
+}
+
+/// A response with bytes of the file.
+pub(super) struct Answer {
+    /// The position of the body's first byte in the file. A server that ignores Range begins at 0.
+    pub(super) first: u64,
+    /// The bytes that the body has, if known.
+    pub(super) length: Option<u64>,
+    /// The size of the file in bytes, if known.
+    pub(super) size: Option<u64>,
+    pub(super) body: Body,
+    /// Time from the request to its head.
+    pub(super) head_took: Duration,
+}
+
+/// The body of a response. Dropped before its end it ends the transfer.
+pub(super) struct Body {
+    response: Response,
+    limits: NetworkLimits,
+    meter: Meter,
+    began: Instant,
+    received: u64,
+    /// Bytes that were received and put back.
+    returned: Option<Bytes>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Ask {
+    fn range(&self) -> Option<String> {
+        match self {
+            Self::Whole => None,
+            Self::From(first) => Some(format!("bytes={first}-")),
+            Self::Part(part) => Some(format!("bytes={}-{}", part.start(), part.end())),
+        }
+    }
+
+    /// True if a part of a file of `size` bytes is what is asked for.
+    fn is_answered_by(&self, first: u64, last: u64, size: Option<u64>) -> bool {
+        let end = |asked: u64| size.map_or(asked, |size| asked.min(size.saturating_sub(1)));
+        match self {
+            Self::Whole => false,
+            Self::From(from) => first == *from && size.is_some_and(|size| last.checked_add(1) == Some(size)),
+            Self::Part(part) => first == *part.start() && last == end(*part.end()),
+        }
+    }
+}
+
+/// Asks a mirror for a file, or for a part of it.
+pub(super) async fn ask(
+    mirrors: &Mirrors,
+    mirror: &Mirror,
+    path: &str,
+    ask: &Ask,
+    meter: &Meter,
+) -> Result<Answer, Failure> {
+    let url = mirror.url(path)?;
+    let shown = without_secrets(&url);
+    let answer = async {
+        let limits = mirrors.network.limits;
+        // The file's own bytes: a compressed transfer would hide where the payload begins.
+        let mut request = mirrors.request(mirror, url)?.header(ACCEPT_ENCODING, "identity");
+        if let Some(range) = ask.range() {
+            request = request.header(RANGE, range);
+        }
+        let permit = mirrors.network.acquire(&mirror.host).await;
+        let began = Instant::now();
+        meter.count_request();
+        let response = match timeout(limits.stall_timeout, request.send()).await {
+            Ok(response) => response.map_err(|error| silent(&error))?,
+            Err(_) => {
+                let text = format!("expected an answer within {:?}, found none", limits.stall_timeout);
+                return Err(Failure::new(FailureKind::Silent, text));
+            }
+        };
+        let head_took = began.elapsed();
+        let (response, first, length, size) = check(response, ask, mirrors).await?;
+        let body = Body { response, limits, meter: meter.clone(), began, received: 0, returned: None, _permit: permit };
+        Ok(Answer { first, length, size, body, head_took })
+    };
+    answer.await.map_err(|failure: Failure| failure.at(shown.as_str()))
+}
+
+/// A request without a response.
+fn silent(error: &reqwest::Error) -> Failure {
+    let text = reason(error);
+    match HttpFailure::of(error) {
+        // An address that is not public, a certificate that is not trusted: it stays so.
+        HttpFailure::Broken => Failure::new(FailureKind::Refused, text),
+        HttpFailure::Refused | HttpFailure::Timeout | HttpFailure::Reset => Failure::new(FailureKind::Silent, text),
+    }
+}
+
+/// Checks the head of a response. Returns the first byte, the length of the body, and the size of the file.
+async fn check(
+    mut response: Response,
+    ask: &Ask,
+    mirrors: &Mirrors,
+) -> Result<(Response, u64, Option<u64>, Option<u64>), Failure> {
+    let (status, expected) = (response.status(), if *ask == Ask::Whole { "200" } else { "206 or 200" });
+    let found = |found: String| format!("expected {expected}, found {found}");
+    if status == StatusCode::OK {
+        if is_html(response.headers()) {
+            return Err(Failure::wrong("expected a file, found a page of HTML"));
+        }
+        let length = response.content_length();
+        return Ok((response, 0, length, length));
+    }
+    if status == StatusCode::PARTIAL_CONTENT {
+        let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        return match content_range(range) {
+            Some((first, last, size)) if ask.is_answered_by(first, last, size) => {
+                let length = last - first + 1;
+                Ok((response, first, Some(length), size))
+            }
+            _ => {
+                let asked = ask.range().unwrap_or_default();
+                let range: String = range.chars().take(100).collect();
+                Err(Failure::wrong(format!("expected 206 for {asked:?}, found 206 with Content-Range {range:?}")))
+            }
+        };
+    }
+    if mirrors.absent_statuses.contains(status.as_u16()) {
+        if is_refusal(&mut response).await {
+            return Err(Failure::new(FailureKind::Refused, found(format!("{status} with a page of HTML"))));
+        }
+        return Err(Failure::new(FailureKind::Absent, found(status.to_string())));
+    }
+    if status.is_redirection() {
+        return Err(Failure::new(FailureKind::Refused, found(refused_redirect(&response))));
+    }
+    if status == StatusCode::RANGE_NOT_SATISFIABLE {
+        let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or("none");
+        let asked = ask.range().unwrap_or_default();
+        return Err(Failure::wrong(format!("expected 206 for {asked:?}, found {status}, Content-Range {range:?}")));
+    }
+    let may_pass = status.is_server_error()
+        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
+    let kind = match may_pass {
+        true => FailureKind::Passing { retry_after: retry_after(response.headers()) },
+        false => FailureKind::Refused,
+    };
+    Err(Failure::new(kind, found(status.to_string())))
+}
+
+/// Reads a Content-Range (RFC 9110, section 14.4): first byte, last byte, size of the file unless it is `*`.
+fn content_range(value: &str) -> Option<(u64, u64, Option<u64>)> {
+    let (unit, range) = value.trim().split_once(' ')?;
+    let (part, size) = range.trim().split_once('/')?;
+    let (first, last) = part.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    let size = if size == "*" { None } else { Some(size.parse().ok()?) };
+    let is_sound = unit.eq_ignore_ascii_case("bytes") && first <= last && size.is_none_or(|size| last < size);
+    is_sound.then_some((first, last, size))
+}
+
+/// Reads Retry-After in seconds (RFC 9110, section 10.2.3). A date is ignored.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+impl Body {
+    /// Has the next chunk be `bytes`.
+    pub(super) fn put_back(&mut self, bytes: Option<Bytes>) {
+        self.returned = bytes;
+    }
+
+    /// Returns the next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// The transfer broke off, stalled, or is too slow.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        if let Some(bytes) = self.returned.take() {
+            return Ok(Some(bytes));
+        }
+        let (stall_timeout, received) = (self.limits.stall_timeout, self.received);
+        let chunk = match timeout(stall_timeout, self.response.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| {
+                let text = reason(&error);
+                Failure::passing(format!("expected more bytes, found the end after {received}: {text}"))
+            })?,
+            Err(_) => {
+                let text = format!("expected more bytes within {stall_timeout:?}, found none after {received}");
+                return Err(Failure::passing(text));
+            }
+        };
+        let Some(chunk) = chunk else { return Ok(None) };
+        self.received += chunk.len() as u64;
+        self.meter.count_bytes(chunk.len());
+        let (elapsed, min_rate) = (self.began.elapsed(), NetworkLimits::MIN_RATE);
+        if elapsed > self.limits.slow_timeout && self.received / elapsed.as_secs().max(1) < min_rate {
+            let text = format!("expected {min_rate} bytes per second, found {} bytes in {elapsed:.0?}", self.received);
+            return Err(Failure::passing(text));
+        }
+        Ok(Some(chunk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_range_has_to_be_the_one_that_was_asked_for() {
+        for (value, expected) in [
+            ("bytes 0-9/100", Some((0, 9, Some(100)))),
+            ("Bytes 5-5/*", Some((5, 5, None))),
+            ("bytes 5-4/100", None),
+            ("bytes 0-100/100", None),
+            ("bytes */100", None),
+            ("lines 0-9/100", None),
+            ("", None),
+        ] {
+            assert_eq!(content_range(value), expected, "{value}");
+        }
+        for (ask, part, is_answer) in [
+            (Ask::Part(0..=9), (0, 9, Some(100)), true),
+            (Ask::Part(0..=9), (0, 9, None), true),
+            (Ask::Part(0..=9), (0, 6, Some(7)), true),
+            (Ask::Part(0..=9), (0, 6, Some(100)), false),
+            (Ask::Part(0..=9), (1, 9, Some(100)), false),
+            (Ask::Part(0..=9), (0, 99, Some(100)), false),
+            (Ask::From(7), (7, 99, Some(100)), true),
+            (Ask::From(7), (7, 98, Some(100)), false),
+            (Ask::From(7), (0, 99, Some(100)), false),
+            (Ask::Whole, (0, 99, Some(100)), false),
+        ] {
+            let (first, last, size) = part;
+            assert_eq!(ask.is_answered_by(first, last, size), is_answer, "{ask:?} {part:?}");
+        }
+    }
+}
