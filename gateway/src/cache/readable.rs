@@ -210,7 +210,7 @@ impl ExternalFile {
     /// # Errors
     /// It is another package, or cannot be read.
     pub(crate) fn read_header(&self, identity: Identity, place: &str) -> Result<(), StoreError> {
-        read_header(&mut BufReader::new(&**self.file), identity, place).map(drop)
+        read_header(&mut BufReader::new(&**self.file), Some(identity), place).map(drop)
     }
 
     async fn expect_unchanged(&self) -> io::Result<()> {

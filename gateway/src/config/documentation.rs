@@ -76,6 +76,7 @@ fn keys() -> BTreeSet<String> {
         ("request", fields::<RequestSettings>()),
         ("extraction", fields::<ExtractionSettings>()),
         ("prefetch", fields::<PrefetchSettings>()),
+        ("claims", fields::<ClaimsSettings>()),
         ("index", fields::<IndexSettings>()),
         ("federation", fields::<FederationSettings>()),
         ("relay", fields::<RelaySettings>()),

@@ -10,8 +10,8 @@ use sql::DatabaseUrl;
 use url::Url;
 
 use super::tables::{
-    ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings, MetadataSettings,
-    PrefetchSettings, RelaySettings, RequestSettings, TlsSettings,
+    ClaimsSettings, ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings,
+    MetadataSettings, PrefetchSettings, RelaySettings, RequestSettings, TlsSettings,
 };
 use super::upstreams::UpstreamSettings;
 use super::{forms, upstreams};
@@ -50,6 +50,7 @@ pub(super) struct ConfigFile {
     pub(super) request: RequestSettings,
     pub(super) extraction: ExtractionSettings,
     pub(super) prefetch: PrefetchSettings,
+    pub(super) claims: ClaimsSettings,
     pub(super) index: IndexSettings,
     pub(super) federation: FederationSettings,
     pub(super) relay: RelaySettings,
@@ -85,6 +86,7 @@ impl ConfigFile {
         self.request.check()?;
         self.extraction.check()?;
         self.prefetch.check()?;
+        self.claims.check()?;
         self.index.check()?;
         self.federation.check()?;
         self.relay.check()?;

@@ -30,8 +30,8 @@ use crate::server::tls;
 
 use file::ConfigFile;
 pub(crate) use tables::{
-    Abandoned, AbsentQuorum, ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings, IndexSettings,
-    MetadataSettings, OnUnavailable, Prefer, PrefetchSettings, RelaySettings, RequestSettings,
+    Abandoned, AbsentQuorum, ClaimsSettings, ConnectionSettings, CorsSettings, ExtractionSettings, FederationSettings,
+    IndexSettings, MetadataSettings, OnUnavailable, Prefer, PrefetchSettings, RelaySettings, RequestSettings,
 };
 pub(crate) use upstreams::{MAX_UPSTREAM_ABSENT_TTL, Mode, Service, Shape, UpstreamSettings};
 
@@ -59,6 +59,7 @@ pub(crate) struct Config {
     pub(crate) request: RequestSettings,
     pub(crate) extraction: ExtractionSettings,
     pub(crate) prefetch: PrefetchSettings,
+    pub(crate) claims: ClaimsSettings,
     pub(crate) index: IndexSettings,
     /// The upstreams, also those that are not enabled.
     pub(crate) upstreams: Vec<UpstreamSettings>,
@@ -122,6 +123,7 @@ impl Config {
             request: file.request,
             extraction: file.extraction,
             prefetch: file.prefetch,
+            claims: file.claims,
             index: IndexSettings { filter: arguments.index_filter.unwrap_or(file.index.filter), ..file.index },
             upstreams,
             federation: file.federation,

@@ -31,6 +31,8 @@ const CONCURRENT_EXTRACTIONS: RangeInclusive<usize> = 2..=1024;
 const MAX_PREFETCH: ByteSize = ByteSize::mib(256);
 /// Longest time that an extraction continues behind its member: it holds its permit meanwhile.
 const MAX_PREFETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest package without a header that a request may read: a read of it holds a permit to extract.
+const MAX_CLAIMED_PACKAGE: ByteSize = ByteSize::gib(16);
 /// Times after which an unreachable upstream leaves the quorum.
 const UNREACHABLE_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 /// Times of a request in the background.
@@ -115,6 +117,15 @@ pub(crate) struct PrefetchSettings {
     /// Longest time that an extraction continues behind its member.
     #[serde(deserialize_with = "forms::duration")]
     pub(crate) timeout: Duration,
+}
+
+/// `[claims]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClaimsSettings {
+    /// Maximum size of a package without a header that is read to confirm a claim; 0 reads none.
+    #[serde(deserialize_with = "forms::bytes")]
+    pub(crate) max_bytes: ByteSize,
 }
 
 /// `[index]`
@@ -250,6 +261,12 @@ impl Default for PrefetchSettings {
     }
 }
 
+impl Default for ClaimsSettings {
+    fn default() -> Self {
+        Self { max_bytes: ByteSize::mib(512) }
+    }
+}
+
 impl Default for IndexSettings {
     fn default() -> Self {
         let (found_ttl, absent_ttl) = (Duration::from_secs(60), Duration::from_secs(2));
@@ -316,6 +333,12 @@ impl PrefetchSettings {
             bail!("prefetch.timeout: expected at most 10s, found {}", humantime::format_duration(self.timeout));
         }
         Ok(())
+    }
+}
+
+impl ClaimsSettings {
+    pub(super) fn check(&self) -> Result<()> {
+        expect_at_most("claims.max_bytes", self.max_bytes, MAX_CLAIMED_PACKAGE)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
             return error::unavailable(false);
         }
     };
-    let elsewhere = published(&package);
+    let elsewhere = published(&package.locations);
     let content_type = match package.package.format {
         Format::Deb if !name.ends_with(".ipk") => "application/vnd.debian.binary-package",
         Format::Zip => "application/zip",

@@ -8,7 +8,7 @@ use artifact::BuildId;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
-use sql::Record;
+use sql::{ClaimRecord, Packages, Record};
 
 use super::links::Links;
 use super::{error, tail};
@@ -44,9 +44,12 @@ pub(super) async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>)
         // Nearly all requests; the JSON is cached with the records.
         [id] => gateway.lookup.records(id, until).await.map(|known| {
             let records = known.value;
-            records.json(&links.base, || links.rows(&records))
+            records.json(&links.base, || links.rows(&records, &records.claims))
         }),
-        ids => Box::pin(gateway.lookup.records_of_all(ids, until)).await.map(|records| links.rows(&records)),
+        ids => {
+            let found = Box::pin(gateway.lookup.records_of_all(ids, until)).await;
+            found.map(|found| links.rows(&found.records, &found.claims))
+        }
     };
     rows(&gateway, json)
 }
@@ -54,9 +57,9 @@ pub(super) async fn build_ids(request: HttpRequest, gateway: web::Data<Gateway>)
 /// `/rpm2buildids/NVRA[.rpm]`
 pub(super) async fn rpm_to_build_ids(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let links = Links::of(&request, &gateway);
-    let Some(nvra) = nvra(&request) else { return rows(&gateway, Ok(links.rows(&[]))) };
+    let Some(nvra) = nvra(&request) else { return rows(&gateway, Ok(links.rows(&[], &[]))) };
     let records = gateway.lookup.query(|index| async move { index.records_by_nvra(&nvra).await }).await;
-    rows(&gateway, records.map(|found| links.rows(&found.records)))
+    rows(&gateway, records.map(|found| links.rows(&found.records, &found.claims)))
 }
 
 /// `/package/NVRA[.rpm]`: `{"url": ...}`, or `{}` for an unknown package as release 2.0 had it.
@@ -64,11 +67,13 @@ pub(super) async fn package(request: HttpRequest, gateway: web::Data<Gateway>) -
     let Some(nvra) = nvra(&request) else { return HttpResponse::Ok().json(json!({})) };
     let packages = gateway.lookup.query(|index| async move { index.packages_by_nvra(&nvra).await }).await;
     match packages {
-        Ok(packages) => {
+        Ok(Packages { read, unread }) => {
             let links = Links::of(&request, &gateway);
-            let mut urls = packages.read.iter().map(|package| links.url(package));
+            let read = read.iter().map(|package| (package.id, links.url(package)));
+            let unread = unread.iter().map(|package| (package.id, Links::url_of_unread(package)));
             // Several packages can have one NVRA; the newest import that can be had wins, as the last row did.
-            let url = urls.rfind(|url| !url.is_empty());
+            let newest = read.chain(unread).filter(|(_, url)| !url.is_empty()).max_by_key(|(id, _)| *id);
+            let url = newest.map(|(_, url)| url);
             HttpResponse::Ok()
                 .insert_header((VARY, HOST))
                 .json(url.map_or_else(|| json!({}), |url| json!({ "url": url })))
@@ -105,8 +110,9 @@ fn unavailable(gateway: &Gateway, cause: &Cause) -> HttpResponse {
 const HOST: HeaderValue = HeaderValue::from_static("Host");
 
 impl Links {
-    /// One row a file: one that has both kinds is one row.
-    fn rows(&self, records: &[Record]) -> Bytes {
+    /// One row a file, and one a claim behind them: the link that a package has for the build-id, if that is known. A
+    /// file that has both kinds is one row.
+    fn rows(&self, records: &[Record], claims: &[ClaimRecord]) -> Bytes {
         let mut records: Vec<&Record> = records.iter().collect();
         records.dedup_by(|a, b| row_order(a) == row_order(b));
         let row = |record: &&Record| JsonRow {
@@ -116,7 +122,14 @@ impl Links {
             distro: record.package.distro.clone(),
             url: self.url(&record.package),
         };
-        let rows = records.iter().map(row).collect::<Vec<_>>();
+        let claimed = |ClaimRecord { package, claim }: &ClaimRecord| JsonRow {
+            buildid: claim.build_id.to_string(),
+            elf: claim.link_path.clone().unwrap_or_default(),
+            rpm: package.nevra.nvra(),
+            distro: package.distro.clone(),
+            url: Self::url_of_unread(package),
+        };
+        let rows = records.iter().map(row).chain(claims.iter().map(claimed)).collect::<Vec<_>>();
         // Strings alone: that cannot fail.
         serde_json::to_vec(&rows).unwrap_or_default().into()
     }

@@ -2,7 +2,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::header::HOST;
-use sql::StoredPackage;
+use sql::{StoredPackage, UnreadPackage};
 
 use crate::providers::archives::published;
 use crate::resolve::Gateway;
@@ -25,13 +25,18 @@ impl Links {
 
     /// Where the package can be had: the URL of its best location that has one, else this gateway's own copy, else "".
     pub(super) fn url(&self, package: &StoredPackage) -> String {
-        if let Some(url) = published(package) {
+        if let Some(url) = published(&package.locations) {
             return url.into();
         }
         if !package.present_locations().any(|location| location.store.root.is_some()) {
             return String::new();
         }
         self.own(package).unwrap_or_default()
+    }
+
+    /// The same of a package with claims. Without an identity this gateway's own copy has no name.
+    pub(super) fn url_of_unread(package: &UnreadPackage) -> String {
+        published(&package.locations).map_or_else(String::new, String::from)
     }
 
     /// This gateway's own copy of a package.

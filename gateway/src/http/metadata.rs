@@ -106,7 +106,8 @@ fn nevra(nevra: &Nevra) -> String {
 fn places_of(package: &StoredPackage, links: &Links) -> Vec<MetadataLocation> {
     let place = |location: &sql::Location| {
         let is_here = location.gone_at.is_none() && location.store.root.is_some();
-        let url = archives::url(location).map(String::from).or_else(|| is_here.then(|| links.own(package)).flatten());
+        let url =
+            archives::public_url(location).map(String::from).or_else(|| is_here.then(|| links.own(package)).flatten());
         MetadataLocation { tier: location.store.tier.to_string(), url, gone_at: location.gone_at }
     };
     package.locations.iter().map(place).collect()

@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub(crate) filter_last_sync: IntGauge,
     pub(crate) filter_rebuilds: IntCounterVec,
     pub(crate) metadata_answers: IntCounterVec,
+    pub(crate) claims: IntCounterVec,
     pub(crate) extractions: IntCounterVec,
     pub(crate) extraction_resumes: IntCounter,
     pub(crate) archive_read_bytes: IntCounter,
@@ -148,6 +149,11 @@ impl Metrics {
                 "gateway_metadata_answers_total",
                 "Answers to metadata queries, by key (file, glob, buildid) and result: complete, partial, unavailable.",
                 &["key", "result"],
+            ),
+            claims: counters(
+                "gateway_claims_total",
+                "Claimed packages that a request had to read, by result: confirmed, refuted, too_large, unavailable.",
+                &["result"],
             ),
             extractions: counters(
                 "gateway_extractions_total",
@@ -309,6 +315,9 @@ impl Metrics {
         }
         for result in ["complete", "failed", "cancelled"] {
             self.extractions.with_label_values(&[result]);
+        }
+        for result in ["confirmed", "refuted", "too_large", "unavailable"] {
+            self.claims.with_label_values(&[result]);
         }
         for result in ["found", "absent", "provisional", "unavailable", "too_large"] {
             self.federation_answers.with_label_values(&[result]);

@@ -2,7 +2,8 @@
 //!
 //! 1. The same question was unavailable a moment ago, and nothing has changed since: unavailable again, at once, so
 //!    that a client's three tries take one budget.
-//! 2. The index: records of the build-id; of each, the cached file, else the package's locations in tier order.
+//! 2. The index: records of the build-id; of each, the cached file, else the package's locations in tier order. If they
+//!    give nothing, the packages that claim the build-id, whose headers are read first ([`claims`]).
 //! 3. What was relayed before or is being relayed, then the upstreams, all at once, whether the index had nothing or
 //!    could not be asked.
 //! 4. Debuginfo alone: programs of the index of which only their contents can tell whether they hold DWARF.
@@ -13,6 +14,7 @@
 pub(crate) mod answer;
 mod artifact;
 mod build_tree;
+mod claims;
 pub(crate) mod deadline;
 pub(crate) mod decision;
 mod file;
@@ -192,7 +194,7 @@ impl Gateway {
         course: &mut Course,
     ) -> Option<Result<Answer, NoAnswer>> {
         let searched = self.search_index(verdict, question, caller.client, until).await;
-        course.trace.records = Some(searched.records);
+        (course.trace.records, course.trace.confirmed) = (Some(searched.records), searched.confirmed);
         (course.unknown, course.exists, course.examined) = (searched.unknown, searched.exists, searched.examined);
         let end = course.add_outcome(searched.outcome);
         if end.is_none() && course.exists && self.federation.reason_not_to_ask(caller).is_none() {

@@ -6,11 +6,13 @@ use artifact::ArtifactType;
 use sql::Record;
 
 use super::Gateway;
+use super::answer::FoundFile;
 use super::artifact::{Certainty, candidates};
 use super::deadline::Deadline;
 use super::outcome::Unavailable;
 use super::question::{Question, Resource};
 use super::search::{Search, SearchOutcome};
+use super::section::is_dwarf;
 use crate::index::filter::Verdict;
 use crate::permits::ClientAddress;
 
@@ -22,15 +24,18 @@ pub(super) struct SearchResult {
     pub(super) unknown: Vec<Record>,
     /// The number of records of the build-id.
     pub(super) records: usize,
+    /// The number of records that packages with claims of the build-id have, if they were read.
+    pub(super) confirmed: Option<usize>,
     /// True if a record states that there is a file of the kind that is asked for, wherever it may be had.
     pub(super) exists: bool,
-    /// Time in which files were extracted that turned out to be something else.
+    /// Time in which files were extracted that turned out to be something else, and packages were read whole.
     pub(super) examined: Duration,
 }
 
 impl Gateway {
     /// Searches for what `question` of `client` asks for, among the files that are certainly it. Of an executable
-    /// also among those that may be it, after the others. `verdict` is that of the filter.
+    /// also among those that may be it, after the others. Claims are confirmed if the records do not answer. `verdict`
+    /// is that of the filter.
     pub(super) async fn search_index(
         &self,
         verdict: Verdict,
@@ -45,6 +50,7 @@ impl Gateway {
                     outcome: Err(cause.into()),
                     unknown: Vec::new(),
                     records: 0,
+                    confirmed: None,
                     exists: false,
                     examined: Duration::ZERO,
                 };
@@ -52,32 +58,23 @@ impl Gateway {
         };
         let records = known.value;
         let mut search = Search::new(self, client, deadline);
-        let mut unknown = Vec::new();
-        let found = match &question.resource {
-            Resource::Artifact(wanted) => {
-                if *wanted == ArtifactType::Debuginfo {
-                    unknown = candidates(&records, *wanted, Certainty::Unknown).into_iter().cloned().collect();
-                }
-                if !unknown.is_empty() {
-                    // A store that hangs leaves time for these.
-                    search.deadline = deadline.half();
-                }
-                search.artifact(&records, *wanted, Certainty::Certain, &question.build_id).await
+        let (mut unknown, mut exists, mut confirmed) = (Vec::new(), false, None);
+        let mut found = search.among(&records, question, &mut unknown, &mut exists).await;
+        // DWARF that the debuginfo lacks is nowhere; another section may be in an executable.
+        let is_settled = search.is_settled && matches!(&question.resource, Resource::Section(name) if is_dwarf(name));
+        if found.is_none() && !is_settled && !records.claims.is_empty() {
+            let of_claims = search.confirm(&records.claims, &question.resource, &question.build_id).await;
+            confirmed = Some(of_claims.len());
+            if !of_claims.is_empty() {
+                found = search.among(&of_claims, question, &mut unknown, &mut exists).await;
             }
-            Resource::Section(name) => search.section(&records, &question.build_id, name).await,
-            Resource::Source(path) => search.source(&records, path).await,
-        };
+        }
         // Stale records prove presence, not absence.
         if !search.is_settled {
             search.causes.extend(known.unavailable);
         }
-        let exists = match &question.resource {
-            Resource::Artifact(wanted) => records.iter().any(|record| record.artifact.serves(*wanted) == Some(true)),
-            // A file proves neither a section of it nor a source.
-            Resource::Section(_) | Resource::Source(_) => false,
-        };
         let (examined, outcome) = (search.examined, search.outcome(found));
-        SearchResult { outcome, unknown, records: records.len(), exists, examined }
+        SearchResult { outcome, unknown, records: records.len(), confirmed, exists, examined }
     }
 
     /// Searches for debuginfo among files that may hold it: those that [`Self::search_index`] left open.
@@ -94,5 +91,35 @@ impl Gateway {
         let mut search = Search::new(self, client, deadline);
         let found = search.artifact(unknown, ArtifactType::Debuginfo, Certainty::Unknown, &question.build_id).await;
         search.outcome(found)
+    }
+}
+
+impl Search<'_> {
+    /// What `question` asks for, from files that are certainly it. Adds files that may be it to `unknown`, and sets
+    /// `exists` if a record states that there is such a file.
+    async fn among(
+        &mut self,
+        records: &[Record],
+        question: &Question,
+        unknown: &mut Vec<Record>,
+        exists: &mut bool,
+    ) -> Option<FoundFile> {
+        let build_id = &question.build_id;
+        match &question.resource {
+            Resource::Artifact(wanted) => {
+                *exists |= records.iter().any(|record| record.artifact.serves(*wanted) == Some(true));
+                if *wanted == ArtifactType::Debuginfo {
+                    unknown.extend(candidates(records, *wanted, Certainty::Unknown).into_iter().cloned());
+                }
+                if !unknown.is_empty() {
+                    // A store that hangs leaves time for these.
+                    self.deadline = self.deadline.half();
+                }
+                self.artifact(records, *wanted, Certainty::Certain, build_id).await
+            }
+            // A file proves neither a section of it nor a source.
+            Resource::Section(name) => self.section(records, build_id, name).await,
+            Resource::Source(path) => self.source(records, path).await,
+        }
     }
 }

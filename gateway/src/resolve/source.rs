@@ -9,13 +9,15 @@
 //! 3. the only file whose path ends so, in the packages of 1: builds whose paths are relative;
 //! 4. an include file of another package ([`super::include_file`]).
 //!
+//! Packages of 1 and 2 that the index has by name alone are read first ([`super::claims`]).
+//!
 //! Plain files have no package: their sources are below the directory of their store ([`super::build_tree`]).
 
 use std::sync::Arc;
 
 use artifact::header::Header;
 use artifact::{Format, Nevra, arch};
-use sql::{Index, Record, StoredPackage};
+use sql::{Index, Packages, Record, StoredPackage};
 
 use super::answer::FoundFile;
 use super::member::Need;
@@ -103,13 +105,21 @@ impl Search<'_> {
         });
         let found = tokio::time::timeout_at(self.deadline.end().into(), futures::future::try_join_all(queries)).await;
         let timeout = |_| Cause::index(CauseKind::Timeout, "index: expected packages within the budget, found none");
-        match found.map_err(timeout).flatten() {
-            Ok(packages) => Some(packages.into_iter().flat_map(|packages| packages.read).map(Arc::new).collect()),
+        let found = match found.map_err(timeout).flatten() {
+            Ok(found) => found,
             Err(cause) => {
                 self.causes.push(cause);
-                None
+                return None;
             }
+        };
+        let mut packages = Vec::new();
+        for Packages { read, unread } in found {
+            packages.extend(read.into_iter().map(Arc::new));
+            let unread: Vec<_> = unread.into_iter().map(Arc::new).collect();
+            let read = Box::pin(self.read_packages(unread.iter().collect())).await;
+            packages.extend(read.into_iter().map(|(package, _)| package));
         }
+        Some(packages)
     }
 
     /// The packages of a build that can hold its sources, likeliest first: -debugsource since Fedora 27, the kernel's
@@ -144,6 +154,12 @@ impl Search<'_> {
             let is_other_arch = sibling.package.nevra.arch != of.package.nevra.arch;
             (sibling.distro != of.distro, is_other_arch, source_rank(sibling), seconds_apart)
         });
+        if siblings.is_empty()
+            && let Some(nvra) = debugsource(source_rpm, &of.package.nevra.arch)
+        {
+            // The headers of a whole build may not have been read yet.
+            return self.packages(&[nvra]).await.unwrap_or_default();
+        }
         siblings
     }
 
@@ -214,6 +230,13 @@ fn named_packages(path: &str, archs: &[&str]) -> Vec<String> {
         Some(format!("{name}-{kernel}"))
     };
     kernel().into_iter().collect()
+}
+
+/// The NVRA of the package with the debug sources of a build; `None` if the name of the source package is none of an
+/// RPM.
+fn debugsource(source_rpm: &str, arch: &str) -> Option<String> {
+    let source: Nevra = source_rpm.strip_suffix(".rpm")?.parse().ok()?;
+    Some(format!("{}-debugsource-{}-{}.{arch}", source.name, source.version, source.release))
 }
 
 /// True if a path may have been relative. Paths of compilers and distributions below `/usr` are absolute.
@@ -298,6 +321,16 @@ mod tests {
         assert_eq!(first("aarch64", &["aarch64"]), ["aarch64"]);
         let kernel = "/usr/src/kernels/6.5.6-300.fc39.i686/include/a.h";
         assert_eq!(named_packages(kernel, &["i686"]), ["kernel-devel-6.5.6-300.fc39.i686"]);
+    }
+
+    #[test]
+    fn a_source_package_names_its_debugsource() {
+        let named = |source: &str| debugsource(source, "x86_64");
+        assert_eq!(
+            named("gcc-c++-1.2~rc1-3.fc40.src.rpm").as_deref(),
+            Some("gcc-c++-debugsource-1.2~rc1-3.fc40.x86_64")
+        );
+        assert_eq!((named("hello_2.10-3"), named("x.rpm")), (None, None));
     }
 
     #[test]

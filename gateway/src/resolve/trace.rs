@@ -25,6 +25,8 @@ pub(crate) struct Trace {
     pub(super) filter: Option<filter::Verdict>,
     /// The number of records of the build-id, if they were read.
     pub(super) records: Option<usize>,
+    /// The number of records that packages with claims of the build-id have, if they were read.
+    pub(super) confirmed: Option<usize>,
     /// The number of files of which only the contents can tell, if they were examined.
     pub(super) examined: Option<usize>,
     /// The upstreams, if they were asked.
@@ -54,6 +56,9 @@ impl Trace {
         }
         if let Some(records) = self.records {
             write!(text, "records={records}; ")?;
+        }
+        if let Some(confirmed) = self.confirmed {
+            write!(text, "confirmed={confirmed}; ")?;
         }
         if let Some(examined) = self.examined {
             write!(text, "examined={examined}; ")?;

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use artifact::BuildId;
-use sql::Record;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -33,7 +32,7 @@ impl Batches {
     /// Runs `query` for each batch, on `runtime`: a client that disconnects does not cancel a query that others share.
     pub(super) fn new<F>(runtime: &Handle, query: impl Fn(Vec<BuildId>) -> F + Clone + Send + 'static) -> Self
     where
-        F: Future<Output = Result<Vec<Record>, Cause>> + Send + 'static,
+        F: Future<Output = Result<sql::Records, Cause>> + Send + 'static,
     {
         let (sender, mut waiting) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(MAX_QUERIES));
@@ -55,7 +54,7 @@ impl Batches {
         Self(sender)
     }
 
-    /// Returns every record of one build-id.
+    /// Returns every record and claim of one build-id.
     ///
     /// # Errors
     /// If the query failed.
@@ -69,17 +68,20 @@ impl Batches {
 
 async fn answer<F>(mut batch: Vec<Waiting>, query: impl Fn(Vec<BuildId>) -> F)
 where
-    F: Future<Output = Result<Vec<Record>, Cause>>,
+    F: Future<Output = Result<sql::Records, Cause>>,
 {
     batch.retain(|waiting| !waiting.answer.is_closed());
     if batch.is_empty() {
         return;
     }
     let found = query(batch.iter().map(|waiting| waiting.build_id.clone()).collect()).await;
-    let found = found.map(|records| {
-        let mut found: HashMap<BuildId, Vec<Record>> = HashMap::new();
+    let found = found.map(|sql::Records { records, claims }| {
+        let mut found: HashMap<BuildId, sql::Records> = HashMap::new();
         for record in records {
-            found.entry(record.artifact.build_id.clone()).or_default().push(record);
+            found.entry(record.artifact.build_id.clone()).or_default().records.push(record);
+        }
+        for claim in claims {
+            found.entry(claim.claim.build_id.clone()).or_default().claims.push(claim);
         }
         found
             .into_iter()
@@ -115,7 +117,7 @@ mod tests {
             let gate = gate.clone();
             async move {
                 gate.acquire().await.unwrap().forget();
-                Ok(Vec::new())
+                Ok(sql::Records::default())
             }
         });
         let look_up = |number: u8| {

@@ -61,7 +61,7 @@ struct Lifetime {
 
 impl Lifetime {
     fn of(&self, timed: &Timed) -> Option<Duration> {
-        Some(if timed.records.is_empty() { self.absent } else { self.found })
+        Some(if timed.records.is_absent() { self.absent } else { self.found })
     }
 }
 

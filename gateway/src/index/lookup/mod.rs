@@ -95,9 +95,7 @@ impl Lookup {
         let (batched, batch_queries) = (index.clone(), queries.clone());
         let batches = Batches::new(&runtime, move |build_ids| {
             let (index, queries) = (batched.clone(), batch_queries.clone());
-            async move {
-                queries.run(Box::pin(async move { Ok(index.records_by_build_id(&build_ids).await?.records) })).await
-            }
+            async move { queries.run(Box::pin(async move { index.records_by_build_id(&build_ids).await })).await }
         });
         let (filter, invalidation) = (Filter::off(), Invalidation::new());
         let fresh = Fresh::new(config, invalidation.clone());
@@ -156,7 +154,7 @@ impl Lookup {
         match self.wait_for(until, self.batches.records(build_id)).await {
             Ok(records) => {
                 count("database");
-                if verdict == Verdict::Maybe && records.is_empty() {
+                if verdict == Verdict::Maybe && records.is_absent() {
                     METRICS.filter_false_positives.inc();
                 }
                 self.stale.insert_records(build_id, &records).await;
@@ -177,18 +175,20 @@ impl Lookup {
         if self.watch.is_healthy() { self.filter.check(build_id) } else { Verdict::Unavailable }
     }
 
-    /// Returns every record of several build-ids, ordered by [`row_order`].
+    /// Returns every record and claim of several build-ids, records ordered by [`row_order`].
     ///
     /// # Errors
     /// If the index could not be queried, and there is no stale result of one of them.
-    pub(crate) async fn records_of_all(&self, build_ids: &[BuildId], until: Instant) -> Result<Vec<Record>, Cause> {
+    pub(crate) async fn records_of_all(&self, build_ids: &[BuildId], until: Instant) -> Result<sql::Records, Cause> {
         let build_ids: BTreeSet<&BuildId> = build_ids.iter().collect();
         let lookups = build_ids.into_iter().map(|build_id| self.records(build_id, until));
-        let mut found: Vec<Record> = Vec::new();
+        let mut found = sql::Records::default();
         for known in futures::future::join_all(lookups).await {
-            found.extend(known?.value.iter().cloned());
+            let known = known?.value;
+            found.records.extend(known.iter().cloned());
+            found.claims.extend(known.claims.iter().cloned());
         }
-        found.sort_by(|a, b| row_order(a).cmp(&row_order(b)));
+        found.records.sort_by(|a, b| row_order(a).cmp(&row_order(b)));
         Ok(found)
     }
 

@@ -1,29 +1,42 @@
-//! The records of one build-id, with their JSON.
+//! The records and claims of one build-id, with their JSON.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use sql::Record;
+use sql::{ClaimRecord, Record};
 
-/// All records of one build-id; an absent one has none.
+/// All records of one build-id, and its claims: packages whose header was not read may have it, too. An absent one has
+/// neither.
 #[derive(Default)]
 pub(crate) struct Records {
     list: Vec<Record>,
+    pub(crate) claims: Vec<ClaimRecord>,
     /// Their JSON, with links below the base URL of the first request.
     json: OnceLock<(String, Bytes)>,
 }
 
 impl Records {
-    pub(super) fn new(list: Vec<Record>) -> Self {
-        Self { list, json: OnceLock::new() }
+    pub(super) fn new(found: sql::Records) -> Self {
+        let sql::Records { records: list, claims } = found;
+        Self { list, claims, json: OnceLock::new() }
+    }
+
+    /// True if neither a record nor a claim has the build-id.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.list.is_empty() && self.claims.is_empty()
+    }
+
+    /// The number of records and claims.
+    pub(super) fn count(&self) -> usize {
+        self.list.len() + self.claims.len()
     }
 
     /// Returns their JSON with links below `base`. It is cached for the base of the first request; without records
     /// there are no links, and one JSON for all.
     pub(crate) fn json(&self, base: &str, write: impl Fn() -> Bytes) -> Bytes {
         let (cached_base, json) = self.json.get_or_init(|| (base.to_owned(), write()));
-        if cached_base == base || self.list.is_empty() { json.clone() } else { write() }
+        if cached_base == base || self.is_absent() { json.clone() } else { write() }
     }
 }
 
@@ -69,7 +82,8 @@ mod tests {
 
     #[test]
     fn json_is_written_once_for_a_base_and_never_used_for_another() {
-        let (records, written) = (Records::new(vec![record()]), Cell::new(0));
+        let (records, written) =
+            (Records::new(sql::Records { records: vec![record()], claims: Vec::new() }), Cell::new(0));
         let json = |base: &'static str| {
             records.json(base, || {
                 written.set(written.get() + 1);

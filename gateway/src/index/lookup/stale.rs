@@ -21,12 +21,12 @@ pub(super) struct Stale {
 
 impl Stale {
     pub(super) fn new(config: &config::IndexSettings) -> Self {
-        Self { records: cache(config, |records| records.len()), siblings: cache(config, |siblings| siblings.len()) }
+        Self { records: cache(config, |records| records.count()), siblings: cache(config, |siblings| siblings.len()) }
     }
 
     /// Replaces the records of a build-id; an absent one has no entry.
     pub(super) async fn insert_records(&self, build_id: &BuildId, records: &Arc<Records>) {
-        if records.is_empty() {
+        if records.is_absent() {
             self.records.invalidate(build_id).await;
         } else {
             self.records.insert(build_id.clone(), records.clone()).await;

@@ -9,11 +9,11 @@ use artifact::{Format, formats};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
-use sql::{Location, Store, StoredPackage};
+use sql::{Location, Store};
 
 use super::local_file::{Gate, LocalFile};
 use super::parts::Parts;
-use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header};
+use super::{Archives, Bytes, Expected, READ_BYTES, ended_early, place, read_header};
 use crate::providers::{StoreError, sigcache};
 use crate::resolve::outcome::CauseKind;
 
@@ -21,8 +21,8 @@ use crate::resolve::outcome::CauseKind;
 const DIRECTORY_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Archives {
-    pub(super) async fn open_local(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, StoreError> {
-        let (identity, format, location) = (package.package.identity, package.package.format, location.clone());
+    pub(super) async fn open_local(&self, expected: Expected, location: &Location) -> Result<Bytes, StoreError> {
+        let (Expected { format, identity }, location) = (expected, location.clone());
         let gate = Gate { threads: self.stores.of(&location.store).threads.clone(), runtime: self.runtime.clone() };
         let store = location.store.clone();
         let open = move || -> Result<Bytes, StoreError> {
@@ -42,19 +42,6 @@ impl Archives {
             Ok(Bytes { header: Some(header), rest: formats::ArchiveBytes::Stream(Box::new(file)), parts: Some(parts) })
         };
         self.on_disk(&store, open).await.flatten()
-    }
-
-    /// The same of a directory that is also published: one that hangs is given up for its URL.
-    pub(super) async fn open_local_soon(
-        &self,
-        package: &StoredPackage,
-        location: &Location,
-    ) -> Result<Bytes, StoreError> {
-        let opened = tokio::time::timeout(DIRECTORY_TIMEOUT, self.open_local(package, location)).await;
-        opened.unwrap_or_else(|_| {
-            let text = format!("{}: expected it within {DIRECTORY_TIMEOUT:?}, found nothing", place(location));
-            Err(StoreError::failed(CauseKind::Timeout, text))
-        })
     }
 
     /// Runs `read`, which reads the directory of a local store, on a thread that may block. A directory that hangs
@@ -78,6 +65,17 @@ impl Archives {
     }
 }
 
+/// What `local` gives of a directory that is also published: one that hangs is given up for its URL.
+pub(super) async fn soon<T>(
+    location: &Location,
+    local: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(DIRECTORY_TIMEOUT, local).await.unwrap_or_else(|_| {
+        let text = format!("{}: expected it within {DIRECTORY_TIMEOUT:?}, found nothing", place(location));
+        Err(StoreError::failed(CauseKind::Timeout, text))
+    })
+}
+
 /// Expects the file at a location to have the size and time that the index knows.
 pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), StoreError> {
     let metadata = file.metadata().map_err(|error| unreadable(location, &error))?;
@@ -88,7 +86,7 @@ pub(crate) fn expect_unchanged(file: &File, location: &Location) -> Result<(), S
     }
     let (size, time) = (location.size.unwrap_or_default(), location.mtime_ns);
     let found = format!("{} bytes of {mtime_ns:?}", metadata.len());
-    Err(StoreError::Absent(format!("{}: expected {size} bytes of {time:?}, found {found}", place(location))))
+    Err(StoreError::Absent(format!("{}: expected {size:?} bytes of {time:?}, found {found}", place(location))))
 }
 
 /// Opens the file of a local location; a path or link that leads out of the store's directory is refused by cap-std. A

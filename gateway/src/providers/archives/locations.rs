@@ -19,9 +19,12 @@ impl Archives {
         self.in_order(package.present_locations())
     }
 
-    /// Those locations that failed a moment ago behind the others, and those of stores that hang behind these.
+    /// Those locations that failed a moment ago behind the others, and those of stores that hang behind these. Derived
+    /// places that did not have the package a moment ago are left out.
     pub(crate) fn in_order<'a>(&self, locations: impl Iterator<Item = &'a Location>) -> Vec<Location> {
-        let mut locations: Vec<Location> = locations.cloned().collect();
+        let may_be_there =
+            |location: &&Location| !location.derived || !self.never_there.contains_key(&location_key(location));
+        let mut locations: Vec<Location> = locations.filter(may_be_there).cloned().collect();
         locations.sort_by_cached_key(|location| {
             (self.stores.hangs(&location.store), self.unhealthy.contains_key(&location_key(location)))
         });
@@ -88,7 +91,7 @@ impl Archives {
     /// Tries `locations` one after the other until one opens, the next one also when the one before takes unusually
     /// long. Those that fail are marked unhealthy, and so their stores' health is observed. An attempt goes on for a
     /// while behind the walk: it may be known later than `deadline` whether a store hangs.
-    async fn walk<T, F>(
+    pub(super) async fn walk<T, F>(
         &self,
         locations: Vec<Location>,
         deadline: Deadline,
@@ -123,8 +126,13 @@ impl Archives {
         walked
     }
 
-    async fn mark_failed(&self, misses: &[(Location, Miss)]) {
+    /// Marks the locations that failed as unhealthy. A derived place may never have had the package: that is remembered,
+    /// too.
+    pub(super) async fn mark_failed(&self, misses: &[(Location, Miss)]) {
         for (location, miss) in misses {
+            if location.derived && matches!(miss, Miss::Absent(_)) {
+                self.never_there.insert(location_key(location), ()).await;
+            }
             if miss.is_of_provider() {
                 self.mark_unhealthy(location).await;
             }

@@ -7,6 +7,7 @@
 
 mod clients;
 mod enter;
+mod header;
 mod health;
 mod local;
 mod local_file;
@@ -14,15 +15,16 @@ mod locations;
 mod parts;
 mod place;
 mod remote;
+mod unread;
 
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
 use artifact::formats::{self, Catalog};
-use artifact::header::{self, Header};
+use artifact::header::{File, Header};
 use artifact::payload::BlockIndex;
-use artifact::{Artifact, Format, Identity};
+use artifact::{Artifact, Format, Identity, Package};
 use moka::future::Cache;
 use sql::{Location, StoredPackage};
 use tokio::runtime::Handle;
@@ -33,14 +35,17 @@ use crate::metrics::METRICS;
 use crate::permits::Permit;
 use crate::providers::StoreError;
 use crate::providers::flow::Flow;
-use crate::resolve::outcome::{CauseKind, Miss, Provider, label};
+use crate::resolve::outcome::{CauseKind, Miss, Outcome, Provider, label};
 
 use clients::StoreClients;
 use health::Stores;
+use local::soon;
 use parts::Parts;
 use place::Place;
+use unread::UnreadPackages;
 
 pub(crate) use local::{expect_unchanged, open_below_root, unreadable};
+pub(crate) use unread::{ReadPackage, WholeReads};
 
 /// Between two reads of an archive over HTTP.
 const READ_BYTES: usize = 256 << 10;
@@ -48,7 +53,7 @@ const READ_BYTES: usize = 256 << 10;
 const HEADERS_BYTES: u64 = 100 << 20;
 /// Memory for where RPMs can be entered, and as much for other archives.
 const BLOCK_INDEX_BYTES: u64 = 16 << 20;
-/// How long a location that failed is tried after all others.
+/// How long a location that failed is tried after all others, and a derived place without its package not at all.
 const UNHEALTHY_TTL: Duration = Duration::from_secs(60);
 
 /// A location of a package: the id of its store, and the path in it.
@@ -63,8 +68,11 @@ pub(crate) struct Archives {
     catalogs: Cache<Identity, Arc<Catalog>>,
     block_indexes: Cache<Identity, Arc<BlockIndex>>,
     tar_block_indexes: Cache<Identity, Arc<formats::TarBlockIndex>>,
-    /// Store and path.
-    unhealthy: Cache<(i64, String), ()>,
+    /// Locations that failed.
+    unhealthy: Cache<LocationKey, ()>,
+    /// Derived places that did not have their package.
+    never_there: Cache<LocationKey, ()>,
+    unread: UnreadPackages,
     runtime: Handle,
 }
 
@@ -102,14 +110,7 @@ pub(crate) enum Inside {
     /// An RPM, with its header.
     Rpm(Arc<Header>),
     /// A package without a header: the one member that is wanted.
-    OtherFormat {
-        format: Format,
-        nvra: String,
-        bytes: u64,
-        ordinal: u32,
-        file: Arc<header::File>,
-        tar_offset: Option<u64>,
-    },
+    OtherFormat { format: Format, nvra: String, bytes: u64, ordinal: u32, file: Arc<File>, tar_offset: Option<u64> },
 }
 
 impl Inside {
@@ -122,7 +123,7 @@ impl Inside {
     }
 
     /// The file with this number, if it is a regular one.
-    pub(crate) fn file(&self, ordinal: u32) -> Option<&header::File> {
+    pub(crate) fn file(&self, ordinal: u32) -> Option<&File> {
         let file = match self {
             Self::Rpm(header) => header.file_by_ordinal(ordinal),
             Self::OtherFormat { ordinal: wanted, file, .. } => Some(&**file).filter(|_| *wanted == ordinal),
@@ -136,7 +137,7 @@ impl Inside {
 pub(crate) struct WantedMember {
     pub(crate) ordinal: u32,
     /// What is known of it where its package has no header.
-    pub(crate) file: Option<Arc<header::File>>,
+    pub(crate) file: Option<Arc<File>>,
     /// As [`Contents::tar_offset`](artifact::Contents::tar_offset).
     pub(crate) tar_offset: Option<u64>,
 }
@@ -153,7 +154,7 @@ impl Archives {
     /// Starts with an empty memory of headers. Requests to stores have this User-Agent.
     pub(crate) fn new(user_agent: &str) -> Self {
         let weight = |_: &Identity, header: &Arc<Header>| {
-            let signature = |file: &header::File| file.signature.as_ref().map_or(0, |signature| signature.len());
+            let signature = |file: &File| file.signature.as_ref().map_or(0, |signature| signature.len());
             let bytes: usize =
                 header.files.iter().map(|file| size_of_val(file) + file.path.len() + signature(file)).sum();
             u32::try_from(bytes).unwrap_or(u32::MAX)
@@ -166,7 +167,7 @@ impl Archives {
         let weight =
             |_: &Identity, index: &Arc<formats::TarBlockIndex>| u32::try_from(index.memory_bytes()).unwrap_or(u32::MAX);
         let tar_block_indexes = Cache::builder().weigher(weight).max_capacity(BLOCK_INDEX_BYTES).build();
-        let unhealthy = Cache::builder().max_capacity(10_000).time_to_live(UNHEALTHY_TTL).build();
+        let failed = || Cache::builder().max_capacity(10_000).time_to_live(UNHEALTHY_TTL).build();
         Self {
             clients: StoreClients::new(user_agent),
             stores: Stores::default(),
@@ -174,7 +175,9 @@ impl Archives {
             catalogs,
             block_indexes,
             tar_block_indexes,
-            unhealthy,
+            unhealthy: failed(),
+            never_there: failed(),
+            unread: UnreadPackages::new(),
             runtime: Handle::current(),
         }
     }
@@ -200,7 +203,8 @@ impl Archives {
             tried,
         };
         if package.package.format == Format::Rpm {
-            let Bytes { header, rest: payload, parts } = self.open_bytes(package, location).await?;
+            let Bytes { header, rest: payload, parts } =
+                self.open_bytes(Expected::of(&package.package), location).await?;
             let header =
                 header.ok_or_else(|| broken(location, format!("{}: expected a header", package.package.nevra)))?;
             self.headers.insert(package.package.identity, header.clone()).await;
@@ -209,16 +213,12 @@ impl Archives {
         let Some(file) = wanted.file.clone() else {
             return Err(Miss::Absent(format!("{}: expected to know the member, found none", package.package.nevra)));
         };
-        let Bytes { rest: payload, parts, .. } = self.open_bytes(package, location).await?;
+        let opened = self.open_bytes(Expected::of(&package.package), location).await?;
+        let bytes = opened.size(location);
+        let Bytes { rest: payload, parts, .. } = opened;
         let (format, nvra) = (package.package.format, package.package.nevra.nvra());
-        let inside = Inside::OtherFormat {
-            format,
-            nvra,
-            bytes: known_size(location)?,
-            ordinal: wanted.ordinal,
-            file,
-            tar_offset: wanted.tar_offset,
-        };
+        let inside =
+            Inside::OtherFormat { format, nvra, bytes, ordinal: wanted.ordinal, file, tar_offset: wanted.tar_offset };
         Ok(Archive { inside, payload, parts, place })
     }
 
@@ -245,9 +245,9 @@ impl Archives {
             let counted = flow.clone();
             // It continues after the last client has disconnected, for later requests.
             let made = runtime.spawn(async move {
-                let archive = this.open_bytes(&package, &location).await?.rest;
-                let (store, at, bytes) = (location.store.name.clone(), place(&location), known_size(&location)?);
-                let archive = counted.of_archive(archive);
+                let opened = this.open_bytes(Expected::of(&package.package), &location).await?;
+                let (store, at, bytes) = (location.store.name.clone(), place(&location), opened.size(&location));
+                let archive = counted.of_archive(opened.rest);
                 let read = move || {
                     let read = Catalog::read(archive, format, bytes, identity);
                     read.map_err(|error| broken(&location, format!("{at}: {error}")))
@@ -265,35 +265,49 @@ impl Archives {
         self.catalogs.try_get_with(identity, make).await.map_err(|failure: Arc<Miss>| Miss::clone(&failure))
     }
 
-    /// Opens the file of `package` at `location`: of an RPM the header, and what follows it; of anything else all of
-    /// it.
-    async fn open_bytes(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, Miss> {
-        let opened = match (&location.store.root, &location.store.base_url) {
-            (Some(_), None) => self.open_local(package, location).await,
-            (None, Some(_)) => self.open_remote(package, location).await,
-            // A directory that is also published: on this machine's disk if it can be had there, else by its URL.
-            (Some(_), Some(_)) => match self.open_local_soon(package, location).await {
-                Ok(archive) => Ok(archive),
-                Err(local) => match (self.open_remote(package, location).await, local) {
-                    (Err(StoreError::Absent(_)), StoreError::Failed(fault)) => Err(StoreError::Failed(fault)),
-                    (opened, _) => opened,
-                },
-            },
-            (None, None) => {
-                Err(StoreError::Absent(format!("store {} has neither directory nor URL", location.store.name)))
-            }
-        };
-        let opened = opened.map_err(|error| error.of_store(&location.store.name));
-        let outcome = label(&opened);
-        METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), outcome]).inc();
-        opened
+    /// Opens the file of a package at `location`: of an RPM the header, and what follows it; of anything else all of it.
+    async fn open_bytes(&self, expected: Expected, location: &Location) -> Outcome<Bytes> {
+        of_location(location, self.open_local(expected, location), self.open_remote(expected, location)).await
     }
 }
 
-/// The size of an archive without a header.
-fn known_size(location: &Location) -> Result<u64, Miss> {
-    let unknown = || Miss::Absent(format!("{}: expected to know the size of the archive, found none", place(location)));
-    location.size.ok_or_else(unknown)
+/// What is expected of an archive.
+#[derive(Clone, Copy)]
+struct Expected {
+    format: Format,
+    /// `None` if it is not known yet.
+    identity: Option<Identity>,
+}
+
+impl Expected {
+    fn of(package: &Package) -> Self {
+        Self { format: package.format, identity: Some(package.identity) }
+    }
+}
+
+/// What a location gives: `local` in its directory, `remote` below its URL. A directory that is also published is given
+/// up soon.
+async fn of_location<T>(
+    location: &Location,
+    local: impl Future<Output = Result<T, StoreError>>,
+    remote: impl Future<Output = Result<T, StoreError>>,
+) -> Outcome<T> {
+    let given = match (&location.store.root, &location.store.base_url) {
+        (Some(_), None) => local.await,
+        (None, Some(_)) => remote.await,
+        (Some(_), Some(_)) => match soon(location, local).await {
+            Ok(given) => Ok(given),
+            Err(local) => match (remote.await, local) {
+                (Err(StoreError::Absent(_)), StoreError::Failed(fault)) => Err(StoreError::Failed(fault)),
+                (given, _) => given,
+            },
+        },
+        (None, None) => Err(StoreError::Absent(format!("store {} has neither directory nor URL", location.store.name))),
+    };
+    let given = given.map_err(|error| error.of_store(&location.store.name));
+    let outcome = label(&given);
+    METRICS.store_requests.with_label_values(&[location.store.tier.to_string().as_str(), outcome]).inc();
+    given
 }
 
 /// The bytes of an archive.
@@ -306,30 +320,47 @@ struct Bytes {
     parts: Option<Parts>,
 }
 
+impl Bytes {
+    /// Bytes of the whole archive, as the index or else the store states them; 0 if neither does.
+    fn size(&self, location: &Location) -> u64 {
+        location.size.or_else(|| self.parts.as_ref().map(Parts::bytes)).unwrap_or_default()
+    }
+}
+
 /// A location among all. The key of a location.
 pub(crate) fn location_key(location: &Location) -> LocationKey {
     (location.store.id, location.path.clone())
 }
 
-/// The header of an archive that has to be the package `identity`.
-pub(crate) fn read_header(archive: &mut impl Read, identity: Identity, place: &str) -> Result<Arc<Header>, StoreError> {
+/// The header of an archive that has to be the package `identity`, if that is known.
+pub(crate) fn read_header(
+    archive: &mut impl Read,
+    identity: Option<Identity>,
+    place: &str,
+) -> Result<Arc<Header>, StoreError> {
     let failed = |error| StoreError::failed(CauseKind::Broken, format!("{place}: {error}"));
     let header = Header::read(archive).map_err(failed)?;
-    if header.package.identity != identity {
-        let found = header.package.identity;
-        return Err(StoreError::Absent(format!("{place}: expected the package {identity}, found {found}")));
+    let found = header.package.identity;
+    match identity.filter(|expected| *expected != found) {
+        Some(expected) => Err(StoreError::Absent(format!("{place}: expected the package {expected}, found {found}"))),
+        None => Ok(Arc::new(header)),
     }
-    Ok(Arc::new(header))
 }
 
-/// Where a location's archive can be downloaded: below its store's URL, if it has one.
-pub(crate) fn url(location: &Location) -> Option<Url> {
+/// Where a location's archive can be downloaded: below its store's URL, if it has one. It may have a query that is
+/// secret.
+fn url(location: &Location) -> Option<Url> {
     http_client::below(location.store.base_url.as_deref()?, &location.path)
 }
 
-/// Where a package can be downloaded now: at its best location that has a URL.
-pub(crate) fn published(package: &StoredPackage) -> Option<Url> {
-    package.present_locations().find_map(url)
+/// The same for clients, who learn no secret.
+pub(crate) fn public_url(location: &Location) -> Option<Url> {
+    url(location).as_ref().map(http_client::without_secrets)
+}
+
+/// Where a package can be downloaded now: at the best of its locations that has a URL.
+pub(crate) fn published(locations: &[Location]) -> Option<Url> {
+    locations.iter().filter(|location| location.gone_at.is_none()).find_map(public_url)
 }
 
 /// How a location is named in logs.

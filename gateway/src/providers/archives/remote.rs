@@ -11,12 +11,12 @@ use futures::TryStreamExt;
 use http_client::{is_html, is_refusal, reason, refused_redirect};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use reqwest::{Response, StatusCode};
-use sql::{Location, StoredPackage};
+use sql::Location;
 use tokio::task::spawn_blocking;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::parts::Parts;
-use super::{Archives, Bytes, READ_BYTES, ended_early, place, read_header, url};
+use super::{Archives, Bytes, Expected, READ_BYTES, ended_early, place, read_header, url};
 use crate::providers::StoreError;
 use crate::resolve::outcome::CauseKind;
 
@@ -24,33 +24,20 @@ use crate::resolve::outcome::CauseKind;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Archives {
-    pub(super) async fn open_remote(&self, package: &StoredPackage, location: &Location) -> Result<Bytes, StoreError> {
-        let (place, format, size) = (place(location), package.package.format, location.size);
-        let absent_statuses = location.store.absent_statuses.clone();
+    pub(super) async fn open_remote(&self, expected: Expected, location: &Location) -> Result<Bytes, StoreError> {
+        let (place, Expected { format, identity }, size) = (place(location), expected, location.size);
         let Some(url) = url(location) else {
             return Err(StoreError::Absent(format!("{place}: not below the URL of its store")));
         };
-        let (client, identity) = (self.clients.of(&location.store)?, package.package.identity);
+        let (client, location) = (self.clients.of(&location.store)?, location.clone());
+        let name = location.store.name.clone();
         let fetch = async move {
             // The archive's own bytes: a compressed transfer would hide where the payload begins.
             let request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
             let response = request.send().await.map_err(|error| {
                 StoreError::failed(CauseKind::of_http(&error), format!("{place}: {}", reason(&error)))
             })?;
-            match response.status() {
-                StatusCode::OK => {}
-                status if absent_statuses.contains(status.as_u16()) => {
-                    return Err(absence(response, &place).await);
-                }
-                status if status.is_redirection() => {
-                    let text = format!("{place}: {}", refused_redirect(&response));
-                    return Err(StoreError::failed(CauseKind::Refused, text));
-                }
-                status => {
-                    let text = format!("{place}: expected 200, found {status}");
-                    return Err(StoreError::failed(CauseKind::Refused, text));
-                }
-            }
+            let response = expect_archive(response, &location, &place, false).await?;
             let is_page = is_html(response.headers());
             // The length of what was encoded for the transfer is not that of the archive (RFC 9110, section 8.6).
             let is_encoded = response.headers().contains_key(CONTENT_ENCODING);
@@ -99,12 +86,36 @@ impl Archives {
         match timed.await {
             Ok(Ok(opened)) => opened,
             Ok(Err(_)) => {
-                let name = &location.store.name;
                 let text =
                     format!("store {name}: expected the start of an archive within {HEADER_TIMEOUT:?}, found none");
                 Err(StoreError::failed(CauseKind::Timeout, text))
             }
             Err(error) => Err(ended_early(&error)),
+        }
+    }
+}
+
+/// The response, if it has an archive, or where `is_part` a part of one.
+///
+/// # Errors
+/// Its status proves absence, or is another one.
+pub(super) async fn expect_archive(
+    response: Response,
+    location: &Location,
+    place: &str,
+    is_part: bool,
+) -> Result<Response, StoreError> {
+    match response.status() {
+        StatusCode::OK => Ok(response),
+        StatusCode::PARTIAL_CONTENT if is_part => Ok(response),
+        status if location.store.absent_statuses.contains(status.as_u16()) => Err(absence(response, place).await),
+        status if status.is_redirection() => {
+            let text = format!("{place}: {}", refused_redirect(&response));
+            Err(StoreError::failed(CauseKind::Refused, text))
+        }
+        status => {
+            let expected = if is_part { "200 or 206" } else { "200" };
+            Err(StoreError::failed(CauseKind::Refused, format!("{place}: expected {expected}, found {status}")))
         }
     }
 }
