@@ -12,7 +12,8 @@ export RPMS PORT DATABASE PROFILE MYSQLD FUZZ_SECONDS TARGETS SIZE HEADERS PACKA
 export DESTDIR
 
 .PHONY: help run build install test test-fast test-mysql soak lint chart fuzz fuzz-corpus fixtures fixtures-check
-.PHONY: bench bench-index bench-answer bench-serve bench-scale bench-federate bench-repository corpus install-tools clean
+.PHONY: bench bench-index bench-answer bench-serve bench-scale bench-federate bench-repository corpus
+.PHONY: install-tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

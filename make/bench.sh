@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# make bench: bench.sh index|answer|serve|scale|federate|repository... Makes the packages (SIZE, HEADERS), builds and measures.
-# Results are written to bench/results. The first run takes about 70 minutes, 40 of them for the packages, which
-# federate and repository do not need.
+# make bench: bench.sh index|answer|serve|scale|federate|repository... Makes the packages (SIZE, HEADERS), builds and
+# measures. Results are written to bench/results. The first run takes about 70 minutes, 40 of them for the packages,
+# which federate and repository do not need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/sbin:$PWD/var/tools/bin

@@ -1,5 +1,5 @@
-//! The metadata of a repository of generated packages: `repomd.xml`, primary and filelists, compressed with zstd, in the
-//! form of createrepo_c.
+//! The metadata of a repository of generated packages: `repomd.xml`, primary and filelists, compressed with zstd, as
+//! createrepo_c writes them.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
