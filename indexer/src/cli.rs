@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
@@ -225,11 +226,27 @@ pub(crate) enum StoreCommand {
     Add(StoreArgs),
     /// List the stores
     List,
+    /// Probe stores: what works, how fast they are, where they redirect to
+    Check(CheckArgs),
     /// Remove a store and its locations from the index; the packages stay
     Remove {
         /// Name of the store
         name: String,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// Names of the stores [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Instead look at the places of packages that were not looked at for longest, and record what was found
+    #[arg(long)]
+    pub(crate) locations: bool,
+    /// Maximum time of --locations
+    #[arg(long = "for", value_name = "DURATION", default_value = "10m", requires = "locations")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub(crate) budget: Duration,
 }
 
 #[derive(Args)]

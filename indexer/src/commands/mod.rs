@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use sql::{Access, DatabaseUrl, Index};
 
-use crate::cli::{Cli, Command, Common, StoreCommand};
+use crate::cli::{CheckArgs, Cli, Command, Common, StoreCommand};
 use crate::report::failure::{CommandFailure, Result};
 use crate::report::output::print_error;
 use crate::settings;
 use import::Importer;
 use original::OriginalArguments;
 
+mod check;
 mod import;
 mod local_stores;
 mod migrate;
@@ -47,7 +48,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Store(command) => {
             let filter = settings::filter(common, &[], &[])?;
             let database = settings::database(common)?;
-            let only_reads = matches!(command, StoreCommand::List) && database.is_sqlite();
+            let only_reads =
+                matches!(&command, StoreCommand::List | StoreCommand::Check(CheckArgs { locations: false, .. }))
+                    && database.is_sqlite();
             let index = if only_reads { open_to_read(&database).await? } else { open(common, &database).await? };
             let result = store::run(&index, command, &filter, common).await;
             if !only_reads {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use sql::{Distros, Index, NewStore, Store, Tier};
 
+use super::check;
 use super::local_stores::{base_url, describe_addresses, refuse_nested, utf8};
 use crate::cli::{Common, StoreArgs, StoreCommand};
 use crate::feeders::filter::PathFilter;
@@ -43,6 +44,7 @@ pub(crate) async fn run(
             }
             Ok(ExitCode::SUCCESS)
         }
+        StoreCommand::Check(args) => check::run(index, args, None, common).await,
         StoreCommand::Remove { name } => remove(index, &name, common).await,
     }
 }

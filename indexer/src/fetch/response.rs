@@ -168,7 +168,7 @@ async fn check(
 }
 
 /// Reads a Content-Range (RFC 9110, section 14.4): first byte, last byte, size of the file unless it is `*`.
-fn content_range(value: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(super) fn content_range(value: &str) -> Option<(u64, u64, Option<u64>)> {
     let (unit, range) = value.trim().split_once(' ')?;
     let (part, size) = range.trim().split_once('/')?;
     let (first, last) = part.split_once('-')?;
