@@ -1,10 +1,11 @@
-//! The program of the family `server`, installed without its debuginfo, and the core dump that it leaves.
+//! The program of the family `server`, installed without its debuginfo, the core dump that it leaves, and GDB on both.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::debuginfod::DebuginfodClient;
 use crate::fixtures;
 use crate::process::run;
 
@@ -69,4 +70,43 @@ impl Crash {
         let output = run(&mut command, "gdb");
         assert!(self.core().is_file(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// GDB's output of these commands on these files, with an empty cache.
+pub fn gdb(client: &DebuginfodClient, commands: &[&str], files: &[&Path]) -> String {
+    let mut command = Command::new("gdb");
+    client.environment(&mut command);
+    command.args(["-nx", "-batch", "-iex", "set debuginfod enabled on", "-iex", "set width 0"]);
+    for text in commands {
+        command.args(["-ex", text]);
+    }
+    let output = run(command.args(files), "gdb");
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Expects the stack and the source lines of `server-1.1-RELEASE`'s crash (fixtures/README.md).
+///
+/// # Panics
+/// If GDB's output lacks one of them, or states that a download failed.
+#[track_caller]
+pub fn expect_crash(said: &str, release: u32) {
+    let line = 7 + release;
+    for expected in [
+        format!("crash_in_1_1_{release} (request="),
+        format!("worker/crash.c:{line}"),
+        format!("{line}\t    *request->answer = request->number; /* the crash of 1.1-{release} */"),
+        format!("serve_1_1_{release} ("),
+    ] {
+        assert!(said.contains(&expected), "expected {expected:?} in:\n{said}");
+    }
+    let frames = [
+        &format!("crash_in_1_1_{release} "),
+        "check_request ",
+        "handle_request ",
+        &format!("serve_1_1_{release} "),
+        "main ",
+    ];
+    let places: Vec<_> = frames.iter().map(|frame| said.find(&format!(" {frame}("))).collect();
+    assert!(places.is_sorted() && places[0].is_some(), "expected the frames {frames:?} in this order in:\n{said}");
+    assert!(!said.contains("Download failed"), "{said}");
 }

@@ -13,8 +13,13 @@ use crate::wait_until;
 
 /// `darkserver-import` with these arguments on `database`, in an environment without settings.
 pub fn import(database: &str, arguments: &[&str]) -> Output {
+    import_in(&[], database, arguments)
+}
+
+/// As [`import`], in an environment with these variables.
+pub fn import_in(environment: &[(&str, &Path)], database: &str, arguments: &[&str]) -> Output {
     let mut command = bare(Command::new(program("darkserver-import")));
-    command.env("DARKSERVER_DATABASE", database).args(arguments);
+    command.env("DARKSERVER_DATABASE", database).envs(environment.iter().copied()).args(arguments);
     run(&mut command, "the workspace")
 }
 

@@ -1,51 +1,11 @@
 //! GDB on core dumps of stripped programs, with a gateway as its only source of debuginfo.
 
-use std::path::Path;
-use std::process::Command;
-
-use compat_tests::crash::Crash;
+use compat_tests::crash::{Crash, expect_crash, gdb};
 use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
 use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::files::FileServer;
 use compat_tests::fixtures;
-use compat_tests::process::run;
 use serde_json::Value;
-
-/// GDB's output of these commands on these files, with an empty cache.
-fn gdb(client: &DebuginfodClient, commands: &[&str], files: &[&Path]) -> String {
-    let mut command = Command::new("gdb");
-    client.environment(&mut command);
-    command.args(["-nx", "-batch", "-iex", "set debuginfod enabled on", "-iex", "set width 0"]);
-    for text in commands {
-        command.args(["-ex", text]);
-    }
-    let output = run(command.args(files), "gdb");
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// The stack and the source lines of `server-1.1-RELEASE`'s crash (fixtures/README.md).
-#[track_caller]
-fn expect_crash(said: &str, release: u32) {
-    let line = 7 + release;
-    for expected in [
-        format!("crash_in_1_1_{release} (request="),
-        format!("worker/crash.c:{line}"),
-        format!("{line}\t    *request->answer = request->number; /* the crash of 1.1-{release} */"),
-        format!("serve_1_1_{release} ("),
-    ] {
-        assert!(said.contains(&expected), "expected {expected:?} in:\n{said}");
-    }
-    let frames = [
-        &format!("crash_in_1_1_{release} "),
-        "check_request ",
-        "handle_request ",
-        &format!("serve_1_1_{release} "),
-        "main ",
-    ];
-    let places: Vec<_> = frames.iter().map(|frame| said.find(&format!(" {frame}("))).collect();
-    assert!(places.is_sorted() && places[0].is_some(), "expected the frames {frames:?} in this order in:\n{said}");
-    assert!(!said.contains("Download failed"), "{said}");
-}
 
 #[test]
 fn without_a_gateway_gdb_shows_no_names() {

@@ -62,16 +62,10 @@ impl Dnf {
         names
     }
 
-    /// Downloads packages without installing them. Returns the names of the files.
-    ///
-    /// # Panics
-    /// If it fails.
-    pub fn download(&self, packages: &[&str]) -> Vec<String> {
+    /// Downloads a package without installing it. True if that succeeded.
+    pub fn try_download(&self, package: &str) -> bool {
         let into = format!("--downloaddir={}", self.directory("downloads").display());
-        let output = self.run(&[&["install", "--downloadonly", "--nogpgcheck", &into], packages].concat());
-        assert!(output.status.success(), "dnf {packages:?}: {}", String::from_utf8_lossy(&output.stderr));
-        let files = fs::read_dir(self.directory("downloads")).expect("a directory");
-        files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned()).collect()
+        self.run(&["install", "--downloadonly", "--nogpgcheck", &into, package]).status.success()
     }
 
     fn directory(&self, name: &str) -> PathBuf {

@@ -19,7 +19,7 @@ fn directories(packages: &Path) -> Vec<String> {
 }
 
 /// Removes, replaces and adds packages.
-fn change(packages: &Path) {
+pub(crate) fn change(packages: &Path) {
     let others = tempfile::tempdir().unwrap();
     many_packages(others.path(), PACKAGES.1);
     let mut files: Vec<_> = walkdir::WalkDir::new(packages).into_iter().map(Result::unwrap).collect();
@@ -110,7 +110,7 @@ async fn killed_at(kind: &Kind, packages: &Path, old: &str, rounds: u32) -> Kill
 }
 
 /// Runs the program and kills it when it has come so far, and some time later.
-fn kill(database: &str, args: &[&str], moment: u64, later: Duration) {
+pub(crate) fn kill(database: &str, args: &[&str], moment: u64, later: Duration) {
     let mut running = Running::start(command(database, args));
     while running.progress().is_some_and(|progress| progress < moment) {
         thread::sleep(Duration::from_micros(300));

@@ -138,11 +138,15 @@ fn statement(columns: &[(String, String)]) -> String {
         .iter()
         .filter_map(|(_, column)| match column.as_str() {
             "id" | "indexed_at" | "first_seen" | "last_seen" | "updated_at" | "sequence" => None,
-            "installed_on" | "execution_time" => None,
+            "installed_on" | "execution_time" | "refreshed_at" | "attempted_at" => None,
             "gone_at" => Some("case when t.gone_at is null then 'there' else 'gone' end".into()),
+            "ended_at" => Some("case when t.ended_at is null then 'listed' else 'ended' end".into()),
             "package_id" => {
                 Some("coalesce((select p.identity from packages p where p.id = t.package_id), 'of nothing')".into())
             }
+            "repository_id" => Some(
+                "coalesce((select r.name from repositories r where r.id = t.repository_id), 'in no repository')".into(),
+            ),
             "store_id" => Some("coalesce((select s.name from stores s where s.id = t.store_id), 'in no store')".into()),
             column => Some(format!("coalesce(hex(t.`{column}`), 'null')")),
         })

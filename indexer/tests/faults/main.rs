@@ -4,7 +4,8 @@
 //! - [`support`] (of the tests beside these): the program and a directory of packages; [`locked_index`]: databases and
 //!   their contents as text; [`crash_points`]: the moments of faults; [`import_process`]: a run of the program with a
 //!   time limit; [`server`]: an import into a server; [`proxy`]: a network with faults;
-//! - the tests: [`indexer_killed`], [`server_killed`], [`network`], [`refusals`], [`archives`], [`parallel_imports`].
+//! - the tests: [`indexer_killed`], [`server_killed`], [`network`], [`refusals`], [`archives`], [`parallel_imports`],
+//!   [`repositories`].
 
 #![expect(
     clippy::expect_used,
@@ -21,6 +22,7 @@ mod network;
 mod parallel_imports;
 mod proxy;
 mod refusals;
+mod repositories;
 mod server;
 mod server_killed;
 #[path = "../import/support.rs"]
