@@ -45,6 +45,7 @@ use walk::{Hashed, PackageInfo, ReadMode, max_unpacked_bytes, text, walk};
 pub use bytes::{ArchiveBytes, Seekable};
 pub use catalog::{Catalog, Listed};
 pub(crate) use detect::{begins_archive, begins_deb, begins_file, begins_tar};
+pub use names::{arch_source, debian_source, nevra_from_version};
 pub use tar_block_index::TarBlockIndex;
 
 /// ELF files up to this size are read in memory, larger ones from a temporary file: their tables are at their ends.
@@ -180,6 +181,26 @@ pub fn extract_member(
         Ok(ControlFlow::Break(()))
     })?;
     if delivered { Ok(()) } else { Err(payload::missing_member(file)) }
+}
+
+/// Calls `each` with the path and the contents of every regular file of a tar archive, which may be compressed and may
+/// unpack to at most `max_bytes`, until it breaks off.
+///
+/// # Errors
+/// [`Error::Payload`] where the archive is broken, cut off or larger than allowed; [`Error::Io`] where reading it
+/// fails; the errors of `each`.
+pub fn walk_tar(
+    archive: impl Read + Send,
+    max_bytes: u64,
+    mut each: impl FnMut(&str, &mut (dyn Read + Send)) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let mut tar = tar::Tar::new(payload::decompress(archive)?, max_bytes);
+    while let Some(member) = tar.next()? {
+        if member.kind == MemberKind::Regular && each(&member.path, &mut tar)?.is_break() {
+            return Ok(());
+        }
+    }
+    tar.finish()
 }
 
 /// Fails unless kind, size and path of a member are those of `file`.

@@ -3,15 +3,11 @@
 use std::io::Read;
 use std::ops::ControlFlow;
 
-use artifact::links::LinkName;
-use artifact::{BuildId, Kind};
+pub use crate::listed::{ListedLink, ListingSummary};
 
 use crate::Result;
-use crate::primary::{ListingSummary, MIN_BUILD_ID_BYTES};
+use crate::listed::MAX_BUILD_IDS;
 use crate::xml::Document;
-
-/// The maximum number of links of one package.
-const MAX_LINKS: usize = 1 << 20;
 
 /// The build-id links of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,19 +15,8 @@ pub struct PackageLinks {
     /// The bytes of the package's checksum in `primary.xml`.
     pub pkgid: Vec<u8>,
     /// The links that claim a file of this package. Compat links of debuginfo packages claim none
-    /// ([`LinkName::claims`]).
+    /// ([`artifact::links::LinkName::claims`]).
     pub links: Vec<ListedLink>,
-}
-
-/// A build-id link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedLink {
-    /// The build-id in its name.
-    pub build_id: BuildId,
-    /// Executable or debuginfo.
-    pub kind: Kind,
-    /// Its whole path. Its target is not in the listing.
-    pub path: String,
 }
 
 /// Calls `each` with every package of a `filelists.xml` that has links, until it breaks off. The file is unpacked
@@ -61,11 +46,11 @@ pub fn read(input: impl Read, mut each: impl FnMut(PackageLinks) -> ControlFlow<
                 continue;
             }
             document.read_text_into(&mut path)?;
-            if let Some(link) = link(&path) {
+            if let Some(link) = ListedLink::parse(path.trim()) {
                 links.push(link);
             }
-            if links.len() > MAX_LINKS {
-                return document.refuse(format!("at most {MAX_LINKS} build-id links of a package"), "more");
+            if links.len() > MAX_BUILD_IDS {
+                return document.refuse(format!("at most {MAX_BUILD_IDS} build-id links of a package"), "more");
             }
         }
         let Some(pkgid) = pkgid else {
@@ -86,13 +71,4 @@ fn pkgid(digits: &str) -> Option<Vec<u8>> {
     // An odd number of digits is an error of the decoder.
     faster_hex::hex_decode(digits.as_bytes(), &mut bytes).ok()?;
     Some(bytes).filter(|bytes| (16..=64).contains(&bytes.len()))
-}
-
-fn link(path: &str) -> Option<ListedLink> {
-    let path = path.trim();
-    let LinkName { build_id, claims } = LinkName::parse(path)?;
-    if build_id.as_bytes().len() < MIN_BUILD_ID_BYTES {
-        return None;
-    }
-    Some(ListedLink { build_id, kind: claims?, path: path.into() })
 }

@@ -5,69 +5,14 @@ use std::ops::{ControlFlow, Range};
 
 use artifact::{BuildId, Nevra};
 
+pub use crate::listed::{Listed, ListedPackage, ListingSummary, RefusedPackage};
+
 use crate::error::shown;
 use crate::href::Href;
+use crate::listed::{MAX_BUILD_IDS, build_id};
 use crate::repomd::read_checksum;
 use crate::xml::Document;
 use crate::{Checksum, Result};
-
-/// The minimum size of a build-id in a listing. Shorter ones are rubbish: rpm itself makes links of 16 bytes or more,
-/// and the shortest that linkers make have 8.
-pub const MIN_BUILD_ID_BYTES: usize = 8;
-/// The maximum number of build-ids of one package.
-const MAX_BUILD_IDS: usize = 1 << 20;
-
-/// A package as its repository lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedPackage {
-    /// Name, epoch, version, release and arch. Listings write epoch 0 for none, so it is `None` here.
-    pub nevra: Nevra,
-    /// Of the package as published, which is the signed copy. Filelists name the package by it (`pkgid`).
-    pub checksum: Checksum,
-    /// Where it is.
-    pub href: Href,
-    /// Its size in bytes.
-    pub size: Option<u64>,
-    /// When it was built, seconds since 1970.
-    pub built_at: Option<i64>,
-    /// File name of its source package; `None` for source packages.
-    pub source_rpm: Option<String>,
-    /// The bytes of its main header. Lead and signature header stand before it.
-    pub header_range: Option<Range<u64>>,
-    /// What it provides as `debuginfo(build-id)`, sorted, each once.
-    pub build_ids: Vec<BuildId>,
-    /// The number of `debuginfo(build-id)` provides that are no build-id, like `nilnil`.
-    pub rubbish_count: u32,
-}
-
-/// One package of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listed {
-    /// A package with all that is needed.
-    Package(Box<ListedPackage>),
-    /// A package that is refused.
-    Refused(RefusedPackage),
-}
-
-/// A package without name, version, checksum or location, or with one that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedPackage {
-    /// Its NVRA, or what there is of it.
-    pub name: String,
-    /// What was expected and what was found.
-    pub reason: String,
-}
-
-/// What a listing had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ListingSummary {
-    /// The number of packages, refused ones included.
-    pub package_count: u64,
-    /// The number of packages that were refused.
-    pub refused_count: u64,
-    /// The number of packages that the listing states (`packages="N"`); some writers state 0 or a wrong number.
-    pub stated_count: Option<u64>,
-}
 
 /// Calls `each` with every package of a `primary.xml` that is unpacked already, until it breaks off.
 ///
@@ -85,8 +30,7 @@ pub fn read(input: impl Read, mut each: impl FnMut(Listed) -> ControlFlow<()>) -
             continue;
         }
         let listed = read_package(&mut document)?;
-        summary.package_count += 1;
-        summary.refused_count += u64::from(matches!(listed, Listed::Refused(_)));
+        summary.count(&listed);
         if each(listed).is_break() {
             return Ok(summary);
         }
@@ -178,11 +122,6 @@ fn read_format<R: Read>(document: &mut Document<R>, draft: &mut Draft) -> Result
     Ok(())
 }
 
-/// A build-id that a listing can name; `None` for rubbish.
-pub(crate) fn build_id(text: &str) -> Option<BuildId> {
-    text.parse().ok().filter(|id: &BuildId| id.as_bytes().len() >= MIN_BUILD_ID_BYTES)
-}
-
 /// An attribute as a number; `None` where it is none.
 fn number<R: Read, N: std::str::FromStr>(document: &Document<R>, name: &str) -> Result<Option<N>> {
     Ok(document.attribute(name)?.and_then(|text| text.trim().parse().ok()))
@@ -203,13 +142,14 @@ impl Draft {
                     source_rpm: self.source_rpm,
                     header_range: self.header_range,
                     build_ids: self.build_ids,
+                    links: Vec::new(),
                     rubbish_count: self.rubbish_count,
                 }))
             }
             Err(reason) => {
                 let Self { name, version, release, arch, .. } = &self;
                 let name = if version.is_empty() { name.clone() } else { format!("{name}-{version}-{release}.{arch}") };
-                Listed::Refused(RefusedPackage { name: shown(&name), reason })
+                Listed::refused(&name, reason)
             }
         }
     }

@@ -42,17 +42,21 @@ fn of_control(text: &str) -> Result<(Nevra, String)> {
     let (Some(name), Some(version), Some(arch)) = (field("Package"), field("Version"), field("Architecture")) else {
         return refuse("Package, Version and Architecture in control", shown(text));
     };
-    let nevra = nevra_of(name, &version, arch)?;
-    // `Source: NAME` or `Source: NAME (VERSION)`, where they are others than the package's own.
-    let source = field("Source").unwrap_or_else(|| nevra.name.clone());
-    let (source, of_source) = source.split_once(' ').unwrap_or((&source, ""));
+    let nevra = nevra_from_version(&name, &version, &arch)?;
+    let source = debian_source(field("Source").as_deref(), &nevra.name, &version);
+    Ok((nevra, source))
+}
+
+/// File name of the `.dsc` of a Debian package, from its fields `Source` (`NAME` or `NAME (VERSION)`, where they are
+/// others than the package's own), `Package` and `Version`.
+pub fn debian_source(source: Option<&str>, name: &str, version: &str) -> String {
+    let (source, of_source) = source.unwrap_or(name).split_once(' ').unwrap_or((source.unwrap_or(name), ""));
     // OpenWrt has the directory of the sources.
     let source = source.rsplit('/').next().unwrap_or(source);
-    let of_source =
-        of_source.trim().strip_prefix('(').and_then(|version| version.strip_suffix(')')).unwrap_or(&version);
+    let of_source = of_source.trim().strip_prefix('(').and_then(|version| version.strip_suffix(')')).unwrap_or(version);
     // File names have no epoch.
     let of_source = of_source.split_once(':').map_or(of_source, |(_, version)| version);
-    Ok((nevra, format!("{source}_{of_source}.dsc")))
+    format!("{source}_{of_source}.dsc")
 }
 
 /// Package, source package and time of the build out of `.PKGINFO`.
@@ -67,13 +71,23 @@ fn of_pkginfo(text: &str) -> Result<(Nevra, String, Option<i64>)> {
     let (Some(name), Some(version), Some(arch)) = (field("pkgname"), field("pkgver"), field("arch")) else {
         return refuse("pkgname, pkgver and arch in .PKGINFO", shown(text));
     };
-    let nevra = nevra_of(name, &version, arch)?;
-    let base = field("pkgbase").unwrap_or_else(|| nevra.name.clone());
-    let source = format!("{base}-{}-{}.src.tar.gz", nevra.version, nevra.release);
+    let nevra = nevra_from_version(&name, &version, &arch)?;
+    let source = arch_source(field("pkgbase").as_deref(), &nevra);
     Ok((nevra, source, field("builddate").and_then(|seconds| seconds.parse().ok())))
 }
 
-fn nevra_of(name: String, text: &str, arch: String) -> Result<Nevra> {
+/// File name of the source package of an Arch package: of its `pkgbase`, where that is another than its name.
+pub fn arch_source(base: Option<&str>, nevra: &Nevra) -> String {
+    format!("{}-{}-{}.src.tar.gz", base.unwrap_or(&nevra.name), nevra.version, nevra.release)
+}
+
+/// The NEVRA of a package of Debian or Arch, whose version is `[EPOCH:]VERSION[-RELEASE]`; the release is 0 where there
+/// is none.
+///
+/// # Errors
+/// [`Error::Payload`](crate::Error::Payload) where the epoch is no number, or a part is empty, is longer than 255 bytes
+/// or has a slash or control character.
+pub fn nevra_from_version(name: &str, text: &str, arch: &str) -> Result<Nevra> {
     let (epoch, version) = match text.split_once(':') {
         Some((epoch, version)) => match epoch.parse() {
             Ok(epoch) => (Some(epoch), version),
@@ -82,10 +96,10 @@ fn nevra_of(name: String, text: &str, arch: String) -> Result<Nevra> {
         None => (None, text),
     };
     let (version, release) = version.rsplit_once('-').unwrap_or((version, "0"));
-    if ![&name, version, release, &arch].into_iter().all(nevra::is_plain) {
+    if ![name, version, release, arch].into_iter().all(nevra::is_plain) {
         return refuse("a name, a version and an arch without slashes", shown(&format!("{name} {text} {arch}")));
     }
-    Ok(Nevra { name, epoch, version: version.to_owned(), release: release.to_owned(), arch })
+    Ok(Nevra { name: name.into(), epoch, version: version.into(), release: release.into(), arch: arch.into() })
 }
 
 fn of_file(about: &ArchiveInfo<'_>, identity: Identity, arch: &str) -> Nevra {
