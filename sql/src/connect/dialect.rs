@@ -26,6 +26,8 @@ pub(crate) trait Dialect {
     const LOCK_MODULES: &'static str;
     /// Ends the INSERT of a location. Columns without a new value keep theirs if the size is the same.
     const UPDATE_LOCATION: &'static str;
+    /// Ends the INSERT of a membership. One that ended begins again.
+    const UPDATE_MEMBERSHIP: &'static str;
     /// Selects the id that the last INSERT of this connection assigned.
     const LAST_ID: &'static str;
     /// Ends the INSERT of a store.
@@ -59,6 +61,8 @@ impl Dialect for Sqlite {
         size = excluded.size, \
         first_seen = coalesce(first_seen, excluded.first_seen), last_seen = excluded.last_seen, gone_at = null, \
         derived = 0";
+    const UPDATE_MEMBERSHIP: &'static str = " on conflict (package_id, repository_id) do update set \
+        last_seen = excluded.last_seen, ended_at = null";
     const UPDATE_STORE: &'static str = " on conflict (name) do update set \
         tier = excluded.tier, base_url = excluded.base_url, root = excluded.root, priority = excluded.priority, \
         pattern = excluded.pattern, distros = excluded.distros, \
@@ -91,6 +95,8 @@ impl Dialect for MySql {
         size = values(size), \
         first_seen = coalesce(first_seen, values(first_seen)), last_seen = values(last_seen), gone_at = null, \
         derived = 0";
+    const UPDATE_MEMBERSHIP: &'static str = " on duplicate key update \
+        last_seen = values(last_seen), ended_at = null";
     const UPDATE_STORE: &'static str = " on duplicate key update \
         tier = values(tier), base_url = values(base_url), root = values(root), priority = values(priority), \
         pattern = values(pattern), distros = values(distros), \

@@ -235,10 +235,7 @@ impl ArtifactRow {
 impl LocationRow {
     fn into_location(self, store: Arc<Store>) -> sqlx::Result<Option<Location>> {
         let Some(path) = self.path else { return Ok(None) };
-        let header = match (self.header_start, self.header_end) {
-            (Some(start), Some(end)) => Some(Range { start: to_unsigned(start)?, end: to_unsigned(end)? }),
-            _ => None,
-        };
+        let header = to_header(self.header_start, self.header_end)?;
         let checksum = to_checksum(self.checksum_kind, self.checksum)?;
         let size = self.size.map(to_unsigned).transpose()?;
         let derived = self.derived == Some(true);
@@ -258,6 +255,14 @@ impl LocationRow {
             check_result,
             derived,
         }))
+    }
+}
+
+/// Returns the main header's bytes inside an archive.
+pub(crate) fn to_header(start: Option<i64>, end: Option<i64>) -> sqlx::Result<Option<Range<u64>>> {
+    match (start, end) {
+        (Some(start), Some(end)) => Ok(Some(Range { start: to_unsigned(start)?, end: to_unsigned(end)? })),
+        _ => Ok(None),
     }
 }
 

@@ -31,6 +31,14 @@ impl PackageState {
         }
     }
 
+    /// True if the header was read.
+    pub fn is_read(self) -> bool {
+        match self {
+            Self::Open | Self::Complete => true,
+            Self::Claimed | Self::Legacy => false,
+        }
+    }
+
     /// True if the header was read, and the payload can have further build-ids.
     pub fn is_open(self) -> bool {
         match self {

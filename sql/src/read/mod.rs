@@ -6,4 +6,5 @@ mod hashes;
 mod includes;
 pub(crate) mod paths;
 mod records;
+pub(crate) mod repositories;
 pub(crate) mod stores;

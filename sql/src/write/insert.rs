@@ -9,8 +9,9 @@ use sqlx::QueryBuilder;
 use super::artifacts::{self, NewArtifact};
 use super::candidates::{self, Selection};
 use super::locations::{self, PackageLocation};
+use super::memberships::PackageAndRepository;
 use super::packages::{self, BatchPackages, ExistingPackage, NewPackage};
-use super::{changes, merge, modules};
+use super::{changes, memberships, merge, modules};
 use crate::connect::db::{Transaction, both};
 use crate::model::import::join_path;
 use crate::model::rows::{MAX_LIST, decode_error, push_list};
@@ -26,6 +27,7 @@ impl Index {
     /// - Its location is present; another package at the same path of the store is gone from there.
     /// - A plain file under another name gets that name, too.
     /// - Compressed kernel modules of RPMs get the build-ids of their debug files, whichever package is inserted first.
+    /// - Its membership of the repository that lists it begins, or goes on.
     /// - Claimed rows that describe one of these packages are merged into it.
     ///
     /// `writer` is the name of this importer in the table `writers`, whose sequence is incremented in the same
@@ -69,6 +71,8 @@ struct Batch<'a> {
     locations: BTreeMap<(i64, PathHash), &'a Import>,
     /// Plain files, which can have several names.
     files: Vec<&'a Import>,
+    /// Packages that a repository lists.
+    listed: Vec<(Identity, i64)>,
 }
 
 impl<'a> Batch<'a> {
@@ -85,7 +89,9 @@ impl<'a> Batch<'a> {
             locations.insert((import.location.store_id, PathHash::of_path(&import.location.path)), import);
         }
         let files = imports.iter().filter(|import| import.package.format == Format::File).collect();
-        Self { packages: packages.into_iter().collect(), locations, files }
+        let listed =
+            imports.iter().filter_map(|import| Some((import.package.identity, import.repository_id?))).collect();
+        Self { packages: packages.into_iter().collect(), locations, files, listed }
     }
 
     async fn insert(&self, transaction: &mut Transaction, writer: &str, now: i64) -> sqlx::Result<Inserted> {
@@ -93,6 +99,7 @@ impl<'a> Batch<'a> {
         if self.packages.iter().any(|(_, package)| modules::source_and_arch(package.import).is_some()) {
             modules::lock_modules(transaction).await?;
         }
+        let now = memberships::time(transaction, self.listed.iter().map(|(_, repository)| *repository), now).await?;
         let packages = packages::insert(transaction, &self.packages, now).await?;
         let completed = self.complete_open_packages(transaction, &packages.existing, now).await?;
         self.change_distros(transaction, &packages.existing).await?;
@@ -132,6 +139,9 @@ impl<'a> Batch<'a> {
         };
         let locations = self.locations.iter().map(place).collect::<sqlx::Result<Vec<PackageLocation<'_>>>>()?;
         self.merge_claimed(transaction, &packages).await?;
+        let listed = |(identity, repository_id): &(Identity, i64)| Ok((packages.id(identity)?, *repository_id));
+        let listed = self.listed.iter().map(listed).collect::<sqlx::Result<Vec<PackageAndRepository>>>()?;
+        memberships::begin(transaction, listed, now).await?;
         locations::mark_replaced(transaction, &locations, now).await?;
         locations::insert(transaction, &locations, now).await?;
         changes::record(transaction, writer, hashes).await?;

@@ -13,6 +13,7 @@ mod modules;
 mod operator_queries;
 mod paths;
 mod queries;
+mod repositories;
 mod schema;
 mod stores;
 mod views;
@@ -122,10 +123,13 @@ impl Fresh {
             "select * from claims order by build_id, package_id",
             "select * from includes order by dir, package_id",
             "select * from stores order by id",
-            "select package_id, repository_id from memberships order by package_id, repository_id",
+            "select id, name, store_id, path, url, format, distro, revision, metadata_checksum, verified, \
+             package_count, error from repositories order by id",
+            "select package_id, repository_id, ended_at is null as listed from memberships order by package_id, \
+             repository_id",
             "select store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
              checksum_kind, \
-             signing_key, gone_at from locations order by package_id, store_id, path_hash",
+             signing_key, gone_at, check_result, derived from locations order by package_id, store_id, path_hash",
         ] {
             dump.extend(self.rows(statement).await);
         }

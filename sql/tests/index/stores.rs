@@ -44,8 +44,10 @@ fn a_store_is_added_changed_listed_and_removed_by_its_name() {
         assert_eq!((changed.id, changed.tier, &changed.root, changed.priority), (first.id, Tier::Archive, &None, 8));
 
         index.insert("test", &[simple(&second, "p-1-1.x86_64")]).await.unwrap();
-        fresh.execute("insert into repositories (name, store_id, path) select name, id, '' from stores").await;
-        fresh.execute("insert into memberships select p.id, r.id, 1, 1 from packages p, repositories r").await;
+        fresh
+            .execute("insert into repositories (name, store_id, path, format) select name, id, '', 'rpm' from stores")
+            .await;
+        fresh.execute("insert into memberships select p.id, r.id, 1, 1, null from packages p, repositories r").await;
         assert!(index.remove_store("second").await.unwrap());
         let left = "select r.name from repositories r join memberships m on m.repository_id = r.id";
         assert_eq!(fresh.rows(left).await, ["name=Some(\"first\")"]);
