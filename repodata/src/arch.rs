@@ -6,12 +6,15 @@ use std::ops::ControlFlow;
 
 use artifact::formats::{arch_source, nevra_from_version, walk_tar};
 
+use crate::error::of_artifact;
 use crate::lines::Lines;
 use crate::listed::{Listed, ListedLink, ListedPackage, ListingSummary, MAX_BUILD_IDS};
 use crate::{Checksum, Error, Href, Result};
 
 /// The maximum number of bytes of a description that counts: all its fields.
 const MAX_FIELDS_BYTES: usize = 64 << 10;
+
+const NAME: &str = "files database";
 
 /// Calls `each` with every package of a `REPO.files` database, until it breaks off. The database may be compressed,
 /// and may unpack to at most `max_bytes`. A `REPO.db`, which has no lists of files, gives packages without links.
@@ -46,20 +49,13 @@ pub fn read(
         }
         Ok(if is_over || failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    walked.map_err(|error| match error {
-        artifact::Error::Payload { expected, found } => {
-            Error::Compression { name: "files database".into(), expected, found }
+    match failed {
+        Some(Error::Compression { expected, found, .. }) => {
+            return Err(Error::Compression { name: NAME.into(), expected, found });
         }
-        artifact::Error::Io(error) => crate::error::unwrap(error),
-        error => Error::Compression {
-            name: "files database".into(),
-            expected: "a tar archive".into(),
-            found: error.to_string(),
-        },
-    })?;
+        Some(error) => return Err(error),
+        None => walked.map_err(|error| of_artifact(error, NAME))?,
+    }
     if !is_over {
         // The last one: whether it breaks off counts no more.
         let _ = draft.deliver(&mut summary, &mut each);

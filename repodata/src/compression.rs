@@ -2,7 +2,7 @@
 
 use std::io::{self, Cursor, ErrorKind, Read};
 
-use crate::error::wrap;
+use crate::error::{of_artifact, wrap};
 use crate::{Error, Result};
 
 /// The magic of zchunk files (zchunk_format.txt), and of a header that is detached from its file.
@@ -27,7 +27,7 @@ pub fn open<'a>(mut file: impl Read + Send + 'a, name: &str, max_bytes: u64) -> 
         });
     }
     let file = Cursor::new(start).take(filled as u64).chain(file);
-    let text = artifact::payload::decompress(file).map_err(|error| broken(error, name))?;
+    let text = artifact::payload::decompress(file).map_err(|error| of_artifact(error, name))?;
     Ok(Box::new(BoundedText { text, name: name.into(), max_bytes, rest: max_bytes }))
 }
 
@@ -43,14 +43,6 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
         }
     }
     Ok(filled)
-}
-
-fn broken(error: artifact::Error, name: &str) -> Error {
-    match error {
-        artifact::Error::Payload { expected, found } => Error::Compression { name: name.into(), expected, found },
-        artifact::Error::Io(error) => crate::error::unwrap(error),
-        error => Error::Compression { name: name.into(), expected: "a readable file".into(), found: error.to_string() },
-    }
 }
 
 struct BoundedText<R> {
@@ -72,7 +64,7 @@ impl<R: Read> Read for BoundedText<R> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     return Err(match error.downcast::<artifact::Error>() {
-                        Ok(error) => wrap(broken(error, &self.name)),
+                        Ok(error) => wrap(of_artifact(error, &self.name)),
                         Err(error) => error,
                     });
                 }

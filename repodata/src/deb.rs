@@ -173,7 +173,7 @@ pub fn split_clearsigned(file: &str) -> Result<Option<Clearsigned>> {
         let found = if found.is_empty() { "the end of the file".into() } else { format!("{:?}", shown(found)) };
         Err(Error::Document { document: "InRelease", line, expected: expected.into(), found })
     };
-    if !lines.next().is_some_and(|(_, line)| line.trim_end() == START) {
+    if lines.next().is_none_or(|(_, line)| line.trim_end() != START) {
         return Ok(None);
     }
     // Headers name the hash; an empty line ends them.

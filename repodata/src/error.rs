@@ -94,7 +94,22 @@ pub(crate) fn wrap(error: Error) -> io::Error {
     }
 }
 
-/// Returns the error that [`wrap`] wrapped; another one as [`Error::Io`].
+/// Returns the error that [`wrap`] wrapped, or that a decoder did; another one as [`Error::Io`].
 pub(crate) fn unwrap(error: io::Error) -> Error {
-    error.downcast::<Error>().unwrap_or_else(Error::Io)
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(error) => match error.downcast::<artifact::Error>() {
+            Ok(error) => of_artifact(error, "compressed file"),
+            Err(error) => Error::Io(error),
+        },
+    }
+}
+
+/// An error of the decoders and archives of `artifact`; messages call the file `name`.
+pub(crate) fn of_artifact(error: artifact::Error, name: &str) -> Error {
+    match error {
+        artifact::Error::Payload { expected, found } => Error::Compression { name: name.into(), expected, found },
+        artifact::Error::Io(error) => unwrap(error),
+        error => Error::Compression { name: name.into(), expected: "a readable file".into(), found: error.to_string() },
+    }
 }

@@ -72,3 +72,6 @@ fn pkgid(digits: &str) -> Option<Vec<u8>> {
     faster_hex::hex_decode(digits.as_bytes(), &mut bytes).ok()?;
     Some(bytes).filter(|bytes| (16..=64).contains(&bytes.len()))
 }
+
+#[cfg(test)]
+mod tests;

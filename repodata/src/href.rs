@@ -107,3 +107,6 @@ fn parse_url(text: &str) -> Result<Url> {
     let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
     if is_web && url.username().is_empty() && url.password().is_none() { Ok(url) } else { Err(refuse()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,3 +190,6 @@ impl Version {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,3 +44,6 @@ pub fn read(text: &str) -> Result<Vec<Url>> {
     }
     if mirrors.is_empty() { refuse(lines, "an http or https URL", "none".into()) } else { Ok(mirrors) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,3 +116,6 @@ pub(crate) fn read_checksum<R: Read>(document: &mut Document<R>) -> Result<Resul
     let digits = document.read_text()?;
     Ok(Checksum::parse(&kind, &digits))
 }
+
+#[cfg(test)]
+mod tests;

@@ -264,3 +264,6 @@ impl<R: Read> BufRead for Bounded<R> {
         self.input.consume(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests;

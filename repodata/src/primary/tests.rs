@@ -71,3 +71,76 @@ fn build_ids_are_read_and_rubbish_is_counted() {
         assert_eq!(build_id(text).is_some(), is_id, "{text}");
     }
 }
+
+/// A listing of one package: its elements and the children of its format.
+fn one(elements: &str, format: &str) -> Listed {
+    let text = format!("<metadata><package type=\"rpm\">{elements}<format>{format}</format></package></metadata>");
+    let (summary, mut listed) = list(&text);
+    assert_eq!(summary.map(|summary| summary.package_count), Ok(1));
+    listed.remove(0)
+}
+
+const NAME: &str = "<name>a</name><arch>noarch</arch>";
+const VERSION: &str = "<version epoch=\"0\" ver=\"1\" rel=\"2\"/>";
+const CHECKSUM: &str = "<checksum type=\"md5\" pkgid=\"YES\">900150983cd24fb0d6963f7d28e17f72</checksum>";
+const LOCATION: &str = "<location xml:base=\"https://h/\" href=\"a%.rpm\"/>";
+
+#[test]
+fn a_package_that_lacks_something_is_refused_with_name_and_reason() {
+    let complete = one(&[NAME, VERSION, CHECKSUM, LOCATION].concat(), "");
+    assert_eq!(package(&complete).href, Href { base: Some("https://h/".into()), href: "a%.rpm".into() });
+    assert_eq!(package(&complete).header_range, None);
+    let bad_epoch = "<version epoch=\"-1\" ver=\"1\" rel=\"2\"/>";
+    let bad_version = "<version epoch=\"0\" ver=\"1/..\" rel=\"2\"/>";
+    let bad_checksum = "<checksum type=\"md5\">nonsense</checksum>";
+    for (elements, name, reason) in [
+        ([VERSION, CHECKSUM, LOCATION], "-1-2.", "expected NAME-[EPOCH:]VERSION-RELEASE.ARCH, found \"-1-2.\""),
+        ([NAME, CHECKSUM, LOCATION], "a", "expected NAME-[EPOCH:]VERSION-RELEASE.ARCH, found \"a--.noarch\""),
+        ([NAME, VERSION, LOCATION], "a-1-2.noarch", "expected a checksum, found none"),
+        ([NAME, VERSION, CHECKSUM], "a-1-2.noarch", "expected a location, found none"),
+    ] {
+        let refused = RefusedPackage { name: name.into(), reason: reason.into() };
+        assert_eq!(one(&elements.concat(), ""), Listed::Refused(refused));
+    }
+    for elements in [
+        [NAME, bad_epoch, CHECKSUM, LOCATION],
+        [NAME, bad_version, CHECKSUM, LOCATION],
+        [NAME, VERSION, bad_checksum, LOCATION],
+        [NAME, VERSION, CHECKSUM, "<location href=\" \"/>"],
+    ] {
+        assert!(matches!(one(&elements.concat(), ""), Listed::Refused(_)), "{elements:?}");
+    }
+}
+
+#[test]
+fn only_provides_with_a_build_id_count_and_header_ranges_that_can_be() {
+    let entry = "<entry name=\"debuginfo(build-id)\" ver=\"44c0baa66fcb59679412\"/>";
+    let elements = [NAME, VERSION, CHECKSUM, LOCATION].concat();
+    let listed = one(&elements, &format!("<requires>{entry}</requires><provides>{entry}{entry}</provides>"));
+    assert_eq!((package(&listed).build_ids.len(), package(&listed).rubbish_count), (1, 0));
+    let listed = one(&elements, "<provides><entry name=\"debuginfo(build-id)\"/></provides>");
+    assert_eq!((package(&listed).build_ids.len(), package(&listed).rubbish_count), (0, 1));
+    for (start, end, range) in
+        [("10", "20", Some(10..20)), ("20", "10", None), ("-1", "9", None), ("", "9", None), ("5", "5", None)]
+    {
+        let listed = one(&elements, &format!("<header-range start=\"{start}\" end=\"{end}\"/>"));
+        assert_eq!(package(&listed).header_range, range);
+    }
+}
+
+#[test]
+fn packages_that_are_no_rpms_are_passed_over_and_broken_listings_end() {
+    let (summary, listed) =
+        list("<metadata packages=\"9\"><package type=\"delta\"><name>x</name></package></metadata>");
+    assert_eq!((summary.unwrap().stated_count, listed.len()), (Some(9), 0));
+    let mut count = 0;
+    let summary = read(SAMPLE.as_bytes(), |_| {
+        count += 1;
+        if count == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!((summary.unwrap().package_count, count), (2, 2));
+    for end in (0..SAMPLE.len() - 2).step_by(97) {
+        let (summary, listed) = list(&SAMPLE[..end]);
+        assert!(summary.unwrap_err().starts_with("primary.xml, line ") && listed.len() <= 6);
+    }
+}
