@@ -62,10 +62,14 @@ impl Dnf {
         names
     }
 
-    /// Downloads a package without installing it. True if that succeeded.
-    pub fn try_download(&self, package: &str) -> bool {
+    /// Downloads packages without installing them.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn download(&self, packages: &[&str]) {
         let into = format!("--downloaddir={}", self.directory("downloads").display());
-        self.run(&["install", "--downloadonly", "--nogpgcheck", &into, package]).status.success()
+        let output = self.run(&[&["install", "--downloadonly", "--nogpgcheck", &into], packages].concat());
+        assert!(output.status.success(), "dnf {packages:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn directory(&self, name: &str) -> PathBuf {
