@@ -44,11 +44,14 @@ impl SigningKey {
 
     /// Signs an RPM in place, by the real rpmsign.
     pub fn sign_rpm(&self, rpm: &Path) {
+        // Debian's rpm starts programs by their paths alone.
+        let directories = std::env::var_os("PATH").unwrap_or_default();
+        let gpg = std::env::split_paths(&directories).map(|directory| directory.join("gpg")).find(|gpg| gpg.is_file());
+        let gpg = gpg.expect("gpg (Debian) or gnupg2 (Fedora)");
         let mut command = Command::new("rpmsign");
         command.env("HOME", self.home.path()).env("GNUPGHOME", self.home.path());
-        command.args(["--define", "_gpg_name test@example.org", "--define"]);
-        command.arg(format!("_gpg_path {}", self.home.path().display())).arg("--addsign").arg(rpm);
-        let output = run(&mut command, "rpm (Debian) or rpm-sign (Fedora)");
+        command.args(["--define", "_gpg_name test@example.org", "--define", &format!("__gpg {}", gpg.display())]);
+        let output = run(command.arg("--addsign").arg(rpm), "rpm (Debian) or rpm-sign (Fedora)");
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 

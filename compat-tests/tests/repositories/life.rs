@@ -8,13 +8,14 @@ use compat_tests::crash::{Crash, expect_crash, gdb};
 use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::debuginfod::DebuginfodClient;
 use compat_tests::fixtures;
+use compat_tests::ima::Signer;
 use compat_tests::repository::{Repository, SigningKey};
 use compat_tests::static_server::StaticServer;
 use compat_tests::wait_within;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{run_import, server};
+use crate::support::{run_import, server, servers};
 
 const PATTERN: &str = "{volume}packages/{name}/{version}/{release}/{arch}/{nvra}.rpm";
 const NVRA: &str = "server-1.1-6.fc99.x86_64";
@@ -26,6 +27,8 @@ struct World {
     retrace: TempDir,
     servers: [StaticServer; 3],
     index: Sqlite,
+    /// Signs files and packages, as Fedora does: headers of signed copies begin elsewhere.
+    signer: Signer,
     key: SigningKey,
     crash: Crash,
 }
@@ -44,24 +47,21 @@ impl World {
             let add = ["store", "add", name, "--tier", tier, "--url", &server.url()];
             run_import(&index, &[&add[..], more].concat()).expect(0);
         }
-        let (key, crash) = (SigningKey::make(), Crash::run_server(6));
+        let (signer, key, crash) = (Signer::make("ec"), SigningKey::make(), Crash::run_server(6));
         for release in 5..=7 {
             let into = koji.path().join(format!("packages/server/1.1/{release}.fc99/x86_64"));
             fixtures::copy(&server(release), &into);
             fixtures::copy(&server(release), retrace.path());
         }
-        Self { mirror, koji, retrace, servers, index, key, crash }
+        Self { mirror, koji, retrace, servers, index, signer, key, crash }
     }
 
     /// Publishes releases in a repository of the mirror, signed, and refreshes it.
     fn publish(&self, repository: &str, path: &str, releases: &[u32]) {
         let directory = self.mirror.path().join(path);
         let _ = std::fs::remove_dir_all(&directory);
-        for release in releases {
-            fixtures::copy(&server(*release), &directory);
-        }
-        for rpm in rpms(&directory) {
-            self.key.sign_rpm(&rpm);
+        for rpm in servers(releases) {
+            self.key.sign_rpm(&self.signer.sign(&rpm, &directory));
         }
         Repository::at(&directory);
         let url = format!("{}/{path}", self.servers[0].url());
