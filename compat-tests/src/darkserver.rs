@@ -18,9 +18,14 @@ pub fn import(database: &str, arguments: &[&str]) -> Output {
 
 /// As [`import`], in an environment with these variables.
 pub fn import_in(environment: &[(&str, &Path)], database: &str, arguments: &[&str]) -> Output {
+    run(import_command(database, arguments).envs(environment.iter().copied()), "the workspace")
+}
+
+/// The command of [`import`], to be started.
+pub fn import_command(database: &str, arguments: &[&str]) -> Command {
     let mut command = bare(Command::new(program("darkserver-import")));
-    command.env("DARKSERVER_DATABASE", database).envs(environment.iter().copied()).args(arguments);
-    run(&mut command, "the workspace")
+    command.env("DARKSERVER_DATABASE", database).args(arguments);
+    command
 }
 
 /// As [`import`], and it must succeed.

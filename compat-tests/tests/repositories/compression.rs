@@ -135,3 +135,40 @@ fn requests_name_the_program() {
         );
     }
 }
+
+#[test]
+fn every_checksum_is_verified_and_kept() {
+    let repository = Repository::of_rpms(&fixtures::rpms("server"));
+    let right = index_of_directory(repository.path());
+    let server = StaticServer::start(repository.path());
+    for (checksum, kind, digits) in [
+        ("md5", "md5", 32),
+        ("sha", "sha1", 40),
+        ("sha1", "sha1", 40),
+        ("sha224", "sha224", 56),
+        ("sha256", "sha256", 64),
+        ("sha384", "sha384", 96),
+        ("sha512", "sha512", 128),
+    ] {
+        repository.update_with(Compression::Gzip, &["--checksum", checksum]);
+        let index = Sqlite::empty();
+        repo(&index, &server.url(), &[]).expect(0);
+        assert_same(&index, &right, checksum);
+        let found = rows(&index, "select distinct checksum_kind, length(checksum) from locations");
+        assert_eq!(found, [format!("{kind}|{digits}")], "{checksum}");
+    }
+}
+
+#[test]
+fn unknown_types_of_metadata_are_passed_over() {
+    let repository = Repository::of_rpms(&fixtures::rpms("server"));
+    let text = std::fs::read_to_string(repository.repomd()).unwrap();
+    let unknown = "<data type=\"advice\"><checksum type=\"crc\">0</checksum><location href=\"repodata/missing\"/>\
+                   <size>many</size><more><of>it</of></more></data>\n</repomd>";
+    std::fs::write(repository.repomd(), text.replace("</repomd>", unknown)).unwrap();
+    let server = StaticServer::start(repository.path());
+    let index = Sqlite::empty();
+    repo(&index, &server.url(), &[]).expect(0);
+    assert_same(&index, &index_of_directory(repository.path()), "unknown metadata");
+    assert_eq!(server.sent_for("missing").len(), 0);
+}

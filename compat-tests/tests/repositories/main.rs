@@ -2,11 +2,12 @@
 //! afterwards is right, and costs what it has to; what cannot be right is refused.
 //!
 //! - [`support`]: runs of the program, and the contents of an index as text;
-//! - the tests: [`compression`], [`mirrors`], [`faults`], [`hostile`], [`changing`], [`locations`], [`dnf`],
+//! - the tests: [`compression`], [`mirrors`], [`faults`], [`hostile`], [`changing`], [`all`], [`locations`], [`dnf`],
 //!   [`metadata_only`], [`life`], [`other_formats`].
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and shows where")]
 
+mod all;
 mod changing;
 mod compression;
 mod dnf;
