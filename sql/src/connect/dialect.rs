@@ -28,8 +28,6 @@ pub(crate) trait Dialect {
     const UPDATE_LOCATION: &'static str;
     /// Ends the INSERT of a membership. One that ended begins again.
     const UPDATE_MEMBERSHIP: &'static str;
-    /// Selects the id that the last INSERT of this connection assigned.
-    const LAST_ID: &'static str;
     /// Ends the INSERT of a store.
     const UPDATE_STORE: &'static str;
     /// Ends the INSERT of a writer.
@@ -40,7 +38,6 @@ impl Dialect for Sqlite {
     const BEGIN: &'static str = "begin immediate";
     const INSERT: &'static str = "insert or fail into ";
     const FOR_UPDATE: &'static str = "";
-    const LAST_ID: &'static str = "select last_insert_rowid()";
     const LOWEST_SUFFIX: &'static str = "";
     const LOCK_CLAIMS_SHARED: &'static str = "";
     const LOCK_CLAIMS: &'static str = "";
@@ -75,7 +72,6 @@ impl Dialect for MySql {
     const BEGIN: &'static str = "begin";
     const INSERT: &'static str = "insert into ";
     const FOR_UPDATE: &'static str = " for update";
-    const LAST_ID: &'static str = "select cast(last_insert_id() as signed)";
     const LOWEST_SUFFIX: &'static str = "\u{1}";
     const LOCK_CLAIMS_SHARED: &'static str = "select until from leases where name = 'claims' lock in share mode";
     const LOCK_CLAIMS: &'static str = "select until from leases where name = 'claims' for update";

@@ -74,6 +74,18 @@ impl Evidence {
         self.build_ids.extend(build_ids.map(BuildId::to_string));
     }
 
+    /// Adds the evidence of the same package.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.locations.extend(other.locations);
+        self.checksums.extend(other.checksums);
+        self.build_ids.extend(other.build_ids);
+    }
+
+    /// Its build-ids, in hex digits.
+    pub(super) fn build_ids(&self) -> &BTreeSet<String> {
+        &self.build_ids
+    }
+
     /// True if both describe one package, given the same name-version-release.arch. Empty evidence matches any.
     pub(super) fn is_same_package(&self, other: &Self) -> bool {
         let is_same_archive = !self.checksums.is_disjoint(&other.checksums);

@@ -1,16 +1,17 @@
 //! Inserts packages that are known from metadata or from the original's database, and whose header was not read.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use artifact::{BuildId, Kind};
 use sqlx::QueryBuilder;
 
 use super::candidates::{self, Candidate, Evidence, Selection};
 use super::insert::now;
-use super::locations::{self, PackageLocation};
-use super::{changes, chunks};
+use super::locations::{self, Place};
+use super::{changes, chunks, claimed_packages, memberships};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::{Claim, ClaimedPackage, Index, NewLocation, PathHash, Result, hash_build_id};
+use crate::{Claim, ClaimedPackage, Index, PackageState, PathHash, Result, hash_build_id};
 
 impl Index {
     /// Inserts packages whose header was not read, in one transaction: each with its claimed build-ids, its location
@@ -38,129 +39,142 @@ impl Index {
     }
 }
 
+/// A package of a batch: one that the index has, or a new one.
+struct ListedPackage<'a> {
+    /// Its id. `None` if it is new.
+    id: Option<i64>,
+    state: PackageState,
+    evidence: Evidence,
+    /// Build-ids that the index has for it, in hex digits.
+    known: BTreeSet<String>,
+    /// The first entry of the batch for it.
+    first: &'a ClaimedPackage,
+}
+
 async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPackage], now: i64) -> sqlx::Result<u64> {
     candidates::lock_claims(transaction, Selection::All).await?;
-    let nvras = candidates::nvras(batch.iter().map(|claimed| &claimed.nevra));
-    let mut known = candidates::read_candidates(transaction, &nvras, Selection::All).await?;
-    let (mut new, mut hashes) = (0, Vec::new());
+    let now = memberships::time(transaction, batch.iter().filter_map(|claimed| claimed.repository_id), now).await?;
+    let (packages, of_batch) = match_packages(transaction, batch).await?;
+    let new: Vec<&ClaimedPackage> =
+        packages.iter().filter(|package| package.id.is_none()).map(|package| package.first).collect();
+    let existing = packages.iter().filter_map(|package| package.id).collect();
+    let new_ids = claimed_packages::insert(transaction, &new, &existing, now).await?;
+    let mut next = new_ids.iter().copied();
+    let ids: Vec<i64> = packages.iter().filter_map(|package| package.id.or_else(|| next.next())).collect();
+
+    let (mut claims, mut members, mut hashes) = (NewClaims::default(), Vec::new(), Vec::new());
     // A path has one package.
-    let mut places: BTreeMap<(i64, PathHash), (&NewLocation, i64)> = BTreeMap::new();
-    for claimed in batch {
-        let build_ids = || claimed.claims.iter().map(|claim| &claim.build_id);
-        let mut evidence = Evidence::new(false);
-        evidence.add(claimed.location.as_ref(), build_ids());
-        let nvra = claimed.nevra.nvra();
-        let same = known.iter_mut().find(|known| known.nvra == nvra && known.evidence.is_same_package(&evidence));
-        let (id, state) = match same {
-            Some(same) => {
-                same.evidence.add(claimed.location.as_ref(), build_ids());
-                (same.id, same.state)
-            }
-            None => {
-                let (id, state) = (insert_package(transaction, claimed, now).await?, claimed.origin.state());
-                known.push(Candidate { id, nvra, state, evidence });
-                new += 1;
-                (id, state)
-            }
+    let mut places: BTreeMap<(i64, PathHash), Place<'_>> = BTreeMap::new();
+    for (claimed, at) in batch.iter().zip(of_batch) {
+        let (Some(package), Some(package_id)) = (packages.get(at), ids.get(at).copied()) else {
+            return Err(sqlx::Error::RowNotFound);
         };
-        if !state.is_complete() {
-            insert_claims(transaction, id, claimed).await?;
-            hashes.extend(build_ids().map(hash_build_id));
+        if !package.state.is_complete() {
+            claims.add(package_id, &package.known, claimed);
         }
-        if let Some(repository_id) = claimed.repository_id {
-            insert_membership(transaction, id, repository_id, now).await?;
-        }
+        members.extend(claimed.repository_id.map(|repository_id| (package_id, repository_id)));
         if let Some(location) = &claimed.location {
-            places.insert((location.store_id, PathHash::of_path(&location.path)), (location, id));
+            let path_hash = PathHash::of_path(&location.path);
+            places.insert((location.store_id, path_hash), Place { package_id, path_hash, location });
         }
     }
-    let places: Vec<PackageLocation<'_>> = places
-        .into_iter()
-        .map(|((_, path_hash), (location, package_id))| PackageLocation { package_id, path_hash, location })
-        .collect();
+    hashes.extend(claims.0.keys().map(|(build_id, _)| hash_build_id(build_id)));
+    claims.insert(transaction).await?;
+    memberships::begin(transaction, members, now).await?;
+    let places: Vec<Place<'_>> = places.into_values().collect();
     locations::mark_replaced(transaction, &places, now).await?;
     locations::insert(transaction, &places, now).await?;
     changes::record(transaction, writer, hashes).await?;
-    Ok(new)
+    Ok(new_ids.len() as u64)
 }
 
-async fn insert_package(transaction: &mut Transaction, claimed: &ClaimedPackage, now: i64) -> sqlx::Result<i64> {
-    let nevra = &claimed.nevra;
-    both!(Transaction, transaction, |connection, Backend| {
-        sqlx::query::<Backend>(
-            "insert into packages (format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, state, \
-             indexed_at) \
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(claimed.format.as_str())
-        .bind(nevra.name.as_str())
-        .bind(nevra.epoch.map(i64::from))
-        .bind(nevra.version.as_str())
-        .bind(nevra.release.as_str())
-        .bind(nevra.arch.as_str())
-        .bind(nevra.nvra())
-        .bind(claimed.source_rpm.as_deref())
-        .bind(claimed.distro.as_str())
-        .bind(claimed.origin.state().as_str())
-        .bind(now)
-        .execute(&mut **connection)
-        .await?;
-        sqlx::query_scalar::<Backend, i64>(Backend::LAST_ID).fetch_one(&mut **connection).await
-    })
-}
-
-/// Inserts the claims that the package does not have, and that its artifacts do not answer.
-async fn insert_claims(transaction: &mut Transaction, package_id: i64, claimed: &ClaimedPackage) -> sqlx::Result<()> {
-    both!(Transaction, transaction, |connection, Backend| {
-        let known: Vec<String> = sqlx::query_scalar::<Backend, _>(
-            "select build_id from claims where package_id = ? union select build_id from artifacts where package_id = \
-             ?",
-        )
-        .bind(package_id)
-        .bind(package_id)
-        .fetch_all(&mut **connection)
-        .await?;
-        let mut known: HashSet<String> = known.into_iter().collect();
-        let new: Vec<&Claim> = claimed.claims.iter().filter(|claim| known.insert(claim.build_id.to_string())).collect();
-        let statement = |claims: &[&Claim]| {
-            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
-            query.push("claims (build_id, package_id, kind, link_path) ");
-            query.push_values(claims, |mut row, claim| {
-                row.push_bind(claim.build_id.to_string())
-                    .push_bind(package_id)
-                    .push_bind(claim.kind.as_str())
-                    .push_bind(claim.link_path.as_deref());
-            });
-            query
-        };
-        chunks::write(&mut **connection, &new, statement).await?;
-    });
-    Ok(())
-}
-
-async fn insert_membership(
+/// Returns the packages of the batch, and for each of its entries the number of its package.
+async fn match_packages<'a>(
     transaction: &mut Transaction,
-    package_id: i64,
-    repository_id: i64,
-    now: i64,
-) -> sqlx::Result<()> {
-    both!(Transaction, transaction, |connection, Backend| {
-        let seen =
-            sqlx::query::<Backend>("update memberships set last_seen = ? where package_id = ? and repository_id = ?")
-                .bind(now)
-                .bind(package_id)
-                .bind(repository_id);
-        if seen.execute(&mut **connection).await?.rows_affected() == 0 {
-            sqlx::query::<Backend>(
-                "insert into memberships (package_id, repository_id, first_seen, last_seen) values (?, ?, ?, ?)",
-            )
-            .bind(package_id)
-            .bind(repository_id)
-            .bind(now)
-            .bind(now)
-            .execute(&mut **connection)
-            .await?;
+    batch: &'a [ClaimedPackage],
+) -> sqlx::Result<(Vec<ListedPackage<'a>>, Vec<usize>)> {
+    let nvras = candidates::nvras(batch.iter().map(|claimed| &claimed.nevra));
+    let mut known: HashMap<String, Vec<Candidate>> = HashMap::new();
+    for candidate in candidates::read_candidates(transaction, &nvras, Selection::All).await? {
+        known.entry(candidate.nvra.clone()).or_default().push(candidate);
+    }
+    let mut packages: Vec<ListedPackage<'a>> = Vec::new();
+    let mut by_nvra: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut of_batch = Vec::with_capacity(batch.len());
+    for claimed in batch {
+        let nvra = claimed.nevra.nvra();
+        if let Some(candidates) = known.remove(&nvra) {
+            for Candidate { id, state, evidence, .. } in candidates {
+                by_nvra.entry(nvra.clone()).or_default().push(packages.len());
+                let known = evidence.build_ids().clone();
+                packages.push(ListedPackage { id: Some(id), state, evidence, known, first: claimed });
+            }
         }
-    });
-    Ok(())
+        let mut evidence = Evidence::new(false);
+        evidence.add(claimed.location.as_ref(), claimed.claims.iter().map(|claim| &claim.build_id));
+        let of_name = by_nvra.entry(nvra).or_default();
+        let is_same = |at: &usize| packages.get(*at).is_some_and(|package| package.evidence.is_same_package(&evidence));
+        let at = match of_name.iter().copied().find(|at| is_same(at)) {
+            Some(at) => {
+                if let Some(package) = packages.get_mut(at) {
+                    package.evidence.extend(evidence);
+                }
+                at
+            }
+            None => {
+                of_name.push(packages.len());
+                let (state, known) = (claimed.origin.state(), BTreeSet::new());
+                packages.push(ListedPackage { id: None, state, evidence, known, first: claimed });
+                packages.len() - 1
+            }
+        };
+        of_batch.push(at);
+    }
+    Ok((packages, of_batch))
+}
+
+/// Claims that the index does not have, in the order of their key.
+#[derive(Default)]
+struct NewClaims<'a>(BTreeMap<(&'a BuildId, i64), KindAndPath<'a>>);
+
+/// The kind of a claim, and the path of its link.
+type KindAndPath<'a> = (Kind, Option<&'a str>);
+
+impl<'a> NewClaims<'a> {
+    /// Adds what is claimed for a package, without build-ids that the index has for it. A build-id that is claimed as a
+    /// program and as its DWARF is both.
+    fn add(&mut self, package_id: i64, known: &BTreeSet<String>, claimed: &'a ClaimedPackage) {
+        for Claim { build_id, kind, link_path } in &claimed.claims {
+            if !known.is_empty() && known.contains(&build_id.to_string()) {
+                continue;
+            }
+            let new = (*kind, link_path.as_deref());
+            let (held, path) = self.0.entry((build_id, package_id)).or_insert(new);
+            *path = path.or(new.1);
+            *held = match (*held, *kind) {
+                (held, kind) if held == kind => held,
+                (Kind::Unknown, known) | (known, Kind::Unknown) => known,
+                _ => Kind::Both,
+            };
+        }
+    }
+
+    async fn insert(self, transaction: &mut Transaction) -> sqlx::Result<()> {
+        let rows: Vec<_> = self.0.into_iter().collect();
+        both!(Transaction, transaction, |connection, Backend| {
+            let statement = |rows: &[((&BuildId, i64), KindAndPath<'_>)]| {
+                let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+                query.push("claims (build_id, package_id, kind, link_path) ");
+                query.push_values(rows, |mut row, ((build_id, package_id), (kind, link_path))| {
+                    row.push_bind(build_id.to_string())
+                        .push_bind(*package_id)
+                        .push_bind(kind.as_str())
+                        .push_bind(*link_path);
+                });
+                query
+            };
+            chunks::write(&mut **connection, &rows, statement).await?;
+        });
+        Ok(())
+    }
 }

@@ -11,7 +11,7 @@ use crate::model::rows::{MAX_LIST, push_list};
 use crate::{Checksum, NewLocation, PathHash};
 
 /// A location of a package.
-pub(super) struct PackageLocation<'a> {
+pub(super) struct Place<'a> {
     pub(super) package_id: i64,
     pub(super) path_hash: PathHash,
     pub(super) location: &'a NewLocation,
@@ -20,10 +20,10 @@ pub(super) struct PackageLocation<'a> {
 /// Marks other packages at these paths as gone. `locations` are sorted by store.
 pub(super) async fn mark_replaced(
     transaction: &mut Transaction,
-    locations: &[PackageLocation<'_>],
+    locations: &[Place<'_>],
     now: i64,
 ) -> sqlx::Result<()> {
-    let of_one_store = |a: &PackageLocation<'_>, b: &PackageLocation<'_>| a.location.store_id == b.location.store_id;
+    let of_one_store = |a: &Place<'_>, b: &Place<'_>| a.location.store_id == b.location.store_id;
     for locations in locations.chunk_by(of_one_store).flat_map(|locations| locations.chunks(MAX_LIST)) {
         let store_id = locations[0].location.store_id;
         let packages: HashMap<String, i64> =
@@ -56,19 +56,15 @@ pub(super) async fn mark_replaced(
 }
 
 /// Inserts locations, or updates those that exist.
-pub(super) async fn insert(
-    transaction: &mut Transaction,
-    locations: &[PackageLocation<'_>],
-    now: i64,
-) -> sqlx::Result<()> {
+pub(super) async fn insert(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let statement = |locations: &[PackageLocation<'_>]| {
+        let statement = |locations: &[Place<'_>]| {
             let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
             query.push(
                 "locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
                  checksum_kind, signing_key, first_seen, last_seen) ",
             );
-            query.push_values(locations, |mut row, PackageLocation { package_id, path_hash, location }| {
+            query.push_values(locations, |mut row, Place { package_id, path_hash, location }| {
                 let checksum = location.checksum.as_ref();
                 row.push_bind(location.store_id)
                     .push_bind(path_hash.to_string())

@@ -4,6 +4,7 @@ mod artifacts;
 mod candidates;
 mod changes;
 mod chunks;
+mod claimed_packages;
 mod claims;
 mod insert;
 pub(crate) mod known_locations;
