@@ -118,9 +118,12 @@ fn send(
     per_second: Option<u64>,
 ) -> io::Result<()> {
     let piece = per_second.map_or(PIECE, |bytes| (bytes / 20).max(1) as usize);
-    let mut result = stream.write_all(head.as_bytes());
     let mut pieces = body.chunks(piece).peekable();
-    let mut is_recorded = false;
+    let mut is_recorded = pieces.peek().is_none();
+    if is_recorded {
+        record(shared, sent);
+    }
+    let mut result = stream.write_all(head.as_bytes());
     while let (Ok(()), Some(piece)) = (&result, pieces.next()) {
         if per_second.is_some() {
             result = stream.flush();
