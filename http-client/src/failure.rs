@@ -3,6 +3,8 @@
 use std::error::Error as _;
 use std::io;
 
+use crate::addresses::NotPublic;
+
 /// In which way a request, or the reading of its response, failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
@@ -46,6 +48,27 @@ impl FailureKind {
             _ => Self::Broken,
         }
     }
+}
+
+/// True if a later request would fail alike: the host has no public address and must have one, or its certificate is
+/// not trusted.
+pub fn is_permanent(error: &reqwest::Error) -> bool {
+    let mut below = error.source();
+    while let Some(error) = below {
+        if error.downcast_ref::<io::Error>().is_some_and(is_permanent_io) {
+            return true;
+        }
+        below = error.source();
+    }
+    false
+}
+
+/// [`is_permanent`] for one error of input or output, which can have another one inside.
+fn is_permanent_io(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| {
+        let is_nested = inner.downcast_ref::<io::Error>().is_some_and(is_permanent_io);
+        inner.is::<NotPublic>() || inner.is::<rustls::Error>() || is_nested
+    })
 }
 
 /// An HTTP error with what lies below it, without the URL: that may hold credentials.

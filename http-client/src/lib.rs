@@ -21,7 +21,7 @@
 //!
 //! # Failures
 //! [`FailureKind::of`] classifies the error of a request and [`reason`] states it without the URL, which can hold
-//! credentials. [`refused_redirect`], [`is_html`] and [`is_refusal`] are about responses that are not what was asked
+//! credentials. [`is_permanent`] tells whether another request can help. [`refused_redirect`], [`is_html`] and [`is_refusal`] are about responses that are not what was asked
 //! for. [`below`] and [`below_escaped`] make URLs, [`without_secrets`] makes them fit for messages.
 //!
 //! ```no_run
@@ -47,7 +47,7 @@ mod urls;
 
 pub use addresses::NotPublic;
 pub use client::{Client, ClientPolicy, Request, build};
-pub use failure::{FailureKind, reason};
+pub use failure::{FailureKind, is_permanent, reason};
 pub use identity::user_agent;
 pub use pages::{begins_page, is_html, is_page, is_refusal};
 pub use redirects::{is_refused_host, refused_redirect};

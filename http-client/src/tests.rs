@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use compat_tests::fake_server::{self, FakeServer};
+use compat_tests::static_server::StaticServer;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
@@ -123,7 +124,11 @@ async fn a_host_that_another_party_chose_is_asked_at_public_addresses() {
     for host in ["127.0.0.1", "localhost"] {
         let url = Url::parse(&server.url().replace("127.0.0.1", host)).unwrap();
         let refused = match client(&[], false).get(url.clone()).public_only() {
-            Ok(request) => reason(&request.send().await.unwrap_err()),
+            Ok(request) => {
+                let error = request.send().await.unwrap_err();
+                assert!(is_permanent(&error), "{error:?}");
+                reason(&error)
+            }
             Err(error) => error.to_string(),
         };
         assert!(
@@ -148,4 +153,17 @@ async fn a_head_request_stays_one_over_redirects() {
     for request in [&server, &target].map(|server| server.requests().remove(0)) {
         assert!(request.head.starts_with("HEAD /"), "{request:?}");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_stays_so_and_a_closed_port_may_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificates = compat_tests::certificates::Certificates::make();
+    let server = StaticServer::start_tls(directory.path(), &certificates);
+    let error = client(&[], false).get(Url::parse(&server.url()).unwrap()).send().await.unwrap_err();
+    assert!(is_permanent(&error), "{error:?}");
+    let closed = format!("http://127.0.0.1:{}/", compat_tests::process::free_port());
+    let error = client(&[], false).get(Url::parse(&closed).unwrap()).send().await.unwrap_err();
+    assert!(!is_permanent(&error), "{error:?}");
+    assert_eq!(FailureKind::of(&error), FailureKind::Refused);
 }
