@@ -29,6 +29,12 @@ pub(crate) enum FetchErrorKind {
     Stopped,
 }
 
+impl FetchError {
+    pub(super) fn stopped() -> Self {
+        Self { kind: FetchErrorKind::Stopped, text: "stopped".to_owned() }
+    }
+}
+
 impl From<FetchError> for io::Error {
     fn from(error: FetchError) -> Self {
         let kind = match error.kind {

@@ -9,11 +9,11 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::sync::Arc;
-use std::time::Instant;
 
 use artifact::header::{Extent, PREFIX_BYTES};
 
-use crate::fetch::failure::{Failure, FailureKind, FetchError, FetchErrorKind};
+use crate::fetch::attempts::Attempts;
+use crate::fetch::failure::{Failure, FetchError, FetchErrorKind};
 use crate::fetch::mirrors::{Mirror, MirrorId, Mirrors};
 use crate::fetch::network::{Meter, Traffic};
 use crate::fetch::remote_file::RemoteFile;
@@ -23,10 +23,6 @@ use crate::fetch::response::{self, Answer, Ask};
 const AHEAD_BYTES: u64 = 16 << 10;
 /// Maximum number of requests for one header at one mirror: the first, to the lengths of the main header, to its end.
 const MAX_HEADER_REQUESTS: usize = 4;
-/// Maximum number of answers that broke off or were errors, of all mirrors, for one fetch.
-pub(super) const MAX_PASSING: u32 = 6;
-/// Maximum number of mirrors that state that they do not have a file, or give another one.
-const MAX_UNFIT: usize = 4;
 
 /// Fetches the files of some mirrors. Clones share everything.
 #[derive(Clone)]
@@ -75,9 +71,15 @@ impl Fetcher {
     /// No mirror gives an RPM of the listed size.
     pub(crate) async fn header(&self, path: &str, hint: HeaderHint) -> Result<FetchedHeader, FetchError> {
         let meter = self.0.network.meter();
-        let ((bytes, size), mirror) =
-            self.try_mirrors(true, async |mirror| self.header_of(mirror, path, hint, &meter).await).await?;
-        Ok(FetchedHeader { bytes, size: size.or(hint.size), mirror, cost: meter.own })
+        let mut attempts = Attempts::new(&self.0);
+        loop {
+            let attempt = attempts.next().await?;
+            let found = attempts.run(&attempt, self.header_of(attempt.mirror, path, hint, &meter)).await?;
+            if let Some((bytes, size)) = found {
+                attempts.measure(&attempt);
+                return Ok(FetchedHeader { bytes, size: size.or(hint.size), mirror: attempt.id, cost: meter.own });
+            }
+        }
     }
 
     /// Fetches a file of at most `max_bytes` bytes.
@@ -86,18 +88,14 @@ impl Fetcher {
     /// No mirror gives it.
     pub(crate) async fn small_file(&self, path: &str, max_bytes: u64) -> Result<(Vec<u8>, MirrorId), FetchError> {
         let meter = self.0.network.meter();
-        let fetch = async |mirror: &Mirror| {
-            let mut answer = response::ask(&self.0, mirror, path, &Ask::Whole, &meter).await?;
-            let mut bytes = Vec::new();
-            while let Some(chunk) = answer.body.chunk().await.map_err(|failure| failure.at(path))? {
-                bytes.extend_from_slice(&chunk);
-                if bytes.len() as u64 > max_bytes {
-                    return Err(Failure::wrong(format!("{path}: expected at most {max_bytes} bytes, found more")));
-                }
+        let mut attempts = Attempts::new(&self.0);
+        loop {
+            let attempt = attempts.next().await?;
+            let found = attempts.run(&attempt, self.small_file_of(attempt.mirror, path, max_bytes, &meter)).await?;
+            if let Some(bytes) = found {
+                return Ok((bytes, attempt.id));
             }
-            Ok(bytes)
-        };
-        self.try_mirrors(false, fetch).await
+        }
     }
 
     /// Writes a file of at most `max_bytes` bytes to `file`, from its start. Goes on where a transfer broke off, maybe
@@ -133,73 +131,22 @@ impl Fetcher {
         RemoteFile::new(self.clone(), path, position, size)
     }
 
-    /// Runs `fetch` at mirrors until one succeeds.
-    pub(super) async fn try_mirrors<T>(
+    async fn small_file_of(
         &self,
-        is_measured: bool,
-        mut fetch: impl AsyncFnMut(&Mirror) -> Result<T, Failure>,
-    ) -> Result<(T, MirrorId), FetchError> {
-        let mirrors = &*self.0;
-        let stopped = || FetchError { kind: FetchErrorKind::Stopped, text: "stopped".to_owned() };
-        let (mut unfit, mut unfit_failure, mut passing) = (Vec::new(), None::<Failure>, 0);
-        let mut last = None::<Failure>;
-        loop {
-            if mirrors.network.stop.is_set() {
-                return Err(stopped());
-            }
-            if mirrors.is_down() {
-                let text = last.map_or_else(|| "no mirror answers".to_owned(), |failure| failure.text);
-                let timeout = mirrors.network.limits.down_timeout;
-                let text = format!("{text}; expected an answer of any mirror within {timeout:?}, found none");
-                return Err(FetchError { kind: FetchErrorKind::Down, text });
-            }
-            let pick = if unfit.len() < MAX_UNFIT { mirrors.pick(&unfit) } else { None };
-            let Some((pick, mirror)) = pick.and_then(|pick| mirrors.get(pick.at).map(|mirror| (pick, mirror))) else {
-                let failure = unfit_failure.or(last);
-                let failure = failure.unwrap_or_else(|| Failure::new(FailureKind::Refused, "no mirror is left"));
-                return Err(failure.into_error());
-            };
-            if !pick.pause.is_zero() {
-                tokio::select! {
-                    () = tokio::time::sleep(pick.pause) => {}
-                    () = mirrors.network.stopped() => {}
-                }
-                continue;
-            }
-            let under_way = mirrors.begin(pick.at);
-            let began = Instant::now();
-            let result = tokio::select! {
-                result = fetch(mirror) => result,
-                () = mirrors.network.stopped() => return Err(stopped()),
-            };
-            drop(under_way);
-            let failure = match result {
-                Ok(found) => {
-                    mirrors.succeeded(pick.at, is_measured.then(|| began.elapsed()));
-                    return Ok((found, MirrorId(pick.at)));
-                }
-                Err(failure) => failure,
-            };
-            mirrors.failed(pick.at, began, failure.kind);
-            match failure.kind {
-                FailureKind::Silent => last = Some(failure),
-                FailureKind::Passing { .. } => {
-                    passing += 1;
-                    if passing >= MAX_PASSING {
-                        return Err(failure.into_error());
-                    }
-                    last = Some(failure);
-                }
-                // Of different ones, those that are no absence prove none.
-                FailureKind::Absent | FailureKind::Wrong | FailureKind::Refused => {
-                    unfit.push(pick.at);
-                    let is_first = unfit_failure.as_ref().is_none_or(|first| first.kind == FailureKind::Absent);
-                    if is_first {
-                        unfit_failure = Some(failure);
-                    }
-                }
+        mirror: &Mirror,
+        path: &str,
+        max_bytes: u64,
+        meter: &Meter,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut answer = response::ask(&self.0, mirror, path, &Ask::Whole, meter).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.body.chunk().await.map_err(|failure| failure.at(path))? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 > max_bytes {
+                return Err(Failure::wrong(format!("{path}: expected at most {max_bytes} bytes, found more")));
             }
         }
+        Ok(bytes)
     }
 
     /// Fetches the header of an RPM from one mirror. Returns it with the size of the archive.
@@ -280,3 +227,6 @@ impl HeaderBytes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

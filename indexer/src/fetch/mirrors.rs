@@ -64,8 +64,9 @@ struct MirrorHealth {
 }
 
 /// The mirror to ask next.
-pub(super) struct Pick {
-    pub(super) at: usize,
+pub(super) struct Pick<'a> {
+    pub(super) id: MirrorId,
+    pub(super) mirror: &'a Mirror,
     /// How long it still pauses.
     pub(super) pause: Duration,
 }
@@ -129,56 +130,33 @@ impl Mirrors {
         }
     }
 
-    pub(super) fn get(&self, at: usize) -> Option<&Mirror> {
-        self.mirrors.get(at)
-    }
-
     /// Returns the mirror to ask next, of those that are not in `but`. `None` if there is none.
-    pub(super) fn pick(&self, but: &[usize]) -> Option<Pick> {
+    pub(super) fn pick(&self, but: &[MirrorId]) -> Option<Pick<'_>> {
         let now = Instant::now();
-        let mut found: Vec<(Duration, u32, usize, Option<Duration>, u32)> = Vec::new();
-        for (at, mirror) in self.mirrors.iter().enumerate().filter(|(at, _)| !but.contains(at)) {
-            let health = mirror.health();
-            let pause = health.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-            found.push((pause, health.unfit / LENIENCE, at, health.usual, health.under_way));
-        }
-        found.sort_unstable_by_key(|(pause, unfit, at, ..)| (*pause, *unfit, *at));
-        let best = found.iter().filter_map(|(.., usual, _)| *usual).min().unwrap_or_default();
-        let (first_pause, first_unfit) = found.first().map(|(pause, unfit, ..)| (*pause, *unfit))?;
-        let alike = found.iter().take(MAX_ACTIVE);
-        let alike = alike.filter(|(pause, unfit, ..)| (*pause, *unfit) == (first_pause, first_unfit));
-        // One that was not measured yet counts as the best, so that it is.
-        let cost = |(_, _, _, usual, under_way): &&(Duration, u32, usize, Option<Duration>, u32)| {
-            usual.unwrap_or(best).max(Duration::from_millis(1)) * under_way.saturating_add(1)
-        };
-        alike.min_by_key(cost).map(|(pause, _, at, ..)| Pick { at: *at, pause: *pause })
+        let ids = (0..).map(MirrorId);
+        let found = ids.zip(&self.mirrors).filter(|(id, _)| !but.contains(id));
+        let mut found: Vec<Candidate<'_>> = found.map(|(id, mirror)| Candidate::new(id, mirror, now)).collect();
+        found.sort_by_key(Candidate::fitness);
+        let first = found.first()?.fitness();
+        let best = found.iter().filter_map(|candidate| candidate.usual).min().unwrap_or_default();
+        let alike = found.into_iter().take(MAX_ACTIVE).filter(|candidate| candidate.fitness() == first);
+        let best = alike.min_by_key(|candidate| candidate.cost(best))?;
+        Some(Pick { id: best.id, mirror: best.mirror, pause: best.pause })
     }
 
-    /// Counts a request that begins. The returned guard ends it.
-    pub(super) fn begin(&self, at: usize) -> UnderWay<'_> {
-        let mirror = self.mirrors.get(at);
-        if let Some(mirror) = mirror {
-            mirror.health().under_way += 1;
-        }
-        UnderWay(mirror)
-    }
-
-    /// A mirror gave what was asked for, after `took` if that is measured.
-    pub(super) fn succeeded(&self, at: usize, took: Option<Duration>) {
+    /// A mirror gave what was asked for.
+    pub(super) fn succeeded(&self, id: MirrorId) {
         *self.silence() = Silence::default();
-        let Some(mirror) = self.mirrors.get(at) else { return };
+        let Some(mirror) = self.mirrors.get(id.0) else { return };
         let mut health = mirror.health();
         (health.failures, health.paused_until) = (0, None);
         if health.unfit != u32::MAX {
             health.unfit = 0;
         }
-        if let Some(took) = took {
-            health.usual = Some(health.usual.map_or(took, |usual| (usual * 7 + took) / 8));
-        }
     }
 
     /// A mirror failed a request that began at `began`.
-    pub(super) fn failed(&self, at: usize, began: Instant, kind: FailureKind) {
+    pub(super) fn failed(&self, id: MirrorId, began: Instant, kind: FailureKind) {
         let retry_after = match kind {
             FailureKind::Silent => {
                 let mut silence = self.silence();
@@ -192,14 +170,14 @@ impl Mirrors {
             }
             FailureKind::Absent | FailureKind::Wrong | FailureKind::Refused => {
                 *self.silence() = Silence::default();
-                if let Some(mirror) = self.mirrors.get(at) {
+                if let Some(mirror) = self.mirrors.get(id.0) {
                     let mut health = mirror.health();
                     health.unfit = health.unfit.saturating_add(1);
                 }
                 return;
             }
         };
-        let Some(mirror) = self.mirrors.get(at) else { return };
+        let Some(mirror) = self.mirrors.get(id.0) else { return };
         let mut health = mirror.health();
         let (now, limits) = (Instant::now(), &self.network.limits);
         let asked_for = retry_after.map(|pause| now + pause.min(limits.max_pause));
@@ -239,6 +217,35 @@ impl Mirrors {
     }
 }
 
+/// A mirror that may be asked next.
+struct Candidate<'a> {
+    id: MirrorId,
+    mirror: &'a Mirror,
+    pause: Duration,
+    unfit: u32,
+    usual: Option<Duration>,
+    under_way: u32,
+}
+
+impl<'a> Candidate<'a> {
+    fn new(id: MirrorId, mirror: &'a Mirror, now: Instant) -> Self {
+        let health = mirror.health();
+        let pause = health.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        Self { id, mirror, pause, unfit: health.unfit / LENIENCE, usual: health.usual, under_way: health.under_way }
+    }
+
+    /// Those with the lowest are asked.
+    fn fitness(&self) -> (Duration, u32) {
+        (self.pause, self.unfit)
+    }
+
+    /// The time that a request is expected to take. A mirror that was not measured yet counts as the best, so that it
+    /// is.
+    fn cost(&self, best: Duration) -> Duration {
+        self.usual.unwrap_or(best).max(Duration::from_millis(1)) * self.under_way.saturating_add(1)
+    }
+}
+
 impl Mirror {
     /// Returns the URL of the file `path`.
     ///
@@ -247,6 +254,18 @@ impl Mirror {
     pub(super) fn url(&self, path: &str) -> Result<Url, Failure> {
         below(&self.base, path)
             .ok_or_else(|| Failure::wrong(format!("expected a path below {}, found {path:?}", shown(&self.base))))
+    }
+
+    /// Counts a request that begins. The returned guard ends it.
+    pub(super) fn begin(&self) -> UnderWay<'_> {
+        self.health().under_way += 1;
+        UnderWay(self)
+    }
+
+    /// A request for a header took this long.
+    pub(super) fn measured(&self, took: Duration) {
+        let mut health = self.health();
+        health.usual = Some(health.usual.map_or(took, |usual| (usual * 7 + took) / 8));
     }
 
     fn health(&self) -> MutexGuard<'_, MirrorHealth> {
@@ -259,14 +278,12 @@ impl Mirror {
 pub(crate) struct MirrorId(pub(super) usize);
 
 /// A request that is under way.
-pub(super) struct UnderWay<'a>(Option<&'a Mirror>);
+pub(super) struct UnderWay<'a>(&'a Mirror);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        if let Some(mirror) = self.0 {
-            let mut health = mirror.health();
-            health.under_way = health.under_way.saturating_sub(1);
-        }
+        let mut health = self.0.health();
+        health.under_way = health.under_way.saturating_sub(1);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads candidates: [`local`] files, and packages of stores over [`http`], from [`mirrors`] by the [`network`] of the
 //! run. [`package`] is what both share.
 
+mod attempts;
 pub(crate) mod failure;
 pub(crate) mod http;
 pub(crate) mod local;

@@ -7,8 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use crate::fetch::failure::{Failure, FetchError, FetchErrorKind};
-use crate::fetch::http::{Fetcher, MAX_PASSING};
+use crate::fetch::attempts::{Attempts, MAX_PASSING};
+use crate::fetch::failure::{Failure, FetchError};
+use crate::fetch::http::Fetcher;
 use crate::fetch::mirrors::{Mirror, MirrorId};
 use crate::fetch::network::{Meter, Traffic};
 use crate::fetch::response::{self, Ask, Body};
@@ -70,7 +71,7 @@ impl RemoteFile {
             let chunk = tokio::select! {
                 chunk = body.chunk() => chunk,
                 () = network.stopped() => {
-                    return Err(FetchError { kind: FetchErrorKind::Stopped, text: "stopped".to_owned() });
+                    return Err(FetchError::stopped());
                 }
             };
             let failure = match chunk {
@@ -89,7 +90,7 @@ impl RemoteFile {
             self.body = None;
             self.broken_off += 1;
             if let Some(mirror) = self.mirror {
-                self.fetcher.mirrors().failed(mirror.0, began, failure.kind);
+                self.fetcher.mirrors().failed(mirror, began, failure.kind);
             }
             if self.broken_off >= MAX_PASSING {
                 return Err(failure.at(&self.path).into_error());
@@ -99,36 +100,42 @@ impl RemoteFile {
 
     /// Asks for the bytes from the position on, and passes over those before it where Range is ignored.
     async fn reopen(&mut self) -> Result<(Body, MirrorId), FetchError> {
-        let (position, size) = (self.position, self.size);
+        let mut attempts = Attempts::new(self.fetcher.mirrors());
+        loop {
+            let attempt = attempts.next().await?;
+            if let Some((body, size)) = attempts.run(&attempt, self.open_at(attempt.mirror)).await? {
+                let id = attempt.id;
+                self.size = self.size.or(size);
+                return Ok((body, id));
+            }
+        }
+    }
+
+    /// Returns the body of one mirror from the position on, and the size of the file if it is stated.
+    async fn open_at(&self, mirror: &Mirror) -> Result<(Body, Option<u64>), Failure> {
+        let (position, path) = (self.position, self.path.as_str());
         let ask = if position == 0 { Ask::Whole } else { Ask::From(position) };
-        let (path, meter, fetcher) = (&self.path, &self.meter, &self.fetcher);
-        let fetch = async |mirror: &Mirror| {
-            let mut answer = response::ask(fetcher.mirrors(), mirror, path, &ask, meter).await?;
-            if let (Some(size), Some(found)) = (size, answer.size)
-                && size != found
-            {
-                return Err(Failure::wrong(format!("expected a file of {size} bytes, found {found}")).at(path));
-            }
-            let mut before = position - answer.first.min(position);
-            let mut rest = None;
-            while before > 0 {
-                let chunk = answer.body.chunk().await.map_err(|failure| failure.at(path))?;
-                let Some(chunk) = chunk else {
-                    let text =
-                        format!("expected more than {position} bytes, found the end after {}", position - before);
-                    return Err(Failure::passing(text).at(path));
-                };
-                let passed = before.min(chunk.len() as u64);
-                before -= passed;
-                // The rest of the chunk belongs to the caller.
-                rest = usize::try_from(passed).ok().map(|passed| chunk.slice(passed..)).filter(|rest| !rest.is_empty());
-            }
-            answer.body.put_back(rest);
-            Ok((answer.body, answer.size))
-        };
-        let ((body, found), mirror) = fetcher.try_mirrors(false, fetch).await?;
-        self.size = self.size.or(found);
-        Ok((body, mirror))
+        let mut answer = response::ask(self.fetcher.mirrors(), mirror, path, &ask, &self.meter).await?;
+        if let (Some(size), Some(found)) = (self.size, answer.size)
+            && size != found
+        {
+            return Err(Failure::wrong(format!("expected a file of {size} bytes, found {found}")).at(path));
+        }
+        let mut before = position - answer.first.min(position);
+        let mut rest = None;
+        while before > 0 {
+            let Some(chunk) = answer.body.chunk().await.map_err(|failure| failure.at(path))? else {
+                let found = position - before;
+                let text = format!("expected more than {position} bytes, found the end after {found}");
+                return Err(Failure::passing(text).at(path));
+            };
+            let passed = before.min(chunk.len() as u64);
+            before -= passed;
+            // The rest of the chunk belongs to the caller.
+            rest = usize::try_from(passed).ok().map(|passed| chunk.slice(passed..)).filter(|rest| !rest.is_empty());
+        }
+        answer.body.put_back(rest);
+        Ok((answer.body, answer.size))
     }
 
     /// Returns a reader for threads that may block.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_client::{FailureKind as HttpFailure, is_html, is_refusal, reason, refused_redirect, without_secrets};
+use http_client::{is_html, is_permanent, is_refusal, reason, refused_redirect, without_secrets};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
@@ -108,11 +108,8 @@ pub(super) async fn ask(
 /// A request without a response.
 fn silent(error: &reqwest::Error) -> Failure {
     let text = reason(error);
-    match HttpFailure::of(error) {
-        // An address that is not public, a certificate that is not trusted: it stays so.
-        HttpFailure::Broken => Failure::new(FailureKind::Refused, text),
-        HttpFailure::Refused | HttpFailure::Timeout | HttpFailure::Reset => Failure::new(FailureKind::Silent, text),
-    }
+    let kind = if is_permanent(error) { FailureKind::Refused } else { FailureKind::Silent };
+    Failure::new(kind, text)
 }
 
 /// Checks the head of a response. Returns the first byte, the length of the body, and the size of the file.

@@ -1,0 +1,117 @@
+//! The attempts of one fetch: at which mirror next, and when to give up.
+
+use std::time::Instant;
+
+use crate::fetch::failure::{Failure, FailureKind, FetchError, FetchErrorKind};
+use crate::fetch::mirrors::{Mirror, MirrorId, Mirrors, UnderWay};
+
+/// Maximum number of answers that broke off or were errors, of all mirrors, for one fetch.
+pub(super) const MAX_PASSING: u32 = 6;
+/// Maximum number of mirrors that state that they do not have a file, or give another one.
+const MAX_UNFIT: usize = 4;
+
+/// The attempts of one fetch.
+pub(super) struct Attempts<'a> {
+    mirrors: &'a Mirrors,
+    /// Mirrors that are not asked again.
+    unfit: Vec<MirrorId>,
+    /// What the fetch fails with if no other mirror helps.
+    unfit_failure: Option<Failure>,
+    /// Answers that broke off or were errors.
+    passing: u32,
+    last: Option<Failure>,
+}
+
+/// A request to one mirror.
+pub(super) struct Attempt<'a> {
+    pub(super) id: MirrorId,
+    pub(super) mirror: &'a Mirror,
+    began: Instant,
+    _under_way: UnderWay<'a>,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(mirrors: &'a Mirrors) -> Self {
+        Self { mirrors, unfit: Vec::new(), unfit_failure: None, passing: 0, last: None }
+    }
+
+    /// Waits until a mirror can be asked, and returns it.
+    ///
+    /// # Errors
+    /// No mirror is left, none has answered for too long, or the run is stopped.
+    pub(super) async fn next(&mut self) -> Result<Attempt<'a>, FetchError> {
+        let mirrors = self.mirrors;
+        loop {
+            if mirrors.network.stop.is_set() {
+                return Err(FetchError::stopped());
+            }
+            if mirrors.is_down() {
+                let last = self.last.take();
+                let text = last.map_or_else(|| "no mirror answers".to_owned(), |failure| failure.text);
+                let timeout = mirrors.network.limits.down_timeout;
+                let text = format!("{text}; expected an answer of any mirror within {timeout:?}, found none");
+                return Err(FetchError { kind: FetchErrorKind::Down, text });
+            }
+            let pick = if self.unfit.len() < MAX_UNFIT { mirrors.pick(&self.unfit) } else { None };
+            let Some(pick) = pick else {
+                let failure = self.unfit_failure.take().or(self.last.take());
+                let failure = failure.unwrap_or_else(|| Failure::new(FailureKind::Refused, "no mirror is left"));
+                return Err(failure.into_error());
+            };
+            if pick.pause.is_zero() {
+                let (id, mirror) = (pick.id, pick.mirror);
+                return Ok(Attempt { id, mirror, began: Instant::now(), _under_way: mirror.begin() });
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pick.pause) => {}
+                () = mirrors.network.stopped() => {}
+            }
+        }
+    }
+
+    /// Runs the request of an attempt. `None` if it failed and another attempt may help.
+    ///
+    /// # Errors
+    /// It failed too often, or the run is stopped.
+    pub(super) async fn run<T>(
+        &mut self,
+        attempt: &Attempt<'a>,
+        request: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<Option<T>, FetchError> {
+        let result = tokio::select! {
+            result = request => result,
+            () = self.mirrors.network.stopped() => return Err(FetchError::stopped()),
+        };
+        let failure = match result {
+            Ok(found) => {
+                self.mirrors.succeeded(attempt.id);
+                return Ok(Some(found));
+            }
+            Err(failure) => failure,
+        };
+        self.mirrors.failed(attempt.id, attempt.began, failure.kind);
+        match failure.kind {
+            FailureKind::Silent => self.last = Some(failure),
+            FailureKind::Passing { .. } => {
+                self.passing += 1;
+                if self.passing >= MAX_PASSING {
+                    return Err(failure.into_error());
+                }
+                self.last = Some(failure);
+            }
+            FailureKind::Absent | FailureKind::Wrong | FailureKind::Refused => {
+                self.unfit.push(attempt.id);
+                // Among different ones, an absence proves nothing.
+                if self.unfit_failure.as_ref().is_none_or(|first| first.kind == FailureKind::Absent) {
+                    self.unfit_failure = Some(failure);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts the time of an attempt that succeeded for the speed of its mirror.
+    pub(super) fn measure(&self, attempt: &Attempt<'_>) {
+        attempt.mirror.measured(attempt.began.elapsed());
+    }
+}
