@@ -40,6 +40,18 @@ impl Nevra {
     pub fn nvra(&self) -> String {
         self.to_string()
     }
+
+    /// The distribution that the release names: its `.dist` tag (`fc16` of `1.fc16`, `fc23` of `1.fc23.1`, `el7` of
+    /// `5.el7_9.2`), or `""` where it names none.
+    pub fn dist_tag(&self) -> &str {
+        self.release
+            .split(['.', '_'])
+            .rfind(|part| {
+                let digits = part.trim_start_matches(|c: char| c.is_ascii_lowercase());
+                digits.len() < part.len() && !digits.is_empty() && digits.starts_with(|c: char| c.is_ascii_digit())
+            })
+            .unwrap_or("")
+    }
 }
 
 impl fmt::Display for Nevra {

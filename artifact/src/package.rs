@@ -78,17 +78,9 @@ pub struct Package {
 }
 
 impl Package {
-    /// The distribution that the release names: its `.dist` tag (`fc16` of `1.fc16`, `fc23` of `1.fc23.1`, `el7` of
-    /// `5.el7_9.2`), or `""` where it names none.
+    /// [`Nevra::dist_tag`] of its name.
     pub fn dist_tag(&self) -> &str {
-        self.nevra
-            .release
-            .split(['.', '_'])
-            .rfind(|part| {
-                let digits = part.trim_start_matches(|c: char| c.is_ascii_lowercase());
-                digits.len() < part.len() && !digits.is_empty() && digits.starts_with(|c: char| c.is_ascii_digit())
-            })
-            .unwrap_or("")
+        self.nevra.dist_tag()
     }
 }
 

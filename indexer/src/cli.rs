@@ -7,10 +7,12 @@ use std::process;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use artifact::Format;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use sql::{AbsentStatuses, RedirectHosts};
+use serde::Deserialize;
+use sql::{AbsentStatuses, Distros, PlacePattern, RedirectHosts};
 
 use crate::feeders::formats::{self, FormatOption};
 
@@ -129,6 +131,8 @@ pub(crate) enum Command {
     Dir(DirArgs),
     /// Index single RPM files, or other archives by their file name suffixes
     Rpm(RpmArgs),
+    /// Index the packages of a repository over HTTP, from their headers or from its metadata alone
+    Repo(Box<RepoArgs>),
     /// Migrate the database schema
     Migrate,
     /// Add, list and remove stores, the places that hold archives
@@ -176,6 +180,101 @@ pub(crate) struct RpmArgs {
     pub(crate) import: ImportArgs,
 }
 
+/// Examples of `repo`.
+const REPO_EXAMPLES: &str = "\
+Examples:
+  Fedora's updates by a metalink. Clients are sent to the store's URL, never to the mirror of the day:
+    darkserver-import store add fedora --tier mirror --url https://dl.fedoraproject.org/pub/fedora/linux
+    darkserver-import repo --store fedora --name f44-updates --path updates/44/Everything/x86_64 \\
+        'https://mirrors.fedoraproject.org/metalink?repo=updates-released-f44&arch=x86_64'
+
+  A repository with a base URL, which becomes a store:
+    darkserver-import repo https://repo.example.org/el9/x86_64 --name tools --distro el9
+
+  Which package has a build-id, without a request for each package; a later run without the option reads the headers:
+    darkserver-import repo https://repo.example.org/el9/x86_64 --name tools --metadata-only
+
+  A mirrorlist has no hash: with a key, the signature repomd.xml.asc is checked by gpgv:
+    darkserver-import repo https://example.org/mirrorlist --store fedora --path el9 --key /etc/pki/rpm-gpg/RPM-GPG-KEY
+
+  Debian, whose Packages file names build-ids of -dbgsym packages:
+    darkserver-import repo https://deb.debian.org/debian-debug/dists/bookworm-debug/main/binary-amd64 \\
+        --store debian-debug --distro bookworm
+
+  Every [[repository]] of /etc/darkserver/indexer.toml, then a check of places within check.budget:
+    darkserver-import repo --all
+
+A run that is interrupted is continued by the same command. An unchanged repository costs one request.
+
+Exit status: 0 everything is in the index; 1 a repository or single packages were refused (the others are in the
+index); 2 wrong usage; 130 stopped by a signal.";
+
+#[derive(Args)]
+#[command(after_help = REPO_EXAMPLES)]
+pub(crate) struct RepoArgs {
+    /// Base URL, metalink or mirrorlist of the repository
+    #[arg(value_name = "URL|METALINK|MIRRORLIST", required_unless_present = "all")]
+    pub(crate) url: Option<String>,
+    /// Refresh every [[repository]] of the configuration file, then check places within check.budget
+    #[arg(long, conflicts_with_all = [
+        "url", "name", "store", "path", "distro", "format", "keys", "metadata_only", "payload",
+    ])]
+    pub(crate) all: bool,
+    /// Name of the repository [default: derived from the URL]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Store whose archives the repository lists [default: the one whose URL is above URL, else a new one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) store: Option<String>,
+    /// Path of the repository below the store's URL [default: as URL has it]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// Distribution of the packages [default: their dist tags, like fc44]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) distro: Option<String>,
+    /// Format of the packages [default: rpm, or what the URL's form states]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<RepositoryFormat>,
+    /// File with OpenPGP keys that must have signed the metadata; may be repeated
+    #[arg(long = "key", value_name = "FILE")]
+    pub(crate) keys: Vec<PathBuf>,
+    /// Read no headers: build-ids come from the metadata alone
+    #[arg(long)]
+    pub(crate) metadata_only: bool,
+    /// When to read the payload of an RPM [default: missing]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) payload: Option<Payload>,
+    /// Number of requests in parallel
+    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: u16,
+    /// Maximum size of an ELF file that is copied to the temporary directory (TMPDIR), once per job
+    #[arg(long, value_name = "SIZE", default_value_t = TEMP_LIMIT)]
+    pub(crate) temp_limit: ByteSize,
+}
+
+/// Formats of repositories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RepositoryFormat {
+    /// repodata/repomd.xml
+    Rpm,
+    /// Packages.xz or Packages.gz of Debian
+    Deb,
+    /// NAME.files of pacman
+    Arch,
+}
+
+impl RepositoryFormat {
+    /// Returns the format in the index.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Rpm => Format::Rpm,
+            Self::Deb => Format::Deb,
+            Self::Arch => Format::Arch,
+        }
+    }
+}
+
 /// Options of imports.
 #[derive(Args)]
 pub(crate) struct ImportArgs {
@@ -197,12 +296,14 @@ pub(crate) struct ImportArgs {
 const TEMP_LIMIT: ByteSize = ByteSize::gib(4);
 
 /// When the payload of an archive is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Payload {
     /// Never: packages whose header leaves files open stay open
     Never,
     /// Only for packages whose header leaves files open
     #[value(alias = "open")]
+    #[serde(alias = "open")]
     Missing,
     /// For every new package
     Always,
@@ -271,9 +372,18 @@ pub(crate) struct StoreArgs {
     /// Hosts that the store may redirect to besides itself, without port; * for every host
     #[arg(long, value_name = "HOST,...")]
     pub(crate) redirect_hosts: Option<RedirectHosts>,
-    /// Follow redirects to private addresses too, where * allows the host
+    /// Follow redirects to private addresses too, where * allows the host; also for mirrors that metalinks name
     #[arg(long)]
     pub(crate) allow_private: bool,
+    /// Path of a package below URL, for packages that no listing names there:
+    /// {volume}packages/{name}/{version}/{release}/{signed}{arch}/{nvra}.rpm is Koji's. {name}, {version} and {release}
+    /// are those of the source package, {arch} and {nvra} those of the package; {volume} is vol/VOLUME/ if known,
+    /// {signed} is data/signed/KEY/. Needs --distros
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) pattern: Option<PlacePattern>,
+    /// Distributions whose packages the pattern is valid for, like 'fc*,el9*'
+    #[arg(long, value_name = "GLOB,...")]
+    pub(crate) distros: Option<Distros>,
 }
 
 impl Cli {

@@ -231,6 +231,7 @@ impl Importer {
     fn reader(&self, store: &Store, root: PathBuf, known: HashMap<PathHash, KnownLocation>) -> Reader {
         let package = PackageReader {
             store_id: store.id,
+            repository_id: None,
             distro: self.distro.clone(),
             payload: self.payload,
             temp_limit: self.temp_limit,

@@ -177,25 +177,34 @@ pub(crate) fn base_url(text: &str) -> Result<String> {
             "--url: expected an http or https URL, as in https://mirror.example.org/pub, found {found}"
         ))
     };
-    let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
+    let mut url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refuse("another scheme"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refuse("a user or password, which every client would be shown"));
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("a query or fragment, after which no path can follow"));
+    if url.fragment().is_some() {
+        return Err(refuse("a fragment, after which no path can follow"));
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    // A query, as the tokens of signed URLs are, goes to every request.
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    let text = url.as_str();
+    Ok(if url.query().is_none() { text.trim_end_matches('/') } else { text }.to_owned())
+}
+
+/// Returns a base URL without its query, which can be a secret token.
+pub(crate) fn without_query(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(before, _)| before)
 }
 
 /// Returns the directory and the URL of a store, for messages.
 pub(crate) fn describe_addresses(store: &Store) -> String {
-    match (&store.root, &store.base_url) {
+    match (&store.root, store.base_url.as_deref().map(without_query)) {
         (Some(root), Some(url)) => format!("{}, {url}", root.display()),
         (Some(root), None) => root.display().to_string(),
-        (None, Some(url)) => url.clone(),
+        (None, Some(url)) => url.to_owned(),
         (None, None) => "without directory and URL".into(),
     }
 }
@@ -208,13 +217,12 @@ mod tests {
     fn trailing_slashes_of_base_urls_are_removed() {
         assert_eq!(base_url("https://mirror.example.org/pub//").unwrap(), "https://mirror.example.org/pub");
         assert_eq!(base_url("http://mirror.example.org").unwrap(), "http://mirror.example.org");
+        assert_eq!(base_url("http://h/pub/?token=a/").unwrap(), "http://h/pub?token=a/");
     }
 
     #[test]
     fn an_invalid_base_url_is_refused_without_its_password() {
-        for bad in
-            ["", "mirror", "ftp://h/", "file:///srv", "http://u:secret@h/", "http://h/?secret", "http://h/#secret"]
-        {
+        for bad in ["", "mirror", "ftp://h/", "file:///srv", "http://u:secret@h/", "http://h/#secret"] {
             let message = base_url(bad).unwrap_err().to_string();
             assert!(
                 message.contains("expected an http or https URL") && !message.contains("secret"),

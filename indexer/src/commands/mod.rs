@@ -17,6 +17,7 @@ mod import;
 mod local_stores;
 mod migrate;
 mod original;
+mod repository;
 mod store;
 
 /// Runs the command of a command line.
@@ -43,6 +44,12 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             let mut importer = Importer::new(&index, &args.import, common);
             importer.import_files(&args.files).await?;
             importer.finish(common).await
+        }
+        Command::Repo(args) => {
+            let index = open(common, &settings::database(common)?).await?;
+            let result = Box::pin(repository::run(*args, &index, common)).await;
+            index.checkpoint().await;
+            result
         }
         Command::Migrate => migrate::run(common).await,
         Command::Store(command) => {

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use sql::{Distros, Index, NewStore, Store, Tier};
+use sql::{Index, NewStore, Store, Tier};
 
 use super::check;
-use super::local_stores::{base_url, describe_addresses, refuse_nested, utf8};
+use super::local_stores::{base_url, describe_addresses, refuse_nested, utf8, without_query};
 use crate::cli::{Common, StoreArgs, StoreCommand};
 use crate::feeders::filter::PathFilter;
 use crate::report::failure::{self, CommandFailure, Result};
@@ -73,7 +73,7 @@ async fn remove(index: &Index, name: &str, common: &Common) -> Result<ExitCode> 
 }
 
 /// Checks the arguments of `store add`.
-fn new_store(args: StoreArgs) -> Result<NewStore> {
+pub(crate) fn new_store(args: StoreArgs) -> Result<NewStore> {
     let tier: Tier = args.tier.parse()?;
     let base_url = args.url.as_deref().map(base_url).transpose()?;
     let root = match args.path {
@@ -91,6 +91,17 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
     if let Some(root) = &root {
         utf8(root)?;
     }
+    let (pattern, distros) = (args.pattern, args.distros.unwrap_or_default());
+    if pattern.is_some() != !distros.as_slice().is_empty() {
+        return Err(CommandFailure::Usage(format!(
+            "store {}: expected --pattern and --distros, which states the distributions that the pattern is valid for, \
+             found one of them",
+            args.name
+        )));
+    }
+    if pattern.is_some() && base_url.is_none() {
+        return Err(CommandFailure::Usage(format!("store {}: --pattern needs --url", args.name)));
+    }
     match (tier, &base_url, &root) {
         (Tier::Local, None, None) => Err(CommandFailure::Usage("a store of tier local needs --path or --url".into())),
         (Tier::Local, ..) | (_, Some(_), _) => {
@@ -102,8 +113,8 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
                 base_url,
                 root,
                 priority,
-                pattern: None,
-                distros: Distros::default(),
+                pattern,
+                distros,
                 absent_statuses,
                 redirect_hosts,
                 allow_private,
@@ -117,7 +128,7 @@ fn new_store(args: StoreArgs) -> Result<NewStore> {
 fn print_table(stores: &[Store]) -> Result<()> {
     let columns = |store: &Store| {
         let root = store.root.as_ref().map_or_else(|| "-".into(), |root| root.display().to_string());
-        let url = store.base_url.clone().unwrap_or_else(|| "-".into());
+        let url = store.base_url.as_deref().map_or_else(|| "-".into(), |url| without_query(url).to_owned());
         let [tier, priority] = [store.tier.to_string(), store.priority.to_string()];
         [store.name.clone(), tier, priority, store.absent_statuses.to_string(), redirects(store), url, root]
     };
@@ -152,7 +163,9 @@ fn as_json(store: &Store) -> Value {
         "absent_statuses": store.absent_statuses.as_slice(),
         "redirect_hosts": store.redirect_hosts.as_slice(),
         "allow_private": store.allow_private,
-        "url": store.base_url,
+        "url": store.base_url.as_deref().map(without_query),
+        "pattern": store.pattern.as_ref().map(ToString::to_string),
+        "distros": store.distros.as_slice(),
         "path": store.root,
     })
 }

@@ -1,5 +1,5 @@
-//! Feeders: each finds archives and sends them to an import. [`directory`] is the only feeder so far, and the one to
-//! copy; the other modules help it.
+//! Feeders: each finds archives and sends them to an import. [`directory`] walks the file system, and
+//! is the one to copy; [`repository`] reads metadata over HTTP. The other modules help them.
 //!
 //! A feeder is a function that `commands/import.rs` passes to the pipeline, which runs it on a thread of its own:
 //! - It sends each archive to read as a candidate ([`feed::Feed::send_candidate`]). Readers read them in any order.
@@ -13,3 +13,4 @@ pub(crate) mod feed;
 pub(crate) mod filter;
 pub(crate) mod formats;
 pub(crate) mod other_formats;
+pub(crate) mod repository;

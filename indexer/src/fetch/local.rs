@@ -155,7 +155,7 @@ impl LocalReader {
         let archive = Archive {
             shown: &candidate.path.display().to_string(),
             path: &candidate.location,
-            bytes: metadata.size(),
+            bytes: Some(metadata.size()),
             mtime_ns: mtime_ns(metadata),
             checksum: None,
             header_bytes: source.bytes,

@@ -11,5 +11,6 @@ pub(crate) mod open_file;
 pub(crate) mod package;
 pub(crate) mod probe;
 pub(crate) mod reader;
+pub(crate) mod remote;
 pub(crate) mod remote_file;
 mod response;

@@ -25,6 +25,8 @@ const MIN_ELF_LIMIT_BYTES: u64 = 64 << 20;
 /// Makes imports of headers, and states which payloads to read: the part of a reader that all stores share.
 pub(crate) struct PackageReader {
     pub(crate) store_id: i64,
+    /// The repository that lists the packages.
+    pub(crate) repository_id: Option<i64>,
     /// The distribution that the operator gave.
     pub(crate) distro: Option<String>,
     pub(crate) payload: Payload,
@@ -43,8 +45,8 @@ pub(crate) struct Archive<'a> {
     pub(crate) shown: &'a str,
     /// Its path below its store.
     pub(crate) path: &'a str,
-    /// Its size in bytes.
-    pub(crate) bytes: u64,
+    /// Its size in bytes, if known.
+    pub(crate) bytes: Option<u64>,
     /// Its modification time in nanoseconds since 1970, if known.
     pub(crate) mtime_ns: Option<i64>,
     /// Its checksum, as (name of the algorithm, bytes), if known.
@@ -106,7 +108,7 @@ impl PackageReader {
         let import = Import {
             package,
             distro: self.distro.clone(),
-            repository_id: None,
+            repository_id: self.repository_id,
             open: !found.open.is_empty() && scanned.is_none(),
             // Modules are certain once the payload was read.
             modules: if scanned.is_some() { Vec::new() } else { std::mem::take(&mut found.modules) },
@@ -118,7 +120,7 @@ impl PackageReader {
             location: NewLocation {
                 store_id: self.store_id,
                 path: archive.path.to_owned(),
-                size: archive.bytes,
+                size: archive.bytes.unwrap_or_default(),
                 mtime_ns: archive.mtime_ns,
                 header: Some(range),
                 checksum: archive.checksum,

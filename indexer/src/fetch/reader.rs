@@ -1,15 +1,19 @@
 //! Candidates, the reader of one store's archives, and the outcomes of reading.
 
 use artifact::Format;
-use sql::{Import, PathHash};
+use sql::{ClaimedPackage, Import, PackageLocation, PathHash};
 
+use crate::feeders::repository::listing::Listed;
 use crate::fetch::local::{LocalCandidate, LocalReader};
+use crate::fetch::remote::RemoteReader;
 use crate::pipeline::stop::Stop;
 
 /// An archive that a feeder found.
 pub(crate) enum Candidate {
     /// A file of this machine.
     Local(LocalCandidate),
+    /// A package that a repository lists.
+    Remote(Box<Listed>),
 }
 
 impl Candidate {
@@ -17,6 +21,7 @@ impl Candidate {
     pub(crate) fn is_read_whole(&self) -> bool {
         match self {
             Self::Local(candidate) => candidate.is_read_whole(),
+            Self::Remote(_) => false,
         }
     }
 }
@@ -25,6 +30,8 @@ impl Candidate {
 pub(crate) enum Reader {
     /// Reads files of this machine.
     Local(LocalReader),
+    /// Reads packages that a repository lists.
+    Remote(RemoteReader),
 }
 
 impl Reader {
@@ -32,6 +39,9 @@ impl Reader {
     pub(crate) fn read(&self, candidate: &Candidate, buffer: &mut Vec<u8>) -> ReadOutcome {
         match (self, candidate) {
             (Self::Local(reader), Candidate::Local(candidate)) => reader.read(candidate, buffer),
+            (Self::Remote(reader), Candidate::Remote(listed)) => reader.read(listed),
+            // A feeder sends what its reader reads.
+            (Self::Local(_), Candidate::Remote(_)) | (Self::Remote(_), Candidate::Local(_)) => ReadOutcome::Skipped,
         }
     }
 
@@ -39,6 +49,7 @@ impl Reader {
     pub(crate) fn stop(&self) -> &Stop {
         match self {
             Self::Local(reader) => &reader.package.stop,
+            Self::Remote(reader) => &reader.package.stop,
         }
     }
 }
@@ -49,6 +60,10 @@ pub(crate) enum ReadOutcome {
     Unchanged(PathHash, Format),
     /// Read.
     Read(Box<ReadArchive>),
+    /// Not read: known from the metadata of a repository.
+    Claimed(Box<ClaimedPackage>),
+    /// Not read: a known package at another place.
+    Located(Box<PackageLocation>, Format),
     /// The archive is broken.
     Broken { path: String, reason: String },
     /// The file or directory could not be read: its contents are unknown.
@@ -84,7 +99,7 @@ impl ReadOutcome {
     /// True if the archive is valid.
     pub(crate) fn is_valid(&self) -> bool {
         match self {
-            Self::Unchanged(..) => true,
+            Self::Unchanged(..) | Self::Claimed(_) | Self::Located(..) => true,
             Self::Read(reading) => reading.broken.is_none(),
             _ => false,
         }

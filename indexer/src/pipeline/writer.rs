@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sql::{Import, Index, Inserted, KnownLocation, PathHash};
+use sql::{ClaimedPackage, Import, Index, Inserted, KnownLocation, PackageLocation, PathHash};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -31,6 +31,53 @@ const WRITERS: u32 = 64;
 /// Interval at which progress is displayed and the age of the batch is checked.
 const TICK: Duration = Duration::from_millis(200);
 
+/// What is written together.
+#[derive(Default)]
+struct Batch {
+    imports: Vec<Import>,
+    claimed: Vec<ClaimedPackage>,
+    located: Vec<PackageLocation>,
+    /// Artifacts, modules and claims.
+    rows: usize,
+}
+
+impl Batch {
+    /// Number of packages.
+    fn packages(&self) -> usize {
+        self.imports.len() + self.claimed.len() + self.located.len()
+    }
+
+    /// Writes the batch.
+    async fn write(mut self, index: &Index, name: &str) -> sql::Result<Written> {
+        // In the same order in all importers, so that they wait for each other instead of deadlocking.
+        self.imports.sort_by(|a, b| {
+            let key = |import: &Import| import.package.identity;
+            key(a).cmp(&key(b)).then_with(|| a.location.path.cmp(&b.location.path))
+        });
+        self.claimed.sort_by_cached_key(|claimed| claimed.nevra.nvra());
+        self.located.sort_by_key(|located| located.package_id);
+        let mut written = Written::default();
+        if !self.imports.is_empty() {
+            written.inserted = index.insert(name, &self.imports).await?;
+        }
+        if !self.claimed.is_empty() {
+            written.claimed = index.insert_claimed(name, &self.claimed).await?;
+        }
+        if !self.located.is_empty() {
+            written.located = self.located.len() as u64;
+        }
+        Ok(written)
+    }
+}
+
+/// The counts of a batch that was written.
+#[derive(Default)]
+struct Written {
+    inserted: Inserted,
+    claimed: u64,
+    located: u64,
+}
+
 /// The writer of one store.
 pub(crate) struct Writer {
     index: Index,
@@ -40,13 +87,12 @@ pub(crate) struct Writer {
     missing: HashSet<PathHash>,
     /// Directories that could not be read: nothing below them is marked as gone. `None` if that is everywhere.
     unreadable_directories: Option<Vec<String>>,
-    batch: Vec<Import>,
-    batch_artifacts: usize,
+    batch: Batch,
     batch_begun: Instant,
     /// A batch is full at the limits divided by this.
     fraction: usize,
     /// The previous batch, written while archives are read.
-    writing: Option<JoinHandle<sql::Result<Inserted>>>,
+    writing: Option<JoinHandle<sql::Result<Written>>>,
     seen: Vec<PathHash>,
 }
 
@@ -66,13 +112,18 @@ impl Writer {
             store_id,
             missing: known.iter().filter(|(_, known)| is_wanted(known)).map(|(path_hash, _)| *path_hash).collect(),
             unreadable_directories: Some(Vec::new()),
-            batch: Vec::new(),
-            batch_artifacts: 0,
+            batch: Batch::default(),
             batch_begun: Instant::now(),
             fraction: FIRST_FRACTION,
             writing: None,
             seen: Vec::new(),
         }
+    }
+
+    /// Returns a writer of the packages that a repository lists. The end of its listing, which marks locations as gone,
+    /// is not the writer's.
+    pub(crate) fn of_repository(index: Index, store_id: i64) -> Self {
+        Self::new(index, store_id, &HashMap::new(), &Formats::archives())
     }
 
     /// Receives outcomes until all senders are dropped, and writes them to the index.
@@ -104,7 +155,7 @@ impl Writer {
                 },
                 _ = tick.tick() => {
                     progress.update_display();
-                    if !self.batch.is_empty() && self.batch_begun.elapsed() >= BATCH_AGE {
+                    if self.batch.packages() > 0 && self.batch_begun.elapsed() >= BATCH_AGE {
                         self.write_batch(progress).await?;
                     }
                 }
@@ -134,16 +185,16 @@ impl Writer {
                 if let Some((path, reason)) = &reading.broken {
                     progress.report_broken(path, reason);
                 }
-                if self.batch.is_empty() {
-                    self.batch_begun = Instant::now();
-                }
-                self.batch_artifacts += reading.import.artifacts.len() + reading.import.modules.len();
-                self.batch.push(reading.import);
-                let is_full = |count: usize, max: usize| count * self.fraction >= max;
-                if is_full(self.batch.len(), BATCH_PACKAGES) || is_full(self.batch_artifacts, BATCH_ARTIFACTS) {
-                    self.fraction = (self.fraction / 2).max(1);
-                    self.write_batch(progress).await?;
-                }
+                let rows = reading.import.artifacts.len() + reading.import.modules.len();
+                self.add(rows, |batch| batch.imports.push(reading.import), progress).await?;
+            }
+            ReadOutcome::Claimed(claimed) => {
+                summary.count(claimed.format);
+                self.add(claimed.claims.len(), |batch| batch.claimed.push(*claimed), progress).await?;
+            }
+            ReadOutcome::Located(located, format) => {
+                summary.count(format);
+                self.add(0, |batch| batch.located.push(*located), progress).await?;
             }
             ReadOutcome::Broken { path, reason } => {
                 // The former archive at this path does not exist any more: its location stays missing.
@@ -172,29 +223,40 @@ impl Writer {
         Ok(())
     }
 
+    /// Adds a package with this number of rows to the batch, and starts to write a full batch.
+    async fn add(&mut self, rows: usize, push: impl FnOnce(&mut Batch), progress: &mut ImportProgress) -> Result<()> {
+        if self.batch.packages() == 0 {
+            self.batch_begun = Instant::now();
+        }
+        push(&mut self.batch);
+        self.batch.rows += rows;
+        let is_full = |count: usize, max: usize| count * self.fraction >= max;
+        if is_full(self.batch.packages(), BATCH_PACKAGES) || is_full(self.batch.rows, BATCH_ARTIFACTS) {
+            self.fraction = (self.fraction / 2).max(1);
+            self.write_batch(progress).await?;
+        }
+        Ok(())
+    }
+
     /// Starts to write the batch once the previous one is written.
     async fn write_batch(&mut self, progress: &mut ImportProgress) -> Result<()> {
-        if self.batch.is_empty() {
+        if self.batch.packages() == 0 {
             return Ok(());
         }
         self.finish_write(progress).await?;
-        let mut batch = std::mem::take(&mut self.batch);
-        self.batch_artifacts = 0;
-        // In the same order in all importers, so that they wait for each other instead of deadlocking.
-        batch.sort_by(|a, b| {
-            let key = |import: &Import| import.package.identity;
-            key(a).cmp(&key(b)).then_with(|| a.location.path.cmp(&b.location.path))
-        });
+        let batch = std::mem::take(&mut self.batch);
         let (index, name) = (self.index.clone(), self.name.clone());
-        self.writing = Some(tokio::spawn(async move { index.insert(&name, &batch).await }));
+        self.writing = Some(tokio::spawn(async move { batch.write(&index, &name).await }));
         Ok(())
     }
 
     /// Waits until the previous batch is in the index.
     async fn finish_write(&mut self, progress: &mut ImportProgress) -> Result<()> {
         if let Some(writing) = self.writing.take() {
-            let inserted = writing.await.map_err(CommandFailure::local)??;
+            let Written { inserted, claimed, located } = writing.await.map_err(CommandFailure::local)??;
             progress.summary.add(&inserted);
+            progress.summary.claimed += claimed;
+            progress.summary.located += located;
         }
         Ok(())
     }
@@ -239,6 +301,6 @@ fn importer_name() -> String {
 }
 
 /// Returns the seconds since 1970.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
 }

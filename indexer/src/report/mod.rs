@@ -3,4 +3,5 @@
 pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod progress;
+pub(crate) mod repository;
 pub(crate) mod summary;

@@ -22,6 +22,8 @@ pub(crate) struct ImportProgress {
     found: Arc<AtomicU64>,
     style: Style,
     phase: &'static str,
+    /// Reports of packages that are printed at the end: what is refused now may be replaced by an update.
+    deferred: Option<Vec<(String, String)>>,
 }
 
 enum Style {
@@ -52,7 +54,14 @@ impl ImportProgress {
             let now = Instant::now();
             Style::Lines { started: now, last: now }
         };
-        Self { summary: ImportSummary::default(), found: Arc::default(), style, phase: "starting" }
+        Self { summary: ImportSummary::default(), found: Arc::default(), style, phase: "starting", deferred: None }
+    }
+
+    /// Returns the progress of a refresh of a repository. Reports of packages are kept to its end.
+    pub(crate) fn of_repository(quiet: bool) -> Self {
+        let mut progress = Self::new(quiet);
+        progress.deferred = Some(Vec::new());
+        progress
     }
 
     /// Returns the counter of archives found, for a feeder.
@@ -87,16 +96,41 @@ impl ImportProgress {
         }
     }
 
+    /// Forgets the archives that were broken or unreadable, and those that were found.
+    pub(crate) fn restart(&mut self) {
+        (self.summary.broken, self.summary.unreadable, self.summary.found) = (0, 0, 0);
+        self.found.store(0, Ordering::Relaxed);
+        if let Some(deferred) = &mut self.deferred {
+            deferred.clear();
+        }
+    }
+
+    /// Prints the reports that were kept, and returns them.
+    pub(crate) fn take_deferred(&mut self) -> Vec<(String, String)> {
+        let deferred = self.deferred.take().unwrap_or_default();
+        for (path, reason) in &deferred {
+            self.report(path, reason);
+        }
+        deferred
+    }
+
+    fn report_or_defer(&mut self, path: &str, reason: &str) {
+        match &mut self.deferred {
+            Some(deferred) => deferred.push((path.to_owned(), reason.to_owned())),
+            None => self.report(path, reason),
+        }
+    }
+
     /// Counts and reports a broken archive.
     pub(crate) fn report_broken(&mut self, path: &str, reason: &str) {
         self.summary.broken += 1;
-        self.report(path, reason);
+        self.report_or_defer(path, reason);
     }
 
     /// Counts and reports a file or directory that could not be read.
     pub(crate) fn report_unreadable(&mut self, path: &str, reason: &str) {
         self.summary.unreadable += 1;
-        self.report(path, reason);
+        self.report_or_defer(path, reason);
     }
 
     /// Counts and reports a directory, one of several, that is not imported.

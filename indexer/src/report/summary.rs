@@ -25,6 +25,12 @@ pub(crate) struct ImportSummary {
     pub(crate) imported: u64,
     /// Packages that were open and are complete now.
     pub(crate) completed: u64,
+    /// Packages of repositories whose header was not read, new in the index.
+    #[serde(skip)]
+    pub(crate) claimed: u64,
+    /// Known packages at new places of repositories.
+    #[serde(skip)]
+    pub(crate) located: u64,
     /// Locations that are no longer there.
     pub(crate) gone: u64,
     /// Files and directories that patterns and defaults excluded.

@@ -81,6 +81,25 @@ impl Index {
         .await
     }
 
+    /// Returns the ids of all packages that a repository lists, wherever their locations are.
+    ///
+    /// # Errors
+    /// If the query of the database fails.
+    pub async fn listed_packages(&self, repository_id: i64) -> Result<HashSet<i64>> {
+        self.retry_query("reading memberships", || async {
+            let ids: Vec<i64> = on_connection!(&self.db, |connection, Backend| {
+                sqlx::query_scalar::<Backend, _>(
+                    "select package_id from memberships where repository_id = ? and ended_at is null",
+                )
+                .bind(repository_id)
+                .fetch_all(&mut *connection)
+                .await?
+            });
+            Ok(ids.into_iter().collect())
+        })
+        .await
+    }
+
     /// Returns the packages whose header was read, of which an archive has or had one of these checksums. Of several
     /// packages with one checksum, any; of several archives, one whose header's place is known, if there is one.
     ///

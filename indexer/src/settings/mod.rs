@@ -9,11 +9,15 @@ use sql::DatabaseUrl;
 use crate::cli::Common;
 use crate::feeders::filter::PathFilter;
 use crate::report::failure::{CommandFailure, Result};
+use tables::{CheckTable, RepositoryTable, StoreTable};
+
+pub(crate) mod tables;
 
 /// Name of the configuration file.
 const FILE: &str = "indexer.toml";
 /// What the configuration file holds, for messages.
-const EXPECTED: &str = "`database = \"URL\"`, and `exclude` and `include` as lists of globs";
+const EXPECTED: &str = "`database = \"URL\"`, `exclude` and `include` as lists of globs, `contact`, `[check]`, \
+                        `[[store]]` and `[[repository]]`, as in docs/indexer.toml";
 
 /// The keys of the configuration file.
 #[derive(Default, Deserialize)]
@@ -26,6 +30,52 @@ struct ConfigurationFile {
     /// Globs that `dir` includes although an exclude or a default matches.
     #[serde(default)]
     include: Vec<String>,
+    #[serde(default, deserialize_with = "tables::contact")]
+    contact: Option<String>,
+    #[serde(default)]
+    check: CheckTable,
+    #[serde(default, rename = "store")]
+    stores: Vec<StoreTable>,
+    #[serde(default, rename = "repository")]
+    repositories: Vec<RepositoryTable>,
+}
+
+/// What the configuration file holds for `repo` and for checks.
+pub(crate) struct RepositorySettings {
+    /// The file, for messages.
+    pub(crate) path: PathBuf,
+    /// How the operator can be reached, for the header User-Agent.
+    pub(crate) contact: Option<String>,
+    /// The check at the end of `repo --all`.
+    pub(crate) check: CheckTable,
+    /// The stores, in the file's order.
+    pub(crate) stores: Vec<StoreTable>,
+    /// The repositories, in the file's order.
+    pub(crate) repositories: Vec<RepositoryTable>,
+}
+
+/// Returns the contact, the stores and the repositories of the configuration file.
+///
+/// # Errors
+/// [`CommandFailure::Usage`] if the file cannot be read, or two stores or two repositories have the same name.
+pub(crate) fn repositories(common: &Common) -> Result<RepositorySettings> {
+    let (path, must_exist) = configuration_file(common);
+    let ConfigurationFile { contact, check, stores, repositories, .. } = read(&path, must_exist)?;
+    let names = [
+        ("store", stores.iter().map(|store| store.name.as_str()).collect::<Vec<_>>()),
+        ("repository", repositories.iter().map(|repository| repository.name.as_str()).collect()),
+    ];
+    for (table, mut names) in names {
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair.first() == pair.last()) {
+            return Err(CommandFailure::Usage(format!(
+                "{}: expected different names of [[{table}]], found {} twice",
+                path.display(),
+                pair.first().copied().unwrap_or_default()
+            )));
+        }
+    }
+    Ok(RepositorySettings { path, contact, check, stores, repositories })
 }
 
 /// Returns the database to use.

@@ -1,0 +1,282 @@
+//! The command `repo`: which repository, of which store, and its refresh.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use http_client::below;
+use serde_json::json;
+use sql::{Index, NewStore, Store, Tier};
+use url::Url;
+
+use super::local_stores::{describe_addresses, refuse_nested, without_query};
+use super::store::new_store;
+use crate::cli::{Common, Payload, RepoArgs, RepositoryFormat};
+use crate::feeders::repository::address::Address;
+use crate::feeders::repository::places::path_in_store;
+use crate::feeders::repository::{Plan, Refresher};
+use crate::fetch::network::{Network, NetworkLimits};
+use crate::pipeline::stop::Stop;
+use crate::report::failure::{self, CommandFailure, Result};
+use crate::report::output::{print, print_error};
+use crate::report::progress::ImportProgress;
+use crate::report::repository::{RepositoryOutcome, RepositorySummary};
+use crate::settings::tables::RepositoryTable;
+use crate::settings::{self, RepositorySettings};
+
+/// A repository as the command line or a `[[repository]]` has it.
+struct Options {
+    name: Option<String>,
+    store: Option<String>,
+    path: Option<String>,
+    url: Option<String>,
+    distro: Option<String>,
+    format: Option<RepositoryFormat>,
+    keys: Vec<PathBuf>,
+    metadata_only: bool,
+    payload: Option<Payload>,
+}
+
+/// Refreshes the repository of the command line, or all of the configuration file.
+pub(crate) async fn run(args: RepoArgs, index: &Index, common: &Common) -> Result<ExitCode> {
+    let settings = settings::repositories(common)?;
+    let stop = Stop::on_signal();
+    let (is_all, jobs, temp_limit) = (args.all, usize::from(args.jobs), args.temp_limit.as_u64());
+    let plans = if is_all { configured(&settings, index, common).await? } else { vec![args.into_plan(index).await?] };
+    let refresher = Refresher {
+        index: index.clone(),
+        network: Network::new(settings.contact.as_deref(), NetworkLimits::default(), stop.clone()),
+        stop: stop.clone(),
+        jobs,
+        temp_limit,
+    };
+    let mut summaries = Vec::new();
+    for plan in &plans {
+        if stop.is_set() {
+            break;
+        }
+        let mut progress = ImportProgress::of_repository(common.quiet);
+        let refreshed = Box::pin(refresher.refresh(plan, &mut progress)).await;
+        // Clears the progress bar before the summary is printed.
+        drop(progress);
+        let summary = match refreshed {
+            // One repository of several does not stop the others.
+            Err(failure @ CommandFailure::Usage(_)) if is_all => RepositorySummary {
+                outcome: RepositoryOutcome::Refused,
+                error: Some(failure.to_string()),
+                ..RepositorySummary::new(&plan.name)
+            },
+            refreshed => refreshed?,
+        };
+        report(&summary, common);
+        summaries.push(summary);
+    }
+    finish(&summaries, is_all, stop.is_set(), common)
+}
+
+/// Prints the summary of a repository. A refused one is reported also when quiet.
+fn report(summary: &RepositorySummary, common: &Common) {
+    match &summary.error {
+        Some(error) if common.quiet || common.json => {
+            print_error(&format_args!("darkserver-import: repository {}: {error}", summary.name));
+        }
+        _ if common.quiet || common.json => {}
+        _ => print_error(summary),
+    }
+}
+
+/// Prints the summaries as JSON if wanted, and returns the exit status.
+fn finish(summaries: &[RepositorySummary], is_all: bool, is_stopped: bool, common: &Common) -> Result<ExitCode> {
+    if common.json {
+        match summaries {
+            [summary] if !is_all => print(&serde_json::to_string(summary).map_err(CommandFailure::local)?)?,
+            summaries => print(&json!({ "repositories": summaries }))?,
+        }
+    }
+    if is_stopped {
+        print_error(&"interrupted: packages read so far are in the index; the same command continues");
+        return Ok(ExitCode::from(failure::INTERRUPTED));
+    }
+    let is_flawless = summaries.iter().all(RepositorySummary::is_flawless);
+    Ok(if is_flawless { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
+}
+
+/// Adds or changes the stores of the configuration file, and returns its repositories.
+async fn configured(settings: &RepositorySettings, index: &Index, common: &Common) -> Result<Vec<Plan>> {
+    let file = settings.path.display();
+    let in_file = |failure: CommandFailure| match failure {
+        CommandFailure::Usage(text) => CommandFailure::Usage(format!("{file}: {text}")),
+        other => other,
+    };
+    if settings.repositories.is_empty() {
+        return Err(CommandFailure::Usage(format!("{file}: expected [[repository]] tables for --all, found none")));
+    }
+    let filter = settings::filter(common, &[], &[])?;
+    // All of them before the first is added.
+    let stores = settings.stores.iter().cloned().map(|table| table.into_args().and_then(new_store));
+    for store in stores.collect::<Result<Vec<NewStore>>>().map_err(in_file)? {
+        if let Some(root) = &store.root {
+            refuse_nested(&index.stores().await?, &store.name, root, &filter).map_err(in_file)?;
+        }
+        index.add_store(&store).await?;
+    }
+    let mut plans = Vec::new();
+    for table in &settings.repositories {
+        let plan = Options::of_table(table).into_plan(index).await;
+        plans.push(plan.map_err(|failure| match failure {
+            CommandFailure::Usage(text) => {
+                CommandFailure::Usage(format!("{file}: [[repository]] {}: {text}", table.name))
+            }
+            other => other,
+        })?);
+    }
+    Ok(plans)
+}
+
+impl RepoArgs {
+    async fn into_plan(self, index: &Index) -> Result<Plan> {
+        let Self { url, name, store, path, distro, format, keys, metadata_only, payload, .. } = self;
+        Options { name, store, path, url, distro, format, keys, metadata_only, payload }.into_plan(index).await
+    }
+}
+
+impl Options {
+    fn of_table(table: &RepositoryTable) -> Self {
+        let table = table.clone();
+        Self {
+            name: Some(table.name),
+            store: table.store,
+            path: table.path,
+            url: table.url,
+            distro: table.distro,
+            format: table.format,
+            keys: table.keys,
+            metadata_only: table.metadata_only,
+            payload: table.payload,
+        }
+    }
+
+    /// Finds the store, or adds one, and the path of the repository below it.
+    async fn into_plan(self, index: &Index) -> Result<Plan> {
+        for key in &self.keys {
+            if !key.is_file() {
+                let shown = key.display();
+                return Err(CommandFailure::Usage(format!(
+                    "--key {shown}: expected a file with OpenPGP keys, found none"
+                )));
+            }
+        }
+        let stores = index.stores().await?;
+        let named = self.store.as_deref().map(|name| store_with_name(&stores, name)).transpose()?;
+        let given = self.path.as_deref().map(|path| path.trim_matches('/').to_owned());
+        let (mut address, url) = match (&self.url, named) {
+            (Some(url), _) => (Address::read(url, self.format)?, Some(url.clone())),
+            (None, Some(store)) => self.below_store(store, given.as_deref().unwrap_or_default())?,
+            (None, None) => {
+                return Err(CommandFailure::Usage("expected `url`, or `store` and `path`, found none".into()));
+            }
+        };
+        let store = match (named, address.directory()) {
+            (Some(store), _) => store.clone(),
+            (None, Some(directory)) => self.store_of(index, &stores, &address, directory).await?,
+            (None, None) => {
+                return Err(CommandFailure::Usage(
+                    "a metalink or mirrorlist needs --store: links for clients lead to the URL of a store, never to \
+                     the mirror of the day"
+                        .into(),
+                ));
+            }
+        };
+        let path = match (address.directory(), given) {
+            (Some(directory), given) if given.is_none() || self.url.is_none() => {
+                Some(path_in_store(directory, &store).ok_or_else(|| {
+                    CommandFailure::Usage(format!(
+                        "expected a URL below that of store {} ({}), found another one: state the path of the repository \
+                         below the store's URL with --path",
+                        store.name,
+                        store.base_url.as_deref().map_or("none", without_query)
+                    ))
+                })?)
+            }
+            (_, given) => given,
+        };
+        address.add_query_of(&store);
+        Ok(Plan {
+            name: self.name.clone().unwrap_or_else(|| address.name()),
+            format: address.format(),
+            store,
+            address,
+            url,
+            path,
+            distro: self.distro.filter(|distro| !distro.is_empty()),
+            keys: self.keys,
+            metadata_only: self.metadata_only,
+            payload: self.payload.unwrap_or(Payload::Missing),
+        })
+    }
+
+    /// Returns the address at a path of a store, and the URL for the index if that does not follow from both.
+    fn below_store(&self, store: &Store, path: &str) -> Result<(Address, Option<String>)> {
+        let base = store.base_url.as_deref();
+        let base =
+            base.ok_or_else(|| CommandFailure::Usage(format!("store {}: expected a URL, found none", store.name)))?;
+        let url = below(base, path).ok_or_else(|| {
+            CommandFailure::Usage(format!("expected a path below store {}, found {path:?}", store.name))
+        })?;
+        let address = Address::read(url.as_str(), self.format)?;
+        let is_directory =
+            address.directory().is_some_and(|directory| directory.path() == url.path().trim_end_matches('/'));
+        let stored = (!is_directory && url.path() != "/").then(|| url.to_string());
+        Ok((address, stored))
+    }
+
+    /// Returns the store whose URL is above the repository's directory, else a new one with that URL.
+    async fn store_of(&self, index: &Index, stores: &[Store], address: &Address, directory: &Url) -> Result<Store> {
+        let above = stores.iter().filter_map(|store| Some((path_in_store(directory, store)?, store)));
+        // The deepest; a store with a pattern is for packages that no listing names there.
+        let above = above.min_by_key(|(path, store)| (store.pattern.is_some(), path.len()));
+        let url = directory.as_str();
+        if let Some((path, store)) = above {
+            let is_changed = path.is_empty() && directory.query().is_some() && store.base_url.as_deref() != Some(url);
+            if !is_changed {
+                return Ok(store.clone());
+            }
+            // The same directory with another token.
+            let changed = NewStore { base_url: Some(url.to_owned()), ..NewStore::from(store.clone()) };
+            return Ok(index.add_store(&changed).await?);
+        }
+        let name = self.name.clone().unwrap_or_else(|| address.name());
+        if let Some(store) = stores.iter().find(|store| store.name == name) {
+            return Err(CommandFailure::Usage(format!(
+                "store {name} is another one ({}): state the store of the repository with --store, or another --name",
+                describe_addresses(store)
+            )));
+        }
+        let base_url = Some(url.to_owned());
+        Ok(index.add_store(&mirror(name, base_url)).await?)
+    }
+}
+
+fn mirror(name: String, base_url: Option<String>) -> NewStore {
+    NewStore {
+        name,
+        tier: Tier::Mirror,
+        base_url,
+        root: None,
+        priority: 0,
+        pattern: None,
+        distros: sql::Distros::default(),
+        absent_statuses: sql::AbsentStatuses::default(),
+        redirect_hosts: sql::RedirectHosts::default(),
+        allow_private: false,
+    }
+}
+
+fn store_with_name<'a>(stores: &'a [Store], name: &str) -> Result<&'a Store> {
+    stores.iter().find(|store| store.name == name).ok_or_else(|| {
+        let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
+        CommandFailure::Usage(format!(
+            "expected the name of a store ({}), found {name}: add it with `store add`",
+            names.join(", ")
+        ))
+    })
+}

@@ -1,0 +1,351 @@
+//! One reading of a repository: its metadata, its listing, its packages, and the end of its listing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use repodata::repomd::Repomd;
+use sql::{CompleteListing, KnownListing, Repository, Verified};
+use tokio::runtime::Handle;
+
+use super::entries::{Entries, ListingFile};
+use super::listing::{Listed, Listing, Work};
+use super::metadata::{self, Expected, RefreshError};
+use super::places::Places;
+use super::repomd::{self, Document};
+use super::rpm;
+use super::sources::Sources;
+use super::{Plan, Refresher};
+use crate::feeders::feed::Feed;
+use crate::fetch::http::Fetcher;
+use crate::fetch::mirrors::Mirrors;
+use crate::fetch::package::PackageReader;
+use crate::fetch::reader::{Candidate, ReadOutcome, Reader};
+use crate::fetch::remote::{PackageTraffic, RemoteReader};
+use crate::pipeline::Pipeline;
+use crate::pipeline::writer::{Writer, now};
+use crate::report::failure::CommandFailure;
+use crate::report::progress::ImportProgress;
+use crate::report::repository::{RepositoryOutcome, RepositorySummary};
+
+/// Number of packages in one statement of memberships.
+const MARKS: usize = 5_000;
+/// Maximum number of candidates in a batch between threads: a request takes longer than to send one.
+const BATCH: usize = 1;
+
+/// One reading of a repository.
+pub(super) struct Attempt<'a> {
+    pub(super) refresher: &'a Refresher,
+    pub(super) plan: &'a Plan,
+    pub(super) sources: &'a Sources,
+    pub(super) repository: &'a Repository,
+    pub(super) summary: &'a mut RepositorySummary,
+}
+
+/// Metadata that has to be imported.
+pub(super) struct Metadata {
+    /// SHA-256 of the document that names the other files.
+    pub(super) checksum: String,
+    repomd: Repomd,
+    verified: Verified,
+    started_at: i64,
+    known: KnownListing,
+    members: HashSet<i64>,
+}
+
+/// A listing that was read to its end.
+struct CompleteRead {
+    listing: Listing,
+    /// With `--metadata-only`, if the repository has it.
+    filelists: Option<ListingFile>,
+}
+
+impl Attempt<'_> {
+    /// Fetches the document that names the metadata. `None` if everything that it names was imported already, which is
+    /// recorded.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub(super) async fn metadata(&mut self) -> Result<Option<Metadata>, RefreshError> {
+        let started_at = self.refresher.index.begin_listing(self.repository.id).await?;
+        let imported = self.repository.metadata_checksum.as_deref();
+        let (known, members) = self.known().await?;
+        let is_read = Listing::is_read_as_wanted(&known, &members, self.plan.wants(), self.repository.package_count);
+        let metalink = self.sources.metalink.as_ref();
+        if is_read && self.plan.keys.is_empty() && repomd::is_newest(metalink, imported) {
+            self.confirm_unchanged(self.sources.verified).await?;
+            return Ok(None);
+        }
+        let document = Document::fetch(self.sources).await?;
+        let is_same = imported == Some(document.checksum.as_str());
+        let verified = if is_same && self.repository.verified == Verified::Signature && !self.plan.keys.is_empty() {
+            Verified::Signature
+        } else {
+            self.verify(&document).await?
+        };
+        if is_same && is_read {
+            self.confirm_unchanged(verified).await?;
+            return Ok(None);
+        }
+        let repomd = document.parse()?;
+        if metalink.is_some() && repomd::is_older(&repomd, self.repository) {
+            return Err(RefreshError::Refused(format!(
+                "{}: expected a version not older than the one imported last (revision {}), found revision {}: its \
+                 mirrors are behind",
+                repomd::PATH,
+                self.repository.revision.as_deref().unwrap_or_default(),
+                repomd.revision.as_deref().unwrap_or_default(),
+            )));
+        }
+        Ok(Some(Metadata { checksum: document.checksum, repomd, verified, started_at, known, members }))
+    }
+
+    /// Returns what the index knows of the repository: the paths below it, and the packages that it lists.
+    async fn known(&self) -> Result<(KnownListing, HashSet<i64>), RefreshError> {
+        let index = &self.refresher.index;
+        let known = index.known_listing(self.repository.id).await?;
+        Ok((known, index.listed_packages(self.repository.id).await?))
+    }
+
+    async fn confirm_unchanged(&mut self, verified: Verified) -> Result<(), RefreshError> {
+        self.refresher.index.confirm_unchanged(self.repository.id, verified, now()).await?;
+        self.summary.outcome = RepositoryOutcome::Unchanged;
+        self.summary.verified = verified;
+        self.summary.packages = self.repository.package_count.unwrap_or_default();
+        self.summary.unchanged = self.summary.packages;
+        Ok(())
+    }
+
+    /// Checks the signature of the document if the operator gave keys.
+    async fn verify(&self, document: &Document) -> Result<Verified, RefreshError> {
+        if self.plan.keys.is_empty() {
+            return Ok(document.verified);
+        }
+        Ok(document.verified)
+    }
+
+    /// Imports what the metadata names. Reads all listings to their ends first.
+    ///
+    /// # Errors
+    /// [`RefreshError::Inconsistent`] also if packages are refused and the metadata has changed meanwhile.
+    pub(super) async fn import(
+        &mut self,
+        metadata: Metadata,
+        progress: &mut ImportProgress,
+    ) -> Result<(), RefreshError> {
+        let bytes = self.refresher.network.traffic().bytes();
+        let Metadata { checksum, repomd, verified, started_at, known, members } = metadata;
+        let read = self.read_listing(&repomd, known, members).await;
+        self.summary.metadata_bytes += self.refresher.network.traffic().bytes() - bytes;
+        let CompleteRead { mut listing, filelists } = read?;
+        progress.set_phase("comparing with the index");
+        let mut work = listing.end(&self.refresher.index).await?;
+        let (ended, gone) = (std::mem::take(&mut work.ended), std::mem::take(&mut work.gone));
+        let marks = std::mem::take(&mut work.marks);
+        for refused in &listing.refused {
+            progress.report_broken(&refused.package, &refused.reason);
+        }
+        self.run(work, filelists, progress).await?;
+        self.mark_listed(&marks).await?;
+        let has_refused = progress.summary.broken + progress.summary.unreadable > 0;
+        if has_refused {
+            let again = Document::fetch(self.sources).await;
+            if again.is_ok_and(|again| again.checksum != checksum) {
+                progress.restart();
+                return Err(RefreshError::Inconsistent("packages were replaced while they were read".into()));
+            }
+        }
+        progress.set_phase("ending the listing");
+        let end = CompleteListing {
+            revision: repomd.revision,
+            metadata_checksum: (!has_refused).then_some(checksum),
+            verified,
+            package_count: listing.package_count,
+            ended,
+            gone,
+            started_at,
+        };
+        let end = self.refresher.index.complete_listing(self.repository.id, &end).await?;
+        let summary = &mut *self.summary;
+        (summary.outcome, summary.verified) = (RepositoryOutcome::Imported, verified);
+        (summary.packages, summary.unchanged) = (listing.package_count, listing.unchanged);
+        (summary.duplicates, summary.ended, summary.gone) = (listing.duplicates, end.ended, end.gone);
+        Ok(())
+    }
+
+    /// Downloads and reads the listings.
+    async fn read_listing(
+        &mut self,
+        repomd: &Repomd,
+        known: KnownListing,
+        members: HashSet<i64>,
+    ) -> Result<CompleteRead, RefreshError> {
+        let stores = self.refresher.index.stores().await?;
+        let places = Places::new(&self.plan.store, &self.repository.path, self.sources.bases.clone(), &stores);
+        let mut primary = self.download(&repomd.primary, &places).await?;
+        let mut filelists = match repomd.find("filelists").filter(|_| self.plan.metadata_only) {
+            Some(entry) => Some(self.download(entry, &places).await?),
+            None => None,
+        };
+        let mut listing = Listing::new(self.repository, self.plan.wants(), known, members);
+        let (stop, format, with_claims) = (self.refresher.stop.clone(), self.plan.format, self.plan.metadata_only);
+        let read = tokio::task::spawn_blocking(move || {
+            let (listed, places) = (&mut listing, &places);
+            let mut entries = Entries { listing: listed, places, format, with_claims, stop: &stop, rubbish: 0 };
+            rpm::read_primary(&mut primary, &mut entries)?;
+            let rubbish = entries.rubbish;
+            if let Some(filelists) = filelists.as_mut().filter(|_| !listing.new.is_empty()) {
+                rpm::check_filelists(filelists, &stop)?;
+            }
+            Ok::<_, repodata::Error>((listing, filelists, rubbish))
+        });
+        let read = read.await.map_err(CommandFailure::local)?;
+        if self.refresher.stop.is_set() {
+            return Err(RefreshError::Stopped);
+        }
+        let (listing, filelists, rubbish) = read.map_err(|error| RefreshError::Inconsistent(error.to_string()))?;
+        self.summary.rubbish_provides = rubbish;
+        Ok(CompleteRead { listing, filelists })
+    }
+
+    /// Downloads a listing that `repomd.xml` names.
+    async fn download(&self, entry: &repodata::repomd::Entry, places: &Places) -> Result<ListingFile, RefreshError> {
+        let refuse = |reason| RefreshError::Refused(format!("{}: {reason}", entry.kind));
+        let place = places.find(&entry.href).map_err(refuse)?;
+        let expected = Expected { checksum: &entry.checksum, size: entry.size };
+        let downloaded = match &place.relative {
+            Some(relative) => metadata::listing(&self.sources.fetcher, relative, Some(expected)).await?,
+            None => {
+                let fetcher = self.fetcher_of(place.store_id).await?;
+                metadata::listing(&fetcher, &place.path, Some(expected)).await?
+            }
+        };
+        Ok(ListingFile { file: downloaded.file, name: entry.kind.clone(), open_size: entry.open_size })
+    }
+
+    /// Returns the fetcher of another store.
+    async fn fetcher_of(&self, store_id: i64) -> Result<Fetcher, RefreshError> {
+        let stores = self.refresher.index.stores().await?;
+        let store = stores.iter().find(|store| store.id == store_id);
+        let base = store.and_then(|store| Some((store, store.base_url.as_deref()?)));
+        let Some((store, base)) = base else {
+            return Err(RefreshError::Refused("expected a store with a URL, found none".into()));
+        };
+        let mirrors = Mirrors::of_base(&self.refresher.network, store, base);
+        mirrors.map(Fetcher::new).map_err(|error| RefreshError::Refused(error.to_string()))
+    }
+
+    /// Reads and writes packages.
+    async fn run(
+        &mut self,
+        work: Work,
+        filelists: Option<ListingFile>,
+        progress: &mut ImportProgress,
+    ) -> Result<(), RefreshError> {
+        let refresher = self.refresher;
+        let total = (work.located.len() + work.unread.len()) as u64;
+        if total == 0 {
+            return Ok(());
+        }
+        progress.found_counter().store(total, Ordering::Relaxed);
+        let elsewhere: HashSet<i64> =
+            work.unread.iter().filter(|listed| listed.relative.is_none()).map(|listed| listed.store_id).collect();
+        let mut stores = HashMap::new();
+        for store_id in elsewhere {
+            stores.insert(store_id, self.fetcher_of(store_id).await?);
+        }
+        let traffic = Arc::new(PackageTraffic::default());
+        let given_up = Arc::new(Mutex::new(None));
+        let reader = RemoteReader {
+            package: PackageReader {
+                store_id: self.repository.store_id,
+                repository_id: Some(self.repository.id),
+                distro: self.plan.distro.clone(),
+                payload: self.plan.payload,
+                temp_limit: refresher.temp_limit,
+                index: refresher.index.clone(),
+                runtime: Handle::current(),
+                stop: refresher.stop.clone(),
+                complete: Mutex::default(),
+            },
+            fetcher: self.sources.fetcher.clone(),
+            stores,
+            traffic: Arc::clone(&traffic),
+            given_up: Arc::clone(&given_up),
+        };
+        let feeding = Feeding {
+            wants_headers: self.plan.wants().headers,
+            distro: self.plan.distro.clone(),
+            repository_id: self.repository.id,
+            broken: Arc::clone(&given_up),
+        };
+        let mut writer = Writer::of_repository(refresher.index.clone(), self.repository.store_id);
+        let pipeline = Pipeline {
+            reader: Reader::Remote(reader),
+            jobs: refresher.jobs,
+            batch: BATCH,
+            stop: refresher.stop.clone(),
+        };
+        let ran = pipeline.run(move |feed| feeding.run(work, filelists, feed), &mut writer, progress).await;
+        let summary = &mut *self.summary;
+        summary.headers += traffic.headers.load(Ordering::Relaxed);
+        summary.header_bytes += traffic.header_bytes.load(Ordering::Relaxed);
+        summary.payload_bytes += traffic.payload_bytes.load(Ordering::Relaxed);
+        ran?;
+        if refresher.stop.is_set() {
+            return Err(RefreshError::Stopped);
+        }
+        let given_up = given_up.lock().unwrap_or_else(PoisonError::into_inner).take();
+        given_up.map_or(Ok(()), |reason| Err(RefreshError::Refused(reason)))
+    }
+
+    /// Begins the memberships of known packages.
+    async fn mark_listed(&self, marks: &[(i64, sql::PathHash)]) -> Result<(), RefreshError> {
+        for marks in marks.chunks(MARKS) {
+            let (ids, paths): (Vec<i64>, Vec<sql::PathHash>) = marks.iter().copied().unzip();
+            self.refresher.index.mark_listed(self.repository.id, &ids, &paths, now()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The feeder of a repository.
+struct Feeding {
+    wants_headers: bool,
+    distro: Option<String>,
+    repository_id: i64,
+    /// Gets the reason if a listing breaks off.
+    broken: Arc<Mutex<Option<String>>>,
+}
+
+impl Feeding {
+    /// Sends all work to the pipeline.
+    fn run(&self, work: Work, filelists: Option<ListingFile>, feed: &Feed) {
+        for located in work.located {
+            let format = artifact::Format::Rpm;
+            if !feed.send_outcome(ReadOutcome::Located(Box::new(located), format)) {
+                return;
+            }
+        }
+        if self.wants_headers {
+            // Stops at the first that is not taken.
+            let _ = work.unread.into_iter().all(|listed| feed.send_candidate(Candidate::Remote(Box::new(listed))));
+            return;
+        }
+        let claim = |listed: Listed| {
+            let claimed = listed.into_claimed(self.distro.as_deref(), self.repository_id);
+            let outcome = match claimed.check() {
+                Ok(()) => ReadOutcome::Claimed(Box::new(claimed)),
+                Err(error) => ReadOutcome::Broken { path: claimed.nevra.nvra(), reason: error.to_string() },
+            };
+            feed.send_outcome(outcome)
+        };
+        let Some(mut filelists) = filelists else {
+            let _ = work.unread.into_iter().all(claim);
+            return;
+        };
+        if let Err(error) = rpm::add_filelists(&mut filelists, work.unread, claim) {
+            *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+    }
+}

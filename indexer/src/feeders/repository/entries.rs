@@ -1,0 +1,92 @@
+//! Entries of listings of every format, as they become part of a [`Listing`].
+
+use std::fs::File;
+use std::io::{self, BufReader, Seek};
+use std::ops::ControlFlow;
+
+use artifact::{Format, Kind};
+use repodata::{ListedPackage, compression};
+use sql::{Checksum, Claim};
+
+use super::listing::{Listed, Listing};
+use super::places::Places;
+use super::rpm::add_links;
+use crate::pipeline::stop::Stop;
+
+/// Maximum size of an unpacked listing whose size nothing states. Filelists of Fedora have 830 MB.
+pub(super) const MAX_OPEN_BYTES: u64 = 16 << 30;
+
+/// A verified listing in a temporary file.
+pub(crate) struct ListingFile {
+    pub(crate) file: File,
+    /// Its name, for messages.
+    pub(crate) name: String,
+    /// Size of its contents in bytes, if the metadata states it.
+    pub(crate) open_size: Option<u64>,
+}
+
+impl ListingFile {
+    /// Returns the unpacked contents from the start.
+    pub(super) fn open(&mut self) -> repodata::Result<Box<dyn io::Read + Send + '_>> {
+        let (name, open_size) = (self.name.clone(), self.open_size.unwrap_or(MAX_OPEN_BYTES));
+        compression::open(self.packed()?, &name, open_size)
+    }
+
+    /// Returns the contents as they are, from the start.
+    pub(super) fn packed(&mut self) -> repodata::Result<impl io::Read + Send + '_> {
+        self.file.rewind()?;
+        Ok(BufReader::with_capacity(256 << 10, &self.file))
+    }
+}
+
+/// Adds the entries of a listing.
+pub(super) struct Entries<'a> {
+    pub(super) listing: &'a mut Listing,
+    pub(super) places: &'a Places,
+    pub(super) format: Format,
+    /// With the build-ids that entries name.
+    pub(super) with_claims: bool,
+    pub(super) stop: &'a Stop,
+    /// Number of texts that stand for a build-id and are none.
+    pub(super) rubbish: u64,
+}
+
+impl Entries<'_> {
+    /// Adds an entry, or counts it as refused.
+    pub(super) fn add(&mut self, entry: repodata::Listed) -> ControlFlow<()> {
+        match entry {
+            repodata::Listed::Package(package) => self.add_package(*package),
+            repodata::Listed::Refused(refused) => self.listing.refuse(refused.name, refused.reason),
+        }
+        if self.stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn add_package(&mut self, package: ListedPackage) {
+        self.rubbish += u64::from(package.rubbish_count);
+        let place = match self.places.find(&package.href) {
+            Ok(place) => place,
+            Err(reason) => return self.listing.refuse(package.nevra.nvra(), reason),
+        };
+        let claim = |build_id| Claim { build_id, kind: Kind::Debuginfo, link_path: None };
+        let build_ids = if self.with_claims { package.build_ids } else { Vec::new() };
+        let mut listed = Listed {
+            format: self.format,
+            nevra: package.nevra,
+            source_rpm: package.source_rpm,
+            store_id: place.store_id,
+            path: place.path,
+            relative: place.relative,
+            size: package.size,
+            header: package.header_range,
+            checksum: Checksum {
+                kind: package.checksum.kind().name().to_owned(),
+                bytes: package.checksum.bytes().to_vec(),
+            },
+            claims: build_ids.into_iter().map(claim).collect(),
+        };
+        if self.with_claims {
+            add_links(&mut listed, &package.links);
+        }
+        self.listing.add(listed);
+    }
+}

@@ -1,0 +1,262 @@
+//! What a repository lists, compared with what the index knows below its path.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use artifact::{Format, Nevra};
+use sql::{
+    Checksum, Claim, ClaimedPackage, Index, KnownListed, KnownListing, KnownPackage, NewLocation, Origin,
+    PackageLocation, PathHash,
+};
+
+use crate::report::failure::Result;
+
+/// Number of checksums in one query.
+const CHECKSUMS: usize = 5_000;
+
+/// A package in a listing, whatever the format of its metadata.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) format: Format,
+    pub(crate) nevra: Nevra,
+    /// File name of the source package.
+    pub(crate) source_rpm: Option<String>,
+    /// The store, and the archive's path below it.
+    pub(crate) store_id: i64,
+    pub(crate) path: String,
+    /// The path below the repository; `None` if the archive is elsewhere.
+    pub(crate) relative: Option<String>,
+    /// Size of the archive in bytes.
+    pub(crate) size: Option<u64>,
+    /// The main header's bytes inside the archive.
+    pub(crate) header: Option<Range<u64>>,
+    pub(crate) checksum: Checksum,
+    /// Build-ids that the metadata states.
+    pub(crate) claims: Vec<Claim>,
+}
+
+/// A package that is not imported, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) package: String,
+    pub(crate) reason: String,
+}
+
+/// How far packages are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wants {
+    /// True if headers are read; false if the metadata alone is.
+    pub(crate) headers: bool,
+    /// True if payloads of open packages are read.
+    pub(crate) payloads: bool,
+}
+
+impl Wants {
+    /// True if a package of the index has to be read again.
+    fn more_of(self, is_read: bool, is_open: bool) -> bool {
+        if is_read { is_open && self.payloads } else { self.headers }
+    }
+}
+
+/// A listing while it is read.
+pub(crate) struct Listing {
+    repository_id: i64,
+    store_id: i64,
+    wants: Wants,
+    known: KnownListing,
+    /// Packages that the repository listed at its last refresh.
+    members: HashSet<i64>,
+    /// Checksums by store and path. More than one is a contradiction, which the archives settle.
+    seen: HashMap<(i64, PathHash), Vec<Checksum>>,
+    /// Known packages that are listed still.
+    listed: HashSet<i64>,
+    /// Of these, those without a membership, with a path.
+    unmarked: Vec<(i64, PathHash)>,
+    /// Packages that are new at their paths, or not read far enough.
+    pub(crate) new: Vec<Listed>,
+    pub(crate) refused: Vec<Refused>,
+    /// Number of packages listed, without duplicates and refused ones.
+    pub(crate) package_count: u64,
+    /// Of these: known at their paths.
+    pub(crate) unchanged: u64,
+    /// Entries that repeat another one.
+    pub(crate) duplicates: u64,
+}
+
+/// What to do with the new packages of a listing.
+#[derive(Default)]
+pub(crate) struct Work {
+    /// Known packages at another place.
+    pub(crate) located: Vec<PackageLocation>,
+    /// Packages whose header has to be read, or whose claims are inserted.
+    pub(crate) unread: Vec<Listed>,
+    /// Known packages whose membership begins, with a path.
+    pub(crate) marks: Vec<(i64, PathHash)>,
+    /// Packages whose membership ends, unless the work begins it again.
+    pub(crate) ended: Vec<i64>,
+    /// Paths that are listed no longer.
+    pub(crate) gone: Vec<PathHash>,
+}
+
+impl Listing {
+    /// Returns an empty listing of a repository, to be compared with the index.
+    pub(crate) fn new(repository: &sql::Repository, wants: Wants, known: KnownListing, members: HashSet<i64>) -> Self {
+        Self {
+            repository_id: repository.id,
+            store_id: repository.store_id,
+            wants,
+            known,
+            members,
+            seen: HashMap::new(),
+            listed: HashSet::new(),
+            unmarked: Vec::new(),
+            new: Vec::new(),
+            refused: Vec::new(),
+            package_count: 0,
+            unchanged: 0,
+            duplicates: 0,
+        }
+    }
+
+    /// True if everything that the index knows of the repository is read as far as wanted, so that unchanged metadata
+    /// needs no other look. `package_count` is that of the last complete listing.
+    pub(crate) fn is_read_as_wanted(
+        known: &KnownListing,
+        members: &HashSet<i64>,
+        wants: Wants,
+        package_count: Option<u64>,
+    ) -> bool {
+        let listed = || known.values().filter(|known| known.is_listed && !known.is_gone);
+        package_count.is_some_and(|count| count <= members.len().max(listed().count()) as u64)
+            && !listed().any(|known| wants.more_of(known.is_read, known.is_open))
+    }
+
+    /// Adds an entry.
+    pub(crate) fn add(&mut self, entry: Listed) {
+        let path_hash = PathHash::of_path(&entry.path);
+        let checksums = self.seen.entry((entry.store_id, path_hash)).or_default();
+        if checksums.contains(&entry.checksum) {
+            self.duplicates += 1;
+            return;
+        }
+        checksums.push(entry.checksum.clone());
+        self.package_count += 1;
+        let known = self.known.get(&path_hash).filter(|_| entry.store_id == self.store_id);
+        let Some(known) = known.filter(|known| known.checksum.as_ref() == Some(&entry.checksum)) else {
+            self.new.push(entry);
+            return;
+        };
+        self.listed.insert(known.package_id);
+        if known.is_gone || self.wants.more_of(known.is_read, known.is_open) {
+            self.new.push(entry);
+            return;
+        }
+        self.unchanged += 1;
+        if !known.is_listed {
+            self.unmarked.push((known.package_id, path_hash));
+        }
+    }
+
+    /// Refuses an entry. A known package at its path stays as it is.
+    pub(crate) fn refuse(&mut self, package: impl Into<String>, reason: impl Into<String>) {
+        self.refused.push(Refused { package: package.into(), reason: reason.into() });
+    }
+
+    /// Ends the listing: looks up new packages by their checksums, and finds what is listed no longer.
+    ///
+    /// # Errors
+    /// If the index fails.
+    pub(crate) async fn end(&mut self, index: &Index) -> Result<Work> {
+        let mut work = Work { marks: std::mem::take(&mut self.unmarked), ..Work::default() };
+        let mut new = std::mem::take(&mut self.new).into_iter();
+        loop {
+            let batch: Vec<Listed> = new.by_ref().take(CHECKSUMS).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let checksums = batch
+                .iter()
+                .map(|entry| &entry.checksum)
+                .filter(|checksum| proves_identity(checksum))
+                .filter(|_| false);
+            let by_checksum = index.packages_by_checksum(&checksums.cloned().collect::<Vec<_>>()).await?;
+            for entry in batch {
+                let known = by_checksum.get(&entry.checksum).filter(|known| self.is_same_package(&entry, known));
+                match known {
+                    Some(known) => {
+                        self.listed.insert(known.package_id);
+                        work.located.push(self.location_of(entry, known));
+                    }
+                    None => work.unread.push(entry),
+                }
+            }
+        }
+        let is_missing =
+            |path: &PathHash, known: &KnownListed| !known.is_gone && !self.seen.contains_key(&(self.store_id, *path));
+        work.gone = self.known.iter().filter(|(path, known)| is_missing(path, known)).map(|(path, _)| *path).collect();
+        work.gone.sort_unstable();
+        work.ended = self.members.difference(&self.listed).copied().collect();
+        work.ended.sort_unstable();
+        Ok(work)
+    }
+
+    /// True if a package of the index is the one of an entry, read as far as wanted.
+    fn is_same_package(&self, entry: &Listed, known: &KnownPackage) -> bool {
+        is_same_nevra(&entry.nevra, &known.nevra) && !self.wants.more_of(true, known.is_open)
+    }
+
+    fn location_of(&self, entry: Listed, known: &KnownPackage) -> PackageLocation {
+        PackageLocation {
+            package_id: known.package_id,
+            location: NewLocation {
+                header: known.header.clone(),
+                signing_key: known.signing_key.clone(),
+                ..entry.location()
+            },
+            repository_id: Some(self.repository_id),
+        }
+    }
+}
+
+impl Listed {
+    /// Returns the location of the archive, as far as the listing states it.
+    pub(crate) fn location(&self) -> NewLocation {
+        NewLocation {
+            store_id: self.store_id,
+            path: self.path.clone(),
+            size: self.size.unwrap_or_default(),
+            mtime_ns: None,
+            header: self.header.clone(),
+            checksum: Some(self.checksum.clone()),
+            signing_key: None,
+        }
+    }
+
+    /// Returns the package as the metadata alone states it.
+    pub(crate) fn into_claimed(self, distro: Option<&str>, repository_id: i64) -> ClaimedPackage {
+        let location = Some(self.location());
+        let Self { format, nevra, source_rpm, claims, .. } = self;
+        let distro = distro.map_or_else(|| nevra.dist_tag().to_owned(), str::to_owned);
+        let repository_id = Some(repository_id);
+        ClaimedPackage {
+            origin: Origin::Repository,
+            format,
+            nevra,
+            source_rpm,
+            distro,
+            claims,
+            location,
+            repository_id,
+        }
+    }
+}
+
+/// True if two packages have the same name. A missing epoch is 0.
+pub(crate) fn is_same_nevra(one: &Nevra, other: &Nevra) -> bool {
+    one.nvra() == other.nvra() && one.epoch.unwrap_or(0) == other.epoch.unwrap_or(0)
+}
+
+/// True if archives with the same checksum are the same. Different ones with the same MD5 or SHA-1 can be made.
+fn proves_identity(checksum: &Checksum) -> bool {
+    !matches!(checksum.kind.as_str(), "md5" | "sha1")
+}

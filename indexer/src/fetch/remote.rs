@@ -1,0 +1,148 @@
+//! Reads packages of stores over HTTP: exactly the header, and the payload where that leaves files open.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, ErrorKind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use artifact::header::Outline;
+use artifact::scan;
+use sql::PathHash;
+
+use crate::feeders::repository::listing::{Listed, is_same_nevra};
+use crate::fetch::failure::{FetchError, FetchErrorKind};
+use crate::fetch::http::{Fetcher, HeaderHint};
+use crate::fetch::package::{Archive, PAYLOAD_READ_BYTES, PackageReader, Scanned, describe_damage};
+use crate::fetch::reader::{ReadOutcome, StillPresent};
+
+/// Requests and bytes of the packages of a repository.
+#[derive(Debug, Default)]
+pub(crate) struct PackageTraffic {
+    /// Headers that were fetched.
+    pub(crate) headers: AtomicU64,
+    /// Bytes received for headers.
+    pub(crate) header_bytes: AtomicU64,
+    /// Bytes received for payloads.
+    pub(crate) payload_bytes: AtomicU64,
+}
+
+/// The reader of the packages that a repository lists.
+pub(crate) struct RemoteReader {
+    pub(crate) package: PackageReader,
+    /// Fetches what is below the repository.
+    pub(crate) fetcher: Fetcher,
+    /// Fetches what is elsewhere, by the id of the store.
+    pub(crate) stores: HashMap<i64, Fetcher>,
+    pub(crate) traffic: Arc<PackageTraffic>,
+    /// Gets the reason once no server answers. Then nothing more is asked for.
+    pub(crate) given_up: Arc<Mutex<Option<String>>>,
+}
+
+impl RemoteReader {
+    /// Reads the header of a package.
+    pub(crate) fn read(&self, listed: &Listed) -> ReadOutcome {
+        if self.given_up().is_some() {
+            return ReadOutcome::Skipped;
+        }
+        let shown = listed.path.as_str();
+        let (fetcher, path) = match (&listed.relative, self.stores.get(&listed.store_id)) {
+            (Some(relative), _) => (&self.fetcher, relative.as_str()),
+            (None, Some(fetcher)) => (fetcher, shown),
+            (None, None) => return refused(shown, "expected a store with a URL, found none".into()),
+        };
+        let hint = HeaderHint { end: listed.header.as_ref().map(|header| header.end), size: listed.size };
+        match self.package.runtime.block_on(fetcher.header(path, hint)) {
+            Ok(header) => {
+                self.traffic.headers.fetch_add(1, Ordering::Relaxed);
+                self.traffic.header_bytes.fetch_add(header.cost.bytes(), Ordering::Relaxed);
+                let outcome = self.read_header(listed, fetcher, path, &header.bytes, header.size);
+                if matches!(outcome, ReadOutcome::Broken { .. }) {
+                    fetcher.mirrors().mark_wrong(header.mirror);
+                }
+                self.package.remember_complete(&outcome);
+                outcome
+            }
+            Err(FetchError { kind: FetchErrorKind::Absent | FetchErrorKind::Wrong, text }) => refused(shown, text),
+            Err(FetchError { kind: FetchErrorKind::Down, text }) => {
+                self.given_up().get_or_insert(text);
+                ReadOutcome::Skipped
+            }
+            Err(FetchError { text, .. }) => unreadable(listed, text),
+        }
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, Option<String>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_header(
+        &self,
+        listed: &Listed,
+        fetcher: &Fetcher,
+        path: &str,
+        bytes: &[u8],
+        size: Option<u64>,
+    ) -> ReadOutcome {
+        let shown = listed.path.as_str();
+        let outline = match Outline::from_bytes(bytes) {
+            Ok(outline) => outline,
+            Err(error) => return refused(shown, error.to_string()),
+        };
+        if !is_same_nevra(&outline.package.nevra, &listed.nevra) {
+            let found = &outline.package.nevra;
+            return refused(shown, format!("expected the header of {}, found that of {found}", listed.nevra));
+        }
+        if let Some(expected) = listed.header.as_ref().filter(|header| **header != outline.range) {
+            let (expected, found) = (describe_range(expected), describe_range(&outline.range));
+            return refused(shown, format!("expected the header at bytes {expected}, as listed, found it at {found}"));
+        }
+        if let Some(Err(error)) = size.map(|size| outline.check_archive_bytes(size)) {
+            return refused(shown, error.to_string());
+        }
+        let archive = Archive {
+            shown,
+            path: &listed.path,
+            bytes: size,
+            mtime_ns: None,
+            checksum: Some(listed.checksum.clone()),
+            header_bytes: bytes.len() as u64,
+        };
+        let start = outline.range.end;
+        let read = self.package.read_package(archive, outline, |header, ordinals| {
+            let mut payload = fetcher.open(path, start, size).into_reader(self.package.runtime.clone());
+            let max_bytes = self.package.max_elf_bytes(size.unwrap_or_default());
+            let scanned = {
+                let payload = BufReader::with_capacity(PAYLOAD_READ_BYTES, &mut payload);
+                scan::scan_files(payload, header, ordinals, max_bytes)
+            };
+            let received = payload.cost().bytes();
+            self.traffic.payload_bytes.fetch_add(received, Ordering::Relaxed);
+            scanned.map_or_else(|error| self.describe(error, received), |artifacts| Ok(Ok(artifacts)))
+        });
+        read.unwrap_or_else(|error| unreadable(listed, error.to_string()))
+    }
+
+    /// Describes a payload that could not be read: the header is imported and the package stays open.
+    ///
+    /// # Errors
+    /// If the import is stopped: then nothing is imported.
+    fn describe(&self, error: artifact::Error, received: u64) -> io::Result<Scanned> {
+        if self.package.stop.is_set() {
+            return Err(io::Error::new(ErrorKind::Interrupted, "stopped"));
+        }
+        Ok(Err(describe_damage(error, "payload", received).unwrap_or_else(|error| format!("payload: {error}"))))
+    }
+}
+
+fn refused(path: &str, reason: String) -> ReadOutcome {
+    ReadOutcome::Broken { path: path.to_owned(), reason }
+}
+
+fn unreadable(listed: &Listed, reason: String) -> ReadOutcome {
+    let still_present = StillPresent::Archive(PathHash::of_path(&listed.path));
+    ReadOutcome::Unreadable { path: listed.path.clone(), reason, still_present }
+}
+
+fn describe_range(range: &std::ops::Range<u64>) -> String {
+    format!("{} to {}", range.start, range.end)
+}
