@@ -35,11 +35,6 @@ pub(super) async fn fetch(client: &Client, url: &Url, location: &Location, place
         let response = request.send().await.map_err(|error| failed(place, &error))?;
         let mut response = expect_archive(response, location, place, true).await?;
         let whole_bytes = whole_bytes(&response, start, place)?;
-        if let (Some(expected), Some(found)) = (location.size, whole_bytes)
-            && expected != found
-        {
-            return Err(StoreError::Absent(format!("{place}: expected {expected} bytes, found {found}")));
-        }
         let is_partial = response.status() == StatusCode::PARTIAL_CONTENT;
         if !is_partial {
             bytes.clear();
@@ -47,7 +42,15 @@ pub(super) async fn fetch(client: &Client, url: &Url, location: &Location, place
         let is_page = is_html(response.headers());
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(place, &error))? {
             bytes.extend_from_slice(&chunk);
-            if bytes.len() as u64 >= needed_bytes(&bytes, is_page, place)? {
+            let needed = needed_bytes(&bytes, is_page, place)?;
+            // Only an archive proves that the one of this size is not there.
+            if let (Some(expected), Some(found)) = (location.size, whole_bytes)
+                && expected != found
+                && bytes.len() >= PREFIX_BYTES
+            {
+                return Err(StoreError::Absent(format!("{place}: expected {expected} bytes, found {found}")));
+            }
+            if bytes.len() as u64 >= needed {
                 return Ok(bytes);
             }
         }
