@@ -36,6 +36,7 @@ mod entries;
 pub(crate) mod listing;
 mod metadata;
 pub(crate) mod places;
+pub(crate) mod probe;
 mod repomd;
 mod rpm;
 mod sources;
