@@ -7,4 +7,6 @@ mod includes;
 pub(crate) mod paths;
 mod records;
 pub(crate) mod repositories;
+mod sample;
+mod status;
 pub(crate) mod stores;

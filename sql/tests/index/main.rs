@@ -15,6 +15,7 @@ mod paths;
 mod queries;
 mod repositories;
 mod schema;
+mod status;
 mod stores;
 mod views;
 

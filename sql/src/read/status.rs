@@ -1,0 +1,166 @@
+//! The state of the whole index, for an operator.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::FromRow;
+
+use crate::connect::db::on_connection;
+use crate::model::rows::{StoreRow, to_unsigned};
+use crate::read::repositories::{REPOSITORIES, RepositoryRow};
+use crate::read::stores::STORES;
+use crate::{Cursor, Index, JobStatus, PackageState, RepositoryStatus, Result, Status, StoreStatus};
+
+/// Selects the columns of [`PlaceCounts`]. A derived place that was only looked for in vain is neither present nor gone.
+const PLACES: &str = "select store_id, \
+     count(case when gone_at is null and (first_seen is not null or check_result = 'present') then 1 end) as present, \
+     count(gone_at) as gone, count(*) as places, count(checked_at) as checked, max(checked_at) as checked_at, \
+     count(case when check_result like 'failed: %' then 1 end) as failed, \
+     max(case when check_result like 'failed: %' then check_result end) as failure \
+     from locations group by store_id";
+
+/// Selects the columns of [`MembershipCounts`].
+const MEMBERSHIPS: &str = "select repository_id, count(*) as memberships, count(ended_at) as ended \
+     from memberships group by repository_id";
+
+/// Selects the columns of [`JobRow`].
+const JOBS: &str = "select kind, count(*) as jobs, count(last_error) as failed, max(last_error) as last_error \
+     from jobs group by kind order by kind";
+
+impl Index {
+    /// Returns counts of the index, and what is under way or failed. It reads all rows of packages, locations and
+    /// memberships, and the keys of artifacts.
+    ///
+    /// # Errors
+    /// If a query of the database fails.
+    pub async fn status(&self) -> Result<Status> {
+        self.retry_query("reading the state of the index", || async {
+            let rows = on_connection!(&self.db, |connection, Backend| {
+                macro_rules! all {
+                    ($statement:expr) => {
+                        sqlx::query_as::<Backend, _>($statement).fetch_all(&mut *connection).await?
+                    };
+                }
+                macro_rules! count {
+                    ($statement:expr) => {
+                        sqlx::query_scalar::<Backend, i64>($statement).fetch_one(&mut *connection).await?
+                    };
+                }
+                StatusRows {
+                    states: all!("select state, count(*) from packages group by state"),
+                    deleted: count!("select count(*) from packages where deleted_at is not null"),
+                    artifacts: count!("select count(*) from artifacts"),
+                    claims: count!("select count(*) from claims"),
+                    stores: all!(STORES),
+                    places: all!(PLACES),
+                    repositories: all!(REPOSITORIES),
+                    memberships: all!(MEMBERSHIPS),
+                    cursors: all!("select name, value, updated_at from cursors order by name"),
+                    jobs: all!(JOBS),
+                    poison: count!("select count(*) from poison"),
+                }
+            });
+            rows.into_status()
+        })
+        .await
+    }
+}
+
+/// The rows of all queries.
+struct StatusRows {
+    states: Vec<(String, i64)>,
+    deleted: i64,
+    artifacts: i64,
+    claims: i64,
+    stores: Vec<StoreRow>,
+    places: Vec<PlaceCounts>,
+    repositories: Vec<RepositoryRow>,
+    memberships: Vec<MembershipCounts>,
+    cursors: Vec<(String, String, i64)>,
+    jobs: Vec<JobRow>,
+    poison: i64,
+}
+
+/// The counts of one store's locations.
+#[derive(Default, FromRow)]
+struct PlaceCounts {
+    store_id: i64,
+    present: i64,
+    gone: i64,
+    places: i64,
+    checked: i64,
+    checked_at: Option<i64>,
+    failed: i64,
+    failure: Option<String>,
+}
+
+/// The counts of one repository's memberships.
+#[derive(Default, FromRow)]
+struct MembershipCounts {
+    repository_id: i64,
+    memberships: i64,
+    ended: i64,
+}
+
+#[derive(FromRow)]
+struct JobRow {
+    kind: String,
+    jobs: i64,
+    failed: i64,
+    last_error: Option<String>,
+}
+
+impl StatusRows {
+    fn into_status(self) -> sqlx::Result<Status> {
+        let mut packages = PackageState::ALL.map(|state| (state, 0)).to_vec();
+        for (word, found) in self.states {
+            let state = PackageState::parse(&word)?;
+            if let Some((_, count)) = packages.iter_mut().find(|(known, _)| *known == state) {
+                *count = to_unsigned(found)?;
+            }
+        }
+        let mut places: HashMap<i64, PlaceCounts> =
+            self.places.into_iter().map(|counts| (counts.store_id, counts)).collect();
+        let mut stores = Vec::new();
+        for store in self.stores {
+            let Some(store) = store.into_store()? else { continue };
+            let counts = places.remove(&store.id).unwrap_or_default();
+            stores.push(StoreStatus {
+                store: Arc::new(store),
+                present: to_unsigned(counts.present)?,
+                gone: to_unsigned(counts.gone)?,
+                unchecked: to_unsigned(counts.places - counts.checked)?,
+                checked_at: counts.checked_at,
+                failed: to_unsigned(counts.failed)?,
+                failure: counts.failure.map(|text| text.trim_start_matches("failed: ").to_owned()),
+            });
+        }
+        stores.sort_by(|a, b| a.store.name.cmp(&b.store.name));
+        let mut memberships: HashMap<i64, MembershipCounts> =
+            self.memberships.into_iter().map(|counts| (counts.repository_id, counts)).collect();
+        let mut repositories = Vec::new();
+        for repository in self.repositories {
+            let repository = repository.into_repository()?;
+            let counts = memberships.remove(&repository.id).unwrap_or_default();
+            let listed = to_unsigned(counts.memberships - counts.ended)?;
+            repositories.push(RepositoryStatus { repository, listed, ended: to_unsigned(counts.ended)? });
+        }
+        repositories.sort_by(|a, b| a.repository.name.cmp(&b.repository.name));
+        let job = |row: JobRow| {
+            let (count, failed) = (to_unsigned(row.jobs)?, to_unsigned(row.failed)?);
+            Ok(JobStatus { kind: row.kind, count, failed, last_error: row.last_error })
+        };
+        let cursors = self.cursors.into_iter().map(|(name, value, updated_at)| Cursor { name, value, updated_at });
+        Ok(Status {
+            packages,
+            deleted_packages: to_unsigned(self.deleted)?,
+            artifacts: to_unsigned(self.artifacts)?,
+            claims: to_unsigned(self.claims)?,
+            stores,
+            repositories,
+            cursors: cursors.collect(),
+            jobs: self.jobs.into_iter().map(job).collect::<sqlx::Result<Vec<JobStatus>>>()?,
+            poison: to_unsigned(self.poison)?,
+        })
+    }
+}
