@@ -1,27 +1,31 @@
 //! The command `store check`: probes stores and states what works.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_client::below;
 use serde::Serialize;
-use sql::{Index, Location, Store};
+use sql::{Index, Location, Repository, Store};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::cli::{CheckArgs, Common};
+use crate::feeders;
 use crate::fetch::network::{Network, NetworkLimits};
 use crate::fetch::probe::{self, Check, Outcome, Target};
 use crate::pipeline::stop::Stop;
 use crate::report::failure::{self, CommandFailure, Result};
 use crate::report::output::{print, printable};
+use crate::settings;
 
 /// Maximum time to look into a directory. A dead file server never answers.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of known locations that are looked for in a directory.
-const SAMPLE: usize = 20;
+const SAMPLE: u32 = 20;
+/// Maximum time to wait for an answer of a server.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What was found about a store: an element of `--json`.
 #[derive(Serialize)]
@@ -34,17 +38,26 @@ struct StoreReport {
 }
 
 /// Runs `store check`: exit status 1 if something failed.
-pub(crate) async fn run(index: &Index, args: CheckArgs, contact: Option<&str>, common: &Common) -> Result<ExitCode> {
+pub(crate) async fn run(index: &Index, args: CheckArgs, common: &Common) -> Result<ExitCode> {
+    let settings = settings::repositories(common)?;
     let stores = select(index.stores().await?, &args.names)?;
     if args.locations {
         return Err(CommandFailure::Usage("--locations: expected a later version of this program".into()));
     }
-    let network = Network::new(contact, NetworkLimits::default(), Stop::default());
+    let limits = NetworkLimits { stall_timeout: ANSWER_TIMEOUT, down_timeout: ANSWER_TIMEOUT, ..Default::default() };
+    let network = Network::new(settings.contact.as_deref(), limits, Stop::default());
+    let repositories = index.repositories().await?;
     let mut probes = JoinSet::new();
     for (at, store) in stores.into_iter().enumerate() {
         let known = known_locations(index, &store).await?;
+        let keys = |repository: &Repository| {
+            let table = settings.repositories.iter().find(|table| table.name == repository.name);
+            table.map(|table| table.keys.clone()).unwrap_or_default()
+        };
+        let own = repositories.iter().filter(|repository| repository.store_id == store.id);
+        let own: Vec<_> = own.map(|repository| (repository.clone(), keys(repository))).collect();
         let network = Arc::clone(&network);
-        probes.spawn(async move { (at, probe_store(&network, &store, known).await) });
+        probes.spawn(async move { (at, probe_store(&network, &store, &known, &own).await) });
     }
     let mut reports = Vec::new();
     while let Some(report) = probes.join_next().await {
@@ -54,7 +67,7 @@ pub(crate) async fn run(index: &Index, args: CheckArgs, contact: Option<&str>, c
     let reports: Vec<StoreReport> = reports.into_iter().map(|(_, report)| report).collect();
     if common.json {
         print(&serde_json::to_string(&reports).map_err(CommandFailure::local)?)?;
-    } else {
+    } else if !common.quiet {
         print_table(&reports)?;
     }
     let is_failed = reports.iter().flat_map(|report| &report.checks).any(|check| check.result == Outcome::Failed);
@@ -72,14 +85,23 @@ fn select(stores: Vec<Store>, names: &[String]) -> Result<Vec<Store>> {
 }
 
 /// Returns some present locations of a store.
-async fn known_locations(_index: &Index, _store: &Store) -> Result<Vec<Location>> {
-    Ok(Vec::new())
+async fn known_locations(index: &Index, store: &Store) -> Result<Vec<Location>> {
+    let packages = index.sample(Some(store.id), SAMPLE).await?;
+    let locations = packages.into_iter().flat_map(|package| package.locations);
+    let is_known =
+        |location: &Location| location.store.id == store.id && location.gone_at.is_none() && !location.derived;
+    Ok(locations.filter(is_known).take(SAMPLE as usize).collect())
 }
 
-async fn probe_store(network: &Network, store: &Store, known: Vec<Location>) -> StoreReport {
+async fn probe_store(
+    network: &Arc<Network>,
+    store: &Store,
+    known: &[Location],
+    repositories: &[(Repository, Vec<PathBuf>)],
+) -> StoreReport {
     let mut checks = Vec::new();
     if let Some(root) = &store.root {
-        checks.extend(probe_directory(root, &known).await);
+        checks.extend(probe_directory(root, known).await);
     }
     let mut address = store.root.as_ref().map(|root| root.display().to_string());
     if let Some(base) = store.base_url.as_deref() {
@@ -98,6 +120,9 @@ async fn probe_store(network: &Network, store: &Store, known: Vec<Location>) -> 
             (_, Err(error)) => checks.push(Check::new("reachable", Outcome::Failed, format!("{error:#}"))),
         }
     }
+    for (repository, keys) in repositories {
+        checks.extend(feeders::repository::probe::probe(network, store, repository, keys).await);
+    }
     let address = address.unwrap_or_else(|| "-".to_owned());
     StoreReport { name: store.name.clone(), tier: store.tier.as_str(), address, checks }
 }
@@ -106,7 +131,7 @@ async fn probe_store(network: &Network, store: &Store, known: Vec<Location>) -> 
 async fn probe_directory(root: &Path, known: &[Location]) -> Vec<Check> {
     let directory = root.to_owned();
     let sample: Vec<(String, Option<u64>)> =
-        known.iter().take(SAMPLE).map(|location| (location.path.clone(), location.size)).collect();
+        known.iter().map(|location| (location.path.clone(), location.size)).collect();
     match timeout(LOCAL_TIMEOUT, spawn_blocking(move || look(&directory, &sample))).await {
         Ok(Ok(checks)) => checks,
         Ok(Err(error)) => vec![Check::new("directory", Outcome::Unknown, error.to_string())],

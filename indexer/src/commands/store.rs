@@ -44,7 +44,7 @@ pub(crate) async fn run(
             }
             Ok(ExitCode::SUCCESS)
         }
-        StoreCommand::Check(args) => check::run(index, args, None, common).await,
+        StoreCommand::Check(args) => check::run(index, args, common).await,
         StoreCommand::Remove { name } => remove(index, &name, common).await,
     }
 }

@@ -34,8 +34,6 @@ pub(super) struct Answer {
     /// The size of the file in bytes, if known.
     pub(super) size: Option<u64>,
     pub(super) body: Body,
-    /// Time from the request to its head.
-    pub(super) head_took: Duration,
 }
 
 /// The body of a response. Dropped before its end it ends the transfer.
@@ -97,10 +95,9 @@ pub(super) async fn ask(
                 return Err(Failure::new(FailureKind::Silent, text));
             }
         };
-        let head_took = began.elapsed();
         let (response, first, length, size) = check(response, ask, mirrors).await?;
         let body = Body { response, limits, meter: meter.clone(), began, received: 0, returned: None, _permit: permit };
-        Ok(Answer { first, length, size, body, head_took })
+        Ok(Answer { first, length, size, body })
     };
     answer.await.map_err(|failure: Failure| failure.at(shown.as_str()))
 }
