@@ -7,6 +7,9 @@ pub mod dwarf;
 pub mod elf;
 pub mod formats;
 pub mod header;
+// Left to the tests of its own crate, which `artifact` does not know.
+#[cfg(not(test))]
+pub mod metadata;
 pub mod nevra;
 pub mod payload;
 pub mod source_path;

@@ -15,6 +15,7 @@ mod image;
 mod elf;
 mod formats;
 mod header;
+mod metadata;
 mod payload;
 
 /// The maximum size of a seed. Larger ones make fuzzing slow.
@@ -33,6 +34,7 @@ fn main() {
     payload::add_archives(&mut seeds);
     formats::add_formats(&mut seeds);
     seeds.add("header", &header::many_files_in_a_long_directory());
+    metadata::add_metadata(&mut seeds);
     add_packages(&mut seeds);
     println!("{} seeds", seeds.count);
 }
