@@ -15,6 +15,9 @@ use crate::fetch::http::{Fetcher, HeaderHint};
 use crate::fetch::package::{Archive, PAYLOAD_READ_BYTES, PackageReader, Scanned, describe_damage};
 use crate::fetch::reader::{ReadOutcome, StillPresent};
 
+/// Maximum number of mirrors that are asked for the header of one package.
+const MAX_MIRRORS: usize = 3;
+
 /// Requests and bytes of the packages of a repository.
 #[derive(Debug, Default)]
 pub(crate) struct PackageTraffic {
@@ -51,23 +54,32 @@ impl RemoteReader {
             (None, None) => return refused(shown, "expected a store with a URL, found none".into()),
         };
         let hint = HeaderHint { end: listed.header.as_ref().map(|header| header.end), size: listed.size };
-        match self.package.runtime.block_on(fetcher.header(path, hint)) {
-            Ok(header) => {
-                self.traffic.headers.fetch_add(1, Ordering::Relaxed);
-                self.traffic.header_bytes.fetch_add(header.cost.bytes(), Ordering::Relaxed);
-                let outcome = self.read_header(listed, fetcher, path, &header.bytes, header.size);
-                if matches!(outcome, ReadOutcome::Broken { .. }) {
-                    fetcher.mirrors().mark_wrong(header.mirror);
+        let mut attempts = 1..=MAX_MIRRORS.min(fetcher.mirrors().shown().count());
+        loop {
+            let header = match self.package.runtime.block_on(fetcher.header(path, hint)) {
+                Ok(header) => header,
+                Err(FetchError { kind: FetchErrorKind::Absent | FetchErrorKind::Wrong, text }) => {
+                    return refused(shown, text);
                 }
+                Err(FetchError { kind: FetchErrorKind::Down, text }) => {
+                    self.given_up().get_or_insert(text);
+                    return ReadOutcome::Skipped;
+                }
+                Err(FetchError { text, .. }) => return unreadable(listed, text),
+            };
+            self.traffic.headers.fetch_add(1, Ordering::Relaxed);
+            self.traffic.header_bytes.fetch_add(header.cost.bytes(), Ordering::Relaxed);
+            let outcome = self.read_header(listed, fetcher, path, &header.bytes, header.size);
+            if !matches!(outcome, ReadOutcome::Broken { .. }) {
                 self.package.remember_complete(&outcome);
-                outcome
+                return outcome;
             }
-            Err(FetchError { kind: FetchErrorKind::Absent | FetchErrorKind::Wrong, text }) => refused(shown, text),
-            Err(FetchError { kind: FetchErrorKind::Down, text }) => {
-                self.given_up().get_or_insert(text);
-                ReadOutcome::Skipped
+            // Another mirror may have the listed archive.
+            fetcher.mirrors().mark_wrong(header.mirror);
+            attempts.next();
+            if attempts.is_empty() {
+                return outcome;
             }
-            Err(FetchError { text, .. }) => unreadable(listed, text),
         }
     }
 

@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use repodata::repomd::Repomd;
-use sql::{CompleteListing, KnownListing, Repository, Verified};
+use artifact::Format;
+use repodata::deb;
+use sql::{CompleteListing, Repository};
 use tokio::runtime::Handle;
 
-use super::entries::{Entries, ListingFile};
+use super::entries::{Entries, ListingFile, MAX_OPEN_BYTES};
+use super::found::{Contents, Known, Metadata};
 use super::listing::{Listed, Listing, Work};
 use super::metadata::{self, Expected, RefreshError};
 use super::places::Places;
-use super::repomd::{self, Document};
+use super::repomd::Document;
 use super::rpm;
 use super::sources::Sources;
 use super::{Plan, Refresher};
@@ -42,17 +44,6 @@ pub(super) struct Attempt<'a> {
     pub(super) summary: &'a mut RepositorySummary,
 }
 
-/// Metadata that has to be imported.
-pub(super) struct Metadata {
-    /// SHA-256 of the document that names the other files.
-    pub(super) checksum: String,
-    repomd: Repomd,
-    verified: Verified,
-    started_at: i64,
-    known: KnownListing,
-    members: HashSet<i64>,
-}
-
 /// A listing that was read to its end.
 struct CompleteRead {
     listing: Listing,
@@ -61,69 +52,6 @@ struct CompleteRead {
 }
 
 impl Attempt<'_> {
-    /// Fetches the document that names the metadata. `None` if everything that it names was imported already, which is
-    /// recorded.
-    ///
-    /// # Errors
-    /// [`RefreshError`].
-    pub(super) async fn metadata(&mut self) -> Result<Option<Metadata>, RefreshError> {
-        let started_at = self.refresher.index.begin_listing(self.repository.id).await?;
-        let imported = self.repository.metadata_checksum.as_deref();
-        let (known, members) = self.known().await?;
-        let is_read = Listing::is_read_as_wanted(&known, &members, self.plan.wants(), self.repository.package_count);
-        let metalink = self.sources.metalink.as_ref();
-        if is_read && self.plan.keys.is_empty() && repomd::is_newest(metalink, imported) {
-            self.confirm_unchanged(self.sources.verified).await?;
-            return Ok(None);
-        }
-        let document = Document::fetch(self.sources).await?;
-        let is_same = imported == Some(document.checksum.as_str());
-        let verified = if is_same && self.repository.verified == Verified::Signature && !self.plan.keys.is_empty() {
-            Verified::Signature
-        } else {
-            self.verify(&document).await?
-        };
-        if is_same && is_read {
-            self.confirm_unchanged(verified).await?;
-            return Ok(None);
-        }
-        let repomd = document.parse()?;
-        if metalink.is_some() && repomd::is_older(&repomd, self.repository) {
-            return Err(RefreshError::Refused(format!(
-                "{}: expected a version not older than the one imported last (revision {}), found revision {}: its \
-                 mirrors are behind",
-                repomd::PATH,
-                self.repository.revision.as_deref().unwrap_or_default(),
-                repomd.revision.as_deref().unwrap_or_default(),
-            )));
-        }
-        Ok(Some(Metadata { checksum: document.checksum, repomd, verified, started_at, known, members }))
-    }
-
-    /// Returns what the index knows of the repository: the paths below it, and the packages that it lists.
-    async fn known(&self) -> Result<(KnownListing, HashSet<i64>), RefreshError> {
-        let index = &self.refresher.index;
-        let known = index.known_listing(self.repository.id).await?;
-        Ok((known, index.listed_packages(self.repository.id).await?))
-    }
-
-    async fn confirm_unchanged(&mut self, verified: Verified) -> Result<(), RefreshError> {
-        self.refresher.index.confirm_unchanged(self.repository.id, verified, now()).await?;
-        self.summary.outcome = RepositoryOutcome::Unchanged;
-        self.summary.verified = verified;
-        self.summary.packages = self.repository.package_count.unwrap_or_default();
-        self.summary.unchanged = self.summary.packages;
-        Ok(())
-    }
-
-    /// Checks the signature of the document if the operator gave keys.
-    async fn verify(&self, document: &Document) -> Result<Verified, RefreshError> {
-        if self.plan.keys.is_empty() {
-            return Ok(document.verified);
-        }
-        Ok(document.verified)
-    }
-
     /// Imports what the metadata names. Reads all listings to their ends first.
     ///
     /// # Errors
@@ -134,8 +62,8 @@ impl Attempt<'_> {
         progress: &mut ImportProgress,
     ) -> Result<(), RefreshError> {
         let bytes = self.refresher.network.traffic().bytes();
-        let Metadata { checksum, repomd, verified, started_at, known, members } = metadata;
-        let read = self.read_listing(&repomd, known, members).await;
+        let Metadata { checksum, revision, verified, contents, started_at, known } = metadata;
+        let read = self.read_listing(contents, known).await;
         self.summary.metadata_bytes += self.refresher.network.traffic().bytes() - bytes;
         let CompleteRead { mut listing, filelists } = read?;
         progress.set_phase("comparing with the index");
@@ -149,15 +77,14 @@ impl Attempt<'_> {
         self.mark_listed(&marks).await?;
         let has_refused = progress.summary.broken + progress.summary.unreadable > 0;
         if has_refused {
-            let again = Document::fetch(self.sources).await;
-            if again.is_ok_and(|again| again.checksum != checksum) {
+            if self.has_changed(&checksum).await {
                 progress.restart();
                 return Err(RefreshError::Inconsistent("packages were replaced while they were read".into()));
             }
         }
         progress.set_phase("ending the listing");
         let end = CompleteListing {
-            revision: repomd.revision,
+            revision,
             metadata_checksum: (!has_refused).then_some(checksum),
             verified,
             package_count: listing.package_count,
@@ -173,26 +100,40 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// True if `repomd.xml` is another one now.
+    async fn has_changed(&self, checksum: &str) -> bool {
+        if self.plan.format != Format::Rpm {
+            return false;
+        }
+        let again = Document::fetch(self.sources).await;
+        again.is_ok_and(|again| again.checksum != checksum)
+    }
+
     /// Downloads and reads the listings.
-    async fn read_listing(
-        &mut self,
-        repomd: &Repomd,
-        known: KnownListing,
-        members: HashSet<i64>,
-    ) -> Result<CompleteRead, RefreshError> {
+    async fn read_listing(&mut self, contents: Contents, known: Known) -> Result<CompleteRead, RefreshError> {
         let stores = self.refresher.index.stores().await?;
         let places = Places::new(&self.plan.store, &self.repository.path, self.sources.bases.clone(), &stores);
-        let mut primary = self.download(&repomd.primary, &places).await?;
-        let mut filelists = match repomd.find("filelists").filter(|_| self.plan.metadata_only) {
-            Some(entry) => Some(self.download(entry, &places).await?),
-            None => None,
+        let (mut file, mut filelists) = match contents {
+            Contents::Listing(file) => (file, None),
+            Contents::Repomd(repomd) => {
+                let primary = self.download(&repomd.primary, &places).await?;
+                let filelists = match repomd.find("filelists").filter(|_| self.plan.metadata_only) {
+                    Some(entry) => Some(self.download(entry, &places).await?),
+                    None => None,
+                };
+                (primary, filelists)
+            }
         };
-        let mut listing = Listing::new(self.repository, self.plan.wants(), known, members);
-        let (stop, format, with_claims) = (self.refresher.stop.clone(), self.plan.format, self.plan.metadata_only);
+        let mut listing = Listing::new(self.repository, self.plan.wants(), known.paths, known.members);
+        let (stop, format, with_claims) = (self.refresher.stop.clone(), self.plan.format, !self.plan.wants().headers);
         let read = tokio::task::spawn_blocking(move || {
             let (listed, places) = (&mut listing, &places);
             let mut entries = Entries { listing: listed, places, format, with_claims, stop: &stop, rubbish: 0 };
-            rpm::read_primary(&mut primary, &mut entries)?;
+            match format {
+                Format::Deb => drop(deb::read_packages(file.open()?, |entry| entries.add(entry))?),
+                Format::Arch => drop(repodata::arch::read(file.packed()?, MAX_OPEN_BYTES, |entry| entries.add(entry))?),
+                _ => rpm::read_primary(&mut file, &mut entries)?,
+            }
             let rubbish = entries.rubbish;
             if let Some(filelists) = filelists.as_mut().filter(|_| !listing.new.is_empty()) {
                 rpm::check_filelists(filelists, &stop)?;
@@ -274,6 +215,7 @@ impl Attempt<'_> {
             given_up: Arc::clone(&given_up),
         };
         let feeding = Feeding {
+            format: self.plan.format,
             wants_headers: self.plan.wants().headers,
             distro: self.plan.distro.clone(),
             repository_id: self.repository.id,
@@ -311,6 +253,7 @@ impl Attempt<'_> {
 
 /// The feeder of a repository.
 struct Feeding {
+    format: Format,
     wants_headers: bool,
     distro: Option<String>,
     repository_id: i64,
@@ -322,8 +265,7 @@ impl Feeding {
     /// Sends all work to the pipeline.
     fn run(&self, work: Work, filelists: Option<ListingFile>, feed: &Feed) {
         for located in work.located {
-            let format = artifact::Format::Rpm;
-            if !feed.send_outcome(ReadOutcome::Located(Box::new(located), format)) {
+            if !feed.send_outcome(ReadOutcome::Located(Box::new(located), self.format)) {
                 return;
             }
         }

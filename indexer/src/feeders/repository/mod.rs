@@ -3,7 +3,7 @@
 //! [`refresh`](Refresher::refresh) is one refresh, in this order:
 //! 1. [`sources`]: the address ([`address`]) becomes mirrors; a metalink also has the checksum of `repomd.xml`.
 //! 2. [`metadata`]: documents and listings are downloaded and verified. Unchanged metadata ends the refresh here.
-//! 3. [`rpm`]: listings are read to their ends, before anything is imported.
+//! 3. [`rpm`], [`debian`], [`arch`]: listings are read to their ends, before anything is imported.
 //! 4. [`listing`]: what is listed is compared with the index: nothing, another place, or a package to read.
 //! 5. The pipeline reads headers or takes claims, and writes them.
 //! 6. The end of the complete listing ends memberships and marks locations as gone.
@@ -31,14 +31,18 @@ use metadata::RefreshError;
 use sources::Sources;
 
 pub(crate) mod address;
+mod arch;
 mod attempt;
+mod debian;
 mod entries;
+mod found;
 pub(crate) mod listing;
 mod metadata;
 pub(crate) mod places;
 pub(crate) mod probe;
 mod repomd;
 mod rpm;
+mod signature;
 mod sources;
 
 /// Maximum number of times that a repository is read because it changed meanwhile.

@@ -1,5 +1,7 @@
 //! `repomd.xml`: the document that names the metadata of an RPM repository, verified.
 
+use std::path::PathBuf;
+
 use repodata::Checksum;
 use repodata::checksum::Kind;
 use repodata::metalink::Metalink;
@@ -7,6 +9,7 @@ use repodata::repomd::Repomd;
 use sql::{Repository, Verified};
 
 use super::metadata::{self, MAX_DOCUMENT_BYTES, RefreshError};
+use super::signature;
 use super::sources::Sources;
 
 /// Its path below the repository.
@@ -61,6 +64,16 @@ impl Document {
     fn new(bytes: Vec<u8>, verified: Verified) -> Self {
         let checksum = Checksum::of(Kind::Sha256, &bytes).hex();
         Self { bytes, checksum, verified }
+    }
+
+    /// Checks the signature `repomd.xml.asc`.
+    ///
+    /// # Errors
+    /// [`RefreshError::Refused`] if it is not there, or not by one of `keys`.
+    pub(crate) async fn verify(&self, sources: &Sources, keys: &[PathBuf]) -> Result<Verified, RefreshError> {
+        let signature = metadata::document(&sources.fetcher, &format!("{PATH}.asc")).await;
+        signature::check(keys, PATH, &self.bytes, &signature.map_err(RefreshError::into_refused)?).await?;
+        Ok(Verified::Signature)
     }
 
     /// Reads the document.
