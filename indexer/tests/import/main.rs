@@ -1,7 +1,7 @@
 //! darkserver-import as its users see it: the real program, real packages, SQLite files and MariaDB.
 //!
 //! - [`support`]: a directory of packages with an index beside it, and the index as text;
-//! - the tests: [`fixtures`], [`changes`], [`filters`], [`interrupted`], [`broken`], [`command`], [`stores`],
+//! - the tests: [`fixtures`], [`changes`], [`check`], [`filters`], [`interrupted`], [`broken`], [`command`], [`stores`],
 //!   [`mariadb`].
 
 #![expect(
@@ -12,6 +12,7 @@
 
 mod broken;
 mod changes;
+mod check;
 mod command;
 mod filters;
 mod fixtures;
