@@ -26,6 +26,8 @@ pub(crate) trait Dialect {
     const LOCK_MODULES: &'static str;
     /// Ends the INSERT of a location. Columns without a new value keep theirs if the size is the same.
     const UPDATE_LOCATION: &'static str;
+    /// Ends the INSERT of packages into the rows of claimed ones. Without a distribution theirs stays.
+    const UPDATE_CLAIMED: &'static str;
     /// Ends the INSERT of a membership. One that ended begins again.
     const UPDATE_MEMBERSHIP: &'static str;
     /// Ends the INSERT of a store.
@@ -58,6 +60,12 @@ impl Dialect for Sqlite {
         size = excluded.size, \
         first_seen = coalesce(first_seen, excluded.first_seen), last_seen = excluded.last_seen, gone_at = null, \
         derived = 0";
+    const UPDATE_CLAIMED: &'static str = " on conflict (id) do update set \
+        identity = excluded.identity, identity_kind = excluded.identity_kind, format = excluded.format, \
+        name = excluded.name, epoch = excluded.epoch, version = excluded.version, `release` = excluded.`release`, \
+        arch = excluded.arch, nvra = excluded.nvra, source_rpm = excluded.source_rpm, \
+        built_at = excluded.built_at, state = excluded.state, indexed_at = excluded.indexed_at, \
+        distro = case when excluded.distro = '' then distro else excluded.distro end";
     const UPDATE_MEMBERSHIP: &'static str = " on conflict (package_id, repository_id) do update set \
         last_seen = excluded.last_seen, ended_at = null";
     const UPDATE_STORE: &'static str = " on conflict (name) do update set \
@@ -91,6 +99,12 @@ impl Dialect for MySql {
         size = values(size), \
         first_seen = coalesce(first_seen, values(first_seen)), last_seen = values(last_seen), gone_at = null, \
         derived = 0";
+    const UPDATE_CLAIMED: &'static str = " on duplicate key update \
+        identity = values(identity), identity_kind = values(identity_kind), format = values(format), \
+        name = values(name), epoch = values(epoch), version = values(version), `release` = values(`release`), \
+        arch = values(arch), nvra = values(nvra), source_rpm = values(source_rpm), built_at = values(built_at), \
+        state = values(state), indexed_at = values(indexed_at), \
+        distro = case when values(distro) = '' then distro else values(distro) end";
     const UPDATE_MEMBERSHIP: &'static str = " on duplicate key update \
         last_seen = values(last_seen), ended_at = null";
     const UPDATE_STORE: &'static str = " on duplicate key update \

@@ -28,7 +28,7 @@ impl Index {
     /// - A plain file under another name gets that name, too.
     /// - Compressed kernel modules of RPMs get the build-ids of their debug files, whichever package is inserted first.
     /// - Its membership of the repository that lists it begins, or goes on.
-    /// - Claimed rows that describe one of these packages are merged into it.
+    /// - A claimed row that describes a new package becomes that package; further ones are merged into it.
     ///
     /// `writer` is the name of this importer in the table `writers`, whose sequence is incremented in the same
     /// transaction.
@@ -100,7 +100,8 @@ impl<'a> Batch<'a> {
             modules::lock_modules(transaction).await?;
         }
         let now = memberships::time(transaction, self.listed.iter().map(|(_, repository)| *repository), now).await?;
-        let packages = packages::insert(transaction, &self.packages, now).await?;
+        let claimed = self.find_claimed(transaction).await?;
+        let packages = packages::insert(transaction, &self.packages, &claimed, now).await?;
         let completed = self.complete_open_packages(transaction, &packages.existing, now).await?;
         self.change_distros(transaction, &packages.existing).await?;
 
@@ -138,7 +139,7 @@ impl<'a> Batch<'a> {
             })
         };
         let locations = self.locations.iter().map(place).collect::<sqlx::Result<Vec<Place<'_>>>>()?;
-        self.merge_claimed(transaction, &packages).await?;
+        hashes.extend(self.merge_claimed(transaction, &packages, &claimed).await?);
         let listed = |(identity, repository_id): &(Identity, i64)| Ok((packages.id(identity)?, *repository_id));
         let listed = self.listed.iter().map(listed).collect::<sqlx::Result<Vec<PackageAndRepository>>>()?;
         memberships::begin(transaction, listed, now).await?;
@@ -239,20 +240,41 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Merges claimed rows into the packages of the batch that they describe.
-    async fn merge_claimed(&self, transaction: &mut Transaction, packages: &BatchPackages) -> sqlx::Result<()> {
+    /// Returns for each package of the batch the claimed rows that describe it.
+    async fn find_claimed(&self, transaction: &mut Transaction) -> sqlx::Result<BTreeMap<Identity, Vec<i64>>> {
         if !candidates::has_claimed(transaction).await? {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
-        let mut seen: BTreeMap<i64, merge::ReadPackage<'_>> = BTreeMap::new();
+        let mut read: BTreeMap<Identity, merge::ReadPackage<'_>> = BTreeMap::new();
         for import in self.locations.values() {
-            let identity = &import.package.identity;
-            let package_id = packages.id(identity)?;
-            let seen =
-                seen.entry(package_id).or_insert_with(|| merge::ReadPackage::new(&import.package.nevra, !import.open));
-            seen.add(&import.location, import.artifacts.iter().map(|artifact| &artifact.build_id));
+            let package = &import.package;
+            let read =
+                read.entry(package.identity).or_insert_with(|| merge::ReadPackage::new(&package.nevra, !import.open));
+            read.add(&import.location, import.artifacts.iter().map(|artifact| &artifact.build_id));
         }
-        merge::merge_claimed(transaction, &seen).await
+        merge::find_claimed(transaction, &read).await
+    }
+
+    /// Answers the claims of packages whose row was a claimed one, and merges further claimed rows into the packages
+    /// that they describe. Returns the hashes of build-ids whose claims were answered.
+    async fn merge_claimed(
+        &self,
+        transaction: &mut Transaction,
+        packages: &BatchPackages,
+        claimed: &BTreeMap<Identity, Vec<i64>>,
+    ) -> sqlx::Result<Vec<u64>> {
+        let (mut complete, mut open) = (Vec::new(), Vec::new());
+        for (identity, package) in &self.packages {
+            let Some(claimed) = claimed.get(identity) else { continue };
+            let id = packages.id(identity)?;
+            if claimed.contains(&id) {
+                if package.open { &mut open } else { &mut complete }.push(id);
+            }
+            for from in claimed.iter().filter(|from| **from != id) {
+                merge::merge(transaction, *from, id).await?;
+            }
+        }
+        merge::answer_claims(transaction, &complete, &open).await
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use artifact::{BuildId, Nevra};
+use artifact::{BuildId, Identity, Nevra};
 use sqlx::{FromRow, QueryBuilder};
 
 use super::candidates::{self, Candidate, Evidence, Selection};
-use crate::NewLocation;
-use crate::PackageState;
 use crate::connect::db::{Transaction, both};
+use crate::model::rows::{MAX_LIST, decode_error, push_list};
+use crate::{NewLocation, PackageState, hash_build_id};
 
 /// A package whose header was read, with its evidence.
 pub(super) struct ReadPackage<'a> {
@@ -36,33 +36,78 @@ struct LocationTimes {
     gone_at: Option<i64>,
 }
 
+/// The times of a membership.
+#[derive(FromRow, Clone, Copy)]
+struct MembershipTimes {
+    repository_id: i64,
+    first_seen: i64,
+    last_seen: i64,
+    ended_at: Option<i64>,
+}
+
+/// The condition of claims that the artifacts of their package answer.
+const ANSWERED: &str = " and exists (select 1 from artifacts a where a.package_id = claims.package_id and a.build_id = \
+     claims.build_id)";
+
 const LOCATION_TIMES: &str =
     "select store_id, path_hash, first_seen, last_seen, gone_at from locations where package_id = ";
 
-/// Merges every claimed row that describes one of these packages into it, with its locations, memberships and claims.
-pub(super) async fn merge_claimed(
+/// Returns for each of these packages the claimed rows that describe it, locked until the end of the transaction.
+pub(super) async fn find_claimed(
     transaction: &mut Transaction,
-    seen: &BTreeMap<i64, ReadPackage<'_>>,
-) -> sqlx::Result<()> {
-    let nvras = candidates::nvras(seen.values().map(|seen| seen.nevra));
-    let claimed = candidates::read_candidates(transaction, &nvras, Selection::Claimed).await?;
-    if claimed.is_empty() {
-        return Ok(());
+    read: &BTreeMap<Identity, ReadPackage<'_>>,
+) -> sqlx::Result<BTreeMap<Identity, Vec<i64>>> {
+    let mut by_nvra: BTreeMap<String, Vec<(Identity, &ReadPackage<'_>)>> = BTreeMap::new();
+    for (identity, read) in read {
+        by_nvra.entry(read.nevra.nvra()).or_default().push((*identity, read));
     }
-    let mut by_nvra: BTreeMap<String, Vec<(i64, &ReadPackage<'_>)>> = BTreeMap::new();
-    for (id, seen) in seen {
-        by_nvra.entry(seen.nevra.nvra()).or_default().push((*id, seen));
-    }
-    for Candidate { id, nvra, evidence, .. } in claimed {
-        let read = by_nvra.get(&nvra).into_iter().flatten();
-        if let Some((into, _)) = read.into_iter().find(|(_, seen)| evidence.is_same_package(&seen.evidence)) {
-            move_locations(transaction, id, *into).await?;
-            move_memberships(transaction, id, *into).await?;
-            move_claims(transaction, id, *into).await?;
-            remove_package(transaction, id, *into).await?;
+    let nvras: Vec<String> = by_nvra.keys().cloned().collect();
+    let mut found: BTreeMap<Identity, Vec<i64>> = BTreeMap::new();
+    for Candidate { id, nvra, evidence, .. } in
+        candidates::read_candidates(transaction, &nvras, Selection::Claimed).await?
+    {
+        let mut read = by_nvra.get(&nvra).into_iter().flatten();
+        if let Some((identity, _)) = read.find(|(_, read)| evidence.is_same_package(&read.evidence)) {
+            found.entry(*identity).or_default().push(id);
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Merges a claimed row into a package whose header was read, with its locations, memberships and claims.
+pub(super) async fn merge(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
+    move_locations(transaction, from, into).await?;
+    move_memberships(transaction, from, into).await?;
+    move_claims(transaction, from, into).await?;
+    remove_package(transaction, from, into).await
+}
+
+/// Removes the claims of packages whose header was read just now: of complete ones all, of open ones those that their
+/// artifacts answer. Returns the hashes of all their claimed build-ids, for caches of what was claimed.
+pub(super) async fn answer_claims(
+    transaction: &mut Transaction,
+    complete: &[i64],
+    open: &[i64],
+) -> sqlx::Result<Vec<u64>> {
+    let mut hashes = Vec::new();
+    both!(Transaction, transaction, |connection, Backend| {
+        for (ids, condition) in [(complete, ""), (open, ANSWERED)] {
+            for ids in ids.chunks(MAX_LIST) {
+                let mut query = QueryBuilder::<Backend>::new("select build_id from claims where ");
+                push_list(&mut query, "package_id", ids);
+                let claimed: Vec<String> = query.build_query_scalar().fetch_all(&mut **connection).await?;
+                for digits in &claimed {
+                    hashes.push(hash_build_id(&digits.parse().map_err(decode_error)?));
+                }
+                if !claimed.is_empty() {
+                    let mut query = QueryBuilder::<Backend>::new("delete from claims where ");
+                    push_list(&mut query, "package_id", ids);
+                    query.push(condition).build().execute(&mut **connection).await?;
+                }
+            }
+        }
+    });
+    Ok(hashes)
 }
 
 /// Moves locations. Of two at one path of a store the present one stays, with the earlier first sight.
@@ -103,37 +148,38 @@ async fn move_locations(transaction: &mut Transaction, from: i64, into: i64) -> 
     Ok(())
 }
 
+/// Moves memberships. Of two of one repository, the earlier beginning and the later end are true.
 async fn move_memberships(transaction: &mut Transaction, from: i64, into: i64) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let rows: Vec<(i64, i64, i64)> = sqlx::query_as::<Backend, _>(
-            "select repository_id, first_seen, last_seen from memberships where package_id = ?",
+        let rows: Vec<MembershipTimes> = sqlx::query_as::<Backend, _>(
+            "select repository_id, first_seen, last_seen, ended_at from memberships where package_id in (?, ?)",
         )
         .bind(from)
+        .bind(into)
         .fetch_all(&mut **connection)
         .await?;
-        for (repository_id, first_seen, last_seen) in rows {
-            let there: Option<(i64, i64)> = sqlx::query_as::<Backend, _>(
-                "select first_seen, last_seen from memberships where package_id = ? and repository_id = ?",
-            )
+        let mut merged: BTreeMap<i64, MembershipTimes> = BTreeMap::new();
+        for row in rows {
+            let times = merged.entry(row.repository_id).or_insert(row);
+            times.first_seen = times.first_seen.min(row.first_seen);
+            times.last_seen = times.last_seen.max(row.last_seen);
+            times.ended_at = times.ended_at.zip(row.ended_at).map(|(one, other)| one.max(other));
+        }
+        sqlx::query::<Backend>("delete from memberships where package_id in (?, ?)")
+            .bind(from)
             .bind(into)
-            .bind(repository_id)
-            .fetch_optional(&mut **connection)
+            .execute(&mut **connection)
             .await?;
-            let (first_seen, last_seen) =
-                there.map_or((first_seen, last_seen), |(first, last)| (first.min(first_seen), last.max(last_seen)));
-            sqlx::query::<Backend>("delete from memberships where repository_id = ? and package_id in (?, ?)")
-                .bind(repository_id)
-                .bind(from)
-                .bind(into)
-                .execute(&mut **connection)
-                .await?;
+        for MembershipTimes { repository_id, first_seen, last_seen, ended_at } in merged.into_values() {
             sqlx::query::<Backend>(
-                "insert into memberships (package_id, repository_id, first_seen, last_seen) values (?, ?, ?, ?)",
+                "insert into memberships (package_id, repository_id, first_seen, last_seen, ended_at) values (?, ?, \
+                 ?, ?, ?)",
             )
             .bind(into)
             .bind(repository_id)
             .bind(first_seen)
             .bind(last_seen)
+            .bind(ended_at)
             .execute(&mut **connection)
             .await?;
         }

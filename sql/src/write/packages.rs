@@ -1,6 +1,6 @@
 //! Rows of packages.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use artifact::{Format, Identity};
 use sqlx::{FromRow, QueryBuilder};
@@ -42,10 +42,61 @@ struct ExistingRow {
     distro: String,
 }
 
-/// Inserts the new packages; returns these and the existing ones.
+/// The columns of [`push_columns`].
+const COLUMNS: &str = "identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, \
+     built_at, state, indexed_at";
+
+/// Pushes the columns of a package to a row of values.
+macro_rules! push_columns {
+    ($row:ident, $package:expr, $now:expr) => {
+        let (identity, NewPackage { import, distro, open }) = $package;
+        let package = &import.package;
+        let nevra = &package.nevra;
+        $row.push_bind(identity.to_string())
+            .push_bind(if package.format == Format::Rpm { "header" } else { "file" })
+            .push_bind(package.format.as_str())
+            .push_bind(nevra.name.as_str())
+            .push_bind(nevra.epoch.map(i64::from))
+            .push_bind(nevra.version.as_str())
+            .push_bind(nevra.release.as_str())
+            .push_bind(nevra.arch.as_str())
+            .push_bind(nevra.nvra())
+            .push_bind(package.source_rpm.as_deref())
+            .push_bind(distro.unwrap_or_else(|| package.dist_tag()))
+            .push_bind(package.built_at)
+            .push_bind(if *open { PackageState::Open } else { PackageState::Complete }.as_str())
+            .push_bind($now);
+    };
+}
+
+/// Inserts the new packages; returns these and the existing ones. The first of the `claimed` rows that describe a new
+/// package becomes its row.
 pub(super) async fn insert(
     transaction: &mut Transaction,
     packages: &[(Identity, NewPackage<'_>)],
+    claimed: &BTreeMap<Identity, Vec<i64>>,
+    now: i64,
+) -> sqlx::Result<BatchPackages> {
+    let described: Vec<Identity> = claimed.keys().copied().collect();
+    let existing = read_existing(transaction, &described).await?;
+    let (mut adopted, mut others) = (Vec::new(), Vec::new());
+    for package in packages {
+        let row = claimed.get(&package.0).filter(|_| !existing.contains_key(&package.0)).and_then(|ids| ids.first());
+        match row {
+            Some(id) => adopted.push((*id, package)),
+            None => others.push(package),
+        }
+    }
+    adopted.sort_unstable_by_key(|(id, _)| *id);
+    adopt(transaction, &adopted, now).await?;
+    let mut all = insert_others(transaction, &others, now).await?;
+    all.new.extend(adopted.into_iter().map(|(id, (identity, _))| (*identity, id)));
+    Ok(all)
+}
+
+async fn insert_others(
+    transaction: &mut Transaction,
+    packages: &[&(Identity, NewPackage<'_>)],
     now: i64,
 ) -> sqlx::Result<BatchPackages> {
     let identities: Vec<Identity> = packages.iter().map(|(identity, _)| *identity).collect();
@@ -53,8 +104,7 @@ pub(super) async fn insert(
         // No other writer can interfere until the end of the transaction: ids can be chosen here.
         let first: i64 =
             sqlx::query_scalar("select coalesce(max(id), 0) + 1 from packages").fetch_one(&mut **connection).await?;
-        let all: Vec<_> = packages.iter().collect();
-        if write_packages(transaction, &all, now, Some(first)).await? == packages.len() as u64 {
+        if write_packages(transaction, packages, now, Some(first)).await? == packages.len() as u64 {
             return Ok(BatchPackages { existing: HashMap::new(), new: identities.into_iter().zip(first..).collect() });
         }
         let (new, existing): (HashMap<_, _>, HashMap<_, _>) =
@@ -67,11 +117,33 @@ pub(super) async fn insert(
     let existing = read_existing(transaction, &identities).await?;
     // If another writer inserts one of these at the same time, the unique key refuses ours, and the transaction is
     // retried.
-    let new: Vec<_> = packages.iter().filter(|(identity, _)| !existing.contains_key(identity)).collect();
+    let new: Vec<_> = packages.iter().copied().filter(|(identity, _)| !existing.contains_key(identity)).collect();
     write_packages(transaction, &new, now, None).await?;
     let new: Vec<Identity> = new.iter().map(|(identity, _)| *identity).collect();
     let ids = read_existing(transaction, &new).await?;
     Ok(BatchPackages { existing, new: ids.into_iter().map(|(identity, existing)| (identity, existing.id)).collect() })
+}
+
+/// Makes claimed rows the rows of packages whose header was read.
+async fn adopt(
+    transaction: &mut Transaction,
+    packages: &[(i64, &(Identity, NewPackage<'_>))],
+    now: i64,
+) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |packages: &[(i64, &(Identity, NewPackage<'_>))]| {
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push(format_args!("packages ({COLUMNS}, id) "));
+            query.push_values(packages, |mut row, (id, package)| {
+                push_columns!(row, package, now);
+                row.push_bind(*id);
+            });
+            query.push(Backend::UPDATE_CLAIMED);
+            query
+        };
+        chunks::write(&mut **connection, packages, statement).await?;
+    });
+    Ok(())
 }
 
 /// Inserts packages. With a `first` id existing ones are skipped. Returns the number of rows inserted.
@@ -85,28 +157,10 @@ async fn write_packages(
     let written = both!(Transaction, transaction, |connection, Backend| {
         let statement = |packages: &[&(Identity, NewPackage<'_>)]| {
             let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
-            query.push(
-                "packages (identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, \
-                 distro, built_at, state, indexed_at",
-            );
+            query.push(format_args!("packages ({COLUMNS}"));
             query.push(if first.is_some() { ", id) " } else { ") " });
-            query.push_values(packages, |mut row, (identity, NewPackage { import, distro, open })| {
-                let package = &import.package;
-                let nevra = &package.nevra;
-                row.push_bind(identity.to_string())
-                    .push_bind(if package.format == Format::Rpm { "header" } else { "file" })
-                    .push_bind(package.format.as_str())
-                    .push_bind(nevra.name.as_str())
-                    .push_bind(nevra.epoch.map(i64::from))
-                    .push_bind(nevra.version.as_str())
-                    .push_bind(nevra.release.as_str())
-                    .push_bind(nevra.arch.as_str())
-                    .push_bind(nevra.nvra())
-                    .push_bind(package.source_rpm.as_deref())
-                    .push_bind(distro.unwrap_or_else(|| package.dist_tag()))
-                    .push_bind(package.built_at)
-                    .push_bind(if *open { PackageState::Open } else { PackageState::Complete }.as_str())
-                    .push_bind(now);
+            query.push_values(packages, |mut row, package| {
+                push_columns!(row, package, now);
                 if let Some(id) = &mut next {
                     row.push_bind(*id);
                     *id += 1;
