@@ -14,6 +14,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use sql::{AbsentStatuses, Distros, PlacePattern, RedirectHosts};
 
+use crate::commands::verify::{self, VerifyArgs};
 use crate::feeders::formats::{self, FormatOption};
 
 const EXAMPLES: &str = "\
@@ -37,6 +38,9 @@ Examples:
 
   Single packages, with their distribution:
     darkserver-import rpm ./*.rpm --distro fedora-40-x86_64
+
+  What is known of the whole index:
+    darkserver-import status
 
   The original's command:
     darkserver-import -r attica-0.2.0-1.fc15.x86_64.rpm -d fedora-15-x86_64
@@ -133,6 +137,11 @@ pub(crate) enum Command {
     Rpm(RpmArgs),
     /// Index the packages of a repository over HTTP, from their headers or from its metadata alone
     Repo(Box<RepoArgs>),
+    /// Show the state of the index: stores, repositories, counts, what is open, what failed and why
+    Status,
+    /// Compare the index with the archives of random packages; the index stays as it is
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(VerifyArgs),
     /// Migrate the database schema
     Migrate,
     /// Add, list and remove stores, the places that hold archives

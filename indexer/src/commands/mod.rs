@@ -18,7 +18,9 @@ mod local_stores;
 mod migrate;
 mod original;
 mod repository;
+mod status;
 mod store;
+pub(crate) mod verify;
 
 /// Runs the command of a command line.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
@@ -50,6 +52,15 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             let result = Box::pin(repository::run(*args, &index, common)).await;
             index.checkpoint().await;
             result
+        }
+        Command::Status => {
+            let index = open_to_read(&settings::database(common)?).await?;
+            status::run(&index, common).await
+        }
+        Command::Verify(args) => {
+            let index = open_to_read(&settings::database(common)?).await?;
+            let contact = settings::repositories(common)?.contact;
+            verify::run(&index, &args, contact.as_deref(), common).await
         }
         Command::Migrate => migrate::run(common).await,
         Command::Store(command) => {

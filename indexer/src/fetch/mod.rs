@@ -9,6 +9,7 @@ pub(crate) mod mirrors;
 pub(crate) mod network;
 pub(crate) mod open_file;
 pub(crate) mod package;
+pub(crate) mod presence;
 pub(crate) mod probe;
 pub(crate) mod reader;
 pub(crate) mod remote;

@@ -5,3 +5,6 @@ pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod repository;
 pub(crate) mod summary;
+pub(crate) mod table;
+pub(crate) mod time;
+pub(crate) mod urls;

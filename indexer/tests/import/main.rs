@@ -2,7 +2,7 @@
 //!
 //! - [`support`]: a directory of packages with an index beside it, and the index as text;
 //! - the tests: [`fixtures`], [`changes`], [`check`], [`filters`], [`interrupted`], [`broken`], [`command`], [`stores`],
-//!   [`mariadb`].
+//!   [`verify`], [`mariadb`].
 
 #![expect(
     clippy::expect_used,
@@ -20,3 +20,4 @@ mod interrupted;
 mod mariadb;
 mod stores;
 mod support;
+mod verify;

@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use artifact::{BuildId, Format, Kind};
 use compat_tests::fixtures;
+use compat_tests::mariadb::MariaDb;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
-use sql::{Access, DatabaseUrl, Index};
+use sql::{Access, Checksum, Claim, ClaimedPackage, DatabaseUrl, Index, NewLocation, Origin};
 use tempfile::TempDir;
 
 /// The program, with an environment that names no database and no configuration.
@@ -99,6 +101,11 @@ impl ImportFixture {
 
     pub(crate) async fn index(&self) -> Index {
         open(&self.database).await
+    }
+
+    /// Opens the index to write it.
+    pub(crate) async fn writer(&self) -> Index {
+        Index::open(&self.database.parse::<DatabaseUrl>().unwrap(), Access::ReadWrite).unwrap()
     }
 
     pub(crate) async fn dump(&self) -> String {
@@ -197,4 +204,56 @@ fn sha1_of_header(rpm: &[u8]) -> String {
     // After the lead; the main header begins at a multiple of 8 bytes.
     let main = end(96).next_multiple_of(8);
     faster_hex::hex_string(&Sha1::digest(&rpm[main..end(main)]))
+}
+
+/// Runs a test on SQLite, and on a new database of MariaDB.
+pub(crate) async fn on_both(name: &str, test: impl AsyncFn(ImportFixture)) {
+    let fixture = ImportFixture::new();
+    assert_eq!(fixture.run(&["migrate"]).code, Some(0));
+    test(fixture).await;
+    let server = MariaDb::shared();
+    server.create_database(name);
+    let fixture = ImportFixture { database: server.url(name), ..ImportFixture::new() };
+    assert_eq!(fixture.run(&["migrate"]).code, Some(0));
+    test(fixture).await;
+}
+
+/// The build-id that [`claimed`] claims for a package.
+pub(crate) fn build_id(nvra: &str) -> BuildId {
+    BuildId::from_bytes(&Sha1::digest(nvra)).unwrap()
+}
+
+/// Inserts a package as a repository lists it: at `NVRA.rpm` in the store, with one build-id. Returns its id.
+pub(crate) async fn claimed(
+    fixture: &ImportFixture,
+    store: &str,
+    nvra: &str,
+    size: u64,
+    repository_id: Option<i64>,
+) -> i64 {
+    let index = fixture.writer().await;
+    let store = index.stores().await.unwrap().into_iter().find(|known| known.name == store).unwrap();
+    let location = NewLocation {
+        store_id: store.id,
+        path: format!("{nvra}.rpm"),
+        size,
+        mtime_ns: None,
+        header: None,
+        checksum: Some(Checksum { kind: "sha256".into(), bytes: vec![7; 32] }),
+        signing_key: None,
+    };
+    let link_path = Some("/usr/lib/.build-id/x".to_owned());
+    let claim = Claim { build_id: build_id(nvra), kind: Kind::Executable, link_path };
+    let package = ClaimedPackage {
+        origin: Origin::Repository,
+        format: Format::Rpm,
+        nevra: nvra.parse().unwrap(),
+        source_rpm: None,
+        distro: String::new(),
+        claims: vec![claim],
+        location: Some(location),
+        repository_id,
+    };
+    index.insert_claimed("test", &[package]).await.unwrap();
+    index.packages_by_nvra(nvra).await.unwrap().unread[0].id
 }
