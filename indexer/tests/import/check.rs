@@ -118,7 +118,16 @@ fn repositories_state_their_mirrors_metadata_and_signature() {
     fs::write(&configuration, table).unwrap();
     let configured = ["store", "check", "--config", configuration.to_str().unwrap()];
     assert!(detail(&fixture.run(&["store", "check"]), "signature").contains("no keys are configured"));
-    assert!(detail(&fixture.run(&configured), "signature").ends_with("1 files with keys are configured"));
+    let output = fixture.run(&configured);
+    assert_eq!(detail(&output, "signature"), "repodata/repomd.xml.asc is by one of the configured keys");
+    let table = format!("[[repository]]\nname = \"own\"\nkeys = [{:?}]\n", SigningKey::make().public());
+    let other = fixture.directory.path().join("other.toml");
+    fs::write(&other, table).unwrap();
+    let output = fixture.run(&["store", "check", "--config", other.to_str().unwrap()]);
+    assert!(
+        output.code == Some(1) && results(&output, 0).contains(&("signature".into(), "failed".into())),
+        "{output:?}"
+    );
     server.set("repomd.xml.asc", Fault::Status(404));
     let output = fixture.run(&configured);
     assert_eq!((detail(&output, "signature").contains("expected a signature"), output.code), (true, Some(1)));

@@ -10,6 +10,7 @@ use sql::{Repository, Store, Verified};
 use super::address::{Address, AddressKind};
 use super::metadata::RefreshError;
 use super::repomd::{self, Document};
+use super::signature;
 use super::sources::Sources;
 use crate::cli::RepositoryFormat;
 use crate::fetch::failure::FetchErrorKind;
@@ -79,7 +80,7 @@ pub(crate) async fn probe(
             let revision = repomd.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
             let detail = format!("{} of {} bytes{revision}", repomd::PATH, document.bytes.len());
             checks.push(check("metadata", Outcome::Ok, detail));
-            let (outcome, detail) = signature(&sources, keys).await;
+            let (outcome, detail) = signature(&sources, keys, &document.bytes).await;
             checks.push(check("signature", outcome, detail));
         }
         Err(error) => checks.push(failed("metadata", error)),
@@ -87,8 +88,8 @@ pub(crate) async fn probe(
     checks
 }
 
-/// Looks for the signature of `repomd.xml`.
-async fn signature(sources: &Sources, keys: &[PathBuf]) -> (Outcome, String) {
+/// Looks for the signature of `repomd.xml`, and checks it where keys are configured.
+async fn signature(sources: &Sources, keys: &[PathBuf], document: &[u8]) -> (Outcome, String) {
     let path = format!("{}.asc", repomd::PATH);
     let is_verified = sources.verified == Verified::Metalink;
     match (sources.fetcher.small_file(&path, MAX_SIGNATURE_BYTES).await, keys.len()) {
@@ -96,7 +97,10 @@ async fn signature(sources: &Sources, keys: &[PathBuf]) -> (Outcome, String) {
         (Ok(_), 0) => {
             (Outcome::Warning, format!("{path} is there, but no keys are configured: nothing verifies the metadata"))
         }
-        (Ok(_), count) => (Outcome::Ok, format!("{path} is there, {count} files with keys are configured")),
+        (Ok((signature, _)), _) => match signature::check(keys, repomd::PATH, document, &signature).await {
+            Ok(()) => (Outcome::Ok, format!("{path} is by one of the configured keys")),
+            Err(error) => (Outcome::Failed, text(error)),
+        },
         (Err(error), 0) if error.kind == FetchErrorKind::Absent && is_verified => {
             (Outcome::Ok, "none; the metalink verifies".to_owned())
         }
