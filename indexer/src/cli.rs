@@ -7,7 +7,6 @@ use std::process;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use artifact::Format;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -271,17 +270,6 @@ pub(crate) enum RepositoryFormat {
     Deb,
     /// NAME.files of pacman
     Arch,
-}
-
-impl RepositoryFormat {
-    /// Returns the format in the index.
-    pub(crate) fn format(self) -> Format {
-        match self {
-            Self::Rpm => Format::Rpm,
-            Self::Deb => Format::Deb,
-            Self::Arch => Format::Arch,
-        }
-    }
 }
 
 /// Options of imports.

@@ -54,7 +54,7 @@ pub(crate) async fn run(args: RepoArgs, index: &Index, common: &Common) -> Resul
         if stop.is_set() {
             break;
         }
-        let mut progress = ImportProgress::of_repository(common.quiet);
+        let mut progress = ImportProgress::of_repository(common.quiet, &plan.name, &refresher.network);
         let refreshed = Box::pin(refresher.refresh(plan, &mut progress)).await;
         // Clears the progress bar before the summary is printed.
         drop(progress);

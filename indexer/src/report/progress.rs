@@ -6,14 +6,44 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use bytesize::ByteSize;
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::fetch::network::Network;
 use crate::report::failure::CommandFailure;
 use crate::report::output::{print_error, printable};
 use crate::report::summary::ImportSummary;
 
 /// Interval between two lines of progress in a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Style {
+    /// Returns the style for standard error. `bar` makes that of a bar.
+    fn new(quiet: bool, bar: impl FnOnce() -> Option<ProgressStyle>) -> Self {
+        if quiet {
+            return Self::Quiet;
+        }
+        if !io::stderr().is_terminal() {
+            let now = Instant::now();
+            return Self::Lines { started: now, last: now };
+        }
+        let shown = ProgressBar::no_length();
+        if let Some(style) = bar() {
+            shown.set_style(style.progress_chars("=> "));
+        }
+        shown.enable_steady_tick(Duration::from_millis(200));
+        Self::Bar(shown)
+    }
+}
+
+/// Adds the key `rate`: archives a second.
+fn with_rate(style: ProgressStyle) -> ProgressStyle {
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // Writing to memory cannot fail.
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    };
+    style.with_key("rate", rate)
+}
 
 /// Progress of one import.
 pub(crate) struct ImportProgress {
@@ -24,6 +54,8 @@ pub(crate) struct ImportProgress {
     phase: &'static str,
     /// Reports of packages that are printed at the end: what is refused now may be replaced by an update.
     deferred: Option<Vec<(String, String)>>,
+    /// Of a repository: its name, the network, and the bytes that it had received before.
+    network: Option<(String, Arc<Network>, u64)>,
 }
 
 enum Style {
@@ -35,32 +67,44 @@ enum Style {
 impl ImportProgress {
     /// Returns the progress of an import that starts now.
     pub(crate) fn new(quiet: bool) -> Self {
-        let style = if quiet {
-            Style::Quiet
-        } else if io::stderr().is_terminal() {
-            let bar = ProgressBar::no_length();
-            if let Ok(style) = ProgressStyle::with_template(
-                "{spinner} {msg} {human_pos}/{human_len} [{wide_bar}] {rate} {elapsed_precise}",
-            ) {
-                let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
-                    // Writing to memory cannot fail.
-                    let _ = write!(out, "{:.0}/s", state.per_sec());
-                };
-                bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
-            }
-            bar.enable_steady_tick(Duration::from_millis(200));
-            Style::Bar(bar)
-        } else {
-            let now = Instant::now();
-            Style::Lines { started: now, last: now }
-        };
-        Self { summary: ImportSummary::default(), found: Arc::default(), style, phase: "starting", deferred: None }
+        let bar = "{spinner} {msg} {human_pos}/{human_len} [{wide_bar}] {rate} {elapsed_precise}";
+        Self::with_style(Style::new(quiet, || ProgressStyle::with_template(bar).ok().map(with_rate)))
     }
 
-    /// Returns the progress of a refresh of a repository. Reports of packages are kept to its end.
-    pub(crate) fn of_repository(quiet: bool) -> Self {
-        let mut progress = Self::new(quiet);
+    fn with_style(style: Style) -> Self {
+        Self {
+            summary: ImportSummary::default(),
+            found: Arc::default(),
+            style,
+            phase: "starting",
+            deferred: None,
+            network: None,
+        }
+    }
+
+    /// Returns the progress of a refresh of a repository, with the bytes received and the time left. Reports of packages
+    /// are kept to its end.
+    pub(crate) fn of_repository(quiet: bool, name: &str, network: &Arc<Network>) -> Self {
+        let bar = "{spinner} {prefix}: {msg} {human_pos}/{human_len} [{wide_bar}] {rate} {received} {left}";
+        let (traffic, before) = (Arc::clone(network), network.traffic().bytes());
+        let received = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}", ByteSize(traffic.traffic().bytes() - before));
+        };
+        let left = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            if state.pos() > 0 {
+                let _ = write!(out, "{} left", HumanDuration(state.eta()));
+            }
+        };
+        let style = || {
+            let style = ProgressStyle::with_template(bar).ok()?;
+            Some(with_rate(style).with_key("received", received).with_key("left", left))
+        };
+        let mut progress = Self::with_style(Style::new(quiet, style));
+        if let Style::Bar(bar) = &progress.style {
+            bar.set_prefix(name.to_owned());
+        }
         progress.deferred = Some(Vec::new());
+        progress.network = Some((name.to_owned(), Arc::clone(network), before));
         progress
     }
 
@@ -90,7 +134,19 @@ impl ImportProgress {
                 *last = Instant::now();
                 let seconds = started.elapsed().as_secs_f64();
                 let (phase, rate) = (self.phase, done as f64 / seconds);
-                print_error(&format_args!("{phase}: {done} of {found} archives found so far, {rate:.0} a second"));
+                match &self.network {
+                    Some((name, network, before)) => {
+                        let received = ByteSize(network.traffic().bytes() - before);
+                        let left = found.saturating_sub(done) as f64 / rate.max(0.1);
+                        print_error(&format_args!(
+                            "{name}: {phase}: {done} of {found} packages, {rate:.0} a second, {received} received, \
+                             {left:.0} s left"
+                        ));
+                    }
+                    None => print_error(&format_args!(
+                        "{phase}: {done} of {found} archives found so far, {rate:.0} a second"
+                    )),
+                }
             }
             Style::Lines { .. } | Style::Quiet => {}
         }

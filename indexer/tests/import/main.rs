@@ -2,7 +2,7 @@
 //!
 //! - [`support`]: a directory of packages with an index beside it, and the index as text;
 //! - the tests: [`fixtures`], [`changes`], [`check`], [`filters`], [`interrupted`], [`broken`], [`command`], [`stores`],
-//!   [`verify`], [`mariadb`].
+//!   [`repositories`], [`verify`], [`mariadb`].
 
 #![expect(
     clippy::expect_used,
@@ -18,6 +18,7 @@ mod filters;
 mod fixtures;
 mod interrupted;
 mod mariadb;
+mod repositories;
 mod stores;
 mod support;
 mod verify;

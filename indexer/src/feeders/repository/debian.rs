@@ -130,7 +130,9 @@ async fn release(sources: &Sources, suite: &str, keys: &[PathBuf]) -> Result<Opt
             return match signed {
                 Some(signed) => {
                     if !keys.is_empty() {
-                        signature::check(keys, &path, signed.text.as_bytes(), signed.signature.as_bytes()).await?;
+                        // The line break before the signature is not signed.
+                        let text = signed.text.strip_suffix('\n').unwrap_or(&signed.text);
+                        signature::check(keys, &path, text.as_bytes(), signed.signature.as_bytes()).await?;
                     }
                     Ok(Some((path, signed.text)))
                 }

@@ -63,9 +63,14 @@ impl Entries<'_> {
 
     fn add_package(&mut self, package: ListedPackage) {
         self.rubbish += u64::from(package.rubbish_count);
+        let kind = package.checksum.kind().name().to_owned();
+        let checksum = Checksum { kind, bytes: package.checksum.bytes().to_vec() };
         let place = match self.places.find(&package.href) {
             Ok(place) => place,
-            Err(reason) => return self.listing.refuse(package.nevra.nvra(), reason),
+            Err(reason) => {
+                self.listing.keep(checksum);
+                return self.listing.refuse(package.nevra.nvra(), reason);
+            }
         };
         let claim = |build_id| Claim { build_id, kind: Kind::Debuginfo, link_path: None };
         let build_ids = if self.with_claims { package.build_ids } else { Vec::new() };
@@ -78,10 +83,7 @@ impl Entries<'_> {
             relative: place.relative,
             size: package.size,
             header: package.header_range,
-            checksum: Checksum {
-                kind: package.checksum.kind().name().to_owned(),
-                bytes: package.checksum.bytes().to_vec(),
-            },
+            checksum,
             claims: build_ids.into_iter().map(claim).collect(),
         };
         if self.with_claims {

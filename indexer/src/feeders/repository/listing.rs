@@ -72,6 +72,8 @@ pub(crate) struct Listing {
     listed: HashSet<i64>,
     /// Of these, those without a membership, with a path.
     unmarked: Vec<(i64, PathHash)>,
+    /// Checksums of refused entries.
+    kept: HashSet<Checksum>,
     /// Packages that are new at their paths, or not read far enough.
     pub(crate) new: Vec<Listed>,
     pub(crate) refused: Vec<Refused>,
@@ -110,6 +112,7 @@ impl Listing {
             seen: HashMap::new(),
             listed: HashSet::new(),
             unmarked: Vec::new(),
+            kept: HashSet::new(),
             new: Vec::new(),
             refused: Vec::new(),
             package_count: 0,
@@ -157,9 +160,14 @@ impl Listing {
         }
     }
 
-    /// Refuses an entry. A known package at its path stays as it is.
+    /// Refuses an entry.
     pub(crate) fn refuse(&mut self, package: impl Into<String>, reason: impl Into<String>) {
         self.refused.push(Refused { package: package.into(), reason: reason.into() });
+    }
+
+    /// Keeps known packages with the checksum of a refused entry as they are: they are listed still.
+    pub(crate) fn keep(&mut self, checksum: Checksum) {
+        self.kept.insert(checksum);
     }
 
     /// Ends the listing: looks up new packages by their checksums, and finds what is listed no longer.
@@ -191,9 +199,16 @@ impl Listing {
                 }
             }
         }
-        let is_missing =
-            |path: &PathHash, known: &KnownListed| !known.is_gone && !self.seen.contains_key(&(self.store_id, *path));
-        work.gone = self.known.iter().filter(|(path, known)| is_missing(path, known)).map(|(path, _)| *path).collect();
+        let is_kept =
+            |known: &KnownListed| known.checksum.as_ref().is_some_and(|checksum| self.kept.contains(checksum));
+        let is_seen = |path: &PathHash| self.seen.contains_key(&(self.store_id, *path));
+        for (path, known) in &self.known {
+            if is_kept(known) {
+                self.listed.insert(known.package_id);
+            } else if !known.is_gone && !is_seen(path) {
+                work.gone.push(*path);
+            }
+        }
         work.gone.sort_unstable();
         work.ended = self.members.difference(&self.listed).copied().collect();
         work.ended.sort_unstable();
