@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use artifact::formats::{self, ArchiveBytes, ArchiveInfo, ParsedArchive};
-use artifact::{Artifact, Format, Nevra, Package, artifacts};
+use artifact::{Artifact, Format, Package, artifacts};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use moka::Expiry;
@@ -313,11 +313,12 @@ fn expect_size(location: &Location, found: Option<u64>) -> Result<(), StoreError
     }
 }
 
-/// Expects a package to be the one that is claimed. Metadata of repositories writes an epoch of 0 where there is none.
+/// Expects a package to be the one that is claimed. An old database has no epochs, and metadata of repositories an epoch
+/// of 0 where there is none.
 fn expect_nevra(unread: &UnreadPackage, found: &Package, location: &Location) -> Outcome<()> {
-    let parts = |nevra: &Nevra| (nevra.nvra(), nevra.epoch.unwrap_or(0));
-    if parts(&unread.nevra) == parts(&found.nevra) && unread.identity.is_none_or(|identity| identity == found.identity)
-    {
+    let is_epoch = unread.nevra.epoch.is_none_or(|epoch| epoch == found.nevra.epoch.unwrap_or(0));
+    let is_identity = unread.identity.is_none_or(|identity| identity == found.identity);
+    if is_epoch && is_identity && unread.nevra.nvra() == found.nevra.nvra() {
         return Ok(());
     }
     let (expected, found) = (&unread.nevra, &found.nevra);
