@@ -9,6 +9,7 @@ mod configuration;
 mod contributing;
 mod drop_ins;
 mod nginx;
+mod repositories;
 mod requests;
 mod restart;
 mod units;
