@@ -21,8 +21,9 @@
 //!
 //! # Failures
 //! [`FailureKind::of`] classifies the error of a request and [`reason`] states it without the URL, which can hold
-//! credentials. [`is_permanent`] tells whether another request can help. [`refused_redirect`], [`is_html`] and [`is_refusal`] are about responses that are not what was asked
-//! for. [`below`] and [`below_escaped`] make URLs, [`without_secrets`] makes them fit for messages.
+//! credentials. [`is_permanent`] tells whether another request can help. [`refused_redirect`], [`is_html`] and
+//! [`is_refusal`] are about responses that are not what was asked for. [`below`] and [`below_escaped`] make URLs,
+//! [`without_secrets`] makes them fit for messages.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -44,7 +44,7 @@ pub(crate) async fn run(index: &Index, args: CheckArgs, common: &Common) -> Resu
     if args.locations {
         return Err(CommandFailure::Usage("--locations: expected a later version of this program".into()));
     }
-    let limits = NetworkLimits { stall_timeout: ANSWER_TIMEOUT, down_timeout: ANSWER_TIMEOUT, ..Default::default() };
+    let limits = NetworkLimits { stall_timeout: ANSWER_TIMEOUT, down_timeout: ANSWER_TIMEOUT, ..settings.limits };
     let network = Network::new(settings.contact.as_deref(), limits, Stop::default());
     let repositories = index.repositories().await?;
     let mut probes = JoinSet::new();

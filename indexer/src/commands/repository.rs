@@ -14,7 +14,7 @@ use crate::cli::{Common, Payload, RepoArgs, RepositoryFormat};
 use crate::feeders::repository::address::Address;
 use crate::feeders::repository::places::path_in_store;
 use crate::feeders::repository::{Plan, Refresher};
-use crate::fetch::network::{Network, NetworkLimits};
+use crate::fetch::network::Network;
 use crate::pipeline::stop::Stop;
 use crate::report::failure::{self, CommandFailure, Result};
 use crate::report::output::{print, print_error};
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: RepoArgs, index: &Index, common: &Common) -> Resul
     let plans = if is_all { configured(&settings, index, common).await? } else { vec![args.into_plan(index).await?] };
     let refresher = Refresher {
         index: index.clone(),
-        network: Network::new(settings.contact.as_deref(), NetworkLimits::default(), stop.clone()),
+        network: Network::new(settings.contact.as_deref(), settings.limits, stop.clone()),
         stop: stop.clone(),
         jobs,
         temp_limit,

@@ -1,6 +1,7 @@
 //! Settings in order of precedence: option, environment, configuration file, the original's files, default.
 
 use std::io::ErrorKind;
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -8,6 +9,7 @@ use sql::DatabaseUrl;
 
 use crate::cli::Common;
 use crate::feeders::filter::PathFilter;
+use crate::fetch::network::NetworkLimits;
 use crate::report::failure::{CommandFailure, Result};
 use tables::{CheckTable, RepositoryTable, StoreTable};
 
@@ -16,8 +18,8 @@ pub(crate) mod tables;
 /// Name of the configuration file.
 const FILE: &str = "indexer.toml";
 /// What the configuration file holds, for messages.
-const EXPECTED: &str = "`database = \"URL\"`, `exclude` and `include` as lists of globs, `contact`, `[check]`, \
-                        `[[store]]` and `[[repository]]`, as in docs/indexer.toml";
+const EXPECTED: &str = "`database = \"URL\"`, `exclude` and `include` as lists of globs, `contact`, \
+                        `requests_per_host`, `[check]`, `[[store]]` and `[[repository]]`, as in docs/indexer.toml";
 
 /// The keys of the configuration file.
 #[derive(Default, Deserialize)]
@@ -32,6 +34,7 @@ struct ConfigurationFile {
     include: Vec<String>,
     #[serde(default, deserialize_with = "tables::contact")]
     contact: Option<String>,
+    requests_per_host: Option<NonZeroU8>,
     #[serde(default)]
     check: CheckTable,
     #[serde(default, rename = "store")]
@@ -46,6 +49,8 @@ pub(crate) struct RepositorySettings {
     pub(crate) path: PathBuf,
     /// How the operator can be reached, for the header User-Agent.
     pub(crate) contact: Option<String>,
+    /// The limits of requests.
+    pub(crate) limits: NetworkLimits,
     /// The check at the end of `repo --all`.
     pub(crate) check: CheckTable,
     /// The stores, in the file's order.
@@ -54,13 +59,17 @@ pub(crate) struct RepositorySettings {
     pub(crate) repositories: Vec<RepositoryTable>,
 }
 
-/// Returns the contact, the stores and the repositories of the configuration file.
+/// Returns the contact, the limits, the stores and the repositories of the configuration file.
 ///
 /// # Errors
 /// [`CommandFailure::Usage`] if the file cannot be read, or two stores or two repositories have the same name.
 pub(crate) fn repositories(common: &Common) -> Result<RepositorySettings> {
     let (path, must_exist) = configuration_file(common);
-    let ConfigurationFile { contact, check, stores, repositories, .. } = read(&path, must_exist)?;
+    let ConfigurationFile { contact, requests_per_host, check, stores, repositories, .. } = read(&path, must_exist)?;
+    let mut limits = NetworkLimits::default();
+    if let Some(requests) = requests_per_host {
+        limits.max_per_host = usize::from(requests.get());
+    }
     let names = [
         ("store", stores.iter().map(|store| store.name.as_str()).collect::<Vec<_>>()),
         ("repository", repositories.iter().map(|repository| repository.name.as_str()).collect()),
@@ -75,7 +84,7 @@ pub(crate) fn repositories(common: &Common) -> Result<RepositorySettings> {
             )));
         }
     }
-    Ok(RepositorySettings { path, contact, check, stores, repositories })
+    Ok(RepositorySettings { path, contact, limits, check, stores, repositories })
 }
 
 /// Returns the database to use.
@@ -159,6 +168,8 @@ mod tests {
             ("\"mysql://u:secret@h/d\" = 1", "unknown"),
             ("database = [\"mysql://u:secret@h/d\"]", "invalid type"),
             ("database = \"mysql:secret@h\"", "expected"),
+            ("requests_per_host = 0", "line 1"),
+            ("requests_per_host = 256", "line 1"),
         ] {
             std::fs::write(&path, text).unwrap();
             let Err(failure) = read_database(&path, false) else { panic!("{text}") };
