@@ -94,6 +94,9 @@ abandoned = {{ toRawJson .Values.gateway.extraction.abandoned }}
 max_bytes = {{ toRawJson .Values.gateway.prefetch.maxBytes }}
 timeout = {{ toRawJson .Values.gateway.prefetch.timeout }}
 
+[claims]
+max_bytes = {{ toRawJson .Values.gateway.claims.maxBytes }}
+
 [index]
 found_ttl = {{ toRawJson .Values.gateway.index.foundTtl }}
 absent_ttl = {{ toRawJson .Values.gateway.index.absentTtl }}

@@ -27,6 +27,7 @@ READER = "mysql://reader:read-S3cret@mariadb.db.svc:3306/darkserver"
 WRITER = "mysql://writer:write-S3cret@mariadb.db.svc:3306/darkserver"
 PASSWORDS = ("read-S3cret", "write-S3cret")
 GATEWAY = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or CHART.parent / "target") / "debug" / "darkserver"
+INDEXER = GATEWAY.with_name("darkserver-import")
 
 
 def minor(version):
@@ -393,6 +394,7 @@ def common(label, text, found, values):
         "request": snake(gateway["request"]),
         "extraction": snake(gateway["extraction"]),
         "prefetch": snake(gateway["prefetch"]),
+        "claims": snake(gateway["claims"]),
         "index": snake(gateway["index"]),
         "federation": {key: str(value) if key == "unavailable" else value
                        for key, value in snake(gateway["federation"]).items() if value != ""},
@@ -581,6 +583,8 @@ LIMITS = {
     "prefetch.maxBytes": (["0B", "256MiB", "262144KiB", "268435456B"],
                           ["257MiB", "300MiB", "262145KiB", "268435457B"]),
     "prefetch.timeout": (["0s", "10s", "10000ms"], ["11s", "10001ms"]),
+    "claims.maxBytes": (["0B", "512MiB", "16GiB", "16384MiB", "16777216KiB", "17179869184B"],
+                        ["17GiB", "16385MiB", "16777217KiB", "17179869185B"]),
     "index.foundTtl": TTL,
     "index.absentTtl": (["0s", "2s", "2000ms"], ["3s", "2001ms"]),
     "index.staleTtl": TTL,
@@ -642,6 +646,22 @@ def inline(value):
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {inline(item)}" for key, item in value.items()) + " }"
     return json.dumps(value)
+
+
+def check_indexer(render, directory):
+    """Checks that the indexer reads the rendered indexer.toml. It misses the key of the last repository before it asks
+    the network for anything."""
+    if not check("the indexer is built (cargo build --workspace --bins)", INDEXER.exists(), INDEXER):
+        return
+    found = objects(render(CHART / "test" / "values" / "import.yaml"))
+    texts = [doc["data"]["indexer.toml"] for (kind, _), doc in found.items()
+             if kind == "Secret" and "indexer.toml" in doc["data"]]
+    file = pathlib.Path(directory) / "indexer.toml"
+    file.write_text(base64.b64decode(texts[0]).decode())
+    command = [str(INDEXER), "--config", str(file), "--database", f"sqlite:{directory}/index.db", "repo", "--all"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"DARKSERVER_ETC": directory})
+    check("import.yaml: the indexer reads its indexer.toml",
+          done.returncode == 2 and "[[repository]] hand-made: --key /etc/darkserver/hand-made.asc" in done.stderr, done)
 
 
 def check_gateway(render, directory):
@@ -887,6 +907,7 @@ def main():
         extra = Extra(directory)
         check_schema()
         check_gateway(renderers[0], directory)
+        check_indexer(renderers[0], directory)
         for render in renderers:
             check_with(render, extra)
 
