@@ -1,7 +1,10 @@
 //! Name, epoch, version, release and arch of a package.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+
+use rpm_version::Evr;
 
 use crate::{Error, Result};
 
@@ -39,6 +42,16 @@ impl Nevra {
     /// Name-version-release.arch, no epoch.
     pub fn nvra(&self) -> String {
         self.to_string()
+    }
+
+    /// Compares epoch, version and release as rpm does (rpm-version(7)): no epoch is 0, `~` sorts before everything and
+    /// `^` after the end. Names and arches are not compared.
+    pub fn compare_evr(&self, other: &Self) -> Ordering {
+        let evr = |nevra: &Self| {
+            let epoch = nevra.epoch.unwrap_or(0).to_string();
+            Evr::new(epoch, nevra.version.clone(), nevra.release.clone())
+        };
+        evr(self).cmp(&evr(other))
     }
 
     /// The distribution that the release names: its `.dist` tag (`fc16` of `1.fc16`, `fc23` of `1.fc23.1`, `el7` of
@@ -132,6 +145,35 @@ mod tests {
                 Nevra::from_parts(name, None, version, release, arch).is_err(),
                 "{name} {version} {release} {arch}"
             );
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_as_rpm_compares_them() {
+        // As in rpm's own tests (tests/rpmvercmp.at).
+        for (lower, higher) in [
+            ("p-1.1-5.x", "p-1.1-6.x"),
+            ("p-1.1-9.x", "p-1.1-10.x"),
+            ("p-1.1-5.fc9.x", "p-1.1-5.fc10.x"),
+            ("p-9-9.x", "p-1:1-1.x"),
+            ("p-1.0~rc1-1.x", "p-1.0-1.x"),
+            ("p-1.0~rc1-1.x", "p-1.0~rc2-1.x"),
+            ("p-1.0~rc1~git123-1.x", "p-1.0~rc1-1.x"),
+            ("p-1.0-1.x", "p-1.0^-1.x"),
+            ("p-1.0^git1-1.x", "p-1.01-1.x"),
+            ("p-1.0~rc1-1.x", "p-1.0~rc1^git1-1.x"),
+            ("p-1.0a-1.x", "p-1.0.1-1.x"),
+            ("p-2.50-1.x", "p-2.51-1.x"),
+            ("p-xyz.4-1.x", "p-8-1.x"),
+            ("p-20101121-1.x", "p-20101122-1.x"),
+        ] {
+            let [low, high]: [Nevra; 2] = [lower, higher].map(|nevra| nevra.parse().unwrap());
+            assert_eq!(low.compare_evr(&high), Ordering::Less, "{lower} {higher}");
+            assert_eq!(high.compare_evr(&low), Ordering::Greater, "{higher} {lower}");
+        }
+        for (one, other) in [("p-1-1.x", "q-0:1-1.y"), ("p-2_0-1.x", "p-2.0-1.x"), ("p-1.05-1.x", "p-1.5-1.x")] {
+            let [a, b]: [Nevra; 2] = [one, other].map(|nevra| nevra.parse().unwrap());
+            assert_eq!(a.compare_evr(&b), Ordering::Equal, "{one} {other}");
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) trait Dialect {
     const UPDATE_MEMBERSHIP: &'static str;
     /// Ends the INSERT of a store.
     const UPDATE_STORE: &'static str;
+    /// Ends the INSERT of a cursor.
+    const UPDATE_CURSOR: &'static str;
     /// Ends the INSERT of a writer.
     const COUNT_TRANSACTION: &'static str;
 }
@@ -73,6 +75,8 @@ impl Dialect for Sqlite {
         pattern = excluded.pattern, distros = excluded.distros, \
         absent_statuses = excluded.absent_statuses, redirect_hosts = excluded.redirect_hosts, \
         allow_private = excluded.allow_private";
+    const UPDATE_CURSOR: &'static str = " on conflict (name) do update set \
+        value = excluded.value, updated_at = excluded.updated_at";
     const COUNT_TRANSACTION: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
 }
 
@@ -112,6 +116,8 @@ impl Dialect for MySql {
         pattern = values(pattern), distros = values(distros), \
         absent_statuses = values(absent_statuses), redirect_hosts = values(redirect_hosts), \
         allow_private = values(allow_private)";
+    const UPDATE_CURSOR: &'static str = " on duplicate key update \
+        value = values(value), updated_at = values(updated_at)";
     const COUNT_TRANSACTION: &'static str = " on duplicate key update sequence = sequence + 1";
 }
 

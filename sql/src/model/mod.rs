@@ -2,6 +2,7 @@
 
 pub(crate) mod checksum;
 pub(crate) mod claim;
+pub(crate) mod facts;
 pub(crate) mod import;
 pub(crate) mod life;
 pub(crate) mod path_hash;

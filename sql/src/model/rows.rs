@@ -1,14 +1,14 @@
 //! Rows of queries, and their conversion to records, packages, locations and stores.
 
-use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use artifact::{Artifact, BuildId, Contents, Format, Kind, Nevra, Package};
+use artifact::{Artifact, Contents, Format, Kind, Nevra};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
+use super::facts::PackageFacts;
 use super::import::join_path;
-use crate::{Checksum, Location, PackageState, Record, Store, StoredPackage};
+use crate::{Checksum, Claim, Location, PackageState, Store};
 
 /// Lengths of lists in statements. A shorter list is filled up by repeating its last value, so that few statements are
 /// prepared.
@@ -56,12 +56,12 @@ macro_rules! artifact_columns {
 }
 pub(crate) use artifact_columns;
 
-/// A package whose header was read, with one of its locations, if any.
+/// A package with one of its locations, if any.
 #[derive(FromRow)]
 pub(crate) struct PackageRow {
     id: i64,
     format: String,
-    identity: String,
+    identity: Option<String>,
     name: String,
     epoch: Option<i64>,
     version: String,
@@ -69,8 +69,10 @@ pub(crate) struct PackageRow {
     arch: String,
     source_rpm: Option<String>,
     distro: String,
+    koji_volume: Option<String>,
     built_at: Option<i64>,
     state: String,
+    deleted_at: Option<i64>,
     #[sqlx(flatten)]
     location: LocationRow,
     #[sqlx(flatten)]
@@ -81,7 +83,7 @@ pub(crate) struct PackageRow {
 macro_rules! package_columns {
     () => {
         "p.id, p.format, p.identity, p.name, p.epoch, p.version, p.`release`, p.arch, p.source_rpm, p.distro, \
-         p.built_at, p.state, \
+         p.koji_volume, p.built_at, p.state, p.deleted_at, \
          l.path, l.size, l.mtime_ns, l.header_start, l.header_end, l.checksum, l.checksum_kind, l.signing_key, \
          l.first_seen, l.last_seen, l.gone_at, l.checked_at, l.check_result, l.derived, \
          s.id as store_id, s.name as store_name, s.tier, s.base_url, s.root, s.priority, s.pattern, s.distros, \
@@ -98,11 +100,16 @@ macro_rules! package_locations {
 }
 pub(crate) use package_locations;
 
-/// An artifact and its package with one of the package's locations, if any.
+/// An artifact or a claim, and its package with one of the package's locations, if any.
 #[derive(FromRow)]
 pub(crate) struct RecordRow {
+    /// Of a claim: its package, build-id and kind alone.
     #[sqlx(flatten)]
     pub(crate) artifact: ArtifactRow,
+    /// 1 for a claim.
+    pub(crate) is_claim: i64,
+    /// Of a claim.
+    pub(crate) link_path: Option<String>,
     #[sqlx(flatten)]
     pub(crate) package: PackageRow,
 }
@@ -140,69 +147,6 @@ pub(crate) struct StoreRow {
     allow_private: Option<bool>,
 }
 
-/// Returns records without duplicates, by package id, ordinal and build-id.
-pub(crate) fn to_records(artifacts: Vec<(i64, Artifact)>, packages: Vec<StoredPackage>) -> sqlx::Result<Vec<Record>> {
-    let packages: HashMap<i64, Arc<StoredPackage>> =
-        packages.into_iter().map(|package| (package.id, Arc::new(package))).collect();
-    let mut records = Vec::with_capacity(artifacts.len());
-    for (package_id, artifact) in artifacts {
-        let package = packages
-            .get(&package_id)
-            .ok_or_else(|| decode_error(format!("an artifact of package {package_id}, which does not exist")))?;
-        records.push(Record { package: package.clone(), artifact });
-    }
-    records.sort_by(|a, b| key(a).cmp(&key(b)));
-    // A package with several locations has several rows.
-    records.dedup_by(|a, b| key(a) == key(b));
-    Ok(records)
-}
-
-/// Returns the primary key in `artifacts`.
-fn key(record: &Record) -> (i64, u32, &BuildId) {
-    (record.package.id, record.artifact.ordinal, &record.artifact.build_id)
-}
-
-/// Returns packages by id, each with its locations without duplicates, best first.
-pub(crate) fn to_packages(rows: Vec<PackageRow>) -> sqlx::Result<Vec<StoredPackage>> {
-    let mut packages: BTreeMap<i64, StoredPackage> = BTreeMap::new();
-    let mut stores: HashMap<i64, Arc<Store>> = HashMap::new();
-    for row in rows {
-        let epoch = row.epoch.map(u32::try_from).transpose().map_err(decode_error)?;
-        let nevra = Nevra { name: row.name, epoch, version: row.version, release: row.release, arch: row.arch };
-        let location = match row.store.into_store()? {
-            Some(store) => {
-                let store = stores.entry(store.id).or_insert_with(|| Arc::new(store)).clone();
-                row.location.into_location(store)?
-            }
-            None => None,
-        };
-        if let Some(package) = packages.get_mut(&row.id) {
-            package.locations.extend(location);
-            continue;
-        }
-        let identity = row.identity.parse().map_err(decode_error)?;
-        let format = to_format(&row.format)?;
-        let package = Package { format, nevra, source_rpm: row.source_rpm, identity, built_at: row.built_at };
-        let open = PackageState::parse(&row.state)?.is_open();
-        packages.insert(
-            row.id,
-            StoredPackage { id: row.id, package, distro: row.distro, open, locations: location.into_iter().collect() },
-        );
-    }
-    let mut packages: Vec<StoredPackage> = packages.into_values().collect();
-    for package in &mut packages {
-        package.locations.sort_by(|a, b| best_first(a).cmp(&best_first(b)));
-        package.locations.dedup_by(|a, b| a.store.id == b.store.id && a.path == b.path);
-    }
-    Ok(packages)
-}
-
-/// Returns the key of the order in which locations are tried.
-fn best_first(location: &Location) -> impl Ord + '_ {
-    let store = &location.store;
-    (location.gone_at.is_some(), store.tier, store.priority, &store.name, &location.path)
-}
-
 impl ArtifactRow {
     pub(crate) fn into_artifact(self) -> sqlx::Result<(i64, Artifact)> {
         let contents = match (self.file_size, self.file_mtime, self.sha256) {
@@ -213,9 +157,7 @@ impl ArtifactRow {
             }
             _ => None,
         };
-        let kind = Kind::parse(&self.kind).ok_or_else(|| {
-            decode_error(format!("artifacts.kind: expected one of {:?}, found {:?}", Kind::ALL, self.kind))
-        })?;
+        let kind = to_kind(&self.kind)?;
         let artifact = Artifact {
             ordinal: self.ordinal.try_into().map_err(decode_error)?,
             build_id: self.build_id.parse().map_err(decode_error)?,
@@ -227,8 +169,39 @@ impl ArtifactRow {
         Ok((self.package_id, artifact))
     }
 
+    /// Reads the row as a claim.
+    pub(crate) fn into_claim(self, link_path: Option<String>) -> sqlx::Result<(i64, Claim)> {
+        let (build_id, kind) = (self.build_id.parse().map_err(decode_error)?, to_kind(&self.kind)?);
+        Ok((self.package_id, Claim { build_id, kind, link_path }))
+    }
+
     pub(crate) fn dir_and_file_name(&self) -> (&str, &str) {
         (&self.dir, &self.file_name)
+    }
+}
+
+impl PackageRow {
+    /// Returns the package with the location of this row.
+    pub(crate) fn into_facts(self) -> sqlx::Result<PackageFacts> {
+        let epoch = self.epoch.map(u32::try_from).transpose().map_err(decode_error)?;
+        let nevra = Nevra { name: self.name, epoch, version: self.version, release: self.release, arch: self.arch };
+        let location = match self.store.into_store()? {
+            Some(store) => self.location.into_location(Arc::new(store))?,
+            None => None,
+        };
+        Ok(PackageFacts {
+            id: self.id,
+            format: to_format(&self.format)?,
+            identity: self.identity.map(|digits| digits.parse()).transpose().map_err(decode_error)?,
+            nevra,
+            source_rpm: self.source_rpm,
+            distro: self.distro,
+            koji_volume: self.koji_volume,
+            built_at: self.built_at,
+            state: PackageState::parse(&self.state)?,
+            deleted_at: self.deleted_at,
+            locations: location.into_iter().collect(),
+        })
     }
 }
 
@@ -303,6 +276,11 @@ impl StoreRow {
             allow_private: self.allow_private == Some(true),
         }))
     }
+}
+
+pub(crate) fn to_kind(word: &str) -> sqlx::Result<Kind> {
+    Kind::parse(word)
+        .ok_or_else(|| decode_error(format!("kind of a file: expected one of {:?}, found {word:?}", Kind::ALL)))
 }
 
 pub(crate) fn to_format(word: &str) -> sqlx::Result<Format> {

@@ -4,6 +4,7 @@ pub(crate) mod changes;
 pub(crate) mod glob;
 mod hashes;
 mod includes;
+mod lives;
 pub(crate) mod paths;
 mod records;
 pub(crate) mod repositories;

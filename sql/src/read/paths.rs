@@ -10,8 +10,9 @@ use sqlx::{MySql, QueryBuilder, Sqlite};
 use super::glob::Glob;
 use crate::connect::db::{Db, LeasedConnection};
 use crate::connect::dialect::Dialect;
+use crate::model::facts::to_records;
 use crate::model::import::split_path;
-use crate::model::rows::{ArtifactRow, artifact_columns, to_records};
+use crate::model::rows::{ArtifactRow, artifact_columns};
 use crate::{Index, Record, Result};
 
 /// Maximum number of matches in memory while the newest are selected.

@@ -1,14 +1,19 @@
 //! Queries for records and packages.
 
 use artifact::{BuildId, Identity};
-use sqlx::QueryBuilder;
+use sqlx::{FromRow, QueryBuilder};
 
+use super::stores::with_derived;
 use crate::connect::db::on_connection;
+use crate::model::facts::{Found, PackageFacts, to_both, to_stored};
 use crate::model::rows::{
-    ArtifactRow, MAX_LIST, PackageRow, RecordRow, artifact_columns, package_columns, package_locations, push_list,
-    to_packages, to_records,
+    ArtifactRow, MAX_LIST, PackageRow, RecordRow, artifact_columns, decode_error, package_columns, package_locations,
+    push_list, to_kind,
 };
-use crate::{Index, Packages, Record, Records, Result, StoredPackage};
+use crate::{Claim, Index, Packages, Record, Records, Result, StoredPackage};
+
+/// A row for each location of a package.
+const ALL_PACKAGES: &str = concat!("select ", package_columns!(), " from packages p", package_locations!(), " where ");
 
 /// A row for each location of a package whose header was read.
 const PACKAGES: &str = concat!(
@@ -23,9 +28,18 @@ const PACKAGES: &str = concat!(
 const RECORDS: &str = concat!(
     "select ",
     artifact_columns!(),
-    ", ",
+    ", 0 as is_claim, null as link_path, ",
     package_columns!(),
     " from artifacts a join packages p on p.id = a.package_id",
+    package_locations!(),
+    " where "
+);
+
+/// The same for claims, in the same statement: an absent build-id costs one query.
+const AND_CLAIMS: &str = concat!(
+    " union all select c.package_id, 0, c.build_id, c.kind, null, '', '', null, null, null, null, 1, c.link_path, ",
+    package_columns!(),
+    " from claims c join packages p on p.id = c.package_id",
     package_locations!(),
     " where "
 );
@@ -33,59 +47,48 @@ const RECORDS: &str = concat!(
 /// A row for each artifact.
 const ARTIFACTS: &str = concat!("select ", artifact_columns!(), " from artifacts a where ");
 
+/// A row for each claim.
+const CLAIMS: &str = "select package_id, build_id, kind, link_path from claims where ";
+
+#[derive(FromRow)]
+struct ClaimRow {
+    package_id: i64,
+    build_id: String,
+    kind: String,
+    link_path: Option<String>,
+}
+
+impl ClaimRow {
+    fn into_claim(self) -> sqlx::Result<(i64, Claim)> {
+        let (build_id, kind) = (self.build_id.parse().map_err(decode_error)?, to_kind(&self.kind)?);
+        Ok((self.package_id, Claim { build_id, kind, link_path: self.link_path }))
+    }
+}
+
 impl Index {
     /// Returns all artifacts with one of these build-ids, without duplicates, ordered by package id, ordinal and
-    /// build-id. Of a plain file with several names, those that exist, or all if none does.
+    /// build-id, and the claims. Of a plain file with several names, those that exist, or all if none does.
     ///
     /// # Errors
     /// If the query of the database fails: then neither presence nor absence is known.
     pub async fn records_by_build_id(&self, build_ids: &[BuildId]) -> Result<Records> {
-        let mut digits: Vec<String> = build_ids.iter().map(BuildId::to_string).collect();
-        digits.sort_unstable();
-        digits.dedup();
-        let digits: Vec<&str> = digits.iter().map(String::as_str).collect();
         self.retry_query("reading records", || async {
-            let (mut artifacts, mut packages) = (Vec::new(), Vec::new());
-            // One connection for all, because each return to the pool costs a ping.
-            on_connection!(&self.db, |connection, Backend| {
-                for digits in digits.chunks(MAX_LIST) {
-                    let mut query = QueryBuilder::<Backend>::new(RECORDS);
-                    push_list(&mut query, "a.build_id", digits);
-                    for RecordRow { artifact, package } in query.build_query_as().fetch_all(&mut *connection).await? {
-                        artifacts.push(artifact.into_artifact()?);
-                        packages.push(package);
-                    }
-                }
-            });
-            let mut records = to_records(artifacts, to_packages(packages)?)?;
-            drop_former_names(&mut records);
-            Ok(Records { records, claims: Vec::new() })
+            let mut found = self.select_by_build_id(build_ids).await?.into_records()?;
+            drop_former_names(&mut found.records);
+            Ok(found)
         })
         .await
     }
 
-    /// Returns all artifacts of the packages with this name-version-release.arch, in the same order.
+    /// Returns all artifacts and claims of the packages with this name-version-release.arch, in the same order.
     ///
     /// # Errors
     /// If the query of the database fails.
     pub async fn records_by_nvra(&self, nvra: &str) -> Result<Records> {
         self.retry_query("reading records of a package", || async {
-            let packages = self.select_packages_by_nvra(nvra).await?;
-            let ids: Vec<i64> = packages.iter().map(|package| package.id).collect();
-            let mut artifacts = Vec::new();
-            for ids in ids.chunks(MAX_LIST) {
-                let rows: Vec<ArtifactRow> = on_connection!(&self.db, |connection, Backend| {
-                    let mut query = QueryBuilder::<Backend>::new(ARTIFACTS);
-                    push_list(&mut query, "a.package_id", ids);
-                    query.build_query_as().fetch_all(connection).await?
-                });
-                for row in rows {
-                    artifacts.push(row.into_artifact()?);
-                }
-            }
-            let mut records = to_records(artifacts, packages)?;
-            drop_former_names(&mut records);
-            Ok(Records { records, claims: Vec::new() })
+            let mut found = self.select_by_nvra(nvra).await?.into_records()?;
+            drop_former_names(&mut found.records);
+            Ok(found)
         })
         .await
     }
@@ -95,8 +98,59 @@ impl Index {
     /// # Errors
     /// If the query of the database fails.
     pub async fn packages_by_nvra(&self, nvra: &str) -> Result<Packages> {
-        let read = self.retry_query("reading packages", || self.select_packages_by_nvra(nvra)).await?;
-        Ok(Packages { read, unread: Vec::new() })
+        self.retry_query("reading packages", || async { Ok(to_both(self.select_packages_by_nvra(nvra).await?)) }).await
+    }
+
+    pub(crate) async fn select_by_build_id(&self, build_ids: &[BuildId]) -> sqlx::Result<Found> {
+        let mut digits: Vec<String> = build_ids.iter().map(BuildId::to_string).collect();
+        digits.sort_unstable();
+        digits.dedup();
+        let digits: Vec<&str> = digits.iter().map(String::as_str).collect();
+        let (mut found, mut packages) = (Found::default(), Vec::new());
+        // One connection for all, because each return to the pool costs a ping.
+        let packages: sqlx::Result<Vec<PackageFacts>> = on_connection!(&self.db, |connection, Backend| {
+            for digits in digits.chunks(MAX_LIST) {
+                let mut query = QueryBuilder::<Backend>::new(RECORDS);
+                push_list(&mut query, "a.build_id", digits);
+                query.push(AND_CLAIMS);
+                push_list(&mut query, "c.build_id", digits);
+                let rows: Vec<RecordRow> = query.build_query_as().fetch_all(&mut *connection).await?;
+                for RecordRow { artifact, is_claim, link_path, package } in rows {
+                    match is_claim {
+                        0 => found.artifacts.push(artifact.into_artifact()?),
+                        _ => found.claims.push(artifact.into_claim(link_path)?),
+                    }
+                    packages.push(package);
+                }
+            }
+            Ok(with_derived!(connection, Backend, packages))
+        });
+        found.packages = packages?;
+        Ok(found)
+    }
+
+    pub(crate) async fn select_by_nvra(&self, nvra: &str) -> sqlx::Result<Found> {
+        let packages = self.select_packages_by_nvra(nvra).await?;
+        let ids: Vec<i64> = packages.iter().map(|package| package.id).collect();
+        let mut found = Found { packages, ..Found::default() };
+        for ids in ids.chunks(MAX_LIST) {
+            let (artifacts, claims): (Vec<ArtifactRow>, Vec<ClaimRow>) =
+                on_connection!(&self.db, |connection, Backend| {
+                    let mut query = QueryBuilder::<Backend>::new(ARTIFACTS);
+                    push_list(&mut query, "a.package_id", ids);
+                    let artifacts = query.build_query_as().fetch_all(&mut *connection).await?;
+                    let mut query = QueryBuilder::<Backend>::new(CLAIMS);
+                    push_list(&mut query, "package_id", ids);
+                    (artifacts, query.build_query_as().fetch_all(&mut *connection).await?)
+                });
+            for row in artifacts {
+                found.artifacts.push(row.into_artifact()?);
+            }
+            for row in claims {
+                found.claims.push(row.into_claim()?);
+            }
+        }
+        Ok(found)
     }
 
     /// Returns the package with this identity.
@@ -106,12 +160,12 @@ impl Index {
     pub async fn package_by_identity(&self, identity: &Identity) -> Result<Option<StoredPackage>> {
         let digits = identity.to_string();
         self.retry_query("reading a package", || async {
-            let rows: Vec<PackageRow> = on_connection!(&self.db, |connection, Backend| {
+            let packages: sqlx::Result<Vec<PackageFacts>> = on_connection!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(PACKAGES);
                 query.push("p.identity = ").push_bind(digits.as_str());
-                query.build_query_as().fetch_all(connection).await?
+                Ok(with_derived!(connection, Backend, query.build_query_as().fetch_all(&mut *connection).await?))
             });
-            Ok(to_packages(rows)?.into_iter().next())
+            Ok(to_stored(packages?).into_iter().next())
         })
         .await
     }
@@ -126,13 +180,13 @@ impl Index {
             return Ok(Vec::new());
         }
         self.retry_query("reading sibling packages", || async {
-            let rows: Vec<PackageRow> = on_connection!(&self.db, |connection, Backend| {
+            let packages: sqlx::Result<Vec<PackageFacts>> = on_connection!(&self.db, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new(PACKAGES);
                 query.push("p.source_rpm = ").push_bind(source_rpm).push(" and ");
                 push_list(&mut query, "p.arch", arches);
-                query.build_query_as().fetch_all(connection).await?
+                Ok(with_derived!(connection, Backend, query.build_query_as().fetch_all(&mut *connection).await?))
             });
-            let mut packages = to_packages(rows)?;
+            let mut packages = to_stored(packages?);
             // MySQL ignores trailing blanks in comparisons.
             packages.retain(|stored| {
                 let package = &stored.package;
@@ -143,28 +197,33 @@ impl Index {
         .await
     }
 
-    async fn select_packages_by_nvra(&self, nvra: &str) -> sqlx::Result<Vec<StoredPackage>> {
-        let rows: Vec<PackageRow> = on_connection!(&self.db, |connection, Backend| {
-            let mut query = QueryBuilder::<Backend>::new(PACKAGES);
+    async fn select_packages_by_nvra(&self, nvra: &str) -> sqlx::Result<Vec<PackageFacts>> {
+        let packages: sqlx::Result<Vec<PackageFacts>> = on_connection!(&self.db, |connection, Backend| {
+            let mut query = QueryBuilder::<Backend>::new(ALL_PACKAGES);
             query.push("p.nvra = ").push_bind(nvra);
-            query.build_query_as().fetch_all(connection).await?
+            Ok(with_derived!(connection, Backend, query.build_query_as().fetch_all(&mut *connection).await?))
         });
-        let mut packages = to_packages(rows)?;
+        let mut packages = packages?;
         // MySQL ignores trailing blanks in comparisons.
-        packages.retain(|stored| stored.package.nevra.nvra() == nvra);
+        packages.retain(|package| package.nevra.nvra() == nvra);
         Ok(packages)
     }
 
+    /// Returns packages whose header was read.
     pub(crate) async fn packages_by_id(&self, ids: &[i64]) -> sqlx::Result<Vec<StoredPackage>> {
-        let mut rows: Vec<PackageRow> = Vec::new();
-        for ids in ids.chunks(MAX_LIST) {
-            rows.extend(on_connection!(&self.db, |connection, Backend| {
-                let mut query = QueryBuilder::<Backend>::new(PACKAGES);
+        Ok(to_stored(self.select_by_id(ids).await?))
+    }
+
+    pub(crate) async fn select_by_id(&self, ids: &[i64]) -> sqlx::Result<Vec<PackageFacts>> {
+        on_connection!(&self.db, |connection, Backend| {
+            let mut rows: Vec<PackageRow> = Vec::new();
+            for ids in ids.chunks(MAX_LIST) {
+                let mut query = QueryBuilder::<Backend>::new(ALL_PACKAGES);
                 push_list(&mut query, "p.id", ids);
-                query.build_query_as::<PackageRow>().fetch_all(connection).await?
-            }));
-        }
-        to_packages(rows)
+                rows.extend(query.build_query_as::<PackageRow>().fetch_all(&mut *connection).await?);
+            }
+            Ok(with_derived!(connection, Backend, rows))
+        })
     }
 }
 

@@ -5,8 +5,32 @@ use crate::model::rows::StoreRow;
 use crate::{Index, Result, Store};
 
 /// Selects the columns of [`StoreRow`].
-pub(crate) const STORES: &str = "select id as store_id, name as store_name, tier, base_url, root, priority, \
-     pattern, distros, absent_statuses, redirect_hosts, allow_private from stores";
+macro_rules! stores {
+    () => {
+        "select id as store_id, name as store_name, tier, base_url, root, priority, \
+         pattern, distros, absent_statuses, redirect_hosts, allow_private from stores"
+    };
+}
+pub(crate) const STORES: &str = stores!();
+/// Selects the stores whose places follow from a pattern.
+pub(crate) const STORES_WITH_PATTERN: &str = concat!(stores!(), " where pattern is not null");
+
+/// Returns the packages of these rows with the places that follow from patterns. Without rows there is no query.
+macro_rules! with_derived {
+    ($connection:expr, $backend:ident, $rows:expr) => {{
+        let rows: Vec<$crate::model::rows::PackageRow> = $rows;
+        let mut stores = Vec::new();
+        if !rows.is_empty() {
+            let select =
+                sqlx::query_as::<$backend, $crate::model::rows::StoreRow>($crate::read::stores::STORES_WITH_PATTERN);
+            for store in select.fetch_all(&mut *$connection).await? {
+                stores.extend(store.into_store()?.map(std::sync::Arc::new));
+            }
+        }
+        $crate::model::facts::to_facts(rows, &stores)?
+    }};
+}
+pub(crate) use with_derived;
 
 impl Index {
     /// Returns all stores, by name.

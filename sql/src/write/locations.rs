@@ -1,14 +1,67 @@
 //! Locations of the packages of a batch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sqlx::QueryBuilder;
 
-use super::chunks;
+use super::candidates::{self, Selection};
+use super::insert::now;
+use super::{changes, chunks, memberships};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
+use crate::model::import::check_location;
 use crate::model::rows::{MAX_LIST, push_list};
-use crate::{Checksum, NewLocation, PathHash};
+use crate::{Checksum, Index, NewLocation, PackageLocation, PathHash, Result};
+
+impl Index {
+    /// Inserts locations of packages that the index has, in one transaction, with memberships of the repositories that
+    /// list them there. Unknown packages are left out. Returns the number of locations.
+    ///
+    /// # Errors
+    /// If a value does not fit, or the database refuses. Then nothing is inserted.
+    pub async fn insert_locations(&self, writer: &str, locations: &[PackageLocation]) -> Result<u64> {
+        for PackageLocation { package_id, location, .. } in locations {
+            check_location(&format!("package {package_id}"), location)?;
+        }
+        if locations.is_empty() {
+            return Ok(0);
+        }
+        self.retry_transaction("inserting locations", || async {
+            let mut transaction = self.begin().await?;
+            candidates::lock_claims(&mut transaction, Selection::Claimed).await?;
+            let repositories = locations.iter().filter_map(|location| location.repository_id);
+            let now = memberships::time(&mut transaction, repositories, now()).await?;
+            let ids: BTreeSet<i64> = locations.iter().map(|location| location.package_id).collect();
+            let ids: Vec<i64> = ids.into_iter().collect();
+            let mut known: HashSet<i64> = HashSet::new();
+            for ids in ids.chunks(MAX_LIST) {
+                let found: Vec<i64> = both!(Transaction, &mut transaction, |connection, Backend| {
+                    let mut query = QueryBuilder::<Backend>::new("select id from packages where ");
+                    push_list(&mut query, "id", ids);
+                    query.push(Backend::FOR_UPDATE);
+                    query.build_query_scalar().fetch_all(&mut **connection).await?
+                });
+                known.extend(found);
+            }
+            let (mut places, mut members) = (BTreeMap::new(), Vec::new());
+            for PackageLocation { package_id, location, repository_id } in locations {
+                if known.contains(package_id) {
+                    let (package_id, path_hash) = (*package_id, PathHash::of_path(&location.path));
+                    places.insert((location.store_id, path_hash), Place { package_id, path_hash, location });
+                    members.extend(repository_id.map(|repository_id| (package_id, repository_id)));
+                }
+            }
+            let places: Vec<Place<'_>> = places.into_values().collect();
+            memberships::begin(&mut transaction, members, now).await?;
+            mark_replaced(&mut transaction, &places, now).await?;
+            insert(&mut transaction, &places, now).await?;
+            changes::record(&mut transaction, writer, Vec::new()).await?;
+            transaction.commit().await?;
+            Ok(places.len() as u64)
+        })
+        .await
+    }
+}
 
 /// A location of a package.
 pub(super) struct Place<'a> {

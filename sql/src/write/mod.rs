@@ -3,6 +3,7 @@
 mod artifacts;
 mod candidates;
 mod changes;
+mod checks;
 mod chunks;
 mod claimed_packages;
 mod claims;

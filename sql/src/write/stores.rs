@@ -61,12 +61,21 @@ impl Index {
         let written = self.retry_transaction("adding a store", || async {
             let mut transaction = self.begin().await?;
             let row = both!(Transaction, &mut transaction, |connection, Backend| {
-                let before: Option<(i64, Option<String>)> =
-                    sqlx::query_as::<Backend, _>("select id, root from stores where name = ?")
+                let before: Option<(i64, Option<String>, Option<String>)> =
+                    sqlx::query_as::<Backend, _>("select id, root, pattern from stores where name = ?")
                         .bind(store.name.as_str())
                         .fetch_optional(&mut **connection)
                         .await?;
-                if let (Some((id, Some(before))), Some(root)) = (before, root)
+                if let Some((id, _, before)) = &before
+                    && *before != pattern
+                {
+                    // They follow from the former pattern.
+                    sqlx::query::<Backend>("delete from locations where store_id = ? and derived = 1")
+                        .bind(*id)
+                        .execute(&mut **connection)
+                        .await?;
+                }
+                if let (Some((id, Some(before), _)), Some(root)) = (before, root)
                     && before != root
                 {
                     move_plain_files!(
