@@ -75,14 +75,14 @@ impl Repository {
         self.path.join("repodata/repomd.xml")
     }
 
-    /// The bytes of `repomd.xml`, `primary` and `filelists` together, without other copies of them.
+    /// The bytes of `repomd.xml` and `primary` together: what an import of headers reads.
     pub fn metadata_bytes(&self) -> u64 {
         let size = |file: &Path| std::fs::metadata(file).expect("a file").len();
         let mut sum = size(&self.repomd());
         for file in std::fs::read_dir(self.path.join("repodata")).expect("repodata") {
             let file = file.expect("a file").path();
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if (name.contains("primary.xml") || name.contains("filelists.xml")) && !name.ends_with(".zck") {
+            if name.contains("primary.xml") && !name.ends_with(".zck") {
                 sum += size(&file);
             }
         }

@@ -1,6 +1,6 @@
 //! The attempts of one fetch: at which mirror next, and when to give up.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::fetch::failure::{Failure, FailureKind, FetchError, FetchErrorKind};
 use crate::fetch::mirrors::{Mirror, MirrorId, Mirrors, UnderWay};
@@ -9,6 +9,8 @@ use crate::fetch::mirrors::{Mirror, MirrorId, Mirrors, UnderWay};
 pub(super) const MAX_PASSING: u32 = 6;
 /// Maximum number of mirrors that state that they do not have a file, or give another one.
 const MAX_UNFIT: usize = 4;
+/// Maximum time to wait for mirrors that pause once another one stated that it does not have the file.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The attempts of one fetch.
 pub(super) struct Attempts<'a> {
@@ -20,6 +22,8 @@ pub(super) struct Attempts<'a> {
     /// Answers that broke off or were errors.
     passing: u32,
     last: Option<Failure>,
+    /// Time waited for mirrors that pause, once another one gave an answer.
+    waited: Duration,
 }
 
 /// A request to one mirror.
@@ -32,7 +36,7 @@ pub(super) struct Attempt<'a> {
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(mirrors: &'a Mirrors) -> Self {
-        Self { mirrors, unfit: Vec::new(), unfit_failure: None, passing: 0, last: None }
+        Self { mirrors, unfit: Vec::new(), unfit_failure: None, passing: 0, last: None, waited: Duration::ZERO }
     }
 
     /// Waits until a mirror can be asked, and returns it.
@@ -61,6 +65,12 @@ impl<'a> Attempts<'a> {
             if pick.pause.is_zero() {
                 let (id, mirror) = (pick.id, pick.mirror);
                 return Ok(Attempt { id, mirror, began: Instant::now(), _under_way: mirror.begin() });
+            }
+            if self.unfit_failure.is_some() {
+                self.waited += pick.pause;
+            }
+            if let Some(failure) = self.unfit_failure.take_if(|_| self.waited > MAX_WAIT) {
+                return Err(failure.into_error());
             }
             tokio::select! {
                 () = tokio::time::sleep(pick.pause) => {}

@@ -69,7 +69,7 @@ impl Attempt<'_> {
         };
         match found {
             Found::Unchanged(verified) => {
-                self.confirm_unchanged(verified).await?;
+                self.confirm_unchanged(verified, started_at).await?;
                 Ok(None)
             }
             Found::New { checksum, revision, verified, contents } => {
@@ -142,8 +142,8 @@ impl Attempt<'_> {
         Ok(Known { paths, members, is_read })
     }
 
-    async fn confirm_unchanged(&mut self, verified: Verified) -> Result<(), RefreshError> {
-        self.refresher.index.confirm_unchanged(self.repository.id, verified, now()).await?;
+    async fn confirm_unchanged(&mut self, verified: Verified, started_at: i64) -> Result<(), RefreshError> {
+        self.refresher.index.confirm_unchanged(self.repository.id, verified, now().max(started_at)).await?;
         self.summary.outcome = RepositoryOutcome::Unchanged;
         self.summary.verified = verified;
         self.summary.packages = self.repository.package_count.unwrap_or_default();

@@ -93,7 +93,10 @@ pub(crate) struct Downloaded {
 pub(crate) async fn document(fetcher: &Fetcher, path: &str) -> Result<Vec<u8>, RefreshError> {
     let (bytes, _) = fetcher.small_file(path, MAX_DOCUMENT_BYTES).await?;
     if begins_page(bytes.get(..PAGE_BYTES).unwrap_or(&bytes)) {
-        return Err(RefreshError::Inconsistent(format!("{path}: expected metadata, found a page of HTML")));
+        // A list of mirrors has no path of its own.
+        let shown = fetcher.mirrors().shown().next().filter(|_| path.is_empty());
+        let shown = shown.unwrap_or_else(|| path.to_owned());
+        return Err(RefreshError::Inconsistent(format!("{shown}: expected metadata, found a page of HTML")));
     }
     Ok(bytes)
 }
