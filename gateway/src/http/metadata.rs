@@ -6,16 +6,18 @@ use std::collections::HashMap;
 
 use actix_web::http::header::{CACHE_CONTROL, ContentType, HeaderValue, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
-use artifact::{Kind, Nevra};
+use artifact::{ArtifactType, BuildId, Format, Kind, Nevra};
 use serde::Serialize;
-use sql::{Record, StoredPackage};
+use sql::{Claim, ClaimRecord, Life, Location, Membership, Record, UnreadPackage};
 use url::form_urlencoded;
 
 use super::links::Links;
 use super::{error, too_large};
 use crate::providers::archives;
 use crate::resolve::Gateway;
-use crate::resolve::metadata::{MetadataEntry, MetadataKey, MetadataLocation, MetadataQuery, without_doubles};
+use crate::resolve::metadata::{
+    MetadataEntry, MetadataKey, MetadataLocation, MetadataMembership, MetadataQuery, without_doubles,
+};
 use crate::server::caller;
 
 /// The longest path or pattern, bytes.
@@ -41,12 +43,17 @@ pub(super) async fn answer(request: HttpRequest, gateway: web::Data<Gateway>) ->
         Err(_) => return error::unavailable_json(),
     };
     let links = Links::of(&request, &gateway);
-    let mut places: HashMap<i64, Vec<MetadataLocation>> = HashMap::new();
+    let mut packages: HashMap<i64, PackageFacts> = HashMap::new();
     let mut results: Vec<MetadataEntry> = Vec::with_capacity(found.records.len() + found.entries.len());
     for record in &found.records {
         let package = &record.package;
-        let places = places.entry(package.id).or_insert_with(|| places_of(package, &links));
-        results.extend(entries(record, places));
+        let facts =
+            || PackageFacts::new(places_of(&package.locations, links.own(package)), found.lives.get(&package.id));
+        results.extend(entries(record, packages.entry(package.id).or_insert_with(facts)));
+    }
+    for ClaimRecord { package, claim } in &found.claims {
+        let facts = || PackageFacts::new(places_of(&package.locations, None), found.lives.get(&package.id));
+        results.extend(claimed_entries(package, claim, packages.entry(package.id).or_insert_with(facts)));
     }
     results.extend(found.entries);
     without_doubles(&mut results);
@@ -79,20 +86,87 @@ fn read(query: &str) -> Result<MetadataQuery, Cow<'static, str>> {
     Ok(MetadataQuery { key, value: value.into_owned() })
 }
 
+/// What the entries of a package have in common.
+struct PackageFacts {
+    locations: Vec<MetadataLocation>,
+    memberships: Vec<MetadataMembership>,
+    obsoleted_by: Option<String>,
+}
+
+impl PackageFacts {
+    fn new(locations: Vec<MetadataLocation>, life: Option<&Life>) -> Self {
+        let membership = |membership: &Membership| MetadataMembership {
+            repository: membership.repository.clone(),
+            first_seen: membership.first_seen,
+            last_seen: membership.last_seen,
+            ended_at: membership.ended_at,
+        };
+        let memberships = life.iter().flat_map(|life| &life.memberships).map(membership).collect();
+        let successor = life.and_then(|life| life.successors.first());
+        Self { locations, memberships, obsoleted_by: successor.map(|successor| successor.nvra.clone()) }
+    }
+
+    /// An entry of the package for a file.
+    fn entry(&self, wanted: ArtifactType, build_id: &BuildId, file: String) -> MetadataEntry {
+        MetadataEntry {
+            kind: wanted.as_str().into(),
+            buildid: build_id.to_string(),
+            certain: true,
+            file,
+            archive: None,
+            nevra: None,
+            source_rpm: None,
+            distro: None,
+            claimed: false,
+            locations: self.locations.clone(),
+            memberships: self.memberships.clone(),
+            obsoleted_by: self.obsoleted_by.clone(),
+        }
+    }
+}
+
 /// An entry for each type of the file.
-fn entries<'r>(record: &'r Record, locations: &'r [MetadataLocation]) -> impl Iterator<Item = MetadataEntry> + 'r {
+fn entries<'r>(record: &'r Record, facts: &'r PackageFacts) -> impl Iterator<Item = MetadataEntry> + 'r {
     let (artifact, package) = (&record.artifact, &record.package.package);
     artifact.listed_types().iter().map(move |wanted| MetadataEntry {
-        kind: wanted.as_str().into(),
-        buildid: artifact.build_id.to_string(),
         certain: artifact.kind != Kind::Unknown,
-        file: artifact.path.clone(),
         archive: record.package.archive_name(),
         nevra: Some(nevra(&package.nevra)),
         source_rpm: package.source_rpm.clone(),
         distro: Some(record.package.distro.clone()).filter(|distro| !distro.is_empty()),
-        locations: locations.to_vec(),
+        ..facts.entry(*wanted, &artifact.build_id, artifact.path.clone())
     })
+}
+
+/// An entry for each type that a claim states. The file is the link that the package has for the build-id, if that is
+/// known.
+fn claimed_entries<'c>(
+    package: &'c UnreadPackage,
+    claim: &'c Claim,
+    facts: &'c PackageFacts,
+) -> impl Iterator<Item = MetadataEntry> + 'c {
+    let types = match claim.kind {
+        Kind::Executable => &[ArtifactType::Executable][..],
+        Kind::Debuginfo => &[ArtifactType::Debuginfo],
+        Kind::Both | Kind::Unknown => &[ArtifactType::Executable, ArtifactType::Debuginfo],
+    };
+    types.iter().map(move |wanted| MetadataEntry {
+        certain: claim.kind != Kind::Unknown,
+        archive: archive_name(package),
+        nevra: Some(nevra(&package.nevra)),
+        source_rpm: package.source_rpm.clone(),
+        distro: Some(package.distro.clone()).filter(|distro| !distro.is_empty()),
+        claimed: true,
+        ..facts.entry(*wanted, &claim.build_id, claim.link_path.clone().unwrap_or_default())
+    })
+}
+
+/// The file name of a package whose header was not read.
+fn archive_name(package: &UnreadPackage) -> Option<String> {
+    match package.format {
+        Format::Rpm => Some(format!("{}.rpm", package.nevra.nvra())),
+        _ => package.locations.first().and_then(|location| location.path.rsplit('/').next()).map(str::to_owned),
+    }
 }
 
 /// The NEVRA in text, with the epoch where there is one.
@@ -102,15 +176,15 @@ fn nevra(nevra: &Nevra) -> String {
     format!("{name}-{epoch}{version}-{release}.{arch}")
 }
 
-/// The locations of a package, without paths of this machine.
-fn places_of(package: &StoredPackage, links: &Links) -> Vec<MetadataLocation> {
-    let place = |location: &sql::Location| {
+/// The locations of a package, without paths of this machine: a copy on its disk is at `own`.
+fn places_of(locations: &[Location], own: Option<String>) -> Vec<MetadataLocation> {
+    let place = |location: &Location| {
         let is_here = location.gone_at.is_none() && location.store.root.is_some();
-        let url =
-            archives::public_url(location).map(String::from).or_else(|| is_here.then(|| links.own(package)).flatten());
-        MetadataLocation { tier: location.store.tier.to_string(), url, gone_at: location.gone_at }
+        let url = archives::public_url(location).map(String::from).or_else(|| own.clone().filter(|_| is_here));
+        let (tier, gone_at, derived) = (location.store.tier.to_string(), location.gone_at, location.derived);
+        MetadataLocation { tier, url, gone_at, derived }
     };
-    package.locations.iter().map(place).collect()
+    locations.iter().map(place).collect()
 }
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 //! Clients cache an answer for an hour, whatever it is, and take every error for an incomplete answer without files
 //! (docs/adr/0014). So an answer is called complete only if the index and every upstream answered completely.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use sql::{PathMatches, PathQuery, Record};
+use sql::{ClaimRecord, Life, PathMatches, PathQuery, Record};
 
 use crate::metrics::METRICS;
 use crate::resolve::Gateway;
 use crate::resolve::deadline::{Deadline, after_hops};
-use crate::resolve::outcome::{Cause, Unavailable};
+use crate::resolve::outcome::{Cause, CauseKind, Unavailable};
 use crate::resolve::question::Caller;
 
 /// The property that files are asked for by.
@@ -51,9 +51,18 @@ pub(crate) struct MetadataEntry {
     pub(crate) source_rpm: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) distro: Option<String>,
+    /// True if the metadata of a repository states the file, and no header confirmed it yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) claimed: bool,
     /// Where the package is or was, best first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) locations: Vec<MetadataLocation>,
+    /// The repositories that list or listed the package, by the time of their beginning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) memberships: Vec<MetadataMembership>,
+    /// NVRA of the package that replaced it in its repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) obsoleted_by: Option<String>,
 }
 
 fn yes() -> bool {
@@ -62,6 +71,22 @@ fn yes() -> bool {
 
 fn is_true(value: &bool) -> bool {
     *value
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// The time of a package in a repository, seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct MetadataMembership {
+    /// Name of the repository.
+    pub(crate) repository: String,
+    pub(crate) first_seen: i64,
+    pub(crate) last_seen: i64,
+    /// Since when the package is not listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended_at: Option<i64>,
 }
 
 /// Where a package is or was.
@@ -74,12 +99,19 @@ pub(crate) struct MetadataLocation {
     /// When its package was not found there any more, seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gone_at: Option<i64>,
+    /// True if it follows from a rule of its store.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) derived: bool,
 }
 
 /// An answer to a [`MetadataQuery`].
 pub(crate) struct MetadataAnswer {
     /// From the index; those of the packages that came last first.
     pub(crate) records: Vec<Record>,
+    /// From the index, too.
+    pub(crate) claims: Vec<ClaimRecord>,
+    /// The lives of the packages of both, by their ids.
+    pub(crate) lives: HashMap<i64, Life>,
     /// From upstreams.
     pub(crate) entries: Vec<MetadataEntry>,
     pub(crate) complete: bool,
@@ -115,17 +147,11 @@ impl Gateway {
         without_doubles(&mut entries);
         let mut complete = causes.is_empty();
         let is_index_unavailable = local.is_err();
-        let mut records = match local {
-            Ok(found) => {
-                complete &= found.complete;
-                found.records
-            }
-            Err(cause) => {
-                complete = false;
-                causes.push(cause);
-                Vec::new()
-            }
-        };
+        let IndexMetadata { mut records, mut claims, lives, is_complete } = local.unwrap_or_else(|cause| {
+            causes.push(cause);
+            IndexMetadata::default()
+        });
+        complete &= is_complete;
         // Each type of a file is an entry.
         let mut room = self.config.metadata.max_results;
         let mut fits = |record: &Record| {
@@ -136,6 +162,9 @@ impl Gateway {
         let fitting = records.iter().map_while(|record| Some(record).filter(|record| fits(record))).count();
         complete &= fitting == records.len();
         records.truncate(fitting);
+        complete &= claims.len() <= room;
+        claims.truncate(room);
+        room -= claims.len();
         complete &= entries.len() <= room;
         entries.truncate(room);
         let key = asked.key.as_str();
@@ -149,27 +178,65 @@ impl Gateway {
         if !causes.is_empty() {
             tracing::warn!(key, value = asked.value, causes = %Unavailable(causes.clone()), "metadata is not complete");
         }
-        if is_unavailable { Err(Unavailable(causes)) } else { Ok(MetadataAnswer { records, entries, complete }) }
+        if is_unavailable {
+            Err(Unavailable(causes))
+        } else {
+            Ok(MetadataAnswer { records, claims, lives, entries, complete })
+        }
     }
 
-    async fn metadata_of_index(&self, asked: &MetadataQuery, deadline: Deadline) -> Result<PathMatches, Cause> {
+    async fn metadata_of_index(&self, asked: &MetadataQuery, deadline: Deadline) -> Result<IndexMetadata, Cause> {
+        let (sql::Records { records, claims }, is_complete) = self.files_of_index(asked, deadline).await?;
+        let ids = records.iter().map(|record| record.package.id).chain(claims.iter().map(|claim| claim.package.id));
+        let mut ids: Vec<i64> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let lives = async {
+            match ids.is_empty() {
+                true => Ok(HashMap::new()),
+                false => self.lookup.query(|index| async move { index.lives(&ids).await }).await,
+            }
+        };
+        let timed = tokio::time::timeout_at(deadline.end().into(), lives).await;
+        let timeout = |_| Cause::index(CauseKind::Timeout, "index: expected memberships within the budget, found none");
+        let lives = timed.map_err(timeout).flatten();
+        if let Err(cause) = &lives {
+            // The files are an answer all the same.
+            self.lookup.log_unavailable(cause);
+        }
+        let is_complete = is_complete && lives.is_ok();
+        Ok(IndexMetadata { records, claims, lives: lives.unwrap_or_default(), is_complete })
+    }
+
+    /// The files of the index, and whether these are all.
+    async fn files_of_index(&self, asked: &MetadataQuery, deadline: Deadline) -> Result<(sql::Records, bool), Cause> {
         let paths = match asked.key {
             MetadataKey::File => PathQuery::Exact(asked.value.clone()),
             MetadataKey::Glob => PathQuery::Glob(asked.value.clone()),
             MetadataKey::BuildId => {
                 // A value that is no build-id matches nothing, as with the reference server.
-                let Ok(build_id) = asked.value.parse() else {
-                    return Ok(PathMatches { records: Vec::new(), complete: true });
-                };
+                let Ok(build_id) = asked.value.parse() else { return Ok((sql::Records::default(), true)) };
                 let known = self.lookup.records(&build_id, deadline.end()).await?;
                 let max = self.config.metadata.max_results;
                 let mut present = known.value.iter().filter(|record| record.is_at_its_path());
                 let records: Vec<Record> = present.by_ref().take(max).cloned().collect();
-                return Ok(PathMatches { complete: known.unavailable.is_none() && present.next().is_none(), records });
+                let is_complete = known.unavailable.is_none() && present.next().is_none();
+                return Ok((sql::Records { records, claims: known.value.claims.clone() }, is_complete));
             }
         };
-        self.lookup.records_at(paths, self.config.metadata.max_results, deadline).await
+        let PathMatches { records, complete } =
+            self.lookup.records_at(paths, self.config.metadata.max_results, deadline).await?;
+        Ok((sql::Records { records, claims: Vec::new() }, complete))
     }
+}
+
+/// What the index has for a question.
+#[derive(Default)]
+struct IndexMetadata {
+    records: Vec<Record>,
+    claims: Vec<ClaimRecord>,
+    lives: HashMap<i64, Life>,
+    is_complete: bool,
 }
 
 /// Removes entries that stand before with the same values.

@@ -176,10 +176,14 @@ fn read(body: &[u8]) -> Result<(Vec<MetadataEntry>, bool), Fault> {
 /// Returns the entry if its kind, build-id and lengths are valid, without links that are not http.
 fn checked(mut entry: MetadataEntry) -> Option<MetadataEntry> {
     let is_short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MAX_TEXT);
+    let has_short_names = entry.memberships.iter().all(|membership| membership.repository.len() <= MAX_TEXT);
     let is_sound = matches!(entry.kind.as_str(), "executable" | "debuginfo")
         && entry.buildid.parse::<artifact::BuildId>().is_ok_and(|build_id| build_id.to_string() == entry.buildid)
         && entry.file.len() <= MAX_TEXT
-        && [&entry.archive, &entry.nevra, &entry.source_rpm, &entry.distro].into_iter().all(is_short);
+        && [&entry.archive, &entry.nevra, &entry.source_rpm, &entry.distro, &entry.obsoleted_by]
+            .into_iter()
+            .all(is_short)
+        && has_short_names;
     let is_http = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     entry.locations.retain(|place| place.url.as_ref().is_none_or(is_http));
     is_sound.then_some(entry)
