@@ -176,6 +176,7 @@ tls = { {{ join ", " $files }} }
 {{- with .Values.import.contact }}
 contact = {{ toRawJson . }}
 {{- end }}
+requests_per_host = {{ int64 .Values.import.requestsPerHost }}
 
 [check]
 budget = {{ toRawJson .Values.import.check.budget }}

@@ -264,6 +264,7 @@ def cron_job(label, cron, secrets, values, image):
     check(f"{label}: files of keys", files == wanted["keys"], list(files))
     check(f"{label}: indexer.toml", config == {
         **({"contact": wanted["contact"]} if wanted["contact"] else {}),
+        "requests_per_host": wanted["requestsPerHost"],
         "check": snake(wanted["check"]),
         "store": [snake(store) for store in wanted["stores"]],
         "repository": [snake(repository) for repository in wanted["repositories"]],
@@ -753,6 +754,7 @@ OUTSIDE_SCHEMA = [
     ({"gateway": {"trustedProxies": ["10.0.0.1"]}}, "gateway.trustedProxies.0"),
     ({"gateway": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "gateway.extraEnv.0.name"),
     ({"import": {"check": {"budget": "10"}}}, "import.check.budget"),
+    ({"import": {"requestsPerHost": 256}}, "import.requestsPerHost"),
     ({"import": {"stores": [{"name": "a", "tier": "mirror"}]}}, "import.stores.0"),
     ({"import": {"stores": [{"name": "a", "tier": "cloud", "url": "https://h"}]}}, "import.stores.0.tier"),
     ({"import": {"repositories": [{"name": "a", "url": "ftp://h"}]}}, "import.repositories.0.url"),
