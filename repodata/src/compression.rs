@@ -3,6 +3,7 @@
 use std::io::{self, Cursor, ErrorKind, Read};
 
 use crate::error::{of_artifact, wrap};
+use crate::lines::fill;
 use crate::{Error, Result};
 
 /// The magic of zchunk files (zchunk_format.txt), and of a header that is detached from its file.
@@ -29,20 +30,6 @@ pub fn open<'a>(mut file: impl Read + Send + 'a, name: &str, max_bytes: u64) -> 
     let file = Cursor::new(start).take(filled as u64).chain(file);
     let text = artifact::payload::decompress(file).map_err(|error| of_artifact(error, name))?;
     Ok(Box::new(BoundedText { text, name: name.into(), max_bytes, rest: max_bytes }))
-}
-
-/// Reads until `buffer` is full or the input ends. Returns the number of bytes read.
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match input.read(rest) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(crate::error::unwrap(error)),
-        }
-    }
-    Ok(filled)
 }
 
 struct BoundedText<R> {

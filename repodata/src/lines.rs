@@ -1,6 +1,6 @@
-//! The lines of a document, bounded.
+//! The lines of a document, bounded; and how its first bytes are read.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 
 use crate::error::unwrap;
 use crate::{Error, Result};
@@ -45,4 +45,18 @@ impl<R: Read> Lines<R> {
         let (document, line) = (self.document, self.number);
         Err(Error::Document { document, line, expected: expected.into(), found: found.into() })
     }
+}
+
+/// Reads until `buffer` is full or the input ends. Returns the number of bytes read.
+pub(crate) fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match input.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(unwrap(error)),
+        }
+    }
+    Ok(filled)
 }

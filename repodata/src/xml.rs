@@ -3,7 +3,7 @@
 //! There are no document type declarations, and no entities but the five predefined ones: nothing unfolds.
 
 use std::borrow::Cow;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::sync::Arc;
 
 use quick_xml::XmlVersion;
@@ -12,6 +12,7 @@ use quick_xml::events::Event;
 use quick_xml::events::attributes::Attributes;
 
 use crate::error::{shown, unwrap};
+use crate::lines::fill;
 use crate::{Error, Result};
 
 /// The maximum size of a tag, a text or a comment. The longest real ones are descriptions of packages.
@@ -24,13 +25,15 @@ const MAX_ATTRIBUTES: usize = 64;
 const MAX_VALUE_BYTES: usize = 64 << 10;
 /// The maximum number of elements. Filelists of a release have ten million.
 const MAX_ELEMENTS: u64 = 1 << 30;
+/// The size of a byte order mark in UTF-8.
+const BYTE_ORDER_MARK_BYTES: usize = 3;
 /// The size of the buffer for bytes of the document.
 const INPUT_BYTES: usize = 64 << 10;
 
 /// A document, part by part.
 pub(crate) struct Document<R> {
     name: &'static str,
-    reader: quick_xml::Reader<Bounded<R>>,
+    reader: quick_xml::Reader<Bounded<Chain<Cursor<Vec<u8>>, R>>>,
     buffer: Vec<u8>,
     depth: u32,
     elements: u64,
@@ -57,7 +60,12 @@ impl<R: Read> Document<R> {
     ///
     /// # Errors
     /// [`Error::Document`] where the document begins otherwise; [`Error::Io`] and the errors of `input`'s own reader.
-    pub(crate) fn open(name: &'static str, input: R, root: &str) -> Result<Self> {
+    pub(crate) fn open(name: &'static str, mut input: R, root: &str) -> Result<Self> {
+        // A byte order mark is passed over only if the first read brings all of it.
+        let mut start = vec![0; BYTE_ORDER_MARK_BYTES];
+        let filled = fill(&mut input, &mut start)?;
+        start.truncate(filled);
+        let input = Cursor::new(start).chain(input);
         let input = Bounded { input: BufReader::with_capacity(INPUT_BYTES, input), rest: MAX_PART_BYTES, line: 1 };
         let mut reader = quick_xml::Reader::from_reader(input);
         reader.config_mut().expand_empty_elements = true;
