@@ -128,14 +128,12 @@ async fn release(sources: &Sources, suite: &str, keys: &[PathBuf]) -> Result<Opt
             let file = text(bytes);
             let signed = split_clearsigned(&file).map_err(|error| RefreshError::Refused(error.to_string()))?;
             return match signed {
-                Some(signed) => {
-                    if !keys.is_empty() {
-                        // The line break before the signature is not signed.
-                        let text = signed.text.strip_suffix('\n').unwrap_or(&signed.text);
-                        signature::check(keys, &path, text.as_bytes(), signed.signature.as_bytes()).await?;
-                    }
-                    Ok(Some((path, signed.text)))
+                // What gpgv writes, not what was split: line ends and spaces before them are not all signed.
+                Some(_) if !keys.is_empty() => {
+                    let (_, signed) = signature::check_clearsigned(keys, &path, file.as_bytes()).await?;
+                    Ok(Some((path, text(signed))))
                 }
+                Some(signed) => Ok(Some((path, signed.text))),
                 None if keys.is_empty() => Ok(Some((path, file))),
                 None => Err(RefreshError::Refused(format!("{path}: expected a signature, found none"))),
             };

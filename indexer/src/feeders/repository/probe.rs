@@ -98,7 +98,10 @@ async fn signature(sources: &Sources, keys: &[PathBuf], document: &[u8]) -> (Out
             (Outcome::Warning, format!("{path} is there, but no keys are configured: nothing verifies the metadata"))
         }
         (Ok((signature, _)), _) => match signature::check(keys, repomd::PATH, document, &signature).await {
-            Ok(()) => (Outcome::Ok, format!("{path} is by one of the configured keys")),
+            Ok(good) => {
+                let detail = format!("{path} is by one of the configured keys: {} {}", good.fingerprint, good.user);
+                (Outcome::Ok, detail)
+            }
             Err(error) => (Outcome::Failed, text(error)),
         },
         (Err(error), 0) if error.kind == FetchErrorKind::Absent && is_verified => {

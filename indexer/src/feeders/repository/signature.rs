@@ -1,32 +1,95 @@
-//! OpenPGP signatures of metadata, checked by the program `gpgv` (GnuPG), as dnf and apt have GnuPG check them.
+//! OpenPGP signatures of metadata: `repomd.xml.asc`, `Release.gpg`, `InRelease`.
+//!
+//! The program gpgv checks them, with a keyring of its own that holds nothing but the configured keys. Its exit status
+//! is not enough: a file with two signatures, one of a key that is not configured, is as good as its other signature.
+//! The decision is made from its status lines (GnuPG's doc/DETAILS).
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek, Write};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use tempfile::NamedTempFile;
+use tempfile::TempDir;
+use tokio::process::Command;
 
 use super::metadata::RefreshError;
 use crate::report::failure::CommandFailure;
 
-/// Maximum size of a file with keys.
-const MAX_KEY_BYTES: u64 = 4 << 20;
-/// Beginning and end of keys in ASCII armor (RFC 9580, section 6.2).
-const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
-const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
+mod keys;
+mod status;
 
-/// Checks a detached signature of a document. One of the keys has to be the signer's.
+use status::Status;
+
+/// How long gpgv may take.
+const GPGV_TIMEOUT: Duration = Duration::from_secs(60);
+/// The maximum number of characters of gpgv's own messages in an error.
+const MAX_MESSAGE_CHARS: usize = 300;
+
+/// A signature by a configured key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GoodSignature {
+    /// Fingerprint of the primary key, uppercase hex. The signature may be one of its subkeys.
+    pub(super) fingerprint: String,
+    /// A user id of the key, as the key states it.
+    pub(super) user: String,
+}
+
+/// Why a signature proves nothing.
+#[derive(Debug, thiserror::Error)]
+enum SignatureError {
+    /// A file with keys cannot be used.
+    #[error("{}: expected {expected}, found {found}", .path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What it has to have.
+        expected: &'static str,
+        /// What it has.
+        found: String,
+    },
+    /// The signature is not one of the configured keys over these bytes.
+    #[error("{name}: expected a good signature by one of the keys, found {found}")]
+    NotGood {
+        /// The signed file.
+        name: String,
+        /// What gpgv found.
+        found: String,
+    },
+    /// gpgv is not installed.
+    #[error("expected the program gpgv to check signatures, found none: install gpgv or gnupg2")]
+    NoGpgv,
+    /// gpgv could not be run, or the disk failed.
+    #[error("gpgv: {0}")]
+    Local(#[from] io::Error),
+    /// gpgv did not end.
+    #[error("expected gpgv to check a signature within 60 s, found it still running")]
+    Timeout,
+}
+
+impl From<SignatureError> for RefreshError {
+    fn from(error: SignatureError) -> Self {
+        match error {
+            SignatureError::NotGood { .. } => Self::Refused(error.to_string()),
+            error => Self::Command(CommandFailure::local(error)),
+        }
+    }
+}
+
+/// Checks a detached signature, armored or binary, of a document. Messages call it `name`.
 ///
 /// # Errors
-/// [`RefreshError::Refused`] if the signature is not valid, or not by one of the keys; [`RefreshError::Command`] if a
-/// file with keys cannot be read, or there is no `gpgv`.
-pub(super) async fn check(keys: &[PathBuf], name: &str, document: &[u8], signature: &[u8]) -> Result<(), RefreshError> {
-    let (mut file, mut written) = (tempfile::tempfile()?, document);
-    io::copy(&mut written, &mut file)?;
-    check_file(keys, name, &file, signature).await
+/// [`RefreshError::Refused`] unless one of the keys made it, and neither key nor signature has expired or was revoked;
+/// [`RefreshError::Command`] if a file with keys cannot be read, or there is no gpgv.
+pub(super) async fn check(
+    key_files: &[PathBuf],
+    name: &str,
+    document: &[u8],
+    signature: &[u8],
+) -> Result<GoodSignature, RefreshError> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(document)?;
+    check_file(key_files, name, &file, signature).await
 }
 
 /// Checks a detached signature of a file.
@@ -34,108 +97,81 @@ pub(super) async fn check(keys: &[PathBuf], name: &str, document: &[u8], signatu
 /// # Errors
 /// As [`check`].
 pub(super) async fn check_file(
-    keys: &[PathBuf],
+    key_files: &[PathBuf],
     name: &str,
     file: &File,
     signature: &[u8],
-) -> Result<(), RefreshError> {
-    let (keys, name, mut file) = (keys.to_vec(), name.to_owned(), file.try_clone()?);
-    let signature = signature.to_vec();
-    let checked = tokio::task::spawn_blocking(move || {
-        let keyrings = keys.iter().map(keyring).collect::<io::Result<Vec<NamedTempFile>>>()?;
-        let signature = temporary(&signature)?;
-        file.rewind()?;
-        run(&keyrings, &signature, &file)
-    });
-    match checked.await.map_err(CommandFailure::local)? {
-        Ok(None) => Ok(()),
-        Ok(Some(reason)) => {
-            Err(RefreshError::Refused(format!("{name}: expected a signature by one of the keys, found {reason}")))
-        }
-        Err(error) => Err(RefreshError::Command(CommandFailure::local(error))),
+) -> Result<GoodSignature, RefreshError> {
+    let mut file = file.try_clone()?;
+    file.rewind()?;
+    let check = Check::new(key_files).await?;
+    let signature_file = check.path("signature");
+    tokio::fs::write(&signature_file, signature).await?;
+    Ok(check.run(name, &[&signature_file, Path::new("-")], file.into()).await?)
+}
+
+/// Checks a clearsigned file. Returns the text that was signed, as gpgv wrote it: what stands around it in the file is
+/// not in it. Its signature is none of the split text: line ends count in another way.
+///
+/// # Errors
+/// As [`check`].
+pub(super) async fn check_clearsigned(
+    key_files: &[PathBuf],
+    name: &str,
+    file: &[u8],
+) -> Result<(GoodSignature, Vec<u8>), RefreshError> {
+    let check = Check::new(key_files).await?;
+    let [signed_file, text_file] = [check.path("signed"), check.path("text")];
+    tokio::fs::write(&signed_file, file).await?;
+    let good = check.run(name, &[Path::new("--output"), &text_file, &signed_file], Stdio::null()).await?;
+    Ok((good, tokio::fs::read(&text_file).await?))
+}
+
+/// A directory with a keyring, which is gpgv's home for one check.
+struct Check {
+    home: TempDir,
+}
+
+impl Check {
+    async fn new(key_files: &[PathBuf]) -> Result<Self, SignatureError> {
+        let keyring = keys::keyring(key_files).await?;
+        // Readable by its owner alone.
+        let check = Self { home: TempDir::with_prefix("darkserver-keys-")? };
+        tokio::fs::write(check.path("keyring.gpg"), keyring).await?;
+        Ok(check)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    async fn run(&self, name: &str, arguments: &[&Path], input: Stdio) -> Result<GoodSignature, SignatureError> {
+        let mut command = Command::new("gpgv");
+        command.arg("--homedir").arg(self.home.path()).arg("--keyring").arg(self.path("keyring.gpg"));
+        command.args(["--status-fd", "1", "--weak-digest", "SHA1", "--weak-digest", "MD5"]).args(arguments);
+        command.env("LC_ALL", "C").env_remove("GNUPGHOME").stdin(input).kill_on_drop(true);
+        let output = match tokio::time::timeout(GPGV_TIMEOUT, command.output()).await {
+            Err(_) => return Err(SignatureError::Timeout),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Err(SignatureError::NoGpgv),
+            Ok(output) => output?,
+        };
+        let status = Status::parse(&String::from_utf8_lossy(&output.stdout));
+        status.good().map_err(|found| SignatureError::NotGood {
+            name: name.into(),
+            found: found.unwrap_or_else(|| first_message(&output)),
+        })
     }
 }
 
-/// Runs gpgv. Returns the reason if the signature is not valid.
-fn run(keyrings: &[NamedTempFile], signature: &NamedTempFile, document: &File) -> io::Result<Option<String>> {
-    let mut command = Command::new("gpgv");
-    // No home: neither its keys nor its options count.
-    command.args(["--homedir", "/nonexistent", "--weak-digest", "SHA1", "--weak-digest", "MD5"]);
-    for keyring in keyrings {
-        command.arg("--keyring").arg(keyring.path());
+/// The first of gpgv's own messages, where its status lines tell nothing.
+fn first_message(output: &Output) -> String {
+    let messages = String::from_utf8_lossy(&output.stderr);
+    let message = messages.lines().map(|line| line.trim_start_matches("gpgv: ")).find(|line| !line.trim().is_empty());
+    match message {
+        Some(message) => message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect(),
+        None => format!("none ({})", output.status),
     }
-    let command = command.arg("--").arg(signature.path()).arg("-").env("LC_ALL", "C");
-    let command = command.stdin(document.try_clone()?).stdout(Stdio::null());
-    let output = command.output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => io::Error::new(
-            ErrorKind::NotFound,
-            "gpgv: expected the program that checks signatures, found none: install gpgv or gnupg2",
-        ),
-        _ => error,
-    })?;
-    if output.status.success() {
-        return Ok(None);
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    let lines = text.lines().map(|line| line.trim_start_matches("gpgv: ").trim());
-    let reason = lines.filter(|line| !line.is_empty()).last().unwrap_or("no reason").to_owned();
-    Ok(Some(reason.chars().take(200).collect()))
-}
-
-/// Returns a keyring of the keys in a file.
-fn keyring(path: &PathBuf) -> io::Result<NamedTempFile> {
-    let named = |text: &str| io::Error::new(ErrorKind::InvalidData, format!("{}: {text}", path.display()));
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-    if bytes.len() as u64 > MAX_KEY_BYTES {
-        return Err(named("expected keys of at most 4 MiB, found more"));
-    }
-    let keys = match std::str::from_utf8(&bytes) {
-        Ok(text) if text.contains(BEGIN) => {
-            dearmored(text).ok_or_else(|| named("expected keys in ASCII armor, found other text"))?
-        }
-        _ if bytes.first().is_some_and(|first| first & 0x80 != 0) => bytes,
-        _ => return Err(named("expected OpenPGP keys, found something else")),
-    };
-    temporary(&keys)
-}
-
-/// Returns the bytes of all keys in a text; `None` if one is not complete.
-fn dearmored(text: &str) -> Option<Vec<u8>> {
-    let mut keys = Vec::new();
-    let mut rest = text;
-    while let Some((_, begun)) = rest.split_once(BEGIN) {
-        let (block, after) = begun.split_once(END)?;
-        // Headers, an empty line, base64, and a checksum that begins with `=`.
-        let lines = block.lines().map(str::trim).skip(1);
-        let has_headers = block.lines().skip(1).any(|line| line.trim().is_empty());
-        let body = lines.skip_while(|line| has_headers && !line.is_empty());
-        let digits: String = body.take_while(|line| !line.starts_with('=')).collect();
-        keys.extend(STANDARD.decode(digits).ok()?);
-        rest = after;
-    }
-    Some(keys).filter(|keys| !keys.is_empty())
-}
-
-fn temporary(bytes: &[u8]) -> io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new()?;
-    file.write_all(bytes)?;
-    file.flush()?;
-    Ok(file)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_in_armor_are_decoded_with_and_without_headers() {
-        let block = |headers: &str| format!("noise\n{BEGIN}\n{headers}AQID\nBAU=\n=abcd\n{END}\n");
-        let text = format!("{}{}{}", block("Version: 1\n\n"), block("\n"), block(""));
-        assert_eq!(dearmored(&text).unwrap(), [1, 2, 3, 4, 5].repeat(3));
-        assert!(dearmored(&format!("{BEGIN}\n\nAQID")).is_none());
-        assert!(dearmored("nothing").is_none());
-    }
-}
+mod tests;
