@@ -9,7 +9,7 @@ use super::insert::now;
 use crate::connect::db::{both, on_connection};
 use crate::connect::dialect::Dialect;
 use crate::model::facts::PackageFacts;
-use crate::model::rows::{PackageRow, package_columns};
+use crate::model::rows::{PackageRow, package_columns, to_unsigned};
 use crate::{CheckResult, DuePlace, Index, Location, PathHash, PlaceCheck, Result, Store};
 
 /// A row for each location of a store that is present, or was found to be gone by a check, that which was checked
@@ -20,6 +20,10 @@ const DUE: &str = concat!(
     " from locations l join packages p on p.id = l.package_id join stores s on s.id = l.store_id where (l.gone_at is \
      null or (l.check_result is not null and l.check_result <> 'present')) and l.store_id = "
 );
+
+/// The number of these locations of a store whose last check was before some time.
+const DUE_COUNT: &str = "select count(*) from locations l where (l.gone_at is null or (l.check_result is not null and \
+     l.check_result <> 'present')) and l.store_id = ? and (l.checked_at is null or l.checked_at < ?)";
 
 /// Packages without a location in a store, by id.
 const WITHOUT_LOCATION: &str = "select p.id, p.distro from packages p where p.id > ? and p.format = 'rpm' and not \
@@ -40,14 +44,14 @@ struct DerivedPlaces {
 }
 
 impl Index {
-    /// Returns up to `limit` places with a URL that were not looked at for longest, of one store or of all: those that
+    /// Returns up to `limit` places that were not looked at for longest, of one store or of all: those that
     /// were never checked first, half of them places that follow from patterns as long as there are both. The search
     /// for the latter goes on where the last call ended.
     ///
     /// # Errors
     /// If the database refuses.
     pub async fn due_places(&self, store: Option<i64>, limit: usize) -> Result<Vec<DuePlace>> {
-        let is_due = |due: &Store| due.base_url.is_some() && store.is_none_or(|store| store == due.id);
+        let is_due = |due: &Store| store.is_none_or(|store| store == due.id);
         let stores: Vec<Store> = self.stores().await?.into_iter().filter(is_due).collect();
         let mut places: Vec<(usize, DuePlace)> = Vec::new();
         let mut derived = Vec::new();
@@ -66,6 +70,21 @@ impl Index {
         let places: Vec<DuePlace> = places.into_iter().map(|(_, place)| place).collect();
         self.store_positions(&derived, &places).await?;
         Ok(places)
+    }
+
+    /// Returns the number of locations of a store that were not checked since `since`, in seconds since 1970, and that
+    /// [`Self::due_places`] returns some time. Places that follow from patterns and have no row are not counted.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn due_count(&self, store_id: i64, since: i64) -> Result<u64> {
+        self.retry_query("counting due places", || async {
+            let count = on_connection!(&self.db, |connection, Backend| {
+                sqlx::query_scalar::<Backend, i64>(DUE_COUNT).bind(store_id).bind(since).fetch_one(connection).await?
+            });
+            to_unsigned(count)
+        })
+        .await
     }
 
     async fn select_due(&self, store_id: i64, limit: usize) -> sqlx::Result<Vec<DuePlace>> {

@@ -184,6 +184,32 @@ fn places_that_were_not_looked_at_for_longest_are_due() {
 }
 
 #[test]
+fn places_in_directories_are_due_and_counted_too() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let here = store(&index, "here", Tier::Local, 0).await;
+        let imports = ["a-1-1.x86_64", "b-1-1.x86_64", "gone-1-1.x86_64"].map(|nevra| simple(&here, nevra));
+        index.insert("test", &imports).await.unwrap();
+        index.mark_gone(here.id, &[PathHash::of_path("gone-1-1.x86_64.rpm")], i64::MAX / 2).await.unwrap();
+        let due = index.due_places(Some(here.id), 10).await.unwrap();
+        assert_eq!((due.len(), index.due_count(here.id, 100).await.unwrap()), (2, 2));
+        let check = PlaceCheck {
+            package_id: due[0].package_id,
+            store_id: here.id,
+            path: due[0].location.path.clone(),
+            at: 100,
+            result: CheckResult::Gone,
+            derived: false,
+        };
+        index.record_check(&[check]).await.unwrap();
+        assert_eq!(
+            (index.due_count(here.id, 100).await.unwrap(), index.due_count(here.id, 101).await.unwrap()),
+            (1, 2)
+        );
+    });
+}
+
+#[test]
 fn successors_are_higher_and_began_later_in_the_same_repository() {
     on_both(async |fresh| {
         let index = fresh.index().await;
