@@ -12,6 +12,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::cli::{CheckArgs, Common};
+use crate::commands::check_locations;
 use crate::feeders;
 use crate::fetch::network::{Network, NetworkLimits};
 use crate::fetch::probe::{self, Check, Outcome, Target};
@@ -42,7 +43,8 @@ pub(crate) async fn run(index: &Index, args: CheckArgs, common: &Common) -> Resu
     let settings = settings::repositories(common)?;
     let stores = select(index.stores().await?, &args.names)?;
     if args.locations {
-        return Err(CommandFailure::Usage("--locations: expected a later version of this program".into()));
+        let contact = settings.contact.as_deref();
+        return check_locations::run(index, &stores, args.budget, contact, common).await;
     }
     let limits = NetworkLimits { stall_timeout: ANSWER_TIMEOUT, down_timeout: ANSWER_TIMEOUT, ..settings.limits };
     let network = Network::new(settings.contact.as_deref(), limits, Stop::default());

@@ -13,6 +13,7 @@ use import::Importer;
 use original::OriginalArguments;
 
 mod check;
+mod check_locations;
 mod import;
 mod local_stores;
 mod migrate;

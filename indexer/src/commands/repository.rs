@@ -8,6 +8,7 @@ use serde_json::json;
 use sql::{Index, NewStore, Store, Tier};
 use url::Url;
 
+use super::check_locations::check_places;
 use super::local_stores::{describe_addresses, refuse_nested, without_query};
 use super::store::new_store;
 use crate::cli::{Common, Payload, RepoArgs, RepositoryFormat};
@@ -15,7 +16,9 @@ use crate::feeders::repository::address::Address;
 use crate::feeders::repository::places::path_in_store;
 use crate::feeders::repository::{Plan, Refresher};
 use crate::fetch::network::Network;
+use crate::fetch::presence::polite_network;
 use crate::pipeline::stop::Stop;
+use crate::report::checks::CheckSummary;
 use crate::report::failure::{self, CommandFailure, Result};
 use crate::report::output::{print, print_error};
 use crate::report::progress::ImportProgress;
@@ -70,7 +73,15 @@ pub(crate) async fn run(args: RepoArgs, index: &Index, common: &Common) -> Resul
         report(&summary, common);
         summaries.push(summary);
     }
-    finish(&summaries, is_all, stop.is_set(), common)
+    let budget = settings.check.budget;
+    let checked = if is_all && !stop.is_set() && !budget.is_zero() {
+        let network = polite_network(settings.contact.as_deref(), &stop);
+        let stores = index.stores().await?;
+        Some(Box::pin(check_places(index, &stores, budget, &network, common.quiet)).await?)
+    } else {
+        None
+    };
+    finish(&summaries, checked.as_ref(), is_all, stop.is_set(), common)
 }
 
 /// Prints the summary of a repository. A refused one is reported also when quiet.
@@ -84,13 +95,23 @@ fn report(summary: &RepositorySummary, common: &Common) {
     }
 }
 
-/// Prints the summaries as JSON if wanted, and returns the exit status.
-fn finish(summaries: &[RepositorySummary], is_all: bool, is_stopped: bool, common: &Common) -> Result<ExitCode> {
+/// Prints the summaries as JSON if wanted, and returns the exit status. What checks of places found does not change it.
+fn finish(
+    summaries: &[RepositorySummary],
+    checked: Option<&CheckSummary>,
+    is_all: bool,
+    is_stopped: bool,
+    common: &Common,
+) -> Result<ExitCode> {
     if common.json {
         match summaries {
             [summary] if !is_all => print(&serde_json::to_string(summary).map_err(CommandFailure::local)?)?,
-            summaries => print(&json!({ "repositories": summaries }))?,
+            summaries => print(&json!({ "repositories": summaries, "places": checked }))?,
         }
+    } else if let Some(checked) = checked
+        && !common.quiet
+    {
+        print_error(checked);
     }
     if is_stopped {
         print_error(&"interrupted: packages read so far are in the index; the same command continues");

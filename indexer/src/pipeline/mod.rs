@@ -14,6 +14,7 @@ use crate::report::progress::ImportProgress;
 use stop::Stop;
 use writer::Writer;
 
+pub(crate) mod checks;
 pub(crate) mod stop;
 pub(crate) mod writer;
 

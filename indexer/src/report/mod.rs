@@ -1,5 +1,6 @@
 //! Results, progress and errors for the operator.
 
+pub(crate) mod checks;
 pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod progress;
