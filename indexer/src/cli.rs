@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use sql::{AbsentStatuses, Distros, PlacePattern, RedirectHosts};
 
+use crate::commands::show::{self, ShowArgs};
 use crate::commands::verify::{self, VerifyArgs};
 use crate::feeders::formats::{self, FormatOption};
 
@@ -38,7 +39,8 @@ Examples:
   Single packages, with their distribution:
     darkserver-import rpm ./*.rpm --distro fedora-40-x86_64
 
-  What is known of the whole index:
+  What is known of a build-id or a package, and of the whole index:
+    darkserver-import show bash-5.2-6.fc44.x86_64
     darkserver-import status
 
   The original's command:
@@ -136,6 +138,9 @@ pub(crate) enum Command {
     Rpm(RpmArgs),
     /// Index the packages of a repository over HTTP, from their headers or from its metadata alone
     Repo(Box<RepoArgs>),
+    /// Show everything that is known of a build-id or a package: its places, its life, its successors
+    #[command(after_help = show::EXAMPLES)]
+    Show(ShowArgs),
     /// Show the state of the index: stores, repositories, counts, what is open, what failed and why
     Status,
     /// Compare the index with the archives of random packages; the index stays as it is

@@ -19,6 +19,7 @@ mod local_stores;
 mod migrate;
 mod original;
 mod repository;
+pub(crate) mod show;
 mod status;
 mod store;
 pub(crate) mod verify;
@@ -53,6 +54,10 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             let result = Box::pin(repository::run(*args, &index, common)).await;
             index.checkpoint().await;
             result
+        }
+        Command::Show(args) => {
+            let index = open_to_read(&settings::database(common)?).await?;
+            show::run(&index, &args, common).await
         }
         Command::Status => {
             let index = open_to_read(&settings::database(common)?).await?;

@@ -163,7 +163,7 @@ impl From<StoreStatus> for StoreLine {
             unchecked,
             checked_at,
             failed,
-            failure: failure.map(|text| without_url_secrets(&text)),
+            failure: failure.map(|text| without_url_secrets(text.trim_start_matches("failed: "))),
             address: store_address(&store),
         }
     }

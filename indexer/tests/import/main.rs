@@ -2,7 +2,7 @@
 //!
 //! - [`support`]: a directory of packages with an index beside it, and the index as text;
 //! - the tests: [`fixtures`], [`changes`], [`check`], [`filters`], [`interrupted`], [`broken`], [`command`], [`stores`],
-//!   [`repositories`], [`verify`], [`mariadb`].
+//!   [`places`], [`repositories`], [`show`], [`verify`], [`mariadb`].
 
 #![expect(
     clippy::expect_used,
@@ -18,7 +18,9 @@ mod filters;
 mod fixtures;
 mod interrupted;
 mod mariadb;
+mod places;
 mod repositories;
+mod show;
 mod stores;
 mod support;
 mod verify;

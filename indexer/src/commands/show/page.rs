@@ -1,0 +1,188 @@
+//! The page of `show` for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{Known, KnownPackage, Membership, Place};
+use crate::report::output::printable;
+use crate::report::time::{day, utc};
+
+/// Maximum number of files that are shown of one package. A kernel has thousands.
+const MAX_FILES: usize = 20;
+
+impl Display for Known {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(build_id) = &self.build_id {
+            writeln!(f, "build-id {build_id}")?;
+        }
+        for (at, package) in self.packages.iter().enumerate() {
+            if at > 0 || self.build_id.is_some() {
+                writeln!(f)?;
+            }
+            package.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for KnownPackage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { nvra, source_rpm, distro, state, deleted_at, .. } = self;
+        writeln!(f, "{}", printable(nvra))?;
+        line(f, "source", source_rpm.as_deref().unwrap_or("unknown"))?;
+        line(f, "distro", if distro.is_empty() { "unknown" } else { distro })?;
+        line(f, "state", explain_state(state))?;
+        if let Some(deleted_at) = deleted_at {
+            line(f, "build", &format!("deleted on {}", utc(*deleted_at)))?;
+        }
+        for file in self.files.iter().take(MAX_FILES) {
+            let claimed = if file.claimed { ", claimed" } else { "" };
+            let path = file.path.as_deref().unwrap_or("unknown path");
+            line(f, "file", &format!("{path} ({}{claimed}) {}", file.kind, file.build_id))?;
+        }
+        if let Some(more @ 1..) = self.files.len().checked_sub(MAX_FILES) {
+            line(f, "", &format!("and {more} more files, which --json lists"))?;
+        }
+        for membership in &self.memberships {
+            line(f, "life", &self.life(membership))?;
+        }
+        if self.places.is_empty() {
+            line(f, "place", "none is known")?;
+        }
+        for place in &self.places {
+            line(f, "place", &format!("{} {}: {}", place.tier, place.store, place.address))?;
+            line(f, "", &place.history())?;
+        }
+        if !self.places.is_empty()
+            && let Some(since) = self.gone_since()
+        {
+            line(f, "gone", &format!("from all known places since {}", utc(since)))?;
+        }
+        Ok(())
+    }
+}
+
+impl KnownPackage {
+    /// A sentence about one membership, with the first successor in that repository.
+    fn life(&self, membership: &Membership) -> String {
+        let Membership { repository, first_seen, ended_at, .. } = membership;
+        let mut sentence = match ended_at {
+            Some(ended_at) => format!("was in {repository} from {} to {}", day(*first_seen), day(*ended_at)),
+            None => format!("is in {repository} since {}", day(*first_seen)),
+        };
+        if let Some(successor) = self.successors.iter().find(|successor| successor.repository == *repository) {
+            sentence.push_str(", obsoleted by ");
+            sentence.push_str(&successor.nvra);
+        }
+        sentence
+    }
+
+    /// When the last of its places was found gone, in seconds since 1970. `None` if one is present.
+    fn gone_since(&self) -> Option<i64> {
+        let gone: Option<Vec<i64>> = self.places.iter().map(|place| place.gone_at).collect();
+        gone.and_then(|gone| gone.into_iter().max())
+    }
+}
+
+impl Place {
+    /// When it was seen, looked at and gone.
+    fn history(&self) -> String {
+        let mut facts = Vec::new();
+        if let Some(gone_at) = self.gone_at {
+            facts.push(format!("gone since {}", utc(gone_at)));
+        }
+        if self.derived {
+            facts.push("follows from the store's pattern".to_owned());
+        }
+        if let (Some(first), Some(last)) = (self.first_seen, self.last_seen) {
+            facts.push(format!("seen from {} to {}", utc(first), utc(last)));
+        }
+        facts.push(match (self.checked_at, self.check_result.as_deref()) {
+            (Some(at), result) => format!("checked {}: {}", utc(at), result.unwrap_or("unknown")),
+            (None, _) => "never checked".to_owned(),
+        });
+        if let Some(size) = self.size {
+            facts.push(format!("{size} bytes"));
+        }
+        if let Some(key) = &self.signing_key {
+            facts.push(format!("signed by {key} (not verified)"));
+        }
+        facts.join("; ")
+    }
+}
+
+/// Writes one line of a package, without control characters.
+fn line(f: &mut Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+    writeln!(f, "{}", format!("  {label:<8}{}", printable(text)).trim_end())
+}
+
+fn explain_state(state: &str) -> &str {
+    match state {
+        "claimed" => "claimed: known from repository metadata, its header was not read yet",
+        "legacy" => "legacy: known from the original's database, its header was not read yet",
+        "open" => "open: its payload can have more build-ids",
+        "complete" => "complete: all its build-ids are known",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{KnownFile, Successor};
+    use super::*;
+
+    #[test]
+    fn the_page_tells_the_life_of_a_package_and_its_places() {
+        let place = |store: &str, gone_at| Place {
+            store: store.into(),
+            tier: "mirror",
+            url: Some(format!("https://{store}.example.org/bash.rpm")),
+            derived: false,
+            size: Some(10),
+            checksum: None,
+            signing_key: Some("6d9f90a6".into()),
+            first_seen: Some(1_777_890_600),
+            last_seen: Some(1_777_890_600),
+            checked_at: Some(1_777_890_600),
+            check_result: Some("gone".into()),
+            gone_at,
+            address: format!("https://{store}.example.org/bash.rpm"),
+        };
+        let mut package = KnownPackage {
+            nvra: "bash-5.2-6.fc44.x86_64".into(),
+            source_rpm: None,
+            distro: "fc44".into(),
+            state: "complete",
+            deleted_at: None,
+            files: vec![KnownFile {
+                path: Some("/usr/bin/bash\u{1b}[31m".into()),
+                kind: "executable",
+                claimed: true,
+                build_id: "ab".into(),
+            }],
+            places: vec![place("m", Some(1_777_890_600))],
+            memberships: vec![Membership {
+                repository: "f44-updates".into(),
+                first_seen: 1_777_890_600,
+                last_seen: 1_777_890_600,
+                ended_at: Some(1_780_309_800),
+            }],
+            successors: vec![Successor {
+                nvra: "bash-5.2-7.fc44.x86_64".into(),
+                repository: "f44-updates".into(),
+                first_seen: 1_780_309_800,
+            }],
+        };
+        let page = package.to_string();
+        for expected in [
+            "  life    was in f44-updates from 2026-05-04 to 2026-06-01, obsoleted by bash-5.2-7.fc44.x86_64\n",
+            "  file    /usr/bin/bash\\u{1b}[31m (executable, claimed) ab\n",
+            "  place   mirror m: https://m.example.org/bash.rpm\n",
+            "checked 2026-05-04T10:30:00Z: gone",
+            "  gone    from all known places since 2026-05-04T10:30:00Z\n",
+        ] {
+            assert!(page.contains(expected), "{expected}: {page}");
+        }
+        package.places.push(place("other", None));
+        assert!(!package.to_string().contains("  gone  "));
+    }
+}
