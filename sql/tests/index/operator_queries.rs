@@ -1,8 +1,8 @@
 //! The queries of `docs/operations.md` and the views, on 100,000 rows: each uses a key.
 
 use artifact::modules::Module;
-use artifact::{Artifact, Kind};
-use sql::{Import, PathHash, Tier};
+use artifact::{Artifact, Format, Kind};
+use sql::{Claim, ClaimedPackage, Import, NewRepository, Origin, PathHash, Tier};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row, SqliteConnection};
 
 use crate::builders::{artifact, build_id, import, store};
@@ -24,13 +24,24 @@ fn questions() -> Vec<&'static str> {
 async fn filled(fresh: &Fresh) {
     let index = fresh.index().await;
     let (near, far) = (store(&index, "fedora", Tier::Mirror, 0).await, store(&index, "koji", Tier::Koji, 0).await);
+    let new = NewRepository {
+        name: "f40".into(),
+        store_id: far.id,
+        path: String::new(),
+        url: None,
+        format: Format::Rpm,
+        distro: None,
+    };
+    let repository = index.add_repository(&new).await.unwrap();
     let file = |package: u32, at: u32| {
         let kind = if at.is_multiple_of(2) { Kind::Executable } else { Kind::Debuginfo };
         artifact(at, &format!("{package} {at}"), kind, &format!("/usr/lib64/p{package}/lib{at}.so"))
     };
     let of_package = |package: u32| {
         let artifacts: Vec<Artifact> = (0..100).map(|at| file(package, at)).collect();
-        import(&near, &format!("p{package}-1-1.fc40.x86_64"), artifacts)
+        let mut import = import(&near, &format!("p{package}-1-1.fc40.x86_64"), artifacts);
+        import.repository_id = Some(repository.id);
+        import
     };
     for packages in (0..1000).collect::<Vec<u32>>().chunks(250) {
         let batch: Vec<Import> = packages.iter().map(|package| of_package(*package)).collect();
@@ -50,8 +61,26 @@ async fn filled(fresh: &Fresh) {
     copy.location.store_id = far.id;
     index.insert("test", &[bash.clone(), copy]).await.unwrap();
     index.mark_gone(near.id, &[PathHash::of_path(&bash.location.path)], 1_700_000_000).await.unwrap();
+    let claim = Claim {
+        build_id: "61f0ee2d4a2b3ab0b1bbd2ca6a1f2c7f3d2b1c77".parse().unwrap(),
+        kind: Kind::Debuginfo,
+        link_path: None,
+    };
+    let claimed = ClaimedPackage {
+        origin: Origin::Repository,
+        format: Format::Rpm,
+        nevra: "bash-5.2.26-4.fc40.x86_64".parse().unwrap(),
+        source_rpm: None,
+        distro: "fc40".into(),
+        claims: vec![claim],
+        location: None,
+        repository_id: Some(repository.id),
+    };
+    index.insert_claimed("test", &[claimed]).await.unwrap();
     if fresh.has_server() {
-        fresh.execute("analyze table packages, artifacts, modules, locations, stores").await;
+        fresh
+            .execute("analyze table claims, memberships, repositories, packages, artifacts, modules, locations, stores")
+            .await;
     }
 }
 
