@@ -97,12 +97,14 @@ fn broken_metadata_is_refused_as_a_whole() {
     site.server.set("repomd.xml", Fault::Status(404));
     site.expect_refused("no repomd.xml", &["repomd.xml", "404"]);
     restore();
+
+    // Every byte more of a known revision: the checksum of repomd.xml must differ, or nothing is read.
+    let newer = |text: &str| text.replace("<revision>", "<revision>9");
+    fs::write(&repomd, newer(&text)).unwrap();
     site.server.set("primary.xml", Fault::Status(404));
     site.expect_refused("no primary.xml", &["primary.xml", "404"]);
     restore();
 
-    // Every byte more of a known revision: the checksum of repomd.xml must differ, or nothing is read.
-    let newer = |text: &str| text.replace("<revision>", "<revision>9");
     fs::write(&repomd, newer(&text)).unwrap();
     fs::write(&primary, &bytes[..bytes.len() - 10]).unwrap();
     site.expect_refused("a cut primary.xml", &["primary.xml"]);

@@ -64,6 +64,7 @@ impl Batch {
             written.claimed = index.insert_claimed(name, &self.claimed).await?;
         }
         if !self.located.is_empty() {
+            index.insert_locations(name, &self.located).await?;
             written.located = self.located.len() as u64;
         }
         Ok(written)

@@ -128,7 +128,9 @@ fn arch_directory<'a>(path: &'a str, last: &str) -> Option<&'a str> {
 /// The directory of `Packages`, and the root of Debian's archive: above `dists/`, else the same directory.
 fn debian_directories(path: &str, format: Option<RepositoryFormat>) -> Option<(&str, &str)> {
     let (above, last) = path.rsplit_once('/').unwrap_or(("", path));
-    let is_index = last == "Packages" || last.starts_with("Packages.");
+    // A directory of RPMs is often called Packages.
+    let is_listed = format == Some(RepositoryFormat::Deb) || path.contains("/dists/");
+    let is_index = last.starts_with("Packages.") || last == "Packages" && is_listed;
     let directory = if is_index { above } else { path };
     let is_debian = is_index || directory.rsplit('/').next().is_some_and(|name| name.starts_with("binary-"));
     let root = directory.find("/dists/").and_then(|at| directory.get(..at)).unwrap_or(directory);
@@ -155,6 +157,7 @@ mod tests {
             ("https://m.example/el9/x86_64/", AddressKind::Base, Some("https://m.example/el9/x86_64")),
             ("https://m.example/el9/repodata/repomd.xml?t=1", AddressKind::Base, Some("https://m.example/el9?t=1")),
             ("http://m.example", AddressKind::Base, Some("http://m.example/")),
+            ("http://m.example/el9/Packages", AddressKind::Base, Some("http://m.example/el9/Packages")),
             ("https://m.example/metalink?repo=fedora-44&arch=x86_64", AddressKind::Metalink, None),
             ("https://m.example/x/repodata/repomd.xml.metalink", AddressKind::Metalink, None),
             ("https://m.example/x/repodata/repomd.xml.meta4", AddressKind::Metalink, None),

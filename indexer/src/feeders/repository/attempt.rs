@@ -161,7 +161,7 @@ impl Attempt<'_> {
                 metadata::listing(&fetcher, &place.path, Some(expected)).await?
             }
         };
-        Ok(ListingFile { file: downloaded.file, name: entry.kind.clone(), open_size: entry.open_size })
+        Ok(ListingFile { file: downloaded.file, name: format!("{}.xml", entry.kind), open_size: entry.open_size })
     }
 
     /// Returns the fetcher of another store.

@@ -182,11 +182,7 @@ impl Listing {
             if batch.is_empty() {
                 break;
             }
-            let checksums = batch
-                .iter()
-                .map(|entry| &entry.checksum)
-                .filter(|checksum| proves_identity(checksum))
-                .filter(|_| false);
+            let checksums = batch.iter().map(|entry| &entry.checksum).filter(|checksum| proves_identity(checksum));
             let by_checksum = index.packages_by_checksum(&checksums.cloned().collect::<Vec<_>>()).await?;
             for entry in batch {
                 let known = by_checksum.get(&entry.checksum).filter(|known| self.is_same_package(&entry, known));
