@@ -211,8 +211,8 @@ impl Options {
             (Some(directory), given) if given.is_none() || self.url.is_none() => {
                 Some(path_in_store(directory, &store).ok_or_else(|| {
                     CommandFailure::Usage(format!(
-                        "expected a URL below that of store {} ({}), found another one: state the path of the repository \
-                         below the store's URL with --path",
+                        "expected a URL below that of store {} ({}), found another one: state the path of the \
+                         repository below the store's URL with --path",
                         store.name,
                         store.base_url.as_deref().map_or("none", without_query)
                     ))

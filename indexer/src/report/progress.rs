@@ -82,8 +82,8 @@ impl ImportProgress {
         }
     }
 
-    /// Returns the progress of a refresh of a repository, with the bytes received and the time left. Reports of packages
-    /// are kept to its end.
+    /// Returns the progress of a refresh of a repository, with the bytes received and the time left. Reports of
+    /// packages are kept to its end.
     pub(crate) fn of_repository(quiet: bool, name: &str, network: &Arc<Network>) -> Self {
         let bar = "{spinner} {prefix}: {msg} {human_pos}/{human_len} [{wide_bar}] {rate} {received} {left}";
         let (traffic, before) = (Arc::clone(network), network.traffic().bytes());

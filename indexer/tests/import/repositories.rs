@@ -99,7 +99,7 @@ fn stores_have_patterns_and_urls_with_queries_that_are_not_shown() {
     assert!(!output.json.to_string().contains("secret"), "{output:?}");
     let stores = fixture.run(&["store", "list"]).json;
     assert_eq!(stores[0]["pattern"], pattern);
-    assert_eq!(stores[0]["distros"], serde_json::json!(["el9*", "fc*"]));
+    assert_eq!(stores[0]["distros"], serde_json::json!(["fc*", "el9*"]));
     assert_eq!(stores[0]["url"], "https://koji.example/");
     let table = fixture.command(&["store", "list"]).output().unwrap();
     assert!(!String::from_utf8_lossy(&table.stdout).contains("secret"));

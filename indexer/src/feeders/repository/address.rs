@@ -31,8 +31,8 @@ pub(crate) enum AddressKind {
 }
 
 impl Address {
-    /// Reads a URL. Its form, or the format, tells what it leads to: a segment or query with `metalink` or `mirrorlist`, the suffixes
-    /// `.metalink`, `.meta4`, `.mirrorlist`, `.txt`, `.files` and `.db`, or a directory `binary-ARCH`.
+    /// Reads a URL. Its form, or the format, tells what it leads to: a segment with `metalink` or `mirrorlist`, the
+    /// suffixes `.meta4`, `.txt`, `.files` and `.db`, a directory `binary-ARCH`, or `Packages.xz`.
     ///
     /// # Errors
     /// If it is no http or https URL, or has a user or password. The message does not repeat the URL.

@@ -119,7 +119,8 @@ pub(super) async fn fetch(
     }
 }
 
-/// Returns the name and the text of `InRelease` or `Release`; `None` without either. With keys its signature is checked.
+/// Returns the name and the text of `InRelease` or `Release`; `None` without either. Its signature is checked if there
+/// are keys.
 async fn release(sources: &Sources, suite: &str, keys: &[PathBuf]) -> Result<Option<(String, String)>, RefreshError> {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let path = join(suite, "InRelease");
@@ -155,8 +156,8 @@ async fn release(sources: &Sources, suite: &str, keys: &[PathBuf]) -> Result<Opt
     }
 }
 
-/// Splits a directory into the suite, where `Release` is, and the rest: `dists/bookworm` and `main/binary-amd64`. A flat
-/// repository is its own suite.
+/// Splits a directory into the suite, where `Release` is, and the rest: `dists/bookworm` and `main/binary-amd64`. A
+/// flat repository is its own suite.
 fn split_suite(directory: &str) -> (&str, &str) {
     let is_suite = directory.starts_with("dists/");
     let before_arch = directory.rsplit_once('/').filter(|_| is_suite);

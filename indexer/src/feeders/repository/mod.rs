@@ -182,8 +182,8 @@ fn mirrored_path(sources: &Sources, store: &Store) -> Option<String> {
 
 fn no_path(plan: &Plan) -> CommandFailure {
     CommandFailure::Usage(format!(
-        "repository {}: expected a mirror below the URL of store {}, found none: state the path of the repository below \
-         that URL with --path",
+        "repository {}: expected a mirror below the URL of store {}, found none: state the path of the repository \
+         below that URL with --path",
         plan.name, plan.store.name
     ))
 }
