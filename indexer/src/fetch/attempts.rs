@@ -7,6 +7,8 @@ use crate::fetch::mirrors::{Mirror, MirrorId, Mirrors, UnderWay};
 
 /// Maximum number of answers that broke off or were errors, of all mirrors, for one fetch.
 pub(super) const MAX_PASSING: u32 = 6;
+/// The number of them that an answer counts for that stalled: it took longer.
+const STALL_WEIGHT: u32 = 2;
 /// Maximum number of mirrors that state that they do not have a file, or give another one.
 const MAX_UNFIT: usize = 4;
 /// Maximum time to wait for mirrors that pause once another one stated that it does not have the file.
@@ -21,6 +23,8 @@ pub(super) struct Attempts<'a> {
     unfit_failure: Option<Failure>,
     /// Answers that broke off or were errors.
     passing: u32,
+    /// When the first request began that failed and may pass.
+    failing_since: Option<Instant>,
     last: Option<Failure>,
     /// Time waited for mirrors that pause, once another one gave an answer.
     waited: Duration,
@@ -36,7 +40,15 @@ pub(super) struct Attempt<'a> {
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(mirrors: &'a Mirrors) -> Self {
-        Self { mirrors, unfit: Vec::new(), unfit_failure: None, passing: 0, last: None, waited: Duration::ZERO }
+        Self {
+            mirrors,
+            unfit: Vec::new(),
+            unfit_failure: None,
+            passing: 0,
+            failing_since: None,
+            last: None,
+            waited: Duration::ZERO,
+        }
     }
 
     /// Waits until a mirror can be asked, and returns it.
@@ -101,10 +113,16 @@ impl<'a> Attempts<'a> {
         };
         self.mirrors.failed(attempt.id, attempt.began, failure.kind);
         match failure.kind {
-            FailureKind::Silent => self.last = Some(failure),
-            FailureKind::Passing { .. } => {
-                self.passing += 1;
-                if self.passing >= MAX_PASSING {
+            FailureKind::Silent | FailureKind::Passing { .. } => {
+                let is_silent = failure.kind == FailureKind::Silent;
+                let failing_since = *self.failing_since.get_or_insert(attempt.began);
+                let is_long = is_silent && failing_since.elapsed() >= self.mirrors.network.limits.down_timeout;
+                let has_answered = self.mirrors.has_answered();
+                // While no mirror answers, whatever is asked for, the fetch goes on until they count as down.
+                if !is_silent || failure.is_stalled && has_answered {
+                    self.passing += if failure.is_stalled { STALL_WEIGHT } else { 1 };
+                }
+                if self.passing >= MAX_PASSING || is_long && has_answered {
                     return Err(failure.into_error());
                 }
                 self.last = Some(failure);

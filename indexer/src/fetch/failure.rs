@@ -52,6 +52,8 @@ impl From<FetchError> for io::Error {
 pub(super) struct Failure {
     pub(super) kind: FailureKind,
     pub(super) text: String,
+    /// True if the connection stands and nothing came on it for too long.
+    pub(super) is_stalled: bool,
 }
 
 /// In which way one mirror failed.
@@ -71,7 +73,7 @@ pub(super) enum FailureKind {
 
 impl Failure {
     pub(super) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self { kind, text: text.into(), is_stalled: false }
     }
 
     pub(super) fn wrong(text: impl Into<String>) -> Self {
@@ -80,6 +82,11 @@ impl Failure {
 
     pub(super) fn passing(text: impl Into<String>) -> Self {
         Self::new(FailureKind::Passing { retry_after: None }, text)
+    }
+
+    /// The same, because nothing came for too long.
+    pub(super) fn stalled(self) -> Self {
+        Self { is_stalled: true, ..self }
     }
 
     /// The same with the URL before the text.

@@ -39,6 +39,13 @@ pub(crate) struct Mirrors {
 struct Silence {
     since: Option<Instant>,
     failures: u32,
+    answered_at: Option<Instant>,
+}
+
+impl Silence {
+    fn end(&mut self) {
+        *self = Self { since: None, failures: 0, answered_at: Some(Instant::now()) };
+    }
 }
 
 /// One mirror.
@@ -146,7 +153,7 @@ impl Mirrors {
 
     /// A mirror gave what was asked for.
     pub(super) fn succeeded(&self, id: MirrorId) {
-        *self.silence() = Silence::default();
+        self.silence().end();
         let Some(mirror) = self.mirrors.get(id.0) else { return };
         let mut health = mirror.health();
         (health.failures, health.paused_until) = (0, None);
@@ -165,11 +172,11 @@ impl Mirrors {
                 None
             }
             FailureKind::Passing { retry_after } => {
-                *self.silence() = Silence::default();
+                self.silence().end();
                 retry_after
             }
             FailureKind::Absent | FailureKind::Wrong | FailureKind::Refused => {
-                *self.silence() = Silence::default();
+                self.silence().end();
                 if let Some(mirror) = self.mirrors.get(id.0) {
                     let mut health = mirror.health();
                     health.unfit = health.unfit.saturating_add(1);
@@ -198,6 +205,12 @@ impl Mirrors {
         let silence = self.silence();
         let is_long = silence.since.is_some_and(|since| since.elapsed() >= self.network.limits.down_timeout);
         is_long && silence.failures >= MIN_SILENT
+    }
+
+    /// True if a mirror gave any answer not long ago.
+    pub(super) fn has_answered(&self) -> bool {
+        let timeout = self.network.limits.down_timeout;
+        self.silence().answered_at.is_some_and(|answered| answered.elapsed() < timeout)
     }
 
     fn silence(&self) -> MutexGuard<'_, Silence> {

@@ -41,7 +41,7 @@ impl Default for NetworkLimits {
         Self {
             max_per_host: 8,
             connect_timeout: Duration::from_secs(10),
-            stall_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(10),
             slow_timeout: Duration::from_secs(60),
             down_timeout: Duration::from_secs(120),
             min_pause: Duration::from_millis(500),

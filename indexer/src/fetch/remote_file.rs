@@ -14,6 +14,9 @@ use crate::fetch::mirrors::{Mirror, MirrorId};
 use crate::fetch::network::{Meter, Traffic};
 use crate::fetch::response::{self, Ask, Body};
 
+/// Maximum number of transfers of one file that broke off.
+const MAX_BROKEN_OFF: u32 = 64;
+
 /// A file of the mirrors from some byte on. Goes on where a transfer broke off.
 pub(crate) struct RemoteFile {
     fetcher: Fetcher,
@@ -25,12 +28,24 @@ pub(crate) struct RemoteFile {
     body: Option<Body>,
     /// Transfers in a row that broke off without a byte.
     broken_off: u32,
+    /// Transfers that broke off.
+    all_broken_off: u32,
 }
 
 impl RemoteFile {
     pub(super) fn new(fetcher: Fetcher, path: &str, position: u64, size: Option<u64>) -> Self {
         let meter = fetcher.mirrors().network.meter();
-        Self { fetcher, path: path.to_owned(), position, size, meter, mirror: None, body: None, broken_off: 0 }
+        Self {
+            fetcher,
+            path: path.to_owned(),
+            position,
+            size,
+            meter,
+            mirror: None,
+            body: None,
+            broken_off: 0,
+            all_broken_off: 0,
+        }
     }
 
     /// Returns the position of the next byte.
@@ -89,10 +104,11 @@ impl RemoteFile {
             };
             self.body = None;
             self.broken_off += 1;
+            self.all_broken_off += 1;
             if let Some(mirror) = self.mirror {
                 self.fetcher.mirrors().failed(mirror, began, failure.kind);
             }
-            if self.broken_off >= MAX_PASSING {
+            if self.broken_off >= MAX_PASSING || self.all_broken_off >= MAX_BROKEN_OFF {
                 return Err(failure.at(&self.path).into_error());
             }
         }

@@ -92,7 +92,7 @@ pub(super) async fn ask(
             Ok(response) => response.map_err(|error| silent(&error))?,
             Err(_) => {
                 let text = format!("expected an answer within {:?}, found none", limits.stall_timeout);
-                return Err(Failure::new(FailureKind::Silent, text));
+                return Err(Failure::new(FailureKind::Silent, text).stalled());
             }
         };
         let (response, first, length, size) = check(response, ask, mirrors).await?;
@@ -200,7 +200,7 @@ impl Body {
             })?,
             Err(_) => {
                 let text = format!("expected more bytes within {stall_timeout:?}, found none after {received}");
-                return Err(Failure::passing(text));
+                return Err(Failure::passing(text).stalled());
             }
         };
         let Some(chunk) = chunk else { return Ok(None) };

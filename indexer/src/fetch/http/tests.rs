@@ -245,8 +245,23 @@ async fn what_may_pass_is_tried_again_and_what_does_not_pass_is_given_up() {
         let error = fetcher.header(NAME, archive.hint()).await.unwrap_err();
         assert_eq!(error.kind, FetchErrorKind::Unavailable, "{error}");
         assert!(error.text.contains(text), "{error}");
-        assert_eq!(fetcher.mirrors().network.traffic().requests(), u64::from(MAX_PASSING));
+        let requests = if text.contains("within") { MAX_PASSING / 2 } else { MAX_PASSING };
+        assert_eq!(fetcher.mirrors().network.traffic().requests(), u64::from(requests));
     }
+}
+
+/// The server works, and hangs for one file: that file is given up, and not the server.
+#[tokio::test]
+async fn a_file_for_which_a_server_hangs_is_given_up_alone() {
+    let archive = Archive::fixture();
+    let server = StaticServer::start(archive.path());
+    server.set("hanging", Fault::Late(Duration::from_secs(30)));
+    let fetcher = fetcher(&server, NetworkLimits { down_timeout: Duration::from_secs(60), ..limits() });
+    fetcher.header(NAME, archive.hint()).await.unwrap();
+    let error = fetcher.header("hanging.rpm", archive.hint()).await.unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Unavailable, "{error}");
+    assert!(error.text.contains("expected an answer within 500ms, found none"), "{error}");
+    assert!(fetcher.header(NAME, archive.hint()).await.is_ok());
 }
 
 #[tokio::test]
