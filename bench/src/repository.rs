@@ -97,7 +97,8 @@ pub(crate) fn run(options: &RepositoryOptions) -> Result<()> {
         if let Some(part) = parts.last() {
             println!("round {}: one question", round + 1);
             ask_dnf(part, &server, &mut question)?;
-            ask_gateway(part, &server, &mut question)?;
+            ask_gateway(part, &server, &mut question, "darkserver, headers", &[])?;
+            ask_gateway(part, &server, &mut question, "darkserver, metadata only", &["--metadata-only"])?;
         }
     }
     let Imports { mut headers, mut metadata, mut unchanged } = imports;
@@ -209,11 +210,18 @@ fn ask_dnf(part: &Part, server: &BenchServer, table: &mut ResultTable) -> Result
     Ok(())
 }
 
-/// Asks a gateway for the packages of the same build-id: as its first request, and again.
-fn ask_gateway(part: &Part, server: &BenchServer, table: &mut ResultTable) -> Result<()> {
+/// Asks a gateway for the packages of the same build-id: as its first request, and again. `arguments` are those of the
+/// import.
+fn ask_gateway(
+    part: &Part,
+    server: &BenchServer,
+    table: &mut ResultTable,
+    system: &str,
+    arguments: &[&str],
+) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let (url, files) = (sqlite_url(directory.path()), directory.path().to_owned());
-    Index { system: SQLITE, url: url.clone(), files, server: None }.import(part, server, &["--metadata-only"])?;
+    Index { system: SQLITE, url: url.clone(), files, server: None }.import(part, server, arguments)?;
     let gateway = BenchServer::gateway(&url, "")?;
     let path = format!("/buildids/{}", part.build_id()?);
     for state in ["cold", "warm"] {
