@@ -9,6 +9,7 @@ use compat_tests::fixtures;
 use compat_tests::ima::Signer;
 use compat_tests::repository::{Repository, SigningKey};
 use compat_tests::rpmbuild;
+use compat_tests::scale;
 use compat_tests::static_server::{Fault, StaticServer};
 
 use crate::support::{assert_nothing_wrong, assert_same, index_of_directory, number, repo, rows};
@@ -104,11 +105,15 @@ fn a_package_that_never_comes_whole_is_refused_and_the_rest_is_imported() {
 #[test]
 fn answers_that_stall_end_in_time() {
     let site = site();
-    site.server.set(PACKAGE, Fault::StallsAfter(1000));
-    let (index, begun) = (Sqlite::empty(), Instant::now());
-    repo(&index, &site.server.url(), &[]).expect(1).mentions(&[PACKAGE]);
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
-    assert_nothing_wrong(&index, &site.right, "stalled");
+    // Once; in long runs also for ever.
+    for times in [1, scale(0, usize::MAX)].into_iter().filter(|times| *times > 0) {
+        site.server.set_times(PACKAGE, Fault::StallsAfter(1000), times);
+        let (index, begun) = (Sqlite::empty(), Instant::now());
+        let code = repo(&index, &site.server.url(), &[]).code;
+        assert_eq!(code, Some(i32::from(times > 1)));
+        assert!(begun.elapsed() < Duration::from_secs(if times > 1 { 400 } else { 60 }), "{:?}", begun.elapsed());
+        assert_nothing_wrong(&index, &site.right, "stalled");
+    }
 }
 
 #[test]

@@ -132,7 +132,9 @@ fn debian_directories(path: &str, format: Option<RepositoryFormat>) -> Option<(&
     let is_listed = format == Some(RepositoryFormat::Deb) || path.contains("/dists/");
     let is_index = last.starts_with("Packages.") || last == "Packages" && is_listed;
     let directory = if is_index { above } else { path };
-    let is_debian = is_index || directory.rsplit('/').next().is_some_and(|name| name.starts_with("binary-"));
+    // RPMs are often in a directory `Packages`, which may be a repository.
+    let is_debian =
+        last.starts_with("Packages.") || directory.rsplit('/').next().is_some_and(|name| name.starts_with("binary-"));
     let root = directory.find("/dists/").and_then(|at| directory.get(..at)).unwrap_or(directory);
     match format {
         Some(RepositoryFormat::Deb) => Some((directory, root)),
