@@ -63,36 +63,58 @@ fn cause(rpm: &std::path::Path, id: &str, path: &str) -> Result<Cause, String> {
     Ok(if class.contains(id) { Cause::FileClass } else { Cause::Payload })
 }
 
+/// What dnf and we name for the build-ids of some families.
+#[derive(Default)]
+struct Comparison {
+    named_by_dnf: usize,
+    named_by_us: usize,
+    causes: BTreeMap<Cause, BTreeSet<String>>,
+}
+
+fn compare(family: &str) -> Comparison {
+    let mut comparison = Comparison::default();
+    let repository = Repository::of_families(&[family.to_owned()], Compression::Gzip);
+    let server = StaticServer::start(repository.path());
+    let index = Sqlite::empty();
+    repo(&index, &server.url(), &[]).expect(0);
+    let gateway = RunningGateway::start(&index.url());
+    let dnf = Dnf::of(&server.url());
+    let truth = fixtures::truth(family);
+    let ids: BTreeSet<&str> = truth.iter().map(|row| row.build_id.as_str()).collect();
+    for id in ids {
+        let names = dnf.packages_with(&[&link(id, "debug/"), &link(id, "")]);
+        let ours = ours(&gateway, id);
+        for name in &names {
+            assert!(ours.iter().any(|(rpm, _)| rpm == name), "{family}: {id}: dnf names {name}, we {ours:?}");
+        }
+        comparison.named_by_dnf += names.len();
+        comparison.named_by_us += ours.iter().map(|(rpm, _)| rpm).collect::<BTreeSet<_>>().len();
+        for (nvra, path) in ours.iter().filter(|(rpm, _)| !names.contains(rpm)) {
+            let row = truth.iter().find(|row| row.build_id == id && row.nvra() == nvra && row.path == *path);
+            let row = row.unwrap_or_else(|| panic!("{family}: {id}: {path} of {nvra} has another build-id"));
+            let cause = cause(&fixtures::rpm(&row.rpm), id, path).unwrap_or_else(|error| panic!("{error}"));
+            comparison.causes.entry(cause).or_default().insert(format!("{family}: {nvra}: {path}"));
+        }
+    }
+    comparison
+}
+
 #[test]
 fn what_dnf_names_is_a_subset_and_the_rest_has_a_cause() {
-    let mut causes: BTreeMap<Cause, BTreeSet<String>> = BTreeMap::new();
-    let (mut named_by_dnf, mut named_by_us) = (0, 0);
-    // The bidtest families have packages of the same names: each family is a repository of its own, for dnf as for us.
-    for family in families() {
-        let repository = Repository::of_families(std::slice::from_ref(&family), Compression::Gzip);
-        let server = StaticServer::start(repository.path());
-        let index = Sqlite::empty();
-        repo(&index, &server.url(), &[]).expect(0);
-        let gateway = RunningGateway::start(&index.url());
-        let dnf = Dnf::of(&server.url());
-        let truth = fixtures::truth(&family);
-        let ids: BTreeSet<&str> = truth.iter().map(|row| row.build_id.as_str()).collect();
-        for id in ids {
-            let names = dnf.packages_with(&[&link(id, "debug/"), &link(id, "")]);
-            let ours = ours(&gateway, id);
-            for name in &names {
-                assert!(ours.iter().any(|(rpm, _)| rpm == name), "{family}: {id}: dnf names {name}, we {ours:?}");
-            }
-            named_by_dnf += names.len();
-            let packages: BTreeSet<&String> = ours.iter().map(|(rpm, _)| rpm).collect();
-            named_by_us += packages.len();
-            for (nvra, path) in ours.iter().filter(|(rpm, _)| !names.contains(rpm)) {
-                let row = truth.iter().find(|row| row.build_id == id && row.nvra() == nvra && row.path == *path);
-                let row = row.unwrap_or_else(|| panic!("{family}: {id}: {path} of {nvra} has another build-id"));
-                let cause = cause(&fixtures::rpm(&row.rpm), id, path);
-                let what = format!("{family}: {nvra}: {path}");
-                causes.entry(cause.unwrap_or_else(|error| panic!("{error}"))).or_default().insert(what);
-            }
+    // Some families have packages of the same names: each is a repository of its own, for dnf as for us.
+    let families = families();
+    let compared: Vec<Comparison> = std::thread::scope(|scope| {
+        let parts = families.chunks(families.len().div_ceil(3));
+        let parts: Vec<_> =
+            parts.map(|part| scope.spawn(|| part.iter().map(|family| compare(family)).collect::<Vec<_>>())).collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+    });
+    let (mut causes, mut named_by_dnf, mut named_by_us) = (BTreeMap::<Cause, BTreeSet<String>>::new(), 0, 0);
+    for comparison in compared {
+        named_by_dnf += comparison.named_by_dnf;
+        named_by_us += comparison.named_by_us;
+        for (cause, files) in comparison.causes {
+            causes.entry(cause).or_default().extend(files);
         }
     }
     eprintln!("dnf names {named_by_dnf} packages, we {named_by_us}; only we: {causes:#?}");
