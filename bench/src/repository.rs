@@ -230,11 +230,7 @@ fn ask_gateway(
         let seconds = started.elapsed().as_secs_f64();
         ensure!(answer.text().contains("-debuginfo-"), "{path}: expected a package, found {}", answer.text());
         let peak = gateway.usage()?.peak_bytes / MIB;
-        table.add(
-            state,
-            "darkserver, metadata only",
-            &[Some(seconds), Some(answer.body.len() as f64 / 1024.0), Some(peak)],
-        );
+        table.add(state, system, &[Some(seconds), Some(answer.body.len() as f64 / 1024.0), Some(peak)]);
     }
     Ok(())
 }
