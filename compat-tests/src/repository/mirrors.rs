@@ -48,9 +48,9 @@ impl Metalink {
             format!("<mm0:alternates>\n{}</mm0:alternates>\n", self.alternates)
         };
         format!(
-            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<metalink version=\"3.0\" xmlns=\"http://www.metalinker.org/\" \
-             type=\"dynamic\" pubdate=\"Tue, 01 Dec 2026 00:00:00 GMT\" generator=\"mirrormanager\" \
-             xmlns:mm0=\"http://fedorahosted.org/mirrormanager\">\n<files>\n<file name=\"repomd.xml\">\n{}{alternates}\
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<metalink version=\"3.0\" \
+             xmlns=\"http://www.metalinker.org/\" type=\"dynamic\" pubdate=\"Tue, 01 Dec 2026 00:00:00 GMT\" \
+             generator=\"mirrormanager\" xmlns:mm0=\"http://fedorahosted.org/mirrormanager\">\n<files>\n<file name=\"repomd.xml\">\n{}{alternates}\
              <resources maxconnections=\"1\">\n{}</resources>\n</file>\n</files>\n</metalink>\n",
             self.file, self.urls
         )

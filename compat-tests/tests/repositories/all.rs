@@ -21,7 +21,8 @@ fn one_repository_that_fails_does_not_stop_the_others_and_places_are_checked_las
     let (index, own) = (Sqlite::empty(), tempfile::tempdir().unwrap());
     let text = format!(
         "[check]\nbudget = \"30s\"\n\n[[store]]\nname = \"site\"\ntier = \"mirror\"\nurl = \"{0}\"\n\n\
-         [[store]]\nname = \"koji\"\ntier = \"koji\"\nurl = \"{0}/koji\"\npattern = \"{{nvra}}.rpm\"\ndistros = [\"fc99\"]\n\n\
+         [[store]]\nname = \"koji\"\ntier = \"koji\"\nurl = \"{0}/koji\"\npattern = \"{{nvra}}.rpm\"\n\
+         distros = [\"fc99\"]\n\n\
          [[repository]]\nname = \"os\"\nstore = \"site\"\npath = \"os\"\n\n\
          [[repository]]\nname = \"broken\"\nstore = \"site\"\npath = \"broken\"\n\n\
          [[repository]]\nname = \"extras\"\nstore = \"site\"\npath = \"extras\"\ndistro = \"made-up\"\n",

@@ -80,8 +80,8 @@ pub(crate) fn number(index: &Sqlite, statement: &str) -> u64 {
 pub(crate) fn contents(index: &Sqlite) -> BTreeSet<String> {
     const PACKAGE: &str = "p.format || ' ' || coalesce(p.identity, '-') || ' ' || p.nvra";
     let statements = [
-        "p.identity_kind, p.name, p.epoch, p.version, p.\"release\", p.arch, p.source_rpm, p.distro, p.built_at, p.state \
-         from packages p",
+        "p.identity_kind, p.name, p.epoch, p.version, p.\"release\", p.arch, p.source_rpm, p.distro, p.built_at, \
+         p.state from packages p",
         "'artifact', a.ordinal, a.build_id, a.kind, a.has_dwarf, a.dir, a.file_name, a.size, a.mtime, a.sha256, \
          a.tar_offset from packages p join artifacts a on a.package_id = p.id",
         "'module', m.ordinal, m.dir, m.file_name from packages p join modules m on m.package_id = p.id",
@@ -115,7 +115,7 @@ pub(crate) fn index_of_directory(directory: &Path) -> Sqlite {
     Sqlite::with_packages(&[directory])
 }
 
-/// Families whose packages have names of their own: they can be in one directory.
+/// The names of all families.
 pub(crate) fn families() -> Vec<String> {
     fixtures::families()
 }
