@@ -50,7 +50,8 @@ impl Metalink {
         format!(
             "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<metalink version=\"3.0\" \
              xmlns=\"http://www.metalinker.org/\" type=\"dynamic\" pubdate=\"Tue, 01 Dec 2026 00:00:00 GMT\" \
-             generator=\"mirrormanager\" xmlns:mm0=\"http://fedorahosted.org/mirrormanager\">\n<files>\n<file name=\"repomd.xml\">\n{}{alternates}\
+             generator=\"mirrormanager\" xmlns:mm0=\"http://fedorahosted.org/mirrormanager\">\n\
+             <files>\n<file name=\"repomd.xml\">\n{}{alternates}\
              <resources maxconnections=\"1\">\n{}</resources>\n</file>\n</files>\n</metalink>\n",
             self.file, self.urls
         )
