@@ -44,7 +44,11 @@ pub(crate) async fn run(args: RepoArgs, index: &Index, common: &Common) -> Resul
     let settings = settings::repositories(common)?;
     let stop = Stop::on_signal();
     let (is_all, jobs, temp_limit) = (args.all, usize::from(args.jobs), args.temp_limit.as_u64());
-    let plans = if is_all { configured(&settings, index, common).await? } else { vec![args.into_plan(index).await?] };
+    let plans = if is_all {
+        Box::pin(configured(&settings, index, common)).await?
+    } else {
+        vec![Box::pin(args.into_plan(index)).await?]
+    };
     let refresher = Refresher {
         index: index.clone(),
         network: Network::new(settings.contact.as_deref(), settings.limits, stop.clone()),

@@ -92,7 +92,7 @@ pub(crate) fn new_store(args: StoreArgs) -> Result<NewStore> {
         utf8(root)?;
     }
     let (pattern, distros) = (args.pattern, args.distros.unwrap_or_default());
-    if pattern.is_some() != !distros.as_slice().is_empty() {
+    if pattern.is_none() != distros.as_slice().is_empty() {
         return Err(CommandFailure::Usage(format!(
             "store {}: expected --pattern and --distros, which states the distributions that the pattern is valid for, \
              found one of them",

@@ -141,7 +141,7 @@ fn every_query_of_the_document_uses_a_key() {
     let questions = questions();
     assert!(questions.len() >= 5, "{questions:?}");
     on_both(async |fresh| {
-        filled(&fresh).await;
+        Box::pin(filled(&fresh)).await;
         for question in &questions {
             // SQLite has no such views.
             if question.contains("_gnubuildid") && !fresh.has_server() {
@@ -156,7 +156,7 @@ fn every_query_of_the_document_uses_a_key() {
 #[test]
 fn the_views_find_a_build_id_by_a_key() {
     on_mariadb(async |fresh| {
-        filled(&fresh).await;
+        Box::pin(filled(&fresh)).await;
         for (view, column) in [("dark_gnubuildid", "buildid"), ("buildid_gnubuildid", "build_id")] {
             let statement = format!("select * from {view} where {column} = '{}'", build_id("500 7"));
             fresh.assert_indexed(&statement).await;

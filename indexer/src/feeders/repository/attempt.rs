@@ -73,14 +73,12 @@ impl Attempt<'_> {
         for refused in &listing.refused {
             progress.report_broken(&refused.package, &refused.reason);
         }
-        self.run(work, filelists, progress).await?;
+        Box::pin(self.run(work, filelists, progress)).await?;
         self.mark_listed(&marks).await?;
         let has_refused = progress.summary.broken + progress.summary.unreadable > 0;
-        if has_refused {
-            if self.has_changed(&checksum).await {
-                progress.restart();
-                return Err(RefreshError::Inconsistent("packages were replaced while they were read".into()));
-            }
+        if has_refused && self.has_changed(&checksum).await {
+            progress.restart();
+            return Err(RefreshError::Inconsistent("packages were replaced while they were read".into()));
         }
         progress.set_phase("ending the listing");
         let end = CompleteListing {

@@ -38,7 +38,7 @@ pub(super) struct Metadata {
 /// The listings of metadata.
 pub(super) enum Contents {
     /// Those that `repomd.xml` names, not downloaded yet.
-    Repomd(Repomd),
+    Repomd(Box<Repomd>),
     /// `Packages`, or a database of pacman.
     Listing(ListingFile),
 }
@@ -107,7 +107,7 @@ impl Attempt<'_> {
             )));
         }
         let (checksum, revision) = (document.checksum, repomd.revision.clone());
-        Ok(Found::New { checksum, revision, verified, contents: Contents::Repomd(repomd) })
+        Ok(Found::New { checksum, revision, verified, contents: Contents::Repomd(Box::new(repomd)) })
     }
 
     /// Fetches `Packages` of Debian.

@@ -155,7 +155,7 @@ impl Refresher {
                 Some(_) => progress.report_note(&plan.name, "updated while it was read: reading it again"),
                 None => {}
             }
-            match attempt.import(metadata, progress).await {
+            match Box::pin(attempt.import(metadata, progress)).await {
                 Err(RefreshError::Inconsistent(reason)) => before = Some((checksum, reason)),
                 imported => return imported,
             }
