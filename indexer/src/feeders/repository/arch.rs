@@ -6,8 +6,8 @@ use repodata::href::path_below;
 use sql::Verified;
 use url::Url;
 
+use super::download::{self, RefreshError};
 use super::entries::ListingFile;
-use super::metadata::{self, RefreshError};
 use super::signature;
 use super::sources::Sources;
 
@@ -23,10 +23,10 @@ pub(super) async fn fetch(
 ) -> Result<(ListingFile, String, Verified), RefreshError> {
     let name = path_below(url, directory).map_err(|error| RefreshError::Refused(error.to_string()))?;
     let name = files_database(&name.unwrap_or_default());
-    let downloaded = metadata::listing(&sources.fetcher, &name, None).await?;
+    let downloaded = download::listing(&sources.fetcher, &name, None).await?;
     let mut verified = Verified::No;
     if !keys.is_empty() {
-        let signature = metadata::document(&sources.fetcher, &format!("{name}.sig")).await?;
+        let signature = download::document(&sources.fetcher, &format!("{name}.sig")).await?;
         signature::check_file(keys, &name, &downloaded.file, &signature).await?;
         verified = Verified::Signature;
     }

@@ -9,10 +9,10 @@ use repodata::deb;
 use sql::{CompleteListing, Repository};
 use tokio::runtime::Handle;
 
+use super::download::{self, Expected, RefreshError};
 use super::entries::{Entries, ListingFile, MAX_OPEN_BYTES};
 use super::found::{Contents, Known, Metadata};
 use super::listing::{Listed, Listing, Work};
-use super::metadata::{self, Expected, RefreshError};
 use super::places::Places;
 use super::repomd::Document;
 use super::rpm;
@@ -153,10 +153,10 @@ impl Attempt<'_> {
         let place = places.find(&entry.href).map_err(refuse)?;
         let expected = Expected { checksum: &entry.checksum, size: entry.size };
         let downloaded = match &place.relative {
-            Some(relative) => metadata::listing(&self.sources.fetcher, relative, Some(expected)).await?,
+            Some(relative) => download::listing(&self.sources.fetcher, relative, Some(expected)).await?,
             None => {
                 let fetcher = self.fetcher_of(place.store_id).await?;
-                metadata::listing(&fetcher, &place.path, Some(expected)).await?
+                download::listing(&fetcher, &place.path, Some(expected)).await?
             }
         };
         Ok(ListingFile { file: downloaded.file, name: format!("{}.xml", entry.kind), open_size: entry.open_size })

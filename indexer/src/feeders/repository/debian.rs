@@ -7,8 +7,8 @@ use repodata::href::path_below;
 use sql::Verified;
 use url::Url;
 
+use super::download::{self, Expected, RefreshError};
 use super::entries::ListingFile;
-use super::metadata::{self, Expected, RefreshError};
 use super::signature;
 use super::sources::Sources;
 use std::path::PathBuf;
@@ -79,7 +79,7 @@ impl Packages {
             return Err(failed);
         }
         for path in &self.paths {
-            match metadata::listing(&sources.fetcher, path, expected.clone()).await {
+            match download::listing(&sources.fetcher, path, expected.clone()).await {
                 Ok(downloaded) => {
                     let file = ListingFile { file: downloaded.file, name: path.clone(), open_size: None };
                     return Ok((file, downloaded.sha256));
@@ -124,7 +124,7 @@ pub(super) async fn fetch(
 async fn release(sources: &Sources, suite: &str, keys: &[PathBuf]) -> Result<Option<(String, String)>, RefreshError> {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let path = join(suite, "InRelease");
-    match metadata::document(&sources.fetcher, &path).await {
+    match download::document(&sources.fetcher, &path).await {
         Ok(bytes) => {
             let file = text(bytes);
             let signed = split_clearsigned(&file).map_err(|error| RefreshError::Refused(error.to_string()))?;
@@ -143,10 +143,10 @@ async fn release(sources: &Sources, suite: &str, keys: &[PathBuf]) -> Result<Opt
         Err(error) => return Err(error),
     }
     let path = join(suite, "Release");
-    match metadata::document(&sources.fetcher, &path).await {
+    match download::document(&sources.fetcher, &path).await {
         Ok(bytes) => {
             if !keys.is_empty() {
-                let signature = metadata::document(&sources.fetcher, &format!("{path}.gpg")).await?;
+                let signature = download::document(&sources.fetcher, &format!("{path}.gpg")).await?;
                 signature::check(keys, &path, &bytes, &signature).await?;
             }
             Ok(Some((path, text(bytes))))

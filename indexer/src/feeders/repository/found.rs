@@ -8,9 +8,9 @@ use url::Url;
 
 use super::address::AddressKind;
 use super::attempt::Attempt;
+use super::download::RefreshError;
 use super::entries::ListingFile;
 use super::listing::Listing;
-use super::metadata::RefreshError;
 use super::repomd::{self, Document};
 use super::{arch, debian};
 use crate::pipeline::writer::now;

@@ -8,7 +8,7 @@ use http_client::below;
 use sql::{Repository, Store, Verified};
 
 use super::address::{Address, AddressKind};
-use super::metadata::RefreshError;
+use super::download::RefreshError;
 use super::repomd::{self, Document};
 use super::signature;
 use super::sources::Sources;

@@ -8,7 +8,7 @@ use repodata::metalink::Metalink;
 use repodata::repomd::Repomd;
 use sql::{Repository, Verified};
 
-use super::metadata::{self, MAX_DOCUMENT_BYTES, RefreshError};
+use super::download::{self, MAX_DOCUMENT_BYTES, RefreshError};
 use super::signature;
 use super::sources::Sources;
 
@@ -33,7 +33,7 @@ impl Document {
     /// [`RefreshError::Inconsistent`] if it is not there, or none of the metalink's versions.
     pub(crate) async fn fetch(sources: &Sources) -> Result<Self, RefreshError> {
         let Some(metalink) = &sources.metalink else {
-            return Ok(Self::new(metadata::document(&sources.fetcher, PATH).await?, Verified::No));
+            return Ok(Self::new(download::document(&sources.fetcher, PATH).await?, Verified::No));
         };
         let mirrors = sources.fetcher.mirrors();
         let (mut older, mut found) = (None, String::new());
@@ -71,7 +71,7 @@ impl Document {
     /// # Errors
     /// [`RefreshError::Refused`] if it is not there, or not by one of `keys`.
     pub(crate) async fn verify(&self, sources: &Sources, keys: &[PathBuf]) -> Result<Verified, RefreshError> {
-        let signature = metadata::document(&sources.fetcher, &format!("{PATH}.asc")).await;
+        let signature = download::document(&sources.fetcher, &format!("{PATH}.asc")).await;
         signature::check(keys, PATH, &self.bytes, &signature.map_err(RefreshError::into_refused)?).await?;
         Ok(Verified::Signature)
     }

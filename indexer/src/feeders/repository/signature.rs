@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::metadata::RefreshError;
+use super::download::RefreshError;
 use crate::report::failure::CommandFailure;
 
 mod keys;

@@ -9,7 +9,7 @@ use sql::{Store, Verified};
 use url::Url;
 
 use super::address::{Address, AddressKind};
-use super::metadata::{self, RefreshError};
+use super::download::{self, RefreshError};
 use crate::fetch::http::Fetcher;
 use crate::fetch::mirrors::Mirrors;
 use crate::fetch::network::Network;
@@ -45,7 +45,7 @@ impl Sources {
             return Ok(Self { fetcher, bases: vec![directory.clone()], metalink: None, verified: Verified::No });
         }
         let fetcher = Fetcher::new(mirrors(&address.url)?);
-        let text = metadata::document(&fetcher, "").await.map_err(RefreshError::into_refused)?;
+        let text = download::document(&fetcher, "").await.map_err(RefreshError::into_refused)?;
         let (bases, metalink) = if address.kind == AddressKind::Metalink {
             let metalink = Metalink::read(text.as_slice()).map_err(|error| refuse(error.to_string()))?;
             (metalink.mirrors.iter().filter_map(Mirror::base).collect(), Some(metalink))
