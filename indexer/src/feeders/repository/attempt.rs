@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use artifact::Format;
 use repodata::deb;
-use sql::{CompleteListing, Repository};
+use sql::{CompleteListing, Repository, Verified};
 use tokio::runtime::Handle;
 
 use super::download::{self, Expected, RefreshError};
 use super::entries::{Entries, ListingFile, MAX_OPEN_BYTES};
-use super::found::{Contents, Known, Metadata};
 use super::listing::{Listed, Listing, Work};
+use super::metadata::{Contents, Fetched, Known, Metadata, MetadataFetch};
 use super::places::Places;
 use super::repomd::Document;
 use super::rpm;
@@ -52,6 +52,35 @@ struct CompleteRead {
 }
 
 impl Attempt<'_> {
+    /// Fetches the metadata. `None` if everything that it names was imported already, which is recorded.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub(super) async fn metadata(&mut self) -> Result<Option<Metadata>, RefreshError> {
+        let Self { refresher, plan, sources, repository, .. } = *self;
+        let started_at = refresher.index.begin_listing(repository.id).await?;
+        let fetch = MetadataFetch { refresher, plan, sources, repository };
+        let known = fetch.known().await?;
+        match fetch.fetch(&known).await? {
+            Fetched::Unchanged(verified) => {
+                self.confirm_unchanged(verified, started_at).await?;
+                Ok(None)
+            }
+            Fetched::New { checksum, revision, verified, contents } => {
+                Ok(Some(Metadata { checksum, revision, verified, contents, started_at, known }))
+            }
+        }
+    }
+
+    async fn confirm_unchanged(&mut self, verified: Verified, started_at: i64) -> Result<(), RefreshError> {
+        self.refresher.index.confirm_unchanged(self.repository.id, verified, now().max(started_at)).await?;
+        self.summary.outcome = RepositoryOutcome::Unchanged;
+        self.summary.verified = verified;
+        self.summary.packages = self.repository.package_count.unwrap_or_default();
+        self.summary.unchanged = self.summary.packages;
+        Ok(())
+    }
+
     /// Imports what the metadata names. Reads all listings to their ends first.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! [`refresh`](Refresher::refresh) is one refresh, in this order:
 //! 1. [`sources`]: the address ([`address`]) becomes mirrors; a metalink also has the checksum of `repomd.xml`.
-//! 2. [`found`], [`download`]: documents and listings are downloaded and verified. Unchanged metadata ends the refresh.
+//! 2. [`metadata`], [`download`]: documents and listings are downloaded and verified. Unchanged metadata ends the refresh.
 //! 3. [`rpm`], [`debian`], [`arch`]: listings are read to their ends, before anything is imported.
 //! 4. [`listing`]: what is listed is compared with the index: nothing, another place, or a package to read.
 //! 5. The pipeline reads headers or takes claims, and writes them.
@@ -36,8 +36,8 @@ mod attempt;
 mod debian;
 mod download;
 mod entries;
-mod found;
 pub(crate) mod listing;
+mod metadata;
 pub(crate) mod places;
 pub(crate) mod probe;
 mod repomd;

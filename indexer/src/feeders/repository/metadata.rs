@@ -1,23 +1,21 @@
-//! The metadata of a repository: found unchanged, or to be imported.
+//! Fetches the metadata of a repository: it is unchanged, or has to be imported.
 
 use std::collections::HashSet;
 
 use repodata::repomd::Repomd;
-use sql::{KnownListing, Verified};
+use sql::{KnownListing, Repository, Verified};
 use url::Url;
 
 use super::address::AddressKind;
-use super::attempt::Attempt;
 use super::download::RefreshError;
 use super::entries::ListingFile;
 use super::listing::Listing;
 use super::repomd::{self, Document};
-use super::{arch, debian};
-use crate::pipeline::writer::now;
-use crate::report::repository::RepositoryOutcome;
+use super::sources::Sources;
+use super::{Plan, Refresher, arch, debian};
 
-/// Metadata as it was found.
-enum Found {
+/// Metadata as the mirrors have it.
+pub(super) enum Fetched {
     /// It was imported already.
     Unchanged(Verified),
     /// It was not, or not as far as wanted.
@@ -53,37 +51,34 @@ pub(super) struct Known {
     is_read: bool,
 }
 
-impl Attempt<'_> {
-    /// Fetches the document that names the metadata. `None` if everything that it names was imported already, which is
-    /// recorded.
+/// Fetches the metadata of one repository.
+pub(super) struct MetadataFetch<'a> {
+    pub(super) refresher: &'a Refresher,
+    pub(super) plan: &'a Plan,
+    pub(super) sources: &'a Sources,
+    pub(super) repository: &'a Repository,
+}
+
+impl MetadataFetch<'_> {
+    /// Fetches the document that names the other files, or the only file, and compares it with the one that was
+    /// imported last.
     ///
     /// # Errors
     /// [`RefreshError`].
-    pub(super) async fn metadata(&mut self) -> Result<Option<Metadata>, RefreshError> {
-        let started_at = self.refresher.index.begin_listing(self.repository.id).await?;
-        let known = self.known().await?;
-        let found = match &self.plan.address.kind {
-            AddressKind::Base | AddressKind::Metalink | AddressKind::Mirrorlist => self.repomd(&known).await?,
-            AddressKind::Debian { root } => self.packages(root, &known).await?,
-            AddressKind::Arch { directory } => self.database(directory, &known).await?,
-        };
-        match found {
-            Found::Unchanged(verified) => {
-                self.confirm_unchanged(verified, started_at).await?;
-                Ok(None)
-            }
-            Found::New { checksum, revision, verified, contents } => {
-                Ok(Some(Metadata { checksum, revision, verified, contents, started_at, known }))
-            }
+    pub(super) async fn fetch(&self, known: &Known) -> Result<Fetched, RefreshError> {
+        match &self.plan.address.kind {
+            AddressKind::Base | AddressKind::Metalink | AddressKind::Mirrorlist => self.repomd(known).await,
+            AddressKind::Debian { root } => self.packages(root, known).await,
+            AddressKind::Arch { directory } => self.database(directory, known).await,
         }
     }
 
     /// Fetches `repomd.xml`.
-    async fn repomd(&self, known: &Known) -> Result<Found, RefreshError> {
+    async fn repomd(&self, known: &Known) -> Result<Fetched, RefreshError> {
         let (imported, keys) = (self.repository.metadata_checksum.as_deref(), &self.plan.keys);
         let metalink = self.sources.metalink.as_ref();
         if known.is_read && keys.is_empty() && repomd::is_newest(metalink, imported) {
-            return Ok(Found::Unchanged(self.sources.verified));
+            return Ok(Fetched::Unchanged(self.sources.verified));
         }
         let document = Document::fetch(self.sources).await?;
         let is_same = imported == Some(document.checksum.as_str());
@@ -94,7 +89,7 @@ impl Attempt<'_> {
             (false, false) => document.verify(self.sources, keys).await?,
         };
         if is_same && known.is_read {
-            return Ok(Found::Unchanged(verified));
+            return Ok(Fetched::Unchanged(verified));
         }
         let repomd = document.parse()?;
         if metalink.is_some() && repomd::is_older(&repomd, self.repository) {
@@ -107,47 +102,41 @@ impl Attempt<'_> {
             )));
         }
         let (checksum, revision) = (document.checksum, repomd.revision.clone());
-        Ok(Found::New { checksum, revision, verified, contents: Contents::Repomd(Box::new(repomd)) })
+        Ok(Fetched::New { checksum, revision, verified, contents: Contents::Repomd(Box::new(repomd)) })
     }
 
     /// Fetches `Packages` of Debian.
-    async fn packages(&self, root: &Url, known: &Known) -> Result<Found, RefreshError> {
+    async fn packages(&self, root: &Url, known: &Known) -> Result<Fetched, RefreshError> {
         let imported = self.repository.metadata_checksum.as_deref().filter(|_| known.is_read);
         let place = (&self.plan.address.url, root);
         let (packages, downloaded) = debian::fetch(self.sources, place, &self.plan.keys, imported).await?;
         let (revision, verified) = (packages.revision, packages.verified);
         Ok(match downloaded {
-            Some((file, checksum)) => Found::New { checksum, revision, verified, contents: Contents::Listing(file) },
-            None => Found::Unchanged(verified),
+            Some((file, checksum)) => Fetched::New { checksum, revision, verified, contents: Contents::Listing(file) },
+            None => Fetched::Unchanged(verified),
         })
     }
 
     /// Fetches a database of pacman.
-    async fn database(&self, directory: &Url, known: &Known) -> Result<Found, RefreshError> {
+    async fn database(&self, directory: &Url, known: &Known) -> Result<Fetched, RefreshError> {
         let place = (&self.plan.address.url, directory);
         let (file, checksum, verified) = arch::fetch(self.sources, place, &self.plan.keys).await?;
         if known.is_read && self.repository.metadata_checksum.as_deref() == Some(checksum.as_str()) {
-            return Ok(Found::Unchanged(verified));
+            return Ok(Fetched::Unchanged(verified));
         }
-        Ok(Found::New { checksum, revision: None, verified, contents: Contents::Listing(file) })
+        Ok(Fetched::New { checksum, revision: None, verified, contents: Contents::Listing(file) })
     }
 
     /// Returns what the index knows of the repository.
-    async fn known(&self) -> Result<Known, RefreshError> {
+    ///
+    /// # Errors
+    /// The index failed.
+    pub(super) async fn known(&self) -> Result<Known, RefreshError> {
         let index = &self.refresher.index;
         let paths = index.known_listing(self.repository.id).await?;
         let members = index.listed_packages(self.repository.id).await?;
         let (wants, count) = (self.plan.wants(), self.repository.package_count);
         let is_read = Listing::is_read_as_wanted(&paths, &members, wants, count);
         Ok(Known { paths, members, is_read })
-    }
-
-    async fn confirm_unchanged(&mut self, verified: Verified, started_at: i64) -> Result<(), RefreshError> {
-        self.refresher.index.confirm_unchanged(self.repository.id, verified, now().max(started_at)).await?;
-        self.summary.outcome = RepositoryOutcome::Unchanged;
-        self.summary.verified = verified;
-        self.summary.packages = self.repository.package_count.unwrap_or_default();
-        self.summary.unchanged = self.summary.packages;
-        Ok(())
     }
 }
