@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use compat_tests::darkserver::Sqlite;
+use compat_tests::darkserver::{Sqlite, import_command};
 use compat_tests::fixtures;
+use compat_tests::process::Process;
 use compat_tests::repository::Repository;
-use compat_tests::static_server::StaticServer;
+use compat_tests::static_server::{Fault, StaticServer};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{index_of_directory, number, repo, rows, servers};
@@ -97,6 +99,39 @@ fn what_a_complete_listing_lacks_is_gone_and_what_comes_back_is_present() {
     assert_eq!((number(&index, gone), number(&index, ended)), (3, 3));
     // The headers of 1.1-6 are known.
     assert_eq!(server.sent_for(".rpm").len(), 0, "{:?}", server.sent_for(".rpm"));
+}
+
+#[test]
+fn a_repository_that_goes_back_after_an_import_was_stopped_keeps_nothing_of_it() {
+    let changing = Changing::make();
+    let (server, index) = (StaticServer::start(changing.served.path()), Sqlite::empty());
+    repo(&index, &server.url(), &[]).expect(0);
+    let listed = "select p.nvra from packages p join memberships m on m.package_id = p.id where m.ended_at is null \
+                  order by p.nvra";
+    let before = rows(&index, listed);
+
+    // Some of the new packages are written, and then it ends.
+    replace(changing.new.path(), changing.served.path());
+    server.set("server-debugsource-1.1-7", Fault::StallsAfter(10));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let url = server.url();
+    let mut command = import_command(&index.url(), &["repo", &url, "--name", "tested", "--jobs", "1"]);
+    let mut process = Process::start(&mut command, log.path());
+    process.wait_until("a package that stalls", || !server.sent_for("server-debugsource-1.1-7").is_empty());
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(130), "{}", process.output());
+    assert!(rows(&index, listed) != before, "expected that some packages were written");
+    assert_eq!(number(&index, "select count(*) from repositories where metadata_checksum is not null"), 0);
+
+    replace(changing.old.path(), changing.served.path());
+    server.repair();
+    repo(&index, &server.url(), &[]).expect(0);
+    assert_eq!(rows(&index, listed), before);
+    let present = "select count(*) from locations where path like '%1.1-7%' and gone_at is null";
+    assert_eq!(number(&index, present), 0);
+    server.forget();
+    repo(&index, &server.url(), &[]).expect(0);
+    assert_eq!(server.sent().len(), 1, "{:?}", server.sent());
 }
 
 #[test]

@@ -47,6 +47,25 @@ impl Index {
         .await
     }
 
+    /// Forgets which metadata of a repository was imported last, before anything of another one is written: an import
+    /// that ends in its middle is not taken for the complete one before it.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn forget_metadata(&self, repository_id: i64) -> Result<()> {
+        self.retry_transaction("forgetting the metadata of a repository", || async {
+            let mut transaction = self.begin().await?;
+            both!(Transaction, &mut transaction, |connection, Backend| {
+                sqlx::query::<Backend>("update repositories set metadata_checksum = null where id = ?")
+                    .bind(repository_id)
+                    .execute(&mut **connection)
+                    .await?;
+            });
+            transaction.commit().await
+        })
+        .await
+    }
+
     /// Records that a repository lists these packages at these paths of its store, which the index has: memberships
     /// that are missing or ended begin. Present locations were seen at `at`, in seconds since 1970; a gone location of
     /// one of the packages is present again, unless another package is at its path. Packages that are listed as

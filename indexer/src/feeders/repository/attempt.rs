@@ -102,6 +102,9 @@ impl Attempt<'_> {
         for refused in &listing.refused {
             progress.report_broken(&refused.package, &refused.reason);
         }
+        if !(work.located.is_empty() && work.unread.is_empty() && marks.is_empty()) {
+            self.refresher.index.forget_metadata(self.repository.id).await?;
+        }
         Box::pin(self.run(work, filelists, progress)).await?;
         self.mark_listed(&marks).await?;
         let has_refused = progress.summary.broken + progress.summary.unreadable > 0;

@@ -156,7 +156,13 @@ impl Refresher {
                 None => {}
             }
             match Box::pin(attempt.import(metadata, progress)).await {
-                Err(RefreshError::Inconsistent(reason)) => before = Some((checksum, reason)),
+                Err(RefreshError::Inconsistent(reason)) => {
+                    before = Some((checksum, reason));
+                    // Parts of it may be in the index.
+                    if let Some(repository) = added {
+                        repository.metadata_checksum = None;
+                    }
+                }
                 imported => return imported,
             }
         }
