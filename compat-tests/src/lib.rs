@@ -1,8 +1,9 @@
 //! Support of the compatibility tests: real processes, each started by its test and ended by its process id.
 //!
-//! - packages: [`fixtures`], the committed RPMs and their contents; [`repository`], repositories of them; [`rpmbuild`], RPMs made for a test;
-//!   [`compiled`], programs, and Debian packages, Arch packages and tar archives of them; [`headers`], the file classes
-//!   in headers; [`ima`], packages with signed files; [`crash`], a program of the fixtures and its core dump;
+//! - packages: [`fixtures`], the committed RPMs and their contents; [`repository`], repositories of them;
+//!   [`rpmbuild`], RPMs made for a test; [`compiled`], programs, and Debian packages, Arch packages and tar archives of
+//!   them; [`headers`], the file classes in headers; [`ima`], packages with signed files; [`crash`], a program of the
+//!   fixtures and its core dump;
 //! - servers: [`darkserver`], our three programs; [`programs`], which builds them; [`mariadb`] and [`galera`];
 //!   [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP; [`static_server`], one that counts
 //!   what it sends, and lies;

@@ -1,4 +1,5 @@
-//! Debian repositories: `Release` or `InRelease`, and `Packages` (deb-control(5), Debian's wiki, DebianRepository/Format).
+//! Debian repositories: `Release` or `InRelease`, and `Packages` (deb-control(5), Debian's wiki,
+//! DebianRepository/Format).
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;

@@ -25,8 +25,8 @@ pub struct PackageLinks {
 /// Packages whose `pkgid` is none are counted as refused: nothing else tells which package they are.
 ///
 /// # Errors
-/// [`Error::Document`](crate::Error::Document) where the document is broken, ends early or is beyond a limit; the errors of `input`'s own
-/// reader. Packages before were listed already.
+/// [`Error::Document`](crate::Error::Document) where the document is broken, ends early or is beyond a limit; the
+/// errors of `input`'s own reader. Packages before were listed already.
 pub fn read(input: impl Read, mut each: impl FnMut(PackageLinks) -> ControlFlow<()>) -> Result<ListingSummary> {
     let mut document = Document::open("filelists.xml", input, "filelists")?;
     let stated_count = document.attribute("packages")?.and_then(|count| count.trim().parse().ok());

@@ -9,8 +9,8 @@
 //!   packages whose header was not read (`claims`), which of them are one package (`candidates`, `merge`), locations
 //!   that are seen or gone (`known_locations`);
 //! - `read`: queries by build-id, package and source package (`records`), by path (`paths`, with `glob`), by include
-//!   directory (`includes`), changes since a state ([`Changes`]), all build-ids for a filter (`hashes`), the state of the
-//!   index (`status`), and random packages (`sample`).
+//!   directory (`includes`), changes since a state ([`Changes`]), all build-ids for a filter (`hashes`), the state of
+//!   the index (`status`), and random packages (`sample`).
 
 mod connect;
 mod model;

@@ -1,8 +1,8 @@
 //! darkserver-import as its users see it: the real program, real packages, SQLite files and MariaDB.
 //!
 //! - [`support`]: a directory of packages with an index beside it, and the index as text;
-//! - the tests: [`fixtures`], [`changes`], [`check`], [`filters`], [`interrupted`], [`broken`], [`command`], [`stores`],
-//!   [`places`], [`repositories`], [`show`], [`verify`], [`mariadb`].
+//! - the tests: [`fixtures`], [`changes`], [`check`], [`filters`], [`interrupted`], [`broken`], [`command`],
+//!   [`stores`], [`places`], [`repositories`], [`show`], [`verify`], [`mariadb`].
 
 #![expect(
     clippy::expect_used,

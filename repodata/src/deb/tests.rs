@@ -37,8 +37,8 @@ fn packages_of_dpkg_scanpackages_are_read() {
 
 #[test]
 fn rubbish_is_counted_and_what_lacks_a_field_is_refused() {
-    let text = "Package: a\nVersion: 1\nArchitecture: all\nFilename: ./a.deb\nMD5sum: 900150983cd24fb0d6963f7d28e17f72\n\
-                Build-Ids: nilnil 0123456789abcdef\n  0123456789abcdef zz\nDescription: caf\u{e9}\n\n\n\
+    let text = "Package: a\nVersion: 1\nArchitecture: all\nFilename: ./a.deb\n\
+                MD5sum: 900150983cd24fb0d6963f7d28e17f72\nBuild-Ids: nilnil 0123456789abcdef\n  0123456789abcdef zz\nDescription: caf\u{e9}\n\n\n\
                 package: b\nVersion: 1\nArchitecture: all\nFilename: b.deb\n\n\
                 Package: c\r\nVersion: x:1\r\nArchitecture: all\r\n";
     let (summary, listed) = list(text.as_bytes());

@@ -11,7 +11,8 @@ use crate::read::repositories::{REPOSITORIES, RepositoryRow};
 use crate::read::stores::STORES;
 use crate::{Cursor, Index, JobStatus, PackageState, RepositoryStatus, Result, Status, StoreStatus};
 
-/// Selects the columns of [`PlaceCounts`]. A derived place that was only looked for in vain is neither present nor gone.
+/// Selects the columns of [`PlaceCounts`]. A derived place that was only looked for in vain is neither present nor
+/// gone.
 const PLACES: &str = "select store_id, \
      count(case when gone_at is null and (first_seen is not null or check_result = 'present') then 1 end) as present, \
      count(gone_at) as gone, count(*) as places, count(checked_at) as checked, max(checked_at) as checked_at, \

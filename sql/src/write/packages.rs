@@ -43,8 +43,8 @@ struct ExistingRow {
 }
 
 /// The columns of [`push_columns`].
-const COLUMNS: &str = "identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, \
-     built_at, state, indexed_at";
+const COLUMNS: &str = "identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, \
+     distro, built_at, state, indexed_at";
 
 /// Pushes the columns of a package to a row of values.
 macro_rules! push_columns {

@@ -233,8 +233,8 @@ fn successors_are_higher_and_began_later_in_the_same_repository() {
         index.insert("test", &batch).await.unwrap();
         fresh.execute("update memberships set first_seen = 100 + package_id, last_seen = 100 + package_id").await;
         // In the order of their import.
-        let order = "update memberships set first_seen = case when package_id in (select id from packages where nvra in \
-             ('p-1.1-5.x86_64', 'p-1.1-6.x86_64')) then 10 when package_id in (select id from packages where nvra = \
+        let order = "update memberships set first_seen = case when package_id in (select id from packages where nvra \
+             in ('p-1.1-5.x86_64', 'p-1.1-6.x86_64')) then 10 when package_id in (select id from packages where nvra = \
              'p-1.1-7~rc1.x86_64') then 20 when package_id in (select id from packages where nvra = 'p-1.1-7.x86_64') \
              then 30 else 40 end, last_seen = 40";
         fresh.execute(order).await;

@@ -55,8 +55,8 @@ async fn refresh(index: &Index, repository: &Repository, imports: &[Import]) -> 
 }
 
 const GONE: &str = "select path from locations where gone_at is not null order by path";
-const LISTED: &str = "select p.nvra, r.name from memberships m join packages p on p.id = m.package_id join repositories \
-     r on r.id = m.repository_id where m.ended_at is null order by p.nvra, r.name";
+const LISTED: &str = "select p.nvra, r.name from memberships m join packages p on p.id = m.package_id join \
+     repositories r on r.id = m.repository_id where m.ended_at is null order by p.nvra, r.name";
 
 async fn gone(fresh: &Fresh) -> Vec<String> {
     let word = |row: &String| row.split('"').nth(1).unwrap_or_default().to_owned();

@@ -126,8 +126,8 @@ impl Archives {
         walked
     }
 
-    /// Marks the locations that failed as unhealthy. A derived place may never have had the package: that is remembered,
-    /// too.
+    /// Marks the locations that failed as unhealthy. A derived place may never have had the package: that is
+    /// remembered, too.
     pub(super) async fn mark_failed(&self, misses: &[(Location, Miss)]) {
         for (location, miss) in misses {
             if location.derived && matches!(miss, Miss::Absent(_)) {

@@ -265,7 +265,8 @@ impl Archives {
         self.catalogs.try_get_with(identity, make).await.map_err(|failure: Arc<Miss>| Miss::clone(&failure))
     }
 
-    /// Opens the file of a package at `location`: of an RPM the header, and what follows it; of anything else all of it.
+    /// Opens the file of a package at `location`: of an RPM the header, and what follows it; of anything else all of
+    /// it.
     async fn open_bytes(&self, expected: Expected, location: &Location) -> Outcome<Bytes> {
         of_location(location, self.open_local(expected, location), self.open_remote(expected, location)).await
     }

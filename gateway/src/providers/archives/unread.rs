@@ -313,8 +313,8 @@ fn expect_size(location: &Location, found: Option<u64>) -> Result<(), StoreError
     }
 }
 
-/// Expects a package to be the one that is claimed. An old database has no epochs, and metadata of repositories an epoch
-/// of 0 where there is none.
+/// Expects a package to be the one that is claimed. An old database has no epochs, and metadata of repositories an
+/// epoch of 0 where there is none.
 fn expect_nevra(unread: &UnreadPackage, found: &Package, location: &Location) -> Outcome<()> {
     let is_epoch = unread.nevra.epoch.is_none_or(|epoch| epoch == found.nevra.epoch.unwrap_or(0));
     let is_identity = unread.identity.is_none_or(|identity| identity == found.identity);

@@ -48,8 +48,8 @@ pub(super) fn rpm(indexed: &Indexed<'_>, outline: &Outline<'_>, size: Option<u64
     differences
 }
 
-/// Returns what differs between the index and an archive that was read as a whole. A plain file is read under one of its
-/// names; the index has all. Of an archive with ELF files above the limit, these are missing.
+/// Returns what differs between the index and an archive that was read as a whole. A plain file is read under one of
+/// its names; the index has all. Of an archive with ELF files above the limit, these are missing.
 pub(super) fn whole(indexed: &Indexed<'_>, archive: &ParsedArchive) -> Vec<String> {
     let mut differences = identity(indexed, &archive.package);
     if !differences.is_empty() {
