@@ -55,7 +55,7 @@ fn links_to_directories_are_followed_within_the_store() {
         ),
         "{said}"
     );
-    assert!(said.contains("1 archives found") && said.contains("1 links to other directories"), "{said}");
+    assert!(said.contains("1 archive found") && said.contains("1 link to other directories"), "{said}");
     let gateway = RunningGateway::start(&index.url());
     let answer = gateway.get(&server(5).0);
     assert!(answer.status == 200 && answer.body == fixtures::member(&fixtures::rpm(&format!("server/{name}")), FILE));

@@ -14,6 +14,7 @@ use crate::fetch::presence::polite_network;
 use crate::pipeline::stop::Stop;
 use crate::report::failure::{self, CommandFailure, Result};
 use crate::report::output::{print, print_error, printable};
+use crate::report::summary::counted;
 use crate::report::urls::{address, without_url_secrets};
 use place::{PlaceReader, Verdict};
 
@@ -147,9 +148,11 @@ fn finish(summary: &Summary, common: &Common, interrupted: bool) -> Result<ExitC
     } else if !common.quiet {
         let Summary { packages, places, differences, failed, seconds } = summary;
         print_error(&format_args!(
-            "{packages} packages compared at {places} places: {} differences, {} places could not be read; {seconds:.1} s",
-            differences.len(),
-            failed.len()
+            "{} compared at {}: {}, {} could not be read; {seconds:.1} s",
+            counted(*packages, "package"),
+            counted(*places, "place"),
+            counted(differences.len() as u64, "difference"),
+            counted(failed.len() as u64, "place")
         ));
     }
     Ok(match (interrupted, summary.differences.is_empty() && summary.failed.is_empty()) {

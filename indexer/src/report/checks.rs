@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::fetch::presence::Finding;
 use crate::report::output::{print_error, printable};
+use crate::report::summary::counted;
 use crate::report::urls::without_url_secrets;
 
 /// Interval between two lines of progress in a log.
@@ -128,7 +129,8 @@ impl Drop for CheckProgress {
 impl fmt::Display for CheckSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { looked_at, present, gone, failed, left, given_up, seconds } = self;
-        write!(f, "{looked_at} places looked at: {present} present, {gone} gone, {failed} failed; {left} left")?;
+        let places = counted(*looked_at, "place");
+        write!(f, "{places} looked at: {present} present, {gone} gone, {failed} failed; {left} left")?;
         if !given_up.is_empty() {
             write!(f, "; stores GIVEN UP: {}", given_up.join(", "))?;
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use sql::Verified;
 
-use crate::report::summary::ImportSummary;
+use crate::report::summary::{ImportSummary, counted};
 
 /// How a refresh ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -145,9 +145,12 @@ impl fmt::Display for RepositorySummary {
         }
         let unverified = if self.verified == Verified::No { " (unverified)" } else { "" };
         match self.outcome {
-            RepositoryOutcome::Unchanged => write!(f, "unchanged{unverified}, {} packages", self.packages)?,
+            RepositoryOutcome::Unchanged => {
+                write!(f, "unchanged{unverified}, {}", counted(self.packages, "package"))?;
+            }
             RepositoryOutcome::Imported => {
-                write!(f, "{} packages listed{unverified}, {} unchanged", self.packages, self.unchanged)?;
+                let packages = counted(self.packages, "package");
+                write!(f, "{packages} listed{unverified}, {} unchanged", self.unchanged)?;
             }
             RepositoryOutcome::Refused => f.write_str("nothing was marked as gone")?,
             RepositoryOutcome::Interrupted => f.write_str("interrupted")?,
@@ -155,30 +158,36 @@ impl fmt::Display for RepositorySummary {
         if self.outcome != RepositoryOutcome::Unchanged {
             write!(
                 f,
-                "; {} imported with {} artifacts, {} completed, {} from metadata alone, {} at new places; {} ended, \
-                 {} gone",
-                self.imported, self.artifacts, self.completed, self.claimed, self.located, self.ended, self.gone
+                "; {} imported with {}, {} completed, {} from metadata alone, {} at {}; {} ended, {} gone",
+                self.imported,
+                counted(self.artifacts, "artifact"),
+                self.completed,
+                self.claimed,
+                self.located,
+                if self.located == 1 { "a new place" } else { "new places" },
+                self.ended,
+                self.gone
             )?;
         }
-        for (count, text) in [
-            (self.duplicates, "listed twice"),
-            (self.rubbish_provides, "provides are no build-id"),
-            (self.refused, "packages REFUSED"),
+        for (count, one, more) in [
+            (self.duplicates, "listed twice", "listed twice"),
+            (self.rubbish_provides, "provide is no build-id", "provides are no build-id"),
+            (self.refused, "package REFUSED", "packages REFUSED"),
         ] {
             if count > 0 {
-                write!(f, "; {count} {text}")?;
+                write!(f, "; {count} {}", if count == 1 { one } else { more })?;
             }
         }
         write!(
             f,
-            "; {} requests, {} bytes of metadata, {} headers of {} bytes ({} each), {} payloads of {} bytes; {:.1} s",
-            self.requests,
-            self.metadata_bytes,
-            self.headers,
-            self.header_bytes,
+            "; {}, {} of metadata, {} of {} ({} each), {} of {}; {:.1} s",
+            counted(self.requests, "request"),
+            counted(self.metadata_bytes, "byte"),
+            counted(self.headers, "header"),
+            counted(self.header_bytes, "byte"),
             self.bytes_per_header,
-            self.payloads,
-            self.payload_bytes,
+            counted(self.payloads, "payload"),
+            counted(self.payload_bytes, "byte"),
             self.seconds
         )
     }

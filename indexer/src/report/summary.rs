@@ -79,24 +79,36 @@ impl fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} archives found, {} unchanged; {} packages imported with {} artifacts, {} completed, {} payloads read; \
-             {} gone",
-            self.found, self.unchanged, self.imported, self.artifacts, self.completed, self.payloads_read, self.gone
+            "{} found, {} unchanged; {} imported with {}, {} completed, {} read; {} gone",
+            counted(self.found, "archive"),
+            self.unchanged,
+            counted(self.imported, "package"),
+            counted(self.artifacts, "artifact"),
+            self.completed,
+            counted(self.payloads_read, "payload"),
+            self.gone
         )?;
         if self.excluded > 0 {
             write!(f, "; {} excluded", self.excluded)?;
         }
         if self.outside_links > 0 {
-            write!(f, "; {} links to other directories not followed", self.outside_links)?;
+            let links = counted(self.outside_links, "link");
+            write!(f, "; {links} to other directories not followed")?;
         }
         if !self.is_flawless() {
             write!(f, "; {} BROKEN, {} UNREADABLE", self.broken, self.unreadable)?;
         }
         if self.refused > 0 {
-            write!(f, "; {} directories NOT IMPORTED", self.refused)?;
+            let directories = if self.refused == 1 { "directory" } else { "directories" };
+            write!(f, "; {} {directories} NOT IMPORTED", self.refused)?;
         }
         write!(f, "; {:.1} s", self.seconds)
     }
+}
+
+/// Returns a number with its noun: `1 request`, `2 requests`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Prints the summary and returns the exit status.
