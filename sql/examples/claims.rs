@@ -42,7 +42,7 @@ fn location(repository: &Repository, package: usize) -> NewLocation {
     NewLocation {
         store_id: repository.store_id,
         path: format!("{}/Packages/{}/{nevra}.rpm", repository.path, &nevra.name[..1]),
-        size: 100_000,
+        size: Some(100_000),
         mtime_ns: None,
         header: Some(4504..99_999),
         checksum: Some(Checksum { kind: "sha256".into(), bytes: digest(&package.to_string()).into() }),

@@ -29,7 +29,7 @@ fn claim(index: &ClaimedIndex, program: &Program, path: &str, directory: &TempDi
     let location = NewLocation {
         store_id: store.id,
         path: path.to_owned(),
-        size: directory.path().join(path).metadata().unwrap().len(),
+        size: Some(directory.path().join(path).metadata().unwrap().len()),
         mtime_ns: None,
         header: None,
         checksum: None,

@@ -90,7 +90,7 @@ fn location(rpm: &Path, store: &Store) -> NewLocation {
     NewLocation {
         store_id: store.id,
         path: rpm.file_name().unwrap().to_str().unwrap().to_owned(),
-        size: rpm.metadata().unwrap().len(),
+        size: Some(rpm.metadata().unwrap().len()),
         mtime_ns: None,
         header: Some(header(rpm).range),
         checksum: None,

@@ -223,7 +223,7 @@ impl LocalReader {
             location: NewLocation {
                 store_id: self.package.store_id,
                 path: location.clone(),
-                size: metadata.size(),
+                size: Some(metadata.size()),
                 mtime_ns: mtime_ns(metadata),
                 header: None,
                 checksum: None,

@@ -120,7 +120,7 @@ impl PackageReader {
             location: NewLocation {
                 store_id: self.store_id,
                 path: archive.path.to_owned(),
-                size: archive.bytes.unwrap_or_default(),
+                size: archive.bytes,
                 mtime_ns: archive.mtime_ns,
                 header: Some(range),
                 checksum: archive.checksum,

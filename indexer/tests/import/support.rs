@@ -236,7 +236,7 @@ pub(crate) async fn claimed(
     let location = NewLocation {
         store_id: store.id,
         path: format!("{nvra}.rpm"),
-        size,
+        size: Some(size),
         mtime_ns: None,
         header: None,
         checksum: Some(Checksum { kind: "sha256".into(), bytes: vec![7; 32] }),

@@ -47,17 +47,17 @@ impl Dialect for Sqlite {
     const LOCK_CLAIMS: &'static str = "";
     const LOCK_MODULES: &'static str = "";
     const UPDATE_LOCATION: &'static str = " on conflict (store_id, path_hash, package_id) do update set \
-        mtime_ns = case when excluded.mtime_ns is null and size = excluded.size then mtime_ns else excluded.mtime_ns \
+        mtime_ns = case when excluded.mtime_ns is null and size is excluded.size then mtime_ns else excluded.mtime_ns \
         end, \
-        header_start = case when excluded.header_start is null and size = excluded.size then header_start else \
+        header_start = case when excluded.header_start is null and size is excluded.size then header_start else \
         excluded.header_start end, \
-        header_end = case when excluded.header_end is null and size = excluded.size then header_end else \
+        header_end = case when excluded.header_end is null and size is excluded.size then header_end else \
         excluded.header_end end, \
-        checksum_kind = case when excluded.checksum_kind is null and size = excluded.size then checksum_kind else \
+        checksum_kind = case when excluded.checksum_kind is null and size is excluded.size then checksum_kind else \
         excluded.checksum_kind end, \
-        checksum = case when excluded.checksum is null and size = excluded.size then checksum else excluded.checksum \
+        checksum = case when excluded.checksum is null and size is excluded.size then checksum else excluded.checksum \
         end, \
-        signing_key = case when excluded.signing_key is null and size = excluded.size then signing_key else \
+        signing_key = case when excluded.signing_key is null and size is excluded.size then signing_key else \
         excluded.signing_key end, \
         size = excluded.size, \
         first_seen = coalesce(first_seen, excluded.first_seen), last_seen = excluded.last_seen, gone_at = null, \
@@ -90,15 +90,17 @@ impl Dialect for MySql {
     // An update, because Galera certifies writes only.
     const LOCK_MODULES: &'static str = "update leases set until = until + 1 where name = 'modules'";
     const UPDATE_LOCATION: &'static str = " on duplicate key update \
-        mtime_ns = case when values(mtime_ns) is null and size = values(size) then mtime_ns else values(mtime_ns) end, \
-        header_start = case when values(header_start) is null and size = values(size) then header_start else \
+        mtime_ns = case when values(mtime_ns) is null and size <=> values(size) then mtime_ns else values(mtime_ns) \
+        end, \
+        header_start = case when values(header_start) is null and size <=> values(size) then header_start else \
         values(header_start) end, \
-        header_end = case when values(header_end) is null and size = values(size) then header_end else \
+        header_end = case when values(header_end) is null and size <=> values(size) then header_end else \
         values(header_end) end, \
-        checksum_kind = case when values(checksum_kind) is null and size = values(size) then checksum_kind else \
+        checksum_kind = case when values(checksum_kind) is null and size <=> values(size) then checksum_kind else \
         values(checksum_kind) end, \
-        checksum = case when values(checksum) is null and size = values(size) then checksum else values(checksum) end, \
-        signing_key = case when values(signing_key) is null and size = values(size) then signing_key else \
+        checksum = case when values(checksum) is null and size <=> values(size) then checksum else values(checksum) \
+        end, \
+        signing_key = case when values(signing_key) is null and size <=> values(size) then signing_key else \
         values(signing_key) end, \
         size = values(size), \
         first_seen = coalesce(first_seen, values(first_seen)), last_seen = values(last_seen), gone_at = null, \

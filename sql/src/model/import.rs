@@ -44,8 +44,8 @@ pub struct NewLocation {
     pub store_id: i64,
     /// The archive's path below the store's base URL or root; no slash at its start.
     pub path: String,
-    /// Size of the archive in bytes.
-    pub size: u64,
+    /// Size of the archive in bytes; `None` if nothing states it.
+    pub size: Option<u64>,
     /// The archive's modification time, nanoseconds since 1970.
     pub mtime_ns: Option<i64>,
     /// The main header's bytes inside the archive.
@@ -123,8 +123,8 @@ pub(crate) fn check_location(subject: &str, location: &NewLocation) -> Result<()
         check("name of the checksum", 8, kind.len())?;
         check("checksum", 64, bytes.len())?;
     }
-    if i64::try_from(location.size).is_err() {
-        let found = location.size.to_string();
+    if let Some(size) = location.size.filter(|size| i64::try_from(*size).is_err()) {
+        let found = size.to_string();
         return Err(Error::Value { what: "size of an archive", expected: "less than 2^63", found });
     }
     if let Some(header) = &location.header

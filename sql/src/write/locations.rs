@@ -123,7 +123,7 @@ pub(super) async fn insert(transaction: &mut Transaction, locations: &[Place<'_>
                     .push_bind(path_hash.to_string())
                     .push_bind(*package_id)
                     .push_bind(location.path.as_str())
-                    .push_bind(location.size.cast_signed())
+                    .push_bind(location.size.map(u64::cast_signed))
                     .push_bind(location.mtime_ns)
                     .push_bind(location.header.as_ref().map(|header| header.start.cast_signed()))
                     .push_bind(location.header.as_ref().map(|header| header.end.cast_signed()))

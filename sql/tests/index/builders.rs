@@ -35,7 +35,7 @@ pub(crate) fn import(store: &Store, nevra: &str, artifacts: Vec<Artifact>) -> Im
     let location = NewLocation {
         store_id: store.id,
         path,
-        size: 1000,
+        size: Some(1000),
         mtime_ns: Some(1_320_000_000_123_456_789),
         header: Some(440..9_999),
         checksum: Some(Checksum { kind: "sha256".into(), bytes: vec![7; 32] }),

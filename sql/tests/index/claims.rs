@@ -224,7 +224,7 @@ fn what_a_listing_does_not_state_of_a_known_archive_stays() {
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
         let read = import(&mirror, P, vec![artifact(1, "one", Kind::Executable, "/usr/bin/p")]);
         index.insert("test", std::slice::from_ref(&read)).await.unwrap();
-        let listed = |size: u64| {
+        let listed = |size: Option<u64>| {
             let mut bare = location(&mirror, &read.location.path, 7);
             bare.size = size;
             claimed(P, &[], Some(bare), None)
@@ -233,9 +233,11 @@ fn what_a_listing_does_not_state_of_a_known_archive_stays() {
         let known = fresh.rows(columns).await;
         index.insert_claimed("repo", &[listed(read.location.size)]).await.unwrap();
         assert_eq!(fresh.rows(columns).await, known);
-        // Of another size it is another archive.
-        index.insert_claimed("repo", &[listed(7)]).await.unwrap();
+        // Of another size it is another archive, and so it may be where nothing states a size.
+        index.insert_claimed("repo", &[listed(Some(7))]).await.unwrap();
         assert_ne!(fresh.rows(columns).await, known);
+        index.insert_claimed("repo", &[listed(None)]).await.unwrap();
+        assert_eq!(fresh.rows("select size from locations").await, ["size=None"]);
     });
 }
 
@@ -323,7 +325,7 @@ fn of_two_locations_at_one_path_the_present_one_stays() {
         index.mark_gone(mirror.id, &[sql::PathHash::of_path("q.rpm")], 5).await.unwrap();
         // A listing without a checksum of it, and the same header elsewhere.
         let mut bare = location(&mirror, "q.rpm", 1);
-        (bare.checksum, bare.size) = (None, 77);
+        (bare.checksum, bare.size) = (None, Some(77));
         index.insert_claimed("repo", &[claimed(P, &["one"], Some(bare), None)]).await.unwrap();
         read.location = location(&mirror, "r.rpm", 2);
         index.insert("test", &[read]).await.unwrap();

@@ -103,7 +103,7 @@ fn another_package_at_the_same_path_replaces_the_former() {
         index.insert("test", &[old.clone(), elsewhere]).await.unwrap();
         let mut new = simple(&mirror, "new-2-1.x86_64");
         new.location.path = "latest.rpm".into();
-        new.location.size = 77;
+        new.location.size = Some(77);
         index.insert("test", &[new.clone()]).await.unwrap();
 
         let package = index.packages_by_nvra("old-1-1.x86_64").await.unwrap().read.remove(0);

@@ -306,8 +306,15 @@ mod tests {
         });
         let artifacts = artifacts.collect();
         let path = format!("{}.rpm", numbers.start);
-        let location =
-            NewLocation { store_id, path, size: 1, mtime_ns: None, header: None, checksum: None, signing_key: None };
+        let location = NewLocation {
+            store_id,
+            path,
+            size: Some(1),
+            mtime_ns: None,
+            header: None,
+            checksum: None,
+            signing_key: None,
+        };
         index
             .insert(
                 "w",

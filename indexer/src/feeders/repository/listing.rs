@@ -235,7 +235,7 @@ impl Listed {
         NewLocation {
             store_id: self.store_id,
             path: self.path.clone(),
-            size: self.size.unwrap_or_default(),
+            size: self.size,
             mtime_ns: None,
             header: self.header.clone(),
             checksum: Some(self.checksum.clone()),
