@@ -64,7 +64,7 @@ impl<'a> Attempts<'a> {
             if mirrors.is_down() {
                 let last = self.last.take();
                 let text = last.map_or_else(|| "no mirror answers".to_owned(), |failure| failure.text);
-                let timeout = mirrors.network.limits.down_timeout;
+                let timeout = mirrors.patience();
                 let text = format!("{text}; expected an answer of any mirror within {timeout:?}, found none");
                 return Err(FetchError { kind: FetchErrorKind::Down, text });
             }
@@ -86,6 +86,7 @@ impl<'a> Attempts<'a> {
             }
             tokio::select! {
                 () = tokio::time::sleep(pick.pause) => {}
+                () = mirrors.watch(pick.mirror, None) => {}
                 () = mirrors.network.stopped() => {}
             }
         }
@@ -102,6 +103,10 @@ impl<'a> Attempts<'a> {
     ) -> Result<Option<T>, FetchError> {
         let result = tokio::select! {
             result = request => result,
+            () = self.mirrors.watch(attempt.mirror, Some(attempt.began)) => {
+                let host = &attempt.mirror.host;
+                Err(Failure::new(FailureKind::Silent, format!("{host}: expected an answer, found none")).stalled())
+            }
             () = self.mirrors.network.stopped() => return Err(FetchError::stopped()),
         };
         let failure = match result {

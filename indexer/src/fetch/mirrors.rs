@@ -31,6 +31,8 @@ pub(crate) struct Mirrors {
     pub(super) absent_statuses: AbsentStatuses,
     client: Client,
     mirrors: Vec<Mirror>,
+    /// True if they are waited for although none has answered yet.
+    is_patient: bool,
     silence: Mutex<Silence>,
 }
 
@@ -40,11 +42,13 @@ struct Silence {
     since: Option<Instant>,
     failures: u32,
     answered_at: Option<Instant>,
+    /// True if the operator was told.
+    is_noted: bool,
 }
 
 impl Silence {
     fn end(&mut self) {
-        *self = Self { since: None, failures: 0, answered_at: Some(Instant::now()) };
+        *self = Self { answered_at: Some(Instant::now()), ..Self::default() };
     }
 }
 
@@ -122,7 +126,13 @@ impl Mirrors {
 
     fn new(network: &Arc<Network>, store: &Store, client: Client, mirrors: Vec<Mirror>) -> Self {
         let absent_statuses = store.absent_statuses.clone();
-        Self { network: Arc::clone(network), absent_statuses, client, mirrors, silence: Mutex::default() }
+        let (network, silence) = (Arc::clone(network), Mutex::default());
+        Self { network, absent_statuses, client, mirrors, is_patient: false, silence }
+    }
+
+    /// The same, in the middle of an import: waits for a server that has not answered yet as for one that has.
+    pub(crate) fn patient(self) -> Self {
+        Self { is_patient: true, ..self }
     }
 
     /// Returns the URLs of the mirrors without secrets, in the order of the list.
@@ -200,11 +210,51 @@ impl Mirrors {
         health.paused_until = asked_for.max(Some(now + pause.min(limits.max_pause)));
     }
 
+    /// A mirror gave the head of an answer.
+    pub(super) fn answered(&self) {
+        self.silence().end();
+    }
+
+    /// Returns the time without any answer after which the mirrors are given up. Those that never answered get less:
+    /// their address may be wrong.
+    pub(super) fn patience(&self) -> Duration {
+        let limits = &self.network.limits;
+        if self.is_patient || self.silence().answered_at.is_some() {
+            return limits.down_timeout;
+        }
+        let mirrors = if self.mirrors.len() > 1 { 2 } else { 1 };
+        limits.down_timeout.min(limits.first_timeout * mirrors)
+    }
+
     /// True if no mirror gave any answer for too long.
     pub(super) fn is_down(&self) -> bool {
+        let patience = self.patience();
         let silence = self.silence();
-        let is_long = silence.since.is_some_and(|since| since.elapsed() >= self.network.limits.down_timeout);
-        is_long && silence.failures >= MIN_SILENT
+        let is_long = silence.since.is_some_and(|since| since.elapsed() >= patience);
+        is_long && (silence.failures >= MIN_SILENT || silence.answered_at.is_none() && !self.is_patient)
+    }
+
+    /// Waits for an answer: to a request to `mirror` that began at `began`, or between two requests. Tells the operator
+    /// once if no mirror gives any, and ends if none ever did and the time for the first one is over.
+    pub(super) async fn watch(&self, mirror: &Mirror, began: Option<Instant>) {
+        let since = self.silence().since;
+        let Some(began) = since.into_iter().chain(began).min() else { return std::future::pending().await };
+        tokio::time::sleep_until((began + self.network.limits.notice_time).into()).await;
+        if self.note_silence(began) {
+            let text = format!("does not answer yet; it is asked again for up to {:?}", self.patience());
+            self.network.notify(&mirror.host, &text);
+        }
+        tokio::time::sleep_until((began + self.patience()).into()).await;
+        if self.is_patient || self.silence().answered_at.is_some() {
+            std::future::pending().await
+        }
+    }
+
+    /// True if no mirror has answered since `began` and the operator was not told yet.
+    fn note_silence(&self, began: Instant) -> bool {
+        let mut silence = self.silence();
+        let has_answered = silence.answered_at.is_some_and(|answered| answered >= began);
+        !has_answered && !std::mem::replace(&mut silence.is_noted, true)
     }
 
     /// True if a mirror gave any answer not long ago.

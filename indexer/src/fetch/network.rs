@@ -25,6 +25,10 @@ pub(crate) struct NetworkLimits {
     pub(crate) slow_timeout: Duration,
     /// Time without any answer of any mirror after which a repository is given up.
     pub(crate) down_timeout: Duration,
+    /// The same for a repository's own server that has not given any answer yet; twice that for a list of mirrors.
+    pub(crate) first_timeout: Duration,
+    /// Time without any answer after which the operator is told.
+    pub(crate) notice_time: Duration,
     /// Pause after the first failure of a mirror. It doubles with each further one.
     pub(crate) min_pause: Duration,
     /// Maximum pause, also where a server asks for a longer one by Retry-After.
@@ -44,6 +48,8 @@ impl Default for NetworkLimits {
             stall_timeout: Duration::from_secs(10),
             slow_timeout: Duration::from_secs(60),
             down_timeout: Duration::from_secs(120),
+            first_timeout: Duration::from_secs(15),
+            notice_time: Duration::from_secs(4),
             min_pause: Duration::from_millis(500),
             max_pause: Duration::from_secs(60),
         }
@@ -94,6 +100,9 @@ impl Meter {
 /// Hosts that a provider may redirect to, hosts that its documents name, and whether these may be private.
 type Reach = (Vec<String>, Vec<String>, bool);
 
+/// Tells the operator what a server (the first text) does (the second).
+pub(crate) type Notice = Box<dyn Fn(&str, &str) + Send>;
+
 /// What all requests of one run share.
 pub(crate) struct Network {
     pub(crate) limits: NetworkLimits,
@@ -102,6 +111,7 @@ pub(crate) struct Network {
     clients: Mutex<HashMap<Reach, Client>>,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     traffic: Arc<Traffic>,
+    notice: Mutex<Option<Notice>>,
 }
 
 impl Network {
@@ -114,7 +124,20 @@ impl Network {
             clients: Mutex::default(),
             hosts: Mutex::default(),
             traffic: Arc::default(),
+            notice: Mutex::default(),
         })
+    }
+
+    /// Has servers that do not answer reported to `notice`; to nobody if `None`.
+    pub(crate) fn set_notice(&self, notice: Option<Notice>) {
+        *self.notice.lock().unwrap_or_else(PoisonError::into_inner) = notice;
+    }
+
+    /// Tells the operator what a server does.
+    pub(crate) fn notify(&self, server: &str, text: &str) {
+        if let Some(notice) = self.notice.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            notice(server, text);
+        }
     }
 
     /// Returns the requests and bytes of the run.

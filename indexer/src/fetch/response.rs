@@ -95,6 +95,7 @@ pub(super) async fn ask(
                 return Err(Failure::new(FailureKind::Silent, text).stalled());
             }
         };
+        mirrors.answered();
         let (response, first, length, size) = check(response, ask, mirrors).await?;
         let body = Body { response, limits, meter: meter.clone(), began, received: 0, returned: None, _permit: permit };
         Ok(Answer { first, length, size, body })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::fetch::network::Network;
+use crate::fetch::network::{Network, Notice};
 use crate::report::failure::CommandFailure;
 use crate::report::output::{print_error, printable};
 use crate::report::summary::ImportSummary;
@@ -33,6 +33,15 @@ impl Style {
         }
         shown.enable_steady_tick(Duration::from_millis(200));
         Self::Bar(shown)
+    }
+
+    /// Prints a line beside the bar.
+    fn report(&self, path: &str, reason: &str) {
+        let line = format!("{}: {}", printable(path), printable(reason));
+        match self {
+            Self::Bar(bar) => bar.suspend(|| print_error(&line)),
+            Self::Lines { .. } | Self::Quiet => print_error(&line),
+        }
     }
 }
 
@@ -58,6 +67,7 @@ pub(crate) struct ImportProgress {
     network: Option<(String, Arc<Network>, u64)>,
 }
 
+#[derive(Clone)]
 enum Style {
     Bar(ProgressBar),
     Lines { started: Instant, last: Instant },
@@ -103,6 +113,9 @@ impl ImportProgress {
         if let Style::Bar(bar) = &progress.style {
             bar.set_prefix(name.to_owned());
         }
+        let style = progress.style.clone();
+        let notice = move |server: &str, text: &str| style.report(server, text);
+        network.set_notice((!quiet).then(|| Box::new(notice) as Notice));
         progress.deferred = Some(Vec::new());
         progress.network = Some((name.to_owned(), Arc::clone(network), before));
         progress
@@ -213,16 +226,15 @@ impl ImportProgress {
 
     /// Prints a line, also when quiet.
     fn report(&self, path: &str, reason: &str) {
-        let line = format!("{}: {}", printable(path), printable(reason));
-        match &self.style {
-            Style::Bar(bar) => bar.suspend(|| print_error(&line)),
-            Style::Lines { .. } | Style::Quiet => print_error(&line),
-        }
+        self.style.report(path, reason);
     }
 }
 
 impl Drop for ImportProgress {
     fn drop(&mut self) {
+        if let Some((_, network, _)) = &self.network {
+            network.set_notice(None);
+        }
         if let Style::Bar(bar) = &self.style {
             bar.finish_and_clear();
         }

@@ -203,7 +203,7 @@ impl Attempt<'_> {
             return Err(RefreshError::Refused("expected a store with a URL, found none".into()));
         };
         let mirrors = Mirrors::of_base(&self.refresher.network, store, base);
-        mirrors.map(Fetcher::new).map_err(|error| RefreshError::Refused(error.to_string()))
+        mirrors.map(|mirrors| Fetcher::new(mirrors.patient())).map_err(|error| RefreshError::Refused(error.to_string()))
     }
 
     /// Reads and writes packages.

@@ -229,7 +229,8 @@ async fn what_may_pass_is_tried_again_and_what_does_not_pass_is_given_up() {
     ] {
         server.repair();
         server.set_times(NAME, fault.clone(), 2);
-        let fetched = fetcher(&server, limits()).header(NAME, archive.hint()).await;
+        let limits = NetworkLimits { down_timeout: Duration::from_secs(60), ..limits() };
+        let fetched = fetcher(&server, limits).header(NAME, archive.hint()).await;
         let fetched = fetched.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
         assert_eq!(fetched.bytes, archive.header(), "{fault:?}");
         assert_eq!(fetched.cost.requests(), 3, "{fault:?}");
@@ -262,6 +263,36 @@ async fn a_file_for_which_a_server_hangs_is_given_up_alone() {
     assert_eq!(error.kind, FetchErrorKind::Unavailable, "{error}");
     assert!(error.text.contains("expected an answer within 500ms, found none"), "{error}");
     assert!(fetcher.header(NAME, archive.hint()).await.is_ok());
+}
+
+/// A wrong address ends a refresh soon, and the operator learns of it before.
+#[tokio::test]
+async fn a_server_that_never_answered_is_given_up_early_with_a_notice() {
+    let archive = Archive::fixture();
+    let server = StaticServer::start(archive.path());
+    server.set("", Fault::Late(Duration::from_secs(30)));
+    let limits = NetworkLimits {
+        stall_timeout: Duration::from_secs(30),
+        down_timeout: Duration::from_secs(60),
+        first_timeout: Duration::from_millis(500),
+        notice_time: Duration::from_millis(100),
+        ..limits()
+    };
+    let network = network(limits);
+    let notices = Arc::<std::sync::Mutex<Vec<String>>>::default();
+    let told = Arc::clone(&notices);
+    network.set_notice(Some(Box::new(move |server, text| told.lock().unwrap().push(format!("{server}: {text}")))));
+    let mirrors = || Mirrors::of_base(&network, &store(false), &server.url()).unwrap();
+    let began = Instant::now();
+    let error = Fetcher::new(mirrors()).small_file(NAME, 1 << 20).await.unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Down, "{error}");
+    assert!(error.text.contains("expected an answer of any mirror within 500ms, found none"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let notice = "127.0.0.1: does not answer yet; it is asked again for up to 500ms";
+    assert_eq!(*notices.lock().unwrap(), [notice]);
+    let fetcher = Fetcher::new(mirrors().patient());
+    let patient = tokio::time::timeout(Duration::from_secs(1), fetcher.small_file(NAME, 1 << 20)).await;
+    assert!(patient.is_err(), "in the middle of an import it is waited for: {patient:?}");
 }
 
 #[tokio::test]
