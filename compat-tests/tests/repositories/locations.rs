@@ -12,6 +12,8 @@ use compat_tests::static_server::StaticServer;
 
 use crate::support::{assert_same, contents, index_of_directory, number, repo, rows, run_import};
 
+const SERVER: &str = "server-1.1-6.fc99.x86_64";
+
 /// Makes a package without requirements, which dnf can install anywhere, at `path` below `directory`.
 fn package(directory: &Path, name: &str, number: u16, path: &str) -> rpmbuild::Made {
     let made = rpmbuild::numbered(directory, name, 0, number);
@@ -96,12 +98,24 @@ fn a_base_in_the_listing_is_the_site_itself_or_a_configured_store() {
     run_import(&index, &["store", "add", "pool", "--tier", "mirror", "--url", &other.url()]).expect(0);
     repo(&index, &server.url(), &[]).expect(0);
     assert_same(&index, &right, "another store");
-    let stores = rows(
-        &index,
-        "select distinct s.name || ' ' || l.path like 'pool/%' from locations l join stores s on s.id = l.store_id",
-    );
-    assert_eq!(stores.len(), 1, "{stores:?}");
+    let stores = || {
+        rows(
+            &index,
+            "select s.name, l.path like 'pool/%', count(*) from locations l join stores s on s.id = l.store_id \
+             where l.gone_at is null group by 1, 2",
+        )
+    };
+    assert_eq!(stores(), ["pool|1|9"]);
     assert_eq!(other.sent_for(".rpm").len(), 9);
+    let gateway = RunningGateway::start(&index.url());
+    let answer = gateway.get(&format!("/package/{SERVER}"));
+    assert!(answer.text().contains(&format!("{}/pool/{SERVER}.rpm", other.url())), "{}", answer.text());
+
+    // The same packages listed anew: no request, and they stay where they are.
+    rewrite_metadata(site.path(), "primary", |text| format!("{text}\n"));
+    other.forget();
+    repo(&index, &server.url(), &[]).expect(0);
+    assert_eq!((stores(), other.sent().len()), (vec!["pool|1|9".to_owned()], 0));
 }
 
 #[test]

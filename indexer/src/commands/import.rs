@@ -230,7 +230,6 @@ impl Importer {
 
     fn reader(&self, store: &Store, root: PathBuf, known: HashMap<PathHash, KnownLocation>) -> Reader {
         let package = PackageReader {
-            store_id: store.id,
             repository_id: None,
             distro: self.distro.clone(),
             payload: self.payload,
@@ -241,7 +240,7 @@ impl Importer {
             complete: Mutex::default(),
         };
         let stored_root = store.root.clone().unwrap_or_else(|| root.clone());
-        Reader::Local(LocalReader { package, root, stored_root, known })
+        Reader::Local(LocalReader { package, store_id: store.id, root, stored_root, known })
     }
 }
 

@@ -51,6 +51,7 @@ impl LocalCandidate {
 /// The reader of a local store.
 pub(crate) struct LocalReader {
     pub(crate) package: PackageReader,
+    pub(crate) store_id: i64,
     /// The store's root, canonical.
     pub(crate) root: PathBuf,
     /// The store's root as the index has it: paths of plain files start with it.
@@ -154,6 +155,7 @@ impl LocalReader {
     ) -> io::Result<ReadOutcome> {
         let archive = Archive {
             shown: &candidate.path.display().to_string(),
+            store_id: self.store_id,
             path: &candidate.location,
             bytes: Some(metadata.size()),
             mtime_ns: mtime_ns(metadata),
@@ -221,7 +223,7 @@ impl LocalReader {
             includes: Vec::new(),
             open: too_large.is_some(),
             location: NewLocation {
-                store_id: self.package.store_id,
+                store_id: self.store_id,
                 path: location.clone(),
                 size: Some(metadata.size()),
                 mtime_ns: mtime_ns(metadata),

@@ -24,7 +24,6 @@ const MIN_ELF_LIMIT_BYTES: u64 = 64 << 20;
 
 /// Makes imports of headers, and states which payloads to read: the part of a reader that all stores share.
 pub(crate) struct PackageReader {
-    pub(crate) store_id: i64,
     /// The repository that lists the packages.
     pub(crate) repository_id: Option<i64>,
     /// The distribution that the operator gave.
@@ -43,6 +42,8 @@ pub(crate) struct PackageReader {
 pub(crate) struct Archive<'a> {
     /// Its path or URL, for messages.
     pub(crate) shown: &'a str,
+    /// Its store: packages of one repository can be in several.
+    pub(crate) store_id: i64,
     /// Its path below its store.
     pub(crate) path: &'a str,
     /// Its size in bytes, if known.
@@ -118,7 +119,7 @@ impl PackageReader {
             },
             includes,
             location: NewLocation {
-                store_id: self.store_id,
+                store_id: archive.store_id,
                 path: archive.path.to_owned(),
                 size: archive.bytes,
                 mtime_ns: archive.mtime_ns,

@@ -113,6 +113,7 @@ impl RemoteReader {
         }
         let archive = Archive {
             shown,
+            store_id: listed.store_id,
             path: &listed.path,
             bytes: size,
             mtime_ns: None,

@@ -229,7 +229,6 @@ impl Attempt<'_> {
         let given_up = Arc::new(Mutex::new(None));
         let reader = RemoteReader {
             package: PackageReader {
-                store_id: self.repository.store_id,
                 repository_id: Some(self.repository.id),
                 distro: self.plan.distro.clone(),
                 payload: self.plan.payload,
