@@ -73,6 +73,10 @@ fn a_tree_that_moves_to_an_archive_host_is_one_command() {
     let url = server.url();
     run_import(&index, &["store", "add", "fedora", "--tier", "mirror", "--url", &url]).expect(0);
     run_import(&index, &["repo", &url, "--name", "tested", "--store", "fedora"]).expect(0);
+    std::fs::rename(repository.path(), repository.path().with_extension("moved")).unwrap();
+    run_import(&index, &["store", "check", "fedora", "--locations"]).expect(0);
+    assert_eq!(number(&index, "select count(*) from locations where gone_at is null"), 0, "the host has nothing");
+    std::fs::rename(repository.path().with_extension("moved"), repository.path()).unwrap();
     server.stop();
     let archive = StaticServer::start(repository.path());
     run_import(&index, &["store", "add", "fedora", "--tier", "archive", "--url", &archive.url()]).expect(0);

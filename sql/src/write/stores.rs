@@ -1,8 +1,8 @@
 //! Adds, changes and removes stores.
 
-use sqlx::QueryBuilder;
+use sqlx::{FromRow, QueryBuilder};
 
-use crate::connect::db::both;
+use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::import::check_length;
 use crate::model::rows::StoreRow;
@@ -29,8 +29,20 @@ macro_rules! move_plain_files {
     };
 }
 
+/// Locations that a check found gone, and that another host does not bring back: a listing of the store lacks the package,
+/// or another package is, or was later, at their path.
+const GONE_ANYWHERE: &str = "select l.path_hash, l.package_id from locations l where l.store_id = ? and l.gone_at is \
+     not null and l.check_result = 'gone' and (exists (select 1 from locations o where o.store_id = l.store_id and \
+     o.path_hash = l.path_hash and o.package_id <> l.package_id and (o.gone_at is null or (o.check_result = 'gone' and \
+     (coalesce(o.last_seen, 0) > coalesce(l.last_seen, 0) or (coalesce(o.last_seen, 0) = coalesce(l.last_seen, 0) and \
+     o.package_id > l.package_id))))) or (exists (select 1 from memberships m join repositories r on r.id = \
+     m.repository_id where m.package_id = l.package_id and r.store_id = l.store_id) and not exists (select 1 from \
+     memberships m join repositories r on r.id = m.repository_id where m.package_id = l.package_id and r.store_id = \
+     l.store_id and m.ended_at is null)))";
+
 impl Index {
-    /// Adds a store, or changes the one with that name.
+    /// Adds a store, or changes the one with that name. If its archives are at another URL or directory now, what checks
+    /// found at the former one is forgotten: what they found gone is present until the next check.
     pub async fn add_store(&self, store: &NewStore) -> Result<Store> {
         let root = match &store.root {
             Some(root) => Some(root.to_str().ok_or_else(|| Error::Value {
@@ -60,13 +72,14 @@ impl Index {
         let redirect_hosts = (!hosts.as_slice().is_empty()).then(|| hosts.to_string());
         let written = self.retry_transaction("adding a store", || async {
             let mut transaction = self.begin().await?;
+            let moved: Option<i64>;
             let row = both!(Transaction, &mut transaction, |connection, Backend| {
-                let before: Option<(i64, Option<String>, Option<String>)> =
-                    sqlx::query_as::<Backend, _>("select id, root, pattern from stores where name = ?")
+                let before: Option<Before> =
+                    sqlx::query_as::<Backend, _>("select id, base_url, root, pattern from stores where name = ?")
                         .bind(store.name.as_str())
                         .fetch_optional(&mut **connection)
                         .await?;
-                if let Some((id, _, before)) = &before
+                if let Some(Before { id, pattern: before, .. }) = &before
                     && *before != pattern
                 {
                     // They follow from the former pattern.
@@ -75,7 +88,7 @@ impl Index {
                         .execute(&mut **connection)
                         .await?;
                 }
-                if let (Some((id, Some(before), _)), Some(root)) = (before, root)
+                if let (Some(Before { id, root: Some(before), .. }), Some(root)) = (&before, root)
                     && before != root
                 {
                     move_plain_files!(
@@ -86,6 +99,7 @@ impl Index {
                         root.trim_end_matches('/')
                     );
                 }
+                moved = before.filter(|before| before.is_elsewhere(base_url, root)).map(|before| before.id);
                 let mut query = QueryBuilder::<Backend>::new(
                     "insert into stores (name, tier, base_url, root, priority, pattern, distros, absent_statuses, \
                      redirect_hosts, allow_private) ",
@@ -107,6 +121,9 @@ impl Index {
                 query.push(" where name = ").push_bind(store.name.as_str());
                 query.build_query_as::<StoreRow>().fetch_one(&mut **connection).await?
             });
+            if let Some(id) = moved {
+                forget_checks(&mut transaction, id).await?;
+            }
             transaction.commit().await?;
             row.into_store()?.ok_or(sqlx::Error::RowNotFound)
         });
@@ -140,4 +157,52 @@ impl Index {
         })
         .await
     }
+}
+
+/// What the index has of a store that is changed.
+#[derive(FromRow)]
+struct Before {
+    id: i64,
+    base_url: Option<String>,
+    root: Option<String>,
+    pattern: Option<String>,
+}
+
+impl Before {
+    /// True if archives are looked for at another place than before. A new query of a signed URL is the same place.
+    fn is_elsewhere(&self, base_url: Option<&str>, root: Option<&str>) -> bool {
+        let without_query = |url: Option<&str>| {
+            url.and_then(|url| url.split(['?', '#']).next()).map(|url| url.trim_end_matches('/').to_owned())
+        };
+        let directory = |root: Option<&str>| root.map(|root| root.trim_end_matches('/').to_owned());
+        without_query(self.base_url.as_deref()) != without_query(base_url)
+            || directory(self.root.as_deref()) != directory(root)
+    }
+}
+
+/// Forgets what checks of a store found.
+async fn forget_checks(transaction: &mut Transaction, store_id: i64) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        let gone: Vec<(String, i64)> =
+            sqlx::query_as::<Backend, _>(GONE_ANYWHERE).bind(store_id).fetch_all(&mut **connection).await?;
+        for (path_hash, package_id) in gone {
+            sqlx::query::<Backend>(
+                "update locations set check_result = null where store_id = ? and path_hash = ? and package_id = ?",
+            )
+            .bind(store_id)
+            .bind(path_hash)
+            .bind(package_id)
+            .execute(&mut **connection)
+            .await?;
+        }
+        for statement in [
+            // They follow from the pattern without a row.
+            "delete from locations where store_id = ? and derived = 1 and first_seen is null",
+            "update locations set gone_at = null where store_id = ? and gone_at is not null and check_result = 'gone'",
+            "update locations set checked_at = null, check_result = null where store_id = ? and checked_at is not null",
+        ] {
+            sqlx::query::<Backend>(statement).bind(store_id).execute(&mut **connection).await?;
+        }
+    });
+    Ok(())
 }

@@ -108,6 +108,64 @@ fn locations_are_marked_as_seen_and_gone() {
 }
 
 #[test]
+fn a_store_at_another_host_forgets_what_checks_found() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let names = ["kept", "checked", "listed", "dropped", "former", "latter"];
+        let batch: Vec<_> = names.iter().map(|name| simple(&mirror, &format!("{name}-1-1.x86_64"))).collect();
+        index.insert("test", &batch).await.unwrap();
+        for statement in [
+            "insert into repositories (name, store_id, path, format) select 'r', id, '', 'rpm' from stores",
+            "insert into memberships select p.id, r.id, 1, 1, case when p.name = 'dropped' then 9 end from packages p, \
+             repositories r where p.name in ('listed', 'dropped')",
+            "update locations set checked_at = 7, check_result = 'present' where path like 'kept%'",
+            "update locations set gone_at = 7, checked_at = 8, check_result = 'gone' where path not like 'kept%'",
+            "update locations set check_result = 'present' where path like 'checked%'",
+            "update locations set path_hash = 'p', last_seen = 2 where path like 'former%'",
+            "update locations set path_hash = 'p' where path like 'latter%'",
+            "insert into locations (store_id, path_hash, package_id, path, gone_at, checked_at, check_result, derived) \
+             select store_id, 'a', package_id, 'a', 3, 3, 'gone', 1 from locations where path like 'kept%'",
+        ] {
+            fresh.execute(statement).await;
+        }
+        let rows = "select path from locations where gone_at is null or checked_at is not null order by path";
+        let before = fresh.rows("select path, gone_at, checked_at from locations order by path").await;
+        let moved = |base_url: Option<&str>, root: Option<&str>| NewStore {
+            name: "m".into(),
+            tier: Tier::Archive,
+            base_url: base_url.map(Into::into),
+            root: root.map(Into::into),
+            priority: 0,
+            pattern: None,
+            distros: mirror.distros.clone(),
+            absent_statuses: mirror.absent_statuses.clone(),
+            redirect_hosts: mirror.redirect_hosts.clone(),
+            allow_private: false,
+        };
+        let url = mirror.base_url.clone().unwrap();
+        for same in [format!("{url}/"), format!("{url}?token=b")] {
+            index.add_store(&moved(Some(&same), None)).await.unwrap();
+        }
+        let after = fresh.rows("select path, gone_at, checked_at from locations order by path").await;
+        assert_eq!(after, before, "the same host");
+
+        index.add_store(&moved(Some("https://archive.example/m"), None)).await.unwrap();
+        let present = ["kept", "latter", "listed"].map(|name| format!("path=Some(\"{name}-1-1.x86_64.rpm\")"));
+        assert_eq!(fresh.rows(rows).await, present, "not what a listing lacks, a check did not set, or was replaced");
+        assert_eq!(
+            fresh.rows("select count(*) as n from locations where check_result is not null").await,
+            ["n=Some(0)"]
+        );
+        assert_eq!(fresh.rows("select count(*) as n from locations where derived = 1").await, ["n=Some(0)"]);
+
+        fresh.execute("update locations set gone_at = 7, checked_at = 7, check_result = 'gone'").await;
+        index.add_store(&moved(Some("https://archive.example/m"), Some("/srv/m"))).await.unwrap();
+        assert!(fresh.rows(rows).await.len() > 3, "a directory besides the URL");
+    });
+}
+
+#[test]
 fn thousands_of_locations_are_marked_at_once() {
     on_both(async |fresh| {
         let index = fresh.index().await;
