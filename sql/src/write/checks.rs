@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sqlx::QueryBuilder;
 
 use super::insert::now;
-use crate::connect::db::{both, on_connection};
+use crate::connect::db::{Transaction, both, on_connection};
 use crate::connect::dialect::Dialect;
 use crate::model::facts::PackageFacts;
 use crate::model::rows::{PackageRow, package_columns, to_unsigned};
@@ -186,60 +186,79 @@ impl Index {
         self.retry_transaction("recording checks", || async {
             let mut transaction = self.begin().await?;
             for ((store_id, path_hash, package_id), check) in &checks {
-                both!(Transaction, &mut transaction, |connection, Backend| {
-                    let mut query = QueryBuilder::<Backend>::new(
-                        "select package_id, gone_at, checked_at from locations where store_id = ",
-                    );
-                    query.push_bind(*store_id).push(" and path_hash = ").push_bind(path_hash.as_str());
-                    query.push(Backend::FOR_UPDATE);
-                    let rows: Vec<(i64, Option<i64>, Option<i64>)> =
-                        query.build_query_as().fetch_all(&mut **connection).await?;
-                    let is_taken = rows.iter().any(|(id, gone_at, _)| id != package_id && gone_at.is_none());
-                    let (size, seen_at) = match check.result {
-                        CheckResult::Present { size } if !is_taken => (size, Some(check.at)),
-                        _ => (None, None),
-                    };
-                    let size = size.and_then(|size| i64::try_from(size).ok());
-                    let gone_at = (check.result == CheckResult::Gone).then_some(check.at);
-                    match rows.iter().find(|(id, ..)| id == package_id) {
-                        Some((.., checked_at)) if checked_at.is_some_and(|checked_at| checked_at > check.at) => {}
-                        Some(_) => {
-                            let mut query = QueryBuilder::<Backend>::new("update locations set checked_at = ");
-                            query.push_bind(check.at).push(", check_result = ").push_bind(check.result.text());
-                            if let Some(seen_at) = seen_at {
-                                query.push(", gone_at = null, first_seen = coalesce(first_seen, ").push_bind(seen_at);
-                                query.push("), last_seen = ").push_bind(seen_at);
-                                query.push(", size = coalesce(size, ").push_bind(size).push(")");
-                            }
-                            if let Some(gone_at) = gone_at {
-                                query.push(", gone_at = coalesce(gone_at, ").push_bind(gone_at).push(")");
-                            }
-                            query.push(" where store_id = ").push_bind(*store_id);
-                            query.push(" and path_hash = ").push_bind(path_hash.as_str());
-                            query.push(" and package_id = ").push_bind(*package_id);
-                            query.build().execute(&mut **connection).await?;
-                        }
-                        // The package can have been merged into another one.
-                        None if check.derived && !is_taken => {
-                            let mut query = QueryBuilder::<Backend>::new(
-                                "insert into locations (store_id, path_hash, package_id, path, size, first_seen, \
-                                 last_seen, gone_at, checked_at, check_result, derived) select ",
-                            );
-                            let mut values = query.separated(", ");
-                            values.push_bind(*store_id).push_bind(path_hash.as_str()).push("id");
-                            values.push_bind(check.path.as_str()).push_bind(size).push_bind(seen_at).push_bind(seen_at);
-                            values.push_bind(gone_at).push_bind(check.at).push_bind(check.result.text()).push("1");
-                            query.push(" from packages where id = ").push_bind(*package_id);
-                            query.build().execute(&mut **connection).await?;
-                        }
-                        None => {}
-                    }
-                });
+                let rows: Vec<(i64, Option<i64>, Option<i64>)> =
+                    both!(Transaction, &mut transaction, |connection, Backend| {
+                        let mut query = QueryBuilder::<Backend>::new(
+                            "select package_id, gone_at, checked_at from locations where store_id = ",
+                        );
+                        query.push_bind(*store_id).push(" and path_hash = ").push_bind(path_hash.as_str());
+                        query.push(Backend::FOR_UPDATE);
+                        query.build_query_as().fetch_all(&mut **connection).await?
+                    });
+                let is_taken = rows.iter().any(|(id, gone_at, _)| id != package_id && gone_at.is_none());
+                let (size, seen_at) = match check.result {
+                    CheckResult::Present { size } if !is_taken => (size, Some(check.at)),
+                    _ => (None, None),
+                };
+                let size = size.and_then(|size| i64::try_from(size).ok());
+                let gone_at = (check.result == CheckResult::Gone).then_some(check.at);
+                let found = Found { path_hash, size, seen_at, gone_at };
+                match rows.iter().find(|(id, ..)| id == package_id) {
+                    Some((.., checked_at)) if checked_at.is_some_and(|checked_at| checked_at > check.at) => {}
+                    Some(_) => update_place(&mut transaction, check, &found).await?,
+                    // The package can have been merged into another one.
+                    None if check.derived && !is_taken => insert_place(&mut transaction, check, &found).await?,
+                    None => {}
+                }
             }
             transaction.commit().await
         })
         .await
     }
+}
+
+/// What a check changes in a row.
+struct Found<'a> {
+    path_hash: &'a str,
+    size: Option<i64>,
+    seen_at: Option<i64>,
+    gone_at: Option<i64>,
+}
+
+async fn update_place(transaction: &mut Transaction, check: &PlaceCheck, found: &Found<'_>) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        let mut query = QueryBuilder::<Backend>::new("update locations set checked_at = ");
+        query.push_bind(check.at).push(", check_result = ").push_bind(check.result.text());
+        if let Some(seen_at) = found.seen_at {
+            query.push(", gone_at = null, first_seen = coalesce(first_seen, ").push_bind(seen_at);
+            query.push("), last_seen = ").push_bind(seen_at);
+            query.push(", size = coalesce(size, ").push_bind(found.size).push(")");
+        }
+        if let Some(gone_at) = found.gone_at {
+            query.push(", gone_at = coalesce(gone_at, ").push_bind(gone_at).push(")");
+        }
+        query.push(" where store_id = ").push_bind(check.store_id);
+        query.push(" and path_hash = ").push_bind(found.path_hash);
+        query.push(" and package_id = ").push_bind(check.package_id);
+        query.build().execute(&mut **connection).await?;
+    });
+    Ok(())
+}
+
+async fn insert_place(transaction: &mut Transaction, check: &PlaceCheck, found: &Found<'_>) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        let mut query = QueryBuilder::<Backend>::new(
+            "insert into locations (store_id, path_hash, package_id, path, size, first_seen, last_seen, gone_at, \
+             checked_at, check_result, derived) select ",
+        );
+        let mut values = query.separated(", ");
+        values.push_bind(check.store_id).push_bind(found.path_hash).push("id");
+        values.push_bind(check.path.as_str()).push_bind(found.size).push_bind(found.seen_at).push_bind(found.seen_at);
+        values.push_bind(found.gone_at).push_bind(check.at).push_bind(check.result.text()).push("1");
+        query.push(" from packages where id = ").push_bind(check.package_id);
+        query.build().execute(&mut **connection).await?;
+    });
+    Ok(())
 }
 
 /// Returns the name of the position in a store's derived places.
