@@ -16,6 +16,8 @@ use crate::{CompleteListing, Index, ListingEnd, PathHash, Result, Verified};
 
 /// Maximum length of `repositories.error`, in characters.
 const MAX_ERROR_CHARS: usize = 2048;
+/// Maximum length of `repositories.revision`, in characters. Longer ones are truncated.
+const MAX_REVISION_CHARS: usize = 255;
 
 impl Index {
     /// Records that a refresh of a repository begins, and returns its time for [`CompleteListing::started_at`]: later
@@ -106,6 +108,8 @@ impl Index {
     /// # Errors
     /// If the database refuses. Then nothing is changed.
     pub async fn complete_listing(&self, repository_id: i64, listing: &CompleteListing) -> Result<ListingEnd> {
+        let revision = listing.revision.as_ref();
+        let revision = revision.map(|revision| revision.chars().take(MAX_REVISION_CHARS).collect::<String>());
         self.retry_transaction("completing a listing", || async {
             let mut transaction = self.begin().await?;
             let place = read_place(&mut transaction, repository_id).await?;
@@ -122,7 +126,7 @@ impl Index {
                     "update repositories set revision = ?, metadata_checksum = ?, verified = ?, package_count = ?, \
                      refreshed_at = ?, attempted_at = ?, error = null where id = ?",
                 )
-                .bind(listing.revision.as_deref())
+                .bind(revision.as_deref())
                 .bind(listing.metadata_checksum.as_deref().filter(|_| is_last))
                 .bind(listing.verified.as_str())
                 .bind(listing.package_count.cast_signed())

@@ -119,6 +119,18 @@ fn a_failed_and_an_unchanged_refresh_are_recorded() {
         assert_eq!((confirmed.refreshed_at, confirmed.attempted_at), (Some(60), Some(60)));
         index.fail_listing(a.id, &"ä".repeat(5000), 70).await.unwrap();
         assert_eq!(read().await.error.unwrap().chars().count(), 2048);
+        // A revision is any text.
+        let listing = CompleteListing {
+            revision: Some("ä".repeat(300)),
+            metadata_checksum: None,
+            verified: Verified::No,
+            package_count: 0,
+            ended: Vec::new(),
+            gone: Vec::new(),
+            started_at: 70,
+        };
+        index.complete_listing(a.id, &listing).await.unwrap();
+        assert_eq!(read().await.revision.unwrap(), "ä".repeat(255));
         let began = index.begin_listing(a.id).await.unwrap();
         assert!(index.begin_listing(a.id).await.unwrap() > began);
         index.fail_listing(a.id, "an old clock", 80).await.unwrap();
