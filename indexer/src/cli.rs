@@ -11,11 +11,15 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
-use sql::{AbsentStatuses, Distros, PlacePattern, RedirectHosts};
 
 use crate::commands::show::{self, ShowArgs};
 use crate::commands::verify::{self, VerifyArgs};
 use crate::feeders::formats::{self, FormatOption};
+pub(crate) use repo::{RepoArgs, RepositoryFormat};
+pub(crate) use store::{OrNone, StoreArgs, StoreCommand};
+
+mod repo;
+mod store;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -193,90 +197,6 @@ pub(crate) struct RpmArgs {
     pub(crate) import: ImportArgs,
 }
 
-/// Examples of `repo`.
-const REPO_EXAMPLES: &str = "\
-Examples:
-  Fedora's updates by a metalink. Clients are sent to the store's URL, never to the mirror of the day:
-    darkserver-import store add fedora --tier mirror --url https://dl.fedoraproject.org/pub/fedora/linux
-    darkserver-import repo --store fedora --name f44-updates --path updates/44/Everything/x86_64 \\
-        'https://mirrors.fedoraproject.org/metalink?repo=updates-released-f44&arch=x86_64'
-
-  A repository with a base URL, which becomes a store:
-    darkserver-import repo https://repo.example.org/el9/x86_64 --name tools --distro el9
-
-  Which package has a build-id, without a request for each package; a later run without the option reads the headers:
-    darkserver-import repo https://repo.example.org/el9/x86_64 --name tools --metadata-only
-
-  A mirrorlist has no hash: with a key, the signature repomd.xml.asc is checked by gpgv:
-    darkserver-import repo https://example.org/mirrorlist --store fedora --path el9 --key /etc/pki/rpm-gpg/RPM-GPG-KEY
-
-  Debian, whose Packages file names build-ids of -dbgsym packages:
-    darkserver-import repo https://deb.debian.org/debian-debug/dists/bookworm-debug/main/binary-amd64 \\
-        --store debian-debug --distro bookworm
-
-  Every [[repository]] of /etc/darkserver/indexer.toml, then a check of places within check.budget:
-    darkserver-import repo --all
-
-A run that is interrupted is continued by the same command. An unchanged repository costs one request.
-
-Exit status: 0 everything is in the index; 1 a repository or single packages were refused (the others are in the
-index); 2 wrong usage; 130 stopped by a signal.";
-
-#[derive(Args)]
-#[command(after_help = REPO_EXAMPLES)]
-pub(crate) struct RepoArgs {
-    /// Base URL, metalink or mirrorlist of the repository
-    #[arg(value_name = "URL|METALINK|MIRRORLIST", required_unless_present = "all")]
-    pub(crate) url: Option<String>,
-    /// Refresh every [[repository]] of the configuration file, then check places within check.budget
-    #[arg(long, conflicts_with_all = [
-        "url", "name", "store", "path", "distro", "format", "keys", "metadata_only", "payload",
-    ])]
-    pub(crate) all: bool,
-    /// Name of the repository [default: derived from the URL]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-    /// Store whose archives the repository lists [default: the one whose URL is above URL, else a new one]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) store: Option<String>,
-    /// Path of the repository below the store's URL [default: as URL has it]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) path: Option<String>,
-    /// Distribution of the packages [default: their dist tags, like fc44]
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) distro: Option<String>,
-    /// Format of the packages [default: rpm, or what the URL's form states]
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) format: Option<RepositoryFormat>,
-    /// File with OpenPGP keys that must have signed the metadata; may be repeated
-    #[arg(long = "key", value_name = "FILE")]
-    pub(crate) keys: Vec<PathBuf>,
-    /// Read no headers: build-ids come from the metadata alone
-    #[arg(long)]
-    pub(crate) metadata_only: bool,
-    /// When to read the payload of an RPM [default: missing]
-    #[arg(long, value_name = "WHEN")]
-    pub(crate) payload: Option<Payload>,
-    /// Number of requests in parallel
-    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) jobs: u16,
-    /// Maximum size of an ELF file that is copied to the temporary directory (TMPDIR), once per job
-    #[arg(long, value_name = "SIZE", default_value_t = TEMP_LIMIT)]
-    pub(crate) temp_limit: ByteSize,
-}
-
-/// Formats of repositories.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum RepositoryFormat {
-    /// repodata/repomd.xml
-    Rpm,
-    /// Packages.xz or Packages.gz of Debian
-    Deb,
-    /// NAME.files of pacman
-    Arch,
-}
-
 /// Options of imports.
 #[derive(Args)]
 pub(crate) struct ImportArgs {
@@ -323,21 +243,6 @@ impl ImportArgs {
     }
 }
 
-#[derive(Subcommand)]
-pub(crate) enum StoreCommand {
-    /// Add a store, or change the one with that name
-    Add(StoreArgs),
-    /// List the stores
-    List,
-    /// Probe stores: what works, how fast they are, where they redirect to
-    Check(CheckArgs),
-    /// Remove a store and its locations from the index; the packages stay
-    Remove {
-        /// Name of the store
-        name: String,
-    },
-}
-
 #[derive(Args)]
 pub(crate) struct CheckArgs {
     /// Names of the stores [default: all]
@@ -350,42 +255,6 @@ pub(crate) struct CheckArgs {
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", requires = "locations")]
     #[arg(value_parser = humantime::parse_duration)]
     pub(crate) budget: Duration,
-}
-
-#[derive(Args)]
-pub(crate) struct StoreArgs {
-    /// Name of the store
-    pub(crate) name: String,
-    /// Kind of store, in the order in which stores are asked
-    #[arg(long, value_parser = ["local", "mirror", "koji", "archive", "retrace"])]
-    pub(crate) tier: String,
-    /// URL under which its archives can be downloaded
-    #[arg(long, value_name = "URL")]
-    pub(crate) url: Option<String>,
-    /// Directory on this machine (tier local)
-    #[arg(long, value_name = "DIR")]
-    pub(crate) path: Option<PathBuf>,
-    /// Priority among stores of one tier; lower is asked first
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
-    pub(crate) priority: i32,
-    /// HTTP statuses that prove that the store does not have an archive
-    #[arg(long, value_name = "STATUS,...", default_value_t)]
-    pub(crate) absent_statuses: AbsentStatuses,
-    /// Hosts that the store may redirect to besides itself, without port; * for every host
-    #[arg(long, value_name = "HOST,...")]
-    pub(crate) redirect_hosts: Option<RedirectHosts>,
-    /// Follow redirects to private addresses too, where * allows the host; also for mirrors that metalinks name
-    #[arg(long)]
-    pub(crate) allow_private: bool,
-    /// Path of a package below URL, for packages that no listing names there:
-    /// {volume}packages/{name}/{version}/{release}/{signed}{arch}/{nvra}.rpm is Koji's. {name}, {version} and {release}
-    /// are those of the source package, {arch} and {nvra} those of the package; {volume} is vol/VOLUME/ if known,
-    /// {signed} is data/signed/KEY/. Needs --distros
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) pattern: Option<PlacePattern>,
-    /// Distributions whose packages the pattern is valid for, like 'fc*,el9*'
-    #[arg(long, value_name = "GLOB,...")]
-    pub(crate) distros: Option<Distros>,
 }
 
 impl Cli {

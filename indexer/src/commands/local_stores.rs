@@ -20,7 +20,7 @@ pub(crate) async fn of_directory(
     args: &DirArgs,
     filter: &PathFilter,
 ) -> Result<Store> {
-    let url = args.url.as_deref().map(base_url).transpose()?;
+    let url = args.url.as_deref().map(|url| base_url(url, "--url")).transpose()?;
     let stores = index.stores().await?;
     let Some(store) = local(&stores, directory) else {
         let name = match &args.store {
@@ -169,12 +169,12 @@ pub(crate) fn below(store: &Store, root: &Path, directory: &Path) -> Result<Stri
     })
 }
 
-/// Reads a base URL; trailing slashes are removed.
-pub(crate) fn base_url(text: &str) -> Result<String> {
+/// Reads a base URL; trailing slashes are removed. `what` names the option or key in messages.
+pub(crate) fn base_url(text: &str, what: &str) -> Result<String> {
     // No message repeats the text: it can hold a password.
     let refuse = |found: &str| {
         CommandFailure::Usage(format!(
-            "--url: expected an http or https URL, as in https://mirror.example.org/pub, found {found}"
+            "{what}: expected an http or https URL, as in https://mirror.example.org/pub, found {found}"
         ))
     };
     let mut url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
@@ -215,15 +215,15 @@ mod tests {
 
     #[test]
     fn trailing_slashes_of_base_urls_are_removed() {
-        assert_eq!(base_url("https://mirror.example.org/pub//").unwrap(), "https://mirror.example.org/pub");
-        assert_eq!(base_url("http://mirror.example.org").unwrap(), "http://mirror.example.org");
-        assert_eq!(base_url("http://h/pub/?token=a/").unwrap(), "http://h/pub?token=a/");
+        assert_eq!(base_url("https://mirror.example.org/pub//", "--url").unwrap(), "https://mirror.example.org/pub");
+        assert_eq!(base_url("http://mirror.example.org", "--url").unwrap(), "http://mirror.example.org");
+        assert_eq!(base_url("http://h/pub/?token=a/", "--url").unwrap(), "http://h/pub?token=a/");
     }
 
     #[test]
     fn an_invalid_base_url_is_refused_without_its_password() {
         for bad in ["", "mirror", "ftp://h/", "file:///srv", "http://u:secret@h/", "http://h/#secret"] {
-            let message = base_url(bad).unwrap_err().to_string();
+            let message = base_url(bad, "--url").unwrap_err().to_string();
             assert!(
                 message.contains("expected an http or https URL") && !message.contains("secret"),
                 "{bad}: {message}"

@@ -17,6 +17,7 @@ mod check_locations;
 mod import;
 mod local_stores;
 mod migrate;
+mod new_store;
 mod original;
 mod repository;
 pub(crate) mod show;

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::check_locations::check_places;
 use super::local_stores::{describe_addresses, refuse_nested, without_query};
-use super::store::new_store;
+use super::new_store::{Form, new_store};
 use crate::cli::{Common, Payload, RepoArgs, RepositoryFormat};
 use crate::feeders::repository::address::Address;
 use crate::feeders::repository::places::path_in_store;
@@ -137,7 +137,11 @@ async fn configured(settings: &RepositorySettings, index: &Index, common: &Commo
     }
     let filter = settings::filter(common, &[], &[])?;
     // All of them before the first is added.
-    let stores = settings.stores.iter().cloned().map(|table| table.into_args().and_then(new_store));
+    let stores = settings
+        .stores
+        .iter()
+        .cloned()
+        .map(|table| table.into_args().and_then(|args| new_store(args, None, Form::Table)));
     for store in stores.collect::<Result<Vec<NewStore>>>().map_err(in_file)? {
         if let Some(root) = &store.root {
             refuse_nested(&index.stores().await?, &store.name, root, &filter).map_err(in_file)?;

@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use sql::{Index, NewStore, Store, Tier};
+use sql::{Index, Store};
 
 use super::check;
-use super::local_stores::{base_url, describe_addresses, refuse_nested, utf8, without_query};
-use crate::cli::{Common, StoreArgs, StoreCommand};
+use super::local_stores::{describe_addresses, refuse_nested, without_query};
+use super::new_store::{Form, new_store};
+use crate::cli::{Common, StoreCommand};
 use crate::feeders::filter::PathFilter;
-use crate::report::failure::{self, CommandFailure, Result};
-use crate::report::output::{print, print_error};
+use crate::report::failure::{self, Result};
+use crate::report::output::{print, print_error, printable};
+use crate::report::urls::public_url;
 
 /// Runs `store add`, `list` or `remove`.
 pub(crate) async fn run(
@@ -21,17 +23,18 @@ pub(crate) async fn run(
 ) -> Result<ExitCode> {
     match command {
         StoreCommand::Add(args) => {
-            let (stores, new) = (index.stores().await?, new_store(args)?);
-            if let Some(root) = &new.root {
+            let stores = index.stores().await?;
+            let before = stores.iter().find(|store| store.name == args.name);
+            let has_path = args.path.is_some();
+            let new = new_store(args, before, Form::Options)?;
+            if let Some(root) = new.root.as_ref().filter(|_| has_path) {
                 refuse_nested(&stores, &new.name, root, filter)?;
             }
-            let is_new = !stores.iter().any(|store| store.name == new.name);
             let store = index.add_store(&new).await?;
             if common.json {
                 print(&as_json(&store))?;
             } else if !common.quiet {
-                let verb = if is_new { "added" } else { "changed" };
-                print(&format_args!("{verb} store {} ({}, {})", store.name, store.tier, describe_addresses(&store)))?;
+                print(&printable(&describe(before, &store)))?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -72,56 +75,40 @@ async fn remove(index: &Index, name: &str, common: &Common) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks the arguments of `store add`.
-pub(crate) fn new_store(args: StoreArgs) -> Result<NewStore> {
-    let tier: Tier = args.tier.parse()?;
-    let base_url = args.url.as_deref().map(base_url).transpose()?;
-    let root = match args.path {
-        Some(_) if tier != Tier::Local => {
-            return Err(CommandFailure::Usage(format!("--path is for tier local, found {tier}: give --url")));
-        }
-        // A directory of another machine, or one that is not mounted, is stored as given.
-        Some(path) => match path.canonicalize() {
-            Ok(path) => Some(path),
-            Err(_) if path.is_absolute() => Some(path),
-            Err(error) => return Err(CommandFailure::Usage(format!("--path {}: {error}", path.display()))),
-        },
-        None => None,
+/// States what `store add` did.
+fn describe(before: Option<&Store>, store: &Store) -> String {
+    let Store { name, tier, .. } = store;
+    match before.map(|before| changes(before, store)) {
+        None => format!("added store {name} ({tier}, {})", describe_addresses(store)),
+        Some(changes) if changes.is_empty() => format!("store {name} is as it was"),
+        Some(changes) => format!("changed store {name}: {}", changes.join(", ")),
+    }
+}
+
+/// Returns what differs between two states of a store, without secrets.
+fn changes(before: &Store, after: &Store) -> Vec<String> {
+    let texts = |store: &Store| {
+        let root = store.root.as_ref().map(|root| root.display().to_string());
+        [
+            ("tier", store.tier.to_string()),
+            ("url", store.base_url.as_deref().and_then(public_url).unwrap_or_default()),
+            ("path", root.unwrap_or_default()),
+            ("priority", store.priority.to_string()),
+            ("absent statuses", store.absent_statuses.to_string()),
+            ("redirect hosts", store.redirect_hosts.to_string()),
+            ("allow private", store.allow_private.to_string()),
+            ("pattern", store.pattern.as_ref().map(ToString::to_string).unwrap_or_default()),
+            ("distros", store.distros.to_string()),
+        ]
     };
-    if let Some(root) = &root {
-        utf8(root)?;
+    let shown = |text: String| if text.is_empty() { "none".to_owned() } else { text };
+    let pairs = texts(before).into_iter().zip(texts(after)).filter(|((_, before), (_, after))| before != after);
+    let mut changes: Vec<String> =
+        pairs.map(|((name, before), (_, after))| format!("{name} {} (was {})", shown(after), shown(before))).collect();
+    if before.base_url != after.base_url && !changes.iter().any(|change| change.starts_with("url ")) {
+        changes.push("another query of the url".to_owned());
     }
-    let (pattern, distros) = (args.pattern, args.distros.unwrap_or_default());
-    if pattern.is_none() != distros.as_slice().is_empty() {
-        return Err(CommandFailure::Usage(format!(
-            "store {}: expected --pattern and --distros, which states the distributions that the pattern is valid for, \
-             found one of them",
-            args.name
-        )));
-    }
-    if pattern.is_some() && base_url.is_none() {
-        return Err(CommandFailure::Usage(format!("store {}: --pattern needs --url", args.name)));
-    }
-    match (tier, &base_url, &root) {
-        (Tier::Local, None, None) => Err(CommandFailure::Usage("a store of tier local needs --path or --url".into())),
-        (Tier::Local, ..) | (_, Some(_), _) => {
-            let StoreArgs { name, priority, absent_statuses, allow_private, .. } = args;
-            let redirect_hosts = args.redirect_hosts.unwrap_or_default();
-            Ok(NewStore {
-                name,
-                tier,
-                base_url,
-                root,
-                priority,
-                pattern,
-                distros,
-                absent_statuses,
-                redirect_hosts,
-                allow_private,
-            })
-        }
-        (_, None, _) => Err(CommandFailure::Usage(format!("a store of tier {tier} needs --url"))),
-    }
+    changes
 }
 
 /// Prints stores as a table.

@@ -18,9 +18,10 @@ pub(crate) fn address(location: &Location) -> String {
     })
 }
 
-/// A URL of the operator without secrets. What is no URL is left out.
+/// A URL of the operator without secrets, and without the slash that is all of its path. What is no URL is left out.
 pub(crate) fn public_url(url: &str) -> Option<String> {
-    Url::parse(url).ok().map(|url| without_secrets(&url).into())
+    let url = without_secrets(&Url::parse(url).ok()?);
+    Some(if url.path() == "/" { url.as_str().trim_end_matches('/').to_owned() } else { url.into() })
 }
 
 /// The address of a store without secrets: its URL, else its directory.

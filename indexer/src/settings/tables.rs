@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use sql::Tier;
 use url::Url;
 
-use crate::cli::{Payload, RepositoryFormat, StoreArgs};
+use crate::cli::{OrNone, Payload, RepositoryFormat, StoreArgs};
 use crate::report::failure::{CommandFailure, Result};
 
 /// Default of `check.budget`.
@@ -37,21 +37,21 @@ impl StoreTable {
         let refuse = |error: sql::Error| CommandFailure::Usage(format!("[[store]] {name}: {error}"));
         self.tier.parse::<Tier>().map_err(refuse)?;
         Ok(StoreArgs {
-            absent_statuses: parse(self.absent_statuses.as_deref()).map_err(refuse)?.unwrap_or_default(),
+            absent_statuses: parse(self.absent_statuses.as_deref()).map_err(refuse)?,
             redirect_hosts: parse(self.redirect_hosts.as_deref()).map_err(refuse)?,
             pattern: parse(self.pattern.as_deref()).map_err(refuse)?,
             distros: parse(self.distros.as_deref()).map_err(refuse)?,
             name: self.name,
-            tier: self.tier,
+            tier: Some(self.tier),
             url: self.url,
-            path: self.path,
-            priority: self.priority,
-            allow_private: self.allow_private,
+            path: self.path.map(PathBuf::into_os_string),
+            priority: Some(self.priority),
+            allow_private: Some(self.allow_private),
         })
     }
 }
 
-fn parse<T: FromStr<Err = sql::Error>>(text: Option<&str>) -> sql::Result<Option<T>> {
+fn parse<T: FromStr<Err = sql::Error>>(text: Option<&str>) -> sql::Result<Option<OrNone<T>>> {
     text.map(str::parse).transpose()
 }
 

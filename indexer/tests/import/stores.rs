@@ -25,7 +25,7 @@ fn stores_are_added_changed_listed_and_removed() {
     let names: Vec<&str> = stores.as_array().unwrap().iter().map(|store| store["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["here", "kojipkgs", "old"]);
     assert_eq!(stores[1]["url"], "https://koji.example.org/packages");
-    assert_eq!((&stores[2]["tier"], &stores[2]["priority"]), (&"mirror".into(), &0.into()));
+    assert_eq!((&stores[2]["tier"], &stores[2]["priority"]), (&"mirror".into(), &(-3).into()));
 
     let output = fixture.command(&["store", "list"]).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
@@ -40,6 +40,30 @@ fn stores_are_added_changed_listed_and_removed() {
     let output = run(&["remove", "here"]);
     assert_eq!(output.code, Some(1));
     assert!(output.stderr.contains("kojipkgs, old"), "{output:?}");
+}
+
+#[test]
+fn store_add_states_what_it_changed() {
+    let fixture = ImportFixture::new();
+    let add = |args: &[&str]| {
+        let output = fixture.command(&[&["store", "add", "k"], args].concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let pattern = ["--pattern", "{name}/{nvra}.rpm", "--distros", "fc*"];
+    let url = ["--tier", "koji", "--url", "https://koji.example.org/a?token=secret"];
+    assert_eq!(add(&[&url[..], &pattern].concat()), "added store k (koji, https://koji.example.org/a)\n");
+    assert_eq!(add(&["--tier", "koji"]), "store k is as it was\n");
+    assert_eq!(
+        add(&["--tier", "archive", "--url", "https://old.example.org", "--priority", "2"]),
+        "changed store k: tier archive (was koji), url https://old.example.org (was https://koji.example.org/a), \
+         priority 2 (was 0)\n"
+    );
+    assert_eq!(add(&["--url", "https://old.example.org?t=secret"]), "changed store k: another query of the url\n");
+    assert_eq!(
+        add(&["--pattern", ""]),
+        "changed store k: pattern none (was {name}/{nvra}.rpm), distros none (was fc*)\n"
+    );
 }
 
 #[test]
