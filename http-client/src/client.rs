@@ -204,6 +204,7 @@ impl Request {
             }
             let mut response = request.send().await?;
             if !route.follow(&mut response, policy) {
+                route.record(&mut response);
                 return Ok(response);
             }
         }

@@ -51,7 +51,7 @@ pub use client::{Client, ClientPolicy, Request, build};
 pub use failure::{FailureKind, is_permanent, reason};
 pub use identity::user_agent;
 pub use pages::{begins_page, is_html, is_page, is_refusal};
-pub use redirects::{is_refused_host, refused_redirect};
+pub use redirects::{hops, is_refused_host, refused_redirect};
 pub use tls::TlsFiles;
 pub use urls::{ESCAPED, below, below_escaped, without_credentials, without_secrets};
 

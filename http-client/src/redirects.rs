@@ -35,6 +35,17 @@ pub(super) struct Route {
     /// True as long as no redirect led to another origin (RFC 6454). Only then the request may have credentials.
     pub(super) is_at_origin: bool,
     redirects: usize,
+    /// The URLs that were asked before this one.
+    before: Vec<Url>,
+}
+
+/// The URLs that were asked for a response. Stands in its extensions.
+#[derive(Clone, Debug)]
+struct Hops(Vec<Url>);
+
+/// The URLs that were asked for `response`: the first, and those of the redirects that were followed.
+pub fn hops(response: &Response) -> &[Url] {
+    response.extensions().get::<Hops>().map(|hops| hops.0.as_slice()).unwrap_or_default()
 }
 
 /// Why a redirect was not followed. Stands in the extensions of its response.
@@ -68,7 +79,15 @@ impl Route {
     /// From a URL whose host the operator wrote down.
     pub(super) fn new(first: Url) -> Self {
         let reach = Reach::Any;
-        Self { url: first.clone(), first, first_reach: reach, reach, is_at_origin: true, redirects: 0 }
+        Self {
+            url: first.clone(),
+            first,
+            first_reach: reach,
+            reach,
+            is_at_origin: true,
+            redirects: 0,
+            before: Vec::new(),
+        }
     }
 
     /// From a URL that another party chose, and that [`foreign_reach`] does not refuse. Secret headers are not sent.
@@ -97,6 +116,12 @@ impl Route {
         }
     }
 
+    /// Has [`hops`] return the URLs that were asked for `response`.
+    pub(super) fn record(&self, response: &mut Response) {
+        let hops = self.before.iter().chain([&self.url]).cloned().collect();
+        response.extensions_mut().insert(Hops(hops));
+    }
+
     /// # Errors
     /// Why the redirect is not followed.
     fn go(&mut self, location: &[u8], policy: &ClientPolicy) -> Result<(), Refusal> {
@@ -116,7 +141,7 @@ impl Route {
         // They fail for URLs without a host, which no http URL is.
         let _ = target.set_username(user);
         let _ = target.set_password(password);
-        self.url = target;
+        self.before.push(std::mem::replace(&mut self.url, target));
         Ok(())
     }
 }

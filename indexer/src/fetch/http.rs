@@ -11,6 +11,7 @@ use std::io::{self, Seek, Write};
 use std::sync::Arc;
 
 use artifact::header::{Extent, PREFIX_BYTES};
+use url::Url;
 
 use crate::fetch::attempts::Attempts;
 use crate::fetch::failure::{Failure, FetchError, FetchErrorKind};
@@ -35,6 +36,16 @@ pub(crate) struct HeaderHint {
     pub(crate) end: Option<u64>,
     /// The size of the whole archive in bytes. An archive of another size is refused.
     pub(crate) size: Option<u64>,
+}
+
+/// A file in memory.
+#[derive(Debug)]
+pub(crate) struct SmallFile {
+    pub(crate) bytes: Vec<u8>,
+    /// The mirror that gave it.
+    pub(crate) mirror: MirrorId,
+    /// The URLs that were asked for it: the mirror's, and those of redirects.
+    pub(crate) hops: Vec<Url>,
 }
 
 /// The start of an RPM up to the end of its main header.
@@ -86,14 +97,14 @@ impl Fetcher {
     ///
     /// # Errors
     /// No mirror gives it.
-    pub(crate) async fn small_file(&self, path: &str, max_bytes: u64) -> Result<(Vec<u8>, MirrorId), FetchError> {
+    pub(crate) async fn small_file(&self, path: &str, max_bytes: u64) -> Result<SmallFile, FetchError> {
         let meter = self.0.network.meter();
         let mut attempts = Attempts::new(&self.0);
         loop {
             let attempt = attempts.next().await?;
             let found = attempts.run(&attempt, self.small_file_of(attempt.mirror, path, max_bytes, &meter)).await?;
-            if let Some(bytes) = found {
-                return Ok((bytes, attempt.id));
+            if let Some((bytes, hops)) = found {
+                return Ok(SmallFile { bytes, mirror: attempt.id, hops });
             }
         }
     }
@@ -137,7 +148,7 @@ impl Fetcher {
         path: &str,
         max_bytes: u64,
         meter: &Meter,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<(Vec<u8>, Vec<Url>), Failure> {
         let mut answer = response::ask(&self.0, mirror, path, &Ask::Whole, meter).await?;
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.body.chunk().await.map_err(|failure| failure.at(path))? {
@@ -146,7 +157,7 @@ impl Fetcher {
                 return Err(Failure::wrong(format!("{path}: expected at most {max_bytes} bytes, found more")));
             }
         }
-        Ok(bytes)
+        Ok((bytes, answer.hops))
     }
 
     /// Fetches the header of an RPM from one mirror. Returns it with the size of the archive.

@@ -4,11 +4,12 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_client::{is_html, is_permanent, is_refusal, reason, refused_redirect, without_secrets};
+use http_client::{hops, is_html, is_permanent, is_refusal, reason, refused_redirect, without_secrets};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use url::Url;
 
 use crate::fetch::failure::{Failure, FailureKind};
 use crate::fetch::mirrors::{Mirror, Mirrors};
@@ -33,6 +34,8 @@ pub(super) struct Answer {
     pub(super) length: Option<u64>,
     /// The size of the file in bytes, if known.
     pub(super) size: Option<u64>,
+    /// The URLs that were asked, with those of redirects.
+    pub(super) hops: Vec<Url>,
     pub(super) body: Body,
 }
 
@@ -97,8 +100,9 @@ pub(super) async fn ask(
         };
         mirrors.answered();
         let (response, first, length, size) = check(response, ask, mirrors).await?;
+        let hops = hops(&response).to_vec();
         let body = Body { response, limits, meter: meter.clone(), began, received: 0, returned: None, _permit: permit };
-        Ok(Answer { first, length, size, body })
+        Ok(Answer { first, length, size, hops, body })
     };
     answer.await.map_err(|failure: Failure| failure.at(shown.as_str()))
 }

@@ -8,7 +8,7 @@ use repodata::Checksum;
 use repodata::checksum::{Hasher, Kind};
 
 use crate::fetch::failure::{FetchError, FetchErrorKind};
-use crate::fetch::http::Fetcher;
+use crate::fetch::http::{Fetcher, SmallFile};
 use crate::report::failure::CommandFailure;
 
 /// Maximum size of a document that is read into memory.
@@ -91,14 +91,22 @@ pub(crate) struct Downloaded {
 /// # Errors
 /// [`RefreshError::Inconsistent`] if it is not there or a page of HTML, [`RefreshError::Refused`] if nothing answers.
 pub(crate) async fn document(fetcher: &Fetcher, path: &str) -> Result<Vec<u8>, RefreshError> {
-    let (bytes, _) = fetcher.small_file(path, MAX_DOCUMENT_BYTES).await?;
-    if begins_page(bytes.get(..PAGE_BYTES).unwrap_or(&bytes)) {
+    Ok(document_of(fetcher, path).await?.bytes)
+}
+
+/// As [`document`], with where it came from.
+///
+/// # Errors
+/// As [`document`].
+pub(crate) async fn document_of(fetcher: &Fetcher, path: &str) -> Result<SmallFile, RefreshError> {
+    let file = fetcher.small_file(path, MAX_DOCUMENT_BYTES).await?;
+    if begins_page(file.bytes.get(..PAGE_BYTES).unwrap_or(&file.bytes)) {
         // A list of mirrors has no path of its own.
         let shown = fetcher.mirrors().shown().next().filter(|_| path.is_empty());
         let shown = shown.unwrap_or_else(|| path.to_owned());
         return Err(RefreshError::Inconsistent(format!("{shown}: expected metadata, found a page of HTML")));
     }
-    Ok(bytes)
+    Ok(file)
 }
 
 /// Downloads a listing, and verifies it if `expected` states its checksum. A mirror with another file is not asked

@@ -75,7 +75,7 @@ pub(crate) async fn probe(
             return vec![check("metadata", outcome, detail)];
         }
     }
-    match Document::fetch(&sources).await.and_then(|document| document.parse().map(|repomd| (document, repomd))) {
+    match Document::fetch(&sources, None).await.and_then(|document| document.parse().map(|repomd| (document, repomd))) {
         Ok((document, repomd)) => {
             let revision = repomd.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
             let detail = format!("{} of {} bytes{revision}", repomd::PATH, document.bytes.len());
@@ -97,7 +97,7 @@ async fn signature(sources: &Sources, keys: &[PathBuf], document: &[u8]) -> (Out
         (Ok(_), 0) => {
             (Outcome::Warning, format!("{path} is there, but no keys are configured: nothing verifies the metadata"))
         }
-        (Ok((signature, _)), _) => match signature::check(keys, repomd::PATH, document, &signature).await {
+        (Ok(signature), _) => match signature::check(keys, repomd::PATH, document, &signature.bytes).await {
             Ok(good) => {
                 let detail = format!("{path} is by one of the configured keys: {} {}", good.fingerprint, good.user);
                 (Outcome::Ok, detail)

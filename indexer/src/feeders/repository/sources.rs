@@ -22,9 +22,11 @@ pub(crate) struct Sources {
     pub(crate) bases: Vec<Url>,
     /// The metalink, which has the checksums of `repomd.xml`.
     pub(crate) metalink: Option<Metalink>,
-    /// How a `repomd.xml` of the metalink is verified: the metalink came by HTTPS from a host that the operator wrote
-    /// down, or by HTTP.
+    /// How a `repomd.xml` of the metalink is verified: every hop to the metalink was HTTPS to a host that the operator
+    /// wrote down, or one was not.
     pub(crate) verified: Verified,
+    /// True if another party chose the mirrors, of which some may be behind.
+    pub(crate) is_list: bool,
 }
 
 impl Sources {
@@ -42,10 +44,12 @@ impl Sources {
             |base: &Url| Mirrors::of_base(network, store, base.as_str()).map_err(|error| refuse(error.to_string()));
         if let Some(directory) = address.directory() {
             let fetcher = Fetcher::new(mirrors(directory)?);
-            return Ok(Self { fetcher, bases: vec![directory.clone()], metalink: None, verified: Verified::No });
+            let bases = vec![directory.clone()];
+            return Ok(Self { fetcher, bases, metalink: None, verified: Verified::No, is_list: false });
         }
         let fetcher = Fetcher::new(mirrors(&address.url)?);
-        let text = download::document(&fetcher, "").await.map_err(RefreshError::into_refused)?;
+        let found = download::document_of(&fetcher, "").await.map_err(RefreshError::into_refused)?;
+        let text = found.bytes;
         let (bases, metalink) = if address.kind == AddressKind::Metalink {
             let metalink = Metalink::read(text.as_slice()).map_err(|error| refuse(error.to_string()))?;
             (metalink.mirrors.iter().filter_map(Mirror::base).collect(), Some(metalink))
@@ -54,8 +58,52 @@ impl Sources {
             (bases, None)
         };
         let listed = Mirrors::listed(network, store, &bases).map_err(|error| refuse(error.to_string()))?;
-        let is_verified = metalink.is_some() && address.url.scheme() == "https";
+        let is_verified = metalink.is_some()
+            && !found.hops.is_empty()
+            && found.hops.iter().all(|hop| is_vouched(hop, address, store));
         let verified = if is_verified { Verified::Metalink } else { Verified::No };
-        Ok(Self { fetcher: Fetcher::new(listed), bases, metalink, verified })
+        Ok(Self { fetcher: Fetcher::new(listed), bases, metalink, verified, is_list: true })
+    }
+}
+
+/// True if a URL is HTTPS at a host that the operator wrote down: that of the address or of the store, or one of
+/// `redirect_hosts`, where `*` is none.
+fn is_vouched(hop: &Url, address: &Address, store: &Store) -> bool {
+    let base = store.base_url.as_deref().and_then(|base| Url::parse(base).ok());
+    let own = [Some(&address.url), base.as_ref()].into_iter().flatten().filter_map(Url::host_str);
+    let mut hosts = own.chain(store.redirect_hosts.as_slice().iter().map(String::as_str));
+    hop.scheme() == "https"
+        && hop.host_str().is_some_and(|host| hosts.any(|written| written.eq_ignore_ascii_case(host)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_at_a_host_that_was_written_down_is_vouched_for() {
+        let address = Address::read("https://mirrors.example/metalink?repo=f44", None).unwrap();
+        let store = Store {
+            id: 1,
+            name: "fedora".into(),
+            tier: sql::Tier::Mirror,
+            base_url: Some("https://downloads.example/pub".into()),
+            root: None,
+            priority: 0,
+            pattern: None,
+            distros: sql::Distros::default(),
+            absent_statuses: sql::AbsentStatuses::default(),
+            redirect_hosts: "*,lists.example".parse().unwrap(),
+            allow_private: false,
+        };
+        for (hop, is_written) in [
+            ("https://mirrors.example/metalink", true),
+            ("https://downloads.example/metalink", true),
+            ("https://Lists.example:8443/x", true),
+            ("http://mirrors.example/metalink", false),
+            ("https://elsewhere.example/metalink", false),
+        ] {
+            assert_eq!(is_vouched(&Url::parse(hop).unwrap(), &address, &store), is_written, "{hop}");
+        }
     }
 }

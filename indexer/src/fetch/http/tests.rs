@@ -469,7 +469,7 @@ async fn metadata_is_fetched_as_a_whole_and_bounded() {
     file.read_to_end(&mut read).unwrap();
     assert!(read == archive.bytes);
     assert_eq!(server.bytes(), size, "nothing was sent twice");
-    assert!(fetcher.small_file(NAME, size).await.unwrap().0 == archive.bytes);
+    assert!(fetcher.small_file(NAME, size).await.unwrap().bytes == archive.bytes);
     for error in [
         fetcher.small_file(NAME, size - 1).await.unwrap_err(),
         fetcher.download(NAME, size - 1, &mut file).await.unwrap_err(),
