@@ -80,7 +80,7 @@ impl MetadataFetch<'_> {
         if known.is_read && keys.is_empty() && repomd::is_newest(metalink, imported) {
             return Ok(Fetched::Unchanged(self.sources.verified));
         }
-        let document = Document::fetch(self.sources).await?;
+        let document = Document::fetch(self.sources, Some(self.repository)).await?;
         let is_same = imported == Some(document.checksum.as_str());
         let is_signed = is_same && self.repository.verified == Verified::Signature;
         let verified = match (keys.is_empty(), is_signed) {
@@ -92,7 +92,9 @@ impl MetadataFetch<'_> {
             return Ok(Fetched::Unchanged(verified));
         }
         let repomd = document.parse()?;
-        if metalink.is_some() && repomd::is_older(&repomd, self.repository) {
+        // Mirrors may be behind. What one server has, or a metalink calls the newest version, is meant.
+        let is_newest = metalink.is_some_and(|metalink| metalink.newest.is_version(&document.bytes));
+        if self.sources.is_list && !is_newest && repomd::is_older(&repomd, self.repository) {
             return Err(RefreshError::Refused(format!(
                 "{}: expected a version not older than the one imported last (revision {}), found revision {}: its \
                  mirrors are behind",

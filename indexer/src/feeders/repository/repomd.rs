@@ -11,6 +11,7 @@ use sql::{Repository, Verified};
 use super::download::{self, MAX_DOCUMENT_BYTES, RefreshError};
 use super::signature;
 use super::sources::Sources;
+use crate::fetch::http::SmallFile;
 
 /// Its path below the repository.
 pub(crate) const PATH: &str = "repodata/repomd.xml";
@@ -27,19 +28,48 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// Fetches the document. That of a metalink is the newest version, else an older one that the metalink names.
+    /// Fetches the document. That of a metalink is the newest version, else an older one that the metalink names. That
+    /// of a mirrorlist is not older than the one that was `imported` last, if a mirror has such a one.
     ///
     /// # Errors
     /// [`RefreshError::Inconsistent`] if it is not there, or none of the metalink's versions.
-    pub(crate) async fn fetch(sources: &Sources) -> Result<Self, RefreshError> {
-        let Some(metalink) = &sources.metalink else {
-            return Ok(Self::new(download::document(&sources.fetcher, PATH).await?, Verified::No));
-        };
+    pub(crate) async fn fetch(sources: &Sources, imported: Option<&Repository>) -> Result<Self, RefreshError> {
+        match &sources.metalink {
+            Some(metalink) => Self::fetch_version(sources, metalink).await,
+            None => Self::fetch_newer(sources, imported).await,
+        }
+    }
+
+    /// Asks mirrors that nothing vouches for, until one is not behind.
+    async fn fetch_newer(sources: &Sources, imported: Option<&Repository>) -> Result<Self, RefreshError> {
+        let mirrors = sources.fetcher.mirrors();
+        let mut older = None;
+        for _ in 0..mirrors.shown().count().min(MAX_MIRRORS) {
+            let (bytes, mirror) = match download::document_of(&sources.fetcher, PATH).await {
+                Ok(SmallFile { bytes, mirror, .. }) => (bytes, mirror),
+                Err(RefreshError::Stopped) => return Err(RefreshError::Stopped),
+                Err(error) => return older.ok_or(error),
+            };
+            let document = Self::new(bytes, Verified::No);
+            let is_older = match (imported, document.parse()) {
+                (Some(imported), Ok(repomd)) if sources.is_list => is_older(&repomd, imported),
+                _ => false,
+            };
+            if !is_older {
+                return Ok(document);
+            }
+            mirrors.mark_wrong(mirror);
+            older.get_or_insert(document);
+        }
+        older.ok_or_else(|| RefreshError::Inconsistent(format!("{PATH}: expected a mirror to ask, found none")))
+    }
+
+    async fn fetch_version(sources: &Sources, metalink: &Metalink) -> Result<Self, RefreshError> {
         let mirrors = sources.fetcher.mirrors();
         let (mut older, mut found) = (None, String::new());
         for _ in 0..mirrors.shown().count().min(MAX_MIRRORS) {
             let (bytes, mirror) = match sources.fetcher.small_file(PATH, MAX_DOCUMENT_BYTES).await {
-                Ok(fetched) => fetched,
+                Ok(SmallFile { bytes, mirror, .. }) => (bytes, mirror),
                 Err(_) if older.is_some() => break,
                 Err(error) => return Err(error.into()),
             };
@@ -91,7 +121,7 @@ pub(crate) fn is_newest(metalink: Option<&Metalink>, imported: Option<&str>) -> 
     checksums.iter().any(|checksum| checksum.kind() == Kind::Sha256 && Some(checksum.hex().as_str()) == imported)
 }
 
-/// True if a document is older than the one that was imported last, as far as both state a time. Mirrors may be behind.
+/// True if a document is older than the one that was imported last, as far as both state a time.
 pub(crate) fn is_older(repomd: &Repomd, imported: &Repository) -> bool {
     let time = |revision: Option<&String>| revision.and_then(|revision| revision.parse::<u64>().ok());
     match (time(repomd.revision.as_ref()), time(imported.revision.as_ref())) {
