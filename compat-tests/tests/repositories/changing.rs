@@ -13,15 +13,15 @@ use tempfile::TempDir;
 use crate::support::{index_of_directory, number, repo, rows, servers};
 
 /// Two states of a repository and the directory that is served.
-struct Changing {
-    served: TempDir,
-    old: Repository,
-    new: Repository,
+pub(crate) struct Changing {
+    pub(crate) served: TempDir,
+    pub(crate) old: Repository,
+    pub(crate) new: Repository,
 }
 
 impl Changing {
     /// 1.1-5 and 1.1-6 at first, 1.1-5 and 1.1-7 later.
-    fn make() -> Self {
+    pub(crate) fn make() -> Self {
         let changing = Self {
             served: tempfile::tempdir().unwrap(),
             old: Repository::of_rpms(&servers(&[5, 6])),
@@ -33,7 +33,7 @@ impl Changing {
 }
 
 /// Makes a directory the copy of another one, metadata last, as mirrors do.
-fn replace(from: &Path, to: &Path) {
+pub(crate) fn replace(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to.join("repodata"));
     for file in files(to) {
         std::fs::remove_file(file).unwrap();

@@ -10,6 +10,7 @@ use compat_tests::repository::{Metalink, Repository, SigningKey, mirrorlist};
 use compat_tests::static_server::{Fault, StaticServer};
 use tempfile::TempDir;
 
+use crate::changing::{Changing, replace};
 use crate::support::{
     Run, assert_nothing_wrong, assert_same, index_of_directory, number, rows, run_import, run_import_in, server,
 };
@@ -177,6 +178,106 @@ fn a_list_of_mirrors_needs_a_signature_or_is_unverified() {
     lists.import(&index, "mirrorlist", &["--key", file]).expect(1).mentions(&["repomd.xml"]);
     assert_same(&index, &right, "after a refusal");
     assert_nothing_wrong(&index, &right, "after a refusal");
+}
+
+#[test]
+fn a_metalink_that_a_redirect_leads_to_without_tls_vouches_for_nothing() {
+    let lists = Lists::start();
+    let (repository, good) = mirror(6);
+    lists.publish("elsewhere", &Metalink::of(&repository.repomd()).with_mirror(&good.url()).text());
+    let (plain, by_tls) = (StaticServer::start(lists.directory.path()), &lists.certificates);
+    let by_tls = StaticServer::start_tls(lists.directory.path(), by_tls);
+    for (target, expected) in [(&plain, "no"), (&by_tls, "metalink")] {
+        lists.server.repair();
+        lists.server.set("metalink", Fault::Redirects(format!("{}/elsewhere", target.url())));
+        let index = Sqlite::empty();
+        let store = ["store", "add", "fedora", "--tier", "mirror", "--url", FOR_CLIENTS, "--allow-private"];
+        run_import(&index, &[&store[..], &["--redirect-hosts", "127.0.0.1"]].concat()).expect(0);
+        lists.import_without_store(&index, "metalink", &[]).expect(0);
+        assert_eq!(verified(&index), expected, "{}", target.url());
+    }
+}
+
+/// Makes a `repomd.xml` state this revision.
+fn set_revision(repository: &Repository, revision: u64) {
+    let text = String::from_utf8(read(&repository.repomd())).unwrap();
+    let (start, rest) = text.split_once("<revision>").unwrap();
+    let (_, end) = rest.split_once("</revision>").unwrap();
+    std::fs::write(repository.repomd(), format!("{start}<revision>{revision}</revision>{end}")).unwrap();
+}
+
+#[test]
+fn a_mirror_of_a_list_that_is_behind_does_not_roll_back() {
+    let (lists, index) = (Lists::start(), Sqlite::empty());
+    let ((newer, good), (older, behind)) = (mirror(6), mirror(5));
+    set_revision(&newer, 2000);
+    set_revision(&older, 1000);
+    let right = index_of_directory(newer.path());
+    lists.publish("mirrorlist", &mirrorlist(&[&good.url()]));
+    lists.import(&index, "mirrorlist", &[]).expect(0);
+    // Another one is asked.
+    lists.publish("mirrorlist", &mirrorlist(&[&behind.url(), &good.url()]));
+    lists.import(&index, "mirrorlist", &[]).expect(0);
+    assert_same(&index, &right, "with one that is behind");
+    // A signature is as old as what it signs.
+    let key = SigningKey::make();
+    let file = key.public();
+    key.sign(&older.repomd());
+    lists.publish("mirrorlist", &mirrorlist(&[&behind.url()]));
+    for arguments in [&[][..], &["--key", file.to_str().unwrap()]] {
+        lists.import(&index, "mirrorlist", arguments).expect(1).mentions(&["revision 2000", "revision 1000"]);
+        assert_same(&index, &right, "with nothing but one that is behind");
+    }
+    assert_eq!(number(&index, "select count(*) from memberships where ended_at is not null"), 0);
+    // What one server has is meant.
+    let base = ["repo", &behind.url(), "--name", "tested", "--store", "fedora", "--path", "os"];
+    run_import(&index, &base).expect(0);
+    assert_eq!(rows(&index, "select revision from repositories"), ["1000"]);
+}
+
+#[test]
+fn a_compose_that_was_taken_back_is_what_its_metalink_calls_the_newest() {
+    let (lists, index) = (Lists::start(), Sqlite::empty());
+    let ((newer, second), (older, first)) = (mirror(6), mirror(5));
+    set_revision(&newer, 2000);
+    set_revision(&older, 1000);
+    lists.publish("metalink", &Metalink::of(&newer.repomd()).with_mirror(&second.url()).text());
+    lists.import(&index, "metalink", &[]).expect(0);
+    lists.publish("metalink", &Metalink::of(&older.repomd()).with_mirror(&first.url()).text());
+    lists.import(&index, "metalink", &[]).expect(0);
+    assert_eq!(rows(&index, "select revision from repositories"), ["1000"]);
+    let listed = "select count(*) from memberships where ended_at is null";
+    assert_eq!(number(&index, listed), 3);
+}
+
+#[test]
+fn a_repository_of_a_metalink_that_is_refreshed_while_it_is_read_is_read_again() {
+    // 1: repomd.xml, 2: primary, 3 and on: headers.
+    for request in 2..=4 {
+        let (lists, index, changing) = (Lists::start(), Sqlite::empty(), Changing::make());
+        replace(changing.old.path(), changing.served.path());
+        let server = StaticServer::start(changing.served.path());
+        let metalink = |repository: &Repository| {
+            let alternate = read(&changing.old.repomd());
+            Metalink::of(&repository.repomd()).with_alternate(&alternate).with_mirror(&server.url()).text()
+        };
+        lists.publish("metalink", &metalink(&changing.old));
+        let (newer, file) = (metalink(&changing.new), lists.directory.path().join("metalink"));
+        let (from, to) = (changing.new.path().to_owned(), changing.served.path().to_owned());
+        server.at_request(request, move || {
+            replace(&from, &to);
+            std::fs::write(file, newer).unwrap();
+        });
+        let run = lists.import(&index, "metalink", &["--jobs", "1"]).expect(0);
+        run.mentions(&["reading it again"]);
+        let listed = rows(
+            &index,
+            "select p.nvra from packages p join memberships m on m.package_id = p.id where m.ended_at is null \
+             order by p.nvra",
+        );
+        let expected = rows(&index_of_directory(changing.new.path()), "select nvra from packages order by nvra");
+        assert_eq!(listed, expected, "changed at request {request}");
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl Attempt<'_> {
         Box::pin(self.run(work, filelists, progress)).await?;
         self.mark_listed(&marks).await?;
         let has_refused = progress.summary.broken + progress.summary.unreadable > 0;
-        if has_refused && self.has_changed(&checksum).await {
+        if has_refused && Box::pin(self.has_changed(&checksum)).await {
             progress.restart();
             return Err(RefreshError::Inconsistent("packages were replaced while they were read".into()));
         }
@@ -135,7 +135,10 @@ impl Attempt<'_> {
         if self.plan.format != Format::Rpm {
             return false;
         }
-        let again = Document::fetch(self.sources).await;
+        // A metalink that was read before the change names the former document alone.
+        let Refresher { network, .. } = self.refresher;
+        let Ok(sources) = Sources::resolve(&self.plan.address, network, &self.plan.store).await else { return false };
+        let again = Document::fetch(&sources, None).await;
         again.is_ok_and(|again| again.checksum != checksum)
     }
 
