@@ -58,7 +58,7 @@ impl Search<'_> {
     ) -> Vec<(Arc<StoredPackage>, Arc<ReadPackage>)> {
         let began = Instant::now();
         let has_whole = packages.iter().any(|package| package.format != Format::Rpm);
-        let outcomes = join_all(packages.iter().map(|package| self.read_package(package))).await;
+        let outcomes = join_all(packages.iter().map(|package| self.read_claimed(package))).await;
         if has_whole {
             // As with an extraction, the time in which bytes came is not that of the budget.
             let took = began.elapsed().min(FIRST_BYTES_TIMEOUT.saturating_sub(self.examined));
@@ -76,7 +76,7 @@ impl Search<'_> {
         read
     }
 
-    async fn read_package(&self, unread: &Arc<UnreadPackage>) -> Outcome<Option<Arc<ReadPackage>>> {
+    async fn read_claimed(&self, unread: &Arc<UnreadPackage>) -> Outcome<Option<Arc<ReadPackage>>> {
         let config = &self.gateway.config;
         let whole = WholeReads {
             permits: self.gateway.extraction_permits.clone(),

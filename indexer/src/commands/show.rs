@@ -36,11 +36,11 @@ pub(crate) struct ShowArgs {
 struct Known {
     /// `None` if a package was asked for.
     build_id: Option<String>,
-    packages: Vec<KnownPackage>,
+    packages: Vec<ShownPackage>,
 }
 
 #[derive(Serialize)]
-struct KnownPackage {
+struct ShownPackage {
     nvra: String,
     source_rpm: Option<String>,
     /// Empty if unknown.
@@ -52,7 +52,7 @@ struct KnownPackage {
     /// The files with the build-id, or all with any build-id if a package was asked for.
     files: Vec<KnownFile>,
     /// Present and former places, best first.
-    places: Vec<Place>,
+    places: Vec<ShownPlace>,
     memberships: Vec<Membership>,
     /// By the time when they began.
     successors: Vec<Successor>,
@@ -70,7 +70,7 @@ struct KnownFile {
 }
 
 #[derive(Serialize)]
-struct Place {
+struct ShownPlace {
     /// Name of the store.
     store: String,
     tier: &'static str,
@@ -128,7 +128,7 @@ pub(crate) async fn run(index: &Index, args: &ShowArgs, common: &Common) -> Resu
         ));
         return Ok(ExitCode::from(failure::FAILED));
     }
-    let known = Known { build_id, packages: histories.into_iter().map(KnownPackage::from).collect() };
+    let known = Known { build_id, packages: histories.into_iter().map(ShownPackage::from).collect() };
     if common.json {
         print(&serde_json::to_string(&known).map_err(CommandFailure::local)?)?;
     } else {
@@ -161,7 +161,7 @@ fn parse(subject: &str) -> Result<Subject> {
     }
 }
 
-impl From<History> for KnownPackage {
+impl From<History> for ShownPackage {
     fn from(history: History) -> Self {
         let History { nevra, source_rpm, distro, state, deleted_at, files, locations, life, .. } = history;
         Self {
@@ -171,7 +171,7 @@ impl From<History> for KnownPackage {
             state: state.as_str(),
             deleted_at,
             files: files.into_iter().map(KnownFile::from).collect(),
-            places: locations.iter().map(Place::from).collect(),
+            places: locations.iter().map(ShownPlace::from).collect(),
             memberships: life
                 .memberships
                 .into_iter()
@@ -198,7 +198,7 @@ impl From<HistoryFile> for KnownFile {
     }
 }
 
-impl From<&Location> for Place {
+impl From<&Location> for ShownPlace {
     fn from(location: &Location) -> Self {
         Self {
             store: location.store.name.clone(),

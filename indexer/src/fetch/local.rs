@@ -162,7 +162,7 @@ impl LocalReader {
             checksum: None,
             header_bytes: source.bytes,
         };
-        self.package.read_package(archive, outline, |header, ordinals| {
+        self.package.read_outline(archive, outline, |header, ordinals| {
             match self.read_payload(source, header, ordinals, metadata.len()) {
                 Ok(artifacts) => Ok(Ok(artifacts)),
                 Err(error) => describe_damage(error, "payload", metadata.size()).map(Err),

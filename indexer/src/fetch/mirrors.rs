@@ -152,8 +152,9 @@ impl Mirrors {
         let now = Instant::now();
         let ids = (0..).map(MirrorId);
         let found = ids.zip(&self.mirrors).filter(|(id, _)| !but.contains(id));
-        let mut found: Vec<Candidate<'_>> = found.map(|(id, mirror)| Candidate::new(id, mirror, now)).collect();
-        found.sort_by_key(Candidate::fitness);
+        let mut found: Vec<MirrorCandidate<'_>> =
+            found.map(|(id, mirror)| MirrorCandidate::new(id, mirror, now)).collect();
+        found.sort_by_key(MirrorCandidate::fitness);
         let first = found.first()?.fitness();
         let best = found.iter().filter_map(|candidate| candidate.usual).min().unwrap_or_default();
         let alike = found.into_iter().take(MAX_ACTIVE).filter(|candidate| candidate.fitness() == first);
@@ -281,7 +282,7 @@ impl Mirrors {
 }
 
 /// A mirror that may be asked next.
-struct Candidate<'a> {
+struct MirrorCandidate<'a> {
     id: MirrorId,
     mirror: &'a Mirror,
     pause: Duration,
@@ -290,7 +291,7 @@ struct Candidate<'a> {
     under_way: u32,
 }
 
-impl<'a> Candidate<'a> {
+impl<'a> MirrorCandidate<'a> {
     fn new(id: MirrorId, mirror: &'a Mirror, now: Instant) -> Self {
         let health = mirror.health();
         let pause = health.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));

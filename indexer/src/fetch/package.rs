@@ -65,7 +65,7 @@ impl PackageReader {
     ///
     /// # Errors
     /// Those of `read_payload`.
-    pub(crate) fn read_package(
+    pub(crate) fn read_outline(
         &self,
         archive: Archive<'_>,
         mut outline: Outline<'_>,

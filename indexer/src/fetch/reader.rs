@@ -3,7 +3,7 @@
 use artifact::Format;
 use sql::{ClaimedPackage, Import, PackageLocation, PathHash};
 
-use crate::feeders::repository::listing::Listed;
+use crate::feeders::repository::listing::ListedArchive;
 use crate::fetch::local::{LocalCandidate, LocalReader};
 use crate::fetch::remote::RemoteReader;
 use crate::pipeline::stop::Stop;
@@ -13,7 +13,7 @@ pub(crate) enum Candidate {
     /// A file of this machine.
     Local(LocalCandidate),
     /// A package that a repository lists.
-    Remote(Box<Listed>),
+    Remote(Box<ListedArchive>),
 }
 
 impl Candidate {

@@ -9,7 +9,7 @@ use artifact::header::Outline;
 use artifact::scan;
 use sql::PathHash;
 
-use crate::feeders::repository::listing::{Listed, is_same_nevra};
+use crate::feeders::repository::listing::{ListedArchive, is_same_nevra};
 use crate::fetch::failure::{FetchError, FetchErrorKind};
 use crate::fetch::http::{Fetcher, HeaderHint};
 use crate::fetch::package::{Archive, PAYLOAD_READ_BYTES, PackageReader, Scanned, describe_damage};
@@ -43,7 +43,7 @@ pub(crate) struct RemoteReader {
 
 impl RemoteReader {
     /// Reads the header of a package.
-    pub(crate) fn read(&self, listed: &Listed) -> ReadOutcome {
+    pub(crate) fn read(&self, listed: &ListedArchive) -> ReadOutcome {
         if self.given_up().is_some() {
             return ReadOutcome::Skipped;
         }
@@ -89,7 +89,7 @@ impl RemoteReader {
 
     fn read_header(
         &self,
-        listed: &Listed,
+        listed: &ListedArchive,
         fetcher: &Fetcher,
         path: &str,
         bytes: &[u8],
@@ -121,7 +121,7 @@ impl RemoteReader {
             header_bytes: bytes.len() as u64,
         };
         let start = outline.range.end;
-        let read = self.package.read_package(archive, outline, |header, ordinals| {
+        let read = self.package.read_outline(archive, outline, |header, ordinals| {
             let mut payload = fetcher.open(path, start, size).into_reader(self.package.runtime.clone());
             let max_bytes = self.package.max_elf_bytes(size.unwrap_or_default());
             let scanned = {
@@ -151,7 +151,7 @@ fn refused(path: &str, reason: String) -> ReadOutcome {
     ReadOutcome::Broken { path: path.to_owned(), reason }
 }
 
-fn unreadable(listed: &Listed, reason: String) -> ReadOutcome {
+fn unreadable(listed: &ListedArchive, reason: String) -> ReadOutcome {
     let still_present = StillPresent::Archive(PathHash::of_path(&listed.path));
     ReadOutcome::Unreadable { path: listed.path.clone(), reason, still_present }
 }

@@ -155,26 +155,26 @@ impl RemoteFile {
     }
 
     /// Returns a reader for threads that may block.
-    pub(crate) fn into_reader(self, runtime: Handle) -> RemoteReader {
-        RemoteReader { file: self, runtime, rest: Bytes::new() }
+    pub(crate) fn into_reader(self, runtime: Handle) -> RemoteFileReader {
+        RemoteFileReader { file: self, runtime, rest: Bytes::new() }
     }
 }
 
 /// Reads a remote file on a thread that may block.
-pub(crate) struct RemoteReader {
+pub(crate) struct RemoteFileReader {
     file: RemoteFile,
     runtime: Handle,
     rest: Bytes,
 }
 
-impl RemoteReader {
+impl RemoteFileReader {
     /// Returns the requests and bytes so far.
     pub(crate) fn cost(&self) -> &Traffic {
         self.file.cost()
     }
 }
 
-impl Read for RemoteReader {
+impl Read for RemoteFileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest.is_empty() {
             match self.runtime.block_on(self.file.chunk())? {

@@ -7,7 +7,7 @@ use sqlx::QueryBuilder;
 
 use super::candidates::{self, Candidate, Evidence, Selection};
 use super::insert::now;
-use super::locations::{self, Place};
+use super::locations::{self, PackagePlace};
 use super::{changes, chunks, claimed_packages, memberships};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
@@ -64,7 +64,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
 
     let (mut claims, mut members, mut hashes) = (NewClaims::default(), Vec::new(), Vec::new());
     // A path has one package.
-    let mut places: BTreeMap<(i64, PathHash), Place<'_>> = BTreeMap::new();
+    let mut places: BTreeMap<(i64, PathHash), PackagePlace<'_>> = BTreeMap::new();
     for (claimed, at) in batch.iter().zip(of_batch) {
         let (Some(package), Some(package_id)) = (packages.get(at), ids.get(at).copied()) else {
             return Err(sqlx::Error::RowNotFound);
@@ -75,13 +75,13 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
         members.extend(claimed.repository_id.map(|repository_id| (package_id, repository_id)));
         if let Some(location) = &claimed.location {
             let path_hash = PathHash::of_path(&location.path);
-            places.insert((location.store_id, path_hash), Place { package_id, path_hash, location });
+            places.insert((location.store_id, path_hash), PackagePlace { package_id, path_hash, location });
         }
     }
     hashes.extend(claims.0.keys().map(|(build_id, _)| hash_build_id(build_id)));
     claims.insert(transaction).await?;
     memberships::begin(transaction, members, now).await?;
-    let places: Vec<Place<'_>> = places.into_values().collect();
+    let places: Vec<PackagePlace<'_>> = places.into_values().collect();
     locations::mark_replaced(transaction, &places, now).await?;
     locations::insert(transaction, &places, now).await?;
     changes::record(transaction, writer, hashes).await?;

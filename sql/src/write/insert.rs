@@ -8,7 +8,7 @@ use sqlx::QueryBuilder;
 
 use super::artifacts::{self, NewArtifact};
 use super::candidates::{self, Selection};
-use super::locations::{self, Place};
+use super::locations::{self, PackagePlace};
 use super::memberships::PackageAndRepository;
 use super::packages::{self, BatchPackages, ExistingPackage, NewPackage};
 use super::{changes, memberships, merge, modules};
@@ -132,13 +132,13 @@ impl<'a> Batch<'a> {
         artifacts::insert_includes(transaction, includes).await?;
 
         let place = |((_, path_hash), import): (&(i64, PathHash), &&'a Import)| {
-            Ok(Place {
+            Ok(PackagePlace {
                 package_id: packages.id(&import.package.identity)?,
                 path_hash: *path_hash,
                 location: &import.location,
             })
         };
-        let locations = self.locations.iter().map(place).collect::<sqlx::Result<Vec<Place<'_>>>>()?;
+        let locations = self.locations.iter().map(place).collect::<sqlx::Result<Vec<PackagePlace<'_>>>>()?;
         hashes.extend(self.merge_claimed(transaction, &packages, &claimed).await?);
         let listed = |(identity, repository_id): &(Identity, i64)| Ok((packages.id(identity)?, *repository_id));
         let listed = self.listed.iter().map(listed).collect::<sqlx::Result<Vec<PackageAndRepository>>>()?;

@@ -84,7 +84,7 @@ impl Index {
         self.retry_transaction("marking packages as listed", || async {
             let mut transaction = self.begin().await?;
             // Locked first, as in the end of a refresh.
-            let store_id = read_place(&mut transaction, repository_id).await?.store_id;
+            let store_id = read_listing_place(&mut transaction, repository_id).await?.store_id;
             let at = memberships::time(&mut transaction, std::iter::once(repository_id), at).await?;
             let rows = packages.iter().map(|package_id| (*package_id, repository_id)).collect();
             memberships::begin(&mut transaction, rows, at).await?;
@@ -112,7 +112,7 @@ impl Index {
         let revision = revision.map(|revision| revision.chars().take(MAX_REVISION_CHARS).collect::<String>());
         self.retry_transaction("completing a listing", || async {
             let mut transaction = self.begin().await?;
-            let place = read_place(&mut transaction, repository_id).await?;
+            let place = read_listing_place(&mut transaction, repository_id).await?;
             let now = now().max(listing.started_at);
             let gone = mark_gone(&mut transaction, repository_id, &place, listing, now).await?;
             let mut ended: Vec<i64> = listing.ended.clone();
@@ -195,14 +195,14 @@ impl Index {
 
 /// Where a repository is, and when it was refreshed.
 #[derive(FromRow)]
-struct Place {
+struct ListingPlace {
     store_id: i64,
     path: String,
     refreshed_at: Option<i64>,
 }
 
 /// Reads a repository, locked until the end of the transaction: refreshes end one after the other.
-async fn read_place(transaction: &mut Transaction, repository_id: i64) -> sqlx::Result<Place> {
+async fn read_listing_place(transaction: &mut Transaction, repository_id: i64) -> sqlx::Result<ListingPlace> {
     both!(Transaction, transaction, |connection, Backend| {
         let mut query =
             QueryBuilder::<Backend>::new("select store_id, path, refreshed_at from repositories where id = ");
@@ -266,7 +266,7 @@ async fn see_again(
 async fn mark_gone(
     transaction: &mut Transaction,
     repository_id: i64,
-    place: &Place,
+    place: &ListingPlace,
     listing: &CompleteListing,
     now: i64,
 ) -> sqlx::Result<u64> {
@@ -324,7 +324,7 @@ async fn mark_gone(
 async fn read_places_gone(
     transaction: &mut Transaction,
     repository_id: i64,
-    place: &Place,
+    place: &ListingPlace,
 ) -> sqlx::Result<BTreeSet<i64>> {
     both!(Transaction, transaction, |connection, Backend| {
         let rows: Vec<(i64, String)> = sqlx::query_as::<Backend, _>(
@@ -356,7 +356,7 @@ async fn read_places_gone(
 async fn end_memberships(
     transaction: &mut Transaction,
     repository_id: i64,
-    place: &Place,
+    place: &ListingPlace,
     packages: &[i64],
     listing: &CompleteListing,
     now: i64,

@@ -47,11 +47,11 @@ impl Index {
             for PackageLocation { package_id, location, repository_id } in locations {
                 if known.contains(package_id) {
                     let (package_id, path_hash) = (*package_id, PathHash::of_path(&location.path));
-                    places.insert((location.store_id, path_hash), Place { package_id, path_hash, location });
+                    places.insert((location.store_id, path_hash), PackagePlace { package_id, path_hash, location });
                     members.extend(repository_id.map(|repository_id| (package_id, repository_id)));
                 }
             }
-            let places: Vec<Place<'_>> = places.into_values().collect();
+            let places: Vec<PackagePlace<'_>> = places.into_values().collect();
             memberships::begin(&mut transaction, members, now).await?;
             mark_replaced(&mut transaction, &places, now).await?;
             insert(&mut transaction, &places, now).await?;
@@ -64,7 +64,7 @@ impl Index {
 }
 
 /// A location of a package.
-pub(super) struct Place<'a> {
+pub(super) struct PackagePlace<'a> {
     pub(super) package_id: i64,
     pub(super) path_hash: PathHash,
     pub(super) location: &'a NewLocation,
@@ -73,10 +73,10 @@ pub(super) struct Place<'a> {
 /// Marks other packages at these paths as gone. `locations` are sorted by store.
 pub(super) async fn mark_replaced(
     transaction: &mut Transaction,
-    locations: &[Place<'_>],
+    locations: &[PackagePlace<'_>],
     now: i64,
 ) -> sqlx::Result<()> {
-    let of_one_store = |a: &Place<'_>, b: &Place<'_>| a.location.store_id == b.location.store_id;
+    let of_one_store = |a: &PackagePlace<'_>, b: &PackagePlace<'_>| a.location.store_id == b.location.store_id;
     for locations in locations.chunk_by(of_one_store).flat_map(|locations| locations.chunks(MAX_LIST)) {
         let store_id = locations[0].location.store_id;
         let packages: HashMap<String, i64> =
@@ -109,15 +109,19 @@ pub(super) async fn mark_replaced(
 }
 
 /// Inserts locations, or updates those that exist.
-pub(super) async fn insert(transaction: &mut Transaction, locations: &[Place<'_>], now: i64) -> sqlx::Result<()> {
+pub(super) async fn insert(
+    transaction: &mut Transaction,
+    locations: &[PackagePlace<'_>],
+    now: i64,
+) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let statement = |locations: &[Place<'_>]| {
+        let statement = |locations: &[PackagePlace<'_>]| {
             let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
             query.push(
                 "locations (store_id, path_hash, package_id, path, size, mtime_ns, header_start, header_end, checksum, \
                  checksum_kind, signing_key, first_seen, last_seen) ",
             );
-            query.push_values(locations, |mut row, Place { package_id, path_hash, location }| {
+            query.push_values(locations, |mut row, PackagePlace { package_id, path_hash, location }| {
                 let checksum = location.checksum.as_ref();
                 row.push_bind(location.store_id)
                     .push_bind(path_hash.to_string())

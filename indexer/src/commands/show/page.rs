@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Known, KnownPackage, Membership, Place};
+use super::{Known, Membership, ShownPackage, ShownPlace};
 use crate::report::output::printable;
 use crate::report::time::{day, utc};
 
@@ -24,7 +24,7 @@ impl Display for Known {
     }
 }
 
-impl Display for KnownPackage {
+impl Display for ShownPackage {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { nvra, source_rpm, distro, state, deleted_at, .. } = self;
         writeln!(f, "{}", printable(nvra))?;
@@ -61,7 +61,7 @@ impl Display for KnownPackage {
     }
 }
 
-impl KnownPackage {
+impl ShownPackage {
     /// A sentence about one membership, with the first successor in that repository.
     fn life(&self, membership: &Membership) -> String {
         let Membership { repository, first_seen, ended_at, .. } = membership;
@@ -83,7 +83,7 @@ impl KnownPackage {
     }
 }
 
-impl Place {
+impl ShownPlace {
     /// When it was seen, looked at and gone.
     fn history(&self) -> String {
         let mut facts = Vec::new();
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_page_tells_the_life_of_a_package_and_its_places() {
-        let place = |store: &str, gone_at| Place {
+        let place = |store: &str, gone_at| ShownPlace {
             store: store.into(),
             tier: "mirror",
             url: Some(format!("https://{store}.example.org/bash.rpm")),
@@ -147,7 +147,7 @@ mod tests {
             gone_at,
             address: format!("https://{store}.example.org/bash.rpm"),
         };
-        let mut package = KnownPackage {
+        let mut package = ShownPackage {
             nvra: "bash-5.2-6.fc44.x86_64".into(),
             source_rpm: None,
             distro: "fc44".into(),

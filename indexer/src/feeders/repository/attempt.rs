@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::download::{self, Expected, RefreshError};
 use super::entries::{Entries, ListingFile, MAX_OPEN_BYTES};
-use super::listing::{Listed, Listing, Work};
+use super::listing::{ListedArchive, Listing, Work};
 use super::metadata::{Contents, Fetched, Known, Metadata, MetadataFetch};
 use super::places::Places;
 use super::repomd::Document;
@@ -306,7 +306,7 @@ impl Feeding {
             let _ = work.unread.into_iter().all(|listed| feed.send_candidate(Candidate::Remote(Box::new(listed))));
             return;
         }
-        let claim = |listed: Listed| {
+        let claim = |listed: ListedArchive| {
             let claimed = listed.into_claimed(self.distro.as_deref(), self.repository_id);
             let outcome = match claimed.check() {
                 Ok(()) => ReadOutcome::Claimed(Box::new(claimed)),

@@ -8,7 +8,7 @@ use artifact::{Format, Kind};
 use repodata::{ListedPackage, compression};
 use sql::{Checksum, Claim};
 
-use super::listing::{Listed, Listing};
+use super::listing::{ListedArchive, Listing};
 use super::places::Places;
 use super::rpm::add_links;
 use crate::pipeline::stop::Stop;
@@ -74,7 +74,7 @@ impl Entries<'_> {
         };
         let claim = |build_id| Claim { build_id, kind: Kind::Debuginfo, link_path: None };
         let build_ids = if self.with_claims { package.build_ids } else { Vec::new() };
-        let mut listed = Listed {
+        let mut listed = ListedArchive {
             format: self.format,
             nevra: package.nevra,
             source_rpm: package.source_rpm,

@@ -16,7 +16,7 @@ const CHECKSUMS: usize = 5_000;
 
 /// A package in a listing, whatever the format of its metadata.
 #[derive(Clone, Debug)]
-pub(crate) struct Listed {
+pub(crate) struct ListedArchive {
     pub(crate) format: Format,
     pub(crate) nevra: Nevra,
     /// File name of the source package.
@@ -75,7 +75,7 @@ pub(crate) struct Listing {
     /// Checksums of refused entries.
     kept: HashSet<Checksum>,
     /// Packages that are new at their paths, or not read far enough.
-    pub(crate) new: Vec<Listed>,
+    pub(crate) new: Vec<ListedArchive>,
     pub(crate) refused: Vec<Refused>,
     /// Number of packages listed, without duplicates and refused ones.
     pub(crate) package_count: u64,
@@ -91,7 +91,7 @@ pub(crate) struct Work {
     /// Known packages at another place.
     pub(crate) located: Vec<PackageLocation>,
     /// Packages whose header has to be read, or whose claims are inserted.
-    pub(crate) unread: Vec<Listed>,
+    pub(crate) unread: Vec<ListedArchive>,
     /// Known packages whose membership begins, with a path.
     pub(crate) marks: Vec<(i64, PathHash)>,
     /// Packages whose membership ends, unless the work begins it again.
@@ -135,7 +135,7 @@ impl Listing {
     }
 
     /// Adds an entry.
-    pub(crate) fn add(&mut self, entry: Listed) {
+    pub(crate) fn add(&mut self, entry: ListedArchive) {
         let path_hash = PathHash::of_path(&entry.path);
         let checksums = self.seen.entry((entry.store_id, path_hash)).or_default();
         if checksums.contains(&entry.checksum) {
@@ -178,7 +178,7 @@ impl Listing {
         let mut work = Work { marks: std::mem::take(&mut self.unmarked), ..Work::default() };
         let mut new = std::mem::take(&mut self.new).into_iter();
         loop {
-            let batch: Vec<Listed> = new.by_ref().take(CHECKSUMS).collect();
+            let batch: Vec<ListedArchive> = new.by_ref().take(CHECKSUMS).collect();
             if batch.is_empty() {
                 break;
             }
@@ -212,11 +212,11 @@ impl Listing {
     }
 
     /// True if a package of the index is the one of an entry, read as far as wanted.
-    fn is_same_package(&self, entry: &Listed, known: &KnownPackage) -> bool {
+    fn is_same_package(&self, entry: &ListedArchive, known: &KnownPackage) -> bool {
         is_same_nevra(&entry.nevra, &known.nevra) && !self.wants.more_of(true, known.is_open)
     }
 
-    fn location_of(&self, entry: Listed, known: &KnownPackage) -> PackageLocation {
+    fn location_of(&self, entry: ListedArchive, known: &KnownPackage) -> PackageLocation {
         PackageLocation {
             package_id: known.package_id,
             location: NewLocation {
@@ -229,7 +229,7 @@ impl Listing {
     }
 }
 
-impl Listed {
+impl ListedArchive {
     /// Returns the location of the archive, as far as the listing states it.
     pub(crate) fn location(&self) -> NewLocation {
         NewLocation {

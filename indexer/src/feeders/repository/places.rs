@@ -19,7 +19,7 @@ pub(crate) struct Places {
 
 /// A path below a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct StorePath {
     pub(crate) store_id: i64,
     pub(crate) path: String,
     /// The path below the repository; `None` if the place is in another store or elsewhere in the store.
@@ -38,7 +38,7 @@ impl Places {
     ///
     /// # Errors
     /// The reason why it is refused: it leads out of the repository, or to another host than those of stores.
-    pub(crate) fn find(&self, href: &Href) -> Result<Place, String> {
+    pub(crate) fn find(&self, href: &Href) -> Result<StorePath, String> {
         let url = match href.target().map_err(|error| error.to_string())? {
             Target::Below(path) => return Ok(self.below(path)),
             Target::Url(url) => url,
@@ -58,7 +58,7 @@ impl Places {
             }
         }
         match found {
-            Some((_, store_id, path)) => Ok(Place { store_id, path, relative: None }),
+            Some((_, store_id, path)) => Ok(StorePath { store_id, path, relative: None }),
             None => Err(format!(
                 "expected a location below the repository or a configured store, found another one on {}",
                 url.host_str().unwrap_or("no host")
@@ -67,9 +67,9 @@ impl Places {
     }
 
     /// Returns the place of a path below the repository.
-    fn below(&self, relative: String) -> Place {
+    fn below(&self, relative: String) -> StorePath {
         let path = if self.path.is_empty() { relative.clone() } else { format!("{}/{relative}", self.path) };
-        Place { store_id: self.store_id, path, relative: Some(relative) }
+        StorePath { store_id: self.store_id, path, relative: Some(relative) }
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
         let find =
             |base: Option<&str>, href: &str| places.find(&Href { base: base.map(str::to_owned), href: href.into() });
         let place = |store_id, path: &str, relative: Option<&str>| {
-            Ok(Place { store_id, path: path.into(), relative: relative.map(str::to_owned) })
+            Ok(StorePath { store_id, path: path.into(), relative: relative.map(str::to_owned) })
         };
         assert_eq!(find(None, "a/b%2B+~^.rpm"), place(1, "el9/a/b%2B+~^.rpm", Some("a/b%2B+~^.rpm")));
         assert_eq!(find(Some("http://mirror.of.the.day/el9/"), "b.rpm"), place(1, "el9/b.rpm", Some("b.rpm")));

@@ -8,7 +8,7 @@ use repodata::{ListedLink, filelists, primary};
 use sql::Claim;
 
 use super::entries::{Entries, ListingFile};
-use super::listing::Listed;
+use super::listing::ListedArchive;
 use crate::pipeline::stop::Stop;
 
 /// Reads `primary.xml` to its end.
@@ -36,10 +36,10 @@ pub(crate) fn check_filelists(file: &mut ListingFile, stop: &Stop) -> repodata::
 /// If the document is broken.
 pub(crate) fn add_filelists(
     file: &mut ListingFile,
-    unread: Vec<Listed>,
-    mut each: impl FnMut(Listed) -> bool,
+    unread: Vec<ListedArchive>,
+    mut each: impl FnMut(ListedArchive) -> bool,
 ) -> repodata::Result<()> {
-    let mut by_checksum: HashMap<Vec<u8>, Vec<Listed>> = HashMap::new();
+    let mut by_checksum: HashMap<Vec<u8>, Vec<ListedArchive>> = HashMap::new();
     for package in unread {
         by_checksum.entry(package.checksum.bytes.clone()).or_default().push(package);
     }
@@ -62,7 +62,7 @@ pub(crate) fn add_filelists(
 }
 
 /// Adds the build-ids of links. One that is claimed already gets the path of its first link.
-pub(super) fn add_links(package: &mut Listed, links: &[ListedLink]) {
+pub(super) fn add_links(package: &mut ListedArchive, links: &[ListedLink]) {
     let mut at: HashMap<_, usize> =
         package.claims.iter().enumerate().map(|(at, claim)| (claim.build_id.clone(), at)).collect();
     for link in links {
