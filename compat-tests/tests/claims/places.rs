@@ -109,3 +109,35 @@ fn the_url_is_the_best_place_that_is_not_known_to_be_gone() {
     check(koji_store, PLACE, CheckResult::Present { size: None }, true);
     assert_eq!(url_of(&gateway), format!("{}/{PLACE}", koji.url()));
 }
+
+#[test]
+fn a_size_of_0_is_no_expectation() {
+    let Places { mirror, koji, index, koji_store, .. } = &places(DEBUGINFO);
+    let path = format!("/buildid/{}/debuginfo", server_id());
+    let package_id = index.runtime.block_on(index.index.packages_by_nvra(DEBUGINFO)).unwrap().unread[0].id;
+    let check = PlaceCheck {
+        package_id,
+        store_id: koji_store.id,
+        path: PLACE.to_owned(),
+        at: 1_800_000_000,
+        result: CheckResult::Present { size: Some(0) },
+        derived: true,
+    };
+    index.runtime.block_on(index.index.record_check(&[check])).unwrap();
+    assert!(index.gateway("").get(&path).body == server_bytes().1, "other bytes");
+    assert!(!koji.sent().is_empty());
+    // The same of an indexed header, and of a place that a repository named.
+    let store = index.store(&new_store("mirror", &mirror.url()));
+    let rpm = fixtures::package("server", DEBUGINFO);
+    index.insert(Import {
+        location: NewLocation { size: Some(0), ..location(&rpm, &store) },
+        ..import_of(&rpm, &store)
+    });
+    assert!(index.gateway("").get(&path).body == server_bytes().1, "other bytes");
+    let server = StaticServer::start(&fixtures::family("server"));
+    let index = ClaimedIndex::new();
+    let store = index.store(&new_store("mirror", &server.url()));
+    let named = NewLocation { size: Some(0), ..location(&rpm, &store) };
+    index.claim(&ClaimedPackage { location: Some(named), ..claimed(&rpm, &store) });
+    assert!(index.gateway("").get(&path).body == server_bytes().1, "other bytes");
+}

@@ -73,7 +73,7 @@ pub struct Location {
     pub store: Arc<Store>,
     /// The archive's path below the store's base URL or root; no slash at its start.
     pub path: String,
-    /// Size of the archive in bytes. `None` if unknown.
+    /// Size of the archive in bytes, never 0. `None` if unknown.
     pub size: Option<u64>,
     /// The archive's modification time, nanoseconds since 1970.
     pub mtime_ns: Option<i64>,

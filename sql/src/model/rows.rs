@@ -210,7 +210,8 @@ impl LocationRow {
         let Some(path) = self.path else { return Ok(None) };
         let header = to_header(self.header_start, self.header_end)?;
         let checksum = to_checksum(self.checksum_kind, self.checksum)?;
-        let size = self.size.map(to_unsigned).transpose()?;
+        // No archive is empty: a server that stated 0 stated nothing.
+        let size = self.size.map(to_unsigned).transpose()?.filter(|size| *size > 0);
         let derived = self.derived == Some(true);
         let Self { mtime_ns, signing_key, first_seen, last_seen, gone_at, checked_at, check_result, .. } = self;
         Ok(Some(Location {

@@ -200,7 +200,7 @@ impl Index {
                     CheckResult::Present { size } if !is_taken => (size, Some(check.at)),
                     _ => (None, None),
                 };
-                let size = size.and_then(|size| i64::try_from(size).ok());
+                let size = size.and_then(|size| i64::try_from(size).ok()).filter(|size| *size > 0);
                 let gone_at = (check.result == CheckResult::Gone).then_some(check.at);
                 let found = Found { path_hash, size, seen_at, gone_at };
                 match rows.iter().find(|(id, ..)| id == package_id) {
@@ -232,7 +232,7 @@ async fn update_place(transaction: &mut Transaction, check: &PlaceCheck, found: 
         if let Some(seen_at) = found.seen_at {
             query.push(", gone_at = null, first_seen = coalesce(first_seen, ").push_bind(seen_at);
             query.push("), last_seen = ").push_bind(seen_at);
-            query.push(", size = coalesce(size, ").push_bind(found.size).push(")");
+            query.push(", size = coalesce(nullif(size, 0), ").push_bind(found.size).push(")");
         }
         if let Some(gone_at) = found.gone_at {
             query.push(", gone_at = coalesce(gone_at, ").push_bind(gone_at).push(")");

@@ -133,6 +133,10 @@ fn a_place_follows_from_a_pattern_until_a_row_replaces_it() {
         assert!(index.due_places(Some(koji.id), 10).await.unwrap()[0].location.checked_at == Some(50));
         index.record_check(&[check(60, CheckResult::Failed("expected 200, found 503".into()))]).await.unwrap();
         assert_eq!(locations().await[2].1.check_result.as_deref(), Some("failed: expected 200, found 503"));
+        // No archive is empty, whatever a server states.
+        index.record_check(&[check(61, CheckResult::Present { size: Some(0) })]).await.unwrap();
+        let present = locations().await.into_iter().find(|(_, location)| location.path == KOJI_PATH).unwrap().1;
+        assert_eq!((present.gone_at, present.size), (None, None));
         // An older result that arrives late changes nothing; the last one of several counts.
         let present = check(70, CheckResult::Present { size: Some(7) });
         index.record_check(&[present, check(65, CheckResult::Gone)]).await.unwrap();
