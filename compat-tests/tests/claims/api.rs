@@ -133,11 +133,22 @@ fn the_query_of_a_signed_url_is_on_every_request_and_in_no_answer() {
     for sent in server.sent() {
         assert_eq!(sent.target, format!("/{DEBUGINFO}.rpm?{QUERY}"));
     }
-    let url = format!("{}/{DEBUGINFO}.rpm", server.url());
-    assert_eq!(rows(&gateway, &format!("/buildids/{id}"))[0]["url"], url);
-    assert_eq!(rows(&gateway, &format!("/package/{DEBUGINFO}"))["url"], url);
-    let metadata = gateway.get(&format!("/metadata?key=buildid&value={id}")).text();
-    assert!(metadata.contains(&url) && !metadata.contains("secret"), "{metadata}");
+    // Without the query a link leads nowhere.
+    assert_eq!(rows(&gateway, &format!("/buildids/{id}"))[0]["url"], "");
+    assert!(rows(&gateway, &format!("/package/{DEBUGINFO}")).get("url").is_none());
+    let asked = format!("/metadata?key=buildid&value={id}");
+    let metadata = rows(&gateway, &asked);
+    let place = &metadata["results"][0]["locations"][0];
+    assert!(place["tier"] == "mirror" && place.get("url").is_none_or(Value::is_null), "{metadata}");
+    assert!(!metadata.to_string().contains("secret"), "{metadata}");
+    // Another store's link is offered, although that one is behind.
+    let archive = index.store(&NewStore { tier: Tier::Archive, ..new_store("archive", "http://archive.example/pub") });
+    let rpm = fixtures::package("server", DEBUGINFO);
+    index.claim(&claimed(&rpm, &archive));
+    let gateway_after = index.gateway("");
+    let url = format!("http://archive.example/pub/{DEBUGINFO}.rpm");
+    assert_eq!(rows(&gateway_after, &format!("/buildids/{id}"))[0]["url"], url);
+    assert_eq!(rows(&gateway_after, &asked)["results"][0]["locations"][1]["url"], url);
     server.set(DEBUGINFO, Fault::Status(500));
     let gateway = index.gateway("");
     gateway.expect_reset(&format!("/buildid/{id}/debuginfo"));

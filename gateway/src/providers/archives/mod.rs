@@ -354,9 +354,9 @@ fn url(location: &Location) -> Option<Url> {
     http_client::below(location.store.base_url.as_deref()?, &location.path)
 }
 
-/// The same for clients, who learn no secret.
+/// The same for clients, who learn no secret. A URL with a query is signed, and works for nobody without it: `None`.
 pub(crate) fn public_url(location: &Location) -> Option<Url> {
-    url(location).as_ref().map(http_client::without_secrets)
+    url(location).filter(|url| url.query().is_none()).as_ref().map(http_client::without_secrets)
 }
 
 /// Where a package can be downloaded now: at the best of its locations that has a URL.
