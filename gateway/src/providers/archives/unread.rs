@@ -183,8 +183,9 @@ impl Archives {
         let (result, reading) = match found {
             Ok(Found::Package(read)) => ("confirmed", Ok(Some(Arc::new(*read)))),
             Ok(Found::TooLarge(bytes)) => {
-                tracing::warn!(nvra, bytes, max_bytes = whole.max_bytes, "a claimed package is too large to be read");
-                ("too_large", Ok(None))
+                // Nobody knows what is in it, so that it is not absent.
+                let text = format!("{nvra}: too large: {bytes} bytes, claims.max_bytes is {}", whole.max_bytes);
+                ("too_large", Err(Miss::gateway(CauseKind::Refused, text)))
             }
             Err(Miss::Absent(text)) => {
                 tracing::debug!(nvra, text, "no location confirms a claimed package");
