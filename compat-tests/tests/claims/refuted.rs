@@ -1,5 +1,7 @@
 //! Claims that nothing confirms: as if there were none, but for places that could not be asked.
 
+use std::time::Duration;
+
 use compat_tests::fake_server::{FakeServer, serve_elf};
 use compat_tests::fixtures;
 use compat_tests::http;
@@ -62,6 +64,47 @@ fn another_package_at_the_place_of_a_claimed_one_is_absent_and_remembered() {
         assert_eq!(gateway.get(&debuginfo_path()).status, 404, "{fault:?}");
         assert_eq!(server.sent().len(), 1, "{fault:?}");
     }
+}
+
+/// An index in which `number` packages that are nowhere claim the debuginfo of the server before its package does.
+fn index_with_false_claims(number: usize, url: &str) -> ClaimedIndex {
+    let index = ClaimedIndex::new();
+    let store = index.store(&new_store("mirror", url));
+    let truth = claimed(&fixtures::package("server", DEBUGINFO), &store);
+    for number in 0..number {
+        let mut package = claimed(&fixtures::package("server", DEBUGINFO), &store);
+        package.nevra.name = format!("false-{number}");
+        let location = package.location.take().unwrap();
+        package.location = Some(NewLocation { path: format!("false-{number}.rpm"), ..location });
+        index.claim(&package);
+    }
+    index.claim(&truth);
+    index
+}
+
+#[test]
+fn the_true_one_of_many_claims_is_found() {
+    let server = StaticServer::start(&fixtures::family("server"));
+    let index = index_with_false_claims(40, &server.url());
+    let gateway = index.gateway("");
+    assert!(gateway.get(&debuginfo_path()).body == server_bytes().1, "other bytes");
+    assert_eq!(confirmations(&gateway, "refuted"), 40.0);
+}
+
+#[test]
+fn claims_that_were_not_asked_in_time_are_unknown_until_they_were() {
+    let server = StaticServer::start(&fixtures::family("server"));
+    let index = index_with_false_claims(100, &server.url());
+    let gateway = index.gateway("[request]\nbudget = \"600ms\"\n");
+    server.set("false-", Fault::Late(Duration::from_millis(100)));
+    gateway.expect_reset(&debuginfo_path());
+    // Refuted claims are remembered, so that every request gets further.
+    wait_until("the true claim's turn", || {
+        http::get(gateway.port, &debuginfo_path()).is_ok_and(|answer| {
+            assert_eq!(answer.status, 200);
+            answer.body == server_bytes().1
+        })
+    });
 }
 
 #[test]

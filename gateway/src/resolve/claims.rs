@@ -1,12 +1,12 @@
 //! Claims: build-ids that metadata names for packages whose header was not read. A claim proves nothing. When somebody
 //! asks for what it names, the package itself is read, and what that says are records like those of the index.
 //!
-//! A claim that the package does not confirm is as if there were none. If no place of the package could be asked, the
-//! answer is unavailable.
+//! A claim that the package does not confirm is as if there were none. If no place of the package could be asked, or the
+//! budget ended before, the answer is unavailable.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use artifact::{ArtifactType, BuildId, Format, Kind};
 use futures::future::join_all;
@@ -19,8 +19,10 @@ use super::question::Resource;
 use super::search::Search;
 use crate::providers::archives::{ReadPackage, WholeReads};
 
-/// Maximum of claimed packages that are read for one request.
-const MAX_PACKAGES: usize = 16;
+/// Claimed packages that are read at once for one request.
+const PACKAGES_AT_ONCE: usize = 16;
+/// With less time left no more packages are read.
+const MIN_TIME: Duration = Duration::from_millis(50);
 
 /// True if a claim of this kind may be about what is asked for: a file is of a kind, a section or source of any.
 fn is_about(kind: Kind, asked: &Resource) -> bool {
@@ -32,23 +34,39 @@ fn is_about(kind: Kind, asked: &Resource) -> bool {
     }
 }
 
+/// The packages that claim what is asked for, each once.
+pub(super) fn claiming<'c>(claims: &'c [ClaimRecord], asked: &Resource) -> Vec<&'c Arc<UnreadPackage>> {
+    let mut seen = HashSet::new();
+    let claiming = claims.iter().filter(|claim| is_about(claim.claim.kind, asked)).map(|claim| &claim.package);
+    claiming.filter(|package| seen.insert(package.id)).collect()
+}
+
 impl Search<'_> {
-    /// The records of a build-id in the packages that claim what is asked for, as these packages say themselves.
+    /// The records of a build-id in the first of the packages that claim it, as these packages say themselves. The
+    /// packages that were read are removed from `claiming`. `None` if there are none left, or no time for them: that is
+    /// recorded.
     pub(super) async fn confirm(
         &mut self,
-        claims: &[ClaimRecord],
-        asked: &Resource,
+        claiming: &mut Vec<&Arc<UnreadPackage>>,
         build_id: &BuildId,
-    ) -> Vec<Record> {
-        let mut seen = HashSet::new();
-        let claiming = claims.iter().filter(|claim| is_about(claim.claim.kind, asked)).map(|claim| &claim.package);
-        let packages: Vec<_> = claiming.filter(|package| seen.insert(package.id)).take(MAX_PACKAGES).collect();
+    ) -> Option<Vec<Record>> {
+        if claiming.is_empty() {
+            return None;
+        }
+        if self.deadline.remaining() < MIN_TIME {
+            let number = claiming.len();
+            let text =
+                format!("expected to read all packages that claim {build_id} within the budget, {number} are left");
+            self.failed(Miss::gateway(CauseKind::Timeout, text));
+            return None;
+        }
+        let packages = claiming.drain(..claiming.len().min(PACKAGES_AT_ONCE)).collect();
         let mut records = Vec::new();
         for (package, read) in self.read_packages(packages).await {
             let of_build_id = read.artifacts.iter().filter(|artifact| artifact.build_id == *build_id);
             records.extend(of_build_id.map(|artifact| Record { package: package.clone(), artifact: artifact.clone() }));
         }
-        records
+        Some(records)
     }
 
     /// Those of some packages that a location has, as they are. The failures of others are recorded.
@@ -87,9 +105,11 @@ impl Search<'_> {
         // The other half is for the bytes of the file.
         let deadline = self.deadline.half();
         let read = self.gateway.archives.read_package(unread, &whole, deadline);
+        // What was read before counts: clients wait once.
+        let of_whole = FIRST_BYTES_TIMEOUT.saturating_sub(self.examined);
         let (read, limit) = match unread.format {
             Format::Rpm => (timeout_at(deadline.end().into(), read).await, "the budget".to_owned()),
-            _ => (timeout(FIRST_BYTES_TIMEOUT, read).await, format!("{FIRST_BYTES_TIMEOUT:?}")),
+            _ => (timeout(of_whole, read).await, format!("{of_whole:?}")),
         };
         read.unwrap_or_else(|_| {
             let text = format!("{}: expected the package within {limit}, found a part of it", unread.nevra);

@@ -8,6 +8,7 @@ use sql::Record;
 use super::Gateway;
 use super::answer::FoundFile;
 use super::artifact::{Certainty, candidates};
+use super::claims::claiming;
 use super::deadline::Deadline;
 use super::outcome::Unavailable;
 use super::question::{Question, Resource};
@@ -60,11 +61,12 @@ impl Gateway {
         let mut search = Search::new(self, client, deadline);
         let (mut unknown, mut exists, mut confirmed) = (Vec::new(), false, None);
         let mut found = search.among(&records, question, &mut unknown, &mut exists).await;
-        // DWARF that the debuginfo lacks is nowhere; another section may be in an executable.
-        let is_settled = search.is_settled && matches!(&question.resource, Resource::Section(name) if is_dwarf(name));
-        if found.is_none() && !is_settled && !records.claims.is_empty() {
-            let of_claims = search.confirm(&records.claims, &question.resource, &question.build_id).await;
-            confirmed = Some(of_claims.len());
+        let mut claiming = claiming(&records.claims, &question.resource);
+        while found.is_none()
+            && !search.is_settled_by_debuginfo(question)
+            && let Some(of_claims) = search.confirm(&mut claiming, &question.build_id).await
+        {
+            confirmed = Some(confirmed.unwrap_or(0) + of_claims.len());
             if !of_claims.is_empty() {
                 found = search.among(&of_claims, question, &mut unknown, &mut exists).await;
             }
@@ -95,6 +97,12 @@ impl Gateway {
 }
 
 impl Search<'_> {
+    /// True if a file was read that settles the question. DWARF that the debuginfo lacks is nowhere; another section may
+    /// be in an executable.
+    fn is_settled_by_debuginfo(&self, question: &Question) -> bool {
+        self.is_settled && matches!(&question.resource, Resource::Section(name) if is_dwarf(name))
+    }
+
     /// What `question` asks for, from files that are certainly it. Adds files that may be it to `unknown`, and sets
     /// `exists` if a record states that there is such a file.
     async fn among(
