@@ -5,7 +5,8 @@ use artifact::Kind;
 use super::*;
 
 const DESC: &str = "%FILENAME%\nx-debug-2:1.4-3-x86_64.pkg.tar.zst\n\n%NAME%\nx-debug\n\n%BASE%\nx\n\n\
-                    %VERSION%\n2:1.4-3\n\n%DESC%\nDetached debugging symbols for x\n\n%CSIZE%\n1234\n\n%ISIZE%\n99999\n\n\
+                    %VERSION%\n2:1.4-3\n\n%DESC%\nDetached debugging symbols for x\n\n\
+                    %CSIZE%\n1234\n\n%ISIZE%\n99999\n\n\
                     %SHA256SUM%\nba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n\n\
                     %ARCH%\nx86_64\n\n%BUILDDATE%\n1700000000\n\n";
 const FILES: &str = "%FILES%\nusr/\nusr/lib/\nusr/lib/debug/\nusr/lib/debug/.build-id/\nusr/lib/debug/.build-id/44/\n\

@@ -24,7 +24,8 @@ fn elements(text: &str) -> Result<Vec<String>, String> {
 #[test]
 fn elements_attributes_and_texts_are_read() {
     let text = "\u{feff}<?xml version=\"1.0\"?>\n<!-- a > b --><x:root xmlns:x=\"urn:x\">\n \
-                <one a='1 &lt; 2'> t&amp;u&#x2d;<b>no</b>v </one><x:two/><group><in a=\"&#233;\"><![CDATA[<&>]]></in></group></x:root>\n";
+                <one a='1 &lt; 2'> t&amp;u&#x2d;<b>no</b>v </one><x:two/>\
+                <group><in a=\"&#233;\"><![CDATA[<&>]]></in></group></x:root>\n";
     assert_eq!(elements(text).unwrap(), ["one(1 < 2)=t&u-v", "two()=", "in(é)=<&>"]);
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`refresh`](Refresher::refresh) is one refresh, in this order:
 //! 1. [`sources`]: the address ([`address`]) becomes mirrors; a metalink also has the checksum of `repomd.xml`.
-//! 2. [`metadata`], [`download`]: documents and listings are downloaded and verified. Unchanged metadata ends the refresh.
+//! 2. [`metadata`], [`download`]: documents and listings are downloaded and verified. Unchanged metadata ends the
+//!    refresh.
 //! 3. [`rpm`], [`debian`], [`arch`]: listings are read to their ends, before anything is imported.
 //! 4. [`listing`]: what is listed is compared with the index: nothing, another place, or a package to read.
 //! 5. The pipeline reads headers or takes claims, and writes them.
