@@ -122,9 +122,10 @@ impl Draft {
             return ControlFlow::Continue(());
         }
         let directory = self.directory.clone();
+        let href = self.field("FILENAME").map(|href| Href { base: None, href: href.into() });
         let listed = match self.finish() {
             Ok(package) => Listed::Package(Box::new(package)),
-            Err(reason) => Listed::refused(&directory, reason),
+            Err(reason) => Listed::refused(&directory, href, reason),
         };
         summary.count(&listed);
         each(listed)

@@ -313,7 +313,9 @@ impl Stanza {
             Ok(package) => Listed::Package(Box::new(package)),
             Err(reason) => {
                 let part = |name| self.field(name).unwrap_or_default();
-                Listed::refused(&format!("{} {} {}", part("package"), part("version"), part("architecture")), reason)
+                let name = format!("{} {} {}", part("package"), part("version"), part("architecture"));
+                let href = self.field("filename").map(|href| Href { base: None, href: href.into() });
+                Listed::refused(&name, href, reason)
             }
         }
     }

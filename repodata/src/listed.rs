@@ -67,6 +67,8 @@ pub struct RefusedPackage {
     pub name: String,
     /// What was expected and what was found.
     pub reason: String,
+    /// Where it is, if the listing states that.
+    pub href: Option<Href>,
 }
 
 /// What a listing had.
@@ -88,8 +90,8 @@ impl ListingSummary {
 }
 
 impl Listed {
-    pub(crate) fn refused(name: &str, reason: String) -> Self {
-        Self::Refused(RefusedPackage { name: shown(name), reason })
+    pub(crate) fn refused(name: &str, href: Option<Href>, reason: String) -> Self {
+        Self::Refused(RefusedPackage { name: shown(name), reason, href })
     }
 }
 

@@ -129,8 +129,8 @@ fn number<R: Read, N: std::str::FromStr>(document: &Document<R>, name: &str) -> 
 
 impl Draft {
     fn finish(mut self) -> Listed {
-        match self.check() {
-            Ok((nevra, checksum, href)) => {
+        match (self.check(), self.href.take()) {
+            (Ok((nevra, checksum)), Some(href)) => {
                 self.build_ids.sort_unstable();
                 self.build_ids.dedup();
                 Listed::Package(Box::new(ListedPackage {
@@ -146,16 +146,17 @@ impl Draft {
                     rubbish_count: self.rubbish_count,
                 }))
             }
-            Err(reason) => {
+            (checked, href) => {
+                let reason = checked.err().unwrap_or_else(|| "expected a location, found none".into());
                 let Self { name, version, release, arch, .. } = &self;
                 let name = if version.is_empty() { name.clone() } else { format!("{name}-{version}-{release}.{arch}") };
-                Listed::refused(&name, reason)
+                Listed::refused(&name, href, reason)
             }
         }
     }
 
-    /// The parts that have to be there, or the reason why the package is refused.
-    fn check(&mut self) -> Result<(Nevra, Checksum, Href), String> {
+    /// The parts that have to be there besides the location, or the reason why the package is refused.
+    fn check(&mut self) -> Result<(Nevra, Checksum), String> {
         let epoch = match self.epoch.as_str() {
             "" | "0" => None,
             epoch => match epoch.parse::<u32>() {
@@ -169,8 +170,7 @@ impl Draft {
             Some(checksum) => checksum.map_err(|error| error.to_string())?,
             None => return Err("expected a checksum, found none".into()),
         };
-        let href = self.href.take().ok_or("expected a location, found none")?;
-        Ok((nevra, checksum, href))
+        Ok((nevra, checksum))
     }
 }
 

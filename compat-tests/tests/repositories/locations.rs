@@ -116,6 +116,57 @@ fn a_base_in_the_listing_is_the_site_itself_or_a_configured_store() {
     other.forget();
     repo(&index, &server.url(), &[]).expect(0);
     assert_eq!((stores(), other.sent().len()), (vec!["pool|1|9".to_owned()], 0));
+
+    // One package less: its membership ends, also there. What is not below the repository is not marked as gone.
+    let count = |more: &str| number(&index, &format!("select count(*) from memberships where ended_at is {more}"));
+    assert_eq!((count("null"), count("not null")), (9, 0));
+    rewrite_metadata(site.path(), "primary", |text| without_entry(&text, SERVER));
+    assert_eq!(repo(&index, &server.url(), &[]).expect(0).json()["ended"], 1);
+    assert_eq!((count("null"), count("not null")), (8, 1));
+    assert_eq!((stores(), other.sent().len()), (vec!["pool|1|9".to_owned()], 0));
+}
+
+/// A listing without the entry of a package.
+fn without_entry(listing: &str, nvra: &str) -> String {
+    let entries = listing.split_inclusive("</package>").map(|entry| match entry.find("<package ") {
+        Some(start) if entry.contains(&format!("{nvra}.rpm\"")) => &entry[..start],
+        _ => entry,
+    });
+    entries.collect()
+}
+
+/// What the listing says of a package may be unusable, but it says that something is there.
+#[test]
+fn an_entry_without_a_checksum_ends_nothing_and_without_a_place_nothing_at_all() {
+    let repository = Repository::of_rpms(&fixtures::rpms("server"));
+    let server = StaticServer::start(repository.path());
+    let index = Sqlite::empty();
+    repo(&index, &server.url(), &[]).expect(0);
+    let lost = || {
+        let count = |what: &str| number(&index, &format!("select count(*) from {what} is not null"));
+        (count("memberships where ended_at"), count("locations where gone_at"))
+    };
+    let href = format!("<location href=\"{SERVER}.rpm\"/>");
+    let break_entry = |place: &str| {
+        repository.update();
+        rewrite_metadata(repository.path(), "primary", |text| {
+            let entries = text.split_inclusive("</package>").map(|entry| match entry.contains(&href) {
+                true => entry.replace("<checksum ", "<other ").replace("</checksum>", "</other>").replace(&href, place),
+                false => entry.to_owned(),
+            });
+            entries.collect()
+        });
+    };
+    // Others are removed meanwhile.
+    fs::remove_file(repository.path().join("server-debuginfo-1.1-5.fc99.x86_64.rpm")).unwrap();
+    break_entry("");
+    let run = repo(&index, &server.url(), &[]).expect(1).mentions(&["expected a checksum, found none"]);
+    assert_eq!(run.json()["refused"], 1, "{run:?}");
+    assert_eq!(lost(), (0, 0), "the entry may be any package");
+    fs::remove_file(repository.path().join("server-debuginfo-1.1-7.fc99.x86_64.rpm")).unwrap();
+    break_entry(&href);
+    repo(&index, &server.url(), &[]).expect(1).mentions(&["expected a checksum, found none"]);
+    assert_eq!(lost(), (2, 2), "both that were removed, and not the broken one");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::RefusedPackage;
 
 const PACKAGES: &str = include_str!("../../tests/samples/Packages");
 const RELEASE: &str = include_str!("../../tests/samples/Release");
@@ -38,7 +39,8 @@ fn packages_of_dpkg_scanpackages_are_read() {
 #[test]
 fn rubbish_is_counted_and_what_lacks_a_field_is_refused() {
     let text = "Package: a\nVersion: 1\nArchitecture: all\nFilename: ./a.deb\n\
-                MD5sum: 900150983cd24fb0d6963f7d28e17f72\nBuild-Ids: nilnil 0123456789abcdef\n  0123456789abcdef zz\nDescription: caf\u{e9}\n\n\n\
+                MD5sum: 900150983cd24fb0d6963f7d28e17f72\n\
+                Build-Ids: nilnil 0123456789abcdef\n  0123456789abcdef zz\nDescription: caf\u{e9}\n\n\n\
                 package: b\nVersion: 1\nArchitecture: all\nFilename: b.deb\n\n\
                 Package: c\r\nVersion: x:1\r\nArchitecture: all\r\n";
     let (summary, listed) = list(text.as_bytes());
@@ -46,12 +48,15 @@ fn rubbish_is_counted_and_what_lacks_a_field_is_refused() {
     assert_eq!((package(&listed[0]).build_ids.len(), package(&listed[0]).rubbish_count), (1, 2));
     assert_eq!(package(&listed[0]).checksum.kind(), Kind::Md5);
     let refused = |listed: &Listed| match listed {
-        Listed::Refused(refused) => (refused.name.clone(), refused.reason.clone()),
+        Listed::Refused(refused) => refused.clone(),
         Listed::Package(package) => panic!("{package:?}"),
     };
-    let reason = "expected a field SHA256 or another checksum, found none";
-    assert_eq!(refused(&listed[1]), ("b 1 all".into(), reason.into()));
-    assert!(refused(&listed[2]).1.contains("expected a number before the colon of a version"));
+    let reason = "expected a field SHA256 or another checksum, found none".into();
+    let href = Some(Href { base: None, href: "b.deb".into() });
+    assert_eq!(refused(&listed[1]), RefusedPackage { name: "b 1 all".into(), reason, href });
+    let without_href = refused(&listed[2]);
+    assert_eq!(without_href.href, None);
+    assert!(without_href.reason.contains("expected a number before the colon of a version"));
     assert!(list(b"Description: \xe4\n").0.is_ok());
 }
 

@@ -99,7 +99,9 @@ fn a_package_that_lacks_something_is_refused_with_name_and_reason() {
         ([NAME, VERSION, LOCATION], "a-1-2.noarch", "expected a checksum, found none"),
         ([NAME, VERSION, CHECKSUM], "a-1-2.noarch", "expected a location, found none"),
     ] {
-        let refused = RefusedPackage { name: name.into(), reason: reason.into() };
+        let location = Href { base: Some("https://h/".into()), href: "a%.rpm".into() };
+        let href = elements.contains(&LOCATION).then_some(location);
+        let refused = RefusedPackage { name: name.into(), reason: reason.into(), href };
         assert_eq!(one(&elements.concat(), ""), Listed::Refused(refused));
     }
     for elements in [

@@ -296,3 +296,38 @@ fn packages_are_found_by_the_checksum_of_an_archive() {
         assert!(index.packages_by_checksum(&[]).await.unwrap().is_empty());
     });
 }
+
+/// A repository may name packages in another store, where no path is below it.
+#[test]
+fn a_membership_of_a_package_in_another_store_ends_and_its_location_stays() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let pool = store(&index, "pool", Tier::Mirror, 1).await;
+        let updates = repository(&index, &mirror, "updates", "updates").await;
+        let here = listed(&updates, &mirror, "a-1-1.x86_64");
+        let mut there = simple(&pool, "b-1-1.x86_64");
+        there.repository_id = Some(updates.id);
+        refresh(&index, &updates, &[here, there]).await;
+        assert_eq!(memberships(&fresh).await, ["a-1-1.x86_64 updates", "b-1-1.x86_64 updates"]);
+        assert_eq!(index.known_listing(updates.id).await.unwrap().len(), 1);
+        let members = index.listed_packages(updates.id).await.unwrap();
+        assert_eq!(members.len(), 2);
+
+        let kept = &index.packages_by_nvra("a-1-1.x86_64").await.unwrap().read[0];
+        let started_at = index.begin_listing(updates.id).await.unwrap();
+        let listing = CompleteListing {
+            revision: None,
+            metadata_checksum: None,
+            verified: Verified::No,
+            package_count: 1,
+            ended: members.into_iter().filter(|member| *member != kept.id).collect(),
+            gone: Vec::new(),
+            started_at,
+        };
+        let end = index.complete_listing(updates.id, &listing).await.unwrap();
+        assert_eq!((end.ended, end.gone), (1, 0));
+        assert_eq!(memberships(&fresh).await, ["a-1-1.x86_64 updates"]);
+        assert_eq!(gone(&fresh).await, [""; 0]);
+    });
+}

@@ -56,7 +56,11 @@ impl Entries<'_> {
     pub(super) fn add(&mut self, entry: repodata::Listed) -> ControlFlow<()> {
         match entry {
             repodata::Listed::Package(package) => self.add_package(*package),
-            repodata::Listed::Refused(refused) => self.listing.refuse(refused.name, refused.reason),
+            repodata::Listed::Refused(refused) => {
+                let place = refused.href.as_ref().and_then(|href| self.places.find(href).ok());
+                self.listing.keep_place(place.as_ref());
+                self.listing.refuse(refused.name, refused.reason);
+            }
         }
         if self.stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

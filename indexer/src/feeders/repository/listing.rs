@@ -9,6 +9,7 @@ use sql::{
     PackageLocation, PathHash,
 };
 
+use super::places::StorePath;
 use crate::report::failure::Result;
 
 /// Number of checksums in one query.
@@ -74,6 +75,8 @@ pub(crate) struct Listing {
     unmarked: Vec<(i64, PathHash)>,
     /// Checksums of refused entries.
     kept: HashSet<Checksum>,
+    /// True if it is not known which package a refused entry is: it may be any that seems to be missing.
+    is_incomplete: bool,
     /// Packages that are new at their paths, or not read far enough.
     pub(crate) new: Vec<ListedArchive>,
     pub(crate) refused: Vec<Refused>,
@@ -113,6 +116,7 @@ impl Listing {
             listed: HashSet::new(),
             unmarked: Vec::new(),
             kept: HashSet::new(),
+            is_incomplete: false,
             new: Vec::new(),
             refused: Vec::new(),
             package_count: 0,
@@ -170,6 +174,18 @@ impl Listing {
         self.kept.insert(checksum);
     }
 
+    /// Keeps what the index knows at the place of a refused entry as it is. Without a place, or with one in another
+    /// store, everything that seems to be listed no longer is kept.
+    pub(crate) fn keep_place(&mut self, place: Option<&StorePath>) {
+        let Some(place) = place.filter(|place| place.store_id == self.store_id) else {
+            self.is_incomplete = true;
+            return;
+        };
+        let path_hash = PathHash::of_path(&place.path);
+        self.seen.entry((place.store_id, path_hash)).or_default();
+        self.listed.extend(self.known.get(&path_hash).map(|known| known.package_id));
+    }
+
     /// Ends the listing: looks up new packages by their checksums, and finds what is listed no longer.
     ///
     /// # Errors
@@ -182,19 +198,26 @@ impl Listing {
             if batch.is_empty() {
                 break;
             }
-            let checksums = batch.iter().map(|entry| &entry.checksum).filter(|checksum| proves_identity(checksum));
-            let by_checksum = index.packages_by_checksum(&checksums.cloned().collect::<Vec<_>>()).await?;
+            let checksums: Vec<Checksum> = batch.iter().map(|entry| entry.checksum.clone()).collect();
+            let by_checksum = index.packages_by_checksum(&checksums).await?;
             for entry in batch {
-                let known = by_checksum.get(&entry.checksum).filter(|known| self.is_same_package(&entry, known));
-                match known {
-                    Some(known) => {
-                        self.listed.insert(known.package_id);
-                        work.located.push(self.location_of(entry, known));
-                    }
+                let known = by_checksum.get(&entry.checksum);
+                let known = known.filter(|known| is_same_nevra(&entry.nevra, &known.nevra));
+                // Listed also if it cannot be read now.
+                self.listed.extend(known.map(|known| known.package_id));
+                let is_read = |known: &&KnownPackage| !self.wants.more_of(true, known.is_open);
+                match known.filter(is_read).filter(|_| proves_identity(&entry.checksum)) {
+                    Some(known) => work.located.push(self.location_of(entry, known)),
                     None => work.unread.push(entry),
                 }
             }
         }
+        if self.is_incomplete {
+            return Ok(work);
+        }
+        let kept: Vec<Checksum> = self.kept.iter().cloned().collect();
+        let kept_elsewhere = index.packages_by_checksum(&kept).await?;
+        self.listed.extend(kept_elsewhere.values().map(|known| known.package_id));
         let is_kept =
             |known: &KnownListed| known.checksum.as_ref().is_some_and(|checksum| self.kept.contains(checksum));
         let is_seen = |path: &PathHash| self.seen.contains_key(&(self.store_id, *path));
@@ -209,11 +232,6 @@ impl Listing {
         work.ended = self.members.difference(&self.listed).copied().collect();
         work.ended.sort_unstable();
         Ok(work)
-    }
-
-    /// True if a package of the index is the one of an entry, read as far as wanted.
-    fn is_same_package(&self, entry: &ListedArchive, known: &KnownPackage) -> bool {
-        is_same_nevra(&entry.nevra, &known.nevra) && !self.wants.more_of(true, known.is_open)
     }
 
     fn location_of(&self, entry: ListedArchive, known: &KnownPackage) -> PackageLocation {
