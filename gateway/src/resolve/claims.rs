@@ -1,8 +1,8 @@
 //! Claims: build-ids that metadata names for packages whose header was not read. A claim proves nothing. When somebody
 //! asks for what it names, the package itself is read, and what that says are records like those of the index.
 //!
-//! A claim that the package does not confirm is as if there were none. If no place of the package could be asked, or the
-//! budget ended before, the answer is unavailable.
+//! A claim that the package does not confirm is as if there were none. If no place of the package could be asked, or
+//! the budget ended before, the answer is unavailable.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -97,8 +97,8 @@ impl Gateway {
 }
 
 impl Search<'_> {
-    /// True if a file was read that settles the question. DWARF that the debuginfo lacks is nowhere; another section may
-    /// be in an executable.
+    /// True if a file was read that settles the question. DWARF that the debuginfo lacks is nowhere; another section
+    /// may be in an executable.
     fn is_settled_by_debuginfo(&self, question: &Question) -> bool {
         self.is_settled && matches!(&question.resource, Resource::Section(name) if is_dwarf(name))
     }
