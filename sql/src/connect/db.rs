@@ -75,6 +75,8 @@ const CHECKPOINT_BUSY_TIMEOUT: &str = "pragma busy_timeout = 200";
 #[derive(Clone)]
 pub struct Index {
     pub(crate) db: Db,
+    /// The pool of transactions on an SQLite file.
+    writer: Option<SqlitePool>,
     redacted_url: Arc<str>,
     /// The watched SQLite file of a reader.
     file: Option<Arc<WatchedFile>>,
@@ -113,8 +115,8 @@ impl Index {
                 (Duration::from_secs(if url.is_sqlite() { 30 } else { 10 }), Some(DEFAULT_RETRY_TIMEOUT))
             }
         };
-        let (db, file) = match url.address() {
-            Address::SqliteMemory => (Db::Sqlite(pools::memory()), None),
+        let (db, writer, file) = match url.address() {
+            Address::SqliteMemory => (Db::Sqlite(pools::memory()), None, None),
             Address::Sqlite { immutable: true, .. } if access == Access::ReadWrite => {
                 return Err(Error::Url {
                     expected: "no immutable=1 for an index that is written",
@@ -123,11 +125,12 @@ impl Index {
             }
             Address::Sqlite { path, immutable } => {
                 let (pool, file) = pools::sqlite(path, *immutable, access, acquire_timeout);
-                (Db::Sqlite(pool), file)
+                let writer = (access == Access::ReadWrite).then(|| pools::sqlite_writer(&pool));
+                (Db::Sqlite(pool), writer, file)
             }
-            Address::MySql { options, .. } => (Db::MySql(pools::mysql(options, access, acquire_timeout)), None),
+            Address::MySql { options, .. } => (Db::MySql(pools::mysql(options, access, acquire_timeout)), None, None),
         };
-        Ok(Self { db, redacted_url: url.to_string().into(), file, acquire_timeout, retry_timeout })
+        Ok(Self { db, writer, redacted_url: url.to_string().into(), file, acquire_timeout, retry_timeout })
     }
 
     /// Connects once, without the timeout of the pool: if the database is down, the reason is known at once. To be
@@ -169,7 +172,9 @@ impl Index {
 
     pub(crate) async fn begin(&self) -> sqlx::Result<Transaction> {
         Ok(match &self.db {
-            Db::Sqlite(pool) => Transaction::Sqlite(pool.begin_with(Sqlite::BEGIN).await?),
+            Db::Sqlite(pool) => {
+                Transaction::Sqlite(self.writer.as_ref().unwrap_or(pool).begin_with(Sqlite::BEGIN).await?)
+            }
             Db::MySql(pool) => {
                 let mut connection = LeasedConnection::acquire(pool).await?;
                 sqlx::raw_sql(MySql::BEGIN).execute(&mut *connection).await?;

@@ -16,9 +16,9 @@ use super::{dialect, sqlite_files};
 
 /// Maximum connections of a reader: more would only queue up inside the database.
 pub(crate) const MAX_READ_CONNECTIONS: u32 = 16;
-/// Maximum connections of a writer to an SQLite file: readers of archives query the index while a transaction is
-/// written.
-const MAX_SQLITE_WRITE_CONNECTIONS: u32 = 2;
+/// Page cache of the connection that writes an SQLite file, in KiB, as SQLite wants it: negative. Build-ids are spread
+/// over the whole index.
+const WRITE_CACHE: &str = "-65536";
 /// Time that SQLite waits for another writer's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that an idle connection of a writer may take to answer a ping.
@@ -57,13 +57,13 @@ pub(crate) fn sqlite(
     let pool = SqlitePoolOptions::new().acquire_timeout(acquire_timeout).test_before_acquire(false);
     match access {
         Access::ReadWrite => {
+            // Readers of archives query the index while a transaction is written ([`sqlite_writer`]).
             let options = options
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Normal)
-                .pragma("cache_size", "-65536")
                 .disable_statement_logging();
-            (pool.max_connections(MAX_SQLITE_WRITE_CONNECTIONS).connect_lazy_with(options), None)
+            (pool.max_connections(2).connect_lazy_with(options), None)
         }
         Access::ReadOnly => {
             let watched = Arc::new(WatchedFile::new(path, declared_immutable));
@@ -82,6 +82,13 @@ pub(crate) fn sqlite(
             (pool, Some(watched))
         }
     }
+}
+
+/// Returns the pool for the transactions of a writer to the file of `pool`. All of them use one connection: its page
+/// cache would be worthless after a transaction of another one.
+pub(crate) fn sqlite_writer(pool: &SqlitePool) -> SqlitePool {
+    let options = pool.connect_options().as_ref().clone().pragma("cache_size", WRITE_CACHE);
+    pool.options().clone().max_connections(1).connect_lazy_with(options)
 }
 
 /// Returns the pool of a MySQL server.
@@ -365,39 +372,4 @@ fn file_id(path: &Path) -> io::Result<Option<FileId>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn a_log_belongs_to_the_file_at_which_it_appeared() {
-        let directory = tempfile::tempdir().unwrap();
-        let [path, log, other, moved] = ["i", "i-wal", "o", "m"].map(|name| directory.path().join(name));
-        for file in [&path, &log, &other] {
-            fs::write(file, "x").unwrap();
-        }
-        let watched = WatchedFile::new(&path, false);
-        assert!(watched.check_log().is_ok());
-        // The file is moved away and back.
-        fs::rename(&path, &moved).unwrap();
-        assert!(watched.check_log().is_ok());
-        fs::rename(&moved, &path).unwrap();
-        assert!(watched.check_log().is_ok());
-        // Another file, then the first one again.
-        fs::rename(&path, &moved).unwrap();
-        fs::rename(&other, &path).unwrap();
-        assert!(watched.check_log().unwrap_err().to_string().contains("which belongs to a former file"));
-        fs::rename(&path, &other).unwrap();
-        fs::rename(&moved, &path).unwrap();
-        assert!(watched.check_log().is_ok());
-        // Another file with a log of its own, or with none.
-        fs::rename(&other, &path).unwrap();
-        assert!(watched.check_log().is_err());
-        fs::write(&moved, "y").unwrap();
-        fs::rename(&moved, &log).unwrap();
-        assert!(watched.check_log().is_ok());
-        fs::remove_file(&log).unwrap();
-        assert!(watched.check_log().is_ok());
-    }
-}
+mod tests;
