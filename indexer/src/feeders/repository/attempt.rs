@@ -303,10 +303,10 @@ impl Feeding {
         }
         if self.wants_headers {
             // Stops at the first that is not taken.
-            let _ = work.unread.into_iter().all(|listed| feed.send_candidate(Candidate::Remote(Box::new(listed))));
+            let _ = work.unread.into_iter().all(|listed| feed.send_candidate(Candidate::Remote(listed)));
             return;
         }
-        let claim = |listed: ListedArchive| {
+        let claim = |listed: Box<ListedArchive>| {
             let claimed = listed.into_claimed(self.distro.as_deref(), self.repository_id);
             let outcome = match claimed.check() {
                 Ok(()) => ReadOutcome::Claimed(Box::new(claimed)),

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, BufReader, Seek};
 use std::ops::ControlFlow;
 
-use artifact::{Format, Kind};
+use artifact::Format;
 use repodata::{ListedPackage, compression};
-use sql::{Checksum, Claim};
+use sql::Checksum;
 
+use super::claims::PackedBuildIds;
 use super::listing::{ListedArchive, Listing};
 use super::places::Places;
-use super::rpm::add_links;
 use crate::pipeline::stop::Stop;
 
 /// Maximum size of an unpacked listing whose size nothing states. Filelists of Fedora have 830 MB.
@@ -76,9 +76,8 @@ impl Entries<'_> {
                 return self.listing.refuse(package.nevra.nvra(), reason);
             }
         };
-        let claim = |build_id| Claim { build_id, kind: Kind::Debuginfo, link_path: None };
-        let build_ids = if self.with_claims { package.build_ids } else { Vec::new() };
-        let mut listed = ListedArchive {
+        let (build_ids, links) = if self.with_claims { (package.build_ids, package.links) } else { Default::default() };
+        self.listing.add(ListedArchive {
             format: self.format,
             nevra: package.nevra,
             source_rpm: package.source_rpm,
@@ -88,11 +87,8 @@ impl Entries<'_> {
             size: package.size,
             header: package.header_range,
             checksum,
-            claims: build_ids.into_iter().map(claim).collect(),
-        };
-        if self.with_claims {
-            add_links(&mut listed, &package.links);
-        }
-        self.listing.add(listed);
+            build_ids: PackedBuildIds::new(&build_ids),
+            links,
+        });
     }
 }

@@ -1,19 +1,24 @@
 //! What a repository lists, compared with what the index knows below its path.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use artifact::{Format, Nevra};
+use repodata::ListedLink;
 use sql::{
-    Checksum, Claim, ClaimedPackage, Index, KnownListed, KnownListing, KnownPackage, NewLocation, Origin,
-    PackageLocation, PathHash,
+    Checksum, ClaimedPackage, Index, KnownListed, KnownListing, KnownPackage, NewLocation, Origin, PackageLocation,
+    PathHash,
 };
 
+use super::claims::{self, PackedBuildIds};
 use super::places::StorePath;
 use crate::report::failure::Result;
 
 /// Number of checksums in one query.
 const CHECKSUMS: usize = 5_000;
+/// Stands for the hash of a checksum that is not known.
+const NO_CHECKSUM: u64 = 0;
 
 /// A package in a listing, whatever the format of its metadata.
 #[derive(Clone, Debug)]
@@ -32,8 +37,10 @@ pub(crate) struct ListedArchive {
     /// The main header's bytes inside the archive.
     pub(crate) header: Option<Range<u64>>,
     pub(crate) checksum: Checksum,
-    /// Build-ids that the metadata states.
-    pub(crate) claims: Vec<Claim>,
+    /// Build-ids of debug files that the metadata states.
+    pub(crate) build_ids: PackedBuildIds,
+    /// Build-id links that the metadata states.
+    pub(crate) links: Vec<ListedLink>,
 }
 
 /// A package that is not imported, and why.
@@ -67,8 +74,10 @@ pub(crate) struct Listing {
     known: KnownListing,
     /// Packages that the repository listed at its last refresh.
     members: HashSet<i64>,
-    /// Checksums by store and path. More than one is a contradiction, which the archives settle.
-    seen: HashMap<(i64, PathHash), Vec<Checksum>>,
+    /// Stores, paths, and hashes of checksums by `hasher`. More than one checksum at a path is a contradiction, which
+    /// the archives settle.
+    seen: BTreeSet<(i64, PathHash, u64)>,
+    hasher: RandomState,
     /// Known packages that are listed still.
     listed: HashSet<i64>,
     /// Of these, those without a membership, with a path.
@@ -77,8 +86,8 @@ pub(crate) struct Listing {
     kept: HashSet<Checksum>,
     /// True if it is not known which package a refused entry is: it may be any that seems to be missing.
     is_incomplete: bool,
-    /// Packages that are new at their paths, or not read far enough.
-    pub(crate) new: Vec<ListedArchive>,
+    /// Packages that are new at their paths, or not read far enough. Each is freed when it is imported.
+    pub(crate) new: Vec<Box<ListedArchive>>,
     pub(crate) refused: Vec<Refused>,
     /// Number of packages listed, without duplicates and refused ones.
     pub(crate) package_count: u64,
@@ -94,7 +103,7 @@ pub(crate) struct Work {
     /// Known packages at another place.
     pub(crate) located: Vec<PackageLocation>,
     /// Packages whose header has to be read, or whose claims are inserted.
-    pub(crate) unread: Vec<ListedArchive>,
+    pub(crate) unread: Vec<Box<ListedArchive>>,
     /// Known packages whose membership begins, with a path.
     pub(crate) marks: Vec<(i64, PathHash)>,
     /// Packages whose membership ends, unless the work begins it again.
@@ -112,7 +121,8 @@ impl Listing {
             wants,
             known,
             members,
-            seen: HashMap::new(),
+            seen: BTreeSet::new(),
+            hasher: RandomState::new(),
             listed: HashSet::new(),
             unmarked: Vec::new(),
             kept: HashSet::new(),
@@ -141,21 +151,19 @@ impl Listing {
     /// Adds an entry.
     pub(crate) fn add(&mut self, entry: ListedArchive) {
         let path_hash = PathHash::of_path(&entry.path);
-        let checksums = self.seen.entry((entry.store_id, path_hash)).or_default();
-        if checksums.contains(&entry.checksum) {
+        if !self.seen.insert((entry.store_id, path_hash, self.hasher.hash_one(&entry.checksum))) {
             self.duplicates += 1;
             return;
         }
-        checksums.push(entry.checksum.clone());
         self.package_count += 1;
         let known = self.known.get(&path_hash).filter(|_| entry.store_id == self.store_id);
         let Some(known) = known.filter(|known| known.checksum.as_ref() == Some(&entry.checksum)) else {
-            self.new.push(entry);
+            self.new.push(Box::new(entry));
             return;
         };
         self.listed.insert(known.package_id);
         if known.is_gone || self.wants.more_of(known.is_read, known.is_open) {
-            self.new.push(entry);
+            self.new.push(Box::new(entry));
             return;
         }
         self.unchanged += 1;
@@ -182,7 +190,7 @@ impl Listing {
             return;
         };
         let path_hash = PathHash::of_path(&place.path);
-        self.seen.entry((place.store_id, path_hash)).or_default();
+        self.seen.insert((place.store_id, path_hash, NO_CHECKSUM));
         self.listed.extend(self.known.get(&path_hash).map(|known| known.package_id));
     }
 
@@ -194,7 +202,7 @@ impl Listing {
         let mut work = Work { marks: std::mem::take(&mut self.unmarked), ..Work::default() };
         let mut new = std::mem::take(&mut self.new).into_iter();
         loop {
-            let batch: Vec<ListedArchive> = new.by_ref().take(CHECKSUMS).collect();
+            let batch: Vec<Box<ListedArchive>> = new.by_ref().take(CHECKSUMS).collect();
             if batch.is_empty() {
                 break;
             }
@@ -207,7 +215,7 @@ impl Listing {
                 self.listed.extend(known.map(|known| known.package_id));
                 let is_read = |known: &&KnownPackage| !self.wants.more_of(true, known.is_open);
                 match known.filter(is_read).filter(|_| proves_identity(&entry.checksum)) {
-                    Some(known) => work.located.push(self.location_of(entry, known)),
+                    Some(known) => work.located.push(self.location_of(&entry, known)),
                     None => work.unread.push(entry),
                 }
             }
@@ -220,7 +228,8 @@ impl Listing {
         self.listed.extend(kept_elsewhere.values().map(|known| known.package_id));
         let is_kept =
             |known: &KnownListed| known.checksum.as_ref().is_some_and(|checksum| self.kept.contains(checksum));
-        let is_seen = |path: &PathHash| self.seen.contains_key(&(self.store_id, *path));
+        let checksums = |path: PathHash| (self.store_id, path, 0)..=(self.store_id, path, u64::MAX);
+        let is_seen = |path: &PathHash| self.seen.range(checksums(*path)).next().is_some();
         for (path, known) in &self.known {
             if is_kept(known) {
                 self.listed.insert(known.package_id);
@@ -234,7 +243,7 @@ impl Listing {
         Ok(work)
     }
 
-    fn location_of(&self, entry: ListedArchive, known: &KnownPackage) -> PackageLocation {
+    fn location_of(&self, entry: &ListedArchive, known: &KnownPackage) -> PackageLocation {
         PackageLocation {
             package_id: known.package_id,
             location: NewLocation {
@@ -264,7 +273,7 @@ impl ListedArchive {
     /// Returns the package as the metadata alone states it.
     pub(crate) fn into_claimed(self, distro: Option<&str>, repository_id: i64) -> ClaimedPackage {
         let location = Some(self.location());
-        let Self { format, nevra, source_rpm, claims, .. } = self;
+        let Self { format, nevra, source_rpm, build_ids, links, .. } = self;
         let distro = distro.map_or_else(|| nevra.dist_tag().to_owned(), str::to_owned);
         let repository_id = Some(repository_id);
         ClaimedPackage {
@@ -273,7 +282,7 @@ impl ListedArchive {
             nevra,
             source_rpm,
             distro,
-            claims,
+            claims: claims::merge(&build_ids, links),
             location,
             repository_id,
         }

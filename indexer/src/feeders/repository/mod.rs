@@ -34,6 +34,7 @@ use sources::Sources;
 pub(crate) mod address;
 mod arch;
 mod attempt;
+mod claims;
 mod debian;
 mod download;
 mod entries;

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use artifact::Kind;
-use repodata::{ListedLink, filelists, primary};
-use sql::Claim;
+use repodata::{filelists, primary};
 
 use super::entries::{Entries, ListingFile};
 use super::listing::ListedArchive;
@@ -29,24 +27,24 @@ pub(crate) fn check_filelists(file: &mut ListingFile, stop: &Stop) -> repodata::
     Ok(())
 }
 
-/// Calls `each` with the packages of `unread`: first those that `filelists.xml` has links of, with their claims, then
+/// Calls `each` with the packages of `unread`: first those that `filelists.xml` has links of, with these, then
 /// the others. Ends early once `each` returns false.
 ///
 /// # Errors
 /// If the document is broken.
 pub(crate) fn add_filelists(
     file: &mut ListingFile,
-    unread: Vec<ListedArchive>,
-    mut each: impl FnMut(ListedArchive) -> bool,
+    unread: Vec<Box<ListedArchive>>,
+    mut each: impl FnMut(Box<ListedArchive>) -> bool,
 ) -> repodata::Result<()> {
-    let mut by_checksum: HashMap<Vec<u8>, Vec<ListedArchive>> = HashMap::new();
+    let mut by_checksum: HashMap<Vec<u8>, Vec<Box<ListedArchive>>> = HashMap::new();
     for package in unread {
         by_checksum.entry(package.checksum.bytes.clone()).or_default().push(package);
     }
     let mut is_stopped = false;
     filelists::read(file.open()?, |found| {
         for mut package in by_checksum.remove(&found.pkgid).unwrap_or_default() {
-            add_links(&mut package, &found.links);
+            package.links.extend_from_slice(&found.links);
             if !each(package) {
                 is_stopped = true;
                 return ControlFlow::Break(());
@@ -59,24 +57,4 @@ pub(crate) fn add_filelists(
         let _ = by_checksum.into_values().flatten().all(each);
     }
     Ok(())
-}
-
-/// Adds the build-ids of links. One that is claimed already gets the path of its first link.
-pub(super) fn add_links(package: &mut ListedArchive, links: &[ListedLink]) {
-    let mut at: HashMap<_, usize> =
-        package.claims.iter().enumerate().map(|(at, claim)| (claim.build_id.clone(), at)).collect();
-    for link in links {
-        let claim = at.get(&link.build_id).and_then(|at| package.claims.get_mut(*at));
-        let Some(claim) = claim else {
-            at.insert(link.build_id.clone(), package.claims.len());
-            let link_path = Some(link.path.clone());
-            package.claims.push(Claim { build_id: link.build_id.clone(), kind: link.kind, link_path });
-            continue;
-        };
-        claim.link_path.get_or_insert_with(|| link.path.clone());
-        if claim.kind != link.kind {
-            // A program and its debug file in one package, as some hand-made ones are.
-            claim.kind = Kind::Both;
-        }
-    }
 }
